@@ -1,0 +1,45 @@
+#!/bin/sh
+# Prints the folder that holds Postgres' server programs (initdb, postgres), or fails with a sentence that says what to do.
+# The scripts here and test/testenv both ask this one, so that they always agree.
+#
+#   POSTGRES_BIN   that folder, when it is none of the usual ones
+set -eu
+
+has_server() {
+	[ -x "$1/initdb" ] && [ -x "$1/postgres" ]
+}
+
+if [ -n "${POSTGRES_BIN:-}" ]; then
+	if has_server "$POSTGRES_BIN"; then
+		printf '%s\n' "$POSTGRES_BIN"
+		exit 0
+	fi
+	echo "POSTGRES_BIN is $POSTGRES_BIN, which holds no initdb and postgres" >&2
+	exit 1
+fi
+
+if on_path=$(command -v initdb) && has_server "$(dirname "$on_path")"; then
+	dirname "$on_path"
+	exit 0
+fi
+
+# Debian keeps them off PATH, one folder for each major version; so do Red Hat and Homebrew.
+newest=''
+newest_major=0
+for dir in /usr/lib/postgresql/*/bin /usr/pgsql-*/bin \
+	/opt/homebrew/opt/postgresql@*/bin /usr/local/opt/postgresql@*/bin; do
+	has_server "$dir" || continue
+	major=$(printf '%s\n' "$dir" | sed 's|.*[/@-]\([0-9][0-9]*\)[^/]*/bin$|\1|')
+	if [ "$major" -gt "$newest_major" ]; then
+		newest=$dir
+		newest_major=$major
+	fi
+done
+if [ -n "$newest" ]; then
+	printf '%s\n' "$newest"
+	exit 0
+fi
+
+echo "no Postgres server found: run \`make prepare\`, install the package postgresql (macOS: brew install postgresql@17)," \
+	"or set POSTGRES_BIN to the folder of initdb, or TEST_DATABASE_DSN to a server that may be used for tests" >&2
+exit 1
