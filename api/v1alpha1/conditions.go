@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+// Finalizer holds a ShardingUser back from deletion until its row has been dealt with as spec.deletionPolicy says.
+const Finalizer = "sharding.io/row"
+
+// Annotations that people put on a ShardingUser.
+const (
+	// AnnotationUnlockRequestedAt asks for the account to be unlocked. Any value that differs from
+	// status.lastHandledUnlock is a request; by custom it is a time.
+	AnnotationUnlockRequestedAt = "sharding.io/unlock-requested-at"
+
+	// AnnotationPaused, set to "true", keeps the operator from changing anything in the database.
+	AnnotationPaused = "sharding.io/paused"
+)
+
+// Condition types.
+const (
+	// ConditionReady tells whether the row says what the spec says.
+	ConditionReady = "Ready"
+
+	// ConditionLocked tells whether log-ins are refused for the time being because of failed attempts.
+	// It is about the account and not about the spec: a locked user is still Ready.
+	ConditionLocked = "Locked"
+
+	// ConditionWeakPassword is True where the password in force is one that attackers try first.
+	// It is absent otherwise.
+	ConditionWeakPassword = "WeakPassword"
+
+	// ConditionStalled is True where no retry can help until somebody changes something, as kstatus has it.
+	// It is absent otherwise.
+	ConditionStalled = "Stalled"
+)
+
+// Reasons of the condition Ready; those of Stalled are the same.
+const (
+	// ReasonSynced: the row says what the spec says.
+	ReasonSynced = "Synced"
+
+	// ReasonSecretNotFound: the Secret of spec.password.secretRef does not exist.
+	ReasonSecretNotFound = "SecretNotFound"
+
+	// ReasonSecretKeyNotFound: the Secret has no such key.
+	ReasonSecretKeyNotFound = "SecretKeyNotFound"
+
+	// ReasonPasswordInvalid: the Secret's value cannot be a password, or is not an acceptable bcrypt hash.
+	ReasonPasswordInvalid = "PasswordInvalid"
+
+	// ReasonUsernameTaken: another ShardingUser owns the row.
+	ReasonUsernameTaken = "UsernameTaken"
+
+	// ReasonRowExists: a row exists that no resource owns, and spec.adoptionPolicy is Never.
+	ReasonRowExists = "RowExists"
+
+	// ReasonDatabaseUnavailable: the last attempt did not get through to the database.
+	ReasonDatabaseUnavailable = "DatabaseUnavailable"
+
+	// ReasonPaused: the annotation sharding.io/paused is "true".
+	ReasonPaused = "Paused"
+)
+
+// Reasons of the condition Locked.
+const (
+	// ReasonTooManyFailedAttempts: the row's lock lies in the future.
+	ReasonTooManyFailedAttempts = "TooManyFailedAttempts"
+
+	// ReasonNotLocked: there is no lock.
+	ReasonNotLocked = "NotLocked"
+
+	// ReasonLockExpired: there was a lock, and it ran out.
+	ReasonLockExpired = "LockExpired"
+
+	// ReasonUnlocked: the last lock was lifted by request.
+	ReasonUnlocked = "Unlocked"
+)
+
+// ReasonWellKnown is the reason of the condition WeakPassword: the password is one of the sharding system's defaults
+// or one of the commonest.
+const ReasonWellKnown = "WellKnown"
+
+// Reasons of Events. A Ready reason is the reason of the Warning that tells of it; the others are these.
+const (
+	EventCreated         = "Created"
+	EventUpdated         = "Updated"
+	EventAdopted         = "Adopted"
+	EventPasswordChanged = "PasswordChanged"
+	EventLocked          = "Locked"
+	EventUnlocked        = "Unlocked"
+	EventDriftCorrected  = "DriftCorrected"
+	EventDeleted         = "Deleted"
+	EventDeactivated     = "Deactivated"
+)

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package store says what a store of accounts promises. The promises are kept by the packages below it, and checked for
+// each of them by the one suite in storetest:
+//
+//   - An account is one row of the table users, which other programs read and write as well, and one note of our own:
+//     who owns the row, and what was last written into it.
+//   - Observe reads the row, the note and the store's clock in one moment. It never changes anything.
+//   - Apply makes a change as a whole or not at all, and only while the plan behind it still holds: the note must have
+//     the revision that was observed, and no newer generation of the same owner. Otherwise it answers ErrConflict and
+//     has changed nothing. Of any number of callers that plan from the same observation, one succeeds.
+//   - Apply writes the columns that are the operator's, and of the log-in columns only what a change asks to clear.
+//     Columns that it does not know keep their values.
+//   - What Apply changed, and what other programs change, an observer of the store is told of by username. Being told
+//     means only to look again.
+//   - Once a store can be reached again after it could not, calls succeed again without a restart.
+package store
+
+import (
+	"errors"
+)
+
+// Sentinel errors, told apart by errors.Is. Anything else that a store returns is a defect or the caller's context.
+var (
+	// ErrConflict: somebody else was there first. Nothing was changed; observe and plan again.
+	ErrConflict = errors.New("the account changed meanwhile")
+
+	// ErrUnavailable: the database could not be reached, or refused. Nothing is known to have been changed. The error
+	// is an *UnavailableError, whose text is a sentence fit for an operator.
+	ErrUnavailable = errors.New("the database is unavailable")
+)
+
+// UnavailableError is an ErrUnavailable with a sentence for operators: what is wrong and what to do about it. The
+// sentence never holds a credential, a host's secret parameter or a value of a row. Err is what the driver said; it is
+// for errors.Is and errors.As only and is never printed.
+type UnavailableError struct {
+	Sentence string
+	Err      error
+}
+
+func (e *UnavailableError) Error() string { return e.Sentence }
+
+// Is makes the error an ErrUnavailable.
+func (e *UnavailableError) Is(target error) bool { return target == ErrUnavailable }
+
+func (e *UnavailableError) Unwrap() error { return e.Err }

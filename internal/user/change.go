@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package user
+
+import (
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+)
+
+// UnusablePassword stands in the column password_hash where no password may match: it is no bcrypt hash, so that no
+// comparison with it can succeed, here or in the sharding manager.
+const UnusablePassword = "!"
+
+// Verb says what a Change does to the row.
+type Verb string
+
+const (
+	// Nothing leaves everything as it is.
+	Nothing Verb = "nothing"
+
+	// Create inserts the row and notes its owner. It fails when there is a row or another owner by then.
+	Create Verb = "create"
+
+	// Adopt takes over a row that exists, and notes its owner.
+	Adopt Verb = "adopt"
+
+	// Update changes an owned row, or only what is noted about it.
+	Update Verb = "update"
+
+	// Delete removes an owned row.
+	Delete Verb = "delete"
+
+	// Deactivate sets active to false in an owned row and releases it.
+	Deactivate Verb = "deactivate"
+
+	// Release lets go of an owned row without changing it.
+	Release Verb = "release"
+)
+
+// Field is a column of the table users that the operator writes, or the row as a whole.
+type Field string
+
+// The fields that can drift.
+const (
+	FieldPasswordHash Field = "password_hash"
+	FieldRoles        Field = "roles"
+	FieldActive       Field = "active"
+	FieldRow          Field = "row"
+)
+
+// Change is one change of the database, to be made as a whole or not at all. A store makes it only while Revision is
+// still the one that is noted, and Generation is not older than the one that is noted: otherwise somebody else was
+// there first, and the plan has to be made again.
+type Change struct {
+	Verb       Verb
+	Username   string
+	Owner      Owner
+	Generation int64
+	Revision   int64 // of the Ownership that the plan rests on; 0 where there was none
+	Deletion   v1alpha1.DeletionPolicy
+
+	Write  []Field // what the verb Update writes; Create and Adopt write everything
+	Roles  []string
+	Active bool
+
+	// Password is what becomes of the password; nil leaves both the column and the notes about it as they are.
+	Password *PasswordChange
+
+	// ClearLockout clears the lock and the counter of failed attempts.
+	ClearLockout bool
+
+	// Unlock is the request to unlock that is noted as handled; "" notes nothing.
+	Unlock string
+}
+
+// PasswordChange is what is written, and noted, about a password.
+type PasswordChange struct {
+	Hash    string // goes into the column; "" leaves the column as it is
+	Version string // is noted as applied; "" notes that no password of ours is in the row
+	Weak    bool
+	New     bool // it is another password than before: the time is noted
+}

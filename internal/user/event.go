@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package user
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+)
+
+// Event is one thing that happened to an account, as it is told to people.
+type Event struct {
+	Warning bool
+	Reason  string
+	Message string
+}
+
+// ChangeEvents tells of a change that was made, and of the drift that it put back.
+func ChangeEvents(c Change, drift []Field) []Event {
+	var events []Event
+	tell := func(warning bool, reason, format string, args ...any) {
+		events = append(events, Event{Warning: warning, Reason: reason, Message: fmt.Sprintf(format, args...)})
+	}
+	if len(drift) > 0 {
+		tell(true, v1alpha1.EventDriftCorrected, "Another program had changed %s; put back as the resource says.", list(drift))
+	}
+	switch c.Verb {
+	case Create:
+		if len(drift) == 0 {
+			tell(false, v1alpha1.EventCreated, "Created the row of username %q.", c.Username)
+		}
+	case Adopt:
+		tell(false, v1alpha1.EventAdopted, "Took over the row of username %q.", c.Username)
+	case Update:
+		if fields := without(c.Write, drift); len(fields) > 0 {
+			tell(false, v1alpha1.EventUpdated, "Changed %s.", list(fields))
+		}
+	case Delete:
+		tell(false, v1alpha1.EventDeleted, "Deleted the row of username %q.", c.Username)
+	case Deactivate:
+		tell(false, v1alpha1.EventDeactivated, "Deactivated the row of username %q and left it in place.", c.Username)
+	case Nothing, Release:
+	}
+	if c.Password != nil && c.Password.New && c.Verb != Create {
+		tell(false, v1alpha1.EventPasswordChanged, "The password is another one now.")
+	}
+	if c.Unlock != "" && c.Verb != Create {
+		tell(false, v1alpha1.EventUnlocked, "Unlocked by request: the lock and the counter of failed attempts are cleared.")
+	}
+	return events
+}
+
+// StatusEvents tells of what became different from one status to the next: a Ready that turned False, a lock that
+// came or went, a weak password. A lock that went by request was told of by ChangeEvents.
+func StatusEvents(from, to v1alpha1.ShardingUserStatus) []Event {
+	var events []Event
+	ready := meta.FindStatusCondition(to.Conditions, v1alpha1.ConditionReady)
+	if ready != nil && ready.Status == metav1.ConditionFalse && changed(from, ready) {
+		events = append(events, Event{Warning: true, Reason: ready.Reason, Message: ready.Message})
+	}
+	weak := meta.FindStatusCondition(to.Conditions, v1alpha1.ConditionWeakPassword)
+	if weak != nil && changed(from, weak) {
+		events = append(events, Event{Warning: true, Reason: v1alpha1.ConditionWeakPassword, Message: weak.Message})
+	}
+	locked := meta.FindStatusCondition(to.Conditions, v1alpha1.ConditionLocked)
+	switch {
+	case locked == nil:
+	case to.Locked && !from.Locked:
+		events = append(events, Event{Warning: true, Reason: v1alpha1.EventLocked, Message: locked.Message})
+	case from.Locked && !to.Locked && locked.Reason != v1alpha1.ReasonUnlocked:
+		events = append(events, Event{Reason: v1alpha1.EventUnlocked, Message: locked.Message})
+	}
+	return events
+}
+
+// changed reports whether a condition is new, or says another thing than before by status or reason.
+func changed(from v1alpha1.ShardingUserStatus, to *metav1.Condition) bool {
+	was := meta.FindStatusCondition(from.Conditions, to.Type)
+	return was == nil || was.Status != to.Status || was.Reason != to.Reason
+}
+
+func list(fields []Field) string {
+	names := make([]string, 0, len(fields))
+	for _, f := range fields {
+		if f == FieldRow {
+			return "the whole row"
+		}
+		names = append(names, string(f))
+	}
+	return strings.Join(names, ", ")
+}
+
+// without is the fields that are not among the others.
+func without(fields, others []Field) []Field {
+	return slices.DeleteFunc(slices.Clone(fields), func(f Field) bool { return slices.Contains(others, f) })
+}

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package user
+
+import (
+	"slices"
+	"time"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+)
+
+// Observed is what the database says of one username at one moment.
+type Observed struct {
+	Now       time.Time  // the database's clock
+	Row       *Row       // nil where the table has no such row
+	Ownership *Ownership // nil where nothing was ever noted of the name
+}
+
+// Row is one row of the table users.
+type Row struct {
+	PasswordHash        string // "" where it is NULL
+	Roles               []string
+	RolesMalformed      bool // the column holds something other than an array of strings
+	Active              bool
+	FailedLoginAttempts int
+	LockedUntil         *time.Time
+	LastLogin           *time.Time
+}
+
+// OwnershipState says whether a row has an owner now, or had one.
+type OwnershipState string
+
+const (
+	// Owned: the row belongs to the owner.
+	Owned OwnershipState = "owned"
+
+	// Released: the owner was deleted and left the row behind, by Deactivate or Retain. It is remembered, so that a
+	// resource of the same place can take the row up again.
+	Released OwnershipState = "released"
+
+	// Deleted: the owner was deleted, and the row with it. It is remembered for a while, so that a former leader that
+	// still believes in the owner cannot bring the row back.
+	Deleted OwnershipState = "deleted"
+)
+
+// Ownership is what the operator noted about a username: who owns its row and what was last written into it.
+type Ownership struct {
+	Owner      Owner
+	State      OwnershipState
+	Generation int64 // the owner's generation that was last applied
+	Revision   int64 // grows by one with each note, and so tells whether a plan still rests on what is there
+	Deletion   v1alpha1.DeletionPolicy
+
+	PasswordVersion   string     // Password.Version of the password that was last applied; "" where none was
+	PasswordHash      string     // the hash that was last applied; "" where none was
+	PasswordWeak      bool       // that password is one that attackers try first
+	PasswordChangedAt *time.Time // when another password was last written
+	UnlockHandled     string     // the last request to unlock that was acted upon
+}
+
+// OwnedBy reports whether the row belongs to owner.
+func (o Observed) OwnedBy(owner Owner) bool {
+	return o.Ownership != nil && o.Ownership.State == Owned && o.Ownership.Owner == owner
+}
+
+// Locked reports whether the row's lock lies in the future, by the database's clock.
+func (o Observed) Locked() bool { return o.LockLeft() > 0 }
+
+// LockLeft is the time until the row's lock runs out; zero where there is none.
+func (o Observed) LockLeft() time.Duration {
+	if o.Row == nil || o.Row.LockedUntil == nil {
+		return 0
+	}
+	return max(0, o.Row.LockedUntil.Sub(o.Now))
+}
+
+// PasswordInForce is the hash that a new value of the Secret is to be compared with: the one that owner applied last
+// or, where there is none, the one that the row has.
+func (o Observed) PasswordInForce(owner Owner) string {
+	switch {
+	case o.OwnedBy(owner) && o.Ownership.PasswordHash != "":
+		return o.Ownership.PasswordHash
+	case o.Row != nil:
+		return o.Row.PasswordHash
+	}
+	return ""
+}
+
+// sameRoles compares roles as sets.
+func sameRoles(a, b []string) bool {
+	set := func(s []string) []string {
+		s = slices.Clone(s)
+		slices.Sort(s)
+		return slices.Compact(s)
+	}
+	return slices.Equal(set(a), set(b))
+}

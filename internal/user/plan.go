@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package user
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+)
+
+// Decision is what Plan answers: a change to make, or a problem, or a change and a problem that stays after it.
+type Decision struct {
+	Change Change
+
+	// Problem is why the row cannot be, or not fully, as the resource asks; nil where it will be once Change is made.
+	Problem *Problem
+
+	// Drift lists what another program had changed and Change puts back.
+	Drift []Field
+
+	// TakePassword asks the caller to fill in Change.Password from the Secret before it makes the change. That costs
+	// a hash, so it is asked for only when all else is settled.
+	TakePassword bool
+
+	// TakesOver tells that the plan rests on the former owner being gone because the resource has its place. The
+	// caller has to make sure that the resource really is the one that is there now, since its own copy may be old.
+	TakesOver bool
+
+	// Again tells that the change is a first step, after which one has to look again.
+	Again bool
+}
+
+// WithPassword is the change with the password that TakePassword asked for. Another password than before starts from a
+// clean counter of failed attempts.
+func (d Decision) WithPassword(p PasswordChange) Change {
+	c := d.Change
+	c.Password = &p
+	if p.New && c.Verb != Create {
+		c.ClearLockout = true
+	}
+	return c
+}
+
+// Plan decides on the one change that brings the observed account closer to the desired one. It has no side effects.
+func Plan(d Desired, o Observed) Decision {
+	if d.Deleting {
+		return planDeletion(d, o)
+	}
+	if d.Paused {
+		return refuse(v1alpha1.ReasonPaused, "Nothing is changed in the database while the annotation "+
+			v1alpha1.AnnotationPaused+" is \"true\"; remove it to go on.")
+	}
+	if o.OwnedBy(d.Owner) {
+		return planOwned(d, o)
+	}
+	return planForeign(d, o)
+}
+
+// planForeign decides about a name whose row, if there is one, is not the resource's own yet.
+func planForeign(d Desired, o Observed) Decision {
+	own := o.Ownership
+	if own == nil {
+		return planUnowned(d, o)
+	}
+	switch own.State {
+	case Deleted:
+		if own.Owner == d.Owner {
+			// This very resource was deleted and its row with it. Only a copy that is out of date can say otherwise.
+			return Decision{Change: begin(d, o, Nothing)}
+		}
+		return planUnowned(d, o)
+	case Released:
+		if d.Owner.samePlace(own.Owner) {
+			return planTakeUp(d, o)
+		}
+		return planUnowned(d, o)
+	case Owned:
+		if !d.Owner.Succeeds(own.Owner) {
+			return refuseTaken(d, own.Owner)
+		}
+		if own.Deletion == v1alpha1.DeletionRetain || own.Deletion == v1alpha1.DeletionDeactivate {
+			return planTakeUp(d, o)
+		}
+		// The former resource of this place went away without its finalizer. Its row should have gone with it, and a
+		// new account must not inherit a password or a role from it.
+		c := begin(d, o, Delete)
+		c.Owner = own.Owner
+		return Decision{Change: c, TakesOver: true, Again: true}
+	}
+	return refuseTaken(d, own.Owner)
+}
+
+// planUnowned decides about a name that nobody owns.
+func planUnowned(d Desired, o Observed) Decision {
+	switch {
+	case o.Row == nil:
+		return planCreate(d, o)
+	case d.Adoption == v1alpha1.AdoptionIfUnowned:
+		return planAdopt(d, o)
+	}
+	return refuse(v1alpha1.ReasonRowExists, fmt.Sprintf(
+		"The table already has a row of username %q that no ShardingUser owns; set spec.adoptionPolicy to IfUnowned to take it over.",
+		d.Username))
+}
+
+// planTakeUp decides about a row that a former resource of the same place left behind.
+func planTakeUp(d Desired, o Observed) Decision {
+	decision := planAdopt(d, o)
+	if o.Row == nil {
+		decision = planCreate(d, o)
+	}
+	decision.TakesOver = true
+	return decision
+}
+
+func planCreate(d Desired, o Observed) Decision {
+	c := begin(d, o, Create)
+	decision := Decision{Change: c}
+	takePassword(&decision, d, o)
+	if decision.Change.Password == nil {
+		decision.Change.Password = &PasswordChange{Hash: UnusablePassword}
+	}
+	return decision
+}
+
+func planAdopt(d Desired, o Observed) Decision {
+	decision := Decision{Change: begin(d, o, Adopt)}
+	takePassword(&decision, d, o)
+	return decision
+}
+
+// planOwned decides about a row that is the resource's own.
+func planOwned(d Desired, o Observed) Decision {
+	own := o.Ownership
+	if o.Row == nil {
+		return planRestoreRow(d, o)
+	}
+
+	decision := Decision{Change: begin(d, o, Update)}
+	c := &decision.Change
+	differs := func(f Field) {
+		c.Write = append(c.Write, f)
+		if own.Generation == d.Generation {
+			// The resource is the one that was applied, so it was the row that changed.
+			decision.Drift = append(decision.Drift, f)
+		}
+	}
+	if o.Row.RolesMalformed || !sameRoles(o.Row.Roles, d.Roles) {
+		differs(FieldRoles)
+	}
+	if o.Row.Active != d.Active {
+		differs(FieldActive)
+	}
+	planPassword(&decision, d, o)
+
+	nothing := len(c.Write) == 0 && c.Password == nil && c.Unlock == "" &&
+		!decision.TakePassword && own.Generation == d.Generation
+	if nothing {
+		c.Verb = Nothing
+	}
+	return decision
+}
+
+// planPassword decides about the password of an owned row.
+func planPassword(decision *Decision, d Desired, o Observed) {
+	own := o.Ownership
+	c := &decision.Change
+	if !d.Password.Managed {
+		if own.PasswordVersion != "" || own.PasswordHash != "" {
+			// From now on the password is somebody else's: what was noted of ours goes, the row keeps it.
+			c.Password = &PasswordChange{}
+		}
+		return
+	}
+	drifted := own.PasswordHash != "" && o.Row.PasswordHash != own.PasswordHash
+	if drifted {
+		decision.Drift = append(decision.Drift, FieldPasswordHash)
+	}
+	takePassword(decision, d, o)
+	if drifted && !decision.TakePassword {
+		c.Password = noted(own)
+	}
+}
+
+// planRestoreRow puts a row back that another program deleted.
+func planRestoreRow(d Desired, o Observed) Decision {
+	decision := planCreate(d, o)
+	decision.Drift = []Field{FieldRow}
+	if d.Password.Managed && o.Ownership.PasswordHash != "" {
+		decision.Change.Password = noted(o.Ownership)
+	}
+	return decision
+}
+
+// noted is the password that was applied last, as it was.
+func noted(own *Ownership) *PasswordChange {
+	return &PasswordChange{Hash: own.PasswordHash, Version: own.PasswordVersion, Weak: own.PasswordWeak}
+}
+
+// takePassword asks for the Secret's password where it is another version than the one that was applied.
+func takePassword(decision *Decision, d Desired, o Observed) {
+	if !d.Password.Managed {
+		return
+	}
+	decision.Problem = d.Password.Problem
+	if d.Password.Problem != nil {
+		return
+	}
+	applied := ""
+	if o.OwnedBy(d.Owner) {
+		applied = o.Ownership.PasswordVersion
+	}
+	decision.TakePassword = d.Password.Version != applied
+}
+
+// planDeletion decides what becomes of the row when the resource is being deleted.
+func planDeletion(d Desired, o Observed) Decision {
+	if !o.OwnedBy(d.Owner) {
+		return Decision{Change: begin(d, o, Nothing)}
+	}
+	if d.Paused && d.Deletion != v1alpha1.DeletionRetain {
+		return refuse(v1alpha1.ReasonPaused, "The deletion waits while the annotation "+
+			v1alpha1.AnnotationPaused+" is \"true\"; remove it to go on.")
+	}
+	switch d.Deletion {
+	case v1alpha1.DeletionRetain:
+		return Decision{Change: begin(d, o, Release)}
+	case v1alpha1.DeletionDeactivate:
+		return Decision{Change: begin(d, o, Deactivate)}
+	case v1alpha1.DeletionDelete:
+	}
+	return Decision{Change: begin(d, o, Delete)}
+}
+
+// begin is a change with all that follows from the resource alone.
+func begin(d Desired, o Observed, verb Verb) Change {
+	c := Change{
+		Verb:       verb,
+		Username:   d.Username,
+		Owner:      d.Owner,
+		Generation: d.Generation,
+		Deletion:   d.Deletion,
+		Roles:      slices.Clone(d.Roles),
+		Active:     d.Active,
+	}
+	handled := ""
+	if own := o.Ownership; own != nil {
+		c.Revision = own.Revision
+		if own.Owner == d.Owner {
+			handled = own.UnlockHandled
+		}
+	}
+	if d.Unlock != handled && d.Unlock != "" {
+		c.Unlock = d.Unlock
+		c.ClearLockout = true
+	}
+	return c
+}
+
+func refuse(reason, message string) Decision {
+	return Decision{Change: Change{Verb: Nothing}, Problem: &Problem{Reason: reason, Message: message}}
+}
+
+func refuseTaken(d Desired, owner Owner) Decision {
+	where := ""
+	if owner.Cluster != d.Owner.Cluster {
+		where = fmt.Sprintf(" of the cluster whose kube-system namespace has the UID %s", owner.Cluster)
+	}
+	return refuse(v1alpha1.ReasonUsernameTaken, fmt.Sprintf(
+		"Username %q belongs to ShardingUser %s%s; choose another username, or delete that resource.",
+		d.Username, owner, where))
+}

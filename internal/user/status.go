@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package user
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+)
+
+// Status is the status that tells of the observed account and of the problem, if there is one. A nil observed means
+// that the database could not be asked: what was known of the account stays.
+//
+// Now is when conditions that change are said to have changed; it has no part in any decision.
+func Status(previous v1alpha1.ShardingUserStatus, d Desired, o *Observed, p *Problem, now time.Time) v1alpha1.ShardingUserStatus {
+	s := *previous.DeepCopy()
+	s.ObservedGeneration = d.Generation
+	s.Username = d.Username
+
+	set := func(c *metav1.Condition) {
+		c.ObservedGeneration = d.Generation
+		c.LastTransitionTime = metav1.NewTime(now)
+		meta.SetStatusCondition(&s.Conditions, *c)
+	}
+	if o != nil {
+		reportAccount(&s, d, *o)
+		set(lockedCondition(d, *o))
+		if weak := o.OwnedBy(d.Owner) && o.Ownership.PasswordWeak; weak {
+			set(weakPasswordCondition())
+		} else {
+			meta.RemoveStatusCondition(&s.Conditions, v1alpha1.ConditionWeakPassword)
+		}
+	}
+	set(readyCondition(p))
+	if p != nil && stalls(p.Reason) {
+		set(&metav1.Condition{
+			Type: v1alpha1.ConditionStalled, Status: metav1.ConditionTrue, Reason: p.Reason, Message: p.Message,
+		})
+	} else {
+		meta.RemoveStatusCondition(&s.Conditions, v1alpha1.ConditionStalled)
+	}
+	return s
+}
+
+// reportAccount writes the figures of the account. A row that belongs to somebody else is nobody's business here.
+func reportAccount(s *v1alpha1.ShardingUserStatus, d Desired, o Observed) {
+	s.Locked, s.FailedLoginAttempts = false, 0
+	s.LockedUntil, s.LastLoginTime, s.PasswordChangedTime = nil, nil, nil
+	s.LastHandledUnlock = ""
+	if !o.OwnedBy(d.Owner) {
+		return
+	}
+	s.PasswordChangedTime = toTime(o.Ownership.PasswordChangedAt)
+	s.LastHandledUnlock = o.Ownership.UnlockHandled
+	if o.Row == nil {
+		return
+	}
+	s.FailedLoginAttempts = int32(min(o.Row.FailedLoginAttempts, 1<<31-1)) //nolint:gosec // the minimum fits
+	s.LastLoginTime = toTime(o.Row.LastLogin)
+	s.Locked = o.Locked()
+	if s.Locked {
+		s.LockedUntil = toTime(o.Row.LockedUntil)
+	}
+}
+
+// lockedCondition tells of the lock as the row has it now, whatever an earlier status said.
+func lockedCondition(d Desired, o Observed) *metav1.Condition {
+	c := &metav1.Condition{Type: v1alpha1.ConditionLocked, Status: metav1.ConditionFalse}
+	owned := o.OwnedBy(d.Owner) && o.Row != nil
+	switch {
+	case owned && o.Locked():
+		c.Status = metav1.ConditionTrue
+		c.Reason = v1alpha1.ReasonTooManyFailedAttempts
+		c.Message = fmt.Sprintf("Log-ins are refused until %s because of failed attempts; to lift the lock now, set the annotation %s to a new value.",
+			o.Row.LockedUntil.UTC().Format(time.RFC3339), v1alpha1.AnnotationUnlockRequestedAt)
+	case owned && o.Row.LockedUntil != nil:
+		c.Reason = v1alpha1.ReasonLockExpired
+		c.Message = "The last lock ran out; log-ins are checked again."
+	case owned && o.Ownership.UnlockHandled != "":
+		c.Reason = v1alpha1.ReasonUnlocked
+		c.Message = "The account was unlocked by request."
+	default:
+		c.Reason = v1alpha1.ReasonNotLocked
+		c.Message = "The account is not locked."
+	}
+	return c
+}
+
+func weakPasswordCondition() *metav1.Condition {
+	return &metav1.Condition{
+		Type:    v1alpha1.ConditionWeakPassword,
+		Status:  metav1.ConditionTrue,
+		Reason:  v1alpha1.ReasonWellKnown,
+		Message: "The password is one of those that attackers try first; it works all the same. Put another one into the Secret.",
+	}
+}
+
+func readyCondition(p *Problem) *metav1.Condition {
+	c := &metav1.Condition{
+		Type:    v1alpha1.ConditionReady,
+		Status:  metav1.ConditionTrue,
+		Reason:  v1alpha1.ReasonSynced,
+		Message: "The row says what the spec says.",
+	}
+	if p != nil {
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, p.Reason, p.Message
+		if p.Reason == v1alpha1.ReasonPaused {
+			c.Status = metav1.ConditionUnknown
+		}
+	}
+	return c
+}
+
+// stalls tells whether no retry can help until somebody changes something. A Secret or a key that is missing may still
+// come, as it does when user and Secret are applied together: tools that fail on what is stalled must not fail then.
+func stalls(reason string) bool {
+	return slices.Contains([]string{
+		v1alpha1.ReasonPasswordInvalid,
+		v1alpha1.ReasonUsernameTaken,
+		v1alpha1.ReasonRowExists,
+	}, reason)
+}
+
+// Same reports whether two statuses say the same.
+func Same(a, b v1alpha1.ShardingUserStatus) bool { return equality.Semantic.DeepEqual(a, b) }
+
+// Urgent reports whether the difference between two statuses has to be written at once. The counter, the last log-in
+// and a lock that merely lasts longer can wait: under attack they change many times a second.
+func Urgent(from, to v1alpha1.ShardingUserStatus) bool {
+	if from.Locked != to.Locked {
+		return true
+	}
+	return !Same(withoutCounters(from), withoutCounters(to))
+}
+
+func withoutCounters(s v1alpha1.ShardingUserStatus) v1alpha1.ShardingUserStatus {
+	s = *s.DeepCopy()
+	s.FailedLoginAttempts, s.LastLoginTime, s.LockedUntil = 0, nil, nil
+	if c := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionLocked); c != nil {
+		c.Message = ""
+	}
+	return s
+}
+
+// AboutAccount reports whether the difference between two statuses is about the account only: lock, counter and last
+// log-in. Such differences come from outside, at whatever rate an attacker likes.
+func AboutAccount(from, to v1alpha1.ShardingUserStatus) bool {
+	strip := func(s v1alpha1.ShardingUserStatus) v1alpha1.ShardingUserStatus {
+		s = withoutCounters(s)
+		s.Locked = false
+		meta.RemoveStatusCondition(&s.Conditions, v1alpha1.ConditionLocked)
+		return s
+	}
+	return Same(strip(from), strip(to))
+}
+
+// toTime is a database's time as the API shows it: UTC, whole seconds.
+func toTime(t *time.Time) *metav1.Time {
+	if t == nil {
+		return nil
+	}
+	return &metav1.Time{Time: t.UTC().Truncate(time.Second)}
+}
