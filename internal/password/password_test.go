@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package password
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+func TestTrim(t *testing.T) {
+	for name, tt := range map[string]struct{ in, want string }{
+		"nothing stays nothing":            {"", ""},
+		"a value without newline stays":    {"secret", "secret"},
+		"one trailing newline goes":        {"secret\n", "secret"},
+		"only one of two newlines goes":    {"secret\n\n", "secret\n"},
+		"a carriage return stays":          {"secret\r\n", "secret\r"},
+		"spaces and leading newlines stay": {"\n secret \n", "\n secret "},
+		"a lone newline leaves nothing":    {"\n", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := string(Trim([]byte(tt.in))); got != tt.want {
+				t.Errorf("Trim(%q) = %q, want %q", tt.in, got, tt.want)
+			}
+		})
+	}
+}
+
+func TestCheck(t *testing.T) {
+	for name, tt := range map[string]struct {
+		plain string
+		min   int
+		want  error
+	}{
+		"a password of the minimum is good":               {"12345678", 8, nil},
+		"one character less is too short":                 {"1234567", 8, ErrTooShort},
+		"length is counted in characters, not bytes":      {"äöüäöüäö", 8, nil},
+		"seven characters of two bytes are too short":     {"äöüäöüä", 8, ErrTooShort},
+		"72 bytes are good":                               {strings.Repeat("x", 72), 8, nil},
+		"73 bytes are too long":                           {strings.Repeat("x", 73), 8, ErrTooLong},
+		"37 characters of two bytes are too long":         {strings.Repeat("ä", 37), 8, ErrTooLong},
+		"a megabyte is too long":                          {strings.Repeat("x", 1<<20), 8, ErrTooLong},
+		"empty is empty":                                  {"", 8, ErrEmpty},
+		"empty is refused even at a minimum of 0":         {"", 0, ErrEmpty},
+		"a NUL at the start is refused":                   {"\x0012345678", 8, ErrNUL},
+		"a NUL at the end is refused":                     {"12345678\x00", 8, ErrNUL},
+		"Latin-1 is not UTF-8":                            {"passw\xf6rter", 8, ErrNotUTF8},
+		"spaces, quotes and control characters are taken": {" '\"\\\t\r\n ", 8, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := Check([]byte(tt.plain), tt.min); !errors.Is(err, tt.want) {
+				t.Errorf("Check = %v, want %v", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestTooShortNamesTheMinimum(t *testing.T) {
+	const want = "the password is too short: choose one of at least 8 characters"
+	if err := Check([]byte("abc"), 8); err == nil || err.Error() != want {
+		t.Errorf("Check = %v, want %s", err, want)
+	}
+}
+
+func FuzzCheck(f *testing.F) {
+	for _, s := range []string{"", "12345678", "a\x00b", "\xff\xfe", strings.Repeat("ä", 40)} {
+		f.Add([]byte(s), 8)
+	}
+	f.Fuzz(func(t *testing.T, plain []byte, minLength int) {
+		err := Check(plain, minLength)
+		good := len(plain) > 0 && len(plain) <= MaxBytes && utf8.Valid(plain) &&
+			!strings.Contains(string(plain), "\x00") && utf8.RuneCount(plain) >= minLength
+		if (err == nil) != good {
+			t.Fatalf("Check(%q, %d) = %v", plain, minLength, err)
+		}
+	})
+}
+
+func TestWellKnown(t *testing.T) {
+	for name, tt := range map[string]struct {
+		plain string
+		want  bool
+	}{
+		"the system's admin password":            {"admin123", true},
+		"the system's operator password":         {"operator123", true},
+		"the system's viewer password":           {"viewer123", true},
+		"the commonest of all":                   {"123456", true},
+		"a common word in another case":          {"PassWord", true},
+		"the last of the list":                   {"volleyba", true},
+		"a default with something after it":      {"admin123!", false},
+		"a passphrase":                           {"correct horse battery staple", false},
+		"the empty password is no common one":    {"", false},
+		"a newline alone is no common one":       {"\n", false},
+		"two neighbours of the list are not one": {"123456\npassword", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := WellKnown([]byte(tt.plain)); got != tt.want {
+				t.Errorf("WellKnown(%q) = %v, want %v", tt.plain, got, tt.want)
+			}
+		})
+	}
+}
+
+// The comparison is with lower case, so a word that has any other could never match.
+func TestTheListIsLowerCaseAndComplete(t *testing.T) {
+	lines := strings.Split(strings.TrimSuffix(commonList, "\n"), "\n")
+	if len(lines) != 5000 {
+		t.Errorf("the list has %d lines, want 5000", len(lines))
+	}
+	for _, word := range lines {
+		if word != strings.ToLower(word) || utf8.RuneCountInString(word) < 6 {
+			t.Errorf("%q does not belong into the list", word)
+		}
+	}
+}
+
+func TestFingerprints(t *testing.T) {
+	f := NewFingerprinter()
+	one := f.Of([]byte("secret"))
+	if f.Of([]byte("secret")) != one {
+		t.Error("one password has two fingerprints")
+	}
+	if f.Of([]byte("secret\x00")) == one || f.Of([]byte("secreT")) == one {
+		t.Error("two passwords share a fingerprint")
+	}
+	if NewFingerprinter().Of([]byte("secret")) == one {
+		t.Error("two fingerprinters share a key")
+	}
+}
