@@ -58,7 +58,9 @@ type Change struct {
 	Revision   int64 // of the Ownership that the plan rests on; 0 where there was none
 	Deletion   v1alpha1.DeletionPolicy
 
-	Write  []Field // what the verb Update writes; Create and Adopt write everything
+	// Write is what the verb Update writes into the row; where it is empty, the row is not touched. Create writes
+	// everything, and Adopt too, but for the password where there is none to write.
+	Write  []Field
 	Roles  []string
 	Active bool
 
@@ -72,10 +74,11 @@ type Change struct {
 	Unlock string
 }
 
-// PasswordChange is what is written, and noted, about a password.
+// PasswordChange is what is written, and noted, about a password. The zero PasswordChange notes that the password is
+// not, or no longer, ours.
 type PasswordChange struct {
-	Hash    string // goes into the column; "" leaves the column as it is
-	Version string // is noted as applied; "" notes that no password of ours is in the row
+	Hash    string // is in the column after the change
+	Version string // is noted, and Hash with it; "" notes that no password of ours is in the row
 	Weak    bool
 	New     bool // it is another password than before: the time is noted
 }

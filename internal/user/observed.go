@@ -74,6 +74,14 @@ func (o Observed) LockLeft() time.Duration {
 	return max(0, o.Row.LockedUntil.Sub(o.Now))
 }
 
+// PasswordVersion is the Password.Version that owner applied last; "" where it did not.
+func (o Observed) PasswordVersion(owner Owner) string {
+	if !o.OwnedBy(owner) {
+		return ""
+	}
+	return o.Ownership.PasswordVersion
+}
+
 // PasswordInForce is the hash that a new value of the Secret is to be compared with: the one that owner applied last
 // or, where there is none, the one that the row has.
 func (o Observed) PasswordInForce(owner Owner) string {

@@ -33,9 +33,12 @@ type Decision struct {
 
 // WithPassword is the change with the password that TakePassword asked for. Another password than before starts from a
 // clean counter of failed attempts.
-func (d Decision) WithPassword(p PasswordChange) Change {
+func (d Decision) WithPassword(p PasswordChange, o Observed) Change {
 	c := d.Change
 	c.Password = &p
+	if c.Verb == Update && o.Row != nil && o.Row.PasswordHash != p.Hash {
+		c.Write = append(slices.Clone(c.Write), FieldPasswordHash)
+	}
 	if p.New && c.Verb != Create {
 		c.ClearLockout = true
 	}
@@ -180,6 +183,7 @@ func planPassword(decision *Decision, d Desired, o Observed) {
 	takePassword(decision, d, o)
 	if drifted && !decision.TakePassword {
 		c.Password = noted(own)
+		c.Write = append(c.Write, FieldPasswordHash)
 	}
 }
 
@@ -207,11 +211,7 @@ func takePassword(decision *Decision, d Desired, o Observed) {
 	if d.Password.Problem != nil {
 		return
 	}
-	applied := ""
-	if o.OwnedBy(d.Owner) {
-		applied = o.Ownership.PasswordVersion
-	}
-	decision.TakePassword = d.Password.Version != applied
+	decision.TakePassword = d.Password.Version != o.PasswordVersion(d.Owner)
 }
 
 // planDeletion decides what becomes of the row when the resource is being deleted.

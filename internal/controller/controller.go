@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package controller reconciles ShardingUsers into rows of the table users: observe → decide → apply → report. It is
+// the only place with a Kubernetes client. What to do is decided in internal/user, and done by a store; here both meet
+// the API server.
+//
+// A reconcile starts anew each time: it reads the resource, the version of its Secret and the row, and concludes
+// nothing from what an earlier one wrote into the status. So it does not matter why it runs, how often, or what was
+// going on when an earlier one was cut off.
+package controller
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/recorder"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/password"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+// +kubebuilder:rbac:groups=sharding.io,resources=shardingusers,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=sharding.io,resources=shardingusers/status,verbs=patch
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=namespaces,resourceNames=kube-system,verbs=get
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+
+// Retries of what failed begin quickly and become slow, so that an outage is not made worse by those who wait for its
+// end. A database that is back is announced by the rows' source, so nobody waits for the longest delay then.
+const (
+	firstRetry = 200 * time.Millisecond
+	lastRetry  = 30 * time.Second
+)
+
+// Accounts is the store as the reconciler needs it; package store says what it promises.
+type Accounts interface {
+	Observe(ctx context.Context, username string) (user.Observed, error)
+	Apply(ctx context.Context, change user.Change) error
+}
+
+// Options are the reconciler's own settings.
+type Options struct {
+	// Cluster is the UID of the namespace kube-system, by which owners of several clusters are told apart.
+	Cluster string
+
+	// Concurrency is how many users are reconciled at the same time, at least 1.
+	Concurrency int
+
+	// MinPasswordLength is the least number of characters of a password that is taken from a Secret.
+	MinPasswordLength int
+
+	// Registry takes the reconciler's metrics.
+	Registry prometheus.Registerer
+}
+
+// Reconciler keeps the rows of the table users as the ShardingUsers say, and their statuses as the rows say.
+type Reconciler struct {
+	client   client.Client // reads from the cache, writes to the API server
+	live     client.Reader // reads from the API server
+	events   recorder.EventRecorder
+	accounts Accounts
+	secrets  *secretReader
+	hashing  *hashing
+	reports  *reporter
+	stale    *staleness
+	lag      *lag
+	metrics  *metrics
+	options  Options
+}
+
+// Setup builds the reconciler and adds it to the manager. Rows tells of accounts that may have changed in the store.
+func Setup(mgr ctrl.Manager, accounts Accounts, rows Rows, hasher *password.Hasher, options Options) error {
+	m, err := newMetrics(options.Registry, mgr.GetCache(), hasher)
+	if err != nil {
+		return err
+	}
+	r := &Reconciler{
+		client:   mgr.GetClient(),
+		live:     mgr.GetAPIReader(),
+		events:   mgr.GetEventRecorder("shardinguser-operator"),
+		accounts: accounts,
+		secrets:  &secretReader{cached: mgr.GetClient(), live: mgr.GetAPIReader(), minLength: options.MinPasswordLength},
+		hashing:  newHashing(hasher),
+		stale:    newStaleness(),
+		lag:      newLag(m.observeLag, time.Now),
+		metrics:  m,
+		options:  options,
+	}
+	r.reports = &reporter{client: r.client, events: r.events, pace: newPace(time.Now), stale: r.stale, metrics: m}
+
+	if err := addIndexes(mgr); err != nil {
+		return err
+	}
+	err = ctrl.NewControllerManagedBy(mgr).
+		Named("shardinguser").
+		For(&v1alpha1.ShardingUser{}, builder.WithPredicates(worthALook())).
+		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.usersOfSecret)).
+		WatchesRawSource(&rowSource{rows: rows, reader: mgr.GetClient(), lag: r.lag}).
+		WithOptions(controller.Options{
+			MaxConcurrentReconciles: options.Concurrency,
+			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](
+				firstRetry, lastRetry),
+		}).
+		Complete(r)
+	if err != nil {
+		return fmt.Errorf("set up the controller: %w", err)
+	}
+	return nil
+}
+
+// worthALook keeps status writes, labels and the like from causing reconciles: what matters in a ShardingUser is its
+// spec, its deletion and two annotations.
+func worthALook() predicate.Predicate {
+	annotations := predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		before, after := e.ObjectOld.GetAnnotations(), e.ObjectNew.GetAnnotations()
+		for _, name := range []string{v1alpha1.AnnotationPaused, v1alpha1.AnnotationUnlockRequestedAt} {
+			if before[name] != after[name] {
+				return true
+			}
+		}
+		return false
+	}}
+	return predicate.Or(predicate.GenerationChangedPredicate{}, annotations)
+}
+
+// usersOfSecret is everybody whose password is in the Secret.
+func (r *Reconciler) usersOfSecret(ctx context.Context, secret client.Object) []reconcile.Request {
+	return requests(ctx, r.client, client.InNamespace(secret.GetNamespace()),
+		client.MatchingFields{indexSecret: secret.GetName()})
+}

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/password"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+// hashing turns a Secret's value into what goes into the row, and hashes only what really is another password: a
+// Secret gets a new version by a label, or by another of its keys, as well.
+//
+// What it hashed itself it recognises by a fingerprint under a key that exists in this process only. What it did not
+// (after a restart) it compares with the hash in force, which costs as much as hashing, but leaves the row as it is.
+type hashing struct {
+	hasher *password.Hasher
+	prints *password.Fingerprinter
+
+	mu    sync.Mutex
+	known map[types.UID]knownPassword
+}
+
+// knownPassword is a hash and the fingerprint of the password that it is of.
+type knownPassword struct {
+	hash  string
+	print password.Fingerprint
+}
+
+func newHashing(hasher *password.Hasher) *hashing {
+	return &hashing{hasher: hasher, prints: password.NewFingerprinter(), known: map[types.UID]knownPassword{}}
+}
+
+// take is what becomes of the owner's password. The only error is that of a context that ended.
+func (h *hashing) take(ctx context.Context, owner user.Owner, secret secretValue, o user.Observed) (user.PasswordChange, error) {
+	inForce := o.PasswordInForce(owner)
+	if secret.format == v1alpha1.PasswordFormatBcrypt {
+		hash := string(secret.value)
+		return user.PasswordChange{Hash: hash, Version: secret.Version, New: hash != inForce}, nil
+	}
+	change := user.PasswordChange{Hash: inForce, Version: secret.Version, Weak: password.WellKnown(secret.value)}
+	uid := types.UID(owner.UID)
+	same, err := h.same(ctx, uid, inForce, secret.value)
+	if err != nil {
+		return user.PasswordChange{}, err
+	}
+	if !same {
+		change.New = true
+		if change.Hash, err = h.hasher.Hash(ctx, secret.value); err != nil {
+			return user.PasswordChange{}, err
+		}
+	}
+	h.remember(uid, change.Hash, secret.value)
+	return change, nil
+}
+
+// same reports whether the value is the password that the hash is of.
+func (h *hashing) same(ctx context.Context, uid types.UID, hash string, value []byte) (bool, error) {
+	h.mu.Lock()
+	known, ok := h.known[uid]
+	h.mu.Unlock()
+	if ok && known.hash == hash {
+		return known.print == h.prints.Of(value), nil
+	}
+	return h.hasher.Matches(ctx, hash, value)
+}
+
+func (h *hashing) remember(uid types.UID, hash string, value []byte) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.known[uid] = knownPassword{hash: hash, print: h.prints.Of(value)}
+}
+
+// forget drops what is known of a resource that is gone.
+func (h *hashing) forget(uid types.UID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.known, uid)
+}

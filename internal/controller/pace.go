@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// How fast statuses are written because of what happens at log-in time. Attackers set that rate, and the API server
+// must not feel it: over all users at most 20 writes in any second, and for one user's mere counters one write in
+// counterSpacing, which leaves time to keep the promise of a minute.
+const (
+	writesPerSecond = 15
+	writeBurst      = 5
+	counterSpacing  = 50 * time.Second
+
+	// counterReserve is how much of the burst counters leave to the locks that may come.
+	counterReserve = 3
+	counterRetry   = 5 * time.Second
+)
+
+// pace says when a status may be written that differs only in what happened at log-in time. Locks that came or went
+// take the next free place; counters and last log-ins take what is left over.
+type pace struct {
+	now     func() time.Time
+	limiter *rate.Limiter
+
+	mu     sync.Mutex
+	places map[types.UID]time.Time // when a lock's turn to be written is
+	last   map[types.UID]time.Time // the last write, for counterSpacing
+	pruned time.Time
+}
+
+func newPace(now func() time.Time) *pace {
+	return &pace{
+		now:     now,
+		limiter: rate.NewLimiter(writesPerSecond, writeBurst),
+		places:  map[types.UID]time.Time{},
+		last:    map[types.UID]time.Time{},
+		pruned:  now(),
+	}
+}
+
+// wait is how long the write has to wait; 0 means to write now. Urgent tells a lock that came or went from counters.
+func (p *pace) wait(uid types.UID, urgent bool) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.now()
+	if urgent {
+		return p.takePlace(uid, now)
+	}
+	if since := now.Sub(p.last[uid]); since < counterSpacing {
+		return counterSpacing - since
+	}
+	if p.limiter.TokensAt(now) < counterReserve {
+		return counterRetry
+	}
+	p.limiter.AllowN(now, 1)
+	return 0
+}
+
+// takePlace is the wait for the place in line that a user has, or takes now.
+func (p *pace) takePlace(uid types.UID, now time.Time) time.Duration {
+	place, ok := p.places[uid]
+	if !ok {
+		place = now.Add(p.limiter.ReserveN(now, 1).DelayFrom(now))
+	}
+	if place.After(now) {
+		p.places[uid] = place
+		return place.Sub(now)
+	}
+	delete(p.places, uid)
+	return 0
+}
+
+// wrote notes that a user's status was written, for whatever reason.
+func (p *pace) wrote(uid types.UID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.now()
+	p.last[uid] = now
+	if now.Sub(p.pruned) < counterSpacing {
+		return
+	}
+	p.pruned = now
+	for uid, at := range p.last {
+		if now.Sub(at) >= counterSpacing {
+			delete(p.last, uid)
+		}
+	}
+}
+
+// forget drops what is known of a resource that is gone.
+func (p *pace) forget(uid types.UID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.places, uid)
+	delete(p.last, uid)
+}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/recorder"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+// reporter is the one writer of statuses: one patch a reconcile at most, none when nothing changed.
+type reporter struct {
+	client  client.Client
+	events  recorder.EventRecorder
+	pace    *pace
+	stale   *staleness
+	metrics *metrics
+}
+
+// report writes the status that tells of the outcome. Wait is how long the write has to be put off, 0 where it does
+// not; wrote tells whether there was a write.
+func (r *reporter) report(ctx context.Context, u *v1alpha1.ShardingUser, found outcome) (wait time.Duration, wrote bool, err error) {
+	before := u.Status
+	after := user.Status(before, found.desired, found.observed, found.problem, time.Now())
+	if user.Same(before, after) {
+		return 0, false, nil
+	}
+	if user.AboutAccount(before, after) {
+		if wait := r.pace.wait(u.UID, user.Urgent(before, after)); wait > 0 {
+			return wait, false, nil
+		}
+	}
+	base := u.DeepCopy()
+	u.Status = after
+	if err := r.client.Status().Patch(ctx, u, client.MergeFrom(base)); err != nil {
+		if apierrors.IsNotFound(err) {
+			return 0, false, nil
+		}
+		return 0, false, fmt.Errorf("write the status: %w", err)
+	}
+	r.stale.wrote(u)
+	r.pace.wrote(u.UID)
+	r.metrics.statusWrites.Inc()
+	if after.Locked && !before.Locked {
+		r.metrics.lockouts.Inc()
+	}
+	emit(r.events, u, user.StatusEvents(before, after))
+	return 0, true, nil
+}
+
+// tell tells people, and counts, what a change did.
+func (r *Reconciler) tell(u *v1alpha1.ShardingUser, change user.Change, drift []user.Field) {
+	for _, field := range drift {
+		r.metrics.drift.WithLabelValues(string(field)).Inc()
+	}
+	emit(r.events, u, user.ChangeEvents(change, drift))
+}
+
+func emit(recorder recorder.EventRecorder, u *v1alpha1.ShardingUser, events []user.Event) {
+	for _, e := range events {
+		kind := corev1.EventTypeNormal
+		if e.Warning {
+			kind = corev1.EventTypeWarning
+		}
+		recorder.Eventf(u, nil, kind, e.Reason, "Reconcile", "%s", e.Message)
+	}
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+)
+
+// Rows tells of accounts that may have changed in the store.
+type Rows interface {
+	// Watch calls changed with usernames that are worth a look, and recovered when the store answers again after it
+	// did not. It returns when ctx ends.
+	Watch(ctx context.Context, changed func(usernames []string), recovered func())
+}
+
+// rowPriority lets what happened to a row overtake the resources that merely were listed at start: a lock shows well
+// under a second after it was written.
+const rowPriority = 10
+
+// rowSource is the source of events that the table users is. It is started with the controller, and so only on the
+// leader.
+type rowSource struct {
+	rows   Rows
+	reader client.Reader
+	lag    *lag
+}
+
+// Start begins to watch; it does not block.
+func (s *rowSource) Start(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+	changed := func(usernames []string) {
+		for _, username := range usernames {
+			if users := requests(ctx, s.reader, client.MatchingFields{indexUsername: username}); len(users) > 0 {
+				s.lag.noticed(username)
+				add(queue, users)
+			}
+		}
+	}
+	recovered := func() { add(queue, s.waiting(ctx)) }
+	go s.rows.Watch(ctx, changed, recovered)
+	return nil
+}
+
+// waiting is the resources that the outage of the database kept from getting on.
+func (s *rowSource) waiting(ctx context.Context) []reconcile.Request {
+	var list []reconcile.Request
+	for _, u := range cachedUsers(ctx, s.reader) {
+		ready := meta.FindStatusCondition(u.Status.Conditions, v1alpha1.ConditionReady)
+		if ready == nil || ready.Reason == v1alpha1.ReasonDatabaseUnavailable {
+			list = append(list, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&u)})
+		}
+	}
+	return list
+}
+
+func add(queue workqueue.TypedRateLimitingInterface[reconcile.Request], requests []reconcile.Request) {
+	if q, ok := queue.(priorityqueue.PriorityQueue[reconcile.Request]); ok {
+		q.AddWithOpts(priorityqueue.AddOpts{Priority: new(rowPriority)}, requests...)
+		return
+	}
+	for _, request := range requests {
+		queue.Add(request)
+	}
+}
+
+// lag measures the time from the notice that a row changed to the status that tells of it.
+type lag struct {
+	observe func(seconds float64)
+	now     func() time.Time
+
+	mu    sync.Mutex
+	since map[string]time.Time // by username
+}
+
+func newLag(observe func(float64), now func() time.Time) *lag {
+	return &lag{observe: observe, now: now, since: map[string]time.Time{}}
+}
+
+// noticed begins to measure, unless an earlier change of the row still waits to be told.
+func (l *lag) noticed(username string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, ok := l.since[username]; !ok {
+		l.since[username] = l.now()
+	}
+}
+
+// settle ends the measurement of a username after a reconcile: wrote tells whether the status was written, and putOff
+// whether it will be later. Where neither is so, there was nothing to tell.
+func (l *lag) settle(username string, wrote, putOff bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	since, ok := l.since[username]
+	if !ok || putOff {
+		return
+	}
+	delete(l.since, username)
+	if wrote {
+		l.observe(l.now().Sub(since).Seconds())
+	}
+}
