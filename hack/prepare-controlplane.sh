@@ -74,7 +74,7 @@ build() {
 	say "building $program ($2 of $3)"
 	# The clock is what runs beside, not the build: so Ctrl-C reaches the build.
 	(
-		while sleep 20 </dev/null >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do
+		while sleep 20 >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do
 			say "  still building $program, $((SECONDS - started)) s so far"
 		done
 	) &

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package testenv
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"k8s.io/apimachinery/pkg/util/wait"
+)
+
+// A Postgres is a running server: one of our own, or the one of TEST_DATABASE_DSN.
+type Postgres struct {
+	dsn      string // an administrator's, on the server's first database
+	external bool   // the server was there before us, and stays
+	scope    *scope
+	bin      string
+	port     string
+	ended    <-chan struct{} // closed when the server that runs now has ended
+	server   *exec.Cmd
+
+	mu    sync.Mutex
+	roles []string
+	names []string // of the databases that are there because of us
+}
+
+// StartPostgres starts a server of our own and returns when it takes connections; it ends with Stop, or with this
+// process. Where TEST_DATABASE_DSN is set, that server is used instead: its user must be allowed to create databases
+// and roles, and Stop removes those that came from here.
+func StartPostgres(ctx context.Context) (_ *Postgres, err error) {
+	if dsn := os.Getenv("TEST_DATABASE_DSN"); dsn != "" {
+		p := &Postgres{dsn: dsn, external: true}
+		if err := p.ping(ctx); err != nil {
+			return nil, fmt.Errorf("use the server of TEST_DATABASE_DSN: %w", err)
+		}
+		return p, nil
+	}
+
+	bin, err := postgresBin()
+	if err != nil {
+		return nil, err
+	}
+	user, err := unprivileged()
+	if err != nil {
+		return nil, err
+	}
+	s, err := newScope("postgres", user)
+	if err != nil {
+		return nil, err
+	}
+	p := &Postgres{scope: s, bin: bin}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.Stop())
+		}
+	}()
+	password := rand.Text()
+	if err := p.initdb(password); err != nil {
+		return nil, err
+	}
+	// A port that was free may be taken by the time the server wants it: then it ends at once, and gets another.
+	for attempt := 1; ; attempt++ {
+		if p.port, err = freePort(); err != nil {
+			return nil, err
+		}
+		p.dsn = (&url.URL{
+			Scheme: "postgres", User: url.UserPassword("postgres", password),
+			Host: net.JoinHostPort("127.0.0.1", p.port), Path: "/postgres", RawQuery: "sslmode=disable",
+		}).String()
+		if err = p.Start(ctx); err == nil {
+			return p, nil
+		}
+		if attempt == 3 || !errors.Is(err, errEnded) {
+			return nil, err
+		}
+	}
+}
+
+func (p *Postgres) initdb(password string) error {
+	passwordFile, err := p.scope.write("password", password, 0o600)
+	if err != nil {
+		return err
+	}
+	cmd, err := p.scope.command("initdb", filepath.Join(p.bin, "initdb"), "--pgdata="+p.scope.path("data"),
+		"--username=postgres", "--pwfile="+passwordFile, "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync")
+	if err != nil {
+		return err
+	}
+	log, err := p.scope.log("initdb")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Close() }()
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Run(); err != nil {
+		return p.scope.withLog("initdb", fmt.Errorf("run initdb: %w", err))
+	}
+	return nil
+}
+
+// Start starts a server of our own again after Halt, with the same data on the same port.
+func (p *Postgres) Start(ctx context.Context) error {
+	if p.external {
+		return errExternal
+	}
+	cmd, err := p.scope.command("postgres", filepath.Join(p.bin, "postgres"), "-D", p.scope.path("data"),
+		"-h", "127.0.0.1", "-p", p.port, "-k", "", // no Unix socket: its path could grow too long
+		"-c", "max_connections=300",
+		"-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off",
+	)
+	if err != nil {
+		return err
+	}
+	log, err := p.scope.log("postgres")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Close() }()
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start Postgres: %w", err)
+	}
+	running, _ := whileRunning(context.WithoutCancel(ctx), cmd, "postgres")
+	p.server, p.ended = cmd, running.Done()
+
+	var last error
+	err = wait.PollUntilContextTimeout(ctx, pollInterval, startTimeout, true, func(ctx context.Context) (bool, error) {
+		if running.Err() != nil {
+			return false, context.Cause(running)
+		}
+		last = p.ping(ctx)
+		return last == nil, nil
+	})
+	if err != nil {
+		return p.scope.withLog("postgres", fmt.Errorf("start Postgres: %w", errors.Join(err, last)))
+	}
+	return nil
+}
+
+// Halt ends a server of our own as its administrator would in a hurry ("fast": clients are cut off, nothing is lost),
+// and returns when it has ended. Its data stay for Start.
+func (p *Postgres) Halt(ctx context.Context) error {
+	if p.external {
+		return errExternal
+	}
+	if err := p.server.Process.Signal(syscall.SIGINT); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("halt Postgres: %w", err)
+	}
+	select {
+	case <-p.ended:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("halt Postgres: %w", ctx.Err())
+	}
+}
+
+var errExternal = errors.New("the server of TEST_DATABASE_DSN is not ours to start and stop: unset the variable for this test")
+
+// DSN is an administrator's, on a database that nobody uses for anything else.
+func (p *Postgres) DSN() string {
+	return p.dsn
+}
+
+// NewDatabase creates an empty database and returns an administrator's DSN for it.
+func (p *Postgres) NewDatabase(ctx context.Context) (string, error) {
+	name := "test_" + strings.ToLower(rand.Text())
+	if err := p.exec(ctx, "CREATE DATABASE "+name); err != nil {
+		return "", fmt.Errorf("create a database: %w", err)
+	}
+	p.mu.Lock()
+	p.names = append(p.names, name)
+	p.mu.Unlock()
+	return withDatabase(p.dsn, name)
+}
+
+// NewRole creates a role that may log in and has no other right than those that everybody has, and returns its DSN for
+// the database of dsn. What more it may do, the caller grants it.
+func (p *Postgres) NewRole(ctx context.Context, dsn string) (string, error) {
+	name, password := "role_"+strings.ToLower(rand.Text()), rand.Text()
+	if err := p.exec(ctx, fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD '%s'", name, password)); err != nil {
+		return "", fmt.Errorf("create a role: %w", err)
+	}
+	p.mu.Lock()
+	p.roles = append(p.roles, name)
+	p.mu.Unlock()
+	return withUser(dsn, name, password)
+}
+
+// DropDatabase drops the database of a DSN that came from NewDatabase, whoever is connected to it.
+func (p *Postgres) DropDatabase(ctx context.Context, dsn string) error {
+	config, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		return fmt.Errorf("read the DSN: %w", err)
+	}
+	return p.drop(ctx, config.Database)
+}
+
+func (p *Postgres) drop(ctx context.Context, name string) error {
+	if err := p.exec(ctx, "DROP DATABASE IF EXISTS "+pgx.Identifier{name}.Sanitize()+" WITH (FORCE)"); err != nil {
+		return fmt.Errorf("drop the database %s: %w", name, err)
+	}
+	return nil
+}
+
+// Stop ends a server of our own with all its data; on one of others it removes what was created here. It may be called
+// again.
+func (p *Postgres) Stop() error {
+	if !p.external {
+		return p.scope.close()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var errs []error
+	for _, name := range p.names {
+		errs = append(errs, p.drop(ctx, name))
+	}
+	for _, role := range p.roles {
+		errs = append(errs, p.exec(ctx, "DROP ROLE IF EXISTS "+role))
+	}
+	p.names, p.roles = nil, nil
+	return errors.Join(errs...)
+}
+
+func (p *Postgres) ping(ctx context.Context) error {
+	return p.exec(ctx, "SELECT 1")
+}
+
+// exec runs a statement on a connection of its own.
+func (p *Postgres) exec(ctx context.Context, statement string) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, p.dsn)
+	if err != nil {
+		return err
+	}
+	_, err = conn.Exec(ctx, statement)
+	return errors.Join(err, conn.Close(ctx))
+}

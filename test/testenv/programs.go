@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package testenv
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+const module = "module github.com/sharding-system/shardinguser-operator\n"
+
+// Root is the folder of the checkout that the current directory lies in.
+func Root() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", fmt.Errorf("find the checkout: %w", err)
+	}
+	for start := dir; ; dir = filepath.Dir(dir) {
+		content, err := os.ReadFile(filepath.Join(dir, "go.mod")) //nolint:gosec // the file that go itself would read
+		if err == nil && bytes.HasPrefix(content, []byte(module)) {
+			return dir, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", fmt.Errorf("find the checkout: %s is not in one of shardinguser-operator", start)
+		}
+	}
+}
+
+// program finds one of the control plane's programs: in the folder KUBEBUILDER_ASSETS, or in bin/k8s of the checkout.
+func program(name string) (string, error) {
+	root, err := Root()
+	if err != nil {
+		return "", err
+	}
+	var dirs []string
+	if assets := os.Getenv("KUBEBUILDER_ASSETS"); assets != "" {
+		dirs = append(dirs, assets)
+	}
+	// Such folders hold no kube-controller-manager. The rest is taken from one place, as versions have to match.
+	if len(dirs) == 0 || name == "kube-controller-manager" {
+		dirs = append(dirs, filepath.Join(root, "bin", "k8s"))
+	}
+	for _, dir := range dirs {
+		path := filepath.Join(dir, name)
+		if info, err := os.Stat(path); err == nil && !info.IsDir() && info.Mode().Perm()&0o111 != 0 {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("%s is not in %s: run `make prepare`", name, strings.Join(dirs, " or "))
+}
+
+// postgresBin is the folder of initdb and postgres. hack/find-postgres.sh knows where to look.
+func postgresBin() (string, error) {
+	root, err := Root()
+	if err != nil {
+		return "", err
+	}
+	output, err := exec.Command(filepath.Join(root, "hack", "find-postgres.sh")).Output() //nolint:gosec,noctx // ours, and short
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit) && len(exit.Stderr) > 0:
+		return "", errors.New(strings.TrimSpace(string(exit.Stderr)))
+	case err != nil:
+		return "", fmt.Errorf("find Postgres: %w", err)
+	}
+	return strings.TrimSpace(string(output)), nil
+}
+
+// unprivileged is whom Postgres, which refuses to run as root, runs as; nil where we are not root.
+func unprivileged() (*syscall.Credential, error) {
+	if os.Geteuid() != 0 {
+		return nil, nil //nolint:nilnil // nil is what SysProcAttr means by "as ourselves"
+	}
+	for _, name := range []string{"postgres", "nobody"} {
+		account, err := user.Lookup(name)
+		if err != nil {
+			continue
+		}
+		uid, uidErr := strconv.ParseUint(account.Uid, 10, 32)
+		gid, gidErr := strconv.ParseUint(account.Gid, 10, 32)
+		if uidErr != nil || gidErr != nil || uid == 0 {
+			continue
+		}
+		return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+	}
+	return nil, errors.New("start Postgres: it does not run as root, and there is no user postgres or nobody to run it as")
+}
+
+// freePort is a port of the loopback interface that nobody listened on a moment ago. Another program may take it
+// first, so whoever uses it must be ready to ask for another.
+func freePort() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it neither blocks nor lasts
+	if err != nil {
+		return "", fmt.Errorf("find a free port: %w", err)
+	}
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	return port, errors.Join(err, listener.Close())
+}

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package testenv
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+)
+
+// reaperScript waits for the end of its standard input, then ends every process whose id is a file's content in the
+// folder $1/pids, and removes the folder $1.
+//
+// The rename comes first: from then on no further program can start, since none can record its id. SIGQUIT ends
+// Postgres at once yet cleanly (it gives its shared memory back), and the Go programs just as fast; SIGKILL is for what
+// is left after five seconds. Each program leads a process group of its own, and it is the group that is signalled: so
+// its children go too, and an id that was used again by some other program, which is hardly a group's leader, is safe.
+const reaperScript = `
+cat >/dev/null
+mv "$1/pids" "$1/ending" || exit 0
+groups=$(cat "$1"/ending/* 2>/dev/null)
+for group in $groups; do kill -s QUIT -- "-$group"; done
+rounds=0
+while [ "$rounds" -lt 50 ]; do
+	left=''
+	for group in $groups; do kill -s 0 -- "-$group" && left=yes; done
+	[ -z "$left" ] && break
+	rounds=$((rounds + 1))
+	sleep 0.1 || sleep 1
+done
+for group in $groups; do kill -s KILL -- "-$group"; done
+rm -rf "$1" || { sleep 1; rm -rf "$1"; }
+`
+
+// A scope is a temporary folder and the processes that were started from it: they end together.
+//
+// What ends them is a child of ours, the reaper: a shell in a process group of its own that holds the reading end of a
+// pipe. We alone hold the writing end, which closes in close, or by the kernel's hand when we are gone, whichever way we
+// went. So there is one way to clean up, and every clean stop exercises it.
+type scope struct {
+	dir string
+	// user is whom the processes run as; nil means as ourselves.
+	user *syscall.Credential
+
+	mu       sync.Mutex
+	names    map[string]int
+	lifeline *os.File
+	reaper   *exec.Cmd
+}
+
+// newScope makes the folder, which belongs to user, and starts its reaper.
+func newScope(name string, user *syscall.Credential) (_ *scope, err error) {
+	parent := ""
+	if user != nil && !traversable(os.TempDir()) {
+		parent = "/var/tmp"
+	}
+	dir, err := os.MkdirTemp(parent, "shardinguser-"+name+"-")
+	if err != nil {
+		return nil, fmt.Errorf("make a temporary folder: %w", err)
+	}
+	s := &scope{dir: dir, user: user, names: map[string]int{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(dir))
+		}
+	}()
+	for _, sub := range []string{"pids", "logs", "run"} {
+		if err := s.mkdir(sub); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.own(dir); err != nil {
+		return nil, err
+	}
+
+	reading, writing, err := os.Pipe() // close-on-exec: none of our children holds either end, but for the reaper
+	if err != nil {
+		return nil, fmt.Errorf("make a pipe: %w", err)
+	}
+	defer func() { _ = reading.Close() }()
+	//nolint:noctx // it has to outlive every context, and us
+	s.reaper = exec.Command("/bin/sh", "-c", reaperScript, "reaper", dir)
+	s.reaper.Stdin = reading
+	s.reaper.Dir = "/"
+	s.reaper.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := s.reaper.Start(); err != nil {
+		_ = writing.Close()
+		return nil, fmt.Errorf("start the reaper: %w", err)
+	}
+	s.lifeline = writing
+	return s, nil
+}
+
+// path is a file in the scope's folder.
+func (s *scope) path(elements ...string) string {
+	return filepath.Join(append([]string{s.dir}, elements...)...)
+}
+
+// mkdir makes a folder in the scope's folder that the processes may write to.
+func (s *scope) mkdir(name string) error {
+	if err := os.Mkdir(s.path(name), 0o700); err != nil {
+		return fmt.Errorf("make a temporary folder: %w", err)
+	}
+	return s.own(s.path(name))
+}
+
+// write makes a file in the scope's folder that the processes may read.
+func (s *scope) write(name, content string, mode os.FileMode) (string, error) {
+	path := s.path(name)
+	if err := os.WriteFile(path, []byte(content), mode); err != nil {
+		return "", fmt.Errorf("write %s: %w", filepath.Base(path), err)
+	}
+	return path, s.own(path)
+}
+
+func (s *scope) own(path string) error {
+	if s.user == nil {
+		return nil
+	}
+	if err := os.Chown(path, int(s.user.Uid), int(s.user.Gid)); err != nil {
+		return fmt.Errorf("hand a temporary file over: %w", err)
+	}
+	return nil
+}
+
+// wrap returns a script that records its process id for the reaper and then becomes the program at path. The id has to
+// be known to the reaper before the program runs, and envtest, which starts some of them, tells nobody.
+func (s *scope) wrap(name, path string) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lifeline == nil {
+		return "", fmt.Errorf("start %s: already stopped", name)
+	}
+	s.names[name]++
+	if n := s.names[name]; n > 1 {
+		name += "-" + strconv.Itoa(n)
+	}
+	return s.write("run/"+name, fmt.Sprintf("#!/bin/sh\nset -e\necho $$ >%s\nexec %s \"$@\"\n",
+		quote(s.path("pids", name)), quote(path)), 0o700)
+}
+
+// command is exec.Command for a program that ends with the scope.
+func (s *scope) command(name, path string, args ...string) (*exec.Cmd, error) {
+	script, err := s.wrap(name, path)
+	if err != nil {
+		return nil, err
+	}
+	// A shell reads the script: a file that was just written cannot always be executed ("text file busy").
+	cmd := exec.Command("/bin/sh", append([]string{script}, args...)...) //nolint:gosec,noctx // it ends with the scope
+	cmd.Dir = s.dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: s.user}
+	return cmd, nil
+}
+
+// log opens the file for a program's output. It is a file and no pipe, so that go test does not wait for its end.
+func (s *scope) log(name string) (*os.File, error) {
+	file, err := os.OpenFile(s.path("logs", name), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open a log: %w", err)
+	}
+	return file, nil
+}
+
+// withLog adds the end of a program's output to an error that tells of its failure.
+func (s *scope) withLog(name string, err error) error {
+	const lines = 15
+	content, readErr := os.ReadFile(s.path("logs", name))
+	if readErr != nil || len(content) == 0 {
+		return err
+	}
+	all := strings.Split(strings.TrimSpace(string(content)), "\n")
+	return fmt.Errorf("%w; %s said last:\n%s", err, name, strings.Join(all[max(0, len(all)-lines):], "\n"))
+}
+
+// close ends the processes, removes the folder, and returns when both is done. It may be called again.
+func (s *scope) close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lifeline == nil {
+		return nil
+	}
+	err := s.lifeline.Close()
+	s.lifeline = nil
+	_ = s.reaper.Wait() // its exit status tells nothing: what counts is whether the folder is gone
+	if _, statErr := os.Stat(s.dir); statErr == nil {
+		err = errors.Join(err, fmt.Errorf("the reaper left %s behind", s.dir))
+	}
+	return err
+}
+
+// traversable tells whether any user may reach what lies in the folder.
+func traversable(dir string) bool {
+	for ; ; dir = filepath.Dir(dir) {
+		info, err := os.Stat(dir)
+		if err != nil || info.Mode().Perm()&0o001 == 0 {
+			return false
+		}
+		if dir == filepath.Dir(dir) {
+			return true
+		}
+	}
+}
+
+// quote makes a word of a shell's command line.
+func quote(word string) string {
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
