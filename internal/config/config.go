@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package config turns a settings file, the environment and the command line
+// into one checked [Settings].
+//
+// Each setting is a flag. In rising order of precedence its value comes from
+// the settings file (section "operator", key "bcrypt-cost"), the environment
+// (SHARDINGUSER_BCRYPT_COST; empty counts as not set) and the command line
+// (--bcrypt-cost). The database's DSN alone never is a flag's value, since a
+// process's arguments are for everybody to read: it comes from
+// security.user_database_dsn in the file, from USER_DATABASE_DSN, or from the
+// file that --user-database-dsn-file names, the last of these winning.
+//
+// Errors never hold any part of a DSN.
+package config
+
+import (
+	"time"
+)
+
+// Settings is what the manager runs by. Every value lies within its limits;
+// every file that a path names could be read when [Load] returned.
+type Settings struct {
+	// ConfigFile is the settings file that was read, empty for none.
+	ConfigFile string
+
+	Database Database
+
+	// BcryptCost is the binary logarithm of bcrypt's rounds, 10 to 14.
+	BcryptCost int
+	// PasswordMinLength is in characters, 1 to 72.
+	PasswordMinLength int
+	// HashCores is how many cores may compute hashes at once, 1 or more.
+	HashCores int
+
+	// MetricsBindAddress and HealthProbeBindAddress are host:port, or "0" for
+	// off.
+	MetricsBindAddress     string
+	HealthProbeBindAddress string
+	// MetricsCertDir has tls.crt and tls.key; empty for a self-signed
+	// certificate.
+	MetricsCertDir string
+
+	LeaderElect bool
+	// LeaderElectionNamespace holds the lease; empty for the pod's own.
+	LeaderElectionNamespace string
+
+	// WatchNamespaces are sorted and distinct; none means all.
+	WatchNamespaces         []string
+	MaxConcurrentReconciles int
+	// KubeAPIQPS, requests a second, and KubeAPIBurst limit the Kubernetes
+	// client.
+	KubeAPIQPS   float32
+	KubeAPIBurst int
+
+	// ResyncInterval is the time between two sweeps over the whole table, for
+	// what notifications missed and for counters.
+	ResyncInterval time.Duration
+	// PollInterval takes ResyncInterval's place where notifications cannot be
+	// had.
+	PollInterval time.Duration
+
+	// GracefulShutdownTimeout is the time from SIGTERM that running work gets;
+	// 0 ends it at once.
+	GracefulShutdownTimeout time.Duration
+}
+
+// Database says how the database is reached.
+type Database struct {
+	// DSN is the one in force when the settings were loaded; empty for the
+	// in-memory store. Use [Database.CurrentDSN] for each new connection.
+	DSN DSN
+	// DSNFile is the file that DSN was read from; empty where DSN came from
+	// the settings file or the environment, which cannot change.
+	DSNFile string
+	// ListenDSNFile holds the DSN of a direct connection for LISTEN, where
+	// the pool goes through a pooler that loses notifications. Empty where
+	// the pool's DSN does for both.
+	ListenDSNFile string
+
+	// MaxConnections is 1 or more, IdleConnections 0 to MaxConnections.
+	MaxConnections     int
+	IdleConnections    int
+	ConnectionLifetime time.Duration
+	ConnectionIdleTime time.Duration
+	// Timeout is that of one statement.
+	Timeout time.Duration
+}
+
+// Configured tells whether there is a database at all; without, the in-memory
+// store serves.
+func (d Database) Configured() bool { return d.DSN != "" }
+
+// CurrentDSN returns the DSN for a new connection, read again where it comes
+// from a file, so that a rotated credential is taken up. Its errors are
+// [ReadDSNFile]'s.
+func (d Database) CurrentDSN() (DSN, error) {
+	if d.DSNFile == "" {
+		return d.DSN, nil
+	}
+	return ReadDSNFile(d.DSNFile)
+}
+
+// CurrentListenDSN returns the DSN for a new connection that listens: that of
+// the listen file where there is one, or else the pool's.
+func (d Database) CurrentListenDSN() (DSN, error) {
+	if d.ListenDSNFile == "" {
+		return d.CurrentDSN()
+	}
+	return ReadDSNFile(d.ListenDSNFile)
+}
+
+// defaults returns the settings that nobody gave.
+func defaults(cores int) Settings {
+	return Settings{
+		Database: Database{
+			MaxConnections:     25,
+			IdleConnections:    5,
+			ConnectionLifetime: 5 * time.Minute,
+			ConnectionIdleTime: time.Minute,
+			Timeout:            5 * time.Second,
+		},
+		BcryptCost:              10,
+		PasswordMinLength:       8,
+		HashCores:               cores,
+		MetricsBindAddress:      ":8443",
+		HealthProbeBindAddress:  ":8081",
+		MaxConcurrentReconciles: 16,
+		KubeAPIQPS:              200,
+		KubeAPIBurst:            400,
+		ResyncInterval:          30 * time.Second,
+		PollInterval:            2 * time.Second,
+		GracefulShutdownTimeout: 20 * time.Second,
+	}
+}

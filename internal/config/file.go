@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+)
+
+// The keys of the settings file that are ours. The others are the sharding
+// manager's, whose file it is as well, and are let alone.
+const (
+	sectionSecurity = "security"
+	sectionOperator = "operator"
+	keyDSN          = sectionSecurity + ".user_database_dsn"
+)
+
+// maxFileBytes bounds what is read by mistake, such as a device.
+const maxFileBytes = 1 << 20
+
+// readFile is an ff.ConfigFileParser for the settings file, JSON or YAML:
+//
+//	{"security": {"user_database_dsn": "postgres://..."},
+//	 "operator": {"bcrypt-cost": 12, "watch-namespaces": ["a", "b"]}}
+//
+// What is wrong with it becomes a problem; the error returned is that of
+// reading alone.
+func (l *loader) readFile(r io.Reader, set func(name, value string) error) error {
+	text, err := io.ReadAll(io.LimitReader(r, maxFileBytes+1))
+	if err != nil {
+		return err
+	}
+	if len(text) > maxFileBytes {
+		return errors.New("it is larger than 1 MiB")
+	}
+	file, err := decode(text)
+	if err != nil {
+		l.problem("settings file "+l.file, "%w", err)
+		return nil
+	}
+
+	if security, ok := l.section(file, sectionSecurity); ok {
+		_, key, _ := strings.Cut(keyDSN, ".")
+		var dsn *string // null is as good as none
+		if raw, ok := security[key]; ok && json.Unmarshal(raw, &dsn) != nil {
+			l.problem(keyDSN+" in "+l.file, "what is given is not a text: write it in quotes")
+		} else if dsn != nil {
+			l.fileDSN = strings.TrimSpace(*dsn)
+		}
+	}
+
+	operator, _ := l.section(file, sectionOperator)
+	for _, name := range slices.Sorted(maps.Keys(operator)) {
+		origin := l.originOf(name)
+		setting, ok := l.settings[name]
+		switch {
+		case !ok && looksSecret(name):
+			l.problem(sectionOperator+" in "+l.file, "it has a key that is no setting")
+		case !ok:
+			l.problem(origin, "there is no such setting; did you mean %s?", l.nearest(name))
+		case name == flagConfig:
+			l.problem(origin, "the file cannot name another one; leave it out")
+		default:
+			value, err := flagValue(setting.Value, operator[name])
+			if err != nil {
+				l.problem(origin, "%w", err)
+			} else if err := set(name, value); err != nil {
+				l.problem(origin, "%w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// section returns an object of the file, if it is there.
+func (l *loader) section(file map[string]json.RawMessage, name string) (map[string]json.RawMessage, bool) {
+	raw, ok := file[name]
+	if !ok {
+		return nil, false
+	}
+	var section map[string]json.RawMessage
+	if json.Unmarshal(raw, &section) != nil {
+		l.problem(name+" in "+l.file, "what is given is not a section: write keys and values into it")
+		return nil, false
+	}
+	return section, true
+}
+
+var lineNumber = regexp.MustCompile(`\bline [0-9]+`)
+
+// decode returns the file's top-level keys. Its errors name the line but quote
+// nothing, as those of the parsers may.
+func decode(text []byte) (map[string]json.RawMessage, error) {
+	// JSON first: indented by tabs, it is not YAML.
+	if !json.Valid(text) {
+		converted, err := yaml.YAMLToJSON(text)
+		if err != nil {
+			where := lineNumber.FindString(err.Error())
+			if where == "" {
+				where = "line unknown"
+			}
+			return nil, fmt.Errorf("it is neither JSON nor YAML (%s)", where)
+		}
+		text = converted
+	}
+	var file map[string]json.RawMessage
+	if json.Unmarshal(text, &file) != nil {
+		return nil, errors.New("it holds no keys and values at its top level")
+	}
+	return file, nil
+}
+
+// flagValue turns a value of the file into what the flag v takes on the command
+// line. Its type must be the flag's own: a number in quotes is wrong.
+func flagValue(v flag.Value, raw json.RawMessage) (string, error) {
+	raw = bytes.TrimSpace(raw)
+	var value any = ""
+	if g, ok := v.(flag.Getter); ok {
+		value = g.Get()
+	}
+	isNumber := raw[0] == '-' || '0' <= raw[0] && raw[0] <= '9'
+	var text string
+	isText := raw[0] == '"' && json.Unmarshal(raw, &text) == nil
+
+	switch value.(type) {
+	case bool:
+		if s := string(raw); s == "true" || s == "false" {
+			return s, nil
+		}
+		return "", errors.New("what is given is not true or false, without quotes")
+	case int, int64, uint, uint64, float32, float64:
+		if isNumber {
+			return string(raw), nil
+		}
+		return "", errors.New("what is given is not a number, without quotes")
+	case []string:
+		var list []string
+		if isText {
+			return text, nil
+		}
+		if raw[0] == '[' && json.Unmarshal(raw, &list) == nil {
+			return strings.Join(list, ","), nil
+		}
+		return "", errors.New(`what is given is not a list of texts, such as ["a", "b"]`)
+	default:
+		// A number will do where a text is wanted: "metrics-bind-address: 0".
+		if isNumber {
+			return string(raw), nil
+		}
+		if isText {
+			return text, nil
+		}
+		return "", errors.New("what is given is not a text: write it in quotes")
+	}
+}

@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"errors"
+	"flag"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+const canary = "cAnAry7"
+
+const goodDSN = "postgres://alice:" + canary + "@db:5432/users?sslmode=disable"
+
+// A world is what Load finds around it: files by name, in the working
+// directory, and environment variables.
+type world struct {
+	files map[string]string
+	env   map[string]string
+	args  []string
+}
+
+// load runs Load in w, with nothing of the developer's own environment.
+func (w world) load(t *testing.T) (Settings, error) {
+	t.Helper()
+	t.Chdir(t.TempDir())
+	for _, entry := range os.Environ() {
+		name, _, _ := strings.Cut(entry, "=")
+		if strings.HasPrefix(name, envPrefix) || strings.HasPrefix(name, "PG") || name == envDSN {
+			t.Setenv(name, "")
+		}
+	}
+	for name, text := range w.files {
+		if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, value := range w.env {
+		t.Setenv(name, value)
+	}
+	return Load(w.args, io.Discard, func(fs *flag.FlagSet) { fs.Bool("zap-devel", false, "readable logs") })
+}
+
+func TestDefaults(t *testing.T) {
+	got, err := world{}.load(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Settings{
+		Database: Database{
+			MaxConnections: 25, IdleConnections: 5,
+			ConnectionLifetime: 5 * time.Minute, ConnectionIdleTime: time.Minute, Timeout: 5 * time.Second,
+		},
+		BcryptCost: 10, PasswordMinLength: 8, HashCores: runtime.GOMAXPROCS(0),
+		MetricsBindAddress: ":8443", HealthProbeBindAddress: ":8081",
+		MaxConcurrentReconciles: 16, KubeAPIQPS: 200, KubeAPIBurst: 400,
+		ResyncInterval: 30 * time.Second, PollInterval: 2 * time.Second, GracefulShutdownTimeout: 20 * time.Second,
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("Load = %+v\nwant   %+v", got, want)
+	}
+	if got.Database.Configured() {
+		t.Error("a database is configured by default")
+	}
+}
+
+func TestPrecedence(t *testing.T) {
+	const file = "operator: {bcrypt-cost: 11}"
+	for name, tt := range map[string]struct {
+		world
+		want int
+	}{
+		"the default file counts where it exists":   {world{files: map[string]string{defaultConfigFile: file}}, 11},
+		"the environment wins over the file":        {world{files: map[string]string{defaultConfigFile: file}, env: map[string]string{"SHARDINGUSER_BCRYPT_COST": "12"}}, 12},
+		"a flag wins over both":                     {world{files: map[string]string{defaultConfigFile: file}, env: map[string]string{"SHARDINGUSER_BCRYPT_COST": "12"}, args: []string{"--bcrypt-cost=13"}}, 13},
+		"a flag at its default value still wins":    {world{files: map[string]string{defaultConfigFile: file}, args: []string{"--bcrypt-cost=10"}}, 10},
+		"the last of two equal flags counts":        {world{args: []string{"--bcrypt-cost=9", "--bcrypt-cost", "14"}}, 14},
+		"a wrong value that is overridden is none":  {world{env: map[string]string{"SHARDINGUSER_BCRYPT_COST": "99"}, args: []string{"-bcrypt-cost=13"}}, 13},
+		"an empty variable counts as not set":       {world{files: map[string]string{defaultConfigFile: file}, env: map[string]string{"SHARDINGUSER_BCRYPT_COST": ""}}, 11},
+		"the file may be named by the environment":  {world{files: map[string]string{"a.yaml": file}, env: map[string]string{"SHARDINGUSER_CONFIG": "a.yaml"}}, 11},
+		"a named file replaces the default one":     {world{files: map[string]string{"a.yaml": file, defaultConfigFile: "operator: {bcrypt-cost: 14}"}, args: []string{"--config=a.yaml"}}, 11},
+		"an empty name stands for no file":          {world{files: map[string]string{defaultConfigFile: file}, args: []string{"--config="}}, 10},
+		"a file of the sharding manager's is taken": {world{files: map[string]string{defaultConfigFile: "{\n\t\"server\": {\"port\": 8080},\n\t\"security\": {\"jwt\": 1},\n\t\"operator\": {\"bcrypt-cost\": 11}}"}}, 11},
+		"an empty file is taken":                    {world{files: map[string]string{defaultConfigFile: "# nothing yet\n"}}, 10},
+		"empty sections are taken":                  {world{files: map[string]string{defaultConfigFile: "operator:\nsecurity:\n"}}, 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := tt.load(t)
+			if err != nil || got.BcryptCost != tt.want {
+				t.Errorf("BcryptCost = %d, %v, want %d", got.BcryptCost, err, tt.want)
+			}
+		})
+	}
+}
+
+func TestEveryKindOfSettingFromTheFile(t *testing.T) {
+	got, err := world{files: map[string]string{defaultConfigFile: `
+operator:
+  leader-elect: true
+  watch-namespaces: [team-b, team-a, team-b]
+  metrics-bind-address: 0
+  health-probe-bind-address: 127.0.0.1:9000
+  kube-api-qps: 12.5
+  database-timeout: 1m30s
+  leader-election-namespace: system
+  database-max-connections: 3
+  zap-devel: true
+`}}.load(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := defaults(runtime.GOMAXPROCS(0))
+	want.ConfigFile = defaultConfigFile
+	want.LeaderElect = true
+	want.WatchNamespaces = []string{"team-a", "team-b"}
+	want.MetricsBindAddress = "0"
+	want.HealthProbeBindAddress = "127.0.0.1:9000"
+	want.KubeAPIQPS = 12.5
+	want.Database.Timeout = 90 * time.Second
+	want.LeaderElectionNamespace = "system"
+	want.Database.MaxConnections = 3
+	want.Database.IdleConnections = 3 // the default of 5 follows
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("Load = %+v\nwant   %+v", got, want)
+	}
+}
+
+func TestWhereTheDSNComesFrom(t *testing.T) {
+	dsn := func(host string) string { return "host=" + host + " password=" + canary }
+	file := "security: {user_database_dsn: '" + dsn("file") + "'}"
+	all := world{
+		files: map[string]string{defaultConfigFile: file, "dsn": dsn("mounted") + "\n"},
+		env:   map[string]string{envDSN: dsn("env")},
+		args:  []string{"--user-database-dsn-file=dsn"},
+	}
+	for name, tt := range map[string]struct {
+		world
+		want, file string
+	}{
+		"nowhere":                                {world{}, "", ""},
+		"the settings file":                      {world{files: all.files}, dsn("file"), ""},
+		"the environment before the file":        {world{files: all.files, env: all.env}, dsn("env"), ""},
+		"a mounted file before all others":       {all, dsn("mounted"), "dsn"},
+		"a mounted file that the settings name":  {world{files: map[string]string{defaultConfigFile: "operator: {user-database-dsn-file: dsn}", "dsn": dsn("mounted")}, env: all.env}, dsn("mounted"), "dsn"},
+		"white space in the environment is none": {world{files: all.files, env: map[string]string{envDSN: " \n"}}, dsn("file"), ""},
+		"white space in the file is none":        {world{files: map[string]string{defaultConfigFile: "security: {user_database_dsn: ' '}"}}, "", ""},
+		"null in the file is none":               {world{files: map[string]string{defaultConfigFile: "security: {user_database_dsn: }"}}, "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := tt.load(t)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if string(got.Database.DSN) != tt.want || got.Database.DSNFile != tt.file {
+				t.Errorf("DSN = %s of %q, want %s of %q", string(got.Database.DSN), got.Database.DSNFile, tt.want, tt.file)
+			}
+			if got.Database.Configured() != (tt.want != "") {
+				t.Errorf("Configured = %v", got.Database.Configured())
+			}
+		})
+	}
+}
+
+func TestWrongSettings(t *testing.T) {
+	args := func(args ...string) world { return world{args: args} }
+	file := func(text string) world { return world{files: map[string]string{defaultConfigFile: text}} }
+	for name, tt := range map[string]struct {
+		world
+		says []string
+	}{
+		"a cost too low, by flag":           {args("--bcrypt-cost=9"), []string{`flag --bcrypt-cost: "9" is not a whole number from 10 to 14`}},
+		"a cost too high, by environment":   {world{env: map[string]string{"SHARDINGUSER_BCRYPT_COST": "15"}}, []string{`environment variable SHARDINGUSER_BCRYPT_COST: "15" is not a whole number from 10 to 14`}},
+		"a cost too high, by file":          {file("operator: {bcrypt-cost: 15}"), []string{`operator.bcrypt-cost in configs/manager.json: "15" is not a whole number from 10 to 14`}},
+		"a minimum over bcrypt's 72":        {args("--password-min-length=73"), []string{"from 1 to 72"}},
+		"no cores":                          {args("--hash-cores=0"), []string{"from 1 to 1024"}},
+		"a duration without unit":           {args("--resync-interval=30"), []string{`"30" is not a duration of at least 1s, such as 30s or 5m`}},
+		"a negative duration":               {args("--graceful-shutdown-timeout=-1s"), []string{"at least 0s"}},
+		"an address without port":           {args("--metrics-bind-address=localhost"), []string{`"localhost" is not an address such as :8081`}},
+		"a port over 65535":                 {args("--metrics-bind-address=:65536"), []string{"is not an address"}},
+		"a port by name":                    {args("--metrics-bind-address=:https"), []string{"is not an address"}},
+		"an empty address":                  {args("--health-probe-bind-address="), []string{`"" is not an address`}},
+		"a URL for an address":              {args("--metrics-bind-address=http://x:80"), []string{"*** is not an address"}},
+		"one address for two":               {args("--metrics-bind-address=127.0.0.1:8081"), []string{"--metrics-bind-address (127.0.0.1:8081) and --health-probe-bind-address (:8081) are one address"}},
+		"a namespace in capitals":           {args("--watch-namespaces=a,Team"), []string{`"a,Team" is not a comma-separated list of names`}},
+		"a lease in no namespace":           {args("--leader-election-namespace=a_b"), []string{"is not the name of a namespace"}},
+		"a rate that is no number":          {args("--kube-api-qps=NaN"), []string{`"NaN" is not a number from 1 to 10000`}},
+		"more idle connections than all":    {args("--database-max-connections=3", "--database-idle-connections=4"), []string{"flag --database-idle-connections: 4 idle connections are more than the 3"}},
+		"a boolean that is none":            {args("--leader-elect=perhaps"), []string{`flag --leader-elect: "perhaps" is not true or false`}},
+		"another package's boolean":         {args("--zap-devel=perhaps"), []string{`flag --zap-devel: "perhaps" is not true or false`}},
+		"a boolean's value after a space":   {args("--leader-elect", "false"), []string{"argument 2 does not belong to any flag", "--name=value"}},
+		"a word without a flag":             {args("serve"), []string{"argument 1 does not belong"}},
+		"a flag without value":              {args("--bcrypt-cost"), []string{"flag --bcrypt-cost needs a value"}},
+		"a flag that does not exist":        {args("--bcrypt-cots=12"), []string{"no flag --bcrypt-cots", "did you mean --bcrypt-cost?"}},
+		"three dashes":                      {args("---bcrypt-cost=12"), []string{"cannot be read as a flag"}},
+		"a folder without certificate":      {args("--metrics-cert-dir=."), []string{`the folder "." has no tls.crt that can be read (no such file or directory)`, "no tls.key"}},
+		"a settings file that is missing":   {args("--config=there/is.none"), []string{`flag --config: the settings file "there/is.none" cannot be read: no such file or directory`}},
+		"a missing one by environment":      {world{env: map[string]string{"SHARDINGUSER_CONFIG": "none"}}, []string{"environment variable SHARDINGUSER_CONFIG: the settings file"}},
+		"a folder for a settings file":      {args("--config=."), []string{"is a directory"}},
+		"a settings file that is no YAML":   {file("a: b\nc: - d: [\n"), []string{"settings file configs/manager.json: it is neither JSON nor YAML (line 2)"}},
+		"a settings file that is a list":    {file("[1]"), []string{"no keys and values"}},
+		"an unknown key in the file":        {file("operator: {bcrypt-cots: 12}"), []string{"operator.bcrypt-cots in configs/manager.json: there is no such setting; did you mean bcrypt-cost?"}},
+		"a number in quotes":                {file(`operator: {bcrypt-cost: "12"}`), []string{"operator.bcrypt-cost in configs/manager.json: what is given is not a number, without quotes"}},
+		"a list for a number":               {file("operator: {bcrypt-cost: [12]}"), []string{"is not a number"}},
+		"nothing for a number":              {file("operator: {bcrypt-cost: }"), []string{"is not a number"}},
+		"a fraction for a whole number":     {file("operator: {bcrypt-cost: 10.5}"), []string{`"10.5" is not a whole number`}},
+		"a text for a boolean":              {file(`operator: {leader-elect: "true"}`), []string{"is not true or false, without quotes"}},
+		"a boolean for a name in a list":    {file("operator: {watch-namespaces: [no]}"), []string{"is not a list of texts"}},
+		"an object for a text":              {file("operator: {metrics-bind-address: {port: 1}}"), []string{"is not a text"}},
+		"a text for a section":              {file("operator: x"), []string{"operator in configs/manager.json: what is given is not a section"}},
+		"a file that names another":         {file("operator: {config: x}"), []string{"cannot name another"}},
+		"a number for the DSN":              {file("security: {user_database_dsn: 5}"), []string{"security.user_database_dsn in configs/manager.json: what is given is not a text"}},
+		"a DSN file that is missing":        {args("--user-database-dsn-file=none"), []string{"flag --user-database-dsn-file: the DSN file none cannot be read: no such file or directory"}},
+		"a DSN file that is empty":          {world{files: map[string]string{"dsn": " \n"}, args: []string{"--user-database-dsn-file=dsn"}}, []string{"the DSN file dsn is empty: write a DSN such as postgres://"}},
+		"a listening DSN without database":  {world{files: map[string]string{"dsn": goodDSN}, args: []string{"--listen-dsn-file=dsn"}}, []string{"flag --listen-dsn-file: without a database there is nothing to listen to"}},
+		"a listening DSN file that is gone": {world{env: map[string]string{envDSN: goodDSN}, args: []string{"--listen-dsn-file=none"}}, []string{"flag --listen-dsn-file: the DSN file none cannot be read"}},
+		"several at once": {
+			world{
+				files: map[string]string{defaultConfigFile: "operator: {hash-cores: 0, x: 1}"},
+				env:   map[string]string{"SHARDINGUSER_POLL_INTERVAL": "soon", envDSN: "nonsense"},
+				args:  []string{"--bcrypt-cost=9"},
+			},
+			[]string{"operator.hash-cores", "operator.x ", "SHARDINGUSER_POLL_INTERVAL", "flag --bcrypt-cost", "USER_DATABASE_DSN"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := tt.load(t)
+			if err == nil {
+				t.Fatal("no error")
+			}
+			for _, says := range tt.says {
+				if !strings.Contains(err.Error(), says) {
+					t.Errorf("Load = %v\nwhich does not say %q", err, says)
+				}
+			}
+		})
+	}
+}
+
+// However a DSN goes astray, no error quotes it.
+func TestNoErrorQuotesADSN(t *testing.T) {
+	for name, w := range map[string]world{
+		"as a flag that does not exist":   {args: []string{"--user-database-dsn=" + goodDSN}},
+		"as a flag's name":                {args: []string{"-" + goodDSN}},
+		"behind three dashes":             {args: []string{"---dsn=" + goodDSN}},
+		"as an argument":                  {args: []string{goodDSN}},
+		"in place of its file's path":     {args: []string{"--user-database-dsn-file=" + goodDSN}},
+		"in place of the listener's path": {args: []string{"--listen-dsn-file", "host=db password=" + canary}, env: map[string]string{envDSN: goodDSN}},
+		"in place of the settings file":   {args: []string{"--config=" + goodDSN}},
+		"in place of the certificates":    {args: []string{"--metrics-cert-dir=" + goodDSN}},
+		"in place of a number":            {args: []string{"--bcrypt-cost=" + goodDSN}},
+		"in another program's flag":       {args: []string{"--zap-devel=" + goodDSN}},
+		"in a file that is no YAML":       {files: map[string]string{defaultConfigFile: "a: [\nuser_database_dsn: " + goodDSN}},
+		"as a whole file":                 {files: map[string]string{defaultConfigFile: goodDSN}},
+		"as a section":                    {files: map[string]string{defaultConfigFile: "security: " + goodDSN}},
+		"as a key":                        {files: map[string]string{defaultConfigFile: "operator: {'" + goodDSN + "': 1}"}},
+		"as a list":                       {files: map[string]string{defaultConfigFile: "security: {user_database_dsn: ['" + goodDSN + "']}"}},
+		"wrong in the settings file":      {files: map[string]string{defaultConfigFile: "security: {user_database_dsn: '" + canary + "'}"}},
+		"wrong in the environment":        {env: map[string]string{envDSN: "mysql://alice:" + canary + "@db/users"}},
+		"wrong in a mounted file":         {files: map[string]string{"dsn": "postgres://a:" + canary + "/x@db:port"}, args: []string{"--user-database-dsn-file=dsn"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := w.load(t)
+			if err == nil {
+				t.Fatal("no error")
+			}
+			if strings.Contains(err.Error(), canary) {
+				t.Errorf("the error quotes the password: %v", err)
+			}
+		})
+	}
+}
+
+func TestADSNFlagIsExplained(t *testing.T) {
+	_, err := world{args: []string{"--user-database-dsn=" + goodDSN}}.load(t)
+	if err == nil || !strings.Contains(err.Error(), "USER_DATABASE_DSN") || !strings.Contains(err.Error(), "--user-database-dsn-file") {
+		t.Errorf("Load = %v", err)
+	}
+}
+
+func TestHelp(t *testing.T) {
+	var b strings.Builder
+	t.Setenv(envDSN, "not looked at")
+	_, err := Load([]string{"--help"}, &b, nil)
+	if !errors.Is(err, flag.ErrHelp) {
+		t.Errorf("Load = %v, want %v", err, flag.ErrHelp)
+	}
+	for _, says := range []string{"--bcrypt-cost cost\n", "(default 10)", "--leader-elect\n", "SHARDINGUSER_BCRYPT_COST", "USER_DATABASE_DSN"} {
+		if !strings.Contains(b.String(), says) {
+			t.Errorf("the help does not say %q:\n%s", says, b.String())
+		}
+	}
+}

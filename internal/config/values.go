@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"net"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The kinds of setting, each a flag.Getter. Their Set refuses with a want.
+
+// A want is the error of a refused value: what would have been right, in words
+// that go on after `"..." is not`.
+type want string
+
+func (w want) Error() string { return string(w) }
+
+// number is a whole number within limits.
+type number struct {
+	at       *int
+	min, max int
+}
+
+func (n number) Set(s string) error {
+	v, err := strconv.Atoi(strings.TrimSpace(s))
+	if err != nil || v < n.min || v > n.max {
+		return want("a whole number from " + strconv.Itoa(n.min) + " to " + strconv.Itoa(n.max))
+	}
+	*n.at = v
+	return nil
+}
+func (n number) String() string { return strconv.Itoa(n.Get().(int)) }
+func (n number) Get() any       { return *n.at }
+
+// rate is a number a second, 1 to 10000.
+type rate struct{ at *float32 }
+
+func (r rate) Set(s string) error {
+	v, err := strconv.ParseFloat(strings.TrimSpace(s), 32)
+	// Written so that NaN is refused.
+	if err != nil || !(v >= 1 && v <= 10000) {
+		return want("a number from 1 to 10000")
+	}
+	*r.at = float32(v)
+	return nil
+}
+func (r rate) String() string { return strconv.FormatFloat(float64(*r.at), 'g', -1, 32) }
+func (r rate) Get() any       { return *r.at }
+
+// duration is a length of time of at least min.
+type duration struct {
+	at  *time.Duration
+	min time.Duration
+}
+
+func (d duration) Set(s string) error {
+	v, err := time.ParseDuration(strings.TrimSpace(s))
+	if err != nil || v < d.min {
+		return want("a duration of at least " + d.min.String() + ", such as 30s or 5m")
+	}
+	*d.at = v
+	return nil
+}
+func (d duration) String() string { return d.at.String() }
+func (d duration) Get() any       { return *d.at }
+
+// path is the path of a file or folder; whether it exists is checked later.
+type path struct{ at *string }
+
+func (p path) Set(s string) error { *p.at = strings.TrimSpace(s); return nil }
+func (p path) String() string     { return *p.at }
+func (p path) Get() any           { return *p.at }
+
+// off is the address of what does not serve.
+const off = "0"
+
+// address is host:port with a numeric port, its host empty for every
+// interface, or "0" for off.
+type address struct{ at *string }
+
+var hostName = regexp.MustCompile(`^[A-Za-z0-9._-]*$`)
+
+func (a address) Set(s string) error {
+	s = strings.TrimSpace(s)
+	if s != off {
+		host, port, err := net.SplitHostPort(s)
+		if err == nil {
+			_, err = strconv.ParseUint(port, 10, 16)
+		}
+		if err != nil || net.ParseIP(host) == nil && !hostName.MatchString(host) {
+			return want("an address such as :8081 or 127.0.0.1:8081, or 0 to turn it off")
+		}
+	}
+	*a.at = s
+	return nil
+}
+func (a address) String() string { return *a.at }
+func (a address) Get() any       { return *a.at }
+
+// overlap tells whether two addresses cannot be listened on together.
+func overlap(a, b string) bool {
+	if a == off || b == off {
+		return false
+	}
+	hostA, portA, _ := net.SplitHostPort(a)
+	hostB, portB, _ := net.SplitHostPort(b)
+	if portA != portB || portA == "0" { // port 0 is any that is free
+		return false
+	}
+	every := func(host string) bool { return host == "" || net.ParseIP(host).IsUnspecified() }
+	return hostA == hostB || every(hostA) || every(hostB)
+}
+
+var namespaceName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
+// namespace is the name of one, or empty.
+type namespace struct{ at *string }
+
+func (n namespace) Set(s string) error {
+	s = strings.TrimSpace(s)
+	if s != "" && !namespaceName.MatchString(s) {
+		return want("the name of a namespace: up to 63 of a-z, 0-9 and -, starting and ending with a letter or digit")
+	}
+	*n.at = s
+	return nil
+}
+func (n namespace) String() string { return *n.at }
+func (n namespace) Get() any       { return *n.at }
+
+// namespaces is a comma-separated list of names, kept sorted and distinct.
+type namespaces struct{ at *[]string }
+
+func (n namespaces) Set(s string) error {
+	var names []string
+	for name := range strings.SplitSeq(s, ",") {
+		name = strings.TrimSpace(name)
+		if name == "" {
+			continue // a trailing comma, or no name at all
+		}
+		if !namespaceName.MatchString(name) {
+			return want("a comma-separated list of names of namespaces, such as team-a,team-b")
+		}
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	*n.at = slices.Compact(names)
+	return nil
+}
+func (n namespaces) String() string { return strings.Join(*n.at, ",") }
+func (n namespaces) Get() any       { return *n.at }
