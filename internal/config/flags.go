@@ -38,7 +38,7 @@ func (s *Settings) bindReconciling(fs *flag.FlagSet) {
 func (s *Settings) bindPasswords(fs *flag.FlagSet) {
 	fs.Var(number{&s.BcryptCost, 10, 14}, "bcrypt-cost", "`cost` of password hashes, 10 to 14; one more doubles the time of each")
 	fs.Var(number{&s.PasswordMinLength, 1, 72}, "password-min-length", "smallest `number` of characters of a password")
-	fs.Var(number{&s.HashCores, 1, 1024}, "hash-cores", "`number` of cores that may hash passwords at once (default all)")
+	fs.Var(number{&s.HashCores, 1, 1024}, "hash-cores", "`number` of cores that may hash passwords at once")
 }
 
 func (d *Database) bind(fs *flag.FlagSet) {

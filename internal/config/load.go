@@ -209,6 +209,7 @@ func (l *loader) checkTogether(s *Settings) {
 	}
 	if dir := s.MetricsCertDir; dir != "" {
 		for _, name := range []string{"tls.crt", "tls.key"} {
+			//nolint:gosec // The path is the operator's own setting.
 			if _, err := os.ReadFile(filepath.Join(dir, name)); err != nil {
 				l.problem(l.settings[flagMetricsCertDir].origin, "the folder %s has no %s that can be read (%w): "+
 					"mount a TLS Secret there", quoted(dir), name, cause(err))

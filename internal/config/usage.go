@@ -29,7 +29,7 @@ Flags:
 		if kind != "" {
 			name += " " + kind
 		}
-		if f.DefValue != "" {
+		if f.DefValue != "" && f.DefValue != "false" {
 			text += " (default " + f.DefValue + ")"
 		}
 		fmt.Fprintf(w, "%s\n    \t%s\n", name, text)
