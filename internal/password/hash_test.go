@@ -47,7 +47,7 @@ func TestCheckHash(t *testing.T) {
 		"SHA-512 crypt is refused":         {"$6$rounds=5000$saltsalt$" + strings.Repeat("x", 86), "not a bcrypt hash"},
 		"argon2 is refused":                {"$argon2id$v=19$m=65536,t=3,p=4$c2FsdA$aGFzaA", "not a bcrypt hash"},
 		"a clear password is refused":      {"hunter2hunter2", "not a bcrypt hash"},
-		"the unusable value is refused":    {Unusable, "not a bcrypt hash"},
+		"the unusable value is refused":    {"!", "not a bcrypt hash"},
 		"nothing is refused":               {"", "not a bcrypt hash"},
 		"a prefix alone is refused":        {"$2a$", "60 characters"},
 		"a hash with its name is refused":  {"alice:$2a$10$" + tail, "not a bcrypt hash"},
@@ -74,7 +74,7 @@ func TestCheckHash(t *testing.T) {
 
 // What CheckHash lets pass, bcrypt must understand.
 func FuzzCheckHash(f *testing.F) {
-	for _, s := range []string{"", Unusable, "$2a$10$" + tail, "$2x$10$" + tail, "$2b$31$" + tail, "$2y$14$" + tail + "\n"} {
+	for _, s := range []string{"", "!", "$2a$10$" + tail, "$2x$10$" + tail, "$2b$31$" + tail, "$2y$14$" + tail + "\n"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, hash string) {
@@ -155,7 +155,7 @@ func TestMatches(t *testing.T) {
 		"a password that ends in NUL":              {hash("ab"), "ab\x00", false, 0},
 		"the empty password":                       {hash(""), "", false, 0},
 		"no hash":                                  {"", "right", false, 0},
-		"the unusable hash":                        {Unusable, Unusable, false, 0},
+		"the unusable hash":                        {"!", "!", false, 0},
 		"$2x$":                                     {"$2x$" + hash("right")[4:], "right", false, 0},
 		"a cut hash":                               {hash("right")[:59], "right", false, 0},
 		"a hash and a newline":                     {hash("right") + "\n", "right", false, 0},

@@ -77,8 +77,8 @@ func (h *Hasher) Hash(ctx context.Context, plain []byte) (string, error) {
 }
 
 // Matches tells whether hash is one of plain. It is false, without any
-// computation and without an error, for what [CheckHash] refuses ([Unusable]
-// and the empty string among it) and for passwords that are empty, longer than
+// computation and without an error, for what [CheckHash] refuses (the empty
+// string and "!" among it) and for passwords that are empty, longer than
 // [MaxBytes] bytes or hold a NUL. Callers whose time must not tell one refusal
 // from another compare against a hash of their own in these cases.
 //

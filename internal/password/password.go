@@ -22,10 +22,6 @@ import (
 // MaxBytes is the length of the longest password that bcrypt takes in whole.
 const MaxBytes = 72
 
-// Unusable is what a row holds in place of a hash when no password is to
-// match. It is valid nowhere else, see [CheckHash].
-const Unusable = "!"
-
 // The reasons for which [Check] refuses a password.
 var (
 	ErrEmpty    = errors.New("the password is empty: choose one of at least one character")
