@@ -86,7 +86,7 @@ func (c *ControlPlane) Apply(ctx context.Context, manifests string, args ...stri
 }
 
 func (c *ControlPlane) runKubectl(ctx context.Context, input string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, c.kubectl, args...) //nolint:gosec // a test's own arguments
+	cmd := exec.CommandContext(ctx, c.kubectl, args...)
 	cmd.Env = append(cmd.Environ(), "KUBECONFIG="+c.kubeconfig, "KUBECACHEDIR="+c.scope.path("cache"))
 	cmd.Stdin = strings.NewReader(input)
 	var stdout, stderr bytes.Buffer

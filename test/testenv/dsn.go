@@ -14,12 +14,12 @@ import (
 
 // withDatabase is the DSN, a URL or keywords, with another database.
 func withDatabase(dsn, database string) (string, error) {
-	return change(dsn, func(u *url.URL) { u.Path = "/" + database }, "dbname", database)
+	return change(dsn, func(u *url.URL) { u.Path = "/" + database }, "dbname="+database)
 }
 
 // withUser is the DSN, a URL or keywords, with another user.
 func withUser(dsn, name, password string) (string, error) {
-	return change(dsn, func(u *url.URL) { u.User = url.UserPassword(name, password) }, "user", name, "password", password)
+	return change(dsn, func(u *url.URL) { u.User = url.UserPassword(name, password) }, "user="+name+" password="+password)
 }
 
 // WithAddr is the DSN, a URL or keywords, with another address: that of a Proxy, say.
@@ -28,7 +28,7 @@ func WithAddr(dsn, addr string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("change a DSN: %w", err)
 	}
-	return change(dsn, func(u *url.URL) { u.Host = addr }, "host", host, "port", port)
+	return change(dsn, func(u *url.URL) { u.Host = addr }, "host="+host+" port="+port)
 }
 
 // addrOf is the address of a DSN's server, the first where there are several.
@@ -41,16 +41,13 @@ func addrOf(dsn string) (string, error) {
 }
 
 // change edits a URL by the function, and keywords by more of them, since the last of a kind counts.
-func change(dsn string, edit func(*url.URL), keywords ...string) (string, error) {
+func change(dsn string, edit func(*url.URL), keywords string) (string, error) {
 	if !strings.HasPrefix(dsn, "postgres://") && !strings.HasPrefix(dsn, "postgresql://") {
-		for i := 0; i < len(keywords); i += 2 {
-			dsn += fmt.Sprintf(" %s='%s'", keywords[i], keywords[i+1])
-		}
-		return dsn, nil
+		return dsn + " " + keywords, nil
 	}
 	u, err := url.Parse(dsn)
 	if err != nil {
-		return "", fmt.Errorf("change a DSN: it is no URL") //nolint:err113 // the parser's own error would hold the password
+		return "", fmt.Errorf("change a DSN: it is no URL") // the parser's own error would hold the password
 	}
 	edit(u)
 	return u.String(), nil

@@ -63,7 +63,7 @@ func StartPostgres(ctx context.Context) (_ *Postgres, err error) {
 	p := &Postgres{scope: s, bin: bin}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, p.Stop())
+			err = errors.Join(err, s.close())
 		}
 	}()
 	password := rand.Text()

@@ -86,7 +86,7 @@ func TestADSNKeepsItsFormWhenItChanges(t *testing.T) {
 			"postgres://u:p@h:1/d?sslmode=disable", "postgres://u:p@127.0.0.1:9/other?sslmode=disable",
 		},
 		"keywords": {
-			"host=h user=u dbname=d", "host=h user=u dbname=d dbname='other' host='127.0.0.1' port='9'",
+			"host=h user=u dbname=d", "host=h user=u dbname=d dbname=other host=127.0.0.1 port=9",
 		},
 	}
 	for name, tt := range tests {

@@ -25,7 +25,7 @@ func Root() (string, error) {
 		return "", fmt.Errorf("find the checkout: %w", err)
 	}
 	for start := dir; ; dir = filepath.Dir(dir) {
-		content, err := os.ReadFile(filepath.Join(dir, "go.mod")) //nolint:gosec // the file that go itself would read
+		content, err := os.ReadFile(filepath.Join(dir, "go.mod"))
 		if err == nil && bytes.HasPrefix(content, []byte(module)) {
 			return dir, nil
 		}
@@ -64,7 +64,7 @@ func postgresBin() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	output, err := exec.Command(filepath.Join(root, "hack", "find-postgres.sh")).Output() //nolint:gosec,noctx // ours, and short
+	output, err := exec.Command(filepath.Join(root, "hack", "find-postgres.sh")).Output() //nolint:noctx // ours, and short
 	var exit *exec.ExitError
 	switch {
 	case errors.As(err, &exit) && len(exit.Stderr) > 0:

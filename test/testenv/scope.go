@@ -152,7 +152,7 @@ func (s *scope) command(name, path string, args ...string) (*exec.Cmd, error) {
 		return nil, err
 	}
 	// A shell reads the script: a file that was just written cannot always be executed ("text file busy").
-	cmd := exec.Command("/bin/sh", append([]string{script}, args...)...) //nolint:gosec,noctx // it ends with the scope
+	cmd := exec.Command("/bin/sh", append([]string{script}, args...)...) //nolint:noctx // it ends with the scope
 	cmd.Dir = s.dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: s.user}
 	return cmd, nil

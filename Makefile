@@ -1,0 +1,108 @@
+# The targets that matter: `make demo` to see it, `make test` to trust it, `make help` for the rest.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+IMG ?= ghcr.io/sharding-system/shardinguser-operator:$(VERSION)
+CONTAINER_TOOL ?= docker
+
+TOOLS := $(CURDIR)/bin/tools
+CONTROLLER_GEN := $(TOOLS)/controller-gen
+KUSTOMIZE := $(TOOLS)/kustomize
+CRD_REF_DOCS := $(TOOLS)/crd-ref-docs
+GOLANGCI_LINT := $(TOOLS)/golangci-lint
+
+##@ Use
+
+.PHONY: help
+help: ## Show this.
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: prepare build ## Live through the main story on a real API server and a real Postgres; STAY=0 ends by itself.
+	STAY="$(STAY)" go run ./hack/demo
+
+.PHONY: run
+run: build ## Run the manager against the cluster of your kubeconfig; ARGS are its arguments.
+	bin/manager --zap-devel $(ARGS)
+
+##@ Develop
+
+.PHONY: prepare
+prepare: ## Get the real pair, control plane and Postgres: seconds where archives are in reach, else up to ten minutes, once.
+	hack/prepare-controlplane.sh
+	hack/prepare-postgres.sh
+
+# The release archives lack kube-controller-manager; only the tests need it.
+.PHONY: prepare-test
+prepare-test:
+	hack/prepare-controlplane.sh kube-controller-manager
+	hack/prepare-postgres.sh
+
+.PHONY: generate
+generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Regenerate deep copies, CRD, RBAC and API reference from the Go sources.
+	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
+	$(CONTROLLER_GEN) crd rbac:roleName=manager-role paths=./api/... paths=./internal/... paths=./cmd/... \
+		output:crd:artifacts:config=config/crd/bases output:rbac:artifacts:config=config/rbac
+	mkdir -p docs
+	$(CRD_REF_DOCS) --source-path=api --config=hack/api-reference.yaml --renderer=markdown \
+		--output-path=docs/api-reference.md --log-level=ERROR
+
+.PHONY: build
+build: ## Build bin/manager.
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/manager ./cmd/manager
+
+.PHONY: test
+test: prepare-test ## Run everything: unit, conformance and envtest stories under the race detector, then end to end.
+	go test -race -timeout 15m ./api/... ./internal/... ./cmd/...
+	go test -timeout 20m ./test/...
+
+.PHONY: bench
+bench: prepare-test build ## Measure what the documentation claims.
+	go test -run '^$$' -bench . -timeout 60m ./test/bench/...
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) ## Run the linters, those for Kubernetes APIs among them.
+	$(GOLANGCI_LINT) run
+
+.PHONY: verify
+verify: $(KUSTOMIZE) $(GOLANGCI_LINT) ## Fail where generated files, modules, formatting or manifests are not what the sources make.
+	hack/verify.sh $(MAKE) generate
+	for module in . hack/tools hack/tools/lint hack/controlplane; do go -C $$module mod tidy -diff; done
+	$(GOLANGCI_LINT) fmt --diff
+	$(KUSTOMIZE) build config/default >/dev/null
+
+##@ Ship
+
+.PHONY: build-installer
+build-installer: $(KUSTOMIZE) ## Write dist/install.yaml: CRD, rights, manager.
+	mkdir -p dist
+	$(KUSTOMIZE) build config/default >dist/install.yaml
+
+.PHONY: docker-build
+docker-build: ## Build the image IMG.
+	$(CONTAINER_TOOL) build --build-arg VERSION=$(VERSION) -t $(IMG) .
+
+.PHONY: clean
+clean: ## Remove what was built or downloaded: bin and dist.
+	rm -rf bin dist
+
+# Tools are built once for each version that hack/tools pins.
+
+TOOL_BUILD = CGO_ENABLED=0 go -C $(<D) build -trimpath -ldflags "-s -w" -o $@
+
+$(CONTROLLER_GEN): hack/tools/go.mod hack/tools/go.sum
+	$(TOOL_BUILD) sigs.k8s.io/controller-tools/cmd/controller-gen
+
+$(KUSTOMIZE): hack/tools/go.mod hack/tools/go.sum
+	$(TOOL_BUILD) sigs.k8s.io/kustomize/kustomize/v5
+
+$(CRD_REF_DOCS): hack/tools/go.mod hack/tools/go.sum
+	$(TOOL_BUILD) github.com/elastic/crd-ref-docs
+
+# golangci-lint with kube-api-linter built in: one program, as `golangci-lint custom` would make it.
+$(GOLANGCI_LINT): hack/tools/lint/go.mod hack/tools/lint/go.sum
+	$(TOOL_BUILD) sigs.k8s.io/kube-api-linter/cmd/golangci-lint-kube-api-linter

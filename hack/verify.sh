@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Runs a command that generates files, and fails when it changed, made or removed one that is not ignored. What was
+# uncommitted before does not count: so it serves on a developer's dirty tree as well as in CI.
+#
+#   hack/verify.sh make generate
+set -euo pipefail
+
+cd -- "$(dirname -- "$0")/.."
+before=$(mktemp)
+after=$(mktemp)
+trap 'rm -f "$before" "$after"' EXIT
+
+# One line for each file that is tracked, or could be, with what it holds.
+snapshot() {
+	git ls-files --cached --others --exclude-standard -z | sort -z -u | while IFS= read -r -d '' file; do
+		[ -f "$file" ] && printf '%s %s\n' "$(git hash-object --no-filters -- "$file")" "$file"
+	done
+}
+
+snapshot >"$before"
+"$@"
+snapshot >"$after"
+if ! diff "$before" "$after" >/dev/null; then
+	git --no-pager diff --stat >&2
+	echo "generated files are out of date; these changed, run \`make generate\` and commit them:" >&2
+	diff "$before" "$after" | sed -n 's/^[<>] [0-9a-f]* /  /p' | sort -u >&2
+	exit 1
+fi
