@@ -13,7 +13,9 @@ trap 'rm -f "$before" "$after"' EXIT
 # One line for each file that is tracked, or could be, with what it holds.
 snapshot() {
 	git ls-files --cached --others --exclude-standard -z | sort -z -u | while IFS= read -r -d '' file; do
-		[ -f "$file" ] && printf '%s %s\n' "$(git hash-object --no-filters -- "$file")" "$file"
+		if [ -f "$file" ]; then
+			printf '%s %s\n' "$(git hash-object --no-filters -- "$file")" "$file"
+		fi
 	done
 }
 
