@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package memory keeps the promises of package store in memory: for a manager without a database, and for tests.
+// Nothing outlives the process; the resources rebuild it.
+package memory
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+// Store is a store in memory. It may be used by any number of goroutines.
+type Store struct {
+	now func() time.Time
+
+	mu       sync.Mutex
+	revision int64 // of the last note, so that none ever comes twice
+	rows     map[string]user.Row
+	notes    map[string]user.Ownership
+	watchers map[*watcher]struct{}
+}
+
+// New returns an empty store whose clock is now.
+func New(now func() time.Time) *Store {
+	return &Store{
+		now:      now,
+		rows:     map[string]user.Row{},
+		notes:    map[string]user.Ownership{},
+		watchers: map[*watcher]struct{}{},
+	}
+}
+
+// Observe reads what there is of a username. The only error is the context's.
+func (s *Store) Observe(ctx context.Context, username string) (user.Observed, error) {
+	if err := ctx.Err(); err != nil {
+		return user.Observed{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	observed := user.Observed{Now: s.now()}
+	if row, ok := s.rows[username]; ok {
+		row = copied(row)
+		observed.Row = &row
+	}
+	if note, ok := s.notes[username]; ok {
+		note.PasswordChangedAt = copyOf(note.PasswordChangedAt)
+		observed.Ownership = &note
+	}
+	return observed, nil
+}
+
+// Apply makes a change, or answers store.ErrConflict, or the context's error.
+func (s *Store) Apply(ctx context.Context, change user.Change) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if change.Verb == user.Nothing {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	row, exists := s.rows[change.Username]
+	note, noted := s.notes[change.Username]
+	if !holds(change, exists, note, noted) {
+		return store.ErrConflict
+	}
+
+	s.revision++
+	s.notes[change.Username] = s.note(change, note)
+	switch change.Verb {
+	case user.Create, user.Adopt, user.Update:
+		s.rows[change.Username] = written(change, row)
+	case user.Delete:
+		delete(s.rows, change.Username)
+	case user.Deactivate:
+		if exists {
+			row.Active = false
+			s.rows[change.Username] = row
+		}
+	case user.Release, user.Nothing:
+	}
+	s.tell(change.Username)
+	return nil
+}
+
+// Edit changes a row as another program does, without regard for who owns it: edit is given a copy of the row, or nil
+// where there is none, and returns the row as it is to be, or nil for none.
+func (s *Store) Edit(username string, edit func(row *user.Row) *user.Row) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var before *user.Row
+	if row, ok := s.rows[username]; ok {
+		row = copied(row)
+		before = &row
+	}
+	if after := edit(before); after != nil {
+		s.rows[username] = copied(*after)
+	} else {
+		delete(s.rows, username)
+	}
+	s.tell(username)
+}
+
+// Watch calls changed with the usernames of all rows, and from then on with those whose row or note changed. It
+// returns when ctx ends. A store in memory is never away, so recovered is not called.
+func (s *Store) Watch(ctx context.Context, changed func(usernames []string), recovered func()) {
+	_ = recovered
+	w := &watcher{pending: map[string]struct{}{}, some: make(chan struct{}, 1)}
+	s.mu.Lock()
+	s.watchers[w] = struct{}{}
+	for username := range s.rows {
+		w.add(username)
+	}
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.watchers, w)
+	}()
+
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-w.some:
+			s.mu.Lock()
+			usernames := slices.Collect(maps.Keys(w.pending))
+			clear(w.pending)
+			s.mu.Unlock()
+			changed(usernames)
+		}
+	}
+}
+
+// tell is called with the lock held.
+func (s *Store) tell(username string) {
+	for w := range s.watchers {
+		w.add(username)
+	}
+}
+
+// watcher is what one Watch has yet to tell. It is guarded by the store's lock.
+type watcher struct {
+	pending map[string]struct{}
+	some    chan struct{} // holds one when pending is not empty
+}
+
+func (w *watcher) add(username string) {
+	w.pending[username] = struct{}{}
+	select {
+	case w.some <- struct{}{}:
+	default:
+	}
+}
+
+func copied(row user.Row) user.Row {
+	row.Roles = slices.Clone(row.Roles)
+	row.LockedUntil = copyOf(row.LockedUntil)
+	row.LastLogin = copyOf(row.LastLogin)
+	return row
+}
+
+func copyOf(t *time.Time) *time.Time {
+	if t == nil {
+		return nil
+	}
+	return new(*t)
+}

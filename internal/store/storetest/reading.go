@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package storetest
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+var reading = []test{
+	{"now is the store's clock", func(t *testing.T, s *subject) {
+		now := s.observe(t, "alice").Now
+		near(t, "now", &now, s.Other.Now(t))
+	}},
+	{"four failures are no lock, the fifth locks for 15 minutes", func(t *testing.T, s *subject) {
+		s.created(t)
+		for range 4 {
+			s.Other.Fail(t, "alice")
+		}
+		o := s.observe(t, "alice")
+		expect(t, "the counter", o.Row.FailedLoginAttempts, 4)
+		expect(t, "locked", o.Locked(), false)
+
+		s.Other.Fail(t, "alice")
+		o = s.observe(t, "alice")
+		expect(t, "the counter", o.Row.FailedLoginAttempts, 5)
+		expect(t, "locked", o.Locked(), true)
+		if left := o.LockLeft(); left < 14*time.Minute+50*time.Second || left > 15*time.Minute {
+			t.Errorf("the lock lasts %v more, want 15 minutes", left)
+		}
+	}},
+	{"a lock that has run out is still told, and is none", func(t *testing.T, s *subject) {
+		s.created(t)
+		s.Other.Lock(t, "alice", -time.Second)
+		o := s.observe(t, "alice")
+		expect(t, "locked", o.Locked(), false)
+		if o.Row.LockedUntil == nil {
+			t.Error("the end of the lock is missing")
+		}
+		s.Other.Lock(t, "alice", time.Hour)
+		expect(t, "locked", s.observe(t, "alice").Locked(), true)
+	}},
+	{"a last log-in is read as the moment it was", func(t *testing.T, s *subject) {
+		s.created(t)
+		expect(t, "the last log-in", s.observe(t, "alice").Row.LastLogin, nil)
+		s.Other.LogIn(t, "alice")
+		near(t, "the last log-in", s.observe(t, "alice").Row.LastLogin, s.Other.Now(t))
+	}},
+	{"a row of another program is read without an owner", func(t *testing.T, s *subject) {
+		s.Other.Insert(t, "alice", Row{Hash: firstHash, Roles: `["viewer", "operator"]`})
+		o := s.observe(t, "alice")
+		expect(t, "the note", o.Ownership, nil)
+		expect(t, "the row", o.Row, &user.Row{PasswordHash: firstHash, Roles: []string{"viewer", "operator"}})
+	}},
+	{"what is no array of strings is malformed roles", func(t *testing.T, s *subject) {
+		for i, json := range []string{`{}`, `"x"`, `[1]`, `[null]`, `["a", null]`, `null`, `[["a"]]`, `true`} {
+			username := fmt.Sprintf("user-%d", i)
+			s.Other.Insert(t, username, Row{Hash: firstHash, Roles: json})
+			row := s.observe(t, username).Row
+			expect(t, "malformed of "+json, row.RolesMalformed, true)
+			expect(t, "the number of roles of "+json, len(row.Roles), 0)
+		}
+		for i, json := range []string{`[]`, `["a"]`, `["ä", "<&>"]`, `["a", "a"]`} {
+			username := fmt.Sprintf("good-%d", i)
+			s.Other.Insert(t, username, Row{Hash: firstHash, Roles: json})
+			expect(t, "malformed of "+json, s.observe(t, username).Row.RolesMalformed, false)
+		}
+	}},
+	{"a missing hash is read as an empty one", func(t *testing.T, s *subject) {
+		if !s.NullableHash {
+			return
+		}
+		o := s.created(t)
+		s.Other.SetHash(t, "alice", nil)
+		expect(t, "the hash", s.observe(t, "alice").Row.PasswordHash, "")
+		p := user.PasswordChange{Hash: firstHash, Version: "v1"}
+		s.apply(t, next(user.Update, o, password(p), writing(user.FieldPasswordHash)))
+		expect(t, "the hash", s.observe(t, "alice").Row.PasswordHash, firstHash)
+	}},
+	{"what was observed belongs to the caller", func(t *testing.T, s *subject) {
+		o := s.created(t)
+		o.Row.Roles[0] = "admin"
+		*o.Ownership.PasswordChangedAt = time.Time{}
+		again := s.observe(t, "alice")
+		expect(t, "the roles", again.Row.Roles, []string{"operator"})
+		expect(t, "the time is there", again.Ownership.PasswordChangedAt.IsZero(), false)
+	}},
+}
+
+var watching = []test{
+	{"a watcher is told of what was there before it came", func(t *testing.T, s *subject) {
+		s.created(t)
+		s.Other.Insert(t, "bob", Row{Hash: firstHash, Roles: `[]`})
+		s.watch(t).has(t, "alice", "bob")
+	}},
+	{"a watcher is told of every change of the operator's own", func(t *testing.T, s *subject) {
+		s.created(t)
+		w := s.watch(t)
+		w.has(t, "alice")
+		for _, step := range []func(user.Observed) user.Change{
+			func(o user.Observed) user.Change { return next(user.Update, o, writing(user.FieldRoles), roles("x")) },
+			func(o user.Observed) user.Change { return next(user.Update, o) },
+			func(o user.Observed) user.Change { return next(user.Deactivate, o) },
+			func(o user.Observed) user.Change { return adoption("alice", o.Ownership.Revision, generation(9)) },
+			func(o user.Observed) user.Change { return next(user.Release, o) },
+			func(o user.Observed) user.Change { return adoption("alice", o.Ownership.Revision, generation(99)) },
+			func(o user.Observed) user.Change { return next(user.Delete, o) },
+			func(o user.Observed) user.Change { return creation("alice", o.Ownership.Revision, by(remade)) },
+		} {
+			change := step(s.observe(t, "alice"))
+			w.forget()
+			s.apply(t, change)
+			w.has(t, "alice")
+		}
+	}},
+	{"a watcher is told of every change of another program", func(t *testing.T, s *subject) {
+		s.created(t)
+		w := s.watch(t)
+		w.has(t, "alice")
+		for _, step := range []func(){
+			func() { s.Other.SetRoles(t, "alice", `["admin"]`) },
+			func() { s.Other.SetHash(t, "alice", &secondHash) },
+			func() { s.Other.Lock(t, "alice", time.Hour) },
+			func() { s.Other.Fail(t, "alice") },
+			func() { s.Other.LogIn(t, "alice") },
+			func() { s.Other.Delete(t, "alice") },
+			func() { s.Other.Insert(t, "alice", Row{Hash: firstHash, Roles: `[]`}) },
+		} {
+			w.forget()
+			step()
+			w.has(t, "alice")
+		}
+	}},
+	{"a name that is freed without a row is told as well", func(t *testing.T, s *subject) {
+		o := s.created(t)
+		s.Other.Delete(t, "alice")
+		w := s.watch(t)
+		s.Other.Insert(t, "bob", Row{Hash: firstHash, Roles: `[]`})
+		w.has(t, "bob")
+		w.forget()
+		s.apply(t, next(user.Release, o))
+		w.has(t, "alice")
+	}},
+	{"every watcher is told", func(t *testing.T, s *subject) {
+		one, two := s.watch(t), s.watch(t)
+		s.Other.Insert(t, "alice", Row{Hash: firstHash, Roles: `[]`})
+		one.has(t, "alice")
+		two.has(t, "alice")
+	}},
+	{"a thousand changes at once are all told", func(t *testing.T, s *subject) {
+		w := s.watch(t)
+		names := make([]string, 1000)
+		for i := range names {
+			names[i] = fmt.Sprintf("user-%d", i)
+			s.Other.Insert(t, names[i], Row{Hash: firstHash, Roles: `[]`})
+		}
+		w.has(t, names...)
+	}},
+}

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package storetest is the conformance suite for stores: what package store promises, as tests. Every store runs it,
+// and a database runs it once for each kind of table that it may meet.
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+// Store is what is tested.
+type Store interface {
+	Observe(ctx context.Context, username string) (user.Observed, error)
+	Apply(ctx context.Context, change user.Change) error
+	Watch(ctx context.Context, changed func(usernames []string), recovered func())
+}
+
+// Harness is a store that is empty when it is opened, and what a test needs around it.
+type Harness struct {
+	Store Store
+	Other Program
+
+	// NullableHash tells that the column password_hash may be NULL.
+	NullableHash bool
+}
+
+// Program is another program that reads and writes the same rows with its own SQL, as the sharding manager does. Its
+// methods end the test when they fail.
+type Program interface {
+	// Insert makes a row. Whatever the table has beside the known columns is filled with something.
+	Insert(t *testing.T, username string, row Row)
+
+	// Columns is all that a row holds, columns that no one here knows included, as something to compare; nil where
+	// there is no such row. The keys are the table's.
+	Columns(t *testing.T, username string) map[string]any
+
+	// Fail is a log-in that failed: the counter goes up by one and, at the fifth, the account is locked for 15 minutes.
+	Fail(t *testing.T, username string)
+
+	// LogIn is a log-in that succeeded: last_login_at is now.
+	LogIn(t *testing.T, username string)
+
+	// Lock makes the lock run out after this time from now on, which may lie in the past.
+	Lock(t *testing.T, username string, left time.Duration)
+
+	// SetRoles writes the column roles, in JSON.
+	SetRoles(t *testing.T, username, json string)
+
+	// SetHash writes the column password_hash; nil is NULL.
+	SetHash(t *testing.T, username string, hash *string)
+
+	// Delete removes the row.
+	Delete(t *testing.T, username string)
+
+	// Now is the store's clock.
+	Now(t *testing.T) time.Time
+}
+
+// Row is what another program knows of a row that it makes.
+type Row struct {
+	Hash   string
+	Roles  string // JSON
+	Active bool
+}
+
+// Run runs the suite. Open is called once for each test.
+func Run(t *testing.T, open func(t *testing.T) Harness) {
+	t.Helper()
+	for _, group := range [][]test{creating, adopting, updating, ending, racing, reading, watching} {
+		for _, test := range group {
+			t.Run(test.sentence, func(t *testing.T) {
+				harness := open(t)
+				test.run(t, &subject{Harness: harness})
+			})
+		}
+	}
+}
+
+// test is one promise.
+type test struct {
+	sentence string
+	run      func(t *testing.T, s *subject)
+}
+
+// subject is the harness with the few steps that most tests take.
+type subject struct{ Harness }
+
+// observe is what the store says of the username.
+func (s *subject) observe(t *testing.T, username string) user.Observed {
+	t.Helper()
+	observed, err := s.Store.Observe(t.Context(), username)
+	if err != nil {
+		t.Fatalf("observe %q: %v", username, err)
+	}
+	return observed
+}
+
+// apply makes a change that has to succeed.
+func (s *subject) apply(t *testing.T, change user.Change) {
+	t.Helper()
+	if err := s.Store.Apply(t.Context(), change); err != nil {
+		t.Fatalf("%s %q: %v", change.Verb, change.Username, err)
+	}
+}
+
+// created makes the row of a resource, as most stories begin, and returns what is observed then.
+func (s *subject) created(t *testing.T, edits ...func(*user.Change)) user.Observed {
+	t.Helper()
+	change := creation("alice", 0, edits...)
+	s.apply(t, change)
+	return s.observe(t, change.Username)
+}
+
+// revision is that of the note of a username; 0 where there is none.
+func (s *subject) revision(t *testing.T, username string) int64 {
+	t.Helper()
+	if note := s.observe(t, username).Ownership; note != nil {
+		return note.Revision
+	}
+	return 0
+}
+
+// exists tells whether there is a row.
+func (s *subject) exists(t *testing.T, username string) bool {
+	t.Helper()
+	return s.Other.Columns(t, username) != nil
+}
+
+// Owners of the stories.
+var (
+	alice    = user.Owner{Cluster: "cluster-1", Namespace: "team-a", Name: "alice", UID: "uid-1"}
+	remade   = user.Owner{Cluster: "cluster-1", Namespace: "team-a", Name: "alice", UID: "uid-2"}
+	stranger = user.Owner{Cluster: "cluster-1", Namespace: "team-b", Name: "alice", UID: "uid-3"}
+)
+
+// Hashes look like bcrypt's and are of no password.
+var (
+	firstHash  = fmt.Sprintf("$2a$10$%053d", 1)
+	secondHash = fmt.Sprintf("$2a$10$%053d", 2)
+)
+
+// creation is a change that creates alice's row on the note of this revision.
+func creation(username string, revision int64, edits ...func(*user.Change)) user.Change {
+	return changed(user.Change{
+		Verb: user.Create, Username: username, Owner: alice, Generation: 1, Revision: revision, Deletion: "Delete",
+		Roles: []string{"operator"}, Active: true,
+		Password: &user.PasswordChange{Hash: firstHash, Version: "v1", New: true},
+	}, edits...)
+}
+
+// adoption is a change by which alice takes over a row that exists.
+func adoption(username string, revision int64, edits ...func(*user.Change)) user.Change {
+	return changed(user.Change{
+		Verb: user.Adopt, Username: username, Owner: alice, Generation: 1, Revision: revision, Deletion: "Delete",
+		Roles: []string{"operator"}, Active: true,
+	}, edits...)
+}
+
+// next is a change of alice's own row by her next generation, on what was observed.
+func next(verb user.Verb, o user.Observed, edits ...func(*user.Change)) user.Change {
+	return changed(user.Change{
+		Verb: verb, Username: "alice", Owner: alice, Generation: o.Ownership.Generation + 1,
+		Revision: o.Ownership.Revision, Deletion: "Delete", Roles: []string{"operator"}, Active: true,
+	}, edits...)
+}
+
+func changed(change user.Change, edits ...func(*user.Change)) user.Change {
+	for _, edit := range edits {
+		edit(&change)
+	}
+	return change
+}
+
+func by(owner user.Owner) func(*user.Change) { return func(c *user.Change) { c.Owner = owner } }
+
+func generation(g int64) func(*user.Change) { return func(c *user.Change) { c.Generation = g } }
+
+func writing(fields ...user.Field) func(*user.Change) {
+	return func(c *user.Change) { c.Write = append(c.Write, fields...) }
+}
+
+func roles(roles ...string) func(*user.Change) { return func(c *user.Change) { c.Roles = roles } }
+
+func inactive(c *user.Change) { c.Active = false }
+
+func clearingLockout(c *user.Change) { c.ClearLockout = true }
+
+func unlock(request string) func(*user.Change) { return func(c *user.Change) { c.Unlock = request } }
+
+func password(p user.PasswordChange) func(*user.Change) {
+	return func(c *user.Change) { c.Password = &p }
+}
+
+func noPassword(c *user.Change) { c.Password = nil }
