@@ -22,7 +22,7 @@ help: ## Show this.
 		/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: prepare build ## Live through the main story on a real API server and a real Postgres; STAY=0 ends by itself.
+demo: prepare-demo build ## Live through the main story on a real API server and a real Postgres; STAY=0 ends by itself.
 	STAY="$(STAY)" go run ./hack/demo
 
 .PHONY: run
@@ -32,14 +32,15 @@ run: build ## Run the manager against the cluster of your kubeconfig; ARGS are i
 ##@ Develop
 
 .PHONY: prepare
-prepare: ## Get the real pair, control plane and Postgres: seconds where archives are in reach, else up to ten minutes, once.
-	hack/prepare-controlplane.sh
+prepare: ## Get the real pair, control plane and Postgres, into bin/k8s: built from source, ten minutes the first time.
+	hack/prepare-controlplane.sh kube-controller-manager
 	hack/prepare-postgres.sh
 
-# The release archives lack kube-controller-manager; only the tests need it.
-.PHONY: prepare-test
-prepare-test:
-	hack/prepare-controlplane.sh kube-controller-manager
+# The demo does without kube-controller-manager, which the release archives lack: where those are within reach, it need
+# not build anything.
+.PHONY: prepare-demo
+prepare-demo:
+	hack/prepare-controlplane.sh
 	hack/prepare-postgres.sh
 
 .PHONY: generate
@@ -56,17 +57,18 @@ build: ## Build bin/manager.
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/manager ./cmd/manager
 
 .PHONY: test
-test: prepare-test ## Run everything: unit, conformance and envtest stories under the race detector, then end to end.
+test: prepare ## Run everything: unit, conformance and envtest stories under the race detector, then end to end.
 	go test -race -timeout 15m ./api/... ./internal/... ./cmd/...
 	go test -timeout 20m ./test/...
 
 .PHONY: bench
-bench: prepare-test build ## Measure what the documentation claims.
+bench: prepare build ## Measure what the documentation claims.
 	go test -run '^$$' -bench . -timeout 60m ./test/bench/...
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## Run the linters, those for Kubernetes APIs among them.
 	$(GOLANGCI_LINT) run
+	if command -v shellcheck >/dev/null; then shellcheck .ci/run hack/*.sh; fi
 
 .PHONY: verify
 verify: $(KUSTOMIZE) $(GOLANGCI_LINT) ## Fail where generated files, modules, formatting or manifests are not what the sources make.
@@ -88,6 +90,7 @@ docker-build: ## Build the image IMG.
 
 .PHONY: clean
 clean: ## Remove what was built or downloaded: bin and dist.
+	if [[ -d bin ]]; then chmod -R u+w bin; fi # setup-envtest keeps its archives read-only
 	rm -rf bin dist
 
 # Tools are built once for each version that hack/tools pins.

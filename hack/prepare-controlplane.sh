@@ -117,7 +117,7 @@ fi
 mkdir -p "$stamps"
 find_missing
 if ((${#missing[@]} == 0)); then
-	say "Kubernetes $version is in bin/k8s"
+	say "Kubernetes 1.$minor is in bin/k8s"
 	exit 0
 fi
 
@@ -136,4 +136,4 @@ for program in ${missing[@]+"${missing[@]}"}; do
 	position=$((position + 1))
 	build "$program" "$position" "$count"
 done
-say "Kubernetes $version is in bin/k8s"
+say "Kubernetes 1.$minor is in bin/k8s"
