@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command demo shows what the operator does, on a real API server and a real Postgres that it starts for the purpose and
+// ends again: `make demo`. Each step of its story says what it does, does it by commands that one could type, and checks
+// what came out.
+//
+//	STAY=0   ends after the story, with exit code 1 where a step did not come out; otherwise it stays up until Ctrl-C
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+	"time"
+)
+
+func main() {
+	stay := flag.Bool("stay", !slices.Contains([]string{"0", "false", "no"}, os.Getenv("STAY")),
+		"stay up after the story until Ctrl-C; STAY=0 in the environment says no")
+	flag.Parse()
+	os.Exit(run(newScreen(), *stay))
+}
+
+// Exit codes.
+const (
+	exitGood        = 0
+	exitBad         = 1
+	exitInterrupted = 130 // as of a program that SIGINT ended
+)
+
+// run is the demo, from an empty stage to an empty stage.
+func run(out *screen, stay bool) (code int) {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	context.AfterFunc(ctx, stop) // who asks twice does not want to wait
+
+	out.say("%s", out.paint(bold, "shardinguser-operator: accounts of a sharding system as Kubernetes resources"))
+	out.say("")
+	s := &stage{}
+	defer func() {
+		if err := s.strike(); err != nil {
+			out.bad("%v", err)
+			code = max(code, exitBad)
+		}
+	}()
+	if err := s.build(ctx, out); err != nil {
+		if ctx.Err() != nil {
+			return exitInterrupted
+		}
+		out.bad("%v", err)
+		return exitBad
+	}
+
+	begun := time.Now()
+	bad, err := tell(ctx, s, out)
+	switch {
+	case ctx.Err() != nil:
+		out.say("\nInterrupted; ending everything.")
+		return exitInterrupted
+	case err != nil:
+		out.say("")
+		out.bad("%v", err)
+		return exitBad
+	case bad > 0:
+		out.say("")
+		out.bad("%d of %d steps did not come out: see above", bad, len(steps()))
+		code = exitBad
+	default:
+		out.say("")
+		out.good("all %d steps came out (%s)", len(steps()), took(begun))
+	}
+	if !stay {
+		return code
+	}
+	s.hints(out)
+	out.say("\nAll of it stays up until Ctrl-C.")
+	select {
+	case <-ctx.Done():
+		out.say("\nEnding everything.")
+	case <-s.manager.running.Done():
+		out.bad("%v\n%s", context.Cause(s.manager.running), s.manager.tail())
+		code = exitBad
+	}
+	return code
+}
+
+// tell plays the steps and counts those that did not come out. It fails where there is no point in going on.
+func tell(ctx context.Context, s *stage, out *screen) (bad int, err error) {
+	// A manager that ends takes the step with it.
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	context.AfterFunc(s.manager.running, func() { cancel(context.Cause(s.manager.running)) })
+
+	all := steps()
+	for i, step := range all {
+		out.heading(i+1, len(all), step.title, step.explanation)
+		err := step.run(ctx, &story{stage: s, screen: out})
+		if cause := context.Cause(ctx); errors.Is(cause, errManagerEnded) {
+			return bad, errors.New(cause.Error() + "\n" + s.manager.tail())
+		}
+		if ctx.Err() != nil {
+			return bad, ctx.Err()
+		}
+		if err != nil {
+			out.bad("%v", err)
+			bad++
+		}
+	}
+	return bad, nil
+}

@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/crypto/bcrypt"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/fields"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+)
+
+// A step of the story: an error of its run says what was expected and what was seen.
+type step struct {
+	title       string
+	explanation string
+	run         func(context.Context, *story) error
+}
+
+func steps() []step {
+	return []step{
+		{
+			"Three accounts",
+			"Each ShardingUser becomes one row of the sharding system's table, with a hash of the password in its Secret.",
+			threeAccounts,
+		},
+		{
+			"A rotated password",
+			"A new value in the Secret is the user's password at once. Nothing else has to be told.",
+			rotatedPassword,
+		},
+		{
+			"Five failed log-ins",
+			"The sharding manager counts them and locks the account, by SQL of its own. The resource shows it.",
+			fiveFailures,
+		},
+		{
+			"An unlock",
+			"Any new value of the annotation is a request, so it is as safe in Git as by hand.",
+			unlock,
+		},
+		{
+			"A drift, put back",
+			"Somebody gives viewer the role of admin behind Kubernetes' back.",
+			drift,
+		},
+		{
+			"A manifest that is refused",
+			"The API server knows the rules and says what to write instead; nothing comes near the database.",
+			refused,
+		},
+		{
+			"A name that is taken",
+			"Another team claims admin. One row has one owner: theirs is told so, and deleting theirs does no harm.",
+			taken,
+		},
+		{
+			"A deletion",
+			"The row goes with the resource (spec.deletionPolicy can keep it).",
+			deletion,
+		},
+	}
+}
+
+const (
+	accounts = `
+  SELECT username, roles, active, left(password_hash, 7) || '...' AS password_hash,
+         failed_login_attempts AS failed, date_trunc('second', locked_until) AS locked_until
+  FROM users ORDER BY username`
+
+	// The beginning of a hash: version, cost and a part of the salt.
+	hashOfOperator = `SELECT username, left(password_hash, 14) || '...' AS password_hash FROM users WHERE username = 'operator'`
+
+	countFailure = `UPDATE users SET failed_login_attempts = failed_login_attempts + 1 WHERE username = 'operator'`
+	lock         = `UPDATE users SET locked_until = now() AT TIME ZONE 'UTC' + interval '15 minutes' WHERE username = 'operator'`
+)
+
+func threeAccounts(ctx context.Context, s *story) error {
+	begun := time.Now()
+	if err := s.kubectl(ctx, "apply", "-k", "config/samples"); err != nil {
+		return err
+	}
+	if err := s.kubectl(ctx, "wait", "--for=condition=Ready", "shardinguser", "--all", "--timeout=30s"); err != nil {
+		return err
+	}
+	ready := took(begun)
+	if err := s.kubectl(ctx, "get", "shardingusers"); err != nil {
+		return err
+	}
+	if err := s.query(ctx, accounts); err != nil {
+		return err
+	}
+	for _, name := range []string{"admin", "operator", "viewer"} {
+		r, err := s.row(ctx, name, "has its role", func(r row) bool { return r.Roles == `["`+name+`"]` })
+		if err != nil {
+			return err
+		}
+		password, err := s.samplePassword(ctx, name)
+		if err != nil {
+			return err
+		}
+		if !matches(r.Hash, password) {
+			return fmt.Errorf("expected the hash of %s to be one of the password in its Secret; it is not", name)
+		}
+	}
+	s.good("three rows, and each hash is bcrypt's of the password in the Secret (%s)", ready)
+	return nil
+}
+
+func rotatedPassword(ctx context.Context, s *story) error {
+	if err := s.query(ctx, hashOfOperator); err != nil {
+		return err
+	}
+	before, err := s.db.row(ctx, "operator")
+	if err != nil {
+		return err
+	}
+	password := rand.Text() // a password that is no sample's: it is never shown
+	s.command("NEW_PASSWORD=$(openssl rand -base64 18)\n" +
+		`  kubectl patch secret operator-password -p '{"stringData":{"password":"'"$NEW_PASSWORD"'"}}'`)
+	begun := time.Now()
+	if err := s.printed(s.cluster.Kubectl(ctx, "patch", "secret", "operator-password",
+		"-p", `{"stringData":{"password":"`+password+`"}}`)); err != nil {
+		return errors.New(strings.ReplaceAll(err.Error(), password, "xxxxx"))
+	}
+	after, err := s.row(ctx, "operator", "has another hash", func(r row) bool { return r.Hash != before.Hash })
+	if err != nil {
+		return err
+	}
+	changed := took(begun)
+	if err := s.query(ctx, hashOfOperator); err != nil {
+		return err
+	}
+	if err := s.event(ctx, "operator", v1alpha1.EventPasswordChanged); err != nil {
+		return err
+	}
+	if err := s.kubectl(ctx, "get", "events", "--field-selector",
+		"involvedObject.name=operator,reason="+v1alpha1.EventPasswordChanged); err != nil {
+		return err
+	}
+	if !matches(after.Hash, []byte(password)) {
+		return errors.New("expected the new hash to be one of the new password; it is not")
+	}
+	cost, err := bcrypt.Cost([]byte(after.Hash))
+	if err != nil {
+		return fmt.Errorf("read the hash: %w", err)
+	}
+	if _, err := s.user(ctx, userNamespace, "operator", "no longer has a weak password", func(status v1alpha1.ShardingUserStatus) bool {
+		return meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionWeakPassword) == nil
+	}); err != nil {
+		return err
+	}
+	s.good("the new hash is bcrypt's of the new password, cost %d (%s)", cost, changed)
+	s.good("the condition WeakPassword, which the sample's well-known password had, is gone")
+	return nil
+}
+
+func fiveFailures(ctx context.Context, s *story) error {
+	watch, err := s.api.Watch(ctx, &v1alpha1.ShardingUserList{}, &client.ListOptions{
+		Namespace: userNamespace, FieldSelector: fields.OneTermEqualSelector("metadata.name", "operator"),
+	})
+	if err != nil {
+		return fmt.Errorf("watch the user: %w", err)
+	}
+	defer watch.Stop()
+	if err := s.exec(ctx, 5, countFailure); err != nil {
+		return err
+	}
+	begun := time.Now()
+	if err := s.exec(ctx, 1, lock); err != nil {
+		return err
+	}
+	deadline, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for locked := false; !locked; {
+		select {
+		case event, ok := <-watch.ResultChan():
+			if !ok {
+				return errors.New("expected Locked=True; the watch ended before it came")
+			}
+			u, ok := event.Object.(*v1alpha1.ShardingUser)
+			locked = ok && meta.IsStatusConditionTrue(u.Status.Conditions, v1alpha1.ConditionLocked)
+		case <-deadline.Done():
+			return fmt.Errorf("expected Locked=True; it did not come within %s", patience)
+		}
+	}
+	shown := took(begun)
+	if err := s.kubectl(ctx, "get", "shardingusers", "--field-selector", "status.locked=true"); err != nil {
+		return err
+	}
+	u, err := s.user(ctx, userNamespace, "operator", "is locked after 5 failures", func(status v1alpha1.ShardingUserStatus) bool {
+		return status.Locked && status.FailedLoginAttempts == 5 && status.LockedUntil != nil
+	})
+	if err != nil {
+		return err
+	}
+	s.good("Locked=True came %s after the lock was written", shown)
+	s.output(meta.FindStatusCondition(u.Status.Conditions, v1alpha1.ConditionLocked).Message)
+	return nil
+}
+
+func unlock(ctx context.Context, s *story) error {
+	request := time.Now().UTC().Format(time.RFC3339)
+	begun := time.Now()
+	if err := s.kubectl(ctx, "annotate", "shardinguser", "operator", "--overwrite",
+		v1alpha1.AnnotationUnlockRequestedAt+"="+request); err != nil {
+		return err
+	}
+	if _, err := s.row(ctx, "operator", "has neither lock nor failures", func(r row) bool {
+		return r.Unlocked && r.Failed == 0
+	}); err != nil {
+		return err
+	}
+	if _, err := s.user(ctx, userNamespace, "operator", "is unlocked", func(status v1alpha1.ShardingUserStatus) bool {
+		c := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionLocked)
+		return c != nil && c.Reason == v1alpha1.ReasonUnlocked && !status.Locked &&
+			status.FailedLoginAttempts == 0 && status.LastHandledUnlock == request
+	}); err != nil {
+		return err
+	}
+	unlocked := took(begun)
+	if err := s.kubectl(ctx, "get", "shardinguser", "operator"); err != nil {
+		return err
+	}
+	s.good("lock and counter are gone, in the row and in the status (%s)", unlocked)
+	return nil
+}
+
+func drift(ctx context.Context, s *story) error {
+	begun := time.Now()
+	if err := s.exec(ctx, 1, `UPDATE users SET roles = '["admin"]' WHERE username = 'viewer'`); err != nil {
+		return err
+	}
+	if _, err := s.row(ctx, "viewer", `has the roles ["viewer"] again`, func(r row) bool { return r.Roles == `["viewer"]` }); err != nil {
+		return err
+	}
+	back := took(begun)
+	if err := s.query(ctx, "SELECT username, roles FROM users WHERE username = 'viewer'"); err != nil {
+		return err
+	}
+	if err := s.event(ctx, "viewer", v1alpha1.EventDriftCorrected); err != nil {
+		return err
+	}
+	if err := s.kubectl(ctx, "get", "events", "--field-selector",
+		"involvedObject.name=viewer,reason="+v1alpha1.EventDriftCorrected); err != nil {
+		return err
+	}
+	s.good("viewer is a viewer again (%s)", back)
+	return nil
+}
+
+func refused(ctx context.Context, s *story) error {
+	const rule = "a username starts with a letter or digit and holds only letters, digits and . _ @ + -"
+	err := s.apply(ctx, `apiVersion: sharding.io/v1alpha1
+kind: ShardingUser
+metadata:
+  name: mallory
+spec:
+  username: "mallory'; DROP TABLE users; --"
+`)
+	switch {
+	case err == nil:
+		return errors.New("expected the API server to refuse it; it did not")
+	case !strings.Contains(err.Error(), rule):
+		return fmt.Errorf("expected the API server to say %q; it said:\n%w", rule, err)
+	}
+	s.good("refused, with the rule")
+	return nil
+}
+
+func taken(ctx context.Context, s *story) error {
+	before, err := s.db.row(ctx, "admin")
+	if err != nil {
+		return err
+	}
+	if err := s.kubectl(ctx, "create", "namespace", "team-b"); err != nil {
+		return err
+	}
+	if err := s.apply(ctx, `apiVersion: sharding.io/v1alpha1
+kind: ShardingUser
+metadata:
+  name: admin
+  namespace: team-b
+`); err != nil {
+		return err
+	}
+	u, err := s.user(ctx, "team-b", "admin", "is told that the name is taken", func(status v1alpha1.ShardingUserStatus) bool {
+		c := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
+		return c != nil && c.Reason == v1alpha1.ReasonUsernameTaken
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.kubectl(ctx, "get", "shardingusers", "-n", "team-b", "-o", "wide"); err != nil {
+		return err
+	}
+	s.output(meta.FindStatusCondition(u.Status.Conditions, v1alpha1.ConditionReady).Message)
+	if err := s.kubectl(ctx, "delete", "shardinguser", "admin", "-n", "team-b", "--timeout=30s"); err != nil {
+		return err
+	}
+	after, err := s.db.row(ctx, "admin")
+	switch {
+	case err != nil:
+		return err
+	case after != before:
+		return fmt.Errorf("expected the row of admin as it was, updated at %s; it was updated at %s", before.Updated, after.Updated)
+	}
+	s.good("the row of admin did not change in any of it")
+	return nil
+}
+
+func deletion(ctx context.Context, s *story) error {
+	if err := s.kubectl(ctx, "delete", "shardinguser", "viewer", "--timeout=30s"); err != nil {
+		return err
+	}
+	if err := s.query(ctx, accounts); err != nil {
+		return err
+	}
+	r, err := s.db.row(ctx, "viewer")
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		s.good("the row of viewer is gone")
+		return nil
+	case err != nil:
+		return err
+	}
+	return fmt.Errorf("expected no row of viewer; there is one, updated at %s", r.Updated)
+}
