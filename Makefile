@@ -23,7 +23,8 @@ help: ## Show this.
 
 .PHONY: demo
 demo: prepare-demo build ## Live through the main story on a real API server and a real Postgres; STAY=0 ends by itself.
-	STAY="$(STAY)" go run ./hack/demo
+	go build -o bin/demo ./hack/demo
+	@STAY="$(STAY)" exec bin/demo # not `go run`, which SIGTERM would end without its child
 
 .PHONY: run
 run: build ## Run the manager against the cluster of your kubeconfig; ARGS are its arguments.
