@@ -72,7 +72,7 @@ func StatusEvents(from, to v1alpha1.ShardingUserStatus) []Event {
 	case locked == nil:
 	case to.Locked && !from.Locked:
 		events = append(events, Event{Warning: true, Reason: v1alpha1.EventLocked, Message: locked.Message})
-	case from.Locked && !to.Locked && locked.Reason != v1alpha1.ReasonUnlocked:
+	case from.Locked && !to.Locked && from.LastHandledUnlock == to.LastHandledUnlock:
 		events = append(events, Event{Reason: v1alpha1.EventUnlocked, Message: locked.Message})
 	}
 	return events

@@ -88,7 +88,7 @@ func planForeign(d Desired, o Observed) Decision {
 		// The former resource of this place went away without its finalizer. Its row should have gone with it, and a
 		// new account must not inherit a password or a role from it.
 		c := begin(d, o, Delete)
-		c.Owner = own.Owner
+		c.Owner, c.Generation = own.Owner, own.Generation
 		return Decision{Change: c, TakesOver: true, Again: true}
 	}
 	return refuseTaken(d, own.Owner)
@@ -251,7 +251,8 @@ func begin(d Desired, o Observed, verb Verb) Change {
 			handled = own.UnlockHandled
 		}
 	}
-	if d.Unlock != handled && d.Unlock != "" {
+	unlocks := verb == Create || verb == Adopt || verb == Update // a row that is let go of stays as it is
+	if unlocks && d.Unlock != handled && d.Unlock != "" {
 		c.Unlock = d.Unlock
 		c.ClearLockout = true
 	}
