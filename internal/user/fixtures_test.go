@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package user_test
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+// The account of these tests is alice of team-a, an active operator whose password comes from version v1 of a Secret.
+// Options say in what a case differs. In sync, the generation is 3 and the note's revision 7.
+
+const (
+	hashV1 = "$2a$10$hash-of-v1"
+	hashV2 = "$2a$10$hash-of-v2"
+	alien  = "$2a$10$hash-of-another-program"
+)
+
+// now is the database's clock.
+var now = time.Date(2026, time.March, 4, 12, 0, 0, 0, time.UTC)
+
+var (
+	alice = user.Owner{Cluster: "cluster-1", Namespace: "team-a", Name: "alice", UID: "uid-1"}
+
+	// predecessor had alice's place before her.
+	predecessor = user.Owner{Cluster: "cluster-1", Namespace: "team-a", Name: "alice", UID: "uid-0"}
+
+	// neighbour asks for the same username elsewhere in the cluster.
+	neighbour = user.Owner{Cluster: "cluster-1", Namespace: "team-b", Name: "alice", UID: "uid-9"}
+
+	// twin has alice's place in another cluster.
+	twin = user.Owner{Cluster: "cluster-2", Namespace: "team-a", Name: "alice", UID: "uid-8"}
+)
+
+type desiredOption func(*user.Desired)
+
+func desired(options ...desiredOption) user.Desired {
+	d := user.Desired{
+		Owner:      alice,
+		Generation: 3,
+		Username:   "alice",
+		Roles:      []string{"operator"},
+		Active:     true,
+		Password:   user.Password{Managed: true, Version: "v1"},
+		Adoption:   v1alpha1.AdoptionNever,
+		Deletion:   v1alpha1.DeletionDelete,
+	}
+	for _, option := range options {
+		option(&d)
+	}
+	return d
+}
+
+func deleting(d *user.Desired)  { d.Deleting = true }
+func paused(d *user.Desired)    { d.Paused = true }
+func inactive(d *user.Desired)  { d.Active = false }
+func adopting(d *user.Desired)  { d.Adoption = v1alpha1.AdoptionIfUnowned }
+func edited(d *user.Desired)    { d.Generation = 4 }
+func outOfDate(d *user.Desired) { d.Generation = 2 }
+
+func withoutPassword(d *user.Desired) { d.Password = user.Password{} }
+
+func withRoles(roles ...string) desiredOption {
+	return func(d *user.Desired) { d.Roles = roles }
+}
+
+func withSecret(version string) desiredOption {
+	return func(d *user.Desired) { d.Password.Version = version }
+}
+
+func withPolicy(policy v1alpha1.DeletionPolicy) desiredOption {
+	return func(d *user.Desired) { d.Deletion = policy }
+}
+
+func requestUnlock(request string) desiredOption {
+	return func(d *user.Desired) { d.Unlock = request }
+}
+
+var noSecret = &user.Problem{Reason: v1alpha1.ReasonSecretNotFound, Message: "There is no Secret."}
+
+func secretMissing(d *user.Desired) {
+	d.Password.Version, d.Password.Problem = "", &user.Problem{Reason: noSecret.Reason, Message: noSecret.Message}
+}
+
+type observedOption func(*user.Observed)
+
+// synced is the account as it is once all of desired() has been applied.
+func synced(options ...observedOption) user.Observed {
+	changed := now.Add(-24 * time.Hour)
+	o := user.Observed{
+		Now: now,
+		Row: &user.Row{PasswordHash: hashV1, Roles: []string{"operator"}, Active: true},
+		Ownership: &user.Ownership{
+			Owner:             alice,
+			State:             user.Owned,
+			Generation:        3,
+			Revision:          7,
+			Deletion:          v1alpha1.DeletionDelete,
+			PasswordVersion:   "v1",
+			PasswordHash:      hashV1,
+			PasswordChangedAt: &changed,
+		},
+	}
+	for _, option := range options {
+		option(&o)
+	}
+	return o
+}
+
+// nothingThere is a name that the database knows nothing of.
+func nothingThere() user.Observed { return user.Observed{Now: now} }
+
+func rowGone(o *user.Observed)      { o.Row = nil }
+func neverNoted(o *user.Observed)   { o.Ownership = nil }
+func rowInactive(o *user.Observed)  { o.Row.Active = false }
+func rowMalformed(o *user.Observed) { o.Row.Roles, o.Row.RolesMalformed = nil, true }
+
+func rowRoles(roles ...string) observedOption {
+	return func(o *user.Observed) { o.Row.Roles = roles }
+}
+
+func rowHash(hash string) observedOption {
+	return func(o *user.Observed) { o.Row.PasswordHash = hash }
+}
+
+// lockedFor locks the row until so long after (or before) now.
+func lockedFor(left time.Duration) observedOption {
+	return func(o *user.Observed) {
+		until := o.Now.Add(left)
+		o.Row.LockedUntil, o.Row.FailedLoginAttempts = &until, 5
+	}
+}
+
+func failed(attempts int) observedOption {
+	return func(o *user.Observed) { o.Row.FailedLoginAttempts = attempts }
+}
+
+func loggedIn(ago time.Duration) observedOption {
+	return func(o *user.Observed) {
+		at := o.Now.Add(-ago)
+		o.Row.LastLogin = &at
+	}
+}
+
+func ownedBy(owner user.Owner) observedOption {
+	return func(o *user.Observed) { o.Ownership.Owner = owner }
+}
+
+func inState(state user.OwnershipState) observedOption {
+	return func(o *user.Observed) { o.Ownership.State = state }
+}
+
+func notedPolicy(policy v1alpha1.DeletionPolicy) observedOption {
+	return func(o *user.Observed) { o.Ownership.Deletion = policy }
+}
+
+func notedGeneration(generation int64) observedOption {
+	return func(o *user.Observed) { o.Ownership.Generation = generation }
+}
+
+func unlockHandled(request string) observedOption {
+	return func(o *user.Observed) { o.Ownership.UnlockHandled = request }
+}
+
+func weak(o *user.Observed) { o.Ownership.PasswordWeak = true }
+
+// nothingOfOurs is a note of a password that was never ours.
+func nothingOfOurs(o *user.Observed) {
+	o.Ownership.PasswordVersion, o.Ownership.PasswordHash, o.Ownership.PasswordChangedAt = "", "", nil
+}
+
+// plan is user.Plan, together with what holds in every case: the same input gives the same decision, no input is
+// changed, and nothing in the decision is shared with the input.
+func plan(t rapid.TB, d user.Desired, o user.Observed) user.Decision {
+	t.Helper()
+	before := image(t, d, o)
+	decision := user.Plan(d, o)
+	again := user.Plan(d, o)
+	if diff := cmp.Diff(decision, again); diff != "" {
+		t.Errorf("the same input was decided in two ways (-first +second):\n%s", diff)
+	}
+	scribble(again.Change.Roles)
+	scribble(again.Change.Write)
+	scribble(again.Drift)
+	if again.Change.Password != nil {
+		again.Change.Password.Hash = "scribbled"
+	}
+	if after := image(t, d, o); before != after {
+		t.Errorf("Plan changed its input, or shares it:\nbefore %s\nafter  %s", before, after)
+	}
+	return decision
+}
+
+func scribble[S ~string](list []S) {
+	for i := range list {
+		list[i] = "scribbled"
+	}
+}
+
+// image is all that the values hold, also behind pointers.
+func image(t rapid.TB, values ...any) string {
+	t.Helper()
+	content, err := json.Marshal(values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+func ptrTo[T any](value T) *T { return &value }

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package user_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+func TestFromResource(t *testing.T) {
+	resource := func(change func(*v1alpha1.ShardingUser)) *v1alpha1.ShardingUser {
+		u := &v1alpha1.ShardingUser{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "team-a", Name: "alice", UID: "uid-1", Generation: 3},
+			Spec: v1alpha1.ShardingUserSpec{
+				Roles:          []v1alpha1.Role{"operator"},
+				Active:         ptrTo(true),
+				Password:       &v1alpha1.PasswordSource{SecretRef: v1alpha1.SecretKeyReference{Name: "s", Key: "k"}},
+				AdoptionPolicy: v1alpha1.AdoptionNever,
+				DeletionPolicy: v1alpha1.DeletionDelete,
+			},
+		}
+		change(u)
+		return u
+	}
+	annotated := func(key, value string) func(*v1alpha1.ShardingUser) {
+		return func(u *v1alpha1.ShardingUser) { u.Annotations = map[string]string{key: value} }
+	}
+	// The version of the Secret is for the caller to find out.
+	unread := withSecret("")
+
+	for name, tt := range map[string]struct {
+		resource *v1alpha1.ShardingUser
+		want     user.Desired
+	}{
+		"a name of its own is the username where the spec gives none": {
+			resource(func(*v1alpha1.ShardingUser) {}),
+			desired(unread),
+		},
+		"the spec's username goes before the name, byte for byte": {
+			resource(func(u *v1alpha1.ShardingUser) { u.Spec.Username = "Alice@Example.com" }),
+			desired(unread, func(d *user.Desired) { d.Username = "Alice@Example.com" }),
+		},
+		"a spec that was never defaulted is an active user with no roles and no password": {
+			resource(func(u *v1alpha1.ShardingUser) { u.Spec = v1alpha1.ShardingUserSpec{} }),
+			desired(withoutPassword, withRoles([]string{}...), withPolicy(""), func(d *user.Desired) { d.Adoption = "" }),
+		},
+		"active: false is inactive": {
+			resource(func(u *v1alpha1.ShardingUser) { u.Spec.Active = ptrTo(false) }),
+			desired(unread, inactive),
+		},
+		"the policies are taken over": {
+			resource(func(u *v1alpha1.ShardingUser) {
+				u.Spec.AdoptionPolicy, u.Spec.DeletionPolicy = v1alpha1.AdoptionIfUnowned, v1alpha1.DeletionRetain
+			}),
+			desired(unread, adopting, withPolicy(v1alpha1.DeletionRetain)),
+		},
+		"a deletion timestamp is a deletion": {
+			resource(func(u *v1alpha1.ShardingUser) { u.DeletionTimestamp = &metav1.Time{Time: now} }),
+			desired(unread, deleting),
+		},
+		"paused is paused": {
+			resource(annotated(v1alpha1.AnnotationPaused, "true")),
+			desired(unread, paused),
+		},
+		"any other value than true does not pause": {
+			resource(annotated(v1alpha1.AnnotationPaused, "True")),
+			desired(unread),
+		},
+		"a request to unlock is any value": {
+			resource(annotated(v1alpha1.AnnotationUnlockRequestedAt, " please ")),
+			desired(unread, requestUnlock(" please ")),
+		},
+		"an empty request to unlock is none": {
+			resource(annotated(v1alpha1.AnnotationUnlockRequestedAt, "")),
+			desired(unread),
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := image(t, tt.resource)
+			got := user.FromResource("cluster-1", tt.resource)
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("the resource asks for something else (-want +got):\n%s", diff)
+			}
+			scribble(got.Roles)
+			if after := image(t, tt.resource); before != after {
+				t.Errorf("FromResource changed its input, or shares it:\nbefore %s\nafter  %s", before, after)
+			}
+		})
+	}
+}
+
+func TestSucceeds(t *testing.T) {
+	for name, tt := range map[string]struct {
+		former user.Owner
+		want   bool
+	}{
+		"another resource of the same place is succeeded":       {predecessor, true},
+		"nobody succeeds himself":                               {alice, false},
+		"a resource of another namespace is not succeeded":      {neighbour, false},
+		"the same place of another cluster is not succeeded":    {twin, false},
+		"another name of the same namespace is not succeeded":   {user.Owner{Cluster: "cluster-1", Namespace: "team-a", Name: "bob", UID: "uid-5"}, false},
+		"the same uid at another place is not succeeded either": {user.Owner{Cluster: "cluster-1", Namespace: "team-b", Name: "alice", UID: "uid-1"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := alice.Succeeds(tt.former); got != tt.want {
+				t.Errorf("Succeeds(%+v) = %t, want %t", tt.former, got, tt.want)
+			}
+		})
+	}
+}
+
+func TestLockLeft(t *testing.T) {
+	for name, tt := range map[string]struct {
+		observed user.Observed
+		want     time.Duration
+	}{
+		"a lock to come has its time left":                      {synced(lockedFor(15 * time.Minute)), 15 * time.Minute},
+		"the last nanosecond of a lock counts":                  {synced(lockedFor(1)), 1},
+		"a lock that ends now has ended":                        {synced(lockedFor(0)), 0},
+		"a lock that ended has nothing left":                    {synced(lockedFor(-time.Hour)), 0},
+		"no lock has nothing left":                              {synced(failed(4)), 0},
+		"no row has no lock":                                    {nothingThere(), 0},
+		"a lock in another time zone is compared by its moment": {synced(lockedFor(time.Minute), inTokyo), time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := tt.observed.LockLeft(); got != tt.want {
+				t.Errorf("LockLeft = %v, want %v", got, tt.want)
+			}
+			if got := tt.observed.Locked(); got != (tt.want > 0) {
+				t.Errorf("Locked = %t, want %t", got, tt.want > 0)
+			}
+		})
+	}
+}
+
+// inTokyo writes the row's times as a session in Tokyo would.
+func inTokyo(o *user.Observed) {
+	zone := time.FixedZone("Asia/Tokyo", 9*60*60)
+	for _, at := range []*time.Time{o.Row.LockedUntil, o.Row.LastLogin} {
+		if at != nil {
+			*at = at.In(zone)
+		}
+	}
+}
+
+func TestPasswordInForce(t *testing.T) {
+	for name, tt := range map[string]struct {
+		observed    user.Observed
+		wantHash    string
+		wantVersion string
+	}{
+		"of an owned row it is the one that was applied":                 {synced(), hashV1, "v1"},
+		"another program's hash in an owned row is not in force":         {synced(rowHash(alien)), hashV1, "v1"},
+		"a deleted row's is the one that was applied":                    {synced(rowGone), hashV1, "v1"},
+		"where none was applied it is the row's":                         {synced(nothingOfOurs, rowHash(alien)), alien, ""},
+		"where none was applied and no row is, there is none":            {synced(nothingOfOurs, rowGone), "", ""},
+		"a row that nobody owns has its own":                             {synced(neverNoted, rowHash(alien)), alien, ""},
+		"what another owner applied is not ours":                         {synced(ownedBy(neighbour), rowHash(alien)), alien, ""},
+		"what the predecessor applied is not ours":                       {synced(ownedBy(predecessor), rowHash(alien)), alien, ""},
+		"what was applied before the row was let go of is not in force":  {synced(inState(user.Released), rowHash(alien)), alien, ""},
+		"what was applied before the row was deleted is not in force":    {synced(inState(user.Deleted), rowGone), "", ""},
+		"a name that nobody has, has none":                               {nothingThere(), "", ""},
+		"a row whose hash is NULL and that nobody owns has none":         {synced(neverNoted, rowHash("")), "", ""},
+		"an owned row whose hash became NULL has the one that is noted":  {synced(rowHash("")), hashV1, "v1"},
+		"the twin in another cluster has another password all the same":  {synced(ownedBy(twin), rowHash(alien)), alien, ""},
+		"a row with an unusable password and no note has that one":       {synced(nothingOfOurs, rowHash(user.UnusablePassword)), user.UnusablePassword, ""},
+		"a deleted row of somebody else has none that would concern us":  {synced(ownedBy(neighbour), rowGone), "", ""},
+		"an owner without a row and a note in another state has nothing": {synced(inState(user.Released), rowGone), "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := tt.observed.PasswordInForce(alice); got != tt.wantHash {
+				t.Errorf("PasswordInForce = %q, want %q", got, tt.wantHash)
+			}
+			if got := tt.observed.PasswordVersion(alice); got != tt.wantVersion {
+				t.Errorf("PasswordVersion = %q, want %q", got, tt.wantVersion)
+			}
+		})
+	}
+}

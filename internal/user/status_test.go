@@ -1,0 +1,424 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package user_test
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"pgregory.net/rapid"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+// Statuses are written at reported; what an earlier status says has changed at known.
+var (
+	reported = time.Date(2026, time.March, 4, 12, 0, 1, 0, time.UTC)
+	known    = metav1.NewTime(now.Add(-time.Hour))
+)
+
+// fresh is the status that the CRD gives a new resource.
+func fresh() v1alpha1.ShardingUserStatus { return v1alpha1.ShardingUserStatus{ObservedGeneration: -1} }
+
+// status is user.Status, together with what holds in every case: the same input gives the same status, no input is
+// changed, nothing is shared with it, and to say the same again is to change nothing.
+func status(t rapid.TB, previous v1alpha1.ShardingUserStatus, d user.Desired, o *user.Observed, p *user.Problem) v1alpha1.ShardingUserStatus {
+	t.Helper()
+	before := image(t, previous, d, o, p)
+	got := user.Status(previous, d, o, p, reported)
+	again := user.Status(previous, d, o, p, reported)
+	if diff := cmp.Diff(got, again); diff != "" {
+		t.Errorf("the same input was told of in two ways (-first +second):\n%s", diff)
+	}
+	for i := range again.Conditions {
+		again.Conditions[i].Message = "scribbled"
+	}
+	for _, at := range []*metav1.Time{again.LockedUntil, again.LastLoginTime, again.PasswordChangedTime} {
+		if at != nil {
+			*at = known
+		}
+	}
+	if after := image(t, previous, d, o, p); before != after {
+		t.Errorf("Status changed its input, or shares it:\nbefore %s\nafter  %s", before, after)
+	}
+	if next := user.Status(got, d, o, p, reported.Add(time.Hour)); !user.Same(got, next) {
+		t.Errorf("an hour later, with nothing new, the status differs (-before +after):\n%s", cmp.Diff(got, next))
+	}
+	return got
+}
+
+// golden is the status as people read it: figures first, a line for each condition, in order.
+func golden(s v1alpha1.ShardingUserStatus) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s at %d: locked=%t failed=%d\n", s.Username, s.ObservedGeneration, s.Locked, s.FailedLoginAttempts)
+	line := func(name string, at *metav1.Time) {
+		if at != nil {
+			fmt.Fprintf(&b, "%s=%s\n", name, at.Format(time.RFC3339Nano))
+		}
+	}
+	line("lockedUntil", s.LockedUntil)
+	line("lastLogin", s.LastLoginTime)
+	line("passwordChanged", s.PasswordChangedTime)
+	if s.LastHandledUnlock != "" {
+		fmt.Fprintf(&b, "unlocked=%s\n", s.LastHandledUnlock)
+	}
+	for _, c := range s.Conditions {
+		fmt.Fprintf(&b, "%s %s %s: %s\n", c.Type, c.Status, c.Reason, c.Message)
+	}
+	return b.String()
+}
+
+func problem(reason string) *user.Problem {
+	return &user.Problem{Reason: reason, Message: "It is " + reason + "."}
+}
+
+func TestStatus(t *testing.T) {
+	const (
+		synced0  = "Ready True Synced: The row says what the spec says.\n"
+		unlocked = "Locked False NotLocked: The account is not locked.\n"
+	)
+	for name, tt := range map[string]struct {
+		desired  user.Desired
+		observed user.Observed
+		problem  *user.Problem
+		want     string
+	}{
+		"a row that says what the spec says is ready and not locked": {
+			desired(), synced(), nil,
+			"alice at 3: locked=false failed=0\npasswordChanged=2026-03-03T12:00:00Z\n" + unlocked + synced0,
+		},
+		"attempts and the last log-in are told": {
+			desired(), synced(failed(4), loggedIn(time.Minute)), nil,
+			"alice at 3: locked=false failed=4\nlastLogin=2026-03-04T11:59:00Z\npasswordChanged=2026-03-03T12:00:00Z\n" +
+				unlocked + synced0,
+		},
+		"a lock is told with its end, and the user is ready all the same": {
+			desired(), synced(lockedFor(15 * time.Minute)), nil,
+			"alice at 3: locked=true failed=5\nlockedUntil=2026-03-04T12:15:00Z\npasswordChanged=2026-03-03T12:00:00Z\n" +
+				"Locked True TooManyFailedAttempts: Log-ins are refused until 2026-03-04T12:15:00Z because of failed attempts; " +
+				"to lift the lock now, set the annotation sharding.io/unlock-requested-at to a new value.\n" + synced0,
+		},
+		"times are UTC and whole seconds wherever the database session is": {
+			desired(), synced(lockedFor(90*time.Second+999*time.Millisecond), loggedIn(time.Minute), inTokyo), nil,
+			"alice at 3: locked=true failed=5\nlockedUntil=2026-03-04T12:01:30Z\nlastLogin=2026-03-04T11:59:00Z\n" +
+				"passwordChanged=2026-03-03T12:00:00Z\n" +
+				"Locked True TooManyFailedAttempts: Log-ins are refused until 2026-03-04T12:01:30Z because of failed attempts; " +
+				"to lift the lock now, set the annotation sharding.io/unlock-requested-at to a new value.\n" + synced0,
+		},
+		"a lock that ran out is told as such, without its end": {
+			desired(), synced(lockedFor(-time.Second)), nil,
+			"alice at 3: locked=false failed=5\npasswordChanged=2026-03-03T12:00:00Z\n" +
+				"Locked False LockExpired: The last lock ran out; log-ins are checked again.\n" + synced0,
+		},
+		"a lock that runs out this very moment has run out": {
+			desired(), synced(lockedFor(0)), nil,
+			"alice at 3: locked=false failed=5\npasswordChanged=2026-03-03T12:00:00Z\n" +
+				"Locked False LockExpired: The last lock ran out; log-ins are checked again.\n" + synced0,
+		},
+		"a lock that was lifted by request is told as such": {
+			desired(requestUnlock("t1")), synced(unlockHandled("t1")), nil,
+			"alice at 3: locked=false failed=0\npasswordChanged=2026-03-03T12:00:00Z\nunlocked=t1\n" +
+				"Locked False Unlocked: The account was unlocked by request.\n" + synced0,
+		},
+		"a lock after a request that was handled is a lock": {
+			desired(requestUnlock("t1")), synced(unlockHandled("t1"), lockedFor(time.Minute)), nil,
+			"alice at 3: locked=true failed=5\nlockedUntil=2026-03-04T12:01:00Z\npasswordChanged=2026-03-03T12:00:00Z\nunlocked=t1\n" +
+				"Locked True TooManyFailedAttempts: Log-ins are refused until 2026-03-04T12:01:00Z because of failed attempts; " +
+				"to lift the lock now, set the annotation sharding.io/unlock-requested-at to a new value.\n" + synced0,
+		},
+		"a weak password is told, and the user is ready all the same": {
+			desired(), synced(weak), nil,
+			"alice at 3: locked=false failed=0\npasswordChanged=2026-03-03T12:00:00Z\n" + unlocked +
+				"WeakPassword True WellKnown: The password is one of those that attackers try first; it works all the same. " +
+				"Put another one into the Secret.\n" + synced0,
+		},
+		"a row whose password is not ours has no time of a change": {
+			desired(withoutPassword), synced(nothingOfOurs, rowHash(alien)), nil,
+			"alice at 3: locked=false failed=0\n" + unlocked + synced0,
+		},
+		"a counter beyond what the status can hold is cut": {
+			desired(), synced(failed(math.MaxInt64)), nil,
+			"alice at 3: locked=false failed=2147483647\npasswordChanged=2026-03-03T12:00:00Z\n" + unlocked + synced0,
+		},
+		"a locked user of a paused resource is told to be locked": {
+			desired(paused), synced(lockedFor(time.Minute)), problem(v1alpha1.ReasonPaused),
+			"alice at 3: locked=true failed=5\nlockedUntil=2026-03-04T12:01:00Z\npasswordChanged=2026-03-03T12:00:00Z\n" +
+				"Locked True TooManyFailedAttempts: Log-ins are refused until 2026-03-04T12:01:00Z because of failed attempts; " +
+				"to lift the lock now, set the annotation sharding.io/unlock-requested-at to a new value.\n" +
+				"Ready Unknown Paused: It is Paused.\n",
+		},
+		"the figures of a row that another resource owns are nobody's business here": {
+			desired(), synced(ownedBy(neighbour), lockedFor(time.Minute), loggedIn(time.Minute), unlockHandled("t1"), weak),
+			problem(v1alpha1.ReasonUsernameTaken),
+			"alice at 3: locked=false failed=0\n" + unlocked +
+				"Ready False UsernameTaken: It is UsernameTaken.\nStalled True UsernameTaken: It is UsernameTaken.\n",
+		},
+		"nor are those of the same place in another cluster": {
+			desired(), synced(ownedBy(twin), lockedFor(time.Minute), loggedIn(time.Minute), unlockHandled("t1"), weak),
+			problem(v1alpha1.ReasonUsernameTaken),
+			"alice at 3: locked=false failed=0\n" + unlocked +
+				"Ready False UsernameTaken: It is UsernameTaken.\nStalled True UsernameTaken: It is UsernameTaken.\n",
+		},
+		"nor are those of a row that nobody owns": {
+			desired(), synced(neverNoted, lockedFor(time.Minute), loggedIn(time.Minute)),
+			problem(v1alpha1.ReasonRowExists),
+			"alice at 3: locked=false failed=0\n" + unlocked +
+				"Ready False RowExists: It is RowExists.\nStalled True RowExists: It is RowExists.\n",
+		},
+		"nor are those of a row that a former resource of the place released": {
+			desired(paused), synced(ownedBy(predecessor), inState(user.Released), lockedFor(time.Minute), unlockHandled("t1"), weak),
+			problem(v1alpha1.ReasonPaused),
+			"alice at 3: locked=false failed=0\n" + unlocked + "Ready Unknown Paused: It is Paused.\n",
+		},
+		"a name that the database does not know has no figures": {
+			desired(paused), nothingThere(), problem(v1alpha1.ReasonPaused),
+			"alice at 3: locked=false failed=0\n" + unlocked + "Ready Unknown Paused: It is Paused.\n",
+		},
+		"an owned row that is gone has what was noted": {
+			desired(paused), synced(rowGone, unlockHandled("t1"), weak), problem(v1alpha1.ReasonPaused),
+			"alice at 3: locked=false failed=0\npasswordChanged=2026-03-03T12:00:00Z\nunlocked=t1\n" + unlocked +
+				"WeakPassword True WellKnown: The password is one of those that attackers try first; it works all the same. " +
+				"Put another one into the Secret.\nReady Unknown Paused: It is Paused.\n",
+		},
+		"a Secret that is missing may still come": {
+			desired(secretMissing), synced(nothingOfOurs, rowHash(user.UnusablePassword)), problem(v1alpha1.ReasonSecretNotFound),
+			"alice at 3: locked=false failed=0\n" + unlocked + "Ready False SecretNotFound: It is SecretNotFound.\n",
+		},
+		"a key that is missing may still come": {
+			desired(secretMissing), synced(nothingOfOurs), problem(v1alpha1.ReasonSecretKeyNotFound),
+			"alice at 3: locked=false failed=0\n" + unlocked + "Ready False SecretKeyNotFound: It is SecretKeyNotFound.\n",
+		},
+		"a password that cannot be one is stalled": {
+			desired(secretMissing), synced(nothingOfOurs), problem(v1alpha1.ReasonPasswordInvalid),
+			"alice at 3: locked=false failed=0\n" + unlocked +
+				"Ready False PasswordInvalid: It is PasswordInvalid.\nStalled True PasswordInvalid: It is PasswordInvalid.\n",
+		},
+		"a username of its own is the effective one": {
+			desired(func(d *user.Desired) { d.Username = "Alice@Example.com" }), synced(nothingOfOurs), nil,
+			"Alice@Example.com at 3: locked=false failed=0\n" + unlocked + synced0,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := status(t, fresh(), tt.desired, &tt.observed, tt.problem)
+			if diff := cmp.Diff(tt.want, golden(got)); diff != "" {
+				t.Errorf("the status says something else (-want +got):\n%s", diff)
+			}
+			for _, c := range got.Conditions {
+				if c.ObservedGeneration != tt.desired.Generation || !c.LastTransitionTime.Time.Equal(reported) {
+					t.Errorf("condition %s is of generation %d and %s, want %d and %s",
+						c.Type, c.ObservedGeneration, c.LastTransitionTime, tt.desired.Generation, reported)
+				}
+			}
+		})
+	}
+}
+
+func TestADatabaseThatDoesNotAnswerLeavesWhatWasKnown(t *testing.T) {
+	account := synced(lockedFor(15*time.Minute), loggedIn(time.Minute), unlockHandled("t1"), weak)
+	before := status(t, fresh(), desired(), &account, nil)
+	got := status(t, before, desired(edited), nil, problem(v1alpha1.ReasonDatabaseUnavailable))
+
+	want := *before.DeepCopy()
+	want.ObservedGeneration = 4
+	ready := meta.FindStatusCondition(want.Conditions, v1alpha1.ConditionReady)
+	ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, "DatabaseUnavailable", "It is DatabaseUnavailable."
+	ready.ObservedGeneration = 4
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the status says something else (-want +got):\n%s", diff)
+	}
+}
+
+func TestADatabaseThatNeverAnsweredIsToldOfANewResource(t *testing.T) {
+	got := status(t, fresh(), desired(), nil, problem(v1alpha1.ReasonDatabaseUnavailable))
+	const want = "alice at 3: locked=false failed=0\nReady False DatabaseUnavailable: It is DatabaseUnavailable.\n"
+	if diff := cmp.Diff(want, golden(got)); diff != "" {
+		t.Errorf("the status says something else (-want +got):\n%s", diff)
+	}
+}
+
+func TestStatusForgetsWhatIsNoLongerSo(t *testing.T) {
+	account := synced(lockedFor(15*time.Minute), loggedIn(time.Minute), unlockHandled("t1"), weak)
+	before := status(t, fresh(), desired(), &account, problem(v1alpha1.ReasonPasswordInvalid))
+	strangers := synced(ownedBy(neighbour))
+	for name, tt := range map[string]struct {
+		observed user.Observed
+		problem  *user.Problem
+		want     string
+	}{
+		"all of it ended": {
+			synced(), nil,
+			"alice at 3: locked=false failed=0\npasswordChanged=2026-03-03T12:00:00Z\n" +
+				"Locked False NotLocked: The account is not locked.\nReady True Synced: The row says what the spec says.\n",
+		},
+		"the row became somebody else's": {
+			strangers, problem(v1alpha1.ReasonUsernameTaken),
+			"alice at 3: locked=false failed=0\n" +
+				"Locked False NotLocked: The account is not locked.\nReady False UsernameTaken: It is UsernameTaken.\n" +
+				"Stalled True UsernameTaken: It is UsernameTaken.\n",
+		},
+		"what stalled may now come by itself": {
+			synced(), problem(v1alpha1.ReasonSecretNotFound),
+			"alice at 3: locked=false failed=0\npasswordChanged=2026-03-03T12:00:00Z\n" +
+				"Locked False NotLocked: The account is not locked.\nReady False SecretNotFound: It is SecretNotFound.\n",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := status(t, before, desired(), &tt.observed, tt.problem)
+			if diff := cmp.Diff(tt.want, golden(got)); diff != "" {
+				t.Errorf("the status says something else (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestStatusLeavesConditionsOfOthersAlone(t *testing.T) {
+	before := fresh()
+	other := metav1.Condition{
+		Type: "example.com/Audited", Status: metav1.ConditionTrue, Reason: "Yes", Message: "Seen.", LastTransitionTime: known,
+	}
+	before.Conditions = []metav1.Condition{other}
+	account := synced()
+	got := status(t, before, desired(), &account, nil)
+	if diff := cmp.Diff(&other, meta.FindStatusCondition(got.Conditions, other.Type)); diff != "" {
+		t.Errorf("the condition changed (-want +got):\n%s", diff)
+	}
+}
+
+func TestLastTransitionTimeMovesWithTheStatusOnly(t *testing.T) {
+	lockedUntil := func(left time.Duration) user.Observed { return synced(lockedFor(left)) }
+	for name, tt := range map[string]struct {
+		condition   string
+		from, to    user.Observed
+		fromProblem *user.Problem
+		toProblem   *user.Problem
+		edit        bool
+		moves       bool
+	}{
+		"Ready stays True at another generation": {
+			condition: "Ready", from: synced(), to: synced(), edit: true,
+		},
+		"Ready turns False": {
+			condition: "Ready", from: synced(), to: synced(), toProblem: problem("SecretNotFound"), moves: true,
+		},
+		"Ready stays False for another reason": {
+			condition: "Ready", from: synced(), to: synced(),
+			fromProblem: problem("SecretNotFound"), toProblem: problem("SecretKeyNotFound"),
+		},
+		"Ready turns from False to Unknown": {
+			condition: "Ready", from: synced(), to: synced(),
+			fromProblem: problem("SecretNotFound"), toProblem: problem("Paused"), moves: true,
+		},
+		"Ready stays False with another message": {
+			condition: "Ready", from: synced(), to: synced(), fromProblem: problem("SecretNotFound"), toProblem: noSecret,
+		},
+		"Locked turns True":            {condition: "Locked", from: synced(), to: lockedUntil(time.Minute), moves: true},
+		"Locked stays True for longer": {condition: "Locked", from: lockedUntil(time.Minute), to: lockedUntil(time.Hour)},
+		"Locked turns False":           {condition: "Locked", from: lockedUntil(time.Minute), to: lockedUntil(-1), moves: true},
+		"Locked stays False for another reason": {
+			condition: "Locked", from: lockedUntil(-1), to: synced(unlockHandled("t1")),
+		},
+		"Stalled stays True for another reason": {
+			condition: "Stalled", from: synced(), to: synced(),
+			fromProblem: problem("PasswordInvalid"), toProblem: problem("UsernameTaken"),
+		},
+		"WeakPassword stays True": {condition: "WeakPassword", from: synced(weak), to: synced(weak), edit: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := status(t, fresh(), desired(), &tt.from, tt.fromProblem)
+			for i := range before.Conditions {
+				before.Conditions[i].LastTransitionTime = known
+			}
+			d := desired()
+			if tt.edit {
+				d.Generation++
+			}
+			got := status(t, before, d, &tt.to, tt.toProblem)
+			c := meta.FindStatusCondition(got.Conditions, tt.condition)
+			if c == nil {
+				t.Fatalf("there is no condition %s", tt.condition)
+			}
+			want := known
+			if tt.moves {
+				want = metav1.NewTime(reported)
+			}
+			if !c.LastTransitionTime.Equal(&want) {
+				t.Errorf("%s changed at %s, want %s", tt.condition, c.LastTransitionTime, want)
+			}
+			if c.ObservedGeneration != d.Generation {
+				t.Errorf("%s is of generation %d, want %d", tt.condition, c.ObservedGeneration, d.Generation)
+			}
+		})
+	}
+}
+
+// differences are pairs of statuses, with what Urgent and AboutAccount have to say of them.
+var differences = map[string]struct {
+	from, to               user.Observed
+	fromProblem, toProblem *user.Problem
+	edit                   bool
+	urgent, account        bool
+}{
+	"nothing":            {from: synced(), to: synced(), account: true},
+	"one more attempt":   {from: synced(), to: synced(failed(1)), account: true},
+	"a log-in":           {from: synced(failed(3)), to: synced(loggedIn(time.Second)), account: true},
+	"a longer lock":      {from: synced(lockedFor(time.Minute)), to: synced(lockedFor(time.Hour)), account: true},
+	"a lock that came":   {from: synced(), to: synced(lockedFor(time.Minute)), urgent: true, account: true},
+	"a lock that went":   {from: synced(lockedFor(time.Minute)), to: synced(lockedFor(0)), urgent: true, account: true},
+	"a lock in between":  {from: synced(), to: synced(lockedFor(-time.Second)), urgent: true, account: true},
+	"a cleared old lock": {from: synced(lockedFor(-time.Second)), to: synced(), urgent: true, account: true},
+	"an unlock by request": {
+		from: synced(lockedFor(time.Minute)), to: synced(unlockHandled("t1")), urgent: true,
+	},
+	"an attempt and an unlock by request": {from: synced(failed(2)), to: synced(unlockHandled("t1")), urgent: true},
+	"another password": {
+		from: synced(), to: synced(func(o *user.Observed) { o.Ownership.PasswordChangedAt = ptrTo(now) }), urgent: true,
+	},
+	"a weak password":                {from: synced(), to: synced(weak), urgent: true},
+	"a Secret that went missing":     {from: synced(), to: synced(), toProblem: noSecret, urgent: true},
+	"another reason not to be ready": {from: synced(), to: synced(), fromProblem: problem("PasswordInvalid"), toProblem: noSecret, urgent: true},
+	"a recovery":                     {from: synced(), to: synced(), fromProblem: problem("DatabaseUnavailable"), urgent: true},
+	"another generation":             {from: synced(), to: synced(), edit: true, urgent: true},
+	"an attempt and an edit":         {from: synced(), to: synced(failed(1)), edit: true, urgent: true},
+	"a lock and a missing Secret":    {from: synced(), to: synced(lockedFor(time.Minute)), toProblem: noSecret, urgent: true},
+}
+
+func TestUrgentAndAboutAccount(t *testing.T) {
+	for name, tt := range differences {
+		t.Run(name, func(t *testing.T) {
+			d := desired()
+			from := status(t, fresh(), d, &tt.from, tt.fromProblem)
+			if tt.edit {
+				d.Generation++
+			}
+			to := status(t, from, d, &tt.to, tt.toProblem)
+			before := image(t, from, to)
+			if got := user.Urgent(from, to); got != tt.urgent {
+				t.Errorf("Urgent = %t, want %t", got, tt.urgent)
+			}
+			if got := user.AboutAccount(from, to); got != tt.account {
+				t.Errorf("AboutAccount = %t, want %t", got, tt.account)
+			}
+			if after := image(t, from, to); before != after {
+				t.Errorf("the statuses changed:\nbefore %s\nafter  %s", before, after)
+			}
+		})
+	}
+}
+
+func TestTheFirstStatusOfAResourceIsUrgent(t *testing.T) {
+	account := synced()
+	first := status(t, fresh(), desired(), &account, nil)
+	if !user.Urgent(fresh(), first) {
+		t.Error("Urgent = false, want true")
+	}
+	if user.AboutAccount(fresh(), first) {
+		t.Error("AboutAccount = true, want false")
+	}
+}
