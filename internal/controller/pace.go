@@ -77,12 +77,21 @@ func (p *pace) takePlace(uid types.UID, now time.Time) time.Duration {
 	return 0
 }
 
+// settled gives the place in line back that a user may have and has no need of any more: a place that stayed would let
+// a later lock pass at any time.
+func (p *pace) settled(uid types.UID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.places, uid)
+}
+
 // wrote notes that a user's status was written, for whatever reason.
 func (p *pace) wrote(uid types.UID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.now()
 	p.last[uid] = now
+	delete(p.places, uid)
 	if now.Sub(p.pruned) < counterSpacing {
 		return
 	}

@@ -31,6 +31,7 @@ func (r *reporter) report(ctx context.Context, u *v1alpha1.ShardingUser, found o
 	before := u.Status
 	after := user.Status(before, found.desired, found.observed, found.problem, time.Now())
 	if user.Same(before, after) {
+		r.pace.settled(u.UID)
 		return 0, false, nil
 	}
 	if user.AboutAccount(before, after) {
