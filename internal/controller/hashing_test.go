@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"golang.org/x/crypto/bcrypt"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/password"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+var alice = user.Owner{Cluster: "c", Namespace: "n", Name: "alice", UID: "uid"}
+
+// inForce is a database in which this hash was applied for alice.
+func inForce(hash string) user.Observed {
+	return user.Observed{
+		Row:       &user.Row{PasswordHash: hash},
+		Ownership: &user.Ownership{Owner: alice, State: user.Owned, PasswordHash: hash},
+	}
+}
+
+func plain(value, version string) secretValue {
+	return secretValue{Password: user.Password{Managed: true, Version: version}, value: []byte(value), format: v1alpha1.PasswordFormatPlain}
+}
+
+// mustTake takes a password and checks how many hashes and comparisons that cost.
+func mustTake(t *testing.T, h *hashing, secret secretValue, o user.Observed, hashes, comparisons uint64) user.PasswordChange {
+	t.Helper()
+	computed, compared := h.hasher.Computed(), h.hasher.Compared()
+	change, err := h.take(t.Context(), alice, secret, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := h.hasher.Computed() - computed; n != hashes {
+		t.Errorf("%d hashes were computed, want %d", n, hashes)
+	}
+	if n := h.hasher.Compared() - compared; n != comparisons {
+		t.Errorf("%d comparisons were computed, want %d", n, comparisons)
+	}
+	if change.Version != secret.Version {
+		t.Errorf("the version is %q, want %q", change.Version, secret.Version)
+	}
+	return change
+}
+
+func TestPasswordIsHashedWhenAndOnlyWhenItChanged(t *testing.T) {
+	hasher := password.NewHasher(password.MinCost, 1)
+	h := newHashing(hasher)
+
+	first := mustTake(t, h, plain("first password", "1"), user.Observed{}, 1, 0)
+	if !first.New || bcrypt.CompareHashAndPassword([]byte(first.Hash), []byte("first password")) != nil {
+		t.Errorf("not a new hash of the password: %+v", first)
+	}
+	// What this process hashed itself it recognises without bcrypt.
+	same := mustTake(t, h, plain("first password", "2"), inForce(first.Hash), 0, 0)
+	if same.New || same.Hash != first.Hash {
+		t.Errorf("the same password became another one: %+v", same)
+	}
+	second := mustTake(t, h, plain("second password", "3"), inForce(first.Hash), 1, 0)
+	if !second.New || second.Hash == first.Hash {
+		t.Errorf("another password is not new: %+v", second)
+	}
+
+	// After a restart the hash in force is compared with, once.
+	h = newHashing(hasher)
+	again := mustTake(t, h, plain("second password", "4"), inForce(second.Hash), 0, 1)
+	if again.New || again.Hash != second.Hash {
+		t.Errorf("after a restart the same password became another one: %+v", again)
+	}
+	mustTake(t, h, plain("second password", "5"), inForce(second.Hash), 0, 0)
+
+	// A hash that this process does not know (somebody restored a backup, say) is compared with as well.
+	mustTake(t, h, plain("second password", "6"), inForce(first.Hash), 1, 1)
+
+	h.forget(types.UID(alice.UID))
+	if len(h.known) != 0 {
+		t.Error("a resource that is gone is remembered")
+	}
+}
+
+func TestUnusableHashInForceCostsNoComparison(t *testing.T) {
+	h := newHashing(password.NewHasher(password.MinCost, 1))
+	change := mustTake(t, h, plain("the first one", "1"), inForce(user.UnusablePassword), 1, 0)
+	if !change.New {
+		t.Error("the first password is not new")
+	}
+}
+
+func TestHashIsTakenWithoutBcrypt(t *testing.T) {
+	h := newHashing(password.NewHasher(password.MinCost, 1))
+	secret := plain("$2b$10$some hash", "1")
+	secret.format = v1alpha1.PasswordFormatBcrypt
+	if change := mustTake(t, h, secret, inForce("$2b$10$another hash"), 0, 0); !change.New || change.Hash != "$2b$10$some hash" || change.Weak {
+		t.Errorf("the hash was not taken as it is: %+v", change)
+	}
+	if change := mustTake(t, h, secret, inForce("$2b$10$some hash"), 0, 0); change.New {
+		t.Errorf("the same hash is new: %+v", change)
+	}
+}
+
+func TestWeakPasswordIsCalledSo(t *testing.T) {
+	h := newHashing(password.NewHasher(password.MinCost, 1))
+	if change := mustTake(t, h, plain("admin123", "1"), user.Observed{}, 1, 0); !change.Weak {
+		t.Error("a well-known password is not called weak")
+	}
+}
+
+func TestHashingEndsWithItsContext(t *testing.T) {
+	h := newHashing(password.NewHasher(password.MinCost, 1))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := h.take(ctx, alice, plain("some password", "1"), user.Observed{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("the error is %v", err)
+	}
+	if len(h.known) != 0 {
+		t.Error("a password that was not taken is remembered")
+	}
+}
