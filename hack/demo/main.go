@@ -81,8 +81,8 @@ func run(out *screen, stay bool) (code int) {
 	select {
 	case <-ctx.Done():
 		out.say("\nEnding everything.")
-	case <-s.manager.running.Done():
-		out.bad("%v\n%s", context.Cause(s.manager.running), s.manager.tail())
+	case <-s.manager.ended:
+		out.bad("%v", s.manager.end())
 		code = exitBad
 	}
 	return code
@@ -93,14 +93,20 @@ func tell(ctx context.Context, s *stage, out *screen) (bad int, err error) {
 	// A manager that ends takes the step with it.
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	context.AfterFunc(s.manager.running, func() { cancel(context.Cause(s.manager.running)) })
+	go func() {
+		select {
+		case <-s.manager.ended:
+			cancel(s.manager.end())
+		case <-ctx.Done():
+		}
+	}()
 
 	all := steps()
 	for i, step := range all {
 		out.heading(i+1, len(all), step.title, step.explanation)
 		err := step.run(ctx, &story{stage: s, screen: out})
 		if cause := context.Cause(ctx); errors.Is(cause, errManagerEnded) {
-			return bad, errors.New(cause.Error() + "\n" + s.manager.tail())
+			return bad, cause
 		}
 		if ctx.Err() != nil {
 			return bad, ctx.Err()

@@ -28,12 +28,17 @@ const (
 
 // A manager is a running bin/manager.
 type manager struct {
-	cmd     *exec.Cmd
-	log     string          // path of what it prints
-	running context.Context // ends when it does
+	cmd   *exec.Cmd
+	log   string        // path of what it prints
+	ended chan struct{} // closed when it has ended; nil before it started
 }
 
 var errManagerEnded = errors.New("the manager ended by itself")
+
+// end tells how it ended.
+func (m *manager) end() error {
+	return fmt.Errorf("%w: %s\n%s", errManagerEnded, m.cmd.ProcessState, m.tail())
+}
 
 // startManager starts bin/manager with the rights of its ServiceAccount, and returns when it is ready.
 func startManager(ctx context.Context, root string, cluster *testenv.ControlPlane, dsn string) (*manager, error) {
@@ -82,20 +87,25 @@ func (m *manager) start(ctx context.Context, cluster *testenv.ControlPlane, prog
 	if err := m.cmd.Start(); err != nil {
 		return fmt.Errorf("start the manager: %w", err)
 	}
-	running, ended := context.WithCancelCause(context.WithoutCancel(ctx))
-	m.running = running
+	ended := make(chan struct{})
+	m.ended = ended
 	go func() {
 		_ = m.cmd.Wait() // the same is in ProcessState, where zero has words too
-		ended(fmt.Errorf("%w: %s", errManagerEnded, m.cmd.ProcessState))
+		close(ended)
 	}()
 
 	err = wait.PollUntilContextTimeout(ctx, poll, time.Minute, true, func(ctx context.Context) (bool, error) {
-		if running.Err() != nil {
-			return false, context.Cause(running)
+		select {
+		case <-ended:
+			return false, m.end()
+		default:
+			return answers(ctx, "http://"+health+"/readyz"), nil
 		}
-		return answers(ctx, "http://"+health+"/readyz"), nil
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, errManagerEnded):
+		return err
+	case err != nil:
 		return fmt.Errorf("wait until the manager is ready: %w\n%s", err, m.tail())
 	}
 	return nil
@@ -103,14 +113,19 @@ func (m *manager) start(ctx context.Context, cluster *testenv.ControlPlane, prog
 
 // stop ends the manager as a kubelet would, and tells when it did not end cleanly.
 func (m *manager) stop() error {
-	if m == nil || m.running == nil || m.running.Err() != nil {
-		return nil // it has told already that it ended
+	if m == nil || m.ended == nil {
+		return nil
+	}
+	select {
+	case <-m.ended:
+		return nil // and the story has told
+	default:
 	}
 	if err := m.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("stop the manager: %w", err)
 	}
 	select {
-	case <-m.running.Done():
+	case <-m.ended:
 	case <-time.After(30 * time.Second): // its grace period, and some
 		return errors.New("the manager did not end within 30 s after SIGTERM")
 	}

@@ -89,18 +89,21 @@ func (s *story) exec(ctx context.Context, times int, statement string) error {
 // until waits until look sees what is expected. Look says what it sees, and whether that is it.
 func (s *story) until(ctx context.Context, expected string, look func(context.Context) (saw string, ok bool, err error)) error {
 	var saw string
-	err := wait.PollUntilContextTimeout(ctx, poll, patience, true, func(ctx context.Context) (bool, error) {
+	deadline, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	err := wait.PollUntilContextCancel(deadline, poll, true, func(ctx context.Context) (bool, error) {
 		now, ok, err := look(ctx)
-		if err != nil && ctx.Err() != nil {
-			return false, nil // the deadline, in the middle of a look: what was seen before it tells more
+		if err == nil {
+			saw = now
 		}
-		saw = now
 		return ok, err
 	})
 	switch {
+	case err == nil:
+		return nil
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case wait.Interrupted(err):
+	case deadline.Err() != nil:
 		return fmt.Errorf("expected %s; after %s saw %s", expected, patience, saw)
 	}
 	return err
