@@ -54,6 +54,7 @@ func BenchmarkThousandUsers(b *testing.B) {
 
 // thousandUsers measures users that objects makes of number and password; the last to be asked for is number 0.
 func thousandUsers(b *testing.B, objects func(p *place, n int, password string) []client.Object) {
+	b.Helper()
 	const users = 1000
 	for range b.N {
 		p := newPlace(b)
@@ -108,9 +109,9 @@ func (p *place) restart(b *testing.B, users int) {
 	p.manager = startManager(b, p.dsn)
 	ready := time.Since(begun)
 	var counted map[string]float64
-	p.within(b, "each user to be looked at", func(context.Context) bool {
-		counted = p.counters(b, reconciles, queued, hashes, comparisons, statusWrites)
-		return counted[reconciles] >= float64(users) && counted[queued] == 0
+	p.within(b, "each user to be looked at", func(ctx context.Context) (ok bool) {
+		counted, ok = p.scrape(ctx, reconciles, queued, hashes, comparisons, statusWrites)
+		return ok && counted[reconciles] >= float64(users) && counted[queued] == 0
 	})
 	b.ReportMetric(ready.Seconds(), "restart-ready-s")
 	b.ReportMetric(time.Since(begun).Seconds(), "restart-all-looked-at-s")

@@ -3,10 +3,10 @@
 package bench
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -141,29 +141,32 @@ func (m *manager) within(b *testing.B, what string, holds func(context.Context) 
 // counters is what the manager counts: the sum over the labels of each metric that is asked for.
 func (m *manager) counters(b *testing.B, names ...string) map[string]float64 {
 	b.Helper()
-	sums := map[string]float64{}
-	m.within(b, "the metrics", func(ctx context.Context) bool {
-		status, body := m.get(ctx, "https://"+m.metrics+"/metrics")
-		if status != http.StatusOK {
-			return false
-		}
-		clear(sums)
-		lines := bufio.NewScanner(strings.NewReader(body))
-		for lines.Scan() {
-			series, value, ok := strings.Cut(lines.Text(), " ")
-			if bracket := strings.LastIndex(lines.Text(), "} "); bracket >= 0 {
-				series, value, ok = lines.Text()[:bracket+1], lines.Text()[bracket+2:], true
-			}
-			name, _, _ := strings.Cut(series, "{")
-			for _, wanted := range names {
-				if n, err := strconv.ParseFloat(value, 64); ok && name == wanted && err == nil {
-					sums[name] += n
-				}
-			}
-		}
-		return lines.Err() == nil
+	var sums map[string]float64
+	m.within(b, "the metrics", func(ctx context.Context) (ok bool) {
+		sums, ok = m.scrape(ctx, names...)
+		return ok
 	})
 	return sums
+}
+
+// scrape is counters as they are now, if they can be had.
+func (m *manager) scrape(ctx context.Context, names ...string) (map[string]float64, bool) {
+	status, body := m.get(ctx, "https://"+m.metrics+"/metrics")
+	if status != http.StatusOK {
+		return nil, false
+	}
+	sums := map[string]float64{}
+	for line := range strings.Lines(body) {
+		// A line is name{labels} value; labels are of no interest here.
+		line = strings.TrimSpace(line)
+		name, _, _ := strings.Cut(line, " ")
+		name, _, _ = strings.Cut(name, "{")
+		value, err := strconv.ParseFloat(line[strings.LastIndex(line, " ")+1:], 64)
+		if err == nil && slices.Contains(names, name) {
+			sums[name] += value
+		}
+	}
+	return sums, true
 }
 
 // The certificate of the metrics is one that the manager signed itself.
@@ -183,11 +186,11 @@ func (m *manager) get(ctx context.Context, url string) (status int, body string)
 		return 0, err.Error()
 	}
 	defer func() { _ = response.Body.Close() }()
-	var text strings.Builder
-	if _, err := bufio.NewReader(response.Body).WriteTo(&text); err != nil {
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
 		return 0, err.Error()
 	}
-	return response.StatusCode, text.String()
+	return response.StatusCode, string(text)
 }
 
 // tail is the end of the manager's log.
