@@ -74,7 +74,7 @@ lint: $(GOLANGCI_LINT) ## Run the linters, those for Kubernetes APIs among them.
 .PHONY: verify
 verify: $(KUSTOMIZE) $(GOLANGCI_LINT) ## Fail where generated files, modules, formatting or manifests are not what the sources make.
 	hack/verify.sh $(MAKE) generate
-	for module in . hack/tools hack/tools/lint hack/controlplane; do go -C $$module mod tidy -diff; done
+	for module in . hack/tools hack/tools/lint hack/controlplane; do go -C $$module mod tidy -diff || exit 1; done
 	$(GOLANGCI_LINT) fmt --diff
 	$(KUSTOMIZE) build config/default >/dev/null
 
