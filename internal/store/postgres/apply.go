@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+// A change is one statement of up to four steps, each fed by the one before:
+//
+//	fence   locks the note, where there is one, and yields a row only while the plan behind the change still holds
+//	written writes the row of users, and yields a row only where it did
+//	noted   writes the note, with a new revision
+//	SELECT  notifies, and yields as many rows as were noted: one, or none where somebody else was there first
+//
+// So nothing is written once the fence yields nothing, and nothing is noted once there was no row to write. A writer
+// that waited in the fence for another one sees the note as that one left it, with another revision, and yields
+// nothing. The order of locks is the same in all of them, note before row, so that they cannot deadlock.
+
+// The fences.
+const (
+	// No note was observed. That there still is none, noteNew ensures: a second note of the name violates the primary
+	// key, and the error undoes the whole statement.
+	fenceNone = `
+fence AS (
+    SELECT @username::text AS username
+)`
+
+	// A note was observed, and is to be taken over. The revision says that it is still the same. An owned name is taken
+	// over only in the owner's own place, and never by an older generation; a deleted one not by the owner that was
+	// deleted.
+	fenceTakeOver = `
+fence AS (
+    SELECT o.username FROM shardinguser_ownership o
+    WHERE o.username = @username AND o.revision = @revision
+      AND (o.uid <> @uid OR (o.generation <= @generation AND o.state <> 'deleted'))
+      AND (o.state <> 'owned' OR (o.cluster = @cluster AND o.namespace = @namespace AND o.name = @name))
+    FOR UPDATE
+)`
+
+	// The row is the owner's own, as it was observed, and the owner has applied no newer generation.
+	fenceOwned = `
+fence AS (
+    SELECT o.username FROM shardinguser_ownership o
+    WHERE o.username = @username AND o.revision = @revision
+      AND o.uid = @uid AND o.state = 'owned' AND o.generation <= @generation
+    FOR UPDATE
+)`
+
+	// As before, but for the generation: a row whose owner went without its finalizer is deleted by the owner's
+	// successor, with the successor's generation.
+	fenceDelete = `
+fence AS (
+    SELECT o.username FROM shardinguser_ownership o
+    WHERE o.username = @username AND o.revision = @revision
+      AND o.uid = @uid AND o.state = 'owned'
+    FOR UPDATE
+)`
+)
+
+// What is written into users. A row that exists makes the INSERT violate the primary key, which undoes the whole
+// statement. The columns of the log-in side are left to their defaults.
+const (
+	insertRow = `,
+written AS (
+    INSERT INTO users (username, password_hash, roles, active, created_at, updated_at)
+    SELECT f.username, @password_hash::text, @roles::jsonb, @active::boolean, now(), now() FROM fence f
+    RETURNING username
+)`
+
+	// %s is the list of columns that the change names.
+	updateRow = `,
+written AS (
+    UPDATE users u SET %s, updated_at = now() FROM fence f
+    WHERE u.username = f.username
+    RETURNING u.username
+)`
+
+	deactivateRow = `,
+written AS (
+    UPDATE users u SET active = false, updated_at = now() FROM fence f
+    WHERE u.username = f.username AND u.active IS DISTINCT FROM false
+)`
+
+	deleteRow = `,
+written AS (
+    DELETE FROM users u USING fence f WHERE u.username = f.username
+)`
+)
+
+// What is noted. %[1]s is the step that it follows: written where there has to be a row, fence where there need not.
+const (
+	noteNew = `,
+noted AS (
+    INSERT INTO shardinguser_ownership (username, cluster, namespace, name, uid, state, generation, deletion_policy,
+        password_version, password_hash, password_weak, password_changed_at, unlock_handled)
+    SELECT w.username, @cluster, @namespace, @name, @uid, 'owned', @generation::bigint, @deletion,
+        @noted_version, @noted_hash, @noted_weak::boolean, CASE WHEN @password_new::boolean THEN now() END, @unlock
+    FROM %[1]s w
+    RETURNING username
+)`
+
+	// A request to unlock, and the time of a password that is still the same, survive only under the same owner.
+	noteTakeOver = `,
+noted AS (
+    UPDATE shardinguser_ownership o SET
+        cluster = @cluster, namespace = @namespace, name = @name, uid = @uid,
+        state = 'owned', generation = @generation, revision = DEFAULT, deletion_policy = @deletion,
+        password_version = @noted_version, password_hash = @noted_hash, password_weak = @noted_weak,
+        password_changed_at = CASE
+            WHEN @password_new::boolean THEN now()
+            WHEN o.uid = @uid AND @noted_version::text <> '' THEN o.password_changed_at
+        END,
+        unlock_handled = CASE WHEN o.uid = @uid AND @unlock::text = '' THEN o.unlock_handled ELSE @unlock END,
+        changed_at = now()
+    FROM %[1]s w WHERE o.username = w.username
+    RETURNING o.username
+)`
+
+	// %[2]s is what else the change notes.
+	noteUpdate = `,
+noted AS (
+    UPDATE shardinguser_ownership o SET
+        generation = @generation, revision = DEFAULT, deletion_policy = @deletion, changed_at = now()%[2]s
+    FROM %[1]s w WHERE o.username = w.username
+    RETURNING o.username
+)`
+
+	// A hash is kept only as long as it is of use.
+	noteReleased = `,
+noted AS (
+    UPDATE shardinguser_ownership o SET
+        state = 'released', generation = @generation, revision = DEFAULT, password_hash = '', changed_at = now()
+    FROM %[1]s w WHERE o.username = w.username
+    RETURNING o.username
+)`
+
+	// With it goes a handful of notes of what was deleted more than a day ago: nobody can still believe in those.
+	noteDeleted = `,
+noted AS (
+    UPDATE shardinguser_ownership o SET
+        state = 'deleted', revision = DEFAULT, password_version = '', password_hash = '', password_weak = false,
+        password_changed_at = NULL, unlock_handled = '', changed_at = now()
+    FROM %[1]s w WHERE o.username = w.username
+    RETURNING o.username
+),
+purged AS (
+    DELETE FROM shardinguser_ownership WHERE username IN (
+        SELECT old.username FROM shardinguser_ownership old
+        WHERE old.state = 'deleted' AND old.changed_at < now() - INTERVAL '1 day' AND old.username <> @username
+        ORDER BY old.changed_at LIMIT 20
+        FOR UPDATE SKIP LOCKED
+    )
+)`
+)
+
+// notify tells the watchers, also of what the trigger on users does not see: a name that was freed without its row
+// being changed may be what another resource waits for.
+const notify = `
+SELECT pg_notify('` + rowsChannel + `', noted.username) FROM noted`
+
+// Apply makes a change. Its errors are package store's sentinels and the context's.
+func (s *Store) Apply(ctx context.Context, change user.Change) error {
+	if change.Verb == user.Nothing {
+		return nil
+	}
+	sql, err := statementFor(change)
+	if err != nil {
+		return err
+	}
+	args, err := arguments(change)
+	if err != nil {
+		return err
+	}
+	return s.call(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context) error {
+		tag, err := s.pool.Exec(ctx, sql, args)
+		if err == nil && tag.RowsAffected() == 0 {
+			return store.ErrConflict
+		}
+		return err
+	})
+}
+
+// statementFor is the statement that makes the change.
+func statementFor(change user.Change) (string, error) {
+	steps := func(steps ...string) (string, error) { return "WITH" + strings.Join(steps, "") + notify, nil }
+	after := func(step, note string) string { return strings.ReplaceAll(note, "%[1]s", step) }
+
+	fence, note := fenceTakeOver, noteTakeOver
+	if change.Revision == 0 {
+		fence, note = fenceNone, noteNew
+	}
+	switch change.Verb {
+	case user.Create:
+		return steps(fence, insertRow, after("written", note))
+	case user.Adopt:
+		return steps(fence, fmt.Sprintf(updateRow, columns(change)), after("written", note))
+	case user.Update:
+		note := strings.ReplaceAll(noteUpdate, "%[2]s", notes(change))
+		if set := columns(change); set != "" {
+			return steps(fenceOwned, fmt.Sprintf(updateRow, set), after("written", note))
+		}
+		return steps(fenceOwned, after("fence", note))
+	case user.Delete:
+		return steps(fenceDelete, deleteRow, after("fence", noteDeleted))
+	case user.Deactivate:
+		return steps(fenceOwned, deactivateRow, after("fence", noteReleased))
+	case user.Release:
+		return steps(fenceOwned, after("fence", noteReleased))
+	case user.Nothing:
+	}
+	return "", fmt.Errorf("no statement for the verb %q", change.Verb)
+}
+
+// columns is what an Adopt or Update sets in the row; "" where it sets nothing.
+func columns(change user.Change) string {
+	writes := func(f user.Field) bool { return change.Verb == user.Adopt || slices.Contains(change.Write, f) }
+	var set []string
+	if writes(user.FieldRoles) {
+		set = append(set, "roles = @roles::jsonb")
+	}
+	if writes(user.FieldActive) {
+		set = append(set, "active = @active::boolean")
+	}
+	if change.Password != nil && change.Password.Hash != "" && writes(user.FieldPasswordHash) {
+		set = append(set, "password_hash = @password_hash::text")
+	}
+	if change.ClearLockout {
+		set = append(set, "failed_login_attempts = 0", "locked_until = NULL")
+	}
+	return strings.Join(set, ", ")
+}
+
+// notes is what an Update notes beside the generation and the deletion policy.
+func notes(change user.Change) string {
+	set := ""
+	if p := change.Password; p != nil {
+		set += `,
+        password_version = @noted_version, password_hash = @noted_hash, password_weak = @noted_weak`
+		switch {
+		case p.New:
+			set += ", password_changed_at = now()"
+		case p.Version == "":
+			set += ", password_changed_at = NULL"
+		}
+	}
+	if change.Unlock != "" {
+		set += ", unlock_handled = @unlock"
+	}
+	return set
+}
+
+// arguments is all that a statement may name.
+func arguments(change user.Change) (pgx.NamedArgs, error) {
+	roles := change.Roles
+	if roles == nil {
+		roles = []string{} // null is no set of roles
+	}
+	encoded, err := json.Marshal(roles)
+	if err != nil {
+		return nil, fmt.Errorf("encode the roles: %w", err)
+	}
+	var password, noted user.PasswordChange
+	if change.Password != nil {
+		password = *change.Password
+	}
+	if password.Version != "" {
+		noted = password
+	}
+	if password.Hash == "" && change.Verb == user.Create {
+		password.Hash = user.UnusablePassword
+	}
+	return pgx.NamedArgs{
+		"username":      change.Username,
+		"cluster":       change.Owner.Cluster,
+		"namespace":     change.Owner.Namespace,
+		"name":          change.Owner.Name,
+		"uid":           change.Owner.UID,
+		"generation":    change.Generation,
+		"revision":      change.Revision,
+		"deletion":      string(change.Deletion),
+		"roles":         string(encoded),
+		"active":        change.Active,
+		"password_hash": password.Hash,
+		"password_new":  password.New,
+		"noted_version": noted.Version,
+		"noted_hash":    noted.Hash,
+		"noted_weak":    noted.Weak,
+		"unlock":        change.Unlock,
+	}, nil
+}

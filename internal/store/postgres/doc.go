@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package postgres keeps the promises of package store on a Postgres database that other programs write as well.
+//
+// # Sessions
+//
+// Every session has its time zone set to UTC and its search_path pinned at start-up, whatever the role, the database or
+// the server say. A column of type TIMESTAMP is therefore UTC, and `column::timestamptz` reads it and a TIMESTAMPTZ
+// column alike. Every comparison with now is made by the database's clock. The DSN is asked for again for each new
+// connection, so a credential that was rotated needs no restart.
+//
+// # Changes
+//
+// A change is one statement, and so happens as a whole or not at all: it locks the note of the username and checks that
+// the plan still holds, writes the row, writes the note, and notifies. See apply.go.
+//
+// # Observing
+//
+// A trigger on users sends each changed username on the channel shardinguser_rows; so does every change of our own. A
+// notification means "look again", and nothing more. [Store.Watch] listens on one direct connection, and in this order:
+//
+//  1. It listens, and only then reads what is there: nothing can fall between the two.
+//  2. It tests itself. A notification that is sent through the pool has to arrive within two seconds. Where it does not
+//     (a pooler in between, another database) or where there may be no trigger, it polls instead, and tries again
+//     every minute.
+//  3. It sweeps: it reads a fingerprint of every row and note, and tells of those that differ from the last sweep, of
+//     new ones and of those that are gone. The first sweep tells of all.
+//  4. It waits. When nothing came for a while it asks whether the connection is still there, since TCP does not tell.
+//     Every ResyncInterval it sweeps again, for counters and last log-ins, of which the trigger does not tell, and for
+//     what was lost.
+//  5. When the connection breaks it begins again at 1, with a growing delay, and goes on sweeping meanwhile.
+//
+// The trigger keeps silent about failed_login_attempts and last_login_at because they change with every log-in, and
+// NOTIFY takes a lock over the whole server at commit.
+//
+// # Outages
+//
+// [Store.Maintain] migrates as soon as the database can be reached, and from then on looks whether it answers. All
+// that goes wrong is turned into package store's sentinels in one place, errors.go. A database that answers again after
+// it did not is announced to the watchers.
+package postgres

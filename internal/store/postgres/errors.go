@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package postgres
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store"
+)
+
+// kind says whom a failure concerns.
+type kind int
+
+const (
+	none      kind = iota
+	conflict       // somebody else was there first
+	away           // the database cannot be used at all
+	readOnly       // it answers, and takes no writes because it is no primary
+	refusing       // it answers, and refuses writes for another reason
+	statement      // it refuses this row or this statement
+)
+
+// SQLSTATEs with a part in more than a sentence.
+const (
+	codeUndefinedTable = "42P01"
+	codeReadOnly       = "25006"
+)
+
+// verdict is what a failure means.
+type verdict struct {
+	kind     kind
+	code     string // SQLSTATE; "" where the server said none
+	sentence string
+}
+
+func (v verdict) unavailable(err error) *store.UnavailableError {
+	return &store.UnavailableError{Sentence: v.sentence, Err: err}
+}
+
+// place is what sentences about rights have to name.
+type place struct{ role, schema string }
+
+// judge turns an error of a call into what it means.
+func (s *Store) judge(err error, access access, limit time.Duration) verdict {
+	var at place
+	if config, parseErr := connConfig(s.settings.DSN); parseErr == nil {
+		at = place{role: config.User, schema: firstSchema(config.RuntimeParams["search_path"])}
+	}
+	v := judge(err, at, limit)
+	if access == reads && (v.kind == refusing || v.kind == readOnly) {
+		v.kind = away // not even reading works
+	}
+	if access == writes && v.kind == away && isSlow(err, v.code) {
+		// A write may wait for another program's lock on one row. That the database is slow, reading tells.
+		v.kind = statement
+	}
+	return v
+}
+
+// judge is the one place where errors of the driver get a meaning. A sentence is built from SQLSTATEs, from names of
+// tables, columns and hosts, and from nothing else: the driver's own text can hold the DSN, and the server's a value.
+func judge(err error, at place, limit time.Duration) verdict {
+	var known *store.UnavailableError // of ours already: about the DSN
+	if errors.As(err, &known) {
+		return verdict{kind: away, sentence: known.Sentence}
+	}
+	var refusal *pgconn.PgError
+	if errors.As(err, &refusal) {
+		v := judgeRefusal(refusal, at, limit)
+		v.code = refusal.Code
+		return v
+	}
+	return verdict{kind: away, sentence: connectionSentence(err, limit)}
+}
+
+// judgeRefusal is about errors that the server sent, by SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html
+func judgeRefusal(e *pgconn.PgError, at place, limit time.Duration) verdict {
+	switch e.Code {
+	case "40001", "40P01", "23505":
+		return verdict{kind: conflict}
+	case codeReadOnly:
+		return verdict{kind: readOnly, sentence: "The database is read-only, as a standby or a former primary is; writing goes " +
+			"on as soon as a host of the DSN takes writes."}
+	case "28P01", "28000":
+		return verdict{kind: away, sentence: "The database refused the log-in; check user and password in the DSN, and the " +
+			"server's pg_hba.conf."}
+	case "3D000":
+		return verdict{kind: away, sentence: "The database that the DSN names does not exist; create it, or correct the DSN."}
+	case "53300":
+		return verdict{kind: away, sentence: "The database has no connection left; raise its max_connections, or lower the " +
+			"operator's largest number of connections."}
+	case "53100":
+		return verdict{kind: refusing, sentence: "The database's disk is full; it has to get room."}
+	case "42501":
+		return verdict{kind: refusing, sentence: missingRight(e.Message, at)}
+	case codeUndefinedTable, "3F000":
+		return verdict{kind: refusing, sentence: "The tables are not there yet; they are made as soon as the database and its " +
+			"rights allow it."}
+	case "42703":
+		return verdict{kind: refusing, sentence: "A column that the operator needs is missing; compare the table users with " +
+			"the one in the operator's documentation."}
+	case "57014", "55P03":
+		return verdict{kind: away, sentence: slowSentence(limit)}
+	case "57P01", "57P02", "57P03":
+		return verdict{kind: away, sentence: "The database is starting up or shutting down."}
+	case "42P05", "26000":
+		return verdict{kind: away, sentence: "A pooler stands between the operator and the database and mixes up prepared " +
+			"statements; add default_query_exec_mode=exec to the DSN."}
+	}
+	return judgeClass(e, at)
+}
+
+// judgeClass is about SQLSTATEs that have no sentence of their own, by their first two characters.
+func judgeClass(e *pgconn.PgError, at place) verdict {
+	class := e.Code[:min(2, len(e.Code))]
+	switch class {
+	case "08":
+		if strings.Contains(e.Message, "search_path") || strings.Contains(e.Message, "startup parameter") {
+			return verdict{kind: away, sentence: fmt.Sprintf("The pooler between the operator and the database refuses a start-up "+
+				"parameter; set ignore_startup_parameters = search_path,options in PgBouncer, and ALTER ROLE %s SET search_path = %s "+
+				"in the database.", quoted(at.role, "the role"), quoted(at.schema, "the schema"))}
+		}
+		return verdict{kind: away, sentence: "The connection to the database broke."}
+	case "53":
+		return verdict{kind: refusing, sentence: fmt.Sprintf("The database is short of resources (SQLSTATE %s).", e.Code)}
+	case "57":
+		return verdict{kind: away, sentence: fmt.Sprintf("The database ended the call (SQLSTATE %s).", e.Code)}
+	case "22", "23", "27", "44", "P0", "09":
+		return verdict{kind: statement, sentence: fmt.Sprintf("The database does not take this row (SQLSTATE %s%s).", e.Code, objects(e))}
+	}
+	return verdict{kind: refusing, sentence: fmt.Sprintf("The database refused a statement (SQLSTATE %s); its log says more.", e.Code)}
+}
+
+// objects is which of the database's objects stood in the way.
+func objects(e *pgconn.PgError) string {
+	var b strings.Builder
+	for _, name := range []struct{ what, name string }{
+		{"table", e.TableName}, {"column", e.ColumnName}, {"constraint", e.ConstraintName},
+	} {
+		if name.name != "" {
+			fmt.Fprintf(&b, ", %s %s", name.what, quoted(name.name, ""))
+		}
+	}
+	return b.String()
+}
+
+// missingRight is the sentence that says which GRANT is missing. The server names the object in its message only, which
+// holds no value; in another language than English all that the operator needs is told.
+func missingRight(message string, at place) string {
+	const tables = `GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE %s TO %s`
+	role := quoted(at.role, "the role")
+	var grant string
+	switch what, name, _ := strings.Cut(strings.TrimPrefix(message, "permission denied for "), " "); what {
+	case "table", "view", "relation":
+		grant = fmt.Sprintf(tables, quoted(name, "users"), role)
+	case "schema":
+		grant = fmt.Sprintf("GRANT USAGE, CREATE ON SCHEMA %s TO %s", quoted(name, at.schema), role)
+	case "database":
+		grant = fmt.Sprintf("GRANT CONNECT ON DATABASE %s TO %s", quoted(name, "the database"), role)
+	default:
+		grant = fmt.Sprintf("GRANT USAGE, CREATE ON SCHEMA %s TO %s; ", quoted(at.schema, "public"), role) +
+			fmt.Sprintf(tables, "users, "+ownershipTable, role)
+	}
+	return fmt.Sprintf("The database role lacks a right; let an administrator run: %s;", grant)
+}
+
+// missingCreate is the sentence for a role that may not make the operator's tables.
+func missingCreate(schema, role string) string {
+	return fmt.Sprintf("The database role may not create the operator's tables; let an administrator run: "+
+		"GRANT USAGE, CREATE ON SCHEMA %s TO %s;", quoted(schema, "public"), quoted(role, "the role"))
+}
+
+// quoted is a name as SQL writes it, or else a word for it.
+func quoted(name, otherwise string) string {
+	name = strings.Trim(name, `"`)
+	if name == "" {
+		return otherwise
+	}
+	return pgx.Identifier{name}.Sanitize()
+}
+
+// firstSchema is the first schema of a search_path.
+func firstSchema(path string) string {
+	first, _, _ := strings.Cut(path, ",")
+	return strings.Trim(strings.TrimSpace(first), `"`)
+}
+
+// isSlow tells whether a call ran out of time.
+func isSlow(err error, code string) bool {
+	return code == "57014" || code == "55P03" || (code == "" && timedOut(err))
+}
+
+func timedOut(err error) bool {
+	var network net.Error
+	return errors.Is(err, context.DeadlineExceeded) || pgconn.Timeout(err) || (errors.As(err, &network) && network.Timeout())
+}
+
+func slowSentence(limit time.Duration) string {
+	return fmt.Sprintf("The database did not answer within %v.", limit)
+}
+
+// connectionSentence is about errors that came from the way to the server.
+func connectionSentence(err error, limit time.Duration) string {
+	var (
+		dns         *net.DNSError
+		operation   *net.OpError
+		verify      *tls.CertificateVerificationError
+		record      tls.RecordHeaderError
+		authority   x509.UnknownAuthorityError
+		hostname    x509.HostnameError
+		certificate x509.CertificateInvalidError
+	)
+	address := "the address in the DSN"
+	if errors.As(err, &operation) && operation.Addr != nil {
+		address = operation.Addr.String()
+	}
+	switch {
+	case errors.As(err, &dns):
+		return fmt.Sprintf("The database's host name %q cannot be resolved.", dns.Name)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Sprintf("Nothing answers at %s: the connection was refused.", address)
+	case errors.Is(err, fs.ErrNotExist) && operation != nil:
+		return fmt.Sprintf("There is no socket %s.", address)
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		return fmt.Sprintf("There is no way to %s.", address)
+	case errors.As(err, &verify), errors.As(err, &authority), errors.As(err, &hostname), errors.As(err, &certificate):
+		return "The database's TLS certificate is not trusted; check sslmode, sslrootcert and the host name in the DSN."
+	case errors.As(err, &record), strings.Contains(err.Error(), "server refused TLS connection"):
+		return "The database does not speak TLS; check sslmode in the DSN."
+	case errors.Is(err, pgconn.ErrReadOnlyConnection), errors.Is(err, pgconn.ErrReadWriteConnection),
+		errors.Is(err, pgconn.ErrPrimaryConnection), errors.Is(err, pgconn.ErrStandbyConnection):
+		return "No host of the DSN is what its target_session_attrs asks for."
+	case timedOut(err):
+		return slowSentence(limit)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET),
+		errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed), errors.Is(err, pgconn.ErrConnClosed):
+		return "The connection to the database broke."
+	}
+	return "The database cannot be reached."
+}

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"go.uber.org/goleak"
+
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+	"github.com/sharding-system/shardinguser-operator/test/testenv"
+)
+
+// patience is how long a test waits for something that has to come.
+const patience = 20 * time.Second
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if err := testenv.Stop(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// fixed is a DSN that does not change.
+func fixed(dsn string) DSNSource { return func() (string, error) { return dsn, nil } }
+
+// quick are settings under which a test does not wait for long.
+func quick(dsn string) Settings {
+	return Settings{
+		DSN: fixed(dsn), MinIdleConns: -1, ResyncInterval: 300 * time.Millisecond, PollInterval: 50 * time.Millisecond,
+		CheckInterval: 100 * time.Millisecond,
+	}
+}
+
+// open opens a store that is closed when the test ends.
+func open(t *testing.T, settings Settings) *Store {
+	t.Helper()
+	s, err := Open(settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.timing.lastRetry = 200 * time.Millisecond
+	t.Cleanup(s.Close)
+	return s
+}
+
+// maintained opens a store, and maintains it until the test ends.
+func maintained(t *testing.T, settings Settings) *Store {
+	t.Helper()
+	s := open(t, settings)
+	background(t, func(ctx context.Context) {
+		if err := s.Maintain(ctx); err != nil {
+			t.Errorf("Maintain: %v", err)
+		}
+	})
+	return s
+}
+
+// ready is maintained, and waits until the schema is complete.
+func ready(t *testing.T, settings Settings) *Store {
+	t.Helper()
+	s := maintained(t, settings)
+	select {
+	case <-s.migrated:
+	case <-time.After(patience):
+		t.Fatal("the schema did not become complete")
+	}
+	return s
+}
+
+// background runs do until the test ends.
+func background(t *testing.T, do func(context.Context)) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		do(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+}
+
+// eventually waits until the condition holds.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.After(patience)
+	for !holds() {
+		select {
+		case <-deadline:
+			t.Fatalf("%s: it did not come about", what)
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+}
+
+// connect is a pool of connections apart from the store's, in UTC as the sharding manager's are.
+func connect(t *testing.T, dsn string) *pgxpool.Pool {
+	t.Helper()
+	config, err := parse(fixed(dsn))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.ConnConfig.RuntimeParams["application_name"] = "another program"
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	return pool
+}
+
+// run runs statements.
+func run(t *testing.T, pool *pgxpool.Pool, sql string, args ...any) {
+	t.Helper()
+	if _, err := pool.Exec(t.Context(), sql, args...); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+// value is what a query yields in its only row and column.
+func value[T any](t *testing.T, pool *pgxpool.Pool, sql string, args ...any) T {
+	t.Helper()
+	var v T
+	if err := pool.QueryRow(t.Context(), sql, args...).Scan(&v); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	return v
+}
+
+// names are the role and the database of a DSN.
+func names(t *testing.T, dsn string) (role, database string) {
+	t.Helper()
+	config, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return config.User, config.Database
+}
+
+// with is the DSN, a URL, with one more parameter.
+func with(dsn, parameter string) string {
+	if strings.Contains(dsn, "?") {
+		return dsn + "&" + parameter
+	}
+	return dsn + "?" + parameter
+}
+
+// creation is a change that creates a row.
+func creation(username string) user.Change {
+	return user.Change{
+		Verb: user.Create, Username: username, Deletion: "Delete", Generation: 1, Active: true,
+		Owner: user.Owner{Cluster: "cluster", Namespace: "team", Name: "name-" + username, UID: "uid-" + username},
+	}
+}
+
+// logged collects what is logged.
+type logged struct {
+	mu     sync.Mutex
+	buffer bytes.Buffer
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buffer.Write(p)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buffer.String()
+}
+
+func (l *logged) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }

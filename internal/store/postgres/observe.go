@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+// ownershipTable holds the notes.
+const ownershipTable = "shardinguser_ownership"
+
+// observeAccount reads the clock, the row and the note of one username in one moment. It yields one row always. Other
+// programs may have left NULL in any column.
+const observeAccount = `
+SELECT now(),
+       u.username IS NOT NULL,
+       COALESCE(u.password_hash, ''),
+       u.roles::text,
+       COALESCE(u.active, false),
+       COALESCE(u.failed_login_attempts, 0)::bigint,
+       u.locked_until::timestamptz,   -- the session is in UTC, as a TIMESTAMP column is
+       u.last_login_at::timestamptz,
+
+       o.username IS NOT NULL,
+       COALESCE(o.cluster, ''), COALESCE(o.namespace, ''), COALESCE(o.name, ''), COALESCE(o.uid, ''),
+       COALESCE(o.state, ''), COALESCE(o.generation, 0), COALESCE(o.revision, 0), COALESCE(o.deletion_policy, ''),
+       COALESCE(o.password_version, ''), COALESCE(o.password_hash, ''), COALESCE(o.password_weak, false),
+       o.password_changed_at, COALESCE(o.unlock_handled, '')
+FROM (VALUES (@username::text)) AS asked (username)
+LEFT JOIN users u ON u.username = asked.username
+LEFT JOIN shardinguser_ownership o ON o.username = asked.username`
+
+// Observe reads what there is of a username. Its errors are package store's ErrUnavailable, and the context's.
+func (s *Store) Observe(ctx context.Context, username string) (user.Observed, error) {
+	var observed user.Observed
+	err := s.call(ctx, reads, s.settings.StatementTimeout, func(ctx context.Context) error {
+		var err error
+		observed, err = scanAccount(s.pool.QueryRow(ctx, observeAccount, pgx.NamedArgs{"username": username}))
+		return err
+	})
+	return observed, err
+}
+
+func scanAccount(result pgx.Row) (user.Observed, error) {
+	var (
+		observed               user.Observed
+		row                    user.Row
+		note                   user.Ownership
+		exists, noted          bool
+		roles                  *string
+		failed                 int64
+		locked, login, changed pgtype.Timestamptz
+	)
+	err := result.Scan(&observed.Now,
+		&exists, &row.PasswordHash, &roles, &row.Active, &failed, &locked, &login,
+		&noted, &note.Owner.Cluster, &note.Owner.Namespace, &note.Owner.Name, &note.Owner.UID,
+		&note.State, &note.Generation, &note.Revision, &note.Deletion,
+		&note.PasswordVersion, &note.PasswordHash, &note.PasswordWeak, &changed, &note.UnlockHandled)
+	if err != nil {
+		return user.Observed{}, err
+	}
+	if exists {
+		row.FailedLoginAttempts = int(failed)
+		row.LockedUntil, row.LastLogin = moment(locked), moment(login)
+		row.Roles, row.RolesMalformed = parseRoles(roles)
+		observed.Row = &row
+	}
+	if noted {
+		note.PasswordChangedAt = moment(changed)
+		observed.Ownership = &note
+	}
+	return observed, nil
+}
+
+// The times that RFC 3339 can write, and that we therefore tell. A lock until 'infinity' is one that somebody set by
+// hand; it lasts until the end of these.
+var (
+	earliest = time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)
+	latest   = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+)
+
+// moment is a database's time; nil where there is none.
+func moment(t pgtype.Timestamptz) *time.Time {
+	switch {
+	case !t.Valid:
+		return nil
+	case t.InfinityModifier == pgtype.Infinity || (t.InfinityModifier == pgtype.Finite && t.Time.After(latest)):
+		return new(latest)
+	case t.InfinityModifier == pgtype.NegativeInfinity || t.Time.Before(earliest):
+		return new(earliest)
+	}
+	return new(t.Time.UTC())
+}
+
+// parseRoles reads the column roles: an array of strings, or else malformed.
+func parseRoles(column *string) (roles []string, malformed bool) {
+	if column == nil {
+		return nil, true
+	}
+	var parsed []*string
+	if err := json.Unmarshal([]byte(*column), &parsed); err != nil || parsed == nil || slices.Contains(parsed, nil) {
+		return nil, true
+	}
+	for _, role := range parsed {
+		roles = append(roles, *role)
+	}
+	return roles, false
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package postgres
+
+import (
+	"cmp"
+	"log/slog"
+	"maps"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store"
+)
+
+// DSNSource returns the DSN for a new connection: a URL or keywords and values. It is asked each time, and so may read
+// a file that changes. Its errors are shown to operators and must not hold any part of a DSN.
+type DSNSource func() (string, error)
+
+// Settings say how the database is reached. The zero value of a field is its default.
+type Settings struct {
+	// DSN is the pool's. It is required.
+	DSN DSNSource
+
+	// ListenDSN is that of direct connections, which LISTEN and migrations need where the pool goes through a pooler
+	// such as PgBouncer. The default is DSN.
+	ListenDSN DSNSource
+
+	MaxConns        int           // the most connections of the pool; default 25
+	MinIdleConns    int           // connections that wait in the pool; negative for none; default 5
+	MaxConnLifetime time.Duration // default 5 min
+	MaxConnIdleTime time.Duration // default 1 min
+
+	StatementTimeout time.Duration // of one call, the wait for a connection included; default 5 s
+	ResyncInterval   time.Duration // from sweep to sweep while notifications pass; default 30 s
+	PollInterval     time.Duration // from sweep to sweep while they do not; default 2 s
+	CheckInterval    time.Duration // of Maintain's looks at whether the database answers; default 10 s
+
+	// Log is told of changes of state, not of each failure. The default discards.
+	Log *slog.Logger
+}
+
+const (
+	defaultConnectTimeout = 5 * time.Second
+	applicationName       = "shardinguser-operator"
+)
+
+// withDefaults returns the settings with every field filled in.
+func (s Settings) withDefaults() Settings {
+	if s.ListenDSN == nil {
+		s.ListenDSN = s.DSN
+	}
+	s.MaxConns = cmp.Or(s.MaxConns, 25)
+	s.MinIdleConns = max(0, min(cmp.Or(s.MinIdleConns, 5), s.MaxConns))
+	s.MaxConnLifetime = cmp.Or(s.MaxConnLifetime, 5*time.Minute)
+	s.MaxConnIdleTime = cmp.Or(s.MaxConnIdleTime, time.Minute)
+	s.StatementTimeout = cmp.Or(s.StatementTimeout, 5*time.Second)
+	s.ResyncInterval = cmp.Or(s.ResyncInterval, 30*time.Second)
+	s.PollInterval = cmp.Or(s.PollInterval, 2*time.Second)
+	s.CheckInterval = cmp.Or(s.CheckInterval, 10*time.Second)
+	if s.Log == nil {
+		s.Log = slog.New(slog.DiscardHandler)
+	}
+	return s
+}
+
+// poolConfig is the pool's configuration by these settings. An error is an UnavailableError.
+func (s Settings) poolConfig() (*pgxpool.Config, error) {
+	config, err := parse(s.DSN)
+	if err != nil {
+		return nil, err
+	}
+	config.MaxConns = int32(s.MaxConns)         //nolint:gosec // a number of connections is small
+	config.MinIdleConns = int32(s.MinIdleConns) //nolint:gosec // a number of connections is small
+	config.MinConns = 0
+	config.MaxConnLifetime = s.MaxConnLifetime
+	config.MaxConnIdleTime = s.MaxConnIdleTime
+	config.PingTimeout = s.StatementTimeout
+	return config, nil
+}
+
+// connConfig is the configuration of a new connection, from the DSN as it is now. An error is an UnavailableError.
+func connConfig(source DSNSource) (*pgx.ConnConfig, error) {
+	config, err := parse(source)
+	if err != nil {
+		return nil, err
+	}
+	return config.ConnConfig, nil
+}
+
+// parse reads the DSN and pins what every session needs. The pool's parser serves for all connections since it takes
+// the parameters for pools (pool_max_conns and the like) out of the DSN, which the server would refuse.
+func parse(source DSNSource) (*pgxpool.Config, error) {
+	dsn, err := source()
+	if err != nil {
+		return nil, &store.UnavailableError{Sentence: "The DSN cannot be read: " + err.Error(), Err: err}
+	}
+	if strings.TrimSpace(dsn) == "" {
+		// The parser would take it for a server on this machine.
+		return nil, &store.UnavailableError{Sentence: "The DSN is empty; write one like postgres://user:password@host:5432/database."}
+	}
+	config, err := pgxpool.ParseConfig(strings.TrimSpace(dsn))
+	if err != nil {
+		return nil, &store.UnavailableError{
+			Sentence: "The DSN cannot be understood; write a URL like postgres://user:password@host:5432/database, with " +
+				"special characters of the password percent-encoded, or keywords like host=... user=... dbname=....",
+			Err: err,
+		}
+	}
+	pin(config.ConnConfig)
+	return config, nil
+}
+
+// pin sets what a session starts with, over what the DSN, the role or the database say.
+func pin(config *pgx.ConnConfig) {
+	if config.ConnectTimeout == 0 {
+		config.ConnectTimeout = defaultConnectTimeout
+	}
+	params := config.RuntimeParams
+	// Names of parameters have no case: another spelling must not come after ours.
+	maps.DeleteFunc(params, func(name, _ string) bool { return strings.EqualFold(name, "timezone") })
+	params["timezone"] = "UTC"
+	if !setsSearchPath(params) {
+		params["search_path"] = "public"
+	}
+	if params["application_name"] == "" {
+		params["application_name"] = applicationName
+	}
+}
+
+// setsSearchPath tells whether the DSN has a search_path of its own, as a parameter or in options (-c search_path=...).
+func setsSearchPath(params map[string]string) bool {
+	for name, value := range params {
+		if strings.EqualFold(name, "search_path") ||
+			(name == "options" && strings.Contains(strings.ToLower(value), "search_path")) {
+			return true
+		}
+	}
+	return false
+}

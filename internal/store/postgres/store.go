@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package postgres
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store"
+)
+
+// Store is a store on Postgres. It may be used by any number of goroutines. [Store.Maintain] has to run beside it.
+type Store struct {
+	settings Settings
+	timing   timing
+	pool     *pgxpool.Pool
+	health   *health
+
+	migrated      chan struct{} // closed when the schema is complete for the first time
+	migratedOnce  sync.Once
+	mu            sync.Mutex
+	notMigrated   *store.UnavailableError // why the last migration failed; nil where it did not
+	triggerFailed string                  // why there is no trigger, as it was logged; "" where there is one
+	lastReset     time.Time
+}
+
+// Open makes a store. It does not need the database to be there, only a DSN that can be understood: an error is an
+// UnavailableError about that.
+func Open(settings Settings) (*Store, error) {
+	settings = settings.withDefaults()
+	config, err := settings.poolConfig()
+	if err != nil {
+		return nil, err
+	}
+	config.BeforeConnect = func(_ context.Context, config *pgx.ConnConfig) error {
+		fresh, err := connConfig(settings.DSN)
+		if err != nil {
+			return err
+		}
+		*config = *fresh // as a whole: hosts, fallbacks and TLS may be others by now
+		return nil
+	}
+	pool, err := pgxpool.NewWithConfig(context.Background(), config)
+	if err != nil {
+		return nil, &store.UnavailableError{Sentence: "The connection pool cannot be made from these settings.", Err: err}
+	}
+	return &Store{
+		settings: settings,
+		timing:   usualTiming(),
+		pool:     pool,
+		health:   newHealth(settings.Log),
+		migrated: make(chan struct{}),
+	}, nil
+}
+
+// Close closes the connections. It waits for calls that are under way, so end their contexts first.
+func (s *Store) Close() { s.pool.Close() }
+
+// Pool is the connections, for their figures.
+func (s *Store) Pool() *pgxpool.Pool { return s.pool }
+
+// Up tells whether the database answered last, and did not refuse writes.
+func (s *Store) Up() bool { return s.health.up() }
+
+// Notifying tells whether changes come by notifications. It is false while a watcher has to poll, and where there is
+// none.
+func (s *Store) Notifying() bool { return s.health.notifying() }
+
+// access says whether a call only reads.
+type access int
+
+const (
+	reads access = iota
+	writes
+)
+
+// call runs a call of the database within the time that it may take, turns its error into package store's, and takes
+// note of whether the database answered.
+func (s *Store) call(ctx context.Context, access access, limit time.Duration, do func(context.Context) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	err := do(limited)
+	switch {
+	case err == nil:
+		s.health.succeeded(access)
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err() // the caller's own, which says nothing of the database
+	case errors.Is(err, store.ErrConflict):
+		s.health.succeeded(reads)
+		return err
+	}
+	return s.failure(err, access, limit)
+}
+
+// failure is what an error of the driver means to callers.
+func (s *Store) failure(err error, access access, limit time.Duration) error {
+	v := s.judge(err, access, limit)
+	if v.kind == conflict {
+		s.health.succeeded(reads)
+		return store.ErrConflict
+	}
+	unavailable := v.unavailable(err)
+	if v.code == codeUndefinedTable {
+		// Why the tables are not there is the better story.
+		s.mu.Lock()
+		if s.notMigrated != nil {
+			unavailable = s.notMigrated
+		}
+		s.mu.Unlock()
+	}
+	if v.kind == readOnly {
+		s.leaveReadOnly()
+	}
+	s.health.failed(v.kind, unavailable)
+	return unavailable
+}
+
+// leaveReadOnly makes new connections look for a primary. Once a second is enough for that, however many calls fail.
+func (s *Store) leaveReadOnly() {
+	s.mu.Lock()
+	due := time.Since(s.lastReset) > time.Second
+	if due {
+		s.lastReset = time.Now()
+	}
+	s.mu.Unlock()
+	if due {
+		s.pool.Reset()
+	}
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package postgres
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store"
+)
+
+const (
+	rowsChannel  = "shardinguser_rows"  // carries usernames; an empty one stands for any
+	probeChannel = "shardinguser_probe" // carries the self-tests of watchers
+
+	// triggerFunction has its version in the name: another function gets another one, so that replicas of two versions
+	// do not replace each other's.
+	triggerFunction = "shardinguser_notify_v1"
+)
+
+// countTriggers counts ours on the table users that are enabled.
+const countTriggers = `
+SELECT count(*) FROM pg_trigger
+WHERE tgrelid = to_regclass('users') AND tgenabled <> 'D'
+  AND tgname IN ('` + triggerFunction + `_rows', '` + triggerFunction + `_update', '` + triggerFunction + `_truncate')`
+
+// triggers are made where they are missing. They run in other programs' transactions: whatever goes wrong in them must
+// not be their problem, and they say nothing of the two columns that change with every log-in.
+const triggers = `
+DO $do$
+BEGIN
+    IF to_regprocedure('` + triggerFunction + `()') IS NULL THEN
+        CREATE FUNCTION ` + triggerFunction + `() RETURNS trigger LANGUAGE plpgsql AS $fn$
+        BEGIN
+            IF OLD.username IS NOT NULL THEN
+                PERFORM pg_catalog.pg_notify('` + rowsChannel + `', OLD.username);
+            END IF;
+            IF NEW.username IS NOT NULL THEN
+                PERFORM pg_catalog.pg_notify('` + rowsChannel + `', NEW.username);
+            END IF;
+            IF TG_LEVEL = 'STATEMENT' THEN  -- TRUNCATE
+                PERFORM pg_catalog.pg_notify('` + rowsChannel + `', '');
+            END IF;
+            RETURN NULL;
+        EXCEPTION WHEN OTHERS THEN
+            RETURN NULL;  -- the sweep finds what was not told
+        END
+        $fn$;
+    END IF;
+
+    IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'users'::regclass AND tgname = '` + triggerFunction + `_rows') THEN
+        CREATE TRIGGER ` + triggerFunction + `_rows
+            AFTER INSERT OR DELETE ON users FOR EACH ROW EXECUTE FUNCTION ` + triggerFunction + `();
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'users'::regclass AND tgname = '` + triggerFunction + `_update') THEN
+        CREATE TRIGGER ` + triggerFunction + `_update
+            AFTER UPDATE ON users FOR EACH ROW
+            WHEN ((OLD.username, OLD.password_hash, OLD.roles, OLD.active, OLD.locked_until)
+                IS DISTINCT FROM (NEW.username, NEW.password_hash, NEW.roles, NEW.active, NEW.locked_until))
+            EXECUTE FUNCTION ` + triggerFunction + `();
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'users'::regclass AND tgname = '` + triggerFunction + `_truncate') THEN
+        CREATE TRIGGER ` + triggerFunction + `_truncate
+            AFTER TRUNCATE ON users FOR EACH STATEMENT EXECUTE FUNCTION ` + triggerFunction + `();
+    END IF;
+END
+$do$`
+
+// ensureTrigger makes the triggers where they are missing, and tells whether they are there. That they may not be made
+// is no error; it is logged once.
+func (s *Store) ensureTrigger(ctx context.Context) (bool, error) {
+	var count int
+	err := s.call(ctx, reads, s.settings.StatementTimeout, func(ctx context.Context) error {
+		return s.pool.QueryRow(ctx, countTriggers).Scan(&count)
+	})
+	if err != nil {
+		return false, err
+	}
+	if count == 3 {
+		s.triggerIs("")
+		return true, nil
+	}
+
+	limited, cancel := context.WithTimeout(ctx, s.settings.StatementTimeout)
+	defer cancel()
+	if err := s.makeTrigger(limited); err != nil {
+		if ctx.Err() != nil {
+			return false, ctx.Err()
+		}
+		v := s.judge(err, writes, s.settings.StatementTimeout)
+		if v.kind == conflict {
+			v.sentence = store.ErrConflict.Error()
+		}
+		s.triggerIs(v.sentence)
+		return false, nil
+	}
+	s.triggerIs("")
+	return true, nil
+}
+
+// makeTrigger makes the triggers in one transaction, one replica after the other.
+func (s *Store) makeTrigger(ctx context.Context) error {
+	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1::bigint)", migrationLock+1); err != nil {
+			return err
+		}
+		var count int
+		if err := tx.QueryRow(ctx, countTriggers).Scan(&count); err != nil || count == 3 {
+			return err
+		}
+		// CREATE TRIGGER waits for transactions that write to the table, and makes all that come later wait behind it:
+		// log-ins must not stand still because of us.
+		if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '1s'"); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, triggers); err != nil {
+			return err
+		}
+		if err := tx.QueryRow(ctx, countTriggers).Scan(&count); err != nil || count == 3 {
+			return err
+		}
+		return &store.UnavailableError{Sentence: "The trigger is there, and somebody disabled it."}
+	})
+}
+
+// triggerIs remembers why there is no trigger, "" where there is one, and logs what is new.
+func (s *Store) triggerIs(failed string) {
+	s.mu.Lock()
+	before := s.triggerFailed
+	s.triggerFailed = failed
+	s.mu.Unlock()
+	if failed != "" && failed != before {
+		s.settings.Log.Warn("There can be no trigger on the table users: changes are found by polling",
+			"reason", failed, "grant", "GRANT TRIGGER ON TABLE users, and CREATE on its schema, to the role")
+	}
+}
