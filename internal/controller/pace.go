@@ -18,6 +18,12 @@ const (
 	writeBurst      = 5
 	counterSpacing  = 50 * time.Second
 
+	// mostInWindow is how many writes are let through in any window, however many have had to wait for a reconciler
+	// beyond their turns. That is a little less than 20 in a second, since a write does not happen when it is let
+	// through but shortly after.
+	mostInWindow = 18
+	window       = 1100 * time.Millisecond
+
 	// counterReserve is how much of the burst counters leave to the locks that may come.
 	counterReserve = 3
 	counterRetry   = 5 * time.Second
@@ -33,6 +39,8 @@ type pace struct {
 	places map[types.UID]time.Time // when a lock's turn to be written is
 	last   map[types.UID]time.Time // the last write, for counterSpacing
 	pruned time.Time
+	passed [mostInWindow]time.Time // when the last writes were let through, a ring
+	oldest int                     // of passed
 }
 
 func newPace(now func() time.Time) *pace {
@@ -56,10 +64,11 @@ func (p *pace) wait(uid types.UID, urgent bool) time.Duration {
 	if since := now.Sub(p.last[uid]); since < counterSpacing {
 		return counterSpacing - since
 	}
-	if p.limiter.TokensAt(now) < counterReserve {
+	if p.limiter.TokensAt(now) < counterReserve || p.full(now) > 0 {
 		return counterRetry
 	}
 	p.limiter.AllowN(now, 1)
+	p.pass(now)
 	return 0
 }
 
@@ -69,12 +78,27 @@ func (p *pace) takePlace(uid types.UID, now time.Time) time.Duration {
 	if !ok {
 		place = now.Add(p.limiter.ReserveN(now, 1).DelayFrom(now))
 	}
+	if full := now.Add(p.full(now)); full.After(place) {
+		place = full
+	}
 	if place.After(now) {
 		p.places[uid] = place
 		return place.Sub(now)
 	}
 	delete(p.places, uid)
+	p.pass(now)
 	return 0
+}
+
+// full is how long no more writes fit into the window; 0 where one does.
+func (p *pace) full(now time.Time) time.Duration {
+	return max(0, window-now.Sub(p.passed[p.oldest]))
+}
+
+// pass notes a write that is let through.
+func (p *pace) pass(now time.Time) {
+	p.passed[p.oldest] = now
+	p.oldest = (p.oldest + 1) % len(p.passed)
 }
 
 // settled gives the place in line back that a user may have and has no need of any more: a place that stayed would let
