@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controller_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/onsi/gomega"
+	"golang.org/x/sync/errgroup"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+)
+
+func TestTenThousandFailedLogInsOfOneUserAreTwoStatusWritesAtMost(t *testing.T) {
+	s, op := begin(t)
+	u := s.readyUser("victim")
+	s.told("victim", map[string]int{v1alpha1.EventCreated: 1})
+	before := op.writes.count()
+
+	// The sharding manager's own SQL, each attempt in a transaction of its own.
+	s.sql(`DO $$ BEGIN
+		FOR i IN 1..10000 LOOP
+			UPDATE users SET failed_login_attempts = failed_login_attempts + 1,
+				locked_until = CASE WHEN failed_login_attempts + 1 >= 5
+					THEN (clock_timestamp() AT TIME ZONE 'UTC') + interval '15 minutes' ELSE locked_until END
+				WHERE username = 'victim';
+			COMMIT;
+		END LOOP;
+	END $$`)
+	s.isLocked(u, true)
+	// What comes next is noticed after all that: nothing of it is under way any more.
+	s.readyUser("bystander")
+	s.Expect(s.row("victim").Failed).To(gomega.Equal(10000))
+	s.Expect(op.writes.count()-before).To(gomega.BeNumerically("<=", 3), "two for the victim, one for the bystander")
+	s.told("victim", map[string]int{v1alpha1.EventCreated: 1, v1alpha1.EventLocked: 1})
+	s.Expect(op.metric(t, "shardinguser_lockouts_total")).To(gomega.BeEquivalentTo(1))
+}
+
+const crowd = 1000
+
+func TestThousandUsersThatCanNeverSucceed(t *testing.T) {
+	s, op := begin(t)
+	s.secret("unusable", "password", "")
+	good := s.readyUser("good", roles("viewer"))
+	var applying errgroup.Group
+	applying.SetLimit(16)
+	for i := range crowd {
+		applying.Go(func() error {
+			u := &v1alpha1.ShardingUser{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: fmt.Sprintf("bad-%d", i)}}
+			secretRef("unusable", "")(u)
+			return s.kube.Create(t.Context(), u)
+		})
+	}
+	s.Expect(applying.Wait()).To(gomega.Succeed())
+	s.Eventually(func() int { return s.count("bad", v1alpha1.ReasonPasswordInvalid) }).
+		WithTimeout(time.Minute).WithPolling(250 * time.Millisecond).Should(gomega.Equal(crowd))
+
+	t.Run("do not keep one good edit from its row", func(t *testing.T) {
+		s := s.within(t)
+		before, from := reconciles(t), time.Now()
+		s.edit(good, roles("admin"))
+		s.eventually(func(g gomega.Gomega) { g.Expect(s.row("good").Roles).To(gomega.MatchJSON(`["admin"]`)) })
+		s.Expect(time.Since(from)).To(gomega.BeNumerically("<", 2*time.Second))
+		s.ready(good)
+		s.Expect(reconciles(t)-before).To(gomega.BeNumerically("<", 20), "nobody tries over and over")
+	})
+
+	t.Run("cost at most twenty status writes in any second when all are locked at once", func(t *testing.T) {
+		s := s.within(t)
+		before := op.writes.count()
+		s.sql(`UPDATE users SET failed_login_attempts = 5, locked_until = (now() AT TIME ZONE 'UTC') + interval '1 hour'
+			WHERE username LIKE 'bad-%'`)
+		s.Eventually(func() int { return op.writes.count() - before }).
+			WithTimeout(30 * time.Second).WithPolling(50 * time.Millisecond).Should(gomega.BeNumerically(">=", 150))
+		s.Expect(op.writes.most(time.Second, before)).To(gomega.BeNumerically("<=", 20))
+
+		// The locks that wait in line do not hold up anything else.
+		from := time.Now()
+		s.edit(good, roles("viewer", "admin"))
+		s.ready(good)
+		s.Expect(time.Since(from)).To(gomega.BeNumerically("<", 2*time.Second))
+	})
+}
+
+// within is the same story as a part of the test tells it.
+func (s *story) within(t *testing.T) *story {
+	t.Helper()
+	part := *s
+	part.t, part.WithT = t, gomega.NewWithT(t)
+	return &part
+}
+
+// count is how many users whose name begins so have this reason not to be ready.
+func (s *story) count(prefix, reason string) int {
+	s.t.Helper()
+	var list v1alpha1.ShardingUserList
+	s.Expect(s.kube.List(s.t.Context(), &list, client.InNamespace(s.namespace))).To(gomega.Succeed())
+	n := 0
+	for _, u := range list.Items {
+		for _, c := range u.Status.Conditions {
+			if len(u.Name) > len(prefix) && u.Name[:len(prefix)] == prefix && c.Type == v1alpha1.ConditionReady && c.Reason == reason {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// reconciles is how many have ended in this process.
+func reconciles(t *testing.T) float64 {
+	t.Helper()
+	return metric(t, ctrlmetrics.Registry, "controller_runtime_reconcile_total")
+}

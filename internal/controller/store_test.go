@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controller_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/onsi/gomega"
+
+	"github.com/sharding-system/shardinguser-operator/internal/controller"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres"
+)
+
+// openStore opens the real store. It looks over the whole table once an hour only: what a story waits for has to come
+// by an event.
+func openStore(t *testing.T, dsn string) (controller.Accounts, controller.Rows, func()) {
+	t.Helper()
+	accounts, err := postgres.Open(postgres.Settings{
+		DSN:            func() (string, error) { return dsn, nil },
+		ResyncInterval: time.Hour,
+		PollInterval:   time.Hour,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	var upkeep sync.WaitGroup
+	upkeep.Go(func() { _ = accounts.Maintain(ctx) })
+	// The tables are there before anything is told about them.
+	gomega.NewWithT(t).Eventually(func() error {
+		_, err := accounts.Observe(ctx, "nobody")
+		return err
+	}).WithTimeout(soon).WithPolling(poll).Should(gomega.Succeed())
+	return accounts, accounts, sync.OnceFunc(func() {
+		cancel()
+		upkeep.Wait()
+		accounts.Close()
+	})
+}

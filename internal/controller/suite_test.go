@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controller_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/onsi/gomega"
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/controller"
+	"github.com/sharding-system/shardinguser-operator/internal/password"
+	"github.com/sharding-system/shardinguser-operator/test/testenv"
+)
+
+// canary is in every password of every story, and in nothing else.
+const canary = "c4n4ry"
+
+// TestMain runs the stories, and then reads what they logged: no password and no hash may be in it.
+func TestMain(m *testing.M) {
+	logged := &lockedBuffer{}
+	ctrl.SetLogger(zap.New(zap.WriteTo(logged), zap.UseDevMode(true)))
+	code := m.Run()
+	if err := testenv.Stop(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
+	for line := range strings.Lines(logged.String()) {
+		if strings.Contains(line, canary) || strings.Contains(line, "$2a$") || strings.Contains(line, "$2b$") {
+			fmt.Fprintln(os.Stderr, "a password or a hash was logged:", line)
+			code = max(code, 1)
+		}
+	}
+	os.Exit(code)
+}
+
+type lockedBuffer struct {
+	mu     sync.Mutex
+	buffer bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.String()
+}
+
+var scheme = func() *runtime.Scheme {
+	s := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(s))
+	utilruntime.Must(v1alpha1.AddToScheme(s))
+	return s
+}()
+
+// clusterID stands for the UID of kube-system.
+const clusterID = "the-cluster"
+
+// A story has a namespace of its own on the real API server and a database of its own on the real Postgres. What is in
+// both stays when the operator between them is stopped, so that another one can be started.
+type story struct {
+	*gomega.WithT
+	t         *testing.T
+	kube      client.Client
+	db        *pgxpool.Pool
+	dsn       string
+	namespace string
+	store     controller.Accounts // to read notes from; the operator has its own
+
+	// wrap, where it is set, stands between the operator and the store.
+	wrap func(controller.Accounts) controller.Accounts
+}
+
+// newStory is a story whose operator has not been started yet.
+func newStory(t *testing.T) *story {
+	t.Helper()
+	s := &story{WithT: gomega.NewWithT(t), t: t, dsn: testenv.Database(t)}
+	var err error
+	s.kube, err = client.New(testenv.APIServer(t), client.Options{Scheme: scheme})
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	s.db, err = pgxpool.New(t.Context(), s.dsn)
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	t.Cleanup(s.db.Close)
+	s.namespace = s.newNamespace()
+	return s
+}
+
+// begin is a story whose operator runs until the end of the test.
+func begin(t *testing.T) (*story, *operator) {
+	t.Helper()
+	s := newStory(t)
+	return s, s.start()
+}
+
+func (s *story) newNamespace() string {
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "story-"}}
+	s.Expect(s.kube.Create(s.t.Context(), namespace)).To(gomega.Succeed())
+	return namespace.Name
+}
+
+// An operator is the manager in this process: the real reconciler on the real store.
+type operator struct {
+	registry *prometheus.Registry
+	hasher   *password.Hasher
+	writes   *writes
+	stop     func()
+}
+
+// start starts an operator over the story's namespace, and over more of them.
+func (s *story) start(more ...string) *operator {
+	s.t.Helper()
+	op := &operator{registry: prometheus.NewRegistry(), hasher: password.NewHasher(password.MinCost, 2), writes: &writes{}}
+	accounts, rows, closeStore := openStore(s.t, s.dsn)
+	if s.wrap != nil {
+		accounts = s.wrap(accounts)
+	}
+
+	namespaces := map[string]cache.Config{s.namespace: {}}
+	for _, name := range more {
+		namespaces[name] = cache.Config{}
+	}
+	kube := testenv.APIServer(s.t)
+	kube.QPS, kube.Burst = 200, 400 // as the manager has it
+	mgr, err := ctrl.NewManager(kube, ctrl.Options{
+		Scheme:     scheme,
+		Cache:      cache.Options{DefaultNamespaces: namespaces},
+		Metrics:    metricsserver.Options{BindAddress: "0"},
+		NewClient:  op.writes.newClient,
+		Controller: config.Controller{SkipNameValidation: new(true)},
+	})
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	s.Expect(controller.Setup(mgr, accounts, rows, op.hasher, controller.Options{
+		Cluster: clusterID, Concurrency: 16, MinPasswordLength: 8, Registry: op.registry,
+	})).To(gomega.Succeed())
+
+	ctx, cancel := context.WithCancel(logr.NewContext(context.WithoutCancel(s.t.Context()), ctrl.Log))
+	ended := make(chan error, 1)
+	go func() { ended <- mgr.Start(ctx) }()
+	op.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
+			s.t.Errorf("the manager ended with %v", err)
+		}
+		closeStore()
+	})
+	s.t.Cleanup(op.stop)
+	return op
+}
+
+// writes notes when the operator wrote a status.
+type writes struct {
+	mu    sync.Mutex
+	times []time.Time
+}
+
+// newClient is the manager's ordinary client, which is watched in this.
+func (w *writes) newClient(config *rest.Config, options client.Options) (client.Client, error) {
+	ordinary, err := client.NewWithWatch(config, options)
+	if err != nil {
+		return nil, err
+	}
+	return interceptor.NewClient(ordinary, interceptor.Funcs{
+		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
+			w.mu.Lock()
+			w.times = append(w.times, time.Now())
+			w.mu.Unlock()
+			return c.SubResource(sub).Patch(ctx, o, p, opts...)
+		},
+	}), nil
+}
+
+func (w *writes) count() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.times)
+}
+
+// most is the largest number of writes in any stretch of that length, those before the skipped ones left out.
+func (w *writes) most(within time.Duration, skip int) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	times, most := w.times[skip:], 0
+	for first, last := 0, 0; last < len(times); last++ {
+		for times[last].Sub(times[first]) >= within {
+			first++
+		}
+		most = max(most, last-first+1)
+	}
+	return most
+}
+
+// metric is a figure of this operator's own metrics.
+func (o *operator) metric(t testing.TB, name string, labelValue ...string) float64 {
+	t.Helper()
+	return metric(t, o.registry, name, labelValue...)
+}
+
+// metric is the sum over a family's metrics that have this label value; without one, over all of them.
+func metric(t testing.TB, registry prometheus.Gatherer, name string, labelValue ...string) float64 {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := 0.0
+	for _, family := range families {
+		if family.GetName() != name {
+			continue
+		}
+		for _, m := range family.GetMetric() {
+			if len(labelValue) > 0 && m.GetLabel()[0].GetValue() != labelValue[0] {
+				continue
+			}
+			sum += m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+		}
+	}
+	return sum
+}
