@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package user_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+func TestPlanOfAPassword(t *testing.T) {
+	runPlan(t, map[string]planCase{
+		"another version of the Secret asks for its password": {
+			desired(withSecret("v2")), synced(),
+			user.Decision{Change: change(user.Update), TakePassword: true},
+		},
+		"the first password of an owned row is asked for": {
+			desired(edited), synced(nothingOfOurs, rowHash(user.UnusablePassword)),
+			user.Decision{Change: change(user.Update, toEdited), TakePassword: true},
+		},
+		"a Secret that is missing leaves the password in force": {
+			desired(secretMissing), synced(),
+			user.Decision{Change: user.Change{Verb: user.Nothing}, Problem: noSecret},
+		},
+		"a Secret that is missing keeps nothing else from being written": {
+			desired(edited, secretMissing, withRoles("admin")), synced(),
+			user.Decision{
+				Change:  change(user.Update, toEdited, toRoles("admin"), writing(user.FieldRoles)),
+				Problem: noSecret,
+			},
+		},
+		"a Secret that is missing does not keep a changed hash from being put back": {
+			desired(secretMissing), synced(rowHash(alien)),
+			user.Decision{
+				Change:  change(user.Update, puttingBack, writing(user.FieldPasswordHash)),
+				Problem: noSecret,
+				Drift:   []user.Field{user.FieldPasswordHash},
+			},
+		},
+		"a Secret that was always missing leaves whatever password the row has": {
+			desired(secretMissing), synced(nothingOfOurs, rowHash(alien)),
+			user.Decision{Change: user.Change{Verb: user.Nothing}, Problem: noSecret},
+		},
+		"a password that is not ours may change at will": {
+			desired(withoutPassword), synced(nothingOfOurs, rowHash(alien)),
+			leave(),
+		},
+		"a password that is no longer ours is let go of, and stays in the row": {
+			desired(edited, withoutPassword), synced(),
+			user.Decision{Change: change(user.Update, toEdited, lettingGo)},
+		},
+		"a password that is no longer ours and was changed meanwhile is not put back": {
+			desired(edited, withoutPassword), synced(rowHash(alien)),
+			user.Decision{Change: change(user.Update, toEdited, lettingGo)},
+		},
+		"password and request to unlock together are one change": {
+			desired(withSecret("v2"), requestUnlock("t1")), synced(lockedFor(time.Minute)),
+			user.Decision{Change: change(user.Update, unlocking("t1")), TakePassword: true},
+		},
+	})
+}
+
+func TestWithPassword(t *testing.T) {
+	for name, tt := range map[string]struct {
+		desired  user.Desired
+		observed user.Observed
+		password user.PasswordChange
+		want     user.Change
+	}{
+		"a new row gets it, with nothing to clear": {
+			desired(), nothingThere(),
+			user.PasswordChange{Hash: hashV1, Version: "v1", New: true},
+			change(user.Create, onNothing, puttingNew(hashV1, "v1")),
+		},
+		"another password is written and starts from a clean counter": {
+			desired(withSecret("v2")), synced(lockedFor(time.Minute)),
+			user.PasswordChange{Hash: hashV2, Version: "v2", New: true},
+			change(user.Update, puttingNew(hashV2, "v2"), writing(user.FieldPasswordHash), clearsLock),
+		},
+		"another version of the same password is only noted": {
+			desired(withSecret("v2")), synced(lockedFor(time.Minute)),
+			user.PasswordChange{Hash: hashV1, Version: "v2"},
+			change(user.Update, func(c *user.Change) { c.Password = &user.PasswordChange{Hash: hashV1, Version: "v2"} }),
+		},
+		"the same password in a new version is put back where another program changed the hash": {
+			desired(withSecret("v2")), synced(rowHash(alien), lockedFor(time.Minute)),
+			user.PasswordChange{Hash: hashV1, Version: "v2"},
+			change(user.Update, writing(user.FieldPasswordHash),
+				func(c *user.Change) { c.Password = &user.PasswordChange{Hash: hashV1, Version: "v2"} }),
+		},
+		"a hash that the row has already is not written again": {
+			desired(withSecret("v2")), synced(rowHash(hashV2)),
+			user.PasswordChange{Hash: hashV2, Version: "v2", New: true},
+			change(user.Update, puttingNew(hashV2, "v2"), clearsLock),
+		},
+		"it comes on top of what else is to be written": {
+			desired(edited, withSecret("v2"), withRoles("admin"), inactive), synced(),
+			user.PasswordChange{Hash: hashV2, Version: "v2", New: true},
+			change(user.Update, toEdited, toRoles("admin"), toInactive, puttingNew(hashV2, "v2"),
+				writing(user.FieldRoles, user.FieldActive, user.FieldPasswordHash), clearsLock),
+		},
+		"an adopted row that has it already keeps its counter": {
+			desired(adopting), synced(neverNoted, lockedFor(time.Minute)),
+			user.PasswordChange{Hash: hashV1, Version: "v1"},
+			change(user.Adopt, onNothing, puttingBack),
+		},
+		"an adopted row that gets another one starts from a clean counter": {
+			desired(adopting), synced(neverNoted, lockedFor(time.Minute)),
+			user.PasswordChange{Hash: hashV2, Version: "v1", New: true},
+			change(user.Adopt, onNothing, puttingNew(hashV2, "v1"), clearsLock),
+		},
+		"an unlock that comes with the same password is kept": {
+			desired(withSecret("v2"), requestUnlock("t1")), synced(lockedFor(time.Minute)),
+			user.PasswordChange{Hash: hashV1, Version: "v2"},
+			change(user.Update, unlocking("t1"),
+				func(c *user.Change) { c.Password = &user.PasswordChange{Hash: hashV1, Version: "v2"} }),
+		},
+		"a deleted row comes back with it": {
+			desired(withSecret("v2")), synced(rowGone),
+			user.PasswordChange{Hash: hashV2, Version: "v2", New: true},
+			change(user.Create, puttingNew(hashV2, "v2")),
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			decision := plan(t, tt.desired, tt.observed)
+			if !decision.TakePassword {
+				t.Fatal("the plan does not ask for the password")
+			}
+			before := image(t, decision, tt.observed)
+			got := decision.WithPassword(tt.password, tt.observed)
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("the change is another one (-want +got):\n%s", diff)
+			}
+			scribble(got.Write)
+			if after := image(t, decision, tt.observed); before != after {
+				t.Errorf("WithPassword changed its input, or shares it:\nbefore %s\nafter  %s", before, after)
+			}
+		})
+	}
+}
+
+func puttingNew(hash, version string) changeOption {
+	return func(c *user.Change) { c.Password = &user.PasswordChange{Hash: hash, Version: version, New: true} }
+}
