@@ -64,7 +64,7 @@ func run(ctx context.Context, args []string) error {
 	ctrl.SetLogger(log)
 	log.Info("Starting", "version", version, "database", settings.Database.DSN.String())
 
-	accounts, err := openStore(settings.Database, settings, log)
+	accounts, err := openStore(settings, ctrlmetrics.Registry, log)
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	if accounts.maintain != nil {
-		if err := mgr.Add(everyReplica(accounts.maintain)); err != nil {
+		if err := mgr.Add(accounts.maintain); err != nil {
 			return fmt.Errorf("add the upkeep of the database: %w", err)
 		}
 	}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/IBM/pgxpoolprometheus"
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sharding-system/shardinguser-operator/internal/config"
+	"github.com/sharding-system/shardinguser-operator/internal/controller"
+	"github.com/sharding-system/shardinguser-operator/internal/store/memory"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres"
+)
+
+// accounts is the store that serves, whichever it is, and what there is to do for it.
+type accounts struct {
+	controller.Accounts
+	controller.Rows
+
+	maintain everyReplica // the store's upkeep; nil where there is none
+	close    func()
+}
+
+// openStore opens the database's store or, where none is configured, the one in memory, and registers its metrics.
+func openStore(settings config.Settings, registry prometheus.Registerer, log logr.Logger) (accounts, error) {
+	if !settings.Database.Configured() {
+		log.Info("WARNING: no database is configured: accounts are kept in memory only, where nothing but this process " +
+			"sees them; give a DSN by --user-database-dsn-file or USER_DATABASE_DSN")
+		s := memory.New(time.Now)
+		no := func() bool { return false }
+		return accounts{Accounts: s, Rows: s, close: func() {}}, registerStoreMetrics(registry, true, no, no)
+	}
+
+	d := settings.Database
+	s, err := postgres.Open(postgres.Settings{
+		DSN:              plain(d.CurrentDSN),
+		ListenDSN:        plain(d.CurrentListenDSN),
+		MaxConns:         d.MaxConnections,
+		MinIdleConns:     idle(d.IdleConnections),
+		MaxConnLifetime:  d.ConnectionLifetime,
+		MaxConnIdleTime:  d.ConnectionIdleTime,
+		StatementTimeout: d.Timeout,
+		ResyncInterval:   settings.ResyncInterval,
+		PollInterval:     settings.PollInterval,
+		Log:              slog.New(logr.ToSlogHandler(log.WithName("database"))),
+	})
+	if err != nil {
+		return accounts{}, fmt.Errorf("open the database: %w", err)
+	}
+	err = errors.Join(
+		registerStoreMetrics(registry, false, s.Up, s.Notifying),
+		registry.Register(pgxpoolprometheus.NewCollector(s.Pool(), nil)))
+	return accounts{Accounts: s, Rows: s, maintain: s.Maintain, close: s.Close}, err
+}
+
+// plain is a source of DSNs in clear, which only the driver may see.
+func plain(current func() (config.DSN, error)) postgres.DSNSource {
+	return func() (string, error) {
+		dsn, err := current()
+		return string(dsn), err
+	}
+}
+
+// idle is a number of idle connections as the store takes it, for whom zero is the default and less is none.
+func idle(connections int) int {
+	if connections == 0 {
+		return -1
+	}
+	return connections
+}
+
+// registerStoreMetrics registers what tells which store serves, and how it is.
+func registerStoreMetrics(registry prometheus.Registerer, inMemory bool, up, notifying func() bool) error {
+	gauge := func(name, help string, holds func() bool) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 {
+			if holds() {
+				return 1
+			}
+			return 0
+		})
+	}
+	return errors.Join(
+		registry.Register(gauge("shardinguser_in_memory_store",
+			"1 where no database is configured and accounts are kept in memory.", func() bool { return inMemory })),
+		registry.Register(gauge("shardinguser_database_up",
+			"1 while the database answers and takes writes.", up)),
+		registry.Register(gauge("shardinguser_notifications_active",
+			"1 while this replica, as the leader, is notified of changed rows; 0 where it polls or does not lead.", notifying)),
+	)
+}
