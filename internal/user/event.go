@@ -37,7 +37,8 @@ func ChangeEvents(c Change, drift []Field) []Event {
 	case Adopt:
 		tell(false, v1alpha1.EventAdopted, "Took over the row of username %q.", c.Username)
 	case Update:
-		if fields := without(c.Write, drift); len(fields) > 0 {
+		// A password that was written is either drift or told of as PasswordChanged.
+		if fields := without(without(c.Write, drift), []Field{FieldPasswordHash}); len(fields) > 0 {
 			tell(false, v1alpha1.EventUpdated, "Changed %s.", list(fields))
 		}
 	case Delete:

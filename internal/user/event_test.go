@@ -74,6 +74,13 @@ func TestChangeEvents(t *testing.T) {
 			[]user.Field{user.FieldPasswordHash},
 			corrected + "password_hash; " + putBack + "Normal Updated: Changed roles.\n",
 		},
+		"another password is told once": {
+			change(user.Update, puttingNew(hashV2, "v2"), writing(user.FieldPasswordHash)), nil, rotated,
+		},
+		"another password beside an edit": {
+			change(user.Update, puttingNew(hashV2, "v2"), writing(user.FieldRoles, user.FieldPasswordHash)), nil,
+			"Normal Updated: Changed roles.\n" + rotated,
+		},
 		"another password with the same hash in the row": {
 			change(user.Update, puttingNew(hashV2, "v2")), nil, rotated,
 		},
@@ -113,14 +120,6 @@ func TestChangeEvents(t *testing.T) {
 				t.Errorf("ChangeEvents changed its input:\nbefore %s\nafter  %s", before, after)
 			}
 		})
-	}
-}
-
-func TestARotatedPasswordIsToldOf(t *testing.T) {
-	decision := plan(t, desired(withSecret("v2")), synced())
-	c := decision.WithPassword(user.PasswordChange{Hash: hashV2, Version: "v2", New: true}, synced())
-	if got := told(user.ChangeEvents(c, decision.Drift)); !strings.Contains(got, " PasswordChanged: ") {
-		t.Errorf("the events do not tell of it:\n%s", got)
 	}
 }
 
