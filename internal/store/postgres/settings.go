@@ -99,12 +99,12 @@ func parse(source DSNSource) (*pgxpool.Config, error) {
 	}
 	if strings.TrimSpace(dsn) == "" {
 		// The parser would take it for a server on this machine.
-		return nil, &store.UnavailableError{Sentence: "The DSN is empty; write one like postgres://user:password@host:5432/database."}
+		return nil, &store.UnavailableError{Sentence: "The DSN is empty; write a URL (postgres://...) or keywords (host=... user=...)."}
 	}
 	config, err := pgxpool.ParseConfig(strings.TrimSpace(dsn))
 	if err != nil {
 		return nil, &store.UnavailableError{
-			Sentence: "The DSN cannot be understood; write a URL like postgres://user:password@host:5432/database, with " +
+			Sentence: "The DSN cannot be understood; write a URL like postgres://USER:PASSWORD@HOST:5432/DATABASE, with " +
 				"special characters of the password percent-encoded, or keywords like host=... user=... dbname=....",
 			Err: err,
 		}

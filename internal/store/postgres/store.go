@@ -58,8 +58,24 @@ func Open(settings Settings) (*Store, error) {
 	}, nil
 }
 
-// Close closes the connections. It waits for calls that are under way, so end their contexts first.
-func (s *Store) Close() { s.pool.Close() }
+// closeTimeout is how long Close waits: a server that does not answer must not keep the process from ending.
+const closeTimeout = 3 * time.Second
+
+// Close closes the connections. It waits for calls that are under way, so end their contexts first, but not for longer
+// than three seconds.
+func (s *Store) Close() {
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		s.pool.Close()
+	}()
+	timer := time.NewTimer(closeTimeout)
+	defer timer.Stop()
+	select {
+	case <-closed:
+	case <-timer.C:
+	}
+}
 
 // Pool is the connections, for their figures.
 func (s *Store) Pool() *pgxpool.Pool { return s.pool }

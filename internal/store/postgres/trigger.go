@@ -19,28 +19,40 @@ const (
 	triggerFunction = "shardinguser_notify_v1"
 )
 
+// Triggers on the table users: for rows, and for TRUNCATE.
+const (
+	rowTrigger      = triggerFunction + "_rows"
+	truncateTrigger = triggerFunction + "_truncate"
+	triggerCount    = 2
+)
+
 // countTriggers counts ours on the table users that are enabled.
 const countTriggers = `
 SELECT count(*) FROM pg_trigger
-WHERE tgrelid = to_regclass('users') AND tgenabled <> 'D'
-  AND tgname IN ('` + triggerFunction + `_rows', '` + triggerFunction + `_update', '` + triggerFunction + `_truncate')`
+WHERE tgrelid = to_regclass('users') AND tgenabled <> 'D' AND tgname IN ('` + rowTrigger + `', '` + truncateTrigger + `')`
 
 // triggers are made where they are missing. They run in other programs' transactions: whatever goes wrong in them must
-// not be their problem, and they say nothing of the two columns that change with every log-in.
+// not be their problem. They keep silent about the two columns that change with every log-in. Which columns changed is
+// found out in the function, since columns that a trigger's WHEN names could not be altered by their owner any more.
 const triggers = `
 DO $do$
 BEGIN
     IF to_regprocedure('` + triggerFunction + `()') IS NULL THEN
         CREATE FUNCTION ` + triggerFunction + `() RETURNS trigger LANGUAGE plpgsql AS $fn$
         BEGIN
-            IF OLD.username IS NOT NULL THEN
+            IF TG_OP = 'TRUNCATE' THEN
+                PERFORM pg_catalog.pg_notify('` + rowsChannel + `', '');
+                RETURN NULL;
+            END IF;
+            IF TG_OP = 'UPDATE' AND (OLD.username, OLD.password_hash, OLD.roles::text, OLD.active, OLD.locked_until)
+                IS NOT DISTINCT FROM (NEW.username, NEW.password_hash, NEW.roles::text, NEW.active, NEW.locked_until) THEN
+                RETURN NULL;
+            END IF;
+            IF TG_OP <> 'INSERT' THEN
                 PERFORM pg_catalog.pg_notify('` + rowsChannel + `', OLD.username);
             END IF;
-            IF NEW.username IS NOT NULL THEN
+            IF TG_OP <> 'DELETE' THEN
                 PERFORM pg_catalog.pg_notify('` + rowsChannel + `', NEW.username);
-            END IF;
-            IF TG_LEVEL = 'STATEMENT' THEN  -- TRUNCATE
-                PERFORM pg_catalog.pg_notify('` + rowsChannel + `', '');
             END IF;
             RETURN NULL;
         EXCEPTION WHEN OTHERS THEN
@@ -48,21 +60,13 @@ BEGIN
         END
         $fn$;
     END IF;
-
-    IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'users'::regclass AND tgname = '` + triggerFunction + `_rows') THEN
-        CREATE TRIGGER ` + triggerFunction + `_rows
-            AFTER INSERT OR DELETE ON users FOR EACH ROW EXECUTE FUNCTION ` + triggerFunction + `();
+    IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'users'::regclass AND tgname = '` + rowTrigger + `') THEN
+        CREATE TRIGGER ` + rowTrigger + ` AFTER INSERT OR UPDATE OR DELETE ON users
+            FOR EACH ROW EXECUTE FUNCTION ` + triggerFunction + `();
     END IF;
-    IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'users'::regclass AND tgname = '` + triggerFunction + `_update') THEN
-        CREATE TRIGGER ` + triggerFunction + `_update
-            AFTER UPDATE ON users FOR EACH ROW
-            WHEN ((OLD.username, OLD.password_hash, OLD.roles, OLD.active, OLD.locked_until)
-                IS DISTINCT FROM (NEW.username, NEW.password_hash, NEW.roles, NEW.active, NEW.locked_until))
-            EXECUTE FUNCTION ` + triggerFunction + `();
-    END IF;
-    IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'users'::regclass AND tgname = '` + triggerFunction + `_truncate') THEN
-        CREATE TRIGGER ` + triggerFunction + `_truncate
-            AFTER TRUNCATE ON users FOR EACH STATEMENT EXECUTE FUNCTION ` + triggerFunction + `();
+    IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'users'::regclass AND tgname = '` + truncateTrigger + `') THEN
+        CREATE TRIGGER ` + truncateTrigger + ` AFTER TRUNCATE ON users
+            FOR EACH STATEMENT EXECUTE FUNCTION ` + triggerFunction + `();
     END IF;
 END
 $do$`
@@ -77,7 +81,7 @@ func (s *Store) ensureTrigger(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if count == 3 {
+	if count == triggerCount {
 		s.triggerIs("")
 		return true, nil
 	}
@@ -106,7 +110,7 @@ func (s *Store) makeTrigger(ctx context.Context) error {
 			return err
 		}
 		var count int
-		if err := tx.QueryRow(ctx, countTriggers).Scan(&count); err != nil || count == 3 {
+		if err := tx.QueryRow(ctx, countTriggers).Scan(&count); err != nil || count == triggerCount {
 			return err
 		}
 		// CREATE TRIGGER waits for transactions that write to the table, and makes all that come later wait behind it:
@@ -117,7 +121,7 @@ func (s *Store) makeTrigger(ctx context.Context) error {
 		if _, err := tx.Exec(ctx, triggers); err != nil {
 			return err
 		}
-		if err := tx.QueryRow(ctx, countTriggers).Scan(&count); err != nil || count == 3 {
+		if err := tx.QueryRow(ctx, countTriggers).Scan(&count); err != nil || count == triggerCount {
 			return err
 		}
 		return &store.UnavailableError{Sentence: "The trigger is there, and somebody disabled it."}

@@ -203,6 +203,7 @@ func (w *watcher) receive(ctx context.Context, conn *pgx.Conn) error {
 	for {
 		left := w.s.settings.ResyncInterval - time.Since(w.swept)
 		usernames, truncated, err := w.gather(ctx, conn, max(0, min(left, w.s.timing.keepAlive)))
+		w.remember(usernames)
 		w.tell(usernames)
 		switch {
 		case err != nil:
@@ -215,6 +216,15 @@ func (w *watcher) receive(ctx context.Context, conn *pgx.Conn) error {
 			if err := w.ping(ctx, conn); err != nil {
 				return err
 			}
+		}
+	}
+}
+
+// remember takes note of rows that came up since the last sweep, so that the next one tells when they are gone.
+func (w *watcher) remember(usernames []string) {
+	for _, username := range usernames {
+		if _, ok := w.known[username]; !ok {
+			w.known[username] = 0
 		}
 	}
 }

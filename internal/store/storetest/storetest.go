@@ -195,5 +195,3 @@ func unlock(request string) func(*user.Change) { return func(c *user.Change) { c
 func password(p user.PasswordChange) func(*user.Change) {
 	return func(c *user.Change) { c.Password = &p }
 }
-
-func noPassword(c *user.Change) { c.Password = nil }

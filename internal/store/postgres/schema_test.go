@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package postgres
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/test/testenv"
+)
+
+// shape is what the catalogue says of the table users: its columns, and its indexes.
+func shape(t *testing.T, pool *pgxpool.Pool) string {
+	t.Helper()
+	rows, err := pool.Query(t.Context(), `
+SELECT concat_ws(' ', attname, format_type(atttypid, atttypmod), attnotnull, pg_get_expr(adbin, adrelid))
+FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+WHERE attrelid = 'users'::regclass AND attnum > 0
+UNION ALL SELECT indexdef FROM pg_indexes WHERE tablename = 'users'
+ORDER BY 1`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(lines, "\n")
+}
+
+func TestTheTableUsersIsMadeAsTheContractHasIt(t *testing.T) {
+	t.Parallel()
+	byHand := connect(t, testenv.Database(t))
+	run(t, byHand, plainTable)
+	run(t, byHand, "CREATE INDEX idx_users_active ON users(active) WHERE active = true")
+	run(t, byHand, "CREATE INDEX idx_users_locked ON users(locked_until) WHERE locked_until IS NOT NULL")
+
+	ours := testenv.Database(t)
+	ready(t, quick(ours))
+	if got, want := shape(t, connect(t, ours)), shape(t, byHand); got != want {
+		t.Errorf("the table is\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestATableThatAnotherProgramMadeIsNotAltered(t *testing.T) {
+	t.Parallel()
+	dsn := testenv.Database(t)
+	pool := connect(t, dsn)
+	run(t, pool, widerTable)
+	before := shape(t, pool)
+	ready(t, quick(dsn))
+	if after := shape(t, pool); after != before {
+		t.Errorf("the table was\n%s\nand is\n%s", before, after)
+	}
+}
+
+func TestSeveralReplicasMigrateAnEmptyDatabaseAtOnce(t *testing.T) {
+	t.Parallel()
+	dsn := testenv.Database(t)
+	results := make(chan error)
+	const replicas = 4
+	for range replicas {
+		s := open(t, quick(dsn))
+		go func() { results <- s.Migrate(t.Context()) }()
+	}
+	for range replicas {
+		if err := <-results; err != nil {
+			t.Error(err)
+		}
+	}
+	if made := value[int](t, connect(t, dsn), "SELECT count(*) FROM shardinguser_migrations WHERE version_id > 0"); made != 1 {
+		t.Errorf("%d migrations were made, want 1", made)
+	}
+}
+
+func TestAMigrationWaitsForAnotherReplicasAndForNoLongerThanItsContext(t *testing.T) {
+	t.Parallel()
+	dsn := testenv.Database(t)
+	holder := connect(t, dsn)
+	conn, err := holder.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Release()
+	if _, err := conn.Exec(t.Context(), "SELECT pg_advisory_lock($1::bigint)", migrationLock); err != nil {
+		t.Fatal(err)
+	}
+	s := maintained(t, quick(dsn)) // ends with the test, in the midst of its wait
+	waiting := connect(t, dsn)
+	eventually(t, "the replica waits for the lock", func() bool {
+		return value[bool](t, waiting, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() "+
+			"AND query LIKE '%pg_try_advisory_lock%' AND pid <> pg_backend_pid())")
+	})
+	select {
+	case <-s.migrated:
+		t.Error("it did not wait")
+	default:
+	}
+}
+
+func TestARoleThatMayNotCreateTablesIsToldWhichGrantIsMissing(t *testing.T) {
+	t.Parallel()
+	admin := testenv.Database(t)
+	dsn := testenv.Role(t, admin)
+	role, _ := names(t, dsn)
+	pool := connect(t, admin)
+	run(t, pool, "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+
+	want := `GRANT USAGE, CREATE ON SCHEMA "public" TO "` + role + `";`
+	s := open(t, quick(dsn))
+	refused := func(what string, err error) {
+		t.Helper()
+		if !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want a sentence with %s", what, err, want)
+		}
+	}
+	refused("Migrate", s.Migrate(t.Context()))
+	_, err := s.Observe(t.Context(), "alice")
+	refused("Observe", err)
+
+	run(t, pool, "GRANT CREATE ON SCHEMA public TO "+role)
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Errorf("with the right: %v", err)
+	}
+	if _, err := s.Observe(t.Context(), "alice"); err != nil {
+		t.Errorf("with the right: %v", err)
+	}
+}
+
+func TestACompleteSchemaNeedsNoRightToCreate(t *testing.T) {
+	t.Parallel()
+	admin := testenv.Database(t)
+	ready(t, quick(admin))
+	dsn := testenv.Role(t, admin)
+	role, _ := names(t, dsn)
+	pool := connect(t, admin)
+	run(t, pool, "REVOKE ALL ON SCHEMA public FROM PUBLIC")
+	run(t, pool, "GRANT USAGE ON SCHEMA public TO "+role)
+	run(t, pool, "GRANT SELECT ON shardinguser_migrations TO "+role)
+	run(t, pool, "GRANT SELECT, INSERT, UPDATE, DELETE ON users, shardinguser_ownership TO "+role)
+
+	s := ready(t, quick(dsn))
+	if err := s.Apply(t.Context(), creation("alice")); err != nil {
+		t.Error(err)
+	}
+	o, err := s.Observe(t.Context(), "alice")
+	if err != nil || o.Row == nil {
+		t.Errorf("observed %+v, %v", o, err)
+	}
+}
+
+func TestATableThatMayNotBeReadIsNamedWithItsGrant(t *testing.T) {
+	t.Parallel()
+	admin := testenv.Database(t)
+	run(t, connect(t, admin), plainTable)
+	dsn := testenv.Role(t, admin)
+	role, _ := names(t, dsn)
+	run(t, connect(t, admin), "GRANT CREATE ON SCHEMA public TO "+role)
+	s := ready(t, quick(dsn))
+	_, err := s.Observe(t.Context(), "alice")
+	want := `GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE "users" TO "` + role + `"`
+	if !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want a sentence with %s", err, want)
+	}
+}
+
+func TestASchemaThatDoesNotExistIsToldOf(t *testing.T) {
+	t.Parallel()
+	s := open(t, quick(with(testenv.Database(t), "search_path=nowhere")))
+	err := s.Migrate(t.Context())
+	if !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "search_path") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestTablesThatWereDroppedAreMadeAgain(t *testing.T) {
+	t.Parallel()
+	dsn := testenv.Database(t)
+	s := ready(t, quick(dsn))
+	run(t, connect(t, dsn), "DROP TABLE users, shardinguser_ownership, shardinguser_migrations")
+	eventually(t, "a row can be created", func() bool { return s.Apply(t.Context(), creation("alice")) == nil })
+}
+
+func TestWhatWasDeletedMoreThanADayAgoIsPurgedByLaterDeletions(t *testing.T) {
+	t.Parallel()
+	dsn := testenv.Database(t)
+	s := ready(t, quick(dsn))
+	pool := connect(t, dsn)
+	remove := func(username string) {
+		t.Helper()
+		change := creation(username)
+		if err := s.Apply(t.Context(), change); err != nil {
+			t.Fatal(err)
+		}
+		o, err := s.Observe(t.Context(), username)
+		if err != nil {
+			t.Fatal(err)
+		}
+		change.Verb, change.Revision = "delete", o.Ownership.Revision
+		if err := s.Apply(t.Context(), change); err != nil {
+			t.Fatal(err)
+		}
+	}
+	remove("old")
+	remove("new")
+	run(t, pool, "UPDATE shardinguser_ownership SET changed_at = now() - INTERVAL '25 hours' WHERE username = 'old'")
+	remove("newest")
+	left := value[[]string](t, pool, "SELECT array_agg(username::text ORDER BY username) FROM shardinguser_ownership")
+	if strings.Join(left, " ") != "new newest" {
+		t.Errorf("left are %q", left)
+	}
+}

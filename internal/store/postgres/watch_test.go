@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sharding-system/shardinguser-operator/test/testenv"
+)
+
+// listening are settings under which only notifications can tell of a change in time.
+func listening(dsn string) Settings {
+	settings := quick(dsn)
+	settings.ResyncInterval, settings.PollInterval = time.Hour, time.Hour
+	return settings
+}
+
+// watched is what a watcher was told.
+type watched struct {
+	mu        sync.Mutex
+	times     map[string]int // by username
+	recovered int
+}
+
+// watch watches until the test ends.
+func watch(t *testing.T, s *Store) *watched {
+	t.Helper()
+	w := &watched{times: map[string]int{}}
+	background(t, func(ctx context.Context) {
+		s.Watch(ctx, func(usernames []string) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			for _, username := range usernames {
+				w.times[username]++
+			}
+		}, func() {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.recovered++
+		})
+	})
+	return w
+}
+
+func (w *watched) of(username string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.times[username]
+}
+
+func (w *watched) recoveries() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.recovered
+}
+
+func (w *watched) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	clear(w.times)
+}
+
+func (w *watched) told(t *testing.T, username string) {
+	t.Helper()
+	eventually(t, "the watcher is told of "+username, func() bool { return w.of(username) > 0 })
+}
+
+// insert makes a row as another program does.
+const insert = "INSERT INTO users (username, password_hash) VALUES ($1, '!')"
+
+// cutListeners ends the connections that listen to the database.
+const cutListeners = `
+SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+WHERE datname = current_database() AND (query LIKE 'LISTEN%' OR query LIKE '-- ping')`
+
+func TestChangesAreToldByNotificationsAlone(t *testing.T) {
+	t.Parallel()
+	dsn := testenv.Database(t)
+	s := ready(t, listening(dsn))
+	w := watch(t, s)
+	eventually(t, "the store is notifying", s.Notifying)
+	pool := connect(t, dsn)
+	run(t, pool, insert, "alice")
+	w.told(t, "alice")
+	for _, sql := range []string{
+		"UPDATE users SET roles = '[\"x\"]'", "UPDATE users SET active = false", "UPDATE users SET password_hash = 'x'",
+		"UPDATE users SET locked_until = now()", "TRUNCATE users",
+	} {
+		w.forget()
+		run(t, pool, sql)
+		w.told(t, "alice")
+	}
+	run(t, pool, insert, "alice")
+	w.told(t, "alice")
+	w.forget()
+	run(t, pool, "UPDATE users SET username = 'bob'")
+	w.told(t, "alice")
+	w.told(t, "bob")
+	if err := s.Apply(t.Context(), creation("carol")); err != nil {
+		t.Fatal(err)
+	}
+	w.told(t, "carol")
+}
+
+func TestTheTriggerKeepsSilentAboutWhatChangesWithEveryLogIn(t *testing.T) {
+	t.Parallel()
+	dsn := testenv.Database(t)
+	ready(t, quick(dsn))
+	pool := connect(t, dsn)
+	listener, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close(context.WithoutCancel(t.Context())) }()
+	run(t, pool, insert, "alice")
+	if _, err := listener.Exec(t.Context(), "LISTEN "+rowsChannel); err != nil {
+		t.Fatal(err)
+	}
+	run(t, pool, "UPDATE users SET failed_login_attempts = failed_login_attempts + 1, last_login_at = now(), updated_at = now()")
+	run(t, pool, insert, "bob")
+	notification, err := listener.WaitForNotification(t.Context())
+	if err != nil || notification.Payload != "bob" {
+		t.Errorf("the first notification is %+v, %v", notification, err)
+	}
+}
+
+func TestTheTriggerNeverFailsAnotherProgramsWrite(t *testing.T) {
+	t.Parallel()
+	admin := testenv.Database(t)
+	ready(t, quick(admin))
+	pool := connect(t, admin)
+	dsn := testenv.Role(t, admin)
+	role, _ := names(t, dsn)
+	run(t, pool, "GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON users TO "+role)
+	run(t, pool, "REVOKE EXECUTE ON FUNCTION pg_notify(text, text) FROM PUBLIC")
+	run(t, pool, "REVOKE ALL ON FUNCTION "+triggerFunction+"() FROM PUBLIC")
+	run(t, pool, "ALTER TABLE users ALTER COLUMN username TYPE TEXT")
+	other := connect(t, dsn)
+	run(t, other, insert, "alice")
+	run(t, other, "UPDATE users SET active = false")
+	run(t, other, "DELETE FROM users")
+	run(t, other, "TRUNCATE users")
+	run(t, pool, insert, strings.Repeat("x", 9000)) // longer than a notification can be
+	if n := value[int](t, pool, "SELECT count(*) FROM users"); n != 1 {
+		t.Errorf("%d rows, want 1", n)
+	}
+}
+
+func TestAThousandChangesWhileTheListenerIsCutAreAllTold(t *testing.T) {
+	t.Parallel()
+	dsn := testenv.Database(t)
+	proxy, through := testenv.DatabaseProxy(t, dsn)
+	settings := listening(dsn)
+	settings.ListenDSN = fixed(through)
+	s := ready(t, settings)
+	w := watch(t, s)
+	eventually(t, "the store is notifying", s.Notifying)
+
+	proxy.Cut()
+	pool := connect(t, dsn)
+	run(t, pool, "INSERT INTO users (username, password_hash) SELECT 'user-' || n, '!' FROM generate_series(1, 1000) n")
+	proxy.Restore()
+	for n := range 1000 {
+		w.told(t, fmt.Sprintf("user-%d", n+1))
+	}
+}
+
+func TestARowThatWasOnlyEverToldByANotificationIsToldWhenItVanishesUnseen(t *testing.T) {
+	t.Parallel()
+	dsn := testenv.Database(t)
+	proxy, through := testenv.DatabaseProxy(t, dsn)
+	settings := listening(dsn)
+	settings.ListenDSN = fixed(through)
+	s := ready(t, settings)
+	w := watch(t, s)
+	eventually(t, "the store is notifying", s.Notifying)
+	pool := connect(t, dsn)
+	run(t, pool, insert, "alice")
+	w.told(t, "alice")
+	proxy.Cut()
+	w.forget()
+	run(t, pool, "DELETE FROM users")
+	proxy.Restore()
+	w.told(t, "alice")
+}
+
+func TestAListenerThatTheServerEndsListensAgain(t *testing.T) {
+	t.Parallel()
+	dsn := testenv.Database(t)
+	s := ready(t, listening(dsn))
+	w := watch(t, s)
+	eventually(t, "the store is notifying", s.Notifying)
+	pool := connect(t, dsn)
+	for i := range 3 {
+		if cut := value[int](t, pool, cutListeners); cut != 1 {
+			t.Errorf("%d listeners were cut, want 1", cut)
+		}
+		username := fmt.Sprintf("user-%d", i)
+		run(t, pool, insert, username)
+		w.told(t, username)
+		eventually(t, "the store is notifying", s.Notifying)
+	}
+}
+
+func TestAListenerThatTheNetworkForgotIsFoundOut(t *testing.T) {
+	t.Parallel()
+	dsn := testenv.Database(t)
+	proxy, through := testenv.DatabaseProxy(t, dsn)
+	settings := listening(dsn)
+	settings.ListenDSN = fixed(through)
+	settings.PollInterval = 50 * time.Millisecond
+	s := open(t, settings)
+	s.timing.keepAlive, s.timing.ping = 100*time.Millisecond, 100*time.Millisecond
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w := watch(t, s)
+	eventually(t, "the store is notifying", s.Notifying)
+
+	proxy.Stall()
+	run(t, connect(t, dsn), insert, "alice")
+	w.told(t, "alice") // by polling: the pool's way is another one
+	eventually(t, "the store is no longer notifying", func() bool { return !s.Notifying() })
+	proxy.Restore()
+	eventually(t, "the store is notifying again", s.Notifying)
+}
+
+func TestWhereNotificationsDoNotPassTheStorePollsAndTriesAgain(t *testing.T) {
+	t.Parallel()
+	dsn, elsewhere := testenv.Database(t), testenv.Database(t)
+	var mu sync.Mutex
+	listen := elsewhere // as good as a pooler that swallows notifications
+	settings := quick(dsn)
+	settings.ListenDSN = func() (string, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return listen, nil
+	}
+	ready(t, quick(dsn))
+	s := open(t, settings)
+	s.timing.selfTest, s.timing.retryListen = 50*time.Millisecond, 100*time.Millisecond
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w := watch(t, s)
+	pool := connect(t, dsn)
+	run(t, pool, insert, "alice")
+	w.told(t, "alice")
+	run(t, pool, "UPDATE users SET failed_login_attempts = 3")
+	eventually(t, "the watcher is told of the counter", func() bool { return w.of("alice") > 1 })
+	if s.Notifying() {
+		t.Error("it says that it is notifying")
+	}
+	mu.Lock()
+	listen = dsn
+	mu.Unlock()
+	eventually(t, "the store is notifying", s.Notifying)
+}
+
+func TestWithoutTheRightToATriggerTheStorePollsAndSaysSoOnce(t *testing.T) {
+	t.Parallel()
+	dsns := anothersTable(t, testenv.Database(t))
+	var log logged
+	settings := quick(dsns.dsn)
+	settings.Log = log.logger()
+	s := open(t, settings)
+	s.timing.retryListen = 50 * time.Millisecond
+	background(t, func(ctx context.Context) { _ = s.Maintain(ctx) })
+	w := watch(t, s)
+	w.told(t, "legacy-1")
+	other := connect(t, dsns.other)
+	for i := range 3 {
+		w.forget()
+		run(t, other, "UPDATE users SET failed_login_attempts = $1 WHERE username = 'legacy-1'", i+1)
+		w.told(t, "legacy-1")
+		if n := w.of("legacy-2"); n != 0 {
+			t.Errorf("told of a row that did not change %d times", n)
+		}
+	}
+	if s.Notifying() {
+		t.Error("it says that it is notifying")
+	}
+	if n := strings.Count(log.String(), "GRANT TRIGGER"); n != 1 {
+		t.Errorf("said %d times that a right is missing: %s", n, log.String())
+	}
+	role, _ := names(t, dsns.dsn)
+	run(t, other, "GRANT TRIGGER ON users TO "+role)
+	eventually(t, "the store is notifying", s.Notifying)
+}
+
+func TestATriggerThatSomebodyDropsIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	dsn := testenv.Database(t)
+	s := ready(t, quick(dsn))
+	watch(t, s)
+	eventually(t, "the store is notifying", s.Notifying)
+	pool := connect(t, dsn)
+	run(t, pool, "DROP FUNCTION "+triggerFunction+" CASCADE")
+	eventually(t, "the trigger is there", func() bool { return value[int](t, pool, countTriggers) == triggerCount })
+}
+
+func TestNothingIsToldWhileNothingChanges(t *testing.T) {
+	t.Parallel()
+	dsn := testenv.Database(t)
+	settings := quick(dsn)
+	settings.ResyncInterval = 10 * time.Millisecond
+	s := ready(t, settings)
+	run(t, connect(t, dsn), insert, "alice")
+	w := watch(t, s)
+	w.told(t, "alice")
+	began := s.Pool().Stat().AcquireCount()
+	eventually(t, "it has swept a few times", func() bool { return s.Pool().Stat().AcquireCount() > began+50 })
+	if n := w.of("alice"); n != 1 {
+		t.Errorf("told %d times, want once", n)
+	}
+}
