@@ -64,7 +64,8 @@ func run(ctx context.Context, args []string) error {
 	ctrl.SetLogger(log)
 	log.Info("Starting", "version", version, "database", settings.Database.DSN.String())
 
-	accounts, err := openStore(settings, ctrlmetrics.Registry, log)
+	// Opening waits for nothing: there is nothing to cancel.
+	accounts, err := openStore(settings, ctrlmetrics.Registry, log) //nolint:contextcheck // see above
 	if err != nil {
 		return err
 	}
@@ -84,7 +85,7 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	hasher := password.NewHasher(settings.BcryptCost, settings.HashCores)
-	err = controller.Setup(mgr, accounts, accounts, hasher, controller.Options{
+	err = controller.Setup(ctx, mgr, accounts, accounts, hasher, controller.Options{
 		Cluster:           cluster,
 		Concurrency:       settings.MaxConcurrentReconciles,
 		MinPasswordLength: settings.PasswordMinLength,

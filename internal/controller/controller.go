@@ -82,7 +82,7 @@ type Reconciler struct {
 }
 
 // Setup builds the reconciler and adds it to the manager. Rows tells of accounts that may have changed in the store.
-func Setup(mgr ctrl.Manager, accounts Accounts, rows Rows, hasher *password.Hasher, options Options) error {
+func Setup(ctx context.Context, mgr ctrl.Manager, accounts Accounts, rows Rows, hasher *password.Hasher, options Options) error {
 	m, err := newMetrics(options.Registry, mgr.GetCache(), hasher)
 	if err != nil {
 		return err
@@ -101,7 +101,7 @@ func Setup(mgr ctrl.Manager, accounts Accounts, rows Rows, hasher *password.Hash
 	}
 	r.reports = &reporter{client: r.client, events: r.events, pace: newPace(time.Now), stale: r.stale, metrics: m}
 
-	if err := addIndexes(mgr); err != nil {
+	if err := addIndexes(ctx, mgr); err != nil {
 		return err
 	}
 	err = ctrl.NewControllerManagedBy(mgr).

@@ -21,7 +21,7 @@ const (
 	indexUsername = "effectiveUsername"
 )
 
-func addIndexes(mgr ctrl.Manager) error {
+func addIndexes(ctx context.Context, mgr ctrl.Manager) error {
 	indexes := map[string]func(*v1alpha1.ShardingUser) []string{
 		indexSecret: func(u *v1alpha1.ShardingUser) []string {
 			if u.Spec.Password == nil {
@@ -39,7 +39,7 @@ func addIndexes(mgr ctrl.Manager) error {
 			}
 			return values(u)
 		}
-		if err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.ShardingUser{}, name, extract); err != nil {
+		if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.ShardingUser{}, name, extract); err != nil {
 			return fmt.Errorf("index ShardingUsers by %s: %w", name, err)
 		}
 	}

@@ -158,7 +158,7 @@ func (s *story) start(more ...string) *operator {
 		Controller: config.Controller{SkipNameValidation: new(true)},
 	})
 	s.Expect(err).NotTo(gomega.HaveOccurred())
-	s.Expect(controller.Setup(mgr, accounts, rows, op.hasher, controller.Options{
+	s.Expect(controller.Setup(s.t.Context(), mgr, accounts, rows, op.hasher, controller.Options{
 		Cluster: clusterID, Concurrency: 16, MinPasswordLength: 8, Registry: op.registry,
 	})).To(gomega.Succeed())
 
