@@ -16,12 +16,16 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"github.com/go-logr/logr"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
 func main() {
 	stay := flag.Bool("stay", !slices.Contains([]string{"0", "false", "no"}, os.Getenv("STAY")),
 		"stay up after the story until Ctrl-C; STAY=0 in the environment says no")
 	flag.Parse()
+	log.SetLogger(logr.Discard()) // the client library's; what it would say comes back as errors
 	os.Exit(run(newScreen(), *stay))
 }
 

@@ -13,6 +13,7 @@ import (
 type screen struct {
 	w      io.Writer
 	colour bool
+	shown  bool // something was, since the last line that tells what came of it
 }
 
 const indent = "   "
@@ -56,18 +57,31 @@ func (s *screen) command(line string) {
 	first, rest, more := strings.Cut(line, "\n")
 	s.say("%s%s %s", indent, s.paint(dim, "$"), s.paint(cyan, first))
 	if more {
-		s.block(cyan, rest)
+		s.block(cyan, "  "+strings.ReplaceAll(rest, "\n", "\n  "))
 	}
 }
 
 // output shows what came out of a command.
-func (s *screen) output(text string) { s.block("", text) }
+func (s *screen) output(text string) {
+	s.block("", text)
+	s.shown = true
+}
+
+// apart leaves a line between what was shown and what came of it.
+func (s *screen) apart() {
+	if s.shown {
+		s.say("")
+	}
+	s.shown = false
+}
 
 func (s *screen) good(format string, args ...any) {
+	s.apart()
 	s.say("%s%s %s", indent, s.paint(green, "✓"), fmt.Sprintf(format, args...))
 }
 
 func (s *screen) bad(format string, args ...any) {
+	s.apart()
 	first, rest, _ := strings.Cut(fmt.Sprintf(format, args...), "\n")
 	s.say("%s%s %s", indent, s.paint(red, "✗"), first)
 	s.block("", rest)

@@ -45,6 +45,7 @@ func (s *stage) build(ctx context.Context, out *screen) (err error) {
 	if _, err := os.Stat(filepath.Join("bin", "manager")); err != nil {
 		return errors.New("there is no bin/manager: run `make demo`, which builds it")
 	}
+	out.say("%s%s", indent, out.paint(dim, "Starting etcd, kube-apiserver and Postgres, on free ports and in temporary folders..."))
 	started := time.Now()
 	if err := s.startPair(ctx); err != nil {
 		return err

@@ -73,9 +73,9 @@ func steps() []step {
 
 const (
 	accounts = `
-  SELECT username, roles, active, left(password_hash, 7) || '...' AS password_hash,
-         failed_login_attempts AS failed, date_trunc('second', locked_until) AS locked_until
-  FROM users ORDER BY username`
+SELECT username, roles, active, left(password_hash, 7) || '...' AS password_hash,
+       failed_login_attempts AS failed, date_trunc('second', locked_until) AS locked_until
+FROM users ORDER BY username`
 
 	// The beginning of a hash: version, cost and a part of the salt.
 	hashOfOperator = `SELECT username, left(password_hash, 14) || '...' AS password_hash FROM users WHERE username = 'operator'`
@@ -83,6 +83,11 @@ const (
 	countFailure = `UPDATE users SET failed_login_attempts = failed_login_attempts + 1 WHERE username = 'operator'`
 	lock         = `UPDATE users SET locked_until = now() AT TIME ZONE 'UTC' + interval '15 minutes' WHERE username = 'operator'`
 )
+
+// messageOf has kubectl print what a condition says.
+func messageOf(condition string) string {
+	return fmt.Sprintf("jsonpath={.status.conditions[?(@.type==%q)].message}", condition)
+}
 
 func threeAccounts(ctx context.Context, s *story) error {
 	begun := time.Now()
@@ -126,7 +131,7 @@ func rotatedPassword(ctx context.Context, s *story) error {
 	}
 	password := rand.Text() // a password that is no sample's: it is never shown
 	s.command("NEW_PASSWORD=$(openssl rand -base64 18)\n" +
-		`  kubectl patch secret operator-password -p '{"stringData":{"password":"'"$NEW_PASSWORD"'"}}'`)
+		`kubectl patch secret operator-password -p '{"stringData":{"password":"'"$NEW_PASSWORD"'"}}'`)
 	begun := time.Now()
 	if err := s.printed(s.cluster.Kubectl(ctx, "patch", "secret", "operator-password",
 		"-p", `{"stringData":{"password":"`+password+`"}}`)); err != nil {
@@ -154,7 +159,7 @@ func rotatedPassword(ctx context.Context, s *story) error {
 	if err != nil {
 		return fmt.Errorf("read the hash: %w", err)
 	}
-	if _, err := s.user(ctx, userNamespace, "operator", "no longer has a weak password", func(status v1alpha1.ShardingUserStatus) bool {
+	if err := s.user(ctx, userNamespace, "operator", "no longer has a weak password", func(status v1alpha1.ShardingUserStatus) bool {
 		return meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionWeakPassword) == nil
 	}); err != nil {
 		return err
@@ -197,14 +202,15 @@ func fiveFailures(ctx context.Context, s *story) error {
 	if err := s.kubectl(ctx, "get", "shardingusers", "--field-selector", "status.locked=true"); err != nil {
 		return err
 	}
-	u, err := s.user(ctx, userNamespace, "operator", "is locked after 5 failures", func(status v1alpha1.ShardingUserStatus) bool {
+	if err := s.user(ctx, userNamespace, "operator", "is locked after 5 failures", func(status v1alpha1.ShardingUserStatus) bool {
 		return status.Locked && status.FailedLoginAttempts == 5 && status.LockedUntil != nil
-	})
-	if err != nil {
+	}); err != nil {
+		return err
+	}
+	if err := s.kubectl(ctx, "get", "shardinguser", "operator", "-o", messageOf(v1alpha1.ConditionLocked)); err != nil {
 		return err
 	}
 	s.good("Locked=True came %s after the lock was written", shown)
-	s.output(meta.FindStatusCondition(u.Status.Conditions, v1alpha1.ConditionLocked).Message)
 	return nil
 }
 
@@ -220,7 +226,7 @@ func unlock(ctx context.Context, s *story) error {
 	}); err != nil {
 		return err
 	}
-	if _, err := s.user(ctx, userNamespace, "operator", "is unlocked", func(status v1alpha1.ShardingUserStatus) bool {
+	if err := s.user(ctx, userNamespace, "operator", "is unlocked", func(status v1alpha1.ShardingUserStatus) bool {
 		c := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionLocked)
 		return c != nil && c.Reason == v1alpha1.ReasonUnlocked && !status.Locked &&
 			status.FailedLoginAttempts == 0 && status.LastHandledUnlock == request
@@ -293,17 +299,18 @@ metadata:
 `); err != nil {
 		return err
 	}
-	u, err := s.user(ctx, "team-b", "admin", "is told that the name is taken", func(status v1alpha1.ShardingUserStatus) bool {
+	if err := s.user(ctx, "team-b", "admin", "is told that the name is taken", func(status v1alpha1.ShardingUserStatus) bool {
 		c := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
 		return c != nil && c.Reason == v1alpha1.ReasonUsernameTaken
-	})
-	if err != nil {
+	}); err != nil {
 		return err
 	}
 	if err := s.kubectl(ctx, "get", "shardingusers", "-n", "team-b", "-o", "wide"); err != nil {
 		return err
 	}
-	s.output(meta.FindStatusCondition(u.Status.Conditions, v1alpha1.ConditionReady).Message)
+	if err := s.kubectl(ctx, "get", "shardinguser", "admin", "-n", "team-b", "-o", messageOf(v1alpha1.ConditionReady)); err != nil {
+		return err
+	}
 	if err := s.kubectl(ctx, "delete", "shardinguser", "admin", "-n", "team-b", "--timeout=30s"); err != nil {
 		return err
 	}

@@ -126,13 +126,12 @@ func (s *story) row(ctx context.Context, username, expected string, is func(row)
 }
 
 // user waits until a resource's status is as expected.
-func (s *story) user(ctx context.Context, namespace, name, expected string, is func(v1alpha1.ShardingUserStatus) bool) (*v1alpha1.ShardingUser, error) {
-	var u v1alpha1.ShardingUser
-	err := s.until(ctx, "ShardingUser "+name+" "+expected, func(ctx context.Context) (string, bool, error) {
+func (s *story) user(ctx context.Context, namespace, name, expected string, is func(v1alpha1.ShardingUserStatus) bool) error {
+	return s.until(ctx, "ShardingUser "+name+" "+expected, func(ctx context.Context) (string, bool, error) {
+		var u v1alpha1.ShardingUser
 		err := s.api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &u)
 		return "the conditions " + conditions(u.Status), err == nil && is(u.Status), err
 	})
-	return &u, err
 }
 
 func conditions(status v1alpha1.ShardingUserStatus) string {
