@@ -130,7 +130,7 @@ func judgeClass(e *pgconn.PgError, at place) verdict {
 	case "08":
 		if strings.Contains(e.Message, "search_path") || strings.Contains(e.Message, "startup parameter") {
 			return verdict{kind: away, sentence: fmt.Sprintf("The pooler between the operator and the database refuses a start-up "+
-				"parameter; set ignore_startup_parameters = search_path,options in PgBouncer, and ALTER ROLE %s SET search_path = %s "+
+				"parameter; set ignore_startup_parameters = search_path in PgBouncer, and ALTER ROLE %s SET search_path = %s "+
 				"in the database.", quoted(at.role, "the role"), quoted(at.schema, "the schema"))}
 		}
 		return verdict{kind: away, sentence: "The connection to the database broke."}

@@ -81,6 +81,14 @@ func TestARightThatIsMissingIsNamed(t *testing.T) {
 	}
 }
 
+func TestAPoolerThatRefusesOurStartUpParametersIsToldOf(t *testing.T) {
+	t.Parallel()
+	got := judge(&pgconn.PgError{Code: "08P01", Message: "unsupported startup parameter: search_path"}, place{role: "app", schema: "public"}, 0)
+	if got.kind != away || !strings.Contains(got.sentence, "ignore_startup_parameters = search_path") {
+		t.Errorf("got %d, %q", got.kind, got.sentence)
+	}
+}
+
 func TestFailuresOfTheWayToTheServerGetASentence(t *testing.T) {
 	t.Parallel()
 	dial := func(err error) error {
