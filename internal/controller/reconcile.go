@@ -55,6 +55,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if deleting && found.done(err) {
 		return ctrl.Result{}, r.finish(ctx, u)
 	}
+	if found.again && err == nil {
+		return ctrl.Result{RequeueAfter: time.Millisecond}, nil
+	}
 	return r.report(ctx, u, found, err)
 }
 
@@ -108,6 +111,9 @@ func (r *Reconciler) attempt(ctx context.Context, u *v1alpha1.ShardingUser) (out
 
 	decision := user.Plan(*d, observed)
 	found.problem, found.again = decision.Problem, decision.Again
+	if decision.Stale {
+		return found, fmt.Errorf("the cache is behind: %w", store.ErrConflict)
+	}
 	if decision.Change.Verb == user.Nothing {
 		return found, nil
 	}
@@ -153,8 +159,8 @@ func (r *Reconciler) confirm(ctx context.Context, u *v1alpha1.ShardingUser) erro
 	if err := r.live.Get(ctx, client.ObjectKeyFromObject(u), &there); err != nil {
 		return fmt.Errorf("confirm that the resource is still there: %w", err)
 	}
-	if there.UID != u.UID {
-		return fmt.Errorf("the resource was deleted and made anew: %w", store.ErrConflict)
+	if there.UID != u.UID || !there.DeletionTimestamp.IsZero() {
+		return fmt.Errorf("the resource was deleted meanwhile: %w", store.ErrConflict)
 	}
 	return nil
 }
@@ -201,9 +207,6 @@ func (r *Reconciler) report(ctx context.Context, u *v1alpha1.ShardingUser, found
 	}
 	if err != nil {
 		return ctrl.Result{}, err
-	}
-	if found.again {
-		return ctrl.Result{RequeueAfter: time.Millisecond}, nil
 	}
 	return ctrl.Result{RequeueAfter: earliest(wait, lockEnd(found))}, nil
 }

@@ -64,7 +64,8 @@ type Change struct {
 	Roles  []string
 	Active bool
 
-	// Password is what becomes of the password; nil leaves both the column and the notes about it as they are.
+	// Password is what becomes of the password; nil leaves the column as it is, and with the verb Update the notes about
+	// it too. Create and Adopt begin a new note, in which nothing is left of a former owner's password.
 	Password *PasswordChange
 
 	// ClearLockout clears the lock and the counter of failed attempts.

@@ -47,7 +47,8 @@ func ChangeEvents(c Change, drift []Field) []Event {
 		tell(false, v1alpha1.EventDeactivated, "Deactivated the row of username %q and left it in place.", c.Username)
 	case Nothing, Release:
 	}
-	if c.Password != nil && c.Password.New && c.Verb != Create {
+	created := c.Verb == Create && len(drift) == 0 // what a new account begins with is no change
+	if c.Password != nil && c.Password.New && !created {
 		tell(false, v1alpha1.EventPasswordChanged, "The password is another one now.")
 	}
 	if c.Unlock != "" && c.Verb != Create {

@@ -29,6 +29,10 @@ type Decision struct {
 
 	// Again tells that the change is a first step, after which one has to look again.
 	Again bool
+
+	// Stale tells that only a copy of the resource that is out of date can lead here: do nothing, and look again when
+	// there is a newer one.
+	Stale bool
 }
 
 // WithPassword is the change with the password that TakePassword asked for. Another password than before starts from a
@@ -70,7 +74,7 @@ func planForeign(d Desired, o Observed) Decision {
 	case Deleted:
 		if own.Owner == d.Owner {
 			// This very resource was deleted and its row with it. Only a copy that is out of date can say otherwise.
-			return Decision{Change: begin(d, o, Nothing)}
+			return Decision{Change: begin(d, o, Nothing), Stale: true}
 		}
 		return planUnowned(d, o)
 	case Released:

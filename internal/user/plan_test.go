@@ -79,6 +79,10 @@ func unlocking(request string) changeOption {
 }
 
 // leave is the decision to do nothing.
+func leaveToNewerCopy() user.Decision {
+	return user.Decision{Change: user.Change{Verb: user.Nothing}, Stale: true}
+}
+
 func leave() user.Decision { return user.Decision{Change: user.Change{Verb: user.Nothing}} }
 
 func leaveBecause(reason, message string) user.Decision {
@@ -141,11 +145,11 @@ func TestPlanOfANewName(t *testing.T) {
 		},
 		"the tombstone of the very resource stops a copy that is out of date": {
 			desired(), synced(rowGone, inState(user.Deleted)),
-			leave(),
+			leaveToNewerCopy(),
 		},
 		"the tombstone of the very resource keeps its hands off a row that came after it": {
 			desired(adopting, withRoles("admin")), synced(rowHash(alien), inState(user.Deleted)),
-			leave(),
+			leaveToNewerCopy(),
 		},
 		"a name released elsewhere without a row is free": {
 			desired(), synced(rowGone, ownedBy(neighbour), inState(user.Released)),
