@@ -154,6 +154,9 @@ func TestUserComesAsSoonAsTheRowInItsWayGoes(t *testing.T) {
 	s.start()
 	u := s.user("heidi")
 	s.reports(u, v1alpha1.ReasonRowExists)
+	s.readyUser("marker") // its drift, put back, shows that rows are watched by now
+	s.sql(`UPDATE users SET active = false WHERE username = 'marker'`)
+	s.eventually(func(g gomega.Gomega) { g.Expect(s.row("marker").Active).To(gomega.BeTrue()) })
 
 	s.sql(`DELETE FROM users WHERE username = 'heidi'`)
 	s.ready(u)

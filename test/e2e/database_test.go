@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/onsi/gomega"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/test/testenv"
+)
+
+// A fault takes the database away in one of the ways that happen, and gives it back.
+type fault struct {
+	begin, end func(s *story, p *testenv.Proxy)
+	says       string // what the sentence has to be about
+}
+
+var faults = map[string]fault{
+	"connections are cut and refused": {
+		func(_ *story, p *testenv.Proxy) { p.Cut() },
+		func(_ *story, p *testenv.Proxy) { p.Restore() },
+		"(?i)reach|connect",
+	},
+	"connections are half open": {
+		func(_ *story, p *testenv.Proxy) { p.Stall() },
+		func(_ *story, p *testenv.Proxy) { p.Restore() },
+		"(?i)answer|time|reach|slow",
+	},
+	"answers take too long": {
+		func(_ *story, p *testenv.Proxy) { p.Delay(7 * time.Second) },
+		func(_ *story, p *testenv.Proxy) { p.Restore() },
+		"(?i)answer|time|reach|slow",
+	},
+	"it became a read-only node": {
+		func(s *story, _ *testenv.Proxy) {
+			s.sql(`ALTER DATABASE ` + s.database + ` SET default_transaction_read_only = on`)
+			s.disconnect()
+		},
+		func(s *story, _ *testenv.Proxy) {
+			s.sql(`ALTER DATABASE ` + s.database + ` RESET default_transaction_read_only`)
+			s.disconnect()
+		},
+		"(?i)read-only|standby|writ",
+	},
+	"the role may not log in": {
+		func(s *story, _ *testenv.Proxy) { s.sql(`ALTER ROLE ` + s.role + ` NOLOGIN`); s.disconnect() },
+		func(s *story, _ *testenv.Proxy) { s.sql(`ALTER ROLE ` + s.role + ` LOGIN`) },
+		"(?i)log-?in|role|refuse|credential",
+	},
+	"the password is another one": {
+		func(s *story, _ *testenv.Proxy) {
+			s.sql(`CREATE TABLE kept AS SELECT rolpassword FROM pg_authid WHERE rolname = $1`, s.role)
+			s.sql(`ALTER ROLE ` + s.role + ` PASSWORD 'another'`)
+			s.disconnect()
+		},
+		func(s *story, _ *testenv.Proxy) {
+			s.sql(`UPDATE pg_authid SET rolpassword = (SELECT rolpassword FROM kept) WHERE rolname = $1`, s.role)
+		},
+		"(?i)password|credential|log-?in",
+	},
+	"there are too many connections": {
+		func(s *story, _ *testenv.Proxy) {
+			s.sql(`ALTER ROLE ` + s.role + ` CONNECTION LIMIT 0`)
+			s.disconnect()
+		},
+		func(s *story, _ *testenv.Proxy) { s.sql(`ALTER ROLE ` + s.role + ` CONNECTION LIMIT -1`) },
+		"(?i)connections",
+	},
+	"the right to write is gone": {
+		func(s *story, _ *testenv.Proxy) {
+			s.sql(`ALTER TABLE users OWNER TO CURRENT_USER`)
+			s.sql(`GRANT SELECT ON users TO ` + s.role)
+		},
+		func(s *story, _ *testenv.Proxy) { s.sql(`ALTER TABLE users OWNER TO ` + s.role) },
+		"(?i)grant",
+	},
+}
+
+// disconnect ends the manager's sessions, as a failover does (57P01).
+func (s *story) disconnect() {
+	s.t.Helper()
+	s.sql(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1`, s.role)
+}
+
+func TestDatabaseThatFailsIsToldOfAndWorkGoesOnWhenItIsBack(t *testing.T) {
+	t.Parallel()
+	for name, fault := range faults {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStory(t)
+			proxy, through := testenv.DatabaseProxy(t, s.dsn)
+			p := s.launchOn(through, "--watch-namespaces="+s.namespace).begin(t).ready()
+			s.outage(p, func() { fault.begin(s, proxy) }, func() { fault.end(s, proxy) }, fault.says)
+		})
+	}
+	t.Run("the server is stopped and started", func(t *testing.T) {
+		t.Parallel()
+		server, err := testenv.StartPostgres(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := server.Stop(); err != nil {
+				t.Error(err)
+			}
+		})
+		s := storyOn(t, server)
+		s.outage(s.start(), func() {
+			s.Expect(server.Halt(t.Context())).To(gomega.Succeed())
+		}, func() {
+			s.Expect(server.Start(t.Context())).To(gomega.Succeed())
+			s.db.Reset()
+		}, "(?i)reach|connect")
+	})
+}
+
+// outage is the story of every fault: what is there when it begins, what happens during it, and how it ends.
+func (s *story) outage(p *process, begin, end func(), says string) {
+	s.t.Helper()
+	edited, doomed := s.readyUser("edited", roles("viewer")), s.readyUser("doomed")
+	retained := s.readyUser("retained", deletion(v1alpha1.DeletionRetain))
+	left := s.row("retained")
+
+	begin()
+	s.edit(edited, roles("admin"))
+	s.delete(doomed)
+	s.delete(retained)
+	created := s.user("created")
+	s.Expect(s.reports(30*time.Second, edited, v1alpha1.ReasonDatabaseUnavailable)).To(gomega.MatchRegexp(says))
+	s.Expect(s.reports(30*time.Second, created, v1alpha1.ReasonDatabaseUnavailable)).To(gomega.MatchRegexp(says))
+	s.Expect(s.reports(30*time.Second, doomed, v1alpha1.ReasonDatabaseUnavailable)).
+		To(gomega.And(gomega.ContainSubstring("deletion waits"), gomega.MatchRegexp(says)))
+	s.gone(10*time.Second, retained) // Retain does not wait
+	s.eventually(30*time.Second, func(g gomega.Gomega) {
+		up, found := p.metric("shardinguser_database_up")
+		g.Expect(found).To(gomega.BeTrue())
+		g.Expect(up).To(gomega.BeZero())
+	})
+	s.Expect(p.probe("/healthz")).To(gomega.Equal(http.StatusOK), "an outage restarts nobody")
+	s.Expect(p.probe("/readyz")).To(gomega.Equal(http.StatusOK), "an outage takes nobody out of service")
+
+	end()
+	from := time.Now()
+	s.reports(30*time.Second, edited, v1alpha1.ReasonSynced)
+	s.reports(30*time.Second, created, v1alpha1.ReasonSynced)
+	s.gone(30*time.Second, doomed)
+	s.Expect(time.Since(from)).To(gomega.BeNumerically("<", 10*time.Second))
+	s.Expect(s.row("edited").Roles).To(gomega.MatchJSON(`["admin"]`))
+	s.Expect(s.row("created")).NotTo(gomega.BeNil())
+	s.Expect(s.row("doomed")).To(gomega.BeNil())
+	s.Expect(s.row("retained")).To(gomega.Equal(left))
+	s.Expect(p.running()).To(gomega.BeTrue())
+	s.eventually(soon, func(g gomega.Gomega) {
+		up, _ := p.metric("shardinguser_database_up")
+		g.Expect(up).To(gomega.BeEquivalentTo(1))
+	})
+	// What was let go of without the database's knowledge is taken up again by its own place.
+	s.readyUser("retained", roles("admin"))
+	// Rows are watched again, too.
+	s.sql(`UPDATE users SET active = false WHERE username = 'edited'`)
+	s.eventually(soon, func(g gomega.Gomega) { g.Expect(s.row("edited").Active).To(gomega.BeTrue()) })
+}
+
+func TestManagerStartsWithoutItsDatabaseAndGoesOnWhenItComes(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	proxy, through := testenv.DatabaseProxy(t, s.dsn)
+	proxy.Cut()
+	p := s.launchOn(through, "--watch-namespaces="+s.namespace).begin(t).ready()
+	s.secret("alice", aHash)
+	u := s.user("alice", secret("alice"), hashed)
+	s.reports(soon, u, v1alpha1.ReasonDatabaseUnavailable)
+	s.delete(s.user("bob", deletion(v1alpha1.DeletionRetain)))
+
+	proxy.Restore()
+	from := time.Now()
+	s.reports(soon, u, v1alpha1.ReasonSynced)
+	s.Expect(time.Since(from)).To(gomega.BeNumerically("<", 10*time.Second))
+	s.Expect(s.row("alice").Hash).To(gomega.Equal(aHash))
+	s.Expect(p.running()).To(gomega.BeTrue())
+}
+
+func TestUsersThatAreThereBeforeTheTablesAreNotTurnedAway(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	u := s.user("early")
+	s.start()
+	s.reports(soon, u, v1alpha1.ReasonSynced)
+	s.Consistently(func(g gomega.Gomega) {
+		g.Expect(s.events(g, "early")).To(gomega.Equal(map[string]int{v1alpha1.EventCreated: 1}))
+	}).
+		WithTimeout(time.Second).WithPolling(100 * time.Millisecond).Should(gomega.Succeed())
+}
+
+func TestRoleThatMayNotCreateTablesIsToldWhichGrantIsMissing(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	s.sql(`REVOKE CREATE ON SCHEMA public FROM ` + s.role)
+	s.start()
+	u := s.user("alice")
+	s.Expect(s.reports(soon, u, v1alpha1.ReasonDatabaseUnavailable)).To(gomega.MatchRegexp(`GRANT .*CREATE`))
+	s.sql(`GRANT CREATE ON SCHEMA public TO ` + s.role)
+	s.reports(40*time.Second, u, v1alpha1.ReasonSynced)
+}
+
+func TestTableOfTheShardingManagerIsUsedAsItIs(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	s.sql(`CREATE TABLE users (username VARCHAR(255) PRIMARY KEY, password_hash VARCHAR(255), roles JSONB NOT NULL DEFAULT '[]'::jsonb,
+		active BOOLEAN NOT NULL DEFAULT true, created_at TIMESTAMPTZ NOT NULL DEFAULT now(), updated_at TIMESTAMPTZ NOT NULL DEFAULT now(),
+		last_login_at TIMESTAMPTZ, failed_login_attempts INTEGER NOT NULL DEFAULT 0, locked_until TIMESTAMPTZ, email TEXT)`)
+	s.sql(`INSERT INTO users (username, email) VALUES ('theirs', 'a@example.com')`)
+	s.sql(`GRANT SELECT, INSERT, UPDATE, DELETE ON users TO ` + s.role) // no trigger then: the manager polls
+	p := s.start()
+	u := s.readyUser("ours")
+	s.sql(`UPDATE users SET failed_login_attempts = 5, locked_until = now() + interval '1 hour' WHERE username = 'ours'`)
+	s.eventually(soon, func(g gomega.Gomega) {
+		g.Expect(s.kube.Get(t.Context(), key(u), u)).To(gomega.Succeed())
+		g.Expect(u.Status.Locked).To(gomega.BeTrue())
+	})
+	s.Expect(u.Status.LockedUntil.Time).To(gomega.BeTemporally("~", time.Now().Add(time.Hour), time.Minute))
+	s.Expect(s.row("theirs")).NotTo(gomega.BeNil())
+	_, body := p.scrape(scraperToken(t))
+	s.Expect(body).To(gomega.MatchRegexp(`(?m)^shardinguser_[a-z_]*(notif|poll)[a-z_]* [01]$`), "a metric says that it polls")
+}

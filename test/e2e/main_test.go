@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/test/testenv"
+)
+
+// Where config/default puts the operator, and the account that it runs as there.
+const (
+	systemNamespace = "shardinguser-system"
+	account         = "shardinguser-controller-manager"
+)
+
+// What all stories share.
+var (
+	root    string                // of the repository
+	program string                // the built manager
+	plane   *testenv.ControlPlane // with everything of config/default
+	rights  *rest.Config          // the manager's
+	scheme  = func() *runtime.Scheme {
+		s := runtime.NewScheme()
+		utilruntime.Must(clientgoscheme.AddToScheme(s))
+		utilruntime.Must(v1alpha1.AddToScheme(s))
+		return s
+	}()
+)
+
+func TestMain(m *testing.M) {
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (code int, err error) {
+	ctx := context.Background()
+	if root, err = testenv.Root(); err != nil {
+		return 1, err
+	}
+	folder, err := os.MkdirTemp("", "shardinguser-e2e-")
+	if err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
+	// Built here, so that no story ever tells of an old program.
+	program = filepath.Join(folder, "manager")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", program, "./cmd/manager")
+	build.Dir, build.Stdout, build.Stderr = root, os.Stderr, os.Stderr
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if err := build.Run(); err != nil {
+		return 1, fmt.Errorf("build the manager: %w", err)
+	}
+
+	if plane, err = testenv.StartControlPlane(ctx, testenv.WithControllerManager()); err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, plane.Stop(), testenv.Stop()) }()
+	if _, err := plane.Kubectl(ctx, "apply", "-k", filepath.Join(root, "config/default")); err != nil {
+		return 1, fmt.Errorf("install the operator: %w", err)
+	}
+	if _, err := plane.Kubectl(ctx, "wait", "--for=condition=Established", "--timeout=60s",
+		"crd/shardingusers.sharding.io"); err != nil {
+		return 1, err
+	}
+	if rights, err = plane.ServiceAccount(ctx, systemNamespace, account); err != nil {
+		return 1, err
+	}
+	return m.Run(), nil
+}

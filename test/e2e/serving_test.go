@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+)
+
+func TestMetricsAreForThoseWhomTheAPIServerLets(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	p := s.start()
+	s.secret("alice", canary+" alice")
+	s.readyUser("alice", secret("alice"))
+
+	s.eventually(soon, func(g gomega.Gomega) {
+		status, _ := p.scrape("")
+		g.Expect(status).To(gomega.Equal(http.StatusUnauthorized), "without a token")
+	})
+	status, _ := p.scrape("no token of this cluster")
+	s.Expect(status).To(gomega.BeNumerically(">=", http.StatusUnauthorized), "with a token that is none")
+	nobody, err := plane.ServiceAccount(t.Context(), "monitoring", "nobody")
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	status, body := p.scrape(nobody.BearerToken)
+	s.Expect(status).To(gomega.Equal(http.StatusForbidden), "without the right")
+	s.Expect(body).NotTo(gomega.ContainSubstring("shardinguser_"))
+
+	token := scraperToken(t)
+	s.eventually(soon, func(g gomega.Gomega) { // RBAC takes a moment to get about
+		status, body = p.scrape(token)
+		g.Expect(status).To(gomega.Equal(http.StatusOK))
+	})
+	for _, name := range []string{ // contract, section 6, but for the log-in API's
+		`shardinguser_users{state="ready"} 1`, `shardinguser_users{state="notready"} 0`,
+		`shardinguser_users{state="locked"} 0`, `shardinguser_users{state="inactive"} 0`,
+		"shardinguser_lockouts_total 0", "shardinguser_password_hashes_total 1", "shardinguser_drift_corrections_total",
+		"shardinguser_database_up 1", "shardinguser_fallback_active 0", "shardinguser_status_writes_total",
+		"shardinguser_observe_lag_seconds_count", "controller_runtime_reconcile_total", "pgxpool_max_conns",
+	} {
+		s.Expect(body).To(gomega.ContainSubstring(name))
+	}
+	s.Expect(body).NotTo(gomega.ContainSubstring("alice"), "no username is a label")
+}
+
+func TestProbesTellAliveFromReady(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	p := s.start()
+	s.Expect(p.probe("/healthz")).To(gomega.Equal(http.StatusOK))
+	s.Expect(p.probe("/readyz")).To(gomega.Equal(http.StatusOK))
+	s.eventually(soon, func(g gomega.Gomega) { // it makes its certificate first
+		plainText, err := (&http.Client{Timeout: 5 * time.Second}).Get("http://" + p.metrics + "/metrics")
+		g.Expect(err).NotTo(gomega.HaveOccurred())
+		g.Expect(plainText.Body.Close()).To(gomega.Succeed())
+		g.Expect(plainText.StatusCode).To(gomega.Equal(http.StatusBadRequest), "metrics are HTTPS")
+	})
+}
+
+func TestManagerIsNotReadyBeforeItCanSeeTheCluster(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	// Its rights are those of the manager, but for the ones about what it watches.
+	nobody := "not-ready"
+	_, err := plane.ServiceAccount(t.Context(), s.namespace, nobody)
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	s.kubectl("create", "clusterrole", s.namespace, "--verb=get", "--resource=namespaces")
+	s.kubectl("create", "clusterrolebinding", s.namespace, "--clusterrole="+s.namespace, "--serviceaccount="+s.namespace+":"+nobody)
+	config, err := plane.ServiceAccount(t.Context(), s.namespace, nobody)
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	kubeconfig, err := plane.KubeconfigFor(config)
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	p := s.launch("--kubeconfig=" + kubeconfig).begin(t)
+	s.eventually(30*time.Second, func(g gomega.Gomega) { g.Expect(p.probe("/healthz")).To(gomega.Equal(http.StatusOK)) })
+	s.Consistently(func() int { return p.probe("/readyz") }).WithTimeout(2 * time.Second).WithPolling(100 * time.Millisecond).
+		Should(gomega.Equal(http.StatusInternalServerError))
+	p.signal(syscall.SIGTERM)
+	p.exit(20 * time.Second)
+}
+
+func TestSIGTERMEndsTheManagerCleanlyInTheMidstOfWork(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	p := s.start()
+	s.secret("shared", canary+" shared")
+	for i := range 50 {
+		s.user(fmt.Sprintf("user-%d", i), secret("shared"))
+	}
+	s.eventually(soon, func(g gomega.Gomega) { g.Expect(s.rows()).NotTo(gomega.BeEmpty()) })
+	from := time.Now()
+	p.signal(syscall.SIGTERM)
+	s.Expect(p.exit(20 * time.Second)).To(gomega.BeZero())
+	s.Expect(time.Since(from)).To(gomega.BeNumerically("<", 20*time.Second))
+	// What it had not come to, the next one does.
+	s.start()
+	s.eventually(time.Minute, func(g gomega.Gomega) { g.Expect(s.countReady()).To(gomega.Equal(50)) })
+}
+
+// countReady is how many users of the story are ready for their specs as they are now.
+func (s *story) countReady() int {
+	s.t.Helper()
+	n := 0
+	for _, u := range s.users() {
+		for _, c := range u.Status.Conditions {
+			if c.Type == v1alpha1.ConditionReady && c.Status == metav1.ConditionTrue && c.ObservedGeneration == u.Generation {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+func TestFiftyUsersOfOneSecretAreRotatedAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	p := s.start()
+	shared := s.secret("shared", canary+" shared")
+	for i := range 50 {
+		s.user(fmt.Sprintf("user-%d", i), secret("shared"))
+	}
+	s.eventually(time.Minute, func(g gomega.Gomega) { g.Expect(s.countReady()).To(gomega.Equal(50)) })
+	before := s.rows()
+	s.rotate(shared, canary+" rotated")
+	s.eventually(time.Minute, func(g gomega.Gomega) {
+		for name, r := range s.rows() {
+			g.Expect(r.Hash).NotTo(gomega.Equal(before[name].Hash))
+		}
+	})
+	hashes, _ := p.metric("shardinguser_password_hashes_total")
+	s.Expect(hashes).To(gomega.BeEquivalentTo(100))
+}
+
+func TestCountersAndLastLogInShowWithinAMinute(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	s.start()
+	u := s.readyUser("alice")
+	s.sql(`UPDATE users SET failed_login_attempts = 3, last_login_at = '2026-01-31 12:00:00' WHERE username = 'alice'`)
+	s.Eventually(func(g gomega.Gomega) {
+		g.Expect(s.kube.Get(t.Context(), key(u), u)).To(gomega.Succeed())
+		g.Expect(u.Status.FailedLoginAttempts).To(gomega.BeEquivalentTo(3))
+		g.Expect(u.Status.LastLoginTime).NotTo(gomega.BeNil())
+		g.Expect(u.Status.LastLoginTime.UTC().Format(time.RFC3339)).To(gomega.Equal("2026-01-31T12:00:00Z"))
+	}).WithTimeout(time.Minute).WithPolling(250 * time.Millisecond).Should(gomega.Succeed())
+}

@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/test/testenv"
+)
+
+const (
+	// canary is in every password of every story but the samples', and in nothing else.
+	canary = "c4n4ry"
+
+	// aHash is what stories that are not about hashing have in their Secrets. What password it is of is nobody's concern.
+	aHash = "$2b$10$" + "abcdefghijklmnopqrstuu" + "ABCDEFGHIJKLMNOPQRSTUVWXYZ01234"
+
+	soon = 15 * time.Second
+	poll = 25 * time.Millisecond
+)
+
+// A story has a namespace and a database of its own.
+type story struct {
+	*gomega.WithT
+	t         *testing.T
+	kube      client.Client // an administrator's
+	db        *pgxpool.Pool // an administrator's
+	dsn       string        // the manager's: a role of its own
+	role      string
+	database  string
+	namespace string
+}
+
+// newStory is a story with a database on the shared server.
+func newStory(t *testing.T) *story {
+	t.Helper()
+	return storyOn(t, testenv.Server(t))
+}
+
+func storyOn(t *testing.T, server *testenv.Postgres) *story {
+	t.Helper()
+	s := &story{WithT: gomega.NewWithT(t), t: t}
+	admin, err := server.NewDatabase(t.Context())
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	s.dsn, err = server.NewRole(t.Context(), admin)
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	config, err := pgx.ParseConfig(s.dsn)
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	s.role, s.database = config.User, config.Database
+	s.db, err = pgxpool.New(t.Context(), admin)
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	t.Cleanup(s.db.Close)
+	s.sql(`GRANT CREATE ON SCHEMA public TO ` + s.role)
+
+	kube := plane.Config()
+	s.kube, err = client.New(kube, client.Options{Scheme: scheme})
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	s.namespace = s.newNamespace()
+	return s
+}
+
+// newNamespace is gone, with all that is in it, before the next story begins.
+func (s *story) newNamespace() string {
+	s.t.Helper()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "story-"}}
+	s.Expect(s.kube.Create(s.t.Context(), namespace)).To(gomega.Succeed())
+	s.t.Cleanup(func() { s.clear(namespace.Name) })
+	return namespace.Name
+}
+
+// clear takes the finalizers away, since by now nobody may be there who would.
+func (s *story) clear(namespace string) {
+	ctx := context.WithoutCancel(s.t.Context())
+	if err := s.kube.Delete(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}); client.IgnoreNotFound(err) != nil {
+		s.t.Error(err)
+	}
+	var users v1alpha1.ShardingUserList
+	if err := s.kube.List(ctx, &users, client.InNamespace(namespace)); err != nil {
+		s.t.Error(err)
+	}
+	for _, u := range users.Items {
+		patch := client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`))
+		if err := s.kube.Patch(ctx, &u, patch); client.IgnoreNotFound(err) != nil {
+			s.t.Error(err)
+		}
+		if err := s.kube.Delete(ctx, &u); client.IgnoreNotFound(err) != nil {
+			s.t.Error(err)
+		}
+	}
+}
+
+// launch is how this story's managers are started: alone, over the story's namespace and its database.
+func (s *story) launch(args ...string) launch {
+	s.t.Helper()
+	return s.launchOn(s.dsn, append([]string{"--watch-namespaces=" + s.namespace}, args...)...)
+}
+
+// launchOn leaves the choice of namespaces, and of the way to the database.
+func (s *story) launchOn(dsn string, args ...string) launch {
+	s.t.Helper()
+	file := filepath.Join(s.t.TempDir(), "dsn")
+	s.Expect(os.WriteFile(file, []byte(dsn), 0o600)).To(gomega.Succeed())
+	config, err := pgx.ParseConfig(dsn)
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	return launch{args: append([]string{"--user-database-dsn-file=" + file}, args...), secrets: []string{config.Password}}
+}
+
+// start starts a manager and waits until it is ready.
+func (s *story) start(args ...string) *process {
+	s.t.Helper()
+	return s.launch(args...).begin(s.t).ready()
+}
+
+// eventually waits until all that check expects holds.
+func (s *story) eventually(within time.Duration, check func(g gomega.Gomega)) {
+	s.t.Helper()
+	s.Eventually(check).WithTimeout(within).WithPolling(poll).Should(gomega.Succeed())
+}
+
+// kubectl runs kubectl as an administrator and returns what it printed.
+func (s *story) kubectl(args ...string) string {
+	s.t.Helper()
+	out, err := plane.Kubectl(s.t.Context(), args...)
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	return out
+}
+
+// An edit changes a ShardingUser that is about to be written.
+type edit func(*v1alpha1.ShardingUser)
+
+func secret(name string) edit {
+	return func(u *v1alpha1.ShardingUser) {
+		u.Spec.Password = &v1alpha1.PasswordSource{SecretRef: v1alpha1.SecretKeyReference{Name: name}}
+	}
+}
+
+func hashed(u *v1alpha1.ShardingUser) { u.Spec.Password.Format = v1alpha1.PasswordFormatBcrypt }
+
+func username(name string) edit { return func(u *v1alpha1.ShardingUser) { u.Spec.Username = name } }
+
+func roles(roles ...v1alpha1.Role) edit {
+	return func(u *v1alpha1.ShardingUser) { u.Spec.Roles = roles }
+}
+
+func in(namespace string) edit { return func(u *v1alpha1.ShardingUser) { u.Namespace = namespace } }
+
+func deletion(policy v1alpha1.DeletionPolicy) edit {
+	return func(u *v1alpha1.ShardingUser) { u.Spec.DeletionPolicy = policy }
+}
+
+// resource is a ShardingUser that has not been created yet.
+func (s *story) resource(name string, edits ...edit) *v1alpha1.ShardingUser {
+	u := &v1alpha1.ShardingUser{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: name}}
+	for _, change := range edits {
+		change(u)
+	}
+	return u
+}
+
+// user creates a ShardingUser.
+func (s *story) user(name string, edits ...edit) *v1alpha1.ShardingUser {
+	s.t.Helper()
+	u := s.resource(name, edits...)
+	s.Expect(s.kube.Create(s.t.Context(), u)).To(gomega.Succeed())
+	return u
+}
+
+// readyUser creates a ShardingUser and waits until it is ready.
+func (s *story) readyUser(name string, edits ...edit) *v1alpha1.ShardingUser {
+	s.t.Helper()
+	u := s.user(name, edits...)
+	s.reports(soon, u, v1alpha1.ReasonSynced)
+	return u
+}
+
+// edit changes a ShardingUser that is there.
+func (s *story) edit(u *v1alpha1.ShardingUser, edits ...edit) {
+	s.t.Helper()
+	base := u.DeepCopy()
+	for _, change := range edits {
+		change(u)
+	}
+	s.Expect(s.kube.Patch(s.t.Context(), u, client.MergeFrom(base))).To(gomega.Succeed())
+}
+
+// reports waits until Ready has this reason, for the spec as it is now, and returns the condition's message.
+func (s *story) reports(within time.Duration, u *v1alpha1.ShardingUser, reason string) string {
+	s.t.Helper()
+	var c *metav1.Condition
+	s.eventually(within, func(g gomega.Gomega) {
+		g.Expect(s.kube.Get(s.t.Context(), client.ObjectKeyFromObject(u), u)).To(gomega.Succeed())
+		c = meta.FindStatusCondition(u.Status.Conditions, v1alpha1.ConditionReady)
+		g.Expect(c).NotTo(gomega.BeNil(), "%s has no condition Ready", u.Name)
+		g.Expect(c.Reason).To(gomega.Equal(reason), "%s: %s", u.Name, c.Message)
+		g.Expect(c.ObservedGeneration).To(gomega.Equal(u.Generation))
+	})
+	return c.Message
+}
+
+// delete asks for the end of an object; gone waits for it.
+func (s *story) delete(o client.Object) {
+	s.t.Helper()
+	s.Expect(s.kube.Delete(s.t.Context(), o)).To(gomega.Succeed())
+}
+
+func (s *story) gone(within time.Duration, o client.Object) {
+	s.t.Helper()
+	s.eventually(within, func(g gomega.Gomega) {
+		err := s.kube.Get(s.t.Context(), client.ObjectKeyFromObject(o), o)
+		g.Expect(apierrors.IsNotFound(err)).To(gomega.BeTrue(), "%s is still there", o.GetName())
+	})
+}
+
+// secret creates a Secret with this password.
+func (s *story) secret(name, password string) *corev1.Secret {
+	s.t.Helper()
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: name},
+		Data:       map[string][]byte{"password": []byte(password)},
+	}
+	s.Expect(s.kube.Create(s.t.Context(), secret)).To(gomega.Succeed())
+	return secret
+}
+
+func (s *story) rotate(secret *corev1.Secret, password string) {
+	s.t.Helper()
+	base := secret.DeepCopy()
+	secret.Data["password"] = []byte(password)
+	s.Expect(s.kube.Patch(s.t.Context(), secret, client.MergeFrom(base))).To(gomega.Succeed())
+}
+
+// A row is one row of the table users. Version is another one after every write.
+type row struct {
+	Username string
+	Hash     string
+	Roles    string
+	Active   bool
+	Created  time.Time
+	Failed   int
+	Version  string
+}
+
+const selectRows = `SELECT username, coalesce(password_hash, '') AS hash, roles::text, active, created_at AS created,
+	failed_login_attempts AS failed, xmin::text || ctid::text AS version FROM users`
+
+// row is the row of a username; nil where there is none, or no table yet.
+func (s *story) row(username string) *row {
+	s.t.Helper()
+	found, err := s.db.Query(s.t.Context(), selectRows+` WHERE username = $1`, username)
+	if err == nil {
+		var r row
+		if r, err = pgx.CollectExactlyOneRow(found, pgx.RowToStructByName[row]); err == nil {
+			return &r
+		}
+	}
+	var refused *pgconn.PgError
+	noTable := errors.As(err, &refused) && refused.Code == "42P01"
+	s.Expect(noTable || errors.Is(err, pgx.ErrNoRows)).To(gomega.BeTrue(), "%v", err)
+	return nil
+}
+
+// rows is the whole table, by username.
+func (s *story) rows() map[string]row {
+	s.t.Helper()
+	found, err := s.db.Query(s.t.Context(), selectRows)
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	all, err := pgx.CollectRows(found, pgx.RowToStructByName[row])
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	byName := map[string]row{}
+	for _, r := range all {
+		byName[r.Username] = r
+	}
+	return byName
+}
+
+func (s *story) sql(statement string, args ...any) {
+	s.t.Helper()
+	_, err := s.db.Exec(s.t.Context(), statement, args...)
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+}
+
+// scraper is a ServiceAccount that may read the metrics, as config/rbac says one is made.
+var scraper = sync.OnceValues(func() (*rest.Config, error) {
+	ctx := context.Background()
+	config, err := plane.ServiceAccount(ctx, "monitoring", "prometheus")
+	if err != nil {
+		return nil, err
+	}
+	kube, err := client.New(plane.Config(), client.Options{})
+	if err != nil {
+		return nil, err
+	}
+	return config, kube.Create(ctx, &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "shardinguser-metrics"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "shardinguser-metrics-reader"},
+		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: "monitoring", Name: "prometheus"}},
+	})
+})
+
+func scraperToken(t *testing.T) string {
+	t.Helper()
+	config, err := scraper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return config.BearerToken
+}
+
+// users is the story's users as they are now.
+func (s *story) users() []v1alpha1.ShardingUser {
+	s.t.Helper()
+	var list v1alpha1.ShardingUserList
+	s.Expect(s.kube.List(s.t.Context(), &list, client.InNamespace(s.namespace))).To(gomega.Succeed())
+	return list.Items
+}
+
+func key(o client.Object) client.ObjectKey { return client.ObjectKeyFromObject(o) }
