@@ -21,12 +21,8 @@ func holds(change user.Change, exists bool, note user.Ownership, noted bool) boo
 		return exists && (!noted || mayFollow(change, note))
 	case user.Update:
 		return ownedBy(change, note) && current(change, note) && (exists || !touchesRow(change))
-	case user.Deactivate, user.Release:
+	case user.Delete, user.Deactivate, user.Release:
 		return ownedBy(change, note) && current(change, note)
-	case user.Delete:
-		// No look at the generation: a row whose owner went without its finalizer is deleted by the owner's
-		// successor, with the successor's generation.
-		return ownedBy(change, note)
 	case user.Nothing:
 	}
 	return false

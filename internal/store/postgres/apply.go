@@ -55,16 +55,6 @@ fence AS (
       AND o.uid = @uid AND o.state = 'owned' AND o.generation <= @generation
     FOR UPDATE
 )`
-
-	// As before, but for the generation: a row whose owner went without its finalizer is deleted by the owner's
-	// successor, with the successor's generation.
-	fenceDelete = `
-fence AS (
-    SELECT o.username FROM shardinguser_ownership o
-    WHERE o.username = @username AND o.revision = @revision
-      AND o.uid = @uid AND o.state = 'owned'
-    FOR UPDATE
-)`
 )
 
 // What is written into users. A row that exists makes the INSERT violate the primary key, which undoes the whole
@@ -211,7 +201,7 @@ func statementFor(change user.Change) (string, error) {
 		}
 		return steps(fenceOwned, after("fence", note))
 	case user.Delete:
-		return steps(fenceDelete, deleteRow, after("fence", noteDeleted))
+		return steps(fenceOwned, deleteRow, after("fence", noteDeleted))
 	case user.Deactivate:
 		return steps(fenceOwned, deactivateRow, after("fence", noteReleased))
 	case user.Release:

@@ -30,9 +30,10 @@ var ending = []test{
 		s.apply(t, next(user.Delete, o))
 		expect(t, "the state", s.observe(t, "alice").Ownership.State, user.Deleted)
 	}},
-	{"a row whose owner went without its finalizer is deleted by the successor, whatever its generation", func(t *testing.T, s *subject) {
+	{"an older generation of the owner deletes nothing", func(t *testing.T, s *subject) {
 		o := s.created(t, generation(9))
-		s.apply(t, next(user.Delete, o, generation(1)))
+		s.conflicts(t, next(user.Delete, o, generation(8)))
+		s.apply(t, next(user.Delete, o, generation(9)))
 		expect(t, "the row exists", s.exists(t, "alice"), false)
 	}},
 	{"the owner that was deleted cannot bring its row back", func(t *testing.T, s *subject) {
