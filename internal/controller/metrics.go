@@ -13,6 +13,7 @@ import (
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 	"github.com/sharding-system/shardinguser-operator/internal/password"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
 // metrics is what the reconciler counts. No username is ever a label.
@@ -51,6 +52,11 @@ func newMetrics(registry prometheus.Registerer, users client.Reader, hasher *pas
 		Name: "shardinguser_password_comparisons_total",
 		Help: "Passwords that were compared with a bcrypt hash.",
 	}, func() float64 { return float64(hasher.Compared()) })
+
+	// From the start, so that the first drift is a growth that a query can see.
+	for _, field := range []user.Field{user.FieldPasswordHash, user.FieldRoles, user.FieldActive, user.FieldRow} {
+		m.drift.WithLabelValues(string(field))
+	}
 
 	for _, c := range []prometheus.Collector{
 		m.lockouts, m.drift, m.statusWrites, m.lagSeconds, hashes, comparisons, &userCollector{users: users},
