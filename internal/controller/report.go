@@ -39,11 +39,15 @@ func (r *reporter) report(ctx context.Context, u *v1alpha1.ShardingUser, found o
 			return wait, false, nil
 		}
 	}
-	base := u.DeepCopy()
+	// Only over what was read: a former leader that wakes up must not tell of a spec that is not there any more.
+	patch := client.MergeFromWithOptions(u.DeepCopy(), client.MergeFromWithOptimisticLock{})
 	u.Status = after
-	if err := r.client.Status().Patch(ctx, u, client.MergeFrom(base)); err != nil {
-		if apierrors.IsNotFound(err) {
+	if err := r.client.Status().Patch(ctx, u, patch); err != nil {
+		switch {
+		case apierrors.IsNotFound(err):
 			return 0, false, nil
+		case apierrors.IsConflict(err):
+			return staleRetry, false, nil
 		}
 		return 0, false, fmt.Errorf("write the status: %w", err)
 	}
