@@ -68,17 +68,18 @@ type Options struct {
 
 // Reconciler keeps the rows of the table users as the ShardingUsers say, and their statuses as the rows say.
 type Reconciler struct {
-	client   client.Client // reads from the cache, writes to the API server
-	live     client.Reader // reads from the API server
-	events   recorder.EventRecorder
-	accounts Accounts
-	secrets  *secretReader
-	hashing  *hashing
-	reports  *reporter
-	stale    *staleness
-	lag      *lag
-	metrics  *metrics
-	options  Options
+	client    client.Client // reads from the cache, writes to the API server
+	live      client.Reader // reads from the API server
+	events    recorder.EventRecorder
+	accounts  Accounts
+	secrets   *secretReader
+	hashing   *hashing
+	reports   *reporter
+	stale     *staleness
+	newcomers *newcomers
+	lag       *lag
+	metrics   *metrics
+	options   Options
 }
 
 // Setup builds the reconciler and adds it to the manager. Rows tells of accounts that may have changed in the store.
@@ -88,16 +89,17 @@ func Setup(ctx context.Context, mgr ctrl.Manager, accounts Accounts, rows Rows, 
 		return err
 	}
 	r := &Reconciler{
-		client:   mgr.GetClient(),
-		live:     mgr.GetAPIReader(),
-		events:   mgr.GetEventRecorder("shardinguser-operator"),
-		accounts: accounts,
-		secrets:  &secretReader{cached: mgr.GetClient(), live: mgr.GetAPIReader(), minLength: options.MinPasswordLength},
-		hashing:  newHashing(hasher),
-		stale:    newStaleness(),
-		lag:      newLag(m.observeLag, time.Now),
-		metrics:  m,
-		options:  options,
+		client:    mgr.GetClient(),
+		live:      mgr.GetAPIReader(),
+		events:    mgr.GetEventRecorder("shardinguser-operator"),
+		accounts:  accounts,
+		secrets:   &secretReader{cached: mgr.GetClient(), live: mgr.GetAPIReader(), minLength: options.MinPasswordLength},
+		hashing:   newHashing(hasher),
+		stale:     newStaleness(),
+		newcomers: newNewcomers(time.Now),
+		lag:       newLag(m.observeLag, time.Now),
+		metrics:   m,
+		options:   options,
 	}
 	r.reports = &reporter{client: r.client, events: r.events, pace: newPace(time.Now), stale: r.stale, metrics: m}
 

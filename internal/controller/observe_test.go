@@ -117,3 +117,24 @@ func TestOnlyWhatMattersIsWorthALook(t *testing.T) {
 		t.Error("a new resource is not worth a look")
 	}
 }
+
+func TestNewcomersAreRememberedForAWhile(t *testing.T) {
+	c := newClock()
+	n := newNewcomers(c.now)
+	u := resource("a", "1")
+	u.Namespace, u.Name = "n", "alice"
+	key := types.NamespacedName{Namespace: "n", Name: "alice"}
+	n.add(u)
+	if got := n.get(key); got == nil || got.UID != "a" {
+		t.Errorf("the newcomer is %v", got)
+	}
+	c.move(2 * newcomerTime)
+	n.add(resource("b", "1"))
+	if n.get(key) != nil || len(n.by) != 1 {
+		t.Error("a resource that came long ago is remembered")
+	}
+	n.forget(types.NamespacedName{})
+	if len(n.by) != 0 {
+		t.Error("a resource that is gone is remembered")
+	}
+}

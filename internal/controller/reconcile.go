@@ -9,6 +9,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
@@ -36,7 +37,10 @@ const (
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	u := &v1alpha1.ShardingUser{}
 	if err := r.client.Get(ctx, req.NamespacedName, u); err != nil {
-		return ctrl.Result{}, client.IgnoreNotFound(err)
+		if apierrors.IsNotFound(err) {
+			err = r.seeToVanished(ctx, req.NamespacedName)
+		}
+		return ctrl.Result{}, err
 	}
 	if r.stale.isOlder(u) {
 		return ctrl.Result{RequeueAfter: staleRetry}, nil
@@ -175,7 +179,34 @@ func (r *Reconciler) ensureFinalizer(ctx context.Context, u *v1alpha1.ShardingUs
 		return fmt.Errorf("add the finalizer: %w", err)
 	}
 	r.stale.wrote(u)
+	r.newcomers.add(u)
 	return nil
+}
+
+// seeToVanished deals with the row of a resource that is gone although it had its finalizer; see newcomers.
+func (r *Reconciler) seeToVanished(ctx context.Context, key client.ObjectKey) error {
+	u := r.newcomers.get(key)
+	if u == nil {
+		return nil
+	}
+	if err := r.live.Get(ctx, key, &v1alpha1.ShardingUser{}); !apierrors.IsNotFound(err) {
+		return err // where it is there, its own events bring us back
+	}
+	u.DeletionTimestamp = &metav1.Time{Time: time.Now()}
+	found, err := r.synchronise(ctx, u)
+	if err == nil || found.done(err) {
+		r.forget(u)
+		return nil
+	}
+	return err
+}
+
+// forget drops what is known of a resource that is gone.
+func (r *Reconciler) forget(u *v1alpha1.ShardingUser) {
+	r.newcomers.forget(client.ObjectKeyFromObject(u))
+	r.stale.forget(u.UID)
+	r.hashing.forget(u.UID)
+	r.reports.pace.forget(u.UID)
 }
 
 // finish lets go of a resource that is being deleted and whose row has been dealt with.
@@ -186,9 +217,7 @@ func (r *Reconciler) finish(ctx context.Context, u *v1alpha1.ShardingUser) error
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("remove the finalizer: %w", err)
 	}
-	r.stale.forget(u.UID)
-	r.hashing.forget(u.UID)
-	r.reports.pace.forget(u.UID)
+	r.forget(u)
 	return nil
 }
 
