@@ -144,7 +144,7 @@ func BenchmarkRotationOfASharedSecret(b *testing.B) {
 	for range b.N {
 		before, err := p.hashes(b.Context())
 		must(b, err)
-		pure += pureBcrypt(b, passwords(users))
+		pure += pureBcrypt(b, passwords(users/2)) // the other half comes after, as above
 		begun := time.Now()
 		must(b, p.api.Patch(b.Context(), &corev1.Secret{
 			ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: "shared"},
@@ -162,6 +162,7 @@ func BenchmarkRotationOfASharedSecret(b *testing.B) {
 			return true
 		})
 		changed += time.Since(begun)
+		pure += pureBcrypt(b, passwords(users/2))
 	}
 	b.ReportMetric(changed.Seconds()/float64(b.N), "changed-s")
 	b.ReportMetric(pure.Seconds()/float64(b.N), "bcrypt-s")
