@@ -53,11 +53,16 @@ func main() {
 // run is the program, from its settings to its end.
 func run(ctx context.Context, args []string) error {
 	logging := zap.Options{}
+	var verbosity flag.Value
 	settings, err := config.Load(args, os.Stderr, func(flags *flag.FlagSet) {
 		logging.BindFlags(flags)
+		verbosity = flags.Lookup("zap-log-level").Value
 		ctrlconfig.RegisterFlags(flags)
 	})
 	if err != nil {
+		return err
+	}
+	if err := limitVerbosity(verbosity); err != nil {
 		return err
 	}
 	log := zap.New(zap.UseFlagOptions(&logging))
@@ -71,7 +76,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	defer accounts.close()
 
-	mgr, err := newManager(settings)
+	mgr, synced, err := newManager(settings)
 	if err != nil {
 		return err
 	}
@@ -94,22 +99,40 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := mgr.Start(ctx); err != nil {
+	if err := start(ctx, mgr, synced); err != nil {
 		return fmt.Errorf("run: %w", err)
 	}
 	log.Info("Stopped")
 	return nil
 }
 
-// newManager is controller-runtime's manager by our settings.
-func newManager(settings config.Settings) (ctrl.Manager, error) {
+// start runs the manager until ctx ends. While it waits for its caches it does not notice that (somebody took its rights
+// away, say), and so is left then: it has begun nothing yet that would have to be ended.
+func start(ctx context.Context, mgr ctrl.Manager, synced <-chan struct{}) error {
+	ended := make(chan error, 1)
+	go func() { ended <- mgr.Start(ctx) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case <-synced:
+		return <-ended
+	default:
+		return nil
+	}
+}
+
+// newManager is controller-runtime's manager by our settings. Synced is closed once its caches are filled.
+func newManager(settings config.Settings) (_ ctrl.Manager, synced <-chan struct{}, err error) {
 	scheme := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))
 
 	cluster, err := ctrl.GetConfig()
 	if err != nil {
-		return nil, fmt.Errorf("no cluster to work with: %w; give --kubeconfig or KUBECONFIG, or run in a cluster", err)
+		return nil, nil, fmt.Errorf("no cluster to work with: %w; give --kubeconfig or KUBECONFIG, or run in a cluster", err)
 	}
 	cluster.QPS, cluster.Burst = settings.KubeAPIQPS, settings.KubeAPIBurst
 
@@ -139,16 +162,17 @@ func newManager(settings config.Settings) (ctrl.Manager, error) {
 		GracefulShutdownTimeout:       &settings.GracefulShutdownTimeout,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("build the manager: %w", err)
+		return nil, nil, fmt.Errorf("build the manager: %w", err)
 	}
-	return mgr, addProbes(mgr)
+	synced, err = addProbes(mgr)
+	return mgr, synced, err
 }
 
 // addProbes says what the probes mean. Alive is who answers. Ready is whose caches are filled; a database that is away
 // shows in metrics and statuses, since neither a restart nor taking the pod out of service would bring it back.
-func addProbes(mgr ctrl.Manager) error {
+func addProbes(mgr ctrl.Manager) (<-chan struct{}, error) {
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
-		return fmt.Errorf("add the liveness probe: %w", err)
+		return nil, fmt.Errorf("add the liveness probe: %w", err)
 	}
 	synced := make(chan struct{})
 	err := mgr.Add(everyReplica(func(ctx context.Context) error {
@@ -158,12 +182,12 @@ func addProbes(mgr ctrl.Manager) error {
 		return nil
 	}))
 	if err != nil {
-		return fmt.Errorf("add the wait for the caches: %w", err)
+		return nil, fmt.Errorf("add the wait for the caches: %w", err)
 	}
 	if err := mgr.AddReadyzCheck("caches", readyWhen(synced)); err != nil {
-		return fmt.Errorf("add the readiness probe: %w", err)
+		return nil, fmt.Errorf("add the readiness probe: %w", err)
 	}
-	return nil
+	return synced, nil
 }
 
 // clusterUID is the UID of the namespace kube-system, which stands for the cluster. An API server that is not there

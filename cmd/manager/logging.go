@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"flag"
+	"fmt"
+	"strconv"
+)
+
+// mostVerbose is the highest level of detail that is ever logged. From the next on, client-go prints the bodies of
+// requests and answers, and with them what is in Secrets.
+const mostVerbose = 7
+
+// limitVerbosity lowers the value of the flag --zap-log-level to mostVerbose where it is higher.
+func limitVerbosity(level flag.Value) error {
+	given, err := strconv.Atoi(level.String())
+	if err != nil || given <= mostVerbose {
+		return nil //nolint:nilerr // a level with a name is none of the high ones
+	}
+	if err := level.Set(strconv.Itoa(mostVerbose)); err != nil {
+		return fmt.Errorf("limit the level of detail of the log: %w", err)
+	}
+	return nil
+}
