@@ -43,8 +43,8 @@ func TestMetricsAreForThoseWhomTheAPIServerLets(t *testing.T) {
 		`shardinguser_users{state="ready"} 1`, `shardinguser_users{state="notready"} 0`,
 		`shardinguser_users{state="locked"} 0`, `shardinguser_users{state="inactive"} 0`,
 		"shardinguser_lockouts_total 0", "shardinguser_password_hashes_total 1", "shardinguser_drift_corrections_total",
-		"shardinguser_database_up 1", "shardinguser_fallback_active 0", "shardinguser_status_writes_total",
-		"shardinguser_observe_lag_seconds_count", "controller_runtime_reconcile_total", "pgxpool_max_conns",
+		"shardinguser_database_up 1", "shardinguser_in_memory_store 0", "shardinguser_status_writes_total",
+		"shardinguser_observe_lag_seconds_count", "controller_runtime_reconcile_total", "pgxpool_acquire_count",
 	} {
 		s.Expect(body).To(gomega.ContainSubstring(name))
 	}
@@ -82,6 +82,7 @@ func TestManagerIsNotReadyBeforeItCanSeeTheCluster(t *testing.T) {
 	s.eventually(30*time.Second, func(g gomega.Gomega) { g.Expect(p.probe("/healthz")).To(gomega.Equal(http.StatusOK)) })
 	s.Consistently(func() int { return p.probe("/readyz") }).WithTimeout(2 * time.Second).WithPolling(100 * time.Millisecond).
 		Should(gomega.Equal(http.StatusInternalServerError))
+	// It ends all the same.
 	p.signal(syscall.SIGTERM)
 	p.exit(20 * time.Second)
 }

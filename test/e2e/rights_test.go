@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+)
+
+// What the manager may do beyond what every ServiceAccount may: resource, URLs, names, verbs.
+var (
+	everywhere = []string{
+		"events.events.k8s.io [] [] [create patch]",
+		"secrets [] [] [get list watch]",
+		"shardingusers.sharding.io [] [] [get list patch watch]",
+		"shardingusers.sharding.io/status [] [] [patch]",
+	}
+	clusterIdentity = []string{"namespaces [] [kube-system] [get]"}
+	leaderElection  = []string{"leases.coordination.k8s.io [] [] [get create update]", "events [] [] [create]"}
+	askingForOthers = []string{ // who scrapes, and whether it may
+		"tokenreviews.authentication.k8s.io [] [] [create]",
+		"subjectaccessreviews.authorization.k8s.io [] [] [create]",
+	}
+)
+
+// can is what an account may do in a namespace, as kubectl lists it.
+func (s *story) can(config *rest.Config, namespace string) map[string]bool {
+	s.t.Helper()
+	kubeconfig, err := plane.KubeconfigFor(config)
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	list := s.kubectl("--kubeconfig="+kubeconfig, "auth", "can-i", "--list", "--no-headers", "--namespace="+namespace)
+	lines := map[string]bool{}
+	for line := range strings.Lines(list) {
+		lines[strings.Join(strings.Fields(line), " ")] = true
+	}
+	return lines
+}
+
+// mayMore is what the manager's account may do in a namespace, and an account without any rights may not.
+func (s *story) mayMore(namespace string) []string {
+	s.t.Helper()
+	nobody, err := plane.ServiceAccount(s.t.Context(), s.namespace, "nobody")
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	more, ordinary := s.can(rights, namespace), s.can(nobody, namespace)
+	var lines []string
+	for line := range more {
+		if !ordinary[line] {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+func all(lists ...[]string) []string {
+	var joined []string
+	for _, list := range lists {
+		joined = append(joined, list...)
+	}
+	return joined
+}
+
+// Not parallel, and nor is the next: they are about rights that all managers share.
+func TestManagerHasNoMoreRightsThanItNeeds(t *testing.T) {
+	s := newStory(t)
+	s.Expect(s.mayMore(s.namespace)).To(gomega.ConsistOf(all(everywhere, clusterIdentity, askingForOthers)))
+	s.Expect(s.mayMore("kube-system")).To(gomega.ConsistOf(all(everywhere, clusterIdentity, askingForOthers)))
+	s.Expect(s.mayMore(systemNamespace)).To(gomega.ConsistOf(all(everywhere, clusterIdentity, askingForOthers, leaderElection)))
+}
+
+func TestRolesInTheWatchedNamespacesAreEnough(t *testing.T) {
+	s := newStory(t)
+	const tenant = "team-a" // of config/rbac/namespaced
+	s.Expect(client.IgnoreAlreadyExists(s.kube.Create(t.Context(),
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: tenant}}))).To(gomega.Succeed())
+	t.Cleanup(func() {
+		ctx := context.WithoutCancel(t.Context())
+		for _, args := range [][]string{
+			{"delete", "--ignore-not-found", "-k", filepath.Join(root, "config/rbac/namespaced")},
+			{"apply", "-k", filepath.Join(root, "config/default")},
+		} {
+			if _, err := plane.Kubectl(ctx, args...); err != nil {
+				t.Error(err)
+			}
+		}
+		s.clear(tenant)
+	})
+	s.kubectl("apply", "-k", filepath.Join(root, "config/namespaced"))
+	s.kubectl("delete", "clusterrolebinding", "shardinguser-manager-rolebinding")
+	s.kubectl("delete", "clusterrole", "shardinguser-manager-role")
+	s.eventually(soon, func(g gomega.Gomega) {
+		g.Expect(s.mayMore(tenant)).To(gomega.ConsistOf(all(everywhere, askingForOthers)))
+		g.Expect(s.mayMore("kube-system")).To(gomega.ConsistOf(all(clusterIdentity, askingForOthers)))
+		g.Expect(s.mayMore(s.namespace)).To(gomega.ConsistOf(askingForOthers))
+	})
+
+	p := s.launchOn(s.dsn, "--leader-elect", "--watch-namespaces="+tenant).begin(t).ready()
+	password := s.secret("alice", aHash).DeepCopy()
+	password.ObjectMeta = metav1.ObjectMeta{Namespace: tenant, Name: "alice"}
+	s.Expect(s.kube.Create(t.Context(), password)).To(gomega.Succeed())
+	alice := s.user("alice", in(tenant), secret("alice"), hashed)
+	s.reports(2*soon, alice, v1alpha1.ReasonSynced) // the last leader's lease may have to run out
+	s.Expect(s.row("alice").Hash).To(gomega.Equal(aHash))
+	elsewhere := s.user("elsewhere")
+	s.edit(alice, roles("admin"))
+	s.reports(soon, alice, v1alpha1.ReasonSynced)
+	events := s.kubectl("get", "events.events.k8s.io", "--namespace="+tenant, "-o", "jsonpath={.items[*].reason}")
+	s.Expect(strings.Fields(events)).To(gomega.ContainElements(v1alpha1.EventCreated, v1alpha1.EventUpdated))
+	s.delete(alice)
+	s.gone(soon, alice)
+	s.Expect(s.rows()).To(gomega.BeEmpty())
+	s.Expect(s.kube.Get(t.Context(), key(elsewhere), elsewhere)).To(gomega.Succeed())
+	s.Expect(elsewhere.Status.Conditions).To(gomega.BeEmpty(), "what is not watched is not touched")
+	s.Expect(p.said()).NotTo(gomega.ContainSubstring("forbidden"))
+}

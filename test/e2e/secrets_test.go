@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/onsi/gomega"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/test/testenv"
+)
+
+// What the managers of all stories print is read for secrets at the end of each (see process.finish). This story
+// provokes whatever could make the operator talk, and reads everything else that people get to see.
+func TestNoPasswordHashOrDSNSecretIsTold(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	proxy, through := testenv.DatabaseProxy(t, s.dsn)
+	l := s.launchOn(through, "--watch-namespaces="+s.namespace, "--zap-devel", "--zap-log-level=10")
+	p := l.begin(t).ready()
+	good := s.secret("good", canary+" good")
+	plain := s.readyUser("plain", secret("good"))
+	for name, value := range map[string]string{
+		"long": canary + string(make([]byte, 80)), "broken": canary + "\xff", "short": canary[:5],
+	} {
+		s.secret(name, value)
+		s.reports(soon, s.user(name, secret(name)), v1alpha1.ReasonPasswordInvalid)
+	}
+	s.secret("bad-hash", "$2x$10$"+aHash[7:])
+	s.reports(soon, s.user("bad-hash", secret("bad-hash"), hashed), v1alpha1.ReasonPasswordInvalid)
+	s.secret("hash", aHash)
+	s.readyUser("hash", secret("hash"), hashed)
+	s.sql(`UPDATE users SET password_hash = $1 WHERE username = 'plain'`, "drift "+canary)
+	s.eventually(soon, func(g gomega.Gomega) { g.Expect(s.row("plain").Hash).NotTo(gomega.ContainSubstring(canary)) })
+	// The database refuses with a message that quotes the row.
+	s.sql(`ALTER TABLE users ADD CONSTRAINT no_admins CHECK (roles <> '["admin"]')`)
+	s.rotate(good, canary+" rotated")
+	s.edit(plain, roles("admin"))
+	s.eventually(soon, func(g gomega.Gomega) {
+		g.Expect(s.kube.Get(t.Context(), key(plain), plain)).To(gomega.Succeed())
+		g.Expect(plain.Status.Conditions).To(gomega.ContainElement(gomega.HaveField("Reason", v1alpha1.ReasonDatabaseUnavailable)))
+	})
+	s.sql(`ALTER TABLE users DROP CONSTRAINT no_admins`)
+	proxy.Cut()
+	s.reports(soon, s.user("away", secret("good")), v1alpha1.ReasonDatabaseUnavailable)
+	s.sql(`ALTER ROLE ` + s.role + ` PASSWORD 'another'`)
+	proxy.Restore()
+	s.eventually(soon, func(g gomega.Gomega) { g.Expect(p.said()).To(gomega.MatchRegexp("(?i)password|credential")) })
+
+	_, metrics := p.scrape(scraperToken(t))
+	told := map[string]string{
+		"the log":      p.said(),
+		"the metrics":  metrics,
+		"the Events":   s.kubectl("get", "events.events.k8s.io", "--namespace="+s.namespace, "-o", "yaml"),
+		"the statuses": s.kubectl("get", "shardingusers", "--namespace="+s.namespace, "-o", "yaml"),
+	}
+	for where, text := range told {
+		s.Expect(text).NotTo(gomega.BeEmpty(), where)
+		for _, secret := range append(l.secrets, canary, aHash[7:]) {
+			// Not by a matcher, which would print the text.
+			if i := strings.Index(text, secret); i >= 0 {
+				t.Errorf("%s: %q", where, text[max(0, i-300):min(len(text), i+100)])
+			}
+		}
+		s.Expect(aHashIsIn(text)).To(gomega.BeFalse(), where)
+	}
+	s.Expect(told["the Events"]).To(gomega.ContainSubstring(v1alpha1.EventDriftCorrected))
+	s.Expect(told["the statuses"]).To(gomega.ContainSubstring(v1alpha1.ReasonPasswordInvalid))
+}
