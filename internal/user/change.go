@@ -34,6 +34,11 @@ const (
 
 	// Release lets go of an owned row without changing it.
 	Release Verb = "release"
+
+	// Bury notes that an owner is gone that never owned the row, so that a Create or Adopt of it that is still under
+	// way comes too late. A name that was never noted, or whose last owner was deleted, gets the owner's tombstone; of
+	// a released one only the revision changes. The row is not touched.
+	Bury Verb = "bury"
 )
 
 // Field is a column of the table users that the operator writes, or the row as a whole.
@@ -48,8 +53,8 @@ const (
 )
 
 // Change is one change of the database, to be made as a whole or not at all. A store makes it only while Revision is
-// still the one that is noted, and Generation is not older than the one that is noted: otherwise somebody else was
-// there first, and the plan has to be made again.
+// still the one that is noted, and Generation is not older than the one that is noted, nor the owner one that was
+// deleted: otherwise somebody else was there first, and the plan has to be made again.
 type Change struct {
 	Verb       Verb
 	Username   string
@@ -57,6 +62,11 @@ type Change struct {
 	Generation int64
 	Revision   int64 // of the Ownership that the plan rests on; 0 where there was none
 	Deletion   v1alpha1.DeletionPolicy
+
+	// Confirmed tells that the resource was read from the API server after the account was observed. A generation
+	// that is older than the noted one, or a tombstone of the very owner, then is no sign of a copy that is out of
+	// date, but of an API server that was restored from a backup, and does not hold the change up.
+	Confirmed bool
 
 	// Write is what the verb Update writes into the row; where it is empty, the row is not touched. Create writes
 	// everything, and Adopt too, but for the password where there is none to write.
