@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -149,8 +150,18 @@ func (p *process) said() string {
 
 // probe is the status code of a probe, 0 where nobody answers.
 func (p *process) probe(path string) int {
-	client := http.Client{Timeout: 2 * time.Second}
-	response, err := client.Get("http://" + p.health + path)
+	return get(p.t, "http://"+p.health+path)
+}
+
+// get is the status code of an answer, 0 where there is none.
+func get(t *testing.T, url string) int {
+	t.Helper()
+	// A probe may be asked for while the test ends.
+	request, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := (&http.Client{Timeout: 2 * time.Second}).Do(request)
 	if err != nil {
 		return 0
 	}
@@ -214,7 +225,7 @@ func (p *process) metric(name string, labels ...string) (sum float64, found bool
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
