@@ -7,8 +7,9 @@
 //     who owns the row, and what was last written into it.
 //   - Observe reads the row, the note and the store's clock in one moment. It never changes anything.
 //   - Apply makes a change as a whole or not at all, and only while the plan behind it still holds: the note must have
-//     the revision that was observed, and no newer generation of the same owner. Otherwise it answers ErrConflict and
-//     has changed nothing. Of any number of callers that plan from the same observation, one succeeds.
+//     the revision that was observed and, unless the change is confirmed, no newer generation of the same owner.
+//     Otherwise it answers ErrConflict and has changed nothing. Of any number of callers that plan from the same
+//     observation, one succeeds.
 //   - Apply writes the columns that are the operator's, and of the log-in columns only what a change asks to clear.
 //     Columns that it does not know keep their values.
 //   - What Apply changed, and what other programs change, an observer of the store is told of by username. Being told

@@ -23,6 +23,8 @@ func holds(change user.Change, exists bool, note user.Ownership, noted bool) boo
 		return ownedBy(change, note) && current(change, note) && (exists || !touchesRow(change))
 	case user.Delete, user.Deactivate, user.Release:
 		return ownedBy(change, note) && current(change, note)
+	case user.Bury:
+		return !noted || (note.State != user.Owned && current(change, note))
 	case user.Nothing:
 	}
 	return false
@@ -34,11 +36,11 @@ func ownedBy(change user.Change, note user.Ownership) bool {
 
 // current tells whether the change is not older than what the same owner applied last.
 func current(change user.Change, note user.Ownership) bool {
-	return note.Owner.UID != change.Owner.UID || note.Generation <= change.Generation
+	return change.Confirmed || note.Owner.UID != change.Owner.UID || note.Generation <= change.Generation
 }
 
 // mayFollow tells whether a name whose last owner is noted may be taken over: an owned one only in the owner's own
-// place, and one that was deleted not by the owner that was deleted.
+// place, and one that was deleted not by the owner that was deleted, unless that one is confirmed.
 func mayFollow(change user.Change, note user.Ownership) bool {
 	switch note.State {
 	case user.Owned:
@@ -46,7 +48,7 @@ func mayFollow(change user.Change, note user.Ownership) bool {
 		samePlace.UID = change.Owner.UID
 		return samePlace == change.Owner && current(change, note)
 	case user.Deleted:
-		return note.Owner.UID != change.Owner.UID
+		return change.Confirmed || note.Owner.UID != change.Owner.UID
 	case user.Released:
 	}
 	return current(change, note)
@@ -107,6 +109,14 @@ func (s *Store) note(change user.Change, before user.Ownership) user.Ownership {
 		return user.Ownership{
 			Owner: before.Owner, State: user.Deleted, Generation: before.Generation, Revision: s.revision,
 			Deletion: before.Deletion,
+		}
+	case user.Bury:
+		if before.State == user.Released {
+			return after
+		}
+		return user.Ownership{
+			Owner: change.Owner, State: user.Deleted, Generation: change.Generation, Revision: s.revision,
+			Deletion: change.Deletion,
 		}
 	case user.Nothing:
 	}

@@ -83,7 +83,7 @@ func (s *Store) Apply(ctx context.Context, change user.Change) error {
 			row.Active = false
 			s.rows[change.Username] = row
 		}
-	case user.Release, user.Nothing:
+	case user.Release, user.Bury, user.Nothing:
 	}
 	s.tell(change.Username)
 	return nil

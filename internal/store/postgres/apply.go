@@ -26,7 +26,7 @@ import (
 // that waited in the fence for another one sees the note as that one left it, with another revision, and yields
 // nothing. The order of locks is the same in all of them, note before row, so that they cannot deadlock.
 
-// The fences.
+// The fences. A change that is confirmed may rest on an older generation, and may follow the tombstone of its own owner.
 const (
 	// No note was observed. That there still is none, noteNew ensures: a second note of the name violates the primary
 	// key, and the error undoes the whole statement.
@@ -42,7 +42,7 @@ fence AS (
 fence AS (
     SELECT o.username FROM shardinguser_ownership o
     WHERE o.username = @username AND o.revision = @revision
-      AND (o.uid <> @uid OR (o.generation <= @generation AND o.state <> 'deleted'))
+      AND (o.uid <> @uid OR @confirmed::boolean OR (o.generation <= @generation AND o.state <> 'deleted'))
       AND (o.state <> 'owned' OR (o.cluster = @cluster AND o.namespace = @namespace AND o.name = @name))
     FOR UPDATE
 )`
@@ -52,7 +52,16 @@ fence AS (
 fence AS (
     SELECT o.username FROM shardinguser_ownership o
     WHERE o.username = @username AND o.revision = @revision
-      AND o.uid = @uid AND o.state = 'owned' AND o.generation <= @generation
+      AND o.uid = @uid AND o.state = 'owned' AND (@confirmed::boolean OR o.generation <= @generation)
+    FOR UPDATE
+)`
+
+	// A note was observed, and nobody owns the row.
+	fenceUnowned = `
+fence AS (
+    SELECT o.username FROM shardinguser_ownership o
+    WHERE o.username = @username AND o.revision = @revision
+      AND o.state <> 'owned' AND (o.uid <> @uid OR @confirmed::boolean OR o.generation <= @generation)
     FOR UPDATE
 )`
 )
@@ -134,7 +143,6 @@ noted AS (
     RETURNING o.username
 )`
 
-	// With it goes a handful of notes of what was deleted more than a day ago: nobody can still believe in those.
 	noteDeleted = `,
 noted AS (
     UPDATE shardinguser_ownership o SET
@@ -142,7 +150,35 @@ noted AS (
         password_changed_at = NULL, unlock_handled = '', changed_at = now()
     FROM %[1]s w WHERE o.username = w.username
     RETURNING o.username
-),
+)`
+
+	noteBuriedNew = `,
+noted AS (
+    INSERT INTO shardinguser_ownership (username, cluster, namespace, name, uid, state, generation, deletion_policy,
+        password_version, password_hash, password_weak, unlock_handled)
+    SELECT w.username, @cluster, @namespace, @name, @uid, 'deleted', @generation::bigint, @deletion, '', '', false, ''
+    FROM %[1]s w
+    RETURNING username
+)`
+
+	// A tombstone becomes that of the owner who came last; what was released stays the former owner's.
+	noteBuried = `,
+noted AS (
+    UPDATE shardinguser_ownership o SET
+        cluster = CASE o.state WHEN 'deleted' THEN @cluster ELSE o.cluster END,
+        namespace = CASE o.state WHEN 'deleted' THEN @namespace ELSE o.namespace END,
+        name = CASE o.state WHEN 'deleted' THEN @name ELSE o.name END,
+        uid = CASE o.state WHEN 'deleted' THEN @uid ELSE o.uid END,
+        generation = CASE o.state WHEN 'deleted' THEN @generation ELSE o.generation END,
+        deletion_policy = CASE o.state WHEN 'deleted' THEN @deletion ELSE o.deletion_policy END,
+        changed_at = CASE o.state WHEN 'deleted' THEN now() ELSE o.changed_at END,
+        revision = DEFAULT
+    FROM %[1]s w WHERE o.username = w.username
+    RETURNING o.username
+)`
+
+	// With a new tombstone goes a handful of those that are more than a day old: nobody can still believe in them.
+	purge = `,
 purged AS (
     DELETE FROM shardinguser_ownership WHERE username IN (
         SELECT old.username FROM shardinguser_ownership old
@@ -201,11 +237,16 @@ func statementFor(change user.Change) (string, error) {
 		}
 		return steps(fenceOwned, after("fence", note))
 	case user.Delete:
-		return steps(fenceOwned, deleteRow, after("fence", noteDeleted))
+		return steps(fenceOwned, deleteRow, after("fence", noteDeleted), purge)
 	case user.Deactivate:
 		return steps(fenceOwned, deactivateRow, after("fence", noteReleased))
 	case user.Release:
 		return steps(fenceOwned, after("fence", noteReleased))
+	case user.Bury:
+		if change.Revision == 0 {
+			return steps(fenceNone, after("fence", noteBuriedNew), purge)
+		}
+		return steps(fenceUnowned, after("fence", noteBuried), purge)
 	case user.Nothing:
 	}
 	return "", fmt.Errorf("no statement for the verb %q", change.Verb)
@@ -277,6 +318,7 @@ func arguments(change user.Change) (pgx.NamedArgs, error) {
 		"uid":           change.Owner.UID,
 		"generation":    change.Generation,
 		"revision":      change.Revision,
+		"confirmed":     change.Confirmed,
 		"deletion":      string(change.Deletion),
 		"roles":         string(encoded),
 		"active":        change.Active,

@@ -12,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/sharding-system/shardinguser-operator/internal/user"
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
@@ -107,6 +108,12 @@ func TestChangesAreToldByNotificationsAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.told(t, "carol")
+	burial := creation("dave")
+	burial.Verb = user.Bury
+	if err := s.Apply(t.Context(), burial); err != nil {
+		t.Fatal(err)
+	}
+	w.told(t, "dave") // of a name without a row only the notification tells
 }
 
 func TestTheTriggerKeepsSilentAboutWhatChangesWithEveryLogIn(t *testing.T) {

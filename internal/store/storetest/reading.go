@@ -104,6 +104,7 @@ var watching = []test{
 			func(o user.Observed) user.Change { return next(user.Update, o, writing(user.FieldRoles), roles("x")) },
 			func(o user.Observed) user.Change { return next(user.Update, o) },
 			func(o user.Observed) user.Change { return next(user.Deactivate, o) },
+			func(o user.Observed) user.Change { return burial(o.Ownership.Revision, by(stranger)) },
 			func(o user.Observed) user.Change { return adoption("alice", o.Ownership.Revision, generation(9)) },
 			func(o user.Observed) user.Change { return next(user.Release, o) },
 			func(o user.Observed) user.Change { return adoption("alice", o.Ownership.Revision, generation(99)) },
