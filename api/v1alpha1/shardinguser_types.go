@@ -6,6 +6,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
+// A paragraph of the comments below is one line, however long: the CRD keeps the line ends of the source, and kubectl
+// explain prints them. It also adds the comment of Role to that of roles.
+
 // PasswordFormat says what the Secret holds.
 // +kubebuilder:validation:Enum=Plain;Bcrypt
 type PasswordFormat string
@@ -45,7 +48,7 @@ const (
 	DeletionRetain DeletionPolicy = "Retain"
 )
 
-// Role is the name of one of the sharding system's roles, such as admin, operator or viewer.
+// Role is one of the names in spec.roles.
 // +kubebuilder:validation:MinLength=1
 // +kubebuilder:validation:MaxLength=63
 // +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9][A-Za-z0-9._:-]*$')",message="a role starts with a letter or digit and holds only letters, digits and . _ : -, for example operator"
@@ -54,43 +57,35 @@ type Role string
 // ShardingUserSpec is the account as it should be.
 // +kubebuilder:validation:XValidation:rule="has(self.username) == has(oldSelf.username) && (!has(self.username) || self.username == oldSelf.username)",message="username cannot be changed, added or removed after creation; create another ShardingUser and delete this one",fieldPath=".username"
 type ShardingUserSpec struct {
-	// username is the name that the user logs in with: 1 to 255 letters, digits and . _ @ + -, starting with a letter
-	// or digit. It is compared byte by byte, so Admin and admin are two users. When it is absent, metadata.name is the
-	// username. It cannot be changed, added or removed later: create another ShardingUser instead.
+	// username is the name that the user logs in with: 1 to 255 letters, digits and . _ @ + -, starting with a letter or digit. It is compared byte by byte, so Admin and admin are two users. When it is absent, metadata.name is the username. It cannot be changed, added or removed later: create another ShardingUser instead.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9][A-Za-z0-9._@+-]*$')",message="a username starts with a letter or digit and holds only letters, digits and . _ @ + -, for example alice or alice@example.com"
 	Username string `json:"username,omitempty"`
 
-	// roles are what the user may do in the sharding system, such as admin, operator or viewer. At most 64, each of
-	// 1 to 63 letters, digits and . _ : -, without duplicates; their order has no meaning.
+	// roles are what the user may do in the sharding system, such as admin, operator or viewer. At most 64, each of 1 to 63 letters, digits and . _ : -, without duplicates; their order has no meaning.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:default={}
 	Roles []Role `json:"roles,omitempty"`
 
-	// active tells whether the user may log in at all. Every log-in of an inactive user is refused, whatever the
-	// password.
+	// active tells whether the user may log in at all. Every log-in of an inactive user is refused, whatever the password.
 	// +optional
 	// +kubebuilder:default=true
 	Active *bool `json:"active,omitempty"`
 
-	// password tells where the password comes from. When it is absent, the operator never touches the password: a new
-	// account then has one that nothing matches, until another program sets it.
+	// password tells where the password comes from. When it is absent, the operator never touches the password: a new account then has one that nothing matches, until another program sets it.
 	// +optional
 	Password *PasswordSource `json:"password,omitempty"`
 
-	// adoptionPolicy says what to do when the table already holds a row of this username that no ShardingUser owns.
-	// Never leaves it alone and reports RowExists; IfUnowned takes it over.
+	// adoptionPolicy says what to do when the table already holds a row of this username that no ShardingUser owns. Never leaves it alone and reports RowExists; IfUnowned takes it over.
 	// +optional
 	// +kubebuilder:default=Never
 	AdoptionPolicy AdoptionPolicy `json:"adoptionPolicy,omitempty"`
 
-	// deletionPolicy says what becomes of the row when this resource is deleted. Delete removes it; Deactivate keeps it
-	// with active=false; Retain keeps it as it is. After Deactivate or Retain, a new resource of the same namespace and
-	// name takes the row up again.
+	// deletionPolicy says what becomes of the row when this resource is deleted. Delete removes it; Deactivate keeps it with active=false; Retain keeps it as it is. After Deactivate or Retain, a new resource of the same namespace and name takes the row up again.
 	// +optional
 	// +kubebuilder:default=Delete
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
@@ -98,13 +93,11 @@ type ShardingUserSpec struct {
 
 // PasswordSource tells where a password comes from.
 type PasswordSource struct {
-	// secretRef names the Secret, of the same namespace, that holds the password. A new value in it becomes the user's
-	// password at once.
+	// secretRef names the Secret, of the same namespace, that holds the password. A new value in it becomes the user's password at once.
 	// +required
 	SecretRef SecretKeyReference `json:"secretRef,omitzero"`
 
-	// format says what the Secret holds. Plain is the password itself: 1 to 72 bytes of UTF-8. Bcrypt is a bcrypt hash
-	// of it, of cost 10 to 14, so that the clear password never enters the cluster. One trailing newline is dropped.
+	// format says what the Secret holds. Plain is the password itself: 1 to 72 bytes of UTF-8. Bcrypt is a bcrypt hash of it, of cost 10 to 14, so that the clear password never enters the cluster. One trailing newline is dropped.
 	// +optional
 	// +kubebuilder:default=Plain
 	Format PasswordFormat `json:"format,omitempty"`
@@ -130,8 +123,7 @@ type SecretKeyReference struct {
 
 // ShardingUserStatus is the account as it was last seen in the database.
 type ShardingUserStatus struct {
-	// observedGeneration is the metadata.generation that this status tells about; -1 until the operator has seen the
-	// resource.
+	// observedGeneration is the metadata.generation that this status tells about; -1 until the operator has seen the resource.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
@@ -139,14 +131,12 @@ type ShardingUserStatus struct {
 	// +optional
 	Username string `json:"username,omitempty"`
 
-	// locked tells whether log-ins are refused at the moment because of failed attempts. It is always there, so that
-	// it can be selected: kubectl get shardingusers -A --field-selector status.locked=true.
+	// locked tells whether log-ins are refused at the moment because of failed attempts. It is always there, so that it can be selected: kubectl get shardingusers -A --field-selector status.locked=true.
 	// +optional
 	// +kubebuilder:default=false
 	Locked bool `json:"locked"`
 
-	// failedLoginAttempts counts the failed attempts since the last success, unlock or change of the password. It may
-	// lag behind the table by up to a minute.
+	// failedLoginAttempts counts the failed attempts since the last success, unlock or change of the password. It may lag behind the table by up to a minute.
 	// +optional
 	// +kubebuilder:default=0
 	FailedLoginAttempts int32 `json:"failedLoginAttempts"`
@@ -167,16 +157,14 @@ type ShardingUserStatus struct {
 	// +optional
 	LastHandledUnlock string `json:"lastHandledUnlock,omitempty"`
 
-	// conditions are Ready (the row says what the spec says), Locked (log-ins are refused for the time being),
-	// WeakPassword (attackers try this password first) and Stalled (nothing changes until somebody changes something).
+	// conditions are Ready (the row says what the spec says), Locked (log-ins are refused for the time being), WeakPassword (attackers try this password first) and Stalled (nothing changes until somebody changes something).
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
-// ShardingUser is one account of a sharding system. The operator keeps one row of the sharding system's table users as
-// the spec says, with the password from a Secret, and reports in the status what happens to the account at log-in time.
+// ShardingUser is one account of a sharding system. The operator keeps one row of the sharding system's table users as the spec says, with the password from a Secret, and reports in the status what happens to the account at log-in time.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
