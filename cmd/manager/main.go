@@ -10,19 +10,14 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"time"
+	"slices"
 
-	"github.com/go-logr/logr"
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"go.uber.org/zap/zapcore"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
-	"k8s.io/apimachinery/pkg/util/wait"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/client/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
@@ -52,7 +47,11 @@ func main() {
 
 // run is the program, from its settings to its end.
 func run(ctx context.Context, args []string) error {
-	logging := zap.Options{}
+	if slices.Contains(args, "--version") {
+		fmt.Fprintln(os.Stdout, version)
+		return nil
+	}
+	logging := zap.Options{StacktraceLevel: zapcore.PanicLevel} // an error that is retried has nothing to show but its text
 	var verbosity flag.Value
 	settings, err := config.Load(args, os.Stderr, func(flags *flag.FlagSet) {
 		logging.BindFlags(flags)
@@ -67,7 +66,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	log := zap.New(zap.UseFlagOptions(&logging))
 	ctrl.SetLogger(log)
-	log.Info("Starting", "version", version, "database", settings.Database.DSN.String())
+	log.Info("Starting", "version", version)
 
 	// Opening waits for nothing: there is nothing to cancel.
 	accounts, err := openStore(settings, ctrlmetrics.Registry, log) //nolint:contextcheck // see above
@@ -85,13 +84,13 @@ func run(ctx context.Context, args []string) error {
 			return fmt.Errorf("add the upkeep of the database: %w", err)
 		}
 	}
-	cluster, err := clusterUID(ctx, mgr.GetAPIReader(), log)
-	if err != nil {
-		return err
+	cluster := newCluster(mgr.GetAPIReader(), log)
+	if err := mgr.Add(everyReplica(cluster.find)); err != nil {
+		return fmt.Errorf("add the look for the cluster's UID: %w", err)
 	}
 	hasher := password.NewHasher(settings.BcryptCost, settings.HashCores)
 	err = controller.Setup(ctx, mgr, accounts, accounts, hasher, controller.Options{
-		Cluster:           cluster,
+		Cluster:           cluster.UID,
 		Concurrency:       settings.MaxConcurrentReconciles,
 		MinPasswordLength: settings.PasswordMinLength,
 		Registry:          ctrlmetrics.Registry,
@@ -144,8 +143,7 @@ func newManager(settings config.Settings) (_ ctrl.Manager, synced <-chan struct{
 		Scheme: scheme,
 		Cache: cache.Options{
 			DefaultNamespaces: namespaces,
-			// Nobody here reads managedFields, and they are the larger part of what would be kept in memory.
-			DefaultTransform: cache.TransformStripManagedFields(),
+			DefaultTransform:  controller.Trim,
 		},
 		Metrics: metricsserver.Options{
 			BindAddress:    settings.MetricsBindAddress,
@@ -162,7 +160,11 @@ func newManager(settings config.Settings) (_ ctrl.Manager, synced <-chan struct{
 		GracefulShutdownTimeout:       &settings.GracefulShutdownTimeout,
 	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("build the manager: %w", err)
+		hint := ""
+		if settings.LeaderElect && settings.LeaderElectionNamespace == "" {
+			hint = "; outside a cluster --leader-elect needs --leader-election-namespace"
+		}
+		return nil, nil, fmt.Errorf("build the manager: %w%s", err, hint)
 	}
 	synced, err = addProbes(mgr)
 	return mgr, synced, err
@@ -188,29 +190,4 @@ func addProbes(mgr ctrl.Manager) (<-chan struct{}, error) {
 		return nil, fmt.Errorf("add the readiness probe: %w", err)
 	}
 	return synced, nil
-}
-
-// clusterUID is the UID of the namespace kube-system, which stands for the cluster. An API server that is not there
-// yet is waited for.
-func clusterUID(ctx context.Context, reader client.Reader, log logr.Logger) (string, error) {
-	var namespace corev1.Namespace
-	told := false
-	err := wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
-		err := reader.Get(ctx, client.ObjectKey{Name: metav1.NamespaceSystem}, &namespace)
-		switch {
-		case err == nil:
-			return true, nil
-		case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err), apierrors.IsNotFound(err):
-			return false, err
-		case !told:
-			log.Info("Waiting for the API server", "error", err.Error())
-			told = true
-		}
-		return false, nil
-	})
-	if err != nil {
-		return "", fmt.Errorf("read the namespace %s, whose UID stands for the cluster: %w; config/rbac has the rule that allows it",
-			metav1.NamespaceSystem, err)
-	}
-	return string(namespace.UID), nil
 }

@@ -30,14 +30,15 @@ type accounts struct {
 // openStore opens the database's store or, where none is configured, the one in memory, and registers its metrics.
 func openStore(settings config.Settings, registry prometheus.Registerer, log logr.Logger) (accounts, error) {
 	if !settings.Database.Configured() {
-		log.Info("WARNING: no database is configured: accounts are kept in memory only, where nothing but this process " +
-			"sees them; give a DSN by --user-database-dsn-file or USER_DATABASE_DSN")
+		slog.New(logr.ToSlogHandler(log)).Warn("No database is configured: accounts are kept in memory only, where " +
+			"nothing but this process sees them; give a DSN by --user-database-dsn-file or USER_DATABASE_DSN")
 		s := memory.New(time.Now)
 		no := func() bool { return false }
 		return accounts{Accounts: s, Rows: s, close: func() {}}, registerStoreMetrics(registry, true, no, no)
 	}
 
 	d := settings.Database
+	log.Info("The database", "dsn", d.DSN.String())
 	s, err := postgres.Open(postgres.Settings{
 		DSN:              plain(d.CurrentDSN),
 		ListenDSN:        plain(d.CurrentListenDSN),

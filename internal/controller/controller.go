@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
@@ -53,8 +54,9 @@ type Accounts interface {
 
 // Options are the reconciler's own settings.
 type Options struct {
-	// Cluster is the UID of the namespace kube-system, by which owners of several clusters are told apart.
-	Cluster string
+	// Cluster is the UID of the namespace kube-system, by which owners of several clusters are told apart. It waits
+	// until that is known.
+	Cluster func(context.Context) (string, error)
 
 	// Concurrency is how many users are reconciled at the same time, at least 1.
 	Concurrency int
@@ -68,18 +70,18 @@ type Options struct {
 
 // Reconciler keeps the rows of the table users as the ShardingUsers say, and their statuses as the rows say.
 type Reconciler struct {
-	client    client.Client // reads from the cache, writes to the API server
-	live      client.Reader // reads from the API server
-	events    recorder.EventRecorder
-	accounts  Accounts
-	secrets   *secretReader
-	hashing   *hashing
-	reports   *reporter
-	stale     *staleness
-	newcomers *newcomers
-	lag       *lag
-	metrics   *metrics
-	options   Options
+	client     client.Client // reads from the cache, writes to the API server
+	live       client.Reader // reads from the API server
+	events     recorder.EventRecorder
+	accounts   Accounts
+	secrets    *secretReader
+	hashing    *hashing
+	reports    *reporter
+	stale      *staleness
+	unfinished *unfinished
+	lag        *lag
+	metrics    *metrics
+	options    Options
 }
 
 // Setup builds the reconciler and adds it to the manager. Rows tells of accounts that may have changed in the store.
@@ -89,17 +91,17 @@ func Setup(ctx context.Context, mgr ctrl.Manager, accounts Accounts, rows Rows, 
 		return err
 	}
 	r := &Reconciler{
-		client:    mgr.GetClient(),
-		live:      mgr.GetAPIReader(),
-		events:    mgr.GetEventRecorder("shardinguser-operator"),
-		accounts:  accounts,
-		secrets:   &secretReader{cached: mgr.GetClient(), live: mgr.GetAPIReader(), minLength: options.MinPasswordLength},
-		hashing:   newHashing(hasher),
-		stale:     newStaleness(),
-		newcomers: newNewcomers(time.Now),
-		lag:       newLag(m.observeLag, time.Now),
-		metrics:   m,
-		options:   options,
+		client:     mgr.GetClient(),
+		live:       mgr.GetAPIReader(),
+		events:     mgr.GetEventRecorder("shardinguser-operator"),
+		accounts:   accounts,
+		secrets:    newSecretReader(mgr.GetClient(), mgr.GetAPIReader(), options.MinPasswordLength),
+		hashing:    newHashing(hasher),
+		stale:      newStaleness(time.Now),
+		unfinished: newUnfinished(time.Now),
+		lag:        newLag(m.observeLag, time.Now),
+		metrics:    m,
+		options:    options,
 	}
 	r.reports = &reporter{client: r.client, events: r.events, pace: newPace(time.Now), stale: r.stale, metrics: m}
 
@@ -124,18 +126,22 @@ func Setup(ctx context.Context, mgr ctrl.Manager, accounts Accounts, rows Rows, 
 }
 
 // worthALook keeps status writes, labels and the like from causing reconciles: what matters in a ShardingUser is its
-// spec, its deletion and two annotations.
+// spec, its deletion, two annotations, and that nobody took our finalizer away.
 func worthALook() predicate.Predicate {
-	annotations := predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
-		before, after := e.ObjectOld.GetAnnotations(), e.ObjectNew.GetAnnotations()
-		for _, name := range []string{v1alpha1.AnnotationPaused, v1alpha1.AnnotationUnlockRequestedAt} {
-			if before[name] != after[name] {
-				return true
-			}
-		}
-		return false
+	others := predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		return !sameRequests(e.ObjectOld, e.ObjectNew) || !controllerutil.ContainsFinalizer(e.ObjectNew, v1alpha1.Finalizer)
 	}}
-	return predicate.Or(predicate.GenerationChangedPredicate{}, annotations)
+	return predicate.Or(predicate.GenerationChangedPredicate{}, others)
+}
+
+// sameRequests reports whether two copies of a resource ask for the same by annotation.
+func sameRequests(a, b client.Object) bool {
+	for _, name := range []string{v1alpha1.AnnotationPaused, v1alpha1.AnnotationUnlockRequestedAt} {
+		if a.GetAnnotations()[name] != b.GetAnnotations()[name] {
+			return false
+		}
+	}
+	return true
 }
 
 // usersOfSecret is everybody whose password is in the Secret.

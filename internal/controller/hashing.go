@@ -43,37 +43,47 @@ func (h *hashing) take(ctx context.Context, owner user.Owner, secret secretValue
 		hash := string(secret.value)
 		return user.PasswordChange{Hash: hash, Version: secret.Version, New: hash != inForce}, nil
 	}
-	change := user.PasswordChange{Hash: inForce, Version: secret.Version, Weak: password.WellKnown(secret.value)}
-	uid := types.UID(owner.UID)
-	same, err := h.same(ctx, uid, inForce, secret.value)
+	hash, err := h.hash(ctx, types.UID(owner.UID), inForce, secret.value)
 	if err != nil {
 		return user.PasswordChange{}, err
 	}
-	if !same {
-		change.New = true
-		if change.Hash, err = h.hasher.Hash(ctx, secret.value); err != nil {
-			return user.PasswordChange{}, err
-		}
-	}
-	h.remember(uid, change.Hash, secret.value)
-	return change, nil
+	return user.PasswordChange{
+		Hash: hash, Version: secret.Version, Weak: password.WellKnown(secret.value), New: hash != inForce,
+	}, nil
 }
 
-// same reports whether the value is the password that the hash is of.
-func (h *hashing) same(ctx context.Context, uid types.UID, hash string, value []byte) (bool, error) {
+// hash is a hash of the value: the one in force where it is one, or the one that was computed when the same value was
+// to be written before and the database refused, or else a new one.
+func (h *hashing) hash(ctx context.Context, uid types.UID, inForce string, value []byte) (string, error) {
+	print := h.prints.Of(value)
 	h.mu.Lock()
 	known, ok := h.known[uid]
 	h.mu.Unlock()
-	if ok && known.hash == hash {
-		return known.print == h.prints.Of(value), nil
+	if ok && known.print == print {
+		return known.hash, nil
 	}
-	return h.hasher.Matches(ctx, hash, value)
+	if !ok || known.hash != inForce {
+		same, err := h.hasher.Matches(ctx, inForce, value)
+		if err != nil {
+			return "", err
+		}
+		if same {
+			h.remember(uid, inForce, print)
+			return inForce, nil
+		}
+	}
+	hash, err := h.hasher.Hash(ctx, value)
+	if err != nil {
+		return "", err
+	}
+	h.remember(uid, hash, print)
+	return hash, nil
 }
 
-func (h *hashing) remember(uid types.UID, hash string, value []byte) {
+func (h *hashing) remember(uid types.UID, hash string, print password.Fingerprint) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.known[uid] = knownPassword{hash: hash, print: h.prints.Of(value)}
+	h.known[uid] = knownPassword{hash: hash, print: print}
 }
 
 // forget drops what is known of a resource that is gone.

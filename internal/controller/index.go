@@ -49,7 +49,11 @@ func addIndexes(ctx context.Context, mgr ctrl.Manager) error {
 // requests is a request for each ShardingUser in the cache that the options select.
 func requests(ctx context.Context, reader client.Reader, options ...client.ListOption) []reconcile.Request {
 	var list []reconcile.Request
-	for _, u := range cachedUsers(ctx, reader, options...) {
+	users, err := cachedUsers(ctx, reader, options...)
+	if err != nil {
+		logf.FromContext(ctx).Error(err, "Cannot find out who is concerned")
+	}
+	for _, u := range users {
 		list = append(list, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&u)})
 	}
 	return list
@@ -57,10 +61,10 @@ func requests(ctx context.Context, reader client.Reader, options ...client.ListO
 
 // cachedUsers is the ShardingUsers in the cache that the options select. They are the cache's own: nobody may change
 // them. That saves a copy of each, which counts when there are 100,000.
-func cachedUsers(ctx context.Context, reader client.Reader, options ...client.ListOption) []v1alpha1.ShardingUser {
+func cachedUsers(ctx context.Context, reader client.Reader, options ...client.ListOption) ([]v1alpha1.ShardingUser, error) {
 	var list v1alpha1.ShardingUserList
 	if err := reader.List(ctx, &list, append(options, client.UnsafeDisableDeepCopy)...); err != nil {
-		logf.FromContext(ctx).Error(err, "Cannot list ShardingUsers from the cache")
+		return nil, fmt.Errorf("list ShardingUsers from the cache: %w", err)
 	}
-	return list.Items
+	return list.Items, nil
 }

@@ -89,7 +89,11 @@ func (c *userCollector) Collect(out chan<- prometheus.Metric) {
 	states := map[string]int{"ready": 0, "notready": 0, "locked": 0, "inactive": 0}
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer cancel()
-	for _, u := range cachedUsers(ctx, c.users) {
+	users, err := cachedUsers(ctx, c.users)
+	if err != nil {
+		return // no figures are better than zeros
+	}
+	for _, u := range users {
 		if meta.IsStatusConditionTrue(u.Status.Conditions, v1alpha1.ConditionReady) {
 			states["ready"]++
 		} else {

@@ -6,19 +6,24 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
 func resource(uid types.UID, version string) *v1alpha1.ShardingUser {
-	return &v1alpha1.ShardingUser{ObjectMeta: metav1.ObjectMeta{UID: uid, ResourceVersion: version, Generation: 1}}
+	return &v1alpha1.ShardingUser{ObjectMeta: metav1.ObjectMeta{
+		UID: uid, ResourceVersion: version, Generation: 1, Finalizers: []string{v1alpha1.Finalizer},
+	}}
 }
 
 func TestCopyIsStaleWhileItIsOlderThanOurLastWrite(t *testing.T) {
-	s := newStaleness()
+	c := newClock()
+	s := newStaleness(c.now)
 	if s.isOlder(resource("a", "5")) {
 		t.Error("nothing was written, and a copy is called old")
 	}
@@ -36,6 +41,11 @@ func TestCopyIsStaleWhileItIsOlderThanOurLastWrite(t *testing.T) {
 	s.wrote(resource("a", "99"))
 	if s.isOlder(resource("a", "100")) {
 		t.Error("100 is older than 99: versions were compared as texts")
+	}
+	s.wrote(resource("a", "99"))
+	c.move(catchUpTime)
+	if s.isOlder(resource("a", "7")) {
+		t.Error("versions that count anew, after a restore, are waited for for ever")
 	}
 	s.wrote(resource("a", "99"))
 	if s.isOlder(resource("b", "1")) {
@@ -88,7 +98,7 @@ func TestOnlyWhatMattersIsWorthALook(t *testing.T) {
 		"a status":           {func(u *v1alpha1.ShardingUser) { u.Status.Locked = true }, false},
 		"a label":            {func(u *v1alpha1.ShardingUser) { u.Labels = map[string]string{"a": "b"} }, false},
 		"another annotation": {func(u *v1alpha1.ShardingUser) { u.Annotations = map[string]string{"a": "b"} }, false},
-		"our own finalizer":  {func(u *v1alpha1.ShardingUser) { u.Finalizers = []string{v1alpha1.Finalizer} }, false},
+		"another finalizer":  {func(u *v1alpha1.ShardingUser) { u.Finalizers = append(u.Finalizers, "a/b") }, false},
 		"a pause": {func(u *v1alpha1.ShardingUser) {
 			u.Annotations = map[string]string{v1alpha1.AnnotationPaused: "true"}
 		}, true},
@@ -113,28 +123,87 @@ func TestOnlyWhatMattersIsWorthALook(t *testing.T) {
 			}
 		})
 	}
+	stripped := resource("a", "2")
+	stripped.Finalizers = nil
+	if !worth.Update(event.UpdateEvent{ObjectOld: resource("a", "1"), ObjectNew: stripped}) {
+		t.Error("a finalizer that somebody took away is not put back")
+	}
 	if !worth.Create(event.CreateEvent{Object: resource("a", "1")}) {
 		t.Error("a new resource is not worth a look")
 	}
 }
 
-func TestNewcomersAreRememberedForAWhile(t *testing.T) {
+func TestUnfinishedResourcesAreRememberedAsLongAsNeeded(t *testing.T) {
 	c := newClock()
-	n := newNewcomers(c.now)
-	u := resource("a", "1")
-	u.Namespace, u.Name = "n", "alice"
-	key := types.NamespacedName{Namespace: "n", Name: "alice"}
-	n.add(u)
-	if got := n.get(key); got == nil || got.UID != "a" {
-		t.Errorf("the newcomer is %v", got)
+	f := newUnfinished(c.now)
+	newcomer, owing := resource("a", "1"), resource("b", "1")
+	newcomer.Name, owing.Name = "newcomer", "owing"
+	f.add(newcomer, newcomerTime)
+	f.add(owing, 0)
+
+	newer := newcomer.DeepCopy()
+	newer.Spec.DeletionPolicy = v1alpha1.DeletionRetain
+	f.refresh(newer)
+	f.refresh(resource("c", "1"))
+	if got := f.get(client.ObjectKeyFromObject(newcomer)); got == nil || got.Spec.DeletionPolicy != v1alpha1.DeletionRetain {
+		t.Errorf("the newcomer is %v, want its newer copy", got)
 	}
+	another := resource("d", "1")
+	another.Name = newcomer.Name
+	f.refresh(another)
+	if got := f.get(client.ObjectKeyFromObject(newcomer)); got.UID != "a" {
+		t.Error("a resource of the same name took the place of the one that is owing")
+	}
+
 	c.move(2 * newcomerTime)
-	n.add(resource("b", "1"))
-	if n.get(key) != nil || len(n.by) != 1 {
-		t.Error("a resource that came long ago is remembered")
+	f.add(resource("e", "1"), newcomerTime)
+	if f.get(client.ObjectKeyFromObject(newcomer)) != nil {
+		t.Error("a newcomer is remembered for ever")
 	}
-	n.forget(types.NamespacedName{})
-	if len(n.by) != 0 {
-		t.Error("a resource that is gone is remembered")
+	if f.get(client.ObjectKeyFromObject(owing)) == nil {
+		t.Error("a row that has yet to be seen to is forgotten")
+	}
+	f.forget(owing)
+	if len(f.by) != 1 {
+		t.Errorf("%d are remembered, want 1", len(f.by))
+	}
+}
+
+func TestLagForgetsNoticesOfResourcesThatWentAway(t *testing.T) {
+	c := newClock()
+	l := newLag(func(float64) { t.Error("measured what never was told") }, c.now)
+	l.noticed("gone")
+	c.move(2 * longestLag)
+	l.noticed("here")
+	if len(l.since) != 1 {
+		t.Errorf("%d notices are remembered, want 1", len(l.since))
+	}
+}
+
+func TestCacheKeepsNothingOfASecretButItsVersion(t *testing.T) {
+	secret := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "team-a", Name: "alice", UID: "a", ResourceVersion: "5",
+		Labels: map[string]string{"a": "b"},
+		Annotations: map[string]string{
+			"kubectl.kubernetes.io/last-applied-configuration": `{"stringData":{"password":"in the clear"}}`,
+		},
+		ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}},
+	}}
+	kept, err := Trim(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "team-a", Name: "alice", UID: "a", ResourceVersion: "5",
+	}}
+	if !equality.Semantic.DeepEqual(kept, want) {
+		t.Errorf("kept %+v", kept)
+	}
+
+	u := resource("a", "1")
+	u.Annotations = map[string]string{v1alpha1.AnnotationPaused: "true"}
+	u.ManagedFields = secret.ManagedFields
+	if _, err := Trim(u); err != nil || u.ManagedFields != nil || u.Annotations[v1alpha1.AnnotationPaused] != "true" {
+		t.Errorf("of a user was kept %+v (%v)", u, err)
 	}
 }

@@ -26,17 +26,19 @@ const (
 
 	// counterReserve is how much of the burst counters leave to the locks that may come.
 	counterReserve = 3
-	counterRetry   = 5 * time.Second
 )
 
 // pace says when a status may be written that differs only in what happened at log-in time. Locks that came or went
-// take the next free place; counters and last log-ins take what is left over.
+// take the next free place; counters and last log-ins stand in line for what is left over.
 type pace struct {
 	now     func() time.Time
 	limiter *rate.Limiter
 
 	mu     sync.Mutex
 	places map[types.UID]time.Time // when a lock's turn to be written is
+	line   map[types.UID]uint64    // the numbers that counters drew
+	drawn  uint64                  // numbers so far
+	served uint64                  // of them, how many have left the line
 	last   map[types.UID]time.Time // the last write, for counterSpacing
 	pruned time.Time
 	passed [mostInWindow]time.Time // when the last writes were let through, a ring
@@ -48,6 +50,7 @@ func newPace(now func() time.Time) *pace {
 		now:     now,
 		limiter: rate.NewLimiter(writesPerSecond, writeBurst),
 		places:  map[types.UID]time.Time{},
+		line:    map[types.UID]uint64{},
 		last:    map[types.UID]time.Time{},
 		pruned:  now(),
 	}
@@ -64,12 +67,41 @@ func (p *pace) wait(uid types.UID, urgent bool) time.Duration {
 	if since := now.Sub(p.last[uid]); since < counterSpacing {
 		return counterSpacing - since
 	}
-	if p.limiter.TokensAt(now) < counterReserve || p.full(now) > 0 {
-		return counterRetry
+	return p.standInLine(uid, now)
+}
+
+// standInLine is the wait until a counter's turn, by how many drew their numbers before it and are still in line. It is
+// an estimate: locks come in between, and not everybody comes back when it is his turn.
+func (p *pace) standInLine(uid types.UID, now time.Time) time.Duration {
+	number, ok := p.line[uid]
+	if !ok {
+		number = p.drawn
+		p.line[uid] = number
+		p.drawn++
 	}
+	ahead := time.Duration(0)
+	if number > p.served {
+		ahead = time.Duration(number - p.served) //nolint:gosec // no more than there are users
+	}
+	if p.limiter.TokensAt(now) < counterReserve || p.full(now) > 0 {
+		wait := (ahead + 1) * time.Second / writesPerSecond
+		if len(p.places) > 0 {
+			wait = max(wait, time.Second) // there is nothing left over while locks wait
+		}
+		return wait
+	}
+	p.leave(uid)
 	p.limiter.AllowN(now, 1)
 	p.pass(now)
 	return 0
+}
+
+// leave takes a user out of line.
+func (p *pace) leave(uid types.UID) {
+	if _, ok := p.line[uid]; ok {
+		delete(p.line, uid)
+		p.served++
+	}
 }
 
 // takePlace is the wait for the place in line that a user has, or takes now.
@@ -107,6 +139,7 @@ func (p *pace) settled(uid types.UID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.places, uid)
+	p.leave(uid)
 }
 
 // wrote notes that a user's status was written, for whatever reason.
@@ -116,6 +149,7 @@ func (p *pace) wrote(uid types.UID) {
 	now := p.now()
 	p.last[uid] = now
 	delete(p.places, uid)
+	p.leave(uid)
 	if now.Sub(p.pruned) < counterSpacing {
 		return
 	}
@@ -133,4 +167,5 @@ func (p *pace) forget(uid types.UID) {
 	defer p.mu.Unlock()
 	delete(p.places, uid)
 	delete(p.last, uid)
+	p.leave(uid)
 }

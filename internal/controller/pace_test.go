@@ -201,6 +201,34 @@ func TestCountersOfManyUsersStayBelowTheLimit(t *testing.T) {
 	}
 }
 
+func TestCountersOfAThousandUsersAreWrittenInAboutAMinute(t *testing.T) {
+	c := newClock()
+	p := newPace(c.now)
+	from := c.at
+	writes := writeAll(p, c, false, 1000)
+	if took := c.at.Sub(from); took > 80*time.Second {
+		t.Errorf("the last counter was written after %v", took)
+	}
+	if most := mostInASecond(writes); most > 20 {
+		t.Errorf("%d writes in a second, want 20 at most", most)
+	}
+	if len(p.line) != 0 || p.drawn != p.served {
+		t.Errorf("%d of %d are still in line", len(p.line), p.drawn)
+	}
+}
+
+func TestALockPassesAThousandCountersInLine(t *testing.T) {
+	c := newClock()
+	p := newPace(c.now)
+	for i := range 1000 {
+		p.wait(uid(i), false)
+	}
+	c.move(time.Second)
+	if wait := p.wait("locked", true); wait != 0 {
+		t.Errorf("a lock has to wait %v behind counters", wait)
+	}
+}
+
 func TestPaceForgets(t *testing.T) {
 	c := newClock()
 	p := newPace(c.now)

@@ -29,6 +29,13 @@ const (
 	// lockMargin is added to what is left of a lock, so that by then it has run out.
 	lockMargin = 50 * time.Millisecond
 
+	// longestWait is after what time a lock is looked at again, however long it lasts: somebody may have set it to the
+	// end of time.
+	longestWait = 24 * time.Hour
+
+	// slowLook is after what time a name that belongs to somebody else is looked at again.
+	slowLook = 5 * time.Minute
+
 	// retainTimeout is how long a deletion with the policy Retain gives the database to note it.
 	retainTimeout = 2 * time.Second
 )
@@ -37,10 +44,17 @@ const (
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	u := &v1alpha1.ShardingUser{}
 	if err := r.client.Get(ctx, req.NamespacedName, u); err != nil {
-		if apierrors.IsNotFound(err) {
-			err = r.seeToVanished(ctx, req.NamespacedName)
+		if !apierrors.IsNotFound(err) {
+			return ctrl.Result{}, fmt.Errorf("read the resource: %w", err)
 		}
-		return ctrl.Result{}, err
+	}
+	if former := r.unfinished.get(req.NamespacedName); former != nil && former.UID != u.UID {
+		if err := r.seeToVanished(ctx, former); err != nil {
+			return r.report(ctx, u, outcome{desired: user.FromResource("", u)}, err)
+		}
+	}
+	if u.UID == "" {
+		return ctrl.Result{}, nil // there is none
 	}
 	if r.stale.isOlder(u) {
 		return ctrl.Result{RequeueAfter: staleRetry}, nil
@@ -53,11 +67,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		if err := r.ensureFinalizer(ctx, u); err != nil {
 			return ctrl.Result{}, err
 		}
+		r.unfinished.refresh(u)
 	}
 
-	found, err := r.synchronise(ctx, u)
+	found, err := r.synchronise(ctx, u, r.confirmThere)
 	if deleting && found.done(err) {
-		return ctrl.Result{}, r.finish(ctx, u)
+		return ctrl.Result{}, r.finish(ctx, u, err != nil)
 	}
 	if found.again && err == nil {
 		return ctrl.Result{RequeueAfter: time.Millisecond}, nil
@@ -74,7 +89,7 @@ type outcome struct {
 }
 
 // done tells whether a resource that is being deleted has nothing left to wait for. Retain does not need the database:
-// it asks for nothing to be done there, and what was noted about the owner earlier tells its successor as much.
+// that the row has no owner any more can be noted later.
 func (o outcome) done(err error) bool {
 	noAnswer := errors.Is(err, store.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded)
 	if o.desired.Deletion == v1alpha1.DeletionRetain && noAnswer {
@@ -83,8 +98,12 @@ func (o outcome) done(err error) bool {
 	return err == nil && o.problem == nil
 }
 
+// confirmation makes sure, past the cache, that a resource is still as in our copy. It fails by store.ErrConflict where it
+// is not.
+type confirmation func(ctx context.Context, u *v1alpha1.ShardingUser) error
+
 // synchronise observes, decides and applies. When somebody else was there first, it starts over.
-func (r *Reconciler) synchronise(ctx context.Context, u *v1alpha1.ShardingUser) (outcome, error) {
+func (r *Reconciler) synchronise(ctx context.Context, u *v1alpha1.ShardingUser, confirm confirmation) (outcome, error) {
 	if !u.DeletionTimestamp.IsZero() && u.Spec.DeletionPolicy == v1alpha1.DeletionRetain {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, retainTimeout)
@@ -93,13 +112,17 @@ func (r *Reconciler) synchronise(ctx context.Context, u *v1alpha1.ShardingUser) 
 	var found outcome
 	err := store.ErrConflict
 	for try := 0; try < attempts && errors.Is(err, store.ErrConflict); try++ {
-		found, err = r.attempt(ctx, u)
+		found, err = r.attempt(ctx, u, confirm)
 	}
 	return found, err
 }
 
-func (r *Reconciler) attempt(ctx context.Context, u *v1alpha1.ShardingUser) (outcome, error) {
-	found := outcome{desired: user.FromResource(r.options.Cluster, u)}
+func (r *Reconciler) attempt(ctx context.Context, u *v1alpha1.ShardingUser, confirm confirmation) (outcome, error) {
+	cluster, err := r.options.Cluster(ctx)
+	if err != nil {
+		return outcome{}, err
+	}
+	found := outcome{desired: user.FromResource(cluster, u)}
 	d := &found.desired
 	observed, err := r.accounts.Observe(ctx, d.Username)
 	if err != nil {
@@ -107,28 +130,32 @@ func (r *Reconciler) attempt(ctx context.Context, u *v1alpha1.ShardingUser) (out
 	}
 	found.observed = &observed
 
-	secret, err := r.secrets.read(ctx, u, observed.PasswordVersion(d.Owner))
+	decision, secret, err := r.decide(ctx, u, d, observed)
 	if err != nil {
 		return found, err
 	}
-	d.Password = secret.Password
-
-	decision := user.Plan(*d, observed)
 	found.problem, found.again = decision.Problem, decision.Again
-	if decision.Stale {
-		return found, fmt.Errorf("the cache is behind: %w", store.ErrConflict)
-	}
 	if decision.Change.Verb == user.Nothing {
 		return found, nil
 	}
-	change, err := r.prepare(ctx, u, decision, secret, observed)
-	if err != nil {
-		return found, err
+	if decision.Confirm {
+		if err := confirm(ctx, u); err != nil {
+			return found, err
+		}
+		decision.Change.Confirmed = true
+	}
+	change := decision.Change
+	if decision.TakePassword {
+		taken, err := r.hashing.take(ctx, d.Owner, secret, observed)
+		if err != nil {
+			return found, fmt.Errorf("take the password from the Secret: %w", err)
+		}
+		change = decision.WithPassword(taken, observed)
 	}
 	if err := r.accounts.Apply(ctx, change); err != nil {
 		return found, err
 	}
-	r.tell(u, change, decision.Drift)
+	r.tell(ctx, u, change, decision.Drift)
 
 	// What is reported is what is there now, not what was asked for.
 	observed, err = r.accounts.Observe(ctx, d.Username)
@@ -140,31 +167,52 @@ func (r *Reconciler) attempt(ctx context.Context, u *v1alpha1.ShardingUser) (out
 	return found, nil
 }
 
-// prepare does what a plan asks of its caller before the change can be made.
-func (r *Reconciler) prepare(ctx context.Context, u *v1alpha1.ShardingUser, decision user.Decision, secret secretValue, o user.Observed) (user.Change, error) {
-	if decision.TakesOver {
-		if err := r.confirm(ctx, u); err != nil {
-			return user.Change{}, err
-		}
+// decide plans by what the cache knows of the Secret, and reads the Secret only where the plan is to take its value.
+func (r *Reconciler) decide(ctx context.Context, u *v1alpha1.ShardingUser, d *user.Desired, o user.Observed) (user.Decision, secretValue, error) {
+	var err error
+	if d.Password, err = r.secrets.glance(ctx, u); err != nil {
+		return user.Decision{}, secretValue{}, err
 	}
+	decision := user.Plan(*d, o)
 	if !decision.TakePassword {
-		return decision.Change, nil
+		return decision, secretValue{}, nil
 	}
-	taken, err := r.hashing.take(ctx, decision.Change.Owner, secret, o)
+	secret, err := r.secrets.read(ctx, u, d.Password.Version)
 	if err != nil {
-		return user.Change{}, fmt.Errorf("take the password from the Secret: %w", err)
+		return user.Decision{}, secretValue{}, err
 	}
-	return decision.WithPassword(taken, o), nil
+	d.Password = secret.Password
+	return user.Plan(*d, o), secret, nil
 }
 
-// confirm makes sure, past the cache, that the resource is the one that has its place now.
-func (r *Reconciler) confirm(ctx context.Context, u *v1alpha1.ShardingUser) error {
+// confirmThere is the confirmation of a resource that exists. Its generation stands for its spec; annotations have none.
+func (r *Reconciler) confirmThere(ctx context.Context, u *v1alpha1.ShardingUser) error {
 	var there v1alpha1.ShardingUser
 	if err := r.live.Get(ctx, client.ObjectKeyFromObject(u), &there); err != nil {
-		return fmt.Errorf("confirm that the resource is still there: %w", err)
+		if apierrors.IsNotFound(err) {
+			return fmt.Errorf("the resource is gone: %w", store.ErrConflict)
+		}
+		return fmt.Errorf("confirm that the resource is as in the cache: %w", err)
 	}
-	if there.UID != u.UID || !there.DeletionTimestamp.IsZero() {
-		return fmt.Errorf("the resource was deleted meanwhile: %w", store.ErrConflict)
+	same := there.UID == u.UID && there.Generation == u.Generation &&
+		there.DeletionTimestamp.IsZero() == u.DeletionTimestamp.IsZero() && sameRequests(&there, u)
+	if !same {
+		return fmt.Errorf("the cache is behind: %w", store.ErrConflict)
+	}
+	return nil
+}
+
+// confirmGone is the confirmation of a resource that does not exist any more.
+func (r *Reconciler) confirmGone(ctx context.Context, u *v1alpha1.ShardingUser) error {
+	var there v1alpha1.ShardingUser
+	err := r.live.Get(ctx, client.ObjectKeyFromObject(u), &there)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		return fmt.Errorf("confirm that the resource is gone: %w", err)
+	case there.UID == u.UID:
+		return fmt.Errorf("the cache is behind: %w", store.ErrConflict)
 	}
 	return nil
 }
@@ -179,38 +227,32 @@ func (r *Reconciler) ensureFinalizer(ctx context.Context, u *v1alpha1.ShardingUs
 		return fmt.Errorf("add the finalizer: %w", err)
 	}
 	r.stale.wrote(u)
-	r.newcomers.add(u)
+	r.unfinished.add(u, newcomerTime)
 	return nil
 }
 
-// seeToVanished deals with the row of a resource that is gone although it had its finalizer; see newcomers.
-func (r *Reconciler) seeToVanished(ctx context.Context, key client.ObjectKey) error {
-	u := r.newcomers.get(key)
-	if u == nil {
-		return nil
+// seeToVanished deals with the row of a resource that was gone before it was seen to; see unfinished.
+func (r *Reconciler) seeToVanished(ctx context.Context, former *v1alpha1.ShardingUser) error {
+	if err := r.confirmGone(ctx, former); err != nil {
+		return err
 	}
-	if err := r.live.Get(ctx, key, &v1alpha1.ShardingUser{}); !apierrors.IsNotFound(err) {
-		return err // where it is there, its own events bring us back
+	former.DeletionTimestamp = &metav1.Time{Time: time.Now()}
+	if _, err := r.synchronise(ctx, former, r.confirmGone); err != nil {
+		return err
 	}
-	u.DeletionTimestamp = &metav1.Time{Time: time.Now()}
-	found, err := r.synchronise(ctx, u)
-	if err == nil || found.done(err) {
-		r.forget(u)
-		return nil
-	}
-	return err
+	r.unfinished.forget(former)
+	r.forget(former)
+	return nil
 }
 
-// forget drops what is known of a resource that is gone.
-func (r *Reconciler) forget(u *v1alpha1.ShardingUser) {
-	r.newcomers.forget(client.ObjectKeyFromObject(u))
-	r.stale.forget(u.UID)
-	r.hashing.forget(u.UID)
-	r.reports.pace.forget(u.UID)
-}
-
-// finish lets go of a resource that is being deleted and whose row has been dealt with.
-func (r *Reconciler) finish(ctx context.Context, u *v1alpha1.ShardingUser) error {
+// finish lets go of a resource that is being deleted and has nothing to wait for. Owing tells that its row has not been
+// seen to for all that.
+func (r *Reconciler) finish(ctx context.Context, u *v1alpha1.ShardingUser, owing bool) error {
+	if owing {
+		r.unfinished.add(u, 0)
+	} else {
+		r.unfinished.forget(u)
+	}
 	before := u.DeepCopy()
 	controllerutil.RemoveFinalizer(u, v1alpha1.Finalizer)
 	err := r.client.Patch(ctx, u, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
@@ -221,6 +263,23 @@ func (r *Reconciler) finish(ctx context.Context, u *v1alpha1.ShardingUser) error
 	return nil
 }
 
+// forget drops what is known of a resource that is gone.
+func (r *Reconciler) forget(u *v1alpha1.ShardingUser) {
+	r.stale.forget(u.UID)
+	r.secrets.forget(u.UID)
+	r.hashing.forget(u.UID)
+	r.reports.pace.forget(u.UID)
+}
+
+// retry leaves what failed to the queue's backoff. A database that does not answer is told of once, by the store and in
+// the statuses, and not by each retry of each user.
+func retry(err error) (ctrl.Result, error) {
+	if errors.Is(err, store.ErrUnavailable) {
+		return ctrl.Result{Requeue: true}, nil //nolint:staticcheck // the only way to the backoff without an error in the log
+	}
+	return ctrl.Result{}, err
+}
+
 // report writes the status, and says when to look again.
 func (r *Reconciler) report(ctx context.Context, u *v1alpha1.ShardingUser, found outcome, err error) (ctrl.Result, error) {
 	if errors.Is(err, store.ErrUnavailable) {
@@ -229,15 +288,18 @@ func (r *Reconciler) report(ctx context.Context, u *v1alpha1.ShardingUser, found
 	} else if err != nil {
 		return ctrl.Result{}, err
 	}
+	if u.UID == "" {
+		return retry(err) // there is nobody to report to
+	}
 	wait, wrote, reportErr := r.reports.report(ctx, u, found)
 	r.lag.settle(found.desired.Username, wrote, wait > 0)
 	if reportErr != nil {
 		return ctrl.Result{}, reportErr
 	}
 	if err != nil {
-		return ctrl.Result{}, err
+		return retry(err)
 	}
-	return ctrl.Result{RequeueAfter: earliest(wait, lockEnd(found))}, nil
+	return ctrl.Result{RequeueAfter: earliest(earliest(wait, lockEnd(found)), nameFreed(found))}, nil
 }
 
 // unavailable tells of a database that did not answer.
@@ -255,7 +317,16 @@ func lockEnd(found outcome) time.Duration {
 	if found.observed == nil || !found.observed.OwnedBy(found.desired.Owner) || !found.observed.Locked() {
 		return 0
 	}
-	return found.observed.LockLeft() + lockMargin
+	return min(found.observed.LockLeft(), longestWait) + lockMargin
+}
+
+// nameFreed is when to look again because the name may be free by then. An event tells of that; this is for the one
+// that comes before anybody listens.
+func nameFreed(found outcome) time.Duration {
+	if p := found.problem; p != nil && (p.Reason == v1alpha1.ReasonRowExists || p.Reason == v1alpha1.ReasonUsernameTaken) {
+		return slowLook
+	}
+	return 0
 }
 
 // earliest is the shorter of two waits, of which zero is none.

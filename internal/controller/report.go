@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/recorder"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
@@ -57,24 +58,26 @@ func (r *reporter) report(ctx context.Context, u *v1alpha1.ShardingUser, found o
 	if after.Locked && !before.Locked {
 		r.metrics.lockouts.Inc()
 	}
-	emit(r.events, u, user.StatusEvents(before, after))
+	emit(ctx, r.events, u, user.StatusEvents(before, after))
 	return 0, true, nil
 }
 
 // tell tells people, and counts, what a change did.
-func (r *Reconciler) tell(u *v1alpha1.ShardingUser, change user.Change, drift []user.Field) {
+func (r *Reconciler) tell(ctx context.Context, u *v1alpha1.ShardingUser, change user.Change, drift []user.Field) {
 	for _, field := range drift {
 		r.metrics.drift.WithLabelValues(string(field)).Inc()
 	}
-	emit(r.events, u, user.ChangeEvents(change, drift))
+	emit(ctx, r.events, u, user.ChangeEvents(change, drift))
 }
 
-func emit(recorder recorder.EventRecorder, u *v1alpha1.ShardingUser, events []user.Event) {
+// emit makes Events, and a line of the log of each, since Events are gone after an hour.
+func emit(ctx context.Context, recorder recorder.EventRecorder, u *v1alpha1.ShardingUser, events []user.Event) {
 	for _, e := range events {
 		kind := corev1.EventTypeNormal
 		if e.Warning {
 			kind = corev1.EventTypeWarning
 		}
+		logf.FromContext(ctx).Info(e.Message, "event", e.Reason)
 		recorder.Eventf(u, nil, kind, e.Reason, "Reconcile", "%s", e.Message)
 	}
 }

@@ -4,6 +4,7 @@ package controller
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -11,6 +12,8 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
@@ -24,8 +27,12 @@ type Rows interface {
 }
 
 // rowPriority lets what happened to a row overtake the resources that merely were listed at start: a lock shows well
-// under a second after it was written.
-const rowPriority = 10
+// under a second after it was written. Names in bulk come from a sweep over the table and not from a notification, and
+// are in no more of a hurry than a list.
+const (
+	rowPriority = 10
+	bulk        = 1000
+)
 
 // rowSource is the source of events that the table users is. It is started with the controller, and so only on the
 // leader.
@@ -38,14 +45,18 @@ type rowSource struct {
 // Start begins to watch; it does not block.
 func (s *rowSource) Start(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 	changed := func(usernames []string) {
+		priority := rowPriority
+		if len(usernames) > bulk {
+			priority = handler.LowPriority
+		}
 		for _, username := range usernames {
 			if users := requests(ctx, s.reader, client.MatchingFields{indexUsername: username}); len(users) > 0 {
 				s.lag.noticed(username)
-				add(queue, users)
+				add(queue, users, priority)
 			}
 		}
 	}
-	recovered := func() { add(queue, s.waiting(ctx)) }
+	recovered := func() { add(queue, s.waiting(ctx), rowPriority) }
 	go s.rows.Watch(ctx, changed, recovered)
 	return nil
 }
@@ -53,7 +64,11 @@ func (s *rowSource) Start(ctx context.Context, queue workqueue.TypedRateLimiting
 // waiting is the resources that the outage of the database kept from getting on.
 func (s *rowSource) waiting(ctx context.Context) []reconcile.Request {
 	var list []reconcile.Request
-	for _, u := range cachedUsers(ctx, s.reader) {
+	users, err := cachedUsers(ctx, s.reader)
+	if err != nil {
+		logf.FromContext(ctx).Error(err, "Cannot find out who waits for the database")
+	}
+	for _, u := range users {
 		ready := meta.FindStatusCondition(u.Status.Conditions, v1alpha1.ConditionReady)
 		if ready == nil || ready.Reason == v1alpha1.ReasonDatabaseUnavailable {
 			list = append(list, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&u)})
@@ -62,9 +77,9 @@ func (s *rowSource) waiting(ctx context.Context) []reconcile.Request {
 	return list
 }
 
-func add(queue workqueue.TypedRateLimitingInterface[reconcile.Request], requests []reconcile.Request) {
+func add(queue workqueue.TypedRateLimitingInterface[reconcile.Request], requests []reconcile.Request, priority int) {
 	if q, ok := queue.(priorityqueue.PriorityQueue[reconcile.Request]); ok {
-		q.AddWithOpts(priorityqueue.AddOpts{Priority: new(rowPriority)}, requests...)
+		q.AddWithOpts(priorityqueue.AddOpts{Priority: new(priority)}, requests...)
 		return
 	}
 	for _, request := range requests {
@@ -77,20 +92,29 @@ type lag struct {
 	observe func(seconds float64)
 	now     func() time.Time
 
-	mu    sync.Mutex
-	since map[string]time.Time // by username
+	mu     sync.Mutex
+	since  map[string]time.Time // by username
+	pruned time.Time
 }
 
+// longestLag is after what time a notice counts as forgotten: its resource went away, say.
+const longestLag = 2 * time.Minute
+
 func newLag(observe func(float64), now func() time.Time) *lag {
-	return &lag{observe: observe, now: now, since: map[string]time.Time{}}
+	return &lag{observe: observe, now: now, since: map[string]time.Time{}, pruned: now()}
 }
 
 // noticed begins to measure, unless an earlier change of the row still waits to be told.
 func (l *lag) noticed(username string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	now := l.now()
+	if now.Sub(l.pruned) > longestLag {
+		l.pruned = now
+		maps.DeleteFunc(l.since, func(_ string, since time.Time) bool { return now.Sub(since) > longestLag })
+	}
 	if _, ok := l.since[username]; !ok {
-		l.since[username] = l.now()
+		l.since[username] = now
 	}
 }
 

@@ -6,10 +6,12 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
@@ -23,36 +25,81 @@ type secretReader struct {
 	cached    client.Reader
 	live      client.Reader
 	minLength int
+
+	mu       sync.Mutex
+	problems map[types.UID]secretProblem // of users, so that who has one does not read the Secret again and again
 }
 
-// secretValue is what a Secret has for a user. Its value is there only where the version is another one than the
-// applied one.
+// secretProblem is what was wrong with the Secret at some version, as glance has it.
+type secretProblem struct {
+	version string
+	problem *user.Problem
+}
+
+// secretValue is what a Secret has for a user.
 type secretValue struct {
 	user.Password
 	value  []byte
 	format v1alpha1.PasswordFormat
 }
 
-// read answers which password the resource asks for. Applied is the version that is in the row already. What people can
-// get wrong is a Problem of the password; an error is the API server's.
-func (s *secretReader) read(ctx context.Context, u *v1alpha1.ShardingUser, applied string) (secretValue, error) {
+func newSecretReader(cached, live client.Reader, minLength int) *secretReader {
+	return &secretReader{cached: cached, live: live, minLength: minLength, problems: map[types.UID]secretProblem{}}
+}
+
+// glance answers which password the resource asks for by what the cache knows: its version, but not whether it is of any
+// use. A Secret that the cache does not have is a version too.
+func (s *secretReader) glance(ctx context.Context, u *v1alpha1.ShardingUser) (user.Password, error) {
 	source := u.Spec.Password
 	if source == nil || !u.DeletionTimestamp.IsZero() {
-		return secretValue{Password: user.Password{Managed: source != nil}}, nil
+		return user.Password{Managed: source != nil}, nil
 	}
-	key := client.ObjectKey{Namespace: u.Namespace, Name: source.SecretRef.Name}
-	found := secretValue{Password: user.Password{Managed: true}, format: source.Format}
-
 	metadata := &metav1.PartialObjectMetadata{}
 	metadata.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	err := s.cached.Get(ctx, key, metadata)
-	if err == nil && version(metadata, source) == applied {
-		found.Version = applied
-		return found, nil
+	err := s.cached.Get(ctx, client.ObjectKey{Namespace: u.Namespace, Name: source.SecretRef.Name}, metadata)
+	switch {
+	case apierrors.IsNotFound(err):
+		return user.Password{Managed: true, Version: "absent/" + source.SecretRef.Name}, nil
+	case err != nil:
+		return user.Password{}, fmt.Errorf("look up the Secret: %w", err)
 	}
-	if err != nil && !apierrors.IsNotFound(err) {
-		return found, fmt.Errorf("look up the Secret: %w", err)
+	return user.Password{Managed: true, Version: version(metadata, source)}, nil
+}
+
+// read takes the password from the Secret. Glanced is the version that the cache knows. What people can get wrong is a
+// Problem of the password; an error is the API server's.
+func (s *secretReader) read(ctx context.Context, u *v1alpha1.ShardingUser, glanced string) (secretValue, error) {
+	s.mu.Lock()
+	known, ok := s.problems[u.UID]
+	s.mu.Unlock()
+	if ok && known.version == glanced {
+		return secretValue{Password: user.Password{Managed: true, Problem: known.problem}}, nil
 	}
+	found, err := s.readLive(ctx, u)
+	if err != nil {
+		return found, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if found.Problem != nil {
+		s.problems[u.UID] = secretProblem{version: glanced, problem: found.Problem}
+	} else {
+		delete(s.problems, u.UID)
+	}
+	return found, nil
+}
+
+// forget drops what is known of a resource that is gone.
+func (s *secretReader) forget(uid types.UID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.problems, uid)
+}
+
+func (s *secretReader) readLive(ctx context.Context, u *v1alpha1.ShardingUser) (secretValue, error) {
+	source := u.Spec.Password
+	key := client.ObjectKey{Namespace: u.Namespace, Name: source.SecretRef.Name}
+	found := secretValue{Password: user.Password{Managed: true}, format: source.Format}
 
 	// A cache that does not have the Secret yet is no proof that there is none: ask the API server.
 	var secret corev1.Secret

@@ -4,6 +4,7 @@ package controller
 
 import (
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
@@ -17,17 +18,31 @@ import (
 // (The client of controller-runtime can wait for its own writes by itself, but not yet where several namespaces are
 // watched.)
 type staleness struct {
+	now func() time.Time
+
 	mu      sync.Mutex
-	written map[types.UID]string // the resourceVersion of our last write; gone once the cache has it
+	written map[types.UID]write // our last one; gone once the cache has it
 }
 
-func newStaleness() *staleness { return &staleness{written: map[types.UID]string{}} }
+// write is one of ours.
+type write struct {
+	version string // the resourceVersion that it made
+	at      time.Time
+}
+
+// catchUpTime is longer than a cache is behind. What is older for longer than that is not behind, but an API server
+// that was restored from a backup and counts its versions anew.
+const catchUpTime = 10 * time.Second
+
+func newStaleness(now func() time.Time) *staleness {
+	return &staleness{now: now, written: map[types.UID]write{}}
+}
 
 // wrote notes a write; the object is the one that the API server answered with.
 func (s *staleness) wrote(o client.Object) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.written[o.GetUID()] = o.GetResourceVersion()
+	s.written[o.GetUID()] = write{version: o.GetResourceVersion(), at: s.now()}
 }
 
 // isOlder reports whether a copy from the cache is older than our own last write.
@@ -38,8 +53,8 @@ func (s *staleness) isOlder(o client.Object) bool {
 	if !ok {
 		return false
 	}
-	order, err := resourceversion.CompareResourceVersion(o.GetResourceVersion(), written)
-	if err == nil && order < 0 {
+	order, err := resourceversion.CompareResourceVersion(o.GetResourceVersion(), written.version)
+	if err == nil && order < 0 && s.now().Sub(written.at) < catchUpTime {
 		return true
 	}
 	delete(s.written, o.GetUID())

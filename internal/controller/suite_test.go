@@ -163,7 +163,7 @@ func (s *story) start(more ...string) *operator {
 	})
 	s.Expect(err).NotTo(gomega.HaveOccurred())
 	s.Expect(controller.Setup(s.t.Context(), mgr, accounts, rows, op.hasher, controller.Options{
-		Cluster: clusterID, Concurrency: 16, MinPasswordLength: 8, Registry: op.registry,
+		Cluster: func(context.Context) (string, error) { return clusterID, nil }, Concurrency: 16, MinPasswordLength: 8, Registry: op.registry,
 	})).To(gomega.Succeed())
 
 	ctx, cancel := context.WithCancel(logr.NewContext(context.WithoutCancel(s.t.Context()), ctrl.Log))

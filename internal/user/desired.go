@@ -3,6 +3,8 @@
 package user
 
 import (
+	"strings"
+
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
@@ -88,6 +90,7 @@ func FromResource(cluster string, u *v1alpha1.ShardingUser) Desired {
 		Deletion:   u.Spec.DeletionPolicy,
 		Deleting:   !u.DeletionTimestamp.IsZero(),
 		Paused:     u.Annotations[v1alpha1.AnnotationPaused] == "true",
-		Unlock:     u.Annotations[v1alpha1.AnnotationUnlockRequestedAt],
+		// Any value is a request, but for the database a text holds no NUL.
+		Unlock: strings.ReplaceAll(u.Annotations[v1alpha1.AnnotationUnlockRequestedAt], "\x00", "\uFFFD"),
 	}
 }

@@ -45,13 +45,13 @@ func ChangeEvents(c Change, drift []Field) []Event {
 		tell(false, v1alpha1.EventDeleted, "Deleted the row of username %q.", c.Username)
 	case Deactivate:
 		tell(false, v1alpha1.EventDeactivated, "Deactivated the row of username %q and left it in place.", c.Username)
-	case Nothing, Release:
+	case Nothing, Release, Bury:
 	}
 	created := c.Verb == Create && len(drift) == 0 // what a new account begins with is no change
 	if c.Password != nil && c.Password.New && !created {
 		tell(false, v1alpha1.EventPasswordChanged, "The password is another one now.")
 	}
-	if c.Unlock != "" && c.Verb != Create {
+	if c.Unlock != "" && c.ClearLockout && c.Verb != Create {
 		tell(false, v1alpha1.EventUnlocked, "Unlocked by request: the lock and the counter of failed attempts are cleared.")
 	}
 	return events

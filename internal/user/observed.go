@@ -66,7 +66,8 @@ func (o Observed) OwnedBy(owner Owner) bool {
 // Locked reports whether the row's lock lies in the future, by the database's clock.
 func (o Observed) Locked() bool { return o.LockLeft() > 0 }
 
-// LockLeft is the time until the row's lock runs out; zero where there is none.
+// LockLeft is the time until the row's lock runs out; zero where there is none. A time too long for a time.Duration is
+// the longest that there is.
 func (o Observed) LockLeft() time.Duration {
 	if o.Row == nil || o.Row.LockedUntil == nil {
 		return 0

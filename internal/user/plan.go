@@ -23,16 +23,13 @@ type Decision struct {
 	// a hash, so it is asked for only when all else is settled.
 	TakePassword bool
 
-	// TakesOver tells that the plan rests on the former owner being gone because the resource has its place. The
-	// caller has to make sure that the resource really is the one that is there now, since its own copy may be old.
-	TakesOver bool
+	// Confirm tells that a copy of the resource that is out of date would lead to the same plan, and that the change
+	// would then do harm: the caller has to make sure that the resource is as it is in the copy, and set
+	// Change.Confirmed.
+	Confirm bool
 
 	// Again tells that the change is a first step, after which one has to look again.
 	Again bool
-
-	// Stale tells that only a copy of the resource that is out of date can lead here: do nothing, and look again when
-	// there is a newer one.
-	Stale bool
 }
 
 // WithPassword is the change with the password that TakePassword asked for. Another password than before starts from a
@@ -72,11 +69,11 @@ func planForeign(d Desired, o Observed) Decision {
 	}
 	switch own.State {
 	case Deleted:
-		if own.Owner == d.Owner {
-			// This very resource was deleted and its row with it. Only a copy that is out of date can say otherwise.
-			return Decision{Change: begin(d, o, Nothing), Stale: true}
-		}
-		return planUnowned(d, o)
+		decision := planUnowned(d, o)
+		// This very resource was deleted, and its row with it: either the copy is out of date, or the API server was
+		// restored from a backup.
+		decision.Confirm = decision.Confirm || own.Owner == d.Owner
+		return decision
 	case Released:
 		if d.Owner.samePlace(own.Owner) {
 			return planTakeUp(d, o)
@@ -86,14 +83,14 @@ func planForeign(d Desired, o Observed) Decision {
 		if !d.Owner.Succeeds(own.Owner) {
 			return refuseTaken(d, own.Owner)
 		}
-		if own.Deletion == v1alpha1.DeletionRetain || own.Deletion == v1alpha1.DeletionDeactivate {
+		if own.Deletion != v1alpha1.DeletionDelete || d.Adoption == v1alpha1.AdoptionIfUnowned {
 			return planTakeUp(d, o)
 		}
 		// The former resource of this place went away without its finalizer. Its row should have gone with it, and a
 		// new account must not inherit a password or a role from it.
 		c := begin(d, o, Delete)
 		c.Owner, c.Generation = own.Owner, own.Generation
-		return Decision{Change: c, TakesOver: true, Again: true}
+		return Decision{Change: c, Confirm: true, Again: true}
 	}
 	return refuseTaken(d, own.Owner)
 }
@@ -117,7 +114,7 @@ func planTakeUp(d Desired, o Observed) Decision {
 	if o.Row == nil {
 		decision = planCreate(d, o)
 	}
-	decision.TakesOver = true
+	decision.Confirm = true
 	return decision
 }
 
@@ -146,6 +143,7 @@ func planOwned(d Desired, o Observed) Decision {
 
 	decision := Decision{Change: begin(d, o, Update)}
 	c := &decision.Change
+	decision.Confirm = c.Unlock != "" // annotations have no generation that would tell an old one
 	differs := func(f Field) {
 		c.Write = append(c.Write, f)
 		if own.Generation == d.Generation {
@@ -166,6 +164,9 @@ func planOwned(d Desired, o Observed) Decision {
 	if nothing {
 		c.Verb = Nothing
 	}
+	// A generation that was applied and is not there any more: either the copy is out of date, or the API server was
+	// restored from a backup.
+	decision.Confirm = decision.Confirm || own.Generation > d.Generation
 	return decision
 }
 
@@ -221,20 +222,31 @@ func takePassword(decision *Decision, d Desired, o Observed) {
 // planDeletion decides what becomes of the row when the resource is being deleted.
 func planDeletion(d Desired, o Observed) Decision {
 	if !o.OwnedBy(d.Owner) {
-		return Decision{Change: begin(d, o, Nothing)}
+		return planBurial(d, o)
 	}
 	if d.Paused && d.Deletion != v1alpha1.DeletionRetain {
 		return refuse(v1alpha1.ReasonPaused, "The deletion waits while the annotation "+
 			v1alpha1.AnnotationPaused+" is \"true\"; remove it to go on.")
 	}
+	verb := Delete
 	switch d.Deletion {
 	case v1alpha1.DeletionRetain:
-		return Decision{Change: begin(d, o, Release)}
+		verb = Release
 	case v1alpha1.DeletionDeactivate:
-		return Decision{Change: begin(d, o, Deactivate)}
+		verb = Deactivate
 	case v1alpha1.DeletionDelete:
 	}
-	return Decision{Change: begin(d, o, Delete)}
+	return Decision{Change: begin(d, o, verb), Confirm: o.Ownership.Generation > d.Generation}
+}
+
+// planBurial decides about a name that the resource, which is being deleted, does not own. A process that still has the
+// resource for a live one may be about to create the row: it must come too late.
+func planBurial(d Desired, o Observed) Decision {
+	own := o.Ownership
+	if own != nil && (own.State == Owned || own.Owner == d.Owner) {
+		return Decision{Change: begin(d, o, Nothing)}
+	}
+	return Decision{Change: begin(d, o, Bury)}
 }
 
 // begin is a change with all that follows from the resource alone.
@@ -251,14 +263,17 @@ func begin(d Desired, o Observed, verb Verb) Change {
 	handled := ""
 	if own := o.Ownership; own != nil {
 		c.Revision = own.Revision
-		if own.Owner == d.Owner {
+		if own.State != Deleted && own.Owner.samePlace(d.Owner) {
 			handled = own.UnlockHandled
 		}
 	}
 	unlocks := verb == Create || verb == Adopt || verb == Update // a row that is let go of stays as it is
-	if unlocks && d.Unlock != handled && d.Unlock != "" {
-		c.Unlock = d.Unlock
-		c.ClearLockout = true
+	switch {
+	case !unlocks || d.Unlock == "":
+	case d.Unlock != handled:
+		c.Unlock, c.ClearLockout = d.Unlock, true
+	case verb != Update:
+		c.Unlock = d.Unlock // was handled already, and goes into the new note as such
 	}
 	return c
 }

@@ -84,7 +84,7 @@ func lockedCondition(d Desired, o Observed) *metav1.Condition {
 		c.Message = "The last lock ran out; log-ins are checked again."
 	case owned && o.Ownership.UnlockHandled != "":
 		c.Reason = v1alpha1.ReasonUnlocked
-		c.Message = "The account was unlocked by request."
+		c.Message = "The account is not locked; the last request to unlock it was carried out."
 	default:
 		c.Reason = v1alpha1.ReasonNotLocked
 		c.Message = "The account is not locked."

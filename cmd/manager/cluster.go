@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// cluster finds out which cluster this is: the UID of the namespace kube-system stands for it. It does so beside the
+// rest, so that a manager whose API server is away is alive and waits.
+type cluster struct {
+	reader client.Reader
+	log    logr.Logger
+
+	known chan struct{} // closed once uid is set
+	uid   string
+}
+
+func newCluster(reader client.Reader, log logr.Logger) *cluster {
+	return &cluster{reader: reader, log: log, known: make(chan struct{})}
+}
+
+// find asks the API server until it answers. An answer that will not change is an error.
+func (c *cluster) find(ctx context.Context) error {
+	var namespace corev1.Namespace
+	told := false
+	err := wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
+		err := c.reader.Get(ctx, client.ObjectKey{Name: metav1.NamespaceSystem}, &namespace)
+		switch {
+		case err == nil:
+			return true, nil
+		case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err), apierrors.IsNotFound(err):
+			return false, err
+		case !told:
+			c.log.Info("Waiting for the API server", "error", err.Error())
+			told = true
+		}
+		return false, nil
+	})
+	switch {
+	case ctx.Err() != nil:
+		return nil //nolint:nilerr // the manager ends
+	case err != nil:
+		return fmt.Errorf("read the namespace %s, whose UID stands for the cluster: %w; config/rbac has the rule that allows it",
+			metav1.NamespaceSystem, err)
+	}
+	c.uid = string(namespace.UID)
+	close(c.known)
+	return nil
+}
+
+// UID waits until it is known. The only error is the context's.
+func (c *cluster) UID(ctx context.Context) (string, error) {
+	select {
+	case <-c.known:
+		return c.uid, nil
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+}
