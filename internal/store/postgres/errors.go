@@ -25,18 +25,20 @@ import (
 type kind int
 
 const (
-	none      kind = iota
-	conflict       // somebody else was there first
-	away           // the database cannot be used at all
-	readOnly       // it answers, and takes no writes because it is no primary
-	refusing       // it answers, and refuses writes for another reason
-	statement      // it refuses this row or this statement
+	none       kind = iota
+	conflict        // somebody else was there first
+	away            // the database cannot be used at all
+	unreadable      // it answers, and does not let the tables be read
+	readOnly        // it answers, and takes no writes because it is no primary
+	refusing        // it answers, and refuses writes for another reason
+	statement       // it refuses this row or this statement
 )
 
 // SQLSTATEs with a part in more than a sentence.
 const (
 	codeUndefinedTable = "42P01"
 	codeReadOnly       = "25006"
+	codeMissingRight   = "42501"
 )
 
 // verdict is what a failure means.
@@ -60,8 +62,8 @@ func (s *Store) judge(err error, access access, limit time.Duration) verdict {
 		at = place{role: config.User, schema: firstSchema(config.RuntimeParams["search_path"])}
 	}
 	v := judge(err, at, limit)
-	if access == reads && (v.kind == refusing || v.kind == readOnly) {
-		v.kind = away // not even reading works
+	if access != writes && (v.kind == refusing || v.kind == readOnly) {
+		v.kind = unreadable
 	}
 	if access == writes && v.kind == away && isSlow(err, v.code) {
 		// A write may wait for another program's lock on one row. That the database is slow, reading tells.
@@ -73,12 +75,15 @@ func (s *Store) judge(err error, access access, limit time.Duration) verdict {
 // judge is the one place where errors of the driver get a meaning. A sentence is built from SQLSTATEs, from names of
 // tables, columns and hosts, and from nothing else: the driver's own text can hold the DSN, and the server's a value.
 func judge(err error, at place, limit time.Duration) verdict {
-	var known *store.UnavailableError // of ours already: about the DSN
-	if errors.As(err, &known) {
-		return verdict{kind: away, sentence: known.Sentence}
-	}
 	var refusal *pgconn.PgError
-	if errors.As(err, &refusal) {
+	refused := errors.As(err, &refusal)
+	var known *store.UnavailableError // of ours already: about the DSN, or a right
+	switch {
+	case errors.As(err, &known) && refused:
+		return verdict{kind: refusing, sentence: known.Sentence}
+	case known != nil:
+		return verdict{kind: away, sentence: known.Sentence}
+	case refused:
 		v := judgeRefusal(refusal, at, limit)
 		v.code = refusal.Code
 		return v
@@ -104,7 +109,7 @@ func judgeRefusal(e *pgconn.PgError, at place, limit time.Duration) verdict {
 			"operator's largest number of connections."}
 	case "53100":
 		return verdict{kind: refusing, sentence: "The database's disk is full; it has to get room."}
-	case "42501":
+	case codeMissingRight:
 		return verdict{kind: refusing, sentence: missingRight(e.Message, at)}
 	case codeUndefinedTable, "3F000":
 		return verdict{kind: refusing, sentence: "The tables are not there yet; they are made as soon as the database and its " +

@@ -45,7 +45,7 @@ func (h *health) succeeded(access access) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.answered = true
-	if access == writes || h.kind == away {
+	if access == writes || h.kind == away || (access == reads && h.kind == unreadable) {
 		h.recover()
 	}
 }

@@ -19,27 +19,28 @@ SELECT current_setting('transaction_read_only')::boolean,
 // reached, and from then on looks whether it answers, so that an outage and its end are noticed also while nobody
 // calls. Every replica runs it.
 func (s *Store) Maintain(ctx context.Context) error {
-	for ctx.Err() == nil {
-		s.migrateAtLast(ctx)
-		s.keepChecking(ctx)
-	}
-	return nil
-}
-
-// migrateAtLast returns when the schema is complete or ctx has ended. Failures are logged where they change the
-// database's state.
-func (s *Store) migrateAtLast(ctx context.Context) {
 	delay := s.newDelay()
-	for s.Migrate(ctx) != nil {
+	for {
+		// Failures are logged where they change the database's state.
+		if s.Migrate(ctx) == nil {
+			began := time.Now()
+			s.keepChecking(ctx)
+			if time.Since(began) > s.timing.lastRetry {
+				delay.reset() // it had been fine
+			}
+		}
 		if !delay.wait(ctx) {
-			return
+			return nil
 		}
 	}
-	s.settings.Log.Info("The database's schema is complete")
 }
 
 // keepChecking returns when ctx has ended, or when the tables have gone and have to be made again.
 func (s *Store) keepChecking(ctx context.Context) {
+	select {
+	case <-s.missing: // from before they were made
+	default:
+	}
 	for {
 		code := s.check(ctx)
 		if code == codeUndefinedTable {
@@ -49,9 +50,15 @@ func (s *Store) keepChecking(ctx context.Context) {
 		if !s.Up() {
 			interval = min(interval, s.timing.lastRetry) // its end is worth noticing soon
 		}
-		if !pause(ctx, interval) {
+		timer := time.NewTimer(interval)
+		select {
+		case <-timer.C:
+		case <-s.missing: // as a call found: look at once
+		case <-ctx.Done():
+			timer.Stop()
 			return
 		}
+		timer.Stop()
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
@@ -31,13 +32,18 @@ const (
 	migrationTimeout = 2 * time.Minute
 )
 
-// Migrate makes what is missing of the schema, once; [Store.Maintain] calls it until it succeeds. A schema that is
-// complete needs no right to create anything. Of several replicas one migrates, and the others wait. Its errors are
-// package store's sentinels and the context's.
+// Migrate makes what is missing of the schema, once; [Store.Maintain] calls it until it succeeds, and again when a table
+// has gone. A schema that is complete needs no right to create anything. Of several replicas one migrates, and the others
+// wait. Its errors are package store's sentinels and the context's.
 //
 // It also sees to the trigger. That one may be missing: changes are then found by polling.
 func (s *Store) Migrate(ctx context.Context) error {
-	err := s.call(ctx, writes, migrationTimeout, s.migrate)
+	var made bool
+	err := s.call(ctx, asks, migrationTimeout, func(ctx context.Context) error {
+		var err error
+		made, err = s.migrate(ctx)
+		return err
+	})
 	s.mu.Lock()
 	s.notMigrated = nil
 	_ = errors.As(err, &s.notMigrated)
@@ -45,49 +51,89 @@ func (s *Store) Migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if made {
+		s.settings.Log.Info("What was missing of the database's schema was made")
+		s.health.succeeded(writes)
+	}
 	if _, err := s.ensureTrigger(ctx); err != nil {
 		return err
 	}
-	s.migratedOnce.Do(func() { close(s.migrated) })
+	s.migratedOnce.Do(func() {
+		s.settings.Log.Info("The database's schema is complete")
+		close(s.migrated)
+	})
 	return nil
 }
 
-func (s *Store) migrate(ctx context.Context) error {
+// migrate tells whether there was something to make.
+func (s *Store) migrate(ctx context.Context) (made bool, err error) {
+	var there bool
+	if err := s.pool.QueryRow(ctx, tablesThere).Scan(&there); err != nil {
+		return false, err
+	}
 	current, err := s.schemaVersion(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	latest, err := latestMigration()
-	if err != nil || current >= latest {
-		return err // a newer schema than ours is one that a newer operator made, and still fits
+	if err != nil || (there && current >= latest) {
+		return false, err // a newer schema than ours is one that a newer operator made, and still fits
 	}
 	if err := s.mayCreate(ctx); err != nil {
-		return err
+		return false, err
 	}
+	if !there && current > 0 {
+		if err := s.beginAnew(ctx); err != nil {
+			return false, err
+		}
+	}
+	return s.runMigrations(ctx)
+}
 
+// tablesThere tells whether no table has gone.
+const tablesThere = "SELECT to_regclass('users') IS NOT NULL AND to_regclass('" + ownershipTable + "') IS NOT NULL"
+
+// beginAnew makes the migrations run again, since a table that one of them made has gone. It holds their lock: what
+// another replica makes meanwhile is there afterwards.
+func (s *Store) beginAnew(ctx context.Context) error {
+	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1::bigint)", migrationLock); err != nil {
+			return err
+		}
+		var there bool
+		if err := tx.QueryRow(ctx, tablesThere).Scan(&there); err != nil || there {
+			return err
+		}
+		_, err := tx.Exec(ctx, "DELETE FROM "+versionTable+" WHERE version_id > 0")
+		return err
+	})
+}
+
+// runMigrations runs those that have not run yet, and tells whether there were any.
+func (s *Store) runMigrations(ctx context.Context) (made bool, err error) {
 	config, err := connConfig(s.settings.ListenDSN)
 	if err != nil {
-		return err
+		return false, err
 	}
 	db := stdlib.OpenDB(*config)
 	defer func() { _ = db.Close() }()
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
-		return fmt.Errorf("open the migrations: %w", err)
+		return false, fmt.Errorf("open the migrations: %w", err)
 	}
 	// The lock is looked at every second, for as long as the context lasts.
 	locker, err := lock.NewPostgresSessionLocker(lock.WithLockID(migrationLock),
 		lock.WithLockTimeout(1, uint64(migrationTimeout/time.Second)), lock.WithUnlockTimeout(1, 3))
 	if err != nil {
-		return fmt.Errorf("make the migrations' lock: %w", err)
+		return false, fmt.Errorf("make the migrations' lock: %w", err)
 	}
 	provider, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithTableName(versionTable),
 		goose.WithSessionLocker(locker), goose.WithDisableGlobalRegistry(true))
 	if err != nil {
-		return fmt.Errorf("read the migrations: %w", err)
+		return false, fmt.Errorf("read the migrations: %w", err)
 	}
-	_, err = provider.Up(ctx)
-	return err
+	results, err := provider.Up(ctx)
+	return len(results) > 0, err
 }
 
 // schemaVersion is the number of the last migration that was made; 0 where there is none.
@@ -117,6 +163,7 @@ func (s *Store) mayCreate(ctx context.Context) error {
 		schema *string
 		may    *bool
 	)
+	refusal := &pgconn.PgError{Code: codeMissingRight} // what the server would say
 	err := s.pool.QueryRow(ctx, `
 SELECT current_user, current_schema(), has_schema_privilege(current_schema(), 'CREATE')`).Scan(&role, &schema, &may)
 	switch {
@@ -124,9 +171,9 @@ SELECT current_user, current_schema(), has_schema_privilege(current_schema(), 'C
 		return err
 	case schema == nil || may == nil:
 		return &store.UnavailableError{Sentence: "The first schema of the search_path does not exist, or the role may not use " +
-			"it; create it, or name another one by search_path in the DSN."}
+			"it; create it, or name another one by search_path in the DSN.", Err: refusal}
 	case !*may:
-		return &store.UnavailableError{Sentence: missingCreate(*schema, role)}
+		return &store.UnavailableError{Sentence: missingCreate(*schema, role), Err: refusal}
 	}
 	return nil
 }

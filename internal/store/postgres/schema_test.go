@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -184,6 +185,118 @@ func TestTablesThatWereDroppedAreMadeAgain(t *testing.T) {
 	s := ready(t, quick(dsn))
 	run(t, connect(t, dsn), "DROP TABLE users, shardinguser_ownership, shardinguser_migrations")
 	eventually(t, "a row can be created", func() bool { return s.Apply(t.Context(), creation("alice")) == nil })
+}
+
+func TestATableThatIsDroppedWhileOthersStayIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	for _, table := range []string{"users", ownershipTable} {
+		t.Run(table, func(t *testing.T) {
+			t.Parallel()
+			dsn := testenv.Database(t)
+			var log logged
+			settings := quick(dsn)
+			settings.Log = log.logger()
+			settings.CheckInterval = time.Hour // a call that finds the table missing is enough
+			s := ready(t, settings)
+			w := watch(t, s)
+			pool := connect(t, dsn)
+			before := shape(t, pool)
+			if err := s.Apply(t.Context(), creation("alice")); err != nil {
+				t.Fatal(err)
+			}
+			w.told(t, "alice")
+			eventually(t, "the store is notifying", s.Notifying)
+			w.forget()
+			run(t, pool, "DROP TABLE "+table)
+			eventually(t, "a row can be created", func() bool { return s.Apply(t.Context(), creation("bob")) == nil })
+			w.told(t, "bob")
+			w.told(t, "alice") // her row or her note is no longer there
+			eventually(t, "the recovery is announced", func() bool { return w.recoveries() > 0 })
+			eventually(t, "the store is up and notifying", func() bool { return s.Up() && s.Notifying() })
+			if after := shape(t, pool); after != before {
+				t.Errorf("the table was\n%s\nand is\n%s", before, after)
+			}
+			if n := value[int](t, pool, countTriggers); n != triggerCount {
+				t.Errorf("%d triggers, want %d", n, triggerCount)
+			}
+			if n := strings.Count(log.String(), "\n"); n > 15 {
+				t.Errorf("%d lines were logged: %s", n, log.String())
+			}
+		})
+	}
+}
+
+func TestSeveralReplicasMakeADroppedTableAgainAtOnce(t *testing.T) {
+	t.Parallel()
+	dsn := testenv.Database(t)
+	ready(t, quick(dsn))
+	pool := connect(t, dsn)
+	const replicas = 4
+	for range 5 {
+		run(t, pool, "DROP TABLE users")
+		results := make(chan error)
+		for range replicas {
+			s := open(t, quick(dsn))
+			go func() { results <- s.Migrate(t.Context()) }()
+		}
+		for range replicas {
+			// Who looked between the one that forgot and the one that made it may have been too early: it comes again.
+			if err := <-results; err != nil && !errors.Is(err, store.ErrUnavailable) {
+				t.Error(err)
+			}
+		}
+		eventually(t, "the table is there", func() bool { return value[bool](t, pool, tablesThere) })
+	}
+}
+
+func TestWhereADroppedTableMayNotBeMadeAgainTheStoreSaysSoAndKeepsCalm(t *testing.T) {
+	t.Parallel()
+	admin := testenv.Database(t)
+	if err := open(t, quick(admin)).Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	dsn := testenv.Role(t, admin)
+	role, _ := names(t, dsn)
+	pool := connect(t, admin)
+	run(t, pool, "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+	run(t, pool, "GRANT SELECT ON shardinguser_migrations TO "+role)
+	run(t, pool, "GRANT SELECT, INSERT, UPDATE, DELETE ON users, shardinguser_ownership TO "+role)
+	var log logged
+	settings := quick(dsn)
+	settings.Log = log.logger()
+	s := ready(t, settings)
+	w := watch(t, s)
+	eventually(t, "a row can be created", func() bool { return s.Apply(t.Context(), creation("alice")) == nil })
+	w.told(t, "alice")
+	eventually(t, "the store is up", s.Up)
+
+	run(t, pool, "DROP TABLE users")
+	want := `GRANT USAGE, CREATE ON SCHEMA "public" TO "` + role + `";`
+	eventually(t, "it says what is missing", func() bool {
+		_, err := s.Observe(t.Context(), "alice")
+		return err != nil && strings.Contains(err.Error(), want)
+	})
+	began, calls := time.Now(), s.Pool().Stat().AcquireCount()
+	recoveries := w.recoveries()
+	eventually(t, "it has tried many times", func() bool {
+		if s.Up() {
+			t.Fatal("it says that the database is up")
+		}
+		return s.Pool().Stat().AcquireCount() > calls+60
+	})
+	if took := time.Since(began); took < 500*time.Millisecond {
+		t.Errorf("60 calls took only %v", took)
+	}
+	if n := w.recoveries(); n != recoveries {
+		t.Errorf("%d recoveries were announced", n-recoveries)
+	}
+	if n := strings.Count(log.String(), "level=WARN"); n > 5 {
+		t.Errorf("%d warnings were logged: %s", n, log.String())
+	}
+
+	run(t, pool, plainTable)
+	run(t, pool, "GRANT SELECT, INSERT, UPDATE, DELETE ON users TO "+role)
+	eventually(t, "the recovery is announced", func() bool { return w.recoveries() > recoveries && s.Up() })
 }
 
 func TestWhatWasDeletedMoreThanADayAgoIsPurgedByLaterDeletions(t *testing.T) {

@@ -24,6 +24,7 @@ type Store struct {
 	migrated      chan struct{} // closed when the schema is complete for the first time
 	migratedOnce  sync.Once
 	mu            sync.Mutex
+	missing       chan struct{}           // holds one when a call found a table missing
 	notMigrated   *store.UnavailableError // why the last migration failed; nil where it did not
 	triggerFailed string                  // why there is no trigger, as it was logged; "" where there is one
 	lastReset     time.Time
@@ -55,6 +56,7 @@ func Open(settings Settings) (*Store, error) {
 		pool:     pool,
 		health:   newHealth(settings.Log),
 		migrated: make(chan struct{}),
+		missing:  make(chan struct{}, 1),
 	}, nil
 }
 
@@ -87,12 +89,13 @@ func (s *Store) Up() bool { return s.health.up() }
 // none.
 func (s *Store) Notifying() bool { return s.health.notifying() }
 
-// access says whether a call only reads.
+// access says what a call does, and so what its success proves.
 type access int
 
 const (
-	reads access = iota
-	writes
+	asks   access = iota // reads none of the tables
+	reads                // them
+	writes               // them
 )
 
 // call runs a call of the database within the time that it may take, turns its error into package store's, and takes
@@ -111,7 +114,7 @@ func (s *Store) call(ctx context.Context, access access, limit time.Duration, do
 	case ctx.Err() != nil:
 		return ctx.Err() // the caller's own, which says nothing of the database
 	case errors.Is(err, store.ErrConflict):
-		s.health.succeeded(reads)
+		s.health.succeeded(min(access, reads))
 		return err
 	}
 	return s.failure(err, access, limit)
@@ -121,7 +124,7 @@ func (s *Store) call(ctx context.Context, access access, limit time.Duration, do
 func (s *Store) failure(err error, access access, limit time.Duration) error {
 	v := s.judge(err, access, limit)
 	if v.kind == conflict {
-		s.health.succeeded(reads)
+		s.health.succeeded(min(access, reads))
 		return store.ErrConflict
 	}
 	unavailable := v.unavailable(err)
@@ -132,8 +135,12 @@ func (s *Store) failure(err error, access access, limit time.Duration) error {
 			unavailable = s.notMigrated
 		}
 		s.mu.Unlock()
+		select {
+		case s.missing <- struct{}{}:
+		default:
+		}
 	}
-	if v.kind == readOnly {
+	if v.code == codeReadOnly {
 		s.leaveReadOnly()
 	}
 	s.health.failed(v.kind, unavailable)

@@ -72,10 +72,10 @@ END
 $do$`
 
 // ensureTrigger makes the triggers where they are missing, and tells whether they are there. That they may not be made
-// is no error; it is logged once.
+// is no error; it is logged once. That there is no table is one.
 func (s *Store) ensureTrigger(ctx context.Context) (bool, error) {
 	var count int
-	err := s.call(ctx, reads, s.settings.StatementTimeout, func(ctx context.Context) error {
+	err := s.call(ctx, asks, s.settings.StatementTimeout, func(ctx context.Context) error {
 		return s.pool.QueryRow(ctx, countTriggers).Scan(&count)
 	})
 	if err != nil {
@@ -93,6 +93,9 @@ func (s *Store) ensureTrigger(ctx context.Context) (bool, error) {
 			return false, ctx.Err()
 		}
 		v := s.judge(err, writes, s.settings.StatementTimeout)
+		if v.code == codeUndefinedTable {
+			return false, s.failure(err, asks, s.settings.StatementTimeout)
+		}
 		if v.kind == conflict {
 			v.sentence = store.ErrConflict.Error()
 		}

@@ -176,7 +176,7 @@ func (w *watcher) connect(ctx context.Context) (*pgx.Conn, error) {
 // sweep comes after it.
 func (w *watcher) testSelf(ctx context.Context, conn *pgx.Conn) error {
 	token := rand.Text()
-	err := w.s.call(ctx, reads, w.s.settings.StatementTimeout, func(ctx context.Context) error {
+	err := w.s.call(ctx, asks, w.s.settings.StatementTimeout, func(ctx context.Context) error {
 		_, err := w.s.pool.Exec(ctx, "SELECT pg_notify($1::text, $2::text)", probeChannel, token)
 		return err
 	})
