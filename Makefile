@@ -81,9 +81,9 @@ verify: $(KUSTOMIZE) $(GOLANGCI_LINT) ## Fail where generated files, modules, fo
 ##@ Ship
 
 .PHONY: build-installer
-build-installer: $(KUSTOMIZE) ## Write dist/install.yaml: CRD, rights, manager.
+build-installer: $(KUSTOMIZE) ## Write dist/install.yaml: CRD, rights, and the manager of the image IMG.
 	mkdir -p dist
-	$(KUSTOMIZE) build config/default >dist/install.yaml
+	$(KUSTOMIZE) build config/default | sed 's|image: controller:latest|image: $(IMG)|' >dist/install.yaml
 
 .PHONY: docker-build
 docker-build: ## Build the image IMG.
