@@ -55,11 +55,11 @@ func (h *hashing) take(ctx context.Context, owner user.Owner, secret secretValue
 // hash is a hash of the value: the one in force where it is one, or the one that was computed when the same value was
 // to be written before and the database refused, or else a new one.
 func (h *hashing) hash(ctx context.Context, uid types.UID, inForce string, value []byte) (string, error) {
-	print := h.prints.Of(value)
+	fingerprint := h.prints.Of(value)
 	h.mu.Lock()
 	known, ok := h.known[uid]
 	h.mu.Unlock()
-	if ok && known.print == print {
+	if ok && known.print == fingerprint {
 		return known.hash, nil
 	}
 	if !ok || known.hash != inForce {
@@ -68,7 +68,7 @@ func (h *hashing) hash(ctx context.Context, uid types.UID, inForce string, value
 			return "", err
 		}
 		if same {
-			h.remember(uid, inForce, print)
+			h.remember(uid, inForce, fingerprint)
 			return inForce, nil
 		}
 	}
@@ -76,14 +76,14 @@ func (h *hashing) hash(ctx context.Context, uid types.UID, inForce string, value
 	if err != nil {
 		return "", err
 	}
-	h.remember(uid, hash, print)
+	h.remember(uid, hash, fingerprint)
 	return hash, nil
 }
 
-func (h *hashing) remember(uid types.UID, hash string, print password.Fingerprint) {
+func (h *hashing) remember(uid types.UID, hash string, fingerprint password.Fingerprint) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.known[uid] = knownPassword{hash: hash, print: print}
+	h.known[uid] = knownPassword{hash: hash, print: fingerprint}
 }
 
 // forget drops what is known of a resource that is gone.

@@ -79,12 +79,12 @@ func (p *pace) standInLine(uid types.UID, now time.Time) time.Duration {
 		p.line[uid] = number
 		p.drawn++
 	}
-	ahead := time.Duration(0)
+	turn := 1
 	if number > p.served {
-		ahead = time.Duration(number - p.served) //nolint:gosec // no more than there are users
+		turn += int(number - p.served) //nolint:gosec // no more than there are users
 	}
 	if p.limiter.TokensAt(now) < counterReserve || p.full(now) > 0 {
-		wait := (ahead + 1) * time.Second / writesPerSecond
+		wait := time.Duration(turn) * (time.Second / writesPerSecond)
 		if len(p.places) > 0 {
 			wait = max(wait, time.Second) // there is nothing left over while locks wait
 		}
