@@ -11,6 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -52,16 +53,9 @@ func (v verdict) unavailable(err error) *store.UnavailableError {
 	return &store.UnavailableError{Sentence: v.sentence, Err: err}
 }
 
-// place is what sentences about rights have to name.
-type place struct{ role, schema string }
-
 // judge turns an error of a call into what it means.
 func (s *Store) judge(err error, access access, limit time.Duration) verdict {
-	var at place
-	if config, parseErr := connConfig(s.settings.DSN); parseErr == nil {
-		at = place{role: config.User, schema: firstSchema(config.RuntimeParams["search_path"])}
-	}
-	v := judge(err, at, limit)
+	v := judge(err, placeOf(s.settings.DSN, s.settings.ListenDSN), limit)
 	if access != writes && (v.kind == refusing || v.kind == readOnly) {
 		v.kind = unreadable
 	}
@@ -88,7 +82,7 @@ func judge(err error, at place, limit time.Duration) verdict {
 		v.code = refusal.Code
 		return v
 	}
-	return verdict{kind: away, sentence: connectionSentence(err, limit)}
+	return verdict{kind: away, sentence: connectionSentence(err, at, limit)}
 }
 
 // judgeRefusal is about errors that the server sent, by SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -197,12 +191,6 @@ func quoted(name, otherwise string) string {
 	return pgx.Identifier{name}.Sanitize()
 }
 
-// firstSchema is the first schema of a search_path.
-func firstSchema(path string) string {
-	first, _, _ := strings.Cut(path, ",")
-	return strings.Trim(strings.TrimSpace(first), `"`)
-}
-
 // isSlow tells whether a call ran out of time.
 func isSlow(err error, code string) bool {
 	return code == "57014" || code == "55P03" || (code == "" && timedOut(err))
@@ -218,7 +206,7 @@ func slowSentence(limit time.Duration) string {
 }
 
 // connectionSentence is about errors that came from the way to the server.
-func connectionSentence(err error, limit time.Duration) string {
+func connectionSentence(err error, at place, limit time.Duration) string {
 	var (
 		dns         *net.DNSError
 		operation   *net.OpError
@@ -229,16 +217,18 @@ func connectionSentence(err error, limit time.Duration) string {
 		certificate x509.CertificateInvalidError
 	)
 	address := "the address in the DSN"
-	if errors.As(err, &operation) && operation.Addr != nil {
+	if errors.As(err, &operation) && operation.Addr != nil && len(at.hosts) > 0 {
 		address = operation.Addr.String()
 	}
 	switch {
-	case errors.As(err, &dns):
+	case errors.As(err, &dns) && !slices.Contains(at.hosts, dns.Name):
+		return "The database's host name cannot be resolved."
+	case dns != nil:
 		return fmt.Sprintf("The database's host name %q cannot be resolved.", dns.Name)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Sprintf("Nothing answers at %s: the connection was refused.", address)
 	case errors.Is(err, fs.ErrNotExist) && operation != nil:
-		return fmt.Sprintf("There is no socket %s.", address)
+		return fmt.Sprintf("There is no socket at %s.", address)
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		return fmt.Sprintf("There is no way to %s.", address)
 	case errors.As(err, &verify), errors.As(err, &authority), errors.As(err, &hostname), errors.As(err, &certificate):

@@ -9,6 +9,8 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"reflect"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -101,13 +103,14 @@ func TestFailuresOfTheWayToTheServerGetASentence(t *testing.T) {
 		{dial(syscall.ECONNREFUSED), "Nothing answers at 192.0.2.1:5432"},
 		{dial(syscall.EHOSTUNREACH), "There is no way to 192.0.2.1:5432."},
 		{dial(&net.DNSError{Name: "db.example", IsNotFound: true}), `"db.example" cannot be resolved`},
+		{dial(&net.DNSError{Name: "canary.example", IsNotFound: true}), "The database's host name cannot be resolved."},
 		{context.DeadlineExceeded, "did not answer within 5s"},
 		{io.ErrUnexpectedEOF, "broke"},
 		{dial(syscall.ECONNRESET), "broke"},
 		{pgconn.ErrReadOnlyConnection, "target_session_attrs"},
 		{errors.New("canary"), "The database cannot be reached."},
 	} {
-		got := judge(fmt.Errorf("wrapped: %w", test.err), place{}, 5*time.Second)
+		got := judge(fmt.Errorf("wrapped: %w", test.err), place{hosts: []string{"db.example"}}, 5*time.Second)
 		if got.kind != away || !strings.Contains(got.sentence, test.want) || strings.Contains(got.sentence, "canary") {
 			t.Errorf("%v: got %d, %q; want %q", test.err, got.kind, got.sentence, test.want)
 		}
@@ -167,6 +170,97 @@ func TestNoSentenceEverHoldsThePassword(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestOfADSNThatCanBeReadInTwoWaysNothingIsNamed(t *testing.T) {
+	t.Parallel()
+	for name, dsn := range map[string]string{
+		"an @ in the password":                   "postgres://user:pa@c4nary-tail@127.0.0.1/db",
+		"an @ and a / in the password":           "postgres://user:pa@c4nary/tail@127.0.0.1/db",
+		"an @ and a : in the password":           "postgres://user:pa@c4nary:1@127.0.0.1:1/db",
+		"an @ and a ? in the password":           "postgres://user:pa@c4nary?tail=@127.0.0.1/db",
+		"an @ and a , in the password":           "postgres://user:pa@c4nary,tail@127.0.0.1:1/db",
+		"an @ in the name":                       "postgresql://user@c4nary@127.0.0.1:1/db",
+		"a / in the password":                    "postgres://c4nary:1/tail@127.0.0.1:1/db",
+		"an address in the password":             "postgres://user:pa@127.0.0.4/4nary@127.0.0.1:1/db",
+		"a socket in the password":               "postgres://user:pa@%2Fc4nary/tail@127.0.0.1:1/db",
+		"a percent sign before a host":           "postgres://user:pa@c4nary%2Etail/db",
+		"a & in a password among the parameters": "postgres://127.0.0.1:1/db?password=pa&host=c4nary&user=c4nary",
+		"a space in an unquoted password":        "host=127.0.0.1 port=1 user=user password=pa c4nary dbname=db",
+		"a pair in an unquoted password":         "host=127.0.0.1 port=1 user=user password=pa host=c4nary user=c4nary",
+		"a password where the host is missing":   "user=user port=1 host= password=c4nary",
+		"a password where the name is missing":   "host=127.0.0.1 port=1 user= password=c4nary",
+		"a password in the place of a schema":    "host=127.0.0.1 port=1 search_path= password=c4nary",
+		"a quote in an unquoted password":        "host=c4nary'x user=user port=1 password=pa",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for what, settings := range map[string]Settings{
+				"of the pool":     {DSN: fixed(dsn)},
+				"of the listener": {DSN: fixed("postgres://user@127.0.0.1:1/db"), ListenDSN: fixed(dsn)},
+			} {
+				said := saidOf(t, settings)
+				for _, secret := range []string{"c4nary", "4nary", "127.0.0.4", "tail", "password="} {
+					if strings.Contains(said, secret) {
+						t.Errorf("%s: it says %q", what, said)
+					}
+				}
+			}
+			// Neither is the role or the schema, whatever a server may refuse.
+			for _, at := range []place{placeOf(fixed(dsn), fixed(dsn)), placeOf(fixed("host=h"), fixed(dsn)), placeOf(fixed(dsn), fixed("host=h"))} {
+				if said := fmt.Sprint(at); strings.Contains(said, "c4nary") {
+					t.Errorf("the place is %q", said)
+				}
+			}
+		})
+	}
+}
+
+// saidOf is all that a store says, by errors and in its log, in its first steps.
+func saidOf(t *testing.T, settings Settings) string {
+	t.Helper()
+	var log logged
+	settings.Log, settings.MinIdleConns, settings.StatementTimeout = log.logger(), -1, time.Second
+	s, err := Open(settings)
+	if err != nil {
+		return fmt.Sprintf("%v %+v %q", err, err, err)
+	}
+	defer s.Close()
+	var said strings.Builder
+	_, err = s.Observe(t.Context(), "alice")
+	errs := []error{err, s.Apply(t.Context(), creation("alice")), s.Migrate(t.Context())}
+	_, err = s.runMigrations(t.Context())
+	errs = append(errs, s.failure(err, asks, time.Second))
+	w := &watcher{s: s, health: s.health.join()}
+	_, err = w.connect(t.Context())
+	w.polling(err) // logs it
+	for _, err := range errs {
+		if !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("got %v, want an UnavailableError", err)
+		}
+		fmt.Fprintf(&said, "%v %+v %q\n", err, err, err)
+	}
+	return said.String() + log.String()
+}
+
+func TestADSNThatCanBeReadInOneWayIsNamed(t *testing.T) {
+	t.Parallel()
+	for dsn, want := range map[string]place{
+		"postgres://app:pa%40ss:w,rd@db.example:5432/db?sslmode=disable":     {"app", "public", []string{"db.example"}},
+		"postgresql://app@one.example,two.example:5433?search_path=accounts": {"app", "accounts", []string{"one.example", "two.example"}},
+		"postgres://app@[::1]/db":                                                 {"app", "public", []string{"::1"}},
+		"postgres://app@%2Fvar%2Frun/db":                                          {},
+		"host=/var/run user=app sslmode=disable":                                  {"app", "public", []string{"/var/run"}},
+		`host = db.example user='app' password='it\'s a = secret' search_path=x `: {"app", "x", []string{"db.example"}},
+		"host=db.example user=app search_path='$user'":                            {"app", "", []string{"db.example"}},
+	} {
+		got := placeOf(fixed(dsn), fixed(dsn))
+		slices.Sort(got.hosts)
+		got.hosts = slices.Compact(got.hosts) // with TLS and without
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %+v, want %+v", dsn, got, want)
+		}
 	}
 }
 

@@ -90,18 +90,37 @@ func connConfig(source DSNSource) (*pgx.ConnConfig, error) {
 	return config.ConnConfig, nil
 }
 
-// parse reads the DSN and pins what every session needs. The pool's parser serves for all connections since it takes
-// the parameters for pools (pool_max_conns and the like) out of the DSN, which the server would refuse.
+// parse reads the DSN and pins what every session needs.
 func parse(source DSNSource) (*pgxpool.Config, error) {
+	dsn, err := read(source)
+	if err != nil {
+		return nil, err
+	}
+	config, err := understand(dsn)
+	if err != nil {
+		return nil, err
+	}
+	pin(config.ConnConfig)
+	return config, nil
+}
+
+// read returns the DSN as it is now, without the space around it.
+func read(source DSNSource) (string, error) {
 	dsn, err := source()
 	if err != nil {
-		return nil, &store.UnavailableError{Sentence: "The DSN cannot be read: " + err.Error(), Err: err}
+		return "", &store.UnavailableError{Sentence: "The DSN cannot be read: " + err.Error(), Err: err}
 	}
-	if strings.TrimSpace(dsn) == "" {
+	if dsn = strings.TrimSpace(dsn); dsn == "" {
 		// The parser would take it for a server on this machine.
-		return nil, &store.UnavailableError{Sentence: "The DSN is empty; write a URL (postgres://...) or keywords (host=... user=...)."}
+		return "", &store.UnavailableError{Sentence: "The DSN is empty; write a URL (postgres://...) or keywords (host=... user=...)."}
 	}
-	config, err := pgxpool.ParseConfig(strings.TrimSpace(dsn))
+	return dsn, nil
+}
+
+// understand takes the DSN apart. The pool's parser serves for all connections since it takes the parameters for pools
+// (pool_max_conns and the like) out of the DSN, which the server would refuse.
+func understand(dsn string) (*pgxpool.Config, error) {
+	config, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
 		return nil, &store.UnavailableError{
 			Sentence: "The DSN cannot be understood; write a URL like postgres://USER:PASSWORD@HOST:5432/DATABASE, with " +
@@ -109,7 +128,6 @@ func parse(source DSNSource) (*pgxpool.Config, error) {
 			Err: err,
 		}
 	}
-	pin(config.ConnConfig)
 	return config, nil
 }
 
