@@ -4,6 +4,7 @@ package user_test
 
 import (
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -19,43 +20,78 @@ type world struct{ user.Observed }
 
 // apply makes a change, or reports that the plan behind it no longer holds.
 func (w *world) apply(c user.Change) bool {
+	if !w.holds(c) {
+		return false
+	}
 	var note user.Ownership
 	if w.Ownership != nil {
 		note = *w.Ownership
 	}
-	newer := note.Owner == c.Owner && note.Generation > c.Generation
-	if note.Revision != c.Revision || newer || (w.Row == nil) != (c.Verb == user.Create) && c.Verb != user.Delete &&
-		c.Verb != user.Release && c.Verb != user.Deactivate {
-		return false
-	}
-	next := note
-	if c.Verb == user.Create || c.Verb == user.Adopt {
+	row, next := w.write(c), note
+	tombstone := user.Ownership{Owner: c.Owner, State: user.Deleted, Generation: c.Generation, Deletion: c.Deletion}
+	switch c.Verb {
+	case user.Create, user.Adopt:
 		next = user.Ownership{}
 		if note.Owner == c.Owner {
 			next.UnlockHandled = note.UnlockHandled
 		}
+		noteSynced(&next, c)
+	case user.Update:
+		noteSynced(&next, c)
+	case user.Delete:
+		row, next = nil, tombstone
+	case user.Deactivate, user.Release:
+		next.State, next.Generation, next.PasswordHash = user.Released, c.Generation, ""
+	case user.Bury:
+		if note.State != user.Released {
+			next = tombstone
+		}
+	case user.Nothing:
 	}
-	next.Owner, next.Generation, next.Deletion, next.Revision = c.Owner, c.Generation, c.Deletion, note.Revision+1
-	next.State = user.Owned
-	row := w.write(c)
+	next.Revision = note.Revision + 1
+	w.Row, w.Ownership = row, &next
+	return true
+}
+
+// holds reports whether a change may be made.
+func (w *world) holds(c user.Change) bool {
+	note := w.Ownership
+	if note == nil {
+		note = &user.Ownership{State: "none"}
+	}
+	current := note.Owner != c.Owner || note.Generation <= c.Generation || c.Confirmed
+	mine := note.State == user.Owned && note.Owner == c.Owner
+	open := note.State != user.Owned || mine || c.Owner.Succeeds(note.Owner)
+	risen := note.State == user.Deleted && note.Owner == c.Owner && !c.Confirmed
+	ok := false
+	switch c.Verb {
+	case user.Create:
+		ok = w.Row == nil && open && !risen
+	case user.Adopt:
+		ok = w.Row != nil && open && !risen
+	case user.Update:
+		ok = w.Row != nil && mine
+	case user.Delete, user.Deactivate, user.Release:
+		ok = mine
+	case user.Bury:
+		ok = note.State != user.Owned
+	case user.Nothing:
+	}
+	return ok && current && note.Revision == c.Revision
+}
+
+// noteSynced notes what a change made of an owned row.
+func noteSynced(note *user.Ownership, c user.Change) {
+	note.Owner, note.State, note.Generation, note.Deletion = c.Owner, user.Owned, c.Generation, c.Deletion
 	if p := c.Password; p != nil {
-		next.PasswordVersion, next.PasswordHash, next.PasswordWeak = p.Version, p.Hash, p.Weak
+		note.PasswordVersion, note.PasswordHash, note.PasswordWeak = p.Version, p.Hash, p.Weak
 		if p.Version == "" {
-			next.PasswordHash = ""
+			note.PasswordHash = ""
 		}
 	}
 	if c.Unlock != "" {
-		next.UnlockHandled = c.Unlock
+		note.UnlockHandled = c.Unlock
 	}
-	switch c.Verb {
-	case user.Delete:
-		row, next.State = nil, user.Deleted
-	case user.Deactivate, user.Release:
-		next.State = user.Released
-	default:
-	}
-	w.Row, w.Ownership = row, &next
-	return true
 }
 
 // write is the row after the change.
@@ -86,23 +122,50 @@ func (w *world) write(c user.Change) *user.Row {
 	return &row
 }
 
-// step plans and applies once, as the controller does. It reports what was decided.
+// step plans and applies once, as the controller does, with a copy of the resource that is up to date. It reports what
+// was decided.
 func (w *world) step(t *rapid.T, d user.Desired) user.Decision {
 	decision := plan(t, d, w.Observed)
 	c := decision.Change
 	if c.Verb == user.Nothing {
 		return decision
 	}
+	decision.Change.Confirmed = decision.Confirm
+	if !w.apply(withPassword(decision, d, w.Observed)) {
+		t.Fatalf("the store would refuse this change of %s:\n%+v", image(t, w.Observed), decision.Change)
+	}
+	return decision
+}
+
+// withPassword is the change with the password that it asks for.
+func withPassword(decision user.Decision, d user.Desired, o user.Observed) user.Change {
+	c := decision.Change
 	if decision.TakePassword {
 		hash := hashOf(d)
 		c = decision.WithPassword(user.PasswordChange{
-			Hash: hash, Version: d.Password.Version, New: hash != w.PasswordInForce(d.Owner),
-		}, w.Observed)
+			Hash: hash, Version: d.Password.Version, New: hash != o.PasswordInForce(d.Owner),
+		}, o)
 	}
-	if !w.apply(c) {
-		t.Fatalf("the store would refuse this change of %s:\n%+v", image(t, w.Observed), c)
+	return c
+}
+
+// settled reports whether the controller was done after such a decision: a resource that is buried is done with, and
+// nobody looks again.
+func settled(decision user.Decision) bool {
+	return decision.Change.Verb == user.Nothing || decision.Change.Verb == user.Bury
+}
+
+// settle does what is to be done for a resource.
+func (w *world) settle(t *rapid.T, d user.Desired) {
+	t.Helper()
+	for range mostSteps {
+		if settled(w.step(t, d)) {
+			return
+		}
 	}
-	return decision
+	if decision := plan(t, d, w.Observed); !settled(decision) {
+		t.Fatalf("there still is something to do: %+v", decision.Change)
+	}
 }
 
 func hashOf(d user.Desired) string {
@@ -160,7 +223,7 @@ func anyWorld(t *rapid.T) *world {
 		w.Ownership = &user.Ownership{
 			Owner:         owner,
 			State:         rapid.SampledFrom([]user.OwnershipState{user.Owned, user.Released, user.Deleted}).Draw(t, "state"),
-			Generation:    rapid.Int64Range(1, 3).Draw(t, "noted generation"),
+			Generation:    rapid.Int64Range(1, 5).Draw(t, "noted generation"),
 			Revision:      rapid.Int64Range(1, 9).Draw(t, "revision"),
 			Deletion:      policies.Draw(t, "noted policy"),
 			UnlockHandled: requests.Draw(t, "handled"),
@@ -195,7 +258,7 @@ func TestPlansConverge(t *testing.T) {
 			if last.TakePassword {
 				taken++
 			}
-			if last.Change.Verb == user.Nothing {
+			if settled(last) {
 				break
 			}
 		}
@@ -205,7 +268,7 @@ func TestPlansConverge(t *testing.T) {
 		if taken > 1 {
 			t.Errorf("the password was hashed %d times", taken)
 		}
-		if diff := cmp.Diff(last, plan(t, d, w.Observed)); diff != "" {
+		if diff := cmp.Diff(last, plan(t, d, w.Observed)); diff != "" && last.Change.Verb == user.Nothing {
 			t.Errorf("nothing was done, and yet the plan differs (-first +second):\n%s", diff)
 		}
 		if after := image(t, before.Row); after != image0 {
@@ -220,9 +283,9 @@ func checkRow(t *rapid.T, d user.Desired, before, after user.Observed, last user
 	mine := before.OwnedBy(d.Owner)
 	switch {
 	case before.Ownership != nil && before.Ownership.State == user.Owned &&
-		!mine && !d.Owner.Succeeds(before.Ownership.Owner):
+		!mine && (d.Deleting || !d.Owner.Succeeds(before.Ownership.Owner)):
 		unchanged(t, "a row that another resource owns", before, after)
-	case d.Paused && (!d.Deleting || !mine):
+	case d.Paused && !d.Deleting:
 		unchanged(t, "a row of a paused resource", before, after)
 	case d.Deleting:
 		checkDeleted(t, d, before, after)
@@ -231,8 +294,6 @@ func checkRow(t *rapid.T, d user.Desired, before, after user.Observed, last user
 			t.Error("RowExists, though no row does or it may be adopted")
 		}
 		unchanged(t, "a row that may not be adopted", before, after)
-	case before.Ownership != nil && before.Ownership.State == user.Deleted && before.Ownership.Owner == d.Owner:
-		unchanged(t, "a row of a resource that was deleted", before, after)
 	default:
 		checkSynced(t, d, before, after, last)
 	}
@@ -245,8 +306,12 @@ func unchanged(t *rapid.T, what string, before, after user.Observed) {
 }
 
 func checkDeleted(t *rapid.T, d user.Desired, before, after user.Observed) {
-	if !before.OwnedBy(d.Owner) || (d.Paused && d.Deletion != v1alpha1.DeletionRetain) {
-		unchanged(t, "a row that is not, or not yet, to be dealt with", before, after)
+	if !before.OwnedBy(d.Owner) {
+		checkBuried(t, d, before, after)
+		return
+	}
+	if d.Paused && d.Deletion != v1alpha1.DeletionRetain {
+		unchanged(t, "a row that is not yet to be dealt with", before, after)
 		return
 	}
 	if after.OwnedBy(d.Owner) {
@@ -260,6 +325,28 @@ func checkDeleted(t *rapid.T, d user.Desired, before, after user.Observed) {
 	}
 	if diff := cmp.Diff(want, after.Row); diff != "" {
 		t.Errorf("the policy %s left the row in another way (-want +got):\n%s", d.Deletion, diff)
+	}
+}
+
+// checkBuried checks what came of a name that nobody owns when a resource of it went.
+func checkBuried(t *rapid.T, d user.Desired, before, after user.Observed) {
+	want := before
+	switch note := before.Ownership; {
+	case note == nil:
+		want.Ownership = &user.Ownership{
+			Owner: d.Owner, State: user.Deleted, Generation: d.Generation, Revision: 1, Deletion: d.Deletion,
+		}
+	case note.Owner == d.Owner:
+	case note.State == user.Deleted:
+		want.Ownership = &user.Ownership{
+			Owner: d.Owner, State: user.Deleted, Generation: d.Generation, Revision: note.Revision + 1, Deletion: d.Deletion,
+		}
+	default:
+		want.Ownership = ptrTo(*note)
+		want.Ownership.Revision++
+	}
+	if diff := cmp.Diff(want, after); diff != "" {
+		t.Errorf("the burial left something else (-want +got):\n%s", diff)
 	}
 }
 
@@ -281,7 +368,7 @@ func checkSynced(t *rapid.T, d user.Desired, before, after user.Observed, last u
 	// The row to start from: none where the predecessor's had to go first.
 	start := before.Row
 	if before.OwnedBy(predecessor) && note.Owner == alice &&
-		before.Ownership.Deletion != v1alpha1.DeletionRetain && before.Ownership.Deletion != v1alpha1.DeletionDeactivate {
+		before.Ownership.Deletion == v1alpha1.DeletionDelete && d.Adoption == v1alpha1.AdoptionNever {
 		start = nil
 	}
 	wantHash := user.UnusablePassword
@@ -301,11 +388,17 @@ func checkSynced(t *rapid.T, d user.Desired, before, after user.Observed, last u
 		t.Errorf("the note has version %q, want %q", note.PasswordVersion, d.Password.Version)
 	}
 
+	if d.Unlock != "" && note.UnlockHandled != d.Unlock {
+		t.Errorf("the request %q is not noted as handled, but %q", d.Unlock, note.UnlockHandled)
+	}
 	if start == nil {
 		return
 	}
-	requested := d.Unlock != "" && (before.Ownership == nil || before.Ownership.Owner != d.Owner ||
-		before.Ownership.UnlockHandled != d.Unlock)
+	handled := ""
+	if own := before.Ownership; own != nil && own.State != user.Deleted && (own.Owner == d.Owner || d.Owner.Succeeds(own.Owner)) {
+		handled = own.UnlockHandled
+	}
+	requested := d.Unlock != "" && d.Unlock != handled
 	renewed := d.Password.Version != "" && before.PasswordInForce(d.Owner) != hashOf(d)
 	if requested || renewed {
 		if row.LockedUntil != nil || row.FailedLoginAttempts != 0 {
@@ -318,28 +411,29 @@ func checkSynced(t *rapid.T, d user.Desired, before, after user.Observed, last u
 	}
 }
 
-// TestPlansFollowEdits lets one resource live: edits, drift, rotations and requests in any order, each followed by
-// what the controller does, and at the end its deletion.
+// TestPlansFollowEdits lets one place live: edits, drift, rotations, requests and restored backups in any order, each
+// followed by what the controller does, and at the end its deletion.
 func TestPlansFollowEdits(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := &world{user.Observed{Now: now}}
 		d := desired()
-		settle := func() {
-			for range mostSteps {
-				if w.step(t, d).Change.Verb == user.Nothing {
-					return
-				}
-			}
-			if c := plan(t, d, w.Observed).Change; c.Verb != user.Nothing {
-				t.Fatalf("there still is something to do: %+v", c)
-			}
+		backups, resources := []user.Desired{d}, 1
+		remove := func() {
+			old := d
+			old.Deleting, old.Generation = true, old.Generation+1
+			w.settle(t, old)
 		}
-		settle()
+		another := func() {
+			resources++
+			d.Owner.UID = "uid-" + strconv.Itoa(resources)
+			d.Generation = 1
+		}
+		w.settle(t, d)
 		t.Repeat(map[string]func(*rapid.T){
 			"edit": func(t *rapid.T) {
 				d.Generation++
 				d.Roles, d.Active = roleSets.Draw(t, "roles"), rapid.Bool().Draw(t, "active")
-				d.Deletion = policies.Draw(t, "policy")
+				d.Deletion, d.Adoption = policies.Draw(t, "policy"), adoptions.Draw(t, "adoption")
 			},
 			"rotate": func(t *rapid.T) {
 				next := passwords.Draw(t, "password")
@@ -365,20 +459,23 @@ func TestPlansFollowEdits(t *testing.T) {
 			"delete the row": func(*rapid.T) { w.Row = nil },
 			"be recreated": func(*rapid.T) {
 				// As by kubectl delete and apply, and the finalizer done with the old one.
-				old := d
-				old.Deleting, old.Generation = true, old.Generation+1
-				for w.step(t, old).Change.Verb != user.Nothing {
-				}
-				d.Owner.UID += "+"
-				d.Generation = 1
+				remove()
+				another()
 			},
 			"vanish": func(*rapid.T) {
 				// The finalizer was taken off by force.
-				d.Owner.UID += "+"
-				d.Generation = 1
+				another()
+			},
+			"make a backup": func(*rapid.T) { backups = append(backups, d) },
+			"be restored": func(t *rapid.T) {
+				// The API server forgot what happened since, perhaps the deletion.
+				if rapid.Bool().Draw(t, "deleted before") {
+					remove()
+				}
+				d = rapid.SampledFrom(backups).Draw(t, "backup")
 			},
 			"": func(t *rapid.T) {
-				settle()
+				w.settle(t, d)
 				before := w.Observed
 				checkSynced(t, d, before, w.Observed, plan(t, d, w.Observed))
 				if d.Password.Version != "" && w.Row.PasswordHash != hashOf(d) {
@@ -388,9 +485,50 @@ func TestPlansFollowEdits(t *testing.T) {
 		})
 		d.Deleting = true
 		d.Generation++
-		settle()
+		w.settle(t, d)
 		if w.OwnedBy(d.Owner) || (w.Row != nil) != (d.Deletion == v1alpha1.DeletionRetain || d.Deletion == v1alpha1.DeletionDeactivate) {
 			t.Errorf("the policy %s left %s", d.Deletion, image(t, w.Observed))
+		}
+	})
+}
+
+// TestOldCopiesAskFirst holds a copy of the resource that is out of date against what became of the account since: it
+// may do nothing that was not confirmed. A name that somebody else released is left out, since its note keeps no
+// trace of who else was deleted.
+func TestOldCopiesAskFirst(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w, old := anyWorld(t), anyDesired(t)
+		old.Deleting, old.Paused = false, false
+		since := rapid.SampledFrom([]string{"edited", "unlocked", "deleted"}).Draw(t, "since")
+		if since == "unlocked" {
+			old.Unlock = "t1"
+		}
+		w.settle(t, old)
+		present := old
+		switch since {
+		case "edited":
+			present.Generation++
+			present.Roles, present.Active = roleSets.Draw(t, "new roles"), rapid.Bool().Draw(t, "new active")
+			present.Deletion = policies.Draw(t, "new deletion")
+		case "unlocked":
+			present.Unlock = "t2"
+		case "deleted":
+			present.Generation++
+			present.Deleting = true
+			if note := w.Ownership; note != nil && note.State == user.Released && note.Owner != old.Owner {
+				t.Skip("somebody else released the name")
+			}
+		}
+		w.settle(t, present)
+		if rapid.Bool().Draw(t, "the row goes") && (present.Deleting || w.OwnedBy(present.Owner)) {
+			w.Row = nil
+		}
+		decision := plan(t, old, w.Observed)
+		if decision.Confirm || decision.Change.Verb == user.Nothing {
+			return
+		}
+		if w.apply(withPassword(decision, old, w.Observed)) {
+			t.Errorf("an old copy went through unasked: %+v", decision)
 		}
 	})
 }

@@ -58,6 +58,9 @@ func TestChangeEvents(t *testing.T) {
 			change(user.Adopt, puttingNew(hashV1, "v1"), unlocking("t1")), nil,
 			"Normal Adopted: Took over the row of username \"alice\".\n" + rotated + unlocked,
 		},
+		"an adopted row with a request that was handled already": {
+			change(user.Adopt, noting("t1")), nil, "Normal Adopted: Took over the row of username \"alice\".\n",
+		},
 		"edits": {
 			change(user.Update, writing(user.FieldRoles, user.FieldActive)), nil, "Normal Updated: Changed roles, active.\n",
 		},
@@ -105,6 +108,9 @@ func TestChangeEvents(t *testing.T) {
 		},
 		"a row that was let go of": {
 			change(user.Release), nil, "",
+		},
+		"a burial": {
+			change(user.Bury), nil, "",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -207,7 +213,7 @@ func TestStatusEvents(t *testing.T) {
 		},
 		"a lock that went by itself is told, though an earlier one went by request": {
 			from: synced(unlockHandled("t1"), minute), to: synced(unlockHandled("t1")),
-			want: "Normal Unlocked: The account was unlocked by request.\n",
+			want: "Normal Unlocked: The account is not locked; the last request to unlock it was carried out.\n",
 		},
 		"a weak password is told": {
 			from: synced(), to: synced(weak), want: weakPassword,

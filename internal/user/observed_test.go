@@ -3,6 +3,7 @@
 package user_test
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -76,6 +77,10 @@ func TestFromResource(t *testing.T) {
 			resource(annotated(v1alpha1.AnnotationUnlockRequestedAt, " please ")),
 			desired(unread, requestUnlock(" please ")),
 		},
+		"a request to unlock holds no NUL, which no text of the database can": {
+			resource(annotated(v1alpha1.AnnotationUnlockRequestedAt, "a\x00b\x00")),
+			desired(unread, requestUnlock("a\uFFFDb\uFFFD")),
+		},
 		"an empty request to unlock is none": {
 			resource(annotated(v1alpha1.AnnotationUnlockRequestedAt, "")),
 			desired(unread),
@@ -122,6 +127,7 @@ func TestLockLeft(t *testing.T) {
 	}{
 		"a lock to come has its time left":                      {synced(lockedFor(15 * time.Minute)), 15 * time.Minute},
 		"the last nanosecond of a lock counts":                  {synced(lockedFor(1)), 1},
+		"a lock beyond what a duration can hold is cut":         {synced(lockedUntil(9999)), math.MaxInt64},
 		"a lock that ends now has ended":                        {synced(lockedFor(0)), 0},
 		"a lock that ended has nothing left":                    {synced(lockedFor(-time.Hour)), 0},
 		"no lock has nothing left":                              {synced(failed(4)), 0},
@@ -136,6 +142,13 @@ func TestLockLeft(t *testing.T) {
 				t.Errorf("Locked = %t, want %t", got, tt.want > 0)
 			}
 		})
+	}
+}
+
+// lockedUntil locks the row until that year begins.
+func lockedUntil(year int) observedOption {
+	return func(o *user.Observed) {
+		o.Row.LockedUntil = ptrTo(time.Date(year, time.January, 1, 0, 0, 0, 0, time.UTC))
 	}
 }
 

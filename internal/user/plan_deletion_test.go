@@ -48,9 +48,41 @@ func TestPlanOfADeletion(t *testing.T) {
 			desired(deleting, secretMissing), synced(),
 			user.Decision{Change: change(user.Delete)},
 		},
-		"nothing is there to be deleted": {
+		"a deletion of an older generation than was applied asks whether the copy is out of date": {
+			desired(deleting), synced(notedGeneration(4)),
+			user.Decision{Change: change(user.Delete), Confirm: true},
+		},
+		"a deletion of a newer generation than was applied goes on": {
+			desired(deleting, edited, withPolicy(deactivate)), synced(),
+			user.Decision{Change: change(user.Deactivate, toEdited, toPolicy(deactivate))},
+		},
+		"a resource of a name that was never noted is buried": {
 			desired(deleting), nothingThere(),
-			leave(),
+			user.Decision{Change: change(user.Bury, onNothing)},
+		},
+		"a resource that came after another one's deletion is buried": {
+			desired(deleting), synced(ownedBy(neighbour), inState(user.Deleted), rowGone),
+			user.Decision{Change: change(user.Bury)},
+		},
+		"a resource that came after its place's former one, which was deleted, is buried": {
+			desired(deleting), synced(ownedBy(predecessor), inState(user.Deleted), rowGone),
+			user.Decision{Change: change(user.Bury)},
+		},
+		"a resource is buried beside a row that another one released": {
+			desired(deleting, adopting), synced(ownedBy(neighbour), inState(user.Released)),
+			user.Decision{Change: change(user.Bury)},
+		},
+		"a resource is buried beside a row that its place's former one released": {
+			desired(deleting), synced(ownedBy(predecessor), inState(user.Released)),
+			user.Decision{Change: change(user.Bury)},
+		},
+		"a resource is buried whatever its policy, without a look at the Secret or the request to unlock": {
+			desired(deleting, withPolicy(retain), secretMissing, requestUnlock("t1")), nothingThere(),
+			user.Decision{Change: change(user.Bury, onNothing, toPolicy(retain))},
+		},
+		"a paused resource does not wait to be buried": {
+			desired(deleting, paused), nothingThere(),
+			user.Decision{Change: change(user.Bury, onNothing)},
 		},
 		"somebody else's row stays": {
 			desired(deleting), synced(ownedBy(neighbour)),
@@ -60,16 +92,24 @@ func TestPlanOfADeletion(t *testing.T) {
 			desired(deleting), synced(ownedBy(twin)),
 			leave(),
 		},
-		"a row that nobody owns stays, also where it might have been adopted": {
-			desired(deleting, adopting), synced(neverNoted),
+		"the row of the place's former resource stays": {
+			desired(deleting), synced(ownedBy(predecessor)),
 			leave(),
 		},
-		"a row that was let go of stays": {
+		"a row that nobody owns stays, also where it might have been adopted": {
+			desired(deleting, adopting), synced(neverNoted),
+			user.Decision{Change: change(user.Bury, onNothing)},
+		},
+		"a row that was let go of stays, and there is nothing left to note": {
 			desired(deleting), synced(inState(user.Released)),
 			leave(),
 		},
-		"a row that came after the deletion stays": {
+		"a row that came after the deletion stays, and there is nothing left to note": {
 			desired(deleting), synced(inState(user.Deleted), rowHash(alien)),
+			leave(),
+		},
+		"a name that was dealt with needs nothing": {
+			desired(deleting), synced(inState(user.Deleted), rowGone),
 			leave(),
 		},
 		"a paused resource waits before it deletes": {
@@ -107,11 +147,11 @@ func TestPlanAfterAPredecessorOfTheSamePlace(t *testing.T) {
 	runPlan(t, map[string]planCase{
 		"the row that it released is taken up again without adoption": {
 			desired(), synced(ownedBy(predecessor), inState(user.Released)),
-			user.Decision{Change: change(user.Adopt), TakePassword: true, TakesOver: true},
+			user.Decision{Change: change(user.Adopt), TakePassword: true, Confirm: true},
 		},
 		"the row that it released and that is gone since is created anew": {
 			desired(), synced(ownedBy(predecessor), inState(user.Released), rowGone),
-			user.Decision{Change: change(user.Create, unusable), TakePassword: true, TakesOver: true},
+			user.Decision{Change: change(user.Create, unusable), TakePassword: true, Confirm: true},
 		},
 		"a paused resource takes up nothing": {
 			desired(paused), synced(ownedBy(predecessor), inState(user.Released)),
@@ -119,17 +159,32 @@ func TestPlanAfterAPredecessorOfTheSamePlace(t *testing.T) {
 		},
 		"where it went without its finalizer and would have retained the row, the row is taken up": {
 			desired(), synced(ownedBy(predecessor), notedPolicy(v1alpha1.DeletionRetain)),
-			user.Decision{Change: change(user.Adopt), TakePassword: true, TakesOver: true},
+			user.Decision{Change: change(user.Adopt), TakePassword: true, Confirm: true},
 		},
 		"where it went without its finalizer and would have deactivated the row, the row is taken up": {
 			desired(), synced(ownedBy(predecessor), notedPolicy(v1alpha1.DeletionDeactivate)),
-			user.Decision{Change: change(user.Adopt), TakePassword: true, TakesOver: true},
+			user.Decision{Change: change(user.Adopt), TakePassword: true, Confirm: true},
+		},
+		"where it went without its finalizer and the new one adopts, the row is taken up": {
+			desired(adopting), synced(ownedBy(predecessor)),
+			user.Decision{Change: change(user.Adopt), TakePassword: true, Confirm: true},
+		},
+		"where it went without its finalizer and the row too, the one that adopts creates it anew": {
+			desired(adopting), synced(ownedBy(predecessor), rowGone),
+			user.Decision{Change: change(user.Create, unusable), TakePassword: true, Confirm: true},
+		},
+		"a generation that it had says nothing of the new one's": {
+			desired(adopting, func(d *user.Desired) { d.Generation = 1 }), synced(ownedBy(predecessor), notedGeneration(5)),
+			user.Decision{
+				Change:       change(user.Adopt, func(c *user.Change) { c.Generation = 1 }),
+				TakePassword: true, Confirm: true,
+			},
 		},
 		"where it went without its finalizer and would have deleted the row, that comes first": {
 			desired(), synced(ownedBy(predecessor)),
 			user.Decision{
-				Change:    change(user.Delete, func(c *user.Change) { c.Owner = predecessor }),
-				TakesOver: true, Again: true,
+				Change:  change(user.Delete, func(c *user.Change) { c.Owner = predecessor }),
+				Confirm: true, Again: true,
 			},
 		},
 		"a deletion in its stead is as of its generation, which counts on from another start": {
@@ -138,14 +193,14 @@ func TestPlanAfterAPredecessorOfTheSamePlace(t *testing.T) {
 				Change: change(user.Delete, func(c *user.Change) {
 					c.Owner, c.Generation = predecessor, 5
 				}),
-				TakesOver: true, Again: true,
+				Confirm: true, Again: true,
 			},
 		},
 		"a request to unlock waits until there is a row to unlock": {
 			desired(requestUnlock("t1")), synced(ownedBy(predecessor)),
 			user.Decision{
-				Change:    change(user.Delete, func(c *user.Change) { c.Owner = predecessor }),
-				TakesOver: true, Again: true,
+				Change:  change(user.Delete, func(c *user.Change) { c.Owner = predecessor }),
+				Confirm: true, Again: true,
 			},
 		},
 		"the same place in another cluster is another place": {

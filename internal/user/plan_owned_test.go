@@ -61,11 +61,25 @@ func TestPlanOfAnOwnedRow(t *testing.T) {
 			desired(paused, withSecret("v2"), requestUnlock("t1")), synced(rowRoles("x"), lockedFor(time.Minute)),
 			leaveBecause(v1alpha1.ReasonPaused, isPaused),
 		},
-		"a copy that is out of date blames nobody for drift": {
-			// The store refuses this change for its generation.
+		"a generation newer than the resource's asks whether the copy is out of date, and blames nobody for drift": {
 			desired(outOfDate), synced(rowRoles("admin")),
-			user.Decision{Change: change(user.Update, writing(user.FieldRoles),
-				func(c *user.Change) { c.Generation = 2 })},
+			user.Decision{Change: change(user.Update, toOld, writing(user.FieldRoles)), Confirm: true},
+		},
+		"a generation newer than the resource's asks so also where it only is to be noted": {
+			desired(outOfDate), synced(),
+			user.Decision{Change: change(user.Update, toOld), Confirm: true},
+		},
+		"a policy other than the noted one of the same generation, as after a restored backup, is noted": {
+			desired(withPolicy(v1alpha1.DeletionRetain)), synced(),
+			user.Decision{Change: change(user.Update, toPolicy(v1alpha1.DeletionRetain))},
+		},
+		"a generation newer than the resource's asks so before a row comes back": {
+			desired(outOfDate), synced(rowGone),
+			user.Decision{
+				Change:  change(user.Create, toOld, puttingBack),
+				Drift:   []user.Field{user.FieldRow},
+				Confirm: true,
+			},
 		},
 	})
 }
@@ -185,15 +199,15 @@ func TestPlanOfARequestToUnlock(t *testing.T) {
 	runPlan(t, map[string]planCase{
 		"a first request is acted upon": {
 			desired(requestUnlock("t1")), synced(lockedFor(time.Minute)),
-			user.Decision{Change: change(user.Update, unlocking("t1"))},
+			user.Decision{Change: change(user.Update, unlocking("t1")), Confirm: true},
 		},
 		"another request is acted upon": {
 			desired(requestUnlock("t2")), synced(unlockHandled("t1"), lockedFor(time.Minute)),
-			user.Decision{Change: change(user.Update, unlocking("t2"))},
+			user.Decision{Change: change(user.Update, unlocking("t2")), Confirm: true},
 		},
 		"a request is acted upon where there is no lock, since it clears the counter": {
 			desired(requestUnlock("t1")), synced(failed(4)),
-			user.Decision{Change: change(user.Update, unlocking("t1"))},
+			user.Decision{Change: change(user.Update, unlocking("t1")), Confirm: true},
 		},
 		"a request that was handled does not lift a later lock": {
 			desired(requestUnlock("t1")), synced(unlockHandled("t1"), lockedFor(time.Minute)),
@@ -203,10 +217,35 @@ func TestPlanOfARequestToUnlock(t *testing.T) {
 			desired(), synced(unlockHandled("t1"), lockedFor(time.Minute)),
 			leave(),
 		},
-		"a request of the place's former resource is not taken for handled": {
+		"a request that the place's former resource had handled stays handled": {
 			desired(requestUnlock("t1")),
 			synced(ownedBy(predecessor), inState(user.Released), unlockHandled("t1"), lockedFor(time.Minute)),
-			user.Decision{Change: change(user.Adopt, unlocking("t1")), TakePassword: true, TakesOver: true},
+			user.Decision{Change: change(user.Adopt, noting("t1")), TakePassword: true, Confirm: true},
+		},
+		"it stays handled where the former resource went without its finalizer": {
+			desired(adopting, requestUnlock("t1")),
+			synced(ownedBy(predecessor), unlockHandled("t1"), lockedFor(time.Minute)),
+			user.Decision{Change: change(user.Adopt, noting("t1")), TakePassword: true, Confirm: true},
+		},
+		"another request than the place's former resource had handled is acted upon": {
+			desired(requestUnlock("t2")),
+			synced(ownedBy(predecessor), inState(user.Released), unlockHandled("t1"), lockedFor(time.Minute)),
+			user.Decision{Change: change(user.Adopt, unlocking("t2")), TakePassword: true, Confirm: true},
+		},
+		"a request that was handled stays handled when the row comes back": {
+			desired(requestUnlock("t1")), synced(unlockHandled("t1"), rowGone),
+			user.Decision{
+				Change: change(user.Create, puttingBack, noting("t1")),
+				Drift:  []user.Field{user.FieldRow},
+			},
+		},
+		"a new request when the row comes back asks whether the copy is out of date": {
+			desired(requestUnlock("t2")), synced(unlockHandled("t1"), rowGone),
+			user.Decision{
+				Change:  change(user.Create, puttingBack, unlocking("t2")),
+				Drift:   []user.Field{user.FieldRow},
+				Confirm: true,
+			},
 		},
 		"a handled request is no part of an update for another reason": {
 			desired(edited, requestUnlock("t1"), withRoles("admin")), synced(unlockHandled("t1"), lockedFor(time.Minute)),

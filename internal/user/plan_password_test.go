@@ -58,7 +58,7 @@ func TestPlanOfAPassword(t *testing.T) {
 		},
 		"password and request to unlock together are one change": {
 			desired(withSecret("v2"), requestUnlock("t1")), synced(lockedFor(time.Minute)),
-			user.Decision{Change: change(user.Update, unlocking("t1")), TakePassword: true},
+			user.Decision{Change: change(user.Update, unlocking("t1")), TakePassword: true, Confirm: true},
 		},
 	})
 }

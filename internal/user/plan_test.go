@@ -12,7 +12,8 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// planCase is one case of Plan. Where the change is Nothing, the rest of it has no meaning and is not compared.
+// planCase is one case of Plan. Where the change is Nothing, the rest of it has no meaning and is not compared, and
+// there is nothing to confirm.
 type planCase struct {
 	desired  user.Desired
 	observed user.Observed
@@ -25,7 +26,7 @@ func runPlan(t *testing.T, cases map[string]planCase) {
 		t.Run(name, func(t *testing.T) {
 			got := plan(t, tt.desired, tt.observed)
 			if got.Change.Verb == user.Nothing {
-				got.Change = user.Change{Verb: user.Nothing}
+				got.Change, got.Confirm = user.Change{Verb: user.Nothing}, false
 			}
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("the decision is another one (-want +got):\n%s", diff)
@@ -56,6 +57,7 @@ func change(verb user.Verb, options ...changeOption) user.Change {
 
 func onNothing(c *user.Change)   { c.Revision = 0 }
 func toEdited(c *user.Change)    { c.Generation = 4 }
+func toOld(c *user.Change)       { c.Generation = 2 }
 func toInactive(c *user.Change)  { c.Active = false }
 func clearsLock(c *user.Change)  { c.ClearLockout = true }
 func lettingGo(c *user.Change)   { c.Password = &user.PasswordChange{} }
@@ -78,11 +80,12 @@ func unlocking(request string) changeOption {
 	return func(c *user.Change) { c.Unlock, c.ClearLockout = request, true }
 }
 
-// leave is the decision to do nothing.
-func leaveToNewerCopy() user.Decision {
-	return user.Decision{Change: user.Change{Verb: user.Nothing}, Stale: true}
+// noting is a request to unlock that was handled already and goes into the new note.
+func noting(request string) changeOption {
+	return func(c *user.Change) { c.Unlock = request }
 }
 
+// leave is the decision to do nothing.
 func leave() user.Decision { return user.Decision{Change: user.Change{Verb: user.Nothing}} }
 
 func leaveBecause(reason, message string) user.Decision {
@@ -143,13 +146,21 @@ func TestPlanOfANewName(t *testing.T) {
 			desired(), synced(rowGone, ownedBy(predecessor), inState(user.Deleted)),
 			user.Decision{Change: change(user.Create, unusable), TakePassword: true},
 		},
-		"the tombstone of the very resource stops a copy that is out of date": {
+		"the tombstone of the very resource asks whether the copy is out of date": {
 			desired(), synced(rowGone, inState(user.Deleted)),
-			leaveToNewerCopy(),
+			user.Decision{Change: change(user.Create, unusable), TakePassword: true, Confirm: true},
 		},
-		"the tombstone of the very resource keeps its hands off a row that came after it": {
+		"the tombstone of the very resource asks so of a row that came after it, too": {
 			desired(adopting, withRoles("admin")), synced(rowHash(alien), inState(user.Deleted)),
-			leaveToNewerCopy(),
+			user.Decision{Change: change(user.Adopt, toRoles("admin")), TakePassword: true, Confirm: true},
+		},
+		"a row that came after the very resource's deletion is not adopted without being asked": {
+			desired(), synced(rowHash(alien), inState(user.Deleted)),
+			leaveBecause(v1alpha1.ReasonRowExists, rowExists),
+		},
+		"a request to unlock on a tombstone tells nothing of what was handled": {
+			desired(requestUnlock("t1")), synced(rowGone, inState(user.Deleted), unlockHandled("t1")),
+			user.Decision{Change: change(user.Create, unusable, unlocking("t1")), TakePassword: true, Confirm: true},
 		},
 		"a name released elsewhere without a row is free": {
 			desired(), synced(rowGone, ownedBy(neighbour), inState(user.Released)),
@@ -187,6 +198,11 @@ func TestPlanOfARowThatNobodyOwns(t *testing.T) {
 		"it is adopted and unlocked in one step": {
 			desired(adopting, requestUnlock("t1")), synced(neverNoted, lockedFor(time.Minute)),
 			user.Decision{Change: change(user.Adopt, onNothing, unlocking("t1")), TakePassword: true},
+		},
+		"a request that another resource had handled is handled for it alone": {
+			desired(adopting, requestUnlock("t1")),
+			synced(ownedBy(neighbour), inState(user.Released), unlockHandled("t1"), lockedFor(time.Minute)),
+			user.Decision{Change: change(user.Adopt, unlocking("t1")), TakePassword: true},
 		},
 		"a paused resource adopts nothing": {
 			desired(adopting, paused), synced(neverNoted),

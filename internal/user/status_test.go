@@ -125,7 +125,7 @@ func TestStatus(t *testing.T) {
 		"a lock that was lifted by request is told as such": {
 			desired(requestUnlock("t1")), synced(unlockHandled("t1")), nil,
 			"alice at 3: locked=false failed=0\npasswordChanged=2026-03-03T12:00:00Z\nunlocked=t1\n" +
-				"Locked False Unlocked: The account was unlocked by request.\n" + synced0,
+				"Locked False Unlocked: The account is not locked; the last request to unlock it was carried out.\n" + synced0,
 		},
 		"a lock after a request that was handled is a lock": {
 			desired(requestUnlock("t1")), synced(unlockHandled("t1"), lockedFor(time.Minute)), nil,
