@@ -160,7 +160,7 @@ func planOwned(d Desired, o Observed) Decision {
 	planPassword(&decision, d, o)
 
 	nothing := len(c.Write) == 0 && c.Password == nil && c.Unlock == "" &&
-		!decision.TakePassword && own.Generation == d.Generation
+		!decision.TakePassword && own.Generation == d.Generation && own.Deletion == d.Deletion
 	if nothing {
 		c.Verb = Nothing
 	}
@@ -199,6 +199,8 @@ func planRestoreRow(d Desired, o Observed) Decision {
 	if d.Password.Managed && o.Ownership.PasswordHash != "" {
 		decision.Change.Password = noted(o.Ownership)
 	}
+	// For the same reasons as with a row that is there.
+	decision.Confirm = decision.Change.ClearLockout || o.Ownership.Generation > d.Generation
 	return decision
 }
 
