@@ -28,7 +28,9 @@
 //  4. It waits. When nothing came for a while it asks whether the connection is still there, since TCP does not tell.
 //     Every ResyncInterval it sweeps again, for counters and last log-ins, of which the trigger does not tell, and for
 //     what was lost.
-//  5. When the connection breaks it begins again at 1, with a growing delay, and goes on sweeping meanwhile.
+//  5. When the connection breaks it begins again at 1, with a growing delay.
+//
+// As long as notifications are not seen to pass, also while it connects, it sweeps every PollInterval.
 //
 // The trigger keeps silent about failed_login_attempts and last_login_at because they change with every log-in, and
 // NOTIFY takes a lock over the whole server at commit.

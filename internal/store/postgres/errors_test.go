@@ -175,6 +175,7 @@ func TestNoSentenceEverHoldsThePassword(t *testing.T) {
 
 func TestOfADSNThatCanBeReadInTwoWaysNothingIsNamed(t *testing.T) {
 	t.Parallel()
+	canary := "c4nary" + strings.Repeat("x", 60) // too long for a host, so that no name server has to be asked
 	for name, dsn := range map[string]string{
 		"an @ in the password":                   "postgres://user:pa@c4nary-tail@127.0.0.1/db",
 		"an @ and a / in the password":           "postgres://user:pa@c4nary/tail@127.0.0.1/db",
@@ -196,6 +197,7 @@ func TestOfADSNThatCanBeReadInTwoWaysNothingIsNamed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			dsn := strings.ReplaceAll(dsn, "c4nary", canary)
 			for what, settings := range map[string]Settings{
 				"of the pool":     {DSN: fixed(dsn)},
 				"of the listener": {DSN: fixed("postgres://user@127.0.0.1:1/db"), ListenDSN: fixed(dsn)},

@@ -51,6 +51,7 @@ type watcher struct {
 
 	known map[string]int64 // fingerprints by username, of the last sweep; nil before the first
 	swept time.Time        // when that was
+	tried time.Time        // when the last one ended, also where it failed
 
 	reason string // why one has to poll, as it was logged
 }
@@ -103,52 +104,83 @@ func (s *Store) Watch(ctx context.Context, changed func(usernames []string), rec
 func (w *watcher) run(ctx context.Context) {
 	delay := w.s.newDelay()
 	for {
-		began := time.Now()
-		err := w.listen(ctx)
+		var conn *pgx.Conn
+		var err error
+		w.pollWhile(ctx, func() { conn, err = w.prepare(ctx) })
+		if err == nil {
+			began := time.Now()
+			err = w.listen(ctx, conn)
+			if time.Since(began) > w.s.timing.lastRetry {
+				delay.reset() // it had been fine
+			}
+		}
 		if ctx.Err() != nil {
 			return
 		}
 		w.polling(err)
-		switch {
-		case errors.Is(err, errDeaf):
-			w.poll(ctx)
-		default:
-			if time.Since(began) > w.s.timing.lastRetry {
-				delay.reset() // it had been fine
+		w.pollWhile(ctx, func() {
+			if errors.Is(err, errDeaf) {
+				pause(ctx, w.s.timing.retryListen)
+			} else {
+				delay.wait(ctx)
 			}
-			if time.Since(w.swept) >= w.s.settings.PollInterval {
-				_ = w.sweep(ctx) // the pool may work where the listening connection does not
-			}
-			delay.wait(ctx)
+		})
+	}
+}
+
+// pollWhile sweeps every PollInterval until do returns: the pool may work where the listening connection does not.
+func (w *watcher) pollWhile(ctx context.Context, do func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		do()
+	}()
+	for {
+		timer := time.NewTimer(w.s.settings.PollInterval - time.Since(w.tried))
+		select {
+		case <-done:
+			timer.Stop()
+			return
+		case <-timer.C:
+			_ = w.sweep(ctx) // the next one may succeed
 		}
 	}
 }
 
-// listen returns when the connection breaks, when notifications do not pass, or when ctx ends.
-func (w *watcher) listen(ctx context.Context) error {
+// prepare returns a connection that notifications were seen to reach.
+func (w *watcher) prepare(ctx context.Context) (*pgx.Conn, error) {
 	conn, err := w.connect(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer func() {
-		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		_ = conn.Close(closing)
-	}()
-	switch there, err := w.s.ensureTrigger(ctx); {
-	case err != nil:
-		return err
-	case !there:
-		return errDeaf
+	there, err := w.s.ensureTrigger(ctx)
+	switch {
+	case err == nil && there:
+		err = w.testSelf(ctx, conn)
+	case err == nil:
+		err = errDeaf
 	}
-	if err := w.testSelf(ctx, conn); err != nil {
-		return err
+	if err != nil {
+		w.hangUp(ctx, conn)
+		return nil, err
 	}
+	return conn, nil
+}
+
+// listen returns when the connection breaks, when notifications do not pass, or when ctx ends.
+func (w *watcher) listen(ctx context.Context, conn *pgx.Conn) error {
+	defer w.hangUp(ctx, conn)
 	if err := w.sweep(ctx); err != nil {
 		return err
 	}
 	w.notifying()
 	return w.receive(ctx, conn)
+}
+
+func (w *watcher) hangUp(ctx context.Context, conn *pgx.Conn) {
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	_ = conn.Close(closing)
 }
 
 // connect opens the direct connection and listens. That it fails says nothing of the pool, which may go another way.
@@ -287,16 +319,6 @@ func (w *watcher) ping(ctx context.Context, conn *pgx.Conn) error {
 	return conn.Ping(limited)
 }
 
-// poll sweeps until it is time to try notifications again.
-func (w *watcher) poll(ctx context.Context) {
-	for until := time.Now().Add(w.s.timing.retryListen); time.Now().Before(until); {
-		_ = w.sweep(ctx) // the next one may succeed
-		if !pause(ctx, w.s.settings.PollInterval) {
-			return
-		}
-	}
-}
-
 // fingerprints yields a figure for every username that has a row or a note, that is another one whenever either
 // changed. A note of what was deleted is none: nobody has to look at it.
 const fingerprints = `
@@ -308,6 +330,7 @@ FULL JOIN (SELECT username, revision FROM shardinguser_ownership WHERE state <> 
 
 // sweep tells of all that differs from the last sweep: of all there is, the first time.
 func (w *watcher) sweep(ctx context.Context) error {
+	defer func() { w.tried = time.Now() }()
 	found := make(map[string]int64, len(w.known))
 	err := w.s.call(ctx, reads, w.s.timing.sweep, func(ctx context.Context) error {
 		rows, err := w.s.pool.Query(ctx, fingerprints)

@@ -328,3 +328,35 @@ func TestNothingIsToldWhileNothingChanges(t *testing.T) {
 		t.Errorf("told %d times, want once", n)
 	}
 }
+
+func TestAListenerThatCannotConnectDoesNotKeepLocksFromBeingSeen(t *testing.T) {
+	t.Parallel()
+	dsn := testenv.Database(t)
+	proxy, through := testenv.DatabaseProxy(t, dsn)
+	settings := quick(dsn)
+	settings.ListenDSN = fixed(through)
+	s := ready(t, settings)
+	pool := connect(t, dsn)
+	run(t, pool, insert, "alice")
+	for name, disturb := range map[string]func(){"the network swallows": proxy.Stall, "nothing answers": proxy.Cut} {
+		t.Run(name, func(t *testing.T) {
+			disturb()
+			w := watch(t, s)
+			w.told(t, "alice")
+			for range 5 {
+				w.forget()
+				began := time.Now()
+				run(t, pool, "UPDATE users SET locked_until = clock_timestamp() + INTERVAL '15 minutes'")
+				w.told(t, "alice")
+				if took := time.Since(began); took > 2*time.Second { // connecting takes five
+					t.Errorf("it took %v", took)
+				}
+			}
+			if s.Notifying() || !s.Up() {
+				t.Errorf("notifying is %v, and up is %v", s.Notifying(), s.Up())
+			}
+			proxy.Restore()
+			eventually(t, "the store is notifying", s.Notifying)
+		})
+	}
+}
