@@ -14,8 +14,11 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// ownershipTable holds the notes.
-const ownershipTable = "shardinguser_ownership"
+// Tables of our own.
+const (
+	ownershipTable = "shardinguser_ownership" // the notes
+	attemptsTable  = "login_attempts"         // the audit trail of log-ins
+)
 
 // observeAccount reads the clock, the row and the note of one username in one moment. It yields one row always. Other
 // programs may have left NULL in any column.
