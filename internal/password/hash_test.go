@@ -88,7 +88,7 @@ func FuzzCheckHash(f *testing.F) {
 }
 
 // quick is a Hasher whose hashes take about a millisecond.
-func quick(cores int) *Hasher { return newHasher(bcrypt.MinCost, cores, bcrypt.MinCost) }
+func quick(cores int) *Hasher { return NewTestHasher(cores) }
 
 func TestHashIsABcryptHashOfTheGivenCost(t *testing.T) {
 	h := NewHasher(MinCost, 1)

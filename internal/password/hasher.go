@@ -40,6 +40,12 @@ func NewHasher(cost, cores int) *Hasher {
 	return newHasher(cost, cores, MinCost)
 }
 
+// NewTestHasher returns a Hasher for tests that need many hashes: it makes them
+// at bcrypt's lowest cost, and takes hashes of that cost.
+func NewTestHasher(cores int) *Hasher {
+	return newHasher(bcrypt.MinCost, cores, bcrypt.MinCost)
+}
+
 // newHasher lets tests go below MinCost.
 func newHasher(cost, cores, minCost int) *Hasher {
 	if cost < minCost || cost > MaxCost {
