@@ -24,6 +24,9 @@ type Store struct {
 	rows     map[string]user.Row
 	notes    map[string]user.Ownership
 	watchers map[*watcher]struct{}
+
+	attempts    []attempt // the last ones, the latest last; their IDs have no gaps
+	lastAttempt int64     // the ID of the latest one ever
 }
 
 // New returns an empty store whose clock is now.
