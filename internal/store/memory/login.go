@@ -110,6 +110,23 @@ func (s *Store) Settle(ctx context.Context, charged store.Charged, success bool)
 	return stands, nil
 }
 
+// pendingUntil is how long a lock may wait for the attempt that wrote it to be settled; nil where it waits for none.
+func (s *Store) pendingUntil(username string, lock *time.Time, now time.Time) *time.Time {
+	if lock == nil || !lock.After(now) {
+		return nil
+	}
+	for _, a := range slices.Backward(s.attempts) {
+		until := a.Time.Add(store.PendingTime)
+		if !until.After(now) {
+			return nil
+		}
+		if a.account == username && a.wrote(lock) && a.Outcome == store.Pending {
+			return &until
+		}
+	}
+	return nil
+}
+
 // PurgeAttempts deletes attempts that are older than this, at most a batch of them, and tells how many. The only error
 // is the context's.
 func (s *Store) PurgeAttempts(ctx context.Context, olderThan time.Duration, batch int) (int, error) {

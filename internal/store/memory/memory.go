@@ -49,6 +49,7 @@ func (s *Store) Observe(ctx context.Context, username string) (user.Observed, er
 	observed := user.Observed{Now: s.now()}
 	if row, ok := s.rows[username]; ok {
 		row = copied(row)
+		row.LockPendingUntil = s.pendingUntil(username, row.LockedUntil, observed.Now)
 		observed.Row = &row
 	}
 	if note, ok := s.notes[username]; ok {

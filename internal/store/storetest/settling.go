@@ -178,6 +178,69 @@ var settling = []test{
 	}},
 }
 
+var pending = []test{
+	{"a lock is pending from the charge that wrote it to its settlement", func(t *testing.T, s *subject) {
+		for _, success := range []bool{true, false} {
+			s.Other.Insert(t, "alice", Row{Hash: firstHash, Roles: `[]`, Active: true})
+			list := s.charges(t, 4)
+			expect(t, "pending", s.observe(t, "alice").LockPending(), false)
+			last := s.charge(t, "alice")
+			o := s.observe(t, "alice")
+			expect(t, "in force", o.Locked(), true)
+			expect(t, "pending", o.LockPending(), true)
+			if again := o.LookAgain(); again > store.PendingTime || again < store.PendingTime-5*time.Second {
+				t.Errorf("one is to look again in %v, want %v", again, store.PendingTime)
+			}
+			s.settle(t, list[0], false)
+			expect(t, "pending", s.observe(t, "alice").LockPending(), true)
+
+			s.settle(t, last, success)
+			o = s.observe(t, "alice")
+			expect(t, "in force", o.Locked(), !success)
+			expect(t, "pending", o.LockPending(), false)
+			expect(t, "the end of the wait", o.Row.LockPendingUntil, nil)
+			s.Other.Delete(t, "alice")
+		}
+	}},
+	{"a success that does not stand ends the wait", func(t *testing.T, s *subject) {
+		s.created(t)
+		last := s.charges(t, 5)[4]
+		s.Other.SetHash(t, "alice", &secondHash)
+		s.settle(t, last, true)
+		expect(t, "pending", s.observe(t, "alice").LockPending(), false)
+	}},
+	{"a lock whose attempt nobody settles is pending for a while only", func(t *testing.T, s *subject) {
+		s.created(t)
+		last := s.charges(t, 5)[4]
+		s.Other.Age(t, store.PendingTime)
+		o := s.observe(t, "alice")
+		expect(t, "in force", o.Locked(), true)
+		expect(t, "pending", o.LockPending(), false)
+		s.stands(t, last) // late, and a success all the same
+		expect(t, "in force", s.observe(t, "alice").Locked(), false)
+	}},
+	{"the lock of another program is not pending, also over one that is", func(t *testing.T, s *subject) {
+		s.created(t)
+		s.charges(t, 5)
+		s.Other.Lock(t, "alice", time.Hour)
+		expect(t, "pending", s.observe(t, "alice").LockPending(), false)
+	}},
+	{"a lock of one account keeps no other's from being told of", func(t *testing.T, s *subject) {
+		s.created(t)
+		s.Other.Insert(t, "bob", Row{Hash: firstHash, Roles: `[]`, Active: true})
+		s.charges(t, 5)
+		s.Other.Lock(t, "bob", 15*time.Minute)
+		expect(t, "pending", s.observe(t, "bob").LockPending(), false)
+	}},
+	{"the lock of an account whose name cannot be printed can be pending", func(t *testing.T, s *subject) {
+		s.Other.Insert(t, "a\nb", Row{Hash: firstHash, Roles: `[]`, Active: true})
+		for range 5 {
+			s.charge(t, "a\nb")
+		}
+		expect(t, "pending", s.observe(t, "a\nb").LockPending(), true)
+	}},
+}
+
 var keeping = []test{
 	{"old attempts are purged in batches, the oldest first, and young ones stay", func(t *testing.T, s *subject) {
 		s.created(t)

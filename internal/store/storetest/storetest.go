@@ -88,7 +88,7 @@ type Row struct {
 // Run runs the suite. Open is called once for each test.
 func Run(t *testing.T, open func(t *testing.T) Harness) {
 	t.Helper()
-	for _, group := range [][]test{creating, adopting, updating, ending, racing, reading, watching, charging, settling, keeping} {
+	for _, group := range [][]test{creating, adopting, updating, ending, racing, reading, watching, charging, settling, pending, keeping} {
 		for _, test := range group {
 			t.Run(test.sentence, func(t *testing.T) {
 				harness := open(t)
