@@ -91,8 +91,10 @@ func (w *world) edit(username string, edit func(*user.Row)) {
 	w.store.Edit(username, func(row *user.Row) *user.Row { edit(row); return row })
 }
 
+// row is that of a username. What is under way is waited for first: it says whether a lock is pending.
 func (w *world) row(username string) user.Row {
 	w.t.Helper()
+	w.settling.Wait()
 	o, err := w.store.Observe(w.t.Context(), username)
 	if err != nil || o.Row == nil {
 		w.t.Fatalf("there is no row of %q: %v", username, err)
