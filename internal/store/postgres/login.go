@@ -111,13 +111,14 @@ recorded AS (
 SELECT j.stands, CASE WHEN j.is_first AND j.locks THEN pg_notify('` + rowsChannel + `', @username::text)::text END
 FROM judged j`
 
+// purgeAttempts looks for its batch once: an array is not looked for again for each row, as a subquery may be.
 const purgeAttempts = `
-DELETE FROM login_attempts WHERE id IN (
+DELETE FROM login_attempts WHERE id = ANY (ARRAY(
     SELECT a.id FROM login_attempts a
     WHERE a.attempted_at < now() - @age::bigint * INTERVAL '1 microsecond'
     ORDER BY a.attempted_at LIMIT @batch::bigint
     FOR UPDATE SKIP LOCKED
-)`
+))`
 
 // mostTries is how often a statement is tried that the server undid because somebody else was there first. It does so
 // under another isolation than READ COMMITTED only; of those that wait for one row, one gets through each time.
