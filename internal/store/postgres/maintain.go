@@ -19,7 +19,8 @@ SELECT current_setting('transaction_read_only')::boolean,
 // reached, and from then on looks whether it answers, so that an outage and its end are noticed also while nobody
 // calls. Every replica runs it.
 func (s *Store) Maintain(ctx context.Context) error {
-	for ctx.Err() == nil {
+	// Where one table went and the others did not, migrating makes nothing: that must not be tried without a pause.
+	for delay := s.newDelay(); ctx.Err() == nil; delay.wait(ctx) {
 		s.migrateAtLast(ctx)
 		s.keepChecking(ctx)
 	}

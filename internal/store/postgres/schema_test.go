@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -198,6 +199,21 @@ func TestTablesThatWereDroppedAreMadeAgain(t *testing.T) {
 	s := ready(t, quick(dsn))
 	run(t, connect(t, dsn), "DROP TABLE users, shardinguser_ownership, login_attempts, shardinguser_migrations")
 	eventually(t, "a row can be created", func() bool { return s.Apply(t.Context(), creation("alice")) == nil })
+}
+
+func TestATableThatWasDroppedAloneKeepsNobodyBusy(t *testing.T) {
+	t.Parallel()
+	dsn := testenv.Database(t)
+	var log logged
+	settings := quick(dsn)
+	settings.Log = log.logger()
+	ready(t, settings)
+	began := time.Now()
+	run(t, connect(t, dsn), "DROP TABLE login_attempts")
+	eventually(t, "it looks for the table", func() bool { return strings.Count(log.String(), "schema is complete") > 4 })
+	if took := time.Since(began); took < 300*time.Millisecond { // 50 + 100 + 100 + 100 at the least
+		t.Errorf("four looks took %v", took)
+	}
 }
 
 func TestWhatWasDeletedMoreThanADayAgoIsPurgedByLaterDeletions(t *testing.T) {
