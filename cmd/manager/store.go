@@ -14,6 +14,7 @@ import (
 
 	"github.com/sharding-system/shardinguser-operator/internal/config"
 	"github.com/sharding-system/shardinguser-operator/internal/controller"
+	"github.com/sharding-system/shardinguser-operator/internal/login"
 	"github.com/sharding-system/shardinguser-operator/internal/store/memory"
 	"github.com/sharding-system/shardinguser-operator/internal/store/postgres"
 )
@@ -22,6 +23,8 @@ import (
 type accounts struct {
 	controller.Accounts
 	controller.Rows
+	login.Attempts
+	login.Trail
 
 	maintain everyReplica // the store's upkeep; nil where there is none
 	close    func()
@@ -34,7 +37,7 @@ func openStore(settings config.Settings, registry prometheus.Registerer, log log
 			"nothing but this process sees them; give a DSN by --user-database-dsn-file or USER_DATABASE_DSN")
 		s := memory.New(time.Now)
 		no := func() bool { return false }
-		return accounts{Accounts: s, Rows: s, close: func() {}}, registerStoreMetrics(registry, true, no, no)
+		return accounts{Accounts: s, Rows: s, Attempts: s, Trail: s, close: func() {}}, registerStoreMetrics(registry, true, no, no)
 	}
 
 	d := settings.Database
@@ -57,7 +60,7 @@ func openStore(settings config.Settings, registry prometheus.Registerer, log log
 	err = errors.Join(
 		registerStoreMetrics(registry, false, s.Up, s.Notifying),
 		registry.Register(pgxpoolprometheus.NewCollector(s.Pool(), nil)))
-	return accounts{Accounts: s, Rows: s, maintain: s.Maintain, close: s.Close}, err
+	return accounts{Accounts: s, Rows: s, Attempts: s, Trail: s, maintain: s.Maintain, close: s.Close}, err
 }
 
 // plain is a source of DSNs in clear, which only the driver may see.

@@ -15,6 +15,7 @@
 package config
 
 import (
+	"net/netip"
 	"time"
 )
 
@@ -25,6 +26,7 @@ type Settings struct {
 	ConfigFile string
 
 	Database Database
+	Login    Login
 
 	// BcryptCost is the binary logarithm of bcrypt's rounds, 10 to 14.
 	BcryptCost int
@@ -87,6 +89,37 @@ type Database struct {
 	Timeout time.Duration
 }
 
+// Login says how the log-in side works.
+type Login struct {
+	// BindAddress is host:port, or "0" for off.
+	BindAddress string
+	// TLSCertDir has tls.crt and tls.key; empty for a self-signed certificate.
+	TLSCertDir string
+	// JWTSecretFile holds the secret that tokens are signed with; empty for no
+	// tokens.
+	JWTSecretFile string
+
+	// LockoutAttempts is how many failures lock an account, 1 or more, and
+	// LockoutDuration for how long.
+	LockoutAttempts int
+	LockoutDuration time.Duration
+
+	// SourceRate is how many attempts a second one address may make, 0 for any
+	// number, and SourceBurst how many of them at once.
+	SourceRate, SourceBurst int
+	// TrustedProxies are those whose X-Forwarded-For is believed.
+	TrustedProxies []netip.Prefix
+
+	// VerifyCacheTTL is how long credentials that passed are recognised without
+	// bcrypt; 0 is never.
+	VerifyCacheTTL time.Duration
+	// AuditRetention is how long attempts stay on record.
+	AuditRetention time.Duration
+}
+
+// Enabled tells whether log-ins are served.
+func (l Login) Enabled() bool { return l.BindAddress != off }
+
 // Configured tells whether there is a database at all; without, the in-memory
 // store serves.
 func (d Database) Configured() bool { return d.DSN != "" }
@@ -119,6 +152,15 @@ func defaults(cores int) Settings {
 			ConnectionLifetime: 5 * time.Minute,
 			ConnectionIdleTime: time.Minute,
 			Timeout:            5 * time.Second,
+		},
+		Login: Login{
+			BindAddress:     ":8082",
+			LockoutAttempts: 5,
+			LockoutDuration: 15 * time.Minute,
+			SourceRate:      20,
+			SourceBurst:     200,
+			VerifyCacheTTL:  time.Minute,
+			AuditRetention:  90 * 24 * time.Hour,
 		},
 		BcryptCost:              10,
 		PasswordMinLength:       8,

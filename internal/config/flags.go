@@ -15,6 +15,7 @@ func (s *Settings) bind(fs *flag.FlagSet) {
 	s.bindReconciling(fs)
 	s.bindPasswords(fs)
 	s.Database.bind(fs)
+	s.Login.bind(fs)
 }
 
 func (s *Settings) bindServing(fs *flag.FlagSet) {
@@ -51,12 +52,28 @@ func (d *Database) bind(fs *flag.FlagSet) {
 	fs.Var(duration{&d.Timeout, 100 * time.Millisecond}, "database-timeout", "`time` that one statement may take")
 }
 
+func (l *Login) bind(fs *flag.FlagSet) {
+	fs.Var(address{&l.BindAddress}, flagLoginAddress, "`address` of the log-in API, served over HTTPS by every replica; 0 turns it off")
+	fs.Var(path{&l.TLSCertDir}, flagLoginCertDir, "`folder` with the log-in API's tls.crt and tls.key, read again when they change (default a self-signed certificate)")
+	fs.Var(path{&l.JWTSecretFile}, flagJWTSecretFile, "`file` that holds the secret to sign tokens with, at least 32 bytes, read again when it changes (default no tokens)")
+	fs.Var(number{&l.LockoutAttempts, 1, 1000}, "lockout-attempts", "`number` of failed log-ins that lock an account")
+	fs.Var(duration{&l.LockoutDuration, time.Second}, "lockout-duration", "`time` for which an account is locked")
+	fs.Var(number{&l.SourceRate, 0, 100000}, "login-source-rate", "`number` of log-ins a second that one address may try; 0 for any number")
+	fs.Var(number{&l.SourceBurst, 1, 100000}, "login-source-burst", "`number` of log-ins that one address may try at once")
+	fs.Var(networks{&l.TrustedProxies}, "login-trusted-proxies", "comma-separated `networks` of proxies whose X-Forwarded-For is believed (default none)")
+	fs.Var(duration{&l.VerifyCacheTTL, 0}, "verify-cache-ttl", "`time` for which verify recognises credentials that passed, without bcrypt; 0 for never")
+	fs.Var(duration{&l.AuditRetention, time.Minute}, "audit-retention", "`time` for which log-in attempts stay on record")
+}
+
 // The flags that are named elsewhere too.
 const (
 	flagConfig          = "config"
 	flagMetricsAddress  = "metrics-bind-address"
 	flagMetricsCertDir  = "metrics-cert-dir"
 	flagHealthAddress   = "health-probe-bind-address"
+	flagLoginAddress    = "login-bind-address"
+	flagLoginCertDir    = "login-tls-cert-dir"
+	flagJWTSecretFile   = "jwt-secret-file" //nolint:gosec // The name of a flag.
 	flagDSNFile         = "user-database-dsn-file"
 	flagListenDSNFile   = "listen-dsn-file"
 	flagMaxConnections  = "database-max-connections"

@@ -203,17 +203,45 @@ func (l *loader) checkTogether(s *Settings) {
 			d.IdleConnections = d.MaxConnections
 		}
 	}
-	if overlap(s.MetricsBindAddress, s.HealthProbeBindAddress) {
-		l.problem("", "--%s (%s) and --%s (%s) are one address: give them different ports",
-			flagMetricsAddress, s.MetricsBindAddress, flagHealthAddress, s.HealthProbeBindAddress)
+	l.checkAddresses(s)
+	l.checkCertificate(flagMetricsCertDir, s.MetricsCertDir)
+	l.checkCertificate(flagLoginCertDir, s.Login.TLSCertDir)
+	if file := s.Login.JWTSecretFile; file != "" {
+		// The path is not quoted: somebody may have given the secret itself.
+		//nolint:gosec // The path is the operator's own setting.
+		if _, err := os.ReadFile(file); err != nil {
+			l.problem(l.settings[flagJWTSecretFile].origin, "the file of the signing secret cannot be read (%w): "+
+				"name one that holds at least 32 bytes", cause(err))
+		}
 	}
-	if dir := s.MetricsCertDir; dir != "" {
-		for _, name := range []string{"tls.crt", "tls.key"} {
-			//nolint:gosec // The path is the operator's own setting.
-			if _, err := os.ReadFile(filepath.Join(dir, name)); err != nil {
-				l.problem(l.settings[flagMetricsCertDir].origin, "the folder %s has no %s that can be read (%w): "+
-					"mount a TLS Secret there", quoted(dir), name, cause(err))
+}
+
+// checkAddresses checks that no two servers listen where only one can.
+func (l *loader) checkAddresses(s *Settings) {
+	servers := []struct{ flag, address string }{
+		{flagMetricsAddress, s.MetricsBindAddress},
+		{flagHealthAddress, s.HealthProbeBindAddress},
+		{flagLoginAddress, s.Login.BindAddress},
+	}
+	for i, a := range servers {
+		for _, b := range servers[i+1:] {
+			if overlap(a.address, b.address) {
+				l.problem("", "--%s (%s) and --%s (%s) are one address: give them different ports", a.flag, a.address, b.flag, b.address)
 			}
+		}
+	}
+}
+
+// checkCertificate checks that the folder has a certificate and its key.
+func (l *loader) checkCertificate(flag, dir string) {
+	if dir == "" {
+		return
+	}
+	for _, name := range []string{"tls.crt", "tls.key"} {
+		//nolint:gosec // The path is the operator's own setting.
+		if _, err := os.ReadFile(filepath.Join(dir, name)); err != nil {
+			l.problem(l.settings[flag].origin, "the folder %s has no %s that can be read (%w): "+
+				"mount a TLS Secret there", quoted(dir), name, cause(err))
 		}
 	}
 }

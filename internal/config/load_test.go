@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -61,6 +62,10 @@ func TestDefaults(t *testing.T) {
 			MaxConnections: 25, IdleConnections: 5,
 			ConnectionLifetime: 5 * time.Minute, ConnectionIdleTime: time.Minute, Timeout: 5 * time.Second,
 		},
+		Login: Login{
+			BindAddress: ":8082", LockoutAttempts: 5, LockoutDuration: 15 * time.Minute,
+			SourceRate: 20, SourceBurst: 200, VerifyCacheTTL: time.Minute, AuditRetention: 90 * 24 * time.Hour,
+		},
 		BcryptCost: 10, PasswordMinLength: 8, HashCores: runtime.GOMAXPROCS(0),
 		MetricsBindAddress: ":8443", HealthProbeBindAddress: ":8081",
 		MaxConcurrentReconciles: 16, KubeAPIQPS: 200, KubeAPIBurst: 400,
@@ -114,6 +119,9 @@ operator:
   database-timeout: 1m30s
   leader-election-namespace: system
   database-max-connections: 3
+  login-trusted-proxies: [10.1.2.3/8, "fd00::1", 10.0.0.0/8]
+  lockout-attempts: 3
+  verify-cache-ttl: 0s
   zap-devel: true
 `}}.load(t)
 	if err != nil {
@@ -130,6 +138,9 @@ operator:
 	want.LeaderElectionNamespace = "system"
 	want.Database.MaxConnections = 3
 	want.Database.IdleConnections = 3 // the default of 5 follows
+	want.Login.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::1/128")}
+	want.Login.LockoutAttempts = 3
+	want.Login.VerifyCacheTTL = 0
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("Load = %+v\nwant   %+v", got, want)
 	}
@@ -191,6 +202,13 @@ func TestWrongSettings(t *testing.T) {
 		"an empty address":                  {args("--health-probe-bind-address="), []string{`"" is not an address`}},
 		"a URL for an address":              {args("--metrics-bind-address=http://x:80"), []string{"*** is not an address"}},
 		"one address for two":               {args("--metrics-bind-address=127.0.0.1:8081"), []string{"--metrics-bind-address (127.0.0.1:8081) and --health-probe-bind-address (:8081) are one address"}},
+		"log-ins where the probes are":      {args("--login-bind-address=:8081"), []string{"--health-probe-bind-address (:8081) and --login-bind-address (:8081) are one address"}},
+		"no attempts before a lock":         {args("--lockout-attempts=0"), []string{"from 1 to 1000"}},
+		"a lock for no time":                {args("--lockout-duration=0"), []string{"at least 1s"}},
+		"a proxy by name":                   {args("--login-trusted-proxies=proxy"), []string{`"proxy" is not a comma-separated list of networks`}},
+		"a proxy with a zone":               {args("--login-trusted-proxies=fe80::1%eth0"), []string{"is not a comma-separated list of networks"}},
+		"log-ins without certificate":       {args("--login-tls-cert-dir=."), []string{`flag --login-tls-cert-dir: the folder "." has no tls.crt`}},
+		"a signing secret that is missing":  {args("--jwt-secret-file=none"), []string{"flag --jwt-secret-file: the file of the signing secret cannot be read (no such file or directory)"}},
 		"a namespace in capitals":           {args("--watch-namespaces=a,Team"), []string{`"a,Team" is not a comma-separated list of names`}},
 		"a lease in no namespace":           {args("--leader-election-namespace=a_b"), []string{"is not the name of a namespace"}},
 		"a rate that is no number":          {args("--kube-api-qps=NaN"), []string{`"NaN" is not a number from 1 to 10000`}},
@@ -258,6 +276,7 @@ func TestNoErrorQuotesADSN(t *testing.T) {
 		"in place of the settings file":   {args: []string{"--config=" + goodDSN}},
 		"in place of the certificates":    {args: []string{"--metrics-cert-dir=" + goodDSN}},
 		"in place of a number":            {args: []string{"--bcrypt-cost=" + goodDSN}},
+		"in place of the signing secret":  {args: []string{"--jwt-secret-file=" + goodDSN}},
 		"in another program's flag":       {args: []string{"--zap-devel=" + goodDSN}},
 		"in a file that is no YAML":       {files: map[string]string{defaultConfigFile: "a: [\nuser_database_dsn: " + goodDSN}},
 		"as a whole file":                 {files: map[string]string{defaultConfigFile: goodDSN}},

@@ -4,6 +4,7 @@ package config
 
 import (
 	"net"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strconv"
@@ -152,3 +153,38 @@ func (n namespaces) Set(s string) error {
 }
 func (n namespaces) String() string { return strings.Join(*n.at, ",") }
 func (n namespaces) Get() any       { return *n.at }
+
+// networks is a comma-separated list of networks or single addresses, kept
+// sorted and distinct.
+type networks struct{ at *[]netip.Prefix }
+
+func (n networks) Set(s string) error {
+	var prefixes []netip.Prefix
+	for text := range strings.SplitSeq(s, ",") {
+		text = strings.TrimSpace(text)
+		if text == "" {
+			continue // a trailing comma, or no network at all
+		}
+		prefix, err := netip.ParsePrefix(text)
+		if address, single := netip.ParseAddr(text); single == nil && address.Zone() == "" {
+			prefix, err = netip.PrefixFrom(address, address.BitLen()), nil
+		}
+		if err != nil {
+			return want("a comma-separated list of networks, such as 10.0.0.0/8,192.0.2.1,fd00::/8")
+		}
+		prefixes = append(prefixes, prefix.Masked())
+	}
+	slices.SortFunc(prefixes, netip.Prefix.Compare)
+	*n.at = slices.Compact(prefixes)
+	return nil
+}
+
+func (n networks) String() string { return strings.Join(n.Get().([]string), ",") }
+
+func (n networks) Get() any {
+	texts := make([]string, 0, len(*n.at))
+	for _, prefix := range *n.at {
+		texts = append(texts, prefix.String())
+	}
+	return texts
+}

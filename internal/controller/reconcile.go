@@ -26,7 +26,7 @@ const (
 	// staleRetry is how long the cache is given to catch up with our own last write.
 	staleRetry = 50 * time.Millisecond
 
-	// lockMargin is added to what is left of a lock, so that by then it has run out.
+	// lockMargin is added to the time until a lock changes by itself, so that by then it has.
 	lockMargin = 50 * time.Millisecond
 
 	// longestWait is after what time a lock is looked at again, however long it lasts: somebody may have set it to the
@@ -299,7 +299,7 @@ func (r *Reconciler) report(ctx context.Context, u *v1alpha1.ShardingUser, found
 	if err != nil {
 		return retry(err)
 	}
-	return ctrl.Result{RequeueAfter: earliest(earliest(wait, lockEnd(found)), nameFreed(found))}, nil
+	return ctrl.Result{RequeueAfter: earliest(earliest(wait, lockChange(found)), nameFreed(found))}, nil
 }
 
 // unavailable tells of a database that did not answer.
@@ -311,13 +311,13 @@ func unavailable(err error, deleting bool) *user.Problem {
 	return &user.Problem{Reason: v1alpha1.ReasonDatabaseUnavailable, Message: message}
 }
 
-// lockEnd is when to look again because a lock will have run out; zero where there is none. It comes from the
-// database's clock, as a length of time, so that the clock here does not matter.
-func lockEnd(found outcome) time.Duration {
+// lockChange is when to look again because a lock will have run out, or may be told of; zero where there is none. It
+// comes from the database's clock, as a length of time, so that the clock here does not matter.
+func lockChange(found outcome) time.Duration {
 	if found.observed == nil || !found.observed.OwnedBy(found.desired.Owner) || !found.observed.Locked() {
 		return 0
 	}
-	return min(found.observed.LockLeft(), longestWait) + lockMargin
+	return min(found.observed.LookAgain(), longestWait) + lockMargin
 }
 
 // nameFreed is when to look again because the name may be free by then. An event tells of that; this is for the one

@@ -88,7 +88,7 @@ func FuzzCheckHash(f *testing.F) {
 }
 
 // quick is a Hasher whose hashes take about a millisecond.
-func quick(cores int) *Hasher { return newHasher(bcrypt.MinCost, cores, bcrypt.MinCost) }
+func quick(cores int) *Hasher { return NewTestHasher(cores) }
 
 func TestHashIsABcryptHashOfTheGivenCost(t *testing.T) {
 	h := NewHasher(MinCost, 1)
@@ -188,8 +188,10 @@ func TestMatchesRefusesCheapHashesOfOthers(t *testing.T) {
 
 func TestNoHashWithoutACore(t *testing.T) {
 	h := quick(2)
-	if err := h.cores.Acquire(t.Context(), 2); err != nil {
-		t.Fatal(err)
+	for range 2 {
+		if err := h.cores.acquire(t.Context(), forReconcile); err != nil {
+			t.Fatal(err)
+		}
 	}
 
 	ctx, cancel := context.WithCancel(t.Context())
@@ -214,7 +216,7 @@ func TestNoHashWithoutACore(t *testing.T) {
 			}
 		})
 	}
-	h.cores.Release(1) // the other stays taken: the eight go one by one
+	h.cores.release() // the other stays taken: the eight go one by one
 	wg.Wait()
 	if h.Computed() != 8 {
 		t.Errorf("%d hashes, want 8", h.Computed())

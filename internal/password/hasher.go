@@ -8,17 +8,22 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/crypto/bcrypt"
-	"golang.org/x/sync/semaphore"
 )
 
 // A Hasher makes and compares bcrypt hashes, on so many cores at once and no
 // more: bcrypt is pure computation, and what else the process has to do
 // (probes, leases, the watch) needs room beside it. Who comes while all cores
-// are taken waits in line. A Hasher may be used by any number of goroutines.
+// are taken waits in line, log-ins before reconciles: a log-in's computation
+// goes through [Hasher.Reserve], all others are a reconcile's. A Hasher may be
+// used by any number of goroutines.
 type Hasher struct {
 	cost    int
 	minCost int // the lowest that Matches computes
-	cores   *semaphore.Weighted
+	cores   cores
+
+	places    atomic.Int64 // that log-ins hold
+	maxPlaces int
+	dummy     string
 
 	// bcrypt's two functions, for tests to stand in for.
 	generate func(plain []byte, cost int) ([]byte, error)
@@ -29,10 +34,16 @@ type Hasher struct {
 }
 
 // NewHasher returns a Hasher that makes hashes of the given cost, [MinCost] to
-// [MaxCost], on at most cores cores, 1 or more. It panics outside these
-// limits, which are for the settings to check.
+// [MaxCost], on at most cores cores, 1 or more, for which it computes one hash.
+// It panics outside these limits, which are for the settings to check.
 func NewHasher(cost, cores int) *Hasher {
 	return newHasher(cost, cores, MinCost)
+}
+
+// NewTestHasher returns a Hasher for tests that need many hashes: it makes them
+// at bcrypt's lowest cost, and takes hashes of that cost.
+func NewTestHasher(cores int) *Hasher {
+	return newHasher(bcrypt.MinCost, cores, bcrypt.MinCost)
 }
 
 // newHasher lets tests go below MinCost.
@@ -43,13 +54,16 @@ func newHasher(cost, cores, minCost int) *Hasher {
 	if cores < 1 {
 		panic(fmt.Sprintf("password: cannot hash on %d cores", cores))
 	}
-	return &Hasher{
-		cost:     cost,
-		minCost:  minCost,
-		cores:    semaphore.NewWeighted(int64(cores)),
-		generate: bcrypt.GenerateFromPassword,
-		compare:  bcrypt.CompareHashAndPassword,
+	h := &Hasher{
+		cost:      cost,
+		minCost:   minCost,
+		maxPlaces: cores * (1 + queuePerCore),
+		generate:  bcrypt.GenerateFromPassword,
+		compare:   bcrypt.CompareHashAndPassword,
 	}
+	h.cores.free, h.cores.patience = cores, h.maxPlaces
+	h.makeDummy()
+	return h
 }
 
 // Hash returns the bcrypt hash of plain, with prefix $2a$, a new salt and the
@@ -61,10 +75,10 @@ func (h *Hasher) Hash(ctx context.Context, plain []byte) (string, error) {
 	if err := Check(plain, 1); err != nil {
 		return "", err
 	}
-	if err := h.acquire(ctx); err != nil {
+	if err := h.cores.acquire(ctx, forReconcile); err != nil {
 		return "", err
 	}
-	defer h.cores.Release(1)
+	defer h.cores.release()
 
 	hash, err := h.generate(plain, h.cost)
 	if err != nil {
@@ -80,17 +94,17 @@ func (h *Hasher) Hash(ctx context.Context, plain []byte) (string, error) {
 // computation and without an error, for what [CheckHash] refuses (the empty
 // string and "!" among it) and for passwords that are empty, longer than
 // [MaxBytes] bytes or hold a NUL. Callers whose time must not tell one refusal
-// from another compare against a hash of their own in these cases.
+// from another use a [Place].
 //
 // The only errors are ctx's, when it ends before a core is free.
 func (h *Hasher) Matches(ctx context.Context, hash string, plain []byte) (bool, error) {
 	if checkHash(hash, h.minCost) != nil || checkBytes(plain) != nil {
 		return false, nil
 	}
-	if err := h.acquire(ctx); err != nil {
+	if err := h.cores.acquire(ctx, forReconcile); err != nil {
 		return false, err
 	}
-	defer h.cores.Release(1)
+	defer h.cores.release()
 
 	h.compared.Add(1)
 	return h.compare([]byte(hash), plain) == nil, nil
@@ -99,19 +113,6 @@ func (h *Hasher) Matches(ctx context.Context, hash string, plain []byte) (bool, 
 // Computed returns how many hashes Hash has produced.
 func (h *Hasher) Computed() uint64 { return h.computed.Load() }
 
-// Compared returns how many comparisons Matches has computed; those that it
-// answered without bcrypt do not count.
+// Compared returns how many comparisons have been computed, for reconciles and
+// log-ins together; those that were answered without bcrypt do not count.
 func (h *Hasher) Compared() uint64 { return h.compared.Load() }
-
-// acquire waits for a core.
-func (h *Hasher) acquire(ctx context.Context) error {
-	// Asked first, since a free semaphore may be had under an ended context.
-	err := ctx.Err()
-	if err == nil {
-		err = h.cores.Acquire(ctx, 1)
-	}
-	if err != nil {
-		return fmt.Errorf("waiting for a core to hash on: %w", err)
-	}
-	return nil
-}

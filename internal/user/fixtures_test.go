@@ -137,6 +137,11 @@ func lockedFor(left time.Duration) observedOption {
 	}
 }
 
+// pendingFor lets the lock wait until so long after (or before) now for its log-in to be settled.
+func pendingFor(left time.Duration) observedOption {
+	return func(o *user.Observed) { o.Row.LockPendingUntil = ptrTo(o.Now.Add(left)) }
+}
+
 func failed(attempts int) observedOption {
 	return func(o *user.Observed) { o.Row.FailedLoginAttempts = attempts }
 }

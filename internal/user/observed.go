@@ -25,6 +25,10 @@ type Row struct {
 	FailedLoginAttempts int
 	LockedUntil         *time.Time
 	LastLogin           *time.Time
+
+	// LockPendingUntil is how long the lock may wait for the log-in that wrote it to be settled; nil where it waits for
+	// none.
+	LockPendingUntil *time.Time
 }
 
 // OwnershipState says whether a row has an owner now, or had one.
@@ -63,16 +67,37 @@ func (o Observed) OwnedBy(owner Owner) bool {
 	return o.Ownership != nil && o.Ownership.State == Owned && o.Ownership.Owner == owner
 }
 
-// Locked reports whether the row's lock lies in the future, by the database's clock.
+// Locked reports whether the row's lock lies in the future, by the database's clock: log-ins are refused.
 func (o Observed) Locked() bool { return o.LockLeft() > 0 }
+
+// LockPending reports whether the lock is one that nobody is to be told of yet: it was written ahead of the last try of
+// a log-in, whose password may still turn out to be right.
+func (o Observed) LockPending() bool { return o.Locked() && o.left(o.Row.LockPendingUntil) > 0 }
 
 // LockLeft is the time until the row's lock runs out; zero where there is none. A time too long for a time.Duration is
 // the longest that there is.
 func (o Observed) LockLeft() time.Duration {
-	if o.Row == nil || o.Row.LockedUntil == nil {
+	if o.Row == nil {
 		return 0
 	}
-	return max(0, o.Row.LockedUntil.Sub(o.Now))
+	return o.left(o.Row.LockedUntil)
+}
+
+// LookAgain is the time until the lock will be another by itself: until it runs out, or may be told of; zero where there
+// is none.
+func (o Observed) LookAgain() time.Duration {
+	if o.LockPending() {
+		return min(o.LockLeft(), o.left(o.Row.LockPendingUntil))
+	}
+	return o.LockLeft()
+}
+
+// left is the time until then; zero where it is over.
+func (o Observed) left(until *time.Time) time.Duration {
+	if until == nil {
+		return 0
+	}
+	return max(0, until.Sub(o.Now))
 }
 
 // PasswordVersion is the Password.Version that owner applied last; "" where it did not.

@@ -145,6 +145,33 @@ func TestLockLeft(t *testing.T) {
 	}
 }
 
+func TestLookAgain(t *testing.T) {
+	for name, tt := range map[string]struct {
+		observed user.Observed
+		pending  bool
+		want     time.Duration
+	}{
+		"no lock changes by itself":                 {synced(failed(4)), false, 0},
+		"no row has no lock":                        {nothingThere(), false, 0},
+		"a lock runs out":                           {synced(lockedFor(time.Minute)), false, time.Minute},
+		"a lock that is pending may be told of":     {synced(lockedFor(time.Minute), pendingFor(time.Second)), true, time.Second},
+		"the last nanosecond of a wait counts":      {synced(lockedFor(time.Minute), pendingFor(1)), true, 1},
+		"a wait that ends now has ended":            {synced(lockedFor(time.Minute), pendingFor(0)), false, time.Minute},
+		"a wait that is over is none":               {synced(lockedFor(time.Minute), pendingFor(-time.Hour)), false, time.Minute},
+		"a pending lock may run out first":          {synced(lockedFor(time.Second), pendingFor(time.Minute)), true, time.Second},
+		"a pending lock that ran out changes never": {synced(lockedFor(-time.Second), pendingFor(time.Minute)), false, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := tt.observed.LookAgain(); got != tt.want {
+				t.Errorf("LookAgain = %v, want %v", got, tt.want)
+			}
+			if got := tt.observed.LockPending(); got != tt.pending {
+				t.Errorf("LockPending = %t, want %t", got, tt.pending)
+			}
+		})
+	}
+}
+
 // lockedUntil locks the row until that year begins.
 func lockedUntil(year int) observedOption {
 	return func(o *user.Observed) {

@@ -63,23 +63,24 @@ func reportAccount(s *v1alpha1.ShardingUserStatus, d Desired, o Observed) {
 	}
 	s.FailedLoginAttempts = int32(min(o.Row.FailedLoginAttempts, 1<<31-1)) //nolint:gosec // the minimum fits
 	s.LastLoginTime = toTime(o.Row.LastLogin)
-	s.Locked = o.Locked()
+	s.Locked = o.Locked() && !o.LockPending()
 	if s.Locked {
 		s.LockedUntil = toTime(o.Row.LockedUntil)
 	}
 }
 
-// lockedCondition tells of the lock as the row has it now, whatever an earlier status said.
+// lockedCondition tells of the lock as the row has it now, whatever an earlier status said. One that is pending is none.
 func lockedCondition(d Desired, o Observed) *metav1.Condition {
 	c := &metav1.Condition{Type: v1alpha1.ConditionLocked, Status: metav1.ConditionFalse}
 	owned := o.OwnedBy(d.Owner) && o.Row != nil
+	tells := owned && o.Row.LockedUntil != nil && !o.LockPending()
 	switch {
-	case owned && o.Locked():
+	case tells && o.Locked():
 		c.Status = metav1.ConditionTrue
 		c.Reason = v1alpha1.ReasonTooManyFailedAttempts
 		c.Message = fmt.Sprintf("Log-ins are refused until %s because of failed attempts; to lift the lock now, set the annotation %s to a new value.",
 			o.Row.LockedUntil.UTC().Format(time.RFC3339), v1alpha1.AnnotationUnlockRequestedAt)
-	case owned && o.Row.LockedUntil != nil:
+	case tells:
 		c.Reason = v1alpha1.ReasonLockExpired
 		c.Message = "The last lock ran out; log-ins are checked again."
 	case owned && o.Ownership.UnlockHandled != "":

@@ -122,6 +122,20 @@ func TestStatus(t *testing.T) {
 			"alice at 3: locked=false failed=5\npasswordChanged=2026-03-03T12:00:00Z\n" +
 				"Locked False LockExpired: The last lock ran out; log-ins are checked again.\n" + synced0,
 		},
+		"a lock that is pending is told of as none, and the attempts are told": {
+			desired(), synced(lockedFor(15*time.Minute), pendingFor(time.Second)), nil,
+			"alice at 3: locked=false failed=5\npasswordChanged=2026-03-03T12:00:00Z\n" + unlocked + synced0,
+		},
+		"a lock that is pending is not told of over an unlock by request": {
+			desired(requestUnlock("t1")), synced(unlockHandled("t1"), lockedFor(time.Minute), pendingFor(time.Second)), nil,
+			"alice at 3: locked=false failed=5\npasswordChanged=2026-03-03T12:00:00Z\nunlocked=t1\n" +
+				"Locked False Unlocked: The account was unlocked by request.\n" + synced0,
+		},
+		"a lock that ran out while it was pending ran out": {
+			desired(), synced(lockedFor(-time.Second), pendingFor(time.Second)), nil,
+			"alice at 3: locked=false failed=5\npasswordChanged=2026-03-03T12:00:00Z\n" +
+				"Locked False LockExpired: The last lock ran out; log-ins are checked again.\n" + synced0,
+		},
 		"a lock that was lifted by request is told as such": {
 			desired(requestUnlock("t1")), synced(unlockHandled("t1")), nil,
 			"alice at 3: locked=false failed=0\npasswordChanged=2026-03-03T12:00:00Z\nunlocked=t1\n" +

@@ -16,10 +16,16 @@ var differences = map[string]struct {
 	edit                   bool
 	urgent, account        bool
 }{
-	"nothing":            {from: synced(), to: synced(), account: true},
-	"one more attempt":   {from: synced(), to: synced(failed(1)), account: true},
-	"a log-in":           {from: synced(failed(3)), to: synced(loggedIn(time.Second)), account: true},
-	"a longer lock":      {from: synced(lockedFor(time.Minute)), to: synced(lockedFor(time.Hour)), account: true},
+	"nothing":          {from: synced(), to: synced(), account: true},
+	"one more attempt": {from: synced(), to: synced(failed(1)), account: true},
+	"a log-in":         {from: synced(failed(3)), to: synced(loggedIn(time.Second)), account: true},
+	"a longer lock":    {from: synced(lockedFor(time.Minute)), to: synced(lockedFor(time.Hour)), account: true},
+	"a lock that is pending": {
+		from: synced(failed(4)), to: synced(lockedFor(time.Minute), pendingFor(time.Second)), account: true,
+	},
+	"a pending lock that is one now": {
+		from: synced(lockedFor(time.Minute), pendingFor(time.Second)), to: synced(lockedFor(time.Minute)), urgent: true, account: true,
+	},
 	"a lock that came":   {from: synced(), to: synced(lockedFor(time.Minute)), urgent: true, account: true},
 	"a lock that went":   {from: synced(lockedFor(time.Minute)), to: synced(lockedFor(0)), urgent: true, account: true},
 	"a lock in between":  {from: synced(), to: synced(lockedFor(-time.Second)), urgent: true, account: true},

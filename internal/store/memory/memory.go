@@ -24,6 +24,9 @@ type Store struct {
 	rows     map[string]user.Row
 	notes    map[string]user.Ownership
 	watchers map[*watcher]struct{}
+
+	attempts    []attempt // the last ones, the latest last; their IDs have no gaps
+	lastAttempt int64     // the ID of the latest one ever
 }
 
 // New returns an empty store whose clock is now.
@@ -46,6 +49,7 @@ func (s *Store) Observe(ctx context.Context, username string) (user.Observed, er
 	observed := user.Observed{Now: s.now()}
 	if row, ok := s.rows[username]; ok {
 		row = copied(row)
+		row.LockPendingUntil = s.pendingUntil(username, row.LockedUntil, observed.Now)
 		observed.Row = &row
 	}
 	if note, ok := s.notes[username]; ok {

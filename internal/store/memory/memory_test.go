@@ -4,12 +4,16 @@ package memory_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
+	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/store/memory"
 	"github.com/sharding-system/shardinguser-operator/internal/store/storetest"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
@@ -19,8 +23,10 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestTheStoreInMemoryKeepsTheStoresPromises(t *testing.T) {
 	storetest.Run(t, func(*testing.T) storetest.Harness {
-		s := memory.New(time.Now)
-		return storetest.Harness{Store: s, Other: program{s}, NullableHash: true}
+		var ahead time.Duration
+		now := func() time.Time { return time.Now().Add(ahead) }
+		s := memory.New(now)
+		return storetest.Harness{Store: s, Other: program{s, now, &ahead}, Nullable: true}
 	})
 }
 
@@ -46,8 +52,50 @@ func TestALockRunsOutByTheInjectedClock(t *testing.T) {
 	}
 }
 
+func TestAFloodOfUnknownNamesFillsNoMemoryAndLeavesACounterAsItIs(t *testing.T) {
+	s := memory.New(time.Now)
+	s.Edit("admin", func(*user.Row) *user.Row { return &user.Row{Active: true} })
+	limits := store.Limits{Attempts: 5, Duration: time.Minute}
+	charge := func(username string) store.Charged {
+		c, err := s.Charge(t.Context(), store.Attempt{
+			Username: username, Alias: fmt.Sprintf("%0255s", username), UserAgent: strings.Repeat("x", 1000),
+		}, limits)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	for range 4 {
+		charge("admin")
+	}
+	before := heap()
+	for i := range 200_000 {
+		charge(fmt.Sprintf("name-%d", i))
+	}
+	if after := heap(); after > before+50<<20 {
+		t.Errorf("the memory grew by %d MB", (after-before)>>20)
+	}
+	if c := charge("admin"); !c.Locks {
+		t.Errorf("got %+v, want the lock", c)
+	}
+	if len(s.Attempts()) == 0 {
+		t.Error("there is no audit trail")
+	}
+}
+
+func heap() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
 // program acts on the store as the sharding manager acts on a table.
-type program struct{ s *memory.Store }
+type program struct {
+	s     *memory.Store
+	now   func() time.Time // by a clock that can be set ahead
+	ahead *time.Duration
+}
 
 func (p program) edit(t *testing.T, username string, edit func(*user.Row)) {
 	t.Helper()
@@ -88,19 +136,19 @@ func (p program) Fail(t *testing.T, username string) {
 	p.edit(t, username, func(row *user.Row) {
 		row.FailedLoginAttempts++
 		if row.FailedLoginAttempts >= 5 {
-			row.LockedUntil = new(time.Now().Add(15 * time.Minute))
+			row.LockedUntil = new(p.now().Add(15 * time.Minute))
 		}
 	})
 }
 
 func (p program) LogIn(t *testing.T, username string) {
 	t.Helper()
-	p.edit(t, username, func(row *user.Row) { row.LastLogin = new(time.Now()) })
+	p.edit(t, username, func(row *user.Row) { row.LastLogin = new(p.now()) })
 }
 
 func (p program) Lock(t *testing.T, username string, left time.Duration) {
 	t.Helper()
-	p.edit(t, username, func(row *user.Row) { row.LockedUntil = new(time.Now().Add(left)) })
+	p.edit(t, username, func(row *user.Row) { row.LockedUntil = new(p.now().Add(left)) })
 }
 
 func (p program) SetRoles(t *testing.T, username, roles string) {
@@ -134,4 +182,23 @@ func (p program) Delete(t *testing.T, username string) {
 	p.s.Edit(username, func(*user.Row) *user.Row { return nil })
 }
 
-func (program) Now(*testing.T) time.Time { return time.Now() }
+func (p program) SetActive(t *testing.T, username string, active *bool) {
+	t.Helper()
+	p.edit(t, username, func(row *user.Row) { row.Active = active != nil && *active })
+}
+
+func (p program) SetFailed(t *testing.T, username string, failed *int) {
+	t.Helper()
+	p.edit(t, username, func(row *user.Row) {
+		row.FailedLoginAttempts = 0
+		if failed != nil {
+			row.FailedLoginAttempts = *failed
+		}
+	})
+}
+
+func (p program) Attempts(*testing.T) []store.Record { return p.s.Attempts() }
+
+func (p program) Age(_ *testing.T, by time.Duration) { *p.ahead += by }
+
+func (p program) Now(*testing.T) time.Time { return p.now() }

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/store/storetest"
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
@@ -74,7 +75,7 @@ func TestTheStoreOnPostgresKeepsTheStoresPromises(t *testing.T) {
 				return variant{admin, admin}
 			},
 			fill:    `UPDATE users SET email = 'someone@example.com', preferences = '{"a": 1}' WHERE username = $1`,
-			harness: storetest.Harness{NullableHash: true},
+			harness: storetest.Harness{Nullable: true},
 		},
 		"on a table with TIMESTAMPTZ columns": {prepare: func(t *testing.T, admin string) variant {
 			t.Helper()
@@ -106,9 +107,10 @@ func TestTheStoreOnPostgresKeepsTheStoresPromises(t *testing.T) {
 				t.Helper()
 				run(t, clean, "DELETE FROM users")
 				run(t, clean, "DELETE FROM shardinguser_ownership")
+				run(t, clean, "DELETE FROM login_attempts")
 				harness := v.harness
 				harness.Store = s
-				harness.Other = program{other, v.fill}
+				harness.Other = program{other, v.fill, clean}
 				return harness
 			})
 		})
@@ -144,8 +146,9 @@ func losAngeles(t *testing.T, admin string) variant {
 
 // program writes with SQL of its own, as the sharding manager does.
 type program struct {
-	pool *pgxpool.Pool
-	fill string
+	pool  *pgxpool.Pool
+	fill  string
+	audit *pgxpool.Pool // of the operator's own role: the trail is its own
 }
 
 func (p program) Insert(t *testing.T, username string, row storetest.Row) {
@@ -200,6 +203,35 @@ func (p program) SetRoles(t *testing.T, username, json string) {
 func (p program) SetHash(t *testing.T, username string, hash *string) {
 	t.Helper()
 	run(t, p.pool, "UPDATE users SET password_hash = $2 WHERE username = $1", username, hash)
+}
+
+func (p program) SetActive(t *testing.T, username string, active *bool) {
+	t.Helper()
+	run(t, p.pool, "UPDATE users SET active = $2 WHERE username = $1", username, active)
+}
+
+func (p program) SetFailed(t *testing.T, username string, failed *int) {
+	t.Helper()
+	run(t, p.pool, "UPDATE users SET failed_login_attempts = $2 WHERE username = $1", username, failed)
+}
+
+func (p program) Attempts(t *testing.T) []store.Record {
+	t.Helper()
+	rows, err := p.audit.Query(t.Context(),
+		"SELECT id, attempted_at, username, source, user_agent, outcome FROM login_attempts ORDER BY id")
+	if err != nil {
+		t.Fatal(err)
+	}
+	records, err := pgx.CollectRows(rows, pgx.RowToStructByPos[store.Record])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return records
+}
+
+func (p program) Age(t *testing.T, by time.Duration) {
+	t.Helper()
+	run(t, p.audit, "UPDATE login_attempts SET attempted_at = attempted_at - $1::interval", by)
 }
 
 func (p program) Delete(t *testing.T, username string) {

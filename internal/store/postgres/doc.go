@@ -14,6 +14,12 @@
 // A change is one statement, and so happens as a whole or not at all: it locks the note of the username and checks that
 // the plan still holds, writes the row, writes the note, and notifies. See apply.go.
 //
+// # Log-ins
+//
+// A charge is one statement as well, and so is a settlement: it takes the lock of the row, decides by the row and the
+// clock as they are then, writes the log-in columns and the audit trail, login_attempts. See login.go. Whether a lock is
+// pending is told by the attempt that wrote it, which is found by the lock's end.
+//
 // # Observing
 //
 // A trigger on users sends each changed username on the channel shardinguser_rows; so does every change of our own. A

@@ -108,6 +108,9 @@ func judgeRefusal(e *pgconn.PgError, at place, limit time.Duration) verdict {
 	case codeUndefinedTable, "3F000":
 		return verdict{kind: refusing, sentence: "The tables are not there yet; they are made as soon as the database and its " +
 			"rights allow it."}
+	case "42P07":
+		return verdict{kind: refusing, sentence: "A table that the operator has to make is there already, made by another program; " +
+			"rename that one, or let the operator's search_path begin with a schema of its own, followed by that of users."}
 	case "42703":
 		return verdict{kind: refusing, sentence: "A column that the operator needs is missing; compare the table users with " +
 			"the one in the operator's documentation."}
@@ -171,7 +174,7 @@ func missingRight(message string, at place) string {
 		grant = fmt.Sprintf("GRANT CONNECT ON DATABASE %s TO %s", quoted(name, "the database"), role)
 	default:
 		grant = fmt.Sprintf("GRANT USAGE, CREATE ON SCHEMA %s TO %s; ", quoted(at.schema, "public"), role) +
-			fmt.Sprintf(tables, "users, "+ownershipTable, role)
+			fmt.Sprintf(tables, "users, "+ownershipTable+", "+attemptsTable, role)
 	}
 	return fmt.Sprintf("The database role lacks a right; let an administrator run: %s;", grant)
 }

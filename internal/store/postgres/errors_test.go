@@ -37,6 +37,7 @@ func TestSQLSTATEsGetAMeaning(t *testing.T) {
 		"28000": {away, "refused the log-in"},
 		"3D000": {away, "does not exist"},
 		"3F000": {refusing, "not there yet"},
+		"42P07": {refusing, "rename that one"},
 		"42P01": {refusing, "not there yet"},
 		"42703": {refusing, "column"},
 		"42501": {refusing, `GRANT USAGE, CREATE ON SCHEMA "accounts" TO "app"`},
@@ -74,7 +75,7 @@ func TestARightThatIsMissingIsNamed(t *testing.T) {
 		"permission denied for table users":       `GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE "users" TO "a""pp";`,
 		"permission denied for schema accounts":   `GRANT USAGE, CREATE ON SCHEMA "accounts" TO "a""pp";`,
 		`permission denied for database "shards"`: `GRANT CONNECT ON DATABASE "shards" TO "a""pp";`,
-		"keine Berechtigung für Tabelle users":    `ON TABLE users, shardinguser_ownership TO "a""pp";`,
+		"keine Berechtigung für Tabelle users":    `ON TABLE users, shardinguser_ownership, login_attempts TO "a""pp";`,
 	} {
 		got := judge(&pgconn.PgError{Code: "42501", Message: message}, at, 0)
 		if !strings.Contains(got.sentence, want) {

@@ -162,6 +162,9 @@ func names(t *testing.T, dsn string) (role, database string) {
 
 // with is the DSN, a URL, with one more parameter.
 func with(dsn, parameter string) string {
+	if parameter == "" {
+		return dsn
+	}
 	if strings.Contains(dsn, "?") {
 		return dsn + "&" + parameter
 	}

@@ -13,7 +13,7 @@ import (
 // checkDatabase looks whether a session may write, and whether the tables are there and may be read.
 const checkDatabase = `
 SELECT current_setting('transaction_read_only')::boolean,
-       EXISTS (SELECT FROM users), EXISTS (SELECT FROM shardinguser_ownership)`
+       EXISTS (SELECT FROM users), EXISTS (SELECT FROM shardinguser_ownership), EXISTS (SELECT FROM login_attempts)`
 
 // Maintain keeps the store usable until ctx ends, and returns nil then: it migrates as soon as the database can be
 // reached, and from then on looks whether it answers, so that an outage and its end are noticed also while nobody
@@ -66,8 +66,8 @@ func (s *Store) keepChecking(ctx context.Context) {
 func (s *Store) check(ctx context.Context) string {
 	limited, cancel := context.WithTimeout(ctx, s.settings.StatementTimeout)
 	defer cancel()
-	var isReadOnly, users, notes bool
-	err := s.pool.QueryRow(limited, checkDatabase).Scan(&isReadOnly, &users, &notes)
+	var isReadOnly, users, notes, attempts bool
+	err := s.pool.QueryRow(limited, checkDatabase).Scan(&isReadOnly, &users, &notes, &attempts)
 	switch {
 	case ctx.Err() != nil:
 		return ""

@@ -82,7 +82,7 @@ func (s *Store) migrate(ctx context.Context) (made bool, err error) {
 	if err := s.mayCreate(ctx); err != nil {
 		return false, err
 	}
-	if !there && current > 0 {
+	if !there && current >= latest {
 		if err := s.beginAnew(ctx); err != nil {
 			return false, err
 		}
@@ -91,7 +91,8 @@ func (s *Store) migrate(ctx context.Context) (made bool, err error) {
 }
 
 // tablesThere tells whether no table has gone.
-const tablesThere = "SELECT to_regclass('users') IS NOT NULL AND to_regclass('" + ownershipTable + "') IS NOT NULL"
+const tablesThere = "SELECT to_regclass('users') IS NOT NULL AND to_regclass('" + ownershipTable + "') IS NOT NULL " +
+	"AND to_regclass('" + attemptsTable + "') IS NOT NULL"
 
 // beginAnew makes the migrations run again, since a table that one of them made has gone. It holds their lock: what
 // another replica makes meanwhile is there afterwards.

@@ -11,11 +11,15 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// ownershipTable holds the notes.
-const ownershipTable = "shardinguser_ownership"
+// Tables of our own.
+const (
+	ownershipTable = "shardinguser_ownership" // the notes
+	attemptsTable  = "login_attempts"         // the audit trail of log-ins
+)
 
 // observeAccount reads the clock, the row and the note of one username in one moment. It yields one row always. Other
 // programs may have left NULL in any column.
@@ -28,6 +32,8 @@ SELECT now(),
        COALESCE(u.failed_login_attempts, 0)::bigint,
        u.locked_until::timestamptz,   -- the session is in UTC, as a TIMESTAMP column is
        u.last_login_at::timestamptz,
+       (SELECT max(a.attempted_at) + @pending::bigint * INTERVAL '1 microsecond' FROM login_attempts a
+        WHERE a.username = @recorded::text AND a.locked_until = u.locked_until::timestamptz AND a.outcome = 'pending'),
 
        o.username IS NOT NULL,
        COALESCE(o.cluster, ''), COALESCE(o.namespace, ''), COALESCE(o.name, ''), COALESCE(o.uid, ''),
@@ -43,7 +49,11 @@ func (s *Store) Observe(ctx context.Context, username string) (user.Observed, er
 	var observed user.Observed
 	err := s.call(ctx, reads, s.settings.StatementTimeout, func(ctx context.Context) error {
 		var err error
-		observed, err = scanAccount(s.pool.QueryRow(ctx, observeAccount, pgx.NamedArgs{"username": username}))
+		observed, err = scanAccount(s.pool.QueryRow(ctx, observeAccount, pgx.NamedArgs{
+			"username": username,
+			"recorded": store.Attempt{Username: username}.Record(true).Username,
+			"pending":  store.PendingTime.Microseconds(),
+		}))
 		return err
 	})
 	return observed, err
@@ -51,16 +61,16 @@ func (s *Store) Observe(ctx context.Context, username string) (user.Observed, er
 
 func scanAccount(result pgx.Row) (user.Observed, error) {
 	var (
-		observed               user.Observed
-		row                    user.Row
-		note                   user.Ownership
-		exists, noted          bool
-		roles                  *string
-		failed                 int64
-		locked, login, changed pgtype.Timestamptz
+		observed                        user.Observed
+		row                             user.Row
+		note                            user.Ownership
+		exists, noted                   bool
+		roles                           *string
+		failed                          int64
+		locked, login, pending, changed pgtype.Timestamptz
 	)
 	err := result.Scan(&observed.Now,
-		&exists, &row.PasswordHash, &roles, &row.Active, &failed, &locked, &login,
+		&exists, &row.PasswordHash, &roles, &row.Active, &failed, &locked, &login, &pending,
 		&noted, &note.Owner.Cluster, &note.Owner.Namespace, &note.Owner.Name, &note.Owner.UID,
 		&note.State, &note.Generation, &note.Revision, &note.Deletion,
 		&note.PasswordVersion, &note.PasswordHash, &note.PasswordWeak, &changed, &note.UnlockHandled)
@@ -70,6 +80,9 @@ func scanAccount(result pgx.Row) (user.Observed, error) {
 	if exists {
 		row.FailedLoginAttempts = int(failed)
 		row.LockedUntil, row.LastLogin = moment(locked), moment(login)
+		if pending.Valid && pending.Time.After(observed.Now) {
+			row.LockPendingUntil = moment(pending)
+		}
 		row.Roles, row.RolesMalformed = parseRoles(roles)
 		observed.Row = &row
 	}

@@ -74,8 +74,8 @@ func TestSeveralReplicasMigrateAnEmptyDatabaseAtOnce(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if made := value[int](t, connect(t, dsn), "SELECT count(*) FROM shardinguser_migrations WHERE version_id > 0"); made != 1 {
-		t.Errorf("%d migrations were made, want 1", made)
+	if made := value[int](t, connect(t, dsn), "SELECT count(*) FROM shardinguser_migrations WHERE version_id > 0"); made != 2 {
+		t.Errorf("%d migrations were made, want 2", made)
 	}
 }
 
@@ -143,7 +143,7 @@ func TestACompleteSchemaNeedsNoRightToCreate(t *testing.T) {
 	run(t, pool, "REVOKE ALL ON SCHEMA public FROM PUBLIC")
 	run(t, pool, "GRANT USAGE ON SCHEMA public TO "+role)
 	run(t, pool, "GRANT SELECT ON shardinguser_migrations TO "+role)
-	run(t, pool, "GRANT SELECT, INSERT, UPDATE, DELETE ON users, shardinguser_ownership TO "+role)
+	run(t, pool, "GRANT SELECT, INSERT, UPDATE, DELETE ON users, shardinguser_ownership, login_attempts TO "+role)
 
 	s := ready(t, quick(dsn))
 	if err := s.Apply(t.Context(), creation("alice")); err != nil {
@@ -179,11 +179,25 @@ func TestASchemaThatDoesNotExistIsToldOf(t *testing.T) {
 	}
 }
 
+func TestATableOfAnotherProgramThatHasTheNameOfOursIsToldOf(t *testing.T) {
+	t.Parallel()
+	dsn := testenv.Database(t)
+	pool := connect(t, dsn)
+	run(t, pool, "CREATE TABLE login_attempts (who TEXT)")
+	expectUnavailable(t, open(t, quick(dsn)).Migrate(t.Context()), "rename that one, or let the operator's search_path begin")
+
+	run(t, pool, "CREATE SCHEMA ours")
+	s := open(t, quick(with(dsn, "search_path=ours,public")))
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Errorf("with a schema of its own: %v", err)
+	}
+}
+
 func TestTablesThatWereDroppedAreMadeAgain(t *testing.T) {
 	t.Parallel()
 	dsn := testenv.Database(t)
 	s := ready(t, quick(dsn))
-	run(t, connect(t, dsn), "DROP TABLE users, shardinguser_ownership, shardinguser_migrations")
+	run(t, connect(t, dsn), "DROP TABLE users, shardinguser_ownership, login_attempts, shardinguser_migrations")
 	eventually(t, "a row can be created", func() bool { return s.Apply(t.Context(), creation("alice")) == nil })
 }
 

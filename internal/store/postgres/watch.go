@@ -320,11 +320,16 @@ func (w *watcher) ping(ctx context.Context, conn *pgx.Conn) error {
 }
 
 // fingerprints yields a figure for every username that has a row or a note, that is another one whenever either
-// changed. A note of what was deleted is none: nobody has to look at it.
+// changed, or the attempt that wrote the row's lock was settled. A note of what was deleted is none: nobody has to look
+// at it.
 const fingerprints = `
 SELECT COALESCE(u.username, o.username),
        hashtextextended(ROW(u.username, u.password_hash, u.roles, u.active, u.failed_login_attempts, u.locked_until,
-           u.last_login_at, o.revision)::text, 0)
+           u.last_login_at, o.revision,
+           CASE WHEN u.locked_until::timestamptz > now() THEN (
+               SELECT min(a.outcome) FROM login_attempts a
+               WHERE a.username = u.username AND a.locked_until = u.locked_until::timestamptz)
+           END)::text, 0)
 FROM users u
 FULL JOIN (SELECT username, revision FROM shardinguser_ownership WHERE state <> 'deleted') o ON o.username = u.username`
 

@@ -70,7 +70,7 @@ var reading = []test{
 		}
 	}},
 	{"a missing hash is read as an empty one", func(t *testing.T, s *subject) {
-		if !s.NullableHash {
+		if !s.Nullable {
 			return
 		}
 		o := s.created(t)

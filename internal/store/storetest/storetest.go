@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
@@ -18,6 +19,10 @@ type Store interface {
 	Observe(ctx context.Context, username string) (user.Observed, error)
 	Apply(ctx context.Context, change user.Change) error
 	Watch(ctx context.Context, changed func(usernames []string), recovered func())
+
+	Charge(ctx context.Context, attempt store.Attempt, limits store.Limits) (store.Charged, error)
+	Settle(ctx context.Context, charged store.Charged, success bool) (stands bool, err error)
+	PurgeAttempts(ctx context.Context, olderThan time.Duration, batch int) (int, error)
 }
 
 // Harness is a store that is empty when it is opened, and what a test needs around it.
@@ -25,8 +30,8 @@ type Harness struct {
 	Store Store
 	Other Program
 
-	// NullableHash tells that the column password_hash may be NULL.
-	NullableHash bool
+	// Nullable tells that every column but the username may be NULL.
+	Nullable bool
 }
 
 // Program is another program that reads and writes the same rows with its own SQL, as the sharding manager does. Its
@@ -54,8 +59,20 @@ type Program interface {
 	// SetHash writes the column password_hash; nil is NULL.
 	SetHash(t *testing.T, username string, hash *string)
 
+	// SetActive writes the column active; nil is NULL.
+	SetActive(t *testing.T, username string, active *bool)
+
+	// SetFailed writes the column failed_login_attempts; nil is NULL.
+	SetFailed(t *testing.T, username string, failed *int)
+
 	// Delete removes the row.
 	Delete(t *testing.T, username string)
+
+	// Attempts is the audit trail, in the order of the charges.
+	Attempts(t *testing.T) []store.Record
+
+	// Age makes every attempt that is on record older by this.
+	Age(t *testing.T, by time.Duration)
 
 	// Now is the store's clock.
 	Now(t *testing.T) time.Time
@@ -71,7 +88,9 @@ type Row struct {
 // Run runs the suite. Open is called once for each test.
 func Run(t *testing.T, open func(t *testing.T) Harness) {
 	t.Helper()
-	for _, group := range [][]test{creating, adopting, updating, ending, burying, confirming, racing, reading, watching} {
+	for _, group := range [][]test{
+		creating, adopting, updating, ending, burying, confirming, racing, reading, watching, charging, settling, pending, keeping,
+	} {
 		for _, test := range group {
 			t.Run(test.sentence, func(t *testing.T) {
 				harness := open(t)

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package login
+
+import (
+	"encoding/json"
+	"math"
+	"net/http"
+	"strconv"
+)
+
+// refusal is an answer that is not the one that was hoped for, in the sharding system's form.
+type refusal struct {
+	status     int
+	code, text string
+}
+
+var (
+	badRequest       = refusal{http.StatusBadRequest, "BAD_REQUEST", "The body must be a JSON object with username and password"}
+	unauthorized     = refusal{http.StatusUnauthorized, "UNAUTHORIZED", "Invalid credentials"}
+	notFound         = refusal{http.StatusNotFound, "NOT_FOUND", "There is nothing here"}
+	methodNotAllowed = refusal{http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "Log in with POST"}
+	tooLarge         = refusal{http.StatusRequestEntityTooLarge, "PAYLOAD_TOO_LARGE", "The body is larger than 16 KiB"}
+	tooMany          = refusal{http.StatusTooManyRequests, "TOO_MANY_REQUESTS", "Too many log-ins at once; try again later"}
+	internal         = refusal{http.StatusInternalServerError, "INTERNAL_ERROR", "Something went wrong"}
+	unavailable      = refusal{http.StatusServiceUnavailable, "SERVICE_UNAVAILABLE", "Log-ins cannot be decided now; try again later"}
+)
+
+func (f refusal) write(w http.ResponseWriter) {
+	type body struct {
+		Code    string `json:"code"`
+		Message string `json:"message"`
+	}
+	writeJSON(w, f.status, map[string]body{"error": {f.code, f.text}})
+}
+
+// refusalOf is the answer to an attempt that did not succeed, and sets its header.
+func refusalOf(result Result, header http.Header) refusal {
+	switch result.Outcome {
+	case Busy, Throttled:
+		seconds := max(1, int(math.Ceil(result.RetryAfter.Seconds())))
+		header.Set("Retry-After", strconv.Itoa(seconds))
+		return tooMany
+	case Unavailable, Abandoned:
+		return unavailable
+	default:
+		return unauthorized
+	}
+}
+
+func writeJSON(w http.ResponseWriter, status int, body any) {
+	content, err := json.Marshal(body)
+	if err != nil {
+		panic(err) // of texts and lists of texts
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(content)))
+	w.WriteHeader(status)
+	_, _ = w.Write(content) // who is gone hears nothing
+}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package login
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// certificates is what tls.Config.GetCertificate wants.
+type certificates func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+
+// mountedCertificate serves tls.crt and tls.key of a folder, as they are now.
+func mountedCertificate(dir string, now func() time.Time, log *slog.Logger) (certificates, error) {
+	pair := &mounted[*tls.Certificate]{
+		files: []string{filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")},
+		now:   now, log: log,
+		parse: func(contents [][]byte) (*tls.Certificate, error) {
+			certificate, err := tls.X509KeyPair(contents[0], contents[1])
+			if err != nil {
+				// Not wrapped: it might quote a key one day.
+				return nil, errors.New("not a certificate and its key, in PEM")
+			}
+			return &certificate, nil
+		},
+	}
+	if err := pair.start(); err != nil {
+		return nil, fmt.Errorf("read the certificate: %w", err)
+	}
+	return func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return pair.get(), nil }, nil
+}
+
+// selfSigned serves a certificate that this process makes for itself.
+func selfSigned(now time.Time) (certificates, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("make a key: %w", err)
+	}
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	if err != nil {
+		return nil, fmt.Errorf("make a serial number: %w", err)
+	}
+	names := []string{"localhost"}
+	if host, err := os.Hostname(); err == nil && host != "" {
+		names = append(names, host)
+	}
+	template := &x509.Certificate{
+		SerialNumber: serial,
+		Subject:      pkix.Name{CommonName: "shardinguser-operator"},
+		NotBefore:    now.Add(-time.Hour),
+		NotAfter:     now.AddDate(1, 0, 0),
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		DNSNames:     names,
+		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, fmt.Errorf("sign a certificate: %w", err)
+	}
+	certificate := &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	return func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return certificate, nil }, nil
+}

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package login
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/sharding-system/shardinguser-operator/internal/password"
+	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/memory"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+const (
+	right = "cAnAry-right-password"
+	wrong = "cAnAry-wrong-password"
+)
+
+// world is a Service over a store in memory, with a clock that stands still until it is set.
+type world struct {
+	*Service
+	t       *testing.T
+	store   *memory.Store
+	tap     *tap
+	clock   *clock
+	log     *record
+	trusted []netip.Prefix
+}
+
+// newWorld makes one in which alice has the right password. Nothing is throttled unless change says so.
+func newWorld(t *testing.T, change func(*Options)) *world {
+	t.Helper()
+	clock, log := &clock{}, &record{}
+	clock.set(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+	accounts := memory.New(clock.now)
+	tap := &tap{Store: accounts}
+	options := Options{
+		Attempts: tap, Accounts: tap,
+		Hasher:       password.NewTestHasher(2),
+		Limits:       store.Limits{Attempts: 5, Duration: 15 * time.Minute},
+		RecognizeFor: time.Minute,
+		Registry:     prometheus.NewRegistry(),
+		Log:          slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Now:          clock.now,
+	}
+	if change != nil {
+		change(&options)
+	}
+	s, err := New(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{Service: s, t: t, store: accounts, tap: tap, clock: clock, log: log}
+	t.Cleanup(func() {
+		s.Wait()
+		if said := log.String(); strings.Contains(said, "cAnAry") || strings.Contains(said, "$2a$") {
+			t.Errorf("the log holds a secret:\n%s", said)
+		}
+	})
+	w.add("alice", user.Row{PasswordHash: hashOf(t, right), Active: true, Roles: []string{"operator"}})
+	return w
+}
+
+// another is another replica on the same store.
+func (w *world) another() *world {
+	return newWorld(w.t, func(o *Options) {
+		*o = w.Options
+		o.Registry = prometheus.NewRegistry()
+	})
+}
+
+func (w *world) add(username string, row user.Row) {
+	w.store.Edit(username, func(*user.Row) *user.Row { return &row })
+}
+
+func (w *world) edit(username string, edit func(*user.Row)) {
+	w.store.Edit(username, func(row *user.Row) *user.Row { edit(row); return row })
+}
+
+// row is that of a username. What is under way is waited for first: it says whether a lock is pending.
+func (w *world) row(username string) user.Row {
+	w.t.Helper()
+	w.settling.Wait()
+	o, err := w.store.Observe(w.t.Context(), username)
+	if err != nil || o.Row == nil {
+		w.t.Fatalf("there is no row of %q: %v", username, err)
+	}
+	return *o.Row
+}
+
+// try makes an attempt that is not over HTTP.
+func (w *world) try(username, password string) Outcome {
+	return w.LogIn(w.t.Context(), Credentials{Username: username, Password: password}).Outcome
+}
+
+// outcomes are those of the audit trail, counted. What is under way is waited for first.
+func (w *world) outcomes() map[store.Outcome]int {
+	w.settling.Wait()
+	count := map[store.Outcome]int{}
+	for _, a := range w.store.Attempts() {
+		count[a.Outcome]++
+	}
+	return count
+}
+
+func (w *world) serve(r *http.Request) *httptest.ResponseRecorder {
+	answer := httptest.NewRecorder()
+	NewHandler(w.Service, w.trusted).ServeHTTP(answer, r)
+	return answer
+}
+
+func (w *world) post(body string) *httptest.ResponseRecorder {
+	return w.serve(httptest.NewRequestWithContext(w.t.Context(), http.MethodPost, loginPath, strings.NewReader(body)))
+}
+
+func (w *world) postLogIn(username, password string) *httptest.ResponseRecorder {
+	body, err := json.Marshal(map[string]string{"username": username, "password": password})
+	if err != nil {
+		w.t.Error(err)
+	}
+	return w.post(string(body))
+}
+
+func (w *world) verifying(authorization ...string) *http.Request {
+	r := httptest.NewRequestWithContext(w.t.Context(), http.MethodGet, verifyPath, nil)
+	r.Header["Authorization"] = authorization
+	return r
+}
+
+func (w *world) verifyBasic(username, password string) *httptest.ResponseRecorder {
+	r := w.verifying()
+	r.SetBasicAuth(username, password)
+	return w.serve(r)
+}
+
+// tap is a store through which a test sees, and meddles with, what is asked of it.
+type tap struct {
+	*memory.Store
+	charges, checks, settles, looks atomic.Int64
+
+	charging, charged, settling func() error // around them, with the store's lock free
+}
+
+func (a *tap) Observe(ctx context.Context, username string) (user.Observed, error) {
+	a.looks.Add(1)
+	return a.Store.Observe(ctx, username)
+}
+
+func (a *tap) Charge(ctx context.Context, attempt store.Attempt, limits store.Limits) (store.Charged, error) {
+	a.charges.Add(1)
+	if err := call(a.charging); err != nil {
+		return store.Charged{}, err
+	}
+	charged, err := a.Store.Charge(ctx, attempt, limits)
+	if charged.Verdict == store.Check {
+		a.checks.Add(1)
+	}
+	if failed := call(a.charged); failed != nil {
+		return store.Charged{}, failed
+	}
+	return charged, err
+}
+
+func (a *tap) Settle(ctx context.Context, charged store.Charged, success bool) (bool, error) {
+	a.settles.Add(1)
+	if err := call(a.settling); err != nil {
+		return false, err
+	}
+	return a.Store.Settle(ctx, charged, success)
+}
+
+func call(f func() error) error {
+	if f == nil {
+		return nil
+	}
+	return f()
+}
+
+// away is what a store says that cannot be reached.
+func away() error { return &store.UnavailableError{Sentence: "the database is away"} }
+
+type clock struct{ at atomic.Pointer[time.Time] }
+
+func (c *clock) now() time.Time                { return *c.at.Load() }
+func (c *clock) set(at time.Time)              { c.at.Store(&at) }
+func (c *clock) passes(duration time.Duration) { c.set(c.now().Add(duration)) }
+
+// record keeps what is logged.
+type record struct {
+	mu sync.Mutex
+	bytes.Buffer
+}
+
+func (r *record) Write(line []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.Buffer.Write(line)
+}
+
+func (r *record) String() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.Buffer.String()
+}
+
+func hashOf(t *testing.T, plain string) string {
+	t.Helper()
+	hash, err := bcrypt.GenerateFromPassword([]byte(plain), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(hash)
+}
+
+// parallel calls f so many times at once and returns when all have returned.
+func parallel(times int, f func(i int)) {
+	var wg sync.WaitGroup
+	for i := range times {
+		wg.Go(func() { f(i) })
+	}
+	wg.Wait()
+}

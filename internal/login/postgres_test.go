@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package login
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+	"github.com/sharding-system/shardinguser-operator/test/testenv"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if err := testenv.Stop(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// cluster is a real database, and as many replicas on it as are asked for.
+type cluster struct {
+	t     *testing.T
+	dsn   string
+	admin *pgx.Conn
+}
+
+// newCluster makes one in which alice has the right password.
+func newCluster(t *testing.T) *cluster {
+	t.Helper()
+	dsn := testenv.Database(t)
+	c := &cluster{t: t, dsn: dsn}
+	s := c.store()
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := s.Maintain(ctx); err != nil {
+			t.Errorf("Maintain: %v", err)
+		}
+	})
+	t.Cleanup(func() { cancel(); wg.Wait() })
+
+	var err error
+	if c.admin, err = pgx.Connect(t.Context(), dsn); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.admin.Close(context.Background()) })
+	ready := time.NewTicker(10 * time.Millisecond)
+	defer ready.Stop()
+	for deadline := time.After(20 * time.Second); ; {
+		if _, err := s.Observe(t.Context(), "alice"); err == nil {
+			break
+		}
+		select {
+		case <-ready.C:
+		case <-deadline:
+			t.Fatal("the schema did not become complete")
+		}
+	}
+	change := user.Change{
+		Username: "alice", Verb: user.Create, Owner: user.Owner{Cluster: "c", Namespace: "n", Name: "alice", UID: "1"},
+		Generation: 1, Roles: []string{"operator"}, Active: true,
+		Password: &user.PasswordChange{Hash: hashOf(t, right), Version: "1", New: true},
+	}
+	if err := s.Apply(t.Context(), change); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func (c *cluster) store() *postgres.Store {
+	c.t.Helper()
+	s, err := postgres.Open(postgres.Settings{
+		DSN:          func() (string, error) { return c.dsn, nil },
+		MinIdleConns: -1, MaxConns: 5,
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(s.Close)
+	return s
+}
+
+// replica is a process's log-in side, with a pool of its own.
+func (c *cluster) replica() *world {
+	s := c.store()
+	return newWorld(c.t, func(o *Options) {
+		o.Attempts, o.Accounts, o.Registry = s, s, prometheus.NewRegistry()
+	})
+}
+
+// outcomes are those of the audit trail, counted.
+func (c *cluster) outcomes(replicas ...*world) map[store.Outcome]int {
+	c.t.Helper()
+	for _, replica := range replicas {
+		replica.settling.Wait()
+	}
+	rows, err := c.admin.Query(c.t.Context(), "SELECT outcome FROM login_attempts")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	outcomes, err := pgx.CollectRows(rows, pgx.RowTo[store.Outcome])
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	count := map[store.Outcome]int{}
+	for _, o := range outcomes {
+		count[o]++
+	}
+	return count
+}
+
+// 200 parallel wrong passwords against 4 replicas on one database (Keycloak CVE-2024-4629).
+func TestParallelGuessesGetFiveChecksOnOneDatabase(t *testing.T) {
+	c := newCluster(t)
+	replicas := []*world{c.replica(), c.replica(), c.replica(), c.replica()}
+	parallel(200, func(i int) {
+		if got := replicas[i%4].try("alice", fmt.Sprint(wrong, i)); got != Failed && got != Locked {
+			t.Errorf("a guess: %s", got)
+		}
+	})
+	if got := c.outcomes(replicas...); got[store.Failed] != 5 || got[store.RefusedLocked] != 195 {
+		t.Errorf("on record are %v", got)
+	}
+	if got := replicas[0].try("alice", right); got != Locked {
+		t.Errorf("the right password while locked: %s", got)
+	}
+	// And after a restart (Argo CD CVE-2024-21652).
+	if got := c.replica().try("alice", right); got != Locked {
+		t.Errorf("the right password on a new replica: %s", got)
+	}
+}
+
+func TestFourFailuresHereAndOneThereLockOnBoth(t *testing.T) {
+	c := newCluster(t)
+	here, there := c.replica(), c.replica()
+	for range 4 {
+		here.try("alice", wrong)
+	}
+	if got := there.try("alice", wrong); got != Failed {
+		t.Errorf("the fifth: %s", got)
+	}
+	for _, replica := range []*world{here, there} {
+		if a := replica.postLogIn("alice", right); a.Code != http.StatusUnauthorized {
+			t.Errorf("the right password while locked: %d", a.Code)
+		}
+	}
+}
+
+func TestAHundredParallelRightLogInsAllSucceedOnADatabase(t *testing.T) {
+	c := newCluster(t)
+	w := c.replica()
+	parallel(100, func(int) {
+		if a := w.postLogIn("alice", right); a.Code != http.StatusOK {
+			t.Errorf("%d %s", a.Code, a.Body)
+		}
+	})
+	if got := c.outcomes(w); got[store.Succeeded] != 100 || len(got) != 1 {
+		t.Errorf("on record are %v", got)
+	}
+}
+
+// Whatever is sent for a name, the database is not asked what it fails at.
+func TestNamesThatNoDatabaseTakesAreUnknown(t *testing.T) {
+	w := newCluster(t).replica()
+	for _, name := range []string{"alice\x00", "\xff\xfe", "alice\r\n", string(make([]byte, 1<<10)), "' OR true --"} {
+		if a := w.verifyBasic(name, right); a.Code != http.StatusUnauthorized {
+			t.Errorf("%.20q: %d %s", name, a.Code, a.Body)
+		}
+	}
+}
+
+func TestAGatewaysRequestsOnADatabase(t *testing.T) {
+	c := newCluster(t)
+	w := c.replica()
+	for range 3 {
+		if a := w.verifyBasic("alice", right); a.Code != http.StatusOK || a.Header().Get("X-Auth-Roles") != "operator" {
+			t.Errorf("%d %v", a.Code, a.Header())
+		}
+	}
+	if n := w.Hasher.Compared(); n != 1 {
+		t.Errorf("%d computations, want 1", n)
+	}
+	if _, err := c.admin.Exec(t.Context(), "UPDATE users SET active = false WHERE username = 'alice'"); err != nil {
+		t.Fatal(err)
+	}
+	if a := w.verifyBasic("alice", right); a.Code != http.StatusUnauthorized {
+		t.Errorf("once deactivated: %d", a.Code)
+	}
+}

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package login
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+)
+
+// Each wait on the way to an answer has a bound of its own, and all of them together stay below a minute.
+const (
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 10 * time.Second
+	writeTimeout      = time.Minute
+	idleTimeout       = 2 * time.Minute
+	maxHeaderBytes    = 64 << 10 // gateways pass on their clients' cookies
+)
+
+// ServerOptions says how a Service is served.
+type ServerOptions struct {
+	Address string // host:port
+	CertDir string // has tls.crt and tls.key; "" for a self-signed certificate
+
+	// TrustedProxies are those whose X-Forwarded-For is believed.
+	TrustedProxies []netip.Prefix
+
+	// Drain is the time that running requests get when the server ends.
+	Drain time.Duration
+}
+
+// Server serves the HTTP API over TLS.
+type Server struct {
+	service *Service
+	address string
+	drain   time.Duration
+	http    *http.Server
+}
+
+// NewServer returns a Server that does not serve yet.
+func NewServer(s *Service, options ServerOptions) (*Server, error) {
+	certificate, err := selfSigned(s.Now())
+	if options.CertDir != "" {
+		certificate, err = mountedCertificate(options.CertDir, s.Now, s.Log)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Server{
+		service: s,
+		address: options.Address,
+		drain:   options.Drain,
+		http: &http.Server{
+			Handler:           NewHandler(s, options.TrustedProxies),
+			TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificate},
+			ReadHeaderTimeout: readHeaderTimeout,
+			ReadTimeout:       readTimeout,
+			WriteTimeout:      writeTimeout,
+			IdleTimeout:       idleTimeout,
+			MaxHeaderBytes:    maxHeaderBytes,
+			// Any client can make any number of these, by a handshake that fails.
+			ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
+		},
+	}, nil
+}
+
+// Run serves until ctx ends and what runs by then has been answered and settled.
+func (s *Server) Run(ctx context.Context) error {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.address)
+	if err != nil {
+		return fmt.Errorf("serve log-ins: %w", err)
+	}
+	return s.Serve(ctx, listener)
+}
+
+// Serve is Run on a listener, which it closes.
+func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
+	s.service.Log.Info("Serving log-ins", "address", listener.Addr().String())
+	ended := make(chan error, 1)
+	go func() { ended <- s.http.ServeTLS(listener, "", "") }()
+	select {
+	case err := <-ended:
+		s.service.Wait()
+		return fmt.Errorf("serve log-ins: %w", err)
+	case <-ctx.Done():
+	}
+
+	// Who waits in line is sent away, uncharged, and may try another replica.
+	s.service.queue.close()
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.drain)
+	defer cancel()
+	err := s.http.Shutdown(drain)
+	if err != nil {
+		err = fmt.Errorf("not all log-ins were answered in time: %w", errors.Join(err, s.http.Close()))
+	}
+	if stopped := <-ended; !errors.Is(stopped, http.ErrServerClosed) {
+		err = errors.Join(err, stopped)
+	}
+	s.service.Wait()
+	return err
+}

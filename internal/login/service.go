@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package login
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sharding-system/shardinguser-operator/internal/password"
+	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+// Attempts charges and settles attempts. Package store says what is promised.
+type Attempts interface {
+	Charge(ctx context.Context, attempt store.Attempt, limits store.Limits) (store.Charged, error)
+	Settle(ctx context.Context, charged store.Charged, success bool) (stands bool, err error)
+}
+
+// Accounts looks an account up. It is asked on every request of a gateway.
+type Accounts interface {
+	Observe(ctx context.Context, username string) (user.Observed, error)
+}
+
+// Options is what a Service works with and by.
+type Options struct {
+	Attempts Attempts
+	Accounts Accounts
+	Hasher   *password.Hasher
+	Limits   store.Limits
+
+	// Tokens issues and checks tokens; nil where there is no secret to sign with.
+	Tokens *Tokens
+
+	// RecognizeFor is how long credentials that passed are recognised without bcrypt; 0 is never.
+	RecognizeFor time.Duration
+
+	// SourceRate is the attempts a second that one address may make, and SourceBurst how many at once. A rate of 0 is
+	// no limit.
+	SourceRate  int
+	SourceBurst int
+
+	Registry prometheus.Registerer
+	Log      *slog.Logger
+	Now      func() time.Time
+}
+
+// storeTimeout bounds a charge, and a settlement. It is longer than the database's own time-out for a statement.
+const storeTimeout = 10 * time.Second
+
+// Service decides attempts. It may be used by any number of goroutines.
+type Service struct {
+	Options
+	aliases  *password.Fingerprinter
+	queue    *queue
+	throttle *throttle
+	known    *recognized // nil where nothing is
+	metrics  *metrics
+
+	settling sync.WaitGroup
+}
+
+// New returns a Service. The error is that of metrics that are there already.
+func New(options Options) (*Service, error) {
+	metrics, err := newMetrics(options.Registry)
+	if err != nil {
+		return nil, err
+	}
+	return &Service{
+		Options:  options,
+		aliases:  password.NewFingerprinter(),
+		queue:    newQueue(),
+		throttle: newThrottle(options.SourceRate, options.SourceBurst),
+		known:    newRecognized(options.RecognizeFor),
+		metrics:  metrics,
+	}, nil
+}
+
+// Credentials is what a client shows, and what is known of the client.
+type Credentials struct {
+	Username  string
+	Password  string
+	Source    netip.Addr
+	UserAgent string
+}
+
+// Outcome says how an attempt ended, for logs and metrics. Clients see less of it.
+type Outcome string
+
+const (
+	// Succeeded: the right password of an account that is active and not locked.
+	Succeeded Outcome = "success"
+
+	// Failed: a wrong password, or no usable hash to compare with.
+	Failed Outcome = "failed"
+
+	// Unknown: no such account. To the client it is what Failed is, and so are the next three.
+	Unknown Outcome = "unknown"
+
+	// Locked: the account is locked; nothing was checked.
+	Locked Outcome = "locked"
+
+	// Inactive: the account is not active; nothing was checked.
+	Inactive Outcome = "inactive"
+
+	// Superseded: the right password, but the account was changed meanwhile.
+	Superseded Outcome = "superseded"
+
+	// Busy: more log-ins than the cores can serve; nothing was charged.
+	Busy Outcome = "busy"
+
+	// Throttled: more log-ins than one address may make; nothing was charged.
+	Throttled Outcome = "throttled"
+
+	// Abandoned: the client hung up while it waited in line; nothing was charged.
+	Abandoned Outcome = "abandoned"
+
+	// Unavailable: there is no store to decide from. If it went away in mid-attempt, the attempt is charged.
+	Unavailable Outcome = "unavailable"
+)
+
+var outcomes = []Outcome{Succeeded, Failed, Unknown, Locked, Inactive, Superseded, Busy, Throttled, Abandoned, Unavailable}
+
+// Result is how an attempt ended.
+type Result struct {
+	Outcome Outcome
+
+	// Of the account, with Succeeded only.
+	Username string
+	Roles    []string
+	hash     string
+
+	RetryAfter time.Duration // with Busy and Throttled
+}
+
+// Wait ends the waiting in line, for the process is about to end, and returns when all that was charged is settled.
+func (s *Service) Wait() {
+	s.queue.close()
+	s.settling.Wait()
+}
+
+// LogIn makes one attempt.
+func (s *Service) LogIn(ctx context.Context, c Credentials) Result {
+	return s.attempt(ctx, c, false)
+}
+
+// Verify is LogIn, but for credentials that passed lately, which it recognises.
+func (s *Service) Verify(ctx context.Context, c Credentials) Result {
+	if result, ok := s.recognize(ctx, c); ok {
+		return result
+	}
+	return s.attempt(ctx, c, true)
+}
+
+// attempt makes one attempt and tells of it. With verify, it recognises what passed while it waited in line.
+func (s *Service) attempt(ctx context.Context, c Credentials, verify bool) Result {
+	begun := s.Now()
+	digest := s.aliases.Of([]byte(c.Username))
+	attempt := store.Attempt{
+		Username:  c.Username,
+		Alias:     fmt.Sprintf("hmac:%x", digest[:6]),
+		Source:    c.Source.String(),
+		UserAgent: c.UserAgent,
+	}
+	exists := false // as far as is known
+	result := func() Result {
+		if delay, ok := s.throttle.take(c.Source, begun); !ok {
+			return Result{Outcome: Throttled, RetryAfter: delay}
+		}
+		leave, err := s.queue.enter(ctx, digest)
+		if err != nil {
+			return notDecided(err)
+		}
+		defer leave.unlessTaken()
+		if verify {
+			if result, ok := s.recognize(ctx, c); ok {
+				return result
+			}
+		}
+		var result Result
+		result, exists = s.decide(ctx, c, attempt, leave)
+		return result
+	}()
+	took := s.Now().Sub(begun)
+	s.metrics.attempt(result.Outcome, took)
+	record := attempt.Record(exists)
+	s.Log.LogAttrs(ctx, level(result.Outcome), "Log-in attempt",
+		slog.String("outcome", string(result.Outcome)),
+		slog.String("user", record.Username),
+		slog.String("source", record.Source),
+		slog.String("userAgent", record.UserAgent),
+		slog.Duration("took", took))
+	return result
+}
+
+// notDecided is the result of an attempt that came to nothing before it was charged.
+func notDecided(err error) Result {
+	switch {
+	case errors.Is(err, password.ErrBusy):
+		return Result{Outcome: Busy, RetryAfter: time.Second}
+	case errors.Is(err, errClosed):
+		return Result{Outcome: Unavailable}
+	}
+	return Result{Outcome: Abandoned}
+}
+
+// level keeps out of the log what any client can make any amount of.
+func level(o Outcome) slog.Level {
+	switch o {
+	case Throttled, Busy, Abandoned:
+		return slog.LevelDebug
+	default:
+		return slog.LevelInfo
+	}
+}
+
+// decide charges, checks and settles. It tells, too, whether there is such an account. A failure is settled when the
+// answer is on its way already, since a refusal without a charge has nothing to settle and would be the quicker one.
+func (s *Service) decide(ctx context.Context, c Credentials, attempt store.Attempt, leave *turn) (result Result, exists bool) {
+	place, err := s.Hasher.Reserve()
+	if err != nil {
+		return notDecided(err), false
+	}
+	defer place.Release()
+
+	// From here on the attempt is seen through, whether or not the client waits.
+	ctx = context.WithoutCancel(ctx)
+	charged, err := s.charge(ctx, attempt)
+	if err != nil {
+		s.Log.Error("An attempt could not be charged", "error", err.Error())
+		return Result{Outcome: Unavailable}, false
+	}
+	exists = charged.Verdict != store.Unknown
+
+	if refusal, refused := refusals[charged.Verdict]; refused {
+		_ = place.Dummy(ctx) // whose only error is that of a context that ended
+		return Result{Outcome: refusal}, exists
+	}
+	matches, err := place.Matches(ctx, charged.PasswordHash, []byte(c.Password))
+	if err != nil || !matches {
+		leave.take()
+		s.settling.Go(func() {
+			defer leave.leave()
+			if _, err := s.settle(ctx, charged, false); err != nil {
+				s.Log.Error("A failed attempt could not be settled; it stays charged", "error", err.Error())
+			}
+		})
+		return Result{Outcome: Failed}, true
+	}
+
+	stands, err := s.settle(ctx, charged, true)
+	switch {
+	case err != nil:
+		s.Log.Error("A log-in could not be settled; it stays charged", "error", err.Error())
+		return Result{Outcome: Unavailable}, true
+	case !stands:
+		return Result{Outcome: Superseded}, true
+	}
+	s.known.remember(c, charged.PasswordHash, s.Now())
+	return Result{Outcome: Succeeded, Username: charged.Username, Roles: charged.Roles, hash: charged.PasswordHash}, true
+}
+
+// refusals are the verdicts with which nothing is to be compared.
+var refusals = map[store.Verdict]Outcome{store.Unknown: Unknown, store.Locked: Locked, store.Inactive: Inactive}
+
+func (s *Service) charge(ctx context.Context, attempt store.Attempt) (store.Charged, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	return s.Attempts.Charge(ctx, attempt, s.Limits)
+}
+
+func (s *Service) settle(ctx context.Context, charged store.Charged, success bool) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	return s.Attempts.Settle(ctx, charged, success)
+}

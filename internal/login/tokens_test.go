@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package login
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+var secret = strings.Repeat("cAnAry-s", 4)
+
+// withTokens is a world that signs with the secret of the file.
+func withTokens(t *testing.T) (w *world, file string) {
+	t.Helper()
+	file = filepath.Join(t.TempDir(), "secret")
+	write(t, file, secret)
+	w = newWorld(t, func(o *Options) {
+		var err error
+		if o.Tokens, err = NewTokens(file, o.Now, o.Log); err != nil {
+			t.Fatal(err)
+		}
+	})
+	return w, file
+}
+
+func write(t *testing.T, file, content string) {
+	t.Helper()
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// token logs alice in.
+func (w *world) token() string {
+	w.t.Helper()
+	var answer struct{ Token string }
+	a := w.postLogIn("alice", right)
+	if err := json.Unmarshal(a.Body.Bytes(), &answer); err != nil || answer.Token == "" {
+		w.t.Fatalf("%d %s", a.Code, a.Body)
+	}
+	return answer.Token
+}
+
+// bearer is the status of a gateway's question.
+func (w *world) bearer(token string) int { return w.serve(w.verifying("Bearer " + token)).Code }
+
+func TestATokenHasTheClaimsThatTheShardingSystemKnows(t *testing.T) {
+	w, _ := withTokens(t)
+	token, err := jwt.NewParser(jwt.WithTimeFunc(w.Now)).Parse(w.token(), func(*jwt.Token) (any, error) { return []byte(secret), nil })
+	if err != nil || token.Method.Alg() != "HS256" {
+		t.Fatalf("the token is signed by %v: %v", token.Method, err)
+	}
+	claims, err := json.Marshal(token.Claims)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `{"exp":1767409445,"iat":1767323045,"roles":["operator"],"username":"alice"}`
+	if string(claims) != want {
+		t.Errorf("the claims are %s, want %s", claims, want)
+	}
+}
+
+func TestATokenIsGoodForAsLongAsItsUserIs(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(*world)
+		status int
+	}{
+		"at once":       {func(*world) {}, http.StatusOK},
+		"up to its end": {func(w *world) { w.clock.passes(tokenLife - time.Second) }, http.StatusOK},
+		"at its end":    {func(w *world) { w.clock.passes(tokenLife) }, http.StatusUnauthorized},
+		"once the user is locked": {func(w *world) {
+			w.edit("alice", func(r *user.Row) { r.LockedUntil = new(w.clock.now().Add(time.Hour)) })
+		}, http.StatusOK},
+		"once the user is gone":    {func(w *world) { w.store.Edit("alice", func(*user.Row) *user.Row { return nil }) }, http.StatusUnauthorized},
+		"once the user may not":    {func(w *world) { w.edit("alice", func(r *user.Row) { r.Active = false }) }, http.StatusUnauthorized},
+		"once the password is new": {func(w *world) { w.edit("alice", func(r *user.Row) { r.PasswordHash = hashOf(w.t, wrong) }) }, http.StatusUnauthorized},
+		"where a clock went back":  {func(w *world) { w.clock.passes(-time.Hour) }, http.StatusOK},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, _ := withTokens(t)
+			token := w.token()
+			tt.change(w)
+			computed := w.Hasher.Compared()
+			if got := w.bearer(token); got != tt.status {
+				t.Errorf("%d, want %d", got, tt.status)
+			}
+			if w.Hasher.Compared() != computed {
+				t.Error("a token made bcrypt compute")
+			}
+		})
+	}
+}
+
+func TestATokensRolesAreThoseOfTheRow(t *testing.T) {
+	w, _ := withTokens(t)
+	token := w.token()
+	w.edit("alice", func(r *user.Row) { r.Roles = []string{"viewer", "auditor"} })
+	a := w.serve(w.verifying("bearer " + token))
+	if got := a.Header().Get("X-Auth-Roles"); got != "viewer,auditor" || a.Header().Get("X-Auth-Username") != "alice" {
+		t.Errorf("%d %v", a.Code, a.Header())
+	}
+}
+
+// changedAt is a store that notes when the password of its accounts was changed.
+type changedAt struct {
+	Accounts
+	at time.Time
+}
+
+func (a changedAt) Observe(ctx context.Context, username string) (user.Observed, error) {
+	o, err := a.Accounts.Observe(ctx, username)
+	o.Ownership = &user.Ownership{State: user.Owned, PasswordChangedAt: &a.at}
+	return o, err
+}
+
+func TestTokensThatOthersSigned(t *testing.T) {
+	begin := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	good := func() jwt.MapClaims {
+		return jwt.MapClaims{"username": "alice", "roles": []string{"admin"}, "iat": begin.Unix(), "exp": begin.Add(time.Hour).Unix()}
+	}
+	with := func(key string, value any) jwt.MapClaims {
+		c := good()
+		if c[key] = value; value == nil {
+			delete(c, key)
+		}
+		return c
+	}
+	signed := func(method jwt.SigningMethod, key any, c jwt.MapClaims) string {
+		raw, err := jwt.NewWithClaims(method, c).SignedString(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return raw
+	}
+	ours := []byte(secret)
+	hs256 := func(c jwt.MapClaims) string { return signed(jwt.SigningMethodHS256, ours, c) }
+	bound := jwt.NewWithClaims(jwt.SigningMethodHS256, good())
+	bound.Header[passwordHeader] = "another one"
+	boundElsewhere, err := bound.SignedString(ours)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		token   string
+		changed time.Time // the password
+		status  int
+	}{
+		"with our secret":                      {hs256(good()), begin.Add(-time.Hour), http.StatusOK},
+		"before the password changed":          {hs256(good()), begin.Add(time.Second), http.StatusUnauthorized},
+		"bound to another password":            {boundElsewhere, begin.Add(-time.Hour), http.StatusUnauthorized},
+		"with another secret":                  {signed(jwt.SigningMethodHS256, []byte(strings.Repeat("x", 32)), good()), begin, http.StatusUnauthorized},
+		"with no signature":                    {signed(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, good()), begin, http.StatusUnauthorized},
+		"by another method":                    {signed(jwt.SigningMethodHS512, ours, good()), begin, http.StatusUnauthorized},
+		"without an end":                       {hs256(with("exp", nil)), begin, http.StatusUnauthorized},
+		"without a beginning":                  {hs256(with("iat", nil)), begin, http.StatusUnauthorized},
+		"for longer than a day":                {hs256(with("exp", begin.Add(25*time.Hour).Unix())), begin, http.StatusUnauthorized},
+		"that ran out":                         {hs256(with("exp", begin.Add(-time.Second).Unix())), begin, http.StatusUnauthorized},
+		"that are not yet good":                {hs256(with("nbf", begin.Add(time.Hour).Unix())), begin, http.StatusUnauthorized},
+		"without a user":                       {hs256(with("username", nil)), begin, http.StatusUnauthorized},
+		"of somebody unknown":                  {hs256(with("username", "bob")), begin, http.StatusUnauthorized},
+		"of a name that no database may hear":  {hs256(with("username", "alice\x00")), begin, http.StatusUnauthorized},
+		"of a user who is a number":            {hs256(with("username", 7)), begin, http.StatusUnauthorized},
+		"that are cut":                         {hs256(good())[:40], begin, http.StatusUnauthorized},
+		"that are empty":                       {"", begin, http.StatusUnauthorized},
+		"that are none":                        {"a.b.c", begin, http.StatusUnauthorized},
+		"with a signature of somebody else's":  {hs256(good())[:60] + hs256(with("username", "bob"))[60:], begin, http.StatusUnauthorized},
+		"whose payload was changed afterwards": {strings.Replace(hs256(good()), ".", ".e30", 1), begin, http.StatusUnauthorized},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, _ := withTokens(t)
+			w.Accounts = changedAt{w.Accounts, tt.changed}
+			if got := w.bearer(tt.token); got != tt.status {
+				t.Errorf("%d, want %d", got, tt.status)
+			}
+		})
+	}
+}
+
+func TestAFormerSecretIsGoodUntilItsTokensRanOut(t *testing.T) {
+	w, file := withTokens(t)
+	old := w.token()
+	another := strings.Repeat("cAnAry-2", 4)
+	write(t, file, another+"\n")
+	w.clock.passes(lookEvery)
+	fresh := w.token()
+	if _, err := jwt.NewParser(jwt.WithTimeFunc(w.Now)).Parse(fresh, func(*jwt.Token) (any, error) { return []byte(another), nil }); err != nil {
+		t.Errorf("a new token is not signed with the new secret: %v", err)
+	}
+	if got := w.bearer(old); got != http.StatusOK {
+		t.Errorf("a token of the former secret: %d", got)
+	}
+	if got := w.bearer(fresh); got != http.StatusOK {
+		t.Errorf("a token of the new secret: %d", got)
+	}
+	forged, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
+		"username": "alice", "iat": w.Now().Add(tokenLife).Unix(), "exp": w.Now().Add(2 * tokenLife).Unix(),
+	}).SignedString([]byte(secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.clock.passes(tokenLife + time.Second)
+	if got := w.bearer(forged); got != http.StatusUnauthorized {
+		t.Errorf("the former secret still signs a day later: %d", got)
+	}
+}
+
+func TestASecretThatIsNoneLeavesTheFormerInForce(t *testing.T) {
+	w, file := withTokens(t)
+	for name, change := range map[string]func(){
+		"a short one":  func() { write(t, file, secret[:31]+"\n") },
+		"an empty one": func() { write(t, file, "") },
+		"none": func() {
+			if err := os.Remove(file); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		change()
+		w.clock.passes(lookEvery)
+		if got := w.bearer(w.token()); got != http.StatusOK {
+			t.Errorf("%s: %d", name, got)
+		}
+		write(t, file, secret)
+		w.clock.passes(lookEvery)
+	}
+	if !strings.Contains(w.log.String(), "shorter than 32 bytes") {
+		t.Errorf("nothing is said of it:\n%s", w.log)
+	}
+}
+
+func TestNoTokensWithoutASecret(t *testing.T) {
+	for name, content := range map[string]string{
+		"none":           "",
+		"31 bytes":       secret[:31],
+		"31 and newline": secret[:31] + "\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "secret")
+			write(t, file, content)
+			if _, err := NewTokens(file, time.Now, slog.New(slog.DiscardHandler)); err == nil || strings.Contains(err.Error(), "cAnAry") {
+				t.Errorf("NewTokens = %v", err)
+			}
+		})
+	}
+	w := newWorld(t, nil)
+	if got := w.bearer("a.b.c"); got != http.StatusUnauthorized {
+		t.Errorf("a token where there are none: %d", got)
+	}
+}
+
+func TestATokenWithoutAStoreIsNotDecided(t *testing.T) {
+	w, _ := withTokens(t)
+	token := w.token()
+	w.Accounts = gone{}
+	if got := w.bearer(token); got != http.StatusServiceUnavailable {
+		t.Errorf("%d", got)
+	}
+	if a := w.verifyBasic("alice", right); a.Code != http.StatusServiceUnavailable || len(a.Header().Values("WWW-Authenticate")) != 0 {
+		t.Errorf("%d %v", a.Code, a.Header())
+	}
+}
+
+// gone is a store that cannot be reached.
+type gone struct{}
+
+func (gone) Observe(context.Context, string) (user.Observed, error) { return user.Observed{}, away() }

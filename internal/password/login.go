@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package password
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync/atomic"
+)
+
+// ErrBusy says that as many log-ins wait for a core as may.
+var ErrBusy = errors.New("more log-ins than the hashing cores can serve")
+
+// queuePerCore is how many log-ins may wait for each core: at the usual cost,
+// the last of them for about a second.
+const queuePerCore = 16
+
+// A Place is one log-in's right to one computation. It is had before the
+// attempt is charged, so that nobody is charged whom the cores cannot serve.
+// Its methods may be called by one goroutine.
+type Place struct {
+	h    *Hasher
+	done atomic.Bool
+}
+
+// Reserve returns a place in the log-ins' queue, or ErrBusy at once where there
+// is none. Whoever has one computes with it, or gives it back.
+func (h *Hasher) Reserve() (*Place, error) {
+	if h.places.Add(1) > int64(h.maxPlaces) {
+		h.places.Add(-1)
+		return nil, ErrBusy
+	}
+	return &Place{h: h}, nil
+}
+
+// Release gives the place back. It may be called after a computation, and then
+// does nothing.
+func (p *Place) Release() {
+	if !p.done.Swap(true) {
+		p.h.places.Add(-1)
+	}
+}
+
+// Matches tells whether hash is one of plain, at the price of exactly one
+// bcrypt computation, and uses up the place: what [Hasher.Matches] refuses
+// without any computation is refused here at the Hasher's cost, so that the
+// time does not tell one refusal from another. The time of a hash of another
+// cost still does.
+//
+// The only errors are ctx's, when it ends before a core is free.
+func (p *Place) Matches(ctx context.Context, hash string, plain []byte) (bool, error) {
+	if p.done.Load() {
+		panic("password: a place is for one computation")
+	}
+	defer p.Release()
+	usable := checkHash(hash, p.h.minCost) == nil && checkBytes(plain) == nil
+	if !usable {
+		hash, plain = p.h.dummy, []byte("nobody's password")
+	}
+	if err := p.h.cores.acquire(ctx, forLogIn); err != nil {
+		return false, err
+	}
+	defer p.h.cores.release()
+
+	p.h.compared.Add(1)
+	return p.h.compare([]byte(hash), plain) == nil && usable, nil
+}
+
+// Dummy computes as much as Matches does, for an attempt that is refused
+// whatever its password is, and uses up the place.
+func (p *Place) Dummy(ctx context.Context) error {
+	_, err := p.Matches(ctx, "", nil)
+	return err
+}
+
+// makeDummy sets the hash that is compared with where no other may be: a real
+// one of the Hasher's cost, of a password that nobody ever knew.
+func (h *Hasher) makeDummy() {
+	var secret [32]byte
+	_, _ = rand.Read(secret[:]) // never fails
+	hash, err := h.generate(secret[:], h.cost)
+	if err != nil {
+		panic(fmt.Sprintf("password: bcrypt cannot hash at cost %d", h.cost))
+	}
+	h.dummy = string(hash)
+}

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package password
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"golang.org/x/crypto/bcrypt"
+)
+
+// Whatever is compared costs a log-in one computation.
+func TestALogInComputesOnce(t *testing.T) {
+	h := quick(1)
+	hash := func(plain string) string {
+		b, err := bcrypt.GenerateFromPassword([]byte(plain), bcrypt.MinCost)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	longest := strings.Repeat("x", 72)
+	for name, tt := range map[string]struct {
+		hash, plain string
+		want        bool
+	}{
+		"the right password":                     {hash("right"), "right", true},
+		"a wrong password":                       {hash("right"), "wrong", false},
+		"72 right bytes and a suffix":            {hash(longest), longest + "y", false},
+		"a megabyte":                             {hash(longest), strings.Repeat("x", 1<<20), false},
+		"a password that bcrypt repeats":         {hash("ab"), "ab\x00ab", false},
+		"the empty password":                     {hash(""), "", false},
+		"no hash":                                {"", "right", false},
+		"the unusable hash":                      {"!", "!", false},
+		"$2x$":                                   {"$2x$" + hash("right")[4:], "right", false},
+		"a cut hash":                             {hash("right")[:59], "right", false},
+		"a clear password in place of the hash":  {"right", "right", false},
+		"a cost that would take hours":           {"$2a$31$" + tail, "right", false},
+		"the dummy's own stand-in for passwords": {"!", "nobody's password", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := h.Compared()
+			place, err := h.Reserve()
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := place.Matches(t.Context(), tt.hash, []byte(tt.plain))
+			if err != nil || got != tt.want {
+				t.Errorf("Matches = %v, %v, want %v", got, err, tt.want)
+			}
+			if n := h.Compared() - before; n != 1 {
+				t.Errorf("%d computations, want 1", n)
+			}
+		})
+	}
+}
+
+func TestTheDummyIsARealHashOfTheHashersCost(t *testing.T) {
+	h := NewHasher(11, 1)
+	if cost, err := bcrypt.Cost([]byte(h.dummy)); cost != 11 || err != nil || CheckHash(h.dummy) != nil {
+		t.Errorf("the dummy has cost %d: %v", cost, err)
+	}
+	if another := NewHasher(11, 1); another.dummy == h.dummy {
+		t.Error("two hashers share a dummy")
+	}
+}
+
+func TestWhoFindsTheQueueFullIsToldAtOnce(t *testing.T) {
+	h := quick(2)
+	var places []*Place
+	for range 2 * (1 + queuePerCore) {
+		place, err := h.Reserve()
+		if err != nil {
+			t.Fatal(err)
+		}
+		places = append(places, place)
+	}
+	if _, err := h.Reserve(); !errors.Is(err, ErrBusy) {
+		t.Errorf("Reserve of a full queue = %v", err)
+	}
+	places[0].Release()
+	places[0].Release() // the second time for nothing
+	if err := places[1].Dummy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := h.Reserve(); err != nil {
+			t.Errorf("Reserve of a freed place = %v", err)
+		}
+	}
+	if _, err := h.Reserve(); !errors.Is(err, ErrBusy) {
+		t.Errorf("Reserve of a queue that is full again = %v", err)
+	}
+}
+
+func TestAPlaceIsForOneComputation(t *testing.T) {
+	place, err := quick(1).Reserve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := place.Dummy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("a place was used twice")
+		}
+	}()
+	_ = place.Dummy(t.Context())
+}
+
+// The order in which those who wait for one core get it.
+func TestLogInsComeBeforeReconciles(t *testing.T) {
+	const reconciles, logIns, patience = 3, 10, 4
+	synctest.Test(t, func(t *testing.T) {
+		c := &cores{patience: patience}
+		var mu sync.Mutex
+		var order []class
+		wait := func(as class) {
+			go func() {
+				if err := c.acquire(t.Context(), as); err != nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				order = append(order, as)
+				mu.Unlock()
+			}()
+			synctest.Wait()
+		}
+		for range reconciles {
+			wait(forReconcile)
+		}
+		for range logIns {
+			wait(forLogIn)
+		}
+		for range reconciles + logIns {
+			c.release()
+			synctest.Wait()
+		}
+		want := slices.Concat(
+			slices.Repeat([]class{forLogIn}, 4), []class{forReconcile},
+			slices.Repeat([]class{forLogIn}, 4), []class{forReconcile},
+			slices.Repeat([]class{forLogIn}, 2), []class{forReconcile})
+		if !slices.Equal(order, want) {
+			t.Errorf("the order is %v, want %v", order, want)
+		}
+	})
+}
+
+func TestACoreIsNotLostToWhoGaveUp(t *testing.T) {
+	for range 200 { // a race between the core and the end of the context
+		c := &cores{patience: 1}
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() {
+				if c.acquire(ctx, forLogIn) == nil {
+					c.release()
+				}
+			})
+		}
+		wg.Go(cancel)
+		wg.Go(c.release)
+		wg.Wait()
+		if c.free != 1 || c.waiting[forLogIn].Len() != 0 {
+			t.Fatalf("%d cores are free and %d wait, want 1 and none", c.free, c.waiting[forLogIn].Len())
+		}
+	}
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"time"
+)
+
+// The log-in side of a store. One attempt is charged before anything is checked, and settled after:
+//
+//   - Charge takes one attempt off the account's budget and writes the audit row, in one transaction that is committed
+//     when it returns. The charge that reaches the limit writes the lock. So no number of parallel callers, replicas,
+//     restarts or crashes gets more checks against the real hash than the limit for each lock. An error may leave one
+//     attempt charged, never more: whoever tries again charges another one.
+//   - A locked account is not charged, and its lock is not prolonged. A lock that ran out leaves a clean counter: the
+//     next charge is the first of a new budget, and takes the old lock out of the row.
+//   - Settle of a success clears the counter and notes the log-in, but only while the row still has the hash that was
+//     verified and is still active; otherwise the success does not stand, and counts as a failure. It clears all that
+//     was charged until then, also the failures of attempts that were charged after it: a success is one at the moment
+//     when it is settled.
+//   - Of locks it lifts the one that its own charge wrote. One that another attempt wrote meanwhile, or another
+//     program, stays in force, and the counter under it.
+//   - Settle of a failure changes nothing but the audit row. Whoever never settles has used up one attempt. To settle
+//     again changes nothing, and answers the same.
+//   - Until it is settled, and at most for PendingTime, a charge that reached the limit is pending: the lock it wrote is
+//     in force for everybody, but Observe reports it as pending, since a right password on the last try is to be a
+//     success that nobody is told of as a lock. When it is settled, observers are told to look again.
+//   - Other programs' columns and rules hold: their counters and locks are read as they are. A counter that is at the
+//     limit or beyond without a lock, as the sharding manager leaves it when it dies between its two statements, has one
+//     attempt left: the next charge locks, as its own next failure would. A counter below zero is zero.
+//   - PurgeAttempts deletes attempts that are older than this, no more than a batch of them at once, and tells how many.
+
+// PendingTime is how long a charge that nobody settled may keep a lock from being told of.
+const PendingTime = 10 * time.Second
+
+// Limits says when an account is locked, and for how long.
+type Limits struct {
+	Attempts int           // failed attempts that lock; less than 1 is 1
+	Duration time.Duration // more than 0
+}
+
+// Attempt is one try to log in. Its texts may be of any length and hold anything: see Record.
+type Attempt struct {
+	Username  string // as it was sent
+	Alias     string // stands for Username in the audit trail where there is no such account
+	Source    string // the client's address
+	UserAgent string
+}
+
+// Verdict says what is to be done about an attempt.
+type Verdict string
+
+const (
+	// Check: the attempt was charged; the password is to be compared with Charged.PasswordHash.
+	Check Verdict = "check"
+
+	// Unknown: there is no such account.
+	Unknown Verdict = "unknown"
+
+	// Locked: the account is locked; nothing was charged.
+	Locked Verdict = "locked"
+
+	// Inactive: the account is not active, and perhaps locked besides; nothing was charged.
+	Inactive Verdict = "inactive"
+)
+
+// Outcome is what the attempt is on record with until it is settled.
+func (v Verdict) Outcome() Outcome {
+	if v == Check {
+		return Pending
+	}
+	return Outcome(v)
+}
+
+// Charged is an attempt that was charged, or refused without a charge.
+type Charged struct {
+	ID           int64 // of the audit row
+	Username     string
+	Verdict      Verdict
+	PasswordHash string   // as the row has it, "" where it is NULL; only with Check
+	Roles        []string // none where the column is malformed; only with Check
+
+	// Locks tells that this charge reached the limit and wrote the lock, which stays unless the attempt is a success.
+	Locks bool
+}

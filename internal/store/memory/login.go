@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package memory
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+// mostAttempts is how many attempts are kept on record: whoever tries to log in must not fill the memory.
+const mostAttempts = 8192
+
+// attempt is one row of the audit trail.
+type attempt struct {
+	store.Record
+	account     string     // the username as it is, where there was such an account
+	lockedUntil *time.Time // the lock that it wrote
+}
+
+// wrote tells whether the attempt wrote this lock.
+func (a *attempt) wrote(lock *time.Time) bool {
+	return lock != nil && a.lockedUntil != nil && a.lockedUntil.Equal(*lock)
+}
+
+// Charge charges an attempt, or refuses it. The only error is the context's.
+func (s *Store) Charge(ctx context.Context, a store.Attempt, limits store.Limits) (store.Charged, error) {
+	if err := ctx.Err(); err != nil {
+		return store.Charged{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	row, exists := s.rows[a.Username]
+	charged := store.Charged{Username: a.Username, Verdict: verdict(row, exists, now)}
+	entry := attempt{Record: a.Record(exists)}
+	entry.Time, entry.Outcome = now, charged.Verdict.Outcome()
+	if exists {
+		entry.account = a.Username
+	}
+	if charged.Verdict == store.Check {
+		row = copied(row)
+		charged.PasswordHash, charged.Roles = row.PasswordHash, slices.Clone(row.Roles)
+		entry.lockedUntil = charge(&row, limits, now)
+		charged.Locks = entry.lockedUntil != nil
+		s.rows[a.Username] = row
+		s.tell(a.Username)
+	}
+	charged.ID = s.record(entry)
+	return charged, nil
+}
+
+func verdict(row user.Row, exists bool, now time.Time) store.Verdict {
+	switch {
+	case !exists:
+		return store.Unknown
+	case !row.Active:
+		return store.Inactive
+	case row.LockedUntil != nil && row.LockedUntil.After(now):
+		return store.Locked
+	}
+	return store.Check
+}
+
+// charge takes one attempt off a row's budget, and returns the lock where that was the last.
+func charge(row *user.Row, limits store.Limits, now time.Time) (lock *time.Time) {
+	if row.LockedUntil != nil { // it ran out
+		row.FailedLoginAttempts, row.LockedUntil = 0, nil
+	}
+	row.FailedLoginAttempts = max(0, row.FailedLoginAttempts) + 1
+	if row.FailedLoginAttempts >= limits.Attempts {
+		row.LockedUntil = new(now.Add(limits.Duration))
+	}
+	return copyOf(row.LockedUntil)
+}
+
+// Settle says how a charged attempt ended, and answers whether it is a success that stands. The only error is the
+// context's.
+func (s *Store) Settle(ctx context.Context, charged store.Charged, success bool) (stands bool, err error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	entry := s.attempt(charged.ID)
+	if entry == nil || charged.Verdict != store.Check {
+		return false, nil
+	}
+	row, exists := s.rows[charged.Username]
+	stands = success && exists && row.Active && row.PasswordHash == charged.PasswordHash
+	if entry.Outcome != store.Pending {
+		return stands && entry.Outcome == store.Succeeded, nil
+	}
+
+	entry.Outcome = store.Failed
+	if stands {
+		entry.Outcome = store.Succeeded
+		now := s.now()
+		row = copied(row)
+		row.LastLogin = &now
+		if lock := row.LockedUntil; lock == nil || !lock.After(now) || entry.wrote(lock) {
+			row.FailedLoginAttempts, row.LockedUntil = 0, nil
+		}
+		s.rows[charged.Username] = row
+	}
+	s.tell(charged.Username)
+	return stands, nil
+}
+
+// pendingUntil is how long a lock may wait for the attempt that wrote it to be settled; nil where it waits for none.
+func (s *Store) pendingUntil(username string, lock *time.Time, now time.Time) *time.Time {
+	if lock == nil || !lock.After(now) {
+		return nil
+	}
+	for _, a := range slices.Backward(s.attempts) {
+		until := a.Time.Add(store.PendingTime)
+		if !until.After(now) {
+			return nil
+		}
+		if a.account == username && a.wrote(lock) && a.Outcome == store.Pending {
+			return &until
+		}
+	}
+	return nil
+}
+
+// PurgeAttempts deletes attempts that are older than this, at most a batch of them, and tells how many. The only error
+// is the context's.
+func (s *Store) PurgeAttempts(ctx context.Context, olderThan time.Duration, batch int) (int, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before, old := s.now().Add(-olderThan), 0
+	for old < min(batch, len(s.attempts)) && s.attempts[old].Time.Before(before) {
+		old++
+	}
+	s.attempts = slices.Delete(s.attempts, 0, old)
+	return old, nil
+}
+
+// Attempts is the audit trail, the latest attempt last. Of very many it has the last ones only.
+func (s *Store) Attempts() []store.Record {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var records []store.Record
+	for _, a := range s.attempts {
+		records = append(records, a.Record)
+	}
+	return records
+}
+
+// record puts an attempt on record and returns its ID, which is one more than the last one's.
+func (s *Store) record(a attempt) int64 {
+	if len(s.attempts) == mostAttempts {
+		s.attempts = slices.Delete(s.attempts, 0, mostAttempts/4)
+	}
+	s.lastAttempt++
+	a.ID = s.lastAttempt
+	s.attempts = append(s.attempts, a)
+	return a.ID
+}
+
+// attempt is the attempt of this ID; nil where it is not on record any more.
+func (s *Store) attempt(id int64) *attempt {
+	i := id - s.lastAttempt + int64(len(s.attempts)) - 1
+	if i < 0 || i >= int64(len(s.attempts)) {
+		return nil
+	}
+	return &s.attempts[i]
+}

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package postgres
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store"
+)
+
+// A charge, and a settlement, is one statement, and so one transaction. All of them take the lock of the account's row
+// first, and then:
+//
+//   - They decide by the row as it is once the lock is theirs, whatever the statement's snapshot shows: a SELECT that
+//     had to wait for its row lock reads the row again, and so does the UPDATE of a row that is newer than the snapshot.
+//     (Both need READ COMMITTED. Where a role or a database has another default, the server undoes what waited, and it
+//     is tried again.) A row that was deleted meanwhile is none.
+//   - They take the time once the lock is theirs: now() is from before the wait. A CTE that is MATERIALIZED, or that
+//     writes, is evaluated once and where the next one reads it.
+//   - Nobody else's transaction waits for more than a charge takes, and foreign keys to users do not wait at all: the
+//     key is not what is locked.
+
+// chargeAttempt yields one row always, but for an account whose row could not be written: then nothing is on record and
+// nobody may check anything.
+const chargeAttempt = `
+WITH account AS MATERIALIZED (
+    SELECT u.username,
+           COALESCE(u.password_hash, '') AS password_hash,
+           u.roles::text AS roles,
+           COALESCE(u.active, false) AS active,
+           GREATEST(u.failed_login_attempts, 0)::bigint AS failed,
+           u.locked_until::timestamptz AS locked_until
+    FROM users u WHERE u.username = @username::text
+    FOR NO KEY UPDATE
+),
+found AS MATERIALIZED (
+    SELECT a.*, clock_timestamp() AS at FROM (VALUES (1)) AS one LEFT JOIN account a ON true
+),
+judged AS MATERIALIZED (
+    SELECT f.*,
+           CASE WHEN f.username IS NULL THEN 'unknown'
+                WHEN NOT f.active THEN 'inactive'
+                WHEN f.locked_until > f.at THEN 'locked'
+                ELSE 'check'
+           END AS verdict,
+           -- A lock that is there and does not stop the attempt ran out.
+           CASE WHEN f.locked_until IS NULL THEN LEAST(f.failed, 2147483646) + 1 ELSE 1 END AS charged
+    FROM found f
+),
+written AS (
+    UPDATE users u SET
+        failed_login_attempts = j.charged,
+        locked_until = CASE WHEN j.charged >= @attempts::bigint THEN j.at + @duration::bigint * INTERVAL '1 microsecond' END
+    FROM judged j WHERE u.username = j.username AND j.verdict = 'check'
+    RETURNING u.username, u.locked_until::timestamptz AS locked_until
+),
+recorded AS (
+    INSERT INTO login_attempts (attempted_at, username, source, user_agent, outcome, locked_until)
+    SELECT j.at, CASE WHEN j.username IS NULL THEN @alias::text ELSE @name::text END, @source::text, @user_agent::text,
+           CASE j.verdict WHEN 'check' THEN 'pending' ELSE j.verdict END, w.locked_until
+    FROM judged j LEFT JOIN written w ON true
+    WHERE j.verdict <> 'check' OR w.username IS NOT NULL
+    RETURNING id, locked_until
+)
+SELECT r.id, j.verdict, r.locked_until IS NOT NULL,
+       CASE j.verdict WHEN 'check' THEN j.password_hash ELSE '' END,
+       CASE j.verdict WHEN 'check' THEN j.roles END
+FROM recorded r CROSS JOIN judged j`
+
+// settleAttempt yields a row where the attempt is on record. Who wrote a lock is known by its end, as the row has it: a
+// column may round. A settlement that comes a second time writes nothing. The trigger does not see that an attempt was
+// settled, and watchers wait for that where it wrote a lock.
+const settleAttempt = `
+WITH account AS MATERIALIZED (
+    SELECT u.locked_until::timestamptz AS locked_until
+    FROM users u
+    WHERE u.username = @username::text AND @success::boolean
+      AND u.active AND COALESCE(u.password_hash, '') = @password_hash::text
+    FOR NO KEY UPDATE
+),
+attempt AS MATERIALIZED (
+    SELECT a.id, a.outcome, a.locked_until FROM login_attempts a WHERE a.id = @id::bigint
+    FOR UPDATE
+),
+judged AS MATERIALIZED (
+    SELECT a.id,
+           a.outcome = 'pending' AS is_first,
+           a.outcome IN ('pending', 'success') AND c.found IS NOT NULL AS stands,
+           a.locked_until IS NOT NULL AS locks,
+           COALESCE(c.locked_until <= clock_timestamp() OR c.locked_until = a.locked_until, c.locked_until IS NULL) AS clears
+    FROM attempt a LEFT JOIN (SELECT true AS found, account.* FROM account) c ON true
+),
+written AS (
+    UPDATE users u SET
+        last_login_at = clock_timestamp(),
+        failed_login_attempts = CASE WHEN j.clears THEN 0 ELSE u.failed_login_attempts END,
+        locked_until = CASE WHEN j.clears THEN NULL ELSE u.locked_until END
+    FROM judged j WHERE u.username = @username::text AND j.is_first AND j.stands
+),
+recorded AS (
+    UPDATE login_attempts a SET outcome = CASE WHEN j.stands THEN 'success' ELSE 'failed' END
+    FROM judged j WHERE a.id = j.id AND j.is_first
+)
+SELECT j.stands, CASE WHEN j.is_first AND j.locks THEN pg_notify('` + rowsChannel + `', @username::text)::text END
+FROM judged j`
+
+// purgeAttempts looks for its batch once: an array is not looked for again for each row, as a subquery may be.
+const purgeAttempts = `
+DELETE FROM login_attempts WHERE id = ANY (ARRAY(
+    SELECT a.id FROM login_attempts a
+    WHERE a.attempted_at < now() - @age::bigint * INTERVAL '1 microsecond'
+    ORDER BY a.attempted_at LIMIT @batch::bigint
+    FOR UPDATE SKIP LOCKED
+))`
+
+// mostTries is how often a statement is tried that the server undid because somebody else was there first. It does so
+// under another isolation than READ COMMITTED only; of those that wait for one row, one gets through each time.
+const mostTries = 50
+
+// insist does what the server may undo.
+func insist(do func() error) error {
+	for range mostTries {
+		if err := do(); !errors.Is(err, store.ErrConflict) {
+			return err
+		}
+	}
+	return &store.UnavailableError{Sentence: "Too many log-ins to one account at once."}
+}
+
+// Charge charges an attempt, or refuses it. Its errors are package store's ErrUnavailable, and the context's.
+func (s *Store) Charge(ctx context.Context, a store.Attempt, limits store.Limits) (store.Charged, error) {
+	args := chargeArguments(a, limits)
+	charged, err := s.charge(ctx, args)
+	if args["username"] != nil && isUntranslatable(err) {
+		args["username"], args["name"] = nil, "" // no name of this database
+		charged, err = s.charge(ctx, args)
+	}
+	if err != nil {
+		return store.Charged{}, err
+	}
+	charged.Username = a.Username
+	return charged, nil
+}
+
+func chargeArguments(a store.Attempt, limits store.Limits) pgx.NamedArgs {
+	known, unknown := a.Record(true), a.Record(false)
+	args := pgx.NamedArgs{
+		"username": nil, "name": "", "alias": unknown.Username, "source": known.Source, "user_agent": known.UserAgent,
+		"attempts": limits.Attempts, "duration": limits.Duration.Microseconds(),
+	}
+	if mayBeAccount(a.Username) {
+		args["username"], args["name"] = a.Username, known.Username
+	}
+	return args
+}
+
+// mayBeAccount tells whether the database could have such a username at all; whatever else somebody sends is kept from
+// it.
+func mayBeAccount(username string) bool {
+	return len(username) <= store.MaxUsername*utf8.UTFMax && utf8.RuneCountInString(username) <= store.MaxUsername &&
+		utf8.ValidString(username) && !strings.Contains(username, "\x00")
+}
+
+// isUntranslatable tells whether a database that is not in UTF-8 cannot write a text.
+func isUntranslatable(err error) bool {
+	var refusal *pgconn.PgError
+	return errors.As(err, &refusal) && (refusal.Code == "22P05" || refusal.Code == "22021")
+}
+
+func (s *Store) charge(ctx context.Context, args pgx.NamedArgs) (store.Charged, error) {
+	var (
+		charged   store.Charged
+		roles     *string
+		isCharged = true
+	)
+	err := insist(func() error {
+		return s.call(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context) error {
+			err := s.pool.QueryRow(ctx, chargeAttempt, args).
+				Scan(&charged.ID, &charged.Verdict, &charged.Locks, &charged.PasswordHash, &roles)
+			if errors.Is(err, pgx.ErrNoRows) {
+				isCharged = false
+				return nil
+			}
+			return err
+		})
+	})
+	switch {
+	case err != nil:
+		return store.Charged{}, err
+	case !isCharged:
+		return store.Charged{}, &store.UnavailableError{Sentence: "The database does not let a log-in be counted: a trigger, a " +
+			"rule or a policy on the table users keeps the row from being written."}
+	}
+	if roles != nil {
+		charged.Roles, _ = parseRoles(roles)
+	}
+	return charged, nil
+}
+
+// Settle says how a charged attempt ended, and answers whether it is a success that stands. Its errors are package
+// store's ErrUnavailable, and the context's; it may be called again after any of them.
+func (s *Store) Settle(ctx context.Context, charged store.Charged, success bool) (stands bool, err error) {
+	if charged.Verdict != store.Check {
+		return false, nil
+	}
+	args := pgx.NamedArgs{
+		"id": charged.ID, "username": charged.Username, "password_hash": charged.PasswordHash, "success": success,
+	}
+	err = insist(func() error {
+		return s.call(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context) error {
+			var notified *string
+			err := s.pool.QueryRow(ctx, settleAttempt, args).Scan(&stands, &notified)
+			if errors.Is(err, pgx.ErrNoRows) {
+				return nil
+			}
+			return err
+		})
+	})
+	if err != nil {
+		return false, err
+	}
+	return stands, nil
+}
+
+// PurgeAttempts deletes attempts that are older than this, by the database's clock, at most a batch of them, and tells
+// how many. Several replicas may do it at once. Its errors are package store's sentinels and the context's.
+func (s *Store) PurgeAttempts(ctx context.Context, olderThan time.Duration, batch int) (int, error) {
+	var purged int64
+	err := s.call(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context) error {
+		args := pgx.NamedArgs{"age": olderThan.Microseconds(), "batch": max(0, batch)}
+		tag, err := s.pool.Exec(ctx, purgeAttempts, args)
+		purged = tag.RowsAffected()
+		return err
+	})
+	return int(purged), err
+}
