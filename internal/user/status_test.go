@@ -129,7 +129,7 @@ func TestStatus(t *testing.T) {
 		"a lock that is pending is not told of over an unlock by request": {
 			desired(requestUnlock("t1")), synced(unlockHandled("t1"), lockedFor(time.Minute), pendingFor(time.Second)), nil,
 			"alice at 3: locked=false failed=5\npasswordChanged=2026-03-03T12:00:00Z\nunlocked=t1\n" +
-				"Locked False Unlocked: The account was unlocked by request.\n" + synced0,
+				"Locked False Unlocked: The account is not locked; the last request to unlock it was carried out.\n" + synced0,
 		},
 		"a lock that ran out while it was pending ran out": {
 			desired(), synced(lockedFor(-time.Second), pendingFor(time.Second)), nil,

@@ -2,12 +2,11 @@
 
 -- +goose Up
 
-
+-- A table of this name that has our index is ours. One that has not is another program's, and an error.
 -- +goose StatementBegin
 DO $$
 BEGIN
     IF to_regclass('login_attempts_lock') IS NULL THEN
-        -- (A table of this name that has our index is ours. One that has not is another program's: that is an error.)
         -- The audit trail: one row for each attempt to log in, written by the charge and settled once. An attempt that nobody
         -- settled stays pending; it has used up one of the account's attempts all the same.
         CREATE TABLE login_attempts (
