@@ -37,7 +37,7 @@ func TestManagerWithoutADSNServesFromMemoryAndSaysSo(t *testing.T) {
 		})
 	}
 	hashed(first, 2)
-	first.signal(syscall.SIGTERM)
+	first.Signal(syscall.SIGTERM)
 	s.Expect(first.exit(20 * time.Second)).To(gomega.BeZero())
 
 	// The resources rebuild what was lost.
