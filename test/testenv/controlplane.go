@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
@@ -232,17 +231,6 @@ func (c *ControlPlane) Config() *rest.Config {
 // Kubeconfig is the path of an administrator's kubeconfig.
 func (c *ControlPlane) Kubeconfig() string {
 	return c.kubeconfig
-}
-
-// Command is exec.Command for a program that must not outlive the control plane, such as a manager under test: where
-// nobody ends it before, the end of the control plane or of this process does, by SIGQUIT. Name is for file names.
-func (c *ControlPlane) Command(name, path string, args ...string) (*exec.Cmd, error) {
-	cmd, err := c.scope.command(name, path, args...)
-	if err != nil {
-		return nil, err
-	}
-	cmd.Dir, err = os.Getwd()
-	return cmd, err
 }
 
 // Stop ends all of it and removes its folder. It may be called again.
