@@ -9,23 +9,18 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"os"
 	"os/signal"
 	"slices"
 	"syscall"
 	"time"
-
-	"github.com/go-logr/logr"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
 func main() {
 	stay := flag.Bool("stay", !slices.Contains([]string{"0", "false", "no"}, os.Getenv("STAY")),
 		"stay up after the story until Ctrl-C; STAY=0 in the environment says no")
 	flag.Parse()
-	log.SetLogger(logr.Discard()) // the client library's; what it would say comes back as errors
 	os.Exit(run(newScreen(), *stay))
 }
 
@@ -85,8 +80,8 @@ func run(out *screen, stay bool) (code int) {
 	select {
 	case <-ctx.Done():
 		out.say("\nEnding everything.")
-	case <-s.manager.ended:
-		out.bad("%v", s.manager.end())
+	case <-s.manager.Ended():
+		out.bad("%v", s.manager.Err())
 		code = exitBad
 	}
 	return code
@@ -95,12 +90,12 @@ func run(out *screen, stay bool) (code int) {
 // tell plays the steps and counts those that did not come out. It fails where there is no point in going on.
 func tell(ctx context.Context, s *stage, out *screen) (bad int, err error) {
 	// A manager that ends takes the step with it.
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	go func() {
 		select {
-		case <-s.manager.ended:
-			cancel(s.manager.end())
+		case <-s.manager.Ended():
+			cancel()
 		case <-ctx.Done():
 		}
 	}()
@@ -109,8 +104,8 @@ func tell(ctx context.Context, s *stage, out *screen) (bad int, err error) {
 	for i, step := range all {
 		out.heading(i+1, len(all), step.title, step.explanation)
 		err := step.run(ctx, &story{stage: s, screen: out})
-		if cause := context.Cause(ctx); errors.Is(cause, errManagerEnded) {
-			return bad, cause
+		if ended := s.manager.Err(); ended != nil {
+			return bad, ended
 		}
 		if ctx.Err() != nil {
 			return bad, ctx.Err()

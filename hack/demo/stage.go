@@ -31,7 +31,7 @@ type stage struct {
 	postgres *testenv.Postgres
 	api      client.WithWatch // an administrator's
 	db       *database
-	manager  *manager
+	manager  *testenv.Manager
 }
 
 // build puts the stage up. What it started is there for strike, also when it fails.
@@ -125,7 +125,7 @@ func (s *stage) version(ctx context.Context) (string, error) {
 
 // strike ends everything in the opposite order.
 func (s *stage) strike() error {
-	err := s.manager.stop()
+	err := stopManager(s.manager)
 	if s.db != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
@@ -164,7 +164,7 @@ func (s *stage) hints(out *screen) {
 	}
 	out.say(`%s%s "$DSN" -c "SELECT username, roles, active, locked_until FROM users"`, indent, psql)
 	out.say("")
-	out.say("%stail -f %s  %s", indent, words(s.manager.log), out.paint(dim, "# what the manager says"))
+	out.say("%stail -f %s  %s", indent, words(s.manager.Log), out.paint(dim, "# what the manager says"))
 }
 
 // kubectlDir is the folder of the kubectl that came with the servers; empty where there is one on PATH.

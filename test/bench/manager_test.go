@@ -4,18 +4,12 @@ package bench
 
 import (
 	"context"
-	"crypto/tls"
-	"errors"
-	"io"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -44,13 +38,8 @@ subjects: [{kind: ServiceAccount, name: bench, namespace: system}]
 
 // A manager is a running bin/manager.
 type manager struct {
-	cmd     *exec.Cmd
-	log     string
-	health  string
-	metrics string
-	token   string // of one who may read the metrics
-	ended   chan struct{}
-	stopped bool
+	*testenv.Manager
+	token string // of one who may read the metrics
 }
 
 // startManager starts bin/manager under its ServiceAccount, with its default settings but for addresses, and returns
@@ -70,68 +59,39 @@ func startManager(b *testing.B, dsn string) *manager {
 	must(b, err)
 	_, err = cluster.Apply(b.Context(), metricsReader)
 	must(b, err)
-	kubeconfig, err := cluster.KubeconfigFor(testenv.ServiceAccount(b, systemNamespace, serviceAccount))
-	must(b, err)
-
-	m := &manager{
-		log: filepath.Join(b.TempDir(), "manager.log"), health: freeAddress(b), metrics: freeAddress(b),
-		token: testenv.ServiceAccount(b, systemNamespace, "bench").BearerToken, ended: make(chan struct{}),
-	}
-	dsnFile := filepath.Join(b.TempDir(), "dsn")
-	must(b, os.WriteFile(dsnFile, []byte(dsn), 0o600))
-	m.cmd, err = cluster.Command("manager", program, "--config=", "--kubeconfig="+kubeconfig,
-		"--user-database-dsn-file="+dsnFile, "--metrics-bind-address="+m.metrics, "--health-probe-bind-address="+m.health)
-	must(b, err)
-	log, err := os.Create(m.log)
-	must(b, err)
-	defer func() { _ = log.Close() }() // the manager's is a copy
-	m.cmd.Stdout, m.cmd.Stderr = log, log
-	m.cmd.Env = slices.DeleteFunc(os.Environ(), func(variable string) bool {
-		return strings.HasPrefix(variable, "SHARDINGUSER_") // a developer's own settings
+	m := &manager{token: testenv.ServiceAccount(b, systemNamespace, "bench").BearerToken}
+	m.Manager, err = cluster.StartManager(testenv.ManagerOptions{
+		Program: program, Rights: testenv.ServiceAccount(b, systemNamespace, serviceAccount), DSN: dsn,
 	})
-	must(b, m.cmd.Start())
-	go func() {
-		_ = m.cmd.Wait() // the same is in ProcessState
-		close(m.ended)
-	}()
-	b.Cleanup(func() { m.stop(b) })
-	m.within(b, "the manager to be ready", func(ctx context.Context) bool {
-		status, _ := m.get(ctx, "http://"+m.health+"/readyz")
-		return status == http.StatusOK
+	must(b, err)
+	b.Cleanup(func() {
+		m.stop(b)
+		if b.Failed() {
+			b.Logf("the manager said last:\n%s", m.Tail())
+		}
 	})
+	ctx, cancel := context.WithTimeout(b.Context(), patience)
+	defer cancel()
+	must(b, m.Ready(ctx))
 	return m
 }
 
 // stop ends the manager as a kubelet would. It may be called again.
 func (m *manager) stop(b *testing.B) {
 	b.Helper()
-	if m.stopped {
-		return
-	}
-	m.stopped = true
-	if err := m.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		b.Errorf("stop the manager: %v", err)
-	}
-	select {
-	case <-m.ended:
-	case <-time.After(30 * time.Second): // its grace period, and some
-		b.Error("the manager did not end within 30 s after SIGTERM")
-	}
-	if b.Failed() {
-		b.Log(m.tail())
+	if err := m.Stop(30 * time.Second); err != nil { // its grace period, and some
+		b.Error(err)
 	}
 }
 
-// within waits until the condition holds, or fails with the end of the manager's log.
+// within waits until the condition holds, as long as the manager runs.
 func (m *manager) within(b *testing.B, what string, holds func(context.Context) bool) {
 	b.Helper()
 	err := wait.PollUntilContextTimeout(b.Context(), poll, patience, true, func(ctx context.Context) (bool, error) {
-		select {
-		case <-m.ended:
-			return false, errors.New("the manager ended: " + m.cmd.ProcessState.String())
-		default:
-			return holds(ctx), nil
+		if err := m.Err(); err != nil {
+			return false, err
 		}
+		return holds(ctx), nil
 	})
 	if err != nil {
 		b.Fatalf("wait for %s: %v", what, err)
@@ -151,7 +111,7 @@ func (m *manager) counters(b *testing.B, names ...string) map[string]float64 {
 
 // scrape is counters as they are now, if they can be had.
 func (m *manager) scrape(ctx context.Context, names ...string) (map[string]float64, bool) {
-	status, body := m.get(ctx, "https://"+m.metrics+"/metrics")
+	status, body := m.Scrape(ctx, m.token)
 	if status != http.StatusOK {
 		return nil, false
 	}
@@ -167,49 +127,6 @@ func (m *manager) scrape(ctx context.Context, names ...string) (map[string]float
 		}
 	}
 	return sums, true
-}
-
-// The certificate of the metrics is one that the manager signed itself.
-var web = &http.Client{
-	Timeout:   10 * time.Second,
-	Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}},
-}
-
-func (m *manager) get(ctx context.Context, url string) (status int, body string) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return 0, err.Error()
-	}
-	request.Header.Set("Authorization", "Bearer "+m.token)
-	response, err := web.Do(request)
-	if err != nil {
-		return 0, err.Error()
-	}
-	defer func() { _ = response.Body.Close() }()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		return 0, err.Error()
-	}
-	return response.StatusCode, string(text)
-}
-
-// tail is the end of the manager's log.
-func (m *manager) tail() string {
-	const lines = 15
-	content, err := os.ReadFile(m.log)
-	if err != nil {
-		return err.Error()
-	}
-	all := strings.Split(strings.TrimSpace(string(content)), "\n")
-	return "the manager said last:\n" + strings.Join(all[max(0, len(all)-lines):], "\n")
-}
-
-func freeAddress(b *testing.B) string {
-	b.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(b.Context(), "tcp", "127.0.0.1:0")
-	must(b, err)
-	must(b, listener.Close())
-	return listener.Addr().String()
 }
 
 func must(b *testing.B, err error) {

@@ -105,8 +105,8 @@ func (p *place) await(b *testing.B, events <-chan watch.Event, names []string, c
 			if ok && meta.IsStatusConditionPresentAndEqual(u.Status.Conditions, condition, status) {
 				missing.Delete(u.Name)
 			}
-		case <-p.ended:
-			b.Fatalf("the manager ended: %s; %s", p.cmd.ProcessState, p.tail())
+		case <-p.Ended():
+			b.Fatal(p.Err())
 		case <-deadline:
 			b.Fatalf("no %s=%s for %d of %d users after %s", condition, status, len(missing), len(names), patience)
 		}

@@ -67,7 +67,7 @@ func TestManagerThatIsKilledAtAnyMomentLeavesNothingUndoneAndHashesNothingTwice(
 		g.Expect(s.db.QueryRow(t.Context(), `SELECT to_regclass('users') IS NOT NULL`).Scan(&there)).To(gomega.Succeed())
 		g.Expect(there).To(gomega.BeTrue())
 	})
-	first.kill()
+	first.Kill()
 	s.sql(`CREATE TABLE hashes_seen (username TEXT, hash TEXT)`)
 	s.sql(`CREATE FUNCTION see_hash() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
 		INSERT INTO hashes_seen VALUES (NEW.username, NEW.password_hash); RETURN NULL; END $$`)
@@ -96,10 +96,10 @@ func TestManagerThatIsKilledAtAnyMomentLeavesNothingUndoneAndHashesNothingTwice(
 		p := s.launch("--hash-cores=1").begin(t)
 		select { // long enough to get to work, as long as chance has it
 		case <-time.After(300*time.Millisecond + rand.N(2*time.Second)):
-		case <-p.ended:
+		case <-p.Ended():
 			t.Fatal("the manager ended by itself")
 		}
-		p.kill()
+		p.Kill()
 	}
 	s.Expect(acting.Wait()).To(gomega.Succeed())
 	t.Logf("killed %d times", kills)
@@ -107,7 +107,7 @@ func TestManagerThatIsKilledAtAnyMomentLeavesNothingUndoneAndHashesNothingTwice(
 	last := s.start()
 	s.agree(subjects)
 	s.Expect(s.hashes(subjects)).To(gomega.BeNumerically(">", users/2), "there was work")
-	last.kill()
+	last.Kill()
 
 	// Once all is stored, one more start hashes and writes nothing.
 	before := s.everything()

@@ -155,7 +155,7 @@ func (s *story) outage(p *process, begin, end func(), says string) {
 	s.Expect(s.row("created")).NotTo(gomega.BeNil())
 	s.Expect(s.row("doomed")).To(gomega.BeNil())
 	s.Expect(s.row("retained")).To(gomega.Equal(left))
-	s.Expect(p.running()).To(gomega.BeTrue())
+	s.Expect(p.Running()).To(gomega.BeTrue())
 	s.eventually(soon, func(g gomega.Gomega) {
 		up, _ := p.metric("shardinguser_database_up")
 		g.Expect(up).To(gomega.BeEquivalentTo(1))
@@ -192,7 +192,7 @@ func TestManagerStartsWithoutItsDatabaseAndGoesOnWhenItComes(t *testing.T) {
 	s.reports(soon, u, v1alpha1.ReasonSynced)
 	s.Expect(time.Since(from)).To(gomega.BeNumerically("<", 10*time.Second))
 	s.Expect(s.row("alice").Hash).To(gomega.Equal(aHash))
-	s.Expect(p.running()).To(gomega.BeTrue())
+	s.Expect(p.Running()).To(gomega.BeTrue())
 }
 
 func TestUsersThatAreThereBeforeTheTablesAreNotTurnedAway(t *testing.T) {

@@ -33,7 +33,7 @@ func TestStandbyTakesOverFromALeaderThatWasKilled(t *testing.T) {
 	s := newStory(t)
 	leader, standby := s.pair()
 	s.readyUser("before")
-	leader.kill()
+	leader.Kill()
 	u := s.user("after")
 	s.reports(40*time.Second, u, "Synced")
 	s.Expect(standby.leads()).To(gomega.BeTrue())
@@ -43,7 +43,7 @@ func TestStandbyTakesOverAtOnceFromALeaderThatEndedCleanly(t *testing.T) {
 	s := newStory(t)
 	leader, standby := s.pair()
 	s.readyUser("before")
-	leader.signal(syscall.SIGTERM)
+	leader.Signal(syscall.SIGTERM)
 	s.Expect(leader.exit(20 * time.Second)).To(gomega.BeZero())
 	from := time.Now()
 	s.readyUser("after")
@@ -60,7 +60,7 @@ func TestFormerLeaderThatWakesUpWritesNothing(t *testing.T) {
 		s.user(fmt.Sprintf("user-%02d", i), secret("shared"), roles("viewer"))
 	}
 	s.eventually(soon, func(g gomega.Gomega) { g.Expect(len(s.rows())).To(gomega.BeNumerically(">", 3)) })
-	leader.signal(syscall.SIGSTOP) // in the midst of it
+	leader.Signal(syscall.SIGSTOP) // in the midst of it
 	s.Expect(len(s.rows())).To(gomega.BeNumerically("<", users))
 
 	s.eventually(time.Minute, func(g gomega.Gomega) { g.Expect(s.countReady()).To(gomega.Equal(users)) })
@@ -85,7 +85,7 @@ func TestFormerLeaderThatWakesUpWritesNothing(t *testing.T) {
 		return last == before && s.countReady() == len(s.users())
 	}).WithTimeout(time.Minute).WithPolling(2 * time.Second).Should(gomega.BeTrue())
 
-	leader.signal(syscall.SIGCONT)
+	leader.Signal(syscall.SIGCONT)
 	s.Expect(leader.exit(25*time.Second)).NotTo(gomega.BeZero(), "who lost the lease ends, and says so")
 	s.Expect(s.everything()).To(gomega.Equal(before))
 }

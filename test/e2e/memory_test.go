@@ -15,7 +15,7 @@ func TestManagerWithoutADSNServesFromMemoryAndSaysSo(t *testing.T) {
 	s := newStory(t)
 	start := func() *process { return launch{args: []string{"--watch-namespaces=" + s.namespace}}.begin(t).ready() }
 	first := start()
-	s.Expect(first.said()).To(gomega.MatchRegexp(`WARNING.*memory.*DSN`))
+	s.Expect(first.said()).To(gomega.MatchRegexp(`"level":"warn".*memory.*DSN`))
 	inMemory := func(p *process) {
 		s.eventually(soon, func(g gomega.Gomega) {
 			value, found := p.metric("shardinguser_in_memory_store")
@@ -37,7 +37,7 @@ func TestManagerWithoutADSNServesFromMemoryAndSaysSo(t *testing.T) {
 		})
 	}
 	hashed(first, 2)
-	first.signal(syscall.SIGTERM)
+	first.Signal(syscall.SIGTERM)
 	s.Expect(first.exit(20 * time.Second)).To(gomega.BeZero())
 
 	// The resources rebuild what was lost.

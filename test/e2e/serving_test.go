@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
 func TestMetricsAreForThoseWhomTheAPIServerLets(t *testing.T) {
@@ -58,7 +59,8 @@ func TestProbesTellAliveFromReady(t *testing.T) {
 	s.Expect(p.probe("/healthz")).To(gomega.Equal(http.StatusOK))
 	s.Expect(p.probe("/readyz")).To(gomega.Equal(http.StatusOK))
 	s.eventually(soon, func(g gomega.Gomega) { // it makes its certificate first
-		g.Expect(get(t, "http://"+p.metrics+"/metrics")).To(gomega.Equal(http.StatusBadRequest), "metrics are HTTPS")
+		status, _ := testenv.Get(t.Context(), "http://"+p.Metrics+"/metrics", "")
+		g.Expect(status).To(gomega.Equal(http.StatusBadRequest), "metrics are HTTPS")
 	})
 }
 
@@ -80,7 +82,7 @@ func TestManagerIsNotReadyBeforeItCanSeeTheCluster(t *testing.T) {
 	s.Consistently(func() int { return p.probe("/readyz") }).WithTimeout(2 * time.Second).WithPolling(100 * time.Millisecond).
 		Should(gomega.Equal(http.StatusInternalServerError))
 	// It ends all the same.
-	p.signal(syscall.SIGTERM)
+	p.Signal(syscall.SIGTERM)
 	p.exit(20 * time.Second)
 }
 
@@ -94,7 +96,7 @@ func TestSIGTERMEndsTheManagerCleanlyInTheMidstOfWork(t *testing.T) {
 	}
 	s.eventually(soon, func(g gomega.Gomega) { g.Expect(s.rows()).NotTo(gomega.BeEmpty()) })
 	from := time.Now()
-	p.signal(syscall.SIGTERM)
+	p.Signal(syscall.SIGTERM)
 	s.Expect(p.exit(20 * time.Second)).To(gomega.BeZero())
 	s.Expect(time.Since(from)).To(gomega.BeNumerically("<", 20*time.Second))
 	// What it had not come to, the next one does.

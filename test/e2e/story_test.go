@@ -5,8 +5,6 @@ package e2e
 import (
 	"context"
 	"errors"
-	"os"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -117,11 +115,9 @@ func (s *story) launch(args ...string) launch {
 // launchOn leaves the choice of namespaces, and of the way to the database.
 func (s *story) launchOn(dsn string, args ...string) launch {
 	s.t.Helper()
-	file := filepath.Join(s.t.TempDir(), "dsn")
-	s.Expect(os.WriteFile(file, []byte(dsn), 0o600)).To(gomega.Succeed())
 	config, err := pgx.ParseConfig(dsn)
 	s.Expect(err).NotTo(gomega.HaveOccurred())
-	return launch{args: append([]string{"--user-database-dsn-file=" + file}, args...), secrets: []string{config.Password}}
+	return launch{dsn: dsn, args: args, secrets: []string{config.Password}}
 }
 
 // start starts a manager and waits until it is ready.

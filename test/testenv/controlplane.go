@@ -6,16 +6,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
 // Noisy machines take their time; who waits in vain should still learn of it within a test's own timeout.
@@ -53,8 +55,13 @@ func WithCRDs(paths ...string) ControlPlaneOption {
 	return func(o *controlPlaneOptions) { o.crds = append(o.crds, paths...) }
 }
 
+// silence keeps controller-runtime, whose clients come back with errors anyway, from telling on the standard error that
+// it has no logger. Whoever gave it one before keeps that: the first counts.
+var silence = sync.OnceFunc(func() { log.SetLogger(logr.Discard()) })
+
 // StartControlPlane starts a control plane and returns when it serves. It ends with Stop, or with this process.
 func StartControlPlane(ctx context.Context, options ...ControlPlaneOption) (_ *ControlPlane, err error) {
+	silence()
 	var opts controlPlaneOptions
 	for _, option := range options {
 		option(&opts)
@@ -224,17 +231,6 @@ func (c *ControlPlane) Config() *rest.Config {
 // Kubeconfig is the path of an administrator's kubeconfig.
 func (c *ControlPlane) Kubeconfig() string {
 	return c.kubeconfig
-}
-
-// Command is exec.Command for a program that must not outlive the control plane, such as a manager under test: where
-// nobody ends it before, the end of the control plane or of this process does, by SIGQUIT. Name is for file names.
-func (c *ControlPlane) Command(name, path string, args ...string) (*exec.Cmd, error) {
-	cmd, err := c.scope.command(name, path, args...)
-	if err != nil {
-		return nil, err
-	}
-	cmd.Dir, err = os.Getwd()
-	return cmd, err
 }
 
 // Stop ends all of it and removes its folder. It may be called again.

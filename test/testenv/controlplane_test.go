@@ -100,13 +100,12 @@ func TestAMissingProgramSaysWhatToRun(t *testing.T) {
 	}
 }
 
-func TestACommandEndsWithTheControlPlane(t *testing.T) {
+func TestACommandEndsWithItsScope(t *testing.T) {
 	s, err := newScope("test", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	plane := &ControlPlane{scope: s}
-	cmd, err := plane.Command("manager", "/bin/sh", "-c", "sleep 600 & sleep 600")
+	cmd, err := s.command("manager", "/bin/sh", "-c", "sleep 600 & sleep 600")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +120,7 @@ func TestACommandEndsWithTheControlPlane(t *testing.T) {
 	within(t, time.Now().Add(startTimeout), "the program did not start", func() bool {
 		return exists(s.path("pids", "manager"))
 	})
-	if err := plane.Stop(); err != nil {
+	if err := s.close(); err != nil {
 		t.Error(err)
 	}
 	select {

@@ -160,22 +160,39 @@ func (s *scope) command(name, path string, args ...string) (*exec.Cmd, error) {
 
 // log opens the file for a program's output. It is a file and no pipe, so that go test does not wait for its end.
 func (s *scope) log(name string) (*os.File, error) {
-	file, err := os.OpenFile(s.path("logs", name), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	file, err := os.OpenFile(s.logPath(name), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open a log: %w", err)
 	}
 	return file, nil
 }
 
+func (s *scope) logPath(name string) string {
+	return s.path("logs", name)
+}
+
 // withLog adds the end of a program's output to an error that tells of its failure.
 func (s *scope) withLog(name string, err error) error {
-	const lines = 15
-	content, readErr := os.ReadFile(s.path("logs", name))
-	if readErr != nil || len(content) == 0 {
+	return withTail(err, name, s.logPath(name))
+}
+
+func withTail(err error, name, log string) error {
+	said := tail(log)
+	if said == "" {
 		return err
 	}
+	return fmt.Errorf("%w; %s said last:\n%s", err, name, said)
+}
+
+// tail is the last lines of a log; empty where it cannot be read.
+func tail(log string) string {
+	const lines = 25
+	content, err := os.ReadFile(log)
+	if err != nil {
+		return ""
+	}
 	all := strings.Split(strings.TrimSpace(string(content)), "\n")
-	return fmt.Errorf("%w; %s said last:\n%s", err, name, strings.Join(all[max(0, len(all)-lines):], "\n"))
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
 // close ends the processes, removes the folder, and returns when both is done. It may be called again.
