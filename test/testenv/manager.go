@@ -33,8 +33,8 @@ type ManagerOptions struct {
 
 // A Manager is the built manager as it runs, or ran.
 type Manager struct {
-	Health, Metrics string // the addresses (host:port) that it was given
-	Log             string // path of what it prints
+	Health, Metrics, Login string // the addresses (host:port) that it was given
+	Log                    string // path of what it prints
 
 	cmd   *exec.Cmd
 	ended <-chan struct{}
@@ -48,21 +48,19 @@ func (c *ControlPlane) StartManager(options ManagerOptions) (*Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	health, err := freePort()
-	if err != nil {
-		return nil, err
-	}
-	metrics, err := freePort()
-	if err != nil {
-		return nil, err
+	addresses := make([]string, 3)
+	for i := range addresses {
+		port, err := freePort()
+		if err != nil {
+			return nil, err
+		}
+		addresses[i] = net.JoinHostPort("127.0.0.1", port)
 	}
 	name := "manager-" + rand.String(8)
-	m := &Manager{
-		Health: net.JoinHostPort("127.0.0.1", health), Metrics: net.JoinHostPort("127.0.0.1", metrics),
-		Log: c.scope.logPath(name),
-	}
+	m := &Manager{Health: addresses[0], Metrics: addresses[1], Login: addresses[2], Log: c.scope.logPath(name)}
 	args := []string{
 		"--kubeconfig=" + kubeconfig, "--health-probe-bind-address=" + m.Health, "--metrics-bind-address=" + m.Metrics,
+		"--login-bind-address=" + m.Login,
 	}
 	if options.DSN != "" {
 		file, err := c.scope.write(name+".dsn", options.DSN, 0o600)

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"bytes"
+	"crypto/tls"
+	"encoding/json"
+	"io"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/onsi/gomega"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+)
+
+// gateway is a client that does not mind a self-signed certificate.
+var gateway = &http.Client{
+	Timeout:   20 * time.Second,
+	Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}},
+}
+
+// logIn tries a password over HTTPS, and answers with status and body.
+func (p *process) logIn(username, password string) (int, string) {
+	p.t.Helper()
+	body, err := json.Marshal(map[string]string{"username": username, "password": password})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	request, err := http.NewRequestWithContext(p.t.Context(), http.MethodPost, "https://"+p.Login+"/api/v1/auth/login", bytes.NewReader(body))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := gateway.Do(request)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	content, err := io.ReadAll(response.Body)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return response.StatusCode, string(content)
+}
+
+const refused = `{"error":{"code":"UNAUTHORIZED","message":"Invalid credentials"}}`
+
+func TestUserLogsInIsLockedByFiveFailuresAndUnlockedByRequest(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	p := s.start()
+	s.secret("alice", canary+" alice")
+	u := s.readyUser("alice", secret("alice"), roles("operator"))
+
+	status, body := p.logIn("alice", canary+" alice")
+	s.Expect(status).To(gomega.Equal(http.StatusOK))
+	s.Expect(body).To(gomega.MatchJSON(`{"username":"alice","roles":["operator"]}`))
+
+	for range 5 {
+		status, body = p.logIn("alice", canary+" wrong")
+		s.Expect(status).To(gomega.Equal(http.StatusUnauthorized))
+		s.Expect(body).To(gomega.MatchJSON(refused))
+	}
+	s.eventually(2*time.Second, func(g gomega.Gomega) {
+		g.Expect(s.kube.Get(t.Context(), client.ObjectKeyFromObject(u), u)).To(gomega.Succeed())
+		g.Expect(u.Status.Locked).To(gomega.BeTrue())
+		g.Expect(u.Status.FailedLoginAttempts).To(gomega.BeEquivalentTo(5))
+	})
+	status, body = p.logIn("alice", canary+" alice")
+	s.Expect(status).To(gomega.Equal(http.StatusUnauthorized), "locked")
+	s.Expect(body).To(gomega.MatchJSON(refused))
+	unknown, sameBody := p.logIn("nobody", canary+" alice")
+	s.Expect(unknown).To(gomega.Equal(status))
+	s.Expect(sameBody).To(gomega.Equal(body))
+
+	s.edit(u, func(u *v1alpha1.ShardingUser) {
+		u.Annotations = map[string]string{v1alpha1.AnnotationUnlockRequestedAt: "now"}
+	})
+	s.eventually(soon, func(g gomega.Gomega) {
+		g.Expect(s.kube.Get(t.Context(), client.ObjectKeyFromObject(u), u)).To(gomega.Succeed())
+		g.Expect(u.Status.Locked).To(gomega.BeFalse())
+	})
+	status, _ = p.logIn("alice", canary+" alice")
+	s.Expect(status).To(gomega.Equal(http.StatusOK))
+}
+
+// Keycloak CVE-2024-4629: parallel guesses on several replicas.
+func TestParallelGuessesOnSeveralReplicasGetFiveChecksAndOneLock(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	s.secret("alice", canary+" alice")
+	replicas := []*process{s.start("--login-source-rate=0"), s.start("--login-source-rate=0")}
+	u := s.readyUser("alice", secret("alice"))
+
+	var guesses sync.WaitGroup
+	for i := range 100 {
+		guesses.Go(func() {
+			status, _ := replicas[i%len(replicas)].logIn("alice", canary+" guess")
+			if status != http.StatusUnauthorized && status != http.StatusTooManyRequests {
+				t.Errorf("a guess was answered with %d", status)
+			}
+		})
+	}
+	guesses.Wait()
+	s.eventually(2*time.Second, func(g gomega.Gomega) {
+		g.Expect(s.kube.Get(t.Context(), client.ObjectKeyFromObject(u), u)).To(gomega.Succeed())
+		g.Expect(u.Status.Locked).To(gomega.BeTrue())
+	})
+	var checked, locks int
+	s.Expect(s.db.QueryRow(t.Context(), `SELECT count(*) FILTER (WHERE outcome = 'failed'), count(locked_until)
+		FROM login_attempts WHERE username = 'alice'`).Scan(&checked, &locks)).To(gomega.Succeed())
+	s.Expect(checked).To(gomega.Equal(5))
+	s.Expect(locks).To(gomega.Equal(1))
+}
+
+// Argo CD CVE-2024-21652: a crash must not give the budget back.
+func TestAKilledReplicaForgetsNoFailure(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	p := s.start()
+	s.secret("alice", canary+" alice")
+	s.readyUser("alice", secret("alice"))
+	for range 5 {
+		p.logIn("alice", canary+" wrong")
+	}
+	p.Kill()
+	again := s.start()
+	status, _ := again.logIn("alice", canary+" alice")
+	s.Expect(status).To(gomega.Equal(http.StatusUnauthorized))
+}
