@@ -92,13 +92,29 @@ func (q *queue) out(username password.Fingerprint) {
 }
 
 // close sends away all who wait.
-func (q *queue) close() { q.closing.Do(func() { close(q.closed) }) }
+func (q *queue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closing.Do(func() { close(q.closed) })
+}
 
-// turn is one's turn at an account. It is used by one goroutine at a time.
+// holdOpen adds one to those whom the process waits for, unless it waits already.
+func (q *queue) holdOpen(group *sync.WaitGroup) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	select {
+	case <-q.closed:
+		return false
+	default:
+		group.Add(1)
+		return true
+	}
+}
+
+// turn is one's turn at an account.
 type turn struct {
 	q        *queue
 	username password.Fingerprint
-	taken    bool
 }
 
 // leave lets the next one in.
@@ -108,13 +124,4 @@ func (t *turn) leave() {
 	t.q.mu.Unlock()
 	<-l.turn
 	t.q.out(t.username)
-}
-
-// take makes unlessTaken do nothing: another goroutine will leave.
-func (t *turn) take() { t.taken = true }
-
-func (t *turn) unlessTaken() {
-	if !t.taken {
-		t.leave()
-	}
 }

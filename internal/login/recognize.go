@@ -14,12 +14,18 @@ import (
 // maxRecognized is how many credentials are remembered, a few megabytes of them.
 const maxRecognized = 1 << 14
 
-// recognized remembers credentials that passed, as fingerprints under a key of this process: HMAC over username,
-// password and the hash that the password was verified against. With another hash in the row, it is another fingerprint.
+// recognized remembers credentials that passed, as fingerprints under a key of this process (HMAC over username and
+// password), with the hash that the password was verified against: with another hash in the row they count no more.
 type recognized struct {
 	prints *password.Fingerprinter
 	ttl    time.Duration
-	until  *lru.Cache[password.Fingerprint, time.Time]
+	passed *lru.Cache[password.Fingerprint, passed]
+}
+
+// passed tells of credentials what they were verified against, and until when that is worth anything.
+type passed struct {
+	hash  string
+	until time.Time
 }
 
 // newRecognized returns nil, which remembers nothing, for a time of 0.
@@ -27,31 +33,35 @@ func newRecognized(ttl time.Duration) *recognized {
 	if ttl == 0 {
 		return nil
 	}
-	return &recognized{prints: password.NewFingerprinter(), ttl: ttl, until: newLRU[password.Fingerprint, time.Time](maxRecognized)}
+	return &recognized{prints: password.NewFingerprinter(), ttl: ttl, passed: newLRU[password.Fingerprint, passed](maxRecognized)}
 }
 
-// of is the fingerprint. None of its parts can hold the NUL that parts them: no username and no hash has one (Postgres
-// refuses them), and no password that passed.
-func (k *recognized) of(c Credentials, hash string) password.Fingerprint {
-	return k.prints.Of([]byte(c.Username + "\x00" + hash + "\x00" + c.Password))
+// of is the fingerprint. Neither of its parts can hold the NUL that parts them: no username has one (Postgres refuses
+// them), and no password that passed.
+func (k *recognized) of(c Credentials) password.Fingerprint {
+	return k.prints.Of([]byte(c.Username + "\x00" + c.Password))
 }
 
 func (k *recognized) remember(c Credentials, hash string, now time.Time) {
 	if k != nil {
-		k.until.Add(k.of(c, hash), now.Add(k.ttl))
+		k.passed.Add(k.of(c), passed{hash: hash, until: now.Add(k.ttl)})
 	}
 }
 
-// knows tells whether the credentials passed lately against this hash.
-func (k *recognized) knows(c Credentials, hash string, now time.Time) bool {
-	until, ok := k.until.Get(k.of(c, hash))
-	return ok && now.Before(until)
+// verified is the hash that the credentials passed against lately.
+func (k *recognized) verified(c Credentials, now time.Time) (hash string, ok bool) {
+	if k == nil {
+		return "", false
+	}
+	known, ok := k.passed.Get(k.of(c))
+	return known.hash, ok && now.Before(known.until)
 }
 
 // recognize passes credentials that passed lately, if the account lets them pass now. It decides nothing else, but that
-// there is nothing to decide from.
+// there is nothing to decide from. Who did not pass lately costs the store nothing here: nobody throttled him yet.
 func (s *Service) recognize(ctx context.Context, c Credentials) (Result, bool) {
-	if s.known == nil || !possible(c.Username) {
+	hash, ok := s.known.verified(c, s.Now())
+	if !ok {
 		return Result{}, false
 	}
 	o, err := s.Accounts.Observe(ctx, c.Username)
@@ -61,7 +71,7 @@ func (s *Service) recognize(ctx context.Context, c Credentials) (Result, bool) {
 	case err != nil:
 		s.Log.Error("An account could not be looked up", "error", err.Error())
 		return Result{Outcome: Unavailable}, true
-	case o.Row == nil || !o.Row.Active || o.Locked() || !s.known.knows(c, o.Row.PasswordHash, s.Now()):
+	case o.Row == nil || !o.Row.Active || o.Locked() || o.Row.PasswordHash != hash:
 		return Result{}, false
 	}
 	s.metrics.recognized.Inc()

@@ -178,14 +178,14 @@ func (s *Service) attempt(ctx context.Context, c Credentials, verify bool) Resul
 		if err != nil {
 			return notDecided(err)
 		}
-		defer leave.unlessTaken()
+		defer leave.leave()
 		if verify {
 			if result, ok := s.recognize(ctx, c); ok {
 				return result
 			}
 		}
 		var result Result
-		result, exists = s.decide(ctx, c, attempt, leave)
+		result, exists = s.decide(ctx, c, attempt)
 		return result
 	}()
 	took := s.Now().Sub(begun)
@@ -223,14 +223,18 @@ func level(o Outcome) slog.Level {
 
 // decide charges, checks and settles. It tells, too, whether there is such an account. A failure is settled when the
 // answer is on its way already, since a refusal without a charge has nothing to settle and would be the quicker one.
-func (s *Service) decide(ctx context.Context, c Credentials, attempt store.Attempt, leave *turn) (result Result, exists bool) {
+func (s *Service) decide(ctx context.Context, c Credentials, attempt store.Attempt) (result Result, exists bool) {
 	place, err := s.Hasher.Reserve()
 	if err != nil {
 		return notDecided(err), false
 	}
 	defer place.Release()
 
-	// From here on the attempt is seen through, whether or not the client waits.
+	// From here on the attempt is seen through, whether or not the client waits; the process does.
+	if !s.queue.holdOpen(&s.settling) {
+		return notDecided(errClosed), false
+	}
+	defer s.settling.Done()
 	ctx = context.WithoutCancel(ctx)
 	charged, err := s.charge(ctx, attempt)
 	if err != nil {
@@ -245,9 +249,7 @@ func (s *Service) decide(ctx context.Context, c Credentials, attempt store.Attem
 	}
 	matches, err := place.Matches(ctx, charged.PasswordHash, []byte(c.Password))
 	if err != nil || !matches {
-		leave.take()
 		s.settling.Go(func() {
-			defer leave.leave()
 			if _, err := s.settle(ctx, charged, false); err != nil {
 				s.Log.Error("A failed attempt could not be settled; it stays charged", "error", err.Error())
 			}

@@ -422,7 +422,7 @@ func TestUnknownNamesLeaveNothingBehind(t *testing.T) {
 	if row := w.row("alice"); row.FailedLoginAttempts != 4 {
 		t.Errorf("alice has %d failures, want 4", row.FailedLoginAttempts)
 	}
-	if n := len(w.queue.lines) + w.known.until.Len(); n != 0 {
+	if n := len(w.queue.lines) + w.known.passed.Len(); n != 0 {
 		t.Errorf("%d things are remembered of unknown names", n)
 	}
 }

@@ -42,12 +42,11 @@ func (t *throttle) take(source netip.Addr, now time.Time) (wait time.Duration, o
 			limiter = another
 		}
 	}
-	r := limiter.ReserveN(now, 1)
-	if wait = r.DelayFrom(now); wait > 0 {
-		r.CancelAt(now)
-		return wait, false
+	if limiter.AllowN(now, 1) {
+		return 0, true
 	}
-	return 0, true
+	missing := 1 - limiter.TokensAt(now)
+	return time.Duration(missing / float64(t.limit) * float64(time.Second)), false
 }
 
 // bucket is the address or, of IPv6, the network that one client usually has to itself.
