@@ -43,10 +43,8 @@ const (
 // Reconcile brings one account and one resource together.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	u := &v1alpha1.ShardingUser{}
-	if err := r.client.Get(ctx, req.NamespacedName, u); err != nil {
-		if !apierrors.IsNotFound(err) {
-			return ctrl.Result{}, fmt.Errorf("read the resource: %w", err)
-		}
+	if err := r.client.Get(ctx, req.NamespacedName, u); client.IgnoreNotFound(err) != nil {
+		return ctrl.Result{}, fmt.Errorf("read the resource: %w", err)
 	}
 	if former := r.unfinished.get(req.NamespacedName); former != nil && former.UID != u.UID {
 		if err := r.seeToVanished(ctx, former); err != nil {
@@ -299,7 +297,7 @@ func (r *Reconciler) report(ctx context.Context, u *v1alpha1.ShardingUser, found
 	if err != nil {
 		return retry(err)
 	}
-	return ctrl.Result{RequeueAfter: earliest(earliest(wait, lockChange(found)), nameFreed(found))}, nil
+	return ctrl.Result{RequeueAfter: earliest(wait, lockChange(found), nameFreed(found))}, nil
 }
 
 // unavailable tells of a database that did not answer.
@@ -329,10 +327,13 @@ func nameFreed(found outcome) time.Duration {
 	return 0
 }
 
-// earliest is the shorter of two waits, of which zero is none.
-func earliest(a, b time.Duration) time.Duration {
-	if a == 0 || (b != 0 && b < a) {
-		return b
+// earliest is the shortest of these waits, of which zero is none.
+func earliest(waits ...time.Duration) time.Duration {
+	shortest := time.Duration(0)
+	for _, wait := range waits {
+		if wait != 0 && (shortest == 0 || wait < shortest) {
+			shortest = wait
+		}
 	}
-	return a
+	return shortest
 }

@@ -23,6 +23,15 @@ func listening(dsn string) Settings {
 	return settings
 }
 
+// listeningThroughAProxy is listening, with a proxy before the listening connection alone.
+func listeningThroughAProxy(t *testing.T, dsn string) (*testenv.Proxy, Settings) {
+	t.Helper()
+	proxy, through := testenv.DatabaseProxy(t, dsn)
+	settings := listening(dsn)
+	settings.ListenDSN = fixed(through)
+	return proxy, settings
+}
+
 // watched is what a watcher was told.
 type watched struct {
 	mu        sync.Mutex
@@ -163,9 +172,7 @@ func TestTheTriggerNeverFailsAnotherProgramsWrite(t *testing.T) {
 func TestAThousandChangesWhileTheListenerIsCutAreAllTold(t *testing.T) {
 	t.Parallel()
 	dsn := testenv.Database(t)
-	proxy, through := testenv.DatabaseProxy(t, dsn)
-	settings := listening(dsn)
-	settings.ListenDSN = fixed(through)
+	proxy, settings := listeningThroughAProxy(t, dsn)
 	s := ready(t, settings)
 	w := watch(t, s)
 	eventually(t, "the store is notifying", s.Notifying)
@@ -182,9 +189,7 @@ func TestAThousandChangesWhileTheListenerIsCutAreAllTold(t *testing.T) {
 func TestARowThatWasOnlyEverToldByANotificationIsToldWhenItVanishesUnseen(t *testing.T) {
 	t.Parallel()
 	dsn := testenv.Database(t)
-	proxy, through := testenv.DatabaseProxy(t, dsn)
-	settings := listening(dsn)
-	settings.ListenDSN = fixed(through)
+	proxy, settings := listeningThroughAProxy(t, dsn)
 	s := ready(t, settings)
 	w := watch(t, s)
 	eventually(t, "the store is notifying", s.Notifying)
@@ -219,9 +224,7 @@ func TestAListenerThatTheServerEndsListensAgain(t *testing.T) {
 func TestAListenerThatTheNetworkForgotIsFoundOut(t *testing.T) {
 	t.Parallel()
 	dsn := testenv.Database(t)
-	proxy, through := testenv.DatabaseProxy(t, dsn)
-	settings := listening(dsn)
-	settings.ListenDSN = fixed(through)
+	proxy, settings := listeningThroughAProxy(t, dsn)
 	settings.PollInterval = 50 * time.Millisecond
 	s := open(t, settings)
 	s.timing.keepAlive, s.timing.ping = 100*time.Millisecond, 100*time.Millisecond
