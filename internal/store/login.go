@@ -80,6 +80,12 @@ type Charged struct {
 	PasswordHash string   // as the row has it, "" where it is NULL; only with Check
 	Roles        []string // none where the column is malformed; only with Check
 
+	// Failed is the account's counter with this charge; only with Check.
+	Failed int
+
 	// Locks tells that this charge reached the limit and wrote the lock, which stays unless the attempt is a success.
 	Locks bool
+
+	// FromMemory tells that the attempt is decided from memory, since the database is away.
+	FromMemory bool
 }

@@ -33,10 +33,12 @@ var (
 
 // UnavailableError is an ErrUnavailable with a sentence for operators: what is wrong and what to do about it. The
 // sentence never holds a credential, a host's secret parameter or a value of a row. Err is what the driver said; it is
-// for errors.Is and errors.As only and is never printed.
+// for errors.Is and errors.As only and is never printed. Unsent tells that the database cannot have got the call, and so
+// that nothing was changed.
 type UnavailableError struct {
 	Sentence string
 	Err      error
+	Unsent   bool
 }
 
 func (e *UnavailableError) Error() string { return e.Sentence }
