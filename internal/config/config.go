@@ -25,8 +25,9 @@ type Settings struct {
 	// ConfigFile is the settings file that was read, empty for none.
 	ConfigFile string
 
-	Database Database
-	Login    Login
+	Database     Database
+	Login        Login
+	DefaultUsers DefaultUsers
 
 	// BcryptCost is the binary logarithm of bcrypt's rounds, 10 to 14.
 	BcryptCost int
@@ -117,6 +118,27 @@ type Login struct {
 	AuditRetention time.Duration
 }
 
+// What DefaultUsers.Passwords may be.
+const (
+	DefaultUsersOff       = "off"
+	DefaultUsersGenerated = "generated"
+	DefaultUsersSharding  = "sharding"
+)
+
+// DefaultUsers says which accounts a sharding system starts with.
+type DefaultUsers struct {
+	// Passwords is DefaultUsersOff for no accounts, DefaultUsersGenerated for a
+	// random password each, or DefaultUsersSharding for those that the sharding
+	// system gives them.
+	Passwords string
+	// Namespace is where they are created, one of those that are watched; the
+	// manager's own unless another was given.
+	Namespace string
+}
+
+// Enabled tells whether there are any.
+func (d DefaultUsers) Enabled() bool { return d.Passwords != DefaultUsersOff }
+
 // Enabled tells whether log-ins are served.
 func (l Login) Enabled() bool { return l.BindAddress != off }
 
@@ -162,6 +184,7 @@ func defaults(cores int) Settings {
 			VerifyCacheTTL:  time.Minute,
 			AuditRetention:  90 * 24 * time.Hour,
 		},
+		DefaultUsers:            DefaultUsers{Passwords: DefaultUsersOff},
 		BcryptCost:              10,
 		PasswordMinLength:       8,
 		HashCores:               cores,

@@ -16,6 +16,7 @@ func (s *Settings) bind(fs *flag.FlagSet) {
 	s.bindPasswords(fs)
 	s.Database.bind(fs)
 	s.Login.bind(fs)
+	s.DefaultUsers.bind(fs)
 }
 
 func (s *Settings) bindServing(fs *flag.FlagSet) {
@@ -28,7 +29,7 @@ func (s *Settings) bindServing(fs *flag.FlagSet) {
 func (s *Settings) bindReconciling(fs *flag.FlagSet) {
 	fs.BoolVar(&s.LeaderElect, "leader-elect", s.LeaderElect, "reconcile only while holding the lease, so that several replicas can run")
 	fs.Var(namespace{&s.LeaderElectionNamespace}, "leader-election-namespace", "`namespace` of the lease (default the pod's own)")
-	fs.Var(namespaces{&s.WatchNamespaces}, "watch-namespaces", "comma-separated `namespaces` to watch (default all)")
+	fs.Var(namespaces{&s.WatchNamespaces}, flagWatchNamespaces, "comma-separated `namespaces` to watch (default all)")
 	fs.Var(number{&s.MaxConcurrentReconciles, 1, 1000}, "max-concurrent-reconciles", "`number` of resources reconciled at once")
 	fs.Var(rate{&s.KubeAPIQPS}, "kube-api-qps", "`number` of requests a second to the API server")
 	fs.Var(number{&s.KubeAPIBurst, 1, 100000}, "kube-api-burst", "`number` of requests to the API server that may come at once")
@@ -38,7 +39,7 @@ func (s *Settings) bindReconciling(fs *flag.FlagSet) {
 
 func (s *Settings) bindPasswords(fs *flag.FlagSet) {
 	fs.Var(number{&s.BcryptCost, 10, 14}, "bcrypt-cost", "`cost` of password hashes, 10 to 14; one more doubles the time of each")
-	fs.Var(number{&s.PasswordMinLength, 1, 72}, "password-min-length", "smallest `number` of characters of a password")
+	fs.Var(number{&s.PasswordMinLength, 1, 72}, flagPasswordMinLength, "smallest `number` of characters of a password")
 	fs.Var(number{&s.HashCores, 1, 1024}, "hash-cores", "`number` of cores that may hash passwords at once")
 }
 
@@ -65,17 +66,27 @@ func (l *Login) bind(fs *flag.FlagSet) {
 	fs.Var(duration{&l.AuditRetention, time.Minute}, "audit-retention", "`time` for which log-in attempts stay on record")
 }
 
+func (d *DefaultUsers) bind(fs *flag.FlagSet) {
+	fs.Var(choice{&d.Passwords, []string{DefaultUsersOff, DefaultUsersGenerated, DefaultUsersSharding}}, flagDefaultUsers,
+		"`passwords` of the users admin, operator and viewer that an empty system starts with: off (no such users), generated, or sharding (the sharding system's own, which everybody knows)")
+	fs.Var(namespace{&d.Namespace}, flagDefaultUsersNamespace, "`namespace` of the default users (default the manager's own)")
+}
+
 // The flags that are named elsewhere too.
 const (
-	flagConfig          = "config"
-	flagMetricsAddress  = "metrics-bind-address"
-	flagMetricsCertDir  = "metrics-cert-dir"
-	flagHealthAddress   = "health-probe-bind-address"
-	flagLoginAddress    = "login-bind-address"
-	flagLoginCertDir    = "login-tls-cert-dir"
-	flagJWTSecretFile   = "jwt-secret-file" //nolint:gosec // The name of a flag.
-	flagDSNFile         = "user-database-dsn-file"
-	flagListenDSNFile   = "listen-dsn-file"
-	flagMaxConnections  = "database-max-connections"
-	flagIdleConnections = "database-idle-connections"
+	flagConfig                = "config"
+	flagWatchNamespaces       = "watch-namespaces"
+	flagPasswordMinLength     = "password-min-length"
+	flagDefaultUsers          = "default-users"
+	flagDefaultUsersNamespace = "default-users-namespace"
+	flagMetricsAddress        = "metrics-bind-address"
+	flagMetricsCertDir        = "metrics-cert-dir"
+	flagHealthAddress         = "health-probe-bind-address"
+	flagLoginAddress          = "login-bind-address"
+	flagLoginCertDir          = "login-tls-cert-dir"
+	flagJWTSecretFile         = "jwt-secret-file" //nolint:gosec // The name of a flag.
+	flagDSNFile               = "user-database-dsn-file"
+	flagListenDSNFile         = "listen-dsn-file"
+	flagMaxConnections        = "database-max-connections"
+	flagIdleConnections       = "database-idle-connections"
 )

@@ -204,6 +204,7 @@ func (l *loader) checkTogether(s *Settings) {
 		}
 	}
 	l.checkAddresses(s)
+	l.checkDefaultUsers(s)
 	l.checkCertificate(flagMetricsCertDir, s.MetricsCertDir)
 	l.checkCertificate(flagLoginCertDir, s.Login.TLSCertDir)
 	if file := s.Login.JWTSecretFile; file != "" {

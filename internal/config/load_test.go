@@ -66,7 +66,8 @@ func TestDefaults(t *testing.T) {
 			BindAddress: ":8082", LockoutAttempts: 5, LockoutDuration: 15 * time.Minute,
 			SourceRate: 20, SourceBurst: 200, VerifyCacheTTL: time.Minute, AuditRetention: 90 * 24 * time.Hour,
 		},
-		BcryptCost: 10, PasswordMinLength: 8, HashCores: runtime.GOMAXPROCS(0),
+		DefaultUsers: DefaultUsers{Passwords: "off"},
+		BcryptCost:   10, PasswordMinLength: 8, HashCores: runtime.GOMAXPROCS(0),
 		MetricsBindAddress: ":8443", HealthProbeBindAddress: ":8081",
 		MaxConcurrentReconciles: 16, KubeAPIQPS: 200, KubeAPIBurst: 400,
 		ResyncInterval: 30 * time.Second, PollInterval: 2 * time.Second, GracefulShutdownTimeout: 20 * time.Second,
@@ -122,6 +123,8 @@ operator:
   login-trusted-proxies: [10.1.2.3/8, "fd00::1", 10.0.0.0/8]
   lockout-attempts: 3
   verify-cache-ttl: 0s
+  default-users: sharding
+  default-users-namespace: team-b
   zap-devel: true
 `}}.load(t)
 	if err != nil {
@@ -141,6 +144,7 @@ operator:
 	want.Login.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::1/128")}
 	want.Login.LockoutAttempts = 3
 	want.Login.VerifyCacheTTL = 0
+	want.DefaultUsers = DefaultUsers{Passwords: "sharding", Namespace: "team-b"}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("Load = %+v\nwant   %+v", got, want)
 	}
@@ -211,6 +215,12 @@ func TestWrongSettings(t *testing.T) {
 		"a signing secret that is missing":  {args("--jwt-secret-file=none"), []string{"flag --jwt-secret-file: the file of the signing secret cannot be read (no such file or directory)"}},
 		"a namespace in capitals":           {args("--watch-namespaces=a,Team"), []string{`"a,Team" is not a comma-separated list of names`}},
 		"a lease in no namespace":           {args("--leader-election-namespace=a_b"), []string{"is not the name of a namespace"}},
+		"default users of another kind":     {args("--default-users=on"), []string{`flag --default-users: "on" is not one of off, generated, sharding`}},
+		"default users of YAML's off":       {file("operator: {default-users: off}"), []string{"operator.default-users in configs/manager.json: what is given is not a text: write it in quotes"}},
+		"default users in no namespace":     {args("--default-users-namespace=a_b"), []string{"is not the name of a namespace"}},
+		"default users who are not watched": {args("--default-users=generated", "--default-users-namespace=b", "--watch-namespaces=a,c"), []string{"flag --default-users-namespace: the default users would be in the namespace b, which --watch-namespaces (a,c) leaves out"}},
+		"a manager who is not watched":      {args("--default-users=generated", "--leader-election-namespace=b", "--watch-namespaces=a"), []string{"flag --default-users: the default users would be in the namespace b"}},
+		"well-known but too short":          {args("--default-users=sharding", "--password-min-length=9"), []string{"flag --default-users: the sharding system's own passwords are shorter than the 9 characters of --password-min-length"}},
 		"a rate that is no number":          {args("--kube-api-qps=NaN"), []string{`"NaN" is not a number from 1 to 10000`}},
 		"more idle connections than all":    {args("--database-max-connections=3", "--database-idle-connections=4"), []string{"flag --database-idle-connections: 4 idle connections are more than the 3"}},
 		"a boolean that is none":            {args("--leader-elect=perhaps"), []string{`flag --leader-elect: "perhaps" is not true or false`}},

@@ -76,6 +76,23 @@ func (p path) Set(s string) error { *p.at = strings.TrimSpace(s); return nil }
 func (p path) String() string     { return *p.at }
 func (p path) Get() any           { return *p.at }
 
+// choice is one of a few words.
+type choice struct {
+	at *string
+	of []string
+}
+
+func (c choice) Set(s string) error {
+	s = strings.TrimSpace(s)
+	if !slices.Contains(c.of, s) {
+		return want("one of " + strings.Join(c.of, ", "))
+	}
+	*c.at = s
+	return nil
+}
+func (c choice) String() string { return *c.at }
+func (c choice) Get() any       { return *c.at }
+
 // off is the address of what does not serve.
 const off = "0"
 
