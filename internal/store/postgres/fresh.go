@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package postgres
+
+import "context"
+
+// askFresh asks whether there is no row and no note, and never was a note. Notes of what was deleted are purged after a
+// while: what never goes back is the sequence that their revisions come from. A role that may not see it gets false.
+const askFresh = `
+SELECT NOT EXISTS (SELECT FROM users)
+   AND NOT EXISTS (SELECT FROM shardinguser_ownership)
+   AND CASE WHEN has_sequence_privilege(revisions, 'SELECT') THEN pg_sequence_last_value(revisions) IS NULL ELSE false END
+FROM (SELECT pg_get_serial_sequence('shardinguser_ownership', 'revision')::regclass AS revisions) AS note`
+
+// Fresh tells whether nobody ever used this database. In doubt it is false. Its errors are Observe's.
+func (s *Store) Fresh(ctx context.Context) (bool, error) {
+	var fresh bool
+	err := s.call(ctx, reads, s.settings.StatementTimeout, func(ctx context.Context) error {
+		return s.pool.QueryRow(ctx, askFresh).Scan(&fresh)
+	})
+	return fresh, err
+}
