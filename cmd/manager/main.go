@@ -98,6 +98,9 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := addDefaultUsers(mgr, accounts, settings, log); err != nil {
+		return err
+	}
 	if err := addLogin(mgr, accounts, hasher, settings, ctrlmetrics.Registry, log); err != nil {
 		return err
 	}

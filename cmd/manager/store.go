@@ -23,6 +23,7 @@ import (
 type accounts struct {
 	controller.Accounts
 	controller.Rows
+	controller.Freshness
 	login.Attempts
 	login.Trail
 
@@ -37,7 +38,7 @@ func openStore(settings config.Settings, registry prometheus.Registerer, log log
 			"nothing but this process sees them; give a DSN by --user-database-dsn-file or USER_DATABASE_DSN")
 		s := memory.New(time.Now)
 		no := func() bool { return false }
-		return accounts{Accounts: s, Rows: s, Attempts: s, Trail: s, close: func() {}}, registerStoreMetrics(registry, true, no, no)
+		return accounts{Accounts: s, Rows: s, Freshness: s, Attempts: s, Trail: s, close: func() {}}, registerStoreMetrics(registry, true, no, no)
 	}
 
 	d := settings.Database
@@ -60,7 +61,7 @@ func openStore(settings config.Settings, registry prometheus.Registerer, log log
 	err = errors.Join(
 		registerStoreMetrics(registry, false, s.Up, s.Notifying),
 		registry.Register(pgxpoolprometheus.NewCollector(s.Pool(), nil)))
-	return accounts{Accounts: s, Rows: s, Attempts: s, Trail: s, maintain: s.Maintain, close: s.Close}, err
+	return accounts{Accounts: s, Rows: s, Freshness: s, Attempts: s, Trail: s, maintain: s.Maintain, close: s.Close}, err
 }
 
 // plain is a source of DSNs in clear, which only the driver may see.

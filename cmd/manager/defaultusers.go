@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+
+	"github.com/go-logr/logr"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/sharding-system/shardinguser-operator/internal/config"
+	"github.com/sharding-system/shardinguser-operator/internal/controller"
+)
+
+// addDefaultUsers adds the creation of the default users, where they are wanted.
+func addDefaultUsers(mgr ctrl.Manager, accounts accounts, settings config.Settings, log logr.Logger) error {
+	if !settings.DefaultUsers.Enabled() {
+		return nil
+	}
+	err := mgr.Add(controller.NewDefaultUsers(mgr.GetAPIReader(), mgr.GetClient(), accounts, controller.DefaultUsersOptions{
+		Namespace:         settings.DefaultUsers.Namespace,
+		Watched:           settings.WatchNamespaces,
+		WellKnown:         settings.DefaultUsers.Passwords == config.DefaultUsersSharding,
+		MinPasswordLength: settings.PasswordMinLength,
+		Log:               log.WithName("default-users"),
+	}))
+	if err != nil {
+		return fmt.Errorf("add the default users: %w", err)
+	}
+	return nil
+}
