@@ -68,11 +68,12 @@ type DefaultUsers struct {
 	writer  client.Writer
 	store   Freshness
 	options DefaultUsersOptions
+	there   map[string]bool // what was created, or told to be there already, by an earlier try
 }
 
 // NewDefaultUsers returns what is to be added to the manager.
 func NewDefaultUsers(live client.Reader, writer client.Writer, store Freshness, options DefaultUsersOptions) *DefaultUsers {
-	return &DefaultUsers{live: live, writer: writer, store: store, options: options}
+	return &DefaultUsers{live: live, writer: writer, store: store, options: options, there: map[string]bool{}}
 }
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable: of all replicas one decides.
@@ -187,9 +188,12 @@ func (d *DefaultUsers) unmark(ctx context.Context) error {
 func (d *DefaultUsers) createUnlessThere(ctx context.Context, o client.Object) error {
 	err := d.create(ctx, o)
 	if apierrors.IsAlreadyExists(err) {
-		d.options.Log.Info("It is there already, and taken as it is", "name", o.GetName())
-		return nil
+		if !d.there[o.GetName()] {
+			d.options.Log.Info("It is there already, and taken as it is", "name", o.GetName())
+		}
+		err = nil
 	}
+	d.there[o.GetName()] = err == nil
 	return err
 }
 

@@ -275,6 +275,27 @@ func TestSecretThatIsThereIsTakenAsItIs(t *testing.T) {
 	s.Expect(log).NotTo(gomega.ContainSubstring(canary))
 }
 
+func TestWhatAnEarlierTryCreatedIsNotToldOf(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	s.secret("viewer-password", "password", canary+" of somebody")
+	l := s.leading()
+	refusals := 2
+	l.kube = s.intercepted(interceptor.Funcs{
+		Create: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.CreateOption) error {
+			if o.GetName() == "admin" && refusals > 0 {
+				refusals--
+				return errors.New("not yet")
+			}
+			return c.Create(ctx, o, options...)
+		},
+	})
+	log := l.run(s)
+	s.Expect(s.users()).To(gomega.ConsistOf(defaultNames))
+	s.Expect(strings.Count(log, "is there already")).To(gomega.Equal(1), log)
+	s.Expect(log).To(gomega.ContainSubstring("viewer-password"))
+}
+
 func TestWhoCreatesAdminAtTheSameMomentHasTheSay(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
