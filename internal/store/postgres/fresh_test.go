@@ -63,8 +63,13 @@ func TestADatabaseWhoseNotesNobodyCanCountIsNotFresh(t *testing.T) {
 	role, _ := names(t, dsn)
 	run(t, connect(t, admin), "GRANT SELECT ON shardinguser_migrations TO "+role)
 	run(t, connect(t, admin), "GRANT SELECT, INSERT, UPDATE, DELETE ON users, shardinguser_ownership, login_attempts TO "+role)
-	if fresh, err := ready(t, quick(dsn)).Fresh(t.Context()); err != nil || fresh {
+	s := ready(t, quick(dsn))
+	if fresh, err := s.Fresh(t.Context()); err != nil || fresh {
 		t.Errorf("Fresh = %v, %v, want false", fresh, err)
+	}
+	run(t, connect(t, admin), "GRANT SELECT ON SEQUENCE shardinguser_ownership_revision_seq TO "+role)
+	if fresh, err := s.Fresh(t.Context()); err != nil || !fresh {
+		t.Errorf("with the right: Fresh = %v, %v, want true", fresh, err)
 	}
 }
 
