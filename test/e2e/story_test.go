@@ -85,12 +85,18 @@ func (s *story) newNamespace() string {
 	return namespace.Name
 }
 
-// clear takes the finalizers away, since by now nobody may be there who would.
+// clear takes a namespace away with all users in it.
 func (s *story) clear(namespace string) {
 	ctx := context.WithoutCancel(s.t.Context())
 	if err := s.kube.Delete(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}); client.IgnoreNotFound(err) != nil {
 		s.t.Error(err)
 	}
+	s.clearUsers(namespace)
+}
+
+// clearUsers takes the finalizers away too, since by now nobody may be there who would.
+func (s *story) clearUsers(namespace string) {
+	ctx := context.WithoutCancel(s.t.Context())
 	var users v1alpha1.ShardingUserList
 	if err := s.kube.List(ctx, &users, client.InNamespace(namespace)); err != nil {
 		s.t.Error(err)

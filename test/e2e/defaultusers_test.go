@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+)
+
+var defaultNames = []string{"admin", "operator", "viewer"}
+
+// What the manager may do in the namespace of the default users: everywhere, and create.
+var whereDefaultUsersAre = []string{
+	"events.events.k8s.io [] [] [create patch]",
+	"secrets [] [] [create get list watch]",
+	"shardingusers.sharding.io [] [] [create get list patch watch]",
+	"shardingusers.sharding.io/status [] [] [patch]",
+}
+
+// withDefaultUsers is a copy of a tree of config, in which the line for the default users is no comment any more.
+func (s *story) withDefaultUsers(tree string) string {
+	s.t.Helper()
+	folder := s.t.TempDir()
+	s.Expect(os.CopyFS(folder, os.DirFS(filepath.Join(root, "config")))).To(gomega.Succeed())
+	file := filepath.Join(folder, tree, "kustomization.yaml")
+	content, err := os.ReadFile(file)
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	on := strings.Replace(string(content), "#- ../default-users", "- ../default-users", 1)
+	s.Expect(on).NotTo(gomega.Equal(string(content)))
+	s.Expect(os.WriteFile(file, []byte(on), 0o600)).To(gomega.Succeed())
+	return filepath.Join(folder, tree)
+}
+
+// allowDefaultUsers applies config/default with the default users, until the test ends.
+func (s *story) allowDefaultUsers() {
+	s.t.Helper()
+	s.t.Cleanup(func() {
+		ctx := context.WithoutCancel(s.t.Context())
+		for _, args := range [][]string{
+			{"-n", systemNamespace, "delete", "--ignore-not-found", "role/shardinguser-default-users-role", "rolebinding/shardinguser-default-users-rolebinding"},
+			{"apply", "-k", filepath.Join(root, "config/default")},
+		} {
+			if _, err := plane.Kubectl(ctx, args...); err != nil {
+				s.t.Error(err)
+			}
+		}
+	})
+	s.kubectl("apply", "-k", s.withDefaultUsers("default"))
+}
+
+// clearDefaultUsers lets nothing of them outlive the test.
+func (s *story) clearDefaultUsers() {
+	s.t.Helper()
+	s.t.Cleanup(func() {
+		s.clearUsers(systemNamespace)
+		for _, name := range defaultNames {
+			secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: systemNamespace, Name: name + "-password"}}
+			if err := s.kube.Delete(context.WithoutCancel(s.t.Context()), secret); client.IgnoreNotFound(err) != nil {
+				s.t.Error(err)
+			}
+		}
+	})
+}
+
+// flags are those of the deployed manager that have to do with default users.
+func (s *story) flags() []string {
+	s.t.Helper()
+	var deployment appsv1.Deployment
+	s.Expect(s.kube.Get(s.t.Context(), client.ObjectKey{Namespace: systemNamespace, Name: "shardinguser-controller-manager"}, &deployment)).
+		To(gomega.Succeed())
+	return slices.DeleteFunc(deployment.Spec.Template.Spec.Containers[0].Args, func(arg string) bool {
+		return !strings.HasPrefix(arg, "--default-users") && !strings.HasPrefix(arg, "--watch-namespaces")
+	})
+}
+
+// logInAsDefaultUsers waits until each of them is ready, logs in with what the Secrets hold, and returns that.
+func (s *story) logInAsDefaultUsers(p *process, namespace string) map[string]string {
+	s.t.Helper()
+	passwords := map[string]string{}
+	for _, name := range defaultNames {
+		u := s.resource(name, in(namespace))
+		s.reports(time.Minute, u, v1alpha1.ReasonSynced) // the last leader's lease may have to run out
+		var secret corev1.Secret
+		s.Expect(s.kube.Get(s.t.Context(), client.ObjectKey{Namespace: namespace, Name: name + "-password"}, &secret)).To(gomega.Succeed())
+		passwords[name] = string(secret.Data["password"])
+		status, body := p.logIn(name, passwords[name])
+		s.Expect(status).To(gomega.Equal(http.StatusOK), body)
+		s.Expect(body).To(gomega.MatchJSON(`{"username":"` + name + `","roles":["` + name + `"]}`))
+		s.Expect(p.said()).NotTo(gomega.ContainSubstring(passwords[name]))
+	}
+	return passwords
+}
+
+// Not parallel, and nor are the next: they are about rights that all managers share, and this one watches the whole
+// cluster.
+func TestShardingSystemsOwnUsersAreThereAtTheFirstStartAndAtNoLaterOne(t *testing.T) {
+	s := newStory(t)
+	s.clearDefaultUsers()
+	s.allowDefaultUsers()
+	start := func() *process {
+		return s.launchOn(s.dsn, "--leader-elect", "--default-users=sharding").begin(t).ready()
+	}
+	p := start()
+	s.Expect(s.logInAsDefaultUsers(p, systemNamespace)).To(gomega.Equal(
+		map[string]string{"admin": "admin123", "operator": "operator123", "viewer": "viewer123"}))
+	s.Expect(s.kubectl("-n", systemNamespace, "get", "suser", "-o", `jsonpath={.items[*].status.conditions[?(@.type=="WeakPassword")].status}`)).
+		To(gomega.Equal("True True True"))
+
+	for _, name := range defaultNames {
+		u := s.resource(name, in(systemNamespace))
+		s.delete(u)
+		s.gone(soon, u)
+	}
+	s.kubectl("-n", systemNamespace, "delete", "secret", "admin-password", "operator-password", "viewer-password")
+	s.Expect(p.Stop(25 * time.Second)).To(gomega.Succeed())
+	p = start()
+	s.eventually(time.Minute, func(g gomega.Gomega) {
+		g.Expect(p.said()).To(gomega.ContainSubstring("No default users are created: the database was used before"))
+	})
+	s.Expect(s.kubectl("-n", systemNamespace, "get", "suser,secret", "-o", "name")).To(gomega.BeEmpty())
+}
+
+func TestGeneratedUsersWaitForTheRightToBeCreatedWhichIsToldOf(t *testing.T) {
+	s := newStory(t)
+	s.clearDefaultUsers()
+	p := s.launchOn(s.dsn, "--leader-elect", "--default-users=generated").begin(t).ready()
+	s.eventually(time.Minute, func(g gomega.Gomega) {
+		g.Expect(p.said()).To(gomega.MatchRegexp(`"level":"error".*The default users cannot be created.*config/default-users`))
+	})
+	s.Expect(s.kubectl("-n", systemNamespace, "get", "suser,secret", "-o", "name")).To(gomega.BeEmpty())
+
+	s.allowDefaultUsers()
+	s.Expect(s.flags()).To(gomega.Equal([]string{"--default-users=generated"}))
+	s.logInAsDefaultUsers(p, systemNamespace)
+	s.eventually(soon, func(g gomega.Gomega) {
+		g.Expect(p.said()).To(gomega.ContainSubstring("kubectl -n " + systemNamespace + " get secret admin-password"))
+	})
+	s.Expect(s.mayMore(systemNamespace)).To(gomega.ConsistOf(all(whereDefaultUsersAre, clusterIdentity, askingForOthers, leaderElection)))
+	s.Expect(s.mayMore(s.namespace)).To(gomega.ConsistOf(all(everywhere, clusterIdentity, askingForOthers)))
+}
+
+func TestDefaultUsersInANamespaceThatIsWatched(t *testing.T) {
+	s := newStory(t)
+	s.installNamespaced(s.withDefaultUsers("namespaced"))
+	s.eventually(soon, func(g gomega.Gomega) {
+		g.Expect(s.mayMore(tenant)).To(gomega.ConsistOf(all(whereDefaultUsersAre, askingForOthers)))
+		g.Expect(s.mayMore(systemNamespace)).To(gomega.ConsistOf(all(askingForOthers, leaderElection)))
+	})
+	p := s.launchOn(s.dsn, append(s.flags(), "--leader-elect")...).begin(t).ready()
+	s.logInAsDefaultUsers(p, tenant)
+	s.Expect(p.said()).NotTo(gomega.ContainSubstring("forbidden"))
+}
