@@ -96,7 +96,7 @@ func (d *DefaultUsers) Start(ctx context.Context) error {
 			d.options.Log.Info("The default users have to wait", "error", err.Error())
 		}
 		told = err.Error()
-		return false, nil
+		return false, nil //nolint:nilerr // told, and tried again
 	})
 	return nil
 }

@@ -300,20 +300,23 @@ func TestWhoCreatesAdminAtTheSameMomentHasTheSay(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	l := s.leading()
+	theirs := &v1alpha1.ShardingUser{Spec: v1alpha1.ShardingUserSpec{Roles: []v1alpha1.Role{"theirs"}}}
+	theirs.Namespace, theirs.Name = s.namespace, "admin"
 	l.kube = s.intercepted(interceptor.Funcs{
 		Create: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.CreateOption) error {
 			if o.GetName() == "viewer-password" {
-				s.user("admin", roles("theirs"))
+				if err := c.Create(ctx, theirs); err != nil {
+					return err
+				}
 			}
 			return c.Create(ctx, o, options...)
 		},
 	})
 	l.run(s)
 	s.Expect(s.users()).To(gomega.ConsistOf("admin"))
-	var admin v1alpha1.ShardingUser
-	s.Expect(s.kube.Get(t.Context(), client.ObjectKey{Namespace: s.namespace, Name: "admin"}, &admin)).To(gomega.Succeed())
-	s.Expect(admin.Spec.Roles).To(gomega.ConsistOf(v1alpha1.Role("theirs")))
-	s.Expect(admin.Annotations).To(gomega.BeEmpty())
+	s.refresh(theirs)
+	s.Expect(theirs.Spec.Roles).To(gomega.ConsistOf(v1alpha1.Role("theirs")))
+	s.Expect(theirs.Annotations).To(gomega.BeEmpty())
 }
 
 func TestAnnotationThatSomebodyForgedMakesNoPassword(t *testing.T) {
