@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 )
 
 // refusal is an answer that is not the one that was hoped for, in the sharding system's form.
@@ -16,14 +17,13 @@ type refusal struct {
 }
 
 var (
-	badRequest       = refusal{http.StatusBadRequest, "BAD_REQUEST", "The body must be a JSON object with username and password"}
-	unauthorized     = refusal{http.StatusUnauthorized, "UNAUTHORIZED", "Invalid credentials"}
-	notFound         = refusal{http.StatusNotFound, "NOT_FOUND", "There is nothing here"}
-	methodNotAllowed = refusal{http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "Log in with POST"}
-	tooLarge         = refusal{http.StatusRequestEntityTooLarge, "PAYLOAD_TOO_LARGE", "The body is larger than 16 KiB"}
-	tooMany          = refusal{http.StatusTooManyRequests, "TOO_MANY_REQUESTS", "Too many log-ins at once; try again later"}
-	internal         = refusal{http.StatusInternalServerError, "INTERNAL_ERROR", "Something went wrong"}
-	unavailable      = refusal{http.StatusServiceUnavailable, "SERVICE_UNAVAILABLE", "Log-ins cannot be decided now; try again later"}
+	badRequest   = refusal{http.StatusBadRequest, "BAD_REQUEST", "The body must be a JSON object with username and password"}
+	unauthorized = refusal{http.StatusUnauthorized, "UNAUTHORIZED", "Invalid credentials"}
+	notFound     = refusal{http.StatusNotFound, "NOT_FOUND", "There is nothing here"}
+	tooLarge     = refusal{http.StatusRequestEntityTooLarge, "PAYLOAD_TOO_LARGE", "The body is larger than 16 KiB"}
+	tooMany      = refusal{http.StatusTooManyRequests, "TOO_MANY_REQUESTS", "Too many log-ins at once; try again later"}
+	internal     = refusal{http.StatusInternalServerError, "INTERNAL_ERROR", "Something went wrong"}
+	unavailable  = refusal{http.StatusServiceUnavailable, "SERVICE_UNAVAILABLE", "Log-ins cannot be decided now; try again later"}
 )
 
 func (f refusal) write(w http.ResponseWriter) {
@@ -32,6 +32,13 @@ func (f refusal) write(w http.ResponseWriter) {
 		Message string `json:"message"`
 	}
 	writeJSON(w, f.status, map[string]body{"error": {f.code, f.text}})
+}
+
+// methodNotAllowed refuses what is none of the path's methods.
+func methodNotAllowed(w http.ResponseWriter, methods ...string) {
+	allowed := strings.Join(methods, ", ")
+	w.Header().Set("Allow", allowed)
+	refusal{http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "Allowed here: " + allowed}.write(w)
 }
 
 // refusalOf is the answer to an attempt that did not succeed, and sets its header.

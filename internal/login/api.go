@@ -40,11 +40,12 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch path := r.URL.Path; {
 	case path == verifyPath || strings.HasPrefix(path, verifyPath+"/"):
 		a.verify(w, r)
+	case path == documentPath:
+		document(w, r)
 	case path != loginPath:
 		notFound.write(w)
 	case r.Method != http.MethodPost:
-		w.Header().Set("Allow", http.MethodPost)
-		methodNotAllowed.write(w)
+		methodNotAllowed(w, http.MethodPost)
 	default:
 		a.login(w, r)
 	}

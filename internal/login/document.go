@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package login
+
+import (
+	_ "embed"
+	"net/http"
+	"strconv"
+)
+
+const documentPath = "/openapi.yaml"
+
+// openAPI describes the API, itself included.
+//
+//go:embed openapi.yaml
+var openAPI []byte
+
+// document serves the API's description to anybody: there is nothing in it that is not in our repository.
+func document(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		methodNotAllowed(w, http.MethodGet, http.MethodHead)
+		return
+	}
+	w.Header().Set("Cache-Control", "public, max-age=300")
+	w.Header().Set("Content-Type", "application/yaml")
+	w.Header().Set("Content-Length", strconv.Itoa(len(openAPI)))
+	w.WriteHeader(http.StatusOK)
+	if r.Method == http.MethodGet {
+		_, _ = w.Write(openAPI) // who is gone hears nothing
+	}
+}

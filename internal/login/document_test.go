@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package login
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+func TestTheDocumentAndTheHandlersSayTheSame(t *testing.T) {
+	const (
+		login    = "POST " + loginPath
+		verify   = "GET " + verifyPath
+		document = "GET " + documentPath
+	)
+	posted := func(body string) func(*world) *http.Request {
+		return func(w *world) *http.Request {
+			r := w.request(http.MethodPost, loginPath, body)
+			r.Header.Set("Content-Type", "application/json")
+			return r
+		}
+	}
+	asked := func(method, path string) func(*world) *http.Request {
+		return func(w *world) *http.Request { return w.request(method, path, "") }
+	}
+	basic := func(password string) func(*world) *http.Request {
+		return func(w *world) *http.Request {
+			r := w.verifying()
+			r.SetBasicAuth("alice", password)
+			return r
+		}
+	}
+	rightLogIn := posted(`{"username":"alice","password":"` + right + `"}`)
+	wrongLogIn := posted(`{"username":"alice","password":"` + wrong + `"}`)
+	anonymous := func(w *world) *http.Request { return w.verifying() }
+	token := func(w *world) *http.Request { return w.verifying("Bearer " + w.token()) }
+	noToken := func(w *world) *http.Request { return w.verifying("Bearer a.b.c") }
+
+	d := readDocument(t)
+	for name, tt := range map[string]struct {
+		operation string
+		request   func(*world) *http.Request
+		status    int
+		befalls   func(*world) // what happened before
+		forbidden bool         // the document has no such request
+	}{
+		"a log-in":                              {operation: login, request: rightLogIn, status: 200},
+		"a log-in without roles":                {operation: login, request: rightLogIn, status: 200, befalls: (*world).takesRoles},
+		"a log-in for a token":                  {operation: login, request: rightLogIn, status: 200, befalls: (*world).signsTokens},
+		"a log-in with a field of its own":      {operation: login, request: posted(`{"username":"alice","password":"` + right + `","device":"x"}`), status: 200},
+		"a log-in with an empty body":           {operation: login, request: posted(``), status: 400, forbidden: true},
+		"a log-in with an array":                {operation: login, request: posted(`[]`), status: 400, forbidden: true},
+		"a log-in without a username":           {operation: login, request: posted(`{"password":"x"}`), status: 400, forbidden: true},
+		"a log-in without a password":           {operation: login, request: posted(`{"username":"alice"}`), status: 400, forbidden: true},
+		"a log-in with an empty password":       {operation: login, request: posted(`{"username":"alice","password":""}`), status: 400, forbidden: true},
+		"a log-in with null for a password":     {operation: login, request: posted(`{"username":"alice","password":null}`), status: 400, forbidden: true},
+		"a log-in with a number for a username": {operation: login, request: posted(`{"username":1,"password":"x"}`), status: 400, forbidden: true},
+		"a log-in with a wrong password":        {operation: login, request: wrongLogIn, status: 401},
+		"a log-in while locked":                 {operation: login, request: rightLogIn, status: 401, befalls: (*world).locks},
+		"a log-in by GET":                       {operation: login, request: asked(http.MethodGet, loginPath), status: 405, forbidden: true},
+		"a log-in of 17 KiB":                    {operation: login, request: posted(`{"username":"alice","password":"` + strings.Repeat("x", 17<<10) + `"}`), status: 413},
+		"a log-in too many of an address":       {operation: login, request: rightLogIn, status: 429, befalls: (*world).throttles},
+		"a log-in too many for the cores":       {operation: login, request: rightLogIn, status: 429, befalls: (*world).isBusy},
+		"a log-in that meets a defect":          {operation: login, request: rightLogIn, status: 500, befalls: (*world).hasADefect},
+		"a log-in without a database":           {operation: login, request: rightLogIn, status: 503, befalls: (*world).losesItsDatabase},
+		"Basic credentials":                     {operation: verify, request: basic(right), status: 200},
+		"Basic credentials without roles":       {operation: verify, request: basic(right), status: 200, befalls: (*world).takesRoles},
+		"a token":                               {operation: verify, request: token, status: 200, befalls: (*world).signsTokens},
+		"no credentials":                        {operation: verify, request: anonymous, status: 401, forbidden: true},
+		"no credentials, but there are tokens":  {operation: verify, request: anonymous, status: 401, befalls: (*world).signsTokens, forbidden: true},
+		"wrong Basic credentials":               {operation: verify, request: basic(wrong), status: 401},
+		"what is no token":                      {operation: verify, request: noToken, status: 401},
+		"credentials too many of an address":    {operation: verify, request: basic(wrong), status: 429, befalls: (*world).throttles},
+		"credentials that meet a defect":        {operation: verify, request: basic(right), status: 500, befalls: (*world).hasADefect},
+		"credentials without a database":        {operation: verify, request: basic(right), status: 503, befalls: (*world).losesItsDatabase},
+		"the document":                          {operation: document, request: asked(http.MethodGet, documentPath), status: 200},
+		"the document's head":                   {operation: "HEAD " + documentPath, request: asked(http.MethodHead, documentPath), status: 200},
+		"a document of one's own":               {operation: document, request: asked(http.MethodPut, documentPath), status: 405, forbidden: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, nil)
+			if tt.befalls != nil {
+				tt.befalls(w)
+			}
+			if err := d.allows(tt.operation, tt.request(w)); (err != nil) != tt.forbidden {
+				t.Errorf("of the request the document says: %v", err)
+			}
+			a := w.serve(tt.request(w))
+			if a.Code != tt.status {
+				t.Errorf("%d %s", a.Code, a.Body)
+			}
+			if err := d.expects(tt.operation, a); err != nil {
+				t.Errorf("of the answer %d the document says: %v", a.Code, err)
+			}
+		})
+	}
+	for _, unseen := range d.unseen() {
+		t.Errorf("the document has what no answer had: %s", unseen)
+	}
+}
+
+// What the document says in words, since paths cannot say it.
+func TestPathsThatTheDocumentHasInWords(t *testing.T) {
+	d := readDocument(t)
+	w := newWorld(t, nil)
+	for _, method := range []string{http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions} {
+		r := w.request(method, verifyPath+"/any/path", "")
+		r.SetBasicAuth("alice", right)
+		if err := d.expects("GET "+verifyPath, w.serve(r)); err != nil {
+			t.Errorf("%s: %v", method, err)
+		}
+	}
+	var answer any
+	a := w.serve(w.request(http.MethodGet, "/", ""))
+	if err := json.Unmarshal(a.Body.Bytes(), &answer); err != nil || a.Code != http.StatusNotFound {
+		t.Fatalf("%d %s", a.Code, a.Body)
+	}
+	if err := d.Components.Schemas["Error"].Value.VisitJSON(answer, openapi3.EnableJSONSchema2020()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTheDocumentMayBeKeptForAWhile(t *testing.T) {
+	w := newWorld(t, nil)
+	whole, head := w.serve(w.request(http.MethodGet, documentPath, "")), w.serve(w.request(http.MethodHead, documentPath, ""))
+	for _, header := range []string{"Cache-Control", "Content-Type", "Content-Length"} {
+		if got := whole.Header().Get(header); got == "" || got == "no-store" || got != head.Header().Get(header) {
+			t.Errorf("%s is %q, and of the head %q", header, got, head.Header().Get(header))
+		}
+	}
+	if head.Body.Len() != 0 {
+		t.Error("the head has a body")
+	}
+	if w.tap.charges.Load()+w.tap.looks.Load() != 0 {
+		t.Error("it cost the store something")
+	}
+}
+
+func (w *world) request(method, path, body string) *http.Request {
+	return httptest.NewRequestWithContext(w.t.Context(), method, path, strings.NewReader(body))
+}
+
+func (w *world) takesRoles() { w.edit("alice", func(row *user.Row) { row.Roles = nil }) }
+
+func (w *world) signsTokens() {
+	file := filepath.Join(w.t.TempDir(), "secret")
+	write(w.t, file, secret)
+	var err error
+	if w.Tokens, err = NewTokens(file, w.Now, w.Log); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) locks() {
+	for range w.Limits.Attempts {
+		w.try("alice", wrong)
+	}
+}
+
+func (w *world) throttles() {
+	w.throttle = newThrottle(1, 1)
+	w.serve(w.request(http.MethodPost, loginPath, `{"username":"bob","password":"x"}`))
+}
+
+func (w *world) isBusy() {
+	for {
+		place, err := w.Hasher.Reserve()
+		if err != nil {
+			return
+		}
+		w.t.Cleanup(place.Release)
+	}
+}
+
+func (w *world) hasADefect()       { w.tap.charging = func() error { panic("a defect") } }
+func (w *world) losesItsDatabase() { w.tap.charging = away }
+
+// described is the API as the document has it, and what of that has been seen in answers.
+type described struct {
+	*openapi3.T
+	seen map[string]bool
+}
+
+// readDocument is how a client comes by it.
+func readDocument(t *testing.T) *described {
+	t.Helper()
+	w := newWorld(t, nil)
+	document, err := openapi3.NewLoader().LoadFromData(w.serve(w.request(http.MethodGet, documentPath, "")).Body.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := document.Validate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return &described{document, map[string]bool{}}
+}
+
+// route is that of an operation, which is a method and a path.
+func (d *described) route(operation string) *routers.Route {
+	method, path, _ := strings.Cut(operation, " ")
+	item := d.Paths.Value(path)
+	return &routers.Route{Spec: d.T, Path: path, PathItem: item, Method: method, Operation: item.GetOperation(method)}
+}
+
+// allows tells why there is no such request of the operation.
+func (d *described) allows(operation string, r *http.Request) error {
+	route := d.route(operation)
+	if r.Method != route.Method {
+		return fmt.Errorf("%s is not %s", r.Method, route.Method)
+	}
+	return openapi3filter.ValidateRequest(r.Context(), &openapi3filter.RequestValidationInput{
+		Request: r, Route: route,
+		Options: &openapi3filter.Options{AuthenticationFunc: carriesCredentials},
+	})
+}
+
+func carriesCredentials(_ context.Context, in *openapi3filter.AuthenticationInput) error {
+	scheme, _, _ := strings.Cut(in.RequestValidationInput.Request.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, in.SecurityScheme.Scheme) {
+		return fmt.Errorf("it has no %s credentials", in.SecurityScheme.Scheme)
+	}
+	return nil
+}
+
+// expects tells what of an answer the operation does not have, and marks as seen what it has.
+func (d *described) expects(operation string, a *httptest.ResponseRecorder) error {
+	route := d.route(operation)
+	response := route.Operation.Responses.Status(a.Code)
+	if response == nil {
+		return errors.New("there is no such status")
+	}
+	place := fmt.Sprintf("%s %d", operation, a.Code)
+	d.seen[place] = true
+	described := headersIn(response)
+	for name := range a.Header() {
+		switch {
+		case slices.Contains(described, name):
+			d.seen[place+" "+name] = true
+		case name != "Content-Type" && name != "Content-Length": // which are the content's
+			return fmt.Errorf("there is no such header: %s", name)
+		}
+	}
+	if len(response.Value.Content) == 0 && a.Body.Len() > 0 {
+		return errors.New("there is no body")
+	}
+	var body any
+	if json.Unmarshal(a.Body.Bytes(), &body) == nil {
+		for _, field := range fieldsOf(body) {
+			d.seen[place+" "+field] = true
+		}
+	}
+
+	// The library looks only at one value of each header, and at none in answers to HEAD.
+	asked := httptest.NewRequestWithContext(context.Background(), http.MethodGet, route.Path, nil)
+	for i := range max(1, len(a.Header()["Www-Authenticate"])) {
+		header := a.Header().Clone()
+		if several := header["Www-Authenticate"]; len(several) > 0 {
+			header["Www-Authenticate"] = several[i : i+1]
+		}
+		err := openapi3filter.ValidateResponse(asked.Context(), &openapi3filter.ResponseValidationInput{
+			RequestValidationInput: &openapi3filter.RequestValidationInput{Request: asked, Route: route},
+			Status:                 a.Code,
+			Header:                 header,
+			Body:                   io.NopCloser(bytes.NewReader(a.Body.Bytes())),
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unseen is what the document has, and no answer had so far.
+func (d *described) unseen() []string {
+	var unseen []string
+	look := func(what string) {
+		if !d.seen[what] {
+			unseen = append(unseen, what)
+		}
+	}
+	for path, item := range d.Paths.Map() {
+		for method, operation := range item.Operations() {
+			for status, response := range operation.Responses.Map() {
+				place := method + " " + path + " " + status
+				look(place)
+				for _, header := range headersIn(response) {
+					look(place + " " + header)
+				}
+				for _, content := range response.Value.Content {
+					for _, field := range fieldsIn(content.Schema) {
+						look(place + " " + field)
+					}
+				}
+			}
+		}
+	}
+	return unseen
+}
+
+// headersIn are the names of a response's headers, as Go writes them.
+func headersIn(response *openapi3.ResponseRef) []string {
+	var headers []string
+	for name := range response.Value.Headers {
+		headers = append(headers, http.CanonicalHeaderKey(name))
+	}
+	return headers
+}
+
+// fieldsOf are those of a JSON value, and fieldsIn those of its schema.
+func fieldsOf(value any) []string {
+	var fields []string
+	object, _ := value.(map[string]any)
+	for name, inner := range object {
+		fields = append(fields, name)
+		for _, field := range fieldsOf(inner) {
+			fields = append(fields, name+"."+field)
+		}
+	}
+	return fields
+}
+
+func fieldsIn(schema *openapi3.SchemaRef) []string {
+	var fields []string
+	for name, inner := range schema.Value.Properties {
+		fields = append(fields, name)
+		for _, field := range fieldsIn(inner) {
+			fields = append(fields, name+"."+field)
+		}
+	}
+	return fields
+}
