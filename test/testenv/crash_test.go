@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// crashVariable makes this test binary start the pair, tell of it on its standard output, and end in that manner.
+// crashVariable makes this test binary start the pair and nginx, tell of it on its standard output, and end in that manner.
 const crashVariable = "TESTENV_CRASH"
 
 // pair is what the crashing process tells of what it started.
@@ -44,7 +44,7 @@ func TestNothingOutlivesTheProcessThatStartedIt(t *testing.T) {
 			}
 			_ = cmd.Wait() // it fails in most of the manners
 
-			if want := 5; len(started.PIDs) < want { // etcd, kube-apiserver, kube-controller-manager, initdb, postgres
+			if want := 6; len(started.PIDs) < want { // etcd, kube-apiserver, kube-controller-manager, initdb, postgres, nginx
 				t.Fatalf("the pair recorded the processes %v, want %d of them", started.PIDs, want)
 			}
 			deadline := time.Now().Add(30 * time.Second)
@@ -89,8 +89,12 @@ func TestCrashingProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	nginx, err := StartNginx(t.Context(), greeting, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var p pair
-	for _, s := range []*scope{server.scope, plane.scope} {
+	for _, s := range []*scope{server.scope, plane.scope, nginx.scope} {
 		p.Dirs = append(p.Dirs, s.dir)
 		files, err := filepath.Glob(s.path("pids", "*"))
 		if err != nil {
@@ -124,6 +128,9 @@ func TestCrashingProcess(t *testing.T) {
 			t.Error(err)
 		}
 		if err := server.Stop(); err != nil {
+			t.Error(err)
+		}
+		if err := nginx.Stop(); err != nil {
 			t.Error(err)
 		}
 		for _, dir := range p.Dirs {

@@ -48,13 +48,13 @@ func StartPostgres(ctx context.Context) (_ *Postgres, err error) {
 		return p, nil
 	}
 
-	bin, err := postgresBin()
+	bin, err := found("find-postgres.sh")
 	if err != nil {
 		return nil, err
 	}
 	user, err := unprivileged()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("start Postgres: %w", err)
 	}
 	s, err := newScope("postgres", user)
 	if err != nil {

@@ -58,24 +58,24 @@ func program(name string) (string, error) {
 	return "", fmt.Errorf("%s is not in %s: run `make prepare`", name, strings.Join(dirs, " or "))
 }
 
-// postgresBin is the folder of initdb and postgres. hack/find-postgres.sh knows where to look.
-func postgresBin() (string, error) {
+// found is the path that one of hack's scripts prints, which know where to look for what Debian keeps off PATH.
+func found(script string) (string, error) {
 	root, err := Root()
 	if err != nil {
 		return "", err
 	}
-	output, err := exec.Command(filepath.Join(root, "hack", "find-postgres.sh")).Output() //nolint:noctx // ours, and short
+	output, err := exec.Command(filepath.Join(root, "hack", script)).Output() //nolint:noctx // ours, and short
 	var exit *exec.ExitError
 	switch {
 	case errors.As(err, &exit) && len(exit.Stderr) > 0:
 		return "", errors.New(strings.TrimSpace(string(exit.Stderr)))
 	case err != nil:
-		return "", fmt.Errorf("find Postgres: %w", err)
+		return "", fmt.Errorf("run hack/%s: %w", script, err)
 	}
 	return strings.TrimSpace(string(output)), nil
 }
 
-// unprivileged is whom Postgres, which refuses to run as root, runs as; nil where we are not root.
+// unprivileged is whom servers run as that must not be root, as Postgres refuses to be; nil where we are not root.
 func unprivileged() (*syscall.Credential, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil //nolint:nilnil // nil is what SysProcAttr means by "as ourselves"
@@ -92,7 +92,7 @@ func unprivileged() (*syscall.Credential, error) {
 		}
 		return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 	}
-	return nil, errors.New("start Postgres: it does not run as root, and there is no user postgres or nobody to run it as")
+	return nil, errors.New("it is not to run as root, and there is no user postgres or nobody to run it as")
 }
 
 // freePort is a port of the loopback interface that nobody listened on a moment ago. Another program may take it
