@@ -20,6 +20,7 @@ type Hasher struct {
 	cost    int
 	minCost int // the lowest that Matches computes
 	cores   cores
+	prints  *Fingerprinter // see Print
 
 	places    atomic.Int64 // that log-ins hold
 	maxPlaces int
@@ -57,6 +58,7 @@ func newHasher(cost, cores, minCost int) *Hasher {
 	h := &Hasher{
 		cost:      cost,
 		minCost:   minCost,
+		prints:    NewFingerprinter(),
 		maxPlaces: cores * (1 + queuePerCore),
 		generate:  bcrypt.GenerateFromPassword,
 		compare:   bcrypt.CompareHashAndPassword,
@@ -90,15 +92,21 @@ func (h *Hasher) Hash(ctx context.Context, plain []byte) (string, error) {
 	return string(hash), nil
 }
 
-// Matches tells whether hash is one of plain. It is false, without any
-// computation and without an error, for what [CheckHash] refuses (the empty
-// string and "!" among it) and for passwords that are empty, longer than
-// [MaxBytes] bytes or hold a NUL. Callers whose time must not tell one refusal
-// from another use a [Place].
+// Matches tells whether hash is one of plain, or a print of it. It is false,
+// without any computation and without an error, for what is neither a print nor
+// passes [CheckHash] (the empty string and "!" among it) and for passwords that
+// are empty, longer than [MaxBytes] bytes or hold a NUL. A print takes no
+// computation either. Callers whose time must not tell one refusal from another
+// use a [Place].
 //
 // The only errors are ctx's, when it ends before a core is free.
 func (h *Hasher) Matches(ctx context.Context, hash string, plain []byte) (bool, error) {
-	if checkHash(hash, h.minCost) != nil || checkBytes(plain) != nil {
+	switch {
+	case checkBytes(plain) != nil:
+		return false, nil
+	case IsPrint(hash):
+		return h.isPrintOf(hash, plain), nil
+	case checkHash(hash, h.minCost) != nil:
 		return false, nil
 	}
 	if err := h.cores.acquire(ctx, forReconcile); err != nil {

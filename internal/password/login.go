@@ -43,11 +43,11 @@ func (p *Place) Release() {
 	}
 }
 
-// Matches tells whether hash is one of plain, at the price of exactly one
-// bcrypt computation, and uses up the place: what [Hasher.Matches] refuses
-// without any computation is refused here at the Hasher's cost, so that the
-// time does not tell one refusal from another. The time of a hash of another
-// cost still does.
+// Matches tells whether hash is one of plain, or a print of it, at the price of
+// exactly one bcrypt computation, and uses up the place: what [Hasher.Matches]
+// decides without any computation is decided here at the Hasher's cost, so that
+// the time does not tell one refusal from another. The time of a hash of
+// another cost still does.
 //
 // The only errors are ctx's, when it ends before a core is free.
 func (p *Place) Matches(ctx context.Context, hash string, plain []byte) (bool, error) {
@@ -55,7 +55,9 @@ func (p *Place) Matches(ctx context.Context, hash string, plain []byte) (bool, e
 		panic("password: a place is for one computation")
 	}
 	defer p.Release()
-	usable := checkHash(hash, p.h.minCost) == nil && checkBytes(plain) == nil
+	possible := checkBytes(plain) == nil
+	printed := possible && IsPrint(hash) && p.h.isPrintOf(hash, plain)
+	usable := possible && checkHash(hash, p.h.minCost) == nil
 	if !usable {
 		hash, plain = p.h.dummy, []byte("nobody's password")
 	}
@@ -65,7 +67,7 @@ func (p *Place) Matches(ctx context.Context, hash string, plain []byte) (bool, e
 	defer p.h.cores.release()
 
 	p.h.compared.Add(1)
-	return p.h.compare([]byte(hash), plain) == nil && usable, nil
+	return (p.h.compare([]byte(hash), plain) == nil && usable) || printed, nil
 }
 
 // Dummy computes as much as Matches does, for an attempt that is refused

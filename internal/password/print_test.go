@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package password
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+func TestAPrintStandsForAHashAtTheSamePrice(t *testing.T) {
+	h := quick(1)
+	longest := strings.Repeat("x", 72)
+	for name, tt := range map[string]struct {
+		print, plain string
+		want         bool
+	}{
+		"the right password":                {h.Print([]byte("right")), "right", true},
+		"a wrong password":                  {h.Print([]byte("right")), "wrong", false},
+		"another case":                      {h.Print([]byte("right")), "Right", false},
+		"72 bytes":                          {h.Print([]byte(longest)), longest, true},
+		"72 right bytes and a suffix":       {h.Print([]byte(longest)), longest + "y", false},
+		"a longer one, though it is its":    {h.Print([]byte(longest + "y")), longest + "y", false},
+		"one with a NUL, though it is its":  {h.Print([]byte("a\x00b")), "a\x00b", false},
+		"the empty one, though it is its":   {h.Print(nil), "", false},
+		"a print of another process":        {quick(1).Print([]byte("right")), "right", false},
+		"a cut print":                       {h.Print([]byte("right"))[:40], "right", false},
+		"a print and more":                  {h.Print([]byte("right")) + "A", "right", false},
+		"the mark alone":                    {printPrefix, "right", false},
+		"the print in place of a password":  {h.Print([]byte("right")), h.Print([]byte("right")), false},
+		"the dummy's stand-in for password": {h.Print([]byte("right")), "nobody's password", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if !IsPrint(tt.print) {
+				t.Error("a print is not taken for one")
+			}
+			before := h.Compared()
+			if got, err := h.Matches(t.Context(), tt.print, []byte(tt.plain)); got != tt.want || err != nil {
+				t.Errorf("Hasher.Matches = %v, %v, want %v", got, err, tt.want)
+			}
+			if n := h.Compared() - before; n != 0 {
+				t.Errorf("%d computations for a reconcile, want none", n)
+			}
+			place, err := h.Reserve()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := place.Matches(t.Context(), tt.print, []byte(tt.plain)); got != tt.want || err != nil {
+				t.Errorf("Place.Matches = %v, %v, want %v", got, err, tt.want)
+			}
+			if n := h.Compared() - before; n != 1 {
+				t.Errorf("%d computations for a log-in, want 1", n)
+			}
+		})
+	}
+}
+
+func TestAPrintIsNoHash(t *testing.T) {
+	h := quick(1)
+	print := h.Print([]byte("right"))
+	if err := CheckHash(print); !errors.Is(err, ErrHash) {
+		t.Errorf("CheckHash of a print = %v", err)
+	}
+	if strings.Contains(print, "right") {
+		t.Error("the print holds the password")
+	}
+	if print != h.Print([]byte("right")) || print == h.Print([]byte("wrong")) {
+		t.Error("prints are equal where passwords are not, or the other way round")
+	}
+	for _, hash := range []string{"", "!", "$hmac", "$2a$10$" + tail, quickHash(t, "right"), " " + print} {
+		if IsPrint(hash) {
+			t.Errorf("%q is taken for a print", hash)
+		}
+	}
+	if h.Computed() != 0 {
+		t.Error("a print took a hash")
+	}
+}
