@@ -61,12 +61,17 @@ func reportAccount(s *v1alpha1.ShardingUserStatus, d Desired, o Observed) {
 	if o.Row == nil {
 		return
 	}
-	s.FailedLoginAttempts = int32(min(o.Row.FailedLoginAttempts, 1<<31-1)) //nolint:gosec // the minimum fits
+	s.FailedLoginAttempts = attempts(*o.Row)
 	s.LastLoginTime = toTime(o.Row.LastLogin)
 	s.Locked = o.Locked() && !o.LockPending()
 	if s.Locked {
 		s.LockedUntil = toTime(o.Row.LockedUntil)
 	}
+}
+
+// attempts is the counter as the API shows it.
+func attempts(row Row) int32 {
+	return int32(min(row.FailedLoginAttempts, 1<<31-1)) //nolint:gosec // the minimum fits
 }
 
 // lockedCondition tells of the lock as the row has it now, whatever an earlier status said. One that is pending is none.
@@ -76,10 +81,7 @@ func lockedCondition(d Desired, o Observed) *metav1.Condition {
 	tells := owned && o.Row.LockedUntil != nil && !o.LockPending()
 	switch {
 	case tells && o.Locked():
-		c.Status = metav1.ConditionTrue
-		c.Reason = v1alpha1.ReasonTooManyFailedAttempts
-		c.Message = fmt.Sprintf("Log-ins are refused until %s because of failed attempts; to lift the lock now, set the annotation %s to a new value.",
-			o.Row.LockedUntil.UTC().Format(time.RFC3339), v1alpha1.AnnotationUnlockRequestedAt)
+		return lockedUntil(*o.Row.LockedUntil)
 	case tells:
 		c.Reason = v1alpha1.ReasonLockExpired
 		c.Message = "The last lock ran out; log-ins are checked again."
@@ -91,6 +93,16 @@ func lockedCondition(d Desired, o Observed) *metav1.Condition {
 		c.Message = "The account is not locked."
 	}
 	return c
+}
+
+func lockedUntil(until time.Time) *metav1.Condition {
+	return &metav1.Condition{
+		Type:   v1alpha1.ConditionLocked,
+		Status: metav1.ConditionTrue,
+		Reason: v1alpha1.ReasonTooManyFailedAttempts,
+		Message: fmt.Sprintf("Log-ins are refused until %s because of failed attempts; to lift the lock now, set the annotation %s to a new value.",
+			until.UTC().Format(time.RFC3339), v1alpha1.AnnotationUnlockRequestedAt),
+	}
 }
 
 func weakPasswordCondition() *metav1.Condition {

@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package user_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"pgregory.net/rapid"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+// claim is a resource of a place (namespace/name), created so many hours before now, that says this of itself.
+func claim(namespace, name string, hours int, say ...func(*v1alpha1.ShardingUser)) *v1alpha1.ShardingUser {
+	u := &v1alpha1.ShardingUser{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, Name: name, CreationTimestamp: metav1.NewTime(now.Add(-time.Duration(hours) * time.Hour)),
+		},
+		Status: fresh(),
+	}
+	for _, s := range say {
+		s(u)
+	}
+	return u
+}
+
+func says(reason string) func(*v1alpha1.ShardingUser) {
+	return func(u *v1alpha1.ShardingUser) {
+		u.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Reason: reason}}
+	}
+}
+
+func tells(change func(*v1alpha1.ShardingUserStatus)) func(*v1alpha1.ShardingUser) {
+	return func(u *v1alpha1.ShardingUser) { change(&u.Status) }
+}
+
+func TestClaimant(t *testing.T) {
+	ends := func(u *v1alpha1.ShardingUser) { u.DeletionTimestamp = &known }
+	passwordKnown := tells(func(s *v1alpha1.ShardingUserStatus) { s.PasswordChangedTime = &known })
+	for name, tt := range map[string]struct {
+		claims []*v1alpha1.ShardingUser
+		want   string // namespace/name; "" for nobody
+		noted  bool
+	}{
+		"nobody claims the name":                           {nil, "", false},
+		"who is alone and new has the name":                {[]*v1alpha1.ShardingUser{claim("a", "new", 1)}, "a/new", false},
+		"who is alone and Ready had it before":             {[]*v1alpha1.ShardingUser{claim("a", "old", 1, says("Synced"))}, "a/old", true},
+		"who is being deleted has nothing":                 {[]*v1alpha1.ShardingUser{claim("a", "old", 1, says("Synced"), ends)}, "", false},
+		"who was refused the name has nothing":             {[]*v1alpha1.ShardingUser{claim("a", "late", 1, says("UsernameTaken"))}, "", false},
+		"who may not adopt the row has nothing":            {[]*v1alpha1.ShardingUser{claim("a", "late", 1, says("RowExists"))}, "", false},
+		"who is refused now had a password once, and yet":  {[]*v1alpha1.ShardingUser{claim("a", "late", 1, passwordKnown, says("UsernameTaken"))}, "", false},
+		"of two that are new the older one, before others": {[]*v1alpha1.ShardingUser{claim("a", "young", 1), claim("b", "old", 2)}, "b/old", true},
+		"of two of one age the first by namespace": {
+			[]*v1alpha1.ShardingUser{claim("b", "alice", 1), claim("a", "bob", 1)}, "a/bob", true,
+		},
+		"of two of one age in a namespace the first by name": {
+			[]*v1alpha1.ShardingUser{claim("a", "bob", 1), claim("a", "alice", 1)}, "a/alice", true,
+		},
+		"the young one that is Ready, not the old one that is not": {
+			[]*v1alpha1.ShardingUser{claim("a", "old", 9), claim("b", "young", 1, says("Synced"))}, "b/young", true,
+		},
+		"the older of two that both seem to have it": {
+			[]*v1alpha1.ShardingUser{claim("a", "young", 1, says("Synced")), claim("b", "old", 2, says("Synced"))}, "b/old", true,
+		},
+		"the young one, where the owner is being deleted": {
+			[]*v1alpha1.ShardingUser{claim("a", "old", 9, says("Synced"), ends), claim("b", "young", 1)}, "b/young", true,
+		},
+		"nobody, where the owner is being deleted and the other was refused": {
+			[]*v1alpha1.ShardingUser{claim("a", "old", 9, says("Synced"), ends), claim("b", "young", 1, says("UsernameTaken"))}, "", false,
+		},
+		"a paused one of which nothing is told, where the other was refused": {
+			[]*v1alpha1.ShardingUser{claim("a", "young", 1, says("Paused")), claim("b", "old", 2, says("UsernameTaken"))}, "a/young", true,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := image(t, tt.claims)
+			check := func() {
+				t.Helper()
+				owner, noted := user.Claimant(tt.claims)
+				got := ""
+				if owner != nil {
+					got = owner.Namespace + "/" + owner.Name
+				}
+				if got != tt.want || noted != tt.noted {
+					t.Errorf("Claimant = %q, noted %t, want %q, %t", got, noted, tt.want, tt.noted)
+				}
+			}
+			check()
+			if after := image(t, tt.claims); before != after {
+				t.Errorf("the claims changed:\nbefore %s\nafter  %s", before, after)
+			}
+			slices.Reverse(tt.claims) // whose order has no meaning
+			check()
+		})
+	}
+}
+
+func TestWhatShowsThatAResourceHadTheAccount(t *testing.T) {
+	for name, tt := range map[string]struct {
+		status func(*v1alpha1.ShardingUser)
+		want   bool
+	}{
+		"nothing yet":                  {func(*v1alpha1.ShardingUser) {}, false},
+		"that all is done":             {says("Synced"), true},
+		"that its Secret is missing":   {says("SecretNotFound"), true},
+		"that its key is missing":      {says("SecretKeyNotFound"), true},
+		"that its password is none":    {says("PasswordInvalid"), true},
+		"that the database is away":    {says("DatabaseUnavailable"), false},
+		"that it is paused":            {says("Paused"), false},
+		"a lock":                       {tells(func(s *v1alpha1.ShardingUserStatus) { s.Locked = true }), true},
+		"failed attempts":              {tells(func(s *v1alpha1.ShardingUserStatus) { s.FailedLoginAttempts = 1 }), true},
+		"a log-in":                     {tells(func(s *v1alpha1.ShardingUserStatus) { s.LastLoginTime = &known }), true},
+		"a password":                   {tells(func(s *v1alpha1.ShardingUserStatus) { s.PasswordChangedTime = &known }), true},
+		"a request that was handled":   {tells(func(s *v1alpha1.ShardingUserStatus) { s.LastHandledUnlock = "t1" }), true},
+		"a username that it asked for": {tells(func(s *v1alpha1.ShardingUserStatus) { s.Username = "alice" }), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, noted := user.Claimant([]*v1alpha1.ShardingUser{claim("a", "alice", 1, tt.status)}); noted != tt.want {
+				t.Errorf("noted = %t, want %t", noted, tt.want)
+			}
+		})
+	}
+}
+
+// What was told of an account, made an account again, is told of as before; and what is left to do for it is no more than
+// to take the password again.
+func TestAnAccountThatIsDeclaredIsTheOneThatWasToldOf(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		d, w := anyDesired(t), anyWorld(t)
+		d.Deleting, d.Paused = false, false
+		w.settle(t, d)
+		if w.Row == nil || !w.OwnedBy(d.Owner) {
+			return // somebody else's
+		}
+		if rapid.Bool().Draw(t, "attacked") {
+			w.Row.FailedLoginAttempts = rapid.IntRange(0, 6).Draw(t, "failed since")
+			w.Row.LockedUntil = ptrTo(now.Add(time.Duration(rapid.Int64Range(-1000, 1000).Draw(t, "lock since")) * time.Second))
+		}
+		w.Ownership.PasswordChangedAt = ptrTo(now.Add(-time.Hour))
+		problem := plan(t, d, w.Observed).Problem
+		told := status(t, fresh(), d, &w.Observed, problem)
+
+		p := user.PasswordChange{Hash: w.Row.PasswordHash, Version: w.Ownership.PasswordVersion, Weak: w.Ownership.PasswordWeak}
+		if rapid.Bool().Draw(t, "not taken yet") {
+			p.Version = ""
+		}
+		before := image(t, d, told, p)
+		declared := user.Declared(d, told, p, now.Add(time.Second))
+		scribble(user.Declared(d, told, p, now).Row.Roles)
+		if after := image(t, d, told, p); before != after {
+			t.Errorf("Declared changed its input, or shares it:\nbefore %s\nafter  %s", before, after)
+		}
+		if again := status(t, told, d, &declared, problem); !user.Same(told, again) && !lockEnded(told, declared) {
+			t.Errorf("it is told of otherwise (-before +after):\n%s", cmp.Diff(told, again))
+		}
+		decision := plan(t, d, declared)
+		change := decision.WithPassword(user.PasswordChange{Hash: hashV2, Version: d.Password.Version}, declared)
+		if change.ClearLockout || len(decision.Drift) > 0 || len(decision.Change.Write) > 0 {
+			t.Errorf("there is more to do than to take the password: %+v", decision)
+		}
+	})
+}
+
+// lockEnded tells whether the lock that was told of has run out by the time that it is declared.
+func lockEnded(told v1alpha1.ShardingUserStatus, declared user.Observed) bool {
+	return told.Locked && !declared.Locked()
+}
+
+func TestDeclared(t *testing.T) {
+	taken := user.PasswordChange{Hash: hashV1, Version: "v1"}
+	toTake := user.PasswordChange{Hash: "print of v1", Weak: true}
+	tellsOf := func(o user.Observed) v1alpha1.ShardingUserStatus {
+		s := user.Status(fresh(), desired(), &o, nil, reported)
+		return s
+	}
+	for name, tt := range map[string]struct {
+		desired  user.Desired
+		status   v1alpha1.ShardingUserStatus
+		password user.PasswordChange
+		want     user.Observed
+	}{
+		"all that is told comes back": {
+			desired(), tellsOf(synced(lockedFor(15*time.Minute), loggedIn(time.Minute), unlockHandled("t1"))), taken,
+			synced(lockedFor(15*time.Minute), loggedIn(time.Minute), unlockHandled("t1")),
+		},
+		"a password that has yet to be taken is in the row, and not noted": {
+			desired(), tellsOf(synced(weak)), toTake,
+			synced(weak, rowHash("print of v1"), func(o *user.Observed) { o.Ownership.PasswordHash, o.Ownership.PasswordVersion = "", "" }),
+		},
+		"counters and handled requests do": {
+			desired(), tellsOf(synced(failed(4), unlockHandled("t1"))), taken, synced(failed(4), unlockHandled("t1")),
+		},
+		"the counter of a lock that ran out is that of a lock that ran out, and leaves a new budget": {
+			desired(), tellsOf(synced(lockedFor(-time.Minute))), taken,
+			synced(failed(5), func(o *user.Observed) { o.Row.LockedUntil = ptrTo(now) }),
+		},
+		"a lock that is pending is none, and leaves one attempt": {
+			desired(), tellsOf(synced(lockedFor(time.Minute), pendingFor(time.Second))), taken, synced(failed(5)),
+		},
+		"what was edited since is as it is now, and has yet to be noted": {
+			desired(edited, inactive, withRoles("admin"), withPolicy(v1alpha1.DeletionRetain)), tellsOf(synced()), taken,
+			synced(rowRoles("admin"), rowInactive, notedPolicy(v1alpha1.DeletionRetain)),
+		},
+		"a resource that nobody saw to begins with a clean account": {
+			desired(), fresh(), toTake,
+			synced(notedGeneration(0), nothingOfOurs, weak, rowHash("print of v1")),
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tt.want.Ownership.Revision = 0 // which a store gives
+			if diff := cmp.Diff(tt.want, user.Declared(tt.desired, tt.status, tt.password, now)); diff != "" {
+				t.Errorf("another account (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestARequestToUnlockThatCameMeanwhileIsHandled(t *testing.T) {
+	account := synced(lockedFor(time.Hour), unlockHandled("t1"))
+	told := user.Status(fresh(), desired(), &account, nil, reported)
+	d := desired(requestUnlock("t2"))
+	decision := plan(t, d, user.Declared(d, told, user.PasswordChange{Hash: hashV1, Version: "v1"}, now))
+	if c := decision.Change; c.Unlock != "t2" || !c.ClearLockout {
+		t.Errorf("the request is not handled: %+v", c)
+	}
+}
+
+func TestWithLock(t *testing.T) {
+	lock := func(left time.Duration) user.Row {
+		return user.Row{FailedLoginAttempts: 5, LockedUntil: ptrTo(now.Add(left))}
+	}
+	for name, tt := range map[string]struct {
+		before user.Observed
+		row    user.Row
+		want   string // until when it is locked; "" where the status is to stay as it is
+	}{
+		"a lock is told of":                               {synced(failed(2)), lock(15 * time.Minute), "2026-03-04T12:15:00Z"},
+		"a lock after one that ran out too":               {synced(lockedFor(-time.Hour)), lock(time.Minute), "2026-03-04T12:01:00Z"},
+		"a longer lock too":                               {synced(lockedFor(time.Minute)), lock(time.Hour), "2026-03-04T13:00:00Z"},
+		"the same lock changes nothing":                   {synced(lockedFor(time.Minute)), lock(time.Minute), ""},
+		"nor the same but for the fraction of a second":   {synced(lockedFor(time.Minute)), lock(time.Minute + 900*time.Millisecond), ""},
+		"nor a shorter one":                               {synced(lockedFor(time.Hour)), lock(time.Minute), ""},
+		"nor one that ran out":                            {synced(), lock(-time.Second), ""},
+		"nor one that runs out this very moment":          {synced(), lock(0), ""},
+		"nor none":                                        {synced(), user.Row{FailedLoginAttempts: 4}, ""},
+		"a lock after a request that was handled is told": {synced(unlockHandled("t1")), lock(time.Minute), "2026-03-04T12:01:00Z"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := user.Status(fresh(), desired(), &tt.before, nil, known.Time)
+			image0 := image(t, before, tt.row)
+			got := user.WithLock(before, tt.row, now)
+			if after := image(t, before, tt.row); image0 != after {
+				t.Errorf("WithLock changed its input, or shares it:\nbefore %s\nafter  %s", image0, after)
+			}
+			if tt.want == "" {
+				if !user.Same(before, got) {
+					t.Errorf("the status changed (-before +after):\n%s", cmp.Diff(before, got))
+				}
+				return
+			}
+			// It is what a database would have led to that knew of the lock; but of nothing else it is told.
+			locked := tt.before
+			locked.Row.FailedLoginAttempts, locked.Row.LockedUntil = 5, tt.row.LockedUntil
+			if diff := cmp.Diff(user.Status(before, desired(), &locked, nil, now), got); diff != "" {
+				t.Errorf("the lock is told of otherwise than usual (-usual +this):\n%s", diff)
+			}
+			if got.LockedUntil.Format(time.RFC3339) != tt.want || !user.AboutAccount(before, got) {
+				t.Errorf("locked until %s, want %s", got.LockedUntil, tt.want)
+			}
+			if again := user.WithLock(got, tt.row, now.Add(time.Second)); !user.Same(got, again) {
+				t.Errorf("what is told already is told again (-before +after):\n%s", cmp.Diff(got, again))
+			}
+			away := user.Status(got, desired(), nil, problem(v1alpha1.ReasonDatabaseUnavailable), now)
+			if c := meta.FindStatusCondition(away.Conditions, v1alpha1.ConditionLocked); !away.Locked || c.Status != metav1.ConditionTrue {
+				t.Error("a database that is away unlocks")
+			}
+		})
+	}
+}
+
+func TestALockOfAResourceThatNobodySawToIsToldOfAndNothingElse(t *testing.T) {
+	got := user.WithLock(fresh(), user.Row{FailedLoginAttempts: 5, LockedUntil: ptrTo(now.Add(time.Minute))}, now)
+	const want = " at -1: locked=true failed=5\nlockedUntil=2026-03-04T12:01:00Z\n" +
+		"Locked True TooManyFailedAttempts: Log-ins are refused until 2026-03-04T12:01:00Z because of failed attempts; " +
+		"to lift the lock now, set the annotation sharding.io/unlock-requested-at to a new value.\n"
+	if diff := cmp.Diff(want, golden(got)); diff != "" {
+		t.Errorf("the status says something else (-want +got):\n%s", diff)
+	}
+	if got.Conditions[0].ObservedGeneration != 0 {
+		t.Error("the API server takes no generation below zero")
+	}
+}
