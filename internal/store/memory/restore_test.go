@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package memory_test
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/memory"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+// restored is a store, whose time stands still, with these accounts.
+func restored(accounts map[string]user.Observed) (*memory.Store, time.Time) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	s := memory.New(func() time.Time { return now })
+	s.Restore(accounts)
+	return s, now
+}
+
+func account(until time.Time) user.Observed {
+	return user.Observed{
+		Row: &user.Row{PasswordHash: "hash", Roles: []string{"viewer"}, Active: true, FailedLoginAttempts: 5, LockedUntil: &until, LastLogin: &until},
+		Ownership: &user.Ownership{
+			Owner: user.Owner{UID: "uid"}, State: user.Owned, Generation: 3, PasswordChangedAt: &until, UnlockHandled: "t1",
+		},
+	}
+}
+
+func observe(t *testing.T, s *memory.Store, username string) user.Observed {
+	t.Helper()
+	o, err := s.Observe(t.Context(), username)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+func TestWhatIsRestoredIsThereAndGoesOn(t *testing.T) {
+	until := time.Date(2026, 1, 2, 3, 10, 0, 0, time.UTC)
+	given := account(until)
+	s, now := restored(map[string]user.Observed{"alice": given, "bob": {Row: &user.Row{Active: true}}, "carol": {Ownership: account(until).Ownership}})
+	want := account(until)
+	want.Now, want.Ownership.Revision = now, observe(t, s, "alice").Ownership.Revision
+	if diff := cmp.Diff(want, observe(t, s, "alice")); diff != "" || want.Ownership.Revision == 0 {
+		t.Errorf("another account, or no revision (-want +got):\n%s", diff)
+	}
+	if o := observe(t, s, "bob"); o.Row == nil || o.Ownership != nil {
+		t.Errorf("a row without a note became %+v", o)
+	}
+	if o := observe(t, s, "carol"); o.Row != nil || o.Ownership == nil || o.Ownership.Revision == want.Ownership.Revision {
+		t.Errorf("a note without a row became %+v", o)
+	}
+
+	// Nothing is shared with who gave it.
+	given.Row.Roles[0], *given.Row.LockedUntil, *given.Ownership.PasswordChangedAt = "admin", now, now
+	if diff := cmp.Diff(want, observe(t, s, "alice")); diff != "" {
+		t.Errorf("the account changed from outside (-before +after):\n%s", diff)
+	}
+
+	locked, err := s.Charge(t.Context(), store.Attempt{Username: "alice"}, store.Limits{Attempts: 5, Duration: time.Minute})
+	if err != nil || locked.Verdict != store.Locked {
+		t.Errorf("Charge = %+v, %v, want that it is locked", locked, err)
+	}
+	change := user.Change{
+		Verb: user.Update, Username: "alice", Owner: want.Ownership.Owner, Generation: 4, Revision: want.Ownership.Revision,
+		Write: []user.Field{user.FieldActive},
+	}
+	if err := s.Apply(t.Context(), change); err != nil {
+		t.Errorf("a plan that rests on what was restored does not hold: %v", err)
+	}
+}
+
+func TestWhatIsThereAlreadyIsNotRestored(t *testing.T) {
+	until := time.Date(2026, 1, 2, 3, 10, 0, 0, time.UTC)
+	s, _ := restored(nil)
+	s.Edit("alice", func(*user.Row) *user.Row { return &user.Row{PasswordHash: "ours"} })
+	if err := s.Apply(t.Context(), user.Change{Verb: user.Bury, Username: "bob", Owner: user.Owner{UID: "former"}}); err != nil {
+		t.Fatal(err)
+	}
+	before := []user.Observed{observe(t, s, "alice"), observe(t, s, "bob")}
+	s.Restore(map[string]user.Observed{"alice": account(until), "bob": account(until)})
+	if diff := cmp.Diff(before, []user.Observed{observe(t, s, "alice"), observe(t, s, "bob")}); diff != "" {
+		t.Errorf("what was there changed (-before +after):\n%s", diff)
+	}
+}
+
+func TestALockThatIsRestoredIsNotPending(t *testing.T) {
+	o := account(time.Date(2026, 1, 2, 3, 10, 0, 0, time.UTC))
+	o.Row.LockPendingUntil = new(*o.Row.LockedUntil)
+	s, _ := restored(map[string]user.Observed{"alice": o})
+	if o := observe(t, s, "alice"); !o.Locked() || o.LockPending() {
+		t.Errorf("it is restored as %+v", o.Row)
+	}
+}
+
+func TestWhoWatchesIsToldOfWhatIsRestored(t *testing.T) {
+	s, now := restored(nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	watched := make(chan struct{})
+	var told []string
+	s.Edit("first", func(*user.Row) *user.Row { return &user.Row{} })
+	s.Watch(ctx, func(usernames []string) {
+		if slices.Contains(usernames, "first") {
+			go func() { defer close(watched); s.Restore(map[string]user.Observed{"alice": account(now)}) }()
+		}
+		if told = append(told, usernames...); slices.Contains(told, "alice") {
+			cancel()
+		}
+	}, func() {})
+	<-watched
+	if !slices.Contains(told, "alice") {
+		t.Errorf("told of %q", told)
+	}
+}
