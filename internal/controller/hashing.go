@@ -18,6 +18,9 @@ import (
 //
 // What it hashed itself it recognises by a fingerprint under a key that exists in this process only. What it did not
 // (after a restart) it compares with the hash in force, which costs as much as hashing, but leaves the row as it is.
+//
+// Where a print stands for a hash, in a store in memory that was restored, a hash takes its place; the password is the
+// same for all that. No print leaves this place: whatever is written, it is a bcrypt hash.
 type hashing struct {
 	hasher *password.Hasher
 	prints *password.Fingerprinter
@@ -43,41 +46,44 @@ func (h *hashing) take(ctx context.Context, owner user.Owner, secret secretValue
 		hash := string(secret.value)
 		return user.PasswordChange{Hash: hash, Version: secret.Version, New: hash != inForce}, nil
 	}
-	hash, err := h.hash(ctx, types.UID(owner.UID), inForce, secret.value)
+	hash, same, err := h.hash(ctx, types.UID(owner.UID), inForce, secret.value)
 	if err != nil {
 		return user.PasswordChange{}, err
 	}
 	return user.PasswordChange{
-		Hash: hash, Version: secret.Version, Weak: password.WellKnown(secret.value), New: hash != inForce,
+		Hash: hash, Version: secret.Version, Weak: password.WellKnown(secret.value), New: !same,
 	}, nil
 }
 
 // hash is a hash of the value: the one in force where it is one, or the one that was computed when the same value was
-// to be written before and the database refused, or else a new one.
-func (h *hashing) hash(ctx context.Context, uid types.UID, inForce string, value []byte) (string, error) {
+// to be written before and the database refused, or else a new one. Same tells whether what is in force is of this value.
+func (h *hashing) hash(ctx context.Context, uid types.UID, inForce string, value []byte) (hash string, same bool, err error) {
 	fingerprint := h.prints.Of(value)
 	h.mu.Lock()
 	known, ok := h.known[uid]
 	h.mu.Unlock()
-	if ok && known.print == fingerprint {
-		return known.hash, nil
-	}
-	if !ok || known.hash != inForce {
-		same, err := h.hasher.Matches(ctx, inForce, value)
-		if err != nil {
-			return "", err
-		}
-		if same {
-			h.remember(uid, inForce, fingerprint)
-			return inForce, nil
+	computed := ok && known.print == fingerprint
+	printed := password.IsPrint(inForce)
+	switch {
+	case computed && !printed:
+		return known.hash, known.hash == inForce, nil
+	case printed, !ok, known.hash != inForce:
+		if same, err = h.hasher.Matches(ctx, inForce, value); err != nil {
+			return "", false, err
 		}
 	}
-	hash, err := h.hasher.Hash(ctx, value)
-	if err != nil {
-		return "", err
+	switch {
+	case computed:
+		return known.hash, same, nil
+	case same && !printed:
+		hash = inForce
+	default:
+		if hash, err = h.hasher.Hash(ctx, value); err != nil {
+			return "", false, err
+		}
 	}
 	h.remember(uid, hash, fingerprint)
-	return hash, nil
+	return hash, same, nil
 }
 
 func (h *hashing) remember(uid types.UID, hash string, fingerprint password.Fingerprint) {

@@ -89,6 +89,42 @@ func TestPasswordIsHashedWhenAndOnlyWhenItChanged(t *testing.T) {
 	}
 }
 
+// A print is what a store in memory was restored with.
+func TestPrintInForceIsReplacedByAHashOfTheSamePassword(t *testing.T) {
+	hasher := password.NewHasher(password.MinCost, 1)
+	print := hasher.Print([]byte("the password"))
+	isHashOf := func(hash, plain string) bool {
+		return bcrypt.CompareHashAndPassword([]byte(hash), []byte(plain)) == nil
+	}
+
+	h := newHashing(hasher)
+	same := mustTake(t, h, plain("the password", "1"), inForce(print), 1, 0)
+	if same.New || !isHashOf(same.Hash, "the password") {
+		t.Errorf("the same password is new, or not hashed: %+v", same)
+	}
+	// Somebody else was there first, and the plan is made anew.
+	again := mustTake(t, h, plain("the password", "1"), inForce(print), 0, 0)
+	if again.New || again.Hash != same.Hash {
+		t.Errorf("at the second try the same password became another one: %+v", again)
+	}
+	if later := mustTake(t, h, plain("the password", "2"), inForce(same.Hash), 0, 0); later.New || later.Hash != same.Hash {
+		t.Errorf("later the same password became another one: %+v", later)
+	}
+
+	// Another password is a new one, whoever it is compared with, and is never taken for what is in force.
+	other := mustTake(t, newHashing(hasher), plain("another password", "3"), inForce(print), 1, 0)
+	if !other.New || !isHashOf(other.Hash, "another password") {
+		t.Errorf("another password is not new, or not hashed: %+v", other)
+	}
+	if other := mustTake(t, h, plain("another password", "3"), inForce(print), 1, 0); !other.New || !isHashOf(other.Hash, "another password") {
+		t.Errorf("another password is not new, or not hashed: %+v", other)
+	}
+	foreign := password.NewHasher(password.MinCost, 1).Print([]byte("the password"))
+	if change := mustTake(t, newHashing(hasher), plain("the password", "4"), inForce(foreign), 1, 0); !change.New {
+		t.Error("the print of another process is taken for one of the password")
+	}
+}
+
 func TestUnusableHashInForceCostsNoComparison(t *testing.T) {
 	h := newHashing(password.NewHasher(password.MinCost, 1))
 	change := mustTake(t, h, plain("the first one", "1"), inForce(user.UnusablePassword), 1, 0)
