@@ -29,6 +29,9 @@ const (
 	// passwordHeader is the token's header parameter that binds it to a password: a keyed digest of the row's hash. With
 	// it, no clock has a say in whether the password was changed since, and changes by other programs count as well. The
 	// claims stay those that the sharding system knows.
+	//
+	// A print that stands for the hash in memory tells another process nothing, nor this one once the hash takes its
+	// place: such a token has no digest, and as long as there is a print none is looked at.
 	passwordHeader = "pwd"
 )
 
@@ -108,7 +111,9 @@ func (t *Tokens) issue(username string, roles []string, hash string) (string, er
 			ExpiresAt: jwt.NewNumericDate(now.Add(tokenLife)),
 		},
 	})
-	token.Header[passwordHeader] = passwordDigest(key, hash)
+	if !password.IsPrint(hash) {
+		token.Header[passwordHeader] = passwordDigest(key, hash)
+	}
 	return token.SignedString(key)
 }
 
@@ -116,7 +121,7 @@ func (t *Tokens) issue(username string, roles []string, hash string) (string, er
 type checked struct {
 	claims
 	key    []byte // that it was signed with
-	digest string // of the row's hash; "" in tokens that another program signed
+	digest string // of the row's hash; "" in tokens that another program signed, or that were issued by a print
 }
 
 var errToken = errors.New("not a token of ours that is still good")
@@ -156,10 +161,11 @@ func (c checked) allows(o user.Observed) bool {
 	if o.Row == nil || !o.Row.Active {
 		return false
 	}
-	if c.digest != "" {
+	if c.digest != "" && !password.IsPrint(o.Row.PasswordHash) {
 		return hmac.Equal([]byte(c.digest), []byte(passwordDigest(c.key, o.Row.PasswordHash)))
 	}
-	// Of a token that another program signed with our secret only the times are known, to the second.
+	// Without a digest, as in a token that another program signed with our secret, only the times are known, to the
+	// second.
 	return o.Ownership == nil || o.Ownership.PasswordChangedAt == nil || !c.IssuedAt.Before(*o.Ownership.PasswordChangedAt)
 }
 

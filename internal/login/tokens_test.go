@@ -187,6 +187,57 @@ func TestTokensThatOthersSigned(t *testing.T) {
 	}
 }
 
+// Where a print stands for the hash (a database that was away since the start, a store in memory that was restored), the
+// hash that it stands for may come, or come back.
+func TestATokenOutlivesAPrintButNotAPassword(t *testing.T) {
+	hash := hashOf(t, right)
+	becomes := func(hash string) func(*world) {
+		return func(w *world) { w.edit("alice", func(r *user.Row) { r.PasswordHash = hash }) }
+	}
+	print := func(plain string) func(*world) {
+		return func(w *world) { becomes(w.Hasher.Print([]byte(plain)))(w) }
+	}
+	const hour = time.Hour
+	for name, tt := range map[string]struct {
+		issued  func(*world) // what the row has when the token is issued
+		checked func(*world) // and when it is shown
+		changed time.Duration
+		status  int
+	}{
+		"issued by a print, shown to it":              {print(right), func(*world) {}, -hour, http.StatusOK},
+		"issued by a print, shown to the hash":        {print(right), becomes(hash), -hour, http.StatusOK},
+		"issued by a print, to another password":      {print(right), becomes(hashOf(t, wrong)), time.Second, http.StatusUnauthorized},
+		"issued by a print, to another print":         {print(right), print(wrong), time.Second, http.StatusUnauthorized},
+		"issued by a hash, shown to a print":          {becomes(hash), print(right), -hour, http.StatusOK},
+		"issued by a hash, to another print":          {becomes(hash), print(wrong), time.Second, http.StatusUnauthorized},
+		"issued by a hash, shown to it after a print": {becomes(hash), func(w *world) { print(right)(w); becomes(hash)(w) }, -hour, http.StatusOK},
+		"issued by a hash, to another hash":           {becomes(hash), becomes(hashOf(t, right)), -hour, http.StatusUnauthorized},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, _ := withTokens(t)
+			tt.issued(w)
+			token := w.token()
+			tt.checked(w)
+			w.Accounts = changedAt{w.Accounts, w.clock.now().Add(tt.changed)}
+			if got := w.bearer(token); got != tt.status {
+				t.Errorf("%d, want %d", got, tt.status)
+			}
+		})
+	}
+}
+
+func TestATokenHoldsNothingOfAPrint(t *testing.T) {
+	w, _ := withTokens(t)
+	w.edit("alice", func(r *user.Row) { r.PasswordHash = w.Hasher.Print([]byte(right)) })
+	token, _, err := jwt.NewParser().ParseUnverified(w.token(), jwt.MapClaims{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, there := token.Header[passwordHeader]; there {
+		t.Errorf("the header is %v", token.Header)
+	}
+}
+
 func TestAFormerSecretIsGoodUntilItsTokensRanOut(t *testing.T) {
 	w, file := withTokens(t)
 	old := w.token()
