@@ -64,6 +64,12 @@ type Options struct {
 	// MinPasswordLength is the least number of characters of a password that is taken from a Secret.
 	MinPasswordLength int
 
+	// Declarations are what the log-in side asks of the same manager; nil where nobody does.
+	Declarations *Declarations
+
+	// Restored waits until the store knows what it has to before the first reconcile; nil where that is so at once.
+	Restored func(context.Context) error
+
 	// Registry takes the reconciler's metrics.
 	Registry prometheus.Registerer
 }
@@ -90,10 +96,16 @@ func Setup(ctx context.Context, mgr ctrl.Manager, accounts Accounts, rows Rows, 
 	if err != nil {
 		return err
 	}
+	if options.Declarations == nil {
+		if options.Declarations, err = NewDeclarations(mgr, hasher, options); err != nil {
+			return err
+		}
+	}
+	statuses := options.Declarations.statuses
 	r := &Reconciler{
 		client:     mgr.GetClient(),
 		live:       mgr.GetAPIReader(),
-		events:     mgr.GetEventRecorder("shardinguser-operator"),
+		events:     statuses.events,
 		accounts:   accounts,
 		secrets:    newSecretReader(mgr.GetClient(), mgr.GetAPIReader(), options.MinPasswordLength),
 		hashing:    newHashing(hasher),
@@ -103,7 +115,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, accounts Accounts, rows Rows, 
 		metrics:    m,
 		options:    options,
 	}
-	r.reports = &reporter{client: r.client, events: r.events, pace: newPace(time.Now), stale: r.stale, metrics: m}
+	r.reports = &reporter{statuses: statuses, pace: newPace(time.Now), stale: r.stale}
 
 	if err := addIndexes(ctx, mgr); err != nil {
 		return err

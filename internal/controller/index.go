@@ -19,7 +19,11 @@ import (
 const (
 	indexSecret   = "spec.password.secretRef.name"
 	indexUsername = "effectiveUsername"
+	indexLocked   = "status.locked"
 )
+
+// isLocked is the one value of indexLocked: nobody asks for those who are not locked.
+const isLocked = "true"
 
 func addIndexes(ctx context.Context, mgr ctrl.Manager) error {
 	indexes := map[string]func(*v1alpha1.ShardingUser) []string{
@@ -30,6 +34,12 @@ func addIndexes(ctx context.Context, mgr ctrl.Manager) error {
 			return []string{u.Spec.Password.SecretRef.Name}
 		},
 		indexUsername: func(u *v1alpha1.ShardingUser) []string { return []string{user.Username(u)} },
+		indexLocked: func(u *v1alpha1.ShardingUser) []string {
+			if !u.Status.Locked {
+				return nil
+			}
+			return []string{isLocked}
+		},
 	}
 	for name, values := range indexes {
 		extract := func(o client.Object) []string {

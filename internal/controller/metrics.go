@@ -18,26 +18,16 @@ import (
 
 // metrics is what the reconciler counts. No username is ever a label.
 type metrics struct {
-	lockouts     prometheus.Counter
-	drift        *prometheus.CounterVec
-	statusWrites prometheus.Counter
-	lagSeconds   prometheus.Histogram
+	drift      *prometheus.CounterVec
+	lagSeconds prometheus.Histogram
 }
 
 func newMetrics(registry prometheus.Registerer, users client.Reader, hasher *password.Hasher) (*metrics, error) {
 	m := &metrics{
-		lockouts: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "shardinguser_lockouts_total",
-			Help: "Accounts that were seen to become locked.",
-		}),
 		drift: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "shardinguser_drift_corrections_total",
 			Help: "Columns of owned rows that another program had changed and that were put back.",
 		}, []string{"field"}),
-		statusWrites: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "shardinguser_status_writes_total",
-			Help: "Statuses of ShardingUsers that were written.",
-		}),
 		lagSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "shardinguser_observe_lag_seconds",
 			Help:    "Time from the notice of a changed row to the status that tells of it.",
@@ -58,14 +48,16 @@ func newMetrics(registry prometheus.Registerer, users client.Reader, hasher *pas
 		m.drift.WithLabelValues(string(field))
 	}
 
-	for _, c := range []prometheus.Collector{
-		m.lockouts, m.drift, m.statusWrites, m.lagSeconds, hashes, comparisons, &userCollector{users: users},
-	} {
+	return m, register(registry, m.drift, m.lagSeconds, hashes, comparisons, &userCollector{users: users})
+}
+
+func register(registry prometheus.Registerer, collectors ...prometheus.Collector) error {
+	for _, c := range collectors {
 		if err := registry.Register(c); err != nil {
-			return nil, fmt.Errorf("register a metric: %w", err)
+			return fmt.Errorf("register a metric: %w", err)
 		}
 	}
-	return m, nil
+	return nil
 }
 
 func (m *metrics) observeLag(seconds float64) { m.lagSeconds.Observe(seconds) }

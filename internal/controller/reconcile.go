@@ -42,6 +42,11 @@ const (
 
 // Reconcile brings one account and one resource together.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	if r.options.Restored != nil {
+		if err := r.options.Restored(ctx); err != nil {
+			return ctrl.Result{}, fmt.Errorf("wait until the store is restored: %w", err)
+		}
+	}
 	u := &v1alpha1.ShardingUser{}
 	if err := r.client.Get(ctx, req.NamespacedName, u); client.IgnoreNotFound(err) != nil {
 		return ctrl.Result{}, fmt.Errorf("read the resource: %w", err)

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/recorder"
@@ -17,13 +19,52 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// reporter is the one writer of statuses: one patch a reconcile at most, none when nothing changed.
+// statuses writes statuses, and tells and counts what is new in them.
+type statuses struct {
+	client   client.Client
+	events   recorder.EventRecorder
+	writes   prometheus.Counter
+	lockouts prometheus.Counter
+}
+
+func newStatuses(mgr ctrl.Manager, registry prometheus.Registerer) (*statuses, error) {
+	s := &statuses{
+		client: mgr.GetClient(),
+		events: mgr.GetEventRecorder("shardinguser-operator"),
+		writes: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "shardinguser_status_writes_total",
+			Help: "Statuses of ShardingUsers that were written.",
+		}),
+		lockouts: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "shardinguser_lockouts_total",
+			Help: "Accounts that were seen to become locked.",
+		}),
+	}
+	return s, register(registry, s.writes, s.lockouts)
+}
+
+// write writes a status, only over the one that was read: whoever is behind must not tell of what is not there any more.
+// The error is the API server's. The resource is then as it answered.
+func (s *statuses) write(ctx context.Context, u *v1alpha1.ShardingUser, after v1alpha1.ShardingUserStatus) error {
+	before := u.Status
+	patch := client.MergeFromWithOptions(u.DeepCopy(), client.MergeFromWithOptimisticLock{})
+	u.Status = after
+	if err := s.client.Status().Patch(ctx, u, patch); err != nil {
+		return err
+	}
+	s.writes.Inc()
+	if after.Locked && !before.Locked {
+		s.lockouts.Inc()
+	}
+	emit(ctx, s.events, u, user.StatusEvents(before, after))
+	return nil
+}
+
+// reporter writes the statuses that reconciles lead to: one patch a reconcile at most, none when nothing changed.
 type reporter struct {
-	client  client.Client
-	events  recorder.EventRecorder
-	pace    *pace
-	stale   *staleness
-	metrics *metrics
+	*statuses
+	pace  *pace
+	stale *staleness
 }
 
 // report writes the status that tells of the outcome. Wait is how long the write has to be put off, 0 where it does
@@ -40,10 +81,7 @@ func (r *reporter) report(ctx context.Context, u *v1alpha1.ShardingUser, found o
 			return wait, false, nil
 		}
 	}
-	// Only over what was read: a former leader that wakes up must not tell of a spec that is not there any more.
-	patch := client.MergeFromWithOptions(u.DeepCopy(), client.MergeFromWithOptimisticLock{})
-	u.Status = after
-	if err := r.client.Status().Patch(ctx, u, patch); err != nil {
+	if err := r.write(ctx, u, after); err != nil {
 		switch {
 		case apierrors.IsNotFound(err):
 			return 0, false, nil
@@ -54,11 +92,6 @@ func (r *reporter) report(ctx context.Context, u *v1alpha1.ShardingUser, found o
 	}
 	r.stale.wrote(u)
 	r.pace.wrote(u.UID)
-	r.metrics.statusWrites.Inc()
-	if after.Locked && !before.Locked {
-		r.metrics.lockouts.Inc()
-	}
-	emit(ctx, r.events, u, user.StatusEvents(before, after))
 	return 0, true, nil
 }
 

@@ -61,7 +61,8 @@ func (s *rowSource) Start(ctx context.Context, queue workqueue.TypedRateLimiting
 	return nil
 }
 
-// waiting is the resources that the outage of the database kept from getting on.
+// waiting is the resources that the outage of the database kept from getting on, and those whose lock may be one of the
+// outage, which the database has yet to be told of, or never will be.
 func (s *rowSource) waiting(ctx context.Context) []reconcile.Request {
 	var list []reconcile.Request
 	users, err := cachedUsers(ctx, s.reader)
@@ -70,7 +71,7 @@ func (s *rowSource) waiting(ctx context.Context) []reconcile.Request {
 	}
 	for _, u := range users {
 		ready := meta.FindStatusCondition(u.Status.Conditions, v1alpha1.ConditionReady)
-		if ready == nil || ready.Reason == v1alpha1.ReasonDatabaseUnavailable {
+		if ready == nil || ready.Reason == v1alpha1.ReasonDatabaseUnavailable || u.Status.Locked {
 			list = append(list, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&u)})
 		}
 	}

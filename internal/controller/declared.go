@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/password"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+const (
+	// secretsAtOnce is how many Secrets are read at the same time.
+	secretsAtOnce = 16
+
+	// readTimeout bounds the reading of one Secret.
+	readTimeout = 10 * time.Second
+
+	// patience bounds one call of Accounts. What has not been read by then is in the answer to a later one.
+	patience = 2 * time.Second
+)
+
+// Declarations tells of accounts what the cluster declares: resources, Secrets and statuses. It is what log-ins are decided
+// by where there was no database since the start, and what a store in memory is restored from; see
+// docs/adr/0007-accounts-as-the-cluster-declares-them.md.
+//
+// It works on every replica, whether or not it leads. It may be used by any number of goroutines.
+type Declarations struct {
+	client   client.Client // reads from the cache, writes to the API server
+	secrets  *secretReader
+	hasher   *password.Hasher
+	cluster  func(context.Context) (string, error)
+	statuses *statuses
+	now      func() time.Time
+
+	mu    sync.Mutex
+	known map[types.UID]declaredPassword // of those who have a username, as far as it was read
+}
+
+// declaredPassword is what became of a Secret's value; of the value itself nothing is kept.
+type declaredPassword struct {
+	glanced string // the version of the Secret by which it was read
+	user.PasswordChange
+	replaced *time.Time // when it took the place of another password, by this process's clock; nil where it was the first
+}
+
+// NewDeclarations builds it. Setup has to be given it, in the options, and provides the indexes that it needs.
+func NewDeclarations(mgr ctrl.Manager, hasher *password.Hasher, options Options) (*Declarations, error) {
+	statuses, err := newStatuses(mgr, options.Registry)
+	if err != nil {
+		return nil, err
+	}
+	return &Declarations{
+		client:   mgr.GetClient(),
+		secrets:  newSecretReader(mgr.GetClient(), mgr.GetAPIReader(), options.MinPasswordLength),
+		hasher:   hasher,
+		cluster:  options.Cluster,
+		statuses: statuses,
+		now:      time.Now,
+		known:    map[types.UID]declaredPassword{},
+	}, nil
+}
+
+// Accounts is the accounts that are declared, by username. A row's hash is a print where the Secret holds a clear password,
+// and matches nothing where there is no usable one. Ownership tells whose the account was by its resource's status; it is
+// nil where that tells of nothing.
+//
+// It reads the Secrets that changed, and for no longer than patience: an account whose Secret has not been read yet is left
+// out, and one whose Secret cannot be read any more stays as it was. It is an error only where nothing is known at all.
+func (d *Declarations) Accounts(ctx context.Context) (map[string]user.Observed, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	accounts, err := d.accounts(ctx)
+	if len(accounts) > 0 {
+		return accounts, nil
+	}
+	return accounts, err
+}
+
+// accounts is Accounts until ctx ends. With an error there are those that are known.
+func (d *Declarations) accounts(ctx context.Context) (map[string]user.Observed, error) {
+	cluster, err := d.cluster(ctx)
+	if err != nil {
+		return nil, err
+	}
+	users, err := cachedUsers(ctx, d.client)
+	if err != nil {
+		return nil, err
+	}
+	claims := map[string][]*v1alpha1.ShardingUser{}
+	for i := range users {
+		username := user.Username(&users[i])
+		claims[username] = append(claims[username], &users[i])
+	}
+	owners := make(map[string]*v1alpha1.ShardingUser, len(claims))
+	unnoted := map[string]bool{}
+	for username, claims := range claims {
+		if owner, noted := user.Claimant(claims); owner != nil {
+			owners[username], unnoted[username] = owner, !noted
+		}
+	}
+
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	err = d.readSecrets(ctx, owners)
+	now, accounts := d.now(), make(map[string]user.Observed, len(owners))
+	for username, owner := range owners {
+		known := declaredPassword{PasswordChange: user.PasswordChange{Hash: user.UnusablePassword}}
+		if owner.Spec.Password != nil {
+			var ok bool
+			if known, ok = d.known[owner.UID]; !ok {
+				continue
+			}
+		}
+		account := user.Declared(user.FromResource(cluster, owner), owner.Status, known.PasswordChange, now)
+		if at := account.Ownership.PasswordChangedAt; known.replaced != nil && (at == nil || at.Before(*known.replaced)) {
+			account.Ownership.PasswordChangedAt = new(*known.replaced)
+		}
+		if unnoted[username] {
+			account.Ownership = nil
+		}
+		accounts[username] = account
+	}
+	return accounts, err
+}
+
+// readSecrets brings what is known of the owners' passwords up to date. It is called with the lock held. Whatever it could
+// not read, the error tells of one.
+func (d *Declarations) readSecrets(ctx context.Context, owners map[string]*v1alpha1.ShardingUser) error {
+	known := make(map[types.UID]declaredPassword, len(owners))
+	var changed []*v1alpha1.ShardingUser
+	var versions []string
+	for _, owner := range owners {
+		if owner.Spec.Password == nil {
+			continue
+		}
+		before, ok := d.known[owner.UID]
+		if ok {
+			known[owner.UID] = before
+		}
+		glanced, err := d.secrets.glance(ctx, owner)
+		if err != nil {
+			return err
+		}
+		if !ok || before.glanced != glanced.Version {
+			changed, versions = append(changed, owner), append(versions, glanced.Version)
+		}
+	}
+	for uid := range d.known {
+		if _, still := known[uid]; !still {
+			d.secrets.forget(uid)
+		}
+	}
+	d.known = known
+
+	read := make([]*declaredPassword, len(changed))
+	var reading errgroup.Group
+	reading.SetLimit(secretsAtOnce)
+	for i, owner := range changed {
+		reading.Go(func() error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(ctx, readTimeout)
+			defer cancel()
+			secret, err := d.secrets.read(ctx, owner, versions[i])
+			if err == nil {
+				read[i] = &declaredPassword{glanced: versions[i], PasswordChange: d.passwordOf(secret)}
+			}
+			return err
+		})
+	}
+	err := reading.Wait()
+	for i, owner := range changed {
+		if read[i] != nil {
+			d.take(owner.UID, *read[i])
+		}
+	}
+	return err
+}
+
+// passwordOf is what stands for a Secret's value. A hash that is there already is noted as applied, so that nobody has to
+// apply it again.
+func (d *Declarations) passwordOf(secret secretValue) user.PasswordChange {
+	switch {
+	case secret.Problem != nil:
+		return user.PasswordChange{Hash: user.UnusablePassword}
+	case secret.format == v1alpha1.PasswordFormatBcrypt:
+		return user.PasswordChange{Hash: string(secret.value), Version: secret.Version}
+	}
+	return user.PasswordChange{Hash: d.hasher.Print(secret.value), Weak: password.WellKnown(secret.value)}
+}
+
+// take takes up what was read. Where that is no usable password, the one in force stays in force, as everywhere.
+func (d *Declarations) take(uid types.UID, read declaredPassword) {
+	before, ok := d.known[uid]
+	switch {
+	case !ok:
+	case read.Hash == user.UnusablePassword:
+		read.PasswordChange, read.replaced = before.PasswordChange, before.replaced
+	case read.Hash == before.Hash:
+		read.replaced = before.replaced
+	case before.Hash != user.UnusablePassword:
+		read.replaced = new(d.now())
+	}
+	d.known[uid] = read
+}
+
+// Locks is the locks that the statuses tell of and that lie in the future, by username.
+func (d *Declarations) Locks(ctx context.Context) (map[string]time.Time, error) {
+	locked, err := cachedUsers(ctx, d.client, client.MatchingFields{indexLocked: isLocked})
+	if err != nil {
+		return nil, err
+	}
+	now, locks := d.now(), map[string]time.Time{}
+	for _, u := range locked {
+		until := u.Status.LockedUntil
+		if until == nil || !until.After(now) {
+			continue
+		}
+		owner, err := d.owner(ctx, user.Username(&u))
+		if err != nil {
+			return nil, err
+		}
+		if owner != nil && owner.UID == u.UID {
+			locks[user.Username(&u)] = until.UTC()
+		}
+	}
+	return locks, nil
+}
+
+// PublishLock writes the row's lock into the status of the account's resource, where there is one, unless it tells of that
+// lock, or of a later one, already. So other replicas know of a lock that the database knows nothing of, and a process that
+// begins anew. Whoever else writes the status meanwhile makes it fail: to try again is the caller's.
+//
+// It is the exception to the rule that one reconciler writes the statuses: it never waits for its turn.
+func (d *Declarations) PublishLock(ctx context.Context, username string, row user.Row) error {
+	owner, err := d.owner(ctx, username)
+	if err != nil || owner == nil {
+		return err
+	}
+	after := user.WithLock(owner.Status, row, d.now())
+	if user.Same(owner.Status, after) {
+		return nil
+	}
+	if err := d.statuses.write(ctx, owner.DeepCopy(), after); err != nil {
+		return fmt.Errorf("write the lock into the status: %w", err)
+	}
+	return nil
+}
+
+// owner is the resource that has the username; nil where none does.
+func (d *Declarations) owner(ctx context.Context, username string) (*v1alpha1.ShardingUser, error) {
+	users, err := cachedUsers(ctx, d.client, client.MatchingFields{indexUsername: username})
+	if err != nil {
+		return nil, err
+	}
+	claims := make([]*v1alpha1.ShardingUser, len(users))
+	for i := range users {
+		claims[i] = &users[i]
+	}
+	owner, _ := user.Claimant(claims)
+	return owner, nil
+}
