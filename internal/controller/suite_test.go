@@ -35,6 +35,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 	"github.com/sharding-system/shardinguser-operator/internal/controller"
 	"github.com/sharding-system/shardinguser-operator/internal/password"
+	"github.com/sharding-system/shardinguser-operator/internal/store/memory"
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
@@ -59,8 +60,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// aHashBegins is how every bcrypt hash begins.
-var aHashBegins = regexp.MustCompile(`\$2[abxy]?\$\d\d\$`)
+// aHashBegins is how every bcrypt hash begins, and every print that stands for one.
+var aHashBegins = regexp.MustCompile(`\$2[abxy]?\$\d\d\$|\$hmac\$`)
 
 type lockedBuffer struct {
 	mu     sync.Mutex
@@ -102,6 +103,10 @@ type story struct {
 
 	// wrap, where it is set, stands between the operator and the store.
 	wrap func(controller.Accounts) controller.Accounts
+
+	inMemory bool               // the operator's store is one in memory
+	standby  bool               // the operator never leads
+	reach    func(*rest.Config) // where it is set, changes the operator's way to the API server
 }
 
 // newStory is a story whose operator has not been started yet.
@@ -136,6 +141,8 @@ type operator struct {
 	registry *prometheus.Registry
 	hasher   *password.Hasher
 	writes   *writes
+	declared *controller.Declarations
+	memory   *memory.Store // nil where there is a database
 	stop     func()
 }
 
@@ -143,7 +150,7 @@ type operator struct {
 func (s *story) start(more ...string) *operator {
 	s.t.Helper()
 	op := &operator{registry: prometheus.NewRegistry(), hasher: password.NewHasher(password.MinCost, 2), writes: &writes{}}
-	accounts, rows, closeStore := openStore(s.t, s.dsn)
+	accounts, rows, closeStore := s.open(op)
 	if s.wrap != nil {
 		accounts = s.wrap(accounts)
 	}
@@ -154,17 +161,33 @@ func (s *story) start(more ...string) *operator {
 	}
 	kube := testenv.APIServer(s.t)
 	kube.QPS, kube.Burst = 200, 400 // as the manager has it
+	if s.reach != nil {
+		s.reach(kube)
+	}
 	mgr, err := ctrl.NewManager(kube, ctrl.Options{
 		Scheme:     scheme,
 		Cache:      cache.Options{DefaultNamespaces: namespaces},
 		Metrics:    metricsserver.Options{BindAddress: "0"},
 		NewClient:  op.writes.newClient,
 		Controller: config.Controller{SkipNameValidation: new(true)},
+
+		LeaderElection:          s.standby,
+		LeaderElectionID:        heldLease,
+		LeaderElectionNamespace: s.namespace,
 	})
 	s.Expect(err).NotTo(gomega.HaveOccurred())
-	s.Expect(controller.Setup(s.t.Context(), mgr, accounts, rows, op.hasher, controller.Options{
+	options := controller.Options{
 		Cluster: func(context.Context) (string, error) { return clusterID, nil }, Concurrency: 16, MinPasswordLength: 8, Registry: op.registry,
-	})).To(gomega.Succeed())
+	}
+	op.declared, err = controller.NewDeclarations(mgr, op.hasher, options)
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	options.Declarations = op.declared
+	if op.memory != nil {
+		rebuild := controller.NewRebuild(op.declared, op.memory)
+		s.Expect(mgr.Add(rebuild)).To(gomega.Succeed())
+		options.Restored = rebuild.Wait
+	}
+	s.Expect(controller.Setup(s.t.Context(), mgr, accounts, rows, op.hasher, options)).To(gomega.Succeed())
 
 	ctx, cancel := context.WithCancel(logr.NewContext(context.WithoutCancel(s.t.Context()), ctrl.Log))
 	ended := make(chan error, 1)
@@ -180,10 +203,21 @@ func (s *story) start(more ...string) *operator {
 	return op
 }
 
+// open opens the operator's store.
+func (s *story) open(op *operator) (controller.Accounts, controller.Rows, func()) {
+	s.t.Helper()
+	if s.inMemory {
+		op.memory = memory.New(time.Now)
+		return op.memory, op.memory, func() {}
+	}
+	return openStore(s.t, s.dsn)
+}
+
 // writes notes when the operator wrote a status.
 type writes struct {
-	mu    sync.Mutex
-	times []time.Time
+	mu     sync.Mutex
+	times  []time.Time
+	before func() // where it is set, comes before the next write, once
 }
 
 // newClient is the manager's ordinary client, which is watched in this.
@@ -196,7 +230,12 @@ func (w *writes) newClient(config *rest.Config, options client.Options) (client.
 		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
 			w.mu.Lock()
 			w.times = append(w.times, time.Now())
+			before := w.before
+			w.before = nil
 			w.mu.Unlock()
+			if before != nil {
+				before()
+			}
 			return c.SubResource(sub).Patch(ctx, o, p, opts...)
 		},
 	}), nil
