@@ -224,12 +224,21 @@ func TestDeclaredAccountsFollowResourcesAndSecrets(t *testing.T) {
 	s.accounts(op, 0)
 }
 
+// tells makes a status tell something else.
+func (s *story) tells(u *v1alpha1.ShardingUser, change func(*v1alpha1.ShardingUserStatus)) {
+	s.t.Helper()
+	s.refresh(u)
+	base := u.DeepCopy()
+	change(&u.Status)
+	s.Expect(s.kube.Status().Patch(s.t.Context(), u, client.MergeFrom(base))).To(gomega.Succeed())
+}
+
 // seenTo makes a resource look as one does that was seen to once: nobody leads in the story.
 func (s *story) seenTo(u *v1alpha1.ShardingUser) {
 	s.t.Helper()
-	base := u.DeepCopy()
-	u.Status.PasswordChangedTime = new(metav1.NewTime(time.Now().Add(-time.Hour).Truncate(time.Second)))
-	s.Expect(s.kube.Status().Patch(s.t.Context(), u, client.MergeFrom(base))).To(gomega.Succeed())
+	s.tells(u, func(status *v1alpha1.ShardingUserStatus) {
+		status.PasswordChangedTime = new(metav1.NewTime(time.Now().Add(-time.Hour).Truncate(time.Second)))
+	})
 }
 
 func TestWhatIsDeclaredIsKnownWhileTheAPIServerIsAway(t *testing.T) {
