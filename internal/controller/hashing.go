@@ -50,9 +50,13 @@ func (h *hashing) take(ctx context.Context, owner user.Owner, secret secretValue
 	if err != nil {
 		return user.PasswordChange{}, err
 	}
-	return user.PasswordChange{
+	change := user.PasswordChange{
 		Hash: hash, Version: secret.Version, Weak: password.WellKnown(secret.value), New: !same,
-	}, nil
+	}
+	if same && password.IsPrint(inForce) {
+		change.Replaces = inForce
+	}
+	return change, nil
 }
 
 // hash is a hash of the value: the one in force where it is one, or the one that was computed when the same value was

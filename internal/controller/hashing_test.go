@@ -99,21 +99,21 @@ func TestPrintInForceIsReplacedByAHashOfTheSamePassword(t *testing.T) {
 
 	h := newHashing(hasher)
 	same := mustTake(t, h, plain("the password", "1"), inForce(print), 1, 0)
-	if same.New || !isHashOf(same.Hash, "the password") {
+	if same.New || same.Replaces != print || !isHashOf(same.Hash, "the password") {
 		t.Errorf("the same password is new, or not hashed: %+v", same)
 	}
 	// Somebody else was there first, and the plan is made anew.
 	again := mustTake(t, h, plain("the password", "1"), inForce(print), 0, 0)
-	if again.New || again.Hash != same.Hash {
+	if again != same {
 		t.Errorf("at the second try the same password became another one: %+v", again)
 	}
-	if later := mustTake(t, h, plain("the password", "2"), inForce(same.Hash), 0, 0); later.New || later.Hash != same.Hash {
+	if later := mustTake(t, h, plain("the password", "2"), inForce(same.Hash), 0, 0); later.New || later.Hash != same.Hash || later.Replaces != "" {
 		t.Errorf("later the same password became another one: %+v", later)
 	}
 
 	// Another password is a new one, whoever it is compared with, and is never taken for what is in force.
 	other := mustTake(t, newHashing(hasher), plain("another password", "3"), inForce(print), 1, 0)
-	if !other.New || !isHashOf(other.Hash, "another password") {
+	if !other.New || other.Replaces != "" || !isHashOf(other.Hash, "another password") {
 		t.Errorf("another password is not new, or not hashed: %+v", other)
 	}
 	if other := mustTake(t, h, plain("another password", "3"), inForce(print), 1, 0); !other.New || !isHashOf(other.Hash, "another password") {

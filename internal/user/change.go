@@ -92,4 +92,8 @@ type PasswordChange struct {
 	Version string // is noted, and Hash with it; "" notes that no password of ours is in the row
 	Weak    bool
 	New     bool // it is another password than before: the time is noted
+
+	// Replaces is what the row of a store in memory has by now in place of a hash, of the very same password; "" in all
+	// other cases. A log-in that was checked against it is good against Hash too.
+	Replaces string
 }

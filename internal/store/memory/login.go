@@ -90,7 +90,7 @@ func (s *Store) Settle(ctx context.Context, charged store.Charged, success bool)
 		return false, nil
 	}
 	row, exists := s.rows[charged.Username]
-	stands = success && exists && row.Active && row.PasswordHash == charged.PasswordHash
+	stands = success && exists && row.Active && s.samePassword(charged.Username, charged.PasswordHash, row)
 	if entry.Outcome != store.Pending {
 		return stands && entry.Outcome == store.Succeeded, nil
 	}

@@ -24,6 +24,7 @@ type Store struct {
 	rows     map[string]user.Row
 	notes    map[string]user.Ownership
 	watchers map[*watcher]struct{}
+	replaced map[string]replacement // by username, those of late
 
 	attempts    []attempt // the last ones, the latest last; their IDs have no gaps
 	lastAttempt int64     // the ID of the latest one ever
@@ -36,6 +37,7 @@ func New(now func() time.Time) *Store {
 		rows:     map[string]user.Row{},
 		notes:    map[string]user.Ownership{},
 		watchers: map[*watcher]struct{}{},
+		replaced: map[string]replacement{},
 	}
 }
 
@@ -79,6 +81,7 @@ func (s *Store) Apply(ctx context.Context, change user.Change) error {
 	s.notes[change.Username] = s.note(change, note)
 	switch change.Verb {
 	case user.Create, user.Adopt, user.Update:
+		s.noteReplaced(change, row)
 		s.rows[change.Username] = written(change, row)
 	case user.Delete:
 		delete(s.rows, change.Username)

@@ -2,7 +2,13 @@
 
 package memory
 
-import "github.com/sharding-system/shardinguser-operator/internal/user"
+import (
+	"maps"
+	"time"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
 
 // Restore puts rows and notes for usernames of which nothing is there yet; the others it leaves alone. Each note gets a
 // revision of this store's.
@@ -28,4 +34,28 @@ func (s *Store) Restore(accounts map[string]user.Observed) {
 		}
 		s.tell(username)
 	}
+}
+
+// replacement is a hash that took the place of what a row was restored with, and is of the same password.
+type replacement struct {
+	former, hash string
+	at           time.Time
+}
+
+// noteReplaced notes such a change of a row, for the attempts that are being checked against what the row had.
+func (s *Store) noteReplaced(change user.Change, before user.Row) {
+	p := change.Password
+	if p == nil || p.Replaces == "" || p.Replaces != before.PasswordHash {
+		return
+	}
+	now := s.now()
+	maps.DeleteFunc(s.replaced, func(_ string, r replacement) bool { return now.Sub(r.at) > store.PendingTime })
+	s.replaced[change.Username] = replacement{former: p.Replaces, hash: p.Hash, at: now}
+}
+
+// samePassword tells whether an attempt that was checked against a hash was checked against what the row has now: against
+// the hash itself, or what stood for it.
+func (s *Store) samePassword(username, checked string, row user.Row) bool {
+	r := s.replaced[username]
+	return row.PasswordHash == checked || (checked != "" && r.former == checked && r.hash == row.PasswordHash)
 }

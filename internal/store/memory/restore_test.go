@@ -119,3 +119,45 @@ func TestWhoWatchesIsToldOfWhatIsRestored(t *testing.T) {
 		t.Errorf("told of %q", told)
 	}
 }
+
+func TestALogInIsGoodThoughTheHashTookItsPlaceMeanwhile(t *testing.T) {
+	for name, tt := range map[string]struct {
+		password user.PasswordChange
+		edit     func(*user.Row) // after it
+		want     bool
+	}{
+		"of the same password":                  {user.PasswordChange{Hash: "hash", Version: "v1", Replaces: "print"}, func(*user.Row) {}, true},
+		"of another password":                   {user.PasswordChange{Hash: "hash", Version: "v1", New: true}, func(*user.Row) {}, false},
+		"in place of something else":            {user.PasswordChange{Hash: "hash", Version: "v1", Replaces: "another print"}, func(*user.Row) {}, false},
+		"and another one after it":              {user.PasswordChange{Hash: "hash", Version: "v1", Replaces: "print"}, func(r *user.Row) { r.PasswordHash = "alien" }, false},
+		"of an account that is inactive by now": {user.PasswordChange{Hash: "hash", Version: "v1", Replaces: "print"}, func(r *user.Row) { r.Active = false }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := account(time.Time{})
+			o.Row.PasswordHash, o.Row.FailedLoginAttempts, o.Row.LockedUntil = "print", 0, nil
+			s, _ := restored(map[string]user.Observed{"alice": o})
+			charged, err := s.Charge(t.Context(), store.Attempt{Username: "alice"}, store.Limits{Attempts: 1, Duration: time.Minute})
+			if err != nil || charged.PasswordHash != "print" {
+				t.Fatalf("Charge = %+v, %v", charged, err)
+			}
+			note := observe(t, s, "alice").Ownership
+			err = s.Apply(t.Context(), user.Change{
+				Verb: user.Update, Username: "alice", Owner: note.Owner, Generation: note.Generation, Revision: note.Revision,
+				Write: []user.Field{user.FieldPasswordHash}, Password: &tt.password,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Edit("alice", func(row *user.Row) *user.Row { tt.edit(row); return row })
+			if stands, err := s.Settle(t.Context(), charged, true); stands != tt.want || err != nil {
+				t.Errorf("Settle = %v, %v, want %v", stands, err, tt.want)
+			}
+			if locked := observe(t, s, "alice").Locked(); locked == tt.want {
+				t.Errorf("locked = %v", locked)
+			}
+			if stands, err := s.Settle(t.Context(), charged, true); stands != tt.want || err != nil {
+				t.Errorf("the second time, Settle = %v, %v, want %v", stands, err, tt.want)
+			}
+		})
+	}
+}
