@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/sharding-system/shardinguser-operator/internal/config"
 	"github.com/sharding-system/shardinguser-operator/internal/login"
@@ -17,8 +19,9 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
-// addLogin adds the log-in side: it serves on every replica, whether or not it leads, unless it is turned off. What is
-// on record of attempts is kept short in any case.
+// addLogin adds the log-in side: it serves on every replica, whether or not it leads, unless it is turned off. Without a
+// database each replica has a store of its own, and only the leader's is filled: then the leader alone serves, once it is.
+// What is on record of attempts is kept short in any case.
 func addLogin(
 	mgr ctrl.Manager, accounts accounts, hasher *password.Hasher, settings config.Settings, registry prometheus.Registerer, logger logr.Logger,
 ) error {
@@ -63,7 +66,16 @@ func addLogin(
 	if err != nil {
 		return fmt.Errorf("build the log-in server: %w", err)
 	}
-	if err := mgr.Add(everyReplica(server.Run)); err != nil {
+	var serve manager.Runnable = everyReplica(server.Run)
+	if accounts.restored != nil {
+		serve = manager.RunnableFunc(func(ctx context.Context) error { // of the leader's kind
+			if accounts.restored(ctx) != nil {
+				return nil // the manager ends
+			}
+			return server.Run(ctx)
+		})
+	}
+	if err := mgr.Add(serve); err != nil {
 		return fmt.Errorf("add the log-in server: %w", err)
 	}
 	return nil

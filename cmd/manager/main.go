@@ -89,13 +89,16 @@ func run(ctx context.Context, args []string) error {
 		return fmt.Errorf("add the look for the cluster's UID: %w", err)
 	}
 	hasher := password.NewHasher(settings.BcryptCost, settings.HashCores)
-	err = controller.Setup(ctx, mgr, accounts, accounts, hasher, controller.Options{
+	options := controller.Options{
 		Cluster:           cluster.UID,
 		Concurrency:       settings.MaxConcurrentReconciles,
 		MinPasswordLength: settings.PasswordMinLength,
 		Registry:          ctrlmetrics.Registry,
-	})
-	if err != nil {
+	}
+	if err := accounts.restore(mgr, hasher, &options); err != nil {
+		return err
+	}
+	if err := controller.Setup(ctx, mgr, accounts, accounts, hasher, options); err != nil {
 		return err
 	}
 	if err := addDefaultUsers(mgr, accounts, settings, log); err != nil {

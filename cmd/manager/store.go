@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,10 +12,12 @@ import (
 	"github.com/IBM/pgxpoolprometheus"
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
+	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/sharding-system/shardinguser-operator/internal/config"
 	"github.com/sharding-system/shardinguser-operator/internal/controller"
 	"github.com/sharding-system/shardinguser-operator/internal/login"
+	"github.com/sharding-system/shardinguser-operator/internal/password"
 	"github.com/sharding-system/shardinguser-operator/internal/store/memory"
 	"github.com/sharding-system/shardinguser-operator/internal/store/postgres"
 )
@@ -29,6 +32,28 @@ type accounts struct {
 
 	maintain everyReplica // the store's upkeep; nil where there is none
 	close    func()
+
+	// Of a store in memory, which begins empty and is restored on the leader only; nil where there is a database.
+	forgetful controller.Restorer
+	restored  func(context.Context) error // waits until it is
+}
+
+// restore sees to it that a store that begins empty is given back what the cluster can tell of it.
+func (a *accounts) restore(mgr ctrl.Manager, hasher *password.Hasher, options *controller.Options) error {
+	if a.forgetful == nil {
+		return nil
+	}
+	declarations, err := controller.NewDeclarations(mgr, hasher, *options)
+	if err != nil {
+		return err
+	}
+	rebuild := controller.NewRebuild(declarations, a.forgetful)
+	if err := mgr.Add(rebuild); err != nil {
+		return fmt.Errorf("add the rebuilding of the accounts: %w", err)
+	}
+	a.restored = rebuild.Wait
+	options.Declarations, options.Restored = declarations, rebuild.Wait
+	return nil
 }
 
 // openStore opens the database's store or, where none is configured, the one in memory, and registers its metrics.
@@ -38,7 +63,9 @@ func openStore(settings config.Settings, registry prometheus.Registerer, log log
 			"nothing but this process sees them; give a DSN by --user-database-dsn-file or USER_DATABASE_DSN")
 		s := memory.New(time.Now)
 		no := func() bool { return false }
-		return accounts{Accounts: s, Rows: s, Freshness: s, Attempts: s, Trail: s, close: func() {}}, registerStoreMetrics(registry, true, no, no)
+		return accounts{
+			Accounts: s, Rows: s, Freshness: s, Attempts: s, Trail: s, close: func() {}, forgetful: s,
+		}, registerStoreMetrics(registry, true, no, no)
 	}
 
 	d := settings.Database

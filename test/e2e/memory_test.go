@@ -3,11 +3,16 @@
 package e2e
 
 import (
+	"net"
+	"net/http"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/onsi/gomega"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
 func TestManagerWithoutADSNServesFromMemoryAndSaysSo(t *testing.T) {
@@ -49,4 +54,115 @@ func TestManagerWithoutADSNServesFromMemoryAndSaysSo(t *testing.T) {
 	s.reports(soon, alice, "Synced")
 	s.delete(bob)
 	s.gone(soon, bob)
+}
+
+// startInMemory starts a manager without a database over the story's namespace.
+func (s *story) startInMemory(args ...string) *process {
+	s.t.Helper()
+	return launch{args: append([]string{"--watch-namespaces=" + s.namespace}, args...)}.begin(s.t).ready()
+}
+
+// serves tells whether somebody answers where log-ins are served.
+func (p *process) serves() bool {
+	connection, err := new(net.Dialer).DialContext(p.t.Context(), "tcp", p.Login)
+	if err != nil {
+		return false
+	}
+	return connection.Close() == nil
+}
+
+// serving waits until log-ins are served: without a database, some time after the process is ready.
+func (s *story) serving(p *process) *process {
+	s.t.Helper()
+	s.eventually(40*time.Second, func(g gomega.Gomega) { g.Expect(p.serves()).To(gomega.BeTrue()) })
+	return p
+}
+
+// locks fails five times, and waits until that shows.
+func (s *story) locks(p *process, u *v1alpha1.ShardingUser) {
+	s.t.Helper()
+	for range 5 {
+		status, _ := p.logIn(u.Name, canary+" wrong")
+		s.Expect(status).To(gomega.Equal(http.StatusUnauthorized))
+	}
+	s.isLocked(u, true)
+}
+
+func (s *story) isLocked(u *v1alpha1.ShardingUser, locked bool) {
+	s.t.Helper()
+	s.eventually(soon, func(g gomega.Gomega) {
+		g.Expect(s.kube.Get(s.t.Context(), client.ObjectKeyFromObject(u), u)).To(gomega.Succeed())
+		g.Expect(u.Status.Locked).To(gomega.Equal(locked))
+	})
+}
+
+func TestAKilledManagerWithoutADatabaseForgetsNoLockAndNoOwner(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	const lockout = "--lockout-duration=30s"
+	first := s.serving(s.startInMemory(lockout))
+	s.secret("shared", canary+" shared")
+	s.secret("thief", canary+" thief")
+	waits, unlocked := s.readyUser("waits", secret("shared")), s.readyUser("unlocked", secret("shared"))
+	s.readyUser("calm", secret("shared"), roles("operator"))
+	thief := s.user("a-thief", username("calm"), secret("thief"), roles("admin"))
+	s.reports(soon, thief, "UsernameTaken")
+	s.locks(first, waits)
+	s.locks(first, unlocked)
+	until := *waits.Status.LockedUntil
+	first.Kill()
+
+	second := s.serving(s.startInMemory(lockout))
+	tries := func(username string) int {
+		status, _ := second.logIn(username, canary+" shared")
+		return status
+	}
+	s.Expect(tries("waits")).To(gomega.Equal(http.StatusUnauthorized), "the right password, and locked")
+	s.Expect(tries("unlocked")).To(gomega.Equal(http.StatusUnauthorized), "the right password, and locked")
+	status, body := second.logIn("calm", canary+" shared")
+	s.Expect(status).To(gomega.Equal(http.StatusOK), "the hash has not been made yet, perhaps")
+	s.Expect(body).To(gomega.MatchJSON(`{"username":"calm","roles":["operator"]}`))
+	status, _ = second.logIn("calm", canary+" thief")
+	s.Expect(status).To(gomega.Equal(http.StatusUnauthorized))
+	s.eventually(soon, func(g gomega.Gomega) { // by now they have
+		hashes, _ := second.metric("shardinguser_password_hashes_total")
+		g.Expect(hashes).To(gomega.BeEquivalentTo(3))
+	})
+	s.Expect(tries("calm")).To(gomega.Equal(http.StatusOK))
+	s.Expect(tries("waits")).To(gomega.Equal(http.StatusUnauthorized), "the hash of the same password lifts no lock")
+	s.Expect(s.kubectl("get", "shardingusers", "-n", s.namespace, "--field-selector=status.locked=true", "-o=name")).To(
+		gomega.And(gomega.ContainSubstring("/waits"), gomega.ContainSubstring("/unlocked")))
+	s.isLocked(waits, true)
+	s.Expect(waits.Status.LockedUntil.Equal(&until)).To(gomega.BeTrue())
+	s.reports(soon, thief, "UsernameTaken")
+
+	s.edit(unlocked, func(u *v1alpha1.ShardingUser) {
+		u.Annotations = map[string]string{v1alpha1.AnnotationUnlockRequestedAt: "now"}
+	})
+	s.isLocked(unlocked, false)
+	s.Expect(tries("unlocked")).To(gomega.Equal(http.StatusOK))
+	s.eventually(40*time.Second, func(g gomega.Gomega) { g.Expect(tries("waits")).To(gomega.Equal(http.StatusOK)) })
+	s.Expect(time.Now()).To(gomega.BeTemporally(">=", until.Time))
+	s.isLocked(waits, false)
+}
+
+// Not parallel: there is one lease.
+func TestWithoutADatabaseOnlyTheLeaderServesLogIns(t *testing.T) {
+	s := newStory(t)
+	leader := s.serving(s.startInMemory("--leader-elect"))
+	standby := s.startInMemory("--leader-elect")
+	s.secret("alice", canary+" alice")
+	s.secret("bob", canary+" bob")
+	alice := s.readyUser("alice", secret("alice"))
+	s.readyUser("bob", secret("bob"))
+	s.locks(leader, alice)
+	s.Expect(standby.serves()).To(gomega.BeFalse())
+	leader.Signal(syscall.SIGTERM)
+	s.Expect(leader.exit(20 * time.Second)).To(gomega.BeZero())
+
+	s.serving(standby)
+	status, _ := standby.logIn("alice", canary+" alice")
+	s.Expect(status).To(gomega.Equal(http.StatusUnauthorized), "locked by the former leader")
+	status, _ = standby.logIn("bob", canary+" bob")
+	s.Expect(status).To(gomega.Equal(http.StatusOK))
 }
