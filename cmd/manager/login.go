@@ -70,7 +70,7 @@ func addLogin(
 	if accounts.restored != nil {
 		serve = manager.RunnableFunc(func(ctx context.Context) error { // of the leader's kind
 			if accounts.restored(ctx) != nil {
-				return nil // the manager ends
+				return nil //nolint:nilerr // the manager ends
 			}
 			return server.Run(ctx)
 		})

@@ -92,18 +92,18 @@ func TestPasswordIsHashedWhenAndOnlyWhenItChanged(t *testing.T) {
 // A print is what a store in memory was restored with.
 func TestPrintInForceIsReplacedByAHashOfTheSamePassword(t *testing.T) {
 	hasher := password.NewHasher(password.MinCost, 1)
-	print := hasher.Print([]byte("the password"))
+	printed := hasher.Print([]byte("the password"))
 	isHashOf := func(hash, plain string) bool {
 		return bcrypt.CompareHashAndPassword([]byte(hash), []byte(plain)) == nil
 	}
 
 	h := newHashing(hasher)
-	same := mustTake(t, h, plain("the password", "1"), inForce(print), 1, 0)
-	if same.New || same.Replaces != print || !isHashOf(same.Hash, "the password") {
+	same := mustTake(t, h, plain("the password", "1"), inForce(printed), 1, 0)
+	if same.New || same.Replaces != printed || !isHashOf(same.Hash, "the password") {
 		t.Errorf("the same password is new, or not hashed: %+v", same)
 	}
 	// Somebody else was there first, and the plan is made anew.
-	again := mustTake(t, h, plain("the password", "1"), inForce(print), 0, 0)
+	again := mustTake(t, h, plain("the password", "1"), inForce(printed), 0, 0)
 	if again != same {
 		t.Errorf("at the second try the same password became another one: %+v", again)
 	}
@@ -112,11 +112,11 @@ func TestPrintInForceIsReplacedByAHashOfTheSamePassword(t *testing.T) {
 	}
 
 	// Another password is a new one, whoever it is compared with, and is never taken for what is in force.
-	other := mustTake(t, newHashing(hasher), plain("another password", "3"), inForce(print), 1, 0)
+	other := mustTake(t, newHashing(hasher), plain("another password", "3"), inForce(printed), 1, 0)
 	if !other.New || other.Replaces != "" || !isHashOf(other.Hash, "another password") {
 		t.Errorf("another password is not new, or not hashed: %+v", other)
 	}
-	if other := mustTake(t, h, plain("another password", "3"), inForce(print), 1, 0); !other.New || !isHashOf(other.Hash, "another password") {
+	if other := mustTake(t, h, plain("another password", "3"), inForce(printed), 1, 0); !other.New || !isHashOf(other.Hash, "another password") {
 		t.Errorf("another password is not new, or not hashed: %+v", other)
 	}
 	foreign := password.NewHasher(password.MinCost, 1).Print([]byte("the password"))

@@ -194,7 +194,7 @@ func TestATokenOutlivesAPrintButNotAPassword(t *testing.T) {
 	becomes := func(hash string) func(*world) {
 		return func(w *world) { w.edit("alice", func(r *user.Row) { r.PasswordHash = hash }) }
 	}
-	print := func(plain string) func(*world) {
+	printOf := func(plain string) func(*world) {
 		return func(w *world) { becomes(w.Hasher.Print([]byte(plain)))(w) }
 	}
 	const hour = time.Hour
@@ -204,13 +204,13 @@ func TestATokenOutlivesAPrintButNotAPassword(t *testing.T) {
 		changed time.Duration
 		status  int
 	}{
-		"issued by a print, shown to it":              {print(right), func(*world) {}, -hour, http.StatusOK},
-		"issued by a print, shown to the hash":        {print(right), becomes(hash), -hour, http.StatusOK},
-		"issued by a print, to another password":      {print(right), becomes(hashOf(t, wrong)), time.Second, http.StatusUnauthorized},
-		"issued by a print, to another print":         {print(right), print(wrong), time.Second, http.StatusUnauthorized},
-		"issued by a hash, shown to a print":          {becomes(hash), print(right), -hour, http.StatusOK},
-		"issued by a hash, to another print":          {becomes(hash), print(wrong), time.Second, http.StatusUnauthorized},
-		"issued by a hash, shown to it after a print": {becomes(hash), func(w *world) { print(right)(w); becomes(hash)(w) }, -hour, http.StatusOK},
+		"issued by a print, shown to it":              {printOf(right), func(*world) {}, -hour, http.StatusOK},
+		"issued by a print, shown to the hash":        {printOf(right), becomes(hash), -hour, http.StatusOK},
+		"issued by a print, to another password":      {printOf(right), becomes(hashOf(t, wrong)), time.Second, http.StatusUnauthorized},
+		"issued by a print, to another print":         {printOf(right), printOf(wrong), time.Second, http.StatusUnauthorized},
+		"issued by a hash, shown to a print":          {becomes(hash), printOf(right), -hour, http.StatusOK},
+		"issued by a hash, to another print":          {becomes(hash), printOf(wrong), time.Second, http.StatusUnauthorized},
+		"issued by a hash, shown to it after a print": {becomes(hash), func(w *world) { printOf(right)(w); becomes(hash)(w) }, -hour, http.StatusOK},
 		"issued by a hash, to another hash":           {becomes(hash), becomes(hashOf(t, right)), -hour, http.StatusUnauthorized},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -18,8 +18,8 @@ const printPrefix = "$hmac$"
 // milliseconds. Its key is random and dies with the process. It is never to be
 // stored outside of it, nor logged.
 func (h *Hasher) Print(plain []byte) string {
-	print := h.prints.Of(plain)
-	return printPrefix + base64.RawStdEncoding.EncodeToString(print[:])
+	sum := h.prints.Of(plain)
+	return printPrefix + base64.RawStdEncoding.EncodeToString(sum[:])
 }
 
 // IsPrint tells whether what stands for a hash is a print, of whatever process.

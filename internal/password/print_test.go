@@ -57,17 +57,17 @@ func TestAPrintStandsForAHashAtTheSamePrice(t *testing.T) {
 
 func TestAPrintIsNoHash(t *testing.T) {
 	h := quick(1)
-	print := h.Print([]byte("right"))
-	if err := CheckHash(print); !errors.Is(err, ErrHash) {
+	of := h.Print([]byte("right"))
+	if err := CheckHash(of); !errors.Is(err, ErrHash) {
 		t.Errorf("CheckHash of a print = %v", err)
 	}
-	if strings.Contains(print, "right") {
+	if strings.Contains(of, "right") {
 		t.Error("the print holds the password")
 	}
-	if print != h.Print([]byte("right")) || print == h.Print([]byte("wrong")) {
+	if of != h.Print([]byte("right")) || of == h.Print([]byte("wrong")) {
 		t.Error("prints are equal where passwords are not, or the other way round")
 	}
-	for _, hash := range []string{"", "!", "$hmac", "$2a$10$" + tail, quickHash(t, "right"), " " + print} {
+	for _, hash := range []string{"", "!", "$hmac", "$2a$10$" + tail, quickHash(t, "right"), " " + of} {
 		if IsPrint(hash) {
 			t.Errorf("%q is taken for a print", hash)
 		}
