@@ -27,6 +27,7 @@ type ManagerOptions struct {
 	Program string       // the built manager
 	Rights  *rest.Config // whom it connects to the control plane as
 	DSN     string       // of its database, which it reads from a file; empty for none
+	Secret  string       // to sign tokens with, which it reads from a file; empty for no tokens
 	Args    []string     // more of them: they come last, and the last of a kind counts
 	Env     []string     // nil means this process's own, without a developer's settings for the manager
 }
@@ -62,12 +63,17 @@ func (c *ControlPlane) StartManager(options ManagerOptions) (*Manager, error) {
 		"--kubeconfig=" + kubeconfig, "--health-probe-bind-address=" + m.Health, "--metrics-bind-address=" + m.Metrics,
 		"--login-bind-address=" + m.Login,
 	}
-	if options.DSN != "" {
-		file, err := c.scope.write(name+".dsn", options.DSN, 0o600)
+	for setting, content := range map[string]string{
+		"user-database-dsn-file": options.DSN, "jwt-secret-file": options.Secret,
+	} {
+		if content == "" {
+			continue
+		}
+		file, err := c.scope.write(name+"."+setting, content, 0o600)
 		if err != nil {
 			return nil, err
 		}
-		args = append(args, "--user-database-dsn-file="+file)
+		args = append(args, "--"+setting+"="+file)
 	}
 	if m.cmd, err = c.scope.command(name, options.Program, append(args, options.Args...)...); err != nil {
 		return nil, err
@@ -183,10 +189,11 @@ func (m *Manager) Scrape(ctx context.Context, token string) (status int, body st
 	return Get(ctx, "https://"+m.Metrics+"/metrics", token)
 }
 
-// web trusts everybody: a manager signs the certificate of its metrics itself, at each start.
+// web trusts everybody: a manager signs the certificates of its metrics and of its log-in API itself, at each start. It
+// keeps its connections, as a gateway does.
 var web = &http.Client{
 	Timeout:   10 * time.Second,
-	Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}},
+	Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, MaxIdleConnsPerHost: 256},
 }
 
 // Get is what comes back from a URL of a manager, with a bearer token unless that is empty. Where there is no answer
