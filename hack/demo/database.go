@@ -122,13 +122,14 @@ type row struct {
 	Roles    string
 	Failed   int
 	Unlocked bool
+	LoggedIn bool // at any time
 	Updated  string
 }
 
 // row reads an account's row; pgx.ErrNoRows where there is none.
 func (d *database) row(ctx context.Context, username string) (row, error) {
 	rows, err := d.conn.Query(ctx, `SELECT password_hash, roles::text, failed_login_attempts,
-		locked_until IS NULL, updated_at::text FROM users WHERE username = $1`, username)
+		locked_until IS NULL, last_login_at IS NOT NULL, updated_at::text FROM users WHERE username = $1`, username)
 	if err != nil {
 		return row{}, fmt.Errorf("read the row of %s: %w", username, err)
 	}
@@ -137,6 +138,25 @@ func (d *database) row(ctx context.Context, username string) (row, error) {
 		return row{}, fmt.Errorf("read the row of %s: %w", username, err)
 	}
 	return r, nil
+}
+
+// An attempt is what the story looks at in the record of log-ins.
+type attempt struct {
+	Username string
+	Outcome  string
+}
+
+// attempts are those on record, in the order in which they were made.
+func (d *database) attempts(ctx context.Context) ([]attempt, error) {
+	rows, err := d.conn.Query(ctx, "SELECT username, outcome FROM login_attempts ORDER BY id")
+	if err != nil {
+		return nil, fmt.Errorf("read the record of log-ins: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[attempt])
+	if err != nil {
+		return nil, fmt.Errorf("read the record of log-ins: %w", err)
+	}
+	return list, nil
 }
 
 // shown is the DSN as it may be printed: in full where the server is the demo's own and goes with it, else without its

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -29,7 +30,7 @@ func startManager(ctx context.Context, root string, cluster *testenv.ControlPlan
 	defer cancel()
 	for attempt := 1; ; attempt++ {
 		m, err := cluster.StartManager(testenv.ManagerOptions{
-			Program: filepath.Join(root, "bin", "manager"), Rights: rights, DSN: dsn,
+			Program: filepath.Join(root, "bin", "manager"), Rights: rights, DSN: dsn, Secret: rand.Text() + rand.Text(),
 			Args: []string{"--metrics-bind-address=0"},
 		})
 		if err != nil {

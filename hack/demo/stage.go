@@ -164,6 +164,9 @@ func (s *stage) hints(out *screen) {
 	}
 	out.say(`%s%s "$DSN" -c "SELECT username, roles, active, locked_until FROM users"`, indent, psql)
 	out.say("")
+	out.say("%sexport LOGIN=%s", indent, s.loginURL())
+	out.say("%s%s", indent, curlLogIn("admin", "admin123"))
+	out.say("")
 	out.say("%stail -f %s  %s", indent, words(s.manager.Log), out.paint(dim, "# what the manager says"))
 }
 
