@@ -5,7 +5,6 @@ package bench
 import (
 	"context"
 	"crypto/rand"
-	"slices"
 	"testing"
 	"time"
 
@@ -162,61 +161,6 @@ func BenchmarkRotationOfASharedSecret(b *testing.B) {
 	b.ReportMetric(changed.Seconds()/float64(b.N), "changed-s")
 	b.ReportMetric(pure.Seconds()/float64(b.N), "bcrypt-s")
 	b.ReportMetric(changed.Seconds()/pure.Seconds(), "changed/bcrypt")
-	b.ReportMetric(0, "ns/op")
-	p.clear(b)
-}
-
-// A lock is written by SQL, as the sharding manager does: how long until a watch shows Locked=True.
-func BenchmarkLockToStatus(b *testing.B) {
-	const (
-		users = 50
-		// The manager writes at most 20 statuses a second because of what happens at log-in time. Locks one at a time
-		// are measured first, slowly enough for that limit not to show.
-		spacing = 150 * time.Millisecond
-
-		lock   = `UPDATE users SET failed_login_attempts = 5, locked_until = now() AT TIME ZONE 'UTC' + interval '15 minutes'`
-		unlock = `UPDATE users SET failed_login_attempts = 0, locked_until = NULL`
-	)
-	p := newPlace(b)
-	var toApply []client.Object
-	for n := range users {
-		toApply = append(toApply, p.account(name(n), "", ""))
-	}
-	events := p.watch(b)
-	p.create(b, toApply...)
-	p.await(b, events, names(users), v1alpha1.ConditionReady, metav1.ConditionTrue)
-	change := func(statement string, arguments ...any) {
-		_, err := p.db.Exec(b.Context(), statement, arguments...)
-		must(b, err)
-	}
-
-	tick := time.NewTicker(spacing)
-	defer tick.Stop()
-	var delays []time.Duration
-	var atOnce time.Duration
-	for range b.N {
-		for _, name := range names(users) {
-			<-tick.C
-			begun := time.Now()
-			change(lock+` WHERE username = $1`, name)
-			p.await(b, events, []string{name}, v1alpha1.ConditionLocked, metav1.ConditionTrue)
-			delays = append(delays, time.Since(begun))
-		}
-		change(unlock)
-		p.await(b, events, names(users), v1alpha1.ConditionLocked, metav1.ConditionFalse)
-
-		// All in the same moment: now the limit shows, on purpose.
-		begun := time.Now()
-		change(lock)
-		p.await(b, events, names(users), v1alpha1.ConditionLocked, metav1.ConditionTrue)
-		atOnce += time.Since(begun)
-		change(unlock)
-		p.await(b, events, names(users), v1alpha1.ConditionLocked, metav1.ConditionFalse)
-	}
-	slices.Sort(delays)
-	b.ReportMetric(milliseconds(delays[len(delays)/2]), "median-ms")
-	b.ReportMetric(milliseconds(delays[len(delays)-1]), "worst-ms")
-	b.ReportMetric(milliseconds(atOnce)/float64(b.N), "50-at-once-ms")
 	b.ReportMetric(0, "ns/op")
 	p.clear(b)
 }

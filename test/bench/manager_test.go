@@ -4,6 +4,7 @@ package bench
 
 import (
 	"context"
+	"crypto/rand"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -42,9 +43,9 @@ type manager struct {
 	token string // of one who may read the metrics
 }
 
-// startManager starts bin/manager under its ServiceAccount, with its default settings but for addresses, and returns
-// when it is ready. It ends with the benchmark.
-func startManager(b *testing.B, dsn string) *manager {
+// startManager starts bin/manager under its ServiceAccount, with its default settings but for addresses, a secret to sign
+// tokens with, and these arguments; it returns when the manager is ready. It ends with the benchmark.
+func startManager(b *testing.B, dsn string, args ...string) *manager {
 	b.Helper()
 	cluster := testenv.Cluster(b)
 	root, err := testenv.Root()
@@ -62,6 +63,7 @@ func startManager(b *testing.B, dsn string) *manager {
 	m := &manager{token: testenv.ServiceAccount(b, systemNamespace, "bench").BearerToken}
 	m.Manager, err = cluster.StartManager(testenv.ManagerOptions{
 		Program: program, Rights: testenv.ServiceAccount(b, systemNamespace, serviceAccount), DSN: dsn,
+		Secret: rand.Text() + rand.Text(), Args: args,
 	})
 	must(b, err)
 	b.Cleanup(func() {

@@ -37,7 +37,8 @@ type place struct {
 	db        *pgx.Conn
 }
 
-func newPlace(b *testing.B) *place {
+// newPlace makes a place whose manager has more arguments at will.
+func newPlace(b *testing.B, args ...string) *place {
 	b.Helper()
 	scheme := apiruntime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
@@ -50,7 +51,7 @@ func newPlace(b *testing.B) *place {
 	p.db, err = pgx.Connect(b.Context(), p.dsn)
 	must(b, err)
 	b.Cleanup(func() { must(b, p.db.Close(context.WithoutCancel(b.Context()))) })
-	p.manager = startManager(b, p.dsn)
+	p.manager = startManager(b, p.dsn, args...)
 	return p
 }
 
@@ -122,6 +123,13 @@ func (p *place) clear(b *testing.B) {
 		err := p.api.List(ctx, &list, client.InNamespace(p.namespace), client.Limit(1))
 		return err == nil && len(list.Items) == 0
 	})
+}
+
+// change runs a statement.
+func (p *place) change(b *testing.B, statement string, arguments ...any) {
+	b.Helper()
+	_, err := p.db.Exec(b.Context(), statement, arguments...)
+	must(b, err)
 }
 
 // hashes is the column password_hash by username.
