@@ -144,7 +144,7 @@ func (s *story) lockSeen(ctx context.Context, events watch.Interface) error {
 // sameAnswers tries the right password of the locked account, and a name that nobody has: both get the answer that a
 // wrong password got.
 func (s *story) sameAnswers(ctx context.Context, wrong testenv.Answer) error {
-	password, err := s.samplePassword(ctx, "operator")
+	password, err := s.password(ctx, "operator")
 	if err != nil {
 		return err
 	}
@@ -168,7 +168,7 @@ func (s *story) sameAnswers(ctx context.Context, wrong testenv.Answer) error {
 }
 
 func loggedIn(ctx context.Context, s *story) error {
-	password, err := s.samplePassword(ctx, "operator")
+	password, err := s.password(ctx, "operator")
 	if err != nil {
 		return err
 	}

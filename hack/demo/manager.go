@@ -31,7 +31,9 @@ func startManager(ctx context.Context, root string, cluster *testenv.ControlPlan
 	for attempt := 1; ; attempt++ {
 		m, err := cluster.StartManager(testenv.ManagerOptions{
 			Program: filepath.Join(root, "bin", "manager"), Rights: rights, DSN: dsn, Secret: rand.Text() + rand.Text(),
-			Args: []string{"--metrics-bind-address=0"},
+			Args: []string{
+				"--metrics-bind-address=0", "--default-users=sharding", "--default-users-namespace=" + userNamespace,
+			},
 		})
 		if err != nil {
 			return nil, err

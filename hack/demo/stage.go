@@ -21,8 +21,8 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// userNamespace is where config/samples puts the accounts.
-const userNamespace = "sharding-system"
+// userNamespace is where the manager makes the default users.
+const userNamespace = systemNamespace
 
 // A stage is what the story plays on: the real pair, and the manager between the two.
 type stage struct {
@@ -67,7 +67,7 @@ func (s *stage) build(ctx context.Context, out *screen) (err error) {
 			return err
 		}
 	}
-	out.good("the CRD and the rights of config/rbac are installed (%s)", took(started))
+	out.good("the CRD and the rights of config/rbac and config/default-users are installed (%s)", took(started))
 
 	started = time.Now()
 	if s.manager, err = startManager(ctx, s.root, s.cluster, s.db.dsn); err != nil {

@@ -28,7 +28,7 @@ func steps() []step {
 	return []step{
 		{
 			"Three accounts",
-			"Each ShardingUser becomes one row of the sharding system's table, with a hash of the password in its Secret.",
+			"On an empty system the manager makes them (--default-users=sharding). Each ShardingUser becomes a row.",
 			threeAccounts,
 		},
 		{
@@ -79,6 +79,9 @@ func steps() []step {
 	}
 }
 
+// defaultUsers have the role of their name, and their password in the Secret NAME-password.
+var defaultUsers = []string{"admin", "operator", "viewer"}
+
 const (
 	accounts = `
 SELECT username, roles, active, left(password_hash, 7) || '...' AS password_hash,
@@ -95,26 +98,24 @@ func messageOf(condition string) string {
 }
 
 func threeAccounts(ctx context.Context, s *story) error {
-	begun := time.Now()
-	if err := s.kubectl(ctx, "apply", "-k", "config/samples"); err != nil {
+	if err := s.users(ctx, len(defaultUsers)); err != nil {
 		return err
 	}
 	if err := s.kubectl(ctx, "wait", "--for=condition=Ready", "shardinguser", "--all", "--timeout=30s"); err != nil {
 		return err
 	}
-	ready := took(begun)
 	if err := s.kubectl(ctx, "get", "shardingusers"); err != nil {
 		return err
 	}
 	if err := s.query(ctx, accounts); err != nil {
 		return err
 	}
-	for _, name := range []string{"admin", "operator", "viewer"} {
+	for _, name := range defaultUsers {
 		r, err := s.row(ctx, name, "has its role", func(r row) bool { return r.Roles == `["`+name+`"]` })
 		if err != nil {
 			return err
 		}
-		password, err := s.samplePassword(ctx, name)
+		password, err := s.password(ctx, name)
 		if err != nil {
 			return err
 		}
@@ -122,7 +123,7 @@ func threeAccounts(ctx context.Context, s *story) error {
 			return fmt.Errorf("expected the hash of %s to be one of the password in its Secret; it is not", name)
 		}
 	}
-	s.good("three rows, and each hash is bcrypt's of the password in the Secret (%s)", ready)
+	s.good("three rows, and each hash is bcrypt's of the password in the Secret")
 	return nil
 }
 
@@ -134,7 +135,7 @@ func rotatedPassword(ctx context.Context, s *story) error {
 	if err != nil {
 		return err
 	}
-	password := rand.Text() // a password that is no sample's: it is never shown
+	password := rand.Text() // unlike those that everybody knows, it is never shown
 	s.command("NEW_PASSWORD=$(openssl rand -base64 18)\n" +
 		`kubectl patch secret operator-password -p '{"stringData":{"password":"'"$NEW_PASSWORD"'"}}'`)
 	begun := time.Now()
@@ -170,7 +171,7 @@ func rotatedPassword(ctx context.Context, s *story) error {
 		return err
 	}
 	s.good("the new hash is bcrypt's of the new password, cost %d (%s)", cost, changed)
-	s.good("the condition WeakPassword, which the sample's well-known password had, is gone")
+	s.good("the condition WeakPassword, which the well-known password had, is gone")
 	return nil
 }
 

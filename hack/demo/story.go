@@ -136,7 +136,16 @@ func conditions(status v1alpha1.ShardingUserStatus) string {
 	return strings.Join(all, ", ")
 }
 
-// event waits for an Event about a user of the samples.
+// users waits until there are so many.
+func (s *story) users(ctx context.Context, n int) error {
+	return s.until(ctx, fmt.Sprintf("%d ShardingUsers", n), func(ctx context.Context) (string, bool, error) {
+		var list v1alpha1.ShardingUserList
+		err := s.api.List(ctx, &list, client.InNamespace(userNamespace))
+		return fmt.Sprint(len(list.Items)), len(list.Items) == n, err
+	})
+}
+
+// event waits for an Event about a default user.
 func (s *story) event(ctx context.Context, name, reason string) error {
 	return s.until(ctx, "an Event "+reason+" about "+name, func(ctx context.Context) (string, bool, error) {
 		var list corev1.EventList
@@ -155,8 +164,8 @@ func (s *story) event(ctx context.Context, name, reason string) error {
 	})
 }
 
-// samplePassword is what the Secret of a user of the samples holds.
-func (s *story) samplePassword(ctx context.Context, name string) ([]byte, error) {
+// password is what the Secret of a default user holds.
+func (s *story) password(ctx context.Context, name string) ([]byte, error) {
 	var secret corev1.Secret
 	if err := s.api.Get(ctx, client.ObjectKey{Namespace: userNamespace, Name: name + "-password"}, &secret); err != nil {
 		return nil, fmt.Errorf("read the Secret of %s: %w", name, err)
