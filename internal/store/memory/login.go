@@ -45,7 +45,7 @@ func (s *Store) Charge(ctx context.Context, a store.Attempt, limits store.Limits
 		row = copied(row)
 		charged.PasswordHash, charged.Roles = row.PasswordHash, slices.Clone(row.Roles)
 		entry.lockedUntil = charge(&row, limits, now)
-		charged.Locks = entry.lockedUntil != nil
+		charged.Failed, charged.Locks = row.FailedLoginAttempts, entry.lockedUntil != nil
 		s.rows[a.Username] = row
 		s.tell(a.Username)
 	}

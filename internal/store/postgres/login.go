@@ -70,6 +70,7 @@ recorded AS (
     RETURNING id, locked_until
 )
 SELECT r.id, j.verdict, r.locked_until IS NOT NULL,
+       CASE j.verdict WHEN 'check' THEN j.charged ELSE 0 END,
        CASE j.verdict WHEN 'check' THEN j.password_hash ELSE '' END,
        CASE j.verdict WHEN 'check' THEN j.roles END
 FROM recorded r CROSS JOIN judged j`
@@ -183,7 +184,7 @@ func (s *Store) charge(ctx context.Context, args pgx.NamedArgs) (store.Charged, 
 	err := insist(func() error {
 		return s.call(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context) error {
 			err := s.pool.QueryRow(ctx, chargeAttempt, args).
-				Scan(&charged.ID, &charged.Verdict, &charged.Locks, &charged.PasswordHash, &roles)
+				Scan(&charged.ID, &charged.Verdict, &charged.Locks, &charged.Failed, &charged.PasswordHash, &roles)
 			if errors.Is(err, pgx.ErrNoRows) {
 				isCharged = false
 				return nil

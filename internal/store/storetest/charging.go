@@ -23,7 +23,7 @@ var charging = []test{
 		}
 		c.ID = 0
 		expect(t, "the charge", c, store.Charged{
-			Username: "alice", Verdict: store.Check, PasswordHash: firstHash, Roles: []string{"viewer", "operator"},
+			Username: "alice", Verdict: store.Check, PasswordHash: firstHash, Roles: []string{"viewer", "operator"}, Failed: 1,
 		})
 		s.unchangedBut(t, "alice", before, "failed_login_attempts")
 		expect(t, "the counter", s.failed(t), 1)
@@ -50,6 +50,27 @@ var charging = []test{
 		s.unchangedBut(t, "alice", before, "failed_login_attempts", "locked_until")
 		s.lockedFor(t, 15*time.Minute)
 		expect(t, "the counter", s.failed(t), 5)
+	}},
+	{"a charge tells the counter as it left it, whatever it was before", func(t *testing.T, s *subject) {
+		s.created(t)
+		tells := func(want int) {
+			t.Helper()
+			c := s.charge(t, "alice")
+			expect(t, "the verdict", c.Verdict, store.Check)
+			expect(t, "the counter that it tells", c.Failed, want)
+			expect(t, "the counter", s.failed(t), want)
+		}
+		for _, before := range []int{0, 3, -7} {
+			s.Other.SetFailed(t, "alice", &before)
+			tells(max(0, before) + 1)
+		}
+		s.Other.Fail(t, "alice")
+		tells(3)
+		s.Other.Lock(t, "alice", -time.Second)
+		tells(1)
+		s.Other.SetFailed(t, "alice", new(4))
+		tells(5)
+		expect(t, "the counter that a refusal tells", s.charge(t, "alice").Failed, 0)
 	}},
 	{"the limits are the caller's", func(t *testing.T, s *subject) {
 		s.created(t)
