@@ -43,22 +43,33 @@ func New(now func() time.Time) *Store {
 
 // Observe reads what there is of a username. The only error is the context's.
 func (s *Store) Observe(ctx context.Context, username string) (user.Observed, error) {
+	observed, err := s.Snapshot(ctx, []string{username})
+	return observed[username], err
+}
+
+// Snapshot is Observe for many usernames in one moment. It has an entry for each. The only error is the context's.
+func (s *Store) Snapshot(ctx context.Context, usernames []string) (map[string]user.Observed, error) {
 	if err := ctx.Err(); err != nil {
-		return user.Observed{}, err
+		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	observed := user.Observed{Now: s.now()}
-	if row, ok := s.rows[username]; ok {
-		row = copied(row)
-		row.LockPendingUntil = s.pendingUntil(username, row.LockedUntil, observed.Now)
-		observed.Row = &row
+	now := s.now()
+	list := make(map[string]user.Observed, len(usernames))
+	for _, username := range usernames {
+		observed := user.Observed{Now: now}
+		if row, ok := s.rows[username]; ok {
+			row = copied(row)
+			row.LockPendingUntil = s.pendingUntil(username, row.LockedUntil, now)
+			observed.Row = &row
+		}
+		if note, ok := s.notes[username]; ok {
+			note.PasswordChangedAt = copyOf(note.PasswordChangedAt)
+			observed.Ownership = &note
+		}
+		list[username] = observed
 	}
-	if note, ok := s.notes[username]; ok {
-		note.PasswordChangedAt = copyOf(note.PasswordChangedAt)
-		observed.Ownership = &note
-	}
-	return observed, nil
+	return list, nil
 }
 
 // Apply makes a change, or answers store.ErrConflict, or the context's error.

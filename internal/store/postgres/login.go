@@ -5,12 +5,9 @@ package postgres
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
@@ -160,19 +157,6 @@ func chargeArguments(a store.Attempt, limits store.Limits) pgx.NamedArgs {
 		args["username"], args["name"] = a.Username, known.Username
 	}
 	return args
-}
-
-// mayBeAccount tells whether the database could have such a username at all; whatever else somebody sends is kept from
-// it.
-func mayBeAccount(username string) bool {
-	return len(username) <= store.MaxUsername*utf8.UTFMax && utf8.RuneCountInString(username) <= store.MaxUsername &&
-		utf8.ValidString(username) && !strings.Contains(username, "\x00")
-}
-
-// isUntranslatable tells whether a database that is not in UTF-8 cannot write a text.
-func isUntranslatable(err error) bool {
-	var refusal *pgconn.PgError
-	return errors.As(err, &refusal) && (refusal.Code == "22P05" || refusal.Code == "22021")
 }
 
 func (s *Store) charge(ctx context.Context, args pgx.NamedArgs) (store.Charged, error) {

@@ -348,6 +348,15 @@ func TestADatabaseThatIsNotInUTF8HasNoAccountThatItCannotWrite(t *testing.T) {
 					t.Errorf("%s: got %+v, %v, want %s", username, c, err, want)
 				}
 			}
+			snapshot, err := s.Snapshot(t.Context(), []string{"x", "аdmin", "y", "日本", "admin", "Ünal", "\x00"})
+			if err != nil || len(snapshot) != 7 || snapshot["admin"].Row == nil {
+				t.Errorf("the snapshot is %+v, %v", snapshot, err)
+			}
+			for username, o := range snapshot {
+				if !o.Now.Equal(snapshot["admin"].Now) || (o.Row != nil) != (username == "admin") {
+					t.Errorf("of %q there is %+v", username, o)
+				}
+			}
 		})
 	}
 }

@@ -21,10 +21,11 @@ const (
 	attemptsTable  = "login_attempts"         // the audit trail of log-ins
 )
 
-// observeAccount reads the clock, the row and the note of one username in one moment. It yields one row always. Other
-// programs may have left NULL in any column.
-const observeAccount = `
-SELECT now(),
+// observeAccounts reads the clock, and the rows and notes of usernames, in one moment. It yields one row for each that is
+// asked for, by its place in the list. NULL stands for a name that no account can have. Other programs may have left NULL
+// in any column.
+const observeAccounts = `
+SELECT asked.place, now(),
        u.username IS NOT NULL,
        COALESCE(u.password_hash, ''),
        u.roles::text,
@@ -33,35 +34,73 @@ SELECT now(),
        u.locked_until::timestamptz,   -- the session is in UTC, as a TIMESTAMP column is
        u.last_login_at::timestamptz,
        (SELECT max(a.attempted_at) + @pending::bigint * INTERVAL '1 microsecond' FROM login_attempts a
-        WHERE a.username = @recorded::text AND a.locked_until = u.locked_until::timestamptz AND a.outcome = 'pending'),
+        WHERE a.username = asked.recorded AND a.locked_until = u.locked_until::timestamptz AND a.outcome = 'pending'),
 
        o.username IS NOT NULL,
        COALESCE(o.cluster, ''), COALESCE(o.namespace, ''), COALESCE(o.name, ''), COALESCE(o.uid, ''),
        COALESCE(o.state, ''), COALESCE(o.generation, 0), COALESCE(o.revision, 0), COALESCE(o.deletion_policy, ''),
        COALESCE(o.password_version, ''), COALESCE(o.password_hash, ''), COALESCE(o.password_weak, false),
        o.password_changed_at, COALESCE(o.unlock_handled, '')
-FROM (VALUES (@username::text)) AS asked (username)
+FROM unnest(@usernames::text[], @recorded::text[]) WITH ORDINALITY AS asked (username, recorded, place)
 LEFT JOIN users u ON u.username = asked.username
 LEFT JOIN shardinguser_ownership o ON o.username = asked.username`
 
 // Observe reads what there is of a username. Its errors are package store's ErrUnavailable, and the context's.
 func (s *Store) Observe(ctx context.Context, username string) (user.Observed, error) {
-	var observed user.Observed
-	err := s.call(ctx, reads, s.settings.StatementTimeout, func(ctx context.Context) error {
-		var err error
-		observed, err = scanAccount(s.pool.QueryRow(ctx, observeAccount, pgx.NamedArgs{
-			"username": username,
-			"recorded": store.Attempt{Username: username}.Record(true).Username,
-			"pending":  store.PendingTime.Microseconds(),
-		}))
-		return err
-	})
+	observed, err := s.Snapshot(ctx, []string{username})
+	return observed[username], err
+}
+
+// Snapshot is Observe for many usernames in one moment, a thousand at most by custom. It has an entry for each.
+func (s *Store) Snapshot(ctx context.Context, usernames []string) (map[string]user.Observed, error) {
+	observed, err := s.snapshot(ctx, usernames, nil)
+	if isUntranslatable(err) {
+		var foreign map[string]bool
+		if foreign, err = s.foreign(ctx, usernames); err == nil {
+			observed, err = s.snapshot(ctx, usernames, foreign)
+		}
+	}
 	return observed, err
 }
 
-func scanAccount(result pgx.Row) (user.Observed, error) {
+// snapshot asks for the usernames, but for those that are foreign to the database.
+func (s *Store) snapshot(ctx context.Context, usernames []string, foreign map[string]bool) (map[string]user.Observed, error) {
+	if len(usernames) == 0 {
+		return nil, ctx.Err()
+	}
+	asked, recorded := make([]*string, len(usernames)), make([]*string, len(usernames))
+	for i, username := range usernames {
+		if mayBeAccount(username) && !foreign[username] {
+			asked[i] = &username
+			recorded[i] = new(store.Attempt{Username: username}.Record(true).Username)
+		}
+	}
+	observed := make(map[string]user.Observed, len(usernames))
+	err := s.call(ctx, reads, s.settings.StatementTimeout, func(ctx context.Context) error {
+		rows, err := s.pool.Query(ctx, observeAccounts, pgx.NamedArgs{
+			"usernames": asked, "recorded": recorded, "pending": store.PendingTime.Microseconds(),
+		})
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			place, account, err := scanAccount(rows)
+			if err != nil {
+				return err
+			}
+			observed[usernames[place-1]] = account
+		}
+		return rows.Err()
+	})
+	if err != nil {
+		return nil, err
+	}
+	return observed, nil
+}
+
+func scanAccount(result pgx.Row) (place int, observed user.Observed, err error) {
 	var (
-		observed                        user.Observed
 		row                             user.Row
 		note                            user.Ownership
 		exists, noted                   bool
@@ -69,13 +108,13 @@ func scanAccount(result pgx.Row) (user.Observed, error) {
 		failed                          int64
 		locked, login, pending, changed pgtype.Timestamptz
 	)
-	err := result.Scan(&observed.Now,
+	err = result.Scan(&place, &observed.Now,
 		&exists, &row.PasswordHash, &roles, &row.Active, &failed, &locked, &login, &pending,
 		&noted, &note.Owner.Cluster, &note.Owner.Namespace, &note.Owner.Name, &note.Owner.UID,
 		&note.State, &note.Generation, &note.Revision, &note.Deletion,
 		&note.PasswordVersion, &note.PasswordHash, &note.PasswordWeak, &changed, &note.UnlockHandled)
 	if err != nil {
-		return user.Observed{}, err
+		return 0, user.Observed{}, err
 	}
 	if exists {
 		row.FailedLoginAttempts = int(failed)
@@ -90,7 +129,7 @@ func scanAccount(result pgx.Row) (user.Observed, error) {
 		note.PasswordChangedAt = moment(changed)
 		observed.Ownership = &note
 	}
-	return observed, nil
+	return place, observed, nil
 }
 
 // The times that RFC 3339 can write, and that we therefore tell. A lock until 'infinity' is one that somebody set by

@@ -4,6 +4,7 @@ package storetest
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -80,6 +81,43 @@ var reading = []test{
 		s.apply(t, next(user.Update, o, password(p), writing(user.FieldPasswordHash)))
 		expect(t, "the hash", s.observe(t, "alice").Row.PasswordHash, firstHash)
 	}},
+	{"a name that no account can have is observed as that of none", func(t *testing.T, s *subject) {
+		for _, username := range []string{"", "a\x00", "a\xff", strings.Repeat("x", 1<<20)} {
+			o := s.observe(t, username)
+			near(t, "now", &o.Now, s.Other.Now(t))
+			expect(t, "what is observed", o, user.Observed{Now: o.Now})
+		}
+	}},
+	{"a snapshot is what is observed of each, in one moment", func(t *testing.T, s *subject) {
+		owned := s.created(t)
+		s.apply(t, creation("tombstone", 0))
+		s.apply(t, next(user.Delete, s.observe(t, "tombstone"), func(c *user.Change) { c.Username = "tombstone" }))
+		s.Other.Insert(t, "bob", Row{Hash: firstHash, Roles: `{}`})
+		s.Other.Lock(t, "bob", time.Hour)
+		s.Other.LogIn(t, "bob")
+		s.charges(t, 5) // alice's lock is pending from now on
+		usernames := []string{"alice", "bob", "tombstone", "nobody", "a\x00", "alice"}
+		for i := range 995 {
+			usernames = append(usernames, fmt.Sprintf("nobody-%d", i))
+		}
+		snapshot := s.snapshot(t, usernames...)
+		expect(t, "the number of entries", len(snapshot), 1000)
+		now := snapshot["nobody"].Now
+		near(t, "now", &now, s.Other.Now(t))
+		for _, username := range usernames[:10] {
+			o := s.observe(t, username)
+			o.Now = now
+			expect(t, "what is observed of "+username, snapshot[username], o)
+		}
+		expect(t, "pending", snapshot["alice"].LockPending(), true)
+		expect(t, "alice's note", snapshot["alice"].Ownership, owned.Ownership)
+		expect(t, "malformed", snapshot["bob"].Row.RolesMalformed, true)
+		expect(t, "the state", snapshot["tombstone"].Ownership.State, user.Deleted)
+		expect(t, "nobody", snapshot["nobody-994"], user.Observed{Now: now})
+	}},
+	{"a snapshot of nobody is empty", func(t *testing.T, s *subject) {
+		expect(t, "the number of entries", len(s.snapshot(t)), 0)
+	}},
 	{"what was observed belongs to the caller", func(t *testing.T, s *subject) {
 		o := s.created(t)
 		o.Row.Roles[0] = "admin"
@@ -88,6 +126,16 @@ var reading = []test{
 		expect(t, "the roles", again.Row.Roles, []string{"operator"})
 		expect(t, "the time is there", again.Ownership.PasswordChangedAt.IsZero(), false)
 	}},
+}
+
+// snapshot is what the store says of the usernames.
+func (s *subject) snapshot(t *testing.T, usernames ...string) map[string]user.Observed {
+	t.Helper()
+	snapshot, err := s.Store.Snapshot(t.Context(), usernames)
+	if err != nil {
+		t.Fatalf("take a snapshot: %v", err)
+	}
+	return snapshot
 }
 
 var watching = []test{

@@ -17,6 +17,7 @@ import (
 // Store is what is tested.
 type Store interface {
 	Observe(ctx context.Context, username string) (user.Observed, error)
+	Snapshot(ctx context.Context, usernames []string) (map[string]user.Observed, error)
 	Apply(ctx context.Context, change user.Change) error
 	Watch(ctx context.Context, changed func(usernames []string), recovered func())
 

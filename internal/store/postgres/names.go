@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package postgres
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store"
+)
+
+// mayBeAccount tells whether the database could have such a username at all; whatever else somebody sends is kept from
+// it.
+func mayBeAccount(username string) bool {
+	return len(username) <= store.MaxUsername*utf8.UTFMax && utf8.RuneCountInString(username) <= store.MaxUsername &&
+		utf8.ValidString(username) && !strings.Contains(username, "\x00")
+}
+
+// isUntranslatable tells whether a database that is not in UTF-8 cannot write a text.
+func isUntranslatable(err error) bool {
+	var refusal *pgconn.PgError
+	return errors.As(err, &refusal) && (refusal.Code == "22P05" || refusal.Code == "22021")
+}
+
+// foreign is those of the texts that the database cannot write, and so has not. It finds them by halves: the server
+// does not say which one it refuses.
+func (s *Store) foreign(ctx context.Context, texts []string) (map[string]bool, error) {
+	foreign := map[string]bool{}
+	var search func(texts []string) error
+	search = func(texts []string) error {
+		err := s.call(ctx, asks, s.settings.StatementTimeout, func(ctx context.Context) error {
+			_, err := s.pool.Exec(ctx, "SELECT $1::text[]", texts)
+			return err
+		})
+		switch half := len(texts) / 2; {
+		case !isUntranslatable(err):
+			return err
+		case half == 0:
+			foreign[texts[0]] = true
+			return nil
+		default:
+			return errors.Join(search(texts[:half]), search(texts[half:]))
+		}
+	}
+	return foreign, search(texts)
+}
