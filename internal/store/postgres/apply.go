@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
@@ -207,8 +208,8 @@ func (s *Store) Apply(ctx context.Context, change user.Change) error {
 	if err != nil {
 		return err
 	}
-	return s.call(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context) error {
-		tag, err := s.pool.Exec(ctx, sql, args)
+	return s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
+		tag, err := conn.Exec(ctx, sql, args)
 		if err == nil && tag.RowsAffected() == 0 {
 			return store.ErrConflict
 		}

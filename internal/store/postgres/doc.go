@@ -23,7 +23,8 @@
 // # Observing
 //
 // A trigger on users sends each changed username on the channel shardinguser_rows; so does every change of our own. A
-// notification means "look again", and nothing more. [Store.Watch] listens on one direct connection, and in this order:
+// notification means "look again", and nothing more. Whoever calls [Store.Watch] is told by one observer, which comes with
+// the first and goes with the last of them. It listens on one direct connection, and in this order:
 //
 //  1. It listens, and only then reads what is there: nothing can fall between the two.
 //  2. It tests itself. A notification that is sent through the pool has to arrive within two seconds. Where it does not
@@ -43,7 +44,7 @@
 //
 // # Outages
 //
-// [Store.Maintain] migrates as soon as the database can be reached, and from then on looks whether it answers. All
+// [Store.Maintain] migrates as soon as the database can be reached, and looks every second whether it answers. All
 // that goes wrong is turned into package store's sentinels in one place, errors.go. A database that answers again after
-// it did not is announced to the watchers.
+// it did not is announced to the watchers. What makes it count as away is told in check.go.
 package postgres

@@ -29,6 +29,7 @@ const (
 	none       kind = iota
 	conflict        // somebody else was there first
 	away            // the database cannot be used at all
+	doubtful        // the call got no answer or no connection: a look has to tell what that means
 	unreadable      // it answers, and does not let the tables be read
 	readOnly        // it answers, and takes no writes because it is no primary
 	refusing        // it answers, and refuses writes for another reason
@@ -37,9 +38,10 @@ const (
 
 // SQLSTATEs with a part in more than a sentence.
 const (
-	codeUndefinedTable = "42P01"
-	codeReadOnly       = "25006"
-	codeMissingRight   = "42501"
+	codeUndefinedTable     = "42P01"
+	codeReadOnly           = "25006"
+	codeMissingRight       = "42501"
+	codeTooManyConnections = "53300"
 )
 
 // verdict is what a failure means.
@@ -50,20 +52,58 @@ type verdict struct {
 }
 
 func (v verdict) unavailable(err error) *store.UnavailableError {
-	return &store.UnavailableError{Sentence: v.sentence, Err: err}
+	var unsent *unsentError
+	return &store.UnavailableError{Sentence: v.sentence, Err: err, Unsent: errors.As(err, &unsent)}
 }
 
-// judge turns an error of a call into what it means.
+// unsentError is one from before the database got anything of a call.
+type unsentError struct{ error }
+
+func (e *unsentError) Unwrap() error { return e.error }
+
+// errBusy says that all connections of the pool are taken.
+var errBusy = errors.New("every connection of the pool is in use")
+
+// judge turns an error of a call into what it means. What does not answer may be held up by another program's lock on a
+// row, or by our own callers, or be one connection that broke: only that no connection can be made proves by itself that
+// the database is away.
 func (s *Store) judge(err error, access access, limit time.Duration) verdict {
+	v := s.meaning(err, access, limit)
+	if v.kind == away && !isUnreachable(err) {
+		v.kind = doubtful
+	}
+	return v
+}
+
+// meaning is what an error means where nothing but the database can be the reason.
+func (s *Store) meaning(err error, access access, limit time.Duration) verdict {
 	v := judge(err, placeOf(s.settings.DSN, s.settings.ListenDSN), limit)
 	if access != writes && (v.kind == refusing || v.kind == readOnly) {
 		v.kind = unreadable
 	}
-	if access == writes && v.kind == away && isSlow(err, v.code) {
-		// A write may wait for another program's lock on one row. That the database is slow, reading tells.
-		v.kind = statement
-	}
 	return v
+}
+
+// isUnreachable tells whether no connection can be made. One that took too long, or for which there was no room, is no
+// proof: a flood of calls may do that.
+func isUnreachable(err error) bool {
+	var known *store.UnavailableError // about the DSN
+	var connecting *pgconn.ConnectError
+	return errors.As(err, &known) || (errors.As(err, &connecting) && !timedOut(err) && !isShort(err))
+}
+
+// isShort tells whether the server, or this machine, has no room for another connection.
+func isShort(err error) bool {
+	var connecting *pgconn.ConnectError
+	var refusal *pgconn.PgError
+	if !errors.As(err, &connecting) {
+		return false
+	}
+	if errors.As(err, &refusal) {
+		return strings.HasPrefix(refusal.Code, "53") || strings.Contains(refusal.Message, "no more connections allowed") // PgBouncer's
+	}
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOBUFS) ||
+		errors.Is(err, syscall.ENOMEM)
 }
 
 // judge is the one place where errors of the driver get a meaning. A sentence is built from SQLSTATEs, from names of
@@ -81,6 +121,9 @@ func judge(err error, at place, limit time.Duration) verdict {
 		v := judgeRefusal(refusal, at, limit)
 		v.code = refusal.Code
 		return v
+	case errors.Is(err, errBusy):
+		return verdict{kind: statement, sentence: "All connections of the operator's pool are in use; raise its largest number " +
+			"of connections, or see what they wait for."}
 	}
 	return verdict{kind: away, sentence: connectionSentence(err, at, limit)}
 }
@@ -98,7 +141,7 @@ func judgeRefusal(e *pgconn.PgError, at place, limit time.Duration) verdict {
 			"server's pg_hba.conf."}
 	case "3D000":
 		return verdict{kind: away, sentence: "The database that the DSN names does not exist; create it, or correct the DSN."}
-	case "53300":
+	case codeTooManyConnections:
 		return verdict{kind: away, sentence: "The database has no connection left; raise its max_connections, or lower the " +
 			"operator's largest number of connections."}
 	case "53100":
@@ -118,8 +161,11 @@ func judgeRefusal(e *pgconn.PgError, at place, limit time.Duration) verdict {
 		return verdict{kind: away, sentence: slowSentence(limit)}
 	case "57P01", "57P02", "57P03":
 		return verdict{kind: away, sentence: "The database is starting up or shutting down."}
+	case "0A000":
+		return verdict{kind: statement, sentence: "The database cannot do that, or a table changed under a statement that was " +
+			"prepared before (SQLSTATE 0A000)."}
 	case "42P05", "26000":
-		return verdict{kind: away, sentence: "A pooler stands between the operator and the database and mixes up prepared " +
+		return verdict{kind: refusing, sentence: "A pooler stands between the operator and the database and mixes up prepared " +
 			"statements; add default_query_exec_mode=exec to the DSN."}
 	}
 	return judgeClass(e, at)
@@ -192,11 +238,6 @@ func quoted(name, otherwise string) string {
 		return otherwise
 	}
 	return pgx.Identifier{name}.Sanitize()
-}
-
-// isSlow tells whether a call ran out of time.
-func isSlow(err error, code string) bool {
-	return code == "57014" || code == "55P03" || (code == "" && timedOut(err))
 }
 
 func timedOut(err error) bool {

@@ -52,8 +52,9 @@ func TestSQLSTATEsGetAMeaning(t *testing.T) {
 		"57P05": {away, "ended the call"},
 		"08006": {away, "broke"},
 		"08P01": {away, "broke"},
-		"26000": {away, "default_query_exec_mode=exec"},
-		"42P05": {away, "default_query_exec_mode=exec"},
+		"26000": {refusing, "default_query_exec_mode=exec"},
+		"42P05": {refusing, "default_query_exec_mode=exec"},
+		"0A000": {statement, "SQLSTATE 0A000"},
 		"23514": {statement, "SQLSTATE 23514"},
 		"22001": {statement, "SQLSTATE 22001"},
 		"P0001": {statement, "SQLSTATE P0001"},
@@ -235,9 +236,9 @@ func saidOf(t *testing.T, settings Settings) string {
 	errs := []error{err, s.Apply(t.Context(), creation("alice")), s.Migrate(t.Context())}
 	_, err = s.runMigrations(t.Context())
 	errs = append(errs, s.failure(err, asks, time.Second))
-	w := &watcher{s: s, health: s.health.join()}
-	_, err = w.connect(t.Context())
-	w.polling(err) // logs it
+	o := newObserver(s)
+	_, err = o.connect(t.Context())
+	o.polling(err) // logs it
 	for _, err := range errs {
 		if !errors.Is(err, store.ErrUnavailable) {
 			t.Errorf("got %v, want an UnavailableError", err)

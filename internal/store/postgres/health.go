@@ -21,17 +21,18 @@ type health struct {
 	failure  *store.UnavailableError
 	kind     kind            // of the failure
 	told     map[string]bool // sentences that were logged since the database answered last
-	watchers map[*watcherHealth]struct{}
-}
 
-// watcherHealth is one watcher's part in it.
-type watcherHealth struct {
-	recovered chan struct{} // holds one when the database answers again
+	// useless says why the database is of no use for log-ins, as a check found, or since no connection can be made; it is
+	// none otherwise. It ends with a check that finds otherwise. It is a matter of its own, since a failure may be one of the
+	// operator's other business.
+	useless kind
+
 	notifying bool
+	waiting   map[chan struct{}]struct{} // each gets one when the database answers again
 }
 
 func newHealth(log *slog.Logger) *health {
-	return &health{log: log, told: map[string]bool{}, watchers: map[*watcherHealth]struct{}{}}
+	return &health{log: log, told: map[string]bool{}, waiting: map[chan struct{}]struct{}{}}
 }
 
 func (h *health) up() bool {
@@ -67,17 +68,15 @@ func (h *health) recover() {
 	h.failure, h.kind = nil, none
 	clear(h.told)
 	h.log.Info("The database answers again")
-	for w := range h.watchers {
-		select {
-		case w.recovered <- struct{}{}:
-		default: // it has not yet looked at the last one
-		}
+	for recovered := range h.waiting {
+		wake(recovered)
 	}
 }
 
-// failed takes note of a call that failed. A refusal that concerns one row or one statement is none of the database.
+// failed takes note of a call that failed. A refusal that concerns one row or one statement is none of the database, and
+// what is doubtful will be looked at.
 func (h *health) failed(kind kind, err *store.UnavailableError) {
-	if kind == statement {
+	if kind == statement || kind == doubtful {
 		return
 	}
 	h.mu.Lock()
@@ -91,35 +90,47 @@ func (h *health) failed(kind kind, err *store.UnavailableError) {
 	}
 }
 
-// join adds a watcher.
-func (h *health) join() *watcherHealth {
-	w := &watcherHealth{recovered: make(chan struct{}, 1)}
+// refuses tells whether a write was refused, and none has succeeded since.
+func (h *health) refuses() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.watchers[w] = struct{}{}
-	return w
+	return h.kind == refusing
 }
 
-func (h *health) leave(w *watcherHealth) {
+func (h *health) isUseless() kind {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.watchers, w)
+	return h.useless
 }
 
-// setNotifying takes note of how a watcher learns of changes.
-func (h *health) setNotifying(w *watcherHealth, notifying bool) {
+func (h *health) setUseless(why kind) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	w.notifying = notifying
+	h.useless = why
 }
 
-func (h *health) notifying() bool {
+// join makes a channel get one when the database answers again after it did not.
+func (h *health) join(recovered chan struct{}) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for w := range h.watchers {
-		if !w.notifying {
-			return false
-		}
-	}
-	return len(h.watchers) > 0
+	h.waiting[recovered] = struct{}{}
+}
+
+func (h *health) leave(recovered chan struct{}) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.waiting, recovered)
+}
+
+// setNotifying takes note of how the watchers learn of changes.
+func (h *health) setNotifying(notifying bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.notifying = notifying
+}
+
+func (h *health) isNotifying() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.notifying
 }

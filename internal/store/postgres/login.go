@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
@@ -166,8 +167,8 @@ func (s *Store) charge(ctx context.Context, args pgx.NamedArgs) (store.Charged, 
 		isCharged = true
 	)
 	err := insist(func() error {
-		return s.call(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context) error {
-			err := s.pool.QueryRow(ctx, chargeAttempt, args).
+		return s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
+			err := conn.QueryRow(ctx, chargeAttempt, args).
 				Scan(&charged.ID, &charged.Verdict, &charged.Locks, &charged.Failed, &charged.PasswordHash, &roles)
 			if errors.Is(err, pgx.ErrNoRows) {
 				isCharged = false
@@ -199,9 +200,9 @@ func (s *Store) Settle(ctx context.Context, charged store.Charged, success bool)
 		"id": charged.ID, "username": charged.Username, "password_hash": charged.PasswordHash, "success": success,
 	}
 	err = insist(func() error {
-		return s.call(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context) error {
+		return s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
 			var notified *string
-			err := s.pool.QueryRow(ctx, settleAttempt, args).Scan(&stands, &notified)
+			err := conn.QueryRow(ctx, settleAttempt, args).Scan(&stands, &notified)
 			if errors.Is(err, pgx.ErrNoRows) {
 				return nil
 			}
@@ -218,9 +219,9 @@ func (s *Store) Settle(ctx context.Context, charged store.Charged, success bool)
 // how many. Several replicas may do it at once. Its errors are package store's sentinels and the context's.
 func (s *Store) PurgeAttempts(ctx context.Context, olderThan time.Duration, batch int) (int, error) {
 	var purged int64
-	err := s.call(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context) error {
+	err := s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
 		args := pgx.NamedArgs{"age": olderThan.Microseconds(), "batch": max(0, batch)}
-		tag, err := s.pool.Exec(ctx, purgeAttempts, args)
+		tag, err := conn.Exec(ctx, purgeAttempts, args)
 		purged = tag.RowsAffected()
 		return err
 	})

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
@@ -32,8 +33,8 @@ func (s *Store) foreign(ctx context.Context, texts []string) (map[string]bool, e
 	foreign := map[string]bool{}
 	var search func(texts []string) error
 	search = func(texts []string) error {
-		err := s.call(ctx, asks, s.settings.StatementTimeout, func(ctx context.Context) error {
-			_, err := s.pool.Exec(ctx, "SELECT $1::text[]", texts)
+		err := s.run(ctx, asks, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
+			_, err := conn.Exec(ctx, "SELECT $1::text[]", texts)
 			return err
 		})
 		switch half := len(texts) / 2; {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
@@ -76,8 +77,8 @@ func (s *Store) snapshot(ctx context.Context, usernames []string, foreign map[st
 		}
 	}
 	observed := make(map[string]user.Observed, len(usernames))
-	err := s.call(ctx, reads, s.settings.StatementTimeout, func(ctx context.Context) error {
-		rows, err := s.pool.Query(ctx, observeAccounts, pgx.NamedArgs{
+	err := s.run(ctx, reads, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
+		rows, err := conn.Query(ctx, observeAccounts, pgx.NamedArgs{
 			"usernames": asked, "recorded": recorded, "pending": store.PendingTime.Microseconds(),
 		})
 		if err != nil {

@@ -36,7 +36,7 @@ type Settings struct {
 	StatementTimeout time.Duration // of one call, the wait for a connection included; default 5 s
 	ResyncInterval   time.Duration // from sweep to sweep while notifications pass; default 30 s
 	PollInterval     time.Duration // from sweep to sweep while they do not; default 2 s
-	CheckInterval    time.Duration // of Maintain's looks at whether the database answers; default 10 s
+	CheckInterval    time.Duration // of Maintain's looks at whether the database answers; default 1 s
 
 	// Log is told of changes of state, not of each failure. The default discards.
 	Log *slog.Logger
@@ -59,7 +59,7 @@ func (s Settings) withDefaults() Settings {
 	s.StatementTimeout = cmp.Or(s.StatementTimeout, 5*time.Second)
 	s.ResyncInterval = cmp.Or(s.ResyncInterval, 30*time.Second)
 	s.PollInterval = cmp.Or(s.PollInterval, 2*time.Second)
-	s.CheckInterval = cmp.Or(s.CheckInterval, 10*time.Second)
+	s.CheckInterval = cmp.Or(s.CheckInterval, time.Second)
 	if s.Log == nil {
 		s.Log = slog.New(slog.DiscardHandler)
 	}
@@ -78,6 +78,7 @@ func (s Settings) poolConfig() (*pgxpool.Config, error) {
 	config.MaxConnLifetime = s.MaxConnLifetime
 	config.MaxConnIdleTime = s.MaxConnIdleTime
 	config.PingTimeout = s.StatementTimeout
+	config.ShouldPing = shouldPing
 	return config, nil
 }
 

@@ -5,10 +5,12 @@ package postgres
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
@@ -23,11 +25,16 @@ type Store struct {
 
 	migrated      chan struct{} // closed when the schema is complete for the first time
 	migratedOnce  sync.Once
+	missing       chan struct{} // holds one when a call found a table missing
+	doubts        chan struct{} // holds one when a call failed in a way that a look at the database explains
 	mu            sync.Mutex
-	missing       chan struct{}           // holds one when a call found a table missing
 	notMigrated   *store.UnavailableError // why the last migration failed; nil where it did not
 	triggerFailed string                  // why there is no trigger, as it was logged; "" where there is one
 	lastReset     time.Time
+
+	watching sync.Mutex
+	observer *observer       // nil while nobody watches
+	observed <-chan struct{} // closed when the last observer has ended
 }
 
 // Open makes a store. It does not need the database to be there, only a DSN that can be understood: an error is an
@@ -50,6 +57,8 @@ func Open(settings Settings) (*Store, error) {
 	if err != nil {
 		return nil, &store.UnavailableError{Sentence: "The connection pool cannot be made from these settings.", Err: err}
 	}
+	nobody := make(chan struct{})
+	close(nobody)
 	return &Store{
 		settings: settings,
 		timing:   usualTiming(),
@@ -57,6 +66,8 @@ func Open(settings Settings) (*Store, error) {
 		health:   newHealth(settings.Log),
 		migrated: make(chan struct{}),
 		missing:  make(chan struct{}, 1),
+		doubts:   make(chan struct{}, 1),
+		observed: nobody,
 	}, nil
 }
 
@@ -85,9 +96,13 @@ func (s *Store) Pool() *pgxpool.Pool { return s.pool }
 // Up tells whether the database answered last, and did not refuse writes.
 func (s *Store) Up() bool { return s.health.up() }
 
-// Notifying tells whether changes come by notifications. It is false while a watcher has to poll, and where there is
-// none.
-func (s *Store) Notifying() bool { return s.health.notifying() }
+// Away tells whether the database is known to be of no use for log-ins: it cannot be reached or read, or takes no writes.
+// It is false while nothing is known. Nobody can bring it about by calling: see check.go.
+func (s *Store) Away() bool { return s.health.isUseless() != none }
+
+// Notifying tells whether changes come by notifications. It is false while they have to be looked for, and while nobody
+// watches.
+func (s *Store) Notifying() bool { return s.health.isNotifying() }
 
 // access says what a call does, and so what its success proves.
 type access int
@@ -97,6 +112,31 @@ const (
 	reads                // them
 	writes               // them
 )
+
+// run is call for what one statement, or one transaction, does on one connection of the pool. Its error tells whether the
+// database can have got any of it.
+func (s *Store) run(ctx context.Context, access access, limit time.Duration, do func(context.Context, *pgxpool.Conn) error) error {
+	return s.call(ctx, access, limit, func(ctx context.Context) error {
+		conn, err := s.pool.Acquire(ctx)
+		if err != nil {
+			if errors.Is(err, context.DeadlineExceeded) && s.isBusy() {
+				err = fmt.Errorf("%w: %w", errBusy, err)
+			}
+			return &unsentError{err}
+		}
+		defer conn.Release()
+		if err = do(ctx, conn); pgconn.SafeToRetry(err) {
+			return &unsentError{err} // a transaction was not committed
+		}
+		return err
+	})
+}
+
+// isBusy tells whether all connections of the pool are in use.
+func (s *Store) isBusy() bool {
+	stat := s.pool.Stat()
+	return stat.AcquiredConns() >= stat.MaxConns()
+}
 
 // call runs a call of the database within the time that it may take, turns its error into package store's, and takes
 // note of whether the database answered.
@@ -123,10 +163,22 @@ func (s *Store) call(ctx context.Context, access access, limit time.Duration, do
 // failure is what an error of the driver means to callers.
 func (s *Store) failure(err error, access access, limit time.Duration) error {
 	v := s.judge(err, access, limit)
-	if v.kind == conflict {
+	switch v.kind {
+	case conflict:
 		s.health.succeeded(min(access, reads))
 		return store.ErrConflict
+	case away:
+		s.health.setUseless(away)
+		wake(s.doubts)
+	case doubtful, unreadable, readOnly, refusing:
+		wake(s.doubts)
+	case none, statement:
 	}
+	return s.took(v, err)
+}
+
+// took takes note of a failure, and returns it as callers get it.
+func (s *Store) took(v verdict, err error) *store.UnavailableError {
 	unavailable := v.unavailable(err)
 	if v.code == codeUndefinedTable {
 		// Why the tables are not there is the better story.
@@ -135,16 +187,21 @@ func (s *Store) failure(err error, access access, limit time.Duration) error {
 			unavailable = s.notMigrated
 		}
 		s.mu.Unlock()
-		select {
-		case s.missing <- struct{}{}:
-		default:
-		}
+		wake(s.missing)
 	}
 	if v.code == codeReadOnly {
 		s.leaveReadOnly()
 	}
 	s.health.failed(v.kind, unavailable)
 	return unavailable
+}
+
+// wake puts one into a channel that holds one.
+func wake(channel chan<- struct{}) {
+	select {
+	case channel <- struct{}{}:
+	default: // it has not yet been looked at
+	}
 }
 
 // leaveReadOnly makes new connections look for a primary. Once a second is enough for that, however many calls fail.

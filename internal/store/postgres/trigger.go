@@ -6,6 +6,7 @@ import (
 	"context"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
@@ -75,8 +76,8 @@ $do$`
 // is no error; it is logged once. That there is no table is one.
 func (s *Store) ensureTrigger(ctx context.Context) (bool, error) {
 	var count int
-	err := s.call(ctx, asks, s.settings.StatementTimeout, func(ctx context.Context) error {
-		return s.pool.QueryRow(ctx, countTriggers).Scan(&count)
+	err := s.run(ctx, asks, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
+		return conn.QueryRow(ctx, countTriggers).Scan(&count)
 	})
 	if err != nil {
 		return false, err

@@ -44,19 +44,21 @@ func watch(t *testing.T, s *Store) *watched {
 	t.Helper()
 	w := &watched{times: map[string]int{}}
 	background(t, func(ctx context.Context) {
-		s.Watch(ctx, func(usernames []string) {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			for _, username := range usernames {
-				w.times[username]++
-			}
-		}, func() {
+		s.Watch(ctx, w.changed, func() {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.recovered++
 		})
 	})
 	return w
+}
+
+func (w *watched) changed(usernames []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, username := range usernames {
+		w.times[username]++
+	}
 }
 
 func (w *watched) of(username string) int {

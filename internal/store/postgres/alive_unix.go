@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build unix
+
+package postgres
+
+import (
+	"errors"
+	"net"
+	"syscall"
+)
+
+// silent tells, by one system call that does not wait, that there is nothing to read on a connection: no data, no end and
+// no error.
+func silent(conn net.Conn) bool {
+	socket, ok := conn.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return false
+	}
+	var peeked error
+	// Not by Read: that waits for a reader that the driver may have left behind. The socket itself never blocks.
+	err = raw.Control(func(fd uintptr) {
+		_, _, peeked = syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK)
+	})
+	return err == nil && errors.Is(peeked, syscall.EAGAIN)
+}

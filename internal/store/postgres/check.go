@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package postgres
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Whether the database is away decides who decides about log-ins: it or, without its count of failures, each replica by
+// itself. So nobody may be able to make it look away by logging in, and what a call meets with proves nothing: rows are
+// locked, the pool is exhausted, the server is busy, a connection breaks. Away is
+//
+//   - a database to which no connection can be made, for another reason than that there are too many, or that it takes too
+//     long;
+//   - one that a check found to be of no use. A check waits for nobody: not for a connection of the pool when there is none
+//     to be had soon, and not for the lock of a row.
+//
+// A call that fails causes a check, and so does the passing of CheckInterval.
+
+// lookAtTables looks whether a session may write, and whether the tables are there and may be read. It reads no row, since
+// the dead ones before the first may be many.
+const lookAtTables = `
+SELECT current_setting('transaction_read_only')::boolean, EXISTS (SELECT FROM users WHERE false),
+       EXISTS (SELECT FROM shardinguser_ownership WHERE false), EXISTS (SELECT FROM login_attempts WHERE false)`
+
+// tryWriting does what a charge does, without a row: so the rights are looked at, and no lock is waited for.
+const tryWriting = `
+WITH written AS (
+    UPDATE users SET failed_login_attempts = 0, locked_until = NULL, last_login_at = NULL WHERE false
+),
+recorded AS (
+    INSERT INTO login_attempts (attempted_at, username, source, user_agent, outcome, locked_until)
+    SELECT now(), '', '', '', 'unknown', NULL WHERE false
+)
+SELECT`
+
+// keepChecking checks until ctx ends.
+func (s *Store) keepChecking(ctx context.Context) {
+	for {
+		s.check(ctx)
+		// However many calls fail, they cause no more checks than this.
+		if !pause(ctx, s.timing.firstRetry) {
+			return
+		}
+		interval := s.settings.CheckInterval
+		if !s.Up() || s.Away() {
+			interval = min(interval, s.timing.lastRetry) // its end is worth noticing soon
+		}
+		timer := time.NewTimer(max(0, interval-s.timing.firstRetry))
+		select {
+		case <-timer.C:
+		case <-s.doubts:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+}
+
+// check finds out whether the database is away.
+func (s *Store) check(ctx context.Context) {
+	isReadOnly, err := s.look(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return
+	case err != nil:
+		s.found(s.meaning(err, reads, s.timing.look), err)
+		return
+	}
+	s.health.succeeded(reads)
+	if isReadOnly {
+		err = &pgconn.PgError{Code: codeReadOnly} // as the next write would be told
+		s.found(s.meaning(err, writes, s.timing.look), err)
+		return
+	}
+	s.health.writable()
+	if s.health.refuses() { // some write, which may be none of log-ins
+		if err = s.tryToWrite(ctx); err != nil {
+			if v := s.judge(err, writes, s.timing.look); v.kind == refusing {
+				s.found(v, err)
+			}
+			return
+		}
+	}
+	s.health.setUseless(none)
+}
+
+// found takes note of what a check failed at, where that proves something.
+func (s *Store) found(v verdict, err error) {
+	switch stat := s.pool.Stat(); {
+	case v.kind == statement || v.kind == conflict:
+		return
+	case isShort(err) && stat.TotalConns() > stat.ConstructingConns():
+		return // we have connections
+	case v.code == codeUndefinedTable && s.isMigrating():
+		wake(s.missing)
+		return // they are being made
+	}
+	_ = s.took(v, err)
+	s.health.setUseless(v.kind)
+}
+
+// look looks at the tables by a connection of the pool and, where that comes to nothing, by one of its own: the pool says
+// nothing of the database while all its connections are in use, or dead without anybody's having been told.
+func (s *Store) look(ctx context.Context) (isReadOnly bool, err error) {
+	if s.health.isUseless() != away {
+		limited, cancel := context.WithTimeout(ctx, s.timing.lookPool)
+		defer cancel()
+		isReadOnly, err = scanLook(s.pool.QueryRow(limited, lookAtTables))
+		if err == nil || s.meaning(err, reads, s.timing.lookPool).kind != away {
+			return isReadOnly, err
+		}
+	}
+	isReadOnly, err = s.lookDirectly(ctx)
+	if err == nil && !s.isBusy() {
+		s.pool.Reset() // who knows which of its connections are still there
+	}
+	return isReadOnly, err
+}
+
+func (s *Store) lookDirectly(ctx context.Context) (isReadOnly bool, err error) {
+	limited, cancel := context.WithTimeout(ctx, s.timing.look)
+	defer cancel()
+	config, err := connConfig(s.settings.DSN)
+	if err != nil {
+		return false, err
+	}
+	conn, err := pgx.ConnectConfig(limited, config)
+	if err != nil {
+		return false, err
+	}
+	defer hangUp(ctx, conn)
+	return scanLook(conn.QueryRow(limited, lookAtTables, pgx.QueryExecModeSimpleProtocol))
+}
+
+func scanLook(row pgx.Row) (isReadOnly bool, err error) {
+	var users, notes, attempts bool
+	err = row.Scan(&isReadOnly, &users, &notes, &attempts)
+	return isReadOnly, err
+}
+
+func (s *Store) tryToWrite(ctx context.Context) error {
+	limited, cancel := context.WithTimeout(ctx, s.timing.look)
+	defer cancel()
+	_, err := s.pool.Exec(limited, tryWriting)
+	return err
+}
+
+// isMigrating tells whether the tables are being made for the first time, for all that is known.
+func (s *Store) isMigrating() bool {
+	select {
+	case <-s.migrated:
+		return false
+	default:
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.notMigrated == nil
+}

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package postgres
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+)
+
+// timing is what is waited for, and how long, in observing and maintaining.
+type timing struct {
+	selfTest    time.Duration // for a notification of our own to arrive
+	retryListen time.Duration // until notifications are tried again while polling
+	keepAlive   time.Duration // of silence, until the listening connection is asked whether it is still there
+	ping        time.Duration // for its answer
+	gather      time.Duration // for more notifications, after the first of a burst
+	firstRetry  time.Duration // of the delays after failures
+	lastRetry   time.Duration
+	sweep       time.Duration // that one sweep may take
+	lookPool    time.Duration // that a check may take, by the pool
+	look        time.Duration // and by a connection of its own
+}
+
+func usualTiming() timing {
+	return timing{
+		selfTest:    2 * time.Second,
+		retryListen: time.Minute,
+		keepAlive:   10 * time.Second,
+		ping:        5 * time.Second,
+		gather:      5 * time.Millisecond,
+		firstRetry:  100 * time.Millisecond,
+		lastRetry:   2 * time.Second,
+		sweep:       30 * time.Second,
+		lookPool:    time.Second,
+		look:        2 * time.Second,
+	}
+}
+
+// pause waits, and tells whether ctx goes on.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// delay is a wait that doubles from the first to the last, each at random between half and whole, so that replicas do
+// not come back all at once.
+type delay struct{ next, first, last time.Duration }
+
+func (s *Store) newDelay() *delay {
+	return &delay{next: s.timing.firstRetry, first: s.timing.firstRetry, last: s.timing.lastRetry}
+}
+
+// wait waits, and tells whether ctx goes on.
+func (d *delay) wait(ctx context.Context) bool {
+	now := d.next/2 + rand.N(d.next/2+1) //nolint:gosec // no secret
+	d.next = min(2*d.next, d.last)
+	return pause(ctx, now)
+}
+
+func (d *delay) reset() { d.next = d.first }
