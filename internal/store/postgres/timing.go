@@ -32,7 +32,7 @@ func usualTiming() timing {
 		firstRetry:  100 * time.Millisecond,
 		lastRetry:   2 * time.Second,
 		sweep:       30 * time.Second,
-		lookPool:    time.Second,
+		lookPool:    500 * time.Millisecond,
 		look:        2 * time.Second,
 	}
 }

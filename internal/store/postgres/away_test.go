@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/test/testenv"
+)
+
+// unsent tells whether an error says that the database cannot have got the call.
+func unsent(t *testing.T, err error) bool {
+	t.Helper()
+	var unavailable *store.UnavailableError
+	if !errors.As(err, &unavailable) {
+		t.Fatalf("got %v, want an UnavailableError", err)
+	}
+	return unavailable.Unsent
+}
+
+func chargeFails(t *testing.T, s *Store, username string) error {
+	t.Helper()
+	c, err := s.Charge(t.Context(), attempt(username), usual)
+	if err == nil {
+		t.Fatalf("got %+v, want an error", c)
+	}
+	return err
+}
+
+// hasty are looks that do not wait for long.
+func hasty(s *Store) {
+	s.timing.lookPool, s.timing.look = 100*time.Millisecond, 500*time.Millisecond
+}
+
+// awayMeanwhile tells whether the database was ever away while do ran.
+func awayMeanwhile(s *Store, do func()) bool {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		do()
+	}()
+	was := false
+	for {
+		was = was || s.Away()
+		select {
+		case <-done:
+			return was
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+func TestWhereNoConnectionCanBeMadeTheDatabaseIsAwayAtOnceAndNothingWasSent(t *testing.T) {
+	t.Parallel()
+	proxy, dsn := testenv.DatabaseProxy(t, testenv.Database(t))
+	s := open(t, quick(dsn)) // nobody checks
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	charge(t, s, "alice")
+	if s.Away() {
+		t.Error("it is away from the beginning")
+	}
+	proxy.Cut()
+	eventually(t, "the connection is no more", func() bool {
+		return unsent(t, chargeFails(t, s, "alice")) // the cut may come in the midst of a first one
+	})
+	if !s.Away() {
+		t.Error("it is not away")
+	}
+	_, err := s.Observe(t.Context(), "alice")
+	if !unsent(t, err) || !unsent(t, s.Apply(t.Context(), creation("alice"))) {
+		t.Error("another call is not said to be unsent")
+	}
+}
+
+func TestADSNThatBecameUselessMakesTheDatabaseAwayAndNothingWasSent(t *testing.T) {
+	t.Parallel()
+	good := testenv.Database(t)
+	var mu sync.Mutex
+	dsn := good
+	settings := quick("")
+	settings.DSN = func() (string, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return dsn, nil
+	}
+	s := ready(t, settings)
+	for _, useless := range []string{"", "postgres://u@127.0.0.1:1/db", with(good, "sslmode=verify-full")} {
+		mu.Lock()
+		dsn = useless
+		mu.Unlock()
+		s.Pool().Reset()
+		if err := chargeFails(t, s, "alice"); !unsent(t, err) || !s.Away() {
+			t.Errorf("unsent is %t, and away is %t after: %v", unsent(t, err), s.Away(), err)
+		}
+		mu.Lock()
+		dsn = good
+		mu.Unlock()
+		eventually(t, "it is back", func() bool { return !s.Away() })
+		charge(t, s, "alice")
+	}
+}
+
+func TestAStatementThatRanWhenItsConnectionBrokeIsNotSaidToBeUnsent(t *testing.T) {
+	t.Parallel()
+	direct := testenv.Database(t)
+	proxy, dsn := testenv.DatabaseProxy(t, direct)
+	settings := quick(dsn)
+	settings.StatementTimeout = time.Second
+	pool := connect(t, direct)
+	for name, disturb := range map[string]func(){"it is cut": proxy.Cut, "nothing passes": proxy.Stall} {
+		s := open(t, settings)
+		if err := s.Migrate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		run(t, pool, "DELETE FROM users")
+		run(t, pool, "DELETE FROM login_attempts")
+		run(t, pool, insertActive, "alice")
+		tx := hold(t, pool, "SELECT FROM users FOR UPDATE")
+		call := start(func() (store.Charged, error) { return s.Charge(t.Context(), attempt("alice"), usual) })
+		waits(t, pool, 1)
+		disturb()
+		if _, err := call.wait(t); unsent(t, err) {
+			t.Errorf("%s: it is said to be unsent: %v", name, err)
+		}
+		commit(t, tx)
+		chargedOnce(t, pool, 1)
+		proxy.Restore()
+	}
+}
+
+func TestAServerThatStoppedGetsNoStatementOnAConnectionThatItClosed(t *testing.T) {
+	t.Parallel()
+	server, err := testenv.StartPostgres(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	settings := quick(server.DSN())
+	settings.MaxConns = 20
+	s := open(t, settings)
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	const calls = 20
+	atOnce := func() []error {
+		var all sync.WaitGroup
+		errs, begin := make([]error, calls), make(chan struct{})
+		for i := range errs {
+			all.Go(func() {
+				<-begin
+				_, errs[i] = s.Charge(t.Context(), attempt("alice"), usual)
+			})
+		}
+		close(begin)
+		all.Wait()
+		return errs
+	}
+	for range 2 {
+		eventually(t, "there are connections", func() bool {
+			atOnce()
+			return s.Pool().Stat().IdleConns() > calls/2
+		})
+		if err := server.Halt(t.Context()); err != nil { // at once, before a second's idling makes the pool ask
+			t.Fatal(err)
+		}
+		for _, err := range atOnce() {
+			if !unsent(t, err) {
+				t.Errorf("it is not said to be unsent: %v", err)
+			}
+		}
+		if !s.Away() {
+			t.Error("it is not away")
+		}
+		if err := server.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestConnectionsThatTheServerEndedAreNotUsed(t *testing.T) {
+	t.Parallel()
+	dsn := testenv.Database(t)
+	s := ready(t, quick(dsn))
+	pool := connect(t, dsn)
+	run(t, pool, insertActive, "alice")
+	var failed []error
+	away := awayMeanwhile(s, func() {
+		for range 15 {
+			run(t, pool, "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "+
+				"WHERE datname = current_database() AND application_name = $1", applicationName)
+			if _, err := s.Charge(t.Context(), attempt("alice"), usual); err != nil {
+				failed = append(failed, err)
+			}
+		}
+	})
+	if away || len(failed) > 0 {
+		t.Errorf("away is %t, and %d charges failed: %v", away, len(failed), errors.Join(failed...))
+	}
+}
+
+func TestADatabaseThatIsNotThereAtTheStartIsAwaySoonAndNoLongerWhenItComes(t *testing.T) {
+	t.Parallel()
+	proxy, dsn := testenv.DatabaseProxy(t, testenv.Database(t))
+	for name, disturb := range map[string]func(){"nothing answers": proxy.Cut, "the network swallows": proxy.Stall} {
+		t.Run(name, func(t *testing.T) {
+			disturb()
+			s := open(t, Settings{DSN: fixed(dsn), MinIdleConns: -1}) // by the usual times
+			if s.Away() {
+				t.Error("it is away before anybody looked")
+			}
+			background(t, func(ctx context.Context) { _ = s.Maintain(ctx) })
+			eventually(t, "it is away", s.Away)
+			proxy.Restore()
+			eventually(t, "it is back", func() bool { return !s.Away() })
+			charge(t, s, "alice")
+		})
+	}
+}
+
+func TestAnOutageIsNoticedWhileNobodyCallsAndSoIsItsEnd(t *testing.T) {
+	t.Parallel()
+	proxy, dsn := testenv.DatabaseProxy(t, testenv.Database(t))
+	s := ready(t, Settings{DSN: fixed(dsn)})
+	soon := func(what string, holds func() bool) {
+		t.Helper()
+		began := time.Now()
+		eventually(t, what, holds)
+		if took := time.Since(began); took > 6*time.Second {
+			t.Errorf("%s: that took %v", what, took)
+		}
+	}
+	for name, disturb := range map[string]func(){"it is cut": proxy.Cut, "the network swallows": proxy.Stall} {
+		disturb()
+		soon(name+", and it is away", s.Away)
+		proxy.Restore()
+		soon(name+", and it is back", func() bool { return !s.Away() })
+		charge(t, s, "alice")
+	}
+}
+
+func TestALogInFloodThatTakesAllConnectionsDoesNotMakeTheDatabaseAway(t *testing.T) {
+	t.Parallel()
+	admin := testenv.Database(t)
+	few := testenv.Role(t, admin)
+	role, _ := names(t, few)
+	pool := connect(t, admin)
+	run(t, pool, "GRANT CREATE ON SCHEMA public TO "+role)
+	for name, settings := range map[string]Settings{
+		"of the pool": {DSN: fixed(few), MaxConns: 2}, "of the server": {DSN: fixed(few), MaxConns: 10},
+	} {
+		settings.MinIdleConns, settings.CheckInterval, settings.StatementTimeout = -1, 100*time.Millisecond, 400*time.Millisecond
+		s := open(t, settings)
+		hasty(s)
+		background(t, func(ctx context.Context) { _ = s.Maintain(ctx) })
+		eventually(t, "the schema is complete", func() bool { return s.Up() })
+		run(t, pool, "DELETE FROM users")
+		run(t, pool, "INSERT INTO users (username, password_hash) SELECT 'user-' || n, 'hash' FROM generate_series(1, 2) n")
+		if name == "of the server" {
+			run(t, pool, "ALTER ROLE "+role+" CONNECTION LIMIT 2")
+		}
+		tx := hold(t, pool, "SELECT FROM users FOR UPDATE")
+		var busy atomic.Int32
+		away := awayMeanwhile(s, func() {
+			var flood sync.WaitGroup
+			for i := range 30 {
+				flood.Go(func() {
+					if err := chargeFails(t, s, fmt.Sprintf("user-%d", 1+i%2)); unsent(t, err) {
+						busy.Add(1)
+					}
+				})
+				pause(t.Context(), 50*time.Millisecond)
+			}
+			flood.Wait()
+		})
+		if away || !s.Up() || busy.Load() == 0 {
+			t.Errorf("%s: away is %t, up is %t, and %d calls got no connection", name, away, s.Up(), busy.Load())
+		}
+		commit(t, tx)
+	}
+}
+
+func TestWhatDoesNotProveAnOutageIsLookedAtAndNoMore(t *testing.T) {
+	t.Parallel()
+	s := open(t, quick("postgres://u@h/db"))
+	for name, err := range map[string]error{
+		"a call that took too long":    context.DeadlineExceeded,
+		"a statement that was ended":   &pgconn.PgError{Code: "57014"},
+		"a lock that was not to get":   &pgconn.PgError{Code: "55P03"},
+		"a session that was ended":     &pgconn.PgError{Code: "57P01"},
+		"a connection that broke":      &pgconn.PgError{Code: "08006"},
+		"too many connections":         &pgconn.PgError{Code: "53300"},
+		"a pool that has no more":      &unsentError{errBusy},
+		"a row that is not taken":      &pgconn.PgError{Code: "23514"},
+		"a write that is refused":      &pgconn.PgError{Code: "42501"},
+		"a disk that is full":          &pgconn.PgError{Code: "53100"},
+		"a table that changed":         &pgconn.PgError{Code: "0A000"},
+		"a database that only reads":   &pgconn.PgError{Code: "25006"},
+		"a table that is not there":    &pgconn.PgError{Code: "42P01"},
+		"a pooler that mixes up names": &pgconn.PgError{Code: "26000"},
+	} {
+		for _, access := range []access{asks, reads, writes} {
+			_ = s.failure(err, access, time.Second)
+			if s.Away() {
+				t.Fatalf("%s, access %d: it is away", name, access)
+			}
+		}
+	}
+}
+
+func TestADatabaseThatTakesNoWritesIsAwayUntilItDoes(t *testing.T) {
+	t.Parallel()
+	dsn := testenv.Database(t)
+	s := ready(t, quick(dsn))
+	_, database := names(t, dsn)
+	admin := connect(t, testenv.Server(t).DSN())
+	run(t, admin, "ALTER DATABASE "+database+" SET default_transaction_read_only = on")
+	s.Pool().Reset()
+	eventually(t, "it is away", s.Away)
+	run(t, admin, "ALTER DATABASE "+database+" RESET default_transaction_read_only")
+	eventually(t, "it is back", func() bool { return !s.Away() })
+	charge(t, s, "alice")
+}
+
+func TestADatabaseThatRefusesLogInsIsAwayUntilItTakesThemAlsoWhenNobodyTries(t *testing.T) {
+	t.Parallel()
+	admin := testenv.Database(t)
+	dsn := testenv.Role(t, admin)
+	role, _ := names(t, dsn)
+	pool := connect(t, admin)
+	run(t, pool, plainTable)
+	run(t, pool, insertActive, "alice")
+	run(t, pool, "GRANT CREATE ON SCHEMA public TO "+role)
+	run(t, pool, "GRANT SELECT, INSERT, UPDATE, DELETE ON users TO "+role)
+	s := ready(t, quick(dsn))
+	charge(t, s, "alice")
+
+	run(t, pool, "REVOKE UPDATE ON users FROM "+role)
+	if err := chargeFails(t, s, "alice"); unsent(t, err) {
+		t.Errorf("it is said to be unsent: %v", err)
+	}
+	eventually(t, "it is away", s.Away)
+	run(t, pool, "GRANT UPDATE ON users TO "+role)
+	eventually(t, "it is back", func() bool { return !s.Away() })
+	charge(t, s, "alice")
+
+	run(t, pool, "REVOKE SELECT ON users FROM "+role)
+	eventually(t, "it is away", s.Away)
+	run(t, pool, "GRANT SELECT ON users TO "+role)
+	eventually(t, "it is back", func() bool { return !s.Away() })
+
+	// What log-ins do not need is no reason.
+	run(t, pool, "REVOKE INSERT ON users FROM "+role)
+	away := awayMeanwhile(s, func() {
+		for range 20 {
+			expectUnavailable(t, s.Apply(t.Context(), creation("bob")), "GRANT")
+			pause(t.Context(), 10*time.Millisecond)
+		}
+	})
+	if away || s.Up() {
+		t.Errorf("away is %t, and up is %t", away, s.Up())
+	}
+	charge(t, s, "alice")
+}
