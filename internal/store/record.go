@@ -67,6 +67,13 @@ func (a Attempt) Record(exists bool) Record {
 	}
 }
 
+// Clean is the record with texts that a Record may have, whoever made it. What has such texts stays as it is.
+func (r Record) Clean() Record {
+	texts := Attempt{Username: r.Username, Source: r.Source, UserAgent: r.UserAgent}.Record(true)
+	r.Username, r.Source, r.UserAgent = texts.Username, texts.Source, texts.UserAgent
+	return r
+}
+
 // printable is the text in characters that can be printed and are not beyond highest, at most so many of them.
 func printable(text string, most int, highest rune) string {
 	var b strings.Builder

@@ -38,6 +38,14 @@ func TestWhatIsPutOnRecordIsOneLineThatCanBePrinted(t *testing.T) {
 			if !strings.HasPrefix(tt.agent, got.Source) || utf8.RuneCountInString(got.Source) > store.MaxSource {
 				t.Errorf("the source is %q, want the beginning of %q", got.Source, tt.agent)
 			}
+			if again := got.Clean(); again != got {
+				t.Errorf("cleaned again it is %+v, want %+v", again, got)
+			}
+			dirty := store.Record{ID: 7, Outcome: store.Failed, Username: tt.text, Source: tt.text, UserAgent: tt.text}
+			got.ID, got.Outcome = 7, store.Failed
+			if clean := dirty.Clean(); clean != got {
+				t.Errorf("cleaned it is %+v, want %+v", clean, got)
+			}
 			if got := a.Record(false).Username; got != "digest" {
 				t.Errorf("the username of no account is %q, want the alias", got)
 			}

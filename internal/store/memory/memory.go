@@ -23,6 +23,7 @@ type Store struct {
 	revision int64 // of the last note, so that none ever comes twice
 	rows     map[string]user.Row
 	notes    map[string]user.Ownership
+	merges   map[string]time.Time // when which outage was merged
 	watchers map[*watcher]struct{}
 	replaced map[string]replacement // by username, those of late
 
@@ -36,6 +37,7 @@ func New(now func() time.Time) *Store {
 		now:      now,
 		rows:     map[string]user.Row{},
 		notes:    map[string]user.Ownership{},
+		merges:   map[string]time.Time{},
 		watchers: map[*watcher]struct{}{},
 		replaced: map[string]replacement{},
 	}

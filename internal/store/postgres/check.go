@@ -25,9 +25,11 @@ import (
 // the dead ones before the first may be many.
 const lookAtTables = `
 SELECT current_setting('transaction_read_only')::boolean, EXISTS (SELECT FROM users WHERE false),
-       EXISTS (SELECT FROM shardinguser_ownership WHERE false), EXISTS (SELECT FROM login_attempts WHERE false)`
+       EXISTS (SELECT FROM shardinguser_ownership WHERE false), EXISTS (SELECT FROM login_attempts WHERE false),
+       EXISTS (SELECT FROM shardinguser_merges WHERE false)`
 
-// tryWriting does what a charge does, without a row: so the rights are looked at, and no lock is waited for.
+// tryWriting does what a charge does, without a row: so the rights are looked at, and no lock is waited for. One row of our
+// own is written, since there may be no room.
 const tryWriting = `
 WITH written AS (
     UPDATE users SET failed_login_attempts = 0, locked_until = NULL, last_login_at = NULL WHERE false
@@ -36,7 +38,7 @@ recorded AS (
     INSERT INTO login_attempts (attempted_at, username, source, user_agent, outcome, locked_until)
     SELECT now(), '', '', '', 'unknown', NULL WHERE false
 )
-SELECT`
+INSERT INTO shardinguser_merges (id) VALUES ('-') ON CONFLICT (id) DO UPDATE SET merged_at = now()`
 
 // keepChecking checks until ctx ends.
 func (s *Store) keepChecking(ctx context.Context) {
@@ -137,8 +139,8 @@ func (s *Store) lookDirectly(ctx context.Context) (isReadOnly bool, err error) {
 }
 
 func scanLook(row pgx.Row) (isReadOnly bool, err error) {
-	var users, notes, attempts bool
-	err = row.Scan(&isReadOnly, &users, &notes, &attempts)
+	var users, notes, attempts, merges bool
+	err = row.Scan(&isReadOnly, &users, &notes, &attempts, &merges)
 	return isReadOnly, err
 }
 

@@ -108,6 +108,7 @@ func TestTheStoreOnPostgresKeepsTheStoresPromises(t *testing.T) {
 				run(t, clean, "DELETE FROM users")
 				run(t, clean, "DELETE FROM shardinguser_ownership")
 				run(t, clean, "DELETE FROM login_attempts")
+				run(t, clean, "DELETE FROM shardinguser_merges")
 				harness := v.harness
 				harness.Store = s
 				harness.Other = program{other, v.fill, clean}

@@ -220,7 +220,7 @@ func missingRight(message string, at place) string {
 		grant = fmt.Sprintf("GRANT CONNECT ON DATABASE %s TO %s", quoted(name, "the database"), role)
 	default:
 		grant = fmt.Sprintf("GRANT USAGE, CREATE ON SCHEMA %s TO %s; ", quoted(at.schema, "public"), role) +
-			fmt.Sprintf(tables, "users, "+ownershipTable+", "+attemptsTable, role)
+			fmt.Sprintf(tables, "users, "+ownershipTable+", "+attemptsTable+", "+mergesTable, role)
 	}
 	return fmt.Sprintf("The database role lacks a right; let an administrator run: %s;", grant)
 }

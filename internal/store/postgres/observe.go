@@ -20,6 +20,7 @@ import (
 const (
 	ownershipTable = "shardinguser_ownership" // the notes
 	attemptsTable  = "login_attempts"         // the audit trail of log-ins
+	mergesTable    = "shardinguser_merges"    // which outages were merged
 )
 
 // observeAccounts reads the clock, and the rows and notes of usernames, in one moment. It yields one row for each that is

@@ -74,8 +74,8 @@ func TestSeveralReplicasMigrateAnEmptyDatabaseAtOnce(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if made := value[int](t, connect(t, dsn), "SELECT count(*) FROM shardinguser_migrations WHERE version_id > 0"); made != 2 {
-		t.Errorf("%d migrations were made, want 2", made)
+	if made := value[int](t, connect(t, dsn), "SELECT count(*) FROM shardinguser_migrations WHERE version_id > 0"); made != 3 {
+		t.Errorf("%d migrations were made, want 3", made)
 	}
 }
 
@@ -143,7 +143,7 @@ func TestACompleteSchemaNeedsNoRightToCreate(t *testing.T) {
 	run(t, pool, "REVOKE ALL ON SCHEMA public FROM PUBLIC")
 	run(t, pool, "GRANT USAGE ON SCHEMA public TO "+role)
 	run(t, pool, "GRANT SELECT ON shardinguser_migrations TO "+role)
-	run(t, pool, "GRANT SELECT, INSERT, UPDATE, DELETE ON users, shardinguser_ownership, login_attempts TO "+role)
+	run(t, pool, "GRANT SELECT, INSERT, UPDATE, DELETE ON users, shardinguser_ownership, login_attempts, shardinguser_merges TO "+role)
 
 	s := ready(t, quick(dsn))
 	if err := s.Apply(t.Context(), creation("alice")); err != nil {
@@ -197,7 +197,7 @@ func TestTablesThatWereDroppedAreMadeAgain(t *testing.T) {
 	t.Parallel()
 	dsn := testenv.Database(t)
 	s := ready(t, quick(dsn))
-	run(t, connect(t, dsn), "DROP TABLE users, shardinguser_ownership, login_attempts, shardinguser_migrations")
+	run(t, connect(t, dsn), "DROP TABLE users, shardinguser_ownership, login_attempts, shardinguser_merges, shardinguser_migrations")
 	eventually(t, "a row can be created", func() bool { return s.Apply(t.Context(), creation("alice")) == nil })
 }
 
@@ -274,7 +274,7 @@ func TestWhereADroppedTableMayNotBeMadeAgainTheStoreSaysSoAndKeepsCalm(t *testin
 	pool := connect(t, admin)
 	run(t, pool, "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
 	run(t, pool, "GRANT SELECT ON shardinguser_migrations TO "+role)
-	run(t, pool, "GRANT SELECT, INSERT, UPDATE, DELETE ON users, shardinguser_ownership, login_attempts TO "+role)
+	run(t, pool, "GRANT SELECT, INSERT, UPDATE, DELETE ON users, shardinguser_ownership, login_attempts, shardinguser_merges TO "+role)
 	var log logged
 	settings := quick(dsn)
 	settings.Log = log.logger()

@@ -24,6 +24,7 @@ type Store interface {
 	Charge(ctx context.Context, attempt store.Attempt, limits store.Limits) (store.Charged, error)
 	Settle(ctx context.Context, charged store.Charged, success bool) (stands bool, err error)
 	PurgeAttempts(ctx context.Context, olderThan time.Duration, batch int) (int, error)
+	Merge(ctx context.Context, outage store.Outage, limits store.Limits) error
 }
 
 // Harness is a store that is empty when it is opened, and what a test needs around it.
@@ -91,6 +92,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 	t.Helper()
 	for _, group := range [][]test{
 		creating, adopting, updating, ending, burying, confirming, racing, reading, watching, charging, settling, pending, keeping,
+		merging,
 	} {
 		for _, test := range group {
 			t.Run(test.sentence, func(t *testing.T) {
@@ -108,7 +110,10 @@ type test struct {
 }
 
 // subject is the harness with the few steps that most tests take.
-type subject struct{ Harness }
+type subject struct {
+	Harness
+	outages int // that were merged, so that each has an ID of its own
+}
 
 // observe is what the store says of the username.
 func (s *subject) observe(t *testing.T, username string) user.Observed {

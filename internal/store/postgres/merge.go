@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package postgres
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store"
+)
+
+// mergeOutage is one statement, and so happens as a whole or not at all. Only who writes the ID gets any further; who comes
+// with the same one meanwhile waits there, and before it has a row. The rows are locked in the order of their usernames, so
+// that those who merge at once do not wait for each other in a circle. As in a charge, what is decided is decided by the
+// row and the clock as they are once the lock is there.
+const mergeOutage = `
+WITH merge AS (
+    INSERT INTO shardinguser_merges (id) VALUES (@id::text) ON CONFLICT (id) DO NOTHING RETURNING id
+),
+missed AS MATERIALIZED (
+    SELECT m.username, sum(GREATEST(m.failures, 0)) AS failures, max(m.locked_until) AS locked_until, max(m.last_login) AS last_login
+    FROM unnest(@usernames::text[], @failures::bigint[], @locks::timestamptz[], @logins::timestamptz[])
+        AS m (username, failures, locked_until, last_login)
+    GROUP BY m.username
+),
+account AS MATERIALIZED (
+    SELECT u.username, GREATEST(u.failed_login_attempts, 0)::bigint AS failed, u.locked_until::timestamptz AS locked_until,
+           m.failures, m.locked_until AS brought, m.last_login
+    FROM merge CROSS JOIN missed m JOIN users u ON u.username = m.username
+    ORDER BY u.username
+    FOR NO KEY UPDATE OF u
+),
+found AS MATERIALIZED (
+    SELECT a.*, clock_timestamp() AS at FROM account a
+),
+judged AS MATERIALIZED (
+    SELECT f.username, f.last_login, f.at,
+           -- A lock that ran out leaves a clean counter: the row's for the failures, and theirs for the row.
+           CASE WHEN f.brought <= f.at THEN 0 ELSE f.failures END AS failures,
+           CASE WHEN f.locked_until <= f.at THEN 0 ELSE f.failed END AS failed,
+           CASE WHEN f.brought > f.at THEN f.brought END AS brought,
+           CASE WHEN f.locked_until > f.at THEN f.locked_until END AS lock
+    FROM found f
+),
+counted AS MATERIALIZED (
+    SELECT j.*, LEAST(j.failed + j.failures, 2147483647)::bigint AS sum, GREATEST(j.lock, j.brought) AS longest FROM judged j
+),
+written AS (
+    UPDATE users u SET
+        failed_login_attempts = CASE WHEN c.failures > 0 THEN c.sum ELSE u.failed_login_attempts END,
+        locked_until = CASE
+            WHEN c.longest IS NOT NULL THEN c.longest
+            WHEN c.failures = 0 THEN u.locked_until
+            WHEN c.sum >= @attempts::bigint THEN c.at + @duration::bigint * INTERVAL '1 microsecond'
+        END,
+        last_login_at = CASE
+            WHEN c.last_login > COALESCE(u.last_login_at::timestamptz, '-infinity') THEN c.last_login
+            ELSE u.last_login_at
+        END
+    FROM counted c
+    WHERE u.username = c.username AND (c.failures > 0 OR c.brought IS NOT NULL OR c.last_login IS NOT NULL)
+),
+recorded AS (
+    INSERT INTO login_attempts (attempted_at, username, outcome, source, user_agent)
+    SELECT a.attempted_at, a.username, a.outcome, a.source, a.user_agent
+    FROM merge CROSS JOIN unnest(@times::timestamptz[], @names::text[], @outcomes::text[], @sources::text[], @agents::text[])
+        WITH ORDINALITY AS a (attempted_at, username, outcome, source, user_agent, place)
+    ORDER BY a.place
+),
+forgotten AS (
+    DELETE FROM shardinguser_merges WHERE id = ANY (ARRAY(
+        SELECT old.id FROM shardinguser_merges old
+        WHERE old.merged_at < now() - INTERVAL '1 day' LIMIT 1000
+        FOR UPDATE SKIP LOCKED
+    ))
+)
+SELECT count(*) FROM merge`
+
+// Merge takes in what happened while the database was away, as package store says, and may be called again after any error.
+// These are package store's ErrUnavailable, and the context's.
+func (s *Store) Merge(ctx context.Context, outage store.Outage, limits store.Limits) error {
+	err := s.merge(ctx, mergeArguments(outage, limits, nil))
+	if isUntranslatable(err) {
+		var names []string
+		for _, missed := range outage.Accounts {
+			names = append(names, missed.Username)
+		}
+		for _, r := range outage.Attempts {
+			names = append(names, r.Clean().Username)
+		}
+		var foreign map[string]bool
+		if foreign, err = s.foreign(ctx, names); err == nil {
+			err = s.merge(ctx, mergeArguments(outage, limits, foreign))
+		}
+	}
+	return err
+}
+
+func (s *Store) merge(ctx context.Context, args pgx.NamedArgs) error {
+	return insist(func() error {
+		return s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
+			_, err := conn.Exec(ctx, mergeOutage, args)
+			return err
+		})
+	})
+}
+
+// mergeArguments leaves out accounts that the database cannot have, and escapes names that it cannot write.
+func mergeArguments(outage store.Outage, limits store.Limits, foreign map[string]bool) pgx.NamedArgs {
+	var (
+		usernames, names, outcomes, sources, agents []string
+		failures                                    []int64
+		locks, logins                               []*time.Time
+		times                                       []time.Time
+	)
+	for _, missed := range outage.Accounts {
+		if mayBeAccount(missed.Username) && !foreign[missed.Username] {
+			usernames, failures = append(usernames, missed.Username), append(failures, int64(missed.Failures))
+			locks, logins = append(locks, missed.LockedUntil), append(logins, missed.LastLogin)
+		}
+	}
+	for _, r := range outage.Attempts {
+		r = r.Clean()
+		if foreign[r.Username] {
+			r.Username = store.Attempt{UserAgent: r.Username}.Record(true).UserAgent // in ASCII
+		}
+		times, names, outcomes = append(times, r.Time), append(names, r.Username), append(outcomes, string(r.Outcome))
+		sources, agents = append(sources, r.Source), append(agents, r.UserAgent)
+	}
+	return pgx.NamedArgs{
+		"id": outage.ID, "attempts": limits.Attempts, "duration": limits.Duration.Microseconds(),
+		"usernames": usernames, "failures": failures, "locks": locks, "logins": logins,
+		"times": times, "names": names, "outcomes": outcomes, "sources": sources, "agents": agents,
+	}
+}
