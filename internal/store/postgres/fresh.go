@@ -2,7 +2,11 @@
 
 package postgres
 
-import "context"
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+)
 
 // askFresh asks whether there is no row and no note, and never was a note. Notes of what was deleted are purged after a
 // while: what never goes back is the sequence that their revisions come from. A role that may not see it gets false.
@@ -15,8 +19,8 @@ FROM (SELECT pg_get_serial_sequence('shardinguser_ownership', 'revision')::regcl
 // Fresh tells whether nobody ever used this database. In doubt it is false. Its errors are Observe's.
 func (s *Store) Fresh(ctx context.Context) (bool, error) {
 	var fresh bool
-	err := s.call(ctx, reads, s.settings.StatementTimeout, func(ctx context.Context) error {
-		return s.pool.QueryRow(ctx, askFresh).Scan(&fresh)
+	err := s.run(ctx, reads, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
+		return conn.QueryRow(ctx, askFresh).Scan(&fresh)
 	})
 	return fresh, err
 }

@@ -118,6 +118,13 @@ var reading = []test{
 	{"a snapshot of nobody is empty", func(t *testing.T, s *subject) {
 		expect(t, "the number of entries", len(s.snapshot(t)), 0)
 	}},
+	{"a store with a row or a note is not fresh", func(t *testing.T, s *subject) {
+		s.Other.Insert(t, "bob", Row{Hash: firstHash, Roles: `[]`})
+		expect(t, "fresh", s.fresh(t), false)
+		s.Other.Delete(t, "bob")
+		s.apply(t, burial(0))
+		expect(t, "fresh", s.fresh(t), false)
+	}},
 	{"what was observed belongs to the caller", func(t *testing.T, s *subject) {
 		o := s.created(t)
 		o.Row.Roles[0] = "admin"
@@ -136,6 +143,15 @@ func (s *subject) snapshot(t *testing.T, usernames ...string) map[string]user.Ob
 		t.Fatalf("take a snapshot: %v", err)
 	}
 	return snapshot
+}
+
+func (s *subject) fresh(t *testing.T) bool {
+	t.Helper()
+	fresh, err := s.Store.Fresh(t.Context())
+	if err != nil {
+		t.Fatalf("ask whether it is fresh: %v", err)
+	}
+	return fresh
 }
 
 var watching = []test{

@@ -18,6 +18,7 @@ import (
 type Store interface {
 	Observe(ctx context.Context, username string) (user.Observed, error)
 	Snapshot(ctx context.Context, usernames []string) (map[string]user.Observed, error)
+	Fresh(ctx context.Context) (bool, error)
 	Apply(ctx context.Context, change user.Change) error
 	Watch(ctx context.Context, changed func(usernames []string), recovered func())
 
