@@ -108,6 +108,7 @@ func (s *Store) found(v verdict, err error) {
 // look looks at the tables by a connection of the pool and, where that comes to nothing, by one of its own: the pool says
 // nothing of the database while all its connections are in use, or dead without anybody's having been told.
 func (s *Store) look(ctx context.Context) (isReadOnly bool, err error) {
+	isSuspect := true
 	if s.health.isUseless() != away {
 		limited, cancel := context.WithTimeout(ctx, s.timing.lookPool)
 		defer cancel()
@@ -115,9 +116,10 @@ func (s *Store) look(ctx context.Context) (isReadOnly bool, err error) {
 		if err == nil || s.meaning(err, reads, s.timing.lookPool).kind != away {
 			return isReadOnly, err
 		}
+		isSuspect = !s.isBusy()
 	}
 	isReadOnly, err = s.lookDirectly(ctx)
-	if err == nil && !s.isBusy() {
+	if err == nil && isSuspect {
 		s.pool.Reset() // who knows which of its connections are still there
 	}
 	return isReadOnly, err
