@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -268,16 +269,17 @@ func TestALogInFloodThatTakesAllConnectionsDoesNotMakeTheDatabaseAway(t *testing
 		tx := hold(t, pool, "SELECT FROM users FOR UPDATE")
 		var busy atomic.Int32
 		away := awayMeanwhile(s, func() {
-			var flood sync.WaitGroup
-			for i := range 30 {
-				flood.Go(func() {
-					if err := chargeFails(t, s, fmt.Sprintf("user-%d", 1+i%2)); unsent(t, err) {
-						busy.Add(1)
-					}
-				})
-				pause(t.Context(), 50*time.Millisecond)
+			for range 3 {
+				var flood sync.WaitGroup
+				for i := range 10 {
+					flood.Go(func() {
+						if err := chargeFails(t, s, fmt.Sprintf("user-%d", 1+i%2)); unsent(t, err) {
+							busy.Add(1)
+						}
+					})
+				}
+				flood.Wait()
 			}
-			flood.Wait()
 		})
 		if away || !s.Up() || busy.Load() == 0 {
 			t.Errorf("%s: away is %t, up is %t, and %d calls got no connection", name, away, s.Up(), busy.Load())
@@ -367,4 +369,38 @@ func TestADatabaseThatRefusesLogInsIsAwayUntilItTakesThemAlsoWhenNobodyTries(t *
 		t.Errorf("away is %t, and up is %t", away, s.Up())
 	}
 	charge(t, s, "alice")
+}
+
+func TestATableThatLogInsDoNotNeedMakesNoDatabaseAway(t *testing.T) {
+	t.Parallel()
+	admin := testenv.Database(t)
+	dsn := testenv.Role(t, admin)
+	role, _ := names(t, dsn)
+	pool := connect(t, admin)
+	run(t, pool, "GRANT CREATE ON SCHEMA public TO "+role)
+	var log logged
+	settings := quick(dsn)
+	settings.Log = log.logger()
+	s := ready(t, settings)
+	away := awayMeanwhile(s, func() {
+		run(t, pool, "REVOKE ALL ON shardinguser_merges FROM "+role)
+		eventually(t, "it says that a right is missing", func() bool {
+			return !s.Up() && strings.Contains(log.String(), `ON TABLE \"shardinguser_merges\" TO`)
+		})
+		expectUnavailable(t, s.Merge(t.Context(), failures("1", "alice"), usual), "shardinguser_merges")
+		charge(t, s, "alice")
+
+		run(t, pool, "REVOKE CREATE ON SCHEMA public FROM "+role)
+		run(t, pool, "DROP TABLE shardinguser_merges")
+		eventually(t, "it says that a right is missing", func() bool {
+			return strings.Contains(log.String(), "may not create the operator's tables")
+		})
+		charge(t, s, "alice")
+	})
+	if away {
+		t.Error("it was away meanwhile")
+	}
+	run(t, pool, "GRANT CREATE ON SCHEMA public TO "+role)
+	eventually(t, "it can merge", func() bool { return s.Merge(t.Context(), failures("1", "alice"), usual) == nil })
+	eventually(t, "it is up", s.Up)
 }

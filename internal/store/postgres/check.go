@@ -3,7 +3,9 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -21,24 +23,29 @@ import (
 //
 // A call that fails causes a check, and so does the passing of CheckInterval.
 
-// lookAtTables looks whether a session may write, and whether the tables are there and may be read. It reads no row, since
-// the dead ones before the first may be many.
-const lookAtTables = `
-SELECT current_setting('transaction_read_only')::boolean, EXISTS (SELECT FROM users WHERE false),
-       EXISTS (SELECT FROM shardinguser_ownership WHERE false), EXISTS (SELECT FROM login_attempts WHERE false),
-       EXISTS (SELECT FROM shardinguser_merges WHERE false)`
+// lookAtLogIns looks whether a session may write, and whether the tables that log-ins need are there and may be read. It
+// reads no row, since the dead ones before the first may be many. lookAtTables looks at all tables.
+const (
+	lookAtLogIns = `
+SELECT current_setting('transaction_read_only')::boolean
+       OR EXISTS (SELECT FROM users WHERE false)
+       OR EXISTS (SELECT FROM shardinguser_ownership WHERE false)
+       OR EXISTS (SELECT FROM login_attempts WHERE false)`
 
-// tryWriting does what a charge does, without a row: so the rights are looked at, and no lock is waited for. One row of our
-// own is written, since there may be no room.
+	lookAtTables = lookAtLogIns + `
+       OR EXISTS (SELECT FROM shardinguser_merges WHERE false)`
+)
+
+// tryWriting does what a charge does: to no account, so that no lock is waited for, but with a record, since there may be
+// no room. It is undone.
 const tryWriting = `
 WITH written AS (
     UPDATE users SET failed_login_attempts = 0, locked_until = NULL, last_login_at = NULL WHERE false
-),
-recorded AS (
-    INSERT INTO login_attempts (attempted_at, username, source, user_agent, outcome, locked_until)
-    SELECT now(), '', '', '', 'unknown', NULL WHERE false
 )
-INSERT INTO shardinguser_merges (id) VALUES ('-') ON CONFLICT (id) DO UPDATE SET merged_at = now()`
+INSERT INTO login_attempts (attempted_at, username, source, user_agent, outcome) VALUES (now(), '', '', '', 'unknown')`
+
+// errUndone undoes what was tried.
+var errUndone = errors.New("undone")
 
 // keepChecking checks until ctx ends.
 func (s *Store) keepChecking(ctx context.Context) {
@@ -64,25 +71,37 @@ func (s *Store) keepChecking(ctx context.Context) {
 
 // check finds out whether the database is away.
 func (s *Store) check(ctx context.Context) {
-	isReadOnly, err := s.look(ctx)
-	switch {
-	case ctx.Err() != nil:
-		return
-	case err != nil:
-		s.found(s.meaning(err, reads, s.timing.look), err)
-		return
+	isReadOnly, err := s.look(ctx, lookAtTables)
+	isWhole := err == nil
+	if !isWhole {
+		v := s.meaning(err, reads, s.timing.look)
+		if ctx.Err() != nil || !s.found(v, err) {
+			return
+		}
+		if v.kind == unreadable { // what is missing may be none of log-ins' business
+			isReadOnly, err = s.look(ctx, lookAtLogIns)
+		}
+		if err != nil {
+			s.health.setUseless(v.kind)
+			return
+		}
+	} else {
+		s.health.succeeded(reads)
 	}
-	s.health.succeeded(reads)
-	if isReadOnly {
+	switch {
+	case isReadOnly:
 		err = &pgconn.PgError{Code: codeReadOnly} // as the next write would be told
 		s.found(s.meaning(err, writes, s.timing.look), err)
+		s.health.setUseless(readOnly)
 		return
+	case isWhole:
+		s.health.writable()
 	}
-	s.health.writable()
-	if s.health.refuses() { // some write, which may be none of log-ins
-		if err = s.tryToWrite(ctx); err != nil {
+	if s.health.refuses() { // some write, which may be none of log-ins' business either
+		if err := s.tryToWrite(ctx); err != nil {
 			if v := s.judge(err, writes, s.timing.look); v.kind == refusing {
 				s.found(v, err)
+				s.health.setUseless(refusing)
 			}
 			return
 		}
@@ -90,42 +109,42 @@ func (s *Store) check(ctx context.Context) {
 	s.health.setUseless(none)
 }
 
-// found takes note of what a check failed at, where that proves something.
-func (s *Store) found(v verdict, err error) {
+// found takes note of what a check failed at, and tells whether that proves anything.
+func (s *Store) found(v verdict, err error) bool {
 	switch stat := s.pool.Stat(); {
 	case v.kind == statement || v.kind == conflict:
-		return
+		return false
 	case isShort(err) && stat.TotalConns() > stat.ConstructingConns():
-		return // we have connections
+		return false // we have connections
 	case v.code == codeUndefinedTable && s.isMigrating():
 		wake(s.missing)
-		return // they are being made
+		return false // they are being made
 	}
 	_ = s.took(v, err)
-	s.health.setUseless(v.kind)
+	return true
 }
 
 // look looks at the tables by a connection of the pool and, where that comes to nothing, by one of its own: the pool says
 // nothing of the database while all its connections are in use, or dead without anybody's having been told.
-func (s *Store) look(ctx context.Context) (isReadOnly bool, err error) {
+func (s *Store) look(ctx context.Context, sql string) (isReadOnly bool, err error) {
 	isSuspect := true
 	if s.health.isUseless() != away {
 		limited, cancel := context.WithTimeout(ctx, s.timing.lookPool)
 		defer cancel()
-		isReadOnly, err = scanLook(s.pool.QueryRow(limited, lookAtTables))
+		err = s.pool.QueryRow(limited, sql).Scan(&isReadOnly)
 		if err == nil || s.meaning(err, reads, s.timing.lookPool).kind != away {
 			return isReadOnly, err
 		}
 		isSuspect = !s.isBusy()
 	}
-	isReadOnly, err = s.lookDirectly(ctx)
+	isReadOnly, err = s.lookDirectly(ctx, sql)
 	if err == nil && isSuspect {
 		s.pool.Reset() // who knows which of its connections are still there
 	}
 	return isReadOnly, err
 }
 
-func (s *Store) lookDirectly(ctx context.Context) (isReadOnly bool, err error) {
+func (s *Store) lookDirectly(ctx context.Context, sql string) (isReadOnly bool, err error) {
 	limited, cancel := context.WithTimeout(ctx, s.timing.look)
 	defer cancel()
 	config, err := connConfig(s.settings.DSN)
@@ -137,19 +156,20 @@ func (s *Store) lookDirectly(ctx context.Context) (isReadOnly bool, err error) {
 		return false, err
 	}
 	defer hangUp(ctx, conn)
-	return scanLook(conn.QueryRow(limited, lookAtTables, pgx.QueryExecModeSimpleProtocol))
-}
-
-func scanLook(row pgx.Row) (isReadOnly bool, err error) {
-	var users, notes, attempts, merges bool
-	err = row.Scan(&isReadOnly, &users, &notes, &attempts, &merges)
+	err = conn.QueryRow(limited, sql, pgx.QueryExecModeSimpleProtocol).Scan(&isReadOnly)
 	return isReadOnly, err
 }
 
 func (s *Store) tryToWrite(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, s.timing.look)
 	defer cancel()
-	_, err := s.pool.Exec(limited, tryWriting)
+	err := pgx.BeginFunc(limited, s.pool, func(tx pgx.Tx) error {
+		_, err := tx.Exec(limited, tryWriting)
+		return cmp.Or(err, errUndone)
+	})
+	if errors.Is(err, errUndone) {
+		return nil
+	}
 	return err
 }
 
