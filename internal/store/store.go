@@ -5,15 +5,18 @@
 //
 //   - An account is one row of the table users, which other programs read and write as well, and one note of our own:
 //     who owns the row, and what was last written into it.
-//   - Observe reads the row, the note and the store's clock in one moment. It never changes anything.
+//   - Observe reads the row, the note and the store's clock in one moment. It never changes anything. Snapshot is Observe
+//     for many usernames, and has an entry for each, whether there is such an account or could be.
+//   - Fresh tells whether nobody ever had an account in the store: it has no row, no note, and never had a note. What
+//     cannot be known is no.
 //   - Apply makes a change as a whole or not at all, and only while the plan behind it still holds: the note must have
 //     the revision that was observed and, unless the change is confirmed, no newer generation of the same owner.
 //     Otherwise it answers ErrConflict and has changed nothing. Of any number of callers that plan from the same
 //     observation, one succeeds.
 //   - Apply writes the columns that are the operator's, and of the log-in columns only what a change asks to clear.
 //     Columns that it does not know keep their values.
-//   - What Apply changed, and what other programs change, an observer of the store is told of by username. Being told
-//     means only to look again.
+//   - What Apply changed, and what other programs change, an observer of the store is told of by username: of those of
+//     all rows at first. Being told means only to look again. Several observers do not hold each other up.
 //   - Once a store can be reached again after it could not, calls succeed again without a restart.
 package store
 

@@ -18,7 +18,8 @@
 //
 // A charge is one statement as well, and so is a settlement: it takes the lock of the row, decides by the row and the
 // clock as they are then, writes the log-in columns and the audit trail, login_attempts. See login.go. Whether a lock is
-// pending is told by the attempt that wrote it, which is found by the lock's end.
+// pending is told by the attempt that wrote it, which is found by the lock's end. What was decided elsewhere while the
+// database was away is merged by one statement too. See merge.go.
 //
 // # Observing
 //
