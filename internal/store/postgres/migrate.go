@@ -44,9 +44,14 @@ func (s *Store) Migrate(ctx context.Context) error {
 		made, err = s.migrate(ctx)
 		return err
 	})
+	var notMigrated *store.UnavailableError
+	if errors.As(err, &notMigrated) {
+		if k := s.judge(notMigrated.Err, asks, migrationTimeout).kind; k == away || k == doubtful {
+			notMigrated = nil // that is no story of the tables
+		}
+	}
 	s.mu.Lock()
-	s.notMigrated = nil
-	_ = errors.As(err, &s.notMigrated)
+	s.notMigrated = notMigrated
 	s.mu.Unlock()
 	if err != nil {
 		return err

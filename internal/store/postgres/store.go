@@ -28,7 +28,7 @@ type Store struct {
 	missing       chan struct{} // holds one when a call found a table missing
 	doubts        chan struct{} // holds one when a call failed in a way that a look at the database explains
 	mu            sync.Mutex
-	notMigrated   *store.UnavailableError // why the last migration failed; nil where it did not
+	notMigrated   *store.UnavailableError // why the last migration was refused; nil where it was not
 	triggerFailed string                  // why there is no trigger, as it was logged; "" where there is one
 	lastReset     time.Time
 
