@@ -128,7 +128,7 @@ func (s *Store) found(v verdict, err error) bool {
 // nothing of the database while all its connections are in use, or dead without anybody's having been told.
 func (s *Store) look(ctx context.Context, sql string) (isReadOnly bool, err error) {
 	isSuspect := true
-	if s.health.isUseless() != away {
+	if s.health.whyUseless() != away {
 		limited, cancel := context.WithTimeout(ctx, s.timing.lookPool)
 		defer cancel()
 		err = s.pool.QueryRow(limited, sql).Scan(&isReadOnly)

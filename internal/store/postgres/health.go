@@ -97,7 +97,7 @@ func (h *health) refuses() bool {
 	return h.kind == refusing
 }
 
-func (h *health) isUseless() kind {
+func (h *health) whyUseless() kind {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.useless

@@ -98,7 +98,7 @@ func (s *Store) Up() bool { return s.health.up() }
 
 // Away tells whether the database is known to be of no use for log-ins: it cannot be reached or read, or takes no writes.
 // It is false while nothing is known. Nobody can bring it about by calling: see check.go.
-func (s *Store) Away() bool { return s.health.isUseless() != none }
+func (s *Store) Away() bool { return s.health.whyUseless() != none }
 
 // Notifying tells whether changes come by notifications. It is false while they have to be looked for, and while nobody
 // watches.
