@@ -5,6 +5,7 @@ package postgres
 import (
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
@@ -28,6 +29,7 @@ type health struct {
 	useless kind
 
 	notifying bool
+	heard     time.Time                  // when the connection that listens was last known to be alive
 	waiting   map[chan struct{}]struct{} // each gets one when the database answers again
 }
 
@@ -126,7 +128,21 @@ func (h *health) leave(recovered chan struct{}) {
 func (h *health) setNotifying(notifying bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.notifying = notifying
+	h.notifying, h.heard = notifying, time.Now()
+}
+
+// hear takes note that the connection that listens is alive, and that all that it brought was told.
+func (h *health) hear() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.heard = time.Now()
+}
+
+// isCurrent tells whether no change older than this can have gone untold.
+func (h *health) isCurrent(age time.Duration) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.notifying && time.Since(h.heard) < age
 }
 
 func (h *health) isNotifying() bool {

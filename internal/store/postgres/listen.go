@@ -167,6 +167,7 @@ func (o *observer) receive(ctx context.Context, conn *pgx.Conn) error {
 				return err
 			}
 		}
+		o.s.health.hear()
 	}
 }
 

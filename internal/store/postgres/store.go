@@ -104,6 +104,10 @@ func (s *Store) Away() bool { return s.health.whyUseless() != none }
 // watches.
 func (s *Store) Notifying() bool { return s.health.isNotifying() }
 
+// Current tells whether watchers know of every change that is older than a second, as far as the trigger tells of it. It is
+// false too while the connection that listens is silent, though nothing else tells yet that it broke.
+func (s *Store) Current() bool { return s.health.isCurrent(time.Second) }
+
 // access says what a call does, and so what its success proves.
 type access int
 

@@ -26,7 +26,7 @@ func usualTiming() timing {
 	return timing{
 		selfTest:    2 * time.Second,
 		retryListen: time.Minute,
-		keepAlive:   10 * time.Second,
+		keepAlive:   400 * time.Millisecond, // Current goes by it
 		ping:        5 * time.Second,
 		gather:      5 * time.Millisecond,
 		firstRetry:  100 * time.Millisecond,

@@ -244,6 +244,27 @@ func TestAListenerThatTheNetworkForgotIsFoundOut(t *testing.T) {
 	eventually(t, "the store is notifying again", s.Notifying)
 }
 
+// Whoever keeps a copy must not go by it while nobody knows whether the listener still hears: that takes its time to find
+// out.
+func TestAStoreWhoseListenerIsSilentIsNotCurrent(t *testing.T) {
+	t.Parallel()
+	proxy, settings := listeningThroughAProxy(t, testenv.Database(t))
+	s := open(t, settings)
+	s.timing.ping = time.Hour
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	watch(t, s)
+	eventually(t, "the store is current", s.Current)
+	proxy.Stall()
+	eventually(t, "the store is no longer current", func() bool { return !s.Current() })
+	if !s.Notifying() {
+		t.Error("it was found out")
+	}
+	proxy.Restore()
+	eventually(t, "the store is current again", s.Current)
+}
+
 func TestWhereNotificationsDoNotPassTheStorePollsAndTriesAgain(t *testing.T) {
 	t.Parallel()
 	dsn, elsewhere := testenv.Database(t), testenv.Database(t)
