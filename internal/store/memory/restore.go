@@ -21,18 +21,7 @@ func (s *Store) Restore(accounts map[string]user.Observed) {
 		if exists || noted {
 			continue
 		}
-		if observed.Row != nil {
-			row := copied(*observed.Row)
-			row.LockPendingUntil = nil // no attempt of this store wrote the lock
-			s.rows[username] = row
-		}
-		if observed.Ownership != nil {
-			s.revision++
-			note := *observed.Ownership
-			note.Revision, note.PasswordChangedAt = s.revision, copyOf(note.PasswordChangedAt)
-			s.notes[username] = note
-		}
-		s.tell(username)
+		s.put(username, observed)
 	}
 }
 
@@ -58,4 +47,35 @@ func (s *Store) noteReplaced(change user.Change, before user.Row) {
 func (s *Store) samePassword(username, checked string, row user.Row) bool {
 	r := s.replaced[username]
 	return row.PasswordHash == checked || (checked != "" && r.former == checked && r.hash == row.PasswordHash)
+}
+
+// Restate puts an account in the place of one that was restored, whose counter and lock stay; nothing, where it has
+// neither row nor note.
+func (s *Store) Restate(username string, account user.Observed) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before, existed := s.rows[username]
+	delete(s.rows, username)
+	delete(s.notes, username)
+	s.put(username, account)
+	if row, exists := s.rows[username]; exists && existed {
+		row.FailedLoginAttempts, row.LockedUntil, row.LastLogin = before.FailedLoginAttempts, before.LockedUntil, before.LastLogin
+		s.rows[username] = row
+	}
+}
+
+// put is called with the lock held.
+func (s *Store) put(username string, account user.Observed) {
+	if account.Row != nil {
+		row := copied(*account.Row)
+		row.LockPendingUntil = nil // no attempt of this store wrote the lock
+		s.rows[username] = row
+	}
+	if account.Ownership != nil {
+		s.revision++
+		note := *account.Ownership
+		note.Revision, note.PasswordChangedAt = s.revision, copyOf(note.PasswordChangedAt)
+		s.notes[username] = note
+	}
+	s.tell(username)
 }
