@@ -253,16 +253,16 @@ func (d *Declarations) take(uid types.UID, read declaredPassword) {
 	d.known[uid] = read
 }
 
-// Locks is the locks that the statuses tell of and that lie in the future, by username.
+// Locks is the locks that the statuses tell of, by username. Whether one is over is for the database's clock to tell.
 func (d *Declarations) Locks(ctx context.Context) (map[string]time.Time, error) {
 	locked, err := cachedUsers(ctx, d.client, client.MatchingFields{indexLocked: isLocked})
 	if err != nil {
 		return nil, err
 	}
-	now, locks := d.now(), map[string]time.Time{}
+	locks := map[string]time.Time{}
 	for _, u := range locked {
 		until := u.Status.LockedUntil
-		if until == nil || !until.After(now) {
+		if until == nil {
 			continue
 		}
 		owner, err := d.owner(ctx, user.Username(&u))
@@ -276,17 +276,17 @@ func (d *Declarations) Locks(ctx context.Context) (map[string]time.Time, error) 
 	return locks, nil
 }
 
-// PublishLock writes the row's lock into the status of the account's resource, where there is one, unless it tells of that
+// PublishLock writes the lock of the account's row into the status of the account's resource, where there is one, unless it tells of that
 // lock, or of a later one, already. So other replicas know of a lock that the database knows nothing of, and a process that
 // begins anew. Whoever else writes the status meanwhile makes it fail: to try again is the caller's.
 //
 // It is the exception to the rule that one reconciler writes the statuses: it never waits for its turn.
-func (d *Declarations) PublishLock(ctx context.Context, username string, row user.Row) error {
+func (d *Declarations) PublishLock(ctx context.Context, username string, locked user.Observed) error {
 	owner, err := d.owner(ctx, username)
 	if err != nil || owner == nil {
 		return err
 	}
-	after := user.WithLock(owner.Status, row, d.now())
+	after := user.WithLock(owner.Status, *locked.Row, locked.Now)
 	if user.Same(owner.Status, after) {
 		return nil
 	}

@@ -270,7 +270,7 @@ func TestWhatIsDeclaredIsKnownWhileTheAPIServerIsAway(t *testing.T) {
 		s.Expect(err).NotTo(gomega.HaveOccurred())
 		until := time.Now().Add(time.Hour)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		s.Expect(op.declared.PublishLock(ctx, "alice", user.Row{LockedUntil: &until})).NotTo(gomega.Succeed())
+		s.Expect(op.declared.PublishLock(ctx, "alice", lockedUntil(user.Row{LockedUntil: &until}))).NotTo(gomega.Succeed())
 		cancel()
 		proxy.Restore()
 	}
@@ -300,8 +300,8 @@ func TestALockOfAnOutageIsPublishedAndKept(t *testing.T) {
 	until := time.Now().Add(time.Hour)
 	row := user.Row{FailedLoginAttempts: 5, LockedUntil: &until}
 	before := op.writes.count()
-	s.Expect(op.declared.PublishLock(t.Context(), "alice", row)).To(gomega.Succeed())
-	s.Expect(op.declared.PublishLock(t.Context(), "nobody", row)).To(gomega.Succeed())
+	s.Expect(op.declared.PublishLock(t.Context(), "alice", lockedUntil(row))).To(gomega.Succeed())
+	s.Expect(op.declared.PublishLock(t.Context(), "nobody", lockedUntil(row))).To(gomega.Succeed())
 	s.isLocked(alice, true)
 	s.condition(alice, v1alpha1.ConditionLocked, v1alpha1.ReasonTooManyFailedAttempts)
 	s.Expect(alice.Status.FailedLoginAttempts).To(gomega.BeEquivalentTo(5))
@@ -314,7 +314,7 @@ func TestALockOfAnOutageIsPublishedAndKept(t *testing.T) {
 	// The same again, or a shorter one, is told already.
 	shorter := until.Add(-time.Minute)
 	for _, row := range []user.Row{row, {FailedLoginAttempts: 5, LockedUntil: &shorter}, {FailedLoginAttempts: 3}} {
-		s.Expect(op.declared.PublishLock(t.Context(), "alice", row)).To(gomega.Succeed())
+		s.Expect(op.declared.PublishLock(t.Context(), "alice", lockedUntil(row))).To(gomega.Succeed())
 	}
 	s.Expect(op.writes.count()).To(gomega.Equal(before + 1))
 	s.refresh(late)
@@ -324,7 +324,7 @@ func TestALockOfAnOutageIsPublishedAndKept(t *testing.T) {
 	s.edit(alice, roles("viewer"))
 	s.reports(alice, v1alpha1.ReasonDatabaseUnavailable)
 	s.Expect(alice.Status.Locked).To(gomega.BeTrue())
-	s.Expect(op.declared.PublishLock(t.Context(), "bob", row)).To(gomega.Succeed())
+	s.Expect(op.declared.PublishLock(t.Context(), "bob", lockedUntil(row))).To(gomega.Succeed())
 	s.isLocked(bob, true)
 	s.Expect(op.metric(t, "shardinguser_lockouts_total")).To(gomega.BeEquivalentTo(2))
 
@@ -350,10 +350,10 @@ func TestALockIsNotPublishedOverAStatusThatNobodyHasSeen(t *testing.T) {
 	until := time.Now().Add(time.Hour)
 	row := user.Row{FailedLoginAttempts: 5, LockedUntil: &until}
 	op.writes.before = func() { s.edit(u, roles("viewer")) }
-	err := op.declared.PublishLock(t.Context(), "alice", row)
+	err := op.declared.PublishLock(t.Context(), "alice", lockedUntil(row))
 	s.Expect(apierrors.IsConflict(err)).To(gomega.BeTrue(), "it says %v", err)
 	s.eventually(func(g gomega.Gomega) {
-		g.Expect(op.declared.PublishLock(t.Context(), "alice", row)).To(gomega.Succeed())
+		g.Expect(op.declared.PublishLock(t.Context(), "alice", lockedUntil(row))).To(gomega.Succeed())
 	})
 	s.isLocked(u, true)
 	s.told("alice", map[string]int{v1alpha1.EventLocked: 1})
@@ -372,3 +372,6 @@ func TestTheValueOfASecretThatLooksLikeAPrintIsNoHash(t *testing.T) {
 	s.put(&secret, "password", aHash)
 	s.ready(u)
 }
+
+// lockedUntil is an account with this row, by our clock.
+func lockedUntil(row user.Row) user.Observed { return user.Observed{Now: time.Now(), Row: &row} }

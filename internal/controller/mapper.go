@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"net/http"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/rest"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+)
+
+// Mapper knows the resources of the kinds that are read and written here, and so need not ask the API server for them: a
+// process that starts while that is away can then wait for it, and serve log-ins meanwhile. It is a manager's
+// MapperProvider.
+func Mapper(*rest.Config, *http.Client) (meta.RESTMapper, error) {
+	mapper := meta.NewDefaultRESTMapper(nil)
+	for kind, scope := range map[schema.GroupVersionKind]meta.RESTScope{
+		v1alpha1.GroupVersion.WithKind("ShardingUser"):  meta.RESTScopeNamespace,
+		corev1.SchemeGroupVersion.WithKind("Secret"):    meta.RESTScopeNamespace,
+		corev1.SchemeGroupVersion.WithKind("Namespace"): meta.RESTScopeRoot,
+	} {
+		mapper.Add(kind, scope)
+		mapper.Add(kind.GroupVersion().WithKind(kind.Kind+"List"), scope)
+	}
+	return mapper, nil
+}
