@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package mirror
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store"
+)
+
+const (
+	mostRecords  = 8           // outages that may wait for their record of attempts to be merged
+	raiseTimeout = time.Second // for statuses, which are in a cache
+)
+
+// merge merges what was taken of an outage.
+func (m *Mirror) merge(ctx context.Context, o *outage) error {
+	merge := func(ctx context.Context, part store.Outage) error { return m.Primary.Merge(ctx, part, m.Limits) }
+	return o.merge(ctx, merge, m.Primary.Away, m.lose)
+}
+
+// lose gives up what the database does not take.
+func (m *Mirror) lose(part store.Outage) {
+	m.metrics.dropped.Add(float64(len(part.Attempts)))
+	for _, missed := range part.Accounts {
+		m.Log.Error("The database does not take what happened to an account while it was away", "user", missed.Username)
+	}
+}
+
+// end merges what happened to accounts, and lets the database decide again. Most of it is merged while attempts are still
+// decided from memory; for the rest they wait. The record of attempts may follow later.
+func (m *Mirror) end(ctx context.Context) error {
+	o := m.current()
+	now, err := m.Primary.Observe(ctx, "-") // of whoever, for the clock
+	if err != nil {
+		return err
+	}
+	o.databaseIsAt(now.Now)
+	m.raise(ctx, o)
+	if err := m.merge(ctx, o); err != nil {
+		return err
+	}
+	for before := o.size() + 1; o.size() > partSize && o.size() < before; {
+		before = o.size()
+		if err := o.take(ctx, false); err != nil {
+			return err
+		}
+		if err := m.merge(ctx, o); err != nil {
+			return err
+		}
+	}
+
+	m.hold()
+	err = m.endHeld(ctx, o)
+	m.release(ctx, err == nil)
+	return err
+}
+
+// raise takes over the locks of replicas that may not have lived to merge them, as far as the statuses can be read now.
+func (m *Mirror) raise(ctx context.Context, o *outage) {
+	ctx, cancel := context.WithTimeout(ctx, raiseTimeout)
+	defer cancel()
+	locks, err := m.Cluster.Locks(ctx)
+	if err != nil {
+		return
+	}
+	for username, until := range locks {
+		o.raise(username, until)
+	}
+}
+
+// endHeld is the end of end, while new attempts wait.
+func (m *Mirror) endHeld(ctx context.Context, o *outage) error {
+	o.awaitSettled(ctx)
+	for o.size() > 0 {
+		if err := o.take(ctx, true); err != nil {
+			return err
+		}
+	}
+	return m.merge(ctx, o)
+}
+
+// hold makes new attempts wait.
+func (m *Mirror) hold() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.ending = make(chan struct{})
+}
+
+// release lets them go on: with the database if the outage ended, else as before.
+func (m *Mirror) release(ctx context.Context, ended bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	close(m.ending)
+	m.ending = nil
+	if !ended {
+		return
+	}
+	o := m.outage
+	m.outage = nil
+	if touched := o.touchedAccounts(); len(touched) > 0 {
+		m.last = o // until the copy knows of them
+		m.accounts.changed(touched...)
+	}
+	m.records = append(m.records, o)
+	for len(m.records) > mostRecords {
+		m.metrics.dropped.Add(float64(m.records[0].unrecorded()))
+		m.records = slices.Delete(m.records, 0, 1)
+	}
+	for w := range m.watchers {
+		w.wake()
+	}
+	m.Log.Info("The database is back: log-ins are decided by it, and what happened meanwhile was merged")
+	m.Announce(ctx, false)
+}
+
+// mergeRecords merges the records of attempts of outages that ended.
+func (m *Mirror) mergeRecords(ctx context.Context) error {
+	for {
+		m.mu.Lock()
+		var o *outage
+		if len(m.records) > 0 {
+			o = m.records[0]
+		}
+		m.mu.Unlock()
+		if o == nil {
+			return nil
+		}
+		m.metrics.dropped.Add(float64(o.takeAttempts()))
+		if err := m.merge(ctx, o); err != nil {
+			return err
+		}
+		m.mu.Lock()
+		m.records = slices.DeleteFunc(m.records, func(other *outage) bool { return other == o })
+		m.mu.Unlock()
+	}
+}

@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package mirror
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/memory"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var limits = store.Limits{Attempts: 5, Duration: 15 * time.Minute}
+
+// database is one that can be taken away.
+type database struct {
+	*memory.Store
+	away, deaf atomic.Bool
+	looks      atomic.Int64 // that were not for the copy
+
+	readable atomic.Bool // although it is away, as a standby is
+	reached  atomic.Bool // nothing tells that a call did not reach it
+
+	mu      sync.Mutex
+	charged func() // called while an attempt that was charged is not yet answered
+	merging func() // called in the midst of a merge
+	merges  []store.Outage
+	refuse  error  // what a merge says
+	refused string // an account that no merge may have
+	lost    bool   // a merge's answer is lost, once
+}
+
+// set changes it while others may ask it.
+func (d *database) set(change func(*database)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	change(d)
+}
+
+func (d *database) gone() error {
+	if d.away.Load() {
+		return &store.UnavailableError{Sentence: "it is away", Unsent: !d.reached.Load()}
+	}
+	return nil
+}
+
+func (d *database) Away() bool    { return d.away.Load() }
+func (d *database) Current() bool { return !d.deaf.Load() && !d.away.Load() }
+
+func (d *database) Observe(ctx context.Context, username string) (user.Observed, error) {
+	d.looks.Add(1)
+	if err := d.gone(); err != nil {
+		return user.Observed{}, err
+	}
+	return d.Store.Observe(ctx, username)
+}
+
+func (d *database) Snapshot(ctx context.Context, usernames []string) (map[string]user.Observed, error) {
+	read := map[string]user.Observed{}
+	for _, username := range usernames {
+		if err := d.gone(); err != nil && !d.readable.Load() {
+			return nil, err
+		}
+		read[username], _ = d.Store.Observe(ctx, username)
+	}
+	return read, nil
+}
+
+func (d *database) Charge(ctx context.Context, a store.Attempt, l store.Limits) (store.Charged, error) {
+	if err := d.gone(); err != nil {
+		return store.Charged{}, err
+	}
+	charged, err := d.Store.Charge(ctx, a, l)
+	d.mu.Lock()
+	during := d.charged
+	d.mu.Unlock()
+	if during != nil {
+		during()
+	}
+	return charged, err
+}
+
+func (d *database) Settle(ctx context.Context, charged store.Charged, success bool) (bool, error) {
+	if err := d.gone(); err != nil {
+		return false, err
+	}
+	return d.Store.Settle(ctx, charged, success)
+}
+
+// Merge is that of the real one, as far as it matters here.
+func (d *database) Merge(_ context.Context, o store.Outage, _ store.Limits) error {
+	d.mu.Lock()
+	merging := d.merging
+	d.mu.Unlock()
+	if merging != nil {
+		merging()
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := errors.Join(d.gone(), d.refuse); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(o.Accounts, func(missed store.Missed) bool { return missed.Username == d.refused && d.refused != "" }) {
+		return &store.UnavailableError{Sentence: "not this row"}
+	}
+	if slices.ContainsFunc(d.merges, func(merged store.Outage) bool { return merged.ID == o.ID }) {
+		return nil
+	}
+	d.merges = append(d.merges, o)
+	for _, missed := range o.Accounts {
+		d.Edit(missed.Username, func(row *user.Row) *user.Row {
+			if row != nil {
+				row.FailedLoginAttempts += missed.Failures
+				row.LockedUntil = later(row.LockedUntil, missed.LockedUntil)
+			}
+			return row
+		})
+	}
+	if d.lost {
+		d.lost = false
+		return &store.UnavailableError{Sentence: "the connection broke"}
+	}
+	return nil
+}
+
+// row is that of a username; the zero one where there is none.
+func (d *database) row(username string) user.Row {
+	o, _ := d.Store.Observe(context.Background(), username)
+	if o.Row == nil {
+		return user.Row{}
+	}
+	return *o.Row
+}
+
+// attempts are those that were merged.
+func (d *database) attempts() (all []store.Record) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, o := range d.merges {
+		all = append(all, o.Attempts...)
+	}
+	return all
+}
+
+// cluster is what the resources say.
+type cluster struct {
+	mu        sync.Mutex
+	accounts  map[string]user.Observed
+	locks     map[string]time.Time
+	published map[string]time.Time
+	refuse    error
+	asked     func() // called while the accounts are gathered
+}
+
+func (c *cluster) Accounts(context.Context) (map[string]user.Observed, error) {
+	c.mu.Lock()
+	asked := c.asked
+	c.mu.Unlock()
+	if asked != nil {
+		asked()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.accounts), c.refuse
+}
+
+func (c *cluster) Locks(context.Context) (map[string]time.Time, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.locks), c.refuse
+}
+
+func (c *cluster) PublishLock(_ context.Context, username string, locked user.Observed) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.published[username] = *locked.Row.LockedUntil
+	return c.refuse
+}
+
+func (c *cluster) change(change func(*cluster)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	change(c)
+}
+
+// world is a Mirror that runs, over a database in which alice and bob are, in a time of its own.
+type world struct {
+	*Mirror
+	t        *testing.T
+	db       *database
+	cluster  *cluster
+	log      *bytes.Buffer
+	registry *prometheus.Registry
+	announce []bool
+}
+
+// inWorld runs a story in one. With away, the database is away from the start.
+func inWorld(t *testing.T, away bool, change func(*Options), story func(w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{
+			t: t, log: &bytes.Buffer{}, registry: prometheus.NewRegistry(),
+			db: &database{Store: memory.New(time.Now)}, cluster: &cluster{published: map[string]time.Time{}},
+		}
+		w.db.away.Store(away)
+		for _, username := range []string{"alice", "bob"} {
+			w.db.Edit(username, func(*user.Row) *user.Row { return &user.Row{PasswordHash: "hash of " + username, Active: true} })
+		}
+		options := Options{
+			Primary: w.db, Cluster: w.cluster, Limits: limits, MaxAccounts: 100,
+			Announce: func(_ context.Context, active bool) { w.announce = append(w.announce, active) },
+			Registry: w.registry, Log: slog.New(slog.NewTextHandler(w.log, nil)), Now: time.Now,
+		}
+		if change != nil {
+			change(&options)
+		}
+		var err error
+		if w.Mirror, err = New(options); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- w.Run(ctx) }()
+		w.passes(5 * time.Second)
+		story(w)
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+}
+
+// passes lets time pass, and what is due be done.
+func (w *world) passes(d time.Duration) {
+	time.Sleep(d) //nolint:forbidigo // The bubble's clock: nobody waits.
+	synctest.Wait()
+}
+
+// goes takes the database away, and comes brings it back.
+func (w *world) goes()  { w.db.away.Store(true); w.passes(3 * time.Second) }
+func (w *world) comes() { w.db.away.Store(false); w.passes(3 * time.Second) }
+
+func (w *world) charge(username string) store.Charged {
+	w.t.Helper()
+	charged, err := w.Charge(w.t.Context(), store.Attempt{Username: username, Alias: "alias"}, limits)
+	if err != nil {
+		w.t.Fatalf("charge %s: %v", username, err)
+	}
+	return charged
+}
+
+func (w *world) settle(charged store.Charged, success bool) bool {
+	w.t.Helper()
+	stands, err := w.Settle(w.t.Context(), charged, success)
+	if err != nil {
+		w.t.Fatalf("settle: %v", err)
+	}
+	return stands
+}
+
+// fails makes so many failed attempts, and returns the verdict of the last.
+func (w *world) fails(username string, times int) (verdict store.Verdict) {
+	w.t.Helper()
+	for range times {
+		charged := w.charge(username)
+		w.settle(charged, false)
+		verdict = charged.Verdict
+	}
+	return verdict
+}
+
+// observe is the row as a gateway's requests find it.
+func (w *world) observe(username string) user.Row {
+	w.t.Helper()
+	o, err := w.Observe(w.t.Context(), username)
+	if err != nil {
+		w.t.Fatalf("observe %s: %v", username, err)
+	}
+	if o.Row == nil {
+		return user.Row{}
+	}
+	return *o.Row
+}
+
+// dropped is the metric of attempts that there was no room for.
+func (w *world) dropped() int {
+	w.t.Helper()
+	families, err := w.registry.Gather()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == "shardinguser_audit_dropped_total" {
+			return int(f.GetMetric()[0].GetCounter().GetValue())
+		}
+	}
+	w.t.Fatal("there is no such metric")
+	return 0
+}

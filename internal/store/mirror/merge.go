@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package mirror
+
+import (
+	"context"
+	"crypto/rand"
+	"slices"
+	"time"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store"
+)
+
+const (
+	// partSize is how many accounts, or attempts, are merged at once.
+	partSize = 500
+
+	// fewTries is how often a part is tried that the database refuses although it is there, before it is split, and mostTries
+	// before it is given up where there is nothing to split: about a minute.
+	fewTries  = 3
+	mostTries = 240
+)
+
+// part is merged as a whole, and once: it has an ID.
+type part struct {
+	store.Outage
+	tries int
+}
+
+func newPart(accounts []store.Missed, attempts []store.Record) *part {
+	return &part{Outage: store.Outage{ID: rand.Text(), Accounts: accounts, Attempts: attempts}}
+}
+
+// split is the part in two, or none where there is nothing to split. Whether the part itself was merged is not known; if it
+// was, its failures count twice, which is the safe mistake.
+func (p *part) split() []*part {
+	accounts, attempts := len(p.Accounts)/2, len(p.Attempts)/2
+	if accounts+attempts == 0 {
+		return nil
+	}
+	return []*part{
+		newPart(p.Accounts[:accounts], p.Attempts[:attempts]), newPart(p.Accounts[accounts:], p.Attempts[attempts:]),
+	}
+}
+
+// size is how many accounts have something to be merged.
+func (o *outage) size() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.missed)
+}
+
+// awaitSettled waits until no attempt waits to be settled, while none is charged. It does not wait for longer than any
+// takes.
+func (o *outage) awaitSettled(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, store.PendingTime)
+	defer cancel()
+	for {
+		o.mu.Lock()
+		open := len(o.open)
+		o.mu.Unlock()
+		if open == 0 {
+			return
+		}
+		select {
+		case <-o.quiet:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// databaseIsAt takes note of the database's clock, once it can be asked.
+func (o *outage) databaseIsAt(now time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.ahead = now.Sub(o.clock())
+}
+
+// take takes a part of the accounts that have something to be merged; from then on it is among the unmerged. Those who
+// are in the middle of an attempt are left for later, unless all are wanted.
+func (o *outage) take(ctx context.Context, all bool) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	busy := map[string]bool{}
+	for _, username := range o.open {
+		busy[username] = !all
+	}
+	var accounts []store.Missed
+	for username, missed := range o.missed {
+		if busy[username] {
+			continue
+		}
+		observed, err := o.store.Observe(ctx, username)
+		if err != nil {
+			return err
+		}
+		if row := observed.Row; row != nil && row.LockedUntil != nil {
+			switch until, told := o.published[username]; {
+			case !observed.Locked():
+				missed.Failures = 0 // the lock that they brought is over, and they with it
+			case told && until.Equal(*row.LockedUntil):
+				missed.LockedUntil = &until // of a status, and so in the database's time
+			default:
+				missed.LockedUntil = new(row.LockedUntil.Add(o.ahead))
+			}
+		}
+		if missed.LastLogin != nil {
+			missed.LastLogin = new(missed.LastLogin.Add(o.ahead))
+		}
+		if accounts = append(accounts, missed); len(accounts) == partSize {
+			break
+		}
+	}
+	for _, missed := range accounts {
+		delete(o.missed, missed.Username)
+	}
+	if len(accounts) > 0 {
+		o.unmerged = append(o.unmerged, newPart(accounts, nil))
+	}
+	return nil
+}
+
+// takeAttempts takes what is on record of attempts since it did so last, and tells how many there was no room for.
+func (o *outage) takeAttempts() (dropped int64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	attempts := o.store.Attempts()
+	taken := func(r store.Record) bool { return r.ID <= o.recorded }
+	attempts = slices.DeleteFunc(attempts, taken)
+	if len(attempts) == 0 {
+		return 0
+	}
+	dropped = attempts[0].ID - o.recorded - 1
+	o.recorded = attempts[len(attempts)-1].ID
+	for i := range attempts {
+		attempts[i].Time = attempts[i].Time.Add(o.ahead)
+	}
+	for some := range slices.Chunk(attempts, partSize) {
+		o.unmerged = append(o.unmerged, newPart(nil, some))
+	}
+	return dropped
+}
+
+// unrecorded is how many attempts are not known to be on record.
+func (o *outage) unrecorded() (n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, p := range o.unmerged {
+		n += len(p.Attempts)
+	}
+	for _, r := range o.store.Attempts() {
+		if r.ID > o.recorded {
+			n++
+		}
+	}
+	return n
+}
+
+// merge merges what was taken, part by part. What has not been merged when it fails will be the next time, and what may
+// or may not have been is known by its ID. A part that the database refuses again and again is split, so that one account
+// that it does not take keeps nobody else from it; that one is given up in the end, by lose.
+func (o *outage) merge(ctx context.Context, merge func(context.Context, store.Outage) error, isAway func() bool, lose func(store.Outage)) error {
+	o.mu.Lock()
+	parts := o.unmerged
+	o.mu.Unlock()
+	var refused error
+	var left []*part
+	for i, p := range parts {
+		err := merge(ctx, p.Outage)
+		if err == nil {
+			continue
+		}
+		refused = err
+		p.tries++
+		if ctx.Err() != nil || isAway() || p.tries < fewTries {
+			left = append(left, parts[i:]...)
+			break
+		}
+		if halves := p.split(); halves != nil {
+			left = append(left, halves...)
+		} else if p.tries < mostTries {
+			left = append(left, p)
+		} else {
+			lose(p.Outage)
+		}
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.unmerged = append(left, o.unmerged[len(parts):]...)
+	if len(o.unmerged) == 0 {
+		return nil
+	}
+	return refused
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package mirror
+
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+type metrics struct {
+	dropped prometheus.Counter
+}
+
+func newMetrics(registry prometheus.Registerer, m *Mirror) (*metrics, error) {
+	active := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "shardinguser_fallback_active",
+		Help: "1 while the database is away and log-ins are decided from memory.",
+	}, func() float64 {
+		if m.Active() {
+			return 1
+		}
+		return 0
+	})
+	accounts := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "shardinguser_login_accounts",
+		Help: "Accounts that this replica has a copy of.",
+	}, func() float64 { return float64(m.accounts.size()) })
+	dropped := prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "shardinguser_audit_dropped_total",
+		Help: "Log-in attempts of outages that are not on record, since there was no room to keep them.",
+	})
+	return &metrics{dropped: dropped}, errors.Join(registry.Register(active), registry.Register(accounts), registry.Register(dropped))
+}

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package mirror
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+// Primary is the database. Package store says what it promises.
+type Primary interface {
+	Observe(ctx context.Context, username string) (user.Observed, error)
+	Charge(ctx context.Context, attempt store.Attempt, limits store.Limits) (store.Charged, error)
+	Settle(ctx context.Context, charged store.Charged, success bool) (stands bool, err error)
+	Merge(ctx context.Context, outage store.Outage, limits store.Limits) error
+
+	// Snapshot is Observe for many names at once, no more than 1,000.
+	Snapshot(ctx context.Context, usernames []string) (map[string]user.Observed, error)
+	Watch(ctx context.Context, changed func(usernames []string), recovered func())
+
+	// Current tells whether Watch has told of all changes but the last second's, and Away whether the database is known to
+	// be away.
+	Current() bool
+	Away() bool
+}
+
+// Cluster is what the resources say of accounts, with their Secrets and statuses.
+type Cluster interface {
+	// Accounts is the accounts that are declared, by username, as far as they are known without a database.
+	Accounts(ctx context.Context) (map[string]user.Observed, error)
+
+	// Locks is the locks that the statuses tell of, by username.
+	Locks(ctx context.Context) (map[string]time.Time, error)
+
+	// PublishLock writes an account's lock into the status of its resource, if it has one.
+	PublishLock(ctx context.Context, username string, locked user.Observed) error
+}
+
+// Options is what a Mirror works with and by.
+type Options struct {
+	Primary Primary
+	Cluster Cluster
+	Limits  store.Limits
+
+	// Attempts is how many failures this replica alone counts in an outage before it locks; 0 is as many as ever. However
+	// many it is, the failures from before the outage count as well.
+	Attempts int
+
+	// MaxAccounts bounds the copy. An account that is not in it is looked up in the database each time, and is unknown in an
+	// outage.
+	MaxAccounts int
+
+	// NoFallback turns the deciding from memory off: while the database is away, nothing is decided.
+	NoFallback bool
+
+	// Announce is called when an outage begins, and when it ended.
+	Announce func(ctx context.Context, active bool)
+
+	Registry prometheus.Registerer
+	Log      *slog.Logger
+	Now      func() time.Time
+}
+
+// Mirror answers for the database. It may be used by any number of goroutines. [Mirror.Run] has to run beside it.
+type Mirror struct {
+	Options
+	accounts *accounts
+	metrics  *metrics
+
+	mu     sync.Mutex
+	outage *outage       // nil while the database decides
+	ending chan struct{} // nil unless the outage is about to end; closed once new attempts need not wait for that any more
+
+	// last is an outage that ended just now, until the copy knows what was merged; nil else. If the database goes away
+	// again before, it goes on.
+	last *outage
+
+	records   []*outage // that ended, and whose record of attempts is not merged yet
+	notMerged string    // why what happened cannot be merged, as it was logged
+	watchers  map[*watcher]struct{}
+}
+
+// New returns a Mirror that knows nothing yet. The error is that of metrics that are there already.
+func New(options Options) (*Mirror, error) {
+	m := &Mirror{
+		Options: options, accounts: newAccounts(options.MaxAccounts, options.Now), watchers: map[*watcher]struct{}{},
+	}
+	var err error
+	m.metrics, err = newMetrics(options.Registry, m)
+	return m, err
+}
+
+// Observe tells of an account what is true now or, while the database is away, what was last known. Its errors are the
+// database's.
+func (m *Mirror) Observe(ctx context.Context, username string) (user.Observed, error) {
+	if observed, ok, err := m.observeOutage(ctx, username); ok {
+		return observed, err
+	}
+	if m.Primary.Current() {
+		if observed, ok := m.accounts.get(username); ok {
+			return observed, nil
+		}
+	}
+	observed, err := m.Primary.Observe(ctx, username)
+	switch {
+	case err == nil && observed.Row != nil:
+		m.accounts.want(username)
+	case errors.Is(err, store.ErrUnavailable) && m.begin(ctx):
+		if observed, ok, err := m.observeOutage(ctx, username); ok {
+			return observed, err
+		}
+	}
+	return observed, err
+}
+
+// Charge charges an attempt, or refuses it, as package store says. Its errors are the database's.
+func (m *Mirror) Charge(ctx context.Context, attempt store.Attempt, limits store.Limits) (store.Charged, error) {
+	if charged, ok, err := m.chargeOutage(ctx, attempt, limits); ok {
+		return charged, err
+	}
+	charged, err := m.Primary.Charge(ctx, attempt, limits)
+	if err == nil {
+		m.accounts.charged(charged, limits.Duration)
+		if o := m.current(); o != nil { // it began while this was under way
+			o.charged(charged, limits.Duration)
+		}
+		return charged, nil
+	}
+	var unavailable *store.UnavailableError
+	if errors.As(err, &unavailable) && unavailable.Unsent && m.begin(ctx) {
+		if charged, ok, err := m.chargeOutage(ctx, attempt, limits); ok {
+			return charged, err
+		}
+	}
+	return store.Charged{}, err
+}
+
+// Settle says how a charged attempt ended, there where it was charged. Its errors are the database's.
+func (m *Mirror) Settle(ctx context.Context, charged store.Charged, success bool) (stands bool, err error) {
+	if charged.FromMemory {
+		o := m.current()
+		if o == nil {
+			return false, nil // it took longer than anybody waits: it has been merged as a failure
+		}
+		return o.settle(ctx, charged, success)
+	}
+	stands, err = m.Primary.Settle(ctx, charged, success)
+	if err == nil && stands {
+		m.accounts.succeeded(charged)
+	}
+	return stands, err
+}
+
+// Active tells whether attempts are decided from memory.
+func (m *Mirror) Active() bool { return m.current() != nil }
+
+// current is the outage; nil while the database decides.
+func (m *Mirror) current() *outage {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.outage
+}
+
+func (m *Mirror) observeOutage(ctx context.Context, username string) (observed user.Observed, ok bool, err error) {
+	o := m.current()
+	if o == nil {
+		return user.Observed{}, false, nil
+	}
+	observed, err = o.store.Observe(ctx, username)
+	return observed, true, err
+}
+
+// chargeOutage charges in the outage, if there is one. One that is about to end is waited for.
+func (m *Mirror) chargeOutage(ctx context.Context, attempt store.Attempt, limits store.Limits) (charged store.Charged, ok bool, err error) {
+	for {
+		m.mu.Lock()
+		ending := m.ending
+		if m.outage == nil || ending == nil {
+			break
+		}
+		m.mu.Unlock()
+		select {
+		case <-ending:
+		case <-ctx.Done():
+			return store.Charged{}, true, ctx.Err()
+		}
+	}
+	defer m.mu.Unlock()
+	if m.outage == nil {
+		return store.Charged{}, false, nil
+	}
+	charged, err = m.outage.charge(ctx, attempt, limits, m.Attempts)
+	return charged, true, err
+}
