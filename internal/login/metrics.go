@@ -13,6 +13,7 @@ type metrics struct {
 	attempts   *prometheus.CounterVec
 	duration   prometheus.Histogram
 	recognized prometheus.Counter
+	fromMemory *prometheus.CounterVec
 }
 
 func newMetrics(registry prometheus.Registerer) (*metrics, error) {
@@ -31,13 +32,24 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 			Help: "Credentials that a gateway asked about and that were recognised without bcrypt.",
 		}),
 	}
-	for _, o := range outcomes {
-		m.attempts.WithLabelValues(string(o)) // shown from the start
+	m.fromMemory = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "shardinguser_fallback_attempts_total",
+		Help: "Those log-in attempts that were decided from memory, while the database was away, by how they ended.",
+	}, []string{"outcome"})
+	for _, o := range outcomes { // shown from the start
+		m.attempts.WithLabelValues(string(o))
 	}
-	return m, errors.Join(registry.Register(m.attempts), registry.Register(m.duration), registry.Register(m.recognized))
+	for _, o := range []Outcome{Succeeded, Failed, Unknown, Locked, Inactive, Superseded} {
+		m.fromMemory.WithLabelValues(string(o))
+	}
+	return m, errors.Join(registry.Register(m.attempts), registry.Register(m.duration), registry.Register(m.recognized),
+		registry.Register(m.fromMemory))
 }
 
-func (m *metrics) attempt(o Outcome, took time.Duration) {
-	m.attempts.WithLabelValues(string(o)).Inc()
+func (m *metrics) attempt(result Result, took time.Duration) {
+	m.attempts.WithLabelValues(string(result.Outcome)).Inc()
 	m.duration.Observe(took.Seconds())
+	if result.fromMemory {
+		m.fromMemory.WithLabelValues(string(result.Outcome)).Inc()
+	}
 }

@@ -178,6 +178,38 @@ func TestAHundredParallelRightLogInsAllSucceedOnADatabase(t *testing.T) {
 	}
 }
 
+// The clocks of replicas differ, and so do the time zones of sessions: a lock lasts as long as it should, by the database's
+// clock.
+func TestAReplicaWhoseClockIsOffWritesTheSameLock(t *testing.T) {
+	for _, off := range []time.Duration{-time.Hour, time.Hour} {
+		for _, zone := range []string{"Asia/Tokyo", "America/Los_Angeles"} {
+			t.Run(fmt.Sprint(off, " in ", zone), func(t *testing.T) {
+				c := newCluster(t)
+				if _, err := c.admin.Exec(t.Context(), `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET timezone = %L',
+					current_database(), '`+zone+`'); END $$`); err != nil {
+					t.Fatal(err)
+				}
+				w := c.replica()
+				w.clock.set(time.Now().Add(off))
+				for range 5 {
+					w.try("alice", wrong)
+				}
+				if got := w.try("alice", right); got != Locked {
+					t.Errorf("the right password while locked: %s", got)
+				}
+				var left float64
+				if err := c.admin.QueryRow(t.Context(), `SELECT extract(epoch FROM locked_until - (now() AT TIME ZONE 'UTC'))
+					FROM users WHERE username = 'alice'`).Scan(&left); err != nil {
+					t.Fatal(err)
+				}
+				if left < 14*60 || left > 15*60 {
+					t.Errorf("the lock ends in %.0f s, want 15 minutes", left)
+				}
+			})
+		}
+	}
+}
+
 // Whatever is sent for a name, the database is not asked what it fails at.
 func TestNamesThatNoDatabaseTakesAreUnknown(t *testing.T) {
 	w := newCluster(t).replica()

@@ -13,8 +13,11 @@ import (
 
 const (
 	maxWaitingOnAccount = 128
-	maxWaiting          = 4096
 	maxWait             = 30 * time.Second // in line for one account
+
+	// waitingPerCore is how many may wait for each core, beside one whole line: at the usual cost, for some two seconds.
+	// Whoever comes then is better told so than kept.
+	waitingPerCore = 32
 )
 
 // errClosed says that nobody is let in any more.
@@ -26,6 +29,7 @@ type queue struct {
 	mu      sync.Mutex
 	lines   map[password.Fingerprint]*line // by that of the username, which may be of any length
 	waiting int
+	most    int // of them
 	closed  chan struct{}
 	closing sync.Once
 }
@@ -36,8 +40,11 @@ type line struct {
 	count int           // who waits, and whose turn it is
 }
 
-func newQueue() *queue {
-	return &queue{lines: map[password.Fingerprint]*line{}, closed: make(chan struct{})}
+// newQueue is for log-ins that so many cores serve.
+func newQueue(cores int) *queue {
+	return &queue{
+		lines: map[password.Fingerprint]*line{}, most: maxWaitingOnAccount + waitingPerCore*cores, closed: make(chan struct{}),
+	}
 }
 
 // enter waits for one's turn at the account. The error is ErrBusy where the line is too long or too slow, errClosed,
@@ -52,7 +59,7 @@ func (q *queue) enter(ctx context.Context, username password.Fingerprint) (*turn
 		l = &line{turn: make(chan struct{}, 1)}
 		q.lines[username] = l
 	}
-	if q.waiting >= maxWaiting || l.count > maxWaitingOnAccount {
+	if q.waiting > q.most || l.count > maxWaitingOnAccount {
 		if l.count == 0 {
 			delete(q.lines, username)
 		}

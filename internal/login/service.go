@@ -76,7 +76,7 @@ func New(options Options) (*Service, error) {
 	return &Service{
 		Options:  options,
 		aliases:  password.NewFingerprinter(),
-		queue:    newQueue(),
+		queue:    newQueue(options.Hasher.Cores()),
 		throttle: newThrottle(options.SourceRate, options.SourceBurst),
 		known:    newRecognized(options.RecognizeFor),
 		metrics:  metrics,
@@ -138,6 +138,8 @@ type Result struct {
 	hash     string
 
 	RetryAfter time.Duration // with Busy and Throttled
+
+	fromMemory bool // it was decided while the database was away
 }
 
 // Wait ends the waiting in line, for the process is about to end, and returns when all that was charged is settled.
@@ -189,14 +191,19 @@ func (s *Service) attempt(ctx context.Context, c Credentials, verify bool) Resul
 		return result
 	}()
 	took := s.Now().Sub(begun)
-	s.metrics.attempt(result.Outcome, took)
+	s.metrics.attempt(result, took)
 	record := attempt.Record(exists)
-	s.Log.LogAttrs(ctx, level(result.Outcome), "Log-in attempt",
+	attributes := []slog.Attr{
 		slog.String("outcome", string(result.Outcome)),
 		slog.String("user", record.Username),
 		slog.String("source", record.Source),
 		slog.String("userAgent", record.UserAgent),
-		slog.Duration("took", took))
+		slog.Duration("took", took),
+	}
+	if result.fromMemory {
+		attributes = append(attributes, slog.Bool("fallback", true))
+	}
+	s.Log.LogAttrs(ctx, level(result.Outcome), "Log-in attempt", attributes...)
 	return result
 }
 
@@ -242,6 +249,7 @@ func (s *Service) decide(ctx context.Context, c Credentials, attempt store.Attem
 		return Result{Outcome: Unavailable}, false
 	}
 	exists = charged.Verdict != store.Unknown
+	defer func() { result.fromMemory = charged.FromMemory }()
 
 	if refusal, refused := refusals[charged.Verdict]; refused {
 		_ = place.Dummy(ctx) // whose only error is that of a context that ended

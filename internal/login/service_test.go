@@ -454,3 +454,28 @@ func TestAProcessThatEndsSendsAwayWhoWaits(t *testing.T) {
 		}
 	})
 }
+
+// However many accounts they are for: who would wait for long is told to come again, and was not charged.
+func TestOnlySoManyWaitAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		goOn := make(chan struct{})
+		w.tap.charging = func() error { <-goOn; return nil }
+		const accounts, each = 10, 100
+		outcomes := make(chan Outcome, accounts*each)
+		for i := range accounts * each {
+			go func() { outcomes <- w.try(fmt.Sprint("user-", i%accounts), wrong) }()
+		}
+		synctest.Wait()
+		if sent, waiting := len(outcomes), w.queue.most+1; sent != accounts*each-waiting {
+			t.Errorf("%d were sent away, want all but %d", sent, waiting)
+		}
+		for range len(outcomes) {
+			if got := <-outcomes; got != Busy {
+				t.Errorf("who was sent away: %s", got)
+			}
+		}
+		close(goOn)
+		w.Wait()
+	})
+}

@@ -68,6 +68,9 @@ func newHasher(cost, cores, minCost int) *Hasher {
 	return h
 }
 
+// Cores is how many cores it takes at most.
+func (h *Hasher) Cores() int { return h.maxPlaces / (1 + queuePerCore) }
+
 // Hash returns the bcrypt hash of plain, with prefix $2a$, a new salt and the
 // Hasher's cost. It waits for a core until ctx ends, and then returns an error
 // that wraps ctx's; once begun, a computation runs to its end. What [Check]
