@@ -48,6 +48,10 @@ type Settings struct {
 	// LeaderElectionNamespace holds the lease; empty for the pod's own.
 	LeaderElectionNamespace string
 
+	// Namespace is the manager's own: that of its lease, which is the pod's unless
+	// another one was given, or "default" for a manager outside a cluster.
+	Namespace string
+
 	// WatchNamespaces are sorted and distinct; none means all.
 	WatchNamespaces         []string
 	MaxConcurrentReconciles int
@@ -116,6 +120,15 @@ type Login struct {
 	VerifyCacheTTL time.Duration
 	// AuditRetention is how long attempts stay on record.
 	AuditRetention time.Duration
+
+	// AccountCacheSize is how many accounts each replica keeps a copy of.
+	AccountCacheSize int
+	// Fallback tells whether log-ins are decided from memory while the database
+	// is away.
+	Fallback bool
+	// FallbackAttempts is how many failures one replica alone counts then before
+	// it locks; 0 is LockoutAttempts.
+	FallbackAttempts int
 }
 
 // What DefaultUsers.Passwords may be.
@@ -183,6 +196,9 @@ func defaults(cores int) Settings {
 			SourceBurst:     200,
 			VerifyCacheTTL:  time.Minute,
 			AuditRetention:  90 * 24 * time.Hour,
+
+			AccountCacheSize: 150_000,
+			Fallback:         true,
 		},
 		DefaultUsers:            DefaultUsers{Passwords: DefaultUsersOff},
 		BcryptCost:              10,

@@ -31,7 +31,7 @@ func (l *loader) checkDefaultUsers(s *Settings) {
 	}
 
 	if d.Namespace == "" {
-		d.Namespace = ownNamespace(s.LeaderElectionNamespace, podNamespaceFile)
+		d.Namespace = s.Namespace
 	} else {
 		origin = l.settings[flagDefaultUsersNamespace].origin
 	}

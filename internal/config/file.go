@@ -160,6 +160,10 @@ func flagValue(v flag.Value, raw json.RawMessage) (string, error) {
 		if isText {
 			return text, nil
 		}
+		// YAML makes these of the words on and off.
+		if word, ok := map[string]string{"true": "on", "false": "off"}[string(raw)]; ok {
+			return word, nil
+		}
 		return "", errors.New("what is given is not a text: write it in quotes")
 	}
 }

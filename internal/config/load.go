@@ -71,6 +71,7 @@ func Load(args []string, usage io.Writer, extra func(*flag.FlagSet)) (Settings, 
 	}
 
 	l.collect()
+	s.Namespace = ownNamespace(s.LeaderElectionNamespace, podNamespaceFile)
 	l.checkTogether(&s)
 	l.resolveDSN(&s.Database)
 	if err := errors.Join(l.problems...); err != nil {

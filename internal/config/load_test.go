@@ -65,8 +65,10 @@ func TestDefaults(t *testing.T) {
 		Login: Login{
 			BindAddress: ":8082", LockoutAttempts: 5, LockoutDuration: 15 * time.Minute,
 			SourceRate: 20, SourceBurst: 200, VerifyCacheTTL: time.Minute, AuditRetention: 90 * 24 * time.Hour,
+			AccountCacheSize: 150_000, Fallback: true,
 		},
 		DefaultUsers: DefaultUsers{Passwords: "off"},
+		Namespace:    "default",
 		BcryptCost:   10, PasswordMinLength: 8, HashCores: runtime.GOMAXPROCS(0),
 		MetricsBindAddress: ":8443", HealthProbeBindAddress: ":8081",
 		MaxConcurrentReconciles: 16, KubeAPIQPS: 200, KubeAPIBurst: 400,
@@ -123,6 +125,7 @@ operator:
   login-trusted-proxies: [10.1.2.3/8, "fd00::1", 10.0.0.0/8]
   lockout-attempts: 3
   verify-cache-ttl: 0s
+  fallback: off
   default-users: sharding
   default-users-namespace: team-b
   zap-devel: true
@@ -138,12 +141,13 @@ operator:
 	want.HealthProbeBindAddress = "127.0.0.1:9000"
 	want.KubeAPIQPS = 12.5
 	want.Database.Timeout = 90 * time.Second
-	want.LeaderElectionNamespace = "system"
+	want.LeaderElectionNamespace, want.Namespace = "system", "system"
 	want.Database.MaxConnections = 3
 	want.Database.IdleConnections = 3 // the default of 5 follows
 	want.Login.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::1/128")}
 	want.Login.LockoutAttempts = 3
 	want.Login.VerifyCacheTTL = 0
+	want.Login.Fallback = false
 	want.DefaultUsers = DefaultUsers{Passwords: "sharding", Namespace: "team-b"}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("Load = %+v\nwant   %+v", got, want)
@@ -208,6 +212,7 @@ func TestWrongSettings(t *testing.T) {
 		"one address for two":               {args("--metrics-bind-address=127.0.0.1:8081"), []string{"--metrics-bind-address (127.0.0.1:8081) and --health-probe-bind-address (:8081) are one address"}},
 		"log-ins where the probes are":      {args("--login-bind-address=:8081"), []string{"--health-probe-bind-address (:8081) and --login-bind-address (:8081) are one address"}},
 		"no attempts before a lock":         {args("--lockout-attempts=0"), []string{"from 1 to 1000"}},
+		"a fallback that is neither":        {args("--fallback=maybe"), []string{`"maybe" is not on or off`}},
 		"a lock for no time":                {args("--lockout-duration=0"), []string{"at least 1s"}},
 		"a proxy by name":                   {args("--login-trusted-proxies=proxy"), []string{`"proxy" is not a comma-separated list of networks`}},
 		"a proxy with a zone":               {args("--login-trusted-proxies=fe80::1%eth0"), []string{"is not a comma-separated list of networks"}},
@@ -216,7 +221,6 @@ func TestWrongSettings(t *testing.T) {
 		"a namespace in capitals":           {args("--watch-namespaces=a,Team"), []string{`"a,Team" is not a comma-separated list of names`}},
 		"a lease in no namespace":           {args("--leader-election-namespace=a_b"), []string{"is not the name of a namespace"}},
 		"default users of another kind":     {args("--default-users=on"), []string{`flag --default-users: "on" is not one of off, generated, sharding`}},
-		"default users of YAML's off":       {file("operator: {default-users: off}"), []string{"operator.default-users in configs/manager.json: what is given is not a text: write it in quotes"}},
 		"default users in no namespace":     {args("--default-users-namespace=a_b"), []string{"is not the name of a namespace"}},
 		"default users who are not watched": {args("--default-users=generated", "--default-users-namespace=b", "--watch-namespaces=a,c"), []string{"flag --default-users-namespace: the default users would be in the namespace b, which --watch-namespaces (a,c) leaves out"}},
 		"a manager who is not watched":      {args("--default-users=generated", "--leader-election-namespace=b", "--watch-namespaces=a"), []string{"flag --default-users: the default users would be in the namespace b"}},

@@ -205,3 +205,26 @@ func (n networks) Get() any {
 	}
 	return texts
 }
+
+// onOff is on or off.
+type onOff struct{ at *bool }
+
+func (o onOff) Set(s string) error {
+	switch strings.TrimSpace(s) {
+	case "on":
+		*o.at = true
+	case "off":
+		*o.at = false
+	default:
+		return want("on or off")
+	}
+	return nil
+}
+
+func (o onOff) String() string {
+	if *o.at {
+		return "on"
+	}
+	return "off"
+}
+func (o onOff) Get() any { return o.String() }
