@@ -6,39 +6,48 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/sharding-system/shardinguser-operator/internal/config"
+	"github.com/sharding-system/shardinguser-operator/internal/controller"
 	"github.com/sharding-system/shardinguser-operator/internal/login"
 	"github.com/sharding-system/shardinguser-operator/internal/password"
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/mirror"
 )
 
-// addLogin adds the log-in side: it serves on every replica, whether or not it leads, unless it is turned off. Without a
-// database each replica has a store of its own, and only the leader's is filled: then the leader alone serves, once it is.
-// What is on record of attempts is kept short in any case.
-func addLogin(
-	mgr ctrl.Manager, accounts accounts, hasher *password.Hasher, settings config.Settings, registry prometheus.Registerer, logger logr.Logger,
-) error {
+// logins is the log-in side. It needs neither the API server nor the lease, and so runs beside the manager and not within.
+type logins struct {
+	server *login.Server  // nil where log-ins are not served
+	mirror *mirror.Mirror // nil where there is no database, or nobody to ask it
+	upkeep []part         // what they lean on; it has no errors but those that it logs
+}
+
+// newLogins builds the log-in side over the store that serves.
+func newLogins(
+	accounts accounts, declared mirror.Cluster, announce func(context.Context, bool), hasher *password.Hasher, settings config.Settings,
+	registry prometheus.Registerer, logger logr.Logger,
+) (logins, error) {
 	log := slog.New(logr.ToSlogHandler(logger.WithName("login")))
 	retention := login.Retention{Trail: accounts, Keep: settings.Login.AuditRetention, Log: log}
-	if err := mgr.Add(everyReplica(retention.Run)); err != nil {
-		return fmt.Errorf("add the retention of log-in attempts: %w", err)
+	l := logins{upkeep: []part{retention.Run}}
+	if accounts.database != nil {
+		l.upkeep = append(l.upkeep, accounts.database.Maintain)
 	}
 	if !settings.Login.Enabled() {
-		return nil
+		return l, nil
 	}
-
+	limits := store.Limits{Attempts: settings.Login.LockoutAttempts, Duration: settings.Login.LockoutDuration}
 	options := login.Options{
 		Attempts:     accounts,
 		Accounts:     accounts,
 		Hasher:       hasher,
-		Limits:       store.Limits{Attempts: settings.Login.LockoutAttempts, Duration: settings.Login.LockoutDuration},
+		Limits:       limits,
 		RecognizeFor: settings.Login.VerifyCacheTTL,
 		SourceRate:   settings.Login.SourceRate,
 		SourceBurst:  settings.Login.SourceBurst,
@@ -46,37 +55,92 @@ func addLogin(
 		Log:          log,
 		Now:          time.Now,
 	}
+	if accounts.database != nil {
+		var err error
+		l.mirror, err = mirror.New(mirror.Options{
+			Primary:     accounts.database,
+			Cluster:     declared,
+			Limits:      limits,
+			Attempts:    settings.Login.FallbackAttempts,
+			MaxAccounts: settings.Login.AccountCacheSize,
+			NoFallback:  !settings.Login.Fallback,
+			Announce:    announce,
+			Registry:    registry,
+			Log:         log,
+			Now:         time.Now,
+		})
+		if err != nil {
+			return l, fmt.Errorf("build the copy of the accounts: %w", err)
+		}
+		l.upkeep = append(l.upkeep, l.mirror.Run)
+		options.Attempts, options.Accounts = l.mirror, l.mirror
+	}
 	if file := settings.Login.JWTSecretFile; file != "" {
 		tokens, err := login.NewTokens(file, time.Now, log)
 		if err != nil {
-			return err
+			return l, err
 		}
 		options.Tokens = tokens
 	}
 	service, err := login.New(options)
 	if err != nil {
-		return fmt.Errorf("build the log-in service: %w", err)
+		return l, fmt.Errorf("build the log-in service: %w", err)
 	}
-	server, err := login.NewServer(service, login.ServerOptions{
+	l.server, err = login.NewServer(service, login.ServerOptions{
 		Address:        settings.Login.BindAddress,
 		CertDir:        settings.Login.TLSCertDir,
 		TrustedProxies: settings.Login.TrustedProxies,
 		Drain:          settings.GracefulShutdownTimeout / 2, // the rest is for what is then still to be settled
 	})
 	if err != nil {
-		return fmt.Errorf("build the log-in server: %w", err)
+		return l, fmt.Errorf("build the log-in server: %w", err)
 	}
-	var serve manager.Runnable = everyReplica(server.Run)
-	if accounts.restored != nil {
-		serve = manager.RunnableFunc(func(ctx context.Context) error { // of the leader's kind
-			if accounts.restored(ctx) != nil {
-				return nil //nolint:nilerr // the manager ends
-			}
-			return server.Run(ctx)
-		})
+	return l, nil
+}
+
+// run serves until ctx ends. What the last attempts need ends after them.
+func (l logins) run(ctx context.Context) error {
+	upkeep, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var parts sync.WaitGroup
+	defer parts.Wait()
+	defer cancel()
+	for _, run := range l.upkeep {
+		parts.Go(func() { _ = run(upkeep) })
 	}
-	if err := mgr.Add(serve); err != nil {
+	if l.server == nil || l.mirror == nil {
+		<-ctx.Done()
+		return nil
+	}
+	return l.server.Run(ctx)
+}
+
+// addTo adds to the manager what has to wait for it: without a database the accounts are where the leader is, once they
+// were restored.
+func (l logins) addTo(mgr ctrl.Manager, restored part) error {
+	if l.server == nil || l.mirror != nil {
+		return nil
+	}
+	err := mgr.Add(theLeader(func(ctx context.Context) error {
+		if restored(ctx) != nil {
+			return nil // the process ends
+		}
+		return l.server.Run(ctx)
+	}))
+	if err != nil {
 		return fmt.Errorf("add the log-in server: %w", err)
 	}
 	return nil
+}
+
+// reconciled is the store as the reconciler needs it.
+func (l logins) reconciled(accounts accounts) reconciled {
+	if l.mirror == nil {
+		return accounts
+	}
+	return l.mirror.ForReconciler(accounts)
+}
+
+type reconciled interface {
+	controller.Accounts
+	controller.Rows
 }

@@ -11,8 +11,10 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 
 	"go.uber.org/zap/zapcore"
+	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -79,11 +81,6 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if accounts.maintain != nil {
-		if err := mgr.Add(accounts.maintain); err != nil {
-			return fmt.Errorf("add the upkeep of the database: %w", err)
-		}
-	}
 	cluster := newCluster(mgr.GetAPIReader(), log)
 	if err := mgr.Add(everyReplica(cluster.find)); err != nil {
 		return fmt.Errorf("add the look for the cluster's UID: %w", err)
@@ -95,28 +92,48 @@ func run(ctx context.Context, args []string) error {
 		MinPasswordLength: settings.PasswordMinLength,
 		Registry:          ctrlmetrics.Registry,
 	}
-	if err := accounts.restore(mgr, hasher, &options); err != nil {
+	if options.Declarations, err = controller.NewDeclarations(mgr, hasher, options); err != nil {
 		return err
 	}
-	if err := controller.Setup(ctx, mgr, accounts, accounts, hasher, options); err != nil {
+	if options.Restored, err = accounts.restore(mgr, options.Declarations); err != nil {
+		return err
+	}
+	announce := controller.Announcer(mgr, replica(settings))
+	logins, err := newLogins(accounts, options.Declarations, announce, hasher, settings, ctrlmetrics.Registry, log)
+	if err != nil {
+		return err
+	}
+	if err := logins.addTo(mgr, options.Restored); err != nil {
+		return err
+	}
+	rows := logins.reconciled(accounts)
+	if err := controller.Setup(ctx, mgr, rows, rows, hasher, options); err != nil {
 		return err
 	}
 	if err := addDefaultUsers(mgr, accounts, settings, log); err != nil {
 		return err
 	}
-	if err := addLogin(mgr, accounts, hasher, settings, ctrlmetrics.Registry, log); err != nil {
-		return err
-	}
-	if err := start(ctx, mgr, synced); err != nil {
+	if err := start(ctx, mgr, synced, logins.run); err != nil {
 		return fmt.Errorf("run: %w", err)
 	}
 	log.Info("Stopped")
 	return nil
 }
 
-// start runs the manager until ctx ends. While it waits for its caches it does not notice that (somebody took its rights
+// part is something that runs until ctx ends.
+type part func(ctx context.Context) error
+
+// start runs the manager, and beside it what does not need it, until ctx ends or one of them fails.
+func start(ctx context.Context, mgr ctrl.Manager, synced <-chan struct{}, beside part) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return beside(ctx) })
+	group.Go(func() error { return manage(ctx, mgr, synced) })
+	return group.Wait()
+}
+
+// manage runs the manager until ctx ends. While it waits for its caches it does not notice that (somebody took its rights
 // away, say), and so is left then: it has begun nothing yet that would have to be ended.
-func start(ctx context.Context, mgr ctrl.Manager, synced <-chan struct{}) error {
+func manage(ctx context.Context, mgr ctrl.Manager, synced <-chan struct{}) error {
 	ended := make(chan error, 1)
 	go func() { ended <- mgr.Start(ctx) }()
 	select {
@@ -130,6 +147,16 @@ func start(ctx context.Context, mgr ctrl.Manager, synced <-chan struct{}) error 
 	default:
 		return nil
 	}
+}
+
+// replica is the pod that this process runs in, as the manifests let it know.
+func replica(settings config.Settings) controller.Replica {
+	r := controller.Replica{Namespace: settings.Namespace, Name: os.Getenv("POD_NAME"), UID: os.Getenv("POD_UID")}
+	if r.Name == "" {
+		host, _ := os.Hostname()
+		r.Name = strings.ToLower(host)
+	}
+	return r
 }
 
 // newManager is controller-runtime's manager by our settings. Synced is closed once its caches are filled.
@@ -160,6 +187,7 @@ func newManager(settings config.Settings) (_ ctrl.Manager, synced <-chan struct{
 			CertDir:        settings.MetricsCertDir,
 			FilterProvider: filters.WithAuthenticationAndAuthorization,
 		},
+		MapperProvider:          controller.Mapper,
 		HealthProbeBindAddress:  settings.HealthProbeBindAddress,
 		LeaderElection:          settings.LeaderElect,
 		LeaderElectionID:        leaderElectionID,

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,7 +16,6 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/config"
 	"github.com/sharding-system/shardinguser-operator/internal/controller"
 	"github.com/sharding-system/shardinguser-operator/internal/login"
-	"github.com/sharding-system/shardinguser-operator/internal/password"
 	"github.com/sharding-system/shardinguser-operator/internal/store/memory"
 	"github.com/sharding-system/shardinguser-operator/internal/store/postgres"
 )
@@ -30,30 +28,22 @@ type accounts struct {
 	login.Attempts
 	login.Trail
 
-	maintain everyReplica // the store's upkeep; nil where there is none
+	database *postgres.Store // nil where there is none, and then there is
+	memory   *memory.Store
 	close    func()
-
-	// Of a store in memory, which begins empty and is restored on the leader only; nil where there is a database.
-	forgetful controller.Restorer
-	restored  func(context.Context) error // waits until it is
 }
 
-// restore sees to it that a store that begins empty is given back what the cluster can tell of it.
-func (a *accounts) restore(mgr ctrl.Manager, hasher *password.Hasher, options *controller.Options) error {
-	if a.forgetful == nil {
-		return nil
+// restore sees to it that a store that begins empty is given back what the cluster can tell of it, on the leader. Restored
+// waits until it is; it is nil where there is a database.
+func (a accounts) restore(mgr ctrl.Manager, declarations *controller.Declarations) (restored part, err error) {
+	if a.memory == nil {
+		return nil, nil
 	}
-	declarations, err := controller.NewDeclarations(mgr, hasher, *options)
-	if err != nil {
-		return err
-	}
-	rebuild := controller.NewRebuild(declarations, a.forgetful)
+	rebuild := controller.NewRebuild(declarations, a.memory)
 	if err := mgr.Add(rebuild); err != nil {
-		return fmt.Errorf("add the rebuilding of the accounts: %w", err)
+		return nil, fmt.Errorf("add the rebuilding of the accounts: %w", err)
 	}
-	a.restored = rebuild.Wait
-	options.Declarations, options.Restored = declarations, rebuild.Wait
-	return nil
+	return rebuild.Wait, nil
 }
 
 // openStore opens the database's store or, where none is configured, the one in memory, and registers its metrics.
@@ -64,7 +54,7 @@ func openStore(settings config.Settings, registry prometheus.Registerer, log log
 		s := memory.New(time.Now)
 		no := func() bool { return false }
 		return accounts{
-			Accounts: s, Rows: s, Freshness: s, Attempts: s, Trail: s, close: func() {}, forgetful: s,
+			Accounts: s, Rows: s, Freshness: s, Attempts: s, Trail: s, memory: s, close: func() {},
 		}, registerStoreMetrics(registry, true, no, no)
 	}
 
@@ -88,7 +78,7 @@ func openStore(settings config.Settings, registry prometheus.Registerer, log log
 	err = errors.Join(
 		registerStoreMetrics(registry, false, s.Up, s.Notifying),
 		registry.Register(pgxpoolprometheus.NewCollector(s.Pool(), nil)))
-	return accounts{Accounts: s, Rows: s, Freshness: s, Attempts: s, Trail: s, maintain: s.Maintain, close: s.Close}, err
+	return accounts{Accounts: s, Rows: s, Freshness: s, Attempts: s, Trail: s, database: s, close: s.Close}, err
 }
 
 // plain is a source of DSNs in clear, which only the driver may see.
