@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"sync"
@@ -132,4 +133,55 @@ func TestAKilledReplicaForgetsNoFailure(t *testing.T) {
 	again := s.start()
 	status, _ := again.logIn("alice", canary+" alice")
 	s.Expect(status).To(gomega.Equal(http.StatusUnauthorized))
+}
+
+// A storm: whom the cores cannot serve is told so, and was not charged; whoever was charged is on record; and the process
+// goes on answering its kubelet.
+func TestAThousandLogInsAtOnceAreServedOrSentAwayUncharged(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	p := s.start("--login-source-rate=0")
+	const users, each = 20, 50
+	for i := range users {
+		s.secret(fmt.Sprint("user-", i), canary+" storm")
+		s.user(fmt.Sprint("user-", i), secret(fmt.Sprint("user-", i)))
+	}
+	s.eventually(time.Minute, func(g gomega.Gomega) { g.Expect(s.countReady()).To(gomega.Equal(users)) })
+
+	var mu sync.Mutex
+	count := map[int]int{}
+	var storm sync.WaitGroup
+	for i := range users * each {
+		storm.Go(func() {
+			answer, err := p.LogIn(t.Context(), fmt.Sprint("user-", i%users), canary+" wrong")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if answer.Status == http.StatusTooManyRequests && answer.Header.Get("Retry-After") == "" {
+				t.Error("who is sent away is not told for how long")
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			count[answer.Status]++
+		})
+	}
+	calm := make(chan struct{})
+	go func() { storm.Wait(); close(calm) }()
+	for probes := 0; ; probes++ {
+		select {
+		case <-calm:
+			s.Expect(probes).NotTo(gomega.BeZero())
+			s.Expect(count[http.StatusUnauthorized] + count[http.StatusTooManyRequests]).To(gomega.Equal(users * each))
+			var charged, checked int
+			s.Expect(s.db.QueryRow(t.Context(), `SELECT count(*), count(*) FILTER (WHERE outcome IN ('failed', 'pending')) FROM login_attempts`).
+				Scan(&charged, &checked)).To(gomega.Succeed())
+			s.Expect(charged).To(gomega.Equal(count[http.StatusUnauthorized]))
+			s.Expect(count[http.StatusTooManyRequests]).NotTo(gomega.BeZero())
+			s.Expect(checked).To(gomega.BeNumerically("<=", 5*users))
+			return
+		default:
+			s.Expect(p.probe("/healthz")).To(gomega.Equal(http.StatusOK))
+		}
+	}
 }

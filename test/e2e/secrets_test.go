@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 
@@ -43,14 +44,31 @@ func TestNoPasswordHashOrDSNSecretIsTold(t *testing.T) {
 		g.Expect(plain.Status.Conditions).To(gomega.ContainElement(gomega.HaveField("Reason", v1alpha1.ReasonDatabaseUnavailable)))
 	})
 	s.sql(`ALTER TABLE users DROP CONSTRAINT no_admins`)
+	talk := func() {
+		for _, username := range []string{"plain", "nobody", canary + " typed into the wrong field"} {
+			p.logIn(username, canary+" wrong")
+			_, err := p.Verify(t.Context(), basic(username, canary+" wrong"))
+			s.Expect(err).NotTo(gomega.HaveOccurred())
+		}
+		_, err := p.Ask(t.Context(), http.MethodPost, testenv.LoginPath, `{"username": "`+canary, "Bearer "+canary)
+		s.Expect(err).NotTo(gomega.HaveOccurred())
+	}
+	talk()
 	proxy.Cut()
 	s.reports(soon, s.user("away", secret("good")), v1alpha1.ReasonDatabaseUnavailable)
+	s.fallen(p, 1)
+	talk()
 	s.sql(`ALTER ROLE ` + s.role + ` PASSWORD 'another'`)
 	proxy.Restore()
 	s.eventually(soon, func(g gomega.Gomega) { g.Expect(p.said()).To(gomega.MatchRegexp("(?i)password|credential")) })
+	s.sql(`ALTER ROLE ` + s.role + ` PASSWORD '` + l.secrets[0] + `'`)
 
+	s.fallen(p, 0)
 	_, metrics := p.scrape(scraperToken(t))
+	var record string
+	s.Expect(s.db.QueryRow(t.Context(), `SELECT string_agg(a::text, E'\n') FROM login_attempts a`).Scan(&record)).To(gomega.Succeed())
 	told := map[string]string{
+		"the record":   record,
 		"the log":      p.said(),
 		"the metrics":  metrics,
 		"the Events":   s.kubectl("get", "events.events.k8s.io", "--namespace="+s.namespace, "-o", "yaml"),

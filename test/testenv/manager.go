@@ -192,7 +192,7 @@ func (m *Manager) Scrape(ctx context.Context, token string) (status int, body st
 // web trusts everybody: a manager signs the certificates of its metrics and of its log-in API itself, at each start. It
 // keeps its connections, as a gateway does.
 var web = &http.Client{
-	Timeout:   10 * time.Second,
+	Timeout:   30 * time.Second, // longer than a log-in may wait in line
 	Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, MaxIdleConnsPerHost: 256},
 }
 
