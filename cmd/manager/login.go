@@ -122,7 +122,7 @@ func (l logins) addTo(mgr ctrl.Manager, restored part) error {
 	}
 	err := mgr.Add(theLeader(func(ctx context.Context) error {
 		if restored(ctx) != nil {
-			return nil // the process ends
+			return nil //nolint:nilerr // the process ends
 		}
 		return l.server.Run(ctx)
 	}))
