@@ -57,6 +57,11 @@ func steps() []step {
 			record,
 		},
 		{
+			"An outage",
+			"While Postgres is away, log-ins are decided by what was known, and five guesses are five all the same.",
+			outage,
+		},
+		{
 			"A drift, put back",
 			"Somebody gives viewer the role of admin behind Kubernetes' back.",
 			drift,
