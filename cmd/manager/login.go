@@ -137,7 +137,7 @@ func (l logins) reconciled(accounts accounts) reconciled {
 	if l.mirror == nil {
 		return accounts
 	}
-	return l.mirror.ForReconciler(accounts)
+	return l.mirror.ForReconciler(accounts.database)
 }
 
 type reconciled interface {

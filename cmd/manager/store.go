@@ -34,10 +34,10 @@ type accounts struct {
 }
 
 // restore sees to it that a store that begins empty is given back what the cluster can tell of it, on the leader. Restored
-// waits until it is; it is nil where there is a database.
+// waits until it is; of a database, until it was tried to make its tables.
 func (a accounts) restore(mgr ctrl.Manager, declarations *controller.Declarations) (restored part, err error) {
-	if a.memory == nil {
-		return nil, nil
+	if a.database != nil {
+		return a.database.Tried, nil
 	}
 	rebuild := controller.NewRebuild(declarations, a.memory)
 	if err := mgr.Add(rebuild); err != nil {

@@ -62,6 +62,13 @@ func (d *database) gone() error {
 func (d *database) Away() bool    { return d.away.Load() }
 func (d *database) Current() bool { return !d.deaf.Load() && !d.away.Load() }
 
+func (d *database) Failure() error {
+	if err := d.gone(); err != nil {
+		return err
+	}
+	return nil
+}
+
 func (d *database) Observe(ctx context.Context, username string) (user.Observed, error) {
 	d.looks.Add(1)
 	if err := d.gone(); err != nil {

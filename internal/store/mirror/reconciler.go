@@ -15,6 +15,9 @@ type Store interface {
 	Observe(ctx context.Context, username string) (user.Observed, error)
 	Apply(ctx context.Context, change user.Change) error
 	Watch(ctx context.Context, changed func(usernames []string), recovered func())
+
+	// Failure is what keeps the database from being used; nil where nothing is known to.
+	Failure() error
 }
 
 // Reconciler is the database for who reconciles it, beside a Mirror of it. The copy follows at once what is changed here.
@@ -32,14 +35,17 @@ var errNotMerged = &store.UnavailableError{
 	Sentence: "The database is back, but what happened at log-in time while it was away is not merged into it yet.", Unsent: true,
 }
 
-// Observe is the database's.
+// Observe is the database's, but that it fails in an outage, though a standby may be read.
 func (r *Reconciler) Observe(ctx context.Context, username string) (user.Observed, error) {
 	active := r.mirror.Active() // before the row is read: what was merged since then may not be in it
 	observed, err := r.store.Observe(ctx, username)
-	if err == nil && active {
-		return user.Observed{}, errNotMerged
+	if err != nil || !active {
+		return observed, err
 	}
-	return observed, err
+	if failure := r.store.Failure(); failure != nil {
+		return user.Observed{}, failure
+	}
+	return user.Observed{}, errNotMerged
 }
 
 // Apply is the database's.

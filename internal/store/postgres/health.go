@@ -92,6 +92,16 @@ func (h *health) failed(kind kind, err *store.UnavailableError) {
 	}
 }
 
+// lastFailure is the failure since which the database was of no use; nil where there is none.
+func (h *health) lastFailure() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.failure == nil {
+		return nil // and not a nil of another type
+	}
+	return h.failure
+}
+
 // refuses tells whether a write was refused, and none has succeeded since.
 func (h *health) refuses() bool {
 	h.mu.Lock()

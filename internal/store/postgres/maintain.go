@@ -24,7 +24,9 @@ func (s *Store) keepMigrated(ctx context.Context) {
 	delay := s.newDelay()
 	for {
 		// Failures are logged where they change the database's state.
-		if s.Migrate(ctx) == nil {
+		err := s.Migrate(ctx)
+		s.triedOnce.Do(func() { close(s.tried) })
+		if err == nil {
 			select {
 			case <-s.missing: // from before they were made
 			default:
@@ -42,5 +44,16 @@ func (s *Store) keepMigrated(ctx context.Context) {
 		if !delay.wait(ctx) {
 			return
 		}
+	}
+}
+
+// Tried waits until the tables were there, or it was tried to make them. Whoever needs them need not meet with a database
+// that is merely new. The only error is the context's.
+func (s *Store) Tried(ctx context.Context) error {
+	select {
+	case <-s.tried:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }

@@ -25,6 +25,8 @@ type Store struct {
 
 	migrated      chan struct{} // closed when the schema is complete for the first time
 	migratedOnce  sync.Once
+	tried         chan struct{} // closed when the first migration has ended, well or not
+	triedOnce     sync.Once
 	missing       chan struct{} // holds one when a call found a table missing
 	doubts        chan struct{} // holds one when a call failed in a way that a look at the database explains
 	mu            sync.Mutex
@@ -65,6 +67,7 @@ func Open(settings Settings) (*Store, error) {
 		pool:     pool,
 		health:   newHealth(settings.Log),
 		migrated: make(chan struct{}),
+		tried:    make(chan struct{}),
 		missing:  make(chan struct{}, 1),
 		doubts:   make(chan struct{}, 1),
 		observed: nobody,
@@ -103,6 +106,9 @@ func (s *Store) Away() bool { return s.health.whyUseless() != none }
 // Notifying tells whether changes come by notifications. It is false while they have to be looked for, and while nobody
 // watches.
 func (s *Store) Notifying() bool { return s.health.isNotifying() }
+
+// Failure is what keeps the database from being used, as it was met with last; nil where nothing does.
+func (s *Store) Failure() error { return s.health.lastFailure() }
 
 // Current tells whether watchers know of every change that is older than a second, as far as the trigger tells of it. It is
 // false too while the connection that listens is silent, though nothing else tells yet that it broke.
