@@ -17,15 +17,7 @@ if [ -n "${NGINX:-}" ] || [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/nul
 	exit 1
 fi
 
-echo "nginx: not found; installing Debian's package nginx, a few seconds..."
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
-export DEBIAN_FRONTEND=noninteractive
-if ! { apt-get update && apt-get install -y --no-install-recommends nginx; } >"$log" 2>&1 </dev/null; then
-	tail -n 20 "$log" >&2
-	echo "nginx: the package nginx could not be installed; install it by hand" >&2
-	exit 1
-fi
+"$here/install-package.sh" nginx
 
 # The package starts a server of its own. Nobody asked for that one, and none can have run before without its program.
 service nginx stop >/dev/null 2>&1 || true

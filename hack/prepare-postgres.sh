@@ -23,15 +23,7 @@ if [ -n "${POSTGRES_BIN:-}" ] || [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/
 	exit 1
 fi
 
-echo "postgres: not found; installing Debian's package postgresql, about a minute..."
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
-export DEBIAN_FRONTEND=noninteractive
-if ! { apt-get update && apt-get install -y --no-install-recommends postgresql; } >"$log" 2>&1 </dev/null; then
-	tail -n 20 "$log" >&2
-	echo "postgres: the package postgresql could not be installed; install it by hand or set TEST_DATABASE_DSN" >&2
-	exit 1
-fi
+"$here/install-package.sh" postgresql
 
 # The package starts a server of its own. Nobody asked for that one, and none can have run before without its programs.
 if command -v pg_lsclusters >/dev/null; then
