@@ -113,6 +113,6 @@ func registerStoreMetrics(registry prometheus.Registerer, inMemory bool, up, not
 		registry.Register(gauge("shardinguser_database_up",
 			"1 while the database answers and takes writes.", up)),
 		registry.Register(gauge("shardinguser_notifications_active",
-			"1 while this replica, as the leader, is notified of changed rows; 0 where it polls or does not lead.", notifying)),
+			"1 while this replica is notified of changed rows; 0 where it polls, or has no use for them.", notifying)),
 	)
 }

@@ -39,7 +39,7 @@ func (m *Mirror) end(ctx context.Context) error {
 	}
 	o.databaseIsAt(now.Now)
 	m.raise(ctx, o)
-	if err := m.merge(ctx, o); err != nil {
+	if err := m.merge(ctx, o); err != nil && !o.isStubborn() {
 		return err
 	}
 	for before := o.size() + 1; o.size() > partSize && o.size() < before; {
@@ -79,7 +79,11 @@ func (m *Mirror) endHeld(ctx context.Context, o *outage) error {
 			return err
 		}
 	}
-	return m.merge(ctx, o)
+	err := m.merge(ctx, o)
+	if err != nil && o.isStubborn() {
+		return nil // it stays with what is recorded later
+	}
+	return err
 }
 
 // hold makes new attempts wait.

@@ -62,12 +62,7 @@ func (d *database) gone() error {
 func (d *database) Away() bool    { return d.away.Load() }
 func (d *database) Current() bool { return !d.deaf.Load() && !d.away.Load() }
 
-func (d *database) Failure() error {
-	if err := d.gone(); err != nil {
-		return err
-	}
-	return nil
-}
+func (d *database) Failure() error { return d.gone() }
 
 func (d *database) Observe(ctx context.Context, username string) (user.Observed, error) {
 	d.looks.Add(1)
@@ -211,7 +206,7 @@ type world struct {
 	t        *testing.T
 	db       *database
 	cluster  *cluster
-	log      *bytes.Buffer
+	log      *record
 	registry *prometheus.Registry
 	announce []bool
 }
@@ -221,7 +216,7 @@ func inWorld(t *testing.T, away bool, change func(*Options), story func(w *world
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{
-			t: t, log: &bytes.Buffer{}, registry: prometheus.NewRegistry(),
+			t: t, log: &record{}, registry: prometheus.NewRegistry(),
 			db: &database{Store: memory.New(time.Now)}, cluster: &cluster{published: map[string]time.Time{}},
 		}
 		w.db.away.Store(away)
@@ -318,4 +313,22 @@ func (w *world) dropped() int {
 	}
 	w.t.Fatal("there is no such metric")
 	return 0
+}
+
+// record keeps what is logged.
+type record struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (r *record) Write(line []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.text.Write(line)
+}
+
+func (r *record) String() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.text.String()
 }

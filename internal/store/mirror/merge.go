@@ -96,7 +96,7 @@ func (o *outage) take(ctx context.Context, all bool) error {
 			return err
 		}
 		if row := observed.Row; row != nil && row.LockedUntil != nil {
-			switch until, told := o.published[username]; {
+			switch until, told := o.raised[username]; {
 			case !observed.Locked():
 				missed.Failures = 0 // the lock that they brought is over, and they with it
 			case told && until.Equal(*row.LockedUntil):
@@ -177,6 +177,12 @@ func (o *outage) merge(ctx context.Context, merge func(context.Context, store.Ou
 			left = append(left, parts[i:]...)
 			break
 		}
+		// What refuses nothing in particular is no reason to give this part up.
+		if err := merge(ctx, newPart(nil, nil).Outage); err != nil {
+			p.tries--
+			left = append(left, parts[i:]...)
+			break
+		}
 		if halves := p.split(); halves != nil {
 			left = append(left, halves...)
 		} else if p.tries < mostTries {
@@ -192,4 +198,14 @@ func (o *outage) merge(ctx context.Context, merge func(context.Context, store.Ou
 		return nil
 	}
 	return refused
+}
+
+// isStubborn tells whether nothing is left to be merged but what was refused again and again, alone: somebody holds a row's
+// lock, say, and then nobody can be charged there either. Nobody else need wait for that.
+func (o *outage) isStubborn() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.missed) == 0 && !slices.ContainsFunc(o.unmerged, func(p *part) bool {
+		return p.tries < fewTries || len(p.Accounts)+len(p.Attempts) > 1
+	})
 }

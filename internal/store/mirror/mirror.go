@@ -129,7 +129,7 @@ func (m *Mirror) Charge(ctx context.Context, attempt store.Attempt, limits store
 	charged, err := m.Primary.Charge(ctx, attempt, limits)
 	if err == nil {
 		m.accounts.charged(charged, limits.Duration)
-		if o := m.current(); o != nil { // it began while this was under way
+		if o := m.latest(); o != nil { // it began while this was under way, or may go on
 			o.charged(charged, limits.Duration)
 		}
 		return charged, nil
@@ -166,6 +166,16 @@ func (m *Mirror) Active() bool { return m.current() != nil }
 func (m *Mirror) current() *outage {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.outage
+}
+
+// latest is the outage, or the last one as long as it may go on; nil where there is neither.
+func (m *Mirror) latest() *outage {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.outage == nil {
+		return m.last
+	}
 	return m.outage
 }
 

@@ -27,7 +27,8 @@ type outage struct {
 	alone     map[string]int           // failures that this outage counted, and that still count
 	open      map[int64]string         // attempts that are not settled yet, and whose they are
 	unmerged  []*part                  // what was taken and is not known to have been merged
-	published map[string]time.Time     // locks that the statuses were told of, or told of
+	published map[string]time.Time     // locks that the statuses were told of
+	raised    map[string]time.Time     // locks that they told of, by the database's clock
 	declared  map[string]user.Observed // what the cluster declared last; nil where the outage began with the copy
 	ahead     time.Duration            // the database's clock, as it turned out, is ahead of clock by this
 	recorded  int64                    // the last attempt on record that was taken
@@ -45,6 +46,7 @@ func newOutage(accounts map[string]user.Observed, clock func() time.Time) *outag
 		alone:     map[string]int{},
 		open:      map[int64]string{},
 		published: map[string]time.Time{},
+		raised:    map[string]time.Time{},
 	}
 	o.store.Restore(accounts)
 	return o
@@ -97,15 +99,20 @@ func (o *outage) charged(charged store.Charged, lock time.Duration) {
 		if row == nil {
 			return nil
 		}
-		if row.LockedUntil != nil && !row.LockedUntil.After(now) {
-			row.FailedLoginAttempts, row.LockedUntil = 0, nil
-		}
+		clean(row, now)
 		row.FailedLoginAttempts = max(row.FailedLoginAttempts, charged.Failed)
 		if charged.Locks {
 			row.LockedUntil = later(row.LockedUntil, new(now.Add(lock)))
 		}
 		return row
 	})
+}
+
+// clean takes a lock that ran out from a row, and the counter that led to it.
+func clean(row *user.Row, now time.Time) {
+	if row.LockedUntil != nil && !row.LockedUntil.After(now) {
+		row.FailedLoginAttempts, row.LockedUntil = 0, nil
+	}
 }
 
 // later is the later one of two times, of which nil is the earliest.
@@ -148,14 +155,15 @@ func (o *outage) settle(ctx context.Context, charged store.Charged, success bool
 func (o *outage) raise(username string, until time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !until.After(o.clock()) || !o.published[username].Before(until) {
+	known := whole(o.published[username].Add(o.ahead))
+	if !until.After(o.clock().Add(o.ahead)) || !o.raised[username].Before(until) || !known.Before(until) {
 		return
 	}
 	o.store.Edit(username, func(row *user.Row) *user.Row {
 		if row == nil {
 			return nil
 		}
-		o.published[username] = until
+		o.raised[username] = until
 		if row.LockedUntil != nil && !row.LockedUntil.Before(until) {
 			return row
 		}
@@ -176,7 +184,10 @@ func (o *outage) unpublished(ctx context.Context, most int) (map[string]user.Obs
 		if err != nil {
 			return nil, err
 		}
-		if observed.Locked() && !observed.LockPending() && o.published[username].Before(whole(*observed.Row.LockedUntil)) {
+		if !observed.Locked() || observed.LockPending() {
+			continue
+		}
+		if until := whole(*observed.Row.LockedUntil); o.published[username].Before(until) && o.raised[username].Before(until) {
 			locks[username] = observed
 		}
 		if len(locks) == most {
@@ -225,6 +236,7 @@ func (o *outage) learn(accounts map[string]user.Observed) {
 			continue // neither its lock nor its counter counts any more
 		}
 		o.store.Edit(username, func(row *user.Row) *user.Row {
+			clean(row, o.clock())
 			row.FailedLoginAttempts = max(row.FailedLoginAttempts, account.Row.FailedLoginAttempts)
 			row.LockedUntil = later(row.LockedUntil, account.Row.LockedUntil)
 			return row

@@ -135,6 +135,34 @@ func TestADatabaseThatFlapsGivesNobodyANewBudget(t *testing.T) {
 	}
 }
 
+// What the database charges in between counts when the outage goes on.
+func TestADatabaseThatFlapsAndChargesGivesNobodyANewBudget(t *testing.T) {
+	inWorld(t, false, nil, func(w *world) {
+		checks := 0
+		try := func() {
+			if charged := w.charge("alice"); charged.Verdict == store.Check {
+				checks++
+				w.settle(charged, false)
+			}
+		}
+		w.goes()
+		try()
+		w.db.away.Store(false)
+		w.look(w.t.Context())
+		for range 3 {
+			try()
+		}
+		w.db.away.Store(true)
+		w.look(w.t.Context())
+		for range 5 {
+			try()
+		}
+		if checks != 5 {
+			t.Errorf("%d checks, want 5", checks)
+		}
+	})
+}
+
 // What is read of a table that cannot be written: a standby, a right that was taken away.
 func TestWhatAnOutageCanStillReadCounts(t *testing.T) {
 	inWorld(t, false, nil, func(w *world) {
@@ -240,6 +268,25 @@ func TestAMergeWhoseAnswerIsLostIsNotDoneTwice(t *testing.T) {
 	})
 }
 
+// What is wrong then is no account.
+func TestADatabaseThatMergesNothingLosesNothing(t *testing.T) {
+	inWorld(t, false, nil, func(w *world) {
+		w.goes()
+		w.fails("alice", 5)
+		w.db.set(func(d *database) { d.refuse = &store.UnavailableError{Sentence: "a table is missing"} })
+		w.comes()
+		w.passes(10 * time.Minute)
+		if !w.Active() {
+			t.Error("it was given up")
+		}
+		w.db.set(func(d *database) { d.refuse = nil })
+		w.passes(time.Second)
+		if w.Active() || w.db.row("alice").LockedUntil == nil {
+			t.Error("alice is not locked")
+		}
+	})
+}
+
 // One account that the database does not take keeps nobody else's failures from it, and log-ins not from the database.
 func TestAnAccountThatIsRefusedIsGivenUpInTheEnd(t *testing.T) {
 	inWorld(t, false, nil, func(w *world) {
@@ -251,11 +298,11 @@ func TestAnAccountThatIsRefusedIsGivenUpInTheEnd(t *testing.T) {
 		if n := w.db.row("alice").FailedLoginAttempts; n != 1 {
 			t.Errorf("alice has %d failures", n)
 		}
-		if !w.Active() {
-			t.Error("it was given up at once")
+		if w.Active() || strings.Contains(w.log.String(), "level=ERROR") {
+			t.Error("the outage goes on for its sake, or it was given up at once")
 		}
 		w.passes(2 * time.Minute)
-		if w.Active() || !strings.Contains(w.log.String(), "level=ERROR") {
+		if !strings.Contains(w.log.String(), "level=ERROR") {
 			t.Error("it is not given up, or not told of")
 		}
 	})
@@ -610,6 +657,7 @@ func TestTimesOfAnOutageAreMergedByTheDatabasesClock(t *testing.T) {
 		w.settle(w.charge("alice"), true)
 		w.fails("alice", 5)
 		begun := time.Now()
+		w.passes(3 * time.Second) // a status is told of it
 		w.comes()
 		a, b := w.db.row("alice").LockedUntil, w.db.row("bob").LockedUntil
 		if a == nil || a.Sub(begun) > limits.Duration || a.Sub(begun) < limits.Duration-time.Second {

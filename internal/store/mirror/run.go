@@ -79,7 +79,7 @@ func (m *Mirror) keepCoherent(ctx context.Context) {
 
 // learned is called with what was read of the table, which during an outage may still be read.
 func (m *Mirror) learned(accounts map[string]user.Observed) {
-	if o := m.current(); o != nil {
+	if o := m.latest(); o != nil {
 		o.learn(accounts)
 	}
 }
@@ -137,6 +137,7 @@ func (m *Mirror) begin(ctx context.Context) bool {
 	case !m.Primary.Away():
 		return false
 	case m.last != nil:
+		m.last.learn(m.accounts.all())
 		m.start(ctx, m.last, "the outage before")
 	case m.accounts.complete():
 		m.start(ctx, newOutage(m.accounts.all(), m.accounts.clock()), "the table as it was last known")
@@ -174,6 +175,7 @@ func (m *Mirror) declare(ctx context.Context) {
 		if o == nil {
 			o = newOutage(nil, m.accounts.clock())
 		}
+		o.learn(m.accounts.all()) // what little is known of the table
 		m.start(ctx, o, "the cluster's resources and Secrets")
 	}
 	m.outage.declare(accounts)

@@ -92,6 +92,9 @@ func isUnreachable(err error) bool {
 	return errors.As(err, &known) || (errors.As(err, &connecting) && !timedOut(err) && !isShort(err))
 }
 
+// shortages are what PgBouncer's refusals say.
+var shortages = []string{"no more connections allowed", "client connections exceeded", "too many servers in the pool"}
+
 // isShort tells whether the server, or this machine, has no room for another connection.
 func isShort(err error) bool {
 	var connecting *pgconn.ConnectError
@@ -100,7 +103,9 @@ func isShort(err error) bool {
 		return false
 	}
 	if errors.As(err, &refusal) {
-		return strings.HasPrefix(refusal.Code, "53") || strings.Contains(refusal.Message, "no more connections allowed") // PgBouncer's
+		return strings.HasPrefix(refusal.Code, "53") || slices.ContainsFunc(shortages, func(text string) bool {
+			return strings.Contains(refusal.Message, text)
+		})
 	}
 	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOBUFS) ||
 		errors.Is(err, syscall.ENOMEM)

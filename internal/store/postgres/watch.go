@@ -69,9 +69,13 @@ type member struct {
 
 // add makes usernames pending, however long the member's callbacks take.
 func (m *member) add(usernames []string) {
-	if len(usernames) == 0 {
-		return
+	if len(usernames) > 0 {
+		m.begin(usernames)
 	}
+}
+
+// begin is add of all that there is, which may be nothing: to know that is worth a call, too.
+func (m *member) begin(usernames []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, username := range usernames {
@@ -147,7 +151,9 @@ func (o *observer) join(m *member) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.members[m] = struct{}{}
-	m.add(slices.Collect(maps.Keys(o.known)))
+	if o.known != nil {
+		m.begin(slices.Collect(maps.Keys(o.known)))
+	}
 }
 
 // leave removes a member, and tells whether it was the last.
@@ -193,6 +199,13 @@ func (o *observer) found(fingerprints map[string]int64) {
 			usernames = append(usernames, username)
 		}
 	}
+	isFirst := o.known == nil
 	o.known = fingerprints
-	o.tell(usernames)
+	for m := range o.members {
+		if isFirst {
+			m.begin(usernames)
+		} else {
+			m.add(usernames)
+		}
+	}
 }
