@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// Watch calls changed with usernames whose row or note may have changed, with those of all rows at first, and recovered
-// when the database answers again after it did not. The two are never called at the same time. It returns when ctx
-// ends, and for no other reason: the package's documentation says what it does about failures.
+// Watch calls changed with usernames whose row or note may have changed, with those of all rows at first (which may be
+// none), and recovered when the database answers again after it did not. The two are never called at the same time. It
+// returns when ctx ends, and for no other reason: the package's documentation says what it does about failures.
 //
 // However many watch at once, one connection listens for all of them, and one sweep is told to all. None waits for
 // another's callbacks.
