@@ -71,6 +71,7 @@ func (s *Store) keepChecking(ctx context.Context) {
 
 // check finds out whether the database is away.
 func (s *Store) check(ctx context.Context) {
+	began := time.Now()
 	isReadOnly, err := s.look(ctx, lookAtTables)
 	isWhole := err == nil
 	if !isWhole {
@@ -95,7 +96,7 @@ func (s *Store) check(ctx context.Context) {
 		s.health.setUseless(readOnly)
 		return
 	case isWhole:
-		s.health.writable()
+		s.health.writable(began)
 	}
 	if s.health.refuses() { // some write, which may be none of log-ins' business either
 		if err := s.tryToWrite(ctx); err != nil {

@@ -21,6 +21,7 @@ type health struct {
 	answered bool // ever
 	failure  *store.UnavailableError
 	kind     kind            // of the failure
+	failedAt time.Time       // when it was met with last
 	told     map[string]bool // sentences that were logged since the database answered last
 
 	// useless says why the database is of no use for log-ins, as a check found, or since no connection can be made; it is
@@ -53,11 +54,12 @@ func (h *health) succeeded(access access) {
 	}
 }
 
-// writable takes note that the database says it takes writes.
-func (h *health) writable() {
+// writable takes note that the database says it takes writes, as it was asked at this time: what failed since then was
+// perhaps asked of another one.
+func (h *health) writable(asked time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.kind == readOnly {
+	if h.kind == readOnly && h.failedAt.Before(asked) {
 		h.recover()
 	}
 }
@@ -83,7 +85,7 @@ func (h *health) failed(kind kind, err *store.UnavailableError) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.failure, h.kind = err, kind
+	h.failure, h.kind, h.failedAt = err, kind, time.Now()
 	// Several sentences may take turns during one outage; each is worth one line.
 	const most = 16
 	if sentence := err.Error(); !h.told[sentence] && len(h.told) < most {
