@@ -28,7 +28,8 @@ var (
 	}
 	clusterIdentity = []string{"namespaces [] [kube-system] [get]"}
 	leaderElection  = []string{"leases.coordination.k8s.io [] [] [create get update]", "events [] [] [create]"}
-	askingForOthers = []string{ // who scrapes, and whether it may
+	announcing      = []string{"events.events.k8s.io [] [] [create]"} // which config/rbac/role.yaml allows everywhere
+	askingForOthers = []string{                                       // who scrapes, and whether it may
 		"tokenreviews.authentication.k8s.io [] [] [create]",
 		"subjectaccessreviews.authorization.k8s.io [] [] [create]",
 	}
