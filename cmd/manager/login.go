@@ -12,6 +12,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/sharding-system/shardinguser-operator/internal/config"
 	"github.com/sharding-system/shardinguser-operator/internal/controller"
@@ -120,7 +121,7 @@ func (l logins) addTo(mgr ctrl.Manager, restored part) error {
 	if l.server == nil || l.mirror != nil {
 		return nil
 	}
-	err := mgr.Add(theLeader(func(ctx context.Context) error {
+	err := mgr.Add(manager.RunnableFunc(func(ctx context.Context) error { // of the leader's kind
 		if restored(ctx) != nil {
 			return nil //nolint:nilerr // the process ends
 		}

@@ -19,15 +19,6 @@ func (f everyReplica) Start(ctx context.Context) error { return f(ctx) }
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
 func (everyReplica) NeedLeaderElection() bool { return false }
 
-// theLeader is a part of the manager that runs on the replica that leads.
-type theLeader func(context.Context) error
-
-// Start implements manager.Runnable.
-func (f theLeader) Start(ctx context.Context) error { return f(ctx) }
-
-// NeedLeaderElection implements manager.LeaderElectionRunnable.
-func (theLeader) NeedLeaderElection() bool { return true }
-
 // readyWhen is a check that holds once the channel is closed.
 func readyWhen(done <-chan struct{}) healthz.Checker {
 	return func(*http.Request) error {
