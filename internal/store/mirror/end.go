@@ -15,10 +15,47 @@ const (
 	raiseTimeout = time.Second // for statuses, which are in a cache
 )
 
-// merge merges what was taken of an outage.
+// merge merges what was taken of an outage, part by part. What has not been merged when it fails will be the next time, and
+// what may or may not have been is known by its ID. A part that the database refuses again and again is split, so that one
+// account that it does not take keeps nobody else from it; that one is given up in the end.
 func (m *Mirror) merge(ctx context.Context, o *outage) error {
-	merge := func(ctx context.Context, part store.Outage) error { return m.Primary.Merge(ctx, part, m.Limits) }
-	return o.merge(ctx, merge, m.Primary.Away, m.lose)
+	o.mu.Lock()
+	parts := o.unmerged
+	o.mu.Unlock()
+	var refused error
+	var left []*part
+	for i, p := range parts {
+		err := m.Primary.Merge(ctx, p.Outage, m.Limits)
+		if err == nil {
+			continue
+		}
+		refused = err
+		p.tries++
+		if ctx.Err() != nil || m.Primary.Away() || p.tries < fewTries {
+			left = append(left, parts[i:]...)
+			break
+		}
+		// What refuses nothing in particular is no reason to give this part up.
+		if err := m.Primary.Merge(ctx, newPart(nil, nil).Outage, m.Limits); err != nil {
+			p.tries--
+			left = append(left, parts[i:]...)
+			break
+		}
+		if halves := p.split(); halves != nil {
+			left = append(left, halves...)
+		} else if p.tries < mostTries {
+			left = append(left, p)
+		} else {
+			m.lose(p.Outage)
+		}
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.unmerged = append(left, o.unmerged[len(parts):]...)
+	if len(o.unmerged) == 0 {
+		return nil
+	}
+	return refused
 }
 
 // lose gives up what the database does not take.

@@ -157,49 +157,6 @@ func (o *outage) unrecorded() (n int) {
 	return n
 }
 
-// merge merges what was taken, part by part. What has not been merged when it fails will be the next time, and what may
-// or may not have been is known by its ID. A part that the database refuses again and again is split, so that one account
-// that it does not take keeps nobody else from it; that one is given up in the end, by lose.
-func (o *outage) merge(ctx context.Context, merge func(context.Context, store.Outage) error, isAway func() bool, lose func(store.Outage)) error {
-	o.mu.Lock()
-	parts := o.unmerged
-	o.mu.Unlock()
-	var refused error
-	var left []*part
-	for i, p := range parts {
-		err := merge(ctx, p.Outage)
-		if err == nil {
-			continue
-		}
-		refused = err
-		p.tries++
-		if ctx.Err() != nil || isAway() || p.tries < fewTries {
-			left = append(left, parts[i:]...)
-			break
-		}
-		// What refuses nothing in particular is no reason to give this part up.
-		if err := merge(ctx, newPart(nil, nil).Outage); err != nil {
-			p.tries--
-			left = append(left, parts[i:]...)
-			break
-		}
-		if halves := p.split(); halves != nil {
-			left = append(left, halves...)
-		} else if p.tries < mostTries {
-			left = append(left, p)
-		} else {
-			lose(p.Outage)
-		}
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.unmerged = append(left, o.unmerged[len(parts):]...)
-	if len(o.unmerged) == 0 {
-		return nil
-	}
-	return refused
-}
-
 // isStubborn tells whether nothing is left to be merged but what was refused again and again, alone: somebody holds a row's
 // lock, say, and then nobody can be charged there either. Nobody else need wait for that.
 func (o *outage) isStubborn() bool {
