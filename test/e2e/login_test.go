@@ -3,11 +3,7 @@
 package e2e
 
 import (
-	"bytes"
-	"crypto/tls"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"sync"
 	"testing"
@@ -19,34 +15,14 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// gateway is a client that does not mind a self-signed certificate.
-var gateway = &http.Client{
-	Timeout:   20 * time.Second,
-	Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}},
-}
-
 // logIn tries a password over HTTPS, and answers with status and body.
 func (p *process) logIn(username, password string) (int, string) {
 	p.t.Helper()
-	body, err := json.Marshal(map[string]string{"username": username, "password": password})
+	answer, err := p.LogIn(p.t.Context(), username, password)
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	request, err := http.NewRequestWithContext(p.t.Context(), http.MethodPost, "https://"+p.Login+"/api/v1/auth/login", bytes.NewReader(body))
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	request.Header.Set("Content-Type", "application/json")
-	response, err := gateway.Do(request)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	defer func() { _ = response.Body.Close() }()
-	content, err := io.ReadAll(response.Body)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return response.StatusCode, string(content)
+	return answer.Status, answer.Body
 }
 
 const refused = `{"error":{"code":"UNAUTHORIZED","message":"Invalid credentials"}}`
