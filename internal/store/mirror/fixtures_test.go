@@ -73,14 +73,10 @@ func (d *database) Observe(ctx context.Context, username string) (user.Observed,
 }
 
 func (d *database) Snapshot(ctx context.Context, usernames []string) (map[string]user.Observed, error) {
-	read := map[string]user.Observed{}
-	for _, username := range usernames {
-		if err := d.gone(); err != nil && !d.readable.Load() {
-			return nil, err
-		}
-		read[username], _ = d.Store.Observe(ctx, username)
+	if err := d.gone(); err != nil && !d.readable.Load() {
+		return nil, err
 	}
-	return read, nil
+	return d.Store.Snapshot(ctx, usernames)
 }
 
 func (d *database) Charge(ctx context.Context, a store.Attempt, l store.Limits) (store.Charged, error) {
@@ -104,8 +100,7 @@ func (d *database) Settle(ctx context.Context, charged store.Charged, success bo
 	return d.Store.Settle(ctx, charged, success)
 }
 
-// Merge is that of the real one, as far as it matters here.
-func (d *database) Merge(_ context.Context, o store.Outage, _ store.Limits) error {
+func (d *database) Merge(ctx context.Context, o store.Outage, l store.Limits) error {
 	d.mu.Lock()
 	merging := d.merging
 	d.mu.Unlock()
@@ -120,18 +115,11 @@ func (d *database) Merge(_ context.Context, o store.Outage, _ store.Limits) erro
 	if slices.ContainsFunc(o.Accounts, func(missed store.Missed) bool { return missed.Username == d.refused && d.refused != "" }) {
 		return &store.UnavailableError{Sentence: "not this row"}
 	}
-	if slices.ContainsFunc(d.merges, func(merged store.Outage) bool { return merged.ID == o.ID }) {
-		return nil
+	if err := d.Store.Merge(ctx, o, l); err != nil {
+		return err
 	}
-	d.merges = append(d.merges, o)
-	for _, missed := range o.Accounts {
-		d.Edit(missed.Username, func(row *user.Row) *user.Row {
-			if row != nil {
-				row.FailedLoginAttempts += missed.Failures
-				row.LockedUntil = later(row.LockedUntil, missed.LockedUntil)
-			}
-			return row
-		})
+	if !slices.ContainsFunc(d.merges, func(merged store.Outage) bool { return merged.ID == o.ID }) {
+		d.merges = append(d.merges, o)
 	}
 	if d.lost {
 		d.lost = false
