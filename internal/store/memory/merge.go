@@ -45,9 +45,7 @@ func merge(row *user.Row, missed store.Missed, limits store.Limits, now time.Tim
 		missed.Failures, missed.LockedUntil = 0, nil
 	}
 	if missed.Failures > 0 {
-		if row.LockedUntil != nil && !row.LockedUntil.After(now) {
-			row.FailedLoginAttempts, row.LockedUntil = 0, nil
-		}
+		clean(row, now)
 		row.FailedLoginAttempts = min(max(0, row.FailedLoginAttempts)+missed.Failures, math.MaxInt32)
 	}
 	row.LockedUntil = latest(row.LockedUntil, missed.LockedUntil)
@@ -55,6 +53,29 @@ func merge(row *user.Row, missed store.Missed, limits store.Limits, now time.Tim
 		row.LockedUntil = new(now.Add(limits.Duration))
 	}
 	row.LastLogin = latest(row.LastLogin, missed.LastLogin)
+}
+
+// Raise makes an account's counter and lock at least these, where it has a row. A lock that ran out leaves a clean counter.
+func (s *Store) Raise(username string, failed int, lock *time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	row, exists := s.rows[username]
+	if !exists {
+		return
+	}
+	row = copied(row)
+	clean(&row, s.now())
+	row.FailedLoginAttempts = max(row.FailedLoginAttempts, failed)
+	row.LockedUntil = latest(row.LockedUntil, lock)
+	s.rows[username] = row
+	s.tell(username)
+}
+
+// clean takes a lock that ran out from a row, and the counter that led to it.
+func clean(row *user.Row, now time.Time) {
+	if row.LockedUntil != nil && !row.LockedUntil.After(now) {
+		row.FailedLoginAttempts, row.LockedUntil = 0, nil
+	}
 }
 
 // latest is the later of two times; nil is before all.

@@ -161,3 +161,52 @@ func TestALogInIsGoodThoughTheHashTookItsPlaceMeanwhile(t *testing.T) {
 		})
 	}
 }
+
+func TestAnAccountThatIsRestatedKeepsItsCounterAndLock(t *testing.T) {
+	until := time.Date(2026, 1, 2, 3, 10, 0, 0, time.UTC)
+	s, _ := restored(map[string]user.Observed{"alice": account(until)})
+	other := account(until)
+	other.Row = &user.Row{PasswordHash: "another hash", Active: false}
+	other.Ownership.UnlockHandled = "t2"
+	s.Restate("alice", other)
+	got := observe(t, s, "alice")
+	want := user.Row{PasswordHash: "another hash", FailedLoginAttempts: 5, LockedUntil: &until, LastLogin: &until}
+	if diff := cmp.Diff(want, *got.Row); diff != "" || got.Ownership.UnlockHandled != "t2" {
+		t.Errorf("%s%+v", diff, got.Ownership)
+	}
+	s.Restate("alice", user.Observed{})
+	if got := observe(t, s, "alice"); got.Row != nil || got.Ownership != nil {
+		t.Errorf("there is still %+v", got)
+	}
+}
+
+func TestACounterAndALockAreRaisedAndNeverLowered(t *testing.T) {
+	soon := time.Date(2026, 1, 2, 3, 10, 0, 0, time.UTC)
+	late, over := soon.Add(time.Hour), soon.Add(-time.Hour)
+	for name, tt := range map[string]struct {
+		failed         int
+		lock           *time.Time
+		raiseFailed    int
+		raiseLock      *time.Time
+		wantFailed     int
+		wantLockedTill *time.Time
+	}{
+		"by more":                                {1, nil, 3, &soon, 3, &soon},
+		"not by less":                            {3, &late, 1, &soon, 3, &late},
+		"not by nothing":                         {3, &soon, 0, nil, 3, &soon},
+		"from a clean counter after an old lock": {5, &over, 2, nil, 2, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _ := restored(map[string]user.Observed{"alice": {Row: &user.Row{FailedLoginAttempts: tt.failed, LockedUntil: tt.lock}}})
+			s.Raise("alice", tt.raiseFailed, tt.raiseLock)
+			got := observe(t, s, "alice").Row
+			if diff := cmp.Diff(tt.wantLockedTill, got.LockedUntil); got.FailedLoginAttempts != tt.wantFailed || diff != "" {
+				t.Errorf("%d failures, want %d; the lock %s", got.FailedLoginAttempts, tt.wantFailed, diff)
+			}
+			s.Raise("nobody", 1, nil)
+			if observe(t, s, "nobody").Row != nil {
+				t.Error("a row was made")
+			}
+		})
+	}
+}

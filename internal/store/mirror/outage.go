@@ -94,33 +94,11 @@ func (o *outage) charged(charged store.Charged, lock time.Duration) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	now := o.clock()
-	o.store.Edit(charged.Username, func(row *user.Row) *user.Row {
-		if row == nil {
-			return nil
-		}
-		clean(row, now)
-		row.FailedLoginAttempts = max(row.FailedLoginAttempts, charged.Failed)
-		if charged.Locks {
-			row.LockedUntil = later(row.LockedUntil, new(now.Add(lock)))
-		}
-		return row
-	})
-}
-
-// clean takes a lock that ran out from a row, and the counter that led to it.
-func clean(row *user.Row, now time.Time) {
-	if row.LockedUntil != nil && !row.LockedUntil.After(now) {
-		row.FailedLoginAttempts, row.LockedUntil = 0, nil
+	var until *time.Time
+	if charged.Locks {
+		until = new(o.clock().Add(lock))
 	}
-}
-
-// later is the later one of two times, of which nil is the earliest.
-func later(a, b *time.Time) *time.Time {
-	if a == nil || (b != nil && b.After(*a)) {
-		return b
-	}
-	return a
+	o.store.Raise(charged.Username, charged.Failed, until)
 }
 
 // settle settles an attempt in memory. The only error is the context's.
@@ -235,12 +213,7 @@ func (o *outage) learn(accounts map[string]user.Observed) {
 		if account.Row == nil || (account.Row.LockedUntil != nil && !account.Locked()) {
 			continue // neither its lock nor its counter counts any more
 		}
-		o.store.Edit(username, func(row *user.Row) *user.Row {
-			clean(row, o.clock())
-			row.FailedLoginAttempts = max(row.FailedLoginAttempts, account.Row.FailedLoginAttempts)
-			row.LockedUntil = later(row.LockedUntil, account.Row.LockedUntil)
-			return row
-		})
+		o.store.Raise(username, account.Row.FailedLoginAttempts, account.Row.LockedUntil)
 	}
 }
 
