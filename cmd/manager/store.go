@@ -59,10 +59,14 @@ func openStore(settings config.Settings, registry prometheus.Registerer, log log
 	}
 
 	d := settings.Database
+	var listen postgres.DSNSource
+	if d.ListenDSNFile != "" {
+		listen = plain(d.CurrentListenDSN)
+	}
 	log.Info("The database", "dsn", d.DSN.String())
 	s, err := postgres.Open(postgres.Settings{
 		DSN:              plain(d.CurrentDSN),
-		ListenDSN:        plain(d.CurrentListenDSN),
+		ListenDSN:        listen,
 		MaxConns:         d.MaxConnections,
 		MinIdleConns:     idle(d.IdleConnections),
 		MaxConnLifetime:  d.ConnectionLifetime,

@@ -169,14 +169,9 @@ func (d Database) CurrentDSN() (DSN, error) {
 	return ReadDSNFile(d.DSNFile)
 }
 
-// CurrentListenDSN returns the DSN for a new connection that listens: that of
-// the listen file where there is one, or else the pool's.
-func (d Database) CurrentListenDSN() (DSN, error) {
-	if d.ListenDSNFile == "" {
-		return d.CurrentDSN()
-	}
-	return ReadDSNFile(d.ListenDSNFile)
-}
+// CurrentListenDSN returns the DSN for a new connection that listens, where
+// there is a file for it.
+func (d Database) CurrentListenDSN() (DSN, error) { return ReadDSNFile(d.ListenDSNFile) }
 
 // defaults returns the settings that nobody gave.
 func defaults(cores int) Settings {

@@ -169,9 +169,7 @@ func TestARotatedDSNIsReadAgain(t *testing.T) {
 	write(pool, "host=one\n")
 	write(listen, "host=direct")
 
-	d := Database{DSN: "host=one", DSNFile: pool}
-	expect(d.CurrentListenDSN, "host=one")
-	d.ListenDSNFile = listen
+	d := Database{DSN: "host=one", DSNFile: pool, ListenDSNFile: listen}
 	expect(d.CurrentListenDSN, "host=direct")
 	expect(d.CurrentDSN, "host=one")
 	write(pool, "host=two")

@@ -256,15 +256,17 @@ func TestALogInFloodThatTakesAllConnectionsDoesNotMakeTheDatabaseAway(t *testing
 	for name, settings := range map[string]Settings{
 		"of the pool": {DSN: fixed(few), MaxConns: 2}, "of the server": {DSN: fixed(few), MaxConns: 10},
 	} {
+		run(t, pool, "ALTER ROLE "+role+" CONNECTION LIMIT -1")
 		settings.MinIdleConns, settings.CheckInterval, settings.StatementTimeout = -1, 100*time.Millisecond, 400*time.Millisecond
 		s := open(t, settings)
-		hasty(s)
+		hasty(s) // that the looks take too long, for so many connections at once, proves nothing
 		background(t, func(ctx context.Context) { _ = s.Maintain(ctx) })
-		eventually(t, "the schema is complete", func() bool { return s.Up() })
+		watch(t, s)
+		eventually(t, "it listens", s.Current)
 		run(t, pool, "DELETE FROM users")
 		run(t, pool, "INSERT INTO users (username, password_hash) SELECT 'user-' || n, 'hash' FROM generate_series(1, 2) n")
 		if name == "of the server" {
-			run(t, pool, "ALTER ROLE "+role+" CONNECTION LIMIT 2")
+			run(t, pool, "ALTER ROLE "+role+" CONNECTION LIMIT 3") // one of which listens
 		}
 		tx := hold(t, pool, "SELECT FROM users FOR UPDATE")
 		var busy atomic.Int32
@@ -282,9 +284,39 @@ func TestALogInFloodThatTakesAllConnectionsDoesNotMakeTheDatabaseAway(t *testing
 			}
 		})
 		if away || !s.Up() || busy.Load() == 0 {
-			t.Errorf("%s: away is %t, up is %t, and %d calls got no connection", name, away, s.Up(), busy.Load())
+			t.Errorf("%s: away is %t, up is %t, and %d calls got no connection: %v", name, away, s.Up(), busy.Load(), s.Failure())
 		}
 		commit(t, tx)
+	}
+}
+
+func TestAServerWithoutRoomIsAwayOnceThereHasBeenNoConnectionForAWhile(t *testing.T) {
+	t.Parallel()
+	admin := testenv.Database(t)
+	few := testenv.Role(t, admin)
+	role, _ := names(t, few)
+	pool := connect(t, admin)
+	run(t, pool, "GRANT CREATE ON SCHEMA public TO "+role)
+	s := open(t, quick(few))
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	charge(t, s, "alice")
+	run(t, pool, "ALTER ROLE "+role+" CONNECTION LIMIT 0")
+	s.timing.shortage = time.Hour
+	s.Pool().Reset()
+	chargeFails(t, s, "alice")
+	if s.check(t.Context()); s.Away() {
+		t.Error("it is away as soon as its own connections are gone")
+	}
+	s.timing.shortage = time.Millisecond
+	pause(t.Context(), s.timing.shortage)
+	if s.check(t.Context()); !s.Away() {
+		t.Error("it is not away, though it has no connection and gets none")
+	}
+	run(t, pool, "ALTER ROLE "+role+" CONNECTION LIMIT 1")
+	if s.check(t.Context()); s.Away() {
+		t.Error("it is still away")
 	}
 }
 

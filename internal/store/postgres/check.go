@@ -19,7 +19,8 @@ import (
 //   - a database to which no connection can be made, for another reason than that there are too many, or that it takes too
 //     long;
 //   - one that a check found to be of no use. A check waits for nobody: not for a connection of the pool when there is none
-//     to be had soon, and not for the lock of a row.
+//     to be had soon, and not for the lock of a row. Its own time-out proves nothing while the connection that listens gets
+//     answers: hashing may have taken the time. That there are too many connections does once we have had none for a while.
 //
 // A call that fails causes a check, and so does the passing of CheckInterval.
 
@@ -112,11 +113,16 @@ func (s *Store) check(ctx context.Context) {
 
 // found takes note of what a check failed at, and tells whether that proves anything.
 func (s *Store) found(v verdict, err error) bool {
-	switch stat := s.pool.Stat(); {
+	if stat := s.pool.Stat(); stat.TotalConns() > stat.ConstructingConns() {
+		s.health.hadConnection()
+	}
+	switch {
 	case v.kind == statement || v.kind == conflict:
 		return false
-	case isShort(err) && stat.TotalConns() > stat.ConstructingConns():
-		return false // we have connections
+	case isShort(err) && !s.health.isWithoutConnection(s.timing.shortage):
+		return false // what is in use is ours, or was: the server may not have noticed yet that we gave it up
+	case timedOut(err) && s.isHeard():
+		return false // it is this process that is short of time, mostly
 	case v.code == codeUndefinedTable && s.isMigrating():
 		wake(s.missing)
 		return false // they are being made
@@ -124,6 +130,9 @@ func (s *Store) found(v verdict, err error) bool {
 	_ = s.took(v, err)
 	return true
 }
+
+// isHeard tells whether the database that the pool uses answers, though not to the pool.
+func (s *Store) isHeard() bool { return !s.settings.listensElsewhere && s.Current() }
 
 // look looks at the tables by a connection of the pool and, where that comes to nothing, by one of its own: the pool says
 // nothing of the database while all its connections are in use, or dead without anybody's having been told.

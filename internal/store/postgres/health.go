@@ -29,6 +29,8 @@ type health struct {
 	// operator's other business.
 	useless kind
 
+	connectedAt time.Time // when there was last known to be a connection
+
 	notifying bool
 	heard     time.Time                  // when the connection that listens was last known to be alive
 	waiting   map[chan struct{}]struct{} // each gets one when the database answers again
@@ -121,6 +123,20 @@ func (h *health) setUseless(why kind) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.useless = why
+}
+
+// hadConnection takes note that there is a connection, or was one until now.
+func (h *health) hadConnection() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.connectedAt = time.Now()
+}
+
+// isWithoutConnection tells whether there has been none for so long.
+func (h *health) isWithoutConnection(since time.Duration) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return time.Since(h.connectedAt) >= since
 }
 
 // join makes a channel get one when the database answers again after it did not.

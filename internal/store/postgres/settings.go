@@ -28,6 +28,8 @@ type Settings struct {
 	// such as PgBouncer. The default is DSN.
 	ListenDSN DSNSource
 
+	listensElsewhere bool // the two are not the same
+
 	MaxConns        int           // the most connections of the pool; default 25
 	MinIdleConns    int           // connections that wait in the pool; negative for none; default 5
 	MaxConnLifetime time.Duration // default 5 min
@@ -49,7 +51,8 @@ const (
 
 // withDefaults returns the settings with every field filled in.
 func (s Settings) withDefaults() Settings {
-	if s.ListenDSN == nil {
+	s.listensElsewhere = s.ListenDSN != nil
+	if !s.listensElsewhere {
 		s.ListenDSN = s.DSN
 	}
 	s.MaxConns = cmp.Or(s.MaxConns, 25)

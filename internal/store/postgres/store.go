@@ -55,6 +55,8 @@ func Open(settings Settings) (*Store, error) {
 		*config = *fresh // as a whole: hosts, fallbacks and TLS may be others by now
 		return nil
 	}
+	health := newHealth(settings.Log)
+	config.BeforeClose = func(*pgx.Conn) { health.hadConnection() }
 	pool, err := pgxpool.NewWithConfig(context.Background(), config)
 	if err != nil {
 		return nil, &store.UnavailableError{Sentence: "The connection pool cannot be made from these settings.", Err: err}
@@ -65,7 +67,7 @@ func Open(settings Settings) (*Store, error) {
 		settings: settings,
 		timing:   usualTiming(),
 		pool:     pool,
-		health:   newHealth(settings.Log),
+		health:   health,
 		migrated: make(chan struct{}),
 		tried:    make(chan struct{}),
 		missing:  make(chan struct{}, 1),
