@@ -305,7 +305,7 @@ func TestAServerWithoutRoomIsAwayOnceThereHasBeenNoConnectionForAWhile(t *testin
 	run(t, pool, "ALTER ROLE "+role+" CONNECTION LIMIT 0")
 	s.timing.shortage = time.Hour
 	s.Pool().Reset()
-	chargeFails(t, s, "alice")
+	_ = chargeFails(t, s, "alice")
 	if s.check(t.Context()); s.Away() {
 		t.Error("it is away as soon as its own connections are gone")
 	}
