@@ -6,6 +6,7 @@ import (
 	"container/list"
 	"context"
 	"fmt"
+	"runtime"
 	"sync"
 )
 
@@ -17,22 +18,36 @@ const (
 	forReconcile
 )
 
-// cores hands out a fixed number of cores. Log-ins come first: a core that
-// becomes free goes to the log-in that waits longest and only then to a
-// reconcile. So that a flood of log-ins cannot keep reconciles away for good,
-// one of them has its turn after as many log-ins as may be in line; a log-in is
-// overtaken by one reconcile at the most.
+// cores computes jobs on a fixed number of cores. Who comes while a core is free
+// has it at once, alone. Who does not waits in line, and a core that becomes free
+// takes as many of them as its engine computes at once, if their costs are the
+// same: all together are done long before they would be one after the other.
+//
+// Log-ins come first: it is the log-in that waits longest that a core goes to,
+// then others, and reconciles have what is left. So that a flood of log-ins cannot
+// keep reconciles away for good, the one that waits longest has its turn after as
+// many log-ins as may be in line.
 type cores struct {
+	engine
+
 	mu      sync.Mutex
 	free    int
-	waiting [2]list.List // of chan struct{}, closed when a core is theirs; by class
+	waiting [2]list.List // of *waiter, by class
 
 	patience int // log-ins that go before a waiting reconcile
 	passed   int // that went since the last reconcile
 }
 
-// acquire waits for a core until ctx ends.
-func (c *cores) acquire(ctx context.Context, as class) error {
+// A waiter is a job in line.
+type waiter struct {
+	*job
+	begun bool          // and so out of the line
+	done  chan struct{} // closed when the job is
+}
+
+// do computes the job, and returns when it is done. The only errors are those of a
+// ctx that ended before the job had begun; once begun, it runs to its end.
+func (c *cores) do(ctx context.Context, as class, j *job) error {
 	// Asked first, since a free core may be had under an ended context.
 	if err := ctx.Err(); err != nil {
 		return noCore(err)
@@ -40,59 +55,109 @@ func (c *cores) acquire(ctx context.Context, as class) error {
 	c.mu.Lock()
 	if c.free > 0 { // so that nobody waits
 		c.free--
-		c.begins(as)
+		c.begins(as, true)
 		c.mu.Unlock()
+		defer c.handOn()
+		c.compute([]*job{j})
 		return nil
 	}
-	granted := make(chan struct{})
-	waiter := c.waiting[as].PushBack(granted)
+	w := &waiter{job: j, done: make(chan struct{})}
+	place := c.waiting[as].PushBack(w)
 	c.mu.Unlock()
 
 	select {
-	case <-granted:
+	case <-w.done:
 		return nil
 	case <-ctx.Done():
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	select {
-	case <-granted: // just now: it goes on to the next
-		c.handOn()
-	default:
-		c.waiting[as].Remove(waiter)
+	begun := w.begun
+	if !begun {
+		c.waiting[as].Remove(place)
 	}
-	return noCore(ctx.Err())
+	c.mu.Unlock()
+	if !begun {
+		return noCore(ctx.Err())
+	}
+	<-w.done
+	return nil
 }
 
 func noCore(err error) error { return fmt.Errorf("waiting for a core to hash on: %w", err) }
 
-func (c *cores) release() {
+// handOn gives a core to those who are next, whom the caller does not wait for.
+func (c *cores) handOn() {
+	if batch := c.next(); len(batch) > 0 {
+		go c.serve(batch)
+	}
+}
+
+// serve computes batch after batch until nobody waits.
+func (c *cores) serve(batch []*waiter) {
+	for len(batch) > 0 {
+		var jobs []*job
+		for _, w := range batch {
+			jobs = append(jobs, w.job)
+		}
+		c.compute(jobs)
+		for _, w := range batch {
+			close(w.done)
+		}
+		// Those have little left to do, and would wait for this core until the
+		// scheduler takes it away from the next batch.
+		runtime.Gosched()
+		batch = c.next()
+	}
+}
+
+// next takes those out of the line who go on together. Where nobody waits the
+// core is free.
+func (c *cores) next() []*waiter {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.handOn()
-}
-
-// handOn gives a core to whoever is next. It is called with the lock held.
-func (c *cores) handOn() {
-	next := forLogIn
-	if c.waiting[forReconcile].Len() > 0 && (c.waiting[forLogIn].Len() == 0 || c.passed >= c.patience) {
-		next = forReconcile
+	var batch []*waiter
+	for len(batch) < c.lanes {
+		w := c.take(batch)
+		if w == nil {
+			break
+		}
+		batch = append(batch, w)
 	}
-	waiter := c.waiting[next].Front()
-	if waiter == nil {
+	if len(batch) == 0 {
 		c.free++
-		return
 	}
-	c.begins(next)
-	close(c.waiting[next].Remove(waiter).(chan struct{}))
+	return batch
 }
 
-// begins counts the turns. It is called with the lock held.
-func (c *cores) begins(as class) {
-	switch as {
-	case forLogIn:
+// take takes the next one out of the line who can go with the batch, nil where
+// there is none. It is called with the lock held.
+func (c *cores) take(batch []*waiter) *waiter {
+	order := [...]class{forLogIn, forReconcile}
+	if len(batch) == 0 && c.passed >= c.patience {
+		order = [...]class{forReconcile, forLogIn}
+	}
+	for _, as := range order {
+		for place := c.waiting[as].Front(); place != nil; place = place.Next() {
+			w := place.Value.(*waiter)
+			if len(batch) > 0 && w.cost() != batch[0].cost() {
+				continue
+			}
+			w.begun = true
+			c.begins(as, place.Prev() == nil)
+			c.waiting[as].Remove(place)
+			return w
+		}
+	}
+	return nil
+}
+
+// begins counts the turns. A reconcile that only fills a lane, past others of
+// another cost, is not their turn. It is called with the lock held.
+func (c *cores) begins(as class, first bool) {
+	switch {
+	case as == forLogIn:
 		c.passed++
-	case forReconcile:
+	case first:
 		c.passed = 0
 	}
 }

@@ -3,16 +3,19 @@
 package password
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"golang.org/x/crypto/bcrypt"
+	reference "golang.org/x/crypto/bcrypt"
+
+	"github.com/sharding-system/shardinguser-operator/internal/bcrypt"
 )
 
 // tail is what follows the cost in a hash that another program made.
@@ -81,7 +84,10 @@ func FuzzCheckHash(f *testing.F) {
 		if CheckHash(hash) != nil {
 			return
 		}
-		if cost, err := bcrypt.Cost([]byte(hash)); err != nil || cost < MinCost || cost > MaxCost || len(hash) != 60 {
+		if setting, err := bcrypt.Parse(hash); err != nil || setting.Cost() < MinCost || setting.Cost() > MaxCost {
+			t.Fatalf("CheckHash let %q pass, and bcrypt does not: %v", hash, err)
+		}
+		if cost, err := reference.Cost([]byte(hash)); err != nil || cost < MinCost || cost > MaxCost || len(hash) != 60 {
 			t.Fatalf("CheckHash let %q pass: cost %d, %v", hash, cost, err)
 		}
 	})
@@ -132,7 +138,7 @@ func TestHashRefusesWhatBcryptWouldMistake(t *testing.T) {
 // quickHash is a hash at the least cost that bcrypt has.
 func quickHash(t *testing.T, plain string) string {
 	t.Helper()
-	hash, err := bcrypt.GenerateFromPassword([]byte(plain), bcrypt.MinCost)
+	hash, err := reference.GenerateFromPassword([]byte(plain), reference.MinCost)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,11 +194,7 @@ func TestMatchesRefusesCheapHashesOfOthers(t *testing.T) {
 
 func TestNoHashWithoutACore(t *testing.T) {
 	h := quick(2)
-	for range 2 {
-		if err := h.cores.acquire(t.Context(), forReconcile); err != nil {
-			t.Fatal(err)
-		}
-	}
+	h.cores.free = 0
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -201,7 +203,7 @@ func TestNoHashWithoutACore(t *testing.T) {
 	}
 	ctx, cancel = context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	if _, err := h.Matches(ctx, "$2a$10$"+tail, []byte("secret")); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := h.Matches(ctx, quickHash(t, "secret"), []byte("secret")); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Matches without a free core = %v", err)
 	}
 	if h.Computed() != 0 || h.Compared() != 0 {
@@ -216,53 +218,65 @@ func TestNoHashWithoutACore(t *testing.T) {
 			}
 		})
 	}
-	h.cores.release() // the other stays taken: the eight go one by one
+	h.cores.handOn() // the other stays taken
 	wg.Wait()
 	if h.Computed() != 8 {
 		t.Errorf("%d hashes, want 8", h.Computed())
 	}
 }
 
-// Both kinds of work share the cores: of 64 that want to, two work at a time.
-func TestAtMostCoresHashAtOnce(t *testing.T) {
-	const cores, jobs = 2, 64
-	synctest.Test(t, func(t *testing.T) {
-		h := quick(cores)
-		var running atomic.Int64
-		step := make(chan struct{})
-		work := func() {
-			running.Add(1)
-			<-step
-			running.Add(-1)
-		}
-		h.generate = func([]byte, int) ([]byte, error) { work(); return []byte("hash"), nil }
-		h.compare = func([]byte, []byte) error { work(); return nil }
+// Many at once, of every kind, each get their own answer, whichever engine computes.
+func TestEachGetsTheAnswerToHisOwnQuestion(t *testing.T) {
+	for name, e := range map[string]engine{"interleaved": interleaved(bcrypt.Crypt), "one by one": oneByOne()} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := quick(2)
+				h.setEngine(e)
+				for i := range 30 {
+					go everyQuestion(t, h, i)
+				}
+				synctest.Wait()
+				if h.Computed() != 30 || h.Compared() != 4*30 {
+					t.Errorf("%d hashes and %d comparisons, want 30 and 120", h.Computed(), h.Compared())
+				}
+				if h.cores.free != 2 || h.places.Load() != 0 {
+					t.Errorf("%d cores are free and %d places taken", h.cores.free, h.places.Load())
+				}
+			})
+		})
+	}
+}
 
-		for i := range jobs {
-			go func() {
-				var err error
-				if i%2 == 0 {
-					_, err = h.Hash(t.Context(), []byte("secret"))
-				} else {
-					_, err = h.Matches(t.Context(), "$2a$10$"+tail, []byte("secret"))
-				}
-				if err != nil {
-					t.Error(err)
-				}
-			}()
+// everyQuestion hashes a password of its own and compares it and another one, as a
+// reconcile and as a log-in, every third time with a hash of another cost.
+func everyQuestion(t *testing.T, h *Hasher, i int) {
+	t.Helper()
+	right, wrong := fmt.Appendf(nil, "password %d", i), fmt.Appendf(nil, "password %d", i+1)
+	hash, err := h.Hash(t.Context(), right)
+	if err != nil || checkHash(hash, h.minCost) != nil {
+		t.Errorf("Hash = %s, %v", hash, err)
+	}
+	if i%3 == 0 {
+		dearer, err := reference.GenerateFromPassword(right, h.cost+1)
+		if err != nil {
+			t.Error(err)
 		}
-		for left := jobs; left > 0; left-- {
-			synctest.Wait()
-			if got := running.Load(); got != int64(min(cores, left)) {
-				t.Fatalf("%d run at once while %d are left, want %d", got, left, min(cores, left))
-			}
-			step <- struct{}{}
+		hash = string(dearer)
+	}
+	for _, plain := range [][]byte{right, wrong} {
+		want := bytes.Equal(plain, right)
+		if got, err := h.Matches(t.Context(), hash, plain); got != want || err != nil {
+			t.Errorf("a reconcile's %s compared with %s: %v, %v", plain, hash, got, err)
 		}
-		synctest.Wait()
-		if got := h.Computed() + h.Compared(); got != jobs {
-			t.Errorf("%d jobs counted, want %d", got, jobs)
+		place, err := h.Reserve()
+		if err != nil {
+			t.Error(err)
+			return
 		}
-	})
+		if got, err := place.Matches(t.Context(), hash, plain); got != want || err != nil {
+			t.Errorf("a log-in's %s compared with %s: %v, %v", plain, hash, got, err)
+		}
+	}
 }
 
 func TestNewHasherRefusesWhatSettingsShouldHave(t *testing.T) {

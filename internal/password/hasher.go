@@ -7,28 +7,25 @@ import (
 	"fmt"
 	"sync/atomic"
 
-	"golang.org/x/crypto/bcrypt"
+	"github.com/sharding-system/shardinguser-operator/internal/bcrypt"
 )
 
 // A Hasher makes and compares bcrypt hashes, on so many cores at once and no
 // more: bcrypt is pure computation, and what else the process has to do
 // (probes, leases, the watch) needs room beside it. Who comes while all cores
 // are taken waits in line, log-ins before reconciles: a log-in's computation
-// goes through [Hasher.Reserve], all others are a reconcile's. A Hasher may be
-// used by any number of goroutines.
+// goes through [Hasher.Reserve], all others are a reconcile's. Up to four of
+// those who wait share a core. A Hasher may be used by any number of goroutines.
 type Hasher struct {
-	cost    int
-	minCost int // the lowest that Matches computes
-	cores   cores
-	prints  *Fingerprinter // see Print
+	cost     int
+	minCost  int // the lowest that Matches computes
+	cores    cores
+	maxCores int
+	prints   *Fingerprinter // see Print
 
 	places    atomic.Int64 // that log-ins hold
 	maxPlaces int
 	dummy     string
-
-	// bcrypt's two functions, for tests to stand in for.
-	generate func(plain []byte, cost int) ([]byte, error)
-	compare  func(hash, plain []byte) error
 
 	computed atomic.Uint64
 	compared atomic.Uint64
@@ -55,21 +52,22 @@ func newHasher(cost, cores, minCost int) *Hasher {
 	if cores < 1 {
 		panic(fmt.Sprintf("password: cannot hash on %d cores", cores))
 	}
-	h := &Hasher{
-		cost:      cost,
-		minCost:   minCost,
-		prints:    NewFingerprinter(),
-		maxPlaces: cores * (1 + queuePerCore),
-		generate:  bcrypt.GenerateFromPassword,
-		compare:   bcrypt.CompareHashAndPassword,
-	}
-	h.cores.free, h.cores.patience = cores, h.maxPlaces
+	h := &Hasher{cost: cost, minCost: minCost, maxCores: cores, prints: NewFingerprinter()}
+	h.cores.free = cores
+	h.setEngine(interleaved(bcrypt.Crypt))
 	h.makeDummy()
 	return h
 }
 
+// setEngine is for a Hasher that nobody uses yet.
+func (h *Hasher) setEngine(e engine) {
+	h.cores.engine = e
+	h.maxPlaces = h.maxCores * (e.lanes + e.queue)
+	h.cores.patience = h.maxPlaces
+}
+
 // Cores is how many cores it takes at most.
-func (h *Hasher) Cores() int { return h.maxPlaces / (1 + queuePerCore) }
+func (h *Hasher) Cores() int { return h.maxCores }
 
 // Hash returns the bcrypt hash of plain, with prefix $2a$, a new salt and the
 // Hasher's cost. It waits for a core until ctx ends, and then returns an error
@@ -80,19 +78,15 @@ func (h *Hasher) Hash(ctx context.Context, plain []byte) (string, error) {
 	if err := Check(plain, 1); err != nil {
 		return "", err
 	}
-	if err := h.cores.acquire(ctx, forReconcile); err != nil {
+	j := &job{plain: plain, setting: bcrypt.NewSetting(h.cost)}
+	if err := h.cores.do(ctx, forReconcile, j); err != nil {
 		return "", err
 	}
-	defer h.cores.release()
-
-	hash, err := h.generate(plain, h.cost)
-	if err != nil {
-		// Not wrapped: nothing that bcrypt could say is for the caller to
-		// tell apart, and its texts may quote their input one day.
+	if j.made == "" {
 		return "", fmt.Errorf("bcrypt cannot hash the password at cost %d", h.cost)
 	}
 	h.computed.Add(1)
-	return string(hash), nil
+	return j.made, nil
 }
 
 // Matches tells whether hash is one of plain, or a print of it. It is false,
@@ -104,21 +98,31 @@ func (h *Hasher) Hash(ctx context.Context, plain []byte) (string, error) {
 //
 // The only errors are ctx's, when it ends before a core is free.
 func (h *Hasher) Matches(ctx context.Context, hash string, plain []byte) (bool, error) {
-	switch {
-	case checkBytes(plain) != nil:
-		return false, nil
-	case IsPrint(hash):
-		return h.isPrintOf(hash, plain), nil
-	case checkHash(hash, h.minCost) != nil:
+	if IsPrint(hash) {
+		return checkBytes(plain) == nil && h.isPrintOf(hash, plain), nil
+	}
+	j := h.comparison(hash, plain)
+	if j == nil {
 		return false, nil
 	}
-	if err := h.cores.acquire(ctx, forReconcile); err != nil {
+	if err := h.cores.do(ctx, forReconcile, j); err != nil {
 		return false, err
 	}
-	defer h.cores.release()
-
 	h.compared.Add(1)
-	return h.compare([]byte(hash), plain) == nil, nil
+	return j.matches, nil
+}
+
+// comparison is the job of comparing plain with hash, nil where one of them is
+// none that bcrypt may see.
+func (h *Hasher) comparison(hash string, plain []byte) *job {
+	if checkBytes(plain) != nil || checkHash(hash, h.minCost) != nil {
+		return nil
+	}
+	setting, err := bcrypt.Parse(hash)
+	if err != nil {
+		return nil
+	}
+	return &job{plain: plain, setting: setting, hash: hash}
 }
 
 // Computed returns how many hashes Hash has produced.

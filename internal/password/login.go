@@ -8,14 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+
+	"github.com/sharding-system/shardinguser-operator/internal/bcrypt"
 )
 
 // ErrBusy says that as many log-ins wait for a core as may.
 var ErrBusy = errors.New("more log-ins than the hashing cores can serve")
-
-// queuePerCore is how many log-ins may wait for each core: at the usual cost,
-// the last of them for about a second.
-const queuePerCore = 16
 
 // A Place is one log-in's right to one computation. It is had before the
 // attempt is charged, so that nobody is charged whom the cores cannot serve.
@@ -26,7 +24,8 @@ type Place struct {
 }
 
 // Reserve returns a place in the log-ins' queue, or ErrBusy at once where there
-// is none. Whoever has one computes with it, or gives it back.
+// is none: at the usual cost, the last in it waits for about a second. Whoever has
+// a place computes with it, or gives it back.
 func (h *Hasher) Reserve() (*Place, error) {
 	if h.places.Add(1) > int64(h.maxPlaces) {
 		h.places.Add(-1)
@@ -55,19 +54,17 @@ func (p *Place) Matches(ctx context.Context, hash string, plain []byte) (bool, e
 		panic("password: a place is for one computation")
 	}
 	defer p.Release()
-	possible := checkBytes(plain) == nil
-	printed := possible && IsPrint(hash) && p.h.isPrintOf(hash, plain)
-	usable := possible && checkHash(hash, p.h.minCost) == nil
+	j := p.h.comparison(hash, plain)
+	usable := j != nil
+	printed := checkBytes(plain) == nil && IsPrint(hash) && p.h.isPrintOf(hash, plain)
 	if !usable {
-		hash, plain = p.h.dummy, []byte("nobody's password")
+		j = p.h.comparison(p.h.dummy, []byte("nobody's password"))
 	}
-	if err := p.h.cores.acquire(ctx, forLogIn); err != nil {
+	if err := p.h.cores.do(ctx, forLogIn, j); err != nil {
 		return false, err
 	}
-	defer p.h.cores.release()
-
 	p.h.compared.Add(1)
-	return (p.h.compare([]byte(hash), plain) == nil && usable) || printed, nil
+	return (j.matches && usable) || printed, nil
 }
 
 // Dummy computes as much as Matches does, for an attempt that is refused
@@ -80,11 +77,12 @@ func (p *Place) Dummy(ctx context.Context) error {
 // makeDummy sets the hash that is compared with where no other may be: a real
 // one of the Hasher's cost, of a password that nobody ever knew.
 func (h *Hasher) makeDummy() {
-	var secret [32]byte
-	_, _ = rand.Read(secret[:]) // never fails
-	hash, err := h.generate(secret[:], h.cost)
-	if err != nil {
+	secret := make([]byte, 32)
+	_, _ = rand.Read(secret) // never fails
+	j := &job{plain: secret, setting: bcrypt.NewSetting(h.cost)}
+	h.cores.compute([]*job{j})
+	if j.made == "" {
 		panic(fmt.Sprintf("password: bcrypt cannot hash at cost %d", h.cost))
 	}
-	h.dummy = string(hash)
+	h.dummy = j.made
 }

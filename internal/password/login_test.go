@@ -3,15 +3,11 @@
 package password
 
 import (
-	"context"
 	"errors"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"testing/synctest"
 
-	"golang.org/x/crypto/bcrypt"
+	reference "golang.org/x/crypto/bcrypt"
 )
 
 // Whatever is compared costs a log-in one computation.
@@ -56,7 +52,7 @@ func TestALogInComputesOnce(t *testing.T) {
 
 func TestTheDummyIsARealHashOfTheHashersCost(t *testing.T) {
 	h := NewHasher(11, 1)
-	if cost, err := bcrypt.Cost([]byte(h.dummy)); cost != 11 || err != nil || CheckHash(h.dummy) != nil {
+	if cost, err := reference.Cost([]byte(h.dummy)); cost != 11 || err != nil || CheckHash(h.dummy) != nil {
 		t.Errorf("the dummy has cost %d: %v", cost, err)
 	}
 	if another := NewHasher(11, 1); another.dummy == h.dummy {
@@ -67,7 +63,7 @@ func TestTheDummyIsARealHashOfTheHashersCost(t *testing.T) {
 func TestWhoFindsTheQueueFullIsToldAtOnce(t *testing.T) {
 	h := quick(2)
 	var places []*Place
-	for range 2 * (1 + queuePerCore) {
+	for range 2 * (h.cores.lanes + h.cores.queue) {
 		place, err := h.Reserve()
 		if err != nil {
 			t.Fatal(err)
@@ -106,63 +102,4 @@ func TestAPlaceIsForOneComputation(t *testing.T) {
 		}
 	}()
 	_ = place.Dummy(t.Context())
-}
-
-// The order in which those who wait for one core get it.
-func TestLogInsComeBeforeReconciles(t *testing.T) {
-	const reconciles, logIns, patience = 3, 10, 4
-	synctest.Test(t, func(t *testing.T) {
-		c := &cores{patience: patience}
-		var mu sync.Mutex
-		var order []class
-		wait := func(as class) {
-			go func() {
-				if err := c.acquire(t.Context(), as); err != nil {
-					t.Error(err)
-				}
-				mu.Lock()
-				order = append(order, as)
-				mu.Unlock()
-			}()
-			synctest.Wait()
-		}
-		for range reconciles {
-			wait(forReconcile)
-		}
-		for range logIns {
-			wait(forLogIn)
-		}
-		for range reconciles + logIns {
-			c.release()
-			synctest.Wait()
-		}
-		want := slices.Concat(
-			slices.Repeat([]class{forLogIn}, 4), []class{forReconcile},
-			slices.Repeat([]class{forLogIn}, 4), []class{forReconcile},
-			slices.Repeat([]class{forLogIn}, 2), []class{forReconcile})
-		if !slices.Equal(order, want) {
-			t.Errorf("the order is %v, want %v", order, want)
-		}
-	})
-}
-
-func TestACoreIsNotLostToWhoGaveUp(t *testing.T) {
-	for range 200 { // a race between the core and the end of the context
-		c := &cores{patience: 1}
-		ctx, cancel := context.WithCancel(t.Context())
-		var wg sync.WaitGroup
-		for range 3 {
-			wg.Go(func() {
-				if c.acquire(ctx, forLogIn) == nil {
-					c.release()
-				}
-			})
-		}
-		wg.Go(cancel)
-		wg.Go(c.release)
-		wg.Wait()
-		if c.free != 1 || c.waiting[forLogIn].Len() != 0 {
-			t.Fatalf("%d cores are free and %d wait, want 1 and none", c.free, c.waiting[forLogIn].Len())
-		}
-	}
 }

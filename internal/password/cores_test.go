@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package password
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+
+	"github.com/sharding-system/shardinguser-operator/internal/bcrypt"
+)
+
+// recorder is an engine that computes nothing, and keeps the names of the jobs of
+// each batch.
+type recorder struct {
+	mu      sync.Mutex
+	batches []string
+	step    chan struct{} // each batch receives from it before it ends, where it is not nil
+}
+
+func (r *recorder) engine(lanes int) engine {
+	return engine{lanes: lanes, queue: 16, compute: func(batch []*job) {
+		var names []string
+		for _, j := range batch {
+			names = append(names, string(j.plain))
+		}
+		r.mu.Lock()
+		r.batches = append(r.batches, strings.Join(names, " "))
+		r.mu.Unlock()
+		if r.step != nil {
+			<-r.step
+		}
+	}}
+}
+
+// begun is what has begun since it was asked last.
+func (r *recorder) begun() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	begun := r.batches
+	r.batches = nil
+	return begun
+}
+
+// named is a job by its name and class: "L1" is a log-in's and "R2" a reconcile's,
+// at bcrypt's lowest cost, and "L3!" a log-in's at the next one.
+func named(name string) (class, *job) {
+	as, cost := forReconcile, bcrypt.MinCost
+	if strings.HasPrefix(name, "L") {
+		as = forLogIn
+	}
+	if strings.HasSuffix(name, "!") {
+		cost++
+	}
+	return as, &job{plain: []byte(name), setting: bcrypt.NewSetting(cost)}
+}
+
+// arrive has jobs come one after the other, and returns when each computes or is
+// in line.
+func arrive(t *testing.T, c *cores, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		as, j := named(name)
+		go func() {
+			if err := c.do(t.Context(), as, j); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}()
+		synctest.Wait()
+	}
+}
+
+// What one core computes of those who are in line when it becomes free.
+func TestWhoGoesNextAndWithWhom(t *testing.T) {
+	for name, tt := range map[string]struct {
+		lanes, patience int
+		line            string
+		want            []string // the batches, in order
+	}{
+		"one goes alone": {
+			4, 99, "L1", []string{"L1"},
+		},
+		"four go together, in the order in which they came": {
+			4, 99, "L1 L2 L3 L4 L5 L6", []string{"L1 L2 L3 L4", "L5 L6"},
+		},
+		"reconciles go together as well": {
+			4, 99, "R1 R2 R3 R4 R5", []string{"R1 R2 R3 R4", "R5"},
+		},
+		"log-ins go first": {
+			4, 99, "R1 R2 L1 L2 L3 L4", []string{"L1 L2 L3 L4", "R1 R2"},
+		},
+		"reconciles have what log-ins leave": {
+			4, 99, "R1 R2 R3 L1 L2", []string{"L1 L2 R1 R2", "R3"},
+		},
+		"one lane is one after the other": {
+			1, 99, "R1 L1 R2 L2", []string{"L1", "L2", "R1", "R2"},
+		},
+		"a reconcile has its turn after so many log-ins": {
+			1, 2, "R1 R2 L1 L2 L3 L4 L5", []string{"L1", "L2", "R1", "L3", "L4", "R2", "L5"},
+		},
+		"log-ins fill its batch": {
+			4, 2, "R1 R2 R3 L1 L2 L3 L4 L5 L6 L7 L8", []string{"L1 L2 L3 L4", "R1 L5 L6 L7", "R2 L8 R3"},
+		},
+		"other costs go by themselves": {
+			4, 99, "L1 L2! L3 L4! L5", []string{"L1 L3 L5", "L2! L4!"},
+		},
+		"who is first is not passed over for long": {
+			2, 99, "L1 L2! L3 L4 L5", []string{"L1 L3", "L2!", "L4 L5"},
+		},
+		"a lane that is left goes to a reconcile of the same cost": {
+			4, 99, "R1! R2 L1", []string{"L1 R2", "R1!"},
+		},
+		"which is not the turn of those before it": {
+			2, 3, "R1! R2 L1 L2! L3! L4! L5!", []string{"L1 R2", "L2! L3!", "R1! L4!", "L5!"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var r recorder
+				c := &cores{engine: r.engine(tt.lanes), patience: tt.patience}
+				arrive(t, c, strings.Fields(tt.line)...)
+				c.handOn()
+				synctest.Wait()
+				if got := r.begun(); !slices.Equal(got, tt.want) {
+					t.Errorf("the batches are %q, want %q", got, tt.want)
+				}
+				if c.free != 1 {
+					t.Errorf("%d cores are free in the end, want 1", c.free)
+				}
+			})
+		})
+	}
+}
+
+// Whoever finds a core free begins at once, and nobody joins who comes later.
+func TestALoneJobWaitsForNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := recorder{step: make(chan struct{})}
+		c := &cores{engine: r.engine(4), free: 2, patience: 99}
+		begins := func(want ...string) {
+			t.Helper()
+			synctest.Wait()
+			if got := r.begun(); !slices.Equal(got, want) {
+				t.Errorf("%q began, want %q", got, want)
+			}
+		}
+		arrive(t, c, "L1")
+		begins("L1")
+		arrive(t, c, "R1")
+		begins("R1")
+		arrive(t, c, "L2", "R2", "L3", "R3", "L4", "L5")
+		begins()
+		r.step <- struct{}{} // one of the first two
+		begins("L2 L3 L4 L5")
+		r.step <- struct{}{}
+		synctest.Wait()
+		r.step <- struct{}{}
+		begins("R2 R3")
+		r.step <- struct{}{}
+		synctest.Wait()
+		if c.free != 2 {
+			t.Errorf("%d cores are free, want 2", c.free)
+		}
+		arrive(t, c, "L6")
+		begins("L6")
+		r.step <- struct{}{}
+	})
+}
+
+// Of 64 who want to, two cores compute eight at a time, whatever they are.
+func TestAtMostSoManyComputeAtOnce(t *testing.T) {
+	const jobs = 64
+	synctest.Test(t, func(t *testing.T) {
+		r := recorder{step: make(chan struct{})}
+		h := quick(2)
+		h.setEngine(r.engine(4))
+		for range jobs {
+			go func() {
+				if ok, err := h.Matches(t.Context(), "$2a$10$"+tail, []byte("secret")); ok || err != nil {
+					t.Errorf("Matches = %v, %v", ok, err)
+				}
+			}()
+		}
+		synctest.Wait()
+		if got := r.begun(); !slices.Equal(got, []string{"secret", "secret"}) {
+			t.Errorf("%q began, want two, alone", got)
+		}
+		left := jobs - 2
+		for left > 0 {
+			r.step <- struct{}{}
+			synctest.Wait()
+			got := r.begun()
+			if len(got) != 1 || strings.Count(got[0], "secret") != min(4, left) {
+				t.Fatalf("%q began while %d are left", got, left)
+			}
+			left -= strings.Count(got[0], "secret")
+		}
+		close(r.step)
+		synctest.Wait()
+		if got := h.Compared(); got != jobs {
+			t.Errorf("%d jobs counted, want %d", got, jobs)
+		}
+	})
+}
+
+// Who gives up while he waits is forgotten; who gives up later has his answer.
+func TestWhatHasBegunRunsToItsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := recorder{step: make(chan struct{})}
+		c := &cores{engine: r.engine(2), patience: 99}
+		ctx, cancel := context.WithCancel(t.Context())
+		results := make(chan error, 3)
+		for range 3 {
+			go func() {
+				as, j := named("L")
+				results <- c.do(ctx, as, j)
+			}()
+		}
+		synctest.Wait()
+		c.handOn()
+		synctest.Wait()
+		cancel()
+		if err := <-results; !errors.Is(err, context.Canceled) {
+			t.Errorf("who waited: %v", err)
+		}
+		synctest.Wait()
+		select {
+		case err := <-results:
+			t.Errorf("what had begun ended with %v before it was done", err)
+		default:
+		}
+		r.step <- struct{}{}
+		for range 2 {
+			if err := <-results; err != nil {
+				t.Errorf("what had begun: %v", err)
+			}
+		}
+		synctest.Wait()
+		if got := r.begun(); !slices.Equal(got, []string{"L L"}) || c.free != 1 {
+			t.Errorf("%q were computed, and %d cores are free", got, c.free)
+		}
+	})
+}
+
+func TestACoreIsNotLostToWhoGaveUp(t *testing.T) {
+	for range 200 { // a race between the core and the end of the context
+		synctest.Test(t, func(t *testing.T) {
+			var r recorder
+			c := &cores{engine: r.engine(2), patience: 1}
+			ctx, cancel := context.WithCancel(t.Context())
+			var computed atomic.Int64
+			for range 5 {
+				go func() {
+					as, j := named("L")
+					if c.do(ctx, as, j) == nil {
+						computed.Add(1)
+					}
+				}()
+			}
+			go cancel()
+			go c.handOn()
+			synctest.Wait()
+			if c.free != 1 || c.waiting[forLogIn].Len() != 0 {
+				t.Fatalf("%d cores are free and %d wait, want 1 and none", c.free, c.waiting[forLogIn].Len())
+			}
+			if got := strings.Count(strings.Join(r.begun(), " "), "L"); int64(got) != computed.Load() {
+				t.Fatalf("%d jobs were computed and %d have their results", got, computed.Load())
+			}
+		})
+	}
+}
