@@ -9,10 +9,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
 
+	"github.com/go-logr/logr"
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -85,7 +87,7 @@ func run(ctx context.Context, args []string) error {
 	if err := mgr.Add(everyReplica(cluster.find)); err != nil {
 		return fmt.Errorf("add the look for the cluster's UID: %w", err)
 	}
-	hasher := password.NewHasher(settings.BcryptCost, settings.HashCores)
+	hasher := newHasher(settings, log)
 	options := controller.Options{
 		Cluster:           cluster.UID,
 		Concurrency:       settings.MaxConcurrentReconciles,
@@ -118,6 +120,16 @@ func run(ctx context.Context, args []string) error {
 	}
 	log.Info("Stopped")
 	return nil
+}
+
+// newHasher is the one for reconciles and log-ins alike.
+func newHasher(settings config.Settings, log logr.Logger) *password.Hasher {
+	hasher := password.NewHasher(settings.BcryptCost, settings.HashCores)
+	if err := hasher.Fault(); err != nil {
+		slog.New(logr.ToSlogHandler(log)).Warn("Our own bcrypt does not work on this machine: golang.org/x/crypto/bcrypt takes its "+
+			"place, which hashes less than half as many passwords a second", "error", err)
+	}
+	return hasher
 }
 
 // part is something that runs until ctx ends.

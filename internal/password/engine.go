@@ -4,6 +4,7 @@ package password
 
 import (
 	"crypto/subtle"
+	"sync"
 
 	reference "golang.org/x/crypto/bcrypt"
 
@@ -27,6 +28,19 @@ type engine struct {
 	lanes   int // how many jobs it takes at once at the most
 	queue   int // how many log-ins may wait for each core
 	compute func(batch []*job)
+}
+
+// verified is the engine of every Hasher of the process. It is chosen once, at the
+// first of them.
+var verified = sync.OnceValues(func() (engine, error) { return choose(bcrypt.Crypt) })
+
+// choose returns the engine that computes by crypt if it gets known hashes right.
+// Else it returns the reference's, and says why.
+func choose(crypt func([]*bcrypt.Job)) (engine, error) {
+	if err := bcrypt.Verify(crypt); err != nil {
+		return oneByOne(), err
+	}
+	return interleaved(crypt), nil
 }
 
 // interleaved computes jobs of one cost side by side, by [bcrypt.Crypt] but in

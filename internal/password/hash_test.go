@@ -279,6 +279,34 @@ func everyQuestion(t *testing.T, h *Hasher, i int) {
 	}
 }
 
+// A fault of our own bcrypt, on a processor or by a compiler of tomorrow, is found
+// before a hash is made by it.
+func TestTheReferenceComputesWhereOursIsWrong(t *testing.T) {
+	faulty := func(jobs []*bcrypt.Job) {
+		bcrypt.Crypt(jobs)
+		if len(jobs) == bcrypt.Lanes {
+			jobs[2].Hash = jobs[0].Hash
+		}
+	}
+	h := newHasher(bcrypt.MinCost, 2, bcrypt.MinCost, func() (engine, error) { return choose(faulty) })
+	if err := h.Fault(); err == nil || !strings.Contains(err.Error(), "wrong") {
+		t.Errorf("Fault = %v", err)
+	}
+	if h.cores.lanes != 1 {
+		t.Errorf("%d hashes at once, want one", h.cores.lanes)
+	}
+	hash, err := h.Hash(t.Context(), []byte("secret"))
+	if err != nil || reference.CompareHashAndPassword([]byte(hash), []byte("secret")) != nil {
+		t.Errorf("Hash = %s, %v", hash, err)
+	}
+	if ok, err := h.Matches(t.Context(), hash, []byte("secret")); !ok || err != nil {
+		t.Errorf("Matches = %v, %v", ok, err)
+	}
+	if err := quick(1).Fault(); err != nil {
+		t.Errorf("ours: %v", err)
+	}
+}
+
 func TestNewHasherRefusesWhatSettingsShouldHave(t *testing.T) {
 	for name, tt := range map[string]struct{ cost, cores int }{
 		"cost below the minimum": {9, 1},

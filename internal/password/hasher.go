@@ -21,6 +21,7 @@ type Hasher struct {
 	minCost  int // the lowest that Matches computes
 	cores    cores
 	maxCores int
+	fault    error
 	prints   *Fingerprinter // see Print
 
 	places    atomic.Int64 // that log-ins hold
@@ -35,17 +36,17 @@ type Hasher struct {
 // [MaxCost], on at most cores cores, 1 or more, for which it computes one hash.
 // It panics outside these limits, which are for the settings to check.
 func NewHasher(cost, cores int) *Hasher {
-	return newHasher(cost, cores, MinCost)
+	return newHasher(cost, cores, MinCost, verified)
 }
 
 // NewTestHasher returns a Hasher for tests that need many hashes: it makes them
 // at bcrypt's lowest cost, and takes hashes of that cost.
 func NewTestHasher(cores int) *Hasher {
-	return newHasher(bcrypt.MinCost, cores, bcrypt.MinCost)
+	return newHasher(bcrypt.MinCost, cores, bcrypt.MinCost, verified)
 }
 
-// newHasher lets tests go below MinCost.
-func newHasher(cost, cores, minCost int) *Hasher {
+// newHasher lets tests go below MinCost, and take another engine.
+func newHasher(cost, cores, minCost int, chosen func() (engine, error)) *Hasher {
 	if cost < minCost || cost > MaxCost {
 		panic(fmt.Sprintf("password: cost %d is not from %d to %d", cost, minCost, MaxCost))
 	}
@@ -54,7 +55,9 @@ func newHasher(cost, cores, minCost int) *Hasher {
 	}
 	h := &Hasher{cost: cost, minCost: minCost, maxCores: cores, prints: NewFingerprinter()}
 	h.cores.free = cores
-	h.setEngine(interleaved(bcrypt.Crypt))
+	var e engine
+	e, h.fault = chosen()
+	h.setEngine(e)
 	h.makeDummy()
 	return h
 }
@@ -65,6 +68,11 @@ func (h *Hasher) setEngine(e engine) {
 	h.maxPlaces = h.maxCores * (e.lanes + e.queue)
 	h.cores.patience = h.maxPlaces
 }
+
+// Fault says why golang.org/x/crypto/bcrypt computes in place of our own bcrypt,
+// one hash at a time: because ours gets hashes wrong that are known. It is nil
+// where ours computes, and never changes.
+func (h *Hasher) Fault() error { return h.fault }
 
 // Cores is how many cores it takes at most.
 func (h *Hasher) Cores() int { return h.maxCores }
