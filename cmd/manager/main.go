@@ -182,6 +182,9 @@ func newManager(settings config.Settings) (_ ctrl.Manager, synced <-chan struct{
 		return nil, nil, fmt.Errorf("no cluster to work with: %w; give --kubeconfig or KUBECONFIG, or run in a cluster", err)
 	}
 	cluster.QPS, cluster.Burst = settings.KubeAPIQPS, settings.KubeAPIBurst
+	if cluster.QPS == 0 {
+		cluster.QPS = -1 // what client-go takes for no limit
+	}
 
 	namespaces := map[string]cache.Config{}
 	for _, name := range settings.WatchNamespaces {

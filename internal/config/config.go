@@ -56,7 +56,7 @@ type Settings struct {
 	WatchNamespaces         []string
 	MaxConcurrentReconciles int
 	// KubeAPIQPS, requests a second, and KubeAPIBurst limit the Kubernetes
-	// client.
+	// client; 0 requests a second are no limit.
 	KubeAPIQPS   float32
 	KubeAPIBurst int
 
@@ -202,7 +202,6 @@ func defaults(cores int) Settings {
 		MetricsBindAddress:      ":8443",
 		HealthProbeBindAddress:  ":8081",
 		MaxConcurrentReconciles: 16,
-		KubeAPIQPS:              200,
 		KubeAPIBurst:            400,
 		ResyncInterval:          30 * time.Second,
 		PollInterval:            2 * time.Second,

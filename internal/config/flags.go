@@ -31,8 +31,8 @@ func (s *Settings) bindReconciling(fs *flag.FlagSet) {
 	fs.Var(namespace{&s.LeaderElectionNamespace}, "leader-election-namespace", "`namespace` of the lease (default the pod's own)")
 	fs.Var(namespaces{&s.WatchNamespaces}, flagWatchNamespaces, "comma-separated `namespaces` to watch (default all)")
 	fs.Var(number{&s.MaxConcurrentReconciles, 1, 1000}, "max-concurrent-reconciles", "`number` of resources reconciled at once")
-	fs.Var(rate{&s.KubeAPIQPS}, "kube-api-qps", "`number` of requests a second to the API server")
-	fs.Var(number{&s.KubeAPIBurst, 1, 100000}, "kube-api-burst", "`number` of requests to the API server that may come at once")
+	fs.Var(rate{&s.KubeAPIQPS}, "kube-api-qps", "`number` of requests a second to the API server; 0 for any number, and to leave the limit to the API server's own fairness")
+	fs.Var(number{&s.KubeAPIBurst, 1, 100000}, "kube-api-burst", "`number` of requests to the API server that may come at once, where --kube-api-qps limits them")
 	fs.Var(duration{&s.ResyncInterval, time.Second}, "resync-interval", "`time` between two sweeps over the table, for what notifications missed and for counters")
 	fs.Var(duration{&s.PollInterval, 100 * time.Millisecond}, "poll-interval", "`time` between two sweeps where the database gives no notifications")
 }

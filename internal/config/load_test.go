@@ -71,7 +71,7 @@ func TestDefaults(t *testing.T) {
 		Namespace:    "default",
 		BcryptCost:   10, PasswordMinLength: 8, HashCores: runtime.GOMAXPROCS(0),
 		MetricsBindAddress: ":8443", HealthProbeBindAddress: ":8081",
-		MaxConcurrentReconciles: 16, KubeAPIQPS: 200, KubeAPIBurst: 400,
+		MaxConcurrentReconciles: 16, KubeAPIBurst: 400,
 		ResyncInterval: 30 * time.Second, PollInterval: 2 * time.Second, GracefulShutdownTimeout: 20 * time.Second,
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -225,7 +225,7 @@ func TestWrongSettings(t *testing.T) {
 		"default users who are not watched": {args("--default-users=generated", "--default-users-namespace=b", "--watch-namespaces=a,c"), []string{"flag --default-users-namespace: the default users would be in the namespace b, which --watch-namespaces (a,c) leaves out"}},
 		"a manager who is not watched":      {args("--default-users=generated", "--leader-election-namespace=b", "--watch-namespaces=a"), []string{"flag --default-users: the default users would be in the namespace b"}},
 		"well-known but too short":          {args("--default-users=sharding", "--password-min-length=9"), []string{"flag --default-users: the sharding system's own passwords are shorter than the 9 characters of --password-min-length"}},
-		"a rate that is no number":          {args("--kube-api-qps=NaN"), []string{`"NaN" is not a number from 1 to 10000`}},
+		"a rate that is no number":          {args("--kube-api-qps=NaN"), []string{`"NaN" is not 0 or a number from 1 to 10000`}},
 		"more idle connections than all":    {args("--database-max-connections=3", "--database-idle-connections=4"), []string{"flag --database-idle-connections: 4 idle connections are more than the 3"}},
 		"a boolean that is none":            {args("--leader-elect=perhaps"), []string{`flag --leader-elect: "perhaps" is not true or false`}},
 		"another package's boolean":         {args("--zap-devel=perhaps"), []string{`flag --zap-devel: "perhaps" is not true or false`}},

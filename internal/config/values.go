@@ -37,14 +37,14 @@ func (n number) Set(s string) error {
 func (n number) String() string { return strconv.Itoa(n.Get().(int)) }
 func (n number) Get() any       { return *n.at }
 
-// rate is a number a second, 1 to 10000.
+// rate is a number a second, 1 to 10000, or 0 for any number.
 type rate struct{ at *float32 }
 
 func (r rate) Set(s string) error {
 	v, err := strconv.ParseFloat(strings.TrimSpace(s), 32)
 	// Written so that NaN is refused.
-	if err != nil || !(v >= 1 && v <= 10000) {
-		return want("a number from 1 to 10000")
+	if err != nil || !(v == 0 || v >= 1 && v <= 10000) {
+		return want("0 or a number from 1 to 10000")
 	}
 	*r.at = float32(v)
 	return nil

@@ -26,7 +26,7 @@ const (
 	readTimeout = 2 * time.Second
 
 	// patience is how long one call of Accounts goes on to read. What has not been read by then is in the answer to a
-	// later one: 10,000 Secrets take 50 seconds at the usual --kube-api-qps.
+	// later one: 10,000 Secrets take ten seconds and more.
 	patience = 2 * time.Second
 )
 

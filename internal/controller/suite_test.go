@@ -160,7 +160,7 @@ func (s *story) start(more ...string) *operator {
 		namespaces[name] = cache.Config{}
 	}
 	kube := testenv.APIServer(s.t)
-	kube.QPS, kube.Burst = 200, 400 // as the manager has it
+	kube.QPS = -1 // as the manager has it
 	if s.reach != nil {
 		s.reach(kube)
 	}
