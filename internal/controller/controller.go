@@ -26,7 +26,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
-	"sigs.k8s.io/controller-runtime/pkg/recorder"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 	"github.com/sharding-system/shardinguser-operator/internal/password"
@@ -78,7 +77,7 @@ type Options struct {
 type Reconciler struct {
 	client     client.Client // reads from the cache, writes to the API server
 	live       client.Reader // reads from the API server
-	events     recorder.EventRecorder
+	events     *events
 	accounts   Accounts
 	secrets    *secretReader
 	hashing    *hashing

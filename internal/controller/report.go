@@ -8,12 +8,9 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	logf "sigs.k8s.io/controller-runtime/pkg/log"
-	"sigs.k8s.io/controller-runtime/pkg/recorder"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
@@ -22,7 +19,7 @@ import (
 // statuses writes statuses, and tells and counts what is new in them.
 type statuses struct {
 	client   client.Client
-	events   recorder.EventRecorder
+	events   *events
 	writes   prometheus.Counter
 	lockouts prometheus.Counter
 }
@@ -30,7 +27,7 @@ type statuses struct {
 func newStatuses(mgr ctrl.Manager, registry prometheus.Registerer) (*statuses, error) {
 	s := &statuses{
 		client: mgr.GetClient(),
-		events: mgr.GetEventRecorder("shardinguser-operator"),
+		events: newEvents(mgr.GetEventRecorder("shardinguser-operator"), time.Now),
 		writes: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "shardinguser_status_writes_total",
 			Help: "Statuses of ShardingUsers that were written.",
@@ -40,7 +37,7 @@ func newStatuses(mgr ctrl.Manager, registry prometheus.Registerer) (*statuses, e
 			Help: "Accounts that were seen to become locked.",
 		}),
 	}
-	return s, register(registry, s.writes, s.lockouts)
+	return s, register(registry, s.writes, s.lockouts, s.events.dropped)
 }
 
 // write writes a status, only over the one that was read: whoever is behind must not tell of what is not there any more.
@@ -56,7 +53,7 @@ func (s *statuses) write(ctx context.Context, u *v1alpha1.ShardingUser, after v1
 	if after.Locked && !before.Locked {
 		s.lockouts.Inc()
 	}
-	emit(ctx, s.events, u, user.StatusEvents(before, after))
+	s.events.tell(ctx, u, user.StatusEvents(before, after))
 	return nil
 }
 
@@ -100,17 +97,5 @@ func (r *Reconciler) tell(ctx context.Context, u *v1alpha1.ShardingUser, change 
 	for _, field := range drift {
 		r.metrics.drift.WithLabelValues(string(field)).Inc()
 	}
-	emit(ctx, r.events, u, user.ChangeEvents(change, drift))
-}
-
-// emit makes Events, and a line of the log of each, since Events are gone after an hour.
-func emit(ctx context.Context, recorder recorder.EventRecorder, u *v1alpha1.ShardingUser, events []user.Event) {
-	for _, e := range events {
-		kind := corev1.EventTypeNormal
-		if e.Warning {
-			kind = corev1.EventTypeWarning
-		}
-		logf.FromContext(ctx).Info(e.Message, "event", e.Reason)
-		recorder.Eventf(u, nil, kind, e.Reason, "Reconcile", "%s", e.Message)
-	}
+	r.events.tell(ctx, u, user.ChangeEvents(change, drift))
 }
