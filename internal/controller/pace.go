@@ -3,6 +3,7 @@
 package controller
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -14,131 +15,108 @@ import (
 // must not feel it: over all users at most 20 writes in any second, and for one user's mere counters one write in
 // counterSpacing, which leaves time to keep the promise of a minute.
 const (
-	writesPerSecond = 15
-	writeBurst      = 5
+	// Somewhat less than 20 in a second, since a write happens not when it is let through but shortly after.
+	writesPerSecond = 14
+	writeBurst      = 3
+	counterReserve  = 1 // of the burst, what counters leave to the locks that may come
 	counterSpacing  = 50 * time.Second
 
-	// mostInWindow is how many writes are let through in any window, however many have had to wait for a reconciler
-	// beyond their turns. That is a little less than 20 in a second, since a write does not happen when it is let
-	// through but shortly after.
-	mostInWindow = 18
-	window       = 1100 * time.Millisecond
+	// Locks that one statement wrote are no attack: each log-in is a transaction of its own. So many of them are written
+	// as fast as they can be; saved up again they are within a quarter of an hour, which is what a lock lasts.
+	togetherBurst     = 1000
+	togetherPerSecond = 2
 
-	// counterReserve is how much of the burst counters leave to the locks that may come.
-	counterReserve = 3
+	// togetherTime is how long after one of them the next has to come.
+	togetherTime = 10 * time.Second
 )
 
 // pace says when a status may be written that differs only in what happened at log-in time. Locks that came or went
-// take the next free place; counters and last log-ins stand in line for what is left over.
+// stand in one line, counters and last log-ins in another, which moves only while the first is empty.
 type pace struct {
-	now     func() time.Time
-	limiter *rate.Limiter
+	now func() time.Time
 
-	mu     sync.Mutex
-	places map[types.UID]time.Time // when a lock's turn to be written is
-	line   map[types.UID]uint64    // the numbers that counters drew
-	drawn  uint64                  // numbers so far
-	served uint64                  // of them, how many have left the line
-	last   map[types.UID]time.Time // the last write, for counterSpacing
-	pruned time.Time
-	passed [mostInWindow]time.Time // when the last writes were let through, a ring
-	oldest int                     // of passed
+	mu       sync.Mutex
+	limiter  *rate.Limiter
+	locks    line
+	counters line
+	last     map[types.UID]time.Time // the last write, for counterSpacing
+	together *rate.Limiter
+	acts     map[int64]act // by the moment until which they locked, in microseconds
+	pruned   time.Time
+}
+
+// act is what wrote locks that end in the same moment: a statement, if there are several of them.
+type act struct {
+	first types.UID // whose lock came first
+	seen  time.Time // when one came last
 }
 
 func newPace(now func() time.Time) *pace {
 	return &pace{
-		now:     now,
-		limiter: rate.NewLimiter(writesPerSecond, writeBurst),
-		places:  map[types.UID]time.Time{},
-		line:    map[types.UID]uint64{},
-		last:    map[types.UID]time.Time{},
-		pruned:  now(),
+		now:      now,
+		limiter:  rate.NewLimiter(writesPerSecond, writeBurst),
+		locks:    newLine(),
+		counters: newLine(),
+		last:     map[types.UID]time.Time{},
+		together: rate.NewLimiter(togetherPerSecond, togetherBurst),
+		acts:     map[int64]act{},
+		pruned:   now(),
 	}
 }
 
-// wait is how long the write has to wait; 0 means to write now. Urgent tells a lock that came or went from counters.
-func (p *pace) wait(uid types.UID, urgent bool) time.Duration {
+// wait is how long the write has to wait; 0 means to write now. Urgent tells a lock that came or went from counters, and
+// until is the end of that lock, the zero time where it is not known. The wait is an estimate: who comes back has kept its
+// place in line, and may have to wait a little more.
+func (p *pace) wait(uid types.UID, urgent bool, until time.Time) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.now()
 	if urgent {
-		return p.takePlace(uid, now)
+		p.counters.leave(uid)
+		if p.isOfMany(uid, until, now) && p.together.AllowN(now, 1) {
+			p.locks.leave(uid)
+			return 0
+		}
+		return p.inTurn(&p.locks, uid, now, 1)
 	}
+	p.locks.leave(uid)
 	if since := now.Sub(p.last[uid]); since < counterSpacing {
 		return counterSpacing - since
 	}
-	return p.standInLine(uid, now)
+	if p.locks.isEmpty() {
+		return p.inTurn(&p.counters, uid, now, 1+counterReserve)
+	}
+	return max(time.Second, p.counters.place(uid)) // there is nothing left over while locks wait
 }
 
-// standInLine is the wait until a counter's turn, by how many drew their numbers before it and are still in line. It is
-// an estimate: locks come in between, and not everybody comes back when it is his turn.
-func (p *pace) standInLine(uid types.UID, now time.Time) time.Duration {
-	number, ok := p.line[uid]
+// isOfMany tells whether the lock was written together with another user's.
+func (p *pace) isOfMany(uid types.UID, until, now time.Time) bool {
+	if until.IsZero() {
+		return false
+	}
+	a, ok := p.acts[until.UnixMicro()]
 	if !ok {
-		number = p.drawn
-		p.line[uid] = number
-		p.drawn++
+		a.first = uid
 	}
-	turn := 1
-	if number > p.served {
-		turn += int(number - p.served) //nolint:gosec // no more than there are users
+	a.seen = now
+	p.acts[until.UnixMicro()] = a
+	return a.first != uid
+}
+
+// inTurn is the wait until a turn; 0 where it has come. That takes so many writes that are saved up.
+func (p *pace) inTurn(l *line, uid types.UID, now time.Time, saved float64) time.Duration {
+	place := l.place(uid)
+	if p.limiter.TokensAt(now) < saved || !p.limiter.AllowN(now, 1) {
+		return place
 	}
-	if p.limiter.TokensAt(now) < counterReserve || p.full(now) > 0 {
-		wait := time.Duration(turn) * (time.Second / writesPerSecond)
-		if len(p.places) > 0 {
-			wait = max(wait, time.Second) // there is nothing left over while locks wait
-		}
-		return wait
-	}
-	p.leave(uid)
-	p.limiter.AllowN(now, 1)
-	p.pass(now)
+	l.leave(uid)
 	return 0
 }
 
-// leave takes a user out of line.
-func (p *pace) leave(uid types.UID) {
-	if _, ok := p.line[uid]; ok {
-		delete(p.line, uid)
-		p.served++
-	}
-}
-
-// takePlace is the wait for the place in line that a user has, or takes now.
-func (p *pace) takePlace(uid types.UID, now time.Time) time.Duration {
-	place, ok := p.places[uid]
-	if !ok {
-		place = now.Add(p.limiter.ReserveN(now, 1).DelayFrom(now))
-	}
-	if full := now.Add(p.full(now)); full.After(place) {
-		place = full
-	}
-	if place.After(now) {
-		p.places[uid] = place
-		return place.Sub(now)
-	}
-	delete(p.places, uid)
-	p.pass(now)
-	return 0
-}
-
-// full is how long no more writes fit into the window; 0 where one does.
-func (p *pace) full(now time.Time) time.Duration {
-	return max(0, window-now.Sub(p.passed[p.oldest]))
-}
-
-// pass notes a write that is let through.
-func (p *pace) pass(now time.Time) {
-	p.passed[p.oldest] = now
-	p.oldest = (p.oldest + 1) % len(p.passed)
-}
-
-// settled gives the place in line back that a user may have and has no need of any more: a place that stayed would let
-// a later lock pass at any time.
+// settled takes a user out of line who has no need to write any more.
 func (p *pace) settled(uid types.UID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.places, uid)
 	p.leave(uid)
 }
 
@@ -147,25 +125,60 @@ func (p *pace) wrote(uid types.UID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.now()
-	p.last[uid] = now
-	delete(p.places, uid)
 	p.leave(uid)
-	if now.Sub(p.pruned) < counterSpacing {
+	p.last[uid] = now
+	if now.Sub(p.pruned) < togetherTime {
 		return
 	}
 	p.pruned = now
-	for uid, at := range p.last {
-		if now.Sub(at) >= counterSpacing {
-			delete(p.last, uid)
-		}
-	}
+	maps.DeleteFunc(p.last, func(_ types.UID, at time.Time) bool { return now.Sub(at) >= counterSpacing })
+	maps.DeleteFunc(p.acts, func(_ int64, a act) bool { return now.Sub(a.seen) >= togetherTime })
 }
 
 // forget drops what is known of a resource that is gone.
 func (p *pace) forget(uid types.UID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.places, uid)
-	delete(p.last, uid)
 	p.leave(uid)
+	delete(p.last, uid)
+}
+
+// leave is called with the lock held.
+func (p *pace) leave(uid types.UID) {
+	p.locks.leave(uid)
+	p.counters.leave(uid)
+}
+
+// line is users who wait for their turns. Each draws a number, and how many have left tells how long it is to it.
+type line struct {
+	numbers map[types.UID]uint64
+	drawn   uint64
+	left    uint64
+}
+
+func newLine() line { return line{numbers: map[types.UID]uint64{}} }
+
+func (l *line) isEmpty() bool { return len(l.numbers) == 0 }
+
+// place is the wait of the place that a user has in line, or takes now.
+func (l *line) place(uid types.UID) time.Duration {
+	number, ok := l.numbers[uid]
+	if !ok {
+		number = l.drawn
+		l.numbers[uid] = number
+		l.drawn++
+	}
+	turn := 1
+	if number > l.left {
+		turn += int(number - l.left) //nolint:gosec // no more than there are users
+	}
+	return time.Duration(turn) * (time.Second / writesPerSecond)
+}
+
+// leave takes a user out of line.
+func (l *line) leave(uid types.UID) {
+	if _, ok := l.numbers[uid]; ok {
+		delete(l.numbers, uid)
+		l.left++
+	}
 }

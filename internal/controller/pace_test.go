@@ -22,16 +22,28 @@ func uid(i int) types.UID { return types.UID(fmt.Sprint("user-", i)) }
 
 // due is a user whose turn to ask again comes at a time.
 type due struct {
-	uid types.UID
-	at  time.Time
+	uid   types.UID
+	until time.Time // of the lock
+	at    time.Time
 }
+
+// lockOfItsOwn ends at another time than every other user's.
+func lockOfItsOwn(i int) time.Time {
+	return newClock().at.Add(time.Hour + time.Duration(i)*time.Microsecond)
+}
+
+// oneLock ends at the same time as every other user's.
+func oneLock(int) time.Time { return lockOfItsOwn(0) }
+
+// noLock is of those who ask for their counters.
+func noLock(int) time.Time { return time.Time{} }
 
 // writeAll lets all of these users ask for a write, and ask again when they were told to, until each has written. It
 // returns when each write was.
-func writeAll(p *pace, c *clock, urgent bool, users int) []time.Time {
+func writeAll(p *pace, c *clock, until func(int) time.Time, users int) []time.Time {
 	var queue []due
 	for i := range users {
-		queue = append(queue, due{uid(i), c.at})
+		queue = append(queue, due{uid(i), until(i), c.at})
 	}
 	var writes []time.Time
 	for len(queue) > 0 {
@@ -39,8 +51,8 @@ func writeAll(p *pace, c *clock, urgent bool, users int) []time.Time {
 		next := queue[0]
 		queue = queue[1:]
 		c.at = next.at
-		if wait := p.wait(next.uid, urgent); wait > 0 {
-			queue = append(queue, due{next.uid, c.at.Add(wait)})
+		if wait := p.wait(next.uid, !next.until.IsZero(), next.until); wait > 0 {
+			queue = append(queue, due{next.uid, next.until, c.at.Add(wait)})
 			continue
 		}
 		p.wrote(next.uid)
@@ -66,15 +78,79 @@ func TestAThousandLocksAreWrittenInTurnAndNoneIsForgotten(t *testing.T) {
 	p := newPace(c.now)
 	c.move(time.Hour) // however long nothing happened, no more than the burst is saved up
 	from := c.at
-	writes := writeAll(p, c, true, 1000)
+	writes := writeAll(p, c, lockOfItsOwn, 1000)
 	if len(writes) != 1000 {
 		t.Errorf("%d writes, want 1000", len(writes))
 	}
 	if most := mostInASecond(writes); most > 20 {
 		t.Errorf("%d writes in a second, want 20 at most", most)
 	}
-	if took := c.at.Sub(from); took > 70*time.Second {
+	if took := c.at.Sub(from); took > 80*time.Second {
 		t.Errorf("the last lock was written after %v", took)
+	}
+}
+
+func TestAThousandLocksOfOneStatementAreWrittenAtOnce(t *testing.T) {
+	c := newClock()
+	p := newPace(c.now)
+	from := c.at
+	writes := writeAll(p, c, oneLock, 1000)
+	if last := writes[len(writes)-1]; len(writes) != 1000 || last != from {
+		t.Errorf("%d writes, the last of them after %v", len(writes), last.Sub(from))
+	}
+
+	// They end together as well.
+	c.move(15 * time.Minute)
+	from = c.at
+	writes = writeAll(p, c, oneLock, 1000)
+	if last := writes[len(writes)-1]; last != from {
+		t.Errorf("the last one's end was written after %v", last.Sub(from))
+	}
+}
+
+func TestMoreThanAThousandLocksOfOneStatementWaitForTheirTurns(t *testing.T) {
+	c := newClock()
+	p := newPace(c.now)
+	from := c.at
+	writes := writeAll(p, c, oneLock, 3000)
+	var later []time.Time
+	for _, at := range writes {
+		if at.After(from) {
+			later = append(later, at)
+		}
+	}
+	if atOnce := len(writes) - len(later); atOnce > togetherBurst+writeBurst {
+		t.Errorf("%d writes at once", atOnce)
+	}
+	if most := mostInASecond(later); most > 20 {
+		t.Errorf("%d writes in a second, want 20 at most", most)
+	}
+}
+
+func TestAStatementsLocksDoNotWaitForAnAttacksLocks(t *testing.T) {
+	c := newClock()
+	p := newPace(c.now)
+	for i := range 1000 {
+		p.wait(uid(i), true, lockOfItsOwn(i))
+	}
+	for i := range 500 {
+		wait := p.wait(types.UID(fmt.Sprint("locked-", i)), true, lockOfItsOwn(-1))
+		if i > 0 && wait != 0 { // there is no telling the first of them from the attack's
+			t.Fatalf("lock %d has to wait %v", i, wait)
+		}
+	}
+}
+
+func TestALockThatIsPutOffIsNotTakenForTwo(t *testing.T) {
+	c := newClock()
+	p := newPace(c.now)
+	for i := range 100 {
+		p.wait(uid(i), true, lockOfItsOwn(i))
+	}
+	for range 3 {
+		if p.wait(uid(99), true, lockOfItsOwn(99)) == 0 {
+			t.Fatal("it is written before its turn")
+		}
 	}
 }
 
@@ -82,10 +158,10 @@ func TestReconcilersThatComeLateDoNotWriteAllAtOnce(t *testing.T) {
 	c := newClock()
 	p := newPace(c.now)
 	for i := range 1000 {
-		p.wait(uid(i), true)
+		p.wait(uid(i), true, lockOfItsOwn(i))
 	}
 	c.move(10 * time.Second) // 150 turns have come by now, and nobody has used them
-	if most := mostInASecond(writeAll(p, c, true, 1000)); most > 20 {
+	if most := mostInASecond(writeAll(p, c, lockOfItsOwn, 1000)); most > 20 {
 		t.Errorf("%d writes in a second, want 20 at most", most)
 	}
 }
@@ -94,7 +170,7 @@ func TestALockAloneIsWrittenAtOnce(t *testing.T) {
 	c := newClock()
 	p := newPace(c.now)
 	for range 5 {
-		if wait := p.wait("a", true); wait != 0 {
+		if wait := p.wait("a", true, time.Time{}); wait != 0 {
 			t.Errorf("a lock has to wait %v", wait)
 		}
 		p.wrote("a")
@@ -106,18 +182,20 @@ func TestAskingAgainKeepsThePlaceInLine(t *testing.T) {
 	c := newClock()
 	p := newPace(c.now)
 	for i := range 20 {
-		p.wait(uid(i), true)
+		p.wait(uid(i), true, lockOfItsOwn(i))
 	}
-	first := p.wait("late", true)
+	first := p.wait("late", true, time.Time{})
 	if first == 0 {
 		t.Fatal("there is no line")
 	}
-	c.move(first / 2)
-	if again := p.wait("late", true); again != first-first/2 {
-		t.Errorf("the wait is %v after half of %v", again, first)
+	p.wait("later", true, time.Time{})
+	if again := p.wait("late", true, time.Time{}); again != first {
+		t.Errorf("the wait is %v after %v", again, first)
 	}
 	c.move(first)
-	if wait := p.wait("late", true); wait != 0 {
+	writeAll(p, c, lockOfItsOwn, 20)
+	c.move(time.Second / writesPerSecond)
+	if wait := p.wait("late", true, time.Time{}); wait != 0 {
 		t.Errorf("the wait is %v when the turn has come", wait)
 	}
 }
@@ -126,7 +204,7 @@ func TestPlacesThatWereNeverUsedLetNobodyPassLater(t *testing.T) {
 	c := newClock()
 	p := newPace(c.now)
 	for i := range 1000 { // all are locked, and the locks go before their turns come
-		p.wait(uid(i), true)
+		p.wait(uid(i), true, lockOfItsOwn(i))
 	}
 	for i := range 1000 {
 		p.settled(uid(i))
@@ -134,7 +212,7 @@ func TestPlacesThatWereNeverUsedLetNobodyPassLater(t *testing.T) {
 	c.move(10 * time.Minute)
 	atOnce := 0
 	for i := range 1000 {
-		if p.wait(uid(i), true) == 0 {
+		if p.wait(uid(i), true, lockOfItsOwn(i)) == 0 {
 			atOnce++
 		}
 	}
@@ -147,14 +225,14 @@ func TestAWriteForAnotherReasonGivesThePlaceBack(t *testing.T) {
 	c := newClock()
 	p := newPace(c.now)
 	for i := range 20 {
-		p.wait(uid(i), true)
+		p.wait(uid(i), true, lockOfItsOwn(i))
 	}
 	p.wrote(uid(19)) // a write that was for the spec told of the lock too
 	c.move(10 * time.Minute)
 	for i := range 5 {
-		p.wait(types.UID(fmt.Sprint("other-", i)), true) // takes what is saved up
+		p.wait(types.UID(fmt.Sprint("other-", i)), true, time.Time{}) // takes what is saved up
 	}
-	if p.wait(uid(19), true) == 0 {
+	if p.wait(uid(19), true, time.Time{}) == 0 {
 		t.Error("the next lock passes by the place of the last one")
 	}
 }
@@ -164,11 +242,11 @@ func TestCountersOfOneUserAreWrittenOncePerSpacing(t *testing.T) {
 	p := newPace(c.now)
 	p.wrote("a")
 	c.move(20 * time.Second)
-	if wait := p.wait("a", false); wait != counterSpacing-20*time.Second {
+	if wait := p.wait("a", false, time.Time{}); wait != counterSpacing-20*time.Second {
 		t.Errorf("the wait is %v", wait)
 	}
 	c.move(counterSpacing)
-	if wait := p.wait("a", false); wait != 0 {
+	if wait := p.wait("a", false, time.Time{}); wait != 0 {
 		t.Errorf("the wait is %v when the spacing is over", wait)
 	}
 	if counterSpacing >= time.Minute {
@@ -181,14 +259,14 @@ func TestCountersLeaveRoomForLocks(t *testing.T) {
 	p := newPace(c.now)
 	written := 0
 	for i := range 100 {
-		if p.wait(uid(i), false) == 0 {
+		if p.wait(uid(i), false, time.Time{}) == 0 {
 			written++
 		}
 	}
-	if written == 0 || written > writeBurst-counterReserve+1 {
+	if written == 0 || written > writeBurst-counterReserve {
 		t.Errorf("%d counters at once", written)
 	}
-	if wait := p.wait("locked", true); wait != 0 {
+	if wait := p.wait("locked", true, time.Time{}); wait != 0 {
 		t.Errorf("a lock has to wait %v behind counters", wait)
 	}
 }
@@ -196,7 +274,7 @@ func TestCountersLeaveRoomForLocks(t *testing.T) {
 func TestCountersOfManyUsersStayBelowTheLimit(t *testing.T) {
 	c := newClock()
 	p := newPace(c.now)
-	if most := mostInASecond(writeAll(p, c, false, 100)); most > 20 {
+	if most := mostInASecond(writeAll(p, c, noLock, 100)); most > 20 {
 		t.Errorf("%d writes in a second, want 20 at most", most)
 	}
 }
@@ -205,15 +283,15 @@ func TestCountersOfAThousandUsersAreWrittenInAboutAMinute(t *testing.T) {
 	c := newClock()
 	p := newPace(c.now)
 	from := c.at
-	writes := writeAll(p, c, false, 1000)
+	writes := writeAll(p, c, noLock, 1000)
 	if took := c.at.Sub(from); took > 80*time.Second {
 		t.Errorf("the last counter was written after %v", took)
 	}
 	if most := mostInASecond(writes); most > 20 {
 		t.Errorf("%d writes in a second, want 20 at most", most)
 	}
-	if len(p.line) != 0 || p.drawn != p.served {
-		t.Errorf("%d of %d are still in line", len(p.line), p.drawn)
+	if !p.counters.isEmpty() || p.counters.drawn != p.counters.left {
+		t.Errorf("%d of %d are still in line", len(p.counters.numbers), p.counters.drawn)
 	}
 }
 
@@ -221,10 +299,10 @@ func TestALockPassesAThousandCountersInLine(t *testing.T) {
 	c := newClock()
 	p := newPace(c.now)
 	for i := range 1000 {
-		p.wait(uid(i), false)
+		p.wait(uid(i), false, time.Time{})
 	}
 	c.move(time.Second)
-	if wait := p.wait("locked", true); wait != 0 {
+	if wait := p.wait("locked", true, time.Time{}); wait != 0 {
 		t.Errorf("a lock has to wait %v behind counters", wait)
 	}
 }
@@ -240,9 +318,14 @@ func TestPaceForgets(t *testing.T) {
 	if len(p.last) != 1 {
 		t.Errorf("%d users are remembered, want 1", len(p.last))
 	}
-	p.wait("a", true)
+	p.wait("the next", true, lockOfItsOwn(0))
 	p.forget("the next")
 	if len(p.last) != 0 {
 		t.Error("a resource that is gone is remembered")
+	}
+	c.move(2 * togetherTime)
+	p.wrote("another")
+	if len(p.acts) != 0 {
+		t.Error("a lock of long ago is remembered")
 	}
 }

@@ -74,7 +74,7 @@ func (r *reporter) report(ctx context.Context, u *v1alpha1.ShardingUser, found o
 		return 0, false, nil
 	}
 	if user.AboutAccount(before, after) {
-		if wait := r.pace.wait(u.UID, user.Urgent(before, after)); wait > 0 {
+		if wait := r.pace.wait(u.UID, user.Urgent(before, after), lockOf(found)); wait > 0 {
 			return wait, false, nil
 		}
 	}
@@ -90,6 +90,15 @@ func (r *reporter) report(ctx context.Context, u *v1alpha1.ShardingUser, found o
 	r.stale.wrote(u)
 	r.pace.wrote(u.UID)
 	return 0, true, nil
+}
+
+// lockOf is until when the account's row is, or was, locked; the zero time where it never was. All that one statement locks
+// have it in common.
+func lockOf(found outcome) time.Time {
+	if found.observed == nil || found.observed.Row == nil || found.observed.Row.LockedUntil == nil {
+		return time.Time{}
+	}
+	return *found.observed.Row.LockedUntil
 }
 
 // tell tells people, and counts, what a change did.
