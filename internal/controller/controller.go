@@ -121,11 +121,13 @@ func Setup(ctx context.Context, mgr ctrl.Manager, accounts Accounts, rows Rows, 
 	}
 	err = ctrl.NewControllerManagedBy(mgr).
 		Named("shardinguser").
-		For(&v1alpha1.ShardingUser{}, builder.WithPredicates(worthALook())).
-		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.usersOfSecret)).
+		For(&v1alpha1.ShardingUser{}, builder.WithPredicates(predicate.Funcs{UpdateFunc: func(event.UpdateEvent) bool { return false }})).
+		Watches(&v1alpha1.ShardingUser{}, edits(), builder.WithPredicates(worthALook())).
+		WatchesMetadata(&corev1.Secret{}, r.secretChanges()).
 		WatchesRawSource(&rowSource{rows: rows, reader: mgr.GetClient(), lag: r.lag}).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: options.Concurrency,
+			NewQueue:                newFairQueue,
 			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](
 				firstRetry, lastRetry),
 		}).
@@ -134,6 +136,13 @@ func Setup(ctx context.Context, mgr ctrl.Manager, accounts Accounts, rows Rows, 
 		return fmt.Errorf("set up the controller: %w", err)
 	}
 	return nil
+}
+
+// edits is the changes that people make to resources that are there.
+func edits() handler.EventHandler {
+	return handler.Funcs{UpdateFunc: func(_ context.Context, e event.UpdateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+		add(queue, []reconcile.Request{{NamespacedName: client.ObjectKeyFromObject(e.ObjectNew)}}, editPriority)
+	}}
 }
 
 // worthALook keeps status writes, labels and the like from causing reconciles: what matters in a ShardingUser is its
@@ -153,6 +162,27 @@ func sameRequests(a, b client.Object) bool {
 		}
 	}
 	return true
+}
+
+// fewUsers is how many a Secret is for that is somebody's password. One that many share is for a new password of all of
+// them, which takes its time.
+const fewUsers = 10
+
+// secretChanges looks at whoever has a Secret that came, went, or changed.
+func (r *Reconciler) secretChanges() handler.EventHandler {
+	all := handler.EnqueueRequestsFromMapFunc(r.usersOfSecret)
+	update := func(ctx context.Context, e event.UpdateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+		users := r.usersOfSecret(ctx, e.ObjectNew)
+		switch {
+		case e.ObjectOld.GetResourceVersion() == e.ObjectNew.GetResourceVersion(): // the cache's resync
+			add(queue, users, listPriority)
+		case len(users) > fewUsers:
+			add(queue, users, newPriority)
+		default:
+			add(queue, users, editPriority)
+		}
+	}
+	return handler.Funcs{CreateFunc: all.Create, UpdateFunc: update, DeleteFunc: all.Delete}
 }
 
 // usersOfSecret is everybody whose password is in the Secret.

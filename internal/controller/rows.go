@@ -12,7 +12,6 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -26,13 +25,9 @@ type Rows interface {
 	Watch(ctx context.Context, changed func(usernames []string), recovered func())
 }
 
-// rowPriority lets what happened to a row overtake the resources that merely were listed at start: a lock shows well
-// under a second after it was written. Names in bulk come from a sweep over the table and not from a notification, and
-// are in no more of a hurry than a list.
-const (
-	rowPriority = 10
-	bulk        = 1000
-)
+// bulk is how many names at once come from a sweep over the table and not from notifications. They are in no more of a
+// hurry than a list.
+const bulk = 1000
 
 // rowSource is the source of events that the table users is. It is started with the controller, and so only on the
 // leader.
@@ -47,7 +42,7 @@ func (s *rowSource) Start(ctx context.Context, queue workqueue.TypedRateLimiting
 	changed := func(usernames []string) {
 		priority := rowPriority
 		if len(usernames) > bulk {
-			priority = handler.LowPriority
+			priority = listPriority
 		}
 		for _, username := range usernames {
 			if users := requests(ctx, s.reader, client.MatchingFields{indexUsername: username}); len(users) > 0 {
