@@ -6,8 +6,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -148,55 +146,32 @@ func (o *observer) testSelf(ctx context.Context, conn *pgx.Conn) error {
 	}
 }
 
-// receive tells of what arrives, and sweeps when it is time. It returns when the connection breaks, when the trigger
+// receive tells of what arrives, each at once, since whoever is told gathers what comes while he is busy; and sweeps when
+// it is time. An empty notification is for no row in particular. It returns when the connection breaks, when the trigger
 // has gone, or when ctx ends.
 func (o *observer) receive(ctx context.Context, conn *pgx.Conn) error {
 	for {
 		left := o.s.settings.ResyncInterval - time.Since(o.swept)
-		usernames, truncated, err := o.gather(ctx, conn, max(0, min(left, o.s.timing.keepAlive)))
-		o.notified(usernames)
-		switch {
-		case err != nil:
+		notification, err := waitUntil(ctx, conn, time.Now().Add(max(0, min(left, o.s.timing.keepAlive))))
+		if err != nil {
 			return err
-		case truncated || left <= 0:
+		}
+		ofRows := notification != nil && notification.Channel == rowsChannel
+		if ofRows && notification.Payload != "" {
+			o.notified(notification.Payload)
+		}
+		switch {
+		case ofRows && notification.Payload == "", left <= 0:
 			if err := o.resync(ctx); err != nil {
 				return err
 			}
-		case len(usernames) == 0:
+		case notification == nil:
 			if err := o.ping(ctx, conn); err != nil {
 				return err
 			}
 		}
 		o.s.health.hear()
 	}
-}
-
-// gather waits for a notification, and for what follows it at once. An empty one, for which truncated stands, is for no
-// row in particular.
-func (o *observer) gather(ctx context.Context, conn *pgx.Conn, wait time.Duration) (usernames []string, truncated bool, err error) {
-	const most = 1000
-	seen := map[string]struct{}{}
-	until := time.Now().Add(wait)
-	for arrived := 0; arrived < most; arrived++ {
-		notification, err := waitUntil(ctx, conn, until)
-		if err != nil {
-			return slices.Collect(maps.Keys(seen)), truncated, err
-		}
-		if notification == nil {
-			break
-		}
-		if arrived == 0 {
-			until = time.Now().Add(o.s.timing.gather)
-		}
-		switch {
-		case notification.Channel != rowsChannel:
-		case notification.Payload == "":
-			truncated = true
-		default:
-			seen[notification.Payload] = struct{}{}
-		}
-	}
-	return slices.Collect(maps.Keys(seen)), truncated, nil
 }
 
 // waitUntil is the next notification, nil where none came in time. The connection stays usable then.

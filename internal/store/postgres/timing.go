@@ -14,7 +14,6 @@ type timing struct {
 	retryListen time.Duration // until notifications are tried again while polling
 	keepAlive   time.Duration // of silence, until the listening connection is asked whether it is still there
 	ping        time.Duration // for its answer
-	gather      time.Duration // for more notifications, after the first of a burst
 	firstRetry  time.Duration // of the delays after failures
 	lastRetry   time.Duration
 	sweep       time.Duration // that one sweep may take
@@ -29,7 +28,6 @@ func usualTiming() timing {
 		retryListen: time.Minute,
 		keepAlive:   400 * time.Millisecond, // Current goes by it
 		ping:        5 * time.Second,
-		gather:      5 * time.Millisecond,
 		firstRetry:  100 * time.Millisecond,
 		lastRetry:   2 * time.Second,
 		sweep:       30 * time.Second,

@@ -164,24 +164,17 @@ func (o *observer) leave(m *member) (isLast bool) {
 	return len(o.members) == 0
 }
 
-// tell is called with the lock held.
-func (o *observer) tell(usernames []string) {
-	for m := range o.members {
-		m.add(usernames)
-	}
-}
-
-// notified tells of rows that changed since the last sweep, and remembers new ones, so that the next sweep tells when they
-// are gone.
-func (o *observer) notified(usernames []string) {
+// notified tells of a row that changed since the last sweep, and remembers a new one, so that the next sweep tells when it
+// is gone.
+func (o *observer) notified(username string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, username := range usernames {
-		if _, ok := o.known[username]; !ok {
-			o.known[username] = 0
-		}
+	if _, ok := o.known[username]; !ok {
+		o.known[username] = 0
 	}
-	o.tell(usernames)
+	for m := range o.members {
+		m.add([]string{username})
+	}
 }
 
 // found tells of all that differs from the last sweep: of all there is, the first time.
