@@ -3,14 +3,11 @@
 package controller_test
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
 	"github.com/onsi/gomega"
-	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
@@ -48,16 +45,7 @@ func TestThousandUsersThatCanNeverSucceed(t *testing.T) {
 	s, op := begin(t)
 	s.secret("unusable", "password", "")
 	good := s.readyUser("good", roles("viewer"))
-	var applying errgroup.Group
-	applying.SetLimit(16)
-	for i := range crowd {
-		applying.Go(func() error {
-			u := &v1alpha1.ShardingUser{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: fmt.Sprintf("bad-%d", i)}}
-			secretRef("unusable", "")(u)
-			return s.kube.Create(t.Context(), u)
-		})
-	}
-	s.Expect(applying.Wait()).To(gomega.Succeed())
+	s.newUsers("bad", crowd, secretRef("unusable", ""))
 	s.Eventually(func() int { return s.count("bad", v1alpha1.ReasonPasswordInvalid) }).
 		WithTimeout(time.Minute).WithPolling(250 * time.Millisecond).Should(gomega.Equal(crowd))
 
