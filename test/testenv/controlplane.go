@@ -233,6 +233,11 @@ func (c *ControlPlane) Kubeconfig() string {
 	return c.kubeconfig
 }
 
+// PID is the process id of one of its programs, such as kube-apiserver.
+func (c *ControlPlane) PID(program string) (int, error) {
+	return c.scope.pid(program)
+}
+
 // Stop ends all of it and removes its folder. It may be called again.
 func (c *ControlPlane) Stop() error {
 	return c.scope.close()

@@ -130,6 +130,11 @@ func (m *Manager) Err() error {
 	return withTail(fmt.Errorf("the manager %w: %s", errEnded, m.cmd.ProcessState), "it", m.Log)
 }
 
+// PID is its process id.
+func (m *Manager) PID() int {
+	return m.cmd.Process.Pid // the script that recorded it became the manager
+}
+
 // ExitCode is that of a manager that has ended, -1 where a signal ended it.
 func (m *Manager) ExitCode() int {
 	return m.cmd.ProcessState.ExitCode()

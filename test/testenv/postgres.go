@@ -27,6 +27,7 @@ type Postgres struct {
 	external bool   // the server was there before us, and stays
 	scope    *scope
 	bin      string
+	settings []string
 	port     string
 	ended    <-chan struct{} // closed when the server that runs now has ended
 	server   *exec.Cmd
@@ -38,8 +39,8 @@ type Postgres struct {
 
 // StartPostgres starts a server of our own and returns when it takes connections; it ends with Stop, or with this
 // process. Where TEST_DATABASE_DSN is set, that server is used instead: its user must be allowed to create databases
-// and roles, and Stop removes those that came from here.
-func StartPostgres(ctx context.Context) (_ *Postgres, err error) {
+// and roles, and Stop removes those that came from here. A server of our own gets these settings (name=value), too.
+func StartPostgres(ctx context.Context, settings ...string) (_ *Postgres, err error) {
 	if dsn := os.Getenv("TEST_DATABASE_DSN"); dsn != "" {
 		p := &Postgres{dsn: dsn, external: true}
 		if err := p.ping(ctx); err != nil {
@@ -60,7 +61,7 @@ func StartPostgres(ctx context.Context) (_ *Postgres, err error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Postgres{scope: s, bin: bin}
+	p := &Postgres{scope: s, bin: bin, settings: settings}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
@@ -115,11 +116,16 @@ func (p *Postgres) Start(ctx context.Context) error {
 	if p.external {
 		return errExternal
 	}
-	cmd, err := p.scope.command("postgres", filepath.Join(p.bin, "postgres"), "-D", p.scope.path("data"),
+	args := []string{
+		"-D", p.scope.path("data"),
 		"-h", "127.0.0.1", "-p", p.port, "-k", "", // no Unix socket: its path could grow too long
 		"-c", "max_connections=300",
 		"-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off",
-	)
+	}
+	for _, setting := range p.settings {
+		args = append(args, "-c", setting)
+	}
+	cmd, err := p.scope.command("postgres", filepath.Join(p.bin, "postgres"), args...)
 	if err != nil {
 		return err
 	}
@@ -167,6 +173,14 @@ func (p *Postgres) Halt(ctx context.Context) error {
 }
 
 var errExternal = errors.New("the server of TEST_DATABASE_DSN is not ours to start and stop: unset the variable for this test")
+
+// PID is the process id of a server of our own that runs; 0 for another's.
+func (p *Postgres) PID() int {
+	if p.external {
+		return 0
+	}
+	return p.server.Process.Pid
+}
 
 // DSN is an administrator's, on a database that nobody uses for anything else.
 func (p *Postgres) DSN() string {

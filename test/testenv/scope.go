@@ -145,6 +145,15 @@ func (s *scope) wrap(name, path string) (string, error) {
 		quote(s.path("pids", name)), quote(path)), 0o700)
 }
 
+// pid is the process id of a program that was started by the script of that name.
+func (s *scope) pid(name string) (int, error) {
+	content, err := os.ReadFile(s.path("pids", name))
+	if err != nil {
+		return 0, fmt.Errorf("find the process of %s: %w", name, err)
+	}
+	return strconv.Atoi(strings.TrimSpace(string(content)))
+}
+
 // command is exec.Command for a program that ends with the scope.
 func (s *scope) command(name, path string, args ...string) (*exec.Cmd, error) {
 	script, err := s.wrap(name, path)

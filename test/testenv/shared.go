@@ -44,7 +44,7 @@ func (l *lazily[T]) stop() error {
 }
 
 var (
-	sharedPostgres = lazily[*Postgres]{start: StartPostgres}
+	sharedPostgres = lazily[*Postgres]{start: func(ctx context.Context) (*Postgres, error) { return StartPostgres(ctx) }}
 	sharedPlane    = lazily[*ControlPlane]{start: startWithCRDs}
 )
 
