@@ -62,20 +62,25 @@ build: ## Build bin/manager.
 test: prepare ## Run everything: unit, conformance and envtest stories under the race detector, then end to end.
 	go test -race -timeout 15m ./api/... ./internal/... ./cmd/...
 	go test -timeout 20m ./test/...
+	go -C hack/benchplot test ./...
 
 .PHONY: bench
-bench: prepare build ## Measure what the documentation claims.
-	go test -run '^$$' -bench . -timeout 60m ./test/bench/...
+bench: prepare build ## Measure what docs/performance.md claims, into bin/bench; USERS, PLAIN, ROWS, IDLE, REPEAT, SCALE set sizes and rows.
+	go build -o bin/bench/bench ./test/bench
+	status=0; bin/bench/bench $(if $(USERS),-users=$(USERS)) $(if $(PLAIN),-plain=$(PLAIN)) $(if $(ROWS),-rows=$(ROWS)) \
+		$(if $(IDLE),-idle=$(IDLE)) $(if $(REPEAT),-repeat=$(REPEAT)) $(if $(SCALE),-scale=$(SCALE)) || status=$$?; \
+	go -C hack/benchplot run . $(CURDIR)/bin/bench/latest.json; exit $$status
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## Run the linters, those for Kubernetes APIs among them.
 	$(GOLANGCI_LINT) run
+	cd hack/benchplot && $(GOLANGCI_LINT) run
 	if command -v shellcheck >/dev/null; then shellcheck .ci/run hack/*.sh; fi
 
 .PHONY: verify
 verify: $(KUSTOMIZE) $(GOLANGCI_LINT) ## Fail where generated files, modules, formatting or manifests are not what the sources make.
 	hack/verify.sh $(MAKE) generate
-	for module in . hack/tools hack/tools/lint hack/controlplane; do go -C $$module mod tidy -diff || exit 1; done
+	for module in . hack/tools hack/tools/lint hack/controlplane hack/benchplot; do go -C $$module mod tidy -diff || exit 1; done
 	$(GOLANGCI_LINT) fmt --diff
 	for tree in default namespaced default-users default-users/namespaced; do $(KUSTOMIZE) build config/$$tree >/dev/null || exit 1; done
 

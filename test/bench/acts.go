@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// A row measures, and answers with a line or more of the table.
+type row struct {
+	name    string
+	measure func(context.Context, *stage) ([]Result, error)
+}
+
+// An act is rows that follow each other on one stage. The first one makes the users whom the others find, so it takes
+// part whoever is asked for.
+type act struct {
+	name  string
+	users int
+	rows  []row
+	whole string // where set, the one name by which all of its rows are asked for
+}
+
+// acts are all of them, in the order in which they are played.
+func acts(size sizes) []act {
+	all := []act{
+		{name: "plain passwords", users: size.plain[0], rows: []row{
+			{"cold", cold},
+			{"rotate", rotate},
+			{"verify", verify},
+			{"login", logIns},
+			{"refuse", refuse},
+			{"edit", edit}, // the last: it leaves many users behind, and much to do
+		}},
+		{name: "hashed passwords", users: size.users, rows: []row{
+			{"hash", coldHashed},
+			{"restart", restart},
+			{"memory", memory},
+			{"lock", lock},
+			{"locks", lockAll},
+			{"fifth", fifth},
+			{"idle", idle},
+		}},
+		{name: "scale", users: size.scale, whole: "scale", rows: []row{
+			{"hash", coldShared},
+			{"restart", restart},
+			{"memory", memory},
+			{"lock", lock},
+			{"locks", lockAll},
+		}},
+	}
+	for _, users := range size.plain[1:] {
+		all = append(all, act{name: "more plain passwords", users: users, rows: []row{{"cold", cold}}})
+	}
+	return all
+}
+
+// rowNames are the names that rows are asked for by.
+func rowNames() (all []string) {
+	for _, a := range acts(sizes{plain: []int{0}}) {
+		for _, r := range a.rows {
+			all = append(all, a.nameOf(r))
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+func (a act) nameOf(r row) string {
+	if a.whole != "" {
+		return a.whole
+	}
+	return r.name
+}
+
+// has tells whether one of the rows that were asked for is in the act.
+func (a act) has(asked []string) bool {
+	return slices.ContainsFunc(a.rows, func(r row) bool { return slices.Contains(asked, a.nameOf(r)) })
+}
+
+// play plays the rows that were asked for, and returns what was measured, also when it fails.
+func (a act) play(ctx context.Context, size sizes, asked []string, say func(string, ...any)) (results []Result, err error) {
+	say("%s: starting the servers", a.name)
+	s, err := newStage(ctx, size, a.users, say)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.close(ctx)) }()
+	for i, r := range a.rows {
+		wanted := slices.Contains(asked, a.nameOf(r))
+		if i > 0 && !wanted {
+			continue
+		}
+		begun := time.Now()
+		say("%s: %s", a.name, r.name)
+		measured, err := r.measure(ctx, s)
+		for _, result := range measured {
+			result.Row = a.nameOf(row{name: result.Row})
+			say("%s (%.1f s)", result.line(), time.Since(begun).Seconds())
+			if wanted {
+				results = append(results, result)
+			}
+		}
+		if err != nil {
+			return results, s.told(fmt.Errorf("%s: %w", r.name, err))
+		}
+	}
+	return results, nil
+}
+
+// told adds to an error what the manager said last.
+func (s *stage) told(err error) error {
+	if s.manager == nil {
+		return err
+	}
+	return fmt.Errorf("%w; the manager said last:\n%s", err, s.manager.Tail())
+}

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/sharding-system/shardinguser-operator/test/testenv"
+)
+
+// sizes say how large a run is.
+type sizes struct {
+	program   string   // the manager
+	arguments []string // of it, more at will
+
+	users    int           // with hashed passwords, and those who are created while others are edited
+	plain    []int         // with plain passwords; the rows that follow have the first
+	scale    int           // of the act scale
+	locks    int           // rows that are locked at once
+	repeat   int           // how often what is done one at a time is done
+	rounds   int           // in which things are measured in turns, since the machine may be busier at one time than at another
+	clients  []int         // who log in at once
+	window   time.Duration // of log-ins, each round
+	requests int           // of verify, each round
+	calm     time.Duration // without a status write, after which the manager has nothing to do any more
+	idle     time.Duration
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:])
+	stop()
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+// run is the program. What it starts has ended when it returns.
+func run(ctx context.Context, args []string) error {
+	root, err := testenv.Root()
+	if err != nil {
+		return err
+	}
+	size := sizes{
+		program: filepath.Join(root, "bin", "manager"),
+		locks:   1000, rounds: 5, clients: []int{8, 64}, window: 4 * time.Second, requests: 4000, calm: time.Second,
+	}
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.IntVar(&size.users, "users", 10_000, "`number` of users with hashed passwords")
+	plain := flags.String("plain", "1000", "comma-separated `numbers` of users with plain passwords")
+	flags.IntVar(&size.scale, "scale", 100_000, "`number` of users of the row scale")
+	flags.IntVar(&size.repeat, "repeat", 100, "`number` of times that things are done that are done one at a time")
+	flags.DurationVar(&size.idle, "idle", 10*time.Minute, "`time` to be idle")
+	asked := flags.String("rows", "", "comma-separated `names` of rows: "+strings.Join(rowNames(), ", ")+" (default all but scale)")
+	out := flags.String("out", filepath.Join(root, "bin", "bench"), "`folder` for the results")
+	arguments := flags.String("manager-args", "", "more `arguments` for the manager, separated by spaces")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	size.arguments = strings.Fields(*arguments)
+	if size.plain, err = numbers(*plain); err != nil {
+		return err
+	}
+	rows, err := chosen(*asked)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(size.program); err != nil {
+		return errors.New("there is no bin/manager: run `make bench`, which builds it")
+	}
+	begun := time.Now()
+	say := func(format string, arguments ...any) {
+		fmt.Fprintf(os.Stderr, "%7.1f s  %s\n", time.Since(begun).Seconds(), fmt.Sprintf(format, arguments...))
+	}
+	report := newReport(ctx, size, begun)
+	for _, a := range acts(size) {
+		if !a.has(rows) {
+			continue
+		}
+		results, err := a.play(ctx, size, rows, say)
+		// What was measured is told, whatever came then.
+		report.Results = append(report.Results, results...)
+		if err != nil {
+			return errors.Join(fmt.Errorf("%s: %w", a.name, err), report.write(*out))
+		}
+	}
+	report.Seconds = time.Since(begun).Seconds()
+	if err := report.write(*out); err != nil {
+		return err
+	}
+	if broken := report.broken(); len(broken) > 0 {
+		return fmt.Errorf("counters are wrong:\n  %s", strings.Join(broken, "\n  "))
+	}
+	return nil
+}
+
+func numbers(list string) (all []int, err error) {
+	for text := range strings.SplitSeq(list, ",") {
+		n, err := strconv.Atoi(strings.TrimSpace(text))
+		if err != nil || n < 1 {
+			return nil, fmt.Errorf("%q is not a list of numbers", list)
+		}
+		all = append(all, n)
+	}
+	return all, nil
+}
+
+// chosen is the rows that were asked for; all but the scale run where none was.
+func chosen(list string) ([]string, error) {
+	known := rowNames()
+	if list == "" {
+		return slices.DeleteFunc(known, func(name string) bool { return name == "scale" }), nil
+	}
+	asked := strings.Split(list, ",")
+	for _, name := range asked {
+		if !slices.Contains(known, name) {
+			return nil, fmt.Errorf("there is no row %q: there are %s", name, strings.Join(known, ", "))
+		}
+	}
+	return asked, nil
+}
+
+var concurrencyDefault = regexp.MustCompile(`--max-concurrent-reconciles[^\n]*\n[^\n]*\(default (\d+)\)`)
+
+// concurrencyOf is how many users the manager reconciles at once by default, as it says itself.
+func concurrencyOf(ctx context.Context, program string) (int, error) {
+	help, _ := exec.CommandContext(ctx, program, "--help").CombinedOutput() // whatever its status is
+	match := concurrencyDefault.FindSubmatch(help)
+	if match == nil {
+		return 0, errors.New("the manager's help does not tell the default of --max-concurrent-reconciles")
+	}
+	return strconv.Atoi(string(match[1]))
+}

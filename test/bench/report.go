@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A Report is what is known of a run; it is the JSON, too.
+type Report struct {
+	At      time.Time `json:"at"`
+	Version string    `json:"version"` // of the product, as git describes it
+	Go      string    `json:"go"`
+	Cores   int       `json:"cores"`
+	Hash    float64   `json:"hashMilliseconds"` // one bcrypt at the beginning, to know the machine by
+	Repeat  int       `json:"repeat"`
+	Seconds float64   `json:"seconds"` // of the whole run; 0 where it failed
+	Results []Result  `json:"results"`
+}
+
+func newReport(ctx context.Context, size sizes, at time.Time) *Report {
+	version := "unknown"
+	if described, err := exec.CommandContext(ctx, "git", "describe", "--tags", "--always", "--dirty").Output(); err == nil {
+		version = strings.TrimSpace(string(described))
+	}
+	r := &Report{At: at.UTC(), Version: version, Go: runtime.Version(), Cores: runtime.GOMAXPROCS(0), Repeat: size.repeat}
+	if one, err := oneHash(); err == nil {
+		r.Hash = milliseconds(one)
+	}
+	return r
+}
+
+// broken is every counter that is wrong.
+func (r *Report) broken() (all []string) {
+	for _, result := range r.Results {
+		for _, sentence := range result.Broken {
+			all = append(all, result.What+": "+sentence)
+		}
+	}
+	return all
+}
+
+// write prints the table, and leaves it in the folder beside the JSON, by the time of the run and as the latest.
+func (r *Report) write(folder string) error {
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return fmt.Errorf("write the results: %w", err)
+	}
+	content, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write the results: %w", err)
+	}
+	var table strings.Builder
+	r.table(&table)
+	fmt.Fprint(os.Stdout, table.String())
+	for _, name := range []string{r.At.Format("20060102-150405"), "latest"} {
+		for suffix, text := range map[string][]byte{".json": append(content, '\n'), ".md": []byte(table.String())} {
+			if err := os.WriteFile(filepath.Join(folder, name+suffix), text, 0o644); err != nil {
+				return fmt.Errorf("write the results: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// table writes the results as docs/performance.md has them.
+func (r *Report) table(w io.Writer) {
+	fmt.Fprintf(w, "%s, %s, %d cores, one bcrypt %.1f ms, %s; %.0f minutes in all.\n\n",
+		r.Version, r.Go, r.Cores, r.Hash, r.At.Format(time.DateOnly), r.Seconds/60)
+	fmt.Fprintln(w, "| what | measured | limit in the same run | ratio | aim | | meanwhile |")
+	fmt.Fprintln(w, "| --- | --- | --- | --- | --- | --- | --- |")
+	for _, result := range r.Results {
+		fmt.Fprintln(w, result.markdown())
+	}
+	fmt.Fprintln(w)
+	for _, sentence := range r.broken() {
+		fmt.Fprintf(w, "WRONG: %s\n", sentence)
+	}
+}
+
+func (r *Result) markdown() string {
+	limit, ratio := "", ""
+	if r.Limit > 0 {
+		limit, ratio = fmt.Sprintf("%s %s: %s", figure(r.Limit), r.Unit, r.LimitOf), figure(r.Ratio)
+	}
+	return "| " + strings.Join([]string{
+		r.What, figure(r.Value) + " " + r.Unit, limit, ratio, r.aim(), r.verdict(), r.meanwhile(),
+	}, " | ") + " |"
+}
+
+// line is the result in short.
+func (r *Result) line() string {
+	text := fmt.Sprintf("%s: %s %s", r.What, figure(r.Value), r.Unit)
+	if r.Limit > 0 {
+		text += fmt.Sprintf(", %s of %s", figure(r.Ratio), r.LimitOf)
+	}
+	if r.Aim != nil {
+		text += fmt.Sprintf(", aim %s: %s", r.aim(), r.verdict())
+	}
+	for _, sentence := range r.Broken {
+		text += "; WRONG: " + sentence
+	}
+	return text
+}
+
+func (r *Result) aim() string {
+	if r.Aim == nil {
+		return ""
+	}
+	text := "≤ "
+	if r.Aim.Least {
+		text = "≥ "
+	}
+	text += figure(r.Aim.At)
+	if r.Aim.Value {
+		text += " " + r.Unit
+	}
+	return text
+}
+
+func (r *Result) verdict() string {
+	switch {
+	case r.Aim == nil:
+		return ""
+	case r.reached():
+		return "reached"
+	default:
+		return "missed"
+	}
+}
+
+// meanwhile is the counters that are not zero, and the other figures.
+func (r *Result) meanwhile() string {
+	var parts []string
+	for _, name := range []string{
+		hashes, comparisons, recognized, reconciles, statusWrites, apiStatusPatches, apiResourcePatches, apiEvents,
+		apiSecretReads, sqlStatements, sqlSelects, cpuManager, cpuAPIServer, cpuEtcd, cpuPostgres,
+	} {
+		value := r.Counters[name]
+		if value == 0 {
+			continue
+		}
+		part := name + " " + figure(value)
+		if strings.HasPrefix(name, "CPU ") {
+			part += " s"
+		}
+		parts = append(parts, part)
+	}
+	besides := make([]string, 0, len(r.Beside))
+	for name, value := range r.Beside {
+		besides = append(besides, name+": "+figure(value))
+	}
+	slices.Sort(besides)
+	return strings.Join(append(parts, besides...), "; ")
+}
+
+// figure is a number with no more digits than it is good for.
+func figure(v float64) string {
+	switch {
+	case v == float64(int64(v)) || v >= 1000:
+		return thousands(int64(v + 0.5))
+	case v >= 100:
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	case v >= 10:
+		return strconv.FormatFloat(v, 'f', 1, 64)
+	default:
+		return strconv.FormatFloat(v, 'f', 2, 64)
+	}
+}
+
+func thousands(n int64) string {
+	text := strconv.FormatInt(n, 10)
+	for at := len(text) - 3; at > 0; at -= 3 {
+		text = text[:at] + "," + text[at:]
+	}
+	return text
+}

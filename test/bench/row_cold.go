@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+)
+
+// cold measures a manager that meets users with plain passwords for the first time: resources and Secrets are there, the
+// database is empty.
+func cold(ctx context.Context, s *stage) ([]Result, error) {
+	begun := time.Now()
+	var err error
+	if s.passwords, err = s.createPlain(ctx, 0, s.users); err != nil {
+		return nil, fmt.Errorf("create the users: %w", err)
+	}
+	s.say("%d users with plain passwords are created (%.1f s)", s.users, time.Since(begun).Seconds())
+
+	// Half before and half after, since the machine may be busier at one time than at another.
+	sample := min(s.users, 200) / 2
+	pure, err := hashing(ctx, sample)
+	if err != nil {
+		return nil, err
+	}
+	result, err := s.meet(ctx)
+	if err != nil {
+		return nil, err
+	}
+	after, err := hashing(ctx, sample)
+	if err != nil {
+		return nil, err
+	}
+	result.Row, result.What = "cold", fmt.Sprintf("cold, %d users with plain passwords", s.users)
+	result.against((pure+after).Seconds()*float64(s.users)/float64(2*sample), "N × bcrypt ÷ cores")
+	result.Aim = ratioAtMost(0.6)
+	result.exactly(hashes, float64(s.users))
+	for _, n := range []int{0, s.users / 2, s.users - 1} {
+		hash, err := s.hashOf(ctx, name(n))
+		if err != nil {
+			return nil, fmt.Errorf("read a hash: %w", err)
+		}
+		if bcrypt.CompareHashAndPassword([]byte(hash), []byte(s.passwords[n])) != nil {
+			result.broken("the row of %s has another password than its Secret", name(n))
+		}
+	}
+	return []Result{*result}, nil
+}
+
+// coldHashed is cold where the Secrets hold bcrypt hashes: what is left is to read and to write.
+func coldHashed(ctx context.Context, s *stage) ([]Result, error) { return s.coldHashed(ctx, false) }
+
+// coldShared is coldHashed where one Secret serves all.
+func coldShared(ctx context.Context, s *stage) ([]Result, error) { return s.coldHashed(ctx, true) }
+
+func (s *stage) coldHashed(ctx context.Context, shared bool) ([]Result, error) {
+	empty, err := s.emptyStart(ctx)
+	if err != nil {
+		return nil, err
+	}
+	begun := time.Now()
+	if err := s.createHashed(ctx, s.users, shared); err != nil {
+		return nil, fmt.Errorf("create the users: %w", err)
+	}
+	s.say("%d users with hashed passwords are created (%.1f s)", s.users, time.Since(begun).Seconds())
+
+	sample := min(s.users, 2000) / 2
+	raw, err := s.raw.statuses(ctx, sample)
+	if err != nil {
+		return nil, err
+	}
+	result, err := s.meet(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if s.formerRSS, _, err = residentOf(s.manager.PID()); err != nil {
+		return nil, err
+	}
+	after, err := s.raw.statuses(ctx, sample)
+	if err != nil {
+		return nil, err
+	}
+	result.Row, result.What = "hash", fmt.Sprintf("cold, %d users with format: Bcrypt", s.users)
+	if shared {
+		result.What += ", one Secret for all"
+	}
+	result.against((raw+after).Seconds()*float64(s.users)/float64(2*sample), "N raw status writes")
+	result.Aim = ratioAtMost(1.3)
+	result.beside("start of an empty cluster, s", empty.Seconds())
+	result.exactly(hashes, 0)
+	return []Result{*result}, nil
+}
+
+// meet starts a manager that knows nobody yet, and measures until every user has a row and a status.
+func (s *stage) meet(ctx context.Context) (*Result, error) {
+	phase, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	begun := time.Now()
+	if err := s.start(); err != nil {
+		return nil, err
+	}
+	took, err := s.allReady(ctx, begun)
+	if err != nil {
+		return nil, err
+	}
+	counters, err := phase.end(ctx, Counters{apiStatusPatches: float64(s.users), apiResourcePatches: float64(s.users)})
+	if err != nil {
+		return nil, err
+	}
+	result := &Result{Users: s.users, Value: took.Seconds(), Unit: "s", Counters: counters}
+	result.exactly(comparisons, 0)
+	// A few may be written twice: the cache lags behind, or the row's notification comes late.
+	result.between(apiStatusPatches, float64(s.users), few(s.users))
+	result.between(apiResourcePatches, float64(s.users), few(s.users))
+	missing, err := s.notReady(ctx)
+	if err == nil && missing > 0 {
+		result.broken("%d users are not Ready", missing)
+	}
+	return result, err
+}
+
+// few is n and some more.
+func few(n int) float64 { return float64(n + n/10 + 5) }
+
+// emptyStart is how long a manager takes to be ready that has nobody to look at, and whose tables are there.
+func (s *stage) emptyStart(ctx context.Context) (took time.Duration, err error) {
+	for range 2 { // the first makes the tables
+		begun := time.Now()
+		if err := s.start(); err != nil {
+			return 0, err
+		}
+		if err := s.manager.Ready(ctx); err != nil {
+			return 0, err
+		}
+		took = time.Since(begun)
+		err := s.within(ctx, "the tables", poll, func(ctx context.Context) (there bool, err error) {
+			err = s.db.QueryRow(ctx, "SELECT to_regclass('shardinguser_merges') IS NOT NULL").Scan(&there)
+			return there, err
+		})
+		if err != nil {
+			return 0, err
+		}
+		if err := s.stop(); err != nil {
+			return 0, err
+		}
+	}
+	return took, nil
+}

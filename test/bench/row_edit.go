@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+)
+
+// look is how often the database is asked whether a row has changed: often enough not to count.
+const look = time.Millisecond
+
+// rotate measures Secrets that get another password one at a time, from the API server's answer until the row has another
+// hash, each beside one bcrypt.
+func rotate(ctx context.Context, s *stage) ([]Result, error) {
+	if err := s.ensureManager(ctx); err != nil {
+		return nil, err
+	}
+	repeat := min(s.size.repeat, s.users)
+	phase, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var delays, limits []float64
+	for n := range repeat {
+		pure, err := oneHash()
+		if err != nil {
+			return nil, err
+		}
+		limits = append(limits, milliseconds(pure))
+		delay, err := s.rotateOne(ctx, n)
+		if err != nil {
+			return nil, err
+		}
+		delays = append(delays, milliseconds(delay))
+	}
+	if err := s.quiet(ctx); err != nil {
+		return nil, err
+	}
+	counters, err := phase.end(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	delete(counters, wallTime) // waits are in it
+	typical := Result{
+		Row: "rotate", What: "Secret changed → new hash in the row, p50", Users: s.users,
+		Value: median(delays), Unit: "ms", Aim: ratioAtMost(1.1), Counters: counters,
+	}
+	typical.against(median(limits), "one bcrypt")
+	typical.exactly(hashes, float64(repeat))
+	typical.exactly(comparisons, 0)
+	typical.between(statusWrites, float64(repeat), few(repeat))
+	worst := Result{
+		Row: "rotate", What: "Secret changed → new hash in the row, p99", Users: s.users, Value: quantile(delays, 0.99), Unit: "ms", Aim: ratioAtMost(1.5),
+	}
+	worst.against(median(limits), "one bcrypt, p50")
+	worst.beside("one bcrypt, p99, ms", quantile(limits, 0.99))
+	return []Result{typical, worst}, nil
+}
+
+// rotateOne gives the n-th user another password.
+func (s *stage) rotateOne(ctx context.Context, n int) (time.Duration, error) {
+	before, err := s.hashOf(ctx, name(n))
+	if err != nil {
+		return 0, fmt.Errorf("read a hash: %w", err)
+	}
+	s.passwords[n] = newPassword()
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: name(n)}}
+	patch := client.RawPatch(types.MergePatchType, []byte(`{"stringData":{"password":"`+s.passwords[n]+`"}}`))
+	if err := s.api.Patch(ctx, secret, patch); err != nil {
+		return 0, fmt.Errorf("change a Secret: %w", err)
+	}
+	begun := time.Now()
+	err = s.within(ctx, "another hash", look, func(ctx context.Context) (bool, error) {
+		now, err := s.hashOf(ctx, name(n))
+		return now != before, err
+	})
+	return time.Since(begun), err
+}
+
+// tooLong is after what time an edit counts as lost, for a product that lets it stand in line.
+const tooLong = time.Minute
+
+// edit measures edits of users that are in place, alone, and while many others are being created.
+func edit(ctx context.Context, s *stage) ([]Result, error) {
+	if err := s.ensureManager(ctx); err != nil {
+		return nil, err
+	}
+	var alone []float64
+	for i := range s.size.repeat {
+		delay, err := s.editOne(ctx, i)
+		if err != nil {
+			return nil, err
+		}
+		alone = append(alone, milliseconds(delay))
+	}
+	phase, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	delays, err := s.editsDuring(ctx, func(ctx context.Context) error {
+		_, err := s.createPlain(ctx, s.users, s.size.users)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	counters, err := phase.end(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	// What the bench itself writes counts as much.
+	delete(counters, apiResourcePatches)
+	result := Result{
+		Row: "edit", What: fmt.Sprintf("1 edit among %d users that are being created → in the row, p99", s.size.users), Users: s.users,
+		Value: quantile(delays, 0.99), Unit: "ms", Aim: valueAtMost(1000), Counters: counters,
+	}
+	result.against(median(alone), "one edit alone, p50")
+	result.beside("p50, ms", median(delays))
+	result.beside("alone, p99, ms", quantile(alone, 0.99))
+	result.beside("edits", float64(len(delays)))
+	return []Result{result}, nil
+}
+
+// editsDuring edits one user after the other, a few a second, until work is done and there were enough edits.
+func (s *stage) editsDuring(ctx context.Context, work func(context.Context) error) ([]float64, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	worked := make(chan error, 1)
+	go func() { worked <- work(ctx) }()
+	tick := time.NewTicker(2 * spacing)
+	defer tick.Stop()
+	var delays []float64
+	for done := false; !done || len(delays) < s.size.repeat; {
+		<-tick.C
+		delay, err := s.editOne(ctx, s.size.repeat+len(delays))
+		if err != nil {
+			return nil, err
+		}
+		delays = append(delays, milliseconds(delay))
+		if delay >= tooLong {
+			break
+		}
+		select {
+		case err := <-worked:
+			if err != nil {
+				return nil, err
+			}
+			done = true
+		default:
+		}
+	}
+	return delays, nil
+}
+
+// editOne gives a user another role, and tells how long it takes from the request until the row has it; tooLong at most.
+func (s *stage) editOne(ctx context.Context, i int) (time.Duration, error) {
+	username, role := name(i%s.users), fmt.Sprintf("role-%d", i)
+	u := &v1alpha1.ShardingUser{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: username}}
+	begun := time.Now()
+	if err := s.api.Patch(ctx, u, client.RawPatch(types.MergePatchType, []byte(`{"spec":{"roles":["`+role+`"]}}`))); err != nil {
+		return 0, fmt.Errorf("edit a user: %w", err)
+	}
+	limited, cancel := context.WithTimeout(ctx, tooLong)
+	defer cancel()
+	err := s.within(limited, "the edit", 2*look, func(ctx context.Context) (there bool, err error) {
+		err = s.db.QueryRow(ctx, "SELECT roles ? $2 FROM users WHERE username = $1", username, role).Scan(&there)
+		return there, err
+	})
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		// A query that the deadline cut off takes its connection with it.
+		return tooLong, s.reconnect(ctx)
+	}
+	return time.Since(begun), err
+}

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// restart measures a manager that finds everything in place, from the start of its process until it has looked at
+// everybody: the median of a few times.
+func restart(ctx context.Context, s *stage) ([]Result, error) {
+	var took, limits []time.Duration
+	var results []Result
+	for range min(3, s.size.rounds) {
+		if err := s.stop(); err != nil {
+			return nil, err
+		}
+		limit, err := s.raw.lists(ctx)
+		if err != nil {
+			return nil, err
+		}
+		limits = append(limits, limit)
+		result, err := s.lookAtAll(ctx)
+		if err != nil {
+			return nil, err
+		}
+		took = append(took, time.Duration(result.Value*float64(time.Second)))
+		results = append(results, *result)
+	}
+	typical := results[slices.Index(took, median(took))]
+	for _, result := range results {
+		for _, sentence := range result.Broken {
+			if !slices.Contains(typical.Broken, sentence) {
+				typical.broken("%s", sentence)
+			}
+		}
+	}
+	typical.against(median(limits).Seconds(), "raw lists and one SELECT")
+	typical.Aim = ratioAtMost(2)
+	return []Result{typical}, nil
+}
+
+// lookAtAll starts a manager that has nothing to do, and waits until it knows.
+func (s *stage) lookAtAll(ctx context.Context) (*Result, error) {
+	phase, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	begun := time.Now()
+	if err := s.start(); err != nil {
+		return nil, err
+	}
+	if err := s.manager.Ready(ctx); err != nil {
+		return nil, err
+	}
+	ready := time.Since(begun)
+	err = s.within(ctx, "everybody to be looked at", 2*poll, func(ctx context.Context) (bool, error) {
+		counted, ok := s.scrape(ctx)
+		return ok && counted[reconciles] >= float64(s.users) && counted[queued] == 0, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	took := time.Since(begun)
+	counters, err := phase.end(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	result := &Result{
+		Row: "restart", What: fmt.Sprintf("restart, %d users in place", s.users), Users: s.users,
+		Value: took.Seconds(), Unit: "s", Counters: counters,
+	}
+	result.beside("ready, s", ready.Seconds())
+	result.exactly(hashes, 0)
+	result.exactly(comparisons, 0)
+	result.exactly(statusWrites, 0)
+	result.exactly(apiStatusPatches, 0)
+	result.exactly(apiResourcePatches, 0)
+	result.exactly(apiEvents, 0)
+	result.exactly(apiSecretReads, 0)
+	result.atMost(sqlSelects, selectsAtRestart(s.users))
+	return result, nil
+}
+
+// selectsAtRestart is how many SELECTs a restart may need.
+func selectsAtRestart(users int) float64 { return few(users) + 30 }
+
+// memory tells what the manager has in memory with all users in place, after it met them, and after a restart.
+func memory(ctx context.Context, s *stage) ([]Result, error) {
+	if err := s.ensureManager(ctx); err != nil {
+		return nil, err
+	}
+	now, peak, err := residentOf(s.manager.PID())
+	if err != nil {
+		return nil, err
+	}
+	body, err := s.apiMetrics(ctx)
+	if err != nil {
+		return nil, err
+	}
+	result := Result{
+		Row: "memory", What: fmt.Sprintf("resident, %d users", s.users), Users: s.users, Value: max(now, s.formerRSS), Unit: "MiB",
+	}
+	switch {
+	case s.users <= 10_000:
+		result.Aim = valueAtMost(120)
+	case s.users <= 100_000:
+		result.Aim = valueAtMost(700)
+	}
+	result.beside("after the first meeting, MiB", s.formerRSS)
+	result.beside("after a restart, MiB", now)
+	result.beside("peak of the restart, MiB", peak)
+	for metric, value := range samples(body) {
+		if metric.name == "apiserver_storage_size_bytes" {
+			result.beside("etcd's file, MiB", value/(1<<20))
+		}
+	}
+	return []Result{result}, nil
+}
+
+// idle measures a manager that has nothing to do.
+func idle(ctx context.Context, s *stage) ([]Result, error) {
+	if err := s.ensureManager(ctx); err != nil {
+		return nil, err
+	}
+	phase, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	timer := time.NewTimer(s.size.idle)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-s.manager.Ended():
+		return nil, s.manager.Err()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	counters, err := phase.end(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	result := Result{
+		Row: "idle", What: fmt.Sprintf("idle for %s, %d users: CPU of the manager", s.size.idle, s.users), Users: s.users,
+		Value: 100 * counters[cpuManager] / counters[wallTime], Unit: "% of a core", Aim: valueAtMost(1), Counters: counters,
+	}
+	result.beside("CPU of Postgres, % of a core", 100*counters[cpuPostgres]/counters[wallTime])
+	result.exactly(hashes, 0)
+	result.exactly(comparisons, 0)
+	result.exactly(statusWrites, 0)
+	result.exactly(apiStatusPatches, 0)
+	result.exactly(apiResourcePatches, 0)
+	now, _, err := residentOf(s.manager.PID())
+	result.beside("resident, MiB", now)
+	return []Result{result}, err
+}

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/test/testenv"
+)
+
+const (
+	poll     = 20 * time.Millisecond
+	patience = 20 * time.Minute // for anything at all: 100,000 users on a noisy machine
+)
+
+// A stage is what rows play on: a control plane and a database of their own, with so many users. The manager between the
+// two comes and goes.
+type stage struct {
+	size  sizes
+	users int
+	say   func(format string, arguments ...any)
+
+	cluster    *testenv.ControlPlane
+	api        client.WithWatch // an administrator's, without a limit of its own
+	http       *http.Client     // an administrator's, too
+	raw        *rawAPI
+	postgres   *testenv.Postgres
+	db         *pgx.Conn // an administrator's
+	statements bool      // whether Postgres counts them
+
+	namespace string
+	rights    *rest.Config // the manager's
+	dsn, role string       // the manager's
+	token     string       // of one who may read the metrics
+
+	concurrency int              // the manager's
+	manager     *testenv.Manager // nil while none runs
+
+	passwords []string // of the users, where they are plain
+	formerRSS float64  // MiB, of the manager that met all users for the first time
+}
+
+// newStage starts the servers.
+func newStage(ctx context.Context, size sizes, users int, say func(string, ...any)) (_ *stage, err error) {
+	s := &stage{size: size, users: users, say: say}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close(ctx))
+		}
+	}()
+	var group errgroup.Group
+	group.Go(func() (err error) {
+		s.cluster, err = startControlPlane(ctx)
+		return err
+	})
+	group.Go(func() (err error) {
+		s.postgres, s.statements, err = startPostgres(ctx)
+		return err
+	})
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	if s.concurrency, err = concurrencyOf(ctx, size.program); err != nil {
+		return nil, err
+	}
+	if err := s.connect(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.openDatabase(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.giveRights(ctx); err != nil {
+		return nil, err
+	}
+	s.raw, err = newRawAPI(ctx, s)
+	return s, err
+}
+
+func startControlPlane(ctx context.Context) (*testenv.ControlPlane, error) {
+	root, err := testenv.Root()
+	if err != nil {
+		return nil, err
+	}
+	return testenv.StartControlPlane(ctx, testenv.WithCRDs(filepath.Join(root, "config", "crd", "bases")))
+}
+
+// startPostgres starts a server that counts statements, or one that cannot.
+func startPostgres(ctx context.Context) (server *testenv.Postgres, counts bool, err error) {
+	if server, err = testenv.StartPostgres(ctx, "shared_preload_libraries=pg_stat_statements"); err == nil {
+		return server, true, nil
+	}
+	server, err = testenv.StartPostgres(ctx)
+	return server, false, err
+}
+
+// connect makes the administrator's clients and the namespace of the users.
+func (s *stage) connect(ctx context.Context) (err error) {
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(v1alpha1.AddToScheme(scheme))
+	config := s.cluster.Config()
+	config.QPS = -1
+	if s.http, err = rest.HTTPClientFor(config); err != nil {
+		return fmt.Errorf("make a client: %w", err)
+	}
+	if s.api, err = client.NewWithWatch(config, client.Options{Scheme: scheme}); err != nil {
+		return fmt.Errorf("make a client: %w", err)
+	}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "bench-"}}
+	if err := s.api.Create(ctx, namespace); err != nil {
+		return fmt.Errorf("create a namespace: %w", err)
+	}
+	s.namespace = namespace.Name
+	return nil
+}
+
+// openDatabase makes a database, and a role for the manager, by which its statements can be told from ours.
+func (s *stage) openDatabase(ctx context.Context) error {
+	dsn, err := s.postgres.NewDatabase(ctx)
+	if err != nil {
+		return err
+	}
+	if s.db, err = pgx.Connect(ctx, dsn); err != nil {
+		return fmt.Errorf("connect to the database: %w", err)
+	}
+	if s.dsn, err = s.postgres.NewRole(ctx, dsn); err != nil {
+		return err
+	}
+	config, err := pgx.ParseConfig(s.dsn)
+	if err != nil {
+		return fmt.Errorf("read the manager's DSN: %w", err)
+	}
+	s.role = config.User
+	if _, err := s.db.Exec(ctx, "GRANT CREATE ON SCHEMA public TO "+s.role); err != nil {
+		return fmt.Errorf("let the manager make its tables: %w", err)
+	}
+	if !s.statements || s.exec(ctx, "CREATE EXTENSION pg_stat_statements") != nil {
+		s.statements = false
+		s.say("This Postgres does not count statements: they are missing below")
+	}
+	return nil
+}
+
+// The rights of config/rbac, as it is: under no prefix, in the namespace system.
+const (
+	systemNamespace = "system"
+	serviceAccount  = "controller-manager"
+	metricsReader   = `
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: bench-metrics-reader}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: metrics-reader}
+subjects: [{kind: ServiceAccount, name: bench, namespace: system}]
+`
+)
+
+func (s *stage) giveRights(ctx context.Context) error {
+	root, err := testenv.Root()
+	if err != nil {
+		return err
+	}
+	if s.rights, err = s.cluster.ServiceAccount(ctx, systemNamespace, serviceAccount); err != nil {
+		return err
+	}
+	if _, err := s.cluster.Kubectl(ctx, "apply", "-k", filepath.Join(root, "config", "rbac")); err != nil {
+		return err
+	}
+	if _, err := s.cluster.Apply(ctx, metricsReader); err != nil {
+		return err
+	}
+	reader, err := s.cluster.ServiceAccount(ctx, systemNamespace, "bench")
+	if err != nil {
+		return err
+	}
+	s.token = reader.BearerToken
+	return nil
+}
+
+// start starts the manager under its ServiceAccount, with its default settings but for addresses, a secret to sign tokens
+// with, and no limit for log-ins from one address, since all come from one here. It waits for nothing.
+func (s *stage) start() (err error) {
+	s.manager, err = s.cluster.StartManager(testenv.ManagerOptions{
+		Program: s.size.program, Rights: s.rights, DSN: s.dsn, Secret: rand.Text() + rand.Text(),
+		Args: append([]string{"--login-source-rate=0", "--verify-cache-ttl=1h"}, s.size.arguments...),
+	})
+	return err
+}
+
+// ensureManager starts the manager unless it runs, and waits until it is ready and has nothing to do.
+func (s *stage) ensureManager(ctx context.Context) error {
+	if s.manager == nil {
+		if err := s.start(); err != nil {
+			return err
+		}
+	}
+	return s.quiet(ctx)
+}
+
+// quiet waits until the manager looked at everybody and has nothing to do any more: no status was written for a while.
+func (s *stage) quiet(ctx context.Context) error {
+	last, since := -1.0, time.Now()
+	return s.within(ctx, "the manager to have nothing to do", 5*poll, func(ctx context.Context) (bool, error) {
+		counted, ok := s.scrape(ctx)
+		if !ok || counted[queued] > 0 || counted[reconciles] < float64(s.users) || counted[statusWrites] != last {
+			last, since = counted[statusWrites], time.Now()
+			return false, nil
+		}
+		return time.Since(since) > s.size.calm, nil
+	})
+}
+
+// stop ends the manager as a kubelet would, if one runs.
+func (s *stage) stop() error {
+	if s.manager == nil {
+		return nil
+	}
+	m := s.manager
+	s.manager = nil
+	return m.Stop(30 * time.Second) // its grace period, and some
+}
+
+// close ends everything. It may be called on a stage that did not come up.
+func (s *stage) close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	var errs []error
+	if s.manager != nil {
+		s.manager.Kill() // what it still had to do nobody waits for
+	}
+	if s.raw != nil {
+		errs = append(errs, s.raw.close(ctx))
+	}
+	if s.db != nil {
+		errs = append(errs, s.db.Close(ctx))
+	}
+	if s.postgres != nil {
+		errs = append(errs, s.postgres.Stop()) //nolint:contextcheck // it has its own limit
+	}
+	if s.cluster != nil {
+		errs = append(errs, s.cluster.Stop())
+	}
+	return errors.Join(errs...)
+}
+
+// exec runs a statement.
+func (s *stage) exec(ctx context.Context, statement string, arguments ...any) error {
+	_, err := s.db.Exec(ctx, statement, arguments...)
+	return err
+}
+
+// reconnect replaces a connection that may be broken.
+func (s *stage) reconnect(ctx context.Context) error {
+	_ = s.db.Close(ctx) // as it may be
+	db, err := pgx.Connect(ctx, s.administrator())
+	if err != nil {
+		return fmt.Errorf("connect to the database: %w", err)
+	}
+	s.db = db
+	return nil
+}
+
+// administrator is the DSN of the database with all rights.
+func (s *stage) administrator() string {
+	config := s.db.Config()
+	return (&url.URL{
+		Scheme: "postgres", User: url.UserPassword(config.User, config.Password),
+		Host: fmt.Sprintf("%s:%d", config.Host, config.Port), Path: "/" + config.Database, RawQuery: "sslmode=disable",
+	}).String()
+}
+
+// pause waits; its error is the context's.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// name of the n-th user.
+func name(n int) string { return fmt.Sprintf("user-%06d", n) }
+
+// names of the first n users.
+func names(n int) []string {
+	all := make([]string, n)
+	for i := range all {
+		all[i] = name(i)
+	}
+	return all
+}
+
+// newPassword is one that nobody has.
+func newPassword() string { return strings.ToLower(rand.Text()) }
