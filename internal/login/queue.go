@@ -15,7 +15,7 @@ const (
 	maxWaitingOnAccount = 128
 	maxWait             = 30 * time.Second // in line for one account
 
-	// waitingPerCore is how many may wait for each core, beside one whole line: at the usual cost, for some two seconds.
+	// waitingPerCore is how many may wait for each core, beside one whole line: at the usual cost, for one or two seconds.
 	// Whoever comes then is better told so than kept.
 	waitingPerCore = 32
 )
