@@ -204,6 +204,7 @@ func newManager(settings config.Settings) (_ ctrl.Manager, synced <-chan struct{
 		},
 		MapperProvider:          controller.Mapper,
 		HealthProbeBindAddress:  settings.HealthProbeBindAddress,
+		PprofBindAddress:        settings.PprofBindAddress,
 		LeaderElection:          settings.LeaderElect,
 		LeaderElectionID:        leaderElectionID,
 		LeaderElectionNamespace: settings.LeaderElectionNamespace,

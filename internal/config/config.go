@@ -40,6 +40,9 @@ type Settings struct {
 	// off.
 	MetricsBindAddress     string
 	HealthProbeBindAddress string
+	// PprofBindAddress is where Go's profiles can be had by whoever gets there;
+	// "0", for off, by default.
+	PprofBindAddress string
 	// MetricsCertDir has tls.crt and tls.key; empty for a self-signed
 	// certificate.
 	MetricsCertDir string
@@ -201,6 +204,7 @@ func defaults(cores int) Settings {
 		HashCores:               cores,
 		MetricsBindAddress:      ":8443",
 		HealthProbeBindAddress:  ":8081",
+		PprofBindAddress:        off,
 		MaxConcurrentReconciles: 16,
 		KubeAPIBurst:            400,
 		ResyncInterval:          30 * time.Second,

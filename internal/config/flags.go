@@ -23,6 +23,7 @@ func (s *Settings) bindServing(fs *flag.FlagSet) {
 	fs.Var(address{&s.MetricsBindAddress}, flagMetricsAddress, "`address` of the metrics, served over HTTPS to those whom the API server lets; 0 turns them off")
 	fs.Var(path{&s.MetricsCertDir}, flagMetricsCertDir, "`folder` with the metrics' tls.crt and tls.key (default a self-signed certificate)")
 	fs.Var(address{&s.HealthProbeBindAddress}, flagHealthAddress, "`address` of /healthz and /readyz; 0 turns them off")
+	fs.Var(address{&s.PprofBindAddress}, flagPprofAddress, "`address` of Go's profiles, without authentication: 127.0.0.1:6060, say; 0 turns them off")
 	fs.Var(duration{&s.GracefulShutdownTimeout, 0}, "graceful-shutdown-timeout", "`time` that running work gets to end after SIGTERM")
 }
 
@@ -85,6 +86,7 @@ const (
 	flagMetricsAddress        = "metrics-bind-address"
 	flagMetricsCertDir        = "metrics-cert-dir"
 	flagHealthAddress         = "health-probe-bind-address"
+	flagPprofAddress          = "pprof-bind-address"
 	flagLoginAddress          = "login-bind-address"
 	flagLoginCertDir          = "login-tls-cert-dir"
 	flagJWTSecretFile         = "jwt-secret-file" //nolint:gosec // The name of a flag.

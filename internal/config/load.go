@@ -224,6 +224,7 @@ func (l *loader) checkAddresses(s *Settings) {
 		{flagMetricsAddress, s.MetricsBindAddress},
 		{flagHealthAddress, s.HealthProbeBindAddress},
 		{flagLoginAddress, s.Login.BindAddress},
+		{flagPprofAddress, s.PprofBindAddress},
 	}
 	for i, a := range servers {
 		for _, b := range servers[i+1:] {

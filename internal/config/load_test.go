@@ -70,7 +70,7 @@ func TestDefaults(t *testing.T) {
 		DefaultUsers: DefaultUsers{Passwords: "off"},
 		Namespace:    "default",
 		BcryptCost:   10, PasswordMinLength: 8, HashCores: runtime.GOMAXPROCS(0),
-		MetricsBindAddress: ":8443", HealthProbeBindAddress: ":8081",
+		MetricsBindAddress: ":8443", HealthProbeBindAddress: ":8081", PprofBindAddress: "0",
 		MaxConcurrentReconciles: 16, KubeAPIBurst: 400,
 		ResyncInterval: 30 * time.Second, PollInterval: 2 * time.Second, GracefulShutdownTimeout: 20 * time.Second,
 	}
@@ -210,6 +210,7 @@ func TestWrongSettings(t *testing.T) {
 		"an empty address":                  {args("--health-probe-bind-address="), []string{`"" is not an address`}},
 		"a URL for an address":              {args("--metrics-bind-address=http://x:80"), []string{"*** is not an address"}},
 		"one address for two":               {args("--metrics-bind-address=127.0.0.1:8081"), []string{"--metrics-bind-address (127.0.0.1:8081) and --health-probe-bind-address (:8081) are one address"}},
+		"profiles where the probes are":     {args("--pprof-bind-address=:8081"), []string{"--health-probe-bind-address (:8081) and --pprof-bind-address (:8081) are one address"}},
 		"log-ins where the probes are":      {args("--login-bind-address=:8081"), []string{"--health-probe-bind-address (:8081) and --login-bind-address (:8081) are one address"}},
 		"no attempts before a lock":         {args("--lockout-attempts=0"), []string{"from 1 to 1000"}},
 		"a fallback that is neither":        {args("--fallback=maybe"), []string{`"maybe" is not on or off`}},
