@@ -65,10 +65,11 @@ test: prepare ## Run everything: unit, conformance and envtest stories under the
 	go -C hack/benchplot test ./...
 
 .PHONY: bench
-bench: prepare build ## Measure what docs/performance.md claims, into bin/bench; USERS, PLAIN, ROWS, IDLE, REPEAT, SCALE set sizes and rows.
+bench: prepare build ## Measure what docs/performance.md claims, into bin/bench; USERS, PLAIN, ROWS, IDLE, REPEAT, SCALE, PROFILE set sizes and rows.
 	go build -o bin/bench/bench ./test/bench
 	status=0; bin/bench/bench $(if $(USERS),-users=$(USERS)) $(if $(PLAIN),-plain=$(PLAIN)) $(if $(ROWS),-rows=$(ROWS)) \
-		$(if $(IDLE),-idle=$(IDLE)) $(if $(REPEAT),-repeat=$(REPEAT)) $(if $(SCALE),-scale=$(SCALE)) || status=$$?; \
+		$(if $(IDLE),-idle=$(IDLE)) $(if $(REPEAT),-repeat=$(REPEAT)) $(if $(SCALE),-scale=$(SCALE)) \
+		$(if $(PROFILE),-profile=$(PROFILE)) || status=$$?; \
 	go -C hack/benchplot run . $(CURDIR)/bin/bench/latest.json; exit $$status
 
 .PHONY: lint

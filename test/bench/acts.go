@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -97,7 +98,9 @@ func (a act) play(ctx context.Context, size sizes, asked []string, say func(stri
 		}
 		begun := time.Now()
 		say("%s: %s", a.name, r.name)
+		s.row = strings.TrimPrefix(a.whole+"-"+r.name, "-")
 		measured, err := r.measure(ctx, s)
+		s.profiling.Wait()
 		for _, result := range measured {
 			result.Row = a.nameOf(row{name: result.Row})
 			say("%s (%.1f s)", result.line(), time.Since(begun).Seconds())

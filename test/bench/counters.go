@@ -71,6 +71,7 @@ type phase struct {
 // begin begins to count. A manager that starts later counts from zero.
 func (s *stage) begin(ctx context.Context) (*phase, error) {
 	before, err := s.count(ctx)
+	s.profile(ctx)
 	return &phase{s: s, before: before, begun: time.Now()}, err
 }
 

@@ -37,6 +37,9 @@ type sizes struct {
 	requests int           // of verify, each round
 	calm     time.Duration // without a status write, after which the manager has nothing to do any more
 	idle     time.Duration
+
+	folder  string        // for results
+	profile time.Duration // of CPU profiles; 0 for none
 }
 
 func main() {
@@ -66,7 +69,8 @@ func run(ctx context.Context, args []string) error {
 	flags.IntVar(&size.repeat, "repeat", 100, "`number` of times that things are done that are done one at a time")
 	flags.DurationVar(&size.idle, "idle", 10*time.Minute, "`time` to be idle")
 	asked := flags.String("rows", "", "comma-separated `names` of rows: "+strings.Join(rowNames(), ", ")+" (default all but scale)")
-	out := flags.String("out", filepath.Join(root, "bin", "bench"), "`folder` for the results")
+	flags.StringVar(&size.folder, "out", filepath.Join(root, "bin", "bench"), "`folder` for the results")
+	flags.DurationVar(&size.profile, "profile", 0, "`time` that CPU profiles of the manager take, one a row; there is one of the heap, too")
 	arguments := flags.String("manager-args", "", "more `arguments` for the manager, separated by spaces")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -95,11 +99,11 @@ func run(ctx context.Context, args []string) error {
 		// What was measured is told, whatever came then.
 		report.Results = append(report.Results, results...)
 		if err != nil {
-			return errors.Join(fmt.Errorf("%s: %w", a.name, err), report.write(*out))
+			return errors.Join(fmt.Errorf("%s: %w", a.name, err), report.write(size.folder))
 		}
 	}
 	report.Seconds = time.Since(begun).Seconds()
-	if err := report.write(*out); err != nil {
+	if err := report.write(size.folder); err != nil {
 		return err
 	}
 	if broken := report.broken(); len(broken) > 0 {

@@ -57,8 +57,8 @@ func coldHashed(ctx context.Context, s *stage) ([]Result, error) { return s.cold
 func coldShared(ctx context.Context, s *stage) ([]Result, error) { return s.coldHashed(ctx, true) }
 
 func (s *stage) coldHashed(ctx context.Context, shared bool) ([]Result, error) {
-	empty, err := s.emptyStart(ctx)
-	if err != nil {
+	var err error
+	if s.emptyTook, err = s.emptyStart(ctx); err != nil {
 		return nil, err
 	}
 	begun := time.Now()
@@ -68,7 +68,15 @@ func (s *stage) coldHashed(ctx context.Context, shared bool) ([]Result, error) {
 	s.say("%d users with hashed passwords are created (%.1f s)", s.users, time.Since(begun).Seconds())
 
 	sample := min(s.users, 2000) / 2
+	idle, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
 	raw, err := s.raw.statuses(ctx, sample)
+	if err != nil {
+		return nil, err
+	}
+	cost, err := idle.end(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +97,9 @@ func (s *stage) coldHashed(ctx context.Context, shared bool) ([]Result, error) {
 	}
 	result.against((raw+after).Seconds()*float64(s.users)/float64(2*sample), "N raw status writes")
 	result.Aim = ratioAtMost(1.3)
-	result.beside("start of an empty cluster, s", empty.Seconds())
+	serving := func(c Counters, n int) float64 { return 1000 * (c[cpuAPIServer] + c[cpuEtcd]) / float64(n) }
+	result.beside("CPU ms of API server and etcd for each user", serving(result.Counters, s.users))
+	result.beside("and for each raw write", serving(cost, sample))
 	result.exactly(hashes, 0)
 	return []Result{*result}, nil
 }
@@ -104,6 +114,7 @@ func (s *stage) meet(ctx context.Context) (*Result, error) {
 	if err := s.start(); err != nil {
 		return nil, err
 	}
+	s.profile(ctx)
 	took, err := s.allReady(ctx, begun)
 	if err != nil {
 		return nil, err

@@ -40,6 +40,7 @@ func restart(ctx context.Context, s *stage) ([]Result, error) {
 	}
 	typical.against(median(limits).Seconds(), "raw lists and one SELECT")
 	typical.Aim = ratioAtMost(2)
+	typical.beside("start in an empty cluster, ready, s", s.emptyTook.Seconds())
 	return []Result{typical}, nil
 }
 
@@ -53,6 +54,7 @@ func (s *stage) lookAtAll(ctx context.Context) (*Result, error) {
 	if err := s.start(); err != nil {
 		return nil, err
 	}
+	s.profile(ctx)
 	if err := s.manager.Ready(ctx); err != nil {
 		return nil, err
 	}
@@ -95,6 +97,9 @@ func memory(ctx context.Context, s *stage) ([]Result, error) {
 	}
 	now, peak, err := residentOf(s.manager.PID())
 	if err != nil {
+		return nil, err
+	}
+	if err := s.heap(ctx); err != nil {
 		return nil, err
 	}
 	body, err := s.apiMetrics(ctx)

@@ -10,7 +10,9 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -55,8 +57,13 @@ type stage struct {
 	concurrency int              // the manager's
 	manager     *testenv.Manager // nil while none runs
 
-	passwords []string // of the users, where they are plain
-	formerRSS float64  // MiB, of the manager that met all users for the first time
+	row       string // that is played
+	profiles  string // where the manager serves them
+	profiling sync.WaitGroup
+
+	passwords []string      // of the users, where they are plain
+	formerRSS float64       // MiB, of the manager that met all users for the first time
+	emptyTook time.Duration // until a manager was ready that had nobody to meet
 }
 
 // newStage starts the servers.
@@ -197,10 +204,14 @@ func (s *stage) giveRights(ctx context.Context) error {
 
 // start starts the manager under its ServiceAccount, with its default settings but for addresses, a secret to sign tokens
 // with, and no limit for log-ins from one address, since all come from one here. It waits for nothing.
-func (s *stage) start() (err error) {
+func (s *stage) start() error {
+	profiles, err := s.profileAt()
+	if err != nil {
+		return err
+	}
 	s.manager, err = s.cluster.StartManager(testenv.ManagerOptions{
 		Program: s.size.program, Rights: s.rights, DSN: s.dsn, Secret: rand.Text() + rand.Text(),
-		Args: append([]string{"--login-source-rate=0", "--verify-cache-ttl=1h"}, s.size.arguments...),
+		Args: slices.Concat([]string{"--login-source-rate=0", "--verify-cache-ttl=1h"}, profiles, s.size.arguments),
 	})
 	return err
 }
@@ -235,6 +246,7 @@ func (s *stage) stop() error {
 	}
 	m := s.manager
 	s.manager = nil
+	s.profiling.Wait()
 	return m.Stop(30 * time.Second) // its grace period, and some
 }
 
@@ -246,6 +258,7 @@ func (s *stage) close(ctx context.Context) error {
 	if s.manager != nil {
 		s.manager.Kill() // what it still had to do nobody waits for
 	}
+	s.profiling.Wait()
 	if s.raw != nil {
 		errs = append(errs, s.raw.close(ctx))
 	}
