@@ -95,7 +95,7 @@ func (s *stage) prepareRefusals(ctx context.Context) (attempts []int, err error)
 	if err := s.exec(ctx, `ALTER TABLE users ALTER password_hash DROP NOT NULL`); err != nil { // as the sharding system may
 		return nil, fmt.Errorf("let hashes be missing: %w", err)
 	}
-	for n := range max(1, s.size.repeat/2) * len(refusals) {
+	for n := range max(1, s.size.repeat/4) * len(refusals) {
 		if values := refusals[n%len(refusals)].values; values != "" {
 			err := s.exec(ctx, `INSERT INTO users (username, password_hash, active, locked_until) VALUES `+values, refusedName(n), string(hash))
 			if err != nil {
