@@ -21,9 +21,10 @@ const (
 	counterReserve  = 1 // of the burst, what counters leave to the locks that may come
 	counterSpacing  = 50 * time.Second
 
-	// Locks that one statement wrote are no attack: each log-in is a transaction of its own. So many of them are written
-	// as fast as they can be; saved up again they are within a quarter of an hour, which is what a lock lasts.
-	togetherBurst     = 1000
+	// Locks that one statement wrote are no attack: each log-in is a transaction of its own. A thousand of them are
+	// written as fast as they can be, and as many that are lifted; saved up again they are within a quarter of an hour or
+	// so, which is what a lock lasts.
+	togetherBurst     = 2000
 	togetherPerSecond = 2
 
 	// togetherTime is how long after one of them the next has to come.

@@ -108,11 +108,11 @@ func TestAThousandLocksOfOneStatementAreWrittenAtOnce(t *testing.T) {
 	}
 }
 
-func TestMoreThanAThousandLocksOfOneStatementWaitForTheirTurns(t *testing.T) {
+func TestMoreLocksOfOneStatementThanAreSavedUpWaitForTheirTurns(t *testing.T) {
 	c := newClock()
 	p := newPace(c.now)
 	from := c.at
-	writes := writeAll(p, c, oneLock, 3000)
+	writes := writeAll(p, c, oneLock, 4000)
 	var later []time.Time
 	for _, at := range writes {
 		if at.After(from) {

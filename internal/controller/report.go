@@ -74,7 +74,7 @@ func (r *reporter) report(ctx context.Context, u *v1alpha1.ShardingUser, found o
 		return 0, false, nil
 	}
 	if user.AboutAccount(before, after) {
-		if wait := r.pace.wait(u.UID, user.Urgent(before, after), lockOf(found)); wait > 0 {
+		if wait := r.pace.wait(u.UID, user.Urgent(before, after), lockOf(before, found)); wait > 0 {
 			return wait, false, nil
 		}
 	}
@@ -93,12 +93,15 @@ func (r *reporter) report(ctx context.Context, u *v1alpha1.ShardingUser, found o
 }
 
 // lockOf is until when the account's row is, or was, locked; the zero time where it never was. All that one statement locks
-// have it in common.
-func lockOf(found outcome) time.Time {
-	if found.observed == nil || found.observed.Row == nil || found.observed.Row.LockedUntil == nil {
-		return time.Time{}
+// have it in common. A lock that was lifted is known by what the status says of it.
+func lockOf(told v1alpha1.ShardingUserStatus, found outcome) time.Time {
+	switch {
+	case found.observed != nil && found.observed.Row != nil && found.observed.Row.LockedUntil != nil:
+		return *found.observed.Row.LockedUntil
+	case told.LockedUntil != nil:
+		return told.LockedUntil.Time
 	}
-	return *found.observed.Row.LockedUntil
+	return time.Time{}
 }
 
 // tell tells people, and counts, what a change did.
