@@ -142,6 +142,6 @@ func (l logins) reconciled(accounts accounts) reconciled {
 }
 
 type reconciled interface {
-	controller.Accounts
+	controller.Batches
 	controller.Rows
 }

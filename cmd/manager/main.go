@@ -109,7 +109,8 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	rows := logins.reconciled(accounts)
-	if err := controller.Setup(ctx, mgr, rows, rows, hasher, options); err != nil {
+	options.ReadAhead = controller.NewReadAhead(rows)
+	if err := controller.Setup(ctx, mgr, options.ReadAhead, rows, hasher, options); err != nil {
 		return err
 	}
 	if err := addDefaultUsers(mgr, accounts, settings, log); err != nil {

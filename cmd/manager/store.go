@@ -22,7 +22,7 @@ import (
 
 // accounts is the store that serves, whichever it is, and what there is to do for it.
 type accounts struct {
-	controller.Accounts
+	controller.Batches
 	controller.Rows
 	controller.Freshness
 	login.Attempts
@@ -54,7 +54,7 @@ func openStore(settings config.Settings, registry prometheus.Registerer, log log
 		s := memory.New(time.Now)
 		no := func() bool { return false }
 		return accounts{
-			Accounts: s, Rows: s, Freshness: s, Attempts: s, Trail: s, memory: s, close: func() {},
+			Batches: s, Rows: s, Freshness: s, Attempts: s, Trail: s, memory: s, close: func() {},
 		}, registerStoreMetrics(registry, true, no, no)
 	}
 
@@ -82,7 +82,7 @@ func openStore(settings config.Settings, registry prometheus.Registerer, log log
 	err = errors.Join(
 		registerStoreMetrics(registry, false, s.Up, s.Notifying),
 		registry.Register(pgxpoolprometheus.NewCollector(s.Pool(), nil)))
-	return accounts{Accounts: s, Rows: s, Freshness: s, Attempts: s, Trail: s, database: s, close: s.Close}, err
+	return accounts{Batches: s, Rows: s, Freshness: s, Attempts: s, Trail: s, database: s, close: s.Close}, err
 }
 
 // plain is a source of DSNs in clear, which only the driver may see.

@@ -69,6 +69,9 @@ type Options struct {
 	// Restored waits until the store knows what it has to before the first reconcile; nil where that is so at once.
 	Restored func(context.Context) error
 
+	// ReadAhead is what the store is read through, so that rows can be read ahead.
+	ReadAhead *ReadAhead
+
 	// Registry takes the reconciler's metrics.
 	Registry prometheus.Registerer
 }
@@ -124,7 +127,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, accounts Accounts, rows Rows, 
 		For(&v1alpha1.ShardingUser{}, builder.WithPredicates(predicate.Funcs{UpdateFunc: func(event.UpdateEvent) bool { return false }})).
 		Watches(&v1alpha1.ShardingUser{}, edits(), builder.WithPredicates(worthALook())).
 		WatchesMetadata(&corev1.Secret{}, r.secretChanges()).
-		WatchesRawSource(&rowSource{rows: rows, reader: mgr.GetClient(), lag: r.lag}).
+		WatchesRawSource(newRowSource(rows, mgr.GetClient(), options.ReadAhead, r.lag)).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: options.Concurrency,
 			NewQueue:                newFairQueue,

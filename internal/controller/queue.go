@@ -22,6 +22,10 @@ const (
 	newPriority  = 0
 	listPriority = handler.LowPriority // controller-runtime's
 
+	// aheadPriority is of those from a list whose rows were read ahead: they come in the order of the reading. From them
+	// no turns are kept for the rest of the list.
+	aheadPriority = listPriority + 1
+
 	// oldestPriority is of who has waited longest, when it is his turn.
 	oldestPriority = 100
 )
@@ -119,7 +123,7 @@ func (q *fairQueue) GetWithPriority() (request reconcile.Request, priority int, 
 		q.order.Delete(item)
 		priority = item.priority
 	}
-	if q.turns++; q.turns%fairShare == 0 {
+	if q.turns++; q.turns%fairShare == 0 && priority > aheadPriority {
 		q.prefer(priority)
 	}
 	return request, min(priority, rowPriority), shutdown

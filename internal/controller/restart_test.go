@@ -118,6 +118,29 @@ func (s *story) everything(users []*v1alpha1.ShardingUser) map[string]string {
 	return all
 }
 
+func TestRestartReadsManyRowsInOneStatement(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	first := s.start()
+	const many = 300
+	users := make([]*v1alpha1.ShardingUser, many)
+	for i := range users {
+		users[i] = s.user(fmt.Sprintf("user-%03d", i))
+	}
+	for _, u := range users {
+		s.ready(u)
+	}
+	first.stop()
+	s.sql(`UPDATE users SET locked_until = now() + INTERVAL '1 hour' WHERE username = 'user-007'`)
+
+	a := s.watchAccounts()
+	second := s.start()
+	s.lookedAt(a, many)
+	s.isLocked(users[7], true)
+	s.Expect(second.reads()).To(gomega.BeNumerically("<=", many/100+10))
+	s.Expect(second.writes.count()).To(gomega.Equal(1), "the lock's")
+}
+
 func TestPasswordThatChangedWhileTheOperatorWasAwayIsTakenWhenItIsBack(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)

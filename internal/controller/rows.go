@@ -5,6 +5,7 @@ package controller
 import (
 	"context"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,31 +30,81 @@ type Rows interface {
 // hurry than a list.
 const bulk = 1000
 
+// firstRows is how long the first reconciles wait for the first rows to be read ahead, which takes far less on a quiet
+// machine.
+const firstRows = 5 * time.Second
+
 // rowSource is the source of events that the table users is. It is started with the controller, and so only on the
 // leader.
 type rowSource struct {
 	rows   Rows
 	reader client.Reader
+	ahead  *ReadAhead
 	lag    *lag
+
+	begun     chan struct{} // closed when the first rows have been read ahead, as far as they could
+	begunOnce sync.Once
+}
+
+func newRowSource(rows Rows, reader client.Reader, ahead *ReadAhead, lag *lag) *rowSource {
+	return &rowSource{rows: rows, reader: reader, ahead: ahead, lag: lag, begun: make(chan struct{})}
 }
 
 // Start begins to watch; it does not block.
 func (s *rowSource) Start(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+	first := true
 	changed := func(usernames []string) {
-		priority := rowPriority
-		if len(usernames) > bulk {
-			priority = listPriority
+		s.ahead.Forget(usernames...)
+		if first || len(usernames) > bulk {
+			first = false
+			go s.lookAhead(ctx, queue, usernames) // what is told of one by one does not wait for it
+			return
 		}
 		for _, username := range usernames {
 			if users := requests(ctx, s.reader, client.MatchingFields{indexUsername: username}); len(users) > 0 {
 				s.lag.noticed(username)
-				add(queue, users, priority)
+				add(queue, users, rowPriority)
 			}
 		}
 	}
 	recovered := func() { add(queue, s.waiting(ctx), rowPriority) }
 	go s.rows.Watch(ctx, changed, recovered)
 	return nil
+}
+
+// WaitForSync waits until reconciles may begin. A store that does not answer does not keep them from it: they tell of
+// that.
+func (s *rowSource) WaitForSync(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, firstRows)
+	defer cancel()
+	if _, err := s.ahead.Observe(ctx, "-"); err != nil { // of whoever
+		return nil
+	}
+	select {
+	case <-s.begun:
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+// lookAhead reads the rows of many users ahead, in step with their reconciles.
+func (s *rowSource) lookAhead(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request], usernames []string) {
+	defer s.begunOnce.Do(func() { close(s.begun) })
+	for part := range slices.Chunk(usernames, aheadSize) {
+		var owned []string
+		var users []reconcile.Request
+		for _, username := range part {
+			if of := requests(ctx, s.reader, client.MatchingFields{indexUsername: username}); len(of) > 0 {
+				owned, users = append(owned, username), append(users, of...)
+			}
+		}
+		_ = s.ahead.Read(ctx, owned) // what could not be read, each reads for himself, and tells of the error
+		add(queue, users, aheadPriority)
+		s.begunOnce.Do(func() { close(s.begun) })
+		if s.ahead.Wait(ctx) != nil {
+			return
+		}
+	}
 }
 
 // waiting is the resources that the outage of the database kept from getting on, and those whose lock may be one of the

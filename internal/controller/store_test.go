@@ -16,7 +16,7 @@ import (
 
 // openStore opens the real store. It looks over the whole table once an hour only: what a story waits for has to come
 // by an event.
-func openStore(t *testing.T, dsn string) (controller.Accounts, controller.Rows, func()) {
+func openStore(t *testing.T, dsn string) (controller.Batches, controller.Rows, func()) {
 	t.Helper()
 	accounts, err := postgres.Open(postgres.Settings{
 		DSN:            func() (string, error) { return dsn, nil },

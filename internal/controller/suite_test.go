@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,6 +37,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/controller"
 	"github.com/sharding-system/shardinguser-operator/internal/password"
 	"github.com/sharding-system/shardinguser-operator/internal/store/memory"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
@@ -141,6 +143,7 @@ type operator struct {
 	registry *prometheus.Registry
 	hasher   *password.Hasher
 	writes   *writes
+	store    *statements
 	declared *controller.Declarations
 	memory   *memory.Store // nil where there is a database
 	stop     func()
@@ -150,7 +153,10 @@ type operator struct {
 func (s *story) start(more ...string) *operator {
 	s.t.Helper()
 	op := &operator{registry: prometheus.NewRegistry(), hasher: password.NewHasher(password.MinCost, 2), writes: &writes{}}
-	accounts, rows, closeStore := s.open(op)
+	batches, rows, closeStore := s.open(op)
+	op.store = &statements{Batches: batches}
+	ahead := controller.NewReadAhead(op.store)
+	accounts := controller.Accounts(ahead)
 	if s.wrap != nil {
 		accounts = s.wrap(accounts)
 	}
@@ -178,6 +184,7 @@ func (s *story) start(more ...string) *operator {
 	s.Expect(err).NotTo(gomega.HaveOccurred())
 	options := controller.Options{
 		Cluster: func(context.Context) (string, error) { return clusterID, nil }, Concurrency: 16, MinPasswordLength: 8, Registry: op.registry,
+		ReadAhead: ahead,
 	}
 	op.declared, err = controller.NewDeclarations(mgr, op.hasher, options)
 	s.Expect(err).NotTo(gomega.HaveOccurred())
@@ -204,7 +211,7 @@ func (s *story) start(more ...string) *operator {
 }
 
 // open opens the operator's store.
-func (s *story) open(op *operator) (controller.Accounts, controller.Rows, func()) {
+func (s *story) open(op *operator) (controller.Batches, controller.Rows, func()) {
 	s.t.Helper()
 	if s.inMemory {
 		op.memory = memory.New(time.Now)
@@ -212,6 +219,20 @@ func (s *story) open(op *operator) (controller.Accounts, controller.Rows, func()
 	}
 	return openStore(s.t, s.dsn)
 }
+
+// statements counts how often the operator reads from its store.
+type statements struct {
+	controller.Batches
+	snapshots atomic.Int64
+}
+
+func (s *statements) Snapshot(ctx context.Context, usernames []string) (map[string]user.Observed, error) {
+	s.snapshots.Add(1)
+	return s.Batches.Snapshot(ctx, usernames)
+}
+
+// reads is how often the operator read from its store.
+func (o *operator) reads() int { return int(o.store.snapshots.Load()) }
 
 // writes notes when the operator wrote a status.
 type writes struct {

@@ -137,6 +137,7 @@ func (s *Store) Watch(ctx context.Context, changed func(usernames []string), rec
 	for username := range s.rows {
 		w.add(username)
 	}
+	w.wake() // that there is none is worth a call, too
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
@@ -173,6 +174,10 @@ type watcher struct {
 
 func (w *watcher) add(username string) {
 	w.pending[username] = struct{}{}
+	w.wake()
+}
+
+func (w *watcher) wake() {
 	select {
 	case w.some <- struct{}{}:
 	default:

@@ -12,7 +12,7 @@ import (
 
 // Store is the database as the reconciler knows it.
 type Store interface {
-	Observe(ctx context.Context, username string) (user.Observed, error)
+	Snapshot(ctx context.Context, usernames []string) (map[string]user.Observed, error)
 	Apply(ctx context.Context, change user.Change) error
 	Watch(ctx context.Context, changed func(usernames []string), recovered func())
 
@@ -35,17 +35,23 @@ var errNotMerged = &store.UnavailableError{
 	Sentence: "The database is back, but what happened at log-in time while it was away is not merged into it yet.", Unsent: true,
 }
 
-// Observe is the database's, but that it fails in an outage, though a standby may be read.
+// Observe is Snapshot for one username.
 func (r *Reconciler) Observe(ctx context.Context, username string) (user.Observed, error) {
-	active := r.mirror.Active() // before the row is read: what was merged since then may not be in it
-	observed, err := r.store.Observe(ctx, username)
+	observed, err := r.Snapshot(ctx, []string{username})
+	return observed[username], err
+}
+
+// Snapshot is the database's, but that it fails in an outage, though a standby may be read.
+func (r *Reconciler) Snapshot(ctx context.Context, usernames []string) (map[string]user.Observed, error) {
+	active := r.mirror.Active() // before the rows are read: what was merged since then may not be in them
+	observed, err := r.store.Snapshot(ctx, usernames)
 	if err != nil || !active {
 		return observed, err
 	}
 	if failure := r.store.Failure(); failure != nil {
-		return user.Observed{}, failure
+		return nil, failure
 	}
-	return user.Observed{}, errNotMerged
+	return nil, errNotMerged
 }
 
 // Apply is the database's.
