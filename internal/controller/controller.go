@@ -94,7 +94,11 @@ type Reconciler struct {
 
 // Setup builds the reconciler and adds it to the manager. Rows tells of accounts that may have changed in the store.
 func Setup(ctx context.Context, mgr ctrl.Manager, accounts Accounts, rows Rows, hasher *password.Hasher, options Options) error {
-	m, err := newMetrics(options.Registry, mgr.GetCache(), hasher)
+	users, err := newTally(ctx, mgr.GetCache())
+	if err != nil {
+		return err
+	}
+	m, err := newMetrics(options.Registry, users, hasher)
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ func TestUserBecomesARowWithAHashOfItsPassword(t *testing.T) {
 	s.Expect(u.Status.PasswordChangedTime).NotTo(gomega.BeNil())
 	s.Expect(u.Finalizers).To(gomega.ConsistOf(v1alpha1.Finalizer))
 	s.Expect(op.metric(t, "shardinguser_password_hashes_total")).To(gomega.BeEquivalentTo(1))
-	s.Expect(op.metric(t, "shardinguser_users", "ready")).To(gomega.BeEquivalentTo(1))
+	s.counts(op, "ready", 1)
 }
 
 func TestChangedSpecReachesTheRowAndLeavesTheLogInColumns(t *testing.T) {

@@ -3,15 +3,10 @@
 package controller
 
 import (
-	"context"
 	"fmt"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"k8s.io/apimachinery/pkg/api/meta"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 	"github.com/sharding-system/shardinguser-operator/internal/password"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
@@ -22,7 +17,7 @@ type metrics struct {
 	lagSeconds prometheus.Histogram
 }
 
-func newMetrics(registry prometheus.Registerer, users client.Reader, hasher *password.Hasher) (*metrics, error) {
+func newMetrics(registry prometheus.Registerer, users *tally, hasher *password.Hasher) (*metrics, error) {
 	m := &metrics{
 		drift: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "shardinguser_drift_corrections_total",
@@ -48,7 +43,7 @@ func newMetrics(registry prometheus.Registerer, users client.Reader, hasher *pas
 		m.drift.WithLabelValues(string(field))
 	}
 
-	return m, register(registry, m.drift, m.lagSeconds, hashes, comparisons, &userCollector{users: users})
+	return m, register(registry, m.drift, m.lagSeconds, hashes, comparisons, users)
 }
 
 func register(registry prometheus.Registerer, collectors ...prometheus.Collector) error {
@@ -61,44 +56,3 @@ func register(registry prometheus.Registerer, collectors ...prometheus.Collector
 }
 
 func (m *metrics) observeLag(seconds float64) { m.lagSeconds.Observe(seconds) }
-
-var usersDesc = prometheus.NewDesc("shardinguser_users",
-	"ShardingUsers by state; one user can be in several.", []string{"state"}, nil)
-
-// scrapeTimeout bounds the wait for a cache that has not been filled yet.
-const scrapeTimeout = 5 * time.Second
-
-// userCollector counts the users in the cache at each scrape.
-type userCollector struct {
-	users client.Reader
-}
-
-// Describe implements prometheus.Collector.
-func (c *userCollector) Describe(descs chan<- *prometheus.Desc) { descs <- usersDesc }
-
-// Collect implements prometheus.Collector.
-func (c *userCollector) Collect(out chan<- prometheus.Metric) {
-	states := map[string]int{"ready": 0, "notready": 0, "locked": 0, "inactive": 0}
-	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
-	defer cancel()
-	users, err := cachedUsers(ctx, c.users)
-	if err != nil {
-		return // no figures are better than zeros
-	}
-	for _, u := range users {
-		if meta.IsStatusConditionTrue(u.Status.Conditions, v1alpha1.ConditionReady) {
-			states["ready"]++
-		} else {
-			states["notready"]++
-		}
-		if u.Status.Locked {
-			states["locked"]++
-		}
-		if u.Spec.Active != nil && !*u.Spec.Active {
-			states["inactive"]++
-		}
-	}
-	for state, n := range states {
-		out <- prometheus.MustNewConstMetric(usersDesc, prometheus.GaugeValue, float64(n), state)
-	}
-}

@@ -137,6 +137,13 @@ func TestRestartReadsManyRowsInOneStatement(t *testing.T) {
 	second := s.start()
 	s.lookedAt(a, many)
 	s.isLocked(users[7], true)
+	s.counts(second, "ready", many)
+	s.counts(second, "notready", 0)
+	s.counts(second, "locked", 1)
+	s.counts(second, "inactive", 0)
+	s.Expect(s.kube.Delete(t.Context(), users[7])).To(gomega.Succeed())
+	s.counts(second, "locked", 0)
+	s.counts(second, "ready", many-1)
 	s.Expect(second.reads()).To(gomega.BeNumerically("<=", many/100+10))
 	s.Expect(second.writes.count()).To(gomega.Equal(1), "the lock's")
 }

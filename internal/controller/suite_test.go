@@ -282,6 +282,13 @@ func (w *writes) most(within time.Duration, skip int) int {
 	return most
 }
 
+// counts waits until the operator counts so many users in a state: its cache learns of a status after the API server has it.
+func (s *story) counts(op *operator, state string, users int) {
+	s.t.Helper()
+	s.Eventually(func() float64 { return op.metric(s.t, "shardinguser_users", state) }).WithTimeout(soon).WithPolling(poll).
+		Should(gomega.BeEquivalentTo(users))
+}
+
 // metric is a figure of this operator's own metrics.
 func (o *operator) metric(t testing.TB, name string, labelValue ...string) float64 {
 	t.Helper()

@@ -36,9 +36,10 @@ func TestMetricsAreForThoseWhomTheAPIServerLets(t *testing.T) {
 	s.Expect(body).NotTo(gomega.ContainSubstring("shardinguser_"))
 
 	token := scraperToken(t)
-	s.eventually(soon, func(g gomega.Gomega) { // RBAC takes a moment to get about
+	s.eventually(soon, func(g gomega.Gomega) { // RBAC takes a moment to get about, and so does a status
 		status, body = p.scrape(token)
 		g.Expect(status).To(gomega.Equal(http.StatusOK))
+		g.Expect(body).To(gomega.ContainSubstring(`shardinguser_users{state="ready"} 1`))
 	})
 	for _, name := range []string{ // contract, section 6, but for the log-in API's
 		`shardinguser_users{state="ready"} 1`, `shardinguser_users{state="notready"} 0`,
