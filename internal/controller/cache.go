@@ -3,24 +3,64 @@
 package controller
 
 import (
+	"unique"
+
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// Trim is a transform for the manager's cache: it keeps out what nobody reads. Of a Secret only its name and version are
-// read, and the rest must not be kept: kubectl apply leaves a copy of the whole Secret in an annotation.
+// Trim is a transform for the manager's cache: it keeps out what nobody reads, and keeps once what is the same in many
+// resources. Of a Secret only its name and version are read, and the rest must not be kept: kubectl apply leaves a copy of
+// the whole Secret in an annotation.
 func Trim(o any) (any, error) {
-	metadata, ok := o.(*metav1.PartialObjectMetadata)
-	if !ok {
-		return cache.TransformStripManagedFields()(o)
+	switch o := o.(type) {
+	case *metav1.PartialObjectMetadata:
+		return &metav1.PartialObjectMetadata{
+			TypeMeta: metav1.TypeMeta{APIVersion: shared(o.APIVersion), Kind: shared(o.Kind)},
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace:       shared(o.Namespace),
+				Name:            o.Name,
+				UID:             o.UID,
+				ResourceVersion: o.ResourceVersion,
+			},
+		}, nil
+	case *v1alpha1.ShardingUser:
+		trimUser(o)
+		return o, nil
 	}
-	return &metav1.PartialObjectMetadata{
-		TypeMeta: metadata.TypeMeta,
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace:       metadata.Namespace,
-			Name:            metadata.Name,
-			UID:             metadata.UID,
-			ResourceVersion: metadata.ResourceVersion,
-		},
-	}, nil
+	return cache.TransformStripManagedFields()(o)
+}
+
+// trimUser is Trim of a user. Whoever patches one sends what he changed, so that what is not in the cache stays as it is.
+func trimUser(u *v1alpha1.ShardingUser) {
+	u.ManagedFields = nil
+	if delete(u.Annotations, corev1.LastAppliedConfigAnnotation); len(u.Annotations) == 0 {
+		u.Annotations = nil
+	}
+	u.APIVersion, u.Kind, u.Namespace = shared(u.APIVersion), shared(u.Kind), shared(u.Namespace)
+	share(u.Finalizers)
+	share(u.Spec.Roles)
+	u.Spec.AdoptionPolicy, u.Spec.DeletionPolicy = shared(u.Spec.AdoptionPolicy), shared(u.Spec.DeletionPolicy)
+	if p := u.Spec.Password; p != nil {
+		p.SecretRef.Key, p.Format = shared(p.SecretRef.Key), shared(p.Format)
+	}
+	if u.Status.Username == u.Name {
+		u.Status.Username = u.Name
+	}
+	for i := range u.Status.Conditions {
+		c := &u.Status.Conditions[i]
+		c.Type, c.Status, c.Reason, c.Message = shared(c.Type), shared(c.Status), shared(c.Reason), shared(c.Message)
+	}
+}
+
+// shared is the same text, of which there is one for all who share it.
+func shared[T ~string](text T) T { return unique.Make(text).Value() }
+
+func share[T ~string](texts []T) {
+	for i, text := range texts {
+		texts[i] = shared(text)
+	}
 }

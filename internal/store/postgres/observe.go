@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"slices"
 	"time"
+	"unique"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -130,8 +131,19 @@ func scanAccount(result pgx.Row) (place int, observed user.Observed, err error) 
 	if noted {
 		note.PasswordChangedAt = moment(changed)
 		observed.Ownership = &note
+		share(&note, row.PasswordHash)
 	}
 	return place, observed, nil
+}
+
+// share lets a note keep once what it has in common with other notes, and with its row: copies of all of them are kept.
+func share(note *user.Ownership, hash string) {
+	note.Owner.Cluster = unique.Make(note.Owner.Cluster).Value()
+	note.Owner.Namespace = unique.Make(note.Owner.Namespace).Value()
+	note.State, note.Deletion = unique.Make(note.State).Value(), unique.Make(note.Deletion).Value()
+	if note.PasswordHash == hash {
+		note.PasswordHash = hash
+	}
 }
 
 // The times that RFC 3339 can write, and that we therefore tell. A lock until 'infinity' is one that somebody set by
@@ -164,7 +176,7 @@ func parseRoles(column *string) (roles []string, malformed bool) {
 		return nil, true
 	}
 	for _, role := range parsed {
-		roles = append(roles, *role)
+		roles = append(roles, unique.Make(*role).Value())
 	}
 	return roles, false
 }
