@@ -5,6 +5,7 @@ package controller
 import (
 	"context"
 	"maps"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -105,6 +106,8 @@ func (s *rowSource) lookAhead(ctx context.Context, queue workqueue.TypedRateLimi
 			return
 		}
 	}
+	// At the start, lists and their decoding took several times what stays, and the runtime would keep that for later.
+	debug.FreeOSMemory()
 }
 
 // waiting is the resources that the outage of the database kept from getting on, and those whose lock may be one of the
