@@ -109,3 +109,21 @@ func TestAnEditOvertakesNewUsersAndALockBoth(t *testing.T) {
 		q.Done(got)
 	}
 }
+
+func TestWhoWasReadAheadIsNotOvertakenByTheRestOfTheList(t *testing.T) {
+	q := newTestQueue(t, time.Hour)
+	const ahead = 10 * fairShare
+	for i := range ahead {
+		add(q, []reconcile.Request{request("listed", i)}, listPriority)
+	}
+	for i := range ahead {
+		add(q, []reconcile.Request{request("ahead", i)}, aheadPriority)
+	}
+	for i := range ahead {
+		r, _, _ := q.GetWithPriority()
+		if r != request("ahead", i) {
+			t.Fatalf("turn %d is %v's", i, r)
+		}
+		q.Done(r)
+	}
+}
