@@ -59,7 +59,7 @@ func (s *stage) lookAtAll(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	ready := time.Since(begun)
-	err = s.within(ctx, "everybody to be looked at", 2*poll, func(ctx context.Context) (bool, error) {
+	err = s.within(ctx, "everybody to be looked at", s.scrapes(), func(ctx context.Context) (bool, error) {
 		counted, ok := s.scrape(ctx)
 		return ok && counted[reconciles] >= float64(s.users) && counted[queued] == 0, nil
 	})
@@ -123,6 +123,12 @@ func memory(ctx context.Context, s *stage) ([]Result, error) {
 			result.beside("etcd's file, MiB", value/(1<<20))
 		}
 	}
+	var tables float64
+	if err := s.db.QueryRow(ctx, "SELECT pg_total_relation_size('users') + pg_total_relation_size('shardinguser_ownership')").
+		Scan(&tables); err != nil {
+		return nil, fmt.Errorf("measure the tables: %w", err)
+	}
+	result.beside("tables and indexes, MiB", tables/(1<<20))
 	return []Result{result}, nil
 }
 

@@ -108,7 +108,7 @@ func (s *stage) allReady(ctx context.Context, begun time.Time) (time.Duration, e
 			return 0, err
 		}
 	}
-	err := s.within(ctx, "all statuses", 2*poll, func(ctx context.Context) (bool, error) {
+	err := s.within(ctx, "all statuses", s.scrapes(), func(ctx context.Context) (bool, error) {
 		counted, ok := s.scrape(ctx)
 		return ok && counted[statusWrites] >= float64(s.users), nil
 	})
