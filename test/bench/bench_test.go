@@ -27,8 +27,8 @@ func TestEveryRowCountsWhatItShould(t *testing.T) {
 	size := sizes{
 		program: program,
 		// So that sweeps are part of what is counted, too.
-		arguments: []string{"--resync-interval=1s"},
-		users:     40, plain: []int{16}, scale: 40, locks: 20, repeat: 2,
+		arguments: []string{"--resync-interval=5s"},
+		users:     200, plain: []int{16}, scale: 20, locks: 20, repeat: 2,
 		rounds: 1, clients: []int{4}, window: 100 * time.Millisecond, requests: 50,
 		calm: 300 * time.Millisecond, idle: 2 * time.Second,
 	}
