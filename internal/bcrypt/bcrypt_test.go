@@ -108,7 +108,7 @@ func TestHashesAreTheReferences(t *testing.T) {
 	}
 }
 
-// The costs in use beyond those of the published vectors: what is made here, the
+// More costs in use beyond those of the published vectors: what is made here, the
 // reference takes; what it makes, comes out here.
 func TestEachCostInUse(t *testing.T) {
 	for _, cost := range []int{4, 7, 9, 11} {
@@ -122,6 +122,25 @@ func TestEachCostInUse(t *testing.T) {
 		agrees(t, batch[0])
 		if batch[1].Hash != string(theirs) {
 			t.Errorf("cost %d: %s, want %s", cost, batch[1].Hash, theirs)
+		}
+	}
+}
+
+// The highest costs in use, by hashes that the reference made: it takes ten times as long where it looks for races.
+func TestTheHighestCostsInUse(t *testing.T) {
+	for _, hashes := range [][]string{
+		{"$2a$13$lHA4SBXj8gKM7PoS1C0Z4.9gt9h2C/gHeOMOkdxZyg.TAVoxDC9E.", "$2a$13$RBedCj7NAaAtZ.V2cQpoju6MHBR3ly2.Mmn45nqD1MimFN131XrK."},
+		{"$2a$14$qgWJZdeFAMsR4rRhuVxhUuN1vwi/Cu1CHp39mUBqymDtKNE/Hc/LK", "$2a$14$YwK55iH9TRMy.gGgCVzK7u.JwXsqM56QCfm/Cz/iIXSKlw9RYWrMi"},
+	} {
+		batch := []*Job{
+			{Password: []byte("correct horse battery staple"), Setting: parse(t, hashes[0])},
+			{Password: []byte("\u00e4 second one"), Setting: parse(t, hashes[1])},
+		}
+		Crypt(batch)
+		for i, job := range batch {
+			if job.Hash != hashes[i] {
+				t.Errorf("%q gives %s, want %s", job.Password, job.Hash, hashes[i])
+			}
 		}
 	}
 }
