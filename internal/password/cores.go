@@ -41,8 +41,18 @@ type cores struct {
 // A waiter is a job in line.
 type waiter struct {
 	*job
-	begun bool          // and so out of the line
-	done  chan struct{} // closed when the job is
+	begun    bool          // and so out of the line
+	done     chan struct{} // closed when the job is
+	panicked any           // what the engine panicked with; nil where it did not
+}
+
+// end returns when the job, which has begun, is done. Where the engine panicked it panics: whoever called recovers from
+// that, as he does where he has a core alone, and on the core's own goroutine it would end the process.
+func (w *waiter) end() {
+	<-w.done
+	if w.panicked != nil {
+		panic(w.panicked)
+	}
 }
 
 // do computes the job, and returns when it is done. The only errors are those of a
@@ -67,6 +77,7 @@ func (c *cores) do(ctx context.Context, as class, j *job) error {
 
 	select {
 	case <-w.done:
+		w.end()
 		return nil
 	case <-ctx.Done():
 	}
@@ -79,7 +90,7 @@ func (c *cores) do(ctx context.Context, as class, j *job) error {
 	if !begun {
 		return noCore(ctx.Err())
 	}
-	<-w.done
+	w.end()
 	return nil
 }
 
@@ -95,19 +106,28 @@ func (c *cores) handOn() {
 // serve computes batch after batch until nobody waits.
 func (c *cores) serve(batch []*waiter) {
 	for len(batch) > 0 {
-		var jobs []*job
-		for _, w := range batch {
-			jobs = append(jobs, w.job)
-		}
-		c.compute(jobs)
-		for _, w := range batch {
-			close(w.done)
-		}
+		c.computeAll(batch)
 		// Those have little left to do, and would wait for this core until the
 		// scheduler takes it away from the next batch.
 		runtime.Gosched()
 		batch = c.next()
 	}
+}
+
+// computeAll computes a batch, and lets those know who wait for it.
+func (c *cores) computeAll(batch []*waiter) {
+	defer func() {
+		panicked := recover()
+		for _, w := range batch {
+			w.panicked = panicked
+			close(w.done)
+		}
+	}()
+	var jobs []*job
+	for _, w := range batch {
+		jobs = append(jobs, w.job)
+	}
+	c.compute(jobs)
 }
 
 // next takes those out of the line who go on together. Where nobody waits the

@@ -274,3 +274,47 @@ func TestACoreIsNotLostToWhoGaveUp(t *testing.T) {
 		})
 	}
 }
+
+// An engine that panics does so where each of those asked who were in the batch: the others go on.
+func TestAPanicIsOfThoseWhoAreInTheBatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var r recorder
+		e := r.engine(2)
+		compute := e.compute
+		e.compute = func(batch []*job) {
+			compute(batch)
+			if string(batch[0].plain) == "L1" {
+				panic("a fault")
+			}
+		}
+		c := &cores{engine: e, patience: 99}
+		var panicked, done atomic.Int64
+		for _, name := range []string{"L1", "L2", "L3", "L1"} {
+			as, j := named(name)
+			go func() {
+				defer func() {
+					if recover() != nil {
+						panicked.Add(1)
+					}
+				}()
+				if c.do(t.Context(), as, j) == nil {
+					done.Add(1)
+				}
+			}()
+			synctest.Wait()
+		}
+		c.handOn()
+		synctest.Wait()
+		if panicked.Load() != 2 || done.Load() != 2 || c.free != 1 {
+			t.Errorf("%d panicked and %d are done, want 2 and 2, and %d cores are free", panicked.Load(), done.Load(), c.free)
+		}
+		func() { // who has the core alone
+			defer func() { _ = recover() }()
+			as, j := named("L1")
+			_ = c.do(t.Context(), as, j)
+		}()
+		if c.free != 1 {
+			t.Errorf("%d cores are free after one that panicked alone, want 1", c.free)
+		}
+	})
+}
