@@ -92,13 +92,16 @@ func (r *reporter) report(ctx context.Context, u *v1alpha1.ShardingUser, found o
 	return 0, true, nil
 }
 
-// lockOf is until when the account's row is, or was, locked; the zero time where it never was. All that one statement locks
-// have it in common. A lock that was lifted is known by what the status says of it.
+// lockOf is until when the account's row is, or was, locked; the zero time where that is not known. All that one statement
+// locks have it in common. A lock that was lifted is known by what the status says of it, which is the second in which it
+// ends: an attack's locks share those. So that counts only before this end, when no log-in can lift it. After it a single
+// failed attempt does.
 func lockOf(told v1alpha1.ShardingUserStatus, found outcome) time.Time {
-	switch {
-	case found.observed != nil && found.observed.Row != nil && found.observed.Row.LockedUntil != nil:
-		return *found.observed.Row.LockedUntil
-	case told.LockedUntil != nil:
+	switch observed := found.observed; {
+	case observed == nil:
+	case observed.Row != nil && observed.Row.LockedUntil != nil:
+		return *observed.Row.LockedUntil
+	case told.LockedUntil != nil && told.LockedUntil.After(observed.Now):
 		return told.LockedUntil.Time
 	}
 	return time.Time{}
