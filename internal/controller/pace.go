@@ -72,6 +72,7 @@ func (p *pace) wait(uid types.UID, urgent bool, until time.Time) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.now()
+	p.prune(now)
 	if urgent {
 		p.counters.leave(uid)
 		if p.isOfMany(uid, until, now) && p.together.AllowN(now, 1) {
@@ -128,6 +129,11 @@ func (p *pace) wrote(uid types.UID) {
 	now := p.now()
 	p.leave(uid)
 	p.last[uid] = now
+	p.prune(now)
+}
+
+// prune drops what is of no use any more, now and then. It is called with the lock held.
+func (p *pace) prune(now time.Time) {
 	if now.Sub(p.pruned) < togetherTime {
 		return
 	}
