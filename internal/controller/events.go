@@ -18,7 +18,8 @@ import (
 
 // How many Events are made at once, and how many a second after that. An Event costs the API server half as much as the
 // status that says the same: of 10,000 users that come at once, a few are told of and the others are counted. What needs
-// somebody's attention (warnings, locks that came or went) has a budget of its own, which nothing else uses up.
+// somebody's attention (warnings) has a budget of its own, which nothing else uses up, and so have locks that came or went:
+// who makes many of them by log-ins is not to hide by that what else he does.
 const (
 	eventBurst      = 25
 	eventsPerSecond = 2
@@ -33,6 +34,7 @@ type events struct {
 	now      func() time.Time
 	ordinary *rate.Limiter
 	alarms   *rate.Limiter
+	locks    *rate.Limiter
 	dropped  *prometheus.CounterVec
 }
 
@@ -42,6 +44,7 @@ func newEvents(recorder recorder.EventRecorder, now func() time.Time) *events {
 		now:      now,
 		ordinary: rate.NewLimiter(eventsPerSecond, eventBurst),
 		alarms:   rate.NewLimiter(alarmsPerSecond, alarmBurst),
+		locks:    rate.NewLimiter(alarmsPerSecond, alarmBurst),
 		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "shardinguser_events_dropped_total",
 			Help: "Events that were not made since there were too many at once; they are in the log.",
@@ -58,10 +61,10 @@ func (e *events) tell(ctx context.Context, u *v1alpha1.ShardingUser, happened []
 	for _, event := range happened {
 		kind, budget := corev1.EventTypeNormal, e.ordinary
 		if event.Warning {
-			kind = corev1.EventTypeWarning
+			kind, budget = corev1.EventTypeWarning, e.alarms
 		}
-		if event.Warning || event.Reason == v1alpha1.EventUnlocked {
-			budget = e.alarms
+		if event.Reason == v1alpha1.EventLocked || event.Reason == v1alpha1.EventUnlocked {
+			budget = e.locks
 		}
 		logf.FromContext(ctx).Info(event.Message, "event", event.Reason)
 		if !budget.AllowN(e.now(), 1) {

@@ -28,6 +28,7 @@ var (
 	created  = user.Event{Reason: v1alpha1.EventCreated, Message: "Created."}
 	locked   = user.Event{Reason: v1alpha1.EventLocked, Message: "Locked.", Warning: true}
 	unlocked = user.Event{Reason: v1alpha1.EventUnlocked, Message: "Unlocked."}
+	drift    = user.Event{Reason: v1alpha1.EventDriftCorrected, Message: "Put back.", Warning: true}
 )
 
 func TestOneUserAtATimeAlwaysHasItsEvents(t *testing.T) {
@@ -79,7 +80,7 @@ func counted(t *testing.T, c prometheus.Collector) float64 {
 	return sum
 }
 
-func TestCreationsInBulkLeaveTheEventsOfLocksAlone(t *testing.T) {
+func TestWhatComesInBulkLeavesOtherEventsAlone(t *testing.T) {
 	c, told := newClock(), recorded{}
 	e := newEvents(told, c.now)
 	for range 10_000 {
@@ -94,5 +95,9 @@ func TestCreationsInBulkLeaveTheEventsOfLocksAlone(t *testing.T) {
 	}
 	if n := told[locked.Reason] + told[unlocked.Reason]; n != alarmBurst {
 		t.Errorf("%d warnings at once", n)
+	}
+	e.tell(t.Context(), &v1alpha1.ShardingUser{}, []user.Event{drift})
+	if told[drift.Reason] != 1 {
+		t.Error("locks in bulk hide that a row was put back")
 	}
 }
