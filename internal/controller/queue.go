@@ -122,11 +122,13 @@ func (q *fairQueue) GetWithPriority() (request reconcile.Request, priority int, 
 		delete(q.items, request)
 		q.order.Delete(item)
 		priority = item.priority
+	} else if priority == oldestPriority { // he was had by another worker when he was preferred, and comes once more
+		priority = listPriority
 	}
 	if q.turns++; q.turns%fairShare == 0 && priority > aheadPriority {
 		q.prefer(priority)
 	}
-	return request, min(priority, rowPriority), shutdown
+	return request, priority, shutdown
 }
 
 // Get is GetWithPriority for who does not care.

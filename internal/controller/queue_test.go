@@ -127,3 +127,12 @@ func TestWhoWasReadAheadIsNotOvertakenByTheRestOfTheList(t *testing.T) {
 		q.Done(r)
 	}
 }
+
+// Another worker can have him in the very moment in which he is preferred; then nobody knows any more who he was.
+func TestWhoIsPreferredTooLateIsNotFirstForGood(t *testing.T) {
+	q := newTestQueue(t, time.Hour)
+	q.byPriority.AddWithOpts(priorityqueue.AddOpts{Priority: new(oldestPriority)}, request("late", 0))
+	if r, priority, _ := q.GetWithPriority(); r != request("late", 0) || priority != listPriority {
+		t.Errorf("%v comes with priority %d, and is added again with that", r, priority)
+	}
+}
