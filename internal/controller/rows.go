@@ -56,9 +56,14 @@ func (s *rowSource) Start(ctx context.Context, queue workqueue.TypedRateLimiting
 	first := true
 	changed := func(usernames []string) {
 		s.ahead.Forget(usernames...)
-		if first || len(usernames) > bulk {
+		if isFirst := first; isFirst || len(usernames) > bulk {
 			first = false
-			go s.lookAhead(ctx, queue, usernames) // what is told of one by one does not wait for it
+			go func() { // what is told of one by one does not wait for it
+				s.lookAhead(ctx, queue, usernames)
+				if isFirst { // lists and their decoding took several times what stays, and the runtime would keep that for later
+					debug.FreeOSMemory()
+				}
+			}()
 			return
 		}
 		for _, username := range usernames {
@@ -106,8 +111,6 @@ func (s *rowSource) lookAhead(ctx context.Context, queue workqueue.TypedRateLimi
 			return
 		}
 	}
-	// At the start, lists and their decoding took several times what stays, and the runtime would keep that for later.
-	debug.FreeOSMemory()
 }
 
 // waiting is the resources that the outage of the database kept from getting on, and those whose lock may be one of the
