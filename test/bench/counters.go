@@ -75,6 +75,19 @@ func (s *stage) begin(ctx context.Context) (*phase, error) {
 	return &phase{s: s, before: before, begun: time.Now()}, err
 }
 
+// launch starts a manager, and begins just before that.
+func (s *stage) launch(ctx context.Context) (*phase, error) {
+	p, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.start(); err != nil {
+		return nil, err
+	}
+	s.profile(ctx)
+	return p, nil
+}
+
 // end is what was counted since begin. A watch may show a write before those who count it have: so at least is what must
 // have been counted, unless it is not within settling.
 func (p *phase) end(ctx context.Context, atLeast Counters) (Counters, error) {

@@ -106,16 +106,11 @@ func (s *stage) coldHashed(ctx context.Context, shared bool) ([]Result, error) {
 
 // meet starts a manager that knows nobody yet, and measures until every user has a row and a status.
 func (s *stage) meet(ctx context.Context) (*Result, error) {
-	phase, err := s.begin(ctx)
+	phase, err := s.launch(ctx)
 	if err != nil {
 		return nil, err
 	}
-	begun := time.Now()
-	if err := s.start(); err != nil {
-		return nil, err
-	}
-	s.profile(ctx)
-	took, err := s.allReady(ctx, begun)
+	took, err := s.allReady(ctx, phase.begun)
 	if err != nil {
 		return nil, err
 	}

@@ -46,19 +46,14 @@ func restart(ctx context.Context, s *stage) ([]Result, error) {
 
 // lookAtAll starts a manager that has nothing to do, and waits until it knows.
 func (s *stage) lookAtAll(ctx context.Context) (*Result, error) {
-	phase, err := s.begin(ctx)
+	phase, err := s.launch(ctx)
 	if err != nil {
 		return nil, err
 	}
-	begun := time.Now()
-	if err := s.start(); err != nil {
-		return nil, err
-	}
-	s.profile(ctx)
 	if err := s.manager.Ready(ctx); err != nil {
 		return nil, err
 	}
-	ready := time.Since(begun)
+	ready := time.Since(phase.begun)
 	err = s.within(ctx, "everybody to be looked at", s.scrapes(), func(ctx context.Context) (bool, error) {
 		counted, ok := s.scrape(ctx)
 		return ok && counted[reconciles] >= float64(s.users) && counted[queued] == 0, nil
@@ -66,7 +61,7 @@ func (s *stage) lookAtAll(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	took := time.Since(begun)
+	took := time.Since(phase.begun)
 	counters, err := phase.end(ctx, nil)
 	if err != nil {
 		return nil, err
