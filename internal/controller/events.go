@@ -16,7 +16,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// How many Events are made at once, and how many a second after that. An Event costs the API server half as much as the
+// How many Events are made at once, and how many a second after that. An Event costs the API server a quarter of the
 // status that says the same: of 10,000 users that come at once, a few are told of and the others are counted. What needs
 // somebody's attention (warnings) has a budget of its own, which nothing else uses up, and so have locks that came or went:
 // who makes many of them by log-ins is not to hide by that what else he does.
