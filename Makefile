@@ -70,7 +70,7 @@ bench: prepare build ## Measure what docs/performance.md claims, into bin/bench;
 	status=0; bin/bench/bench $(if $(USERS),-users=$(USERS)) $(if $(PLAIN),-plain=$(PLAIN)) $(if $(ROWS),-rows=$(ROWS)) \
 		$(if $(IDLE),-idle=$(IDLE)) $(if $(REPEAT),-repeat=$(REPEAT)) $(if $(SCALE),-scale=$(SCALE)) \
 		$(if $(PROFILE),-profile=$(PROFILE)) || status=$$?; \
-	go -C hack/benchplot run . $(CURDIR)/bin/bench/latest.json; exit $$status
+	go -C hack/benchplot run . $$(ls -t $(CURDIR)/bin/bench/*.json | head -n 2); exit $$status # this run's, and the latest
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## Run the linters, those for Kubernetes APIs among them.

@@ -3,7 +3,7 @@
 // Command benchplot draws what `make bench` measured: a bar for each figure that has an aim, as a share of the aim, so
 // that whatever ends left of the line is reached.
 //
-//	benchplot RUN.json   # writes RUN.svg
+//	benchplot RUN.json...   # writes RUN.svg...
 package main
 
 import (
@@ -39,13 +39,15 @@ type result struct {
 }
 
 func main() {
-	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: benchplot RUN.json")
+	if len(os.Args) < 2 {
+		fmt.Fprintln(os.Stderr, "usage: benchplot RUN.json...")
 		os.Exit(2)
 	}
-	if err := run(os.Args[1]); err != nil {
-		fmt.Fprintf(os.Stderr, "benchplot: %v\n", err)
-		os.Exit(1)
+	for _, path := range os.Args[1:] {
+		if err := run(path); err != nil {
+			fmt.Fprintf(os.Stderr, "benchplot: %s: %v\n", path, err)
+			os.Exit(1)
+		}
 	}
 }
 
