@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os/exec"
 	"path/filepath"
 	"sync"
@@ -146,9 +147,18 @@ func (c *ControlPlane) startServers(etcd, apiserver string) error {
 		return err
 	}
 	defer func() { _ = apiserverLog.Close() }()
+	etcdPort, err := c.scope.port()
+	if err != nil {
+		return err
+	}
+	apiserverPort, err := c.scope.port()
+	if err != nil {
+		return err
+	}
 
 	c.plane = &envtest.ControlPlane{
 		Etcd: &envtest.Etcd{
+			URL:  &url.URL{Scheme: "http", Host: etcdPort.address()},
 			Path: etcd, DataDir: c.scope.path("etcd"), StartTimeout: startTimeout, Out: etcdLog, Err: etcdLog,
 		},
 		APIServer: &envtest.APIServer{
@@ -156,6 +166,7 @@ func (c *ControlPlane) startServers(etcd, apiserver string) error {
 		},
 		KubectlPath: c.kubectl,
 	}
+	c.plane.APIServer.SecureServing.ListenAddr = envtest.ListenAddr{Address: "127.0.0.1", Port: apiserverPort.number}
 	c.plane.APIServer.Configure().Set("authorization-mode", "RBAC")
 	if err := c.plane.Start(); err != nil {
 		err = c.scope.withLog("etcd", fmt.Errorf("start the control plane: %w", err))

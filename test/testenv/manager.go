@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -51,11 +50,11 @@ func (c *ControlPlane) StartManager(options ManagerOptions) (*Manager, error) {
 	}
 	addresses := make([]string, 3)
 	for i := range addresses {
-		port, err := freePort()
+		port, err := c.scope.port()
 		if err != nil {
 			return nil, err
 		}
-		addresses[i] = net.JoinHostPort("127.0.0.1", port)
+		addresses[i] = port.address()
 	}
 	name := "manager-" + rand.String(8)
 	m := &Manager{Health: addresses[0], Metrics: addresses[1], Login: addresses[2], Log: c.scope.logPath(name)}

@@ -65,13 +65,13 @@ func StartNginx(ctx context.Context, site func(address string) string, files map
 			return nil, err
 		}
 	}
-	// A port that was free may be taken by the time nginx wants it: then it ends, and gets another.
+	// Where nothing keeps the port, it may be taken by the time nginx wants it: then it ends, and gets another.
 	for attempt := 1; ; attempt++ {
-		port, err := freePort()
+		port, err := s.port()
 		if err != nil {
 			return nil, err
 		}
-		n.Address = net.JoinHostPort("127.0.0.1", port)
+		n.Address = port.address()
 		if _, err := s.write("site.conf", site(n.Address), 0o600); err != nil {
 			return nil, err
 		}

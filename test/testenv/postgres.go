@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -28,7 +27,7 @@ type Postgres struct {
 	scope    *scope
 	bin      string
 	settings []string
-	port     string
+	port     *port
 	ended    <-chan struct{} // closed when the server that runs now has ended
 	server   *exec.Cmd
 
@@ -71,14 +70,14 @@ func StartPostgres(ctx context.Context, settings ...string) (_ *Postgres, err er
 	if err := p.initdb(password); err != nil {
 		return nil, err
 	}
-	// A port that was free may be taken by the time the server wants it: then it ends at once, and gets another.
+	// Where nothing keeps the port, it may be taken by the time the server wants it: then it ends at once, and gets another.
 	for attempt := 1; ; attempt++ {
-		if p.port, err = freePort(); err != nil {
+		if p.port, err = s.port(); err != nil {
 			return nil, err
 		}
 		p.dsn = (&url.URL{
 			Scheme: "postgres", User: url.UserPassword("postgres", password),
-			Host: net.JoinHostPort("127.0.0.1", p.port), Path: "/postgres", RawQuery: "sslmode=disable",
+			Host: p.port.address(), Path: "/postgres", RawQuery: "sslmode=disable",
 		}).String()
 		if err = p.Start(ctx); err == nil {
 			return p, nil
@@ -118,7 +117,7 @@ func (p *Postgres) Start(ctx context.Context) error {
 	}
 	args := []string{
 		"-D", p.scope.path("data"),
-		"-h", "127.0.0.1", "-p", p.port, "-k", "", // no Unix socket: its path could grow too long
+		"-h", "127.0.0.1", "-p", p.port.number, "-k", "", // no Unix socket: its path could grow too long
 		"-c", "max_connections=300",
 		"-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off",
 	}

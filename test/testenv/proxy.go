@@ -29,8 +29,17 @@ type Proxy struct {
 // NewProxy starts a proxy before the server at this address (host:port). It ends with the test.
 func NewProxy(t testing.TB, upstream string) *Proxy {
 	t.Helper()
+	port, err := newPort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := port.close(); err != nil {
+			t.Error(err)
+		}
+	})
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
-	p := &Proxy{t: t, proxy: toxiproxy.NewProxy(server, "testenv", "127.0.0.1:0", upstream)}
+	p := &Proxy{t: t, proxy: toxiproxy.NewProxy(server, "testenv", port.address(), upstream)}
 	if err := p.proxy.Start(); err != nil {
 		t.Fatalf("start a proxy: %v", err)
 	}
@@ -58,7 +67,7 @@ func (p *Proxy) Addr() string {
 	return p.proxy.Listen
 }
 
-// Cut closes every connection and refuses new ones, as where the server has gone.
+// Cut closes every connection and refuses new ones, as where the server has gone. Its address stays its own.
 func (p *Proxy) Cut() {
 	p.proxy.Stop()
 }

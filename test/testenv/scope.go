@@ -38,7 +38,7 @@ for group in $groups; do kill -s KILL -- "-$group"; done
 rm -rf "$1" || { sleep 1; rm -rf "$1"; }
 `
 
-// A scope is a temporary folder and the processes that were started from it: they end together.
+// A scope is a temporary folder, the processes that were started from it and their ports: they end together.
 //
 // What ends them is a child of ours, the reaper: a shell in a process group of its own that holds the reading end of a
 // pipe. We alone hold the writing end, which closes in close, or by the kernel's hand when we are gone, whichever way we
@@ -50,6 +50,7 @@ type scope struct {
 
 	mu       sync.Mutex
 	names    map[string]int
+	ports    []*port
 	lifeline *os.File
 	reaper   *exec.Cmd
 }
@@ -127,6 +128,18 @@ func (s *scope) own(path string) error {
 		return fmt.Errorf("hand a temporary file over: %w", err)
 	}
 	return nil
+}
+
+// port is one for a process of the scope, kept until the scope ends.
+func (s *scope) port() (*port, error) {
+	p, err := newPort()
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ports = append(s.ports, p)
+	return p, nil
 }
 
 // wrap returns a script that records its process id for the reaper and then becomes the program at path. The id has to
@@ -214,6 +227,9 @@ func (s *scope) close() error {
 	err := s.lifeline.Close()
 	s.lifeline = nil
 	_ = s.reaper.Wait() // its exit status tells nothing: what counts is whether the folder is gone
+	for _, p := range s.ports {
+		err = errors.Join(err, p.close())
+	}
 	if _, statErr := os.Stat(s.dir); statErr == nil {
 		err = errors.Join(err, fmt.Errorf("the reaper left %s behind", s.dir))
 	}
