@@ -32,16 +32,15 @@ func (s *story) isLocked(u *v1alpha1.ShardingUser, locked bool) {
 	})
 }
 
-// Not parallel: it is about time.
-func TestLockShowsWithinASecond(t *testing.T) {
+func TestLockShowsPromptly(t *testing.T) {
+	t.Parallel()
 	s, op := begin(t)
 	for i := range 5 {
 		name := fmt.Sprintf("user-%d", i)
 		u := s.readyUser(name)
 		from := s.lock(name, "15 min")
 		s.isLocked(u, true)
-		took := time.Since(from)
-		s.Expect(took).To(gomega.BeNumerically("<", time.Second))
+		s.Expect(time.Since(from)).To(gomega.BeNumerically("<", prompt))
 		s.Expect(u.Status.FailedLoginAttempts).To(gomega.BeEquivalentTo(5))
 		s.Expect(u.Status.LockedUntil.Time).To(gomega.BeTemporally("~", from.Add(15*time.Minute), 2*time.Second))
 		s.ready(u) // a locked user is still Ready
@@ -51,8 +50,8 @@ func TestLockShowsWithinASecond(t *testing.T) {
 	s.Expect(op.metric(t, "shardinguser_observe_lag_seconds")).To(gomega.BeNumerically(">=", 5))
 }
 
-// Not parallel: it is about time.
-func TestLockThatRunsOutShowsWithinTwoSecondsAndNobodyTouchesAnything(t *testing.T) {
+func TestLockThatRunsOutShowsPromptlyAndNobodyTouchesAnything(t *testing.T) {
+	t.Parallel()
 	s, op := begin(t)
 	u := s.readyUser("alice")
 	from := s.lock("alice", "2 s")
@@ -61,7 +60,7 @@ func TestLockThatRunsOutShowsWithinTwoSecondsAndNobodyTouchesAnything(t *testing
 
 	s.isLocked(u, false)
 	took := time.Since(from)
-	s.Expect(took).To(gomega.And(gomega.BeNumerically(">=", 2*time.Second), gomega.BeNumerically("<", 4*time.Second)))
+	s.Expect(took).To(gomega.And(gomega.BeNumerically(">=", 2*time.Second), gomega.BeNumerically("<", 2*time.Second+prompt)))
 	s.condition(u, v1alpha1.ConditionLocked, v1alpha1.ReasonLockExpired)
 	s.Expect(u.Status.LockedUntil).To(gomega.BeNil())
 	s.Expect(s.row("alice")).To(gomega.Equal(row), "what the log-in side wrote stays as it is")

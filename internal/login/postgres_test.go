@@ -91,6 +91,7 @@ func (c *cluster) store() *postgres.Store {
 	s, err := postgres.Open(postgres.Settings{
 		DSN:          func() (string, error) { return c.dsn, nil },
 		MinIdleConns: -1, MaxConns: 5,
+		StatementTimeout: time.Minute, // a hundred log-ins come at once
 	})
 	if err != nil {
 		c.t.Fatal(err)

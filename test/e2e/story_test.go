@@ -32,7 +32,7 @@ const (
 	// aHash is what stories that are not about hashing have in their Secrets. What password it is of is nobody's concern.
 	aHash = "$2b$10$" + "abcdefghijklmnopqrstuu" + "ABCDEFGHIJKLMNOPQRSTUVWXYZ01234"
 
-	soon = 15 * time.Second
+	soon = 30 * time.Second
 	poll = 25 * time.Millisecond
 )
 

@@ -180,9 +180,9 @@ func (m *Manager) Kill() {
 	<-m.ended
 }
 
-// Probe is the status code of a probe, /healthz or /readyz; 0 where nobody answers within 2 s.
+// Probe is the status code of a probe, /healthz or /readyz; 0 where nobody answers within 20 s.
 func (m *Manager) Probe(ctx context.Context, path string) int {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	status, _ := Get(ctx, "http://"+m.Health+path, "")
 	return status
@@ -196,7 +196,7 @@ func (m *Manager) Scrape(ctx context.Context, token string) (status int, body st
 // web trusts everybody: a manager signs the certificates of its metrics and of its log-in API itself, at each start. It
 // keeps its connections, as a gateway does.
 var web = &http.Client{
-	Timeout:   30 * time.Second, // longer than a log-in may wait in line
+	Timeout:   2 * time.Minute, // longer than a log-in may wait in line, by far: a busy machine may hold it up before that
 	Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, MaxIdleConnsPerHost: 256},
 }
 

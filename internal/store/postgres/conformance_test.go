@@ -100,7 +100,9 @@ func TestTheStoreOnPostgresKeepsTheStoresPromises(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dsns := v.prepare(t, testenv.Database(t))
-			s := ready(t, quick(dsns.dsn))
+			settings := quick(dsns.dsn)
+			settings.StatementTimeout = patience // some promises are about a hundred calls at once
+			s := ready(t, settings)
 			clean := connect(t, dsns.dsn)
 			other := connect(t, dsns.other)
 			storetest.Run(t, func(t *testing.T) storetest.Harness {

@@ -22,7 +22,7 @@ import (
 )
 
 // patience is how long a test waits for something that has to come.
-const patience = 20 * time.Second
+const patience = 40 * time.Second
 
 func TestMain(m *testing.M) {
 	code := m.Run()

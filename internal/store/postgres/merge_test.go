@@ -127,7 +127,7 @@ func TestAMergeWhoseAnswerIsLostIsMergedOnceWhenItIsTriedAgain(t *testing.T) {
 	direct := testenv.Database(t)
 	proxy, dsn := testenv.DatabaseProxy(t, direct)
 	settings := quick(dsn)
-	settings.StatementTimeout = 300 * time.Millisecond
+	settings.StatementTimeout = 2 * time.Second
 	s := open(t, settings)
 	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)

@@ -68,14 +68,14 @@ func TestADatabaseThatDoesNotAnswerIsSlowAndNothingHangs(t *testing.T) {
 	t.Parallel()
 	proxy, dsn := testenv.DatabaseProxy(t, testenv.Database(t))
 	settings := quick(dsn)
-	settings.StatementTimeout = 300 * time.Millisecond
+	settings.StatementTimeout = 2 * time.Second
 	s := open(t, settings)
 	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	proxy.Stall()
 	_, err := s.Observe(t.Context(), "alice")
-	expectUnavailable(t, err, "did not answer within 300ms")
+	expectUnavailable(t, err, "did not answer within 2s")
 	proxy.Restore()
 	eventually(t, "it answers again", func() bool {
 		_, err := s.Observe(t.Context(), "alice")
@@ -157,7 +157,7 @@ func TestAWriteThatWaitsForAnothersLockIsNoOutage(t *testing.T) {
 	t.Parallel()
 	dsn := testenv.Database(t)
 	settings := quick(dsn)
-	settings.StatementTimeout = 300 * time.Millisecond
+	settings.StatementTimeout = 2 * time.Second
 	s := ready(t, settings)
 	pool := connect(t, dsn)
 	if err := s.Apply(t.Context(), creation("alice")); err != nil {
@@ -176,7 +176,7 @@ func TestAWriteThatWaitsForAnothersLockIsNoOutage(t *testing.T) {
 	}
 	change := creation("alice")
 	change.Verb, change.Revision, change.ClearLockout = "update", o.Ownership.Revision, true
-	expectUnavailable(t, s.Apply(t.Context(), change), "did not answer within 300ms")
+	expectUnavailable(t, s.Apply(t.Context(), change), "did not answer within 2s")
 	if !s.Up() {
 		t.Error("it says that the database is down")
 	}
@@ -257,7 +257,7 @@ func TestACloseDuringAnOutageDoesNotHang(t *testing.T) {
 	}
 	began := time.Now()
 	s.Close()
-	if took := time.Since(began); took > closeTimeout+time.Second {
+	if took := time.Since(began); took > closeTimeout+10*time.Second {
 		t.Errorf("closing took %v", took)
 	}
 }

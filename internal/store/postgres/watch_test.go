@@ -360,7 +360,7 @@ func TestAListenerThatCannotConnectDoesNotKeepLocksFromBeingSeen(t *testing.T) {
 	dsn := testenv.Database(t)
 	proxy, through := testenv.DatabaseProxy(t, dsn)
 	settings := quick(dsn)
-	settings.ListenDSN = fixed(through)
+	settings.ListenDSN = fixed(with(through, "connect_timeout=600")) // for as long as the test may take
 	s := ready(t, settings)
 	pool := connect(t, dsn)
 	run(t, pool, insert, "alice")
@@ -371,12 +371,8 @@ func TestAListenerThatCannotConnectDoesNotKeepLocksFromBeingSeen(t *testing.T) {
 			w.told(t, "alice")
 			for range 5 {
 				w.forget()
-				began := time.Now()
 				run(t, pool, "UPDATE users SET locked_until = clock_timestamp() + INTERVAL '15 minutes'")
 				w.told(t, "alice")
-				if took := time.Since(began); took > 2*time.Second { // connecting takes five
-					t.Errorf("it took %v", took)
-				}
 			}
 			if s.Notifying() || !s.Up() {
 				t.Errorf("notifying is %v, and up is %v", s.Notifying(), s.Up())
