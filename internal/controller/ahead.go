@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
@@ -33,7 +35,8 @@ type Batches interface {
 //
 //   - Who asks while a statement is under way waits for the next one, with all others who do. Who comes alone waits for
 //     nobody.
-//   - Accounts that will be asked for soon are read ahead, and each answers one Observe.
+//   - Accounts that somebody plans to ask for are read ahead, with those that are asked for, and each answers one Observe.
+//     A thousand are read when fewer than that are left, so that memory holds twice as many at most.
 //
 // Nobody gets what is known to be old. What was read ahead is dropped when the account may have changed, which whoever
 // watches the store has to tell by Forget, before anything is done about it; and by aheadTime at the latest.
@@ -46,9 +49,9 @@ type ReadAhead struct {
 	asking  bool                    // one is under way
 	ahead   map[string]aheadAccount // by username
 	reading map[string]struct{}     // usernames that are just being read ahead, and may not have changed since
-	few     chan struct{}           // holds one when aheadSize of ahead are left, or fewer
 
-	one sync.Mutex // held by who reads ahead
+	planned map[string][]reconcile.Request // by username, who will ask
+	enqueue func(users []reconcile.Request, areLast bool)
 }
 
 // aheadAccount is an account that was read ahead.
@@ -68,13 +71,14 @@ type batch struct {
 
 // NewReadAhead returns a ReadAhead of which nothing was read yet.
 func NewReadAhead(store Batches) *ReadAhead {
-	return &ReadAhead{store: store, now: time.Now, ahead: map[string]aheadAccount{}, few: make(chan struct{}, 1)}
+	return &ReadAhead{store: store, now: time.Now, ahead: map[string]aheadAccount{}, planned: map[string][]reconcile.Request{}}
 }
 
 // Observe is the store's.
 func (r *ReadAhead) Observe(ctx context.Context, username string) (user.Observed, error) {
 	r.mu.Lock()
 	if observed, ok := r.take(username); ok {
+		r.goOn(ctx)
 		r.mu.Unlock()
 		return observed, nil
 	}
@@ -83,10 +87,7 @@ func (r *ReadAhead) Observe(ctx context.Context, username string) (user.Observed
 	}
 	b := r.next
 	b.usernames[username] = struct{}{}
-	if !r.asking {
-		r.asking = true
-		go r.ask(context.WithoutCancel(ctx)) // it answers others as well; the store bounds the time that it takes
-	}
+	r.goOn(ctx)
 	r.mu.Unlock()
 	select {
 	case <-b.done:
@@ -99,18 +100,94 @@ func (r *ReadAhead) Observe(ctx context.Context, username string) (user.Observed
 	}
 }
 
-// ask asks the store for those who wait, until nobody does.
+// Plan reads the accounts of users ahead who are to be reconciled, in step with their reconciles, and calls enqueue with
+// those whose accounts were read, or could not be: each then reads for himself, and tells of the error.
+func (r *ReadAhead) Plan(ctx context.Context, users map[string][]reconcile.Request, enqueue func(users []reconcile.Request, areLast bool)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	maps.Copy(r.planned, users)
+	r.enqueue = enqueue
+	r.goOn(ctx)
+}
+
+// goOn asks the store where there is something to ask and nobody does. It is called with the lock held.
+func (r *ReadAhead) goOn(ctx context.Context) {
+	if !r.asking && (r.next != nil || r.hasRoom()) {
+		r.asking = true
+		go r.ask(context.WithoutCancel(ctx)) // it answers others as well; the store bounds the time that it takes
+	}
+}
+
+// hasRoom tells whether it is time to read more ahead. It is called with the lock held.
+func (r *ReadAhead) hasRoom() bool { return len(r.planned) > 0 && len(r.ahead) < aheadSize }
+
+// ask asks the store for those who wait, and for those who will, until there is nobody.
 func (r *ReadAhead) ask(ctx context.Context) {
 	for {
 		r.mu.Lock()
-		b := r.next
-		r.next, r.asking = nil, b != nil
-		r.mu.Unlock()
-		if b == nil {
+		r.dropOld()
+		if r.next == nil && !r.hasRoom() {
+			r.asking = false
+			if len(r.planned) > 0 { // should nobody come, since the users are gone, say
+				time.AfterFunc(aheadTime, func() { r.resume(ctx) })
+			}
+			r.mu.Unlock()
 			return
 		}
+		b := r.next
+		if b == nil {
+			b = &batch{usernames: map[string]struct{}{}, done: make(chan struct{})}
+		}
+		r.next = nil
+		users, enqueue := r.fill(b), r.enqueue
+		areLast := len(r.planned) == 0
+		r.mu.Unlock()
+
 		b.ask(ctx, r.store)
+		r.put(b)
+		if len(users) > 0 {
+			enqueue(users, areLast)
+		}
 	}
+}
+
+// fill adds accounts to a batch that are planned, and returns who will ask for them. It is called with the lock held.
+func (r *ReadAhead) fill(b *batch) (users []reconcile.Request) {
+	r.reading = map[string]struct{}{}
+	if !r.hasRoom() {
+		return nil
+	}
+	for username, requests := range r.planned {
+		if len(b.usernames) >= aheadSize {
+			break
+		}
+		delete(r.planned, username)
+		users = append(users, requests...)
+		if _, asked := b.usernames[username]; !asked {
+			b.usernames[username], r.reading[username] = struct{}{}, struct{}{}
+		}
+	}
+	return users
+}
+
+// put keeps what was read ahead and did not change meanwhile.
+func (r *ReadAhead) put(b *batch) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	at := r.now()
+	for username := range r.reading {
+		if observed, ok := b.read[username]; ok {
+			r.ahead[username] = aheadAccount{Observed: observed, at: at}
+		}
+	}
+	r.reading = nil
+}
+
+func (r *ReadAhead) resume(ctx context.Context) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.dropOld()
+	r.goOn(ctx)
 }
 
 func (b *batch) ask(ctx context.Context, store Batches) {
@@ -125,29 +202,6 @@ func (r *ReadAhead) Apply(ctx context.Context, change user.Change) error {
 	return r.store.Apply(ctx, change)
 }
 
-// Read reads accounts ahead, aheadSize at most. Its errors are the store's.
-func (r *ReadAhead) Read(ctx context.Context, usernames []string) error {
-	r.one.Lock()
-	defer r.one.Unlock()
-	r.mu.Lock()
-	r.reading = make(map[string]struct{}, len(usernames))
-	for _, username := range usernames {
-		r.reading[username] = struct{}{}
-	}
-	r.mu.Unlock()
-	read, err := r.store.Snapshot(ctx, usernames)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	at := r.now()
-	for username := range r.reading {
-		if observed, ok := read[username]; ok {
-			r.ahead[username] = aheadAccount{Observed: observed, at: at}
-		}
-	}
-	r.reading = nil
-	return err
-}
-
 // Forget drops what was read ahead of accounts that may have changed.
 func (r *ReadAhead) Forget(usernames ...string) {
 	r.mu.Lock()
@@ -156,34 +210,6 @@ func (r *ReadAhead) Forget(usernames ...string) {
 		delete(r.reading, username)
 		delete(r.ahead, username)
 	}
-	r.tell()
-}
-
-// Wait waits until no more than aheadSize accounts that were read ahead are left, so that memory holds twice as many at
-// most. The only error is the context's.
-func (r *ReadAhead) Wait(ctx context.Context) error {
-	for r.left() > aheadSize {
-		timer := time.NewTimer(aheadTime)
-		select {
-		case <-ctx.Done():
-		case <-r.few:
-		case <-timer.C:
-		}
-		timer.Stop()
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-	}
-	return ctx.Err()
-}
-
-// left is how many accounts are still of use.
-func (r *ReadAhead) left() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	now := r.now()
-	maps.DeleteFunc(r.ahead, func(_ string, a aheadAccount) bool { return a.isOld(now) })
-	return len(r.ahead)
 }
 
 // take is what was read ahead of an account. It is called with the lock held.
@@ -193,7 +219,6 @@ func (r *ReadAhead) take(username string) (user.Observed, bool) {
 		return user.Observed{}, false
 	}
 	delete(r.ahead, username)
-	r.tell()
 	now := r.now()
 	// The database's clock went on. The time since the answer is a little less than that since the reading: whoever
 	// waits for the end of a lock comes too early rather than that it is over too early.
@@ -201,15 +226,13 @@ func (r *ReadAhead) take(username string) (user.Observed, bool) {
 	return a.Observed, !a.isOld(now)
 }
 
-// tell tells who waits that few are left. It is called with the lock held.
-func (r *ReadAhead) tell() {
-	if len(r.ahead) > aheadSize {
+// dropOld is called with the lock held.
+func (r *ReadAhead) dropOld() {
+	if len(r.planned) == 0 {
 		return
 	}
-	select {
-	case r.few <- struct{}{}:
-	default:
-	}
+	now := r.now()
+	maps.DeleteFunc(r.ahead, func(_ string, a aheadAccount) bool { return a.isOld(now) })
 }
 
 func (a aheadAccount) isOld(now time.Time) bool { return now.Sub(a.at) >= aheadTime }

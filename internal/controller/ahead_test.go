@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
 	"github.com/sharding-system/shardinguser-operator/internal/store/memory"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
@@ -69,6 +71,25 @@ func failures(t *testing.T, r *ReadAhead, username string) int {
 	return observed.Row.FailedLoginAttempts
 }
 
+// plan has these accounts read ahead; what it returns tells of those that were.
+func plan(t *testing.T, r *ReadAhead, usernames ...string) <-chan []reconcile.Request {
+	t.Helper()
+	users := map[string][]reconcile.Request{}
+	for _, username := range usernames {
+		users[username] = []reconcile.Request{request(username, 0)}
+	}
+	read := make(chan []reconcile.Request, 100)
+	r.Plan(t.Context(), users, func(users []reconcile.Request, _ bool) { read <- users })
+	return read
+}
+
+// moveClock moves the clock that r goes by.
+func moveClock(r *ReadAhead, c *clock, d time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c.move(d)
+}
+
 func TestWhoAsksWhileOthersDoIsAnsweredWithThem(t *testing.T) {
 	var usernames []string
 	for i := range 50 {
@@ -116,8 +137,11 @@ func TestErrorsReachAllWhoAskedAndNobodyElse(t *testing.T) {
 	if _, err := r.Observe(t.Context(), "alice"); !errors.Is(err, broken) {
 		t.Errorf("it failed with %v", err)
 	}
-	if err := r.Read(t.Context(), []string{"alice"}); !errors.Is(err, broken) || len(r.ahead) != 0 {
-		t.Errorf("the reading ahead failed with %v, and left %d", err, len(r.ahead))
+	if users := <-plan(t, r, "alice"); len(users) != 1 {
+		t.Errorf("enqueued where the reading ahead failed: %v", users)
+	}
+	if _, err := r.Observe(t.Context(), "alice"); !errors.Is(err, broken) {
+		t.Errorf("it failed with %v after the reading ahead had", err)
 	}
 	s.fail = func() error { panic("a defect, made up for a test") }
 	func() {
@@ -146,11 +170,11 @@ func TestWhatWasReadAheadAnswersOnceAndOnlyWhileItIsTrue(t *testing.T) {
 	r := NewReadAhead(s)
 	r.now = c.now
 	all := []string{"alice", "bob", "carol", "dave", "erin", "nobody"}
-	if err := r.Read(t.Context(), all); err != nil {
-		t.Fatal(err)
+	if users := <-plan(t, r, all...); len(users) != len(all) {
+		t.Errorf("enqueued are %v", users)
 	}
 	read := c.now()
-	c.move(time.Second)
+	moveClock(r, c, time.Second)
 	observed, err := r.Observe(t.Context(), "alice")
 	if err != nil || !observed.Now.Equal(read.Add(time.Second)) {
 		t.Errorf("the database's clock is %v (%v), want %v", observed.Now, err, read.Add(time.Second))
@@ -172,11 +196,11 @@ func TestWhatWasReadAheadAnswersOnceAndOnlyWhileItIsTrue(t *testing.T) {
 	if s.put("carol", 1); failures(t, r, "carol") != 1 {
 		t.Error("what was read before a change is told after it")
 	}
-	c.move(aheadTime - time.Second - 1)
+	moveClock(r, c, aheadTime-time.Second-1)
 	if failures(t, r, "dave"); s.count() != 4 {
 		t.Errorf("%d statements, want 4", s.count())
 	}
-	c.move(1)
+	moveClock(r, c, 1)
 	if failures(t, r, "erin"); s.count() != 5 {
 		t.Error("what is old was told")
 	}
@@ -191,15 +215,12 @@ func TestAccountThatChangesWhileItIsReadAheadIsReadAgain(t *testing.T) {
 			s := newStatements(time.Now, "alice", "bob")
 			s.held = make(chan struct{})
 			r := NewReadAhead(s)
-			read := make(chan error)
-			go func() { read <- r.Read(t.Context(), []string{"alice", "bob"}) }()
+			read := plan(t, r, "alice", "bob")
 			<-s.begun
 			s.put("alice", 1)
 			change(r)
 			close(s.held)
-			if err := <-read; err != nil {
-				t.Fatal(err)
-			}
+			<-read
 			if got := failures(t, r, "alice"); got != 1 {
 				t.Errorf("alice has %d failures, want 1", got)
 			}
@@ -215,43 +236,78 @@ func TestReadingAheadKeepsInStep(t *testing.T) {
 	s := newStatements(c.now)
 	r := NewReadAhead(s)
 	r.now = c.now
-	names := func(kind string) []string {
-		all := make([]string, aheadSize)
-		for i := range all {
-			all[i] = fmt.Sprintf("%s-%d", kind, i)
+	const chunks = 5
+	var all []string
+	for i := range chunks * aheadSize {
+		all = append(all, fmt.Sprintf("user-%d", i))
+	}
+	read := plan(t, r, all...)
+	seen := map[string]bool{}
+	for range chunks {
+		for _, u := range <-read {
+			seen[u.Namespace] = true
+			r.mu.Lock()
+			left := len(r.ahead)
+			r.mu.Unlock()
+			if left > 2*aheadSize {
+				t.Fatalf("%d are read ahead", left)
+			}
+			if _, err := r.Observe(t.Context(), u.Namespace); err != nil {
+				t.Fatal(err)
+			}
 		}
-		return all
 	}
-	for _, kind := range []string{"first", "second"} {
-		if err := r.Read(t.Context(), names(kind)); err != nil {
-			t.Fatal(err)
-		}
+	if len(seen) != len(all) || s.count() != chunks {
+		t.Errorf("%d of %d were read ahead in %d statements, want all of them in %d", len(seen), len(all), s.count(), chunks)
 	}
-	room := make(chan error, 1)
-	go func() { room <- r.Wait(t.Context()) }()
-	for _, username := range names("first")[1:] {
-		_, _ = r.Observe(t.Context(), username)
-	}
-	select {
-	case err := <-room:
-		t.Fatalf("there is room though more than 1,000 are left (%v)", err)
-	default:
-	}
-	_, _ = r.Observe(t.Context(), "first-0")
-	if err := <-room; err != nil {
-		t.Fatal(err)
-	}
+}
 
-	if err := r.Read(t.Context(), names("third")); err != nil {
-		t.Fatal(err)
+func TestWhoIsPlannedAndAsksAlreadyIsReadWithTheOthers(t *testing.T) {
+	s := newStatements(time.Now, "alice", "bob", "carol")
+	s.held = make(chan struct{}, 10)
+	r := NewReadAhead(s)
+	var asking sync.WaitGroup
+	asking.Go(func() { failures(t, r, "carol") })
+	<-s.begun
+	read := plan(t, r, "alice", "bob")
+	asking.Go(func() { failures(t, r, "alice") })
+	for waits := false; !waits; runtime.Gosched() {
+		r.mu.Lock()
+		waits = r.next != nil
+		r.mu.Unlock()
 	}
-	c.move(aheadTime)
-	if err := r.Wait(t.Context()); err != nil || len(r.ahead) != 0 {
-		t.Errorf("%d that nobody asked for in time are left (%v)", len(r.ahead), err)
+	s.held <- struct{}{}
+	s.held <- struct{}{}
+	asking.Wait()
+	if users := <-read; len(users) != 2 {
+		t.Errorf("enqueued are %v", users)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := r.Wait(ctx); !errors.Is(err, context.Canceled) {
-		t.Errorf("a wait that was ended told %v", err)
+	if failures(t, r, "bob"); s.count() != 2 {
+		t.Errorf("%d statements, want 2", s.count())
+	}
+}
+
+func TestPlanGoesOnWhereNobodyTakesWhatWasRead(t *testing.T) {
+	c := newClock()
+	s := newStatements(time.Now)
+	r := NewReadAhead(s)
+	r.now = c.now
+	var all []string
+	for i := range 2*aheadSize + 1 {
+		all = append(all, fmt.Sprintf("user-%d", i))
+	}
+	read := plan(t, r, all...)
+	if n := len(<-read); n != aheadSize {
+		t.Errorf("%d are read at first, want %d", n, aheadSize)
+	}
+	for n := 0; n < aheadSize+1; {
+		moveClock(r, c, aheadTime) // nobody came
+		r.resume(t.Context())
+		select {
+		case users := <-read:
+			n += len(users)
+		default:
+			runtime.Gosched()
+		}
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"context"
 	"maps"
 	"runtime/debug"
-	"slices"
 	"sync"
 	"time"
 
@@ -45,6 +44,10 @@ type rowSource struct {
 
 	begun     chan struct{} // closed when the first rows have been read ahead, as far as they could
 	begunOnce sync.Once
+
+	// Lists and their decoding take several times what stays, and the runtime would keep that for later. It costs a whole
+	// collection, and so is done at the start only.
+	startedOnce sync.Once
 }
 
 func newRowSource(rows Rows, reader client.Reader, ahead *ReadAhead, lag *lag) *rowSource {
@@ -56,14 +59,9 @@ func (s *rowSource) Start(ctx context.Context, queue workqueue.TypedRateLimiting
 	first := true
 	changed := func(usernames []string) {
 		s.ahead.Forget(usernames...)
-		if isFirst := first; isFirst || len(usernames) > bulk {
+		if first || len(usernames) > bulk {
 			first = false
-			go func() { // what is told of one by one does not wait for it
-				s.lookAhead(ctx, queue, usernames)
-				if isFirst { // lists and their decoding took several times what stays, and the runtime would keep that for later
-					debug.FreeOSMemory()
-				}
-			}()
+			go s.lookAhead(ctx, queue, usernames) // what is told of one by one does not wait for it
 			return
 		}
 		for _, username := range usernames {
@@ -93,24 +91,26 @@ func (s *rowSource) WaitForSync(ctx context.Context) error {
 	return nil
 }
 
-// lookAhead reads the rows of many users ahead, in step with their reconciles.
+// lookAhead has the rows of many users read ahead, in step with their reconciles.
 func (s *rowSource) lookAhead(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request], usernames []string) {
-	defer s.begunOnce.Do(func() { close(s.begun) })
-	for part := range slices.Chunk(usernames, aheadSize) {
-		var owned []string
-		var users []reconcile.Request
-		for _, username := range part {
-			if of := requests(ctx, s.reader, client.MatchingFields{indexUsername: username}); len(of) > 0 {
-				owned, users = append(owned, username), append(users, of...)
-			}
-		}
-		_ = s.ahead.Read(ctx, owned) // what could not be read, each reads for himself, and tells of the error
-		add(queue, users, aheadPriority)
-		s.begunOnce.Do(func() { close(s.begun) })
-		if s.ahead.Wait(ctx) != nil {
-			return
+	begun := func() { s.begunOnce.Do(func() { close(s.begun) }) }
+	concerned := make(map[string][]reconcile.Request, len(usernames))
+	for _, username := range usernames {
+		if users := requests(ctx, s.reader, client.MatchingFields{indexUsername: username}); len(users) > 0 {
+			concerned[username] = users
 		}
 	}
+	if len(concerned) == 0 {
+		begun()
+		return
+	}
+	s.ahead.Plan(ctx, concerned, func(users []reconcile.Request, areLast bool) {
+		add(queue, users, aheadPriority)
+		begun()
+		if areLast {
+			s.startedOnce.Do(func() { go debug.FreeOSMemory() })
+		}
+	})
 }
 
 // waiting is the resources that the outage of the database kept from getting on, and those whose lock may be one of the
