@@ -45,7 +45,9 @@ func TestLockShowsPromptly(t *testing.T) {
 		s.Expect(u.Status.LockedUntil.Time).To(gomega.BeTemporally("~", from.Add(15*time.Minute), 2*time.Second))
 		s.ready(u) // a locked user is still Ready
 	}
-	s.Expect(op.metric(t, "shardinguser_lockouts_total")).To(gomega.BeEquivalentTo(5))
+	// The status is to be seen before its write has an answer, after which it is counted.
+	s.Eventually(func() float64 { return op.metric(t, "shardinguser_lockouts_total") }).WithTimeout(soon).WithPolling(poll).
+		Should(gomega.BeEquivalentTo(5))
 	s.counts(op, "locked", 5)
 	s.Expect(op.metric(t, "shardinguser_observe_lag_seconds")).To(gomega.BeNumerically(">=", 5))
 }
