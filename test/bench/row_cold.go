@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -26,7 +27,7 @@ func cold(ctx context.Context, s *stage) ([]Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	result, err := s.meet(ctx)
+	result, err := s.meet(ctx, nothing)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +81,13 @@ func (s *stage) coldHashed(ctx context.Context, shared bool) ([]Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	result, err := s.meet(ctx)
+	var delays []float64
+	result, err := s.meet(ctx, func(ctx context.Context) (err error) {
+		if shared {
+			delays, err = s.locksMeanwhile(ctx)
+		}
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -101,17 +108,34 @@ func (s *stage) coldHashed(ctx context.Context, shared bool) ([]Result, error) {
 	result.beside("CPU ms of API server and etcd for each user", serving(result.Counters, s.users))
 	result.beside("and for each raw write", serving(cost, sample))
 	result.exactly(hashes, 0)
-	return []Result{*result}, nil
+	results := []Result{*result}
+	if len(delays) > 0 {
+		among := Result{
+			Row: "hash", What: "locked by SQL meanwhile → a watch sees it, p50", Users: s.users, Value: median(delays), Unit: "ms",
+		}
+		among.beside("p99, ms", quantile(delays, 0.99))
+		among.beside("locks", float64(len(delays)))
+		results = append(results, among)
+	}
+	return results, nil
 }
 
-// meet starts a manager that knows nobody yet, and measures until every user has a row and a status.
-func (s *stage) meet(ctx context.Context) (*Result, error) {
+func nothing(context.Context) error { return nil }
+
+// meet starts a manager that knows nobody yet, and measures until every user has a row and a status. What is to be done
+// meanwhile has a context that ends then.
+func (s *stage) meet(ctx context.Context, meanwhile func(context.Context) error) (*Result, error) {
 	phase, err := s.launch(ctx)
 	if err != nil {
 		return nil, err
 	}
+	limited, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- meanwhile(limited) }()
 	took, err := s.allReady(ctx, phase.begun)
-	if err != nil {
+	cancel()
+	if err := errors.Join(err, <-done); err != nil {
 		return nil, err
 	}
 	counters, err := phase.end(ctx, Counters{apiStatusPatches: float64(s.users), apiResourcePatches: float64(s.users)})

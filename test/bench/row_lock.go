@@ -8,8 +8,11 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
@@ -102,6 +105,54 @@ func lock(ctx context.Context, s *stage) ([]Result, error) {
 		worst.against(quantile(limits, 0.99), "notification, SELECT, status write, p99")
 		return []Result{typical, worst}, y.unlock(ctx, locked...)
 	})
+}
+
+// locksMeanwhile locks one row a second by SQL, of those that are long done, until ctx ends, and tells how many
+// milliseconds passed until a watch showed it. The rows stay locked.
+func (s *stage) locksMeanwhile(ctx context.Context) (delays []float64, err error) {
+	conn, err := pgx.Connect(ctx, s.administrator()) // the other ones are in use, and to stay whole
+	if err != nil {
+		return nil, fmt.Errorf("connect to the database: %w", err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return delays, nil
+		}
+		var username string
+		err := conn.QueryRow(ctx, `SELECT username FROM shardinguser_ownership JOIN users USING (username)
+			WHERE locked_until IS NULL AND changed_at < now() - interval '5 s' LIMIT 1`).Scan(&username)
+		if err != nil {
+			continue // there is none yet, or not even a table
+		}
+		delay, err := s.lockWatched(ctx, conn, username)
+		switch {
+		case ctx.Err() != nil: // in the midst of it
+			return delays, nil
+		case err != nil:
+			return delays, err
+		}
+		delays = append(delays, milliseconds(delay))
+	}
+}
+
+// lockWatched locks one user, with a watch for this one alone.
+func (s *stage) lockWatched(ctx context.Context, conn *pgx.Conn, username string) (time.Duration, error) {
+	w, err := s.api.Watch(ctx, &v1alpha1.ShardingUserList{}, client.InNamespace(s.namespace),
+		client.MatchingFields{"metadata.name": username})
+	if err != nil {
+		return 0, fmt.Errorf("watch a user: %w", err)
+	}
+	defer w.Stop()
+	begun := time.Now()
+	if _, err := conn.Exec(ctx, lockRows+these, []string{username}); err != nil {
+		return 0, fmt.Errorf("lock: %w", err)
+	}
+	return since(begun, s.await(ctx, w.ResultChan(), []string{username}, true))
 }
 
 // lockAll measures many rows that are locked by one statement.
