@@ -205,7 +205,7 @@ func defaults(cores int) Settings {
 		MetricsBindAddress:      ":8443",
 		HealthProbeBindAddress:  ":8081",
 		PprofBindAddress:        off,
-		MaxConcurrentReconciles: 16,
+		MaxConcurrentReconciles: 32,
 		KubeAPIBurst:            400,
 		ResyncInterval:          30 * time.Second,
 		PollInterval:            2 * time.Second,
