@@ -14,6 +14,6 @@ import (
 func spareThreads(hashCores int) {
 	threads := runtime.GOMAXPROCS(0)
 	if os.Getenv("GOMAXPROCS") == "" && threads == runtime.NumCPU() && hashCores >= threads {
-		runtime.GOMAXPROCS(hashCores + 2)
+		runtime.GOMAXPROCS(threads + 2)
 	}
 }

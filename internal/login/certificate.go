@@ -19,11 +19,11 @@ import (
 	"time"
 )
 
-// certificates is what tls.Config.GetCertificate wants.
-type certificates func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+// Certificates is what [tls.Config] wants as GetCertificate.
+type Certificates func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 
 // mountedCertificate serves tls.crt and tls.key of a folder, as they are now.
-func mountedCertificate(dir string, now func() time.Time, log *slog.Logger) (certificates, error) {
+func mountedCertificate(dir string, now func() time.Time, log *slog.Logger) (Certificates, error) {
 	pair := &mounted[*tls.Certificate]{
 		files: []string{filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")},
 		now:   now, log: log,
@@ -42,8 +42,9 @@ func mountedCertificate(dir string, now func() time.Time, log *slog.Logger) (cer
 	return func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return pair.get(), nil }, nil
 }
 
-// selfSigned serves a certificate that this process makes for itself.
-func selfSigned(now time.Time) (certificates, error) {
+// SelfSigned serves a certificate that this process makes for itself, of a kind that takes no time to make. It is good for a
+// year from now on, for localhost and the name of this host.
+func SelfSigned(now time.Time) (Certificates, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("make a key: %w", err)

@@ -45,7 +45,7 @@ type Server struct {
 
 // NewServer returns a Server that does not serve yet.
 func NewServer(s *Service, options ServerOptions) (*Server, error) {
-	certificate, err := selfSigned(s.Now())
+	certificate, err := SelfSigned(s.Now())
 	if options.CertDir != "" {
 		certificate, err = mountedCertificate(options.CertDir, s.Now, s.Log)
 	}

@@ -96,7 +96,7 @@ func TestLogInOverTLS(t *testing.T) {
 func TestARotatedCertificateIsTakenUp(t *testing.T) {
 	dir := t.TempDir()
 	mount := func() {
-		serve, err := selfSigned(time.Now())
+		serve, err := SelfSigned(time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}
