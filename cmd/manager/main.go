@@ -90,6 +90,7 @@ func run(ctx context.Context, args []string) error {
 	if err := mgr.Add(everyReplica(cluster.find)); err != nil {
 		return fmt.Errorf("add the look for the cluster's UID: %w", err)
 	}
+	keepSmall()
 	spareThreads(settings.HashCores)
 	hasher := newHasher(settings, log)
 	options := controller.Options{

@@ -40,11 +40,11 @@ func acts(size sizes) []act {
 		{name: "hashed passwords", users: size.users, rows: []row{
 			{"hash", coldHashed},
 			{"restart", restart},
-			{"memory", memory},
 			{"lock", lock},
 			{"locks", lockAll},
 			{"fifth", fifth},
 			{"idle", idle},
+			{"memory", memory}, // the last: what is resident at rest
 		}},
 		{name: "scale", users: size.scale, whole: "scale", rows: []row{
 			{"hash", coldShared},
