@@ -12,7 +12,13 @@ const (
 	AnnotationUnlockRequestedAt = "sharding.io/unlock-requested-at"
 
 	// AnnotationPaused, set to "true", keeps the operator from changing anything in the database.
+	//
+	// It holds back what the resource asks for, not what policies forbid.
 	AnnotationPaused = "sharding.io/paused"
+
+	// AnnotationAllowLastAdministrator, set to "true", lets the last active user that holds a protected role be deleted,
+	// deactivated or demoted.
+	AnnotationAllowLastAdministrator = "sharding.io/allow-removing-last-administrator"
 )
 
 // Condition types.
@@ -27,6 +33,10 @@ const (
 	// ConditionWeakPassword is True where the password in force is one that attackers try first.
 	// It is absent otherwise.
 	ConditionWeakPassword = "WeakPassword"
+
+	// ConditionPasswordExpired is True where the password in force is older than the policy that permits the user lets
+	// it become. It is absent otherwise.
+	ConditionPasswordExpired = "PasswordExpired"
 
 	// ConditionStalled is True where no retry can help until somebody changes something, as kstatus has it.
 	// It is absent otherwise.
@@ -53,6 +63,12 @@ const (
 	// ReasonRowExists: a row exists that no resource owns, and spec.adoptionPolicy is Never.
 	ReasonRowExists = "RowExists"
 
+	// ReasonNotPermitted: there are policies, and none of them permits what the resource asks for.
+	ReasonNotPermitted = "NotPermitted"
+
+	// ReasonLastAdministrator: the change would take away the last active user that holds a protected role.
+	ReasonLastAdministrator = "LastAdministrator"
+
 	// ReasonDatabaseUnavailable: the last attempt did not get through to the database.
 	ReasonDatabaseUnavailable = "DatabaseUnavailable"
 
@@ -78,6 +94,18 @@ const (
 // ReasonWellKnown is the reason of the condition WeakPassword: the password is one of the sharding system's defaults
 // or one of the commonest.
 const ReasonWellKnown = "WellKnown"
+
+// ReasonMaxAgeExceeded is the reason of the condition PasswordExpired.
+const ReasonMaxAgeExceeded = "MaxAgeExceeded"
+
+// Reasons of the condition Ready of a ShardingUserPolicy; ReasonInvalid is that of its Stalled too.
+const (
+	// ReasonAccepted: the operator decides by the policy.
+	ReasonAccepted = "Accepted"
+
+	// ReasonInvalid: the operator cannot understand the policy, which therefore permits nobody.
+	ReasonInvalid = "Invalid"
+)
 
 // Reasons of Events. A Ready reason is the reason of the Warning that tells of it; the others are these.
 const (

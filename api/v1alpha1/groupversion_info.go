@@ -18,7 +18,7 @@ var GroupVersion = schema.GroupVersion{Group: "sharding.io", Version: "v1alpha1"
 
 // SchemeBuilder collects what AddToScheme registers.
 var SchemeBuilder = runtime.NewSchemeBuilder(func(s *runtime.Scheme) error {
-	s.AddKnownTypes(GroupVersion, &ShardingUser{}, &ShardingUserList{})
+	s.AddKnownTypes(GroupVersion, &ShardingUser{}, &ShardingUserList{}, &ShardingUserPolicy{}, &ShardingUserPolicyList{})
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil
 })

@@ -157,7 +157,11 @@ type ShardingUserStatus struct {
 	// +optional
 	LastHandledUnlock string `json:"lastHandledUnlock,omitempty"`
 
-	// conditions are Ready (the row says what the spec says), Locked (log-ins are refused for the time being), WeakPassword (attackers try this password first) and Stalled (nothing changes until somebody changes something).
+	// permittedBy is the name of the ShardingUserPolicy that permits this user and sets its terms; absent where there is no policy, or none that does.
+	// +optional
+	PermittedBy string `json:"permittedBy,omitempty"`
+
+	// conditions are Ready (the row says what the spec says), Locked (log-ins are refused for the time being), WeakPassword (attackers try this password first), PasswordExpired (it is older than the policy lets it become) and Stalled (nothing changes until somebody changes something).
 	// +optional
 	// +listType=map
 	// +listMapKey=type
