@@ -83,6 +83,14 @@ type Change struct {
 
 	// Unlock is the request to unlock that is noted as handled; "" notes nothing.
 	Unlock string
+
+	// Suspended is noted: the row is, or stays, deactivated because no policy permits the owner. Lockout is noted as well.
+	Suspended bool
+	Lockout   Lockout
+
+	// Endangered are roles that the change takes from the user. It is not made unless another active user holds each of
+	// them.
+	Endangered []string
 }
 
 // PasswordChange is what is written, and noted, about a password. The zero PasswordChange notes that the password is

@@ -42,6 +42,12 @@ type Desired struct {
 	Deleting   bool   // the resource is being deleted
 	Paused     bool   // nothing may be changed in the database
 	Unlock     string // the request to unlock; "" where there is none
+	Permission Permission
+
+	// Protected are the roles of which each has to be held by some active user, and Unprotected tells that the resource may
+	// nevertheless take the last one away.
+	Protected   []string
+	Unprotected bool
 }
 
 // Password is what is known of the password that a ShardingUser asks for, short of the password itself.
@@ -73,7 +79,7 @@ func Username(u *v1alpha1.ShardingUser) string {
 }
 
 // FromResource reads what a resource of the given cluster asks for. Of the password it knows only whether there is to
-// be one: what the Secret holds is for the caller to find out.
+// be one: what the Secret holds is for the caller to find out, as are what policies say and which roles are protected.
 func FromResource(cluster string, u *v1alpha1.ShardingUser) Desired {
 	roles := make([]string, 0, len(u.Spec.Roles))
 	for _, role := range u.Spec.Roles {
@@ -91,6 +97,7 @@ func FromResource(cluster string, u *v1alpha1.ShardingUser) Desired {
 		Deleting:   !u.DeletionTimestamp.IsZero(),
 		Paused:     u.Annotations[v1alpha1.AnnotationPaused] == "true",
 		// Any value is a request, but for the database a text holds no NUL.
-		Unlock: strings.ReplaceAll(u.Annotations[v1alpha1.AnnotationUnlockRequestedAt], "\x00", "\uFFFD"),
+		Unlock:      strings.ReplaceAll(u.Annotations[v1alpha1.AnnotationUnlockRequestedAt], "\x00", "\uFFFD"),
+		Unprotected: u.Annotations[v1alpha1.AnnotationAllowLastAdministrator] == "true",
 	}
 }

@@ -37,6 +37,10 @@ func ChangeEvents(c Change, drift []Field) []Event {
 	case Adopt:
 		tell(false, v1alpha1.EventAdopted, "Took over the row of username %q.", c.Username)
 	case Update:
+		if c.Suspended && len(c.Write) > 0 && len(drift) == 0 {
+			tell(false, v1alpha1.EventDeactivated, "Deactivated the row of username %q, since no policy permits the resource.", c.Username)
+			break
+		}
 		// A password that was written is either drift or told of as PasswordChanged.
 		if fields := without(without(c.Write, drift), []Field{FieldPasswordHash}); len(fields) > 0 {
 			tell(false, v1alpha1.EventUpdated, "Changed %s.", list(fields))
@@ -58,16 +62,17 @@ func ChangeEvents(c Change, drift []Field) []Event {
 }
 
 // StatusEvents tells of what became different from one status to the next: a Ready that turned False, a lock that
-// came or went, a weak password. A lock that went by request was told of by ChangeEvents.
+// came or went, a password that is weak or too old. A lock that went by request was told of by ChangeEvents.
 func StatusEvents(from, to v1alpha1.ShardingUserStatus) []Event {
 	var events []Event
 	ready := meta.FindStatusCondition(to.Conditions, v1alpha1.ConditionReady)
 	if ready != nil && ready.Status == metav1.ConditionFalse && changed(from, ready) {
 		events = append(events, Event{Warning: true, Reason: ready.Reason, Message: ready.Message})
 	}
-	weak := meta.FindStatusCondition(to.Conditions, v1alpha1.ConditionWeakPassword)
-	if weak != nil && changed(from, weak) {
-		events = append(events, Event{Warning: true, Reason: v1alpha1.ConditionWeakPassword, Message: weak.Message})
+	for _, warning := range []string{v1alpha1.ConditionWeakPassword, v1alpha1.ConditionPasswordExpired} {
+		if c := meta.FindStatusCondition(to.Conditions, warning); c != nil && changed(from, c) {
+			events = append(events, Event{Warning: true, Reason: warning, Message: c.Message})
+		}
 	}
 	locked := meta.FindStatusCondition(to.Conditions, v1alpha1.ConditionLocked)
 	switch {

@@ -60,6 +60,9 @@ type Ownership struct {
 	PasswordWeak      bool       // that password is one that attackers try first
 	PasswordChangedAt *time.Time // when another password was last written
 	UnlockHandled     string     // the last request to unlock that was acted upon
+
+	Suspended bool    // the row was deactivated, since no policy permitted the owner
+	Lockout   Lockout // of the policy that permitted the owner last
 }
 
 // OwnedBy reports whether the row belongs to owner.

@@ -51,9 +51,11 @@ func Plan(d Desired, o Observed) Decision {
 	if d.Deleting {
 		return planDeletion(d, o)
 	}
+	if d.Permission.Refusal != nil {
+		return planSuspension(d, o)
+	}
 	if d.Paused {
-		return refuse(v1alpha1.ReasonPaused, "Nothing is changed in the database while the annotation "+
-			v1alpha1.AnnotationPaused+" is \"true\"; remove it to go on.")
+		return planPaused(d, o)
 	}
 	if o.OwnedBy(d.Owner) {
 		return planOwned(d, o)
@@ -86,13 +88,34 @@ func planForeign(d Desired, o Observed) Decision {
 		if own.Deletion != v1alpha1.DeletionDelete || d.Adoption == v1alpha1.AdoptionIfUnowned {
 			return planTakeUp(d, o)
 		}
-		// The former resource of this place went away without its finalizer. Its row should have gone with it, and a
-		// new account must not inherit a password or a role from it.
-		c := begin(d, o, Delete)
-		c.Owner, c.Generation = own.Owner, own.Generation
-		return Decision{Change: c, Confirm: true, Again: true}
+		// A new account must not inherit a password or a role from it.
+		return planEndOfFormer(d, o)
 	}
 	return refuseTaken(d, own.Owner)
+}
+
+// planEndOfFormer does with a row what its owner wanted, the former resource of this place, which went away without its
+// finalizer.
+func planEndOfFormer(d Desired, o Observed) Decision {
+	own := o.Ownership
+	c := begin(d, o, ending(own.Deletion))
+	c.Owner, c.Generation, c.Deletion = own.Owner, own.Generation, own.Deletion
+	if c.Verb != Release {
+		c.Endangered = endangered(d, o, remaining(d))
+	}
+	return Decision{Change: c, Confirm: true, Again: true}
+}
+
+// ending is what becomes of the row of a resource that goes.
+func ending(policy v1alpha1.DeletionPolicy) Verb {
+	switch policy {
+	case v1alpha1.DeletionRetain:
+		return Release
+	case v1alpha1.DeletionDeactivate:
+		return Deactivate
+	case v1alpha1.DeletionDelete:
+	}
+	return Delete
 }
 
 // planUnowned decides about a name that nobody owns.
@@ -130,6 +153,7 @@ func planCreate(d Desired, o Observed) Decision {
 
 func planAdopt(d Desired, o Observed) Decision {
 	decision := Decision{Change: begin(d, o, Adopt)}
+	decision.Change.Endangered = endangered(d, o, remaining(d))
 	takePassword(&decision, d, o)
 	return decision
 }
@@ -146,7 +170,7 @@ func planOwned(d Desired, o Observed) Decision {
 	decision.Confirm = c.Unlock != "" // annotations have no generation that would tell an old one
 	differs := func(f Field) {
 		c.Write = append(c.Write, f)
-		if own.Generation == d.Generation {
+		if own.Generation == d.Generation && !own.Suspended {
 			// The resource is the one that was applied, so it was the row that changed.
 			decision.Drift = append(decision.Drift, f)
 		}
@@ -157,10 +181,12 @@ func planOwned(d Desired, o Observed) Decision {
 	if o.Row.Active != d.Active {
 		differs(FieldActive)
 	}
+	if len(c.Write) > 0 {
+		c.Endangered = endangered(d, o, remaining(d))
+	}
 	planPassword(&decision, d, o)
 
-	nothing := len(c.Write) == 0 && c.Password == nil && c.Unlock == "" &&
-		!decision.TakePassword && own.Generation == d.Generation && own.Deletion == d.Deletion
+	nothing := len(c.Write) == 0 && c.Password == nil && c.Unlock == "" && !decision.TakePassword && isNoted(d, *own)
 	if nothing {
 		c.Verb = Nothing
 	}
@@ -168,6 +194,11 @@ func planOwned(d Desired, o Observed) Decision {
 	// restored from a backup.
 	decision.Confirm = decision.Confirm || own.Generation > d.Generation
 	return decision
+}
+
+// isNoted tells whether the note of an owned row says all that it should of a resource that is permitted.
+func isNoted(d Desired, own Ownership) bool {
+	return own.Generation == d.Generation && own.Deletion == d.Deletion && !own.Suspended && own.Lockout == d.Permission.Lockout
 }
 
 // planPassword decides about the password of an owned row.
@@ -227,18 +258,17 @@ func planDeletion(d Desired, o Observed) Decision {
 		return planBurial(d, o)
 	}
 	if d.Paused && d.Deletion != v1alpha1.DeletionRetain {
+		if d.Permission.Refusal != nil && o.Row != nil && o.Row.Active {
+			return planSuspension(d, o)
+		}
 		return refuse(v1alpha1.ReasonPaused, "The deletion waits while the annotation "+
 			v1alpha1.AnnotationPaused+" is \"true\"; remove it to go on.")
 	}
-	verb := Delete
-	switch d.Deletion {
-	case v1alpha1.DeletionRetain:
-		verb = Release
-	case v1alpha1.DeletionDeactivate:
-		verb = Deactivate
-	case v1alpha1.DeletionDelete:
+	c := begin(d, o, ending(d.Deletion))
+	if c.Verb != Release {
+		c.Endangered = endangered(d, o, nil)
 	}
-	return Decision{Change: begin(d, o, verb), Confirm: o.Ownership.Generation > d.Generation}
+	return Decision{Change: c, Confirm: o.Ownership.Generation > d.Generation}
 }
 
 // planBurial decides about a name that the resource, which is being deleted, does not own. A process that still has the
@@ -261,6 +291,7 @@ func begin(d Desired, o Observed, verb Verb) Change {
 		Deletion:   d.Deletion,
 		Roles:      slices.Clone(d.Roles),
 		Active:     d.Active,
+		Lockout:    d.Permission.Lockout,
 	}
 	handled := ""
 	if own := o.Ownership; own != nil {

@@ -22,29 +22,31 @@ func Status(previous v1alpha1.ShardingUserStatus, d Desired, o *Observed, p *Pro
 	s := *previous.DeepCopy()
 	s.ObservedGeneration = d.Generation
 	s.Username = d.Username
+	if o != nil || d.Permission.By != "" { // else it was not found out
+		s.PermittedBy = d.Permission.By
+	}
 
 	set := func(c *metav1.Condition) {
 		c.ObservedGeneration = d.Generation
 		c.LastTransitionTime = metav1.NewTime(now)
 		meta.SetStatusCondition(&s.Conditions, *c)
 	}
+	setWhere := func(holds bool, c *metav1.Condition) { // of those that are there only where they are True
+		if holds {
+			set(c)
+		} else {
+			meta.RemoveStatusCondition(&s.Conditions, c.Type)
+		}
+	}
 	if o != nil {
 		reportAccount(&s, d, *o)
 		set(lockedCondition(d, *o))
-		if weak := o.OwnedBy(d.Owner) && o.Ownership.PasswordWeak; weak {
-			set(weakPasswordCondition())
-		} else {
-			meta.RemoveStatusCondition(&s.Conditions, v1alpha1.ConditionWeakPassword)
-		}
+		setWhere(o.OwnedBy(d.Owner) && o.Ownership.PasswordWeak, weakPasswordCondition())
+		left, known := o.PasswordExpiry(d)
+		setWhere(known && left <= 0, passwordExpiredCondition(d))
 	}
 	set(readyCondition(p))
-	if p != nil && stalls(p.Reason) {
-		set(&metav1.Condition{
-			Type: v1alpha1.ConditionStalled, Status: metav1.ConditionTrue, Reason: p.Reason, Message: p.Message,
-		})
-	} else {
-		meta.RemoveStatusCondition(&s.Conditions, v1alpha1.ConditionStalled)
-	}
+	setWhere(p != nil && stalls(p.Reason), stalledCondition(p))
 	return s
 }
 
@@ -114,6 +116,24 @@ func weakPasswordCondition() *metav1.Condition {
 	}
 }
 
+func passwordExpiredCondition(d Desired) *metav1.Condition {
+	return &metav1.Condition{
+		Type:   v1alpha1.ConditionPasswordExpired,
+		Status: metav1.ConditionTrue,
+		Reason: v1alpha1.ReasonMaxAgeExceeded,
+		Message: fmt.Sprintf("The password is older than the %s that ShardingUserPolicy %q lets it become; it works all the same. Put another one into the Secret.",
+			d.Permission.MaxPasswordAge, d.Permission.By),
+	}
+}
+
+func stalledCondition(p *Problem) *metav1.Condition {
+	c := &metav1.Condition{Type: v1alpha1.ConditionStalled, Status: metav1.ConditionTrue}
+	if p != nil {
+		c.Reason, c.Message = p.Reason, p.Message
+	}
+	return c
+}
+
 func readyCondition(p *Problem) *metav1.Condition {
 	c := &metav1.Condition{
 		Type:    v1alpha1.ConditionReady,
@@ -137,6 +157,8 @@ func stalls(reason string) bool {
 		v1alpha1.ReasonPasswordInvalid,
 		v1alpha1.ReasonUsernameTaken,
 		v1alpha1.ReasonRowExists,
+		v1alpha1.ReasonNotPermitted,
+		v1alpha1.ReasonLastAdministrator,
 	}, reason)
 }
 

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+)
+
+// Index is the policies in a form in which a ValidatingAdmissionPolicy can decide by all of them at once: what it takes for
+// parameters are objects of which each has to permit a request, and not one of them. It is the data of a ConfigMap. Each
+// policy is an entry, with one condition a line, all of which a user has to meet:
+//
+//	label REGEXP     one of the namespace's labels, written key=value, matches
+//	no-label REGEXP  none does
+//	username REGEXP  the username matches
+//	role REGEXP      each of the roles matches
+//	adoption REGEXP  the adoption policy matches
+//	format REGEXP    the format of the password matches; it is Plain where there is none
+//
+// Expressions are RE2's, as Go and CEL have them. Without policies the index is empty. config/admission reads it.
+func Index(policies []v1alpha1.ShardingUserPolicy) map[string]string {
+	index := make(map[string]string, len(policies))
+	for i := range policies {
+		p, err := understand(&policies[i])
+		if err != nil {
+			index[policies[i].Name] = "username ^$" // permits nobody: no username is empty
+			continue
+		}
+		index[p.name] = strings.Join(p.conditions(), "\n")
+	}
+	return index
+}
+
+func (p policy) conditions() []string {
+	conditions := p.labelConditions()
+	conditions = append(conditions, "username "+p.usernames.String(), "role "+p.roles.String())
+	if !p.adoption {
+		conditions = append(conditions, "adoption "+whole(string(v1alpha1.AdoptionNever)))
+	}
+	if !p.hashes {
+		conditions = append(conditions, "format "+whole(string(v1alpha1.PasswordFormatPlain)))
+	}
+	return conditions
+}
+
+// labelConditions is the selector. One that selects nothing has no requirements to tell of: it asks for what no label is.
+func (p policy) labelConditions() []string {
+	requirements, selectable := p.selector.Requirements()
+	if !selectable {
+		return []string{"label ^$"}
+	}
+	slices.SortFunc(requirements, func(a, b labels.Requirement) int { return cmp.Compare(a.String(), b.String()) })
+	conditions := make([]string, 0, len(requirements))
+	for _, r := range requirements {
+		key := regexp.QuoteMeta(r.Key())
+		switch r.Operator() {
+		case selection.Exists:
+			conditions = append(conditions, fmt.Sprintf("label ^%s=", key))
+		case selection.DoesNotExist:
+			conditions = append(conditions, fmt.Sprintf("no-label ^%s=", key))
+		case selection.NotIn, selection.NotEquals:
+			conditions = append(conditions, fmt.Sprintf("no-label ^%s=%s$", key, alternatives(r)))
+		default: // In, and what is as good
+			conditions = append(conditions, fmt.Sprintf("label ^%s=%s$", key, alternatives(r)))
+		}
+	}
+	return conditions
+}
+
+// alternatives is the expression of a requirement's values.
+func alternatives(r labels.Requirement) string {
+	var quoted []string
+	for _, value := range r.ValuesUnsorted() {
+		quoted = append(quoted, regexp.QuoteMeta(value))
+	}
+	slices.Sort(quoted)
+	return "(?:" + strings.Join(quoted, "|") + ")"
+}

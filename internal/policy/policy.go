@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package policy says what ShardingUserPolicies make of a ShardingUser: which one permits it and on what terms, or why none
+// does. It is pure: no context, clock, logger or I/O.
+//
+// As with NetworkPolicies, without any policy everything is permitted. Once there is one, wherever, a user needs one that is
+// for its namespace and permits all that it asks for. One that cannot be understood permits nobody.
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+// Set is all the policies of a cluster. The zero Set is that of a cluster without any.
+type Set struct {
+	policies []policy // in the order in which they set terms
+	exists   bool     // there are policies, though perhaps none that can be understood
+}
+
+// policy is a policy that can be understood.
+type policy struct {
+	name      string
+	priority  int32
+	selector  labels.Selector
+	usernames *regexp.Regexp
+	roles     *regexp.Regexp
+	adoption  bool
+	hashes    bool // the password may come as a hash
+	terms     user.Terms
+}
+
+// New returns the set of these policies.
+func New(policies []v1alpha1.ShardingUserPolicy) Set {
+	s := Set{exists: len(policies) > 0}
+	for i := range policies {
+		if p, err := understand(&policies[i]); err == nil {
+			s.policies = append(s.policies, p)
+		}
+	}
+	slices.SortFunc(s.policies, func(a, b policy) int {
+		return cmp.Or(cmp.Compare(b.priority, a.priority), strings.Compare(a.name, b.name))
+	})
+	return s
+}
+
+// Check tells what is wrong with a policy, as a sentence; nil where it can be understood. The API server refuses what
+// cannot; this is for what gets past it.
+func Check(p *v1alpha1.ShardingUserPolicy) error {
+	_, err := understand(p)
+	return err
+}
+
+func understand(p *v1alpha1.ShardingUserPolicy) (policy, error) {
+	understood := policy{
+		name:     p.Name,
+		priority: p.Spec.Priority,
+		adoption: p.Spec.Adoption == v1alpha1.AdoptionAllowed,
+		hashes:   p.Spec.Password == nil || p.Spec.Password.MinLength == nil,
+		terms:    termsOf(p.Spec),
+	}
+	var err error
+	if understood.selector, err = selectorOf(p.Spec.NamespaceSelector); err != nil {
+		return policy{}, fmt.Errorf("spec.namespaceSelector cannot be understood: %w", err)
+	}
+	if understood.usernames, err = anyOf(p.Spec.Usernames); err != nil {
+		return policy{}, fmt.Errorf("spec.usernames cannot be understood: %w", err)
+	}
+	if understood.roles, err = anyOf(p.Spec.Roles); err != nil {
+		return policy{}, fmt.Errorf("spec.roles cannot be understood: %w", err)
+	}
+	return understood, nil
+}
+
+// selectorOf is the Kubernetes selector. One that is absent selects nothing.
+func selectorOf(s *v1alpha1.NamespaceSelector) (labels.Selector, error) {
+	if s == nil {
+		return labels.Nothing(), nil
+	}
+	selector := &metav1.LabelSelector{MatchLabels: map[string]string{}}
+	for key, value := range s.MatchLabels {
+		selector.MatchLabels[key] = string(value)
+	}
+	for _, requirement := range s.MatchExpressions {
+		values := make([]string, 0, len(requirement.Values))
+		for _, value := range requirement.Values {
+			values = append(values, string(value))
+		}
+		selector.MatchExpressions = append(selector.MatchExpressions, metav1.LabelSelectorRequirement{
+			Key: requirement.Key, Operator: requirement.Operator, Values: values,
+		})
+	}
+	return metav1.LabelSelectorAsSelector(selector)
+}
+
+func termsOf(spec v1alpha1.ShardingUserPolicySpec) user.Terms {
+	var terms user.Terms
+	if l := spec.Lockout; l != nil {
+		terms.Lockout.Exempt = l.Mode == v1alpha1.LockoutExempt
+		if l.Attempts != nil {
+			terms.Lockout.Attempts = int(*l.Attempts)
+		}
+		if l.Duration != nil {
+			terms.Lockout.Duration = l.Duration.Duration
+		}
+		if l.MaxDuration != nil {
+			terms.Lockout.Longest = l.MaxDuration.Duration
+		}
+	}
+	if p := spec.Password; p != nil {
+		if p.MinLength != nil {
+			terms.MinPasswordLength = int(*p.MinLength)
+		}
+		if p.MaxAge != nil {
+			terms.MaxPasswordAge = p.MaxAge.Duration
+		}
+	}
+	return terms
+}
+
+// Permission is what the policies say of a resource, by the labels of its namespace.
+func (s Set) Permission(namespace map[string]string, u *v1alpha1.ShardingUser) user.Permission {
+	if !s.exists {
+		return user.Permission{}
+	}
+	var refusals []string
+	for _, p := range s.policies {
+		if !p.selector.Matches(labels.Set(namespace)) {
+			continue
+		}
+		lacks := p.lacks(u)
+		if len(lacks) == 0 {
+			return user.Permission{By: p.name, Terms: p.terms}
+		}
+		refusals = append(refusals, fmt.Sprintf("%q does not permit %s", p.name, enumerate(lacks)))
+	}
+	message := fmt.Sprintf("There are ShardingUserPolicies, and none is for the namespace %q.", u.Namespace)
+	if len(refusals) > 0 {
+		message = fmt.Sprintf("No ShardingUserPolicy permits this: %s.", few(refusals, "; ", mostPolicies))
+	}
+	return user.Permission{Refusal: &user.Problem{Reason: v1alpha1.ReasonNotPermitted, Message: message}}
+}
+
+// What is told of, so that a message fits into an Event, which has a kilobyte for it.
+const (
+	mostPolicies = 3
+	mostRoles    = 3
+)
+
+// lacks is what a resource asks for and the policy does not permit, in words.
+func (p policy) lacks(u *v1alpha1.ShardingUser) []string {
+	var lacks []string
+	if username := user.Username(u); !p.usernames.MatchString(username) {
+		lacks = append(lacks, fmt.Sprintf("the username %q", brief(username)))
+	}
+	var roles []string
+	for _, role := range u.Spec.Roles {
+		if !p.roles.MatchString(string(role)) {
+			roles = append(roles, fmt.Sprintf("%q", role))
+		}
+	}
+	if len(roles) > 0 {
+		lacks = append(lacks, "the role "+few(roles, ", ", mostRoles))
+	}
+	if u.Spec.AdoptionPolicy == v1alpha1.AdoptionIfUnowned && !p.adoption {
+		lacks = append(lacks, "adoptionPolicy IfUnowned")
+	}
+	if u.Spec.Password != nil && u.Spec.Password.Format == v1alpha1.PasswordFormatBcrypt && !p.hashes {
+		lacks = append(lacks, "password.format Bcrypt, since a hash does not tell how long its password is")
+	}
+	return lacks
+}
+
+// Selects tells whether a policy is for the namespace with these labels.
+func Selects(p *v1alpha1.ShardingUserPolicy, namespace map[string]string) bool {
+	selector, err := selectorOf(p.Spec.NamespaceSelector)
+	return err == nil && selector.Matches(labels.Set(namespace))
+}
+
+// enumerate joins what is said in one breath.
+func enumerate(parts []string) string {
+	if last := len(parts) - 1; last > 0 {
+		return strings.Join(parts[:last], ", ") + " and " + parts[last]
+	}
+	return strings.Join(parts, "")
+}
+
+// few is the first of many, and how many more there are.
+func few(parts []string, separator string, most int) string {
+	if len(parts) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(parts[:most], separator), len(parts)-most)
+	}
+	return strings.Join(parts, separator)
+}
+
+// brief is the beginning of what is too long for a message.
+func brief(text string) string {
+	const most = 64
+	if len(text) > most {
+		return text[:most] + "..."
+	}
+	return text
+}

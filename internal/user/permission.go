@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package user
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+)
+
+// Permission is what the policies say of a resource. The zero Permission is that of a cluster without policies:
+// everything is permitted, on the settings' own terms.
+type Permission struct {
+	// By is the policy that permits the resource and sets its terms; "" where none does, or there is none.
+	By string
+
+	// Refusal is why no policy permits the resource; nil where one does, or there is none.
+	Refusal *Problem
+
+	Terms
+}
+
+// Terms are what a policy asks of an account that it permits. The zero Terms are those of the settings.
+type Terms struct {
+	Lockout           Lockout
+	MinPasswordLength int           // in characters; 0 where it is the settings'
+	MaxPasswordAge    time.Duration // 0 where there is none
+}
+
+// Lockout says when an account is locked, in place of the log-in side's own settings; what is zero is as they have it.
+type Lockout struct {
+	Attempts int           // failed attempts that lock
+	Duration time.Duration // of a lock
+	Longest  time.Duration // to which locks grow, twice as long with each further one within a day; 0 where they do not
+	Exempt   bool          // no attempt locks
+}
+
+// planSuspension decides about a resource that no policy permits. A row of its own is deactivated, and stays so until a
+// policy permits the resource: nothing else of it is changed, and nothing that the resource asks for is done. What a former
+// resource of its place left behind goes as that one wanted.
+//
+// That a resource is paused does not hold it up: it is not what the resource asks for.
+func planSuspension(d Desired, o Observed) Decision {
+	c := begin(d, o, Nothing)
+	decision := Decision{Change: c, Problem: d.Permission.Refusal}
+	own := o.Ownership
+	if own != nil && own.State == Owned && d.Owner.Succeeds(own.Owner) {
+		return planEndOfFormer(d, o)
+	}
+	if !o.OwnedBy(d.Owner) {
+		return decision
+	}
+	active := o.Row != nil && o.Row.Active
+	if own.Suspended && !active && own.Deletion == d.Deletion {
+		return decision
+	}
+	c = begin(d, o, Update)
+	c.Suspended, c.Active, c.Lockout = true, false, own.Lockout
+	c.Unlock, c.ClearLockout = "", false
+	if active {
+		c.Write = []Field{FieldActive}
+		c.Endangered = endangered(d, o, nil)
+		if own.Suspended {
+			decision.Drift = []Field{FieldActive}
+		}
+	}
+	decision.Change = c
+	// A generation that was applied and is not there any more: see planOwned.
+	decision.Confirm = own.Generation > d.Generation
+	return decision
+}
+
+// planPaused decides about a resource that is paused. What a policy says of its lockout is noted all the same: it is not
+// the resource's to say.
+func planPaused(d Desired, o Observed) Decision {
+	decision := refuse(v1alpha1.ReasonPaused, "Nothing is changed in the database while the annotation "+
+		v1alpha1.AnnotationPaused+" is \"true\"; remove it to go on.")
+	if !o.OwnedBy(d.Owner) || o.Ownership.Lockout == d.Permission.Lockout {
+		return decision
+	}
+	own := o.Ownership
+	decision.Change = Change{
+		Verb: Update, Username: d.Username, Owner: d.Owner, Revision: own.Revision, Lockout: d.Permission.Lockout,
+		Generation: own.Generation, Deletion: own.Deletion, Suspended: own.Suspended, // as they are: nothing is applied
+	}
+	return decision
+}
+
+// PasswordExpiry is the time until the owner's password is older than it may become, less than zero where it is already.
+// It is not known where there is no such age, or where the password is not the owner's.
+func (o Observed) PasswordExpiry(d Desired) (left time.Duration, known bool) {
+	longest := d.Permission.MaxPasswordAge
+	if longest == 0 || !o.OwnedBy(d.Owner) || o.Ownership.PasswordChangedAt == nil {
+		return 0, false
+	}
+	return o.Ownership.PasswordChangedAt.Add(longest).Sub(o.Now), true
+}
+
+// endangered is the protected roles that the row's user holds, and would not hold any more with these roles, or with none
+// where it is not active any more. Somebody else has to hold each of them, or the change is not made.
+func endangered(d Desired, o Observed, stays []string) []string {
+	if d.Unprotected || o.Row == nil || !o.Row.Active {
+		return nil
+	}
+	var roles []string
+	for _, role := range d.Protected {
+		if slices.Contains(o.Row.Roles, role) && !slices.Contains(stays, role) {
+			roles = append(roles, role)
+		}
+	}
+	return roles
+}
+
+// remaining is the roles that a user holds who is as the resource says.
+func remaining(d Desired) []string {
+	if !d.Active || d.Permission.Refusal != nil {
+		return nil
+	}
+	return d.Roles
+}
+
+// LastAdministrator is the problem of a decision whose change the store refused, since nobody else would hold one of the
+// roles that it takes away.
+func LastAdministrator(decision Decision) *Problem {
+	change := decision.Change
+	last := fmt.Sprintf("%q is the last active user with the role %s", change.Username, strings.Join(quoted(change.Endangered), " or "))
+	override := fmt.Sprintf("give the role to another active user, or set the annotation %s to \"true\".",
+		v1alpha1.AnnotationAllowLastAdministrator)
+	if p := decision.Problem; p != nil && change.Suspended {
+		return &Problem{Reason: p.Reason, Message: fmt.Sprintf("%s The account stays active for now, since %s: %s", p.Message, last, override)}
+	}
+	what := "is not taken from it"
+	switch change.Verb {
+	case Delete:
+		what = "is not deleted"
+	case Deactivate:
+		what = "is not deactivated"
+	case Update, Adopt:
+		if !change.Active {
+			what = "is not deactivated"
+		}
+	case Nothing, Create, Release, Bury:
+	}
+	return &Problem{Reason: v1alpha1.ReasonLastAdministrator, Message: fmt.Sprintf("%s, and so %s; %s", last, what, override)}
+}
+
+func quoted(texts []string) []string {
+	list := make([]string, 0, len(texts))
+	for _, text := range texts {
+		list = append(list, fmt.Sprintf("%q", text))
+	}
+	return list
+}
