@@ -3,7 +3,10 @@
 package store
 
 import (
+	"math"
 	"time"
+
+	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
 // The log-in side of a store. One attempt is charged before anything is checked, and settled after:
@@ -28,15 +31,48 @@ import (
 //   - Other programs' columns and rules hold: their counters and locks are read as they are. A counter that is at the
 //     limit or beyond without a lock, as the sharding manager leaves it when it dies between its two statements, has one
 //     attempt left: the next charge locks, as its own next failure would. A counter below zero is zero.
-//   - PurgeAttempts deletes attempts that are older than this, no more than a batch of them at once, and tells how many.
+//   - The limits are the caller's, but for an account whose note has a policy's: those come first. An account that is exempt
+//     is charged and never locked by it. Where locks grow, each one lasts twice as long as the one before, as far as that was
+//     written within GrowthPeriod by charges of this store whose attempts did not succeed.
+//   - PurgeAttempts deletes attempts that are older than this, no more than a batch of them at once, and tells how many. Those
+//     by which locks grow stay for that long.
 
 // PendingTime is how long a charge that nobody settled may keep a lock from being told of.
 const PendingTime = 10 * time.Second
+
+// GrowthPeriod is how long a lock makes the next ones longer, where locks grow.
+const GrowthPeriod = 24 * time.Hour
 
 // Limits says when an account is locked, and for how long.
 type Limits struct {
 	Attempts int           // failed attempts that lock; less than 1 is 1
 	Duration time.Duration // more than 0
+	Longest  time.Duration // to which locks grow; 0, or less than Duration, where all of them last equally long
+	Exempt   bool          // no attempt locks
+
+	// Most is how many failed attempts lock at the latest, whatever a policy says; 0 leaves that to it.
+	Most int
+}
+
+// For is the limits of an account for which a policy says this.
+func (l Limits) For(terms user.Lockout) Limits {
+	if terms.Attempts > 0 {
+		l.Attempts = terms.Attempts
+	}
+	if terms.Duration > 0 {
+		l.Duration = terms.Duration
+	}
+	if l.Most > 0 {
+		l.Attempts = min(l.Attempts, l.Most)
+	}
+	l.Longest, l.Exempt = terms.Longest, terms.Exempt
+	return l
+}
+
+// Lock is how long a lock lasts that was preceded by so many within GrowthPeriod.
+func (l Limits) Lock(before int) time.Duration {
+	grown := float64(l.Duration) * math.Exp2(float64(before))
+	return max(l.Duration, time.Duration(min(grown, float64(l.Longest))))
 }
 
 // Attempt is one try to log in. Its texts may be of any length and hold anything: see Record.
@@ -83,8 +119,10 @@ type Charged struct {
 	// Failed is the account's counter with this charge; only with Check.
 	Failed int
 
-	// Locks tells that this charge reached the limit and wrote the lock, which stays unless the attempt is a success.
+	// Locks tells that this charge reached the limit and wrote the lock, which stays unless the attempt is a success. Until is
+	// when it runs out, by the store's clock.
 	Locks bool
+	Until time.Time
 
 	// FromMemory tells that the attempt is decided from memory, since the database is away.
 	FromMemory bool

@@ -13,6 +13,8 @@
 //     the revision that was observed and, unless the change is confirmed, no newer generation of the same owner.
 //     Otherwise it answers ErrConflict and has changed nothing. Of any number of callers that plan from the same
 //     observation, one succeeds.
+//   - A change that endangers roles is made only while another active user holds each of them, whoever else is about to take
+//     them from that one: otherwise Apply answers ErrLastHolder and has changed nothing.
 //   - Apply writes the columns that are the operator's, and of the log-in columns only what a change asks to clear.
 //     Columns that it does not know keep their values.
 //   - What Apply changed, and what other programs change, an observer of the store is told of by username: of those of
@@ -28,6 +30,9 @@ import (
 var (
 	// ErrConflict: somebody else was there first. Nothing was changed; observe and plan again.
 	ErrConflict = errors.New("the account changed meanwhile")
+
+	// ErrLastHolder: nobody else would hold a role that the change takes away. Nothing was changed.
+	ErrLastHolder = errors.New("no other active user holds the role")
 
 	// ErrUnavailable: the database could not be reached, or refused. Nothing is known to have been changed. The error
 	// is an *UnavailableError, whose text is a sentence fit for an operator.

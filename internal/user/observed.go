@@ -70,6 +70,14 @@ func (o Observed) OwnedBy(owner Owner) bool {
 	return o.Ownership != nil && o.Ownership.State == Owned && o.Ownership.Owner == owner
 }
 
+// Lockout is what a policy says of the account's locks: the one that permitted its owner last.
+func (o Observed) Lockout() Lockout {
+	if o.Ownership == nil || o.Ownership.State != Owned {
+		return Lockout{}
+	}
+	return o.Ownership.Lockout
+}
+
 // Locked reports whether the row's lock lies in the future, by the database's clock: log-ins are refused.
 func (o Observed) Locked() bool { return o.LockLeft() > 0 }
 

@@ -123,6 +123,7 @@ func (s *Store) note(change user.Change, before user.Ownership) user.Ownership {
 	after.State = user.Owned
 	after.Generation = change.Generation
 	after.Deletion = change.Deletion
+	after.Suspended, after.Lockout = change.Suspended, change.Lockout
 	if change.Unlock != "" {
 		after.UnlockHandled = change.Unlock
 	}

@@ -3,6 +3,7 @@
 package memory
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -44,8 +45,11 @@ func (s *Store) Charge(ctx context.Context, a store.Attempt, limits store.Limits
 	if charged.Verdict == store.Check {
 		row = copied(row)
 		charged.PasswordHash, charged.Roles = row.PasswordHash, slices.Clone(row.Roles)
-		entry.lockedUntil = charge(&row, limits, now)
-		charged.Failed, charged.Locks = row.FailedLoginAttempts, entry.lockedUntil != nil
+		entry.lockedUntil = charge(&row, s.limitsOf(a.Username, limits), now, func() int { return s.locksBefore(a.Username, now) })
+		charged.Failed = row.FailedLoginAttempts
+		if entry.lockedUntil != nil {
+			charged.Locks, charged.Until = true, *entry.lockedUntil
+		}
 		s.rows[a.Username] = row
 		s.tell(a.Username)
 	}
@@ -65,14 +69,36 @@ func verdict(row user.Row, exists bool, now time.Time) store.Verdict {
 	return store.Check
 }
 
-// charge takes one attempt off a row's budget, and returns the lock where that was the last.
-func charge(row *user.Row, limits store.Limits, now time.Time) (lock *time.Time) {
+// limitsOf is the limits of an account: a policy's come first.
+func (s *Store) limitsOf(username string, limits store.Limits) store.Limits {
+	if note, noted := s.notes[username]; noted {
+		return limits.For(user.Observed{Ownership: &note}.Lockout())
+	}
+	return limits.For(user.Lockout{})
+}
+
+// locksBefore is how many locks make the next one longer.
+func (s *Store) locksBefore(username string, now time.Time) (locks int) {
+	for _, a := range slices.Backward(s.attempts) {
+		if !a.Time.After(now.Add(-store.GrowthPeriod)) {
+			break
+		}
+		if a.account == username && a.lockedUntil != nil && a.Outcome != store.Succeeded {
+			locks++
+		}
+	}
+	return locks
+}
+
+// charge takes one attempt off a row's budget, and returns the lock where that was the last. Before is how many locks
+// preceded it.
+func charge(row *user.Row, limits store.Limits, now time.Time, before func() int) (lock *time.Time) {
 	if row.LockedUntil != nil { // it ran out
 		row.FailedLoginAttempts, row.LockedUntil = 0, nil
 	}
 	row.FailedLoginAttempts = max(0, row.FailedLoginAttempts) + 1
-	if row.FailedLoginAttempts >= limits.Attempts {
-		row.LockedUntil = new(now.Add(limits.Duration))
+	if row.FailedLoginAttempts >= limits.Attempts && !limits.Exempt {
+		row.LockedUntil = new(now.Add(limits.Lock(before())))
 	}
 	return copyOf(row.LockedUntil)
 }
@@ -135,12 +161,16 @@ func (s *Store) PurgeAttempts(ctx context.Context, olderThan time.Duration, batc
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	before, old := s.now().Add(-olderThan), 0
-	for old < min(batch, len(s.attempts)) && s.attempts[old].Time.Before(before) {
-		old++
-	}
-	s.attempts = slices.Delete(s.attempts, 0, old)
-	return old, nil
+	now, purged := s.now(), 0
+	before, grows := now.Add(-olderThan), now.Add(-store.GrowthPeriod)
+	s.attempts = slices.DeleteFunc(s.attempts, func(a attempt) bool {
+		old := purged < batch && a.Time.Before(before) && (a.lockedUntil == nil || a.Time.Before(grows))
+		if old {
+			purged++
+		}
+		return old
+	})
+	return purged, nil
 }
 
 // Attempts is the audit trail, the latest attempt last. Of very many it has the last ones only.
@@ -167,8 +197,8 @@ func (s *Store) record(a attempt) int64 {
 
 // attempt is the attempt of this ID; nil where it is not on record any more.
 func (s *Store) attempt(id int64) *attempt {
-	i := id - s.lastAttempt + int64(len(s.attempts)) - 1
-	if i < 0 || i >= int64(len(s.attempts)) {
+	i, found := slices.BinarySearchFunc(s.attempts, id, func(a attempt, id int64) int { return cmp.Compare(a.ID, id) })
+	if !found {
 		return nil
 	}
 	return &s.attempts[i]

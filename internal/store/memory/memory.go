@@ -27,7 +27,7 @@ type Store struct {
 	watchers map[*watcher]struct{}
 	replaced map[string]replacement // by username, those of late
 
-	attempts    []attempt // the last ones, the latest last; their IDs have no gaps
+	attempts    []attempt // the last ones, in the order of their IDs
 	lastAttempt int64     // the ID of the latest one ever
 }
 
@@ -74,7 +74,7 @@ func (s *Store) Snapshot(ctx context.Context, usernames []string) (map[string]us
 	return list, nil
 }
 
-// Apply makes a change, or answers store.ErrConflict, or the context's error.
+// Apply makes a change, or answers store.ErrConflict, store.ErrLastHolder, or the context's error.
 func (s *Store) Apply(ctx context.Context, change user.Change) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -88,6 +88,9 @@ func (s *Store) Apply(ctx context.Context, change user.Change) error {
 	note, noted := s.notes[change.Username]
 	if !holds(change, exists, note, noted) {
 		return store.ErrConflict
+	}
+	if !s.othersHold(change) {
+		return store.ErrLastHolder
 	}
 
 	s.revision++
@@ -107,6 +110,19 @@ func (s *Store) Apply(ctx context.Context, change user.Change) error {
 	}
 	s.tell(change.Username)
 	return nil
+}
+
+// othersHold tells whether other active users hold the roles that a change endangers.
+func (s *Store) othersHold(change user.Change) bool {
+	held := func(role string) bool {
+		for username, row := range s.rows {
+			if username != change.Username && row.Active && slices.Contains(row.Roles, role) {
+				return true
+			}
+		}
+		return false
+	}
+	return !slices.ContainsFunc(change.Endangered, func(role string) bool { return !held(role) })
 }
 
 // Edit changes a row as another program does, without regard for who owns it: edit is given a copy of the row, or nil

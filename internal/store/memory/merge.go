@@ -28,7 +28,7 @@ func (s *Store) Merge(ctx context.Context, outage store.Outage, limits store.Lim
 	for _, missed := range outage.Accounts {
 		if row, exists := s.rows[missed.Username]; exists {
 			row = copied(row)
-			merge(&row, missed, limits, now)
+			merge(&row, missed, s.limitsOf(missed.Username, limits), now)
 			s.rows[missed.Username] = row
 			s.tell(missed.Username)
 		}
@@ -49,7 +49,7 @@ func merge(row *user.Row, missed store.Missed, limits store.Limits, now time.Tim
 		row.FailedLoginAttempts = min(max(0, row.FailedLoginAttempts)+missed.Failures, math.MaxInt32)
 	}
 	row.LockedUntil = latest(row.LockedUntil, missed.LockedUntil)
-	if missed.Failures > 0 && row.LockedUntil == nil && row.FailedLoginAttempts >= limits.Attempts {
+	if missed.Failures > 0 && row.LockedUntil == nil && row.FailedLoginAttempts >= limits.Attempts && !limits.Exempt {
 		row.LockedUntil = new(now.Add(limits.Duration))
 	}
 	row.LastLogin = latest(row.LastLogin, missed.LastLogin)

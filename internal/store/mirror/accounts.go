@@ -91,7 +91,7 @@ func (a *accounts) mark(usernames ...string) {
 
 // charged takes note of an attempt that was charged in the database: nobody is notified of mere counters. Of a lock one
 // is, but not at once, and the database may go away before.
-func (a *accounts) charged(charged store.Charged, lock time.Duration) {
+func (a *accounts) charged(charged store.Charged) {
 	if charged.Verdict != store.Check {
 		return
 	}
@@ -100,7 +100,7 @@ func (a *accounts) charged(charged store.Charged, lock time.Duration) {
 	a.edit(charged.Username, func(row *user.Row) {
 		row.FailedLoginAttempts, row.LockedUntil = charged.Failed, nil // if there was a lock, it had run out
 		if charged.Locks {
-			row.LockedUntil = new(a.now().Add(a.skew + lock))
+			row.LockedUntil = new(charged.Until)
 		}
 	})
 	a.markAfterLogIn(charged)

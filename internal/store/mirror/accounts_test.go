@@ -136,7 +136,7 @@ func TestTimesAreThoseOfTheDatabasesClock(t *testing.T) {
 
 func TestTheCopyCountsThisProcesssOwnLogIns(t *testing.T) {
 	inWorld(t, false, nil, func(w *world) {
-		w.accounts.charged(store.Charged{Username: "alice", Verdict: store.Check, Failed: 3}, time.Hour)
+		w.accounts.charged(store.Charged{Username: "alice", Verdict: store.Check, Failed: 3})
 		if n := w.observe("alice").FailedLoginAttempts; n != 3 {
 			t.Errorf("%d failures, want 3", n)
 		}

@@ -128,9 +128,9 @@ func (m *Mirror) Charge(ctx context.Context, attempt store.Attempt, limits store
 	}
 	charged, err := m.Primary.Charge(ctx, attempt, limits)
 	if err == nil {
-		m.accounts.charged(charged, limits.Duration)
+		m.accounts.charged(charged)
 		if o := m.latest(); o != nil { // it began while this was under way, or may go on
-			o.charged(charged, limits.Duration)
+			o.charged(charged)
 		}
 		return charged, nil
 	}

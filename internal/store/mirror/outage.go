@@ -65,7 +65,7 @@ func (o *outage) charge(ctx context.Context, attempt store.Attempt, limits store
 		if row.LockedUntil != nil && !observed.Locked() {
 			before = 0 // a lock that ran out leaves a clean counter
 		}
-		limits.Attempts = min(limits.Attempts, before+alone)
+		limits.Most = before + alone
 	}
 	charged, err := o.store.Charge(ctx, attempt, limits)
 	if err != nil {
@@ -88,7 +88,7 @@ func (o *outage) charge(ctx context.Context, attempt store.Attempt, limits store
 }
 
 // charged takes note of an attempt that the database charged while the outage began.
-func (o *outage) charged(charged store.Charged, lock time.Duration) {
+func (o *outage) charged(charged store.Charged) {
 	if charged.Verdict != store.Check {
 		return
 	}
@@ -96,7 +96,7 @@ func (o *outage) charged(charged store.Charged, lock time.Duration) {
 	defer o.mu.Unlock()
 	var until *time.Time
 	if charged.Locks {
-		until = new(o.clock().Add(lock))
+		until = new(charged.Until)
 	}
 	o.store.Raise(charged.Username, charged.Failed, until)
 }

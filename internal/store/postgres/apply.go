@@ -5,6 +5,7 @@ package postgres
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -97,14 +98,23 @@ written AS (
 )`
 )
 
+// notePolicy is what is noted of what policies say.
+const notePolicy = `,
+        suspended = @suspended::boolean, lockout_attempts = @lockout_attempts::integer,
+        lockout_duration = @lockout_duration::interval, lockout_longest = @lockout_longest::interval,
+        lockout_exempt = @lockout_exempt::boolean`
+
 // What is noted. %[1]s is the step that it follows: written where there has to be a row, fence where there need not.
 const (
 	noteNew = `,
 noted AS (
     INSERT INTO shardinguser_ownership (username, cluster, namespace, name, uid, state, generation, deletion_policy,
-        password_version, password_hash, password_weak, password_changed_at, unlock_handled)
+        password_version, password_hash, password_weak, password_changed_at, unlock_handled,
+        suspended, lockout_attempts, lockout_duration, lockout_longest, lockout_exempt)
     SELECT w.username, @cluster, @namespace, @name, @uid, 'owned', @generation::bigint, @deletion,
-        @noted_version, @noted_hash, @noted_weak::boolean, CASE WHEN @password_new::boolean THEN now() END, @unlock
+        @noted_version, @noted_hash, @noted_weak::boolean, CASE WHEN @password_new::boolean THEN now() END, @unlock,
+        @suspended::boolean, @lockout_attempts::integer, @lockout_duration::interval, @lockout_longest::interval,
+        @lockout_exempt::boolean
     FROM %[1]s w
     RETURNING username
 )`
@@ -121,7 +131,7 @@ noted AS (
             WHEN o.uid = @uid AND @noted_version::text <> '' THEN o.password_changed_at
         END,
         unlock_handled = CASE WHEN o.uid = @uid AND @unlock::text = '' THEN o.unlock_handled ELSE @unlock END,
-        changed_at = now()
+        changed_at = now()` + notePolicy + `
     FROM %[1]s w WHERE o.username = w.username
     RETURNING o.username
 )`
@@ -130,7 +140,7 @@ noted AS (
 	noteUpdate = `,
 noted AS (
     UPDATE shardinguser_ownership o SET
-        generation = @generation, revision = DEFAULT, deletion_policy = @deletion, changed_at = now()%[2]s
+        generation = @generation, revision = DEFAULT, deletion_policy = @deletion, changed_at = now()` + notePolicy + `%[2]s
     FROM %[1]s w WHERE o.username = w.username
     RETURNING o.username
 )`
@@ -208,13 +218,23 @@ func (s *Store) Apply(ctx context.Context, change user.Change) error {
 	if err != nil {
 		return err
 	}
-	return s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
+	last := false
+	err = s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
 		tag, err := conn.Exec(ctx, sql, args)
-		if err == nil && tag.RowsAffected() == 0 {
-			return store.ErrConflict
+		if err != nil || tag.RowsAffected() > 0 {
+			return err
 		}
-		return err
+		if len(change.Endangered) > 0 {
+			if err := conn.QueryRow(ctx, isLastHolder, args).Scan(&last); err != nil {
+				return err
+			}
+		}
+		return store.ErrConflict
 	})
+	if last && errors.Is(err, store.ErrConflict) {
+		return store.ErrLastHolder
+	}
+	return err
 }
 
 // statementFor is the statement that makes the change.
@@ -226,6 +246,10 @@ func statementFor(change user.Change) (string, error) {
 	if change.Revision == 0 {
 		fence, note = fenceNone, noteNew
 	}
+	owned := fenceOwned
+	if len(change.Endangered) > 0 {
+		fence, owned = sparingLastHolders(fence), sparingLastHolders(owned)
+	}
 	switch change.Verb {
 	case user.Create:
 		return steps(fence, insertRow, after("written", note))
@@ -234,13 +258,13 @@ func statementFor(change user.Change) (string, error) {
 	case user.Update:
 		note := strings.ReplaceAll(noteUpdate, "%[2]s", notes(change))
 		if set := columns(change); set != "" {
-			return steps(fenceOwned, fmt.Sprintf(updateRow, set), after("written", note))
+			return steps(owned, fmt.Sprintf(updateRow, set), after("written", note))
 		}
-		return steps(fenceOwned, after("fence", note))
+		return steps(owned, after("fence", note))
 	case user.Delete:
-		return steps(fenceOwned, deleteRow, after("fence", noteDeleted), purge)
+		return steps(owned, deleteRow, after("fence", noteDeleted), purge)
 	case user.Deactivate:
-		return steps(fenceOwned, deactivateRow, after("fence", noteReleased))
+		return steps(owned, deactivateRow, after("fence", noteReleased))
 	case user.Release:
 		return steps(fenceOwned, after("fence", noteReleased))
 	case user.Bury:
@@ -329,5 +353,12 @@ func arguments(change user.Change) (pgx.NamedArgs, error) {
 		"noted_hash":    noted.Hash,
 		"noted_weak":    noted.Weak,
 		"unlock":        change.Unlock,
+		"endangered":    change.Endangered,
+
+		"suspended":        change.Suspended,
+		"lockout_attempts": change.Lockout.Attempts,
+		"lockout_duration": change.Lockout.Duration,
+		"lockout_longest":  change.Lockout.Longest,
+		"lockout_exempt":   change.Lockout.Exempt,
 	}, nil
 }

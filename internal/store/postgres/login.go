@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
@@ -39,7 +40,13 @@ WITH account AS MATERIALIZED (
     FOR NO KEY UPDATE
 ),
 found AS MATERIALIZED (
-    SELECT a.*, clock_timestamp() AS at FROM (VALUES (1)) AS one LEFT JOIN account a ON true
+    SELECT a.*, clock_timestamp() AS at,
+           COALESCE(NULLIF(p.lockout_attempts, 0), @attempts::bigint) AS attempts,
+           COALESCE(NULLIF(p.lockout_duration, INTERVAL '0'), @duration::bigint * INTERVAL '1 microsecond') AS duration,
+           COALESCE(p.lockout_longest, INTERVAL '0') AS longest,
+           COALESCE(p.lockout_exempt, false) AS exempt
+    FROM (VALUES (1)) AS one LEFT JOIN account a ON true
+    LEFT JOIN shardinguser_ownership p ON p.username = a.username AND p.state = 'owned'
 ),
 judged AS MATERIALIZED (
     SELECT f.*,
@@ -55,7 +62,13 @@ judged AS MATERIALIZED (
 written AS (
     UPDATE users u SET
         failed_login_attempts = j.charged,
-        locked_until = CASE WHEN j.charged >= @attempts::bigint THEN j.at + @duration::bigint * INTERVAL '1 microsecond' END
+        locked_until = CASE WHEN j.charged >= j.attempts AND NOT j.exempt THEN j.at + GREATEST(j.duration, LEAST(j.longest,
+            CASE WHEN j.longest > j.duration THEN j.duration * (
+                SELECT 2 ^ LEAST(count(*), 30) FROM login_attempts before
+                WHERE before.username = @name::text AND before.locked_until IS NOT NULL AND before.outcome <> 'success'
+                  AND before.attempted_at > j.at - @growth::bigint * INTERVAL '1 microsecond')
+            END))
+        END
     FROM judged j WHERE u.username = j.username AND j.verdict = 'check'
     RETURNING u.username, u.locked_until::timestamptz AS locked_until
 ),
@@ -67,7 +80,7 @@ recorded AS (
     WHERE j.verdict <> 'check' OR w.username IS NOT NULL
     RETURNING id, locked_until
 )
-SELECT r.id, j.verdict, r.locked_until IS NOT NULL,
+SELECT r.id, j.verdict, r.locked_until,
        CASE j.verdict WHEN 'check' THEN j.charged ELSE 0 END,
        CASE j.verdict WHEN 'check' THEN j.password_hash ELSE '' END,
        CASE j.verdict WHEN 'check' THEN j.roles END
@@ -115,6 +128,7 @@ const purgeAttempts = `
 DELETE FROM login_attempts WHERE id = ANY (ARRAY(
     SELECT a.id FROM login_attempts a
     WHERE a.attempted_at < now() - @age::bigint * INTERVAL '1 microsecond'
+      AND (a.locked_until IS NULL OR a.attempted_at < now() - @growth::bigint * INTERVAL '1 microsecond')
     ORDER BY a.attempted_at LIMIT @batch::bigint
     FOR UPDATE SKIP LOCKED
 ))`
@@ -152,7 +166,7 @@ func chargeArguments(a store.Attempt, limits store.Limits) pgx.NamedArgs {
 	known, unknown := a.Record(true), a.Record(false)
 	args := pgx.NamedArgs{
 		"username": nil, "name": "", "alias": unknown.Username, "source": known.Source, "user_agent": known.UserAgent,
-		"attempts": limits.Attempts, "duration": limits.Duration.Microseconds(),
+		"attempts": limits.Attempts, "duration": limits.Duration.Microseconds(), "growth": store.GrowthPeriod.Microseconds(),
 	}
 	if mayBeAccount(a.Username) {
 		args["username"], args["name"] = a.Username, known.Username
@@ -164,12 +178,13 @@ func (s *Store) charge(ctx context.Context, args pgx.NamedArgs) (store.Charged, 
 	var (
 		charged   store.Charged
 		roles     *string
+		lock      pgtype.Timestamptz
 		isCharged = true
 	)
 	err := insist(func() error {
 		return s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
 			err := conn.QueryRow(ctx, chargeAttempt, args).
-				Scan(&charged.ID, &charged.Verdict, &charged.Locks, &charged.Failed, &charged.PasswordHash, &roles)
+				Scan(&charged.ID, &charged.Verdict, &lock, &charged.Failed, &charged.PasswordHash, &roles)
 			if errors.Is(err, pgx.ErrNoRows) {
 				isCharged = false
 				return nil
@@ -183,6 +198,9 @@ func (s *Store) charge(ctx context.Context, args pgx.NamedArgs) (store.Charged, 
 	case !isCharged:
 		return store.Charged{}, &store.UnavailableError{Sentence: "The database does not let a log-in be counted: a trigger, a " +
 			"rule or a policy on the table users keeps the row from being written."}
+	}
+	if until := moment(lock); until != nil {
+		charged.Locks, charged.Until = true, *until
 	}
 	if roles != nil {
 		charged.Roles, _ = parseRoles(roles)
@@ -220,7 +238,9 @@ func (s *Store) Settle(ctx context.Context, charged store.Charged, success bool)
 func (s *Store) PurgeAttempts(ctx context.Context, olderThan time.Duration, batch int) (int, error) {
 	var purged int64
 	err := s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
-		args := pgx.NamedArgs{"age": olderThan.Microseconds(), "batch": max(0, batch)}
+		args := pgx.NamedArgs{
+			"age": olderThan.Microseconds(), "growth": store.GrowthPeriod.Microseconds(), "batch": max(0, batch),
+		}
 		tag, err := conn.Exec(ctx, purgeAttempts, args)
 		purged = tag.RowsAffected()
 		return err

@@ -46,7 +46,11 @@ judged AS MATERIALIZED (
     FROM found f
 ),
 counted AS MATERIALIZED (
-    SELECT j.*, LEAST(j.failed + j.failures, 2147483647)::bigint AS sum, GREATEST(j.lock, j.brought) AS longest FROM judged j
+    SELECT j.*, LEAST(j.failed + j.failures, 2147483647)::bigint AS sum, GREATEST(j.lock, j.brought) AS longest,
+           COALESCE(NULLIF(p.lockout_attempts, 0), @attempts::bigint) AS attempts,
+           COALESCE(NULLIF(p.lockout_duration, INTERVAL '0'), @duration::bigint * INTERVAL '1 microsecond') AS duration,
+           COALESCE(p.lockout_exempt, false) AS exempt
+    FROM judged j LEFT JOIN shardinguser_ownership p ON p.username = j.username AND p.state = 'owned'
 ),
 written AS (
     UPDATE users u SET
@@ -54,7 +58,7 @@ written AS (
         locked_until = CASE
             WHEN c.longest IS NOT NULL THEN c.longest
             WHEN c.failures = 0 THEN u.locked_until
-            WHEN c.sum >= @attempts::bigint THEN c.at + @duration::bigint * INTERVAL '1 microsecond'
+            WHEN c.sum >= c.attempts AND NOT c.exempt THEN c.at + c.duration
         END,
         last_login_at = CASE
             WHEN c.last_login > COALESCE(u.last_login_at::timestamptz, '-infinity') THEN c.last_login

@@ -43,7 +43,9 @@ SELECT asked.place, now(),
        COALESCE(o.cluster, ''), COALESCE(o.namespace, ''), COALESCE(o.name, ''), COALESCE(o.uid, ''),
        COALESCE(o.state, ''), COALESCE(o.generation, 0), COALESCE(o.revision, 0), COALESCE(o.deletion_policy, ''),
        COALESCE(o.password_version, ''), COALESCE(o.password_hash, ''), COALESCE(o.password_weak, false),
-       o.password_changed_at, COALESCE(o.unlock_handled, '')
+       o.password_changed_at, COALESCE(o.unlock_handled, ''), COALESCE(o.suspended, false),
+       COALESCE(o.lockout_attempts, 0), COALESCE(o.lockout_duration, INTERVAL '0'), COALESCE(o.lockout_longest, INTERVAL '0'),
+       COALESCE(o.lockout_exempt, false)
 FROM unnest(@usernames::text[], @recorded::text[]) WITH ORDINALITY AS asked (username, recorded, place)
 LEFT JOIN users u ON u.username = asked.username
 LEFT JOIN shardinguser_ownership o ON o.username = asked.username`
@@ -115,7 +117,8 @@ func scanAccount(result pgx.Row) (place int, observed user.Observed, err error) 
 		&exists, &row.PasswordHash, &roles, &row.Active, &failed, &locked, &login, &pending,
 		&noted, &note.Owner.Cluster, &note.Owner.Namespace, &note.Owner.Name, &note.Owner.UID,
 		&note.State, &note.Generation, &note.Revision, &note.Deletion,
-		&note.PasswordVersion, &note.PasswordHash, &note.PasswordWeak, &changed, &note.UnlockHandled)
+		&note.PasswordVersion, &note.PasswordHash, &note.PasswordWeak, &changed, &note.UnlockHandled,
+		&note.Suspended, &note.Lockout.Attempts, &note.Lockout.Duration, &note.Lockout.Longest, &note.Lockout.Exempt)
 	if err != nil {
 		return 0, user.Observed{}, err
 	}

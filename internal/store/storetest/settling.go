@@ -246,7 +246,8 @@ var keeping = []test{
 		s.created(t)
 		s.charges(t, 2)
 		s.Other.Age(t, time.Hour)
-		s.charges(t, 3)
+		s.charges(t, 2)
+		s.charge(t, "bob")
 		s.Other.Age(t, time.Hour)
 		young := s.charge(t, "bob")
 		purge := func(olderThan time.Duration, batch, want int) {
@@ -266,6 +267,25 @@ var keeping = []test{
 		records := s.Other.Attempts(t)
 		expect(t, "the number that is left", len(records), 1)
 		expect(t, "the one that is left", records[0].ID, young.ID)
+	}},
+	{"an attempt that locked stays as long as it makes locks longer", func(t *testing.T, s *subject) {
+		s.created(t)
+		s.charges(t, 5)
+		lock := s.Other.Attempts(t)[4].ID
+		s.Other.Age(t, store.GrowthPeriod-time.Minute)
+		purge := func() (left []int64) {
+			t.Helper()
+			if _, err := s.Store.PurgeAttempts(t.Context(), time.Minute, 10); err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range s.Other.Attempts(t) {
+				left = append(left, r.ID)
+			}
+			return left
+		}
+		expect(t, "what is left", purge(), []int64{lock})
+		s.Other.Age(t, time.Hour)
+		expect(t, "what is left", purge(), nil)
 	}},
 	{"an attempt that was purged before it was settled does not stand", func(t *testing.T, s *subject) {
 		s.created(t)

@@ -93,7 +93,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 	t.Helper()
 	for _, group := range [][]test{
 		creating, adopting, updating, ending, burying, confirming, racing, reading, watching, charging, settling, pending, keeping,
-		merging,
+		merging, governing, sparing,
 	} {
 		for _, test := range group {
 			t.Run(test.sentence, func(t *testing.T) {
