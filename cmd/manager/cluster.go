@@ -13,20 +13,24 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sharding-system/shardinguser-operator/internal/controller"
 )
 
-// cluster finds out which cluster this is: the UID of the namespace kube-system stands for it. It does so beside the
-// rest, so that a manager whose API server is away is alive and waits.
+// cluster finds out which cluster this is: the UID of the namespace kube-system stands for it. And it finds out whether
+// policies can be read, where they are to be. It does so beside the rest, so that a manager whose API server is away is alive
+// and waits.
 type cluster struct {
-	reader client.Reader
-	log    logr.Logger
+	reader   client.Reader
+	policies bool // are to be read
+	log      logr.Logger
 
 	known chan struct{} // closed once uid is set
 	uid   string
 }
 
-func newCluster(reader client.Reader, log logr.Logger) *cluster {
-	return &cluster{reader: reader, log: log, known: make(chan struct{})}
+func newCluster(reader client.Reader, policies bool, log logr.Logger) *cluster {
+	return &cluster{reader: reader, policies: policies, log: log, known: make(chan struct{})}
 }
 
 // find asks the API server until it answers. An answer that will not change is an error.
@@ -34,7 +38,7 @@ func (c *cluster) find(ctx context.Context) error {
 	var namespace corev1.Namespace
 	told := false
 	err := wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
-		err := c.reader.Get(ctx, client.ObjectKey{Name: metav1.NamespaceSystem}, &namespace)
+		err := c.ask(ctx, &namespace)
 		switch {
 		case err == nil:
 			return true, nil
@@ -50,11 +54,22 @@ func (c *cluster) find(ctx context.Context) error {
 	case ctx.Err() != nil:
 		return nil //nolint:nilerr // the manager ends
 	case err != nil:
-		return fmt.Errorf("read the namespace %s, whose UID stands for the cluster: %w; config/rbac has the rule that allows it",
-			metav1.NamespaceSystem, err)
+		return err
 	}
 	c.uid = string(namespace.UID)
 	close(c.known)
+	return nil
+}
+
+// ask asks the API server once.
+func (c *cluster) ask(ctx context.Context, namespace *corev1.Namespace) error {
+	if err := c.reader.Get(ctx, client.ObjectKey{Name: metav1.NamespaceSystem}, namespace); err != nil {
+		return fmt.Errorf("read the namespace %s, whose UID stands for the cluster: %w; config/rbac has the rule that allows it",
+			metav1.NamespaceSystem, err)
+	}
+	if c.policies {
+		return controller.CheckPolicies(ctx, c.reader)
+	}
 	return nil
 }
 

@@ -86,7 +86,7 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	cluster := newCluster(mgr.GetAPIReader(), log)
+	cluster := newCluster(mgr.GetAPIReader(), settings.Policies, log)
 	if err := mgr.Add(everyReplica(cluster.find)); err != nil {
 		return fmt.Errorf("add the look for the cluster's UID: %w", err)
 	}
@@ -97,9 +97,12 @@ func run(ctx context.Context, args []string) error {
 		Cluster:           cluster.UID,
 		Concurrency:       settings.MaxConcurrentReconciles,
 		MinPasswordLength: settings.PasswordMinLength,
+		Namespace:         settings.Namespace,
+		NoPolicies:        !settings.Policies,
+		ProtectedRoles:    settings.ProtectedRoles,
 		Registry:          ctrlmetrics.Registry,
 	}
-	if options.Declarations, err = controller.NewDeclarations(mgr, hasher, options); err != nil {
+	if options.Declarations, err = controller.NewDeclarations(ctx, mgr, hasher, options); err != nil {
 		return err
 	}
 	if options.Restored, err = accounts.restore(mgr, options.Declarations); err != nil {

@@ -58,6 +58,11 @@ type Settings struct {
 	// WatchNamespaces are sorted and distinct; none means all.
 	WatchNamespaces         []string
 	MaxConcurrentReconciles int
+	// Policies tells whether ShardingUserPolicies decide who is permitted what.
+	Policies bool
+	// ProtectedRoles are sorted and distinct: roles that are not taken from the
+	// last active user who holds them.
+	ProtectedRoles []string
 	// KubeAPIQPS, requests a second, and KubeAPIBurst limit the Kubernetes
 	// client; 0 requests a second are no limit.
 	KubeAPIQPS   float32
@@ -206,6 +211,8 @@ func defaults(cores int) Settings {
 		HealthProbeBindAddress:  ":8081",
 		PprofBindAddress:        off,
 		MaxConcurrentReconciles: 32,
+		Policies:                true,
+		ProtectedRoles:          []string{"admin"},
 		KubeAPIBurst:            400,
 		ResyncInterval:          30 * time.Second,
 		PollInterval:            2 * time.Second,

@@ -149,27 +149,34 @@ func (n namespace) Set(s string) error {
 func (n namespace) String() string { return *n.at }
 func (n namespace) Get() any       { return *n.at }
 
-// namespaces is a comma-separated list of names, kept sorted and distinct.
-type namespaces struct{ at *[]string }
+// roleName is what the API server lets a role be.
+var roleName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:-]{0,62}$`)
 
-func (n namespaces) Set(s string) error {
-	var names []string
+// names is a comma-separated list of names, kept sorted and distinct.
+type names struct {
+	at    *[]string
+	valid *regexp.Regexp
+	want  want // what they are
+}
+
+func (n names) Set(s string) error {
+	var list []string
 	for name := range strings.SplitSeq(s, ",") {
 		name = strings.TrimSpace(name)
 		if name == "" {
 			continue // a trailing comma, or no name at all
 		}
-		if !namespaceName.MatchString(name) {
-			return want("a comma-separated list of names of namespaces, such as team-a,team-b")
+		if !n.valid.MatchString(name) {
+			return n.want
 		}
-		names = append(names, name)
+		list = append(list, name)
 	}
-	slices.Sort(names)
-	*n.at = slices.Compact(names)
+	slices.Sort(list)
+	*n.at = slices.Compact(list)
 	return nil
 }
-func (n namespaces) String() string { return strings.Join(*n.at, ",") }
-func (n namespaces) Get() any       { return *n.at }
+func (n names) String() string { return strings.Join(*n.at, ",") }
+func (n names) Get() any       { return *n.at }
 
 // networks is a comma-separated list of networks or single addresses, kept
 // sorted and distinct.

@@ -14,11 +14,11 @@ import (
 
 // Trim is a transform for the manager's cache: it keeps out what nobody reads, and keeps once what is the same in many
 // resources. Of a Secret only its name and version are read, and the rest must not be kept: kubectl apply leaves a copy of
-// the whole Secret in an annotation.
+// the whole Secret in an annotation. Of a namespace its labels are read, too.
 func Trim(o any) (any, error) {
 	switch o := o.(type) {
 	case *metav1.PartialObjectMetadata:
-		return &metav1.PartialObjectMetadata{
+		trimmed := &metav1.PartialObjectMetadata{
 			TypeMeta: metav1.TypeMeta{APIVersion: shared(o.APIVersion), Kind: shared(o.Kind)},
 			ObjectMeta: metav1.ObjectMeta{
 				Namespace:       shared(o.Namespace),
@@ -26,7 +26,11 @@ func Trim(o any) (any, error) {
 				UID:             o.UID,
 				ResourceVersion: o.ResourceVersion,
 			},
-		}, nil
+		}
+		if o.Kind == "Namespace" {
+			trimmed.Labels = o.Labels
+		}
+		return trimmed, nil
 	case *v1alpha1.ShardingUser:
 		trimUser(o)
 		return o, nil

@@ -35,7 +35,9 @@ import (
 // +kubebuilder:rbac:groups=sharding.io,resources=shardingusers,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=sharding.io,resources=shardingusers/status,verbs=patch
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch
-// +kubebuilder:rbac:groups="",resources=namespaces,resourceNames=kube-system,verbs=get
+// +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
+// +kubebuilder:rbac:groups=sharding.io,resources=shardinguserpolicies,verbs=get;list;watch
+// +kubebuilder:rbac:groups=sharding.io,resources=shardinguserpolicies/status,verbs=patch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
 // Retries of what failed begin quickly and become slow, so that an outage is not made worse by those who wait for its
@@ -63,6 +65,15 @@ type Options struct {
 	// MinPasswordLength is the least number of characters of a password that is taken from a Secret.
 	MinPasswordLength int
 
+	// Namespace is the manager's own, where it publishes what policies say.
+	Namespace string
+
+	// NoPolicies leaves ShardingUserPolicies out of account.
+	NoPolicies bool
+
+	// ProtectedRoles are those that are not taken from the last active user who holds them.
+	ProtectedRoles []string
+
 	// Declarations are what the log-in side asks of the same manager; nil where nobody does.
 	Declarations *Declarations
 
@@ -82,6 +93,7 @@ type Reconciler struct {
 	live       client.Reader // reads from the API server
 	events     *events
 	accounts   Accounts
+	policies   *policies // nil where they are turned off
 	secrets    *secretReader
 	hashing    *hashing
 	reports    *reporter
@@ -103,16 +115,17 @@ func Setup(ctx context.Context, mgr ctrl.Manager, accounts Accounts, rows Rows, 
 		return err
 	}
 	if options.Declarations == nil {
-		if options.Declarations, err = NewDeclarations(mgr, hasher, options); err != nil {
+		if options.Declarations, err = NewDeclarations(ctx, mgr, hasher, options); err != nil {
 			return err
 		}
 	}
-	statuses := options.Declarations.statuses
+	statuses, policies := options.Declarations.statuses, options.Declarations.policies
 	r := &Reconciler{
 		client:     mgr.GetClient(),
 		live:       mgr.GetAPIReader(),
 		events:     statuses.events,
 		accounts:   accounts,
+		policies:   policies,
 		secrets:    newSecretReader(mgr.GetClient(), mgr.GetAPIReader(), options.MinPasswordLength),
 		hashing:    newHashing(hasher),
 		stale:      newStaleness(time.Now),
@@ -126,7 +139,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, accounts Accounts, rows Rows, 
 	if err := addIndexes(ctx, mgr); err != nil {
 		return err
 	}
-	err = ctrl.NewControllerManagedBy(mgr).
+	controlled := ctrl.NewControllerManagedBy(mgr).
 		Named("shardinguser").
 		For(&v1alpha1.ShardingUser{}, builder.WithPredicates(predicate.Funcs{UpdateFunc: func(event.UpdateEvent) bool { return false }})).
 		Watches(&v1alpha1.ShardingUser{}, edits(), builder.WithPredicates(worthALook())).
@@ -137,10 +150,20 @@ func Setup(ctx context.Context, mgr ctrl.Manager, accounts Accounts, rows Rows, 
 			NewQueue:                newFairQueue,
 			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](
 				firstRetry, lastRetry),
-		}).
-		Complete(r)
-	if err != nil {
+		})
+	if policies != nil {
+		controlled = controlled.
+			Watches(&v1alpha1.ShardingUserPolicy{}, r.policyChanges()).
+			WatchesMetadata(&corev1.Namespace{}, r.namespaceChanges())
+	}
+	if err := controlled.Complete(r); err != nil {
 		return fmt.Errorf("set up the controller: %w", err)
+	}
+	if policies != nil {
+		statuses := policyStatuses{
+			client: mgr.GetClient(), live: mgr.GetAPIReader(), policies: policies, namespace: options.Namespace,
+		}
+		return statuses.setUp(mgr)
 	}
 	return nil
 }
@@ -163,7 +186,9 @@ func worthALook() predicate.Predicate {
 
 // sameRequests reports whether two copies of a resource ask for the same by annotation.
 func sameRequests(a, b client.Object) bool {
-	for _, name := range []string{v1alpha1.AnnotationPaused, v1alpha1.AnnotationUnlockRequestedAt} {
+	for _, name := range []string{
+		v1alpha1.AnnotationPaused, v1alpha1.AnnotationUnlockRequestedAt, v1alpha1.AnnotationAllowLastAdministrator,
+	} {
 		if a.GetAnnotations()[name] != b.GetAnnotations()[name] {
 			return false
 		}
@@ -171,22 +196,28 @@ func sameRequests(a, b client.Object) bool {
 	return true
 }
 
-// fewUsers is how many a Secret is for that is somebody's password. One that many share is for a new password of all of
-// them, which takes its time.
+// fewUsers is how many a Secret is for that is somebody's password, or an edit that is about somebody. What many share, a new
+// password of all of them or a policy, takes its time.
 const fewUsers = 10
+
+// addEdited adds those whom one edit concerns.
+func addEdited(queue workqueue.TypedRateLimitingInterface[reconcile.Request], users []reconcile.Request) {
+	if len(users) > fewUsers {
+		add(queue, users, newPriority)
+	} else {
+		add(queue, users, editPriority)
+	}
+}
 
 // secretChanges looks at whoever has a Secret that came, went, or changed.
 func (r *Reconciler) secretChanges() handler.EventHandler {
 	all := handler.EnqueueRequestsFromMapFunc(r.usersOfSecret)
 	update := func(ctx context.Context, e event.UpdateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 		users := r.usersOfSecret(ctx, e.ObjectNew)
-		switch {
-		case e.ObjectOld.GetResourceVersion() == e.ObjectNew.GetResourceVersion(): // the cache's resync
+		if e.ObjectOld.GetResourceVersion() == e.ObjectNew.GetResourceVersion() { // the cache's resync
 			add(queue, users, listPriority)
-		case len(users) > fewUsers:
-			add(queue, users, newPriority)
-		default:
-			add(queue, users, editPriority)
+		} else {
+			addEdited(queue, users)
 		}
 	}
 	return handler.Funcs{CreateFunc: all.Create, UpdateFunc: update, DeleteFunc: all.Delete}

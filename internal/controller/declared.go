@@ -38,6 +38,7 @@ const (
 type Declarations struct {
 	client   client.Client // reads from the cache, writes to the API server
 	secrets  *secretReader
+	policies *policies // nil where they are turned off
 	hasher   *password.Hasher
 	cluster  func(context.Context) (string, error)
 	statuses *statuses
@@ -55,14 +56,21 @@ type declaredPassword struct {
 }
 
 // NewDeclarations builds it. Setup has to be given it, in the options, and provides the indexes that it needs.
-func NewDeclarations(mgr ctrl.Manager, hasher *password.Hasher, options Options) (*Declarations, error) {
+func NewDeclarations(ctx context.Context, mgr ctrl.Manager, hasher *password.Hasher, options Options) (*Declarations, error) {
 	statuses, err := newStatuses(mgr, options.Registry)
 	if err != nil {
 		return nil, err
 	}
+	var policies *policies
+	if !options.NoPolicies {
+		if policies, err = newPolicies(ctx, mgr); err != nil {
+			return nil, err
+		}
+	}
 	return &Declarations{
 		client:   mgr.GetClient(),
 		secrets:  newSecretReader(mgr.GetClient(), mgr.GetAPIReader(), options.MinPasswordLength),
+		policies: policies,
 		hasher:   hasher,
 		cluster:  options.Cluster,
 		statuses: statuses,
@@ -110,27 +118,35 @@ func (d *Declarations) accounts(ctx context.Context) (map[string]user.Observed, 
 	return accounts, err
 }
 
-// declaredOwner is a resource that has its username, and whether that is noted; see user.Claimant.
+// declaredOwner is a resource that has its username, and whether that is noted; see user.Claimant. Terms are those of the
+// policy that permits it.
 type declaredOwner struct {
 	*v1alpha1.ShardingUser
 	noted bool
+	terms user.Terms
 }
 
-// owners is who has which username.
+// owners is who has which username. Whom no policy permits has none.
 func (d *Declarations) owners(ctx context.Context) (map[string]declaredOwner, error) {
 	users, err := cachedUsers(ctx, d.client)
 	if err != nil {
 		return nil, err
 	}
-	claims := map[string][]*v1alpha1.ShardingUser{}
+	claims, terms := map[string][]*v1alpha1.ShardingUser{}, map[types.UID]user.Terms{}
 	for i := range users {
-		username := user.Username(&users[i])
-		claims[username] = append(claims[username], &users[i])
+		permission, err := d.policies.permission(ctx, &users[i])
+		if err != nil {
+			return nil, err
+		}
+		if permission.Refusal == nil {
+			username := user.Username(&users[i])
+			claims[username], terms[users[i].UID] = append(claims[username], &users[i]), permission.Terms
+		}
 	}
 	owners := make(map[string]declaredOwner, len(claims))
 	for username, claims := range claims {
 		if owner, noted := user.Claimant(claims); owner != nil {
-			owners[username] = declaredOwner{owner, noted}
+			owners[username] = declaredOwner{owner, noted, terms[owner.UID]}
 		}
 	}
 	return owners, nil
@@ -147,7 +163,9 @@ func (d *Declarations) passwordKnown(owner *v1alpha1.ShardingUser) (declaredPass
 }
 
 func declaredAccount(cluster string, owner declaredOwner, p declaredPassword, now time.Time) user.Observed {
-	account := user.Declared(user.FromResource(cluster, owner.ShardingUser), owner.Status, p.PasswordChange, now)
+	desired := user.FromResource(cluster, owner.ShardingUser)
+	desired.Permission.Terms = owner.terms
+	account := user.Declared(desired, owner.Status, p.PasswordChange, now)
 	if !owner.noted {
 		account.Ownership = nil
 		return account
@@ -160,7 +178,7 @@ func declaredAccount(cluster string, owner declaredOwner, p declaredPassword, no
 
 // unreadSecret is one that changed, or was never read.
 type unreadSecret struct {
-	owner   *v1alpha1.ShardingUser
+	owner   declaredOwner
 	glanced string
 	read    *declaredPassword // nil until it has been
 }
@@ -181,7 +199,7 @@ func (d *Declarations) readSecrets(ctx context.Context, owners map[string]declar
 			}
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTimeout)
 			defer cancel()
-			secret, err := d.secrets.read(ctx, unread[i].owner, unread[i].glanced)
+			secret, err := d.secrets.read(ctx, unread[i].owner.ShardingUser, unread[i].owner.terms, unread[i].glanced)
 			if err == nil {
 				unread[i].read = &declaredPassword{glanced: unread[i].glanced, PasswordChange: d.passwordOf(secret)}
 			}
@@ -205,7 +223,7 @@ func (d *Declarations) unread(ctx context.Context, owners map[string]declaredOwn
 		if owner.Spec.Password == nil {
 			continue
 		}
-		glanced, err := d.secrets.glance(ctx, owner.ShardingUser)
+		glanced, err := d.secrets.glance(ctx, owner.ShardingUser, owner.terms)
 		if err != nil {
 			return nil, err
 		}
@@ -214,7 +232,7 @@ func (d *Declarations) unread(ctx context.Context, owners map[string]declaredOwn
 			known[owner.UID] = before
 		}
 		if !ok || before.glanced != glanced.Version {
-			unread = append(unread, unreadSecret{owner: owner.ShardingUser, glanced: glanced.Version})
+			unread = append(unread, unreadSecret{owner: owner, glanced: glanced.Version})
 		}
 	}
 	for uid := range d.known {

@@ -19,9 +19,11 @@ import (
 func Mapper(*rest.Config, *http.Client) (meta.RESTMapper, error) {
 	mapper := meta.NewDefaultRESTMapper(nil)
 	for kind, scope := range map[schema.GroupVersionKind]meta.RESTScope{
-		v1alpha1.GroupVersion.WithKind("ShardingUser"):  meta.RESTScopeNamespace,
-		corev1.SchemeGroupVersion.WithKind("Secret"):    meta.RESTScopeNamespace,
-		corev1.SchemeGroupVersion.WithKind("Namespace"): meta.RESTScopeRoot,
+		v1alpha1.GroupVersion.WithKind("ShardingUser"):       meta.RESTScopeNamespace,
+		v1alpha1.GroupVersion.WithKind("ShardingUserPolicy"): meta.RESTScopeRoot,
+		corev1.SchemeGroupVersion.WithKind("Secret"):         meta.RESTScopeNamespace,
+		corev1.SchemeGroupVersion.WithKind("ConfigMap"):      meta.RESTScopeNamespace,
+		corev1.SchemeGroupVersion.WithKind("Namespace"):      meta.RESTScopeRoot,
 	} {
 		mapper.Add(kind, scope)
 		mapper.Add(kind.GroupVersion().WithKind(kind.Kind+"List"), scope)

@@ -36,6 +36,9 @@ const (
 	// slowLook is after what time a name that belongs to somebody else is looked at again.
 	slowLook = 5 * time.Minute
 
+	// sparedLook is after what time it is looked again whether somebody else holds a role that would be taken away.
+	sparedLook = 5 * time.Second
+
 	// retainTimeout is how long a deletion with the policy Retain gives the database to note it.
 	retainTimeout = 2 * time.Second
 )
@@ -74,6 +77,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 
 	found, err := r.synchronise(ctx, u, r.confirmThere)
+	if errors.Is(err, errNamespaceUnknown) {
+		return ctrl.Result{RequeueAfter: staleRetry}, nil
+	}
 	if deleting && found.done(err) {
 		return ctrl.Result{}, r.finish(ctx, u, err != nil)
 	}
@@ -89,6 +95,7 @@ type outcome struct {
 	observed *user.Observed // nil where the database could not be asked
 	problem  *user.Problem
 	again    bool // there is a next step to take at once
+	spared   bool // the change would have taken a role from its last holder, and was not made
 }
 
 // done tells whether a resource that is being deleted has nothing left to wait for. Retain does not need the database:
@@ -127,6 +134,10 @@ func (r *Reconciler) attempt(ctx context.Context, u *v1alpha1.ShardingUser, conf
 	}
 	found := outcome{desired: user.FromResource(cluster, u)}
 	d := &found.desired
+	d.Protected = r.options.ProtectedRoles
+	if d.Permission, err = r.policies.permission(ctx, u); err != nil {
+		return found, err
+	}
 	observed, err := r.accounts.Observe(ctx, d.Username)
 	if err != nil {
 		return found, err
@@ -155,7 +166,10 @@ func (r *Reconciler) attempt(ctx context.Context, u *v1alpha1.ShardingUser, conf
 		}
 		change = decision.WithPassword(taken, observed)
 	}
-	if err := r.accounts.Apply(ctx, change); err != nil {
+	if err := r.accounts.Apply(ctx, change); errors.Is(err, store.ErrLastHolder) {
+		found.problem, found.again, found.spared = user.LastAdministrator(decision), false, true
+		return found, nil
+	} else if err != nil {
 		return found, err
 	}
 	r.tell(ctx, u, change, decision.Drift)
@@ -173,14 +187,14 @@ func (r *Reconciler) attempt(ctx context.Context, u *v1alpha1.ShardingUser, conf
 // decide plans by what the cache knows of the Secret, and reads the Secret only where the plan is to take its value.
 func (r *Reconciler) decide(ctx context.Context, u *v1alpha1.ShardingUser, d *user.Desired, o user.Observed) (user.Decision, secretValue, error) {
 	var err error
-	if d.Password, err = r.secrets.glance(ctx, u); err != nil {
+	if d.Password, err = r.secrets.glance(ctx, u, d.Permission.Terms); err != nil {
 		return user.Decision{}, secretValue{}, err
 	}
 	decision := user.Plan(*d, o)
 	if !decision.TakePassword {
 		return decision, secretValue{}, nil
 	}
-	secret, err := r.secrets.read(ctx, u, d.Password.Version)
+	secret, err := r.secrets.read(ctx, u, d.Permission.Terms, d.Password.Version)
 	if err != nil {
 		return user.Decision{}, secretValue{}, err
 	}
@@ -302,7 +316,7 @@ func (r *Reconciler) report(ctx context.Context, u *v1alpha1.ShardingUser, found
 	if err != nil {
 		return retry(err)
 	}
-	return ctrl.Result{RequeueAfter: earliest(wait, lockChange(found), nameFreed(found))}, nil
+	return ctrl.Result{RequeueAfter: earliest(wait, lockChange(found), nameFreed(found), roleShared(found), passwordExpiry(found))}, nil
 }
 
 // unavailable tells of a database that did not answer.
@@ -330,6 +344,27 @@ func nameFreed(found outcome) time.Duration {
 		return slowLook
 	}
 	return 0
+}
+
+// roleShared is when to look again because somebody else may hold the role by then that the resource would take from the
+// last one. Each protected role has one last holder at most, so that few ever wait.
+func roleShared(found outcome) time.Duration {
+	if found.spared {
+		return sparedLook
+	}
+	return 0
+}
+
+// passwordExpiry is when to look again because the password will be older than it may become.
+func passwordExpiry(found outcome) time.Duration {
+	if found.observed == nil {
+		return 0
+	}
+	left, known := found.observed.PasswordExpiry(found.desired)
+	if !known || left <= 0 {
+		return 0
+	}
+	return min(left, longestWait) + lockMargin
 }
 
 // earliest is the shortest of these waits, of which zero is none.

@@ -5,6 +5,7 @@ package controller
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -48,8 +49,8 @@ func newSecretReader(cached, live client.Reader, minLength int) *secretReader {
 }
 
 // glance answers which password the resource asks for by what the cache knows: its version, but not whether it is of any
-// use. A Secret that the cache does not have is a version too.
-func (s *secretReader) glance(ctx context.Context, u *v1alpha1.ShardingUser) (user.Password, error) {
+// use. A Secret that the cache does not have is a version too. Terms are those of the policy that permits the resource.
+func (s *secretReader) glance(ctx context.Context, u *v1alpha1.ShardingUser, terms user.Terms) (user.Password, error) {
 	source := u.Spec.Password
 	if source == nil || !u.DeletionTimestamp.IsZero() {
 		return user.Password{Managed: source != nil}, nil
@@ -63,19 +64,19 @@ func (s *secretReader) glance(ctx context.Context, u *v1alpha1.ShardingUser) (us
 	case err != nil:
 		return user.Password{}, fmt.Errorf("look up the Secret: %w", err)
 	}
-	return user.Password{Managed: true, Version: version(metadata, source)}, nil
+	return user.Password{Managed: true, Version: s.version(metadata, source, terms)}, nil
 }
 
 // read takes the password from the Secret. Glanced is the version that the cache knows. What people can get wrong is a
 // Problem of the password; an error is the API server's.
-func (s *secretReader) read(ctx context.Context, u *v1alpha1.ShardingUser, glanced string) (secretValue, error) {
+func (s *secretReader) read(ctx context.Context, u *v1alpha1.ShardingUser, terms user.Terms, glanced string) (secretValue, error) {
 	s.mu.Lock()
 	known, ok := s.problems[u.UID]
 	s.mu.Unlock()
 	if ok && known.version == glanced {
 		return secretValue{Password: user.Password{Managed: true, Problem: known.problem}}, nil
 	}
-	found, err := s.readLive(ctx, u)
+	found, err := s.readLive(ctx, u, terms)
 	if err != nil {
 		return found, err
 	}
@@ -96,7 +97,7 @@ func (s *secretReader) forget(uid types.UID) {
 	delete(s.problems, uid)
 }
 
-func (s *secretReader) readLive(ctx context.Context, u *v1alpha1.ShardingUser) (secretValue, error) {
+func (s *secretReader) readLive(ctx context.Context, u *v1alpha1.ShardingUser, terms user.Terms) (secretValue, error) {
 	source := u.Spec.Password
 	key := client.ObjectKey{Namespace: u.Namespace, Name: source.SecretRef.Name}
 	found := secretValue{Password: user.Password{Managed: true}, format: source.Format}
@@ -118,26 +119,29 @@ func (s *secretReader) readLive(ctx context.Context, u *v1alpha1.ShardingUser) (
 		return found, nil
 	}
 	found.value = password.Trim(value)
-	if err := s.check(found); err != nil {
+	if err := s.check(found, terms); err != nil {
 		found.value = nil
 		found.Problem = &user.Problem{Reason: v1alpha1.ReasonPasswordInvalid, Message: fmt.Sprintf(
 			"The value of key %q in Secret %q cannot be used: %v.", source.SecretRef.Key, key.Name, err)}
 		return found, nil
 	}
-	found.Version = version(&secret, source)
+	found.Version = s.version(&secret, source, terms)
 	return found, nil
 }
 
-func (s *secretReader) check(found secretValue) error {
+func (s *secretReader) check(found secretValue, terms user.Terms) error {
 	if found.format == v1alpha1.PasswordFormatBcrypt {
 		return password.CheckHash(string(found.value))
 	}
-	return password.Check(found.value, s.minLength)
+	return password.Check(found.value, max(s.minLength, terms.MinPasswordLength))
 }
 
-// version identifies the value that a user takes from a Secret. Nobody takes it apart again.
-func version(secret client.Object, source *v1alpha1.PasswordSource) string {
-	return strings.Join([]string{
-		string(secret.GetUID()), secret.GetResourceVersion(), source.SecretRef.Key, string(source.Format),
-	}, "/")
+// version identifies the value that a user takes from a Secret, and the length that a policy asks of it: where that becomes
+// another one, the value is looked at again. Nobody takes it apart again.
+func (s *secretReader) version(secret client.Object, source *v1alpha1.PasswordSource, terms user.Terms) string {
+	parts := []string{string(secret.GetUID()), secret.GetResourceVersion(), source.SecretRef.Key, string(source.Format)}
+	if terms.MinPasswordLength > s.minLength {
+		parts = append(parts, strconv.Itoa(terms.MinPasswordLength))
+	}
+	return strings.Join(parts, "/")
 }

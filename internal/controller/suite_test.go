@@ -186,7 +186,7 @@ func (s *story) start(more ...string) *operator {
 		Cluster: func(context.Context) (string, error) { return clusterID, nil }, Concurrency: 16, MinPasswordLength: 8, Registry: op.registry,
 		ReadAhead: ahead,
 	}
-	op.declared, err = controller.NewDeclarations(mgr, op.hasher, options)
+	op.declared, err = controller.NewDeclarations(s.t.Context(), mgr, op.hasher, options)
 	s.Expect(err).NotTo(gomega.HaveOccurred())
 	options.Declarations = op.declared
 	if op.memory != nil {

@@ -85,6 +85,7 @@ func Declared(d Desired, s v1alpha1.ShardingUserStatus, p PasswordChange, now ti
 		PasswordWeak:      p.Weak,
 		PasswordChangedAt: fromTime(s.PasswordChangedTime),
 		UnlockHandled:     s.LastHandledUnlock,
+		Lockout:           d.Permission.Lockout,
 	}
 	if p.Version != "" {
 		note.PasswordHash = p.Hash

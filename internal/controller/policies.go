@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/policy"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+// errNamespaceUnknown says that the cache has a user and not yet its namespace, of whose labels policies make something.
+// Nothing may be concluded from that.
+var errNamespaceUnknown = errors.New("the cache does not have the namespace yet")
+
+// policies is what the cluster's ShardingUserPolicies say, as the cache has them. A nil one, where policies are turned off,
+// permits everything.
+type policies struct {
+	cached client.Reader
+
+	mu      sync.Mutex
+	set     policy.Set
+	current bool // set is of what the cache has
+}
+
+// newPolicies begins to keep policies and the labels of namespaces in the cache, on every replica.
+func newPolicies(ctx context.Context, mgr ctrl.Manager) (*policies, error) {
+	p := &policies{cached: mgr.GetClient()}
+	informer, err := mgr.GetCache().GetInformer(ctx, &v1alpha1.ShardingUserPolicy{})
+	if err != nil {
+		return nil, fmt.Errorf("watch ShardingUserPolicies: %w", err)
+	}
+	_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+		AddFunc:    func(any) { p.changed() },
+		UpdateFunc: func(any, any) { p.changed() },
+		DeleteFunc: func(any) { p.changed() },
+	})
+	if err != nil {
+		return nil, fmt.Errorf("watch ShardingUserPolicies: %w", err)
+	}
+	if _, err := mgr.GetCache().GetInformer(ctx, namespaceMetadata()); err != nil {
+		return nil, fmt.Errorf("watch namespaces: %w", err)
+	}
+	return p, nil
+}
+
+// changed notes that the cache has other policies than before. Whoever does something because of that calls it first.
+func (p *policies) changed() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.current = false
+}
+
+// permission is what the policies say of a resource. The error is the cache's, or errNamespaceUnknown.
+func (p *policies) permission(ctx context.Context, u *v1alpha1.ShardingUser) (user.Permission, error) {
+	if p == nil {
+		return user.Permission{}, nil
+	}
+	set, err := p.all(ctx)
+	if err != nil {
+		return user.Permission{}, err
+	}
+	namespace := namespaceMetadata()
+	switch err := p.cached.Get(ctx, client.ObjectKey{Name: u.Namespace}, namespace); {
+	case apierrors.IsNotFound(err) && !u.DeletionTimestamp.IsZero():
+		return user.Permission{}, nil // it went with its namespace
+	case apierrors.IsNotFound(err):
+		return user.Permission{}, errNamespaceUnknown
+	case err != nil:
+		return user.Permission{}, fmt.Errorf("look up the namespace: %w", err)
+	}
+	return set.Permission(namespace.Labels, u), nil
+}
+
+func (p *policies) all(ctx context.Context) (policy.Set, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.current {
+		return p.set, nil
+	}
+	list, err := p.list(ctx)
+	if err != nil {
+		return policy.Set{}, err
+	}
+	p.set, p.current = policy.New(list), true
+	return p.set, nil
+}
+
+// list is the policies that the cache has; they must not be changed.
+func (p *policies) list(ctx context.Context) ([]v1alpha1.ShardingUserPolicy, error) {
+	var list v1alpha1.ShardingUserPolicyList
+	if err := p.cached.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list ShardingUserPolicies from the cache: %w", err)
+	}
+	return list.Items, nil
+}
+
+func namespaceMetadata() *metav1.PartialObjectMetadata {
+	namespace := &metav1.PartialObjectMetadata{}
+	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	return namespace
+}
+
+// policyChanges looks at whom a policy may concern: all when one comes or goes, since without any policy everything is
+// permitted; else those of the namespaces that it is for, or was.
+func (r *Reconciler) policyChanges() handler.EventHandler {
+	all := func(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+		r.policies.changed()
+		addEdited(queue, requests(ctx, r.client))
+	}
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			if !e.IsInInitialList { // at the start all users are looked at anyway
+				all(ctx, queue)
+			}
+		},
+		DeleteFunc: func(ctx context.Context, _ event.DeleteEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			all(ctx, queue)
+		},
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			before, isPolicy := e.ObjectOld.(*v1alpha1.ShardingUserPolicy)
+			after, stillIs := e.ObjectNew.(*v1alpha1.ShardingUserPolicy)
+			if !isPolicy || !stillIs || before.Generation == after.Generation {
+				return
+			}
+			r.policies.changed()
+			addEdited(queue, r.usersOf(ctx, before, after))
+		},
+	}
+}
+
+// usersOf is the users of all namespaces that one of the policies is for.
+func (r *Reconciler) usersOf(ctx context.Context, policies ...*v1alpha1.ShardingUserPolicy) []reconcile.Request {
+	namespaces := &metav1.PartialObjectMetadataList{}
+	namespaces.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("NamespaceList"))
+	if err := r.client.List(ctx, namespaces); err != nil {
+		logf.FromContext(ctx).Error(err, "Cannot find out whom a policy concerns")
+		return nil
+	}
+	var concerned []reconcile.Request
+	for i := range namespaces.Items {
+		for _, p := range policies {
+			if policy.Selects(p, namespaces.Items[i].Labels) {
+				concerned = append(concerned, requests(ctx, r.client, client.InNamespace(namespaces.Items[i].Name))...)
+				break
+			}
+		}
+	}
+	return concerned
+}
+
+// namespaceChanges looks at the users of a namespace that got other labels.
+func (r *Reconciler) namespaceChanges() handler.EventHandler {
+	return handler.Funcs{UpdateFunc: func(ctx context.Context, e event.UpdateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+		if !maps.Equal(e.ObjectOld.GetLabels(), e.ObjectNew.GetLabels()) {
+			addEdited(queue, requests(ctx, r.client, client.InNamespace(e.ObjectNew.GetName())))
+		}
+	}}
+}

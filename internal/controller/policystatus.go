@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/policy"
+)
+
+// +kubebuilder:rbac:groups="",namespace=system,resources=configmaps,verbs=create
+// +kubebuilder:rbac:groups="",namespace=system,resources=configmaps,resourceNames=shardinguser-policies,verbs=get;patch
+
+// PolicyIndex is the name of the ConfigMap, in the manager's namespace, that tells the ValidatingAdmissionPolicy of
+// config/admission what policies say. Nothing else reads it: the reconciler decides by the policies themselves.
+const PolicyIndex = "shardinguser-policies"
+
+// policyStatuses tells of policies whether the operator decides by them, and publishes all of them as the index.
+type policyStatuses struct {
+	client    client.Client
+	live      client.Reader
+	policies  *policies
+	namespace string
+}
+
+// setUp adds it to the manager. It looks at the index once at the start, too, since policies may have gone while nobody ran.
+func (s *policyStatuses) setUp(mgr ctrl.Manager) error {
+	begin := source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+		queue.Add(reconcile.Request{})
+		return nil
+	})
+	err := ctrl.NewControllerManagedBy(mgr).
+		Named("shardinguserpolicy").
+		For(&v1alpha1.ShardingUserPolicy{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		WatchesRawSource(begin).
+		Complete(s)
+	if err != nil {
+		return fmt.Errorf("set up the controller of policies: %w", err)
+	}
+	return nil
+}
+
+// Reconcile writes the status of a policy, if there is one of that name, and the index.
+func (s *policyStatuses) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	p := &v1alpha1.ShardingUserPolicy{}
+	switch err := s.client.Get(ctx, req.NamespacedName, p); {
+	case apierrors.IsNotFound(err):
+	case err != nil:
+		return ctrl.Result{}, fmt.Errorf("read the policy: %w", err)
+	default:
+		if err := s.report(ctx, p); err != nil {
+			return ctrl.Result{}, err
+		}
+	}
+	return ctrl.Result{}, s.publish(ctx)
+}
+
+// report writes the status where it differs.
+func (s *policyStatuses) report(ctx context.Context, p *v1alpha1.ShardingUserPolicy) error {
+	before := p.DeepCopy()
+	p.Status.ObservedGeneration = p.Generation
+	ready := metav1.Condition{
+		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonAccepted,
+		Message: "Users are permitted by this policy.", ObservedGeneration: p.Generation,
+	}
+	if err := policy.Check(p); err != nil {
+		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, v1alpha1.ReasonInvalid, "The policy permits nobody: "+err.Error()
+		stalled := ready
+		stalled.Type, stalled.Status = v1alpha1.ConditionStalled, metav1.ConditionTrue
+		meta.SetStatusCondition(&p.Status.Conditions, stalled)
+	} else {
+		meta.RemoveStatusCondition(&p.Status.Conditions, v1alpha1.ConditionStalled)
+	}
+	meta.SetStatusCondition(&p.Status.Conditions, ready)
+	if equality.Semantic.DeepEqual(before.Status, p.Status) {
+		return nil
+	}
+	err := s.client.Status().Patch(ctx, p, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("write the policy's status: %w", err)
+	}
+	return nil
+}
+
+// publish writes the index where it differs. It is for early errors only: whoever does not let it be written, or has no such
+// namespace, does without them.
+func (s *policyStatuses) publish(ctx context.Context) error {
+	list, err := s.policies.list(ctx)
+	if err != nil {
+		return err
+	}
+	index := &corev1.ConfigMap{}
+	key := client.ObjectKey{Namespace: s.namespace, Name: PolicyIndex}
+	data := policy.Index(list)
+	switch err = s.live.Get(ctx, key, index); {
+	case apierrors.IsNotFound(err) && len(data) == 0:
+		return nil
+	case apierrors.IsNotFound(err):
+		index.ObjectMeta = metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}
+		index.Data = data
+		err = s.client.Create(ctx, index)
+	case err == nil && !maps.Equal(index.Data, data):
+		before := index.DeepCopy()
+		index.Data = data
+		err = s.client.Patch(ctx, index, client.MergeFrom(before))
+	}
+	if apierrors.IsForbidden(err) || apierrors.IsNotFound(err) {
+		logf.FromContext(ctx).Info("What policies say cannot be published for admission; the operator decides by them all the same",
+			"configMap", key.String(), "error", err.Error())
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("publish what policies say: %w", err)
+	}
+	return nil
+}
+
+// policyPatience bounds the first question for policies.
+const policyPatience = 10 * time.Second
+
+// CheckPolicies asks the API server for policies, as the manager will. An error that will not change is one that people have
+// to do something about: it says what.
+func CheckPolicies(ctx context.Context, reader client.Reader) error {
+	ctx, cancel := context.WithTimeout(ctx, policyPatience)
+	defer cancel()
+	err := reader.List(ctx, &v1alpha1.ShardingUserPolicyList{}, client.Limit(1))
+	switch {
+	case apierrors.IsForbidden(err):
+		return fmt.Errorf("read ShardingUserPolicies: %w; config/rbac has the rule that allows it, or turn them off by --policies=off", err)
+	case apierrors.IsNotFound(err):
+		return fmt.Errorf("read ShardingUserPolicies: %w; apply config/crd, or turn them off by --policies=off", err)
+	case err != nil:
+		return fmt.Errorf("read ShardingUserPolicies: %w", err)
+	}
+	return nil
+}
