@@ -106,9 +106,10 @@ type story struct {
 	// wrap, where it is set, stands between the operator and the store.
 	wrap func(controller.Accounts) controller.Accounts
 
-	inMemory bool               // the operator's store is one in memory
-	standby  bool               // the operator never leads
-	reach    func(*rest.Config) // where it is set, changes the operator's way to the API server
+	inMemory  bool               // the operator's store is one in memory
+	protected []string           // roles that are not taken from the last one who holds them
+	standby   bool               // the operator never leads
+	reach     func(*rest.Config) // where it is set, changes the operator's way to the API server
 }
 
 // newStory is a story whose operator has not been started yet.
@@ -184,7 +185,7 @@ func (s *story) start(more ...string) *operator {
 	s.Expect(err).NotTo(gomega.HaveOccurred())
 	options := controller.Options{
 		Cluster: func(context.Context) (string, error) { return clusterID, nil }, Concurrency: 16, MinPasswordLength: 8, Registry: op.registry,
-		ReadAhead: ahead,
+		ReadAhead: ahead, Namespace: s.namespace, ProtectedRoles: s.protected,
 	}
 	op.declared, err = controller.NewDeclarations(s.t.Context(), mgr, op.hasher, options)
 	s.Expect(err).NotTo(gomega.HaveOccurred())

@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controller_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/controller"
+	"github.com/sharding-system/shardinguser-operator/internal/policy"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+// Policies are the whole cluster's, so the stories of them run one at a time, before all that run in parallel.
+
+// terms changes a policy that is about to be written.
+type terms func(*v1alpha1.ShardingUserPolicySpec)
+
+func grants(roles ...v1alpha1.Glob) terms {
+	return func(p *v1alpha1.ShardingUserPolicySpec) { p.Roles = roles }
+}
+
+func claims(usernames ...v1alpha1.Glob) terms {
+	return func(p *v1alpha1.ShardingUserPolicySpec) { p.Usernames = usernames }
+}
+
+func where(key string, value v1alpha1.LabelValue) terms {
+	return func(p *v1alpha1.ShardingUserPolicySpec) {
+		p.NamespaceSelector.MatchLabels = map[string]v1alpha1.LabelValue{key: value}
+	}
+}
+
+func locking(lockout v1alpha1.LockoutTerms) terms {
+	return func(p *v1alpha1.ShardingUserPolicySpec) { p.Lockout = &lockout }
+}
+
+func asking(password v1alpha1.PasswordTerms) terms {
+	return func(p *v1alpha1.ShardingUserPolicySpec) { p.Password = &password }
+}
+
+func before(others int32) terms {
+	return func(p *v1alpha1.ShardingUserPolicySpec) { p.Priority = others }
+}
+
+// policy creates a policy for the story's namespace and any username, which goes with the story.
+func (s *story) policy(name string, edits ...terms) *v1alpha1.ShardingUserPolicy {
+	s.t.Helper()
+	p := &v1alpha1.ShardingUserPolicy{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.ShardingUserPolicySpec{
+		NamespaceSelector: &v1alpha1.NamespaceSelector{MatchLabels: map[string]v1alpha1.LabelValue{
+			corev1.LabelMetadataName: v1alpha1.LabelValue(s.namespace),
+		}},
+		Usernames: []v1alpha1.Glob{"*"},
+	}}
+	for _, change := range edits {
+		change(&p.Spec)
+	}
+	s.Expect(s.kube.Create(s.t.Context(), p)).To(gomega.Succeed())
+	s.t.Cleanup(func() {
+		if err := client.IgnoreNotFound(s.kube.Delete(context.WithoutCancel(s.t.Context()), p)); err != nil {
+			s.t.Error(err)
+		}
+	})
+	return p
+}
+
+func (s *story) amend(p *v1alpha1.ShardingUserPolicy, edits ...terms) {
+	s.t.Helper()
+	s.refreshPolicy(p)
+	base := p.DeepCopy()
+	for _, change := range edits {
+		change(&p.Spec)
+	}
+	s.Expect(s.kube.Patch(s.t.Context(), p, client.MergeFrom(base))).To(gomega.Succeed())
+}
+
+func (s *story) refreshPolicy(p *v1alpha1.ShardingUserPolicy) {
+	s.t.Helper()
+	s.Expect(s.kube.Get(s.t.Context(), client.ObjectKeyFromObject(p), p)).To(gomega.Succeed())
+}
+
+func TestUserWhomNoPolicyPermitsAnyMoreIsDeactivatedUntilOneDoes(t *testing.T) {
+	s := newStory(t)
+	elsewhere := s.newNamespace()
+	op := s.start(elsewhere)
+	s.secret("alice", "password", canary+" alice")
+	alice := s.readyUser("alice", roles("operator"), secretRef("alice", ""))
+	bob := s.readyUser("bob", roles("operator", "admin"))
+	carol := s.readyUser("carol", in(elsewhere))
+	dave := s.readyUser("dave", roles("admin"), annotation(v1alpha1.AnnotationPaused, "false"))
+	s.edit(dave, annotation(v1alpha1.AnnotationPaused, "true"))
+	s.reports(dave, v1alpha1.ReasonPaused)
+	row := s.row("bob")
+
+	p := s.policy("operators", grants("operator"))
+	s.reports(bob, v1alpha1.ReasonNotPermitted)
+	s.Expect(s.condition(bob, v1alpha1.ConditionStalled, v1alpha1.ReasonNotPermitted).Message).
+		To(gomega.Equal(`No ShardingUserPolicy permits this: "operators" does not permit the role "admin".`))
+	s.Expect(bob.Status.PermittedBy).To(gomega.BeEmpty())
+	after := s.row("bob")
+	s.Expect(after.Active).To(gomega.BeFalse())
+	s.Expect(after.Roles).To(gomega.Equal(row.Roles))
+	s.Expect(after.Hash).To(gomega.Equal(row.Hash))
+	s.Expect(s.reports(carol, v1alpha1.ReasonNotPermitted).Message).To(gomega.ContainSubstring("none is for the namespace"))
+	s.Expect(s.row("carol").Active).To(gomega.BeFalse())
+	s.reports(dave, v1alpha1.ReasonNotPermitted) // to pause is no way past a policy
+	s.Expect(s.row("dave").Active).To(gomega.BeFalse())
+	s.told("bob", map[string]int{v1alpha1.EventCreated: 1, v1alpha1.ReasonNotPermitted: 1, v1alpha1.EventDeactivated: 1})
+	s.eventually(func(g gomega.Gomega) {
+		s.refresh(alice)
+		g.Expect(alice.Status.PermittedBy).To(gomega.Equal("operators"))
+	})
+	s.Expect(s.row("alice").Active).To(gomega.BeTrue())
+
+	// What is asked for meanwhile is not done, and nobody else undoes what was.
+	s.edit(bob, annotation(v1alpha1.AnnotationUnlockRequestedAt, "now"), roles("operator", "admin", "security"))
+	s.reports(bob, v1alpha1.ReasonNotPermitted)
+	s.sql(`UPDATE users SET active = true WHERE username = 'bob'`)
+	s.eventually(func(g gomega.Gomega) { g.Expect(s.row("bob").Active).To(gomega.BeFalse()) })
+	s.Expect(op.metric(t, "shardinguser_drift_corrections_total", "active")).To(gomega.BeEquivalentTo(1))
+	s.Expect(s.row("bob").Roles).To(gomega.Equal(row.Roles))
+
+	s.amend(p, grants("*"))
+	s.ready(bob)
+	s.Expect(bob.Status.PermittedBy).To(gomega.Equal("operators"))
+	s.Expect(bob.Status.LastHandledUnlock).To(gomega.Equal("now"))
+	s.Expect(s.row("bob").Active).To(gomega.BeTrue())
+	s.Expect(s.row("bob").Roles).To(gomega.MatchJSON(`["operator", "admin", "security"]`))
+	s.Expect(op.metric(t, "shardinguser_drift_corrections_total")).To(gomega.BeEquivalentTo(1), "the way back is no drift")
+	s.reports(dave, v1alpha1.ReasonPaused)
+	s.Expect(s.row("dave").Active).To(gomega.BeFalse(), "while it is paused nothing it asks for is done")
+	s.edit(dave, annotation(v1alpha1.AnnotationPaused, "false"))
+	s.ready(dave)
+
+	s.remove(p)
+	s.ready(carol)
+	s.Expect(s.row("carol").Active).To(gomega.BeTrue())
+	s.eventually(func(g gomega.Gomega) {
+		s.refresh(alice)
+		g.Expect(alice.Status.PermittedBy).To(gomega.BeEmpty())
+	})
+	s.Expect(op.metric(t, "shardinguser_password_hashes_total")).To(gomega.BeEquivalentTo(1))
+}
+
+func TestNewUserWhomNoPolicyPermitsGetsNoRowAndGoesWithoutATrace(t *testing.T) {
+	s := newStory(t)
+	s.table()
+	s.start()
+	s.policy("viewers", claims("team-*"), grants("viewer"))
+	s.sql(`INSERT INTO users (username, password_hash) VALUES ('team-x', 'not ours')`)
+	before := s.row("team-x")
+	for name, edits := range map[string][]edit{
+		"root":   {roles("viewer")},
+		"team-a": {roles("viewer", "admin")},
+		"team-x": {adopt(v1alpha1.AdoptionIfUnowned)},
+		"team-b": {username("admin")},
+	} {
+		u := s.user(name, edits...)
+		s.reports(u, v1alpha1.ReasonNotPermitted)
+		s.remove(u)
+	}
+	s.Expect(s.row("team-x")).To(gomega.Equal(before))
+	s.readyUser("team-c", roles("viewer"))
+}
+
+func TestUserOfANamespaceThatGetsOtherLabelsIsDecidedAnew(t *testing.T) {
+	s, _ := begin(t)
+	s.policy("labelled", where("team", "a"))
+	u := s.user("alice")
+	s.reports(u, v1alpha1.ReasonNotPermitted)
+	label := func(value string) {
+		t.Helper()
+		namespace := &corev1.Namespace{}
+		s.Expect(s.kube.Get(t.Context(), client.ObjectKey{Name: s.namespace}, namespace)).To(gomega.Succeed())
+		base := namespace.DeepCopy()
+		namespace.Labels["team"] = value
+		s.Expect(s.kube.Patch(t.Context(), namespace, client.MergeFrom(base))).To(gomega.Succeed())
+	}
+	label("a")
+	s.ready(u)
+	label("b")
+	s.reports(u, v1alpha1.ReasonNotPermitted)
+	s.Expect(s.row("alice").Active).To(gomega.BeFalse())
+}
+
+func TestTermsOfTheFirstPolicyReachTheRowsNote(t *testing.T) {
+	s, _ := begin(t)
+	u := s.readyUser("alice")
+	s.Expect(s.note("alice").Lockout).To(gomega.Equal(user.Lockout{}))
+	lockout := func(want user.Lockout, by string) {
+		t.Helper()
+		s.eventually(func(g gomega.Gomega) {
+			g.Expect(s.note("alice").Lockout).To(gomega.Equal(want))
+			s.refresh(u)
+			g.Expect(u.Status.PermittedBy).To(gomega.Equal(by))
+		})
+	}
+	row := s.row("alice")
+	minute := metav1.Duration{Duration: time.Minute}
+	s.policy("b-strict", locking(v1alpha1.LockoutTerms{Attempts: new(int32(3)), Duration: &minute, MaxDuration: &metav1.Duration{Duration: time.Hour}}))
+	lockout(user.Lockout{Attempts: 3, Duration: time.Minute, Longest: time.Hour}, "b-strict")
+	s.policy("a-lax", locking(v1alpha1.LockoutTerms{Attempts: new(int32(9))}))
+	lockout(user.Lockout{Attempts: 9}, "a-lax")
+	exempt := s.policy("z-exempt", before(1), locking(v1alpha1.LockoutTerms{Mode: v1alpha1.LockoutExempt}),
+		asking(v1alpha1.PasswordTerms{MinLength: new(int32(20))}))
+	lockout(user.Lockout{Exempt: true}, "z-exempt")
+	s.edit(u, annotation(v1alpha1.AnnotationPaused, "true"))
+	s.reports(u, v1alpha1.ReasonPaused)
+	s.remove(exempt)
+	lockout(user.Lockout{Attempts: 9}, "a-lax") // to pause keeps nobody exempt
+	s.Expect(s.row("alice")).To(gomega.Equal(row))
+}
+
+func TestPasswordIsAskedWhatThePolicySays(t *testing.T) {
+	s, op := begin(t)
+	short := s.secret("alice", "password", canary+" short", "hash", aHash)
+	u := s.readyUser("alice", secretRef("alice", "password"))
+	hash := s.row("alice").Hash
+	p := s.policy("long", asking(v1alpha1.PasswordTerms{MinLength: new(int32(20))}))
+	s.Expect(s.reports(u, v1alpha1.ReasonPasswordInvalid).Message).To(gomega.ContainSubstring("20"))
+	s.Expect(s.row("alice").Hash).To(gomega.Equal(hash), "the old password stays in force")
+	s.put(short, "password", canary+" that is long enough")
+	s.ready(u)
+	s.Expect(s.row("alice").Hash).NotTo(gomega.Equal(hash))
+	hash = s.row("alice").Hash
+	s.amend(p, asking(v1alpha1.PasswordTerms{MinLength: new(int32(24))}))
+	s.eventually(func(g gomega.Gomega) { g.Expect(s.note("alice").PasswordVersion).To(gomega.HaveSuffix("/24")) })
+	s.ready(u)
+	s.Expect(s.row("alice").Hash).To(gomega.Equal(hash), "the same password needs no other hash")
+	s.Expect(op.metric(t, "shardinguser_password_hashes_total")).To(gomega.BeEquivalentTo(2))
+
+	bob := s.user("bob", hashedSecret("alice"))
+	s.Expect(s.reports(bob, v1alpha1.ReasonNotPermitted).Message).To(gomega.ContainSubstring("Bcrypt"))
+	s.Expect(s.row("bob")).To(gomega.BeNil())
+}
+
+func TestPasswordThatIsTooOldIsToldOfUntilThereIsAnother(t *testing.T) {
+	s, _ := begin(t)
+	secret := s.secret("alice", "password", canary+" alice")
+	u := s.readyUser("alice", secretRef("alice", ""))
+	s.policy("fresh", asking(v1alpha1.PasswordTerms{MaxAge: &metav1.Duration{Duration: 3 * time.Second}}))
+	s.condition(u, v1alpha1.ConditionPasswordExpired, v1alpha1.ReasonMaxAgeExceeded)
+	s.ready(u)
+	s.Expect(s.row("alice").Active).To(gomega.BeTrue(), "it works all the same")
+	s.eventually(func(g gomega.Gomega) {
+		g.Expect(s.events(g, "alice")).To(gomega.HaveKeyWithValue(v1alpha1.ConditionPasswordExpired, 1))
+	})
+	s.put(secret, "password", canary+" another")
+	s.eventually(func(g gomega.Gomega) {
+		s.refresh(u)
+		g.Expect(meta.FindStatusCondition(u.Status.Conditions, v1alpha1.ConditionPasswordExpired)).To(gomega.BeNil())
+	})
+}
+
+func TestPoliciesThatAreThereAtTheStartSuspendNobodyWhomTheyPermit(t *testing.T) {
+	s := newStory(t)
+	s.policy("operators", grants("operator"))
+	op := s.start()
+	alice := s.readyUser("alice", roles("operator"))
+	bob := s.user("bob", roles("admin"))
+	s.reports(bob, v1alpha1.ReasonNotPermitted)
+	row := s.row("alice")
+	op.stop()
+	op = s.start()
+	s.edit(alice, roles("operator", "operator-2"))
+	s.reports(alice, v1alpha1.ReasonNotPermitted) // by the new one
+	s.edit(alice, roles("operator"))
+	s.ready(alice)
+	s.Expect(s.row("bob")).To(gomega.BeNil())
+	after := s.row("alice")
+	s.Expect(after.Created).To(gomega.Equal(row.Created))
+	s.Expect(after.Active).To(gomega.BeTrue())
+	s.told("alice", map[string]int{
+		v1alpha1.EventCreated: 1, v1alpha1.ReasonNotPermitted: 1, v1alpha1.EventDeactivated: 1, v1alpha1.EventUpdated: 1,
+	})
+}
+
+func TestPolicyIsReadyAndAllOfThemArePublished(t *testing.T) {
+	s, _ := begin(t)
+	p := s.policy("team-a", claims("team-a.*"), grants("viewer"))
+	other := s.policy("team-b", where("team", "b"))
+	index := func() map[string]string {
+		published := &corev1.ConfigMap{}
+		if err := s.kube.Get(t.Context(), client.ObjectKey{Namespace: s.namespace, Name: controller.PolicyIndex}, published); err != nil {
+			return map[string]string{"": err.Error()}
+		}
+		return published.Data
+	}
+	s.eventually(func(g gomega.Gomega) {
+		for _, p := range []*v1alpha1.ShardingUserPolicy{p, other} {
+			s.refreshPolicy(p)
+			ready := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionReady)
+			g.Expect(ready).NotTo(gomega.BeNil())
+			g.Expect(ready.Reason).To(gomega.Equal(v1alpha1.ReasonAccepted))
+			g.Expect(p.Status.ObservedGeneration).To(gomega.Equal(p.Generation))
+		}
+		g.Expect(index()).To(gomega.Equal(policy.Index([]v1alpha1.ShardingUserPolicy{*p, *other})))
+	})
+	s.remove(other)
+	s.amend(p, claims("team-a.*", "shared"))
+	s.eventually(func(g gomega.Gomega) {
+		g.Expect(index()).To(gomega.Equal(policy.Index([]v1alpha1.ShardingUserPolicy{*p})))
+	})
+	s.remove(p)
+	s.eventually(func(g gomega.Gomega) { g.Expect(index()).To(gomega.BeEmpty()) })
+}
