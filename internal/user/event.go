@@ -26,7 +26,10 @@ func ChangeEvents(c Change, drift []Field) []Event {
 	tell := func(warning bool, reason, format string, args ...any) {
 		events = append(events, Event{Warning: warning, Reason: reason, Message: fmt.Sprintf(format, args...)})
 	}
-	if len(drift) > 0 {
+	switch {
+	case len(drift) > 0 && c.Suspended:
+		tell(true, v1alpha1.EventDriftCorrected, "Another program had changed %s; put back, since no policy permits the resource.", list(drift))
+	case len(drift) > 0:
 		tell(true, v1alpha1.EventDriftCorrected, "Another program had changed %s; put back as the resource says.", list(drift))
 	}
 	switch c.Verb {
@@ -67,7 +70,7 @@ func StatusEvents(from, to v1alpha1.ShardingUserStatus) []Event {
 	var events []Event
 	ready := meta.FindStatusCondition(to.Conditions, v1alpha1.ConditionReady)
 	if ready != nil && ready.Status == metav1.ConditionFalse && changed(from, ready) {
-		events = append(events, Event{Warning: true, Reason: ready.Reason, Message: ready.Message})
+		events = append(events, Event{Warning: true, Reason: ready.Reason, Message: brief(ready.Message)})
 	}
 	for _, warning := range []string{v1alpha1.ConditionWeakPassword, v1alpha1.ConditionPasswordExpired} {
 		if c := meta.FindStatusCondition(to.Conditions, warning); c != nil && changed(from, c) {
@@ -83,6 +86,15 @@ func StatusEvents(from, to v1alpha1.ShardingUserStatus) []Event {
 		events = append(events, Event{Reason: v1alpha1.EventUnlocked, Message: locked.Message})
 	}
 	return events
+}
+
+// brief is a condition's message as far as an Event holds it: the API server refuses one of more than a kilobyte.
+func brief(message string) string {
+	const most = 1000
+	if len(message) <= most {
+		return message
+	}
+	return strings.ToValidUTF8(message[:most], "") + "..."
 }
 
 // changed reports whether a condition is new, or says another thing than before by status or reason.
