@@ -26,11 +26,8 @@ func ChangeEvents(c Change, drift []Field) []Event {
 	tell := func(warning bool, reason, format string, args ...any) {
 		events = append(events, Event{Warning: warning, Reason: reason, Message: fmt.Sprintf(format, args...)})
 	}
-	switch {
-	case len(drift) > 0 && c.Suspended:
-		tell(true, v1alpha1.EventDriftCorrected, "Another program had changed %s; put back, since no policy permits the resource.", list(drift))
-	case len(drift) > 0:
-		tell(true, v1alpha1.EventDriftCorrected, "Another program had changed %s; put back as the resource says.", list(drift))
+	if len(drift) > 0 {
+		tell(true, v1alpha1.EventDriftCorrected, "Another program had changed %s; put back%s.", list(drift), grounds(c))
 	}
 	switch c.Verb {
 	case Create:
@@ -101,6 +98,14 @@ func brief(message string) string {
 func changed(from v1alpha1.ShardingUserStatus, to *metav1.Condition) bool {
 	was := meta.FindStatusCondition(from.Conditions, to.Type)
 	return was == nil || was.Status != to.Status || was.Reason != to.Reason
+}
+
+// grounds is why a row is put back.
+func grounds(c Change) string {
+	if c.Suspended {
+		return ", since no policy permits the resource"
+	}
+	return " as the resource says"
 }
 
 func list(fields []Field) string {
