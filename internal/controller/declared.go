@@ -118,35 +118,34 @@ func (d *Declarations) accounts(ctx context.Context) (map[string]user.Observed, 
 	return accounts, err
 }
 
-// declaredOwner is a resource that has its username, and whether that is noted; see user.Claimant. Terms are those of the
-// policy that permits it.
+// declaredOwner is a resource that has its username, and whether that is noted; see user.Claimant.
 type declaredOwner struct {
 	*v1alpha1.ShardingUser
-	noted bool
-	terms user.Terms
+	noted      bool
+	permission user.Permission
 }
 
-// owners is who has which username. Whom no policy permits has none.
+// owners is who has which username. Whom no policy permits does not get one, but keeps what he has.
 func (d *Declarations) owners(ctx context.Context) (map[string]declaredOwner, error) {
 	users, err := cachedUsers(ctx, d.client)
 	if err != nil {
 		return nil, err
 	}
-	claims, terms := map[string][]*v1alpha1.ShardingUser{}, map[types.UID]user.Terms{}
+	claims, permissions := map[string][]*v1alpha1.ShardingUser{}, map[types.UID]user.Permission{}
 	for i := range users {
 		permission, err := d.policies.permission(ctx, &users[i])
 		if err != nil {
 			return nil, err
 		}
-		if permission.Refusal == nil {
+		if permission.Refusal == nil || user.ShowsAccount(&users[i]) {
 			username := user.Username(&users[i])
-			claims[username], terms[users[i].UID] = append(claims[username], &users[i]), permission.Terms
+			claims[username], permissions[users[i].UID] = append(claims[username], &users[i]), permission
 		}
 	}
 	owners := make(map[string]declaredOwner, len(claims))
 	for username, claims := range claims {
 		if owner, noted := user.Claimant(claims); owner != nil {
-			owners[username] = declaredOwner{owner, noted, terms[owner.UID]}
+			owners[username] = declaredOwner{owner, noted, permissions[owner.UID]}
 		}
 	}
 	return owners, nil
@@ -164,7 +163,7 @@ func (d *Declarations) passwordKnown(owner *v1alpha1.ShardingUser) (declaredPass
 
 func declaredAccount(cluster string, owner declaredOwner, p declaredPassword, now time.Time) user.Observed {
 	desired := user.FromResource(cluster, owner.ShardingUser)
-	desired.Permission.Terms = owner.terms
+	desired.Permission = owner.permission
 	account := user.Declared(desired, owner.Status, p.PasswordChange, now)
 	if !owner.noted {
 		account.Ownership = nil
@@ -199,7 +198,7 @@ func (d *Declarations) readSecrets(ctx context.Context, owners map[string]declar
 			}
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTimeout)
 			defer cancel()
-			secret, err := d.secrets.read(ctx, unread[i].owner.ShardingUser, unread[i].owner.terms, unread[i].glanced)
+			secret, err := d.secrets.read(ctx, unread[i].owner.ShardingUser, unread[i].owner.permission.Terms, unread[i].glanced)
 			if err == nil {
 				unread[i].read = &declaredPassword{glanced: unread[i].glanced, PasswordChange: d.passwordOf(secret)}
 			}
@@ -223,7 +222,7 @@ func (d *Declarations) unread(ctx context.Context, owners map[string]declaredOwn
 		if owner.Spec.Password == nil {
 			continue
 		}
-		glanced, err := d.secrets.glance(ctx, owner.ShardingUser, owner.terms)
+		glanced, err := d.secrets.glance(ctx, owner.ShardingUser, owner.permission.Terms)
 		if err != nil {
 			return nil, err
 		}

@@ -80,7 +80,7 @@ func (p *policies) permission(ctx context.Context, u *v1alpha1.ShardingUser) (us
 	namespace := namespaceMetadata()
 	switch err := p.cached.Get(ctx, client.ObjectKey{Name: u.Namespace}, namespace); {
 	case apierrors.IsNotFound(err) && !u.DeletionTimestamp.IsZero():
-		return user.Permission{}, nil // it went with its namespace
+		// It went with its namespace, and so with the labels.
 	case apierrors.IsNotFound(err):
 		return user.Permission{}, errNamespaceUnknown
 	case err != nil:

@@ -4,7 +4,6 @@ package user_test
 
 import (
 	"slices"
-	"strconv"
 	"testing"
 	"time"
 
@@ -16,7 +15,10 @@ import (
 )
 
 // world is as small a store as can be: one name, and changes made as user.Change tells.
-type world struct{ user.Observed }
+type world struct {
+	user.Observed
+	alone bool // no other active user holds any role
+}
 
 // apply makes a change, or reports that the plan behind it no longer holds.
 func (w *world) apply(c user.Change) bool {
@@ -70,7 +72,7 @@ func (w *world) holds(c user.Change) bool {
 	case user.Adopt:
 		ok = w.Row != nil && open && !risen
 	case user.Update:
-		ok = w.Row != nil && mine
+		ok = mine && (w.Row != nil || (len(c.Write) == 0 && !c.ClearLockout))
 	case user.Delete, user.Deactivate, user.Release:
 		ok = mine
 	case user.Bury:
@@ -92,6 +94,7 @@ func noteSynced(note *user.Ownership, c user.Change) {
 	if c.Unlock != "" {
 		note.UnlockHandled = c.Unlock
 	}
+	note.Suspended, note.Lockout = c.Suspended, c.Lockout
 }
 
 // write is the row after the change.
@@ -123,16 +126,24 @@ func (w *world) write(c user.Change) *user.Row {
 }
 
 // step plans and applies once, as the controller does, with a copy of the resource that is up to date. It reports what
-// was decided.
+// was decided; nothing, where the change would take a protected role from the last one who holds it.
 func (w *world) step(t *rapid.T, d user.Desired) user.Decision {
-	decision := plan(t, d, w.Observed)
-	c := decision.Change
-	if c.Verb == user.Nothing {
+	t.Helper()
+	before := w.Observed
+	decision := plan(t, d, before)
+	if decision.Change.Verb == user.Nothing {
 		return decision
+	}
+	if w.alone && len(decision.Change.Endangered) > 0 {
+		return user.Decision{Change: user.Change{Verb: user.Nothing}, Problem: user.LastAdministrator(decision)}
 	}
 	decision.Change.Confirmed = decision.Confirm
 	if !w.apply(withPassword(decision, d, w.Observed)) {
 		t.Fatalf("the store would refuse this change of %s:\n%+v", image(t, w.Observed), decision.Change)
+	}
+	checkEndangered(t, d, before, w.Observed, decision)
+	if !d.Deleting && d.Permission.Refusal != nil {
+		checkSuspension(t, d, before, w.Observed, decision)
 	}
 	return decision
 }
@@ -201,11 +212,15 @@ func anyDesired(t *rapid.T) user.Desired {
 		Deleting:   rapid.Bool().Draw(t, "deleting"),
 		Paused:     rapid.Float64().Draw(t, "paused") > 0.9,
 		Unlock:     requests.Draw(t, "unlock"),
+		Permission: permissions.Draw(t, "permission"),
+
+		Protected:   protections.Draw(t, "protected"),
+		Unprotected: rapid.Float64().Draw(t, "unprotected") > 0.8,
 	}
 }
 
 func anyWorld(t *rapid.T) *world {
-	w := &world{user.Observed{Now: now}}
+	w := &world{Observed: user.Observed{Now: now}}
 	if rapid.Bool().Draw(t, "row") {
 		w.Row = &user.Row{
 			PasswordHash:        hashes.Draw(t, "row's hash"),
@@ -227,6 +242,8 @@ func anyWorld(t *rapid.T) *world {
 			Revision:      rapid.Int64Range(1, 9).Draw(t, "revision"),
 			Deletion:      policies.Draw(t, "noted policy"),
 			UnlockHandled: requests.Draw(t, "handled"),
+			Suspended:     rapid.Bool().Draw(t, "suspended"),
+			Lockout:       lockouts.Draw(t, "noted terms"),
 		}
 		if owner != alice { // who counts generations of his own
 			w.Ownership.Generation += 10
@@ -246,6 +263,7 @@ const mostSteps = 2
 func TestPlansConverge(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		d, w := anyDesired(t), anyWorld(t)
+		w.alone = rapid.Float64().Draw(t, "alone") > 0.7
 		before := w.Observed
 		image0 := image(t, before.Row)
 		taken, steps := 0, 0
@@ -268,11 +286,15 @@ func TestPlansConverge(t *testing.T) {
 		if taken > 1 {
 			t.Errorf("the password was hashed %d times", taken)
 		}
-		if diff := cmp.Diff(last, plan(t, d, w.Observed)); diff != "" && last.Change.Verb == user.Nothing {
-			t.Errorf("nothing was done, and yet the plan differs (-first +second):\n%s", diff)
-		}
 		if after := image(t, before.Row); after != image0 {
 			t.Errorf("a plan changed the row itself:\nbefore %s\nafter  %s", image0, after)
+		}
+		if isKept(d, w) {
+			checkKept(t, d, before, w.Observed, last)
+			return
+		}
+		if diff := cmp.Diff(last, plan(t, d, w.Observed)); diff != "" && last.Change.Verb == user.Nothing {
+			t.Errorf("nothing was done, and yet the plan differs (-first +second):\n%s", diff)
 		}
 		checkRow(t, d, before, w.Observed, last)
 	})
@@ -285,10 +307,12 @@ func checkRow(t *rapid.T, d user.Desired, before, after user.Observed, last user
 	case before.Ownership != nil && before.Ownership.State == user.Owned &&
 		!mine && (d.Deleting || !d.Owner.Succeeds(before.Ownership.Owner)):
 		unchanged(t, "a row that another resource owns", before, after)
-	case d.Paused && !d.Deleting:
-		unchanged(t, "a row of a paused resource", before, after)
 	case d.Deleting:
 		checkDeleted(t, d, before, after)
+	case d.Permission.Refusal != nil:
+		checkRefused(t, d, before, after, last)
+	case d.Paused:
+		unchanged(t, "a row of a paused resource", withTerms(before, d), after)
 	case last.Problem != nil && last.Problem.Reason == v1alpha1.ReasonRowExists:
 		if before.Row == nil || d.Adoption != v1alpha1.AdoptionNever {
 			t.Error("RowExists, though no row does or it may be adopted")
@@ -311,6 +335,9 @@ func checkDeleted(t *rapid.T, d user.Desired, before, after user.Observed) {
 		return
 	}
 	if d.Paused && d.Deletion != v1alpha1.DeletionRetain {
+		if d.Permission.Refusal != nil && before.Row != nil && before.Row.Active {
+			before = suspendedBy(before, d)
+		}
 		unchanged(t, "a row that is not yet to be dealt with", before, after)
 		return
 	}
@@ -320,7 +347,7 @@ func checkDeleted(t *rapid.T, d user.Desired, before, after user.Observed) {
 	var want *user.Row
 	if before.Row != nil && d.Deletion != v1alpha1.DeletionDelete && d.Deletion != "" {
 		row := *before.Row
-		row.Active = row.Active && d.Deletion == v1alpha1.DeletionRetain
+		row.Active = row.Active && d.Deletion == v1alpha1.DeletionRetain && d.Permission.Refusal == nil
 		want = &row
 	}
 	if diff := cmp.Diff(want, after.Row); diff != "" {
@@ -358,7 +385,8 @@ func checkSynced(t *rapid.T, d user.Desired, before, after user.Observed, last u
 	want := slices.Compact(slices.Sorted(slices.Values(d.Roles)))
 	got := slices.Compact(slices.Sorted(slices.Values(row.Roles)))
 	if !slices.Equal(want, got) || row.RolesMalformed || row.Active != d.Active ||
-		note.Generation != d.Generation || note.Deletion != d.Deletion {
+		note.Generation != d.Generation || note.Deletion != d.Deletion ||
+		note.Suspended || note.Lockout != d.Permission.Lockout {
 		t.Errorf("the row or the note says something else than the spec: %s", image(t, after))
 	}
 	if (last.Problem != nil) != (d.Password.Problem != nil) {
@@ -409,127 +437,4 @@ func checkSynced(t *rapid.T, d user.Desired, before, after user.Observed, last u
 	if diff := cmp.Diff(start.LockedUntil, row.LockedUntil); diff != "" || start.FailedLoginAttempts != row.FailedLoginAttempts {
 		t.Errorf("the log-in columns were changed: %s", image(t, row))
 	}
-}
-
-// TestPlansFollowEdits lets one place live: edits, drift, rotations, requests and restored backups in any order, each
-// followed by what the controller does, and at the end its deletion.
-func TestPlansFollowEdits(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		w := &world{user.Observed{Now: now}}
-		d := desired()
-		backups, resources := []user.Desired{d}, 1
-		remove := func() {
-			old := d
-			old.Deleting, old.Generation = true, old.Generation+1
-			w.settle(t, old)
-		}
-		another := func() {
-			resources++
-			d.Owner.UID = "uid-" + strconv.Itoa(resources)
-			d.Generation = 1
-		}
-		w.settle(t, d)
-		t.Repeat(map[string]func(*rapid.T){
-			"edit": func(t *rapid.T) {
-				d.Generation++
-				d.Roles, d.Active = roleSets.Draw(t, "roles"), rapid.Bool().Draw(t, "active")
-				d.Deletion, d.Adoption = policies.Draw(t, "policy"), adoptions.Draw(t, "adoption")
-			},
-			"rotate": func(t *rapid.T) {
-				next := passwords.Draw(t, "password")
-				if next.Managed != d.Password.Managed {
-					d.Generation++
-				}
-				d.Password = next
-			},
-			"ask to unlock": func(t *rapid.T) { d.Unlock = requests.Draw(t, "unlock") },
-			"fail to log in": func(*rapid.T) {
-				w.Row = ptrTo(*w.Row)
-				if w.Row.FailedLoginAttempts++; w.Row.FailedLoginAttempts >= 5 {
-					w.Row.LockedUntil = ptrTo(w.Now.Add(15 * time.Minute))
-				}
-			},
-			"wait": func(*rapid.T) { w.Now = w.Now.Add(10 * time.Minute) },
-			"drift": func(t *rapid.T) {
-				row := *w.Row
-				row.Roles, row.Active = roleSets.Draw(t, "roles"), rapid.Bool().Draw(t, "active")
-				row.PasswordHash = hashes.Draw(t, "hash")
-				w.Row = &row
-			},
-			"delete the row": func(*rapid.T) { w.Row = nil },
-			"be recreated": func(*rapid.T) {
-				// As by kubectl delete and apply, and the finalizer done with the old one.
-				remove()
-				another()
-			},
-			"vanish": func(*rapid.T) {
-				// The finalizer was taken off by force.
-				another()
-			},
-			"make a backup": func(*rapid.T) { backups = append(backups, d) },
-			"be restored": func(t *rapid.T) {
-				// The API server forgot what happened since, perhaps the deletion.
-				if rapid.Bool().Draw(t, "deleted before") {
-					remove()
-				}
-				d = rapid.SampledFrom(backups).Draw(t, "backup")
-			},
-			"": func(t *rapid.T) {
-				w.settle(t, d)
-				before := w.Observed
-				checkSynced(t, d, before, w.Observed, plan(t, d, w.Observed))
-				if d.Password.Version != "" && w.Row.PasswordHash != hashOf(d) {
-					t.Errorf("the row has the password %q, want %q", w.Row.PasswordHash, hashOf(d))
-				}
-			},
-		})
-		d.Deleting = true
-		d.Generation++
-		w.settle(t, d)
-		if w.OwnedBy(d.Owner) || (w.Row != nil) != (d.Deletion == v1alpha1.DeletionRetain || d.Deletion == v1alpha1.DeletionDeactivate) {
-			t.Errorf("the policy %s left %s", d.Deletion, image(t, w.Observed))
-		}
-	})
-}
-
-// TestOldCopiesAskFirst holds a copy of the resource that is out of date against what became of the account since: it
-// may do nothing that was not confirmed. A name that somebody else released is left out, since its note keeps no
-// trace of who else was deleted.
-func TestOldCopiesAskFirst(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		w, old := anyWorld(t), anyDesired(t)
-		old.Deleting, old.Paused = false, false
-		since := rapid.SampledFrom([]string{"edited", "unlocked", "deleted"}).Draw(t, "since")
-		if since == "unlocked" {
-			old.Unlock = "t1"
-		}
-		w.settle(t, old)
-		present := old
-		switch since {
-		case "edited":
-			present.Generation++
-			present.Roles, present.Active = roleSets.Draw(t, "new roles"), rapid.Bool().Draw(t, "new active")
-			present.Deletion = policies.Draw(t, "new deletion")
-		case "unlocked":
-			present.Unlock = "t2"
-		case "deleted":
-			present.Generation++
-			present.Deleting = true
-			if note := w.Ownership; note != nil && note.State == user.Released && note.Owner != old.Owner {
-				// Not the test is skipped but the case: rapid draws another one. Such a name keeps no tombstone.
-				t.Skip("somebody else released the name")
-			}
-		}
-		w.settle(t, present)
-		if rapid.Bool().Draw(t, "the row goes") && (present.Deleting || w.OwnedBy(present.Owner)) {
-			w.Row = nil
-		}
-		decision := plan(t, old, w.Observed)
-		if decision.Confirm || decision.Change.Verb == user.Nothing {
-			return
-		}
-		if w.apply(withPassword(decision, old, w.Observed)) {
-			t.Errorf("an old copy went through unasked: %+v", decision)
-		}
-	})
 }

@@ -19,8 +19,9 @@ import (
 // or a store in memory whose process ended.
 
 // Claimant is the one of some resources with the same username that has the account, as far as they tell; nil where none
-// may have it. A resource is out of the question when it is being deleted or was refused the name. Of the others, one
-// that shows that it owned the account goes first; then the oldest; then the first by namespace and name.
+// may have it. A resource is out of the question when it is being deleted, was refused the name, or was not permitted and
+// shows nothing of an account that it had before. Of the others, one that shows that it owned the account goes first; then
+// the oldest; then the first by namespace and name.
 //
 // Noted tells that the account counts as the resource's already: it shows so, or others claim the name too, who might
 // else be quicker. Where it does not, nobody ever saw to the resource.
@@ -37,24 +38,32 @@ func Claimant(claims []*v1alpha1.ShardingUser) (owner *v1alpha1.ShardingUser, no
 			strings.Compare(a.Name, b.Name),
 		)
 	})
-	return owner, showsAccount(owner) || len(claims) > 1
+	return owner, ShowsAccount(owner) || len(claims) > 1
 }
 
 func outOfTheQuestion(u *v1alpha1.ShardingUser) bool {
-	reason := readyReason(u)
-	return !u.DeletionTimestamp.IsZero() || reason == v1alpha1.ReasonUsernameTaken || reason == v1alpha1.ReasonRowExists
+	if !u.DeletionTimestamp.IsZero() {
+		return true
+	}
+	switch readyReason(u) {
+	case v1alpha1.ReasonUsernameTaken, v1alpha1.ReasonRowExists:
+		return true
+	case v1alpha1.ReasonNotPermitted:
+		return !ShowsAccount(u)
+	}
+	return false
 }
 
 func rank(u *v1alpha1.ShardingUser) int {
-	if showsAccount(u) {
+	if ShowsAccount(u) {
 		return 0
 	}
 	return 1
 }
 
-// showsAccount tells whether a status says what only an owner's can: something of an account, or that all is done but for
+// ShowsAccount tells whether a status says what only an owner's can: something of an account, or that all is done but for
 // the password.
-func showsAccount(u *v1alpha1.ShardingUser) bool {
+func ShowsAccount(u *v1alpha1.ShardingUser) bool {
 	s := u.Status
 	if s.Locked || s.FailedLoginAttempts > 0 || s.LastLoginTime != nil || s.PasswordChangedTime != nil || s.LastHandledUnlock != "" {
 		return true
@@ -73,8 +82,9 @@ func readyReason(u *v1alpha1.ShardingUser) string {
 	return ""
 }
 
-// Declared is the account that a resource and its status tell of, as a database would that has applied the spec. Of the
-// password, Hash is in the row; it is noted as applied where there is a Version, else it has yet to be.
+// Declared is the account that a resource and its status tell of, as a database would that has applied the spec and what
+// policies say of it. Of the password, Hash is in the row; it is noted as applied where there is a Version, else it has yet
+// to be.
 func Declared(d Desired, s v1alpha1.ShardingUserStatus, p PasswordChange, now time.Time) Observed {
 	note := &Ownership{
 		Owner:             d.Owner,
@@ -85,6 +95,7 @@ func Declared(d Desired, s v1alpha1.ShardingUserStatus, p PasswordChange, now ti
 		PasswordWeak:      p.Weak,
 		PasswordChangedAt: fromTime(s.PasswordChangedTime),
 		UnlockHandled:     s.LastHandledUnlock,
+		Suspended:         d.Permission.Refusal != nil,
 		Lockout:           d.Permission.Lockout,
 	}
 	if p.Version != "" {
@@ -95,7 +106,7 @@ func Declared(d Desired, s v1alpha1.ShardingUserStatus, p PasswordChange, now ti
 		Row: &Row{
 			PasswordHash:        p.Hash,
 			Roles:               slices.Clone(d.Roles),
-			Active:              d.Active,
+			Active:              d.Active && d.Permission.Refusal == nil,
 			FailedLoginAttempts: int(s.FailedLoginAttempts),
 			LockedUntil:         lockTold(s, now),
 			LastLogin:           fromTime(s.LastLoginTime),

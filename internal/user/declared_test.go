@@ -71,6 +71,19 @@ func TestClaimant(t *testing.T) {
 		"the young one, where the owner is being deleted": {
 			[]*v1alpha1.ShardingUser{claim("a", "old", 9, says("Synced"), ends), claim("b", "young", 1)}, "b/young", true,
 		},
+		"who was not permitted, and had no account before, has nothing": {
+			[]*v1alpha1.ShardingUser{claim("a", "late", 1, says("NotPermitted"))}, "", false,
+		},
+		"who was not permitted any more keeps the account that it had": {
+			[]*v1alpha1.ShardingUser{claim("a", "old", 1, says("NotPermitted"), passwordKnown)}, "a/old", true,
+		},
+		"the young one that nobody saw to, not the old one that was not permitted": {
+			[]*v1alpha1.ShardingUser{claim("a", "old", 9, says("NotPermitted")), claim("b", "young", 1)}, "b/young", true,
+		},
+		"the young one that had it, not the old one that would be the last administrator": {
+			[]*v1alpha1.ShardingUser{claim("a", "old", 9, says("LastAdministrator")), claim("b", "young", 1, says("Synced"))},
+			"b/young", true,
+		},
 		"nobody, where the owner is being deleted and the other was refused": {
 			[]*v1alpha1.ShardingUser{claim("a", "old", 9, says("Synced"), ends), claim("b", "young", 1, says("UsernameTaken"))}, "", false,
 		},
@@ -206,6 +219,12 @@ func TestDeclared(t *testing.T) {
 		"what was edited since is as it is now, and has yet to be noted": {
 			desired(edited, inactive, withRoles("admin"), withPolicy(v1alpha1.DeletionRetain)), tellsOf(synced()), taken,
 			synced(rowRoles("admin"), rowInactive, notedPolicy(v1alpha1.DeletionRetain)),
+		},
+		"an account that no policy permits is suspended": {
+			desired(refused), tellsOf(synced(loggedIn(time.Minute))), taken, synced(loggedIn(time.Minute), suspended),
+		},
+		"an account is locked on the terms of its policy": {
+			desired(permitted(strict)), tellsOf(synced()), taken, synced(notedTerms(strict)),
 		},
 		"a resource that nobody saw to begins with a clean account": {
 			desired(), fresh(), toTake,

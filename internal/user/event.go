@@ -27,7 +27,7 @@ func ChangeEvents(c Change, drift []Field) []Event {
 		events = append(events, Event{Warning: warning, Reason: reason, Message: fmt.Sprintf(format, args...)})
 	}
 	if len(drift) > 0 {
-		tell(true, v1alpha1.EventDriftCorrected, "Another program had changed %s; put back as the resource says.", list(drift))
+		tell(true, v1alpha1.EventDriftCorrected, "Another program had changed %s; put back%s.", list(drift), grounds(c))
 	}
 	switch c.Verb {
 	case Create:
@@ -67,7 +67,7 @@ func StatusEvents(from, to v1alpha1.ShardingUserStatus) []Event {
 	var events []Event
 	ready := meta.FindStatusCondition(to.Conditions, v1alpha1.ConditionReady)
 	if ready != nil && ready.Status == metav1.ConditionFalse && changed(from, ready) {
-		events = append(events, Event{Warning: true, Reason: ready.Reason, Message: ready.Message})
+		events = append(events, Event{Warning: true, Reason: ready.Reason, Message: brief(ready.Message)})
 	}
 	for _, warning := range []string{v1alpha1.ConditionWeakPassword, v1alpha1.ConditionPasswordExpired} {
 		if c := meta.FindStatusCondition(to.Conditions, warning); c != nil && changed(from, c) {
@@ -85,10 +85,27 @@ func StatusEvents(from, to v1alpha1.ShardingUserStatus) []Event {
 	return events
 }
 
+// brief is a condition's message as far as an Event holds it: the API server refuses one of more than a kilobyte.
+func brief(message string) string {
+	const most = 1000
+	if len(message) <= most {
+		return message
+	}
+	return strings.ToValidUTF8(message[:most], "") + "..."
+}
+
 // changed reports whether a condition is new, or says another thing than before by status or reason.
 func changed(from v1alpha1.ShardingUserStatus, to *metav1.Condition) bool {
 	was := meta.FindStatusCondition(from.Conditions, to.Type)
 	return was == nil || was.Status != to.Status || was.Reason != to.Reason
+}
+
+// grounds is why a row is put back.
+func grounds(c Change) string {
+	if c.Suspended {
+		return ", since no policy permits the resource"
+	}
+	return " as the resource says"
 }
 
 func list(fields []Field) string {

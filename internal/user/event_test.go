@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
@@ -98,6 +99,24 @@ func TestChangeEvents(t *testing.T) {
 		},
 		"another password that starts from a clean counter is no unlock": {
 			change(user.Update, puttingNew(hashV2, "v2"), clearsLock), nil, rotated,
+		},
+		"a suspension": {
+			change(user.Update, suspending, writing(user.FieldActive)), nil,
+			"Normal Deactivated: Deactivated the row of username \"alice\", since no policy permits the resource.\n",
+		},
+		"a suspension of a row that is inactive already": {
+			change(user.Update, suspending), nil, "",
+		},
+		"a suspended row that another program activated": {
+			change(user.Update, suspending, writing(user.FieldActive)),
+			[]user.Field{user.FieldActive},
+			corrected + "active; put back, since no policy permits the resource.\n",
+		},
+		"a row that was suspended and is permitted again": {
+			change(user.Update, writing(user.FieldActive)), nil, "Normal Updated: Changed active.\n",
+		},
+		"other terms of lockout": {
+			change(user.Update, onTerms(strict)), nil, "",
 		},
 		"a deletion": {
 			change(user.Delete), nil, "Normal Deleted: Deleted the row of username \"alice\".\n",
@@ -235,6 +254,46 @@ func TestStatusEvents(t *testing.T) {
 			}
 			if after := image(t, from, to); before != after {
 				t.Errorf("StatusEvents changed its input:\nbefore %s\nafter  %s", before, after)
+			}
+		})
+	}
+}
+
+func TestAPasswordThatExpiresIsToldOfOnce(t *testing.T) {
+	account := synced()
+	before := status(t, fresh(), desired(expiring(25*time.Hour)), &account, nil)
+	expired := status(t, before, desired(expiring(time.Hour)), &account, nil)
+	const want = "Warning PasswordExpired: The password is older than the 1h0m0s that ShardingUserPolicy \"team-a\" lets it become; " +
+		"it works all the same. Put another one into the Secret.\n"
+	if diff := cmp.Diff(want, told(user.StatusEvents(before, expired))); diff != "" {
+		t.Errorf("the events tell something else (-want +got):\n%s", diff)
+	}
+	if !user.Urgent(before, expired) || user.AboutAccount(before, expired) {
+		t.Error("it is not told of at once, or taken for something that log-ins can bring about")
+	}
+	later := status(t, expired, desired(expiring(time.Minute)), &account, nil)
+	if again := told(user.StatusEvents(expired, later)); again != "" {
+		t.Errorf("it is told of again:\n%s", again)
+	}
+}
+
+// The API server refuses an Event with a note of more than a kilobyte.
+func TestAnEventIsNoLongerThanTheAPIServerTakes(t *testing.T) {
+	account := synced()
+	for name, tt := range map[string]struct{ message, want string }{
+		"as long as may be":            {strings.Repeat("x", 1000), strings.Repeat("x", 1000)},
+		"longer":                       {strings.Repeat("x", 1001), strings.Repeat("x", 1000) + "..."},
+		"cut in the middle of a rune":  {"x" + strings.Repeat("ä", 600), "x" + strings.Repeat("ä", 499) + "..."},
+		"a condition is told as it is": {"Short.", "Short."},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := status(t, fresh(), desired(), &account, &user.Problem{Reason: v1alpha1.ReasonNotPermitted, Message: tt.message})
+			events := user.StatusEvents(fresh(), s)
+			if len(events) != 1 || events[0].Message != tt.want {
+				t.Errorf("the events are\n%s\nwant one that says\n%s", told(events), tt.want)
+			}
+			if c := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionReady); c.Message != tt.message {
+				t.Errorf("the condition says %q, want all of it", c.Message)
 			}
 		})
 	}

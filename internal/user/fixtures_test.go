@@ -88,6 +88,37 @@ func secretMissing(d *user.Desired) {
 	d.Password.Version, d.Password.Problem = "", &user.Problem{Reason: noSecret.Reason, Message: noSecret.Message}
 }
 
+// notPermitted is why no policy permits alice.
+var notPermitted = &user.Problem{Reason: v1alpha1.ReasonNotPermitted, Message: "No policy permits alice."}
+
+func refused(d *user.Desired) {
+	d.Permission = user.Permission{Refusal: &user.Problem{Reason: notPermitted.Reason, Message: notPermitted.Message}}
+}
+
+// strict and lax are terms of policies.
+var (
+	strict = user.Lockout{Attempts: 3, Duration: time.Hour, Longest: 24 * time.Hour}
+	lax    = user.Lockout{Exempt: true}
+)
+
+// permitted is a resource that the policy team-a permits, on these terms.
+func permitted(terms user.Lockout) desiredOption {
+	return func(d *user.Desired) { d.Permission = user.Permission{By: "team-a", Terms: user.Terms{Lockout: terms}} }
+}
+
+// expiring is a resource whose policy lets passwords become so old.
+func expiring(longest time.Duration) desiredOption {
+	return func(d *user.Desired) {
+		d.Permission = user.Permission{By: "team-a", Terms: user.Terms{MaxPasswordAge: longest}}
+	}
+}
+
+func protecting(roles ...string) desiredOption {
+	return func(d *user.Desired) { d.Protected = roles }
+}
+
+func unprotected(d *user.Desired) { d.Unprotected = true }
+
 type observedOption func(*user.Observed)
 
 // synced is the account as it is once all of desired() has been applied.
@@ -174,6 +205,18 @@ func unlockHandled(request string) observedOption {
 }
 
 func weak(o *user.Observed) { o.Ownership.PasswordWeak = true }
+
+// suspended is a row that was deactivated, since no policy permitted its owner.
+func suspended(o *user.Observed) {
+	o.Ownership.Suspended = true
+	if o.Row != nil {
+		o.Row.Active = false
+	}
+}
+
+func notedTerms(terms user.Lockout) observedOption {
+	return func(o *user.Observed) { o.Ownership.Lockout = terms }
+}
 
 // nothingOfOurs is a note of a password that was never ours.
 func nothingOfOurs(o *user.Observed) {

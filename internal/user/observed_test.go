@@ -73,6 +73,14 @@ func TestFromResource(t *testing.T) {
 			resource(annotated(v1alpha1.AnnotationPaused, "True")),
 			desired(unread),
 		},
+		"the last administrator may go where that is said": {
+			resource(annotated(v1alpha1.AnnotationAllowLastAdministrator, "true")),
+			desired(unread, unprotected),
+		},
+		"any other value than true keeps the last administrator": {
+			resource(annotated(v1alpha1.AnnotationAllowLastAdministrator, "yes")),
+			desired(unread),
+		},
 		"a request to unlock is any value": {
 			resource(annotated(v1alpha1.AnnotationUnlockRequestedAt, " please ")),
 			desired(unread, requestUnlock(" please ")),

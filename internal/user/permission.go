@@ -40,12 +40,11 @@ type Lockout struct {
 
 // planSuspension decides about a resource that no policy permits. A row of its own is deactivated, and stays so until a
 // policy permits the resource: nothing else of it is changed, and nothing that the resource asks for is done. What a former
-// resource of its place left behind goes as that one wanted.
+// resource of its place left behind goes as that one wanted, but for an active row.
 //
 // That a resource is paused does not hold it up: it is not what the resource asks for.
 func planSuspension(d Desired, o Observed) Decision {
-	c := begin(d, o, Nothing)
-	decision := Decision{Change: c, Problem: d.Permission.Refusal}
+	decision := Decision{Change: begin(d, o, Nothing), Problem: d.Permission.Refusal}
 	own := o.Ownership
 	if own != nil && own.State == Owned && d.Owner.Succeeds(own.Owner) {
 		return planEndOfFormer(d, o)
@@ -57,7 +56,7 @@ func planSuspension(d Desired, o Observed) Decision {
 	if own.Suspended && !active && own.Deletion == d.Deletion {
 		return decision
 	}
-	c = begin(d, o, Update)
+	c := begin(d, o, Update)
 	c.Suspended, c.Active, c.Lockout = true, false, own.Lockout
 	c.Unlock, c.ClearLockout = "", false
 	if active {
@@ -89,8 +88,8 @@ func planPaused(d Desired, o Observed) Decision {
 	return decision
 }
 
-// PasswordExpiry is the time until the owner's password is older than it may become, less than zero where it is already.
-// It is not known where there is no such age, or where the password is not the owner's.
+// PasswordExpiry is the time until the owner's password is as old as it may become, zero or less where it is already. It
+// is not known where there is no such age, or where the password is not the owner's.
 func (o Observed) PasswordExpiry(d Desired) (left time.Duration, known bool) {
 	longest := d.Permission.MaxPasswordAge
 	if longest == 0 || !o.OwnedBy(d.Owner) || o.Ownership.PasswordChangedAt == nil {
@@ -126,13 +125,13 @@ func remaining(d Desired) []string {
 // roles that it takes away.
 func LastAdministrator(decision Decision) *Problem {
 	change := decision.Change
-	last := fmt.Sprintf("%q is the last active user with the role %s", change.Username, strings.Join(quoted(change.Endangered), " or "))
+	last := fmt.Sprintf("%q is the last active user with the role %s", change.Username, either(change.Endangered))
 	override := fmt.Sprintf("give the role to another active user, or set the annotation %s to \"true\".",
 		v1alpha1.AnnotationAllowLastAdministrator)
 	if p := decision.Problem; p != nil && change.Suspended {
 		return &Problem{Reason: p.Reason, Message: fmt.Sprintf("%s The account stays active for now, since %s: %s", p.Message, last, override)}
 	}
-	what := "is not taken from it"
+	what := "keeps it"
 	switch change.Verb {
 	case Delete:
 		what = "is not deleted"
@@ -147,10 +146,11 @@ func LastAdministrator(decision Decision) *Problem {
 	return &Problem{Reason: v1alpha1.ReasonLastAdministrator, Message: fmt.Sprintf("%s, and so %s; %s", last, what, override)}
 }
 
-func quoted(texts []string) []string {
+// either is the one or the other, quoted.
+func either(texts []string) string {
 	list := make([]string, 0, len(texts))
 	for _, text := range texts {
 		list = append(list, fmt.Sprintf("%q", text))
 	}
-	return list
+	return strings.Join(list, " or ")
 }

@@ -98,7 +98,7 @@ func planForeign(d Desired, o Observed) Decision {
 // finalizer.
 func planEndOfFormer(d Desired, o Observed) Decision {
 	own := o.Ownership
-	c := begin(d, o, ending(own.Deletion))
+	c := begin(d, o, ending(d, own.Deletion))
 	c.Owner, c.Generation, c.Deletion = own.Owner, own.Generation, own.Deletion
 	if c.Verb != Release {
 		c.Endangered = endangered(d, o, remaining(d))
@@ -106,10 +106,14 @@ func planEndOfFormer(d Desired, o Observed) Decision {
 	return Decision{Change: c, Confirm: true, Again: true}
 }
 
-// ending is what becomes of the row of a resource that goes.
-func ending(policy v1alpha1.DeletionPolicy) Verb {
+// ending is what becomes of the row of a resource that goes. Where no policy permits it, no active row is left behind, for
+// which nobody would ask the policies any more.
+func ending(d Desired, policy v1alpha1.DeletionPolicy) Verb {
 	switch policy {
 	case v1alpha1.DeletionRetain:
+		if d.Permission.Refusal != nil {
+			return Deactivate
+		}
 		return Release
 	case v1alpha1.DeletionDeactivate:
 		return Deactivate
@@ -264,7 +268,7 @@ func planDeletion(d Desired, o Observed) Decision {
 		return refuse(v1alpha1.ReasonPaused, "The deletion waits while the annotation "+
 			v1alpha1.AnnotationPaused+" is \"true\"; remove it to go on.")
 	}
-	c := begin(d, o, ending(d.Deletion))
+	c := begin(d, o, ending(d, d.Deletion))
 	if c.Verb != Release {
 		c.Endangered = endangered(d, o, nil)
 	}

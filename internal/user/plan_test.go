@@ -85,6 +85,17 @@ func noting(request string) changeOption {
 	return func(c *user.Change) { c.Unlock = request }
 }
 
+// suspending is the change of a resource that no policy permits.
+func suspending(c *user.Change) { c.Suspended, c.Active = true, false }
+
+func onTerms(terms user.Lockout) changeOption {
+	return func(c *user.Change) { c.Lockout = terms }
+}
+
+func endangering(roles ...string) changeOption {
+	return func(c *user.Change) { c.Endangered = roles }
+}
+
 // leave is the decision to do nothing.
 func leave() user.Decision { return user.Decision{Change: user.Change{Verb: user.Nothing}} }
 

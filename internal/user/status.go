@@ -22,7 +22,7 @@ func Status(previous v1alpha1.ShardingUserStatus, d Desired, o *Observed, p *Pro
 	s := *previous.DeepCopy()
 	s.ObservedGeneration = d.Generation
 	s.Username = d.Username
-	if o != nil || d.Permission.By != "" { // else it was not found out
+	if o != nil || d.Permission != (Permission{}) { // else it was not found out
 		s.PermittedBy = d.Permission.By
 	}
 

@@ -69,6 +69,9 @@ func golden(s v1alpha1.ShardingUserStatus) string {
 	if s.LastHandledUnlock != "" {
 		fmt.Fprintf(&b, "unlocked=%s\n", s.LastHandledUnlock)
 	}
+	if s.PermittedBy != "" {
+		fmt.Fprintf(&b, "permittedBy=%s\n", s.PermittedBy)
+	}
 	for _, c := range s.Conditions {
 		fmt.Fprintf(&b, "%s %s %s: %s\n", c.Type, c.Status, c.Reason, c.Message)
 	}
@@ -152,6 +155,35 @@ func TestStatus(t *testing.T) {
 			"alice at 3: locked=false failed=0\npasswordChanged=2026-03-03T12:00:00Z\n" + unlocked +
 				"WeakPassword True WellKnown: The password is one of those that attackers try first; it works all the same. " +
 				"Put another one into the Secret.\n" + synced0,
+		},
+		"a password as old as the policy lets it become has expired, and the user is ready all the same": {
+			desired(expiring(24 * time.Hour)), synced(), nil,
+			"alice at 3: locked=false failed=0\npasswordChanged=2026-03-03T12:00:00Z\npermittedBy=team-a\n" + unlocked +
+				"PasswordExpired True MaxAgeExceeded: The password is older than the 24h0m0s that ShardingUserPolicy \"team-a\" " +
+				"lets it become; it works all the same. Put another one into the Secret.\n" + synced0,
+		},
+		"a password that may become a second older has not expired": {
+			desired(expiring(24*time.Hour + time.Second)), synced(), nil,
+			"alice at 3: locked=false failed=0\npasswordChanged=2026-03-03T12:00:00Z\npermittedBy=team-a\n" + unlocked + synced0,
+		},
+		"a password that is not ours does not expire": {
+			desired(expiring(time.Second), withoutPassword), synced(nothingOfOurs), nil,
+			"alice at 3: locked=false failed=0\npermittedBy=team-a\n" + unlocked + synced0,
+		},
+		"how old the password of somebody else's row is, is nobody's business here": {
+			desired(expiring(time.Second)), synced(ownedBy(neighbour)), problem(v1alpha1.ReasonUsernameTaken),
+			"alice at 3: locked=false failed=0\npermittedBy=team-a\n" + unlocked +
+				"Ready False UsernameTaken: It is UsernameTaken.\nStalled True UsernameTaken: It is UsernameTaken.\n",
+		},
+		"a resource that no policy permits is stalled": {
+			desired(refused), synced(suspended), notPermitted,
+			"alice at 3: locked=false failed=0\npasswordChanged=2026-03-03T12:00:00Z\n" + unlocked +
+				"Ready False NotPermitted: No policy permits alice.\nStalled True NotPermitted: No policy permits alice.\n",
+		},
+		"a resource that would take the last administrator away is stalled": {
+			desired(deleting), synced(), problem(v1alpha1.ReasonLastAdministrator),
+			"alice at 3: locked=false failed=0\npasswordChanged=2026-03-03T12:00:00Z\n" + unlocked +
+				"Ready False LastAdministrator: It is LastAdministrator.\nStalled True LastAdministrator: It is LastAdministrator.\n",
 		},
 		"a row whose password is not ours has no time of a change": {
 			desired(withoutPassword), synced(nothingOfOurs, rowHash(alien)), nil,
@@ -257,9 +289,30 @@ func TestADatabaseThatNeverAnsweredIsToldOfANewResource(t *testing.T) {
 	}
 }
 
+// While the database is away, policies may be known all the same, or not.
+func TestWhoPermitsAUserIsToldWithoutTheDatabaseWhereItIsKnown(t *testing.T) {
+	account := synced()
+	before := status(t, fresh(), desired(permitted(strict)), &account, nil)
+	for name, tt := range map[string]struct {
+		desired user.Desired
+		want    string
+	}{
+		"a policy that permits the user now":         {desired(func(d *user.Desired) { d.Permission.By = "team-b" }), "team-b"},
+		"no policy that permits the user now":        {desired(refused), ""},
+		"nothing, where it was not found out by now": {desired(), "team-a"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := status(t, before, tt.desired, nil, problem(v1alpha1.ReasonDatabaseUnavailable))
+			if got.PermittedBy != tt.want {
+				t.Errorf("it is permitted by %q, want %q", got.PermittedBy, tt.want)
+			}
+		})
+	}
+}
+
 func TestStatusForgetsWhatIsNoLongerSo(t *testing.T) {
 	account := synced(lockedFor(15*time.Minute), loggedIn(time.Minute), unlockHandled("t1"), weak)
-	before := status(t, fresh(), desired(), &account, problem(v1alpha1.ReasonPasswordInvalid))
+	before := status(t, fresh(), desired(expiring(time.Hour)), &account, problem(v1alpha1.ReasonPasswordInvalid))
 	strangers := synced(ownedBy(neighbour))
 	for name, tt := range map[string]struct {
 		observed user.Observed
@@ -341,6 +394,10 @@ func TestLastTransitionTimeMovesWithTheStatusOnly(t *testing.T) {
 		"Stalled stays True for another reason": {
 			condition: "Stalled", from: synced(), to: synced(),
 			fromProblem: problem("PasswordInvalid"), toProblem: problem("UsernameTaken"),
+		},
+		"Stalled stays True when the policies refuse what they permitted": {
+			condition: "Stalled", from: synced(), to: synced(suspended),
+			fromProblem: problem("LastAdministrator"), toProblem: notPermitted,
 		},
 		"WeakPassword stays True": {condition: "WeakPassword", from: synced(weak), to: synced(weak), edit: true},
 	} {

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package user_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+var (
+	lockouts    = rapid.SampledFrom([]user.Lockout{{}, strict, lax})
+	protections = rapid.SampledFrom([][]string{nil, {"admin"}, {"viewer", "admin"}})
+	permissions = rapid.OneOf(
+		rapid.Just(user.Permission{}),
+		rapid.Just(user.Permission{Refusal: notPermitted}),
+		rapid.Map(lockouts, func(terms user.Lockout) user.Permission {
+			return user.Permission{By: "team-a", Terms: user.Terms{Lockout: terms}}
+		}),
+	)
+)
+
+// held is the protected roles that the row's user holds.
+func held(d user.Desired, o user.Observed) []string {
+	var roles []string
+	for _, role := range d.Protected {
+		if o.Row != nil && o.Row.Active && slices.Contains(o.Row.Roles, role) {
+			roles = append(roles, role)
+		}
+	}
+	return roles
+}
+
+// checkEndangered checks that a change tells of the protected roles that it takes, and of no others. A change that is a first
+// step takes none that the next one gives back.
+func checkEndangered(t *rapid.T, d user.Desired, before, after user.Observed, decision user.Decision) {
+	t.Helper()
+	stays := held(d, after)
+	if decision.Again && d.Active && d.Permission.Refusal == nil && decision.Change.Verb != user.Release {
+		stays = append(stays, d.Roles...)
+	}
+	want := slices.DeleteFunc(held(d, before), func(role string) bool { return d.Unprotected || slices.Contains(stays, role) })
+	if got := decision.Change.Endangered; !slices.Equal(got, want) {
+		t.Errorf("the change of %s\nto      %s\ntakes %q, and tells of %q", image(t, before), image(t, after), want, got)
+	}
+}
+
+// isKept tells whether the next change of a world waits for somebody else to hold a protected role.
+func isKept(d user.Desired, w *world) bool {
+	return w.alone && len(user.Plan(d, w.Observed).Change.Endangered) > 0
+}
+
+// checkKept checks what came of a row whose user is the last one with a protected role, and was to lose it.
+func checkKept(t *rapid.T, d user.Desired, before, after user.Observed, last user.Decision) {
+	if d.Unprotected {
+		t.Error("the resource may take the last administrator away, and did not")
+	}
+	if len(held(d, after)) == 0 {
+		t.Errorf("the last administrator is gone: %s", image(t, after))
+	}
+	unchanged(t, "the row of a last administrator", before, after)
+	reason := v1alpha1.ReasonLastAdministrator
+	if d.Permission.Refusal != nil && before.OwnedBy(d.Owner) && (!d.Deleting || (d.Paused && d.Deletion != v1alpha1.DeletionRetain)) {
+		reason = v1alpha1.ReasonNotPermitted
+	}
+	if last.Problem == nil || last.Problem.Reason != reason {
+		t.Errorf("the problem is %v, want %s", last.Problem, reason)
+	}
+}
+
+// checkSuspension checks a change that is made though no policy permits the resource: of its own row nothing but active
+// changes, to false, and of the note only what goes with that. Nothing becomes its own.
+func checkSuspension(t *rapid.T, d user.Desired, before, after user.Observed, decision user.Decision) {
+	t.Helper()
+	if !before.OwnedBy(d.Owner) {
+		if !decision.Again || after.OwnedBy(d.Owner) || (after.Row != nil && before.Row == nil) {
+			t.Errorf("what no policy permits was done: %+v", decision)
+		}
+		return
+	}
+	want := suspendedBy(before, d)
+	unchanged(t, "a row that is suspended", want, after)
+	if len(decision.Drift) > 0 && !before.Ownership.Suspended {
+		t.Errorf("a suspension is taken for drift: %v", decision.Drift)
+	}
+}
+
+// suspendedBy is what a suspension makes of an account.
+func suspendedBy(before user.Observed, d user.Desired) user.Observed {
+	after, note := before, *before.Ownership
+	if before.Row != nil {
+		row := *before.Row
+		row.Active = false
+		after.Row = &row
+	}
+	note.Suspended, note.Generation, note.Deletion = true, d.Generation, d.Deletion
+	note.Revision++
+	after.Ownership = &note
+	return after
+}
+
+// withTerms is what a paused resource lets happen to an account.
+func withTerms(before user.Observed, d user.Desired) user.Observed {
+	if !before.OwnedBy(d.Owner) || before.Ownership.Lockout == d.Permission.Lockout {
+		return before
+	}
+	after, note := before, *before.Ownership
+	note.Lockout = d.Permission.Lockout
+	note.Revision++
+	after.Ownership = &note
+	return after
+}
+
+// checkRefused checks what came of a resource that no policy permits.
+func checkRefused(t *rapid.T, d user.Desired, before, after user.Observed, last user.Decision) {
+	if diff := cmp.Diff(d.Permission.Refusal, last.Problem); diff != "" {
+		t.Errorf("the problem is another one than the refusal (-want +got):\n%s", diff)
+	}
+	if after.OwnedBy(d.Owner) != before.OwnedBy(d.Owner) {
+		t.Errorf("it became another owner than it was: %s", image(t, after))
+	}
+	if after.OwnedBy(d.Owner) && (!after.Ownership.Suspended || (after.Row != nil && after.Row.Active)) {
+		t.Errorf("its row is not suspended: %s", image(t, after))
+	}
+	if after.OwnedBy(predecessor) {
+		t.Errorf("its place's former resource was not seen to: %s", image(t, after))
+	}
+	if before.OwnedBy(predecessor) && after.Row != nil && after.Row.Active {
+		t.Errorf("its place's former resource left an active row: %s", image(t, after))
+	}
+	if !before.OwnedBy(d.Owner) && !before.OwnedBy(predecessor) {
+		unchanged(t, "a row that is not its own", before, after)
+	}
+}
+
+// TestASuspensionLeavesNoTrace suspends an account, lets its resource be edited or paused meanwhile, and permits it again:
+// it is as it would be had it been permitted all the time, and nobody is blamed for drift.
+func TestASuspensionLeavesNoTrace(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		d, w := anyDesired(t), anyWorld(t)
+		d.Deleting, d.Paused, d.Permission = false, false, user.Permission{}
+		w.settle(t, d)
+		if !w.OwnedBy(d.Owner) {
+			return // somebody else's, or not to be adopted
+		}
+		control := &world{Observed: w.Observed}
+
+		refuse := func() {
+			suspended := d
+			suspended.Permission, suspended.Paused = user.Permission{Refusal: notPermitted}, rapid.Bool().Draw(t, "paused")
+			w.settle(t, suspended)
+			if w.Row.Active {
+				t.Fatalf("the row is active: %s", image(t, w.Observed))
+			}
+		}
+		if rapid.Bool().Draw(t, "refused before the edit") {
+			refuse()
+		}
+		if rapid.Bool().Draw(t, "edit") {
+			d.Generation++
+			d.Roles, d.Active = roleSets.Draw(t, "new roles"), rapid.Bool().Draw(t, "new active")
+			d.Deletion, d.Password = policies.Draw(t, "new policy"), passwords.Draw(t, "new password")
+			d.Unlock = requests.Draw(t, "new request")
+		}
+		if rapid.Bool().Draw(t, "refused after the edit") {
+			refuse()
+		}
+		d.Permission = rapid.SampledFrom([]user.Permission{{}, {By: "team-a", Terms: user.Terms{Lockout: strict}}}).Draw(t, "permission")
+		control.settle(t, d)
+		for range mostSteps {
+			if drift := w.step(t, d).Drift; len(drift) > 0 {
+				t.Errorf("the way back is taken for drift of %v", drift)
+			}
+		}
+		control.Ownership.Revision = w.Ownership.Revision // which only counts
+		if diff := cmp.Diff(control.Observed, w.Observed); diff != "" {
+			t.Errorf("the suspension left a trace (-without +with):\n%s", diff)
+		}
+	})
+}
