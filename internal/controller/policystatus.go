@@ -111,8 +111,8 @@ func (s *policyStatuses) publish(ctx context.Context) error {
 	key := client.ObjectKey{Namespace: s.namespace, Name: PolicyIndex}
 	data := policy.Index(list)
 	switch err = s.live.Get(ctx, key, index); {
-	case apierrors.IsNotFound(err) && len(data) == 0:
-		return nil
+	case len(data) == 0 && (apierrors.IsNotFound(err) || apierrors.IsForbidden(err)):
+		return nil // there is nothing to tell
 	case apierrors.IsNotFound(err):
 		index.ObjectMeta = metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}
 		index.Data = data

@@ -31,15 +31,21 @@ var whereDefaultUsersAre = []string{
 	"shardingusers.sharding.io/status [] [] [patch]",
 }
 
-// withDefaultUsers is a copy of a tree of config, in which the line for the default users is no comment any more.
+// withDefaultUsers is a tree of config with the default users.
 func (s *story) withDefaultUsers(tree string) string {
+	s.t.Helper()
+	return s.turnedOn(tree, "../default-users")
+}
+
+// turnedOn is a copy of a tree of config, in which the line that turns a component on is no comment any more.
+func (s *story) turnedOn(tree, component string) string {
 	s.t.Helper()
 	folder := s.t.TempDir()
 	s.Expect(os.CopyFS(folder, os.DirFS(filepath.Join(root, "config")))).To(gomega.Succeed())
 	file := filepath.Join(folder, tree, "kustomization.yaml")
 	content, err := os.ReadFile(file)
 	s.Expect(err).NotTo(gomega.HaveOccurred())
-	on := strings.Replace(string(content), "#- ../default-users", "- ../default-users", 1)
+	on := strings.Replace(string(content), "#- "+component, "- "+component, 1)
 	s.Expect(on).NotTo(gomega.Equal(string(content)))
 	s.Expect(os.WriteFile(file, []byte(on), 0o600)).To(gomega.Succeed())
 	return filepath.Join(folder, tree)
@@ -83,7 +89,7 @@ func (s *story) flags() []string {
 	s.Expect(s.kube.Get(s.t.Context(), client.ObjectKey{Namespace: systemNamespace, Name: "shardinguser-controller-manager"}, &deployment)).
 		To(gomega.Succeed())
 	return slices.DeleteFunc(deployment.Spec.Template.Spec.Containers[0].Args, func(arg string) bool {
-		return !strings.HasPrefix(arg, "--default-users") && !strings.HasPrefix(arg, "--watch-namespaces")
+		return !strings.HasPrefix(arg, "--default-users") && !strings.HasPrefix(arg, "--watch-namespaces") && !strings.HasPrefix(arg, "--policies")
 	})
 }
 
@@ -149,8 +155,8 @@ func TestGeneratedUsersWaitForTheRightToBeCreatedWhichIsToldOf(t *testing.T) {
 	s.eventually(soon, func(g gomega.Gomega) {
 		g.Expect(p.said()).To(gomega.ContainSubstring("kubectl -n " + systemNamespace + " get secret admin-password"))
 	})
-	s.Expect(s.mayMore(systemNamespace)).To(gomega.ConsistOf(all(whereDefaultUsersAre, clusterIdentity, askingForOthers, leaderElection)))
-	s.Expect(s.mayMore(s.namespace)).To(gomega.ConsistOf(all(everywhere, clusterIdentity, askingForOthers)))
+	s.Expect(s.mayMore(systemNamespace)).To(gomega.ConsistOf(all(whereDefaultUsersAre, readingPolicies, askingForOthers, publishing, leaderElection)))
+	s.Expect(s.mayMore(s.namespace)).To(gomega.ConsistOf(all(everywhere, readingPolicies, askingForOthers)))
 }
 
 func TestDefaultUsersInANamespaceThatIsWatched(t *testing.T) {

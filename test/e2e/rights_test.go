@@ -27,6 +27,12 @@ var (
 		"shardingusers.sharding.io/status [] [] [patch]",
 	}
 	clusterIdentity = []string{"namespaces [] [kube-system] [get]"}
+	readingPolicies = []string{
+		"namespaces [] [] [get list watch]", // for their labels, and for the cluster's identity
+		"shardinguserpolicies.sharding.io [] [] [get list watch]",
+		"shardinguserpolicies.sharding.io/status [] [] [patch]",
+	}
+	publishing      = []string{"configmaps [] [] [create]", "configmaps [] [shardinguser-policies] [get patch]"}
 	leaderElection  = []string{"leases.coordination.k8s.io [] [] [create get update]", "events [] [] [create]"}
 	announcing      = []string{"events.events.k8s.io [] [] [create]"} // which config/rbac/role.yaml allows everywhere
 	askingForOthers = []string{                                       // who scrapes, and whether it may
@@ -78,9 +84,10 @@ func all(lists ...[]string) []string {
 // Not parallel, and nor is the next: they are about rights that all managers share.
 func TestManagerHasNoMoreRightsThanItNeeds(t *testing.T) {
 	s := newStory(t)
-	s.Expect(s.mayMore(s.namespace)).To(gomega.ConsistOf(all(everywhere, clusterIdentity, askingForOthers)))
-	s.Expect(s.mayMore("kube-system")).To(gomega.ConsistOf(all(everywhere, clusterIdentity, askingForOthers)))
-	s.Expect(s.mayMore(systemNamespace)).To(gomega.ConsistOf(all(everywhere, clusterIdentity, askingForOthers, leaderElection)))
+	cluster := all(everywhere, readingPolicies, askingForOthers)
+	s.Expect(s.mayMore(s.namespace)).To(gomega.ConsistOf(cluster))
+	s.Expect(s.mayMore("kube-system")).To(gomega.ConsistOf(cluster))
+	s.Expect(s.mayMore(systemNamespace)).To(gomega.ConsistOf(all(cluster, publishing, leaderElection)))
 }
 
 // tenant is the namespace of config/rbac/namespaced.
@@ -96,6 +103,7 @@ func (s *story) installNamespaced(tree string) {
 		ctx := context.WithoutCancel(s.t.Context())
 		for _, args := range [][]string{
 			{"delete", "--ignore-not-found", "-k", filepath.Join(root, "config/rbac/namespaced")},
+			{"delete", "--ignore-not-found", "-f", filepath.Join(root, "config/namespaced/policies/role.yaml")},
 			{"apply", "-k", filepath.Join(root, "config/default")},
 		} {
 			if _, err := plane.Kubectl(ctx, args...); err != nil {
@@ -105,8 +113,12 @@ func (s *story) installNamespaced(tree string) {
 		s.clear(tenant)
 	})
 	s.kubectl("apply", "-k", tree)
-	s.kubectl("delete", "clusterrolebinding", "shardinguser-manager-rolebinding")
-	s.kubectl("delete", "clusterrole", "shardinguser-manager-role")
+	for _, kind := range []string{"clusterrolebinding", "rolebinding"} {
+		s.kubectl("-n", systemNamespace, "delete", kind, "shardinguser-manager-rolebinding")
+	}
+	for _, kind := range []string{"clusterrole", "role"} {
+		s.kubectl("-n", systemNamespace, "delete", kind, "shardinguser-manager-role")
+	}
 }
 
 func TestRolesInTheWatchedNamespacesAreEnough(t *testing.T) {
@@ -116,9 +128,13 @@ func TestRolesInTheWatchedNamespacesAreEnough(t *testing.T) {
 		g.Expect(s.mayMore(tenant)).To(gomega.ConsistOf(all(everywhere, askingForOthers)))
 		g.Expect(s.mayMore("kube-system")).To(gomega.ConsistOf(all(clusterIdentity, askingForOthers)))
 		g.Expect(s.mayMore(s.namespace)).To(gomega.ConsistOf(askingForOthers))
+		g.Expect(s.mayMore(systemNamespace)).To(gomega.ConsistOf(all(askingForOthers, leaderElection, announcing)))
 	})
+	blind := s.launchOn(s.dsn, "--watch-namespaces="+tenant).begin(t)
+	s.Expect(blind.exit(time.Minute)).To(gomega.Equal(1))
+	s.Expect(blind.said()).To(gomega.ContainSubstring("or turn them off by --policies=off"))
 
-	p := s.launchOn(s.dsn, "--leader-elect", "--watch-namespaces="+tenant).begin(t).ready()
+	p := s.launchOn(s.dsn, "--leader-elect", "--watch-namespaces="+tenant, "--policies=off").begin(t).ready()
 	password := s.secret("alice", aHash).DeepCopy()
 	password.ObjectMeta = metav1.ObjectMeta{Namespace: tenant, Name: "alice"}
 	s.Expect(s.kube.Create(t.Context(), password)).To(gomega.Succeed())
