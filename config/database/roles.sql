@@ -66,8 +66,8 @@ SELECT to_regclass('users') IS NOT NULL AS has_users,
 
 REVOKE ALL ON TABLE users FROM :"controller", :"login";
 
--- Not the columns that other programs added.
-GRANT SELECT (username, password_hash, roles, active, created_at, updated_at, last_login_at, failed_login_attempts, locked_until)
+-- Not when a row was made, which nobody here asks, and not the columns that other programs added.
+GRANT SELECT (username, password_hash, roles, active, last_login_at, failed_login_attempts, locked_until)
     ON TABLE users TO :"controller", :"login";
 
 -- The counter and the lock are to unlock by request, and for a clean start with a new password.

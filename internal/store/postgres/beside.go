@@ -4,7 +4,10 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
@@ -45,11 +48,16 @@ func (s *Store) isAstray(ctx context.Context) bool {
 		return s.strays.Load()
 	}
 	other, err := s.settings.Beside.identify(ctx)
-	if err != nil {
-		return s.strays.Load()
+	var own identity
+	if err == nil {
+		own, err = s.identify(ctx)
 	}
-	own, err := s.identify(ctx)
-	if err != nil {
+	var refusal *pgconn.PgError
+	switch {
+	case errors.As(err, &refusal) && refusal.Code == codeMissingRight:
+		s.compared = time.Now().Add(askAgain)
+		return s.strays.Load()
+	case err != nil:
 		return s.strays.Load()
 	}
 	s.compared = time.Now()
@@ -66,7 +74,10 @@ func (s *Store) errAstray() *store.UnavailableError {
 	return &store.UnavailableError{Sentence: s.settings.Role.aboutDSN(astray), Unsent: true}
 }
 
-// identify asks which tables the store leads to. Some servers let nobody know; then nothing is compared.
+// askAgain is when a server that lets nobody know which one it is is asked again: each time is a line in its log.
+const askAgain = 24 * time.Hour
+
+// identify asks which tables the store leads to.
 func (s *Store) identify(ctx context.Context) (identity, error) {
 	limited, cancel := context.WithTimeout(ctx, s.timing.lookPool)
 	defer cancel()

@@ -58,7 +58,7 @@ func (r Role) tables() string {
 }
 
 // readColumns of the table users are all that anybody here reads.
-const readColumns = "username, password_hash, roles, active, created_at, updated_at, last_login_at, failed_login_attempts, locked_until"
+const readColumns = "username, password_hash, roles, active, last_login_at, failed_login_attempts, locked_until"
 
 // right is what a role needs of a table, as a GRANT writes it.
 type right struct{ table, privileges string }

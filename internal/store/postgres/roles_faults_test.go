@@ -253,6 +253,28 @@ func TestALogInSideThatLeadsElsewhereServesNobody(t *testing.T) {
 	}
 }
 
+// Then it is as it was before anything was compared, and the server's log is spared.
+func TestAServerThatDoesNotTellWhichItIsIsAskedOnce(t *testing.T) {
+	t.Parallel()
+	admin := testenv.Database(t)
+	migrated(t, admin)
+	pool := connect(t, admin)
+	run(t, pool, insertActive, "alice")
+	run(t, pool, "REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC")
+	controller, login := testenv.TwoRoles(t, admin)
+	p := openPair(t, controller, login, nil)
+	eventually(t, "it is up", p.login.Up)
+	charge(t, p.login, "alice")
+
+	s := open(t, p.login.settings)
+	if _, err := s.identify(t.Context()); err == nil {
+		t.Error("the server tells which one it is")
+	}
+	if s.isAstray(t.Context()) || time.Until(s.compared) < time.Hour {
+		t.Errorf("astray, or asked again from %v on", s.compared)
+	}
+}
+
 // nameOf is the name of a DSN's database.
 func nameOf(t *testing.T, dsn string) string {
 	t.Helper()
