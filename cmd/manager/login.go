@@ -37,8 +37,8 @@ func newLogins(
 	log := slog.New(logr.ToSlogHandler(logger.WithName("login")))
 	retention := login.Retention{Trail: accounts, Keep: settings.Login.AuditRetention, Log: log}
 	l := logins{upkeep: []part{retention.Run}}
-	if accounts.database != nil {
-		l.upkeep = append(l.upkeep, accounts.database.Maintain)
+	for _, s := range accounts.databases() {
+		l.upkeep = append(l.upkeep, s.Maintain)
 	}
 	if !settings.Login.Enabled() {
 		return l, nil
@@ -56,10 +56,10 @@ func newLogins(
 		Log:          log,
 		Now:          time.Now,
 	}
-	if accounts.database != nil {
+	if accounts.logins != nil {
 		var err error
 		l.mirror, err = mirror.New(mirror.Options{
-			Primary:     accounts.database,
+			Primary:     accounts.logins,
 			Cluster:     declared,
 			Limits:      limits,
 			Attempts:    settings.Login.FallbackAttempts,

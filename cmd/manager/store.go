@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/IBM/pgxpoolprometheus"
@@ -28,9 +29,31 @@ type accounts struct {
 	login.Attempts
 	login.Trail
 
-	database *postgres.Store // nil where there is none, and then there is
+	database *postgres.Store // the reconciler's; nil where there is no database, and then there is
 	memory   *memory.Store
+	logins   *postgres.Store // the log-in side's: the same, unless it has a role of its own
 	close    func()
+}
+
+// databases is the stores that there are.
+func (a accounts) databases() []*postgres.Store {
+	switch a.logins {
+	case nil:
+		return nil
+	case a.database:
+		return []*postgres.Store{a.database}
+	}
+	return []*postgres.Store{a.database, a.logins}
+}
+
+// up tells whether the database can be used, by all roles that are needed for that.
+func (a accounts) up() bool {
+	return !slices.ContainsFunc(a.databases(), func(s *postgres.Store) bool { return !s.Up() })
+}
+
+// notifying tells whether nobody has to poll.
+func (a accounts) notifying() bool {
+	return a.logins.Notifying() && (a.database == a.logins || !a.database.Polling())
 }
 
 // restore sees to it that a store that begins empty is given back what the cluster can tell of it, on the leader. Restored
@@ -58,13 +81,31 @@ func openStore(settings config.Settings, registry prometheus.Registerer, log log
 		}, registerStoreMetrics(registry, true, no, no)
 	}
 
+	database, logins, err := openDatabase(settings, log)
+	if err != nil {
+		return accounts{}, fmt.Errorf("open the database: %w", err)
+	}
+	a := accounts{
+		Batches: database, Rows: database, Freshness: database, database: database,
+		Attempts: logins, Trail: logins, logins: logins,
+	}
+	a.close = func() {
+		for _, s := range a.databases() {
+			s.Close()
+		}
+	}
+	return a, errors.Join(registerStoreMetrics(registry, false, a.up, a.notifying), registerPools(registry, a))
+}
+
+// openDatabase opens the store, or two, each with a pool and a role of its own, where log-ins have one. What listens takes no
+// right: where there is a DSN for that, both use it.
+func openDatabase(settings config.Settings, log logr.Logger) (controller, logins *postgres.Store, err error) {
 	d := settings.Database
 	var listen postgres.DSNSource
 	if d.ListenDSNFile != "" {
 		listen = plain(d.CurrentListenDSN)
 	}
-	log.Info("The database", "dsn", d.DSN.String())
-	s, err := postgres.Open(postgres.Settings{
+	common := postgres.Settings{
 		DSN:              plain(d.CurrentDSN),
 		ListenDSN:        listen,
 		MaxConns:         d.MaxConnections,
@@ -75,14 +116,43 @@ func openStore(settings config.Settings, registry prometheus.Registerer, log log
 		ResyncInterval:   settings.ResyncInterval,
 		PollInterval:     settings.PollInterval,
 		Log:              slog.New(logr.ToSlogHandler(log.WithName("database"))),
-	})
-	if err != nil {
-		return accounts{}, fmt.Errorf("open the database: %w", err)
 	}
-	err = errors.Join(
-		registerStoreMetrics(registry, false, s.Up, s.Notifying),
-		registry.Register(pgxpoolprometheus.NewCollector(s.Pool(), nil)))
-	return accounts{Batches: s, Rows: s, Freshness: s, Attempts: s, Trail: s, database: s, close: s.Close}, err
+	log.Info("The database", "dsn", d.DSN.String())
+	if d.LoginDSNFile == "" {
+		s, err := postgres.Open(common)
+		return s, s, err
+	}
+	dsn, err := d.CurrentLoginDSN()
+	if err != nil {
+		return nil, nil, err
+	}
+	log.Info("The database, for log-ins", "dsn", dsn.String())
+	ours, theirs := common, common
+	ours.Role = postgres.RoleController
+	if controller, err = postgres.Open(ours); err != nil {
+		return nil, nil, err
+	}
+	theirs.Role, theirs.Beside = postgres.RoleLogin, controller
+	theirs.DSN = plain(d.CurrentLoginDSN)
+	theirs.MaxConns = d.LoginMaxConnections
+	theirs.Log = slog.New(logr.ToSlogHandler(log.WithName("database").WithName("login")))
+	if logins, err = postgres.Open(theirs); err != nil {
+		controller.Close()
+		return nil, nil, err
+	}
+	return controller, logins, nil
+}
+
+// registerPools registers the figures of the pools. They have a label only where there are two.
+func registerPools(registry prometheus.Registerer, a accounts) error {
+	if a.logins == a.database {
+		return registry.Register(pgxpoolprometheus.NewCollector(a.database.Pool(), nil))
+	}
+	var errs []error
+	for role, s := range map[string]*postgres.Store{"controller": a.database, "login": a.logins} {
+		errs = append(errs, registry.Register(pgxpoolprometheus.NewCollector(s.Pool(), map[string]string{"role": role})))
+	}
+	return errors.Join(errs...)
 }
 
 // plain is a source of DSNs in clear, which only the driver may see.
@@ -115,7 +185,7 @@ func registerStoreMetrics(registry prometheus.Registerer, inMemory bool, up, not
 		registry.Register(gauge("shardinguser_in_memory_store",
 			"1 where no database is configured and accounts are kept in memory.", func() bool { return inMemory })),
 		registry.Register(gauge("shardinguser_database_up",
-			"1 while the database answers and takes writes.", up)),
+			"1 while the database answers and takes writes, of each role that there is.", up)),
 		registry.Register(gauge("shardinguser_notifications_active",
 			"1 while this replica is notified of changed rows; 0 where it polls, or has no use for them.", notifying)),
 	)

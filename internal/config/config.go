@@ -9,7 +9,8 @@
 // (--bcrypt-cost). The database's DSN alone never is a flag's value, since a
 // process's arguments are for everybody to read: it comes from
 // security.user_database_dsn in the file, from USER_DATABASE_DSN, or from the
-// file that --user-database-dsn-file names, the last of these winning.
+// file that --user-database-dsn-file names, the last of these winning. Those of
+// other roles and other ways to the same database come from files only.
 //
 // Errors never hold any part of a DSN.
 package config
@@ -93,8 +94,16 @@ type Database struct {
 	// the pool's DSN does for both.
 	ListenDSNFile string
 
+	// LoginDSNFile holds the DSN of the log-in side's own role. Empty where one
+	// role does for both; else there is a database, and log-ins are served.
+	LoginDSNFile string
+
 	// MaxConnections is 1 or more, IdleConnections 0 to MaxConnections.
-	MaxConnections     int
+	MaxConnections int
+	// LoginMaxConnections, 1 or more, is MaxConnections of the log-in side's own
+	// pool, where it has one.
+	LoginMaxConnections int
+
 	IdleConnections    int
 	ConnectionLifetime time.Duration
 	ConnectionIdleTime time.Duration
@@ -181,15 +190,20 @@ func (d Database) CurrentDSN() (DSN, error) {
 // there is a file for it.
 func (d Database) CurrentListenDSN() (DSN, error) { return ReadDSNFile(d.ListenDSNFile) }
 
+// CurrentLoginDSN returns the DSN for a new connection of the log-in side's own
+// role, where there is a file for it.
+func (d Database) CurrentLoginDSN() (DSN, error) { return ReadDSNFile(d.LoginDSNFile) }
+
 // defaults returns the settings that nobody gave.
 func defaults(cores int) Settings {
 	return Settings{
 		Database: Database{
-			MaxConnections:     25,
-			IdleConnections:    5,
-			ConnectionLifetime: 5 * time.Minute,
-			ConnectionIdleTime: time.Minute,
-			Timeout:            5 * time.Second,
+			MaxConnections:      25,
+			LoginMaxConnections: 10,
+			IdleConnections:     5,
+			ConnectionLifetime:  5 * time.Minute,
+			ConnectionIdleTime:  time.Minute,
+			Timeout:             5 * time.Second,
 		},
 		Login: Login{
 			BindAddress:     ":8082",

@@ -169,8 +169,11 @@ func TestARotatedDSNIsReadAgain(t *testing.T) {
 	write(pool, "host=one\n")
 	write(listen, "host=direct")
 
-	d := Database{DSN: "host=one", DSNFile: pool, ListenDSNFile: listen}
+	d := Database{DSN: "host=one", DSNFile: pool, ListenDSNFile: listen, LoginDSNFile: listen}
 	expect(d.CurrentListenDSN, "host=direct")
+	expect(d.CurrentLoginDSN, "host=direct")
+	write(listen, "host=other")
+	expect(d.CurrentLoginDSN, "host=other")
 	expect(d.CurrentDSN, "host=one")
 	write(pool, "host=two")
 	expect(d.CurrentDSN, "host=two")

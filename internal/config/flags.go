@@ -49,7 +49,9 @@ func (s *Settings) bindPasswords(fs *flag.FlagSet) {
 func (d *Database) bind(fs *flag.FlagSet) {
 	fs.Var(path{&d.DSNFile}, flagDSNFile, "`file` that holds the database's DSN, read again for each new connection; wins over "+envDSN)
 	fs.Var(path{&d.ListenDSNFile}, flagListenDSNFile, "`file` that holds the DSN of a direct connection for notifications, where the other goes through PgBouncer")
+	fs.Var(path{&d.LoginDSNFile}, flagLoginDSNFile, "`file` that holds the DSN of a database role for log-ins alone, which have a pool of their own then; the other role is the controller's (default one role for both)")
 	fs.Var(number{&d.MaxConnections, 1, 1000}, flagMaxConnections, "largest `number` of connections to the database")
+	fs.Var(number{&d.LoginMaxConnections, 1, 1000}, flagLoginMaxConnections, "largest `number` of connections of the pool for log-ins, where --"+flagLoginDSNFile+" gives them one")
 	fs.Var(number{&d.IdleConnections, 0, 1000}, flagIdleConnections, "`number` of connections that may stay idle, at most those of --"+flagMaxConnections)
 	fs.Var(duration{&d.ConnectionLifetime, time.Second}, "database-connection-lifetime", "`time` after which a connection is replaced")
 	fs.Var(duration{&d.ConnectionIdleTime, time.Second}, "database-connection-idle-time", "`time` after which an idle connection is closed")
@@ -94,6 +96,8 @@ const (
 	flagJWTSecretFile         = "jwt-secret-file" //nolint:gosec // The name of a flag.
 	flagDSNFile               = "user-database-dsn-file"
 	flagListenDSNFile         = "listen-dsn-file"
+	flagLoginDSNFile          = "login-database-dsn-file"
 	flagMaxConnections        = "database-max-connections"
+	flagLoginMaxConnections   = "login-database-max-connections"
 	flagIdleConnections       = "database-idle-connections"
 )

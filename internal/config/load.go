@@ -74,6 +74,7 @@ func Load(args []string, usage io.Writer, extra func(*flag.FlagSet)) (Settings, 
 	s.Namespace = ownNamespace(s.LeaderElectionNamespace, podNamespaceFile)
 	l.checkTogether(&s)
 	l.resolveDSN(&s.Database)
+	l.checkLoginDSN(s)
 	if err := errors.Join(l.problems...); err != nil {
 		return Settings{}, err
 	}
@@ -283,6 +284,33 @@ func (l *loader) resolveDSN(d *Database) {
 	}
 }
 
+// checkLoginDSN checks the DSN of the log-in side's role, and whether that side is there.
+func (l *loader) checkLoginDSN(s Settings) {
+	d := s.Database
+	if d.LoginDSNFile == "" {
+		if given := l.settings[flagLoginMaxConnections]; given.given() {
+			l.problem(given.origin, "log-ins have no connections of their own without a role of their own: give its DSN by --%s, "+
+				"or set --%s for all", flagLoginDSNFile, flagMaxConnections)
+		}
+		return
+	}
+	origin := l.settings[flagLoginDSNFile].origin
+	switch dsn, err := ReadDSNFile(d.LoginDSNFile); {
+	case err != nil:
+		l.problem(origin, "%w", err)
+	case dsn == d.DSN:
+		l.problem(origin, "what the file holds is the controller's DSN once more: write that of another role into it, or leave it out")
+	}
+	if d.DSN == "" && d.DSNFile == "" {
+		l.problem(origin, "the log-in side's role is the second one: give the controller's DSN by --%s, %s or %s in the settings file",
+			flagDSNFile, envDSN, keyDSN)
+	}
+	if !s.Login.Enabled() {
+		l.problem(origin, "nobody would use the log-in side's role while --%s is 0: leave out the one or the other",
+			flagLoginAddress)
+	}
+}
+
 var flagName = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
 
 // commandLineError puts the flag package's error into our words. It quotes a
@@ -295,6 +323,9 @@ func (l *loader) commandLineError(err error) error {
 	switch {
 	case !ok || !flagName.MatchString(name):
 		return errors.New("an argument cannot be read as a flag: write --name=value, and see --help")
+	case strings.HasSuffix(name, "dsn") && name+"-file" != flagDSNFile && l.settings[name+"-file"] != nil:
+		return fmt.Errorf("there is no flag --%s: a DSN holds a password and is never a flag's value; name a file that holds it "+
+			"with --%[1]s-file", name)
 	case strings.HasSuffix(name, "dsn"):
 		return fmt.Errorf("there is no flag --%s: a DSN holds a password and is never a flag's value; "+
 			"set the environment variable %s, or name a file that holds it with --%s", name, envDSN, flagDSNFile)

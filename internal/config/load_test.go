@@ -59,7 +59,7 @@ func TestDefaults(t *testing.T) {
 	}
 	want := Settings{
 		Database: Database{
-			MaxConnections: 25, IdleConnections: 5,
+			MaxConnections: 25, LoginMaxConnections: 10, IdleConnections: 5,
 			ConnectionLifetime: 5 * time.Minute, ConnectionIdleTime: time.Minute, Timeout: 5 * time.Second,
 		},
 		Login: Login{
@@ -256,6 +256,12 @@ func TestWrongSettings(t *testing.T) {
 		"a DSN file that is empty":          {world{files: map[string]string{"dsn": " \n"}, args: []string{"--user-database-dsn-file=dsn"}}, []string{"the DSN file dsn is empty: write a DSN such as postgres://"}},
 		"a listening DSN without database":  {world{files: map[string]string{"dsn": goodDSN}, args: []string{"--listen-dsn-file=dsn"}}, []string{"flag --listen-dsn-file: without a database there is nothing to listen to"}},
 		"a listening DSN file that is gone": {world{env: map[string]string{envDSN: goodDSN}, args: []string{"--listen-dsn-file=none"}}, []string{"flag --listen-dsn-file: the DSN file none cannot be read"}},
+		"a log-in role alone":               {world{files: map[string]string{"dsn": goodDSN}, args: []string{"--login-database-dsn-file=dsn"}}, []string{"flag --login-database-dsn-file: the log-in side's role is the second one: give the controller's DSN by --user-database-dsn-file"}},
+		"a log-in role without log-ins":     {world{files: map[string]string{"dsn": goodDSN}, env: map[string]string{envDSN: goodDSN, "SHARDINGUSER_LOGIN_DATABASE_DSN_FILE": "dsn"}, args: []string{"--login-bind-address=0"}}, []string{"SHARDINGUSER_LOGIN_DATABASE_DSN_FILE: nobody would use the log-in side's role while --login-bind-address is 0"}},
+		"a log-in role that is the same":    {world{files: map[string]string{"dsn": goodDSN}, env: map[string]string{envDSN: goodDSN}, args: []string{"--login-database-dsn-file=dsn"}}, []string{"flag --login-database-dsn-file: what the file holds is the controller's DSN once more"}},
+		"a log-in DSN file that is gone":    {world{env: map[string]string{envDSN: goodDSN}, args: []string{"--login-database-dsn-file=none"}}, []string{"flag --login-database-dsn-file: the DSN file none cannot be read"}},
+		"a log-in pool without a role":      {args("--login-database-max-connections=3"), []string{"flag --login-database-max-connections: log-ins have no connections of their own", "--login-database-dsn-file"}},
+		"a log-in DSN for a flag":           {args("--login-database-dsn=x"), []string{"never a flag's value; name a file that holds it with --login-database-dsn-file"}},
 		"several at once": {
 			world{
 				files: map[string]string{defaultConfigFile: "operator: {hash-cores: 0, x: 1}"},
@@ -288,6 +294,8 @@ func TestNoErrorQuotesADSN(t *testing.T) {
 		"as an argument":                  {args: []string{goodDSN}},
 		"in place of its file's path":     {args: []string{"--user-database-dsn-file=" + goodDSN}},
 		"in place of the listener's path": {args: []string{"--listen-dsn-file", "host=db password=" + canary}, env: map[string]string{envDSN: goodDSN}},
+		"in place of the log-in side's":   {args: []string{"--login-database-dsn-file=" + goodDSN}, env: map[string]string{envDSN: goodDSN}},
+		"as the log-in side's flag":       {args: []string{"--login-database-dsn=" + goodDSN}},
 		"in place of the settings file":   {args: []string{"--config=" + goodDSN}},
 		"in place of the certificates":    {args: []string{"--metrics-cert-dir=" + goodDSN}},
 		"in place of a number":            {args: []string{"--bcrypt-cost=" + goodDSN}},

@@ -19,7 +19,7 @@ Any of the flags can also be an environment variable (--bcrypt-cost is
 The database's DSN is never a flag. It comes from the file that
 --%s names, from the environment variable %s,
 or from %s in the settings file; the first of these wins.
-Without any, the in-memory store serves.
+Without any, the in-memory store serves. Other roles' DSNs are in files, too.
 
 Flags:
 `, envName("bcrypt-cost"), sectionOperator, flagDSNFile, envDSN, keyDSN)

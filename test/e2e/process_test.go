@@ -25,6 +25,7 @@ type process struct {
 // A launch says how a manager is started.
 type launch struct {
 	dsn     string // empty for none
+	login   string // of a role for log-ins alone; empty for none
 	args    []string
 	env     []string
 	secrets []string // what it must never print, beside all passwords and hashes
@@ -34,7 +35,7 @@ type launch struct {
 func (l launch) begin(t *testing.T) *process {
 	t.Helper()
 	m, err := plane.StartManager(testenv.ManagerOptions{
-		Program: program, Rights: rights, DSN: l.dsn,
+		Program: program, Rights: rights, DSN: l.dsn, LoginDSN: l.login,
 		Args: append([]string{"--leader-election-namespace=" + systemNamespace}, l.args...),
 		Env:  append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}, l.env...),
 	})

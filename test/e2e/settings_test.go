@@ -49,6 +49,14 @@ func TestWrongSettingsEndTheManagerAtOnceWithASentence(t *testing.T) {
 		"a DSN file that is empty":   {launch{args: []string{"--user-database-dsn-file=" + file("empty", "\n")}}, "is empty"},
 		"a DSN in place of a file":   {launch{args: []string{"--user-database-dsn-file=" + dsn}}, "DSN, not the path of a file"},
 		"a listen DSN without a DSN": {launch{args: []string{"--listen-dsn-file=" + file("listen", dsn)}}, "without a database"},
+		"a log-in role without a controller's": {
+			launch{args: []string{"--login-database-dsn-file=" + file("login", dsn)}},
+			`login-database-dsn-file.*--user-database-dsn-file`,
+		},
+		"a log-in role without log-ins": {
+			launch{dsn: dsn, login: dsn, args: []string{"--login-bind-address=0"}},
+			`login-database-dsn-file.*--login-bind-address is 0`,
+		},
 		"a settings file that is none": {
 			launch{args: []string{"--config=" + file("broken.json", `{"security": {"user_database_dsn": "`+dsn)}},
 			"neither JSON nor YAML",

@@ -23,12 +23,13 @@ import (
 
 // ManagerOptions say how StartManager starts a manager.
 type ManagerOptions struct {
-	Program string       // the built manager
-	Rights  *rest.Config // whom it connects to the control plane as
-	DSN     string       // of its database, which it reads from a file; empty for none
-	Secret  string       // to sign tokens with, which it reads from a file; empty for no tokens
-	Args    []string     // more of them: they come last, and the last of a kind counts
-	Env     []string     // nil means this process's own, without a developer's settings for the manager
+	Program  string       // the built manager
+	Rights   *rest.Config // whom it connects to the control plane as
+	DSN      string       // of its database, which it reads from a file; empty for none
+	LoginDSN string       // of a role for log-ins alone, which it reads from a file; empty for none
+	Secret   string       // to sign tokens with, which it reads from a file; empty for no tokens
+	Args     []string     // more of them: they come last, and the last of a kind counts
+	Env      []string     // nil means this process's own, without a developer's settings for the manager
 }
 
 // A Manager is the built manager as it runs, or ran.
@@ -63,7 +64,7 @@ func (c *ControlPlane) StartManager(options ManagerOptions) (*Manager, error) {
 		"--login-bind-address=" + m.Login,
 	}
 	for setting, content := range map[string]string{
-		"user-database-dsn-file": options.DSN, "jwt-secret-file": options.Secret,
+		"user-database-dsn-file": options.DSN, "login-database-dsn-file": options.LoginDSN, "jwt-secret-file": options.Secret,
 	} {
 		if content == "" {
 			continue

@@ -173,6 +173,14 @@ func (p *Postgres) Halt(ctx context.Context) error {
 
 var errExternal = errors.New("the server of TEST_DATABASE_DSN is not ours to start and stop: unset the variable for this test")
 
+// Log is the path of what a server of our own logs.
+func (p *Postgres) Log() (string, error) {
+	if p.external {
+		return "", errExternal
+	}
+	return p.scope.logPath("postgres"), nil
+}
+
 // PID is the process id of a server of our own that runs; 0 for another's.
 func (p *Postgres) PID() int {
 	if p.external {

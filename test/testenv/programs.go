@@ -50,7 +50,7 @@ func program(name string) (string, error) {
 	}
 	for _, dir := range dirs {
 		path := filepath.Join(dir, name)
-		if info, err := os.Stat(path); err == nil && !info.IsDir() && info.Mode().Perm()&0o111 != 0 {
+		if isProgram(path) {
 			return path, nil
 		}
 	}

@@ -30,6 +30,9 @@ type Primary interface {
 	// be away.
 	Current() bool
 	Away() bool
+
+	// Failure is what keeps the database from being used; nil where nothing is known to.
+	Failure() error
 }
 
 // Cluster is what the resources say of accounts, with their Secrets and statuses.

@@ -68,6 +68,21 @@ func TestForTheReconcilerAnOutageIsOverWhenItIsMerged(t *testing.T) {
 	})
 }
 
+// Only the role for log-ins may be refused, and then a reconcile is told why it waits.
+func TestForTheReconcilerAnOutageOfTheLogInSideAloneIsThatSidesFailure(t *testing.T) {
+	inWorld(t, false, nil, func(w *world) {
+		r := w.ForReconciler(&database{Store: w.db.Store})
+		w.goes()
+		if _, err := r.Observe(w.t.Context(), "alice"); err == nil || err.Error() != w.db.Failure().Error() {
+			t.Errorf("got %v, want %v", err, w.db.Failure())
+		}
+		w.comes()
+		if _, err := r.Observe(w.t.Context(), "alice"); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // The first attempt need not wait until somebody has looked.
 func TestTheAttemptThatFindsTheDatabaseAwayIsDecidedFromMemory(t *testing.T) {
 	inWorld(t, false, nil, func(w *world) {

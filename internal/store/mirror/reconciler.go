@@ -3,6 +3,7 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"sync"
 
@@ -48,10 +49,8 @@ func (r *Reconciler) Snapshot(ctx context.Context, usernames []string) (map[stri
 	if err != nil || !active {
 		return observed, err
 	}
-	if failure := r.store.Failure(); failure != nil {
-		return nil, failure
-	}
-	return nil, errNotMerged
+	// The two may be one database by two roles, of which only that for log-ins fails.
+	return nil, cmp.Or(r.store.Failure(), r.mirror.Primary.Failure(), error(errNotMerged))
 }
 
 // Apply is the database's.

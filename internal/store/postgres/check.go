@@ -25,7 +25,8 @@ import (
 // A call that fails causes a check, and so does the passing of CheckInterval.
 
 // lookAtLogIns looks whether a session may write, and whether the tables that log-ins need are there and may be read. It
-// reads no row, since the dead ones before the first may be many. lookAtTables looks at all tables.
+// reads no row, since the dead ones before the first may be many. lookAtTables looks at all tables, of which the last is of no
+// use to the controller.
 const (
 	lookAtLogIns = `
 SELECT current_setting('transaction_read_only')::boolean
@@ -73,7 +74,10 @@ func (s *Store) keepChecking(ctx context.Context) {
 // check finds out whether the database is away.
 func (s *Store) check(ctx context.Context) {
 	began := time.Now()
-	isReadOnly, err := s.look(ctx, lookAtTables)
+	if s.isAstray(ctx) {
+		return
+	}
+	isReadOnly, err := s.look(ctx, s.settings.Role.tables())
 	isWhole := err == nil
 	if !isWhole {
 		v := s.meaning(err, reads, s.timing.look)
@@ -99,7 +103,7 @@ func (s *Store) check(ctx context.Context) {
 	case isWhole:
 		s.health.writable(began)
 	}
-	if s.health.refuses() { // some write, which may be none of log-ins' business either
+	if s.health.refuses() && s.settings.Role.servesLogIns() { // some write, which may be none of log-ins' business either
 		if err := s.tryToWrite(ctx); err != nil {
 			if v := s.judge(err, writes, s.timing.look); v.kind == refusing {
 				s.found(v, err)

@@ -77,7 +77,9 @@ func (s *Store) judge(err error, access access, limit time.Duration) verdict {
 
 // meaning is what an error means where nothing but the database can be the reason.
 func (s *Store) meaning(err error, access access, limit time.Duration) verdict {
-	v := judge(err, placeOf(s.settings.DSN, s.settings.ListenDSN), limit)
+	at := placeOf(s.settings.DSN, s.settings.ListenDSN)
+	at.serves = s.settings.Role
+	v := judge(err, at, limit)
 	if access != writes && (v.kind == refusing || v.kind == readOnly) {
 		v.kind = unreadable
 	}
@@ -211,21 +213,24 @@ func objects(e *pgconn.PgError) string {
 }
 
 // missingRight is the sentence that says which GRANT is missing. The server names the object in its message only, which
-// holds no value; in another language than English all that the operator needs is told.
+// holds no value, and never the column; in another language than English all that the role needs is told.
 func missingRight(message string, at place) string {
-	const tables = `GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE %s TO %s`
+	if what, found := strings.CutPrefix(message, "must be owner of "); found {
+		kind, name, _ := strings.Cut(what, " ")
+		return fmt.Sprintf("The database role does not own the %s %s, which this version has to change; start this version once "+
+			"with the DSN of its owner.", kind, quoted(name, "in question"))
+	}
 	role := quoted(at.role, "the role")
 	var grant string
 	switch what, name, _ := strings.Cut(strings.TrimPrefix(message, "permission denied for "), " "); what {
 	case "table", "view", "relation":
-		grant = fmt.Sprintf(tables, quoted(name, "users"), role)
+		grant = at.serves.onTable(strings.Trim(name, `"`), role)
 	case "schema":
-		grant = fmt.Sprintf("GRANT USAGE, CREATE ON SCHEMA %s TO %s", quoted(name, at.schema), role)
+		grant = at.serves.onSchema(quoted(name, at.schema), role)
 	case "database":
 		grant = fmt.Sprintf("GRANT CONNECT ON DATABASE %s TO %s", quoted(name, "the database"), role)
 	default:
-		grant = fmt.Sprintf("GRANT USAGE, CREATE ON SCHEMA %s TO %s; ", quoted(at.schema, "public"), role) +
-			fmt.Sprintf(tables, "users, "+ownershipTable+", "+attemptsTable+", "+mergesTable, role)
+		grant = at.serves.onSchema(quoted(at.schema, "public"), role) + "; " + at.serves.onAll(role)
 	}
 	return fmt.Sprintf("The database role lacks a right; let an administrator run: %s;", grant)
 }

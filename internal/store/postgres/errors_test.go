@@ -251,13 +251,13 @@ func saidOf(t *testing.T, settings Settings) string {
 func TestADSNThatCanBeReadInOneWayIsNamed(t *testing.T) {
 	t.Parallel()
 	for dsn, want := range map[string]place{
-		"postgres://app:pa%40ss:w,rd@db.example:5432/db?sslmode=disable":     {"app", "public", []string{"db.example"}},
-		"postgresql://app@one.example,two.example:5433?search_path=accounts": {"app", "accounts", []string{"one.example", "two.example"}},
-		"postgres://app@[::1]/db":                                                 {"app", "public", []string{"::1"}},
+		"postgres://app:pa%40ss:w,rd@db.example:5432/db?sslmode=disable":     {"app", "public", []string{"db.example"}, RoleBoth},
+		"postgresql://app@one.example,two.example:5433?search_path=accounts": {"app", "accounts", []string{"one.example", "two.example"}, RoleBoth},
+		"postgres://app@[::1]/db":                                                 {"app", "public", []string{"::1"}, RoleBoth},
 		"postgres://app@%2Fvar%2Frun/db":                                          {},
-		"host=/var/run user=app sslmode=disable":                                  {"app", "public", []string{"/var/run"}},
-		`host = db.example user='app' password='it\'s a = secret' search_path=x `: {"app", "x", []string{"db.example"}},
-		"host=db.example user=app search_path='$user'":                            {"app", "", []string{"db.example"}},
+		"host=/var/run user=app sslmode=disable":                                  {"app", "public", []string{"/var/run"}, RoleBoth},
+		`host = db.example user='app' password='it\'s a = secret' search_path=x `: {"app", "x", []string{"db.example"}, RoleBoth},
+		"host=db.example user=app search_path='$user'":                            {"app", "", []string{"db.example"}, RoleBoth},
 	} {
 		got := placeOf(fixed(dsn), fixed(dsn))
 		slices.Sort(got.hosts)

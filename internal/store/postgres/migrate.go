@@ -37,10 +37,15 @@ const (
 // wait. Its errors are package store's sentinels and the context's.
 //
 // It also sees to the trigger. That one may be missing: changes are then found by polling.
+//
+// As RoleLogin it makes nothing, and fails until everything is there.
 func (s *Store) Migrate(ctx context.Context) error {
 	var made bool
 	err := s.call(ctx, asks, migrationTimeout, func(ctx context.Context) error {
 		var err error
+		if !s.settings.Role.makesSchema() {
+			return s.findSchema(ctx)
+		}
 		made, err = s.migrate(ctx)
 		return err
 	})
@@ -94,6 +99,42 @@ func (s *Store) migrate(ctx context.Context) (made bool, err error) {
 	}
 	return s.runMigrations(ctx)
 }
+
+// findSchema fails where something is missing, which is another role's to make. That one is given a moment, since both come
+// to an empty database at once.
+func (s *Store) findSchema(ctx context.Context) error {
+	if s.settings.Beside != nil {
+		limited, cancel := context.WithTimeout(ctx, s.settings.StatementTimeout)
+		defer cancel()
+		_ = s.settings.Beside.Tried(limited)
+	}
+	var there bool
+	if err := s.pool.QueryRow(ctx, tablesThere).Scan(&there); err != nil {
+		return err
+	}
+	current, err := s.schemaVersion(ctx)
+	if err != nil {
+		return err
+	}
+	latest, err := latestMigration()
+	if err != nil || (there && current >= latest) {
+		return err
+	}
+	var schema *string
+	if err := s.pool.QueryRow(ctx, "SELECT current_schema()").Scan(&schema); err != nil {
+		return err
+	}
+	sentence := "The tables of this version are not there yet, or not in the schema of its search_path; the controller's role makes " +
+		"them, or an administrator, and config/database/roles.sql has to run after that."
+	if schema == nil {
+		sentence = missingSchema
+	}
+	return &store.UnavailableError{Sentence: sentence, Err: &pgconn.PgError{Code: codeUndefinedTable}}
+}
+
+// missingSchema is the sentence for a search_path that leads nowhere.
+const missingSchema = "The first schema of the search_path does not exist, or the role may not use it; create it, grant USAGE on " +
+	"it, or name another one by search_path in the DSN."
 
 // tablesThere tells whether no table has gone.
 const tablesThere = "SELECT to_regclass('users') IS NOT NULL AND to_regclass('" + ownershipTable + "') IS NOT NULL " +
@@ -176,8 +217,7 @@ SELECT current_user, current_schema(), has_schema_privilege(current_schema(), 'C
 	case err != nil:
 		return err
 	case schema == nil || may == nil:
-		return &store.UnavailableError{Sentence: "The first schema of the search_path does not exist, or the role may not use " +
-			"it; create it, or name another one by search_path in the DSN.", Err: refusal}
+		return &store.UnavailableError{Sentence: missingSchema, Err: refusal}
 	case !*may:
 		return &store.UnavailableError{Sentence: missingCreate(*schema, role), Err: refusal}
 	}

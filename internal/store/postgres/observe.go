@@ -17,8 +17,9 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// Tables of our own.
+// The sharding system's table, and those of our own.
 const (
+	usersTable     = "users"
 	ownershipTable = "shardinguser_ownership" // the notes
 	attemptsTable  = "login_attempts"         // the audit trail of log-ins
 	mergesTable    = "shardinguser_merges"    // which outages were merged

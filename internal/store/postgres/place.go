@@ -16,6 +16,7 @@ import (
 type place struct {
 	role, schema string   // "" where it is not named
 	hosts        []string // empty where neither hosts nor their addresses are named
+	serves       Role     // what the role is for, which no DSN tells
 }
 
 // placeOf is the place of the pool's DSN and of that for direct connections: an error does not say whose it is.

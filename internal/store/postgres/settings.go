@@ -30,6 +30,12 @@ type Settings struct {
 
 	listensElsewhere bool // the two are not the same
 
+	// Role is what the DSN's role is for. The default is everything.
+	Role Role
+
+	// Beside is the controller's store, for one of RoleLogin: its Maintain makes the tables, and both have to lead to the same.
+	Beside *Store
+
 	MaxConns        int           // the most connections of the pool; default 25
 	MinIdleConns    int           // connections that wait in the pool; negative for none; default 5
 	MaxConnLifetime time.Duration // default 5 min

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -33,6 +34,9 @@ type Store struct {
 	notMigrated   *store.UnavailableError // why the last migration was refused; nil where it was not
 	triggerFailed string                  // why there is no trigger, as it was logged; "" where there is one
 	lastReset     time.Time
+
+	strays   atomic.Bool // the tables are not those of the store beside
+	compared time.Time   // when that was found out last; of the goroutine that checks alone
 
 	watching sync.Mutex
 	observer *observer       // nil while nobody watches
@@ -99,7 +103,7 @@ func (s *Store) Close() {
 func (s *Store) Pool() *pgxpool.Pool { return s.pool }
 
 // Up tells whether the database answered last, and did not refuse writes.
-func (s *Store) Up() bool { return s.health.up() }
+func (s *Store) Up() bool { return s.health.up() && !s.strays.Load() }
 
 // Away tells whether the database is known to be of no use for log-ins: it cannot be reached or read, or takes no writes.
 // It is false while nothing is known. Nobody can bring it about by calling: see check.go.
@@ -109,8 +113,20 @@ func (s *Store) Away() bool { return s.health.whyUseless() != none }
 // watches.
 func (s *Store) Notifying() bool { return s.health.isNotifying() }
 
+// Polling tells whether somebody watches for whom changes have to be looked for.
+func (s *Store) Polling() bool {
+	s.watching.Lock()
+	defer s.watching.Unlock()
+	return s.observer != nil && !s.Notifying()
+}
+
 // Failure is what keeps the database from being used, as it was met with last; nil where nothing does.
-func (s *Store) Failure() error { return s.health.lastFailure() }
+func (s *Store) Failure() error {
+	if s.strays.Load() {
+		return s.errAstray()
+	}
+	return s.health.lastFailure()
+}
 
 // Current tells whether watchers know of every change that is older than a second, as far as the trigger tells of it. It is
 // false too while the connection that listens is silent, though nothing else tells yet that it broke.
@@ -128,6 +144,9 @@ const (
 // run is call for what one statement, or one transaction, does on one connection of the pool. Its error tells whether the
 // database can have got any of it.
 func (s *Store) run(ctx context.Context, access access, limit time.Duration, do func(context.Context, *pgxpool.Conn) error) error {
+	if s.strays.Load() {
+		return s.errAstray()
+	}
 	return s.call(ctx, access, limit, func(ctx context.Context) error {
 		conn, err := s.pool.Acquire(ctx)
 		if err != nil {
@@ -191,6 +210,7 @@ func (s *Store) failure(err error, access access, limit time.Duration) error {
 
 // took takes note of a failure, and returns it as callers get it.
 func (s *Store) took(v verdict, err error) *store.UnavailableError {
+	v.sentence = s.settings.Role.aboutDSN(v.sentence)
 	unavailable := v.unavailable(err)
 	if v.code == codeUndefinedTable {
 		// Why the tables are not there is the better story.

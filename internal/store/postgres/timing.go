@@ -19,6 +19,7 @@ type timing struct {
 	sweep       time.Duration // that one sweep may take
 	lookPool    time.Duration // that a check may take, by the pool
 	look        time.Duration // and by a connection of its own
+	compare     time.Duration // between looks at whether two stores lead to the same tables
 	shortage    time.Duration // without any connection, until a server that has no room for one counts as away
 }
 
@@ -33,6 +34,7 @@ func usualTiming() timing {
 		sweep:       30 * time.Second,
 		lookPool:    500 * time.Millisecond,
 		look:        2 * time.Second,
+		compare:     10 * time.Second,
 		shortage:    3 * time.Second,
 	}
 }

@@ -72,8 +72,8 @@ BEGIN
 END
 $do$`
 
-// ensureTrigger makes the triggers where they are missing, and tells whether they are there. That they may not be made
-// is no error; it is logged once. That there is no table is one.
+// ensureTrigger makes the triggers where they are missing and that is the role's to do, and tells whether they are there.
+// That they may not be made is no error; it is logged once. That there is no table is one.
 func (s *Store) ensureTrigger(ctx context.Context) (bool, error) {
 	var count int
 	err := s.run(ctx, asks, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
@@ -82,9 +82,9 @@ func (s *Store) ensureTrigger(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if count == triggerCount {
+	if count == triggerCount || !s.settings.Role.makesSchema() {
 		s.triggerIs("")
-		return true, nil
+		return count == triggerCount, nil
 	}
 
 	limited, cancel := context.WithTimeout(ctx, s.settings.StatementTimeout)
@@ -138,8 +138,13 @@ func (s *Store) triggerIs(failed string) {
 	before := s.triggerFailed
 	s.triggerFailed = failed
 	s.mu.Unlock()
-	if failed != "" && failed != before {
-		s.settings.Log.Warn("There can be no trigger on the table users: changes are found by polling",
-			"reason", failed, "grant", "GRANT TRIGGER ON TABLE users, and CREATE on its schema, to the role")
+	if failed == "" || failed == before {
+		return
 	}
+	remedy := "GRANT TRIGGER ON TABLE users, and CREATE on its schema, to the role"
+	if s.settings.Role == RoleController {
+		remedy = "config/database/roles.sql makes it"
+	}
+	s.settings.Log.Warn("There can be no trigger on the table users: changes are found by polling",
+		"reason", failed, "remedy", remedy)
 }

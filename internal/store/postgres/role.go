@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package postgres
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Role is what the database role of a store is for, and so what it may be granted.
+type Role int
+
+const (
+	// RoleBoth is for everything: the one role of whoever does not have two.
+	RoleBoth Role = iota
+
+	// RoleController makes the schema, and the accounts as the resources want them.
+	RoleController
+
+	// RoleLogin writes what happens at log-in time. It makes no table and no trigger, and waits for those of the
+	// controller's store.
+	RoleLogin
+)
+
+// makesSchema tells whether the role is to make what is missing of tables and triggers.
+func (r Role) makesSchema() bool { return r != RoleLogin }
+
+// servesLogIns tells whether log-ins are charged and settled by the role.
+func (r Role) servesLogIns() bool { return r != RoleController }
+
+// of begins a sentence where there are two DSNs that it could be about.
+func (r Role) of() string {
+	switch r {
+	case RoleController:
+		return "The controller's DSN: "
+	case RoleLogin:
+		return "The log-in side's DSN: "
+	case RoleBoth:
+	}
+	return ""
+}
+
+// aboutDSN is the sentence with the DSN that it is about. One that has it already stays as it is.
+func (r Role) aboutDSN(sentence string) string {
+	if strings.HasPrefix(sentence, r.of()) {
+		return sentence
+	}
+	return r.of() + sentence
+}
+
+// tables is the look at all tables that the role needs.
+func (r Role) tables() string {
+	if r.servesLogIns() {
+		return lookAtTables
+	}
+	return lookAtLogIns
+}
+
+// readColumns of the table users are all that anybody here reads.
+const readColumns = "username, password_hash, roles, active, last_login_at, failed_login_attempts, locked_until"
+
+// right is what a role needs of a table, as a GRANT writes it.
+type right struct{ table, privileges string }
+
+// rights are what each role needs, and no more. config/database/roles.sql grants them, which a test compares.
+func (r Role) rights() []right {
+	switch r {
+	case RoleController:
+		return []right{
+			{usersTable, "SELECT (" + readColumns + "), INSERT (username, password_hash, roles, active, created_at, updated_at), " +
+				"UPDATE (password_hash, roles, active, updated_at, failed_login_attempts, locked_until), DELETE"},
+			{ownershipTable, "SELECT, INSERT, UPDATE, DELETE"},
+			{attemptsTable, "SELECT (username, attempted_at, outcome, locked_until)"},
+			{versionTable, "SELECT"},
+		}
+	case RoleLogin:
+		return []right{
+			{usersTable, "SELECT (" + readColumns + "), UPDATE (failed_login_attempts, locked_until, last_login_at)"},
+			{ownershipTable, "SELECT"},
+			{attemptsTable, "SELECT (id, username, attempted_at, outcome, locked_until), " +
+				"INSERT (username, attempted_at, outcome, locked_until, source, user_agent), UPDATE (outcome), DELETE"},
+			{mergesTable, "SELECT (id, merged_at), INSERT (id), UPDATE (merged_at), DELETE"},
+			{versionTable, "SELECT"},
+		}
+	case RoleBoth:
+	}
+	return []right{{
+		strings.Join([]string{usersTable, ownershipTable, attemptsTable, mergesTable}, ", "), "SELECT, INSERT, UPDATE, DELETE",
+	}}
+}
+
+// onTable is the GRANT of what the role needs of a table.
+func (r Role) onTable(table, to string) string {
+	privileges := "SELECT, INSERT, UPDATE, DELETE"
+	if i := slices.IndexFunc(r.rights(), func(has right) bool { return has.table == table }); i >= 0 {
+		privileges = r.rights()[i].privileges
+	}
+	return grant(right{quoted(table, usersTable), privileges}, to)
+}
+
+// onAll is the GRANTs of what the role needs of all tables.
+func (r Role) onAll(to string) string {
+	var grants []string
+	for _, has := range r.rights() {
+		grants = append(grants, grant(has, to))
+	}
+	return strings.Join(grants, "; ")
+}
+
+// onSchema is the GRANT of what the role needs of the schema.
+func (r Role) onSchema(schema, to string) string {
+	privileges := "USAGE, CREATE"
+	if !r.makesSchema() {
+		privileges = "USAGE"
+	}
+	return fmt.Sprintf("GRANT %s ON SCHEMA %s TO %s", privileges, schema, to)
+}
+
+func grant(has right, to string) string {
+	return fmt.Sprintf("GRANT %s ON TABLE %s TO %s", has.privileges, has.table, to)
+}

@@ -1,0 +1,381 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package postgres
+
+import (
+	"context"
+	"errors"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/storetest"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+	"github.com/sharding-system/shardinguser-operator/test/testenv"
+)
+
+// twoStores is one store by two roles, as the manager puts it together.
+type twoStores struct {
+	controller, login *Store
+	reader            *Store // the one of the two that is asked what both may read
+}
+
+func (p twoStores) Fresh(ctx context.Context) (bool, error) { return p.controller.Fresh(ctx) }
+
+func (p twoStores) Apply(ctx context.Context, change user.Change) error {
+	return p.controller.Apply(ctx, change)
+}
+
+func (p twoStores) Observe(ctx context.Context, username string) (user.Observed, error) {
+	return p.reader.Observe(ctx, username)
+}
+
+func (p twoStores) Snapshot(ctx context.Context, usernames []string) (map[string]user.Observed, error) {
+	return p.reader.Snapshot(ctx, usernames)
+}
+
+func (p twoStores) Watch(ctx context.Context, changed func([]string), recovered func()) {
+	p.reader.Watch(ctx, changed, recovered)
+}
+
+func (p twoStores) Charge(ctx context.Context, a store.Attempt, l store.Limits) (store.Charged, error) {
+	return p.login.Charge(ctx, a, l)
+}
+
+func (p twoStores) Settle(ctx context.Context, charged store.Charged, success bool) (bool, error) {
+	return p.login.Settle(ctx, charged, success)
+}
+
+func (p twoStores) PurgeAttempts(ctx context.Context, olderThan time.Duration, batch int) (int, error) {
+	return p.login.PurgeAttempts(ctx, olderThan, batch)
+}
+
+func (p twoStores) Merge(ctx context.Context, o store.Outage, l store.Limits) error {
+	return p.login.Merge(ctx, o, l)
+}
+
+// migrated makes the tables as an administrator does, who starts the operator once.
+func migrated(t *testing.T, admin string) {
+	t.Helper()
+	if err := open(t, quick(admin)).Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// openPair opens the two stores of a database, and waits until they can be used.
+func openPair(t *testing.T, controller, login string, change func(*Settings)) twoStores {
+	t.Helper()
+	ours, theirs := quick(controller), quick(login)
+	ours.Role, theirs.Role = RoleController, RoleLogin
+	if change != nil {
+		change(&ours)
+		change(&theirs)
+	}
+	p := twoStores{controller: ready(t, ours)}
+	theirs.Beside = p.controller
+	p.login = ready(t, theirs)
+	p.reader = p.controller
+	return p
+}
+
+func TestTwoRolesKeepTheStoresPromisesTogether(t *testing.T) {
+	t.Parallel()
+	for name, v := range map[string]struct {
+		prepare   func(t *testing.T, admin string) // before the tables are made
+		variables []string
+		fill      string
+		harness   storetest.Harness
+		byLogin   bool // the log-in side reads
+	}{
+		"on the operator's own table": {},
+		"on a table that another program made and owns": {prepare: func(t *testing.T, admin string) {
+			t.Helper()
+			anothersTable(t, admin)
+		}, byLogin: true},
+		"on a table with more columns, in a schema of its own": {
+			prepare: func(t *testing.T, admin string) {
+				t.Helper()
+				_, database := names(t, admin)
+				run(t, connect(t, admin), "CREATE SCHEMA accounts; ALTER DATABASE "+database+" SET search_path = nowhere")
+				run(t, connect(t, with(admin, "search_path=accounts")), widerTable)
+			},
+			variables: []string{"schema=accounts"},
+			fill:      `UPDATE users SET email = 'someone@example.com', preferences = '{"a": 1}' WHERE username = $1`,
+			harness:   storetest.Harness{Nullable: true},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			admin, path := testenv.Database(t), ""
+			if v.prepare != nil {
+				v.prepare(t, admin)
+			}
+			if len(v.variables) > 0 {
+				path = "search_path=accounts"
+			}
+			migrated(t, with(admin, path))
+			controller, login := testenv.TwoRoles(t, admin, v.variables...)
+			p := openPair(t, with(controller, path), with(login, path), func(s *Settings) { s.StatementTimeout = patience })
+			if v.byLogin {
+				p.reader = p.login
+			}
+			clean := connect(t, with(admin, path))
+			storetest.Run(t, func(t *testing.T) storetest.Harness {
+				t.Helper()
+				run(t, clean, "DELETE FROM users; DELETE FROM shardinguser_ownership; DELETE FROM login_attempts; DELETE FROM shardinguser_merges")
+				harness := v.harness
+				harness.Store, harness.Other = p, program{clean, v.fill, clean}
+				return harness
+			})
+			for _, s := range []*Store{p.controller, p.login} {
+				if err := s.Failure(); err != nil || !s.Up() {
+					t.Errorf("in the end: up is %v, %v", s.Up(), err)
+				}
+			}
+		})
+	}
+}
+
+// What each role must not do. Alice's row is there, and an attempt of hers.
+func TestNeitherRoleWritesWhatIsTheOthers(t *testing.T) {
+	t.Parallel()
+	admin := testenv.Database(t)
+	migrated(t, admin)
+	controller, login := testenv.TwoRoles(t, admin)
+	p := openPair(t, controller, login, nil)
+	if err := p.Apply(t.Context(), creation("alice")); err != nil {
+		t.Fatal(err)
+	}
+	charge(t, p.login, "alice")
+	run(t, connect(t, admin), "ALTER TABLE users ADD email TEXT")
+	before := value[string](t, connect(t, admin), "SELECT string_agg(u::text, '') FROM users u")
+
+	const notifier = "CREATE FUNCTION mine() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'"
+	both := []string{
+		"UPDATE users SET username = 'bob'", "UPDATE users SET created_at = now()", "UPDATE users SET email = ''",
+		"SELECT email FROM users", "SELECT created_at FROM users", "SELECT * FROM users", "TRUNCATE users", "ALTER TABLE users ADD mine TEXT", "DROP TABLE users",
+		"ALTER TABLE users DISABLE TRIGGER shardinguser_notify_v1_rows", "CREATE TABLE mine (x INT)", notifier,
+		"CREATE TRIGGER mine AFTER UPDATE ON users FOR EACH ROW EXECUTE FUNCTION shardinguser_notify_v1()",
+		"CREATE OR REPLACE FUNCTION shardinguser_notify_v1() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+		"SELECT source FROM login_attempts", "SELECT user_agent FROM login_attempts", "TRUNCATE login_attempts",
+		"UPDATE login_attempts SET username = 'bob'", "UPDATE login_attempts SET attempted_at = now()",
+		"UPDATE login_attempts SET locked_until = NULL", "UPDATE login_attempts SET source = ''",
+		"INSERT INTO shardinguser_migrations (version_id, is_applied) VALUES (99, true)", "DELETE FROM shardinguser_migrations",
+		"UPDATE shardinguser_migrations SET is_applied = false", "DROP TABLE shardinguser_ownership, login_attempts",
+		"SELECT setval('shardinguser_ownership_revision_seq', 1)", "SELECT nextval('login_attempts_id_seq')",
+	}
+	for dsn, statements := range map[string][]string{
+		controller: append([]string{
+			"UPDATE users SET last_login_at = now()",
+			"INSERT INTO users (username, password_hash, last_login_at) VALUES ('bob', '!', now())",
+			"INSERT INTO users (username, password_hash, failed_login_attempts) VALUES ('bob', '!', 5)",
+			"INSERT INTO users (username, password_hash, locked_until) VALUES ('bob', '!', now())",
+			"INSERT INTO login_attempts (attempted_at, username, outcome, source, user_agent) VALUES (now(), 'bob', 'failed', '', '')",
+			"UPDATE login_attempts SET outcome = 'success'", "DELETE FROM login_attempts",
+			"SELECT id FROM shardinguser_merges", "INSERT INTO shardinguser_merges (id) VALUES ('x')", "DELETE FROM shardinguser_merges",
+		}, both...),
+		login: append([]string{
+			"INSERT INTO users (username, password_hash) VALUES ('bob', '!')", "DELETE FROM users",
+			"UPDATE users SET password_hash = '!'", `UPDATE users SET roles = '["admin"]'`, "UPDATE users SET active = true",
+			"UPDATE users SET updated_at = now()",
+			"INSERT INTO shardinguser_ownership (username) VALUES ('bob')", "DELETE FROM shardinguser_ownership",
+			"UPDATE shardinguser_ownership SET password_hash = '!'", "UPDATE shardinguser_ownership SET revision = DEFAULT",
+			"SELECT FROM shardinguser_ownership FOR UPDATE",
+			"UPDATE shardinguser_merges SET id = 'x'", "INSERT INTO shardinguser_merges (id, merged_at) VALUES ('x', now())",
+		}, both...),
+	} {
+		pool := connect(t, dsn)
+		run(t, pool, "SELECT FROM users FOR NO KEY UPDATE") // whoever writes a column may
+		for _, statement := range statements {
+			_, err := pool.Exec(t.Context(), statement)
+			var refusal *pgconn.PgError
+			if !errors.As(err, &refusal) || refusal.Code != codeMissingRight {
+				t.Errorf("%s, as the controller: %v: %v, want SQLSTATE %s", statement, dsn == controller, err, codeMissingRight)
+			}
+		}
+	}
+	if after := value[string](t, connect(t, admin), "SELECT string_agg(u::text, '') FROM users u"); after != before {
+		t.Errorf("the row was %s and is %s", before, after)
+	}
+}
+
+// granted is what the catalogue says that a role may do with a table, one privilege of one column a line, or of the whole.
+func granted(t *testing.T, admin *pgxpool.Pool, role, table string) []string {
+	t.Helper()
+	rows, err := admin.Query(t.Context(), `
+SELECT acl.privilege_type FROM pg_class c, aclexplode(c.relacl) acl
+WHERE c.oid = $1::text::regclass AND acl.grantee = $2::text::regrole
+UNION ALL
+SELECT acl.privilege_type || ' ' || a.attname FROM pg_attribute a, aclexplode(a.attacl) acl
+WHERE a.attrelid = $1::text::regclass AND acl.grantee = $2::text::regrole
+ORDER BY 1`, table, role)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lines
+}
+
+// lines is a right in the way of granted.
+func (r right) lines() []string {
+	var lines []string
+	for _, match := range regexp.MustCompile(`([A-Z]+)( \([^)]*\))?`).FindAllStringSubmatch(r.privileges, -1) {
+		if match[2] == "" {
+			lines = append(lines, match[1])
+			continue
+		}
+		for column := range strings.SplitSeq(strings.Trim(match[2], " ()"), ", ") {
+			lines = append(lines, match[1]+" "+column)
+		}
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+func TestTheScriptGrantsWhatTheRolesNeedHoweverOftenItRuns(t *testing.T) {
+	t.Parallel()
+	admin := testenv.Database(t)
+	migrated(t, admin)
+	pool := connect(t, admin)
+	controller, login := testenv.TwoRoles(t, admin)
+	for name, spoil := range map[string]string{
+		"the first time": "", "again": "",
+		"after more was granted": "GRANT ALL ON ALL TABLES IN SCHEMA public TO %[1]s; GRANT CREATE ON SCHEMA public TO %[1]s",
+		"where one owned it all": "ALTER TABLE users OWNER TO %[1]s; ALTER TABLE login_attempts OWNER TO %[1]s; " +
+			"ALTER FUNCTION shardinguser_notify_v1 OWNER TO %[1]s; ALTER TABLE shardinguser_ownership OWNER TO %[1]s",
+	} {
+		for dsn, role := range map[string]Role{controller: RoleController, login: RoleLogin} {
+			to, _ := names(t, dsn)
+			if spoil != "" {
+				run(t, pool, strings.ReplaceAll(spoil, "%[1]s", to))
+			}
+			testenv.GrantRoles(t, admin, controller, login)
+			for _, table := range []string{usersTable, ownershipTable, attemptsTable, mergesTable, versionTable} {
+				var want []string
+				for _, r := range role.rights() {
+					if r.table == table {
+						want = r.lines()
+					}
+				}
+				if got := granted(t, pool, to, table); !slices.Equal(got, want) {
+					t.Errorf("%s: of %s the role %d has\n%q\nwant\n%q", name, table, role, got, want)
+				}
+			}
+			owned := value[int](t, pool, `SELECT (SELECT count(*) FROM pg_class WHERE relowner = $1::text::regrole)
+				+ (SELECT count(*) FROM pg_proc WHERE proowner = $1::text::regrole)`, to)
+			if owned != 0 || value[bool](t, pool, "SELECT has_schema_privilege($1::text, 'public', 'CREATE')", to) {
+				t.Errorf("%s: the role %d owns %d objects, or may create some", name, role, owned)
+			}
+		}
+	}
+	// The default users depend on what only the sequence tells.
+	if fresh, err := open(t, quick(controller)).Fresh(t.Context()); err != nil || !fresh {
+		t.Errorf("Fresh = %v, %v, want true", fresh, err)
+	}
+}
+
+func TestTheScriptMakesTheTriggersThatTheOperatorMakes(t *testing.T) {
+	t.Parallel()
+	script, err := os.ReadFile("../../../config/database/roles.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := strings.TrimSpace(triggers) + ";"; !strings.Contains(string(script), want) {
+		t.Errorf("the script has not the statement\n%s", want)
+	}
+	admin := testenv.Database(t)
+	pool := connect(t, admin)
+	run(t, pool, plainTable)
+	testenv.TwoRoles(t, admin)
+	if n := value[int](t, pool, countTriggers); n != triggerCount {
+		t.Errorf("%d triggers are there, want %d", n, triggerCount)
+	}
+}
+
+// The roles are made where they are not there, and log-ins wait for tables that the controller makes.
+func TestTheLogInSideWaitsForTheControllersTablesAndForItsRights(t *testing.T) {
+	t.Parallel()
+	admin := testenv.Database(t)
+	pool := connect(t, admin)
+	controller, login := testenv.TwoRoles(t, admin, "migrate=on")
+	var log logged
+	theirs := quick(login)
+	theirs.Role, theirs.Log = RoleLogin, log.logger()
+	s := maintained(t, theirs) // which comes first
+	w := watch(t, s)
+	eventually(t, "it says what it waits for", func() bool {
+		_, err := s.Charge(t.Context(), attempt("alice"), usual)
+		return err != nil && strings.HasPrefix(err.Error(), "The log-in side's DSN: The tables of this version are not there yet")
+	})
+	if value[bool](t, pool, "SELECT to_regclass('users') IS NOT NULL") {
+		t.Fatal("it made the tables")
+	}
+
+	ours := quick(controller)
+	ours.Role = RoleController
+	c := ready(t, ours)
+	eventually(t, "it says which right is missing", func() bool {
+		return s.Failure() != nil && strings.Contains(s.Failure().Error(), `GRANT SELECT ON TABLE "shardinguser_migrations" TO `)
+	})
+	testenv.GrantRoles(t, admin, controller, login, "migrate=on")
+	eventually(t, "the log-in side's store is up and notified", func() bool { return s.Up() && s.Notifying() })
+	if err := c.Apply(t.Context(), creation("alice")); err != nil {
+		t.Fatal(err)
+	}
+	w.told(t, "alice")
+	if charged := charge(t, s, "alice"); charged.Verdict != store.Check {
+		t.Errorf("charged %+v", charged)
+	}
+	_, err := connect(t, controller).Exec(t.Context(), "UPDATE users SET last_login_at = now()")
+	var refusal *pgconn.PgError
+	if !errors.As(err, &refusal) || refusal.Code != codeMissingRight {
+		t.Errorf("the controller, which made the table, writes the last log-in: %v", err)
+	}
+	// An upgrade adds a column to the note, and a table.
+	run(t, connect(t, controller), "ALTER TABLE shardinguser_ownership ADD more TEXT; CREATE TABLE shardinguser_more (x INT); "+
+		"INSERT INTO shardinguser_migrations (version_id, is_applied) VALUES (99, true)")
+}
+
+func TestTheScriptMakesTheRolesWhereTheyAreNotThere(t *testing.T) {
+	t.Parallel()
+	admin := testenv.Database(t)
+	pool := connect(t, admin)
+	_, database := names(t, admin)
+	owner := testenv.Role(t, admin) // an administrator of no more than this database
+	ownerName, _ := names(t, owner)
+	run(t, pool, "ALTER ROLE "+ownerName+" CREATEROLE; ALTER DATABASE "+database+" OWNER TO "+ownerName)
+	migrated(t, owner)
+	for _, name := range []string{"controller_", "login_"} {
+		t.Cleanup(func() {
+			ctx := context.WithoutCancel(t.Context())
+			if conn, err := pgx.Connect(ctx, admin); err == nil {
+				_, err = conn.Exec(ctx, "DROP OWNED BY "+name+database+"; DROP ROLE "+name+database)
+				if err := errors.Join(err, conn.Close(ctx)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for range 2 {
+		printed, err := testenv.Psql(t.Context(), owner, "config/database/roles.sql", "controller=controller_"+database, "login=login_"+database)
+		if err != nil || printed != "" {
+			t.Errorf("it printed %q, %v", printed, err)
+		}
+	}
+	may := value[bool](t, pool, `SELECT bool_and(rolcanlogin AND NOT rolsuper AND NOT rolcreaterole AND NOT rolcreatedb AND NOT rolbypassrls)
+		AND count(*) = 2 FROM pg_roles WHERE rolname IN ($1, $2)`, "controller_"+database, "login_"+database)
+	if !may {
+		t.Error("the roles are not two that may log in, and nothing more")
+	}
+}
