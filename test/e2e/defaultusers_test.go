@@ -128,6 +128,9 @@ func TestShardingSystemsOwnUsersAreThereAtTheFirstStartAndAtNoLaterOne(t *testin
 
 	for _, name := range defaultNames {
 		u := s.resource(name, in(systemNamespace))
+		s.edit(u, func(u *v1alpha1.ShardingUser) { // there is no other admin
+			metav1.SetMetaDataAnnotation(&u.ObjectMeta, v1alpha1.AnnotationAllowLastAdministrator, "true")
+		})
 		s.delete(u)
 		s.gone(soon, u)
 	}
