@@ -33,7 +33,7 @@ const (
 // Glob is a pattern for usernames or roles, which it has to match as a whole, byte by byte.
 // +kubebuilder:validation:MinLength=1
 // +kubebuilder:validation:MaxLength=255
-// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9._:@+*?-]*$')",message="a pattern holds only letters, digits, . _ : @ + - and the wildcards * (any characters) and ? (any one character), for example team-a-*"
+// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9._:@+*?-]+$')",message="a pattern holds only letters, digits, . _ : @ + - and the wildcards * (any characters) and ? (any one character), for example team-a-*"
 type Glob string
 
 // LabelValue is the value of a label.
@@ -45,8 +45,10 @@ type LabelValue string
 type NamespaceSelector struct {
 	// matchLabels are labels that the namespace must have, with these values. Every namespace has kubernetes.io/metadata.name with its own name.
 	// +optional
+	// +kubebuilder:validation:MinProperties=1
 	// +kubebuilder:validation:MaxProperties=16
-	// +kubebuilder:validation:XValidation:rule="self.all(key, key.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))",message="the key of a label is a name of up to 63 letters, digits and - _ ., with a domain and / before it at will, for example kubernetes.io/metadata.name"
+	// +kubebuilder:validation:XValidation:rule="size(self) > 0",message="matchLabels without a label that has a value would select all namespaces: give each label its value, \"\" for an empty one, or leave matchLabels out"
+	// +kubebuilder:validation:XValidation:rule="self.all(key, key.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$') && key.indexOf('/') <= 253)",message="the key of a label is a name of up to 63 letters, digits and - _ ., with a domain and / before it at will, for example kubernetes.io/metadata.name"
 	MatchLabels map[string]LabelValue `json:"matchLabels,omitempty"`
 
 	// matchExpressions are further requirements, all of which the namespace must meet.
@@ -63,7 +65,7 @@ type NamespaceSelectorRequirement struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=317
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$')",message="the key of a label is a name of up to 63 letters, digits and - _ ., with a domain and / before it at will, for example kubernetes.io/metadata.name"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$') && self.indexOf('/') <= 253",message="the key of a label is a name of up to 63 letters, digits and - _ ., with a domain and / before it at will, for example kubernetes.io/metadata.name"
 	Key string `json:"key,omitempty"`
 
 	// operator is what the requirement asks for: In and NotIn compare the label's value with values, Exists and DoesNotExist ask whether there is such a label.
@@ -122,7 +124,7 @@ type ShardingUserPolicySpec struct {
 
 // LockoutTerms say when failed log-ins lock an account, and for how long. What is absent is as the operator's settings have it.
 // +kubebuilder:validation:XValidation:rule="self.mode != 'Exempt' || (!has(self.attempts) && !has(self.duration) && !has(self.maxDuration))",message="with mode Exempt there is no lock: leave out attempts, duration and maxDuration"
-// +kubebuilder:validation:XValidation:rule="!has(self.maxDuration) || (has(self.duration) && duration(self.maxDuration) >= duration(self.duration))",message="maxDuration needs duration, and is not less than it"
+// +kubebuilder:validation:XValidation:rule="!has(self.maxDuration) || (has(self.duration) && (![self.duration, self.maxDuration].all(d, d.matches('^([0-9]{1,6}h|[0-9]{1,7}m|[0-9]{1,9}s)+$')) || duration(self.maxDuration) >= duration(self.duration)))",message="maxDuration needs duration, and is not less than it"
 type LockoutTerms struct {
 	// mode says whether the accounts are locked at all. Exempt is for accounts that somebody must be able to use in an emergency; it needs password.minLength of at least 20. Failures are counted and put on record all the same, and a lock that another program writes holds.
 	// +optional
@@ -133,37 +135,38 @@ type LockoutTerms struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1000
-	Attempts *int32 `json:"attempts,omitempty"`
+	Attempts int32 `json:"attempts,omitempty"`
 
 	// duration is how long an account is locked, for example 15m.
 	// +optional
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=16
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+(h|m|s))+$') && duration(self) >= duration('1s') && duration(self) <= duration('8760h')",message="a duration from 1s to 8760h, in hours, minutes and seconds, for example 15m"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}h|[0-9]{1,7}m|[0-9]{1,9}s)+$') && duration(self) >= duration('1s') && duration(self) <= duration('8760h')",message="a duration from 1s to 8760h, in hours, minutes and seconds, for example 15m"
 	Duration *metav1.Duration `json:"duration,omitempty"`
 
 	// maxDuration lets locks grow: each further lock within a day lasts twice as long as the one before it, up to this. Without it all locks last equally long.
 	// +optional
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=16
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+(h|m|s))+$') && duration(self) >= duration('1s') && duration(self) <= duration('8760h')",message="a duration from 1s to 8760h, in hours, minutes and seconds, for example 24h"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}h|[0-9]{1,7}m|[0-9]{1,9}s)+$') && duration(self) >= duration('1s') && duration(self) <= duration('8760h')",message="a duration from 1s to 8760h, in hours, minutes and seconds, for example 24h"
 	MaxDuration *metav1.Duration `json:"maxDuration,omitempty"`
 }
 
 // PasswordTerms say what is asked of passwords.
 // +kubebuilder:validation:MinProperties=1
+// +kubebuilder:validation:XValidation:rule="has(self.minLength) || has(self.maxAge)",message="password asks for nothing: give it minLength, maxAge or both, or leave it out"
 type PasswordTerms struct {
 	// minLength is the least number of characters; where the operator's own setting is longer, that counts. A hash does not tell how long its password is: a user whose password has the format Bcrypt is not permitted by a policy with minLength.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=72
-	MinLength *int32 `json:"minLength,omitempty"`
+	MinLength int32 `json:"minLength,omitempty"`
 
 	// maxAge is how long a password may be used, for example 2160h. After it the user's condition PasswordExpired is True; the account works all the same.
 	// +optional
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=16
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+(h|m|s))+$') && duration(self) >= duration('1s') && duration(self) <= duration('87600h')",message="a duration from 1s to 87600h, in hours, minutes and seconds, for example 2160h"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}h|[0-9]{1,7}m|[0-9]{1,9}s)+$') && duration(self) >= duration('1s') && duration(self) <= duration('87600h')",message="a duration from 1s to 87600h, in hours, minutes and seconds, for example 2160h"
 	MaxAge *metav1.Duration `json:"maxAge,omitempty"`
 }
 

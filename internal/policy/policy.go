@@ -65,7 +65,7 @@ func understand(p *v1alpha1.ShardingUserPolicy) (policy, error) {
 		name:     p.Name,
 		priority: p.Spec.Priority,
 		adoption: p.Spec.Adoption == v1alpha1.AdoptionAllowed,
-		hashes:   p.Spec.Password == nil || p.Spec.Password.MinLength == nil,
+		hashes:   p.Spec.Password == nil || p.Spec.Password.MinLength == 0,
 		terms:    termsOf(p.Spec),
 	}
 	var err error
@@ -106,9 +106,7 @@ func termsOf(spec v1alpha1.ShardingUserPolicySpec) user.Terms {
 	var terms user.Terms
 	if l := spec.Lockout; l != nil {
 		terms.Lockout.Exempt = l.Mode == v1alpha1.LockoutExempt
-		if l.Attempts != nil {
-			terms.Lockout.Attempts = int(*l.Attempts)
-		}
+		terms.Lockout.Attempts = int(l.Attempts)
 		if l.Duration != nil {
 			terms.Lockout.Duration = l.Duration.Duration
 		}
@@ -117,9 +115,7 @@ func termsOf(spec v1alpha1.ShardingUserPolicySpec) user.Terms {
 		}
 	}
 	if p := spec.Password; p != nil {
-		if p.MinLength != nil {
-			terms.MinPasswordLength = int(*p.MinLength)
-		}
+		terms.MinPasswordLength = int(p.MinLength)
 		if p.MaxAge != nil {
 			terms.MaxPasswordAge = p.MaxAge.Duration
 		}
