@@ -3,6 +3,7 @@
 package login
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/tls"
@@ -19,8 +20,8 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
-// serving is a server that runs.
-type serving struct {
+// served is a server that runs.
+type served struct {
 	*world
 	address string
 	stop    context.CancelFunc
@@ -28,9 +29,10 @@ type serving struct {
 	client  *http.Client
 }
 
-func start(t *testing.T, w *world, options ServerOptions) *serving {
+func start(t *testing.T, w *world, options ServerOptions) *served {
 	t.Helper()
 	options.Drain = 10 * time.Second
+	options.MaxConnections = cmp.Or(options.MaxConnections, 1024)
 	server, err := NewServer(w.Service, options)
 	if err != nil {
 		t.Fatal(err)
@@ -41,7 +43,7 @@ func start(t *testing.T, w *world, options ServerOptions) *serving {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true}
-	s := &serving{w, listener.Addr().String(), stop, make(chan error, 1), &http.Client{Transport: transport, Timeout: 20 * time.Second}}
+	s := &served{w, listener.Addr().String(), stop, make(chan error, 1), &http.Client{Transport: transport, Timeout: 20 * time.Second}}
 	go func() { s.ended <- server.Serve(ctx, listener) }()
 	t.Cleanup(func() {
 		transport.CloseIdleConnections()
@@ -53,7 +55,7 @@ func start(t *testing.T, w *world, options ServerOptions) *serving {
 	return s
 }
 
-func (s *serving) logIn(username, password string) (int, string) {
+func (s *served) logIn(username, password string) (int, string) {
 	request, err := http.NewRequestWithContext(context.Background(), http.MethodPost, "https://"+s.address+loginPath,
 		strings.NewReader(`{"username":"`+username+`","password":"`+password+`"}`))
 	if err != nil {
@@ -72,7 +74,7 @@ func (s *serving) logIn(username, password string) (int, string) {
 }
 
 // presented is the certificate that a client is shown.
-func (s *serving) presented() *x509.Certificate {
+func (s *served) presented() *x509.Certificate {
 	s.t.Helper()
 	dialer := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}
 	connection, err := dialer.DialContext(s.t.Context(), "tcp", s.address)
