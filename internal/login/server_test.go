@@ -31,12 +31,19 @@ type served struct {
 
 func start(t *testing.T, w *world, options ServerOptions) *served {
 	t.Helper()
+	return startWith(t, w, options, func(*http.Server) {})
+}
+
+// startWith lets a test change the server before it runs.
+func startWith(t *testing.T, w *world, options ServerOptions, change func(*http.Server)) *served {
+	t.Helper()
 	options.Drain = 10 * time.Second
 	options.MaxConnections = cmp.Or(options.MaxConnections, 1024)
 	server, err := NewServer(w.Service, options)
 	if err != nil {
 		t.Fatal(err)
 	}
+	change(server.http)
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
