@@ -20,7 +20,7 @@ const patience = 10 * time.Second
 // raw is a connection over TLS, on which a test says what it likes.
 type raw struct {
 	*tls.Conn
-	t *testing.T
+	t testing.TB
 	r *bufio.Reader
 }
 
