@@ -26,7 +26,8 @@ seconds_of() {
 	esac
 }
 
-# out_of_time LOG: Go sometimes takes the end of the time itself for a failure (golang/go#75804). It says nothing else then.
+# out_of_time LOG: up to Go 1.26, the end of the time itself is sometimes taken for a failure (golang/go#75804), of which nothing
+# but that is said.
 out_of_time() {
 	grep -A1 '^--- FAIL: ' "$1" | grep -qx '    context deadline exceeded' && ! grep -q 'Failing input written\|panic:\|failure while testing' "$1"
 }
