@@ -67,6 +67,13 @@ test: prepare ## Run everything: unit, conformance and envtest stories under the
 	go test -parallel $(TESTS_AT_ONCE) -timeout 20m ./test/...
 	go -C hack/benchplot test ./...
 
+# Shared out among all targets, which the script finds by itself.
+FUZZ_TIME ?= 1h
+
+.PHONY: fuzz
+fuzz: ## Throw inputs at every parser of what comes from outside, for FUZZ_TIME (1h) in all.
+	hack/fuzz.sh $(FUZZ_TIME)
+
 .PHONY: bench
 bench: prepare build ## Measure what docs/performance.md claims, into bin/bench; USERS, PLAIN, ROWS, IDLE, REPEAT, SCALE, PROFILE set sizes and rows.
 	go build -o bin/bench/bench ./test/bench

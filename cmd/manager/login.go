@@ -91,6 +91,7 @@ func newLogins(
 		Address:        settings.Login.BindAddress,
 		CertDir:        settings.Login.TLSCertDir,
 		TrustedProxies: settings.Login.TrustedProxies,
+		MaxConnections: settings.Login.MaxConnections,
 		Drain:          settings.GracefulShutdownTimeout / 2, // the rest is for what is then still to be settled
 	})
 	if err != nil {

@@ -6,7 +6,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -14,7 +13,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/go-logr/logr"
 	"go.uber.org/zap/zapcore"
@@ -25,16 +23,13 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/client/config"
-	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 	"github.com/sharding-system/shardinguser-operator/internal/config"
 	"github.com/sharding-system/shardinguser-operator/internal/controller"
-	"github.com/sharding-system/shardinguser-operator/internal/login"
 	"github.com/sharding-system/shardinguser-operator/internal/password"
 )
 
@@ -82,7 +77,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	defer accounts.close()
 
-	mgr, synced, err := newManager(settings)
+	mgr, synced, err := newManager(ctx, settings, log)
 	if err != nil {
 		return err
 	}
@@ -181,7 +176,7 @@ func replica(settings config.Settings) controller.Replica {
 }
 
 // newManager is controller-runtime's manager by our settings. Synced is closed once its caches are filled.
-func newManager(settings config.Settings) (_ ctrl.Manager, synced <-chan struct{}, err error) {
+func newManager(ctx context.Context, settings config.Settings, log logr.Logger) (_ ctrl.Manager, synced <-chan struct{}, err error) {
 	scheme := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))
@@ -199,25 +194,15 @@ func newManager(settings config.Settings) (_ ctrl.Manager, synced <-chan struct{
 	for _, name := range settings.WatchNamespaces {
 		namespaces[name] = cache.Config{}
 	}
-	metricsTLS, err := withCertificate(settings.MetricsCertDir)
-	if err != nil {
-		return nil, nil, err
-	}
 	mgr, err := ctrl.NewManager(cluster, ctrl.Options{
 		Scheme: scheme,
 		Cache: cache.Options{
 			DefaultNamespaces: namespaces,
 			DefaultTransform:  controller.Trim,
 		},
-		Metrics: metricsserver.Options{
-			BindAddress:    settings.MetricsBindAddress,
-			SecureServing:  true,
-			CertDir:        settings.MetricsCertDir,
-			TLSOpts:        metricsTLS,
-			FilterProvider: filters.WithAuthenticationAndAuthorization,
-		},
+		Metrics:                 metricsserver.Options{BindAddress: notServed}, // see addMetrics
+		HealthProbeBindAddress:  notServed,                                     // see addProbes
 		MapperProvider:          controller.Mapper,
-		HealthProbeBindAddress:  settings.HealthProbeBindAddress,
 		PprofBindAddress:        settings.PprofBindAddress,
 		LeaderElection:          settings.LeaderElect,
 		LeaderElectionID:        leaderElectionID,
@@ -233,41 +218,9 @@ func newManager(settings config.Settings) (_ ctrl.Manager, synced <-chan struct{
 		}
 		return nil, nil, fmt.Errorf("build the manager: %w%s", err, hint)
 	}
-	synced, err = addProbes(mgr)
+	if err := addMetrics(ctx, mgr, settings, log.WithName("metrics")); err != nil {
+		return nil, nil, err
+	}
+	synced, err = addProbes(ctx, mgr, settings, log.WithName("probes"))
 	return mgr, synced, err
-}
-
-// withCertificate gives the metrics a certificate where no folder has one. What controller-runtime would make is of RSA, and
-// takes a tenth of a second of each start.
-func withCertificate(folder string) ([]func(*tls.Config), error) {
-	if folder != "" {
-		return nil, nil
-	}
-	serve, err := login.SelfSigned(time.Now())
-	if err != nil {
-		return nil, fmt.Errorf("make a certificate for the metrics: %w", err)
-	}
-	return []func(*tls.Config){func(c *tls.Config) { c.GetCertificate = serve }}, nil
-}
-
-// addProbes says what the probes mean. Alive is who answers. Ready is whose caches are filled; a database that is away
-// shows in metrics and statuses, since neither a restart nor taking the pod out of service would bring it back.
-func addProbes(mgr ctrl.Manager) (<-chan struct{}, error) {
-	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
-		return nil, fmt.Errorf("add the liveness probe: %w", err)
-	}
-	synced := make(chan struct{})
-	err := mgr.Add(everyReplica(func(ctx context.Context) error {
-		if mgr.GetCache().WaitForCacheSync(ctx) {
-			close(synced)
-		}
-		return nil
-	}))
-	if err != nil {
-		return nil, fmt.Errorf("add the wait for the caches: %w", err)
-	}
-	if err := mgr.AddReadyzCheck("caches", readyWhen(synced)); err != nil {
-		return nil, fmt.Errorf("add the readiness probe: %w", err)
-	}
-	return synced, nil
 }

@@ -129,6 +129,8 @@ type Login struct {
 	// SourceRate is how many attempts a second one address may make, 0 for any
 	// number, and SourceBurst how many of them at once.
 	SourceRate, SourceBurst int
+	// MaxConnections is how many connections there may be at once, 16 or more.
+	MaxConnections int
 	// TrustedProxies are those whose X-Forwarded-For is believed.
 	TrustedProxies []netip.Prefix
 
@@ -211,6 +213,7 @@ func defaults(cores int) Settings {
 			LockoutDuration: 15 * time.Minute,
 			SourceRate:      20,
 			SourceBurst:     200,
+			MaxConnections:  2048,
 			VerifyCacheTTL:  time.Minute,
 			AuditRetention:  90 * 24 * time.Hour,
 

@@ -64,7 +64,7 @@ func TestDefaults(t *testing.T) {
 		},
 		Login: Login{
 			BindAddress: ":8082", LockoutAttempts: 5, LockoutDuration: 15 * time.Minute,
-			SourceRate: 20, SourceBurst: 200, VerifyCacheTTL: time.Minute, AuditRetention: 90 * 24 * time.Hour,
+			SourceRate: 20, SourceBurst: 200, MaxConnections: 2048, VerifyCacheTTL: time.Minute, AuditRetention: 90 * 24 * time.Hour,
 			AccountCacheSize: 150_000, Fallback: true,
 		},
 		DefaultUsers: DefaultUsers{Passwords: "off"},
@@ -124,6 +124,7 @@ operator:
   database-max-connections: 3
   login-trusted-proxies: [10.1.2.3/8, "fd00::1", 10.0.0.0/8]
   lockout-attempts: 3
+  login-max-connections: 64
   verify-cache-ttl: 0s
   fallback: off
   default-users: sharding
@@ -146,6 +147,7 @@ operator:
 	want.Database.IdleConnections = 3 // the default of 5 follows
 	want.Login.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::1/128")}
 	want.Login.LockoutAttempts = 3
+	want.Login.MaxConnections = 64
 	want.Login.VerifyCacheTTL = 0
 	want.Login.Fallback = false
 	want.DefaultUsers = DefaultUsers{Passwords: "sharding", Namespace: "team-b"}
@@ -215,6 +217,7 @@ func TestWrongSettings(t *testing.T) {
 		"no attempts before a lock":         {args("--lockout-attempts=0"), []string{"from 1 to 1000"}},
 		"a fallback that is neither":        {args("--fallback=maybe"), []string{`"maybe" is not on or off`}},
 		"a lock for no time":                {args("--lockout-duration=0"), []string{"at least 1s"}},
+		"too few connections":               {args("--login-max-connections=15"), []string{"from 16 to 1000000"}},
 		"a proxy by name":                   {args("--login-trusted-proxies=proxy"), []string{`"proxy" is not a comma-separated list of networks`}},
 		"a proxy with a zone":               {args("--login-trusted-proxies=fe80::1%eth0"), []string{"is not a comma-separated list of networks"}},
 		"log-ins without certificate":       {args("--login-tls-cert-dir=."), []string{`flag --login-tls-cert-dir: the folder "." has no tls.crt`}},

@@ -21,6 +21,9 @@ const (
 	verifyPath = "/api/v1/auth/verify"
 
 	maxBodyBytes = 16 << 10
+
+	// maxHeaderFields is how many a request may have that waits in line: in memory, a short one is many times its size.
+	maxHeaderFields = 200
 )
 
 // api is the HTTP API.
@@ -37,11 +40,17 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer a.recover(w)
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if len(r.TransferEncoding) > 0 {
+		// Whoever passed on a length as well takes what follows this body for part of it: nothing may follow.
+		w.Header().Set("Connection", "close")
+	}
 	switch path := r.URL.Path; {
-	case path == verifyPath || strings.HasPrefix(path, verifyPath+"/"):
-		a.verify(w, r)
 	case path == documentPath:
 		document(w, r)
+	case fields(r.Header) > maxHeaderFields:
+		tooManyFields.write(w)
+	case path == verifyPath || strings.HasPrefix(path, verifyPath+"/"):
+		a.verify(w, r)
 	case path != loginPath:
 		notFound.write(w)
 	case r.Method != http.MethodPost:
@@ -49,6 +58,14 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		a.login(w, r)
 	}
+}
+
+// fields is how many fields a header has, those of one name one by one.
+func fields(h http.Header) (n int) {
+	for _, values := range h {
+		n += len(values)
+	}
+	return n
 }
 
 // recover keeps a defect to its request, and what it knows to the log.
@@ -71,6 +88,10 @@ func (a *api) recover(w http.ResponseWriter) {
 
 // login answers whoever posts username and password.
 func (a *api) login(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength > maxBodyBytes { // also where the client waits to be told to go on
+		tooLarge.write(w)
+		return
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
 	var tooLong *http.MaxBytesError
 	if errors.As(err, &tooLong) {

@@ -167,19 +167,3 @@ func TestADefectIsKeptToItsRequest(t *testing.T) {
 		}
 	}
 }
-
-func FuzzDecode(f *testing.F) {
-	for _, s := range []string{``, `null`, `{}`, `{"username":"alice","password":"x"}`, `{"username":"\ud800","password":"\u0000"}`, `[{"username":1}]`} {
-		f.Add([]byte(s))
-	}
-	f.Fuzz(func(t *testing.T, body []byte) {
-		c, ok := decode(body)
-		if ok != (c.Username != "" && c.Password != "") {
-			t.Fatalf("decode(%q) = %+v, %v", body, c, ok)
-		}
-		var object map[string]any
-		if ok && (json.Unmarshal(body, &object) != nil || object == nil) {
-			t.Fatalf("decode(%q) took what is no object", body)
-		}
-	})
-}

@@ -22,6 +22,14 @@ import (
 // Certificates is what [tls.Config] wants as GetCertificate.
 type Certificates func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 
+// NewCertificates serves tls.crt and tls.key of a folder, as they are now, or a certificate of its own where dir is "".
+func NewCertificates(dir string, now func() time.Time, log *slog.Logger) (Certificates, error) {
+	if dir == "" {
+		return SelfSigned(now())
+	}
+	return mountedCertificate(dir, now, log)
+}
+
 // mountedCertificate serves tls.crt and tls.key of a folder, as they are now.
 func mountedCertificate(dir string, now func() time.Time, log *slog.Logger) (Certificates, error) {
 	pair := &mounted[*tls.Certificate]{

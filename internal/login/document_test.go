@@ -50,6 +50,15 @@ func TestTheDocumentAndTheHandlersSayTheSame(t *testing.T) {
 	wrongLogIn := posted(`{"username":"alice","password":"` + wrong + `"}`)
 	anonymous := func(w *world) *http.Request { return w.verifying() }
 	token := func(w *world) *http.Request { return w.verifying("Bearer " + w.token()) }
+	manyFields := func(request func(*world) *http.Request) func(*world) *http.Request {
+		return func(w *world) *http.Request {
+			r := request(w)
+			for range maxHeaderFields {
+				r.Header.Add("A", "")
+			}
+			return r
+		}
+	}
 	noToken := func(w *world) *http.Request { return w.verifying("Bearer a.b.c") }
 
 	d := readDocument(t)
@@ -77,6 +86,7 @@ func TestTheDocumentAndTheHandlersSayTheSame(t *testing.T) {
 		"a log-in of 17 KiB":                    {operation: login, request: posted(`{"username":"alice","password":"` + strings.Repeat("x", 17<<10) + `"}`), status: 413},
 		"a log-in too many of an address":       {operation: login, request: rightLogIn, status: 429, befalls: (*world).throttles},
 		"a log-in too many for the cores":       {operation: login, request: rightLogIn, status: 429, befalls: (*world).isBusy},
+		"a log-in with many header fields":      {operation: login, request: manyFields(rightLogIn), status: 431},
 		"a log-in that meets a defect":          {operation: login, request: rightLogIn, status: 500, befalls: (*world).hasADefect},
 		"a log-in without a database":           {operation: login, request: rightLogIn, status: 503, befalls: (*world).losesItsDatabase},
 		"Basic credentials":                     {operation: verify, request: basic(right), status: 200},
@@ -87,6 +97,7 @@ func TestTheDocumentAndTheHandlersSayTheSame(t *testing.T) {
 		"wrong Basic credentials":               {operation: verify, request: basic(wrong), status: 401},
 		"what is no token":                      {operation: verify, request: noToken, status: 401},
 		"credentials too many of an address":    {operation: verify, request: basic(wrong), status: 429, befalls: (*world).throttles},
+		"credentials and many header fields":    {operation: verify, request: manyFields(basic(right)), status: 431},
 		"credentials that meet a defect":        {operation: verify, request: basic(right), status: 500, befalls: (*world).hasADefect},
 		"credentials without a database":        {operation: verify, request: basic(right), status: 503, befalls: (*world).losesItsDatabase},
 		"the document":                          {operation: document, request: asked(http.MethodGet, documentPath), status: 200},

@@ -33,7 +33,7 @@ const (
 // world is a Service over a store in memory, with a clock that stands still until it is set.
 type world struct {
 	*Service
-	t       *testing.T
+	t       testing.TB
 	store   *memory.Store
 	tap     *tap
 	clock   *clock
@@ -42,7 +42,7 @@ type world struct {
 }
 
 // newWorld makes one in which alice has the right password. Nothing is throttled unless change says so.
-func newWorld(t *testing.T, change func(*Options)) *world {
+func newWorld(t testing.TB, change func(*Options)) *world {
 	t.Helper()
 	clock, log := &clock{}, &record{}
 	clock.set(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
@@ -217,7 +217,7 @@ func (r *record) String() string {
 	return r.Buffer.String()
 }
 
-func hashOf(t *testing.T, plain string) string {
+func hashOf(t testing.TB, plain string) string {
 	t.Helper()
 	hash, err := bcrypt.GenerateFromPassword([]byte(plain), bcrypt.MinCost)
 	if err != nil {

@@ -14,6 +14,7 @@ type metrics struct {
 	duration   prometheus.Histogram
 	recognized prometheus.Counter
 	fromMemory *prometheus.CounterVec
+	dropped    prometheus.Counter
 }
 
 func newMetrics(registry prometheus.Registerer) (*metrics, error) {
@@ -32,6 +33,10 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 			Help: "Credentials that a gateway asked about and that were recognised without bcrypt.",
 		}),
 	}
+	m.dropped = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "shardinguser_login_connections_dropped_total",
+		Help: "Connections of the log-in API that were closed since there were too many of them.",
+	})
 	m.fromMemory = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "shardinguser_fallback_attempts_total",
 		Help: "Those log-in attempts that were decided from memory, while the database was away, by how they ended.",
@@ -43,7 +48,7 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 		m.fromMemory.WithLabelValues(string(o))
 	}
 	return m, errors.Join(registry.Register(m.attempts), registry.Register(m.duration), registry.Register(m.recognized),
-		registry.Register(m.fromMemory))
+		registry.Register(m.fromMemory), registry.Register(m.dropped))
 }
 
 func (m *metrics) attempt(result Result, took time.Duration) {

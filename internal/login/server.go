@@ -4,23 +4,14 @@ package login
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
 	"time"
-)
 
-// Each wait on the way to an answer has a bound of its own, and all of them together stay below a minute.
-const (
-	readHeaderTimeout = 5 * time.Second
-	readTimeout       = 10 * time.Second
-	writeTimeout      = time.Minute
-	idleTimeout       = 2 * time.Minute
-	maxHeaderBytes    = 64 << 10 // gateways pass on their clients' cookies
+	"github.com/sharding-system/shardinguser-operator/internal/serving"
 )
 
 // ServerOptions says how a Service is served.
@@ -31,6 +22,9 @@ type ServerOptions struct {
 	// TrustedProxies are those whose X-Forwarded-For is believed.
 	TrustedProxies []netip.Prefix
 
+	// MaxConnections is how many clients may have at once, 4 or more. Package serving says who goes when more come.
+	MaxConnections int
+
 	// Drain is the time that running requests get when the server ends.
 	Drain time.Duration
 }
@@ -40,15 +34,13 @@ type Server struct {
 	service *Service
 	address string
 	drain   time.Duration
+	limits  serving.Limits
 	http    *http.Server
 }
 
 // NewServer returns a Server that does not serve yet.
 func NewServer(s *Service, options ServerOptions) (*Server, error) {
-	certificate, err := SelfSigned(s.Now())
-	if options.CertDir != "" {
-		certificate, err = mountedCertificate(options.CertDir, s.Now, s.Log)
-	}
+	certificate, err := NewCertificates(options.CertDir, s.Now, s.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -56,17 +48,12 @@ func NewServer(s *Service, options ServerOptions) (*Server, error) {
 		service: s,
 		address: options.Address,
 		drain:   options.Drain,
-		http: &http.Server{
-			Handler:           NewHandler(s, options.TrustedProxies),
-			TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificate},
-			ReadHeaderTimeout: readHeaderTimeout,
-			ReadTimeout:       readTimeout,
-			WriteTimeout:      writeTimeout,
-			IdleTimeout:       idleTimeout,
-			MaxHeaderBytes:    maxHeaderBytes,
-			// Any client can make any number of these, by a handshake that fails.
-			ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
+		limits: serving.Limits{
+			Connections: options.MaxConnections,
+			Trusted:     options.TrustedProxies,
+			Dropped:     s.metrics.dropped.Inc,
 		},
+		http: serving.NewServer(NewHandler(s, options.TrustedProxies), serving.TLS(certificate), s.Log),
 	}, nil
 }
 
@@ -83,7 +70,7 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	s.service.Log.Info("Serving log-ins", "address", listener.Addr().String())
 	ended := make(chan error, 1)
-	go func() { ended <- s.http.ServeTLS(listener, "", "") }()
+	go func() { ended <- s.http.ServeTLS(serving.Limit(listener, s.limits), "", "") }()
 	select {
 	case err := <-ended:
 		s.service.Wait()

@@ -3,6 +3,7 @@
 package login
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/tls"
@@ -19,8 +20,8 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
-// serving is a server that runs.
-type serving struct {
+// served is a server that runs.
+type served struct {
 	*world
 	address string
 	stop    context.CancelFunc
@@ -28,20 +29,28 @@ type serving struct {
 	client  *http.Client
 }
 
-func start(t *testing.T, w *world, options ServerOptions) *serving {
+func start(t *testing.T, w *world, options ServerOptions) *served {
+	t.Helper()
+	return startWith(t, w, options, func(*http.Server) {})
+}
+
+// startWith lets a test change the server before it runs.
+func startWith(t *testing.T, w *world, options ServerOptions, change func(*http.Server)) *served {
 	t.Helper()
 	options.Drain = 10 * time.Second
+	options.MaxConnections = cmp.Or(options.MaxConnections, 1024)
 	server, err := NewServer(w.Service, options)
 	if err != nil {
 		t.Fatal(err)
 	}
+	change(server.http)
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true}
-	s := &serving{w, listener.Addr().String(), stop, make(chan error, 1), &http.Client{Transport: transport, Timeout: 20 * time.Second}}
+	s := &served{w, listener.Addr().String(), stop, make(chan error, 1), &http.Client{Transport: transport, Timeout: 20 * time.Second}}
 	go func() { s.ended <- server.Serve(ctx, listener) }()
 	t.Cleanup(func() {
 		transport.CloseIdleConnections()
@@ -53,7 +62,7 @@ func start(t *testing.T, w *world, options ServerOptions) *serving {
 	return s
 }
 
-func (s *serving) logIn(username, password string) (int, string) {
+func (s *served) logIn(username, password string) (int, string) {
 	request, err := http.NewRequestWithContext(context.Background(), http.MethodPost, "https://"+s.address+loginPath,
 		strings.NewReader(`{"username":"`+username+`","password":"`+password+`"}`))
 	if err != nil {
@@ -72,7 +81,7 @@ func (s *serving) logIn(username, password string) (int, string) {
 }
 
 // presented is the certificate that a client is shown.
-func (s *serving) presented() *x509.Certificate {
+func (s *served) presented() *x509.Certificate {
 	s.t.Helper()
 	dialer := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}
 	connection, err := dialer.DialContext(s.t.Context(), "tcp", s.address)

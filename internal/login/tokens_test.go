@@ -21,7 +21,7 @@ import (
 var secret = strings.Repeat("cAnAry-s", 4)
 
 // withTokens is a world that signs with the secret of the file.
-func withTokens(t *testing.T) (w *world, file string) {
+func withTokens(t testing.TB) (w *world, file string) {
 	t.Helper()
 	file = filepath.Join(t.TempDir(), "secret")
 	write(t, file, secret)
@@ -34,7 +34,7 @@ func withTokens(t *testing.T) (w *world, file string) {
 	return w, file
 }
 
-func write(t *testing.T, file, content string) {
+func write(t testing.TB, file, content string) {
 	t.Helper()
 	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 		t.Fatal(err)

@@ -93,6 +93,42 @@ func FuzzCheckHash(f *testing.F) {
 	})
 }
 
+// What is a hash, and what matches it, is what golang.org/x/crypto/bcrypt says, but for what that takes and should not:
+// another version, another length, a NUL. No hash makes anything panic, and none of a high cost is computed.
+func FuzzMatches(f *testing.F) {
+	h := quick(1)
+	hash, err := h.Hash(f.Context(), []byte("secret"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, s := range []string{"", "!", hash, hash[:59], hash + "\n", "$2x" + hash[3:], "$2b" + hash[3:], "$2a$31$" + tail, "$2a$14$" + tail, "$hmac$", h.Print([]byte("secret"))} {
+		f.Add(s, []byte("secret"))
+		f.Add(s, []byte("secret\x00"))
+	}
+	f.Fuzz(func(t *testing.T, hash string, plain []byte) {
+		if setting, err := bcrypt.Parse(hash); err == nil && setting.Cost() > bcrypt.MinCost && setting.Cost() <= MaxCost {
+			return // it would be computed, and takes its time
+		}
+		before := h.Compared()
+		matches, err := h.Matches(t.Context(), hash, plain)
+		if err != nil {
+			t.Fatal(err)
+		}
+		usable := checkHash(hash, bcrypt.MinCost) == nil && checkBytes(plain) == nil
+		if computed := h.Compared() - before; (computed == 1) != usable || computed > 1 {
+			t.Fatalf("Matches(%q, %q) computes %d times", hash, plain, computed)
+		}
+		switch {
+		case usable:
+			if want := reference.CompareHashAndPassword([]byte(hash), plain) == nil; matches != want {
+				t.Fatalf("Matches(%q, %q) = %v, and the reference %v", hash, plain, matches, want)
+			}
+		case matches && hash != h.Print(plain):
+			t.Fatalf("%q, which is no hash, matches %q", hash, plain)
+		}
+	})
+}
+
 // quick is a Hasher whose hashes take about a millisecond.
 func quick(cores int) *Hasher { return NewTestHasher(cores) }
 

@@ -63,16 +63,27 @@ func TestTooShortNamesTheMinimum(t *testing.T) {
 	}
 }
 
+// A Secret's value is taken byte for byte but for one newline at its end, and what is accepted is what bcrypt takes in whole.
 func FuzzCheck(f *testing.F) {
-	for _, s := range []string{"", "12345678", "a\x00b", "\xff\xfe", strings.Repeat("ä", 40)} {
+	for _, s := range []string{"", "\n", "\n\n", "12345678", "12345678\r\n", "a\x00b", "\xff\xfe", strings.Repeat("ä", 36) + "\n", strings.Repeat("x", 73)} {
 		f.Add([]byte(s), 8)
 	}
-	f.Fuzz(func(t *testing.T, plain []byte, minLength int) {
+	f.Fuzz(func(t *testing.T, value []byte, minLength int) {
+		plain := Trim(value)
+		if string(plain) != string(value) && string(plain)+"\n" != string(value) {
+			t.Fatalf("Trim(%q) = %q", value, plain)
+		}
+		if len(value) > 0 && value[len(value)-1] == '\n' && len(plain) == len(value) {
+			t.Fatalf("Trim(%q) leaves the newline", value)
+		}
 		err := Check(plain, minLength)
 		good := len(plain) > 0 && len(plain) <= MaxBytes && utf8.Valid(plain) &&
 			!strings.Contains(string(plain), "\x00") && utf8.RuneCount(plain) >= minLength
 		if (err == nil) != good {
 			t.Fatalf("Check(%q, %d) = %v", plain, minLength, err)
+		}
+		if err != nil && len(plain) > 8 && strings.Contains(err.Error(), string(plain)) {
+			t.Fatalf("the error quotes the password: %v", err)
 		}
 	})
 }

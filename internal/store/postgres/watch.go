@@ -19,11 +19,7 @@ import (
 //
 // Until the schema is complete there is nothing to watch, so [Store.Maintain] has to run.
 func (s *Store) Watch(ctx context.Context, changed func(usernames []string), recovered func()) {
-	m := &member{
-		pending:   map[string]struct{}{},
-		some:      make(chan struct{}, 1),
-		recovered: make(chan struct{}, 1),
-	}
+	m := newMember()
 	s.join(ctx, m)
 	defer s.leave(m)
 	// A database that comes and goes must not set its callers on it more often than this.
@@ -65,6 +61,10 @@ type member struct {
 	mu      sync.Mutex
 	pending map[string]struct{} // what it is yet to be told of
 	some    chan struct{}       // holds one when there is something pending
+}
+
+func newMember() *member {
+	return &member{pending: map[string]struct{}{}, some: make(chan struct{}, 1), recovered: make(chan struct{}, 1)}
 }
 
 // add makes usernames pending, however long the member's callbacks take.

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package login
+
+import (
+	"bufio"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"testing"
+	"time"
+)
+
+// patience is how long a client waits for what has to come.
+const patience = 10 * time.Second
+
+// raw is a connection over TLS, on which a test says what it likes.
+type raw struct {
+	*tls.Conn
+	t testing.TB
+	r *bufio.Reader
+}
+
+func (s *served) connect() raw {
+	s.t.Helper()
+	dialer := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}
+	c, err := dialer.DialContext(s.t.Context(), "tcp", s.address)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = c.Close() })
+	return raw{c.(*tls.Conn), s.t, bufio.NewReader(c)}
+}
+
+// say sends a text. A server that closed the connection meanwhile may have answered before.
+func (c raw) say(text string) {
+	_, _ = io.WriteString(c.Conn, text)
+}
+
+// hears is the next answer, with status 0 where the connection was closed.
+func (c raw) hears() (status int, header http.Header, body string) {
+	c.t.Helper()
+	_ = c.SetReadDeadline(time.Now().Add(patience))
+	answer, err := http.ReadResponse(c.r, nil)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		c.t.Fatal("there is neither an answer nor an end")
+	}
+	if err != nil {
+		return 0, nil, ""
+	}
+	defer func() { _ = answer.Body.Close() }()
+	content, err := io.ReadAll(answer.Body)
+	if err != nil {
+		c.t.Error(err)
+	}
+	return answer.StatusCode, answer.Header, string(content)
+}
+
+func (c raw) mustHear(want int) (header http.Header, body string) {
+	c.t.Helper()
+	status, header, body := c.hears()
+	if status != want {
+		c.t.Fatalf("the answer is %d %s, want %d", status, body, want)
+	}
+	return header, body
+}
+
+// mustEnd tells whether the server closes the connection and says no more.
+func (c raw) mustEnd() {
+	c.t.Helper()
+	if status, _, body := c.hears(); status != 0 {
+		c.t.Errorf("there is one more answer: %d %s", status, body)
+	}
+}
+
+// posted is a log-in as it is sent, with more lines of header.
+func posted(username, password, lines string) string {
+	body := `{"username":"` + username + `","password":"` + password + `"}`
+	return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n%s\r\n%s", loginPath, len(body), lines, body)
+}
+
+// nothingHappened tells whether the store was asked nothing.
+func (w *world) nothingHappened() {
+	w.t.Helper()
+	if charges, looks := w.tap.charges.Load(), w.tap.looks.Load(); charges+looks != 0 {
+		w.t.Errorf("there were %d charges and %d looks", charges, looks)
+	}
+}

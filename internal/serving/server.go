@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package serving
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Each wait for a client has a bound of its own, and all of them together, but for that for the next request, stay below a
+// minute. A handshake has as long as a header.
+const (
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 10 * time.Second
+	writeTimeout      = time.Minute
+	idleTimeout       = 2 * time.Minute
+	maxHeaderBytes    = 64 << 10 // gateways pass on their clients' cookies
+)
+
+// NewServer returns a server by these limits, with TLS unless there is no configuration of it. The number of connections is
+// limited where it serves a listener of [Limit].
+func NewServer(handler http.Handler, config *tls.Config, log *slog.Logger) *http.Server {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	return &http.Server{
+		Handler:           handler,
+		TLSConfig:         config,
+		Protocols:         protocols,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ConnState:         follow,
+		// Any client can make any number of these, by a handshake that fails.
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}
+
+// follow tells a connection of [Limit] whether its client keeps us waiting. That a request is active is told once its
+// header is complete.
+func follow(c net.Conn, state http.ConnState) {
+	if overTLS, ok := c.(*tls.Conn); ok {
+		c = overTLS.NetConn()
+	}
+	limited, ok := c.(*conn)
+	switch {
+	case !ok:
+	case state == http.StateActive:
+		limited.serve()
+	case state == http.StateIdle:
+		limited.await()
+	}
+}

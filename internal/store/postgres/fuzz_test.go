@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package postgres
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store"
+)
+
+// A password shows in no sentence, wherever in a DSN it stands and whatever of it the driver takes for a host, a role or a
+// schema.
+func FuzzPlace(f *testing.F) {
+	const canary = "c4nary"
+	for _, s := range []string{"", "a", "x@y/", "12/", "1?", "&", "&host=", "'", `\`, " user=", " search_path=", "=", "#", ",h:", "%2F", "@%2e", "\x00", "?"} {
+		f.Add(s, s)
+		f.Add(s, "")
+	}
+	f.Fuzz(func(t *testing.T, before, after string) {
+		if strings.Contains(before+after, canary) {
+			return
+		}
+		password := before + canary + after
+		quoted := strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(password)
+		dsns := []string{
+			"postgres://alice:" + password + "@db:5432/users?sslmode=disable",
+			"postgres://alice:" + password + "@db:5432/users",
+			"host=db sslmode=disable password='" + quoted + "' user=alice",
+			"password = '" + quoted + "'",
+		}
+		if !strings.Contains(before, "&") { // which begins the next parameter
+			dsns = append(dsns, "postgres://alice@db/users?password="+password)
+		}
+		for _, dsn := range dsns {
+			for _, at := range []place{placeOf(fixed(dsn), fixed("host=h")), placeOf(fixed("host=h"), fixed(dsn)), placeOf(fixed(dsn), fixed(dsn))} {
+				for _, sentence := range sentences(dsn, at) {
+					if strings.Contains(sentence, canary) {
+						t.Fatalf("of %q it says: %s", dsn, sentence)
+					}
+				}
+			}
+		}
+	})
+}
+
+// sentences are all that may name something of a DSN, about failures that can follow from it.
+func sentences(dsn string, at place) (sentences []string) {
+	failures := []error{
+		&pgconn.PgError{Code: "42501", Message: "permission denied for schema"},
+		&pgconn.PgError{Code: "42501", Message: "permission denied for table users"},
+		&pgconn.PgError{Code: "42501"},
+		&pgconn.PgError{Code: "08P01", Message: "unsupported startup parameter: search_path"},
+	}
+	config, err := understand(dsn)
+	if err != nil {
+		var unavailable *store.UnavailableError
+		if !errors.As(err, &unavailable) {
+			return []string{err.Error()}
+		}
+		failures = append(failures, err)
+		sentences = append(sentences, unavailable.Error())
+	} else {
+		for _, host := range hostsOf(config.ConnConfig) {
+			failures = append(failures,
+				&net.DNSError{Name: host, IsNotFound: true},
+				&net.OpError{Op: "dial", Addr: &net.UnixAddr{Name: host}, Err: syscall.ECONNREFUSED},
+				&net.OpError{Op: "dial", Addr: &net.UnixAddr{Name: host}, Err: syscall.ENOENT},
+				&net.OpError{Op: "dial", Addr: &net.UnixAddr{Name: host}, Err: syscall.ENETUNREACH})
+		}
+	}
+	for _, failure := range failures {
+		sentences = append(sentences, judge(failure, at, time.Second).sentence)
+	}
+	return append(sentences, missingCreate(at.schema, at.role), fmt.Sprintf("%+v", at))
+}
+
+// A notification is a name to look at once more and nothing else, whoever sent it: each member is told of it and, once a
+// sweep finds no such row, that it is gone. What no account can be called is not asked of the database.
+func FuzzNotification(f *testing.F) {
+	for _, s := range []string{"alice", " ", "a\x00b", "\xff", strings.Repeat("é", 256), `{"username":"alice"}`, "'; DROP TABLE users; --", "alice\nbob"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, payload string) {
+		o := newObserver(&Store{})
+		members := []*member{newMember(), newMember()}
+		for _, m := range members {
+			o.join(m)
+		}
+		o.found(map[string]int64{"zoe": 1})
+		for _, m := range members {
+			if told := m.take(); !slices.Equal(told, []string{"zoe"}) {
+				t.Fatalf("at first it is told of %q", told)
+			}
+		}
+		o.notified(payload)
+		for _, m := range members {
+			if told := m.take(); !slices.Equal(told, []string{payload}) {
+				t.Fatalf("of %q it is told as %q", payload, told)
+			}
+		}
+		if payload == "zoe" {
+			return
+		}
+		if known := slices.Sorted(maps.Keys(o.known)); !slices.Equal(known, slices.Sorted(slices.Values([]string{payload, "zoe"}))) {
+			t.Fatalf("by %q it knows of %q", payload, known)
+		}
+		o.found(map[string]int64{"zoe": 1})
+		for _, m := range members {
+			if told := m.take(); !slices.Equal(told, []string{payload}) {
+				t.Fatalf("that %q is gone it is told as %q", payload, told)
+			}
+		}
+		if mayBeAccount(payload) && (!utf8.ValidString(payload) || strings.Contains(payload, "\x00") || utf8.RuneCountInString(payload) > store.MaxUsername) {
+			t.Fatalf("%q would be asked of the database", payload)
+		}
+	})
+}
