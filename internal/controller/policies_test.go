@@ -204,12 +204,12 @@ func TestTermsOfTheFirstPolicyReachTheRowsNote(t *testing.T) {
 	}
 	row := s.row("alice")
 	minute := metav1.Duration{Duration: time.Minute}
-	s.policy("b-strict", locking(v1alpha1.LockoutTerms{Attempts: new(int32(3)), Duration: &minute, MaxDuration: &metav1.Duration{Duration: time.Hour}}))
+	s.policy("b-strict", locking(v1alpha1.LockoutTerms{Attempts: 3, Duration: &minute, MaxDuration: &metav1.Duration{Duration: time.Hour}}))
 	lockout(user.Lockout{Attempts: 3, Duration: time.Minute, Longest: time.Hour}, "b-strict")
-	s.policy("a-lax", locking(v1alpha1.LockoutTerms{Attempts: new(int32(9))}))
+	s.policy("a-lax", locking(v1alpha1.LockoutTerms{Attempts: 9}))
 	lockout(user.Lockout{Attempts: 9}, "a-lax")
 	exempt := s.policy("z-exempt", before(1), locking(v1alpha1.LockoutTerms{Mode: v1alpha1.LockoutExempt}),
-		asking(v1alpha1.PasswordTerms{MinLength: new(int32(20))}))
+		asking(v1alpha1.PasswordTerms{MinLength: 20}))
 	lockout(user.Lockout{Exempt: true}, "z-exempt")
 	s.edit(u, annotation(v1alpha1.AnnotationPaused, "true"))
 	s.reports(u, v1alpha1.ReasonPaused)
@@ -223,14 +223,14 @@ func TestPasswordIsAskedWhatThePolicySays(t *testing.T) {
 	short := s.secret("alice", "password", canary+" short", "hash", aHash)
 	u := s.readyUser("alice", secretRef("alice", "password"))
 	hash := s.row("alice").Hash
-	p := s.policy("long", asking(v1alpha1.PasswordTerms{MinLength: new(int32(20))}))
+	p := s.policy("long", asking(v1alpha1.PasswordTerms{MinLength: 20}))
 	s.Expect(s.reports(u, v1alpha1.ReasonPasswordInvalid).Message).To(gomega.ContainSubstring("20"))
 	s.Expect(s.row("alice").Hash).To(gomega.Equal(hash), "the old password stays in force")
 	s.put(short, "password", canary+" that is long enough")
 	s.ready(u)
 	s.Expect(s.row("alice").Hash).NotTo(gomega.Equal(hash))
 	hash = s.row("alice").Hash
-	s.amend(p, asking(v1alpha1.PasswordTerms{MinLength: new(int32(24))}))
+	s.amend(p, asking(v1alpha1.PasswordTerms{MinLength: 24}))
 	s.eventually(func(g gomega.Gomega) { g.Expect(s.note("alice").PasswordVersion).To(gomega.HaveSuffix("/24")) })
 	s.ready(u)
 	s.Expect(s.row("alice").Hash).To(gomega.Equal(hash), "the same password needs no other hash")

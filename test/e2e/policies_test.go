@@ -47,14 +47,14 @@ func TestLockoutOfAPolicyIsThatOfEveryReplica(t *testing.T) {
 	s := newStory(t)
 	s.policy("strict", func(p *v1alpha1.ShardingUserPolicySpec) {
 		p.Lockout = &v1alpha1.LockoutTerms{
-			Attempts: new(int32(2)), Duration: &metav1.Duration{Duration: time.Minute}, MaxDuration: &metav1.Duration{Duration: time.Hour},
+			Attempts: 2, Duration: &metav1.Duration{Duration: time.Minute}, MaxDuration: &metav1.Duration{Duration: time.Hour},
 		}
 		p.Priority = 1
 		p.Usernames = []v1alpha1.Glob{"alice"}
 	})
 	s.policy("break-glass", func(p *v1alpha1.ShardingUserPolicySpec) {
 		p.Lockout = &v1alpha1.LockoutTerms{Mode: v1alpha1.LockoutExempt}
-		p.Password = &v1alpha1.PasswordTerms{MinLength: new(int32(20))}
+		p.Password = &v1alpha1.PasswordTerms{MinLength: 20}
 	})
 	leader, standby := s.pair(s.ownLease())
 	const long = "a password of thirty characters"
@@ -87,7 +87,7 @@ func TestAdmissionRefusesWhatNoPolicyPermits(t *testing.T) {
 	u := s.readyUser("before", roles("boss"))
 	p := s.policy("team", func(p *v1alpha1.ShardingUserPolicySpec) {
 		p.Usernames, p.Roles = []v1alpha1.Glob{"team-?", "before"}, []v1alpha1.Glob{"view*", "operator"}
-		p.Password = &v1alpha1.PasswordTerms{MinLength: new(int32(12))}
+		p.Password = &v1alpha1.PasswordTerms{MinLength: 12}
 	})
 	other := s.policy("others", func(p *v1alpha1.ShardingUserPolicySpec) {
 		p.NamespaceSelector = &v1alpha1.NamespaceSelector{MatchExpressions: []v1alpha1.NamespaceSelectorRequirement{
