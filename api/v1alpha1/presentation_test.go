@@ -125,7 +125,8 @@ func TestWhatKubectlGetShows(t *testing.T) {
 			if got := strings.Join(strings.Fields(lines[0]), " "); got != want {
 				t.Errorf("the header is\n%s\nwant\n%s", got, want)
 			}
-			if len(lines) != 2 || !strings.HasPrefix(lines[1], "alice ") {
+			// Of a category, which holds several kinds, each name is told with its kind.
+			if len(lines) != 2 || !strings.HasPrefix(strings.TrimPrefix(lines[1], "shardinguser.sharding.io/"), "alice ") {
 				t.Errorf("it does not show the one user:\n%s", output)
 			}
 		})
@@ -150,6 +151,10 @@ func TestNamesOfTheResource(t *testing.T) {
 	want := map[string]resource{
 		"shardingusers":        {"shardinguser", "ShardingUser", true, []string{"suser"}, []string{"sharding"}},
 		"shardingusers/status": {"", "ShardingUser", true, nil, nil},
+		"shardinguserpolicies": {
+			"shardinguserpolicy", "ShardingUserPolicy", false, []string{"supolicy"}, []string{"sharding"},
+		},
+		"shardinguserpolicies/status": {"", "ShardingUserPolicy", false, nil, nil},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the API server offers something else (-want +got):\n%s", diff)
@@ -157,9 +162,16 @@ func TestNamesOfTheResource(t *testing.T) {
 }
 
 func TestEveryFieldIsExplained(t *testing.T) {
+	for _, name := range []string{"shardingusers.sharding.io", "shardinguserpolicies.sharding.io"} {
+		t.Run(name, func(t *testing.T) { checkFieldsExplained(t, name) })
+	}
+}
+
+func checkFieldsExplained(t *testing.T, name string) {
+	t.Helper()
 	c := server(t)
 	var crd apiextensionsv1.CustomResourceDefinition
-	if err := c.Get(t.Context(), client.ObjectKey{Name: "shardingusers.sharding.io"}, &crd); err != nil {
+	if err := c.Get(t.Context(), client.ObjectKey{Name: name}, &crd); err != nil {
 		t.Fatal(err)
 	}
 	for _, version := range crd.Spec.Versions {
@@ -212,6 +224,7 @@ func TestKubectlExplainTeachesTheResource(t *testing.T) {
 		".spec.active":                          "Every log-in of an inactive user is refused",
 		".status.lockedUntil":                   "absent when the account is not locked",
 		".status.lastLoginTime":                 "when the user last logged in",
+		".status.permittedBy":                   "name of the ShardingUserPolicy that permits this user",
 		".status.conditions.lastTransitionTime": "transitioned from one status to another",
 	} {
 		t.Run("shardingusers"+path, func(t *testing.T) {

@@ -141,7 +141,7 @@ func (s Set) Permission(namespace map[string]string, u *v1alpha1.ShardingUser) u
 	}
 	message := fmt.Sprintf("There are ShardingUserPolicies, and none is for the namespace %q.", u.Namespace)
 	if len(refusals) > 0 {
-		message = fmt.Sprintf("No ShardingUserPolicy permits this: %s.", few(refusals, "; ", mostPolicies))
+		message = fmt.Sprintf("No ShardingUserPolicy permits this: %s.", few(refusals, "; ", mostPolicies, mostBytes))
 	}
 	return user.Permission{Refusal: &user.Problem{Reason: v1alpha1.ReasonNotPermitted, Message: message}}
 }
@@ -150,6 +150,7 @@ func (s Set) Permission(namespace map[string]string, u *v1alpha1.ShardingUser) u
 const (
 	mostPolicies = 3
 	mostRoles    = 3
+	mostBytes    = 900
 )
 
 // lacks is what a resource asks for and the policy does not permit, in words.
@@ -165,7 +166,7 @@ func (p policy) lacks(u *v1alpha1.ShardingUser) []string {
 		}
 	}
 	if len(roles) > 0 {
-		lacks = append(lacks, "the role "+few(roles, ", ", mostRoles))
+		lacks = append(lacks, "the role "+few(roles, ", ", mostRoles, mostBytes))
 	}
 	if u.Spec.AdoptionPolicy == v1alpha1.AdoptionIfUnowned && !p.adoption {
 		lacks = append(lacks, "adoptionPolicy IfUnowned")
@@ -190,12 +191,17 @@ func enumerate(parts []string) string {
 	return strings.Join(parts, "")
 }
 
-// few is the first of many, and how many more there are.
-func few(parts []string, separator string, most int) string {
-	if len(parts) > most {
-		return fmt.Sprintf("%s and %d more", strings.Join(parts[:most], separator), len(parts)-most)
+// few is the first of many, as many as make no more than so many bytes, but one at least; and how many more there are.
+func few(parts []string, separator string, most, bytes int) string {
+	told := min(len(parts), most)
+	for told > 1 && len(strings.Join(parts[:told], separator)) > bytes {
+		told--
 	}
-	return strings.Join(parts, separator)
+	text := strings.Join(parts[:told], separator)
+	if more := len(parts) - told; more > 0 {
+		return fmt.Sprintf("%s and %d more", text, more)
+	}
+	return text
 }
 
 // brief is the beginning of what is too long for a message.

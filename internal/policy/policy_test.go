@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"pgregory.net/rapid"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/policy"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+const unlisted = `There are ShardingUserPolicies, and none is for the namespace "team-a".`
+
+func TestPermission(t *testing.T) {
+	inTeamA := map[string]string{"team": "a"}
+	type policies = []v1alpha1.ShardingUserPolicy
+	for name, tt := range map[string]struct {
+		policies policies
+		user     *v1alpha1.ShardingUser
+		by       string
+		refusal  string // after "No ShardingUserPolicy permits this: ", without the full stop; or all of it
+	}{
+		"without policies everything is permitted": {nil, userOf("root", withRoles("admin"), adopting), "", ""},
+		"a policy permits what it says":            {policies{policyOf("p")}, userOf("team-a-1", withRoles("viewer", "operator")), "p", ""},
+		"a user without roles needs none":          {policies{policyOf("p", roles())}, userOf("team-a-1"), "p", ""},
+		"the name of the resource is the username where there is no other": {
+			policies{policyOf("p", usernames("resource"))}, userOf(""), "p", "",
+		},
+		"another username is not permitted": {
+			policies{policyOf("p")}, userOf("root"), "", `"p" does not permit the username "root"`,
+		},
+		"a role that no pattern matches is not permitted": {
+			policies{policyOf("p")}, userOf("team-a-1", withRoles("viewer", "admin")), "", `"p" does not permit the role "admin"`,
+		},
+		"without patterns no role is permitted": {
+			policies{policyOf("p", roles())}, userOf("team-a-1", withRoles("viewer")), "", `"p" does not permit the role "viewer"`,
+		},
+		"adoption is not permitted by itself": {
+			policies{policyOf("p")}, userOf("team-a-1", adopting), "", `"p" does not permit adoptionPolicy IfUnowned`,
+		},
+		"adoption that is allowed": {policies{policyOf("p", adoption)}, userOf("team-a-1", adopting), "p", ""},
+		"a hash does not tell its length": {
+			policies{policyOf("p", onPasswords(v1alpha1.PasswordTerms{MinLength: 8}))},
+			userOf("team-a-1", withFormat(v1alpha1.PasswordFormatBcrypt)), "",
+			`"p" does not permit password.format Bcrypt, since a hash does not tell how long its password is`,
+		},
+		"a password in clear does": {
+			policies{policyOf("p", onPasswords(v1alpha1.PasswordTerms{MinLength: 8}))},
+			userOf("team-a-1", withFormat(v1alpha1.PasswordFormatPlain)), "p", "",
+		},
+		"a hash may become old": {
+			policies{policyOf("p", onPasswords(v1alpha1.PasswordTerms{MaxAge: &metav1.Duration{Duration: time.Hour}}))},
+			userOf("team-a-1", withFormat(v1alpha1.PasswordFormatBcrypt)), "p", "",
+		},
+		"all that is lacking is told": {
+			policies{policyOf("p")},
+			userOf("root", withRoles("a", "b", "c", "d", "viewer"), adopting), "",
+			`"p" does not permit the username "root", the role "a", "b", "c" and 1 more and adoptionPolicy IfUnowned`,
+		},
+		"two policies do not permit together what neither does alone": {
+			policies{policyOf("names", usernames("*"), roles()), policyOf("roles", usernames("x"), roles("*"))},
+			userOf("root", withRoles("admin")), "",
+			`"names" does not permit the role "admin"; "roles" does not permit the username "root"`,
+		},
+		"a policy of another namespace permits nobody here": {policies{policyOf("p", labelled("team", "b"))}, userOf("team-a-1"), "", unlisted},
+		"the policies of other namespaces are not told of": {
+			policies{policyOf("p", labelled("team", "b")), policyOf("q", labelled("team", "a"))},
+			userOf("root"), "",
+			`"q" does not permit the username "root"`,
+		},
+		"a policy for no namespace permits nobody":  {policies{policyOf("p", selecting(nil))}, userOf("team-a-1"), "", unlisted},
+		"one that cannot be understood is a policy": {policies{policyOf("p", usernames("("))}, userOf("team-a-1"), "", unlisted},
+		"one that cannot be understood is no obstacle to others": {
+			policies{policyOf("a", usernames("(")), policyOf("p")}, userOf("team-a-1"), "p", "",
+		},
+		"the highest priority sets the terms":        {policies{policyOf("a"), policyOf("z", priority(1))}, userOf("team-a-1"), "z", ""},
+		"of one priority the first by name":          {policies{policyOf("b"), policyOf("a"), policyOf("c")}, userOf("team-a-1"), "a", ""},
+		"one that does not permit sets no terms":     {policies{policyOf("a"), policyOf("z", priority(1), usernames("x"))}, userOf("team-a-1"), "a", ""},
+		"a lower priority permits what others won't": {policies{policyOf("a", usernames("root")), policyOf("z", priority(9))}, userOf("root"), "a", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := image(t, tt.policies, tt.user)
+			got := policy.New(tt.policies).Permission(inTeamA, tt.user)
+			var want *user.Problem
+			if tt.refusal != "" {
+				want = &user.Problem{Reason: v1alpha1.ReasonNotPermitted, Message: tt.refusal}
+				if tt.refusal != unlisted {
+					want.Message = "No ShardingUserPolicy permits this: " + tt.refusal + "."
+				}
+			}
+			if diff := cmp.Diff(want, got.Refusal); diff != "" || got.By != tt.by {
+				t.Errorf("it is permitted by %q, want %q; the refusal (-want +got):\n%s", got.By, tt.by, diff)
+			}
+			if after := image(t, tt.policies, tt.user); before != after {
+				t.Errorf("Permission changed its input:\nbefore %s\nafter  %s", before, after)
+			}
+		})
+	}
+}
+
+func image(t *testing.T, values ...any) string {
+	t.Helper()
+	content, err := json.Marshal(values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+func TestTerms(t *testing.T) {
+	hours := func(n int) *metav1.Duration { return &metav1.Duration{Duration: time.Duration(n) * time.Hour} }
+	for name, tt := range map[string]struct {
+		policy v1alpha1.ShardingUserPolicy
+		want   user.Terms
+	}{
+		"none": {policyOf("p"), user.Terms{}},
+		"a lockout": {
+			policyOf("p", onLockout(v1alpha1.LockoutTerms{
+				Mode: v1alpha1.LockoutEnforced, Attempts: 3, Duration: hours(1), MaxDuration: hours(24),
+			})),
+			user.Terms{Lockout: user.Lockout{Attempts: 3, Duration: time.Hour, Longest: 24 * time.Hour}},
+		},
+		"a lockout as the settings have it": {policyOf("p", onLockout(v1alpha1.LockoutTerms{Mode: v1alpha1.LockoutEnforced})), user.Terms{}},
+		"no lockout": {
+			policyOf("p", onLockout(v1alpha1.LockoutTerms{Mode: v1alpha1.LockoutExempt}), onPasswords(v1alpha1.PasswordTerms{MinLength: 20})),
+			user.Terms{Lockout: user.Lockout{Exempt: true}, MinPasswordLength: 20},
+		},
+		"passwords that become old": {
+			policyOf("p", onPasswords(v1alpha1.PasswordTerms{MaxAge: hours(48)})), user.Terms{MaxPasswordAge: 48 * time.Hour},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := policy.New([]v1alpha1.ShardingUserPolicy{tt.policy}).Permission(nil, userOf("team-a-1"))
+			if diff := cmp.Diff(tt.want, got.Terms); diff != "" || got.Refusal != nil {
+				t.Errorf("the terms are other ones (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestSelectors(t *testing.T) {
+	const in, notIn = metav1.LabelSelectorOpIn, metav1.LabelSelectorOpNotIn
+	const exists, absent = metav1.LabelSelectorOpExists, metav1.LabelSelectorOpDoesNotExist
+	for name, tt := range map[string]struct {
+		selector option
+		yes, no  []string // values of the label team; "-" where there is none
+	}{
+		"an empty one selects all":      {selecting(&v1alpha1.NamespaceSelector{}), []string{"a", "", "-"}, nil},
+		"none selects nothing":          {selecting(nil), nil, []string{"a", "", "-"}},
+		"a label":                       {labelled("team", "a"), []string{"a"}, []string{"b", "A", "aa", "", "-"}},
+		"a label with an empty value":   {labelled("team", ""), []string{""}, []string{"a", "-"}},
+		"In":                            {requiring("team", in, "a", "b"), []string{"a", "b"}, []string{"c", "", "-"}},
+		"NotIn":                         {requiring("team", notIn, "a", "b"), []string{"c", "", "-"}, []string{"a", "b"}},
+		"Exists":                        {requiring("team", exists), []string{"a", ""}, []string{"-"}},
+		"DoesNotExist":                  {requiring("team", absent), []string{"-"}, []string{"a", ""}},
+		"In without values":             {requiring("team", in), nil, []string{"a", "", "-"}},
+		"an operator that nobody knows": {requiring("team", "Gt", "1"), nil, []string{"2", "-"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := policyOf("p", tt.selector)
+			check := func(value string, want bool) {
+				t.Helper()
+				labels := map[string]string{"other": "a"}
+				if value != "-" {
+					labels["team"] = value
+				}
+				policies := []v1alpha1.ShardingUserPolicy{p}
+				permitted := policy.New(policies).Permission(labels, userOf("team-a-1")).Refusal == nil
+				if policy.Selects(&p, labels) != want || permitted != want || admits(t, policy.Index(policies), labels, userOf("team-a-1")) != want {
+					t.Errorf("the label %q is not selected as it should be: %t", value, want)
+				}
+			}
+			for _, value := range tt.yes {
+				check(value, true)
+			}
+			for _, value := range tt.no {
+				check(value, false)
+			}
+		})
+	}
+}
+
+func TestCheck(t *testing.T) {
+	const pattern = " cannot be understood: a pattern holds only letters, digits, . _ : @ + - and the wildcards * and ?"
+	for name, tt := range map[string]struct {
+		policy v1alpha1.ShardingUserPolicy
+		want   string
+	}{
+		"an ordinary one":         {policyOf("p"), ""},
+		"one for no namespace":    {policyOf("p", selecting(nil)), ""},
+		"a bad username":          {policyOf("p", usernames("a", "[b]")), "spec.usernames" + pattern},
+		"an empty username":       {policyOf("p", usernames("")), "spec.usernames" + pattern},
+		"a username of two lines": {policyOf("p", usernames("a\nb")), "spec.usernames" + pattern},
+		"a bad role":              {policyOf("p", roles("a|b")), "spec.roles" + pattern},
+		"a bad selector":          {policyOf("p", labelled("a..b/c", "x")), "spec.namespaceSelector cannot be understood: "},
+		"a bad value of a label":  {policyOf("p", labelled("a", "-")), "spec.namespaceSelector cannot be understood: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := policy.Check(&tt.policy)
+			if (err == nil) != (tt.want == "") || (err != nil && !strings.HasPrefix(err.Error(), tt.want)) {
+				t.Errorf("the error is %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestTheFirstByPriorityAndNameOfThosePermitting(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		policies, labels, u := anyPolicies(t), anyLabels(t), anyUser(t)
+		got := policy.New(policies).Permission(labels, u)
+		want, found := v1alpha1.ShardingUserPolicy{}, false
+		for _, p := range policies {
+			alone := policy.New([]v1alpha1.ShardingUserPolicy{p}).Permission(labels, u)
+			if alone.Refusal != nil {
+				continue
+			}
+			first := p.Spec.Priority > want.Spec.Priority || (p.Spec.Priority == want.Spec.Priority && p.Name < want.Name)
+			if !found || first {
+				want, found = p, true
+			}
+		}
+		if got.By != want.Name || (got.Refusal == nil) != (found || len(policies) == 0) {
+			t.Errorf("it is permitted by %q (%v), want %q", got.By, got.Refusal, want.Name)
+		}
+		slices.Reverse(policies) // whose order has no meaning
+		if diff := cmp.Diff(got, policy.New(policies).Permission(labels, u)); diff != "" {
+			t.Errorf("in another order the policies say something else:\n%s", diff)
+		}
+	})
+}
+
+// An Event holds a kilobyte.
+func TestMessagesAreShort(t *testing.T) {
+	var policies []v1alpha1.ShardingUserPolicy
+	for i := range 100 {
+		policies = append(policies, policyOf(fmt.Sprintf("%03d-%s", i, strings.Repeat("p", 249)),
+			usernames("x"), onPasswords(v1alpha1.PasswordTerms{MinLength: 20})))
+	}
+	var long []v1alpha1.Role
+	for i := range 64 {
+		long = append(long, v1alpha1.Role(fmt.Sprintf("%02d%s", i, strings.Repeat("r", 61))))
+	}
+	u := userOf(strings.Repeat("u", 255), withRoles(long...), adopting, withFormat(v1alpha1.PasswordFormatBcrypt))
+	for _, n := range []int{1, 2, 3, 4, 100} {
+		message := policy.New(policies[:n]).Permission(nil, u).Refusal.Message
+		if len(message) >= 1000 {
+			t.Errorf("of %d policies %d bytes are told:\n%s", n, len(message), message)
+		}
+		if !strings.Contains(message, policies[0].Name) || (n > 1) != strings.Contains(message, fmt.Sprintf(" and %d more.", n-1)) {
+			t.Errorf("of %d policies it does not tell of the first and of how many more there are:\n%s", n, message)
+		}
+	}
+	short := []v1alpha1.ShardingUserPolicy{policyOf("a"), policyOf("b"), policyOf("c"), policyOf("d")}
+	message := policy.New(short).Permission(nil, userOf("root")).Refusal.Message
+	const want = `No ShardingUserPolicy permits this: "a" does not permit the username "root"; "b" does not permit the username "root"; ` +
+		`"c" does not permit the username "root" and 1 more.`
+	if message != want {
+		t.Errorf("the message is\n%s\nwant\n%s", message, want)
+	}
+}
