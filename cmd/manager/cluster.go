@@ -19,7 +19,7 @@ import (
 
 // cluster finds out which cluster this is: the UID of the namespace kube-system stands for it. And it finds out whether
 // policies can be read, where they are to be. It does so beside the rest, so that a manager whose API server is away is alive
-// and waits.
+// and waits; and beside the manager's caches, which would wait for ever for what they may not read.
 type cluster struct {
 	reader   client.Reader
 	policies bool // are to be read

@@ -82,9 +82,6 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	cluster := newCluster(mgr.GetAPIReader(), settings.Policies, log)
-	if err := mgr.Add(everyReplica(cluster.find)); err != nil {
-		return fmt.Errorf("add the look for the cluster's UID: %w", err)
-	}
 	keepSmall()
 	spareThreads(settings.HashCores)
 	hasher := newHasher(settings, log)
@@ -119,7 +116,7 @@ func run(ctx context.Context, args []string) error {
 	if err := addDefaultUsers(mgr, accounts, settings, log); err != nil {
 		return err
 	}
-	if err := start(ctx, mgr, synced, logins.run); err != nil {
+	if err := start(ctx, mgr, synced, logins.run, cluster.find); err != nil {
 		return fmt.Errorf("run: %w", err)
 	}
 	log.Info("Stopped")
@@ -140,9 +137,11 @@ func newHasher(settings config.Settings, log logr.Logger) *password.Hasher {
 type part func(ctx context.Context) error
 
 // start runs the manager, and beside it what does not need it, until ctx ends or one of them fails.
-func start(ctx context.Context, mgr ctrl.Manager, synced <-chan struct{}, beside part) error {
+func start(ctx context.Context, mgr ctrl.Manager, synced <-chan struct{}, beside ...part) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return beside(ctx) })
+	for _, run := range beside {
+		group.Go(func() error { return run(ctx) })
+	}
 	group.Go(func() error { return manage(ctx, mgr, synced) })
 	return group.Wait()
 }

@@ -110,6 +110,10 @@ func (s *policyStatuses) publish(ctx context.Context) error {
 	index := &corev1.ConfigMap{}
 	key := client.ObjectKey{Namespace: s.namespace, Name: PolicyIndex}
 	data := policy.Index(list)
+	if size(data) > mostIndex {
+		logf.FromContext(ctx).Info("The policies are too many, or too long, to be published for admission; the operator decides by them all the same")
+		data = nil // an old one would refuse what is permitted by now
+	}
 	switch err = s.live.Get(ctx, key, index); {
 	case len(data) == 0 && (apierrors.IsNotFound(err) || apierrors.IsForbidden(err)):
 		return nil // there is nothing to tell
@@ -131,6 +135,16 @@ func (s *policyStatuses) publish(ctx context.Context) error {
 		return fmt.Errorf("publish what policies say: %w", err)
 	}
 	return nil
+}
+
+// mostIndex is how many bytes a ConfigMap surely holds: a megabyte, keys and all.
+const mostIndex = 1_000_000
+
+func size(data map[string]string) (bytes int) {
+	for key, value := range data {
+		bytes += len(key) + len(value)
+	}
+	return bytes
 }
 
 // policyPatience bounds the first question for policies.

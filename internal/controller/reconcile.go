@@ -99,10 +99,10 @@ type outcome struct {
 }
 
 // done tells whether a resource that is being deleted has nothing left to wait for. Retain does not need the database:
-// that the row has no owner any more can be noted later.
+// that the row has no owner any more can be noted later. It does where the row must not stay active.
 func (o outcome) done(err error) bool {
 	noAnswer := errors.Is(err, store.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded)
-	if o.desired.Deletion == v1alpha1.DeletionRetain && noAnswer {
+	if o.desired.Deletion == v1alpha1.DeletionRetain && o.desired.Permission.Refusal == nil && noAnswer {
 		return true
 	}
 	return err == nil && o.problem == nil

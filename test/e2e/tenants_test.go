@@ -82,7 +82,7 @@ func TestUserMadeAnewWhileTheOldOneWasNotLetGoOfGetsACleanRow(t *testing.T) {
 	proxy, through := testenv.DatabaseProxy(t, s.dsn)
 	s.launchOn(through, "--watch-namespaces="+s.namespace).begin(t).ready()
 	s.secret("old", aHash)
-	old := s.readyUser("alice", secret("old"), hashed, roles("admin"))
+	old := s.readyUser("alice", secret("old"), hashed, roles("operator"))
 	s.sql(`UPDATE users SET failed_login_attempts = 4, last_login_at = now() WHERE username = 'alice'`)
 	before := s.row("alice")
 
