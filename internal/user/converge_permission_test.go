@@ -37,14 +37,18 @@ func held(d user.Desired, o user.Observed) []string {
 }
 
 // checkEndangered checks that a change tells of the protected roles that it takes, and of no others. A change that is a first
-// step takes none that the next one gives back.
+// step takes none that the next one gives back, and one that puts back what another program changed takes none that was meant
+// to be there.
 func checkEndangered(t *rapid.T, d user.Desired, before, after user.Observed, decision user.Decision) {
 	t.Helper()
 	stays := held(d, after)
 	if decision.Again && d.Active && d.Permission.Refusal == nil && decision.Change.Verb != user.Release {
 		stays = append(stays, d.Roles...)
 	}
-	want := slices.DeleteFunc(held(d, before), func(role string) bool { return d.Unprotected || slices.Contains(stays, role) })
+	putsBack := slices.Contains(decision.Drift, user.FieldRoles) || slices.Contains(decision.Drift, user.FieldActive)
+	want := slices.DeleteFunc(held(d, before), func(role string) bool {
+		return d.Unprotected || putsBack || slices.Contains(stays, role)
+	})
 	if got := decision.Change.Endangered; !slices.Equal(got, want) {
 		t.Errorf("the change of %s\nto      %s\ntakes %q, and tells of %q", image(t, before), image(t, after), want, got)
 	}

@@ -61,9 +61,10 @@ func planSuspension(d Desired, o Observed) Decision {
 	c.Unlock, c.ClearLockout = "", false
 	if active {
 		c.Write = []Field{FieldActive}
-		c.Endangered = endangered(d, o, nil)
 		if own.Suspended {
 			decision.Drift = []Field{FieldActive}
+		} else {
+			c.Endangered = endangered(d, o, nil)
 		}
 	}
 	decision.Change = c

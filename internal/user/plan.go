@@ -185,7 +185,7 @@ func planOwned(d Desired, o Observed) Decision {
 	if o.Row.Active != d.Active {
 		differs(FieldActive)
 	}
-	if len(c.Write) > 0 {
+	if len(c.Write) > len(decision.Drift) { // to put back what others changed takes nothing that was meant to be there
 		c.Endangered = endangered(d, o, remaining(d))
 	}
 	planPassword(&decision, d, o)

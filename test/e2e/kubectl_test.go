@@ -11,6 +11,8 @@ import (
 
 	"github.com/onsi/gomega"
 	"golang.org/x/crypto/bcrypt"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
 // Not parallel: its manager watches the whole cluster.
@@ -64,7 +66,8 @@ func TestSamplesBecomeThreeRowsThatKubectlShows(t *testing.T) {
 	s.eventually(soon, func(g gomega.Gomega) { g.Expect(s.row("admin").Hash).NotTo(gomega.Equal(rows["admin"].Hash)) })
 	s.Expect(bcrypt.CompareHashAndPassword([]byte(s.row("admin").Hash), []byte(canary+" rotated"))).To(gomega.Succeed())
 
-	// Users, Secrets and namespace go together, in any order, and nothing hangs.
+	// Users, Secrets and namespace go together, in any order, and nothing hangs once the last admin may go.
+	s.kubectl("-n", "sharding-system", "annotate", "suser", "admin", v1alpha1.AnnotationAllowLastAdministrator+"=true")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	_, err = plane.Kubectl(ctx, "delete", "-k", samples)

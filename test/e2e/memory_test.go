@@ -49,7 +49,7 @@ func TestManagerWithoutADSNServesFromMemoryAndSaysSo(t *testing.T) {
 	last := start()
 	inMemory(last)
 	hashed(last, 1)
-	s.edit(bob, roles("admin"))
+	s.edit(bob, roles("operator"))
 	s.reports(soon, bob, "Synced")
 	s.reports(soon, alice, "Synced")
 	s.delete(bob)

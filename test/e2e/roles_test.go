@@ -176,7 +176,7 @@ func TestCredentialOfEitherRoleIsRotatedByItself(t *testing.T) {
 	s.fallen(p, 1) // as when the whole database is away
 	up(0)
 	s.logsIn(p, "alice", http.StatusOK)
-	s.edit(u, roles("admin"))
+	s.edit(u, roles("operator"))
 	s.eventually(soon, func(g gomega.Gomega) {
 		g.Expect(s.message(g, u)).To(gomega.ContainSubstring("The log-in side's DSN: "))
 	})
