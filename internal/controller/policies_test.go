@@ -268,7 +268,7 @@ func TestPoliciesThatAreThereAtTheStartSuspendNobodyWhomTheyPermit(t *testing.T)
 	s.reports(bob, v1alpha1.ReasonNotPermitted)
 	row := s.row("alice")
 	op.stop()
-	op = s.start()
+	s.start()
 	s.edit(alice, roles("operator", "operator-2"))
 	s.reports(alice, v1alpha1.ReasonNotPermitted) // by the new one
 	s.edit(alice, roles("operator"))

@@ -211,77 +211,73 @@ func TestATenantWithAllRightsInItsNamespaceChangesNothingOfAnothers(t *testing.T
 		s.Expect(tenant.Create(ctx, u)).To(gomega.Succeed())
 		return u
 	}
-	t.Run("what is another's cannot be reached", func(t *testing.T) {
-		for what, err := range map[string]error{
-			"read":   tenant.Get(ctx, key(victim), &v1alpha1.ShardingUser{}),
-			"delete": tenant.Delete(ctx, victim.DeepCopy()),
-			"status": tenant.Status().Patch(ctx, victim.DeepCopy(), client.RawPatch("application/merge-patch+json", []byte(`{"status":{"locked":true}}`))),
-			"secret": tenant.Get(ctx, client.ObjectKey{Namespace: s.namespace, Name: "victim"}, &corev1.Secret{}),
-			"policy": tenant.Create(ctx, &v1alpha1.ShardingUserPolicy{ObjectMeta: metav1.ObjectMeta{Name: "own"}, Spec: v1alpha1.ShardingUserPolicySpec{
-				NamespaceSelector: &v1alpha1.NamespaceSelector{}, Usernames: []v1alpha1.Glob{"*"},
-			}}),
-			"labels": tenant.Patch(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.namespace}},
-				client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"labels":{"x":"y"}}}`))),
-			"index": tenant.Patch(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: systemNamespace, Name: "shardinguser-policies"}},
-				client.RawPatch("application/merge-patch+json", []byte(`{"data":{}}`))),
-		} {
-			gomega.NewWithT(t).Expect(apierrors.IsForbidden(err)).To(gomega.BeTrue(), "%s: %v", what, err)
-		}
-	})
+	// What is another's cannot be reached.
+	for what, err := range map[string]error{
+		"read":   tenant.Get(ctx, key(victim), &v1alpha1.ShardingUser{}),
+		"delete": tenant.Delete(ctx, victim.DeepCopy()),
+		"status": tenant.Status().Patch(ctx, victim.DeepCopy(), client.RawPatch("application/merge-patch+json", []byte(`{"status":{"locked":true}}`))),
+		"secret": tenant.Get(ctx, client.ObjectKey{Namespace: s.namespace, Name: "victim"}, &corev1.Secret{}),
+		"policy": tenant.Create(ctx, &v1alpha1.ShardingUserPolicy{ObjectMeta: metav1.ObjectMeta{Name: "own"}, Spec: v1alpha1.ShardingUserPolicySpec{
+			NamespaceSelector: &v1alpha1.NamespaceSelector{}, Usernames: []v1alpha1.Glob{"*"},
+		}}),
+		"labels": tenant.Patch(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.namespace}},
+			client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"labels":{"x":"y"}}}`))),
+		"index": tenant.Patch(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: systemNamespace, Name: "shardinguser-policies"}},
+			client.RawPatch("application/merge-patch+json", []byte(`{"data":{}}`))),
+	} {
+		s.Expect(apierrors.IsForbidden(err)).To(gomega.BeTrue(), "%s: %v", what, err)
+	}
 
-	t.Run("no resource gets hold of it", func(t *testing.T) {
-		for i, edits := range [][]edit{
-			{username("victim")},
-			{username("victim"), func(u *v1alpha1.ShardingUser) { u.Spec.AdoptionPolicy = v1alpha1.AdoptionIfUnowned }},
-			{username("victim"), func(u *v1alpha1.ShardingUser) { u.Spec.DeletionPolicy = v1alpha1.DeletionRetain }},
-			{username("mine-unowned"), func(u *v1alpha1.ShardingUser) { u.Spec.AdoptionPolicy = v1alpha1.AdoptionIfUnowned }},
-			{username("mine"), roles("admin")},
-			{username("mine"), roles("viewer", "viewer-and-more")},
-			{username("xmine")},
-			{username("MINE")},
-		} {
-			u := create(fmt.Sprintf("try-%d", i), append(edits, func(u *v1alpha1.ShardingUser) {
-				u.Annotations = map[string]string{
-					v1alpha1.AnnotationUnlockRequestedAt: "now", v1alpha1.AnnotationAllowLastAdministrator: "true",
-				}
-			})...)
-			s.reports(soon, u, v1alpha1.ReasonNotPermitted)
+	// No resource gets hold of it.
+	for i, edits := range [][]edit{
+		{username("victim")},
+		{username("victim"), func(u *v1alpha1.ShardingUser) { u.Spec.AdoptionPolicy = v1alpha1.AdoptionIfUnowned }},
+		{username("victim"), func(u *v1alpha1.ShardingUser) { u.Spec.DeletionPolicy = v1alpha1.DeletionRetain }},
+		{username("mine-unowned"), func(u *v1alpha1.ShardingUser) { u.Spec.AdoptionPolicy = v1alpha1.AdoptionIfUnowned }},
+		{username("mine"), roles("admin")},
+		{username("mine"), roles("viewer", "viewer-and-more")},
+		{username("xmine")},
+		{username("MINE")},
+	} {
+		u := create(fmt.Sprintf("try-%d", i), append(edits, func(u *v1alpha1.ShardingUser) {
+			u.Annotations = map[string]string{
+				v1alpha1.AnnotationUnlockRequestedAt: "now", v1alpha1.AnnotationAllowLastAdministrator: "true",
+			}
+		})...)
+		s.reports(soon, u, v1alpha1.ReasonNotPermitted)
 
-			// A status that tells of an account, and of a permission, is believed by nobody.
-			forged := u.DeepCopy()
-			forged.Status.PermittedBy, forged.Status.LastHandledUnlock = "others", "now"
-			forged.Status.PasswordChangedTime = new(metav1.Now())
-			forged.Status.Conditions[0].Reason, forged.Status.Conditions[0].Status = v1alpha1.ReasonSynced, metav1.ConditionTrue
-			s.Expect(tenant.Status().Patch(ctx, forged, client.MergeFrom(u))).To(gomega.Succeed())
-			s.Expect(tenant.Patch(ctx, u, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`)))).To(gomega.Succeed())
-			s.eventually(soon, func(g gomega.Gomega) { // it is put back, and the status with it
-				g.Expect(s.kube.Get(ctx, key(u), u)).To(gomega.Succeed())
-				g.Expect(u.Finalizers).NotTo(gomega.BeEmpty())
-				g.Expect(u.Status.PermittedBy).To(gomega.BeEmpty())
-			})
-			s.Expect(tenant.Delete(ctx, u)).To(gomega.Succeed())
-			s.gone(soon, u)
-		}
-	})
-
-	t.Run("its Secrets are its own", func(t *testing.T) {
-		u := create("mine", secret("victim")) // which is in the other namespace
-		s.reports(soon, u, v1alpha1.ReasonSecretNotFound)
-		own := s.row("mine")
-		s.Expect(own.Hash).To(gomega.Equal("!"))
-		s.Expect(tenant.Delete(ctx, u)).To(gomega.Succeed())
-		s.gone(soon, u)
-	})
-
-	t.Run("a name that is taken stays whose it is", func(t *testing.T) {
-		s.policy("generous", func(p *v1alpha1.ShardingUserPolicySpec) {
-			p.NamespaceSelector, p.Roles, p.Adoption = selecting(mine), []v1alpha1.Glob{"*"}, v1alpha1.AdoptionAllowed
+		// A status that tells of an account, and of a permission, is believed by nobody.
+		forged := u.DeepCopy()
+		forged.Status.PermittedBy, forged.Status.LastHandledUnlock = "others", "now"
+		forged.Status.PasswordChangedTime = new(metav1.Now())
+		forged.Status.Conditions[0].Reason, forged.Status.Conditions[0].Status = v1alpha1.ReasonSynced, metav1.ConditionTrue
+		s.Expect(tenant.Status().Patch(ctx, forged, client.MergeFrom(u))).To(gomega.Succeed())
+		s.Expect(tenant.Patch(ctx, u, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`)))).To(gomega.Succeed())
+		s.eventually(soon, func(g gomega.Gomega) { // it is put back, and the status with it
+			g.Expect(s.kube.Get(ctx, key(u), u)).To(gomega.Succeed())
+			g.Expect(u.Finalizers).NotTo(gomega.BeEmpty())
+			g.Expect(u.Status.PermittedBy).To(gomega.BeEmpty())
 		})
-		u := create("second", username("victim"), func(u *v1alpha1.ShardingUser) { u.Spec.AdoptionPolicy = v1alpha1.AdoptionIfUnowned })
-		s.reports(soon, u, v1alpha1.ReasonUsernameTaken)
 		s.Expect(tenant.Delete(ctx, u)).To(gomega.Succeed())
 		s.gone(soon, u)
+	}
+
+	// Its Secrets are its own.
+	u := create("mine", secret("victim")) // which is in the other namespace
+	s.reports(soon, u, v1alpha1.ReasonSecretNotFound)
+	own := s.row("mine")
+	s.Expect(own.Hash).To(gomega.Equal("!"))
+	s.Expect(tenant.Delete(ctx, u)).To(gomega.Succeed())
+	s.gone(soon, u)
+
+	// A name that is taken stays whose it is.
+	s.policy("generous", func(p *v1alpha1.ShardingUserPolicySpec) {
+		p.NamespaceSelector, p.Roles, p.Adoption = selecting(mine), []v1alpha1.Glob{"*"}, v1alpha1.AdoptionAllowed
 	})
+	u = create("second", username("victim"), func(u *v1alpha1.ShardingUser) { u.Spec.AdoptionPolicy = v1alpha1.AdoptionIfUnowned })
+	s.reports(soon, u, v1alpha1.ReasonUsernameTaken)
+	s.Expect(tenant.Delete(ctx, u)).To(gomega.Succeed())
+	s.gone(soon, u)
 
 	s.Expect(s.row("victim")).To(gomega.Equal(before))
 	s.Expect(s.row("mine-unowned")).To(gomega.Equal(unowned))
