@@ -142,7 +142,7 @@ func TestRolesInTheWatchedNamespacesAreEnough(t *testing.T) {
 	s.reports(2*soon, alice, v1alpha1.ReasonSynced) // the last leader's lease may have to run out
 	s.Expect(s.row("alice").Hash).To(gomega.Equal(aHash))
 	elsewhere := s.user("elsewhere")
-	s.edit(alice, roles("admin"))
+	s.edit(alice, roles("operator"))
 	s.reports(soon, alice, v1alpha1.ReasonSynced)
 	events := s.kubectl("get", "events.events.k8s.io", "--namespace="+tenant, "-o", "jsonpath={.items[*].reason}")
 	s.Expect(strings.Fields(events)).To(gomega.ContainElements(v1alpha1.EventCreated, v1alpha1.EventUpdated))
