@@ -77,6 +77,16 @@ func steps() []step {
 			taken,
 		},
 		{
+			"Who may declare what",
+			"With policies, a team may claim the names and grant the roles that are meant for it, and nothing else.",
+			permitted,
+		},
+		{
+			"The last administrator",
+			"Nobody locks everybody out by a typing error: the last active admin stays one until there is another.",
+			lastAdministrator,
+		},
+		{
 			"A deletion",
 			"The row goes with the resource (spec.deletionPolicy can keep it).",
 			deletion,
@@ -265,10 +275,7 @@ metadata:
 `); err != nil {
 		return err
 	}
-	if err := s.user(ctx, "team-b", "admin", "is told that the name is taken", func(status v1alpha1.ShardingUserStatus) bool {
-		c := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
-		return c != nil && c.Reason == v1alpha1.ReasonUsernameTaken
-	}); err != nil {
+	if err := s.user(ctx, "team-b", "admin", "is told that the name is taken", hasReason(v1alpha1.ReasonUsernameTaken)); err != nil {
 		return err
 	}
 	if err := s.kubectl(ctx, "get", "shardingusers", "-n", "team-b", "-o", "wide"); err != nil {
