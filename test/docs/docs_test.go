@@ -49,12 +49,12 @@ func declared(t *testing.T) map[string]bool {
 	function := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
 	promise := regexp.MustCompile(`(?m)^\t\{"([^"\n]+)", func\(`)
 	names := map[string]bool{}
-	root := repository(t)
-	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+	tree := os.DirFS(repository(t))
+	err := fs.WalkDir(tree, ".", func(path string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
-		case entry.IsDir() && (entry.Name() == ".git" || path == filepath.Join(root, "bin")):
+		case entry.IsDir() && (path == ".git" || path == "bin"):
 			return fs.SkipDir
 		case entry.IsDir():
 			return nil
@@ -63,12 +63,12 @@ func declared(t *testing.T) map[string]bool {
 		switch {
 		case strings.HasSuffix(path, "_test.go"):
 			pattern = function
-		case filepath.Base(filepath.Dir(path)) == "storetest":
+		case strings.HasPrefix(path, "internal/store/storetest/"):
 			pattern = promise
 		default:
 			return nil
 		}
-		source, err := os.ReadFile(path)
+		source, err := fs.ReadFile(tree, path)
 		for _, match := range pattern.FindAllSubmatch(source, -1) {
 			names[string(match[1])] = true
 		}
