@@ -16,20 +16,24 @@ func TestTheSQLOfTheDocumentationIsUnderstood(t *testing.T) {
 	dsn := testenv.Database(t)
 	s := ready(t, quick(dsn))
 	charge(t, s, "alice")
-	text, err := os.ReadFile("../../../docs/login.md")
-	if err != nil {
-		t.Fatal(err)
+	var text []byte
+	for _, page := range []string{"login.md", "security.md"} {
+		part, err := os.ReadFile("../../../docs/" + page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = append(text, part...)
 	}
 	pool := connect(t, dsn)
 	statements := 0
-	for _, block := range regexp.MustCompile("(?s)```sql\n(.*?)```").FindAllSubmatch(text, -1) {
+	for _, block := range regexp.MustCompile("(?s)```sql\n(.*?)\n *```").FindAllSubmatch(text, -1) {
 		for statement := range strings.SplitSeq(strings.TrimSpace(string(block[1])), ";\n") {
 			run(t, pool, strings.TrimSuffix(statement, ";"))
 			statements++
 		}
 	}
-	if statements < 5 {
-		t.Errorf("the documentation has %d statements, want 5 or more", statements)
+	if statements < 7 {
+		t.Errorf("the documentation has %d statements, want 7 or more", statements)
 	}
 	connections := "application_name = '" + applicationName + "'"
 	if !strings.Contains(string(text), connections) {

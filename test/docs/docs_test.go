@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package docs
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/sharding-system/shardinguser-operator/test/testenv"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m) }
+
+func repository(t *testing.T) (root string) {
+	t.Helper()
+	root, err := testenv.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
+// page is a file of the repository, by its path from the root.
+func page(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(repository(t), path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// code is what stands between backticks in a text, blocks left out.
+func code(text string) (spans []string) {
+	text = regexp.MustCompile("(?s)```.*?```").ReplaceAllString(text, "")
+	for _, span := range regexp.MustCompile("`([^`\n]+)`").FindAllStringSubmatch(text, -1) {
+		spans = append(spans, span[1])
+	}
+	return spans
+}
+
+// declared is the names of all tests and fuzz targets, and the sentences of the conformance suite.
+func declared(t *testing.T) map[string]bool {
+	t.Helper()
+	function := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
+	promise := regexp.MustCompile(`(?m)^\t\{"([^"\n]+)", func\(`)
+	names := map[string]bool{}
+	tree := os.DirFS(repository(t))
+	err := fs.WalkDir(tree, ".", func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && (path == ".git" || path == "bin"):
+			return fs.SkipDir
+		case entry.IsDir():
+			return nil
+		}
+		var pattern *regexp.Regexp
+		switch {
+		case strings.HasSuffix(path, "_test.go"):
+			pattern = function
+		case strings.HasPrefix(path, "internal/store/storetest/"):
+			pattern = promise
+		default:
+			return nil
+		}
+		source, err := fs.ReadFile(tree, path)
+		for _, match := range pattern.FindAllSubmatch(source, -1) {
+			names[string(match[1])] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+// A claim without the test that shows it, or with one that is gone, is none.
+func TestWhatTheThreatModelNamesIsThere(t *testing.T) {
+	t.Parallel()
+	text, tests, root := page(t, "docs/security.md"), declared(t), repository(t)
+	test := regexp.MustCompile(`^(?:Test|Fuzz)\w+$`)
+	path := regexp.MustCompile(`^(?:\.ci|\.github|api|cmd|config|docs|examples|hack|internal|test)/[\w./-]+$`)
+	named, paths := 0, 0
+	for _, span := range code(text) {
+		switch {
+		case test.MatchString(span):
+			named++
+			if !tests[span] {
+				t.Errorf("docs/security.md names the test %s, which is not there", span)
+			}
+		case path.MatchString(span) || span == "SECURITY.md" || span == "Dockerfile" || span == "Makefile":
+			paths++
+			if _, err := os.Stat(filepath.Join(root, span)); err != nil {
+				t.Errorf("docs/security.md names a file that is not there: %v", err)
+			}
+		}
+	}
+	promises := regexp.MustCompile(`"([^"\n]+)" of the conformance suite`).FindAllStringSubmatch(text, -1)
+	for _, promise := range promises {
+		if !tests[promise[1]] {
+			t.Errorf("docs/security.md names %q, which the conformance suite does not have", promise[1])
+		}
+	}
+	if named < 100 || paths < 40 || len(promises) < 3 {
+		t.Errorf("it names %d tests, %d files and %d promises: is it still read right?", named, paths, len(promises))
+	}
+}
+
+// Links to other pages, and to their headings.
+func TestLinksOfTheDocumentationLead(t *testing.T) {
+	t.Parallel()
+	root := repository(t)
+	pages, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	decisions, err := filepath.Glob(filepath.Join(root, "docs", "adr", "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages = append(pages, decisions...)
+	for _, name := range []string{"README.md", "CONTRIBUTING.md", "SECURITY.md"} {
+		pages = append(pages, filepath.Join(root, name))
+	}
+	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	links := 0
+	for _, from := range pages {
+		text, err := os.ReadFile(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range link.FindAllStringSubmatch(string(text), -1) {
+			target, anchor, _ := strings.Cut(match[1], "#")
+			if strings.Contains(target, "://") {
+				continue
+			}
+			links++
+			to := from
+			if target != "" {
+				to = filepath.Join(filepath.Dir(from), target)
+			}
+			there, err := os.Stat(to)
+			if err != nil {
+				t.Errorf("%s links to what is not there: %v", filepath.Base(from), err)
+				continue
+			}
+			if anchor != "" && !there.IsDir() && !headings(t, to)[anchor] {
+				t.Errorf("%s links to %s, which has no heading %q", filepath.Base(from), filepath.Base(to), anchor)
+			}
+		}
+	}
+	if links < 50 {
+		t.Errorf("there are %d links: are they still read right?", links)
+	}
+}
+
+// headings are a page's, as its links name them.
+func headings(t *testing.T, path string) map[string]bool {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	anchors := map[string]bool{}
+	for _, match := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(string(text), -1) {
+		anchor := regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(strings.ToLower(match[1]), "")
+		anchors[strings.ReplaceAll(anchor, " ", "-")] = true
+	}
+	return anchors
+}

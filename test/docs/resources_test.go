@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package docs
+
+import (
+	"bytes"
+	"regexp"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/sharding-system/shardinguser-operator/test/testenv"
+)
+
+// The API server tells of fields that nobody knows, and stores nothing. Policies are the whole cluster's: stored, they would
+// decide about the users of other tests.
+func TestTheAPIServerTakesWhatTheGuideToTenancyShows(t *testing.T) {
+	t.Parallel()
+	c, err := client.New(testenv.APIServer(t), client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c = client.WithFieldValidation(c, metav1.FieldValidationStrict)
+	var blocks [][]byte
+	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(page(t, "docs/tenancy.md"), -1) {
+		blocks = append(blocks, []byte(block[1]))
+	}
+	if len(blocks) < 4 {
+		t.Errorf("docs/tenancy.md has %d blocks of YAML: are they still read right?", len(blocks))
+	}
+	blocks = append(blocks, []byte(page(t, "config/samples/shardinguserpolicy.yaml")))
+	policies := 0
+	for _, block := range blocks {
+		for document := range bytes.SplitSeq(block, []byte("\n---\n")) {
+			o := &unstructured.Unstructured{}
+			if err := yaml.UnmarshalStrict(document, &o.Object); err != nil {
+				t.Errorf("%v:\n%s", err, document)
+				continue
+			}
+			if o.GetKind() == "ShardingUserPolicy" {
+				policies++
+			}
+			if name := o.GetNamespace(); name != "" {
+				err := c.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
+				if err != nil && !apierrors.IsAlreadyExists(err) {
+					t.Fatal(err)
+				}
+			}
+			if err := c.Create(t.Context(), o, client.DryRunAll); err != nil {
+				t.Errorf("%v:\n%s", err, document)
+			}
+		}
+	}
+	if policies < 5 {
+		t.Errorf("of %d policies the API server was asked", policies)
+	}
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package docs
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"sigs.k8s.io/yaml"
+)
+
+// workflow is what is looked at of a file of GitHub Actions.
+type workflow struct {
+	On          map[string]any    `json:"on"`
+	Permissions map[string]string `json:"permissions"`
+	Jobs        map[string]struct {
+		Permissions    map[string]string `json:"permissions"`
+		TimeoutMinutes int               `json:"timeout-minutes"`
+		Uses           string            `json:"uses"`
+		Steps          []struct {
+			Uses string         `json:"uses"`
+			With map[string]any `json:"with"`
+			Run  string         `json:"run"`
+		} `json:"steps"`
+	} `json:"jobs"`
+}
+
+// What has the rights of a release is not to be told by others what to do.
+func TestWorkflowsHaveNoMoreRightsThanTheyName(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob(filepath.Join(repository(t), ".github", "workflows", "*.yaml"))
+	if err != nil || len(files) < 2 {
+		t.Fatalf("there are the workflows %v: %v", files, err)
+	}
+	fixed := regexp.MustCompile(`^[\w-]+/[\w/-]+@[0-9a-f]{40}$`)
+	for _, file := range files {
+		name := filepath.Base(file)
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var w workflow
+		// YAML 1.1 takes an unquoted on for true.
+		if err := yaml.Unmarshal([]byte(strings.Replace(string(text), "\non:\n", "\n\"on\":\n", 1)), &w); err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if len(w.On) == 0 || len(w.Jobs) == 0 {
+			t.Errorf("%s has the events %v and %d jobs", name, w.On, len(w.Jobs))
+		}
+		if w.On["pull_request_target"] != nil || w.On["workflow_run"] != nil {
+			t.Errorf("%s runs with rights of its own for whoever proposes a change", name)
+		}
+		if w.Permissions == nil || len(w.Permissions) != 0 {
+			t.Errorf("%s gives each job the rights %v, want none: permissions: {}", name, w.Permissions)
+		}
+		for job, j := range w.Jobs {
+			if j.Permissions == nil {
+				t.Errorf("%s: the job %s names no rights", name, job)
+			}
+			if j.Uses == "" && j.TimeoutMinutes == 0 {
+				t.Errorf("%s: the job %s may run for as long as it likes", name, job)
+			}
+			for _, step := range j.Steps {
+				if step.Uses != "" && !fixed.MatchString(step.Uses) {
+					t.Errorf("%s: the job %s uses %s, which can become another program", name, job, step.Uses)
+				}
+				if strings.HasPrefix(step.Uses, "actions/checkout@") && step.With["persist-credentials"] != false {
+					t.Errorf("%s: the job %s leaves its token in the checkout", name, job)
+				}
+				if strings.Contains(step.Run, "${{") {
+					t.Errorf("%s: the job %s puts into a script what others may have written: take it by env", name, job)
+				}
+			}
+		}
+	}
+}
