@@ -126,7 +126,7 @@ type ShardingUserPolicySpec struct {
 // +kubebuilder:validation:XValidation:rule="self.mode != 'Exempt' || (!has(self.attempts) && !has(self.duration) && !has(self.maxDuration))",message="with mode Exempt there is no lock: leave out attempts, duration and maxDuration"
 // +kubebuilder:validation:XValidation:rule="!has(self.maxDuration) || (has(self.duration) && (![self.duration, self.maxDuration].all(d, d.matches('^([0-9]{1,6}h|[0-9]{1,7}m|[0-9]{1,9}s)+$')) || duration(self.maxDuration) >= duration(self.duration)))",message="maxDuration needs duration, and is not less than it"
 type LockoutTerms struct {
-	// mode says whether the accounts are locked at all. Exempt is for accounts that somebody must be able to use in an emergency; it needs password.minLength of at least 20. Failures are counted and put on record all the same, and a lock that another program writes holds.
+	// mode says whether the accounts are locked at all. Exempt is for accounts that somebody must be able to use in an emergency; it needs password.minLength of at least 20, and counts once the user has a password from a Secret of that length. Failures are counted and put on record all the same, and a lock that another program writes holds.
 	// +optional
 	// +kubebuilder:default=Enforced
 	Mode LockoutMode `json:"mode,omitempty"`

@@ -125,21 +125,31 @@ type declaredOwner struct {
 	permission user.Permission
 }
 
-// owners is who has which username. Whom no policy permits does not get one, but keeps what he has.
+// owners is who has which username. Whom no policy permits does not get one. He keeps what he has, as far as his status tells
+// of that, unless somebody claims it who is permitted: statuses can be forged.
 func (d *Declarations) owners(ctx context.Context) (map[string]declaredOwner, error) {
 	users, err := cachedUsers(ctx, d.client)
 	if err != nil {
 		return nil, err
 	}
-	claims, permissions := map[string][]*v1alpha1.ShardingUser{}, map[types.UID]user.Permission{}
+	claims, refused := map[string][]*v1alpha1.ShardingUser{}, map[string][]*v1alpha1.ShardingUser{}
+	permissions := map[types.UID]user.Permission{}
 	for i := range users {
 		permission, err := d.policies.permission(ctx, &users[i])
 		if err != nil {
 			return nil, err
 		}
-		if permission.Refusal == nil || user.ShowsAccount(&users[i]) {
-			username := user.Username(&users[i])
-			claims[username], permissions[users[i].UID] = append(claims[username], &users[i]), permission
+		username := user.Username(&users[i])
+		permissions[users[i].UID] = permission
+		if permission.Refusal == nil {
+			claims[username] = append(claims[username], &users[i])
+		} else if user.ShowsAccount(&users[i]) {
+			refused[username] = append(refused[username], &users[i])
+		}
+	}
+	for username, keeping := range refused {
+		if len(claims[username]) == 0 {
+			claims[username] = keeping
 		}
 	}
 	owners := make(map[string]declaredOwner, len(claims))

@@ -192,7 +192,8 @@ func TestUserOfANamespaceThatGetsOtherLabelsIsDecidedAnew(t *testing.T) {
 
 func TestTermsOfTheFirstPolicyReachTheRowsNote(t *testing.T) {
 	s, _ := begin(t)
-	u := s.readyUser("alice")
+	s.secret("alice", "password", canary+" that is long enough")
+	u := s.readyUser("alice", secretRef("alice", ""))
 	s.Expect(s.note("alice").Lockout).To(gomega.Equal(user.Lockout{}))
 	lockout := func(want user.Lockout, by string) {
 		t.Helper()
@@ -211,6 +212,9 @@ func TestTermsOfTheFirstPolicyReachTheRowsNote(t *testing.T) {
 	exempt := s.policy("z-exempt", before(1), locking(v1alpha1.LockoutTerms{Mode: v1alpha1.LockoutExempt}),
 		asking(v1alpha1.PasswordTerms{MinLength: 20}))
 	lockout(user.Lockout{Exempt: true}, "z-exempt")
+	bob := s.readyUser("bob")
+	s.Expect(bob.Status.PermittedBy).To(gomega.Equal("z-exempt"))
+	s.Expect(s.note("bob").Lockout.Exempt).To(gomega.BeFalse(), "nobody knows how long a password is that is not ours")
 	s.edit(u, annotation(v1alpha1.AnnotationPaused, "true"))
 	s.reports(u, v1alpha1.ReasonPaused)
 	s.remove(exempt)

@@ -36,6 +36,15 @@ func held(d user.Desired, o user.Observed) []string {
 	return roles
 }
 
+// termsOf is what is noted of a permitted user's lockout: nobody is exempt whose password nobody could measure.
+func termsOf(d user.Desired) user.Lockout {
+	terms := d.Permission.Lockout
+	if d.Password.Version == "" {
+		terms.Exempt = false
+	}
+	return terms
+}
+
 // checkEndangered checks that a change tells of the protected roles that it takes, and of no others. A change that is a first
 // step takes none that the next one gives back, and one that puts back what another program changed takes none that was meant
 // to be there.
@@ -110,11 +119,13 @@ func suspendedBy(before user.Observed, d user.Desired) user.Observed {
 
 // withTerms is what a paused resource lets happen to an account.
 func withTerms(before user.Observed, d user.Desired) user.Observed {
-	if !before.OwnedBy(d.Owner) || before.Ownership.Lockout == d.Permission.Lockout {
+	terms := termsOf(d)
+	terms.Exempt = terms.Exempt && d.Password.Version == before.PasswordVersion(d.Owner)
+	if !before.OwnedBy(d.Owner) || before.Ownership.Lockout == terms {
 		return before
 	}
 	after, note := before, *before.Ownership
-	note.Lockout = d.Permission.Lockout
+	note.Lockout = terms
 	note.Revision++
 	after.Ownership = &note
 	return after

@@ -101,6 +101,9 @@ func Declared(d Desired, s v1alpha1.ShardingUserStatus, p PasswordChange, now ti
 	if p.Version != "" {
 		note.PasswordHash = p.Hash
 	}
+	if p.Hash == UnusablePassword {
+		note.Lockout.Exempt = false // as with every password that was not measured
+	}
 	return Observed{
 		Now: now,
 		Row: &Row{

@@ -38,6 +38,14 @@ type Lockout struct {
 	Exempt   bool          // no attempt locks
 }
 
+// lockout is what is noted of the account's lockout. Nobody is exempt whose password the policy's least length was not held
+// against: the one in force may be an older and shorter one, or not ours.
+func (d Desired) lockout() Lockout {
+	l := d.Permission.Lockout
+	l.Exempt = l.Exempt && d.Password.Managed && d.Password.Problem == nil
+	return l
+}
+
 // planSuspension decides about a resource that no policy permits. A row of its own is deactivated, and stays so until a
 // policy permits the resource: nothing else of it is changed, and nothing that the resource asks for is done. What a former
 // resource of its place left behind goes as that one wanted, but for an active row.
@@ -78,12 +86,13 @@ func planSuspension(d Desired, o Observed) Decision {
 func planPaused(d Desired, o Observed) Decision {
 	decision := refuse(v1alpha1.ReasonPaused, "Nothing is changed in the database while the annotation "+
 		v1alpha1.AnnotationPaused+" is \"true\"; remove it to go on.")
-	if !o.OwnedBy(d.Owner) || o.Ownership.Lockout == d.Permission.Lockout {
+	own, lockout := o.Ownership, d.lockout()
+	lockout.Exempt = lockout.Exempt && d.Password.Version == o.PasswordVersion(d.Owner) // another one is not taken
+	if !o.OwnedBy(d.Owner) || own.Lockout == lockout {
 		return decision
 	}
-	own := o.Ownership
 	decision.Change = Change{
-		Verb: Update, Username: d.Username, Owner: d.Owner, Revision: own.Revision, Lockout: d.Permission.Lockout,
+		Verb: Update, Username: d.Username, Owner: d.Owner, Revision: own.Revision, Lockout: lockout,
 		Generation: own.Generation, Deletion: own.Deletion, Suspended: own.Suspended, // as they are: nothing is applied
 	}
 	return decision

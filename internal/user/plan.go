@@ -202,7 +202,7 @@ func planOwned(d Desired, o Observed) Decision {
 
 // isNoted tells whether the note of an owned row says all that it should of a resource that is permitted.
 func isNoted(d Desired, own Ownership) bool {
-	return own.Generation == d.Generation && own.Deletion == d.Deletion && !own.Suspended && own.Lockout == d.Permission.Lockout
+	return own.Generation == d.Generation && own.Deletion == d.Deletion && !own.Suspended && own.Lockout == d.lockout()
 }
 
 // planPassword decides about the password of an owned row.
@@ -295,7 +295,7 @@ func begin(d Desired, o Observed, verb Verb) Change {
 		Deletion:   d.Deletion,
 		Roles:      slices.Clone(d.Roles),
 		Active:     d.Active,
-		Lockout:    d.Permission.Lockout,
+		Lockout:    d.lockout(),
 	}
 	handled := ""
 	if own := o.Ownership; own != nil {

@@ -198,8 +198,27 @@ func TestPlanOfTermsOfLockout(t *testing.T) {
 			user.Decision{Change: change(user.Create, onNothing, unusable, onTerms(strict)), TakePassword: true},
 		},
 		"they are noted with an adopted row": {
+			desired(permitted(strict), adopting, withoutPassword), synced(neverNoted),
+			user.Decision{Change: change(user.Adopt, onNothing, onTerms(strict))},
+		},
+		"nobody is exempt without a password of ours": {
 			desired(permitted(lax), adopting, withoutPassword), synced(neverNoted),
-			user.Decision{Change: change(user.Adopt, onNothing, onTerms(lax))},
+			user.Decision{Change: change(user.Adopt, onNothing)},
+		},
+		"nobody is exempt any more whose Secret yields no password, though the old one stays": {
+			desired(permitted(lax), secretMissing), synced(notedTerms(lax)),
+			user.Decision{Change: change(user.Update), Problem: noSecret},
+		},
+		"a new password makes exempt together with it": {
+			desired(permitted(lax), withSecret("v2")), synced(),
+			user.Decision{Change: change(user.Update, onTerms(lax)), TakePassword: true},
+		},
+		"a paused resource is exempt only by the password that it has": {
+			desired(paused, permitted(lax), withSecret("v2")), synced(notedTerms(lax)),
+			user.Decision{
+				Change:  change(user.Update, applyingNothing),
+				Problem: &user.Problem{Reason: v1alpha1.ReasonPaused, Message: isPaused},
+			},
 		},
 		"they are noted of an owned row": {
 			desired(permitted(strict)), synced(), user.Decision{Change: change(user.Update, onTerms(strict))},
