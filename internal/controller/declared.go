@@ -125,10 +125,10 @@ type declaredOwner struct {
 	permission user.Permission
 }
 
-// owners is who has which username. Whom no policy permits does not get one. He keeps what he has, as far as his status tells
+// owners is who of the listed resources has which username. Whom no policy permits does not get one. He keeps what he has, as far as his status tells
 // of that, unless somebody claims it who is permitted: statuses can be forged.
-func (d *Declarations) owners(ctx context.Context) (map[string]declaredOwner, error) {
-	users, err := cachedUsers(ctx, d.client)
+func (d *Declarations) owners(ctx context.Context, listed ...client.ListOption) (map[string]declaredOwner, error) {
+	users, err := cachedUsers(ctx, d.client, listed...)
 	if err != nil {
 		return nil, err
 	}
@@ -325,14 +325,6 @@ func (d *Declarations) PublishLock(ctx context.Context, username string, locked 
 
 // owner is the resource that has the username; nil where none does.
 func (d *Declarations) owner(ctx context.Context, username string) (*v1alpha1.ShardingUser, error) {
-	users, err := cachedUsers(ctx, d.client, client.MatchingFields{indexUsername: username})
-	if err != nil {
-		return nil, err
-	}
-	claims := make([]*v1alpha1.ShardingUser, len(users))
-	for i := range users {
-		claims[i] = &users[i]
-	}
-	owner, _ := user.Claimant(claims)
-	return owner, nil
+	owners, err := d.owners(ctx, client.MatchingFields{indexUsername: username})
+	return owners[username].ShardingUser, err
 }

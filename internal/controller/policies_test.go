@@ -4,6 +4,8 @@ package controller_test
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -314,4 +316,64 @@ func TestPolicyIsReadyAndAllOfThemArePublished(t *testing.T) {
 	})
 	s.remove(p)
 	s.eventually(func(g gomega.Gomega) { g.Expect(index()).To(gomega.BeEmpty()) })
+}
+
+func TestRefusedUserThatIsDeletedLeavesNoActiveRowBehind(t *testing.T) {
+	s, _ := begin(t)
+	u := s.readyUser("alice", roles("admin"), deletion(v1alpha1.DeletionRetain))
+	s.edit(u, annotation(v1alpha1.AnnotationPaused, "true"))
+	s.policy("viewers", grants("viewer"))
+	s.reports(u, v1alpha1.ReasonNotPermitted)
+	s.remove(u)
+	s.Expect(s.row("alice").Active).To(gomega.BeFalse())
+	s.readyUser("alice", roles("viewer"))
+	s.Expect(s.row("alice").Active).To(gomega.BeTrue())
+}
+
+func TestOnlyWhomAPolicyPermitsIsDeclaredWithAnActiveAccount(t *testing.T) {
+	s := newStory(t)
+	first := s.start()
+	s.secret("them", "password", canary+" theirs")
+	suspended := s.readyUser("suspended", roles("admin"), secretRef("them", ""))
+	victim := s.readyUser("victim", secretRef("them", ""))
+	s.policy("viewers", grants("viewer"))
+	s.reports(suspended, v1alpha1.ReasonNotPermitted)
+	s.ready(victim)
+	first.stop()
+
+	// Of those that come while nobody looks, one forges what only the owner's status can say.
+	s.somebodyLeads()
+	s.user("newcomer", roles("admin"), secretRef("them", ""))
+	forger := s.user("forger", username("victim"), roles("admin"), secretRef("them", ""))
+	forged := forger.DeepCopy()
+	forged.Status.PasswordChangedTime = new(metav1.NewTime(time.Now().Add(-time.Hour)))
+	s.Expect(s.kube.Status().Patch(t.Context(), forged, client.MergeFrom(forger))).To(gomega.Succeed())
+	op := s.start()
+	accounts := s.accounts(op, 2)
+	s.Expect(accounts["suspended"].Row.Active).To(gomega.BeFalse())
+	s.Expect(accounts["victim"].Row.Active).To(gomega.BeTrue())
+	s.Expect(accounts["victim"].Row.Roles).To(gomega.BeEmpty())
+	s.Expect(accounts["victim"].Ownership.Owner.Name).To(gomega.Equal("victim"))
+}
+
+func TestPoliciesThatNoConfigMapHoldsAreNotPublished(t *testing.T) {
+	s, _ := begin(t)
+	index := func(g gomega.Gomega) map[string]string {
+		published := &corev1.ConfigMap{}
+		g.Expect(s.kube.Get(t.Context(), client.ObjectKey{Namespace: s.namespace, Name: controller.PolicyIndex}, published)).To(gomega.Succeed())
+		return published.Data
+	}
+	s.policy("first")
+	s.eventually(func(g gomega.Gomega) { g.Expect(index(g)).To(gomega.HaveLen(1)) })
+	long := make([]v1alpha1.Glob, 64)
+	for i := range long {
+		long[i] = v1alpha1.Glob(fmt.Sprintf("%02d%s", i, strings.Repeat("*", 253)))
+	}
+	for i := range 24 {
+		s.policy(fmt.Sprintf("long-%02d", i), claims(long...), grants(long...))
+	}
+	s.eventually(func(g gomega.Gomega) {
+		g.Expect(index(g)).To(gomega.BeEmpty(), "an old one would refuse what is permitted by now")
+	})
+	s.readyUser("alice")
 }

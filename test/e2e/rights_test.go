@@ -90,6 +90,19 @@ func TestManagerHasNoMoreRightsThanItNeeds(t *testing.T) {
 	s.Expect(s.mayMore(systemNamespace)).To(gomega.ConsistOf(all(cluster, publishing, leaderElection)))
 }
 
+func TestRolesForPeopleLeaveStatusesToTheOperator(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	for _, role := range []string{"shardinguser-admin-role", "shardinguser-editor-role", "shardinguser-viewer-role"} {
+		account, err := plane.ServiceAccount(t.Context(), s.namespace, role)
+		s.Expect(err).NotTo(gomega.HaveOccurred())
+		s.kubectl("-n", s.namespace, "create", "rolebinding", role, "--clusterrole="+role, "--serviceaccount="+s.namespace+":"+role)
+		s.eventually(soon, func(g gomega.Gomega) { // the API server learns of it in its own time
+			g.Expect(s.can(account, s.namespace)).To(gomega.HaveKey("shardingusers.sharding.io/status [] [] [get]"))
+		})
+	}
+}
+
 // tenant is the namespace of config/rbac/namespaced.
 const tenant = "team-a"
 

@@ -123,6 +123,23 @@ func TestUserIsDeletedAndMadeAnewOverAndOver(t *testing.T) {
 	s.readyUser("phoenix")
 }
 
+func TestANamespaceStaysAsLongAsItHasTheLastAdministrator(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	s.start()
+	s.readyUser("admin", roles("admin"))
+	s.readyUser("viewer", roles("viewer"))
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.namespace}}
+	s.delete(namespace)
+	admin := s.resource("admin")
+	s.reports(soon, admin, v1alpha1.ReasonLastAdministrator)
+	s.gone(soon, s.resource("viewer"))
+	s.Expect(s.row("admin").Active).To(gomega.BeTrue())
+	s.sql(`INSERT INTO users (username, password_hash, roles) VALUES ('another', 'of another program', '["admin"]')`)
+	s.gone(time.Minute, namespace)
+	s.Expect(s.row("admin")).To(gomega.BeNil())
+}
+
 // events counts what people were told about a ShardingUser, by reason.
 func (s *story) events(g gomega.Gomega, name string) map[string]int {
 	var list eventsv1.EventList
