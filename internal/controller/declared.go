@@ -52,7 +52,8 @@ type Declarations struct {
 type declaredPassword struct {
 	glanced string // the version of the Secret by which it was read
 	user.PasswordChange
-	replaced *time.Time // when it took the place of another password, by this process's clock; nil where it was the first
+	problem  *user.Problem // of what the Secret holds now; the password is then the one before
+	replaced *time.Time    // when it took the place of another password, by this process's clock; nil where it was the first
 }
 
 // NewDeclarations builds it. Setup has to be given it, in the options, and provides the indexes that it needs.
@@ -163,7 +164,7 @@ func (d *Declarations) passwordKnown(owner *v1alpha1.ShardingUser) (declaredPass
 
 func declaredAccount(cluster string, owner declaredOwner, p declaredPassword, now time.Time) user.Observed {
 	desired := user.FromResource(cluster, owner.ShardingUser)
-	desired.Permission = owner.permission
+	desired.Permission, desired.Password.Problem = owner.permission, p.problem
 	account := user.Declared(desired, owner.Status, p.PasswordChange, now)
 	if !owner.noted {
 		account.Ownership = nil
@@ -200,7 +201,7 @@ func (d *Declarations) readSecrets(ctx context.Context, owners map[string]declar
 			defer cancel()
 			secret, err := d.secrets.read(ctx, unread[i].owner.ShardingUser, unread[i].owner.permission.Terms, unread[i].glanced)
 			if err == nil {
-				unread[i].read = &declaredPassword{glanced: unread[i].glanced, PasswordChange: d.passwordOf(secret)}
+				unread[i].read = &declaredPassword{glanced: unread[i].glanced, PasswordChange: d.passwordOf(secret), problem: secret.Problem}
 			}
 			return err
 		})

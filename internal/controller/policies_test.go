@@ -192,7 +192,8 @@ func TestUserOfANamespaceThatGetsOtherLabelsIsDecidedAnew(t *testing.T) {
 
 func TestTermsOfTheFirstPolicyReachTheRowsNote(t *testing.T) {
 	s, _ := begin(t)
-	u := s.readyUser("alice")
+	secret := s.secret("alice", "password", canary+" short")
+	u := s.readyUser("alice", secretRef("alice", ""))
 	s.Expect(s.note("alice").Lockout).To(gomega.Equal(user.Lockout{}))
 	lockout := func(want user.Lockout, by string) {
 		t.Helper()
@@ -202,7 +203,6 @@ func TestTermsOfTheFirstPolicyReachTheRowsNote(t *testing.T) {
 			g.Expect(u.Status.PermittedBy).To(gomega.Equal(by))
 		})
 	}
-	row := s.row("alice")
 	minute := metav1.Duration{Duration: time.Minute}
 	s.policy("b-strict", locking(v1alpha1.LockoutTerms{Attempts: 3, Duration: &minute, MaxDuration: &metav1.Duration{Duration: time.Hour}}))
 	lockout(user.Lockout{Attempts: 3, Duration: time.Minute, Longest: time.Hour}, "b-strict")
@@ -210,7 +210,11 @@ func TestTermsOfTheFirstPolicyReachTheRowsNote(t *testing.T) {
 	lockout(user.Lockout{Attempts: 9}, "a-lax")
 	exempt := s.policy("z-exempt", before(1), locking(v1alpha1.LockoutTerms{Mode: v1alpha1.LockoutExempt}),
 		asking(v1alpha1.PasswordTerms{MinLength: 20}))
+	lockout(user.Lockout{}, "z-exempt") // whose password stays in force though it is short: it must not be guessed at without end
+	s.reports(u, v1alpha1.ReasonPasswordInvalid)
+	s.put(secret, "password", canary+" that is long enough")
 	lockout(user.Lockout{Exempt: true}, "z-exempt")
+	row := s.row("alice")
 	s.edit(u, annotation(v1alpha1.AnnotationPaused, "true"))
 	s.reports(u, v1alpha1.ReasonPaused)
 	s.remove(exempt)
