@@ -4,6 +4,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -135,7 +136,10 @@ func (d *Declarations) owners(ctx context.Context) (map[string]declaredOwner, er
 	claims, permissions := map[string][]*v1alpha1.ShardingUser{}, map[types.UID]user.Permission{}
 	for i := range users {
 		permission, err := d.policies.permission(ctx, &users[i])
-		if err != nil {
+		switch {
+		case errors.Is(err, errNamespaceUnknown): // which must not keep all others waiting
+			permission.Refusal = &user.Problem{Reason: v1alpha1.ReasonNotPermitted, Message: err.Error()}
+		case err != nil:
 			return nil, err
 		}
 		if permission.Refusal == nil || user.ShowsAccount(&users[i]) {

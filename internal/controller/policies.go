@@ -26,8 +26,8 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// errNamespaceUnknown says that the cache has a user and not yet its namespace, of whose labels policies make something.
-// Nothing may be concluded from that.
+// errNamespaceUnknown says that the cache has a user and not its namespace, of whose labels policies make something: not yet,
+// or not any more, where somebody took the namespace away by force. Nothing may be concluded from that.
 var errNamespaceUnknown = errors.New("the cache does not have the namespace yet")
 
 // policies is what the cluster's ShardingUserPolicies say, as the cache has them. A nil one, where policies are turned off,

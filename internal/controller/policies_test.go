@@ -190,6 +190,28 @@ func TestUserOfANamespaceThatGetsOtherLabelsIsDecidedAnew(t *testing.T) {
 	s.Expect(s.row("alice").Active).To(gomega.BeFalse())
 }
 
+func TestUserWhoseNamespaceWasTakenAwayByForceKeepsNobodyWaiting(t *testing.T) {
+	s := newStory(t)
+	s.inMemory = true
+	namespace := &corev1.Namespace{}
+	lost := s.newNamespace()
+	first := s.start(lost)
+	s.readyUser("alice")
+	s.readyUser("orphan", in(lost))
+	first.stop()
+	s.Expect(s.kube.Get(t.Context(), client.ObjectKey{Name: lost}, namespace)).To(gomega.Succeed())
+	s.Expect(s.kube.Delete(t.Context(), namespace)).To(gomega.Succeed())
+	s.Expect(s.kube.Get(t.Context(), client.ObjectKeyFromObject(namespace), namespace)).To(gomega.Succeed())
+	namespace.Spec.Finalizers = nil
+	s.Expect(s.kube.SubResource("finalize").Update(t.Context(), namespace)).To(gomega.Succeed())
+	s.gone(namespace)
+
+	op := s.start(lost) // which restores the accounts before it does anything else
+	s.readyUser("bob")
+	s.Expect(op.observed(t, "alice").Row.Active).To(gomega.BeTrue())
+	s.Expect(op.observed(t, "orphan").Row.Active).To(gomega.BeFalse(), "nobody knows what is permitted there")
+}
+
 func TestTermsOfTheFirstPolicyReachTheRowsNote(t *testing.T) {
 	s, _ := begin(t)
 	secret := s.secret("alice", "password", canary+" short")
