@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -127,33 +128,64 @@ type declaredOwner struct {
 	permission user.Permission
 }
 
-// owners is who has which username. Whom no policy permits does not get one, but keeps what he has.
+// owners is who has which username.
 func (d *Declarations) owners(ctx context.Context) (map[string]declaredOwner, error) {
 	users, err := cachedUsers(ctx, d.client)
 	if err != nil {
 		return nil, err
 	}
-	claims, permissions := map[string][]*v1alpha1.ShardingUser{}, map[types.UID]user.Permission{}
+	owners := make(map[string]declaredOwner, len(users))
+	for username, claims := range byUsername(users) {
+		owner, err := d.claimant(ctx, claims)
+		if err != nil {
+			return nil, err
+		}
+		if owner.ShardingUser != nil {
+			owners[username] = owner
+		}
+	}
+	return owners, nil
+}
+
+func byUsername(users []v1alpha1.ShardingUser) map[string][]*v1alpha1.ShardingUser {
+	claims := make(map[string][]*v1alpha1.ShardingUser, len(users))
 	for i := range users {
-		permission, err := d.policies.permission(ctx, &users[i])
+		username := user.Username(&users[i])
+		claims[username] = append(claims[username], &users[i])
+	}
+	return claims
+}
+
+// claimant is user.Claimant, by what the policies say: whom none permits gets no username, but keeps what he shows that he
+// has. Not so where somebody who is permitted shows it, too: whoever may write the one status could claim any username by it.
+// There is no resource in it where nobody has the username.
+func (d *Declarations) claimant(ctx context.Context, claims []*v1alpha1.ShardingUser) (declaredOwner, error) {
+	var permitted, keeping []*v1alpha1.ShardingUser
+	permissions := make(map[types.UID]user.Permission, len(claims))
+	for _, u := range claims {
+		permission, err := d.policies.permission(ctx, u)
 		switch {
 		case errors.Is(err, errNamespaceUnknown): // which must not keep all others waiting
 			permission.Refusal = &user.Problem{Reason: v1alpha1.ReasonNotPermitted, Message: err.Error()}
 		case err != nil:
-			return nil, err
+			return declaredOwner{}, err
 		}
-		if permission.Refusal == nil || user.ShowsAccount(&users[i]) {
-			username := user.Username(&users[i])
-			claims[username], permissions[users[i].UID] = append(claims[username], &users[i]), permission
-		}
-	}
-	owners := make(map[string]declaredOwner, len(claims))
-	for username, claims := range claims {
-		if owner, noted := user.Claimant(claims); owner != nil {
-			owners[username] = declaredOwner{owner, noted, permissions[owner.UID]}
+		permissions[u.UID] = permission
+		switch {
+		case permission.Refusal == nil:
+			permitted = append(permitted, u)
+		case user.ShowsAccount(u):
+			keeping = append(keeping, u)
 		}
 	}
-	return owners, nil
+	if slices.ContainsFunc(permitted, user.ShowsAccount) {
+		keeping = nil
+	}
+	owner, noted := user.Claimant(append(permitted, keeping...))
+	if owner == nil {
+		return declaredOwner{}, nil
+	}
+	return declaredOwner{owner, noted, permissions[owner.UID]}, nil
 }
 
 // passwordKnown is what is known of an owner's password; not where its Secret has not been read yet. It is called with the
@@ -324,10 +356,6 @@ func (d *Declarations) owner(ctx context.Context, username string) (*v1alpha1.Sh
 	if err != nil {
 		return nil, err
 	}
-	claims := make([]*v1alpha1.ShardingUser, len(users))
-	for i := range users {
-		claims[i] = &users[i]
-	}
-	owner, _ := user.Claimant(claims)
-	return owner, nil
+	owner, err := d.claimant(ctx, byUsername(users)[username])
+	return owner.ShardingUser, err
 }

@@ -212,6 +212,30 @@ func TestUserWhoseNamespaceWasTakenAwayByForceKeepsNobodyWaiting(t *testing.T) {
 	s.Expect(op.observed(t, "orphan").Row.Active).To(gomega.BeFalse(), "nobody knows what is permitted there")
 }
 
+func TestAForgedStatusTakesNoUsernameAwayWhileTheDatabaseIsAway(t *testing.T) {
+	s := newStory(t)
+	other := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "a-" + s.namespace}} // is before the story's
+	s.Expect(s.kube.Create(t.Context(), other)).To(gomega.Succeed())
+	forged := s.user("forged", in(other.Name), username("alice")) // and is older
+	op := s.start(other.Name)
+	s.policy("alice", claims("alice"))
+	alice := s.readyUser("alice")
+	s.reports(forged, v1alpha1.ReasonNotPermitted)
+	s.tells(forged, func(status *v1alpha1.ShardingUserStatus) {
+		status.Locked, status.LockedUntil = true, &metav1.Time{Time: time.Now().Add(time.Hour)}
+		meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady).Reason = v1alpha1.ReasonSynced
+	})
+	s.eventually(func(g gomega.Gomega) { // the cache knows of it
+		g.Expect(op.metric(t, "shardinguser_users", "locked")).To(gomega.BeEquivalentTo(1))
+	})
+	locks, err := op.declared.Locks(t.Context())
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	s.Expect(locks).To(gomega.BeEmpty())
+	account := s.accounts(op, 1)["alice"]
+	s.Expect(account.Ownership.Owner.UID).To(gomega.BeEquivalentTo(alice.UID))
+	s.Expect(account.Row.Active).To(gomega.BeTrue())
+}
+
 func TestTermsOfTheFirstPolicyReachTheRowsNote(t *testing.T) {
 	s, _ := begin(t)
 	secret := s.secret("alice", "password", canary+" short")
