@@ -153,7 +153,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, accounts Accounts, rows Rows, 
 		})
 	if policies != nil {
 		controlled = controlled.
-			Watches(&v1alpha1.ShardingUserPolicy{}, r.policyChanges()).
+			Watches(&v1alpha1.ShardingUserPolicy{}, r.policyChanges(), builder.WithPredicates(policyEdits())).
 			WatchesMetadata(&corev1.Namespace{}, r.namespaceChanges())
 	}
 	if err := controlled.Complete(r); err != nil {

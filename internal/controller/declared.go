@@ -4,7 +4,9 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -52,7 +54,8 @@ type Declarations struct {
 type declaredPassword struct {
 	glanced string // the version of the Secret by which it was read
 	user.PasswordChange
-	replaced *time.Time // when it took the place of another password, by this process's clock; nil where it was the first
+	problem  *user.Problem // of what the Secret holds now; the password is then the one before
+	replaced *time.Time    // when it took the place of another password, by this process's clock; nil where it was the first
 }
 
 // NewDeclarations builds it. Setup has to be given it, in the options, and provides the indexes that it needs.
@@ -125,40 +128,64 @@ type declaredOwner struct {
 	permission user.Permission
 }
 
-// owners is who of the listed resources has which username. Whom no policy permits does not get one. He keeps what he has, as far as his status tells
-// of that, unless somebody claims it who is permitted: statuses can be forged.
-func (d *Declarations) owners(ctx context.Context, listed ...client.ListOption) (map[string]declaredOwner, error) {
-	users, err := cachedUsers(ctx, d.client, listed...)
+// owners is who has which username.
+func (d *Declarations) owners(ctx context.Context) (map[string]declaredOwner, error) {
+	users, err := cachedUsers(ctx, d.client)
 	if err != nil {
 		return nil, err
 	}
-	claims, refused := map[string][]*v1alpha1.ShardingUser{}, map[string][]*v1alpha1.ShardingUser{}
-	permissions := map[types.UID]user.Permission{}
-	for i := range users {
-		permission, err := d.policies.permission(ctx, &users[i])
+	owners := make(map[string]declaredOwner, len(users))
+	for username, claims := range byUsername(users) {
+		owner, err := d.claimant(ctx, claims)
 		if err != nil {
 			return nil, err
 		}
-		username := user.Username(&users[i])
-		permissions[users[i].UID] = permission
-		if permission.Refusal == nil {
-			claims[username] = append(claims[username], &users[i])
-		} else if user.ShowsAccount(&users[i]) {
-			refused[username] = append(refused[username], &users[i])
-		}
-	}
-	for username, keeping := range refused {
-		if len(claims[username]) == 0 {
-			claims[username] = keeping
-		}
-	}
-	owners := make(map[string]declaredOwner, len(claims))
-	for username, claims := range claims {
-		if owner, noted := user.Claimant(claims); owner != nil {
-			owners[username] = declaredOwner{owner, noted, permissions[owner.UID]}
+		if owner.ShardingUser != nil {
+			owners[username] = owner
 		}
 	}
 	return owners, nil
+}
+
+func byUsername(users []v1alpha1.ShardingUser) map[string][]*v1alpha1.ShardingUser {
+	claims := make(map[string][]*v1alpha1.ShardingUser, len(users))
+	for i := range users {
+		username := user.Username(&users[i])
+		claims[username] = append(claims[username], &users[i])
+	}
+	return claims
+}
+
+// claimant is user.Claimant, by what the policies say: whom none permits gets no username, but keeps what he shows that he
+// has. Not so where somebody who is permitted shows it, too: whoever may write the one status could claim any username by it.
+// There is no resource in it where nobody has the username.
+func (d *Declarations) claimant(ctx context.Context, claims []*v1alpha1.ShardingUser) (declaredOwner, error) {
+	var permitted, keeping []*v1alpha1.ShardingUser
+	permissions := make(map[types.UID]user.Permission, len(claims))
+	for _, u := range claims {
+		permission, err := d.policies.permission(ctx, u)
+		switch {
+		case errors.Is(err, errNamespaceUnknown): // which must not keep all others waiting
+			permission.Refusal = &user.Problem{Reason: v1alpha1.ReasonNotPermitted, Message: err.Error()}
+		case err != nil:
+			return declaredOwner{}, err
+		}
+		permissions[u.UID] = permission
+		switch {
+		case permission.Refusal == nil:
+			permitted = append(permitted, u)
+		case user.ShowsAccount(u):
+			keeping = append(keeping, u)
+		}
+	}
+	if slices.ContainsFunc(permitted, user.ShowsAccount) {
+		keeping = nil
+	}
+	owner, noted := user.Claimant(append(permitted, keeping...))
+	if owner == nil {
+		return declaredOwner{}, nil
+	}
+	return declaredOwner{owner, noted, permissions[owner.UID]}, nil
 }
 
 // passwordKnown is what is known of an owner's password; not where its Secret has not been read yet. It is called with the
@@ -173,7 +200,7 @@ func (d *Declarations) passwordKnown(owner *v1alpha1.ShardingUser) (declaredPass
 
 func declaredAccount(cluster string, owner declaredOwner, p declaredPassword, now time.Time) user.Observed {
 	desired := user.FromResource(cluster, owner.ShardingUser)
-	desired.Permission = owner.permission
+	desired.Permission, desired.Password.Problem = owner.permission, p.problem
 	account := user.Declared(desired, owner.Status, p.PasswordChange, now)
 	if !owner.noted {
 		account.Ownership = nil
@@ -210,7 +237,7 @@ func (d *Declarations) readSecrets(ctx context.Context, owners map[string]declar
 			defer cancel()
 			secret, err := d.secrets.read(ctx, unread[i].owner.ShardingUser, unread[i].owner.permission.Terms, unread[i].glanced)
 			if err == nil {
-				unread[i].read = &declaredPassword{glanced: unread[i].glanced, PasswordChange: d.passwordOf(secret)}
+				unread[i].read = &declaredPassword{glanced: unread[i].glanced, PasswordChange: d.passwordOf(secret), problem: secret.Problem}
 			}
 			return err
 		})
@@ -325,6 +352,10 @@ func (d *Declarations) PublishLock(ctx context.Context, username string, locked 
 
 // owner is the resource that has the username; nil where none does.
 func (d *Declarations) owner(ctx context.Context, username string) (*v1alpha1.ShardingUser, error) {
-	owners, err := d.owners(ctx, client.MatchingFields{indexUsername: username})
-	return owners[username].ShardingUser, err
+	users, err := cachedUsers(ctx, d.client, client.MatchingFields{indexUsername: username})
+	if err != nil {
+		return nil, err
+	}
+	owner, err := d.claimant(ctx, byUsername(users)[username])
+	return owner.ShardingUser, err
 }

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
@@ -26,8 +27,8 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// errNamespaceUnknown says that the cache has a user and not yet its namespace, of whose labels policies make something.
-// Nothing may be concluded from that.
+// errNamespaceUnknown says that the cache has a user and not its namespace, of whose labels policies make something: not yet,
+// or not any more, where somebody took the namespace away by force. Nothing may be concluded from that.
 var errNamespaceUnknown = errors.New("the cache does not have the namespace yet")
 
 // policies is what the cluster's ShardingUserPolicies say, as the cache has them. A nil one, where policies are turned off,
@@ -137,13 +138,21 @@ func (r *Reconciler) policyChanges() handler.EventHandler {
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 			before, isPolicy := e.ObjectOld.(*v1alpha1.ShardingUserPolicy)
 			after, stillIs := e.ObjectNew.(*v1alpha1.ShardingUserPolicy)
-			if !isPolicy || !stillIs || before.Generation == after.Generation {
+			if !isPolicy || !stillIs {
 				return
 			}
 			r.policies.changed()
 			addEdited(queue, r.usersOf(ctx, before, after))
 		},
 	}
+}
+
+// policyEdits passes all changes of policies but those of statuses. One that went and came anew while nobody could watch comes
+// as a change, too, from generation 1 to generation 1.
+func policyEdits() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() || e.ObjectOld.GetUID() != e.ObjectNew.GetUID()
+	}}
 }
 
 // usersOf is the users of all namespaces that one of the policies is for.

@@ -192,9 +192,55 @@ func TestUserOfANamespaceThatGetsOtherLabelsIsDecidedAnew(t *testing.T) {
 	s.Expect(s.row("alice").Active).To(gomega.BeFalse())
 }
 
+func TestUserWhoseNamespaceWasTakenAwayByForceKeepsNobodyWaiting(t *testing.T) {
+	s := newStory(t)
+	s.inMemory = true
+	namespace := &corev1.Namespace{}
+	lost := s.newNamespace()
+	first := s.start(lost)
+	s.readyUser("alice")
+	s.readyUser("orphan", in(lost))
+	first.stop()
+	s.Expect(s.kube.Get(t.Context(), client.ObjectKey{Name: lost}, namespace)).To(gomega.Succeed())
+	s.Expect(s.kube.Delete(t.Context(), namespace)).To(gomega.Succeed())
+	s.Expect(s.kube.Get(t.Context(), client.ObjectKeyFromObject(namespace), namespace)).To(gomega.Succeed())
+	namespace.Spec.Finalizers = nil
+	s.Expect(s.kube.SubResource("finalize").Update(t.Context(), namespace)).To(gomega.Succeed())
+	s.gone(namespace)
+
+	op := s.start(lost) // which restores the accounts before it does anything else
+	s.readyUser("bob")
+	s.Expect(op.observed(t, "alice").Row.Active).To(gomega.BeTrue())
+	s.Expect(op.observed(t, "orphan").Row.Active).To(gomega.BeFalse(), "nobody knows what is permitted there")
+}
+
+func TestAForgedStatusTakesNoUsernameAwayWhileTheDatabaseIsAway(t *testing.T) {
+	s := newStory(t)
+	other := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "a-" + s.namespace}} // is before the story's
+	s.Expect(s.kube.Create(t.Context(), other)).To(gomega.Succeed())
+	forged := s.user("forged", in(other.Name), username("alice")) // and is older
+	op := s.start(other.Name)
+	s.policy("alice", claims("alice"))
+	alice := s.readyUser("alice")
+	s.reports(forged, v1alpha1.ReasonNotPermitted)
+	s.tells(forged, func(status *v1alpha1.ShardingUserStatus) {
+		status.Locked, status.LockedUntil = true, &metav1.Time{Time: time.Now().Add(time.Hour)}
+		meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady).Reason = v1alpha1.ReasonSynced
+	})
+	s.eventually(func(g gomega.Gomega) { // the cache knows of it
+		g.Expect(op.metric(t, "shardinguser_users", "locked")).To(gomega.BeEquivalentTo(1))
+	})
+	locks, err := op.declared.Locks(t.Context())
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	s.Expect(locks).To(gomega.BeEmpty())
+	account := s.accounts(op, 1)["alice"]
+	s.Expect(account.Ownership.Owner.UID).To(gomega.BeEquivalentTo(alice.UID))
+	s.Expect(account.Row.Active).To(gomega.BeTrue())
+}
+
 func TestTermsOfTheFirstPolicyReachTheRowsNote(t *testing.T) {
 	s, _ := begin(t)
-	s.secret("alice", "password", canary+" that is long enough")
+	secret := s.secret("alice", "password", canary+" short")
 	u := s.readyUser("alice", secretRef("alice", ""))
 	s.Expect(s.note("alice").Lockout).To(gomega.Equal(user.Lockout{}))
 	lockout := func(want user.Lockout, by string) {
@@ -205,7 +251,6 @@ func TestTermsOfTheFirstPolicyReachTheRowsNote(t *testing.T) {
 			g.Expect(u.Status.PermittedBy).To(gomega.Equal(by))
 		})
 	}
-	row := s.row("alice")
 	minute := metav1.Duration{Duration: time.Minute}
 	s.policy("b-strict", locking(v1alpha1.LockoutTerms{Attempts: 3, Duration: &minute, MaxDuration: &metav1.Duration{Duration: time.Hour}}))
 	lockout(user.Lockout{Attempts: 3, Duration: time.Minute, Longest: time.Hour}, "b-strict")
@@ -213,10 +258,11 @@ func TestTermsOfTheFirstPolicyReachTheRowsNote(t *testing.T) {
 	lockout(user.Lockout{Attempts: 9}, "a-lax")
 	exempt := s.policy("z-exempt", before(1), locking(v1alpha1.LockoutTerms{Mode: v1alpha1.LockoutExempt}),
 		asking(v1alpha1.PasswordTerms{MinLength: 20}))
+	lockout(user.Lockout{}, "z-exempt") // whose password stays in force though it is short: it must not be guessed at without end
+	s.reports(u, v1alpha1.ReasonPasswordInvalid)
+	s.put(secret, "password", canary+" that is long enough")
 	lockout(user.Lockout{Exempt: true}, "z-exempt")
-	bob := s.readyUser("bob")
-	s.Expect(bob.Status.PermittedBy).To(gomega.Equal("z-exempt"))
-	s.Expect(s.note("bob").Lockout.Exempt).To(gomega.BeFalse(), "nobody knows how long a password is that is not ours")
+	row := s.row("alice")
 	s.edit(u, annotation(v1alpha1.AnnotationPaused, "true"))
 	s.reports(u, v1alpha1.ReasonPaused)
 	s.remove(exempt)

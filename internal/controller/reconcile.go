@@ -78,7 +78,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 
 	found, err := r.synchronise(ctx, u, r.confirmThere)
 	if errors.Is(err, errNamespaceUnknown) {
-		return ctrl.Result{RequeueAfter: staleRetry}, nil
+		return ctrl.Result{Requeue: true}, nil //nolint:staticcheck // with backoff: it may never come
 	}
 	if deleting && found.done(err) {
 		return ctrl.Result{}, r.finish(ctx, u, err != nil)

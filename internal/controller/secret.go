@@ -140,8 +140,8 @@ func (s *secretReader) check(found secretValue, terms user.Terms) error {
 // another one, the value is looked at again. Nobody takes it apart again.
 func (s *secretReader) version(secret client.Object, source *v1alpha1.PasswordSource, terms user.Terms) string {
 	parts := []string{string(secret.GetUID()), secret.GetResourceVersion(), source.SecretRef.Key, string(source.Format)}
-	if terms.MinPasswordLength > s.minLength {
-		parts = append(parts, strconv.Itoa(terms.MinPasswordLength))
+	if terms.MinPasswordLength > 0 { // also where the settings ask for more by now: they may have asked for less before
+		parts = append(parts, strconv.Itoa(max(s.minLength, terms.MinPasswordLength)))
 	}
 	return strings.Join(parts, "/")
 }

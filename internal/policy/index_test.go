@@ -72,6 +72,9 @@ func TestTheIndexDecidesAsThePoliciesDo(t *testing.T) {
 		if got, want := admits(t, index, labels, u), permission.Refusal == nil; got != want {
 			t.Errorf("the index admits: %t, want %t: %v\n%v", got, want, permission, index)
 		}
+		if r := permission.Refusal; r != nil && (strings.Contains(r.Message, "permit ;") || strings.Contains(r.Message, "permit .")) {
+			t.Errorf("a policy refuses, and does not say what: %s", r.Message)
+		}
 		if len(index) != len(policies) {
 			t.Errorf("%d policies have %d entries", len(policies), len(index))
 		}

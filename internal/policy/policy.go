@@ -129,19 +129,21 @@ func (s Set) Permission(namespace map[string]string, u *v1alpha1.ShardingUser) u
 		return user.Permission{}
 	}
 	var refusals []string
+	refused := 0
 	for _, p := range s.policies {
-		if !p.selector.Matches(labels.Set(namespace)) {
+		switch {
+		case !p.selector.Matches(labels.Set(namespace)):
 			continue
-		}
-		lacks := p.lacks(u)
-		if len(lacks) == 0 {
+		case p.permits(u):
 			return user.Permission{By: p.name, Terms: p.terms}
 		}
-		refusals = append(refusals, fmt.Sprintf("%q does not permit %s", p.name, enumerate(lacks)))
+		if refused++; refused <= mostPolicies {
+			refusals = append(refusals, fmt.Sprintf("%q does not permit %s", p.name, enumerate(p.lacks(u))))
+		}
 	}
 	message := fmt.Sprintf("There are ShardingUserPolicies, and none is for the namespace %q.", u.Namespace)
-	if len(refusals) > 0 {
-		message = fmt.Sprintf("No ShardingUserPolicy permits this: %s.", few(refusals, "; ", mostPolicies, mostBytes))
+	if refused > 0 {
+		message = fmt.Sprintf("No ShardingUserPolicy permits this: %s.", few(refusals, refused, "; ", mostBytes))
 	}
 	return user.Permission{Refusal: &user.Problem{Reason: v1alpha1.ReasonNotPermitted, Message: message}}
 }
@@ -152,6 +154,19 @@ const (
 	mostRoles    = 3
 	mostBytes    = 900
 )
+
+// permits tells whether the policy permits all that a resource asks for. It stops at the first that it does not: somebody may
+// ask for 64 roles of a hundred policies.
+func (p policy) permits(u *v1alpha1.ShardingUser) bool {
+	return (p.adoption || u.Spec.AdoptionPolicy != v1alpha1.AdoptionIfUnowned) && (p.hashes || !asHash(u)) &&
+		p.usernames.MatchString(user.Username(u)) &&
+		!slices.ContainsFunc(u.Spec.Roles, func(role v1alpha1.Role) bool { return !p.roles.MatchString(string(role)) })
+}
+
+// asHash tells whether the password comes as a hash.
+func asHash(u *v1alpha1.ShardingUser) bool {
+	return u.Spec.Password != nil && u.Spec.Password.Format == v1alpha1.PasswordFormatBcrypt
+}
 
 // lacks is what a resource asks for and the policy does not permit, in words.
 func (p policy) lacks(u *v1alpha1.ShardingUser) []string {
@@ -166,12 +181,12 @@ func (p policy) lacks(u *v1alpha1.ShardingUser) []string {
 		}
 	}
 	if len(roles) > 0 {
-		lacks = append(lacks, "the role "+few(roles, ", ", mostRoles, mostBytes))
+		lacks = append(lacks, "the role "+few(roles[:min(len(roles), mostRoles)], len(roles), ", ", mostBytes))
 	}
 	if u.Spec.AdoptionPolicy == v1alpha1.AdoptionIfUnowned && !p.adoption {
 		lacks = append(lacks, "adoptionPolicy IfUnowned")
 	}
-	if u.Spec.Password != nil && u.Spec.Password.Format == v1alpha1.PasswordFormatBcrypt && !p.hashes {
+	if asHash(u) && !p.hashes {
 		lacks = append(lacks, "password.format Bcrypt, since a hash does not tell how long its password is")
 	}
 	return lacks
@@ -191,14 +206,15 @@ func enumerate(parts []string) string {
 	return strings.Join(parts, "")
 }
 
-// few is the first of many, as many as make no more than so many bytes, but one at least; and how many more there are.
-func few(parts []string, separator string, most, bytes int) string {
-	told := min(len(parts), most)
+// few is the first of so many, as many of these parts as make no more than so many bytes, but one at least; and how many more
+// there are.
+func few(parts []string, of int, separator string, bytes int) string {
+	told := len(parts)
 	for told > 1 && len(strings.Join(parts[:told], separator)) > bytes {
 		told--
 	}
 	text := strings.Join(parts[:told], separator)
-	if more := len(parts) - told; more > 0 {
+	if more := of - told; more > 0 {
 		return fmt.Sprintf("%s and %d more", text, more)
 	}
 	return text

@@ -119,16 +119,27 @@ func suspendedBy(before user.Observed, d user.Desired) user.Observed {
 
 // withTerms is what a paused resource lets happen to an account.
 func withTerms(before user.Observed, d user.Desired) user.Observed {
-	terms := termsOf(d)
-	terms.Exempt = terms.Exempt && d.Password.Version == before.PasswordVersion(d.Owner)
-	if !before.OwnedBy(d.Owner) || before.Ownership.Lockout == terms {
+	if !before.OwnedBy(d.Owner) || before.Ownership.Lockout == wantTerms(d, before, before) {
 		return before
 	}
 	after, note := before, *before.Ownership
-	note.Lockout = terms
+	note.Lockout = wantTerms(d, before, before)
 	note.Revision++
 	after.Ownership = &note
 	return after
+}
+
+// wantTerms is the policy's terms, of which an exemption is only for a password that was looked at: the one that is noted
+// after the change, or the one that was exempt before.
+func wantTerms(d user.Desired, before, after user.Observed) user.Lockout {
+	applied := after.PasswordVersion(d.Owner)
+	exemptBefore := before.PasswordVersion(d.Owner) != "" && before.Ownership.Lockout.Exempt
+	if !d.Password.Managed || applied == "" || (applied != d.Password.Version && !exemptBefore) {
+		terms := d.Permission.Lockout
+		terms.Exempt = false
+		return terms
+	}
+	return d.Permission.Lockout
 }
 
 // checkRefused checks what came of a resource that no policy permits.

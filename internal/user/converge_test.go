@@ -386,7 +386,7 @@ func checkSynced(t *rapid.T, d user.Desired, before, after user.Observed, last u
 	got := slices.Compact(slices.Sorted(slices.Values(row.Roles)))
 	if !slices.Equal(want, got) || row.RolesMalformed || row.Active != d.Active ||
 		note.Generation != d.Generation || note.Deletion != d.Deletion ||
-		note.Suspended || note.Lockout != termsOf(d) {
+		note.Suspended || note.Lockout != wantTerms(d, before, after) {
 		t.Errorf("the row or the note says something else than the spec: %s", image(t, after))
 	}
 	if (last.Problem != nil) != (d.Password.Problem != nil) {

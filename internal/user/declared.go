@@ -98,6 +98,7 @@ func Declared(d Desired, s v1alpha1.ShardingUserStatus, p PasswordChange, now ti
 		Suspended:         d.Permission.Refusal != nil,
 		Lockout:           d.Permission.Lockout,
 	}
+	note.Lockout.Exempt = note.Lockout.Exempt && d.Password.Managed && d.Password.Problem == nil // see lockout
 	if p.Version != "" {
 		note.PasswordHash = p.Hash
 	}

@@ -86,16 +86,37 @@ func planSuspension(d Desired, o Observed) Decision {
 func planPaused(d Desired, o Observed) Decision {
 	decision := refuse(v1alpha1.ReasonPaused, "Nothing is changed in the database while the annotation "+
 		v1alpha1.AnnotationPaused+" is \"true\"; remove it to go on.")
-	own, lockout := o.Ownership, d.lockout()
-	lockout.Exempt = lockout.Exempt && d.Password.Version == o.PasswordVersion(d.Owner) // another one is not taken
-	if !o.OwnedBy(d.Owner) || own.Lockout == lockout {
+	terms := lockout(d, o)
+	if !o.OwnedBy(d.Owner) || o.Ownership.Lockout == terms {
 		return decision
 	}
 	decision.Change = Change{
-		Verb: Update, Username: d.Username, Owner: d.Owner, Revision: own.Revision, Lockout: lockout,
+		Verb: Update, Username: d.Username, Owner: d.Owner, Revision: own.Revision, Lockout: terms,
 		Generation: own.Generation, Deletion: own.Deletion, Suspended: own.Suspended, // as they are: nothing is applied
 	}
 	return decision
+}
+
+// lockout is the terms to be noted: the policy's, but that nobody is exempt whose password may be a short one. A policy that
+// exempts asks for a long one, and where it does not get that, the one in force stays in force.
+func lockout(d Desired, o Observed) Lockout {
+	terms := d.Permission.Lockout
+	terms.Exempt = terms.Exempt && hasJudgedPassword(d, o)
+	return terms
+}
+
+// hasJudgedPassword tells whether the password that is in force after the change is one of which the policy's length was
+// asked, by the version that goes by that length, or by an exemption before.
+func hasJudgedPassword(d Desired, o Observed) bool {
+	switch applied := o.PasswordVersion(d.Owner); {
+	case !d.Password.Managed:
+		return false
+	case applied != "" && o.Ownership.Lockout.Exempt:
+		return true
+	case d.Paused: // it takes no other one
+		return applied != "" && applied == d.Password.Version
+	}
+	return d.Password.Problem == nil
 }
 
 // PasswordExpiry is the time until the owner's password is as old as it may become, zero or less where it is already. It

@@ -190,7 +190,7 @@ func planOwned(d Desired, o Observed) Decision {
 	}
 	planPassword(&decision, d, o)
 
-	nothing := len(c.Write) == 0 && c.Password == nil && c.Unlock == "" && !decision.TakePassword && isNoted(d, *own)
+	nothing := len(c.Write) == 0 && c.Password == nil && c.Unlock == "" && !decision.TakePassword && isNoted(d, o)
 	if nothing {
 		c.Verb = Nothing
 	}
@@ -201,8 +201,9 @@ func planOwned(d Desired, o Observed) Decision {
 }
 
 // isNoted tells whether the note of an owned row says all that it should of a resource that is permitted.
-func isNoted(d Desired, own Ownership) bool {
-	return own.Generation == d.Generation && own.Deletion == d.Deletion && !own.Suspended && own.Lockout == d.lockout()
+func isNoted(d Desired, o Observed) bool {
+	own := o.Ownership
+	return own.Generation == d.Generation && own.Deletion == d.Deletion && !own.Suspended && own.Lockout == lockout(d, o)
 }
 
 // planPassword decides about the password of an owned row.
@@ -295,7 +296,7 @@ func begin(d Desired, o Observed, verb Verb) Change {
 		Deletion:   d.Deletion,
 		Roles:      slices.Clone(d.Roles),
 		Active:     d.Active,
-		Lockout:    d.lockout(),
+		Lockout:    lockout(d, o),
 	}
 	handled := ""
 	if own := o.Ownership; own != nil {

@@ -201,22 +201,33 @@ func TestPlanOfTermsOfLockout(t *testing.T) {
 			desired(permitted(strict), adopting, withoutPassword), synced(neverNoted),
 			user.Decision{Change: change(user.Adopt, onNothing, onTerms(strict))},
 		},
-		"nobody is exempt without a password of ours": {
+		"an adopted row whose password is not ours is exempt from nothing": {
 			desired(permitted(lax), adopting, withoutPassword), synced(neverNoted),
 			user.Decision{Change: change(user.Adopt, onNothing)},
 		},
-		"nobody is exempt any more whose Secret yields no password, though the old one stays": {
-			desired(permitted(lax), secretMissing), synced(notedTerms(lax)),
-			user.Decision{Change: change(user.Update), Problem: noSecret},
+		"nobody becomes exempt whose password is refused, and so stays the one before": {
+			desired(permitted(lax), secretMissing), synced(),
+			leaveBecause(noSecret.Reason, noSecret.Message),
 		},
-		"a new password makes exempt together with it": {
+		"who gets a password that was looked at is exempt with it": {
 			desired(permitted(lax), withSecret("v2")), synced(),
 			user.Decision{Change: change(user.Update, onTerms(lax)), TakePassword: true},
 		},
-		"a paused resource is exempt only by the password that it has": {
-			desired(paused, permitted(lax), withSecret("v2")), synced(notedTerms(lax)),
+		"who is exempt stays so while the Secret is missing": {
+			desired(permitted(lax), secretMissing), synced(notedTerms(lax)),
+			leaveBecause(noSecret.Reason, noSecret.Message),
+		},
+		"who gives up the password that was looked at is exempt no more": {
+			desired(permitted(lax), withoutPassword), synced(notedTerms(lax)),
+			user.Decision{Change: change(user.Update, func(c *user.Change) { c.Password = &user.PasswordChange{} })},
+		},
+		"a paused resource takes no password, and is not exempt by one that it would take": {
+			desired(paused, permitted(lax), withSecret("v2")), synced(), leaveBecause(v1alpha1.ReasonPaused, isPaused),
+		},
+		"a paused resource is exempt by the password that was looked at": {
+			desired(paused, permitted(lax)), synced(),
 			user.Decision{
-				Change:  change(user.Update, applyingNothing),
+				Change:  change(user.Update, onTerms(lax), applyingNothing),
 				Problem: &user.Problem{Reason: v1alpha1.ReasonPaused, Message: isPaused},
 			},
 		},

@@ -62,12 +62,13 @@ judged AS MATERIALIZED (
 written AS (
     UPDATE users u SET
         failed_login_attempts = j.charged,
-        locked_until = CASE WHEN j.charged >= j.attempts AND NOT j.exempt THEN j.at + GREATEST(j.duration, LEAST(j.longest,
-            CASE WHEN j.longest > j.duration THEN j.duration * (
-                SELECT 2 ^ LEAST(count(*), 30) FROM login_attempts before
+        -- It grows as a number: an interval overflows.
+        locked_until = CASE WHEN j.charged >= j.attempts AND NOT j.exempt THEN j.at + GREATEST(j.duration,
+            CASE WHEN j.longest > j.duration THEN make_interval(secs => LEAST(EXTRACT(epoch FROM j.longest), (
+                SELECT EXTRACT(epoch FROM j.duration) * 2 ^ LEAST(count(*), 30) FROM login_attempts before
                 WHERE before.username = @name::text AND before.locked_until IS NOT NULL AND before.outcome <> 'success'
-                  AND before.attempted_at > j.at - @growth::bigint * INTERVAL '1 microsecond')
-            END))
+                  AND before.attempted_at > j.at - @growth::bigint * INTERVAL '1 microsecond')))
+            END)
         END
     FROM judged j WHERE u.username = j.username AND j.verdict = 'check'
     RETURNING u.username, u.locked_until::timestamptz AS locked_until

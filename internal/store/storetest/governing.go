@@ -112,6 +112,15 @@ var governing = []test{
 		expect(t, "the number of checks", s.checksLeft(t), 1)
 		s.lockedFor(t, 8760*time.Hour)
 	}},
+	{"long locks, lifted again and again, do not overflow", func(t *testing.T, s *subject) {
+		s.created(t, under(user.Lockout{Attempts: 1, Duration: 4380 * time.Hour, Longest: 8760 * time.Hour}))
+		for range 30 {
+			expect(t, "the number of checks", s.checksLeft(t), 1)
+			s.Other.Lock(t, "alice", -time.Second)
+		}
+		expect(t, "the number of checks", s.checksLeft(t), 1)
+		s.lockedFor(t, 8760*time.Hour)
+	}},
 	{"who is exempt is counted and put on record, and never locked", func(t *testing.T, s *subject) {
 		s.created(t, under(user.Lockout{Exempt: true}))
 		for i := range 20 {
