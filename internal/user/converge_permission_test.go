@@ -36,15 +36,6 @@ func held(d user.Desired, o user.Observed) []string {
 	return roles
 }
 
-// termsOf is what is noted of a permitted user's lockout: nobody is exempt whose password nobody could measure.
-func termsOf(d user.Desired) user.Lockout {
-	terms := d.Permission.Lockout
-	if d.Password.Version == "" {
-		terms.Exempt = false
-	}
-	return terms
-}
-
 // checkEndangered checks that a change tells of the protected roles that it takes, and of no others. A change that is a first
 // step takes none that the next one gives back, and one that puts back what another program changed takes none that was meant
 // to be there.

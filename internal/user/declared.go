@@ -98,12 +98,9 @@ func Declared(d Desired, s v1alpha1.ShardingUserStatus, p PasswordChange, now ti
 		Suspended:         d.Permission.Refusal != nil,
 		Lockout:           d.Permission.Lockout,
 	}
-	note.Lockout.Exempt = note.Lockout.Exempt && d.Password.Managed && d.Password.Problem == nil // see lockout
+	note.Lockout.Exempt = note.Lockout.Exempt && d.Password.Managed && p.Hash != UnusablePassword // see lockout
 	if p.Version != "" {
 		note.PasswordHash = p.Hash
-	}
-	if p.Hash == UnusablePassword {
-		note.Lockout.Exempt = false // as with every password that was not measured
 	}
 	return Observed{
 		Now: now,

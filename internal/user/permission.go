@@ -38,14 +38,6 @@ type Lockout struct {
 	Exempt   bool          // no attempt locks
 }
 
-// lockout is what is noted of the account's lockout. Nobody is exempt whose password the policy's least length was not held
-// against: the one in force may be an older and shorter one, or not ours.
-func (d Desired) lockout() Lockout {
-	l := d.Permission.Lockout
-	l.Exempt = l.Exempt && d.Password.Managed && d.Password.Problem == nil
-	return l
-}
-
 // planSuspension decides about a resource that no policy permits. A row of its own is deactivated, and stays so until a
 // policy permits the resource: nothing else of it is changed, and nothing that the resource asks for is done. What a former
 // resource of its place left behind goes as that one wanted, but for an active row.
@@ -86,8 +78,8 @@ func planSuspension(d Desired, o Observed) Decision {
 func planPaused(d Desired, o Observed) Decision {
 	decision := refuse(v1alpha1.ReasonPaused, "Nothing is changed in the database while the annotation "+
 		v1alpha1.AnnotationPaused+" is \"true\"; remove it to go on.")
-	terms := lockout(d, o)
-	if !o.OwnedBy(d.Owner) || o.Ownership.Lockout == terms {
+	own, terms := o.Ownership, lockout(d, o)
+	if !o.OwnedBy(d.Owner) || own.Lockout == terms {
 		return decision
 	}
 	decision.Change = Change{
