@@ -76,6 +76,19 @@ func TestRetainedAndUnprotectedUsersGoAtOnce(t *testing.T) {
 	s.remove(s.readyUser("carol", roles("admin"), active(false)))
 }
 
+func TestLastAdministratorThatVanishedGoesOnceThereIsAnother(t *testing.T) {
+	t.Parallel()
+	s := beginProtecting(t)
+	alice := s.readyUser("alice", roles("admin"))
+	s.Expect(s.kube.Delete(t.Context(), alice)).To(gomega.Succeed())
+	s.reports(alice, v1alpha1.ReasonLastAdministrator)
+	s.edit(alice, func(u *v1alpha1.ShardingUser) { u.Finalizers = nil })
+	s.gone(alice)
+	s.Expect(s.row("alice").Active).To(gomega.BeTrue())
+	s.readyUser("bob", roles("admin"))
+	s.eventually(func(g gomega.Gomega) { g.Expect(s.row("alice")).To(gomega.BeNil()) })
+}
+
 // Not parallel: a policy is the whole cluster's.
 func TestLastAdministratorWhomNoPolicyPermitsStaysActiveUntilThereIsAnother(t *testing.T) {
 	s := beginProtecting(t)

@@ -55,8 +55,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, fmt.Errorf("read the resource: %w", err)
 	}
 	if former := r.unfinished.get(req.NamespacedName); former != nil && former.UID != u.UID {
-		if err := r.seeToVanished(ctx, former); err != nil {
+		spared, err := r.seeToVanished(ctx, former)
+		if err != nil {
 			return r.report(ctx, u, outcome{desired: user.FromResource("", u)}, err)
+		}
+		if spared && u.UID == "" {
+			return ctrl.Result{RequeueAfter: sparedLook}, nil
 		}
 	}
 	if u.UID == "" {
@@ -248,18 +252,24 @@ func (r *Reconciler) ensureFinalizer(ctx context.Context, u *v1alpha1.ShardingUs
 	return nil
 }
 
-// seeToVanished deals with the row of a resource that was gone before it was seen to; see unfinished.
-func (r *Reconciler) seeToVanished(ctx context.Context, former *v1alpha1.ShardingUser) error {
+// seeToVanished deals with the row of a resource that was gone before it was seen to; see unfinished. Spared tells that the row
+// has to stay until somebody else holds its role.
+func (r *Reconciler) seeToVanished(ctx context.Context, former *v1alpha1.ShardingUser) (spared bool, err error) {
 	if err := r.confirmGone(ctx, former); err != nil {
-		return err
+		return false, err
 	}
 	former.DeletionTimestamp = &metav1.Time{Time: time.Now()}
-	if _, err := r.synchronise(ctx, former, r.confirmGone); err != nil {
-		return err
+	found, err := r.synchronise(ctx, former, r.confirmGone)
+	switch {
+	case err != nil:
+		return false, err
+	case found.spared:
+		r.unfinished.add(former, 0)
+		return true, nil
 	}
 	r.unfinished.forget(former)
 	r.forget(former)
-	return nil
+	return false, nil
 }
 
 // finish lets go of a resource that is being deleted and has nothing to wait for. Owing tells that its row has not been
