@@ -73,7 +73,7 @@ func mutatedTokens(token string) (cases []request) {
 		other := alphabet[(strings.IndexByte(alphabet, token[i])+1)%len(alphabet)]
 		bad(fmt.Sprintf("a token whose character %d is the next one", i), token[:i]+string(other)+token[i+1:])
 	}
-	for _, more := range []string{".", "=", "==", "A", "%", "\x7f", "\xff", "\"", ",", ";", ".e30", " x", "\tx"} {
+	for _, more := range []string{".", "=", "==", "A", "%", "\xff", "\"", ",", ";", ".e30", " x", "\tx"} {
 		bad(fmt.Sprintf("a token with %+q after it", more), token+more)
 	}
 	return cases

@@ -114,6 +114,7 @@ func settle(t *testing.T, all []*sent) (taken int) {
 
 func (s *sent) send(t *testing.T) {
 	e := with(t, map[string]string{"name": s.called, "namespace": s.namespace})
+	s.Username = e.text(s.Username)
 	if s.Secret != nil {
 		data := map[string][]byte{}
 		for key, value := range s.Secret {
@@ -183,7 +184,7 @@ func encoded(t *testing.T, v any) string {
 
 // ask sends the API server what no client of Go's would, and returns the message of its Status where it is one.
 func ask(t *testing.T, method, path, contentType, body string, options ...string) (status int, answer string) {
-	url := plane.Config().Host + path + "?" + strings.Join(append(options, "fieldValidation=Strict"), "&")
+	url := strings.TrimSuffix(plane.Config().Host, "/") + path + "?" + strings.Join(append(options, "fieldValidation=Strict"), "&")
 	request, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 	if err != nil {
 		t.Error(err)

@@ -30,17 +30,18 @@ func TestPoliciesAreRefusedOrDecide(t *testing.T) {
 		}
 	}
 	each(others, func(c policy) {
-		status, answer := ask(t, http.MethodPost, policiesPath, "application/yaml", c.body(t, "a-policy", "default"), "dryRun=All")
+		body, contentType := c.body(t, "a-policy", "default")
+		status, answer := ask(t, http.MethodPost, policiesPath, contentType, body, "dryRun=All")
 		checkAnswer(t, c.Name, c.Refused, status, answer)
 	})
 	decide(t, deciding)
 }
 
-func (p policy) body(t *testing.T, name, namespace string) string {
+func (p policy) body(t *testing.T, name, namespace string) (body, contentType string) {
 	t.Helper()
 	e := with(t, map[string]string{"name": name, "namespace": namespace})
 	if p.Body != "" {
-		return e.text(p.Body)
+		return e.text(p.Body), "application/yaml"
 	}
 	resource := map[string]any{
 		"apiVersion": "sharding.io/v1alpha1", "kind": "ShardingUserPolicy", "metadata": map[string]any{"name": name},
@@ -48,7 +49,7 @@ func (p policy) body(t *testing.T, name, namespace string) string {
 	if p.Spec != nil {
 		resource["spec"] = e.value(p.Spec)
 	}
-	return encoded(t, resource)
+	return encoded(t, resource), "application/json"
 }
 
 // decide stores policies, each for a namespace of its own, and compares what comes of the users there. No other users are there
@@ -65,7 +66,8 @@ func decide(t *testing.T, cases []policy) {
 				t.Error(err)
 			}
 		})
-		status, answer := ask(t, http.MethodPost, policiesPath, "application/yaml", c.body(t, name, namespace))
+		body, contentType := c.body(t, name, namespace)
+		status, answer := ask(t, http.MethodPost, policiesPath, contentType, body)
 		checkAnswer(t, c.Name, "", status, answer)
 		all = append(all, c.users(namespace, i)...)
 	}
