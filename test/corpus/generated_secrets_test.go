@@ -30,11 +30,10 @@ func generatedSecrets() (cases []secret) {
 	}
 	for i := range len(aHash) {
 		hash(fmt.Sprintf("the first %d characters of a hash", i), aHash[:i])
-		for _, c := range "+\n\u0080Z" {
-			hash(fmt.Sprintf("a hash whose character %d is %+q", i, c), aHash[:i]+string(c)+aHash[i+1:])
-		}
+		c := string("+=- \n\x00\u0080$Z"[i%10])
+		hash(fmt.Sprintf("a hash whose character %d is %+q", i, c), aHash[:i]+c+aHash[i+1:])
 	}
-	for cost := range 100 {
+	for cost := range 20 {
 		hash(fmt.Sprintf("a hash of cost %02d", cost), fmt.Sprintf("%s%02d%s", aHash[:4], cost, aHash[6:]))
 	}
 	for c := 'a'; c <= 'z'; c++ {
