@@ -9,6 +9,8 @@
 // make further cases by rules, such as each character at each place, and compute the outcomes from what the documentation
 // says, without the product's own code.
 //
+// Beside them chance writes manifests, in random_test.go. Its seed is printed; CORPUS_SEED=n sends the same again.
+//
 // All cases of a kind are sent first and waited for together. What must hold for all of them is looked at after each kind:
 // no panic, no password or hash in the log, and no reconciles any more once there is nothing to do.
 package corpus

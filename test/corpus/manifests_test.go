@@ -113,6 +113,7 @@ func settle(t *testing.T, all []*sent) (taken int) {
 }
 
 func (s *sent) send(t *testing.T) {
+	t.Helper()
 	e := with(t, map[string]string{"name": s.called, "namespace": s.namespace})
 	s.Username = e.text(s.Username)
 	if s.Secret != nil {
@@ -184,6 +185,7 @@ func encoded(t *testing.T, v any) string {
 
 // ask sends the API server what no client of Go's would, and returns the message of its Status where it is one.
 func ask(t *testing.T, method, path, contentType, body string, options ...string) (status int, answer string) {
+	t.Helper()
 	url := strings.TrimSuffix(plane.Config().Host, "/") + path + "?" + strings.Join(append(options, "fieldValidation=Strict"), "&")
 	request, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 	if err != nil {
@@ -235,6 +237,7 @@ func unexpected(there []v1alpha1.ShardingUser, want map[string]*sent) (list []st
 
 // checkRow compares the table with what must have come of a manifest.
 func (s *sent) checkRow(t *testing.T, table map[string]row) {
+	t.Helper()
 	username := s.Username
 	if username == "" {
 		username = s.called

@@ -110,6 +110,7 @@ const patience = 30 * time.Second
 
 // check sends a request on a connection of its own and compares all that comes back.
 func (r request) check(t *testing.T, e expander) {
+	t.Helper()
 	dialer := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}
 	dialed, err := dialer.DialContext(t.Context(), "tcp", manager.Login)
 	if err != nil {
@@ -127,7 +128,7 @@ func (r request) check(t *testing.T, e expander) {
 
 	method, _, _ := strings.Cut(said, " ")
 	reader := bufio.NewReader(connection)
-	answer, body, err := hear(reader, method)
+	got, err := hear(reader, method)
 	switch {
 	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
 		if r.Status != 0 {
@@ -138,37 +139,46 @@ func (r request) check(t *testing.T, e expander) {
 		t.Errorf("%s: %v", r.Name, err)
 		return
 	}
-	r.compare(t, e, answer, body)
+	r.compare(t, e, got)
 
 	// Only now, since who hangs up earlier may be one whom nobody answers. An answer to what was not asked is none either.
 	_ = connection.CloseWrite()
-	if another, _, err := hear(reader, http.MethodGet); err == nil {
-		t.Errorf("%s: there is one more answer, %d", r.Name, another.StatusCode)
+	if another, err := hear(reader, http.MethodGet); err == nil {
+		t.Errorf("%s: there is one more answer, %d", r.Name, another.status)
 	}
+}
+
+// An answer is what the log-in API said.
+type answer struct {
+	status int
+	header http.Header
+	body   string
 }
 
 // hear is the next final answer.
-func hear(reader *bufio.Reader, method string) (answer *http.Response, body string, err error) {
+func hear(reader *bufio.Reader, method string) (answer, error) {
 	for {
-		if answer, err = http.ReadResponse(reader, &http.Request{Method: method}); err != nil {
-			return nil, "", err
+		response, err := http.ReadResponse(reader, &http.Request{Method: method})
+		if err != nil {
+			return answer{}, err
 		}
-		content, err := io.ReadAll(answer.Body)
-		_ = answer.Body.Close()
-		if err != nil || answer.StatusCode >= http.StatusOK {
-			return answer, string(content), err
+		content, err := io.ReadAll(response.Body)
+		_ = response.Body.Close()
+		if err != nil || response.StatusCode >= http.StatusOK {
+			return answer{response.StatusCode, response.Header, string(content)}, err
 		}
 	}
 }
 
-func (r request) compare(t *testing.T, e expander, answer *http.Response, body string) {
+func (r request) compare(t *testing.T, e expander, got answer) {
+	t.Helper()
 	var head strings.Builder
-	_ = answer.Header.Write(&head)
-	if answer.StatusCode != r.Status {
-		t.Errorf("%s: the answer is %d %s, want %d", r.Name, answer.StatusCode, cut(body), r.Status)
+	_ = got.header.Write(&head)
+	if got.status != r.Status {
+		t.Errorf("%s: the answer is %d %s, want %d", r.Name, got.status, cut(got.body), r.Status)
 	}
-	if !strings.Contains(body, e.text(r.Answer)) {
-		t.Errorf("%s: the answer is %s, want %s in it", r.Name, cut(body), r.Answer)
+	if !strings.Contains(got.body, e.text(r.Answer)) {
+		t.Errorf("%s: the answer is %s, want %s in it", r.Name, cut(got.body), r.Answer)
 	}
 	for _, line := range r.Header {
 		if !strings.Contains(head.String(), e.text(line)+"\r\n") {
@@ -176,20 +186,20 @@ func (r request) compare(t *testing.T, e expander, answer *http.Response, body s
 		}
 	}
 	// What holds for all answers.
-	switch all := head.String() + body; {
+	switch all := head.String() + got.body; {
 	case strings.Contains(all, canary) || aHashIsIn(all) || strings.Contains(all, "goroutine"):
 		t.Errorf("%s: the answer tells too much", r.Name)
-	case strings.Contains(all, "X-Auth-") && (answer.StatusCode != http.StatusOK || answer.Header.Get("X-Auth-Username") != "alice"):
+	case strings.Contains(all, "X-Auth-") && (got.status != http.StatusOK || got.header.Get("X-Auth-Username") != "alice"):
 		t.Errorf("%s: the answer names somebody who did not log in", r.Name)
-	case answer.StatusCode == http.StatusInternalServerError || answer.StatusCode == http.StatusServiceUnavailable:
+	case got.status == http.StatusInternalServerError || got.status == http.StatusServiceUnavailable:
 		t.Errorf("%s: the server did not manage", r.Name)
 	}
-	if strings.HasPrefix(answer.Header.Get("Content-Type"), "application/json") && answer.StatusCode != http.StatusOK && body != "" {
+	if strings.HasPrefix(got.header.Get("Content-Type"), "application/json") && got.status != http.StatusOK && got.body != "" {
 		var refusal struct {
 			Error struct{ Code, Message string }
 		}
-		if json.Unmarshal([]byte(body), &refusal) != nil || refusal.Error.Code == "" || refusal.Error.Message == "" {
-			t.Errorf("%s: %s is not the form of a refusal", r.Name, cut(body))
+		if json.Unmarshal([]byte(got.body), &refusal) != nil || refusal.Error.Code == "" || refusal.Error.Message == "" {
+			t.Errorf("%s: %s is not the form of a refusal", r.Name, cut(got.body))
 		}
 	}
 }

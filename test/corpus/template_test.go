@@ -65,6 +65,7 @@ type expander struct {
 
 // with is an expander that knows words of its own, too.
 func with(t *testing.T, words map[string]string) expander {
+	t.Helper()
 	more := maps.Clone(functions)
 	for word, text := range words {
 		more[word] = func() string { return text }
