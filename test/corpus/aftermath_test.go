@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package corpus
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+)
+
+// metrics is what the manager counts, those of one name summed up.
+func metrics(t *testing.T) map[string]float64 {
+	t.Helper()
+	status, body := manager.Scrape(t.Context(), scraper)
+	if status != http.StatusOK {
+		t.Fatalf("there are no metrics: %d %s", status, body)
+	}
+	sums := map[string]float64{}
+	for _, match := range metricLine.FindAllStringSubmatch(body, -1) {
+		value, err := strconv.ParseFloat(match[2], 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sums[match[1]] += value
+	}
+	return sums
+}
+
+var metricLine = regexp.MustCompile(`(?m)^(\w+)(?:\{[^}]*\})? ([0-9.e+-]+)$`)
+
+const (
+	reconciles   = "controller_runtime_reconcile_total"
+	panics       = "controller_runtime_reconcile_panics_total"
+	statusWrites = "shardinguser_status_writes_total"
+	hashes       = "shardinguser_password_hashes_total"
+)
+
+// quietens tells what must hold after so many changes by people: the manager comes to rest, and has worked no more than they
+// gave it reason to. That is a few looks each: for the resource, its Secret, its row, the note of it, and the next sweep.
+func quietens(t *testing.T, before map[string]float64, changes int) {
+	t.Helper()
+	g := gomega.NewWithT(t)
+	last := metrics(t)
+	g.Eventually(func() (worked float64) {
+		now := metrics(t)
+		worked, last = now[reconciles]-last[reconciles], now
+		return worked
+	}).WithTimeout(soon).WithPolling(time.Second).Should(gomega.BeZero(), "there is a second without reconciles")
+	const looks, writes = 8, 3
+	looked, wrote := last[reconciles]-before[reconciles], last[statusWrites]-before[statusWrites]
+	t.Logf("%d changes made for %v reconciles and %v status writes", changes, looked, wrote)
+	g.Expect(looked).To(gomega.BeNumerically("<=", looks*changes), "reconciles")
+	g.Expect(wrote).To(gomega.BeNumerically("<=", writes*changes), "status writes")
+	g.Expect(last).To(gomega.HaveKeyWithValue(panics, 0.0))
+	g.Expect(manager.Running()).To(gomega.BeTrue())
+	if err := checkLog(); err != nil {
+		t.Error(err)
+	}
+}
+
+// newNamespace is one that is cleared at the end.
+func newNamespace(t *testing.T) string {
+	t.Helper()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "corpus-"}}
+	if err := kube.Create(t.Context(), namespace); err != nil {
+		t.Fatal(err)
+	}
+	return namespace.Name
+}
+
+// clearUsers deletes the users of a namespace, whatever holds them back, and waits until they are gone.
+func clearUsers(t *testing.T, namespace string) {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context())
+	let := client.RawPatch("application/merge-patch+json", fmt.Appendf(nil,
+		`{"metadata":{"annotations":{%q:"true",%q:null}}}`, v1alpha1.AnnotationAllowLastAdministrator, v1alpha1.AnnotationPaused))
+	each(users(t, namespace), func(u v1alpha1.ShardingUser) {
+		var err error
+		if len(u.Annotations) > 0 || slices.Contains(u.Spec.Roles, "admin") {
+			err = kube.Patch(ctx, &u, let)
+		}
+		for _, err := range []error{err, kube.Delete(ctx, &u)} {
+			if client.IgnoreNotFound(err) != nil {
+				t.Error(err)
+			}
+		}
+	})
+	gomega.NewWithT(t).Eventually(func() []v1alpha1.ShardingUser { return users(t, namespace) }).
+		WithTimeout(soon).WithPolling(poll).Should(gomega.BeEmpty())
+}
+
+func users(t *testing.T, namespace string) []v1alpha1.ShardingUser {
+	t.Helper()
+	var list v1alpha1.ShardingUserList
+	if err := kube.List(context.WithoutCancel(t.Context()), &list, client.InNamespace(namespace)); err != nil {
+		t.Fatal(err)
+	}
+	return list.Items
+}
+
+// each calls f for all items, some at once.
+func each[T any](items []T, f func(T)) {
+	const atOnce = 16
+	var all sync.WaitGroup
+	next := make(chan T)
+	for range atOnce {
+		all.Go(func() {
+			for item := range next {
+				f(item)
+			}
+		})
+	}
+	for _, item := range items {
+		next <- item
+	}
+	close(next)
+	all.Wait()
+}
+
+// A row is one of the table users.
+type row struct {
+	Username string
+	Hash     string
+	Roles    string
+	Active   bool
+}
+
+// aRowOfOthers is a row that some other program wrote, and that the operator must not touch unasked.
+func aRowOfOthers(t *testing.T, username string) row {
+	t.Helper()
+	r := row{username, aHash, `["kept"]`, true}
+	_, err := db.Exec(t.Context(), `INSERT INTO users (username, password_hash, roles, active) VALUES ($1, $2, $3, $4)`,
+		r.Username, r.Hash, r.Roles, r.Active)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// cut is a text that can be printed whatever is in it.
+func cut(text string) string {
+	const most = 300
+	return strconv.Quote(strings.ToValidUTF8(text[:min(len(text), most)], "?"))
+}
+
+// rolesOf is the row's roles in order; nil where there are none, or they cannot be read.
+func rolesOf(r row) []v1alpha1.Role {
+	var roles []v1alpha1.Role
+	if json.Unmarshal([]byte(r.Roles), &roles) != nil || len(roles) == 0 {
+		return nil
+	}
+	slices.Sort(roles)
+	return roles
+}

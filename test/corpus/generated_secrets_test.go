@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package corpus
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+)
+
+// A hash that is taken: one of bcrypt, of cost 10 to 14, and nothing more; but for one newline, which an editor leaves.
+var usableHash = regexp.MustCompile(`\A\$2[aby]\$1[0-4]\$[./A-Za-z0-9]{53}\n?\z`)
+
+// aPassword is what the generated passwords are made of.
+const aPassword = canary + "-word"
+
+func generatedSecrets() (cases []secret) {
+	seen := map[string]bool{aHash: true} // which is among those by hand
+	hash := func(name, value string) {
+		if seen[value] {
+			return
+		}
+		seen[value] = true
+		reason := "PasswordInvalid"
+		if usableHash.MatchString(value) {
+			reason = "Synced"
+		}
+		cases = append(cases, secret{Name: name, Value: value, Format: "Bcrypt", Reason: reason})
+	}
+	for i := range len(aHash) {
+		hash(fmt.Sprintf("the first %d characters of a hash", i), aHash[:i])
+		c := string("+=- \n\x00\u0080$Z"[i%10])
+		hash(fmt.Sprintf("a hash whose character %d is %+q", i, c), aHash[:i]+c+aHash[i+1:])
+	}
+	for cost := range 20 {
+		hash(fmt.Sprintf("a hash of cost %02d", cost), fmt.Sprintf("%s%02d%s", aHash[:4], cost, aHash[6:]))
+	}
+	for c := 'a'; c <= 'z'; c++ {
+		hash(fmt.Sprintf("a hash of version 2%c", c), aHash[:2]+string(c)+aHash[3:])
+	}
+	for _, around := range []string{" ", "\n", "\n\n", "\r\n", "\t", "\x00", "'", "\"", "\ufeff", "a"} {
+		hash(fmt.Sprintf("a hash with %+q after it", around), aHash+around)
+		hash(fmt.Sprintf("a hash with %+q before it", around), around+aHash)
+	}
+	return append(cases, generatedPasswords()...)
+}
+
+// A password that is taken: 8 characters and up to 72 bytes of UTF-8 without a NUL, where one newline at the end does not
+// count.
+func usablePassword(value string) bool {
+	value = strings.TrimSuffix(value, "\n")
+	return utf8.ValidString(value) && !strings.Contains(value, "\x00") && utf8.RuneCountInString(value) >= 8 && len(value) <= 72
+}
+
+func generatedPasswords() (cases []secret) {
+	plain := func(name, value string) {
+		reason := "PasswordInvalid"
+		if usablePassword(value) {
+			reason = "Synced"
+		}
+		cases = append(cases, secret{Name: name, Value: value, Reason: reason})
+	}
+	for _, c := range []string{"c", "ß", "語", "😀"} {
+		most := 72 / len(c)
+		for _, length := range []int{1, 7, 8, most, most + 1, 1000} {
+			plain(fmt.Sprintf("a password of %d times %s", length, c), strings.Repeat(c, length))
+		}
+	}
+	for i := range len(aPassword) + 1 {
+		plain(fmt.Sprintf("a password with a NUL after %d characters", i), aPassword[:i]+"\x00"+aPassword[i:])
+	}
+	// Too long, cut in a character, a surrogate, beyond Unicode, a byte of nothing, and Latin-1.
+	for _, bad := range []string{"\xc0\x80", "\xe2\x82", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xff", "\xe4"} {
+		for i, place := range []int{0, len(aPassword) / 2, len(aPassword)} {
+			plain(fmt.Sprintf("a password with %+q at place %d", bad, i), aPassword[:place]+bad+aPassword[place:])
+		}
+	}
+	for _, end := range []string{"\n", "\n\n", "\r\n", "\r", " ", "\t", "\u2028", "\u0085", "\u200b"} {
+		plain(fmt.Sprintf("a password with %+q after it", end), aPassword+end)
+		plain(fmt.Sprintf("a password of 72 bytes with %+q after it", end), strings.Repeat("c", 72)+end)
+		plain(fmt.Sprintf("nothing but %+q", end), end)
+	}
+	return cases
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package corpus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/test/testenv"
+)
+
+const (
+	// canary is in passwords, and in nothing else.
+	canary = "c4n4ry"
+
+	// right is the password of alice, whom the requests are about.
+	right = canary + " of alice"
+
+	// aHash is of a password that is nobody's concern.
+	aHash = "$2b$10$" + "abcdefghijklmnopqrstuu" + "ABCDEFGHIJKLMNOPQRSTUVWXYZ01234"
+
+	signingSecret = "the signing secret of the corpus, " + canary
+
+	soon = time.Minute
+	poll = 100 * time.Millisecond
+)
+
+// What all cases share: one API server, one database, and one manager between them.
+var (
+	plane   *testenv.ControlPlane
+	kube    client.Client // an administrator's
+	direct  *http.Client  // likewise, for what no proper client would send
+	db      *pgxpool.Pool
+	manager *testenv.Manager
+	scraper string // a token for the metrics
+)
+
+func TestMain(m *testing.M) {
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (code int, err error) {
+	ctx := context.Background()
+	folder, err := os.MkdirTemp("", "shardinguser-corpus-")
+	if err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
+	if plane, err = testenv.StartControlPlane(ctx); err != nil {
+		return 1, err
+	}
+	server, err := testenv.StartPostgres(ctx)
+	if err != nil {
+		return 1, errors.Join(err, plane.Stop())
+	}
+	defer func() { err = errors.Join(err, plane.Stop(), server.Stop()) }()
+	if err := connect(ctx); err != nil {
+		return 1, err
+	}
+	dsn, err := server.NewDatabase(ctx)
+	if err != nil {
+		return 1, err
+	}
+	if db, err = pgxpool.New(ctx, dsn); err != nil {
+		return 1, err
+	}
+	defer db.Close()
+	program, err := build(ctx, folder)
+	if err != nil {
+		return 1, err
+	}
+	if err := begin(ctx, program, dsn); err != nil {
+		return 1, err
+	}
+	code = m.Run()
+	return code, errors.Join(manager.Stop(25*time.Second), checkLog())
+}
+
+// connect installs the operator but for its Deployment's pods, which nobody starts, and makes the clients.
+func connect(ctx context.Context) (err error) {
+	root, err := testenv.Root()
+	if err != nil {
+		return err
+	}
+	if _, err := plane.Kubectl(ctx, "apply", "-k", filepath.Join(root, "config/default")); err != nil {
+		return fmt.Errorf("install the operator: %w", err)
+	}
+	if _, err := plane.Kubectl(ctx, "wait", "--for=condition=Established", "--timeout=60s",
+		"crd/shardingusers.sharding.io", "crd/shardinguserpolicies.sharding.io"); err != nil {
+		return err
+	}
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(v1alpha1.AddToScheme(scheme))
+	if kube, err = client.New(plane.Config(), client.Options{Scheme: scheme}); err != nil {
+		return err
+	}
+	if direct, err = rest.HTTPClientFor(plane.Config()); err != nil {
+		return err
+	}
+	account, err := plane.ServiceAccount(ctx, "monitoring", "prometheus")
+	if err != nil {
+		return err
+	}
+	scraper = account.BearerToken
+	return kube.Create(ctx, &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "shardinguser-metrics"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "shardinguser-metrics-reader"},
+		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: "monitoring", Name: "prometheus"}},
+	})
+}
+
+func build(ctx context.Context, folder string) (program string, err error) {
+	root, err := testenv.Root()
+	if err != nil {
+		return "", err
+	}
+	program = filepath.Join(folder, "manager")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", program, "./cmd/manager")
+	build.Dir, build.Stdout, build.Stderr = root, os.Stderr, os.Stderr
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if err := build.Run(); err != nil {
+		return "", fmt.Errorf("build the manager: %w", err)
+	}
+	return program, nil
+}
+
+// begin starts the manager. What is not to come between a request and its outcome is out of the way: locks, the limit of one
+// address, and that credentials that passed are recognised.
+func begin(ctx context.Context, program, dsn string) error {
+	const namespace = "shardinguser-system"
+	rights, err := plane.ServiceAccount(ctx, namespace, "shardinguser-controller-manager")
+	if err != nil {
+		return err
+	}
+	manager, err = plane.StartManager(testenv.ManagerOptions{
+		Program: program, Rights: rights, DSN: dsn, Secret: signingSecret,
+		Args: []string{
+			"--leader-election-namespace=" + namespace, "--lockout-attempts=1000", "--login-source-rate=0", "--verify-cache-ttl=0",
+		},
+	})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, soon)
+	defer cancel()
+	return manager.Ready(ctx)
+}
+
+// aHashIsIn tells whether a text holds what every bcrypt hash begins with, or every print that stands for one.
+var aHashIsIn = regexp.MustCompile(`\$2[abxy]?\$\d\d\$|\$hmac\$`).MatchString
+
+// checkLog tells what no case may bring into the manager's log.
+func checkLog() error {
+	content, err := os.ReadFile(manager.Log)
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(content)) {
+		switch {
+		case strings.Contains(line, canary) || aHashIsIn(line):
+			return errors.New("the manager logged a password or a hash")
+		case strings.Contains(line, "panic:") || strings.Contains(line, "bserved a panic") || strings.Contains(line, "from a panic"):
+			return fmt.Errorf("the manager logged a panic: %s", line)
+		}
+	}
+	return nil
+}
