@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/onsi/gomega"
+)
+
+func TestEveryTestThatTheDocumentationNamesIsThere(t *testing.T) {
+	t.Parallel()
+	g := gomega.NewWithT(t)
+	there := map[string]bool{}
+	declared := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
+	for _, folder := range []string{"api", "cmd", "internal", "test"} {
+		err := filepath.WalkDir(filepath.Join(root, folder), func(path string, _ fs.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			source, err := os.ReadFile(path)
+			for _, match := range declared.FindAllStringSubmatch(string(source), -1) {
+				there[match[1]] = true
+			}
+			return err
+		})
+		g.Expect(err).NotTo(gomega.HaveOccurred())
+	}
+	page, err := os.ReadFile(filepath.Join(root, "docs/faults.md"))
+	g.Expect(err).NotTo(gomega.HaveOccurred())
+	named := regexp.MustCompile(`\bTest[A-Z]\w+`).FindAllString(string(page), -1)
+	g.Expect(len(named)).To(gomega.BeNumerically(">", 50))
+	for _, name := range named {
+		g.Expect(there).To(gomega.HaveKey(name))
+	}
+}
