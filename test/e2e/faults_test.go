@@ -5,7 +5,6 @@ package e2e
 import (
 	"io/fs"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -16,14 +15,15 @@ import (
 func TestEveryTestThatTheDocumentationNamesIsThere(t *testing.T) {
 	t.Parallel()
 	g := gomega.NewWithT(t)
+	checkout := os.DirFS(root)
 	there := map[string]bool{}
 	declared := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
 	for _, folder := range []string{"api", "cmd", "internal", "test"} {
-		err := filepath.WalkDir(filepath.Join(root, folder), func(path string, _ fs.DirEntry, err error) error {
+		err := fs.WalkDir(checkout, folder, func(path string, _ fs.DirEntry, err error) error {
 			if err != nil || !strings.HasSuffix(path, "_test.go") {
 				return err
 			}
-			source, err := os.ReadFile(path)
+			source, err := fs.ReadFile(checkout, path)
 			for _, match := range declared.FindAllStringSubmatch(string(source), -1) {
 				there[match[1]] = true
 			}
@@ -31,7 +31,7 @@ func TestEveryTestThatTheDocumentationNamesIsThere(t *testing.T) {
 		})
 		g.Expect(err).NotTo(gomega.HaveOccurred())
 	}
-	page, err := os.ReadFile(filepath.Join(root, "docs/faults.md"))
+	page, err := fs.ReadFile(checkout, "docs/faults.md")
 	g.Expect(err).NotTo(gomega.HaveOccurred())
 	named := regexp.MustCompile(`\bTest[A-Z]\w+`).FindAllString(string(page), -1)
 	g.Expect(len(named)).To(gomega.BeNumerically(">", 50))

@@ -50,7 +50,7 @@ func TestAThousandLocksWhileNobodyListensAreAllToldOf(t *testing.T) {
 	}
 	each(func(name string) error { return s.kube.Create(t.Context(), s.resource(name)) })
 	seldom := func(check func(g gomega.Gomega)) { // the API server has enough to do
-		s.Eventually(check).WithTimeout(3 * soon).WithPolling(500 * time.Millisecond).Should(gomega.Succeed())
+		s.Eventually(check).WithTimeout(3 * time.Minute).WithPolling(500 * time.Millisecond).Should(gomega.Succeed())
 	}
 	seldom(func(g gomega.Gomega) { g.Expect(s.countReady()).To(gomega.Equal(users)) })
 	s.notifying(p, 1)
