@@ -33,10 +33,11 @@ run: build ## Run the manager against the cluster of your kubeconfig; ARGS are i
 ##@ Develop
 
 .PHONY: prepare
-prepare: ## Get the real pair, control plane (into bin/k8s) and Postgres, and nginx: built from source, ten minutes the first time.
+prepare: ## Get the real pair, control plane (into bin/k8s) and Postgres; nginx and PgBouncer: built from source, ten minutes the first time.
 	hack/prepare-controlplane.sh kube-controller-manager
 	hack/prepare-postgres.sh
 	hack/prepare-nginx.sh
+	hack/prepare-pgbouncer.sh
 
 # The demo does without kube-controller-manager, which the release archives lack: where those are within reach, it need
 # not build anything.

@@ -33,18 +33,27 @@ func newCluster(reader client.Reader, policies bool, log logr.Logger) *cluster {
 	return &cluster{reader: reader, policies: policies, log: log, known: make(chan struct{})}
 }
 
-// find asks the API server until it answers. An answer that will not change is an error.
+// refusals is how many in a row, a second apart, are an answer. An API server that has just started refuses what it will
+// allow once it has read its roles; to end because of that would be to end whenever it was away.
+const refusals = 10
+
+// find asks the API server until it answers. A refusal that stays is an error.
 func (c *cluster) find(ctx context.Context) error {
 	var namespace corev1.Namespace
-	told := false
+	told, refused := false, 0
 	err := wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
 		err := c.ask(ctx, &namespace)
 		switch {
 		case err == nil:
 			return true, nil
 		case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err), apierrors.IsNotFound(err):
-			return false, err
-		case !told:
+			if refused++; refused == refusals {
+				return false, err
+			}
+		default:
+			refused = 0
+		}
+		if !told {
 			c.log.Info("Waiting for the API server", "error", err.Error())
 			told = true
 		}

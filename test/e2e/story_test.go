@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/onsi/gomega"
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -101,14 +102,16 @@ func (s *story) clearUsers(namespace string) {
 	if err := s.kube.List(ctx, &users, client.InNamespace(namespace)); err != nil {
 		s.t.Error(err)
 	}
+	var clearing errgroup.Group
+	clearing.SetLimit(8)
 	for _, u := range users.Items {
-		patch := client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`))
-		if err := s.kube.Patch(ctx, &u, patch); client.IgnoreNotFound(err) != nil {
-			s.t.Error(err)
-		}
-		if err := s.kube.Delete(ctx, &u); client.IgnoreNotFound(err) != nil {
-			s.t.Error(err)
-		}
+		clearing.Go(func() error {
+			patch := client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`))
+			return errors.Join(client.IgnoreNotFound(s.kube.Patch(ctx, &u, patch)), client.IgnoreNotFound(s.kube.Delete(ctx, &u)))
+		})
+	}
+	if err := clearing.Wait(); err != nil {
+		s.t.Error(err)
 	}
 }
 

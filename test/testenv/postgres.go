@@ -70,20 +70,22 @@ func StartPostgres(ctx context.Context, settings ...string) (_ *Postgres, err er
 	if err := p.initdb(password); err != nil {
 		return nil, err
 	}
+	return p, p.startAnywhere(ctx, url.UserPassword("postgres", password))
+}
+
+// startAnywhere starts the server on a free port, with this administrator.
+func (p *Postgres) startAnywhere(ctx context.Context, admin *url.Userinfo) (err error) {
 	// Where nothing keeps the port, it may be taken by the time the server wants it: then it ends at once, and gets another.
 	for attempt := 1; ; attempt++ {
-		if p.port, err = s.port(); err != nil {
-			return nil, err
+		if p.port, err = p.scope.port(); err != nil {
+			return err
 		}
 		p.dsn = (&url.URL{
-			Scheme: "postgres", User: url.UserPassword("postgres", password),
-			Host: p.port.address(), Path: "/postgres", RawQuery: "sslmode=disable",
+			Scheme: "postgres", User: admin, Host: p.port.address(), Path: "/postgres", RawQuery: "sslmode=disable",
 		}).String()
-		if err = p.Start(ctx); err == nil {
-			return p, nil
-		}
-		if attempt == 3 || !errors.Is(err, errEnded) {
-			return nil, err
+		err = p.Start(ctx)
+		if err == nil || attempt == 3 || !errors.Is(err, errEnded) {
+			return err
 		}
 	}
 }
@@ -157,17 +159,32 @@ func (p *Postgres) Start(ctx context.Context) error {
 // Halt ends a server of our own as its administrator would in a hurry ("fast": clients are cut off, nothing is lost),
 // and returns when it has ended. Its data stay for Start.
 func (p *Postgres) Halt(ctx context.Context) error {
+	return p.signal(ctx, syscall.SIGINT)
+}
+
+// Crash ends a server of our own at once, with nothing put in order ("immediate"): the next Start has to recover.
+func (p *Postgres) Crash(ctx context.Context) error {
+	return p.signal(ctx, syscall.SIGQUIT)
+}
+
+// Kill ends a server of our own as when its machine is lost: nobody says goodbye. Its children end a moment after it.
+func (p *Postgres) Kill(ctx context.Context) error {
+	return p.signal(ctx, syscall.SIGKILL)
+}
+
+// signal ends a server of our own, and returns when it has ended.
+func (p *Postgres) signal(ctx context.Context, signal syscall.Signal) error {
 	if p.external {
 		return errExternal
 	}
-	if err := p.server.Process.Signal(syscall.SIGINT); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("halt Postgres: %w", err)
+	if err := p.server.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("end Postgres: %w", err)
 	}
 	select {
 	case <-p.ended:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("halt Postgres: %w", ctx.Err())
+		return fmt.Errorf("end Postgres: %w", ctx.Err())
 	}
 }
 

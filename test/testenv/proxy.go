@@ -72,6 +72,14 @@ func (p *Proxy) Cut() {
 	p.proxy.Stop()
 }
 
+// Move closes every connection, and lets new ones lead to another server, as an address that moves does.
+func (p *Proxy) Move(upstream string) {
+	p.t.Helper()
+	if err := p.proxy.Update(&toxiproxy.Proxy{Listen: p.proxy.Listen, Upstream: upstream, Enabled: true}); err != nil {
+		p.t.Errorf("move the address: %v", err)
+	}
+}
+
 // Stall lets every byte vanish, both ways, on connections that are there and on new ones, and tells nobody: TCP that is
 // half open, as where a cable was pulled.
 func (p *Proxy) Stall() {

@@ -22,7 +22,7 @@ func Psql(ctx context.Context, dsn, file string, variables ...string) (string, e
 	if err != nil {
 		return "", fmt.Errorf("read the DSN: %w", err)
 	}
-	psql, err := findPsql()
+	psql, err := clientProgram("psql")
 	if err != nil {
 		return "", err
 	}
@@ -45,16 +45,22 @@ func Psql(ctx context.Context, dsn, file string, variables ...string) (string, e
 	return string(output), nil
 }
 
-// findPsql finds psql beside the server's programs, or on PATH.
-func findPsql() (string, error) {
+// clientProgram finds one of Postgres' other programs: beside the server's, also where these are only links, or on PATH.
+func clientProgram(name string) (string, error) {
 	if bin, err := found("find-postgres.sh"); err == nil {
-		if path := filepath.Join(bin, "psql"); isProgram(path) {
-			return path, nil
+		dirs := []string{bin}
+		if server, err := filepath.EvalSymlinks(filepath.Join(bin, "postgres")); err == nil {
+			dirs = append(dirs, filepath.Dir(server))
+		}
+		for _, dir := range dirs {
+			if path := filepath.Join(dir, name); isProgram(path) {
+				return path, nil
+			}
 		}
 	}
-	path, err := exec.LookPath("psql")
+	path, err := exec.LookPath(name)
 	if err != nil {
-		return "", fmt.Errorf("find psql: %w; on Debian it is in the package postgresql-client", err)
+		return "", fmt.Errorf("find %s: %w; on Debian it is in the package postgresql-client", name, err)
 	}
 	return path, nil
 }

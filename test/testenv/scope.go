@@ -151,16 +151,35 @@ func (s *scope) wrap(name, path string) (string, error) {
 		return "", fmt.Errorf("start %s: already stopped", name)
 	}
 	s.names[name]++
+	name = s.newest(name)
+	return s.write("run/"+name, fmt.Sprintf("#!/bin/sh\nset -e\necho $$ >%s\nprintf '%%s\\n' \"$@\" >%s\nexec %s \"$@\"\n",
+		quote(s.path("pids", name)), quote(s.path("run", name+".args")), quote(path)), 0o700)
+}
+
+// newest is what the newest script for a program of that name is called. The caller holds the mutex.
+func (s *scope) newest(name string) string {
 	if n := s.names[name]; n > 1 {
 		name += "-" + strconv.Itoa(n)
 	}
-	return s.write("run/"+name, fmt.Sprintf("#!/bin/sh\nset -e\necho $$ >%s\nexec %s \"$@\"\n",
-		quote(s.path("pids", name)), quote(path)), 0o700)
+	return name
 }
 
-// pid is the process id of a program that was started by the script of that name.
+// arguments are those that a program of that name was last started with. None of them may hold a line break.
+func (s *scope) arguments(name string) ([]string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	content, err := os.ReadFile(s.path("run", s.newest(name)+".args"))
+	if err != nil {
+		return nil, fmt.Errorf("find the arguments of %s: %w", name, err)
+	}
+	return strings.Split(strings.TrimSuffix(string(content), "\n"), "\n"), nil
+}
+
+// pid is the process id of the program of that name that was last started.
 func (s *scope) pid(name string) (int, error) {
-	content, err := os.ReadFile(s.path("pids", name))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	content, err := os.ReadFile(s.path("pids", s.newest(name)))
 	if err != nil {
 		return 0, fmt.Errorf("find the process of %s: %w", name, err)
 	}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/onsi/gomega"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+)
+
+// Not parallel: all stories lean on the API server.
+func TestLogInsGoOnWhileAPIServerAndEtcdAreLostAndAllIsToldOfWhenTheyAreBack(t *testing.T) {
+	s := newStory(t)
+	lease := s.ownLease()
+	leader, standby := s.pair(lease)
+	alice, bob := s.member("alice"), s.member("bob")
+	s.logsIn(leader, "alice", http.StatusOK)
+
+	s.Expect(plane.Kill(t.Context(), "kube-apiserver", "etcd")).To(gomega.Succeed())
+	back := false
+	t.Cleanup(func() { // the next stories need them, however this one ended
+		if !back {
+			s.Expect(plane.Restart(context.WithoutCancel(t.Context()), "etcd", "kube-apiserver")).To(gomega.Succeed())
+		}
+	})
+	both := func(username string, want int) {
+		s.logsIn(leader, username, want)
+		s.logsIn(standby, username, want)
+	}
+	both("alice", http.StatusOK)
+	s.fails(standby, "bob", 5)
+	both("bob", http.StatusUnauthorized)
+
+	// Who cannot renew the lease ends, once, and is started again as a kubelet does; who has none waits.
+	s.Expect(leader.exit(time.Minute)).NotTo(gomega.BeZero())
+	again := s.launch(lease, "--leader-elect").begin(t)
+	s.sql(`UPDATE users SET roles = '["forged"]' WHERE username = 'alice'`)
+	for _, p := range []*process{again, standby} {
+		s.eventually(soon, func(g gomega.Gomega) {
+			g.Expect(p.probe("/healthz")).To(gomega.Equal(http.StatusOK))
+			answer, err := p.LogIn(t.Context(), "alice", canary+" alice")
+			g.Expect(err).NotTo(gomega.HaveOccurred())
+			g.Expect(answer.Status).To(gomega.Equal(http.StatusOK))
+		})
+		s.logsIn(p, "bob", http.StatusUnauthorized)
+	}
+
+	s.Expect(plane.Restart(t.Context(), "etcd", "kube-apiserver")).To(gomega.Succeed())
+	back = true
+	from := time.Now()
+	s.locked(bob)
+	s.eventually(soon, func(g gomega.Gomega) { g.Expect(s.row("alice").Roles).To(gomega.MatchJSON(`["operator"]`)) })
+	t.Logf("all was told of and put back %v after the API server was there again", time.Since(from))
+	s.edit(alice, roles("viewer"))
+	s.reports(soon, alice, v1alpha1.ReasonSynced)
+	s.readyUser("created")
+	s.Expect(again.Running()).To(gomega.BeTrue(), "it did not end a second time")
+	s.Expect(standby.Running()).To(gomega.BeTrue(), "who does not lead has no reason to end")
+	again.ready()
+
+	var leases coordinationv1.LeaseList
+	s.Expect(s.kube.List(t.Context(), &leases, client.InNamespace(s.namespace))).To(gomega.Succeed())
+	s.Expect(leases.Items).To(gomega.HaveLen(1))
+	s.Expect(leases.Items[0].Spec.HolderIdentity).NotTo(gomega.BeNil())
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"net/http"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/onsi/gomega"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/test/testenv"
+)
+
+// replicated is a primary and its standby, which end with the test.
+func replicated(t *testing.T) (primary, standby *testenv.Postgres) {
+	t.Helper()
+	start := func(server *testenv.Postgres, err error) *testenv.Postgres {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := server.Stop(); err != nil {
+				t.Error(err)
+			}
+		})
+		return server
+	}
+	primary = start(testenv.StartPostgres(t.Context()))
+	return primary, start(primary.NewStandby(t.Context()))
+}
+
+// moveTo lets the story ask another server from now on.
+func (s *story) moveTo(server *testenv.Postgres) {
+	s.t.Helper()
+	dsn, err := server.On(s.db.Config().ConnString())
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	s.db, err = pgxpool.New(s.t.Context(), dsn)
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	s.t.Cleanup(s.db.Close)
+}
+
+// A failover is how a manager's DSN leads to whoever is the primary, and what is done to that before it is lost.
+var failovers = map[string]struct {
+	dsn  func(s *story, primary, standby *testenv.Postgres) (dsn string, move func())
+	says string
+}{
+	// As with a list of hosts in the DSN; the first one is always there, and takes no writes at first.
+	"two hosts in the DSN": {
+		func(s *story, primary, standby *testenv.Postgres) (string, func()) {
+			dsn, err := testenv.WithHosts(s.dsn, standby, primary)
+			s.Expect(err).NotTo(gomega.HaveOccurred())
+			return dsn, func() {}
+		},
+		"(?i)no host of the DSN|reach|connect",
+	},
+	// As with a virtual address or a Service, which leads to the standby before that is promoted (25006).
+	"an address that moves to a read-only node": {
+		func(s *story, _, standby *testenv.Postgres) (string, func()) {
+			proxy, dsn := testenv.DatabaseProxy(s.t, s.dsn)
+			there, err := url.Parse(standby.DSN())
+			s.Expect(err).NotTo(gomega.HaveOccurred())
+			return dsn, func() { proxy.Move(there.Host) }
+		},
+		"(?i)read-only",
+	},
+}
+
+func TestWorkGoesOnAtAStandbyThatIsPromotedWhenThePrimaryIsLost(t *testing.T) {
+	t.Parallel()
+	for name, failover := range failovers {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			primary, standby := replicated(t)
+			s := storyOn(t, primary)
+			dsn, move := failover.dsn(s, primary, standby)
+			p := s.launchOn(dsn, "--watch-namespaces="+s.namespace).begin(t).ready()
+			alice, bob, carol := s.member("alice"), s.member("bob"), s.member("carol")
+			s.fails(p, "bob", 5)
+			s.locked(bob)
+			s.fails(p, "carol", 2)
+			s.Expect(standby.CatchUp(t.Context(), primary)).To(gomega.Succeed())
+			s.Expect(primary.Kill(t.Context())).To(gomega.Succeed())
+			move()
+
+			s.fallen(p, 1)
+			s.logsIn(p, "alice", http.StatusOK)
+			s.logsIn(p, "bob", http.StatusUnauthorized)
+			s.fails(p, "carol", 3)
+			s.edit(alice, roles("admin"))
+			created := s.user("created")
+			s.eventually(soon, func(g gomega.Gomega) {
+				g.Expect(s.message(g, alice)).To(gomega.MatchRegexp(failover.says))
+				g.Expect(s.message(g, created)).To(gomega.MatchRegexp(failover.says))
+			})
+
+			s.Expect(standby.Promote(t.Context())).To(gomega.Succeed())
+			from := time.Now()
+			s.moveTo(standby)
+			s.reports(10*time.Second, alice, v1alpha1.ReasonSynced)
+			s.reports(soon, created, v1alpha1.ReasonSynced)
+			t.Logf("writing went on %v after there was a primary again", time.Since(from))
+			s.fallen(p, 0)
+			s.Expect(s.row("alice").Roles).To(gomega.MatchJSON(`["admin"]`))
+			s.Expect(s.row("created")).NotTo(gomega.BeNil())
+			s.Expect(s.row("bob").Failed).To(gomega.Equal(5))
+			s.Expect(s.row("carol").Failed).To(gomega.Equal(5))
+			s.logsIn(p, "carol", http.StatusUnauthorized)
+			s.logsIn(p, "alice", http.StatusOK)
+			s.locked(carol)
+			s.sql(`UPDATE users SET active = false WHERE username = 'alice'`)
+			s.eventually(soon, func(g gomega.Gomega) { g.Expect(s.row("alice").Active).To(gomega.BeTrue()) })
+			s.Expect(p.probe("/healthz")).To(gomega.Equal(http.StatusOK))
+			s.Expect(p.Running()).To(gomega.BeTrue())
+		})
+	}
+}

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"io/fs"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/onsi/gomega"
+)
+
+func TestEveryTestThatTheDocumentationNamesIsThere(t *testing.T) {
+	t.Parallel()
+	g := gomega.NewWithT(t)
+	checkout := os.DirFS(root)
+	there := map[string]bool{}
+	declared := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
+	for _, folder := range []string{"api", "cmd", "internal", "test"} {
+		err := fs.WalkDir(checkout, folder, func(path string, _ fs.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			source, err := fs.ReadFile(checkout, path)
+			for _, match := range declared.FindAllStringSubmatch(string(source), -1) {
+				there[match[1]] = true
+			}
+			return err
+		})
+		g.Expect(err).NotTo(gomega.HaveOccurred())
+	}
+	page, err := fs.ReadFile(checkout, "docs/faults.md")
+	g.Expect(err).NotTo(gomega.HaveOccurred())
+	named := regexp.MustCompile(`\bTest[A-Z]\w+`).FindAllString(string(page), -1)
+	g.Expect(len(named)).To(gomega.BeNumerically(">", 50))
+	for _, name := range named {
+		g.Expect(there).To(gomega.HaveKey(name))
+	}
+}

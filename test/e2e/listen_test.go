@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/onsi/gomega"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sharding-system/shardinguser-operator/test/testenv"
+)
+
+// file writes a file that is gone with the test, and returns its path.
+func (s *story) file(name, content string) string {
+	s.t.Helper()
+	path := filepath.Join(s.t.TempDir(), name)
+	s.Expect(os.WriteFile(path, []byte(content), 0o600)).To(gomega.Succeed())
+	return path
+}
+
+// notifying waits until changes come by notifications, or until they do not any more.
+func (s *story) notifying(p *process, active float64) {
+	s.t.Helper()
+	s.eventually(soon, func(g gomega.Gomega) {
+		is, found := p.metric("shardinguser_notifications_active")
+		g.Expect(found).To(gomega.BeTrue())
+		g.Expect(is).To(gomega.Equal(active))
+	})
+}
+
+func TestAThousandLocksWhileNobodyListensAreAllToldOf(t *testing.T) {
+	t.Parallel()
+	const users = 1000
+	s := newStory(t)
+	proxy, direct := testenv.DatabaseProxy(t, s.dsn)
+	p := s.start("--listen-dsn-file=" + s.file("direct", direct))
+	each := func(do func(name string) error) {
+		var work errgroup.Group
+		work.SetLimit(8)
+		for i := range users {
+			work.Go(func() error { return do(fmt.Sprintf("user-%03d", i)) })
+		}
+		s.Expect(work.Wait()).To(gomega.Succeed())
+	}
+	each(func(name string) error { return s.kube.Create(t.Context(), s.resource(name)) })
+	seldom := func(check func(g gomega.Gomega)) { // the API server has enough to do
+		s.Eventually(check).WithTimeout(3 * time.Minute).WithPolling(500 * time.Millisecond).Should(gomega.Succeed())
+	}
+	seldom(func(g gomega.Gomega) { g.Expect(s.countReady()).To(gomega.Equal(users)) })
+	s.notifying(p, 1)
+
+	proxy.Cut()
+	s.notifying(p, 0)
+	s.sql(`UPDATE users SET failed_login_attempts = 5, locked_until = now() AT TIME ZONE 'UTC' + interval '1 hour'`)
+	proxy.Restore()
+	from := time.Now()
+	seldom(func(g gomega.Gomega) {
+		locked, err := plane.Kubectl(t.Context(), "get", "shardingusers", "--namespace="+s.namespace,
+			"--field-selector=status.locked=true", "--output=name")
+		g.Expect(err).NotTo(gomega.HaveOccurred())
+		g.Expect(strings.Count(locked, "\n")).To(gomega.Equal(users))
+	})
+	t.Logf("a thousand locks were in the statuses after %v", time.Since(from))
+	s.notifying(p, 1)
+}
