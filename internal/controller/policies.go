@@ -24,6 +24,7 @@ import (
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 	"github.com/sharding-system/shardinguser-operator/internal/policy"
+	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
@@ -81,13 +82,49 @@ func (p *policies) permission(ctx context.Context, u *v1alpha1.ShardingUser) (us
 	namespace := namespaceMetadata()
 	switch err := p.cached.Get(ctx, client.ObjectKey{Name: u.Namespace}, namespace); {
 	case apierrors.IsNotFound(err) && !u.DeletionTimestamp.IsZero():
-		// It went with its namespace, and so with the labels.
+		namespace.Name = u.Namespace // it went, and its labels with it
 	case apierrors.IsNotFound(err):
 		return user.Permission{}, errNamespaceUnknown
 	case err != nil:
 		return user.Permission{}, fmt.Errorf("look up the namespace: %w", err)
 	}
-	return set.Permission(namespace.Labels, u), nil
+	return set.Permission(labelsOf(namespace), u), nil
+}
+
+// labelsOf is the labels of a namespace. The one with its name is the API server's, and cannot be another one's; whoever has
+// all rights in a namespace may change the others.
+func labelsOf(namespace client.Object) map[string]string {
+	labels := maps.Clone(namespace.GetLabels())
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	labels[corev1.LabelMetadataName] = namespace.GetName()
+	return labels
+}
+
+// lifts tells whether a change lifts a suspension.
+func lifts(change user.Change, o user.Observed) bool {
+	return change.Verb == user.Update && !change.Suspended && o.Ownership != nil && o.Ownership.Suspended
+}
+
+// confirm makes sure, past the cache, that the policies still permit a resource, so that a former leader that wakes up lifts no
+// suspension by those that it remembers. It fails by store.ErrConflict where they do not, or on other terms.
+func (p *policies) confirm(ctx context.Context, live client.Reader, u *v1alpha1.ShardingUser, permission user.Permission) error {
+	if p == nil {
+		return nil
+	}
+	var list v1alpha1.ShardingUserPolicyList
+	if err := live.List(ctx, &list); err != nil {
+		return fmt.Errorf("confirm that the policies are as in the cache: %w", err)
+	}
+	namespace := namespaceMetadata()
+	if err := live.Get(ctx, client.ObjectKey{Name: u.Namespace}, namespace); err != nil {
+		return fmt.Errorf("confirm that the namespace is as in the cache: %w", err)
+	}
+	if policy.New(list.Items).Permission(labelsOf(namespace), u) != permission {
+		return fmt.Errorf("the cache has other policies: %w", store.ErrConflict)
+	}
+	return nil
 }
 
 func (p *policies) all(ctx context.Context) (policy.Set, error) {

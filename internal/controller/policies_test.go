@@ -5,7 +5,10 @@ package controller_test
 import (
 	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
@@ -422,4 +426,59 @@ func TestPoliciesThatNoConfigMapHoldsAreNotPublished(t *testing.T) {
 		g.Expect(index(g)).To(gomega.BeEmpty(), "an old one would refuse what is permitted by now")
 	})
 	s.readyUser("alice")
+}
+
+// frozenWatch lets the operators that are started from now on learn nothing of policies any more, once it is set.
+func (s *story) frozenWatch() *atomic.Bool {
+	frozen := &atomic.Bool{}
+	s.reach = func(config *rest.Config) {
+		config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+			return roundTripper(func(r *http.Request) (*http.Response, error) {
+				answer, err := next.RoundTrip(r)
+				if err == nil && strings.HasSuffix(r.URL.Path, "/shardinguserpolicies") && r.URL.Query().Has("watch") {
+					answer.Body = &frozenBody{ReadCloser: answer.Body, frozen: frozen, done: r.Context().Done()}
+				}
+				return answer, err
+			})
+		})
+	}
+	return frozen
+}
+
+type frozenBody struct {
+	io.ReadCloser
+	frozen *atomic.Bool
+	done   <-chan struct{}
+}
+
+func (b *frozenBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if b.frozen.Load() {
+		<-b.done
+		return 0, io.EOF
+	}
+	return n, err
+}
+
+func TestAFormerLeaderLiftsNoSuspensionByPoliciesThatItRemembers(t *testing.T) {
+	s := newStory(t)
+	frozen := s.frozenWatch()
+	s.start()
+	bob := s.readyUser("bob", roles("admin"))
+	p := s.policy("all", grants("*"))
+	s.eventually(func(g gomega.Gomega) {
+		s.refresh(bob)
+		g.Expect(bob.Status.PermittedBy).To(gomega.Equal("all"))
+	})
+	frozen.Store(true)
+	s.reach = nil
+	leader := s.start()
+	s.amend(p, grants("viewer"))
+	s.reports(bob, v1alpha1.ReasonNotPermitted)
+	leader.stop()
+	suspended := s.row("bob")
+	s.Expect(suspended.Active).To(gomega.BeFalse())
+
+	s.edit(bob, annotation(v1alpha1.AnnotationUnlockRequestedAt, "now")) // which the former one looks at
+	s.Consistently(func() *row { return s.row("bob") }).WithTimeout(2 * time.Second).WithPolling(poll).Should(gomega.Equal(suspended))
 }

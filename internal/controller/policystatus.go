@@ -123,7 +123,7 @@ func (s *policyStatuses) publish(ctx context.Context) error {
 	case err == nil && !maps.Equal(index.Data, data):
 		before := index.DeepCopy()
 		index.Data = data
-		err = s.client.Patch(ctx, index, client.MergeFrom(before))
+		err = s.client.Patch(ctx, index, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
 	}
 	if apierrors.IsForbidden(err) || apierrors.IsNotFound(err) {
 		logf.FromContext(ctx).Info("What policies say cannot be published for admission; the operator decides by them all the same",

@@ -162,6 +162,11 @@ func (r *Reconciler) attempt(ctx context.Context, u *v1alpha1.ShardingUser, conf
 		}
 		decision.Change.Confirmed = true
 	}
+	if lifts(decision.Change, observed) {
+		if err := r.policies.confirm(ctx, r.live, u, d.Permission); err != nil {
+			return found, err
+		}
+	}
 	change := decision.Change
 	if decision.TakePassword {
 		taken, err := r.hashing.take(ctx, d.Owner, secret, observed)
