@@ -55,7 +55,10 @@ func TestLogInsGoOnWhileAPIServerAndEtcdAreLostAndAllIsToldOfWhenTheyAreBack(t *
 	s.Expect(plane.Restart(t.Context(), "etcd", "kube-apiserver")).To(gomega.Succeed())
 	back = true
 	from := time.Now()
-	s.locked(bob)
+	s.eventually(2*soon, func(g gomega.Gomega) { // the lease may have to run out
+		g.Expect(s.kube.Get(t.Context(), key(bob), bob)).To(gomega.Succeed())
+		g.Expect(bob.Status.Locked).To(gomega.BeTrue())
+	})
 	s.eventually(soon, func(g gomega.Gomega) { g.Expect(s.row("alice").Roles).To(gomega.MatchJSON(`["operator"]`)) })
 	t.Logf("all was told of and put back %v after the API server was there again", time.Since(from))
 	s.edit(alice, roles("viewer"))

@@ -101,7 +101,7 @@ func TestWorkGoesOnAtAStandbyThatIsPromotedWhenThePrimaryIsLost(t *testing.T) {
 			s.Expect(standby.Promote(t.Context())).To(gomega.Succeed())
 			from := time.Now()
 			s.moveTo(standby)
-			s.reports(10*time.Second, alice, v1alpha1.ReasonSynced)
+			s.reports(soon, alice, v1alpha1.ReasonSynced)
 			s.reports(soon, created, v1alpha1.ReasonSynced)
 			t.Logf("writing went on %v after there was a primary again", time.Since(from))
 			s.fallen(p, 0)

@@ -162,7 +162,8 @@ func (p *Postgres) Halt(ctx context.Context) error {
 	return p.signal(ctx, syscall.SIGINT)
 }
 
-// Crash ends a server of our own at once, with nothing put in order ("immediate"): the next Start has to recover.
+// Crash ends a server of our own at once, with nothing put in order ("immediate"): the next Start has to recover. What was
+// committed last may be lost, unless the server has the setting synchronous_commit=on.
 func (p *Postgres) Crash(ctx context.Context) error {
 	return p.signal(ctx, syscall.SIGQUIT)
 }
