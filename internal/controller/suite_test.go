@@ -110,6 +110,7 @@ type story struct {
 	protected []string           // roles that are not taken from the last one who holds them
 	standby   bool               // the operator never leads
 	reach     func(*rest.Config) // where it is set, changes the operator's way to the API server
+	quick     bool               // the operator's hashes cost next to nothing
 }
 
 // newStory is a story whose operator has not been started yet.
@@ -154,6 +155,9 @@ type operator struct {
 func (s *story) start(more ...string) *operator {
 	s.t.Helper()
 	op := &operator{registry: prometheus.NewRegistry(), hasher: password.NewHasher(password.MinCost, 2), writes: &writes{}}
+	if s.quick {
+		op.hasher = password.NewTestHasher(2)
+	}
 	batches, rows, closeStore := s.open(op)
 	op.store = &statements{Batches: batches}
 	ahead := controller.NewReadAhead(op.store)
