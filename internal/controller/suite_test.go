@@ -154,10 +154,7 @@ type operator struct {
 // start starts an operator over the story's namespace, and over more of them.
 func (s *story) start(more ...string) *operator {
 	s.t.Helper()
-	op := &operator{registry: prometheus.NewRegistry(), hasher: password.NewHasher(password.MinCost, 2), writes: &writes{}}
-	if s.quick {
-		op.hasher = password.NewTestHasher(2)
-	}
+	op := &operator{registry: prometheus.NewRegistry(), hasher: s.newHasher(), writes: &writes{}}
 	batches, rows, closeStore := s.open(op)
 	op.store = &statements{Batches: batches}
 	ahead := controller.NewReadAhead(op.store)
@@ -213,6 +210,13 @@ func (s *story) start(more ...string) *operator {
 	})
 	s.t.Cleanup(op.stop)
 	return op
+}
+
+func (s *story) newHasher() *password.Hasher {
+	if s.quick {
+		return password.NewTestHasher(2)
+	}
+	return password.NewHasher(password.MinCost, 2)
 }
 
 // open opens the operator's store.
