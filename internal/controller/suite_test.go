@@ -110,6 +110,7 @@ type story struct {
 	protected []string           // roles that are not taken from the last one who holds them
 	standby   bool               // the operator never leads
 	reach     func(*rest.Config) // where it is set, changes the operator's way to the API server
+	quick     bool               // the operator's hashes cost next to nothing
 }
 
 // newStory is a story whose operator has not been started yet.
@@ -153,7 +154,7 @@ type operator struct {
 // start starts an operator over the story's namespace, and over more of them.
 func (s *story) start(more ...string) *operator {
 	s.t.Helper()
-	op := &operator{registry: prometheus.NewRegistry(), hasher: password.NewHasher(password.MinCost, 2), writes: &writes{}}
+	op := &operator{registry: prometheus.NewRegistry(), hasher: s.newHasher(), writes: &writes{}}
 	batches, rows, closeStore := s.open(op)
 	op.store = &statements{Batches: batches}
 	ahead := controller.NewReadAhead(op.store)
@@ -209,6 +210,13 @@ func (s *story) start(more ...string) *operator {
 	})
 	s.t.Cleanup(op.stop)
 	return op
+}
+
+func (s *story) newHasher() *password.Hasher {
+	if s.quick {
+		return password.NewTestHasher(2)
+	}
+	return password.NewHasher(password.MinCost, 2)
 }
 
 // open opens the operator's store.

@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controller_test
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"pgregory.net/rapid"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/test/testenv"
+)
+
+// TestOperatorDoesWhatTheModelSaysWhateverHappensInWhateverOrder lets random things happen to a few accounts, the operator
+// and its way to the database, and compares what comes of them with the model at every quiet point. A failure prints how to
+// replay it. By -rapid.checks it runs as often as one likes, else a few times.
+func TestOperatorDoesWhatTheModelSaysWhateverHappensInWhateverOrder(t *testing.T) {
+	t.Parallel()
+	fewChecks(t, "6")
+	s := newStory(t)
+	s.quick = true
+	s.note("nobody") // opens the test's own store, past the proxy
+	var proxy *testenv.Proxy
+	proxy, s.dsn = testenv.DatabaseProxy(t, s.dsn)
+	p := &pair{proxy: proxy, op: s.start()}
+	checks, quiet := 0, 0
+	rapid.Check(t, func(rt *rapid.T) {
+		own := *s
+		own.WithT = gomega.NewWithT(rt) // a failure is rapid's, who looks for the shortest way to it
+		p.story, p.quiet = &own, 0
+		p.accounts = nil
+		for range 3 {
+			p.accounts = append(p.accounts, p.account())
+		}
+		p.settle()
+		rt.Repeat(p.actions())
+		p.settle()
+		checks, quiet = checks+1, quiet+p.quiet
+	})
+	t.Logf("%d checks, %d quiet points", checks, quiet)
+}
+
+// fewChecks is how many checks rapid makes where nobody asked for more: each talks to real servers.
+func fewChecks(t *testing.T, number string) {
+	t.Helper()
+	asked := false
+	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "rapid.checks" })
+	if asked {
+		return
+	}
+	if err := flag.Set("rapid.checks", number); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A pair is the real thing: operator, API server and database, with a few accounts.
+type pair struct {
+	*story
+	proxy    *testenv.Proxy
+	cut      bool
+	op       *operator // nil while there is none
+	accounts []*modelled
+	quiet    int // points at which the model was right
+}
+
+// A modelled account is one of the pair's, and what the model says of it.
+type modelled struct {
+	model
+	name string
+}
+
+// accountNumber tells accounts of different checks apart.
+var accountNumber atomic.Int64
+
+// account is a new account. Its resource names a Secret that there is not.
+func (p *pair) account() *modelled {
+	a := &modelled{name: fmt.Sprintf("user-%d", accountNumber.Add(1))}
+	p.create(a)
+	return a
+}
+
+func (p *pair) create(a *modelled) {
+	a.exists, a.managed, a.active, a.roles, a.deletion, a.clears = true, true, true, nil, v1alpha1.DeletionDelete, true
+	p.user(a.name, hashedSecret(a.name), active(true))
+}
+
+// resource is the account's, with the name only: edits read it anew.
+func (p *pair) resource(a *modelled) *v1alpha1.ShardingUser {
+	return &v1alpha1.ShardingUser{ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: a.name}}
+}
+
+// settle has operator and database back where they were away, and waits until everything is as the model says.
+func (p *pair) settle() {
+	if p.cut {
+		p.proxy.Restore()
+		p.cut = false
+	}
+	if p.op == nil {
+		p.op = p.start()
+	}
+	for _, a := range p.accounts {
+		a.converge()
+		p.eventually(func(g gomega.Gomega) { p.compare(g, a) })
+	}
+	p.quiet++
+}
+
+func (p *pair) compare(g gomega.Gomega, a *modelled) {
+	row := p.row(a.name)
+	g.Expect(row != nil).To(gomega.Equal(a.row != nil), "%s has a row", a.name)
+	if row != nil {
+		var roles []string
+		g.Expect(json.Unmarshal([]byte(row.Roles), &roles)).To(gomega.Succeed())
+		isLocked := row.LockedUntil != nil && row.LockedUntil.After(time.Now())
+		g.Expect(a.row.matches(row.Hash, roles, row.Active, row.Failed, isLocked)).
+			To(gomega.BeTrue(), "the row of %s is %s %v %v %v %v, want %+v", a.name, row.Hash, roles, row.Active, row.Failed, isLocked, a.row)
+	}
+	note := p.note(a.name)
+	g.Expect(note).NotTo(gomega.BeNil())
+	g.Expect(note.State).To(gomega.Equal(a.state()), "of the note about %s", a.name)
+	u := p.resource(a)
+	err := p.kube.Get(p.t.Context(), client.ObjectKeyFromObject(u), u)
+	if !a.exists {
+		g.Expect(client.IgnoreNotFound(err)).To(gomega.Succeed())
+		g.Expect(err).To(gomega.HaveOccurred(), "%s is still there", a.name)
+		return
+	}
+	g.Expect(err).NotTo(gomega.HaveOccurred())
+	ready := meta.FindStatusCondition(u.Status.Conditions, v1alpha1.ConditionReady)
+	g.Expect(ready).NotTo(gomega.BeNil())
+	g.Expect(ready.Reason).To(gomega.Equal(a.reason()), "%s: %s", a.name, ready.Message)
+	g.Expect(u.Status.ObservedGeneration).To(gomega.Equal(u.Generation))
+	g.Expect(u.Status.Locked).To(gomega.Equal(a.row != nil && a.row.locked), "status.locked of %s", a.name)
+	g.Expect(u.Status.LastHandledUnlock).To(gomega.Equal(a.handled))
+	if !a.paused {
+		g.Expect(note.Generation).To(gomega.Equal(u.Generation), "of the note about %s", a.name)
+		g.Expect(note.Owner.UID).To(gomega.BeEquivalentTo(u.UID))
+	}
+}
+
+// aHashOf is a hash for each letter, of a password that nobody knows.
+func aHashOf(letter string) string { return aHash[:len(aHash)-8] + strings.Repeat(letter, 8) }
+
+var (
+	randomRoles     = rapid.SampledFrom([][]v1alpha1.Role{nil, {"viewer"}, {"admin", "viewer"}})
+	randomDeletions = rapid.SampledFrom([]v1alpha1.DeletionPolicy{
+		v1alpha1.DeletionDelete, v1alpha1.DeletionDeactivate, v1alpha1.DeletionRetain,
+	})
+	randomSecrets = rapid.SampledFrom([]string{aHashOf("A"), aHashOf("B"), junk, ""})
+)
+
+// actions is what may happen. What depends on what has been done so far waits for a quiet point.
+func (p *pair) actions() map[string]func(*rapid.T) {
+	one := func(t *rapid.T) *modelled { return rapid.SampledFrom(p.accounts).Draw(t, "account") }
+	return map[string]func(*rapid.T){
+		"come to rest":     func(*rapid.T) { p.settle() },
+		"edit":             func(t *rapid.T) { p.change(t, one(t)) },
+		"change Secret":    func(t *rapid.T) { p.rotate(t, one(t)) },
+		"manage password":  func(t *rapid.T) { p.manage(one(t)) },
+		"ask to unlock":    func(t *rapid.T) { p.unlock(one(t)) },
+		"pause or resume":  func(t *rapid.T) { p.pause(one(t)) },
+		"delete or create": func(t *rapid.T) { p.come(one(t)) },
+
+		"fail to log in": func(t *rapid.T) {
+			p.another(one(t), `failed_login_attempts = failed_login_attempts + 1`, func(r *modelRow) { r.failed++ })
+		},
+		"lock": func(t *rapid.T) {
+			p.another(one(t), `failed_login_attempts = 5, locked_until = '2099-01-01'`, func(r *modelRow) { r.failed, r.locked = 5, true })
+		},
+		"lock ends": func(t *rapid.T) {
+			p.another(one(t), `locked_until = '2001-01-01'`, func(r *modelRow) { r.locked = false })
+		},
+		"log in": func(t *rapid.T) {
+			p.another(one(t), `failed_login_attempts = 0, locked_until = NULL, last_login_at = now() AT TIME ZONE 'UTC'`,
+				func(r *modelRow) { r.failed, r.locked = 0, false })
+		},
+		"drift of roles": func(t *rapid.T) {
+			p.another(one(t), `roles = '["root"]', active = NOT active`, func(r *modelRow) {
+				r.roles, r.active = []v1alpha1.Role{"root"}, !r.active
+			})
+		},
+		"drift of the password": func(t *rapid.T) {
+			p.another(one(t), `password_hash = '`+aHashOf("T")+`'`, func(r *modelRow) { r.hash = aHashOf("T") })
+		},
+		"row deleted": func(t *rapid.T) { p.dropRow(one(t)) },
+
+		"operator stops": func(*rapid.T) {
+			if p.op != nil {
+				p.op.stop()
+				p.op = nil
+			}
+		},
+		"outage of the database": func(*rapid.T) {
+			p.proxy.Cut()
+			p.cut = true
+		},
+	}
+}
+
+func (p *pair) change(t *rapid.T, a *modelled) {
+	if !a.exists {
+		return // there is nothing to edit
+	}
+	a.roles, a.active, a.deletion = randomRoles.Draw(t, "roles"), rapid.Bool().Draw(t, "active"), randomDeletions.Draw(t, "deletion")
+	p.edit(p.resource(a), roles(a.roles...), active(a.active), deletion(a.deletion))
+}
+
+func (p *pair) rotate(t *rapid.T, a *modelled) {
+	next := randomSecrets.Draw(t, "secret")
+	p.settle()
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: a.name}}
+	switch {
+	case next == "":
+		p.Expect(client.IgnoreNotFound(p.kube.Delete(p.t.Context(), secret))).To(gomega.Succeed())
+	case a.secret == "":
+		p.secret(a.name, "password", next)
+	default:
+		p.put(secret, "password", next)
+	}
+	a.secret, a.clears = next, true
+}
+
+// manage has the resource name its Secret, or not any more.
+func (p *pair) manage(a *modelled) {
+	if !a.exists {
+		return
+	}
+	p.settle()
+	a.managed, a.clears = !a.managed, true
+	if a.managed {
+		p.edit(p.resource(a), hashedSecret(a.name))
+	} else {
+		p.edit(p.resource(a), func(u *v1alpha1.ShardingUser) { u.Spec.Password = nil })
+	}
+}
+
+func (p *pair) unlock(a *modelled) {
+	if !a.exists {
+		return
+	}
+	p.settle()
+	a.unlock, a.clears = a.unlock+"!", true
+	p.edit(p.resource(a), annotation(v1alpha1.AnnotationUnlockRequestedAt, a.unlock))
+}
+
+func (p *pair) pause(a *modelled) {
+	if !a.exists {
+		return
+	}
+	p.settle()
+	a.paused, a.clears = !a.paused, true
+	p.edit(p.resource(a), annotation(v1alpha1.AnnotationPaused, fmt.Sprint(a.paused)))
+}
+
+// come deletes the resource, or creates a new one.
+func (p *pair) come(a *modelled) {
+	if a.paused {
+		return // the deletion would wait
+	}
+	p.settle()
+	if !a.exists {
+		p.create(a)
+		return
+	}
+	p.Expect(p.kube.Delete(p.t.Context(), p.resource(a))).To(gomega.Succeed())
+	a.remove()
+	a.clears = true
+}
+
+// another is another program's write of the row, which comes to what effect says.
+func (p *pair) another(a *modelled, set string, effect func(*modelRow)) {
+	if a.clears {
+		p.settle()
+	}
+	p.sql(`UPDATE users SET `+set+` WHERE username = $1`, a.name)
+	if a.row != nil {
+		effect(a.row)
+	}
+}
+
+func (p *pair) dropRow(a *modelled) {
+	if a.clears {
+		p.settle()
+	}
+	p.sql(`DELETE FROM users WHERE username = $1`, a.name)
+	a.row, a.clears = nil, true
+}
