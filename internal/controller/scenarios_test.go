@@ -90,7 +90,9 @@ var suspension = scenario{
 		steps(func(r *run) { r.amend(r.ownPolicy(), grants("*")) }, ready)...),
 }
 
-func steps(do func(*run), until func(gomega.Gomega, *run)) []step { return []step{{do: do, until: until}} }
+func steps(do func(*run), until func(gomega.Gomega, *run)) []step {
+	return []step{{do: do, until: until}}
+}
 
 func create(edits ...edit) func(*run) { return func(r *run) { r.user(r.name, edits...) } }
 
@@ -105,7 +107,9 @@ func withPassword(edits ...edit) []step {
 	}, ready)
 }
 
-func remove(r *run) { r.Expect(r.kube.Delete(r.t.Context(), r.resource(r, r.name))).To(gomega.Succeed()) }
+func remove(r *run) {
+	r.Expect(r.kube.Delete(r.t.Context(), r.resource(r, r.name))).To(gomega.Succeed())
+}
 
 // insert makes a row as another program would.
 func insert(r *run) {
@@ -146,9 +150,13 @@ func (r *run) hasReason(g gomega.Gomega, name, reason string) {
 	g.Expect(u.Status.ObservedGeneration).To(gomega.Equal(u.Generation))
 }
 
-func locked(g gomega.Gomega, r *run) { g.Expect(r.resource(g, r.name).Status.Locked).To(gomega.BeTrue()) }
+func locked(g gomega.Gomega, r *run) {
+	g.Expect(r.resource(g, r.name).Status.Locked).To(gomega.BeTrue())
+}
 
-func unlocked(g gomega.Gomega, r *run) { g.Expect(r.resource(g, r.name).Status.Locked).To(gomega.BeFalse()) }
+func unlocked(g gomega.Gomega, r *run) {
+	g.Expect(r.resource(g, r.name).Status.Locked).To(gomega.BeFalse())
+}
 
 func gone(g gomega.Gomega, r *run) { g.Expect(r.resource(g, r.name)).To(gomega.BeNil()) }
 
