@@ -63,6 +63,8 @@ type lane struct {
 	process *process
 	hashed  int // by operators that were stopped
 	runs    int
+
+	disturbed int // runs that came to their boundary
 }
 
 // A run is a scenario that happens to one username.
@@ -113,7 +115,8 @@ func disturbEverywhere(t *testing.T, scenario scenario) {
 			l.Expect(l.hashes()-before).To(gomega.Equal(computed), "passwords hashed where it %s %s", fault, at)
 		}
 	}
-	t.Logf("%d boundaries, %d runs: 1 undisturbed, %d that fail, %d that stop; %v", len(boundaries), l.runs, len(failing), stopped, boundaries)
+	t.Logf("%d boundaries, %d runs: 1 undisturbed, %d that fail, %d that stop; %d came to their boundary: %v",
+		len(boundaries), l.runs, len(failing), stopped, l.disturbed, boundaries)
 }
 
 // restart starts an operator in place of the one that is there.
@@ -182,13 +185,16 @@ func (l *lane) judge(r *run, end, want string) {
 	}
 	// How often it reads, or finds that it has to begin anew, depends on how events come together.
 	reached := l.disarm(&r.probe).reached
+	if reached {
+		l.disturbed++
+	}
 	l.Expect(reached || !r.at.writes() || r.at.nth > 1).To(gomega.BeTrue(), "%s was never reached", r.at)
 }
 
 // rival is the name of another resource that is after the same username.
 func (r *run) rival() string { return r.name + "-rival" }
 
-// secret creates the account's Secret, with a password of this word.
+// password has the account's Secret hold the password of this word.
 func (r *run) password(word string) {
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: r.name}}
 	err := r.kube.Create(r.t.Context(), secret)

@@ -27,7 +27,7 @@ import (
 // replay it. By -rapid.checks it runs as often as one likes, else a few times.
 func TestOperatorDoesWhatTheModelSaysWhateverHappensInWhateverOrder(t *testing.T) {
 	t.Parallel()
-	fewChecks(t, "6")
+	fewChecks(t, "12")
 	s := newStory(t)
 	s.quick = true
 	s.note("nobody") // opens the test's own store, past the proxy
@@ -40,7 +40,7 @@ func TestOperatorDoesWhatTheModelSaysWhateverHappensInWhateverOrder(t *testing.T
 		own.WithT = gomega.NewWithT(rt) // a failure is rapid's, who looks for the shortest way to it
 		p.story, p.quiet = &own, 0
 		p.accounts = nil
-		for range 3 {
+		for range 2 {
 			p.accounts = append(p.accounts, p.account())
 		}
 		p.settle()
@@ -83,9 +83,13 @@ type modelled struct {
 // accountNumber tells accounts of different checks apart.
 var accountNumber atomic.Int64
 
-// account is a new account. Its resource names a Secret that there is not.
+// GoString is how rapid prints it.
+func (a *modelled) GoString() string { return a.name }
+
+// account is a new account, with a password.
 func (p *pair) account() *modelled {
-	a := &modelled{name: fmt.Sprintf("user-%d", accountNumber.Add(1))}
+	a := &modelled{name: fmt.Sprintf("user-%d", accountNumber.Add(1)), model: model{secret: aHashOf("A")}}
+	p.secret(a.name, "password", a.model.secret)
 	p.create(a)
 	return a
 }
@@ -146,7 +150,17 @@ func (p *pair) compare(g gomega.Gomega, a *modelled) {
 	if !a.paused {
 		g.Expect(note.Generation).To(gomega.Equal(u.Generation), "of the note about %s", a.name)
 		g.Expect(note.Owner.UID).To(gomega.BeEquivalentTo(u.UID))
+		if a.managed && a.usable() {
+			g.Expect(note.PasswordVersion).To(gomega.HavePrefix(p.secretVersion(g, a)))
+		}
 	}
+}
+
+// secretVersion is how a note about the present version of the account's Secret begins.
+func (p *pair) secretVersion(g gomega.Gomega, a *modelled) string {
+	secret := &corev1.Secret{}
+	g.Expect(p.kube.Get(p.t.Context(), client.ObjectKey{Namespace: p.namespace, Name: a.name}, secret)).To(gomega.Succeed())
+	return string(secret.UID) + "/" + secret.ResourceVersion + "/"
 }
 
 // aHashOf is a hash for each letter, of a password that nobody knows.
@@ -157,7 +171,7 @@ var (
 	randomDeletions = rapid.SampledFrom([]v1alpha1.DeletionPolicy{
 		v1alpha1.DeletionDelete, v1alpha1.DeletionDeactivate, v1alpha1.DeletionRetain,
 	})
-	randomSecrets = rapid.SampledFrom([]string{aHashOf("A"), aHashOf("B"), junk, ""})
+	randomSecrets = rapid.SampledFrom([]string{aHashOf("A"), aHashOf("B"), aHashOf("C"), aHashOf("D"), junk, ""})
 )
 
 // actions is what may happen. What depends on what has been done so far waits for a quiet point.
@@ -167,6 +181,7 @@ func (p *pair) actions() map[string]func(*rapid.T) {
 		"come to rest":     func(*rapid.T) { p.settle() },
 		"edit":             func(t *rapid.T) { p.change(t, one(t)) },
 		"change Secret":    func(t *rapid.T) { p.rotate(t, one(t)) },
+		"touch Secret":     func(t *rapid.T) { p.touch(one(t)) },
 		"manage password":  func(t *rapid.T) { p.manage(one(t)) },
 		"ask to unlock":    func(t *rapid.T) { p.unlock(one(t)) },
 		"pause or resume":  func(t *rapid.T) { p.pause(one(t)) },
@@ -229,6 +244,16 @@ func (p *pair) rotate(t *rapid.T, a *modelled) {
 		p.put(secret, "password", next)
 	}
 	a.secret, a.clears = next, true
+}
+
+// touch gives the Secret another version, and the same password.
+func (p *pair) touch(a *modelled) {
+	if a.secret == "" {
+		return
+	}
+	p.settle()
+	p.put(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: a.name}}, "unrelated", fmt.Sprint(p.quiet))
+	a.clears = true // it must not, which shows at the next quiet point
 }
 
 // manage has the resource name its Secret, or not any more.
