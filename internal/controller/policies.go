@@ -203,7 +203,7 @@ func (r *Reconciler) usersOf(ctx context.Context, policies ...*v1alpha1.Sharding
 	var concerned []reconcile.Request
 	for i := range namespaces.Items {
 		for _, p := range policies {
-			if policy.Selects(p, namespaces.Items[i].Labels) {
+			if policy.Selects(p, labelsOf(&namespaces.Items[i])) {
 				concerned = append(concerned, requests(ctx, r.client, client.InNamespace(namespaces.Items[i].Name))...)
 				break
 			}
