@@ -80,6 +80,10 @@ type Options struct {
 	// Restored waits until the store knows what it has to before the first reconcile; nil where that is so at once.
 	Restored func(context.Context) error
 
+	// Trouble is what a call of the store will meet with, as far as is known: one that reads, and one that writes. It is nil
+	// where nothing is known to keep the call from its end. Without it every call is tried.
+	Trouble func() (reading, writing error)
+
 	// ReadAhead is what the store is read through, so that rows can be read ahead.
 	ReadAhead *ReadAhead
 
@@ -92,7 +96,7 @@ type Reconciler struct {
 	client     client.Client // reads from the cache, writes to the API server
 	live       client.Reader // reads from the API server
 	events     *events
-	accounts   Accounts
+	accounts   *gate
 	policies   *policies // nil where they are turned off
 	secrets    *secretReader
 	hashing    *hashing
@@ -124,7 +128,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, accounts Accounts, rows Rows, 
 		client:     mgr.GetClient(),
 		live:       mgr.GetAPIReader(),
 		events:     statuses.events,
-		accounts:   accounts,
+		accounts:   newGate(accounts, options.Trouble, time.Now),
 		policies:   policies,
 		secrets:    newSecretReader(mgr.GetClient(), mgr.GetAPIReader(), options.MinPasswordLength),
 		hashing:    newHashing(hasher),
@@ -134,7 +138,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, accounts Accounts, rows Rows, 
 		metrics:    m,
 		options:    options,
 	}
-	r.reports = &reporter{statuses: statuses, pace: newPace(time.Now), stale: r.stale}
+	r.reports = &reporter{statuses: statuses, pace: newPace(time.Now), outages: newPace(time.Now), stale: r.stale}
 
 	if err := addIndexes(ctx, mgr); err != nil {
 		return err
@@ -144,7 +148,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, accounts Accounts, rows Rows, 
 		For(&v1alpha1.ShardingUser{}, builder.WithPredicates(predicate.Funcs{UpdateFunc: func(event.UpdateEvent) bool { return false }})).
 		Watches(&v1alpha1.ShardingUser{}, edits(), builder.WithPredicates(worthALook())).
 		WatchesMetadata(&corev1.Secret{}, r.secretChanges()).
-		WatchesRawSource(newRowSource(rows, mgr.GetClient(), options.ReadAhead, r.lag)).
+		WatchesRawSource(newRowSource(rows, mgr.GetClient(), r.accounts, options.ReadAhead, r.lag)).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: options.Concurrency,
 			NewQueue:                newFairQueue,

@@ -34,9 +34,9 @@ type leading struct {
 // leading is a leader's time that has not begun, over the story's namespace.
 func (s *story) leading() *leading {
 	s.t.Helper()
-	accounts, _, closeStore := openStore(s.t, s.dsn)
+	accounts, closeStore := openStore(s.t, s.dsn)
 	s.t.Cleanup(closeStore)
-	l := &leading{kube: s.kube, store: accounts.(controller.Freshness), log: &lockedBuffer{}}
+	l := &leading{kube: s.kube, store: accounts, log: &lockedBuffer{}}
 	l.options = controller.DefaultUsersOptions{
 		Namespace: s.namespace, Watched: []string{s.namespace}, MinPasswordLength: 8,
 		Log: funcr.New(func(_, line string) { fmt.Fprintln(l.log, line) }, funcr.Options{}),

@@ -206,7 +206,7 @@ func (s *story) row(username string) *row {
 func (s *story) note(username string) *user.Ownership {
 	s.t.Helper()
 	if s.store == nil {
-		accounts, _, closeStore := openStore(s.t, s.dsn)
+		accounts, closeStore := openStore(s.t, s.dsn)
 		s.t.Cleanup(closeStore)
 		s.store = accounts
 	}

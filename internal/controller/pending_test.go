@@ -21,11 +21,9 @@ type attempts interface {
 
 func (s *story) attempts() attempts {
 	s.t.Helper()
-	accounts, _, closeStore := openStore(s.t, s.dsn)
+	accounts, closeStore := openStore(s.t, s.dsn)
 	s.t.Cleanup(closeStore)
-	a, ok := accounts.(attempts)
-	s.Expect(ok).To(gomega.BeTrue(), "the store has no log-in side")
-	return a
+	return accounts
 }
 
 // fifth charges five attempts and settles four of them as failures; the fifth it returns.

@@ -57,7 +57,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if former := r.unfinished.get(req.NamespacedName); former != nil && former.UID != u.UID {
 		spared, err := r.seeToVanished(ctx, former)
 		if err != nil {
-			return r.report(ctx, u, outcome{desired: user.FromResource("", u)}, err)
+			return r.report(ctx, req, u, outcome{desired: user.FromResource("", u)}, err)
 		}
 		if spared && u.UID == "" {
 			return ctrl.Result{RequeueAfter: sparedLook}, nil
@@ -90,7 +90,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if found.again && err == nil {
 		return ctrl.Result{RequeueAfter: time.Millisecond}, nil
 	}
-	return r.report(ctx, u, found, err)
+	return r.report(ctx, req, u, found, err)
 }
 
 // outcome is what a reconcile came to know and to do.
@@ -110,6 +110,11 @@ func (o outcome) done(err error) bool {
 		return true
 	}
 	return err == nil && o.problem == nil
+}
+
+// isOutage tells whether it came to nothing because of the database.
+func (o outcome) isOutage() bool {
+	return o.problem != nil && o.problem.Reason == v1alpha1.ReasonDatabaseUnavailable
 }
 
 // confirmation makes sure, past the cache, that a resource is still as in our copy. It fails by store.ErrConflict where it
@@ -300,20 +305,24 @@ func (r *Reconciler) forget(u *v1alpha1.ShardingUser) {
 	r.stale.forget(u.UID)
 	r.secrets.forget(u.UID)
 	r.hashing.forget(u.UID)
-	r.reports.pace.forget(u.UID)
+	r.reports.forget(u.UID)
 }
 
-// retry leaves what failed to the queue's backoff. A database that does not answer is told of once, by the store and in
-// the statuses, and not by each retry of each user.
-func retry(err error) (ctrl.Result, error) {
-	if errors.Is(err, store.ErrUnavailable) {
+// retry leaves what failed to the queue's backoff, or to the end of the outage. A database that does not answer is told of
+// once, by the store and in the statuses, and not by each retry of each user.
+func (r *Reconciler) retry(req ctrl.Request, err error) (ctrl.Result, error) {
+	switch {
+	case isHeldBack(err):
+		r.accounts.hold(req, err)
+		return ctrl.Result{}, nil
+	case errors.Is(err, store.ErrUnavailable):
 		return ctrl.Result{Requeue: true}, nil //nolint:staticcheck // the only way to the backoff without an error in the log
 	}
 	return ctrl.Result{}, err
 }
 
 // report writes the status, and says when to look again.
-func (r *Reconciler) report(ctx context.Context, u *v1alpha1.ShardingUser, found outcome, err error) (ctrl.Result, error) {
+func (r *Reconciler) report(ctx context.Context, req ctrl.Request, u *v1alpha1.ShardingUser, found outcome, err error) (ctrl.Result, error) {
 	if errors.Is(err, store.ErrUnavailable) {
 		found.observed = nil
 		found.problem = unavailable(err, found.desired.Deleting)
@@ -321,7 +330,7 @@ func (r *Reconciler) report(ctx context.Context, u *v1alpha1.ShardingUser, found
 		return ctrl.Result{}, err
 	}
 	if u.UID == "" {
-		return retry(err) // there is nobody to report to
+		return r.retry(req, err) // there is nobody to report to
 	}
 	wait, wrote, reportErr := r.reports.report(ctx, u, found)
 	r.lag.settle(found.desired.Username, wrote, wait > 0)
@@ -329,7 +338,11 @@ func (r *Reconciler) report(ctx context.Context, u *v1alpha1.ShardingUser, found
 		return ctrl.Result{}, reportErr
 	}
 	if err != nil {
-		return retry(err)
+		result, err := r.retry(req, err)
+		if err == nil && !result.Requeue { //nolint:staticcheck // as above
+			result.RequeueAfter = wait // held back, and yet to be told of
+		}
+		return result, err
 	}
 	return ctrl.Result{RequeueAfter: earliest(wait, lockChange(found), nameFreed(found), roleShared(found), passwordExpiry(found))}, nil
 }

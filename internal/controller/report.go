@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -60,8 +61,9 @@ func (s *statuses) write(ctx context.Context, u *v1alpha1.ShardingUser, after v1
 // reporter writes the statuses that reconciles lead to: one patch a reconcile at most, none when nothing changed.
 type reporter struct {
 	*statuses
-	pace  *pace
-	stale *staleness
+	pace    *pace
+	outages *pace // of what an outage of the database alone makes worth telling
+	stale   *staleness
 }
 
 // report writes the status that tells of the outcome. Wait is how long the write has to be put off, 0 where it does
@@ -70,13 +72,17 @@ func (r *reporter) report(ctx context.Context, u *v1alpha1.ShardingUser, found o
 	before := u.Status
 	after := user.Status(before, found.desired, found.observed, found.problem, time.Now())
 	if user.Same(before, after) {
-		r.pace.settled(u.UID)
+		r.settled(u.UID)
 		return 0, false, nil
 	}
-	if user.AboutAccount(before, after) {
-		if wait := r.pace.wait(u.UID, user.Urgent(before, after), lockOf(before, found)); wait > 0 {
-			return wait, false, nil
-		}
+	switch {
+	case user.AboutAccount(before, after):
+		wait = r.pace.wait(u.UID, user.Urgent(before, after), lockOf(before, found))
+	case found.isOutage():
+		wait = r.outages.wait(u.UID, isAwaited(u), time.Time{})
+	}
+	if wait > 0 {
+		return wait, false, nil
 	}
 	if err := r.write(ctx, u, after); err != nil {
 		switch {
@@ -89,7 +95,25 @@ func (r *reporter) report(ctx context.Context, u *v1alpha1.ShardingUser, found o
 	}
 	r.stale.wrote(u)
 	r.pace.wrote(u.UID)
+	r.outages.settled(u.UID)
 	return 0, true, nil
+}
+
+// isAwaited tells whether somebody asked for something that no status has told of yet.
+func isAwaited(u *v1alpha1.ShardingUser) bool {
+	return u.Status.ObservedGeneration != u.Generation || !u.DeletionTimestamp.IsZero()
+}
+
+// settled takes a resource out of all lines whose status says what there is to say.
+func (r *reporter) settled(uid types.UID) {
+	r.pace.settled(uid)
+	r.outages.settled(uid)
+}
+
+// forget drops what is known of a resource that is gone.
+func (r *reporter) forget(uid types.UID) {
+	r.pace.forget(uid)
+	r.outages.forget(uid)
 }
 
 // lockOf is until when the account's row is, or was, locked; the zero time where that is not known. All that one statement

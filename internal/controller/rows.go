@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
 // Rows tells of accounts that may have changed in the store.
@@ -39,6 +40,7 @@ const firstRows = 5 * time.Second
 type rowSource struct {
 	rows   Rows
 	reader client.Reader
+	gate   *gate
 	ahead  *ReadAhead
 	lag    *lag
 
@@ -50,8 +52,8 @@ type rowSource struct {
 	startedOnce sync.Once
 }
 
-func newRowSource(rows Rows, reader client.Reader, ahead *ReadAhead, lag *lag) *rowSource {
-	return &rowSource{rows: rows, reader: reader, ahead: ahead, lag: lag, begun: make(chan struct{})}
+func newRowSource(rows Rows, reader client.Reader, gate *gate, ahead *ReadAhead, lag *lag) *rowSource {
+	return &rowSource{rows: rows, reader: reader, gate: gate, ahead: ahead, lag: lag, begun: make(chan struct{})}
 }
 
 // Start begins to watch; it does not block.
@@ -71,7 +73,9 @@ func (s *rowSource) Start(ctx context.Context, queue workqueue.TypedRateLimiting
 			}
 		}
 	}
-	recovered := func() { add(queue, s.waiting(ctx), rowPriority) }
+	resume := func(held []reconcile.Request) { s.resume(ctx, queue, held) }
+	recovered := func() { resume(append(s.gate.release(), s.waiting(ctx)...)) }
+	s.gate.open(resume)
 	go s.rows.Watch(ctx, changed, recovered)
 	return nil
 }
@@ -111,6 +115,27 @@ func (s *rowSource) lookAhead(ctx context.Context, queue workqueue.TypedRateLimi
 			s.startedOnce.Do(func() { go debug.FreeOSMemory() })
 		}
 	})
+}
+
+// resume looks at those whom an outage held up. Of many those come first of whom somebody asked for something; what there is
+// to know of the others is read ahead, so that the database which is back is asked by few connections.
+func (s *rowSource) resume(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request], held []reconcile.Request) {
+	if len(held) <= bulk {
+		add(queue, held, rowPriority)
+		return
+	}
+	var awaited []reconcile.Request
+	var usernames []string
+	for _, request := range held {
+		var u v1alpha1.ShardingUser
+		if err := s.reader.Get(ctx, request.NamespacedName, &u); err != nil || isAwaited(&u) {
+			awaited = append(awaited, request)
+		} else {
+			usernames = append(usernames, user.Username(&u))
+		}
+	}
+	add(queue, awaited, editPriority)
+	go s.lookAhead(ctx, queue, usernames)
 }
 
 // waiting is the resources that the outage of the database kept from getting on, and those whose lock may be one of the

@@ -10,13 +10,12 @@ import (
 
 	"github.com/onsi/gomega"
 
-	"github.com/sharding-system/shardinguser-operator/internal/controller"
 	"github.com/sharding-system/shardinguser-operator/internal/store/postgres"
 )
 
 // openStore opens the real store. It looks over the whole table once an hour only: what a story waits for has to come
 // by an event.
-func openStore(t *testing.T, dsn string) (controller.Batches, controller.Rows, func()) {
+func openStore(t *testing.T, dsn string) (*postgres.Store, func()) {
 	t.Helper()
 	accounts, err := postgres.Open(postgres.Settings{
 		DSN:            func() (string, error) { return dsn, nil },
@@ -34,7 +33,7 @@ func openStore(t *testing.T, dsn string) (controller.Batches, controller.Rows, f
 		_, err := accounts.Observe(ctx, "nobody")
 		return err
 	}).WithTimeout(soon).WithPolling(poll).Should(gomega.Succeed())
-	return accounts, accounts, sync.OnceFunc(func() {
+	return accounts, sync.OnceFunc(func() {
 		cancel()
 		upkeep.Wait()
 		accounts.Close()

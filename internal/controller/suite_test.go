@@ -148,6 +148,7 @@ type operator struct {
 	store    *statements
 	declared *controller.Declarations
 	memory   *memory.Store // nil where there is a database
+	trouble  func() (reading, writing error)
 	stop     func()
 }
 
@@ -186,7 +187,7 @@ func (s *story) start(more ...string) *operator {
 	s.Expect(err).NotTo(gomega.HaveOccurred())
 	options := controller.Options{
 		Cluster: func(context.Context) (string, error) { return clusterID, nil }, Concurrency: 16, MinPasswordLength: 8, Registry: op.registry,
-		ReadAhead: ahead, Namespace: s.namespace, ProtectedRoles: s.protected,
+		Trouble: op.trouble, ReadAhead: ahead, Namespace: s.namespace, ProtectedRoles: s.protected,
 	}
 	op.declared, err = controller.NewDeclarations(s.t.Context(), mgr, op.hasher, options)
 	s.Expect(err).NotTo(gomega.HaveOccurred())
@@ -226,7 +227,9 @@ func (s *story) open(op *operator) (controller.Batches, controller.Rows, func())
 		op.memory = memory.New(time.Now)
 		return op.memory, op.memory, func() {}
 	}
-	return openStore(s.t, s.dsn)
+	database, closeStore := openStore(s.t, s.dsn)
+	op.trouble = database.Trouble
+	return database, database, closeStore
 }
 
 // statements counts how often the operator reads from its store.

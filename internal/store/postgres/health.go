@@ -106,6 +106,19 @@ func (h *health) lastFailure() error {
 	return h.failure
 }
 
+// trouble is lastFailure as it concerns calls that read, and those that write.
+func (h *health) trouble() (reading, writing error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case h.failure == nil:
+		return nil, nil
+	case h.kind == readOnly || h.kind == refusing:
+		return nil, h.failure
+	}
+	return h.failure, h.failure
+}
+
 // refuses tells whether a write was refused, and none has succeeded since.
 func (h *health) refuses() bool {
 	h.mu.Lock()

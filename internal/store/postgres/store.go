@@ -128,6 +128,16 @@ func (s *Store) Failure() error {
 	return s.health.lastFailure()
 }
 
+// Trouble is what a call will meet with, as far as is known: one that reads, and one that writes. It is nil where nothing is
+// known to keep the call from its end, and what keeps from reading keeps from writing. As with Up, nobody who is held up by
+// one row, or by the pool, brings it about.
+func (s *Store) Trouble() (reading, writing error) {
+	if s.strays.Load() {
+		return s.errAstray(), s.errAstray()
+	}
+	return s.health.trouble()
+}
+
 // Current tells whether watchers know of every change that is older than a second, as far as the trigger tells of it. It is
 // false too while the connection that listens is silent, though nothing else tells yet that it broke.
 func (s *Store) Current() bool { return s.health.isCurrent(time.Second) }
