@@ -23,6 +23,15 @@ func expectUnavailable(t *testing.T, err error, words string) {
 	}
 }
 
+// expectTrouble checks what calls are said to meet with.
+func expectTrouble(t *testing.T, s *Store, reading, writing bool) {
+	t.Helper()
+	r, w := s.Trouble()
+	if (r != nil) != reading || (w != nil) != writing {
+		t.Errorf("trouble of reading: %v, of writing: %v", r, w)
+	}
+}
+
 func TestADatabaseThatIsNotThereYetIsTakenUpWhenItComes(t *testing.T) {
 	t.Parallel()
 	proxy, dsn := testenv.DatabaseProxy(t, testenv.Database(t))
@@ -57,6 +66,7 @@ func TestAConnectionThatBreaksIsAnOutageAndItsEndIsAnnounced(t *testing.T) {
 	eventually(t, "the store is notifying", s.Notifying)
 	proxy.Cut()
 	eventually(t, "the store is down", func() bool { return !s.Up() })
+	expectTrouble(t, s, true, true)
 	expectUnavailable(t, s.Apply(t.Context(), creation("alice")), "")
 	proxy.Restore()
 	eventually(t, "the recovery is announced", func() bool { return w.recoveries() > 0 })
@@ -103,9 +113,11 @@ func TestAReadOnlyDatabaseIsToldOfAndLeft(t *testing.T) {
 	if n := w.recoveries(); n != 0 || s.Up() {
 		t.Errorf("%d recoveries were announced, and up is %v", n, s.Up())
 	}
+	expectTrouble(t, s, false, true)
 
 	run(t, admin, "ALTER DATABASE "+database+" RESET default_transaction_read_only")
 	eventually(t, "the recovery is announced", func() bool { return w.recoveries() > 0 })
+	expectTrouble(t, s, false, false)
 	if err := s.Apply(t.Context(), creation("alice")); err != nil {
 		t.Error(err)
 	}
