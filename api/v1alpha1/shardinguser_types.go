@@ -92,6 +92,8 @@ type ShardingUserSpec struct {
 }
 
 // PasswordSource tells where a password comes from.
+// +kubebuilder:validation:XValidation:rule="!has(self.generate) || !has(self.format) || self.format == 'Plain'",message="a generated password is Plain: leave format out, or generate",fieldPath=".format"
+// +kubebuilder:validation:XValidation:rule="!has(self.generate) || !has(self.secretRef.key) || self.secretRef.key == 'password'",message="the Secret of a generated password has the keys username and password: leave key out, or generate",fieldPath=".secretRef.key"
 type PasswordSource struct {
 	// secretRef names the Secret, of the same namespace, that holds the password. A new value in it becomes the user's password at once.
 	// +required
@@ -101,6 +103,27 @@ type PasswordSource struct {
 	// +optional
 	// +kubebuilder:default=Plain
 	Format PasswordFormat `json:"format,omitempty"`
+
+	// generate lets the operator make the Secret where it does not exist, with the keys username and password and a random password, and delete it with this resource. A Secret that is there already, made by somebody else, is taken as it is and never changed.
+	// +optional
+	Generate *PasswordGeneration `json:"generate,omitempty"`
+
+	// maxAge is how long the password may be used, for example 2160h. A generated one is replaced after that; of any other the condition PasswordExpired tells, and the account works all the same. Where a policy has a maxAge too, the shorter one counts.
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=16
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}h|[0-9]{1,7}m|[0-9]{1,9}s)+$') && duration(self) >= duration('1h') && duration(self) <= duration('87600h')",message="a duration from 1h to 87600h, in hours, minutes and seconds, for example 2160h"
+	MaxAge *metav1.Duration `json:"maxAge,omitempty"`
+}
+
+// PasswordGeneration says which password the operator makes.
+type PasswordGeneration struct {
+	// length is the number of characters, capital letters and digits. Where more are asked for, by a policy or the operator's settings, that counts. Another length is that of the next password.
+	// +optional
+	// +kubebuilder:default=24
+	// +kubebuilder:validation:Minimum=16
+	// +kubebuilder:validation:Maximum=72
+	Length int32 `json:"length,omitempty"`
 }
 
 // SecretKeyReference names one value of a Secret of the same namespace.

@@ -181,6 +181,45 @@ func TestPassword(t *testing.T) {
 	}
 }
 
+func TestGeneratedPassword(t *testing.T) {
+	c := server(t)
+	const (
+		plain = "a generated password is Plain: leave format out, or generate"
+		keys  = "the Secret of a generated password has the keys username and password: leave key out, or generate"
+		age   = "a duration from 1h to 87600h, in hours, minutes and seconds, for example 2160h"
+	)
+	password := func(more fields) fields {
+		return fields{"password": with(fields{"secretRef": fields{"name": "alice-password"}}, more)}
+	}
+	length := func(n int64) fields { return password(fields{"generate": fields{"length": n}}) }
+	for name, tt := range map[string]struct {
+		spec fields
+		want string
+	}{
+		"of the usual length":           {password(fields{"generate": fields{}}), ""},
+		"16 characters":                 {length(16), ""},
+		"72 characters":                 {length(72), ""},
+		"15 characters":                 {length(15), "spec.password.generate.length: Invalid value: 15: spec.password.generate.length in body should be greater than or equal to 16"},
+		"73 characters":                 {length(73), "should be less than or equal to 72"},
+		"a length in words":             {password(fields{"generate": fields{"length": "long"}}), "spec.password.generate.length in body must be of type integer"},
+		"true in place of a length":     {password(fields{"generate": true}), "spec.password.generate in body must be of type object"},
+		"and plain":                     {password(fields{"generate": fields{}, "format": "Plain"}), ""},
+		"and a hash":                    {password(fields{"generate": fields{}, "format": "Bcrypt"}), "spec.password.format: Invalid value: " + plain},
+		"under its key":                 {fields{"password": fields{"secretRef": fields{"name": "a", "key": "password"}, "generate": fields{}}}, ""},
+		"under another key":             {fields{"password": fields{"secretRef": fields{"name": "a", "key": "pw"}, "generate": fields{}}}, keys},
+		"without the name of a Secret":  {fields{"password": fields{"generate": fields{}}}, "spec.password.secretRef: Required value"},
+		"an age for it":                 {password(fields{"generate": fields{}, "maxAge": "2160h"}), ""},
+		"an age for one that is given":  {password(fields{"maxAge": "1h"}), ""},
+		"an age for a hash":             {password(fields{"maxAge": "24h30m", "format": "Bcrypt"}), ""},
+		"an age of less than an hour":   {password(fields{"maxAge": "59m"}), age},
+		"an age of more than ten years": {password(fields{"maxAge": "87601h"}), age},
+		"an age in days":                {password(fields{"maxAge": "90d"}), age},
+		"an age as a number":            {password(fields{"maxAge": int64(90)}), "spec.password.maxAge in body must be of type string"},
+	} {
+		t.Run(name, func(t *testing.T) { expect(t, attempt(t, c, tt.spec), tt.want) })
+	}
+}
+
 func TestEnumsAndFlags(t *testing.T) {
 	c := server(t)
 	format := func(value any) fields {

@@ -30,6 +30,9 @@ func Trim(o any) (any, error) {
 		if o.Kind == "Namespace" {
 			trimmed.Labels = o.Labels
 		}
+		if owner := metav1.GetControllerOf(o); owner != nil && owner.Kind == "ShardingUser" {
+			trimmed.OwnerReferences = []metav1.OwnerReference{{UID: owner.UID, Controller: owner.Controller}}
+		}
 		return trimmed, nil
 	case *v1alpha1.ShardingUser:
 		trimUser(o)

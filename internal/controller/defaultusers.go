@@ -4,7 +4,6 @@ package controller
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 
 	"github.com/go-logr/logr"
@@ -243,9 +242,5 @@ func (d *DefaultUsers) password(username string) string {
 	if d.options.WellKnown {
 		return username + "123"
 	}
-	text := rand.Text()
-	for len(text) < d.options.MinPasswordLength {
-		text += rand.Text()
-	}
-	return text[:min(len(text), password.MaxBytes)]
+	return password.Random(max(26, d.options.MinPasswordLength))
 }

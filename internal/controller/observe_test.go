@@ -200,6 +200,18 @@ func TestCacheKeepsNothingOfASecretButItsVersion(t *testing.T) {
 		t.Errorf("kept %+v", kept)
 	}
 
+	secret.OwnerReferences = []metav1.OwnerReference{{
+		APIVersion: v1alpha1.GroupVersion.String(), Kind: "ShardingUser", Name: "alice", UID: "u", Controller: new(true),
+	}}
+	want.OwnerReferences = []metav1.OwnerReference{{UID: "u", Controller: new(true)}}
+	if kept, err := Trim(secret); err != nil || !equality.Semantic.DeepEqual(kept, want) {
+		t.Errorf("of a Secret that a user owns was kept %+v (%v)", kept, err)
+	}
+	secret.OwnerReferences[0].Kind, want.OwnerReferences = "ExternalSecret", nil
+	if kept, err := Trim(secret); err != nil || !equality.Semantic.DeepEqual(kept, want) {
+		t.Errorf("of a Secret that another program owns was kept %+v (%v)", kept, err)
+	}
+
 	u := resource("a", "1")
 	u.Annotations = map[string]string{v1alpha1.AnnotationPaused: "true"}
 	u.Spec = v1alpha1.ShardingUserSpec{Roles: []v1alpha1.Role{"viewer", "admin"}, Password: &v1alpha1.PasswordSource{

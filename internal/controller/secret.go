@@ -17,6 +17,7 @@ import (
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 	"github.com/sharding-system/shardinguser-operator/internal/password"
+	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
@@ -25,6 +26,7 @@ import (
 type secretReader struct {
 	cached    client.Reader
 	live      client.Reader
+	generator *generator // nil where no Secrets are to be made
 	minLength int
 
 	mu       sync.Mutex
@@ -52,37 +54,43 @@ func newSecretReader(cached, live client.Reader, minLength int) *secretReader {
 // use. A Secret that the cache does not have is a version too. Terms are those of the policy that permits the resource.
 func (s *secretReader) glance(ctx context.Context, u *v1alpha1.ShardingUser, terms user.Terms) (user.Password, error) {
 	source := u.Spec.Password
+	found := user.FromResource("", u).Password
 	if source == nil || !u.DeletionTimestamp.IsZero() {
-		return user.Password{Managed: source != nil}, nil
+		return found, nil
 	}
 	metadata := &metav1.PartialObjectMetadata{}
 	metadata.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
 	err := s.cached.Get(ctx, client.ObjectKey{Namespace: u.Namespace, Name: source.SecretRef.Name}, metadata)
 	switch {
 	case apierrors.IsNotFound(err):
-		return user.Password{Managed: true, Version: "absent/" + source.SecretRef.Name}, nil
+		found.Version = "absent/" + source.SecretRef.Name
+		return found, nil
 	case err != nil:
-		return user.Password{}, fmt.Errorf("look up the Secret: %w", err)
+		return found, fmt.Errorf("look up the Secret: %w", err)
 	}
-	return user.Password{Managed: true, Version: s.version(metadata, source, terms)}, nil
+	found.Version, found.Generated = s.version(metadata, source, terms), isGenerated(metadata, u)
+	return found, nil
 }
 
-// read takes the password from the Secret. Glanced is the version that the cache knows. What people can get wrong is a
-// Problem of the password; an error is the API server's.
-func (s *secretReader) read(ctx context.Context, u *v1alpha1.ShardingUser, terms user.Terms, glanced string) (secretValue, error) {
+// read takes the password from the Secret. Glanced is the version that the cache knows. Renew is the version whose password, a
+// generated one, is too old by now; "" where none is. What people can get wrong is a Problem of the password; an error is
+// the API server's, or store.ErrConflict where somebody else changed the Secret at this moment.
+func (s *secretReader) read(ctx context.Context, u *v1alpha1.ShardingUser, terms user.Terms, glanced, renew string) (secretValue, error) {
 	s.mu.Lock()
 	known, ok := s.problems[u.UID]
 	s.mu.Unlock()
 	if ok && known.version == glanced {
-		return secretValue{Password: user.Password{Managed: true, Problem: known.problem}}, nil
+		found := secretValue{Password: user.FromResource("", u).Password}
+		found.Problem = known.problem
+		return found, nil
 	}
-	found, err := s.readLive(ctx, u, terms)
+	found, err := s.readLive(ctx, u, terms, renew)
 	if err != nil {
 		return found, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if found.Problem != nil {
+	if found.Problem != nil && !isRefusedSecret(u, found.Problem) {
 		s.problems[u.UID] = secretProblem{version: glanced, problem: found.Problem}
 	} else {
 		delete(s.problems, u.UID)
@@ -97,36 +105,76 @@ func (s *secretReader) forget(uid types.UID) {
 	delete(s.problems, uid)
 }
 
-func (s *secretReader) readLive(ctx context.Context, u *v1alpha1.ShardingUser, terms user.Terms) (secretValue, error) {
+func (s *secretReader) readLive(ctx context.Context, u *v1alpha1.ShardingUser, terms user.Terms, renew string) (secretValue, error) {
 	source := u.Spec.Password
-	key := client.ObjectKey{Namespace: u.Namespace, Name: source.SecretRef.Name}
-	found := secretValue{Password: user.Password{Managed: true}, format: source.Format}
-
-	// A cache that does not have the Secret yet is no proof that there is none: ask the API server.
-	var secret corev1.Secret
-	if err := s.live.Get(ctx, key, &secret); err != nil {
-		if !apierrors.IsNotFound(err) {
-			return found, fmt.Errorf("read the Secret: %w", err)
+	found := secretValue{Password: user.FromResource("", u).Password, format: source.Format}
+	secret, problem, err := s.fetch(ctx, u, terms)
+	if err != nil || problem != nil {
+		found.Problem = problem
+		return found, err
+	}
+	found.Generated = isGenerated(secret, u)
+	if found.Generated && renew != "" && renew == s.version(secret, source, terms) {
+		renewed, err := s.generator.renew(ctx, secret, s.passwordLength(u, terms))
+		switch {
+		case apierrors.IsForbidden(err): // the one in force works on
+			found.Generated = false
+		case apierrors.IsConflict(err):
+			return found, fmt.Errorf("renew the password: %w", store.ErrConflict)
+		case err != nil:
+			return found, fmt.Errorf("renew the password: %w", err)
+		default:
+			secret = renewed
 		}
-		found.Problem = &user.Problem{Reason: v1alpha1.ReasonSecretNotFound, Message: fmt.Sprintf(
-			"Secret %q does not exist in namespace %q; create it, and the password is taken from it at once.", key.Name, key.Namespace)}
-		return found, nil
 	}
 	value, ok := secret.Data[source.SecretRef.Key]
 	if !ok {
 		found.Problem = &user.Problem{Reason: v1alpha1.ReasonSecretKeyNotFound, Message: fmt.Sprintf(
-			"Secret %q has no key %q; add it, or name another one in spec.password.secretRef.key.", key.Name, source.SecretRef.Key)}
+			"Secret %q has no key %q; add it, or name another one in spec.password.secretRef.key.", secret.Name, source.SecretRef.Key)}
 		return found, nil
 	}
 	found.value = password.Trim(value)
 	if err := s.check(found, terms); err != nil {
 		found.value = nil
 		found.Problem = &user.Problem{Reason: v1alpha1.ReasonPasswordInvalid, Message: fmt.Sprintf(
-			"The value of key %q in Secret %q cannot be used: %v.", source.SecretRef.Key, key.Name, err)}
+			"The value of key %q in Secret %q cannot be used: %v.", source.SecretRef.Key, secret.Name, err)}
 		return found, nil
 	}
-	found.Version = s.version(&secret, source, terms)
+	found.Version = s.version(secret, source, terms)
 	return found, nil
+}
+
+// fetch is the Secret as the API server has it: a cache that does not have it yet is no proof that there is none. Where there
+// is none, and the resource wants it so, it is made.
+func (s *secretReader) fetch(ctx context.Context, u *v1alpha1.ShardingUser, terms user.Terms) (*corev1.Secret, *user.Problem, error) {
+	key := client.ObjectKey{Namespace: u.Namespace, Name: u.Spec.Password.SecretRef.Name}
+	secret := &corev1.Secret{}
+	switch err := s.live.Get(ctx, key, secret); {
+	case err == nil:
+		return secret, nil, nil
+	case !apierrors.IsNotFound(err):
+		return nil, nil, fmt.Errorf("read the Secret: %w", err)
+	case s.generator == nil || u.Spec.Password.Generate == nil:
+		return nil, &user.Problem{Reason: v1alpha1.ReasonSecretNotFound, Message: fmt.Sprintf(
+			"Secret %q does not exist in namespace %q; create it, and the password is taken from it at once.", key.Name, key.Namespace)}, nil
+	}
+	secret, err := s.generator.generate(ctx, u, s.passwordLength(u, terms))
+	switch {
+	case apierrors.IsAlreadyExists(err):
+		return nil, nil, fmt.Errorf("make the Secret: %w", store.ErrConflict)
+	case apierrors.IsForbidden(err), apierrors.IsInvalid(err):
+		return nil, &user.Problem{Reason: v1alpha1.ReasonSecretNotFound, Message: fmt.Sprintf(
+			"Secret %q does not exist in namespace %q, and the API server does not let the operator make it (%s); give the operator the right to "+
+				"create and patch Secrets there, see to the quota, or create the Secret.", key.Name, key.Namespace, apierrors.ReasonForError(err))}, nil
+	case err != nil:
+		return nil, nil, fmt.Errorf("make the Secret: %w", err)
+	}
+	return secret, nil, nil
+}
+
+// isRefusedSecret tells whether the problem is a Secret that the API server did not let us make. Nothing tells when it would.
+func isRefusedSecret(u *v1alpha1.ShardingUser, p *user.Problem) bool {
+	return p != nil && p.Reason == v1alpha1.ReasonSecretNotFound && u.Spec.Password != nil && u.Spec.Password.Generate != nil
 }
 
 func (s *secretReader) check(found secretValue, terms user.Terms) error {

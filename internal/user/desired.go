@@ -4,6 +4,7 @@ package user
 
 import (
 	"strings"
+	"time"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
@@ -61,6 +62,12 @@ type Password struct {
 
 	// Problem tells why the Secret yields no usable password; nil where it does.
 	Problem *Problem
+
+	// Generated tells whether the operator made the Secret, and so may put another password into it.
+	Generated bool
+
+	// MaxAge is how old the resource lets the password become; 0 where it says nothing of that.
+	MaxAge time.Duration
 }
 
 // Problem is something that keeps a resource from being as it should: a reason of the Ready condition and a sentence
@@ -91,7 +98,7 @@ func FromResource(cluster string, u *v1alpha1.ShardingUser) Desired {
 		Username:   Username(u),
 		Roles:      roles,
 		Active:     u.Spec.Active == nil || *u.Spec.Active,
-		Password:   Password{Managed: u.Spec.Password != nil},
+		Password:   Password{Managed: u.Spec.Password != nil, MaxAge: maxAge(u.Spec.Password)},
 		Adoption:   u.Spec.AdoptionPolicy,
 		Deletion:   u.Spec.DeletionPolicy,
 		Deleting:   !u.DeletionTimestamp.IsZero(),
@@ -100,4 +107,11 @@ func FromResource(cluster string, u *v1alpha1.ShardingUser) Desired {
 		Unlock:      strings.ReplaceAll(u.Annotations[v1alpha1.AnnotationUnlockRequestedAt], "\x00", "\uFFFD"),
 		Unprotected: u.Annotations[v1alpha1.AnnotationAllowLastAdministrator] == "true",
 	}
+}
+
+func maxAge(source *v1alpha1.PasswordSource) time.Duration {
+	if source == nil || source.MaxAge == nil {
+		return 0
+	}
+	return source.MaxAge.Duration
 }

@@ -111,16 +111,6 @@ func hasJudgedPassword(d Desired, o Observed) bool {
 	return d.Password.Problem == nil
 }
 
-// PasswordExpiry is the time until the owner's password is as old as it may become, zero or less where it is already. It
-// is not known where there is no such age, or where the password is not the owner's.
-func (o Observed) PasswordExpiry(d Desired) (left time.Duration, known bool) {
-	longest := d.Permission.MaxPasswordAge
-	if longest == 0 || !o.OwnedBy(d.Owner) || o.Ownership.PasswordChangedAt == nil {
-		return 0, false
-	}
-	return o.Ownership.PasswordChangedAt.Add(longest).Sub(o.Now), true
-}
-
 // endangered is the protected roles that the row's user holds, and would not hold any more with these roles, or with none
 // where it is not active any more. Somebody else has to hold each of them, or the change is not made.
 func endangered(d Desired, o Observed, stays []string) []string {

@@ -23,6 +23,10 @@ type Decision struct {
 	// a hash, so it is asked for only when all else is settled.
 	TakePassword bool
 
+	// Renew asks the caller to put another password into the Secret first, which is one that the operator made: it is as old
+	// as it may become. Where somebody changed the Secret since its password was applied, that one is to be taken.
+	Renew bool
+
 	// Confirm tells that a copy of the resource that is out of date would lead to the same plan, and that the change
 	// would then do harm: the caller has to make sure that the resource is as it is in the copy, and set
 	// Change.Confirmed.
@@ -217,11 +221,14 @@ func planPassword(decision *Decision, d Desired, o Observed) {
 		}
 		return
 	}
+	takePassword(decision, d, o)
+	if d.Password.Generated && d.Password.Problem == nil && !decision.TakePassword && passwordExpired(d, o) {
+		decision.TakePassword, decision.Renew = true, true
+	}
 	drifted := own.PasswordHash != "" && o.Row.PasswordHash != own.PasswordHash
 	if drifted {
 		decision.Drift = append(decision.Drift, FieldPasswordHash)
 	}
-	takePassword(decision, d, o)
 	if drifted && !decision.TakePassword {
 		c.Password = noted(own)
 		c.Write = append(c.Write, FieldPasswordHash)

@@ -42,8 +42,7 @@ func Status(previous v1alpha1.ShardingUserStatus, d Desired, o *Observed, p *Pro
 		reportAccount(&s, d, *o)
 		set(lockedCondition(d, *o))
 		setWhere(o.OwnedBy(d.Owner) && o.Ownership.PasswordWeak, weakPasswordCondition())
-		left, known := o.PasswordExpiry(d)
-		setWhere(known && left <= 0, passwordExpiredCondition(d))
+		setWhere(passwordExpired(d, *o), passwordExpiredCondition(d))
 	}
 	set(readyCondition(p))
 	setWhere(p != nil && stalls(p.Reason), stalledCondition(p))
@@ -117,12 +116,16 @@ func weakPasswordCondition() *metav1.Condition {
 }
 
 func passwordExpiredCondition(d Desired) *metav1.Condition {
+	longest, by := maxPasswordAge(d), "spec.password.maxAge"
+	if longest != d.Password.MaxAge {
+		by = fmt.Sprintf("ShardingUserPolicy %q", d.Permission.By)
+	}
 	return &metav1.Condition{
 		Type:   v1alpha1.ConditionPasswordExpired,
 		Status: metav1.ConditionTrue,
 		Reason: v1alpha1.ReasonMaxAgeExceeded,
-		Message: fmt.Sprintf("The password is older than the %s that ShardingUserPolicy %q lets it become; it works all the same. Put another one into the Secret.",
-			d.Permission.MaxPasswordAge, d.Permission.By),
+		Message: fmt.Sprintf("The password is older than the %s that %s lets it become; it works all the same. Put another one into the Secret.",
+			longest, by),
 	}
 }
 

@@ -26,7 +26,7 @@ var defaultNames = []string{"admin", "operator", "viewer"}
 // What the manager may do in the namespace of the default users: everywhere, and create.
 var whereDefaultUsersAre = []string{
 	"events.events.k8s.io [] [] [create patch]",
-	"secrets [] [] [create get list watch]",
+	"secrets [] [] [create get list patch watch]",
 	"shardingusers.sharding.io [] [] [create get list patch watch]",
 	"shardingusers.sharding.io/status [] [] [patch]",
 }
@@ -150,7 +150,7 @@ func TestGeneratedUsersWaitForTheRightToBeCreatedWhichIsToldOf(t *testing.T) {
 	s.eventually(time.Minute, func(g gomega.Gomega) {
 		g.Expect(p.said()).To(gomega.MatchRegexp(`"level":"error".*The default users cannot be created.*config/default-users`))
 	})
-	s.Expect(s.kubectl("-n", systemNamespace, "get", "suser,secret", "-o", "name")).To(gomega.BeEmpty())
+	s.Expect(s.kubectl("-n", systemNamespace, "get", "suser", "-o", "name")).To(gomega.BeEmpty())
 
 	s.allowDefaultUsers()
 	s.Expect(s.flags()).To(gomega.Equal([]string{"--default-users=generated"}))

@@ -22,7 +22,7 @@ import (
 var (
 	everywhere = []string{
 		"events.events.k8s.io [] [] [create patch]",
-		"secrets [] [] [get list watch]",
+		"secrets [] [] [create get list patch watch]",
 		"shardingusers.sharding.io [] [] [get list patch watch]",
 		"shardingusers.sharding.io/status [] [] [patch]",
 	}
@@ -161,8 +161,25 @@ func TestRolesInTheWatchedNamespacesAreEnough(t *testing.T) {
 	s.Expect(strings.Fields(events)).To(gomega.ContainElements(v1alpha1.EventCreated, v1alpha1.EventUpdated))
 	s.delete(alice)
 	s.gone(soon, alice)
+	s.Expect(p.said()).NotTo(gomega.ContainSubstring("forbidden"))
+
+	// Whoever does without generated passwords can take the rights for them away.
+	s.kubectl("-n", tenant, "patch", "role", "shardinguser-manager", "--type=json",
+		`--patch=[{"op": "replace", "path": "/rules/0/verbs", "value": ["get", "list", "watch"]}]`)
+	s.eventually(soon, func(g gomega.Gomega) {
+		g.Expect(s.mayMore(tenant)).To(gomega.ContainElement("secrets [] [] [get list watch]"))
+	})
+	bob := s.user("bob", in(tenant), secret("bob-login"), generated)
+	s.Expect(s.reports(soon, bob, v1alpha1.ReasonSecretNotFound)).To(gomega.ContainSubstring("give the operator the right to create and patch Secrets"))
+	s.kubectl("apply", "-k", filepath.Join(root, "config/rbac/namespaced"))
+	s.eventually(soon, func(g gomega.Gomega) {
+		g.Expect(s.mayMore(tenant)).To(gomega.ConsistOf(all(everywhere, askingForOthers)))
+	})
+	s.edit(bob, roles("viewer")) // it would be looked at again by itself in five minutes
+	s.reports(soon, bob, v1alpha1.ReasonSynced)
+	s.delete(bob)
+	s.gone(soon, bob)
 	s.Expect(s.rows()).To(gomega.BeEmpty())
 	s.Expect(s.kube.Get(t.Context(), key(elsewhere), elsewhere)).To(gomega.Succeed())
 	s.Expect(elsewhere.Status.Conditions).To(gomega.BeEmpty(), "what is not watched is not touched")
-	s.Expect(p.said()).NotTo(gomega.ContainSubstring("forbidden"))
 }

@@ -160,6 +160,8 @@ func secret(name string) edit {
 
 func hashed(u *v1alpha1.ShardingUser) { u.Spec.Password.Format = v1alpha1.PasswordFormatBcrypt }
 
+func generated(u *v1alpha1.ShardingUser) { u.Spec.Password.Generate = &v1alpha1.PasswordGeneration{} }
+
 func username(name string) edit { return func(u *v1alpha1.ShardingUser) { u.Spec.Username = name } }
 
 func roles(roles ...v1alpha1.Role) edit {

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package password
+
+import "crypto/rand"
+
+// Random is a new password of so many characters, [MaxBytes] at most, that nobody can guess: capital letters and digits of
+// five random bits each, which need no quoting anywhere.
+func Random(length int) string {
+	text := rand.Text()
+	for len(text) < length {
+		text += rand.Text()
+	}
+	return text[:min(length, MaxBytes)]
+}
