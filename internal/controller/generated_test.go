@@ -59,7 +59,9 @@ func TestGeneratedPasswordIsInASecretOfTheUsersOwn(t *testing.T) {
 
 	// What somebody writes into it counts, as with every Secret.
 	s.put(secret, "password", canary+" alice")
-	s.eventually(func(g gomega.Gomega) { g.Expect(s.row("alice@example.com").isOf(canary + " alice")).To(gomega.BeTrue()) })
+	s.eventually(func(g gomega.Gomega) {
+		g.Expect(s.row("alice@example.com").isOf(canary + " alice")).To(gomega.BeTrue())
+	})
 
 	// Where it is gone, there is another one.
 	s.remove(secret)
