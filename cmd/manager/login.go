@@ -92,6 +92,7 @@ func newLogins(
 		CertDir:        settings.Login.TLSCertDir,
 		TrustedProxies: settings.Login.TrustedProxies,
 		MaxConnections: settings.Login.MaxConnections,
+		Traced:         settings.Tracing,
 		Drain:          settings.GracefulShutdownTimeout / 2, // the rest is for what is then still to be settled
 	})
 	if err != nil {

@@ -31,6 +31,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/config"
 	"github.com/sharding-system/shardinguser-operator/internal/controller"
 	"github.com/sharding-system/shardinguser-operator/internal/password"
+	"github.com/sharding-system/shardinguser-operator/internal/tracing"
 )
 
 // version is set by the linker.
@@ -69,6 +70,13 @@ func run(ctx context.Context, args []string) error {
 	log := zap.New(zap.UseFlagOptions(&logging))
 	ctrl.SetLogger(log)
 	log.Info("Starting", "version", version)
+	if settings.Tracing {
+		stop, err := tracing.Start(ctx, version, replica(settings).Name, slog.New(logr.ToSlogHandler(log.WithName("tracing"))))
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
 
 	// Opening waits for nothing: there is nothing to cancel.
 	accounts, err := openStore(settings, ctrlmetrics.Registry, log) //nolint:contextcheck // see above
@@ -192,6 +200,9 @@ func newManager(ctx context.Context, settings config.Settings, log logr.Logger) 
 		cluster.QPS = -1 // what client-go takes for no limit
 	}
 
+	if settings.Tracing {
+		cluster.Wrap(tracing.Transport)
+	}
 	namespaces := map[string]cache.Config{}
 	for _, name := range settings.WatchNamespaces {
 		namespaces[name] = cache.Config{}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/IBM/pgxpoolprometheus"
+	"github.com/exaring/otelpgx"
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -116,6 +117,9 @@ func openDatabase(settings config.Settings, log logr.Logger) (controller, logins
 		ResyncInterval:   settings.ResyncInterval,
 		PollInterval:     settings.PollInterval,
 		Log:              slog.New(logr.ToSlogHandler(log.WithName("database"))),
+	}
+	if settings.Tracing {
+		common.Tracer = otelpgx.NewTracer(otelpgx.WithDisableConnectionDetailsInAttributes())
 	}
 	log.Info("The database", "dsn", d.DSN.String())
 	if d.LoginDSNFile == "" {

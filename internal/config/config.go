@@ -48,6 +48,10 @@ type Settings struct {
 	// certificate.
 	MetricsCertDir string
 
+	// Tracing tells whether traces are sent, to where the variables of
+	// OpenTelemetry say.
+	Tracing bool
+
 	LeaderElect bool
 	// LeaderElectionNamespace holds the lease; empty for the pod's own.
 	LeaderElectionNamespace string

@@ -24,6 +24,7 @@ func (s *Settings) bindServing(fs *flag.FlagSet) {
 	fs.Var(path{&s.MetricsCertDir}, flagMetricsCertDir, "`folder` with the metrics' tls.crt and tls.key (default a self-signed certificate)")
 	fs.Var(address{&s.HealthProbeBindAddress}, flagHealthAddress, "`address` of /healthz and /readyz; 0 turns them off")
 	fs.Var(address{&s.PprofBindAddress}, flagPprofAddress, "`address` of Go's profiles, without authentication: 127.0.0.1:6060, say; 0 turns them off")
+	fs.Var(onOff{&s.Tracing}, "tracing", "on or `off`: whether traces of reconciles and log-ins are sent by OTLP over HTTP, to where OTEL_EXPORTER_OTLP_ENDPOINT says; the other variables of OpenTelemetry count, too")
 	fs.Var(duration{&s.GracefulShutdownTimeout, 0}, "graceful-shutdown-timeout", "`time` that running work gets to end after SIGTERM")
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -45,6 +46,13 @@ const (
 
 // Reconcile brings one account and one resource together.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	ctx, span := begin(ctx, "reconcile", attribute.String("k8s.namespace.name", req.Namespace), attribute.String("shardinguser.name", req.Name))
+	result, err := r.reconcile(ctx, req)
+	end(span, err)
+	return result, err
+}
+
+func (r *Reconciler) reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	if r.options.Restored != nil {
 		if err := r.options.Restored(ctx); err != nil {
 			return ctrl.Result{}, fmt.Errorf("wait until the store is restored: %w", err)

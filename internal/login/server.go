@@ -25,6 +25,9 @@ type ServerOptions struct {
 	// MaxConnections is how many clients may have at once, 4 or more. Package serving says who goes when more come.
 	MaxConnections int
 
+	// Traced tells whether there are traces to send of requests.
+	Traced bool
+
 	// Drain is the time that running requests get when the server ends.
 	Drain time.Duration
 }
@@ -44,6 +47,10 @@ func NewServer(s *Service, options ServerOptions) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	handler := NewHandler(s, options.TrustedProxies)
+	if options.Traced {
+		handler = traced(handler)
+	}
 	return &Server{
 		service: s,
 		address: options.Address,
@@ -53,7 +60,7 @@ func NewServer(s *Service, options ServerOptions) (*Server, error) {
 			Trusted:     options.TrustedProxies,
 			Dropped:     s.metrics.dropped.Inc,
 		},
-		http: serving.NewServer(NewHandler(s, options.TrustedProxies), serving.TLS(certificate), s.Log),
+		http: serving.NewServer(handler, serving.TLS(certificate), s.Log),
 	}, nil
 }
 

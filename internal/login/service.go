@@ -251,11 +251,14 @@ func (s *Service) decide(ctx context.Context, c Credentials, attempt store.Attem
 	exists = charged.Verdict != store.Unknown
 	defer func() { result.fromMemory = charged.FromMemory }()
 
+	checking, span := tracer.Start(ctx, "check")
 	if refusal, refused := refusals[charged.Verdict]; refused {
-		_ = place.Dummy(ctx) // whose only error is that of a context that ended
+		_ = place.Dummy(checking) // whose only error is that of a context that ended
+		span.End()
 		return Result{Outcome: refusal}, exists
 	}
-	matches, err := place.Matches(ctx, charged.PasswordHash, []byte(c.Password))
+	matches, err := place.Matches(checking, charged.PasswordHash, []byte(c.Password))
+	span.End()
 	if err != nil || !matches {
 		s.settling.Go(func() {
 			if _, err := s.settle(ctx, charged, false); err != nil {
@@ -283,11 +286,15 @@ var refusals = map[store.Verdict]Outcome{store.Unknown: Unknown, store.Locked: L
 func (s *Service) charge(ctx context.Context, attempt store.Attempt) (store.Charged, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
+	ctx, span := tracer.Start(ctx, "charge")
+	defer span.End()
 	return s.Attempts.Charge(ctx, attempt, s.Limits)
 }
 
 func (s *Service) settle(ctx context.Context, charged store.Charged, success bool) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
+	ctx, span := tracer.Start(ctx, "settle")
+	defer span.End()
 	return s.Attempts.Settle(ctx, charged, success)
 }

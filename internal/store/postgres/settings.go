@@ -46,6 +46,9 @@ type Settings struct {
 	PollInterval     time.Duration // from sweep to sweep while they do not; default 2 s
 	CheckInterval    time.Duration // of Maintain's looks at whether the database answers; default 1 s
 
+	// Tracer is told of the pool's statements. The default is none.
+	Tracer pgx.QueryTracer
+
 	// Log is told of changes of state, not of each failure. The default discards.
 	Log *slog.Logger
 }
@@ -88,6 +91,9 @@ func (s Settings) poolConfig() (*pgxpool.Config, error) {
 	config.MaxConnIdleTime = s.MaxConnIdleTime
 	config.PingTimeout = s.StatementTimeout
 	config.ShouldPing = shouldPing
+	if s.Tracer != nil {
+		config.ConnConfig.Tracer = s.Tracer
+	}
 	return config, nil
 }
 
