@@ -162,6 +162,10 @@ func hashed(u *v1alpha1.ShardingUser) { u.Spec.Password.Format = v1alpha1.Passwo
 
 func generated(u *v1alpha1.ShardingUser) { u.Spec.Password.Generate = &v1alpha1.PasswordGeneration{} }
 
+func maxAge(longest time.Duration) edit {
+	return func(u *v1alpha1.ShardingUser) { u.Spec.Password.MaxAge = &metav1.Duration{Duration: longest} }
+}
+
 func username(name string) edit { return func(u *v1alpha1.ShardingUser) { u.Spec.Username = name } }
 
 func roles(roles ...v1alpha1.Role) edit {

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/onsi/gomega"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+)
+
+// A block is what stands between fences on a page. Its language says what becomes of it: what is `sh` is run, what is `yaml`
+// and begins with a comment that names a file is written to that file, and what is `sql` is run as an administrator. What is
+// `console` or `text` is there to look at.
+type block struct {
+	line     int
+	language string
+	text     string
+	excuse   string // why it cannot be run here; a comment of the page that says "not run:" just before it
+}
+
+// blocks are those of a page, in their order.
+func blocks(t *testing.T, page string) []block {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(root, page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fence := regexp.MustCompile("^ *```")
+	excuse := regexp.MustCompile(`^ *<!-- not run: (.+) -->$`)
+	var all []block
+	var current *block
+	excused := ""
+	for i, line := range strings.Split(string(content), "\n") {
+		switch {
+		case current == nil && fence.MatchString(line):
+			current = &block{line: i + 1, language: strings.TrimLeft(line, " `"), excuse: excused}
+			excused = ""
+		case current != nil && fence.MatchString(line):
+			all = append(all, *current)
+			current = nil
+		case current != nil:
+			current.text += line + "\n"
+		case strings.TrimSpace(line) == "": // between the comment and its block
+		case excuse.MatchString(line):
+			excused = excuse.FindStringSubmatch(line)[1]
+		default:
+			excused = ""
+		}
+	}
+	if current != nil {
+		t.Errorf("%s:%d: the block has no end", page, current.line)
+	}
+	return all
+}
+
+// A reader does what a page says, as an administrator of the cluster whose current namespace is the story's, in a folder that
+// looks like the root of the repository.
+type reader struct {
+	*story
+	page string
+	dir  string
+	env  []string
+}
+
+// read begins a story for a page, with a manager that serves log-ins where the manifests' Service would be.
+func (s *story) read(page string, p *process) *reader {
+	s.t.Helper()
+	r := &reader{story: s, page: page, dir: s.t.TempDir()}
+	entries, err := os.ReadDir(root)
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	for _, entry := range entries {
+		if !strings.HasPrefix(entry.Name(), ".") {
+			s.Expect(os.Symlink(filepath.Join(root, entry.Name()), filepath.Join(r.dir, entry.Name()))).To(gomega.Succeed())
+		}
+	}
+	kubeconfig, err := plane.KubeconfigFor(plane.Config())
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	s.kubectl("--kubeconfig="+kubeconfig, "config", "set-context", "--current", "--namespace="+s.namespace)
+	home := s.t.TempDir()
+	// The Service's name leads to this manager.
+	service := fmt.Sprintf("%s-login.%s", account, systemNamespace)
+	s.Expect(os.WriteFile(filepath.Join(home, ".curlrc"), fmt.Appendf(nil, "connect-to = %s:443:%s\nsilent\nshow-error\n", service, p.Login), 0o600)).
+		To(gomega.Succeed())
+	r.env = []string{
+		"HOME=" + home, "KUBECONFIG=" + kubeconfig, "PATH=" + plane.Programs() + ":" + os.Getenv("PATH"),
+		"ADMIN_DSN=" + s.db.Config().ConnString(), "LC_ALL=C",
+	}
+	return r
+}
+
+// all does everything that the page says, block by block.
+func (r *reader) all() {
+	r.t.Helper()
+	file := regexp.MustCompile(`^# ([a-z0-9.-]+\.yaml)\n`)
+	run := 0
+	for _, b := range blocks(r.t, r.page) {
+		at := fmt.Sprintf("%s:%d", r.page, b.line)
+		switch name := file.FindStringSubmatch(b.text); {
+		case b.excuse != "":
+		case b.language == "sh":
+			run++
+			r.shell(at, b.text)
+		case b.language == "sql":
+			run++
+			_, err := r.db.Exec(r.t.Context(), b.text)
+			r.Expect(err).NotTo(gomega.HaveOccurred(), at)
+		case b.language == "yaml" && name != nil:
+			r.Expect(os.WriteFile(filepath.Join(r.dir, name[1]), []byte(b.text), 0o600)).To(gomega.Succeed())
+		case b.language == "":
+			r.t.Errorf("%s: a block without a language; sh is run, console and text are shown", at)
+		}
+	}
+	r.Expect(run).To(gomega.BeNumerically(">", 0), "%s says nothing that could be done", r.page)
+}
+
+// shell runs a block. What it exports is there for the next one.
+func (r *reader) shell(at, script string) string {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), 2*time.Minute)
+	defer cancel()
+	state := filepath.Join(r.dir, ".exported")
+	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c",
+		"if [[ -f "+state+" ]]; then source "+state+"; fi\n"+script+"\nexport -p >"+state)
+	cmd.Dir, cmd.Env = r.dir, r.env
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Run(); err != nil {
+		r.t.Fatalf("%s: %v\n%s\n%s", at, err, script, out.String())
+	}
+	return out.String()
+}
+
+// pages are those whose every command is run, each with what it takes for granted.
+var pages = map[string]func(*reader){
+	"docs/rotate.md": func(r *reader) {
+		r.user("alice", secret("alice-password"))
+		r.secret("old", aHash)
+		u := r.readyUser("old", secret("old"), hashed, maxAge(time.Hour))
+		r.sql(`UPDATE shardinguser_ownership SET password_changed_at = now() - interval '2 hours' WHERE username = 'old'`)
+		r.edit(u, roles("viewer"))
+		r.eventually(soon, func(g gomega.Gomega) {
+			g.Expect(r.kube.Get(r.t.Context(), key(u), u)).To(gomega.Succeed())
+			g.Expect(u.Status.Conditions).To(gomega.ContainElement(gomega.HaveField("Type", v1alpha1.ConditionPasswordExpired)))
+		})
+	},
+}
+
+func TestEveryCommandOfAPageDoesWhatItSays(t *testing.T) {
+	t.Parallel()
+	for page, given := range pages {
+		t.Run(page, func(t *testing.T) {
+			t.Parallel()
+			s := newStory(t)
+			r := s.read(page, s.start())
+			given(r)
+			r.all()
+		})
+	}
+}
+
+// Where a page gets a command, it is run, or it says why not.
+func TestEveryPageWithCommandsIsRun(t *testing.T) {
+	t.Parallel()
+	found, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range append(found, filepath.Join(root, "README.md")) {
+		page, err := filepath.Rel(root, path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range blocks(t, page) {
+			if _, run := pages[page]; b.language == "sh" && b.excuse == "" && !run {
+				t.Errorf("%s:%d: nobody runs this; add the page to pages", page, b.line)
+			}
+		}
+	}
+}
