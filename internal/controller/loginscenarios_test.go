@@ -41,7 +41,7 @@ func failures(number int) (all []step) {
 			do: func(r *run) {
 				r.Expect(r.replica.try(r.t, r.name, r.plain(second))).To(gomega.Equal(login.Failed))
 			},
-			until: func(g gomega.Gomega, r *run) { g.Expect(r.trail()).NotTo(gomega.ContainElement("pending")) },
+			until: func(g gomega.Gomega, r *run) { g.Expect(r.trail(r.name)).NotTo(gomega.ContainElement("pending")) },
 		})
 	}
 	return all

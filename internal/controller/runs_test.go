@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -135,7 +134,7 @@ func (r *run) judge(t *testing.T) bool {
 func (r *run) judgeAnswer(g gomega.Gomega) {
 	g.Expect(r.outcome).NotTo(gomega.BeEmpty(), "the log-in got no answer")
 	if r.outcome == login.Succeeded {
-		g.Expect(r.trail()).To(gomega.ContainElement("success"))
+		g.Expect(r.trail(r.name)).To(gomega.ContainElement("success"))
 	}
 	if isCut := !r.fault.waits() && r.at.logsIn(); isCut && (r.at.call == callCharge || r.logsIn == first) {
 		g.Expect(r.outcome).To(gomega.Equal(login.Unavailable))
@@ -171,15 +170,6 @@ func (r *run) resource(g gomega.Gomega, name string) *v1alpha1.ShardingUser {
 	return u
 }
 
-// trail is the outcomes of attempts to log in, as they are on record.
-func (r *run) trail() []string {
-	rows, err := r.db.Query(r.t.Context(), `SELECT outcome FROM login_attempts WHERE username = $1 ORDER BY id`, r.name)
-	r.Expect(err).NotTo(gomega.HaveOccurred())
-	trail, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	r.Expect(err).NotTo(gomega.HaveOccurred())
-	return trail
-}
-
 // end is all that there is about the account, in words that do not depend on the run: no times, no versions.
 func (r *run) end(g gomega.Gomega) string {
 	var all struct {
@@ -188,7 +178,7 @@ func (r *run) end(g gomega.Gomega) string {
 		Resources []*v1alpha1.ShardingUser
 		Trail     []string
 	}
-	all.Trail = r.trail()
+	all.Trail = r.trail(r.name)
 	if all.Row = r.row(r.name); all.Row != nil {
 		all.Row.Hash, all.Row.Version = r.word(all.Row.Hash), ""
 		all.Row.Created, all.Row.Updated = time.Time{}, time.Time{}

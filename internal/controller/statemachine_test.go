@@ -3,15 +3,16 @@
 package controller_test
 
 import (
-	"encoding/json"
 	"flag"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/onsi/gomega"
+	"golang.org/x/crypto/bcrypt"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -19,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
@@ -31,9 +33,11 @@ func TestOperatorDoesWhatTheModelSaysWhateverHappensInWhateverOrder(t *testing.T
 	s := newStory(t)
 	s.quick = true
 	s.note("nobody") // opens the test's own store, past the proxy
+	replica := s.newReplica(s.attempts())
+	t.Cleanup(replica.Wait)
 	var proxy *testenv.Proxy
 	proxy, s.dsn = testenv.DatabaseProxy(t, s.dsn)
-	p := &pair{proxy: proxy, op: s.start()}
+	p := &pair{proxy: proxy, op: s.start(), replica: replica, words: map[string]string{user.UnusablePassword: unusable}}
 	checks, quiet := 0, 0
 	rapid.Check(t, func(rt *rapid.T) {
 		own := *s
@@ -48,7 +52,7 @@ func TestOperatorDoesWhatTheModelSaysWhateverHappensInWhateverOrder(t *testing.T
 		p.settle()
 		checks, quiet = checks+1, quiet+p.quiet
 	})
-	t.Logf("%d checks, %d quiet points", checks, quiet)
+	testenv.Counted(t, "%d checks, %d quiet points, %d log-ins", checks, quiet, p.logIns)
 }
 
 // fewChecks is how many checks rapid makes where nobody asked for more: each talks to real servers.
@@ -70,8 +74,11 @@ type pair struct {
 	proxy    *testenv.Proxy
 	cut      bool
 	op       *operator // nil while there is none
+	replica  *replica  // whose way to the database nobody cuts
 	accounts []*modelled
-	quiet    int // points at which the model was right
+	words    map[string]string // of the passwords that hashes are of
+	quiet    int               // points at which the model was right
+	logIns   int
 }
 
 // A modelled account is one of the pair's, and what the model says of it.
@@ -88,15 +95,15 @@ func (a *modelled) GoString() string { return a.name }
 
 // account is a new account, with a password.
 func (p *pair) account() *modelled {
-	a := &modelled{name: fmt.Sprintf("user-%d", accountNumber.Add(1)), model: model{secret: aHashOf("A")}}
-	p.secret(a.name, "password", a.model.secret)
+	a := &modelled{name: fmt.Sprintf("user-%d", accountNumber.Add(1)), model: model{secret: "A"}}
+	p.secret(a.name, "password", plainOf(a.model.secret))
 	p.create(a)
 	return a
 }
 
 func (p *pair) create(a *modelled) {
 	a.exists, a.managed, a.active, a.roles, a.deletion, a.clears = true, true, true, nil, v1alpha1.DeletionDelete, true
-	p.user(a.name, hashedSecret(a.name), active(true))
+	p.user(a.name, secretRef(a.name, ""), active(true))
 }
 
 // resource is the account's, with the name only: edits read it anew.
@@ -124,12 +131,9 @@ func (p *pair) compare(g gomega.Gomega, a *modelled) {
 	row := p.row(a.name)
 	g.Expect(row != nil).To(gomega.Equal(a.row != nil), "%s has a row", a.name)
 	if row != nil {
-		var roles []string
-		g.Expect(json.Unmarshal([]byte(row.Roles), &roles)).To(gomega.Succeed())
-		isLocked := row.LockedUntil != nil && row.LockedUntil.After(time.Now())
-		g.Expect(a.row.matches(row.Hash, roles, row.Active, row.Failed, isLocked)).
-			To(gomega.BeTrue(), "the row of %s is %s %v %v %v %v, want %+v", a.name, row.Hash, roles, row.Active, row.Failed, isLocked, a.row)
+		g.Expect(p.says(row)).To(gomega.Equal(*a.row), "the row of %s", a.name)
 	}
+	g.Expect(p.trail(a.name)).To(gomega.Equal(append([]string{}, a.trail...)), "the attempts of %s", a.name)
 	note := p.note(a.name)
 	g.Expect(note).NotTo(gomega.BeNil())
 	g.Expect(note.State).To(gomega.Equal(a.state()), "of the note about %s", a.name)
@@ -145,7 +149,7 @@ func (p *pair) compare(g gomega.Gomega, a *modelled) {
 	g.Expect(ready).NotTo(gomega.BeNil())
 	g.Expect(ready.Reason).To(gomega.Equal(a.reason()), "%s: %s", a.name, ready.Message)
 	g.Expect(u.Status.ObservedGeneration).To(gomega.Equal(u.Generation))
-	g.Expect(u.Status.Locked).To(gomega.Equal(a.row != nil && a.row.locked), "status.locked of %s", a.name)
+	g.Expect(u.Status.Locked).To(gomega.Equal(a.row != nil && a.row.lock == inForce), "status.locked of %s", a.name)
 	g.Expect(u.Status.LastHandledUnlock).To(gomega.Equal(a.handled))
 	if !a.paused {
 		g.Expect(note.Generation).To(gomega.Equal(u.Generation), "of the note about %s", a.name)
@@ -163,15 +167,55 @@ func (p *pair) secretVersion(g gomega.Gomega, a *modelled) string {
 	return string(secret.UID) + "/" + secret.ResourceVersion + "/"
 }
 
-// aHashOf is a hash for each letter, of a password that nobody knows.
-func aHashOf(letter string) string { return aHash[:len(aHash)-8] + strings.Repeat(letter, 8) }
+// unusable is the word of a password that nothing matches.
+const unusable = "unusable"
+
+// plainOf is the password of a word.
+func plainOf(word string) string {
+	if word == junk {
+		return junk
+	}
+	return canary + " password " + word
+}
+
+// says is what a row says, in the model's words.
+func (p *pair) says(row *row) modelRow {
+	if _, known := p.words[row.Hash]; !known {
+		for _, word := range []string{"A", "B", "C", "D", "T"} {
+			if isOf(row.Hash, plainOf(word)) {
+				p.words[row.Hash] = word
+				break
+			}
+		}
+	}
+	says := modelRow{
+		hash: p.words[row.Hash], roles: row.Roles, active: row.Active, failed: row.Failed, loggedIn: row.LastLogin != nil,
+	}
+	switch {
+	case row.LockedUntil == nil:
+	case row.LockedUntil.After(time.Now()):
+		says.lock = inForce
+	default:
+		says.lock = ranOut
+	}
+	return says
+}
+
+// asJSON is roles as Postgres prints them.
+func asJSON(roles []v1alpha1.Role) string {
+	quoted := make([]string, 0, len(roles))
+	for _, role := range roles {
+		quoted = append(quoted, strconv.Quote(string(role)))
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
+}
 
 var (
 	randomRoles     = rapid.SampledFrom([][]v1alpha1.Role{nil, {"viewer"}, {"admin", "viewer"}})
 	randomDeletions = rapid.SampledFrom([]v1alpha1.DeletionPolicy{
 		v1alpha1.DeletionDelete, v1alpha1.DeletionDeactivate, v1alpha1.DeletionRetain,
 	})
-	randomSecrets = rapid.SampledFrom([]string{aHashOf("A"), aHashOf("B"), aHashOf("C"), aHashOf("D"), junk, ""})
+	randomSecrets = rapid.SampledFrom([]string{"A", "B", "C", "D", junk, ""})
 )
 
 // actions is what may happen. What depends on what has been done so far waits for a quiet point.
@@ -187,26 +231,34 @@ func (p *pair) actions() map[string]func(*rapid.T) {
 		"pause or resume":  func(t *rapid.T) { p.pause(one(t)) },
 		"delete or create": func(t *rapid.T) { p.come(one(t)) },
 
-		"fail to log in": func(t *rapid.T) {
+		"log in":          func(t *rapid.T) { p.logIn(one(t), 1, true) },
+		"guess":           func(t *rapid.T) { p.logIn(one(t), 1, false) },
+		"guess to a lock": func(t *rapid.T) { p.logIn(one(t), usual.Attempts, false) },
+
+		"failure elsewhere": func(t *rapid.T) {
 			p.another(one(t), `failed_login_attempts = failed_login_attempts + 1`, func(r *modelRow) { r.failed++ })
 		},
-		"lock": func(t *rapid.T) {
-			p.another(one(t), `failed_login_attempts = 5, locked_until = '2099-01-01'`, func(r *modelRow) { r.failed, r.locked = 5, true })
+		"lock elsewhere": func(t *rapid.T) {
+			p.another(one(t), `failed_login_attempts = 5, locked_until = '2099-01-01'`, func(r *modelRow) { r.failed, r.lock = 5, inForce })
 		},
-		"lock ends": func(t *rapid.T) {
-			p.another(one(t), `locked_until = '2001-01-01'`, func(r *modelRow) { r.locked = false })
+		"lock runs out": func(t *rapid.T) {
+			p.another(one(t), `locked_until = '2001-01-01' WHERE locked_until IS NOT NULL AND`, func(r *modelRow) {
+				if r.lock != noLock {
+					r.lock = ranOut
+				}
+			})
 		},
-		"log in": func(t *rapid.T) {
+		"log-in elsewhere": func(t *rapid.T) {
 			p.another(one(t), `failed_login_attempts = 0, locked_until = NULL, last_login_at = now() AT TIME ZONE 'UTC'`,
-				func(r *modelRow) { r.failed, r.locked = 0, false })
+				func(r *modelRow) { r.failed, r.lock, r.loggedIn = 0, noLock, true })
 		},
 		"drift of roles": func(t *rapid.T) {
-			p.another(one(t), `roles = '["root"]', active = NOT active`, func(r *modelRow) {
-				r.roles, r.active = []v1alpha1.Role{"root"}, !r.active
+			p.drift(one(t), `roles = '["root"]', active = NOT active`, func(r *modelRow) {
+				r.roles, r.active = `["root"]`, !r.active
 			})
 		},
 		"drift of the password": func(t *rapid.T) {
-			p.another(one(t), `password_hash = '`+aHashOf("T")+`'`, func(r *modelRow) { r.hash = aHashOf("T") })
+			p.drift(one(t), `password_hash = '`+theirHash+`'`, func(r *modelRow) { r.hash = "T" })
 		},
 		"row deleted": func(t *rapid.T) { p.dropRow(one(t)) },
 
@@ -228,6 +280,7 @@ func (p *pair) change(t *rapid.T, a *modelled) {
 		return // there is nothing to edit
 	}
 	a.roles, a.active, a.deletion = randomRoles.Draw(t, "roles"), rapid.Bool().Draw(t, "active"), randomDeletions.Draw(t, "deletion")
+	a.unsure = true
 	p.edit(p.resource(a), roles(a.roles...), active(a.active), deletion(a.deletion))
 }
 
@@ -239,9 +292,9 @@ func (p *pair) rotate(t *rapid.T, a *modelled) {
 	case next == "":
 		p.Expect(client.IgnoreNotFound(p.kube.Delete(p.t.Context(), secret))).To(gomega.Succeed())
 	case a.secret == "":
-		p.secret(a.name, "password", next)
+		p.secret(a.name, "password", plainOf(next))
 	default:
-		p.put(secret, "password", next)
+		p.put(secret, "password", plainOf(next))
 	}
 	a.secret, a.clears = next, true
 }
@@ -264,7 +317,7 @@ func (p *pair) manage(a *modelled) {
 	p.settle()
 	a.managed, a.clears = !a.managed, true
 	if a.managed {
-		p.edit(p.resource(a), hashedSecret(a.name))
+		p.edit(p.resource(a), secretRef(a.name, ""))
 	} else {
 		p.edit(p.resource(a), func(u *v1alpha1.ShardingUser) { u.Spec.Password = nil })
 	}
@@ -303,15 +356,39 @@ func (p *pair) come(a *modelled) {
 	a.clears = true
 }
 
+// logIn has somebody try a few times through the real log-in side, with the password of the row or another one.
+func (p *pair) logIn(a *modelled, times int, right bool) {
+	if a.clears || a.unsure {
+		p.settle()
+	}
+	word := "wrong"
+	if right && a.row != nil && a.row.hash != unusable {
+		word = a.row.hash
+	}
+	for range times {
+		p.logIns++
+		p.Expect(p.replica.try(p.t, a.name, plainOf(word))).To(gomega.Equal(a.logIn(word)), "log-in of %s", a.name)
+	}
+}
+
 // another is another program's write of the row, which comes to what effect says.
 func (p *pair) another(a *modelled, set string, effect func(*modelRow)) {
 	if a.clears {
 		p.settle()
 	}
-	p.sql(`UPDATE users SET `+set+` WHERE username = $1`, a.name)
+	if !strings.Contains(set, "WHERE") {
+		set += " WHERE"
+	}
+	p.sql(`UPDATE users SET `+set+` username = $1`, a.name)
 	if a.row != nil {
 		effect(a.row)
 	}
+}
+
+// drift is such a write that the operator puts back.
+func (p *pair) drift(a *modelled, set string, effect func(*modelRow)) {
+	p.another(a, set, effect)
+	a.unsure = true
 }
 
 func (p *pair) dropRow(a *modelled) {
@@ -321,3 +398,12 @@ func (p *pair) dropRow(a *modelled) {
 	p.sql(`DELETE FROM users WHERE username = $1`, a.name)
 	a.row, a.clears = nil, true
 }
+
+// theirHash is of the password T.
+var theirHash = func() string {
+	hash, err := bcrypt.GenerateFromPassword([]byte(plainOf("T")), bcrypt.MinCost)
+	if err != nil {
+		panic(err)
+	}
+	return string(hash)
+}()

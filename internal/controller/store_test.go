@@ -22,6 +22,7 @@ func openStore(t *testing.T, dsn string) (controller.Batches, controller.Rows, f
 		DSN:            func() (string, error) { return dsn, nil },
 		ResyncInterval: time.Hour,
 		PollInterval:   time.Hour,
+		CheckInterval:  100 * time.Millisecond, // so that the end of an outage is noticed at once
 	})
 	if err != nil {
 		t.Fatal(err)
