@@ -5,6 +5,7 @@ package controller_test
 import (
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -25,11 +26,12 @@ import (
 )
 
 // TestOperatorDoesWhatTheModelSaysWhateverHappensInWhateverOrder lets random things happen to a few accounts, the operator
-// and its way to the database, and compares what comes of them with the model at every quiet point. A failure prints how to
-// replay it. By -rapid.checks it runs as often as one likes, else a few times.
+// and its way to the database, and compares what comes of them with the model at every quiet point. It prints its seed, by
+// which -rapid.seed replays it, and a failure prints the shortest way to it that was found. By -rapid.checks it runs as often
+// as one likes, else a few times.
 func TestOperatorDoesWhatTheModelSaysWhateverHappensInWhateverOrder(t *testing.T) {
 	t.Parallel()
-	fewChecks(t, "12")
+	seed := fewChecks(t, "12")
 	s := newStory(t)
 	s.quick = true
 	s.note("nobody") // opens the test's own store, past the proxy
@@ -52,20 +54,26 @@ func TestOperatorDoesWhatTheModelSaysWhateverHappensInWhateverOrder(t *testing.T
 		p.settle()
 		checks, quiet = checks+1, quiet+p.quiet
 	})
-	testenv.Counted(t, "%d checks, %d quiet points, %d log-ins", checks, quiet, p.logIns)
+	testenv.Counted(t, "%d checks with %d quiet points and %d log-ins; -rapid.seed=%s", checks, quiet, p.logIns, seed)
 }
 
-// fewChecks is how many checks rapid makes where nobody asked for more: each talks to real servers.
-func fewChecks(t *testing.T, number string) {
+// fewChecks is how many checks rapid makes where nobody asked for more: each talks to real servers. It returns the seed, which
+// it draws where nobody gave one: rapid would, and tell of it in a failure only.
+func fewChecks(t *testing.T, number string) (seed string) {
 	t.Helper()
-	asked := false
-	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "rapid.checks" })
-	if asked {
-		return
+	asked := map[string]bool{}
+	flag.Visit(func(f *flag.Flag) { asked[f.Name] = true })
+	for name, value := range map[string]string{"rapid.checks": number, "rapid.seed": fmt.Sprint(1 + rand.Uint64N(1<<63))} {
+		if asked[name] || (name == "rapid.seed" && flag.Lookup(name).Value.String() != "0") { // by RAPID_SEED
+			continue
+		}
+		if err := flag.Set(name, value); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := flag.Set("rapid.checks", number); err != nil {
-		t.Fatal(err)
-	}
+	seed = flag.Lookup("rapid.seed").Value.String()
+	t.Logf("-rapid.seed=%s", seed)
+	return seed
 }
 
 // A pair is the real thing: operator, API server and database, with a few accounts.

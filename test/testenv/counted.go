@@ -22,7 +22,7 @@ func Counted(t testing.TB, format string, args ...any) {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(folder, t.Name()), []byte(t.Name()+": "+line+"\n"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(folder, filepath.Base(t.Name())), []byte(t.Name()+": "+line+"\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

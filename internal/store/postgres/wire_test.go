@@ -36,7 +36,7 @@ type wiredCall struct {
 func TestOfEveryExchangeOfEveryCallThatIsCutOffAllIsDoneOrNothing(t *testing.T) {
 	t.Parallel()
 	var cuts atomic.Int64
-	t.Cleanup(func() { t.Logf("%d calls, %d cuts", len(wiredCalls), cuts.Load()) })
+	t.Cleanup(func() { testenv.Counted(t, "%d calls, cut off %d times", len(wiredCalls), cuts.Load()) })
 	for name, call := range wiredCalls {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
