@@ -100,8 +100,7 @@ func disturbEverywhere(t *testing.T, scenarios map[string]scenario) {
 	l.happen(references...)
 	boundaries, statements := map[string][]boundary{}, map[string]int{}
 	for _, r := range references {
-		l.ends[r.course] = r.end(l)
-		saw := l.disarm(&r.probe)
+		saw := r.seen()
 		l.hashed[r.course] = len(saw.hashes)
 		if (r.course == course{scenario: r.course.scenario}) {
 			boundaries[r.course.scenario], statements[r.course.scenario] = saw.calls, saw.counts[callStatement]
@@ -127,6 +126,9 @@ func disturbEverywhere(t *testing.T, scenarios map[string]scenario) {
 		all = append(all, batches[kind]...)
 	}
 
+	for _, r := range references {
+		l.ends[r.course] = r.end(l)
+	}
 	reached := 0
 	for _, name := range names {
 		t.Run(name, func(t *testing.T) {

@@ -142,6 +142,7 @@ func (l *lane) happen(runs ...*run) {
 		return []step{r.overtakings[r.meanwhile]}
 	})
 	for _, r := range runs {
+		l.disarm(&r.probe)
 		hashes += len(r.seen().hashes)
 		checks += r.checksOnce()
 	}

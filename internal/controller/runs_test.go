@@ -112,7 +112,7 @@ func (r *run) judge(t *testing.T) bool {
 		g.Eventually(func(g gomega.Gomega) { g.Expect(r.end(g)).To(gomega.Equal(want)) }).WithTimeout(soon).WithPolling(poll).
 			Should(gomega.Succeed(), "%v, %v", r.course, r.probeOnly())
 	}
-	saw := r.disarm(&r.probe)
+	saw := r.seen()
 	hashed := r.hashed[r.course]
 	switch {
 	case r.fault.waits(): // what was overtaken need not have been hashed any more

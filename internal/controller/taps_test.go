@@ -76,13 +76,14 @@ func (a *faultyAccounts) Apply(ctx context.Context, change user.Change) error {
 	}))
 }
 
-// faultyAttempts is the log-in side's store behind faults.
+// faultyAttempts is the log-in side's store behind faults. What is overtaken may take longer than the log-in side waits for.
 type faultyAttempts struct {
 	attempts attempts
 	process  *process
 }
 
 func (a *faultyAttempts) Charge(ctx context.Context, attempt store.Attempt, limits store.Limits) (charged store.Charged, err error) {
+	ctx = context.WithoutCancel(ctx)
 	err = a.process.call(ctx, callCharge, attempt.Username, "", func() (err error) {
 		charged, err = a.attempts.Charge(ctx, attempt, limits)
 		return err
@@ -91,6 +92,7 @@ func (a *faultyAttempts) Charge(ctx context.Context, attempt store.Attempt, limi
 }
 
 func (a *faultyAttempts) Settle(ctx context.Context, charged store.Charged, success bool) (stands bool, err error) {
+	ctx = context.WithoutCancel(ctx)
 	err = a.process.call(ctx, callSettle, charged.Username, "", func() (err error) {
 		stands, err = a.attempts.Settle(ctx, charged, success)
 		return err

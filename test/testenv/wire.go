@@ -28,7 +28,7 @@ type Wire struct {
 type Cut int
 
 const (
-	NoCut     Cut = iota
+	NoCut     Cut = iota // it passes
 	CutBefore     // the server gets nothing of the request
 	CutAfter      // the server does all that it asks, and the answer is lost
 )
