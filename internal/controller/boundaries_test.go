@@ -110,7 +110,7 @@ func disturbEverywhere(t *testing.T, scenarios map[string]scenario) {
 	batches := map[string][]*run{}
 	for _, name := range names {
 		for i, at := range boundaries[name] {
-			l.disturb(batches, name, at, i == len(boundaries[name])-1)
+			l.disturb(batches, name, at, i, i == len(boundaries[name])-1)
 		}
 		if !scenarios[name].wired {
 			continue
@@ -170,8 +170,9 @@ func (l *lane) courses(name string) []course {
 	return list
 }
 
-// disturb adds the runs that are disturbed at one boundary.
-func (l *lane) disturb(batches map[string][]*run, name string, at boundary, isLast bool) {
+// disturb adds the runs that are disturbed at a scenario's ith boundary. What overtakes takes turns, but where log-ins are
+// overtaken, which is decided by what overtakes them.
+func (l *lane) disturb(batches map[string][]*run, name string, at boundary, i int, isLast bool) {
 	add := func(kind string, fault fault, meanwhile string) {
 		batches[kind] = append(batches[kind], l.faulty(name, at, fault, meanwhile))
 	}
@@ -181,14 +182,18 @@ func (l *lane) disturb(batches map[string][]*run, name string, at boundary, isLa
 		add("failing", failsAfter, "")
 		add("stopping", stopsAfter, "")
 	}
-	kind := "overtaken"
-	if at.logsIn() {
-		kind = "overtaken log-ins" // by themselves: the log-in side does not wait for ever
+	meanwhile := slices.Sorted(maps.Keys(l.scenarios[name].overtakings))
+	if at.logsIn() { // by themselves: what is done about them waits for them
+		for _, m := range meanwhile {
+			add("overtaken log-ins", waitsBefore, m)
+			add("overtaken log-ins", waitsAfter, m)
+		}
+		return
 	}
-	for _, meanwhile := range slices.Sorted(maps.Keys(l.scenarios[name].overtakings)) {
-		add(kind, waitsBefore, meanwhile)
-		if isLast || at.logsIn() {
-			add(kind, waitsAfter, meanwhile)
+	if n := len(meanwhile); n > 0 {
+		add("overtaken", waitsBefore, meanwhile[i%n])
+		if isLast {
+			add("overtaken", waitsAfter, meanwhile[(i+1)%n])
 		}
 	}
 }

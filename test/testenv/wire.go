@@ -29,8 +29,8 @@ type Cut int
 
 const (
 	NoCut     Cut = iota // it passes
-	CutBefore     // the server gets nothing of the request
-	CutAfter      // the server does all that it asks, and the answer is lost
+	CutBefore            // the server gets nothing of the request
+	CutAfter             // the server does all that it asks, and the answer is lost
 )
 
 // DatabaseWire starts a passage to the server of a DSN, and returns it with the DSN that leads through it. It ends with the
