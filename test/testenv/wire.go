@@ -27,10 +27,12 @@ type Wire struct {
 // A Cut is where an exchange, of a request and its answer, is cut off, together with its connection.
 type Cut int
 
+// Where an exchange is cut off: nowhere, before the server gets anything of the request, or after it did all that it asks,
+// so that the answer is lost.
 const (
-	NoCut     Cut = iota // it passes
-	CutBefore            // the server gets nothing of the request
-	CutAfter             // the server does all that it asks, and the answer is lost
+	NoCut Cut = iota
+	CutBefore
+	CutAfter
 )
 
 // DatabaseWire starts a passage to the server of a DSN, and returns it with the DSN that leads through it. It ends with the
