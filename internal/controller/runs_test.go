@@ -86,10 +86,13 @@ func (r *run) passes(g gomega.Gomega) {
 	}
 }
 
+// seldom is how often many runs are looked after: whoever waits for one keeps the others from nothing.
+const seldom = 3 * poll
+
 // waits waits until all that check expects holds.
 func (r *run) waits(check func(gomega.Gomega)) {
 	r.t.Helper()
-	r.Eventually(check).WithTimeout(soon).WithPolling(poll).Should(gomega.Succeed(), "%v, %v", r.course, r.probeOnly())
+	r.Eventually(check).WithTimeout(soon).WithPolling(seldom).Should(gomega.Succeed(), "%v, %v", r.course, r.probeOnly())
 }
 
 // probeOnly says where the run is disturbed.
