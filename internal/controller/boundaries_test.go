@@ -3,50 +3,54 @@
 package controller_test
 
 import (
-	"encoding/json"
-	"fmt"
+	"maps"
 	"slices"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/onsi/gomega"
-	"golang.org/x/crypto/bcrypt"
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
-	"github.com/sharding-system/shardinguser-operator/internal/user"
+	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// TestEveryScenarioEndsTheSameWhateverFailsOrStopsAtAnyOfItsBoundaries runs each scenario once undisturbed, which tells
-// its boundaries and its end, and then once for every boundary and every fault: the end is the same, and no password is
-// hashed twice that was stored once.
+// TestEveryScenarioEndsTheSameWhateverHappensAtAnyOfItsBoundaries runs each scenario once undisturbed, which tells its
+// boundaries and its end, and then once for every boundary and every fault: the end is the same, and no password is hashed
+// twice that was stored once. The faults are:
+//
+//   - A call fails, before it is made or after: somebody tries again.
+//   - The process stops there: another one takes its place.
+//   - A call takes so long that something else overtakes it, which people or other programs do to the account meanwhile. The
+//     end is that of an undisturbed run in which it came afterwards; for log-ins, before, between charge and settlement, or
+//     afterwards.
+//   - The connection that carries a statement is cut off, before the statement or before its answer.
 //
 // After a call that only reads nothing is different from before it, so such a boundary fails and stops in one way, a
-// write in two.
-func TestEveryScenarioEndsTheSameWhateverFailsOrStopsAtAnyOfItsBoundaries(t *testing.T) {
+// write in two. To be overtaken after a call is to be overtaken before the next one, so only the last one is overtaken in
+// both ways; a read is out of date by the one that follows it.
+//
+// A log-in that is cut off is not tried again: the end is that of a run in which it was not made, or was charged and never
+// settled.
+func TestEveryScenarioEndsTheSameWhateverHappensAtAnyOfItsBoundaries(t *testing.T) {
 	t.Parallel()
-	for name, scenario := range scenarios {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			disturbEverywhere(t, scenario)
-		})
-	}
+	disturbEverywhere(t, scenarios)
 }
 
 // The policies are the whole cluster's, so this one runs beside no other; see policies_test.go.
-func TestSuspensionEndsTheSameWhateverFailsOrStopsAtAnyOfItsBoundaries(t *testing.T) {
-	disturbEverywhere(t, suspension)
+func TestSuspensionEndsTheSameWhateverHappensAtAnyOfItsBoundaries(t *testing.T) {
+	disturbEverywhere(t, map[string]scenario{"suspension by a policy": suspension})
 }
 
 // A scenario is what people and other programs do to an account, step by step.
 type scenario struct {
 	given []step // before anything fails
 	when  []step
+
+	// logsIn is the word of a password with which somebody logs in, in place of what the only step of when does.
+	logsIn string
+
+	// overtakings are what may overtake any call, by the sentence's end that names it.
+	overtakings map[string]step
+
+	wired bool // its statements are cut off on the wire, too
 }
 
 // A step ends when until holds, by what the operator does last because of it.
@@ -55,242 +59,159 @@ type step struct {
 	until func(gomega.Gomega, *run)
 }
 
-// A lane is a story in which many runs happen, under one operator at a time.
-type lane struct {
-	*story
-	*faults
-	op      *operator
-	process *process
-	hashed  int // by operators that were stopped
-	runs    int
-
-	disturbed int // runs that came to their boundary
+// A course is what happens to an account, apart from faults, and so what determines its end.
+type course struct {
+	scenario  string
+	fate      fate   // of its log-in
+	meanwhile string // what overtakes it; "" for nothing
+	order     order  // when
 }
 
-// A run is a scenario that happens to one username.
-type run struct {
-	*lane
-	probe
-	name  string
-	users map[string]types.UID
-	known map[string]string // words for hashes
-}
+// A fate is how far a log-in gets.
+type fate string
 
-func disturbEverywhere(t *testing.T, scenario scenario) {
+const (
+	settled   fate = ""
+	unsettled fate = "charged only"
+	unmade    fate = "never made"
+)
+
+// An order says when that happens which overtakes.
+type order string
+
+const (
+	afterwards order = "afterwards"
+	beforehand order = "beforehand"
+	between    order = "between charge and settlement"
+)
+
+// disturbEverywhere has everything happen in few batches, of runs side by side: so hundreds of them start few operators.
+func disturbEverywhere(t *testing.T, scenarios map[string]scenario) {
 	t.Helper()
-	l := &lane{story: newStory(t), faults: &faults{probes: map[string]*probe{}}}
-	l.quick = true
-	l.restart()
+	l := newLane(t, scenarios)
+	names := slices.Sorted(maps.Keys(scenarios))
 
-	reference := l.run(boundary{}, noFault)
-	want := l.finish(scenario, reference)[0]
-	boundaries, hashes := l.disarm(&reference.probe).calls, l.hashes()
-
-	// One operator lives through all failures, each of another account.
-	var failing []*run
-	for _, at := range boundaries {
-		failing = append(failing, l.run(at, failsBefore))
-		if at.writes() {
-			failing = append(failing, l.run(at, failsAfter))
+	var references []*run
+	for _, name := range names {
+		for _, c := range l.courses(name) {
+			references = append(references, l.run(c, boundary{}, noFault))
 		}
 	}
-	for i, end := range l.finish(scenario, failing...) {
-		l.judge(failing[i], end, want)
-	}
-	l.Expect(l.hashes()).To(gomega.Equal(hashes*(1+len(failing))), "passwords hashed")
-
-	stopped := 0
-	for _, at := range boundaries {
-		for _, fault := range []fault{stopsBefore, stopsAfter} {
-			if fault == stopsAfter && !at.writes() {
-				continue
-			}
-			stopped++
-			before, r := l.hashes(), l.run(at, fault)
-			l.judge(r, l.finish(scenario, r)[0], want)
-			computed := hashes
-			if l.disarm(&r.probe).lost {
-				computed++
-			}
-			l.Expect(l.hashes()-before).To(gomega.Equal(computed), "passwords hashed where it %s %s", fault, at)
+	l.happen(references...)
+	boundaries, statements := map[string][]boundary{}, map[string]int{}
+	for _, r := range references {
+		saw := r.seen()
+		l.hashed[r.course] = len(saw.hashes)
+		if (r.course == course{scenario: r.course.scenario}) {
+			boundaries[r.course.scenario], statements[r.course.scenario] = saw.calls, saw.counts[callStatement]
 		}
 	}
-	t.Logf("%d boundaries, %d runs: 1 undisturbed, %d that fail, %d that stop; %d came to their boundary: %v",
-		len(boundaries), l.runs, len(failing), stopped, l.disturbed, boundaries)
-}
 
-// restart starts an operator in place of the one that is there.
-func (l *lane) restart() {
-	l.t.Helper()
-	if l.op != nil {
-		l.op.stop()
-		l.hashed += int(l.op.hasher.Computed()) //nolint:gosec // a handful
-	}
-	l.process = l.next(l.story)
-	l.op = l.start()
-}
-
-// hashes is how many passwords were hashed since the lane began.
-func (l *lane) hashes() int { return l.hashed + int(l.op.hasher.Computed()) } //nolint:gosec // a handful
-
-// run is a new run.
-func (l *lane) run(at boundary, fault fault) *run {
-	l.runs++
-	return &run{
-		lane: l, probe: probe{at: at, fault: fault}, name: fmt.Sprintf("run-%d", l.runs),
-		users: map[string]types.UID{}, known: map[string]string{"": "none", user.UnusablePassword: "unusable"},
-	}
-}
-
-// finish lets runs happen side by side, and returns their ends.
-func (l *lane) finish(scenario scenario, runs ...*run) (ends []string) {
-	l.t.Helper()
-	steps := func(steps []step) {
-		for _, step := range steps {
-			for _, r := range runs {
-				step.do(r)
-			}
-			for _, r := range runs {
-				r.waits(func(g gomega.Gomega) { step.until(g, r) })
-			}
+	batches := map[string][]*run{}
+	for _, name := range names {
+		for i, at := range boundaries[name] {
+			l.disturb(batches, name, at, i, i == len(boundaries[name])-1)
 		}
-	}
-	steps(scenario.given)
-	for _, r := range runs {
-		l.arm(&r.probe, r.name, r.rival())
-	}
-	steps(scenario.when)
-	for _, r := range runs {
-		ends = append(ends, r.end(l))
-	}
-	return ends
-}
-
-// waits waits until all that check expects holds. An operator that was stopped is replaced meanwhile.
-func (r *run) waits(check func(gomega.Gomega)) {
-	r.t.Helper()
-	r.Eventually(func(g gomega.Gomega) {
-		if r.process.isStopped() {
-			r.restart()
-		}
-		check(g)
-	}).WithTimeout(soon).WithPolling(poll).Should(gomega.Succeed(), "it %s %s", r.fault, r.at)
-}
-
-// judge sees to it that a run was disturbed, and ends as one that was not.
-func (l *lane) judge(r *run, end, want string) {
-	l.t.Helper()
-	if end != want {
-		r.waits(func(g gomega.Gomega) { g.Expect(r.end(g)).To(gomega.Equal(want)) })
-	}
-	// How often it reads, or finds that it has to begin anew, depends on how events come together.
-	reached := l.disarm(&r.probe).reached
-	if reached {
-		l.disturbed++
-	}
-	l.Expect(reached || !r.at.writes() || r.at.nth > 1).To(gomega.BeTrue(), "%s was never reached", r.at)
-}
-
-// rival is the name of another resource that is after the same username.
-func (r *run) rival() string { return r.name + "-rival" }
-
-// password has the account's Secret hold the password of this word.
-func (r *run) password(word string) {
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: r.name}}
-	err := r.kube.Create(r.t.Context(), secret)
-	r.Expect(err == nil || apierrors.IsAlreadyExists(err)).To(gomega.BeTrue(), "%v", err)
-	r.put(secret, "password", r.plain(word))
-}
-
-func (r *run) plain(word string) string { return canary + " " + r.name + " " + word }
-
-// user creates a resource.
-func (r *run) user(name string, edits ...edit) {
-	r.users[name] = r.lane.user(name, edits...).UID
-}
-
-// resource is a resource as it is now; nil where there is none.
-func (r *run) resource(g gomega.Gomega, name string) *v1alpha1.ShardingUser {
-	u := &v1alpha1.ShardingUser{}
-	err := r.kube.Get(r.t.Context(), client.ObjectKey{Namespace: r.namespace, Name: name}, u)
-	if apierrors.IsNotFound(err) {
-		return nil
-	}
-	g.Expect(err).NotTo(gomega.HaveOccurred())
-	return u
-}
-
-// end is all that there is about the account, in words that do not depend on the run: no times, no versions.
-func (r *run) end(g gomega.Gomega) string {
-	var all struct {
-		Row       *row
-		Note      *user.Ownership
-		Resources []*v1alpha1.ShardingUser
-	}
-	if all.Row = r.row(r.name); all.Row != nil {
-		all.Row.Hash, all.Row.Version = r.word(all.Row.Hash), ""
-		all.Row.Created, all.Row.Updated = time.Time{}, time.Time{}
-	}
-	if all.Note = r.note(r.name); all.Note != nil {
-		all.Note.Revision, all.Note.PasswordHash = 0, r.word(all.Note.PasswordHash)
-		all.Note.PasswordVersion = r.version(g, all.Note.PasswordVersion)
-		all.Note.PasswordChangedAt = isSet(all.Note.PasswordChangedAt)
-		if all.Note.Owner.UID == string(r.users[all.Note.Owner.Name]) {
-			all.Note.Owner.UID = "of the last resource"
-		}
-	}
-	for _, name := range []string{r.name, r.rival()} {
-		u := r.resource(g, name)
-		if u == nil {
+		if !scenarios[name].wired {
 			continue
 		}
-		slices.SortFunc(u.Status.Conditions, func(a, b metav1.Condition) int { return strings.Compare(a.Type, b.Type) })
-		for i := range u.Status.Conditions {
-			u.Status.Conditions[i].LastTransitionTime = metav1.Time{}
+		for nth := range statements[name] {
+			at := boundary{call: callStatement, nth: nth + 1}
+			batches["cut off"] = append(batches["cut off"], l.faulty(name, at, failsBefore, ""), l.faulty(name, at, failsAfter, ""))
 		}
-		if u.Status.PasswordChangedTime != nil {
-			u.Status.PasswordChangedTime = &metav1.Time{}
-		}
-		u.ObjectMeta = metav1.ObjectMeta{
-			Name: u.Name, Finalizers: u.Finalizers, Generation: u.Generation, DeletionTimestamp: u.DeletionTimestamp,
-		}
-		all.Resources = append(all.Resources, u)
 	}
-	text, err := json.MarshalIndent(all, "", " ")
-	g.Expect(err).NotTo(gomega.HaveOccurred())
-	return strings.ReplaceAll(string(text), r.name, "NAME")
+	var all []*run
+	for _, kind := range slices.Sorted(maps.Keys(batches)) {
+		l.happen(batches[kind]...)
+		all = append(all, batches[kind]...)
+	}
+
+	for _, r := range references {
+		l.ends[r.course] = r.end(l)
+	}
+	reached := 0
+	for _, name := range names {
+		t.Run(name, func(t *testing.T) {
+			here, of := 0, 0
+			for _, r := range all {
+				if r.course.scenario == name {
+					of++
+					if r.judge(t) {
+						here++
+					}
+				}
+			}
+			reached += here
+			t.Logf("%d boundaries, %d disturbed runs, %d of which came to their boundary: %v", len(boundaries[name]), of, here, boundaries[name])
+		})
+	}
+	total := 0
+	for _, list := range boundaries {
+		total += len(list)
+	}
+	testenv.Counted(t, "%d scenarios with %d boundaries: %d runs, %d of them undisturbed, %d whose calls fail, %d whose processes stop, "+
+		"%d overtaken, %d cut off on the wire; %d of those disturbed came to their boundary", len(names), total, len(references)+len(all), len(references),
+		len(batches["failing"]), len(batches["stopping"]), len(batches["overtaken"])+len(batches["overtaken log-ins"]), len(batches["cut off"]), reached)
 }
 
-func isSet(t *time.Time) *time.Time {
-	if t == nil {
-		return nil
+// courses are those that a scenario can take.
+func (l *lane) courses(name string) []course {
+	s, list := l.scenarios[name], []course{{scenario: name}}
+	if s.logsIn != "" {
+		list = append(list, course{scenario: name, fate: unsettled}, course{scenario: name, fate: unmade})
 	}
-	return &time.Time{}
-}
-
-// word is the word of the password that a hash is of.
-func (r *run) word(hash string) string {
-	if word, ok := r.known[hash]; ok {
-		return word
-	}
-	r.known[hash] = "unknown"
-	for _, word := range []string{first, second, theirs} {
-		if bcrypt.CompareHashAndPassword([]byte(hash), []byte(r.plain(word))) == nil {
-			r.known[hash] = word
+	for _, meanwhile := range slices.Sorted(maps.Keys(s.overtakings)) {
+		list = append(list, course{scenario: name, meanwhile: meanwhile, order: afterwards})
+		if s.logsIn != "" {
+			list = append(list, course{scenario: name, meanwhile: meanwhile, order: beforehand},
+				course{scenario: name, meanwhile: meanwhile, order: between})
 		}
 	}
-	return r.known[hash]
+	return list
 }
 
-// version tells whether a Secret's version that was noted is the present one.
-func (r *run) version(g gomega.Gomega, noted string) string {
-	if noted == "" {
-		return ""
+// disturb adds the runs that are disturbed at a scenario's ith boundary. What overtakes takes turns, but where log-ins are
+// overtaken, which is decided by what overtakes them.
+func (l *lane) disturb(batches map[string][]*run, name string, at boundary, i int, isLast bool) {
+	add := func(kind string, fault fault, meanwhile string) {
+		batches[kind] = append(batches[kind], l.faulty(name, at, fault, meanwhile))
 	}
-	secret := &corev1.Secret{}
-	g.Expect(r.kube.Get(r.t.Context(), client.ObjectKey{Namespace: r.namespace, Name: r.name}, secret)).To(gomega.Succeed())
-	if strings.HasPrefix(noted, string(secret.UID)+"/"+secret.ResourceVersion+"/") {
-		return "the Secret's"
+	add("failing", failsBefore, "")
+	add("stopping", stopsBefore, "")
+	if at.writes() {
+		add("failing", failsAfter, "")
+		add("stopping", stopsAfter, "")
 	}
-	return "an old one"
+	meanwhile := slices.Sorted(maps.Keys(l.scenarios[name].overtakings))
+	if at.logsIn() { // by themselves: what is done about them waits for them
+		for _, m := range meanwhile {
+			add("overtaken log-ins", waitsBefore, m)
+			add("overtaken log-ins", waitsAfter, m)
+		}
+		return
+	}
+	if n := len(meanwhile); n > 0 {
+		add("overtaken", waitsBefore, meanwhile[i%n])
+		if isLast {
+			add("overtaken", waitsAfter, meanwhile[(i+1)%n])
+		}
+	}
+}
+
+// faulty is a run with a fault at a boundary, whose course follows from both.
+func (l *lane) faulty(name string, at boundary, fault fault, meanwhile string) *run {
+	c := course{scenario: name, meanwhile: meanwhile}
+	switch {
+	case fault.waits() && at.call == callCharge && fault.isBefore():
+		c.order = beforehand
+	case fault.waits() && (at.call == callCharge || at.call == callSettle && fault.isBefore()):
+		c.order = between
+	case fault.waits():
+		c.order = afterwards
+	case at.call == callCharge && fault.isBefore():
+		c.fate = unmade
+	case at.call == callCharge, at.call == callSettle && fault.isBefore():
+		c.fate = unsettled
+	}
+	return l.run(c, at, fault)
 }

@@ -10,15 +10,12 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"time"
 
-	"k8s.io/client-go/rest"
-
-	"github.com/sharding-system/shardinguser-operator/internal/controller"
-	"github.com/sharding-system/shardinguser-operator/internal/store"
-	"github.com/sharding-system/shardinguser-operator/internal/user"
+	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// A boundary is where the operator leaves itself: its nth call of a kind, about one account.
+// A boundary is where a process of ours leaves itself: its nth call of a kind, about one account.
 type boundary struct {
 	call string
 	nth  int
@@ -28,8 +25,19 @@ func (b boundary) String() string { return fmt.Sprintf("%s %d", b.call, b.nth) }
 
 // writes tells whether the call changes something.
 func (b boundary) writes() bool {
-	return strings.HasPrefix(b.call, "apply") || strings.HasPrefix(b.call, http.MethodPatch)
+	return strings.HasPrefix(b.call, "apply") || strings.HasPrefix(b.call, http.MethodPatch) || b.logsIn()
 }
+
+// logsIn tells whether the call is one of the log-in side.
+func (b boundary) logsIn() bool { return b.call == callCharge || b.call == callSettle }
+
+const (
+	callCharge = "charge"
+	callSettle = "settle"
+
+	// callStatement is a statement on the wire to Postgres, whoever sends it.
+	callStatement = "statement"
+)
 
 // A fault is what happens at a boundary.
 type fault string
@@ -38,13 +46,21 @@ const (
 	noFault     fault = ""
 	failsBefore fault = "fails before" // the call is not made
 	failsAfter  fault = "fails after"  // the call is made, and its answer is lost
-	stopsBefore fault = "stops before" // and nothing of this operator gets through any more
+	stopsBefore fault = "stops before" // and nothing of this process gets through any more
 	stopsAfter  fault = "stops after"
+	waitsBefore fault = "is overtaken before" // the call is made when something else has happened
+	waitsAfter  fault = "is overtaken after"  // the call is made, and answers when something else has happened
 )
+
+// isBefore tells whether the fault comes before the call.
+func (f fault) isBefore() bool { return f == failsBefore || f == stopsBefore || f == waitsBefore }
+
+// waits tells whether the fault is only a delay.
+func (f fault) waits() bool { return f == waitsBefore || f == waitsAfter }
 
 var (
 	errFault   = errors.New("made up for a test")
-	errStopped = fmt.Errorf("the operator was stopped: %w", context.Canceled)
+	errStopped = fmt.Errorf("the process was stopped: %w", context.Canceled)
 )
 
 // A probe notes the calls about one account, and has one fault for one of them.
@@ -55,160 +71,185 @@ type probe struct {
 	armed   bool
 	counts  map[string]int
 	calls   []boundary
+	hashes  map[string]bool // that were taken to the database
 	reached bool
-	lost    bool // a hash was computed and did not get into the database
+	lost    bool          // a hash was computed and did not get into the database
+	stopped *process      // the fault stopped it, as far as this account can tell
+	held    chan struct{} // where a call waits until it is closed
 }
 
-// faults stand between the operators of a story and all that they call, but for the cache, which is their own memory.
+// faults stand between the processes of a story and all that they call, but for the cache, which is their own memory.
 type faults struct {
-	mu     sync.Mutex
-	probes map[string]*probe // by the names of accounts, their resources and their Secrets
+	mu       sync.Mutex
+	probes   map[string]*probe // by the names of accounts, their resources and their Secrets
+	underWay int               // calls about those that are armed
+	last     time.Time         // when one of them began or ended
 }
 
 // arm has the calls about the accounts of these names watched by p from now on.
 func (f *faults) arm(p *probe, names ...string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	p.armed, p.counts = true, map[string]int{}
+	p.armed, p.counts, p.hashes = true, map[string]int{}, map[string]bool{}
 	for _, name := range names {
 		f.probes[name] = p
 	}
 }
 
-// disarm ends that, and returns what p saw.
-func (f *faults) disarm(p *probe) probe {
+// disarm ends that: a boundary that has not come by then is none. A call that waits goes on.
+func (f *faults) disarm(p *probe) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	p.armed = false
-	return *p
-}
-
-// A process is one operator's way to the API server and the database.
-type process struct {
-	*faults
-	stopped bool // guarded by the faults' lock
-}
-
-// next has the operator of the story that is started next go through the faults.
-func (f *faults) next(s *story) *process {
-	p := &process{faults: f}
-	s.wrap = func(accounts controller.Accounts) controller.Accounts {
-		return &faultyAccounts{accounts: accounts, process: p}
+	if p.held != nil {
+		close(p.held)
+		p.held = nil
 	}
-	s.reach = func(config *rest.Config) {
-		config.Wrap(func(next http.RoundTripper) http.RoundTripper {
-			return roundTripper(func(r *http.Request) (*http.Response, error) { return p.roundTrip(next, r) })
-		})
-	}
-	return p
 }
 
-// isStopped tells whether a fault has stopped the operator.
-func (p *process) isStopped() bool {
+// holds tells whether a call of p's account waits.
+func (f *faults) holds(p *probe) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return p.held != nil
+}
+
+// release lets the call that waits go on.
+func (f *faults) release(p *probe) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	close(p.held)
+	p.held = nil
+}
+
+// calm tells whether for a while there was no call about an account that is watched.
+func (f *faults) calm() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.underWay == 0 && time.Since(f.last) > 150*time.Millisecond
+}
+
+// A process is one operator's way to the API server and the database, or that of a replica of the log-in side beside it.
+type process struct{ *faults }
+
+// call makes a call about an account, unless a fault is in its way. Carries is the new hash that it takes along, or "".
+func (p *process) call(ctx context.Context, what, name, carries string, do func() error) error {
+	c, err := p.enter(boundary{call: what}, name, carries)
+	if c == nil {
+		if err != nil {
+			return err
+		}
+		return do()
+	}
+	if c.strikes == waitsBefore {
+		err = c.wait(ctx)
+	}
+	if err == nil {
+		err = do()
+	}
+	if c.strikes == waitsAfter {
+		err = errors.Join(err, c.wait(ctx))
+	}
+	return p.leave(c, err)
+}
+
+// A crossing is a call about an account that is watched.
+type crossing struct {
+	watched *probe
+	strikes fault // after or while the call is made
+	held    chan struct{}
+}
+
+func (c *crossing) wait(ctx context.Context) error {
+	select {
+	case <-c.held:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// enter counts a call. The error is that of a fault that strikes before it.
+func (p *process) enter(here boundary, name, carries string) (*crossing, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.stopped
-}
-
-// call makes a call about an account, unless a fault is in its way. Carries tells that it takes a new hash along.
-func (p *process) call(what, name string, carries bool, do func() error) error {
-	strikes, err := p.enter(what, name, carries)
-	if err != nil {
-		return err
-	}
-	err = do()
-	return p.leave(strikes, err)
-}
-
-// enter counts a call, and answers with the fault that strikes after it, and the error of one that strikes before.
-func (p *process) enter(what, name string, carries bool) (fault, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.stopped {
-		return noFault, errStopped
-	}
 	watched := p.probes[name]
-	if watched == nil || !watched.armed {
-		return noFault, nil
+	switch {
+	case watched == nil:
+		return nil, nil
+	case watched.stopped == p:
+		return nil, errStopped
+	case !watched.armed:
+		return nil, nil
 	}
-	watched.counts[what]++
-	here := boundary{call: what, nth: watched.counts[what]}
+	p.last = time.Now()
+	watched.counts[here.call]++
+	here.nth = watched.counts[here.call]
 	watched.calls = append(watched.calls, here)
-	if here != watched.at || watched.fault == noFault {
-		return noFault, nil
+	if carries != "" {
+		watched.hashes[carries] = true
 	}
-	watched.reached = true
-	switch watched.fault {
-	case failsBefore:
-		return noFault, errFault
-	case stopsBefore:
-		p.stopped, watched.lost = true, carries
-		return noFault, errStopped
-	default:
-		return watched.fault, nil
+	c := &crossing{watched: watched}
+	if here == watched.at && watched.fault != noFault {
+		watched.reached = true
+		switch watched.fault {
+		case failsBefore:
+			return nil, errFault
+		case stopsBefore:
+			watched.stopped, watched.lost = p, carries != ""
+			return nil, errStopped
+		case waitsBefore, waitsAfter:
+			c.held = make(chan struct{})
+			watched.held = c.held
+		case noFault, failsAfter, stopsAfter:
+		}
+		c.strikes = watched.fault
 	}
+	p.underWay++
+	return c, nil
 }
 
-func (p *process) leave(strikes fault, err error) error {
+func (p *process) leave(c *crossing, err error) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.stopped = p.stopped || strikes == stopsAfter
+	p.underWay--
+	p.last = time.Now()
+	if c.strikes == stopsAfter {
+		c.watched.stopped = p
+	}
 	switch {
-	case p.stopped:
+	case c.watched.stopped == p:
 		return errStopped // a process that is gone hears no answer
-	case strikes == failsAfter:
+	case c.strikes == failsAfter:
 		return errFault
 	}
 	return err
 }
 
-// aboutOne is a request about one resource, its status or one Secret.
-var aboutOne = regexp.MustCompile(`/namespaces/[^/]+/((shardinguser|secret)s)/([^/]+)(/status)?$`)
-
-func (p *process) roundTrip(next http.RoundTripper, r *http.Request) (*http.Response, error) {
-	what, name := "any", "" // nobody's: a watch, say
-	if m := aboutOne.FindStringSubmatch(r.URL.Path); m != nil {
-		what, name = r.Method+" "+m[1]+m[4], m[3]
+// cut judges a statement on the wire: where it names accounts that are watched, it is one of theirs.
+func (f *faults) cut(request []byte) testenv.Cut {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	verdict := testenv.NoCut
+	seen := map[*probe]bool{}
+	for _, name := range runName.FindAll(request, -1) {
+		watched := f.probes[string(name)]
+		if watched == nil || !watched.armed || seen[watched] {
+			continue
+		}
+		seen[watched] = true
+		watched.counts[callStatement]++
+		if watched.at != (boundary{call: callStatement, nth: watched.counts[callStatement]}) {
+			continue
+		}
+		watched.reached = true
+		verdict = testenv.CutAfter
+		if watched.fault.isBefore() {
+			verdict = testenv.CutBefore
+		}
 	}
-	var response *http.Response
-	err := p.call(what, name, false, func() (err error) {
-		response, err = next.RoundTrip(r) //nolint:bodyclose // closed below, or by who asked
-		return err
-	})
-	if err != nil && response != nil {
-		_ = response.Body.Close()
-	}
-	if err != nil {
-		return nil, err
-	}
-	return response, nil
+	return verdict
 }
 
-// faultyAccounts is a store behind faults. A failure is that of a database that is away: it does not tell whether the change
-// was made.
-type faultyAccounts struct {
-	accounts controller.Accounts
-	process  *process
-}
-
-func (a *faultyAccounts) Observe(ctx context.Context, username string) (observed user.Observed, err error) {
-	err = a.process.call("observe", username, false, func() (err error) {
-		observed, err = a.accounts.Observe(ctx, username)
-		return err
-	})
-	return observed, unavailable(err)
-}
-
-func (a *faultyAccounts) Apply(ctx context.Context, change user.Change) error {
-	carries := change.Password != nil && change.Password.New
-	return unavailable(a.process.call("apply "+string(change.Verb), change.Username, carries, func() error {
-		return a.accounts.Apply(ctx, change)
-	}))
-}
-
-func unavailable(err error) error {
-	if errors.Is(err, errFault) {
-		return &store.UnavailableError{Sentence: "This failure is made up for a test.", Err: err}
-	}
-	return err
-}
+// runName is how the accounts of runs are called.
+var runName = regexp.MustCompile(`\brun-\d{4}\b`)

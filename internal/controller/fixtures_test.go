@@ -215,6 +215,16 @@ func (s *story) note(username string) *user.Ownership {
 	return observed.Ownership
 }
 
+// trail is the outcomes of attempts to log in to an account, as they are on record.
+func (s *story) trail(username string) []string {
+	s.t.Helper()
+	rows, err := s.db.Query(s.t.Context(), `SELECT outcome FROM login_attempts WHERE username = $1 ORDER BY id`, username)
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	trail, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	return trail
+}
+
 // sql runs a statement as another program would, in a session that speaks UTC.
 func (s *story) sql(statement string, args ...any) {
 	s.t.Helper()

@@ -3,9 +3,9 @@
 package controller_test
 
 import (
-	"slices"
-
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/login"
+	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
@@ -18,39 +18,53 @@ type model struct {
 	active   bool
 	deletion v1alpha1.DeletionPolicy
 	managed  bool   // it names the Secret
-	secret   string // what that holds: a hash, junk, or "" where there is no Secret
+	secret   string // what that holds: the word of a password, junk, or "" where there is no Secret
 	unlock   string // the last request to unlock
 	handled  string // the last one that was acted upon
 
 	row   *modelRow // nil where there is none
 	owned bool      // the row is the resource's
-	noted string    // the hash that was applied last
+	noted string    // the password that was applied last
+	trail []string  // the outcomes of attempts to log in, as they are on record
 
 	// clears tells that what is under way may clear what the log-in side writes, or make the row anew. Whether that or
 	// another program's write comes first would be chance.
 	clears bool
+
+	// unsure tells that what is under way may change who gets in.
+	unsure bool
 }
 
-// modelRow is the row without its times.
+// modelRow is the row without its times, and with the word of its password.
 type modelRow struct {
-	hash   string
-	roles  []v1alpha1.Role
-	active bool
-	failed int
-	locked bool
+	hash     string
+	roles    string
+	active   bool
+	failed   int
+	lock     lockState
+	loggedIn bool // ever
 }
 
-// junk is what a Secret may hold that is no hash.
-const junk = canary + " junk"
+// A lockState is what a row's lock comes to now.
+type lockState string
+
+const (
+	noLock  lockState = ""
+	inForce lockState = "in force"
+	ranOut  lockState = "ran out"
+)
+
+// junk is what a Secret may hold that is too short for a password.
+const junk = "junk"
 
 // converge is what the operator does about all that was asked for.
 func (m *model) converge() {
-	m.clears = false
+	m.clears, m.unsure = false, false
 	if !m.exists || m.paused {
 		return
 	}
 	if m.row == nil {
-		m.row = &modelRow{hash: user.UnusablePassword}
+		m.row = &modelRow{hash: unusable}
 	}
 	if !m.managed || !m.owned {
 		m.noted = ""
@@ -58,18 +72,17 @@ func (m *model) converge() {
 	if m.noted != "" {
 		m.row.hash = m.noted
 	}
-	inForce := m.row.hash
 	if m.managed && m.usable() {
-		if m.secret != inForce {
-			m.row.failed, m.row.locked = 0, false
+		if m.secret != m.row.hash {
+			m.row.failed, m.row.lock = 0, noLock
 		}
 		m.row.hash, m.noted = m.secret, m.secret
 	}
 	if m.unlock != m.handled {
-		m.row.failed, m.row.locked = 0, false
+		m.row.failed, m.row.lock = 0, noLock
 		m.handled = m.unlock
 	}
-	m.row.roles, m.row.active, m.owned = m.roles, m.active, true
+	m.row.roles, m.row.active, m.owned = asJSON(m.roles), m.active, true
 }
 
 func (m *model) usable() bool { return m.secret != "" && m.secret != junk }
@@ -110,11 +123,33 @@ func (m *model) state() user.OwnershipState {
 	return user.Released
 }
 
-// matches tells whether a row is as predicted.
-func (r *modelRow) matches(hash string, roles []string, active bool, failed int, locked bool) bool {
-	want := make([]string, 0, len(r.roles))
-	for _, role := range r.roles {
-		want = append(want, string(role))
+// logIn is an attempt with the password of a word. It is charged before it is checked, and what is not charged is not checked.
+func (m *model) logIn(word string) (outcome login.Outcome) {
+	r := m.row
+	switch {
+	case r == nil:
+		return login.Unknown // and on record under a digest of its name
+	case !r.active:
+		outcome = login.Inactive
+	case r.lock == inForce:
+		outcome = login.Locked
+	case word == r.hash:
+		r.failed, r.lock, r.loggedIn = 0, noLock, true
+		outcome = login.Succeeded
+	default:
+		if r.lock == ranOut {
+			r.failed, r.lock = 0, noLock
+		}
+		if r.failed++; r.failed >= usual.Attempts {
+			r.lock = inForce
+		}
+		outcome = login.Failed
 	}
-	return r.hash == hash && slices.Equal(want, roles) && r.active == active && r.failed == failed && r.locked == locked
+	m.trail = append(m.trail, string(recorded[outcome]))
+	return outcome
+}
+
+// recorded is what outcomes are on record as.
+var recorded = map[login.Outcome]store.Outcome{
+	login.Succeeded: store.Succeeded, login.Failed: store.Failed, login.Locked: store.RefusedLocked, login.Inactive: store.RefusedInactive,
 }

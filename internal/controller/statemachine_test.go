@@ -3,37 +3,39 @@
 package controller_test
 
 import (
-	"encoding/json"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"strings"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/onsi/gomega"
+	"golang.org/x/crypto/bcrypt"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"pgregory.net/rapid"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
 // TestOperatorDoesWhatTheModelSaysWhateverHappensInWhateverOrder lets random things happen to a few accounts, the operator
-// and its way to the database, and compares what comes of them with the model at every quiet point. A failure prints how to
-// replay it. By -rapid.checks it runs as often as one likes, else a few times.
+// and its way to the database, and compares what comes of them with the model at every quiet point. It prints its seed, by
+// which -rapid.seed replays it, and a failure prints the shortest way to it that was found. By -rapid.checks it runs as often
+// as one likes, else a few times.
 func TestOperatorDoesWhatTheModelSaysWhateverHappensInWhateverOrder(t *testing.T) {
 	t.Parallel()
-	fewChecks(t, "12")
+	seed := fewChecks(t, "12")
 	s := newStory(t)
 	s.quick = true
 	s.note("nobody") // opens the test's own store, past the proxy
+	replica := s.newReplica(s.attempts())
+	t.Cleanup(replica.Wait)
 	var proxy *testenv.Proxy
 	proxy, s.dsn = testenv.DatabaseProxy(t, s.dsn)
-	p := &pair{proxy: proxy, op: s.start()}
+	p := &pair{proxy: proxy, op: s.start(), replica: replica, words: map[string]string{user.UnusablePassword: unusable}}
 	checks, quiet := 0, 0
 	rapid.Check(t, func(rt *rapid.T) {
 		own := *s
@@ -48,130 +50,34 @@ func TestOperatorDoesWhatTheModelSaysWhateverHappensInWhateverOrder(t *testing.T
 		p.settle()
 		checks, quiet = checks+1, quiet+p.quiet
 	})
-	t.Logf("%d checks, %d quiet points", checks, quiet)
+	testenv.Counted(t, "%d checks with %d quiet points and %d log-ins; -rapid.seed=%s", checks, quiet, p.logIns, seed)
 }
 
-// fewChecks is how many checks rapid makes where nobody asked for more: each talks to real servers.
-func fewChecks(t *testing.T, number string) {
+// fewChecks is how many checks rapid makes where nobody asked for more: each talks to real servers. It returns the seed, which
+// it draws where nobody gave one: rapid would, and tell of it in a failure only.
+func fewChecks(t *testing.T, number string) (seed string) {
 	t.Helper()
-	asked := false
-	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "rapid.checks" })
-	if asked {
-		return
-	}
-	if err := flag.Set("rapid.checks", number); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// A pair is the real thing: operator, API server and database, with a few accounts.
-type pair struct {
-	*story
-	proxy    *testenv.Proxy
-	cut      bool
-	op       *operator // nil while there is none
-	accounts []*modelled
-	quiet    int // points at which the model was right
-}
-
-// A modelled account is one of the pair's, and what the model says of it.
-type modelled struct {
-	model
-	name string
-}
-
-// accountNumber tells accounts of different checks apart.
-var accountNumber atomic.Int64
-
-// GoString is how rapid prints it.
-func (a *modelled) GoString() string { return a.name }
-
-// account is a new account, with a password.
-func (p *pair) account() *modelled {
-	a := &modelled{name: fmt.Sprintf("user-%d", accountNumber.Add(1)), model: model{secret: aHashOf("A")}}
-	p.secret(a.name, "password", a.model.secret)
-	p.create(a)
-	return a
-}
-
-func (p *pair) create(a *modelled) {
-	a.exists, a.managed, a.active, a.roles, a.deletion, a.clears = true, true, true, nil, v1alpha1.DeletionDelete, true
-	p.user(a.name, hashedSecret(a.name), active(true))
-}
-
-// resource is the account's, with the name only: edits read it anew.
-func (p *pair) resource(a *modelled) *v1alpha1.ShardingUser {
-	return &v1alpha1.ShardingUser{ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: a.name}}
-}
-
-// settle has operator and database back where they were away, and waits until everything is as the model says.
-func (p *pair) settle() {
-	if p.cut {
-		p.proxy.Restore()
-		p.cut = false
-	}
-	if p.op == nil {
-		p.op = p.start()
-	}
-	for _, a := range p.accounts {
-		a.converge()
-		p.eventually(func(g gomega.Gomega) { p.compare(g, a) })
-	}
-	p.quiet++
-}
-
-func (p *pair) compare(g gomega.Gomega, a *modelled) {
-	row := p.row(a.name)
-	g.Expect(row != nil).To(gomega.Equal(a.row != nil), "%s has a row", a.name)
-	if row != nil {
-		var roles []string
-		g.Expect(json.Unmarshal([]byte(row.Roles), &roles)).To(gomega.Succeed())
-		isLocked := row.LockedUntil != nil && row.LockedUntil.After(time.Now())
-		g.Expect(a.row.matches(row.Hash, roles, row.Active, row.Failed, isLocked)).
-			To(gomega.BeTrue(), "the row of %s is %s %v %v %v %v, want %+v", a.name, row.Hash, roles, row.Active, row.Failed, isLocked, a.row)
-	}
-	note := p.note(a.name)
-	g.Expect(note).NotTo(gomega.BeNil())
-	g.Expect(note.State).To(gomega.Equal(a.state()), "of the note about %s", a.name)
-	u := p.resource(a)
-	err := p.kube.Get(p.t.Context(), client.ObjectKeyFromObject(u), u)
-	if !a.exists {
-		g.Expect(client.IgnoreNotFound(err)).To(gomega.Succeed())
-		g.Expect(err).To(gomega.HaveOccurred(), "%s is still there", a.name)
-		return
-	}
-	g.Expect(err).NotTo(gomega.HaveOccurred())
-	ready := meta.FindStatusCondition(u.Status.Conditions, v1alpha1.ConditionReady)
-	g.Expect(ready).NotTo(gomega.BeNil())
-	g.Expect(ready.Reason).To(gomega.Equal(a.reason()), "%s: %s", a.name, ready.Message)
-	g.Expect(u.Status.ObservedGeneration).To(gomega.Equal(u.Generation))
-	g.Expect(u.Status.Locked).To(gomega.Equal(a.row != nil && a.row.locked), "status.locked of %s", a.name)
-	g.Expect(u.Status.LastHandledUnlock).To(gomega.Equal(a.handled))
-	if !a.paused {
-		g.Expect(note.Generation).To(gomega.Equal(u.Generation), "of the note about %s", a.name)
-		g.Expect(note.Owner.UID).To(gomega.BeEquivalentTo(u.UID))
-		if a.managed && a.usable() {
-			g.Expect(note.PasswordVersion).To(gomega.HavePrefix(p.secretVersion(g, a)))
+	asked := map[string]bool{}
+	flag.Visit(func(f *flag.Flag) { asked[f.Name] = true })
+	for name, value := range map[string]string{"rapid.checks": number, "rapid.seed": fmt.Sprint(1 + rand.Uint64N(1<<63))} {
+		if asked[name] || (name == "rapid.seed" && flag.Lookup(name).Value.String() != "0") { // by RAPID_SEED
+			continue
+		}
+		if err := flag.Set(name, value); err != nil {
+			t.Fatal(err)
 		}
 	}
+	seed = flag.Lookup("rapid.seed").Value.String()
+	t.Logf("-rapid.seed=%s", seed)
+	return seed
 }
-
-// secretVersion is how a note about the present version of the account's Secret begins.
-func (p *pair) secretVersion(g gomega.Gomega, a *modelled) string {
-	secret := &corev1.Secret{}
-	g.Expect(p.kube.Get(p.t.Context(), client.ObjectKey{Namespace: p.namespace, Name: a.name}, secret)).To(gomega.Succeed())
-	return string(secret.UID) + "/" + secret.ResourceVersion + "/"
-}
-
-// aHashOf is a hash for each letter, of a password that nobody knows.
-func aHashOf(letter string) string { return aHash[:len(aHash)-8] + strings.Repeat(letter, 8) }
 
 var (
 	randomRoles     = rapid.SampledFrom([][]v1alpha1.Role{nil, {"viewer"}, {"admin", "viewer"}})
 	randomDeletions = rapid.SampledFrom([]v1alpha1.DeletionPolicy{
 		v1alpha1.DeletionDelete, v1alpha1.DeletionDeactivate, v1alpha1.DeletionRetain,
 	})
-	randomSecrets = rapid.SampledFrom([]string{aHashOf("A"), aHashOf("B"), aHashOf("C"), aHashOf("D"), junk, ""})
+	randomSecrets = rapid.SampledFrom([]string{"A", "B", "C", "D", junk, ""})
 )
 
 // actions is what may happen. What depends on what has been done so far waits for a quiet point.
@@ -187,26 +93,34 @@ func (p *pair) actions() map[string]func(*rapid.T) {
 		"pause or resume":  func(t *rapid.T) { p.pause(one(t)) },
 		"delete or create": func(t *rapid.T) { p.come(one(t)) },
 
-		"fail to log in": func(t *rapid.T) {
+		"log in":          func(t *rapid.T) { p.logIn(one(t), 1, true) },
+		"guess":           func(t *rapid.T) { p.logIn(one(t), 1, false) },
+		"guess to a lock": func(t *rapid.T) { p.logIn(one(t), usual.Attempts, false) },
+
+		"failure elsewhere": func(t *rapid.T) {
 			p.another(one(t), `failed_login_attempts = failed_login_attempts + 1`, func(r *modelRow) { r.failed++ })
 		},
-		"lock": func(t *rapid.T) {
-			p.another(one(t), `failed_login_attempts = 5, locked_until = '2099-01-01'`, func(r *modelRow) { r.failed, r.locked = 5, true })
+		"lock elsewhere": func(t *rapid.T) {
+			p.another(one(t), `failed_login_attempts = 5, locked_until = '2099-01-01'`, func(r *modelRow) { r.failed, r.lock = 5, inForce })
 		},
-		"lock ends": func(t *rapid.T) {
-			p.another(one(t), `locked_until = '2001-01-01'`, func(r *modelRow) { r.locked = false })
+		"lock runs out": func(t *rapid.T) {
+			p.another(one(t), `locked_until = '2001-01-01' WHERE locked_until IS NOT NULL AND`, func(r *modelRow) {
+				if r.lock != noLock {
+					r.lock = ranOut
+				}
+			})
 		},
-		"log in": func(t *rapid.T) {
+		"log-in elsewhere": func(t *rapid.T) {
 			p.another(one(t), `failed_login_attempts = 0, locked_until = NULL, last_login_at = now() AT TIME ZONE 'UTC'`,
-				func(r *modelRow) { r.failed, r.locked = 0, false })
+				func(r *modelRow) { r.failed, r.lock, r.loggedIn = 0, noLock, true })
 		},
 		"drift of roles": func(t *rapid.T) {
-			p.another(one(t), `roles = '["root"]', active = NOT active`, func(r *modelRow) {
-				r.roles, r.active = []v1alpha1.Role{"root"}, !r.active
+			p.drift(one(t), `roles = '["root"]', active = NOT active`, func(r *modelRow) {
+				r.roles, r.active = `["root"]`, !r.active
 			})
 		},
 		"drift of the password": func(t *rapid.T) {
-			p.another(one(t), `password_hash = '`+aHashOf("T")+`'`, func(r *modelRow) { r.hash = aHashOf("T") })
+			p.drift(one(t), `password_hash = '`+theirHash+`'`, func(r *modelRow) { r.hash = "T" })
 		},
 		"row deleted": func(t *rapid.T) { p.dropRow(one(t)) },
 
@@ -228,6 +142,7 @@ func (p *pair) change(t *rapid.T, a *modelled) {
 		return // there is nothing to edit
 	}
 	a.roles, a.active, a.deletion = randomRoles.Draw(t, "roles"), rapid.Bool().Draw(t, "active"), randomDeletions.Draw(t, "deletion")
+	a.unsure = true
 	p.edit(p.resource(a), roles(a.roles...), active(a.active), deletion(a.deletion))
 }
 
@@ -239,9 +154,9 @@ func (p *pair) rotate(t *rapid.T, a *modelled) {
 	case next == "":
 		p.Expect(client.IgnoreNotFound(p.kube.Delete(p.t.Context(), secret))).To(gomega.Succeed())
 	case a.secret == "":
-		p.secret(a.name, "password", next)
+		p.secret(a.name, "password", plainOf(next))
 	default:
-		p.put(secret, "password", next)
+		p.put(secret, "password", plainOf(next))
 	}
 	a.secret, a.clears = next, true
 }
@@ -264,7 +179,7 @@ func (p *pair) manage(a *modelled) {
 	p.settle()
 	a.managed, a.clears = !a.managed, true
 	if a.managed {
-		p.edit(p.resource(a), hashedSecret(a.name))
+		p.edit(p.resource(a), secretRef(a.name, ""))
 	} else {
 		p.edit(p.resource(a), func(u *v1alpha1.ShardingUser) { u.Spec.Password = nil })
 	}
@@ -303,15 +218,39 @@ func (p *pair) come(a *modelled) {
 	a.clears = true
 }
 
+// logIn has somebody try a few times through the real log-in side, with the password of the row or another one.
+func (p *pair) logIn(a *modelled, times int, right bool) {
+	if a.clears || a.unsure {
+		p.settle()
+	}
+	word := "wrong"
+	if right && a.row != nil && a.row.hash != unusable {
+		word = a.row.hash
+	}
+	for range times {
+		p.logIns++
+		p.Expect(p.replica.try(p.t, a.name, plainOf(word))).To(gomega.Equal(a.logIn(word)), "log-in of %s", a.name)
+	}
+}
+
 // another is another program's write of the row, which comes to what effect says.
 func (p *pair) another(a *modelled, set string, effect func(*modelRow)) {
 	if a.clears {
 		p.settle()
 	}
-	p.sql(`UPDATE users SET `+set+` WHERE username = $1`, a.name)
+	if !strings.Contains(set, "WHERE") {
+		set += " WHERE"
+	}
+	p.sql(`UPDATE users SET `+set+` username = $1`, a.name)
 	if a.row != nil {
 		effect(a.row)
 	}
+}
+
+// drift is such a write that the operator puts back.
+func (p *pair) drift(a *modelled, set string, effect func(*modelRow)) {
+	p.another(a, set, effect)
+	a.unsure = true
 }
 
 func (p *pair) dropRow(a *modelled) {
@@ -321,3 +260,12 @@ func (p *pair) dropRow(a *modelled) {
 	p.sql(`DELETE FROM users WHERE username = $1`, a.name)
 	a.row, a.clears = nil, true
 }
+
+// theirHash is of the password T.
+var theirHash = func() string {
+	hash, err := bcrypt.GenerateFromPassword([]byte(plainOf("T")), bcrypt.MinCost)
+	if err != nil {
+		panic(err)
+	}
+	return string(hash)
+}()

@@ -21,6 +21,7 @@ func openStore(t *testing.T, dsn string) (*postgres.Store, func()) {
 		DSN:            func() (string, error) { return dsn, nil },
 		ResyncInterval: time.Hour,
 		PollInterval:   time.Hour,
+		CheckInterval:  100 * time.Millisecond, // so that the end of an outage is noticed at once
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -3,23 +3,37 @@
 package testenv
 
 import (
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
-// A Wire is a passage to a server that can be broken by a TCP reset, which the library behind Proxy can not do to a
-// connection that began as a healthy one.
+// A Wire is a passage to a Postgres server without TLS. It can be broken by a TCP reset, which the library behind Proxy can
+// not do to a connection that began as a healthy one, and at any statement, since it knows where one begins and ends.
 type Wire struct {
 	listener net.Listener
 	upstream string
+	judge    atomic.Pointer[func(request []byte) Cut]
 
 	mu    sync.Mutex
 	conns map[*net.TCPConn]struct{} // both ends of all passages
 	ended sync.WaitGroup
 }
+
+// A Cut is where an exchange, of a request and its answer, is cut off, together with its connection.
+type Cut int
+
+// Where an exchange is cut off: nowhere, before the server gets anything of the request, or after it did all that it asks,
+// so that the answer is lost.
+const (
+	NoCut Cut = iota
+	CutBefore
+	CutAfter
+)
 
 // DatabaseWire starts a passage to the server of a DSN, and returns it with the DSN that leads through it. It ends with the
 // test.
@@ -49,6 +63,10 @@ func DatabaseWire(t testing.TB, dsn string) (*Wire, string) {
 	return w, through
 }
 
+// Watch shows every request that ends a turn of the client's to judge, who decides what becomes of it: of a statement that
+// the driver prepares there are two, and values of its parameters are in the second. Several connections may ask at once.
+func (w *Wire) Watch(judge func(request []byte) Cut) { w.judge.Store(&judge) }
+
 // Reset breaks every connection that is there by a TCP reset, both ways. New ones pass.
 func (w *Wire) Reset() {
 	w.mu.Lock()
@@ -70,13 +88,14 @@ func (w *Wire) serve() {
 			_ = client.Close()
 			continue
 		}
-		w.pass(client, server)
-		w.pass(server, client)
+		p := &passage{wire: w, client: client, server: server}
+		w.pass(client, server, p.requests)
+		w.pass(server, client, p.answers)
 	}
 }
 
 // pass hands on what comes from one end, until either end is closed.
-func (w *Wire) pass(from, to net.Conn) {
+func (w *Wire) pass(from, to net.Conn, handOn func() error) {
 	conn, ok := from.(*net.TCPConn)
 	if !ok {
 		panic(errors.New("a TCP connection is none"))
@@ -85,11 +104,111 @@ func (w *Wire) pass(from, to net.Conn) {
 	w.conns[conn] = struct{}{}
 	w.mu.Unlock()
 	w.ended.Go(func() {
-		_, _ = io.Copy(to, conn)
+		_ = handOn()
 		_ = to.Close()
 		w.mu.Lock()
 		delete(w.conns, conn)
 		w.mu.Unlock()
 		_ = conn.Close()
 	})
+}
+
+// A passage is one connection of a client's, as https://www.postgresql.org/docs/current/protocol-message-formats.html has it.
+type passage struct {
+	wire           *Wire
+	client, server net.Conn
+	deaf           atomic.Bool // the answer that comes is lost
+}
+
+// protocol3 is how a session begins, in place of a request to cancel another one.
+const protocol3 = 3 << 16
+
+// errCut ends a passage.
+var errCut = errors.New("cut for a test")
+
+func (p *passage) requests() error {
+	for session := false; !session; {
+		length := make([]byte, 4)
+		start, err := p.read(p.client, length, length)
+		if err != nil {
+			return err
+		}
+		session = len(start) >= 8 && binary.BigEndian.Uint32(start[4:]) == protocol3
+		if _, err := p.server.Write(start); err != nil {
+			return err
+		}
+	}
+	var request []byte
+	for {
+		message, err := p.message(p.client)
+		if err != nil {
+			return err
+		}
+		request = append(request, message...)
+		switch message[0] {
+		case 'P', 'B', 'D', 'E', 'C': // Parse, Bind, Describe, Execute, Close: nothing is answered before what follows
+			continue
+		case 'Q', 'S': // Query, Sync
+			if err := p.cut(request); err != nil {
+				return err
+			}
+		}
+		if _, err := p.server.Write(request); err != nil {
+			return err
+		}
+		request = nil
+	}
+}
+
+func (p *passage) cut(request []byte) error {
+	judge := p.wire.judge.Load()
+	if judge == nil {
+		return nil
+	}
+	switch (*judge)(request) {
+	case CutBefore:
+		return errCut
+	case CutAfter:
+		p.deaf.Store(true)
+	case NoCut:
+	}
+	return nil
+}
+
+func (p *passage) answers() error {
+	for {
+		message, err := p.message(p.server)
+		switch {
+		case err != nil:
+			return err
+		case p.deaf.Load():
+			if message[0] == 'Z' { // ReadyForQuery: all is done
+				return errCut
+			}
+			continue
+		}
+		if _, err := p.client.Write(message); err != nil {
+			return err
+		}
+	}
+}
+
+// message reads one message: its type, its length, and what is in it.
+func (p *passage) message(from io.Reader) ([]byte, error) {
+	head := make([]byte, 5)
+	return p.read(from, head, head[1:])
+}
+
+// read reads a message's head, with the length that is in it, and the rest of it.
+func (p *passage) read(from io.Reader, head, length []byte) ([]byte, error) {
+	if _, err := io.ReadFull(from, head); err != nil {
+		return nil, err
+	}
+	n := int(binary.BigEndian.Uint32(length)) - len(length)
+	if n < 0 {
+		return nil, errCut
+	}
+	message := append(head, make([]byte, n)...)
+	_, err := io.ReadFull(from, message[len(head):])
+	return message, err
 }
