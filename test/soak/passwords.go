@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"slices"
+	"time"
+)
+
+// passwords is when which password of which user may be accepted. A change is not in force at once: what was valid before
+// stays so until the new state was seen to be in force everywhere.
+type passwords struct {
+	valid    map[string][]validity
+	intended map[string]string // the one that the resource asks for; empty for none
+}
+
+type validity struct {
+	password string
+	span
+}
+
+func newPasswords() passwords {
+	return passwords{valid: map[string][]validity{}, intended: map[string]string{}}
+}
+
+// intend notes, before it is asked for, that the user is to have this password, or none that is accepted.
+func (p *passwords) intend(user, password string, at time.Time) {
+	p.intended[user] = password
+	p.admit(user, password, at)
+}
+
+// admit notes that a password may be accepted from now on without having been asked for: another program wrote it.
+func (p *passwords) admit(user, password string, at time.Time) {
+	open := func(v validity) bool { return v.password == password && v.To.IsZero() }
+	if password == "" || slices.ContainsFunc(p.valid[user], open) {
+		return
+	}
+	p.valid[user] = append(p.valid[user], validity{password, span{From: at}})
+}
+
+// settle notes that what is intended has come to be in force everywhere, and so nothing else.
+func (p *passwords) settle(user string, at time.Time) {
+	for i, v := range p.valid[user] {
+		if v.To.IsZero() && v.password != p.intended[user] {
+			p.valid[user][i].To = at
+		}
+	}
+}
+
+// acceptable tells whether the password was one that could be accepted at some moment between these two.
+func (p *passwords) acceptable(user, password string, from, to time.Time) bool {
+	return slices.ContainsFunc(p.valid[user], func(v validity) bool { return v.password == password && v.touches(from, to) })
+}
+
+// former is a password of the user that is not the intended one; empty where there is none.
+func (p *passwords) former(user string) string {
+	for _, v := range slices.Backward(p.valid[user]) {
+		if v.password != p.intended[user] {
+			return v.password
+		}
+	}
+	return ""
+}
