@@ -116,12 +116,13 @@ func (l *ledger) judgeChecks(user string, records []record) (all []violation) {
 			}
 			changes = changes[1:]
 		}
-		switch {
-		case !lock.IsZero() && r.at.Before(lock):
+		if !lock.IsZero() && r.at.Before(lock) {
 			all = append(all, violation{
 				fmt.Sprintf("attempt %d was checked at %s under a lock until %s", r.attempt, clock(r.at), clock(lock)), user, r.at,
 			})
-		case !lock.IsZero():
+			continue
+		}
+		if !lock.IsZero() {
 			checks, lock = 0, time.Time{} // it ran out
 		}
 		if checks++; checks > l.rules.attempts {
