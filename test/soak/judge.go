@@ -110,10 +110,11 @@ func (l *ledger) judgeChecks(user string, records []record) (all []violation) {
 			continue
 		}
 		for len(changes) > 0 && changes[0].at.Before(r.at) {
-			lock = changes[0].lock
-			if changes[0].failed == 0 || changes[0].foreign {
+			ranOut := !lock.IsZero() && !changes[0].at.Before(lock) // and what an outage brought took its place
+			if changes[0].failed == 0 || changes[0].foreign || ranOut {
 				checks = 0 // cleared: whether rightly so, judgeClears says
 			}
+			lock = changes[0].lock
 			changes = changes[1:]
 		}
 		if !lock.IsZero() && r.at.Before(lock) {

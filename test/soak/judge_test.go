@@ -106,6 +106,14 @@ func TestALedgerFindsTheOnePromiseThatIsBroken(t *testing.T) {
 				f.fails(20+float64(i), i+1, none)
 			}
 		}, "check 6 for one lock"},
+		"five checks after a lock ran out and an outage's first failure took its place": {func(f forged) {
+			f.locked()
+			f.merged(1, 20, outcomeFailed)
+			f.row(21, 1, none)
+			for i := range 4 {
+				f.fails(22+float64(i), i+2, none)
+			}
+		}, ""},
 		"a lock that goes before its time": {func(f forged) {
 			f.locked()
 			f.row(8, 0, none)
