@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"syscall"
 	"time"
 
@@ -136,8 +137,15 @@ func upTo(dice *rand.Rand, most time.Duration) time.Duration {
 	return time.Duration(dice.Int64N(int64(most)))
 }
 
-// either is one of the replicas: the leader or the standby, as chance has it.
-func (s *stage) either(dice *rand.Rand) *replica { return s.replicas[dice.IntN(len(s.replicas))] }
+// either is one of the replicas, as chance has it: of three times twice the one that was last seen to lead.
+func (s *stage) either(dice *rand.Rand) *replica {
+	leads := func(r *replica) bool { return r.leads.Load() }
+	leader := max(0, slices.IndexFunc(s.replicas, leads))
+	if dice.IntN(3) == 0 {
+		return s.replicas[1-leader]
+	}
+	return s.replicas[leader]
+}
 
 func killed(ctx context.Context, s *stage, lasts time.Duration, dice *rand.Rand) error {
 	r := s.either(dice)

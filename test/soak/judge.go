@@ -54,7 +54,7 @@ func (l *ledger) judgeAnswers() (all []violation) {
 }
 
 // judgeRecord: each attempt that was answered by 200 or 401 is on record once, each that was not answered at most once, and
-// nothing else is.
+// nothing else is; and what is on record is what was answered, and right.
 func (l *ledger) judgeRecord(complete time.Time) (all []violation) {
 	found := map[int64]int{}
 	for _, r := range l.records {
@@ -69,6 +69,8 @@ func (l *ledger) judgeRecord(complete time.Time) (all []violation) {
 			all = append(all, violation{fmt.Sprintf("attempt %d is on record twice", a.id), a.user, r.at})
 		case a.status == http.StatusTooManyRequests:
 			all = append(all, violation{fmt.Sprintf("attempt %d was sent away by 429 and is on record", a.id), a.user, r.at})
+		case a.status == http.StatusUnauthorized && r.outcome == outcomeFailed && l.passwords.certain(a.user, a.password, a.sent, a.answered):
+			all = append(all, violation{fmt.Sprintf("attempt %d: the right password was found to be wrong", a.id), a.user, r.at})
 		case a.status == http.StatusOK && r.outcome != outcomeSuccess, a.status == http.StatusUnauthorized && r.outcome == outcomeSuccess:
 			all = append(all, violation{
 				fmt.Sprintf("attempt %d was answered %d and is on record as %s", a.id, a.status, r.outcome), a.user, r.at,

@@ -222,6 +222,16 @@ func TestALedgerFindsTheOnePromiseThatIsBroken(t *testing.T) {
 			}
 		}, "attempt 2: a password was accepted that was not valid"},
 
+		"the right password that is found wrong": {func(f forged) {
+			id := f.asks(1, "right", http.StatusUnauthorized, 1)
+			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(1), outcome: outcomeFailed}}, nil)
+		}, "the right password was found to be wrong"},
+		"a new password that is not in force yet": {func(f forged) {
+			f.intend("vera", "new", true, f.at(0))
+			id := f.asks(1, "new", http.StatusUnauthorized, 1)
+			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(1), outcome: outcomeFailed}}, nil)
+		}, ""},
+
 		"an attempt that is not on record": {func(f forged) {
 			f.asks(1, "wrong", http.StatusUnauthorized, 1)
 		}, "is not on record"},

@@ -24,6 +24,7 @@ type settings struct {
 	seed     uint64
 	users    int
 	folder   string // for reports
+	keepLogs bool   // also of a run that went well
 }
 
 func main() {
@@ -49,6 +50,7 @@ func run(ctx context.Context, args []string) error {
 	flags.Uint64Var(&set.seed, "seed", rand.Uint64N(1_000_000), "`number` that the plan of faults is drawn from (default a random one)") //nolint:gosec // no secret
 	flags.IntVar(&set.users, "users", 60, "`number` of users")
 	flags.StringVar(&set.folder, "out", filepath.Join(root, "bin", "soak"), "`folder` for the report")
+	flags.BoolVar(&set.keepLogs, "keep-logs", false, "keep the logs also when nothing is broken")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -80,7 +82,7 @@ func soak(ctx context.Context, set settings, story *story) (err error) {
 		return err
 	}
 	defer func() {
-		if err != nil {
+		if set.keepLogs || (err != nil && !errors.Is(err, context.Canceled)) {
 			err = errors.Join(err, s.keepLogs())
 		}
 		err = errors.Join(err, s.close(ctx))

@@ -36,11 +36,11 @@ const (
 	mostRoleSessions = 2 * (poolSize + listeners)
 )
 
-// scrape is a manager's metrics as they are now. It has to ask the API server who we are.
-func (s *stage) scrape(ctx context.Context, m *testenv.Manager) (figures, error) {
+// scrape is the metrics of a replica's manager as they are now. That has to ask the API server who we are.
+func (s *stage) scrape(ctx context.Context, r *replica) (figures, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	status, body := m.Scrape(ctx, s.token)
+	status, body := r.now().Scrape(ctx, s.token)
 	if status != http.StatusOK {
 		return nil, fmt.Errorf("its metrics answer %d", status)
 	}
@@ -61,6 +61,7 @@ func (s *stage) scrape(ctx context.Context, m *testenv.Manager) (figures, error)
 			}
 		}
 	}
+	r.leads.Store(all[isLeader] == 1)
 	return all, nil
 }
 
@@ -70,7 +71,7 @@ func (s *stage) measure(ctx context.Context, r *replica) error {
 	var of *testenv.Manager
 	for pause(ctx, time.Second) == nil {
 		m := r.now()
-		now, err := s.scrape(ctx, m)
+		now, err := s.scrape(ctx, r)
 		if err != nil || m != r.now() {
 			continue // the API server may be away, or the manager
 		}
@@ -129,7 +130,7 @@ func (s *stage) bounded(ctx context.Context) error {
 	return within(ctx, "goroutines do not go back", patience, 500*time.Millisecond, func(ctx context.Context) error {
 		var errs []error
 		for _, r := range s.replicas {
-			now, err := s.scrape(ctx, r.now())
+			now, err := s.scrape(ctx, r)
 			if err != nil {
 				return err
 			}

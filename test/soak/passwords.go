@@ -17,6 +17,7 @@ type passwords struct {
 type validity struct {
 	password string
 	span
+	sure time.Time // since when it is known to be in force everywhere; zero while it is not
 }
 
 func newPasswords() passwords {
@@ -35,14 +36,18 @@ func (p *passwords) admit(user, password string, at time.Time) {
 	if password == "" || slices.ContainsFunc(p.valid[user], open) {
 		return
 	}
-	p.valid[user] = append(p.valid[user], validity{password, span{From: at}})
+	p.valid[user] = append(p.valid[user], validity{password: password, span: span{From: at}})
 }
 
 // settle notes that what is intended has come to be in force everywhere, and so nothing else.
 func (p *passwords) settle(user string, at time.Time) {
 	for i, v := range p.valid[user] {
-		if v.To.IsZero() && v.password != p.intended[user] {
+		switch {
+		case !v.To.IsZero():
+		case v.password != p.intended[user]:
 			p.valid[user][i].To = at
+		case v.sure.IsZero():
+			p.valid[user][i].sure = at
 		}
 	}
 }
@@ -50,6 +55,21 @@ func (p *passwords) settle(user string, at time.Time) {
 // acceptable tells whether the password was one that could be accepted at some moment between these two.
 func (p *passwords) acceptable(user, password string, from, to time.Time) bool {
 	return slices.ContainsFunc(p.valid[user], func(v validity) bool { return v.password == password && v.touches(from, to) })
+}
+
+// certain tells whether the password was the one in force everywhere, and no other one could be, from one moment to the other.
+func (p *passwords) certain(user, password string, from, to time.Time) bool {
+	is := false
+	for _, v := range p.valid[user] {
+		switch {
+		case !v.touches(from, to):
+		case v.password != password, v.sure.IsZero(), v.sure.After(from), !v.To.IsZero():
+			return false
+		default:
+			is = true
+		}
+	}
+	return is
 }
 
 // former is a password of the user that is not the intended one; empty where there is none.

@@ -37,8 +37,14 @@ func (s *stage) recovery(ctx context.Context) (time.Time, error) {
 	if err := s.reassign(ctx, s.probe); err != nil {
 		return time.Time{}, err
 	}
+	begun, last := time.Now(), ""
 	err := within(ctx, "it does not recover", patience, 200*time.Millisecond, func(ctx context.Context) error {
-		return errors.Join(s.serving(ctx), s.converged(ctx, []*person{s.probe}))
+		err := errors.Join(s.serving(ctx), s.converged(ctx, []*person{s.probe}))
+		if err != nil && time.Since(begun) > slowRecovery && err.Error() != last {
+			last = err.Error()
+			s.say("not yet: %s", strings.ReplaceAll(last, "\n", "; "))
+		}
+		return err
 	})
 	if err != nil {
 		return time.Time{}, err
@@ -57,11 +63,14 @@ func (s *stage) recovery(ctx context.Context) (time.Time, error) {
 	return time.Now(), nil
 }
 
+// slowRecovery is how long it may take before one wants to know why.
+const slowRecovery = 10 * time.Second
+
 // serving is why not both replicas serve by the database with one leader among them; nil where they do.
 func (s *stage) serving(ctx context.Context) error {
 	leaders := 0.0
 	for _, r := range s.replicas {
-		figures, err := s.scrape(ctx, r.now())
+		figures, err := s.scrape(ctx, r)
 		switch {
 		case err != nil:
 			return fmt.Errorf("replica %s: %w", r.name, err)

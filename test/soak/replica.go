@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
@@ -29,6 +30,8 @@ type replica struct {
 	process int
 	ending  bool // we end it
 	logs    []string
+
+	leads atomic.Bool // as far as was seen
 }
 
 // start starts a manager there and waits for nothing.

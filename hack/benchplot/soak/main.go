@@ -213,13 +213,13 @@ func (s *story) label(p *plot.Plot) {
 		labels.TextStyle[i].Font.Size = vg.Points(8)
 	}
 	p.Add(labels)
-	p.Title.Padding = 4 * vg.Centimeter // for the names
+	p.Title.Padding = 2.5 * vg.Centimeter // for the names
 }
 
 // arrange puts the panels one above the other, the first with room for the names of the faults.
 func (s *story) arrange(panels []*plot.Plot) *vgsvg.Canvas {
 	width := vg.Length(max(28, min(120, s.Seconds/5))) * vg.Centimeter
-	const height, names = 7 * vg.Centimeter, 5 * vg.Centimeter
+	const height, names = 7 * vg.Centimeter, 3.5 * vg.Centimeter
 	canvas := vgsvg.New(width, vg.Length(len(panels))*height+names)
 	tiles := draw.Tiles{Rows: len(panels), Cols: 1, PadY: vg.Millimeter * 4}
 	rows := make([][]*plot.Plot, len(panels))
