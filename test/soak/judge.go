@@ -67,6 +67,7 @@ func (l *ledger) judgeRecord(complete time.Time) (all []violation) {
 		switch {
 		case found[a.id] == 2:
 			all = append(all, violation{fmt.Sprintf("attempt %d is on record twice", a.id), a.user, r.at})
+		case !a.answered.Before(r.asOf):
 		case a.status == http.StatusTooManyRequests:
 			all = append(all, violation{fmt.Sprintf("attempt %d was sent away by 429 and is on record", a.id), a.user, r.at})
 		case a.status == http.StatusUnauthorized && r.outcome == outcomeFailed && l.passwords.certain(a.user, a.password, a.sent, a.answered):

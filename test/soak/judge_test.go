@@ -40,7 +40,7 @@ func (f forged) asks(process int, password string, status int, at float64) int64
 // fails is an attempt that failed, by the database's count, which is then this.
 func (f forged) fails(at float64, failed int, lock time.Time) {
 	id := f.asks(1, "wrong", http.StatusUnauthorized, at)
-	f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(at + 0.01), outcome: outcomeFailed, lock: lock}}, nil)
+	f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(at + 0.01), outcome: outcomeFailed, lock: lock}}, nil, f.at(90))
 	f.row(at+0.02, failed, lock)
 }
 
@@ -51,7 +51,7 @@ func (f forged) row(at float64, failed int, lock time.Time) {
 
 func (f forged) write(c change) {
 	c.seq, c.user = int64(len(f.changes["vera"])+1), "vera"
-	f.learn(nil, []change{c})
+	f.learn(nil, []change{c}, f.at(90))
 }
 
 // merged is an attempt that was decided from memory, and merged later.
@@ -62,7 +62,7 @@ func (f forged) merged(process int, at float64, outcome string) {
 		status, password = http.StatusOK, "right"
 	}
 	id := f.asks(process, password, status, at)
-	f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(at + 0.01), outcome: outcome, merged: true}}, nil)
+	f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(at + 0.01), outcome: outcome, merged: true}}, nil, f.at(90))
 }
 
 // locked is five failures in the first five seconds, and the lock that the fifth writes.
@@ -85,7 +85,7 @@ func TestALedgerFindsTheOnePromiseThatIsBroken(t *testing.T) {
 		"five failures, a lock, and nothing checked under it": {func(f forged) {
 			f.locked()
 			id := f.asks(2, "right", http.StatusUnauthorized, 6)
-			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(6), outcome: "locked"}}, nil)
+			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(6), outcome: "locked"}}, nil, f.at(90))
 		}, ""},
 		"a sixth check without a lock": {func(f forged) {
 			for i := range 6 {
@@ -153,13 +153,13 @@ func TestALedgerFindsTheOnePromiseThatIsBroken(t *testing.T) {
 		"a counter that a log-in clears": {func(f forged) {
 			f.fails(0, 1, none)
 			id := f.asks(1, "right", http.StatusOK, 1)
-			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(1.01), outcome: outcomeSuccess}}, nil)
+			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(1.01), outcome: outcomeSuccess}}, nil, f.at(90))
 			f.row(1.02, 2, none)
 			f.row(1.08, 0, none)
 		}, ""},
 		"a counter that goes after the log-in was answered": {func(f forged) {
 			id := f.asks(1, "right", http.StatusOK, 1)
-			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(1.01), outcome: outcomeSuccess}}, nil)
+			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(1.01), outcome: outcomeSuccess}}, nil, f.at(90))
 			f.row(1.02, 1, none)
 			f.row(1.05, 0, none)
 			f.fails(2, 1, none)
@@ -170,7 +170,7 @@ func TestALedgerFindsTheOnePromiseThatIsBroken(t *testing.T) {
 				f.fails(float64(i), i+1, none)
 			}
 			id := f.asks(1, "right", http.StatusOK, 4)
-			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(4.01), outcome: outcomeSuccess, lock: f.at(19)}}, nil)
+			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(4.01), outcome: outcomeSuccess, lock: f.at(19)}}, nil, f.at(90))
 			f.row(4.02, 5, f.at(19))
 			f.row(4.08, 0, none)
 		}, ""},
@@ -179,7 +179,7 @@ func TestALedgerFindsTheOnePromiseThatIsBroken(t *testing.T) {
 				f.fails(float64(i), i+1, none)
 			}
 			a := f.begin(attempt{user: "vera", password: "right", process: 1, sent: f.at(3)})
-			f.learn([]record{{id: a.id, attempt: a.id, user: "vera", at: f.at(3.01), outcome: outcomeSuccess}}, nil)
+			f.learn([]record{{id: a.id, attempt: a.id, user: "vera", at: f.at(3.01), outcome: outcomeSuccess}}, nil, f.at(90))
 			f.row(3.02, 4, none)
 			f.fails(4, 5, f.at(19))
 			f.row(4.5, 0, none)
@@ -193,43 +193,43 @@ func TestALedgerFindsTheOnePromiseThatIsBroken(t *testing.T) {
 
 		"a wrong password that gets in": {func(f forged) {
 			id := f.asks(1, "wrong", http.StatusOK, 1)
-			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(1.01), outcome: outcomeSuccess}}, nil)
+			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(1.01), outcome: outcomeSuccess}}, nil, f.at(90))
 		}, "a password was accepted that was not valid"},
 		"an old password that gets in while the new one is not in force": {func(f forged) {
 			f.intend("vera", "new", true, f.at(0))
 			id := f.asks(1, "right", http.StatusOK, 1)
-			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(1.01), outcome: outcomeSuccess}}, nil)
+			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(1.01), outcome: outcomeSuccess}}, nil, f.at(90))
 			f.settle("vera", f.at(3))
 		}, ""},
 		"an old password that gets in once the new one is in force": {func(f forged) {
 			f.intend("vera", "new", true, f.at(0))
 			f.settle("vera", f.at(3))
 			id := f.asks(1, "right", http.StatusOK, 4)
-			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(4.01), outcome: outcomeSuccess}}, nil)
+			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(4.01), outcome: outcomeSuccess}}, nil, f.at(90))
 		}, "a password was accepted that was not valid"},
 		"the password of a user that was deactivated": {func(f forged) {
 			f.intend("vera", "", false, f.at(0))
 			f.settle("vera", f.at(3))
 			id := f.asks(1, "right", http.StatusOK, 4)
-			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(4.01), outcome: outcomeSuccess}}, nil)
+			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(4.01), outcome: outcomeSuccess}}, nil, f.at(90))
 		}, "a password was accepted that was not valid"},
 		"another program's password, until that was put back": {func(f forged) {
 			f.admit("vera", "foreign", f.at(0))
 			for _, at := range []float64{1, 4} {
 				id := f.asks(1, "foreign", http.StatusOK, at)
-				f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(at + 0.01), outcome: outcomeSuccess}}, nil)
+				f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(at + 0.01), outcome: outcomeSuccess}}, nil, f.at(90))
 				f.settle("vera", f.at(3))
 			}
 		}, "attempt 2: a password was accepted that was not valid"},
 
 		"the right password that is found wrong": {func(f forged) {
 			id := f.asks(1, "right", http.StatusUnauthorized, 1)
-			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(1), outcome: outcomeFailed}}, nil)
+			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(1), outcome: outcomeFailed}}, nil, f.at(90))
 		}, "the right password was found to be wrong"},
 		"a new password that is not in force yet": {func(f forged) {
 			f.intend("vera", "new", true, f.at(0))
 			id := f.asks(1, "new", http.StatusUnauthorized, 1)
-			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(1), outcome: outcomeFailed}}, nil)
+			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(1), outcome: outcomeFailed}}, nil, f.at(90))
 		}, ""},
 
 		"an attempt that is not on record": {func(f forged) {
@@ -241,18 +241,18 @@ func TestALedgerFindsTheOnePromiseThatIsBroken(t *testing.T) {
 		}, ""},
 		"an attempt that is on record twice": {func(f forged) {
 			f.fails(1, 1, none)
-			f.learn([]record{{id: 77, attempt: 1, user: "vera", at: f.at(1.5), outcome: "locked"}}, nil)
+			f.learn([]record{{id: 77, attempt: 1, user: "vera", at: f.at(1.5), outcome: "locked"}}, nil, f.at(90))
 		}, "is on record twice"},
 		"an attempt that was sent away, and is on record": {func(f forged) {
 			id := f.asks(1, "wrong", http.StatusTooManyRequests, 1)
-			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(1), outcome: "locked"}}, nil)
+			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(1), outcome: "locked"}}, nil, f.at(90))
 		}, "was sent away by 429"},
 		"a record of no attempt": {func(f forged) {
-			f.learn([]record{{id: 7, attempt: 7, user: "vera", at: f.at(1), outcome: "locked"}}, nil)
+			f.learn([]record{{id: 7, attempt: 7, user: "vera", at: f.at(1), outcome: "locked"}}, nil, f.at(90))
 		}, "is of no attempt"},
 		"a success on record of who was refused": {func(f forged) {
 			id := f.asks(1, "right", http.StatusUnauthorized, 1)
-			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(1), outcome: outcomeSuccess}}, nil)
+			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(1), outcome: outcomeSuccess}}, nil, f.at(90))
 		}, "was answered 401 and is on record as success"},
 		"an attempt of an outage that is lost with its process": {func(f forged) {
 			f.mark(&f.away, f.at(0))
@@ -353,12 +353,27 @@ func TestWhatIsNotYetOnRecordIsNoViolationBeforeItHasToBe(t *testing.T) {
 	}
 }
 
+func TestWhatWasReadBeforeTheAnswerMayBePendingStill(t *testing.T) {
+	t.Parallel()
+	f := forge()
+	id := f.asks(1, "right", http.StatusOK, 1)
+	pending := []record{{id: id, attempt: id, user: "vera", at: f.at(1.01), outcome: outcomePending}}
+	f.learn(pending, nil, f.at(1.05))
+	if broken := f.judge(f.at(100)); len(broken) > 0 {
+		t.Errorf("it found %v", broken)
+	}
+	f.learn(pending, nil, f.at(2))
+	if broken := f.judge(f.at(100)); len(broken) != 1 {
+		t.Errorf("it found %v, want that a success is not on record", broken)
+	}
+}
+
 func TestWhatWasReadTwiceCountsOnce(t *testing.T) {
 	t.Parallel()
 	f := forge()
 	f.locked()
 	for _, changes := range f.changes {
-		f.learn(nil, changes)
+		f.learn(nil, changes, f.at(90))
 	}
 	if n := len(f.changes["vera"]); n != 5 {
 		t.Errorf("%d changes of 5", n)

@@ -41,6 +41,7 @@ type record struct {
 	outcome string
 	lock    time.Time // that its charge wrote; zero where it wrote none
 	merged  bool      // written after an outage in which it was decided from memory
+	asOf    time.Time // when it was read: what was answered later may be on record as pending still
 }
 
 // checked tells whether a password was compared.
@@ -165,11 +166,12 @@ func (l *ledger) end(a *attempt, status int, at time.Time) {
 	}
 }
 
-// learn takes in what the triggers kept.
-func (l *ledger) learn(records []record, changes []change) {
+// learn takes in what the triggers had kept at this moment, or a little later.
+func (l *ledger) learn(records []record, changes []change, asOf time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, r := range records {
+		r.asOf = asOf
 		l.records[r.id] = r
 	}
 	touched := map[string]bool{}

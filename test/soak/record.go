@@ -58,6 +58,7 @@ func (s *stage) readRecord(ctx context.Context, since time.Time) error {
 	var (
 		records []record
 		changes []change
+		asOf    = time.Now()
 	)
 	// Of one moment: what a settlement wrote here and there is seen as a whole or not at all.
 	tx, err := s.db.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
@@ -104,6 +105,6 @@ SELECT seq, username, at, failed, COALESCE(locked_until, 'epoch'), foreigner FRO
 	if err := rows.Err(); err != nil {
 		return fmt.Errorf("read what happened to rows: %w", err)
 	}
-	s.ledger.learn(records, changes)
+	s.ledger.learn(records, changes, asOf)
 	return nil
 }
