@@ -78,7 +78,7 @@ func network(begin func(*stage, *rand.Rand) error) func(context.Context, *stage,
 			return err
 		}
 		lasting(ctx, lasts)
-		return s.link.Restore()
+		return s.link.Restore() //nolint:contextcheck // it asks nobody
 	}
 }
 
@@ -181,7 +181,7 @@ func killedInOutage(ctx context.Context, s *stage, lasts time.Duration, dice *ra
 		return err
 	}
 	lasting(ctx, lasts)
-	return s.link.Restore()
+	return s.link.Restore() //nolint:contextcheck // it asks nobody
 }
 
 func bothAway(ctx context.Context, s *stage, lasts time.Duration, dice *rand.Rand) error {
@@ -240,7 +240,7 @@ func (s *stage) playFault(ctx context.Context, st step) error {
 	if f.lease {
 		s.leaseAtRisk.Store(true)
 	}
-	err := f.play(ctx, s, st.lasts, rand.New(rand.NewPCG(st.dice, 1))) //nolint:gosec // the same again for the same seed
+	err := f.play(ctx, s, st.lasts, rand.New(rand.NewPCG(st.dice, 1)))
 	over := time.Now()
 	s.ledger.unmark(&s.ledger.solid, over)
 	if err != nil {

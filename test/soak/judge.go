@@ -63,36 +63,55 @@ func (l *ledger) judgeRecord(complete time.Time) (all []violation) {
 			all = append(all, violation{fmt.Sprintf("record %d is of no attempt that was made", r.id), r.user, r.at})
 			continue
 		}
-		found[a.id]++
-		switch {
-		case found[a.id] == 2:
+		if found[a.id]++; found[a.id] == 2 {
 			all = append(all, violation{fmt.Sprintf("attempt %d is on record twice", a.id), a.user, r.at})
-		case !a.answered.Before(r.asOf):
-		case a.status == http.StatusTooManyRequests:
-			all = append(all, violation{fmt.Sprintf("attempt %d was sent away by 429 and is on record", a.id), a.user, r.at})
-		case a.status == http.StatusUnauthorized && r.outcome == outcomeFailed && l.passwords.certain(a.user, a.password, a.sent, a.answered):
-			all = append(all, violation{fmt.Sprintf("attempt %d: the right password was found to be wrong", a.id), a.user, r.at})
-		case a.status == http.StatusOK && r.outcome != outcomeSuccess, a.status == http.StatusUnauthorized && r.outcome == outcomeSuccess:
-			all = append(all, violation{
-				fmt.Sprintf("attempt %d was answered %d and is on record as %s", a.id, a.status, r.outcome), a.user, r.at,
-			})
+		}
+		if wrong := l.contradiction(a, r); wrong != "" && a.answered.Before(r.asOf) {
+			all = append(all, violation{fmt.Sprintf("attempt %d %s", a.id, wrong), a.user, r.at})
 		}
 	}
 	for id, a := range l.attempts {
-		decided := a.status == http.StatusOK || a.status == http.StatusUnauthorized
-		if !decided || found[id] > 0 || complete.IsZero() || a.answered.After(complete) || l.lostWithItsProcess(a) {
-			continue
+		if found[id] == 0 && !complete.IsZero() && a.answered.Before(complete) {
+			all = append(all, l.judgeMissing(a)...)
 		}
-		if a.verify {
-			// It was recognised, without a check.
-			if until := l.knownLock(a.user, a.sent); a.status == http.StatusOK && a.answered.Before(until) {
-				all = append(all, violation{fmt.Sprintf("attempt %d was let pass under a lock until %s", id, clock(until)), a.user, a.answered})
-			}
-			continue
-		}
-		all = append(all, violation{fmt.Sprintf("attempt %d was answered %d and "+notOnRecord, id, a.status), a.user, a.answered})
 	}
 	return all
+}
+
+// contradiction is in what an attempt's record is not what was answered; empty where it is.
+func (l *ledger) contradiction(a *attempt, r record) string {
+	success := r.outcome == outcomeSuccess
+	switch a.status {
+	case http.StatusTooManyRequests:
+		return "was sent away by 429 and is on record"
+	case http.StatusOK:
+		if !success {
+			return "was answered 200 and is on record as " + r.outcome
+		}
+	case http.StatusUnauthorized:
+		switch {
+		case success:
+			return "was answered 401 and is on record as " + r.outcome
+		case r.outcome == outcomeFailed && l.passwords.certain(a.user, a.password, a.sent, a.answered):
+			return "showed the right password, which was found to be wrong"
+		}
+	}
+	return ""
+}
+
+// judgeMissing: an attempt that is not on record was not decided, or lost with its process. A gateway's may have been
+// recognised without a check, but not under a lock.
+func (l *ledger) judgeMissing(a *attempt) []violation {
+	switch {
+	case a.status != http.StatusOK && a.status != http.StatusUnauthorized, l.lostWithItsProcess(a):
+		return nil
+	case a.verify:
+		if until := l.knownLock(a.user, a.sent); a.status == http.StatusOK && a.answered.Before(until) {
+			return []violation{{fmt.Sprintf("attempt %d was let pass under a lock until %s", a.id, clock(until)), a.user, a.answered}}
+		}
+		return nil
+	}
+	return []violation{{fmt.Sprintf("attempt %d was answered %d and "+notOnRecord, a.id, a.status), a.user, a.answered}}
 }
 
 // lostWithItsProcess tells whether the attempt may have been decided from memory by a process that did not live to merge it.
@@ -146,46 +165,56 @@ func (l *ledger) judgeMemory(user string, records []record) (all []violation) {
 		}
 	}
 	for i, r := range memory {
-		begun := r.at.Add(-l.rules.lock)
-		byProcess, solid, sum := 0, 0, 0
-		within := l.spanOf(l.solid, r.at)
-		for _, before := range memory[:i+1] {
-			if !before.at.After(begun) || anyTouches(l.excuses[user], begun, r.at) {
-				continue
-			}
-			if before.outcome == outcomeSuccess && before.id != r.id {
-				byProcess, solid, sum = 0, 0, 0
-				continue
-			}
-			same := l.processOf(before) == l.processOf(r)
-			inside := within != nil && within.holds(before.at)
-			if same {
-				byProcess++
-			}
-			if same && inside {
-				solid++
-			}
-			if end, over := l.ended[l.processOf(before)]; inside && (!over || !within.holds(end)) {
-				sum++ // what one counted that was killed in the outage is lost with it
-			}
-		}
-		switch {
-		case byProcess > l.rules.attempts:
-			all = append(all, violation{fmt.Sprintf("attempt %d is check %d from memory by process %d for one lock",
-				r.attempt, byProcess, l.processOf(r)), user, r.at})
-		case solid > l.rules.alone:
-			all = append(all, violation{fmt.Sprintf("attempt %d is check %d of an outage by process %d for one lock",
-				r.attempt, solid, l.processOf(r)), user, r.at})
-		case sum > l.rules.attempts:
-			all = append(all, violation{fmt.Sprintf("attempt %d is check %d of an outage by all replicas for one lock",
-				r.attempt, sum), user, r.at})
-		}
+		all = append(all, l.judgeBudget(user, r, memory[:i+1])...)
 		if until := l.knownLock(user, r.at); !until.IsZero() {
 			all = append(all, violation{fmt.Sprintf("attempt %d was checked from memory at %s under a lock until %s that every replica knew",
 				r.attempt, clock(r.at), clock(until)), user, r.at})
 		}
 	}
 	return all
+}
+
+// judgeBudget judges the last of these checks from memory. Those from before a lock that has run out do not count any more;
+// and what a process counted that was killed in the outage is lost with it.
+func (l *ledger) judgeBudget(user string, last record, memory []record) []violation {
+	begun := last.at.Add(-l.rules.lock)
+	if anyTouches(l.excuses[user], begun, last.at) {
+		return nil
+	}
+	process := l.processOf(last)
+	outage := l.outageAt(last.at)
+	var own, ownInOutage, inOutage int
+	for _, r := range memory {
+		if !r.at.After(begun) {
+			continue
+		}
+		if r.outcome == outcomeSuccess && r.id != last.id {
+			own, ownInOutage, inOutage = 0, 0, 0
+			continue
+		}
+		inside, same := outage.holds(r.at), l.processOf(r) == process
+		if same {
+			own++
+		}
+		if same && inside {
+			ownInOutage++
+		}
+		if end, over := l.ended[l.processOf(r)]; inside && (!over || !outage.holds(end)) {
+			inOutage++
+		}
+	}
+	what := ""
+	switch {
+	case own > l.rules.attempts:
+		what = fmt.Sprintf("check %d from memory by process %d", own, process)
+	case ownInOutage > l.rules.alone:
+		what = fmt.Sprintf("check %d of an outage by process %d", ownInOutage, process)
+	case inOutage > l.rules.attempts:
+		what = fmt.Sprintf("check %d of an outage by all replicas", inOutage)
+	default:
+		return nil
+	}
+	return []violation{{fmt.Sprintf("attempt %d is %s for one lock", last.attempt, what), user, last.at}}
 }
 
 func (l *ledger) processOf(r record) int {
@@ -195,13 +224,14 @@ func (l *ledger) processOf(r record) int {
 	return -1
 }
 
-func (l *ledger) spanOf(spans []span, at time.Time) *span {
-	for i := range spans {
-		if spans[i].holds(at) {
-			return &spans[i]
+// outageAt is the time at which the database was away without a pause; one that holds nothing where it was not.
+func (l *ledger) outageAt(at time.Time) span {
+	for _, s := range l.solid {
+		if s.holds(at) {
+			return s
 		}
 	}
-	return nil
+	return span{From: at.Add(time.Nanosecond), To: at.Add(-time.Nanosecond)}
 }
 
 // knownLock is the end of a lock that was in force at that moment, and that every replica had the time to learn of while

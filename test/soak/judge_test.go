@@ -225,7 +225,7 @@ func TestALedgerFindsTheOnePromiseThatIsBroken(t *testing.T) {
 		"the right password that is found wrong": {func(f forged) {
 			id := f.asks(1, "right", http.StatusUnauthorized, 1)
 			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(1), outcome: outcomeFailed}}, nil, f.at(90))
-		}, "the right password was found to be wrong"},
+		}, "which was found to be wrong"},
 		"a new password that is not in force yet": {func(f forged) {
 			f.intend("vera", "new", true, f.at(0))
 			id := f.asks(1, "new", http.StatusUnauthorized, 1)

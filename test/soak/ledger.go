@@ -5,7 +5,6 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -309,27 +308,17 @@ func clock(t time.Time) string {
 	return t.UTC().Format("15:04:05.000")
 }
 
-// answers counts attempts by how they were answered.
-func (l *ledger) answers() map[int]int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	counts := map[int]int{}
-	for a := range maps.Values(l.attempts) {
-		counts[a.status]++
-	}
-	return counts
-}
-
 // outcomes counts what is on record.
-func (l *ledger) outcomes() (counts map[string]int, merged int) {
+func (l *ledger) outcomes() map[string]int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	counts = map[string]int{}
+	counts := map[string]int{}
 	for _, r := range l.records {
-		counts[r.outcome]++
 		if r.merged {
-			merged++
+			counts[r.outcome+", by memory"]++
+		} else {
+			counts[r.outcome]++
 		}
 	}
-	return counts, merged
+	return counts
 }

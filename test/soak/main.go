@@ -47,7 +47,7 @@ func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("soak", flag.ContinueOnError)
 	flags.StringVar(&set.program, "manager", filepath.Join(root, "bin", "manager"), "`program` to soak")
 	flags.DurationVar(&set.duration, "duration", 10*time.Minute, "`time` of load and faults; start and end come on top")
-	flags.Uint64Var(&set.seed, "seed", rand.Uint64N(1_000_000), "`number` that the plan of faults is drawn from (default a random one)") //nolint:gosec // no secret
+	flags.Uint64Var(&set.seed, "seed", rand.Uint64N(1_000_000), "`number` that the plan of faults is drawn from (default a random one)")
 	flags.IntVar(&set.users, "users", 60, "`number` of users")
 	flags.StringVar(&set.folder, "out", filepath.Join(root, "bin", "soak"), "`folder` for the report")
 	flags.BoolVar(&set.keepLogs, "keep-logs", false, "keep the logs also when nothing is broken")
@@ -85,7 +85,7 @@ func soak(ctx context.Context, set settings, story *story) (err error) {
 		if set.keepLogs || (err != nil && !errors.Is(err, context.Canceled)) {
 			err = errors.Join(err, s.keepLogs())
 		}
-		err = errors.Join(err, s.close(ctx))
+		err = errors.Join(err, s.close())
 	}()
 	return s.live(ctx)
 }

@@ -256,9 +256,9 @@ func (s *stage) insist(ctx context.Context, ask func(context.Context) error) err
 
 // editing edits some of the people at random, one after the other.
 func (s *stage) editing(ctx context.Context, people []*person) error {
-	for pause(ctx, mathrand.N(2*s.pace)) == nil { //nolint:gosec // no secret
+	for pause(ctx, mathrand.N(2*s.pace)) == nil {
 		s.calm.RLock()
-		err := s.editOne(ctx, people[mathrand.IntN(len(people))]) //nolint:gosec // no secret
+		err := s.editOne(ctx, people[mathrand.IntN(len(people))])
 		s.calm.RUnlock()
 		if err != nil && ctx.Err() == nil {
 			return fmt.Errorf("edit a user: %w", err)
@@ -271,8 +271,9 @@ func (s *stage) editing(ctx context.Context, people []*person) error {
 func (s *stage) editOne(ctx context.Context, p *person) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	dice := mathrand.IntN(100) //nolint:gosec // no secret
-	name, do := "", func() error { return nil }
+	dice := mathrand.IntN(100)
+	var name string
+	var do func() error
 	switch {
 	case !p.exists:
 		name, do = "created", func() error { return s.create(ctx, p) }
@@ -299,7 +300,7 @@ func (s *stage) editOne(ctx context.Context, p *person) error {
 func someRoles() []string {
 	all := []string{"viewer", "operator", "auditor", "router", "planner"}
 	mathrand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-	return all[:1+mathrand.IntN(3)] //nolint:gosec // no secret
+	return all[:1+mathrand.IntN(3)]
 }
 
 // ready is why a resource's status does not tell that all is as asked; nil where it does.

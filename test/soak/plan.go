@@ -21,7 +21,7 @@ type step struct {
 // all others once; then any.
 func plan(seed uint64, always, others []string) iter.Seq[step] {
 	return func(yield func(step) bool) {
-		dice := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // it is to be the same again for the same seed
+		dice := rand.New(rand.NewPCG(seed, 0))
 		shuffled := func(kinds []string) []string {
 			kinds = slices.Clone(kinds)
 			dice.Shuffle(len(kinds), func(i, j int) { kinds[i], kinds[j] = kinds[j], kinds[i] })

@@ -66,6 +66,9 @@ func (t *story) markdown(w io.Writer, name string, failed error) {
 	}
 	fmt.Fprintf(w, "| let in (200) | %d |\n| refused (401) | %d |\n| not decided (503, 429) | %d |\n| without an answer | %d |\n",
 		sum.Passed, sum.Refused, sum.Away, sum.Lost)
+	for _, outcome := range slices.Sorted(maps.Keys(t.Record)) {
+		fmt.Fprintf(w, "| on record: %s | %d |\n", outcome, t.Record[outcome])
+	}
 	fmt.Fprintf(w, "\n## Counts\n\n| | |\n| --- | --- |\n")
 	for _, what := range slices.Sorted(maps.Keys(t.Counts)) {
 		fmt.Fprintf(w, "| %s | %d |\n", what, t.Counts[what])

@@ -84,7 +84,7 @@ func newStage(ctx context.Context, set settings, st *story) (_ *stage, err error
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, s.close(ctx))
+			err = errors.Join(err, s.close())
 		}
 	}()
 	root, err := testenv.Root()
@@ -225,7 +225,7 @@ func (s *stage) giveRights(ctx context.Context, root string) (err error) {
 }
 
 // close ends everything. It may be called on a stage that did not come up.
-func (s *stage) close(ctx context.Context) error {
+func (s *stage) close() error {
 	var errs []error
 	for _, r := range s.replicas {
 		r.kill() // what it still had to do nobody waits for
@@ -237,7 +237,7 @@ func (s *stage) close(ctx context.Context) error {
 		errs = append(errs, s.link.Close())
 	}
 	if s.postgres != nil {
-		errs = append(errs, s.postgres.Stop()) //nolint:contextcheck // it has its own limit
+		errs = append(errs, s.postgres.Stop())
 	}
 	if s.cluster != nil {
 		errs = append(errs, s.cluster.Stop())

@@ -36,6 +36,7 @@ type story struct {
 	Answers []answers          `json:"answers"` // by second
 	Samples []sample           `json:"samples"`
 	Counts  map[string]int     `json:"counts"`
+	Record  map[string]int     `json:"record"` // attempts by outcome
 	Most    map[string]float64 `json:"most"`
 
 	Violations []string `json:"violations"`

@@ -48,7 +48,7 @@ func (s *stage) live(ctx context.Context) error {
 	})
 	err := group.Wait()
 	stop()
-	s.story.Seconds = s.since(time.Now())
+	s.story.Seconds, s.story.Record = s.since(time.Now()), s.ledger.outcomes()
 	if err == nil {
 		err = ctx.Err() // somebody wants it to end
 	}
