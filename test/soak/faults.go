@@ -213,7 +213,7 @@ func (s *stage) disturb(ctx context.Context, steps func(yield func(step) bool), 
 			return err
 		}
 		if s.quietDue() {
-			if err := s.quietPoint(ctx); err != nil {
+			if err := s.quietPoint(ctx, true); err != nil {
 				return err
 			}
 		}
@@ -248,7 +248,11 @@ func (s *stage) playFault(ctx context.Context, st step) error {
 	}
 	recovered, err := s.recovery(ctx)
 	if err != nil {
-		return fmt.Errorf("after %q: %w", st.kind, err)
+		err = fmt.Errorf("after %q: %w", st.kind, err)
+		if ctx.Err() == nil {
+			s.story.violation(violation{what: err.Error(), at: time.Now()})
+		}
+		return err
 	}
 	s.ledger.unmark(&s.ledger.away, recovered)
 	s.ledger.mark(&s.ledger.calm, recovered)

@@ -92,8 +92,9 @@ const quietEvery = 30 * time.Second
 
 func (s *stage) quietDue() bool { return time.Since(s.lastQuiet) > quietEvery }
 
-// quietPoint stops whoever acts, waits until all that was asked for is done, and compares everything.
-func (s *stage) quietPoint(ctx context.Context) error {
+// quietPoint stops whoever acts, waits until all that was asked for is done, and compares everything. Where more follows
+// upon what there is, it waits until every replica knows.
+func (s *stage) quietPoint(ctx context.Context, goesOn bool) error {
 	s.calm.Lock()
 	defer s.calm.Unlock()
 	for _, p := range s.people {
@@ -108,8 +109,10 @@ func (s *stage) quietPoint(ctx context.Context) error {
 		s.story.violation(violation{what: err.Error(), at: time.Now()})
 		return err
 	}
-	if err := s.settleAll(ctx); err != nil {
-		return err
+	if goesOn {
+		if err := s.settleAll(ctx); err != nil {
+			return err
+		}
 	}
 	if err := s.complete(ctx, begun); err != nil {
 		return err

@@ -79,7 +79,7 @@ func newStage(ctx context.Context, set settings, st *story) (_ *stage, err error
 	s := &stage{
 		set: set, story: st, say: st.say, broken: make(chan error, 1),
 		ledger: newLedger(rules{
-			attempts: lockoutAttempts, alone: fallbackAttempts, lock: lockoutDuration, known: 2 * time.Second, settling: 25 * time.Second,
+			attempts: lockoutAttempts, alone: fallbackAttempts, lock: lockoutDuration, known: 5 * time.Second, settling: 25 * time.Second,
 		}),
 	}
 	defer func() {

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -13,15 +12,13 @@ import (
 
 // live is the run itself, on a stage that is up.
 func (s *stage) live(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	begun := time.Now()
 	s.story.Begun = begun
 	if err := s.everybody(ctx); err != nil {
 		return err
 	}
 	s.ledger.mark(&s.ledger.calm, time.Now())
-	if err := s.quietPoint(ctx); err != nil {
+	if err := s.quietPoint(ctx, false); err != nil { // nobody has logged in yet
 		return err
 	}
 	s.say("all %d users are in place; the load begins", len(s.people))
@@ -44,15 +41,18 @@ func (s *stage) live(ctx context.Context) error {
 		if err := s.disturb(acting, s.steps(), until); err != nil {
 			return err
 		}
-		return s.quietPoint(acting)
+		return s.quietPoint(acting, false)
 	})
 	err := group.Wait()
 	stop()
 	s.story.Seconds, s.story.Record = s.since(time.Now()), s.ledger.outcomes()
-	if err == nil {
-		err = ctx.Err() // somebody wants it to end
+	switch {
+	case ctx.Err() != nil: // somebody wants it to end
+		return ctx.Err()
+	case err != nil:
+		return err
 	}
-	return errors.Join(err, s.readForSecrets(context.WithoutCancel(ctx)))
+	return s.readForSecrets(ctx)
 }
 
 // act lets everybody act until ctx ends.
