@@ -70,6 +70,7 @@ type stage struct {
 
 	calm        sync.RWMutex // whoever acts holds it for reading, a quiet point for writing
 	leaseAtRisk atomic.Bool  // what was played last may cost a leader its lease
+	slowAPI     atomic.Pointer[time.Time] // when the API server last did not answer us in time
 	lastQuiet   time.Time
 	broken      chan error // what ends the run
 }

@@ -78,6 +78,7 @@ func (s *stage) act(ctx context.Context, group *errgroup.Group) {
 	group.Go(func() error { return s.relieving(ctx) })
 	group.Go(func() error { return s.drifting(ctx) })
 	group.Go(func() error { return s.watch(ctx) })
+	group.Go(func() error { return s.feelThePulse(ctx) })
 }
 
 // watch looks at rows and records all the time, and judges.
