@@ -68,8 +68,8 @@ type stage struct {
 	victims   []*person // who are attacked all the time
 	probe     *person   // whom nobody touches but recovery
 
-	calm        sync.RWMutex // whoever acts holds it for reading, a quiet point for writing
-	leaseAtRisk atomic.Bool  // what was played last may cost a leader its lease
+	calm        sync.RWMutex              // whoever acts holds it for reading, a quiet point for writing
+	leaseAtRisk atomic.Bool               // what was played last may cost a leader its lease
 	slowAPI     atomic.Pointer[time.Time] // when the API server last did not answer us in time
 	lastQuiet   time.Time
 	broken      chan error // what ends the run
