@@ -203,7 +203,7 @@ func (l *ledger) judgeBudget(user string, last record, memory []record) []violat
 			inOutage++
 		}
 	}
-	what := ""
+	var what string
 	switch {
 	case own > l.rules.attempts:
 		what = fmt.Sprintf("check %d from memory by process %d", own, process)

@@ -81,7 +81,7 @@ func soak(ctx context.Context, set settings, story *story) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() {
+	defer func() { //nolint:contextcheck // the end has its own limit
 		if set.keepLogs || (err != nil && !errors.Is(err, context.Canceled)) {
 			err = errors.Join(err, s.keepLogs())
 		}

@@ -83,7 +83,7 @@ func newStage(ctx context.Context, set settings, st *story) (_ *stage, err error
 			attempts: lockoutAttempts, alone: fallbackAttempts, lock: lockoutDuration, known: 5 * time.Second, settling: 25 * time.Second,
 		}),
 	}
-	defer func() {
+	defer func() { //nolint:contextcheck // the end has its own limit
 		if err != nil {
 			err = errors.Join(err, s.close())
 		}
@@ -129,7 +129,8 @@ func newStage(ctx context.Context, set settings, st *story) (_ *stage, err error
 			return nil, err
 		}
 	}
-	return s, s.keepRecord(ctx)
+	// A manager that is ready may still be about to make its tables.
+	return s, within(ctx, "there are no tables", patience, 200*time.Millisecond, s.keepRecord)
 }
 
 // paceOf is how long one who logs in waits between two attempts, so that all of them take no more than some third of two
