@@ -123,10 +123,12 @@ func (l *ledger) lostWithItsProcess(a *attempt) bool {
 }
 
 // judgeChecks: for each lock, no more passwords than the limit are compared by the database's count, and none while there is
-// a lock. Charges of one row wait for each other, so the times of records and of rows are in the order of the charges.
+// a lock. What an outage counted is in that, once it was merged. Charges of one row wait for each other, so the times of
+// records and of rows are in the order of the charges.
 func (l *ledger) judgeChecks(user string, records []record) (all []violation) {
 	changes := l.changes[user]
-	checks, lock := 0, time.Time{}
+	var checks int
+	var lock, cleared time.Time
 	for _, r := range records {
 		if r.merged || !r.checked() {
 			continue
@@ -134,7 +136,7 @@ func (l *ledger) judgeChecks(user string, records []record) (all []violation) {
 		for len(changes) > 0 && changes[0].at.Before(r.at) {
 			ranOut := !lock.IsZero() && !changes[0].at.Before(lock) // and what an outage brought took its place
 			if changes[0].failed == 0 || changes[0].foreign || ranOut {
-				checks = 0 // cleared: whether rightly so, judgeClears says
+				checks, cleared = 0, changes[0].at // whether rightly so, judgeClears says
 			}
 			lock = changes[0].lock
 			changes = changes[1:]
@@ -146,13 +148,36 @@ func (l *ledger) judgeChecks(user string, records []record) (all []violation) {
 			continue
 		}
 		if !lock.IsZero() {
-			checks, lock = 0, time.Time{} // it ran out
+			checks, lock, cleared = 0, time.Time{}, r.at // it ran out
 		}
-		if checks++; checks > l.rules.attempts {
-			all = append(all, violation{fmt.Sprintf("attempt %d is check %d for one lock", r.attempt, checks), user, r.at})
+		checks++
+		if sum := checks + l.mergedBefore(r, records, cleared); sum > l.rules.attempts {
+			all = append(all, violation{fmt.Sprintf("attempt %d is check %d for one lock", r.attempt, sum), user, r.at})
 		}
 	}
 	return all
+}
+
+// mergedBefore is how many failures from memory the row's counter must have had when this attempt was charged: those since it
+// was cleared that were on record by then, which they are after they were counted, and that neither a log-in has cleared nor a
+// lock that ran out.
+func (l *ledger) mergedBefore(charged record, records []record, cleared time.Time) (n int) {
+	since := charged.at.Add(-l.rules.lock)
+	byProcess := map[int]int{}
+	for _, r := range records {
+		if !r.merged || !r.checked() || !r.kept.Before(charged.at) || !r.at.After(cleared) || !r.at.After(since) {
+			continue
+		}
+		if r.outcome == outcomeSuccess {
+			byProcess[l.processOf(r)] = 0
+			continue
+		}
+		byProcess[l.processOf(r)]++
+	}
+	for _, failures := range byProcess {
+		n += failures
+	}
+	return n
 }
 
 // judgeMemory: while the database is away, each replica counts by itself. It has no more than its own budget, both together

@@ -62,7 +62,7 @@ func (f forged) merged(process int, at float64, outcome string) {
 		status, password = http.StatusOK, "right"
 	}
 	id := f.asks(process, password, status, at)
-	f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(at + 0.01), outcome: outcome, merged: true}}, nil, f.at(90))
+	f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(at + 0.01), outcome: outcome, merged: true, kept: f.at(at + 0.5)}}, nil, f.at(90))
 }
 
 // locked is five failures in the first five seconds, and the lock that the fifth writes.
@@ -271,6 +271,30 @@ func TestALedgerFindsTheOnePromiseThatIsBroken(t *testing.T) {
 			f.over(1, f.at(2))
 		}, "is not on record"},
 
+		"five checks of which an outage had two": {func(f forged) {
+			f.merged(1, 1, outcomeFailed)
+			f.merged(1, 2, outcomeFailed)
+			f.row(2.4, 2, none)
+			for i := range 3 {
+				f.fails(3+float64(i), 3+i, none)
+			}
+		}, ""},
+		"six checks of which an outage had two": {func(f forged) {
+			f.merged(1, 1, outcomeFailed)
+			f.merged(1, 2, outcomeFailed)
+			f.row(2.4, 2, none)
+			for i := range 4 {
+				f.fails(3+float64(i), 3+i, none)
+			}
+		}, "check 6 for one lock"},
+		"six checks of which an outage had two, and a log-in after them": {func(f forged) {
+			f.merged(1, 1, outcomeFailed)
+			f.merged(1, 2, outcomeFailed)
+			f.merged(1, 2.2, outcomeSuccess)
+			for i := range 4 {
+				f.fails(3+float64(i), 1+i, none)
+			}
+		}, ""},
 		"two checks each by two replicas in an outage": {func(f forged) {
 			f.mark(&f.solid, f.at(0))
 			for i := range 2 {

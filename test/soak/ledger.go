@@ -40,6 +40,7 @@ type record struct {
 	outcome string
 	lock    time.Time // that its charge wrote; zero where it wrote none
 	merged  bool      // written after an outage in which it was decided from memory
+	kept    time.Time // when it was written
 	asOf    time.Time // when it was read: what was answered later may be on record as pending still
 }
 

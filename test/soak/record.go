@@ -67,7 +67,7 @@ func (s *stage) readRecord(ctx context.Context, since time.Time) error {
 	}
 	defer func() { _ = tx.Rollback(ctx) }() // there is nothing to lose
 	rows, err := tx.Query(ctx, `
-SELECT a.id, a.user_agent, a.username, a.attempted_at, a.outcome, COALESCE(a.locked_until, 'epoch'), k.outcome IN ('success', 'failed')
+SELECT a.id, a.user_agent, a.username, a.attempted_at, a.outcome, COALESCE(a.locked_until, 'epoch'), k.outcome IN ('success', 'failed'), k.at
 FROM soak.attempts k JOIN login_attempts a ON a.id = k.id WHERE k.at > $1`, since)
 	if err != nil {
 		return fmt.Errorf("read the record: %w", err)
@@ -75,7 +75,7 @@ FROM soak.attempts k JOIN login_attempts a ON a.id = k.id WHERE k.at > $1`, sinc
 	for rows.Next() {
 		var r record
 		var userAgent string
-		if err := rows.Scan(&r.id, &userAgent, &r.user, &r.at, &r.outcome, &r.lock, &r.merged); err != nil {
+		if err := rows.Scan(&r.id, &userAgent, &r.user, &r.at, &r.outcome, &r.lock, &r.merged, &r.kept); err != nil {
 			return fmt.Errorf("read the record: %w", err)
 		}
 		if r.lock.Unix() == 0 {

@@ -29,6 +29,8 @@ type replica struct {
 	s    *stage
 	name string
 
+	starting sync.Mutex // held by whoever starts one
+
 	mu      sync.Mutex
 	manager *testenv.Manager
 	process int
@@ -38,8 +40,13 @@ type replica struct {
 	leads atomic.Bool // as far as was seen
 }
 
-// start starts a manager there and waits for nothing.
+// start starts a manager there, unless one runs, and waits for nothing.
 func (r *replica) start() error {
+	r.starting.Lock()
+	defer r.starting.Unlock()
+	if m := r.now(); m != nil && m.Running() {
+		return nil
+	}
 	m, err := r.s.cluster.StartManager(testenv.ManagerOptions{
 		Program: r.s.set.program, Rights: r.s.rights, DSN: r.s.dsn,
 		Args: []string{
