@@ -39,9 +39,10 @@ type story struct {
 	Record  map[string]int     `json:"record"` // attempts by outcome
 	Most    map[string]float64 `json:"most"`
 
-	Violations []string `json:"violations"`
-	History    []string `json:"history,omitempty"` // around the first of them
-	Notes      []string `json:"notes,omitempty"`
+	Violations []string  `json:"violations"`
+	Broken     []float64 `json:"broken"` // when
+	History    []string  `json:"history,omitempty"` // around the first of them
+	Notes      []string  `json:"notes,omitempty"`
 }
 
 // A band is a fault in the picture, from its begin to its end and until all had recovered.
@@ -114,7 +115,7 @@ func (t *story) violation(v violation) {
 	if v.user != "" {
 		who = v.user + ": "
 	}
-	t.Violations = append(t.Violations, clock(v.at)+" "+who+v.what)
+	t.Violations, t.Broken = append(t.Violations, clock(v.at)+" "+who+v.what), append(t.Broken, v.at.Sub(t.Begun).Seconds())
 	t.say("BROKEN: %s%s", who, v.what)
 }
 

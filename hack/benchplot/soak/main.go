@@ -32,6 +32,7 @@ type story struct {
 	Answers    []struct{ Passed, Refused, Away, Lost float64 } // by second
 	Samples    []sample
 	Violations []string
+	Broken     []float64 // when
 }
 
 type band struct {
@@ -176,6 +177,14 @@ func (s *story) panel(title string, lines []series) (*plot.Plot, error) {
 		p.Add(drawn)
 		p.Legend.Add(line.name, drawn)
 	}
+	for _, at := range s.Broken {
+		line, err := plotter.NewLine(plotter.XYs{{X: at, Y: p.Y.Min}, {X: at, Y: p.Y.Max}})
+		if err != nil {
+			return nil, fmt.Errorf("draw a line: %w", err)
+		}
+		line.Width = vg.Points(2)
+		p.Add(line)
+	}
 	return p, nil
 }
 
@@ -196,7 +205,7 @@ func fill(p *plot.Plot, from, to float64, with color.Color) error {
 func (s *story) label(p *plot.Plot) {
 	p.Title.Text = fmt.Sprintf("%s, seed %d: faults (red), what took until all had recovered (yellow), quiet points (blue)", s.Version, s.Seed)
 	if len(s.Violations) > 0 {
-		p.Title.Text += "; A PROMISE WAS BROKEN"
+		p.Title.Text += "; A PROMISE WAS BROKEN (black)"
 	}
 	names := plotter.XYLabels{}
 	for _, fault := range s.Faults {

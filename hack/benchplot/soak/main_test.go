@@ -16,7 +16,7 @@ func TestARunBecomesAPictureThatNamesItsFaults(t *testing.T) {
 		"quiet": [{"begin": 1, "end": 4}],
 		"answers": [{"passed": 1, "refused": 5}, {"passed": 2, "away": 3}, {"lost": 4}],
 		"samples": [{"at": 1, "replica": "a", "memory": 60, "writes": 2}, {"at": 2, "replica": "b", "memory": 61}],
-		"violations": ["a lock was lost"]}`
+		"violations": ["a lock was lost"], "broken": [15]}`
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
