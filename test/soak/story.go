@@ -40,7 +40,7 @@ type story struct {
 	Most    map[string]float64 `json:"most"`
 
 	Violations []string  `json:"violations"`
-	Broken     []float64 `json:"broken"` // when
+	Broken     []float64 `json:"broken"`            // when
 	History    []string  `json:"history,omitempty"` // around the first of them
 	Notes      []string  `json:"notes,omitempty"`
 }
