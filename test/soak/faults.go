@@ -212,7 +212,7 @@ func (s *stage) disturb(ctx context.Context, steps func(yield func(step) bool), 
 		if err := s.playFault(ctx, st); err != nil {
 			return err
 		}
-		if s.quietDue() {
+		if s.quietDue() && time.Until(until) > quietTakes {
 			if err := s.quietPoint(ctx, true); err != nil {
 				return err
 			}

@@ -87,8 +87,11 @@ func (s *stage) serving(ctx context.Context) error {
 	return nil
 }
 
-// quietEvery is how often everything is compared.
-const quietEvery = 30 * time.Second
+// quietEvery is how often everything is compared, unless the run ends sooner than that takes: then it is compared anyhow.
+const (
+	quietEvery = 30 * time.Second
+	quietTakes = 10 * time.Second
+)
 
 func (s *stage) quietDue() bool { return time.Since(s.lastQuiet) > quietEvery }
 
