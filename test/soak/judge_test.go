@@ -226,6 +226,22 @@ func TestALedgerFindsTheOnePromiseThatIsBroken(t *testing.T) {
 			id := f.asks(1, "right", http.StatusUnauthorized, 1)
 			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(1), outcome: outcomeFailed}}, nil, f.at(90))
 		}, "which was found to be wrong"},
+		"the right password of a user who is deactivated meanwhile": {func(f forged) {
+			f.intend("vera", "", false, f.at(1.05))
+			id := f.asks(1, "right", http.StatusUnauthorized, 1)
+			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(1), outcome: outcomeFailed}}, nil, f.at(90))
+		}, ""},
+		"the right password of a user whose row another program deletes meanwhile": {func(f forged) {
+			f.admit("vera", "right", f.at(1.05))
+			id := f.asks(1, "right", http.StatusUnauthorized, 1)
+			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(1), outcome: outcomeFailed}}, nil, f.at(90))
+			f.settle("vera", f.at(8))
+		}, ""},
+		"the right password that is found wrong before a change": {func(f forged) {
+			id := f.asks(1, "right", http.StatusUnauthorized, 1)
+			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(1), outcome: outcomeFailed}}, nil, f.at(90))
+			f.intend("vera", "", false, f.at(2))
+		}, "which was found to be wrong"},
 		"a new password that is not in force yet": {func(f forged) {
 			f.intend("vera", "new", true, f.at(0))
 			id := f.asks(1, "new", http.StatusUnauthorized, 1)

@@ -143,7 +143,7 @@ func (s *stage) driftOne(ctx context.Context, p *person, foreign, hash string) {
 	}
 	way := ways[rand.IntN(len(ways))]
 	switch way.what {
-	case "active":
+	case "active", "row deleted":
 		s.ledger.admit(p.name, p.password, time.Now())
 	case "hash":
 		s.ledger.admit(p.name, foreign, time.Now())

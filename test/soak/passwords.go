@@ -17,7 +17,8 @@ type passwords struct {
 type validity struct {
 	password string
 	span
-	sure time.Time // since when it is known to be in force everywhere; zero while it is not
+	sure    time.Time // since when it is known to be in force everywhere; zero while it is not
+	doubted time.Time // since when something else was asked for or written; zero where nothing was since then
 }
 
 func newPasswords() passwords {
@@ -26,12 +27,29 @@ func newPasswords() passwords {
 
 // intend notes, before it is asked for, that the user is to have this password, or none that is accepted.
 func (p *passwords) intend(user, password string, at time.Time) {
+	if p.intended[user] != password {
+		p.doubt(user, at)
+	}
 	p.intended[user] = password
-	p.admit(user, password, at)
+	p.open(user, password, at)
 }
 
-// admit notes that a password may be accepted from now on without having been asked for: another program wrote it.
+// doubt notes that what is in force may not be any more: the attempt that is under way may find the row to be another one.
+func (p *passwords) doubt(user string, at time.Time) {
+	for i, v := range p.valid[user] {
+		if v.doubted.IsZero() {
+			p.valid[user][i].doubted = at
+		}
+	}
+}
+
+// admit notes that a password may be accepted from now on without having been asked for: another program writes to the row.
 func (p *passwords) admit(user, password string, at time.Time) {
+	p.doubt(user, at)
+	p.open(user, password, at)
+}
+
+func (p *passwords) open(user, password string, at time.Time) {
 	open := func(v validity) bool { return v.password == password && v.To.IsZero() }
 	if password == "" || slices.ContainsFunc(p.valid[user], open) {
 		return
@@ -46,8 +64,8 @@ func (p *passwords) settle(user string, at time.Time) {
 		case !v.To.IsZero():
 		case v.password != p.intended[user]:
 			p.valid[user][i].To = at
-		case v.sure.IsZero():
-			p.valid[user][i].sure = at
+		case v.sure.IsZero(), !v.doubted.IsZero():
+			p.valid[user][i].sure, p.valid[user][i].doubted = at, time.Time{}
 		}
 	}
 }
@@ -63,7 +81,7 @@ func (p *passwords) certain(user, password string, from, to time.Time) bool {
 	for _, v := range p.valid[user] {
 		switch {
 		case !v.touches(from, to):
-		case v.password != password, v.sure.IsZero(), v.sure.After(from), !v.To.IsZero():
+		case v.password != password, v.sure.IsZero(), v.sure.After(from), !v.doubted.IsZero() && !v.doubted.After(to):
 			return false
 		default:
 			is = true
