@@ -84,6 +84,15 @@ bench: prepare build ## Measure what docs/performance.md claims, into bin/bench;
 		$(if $(PROFILE),-profile=$(PROFILE)) || status=$$?; \
 	go -C hack/benchplot run . $$(ls -t $(CURDIR)/bin/bench/*.json | head -n 2); exit $$status # this run's, and the latest
 
+# How long, and with which faults; without a SEED any.
+DURATION ?= 10m
+
+.PHONY: soak
+soak: prepare build ## Live through faults of everything around for DURATION (10m), and check all promises, into bin/soak; SEED replays a run's faults.
+	go build -o bin/soak/soak ./test/soak
+	status=0; bin/soak/soak -duration=$(DURATION) $(if $(SEED),-seed=$(SEED)) || status=$$?; \
+	for run in bin/soak/latest.json $$(ls -t bin/soak/2*.json | head -n 1); do go -C hack/benchplot run ./soak $(CURDIR)/$$run; done; exit $$status
+
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## Run the linters, those for Kubernetes APIs among them.
 	$(GOLANGCI_LINT) run

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sharding-system/shardinguser-operator/test/testenv"
+)
+
+// A replica is one of the two places for a manager. What runs there is started again when it ends, as a kubelet does.
+type replica struct {
+	s    *stage
+	name string
+
+	starting sync.Mutex // held by whoever starts one
+
+	mu      sync.Mutex
+	manager *testenv.Manager
+	process int
+	ending  bool // we end it
+	logs    []string
+
+	leads atomic.Bool // as far as was seen
+}
+
+// start starts a manager there, unless one runs, and waits for nothing.
+func (r *replica) start() error {
+	r.starting.Lock()
+	defer r.starting.Unlock()
+	if m := r.now(); m != nil && m.Running() {
+		return nil
+	}
+	m, err := r.s.cluster.StartManager(testenv.ManagerOptions{
+		Program: r.s.set.program, Rights: r.s.rights, DSN: r.s.dsn,
+		Args: []string{
+			"--leader-elect", "--leader-election-namespace=" + systemNamespace, "--login-source-rate=0",
+			"--bcrypt-cost=" + strconv.Itoa(bcryptCost),
+			"--lockout-attempts=" + strconv.Itoa(lockoutAttempts), "--lockout-duration=" + lockoutDuration.String(),
+			"--fallback-attempts=" + strconv.Itoa(fallbackAttempts), "--database-max-connections=" + strconv.Itoa(poolSize),
+		},
+	})
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	r.manager, r.ending, r.process = m, false, int(r.s.processes.Add(1))
+	r.logs = append(r.logs, m.Log)
+	process := r.process
+	r.mu.Unlock()
+	go r.attend(m, process)
+	return nil
+}
+
+// attend notes the end of a manager. One that nobody ended has lost its lease, which ends it by design, or is broken.
+func (r *replica) attend(m *testenv.Manager, process int) {
+	<-m.Ended()
+	r.s.ledger.over(process, time.Now())
+	r.mu.Lock()
+	ours := r.ending
+	r.mu.Unlock()
+	if ours {
+		return
+	}
+	lost := strings.Contains(m.Tail(), "leader election lost")
+	switch slow := r.s.slowAPI.Load(); {
+	case lost && r.s.leaseAtRisk.Load():
+		r.s.story.count("ends of a leader that lost its lease by a fault")
+	case lost && slow != nil && time.Since(*slow) < leaseDuration:
+		r.s.story.count("ends of a leader whose API server was too busy to renew the lease, which the soak noticed as well")
+	default:
+		r.s.fail(violation{what: fmt.Sprintf("replica %s ended by itself: %v", r.name, m.Err()), at: time.Now()})
+		return
+	}
+	r.s.say("replica %s lost its lease and ended; it is started again", r.name)
+	if err := r.start(); err != nil {
+		r.s.fail(violation{what: err.Error(), at: time.Now()})
+	}
+}
+
+// leaseDuration is how long a lease lasts that nobody renews.
+const leaseDuration = 15 * time.Second
+
+// feelThePulse notes when the API server does not answer us either: a machine may have so much else to do that no lease can be
+// renewed in time.
+func (s *stage) feelThePulse(ctx context.Context) error {
+	const tooSlow = 2 * time.Second
+	for pause(ctx, time.Second) == nil {
+		begun := time.Now()
+		err := s.api.Get(ctx, client.ObjectKey{Name: s.namespace}, &corev1.Namespace{})
+		if now := time.Now(); err != nil || now.Sub(begun) > tooSlow {
+			s.slowAPI.Store(&now)
+		}
+	}
+	return nil
+}
+
+// now is the manager that runs there, or ran last.
+func (r *replica) now() *testenv.Manager {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.manager
+}
+
+func (r *replica) end() *testenv.Manager {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ending = true
+	return r.manager
+}
+
+// kill ends the manager by SIGKILL.
+func (r *replica) kill() {
+	if m := r.end(); m != nil {
+		m.Kill()
+	}
+}
+
+// stop ends it as a kubelet does.
+func (r *replica) stop() error { return r.end().Stop(30 * time.Second) }
+
+func (r *replica) signal(sig os.Signal) { r.now().Signal(sig) }
+
+// web trusts everybody, and waits no longer than a client might.
+var web = &http.Client{
+	Timeout:   15 * time.Second,
+	Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, MaxIdleConnsPerHost: 32, IdleConnTimeout: 20 * time.Second},
+}
+
+// logIn makes one attempt, on the ledger. Its number is in the user agent, so that it can be found on record.
+func (r *replica) logIn(ctx context.Context, username, password string, verify bool) (status int) {
+	r.mu.Lock()
+	address, process := r.manager.Login, r.process
+	r.mu.Unlock()
+	a := r.s.ledger.begin(attempt{user: username, password: password, process: process, verify: verify, sent: time.Now()})
+	status = ask(ctx, address, a)
+	r.s.ledger.end(a, status, time.Now())
+	r.s.story.answer(status)
+	return status
+}
+
+// ask is the status of the answer; 0 where none came.
+func ask(ctx context.Context, address string, a *attempt) int {
+	method, path, body := http.MethodPost, testenv.LoginPath, []byte(nil)
+	if a.verify {
+		method, path = http.MethodGet, testenv.VerifyPath
+	} else {
+		var err error
+		if body, err = json.Marshal(map[string]string{"username": a.user, "password": a.password}); err != nil {
+			return 0
+		}
+	}
+	request, err := http.NewRequestWithContext(ctx, method, "https://"+address+path, bytes.NewReader(body))
+	if err != nil {
+		return 0
+	}
+	request.Header.Set("User-Agent", agent+strconv.FormatInt(a.id, 10))
+	if a.verify {
+		request.SetBasicAuth(a.user, a.password)
+	}
+	response, err := web.Do(request)
+	if err != nil {
+		return 0
+	}
+	defer func() { _ = response.Body.Close() }()
+	if _, err := io.Copy(io.Discard, response.Body); err != nil {
+		return 0
+	}
+	return response.StatusCode
+}
+
+// agent is how the soak calls itself, before the number of an attempt.
+const agent = "soak/"
+
+// allLogs is the paths of what was logged in all the managers' lives, and by Postgres.
+func (s *stage) allLogs() (paths map[string]string) {
+	paths = map[string]string{}
+	for _, r := range s.replicas {
+		r.mu.Lock()
+		for i, path := range r.logs {
+			paths[fmt.Sprintf("manager-%s-%d", r.name, i+1)] = path
+		}
+		r.mu.Unlock()
+	}
+	return paths
+}
+
+// keepLogs copies the logs to where the report goes.
+func (s *stage) keepLogs() error {
+	folder := filepath.Join(s.set.folder, s.story.name()+"-logs")
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return fmt.Errorf("keep the logs: %w", err)
+	}
+	paths := s.allLogs()
+	if path, err := s.postgres.Log(); err == nil {
+		paths["postgres"] = path
+	}
+	for name, path := range paths {
+		content, err := os.ReadFile(path)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(folder, name+".log"), content, 0o600)
+		}
+		if err != nil {
+			return fmt.Errorf("keep the logs: %w", err)
+		}
+	}
+	s.story.note("The logs are kept in %s.", folder)
+	s.say("the logs are kept in %s", folder)
+	return nil
+}
