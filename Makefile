@@ -36,8 +36,8 @@ run: build ## Run the manager against the cluster of your kubeconfig; ARGS are i
 prepare: ## Get the real pair, control plane (into bin/k8s) and Postgres; nginx and PgBouncer: built from source, ten minutes the first time.
 	hack/prepare-controlplane.sh kube-controller-manager
 	hack/prepare-postgres.sh
-	hack/prepare-nginx.sh
-	hack/prepare-pgbouncer.sh
+	hack/prepare-program.sh nginx
+	hack/prepare-program.sh pgbouncer
 
 # The demo does without kube-controller-manager, which the release archives lack: where those are within reach, it need
 # not build anything.
