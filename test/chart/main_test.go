@@ -33,6 +33,7 @@ const (
 // What all tests share.
 var (
 	root    string                // of the repository
+	folder  string                // for what is made here
 	program string                // the built manager
 	plane   *testenv.ControlPlane // without anything of ours, which is the chart's to bring
 	kube    client.Client         // an administrator's
@@ -52,8 +53,7 @@ func run(m *testing.M) (code int, err error) {
 	if root, err = testenv.Root(); err != nil {
 		return 1, err
 	}
-	folder, err := os.MkdirTemp("", "shardinguser-chart-")
-	if err != nil {
+	if folder, err = os.MkdirTemp("", "shardinguser-chart-"); err != nil {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
@@ -102,14 +102,19 @@ func kubectl(t *testing.T, args ...string) string {
 	return output
 }
 
-// values is a file of values, by its content.
+// values is a file of values, by its content. (Not in a test's own folder: helm takes a comma in a path, which those have by
+// their names, for the next one.)
 func values(t *testing.T, content string) string {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "values.yaml")
-	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+	file, err := os.CreateTemp(folder, "values-*.yaml")
+	if err != nil {
 		t.Fatal(err)
 	}
-	return file
+	_, err = file.WriteString(content)
+	if err := errors.Join(err, file.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return file.Name()
 }
 
 // examples are the files of values that the chart itself is linted with.
