@@ -67,7 +67,7 @@ func TestTheDatabaseOfCloudNativePGIsVerified(t *testing.T) {
 	g.Eventually(func() (string, error) {
 		said, err := os.ReadFile(wary.Log)
 		return string(said), err
-	}).WithTimeout(soon).WithPolling(poll).Should(gomega.ContainSubstring("certificate"))
+	}).WithTimeout(soon).WithPolling(poll).Should(gomega.ContainSubstring("The database's TLS certificate is not trusted"))
 	var sessions int
 	g.Expect(admin.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE datname = $1`, app["dbname"]).Scan(&sessions)).
 		To(gomega.Succeed())
