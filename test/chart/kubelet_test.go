@@ -15,6 +15,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -41,7 +42,9 @@ func runs(t *testing.T, deployment string) *testenv.Manager {
 	for _, volume := range pod.Volumes {
 		mountSecret(t, filepath.Join(mounts, mountPath(t, container, volume.Name)), volume.Secret)
 	}
-	moved := func(text string) string { return strings.ReplaceAll(text, "/etc/shardinguser/", mounts+"/etc/shardinguser/") }
+	moved := func(text string) string {
+		return strings.ReplaceAll(text, "/etc/shardinguser/", mounts+"/etc/shardinguser/")
+	}
 
 	args := []string{"--leader-election-namespace=" + system} // which a pod knows by itself
 	for _, arg := range container.Args {
@@ -127,21 +130,25 @@ func becomesReady(t *testing.T, u *v1alpha1.ShardingUser) {
 	}).WithTimeout(soon).WithPolling(poll).Should(gomega.Succeed())
 }
 
-// uninstalled takes a release away at the test's end where it is still there, with all users, so that the next test finds the
-// cluster as this one did.
+// uninstalled takes a release away at the test's end where it is still there, with all users and with the CRDs that it keeps, so
+// that the next test finds the cluster as this one did.
 func uninstalled(t *testing.T) {
 	t.Helper()
 	t.Cleanup(func() {
 		ctx := context.WithoutCancel(t.Context())
 		g := gomega.NewWithT(t)
 		var users v1alpha1.ShardingUserList
-		g.Expect(kube.List(ctx, &users)).To(gomega.Succeed())
+		if err := kube.List(ctx, &users); !meta.IsNoMatchError(err) && !apierrors.IsNotFound(err) {
+			g.Expect(err).NotTo(gomega.HaveOccurred())
+		}
 		for _, u := range users.Items {
 			patch := client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`))
 			g.Expect(client.IgnoreNotFound(kube.Patch(ctx, &u, patch))).To(gomega.Succeed())
 			g.Expect(client.IgnoreNotFound(kube.Delete(ctx, &u))).To(gomega.Succeed())
 		}
 		_, err := testenv.Helm(ctx, plane.Kubeconfig(), "uninstall", release, "--namespace="+system, "--ignore-not-found")
+		g.Expect(err).NotTo(gomega.HaveOccurred())
+		_, err = plane.Kubectl(ctx, "delete", "--ignore-not-found", "--timeout=60s", "-k", filepath.Join(root, "config", "crd"))
 		g.Expect(err).NotTo(gomega.HaveOccurred())
 	})
 }

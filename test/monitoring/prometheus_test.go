@@ -220,7 +220,9 @@ func TestARealPrometheusTellsOfWhatHappens(t *testing.T) {
 	for i := range crowd {
 		s.user(fmt.Sprintf("user-%d", i), "the password of everybody")
 	}
-	s.eventually(func(g gomega.Gomega) { g.Expect(s.value(`shardinguser_users{state="ready"}`)).To(gomega.BeEquivalentTo(crowd)) })
+	s.eventually(func(g gomega.Gomega) {
+		g.Expect(s.value(`shardinguser_users{state="ready"}`)).To(gomega.BeEquivalentTo(crowd))
+	})
 	s.Expect(s.logIn("user-0", "the password of everybody")).To(gomega.Equal(http.StatusOK))
 	s.user("nobody", "") // its Secret is missing
 	s.fires("ShardingUsersNotReady")
