@@ -88,6 +88,12 @@ bench: prepare build ## Measure what docs/performance.md claims, into bin/bench;
 		$(if $(PROFILE),-profile=$(PROFILE)) || status=$$?; \
 	go -C hack/benchplot run . $$(ls -t $(CURDIR)/bin/bench/*.json | head -n 2); exit $$status # this run's, and the latest
 
+.PHONY: dashboard-picture
+dashboard-picture: ## Draw the picture of docs/monitoring.md anew, from some minutes of a real manager and a real Prometheus.
+	go test -count=1 -timeout 15m -run TestARealPrometheus ./test/monitoring -args -dashboard=$(CURDIR)/bin/dashboard.json
+	mkdir -p docs/images
+	go -C hack/benchplot run ./dashboard $(CURDIR)/bin/dashboard.json $(CURDIR)/docs/images/dashboard.svg
+
 .PHONY: lint
 lint: $(GOLANGCI_LINT) $(HELM) ## Run the linters, those for Kubernetes APIs among them.
 	$(GOLANGCI_LINT) run
@@ -112,7 +118,7 @@ build-installer: $(KUSTOMIZE) ## Write dist/install.yaml: CRD, rights, and the m
 .PHONY: package-chart
 package-chart: $(HELM) ## Write dist/shardinguser-operator-VERSION.tgz, the Helm chart for the image of that version.
 	mkdir -p dist
-	$(HELM) package $(CHART) --destination dist --version $(if $(filter v%,$(VERSION)),$(VERSION:v%=%),0.0.0-$(VERSION)) --app-version $(VERSION)
+	$(HELM) package $(CHART) --destination dist --version $(if $(filter v%,$(VERSION)),$(VERSION:v%=%),0.0.0-g$(VERSION)) --app-version $(VERSION)
 
 .PHONY: docker-build
 docker-build: ## Build the image IMG.

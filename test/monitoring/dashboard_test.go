@@ -19,9 +19,20 @@ type panel struct {
 	Description string `json:"description"`
 	GridPos     struct{ X, Y, W, H int }
 	Targets     []struct {
-		Expr  string `json:"expr"`
-		RefID string `json:"refId"`
+		Expr         string `json:"expr"`
+		LegendFormat string `json:"legendFormat"`
 	} `json:"targets"`
+	FieldConfig struct {
+		Defaults struct {
+			Unit     string `json:"unit"`
+			Mappings []struct {
+				Options map[string]struct{ Text string } `json:"options"`
+			} `json:"mappings"`
+			Custom struct {
+				Stacking *struct{ Mode string } `json:"stacking"`
+			} `json:"custom"`
+		} `json:"defaults"`
+	} `json:"fieldConfig"`
 }
 
 func readPanels(t *testing.T) []panel {
@@ -39,8 +50,8 @@ func readPanels(t *testing.T) []panel {
 }
 
 // evaluated is an expression as Grafana sends it, where one looks at all namespaces.
-func evaluated(expression string) string {
-	return strings.NewReplacer("$__rate_interval", "1m", "$namespace", ".*").Replace(expression)
+func evaluated(expression, interval string) string {
+	return strings.NewReplacer("$__rate_interval", interval, "$namespace", ".*").Replace(expression)
 }
 
 // everyPanelHasData fails where an expression cannot be evaluated, or finds nothing of a manager that has lived a little.
@@ -48,7 +59,7 @@ func (s *site) everyPanelHasData(butFor ...string) {
 	s.t.Helper()
 	for _, p := range readPanels(s.t) {
 		for _, target := range p.Targets {
-			found, err := s.prometheus.Query(s.t.Context(), evaluated(target.Expr))
+			found, err := s.prometheus.Query(s.t.Context(), evaluated(target.Expr, "1m"))
 			if err != nil {
 				s.t.Errorf("%s: %v", p.Title, err)
 			}

@@ -5,7 +5,6 @@ package monitoring
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -209,44 +208,4 @@ func (s *site) logIn(name, password string) int {
 	answer, err := s.manager.LogIn(s.t.Context(), name, password)
 	s.Expect(err).NotTo(gomega.HaveOccurred())
 	return answer.Status
-}
-
-// Each step is one that an on-call engineer could live through, by the alerts of config/prometheus.
-func TestARealPrometheusTellsOfWhatHappens(t *testing.T) {
-	s := newSite(t)
-	s.fires()
-
-	const crowd = 8
-	for i := range crowd {
-		s.user(fmt.Sprintf("user-%d", i), "the password of everybody")
-	}
-	s.eventually(func(g gomega.Gomega) {
-		g.Expect(s.value(`shardinguser_users{state="ready"}`)).To(gomega.BeEquivalentTo(crowd))
-	})
-	s.Expect(s.logIn("user-0", "the password of everybody")).To(gomega.Equal(http.StatusOK))
-	s.user("nobody", "") // its Secret is missing
-	s.fires("ShardingUsersNotReady")
-	s.everyPanelHasData("While the database is away")
-
-	// Somebody guesses.
-	for i := range crowd - 1 {
-		for range 5 {
-			s.Expect(s.logIn(fmt.Sprintf("user-%d", i+1), "a guess")).To(gomega.Equal(http.StatusUnauthorized))
-		}
-	}
-	s.fires("ShardingUsersNotReady", "ShardingUserLockoutBurst")
-
-	// The database goes, log-ins go on, and it comes back.
-	s.database.Cut()
-	s.fires("ShardingUsersNotReady", "ShardingUserLockoutBurst", "ShardingUserDatabaseDown", "ShardingUserFallbackActive")
-	s.Expect(s.logIn("user-0", "the password of everybody")).To(gomega.Equal(http.StatusOK))
-	s.eventually(func(g gomega.Gomega) {
-		g.Expect(s.value(`shardinguser_fallback_attempts_total{outcome="success"}`)).To(gomega.BeEquivalentTo(1))
-	})
-	s.everyPanelHasData()
-	s.database.Restore()
-	s.fires("ShardingUsersNotReady", "ShardingUserLockoutBurst")
-
-	s.manager.Kill()
-	s.eventually(func(g gomega.Gomega) { g.Expect(s.firing()).To(gomega.ContainElement("ShardingUserOperatorDown")) })
 }

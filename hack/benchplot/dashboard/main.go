@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command dashboard draws what the panels of config/prometheus/dashboard.json showed of a run, as test/monitoring writes it
+// down: the picture of docs/monitoring.md, since there is no Grafana here to take one of.
+//
+//	dashboard RUN.json PICTURE.svg|PICTURE.png
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"image/color"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/font"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/text"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+)
+
+// run is what test/monitoring writes.
+type run struct {
+	From, To time.Time
+	Panels   []panel
+}
+
+type panel struct {
+	Type, Title string
+	GridPos     struct{ X, Y, W, H int }
+	FieldConfig struct {
+		Defaults struct {
+			Unit     string
+			Mappings []struct {
+				Options map[string]struct{ Text string }
+			}
+			Custom struct{ Stacking *struct{ Mode string } }
+		}
+	}
+	Lines []line
+}
+
+type line struct {
+	Legend string
+	Points [][2]float64 // seconds since the beginning, value
+}
+
+// Grafana's grid has 24 columns; a row of it is 30 pixels high, and a column is as wide as the window makes it.
+const (
+	columns = 24
+	column  = vg.Length(40)
+	row     = vg.Length(26)
+	gap     = vg.Length(4)
+)
+
+var (
+	paper = color.RGBA{R: 0xf4, G: 0xf5, B: 0xf5, A: 0xff}
+	ink   = color.RGBA{R: 0x24, G: 0x29, B: 0x2e, A: 0xff}
+	grid  = color.RGBA{R: 0xe2, G: 0xe4, B: 0xe6, A: 0xff}
+	hues  = []color.RGBA{ // Grafana's classic palette begins much like it
+		{R: 0x56, G: 0xa6, B: 0x4b, A: 0xff}, {R: 0xe0, G: 0x2f, B: 0x44, A: 0xff}, {R: 0x32, G: 0x74, B: 0xd9, A: 0xff},
+		{R: 0xff, G: 0x78, B: 0x0a, A: 0xff}, {R: 0xa3, G: 0x52, B: 0xcc, A: 0xff}, {R: 0xe5, G: 0xac, B: 0x0e, A: 0xff},
+		{R: 0x19, G: 0x9a, B: 0x9a, A: 0xff}, {R: 0x8a, G: 0x6d, B: 0x5a, A: 0xff}, {R: 0x70, G: 0x70, B: 0x70, A: 0xff},
+		{R: 0xc4, G: 0x1d, B: 0x7f, A: 0xff},
+	}
+)
+
+func main() {
+	if len(os.Args) != 3 {
+		fmt.Fprintln(os.Stderr, "usage: dashboard RUN.json PICTURE.svg|PICTURE.png")
+		os.Exit(2)
+	}
+	if err := write(os.Args[1], os.Args[2]); err != nil {
+		fmt.Fprintf(os.Stderr, "dashboard: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func write(from, to string) error {
+	content, err := os.ReadFile(from)
+	if err != nil {
+		return fmt.Errorf("read the run: %w", err)
+	}
+	var r run
+	if err := json.Unmarshal(content, &r); err != nil {
+		return fmt.Errorf("read the run: %w", err)
+	}
+	if len(r.Panels) == 0 {
+		return fmt.Errorf("read the run: %s has no panels", from)
+	}
+	rows := 0
+	for _, p := range r.Panels {
+		rows = max(rows, p.GridPos.Y+p.GridPos.H)
+	}
+	width, height := columns*column, vg.Length(rows)*row
+	picture, err := draw.NewFormattedCanvas(width, height, filepath.Ext(to)[1:])
+	if err != nil {
+		return fmt.Errorf("make the picture: %w", err)
+	}
+	all := draw.New(picture)
+	fill(all, paper)
+	for _, p := range r.Panels {
+		at := p.GridPos
+		left, top := vg.Length(at.X)*column, height-vg.Length(at.Y)*row
+		cell := draw.Crop(all, left+gap/2, left+vg.Length(at.W)*column-gap/2-width, top-vg.Length(at.H)*row+gap/2, top-gap/2-height)
+		fill(cell, color.White)
+		if err := p.draw(cell, r.To.Sub(r.From)); err != nil {
+			return fmt.Errorf("draw %q: %w", p.Title, err)
+		}
+	}
+	file, err := os.Create(to)
+	if err != nil {
+		return fmt.Errorf("write the picture: %w", err)
+	}
+	defer func() { _ = file.Close() }()
+	if _, err := picture.WriteTo(file); err != nil {
+		return fmt.Errorf("write the picture: %w", err)
+	}
+	return file.Close()
+}
+
+func fill(c draw.Canvas, hue color.Color) {
+	c.SetColor(hue)
+	c.Fill(c.Rectangle.Path())
+}
+
+func style(size vg.Length) text.Style {
+	p := plot.New()
+	s := p.Title.TextStyle
+	s.Font = font.From(plot.DefaultFont, size)
+	s.Font.Variant = "Sans"
+	s.Color = ink
+	return s
+}
+
+func (p panel) draw(cell draw.Canvas, long time.Duration) error {
+	if p.Type == "stat" {
+		return p.drawStat(cell)
+	}
+	plotted := plot.New()
+	plotted.Title.Text = p.Title
+	plotted.Title.TextStyle = style(10)
+	plotted.Title.TextStyle.XAlign, plotted.Title.TextStyle.YAlign = text.XCenter, text.YTop
+	plotted.Title.Padding = 4
+	plotted.X.Min, plotted.X.Max = 0, long.Seconds()
+	plotted.X.Tick.Marker = plot.TickerFunc(minutes)
+	plotted.Y.Min = 0
+	plotted.Y.Tick.Marker = unit(p.FieldConfig.Defaults.Unit)
+	for _, axis := range []*plot.Axis{&plotted.X, &plotted.Y} {
+		axis.Tick.Label.Font = style(7).Font
+		axis.Tick.Label.Color = ink
+		axis.Color, axis.Tick.Color, axis.Tick.Length = grid, grid, 2
+	}
+	lines := plotter.NewGrid()
+	lines.Horizontal.Color, lines.Vertical.Color = grid, grid
+	plotted.Add(lines)
+	plotted.Legend.Top, plotted.Legend.Left = true, true
+	plotted.Legend.TextStyle = style(7)
+	plotted.Legend.ThumbnailWidth = 8
+	plotted.Legend.XOffs, plotted.Legend.YOffs = 4, -2
+
+	below := map[float64]float64{} // of a stacked panel: how high it is by now
+	highest := 0.
+	for i, l := range p.Lines {
+		xys := make(plotter.XYs, 0, len(l.Points))
+		for _, point := range l.Points {
+			at, value := point[0], point[1]
+			if p.FieldConfig.Defaults.Custom.Stacking != nil {
+				below[at] += value
+				value = below[at]
+			}
+			highest = max(highest, value)
+			xys = append(xys, plotter.XY{X: at, Y: value})
+		}
+		if len(xys) == 0 {
+			continue
+		}
+		drawn, err := plotter.NewLine(xys)
+		if err != nil {
+			return err
+		}
+		drawn.Color, drawn.Width = hues[i%len(hues)], 1.2
+		plotted.Add(drawn)
+		if l.Legend != "" {
+			plotted.Legend.Add(l.Legend, drawn)
+		}
+	}
+	plotted.Y.Max = max(highest*1.15, 1e-3)
+	if highest == 0 {
+		plotted.Y.Max = 1
+	}
+	plotted.Draw(draw.Crop(cell, 6, -10, 4, -4))
+	return nil
+}
+
+// drawStat shows the last value, in words where there are some for it.
+func (p panel) drawStat(cell draw.Canvas) error {
+	said := "no data"
+	if len(p.Lines) > 0 && len(p.Lines[0].Points) > 0 {
+		points := p.Lines[0].Points
+		said = strconv.FormatFloat(points[len(points)-1][1], 'f', -1, 64)
+		for _, mapping := range p.FieldConfig.Defaults.Mappings {
+			if words, found := mapping.Options[said]; found {
+				said = words.Text
+			}
+		}
+	}
+	title, value := style(9), style(20)
+	title.XAlign, title.YAlign = text.XCenter, text.YTop
+	value.XAlign, value.YAlign = text.XCenter, text.YCenter
+	value.Color = hues[0]
+	center := cell.Center()
+	cell.FillText(title, vg.Point{X: center.X, Y: cell.Max.Y - 6}, p.Title)
+	cell.FillText(value, vg.Point{X: center.X, Y: center.Y - 8}, said)
+	return nil
+}
+
+// minutes marks each of them.
+func minutes(_, most float64) (ticks []plot.Tick) {
+	for at := 0.; at <= most; at += 60 {
+		ticks = append(ticks, plot.Tick{Value: at, Label: fmt.Sprintf("%.0f min", at/60)})
+	}
+	return ticks
+}
+
+// unit labels an axis as Grafana's unit of that name does.
+func unit(name string) plot.TickerFunc {
+	return func(least, most float64) []plot.Tick {
+		ticks := plot.DefaultTicks{}.Ticks(least, most)
+		for i := range ticks {
+			if ticks[i].Label == "" {
+				continue
+			}
+			value := ticks[i].Value
+			switch name {
+			case "s":
+				ticks[i].Label = time.Duration(value * float64(time.Second)).Round(time.Millisecond).String()
+			case "bytes":
+				ticks[i].Label = fmt.Sprintf("%.0f MiB", value/(1<<20))
+			case "reqps", "ops":
+				ticks[i].Label = strconv.FormatFloat(value, 'g', 3, 64) + "/s"
+			default:
+				ticks[i].Label = strconv.FormatFloat(value, 'g', 3, 64)
+			}
+		}
+		return ticks
+	}
+}
