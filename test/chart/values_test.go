@@ -21,17 +21,17 @@ func TestValuesSayWhatIsMade(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		values string
-		check  func(g gomega.Gomega, t *testing.T, made objects)
+		check  func(t *testing.T, g gomega.Gomega, made objects)
 	}{
 		"one key of a Secret is mounted, and no other": {
 			"database: {existingSecret: accounts, key: url}",
-			func(g gomega.Gomega, t *testing.T, made objects) {
+			func(t *testing.T, g gomega.Gomega, made objects) {
 				g.Expect(volume(t, made, "database")).To(gomega.Equal(secretVolume("accounts", "url", "dsn")))
 			},
 		},
 		"a Cluster of CloudNativePG is a DSN, an authority and verify-full": {
 			"database: {cloudNativePG: {cluster: accounts}}",
-			func(g gomega.Gomega, t *testing.T, made objects) {
+			func(t *testing.T, g gomega.Gomega, made objects) {
 				g.Expect(volume(t, made, "database")).To(gomega.Equal(secretVolume("accounts-app", "uri", "dsn")))
 				g.Expect(volume(t, made, "database-ca")).To(gomega.Equal(secretVolume("accounts-ca", "ca.crt", "ca.crt")))
 				g.Expect(environment(t, made)).To(gomega.And(gomega.HaveKeyWithValue("PGSSLMODE", "verify-full"),
@@ -40,7 +40,7 @@ func TestValuesSayWhatIsMade(t *testing.T) {
 		},
 		"how it is verified can be said": {
 			"database: {cloudNativePG: {cluster: accounts, key: fqdn-uri}, tls: {mode: require, caSecret: other, caKey: root.pem}}",
-			func(g gomega.Gomega, t *testing.T, made objects) {
+			func(t *testing.T, g gomega.Gomega, made objects) {
 				g.Expect(volume(t, made, "database")).To(gomega.Equal(secretVolume("accounts-app", "fqdn-uri", "dsn")))
 				g.Expect(volume(t, made, "database-ca")).To(gomega.Equal(secretVolume("other", "root.pem", "ca.crt")))
 				g.Expect(environment(t, made)).To(gomega.HaveKeyWithValue("PGSSLMODE", "require"))
@@ -48,7 +48,7 @@ func TestValuesSayWhatIsMade(t *testing.T) {
 		},
 		"a DSN for notifications and a secret for tokens are mounted": {
 			"{listenDatabase: {existingSecret: direct}, login: {jwt: {existingSecret: signing, key: k}}}",
-			func(g gomega.Gomega, t *testing.T, made objects) {
+			func(t *testing.T, g gomega.Gomega, made objects) {
 				g.Expect(volume(t, made, "listen-database")).To(gomega.Equal(secretVolume("direct", "dsn", "dsn")))
 				g.Expect(volume(t, made, "jwt")).To(gomega.Equal(secretVolume("signing", "k", "secret")))
 				g.Expect(flagsOf(manager(t, made).Args)).To(gomega.And(
@@ -58,7 +58,7 @@ func TestValuesSayWhatIsMade(t *testing.T) {
 		},
 		"each watched namespace has a Role, and no ClusterRole reads Secrets": {
 			"watchNamespaces: [team-a, team-b]",
-			func(g gomega.Gomega, t *testing.T, made objects) {
+			func(t *testing.T, g gomega.Gomega, made objects) {
 				g.Expect(made).To(gomega.HaveKey("RoleBinding team-a/shardinguser-manager"))
 				g.Expect(made).To(gomega.HaveKey("RoleBinding team-b/shardinguser-manager"))
 				g.Expect(flagsOf(manager(t, made).Args)).To(gomega.And(
@@ -74,14 +74,14 @@ func TestValuesSayWhatIsMade(t *testing.T) {
 		},
 		"the log-in API has the certificate of a Secret": {
 			"login: {tls: {existingSecret: mine}}",
-			func(g gomega.Gomega, t *testing.T, made objects) {
+			func(t *testing.T, g gomega.Gomega, made objects) {
 				g.Expect(volume(t, made, "login-tls").Secret.SecretName).To(gomega.Equal("mine"))
 				g.Expect(flagsOf(manager(t, made).Args)).To(gomega.HaveKeyWithValue("login-tls-cert-dir", "/etc/shardinguser/login-tls"))
 			},
 		},
 		"or one of cert-manager's, for the names of its Service": {
 			"login: {tls: {certManager: {enabled: true, issuerRef: {name: internal}, dnsNames: [login.example.com]}}}",
-			func(g gomega.Gomega, t *testing.T, made objects) {
+			func(t *testing.T, g gomega.Gomega, made objects) {
 				spec := made["Certificate "+system+"/shardinguser-controller-manager-login"].Object["spec"].(map[string]any)
 				g.Expect(volume(t, made, "login-tls").Secret.SecretName).To(gomega.Equal(spec["secretName"]))
 				g.Expect(spec["dnsNames"]).To(gomega.ContainElements("shardinguser-controller-manager-login."+system+".svc", "login.example.com"))
@@ -91,7 +91,7 @@ func TestValuesSayWhatIsMade(t *testing.T) {
 		"what is turned off leaves nothing behind": {
 			"{login: {enabled: false}, metrics: {enabled: false}, rbac: {create: false, forPeople: false}, " +
 				"serviceAccount: {create: false, name: theirs}, crds: {enabled: false}, database: {inMemory: true}}",
-			func(g gomega.Gomega, t *testing.T, made objects) {
+			func(t *testing.T, g gomega.Gomega, made objects) {
 				g.Expect(made).To(gomega.HaveLen(1))
 				pod := get[appsv1.Deployment](t, made, deploymentName).Spec.Template.Spec
 				g.Expect(pod.ServiceAccountName).To(gomega.Equal("theirs"))
@@ -103,26 +103,26 @@ func TestValuesSayWhatIsMade(t *testing.T) {
 		},
 		"an unquoted off is no password": {
 			"defaultUsers: {passwords: off}",
-			func(g gomega.Gomega, t *testing.T, made objects) {
+			func(t *testing.T, g gomega.Gomega, made objects) {
 				g.Expect(flagsOf(manager(t, made).Args)).NotTo(gomega.HaveKey("default-users"))
 			},
 		},
 		"default users can live elsewhere, with the right to make them there": {
 			"defaultUsers: {passwords: generated, namespace: people}",
-			func(g gomega.Gomega, t *testing.T, made objects) {
+			func(t *testing.T, g gomega.Gomega, made objects) {
 				g.Expect(flagsOf(manager(t, made).Args)).To(gomega.HaveKeyWithValue("default-users-namespace", "people"))
 				g.Expect(made).To(gomega.HaveKey("Role people/shardinguser-default-users-role"))
 			},
 		},
 		"no role at all can be protected": {
 			"protectedRoles: []",
-			func(g gomega.Gomega, t *testing.T, made objects) {
+			func(t *testing.T, g gomega.Gomega, made objects) {
 				g.Expect(flagsOf(manager(t, made).Args)).To(gomega.HaveKeyWithValue("protected-roles", ""))
 			},
 		},
 		"several replicas have a budget": {
 			"{replicas: 3, podDisruptionBudget: {enabled: true, maxUnavailable: 34%}}",
-			func(g gomega.Gomega, t *testing.T, made objects) {
+			func(t *testing.T, g gomega.Gomega, made objects) {
 				budget := get[policyv1.PodDisruptionBudget](t, made, "PodDisruptionBudget "+system+"/shardinguser-controller-manager")
 				pods := get[appsv1.Deployment](t, made, deploymentName)
 				g.Expect(budget.Spec.MaxUnavailable.String()).To(gomega.Equal("34%"))
@@ -132,21 +132,21 @@ func TestValuesSayWhatIsMade(t *testing.T) {
 		},
 		"gateways are let in from where one says": {
 			"networkPolicy: {enabled: true, loginFrom: {kubernetes.io/metadata.name: edge}}",
-			func(g gomega.Gomega, t *testing.T, made objects) {
+			func(t *testing.T, g gomega.Gomega, made objects) {
 				policy := get[networkingv1.NetworkPolicy](t, made, "NetworkPolicy "+system+"/shardinguser-allow-login-traffic")
 				g.Expect(policy.Spec.Ingress[0].From[0].NamespaceSelector.MatchLabels).To(gomega.HaveKeyWithValue("kubernetes.io/metadata.name", "edge"))
 			},
 		},
 		"scrapers get the right to read": {
 			"metrics: {readers: [{namespace: monitoring, name: prometheus-k8s}]}",
-			func(g gomega.Gomega, t *testing.T, made objects) {
+			func(t *testing.T, g gomega.Gomega, made objects) {
 				binding := get[rbacv1.ClusterRoleBinding](t, made, "ClusterRoleBinding shardinguser-metrics-reader")
 				g.Expect(binding.Subjects).To(gomega.ConsistOf(rbacv1.Subject{Kind: "ServiceAccount", Namespace: "monitoring", Name: "prometheus-k8s"}))
 			},
 		},
 		"CRDs are kept, unless one says otherwise": {
 			"crds: {keep: false}",
-			func(g gomega.Gomega, t *testing.T, made objects) {
+			func(t *testing.T, g gomega.Gomega, made objects) {
 				const name = "CustomResourceDefinition shardingusers.sharding.io"
 				g.Expect(get[apiextensionsv1.CustomResourceDefinition](t, made, name).Annotations).NotTo(gomega.HaveKey("helm.sh/resource-policy"))
 				g.Expect(get[apiextensionsv1.CustomResourceDefinition](t, render(t), name).Annotations).
@@ -155,13 +155,13 @@ func TestValuesSayWhatIsMade(t *testing.T) {
 		},
 		"an image is told by its digest before its tag": {
 			"image: {repository: r/i, tag: v1, digest: 'sha256:" + strings.Repeat("0a", 32) + "'}",
-			func(g gomega.Gomega, t *testing.T, made objects) {
+			func(t *testing.T, g gomega.Gomega, made objects) {
 				g.Expect(manager(t, made).Image).To(gomega.Equal("r/i@sha256:" + strings.Repeat("0a", 32)))
 			},
 		},
 		"more arguments come last": {
 			"{extraArgs: [--lockout-attempts=9], lockout: {attempts: 3}}",
-			func(g gomega.Gomega, t *testing.T, made objects) {
+			func(t *testing.T, g gomega.Gomega, made objects) {
 				g.Expect(flagsOf(manager(t, made).Args)).To(gomega.HaveKeyWithValue("lockout-attempts", "9"))
 			},
 		},
@@ -169,7 +169,7 @@ func TestValuesSayWhatIsMade(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			test.check(gomega.NewWithT(t), t, render(t, "--values="+values(t, test.values)))
+			test.check(t, gomega.NewWithT(t), render(t, "--values="+values(t, test.values)))
 		})
 	}
 }

@@ -63,7 +63,7 @@ func found(script string, args ...string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	output, err := exec.Command(filepath.Join(root, "hack", script), args...).Output() //nolint:gosec,noctx // ours, and short
+	output, err := exec.Command(filepath.Join(root, "hack", script), args...).Output() //nolint:noctx // ours, and short
 	var exit *exec.ExitError
 	switch {
 	case errors.As(err, &exit) && len(exit.Stderr) > 0:
