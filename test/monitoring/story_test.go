@@ -35,7 +35,7 @@ func TestARealPrometheusTellsOfWhatHappens(t *testing.T) {
 		g.Expect(s.value(`shardinguser_users{state="ready"}`)).To(gomega.BeEquivalentTo(crowd))
 	})
 	s.Expect(s.logIn("user-0", password)).To(gomega.Equal(http.StatusOK))
-	s.lives(40 * time.Second)
+	s.lives(25 * time.Second)
 	s.user("nobody", "") // its Secret is missing
 	s.fires("ShardingUsersNotReady")
 	s.everyPanelHasData("While the database is away")
@@ -48,7 +48,7 @@ func TestARealPrometheusTellsOfWhatHappens(t *testing.T) {
 		s.lives(2 * time.Second)
 	}
 	s.fires("ShardingUsersNotReady", "ShardingUserLockoutBurst")
-	s.lives(30 * time.Second)
+	s.lives(20 * time.Second)
 
 	// The database goes, log-ins go on, and it comes back.
 	s.database.Cut()
@@ -58,10 +58,10 @@ func TestARealPrometheusTellsOfWhatHappens(t *testing.T) {
 		g.Expect(s.value(`shardinguser_fallback_attempts_total{outcome="success"}`)).To(gomega.BeEquivalentTo(1))
 	})
 	s.everyPanelHasData()
-	s.lives(40 * time.Second)
+	s.lives(25 * time.Second)
 	s.database.Restore()
 	s.fires("ShardingUsersNotReady", "ShardingUserLockoutBurst")
-	s.lives(40 * time.Second)
+	s.lives(25 * time.Second)
 	s.drawn(began)
 
 	s.manager.Kill()
@@ -77,8 +77,12 @@ func (s *site) lives(long time.Duration) {
 	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte("user-0:"+password))
 	tick := time.NewTicker(120 * time.Millisecond)
 	defer tick.Stop()
-	for turn := range int(long / (120 * time.Millisecond)) {
-		<-tick.C
+	for turn, end := 0, time.After(long); ; turn++ {
+		select {
+		case <-end:
+			return
+		case <-tick.C:
+		}
 		switch {
 		case turn%9 == 4:
 			s.logIn("who-is-this", "a guess")
