@@ -12,6 +12,7 @@ import (
 	"image/color"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -62,9 +63,15 @@ var (
 	ink   = color.RGBA{R: 0x24, G: 0x29, B: 0x2e, A: 0xff}
 	grid  = color.RGBA{R: 0xe2, G: 0xe4, B: 0xe6, A: 0xff}
 	hues  = []color.RGBA{ // Grafana's classic palette begins much like it
-		{R: 0x56, G: 0xa6, B: 0x4b, A: 0xff}, {R: 0xe0, G: 0x2f, B: 0x44, A: 0xff}, {R: 0x32, G: 0x74, B: 0xd9, A: 0xff},
-		{R: 0xff, G: 0x78, B: 0x0a, A: 0xff}, {R: 0xa3, G: 0x52, B: 0xcc, A: 0xff}, {R: 0xe5, G: 0xac, B: 0x0e, A: 0xff},
-		{R: 0x19, G: 0x9a, B: 0x9a, A: 0xff}, {R: 0x8a, G: 0x6d, B: 0x5a, A: 0xff}, {R: 0x70, G: 0x70, B: 0x70, A: 0xff},
+		{R: 0x56, G: 0xa6, B: 0x4b, A: 0xff},
+		{R: 0xe0, G: 0x2f, B: 0x44, A: 0xff},
+		{R: 0x32, G: 0x74, B: 0xd9, A: 0xff},
+		{R: 0xff, G: 0x78, B: 0x0a, A: 0xff},
+		{R: 0xa3, G: 0x52, B: 0xcc, A: 0xff},
+		{R: 0xe5, G: 0xac, B: 0x0e, A: 0xff},
+		{R: 0x19, G: 0x9a, B: 0x9a, A: 0xff},
+		{R: 0x8a, G: 0x6d, B: 0x5a, A: 0xff},
+		{R: 0x70, G: 0x70, B: 0x70, A: 0xff},
 		{R: 0xc4, G: 0x1d, B: 0x7f, A: 0xff},
 	}
 )
@@ -92,9 +99,14 @@ func write(from, to string) error {
 	if len(r.Panels) == 0 {
 		return fmt.Errorf("read the run: %s has no panels", from)
 	}
-	rows := 0
+	rows, begin := 0, r.To.Sub(r.From).Seconds() // what came before the first sample is left out
 	for _, p := range r.Panels {
 		rows = max(rows, p.GridPos.Y+p.GridPos.H)
+		for _, l := range p.Lines {
+			if len(l.Points) > 0 {
+				begin = min(begin, l.Points[0][0])
+			}
+		}
 	}
 	width, height := columns*column, vg.Length(rows)*row
 	picture, err := draw.NewFormattedCanvas(width, height, filepath.Ext(to)[1:])
@@ -108,7 +120,7 @@ func write(from, to string) error {
 		left, top := vg.Length(at.X)*column, height-vg.Length(at.Y)*row
 		cell := draw.Crop(all, left+gap/2, left+vg.Length(at.W)*column-gap/2-width, top-vg.Length(at.H)*row+gap/2, top-gap/2-height)
 		fill(cell, color.White)
-		if err := p.draw(cell, r.To.Sub(r.From)); err != nil {
+		if err := p.draw(cell, begin, r.To.Sub(r.From).Seconds()); err != nil {
 			return fmt.Errorf("draw %q: %w", p.Title, err)
 		}
 	}
@@ -137,7 +149,7 @@ func style(size vg.Length) text.Style {
 	return s
 }
 
-func (p panel) draw(cell draw.Canvas, long time.Duration) error {
+func (p panel) draw(cell draw.Canvas, begin, end float64) error {
 	if p.Type == "stat" {
 		return p.drawStat(cell)
 	}
@@ -146,7 +158,7 @@ func (p panel) draw(cell draw.Canvas, long time.Duration) error {
 	plotted.Title.TextStyle = style(10)
 	plotted.Title.TextStyle.XAlign, plotted.Title.TextStyle.YAlign = text.XCenter, text.YTop
 	plotted.Title.Padding = 4
-	plotted.X.Min, plotted.X.Max = 0, long.Seconds()
+	plotted.X.Min, plotted.X.Max = 0, end-begin
 	plotted.X.Tick.Marker = plot.TickerFunc(minutes)
 	plotted.Y.Min = 0
 	plotted.Y.Tick.Marker = unit(p.FieldConfig.Defaults.Unit)
@@ -158,18 +170,17 @@ func (p panel) draw(cell draw.Canvas, long time.Duration) error {
 	lines := plotter.NewGrid()
 	lines.Horizontal.Color, lines.Vertical.Color = grid, grid
 	plotted.Add(lines)
-	plotted.Legend.Top, plotted.Legend.Left = true, true
-	plotted.Legend.TextStyle = style(7)
-	plotted.Legend.ThumbnailWidth = 8
-	plotted.Legend.XOffs, plotted.Legend.YOffs = 4, -2
-
 	below := map[float64]float64{} // of a stacked panel: how high it is by now
 	highest := 0.
 	for i, l := range p.Lines {
+		stacked := p.FieldConfig.Defaults.Custom.Stacking != nil
+		if stacked && !slices.ContainsFunc(l.Points, func(point [2]float64) bool { return point[1] > 0 }) {
+			continue // it would hide the one that it lies on
+		}
 		xys := make(plotter.XYs, 0, len(l.Points))
 		for _, point := range l.Points {
-			at, value := point[0], point[1]
-			if p.FieldConfig.Defaults.Custom.Stacking != nil {
+			at, value := point[0]-begin, point[1]
+			if stacked {
 				below[at] += value
 				value = below[at]
 			}
@@ -185,16 +196,47 @@ func (p panel) draw(cell draw.Canvas, long time.Duration) error {
 		}
 		drawn.Color, drawn.Width = hues[i%len(hues)], 1.2
 		plotted.Add(drawn)
-		if l.Legend != "" {
-			plotted.Legend.Add(l.Legend, drawn)
-		}
 	}
 	plotted.Y.Max = max(highest*1.15, 1e-3)
 	if highest == 0 {
 		plotted.Y.Max = 1
 	}
-	plotted.Draw(draw.Crop(cell, 6, -10, 4, -4))
+	plotted.Draw(draw.Crop(cell, 6, -10, 6+p.drawLegend(draw.Crop(cell, 10, -10, 6, 0)), -4))
 	return nil
+}
+
+// drawLegend writes what the lines are from the lower edge upwards, as many lines as it takes, and returns how high that is.
+func (p panel) drawLegend(cell draw.Canvas) (height vg.Length) {
+	const mark, space = vg.Length(8), vg.Length(10)
+	words := style(8)
+	words.XAlign, words.YAlign = text.XLeft, text.YBottom
+	type entry struct {
+		line int
+		x    vg.Length
+	}
+	rows := [][]entry{nil}
+	at := vg.Length(0)
+	for i, l := range p.Lines {
+		if len(l.Points) == 0 || l.Legend == "" {
+			continue
+		}
+		long := mark + 3 + words.Width(l.Legend)
+		if at > 0 && at+long > cell.Max.X-cell.Min.X {
+			rows, at = append(rows, nil), 0
+		}
+		rows[len(rows)-1] = append(rows[len(rows)-1], entry{i, at})
+		at += long + space
+	}
+	const rowHeight = vg.Length(11)
+	for i, row := range rows {
+		y := cell.Min.Y + vg.Length(len(rows)-1-i)*rowHeight
+		for _, e := range row {
+			x := cell.Min.X + e.x
+			cell.StrokeLine2(draw.LineStyle{Color: hues[e.line%len(hues)], Width: 2}, x, y+4, x+mark, y+4)
+			cell.FillText(words, vg.Point{X: x + mark + 3, Y: y}, p.Lines[e.line].Legend)
+		}
+	}
+	return vg.Length(len(rows)) * rowHeight
 }
 
 // drawStat shows the last value, in words where there are some for it.
