@@ -16,57 +16,64 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 )
 
+// made is what the chart makes of some values.
+type made struct {
+	*gomega.WithT
+	objects
+	t *testing.T
+}
+
 // What config/ has no twin of: see there for everything else.
 func TestValuesSayWhatIsMade(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		values string
-		check  func(t *testing.T, g gomega.Gomega, made objects)
+		check  func(m made)
 	}{
 		"one key of a Secret is mounted, and no other": {
 			"database: {existingSecret: accounts, key: url}",
-			func(t *testing.T, g gomega.Gomega, made objects) {
-				g.Expect(volume(t, made, "database")).To(gomega.Equal(secretVolume("accounts", "url", "dsn")))
+			func(m made) {
+				m.Expect(m.volume("database")).To(gomega.Equal(secretVolume("accounts", "url", "dsn")))
 			},
 		},
 		"a Cluster of CloudNativePG is a DSN, an authority and verify-full": {
 			"database: {cloudNativePG: {cluster: accounts}}",
-			func(t *testing.T, g gomega.Gomega, made objects) {
-				g.Expect(volume(t, made, "database")).To(gomega.Equal(secretVolume("accounts-app", "uri", "dsn")))
-				g.Expect(volume(t, made, "database-ca")).To(gomega.Equal(secretVolume("accounts-ca", "ca.crt", "ca.crt")))
-				g.Expect(environment(t, made)).To(gomega.And(gomega.HaveKeyWithValue("PGSSLMODE", "verify-full"),
+			func(m made) {
+				m.Expect(m.volume("database")).To(gomega.Equal(secretVolume("accounts-app", "uri", "dsn")))
+				m.Expect(m.volume("database-ca")).To(gomega.Equal(secretVolume("accounts-ca", "ca.crt", "ca.crt")))
+				m.Expect(m.environment()).To(gomega.And(gomega.HaveKeyWithValue("PGSSLMODE", "verify-full"),
 					gomega.HaveKeyWithValue("PGSSLROOTCERT", "/etc/shardinguser/database-ca/ca.crt")))
 			},
 		},
 		"how it is verified can be said": {
 			"database: {cloudNativePG: {cluster: accounts, key: fqdn-uri}, tls: {mode: require, caSecret: other, caKey: root.pem}}",
-			func(t *testing.T, g gomega.Gomega, made objects) {
-				g.Expect(volume(t, made, "database")).To(gomega.Equal(secretVolume("accounts-app", "fqdn-uri", "dsn")))
-				g.Expect(volume(t, made, "database-ca")).To(gomega.Equal(secretVolume("other", "root.pem", "ca.crt")))
-				g.Expect(environment(t, made)).To(gomega.HaveKeyWithValue("PGSSLMODE", "require"))
+			func(m made) {
+				m.Expect(m.volume("database")).To(gomega.Equal(secretVolume("accounts-app", "fqdn-uri", "dsn")))
+				m.Expect(m.volume("database-ca")).To(gomega.Equal(secretVolume("other", "root.pem", "ca.crt")))
+				m.Expect(m.environment()).To(gomega.HaveKeyWithValue("PGSSLMODE", "require"))
 			},
 		},
 		"a DSN for notifications and a secret for tokens are mounted": {
 			"{listenDatabase: {existingSecret: direct}, login: {jwt: {existingSecret: signing, key: k}}}",
-			func(t *testing.T, g gomega.Gomega, made objects) {
-				g.Expect(volume(t, made, "listen-database")).To(gomega.Equal(secretVolume("direct", "dsn", "dsn")))
-				g.Expect(volume(t, made, "jwt")).To(gomega.Equal(secretVolume("signing", "k", "secret")))
-				g.Expect(flagsOf(manager(t, made).Args)).To(gomega.And(
+			func(m made) {
+				m.Expect(m.volume("listen-database")).To(gomega.Equal(secretVolume("direct", "dsn", "dsn")))
+				m.Expect(m.volume("jwt")).To(gomega.Equal(secretVolume("signing", "k", "secret")))
+				m.Expect(m.flags()).To(gomega.And(
 					gomega.HaveKeyWithValue("listen-dsn-file", "/etc/shardinguser/listen-database/dsn"),
 					gomega.HaveKeyWithValue("jwt-secret-file", "/etc/shardinguser/jwt/secret")))
 			},
 		},
 		"each watched namespace has a Role, and no ClusterRole reads Secrets": {
 			"watchNamespaces: [team-a, team-b]",
-			func(t *testing.T, g gomega.Gomega, made objects) {
-				g.Expect(made).To(gomega.HaveKey("RoleBinding team-a/shardinguser-manager"))
-				g.Expect(made).To(gomega.HaveKey("RoleBinding team-b/shardinguser-manager"))
-				g.Expect(flagsOf(manager(t, made).Args)).To(gomega.And(
+			func(m made) {
+				m.Expect(m.objects).To(gomega.HaveKey("RoleBinding team-a/shardinguser-manager"))
+				m.Expect(m.objects).To(gomega.HaveKey("RoleBinding team-b/shardinguser-manager"))
+				m.Expect(m.flags()).To(gomega.And(
 					gomega.HaveKeyWithValue("watch-namespaces", "team-a,team-b"), gomega.HaveKeyWithValue("policies", "off")))
-				for name := range made {
+				for name := range m.objects {
 					if strings.HasPrefix(name, "ClusterRole ") {
-						for _, rule := range get[rbacv1.ClusterRole](t, made, name).Rules {
-							g.Expect(rule.Resources).NotTo(gomega.ContainElement("secrets"), name)
+						for _, rule := range get[rbacv1.ClusterRole](m.t, m.objects, name).Rules {
+							m.Expect(rule.Resources).NotTo(gomega.ContainElement("secrets"), name)
 						}
 					}
 				}
@@ -74,102 +81,102 @@ func TestValuesSayWhatIsMade(t *testing.T) {
 		},
 		"the log-in API has the certificate of a Secret": {
 			"login: {tls: {existingSecret: mine}}",
-			func(t *testing.T, g gomega.Gomega, made objects) {
-				g.Expect(volume(t, made, "login-tls").Secret.SecretName).To(gomega.Equal("mine"))
-				g.Expect(flagsOf(manager(t, made).Args)).To(gomega.HaveKeyWithValue("login-tls-cert-dir", "/etc/shardinguser/login-tls"))
+			func(m made) {
+				m.Expect(m.volume("login-tls").Secret.SecretName).To(gomega.Equal("mine"))
+				m.Expect(m.flags()).To(gomega.HaveKeyWithValue("login-tls-cert-dir", "/etc/shardinguser/login-tls"))
 			},
 		},
 		"or one of cert-manager's, for the names of its Service": {
 			"login: {tls: {certManager: {enabled: true, issuerRef: {name: internal}, dnsNames: [login.example.com]}}}",
-			func(t *testing.T, g gomega.Gomega, made objects) {
-				spec := made["Certificate "+system+"/shardinguser-controller-manager-login"].Object["spec"].(map[string]any)
-				g.Expect(volume(t, made, "login-tls").Secret.SecretName).To(gomega.Equal(spec["secretName"]))
-				g.Expect(spec["dnsNames"]).To(gomega.ContainElements("shardinguser-controller-manager-login."+system+".svc", "login.example.com"))
-				g.Expect(spec["issuerRef"]).To(gomega.HaveKeyWithValue("name", "internal"))
+			func(m made) {
+				spec := m.objects["Certificate "+system+"/shardinguser-controller-manager-login"].Object["spec"].(map[string]any)
+				m.Expect(m.volume("login-tls").Secret.SecretName).To(gomega.Equal(spec["secretName"]))
+				m.Expect(spec["dnsNames"]).To(gomega.ContainElements("shardinguser-controller-manager-login."+system+".svc", "login.example.com"))
+				m.Expect(spec["issuerRef"]).To(gomega.HaveKeyWithValue("name", "internal"))
 			},
 		},
 		"what is turned off leaves nothing behind": {
 			"{login: {enabled: false}, metrics: {enabled: false}, rbac: {create: false, forPeople: false}, " +
 				"serviceAccount: {create: false, name: theirs}, crds: {enabled: false}, database: {inMemory: true}}",
-			func(t *testing.T, g gomega.Gomega, made objects) {
-				g.Expect(made).To(gomega.HaveLen(1))
-				pod := get[appsv1.Deployment](t, made, deploymentName).Spec.Template.Spec
-				g.Expect(pod.ServiceAccountName).To(gomega.Equal("theirs"))
-				g.Expect(pod.Volumes).To(gomega.BeEmpty())
-				g.Expect(flagsOf(manager(t, made).Args)).To(gomega.And(gomega.HaveKeyWithValue("login-bind-address", "0"),
+			func(m made) {
+				m.Expect(m.objects).To(gomega.HaveLen(1))
+				pod := get[appsv1.Deployment](m.t, m.objects, deploymentName).Spec.Template.Spec
+				m.Expect(pod.ServiceAccountName).To(gomega.Equal("theirs"))
+				m.Expect(pod.Volumes).To(gomega.BeEmpty())
+				m.Expect(m.flags()).To(gomega.And(gomega.HaveKeyWithValue("login-bind-address", "0"),
 					gomega.HaveKeyWithValue("metrics-bind-address", "0"), gomega.Not(gomega.HaveKey("user-database-dsn-file"))))
-				g.Expect(manager(t, made).Ports).To(gomega.ConsistOf(gomega.HaveField("Name", "health")))
+				m.Expect(manager(m.t, m.objects).Ports).To(gomega.ConsistOf(gomega.HaveField("Name", "health")))
 			},
 		},
 		"an unquoted off is no password": {
 			"defaultUsers: {passwords: off}",
-			func(t *testing.T, g gomega.Gomega, made objects) {
-				g.Expect(flagsOf(manager(t, made).Args)).NotTo(gomega.HaveKey("default-users"))
+			func(m made) {
+				m.Expect(m.flags()).NotTo(gomega.HaveKey("default-users"))
 			},
 		},
 		"default users can live elsewhere, with the right to make them there": {
 			"defaultUsers: {passwords: generated, namespace: people}",
-			func(t *testing.T, g gomega.Gomega, made objects) {
-				g.Expect(flagsOf(manager(t, made).Args)).To(gomega.HaveKeyWithValue("default-users-namespace", "people"))
-				g.Expect(made).To(gomega.HaveKey("Role people/shardinguser-default-users-role"))
+			func(m made) {
+				m.Expect(m.flags()).To(gomega.HaveKeyWithValue("default-users-namespace", "people"))
+				m.Expect(m.objects).To(gomega.HaveKey("Role people/shardinguser-default-users-role"))
 			},
 		},
 		"no role at all can be protected": {
 			"protectedRoles: []",
-			func(t *testing.T, g gomega.Gomega, made objects) {
-				g.Expect(flagsOf(manager(t, made).Args)).To(gomega.HaveKeyWithValue("protected-roles", ""))
+			func(m made) {
+				m.Expect(m.flags()).To(gomega.HaveKeyWithValue("protected-roles", ""))
 			},
 		},
 		"several replicas have a budget": {
 			"{replicas: 3, podDisruptionBudget: {enabled: true, maxUnavailable: 34%}}",
-			func(t *testing.T, g gomega.Gomega, made objects) {
-				budget := get[policyv1.PodDisruptionBudget](t, made, "PodDisruptionBudget "+system+"/shardinguser-controller-manager")
-				pods := get[appsv1.Deployment](t, made, deploymentName)
-				g.Expect(budget.Spec.MaxUnavailable.String()).To(gomega.Equal("34%"))
-				g.Expect(budget.Spec.Selector).To(gomega.Equal(pods.Spec.Selector))
-				g.Expect(*pods.Spec.Replicas).To(gomega.BeEquivalentTo(3))
+			func(m made) {
+				budget := get[policyv1.PodDisruptionBudget](m.t, m.objects, "PodDisruptionBudget "+system+"/shardinguser-controller-manager")
+				pods := get[appsv1.Deployment](m.t, m.objects, deploymentName)
+				m.Expect(budget.Spec.MaxUnavailable.String()).To(gomega.Equal("34%"))
+				m.Expect(budget.Spec.Selector).To(gomega.Equal(pods.Spec.Selector))
+				m.Expect(*pods.Spec.Replicas).To(gomega.BeEquivalentTo(3))
 			},
 		},
 		"gateways are let in from where one says": {
 			"networkPolicy: {enabled: true, loginFrom: {kubernetes.io/metadata.name: edge}}",
-			func(t *testing.T, g gomega.Gomega, made objects) {
-				policy := get[networkingv1.NetworkPolicy](t, made, "NetworkPolicy "+system+"/shardinguser-allow-login-traffic")
-				g.Expect(policy.Spec.Ingress[0].From[0].NamespaceSelector.MatchLabels).To(gomega.HaveKeyWithValue("kubernetes.io/metadata.name", "edge"))
+			func(m made) {
+				policy := get[networkingv1.NetworkPolicy](m.t, m.objects, "NetworkPolicy "+system+"/shardinguser-allow-login-traffic")
+				m.Expect(policy.Spec.Ingress[0].From[0].NamespaceSelector.MatchLabels).To(gomega.HaveKeyWithValue("kubernetes.io/metadata.name", "edge"))
 			},
 		},
 		"scrapers get the right to read": {
 			"metrics: {readers: [{namespace: monitoring, name: prometheus-k8s}]}",
-			func(t *testing.T, g gomega.Gomega, made objects) {
-				binding := get[rbacv1.ClusterRoleBinding](t, made, "ClusterRoleBinding shardinguser-metrics-reader")
-				g.Expect(binding.Subjects).To(gomega.ConsistOf(rbacv1.Subject{Kind: "ServiceAccount", Namespace: "monitoring", Name: "prometheus-k8s"}))
+			func(m made) {
+				binding := get[rbacv1.ClusterRoleBinding](m.t, m.objects, "ClusterRoleBinding shardinguser-metrics-reader")
+				m.Expect(binding.Subjects).To(gomega.ConsistOf(rbacv1.Subject{Kind: "ServiceAccount", Namespace: "monitoring", Name: "prometheus-k8s"}))
 			},
 		},
 		"CRDs are kept, unless one says otherwise": {
 			"crds: {keep: false}",
-			func(t *testing.T, g gomega.Gomega, made objects) {
+			func(m made) {
 				const name = "CustomResourceDefinition shardingusers.sharding.io"
-				g.Expect(get[apiextensionsv1.CustomResourceDefinition](t, made, name).Annotations).NotTo(gomega.HaveKey("helm.sh/resource-policy"))
-				g.Expect(get[apiextensionsv1.CustomResourceDefinition](t, render(t), name).Annotations).
+				m.Expect(get[apiextensionsv1.CustomResourceDefinition](m.t, m.objects, name).Annotations).NotTo(gomega.HaveKey("helm.sh/resource-policy"))
+				m.Expect(get[apiextensionsv1.CustomResourceDefinition](t, render(m.t), name).Annotations).
 					To(gomega.HaveKeyWithValue("helm.sh/resource-policy", "keep"))
 			},
 		},
 		"an image is told by its digest before its tag": {
 			"image: {repository: r/i, tag: v1, digest: 'sha256:" + strings.Repeat("0a", 32) + "'}",
-			func(t *testing.T, g gomega.Gomega, made objects) {
-				g.Expect(manager(t, made).Image).To(gomega.Equal("r/i@sha256:" + strings.Repeat("0a", 32)))
+			func(m made) {
+				m.Expect(manager(m.t, m.objects).Image).To(gomega.Equal("r/i@sha256:" + strings.Repeat("0a", 32)))
 			},
 		},
 		"more arguments come last": {
 			"{extraArgs: [--lockout-attempts=9], lockout: {attempts: 3}}",
-			func(t *testing.T, g gomega.Gomega, made objects) {
-				g.Expect(flagsOf(manager(t, made).Args)).To(gomega.HaveKeyWithValue("lockout-attempts", "9"))
+			func(m made) {
+				m.Expect(m.flags()).To(gomega.HaveKeyWithValue("lockout-attempts", "9"))
 			},
 		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			test.check(t, gomega.NewWithT(t), render(t, "--values="+values(t, test.values)))
+			test.check(made{WithT: gomega.NewWithT(t), t: t, objects: render(t, "--values="+values(t, test.values))})
 		})
 	}
 }
@@ -273,24 +280,29 @@ func secretVolume(name, key, path string) corev1.VolumeSource {
 }
 
 // volume is one that is mounted where the manager looks for it.
-func volume(t *testing.T, made objects, name string) corev1.VolumeSource {
-	t.Helper()
-	gomega.NewWithT(t).Expect(manager(t, made).VolumeMounts).To(gomega.ContainElement(
+func (m made) volume(name string) corev1.VolumeSource {
+	m.t.Helper()
+	m.Expect(manager(m.t, m.objects).VolumeMounts).To(gomega.ContainElement(
 		corev1.VolumeMount{Name: name, MountPath: "/etc/shardinguser/" + name, ReadOnly: true}))
-	for _, v := range get[appsv1.Deployment](t, made, deploymentName).Spec.Template.Spec.Volumes {
+	for _, v := range get[appsv1.Deployment](m.t, m.objects, deploymentName).Spec.Template.Spec.Volumes {
 		if v.Name == name {
 			return v.VolumeSource
 		}
 	}
-	t.Fatalf("there is no volume %s", name)
+	m.t.Fatalf("there is no volume %s", name)
 	return corev1.VolumeSource{}
 }
 
-func environment(t *testing.T, made objects) map[string]string {
-	t.Helper()
+func (m made) environment() map[string]string {
+	m.t.Helper()
 	variables := map[string]string{}
-	for _, v := range manager(t, made).Env {
+	for _, v := range manager(m.t, m.objects).Env {
 		variables[v.Name] = v.Value
 	}
 	return variables
+}
+
+func (m made) flags() map[string]string {
+	m.t.Helper()
+	return flagsOf(manager(m.t, m.objects).Args)
 }
