@@ -198,7 +198,8 @@ func TestValuesThatMeanNothingAreRefusedWithASentence(t *testing.T) {
 		"policies.enabled=false,admission.enabled=true":                "it decides by policies, which are off",
 		"metrics.enabled=false,monitoring.serviceMonitor.enabled=true": "there is nothing to scrape",
 		"defaultUsers.passwords=admin123":                              "value must be one of",
-		"image.digest=latest":                                          "does not match pattern",
+		"watchNamespaces={a},defaultUsers.passwords=generated,defaultUsers.namespace=b": "b is not one of watchNamespaces",
+		"image.digest=latest": "does not match pattern",
 	} {
 		said := helmRefuses(t, "template", release, chartFolder, "--set="+setting)
 		if !strings.Contains(said, want) {

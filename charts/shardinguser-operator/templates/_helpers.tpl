@@ -66,6 +66,11 @@ true
 {{- end }}
 
 {{- define "shardinguser.defaultUsersNamespace" -}}
+{{- with .Values.defaultUsers.namespace -}}
+{{- if and $.Values.watchNamespaces (not (has . $.Values.watchNamespaces)) -}}
+{{- fail (printf "defaultUsers.namespace: %s is not one of watchNamespaces, and so nobody would look after these users" .) -}}
+{{- end -}}
+{{- end -}}
 {{- .Values.defaultUsers.namespace | default (first .Values.watchNamespaces) | default .Release.Namespace -}}
 {{- end }}
 
