@@ -13,6 +13,8 @@ CONTROLLER_GEN := $(TOOLS)/controller-gen
 KUSTOMIZE := $(TOOLS)/kustomize
 CRD_REF_DOCS := $(TOOLS)/crd-ref-docs
 GOLANGCI_LINT := $(TOOLS)/golangci-lint
+HELM := $(TOOLS)/helm
+CHART := charts/shardinguser-operator
 
 ##@ Use
 
@@ -36,8 +38,10 @@ run: build ## Run the manager against the cluster of your kubeconfig; ARGS are i
 prepare: ## Get the real pair, control plane (into bin/k8s) and Postgres; nginx and PgBouncer: built from source, ten minutes the first time.
 	hack/prepare-controlplane.sh kube-controller-manager
 	hack/prepare-postgres.sh
-	hack/prepare-nginx.sh
-	hack/prepare-pgbouncer.sh
+	hack/prepare-program.sh nginx
+	hack/prepare-program.sh pgbouncer
+	hack/prepare-program.sh prometheus
+	$(MAKE) --no-print-directory $(HELM)
 
 # The demo does without kube-controller-manager, which the release archives lack: where those are within reach, it need
 # not build anything.
@@ -47,13 +51,14 @@ prepare-demo:
 	hack/prepare-postgres.sh
 
 .PHONY: generate
-generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Regenerate deep copies, CRD, RBAC and API reference from the Go sources.
+generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Regenerate deep copies, CRD, RBAC and API reference from the Go sources, and the chart's copies.
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
 	$(CONTROLLER_GEN) crd rbac:roleName=manager-role paths=./api/... paths=./internal/controller/... \
 		output:crd:artifacts:config=config/crd/bases output:rbac:artifacts:config=config/rbac
 	mkdir -p docs
 	$(CRD_REF_DOCS) --source-path=api --config=hack/api-reference.yaml --renderer=markdown \
 		--output-path=docs/api-reference.md --log-level=ERROR
+	hack/chart-files.sh
 
 .PHONY: build
 build: ## Build bin/manager.
@@ -93,16 +98,23 @@ soak: prepare build ## Live through faults of everything around for DURATION (10
 	status=0; bin/soak/soak -duration=$(DURATION) $(if $(SEED),-seed=$(SEED)) || status=$$?; \
 	for run in bin/soak/latest.json $$(ls -t bin/soak/2*.json | head -n 1); do go -C hack/benchplot run ./soak $(CURDIR)/$$run; done; exit $$status
 
+.PHONY: dashboard-picture
+dashboard-picture: ## Draw the picture of docs/monitoring.md anew, from some minutes of a real manager and a real Prometheus.
+	go test -count=1 -timeout 15m -run TestARealPrometheus ./test/monitoring -args -dashboard=$(CURDIR)/bin/dashboard.json
+	mkdir -p docs/images
+	go -C hack/benchplot run ./dashboard $(CURDIR)/bin/dashboard.json $(CURDIR)/docs/images/dashboard.svg
+
 .PHONY: lint
-lint: $(GOLANGCI_LINT) ## Run the linters, those for Kubernetes APIs among them.
+lint: $(GOLANGCI_LINT) $(HELM) ## Run the linters, those for Kubernetes APIs among them.
 	$(GOLANGCI_LINT) run
 	cd hack/benchplot && $(GOLANGCI_LINT) run
+	for values in $(CHART)/ci/*.yaml; do $(HELM) lint --strict --quiet --values $$values $(CHART) || exit 1; done
 	if command -v shellcheck >/dev/null; then shellcheck .ci/run hack/*.sh; fi
 
 .PHONY: verify
 verify: $(KUSTOMIZE) $(GOLANGCI_LINT) ## Fail where generated files, modules, formatting or manifests are not what the sources make.
 	hack/verify.sh $(MAKE) generate
-	for module in . hack/tools hack/tools/lint hack/controlplane hack/benchplot; do go -C $$module mod tidy -diff || exit 1; done
+	for module in . hack/tools hack/tools/helm hack/tools/lint hack/controlplane hack/benchplot; do go -C $$module mod tidy -diff || exit 1; done
 	$(GOLANGCI_LINT) fmt --diff
 	for tree in default namespaced admission default-users default-users/namespaced; do $(KUSTOMIZE) build config/$$tree >/dev/null || exit 1; done
 
@@ -112,6 +124,11 @@ verify: $(KUSTOMIZE) $(GOLANGCI_LINT) ## Fail where generated files, modules, fo
 build-installer: $(KUSTOMIZE) ## Write dist/install.yaml: CRD, rights, and the manager of the image IMG.
 	mkdir -p dist
 	$(KUSTOMIZE) build config/default | sed 's|image: controller:latest|image: $(IMG)|' >dist/install.yaml
+
+.PHONY: package-chart
+package-chart: $(HELM) ## Write dist/shardinguser-operator-VERSION.tgz, the Helm chart for the image of that version.
+	mkdir -p dist
+	$(HELM) package $(CHART) --destination dist --version $(if $(filter v%,$(VERSION)),$(VERSION:v%=%),0.0.0-g$(VERSION)) --app-version $(VERSION)
 
 .PHONY: docker-build
 docker-build: ## Build the image IMG.
@@ -134,6 +151,10 @@ $(KUSTOMIZE): hack/tools/go.mod hack/tools/go.sum
 
 $(CRD_REF_DOCS): hack/tools/go.mod hack/tools/go.sum
 	$(TOOL_BUILD) github.com/elastic/crd-ref-docs
+
+# In a module of its own, since its dependencies are many and would pin those of the others.
+$(HELM): hack/tools/helm/go.mod hack/tools/helm/go.sum
+	$(TOOL_BUILD) helm.sh/helm/v4/cmd/helm
 
 # golangci-lint with kube-api-linter built in: one program, as `golangci-lint custom` would make it.
 $(GOLANGCI_LINT): hack/tools/lint/go.mod hack/tools/lint/go.sum

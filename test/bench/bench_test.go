@@ -3,9 +3,6 @@
 package main
 
 import (
-	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -14,15 +11,9 @@ import (
 
 // All rows at a small size: that they run, and what they count. Times are the bench's to tell, not a test's to judge.
 func TestEveryRowCountsWhatItShould(t *testing.T) {
-	root, err := testenv.Root()
+	program, err := testenv.BuildManager(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
-	}
-	program := filepath.Join(t.TempDir(), "manager")
-	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", program, "./cmd/manager")
-	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
-	if output, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the manager: %v\n%s", err, output)
 	}
 	size := sizes{
 		program: program,

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -89,7 +88,7 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer db.Close()
-	program, err := build(ctx, folder)
+	program, err := testenv.BuildManager(ctx, folder)
 	if err != nil {
 		return 1, err
 	}
@@ -132,21 +131,6 @@ func connect(ctx context.Context) (err error) {
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "shardinguser-metrics-reader"},
 		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: "monitoring", Name: "prometheus"}},
 	})
-}
-
-func build(ctx context.Context, folder string) (program string, err error) {
-	root, err := testenv.Root()
-	if err != nil {
-		return "", err
-	}
-	program = filepath.Join(folder, "manager")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", program, "./cmd/manager")
-	build.Dir, build.Stdout, build.Stderr = root, os.Stderr, os.Stderr
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if err := build.Run(); err != nil {
-		return "", fmt.Errorf("build the manager: %w", err)
-	}
-	return program, nil
 }
 
 // begin starts the manager. What is not to come between a request and its outcome is out of the way: locks, the limit of one

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -59,13 +58,8 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
-	// Built here, so that no story ever tells of an old program.
-	program = filepath.Join(folder, "manager")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", program, "./cmd/manager")
-	build.Dir, build.Stdout, build.Stderr = root, os.Stderr, os.Stderr
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if err := build.Run(); err != nil {
-		return 1, fmt.Errorf("build the manager: %w", err)
+	if program, err = testenv.BuildManager(ctx, folder); err != nil {
+		return 1, err
 	}
 
 	if plane, err = testenv.StartControlPlane(ctx, testenv.WithControllerManager()); err != nil {

@@ -2,7 +2,7 @@
 
 // Package testenv starts and stops the real pair that the operator works between, for tests, demo and benchmarks alike:
 // a Kubernetes control plane (etcd, kube-apiserver, at will kube-controller-manager) and a Postgres server. For the stories
-// of gateways there is an nginx, and for those of poolers a PgBouncer, too.
+// of gateways there is an nginx, for those of poolers a PgBouncer, and for what is measured a Prometheus; helm is run, too.
 //
 // Everything runs on free ports of the loopback interface and in temporary folders. Nothing of it outlives the process
 // that started it, also when that process panics, times out or is killed: see [scope].

@@ -39,7 +39,7 @@ http {
 // configuration, site is what stands within http, for the address that it is to listen on, and files are what it names
 // by paths without a folder.
 func StartNginx(ctx context.Context, site func(address string) string, files map[string]string) (_ *Nginx, err error) {
-	program, err := found("find-nginx.sh")
+	program, err := found("find-program.sh", "nginx")
 	if err != nil {
 		return nil, err
 	}

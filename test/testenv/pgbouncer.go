@@ -42,7 +42,7 @@ max_client_conn = 200
 // StartPgBouncer starts one for the database and the role of a DSN, and returns when it takes connections. More settings
 // (name = value) are as in its own configuration. It ends with Stop, or with this process.
 func StartPgBouncer(ctx context.Context, dsn string, settings ...string) (_ *PgBouncer, err error) {
-	program, err := found("find-pgbouncer.sh")
+	program, err := found("find-program.sh", "pgbouncer")
 	if err != nil {
 		return nil, err
 	}

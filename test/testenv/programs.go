@@ -58,12 +58,12 @@ func program(name string) (string, error) {
 }
 
 // found is the path that one of hack's scripts prints, which know where to look for what Debian keeps off PATH.
-func found(script string) (string, error) {
+func found(script string, args ...string) (string, error) {
 	root, err := Root()
 	if err != nil {
 		return "", err
 	}
-	output, err := exec.Command(filepath.Join(root, "hack", script)).Output() //nolint:noctx // ours, and short
+	output, err := exec.Command(filepath.Join(root, "hack", script), args...).Output() //nolint:noctx // ours, and short
 	var exit *exec.ExitError
 	switch {
 	case errors.As(err, &exit) && len(exit.Stderr) > 0:

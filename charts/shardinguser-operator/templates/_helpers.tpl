@@ -1,0 +1,166 @@
+{{/* What the names of all objects begin with. A release called shardinguser has the names of config/default. */}}
+{{- define "shardinguser.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride -}}
+{{- else if contains "shardinguser" .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-shardinguser" (.Release.Name | trunc 27 | trimSuffix "-") -}}
+{{- end -}}
+{{- end }}
+
+{{- define "shardinguser.manager" -}}
+{{ include "shardinguser.fullname" . }}-controller-manager
+{{- end }}
+
+{{- define "shardinguser.metricsService" -}}
+{{ include "shardinguser.manager" . }}-metrics-service
+{{- end }}
+
+{{- define "shardinguser.loginService" -}}
+{{ include "shardinguser.manager" . }}-login
+{{- end }}
+
+{{- define "shardinguser.serviceAccount" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- .Values.serviceAccount.name | default (include "shardinguser.manager" .) -}}
+{{- else -}}
+{{- required "serviceAccount.name: name the ServiceAccount that is to be used, or let serviceAccount.create be true" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end }}
+
+{{- define "shardinguser.labels" -}}
+app.kubernetes.io/name: shardinguser-operator
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* Those of config/default, so that its pods can become this release's. */}}
+{{- define "shardinguser.selector" -}}
+app.kubernetes.io/name: shardinguser-operator
+control-plane: controller-manager
+{{- end }}
+
+{{- define "shardinguser.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end -}}
+{{- end }}
+
+{{/* "true" where policies decide, else empty. */}}
+{{- define "shardinguser.policies" -}}
+{{- if kindIs "bool" .Values.policies.enabled -}}
+{{- if .Values.policies.enabled }}true{{ end -}}
+{{- else if not .Values.watchNamespaces -}}
+true
+{{- end -}}
+{{- end }}
+
+{{/* off, generated or sharding. An unquoted off is YAML's false. */}}
+{{- define "shardinguser.defaultUsers" -}}
+{{- if kindIs "bool" .Values.defaultUsers.passwords }}off{{ else }}{{ .Values.defaultUsers.passwords }}{{ end -}}
+{{- end }}
+
+{{- define "shardinguser.defaultUsersNamespace" -}}
+{{- with .Values.defaultUsers.namespace -}}
+{{- if and $.Values.watchNamespaces (not (has . $.Values.watchNamespaces)) -}}
+{{- fail (printf "defaultUsers.namespace: %s is not one of watchNamespaces, and so nobody would look after these users" .) -}}
+{{- end -}}
+{{- end -}}
+{{- .Values.defaultUsers.namespace | default (first .Values.watchNamespaces) | default .Release.Namespace -}}
+{{- end }}
+
+{{/* The names of Secrets, empty where there is none. */}}
+{{- define "shardinguser.databaseSecret" -}}
+{{- with .Values.database -}}
+{{- if .inMemory -}}
+{{- else if .cloudNativePG.cluster -}}
+{{ .cloudNativePG.cluster }}-app
+{{- else -}}
+{{- required "database.existingSecret: name the Secret with the DSN, or set database.cloudNativePG.cluster or database.inMemory" .existingSecret -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "shardinguser.databaseKey" -}}
+{{- if .Values.database.cloudNativePG.cluster }}{{ .Values.database.cloudNativePG.key }}{{ else }}{{ .Values.database.key }}{{ end -}}
+{{- end }}
+
+{{- define "shardinguser.databaseCA" -}}
+{{- with .Values.database -}}
+{{- if .tls.caSecret }}{{ .tls.caSecret }}{{ else if .cloudNativePG.cluster }}{{ .cloudNativePG.cluster }}-ca{{ end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "shardinguser.databaseTLS" -}}
+{{- with .Values.database -}}
+{{- if .tls.mode }}{{ .tls.mode }}{{ else if .cloudNativePG.cluster }}verify-full{{ end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "shardinguser.loginCertificate" -}}
+{{- with .Values.login.tls -}}
+{{- if .existingSecret }}{{ .existingSecret }}{{ else if .certManager.enabled }}{{ include "shardinguser.loginService" $ }}-tls{{ end -}}
+{{- end -}}
+{{- end }}
+
+{{/*
+A volume of one key of a Secret. A folder is mounted, not a file by subPath, since only the former follows the Secret; and one
+key only, since the Secrets of others hold more: that of CloudNativePG's authority its private key.
+*/}}
+{{- define "shardinguser.volume" -}}
+- name: {{ .name }}
+  secret:
+    secretName: {{ .secret }}
+    items:
+    - key: {{ .key }}
+      path: {{ .path }}
+{{- end }}
+
+{{/* The rules of the one object of a kind in a file that comes from config/. */}}
+{{- define "shardinguser.rules" -}}
+{{- range regexSplit "(?m)^---$" (.root.Files.Get (printf "files/%s" .file)) -1 }}
+{{- $object := fromYaml . }}
+{{- if eq (toString $object.kind) $.kind }}
+{{- toYaml $object.rules }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* A Role or a ClusterRole with the rules of such a file, bound to the manager. */}}
+{{- define "shardinguser.grant" -}}
+{{- $root := .root }}
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ .kind }}
+metadata:
+  name: {{ .name }}
+  {{- with .namespace }}
+  namespace: {{ . }}
+  {{- end }}
+  labels:
+    {{- include "shardinguser.labels" $root | nindent 4 }}
+rules:
+{{ include "shardinguser.rules" . }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ .kind }}Binding
+metadata:
+  name: {{ .binding | default .name }}
+  {{- with .namespace }}
+  namespace: {{ . }}
+  {{- end }}
+  labels:
+    {{- include "shardinguser.labels" $root | nindent 4 }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: {{ .kind }}
+  name: {{ .name }}
+subjects:
+- kind: ServiceAccount
+  name: {{ include "shardinguser.serviceAccount" $root }}
+  namespace: {{ $root.Release.Namespace }}
+{{- end }}

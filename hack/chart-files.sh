@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Copies into the Helm chart what it takes from config/ as it is: a chart cannot read what lies outside of it. The templates
+# take the rules, the CRDs and the alerts from there.
+#
+#   hack/chart-files.sh    part of `make generate`
+set -euo pipefail
+
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+files=charts/shardinguser-operator/files
+
+rm -rf "$files"
+mkdir -p "$files"/{crd,rbac,admission,prometheus}
+cp config/crd/bases/*.yaml "$files/crd/"
+cp config/rbac/{role,leader_election_role,metrics_auth_role,metrics_reader_role}.yaml \
+	config/rbac/shardinguser*_role.yaml "$files/rbac/"
+cp config/rbac/namespaced/cluster_identity.yaml "$files/rbac/cluster_identity.yaml"
+cp config/rbac/namespaced/tenant/role.yaml "$files/rbac/tenant.yaml"
+cp config/namespaced/policies/role.yaml "$files/rbac/policies.yaml"
+cp config/default-users/role.yaml "$files/rbac/default_users.yaml"
+cp config/admission/{policy,binding}.yaml "$files/admission/"
+cp config/prometheus/{monitor.yaml,rules.yaml,dashboard.json} "$files/prometheus/"

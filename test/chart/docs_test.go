@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package chart
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/onsi/gomega"
+
+	"github.com/sharding-system/shardinguser-operator/test/testenv"
+)
+
+// The blocks of docs/install.md that are marked as sh are one story: each command comes after those above it, and the last one
+// finds the cluster as a reader who did all of it would. The others need what is not here, or say the same in another way.
+func TestTheCommandsOfTheGuideInstallTheOperator(t *testing.T) {
+	g := gomega.NewWithT(t)
+	uninstalled(t)
+	_, err := plane.Kubectl(t.Context(), "delete", "namespace", system, "--ignore-not-found", "--timeout=60s")
+	g.Expect(err).NotTo(gomega.HaveOccurred())
+	text, err := os.ReadFile(filepath.Join(root, "docs", "install.md"))
+	g.Expect(err).NotTo(gomega.HaveOccurred())
+	dsn := filepath.Join(t.TempDir(), "dsn.txt")
+	g.Expect(os.WriteFile(dsn, []byte(testenv.Database(t)+"\n"), 0o600)).To(gomega.Succeed())
+
+	commands := 0
+	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
+		for line := range strings.Lines(block[1]) {
+			words := strings.Fields(line)
+			for i, word := range words {
+				word = strings.Replace(word, "./dsn.txt", dsn, 1)
+				if strings.HasPrefix(word, "config/") {
+					word = filepath.Join(root, word)
+				}
+				words[i] = word
+			}
+			commands++
+			switch words[0] {
+			case "kubectl":
+				kubectl(t, words[1:]...)
+			case "helm":
+				helm(t, words[1:]...)
+			default:
+				t.Errorf("docs/install.md has a command that this test does not know: %s", line)
+			}
+		}
+	}
+	if commands < 8 {
+		t.Errorf("docs/install.md has %d commands: are they still read right?", commands)
+	}
+	g.Expect(kubectl(t, "-n", system, "get", "deployment", managerName, "-o", "jsonpath={.metadata.labels.app\\.kubernetes\\.io/managed-by}")).
+		To(gomega.Equal("Helm"))
+	m := runs(t, managerName)
+	g.Expect(m.Ready(t.Context())).To(gomega.Succeed())
+}
+
+// What the other pages call --set=... has to be a value, too.
+func TestTheGuidesNameValuesThatThereAre(t *testing.T) {
+	t.Parallel()
+	known := map[string]bool{}
+	for _, line := range documented(t) {
+		for path := line[0]; path != ""; path = path[:max(strings.LastIndex(path, "."), 0)] {
+			known[path] = true
+		}
+	}
+	value := regexp.MustCompile("`((?:database|loginDatabase|listenDatabase|login|metrics|monitoring|crds|policies|admission)(?:\\.[a-zA-Z]+)+)(?:=[^`]*)?`")
+	named := 0
+	for _, name := range []string{"docs/install.md", "docs/monitoring.md"} {
+		text, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range value.FindAllStringSubmatch(string(text), -1) {
+			named++
+			if !known[match[1]] {
+				t.Errorf("%s names the value %s, which there is not", name, match[1])
+			}
+		}
+	}
+	if named < 12 {
+		t.Errorf("the guides name %d values: are they still read right?", named)
+	}
+}

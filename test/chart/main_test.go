@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package chart
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/test/testenv"
+)
+
+const (
+	chartFolder = "charts/shardinguser-operator"
+
+	// With this release in this namespace all names are those of config/default.
+	release = "shardinguser"
+	system  = "shardinguser-system"
+)
+
+// What all tests share.
+var (
+	root    string                // of the repository
+	folder  string                // for what is made here
+	program string                // the built manager
+	plane   *testenv.ControlPlane // without anything of ours, which is the chart's to bring
+	kube    client.Client         // an administrator's
+)
+
+func TestMain(m *testing.M) {
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (code int, err error) {
+	ctx := context.Background()
+	if root, err = testenv.Root(); err != nil {
+		return 1, err
+	}
+	if folder, err = os.MkdirTemp("", "shardinguser-chart-"); err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
+	if program, err = testenv.BuildManager(ctx, folder); err != nil {
+		return 1, err
+	}
+	if plane, err = testenv.StartControlPlane(ctx, testenv.WithControllerManager()); err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, plane.Stop(), testenv.Stop()) }()
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(v1alpha1.AddToScheme(scheme))
+	if kube, err = client.New(plane.Config(), client.Options{Scheme: scheme}); err != nil {
+		return 1, err
+	}
+	return m.Run(), nil
+}
+
+// helm runs helm as an administrator.
+func helm(t *testing.T, args ...string) string {
+	t.Helper()
+	output, err := testenv.Helm(t.Context(), plane.Kubeconfig(), args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return output
+}
+
+// helmRefuses returns why.
+func helmRefuses(t *testing.T, args ...string) string {
+	t.Helper()
+	output, err := testenv.Helm(t.Context(), plane.Kubeconfig(), args...)
+	if err == nil {
+		t.Fatalf("helm %s succeeds:\n%s", strings.Join(args, " "), output)
+	}
+	return err.Error()
+}
+
+func kubectl(t *testing.T, args ...string) string {
+	t.Helper()
+	output, err := plane.Kubectl(t.Context(), args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return output
+}
+
+// values is a file of values, by its content. (Not in a test's own folder: helm takes a comma in a path, which those have by
+// their names, for the next one.)
+func values(t *testing.T, content string) string {
+	t.Helper()
+	file, err := os.CreateTemp(folder, "values-*.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = file.WriteString(content)
+	if err := errors.Join(err, file.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return file.Name()
+}
+
+// examples are the files of values that the chart itself is linted with.
+func examples(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(root, chartFolder, "ci", "*.yaml"))
+	if err != nil || len(files) < 5 {
+		t.Fatalf("there are the files of values %v: %v", files, err)
+	}
+	return files
+}
+
+// defaults are those of the manager's flags, as it tells them itself; of a flag without one it is empty.
+func defaults(t *testing.T) map[string]string {
+	t.Helper()
+	usage, err := exec.CommandContext(t.Context(), program, "--help").CombinedOutput()
+	if err != nil {
+		t.Fatalf("ask the manager for its flags: %v\n%s", err, usage)
+	}
+	flags := map[string]string{}
+	flag := regexp.MustCompile(`(?m)^  --([a-z-]+).*\n    \t(?:.*\(default ([^()]*)\)$)?`)
+	for _, match := range flag.FindAllStringSubmatch(string(usage), -1) {
+		flags[match[1]] = match[2]
+	}
+	if len(flags) < 40 {
+		t.Fatalf("the manager has %d flags: are they still read right?", len(flags))
+	}
+	return flags
+}

@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package chart
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+)
+
+// made is what the chart makes of some values.
+type made struct {
+	*gomega.WithT
+	objects
+	t *testing.T
+}
+
+// What config/ has no twin of: see there for everything else.
+func TestValuesSayWhatIsMade(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		values string
+		check  func(m made)
+	}{
+		"one key of a Secret is mounted, and no other": {
+			"database: {existingSecret: accounts, key: url}",
+			func(m made) {
+				m.Expect(m.volume("database")).To(gomega.Equal(secretVolume("accounts", "url", "dsn")))
+			},
+		},
+		"a Cluster of CloudNativePG is a DSN, an authority and verify-full": {
+			"database: {cloudNativePG: {cluster: accounts}}",
+			func(m made) {
+				m.Expect(m.volume("database")).To(gomega.Equal(secretVolume("accounts-app", "uri", "dsn")))
+				m.Expect(m.volume("database-ca")).To(gomega.Equal(secretVolume("accounts-ca", "ca.crt", "ca.crt")))
+				m.Expect(m.environment()).To(gomega.And(gomega.HaveKeyWithValue("PGSSLMODE", "verify-full"),
+					gomega.HaveKeyWithValue("PGSSLROOTCERT", "/etc/shardinguser/database-ca/ca.crt")))
+			},
+		},
+		"how it is verified can be said": {
+			"database: {cloudNativePG: {cluster: accounts, key: fqdn-uri}, tls: {mode: require, caSecret: other, caKey: root.pem}}",
+			func(m made) {
+				m.Expect(m.volume("database")).To(gomega.Equal(secretVolume("accounts-app", "fqdn-uri", "dsn")))
+				m.Expect(m.volume("database-ca")).To(gomega.Equal(secretVolume("other", "root.pem", "ca.crt")))
+				m.Expect(m.environment()).To(gomega.HaveKeyWithValue("PGSSLMODE", "require"))
+			},
+		},
+		"a DSN for notifications and a secret for tokens are mounted": {
+			"{listenDatabase: {existingSecret: direct}, login: {jwt: {existingSecret: signing, key: k}}}",
+			func(m made) {
+				m.Expect(m.volume("listen-database")).To(gomega.Equal(secretVolume("direct", "dsn", "dsn")))
+				m.Expect(m.volume("jwt")).To(gomega.Equal(secretVolume("signing", "k", "secret")))
+				m.Expect(m.flags()).To(gomega.And(
+					gomega.HaveKeyWithValue("listen-dsn-file", "/etc/shardinguser/listen-database/dsn"),
+					gomega.HaveKeyWithValue("jwt-secret-file", "/etc/shardinguser/jwt/secret")))
+			},
+		},
+		"each watched namespace has a Role, and no ClusterRole reads Secrets": {
+			"watchNamespaces: [team-a, team-b]",
+			func(m made) {
+				m.Expect(m.objects).To(gomega.HaveKey("RoleBinding team-a/shardinguser-manager"))
+				m.Expect(m.objects).To(gomega.HaveKey("RoleBinding team-b/shardinguser-manager"))
+				m.Expect(m.flags()).To(gomega.And(
+					gomega.HaveKeyWithValue("watch-namespaces", "team-a,team-b"), gomega.HaveKeyWithValue("policies", "off")))
+				for name := range m.objects {
+					if strings.HasPrefix(name, "ClusterRole ") {
+						for _, rule := range get[rbacv1.ClusterRole](m.t, m.objects, name).Rules {
+							m.Expect(rule.Resources).NotTo(gomega.ContainElement("secrets"), name)
+						}
+					}
+				}
+			},
+		},
+		"the log-in API has the certificate of a Secret": {
+			"login: {tls: {existingSecret: mine}}",
+			func(m made) {
+				m.Expect(m.volume("login-tls").Secret.SecretName).To(gomega.Equal("mine"))
+				m.Expect(m.flags()).To(gomega.HaveKeyWithValue("login-tls-cert-dir", "/etc/shardinguser/login-tls"))
+			},
+		},
+		"or one of cert-manager's, for the names of its Service": {
+			"login: {tls: {certManager: {enabled: true, issuerRef: {name: internal}, dnsNames: [login.example.com]}}}",
+			func(m made) {
+				spec := m.objects["Certificate "+system+"/shardinguser-controller-manager-login"].Object["spec"].(map[string]any)
+				m.Expect(m.volume("login-tls").Secret.SecretName).To(gomega.Equal(spec["secretName"]))
+				m.Expect(spec["dnsNames"]).To(gomega.ContainElements("shardinguser-controller-manager-login."+system+".svc", "login.example.com"))
+				m.Expect(spec["issuerRef"]).To(gomega.HaveKeyWithValue("name", "internal"))
+			},
+		},
+		"what is turned off leaves nothing behind": {
+			"{login: {enabled: false}, metrics: {enabled: false}, rbac: {create: false, forPeople: false}, " +
+				"serviceAccount: {create: false, name: theirs}, crds: {enabled: false}, database: {inMemory: true}}",
+			func(m made) {
+				m.Expect(m.objects).To(gomega.HaveLen(1))
+				pod := get[appsv1.Deployment](m.t, m.objects, deploymentName).Spec.Template.Spec
+				m.Expect(pod.ServiceAccountName).To(gomega.Equal("theirs"))
+				m.Expect(pod.Volumes).To(gomega.BeEmpty())
+				m.Expect(m.flags()).To(gomega.And(gomega.HaveKeyWithValue("login-bind-address", "0"),
+					gomega.HaveKeyWithValue("metrics-bind-address", "0"), gomega.Not(gomega.HaveKey("user-database-dsn-file"))))
+				m.Expect(manager(m.t, m.objects).Ports).To(gomega.ConsistOf(gomega.HaveField("Name", "health")))
+			},
+		},
+		"an unquoted off is no password": {
+			"defaultUsers: {passwords: off}",
+			func(m made) {
+				m.Expect(m.flags()).NotTo(gomega.HaveKey("default-users"))
+			},
+		},
+		"default users can live elsewhere, with the right to make them there": {
+			"defaultUsers: {passwords: generated, namespace: people}",
+			func(m made) {
+				m.Expect(m.flags()).To(gomega.HaveKeyWithValue("default-users-namespace", "people"))
+				m.Expect(m.objects).To(gomega.HaveKey("Role people/shardinguser-default-users-role"))
+			},
+		},
+		"no role at all can be protected": {
+			"protectedRoles: []",
+			func(m made) {
+				m.Expect(m.flags()).To(gomega.HaveKeyWithValue("protected-roles", ""))
+			},
+		},
+		"several replicas have a budget": {
+			"{replicas: 3, podDisruptionBudget: {enabled: true, maxUnavailable: 34%}}",
+			func(m made) {
+				budget := get[policyv1.PodDisruptionBudget](m.t, m.objects, "PodDisruptionBudget "+system+"/shardinguser-controller-manager")
+				pods := get[appsv1.Deployment](m.t, m.objects, deploymentName)
+				m.Expect(budget.Spec.MaxUnavailable.String()).To(gomega.Equal("34%"))
+				m.Expect(budget.Spec.Selector).To(gomega.Equal(pods.Spec.Selector))
+				m.Expect(*pods.Spec.Replicas).To(gomega.BeEquivalentTo(3))
+			},
+		},
+		"gateways are let in from where one says": {
+			"networkPolicy: {enabled: true, loginFrom: {kubernetes.io/metadata.name: edge}}",
+			func(m made) {
+				policy := get[networkingv1.NetworkPolicy](m.t, m.objects, "NetworkPolicy "+system+"/shardinguser-allow-login-traffic")
+				m.Expect(policy.Spec.Ingress[0].From[0].NamespaceSelector.MatchLabels).To(gomega.HaveKeyWithValue("kubernetes.io/metadata.name", "edge"))
+			},
+		},
+		"scrapers get the right to read": {
+			"metrics: {readers: [{namespace: monitoring, name: prometheus-k8s}]}",
+			func(m made) {
+				binding := get[rbacv1.ClusterRoleBinding](m.t, m.objects, "ClusterRoleBinding shardinguser-metrics-reader")
+				m.Expect(binding.Subjects).To(gomega.ConsistOf(rbacv1.Subject{Kind: "ServiceAccount", Namespace: "monitoring", Name: "prometheus-k8s"}))
+			},
+		},
+		"CRDs are kept, unless one says otherwise": {
+			"crds: {keep: false}",
+			func(m made) {
+				const name = "CustomResourceDefinition shardingusers.sharding.io"
+				m.Expect(get[apiextensionsv1.CustomResourceDefinition](m.t, m.objects, name).Annotations).NotTo(gomega.HaveKey("helm.sh/resource-policy"))
+				m.Expect(get[apiextensionsv1.CustomResourceDefinition](t, render(m.t), name).Annotations).
+					To(gomega.HaveKeyWithValue("helm.sh/resource-policy", "keep"))
+			},
+		},
+		"an image is told by its digest before its tag": {
+			"image: {repository: r/i, tag: v1, digest: 'sha256:" + strings.Repeat("0a", 32) + "'}",
+			func(m made) {
+				m.Expect(manager(m.t, m.objects).Image).To(gomega.Equal("r/i@sha256:" + strings.Repeat("0a", 32)))
+			},
+		},
+		"more arguments come last": {
+			"{extraArgs: [--lockout-attempts=9], lockout: {attempts: 3}}",
+			func(m made) {
+				m.Expect(m.flags()).To(gomega.HaveKeyWithValue("lockout-attempts", "9"))
+			},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test.check(made{WithT: gomega.NewWithT(t), t: t, objects: render(t, "--values="+values(t, test.values))})
+		})
+	}
+}
+
+func TestValuesThatMeanNothingAreRefusedWithASentence(t *testing.T) {
+	t.Parallel()
+	for setting, want := range map[string]string{
+		"replica=2":                                                    "additional properties 'replica' not allowed",
+		"database.dsn=postgres://u:p@h/d":                              "additional properties 'dsn' not allowed",
+		"database.existingSecret=":                                     "name the Secret with the DSN, or set database.cloudNativePG.cluster or database.inMemory",
+		"database.tls.mode=verify":                                     "value must be one of",
+		"lockout.duration=15":                                          "got number, want string",
+		"lockout.attempts=0":                                           "minimum: got 0, want 1",
+		"watchNamespaces={Team_A}":                                     "does not match pattern",
+		"extraArgs={bcrypt-cost=12}":                                   "does not match pattern",
+		"podDisruptionBudget.enabled=true":                             "set replicas to 2 or more",
+		"login.tls.certManager.enabled=true":                           "name the Issuer that signs the certificate",
+		"serviceAccount.create=false":                                  "name the ServiceAccount that is to be used",
+		"policies.enabled=false,admission.enabled=true":                "it decides by policies, which are off",
+		"metrics.enabled=false,monitoring.serviceMonitor.enabled=true": "there is nothing to scrape",
+		"defaultUsers.passwords=admin123":                              "value must be one of",
+		"watchNamespaces={a},defaultUsers.passwords=generated,defaultUsers.namespace=b": "b is not one of watchNamespaces",
+		"image.digest=latest": "does not match pattern",
+	} {
+		said := helmRefuses(t, "template", release, chartFolder, "--set="+setting)
+		if !strings.Contains(said, want) {
+			t.Errorf("--set=%s: %s; want %q in it", setting, said, want)
+		}
+	}
+}
+
+func TestEveryExampleIsLintedAndStartsTheManagerWithFlagsItHas(t *testing.T) {
+	t.Parallel()
+	flags := defaults(t)
+	for _, file := range examples(t) {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			helm(t, "lint", "--strict", "--quiet", "--values="+file, chartFolder)
+			made := parse(t, helm(t, "template", "other", chartFolder, "--namespace=elsewhere", "--values="+file))
+			deployments := 0
+			for name := range made {
+				if !strings.HasPrefix(name, "Deployment ") {
+					continue
+				}
+				deployments++
+				for flag := range flagsOf(get[appsv1.Deployment](t, made, name).Spec.Template.Spec.Containers[0].Args) {
+					if _, known := flags[flag]; !known {
+						t.Errorf("the manager has no flag --%s", flag)
+					}
+				}
+			}
+			if deployments != 1 {
+				t.Errorf("there are %d Deployments", deployments)
+			}
+		})
+	}
+}
+
+// What names the release's namespace, or one of the chart's own objects, has to follow the release.
+func TestNothingOfAnotherReleaseNamesTheDefaultOne(t *testing.T) {
+	t.Parallel()
+	all := filepath.Join(root, chartFolder, "ci", "everything-values.yaml")
+	manifests := helm(t, "template", "other", chartFolder, "--namespace=elsewhere", "--values="+all)
+	notes := helm(t, "install", "other", chartFolder, "--namespace=elsewhere", "--values="+all, "--dry-run=client")
+	for _, foreign := range []string{system, "shardinguser-controller-manager"} {
+		for line := range strings.Lines(manifests + notes) {
+			if strings.Contains(line, foreign) {
+				t.Errorf("a release of another name and namespace says: %s", line)
+			}
+		}
+	}
+}
+
+func TestNotesSayWhatToDoNext(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		values string
+		says   []string
+	}{
+		"as it is":      {"{}", []string{"create secret generic shardinguser-database --from-file=dsn=./dsn.txt", "kind: ShardingUser", "https://shardinguser-controller-manager-login." + system + ".svc:443", "self-signed"}},
+		"cnpg":          {"database: {cloudNativePG: {cluster: accounts}}", []string{"accounts-app", "accounts-ca"}},
+		"in memory":     {"{database: {inMemory: true}, replicas: 2}", []string{"keeps all accounts in memory", "run one replica", "no PodDisruptionBudget"}},
+		"CRDs that go":  {"crds: {keep: false}", []string{"WARNING"}},
+		"no CRDs":       {"crds: {enabled: false}", []string{"yours to install and upgrade"}},
+		"default users": {"defaultUsers: {passwords: generated}", []string{"get secret admin-password"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := gomega.NewWithT(t)
+			said := helm(t, "install", release, chartFolder, "--namespace="+system, "--dry-run=client", "--values="+values(t, test.values))
+			_, notes, found := strings.Cut(said, "\nNOTES:\n")
+			g.Expect(found).To(gomega.BeTrue())
+			for _, text := range test.says {
+				g.Expect(notes).To(gomega.ContainSubstring(text))
+			}
+			g.Expect(notes).NotTo(gomega.MatchRegexp(`\n\n\n`), "no hole where something is left out")
+		})
+	}
+}
+
+// secretVolume is one key of a Secret, as one file.
+func secretVolume(name, key, path string) corev1.VolumeSource {
+	return corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: name, Items: []corev1.KeyToPath{{Key: key, Path: path}}}}
+}
+
+// volume is one that is mounted where the manager looks for it.
+func (m made) volume(name string) corev1.VolumeSource {
+	m.t.Helper()
+	m.Expect(manager(m.t, m.objects).VolumeMounts).To(gomega.ContainElement(
+		corev1.VolumeMount{Name: name, MountPath: "/etc/shardinguser/" + name, ReadOnly: true}))
+	for _, v := range get[appsv1.Deployment](m.t, m.objects, deploymentName).Spec.Template.Spec.Volumes {
+		if v.Name == name {
+			return v.VolumeSource
+		}
+	}
+	m.t.Fatalf("there is no volume %s", name)
+	return corev1.VolumeSource{}
+}
+
+func (m made) environment() map[string]string {
+	m.t.Helper()
+	variables := map[string]string{}
+	for _, v := range manager(m.t, m.objects).Env {
+		variables[v.Name] = v.Value
+	}
+	return variables
+}
+
+func (m made) flags() map[string]string {
+	m.t.Helper()
+	return flagsOf(manager(m.t, m.objects).Args)
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package monitoring
+
+import (
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// A panel is one of the dashboard, as far as it is looked at here.
+type panel struct {
+	ID          int    `json:"id"`
+	Type        string `json:"type"`
+	Title       string `json:"title"`
+	Description string `json:"description"`
+	GridPos     struct{ X, Y, W, H int }
+	Targets     []struct {
+		Expr         string `json:"expr"`
+		LegendFormat string `json:"legendFormat"`
+	} `json:"targets"`
+	FieldConfig struct {
+		Defaults struct {
+			Unit     string `json:"unit"`
+			Mappings []struct {
+				Options map[string]struct{ Text string } `json:"options"`
+			} `json:"mappings"`
+			Custom struct {
+				Stacking *struct{ Mode string } `json:"stacking"`
+			} `json:"custom"`
+		} `json:"defaults"`
+	} `json:"fieldConfig"`
+}
+
+func readPanels(t *testing.T) []panel {
+	t.Helper()
+	var dashboard struct {
+		Panels []panel `json:"panels"`
+	}
+	if err := json.Unmarshal([]byte(file(t, "config/prometheus/dashboard.json")), &dashboard); err != nil {
+		t.Fatal(err)
+	}
+	if len(dashboard.Panels) < 20 {
+		t.Fatalf("the dashboard has %d panels: are they still read right?", len(dashboard.Panels))
+	}
+	return dashboard.Panels
+}
+
+// evaluated is an expression as Grafana sends it, where one looks at all namespaces.
+func evaluated(expression, interval string) string {
+	return strings.NewReplacer("$__rate_interval", interval, "$namespace", ".*").Replace(expression)
+}
+
+// everyPanelHasData fails where an expression cannot be evaluated, or finds nothing of a manager that has lived a little.
+func (s *site) everyPanelHasData(butFor ...string) {
+	s.t.Helper()
+	for _, p := range readPanels(s.t) {
+		for _, target := range p.Targets {
+			found, err := s.prometheus.Query(s.t.Context(), evaluated(target.Expr, "1m"))
+			if err != nil {
+				s.t.Errorf("%s: %v", p.Title, err)
+			}
+			if len(found) == 0 && !slices.Contains(butFor, p.Title) {
+				s.t.Errorf("%s: %s finds nothing", p.Title, target.Expr)
+			}
+		}
+	}
+}
+
+var metricName = regexp.MustCompile(`\b(?:shardinguser|pgxpool|controller_runtime|workqueue|process)_\w+`)
+
+// What is neither on the dashboard nor in an alert is told by the guide at least.
+func TestTheGuideKnowsAllMetricsOfOurOwn(t *testing.T) {
+	t.Parallel()
+	guide := file(t, "docs/monitoring.md")
+	shown := file(t, "config/prometheus/dashboard.json") + file(t, "config/prometheus/rules.yaml")
+	for _, name := range metricName.FindAllString(shown, -1) {
+		name = regexp.MustCompile(`_(bucket|count|sum)$`).ReplaceAllString(name, "")
+		if strings.HasPrefix(name, "shardinguser_") && !strings.Contains(guide, "`"+name) {
+			t.Errorf("docs/monitoring.md does not tell what %s is", name)
+		}
+	}
+}
+
+func TestPanelsFillTheDashboardWithoutOverlap(t *testing.T) {
+	t.Parallel()
+	const width = 24
+	taken := map[string]string{}
+	for _, p := range readPanels(t) {
+		at := p.GridPos
+		if at.X+at.W > width || at.W == 0 || at.H == 0 || p.Title == "" || p.Description == "" || len(p.Targets) == 0 {
+			t.Errorf("the panel %q at %+v is not whole", p.Title, at)
+		}
+		for x := range at.W {
+			for y := range at.H {
+				cell := fmt.Sprintf("%d/%d", at.X+x, at.Y+y)
+				if taken[cell] != "" {
+					t.Fatalf("%q lies over %q", p.Title, taken[cell])
+				}
+				taken[cell] = p.Title
+			}
+		}
+	}
+	if bottom := len(taken) % width; bottom != 0 {
+		t.Errorf("the last row lacks %d of %d", width-bottom, width)
+	}
+}

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package testenv
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os/exec"
+	"strconv"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+)
+
+// A Prometheus is a running one.
+type Prometheus struct {
+	Address string // host:port of its API
+	scope   *scope
+}
+
+// StartPrometheus starts one with this configuration, and these files beside it, which it names by their names. It returns
+// when it answers, and ends with Stop, or with this process.
+func StartPrometheus(ctx context.Context, config string, files map[string]string) (_ *Prometheus, err error) {
+	program, err := found("find-program.sh", "prometheus")
+	if err != nil {
+		return nil, err
+	}
+	s, err := newScope("prometheus", nil)
+	if err != nil {
+		return nil, err
+	}
+	p := &Prometheus{scope: s}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	if _, err := s.write("prometheus.yml", config, 0o600); err != nil {
+		return nil, err
+	}
+	for name, content := range files {
+		if _, err := s.write(name, content, 0o600); err != nil {
+			return nil, err
+		}
+	}
+	// Where nothing keeps the port, it may be taken by the time it is wanted: then it ends, and gets another.
+	for attempt := 1; ; attempt++ {
+		port, err := s.port()
+		if err != nil {
+			return nil, err
+		}
+		p.Address = port.address()
+		if err = p.start(ctx, program); err == nil {
+			return p, nil
+		}
+		if attempt == 3 || !errors.Is(err, errEnded) {
+			return nil, err
+		}
+	}
+}
+
+func (p *Prometheus) start(ctx context.Context, program string) error {
+	cmd, err := p.scope.command("prometheus", program, "--config.file=prometheus.yml", "--storage.tsdb.path=data",
+		"--web.listen-address="+p.Address)
+	if err != nil {
+		return err
+	}
+	log, err := p.scope.log("prometheus")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Close() }()
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start Prometheus: %w", err)
+	}
+	running, _ := whileRunning(context.WithoutCancel(ctx), cmd, "Prometheus")
+	err = wait.PollUntilContextTimeout(ctx, pollInterval, startTimeout, true, func(ctx context.Context) (bool, error) {
+		if running.Err() != nil {
+			return false, context.Cause(running)
+		}
+		status, _ := Get(ctx, "http://"+p.Address+"/-/ready", "")
+		return status == http.StatusOK, nil
+	})
+	if err != nil {
+		return p.scope.withLog("prometheus", fmt.Errorf("start Prometheus: %w", err))
+	}
+	return nil
+}
+
+// A Series is what a query finds: labels, and values at times.
+type Series struct {
+	Labels map[string]string `json:"metric"`
+	Value  Sample            `json:"value"`            // of Query
+	Values []Sample          `json:"values,omitempty"` // of QueryRange
+}
+
+// A Sample is a value at a time.
+type Sample struct {
+	At    time.Time
+	Value float64
+}
+
+// UnmarshalJSON reads what Prometheus writes: seconds, and a number in quotes, since it may be NaN.
+func (s *Sample) UnmarshalJSON(b []byte) error {
+	var text string
+	var at float64
+	if err := json.Unmarshal(b, &[]any{&at, &text}); err != nil {
+		return fmt.Errorf("read a sample: %w", err)
+	}
+	value, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		return fmt.Errorf("read a sample: %w", err)
+	}
+	s.At, s.Value = time.UnixMilli(int64(at*1000)), value
+	return nil
+}
+
+// Query evaluates an expression now. What it cannot evaluate is an error.
+func (p *Prometheus) Query(ctx context.Context, expression string) ([]Series, error) {
+	return p.query(ctx, "query", url.Values{"query": {expression}})
+}
+
+// QueryRange evaluates an expression at each step between two times.
+func (p *Prometheus) QueryRange(ctx context.Context, expression string, from, to time.Time, step time.Duration) ([]Series, error) {
+	seconds := func(at time.Time) string { return strconv.FormatFloat(float64(at.UnixMilli())/1000, 'f', 3, 64) }
+	return p.query(ctx, "query_range", url.Values{
+		"query": {expression}, "start": {seconds(from)}, "end": {seconds(to)}, "step": {step.String()},
+	})
+}
+
+func (p *Prometheus) query(ctx context.Context, kind string, parameters url.Values) ([]Series, error) {
+	_, body := Get(ctx, "http://"+p.Address+"/api/v1/"+kind+"?"+parameters.Encode(), "")
+	var answer struct {
+		Error string
+		Data  struct{ Result []Series }
+	}
+	if err := json.Unmarshal([]byte(body), &answer); err != nil {
+		return nil, fmt.Errorf("query %s: %s", parameters.Get("query"), body)
+	}
+	if answer.Error != "" {
+		return nil, fmt.Errorf("query %s: %s", parameters.Get("query"), answer.Error)
+	}
+	return answer.Data.Result, nil
+}
+
+// Tail is the end of what it printed.
+func (p *Prometheus) Tail() string {
+	return tail(p.scope.logPath("prometheus"))
+}
+
+// Stop ends it, with all its files. It may be called again.
+func (p *Prometheus) Stop() error {
+	return p.scope.close()
+}
+
+// Promtool runs promtool in a folder, and returns what it printed.
+func Promtool(ctx context.Context, folder string, args ...string) (string, error) {
+	program, err := found("find-program.sh", "promtool")
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Dir = folder
+	var output bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &output, &output
+	if err := cmd.Run(); err != nil {
+		return output.String(), fmt.Errorf("promtool %v: %w: %s", args, err, output.String())
+	}
+	return output.String(), nil
+}
