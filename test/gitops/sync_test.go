@@ -136,7 +136,7 @@ func TestASyncWaitsForUsersWhoseSecretIsInALaterWave(t *testing.T) {
 		}
 		return fmt.Sprintf("the sync is %s: %q, want %q", o.phase, o.message, want)
 	})
-	application.becomes(t, map[string]healthCode{"ShardingUser/waiting": "Progressing"})
+	application.becomes(t, map[string]healthCode{"ShardingUser/waiting": "Progressing", "Secret/later": "Missing"})
 	createSecret(t, application.namespace, "later", "password")
 	if application.finish(t, o); o.phase != syncing.OperationSucceeded {
 		t.Errorf("the sync ended as %s: %s", o.phase, o.message)
