@@ -5,12 +5,15 @@ package gitops
 import (
 	"cmp"
 	"encoding/json"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/argoproj/argo-cd/v3/pkg/apis/application/v1alpha1"
 	"github.com/argoproj/argo-cd/v3/util/lua"
+	"github.com/argoproj/argo-cd/v3/util/rbac"
 	jsonpatch "github.com/evanphx/json-patch"
 	gocmp "github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -248,7 +251,82 @@ spec: {roles: [viewer], active: true}
 	if application.outOfSync(t) == "" {
 		t.Error("Git says that the user is active, and Argo CD finds no difference")
 	}
+	act(t, application.namespace, "acted", "pause")
+	application.becomes(t, map[string]healthCode{"ShardingUser/acted": suspended})
 	application.sync(t)
+	application.syncedAnd(t, map[string]healthCode{"ShardingUser/acted": suspended})
+	row("NOT active") // the pause holds the row, whatever Git says
+	act(t, application.namespace, "acted", "resume")
 	row("active")
 	application.syncedAnd(t, healthy("acted"))
+}
+
+// Git has the last word about annotations that it has.
+func TestActionsOnAnnotationsThatGitHas(t *testing.T) {
+	application := newApplication(t)
+	const asked = "2026-01-31T12:00:00Z"
+	application.commit(t, map[string]string{"users.yaml": `
+apiVersion: sharding.io/v1alpha1
+kind: ShardingUser
+metadata:
+  name: asked
+  annotations: {sharding.io/unlock-requested-at: "` + asked + `"}
+---
+apiVersion: sharding.io/v1alpha1
+kind: ShardingUser
+metadata:
+  name: halted
+  annotations: {sharding.io/paused: "true"}
+`})
+	application.sync(t)
+	health := map[string]healthCode{"ShardingUser/asked": "Healthy", "ShardingUser/halted": suspended}
+	application.syncedAnd(t, health)
+
+	unlocked := func(by string) {
+		t.Helper()
+		eventually(t, func() string {
+			handled, _, _ := unstructured.NestedString(stored(t, application.namespace, "asked").Object, "status", "lastHandledUnlock")
+			if hasRow(t, "asked", "locked_until IS NULL") && (handled == asked) == (by == "Git") {
+				return ""
+			}
+			return "the last request that was handled is " + handled
+		})
+	}
+	locked := func() {
+		t.Helper()
+		lock(t, "asked")
+		eventually(t, func() string {
+			if !slices.Contains(enabled(t, stored(t, application.namespace, "asked")), "unlock") {
+				return "the lock does not show"
+			}
+			return ""
+		})
+	}
+	locked()
+	act(t, application.namespace, "asked", "unlock")
+	unlocked("the action")
+	locked()
+	application.sync(t)
+	unlocked("Git")
+
+	act(t, application.namespace, "halted", "resume")
+	application.becomes(t, healthy("asked", "halted"))
+	application.sync(t)
+	application.syncedAnd(t, health)
+}
+
+// The page has a rule of Argo CD's RBAC for who may unlock and do nothing else.
+func TestThePageLetsTheHelpDeskUnlock(t *testing.T) {
+	rule := regexp.MustCompile(`(?m)^p, role:help-desk,.*$`).FindString(content(t, filepath.Join(root, "docs/argocd.md")))
+	enforcer := rbac.NewEnforcer(client, "argocd", "argocd-rbac-cm", nil)
+	if err := enforcer.SetUserPolicy(rule); err != nil {
+		t.Fatal(err)
+	}
+	for action, want := range map[string]bool{
+		"action/sharding.io/ShardingUser/unlock": true, "action/sharding.io/ShardingUser/deactivate": false, "sync": false,
+	} {
+		if got := enforcer.Enforce("role:help-desk", "applications", action, "default/sharding-users-team-a"); got != want {
+			t.Errorf("whether the help desk may do %s is %t, want %t", action, got, want)
+		}
+	}
 }

@@ -43,6 +43,8 @@ type application struct {
 	serverSideDiff  bool   // the compare option ServerSideDiff=true
 
 	skipped func(*unstructured.Unstructured) bool // of what there is no CRD for
+	built   []*unstructured.Unstructured          // of the revision, as repo-server caches it
+	of      string                                // that revision
 }
 
 var (
@@ -97,8 +99,12 @@ func (a *application) commit(t *testing.T, files map[string]string) {
 // reconcile sets what is in Git beside what is live.
 func (a *application) reconcile(t *testing.T) sync.ReconciliationResult {
 	t.Helper()
+	if a.of != a.revision {
+		a.built, a.of = a.repository.manifests(t, a.revision, a.path), a.revision
+	}
 	var targets []*unstructured.Unstructured
-	for _, u := range a.repository.manifests(t, a.revision, a.path) {
+	for _, u := range a.built {
+		u = u.DeepCopy()
 		if a.skipped != nil && a.skipped(u) {
 			continue
 		}
