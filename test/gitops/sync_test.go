@@ -148,6 +148,34 @@ func TestASyncWaitsForUsersWhoseSecretIsInALaterWave(t *testing.T) {
 	application.delete(t)
 }
 
+func TestAPausedUserHoldsUpTheNextWave(t *testing.T) {
+	application := newApplication(t)
+	files := map[string]string{"paused.yaml": inWave(0, user("paused"))}
+	application.commit(t, files)
+	application.sync(t)
+	application.becomes(t, healthy("paused"))
+	act(t, application.namespace, "paused", "pause")
+	application.becomes(t, map[string]healthCode{"ShardingUser/paused": suspended})
+
+	files["next.yaml"] = inWave(1, user("next"))
+	application.commit(t, files)
+	o := begin()
+	const want = "waiting for healthy state of sharding.io/ShardingUser/paused"
+	eventually(t, func() string {
+		if application.step(t, o); o.message == want {
+			return ""
+		}
+		return fmt.Sprintf("the sync is %s: %q, want %q", o.phase, o.message, want)
+	})
+	application.becomes(t, map[string]healthCode{"ShardingUser/paused": suspended, "ShardingUser/next": "Missing"})
+	act(t, application.namespace, "paused", "resume")
+	if application.finish(t, o); o.phase != syncing.OperationSucceeded {
+		t.Errorf("the sync ended as %s: %s", o.phase, o.message)
+	}
+	application.syncedAnd(t, healthy("paused", "next"))
+	application.delete(t)
+}
+
 func TestAStalledUserFailsTheSyncAndTheHealth(t *testing.T) {
 	owner, application := newApplication(t), newApplication(t)
 	owner.commit(t, map[string]string{"user.yaml": user("taken")})
