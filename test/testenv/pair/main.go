@@ -21,7 +21,9 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
@@ -37,6 +39,8 @@ type pair struct {
 }
 
 func main() {
+	// Ctrl-C reaches everybody in the terminal: whoever started us ends by it, and so does our input, and then we clean up.
+	signal.Notify(make(chan os.Signal, 1), os.Interrupt, syscall.SIGTERM)
 	if err := run(context.Background(), os.Stdin, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
