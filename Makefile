@@ -51,7 +51,7 @@ prepare-demo:
 	hack/prepare-postgres.sh
 
 .PHONY: generate
-generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Regenerate deep copies, CRD, RBAC and API reference from the Go sources, and the chart's copies.
+generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Regenerate deep copies, CRD, RBAC, API reference, the chart's copies and Argo CD's ConfigMap from their sources.
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
 	$(CONTROLLER_GEN) crd rbac:roleName=manager-role paths=./api/... paths=./internal/controller/... \
 		output:crd:artifacts:config=config/crd/bases output:rbac:artifacts:config=config/rbac
@@ -59,6 +59,7 @@ generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Regenerate deep copies, CRD, RBAC
 	$(CRD_REF_DOCS) --source-path=api --config=hack/api-reference.yaml --renderer=markdown \
 		--output-path=docs/api-reference.md --log-level=ERROR
 	hack/chart-files.sh
+	go run ./hack/argocd config/argocd
 
 .PHONY: build
 build: ## Build bin/manager.
@@ -73,6 +74,7 @@ test: prepare ## Run everything: unit, conformance and envtest stories under the
 	@cat bin/counts/* # how much those tests tried that try everything, which `go test` does not show
 	go test -parallel $(TESTS_AT_ONCE) -timeout 20m ./test/...
 	go -C hack/benchplot test ./...
+	go -C test/gitops test -timeout 20m ./...
 
 # Shared out among all targets, which the script finds by itself.
 FUZZ_TIME ?= 1h
@@ -107,14 +109,14 @@ dashboard-picture: ## Draw the picture of docs/monitoring.md anew, from some min
 .PHONY: lint
 lint: $(GOLANGCI_LINT) $(HELM) ## Run the linters, those for Kubernetes APIs among them.
 	$(GOLANGCI_LINT) run
-	cd hack/benchplot && $(GOLANGCI_LINT) run
+	for module in hack/benchplot test/gitops; do (cd $$module && $(GOLANGCI_LINT) run) || exit 1; done
 	for values in $(CHART)/ci/*.yaml; do $(HELM) lint --strict --quiet --values $$values $(CHART) || exit 1; done
 	if command -v shellcheck >/dev/null; then shellcheck .ci/run hack/*.sh; fi
 
 .PHONY: verify
 verify: $(KUSTOMIZE) $(GOLANGCI_LINT) ## Fail where generated files, modules, formatting or manifests are not what the sources make.
 	hack/verify.sh $(MAKE) generate
-	for module in . hack/tools hack/tools/helm hack/tools/lint hack/controlplane hack/benchplot; do go -C $$module mod tidy -diff || exit 1; done
+	for module in . hack/tools hack/tools/helm hack/tools/lint hack/controlplane hack/benchplot test/gitops; do go -C $$module mod tidy -diff || exit 1; done
 	$(GOLANGCI_LINT) fmt --diff
 	for tree in default namespaced admission default-users default-users/namespaced; do $(KUSTOMIZE) build config/$$tree >/dev/null || exit 1; done
 

@@ -17,7 +17,7 @@ func TestTheSQLOfTheDocumentationIsUnderstood(t *testing.T) {
 	s := ready(t, quick(dsn))
 	charge(t, s, "alice")
 	var text []byte
-	for _, page := range []string{"login.md", "monitoring.md", "security.md"} {
+	for _, page := range []string{"audit.md", "lockouts.md", "monitoring.md", "security.md"} {
 		part, err := os.ReadFile("../../../docs/" + page)
 		if err != nil {
 			t.Fatal(err)

@@ -1,0 +1,4 @@
+if obj.metadata.annotations ~= nil then
+  obj.metadata.annotations["sharding.io/paused"] = nil
+end
+return obj

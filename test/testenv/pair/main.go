@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command pair lets tests in modules of their own, whose dependencies the product's do not go together with, have what
+// package testenv starts: a control plane with everything of config/default, a Postgres, and the operator between the two.
+//
+// Once the operator is ready, it prints one line of JSON, a [pair]. Then it does what lines on its standard input say, and
+// answers each with an empty line:
+//
+//	halt     stop Postgres
+//	start    start Postgres again
+//
+// At the end of its input, and so at the latest with whoever started it, it stops everything.
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/sharding-system/shardinguser-operator/test/testenv"
+)
+
+const patience = 3 * time.Minute // of a noisy machine
+
+// A pair is how to reach what runs.
+type pair struct {
+	Kubeconfig string // path of an administrator's
+	DSN        string // an administrator's, of the operator's database
+	Login      string // where the operator serves log-ins, host:port
+}
+
+func main() {
+	// Ctrl-C reaches everybody in the terminal: whoever started us ends by it, and so does our input, and then we clean up.
+	signal.Notify(make(chan os.Signal, 1), os.Interrupt, syscall.SIGTERM)
+	if err := run(context.Background(), os.Stdin, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, commands io.Reader, answers io.Writer) (err error) {
+	root, err := testenv.Root()
+	if err != nil {
+		return err
+	}
+	folder, err := os.MkdirTemp("", "shardinguser-pair-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
+	program := filepath.Join(folder, "manager")
+	if err := build(ctx, root, program); err != nil {
+		return err
+	}
+
+	plane, err := testenv.StartControlPlane(ctx, testenv.WithControllerManager())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, plane.Stop()) }()
+	// A server that others use as well is not for us to stop.
+	if err := os.Unsetenv("TEST_DATABASE_DSN"); err != nil {
+		return err
+	}
+	postgres, err := testenv.StartPostgres(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, postgres.Stop()) }() //nolint:contextcheck // it has its own limit
+	dsn, err := postgres.NewDatabase(ctx)
+	if err != nil {
+		return err
+	}
+	manager, err := startOperator(ctx, plane, root, program, dsn)
+	if err != nil {
+		return err
+	}
+	p := pair{Kubeconfig: plane.Kubeconfig(), DSN: dsn, Login: manager.Login}
+	if err := json.NewEncoder(answers).Encode(p); err != nil {
+		return err
+	}
+	err = serve(ctx, postgres, commands, answers)
+	return errors.Join(err, manager.Stop(patience))
+}
+
+func build(ctx context.Context, root, program string) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", program, "./cmd/manager")
+	cmd.Dir, cmd.Stdout, cmd.Stderr = root, os.Stderr, os.Stderr
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("build the manager: %w", err)
+	}
+	return nil
+}
+
+// startOperator installs config/default, and runs the manager as the ServiceAccount that it has there.
+func startOperator(ctx context.Context, plane *testenv.ControlPlane, root, program, dsn string) (*testenv.Manager, error) {
+	if _, err := plane.Kubectl(ctx, "apply", "-k", filepath.Join(root, "config/default")); err != nil {
+		return nil, err
+	}
+	if _, err := plane.Kubectl(ctx, "wait", "--for=condition=Established", "--timeout=60s",
+		"crd/shardingusers.sharding.io", "crd/shardinguserpolicies.sharding.io"); err != nil {
+		return nil, err
+	}
+	rights, err := plane.ServiceAccount(ctx, "shardinguser-system", "shardinguser-controller-manager")
+	if err != nil {
+		return nil, err
+	}
+	manager, err := plane.StartManager(testenv.ManagerOptions{Program: program, Rights: rights, DSN: dsn})
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return manager, manager.Ready(ctx)
+}
+
+// serve does what the lines say, until there are no more.
+func serve(ctx context.Context, postgres *testenv.Postgres, commands io.Reader, answers io.Writer) error {
+	lines := bufio.NewScanner(commands)
+	for lines.Scan() {
+		var err error
+		switch command := lines.Text(); command {
+		case "halt":
+			err = postgres.Halt(ctx)
+		case "start":
+			err = postgres.Start(ctx)
+		default:
+			err = fmt.Errorf("%q is no command", command)
+		}
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(answers)
+	}
+	return lines.Err()
+}
