@@ -30,6 +30,7 @@ const (
 var (
 	root    string                // of the repository
 	program string                // the built manager
+	plugins string                // the folder of the built plugin for kubectl, as one would have it on PATH
 	plane   *testenv.ControlPlane // with everything of config/default
 	rights  *rest.Config          // the manager's
 	scheme  = func() *runtime.Scheme {
@@ -60,12 +61,12 @@ func run(m *testing.M) (code int, err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
 	// Built here, so that no story ever tells of an old program.
-	program = filepath.Join(folder, "manager")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", program, "./cmd/manager")
+	program, plugins = filepath.Join(folder, "manager"), folder
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", folder, "./cmd/manager", "./cmd/kubectl-shardinguser")
 	build.Dir, build.Stdout, build.Stderr = root, os.Stderr, os.Stderr
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if err := build.Run(); err != nil {
-		return 1, fmt.Errorf("build the manager: %w", err)
+		return 1, fmt.Errorf("build the programs: %w", err)
 	}
 
 	if plane, err = testenv.StartControlPlane(ctx, testenv.WithControllerManager()); err != nil {
