@@ -5,14 +5,17 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
@@ -124,7 +127,7 @@ func (a applying) write(ctx context.Context, entries []entry) (changes []change,
 	for i, steps := range plans {
 		group.Go(func() error {
 			for _, s := range steps {
-				err := a.apply(ctx, s.manifest)
+				err := a.take(ctx, s)
 				if isRefusal(err) {
 					mu.Lock()
 					defer mu.Unlock()
@@ -143,22 +146,46 @@ func (a applying) write(ctx context.Context, entries []entry) (changes []change,
 	return slices.Concat(results...), remarks, err
 }
 
+// errShared says that an object would not be as it is wanted after it was applied.
+var errShared = errors.New("somebody else set these fields, too, and import would not be heard: change them there")
+
+// take applies one object. One that is there is tried first: somebody else may have added roles, of which server-side apply
+// would leave both his and ours.
+func (a applying) take(ctx context.Context, s step) error {
+	if wanted, ok := s.manifest.(userManifest); ok && s.Action == update {
+		tried, err := a.apply(ctx, s.manifest, client.DryRunAll)
+		if err != nil {
+			return err
+		}
+		var after v1alpha1.ShardingUser
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(tried.Object, &after); err != nil {
+			return err
+		}
+		if fields := wanted.differences(&after); len(fields) > 0 {
+			return fmt.Errorf("%s: %w", strings.Join(fields, ", "), errShared)
+		}
+	}
+	_, err := a.apply(ctx, s.manifest)
+	return err
+}
+
 // isRefusal tells whether the API server refused one object. Its messages of conflicts and of what is invalid name fields and
 // who has them; of what it refuses in a Secret, which is none of ours to be refused, they quote nothing.
 func isRefusal(err error) bool {
-	return apierrors.IsConflict(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsForbidden(err)
+	return errors.Is(err, errShared) || apierrors.IsConflict(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsForbidden(err)
 }
 
-// apply is server-side apply: of fields that somebody else applied, the API server says whose they are.
-func (a applying) apply(ctx context.Context, manifest any) error {
+// apply is server-side apply, and returns what comes of it. Of fields that somebody else has, the API server says whose they
+// are.
+func (a applying) apply(ctx context.Context, manifest any, options ...client.ApplyOption) (*unstructured.Unstructured, error) {
 	text, err := json.Marshal(manifest)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	object := &unstructured.Unstructured{}
 	if err := json.Unmarshal(text, &object.Object); err != nil {
-		return err
+		return nil, err
 	}
 	object.SetNamespace(a.namespace)
-	return a.kube.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), client.FieldOwner(fieldManager))
+	return object, a.kube.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), append(options, client.FieldOwner(fieldManager))...)
 }

@@ -49,7 +49,9 @@ func locked(u *v1alpha1.ShardingUser) {
 	u.Status.LockedUntil = new(metav1.NewTime(now))
 }
 
-func deleted(u *v1alpha1.ShardingUser) { u.DeletionTimestamp = new(metav1.NewTime(now.Add(-time.Minute))) }
+func deleted(u *v1alpha1.ShardingUser) {
+	u.DeletionTimestamp = new(metav1.NewTime(now.Add(-time.Minute)))
+}
 
 func edited(u *v1alpha1.ShardingUser) { u.Generation++ }
 
