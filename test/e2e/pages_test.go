@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/onsi/gomega"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+)
+
+// A typed command is one of a page, with what the page says that it prints: "" where it says nothing, and "..." for lines that
+// it leaves out.
+type typed struct{ command, prints string }
+
+// section is what is typed under a heading of a page of the documentation, or on all of it where there is no heading.
+func (s *story) section(page, heading string) (commands []typed) {
+	s.t.Helper()
+	content, err := os.ReadFile(filepath.Join(root, "docs", page))
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	text := string(content)
+	if heading != "" {
+		_, after, found := strings.Cut(text, "\n## "+heading+"\n")
+		s.Expect(found).To(gomega.BeTrue(), "%s has no heading %q", page, heading)
+		text, _, _ = strings.Cut(after, "\n## ")
+	}
+	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(text, -1) {
+		for line := range strings.Lines(block[1]) {
+			last := len(commands) - 1
+			switch command, isCommand := strings.CutPrefix(line, "$ "); {
+			case isCommand:
+				commands = append(commands, typed{command: command})
+			case commands[last].prints == "" && strings.HasSuffix(commands[last].command, "\\\n"):
+				commands[last].command += line
+			default:
+				commands[last].prints += line
+			}
+		}
+	}
+	s.Expect(commands).NotTo(gomega.BeEmpty(), "%s has no commands: is it still read right?", page)
+	return commands
+}
+
+// same is what a page and a run are to have in common: no times, no random characters, no widths of columns, and the
+// namespace of the documentation.
+func (s *story) same(text string) string {
+	for _, replace := range []struct{ pattern, with string }{
+		{`\d{4}-\d\d-\d\dT[0-9:.]+Z`, "TIME"},
+		{`\b(\d+[dhms])+\b`, "AGO"},
+		{`(?m)^[A-Za-z0-9]{24}$`, "RANDOM"},
+		{regexp.QuoteMeta(s.namespace), "team-a"},
+		{` +`, " "},
+		{`(?m) $`, ""},
+	} {
+		text = regexp.MustCompile(replace.pattern).ReplaceAllString(text, replace.with)
+	}
+	return text
+}
+
+// follow types the commands one after another, and holds what comes against what the page says.
+func (sh *shell) follow(commands []typed) {
+	sh.s.t.Helper()
+	code := 0
+	for i, c := range commands {
+		// Each in a shell of its own, which begins with the exit code of the one before.
+		got := sh.run("", "bash", "-c", "exec 2>&1; (exit "+strconv.Itoa(code)+"); "+c.command)
+		code = got.code
+		asked := i+1 < len(commands) && strings.HasPrefix(commands[i+1].command, "echo $?")
+		sh.s.Expect(code == 0 || asked).To(gomega.BeTrue(), "%s ends with %d:\n%s", c.command, code, got.out)
+		if c.prints == "" {
+			continue
+		}
+		want := "^" + regexp.QuoteMeta(sh.s.same(c.prints)) + "$"
+		want = strings.ReplaceAll(want, regexp.QuoteMeta("...\n"), "(?s:.*)")
+		sh.s.Expect(sh.s.same(got.out)).To(gomega.MatchRegexp(want), c.command)
+	}
+}
+
+func TestThePageOfThePluginIsAsItRuns(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	p, sh := s.start(), s.somebody()
+	sh.env = append(sh.env, "NEW_PASSWORD="+canary+" for alice from now on")
+	s.secret("alice-password", canary+" alice")
+	alice := s.readyUser("alice", secret("alice-password"), roles("operator"))
+	s.readyUser("bob", username("bob@example.com"), roles("viewer"), func(u *v1alpha1.ShardingUser) { u.Spec.Active = new(false) })
+	s.reports(soon, s.user("carol", secret("carol-password"), roles("viewer")), v1alpha1.ReasonSecretNotFound)
+	p.logIn("alice", canary+" alice")
+	s.locks(p, alice)
+	s.eventually(soon, func(g gomega.Gomega) { // the last log-in is told of in its own time
+		g.Expect(s.kube.Get(t.Context(), key(alice), alice)).To(gomega.Succeed())
+		g.Expect(alice.Status.LastLoginTime).NotTo(gomega.BeNil())
+	})
+	commands := s.section("plugin.md", "")
+	sh.follow(commands)
+	s.isPassword("alice", canary+" for alice from now on")
+
+	// Each command is there.
+	var all strings.Builder
+	for _, c := range commands {
+		all.WriteString(c.command)
+	}
+	for _, name := range []string{"list", "doctor", "logins", "unlock", "lock", "set-password", "import", "completion"} {
+		s.Expect(all.String()).To(gomega.MatchRegexp(`shardinguser `+name+`\b`), "the page leaves it out")
+	}
+}
