@@ -3,12 +3,17 @@
 package e2e
 
 import (
+	"context"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/onsi/gomega"
 
@@ -30,8 +35,9 @@ func (s *story) section(page, heading string) (commands []typed) {
 		s.Expect(found).To(gomega.BeTrue(), "%s has no heading %q", page, heading)
 		text, _, _ = strings.Cut(after, "\n## ")
 	}
-	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(text, -1) {
-		for line := range strings.Lines(block[1]) {
+	for _, block := range regexp.MustCompile("(?ms)^( *)```console\n(.*?)^ *```$").FindAllStringSubmatch(text, -1) {
+		for line := range strings.Lines(block[2]) {
+			line = strings.TrimPrefix(line, block[1]) // a block may be part of a list
 			last := len(commands) - 1
 			switch command, isCommand := strings.CutPrefix(line, "$ "); {
 			case isCommand:
@@ -79,6 +85,94 @@ func (sh *shell) follow(commands []typed) {
 		want := "^" + regexp.QuoteMeta(sh.s.same(c.prints)) + "$"
 		want = strings.ReplaceAll(want, regexp.QuoteMeta("...\n"), "(?s:.*)")
 		sh.s.Expect(sh.s.same(got.out)).To(gomega.MatchRegexp(want), c.command)
+	}
+}
+
+// sqlOf is the statements of a page.
+func (s *story) sqlOf(page string) (statements []string) {
+	s.t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, "docs", page))
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	for _, block := range regexp.MustCompile("(?s)```sql\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
+		for statement := range strings.Lines(block[1]) {
+			statements = append(statements, statement)
+		}
+	}
+	s.Expect(statements).NotTo(gomega.BeEmpty())
+	return statements
+}
+
+func TestMovingInAndOutAgainIsAsTheGuideSays(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	s.theirs(0)
+	s.sql(`INSERT INTO users (username, password_hash, roles, active, failed_login_attempts, locked_until, last_login_at) VALUES
+		('alice', $1, '["operator", "viewer"]', true, 5, now() + interval '1 day', now()),
+		('Bob@example.com', $2, '["viewer"]', false, 2, NULL, NULL), ('carol', 'md5 of something', '[]', true, 0, NULL, NULL)`,
+		aHash, strings.Replace(aHash, "$10$", "$12$", 1))
+	before := s.state()
+	s.start()
+	sh := s.somebody()
+	sh.follow(s.section("import.md", "Moving in"))
+	s.Expect(s.users()).To(gomega.HaveLen(3))
+	s.Expect(s.state()).To(gomega.Equal(before))
+
+	// By now they are the operator's.
+	s.sql(`UPDATE users SET active = true WHERE username = 'Bob@example.com'`)
+	s.eventually(soon, func(g gomega.Gomega) { g.Expect(s.row("Bob@example.com").Active).To(gomega.BeFalse()) })
+
+	for _, u := range s.users() { // as they would be where they were not imported
+		s.edit(&u, deletion(v1alpha1.DeletionDelete))
+	}
+	sh.follow(s.section("import.md", "Leaving"))
+	s.Expect(s.users()).To(gomega.BeEmpty())
+	s.Expect(s.state()).To(gomega.Equal(before))
+
+	for _, statement := range s.sqlOf("import.md") {
+		s.sql(statement)
+	}
+	var left int
+	s.Expect(s.db.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND
+		relkind = 'r' AND relname <> 'users') + (SELECT count(*) FROM pg_trigger WHERE tgrelid = 'users'::regclass) +
+		(SELECT count(*) FROM pg_proc WHERE pronamespace = 'public'::regnamespace)`).Scan(&left)).To(gomega.Succeed())
+	s.Expect(left).To(gomega.BeZero(), "nothing of ours is left")
+	s.Expect(s.state()).To(gomega.Equal(before))
+}
+
+func TestMigrationFromMemoryIsAsTheGuideSays(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	memory := s.serving(s.startInMemory())
+	sh := s.somebody()
+	s.secret("alice-password", canary+" alice")
+	alice := s.readyUser("alice", secret("alice-password"), roles("operator"))
+	s.readyUser("bob", roles("viewer"))
+	s.locks(memory, alice)
+	s.Expect(os.Symlink(filepath.Join(root, "config"), filepath.Join(sh.folder, "config"))).To(gomega.Succeed())
+	t.Cleanup(func() {
+		_, err := plane.Kubectl(context.WithoutCancel(t.Context()), "-n", systemNamespace, "delete", "secret", "shardinguser-database")
+		if err != nil {
+			t.Error(err)
+		}
+	})
+
+	steps := s.section("import.md", "From the in-memory store")
+	apply := slices.IndexFunc(steps, func(c typed) bool { return strings.HasPrefix(c.command, "kubectl apply") })
+	s.Expect(apply).To(gomega.BeNumerically(">", 0))
+	sh.follow(steps[:apply+1])
+	// What the Deployment would do by now.
+	memory.Signal(syscall.SIGTERM)
+	s.Expect(memory.exit(20 * time.Second)).To(gomega.BeZero())
+	p := s.start()
+	sh.follow(steps[apply+1:])
+	value, found := p.metric("shardinguser_in_memory_store")
+	s.Expect(found && value != 0).To(gomega.BeFalse(), "the metric says that the memory still serves")
+
+	made, err := os.ReadFile(filepath.Join(sh.folder, "bob.txt"))
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	for username, password := range map[string]string{"alice": canary + " alice", "bob": strings.TrimSuffix(string(made), "\n")} {
+		status, _ := p.logIn(username, password)
+		s.Expect(status).To(gomega.Equal(http.StatusOK), username)
 	}
 }
 
