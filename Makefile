@@ -103,6 +103,10 @@ build-installer: $(KUSTOMIZE) ## Write dist/install.yaml: CRD, rights, and the m
 	mkdir -p dist
 	$(KUSTOMIZE) build config/default | sed 's|image: controller:latest|image: $(IMG)|' >dist/install.yaml
 
+.PHONY: build-plugin
+build-plugin: ## Write the plugin's archives for all platforms, and its manifest for krew, into dist.
+	hack/build-plugin.sh $(VERSION)
+
 .PHONY: docker-build
 docker-build: ## Build the image IMG.
 	$(CONTAINER_TOOL) build --build-arg VERSION=$(VERSION) -t $(IMG) .
