@@ -60,7 +60,8 @@ type env struct {
 
 // Run is the program, with its arguments (its own name is none of them). It returns the exit code.
 func Run(ctx context.Context, version string, streams genericiooptions.IOStreams, args []string) int {
-	root := newRoot(version, &env{IOStreams: streams, flags: genericclioptions.NewConfigFlags(true), terminal: ttyOf(streams)})
+	e := &env{IOStreams: streams, flags: genericclioptions.NewConfigFlags(true), terminal: ttyOf(streams)}
+	root := newRoot(version, e) //nolint:contextcheck // commands take the context that they are executed with
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	switch {

@@ -80,6 +80,9 @@ func isUnknownKind(err error) bool {
 
 // explain adds what to do to errors that leave people alone.
 func explain(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return errors.New("interrupted")
+	}
 	if isUnknownKind(err) {
 		return fmt.Errorf("the cluster does not know ShardingUsers: install the operator first (kubectl apply -k config/default): %w", err)
 	}

@@ -108,7 +108,7 @@ func (p *passwordSetter) run(ctx context.Context, name string) error {
 	if err := p.agree(ctx, kube, u, source); err != nil {
 		return err
 	}
-	plain, err := p.password(u.Name)
+	plain, err := p.password(ctx, u.Name)
 	if err != nil {
 		return err
 	}
@@ -179,7 +179,7 @@ func (p *passwordSetter) agree(ctx context.Context, kube client.Client, u *v1alp
 		case p.terminal == nil:
 			return fmt.Errorf("%s %w whether that is right: give --yes", question, errNobodyThere)
 		}
-		yes, err := p.terminal.confirms(question + " Go on?")
+		yes, err := p.terminal.confirms(ctx, question+" Go on?")
 		if err != nil {
 			return err
 		}
@@ -214,7 +214,7 @@ func policyMinLength(ctx context.Context, kube client.Client, u *v1alpha1.Shardi
 }
 
 // password is the new password.
-func (p *passwordSetter) password(name string) ([]byte, error) {
+func (p *passwordSetter) password(ctx context.Context, name string) ([]byte, error) {
 	switch {
 	case p.generate != 0:
 		return generate(p.generate), nil
@@ -223,11 +223,11 @@ func (p *passwordSetter) password(name string) ([]byte, error) {
 		plain, err := io.ReadAll(io.LimitReader(p.In, most))
 		return password.Trim(plain), err
 	}
-	plain, err := p.terminal.hidden(fmt.Sprintf("New password of %s: ", name))
+	plain, err := p.terminal.hidden(ctx, fmt.Sprintf("New password of %s: ", name))
 	if err != nil {
 		return nil, err
 	}
-	again, err := p.terminal.hidden("Once more: ")
+	again, err := p.terminal.hidden(ctx, "Once more: ")
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -167,7 +168,7 @@ func unpack(t *testing.T, archive, folder string) (names []string) {
 	}
 	for files := tar.NewReader(compressed); ; {
 		header, err := files.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			slices.Sort(names)
 			return names
 		}

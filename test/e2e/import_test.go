@@ -85,13 +85,12 @@ func (sh *shell) imports(args ...string) (code int, report importReport) {
 func (sh *shell) files(folder string) map[string][]byte {
 	sh.s.t.Helper()
 	all := map[string][]byte{}
-	root := filepath.Join(sh.folder, folder)
-	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+	tree := os.DirFS(filepath.Join(sh.folder, folder))
+	err := fs.WalkDir(tree, ".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
-		name, _ := filepath.Rel(root, path)
-		all[name], err = os.ReadFile(path)
+		all[path], err = fs.ReadFile(tree, path)
 		return err
 	})
 	sh.s.Expect(err).NotTo(gomega.HaveOccurred())

@@ -63,6 +63,11 @@ func (s *screen) shows() string {
 // A prompt is what is to be seen before something is typed.
 type prompt struct{ shows, typed string }
 
+const (
+	enter     = "\n"
+	interrupt = "\x03"
+)
+
 // talk runs the plugin at a terminal, where somebody answers, and returns its exit code and all that was to be seen.
 func (sh *shell) talk(args []string, prompts ...prompt) (code int, seen string) {
 	sh.s.t.Helper()
@@ -72,8 +77,8 @@ func (sh *shell) talk(args []string, prompts ...prompt) (code int, seen string) 
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = at.slave, at.slave, at.slave
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	sh.s.Expect(cmd.Start()).To(gomega.Succeed())
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = cmd.Wait() }() // its exit code is looked at below
 	for _, p := range prompts {
 		sh.s.Eventually(at.shows).WithTimeout(soon).WithPolling(poll).Should(gomega.ContainSubstring(p.shows))
 		// The prompt comes before the echo goes.
@@ -82,7 +87,7 @@ func (sh *shell) talk(args []string, prompts ...prompt) (code int, seen string) 
 			state, err := unix.IoctlGetTermios(int(at.slave.Fd()), unix.TCGETS)
 			return err == nil && (state.Lflag&unix.ECHO == 0) == hides
 		}).WithTimeout(soon).WithPolling(poll).Should(gomega.BeTrue())
-		_, err := at.master.WriteString(p.typed + "\n")
+		_, err := at.master.WriteString(p.typed)
 		sh.s.Expect(err).NotTo(gomega.HaveOccurred())
 	}
 	select {
@@ -90,6 +95,9 @@ func (sh *shell) talk(args []string, prompts ...prompt) (code int, seen string) 
 	case <-time.After(soon):
 		sh.s.t.Fatalf("it still waits, after\n%s", at.shows())
 	}
+	state, err := unix.IoctlGetTermios(int(at.slave.Fd()), unix.TCGETS)
+	sh.s.Expect(err).NotTo(gomega.HaveOccurred())
+	sh.s.Expect(state.Lflag&unix.ECHO).NotTo(gomega.BeZero(), "the terminal shows again what is typed")
 	return cmd.ProcessState.ExitCode(), at.shows()
 }
 
@@ -102,22 +110,30 @@ func TestAPasswordThatIsTypedIsNotShown(t *testing.T) {
 	sh := s.somebody()
 
 	code, seen := sh.talk([]string{"set-password", "alice"},
-		prompt{"New password of alice: ", canary + " typed"}, prompt{"Once more: ", canary + " typed"})
+		prompt{"New password of alice: ", canary + " typed" + enter}, prompt{"Once more: ", canary + " typed" + enter})
 	s.Expect(code).To(gomega.BeZero(), seen)
 	s.Expect(seen).To(gomega.And(gomega.ContainSubstring("Strength: "), gomega.Not(gomega.ContainSubstring(canary))))
 	s.Expect(s.value("alice")).To(gomega.Equal(canary + " typed"))
 
 	code, seen = sh.talk([]string{"set-password", "alice"},
-		prompt{"New password of alice: ", canary + " typed"}, prompt{"Once more: ", canary + " tpyed"})
+		prompt{"New password of alice: ", canary + " typed" + enter}, prompt{"Once more: ", canary + " tpyed" + enter})
 	s.Expect(code).To(gomega.Equal(2))
 	s.Expect(seen).To(gomega.And(gomega.ContainSubstring("two different"), gomega.Not(gomega.ContainSubstring(canary))))
 	s.Expect(s.value("alice")).To(gomega.Equal(canary + " typed"))
 
+	// Who breaks off changes nothing.
+	code, seen = sh.talk([]string{"set-password", "alice"}, prompt{"New password of alice: ", canary + interrupt})
+	s.Expect(code).To(gomega.Equal(2))
+	s.Expect(seen).To(gomega.And(gomega.ContainSubstring("interrupted"), gomega.Not(gomega.ContainSubstring(canary))))
+	code, seen = sh.talk([]string{"set-password", "bob"}, prompt{"[y/N] ", interrupt})
+	s.Expect(code).To(gomega.Equal(2), seen)
+	s.Expect(s.value("alice")).To(gomega.Equal(canary + " typed"))
+
 	// What may not be expected is asked about first.
-	code, seen = sh.talk([]string{"set-password", "bob"}, prompt{"[y/N] ", "no"})
+	code, seen = sh.talk([]string{"set-password", "bob"}, prompt{"[y/N] ", "no" + enter})
 	s.Expect(code).To(gomega.Equal(1), seen)
-	code, seen = sh.talk([]string{"set-password", "bob"}, prompt{"[y/N] ", "y"},
-		prompt{"New password of bob: ", canary + " bob"}, prompt{"Once more: ", canary + " bob"})
+	code, seen = sh.talk([]string{"set-password", "bob"}, prompt{"[y/N] ", "y" + enter},
+		prompt{"New password of bob: ", canary + " bob" + enter}, prompt{"Once more: ", canary + " bob" + enter})
 	s.Expect(code).To(gomega.BeZero(), seen)
 	s.Expect(s.value("bob-password")).To(gomega.Equal(canary + " bob"))
 }
