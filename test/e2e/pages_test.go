@@ -164,6 +164,11 @@ func TestMigrationFromMemoryIsAsTheGuideSays(t *testing.T) {
 	memory.Signal(syscall.SIGTERM)
 	s.Expect(memory.exit(20 * time.Second)).To(gomega.BeZero())
 	p := s.start()
+	s.eventually(soon, func(g gomega.Gomega) { // what the statuses say may be of before
+		g.Expect(s.rows()).To(gomega.HaveLen(2))
+		g.Expect(s.kube.Get(t.Context(), key(alice), alice)).To(gomega.Succeed())
+		g.Expect(alice.Status.Locked).To(gomega.BeFalse(), "the lock does not come along")
+	})
 	sh.follow(steps[apply+1:])
 	value, found := p.metric("shardinguser_in_memory_store")
 	s.Expect(found && value != 0).To(gomega.BeFalse(), "the metric says that the memory still serves")
