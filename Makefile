@@ -62,8 +62,8 @@ generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Regenerate deep copies, CRD, RBAC
 	go run ./hack/argocd config/argocd
 
 .PHONY: build
-build: ## Build bin/manager.
-	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/manager ./cmd/manager
+build: ## Build bin/manager, and bin/kubectl-shardinguser, which is a plugin for kubectl once it is on PATH.
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ ./cmd/manager ./cmd/kubectl-shardinguser
 
 # Of a package; two cores are busy with that many, since tests wait most of the time.
 TESTS_AT_ONCE ?= 4
@@ -131,6 +131,10 @@ build-installer: $(KUSTOMIZE) ## Write dist/install.yaml: CRD, rights, and the m
 package-chart: $(HELM) ## Write dist/shardinguser-operator-VERSION.tgz, the Helm chart for the image of that version.
 	mkdir -p dist
 	$(HELM) package $(CHART) --destination dist --version $(if $(filter v%,$(VERSION)),$(VERSION:v%=%),0.0.0-g$(VERSION)) --app-version $(VERSION)
+
+.PHONY: build-plugin
+build-plugin: ## Write the plugin's archives for all platforms, and its manifest for krew, into dist.
+	hack/build-plugin.sh $(VERSION)
 
 .PHONY: docker-build
 docker-build: ## Build the image IMG.

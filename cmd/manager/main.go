@@ -37,9 +37,6 @@ import (
 // version is set by the linker.
 var version = "development"
 
-// leaderElectionID names the lease that the leader holds.
-const leaderElectionID = "shardinguser-operator.sharding.io"
-
 func main() {
 	err := run(ctrl.SetupSignalHandler(), os.Args[1:])
 	if err != nil && !errors.Is(err, flag.ErrHelp) {
@@ -218,7 +215,7 @@ func newManager(ctx context.Context, settings config.Settings, log logr.Logger) 
 		MapperProvider:          controller.Mapper,
 		PprofBindAddress:        settings.PprofBindAddress,
 		LeaderElection:          settings.LeaderElect,
-		LeaderElectionID:        leaderElectionID,
+		LeaderElectionID:        config.LeaseName,
 		LeaderElectionNamespace: settings.LeaderElectionNamespace,
 		// The process ends when the manager does, so the lease can be handed on at once.
 		LeaderElectionReleaseOnCancel: true,

@@ -20,6 +20,9 @@ import (
 	"time"
 )
 
+// LeaseName is that of the lease which the leader holds.
+const LeaseName = "shardinguser-operator.sharding.io"
+
 // Settings is what the manager runs by. Every value lies within its limits;
 // every file that a path names could be read when [Load] returned.
 type Settings struct {

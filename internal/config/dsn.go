@@ -55,6 +55,23 @@ func ReadDSNFile(path string) (DSN, error) {
 	return DSN(dsn), nil
 }
 
+// FindDSN returns the DSN of a program beside the manager: that of the file at
+// path or, where path is empty, of USER_DATABASE_DSN. It is empty where there is
+// neither. Its errors are [ReadDSNFile]'s.
+func FindDSN(path string) (DSN, error) {
+	if path != "" {
+		return ReadDSNFile(path)
+	}
+	dsn := strings.TrimSpace(os.Getenv(envDSN))
+	if dsn == "" {
+		return "", nil
+	}
+	if err := checkDSN(dsn); err != nil {
+		return "", fmt.Errorf("environment variable %s: %w", envDSN, err)
+	}
+	return DSN(dsn), nil
+}
+
 // cause is what is wrong with a file, without the path that the error names
 // already.
 func cause(err error) error {

@@ -183,3 +183,32 @@ func TestARotatedDSNIsReadAgain(t *testing.T) {
 	}
 	expect(Database{DSN: "host=fixed"}.CurrentDSN, "host=fixed")
 }
+
+func TestFindDSN(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "dsn")
+	if err := os.WriteFile(file, []byte(goodDSN+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const other = "postgres://elsewhere/users"
+	for name, tt := range map[string]struct {
+		path, env string
+		want      DSN
+		fails     bool
+	}{
+		"is the file's, whatever the environment says": {path: file, env: other, want: goodDSN},
+		"is the environment's":                         {env: " " + other + "\n", want: other},
+		"is empty where there is none":                 {},
+		"is none that pgx does not understand":         {env: "mysql://alice:" + canary + "@db", fails: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv(envDSN, tt.env)
+			got, err := FindDSN(tt.path)
+			if got != tt.want || (err != nil) != tt.fails {
+				t.Errorf("FindDSN = %s, %v, want %s", got, err, tt.want)
+			}
+			if err != nil && strings.Contains(err.Error(), canary) {
+				t.Errorf("the error tells a secret: %v", err)
+			}
+		})
+	}
+}

@@ -88,7 +88,7 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer db.Close()
-	program, err := testenv.BuildManager(ctx, folder)
+	program, err := testenv.Build(ctx, folder, "manager")
 	if err != nil {
 		return 1, err
 	}

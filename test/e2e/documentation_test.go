@@ -93,7 +93,7 @@ func (s *story) read(page string, p *process) *reader {
 	s.Expect(os.WriteFile(filepath.Join(home, ".curlrc"), fmt.Appendf(nil, "connect-to = %s:443:%s\nsilent\nshow-error\n", service, p.Login), 0o600)).
 		To(gomega.Succeed())
 	r.env = []string{
-		"HOME=" + home, "KUBECONFIG=" + kubeconfig, "PATH=" + plane.Programs() + ":" + os.Getenv("PATH"),
+		"HOME=" + home, "KUBECONFIG=" + kubeconfig, "PATH=" + plugins + ":" + filepath.Dir(plane.KubectlPath()) + ":" + os.Getenv("PATH"),
 		"ADMIN_DSN=" + s.db.Config().ConnString(), "LC_ALL=C",
 	}
 	return r
@@ -179,7 +179,9 @@ var pages = map[string]func(*reader){
 // elsewhere are pages whose commands other packages run.
 var elsewhere = map[string]string{
 	"docs/argocd.md":  "test/gitops",
+	"docs/import.md":  "test/e2e",
 	"docs/install.md": "test/chart",
+	"docs/plugin.md":  "test/e2e",
 }
 
 func TestEveryCommandOfAPageDoesWhatItSays(t *testing.T) {

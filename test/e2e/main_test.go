@@ -29,6 +29,7 @@ const (
 var (
 	root    string                // of the repository
 	program string                // the built manager
+	plugins string                // the folder of the built plugin for kubectl, as one would have it on PATH
 	plane   *testenv.ControlPlane // with everything of config/default
 	rights  *rest.Config          // the manager's
 	scheme  = func() *runtime.Scheme {
@@ -58,7 +59,11 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
-	if program, err = testenv.BuildManager(ctx, folder); err != nil {
+	if program, err = testenv.Build(ctx, folder, "manager"); err != nil {
+		return 1, err
+	}
+	plugins = folder
+	if _, err := testenv.Build(ctx, plugins, "kubectl-shardinguser"); err != nil {
 		return 1, err
 	}
 

@@ -60,7 +60,7 @@ func newSite(t *testing.T) *site {
 
 	proxy, dsn := testenv.DatabaseProxy(t, testenv.Database(t))
 	s.database = proxy
-	program, err := testenv.BuildManager(t.Context(), t.TempDir())
+	program, err := testenv.Build(t.Context(), t.TempDir(), "manager")
 	s.Expect(err).NotTo(gomega.HaveOccurred())
 	s.manager, err = plane.StartManager(testenv.ManagerOptions{
 		Program: program, DSN: dsn, Rights: testenv.ServiceAccount(t, system, "shardinguser-controller-manager"),

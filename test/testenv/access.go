@@ -74,6 +74,9 @@ func (c *ControlPlane) KubeconfigFor(config *rest.Config) (string, error) {
 	return c.scope.write("kubeconfig-"+rand.String(8), string(content), 0o600)
 }
 
+// KubectlPath is the kubectl that fits the control plane.
+func (c *ControlPlane) KubectlPath() string { return c.kubectl }
+
 // Kubectl runs kubectl as an administrator and returns its standard output; the standard error is part of the error.
 // As another user: give it --kubeconfig with a path of KubeconfigFor.
 func (c *ControlPlane) Kubectl(ctx context.Context, args ...string) (string, error) {

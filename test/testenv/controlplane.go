@@ -244,9 +244,6 @@ func (c *ControlPlane) Kubeconfig() string {
 	return c.kubeconfig
 }
 
-// Programs is the folder of kubectl.
-func (c *ControlPlane) Programs() string { return filepath.Dir(c.kubectl) }
-
 // PID is the process id of one of its programs, such as kube-apiserver.
 func (c *ControlPlane) PID(program string) (int, error) {
 	return c.scope.pid(program)

@@ -22,17 +22,18 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// BuildManager builds the manager into this folder and returns the program's path: so no test ever tells of an old one.
-func BuildManager(ctx context.Context, folder string) (program string, err error) {
+// Build builds one of the commands below cmd into this folder and returns the program's path: so no test ever tells of an old
+// one.
+func Build(ctx context.Context, folder, command string) (program string, err error) {
 	root, err := Root()
 	if err != nil {
 		return "", err
 	}
-	program = filepath.Join(folder, "manager")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", program, "./cmd/manager")
+	program = filepath.Join(folder, command)
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", program, "./cmd/"+command)
 	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	if output, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the manager: %w: %s", err, output)
+		return "", fmt.Errorf("build %s: %w: %s", command, err, output)
 	}
 	return program, nil
 }

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+// fieldManager is whose the fields are that import applies.
+const fieldManager = "kubectl-shardinguser"
+
+// applying is a target of one namespace of a cluster. What is as it has to be is not sent at all.
+type applying struct {
+	kube      client.Client
+	namespace string
+	secrets   bool
+}
+
+// A step is one object that is to be applied.
+type step struct {
+	change
+	username string
+	manifest any
+}
+
+func (a applying) changes(ctx context.Context, entries []entry) (changes []change, remarks []remark, err error) {
+	plans, remarks, err := a.plan(ctx, entries)
+	for _, p := range slices.Concat(plans...) {
+		changes = append(changes, p.change)
+	}
+	return changes, remarks, err
+}
+
+// plan is what is to be applied of each entry that needs it, the Secret first.
+func (a applying) plan(ctx context.Context, entries []entry) (plans [][]step, remarks []remark, err error) {
+	users, err := listUsers(ctx, a.kube, a.namespace, false, "")
+	if err != nil {
+		return nil, nil, err
+	}
+	haveUsers := map[string]*v1alpha1.ShardingUser{}
+	for i := range users {
+		haveUsers[users[i].Name] = &users[i]
+	}
+	haveSecrets, err := a.listSecrets(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, e := range entries {
+		var steps []step
+		have, username := haveUsers[e.user.Metadata.Name], e.username()
+		if have != nil && user.Username(have) != username {
+			remarks = append(remarks, remark{username, notApplied, fmt.Sprintf(
+				"the ShardingUser %s is there for the username %q, which cannot be changed", have.Name, user.Username(have))})
+			continue
+		}
+		if e.secret != nil && a.secrets {
+			data, exists := haveSecrets[e.secret.Metadata.Name]
+			if s := (step{change{Action: create, Object: "secret/" + e.secret.Metadata.Name}, username, e.secret}); !exists {
+				steps = append(steps, s)
+			} else if e.secret.differs(data) {
+				s.Action, s.Fields = update, []string{"data." + secretKey}
+				steps = append(steps, s)
+			}
+		}
+		s := step{change{Action: create, Object: "shardinguser.sharding.io/" + e.user.Metadata.Name}, username, e.user}
+		if have == nil {
+			steps = append(steps, s)
+		} else if s.Fields = e.user.differences(have); len(s.Fields) > 0 {
+			s.Action = update
+			steps = append(steps, s)
+		}
+		if len(steps) > 0 {
+			plans = append(plans, steps)
+		}
+	}
+	return plans, remarks, nil
+}
+
+func (e entry) username() string {
+	if e.user.Spec.Username != "" {
+		return e.user.Spec.Username
+	}
+	return e.user.Metadata.Name
+}
+
+func (a applying) listSecrets(ctx context.Context) (map[string]map[string][]byte, error) {
+	if !a.secrets {
+		return nil, nil
+	}
+	var list corev1.SecretList
+	if err := a.kube.List(ctx, &list, client.InNamespace(a.namespace)); err != nil {
+		return nil, fmt.Errorf("read the Secrets of the namespace %q, to compare them (or give --secrets=skip): %w", a.namespace, err)
+	}
+	data := make(map[string]map[string][]byte, len(list.Items))
+	for i := range list.Items {
+		data[list.Items[i].Name] = list.Items[i].Data
+	}
+	return data, nil
+}
+
+// write applies what differs, several entries at once. What the API server refuses of one keeps no other from being applied.
+func (a applying) write(ctx context.Context, entries []entry) (changes []change, remarks []remark, err error) {
+	plans, remarks, err := a.plan(ctx, entries)
+	if err != nil {
+		return nil, remarks, err
+	}
+	var mu sync.Mutex
+	results := make([][]change, len(plans))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(16)
+	for i, steps := range plans {
+		group.Go(func() error {
+			for _, s := range steps {
+				err := a.take(ctx, s)
+				if isRefusal(err) {
+					mu.Lock()
+					defer mu.Unlock()
+					remarks = append(remarks, remark{s.username, notApplied, fmt.Sprintf("%s: %v", s.Object, err)})
+					return nil
+				}
+				if err != nil {
+					return fmt.Errorf("apply %s: %w", s.Object, err)
+				}
+				results[i] = append(results[i], s.change)
+			}
+			return nil
+		})
+	}
+	err = group.Wait()
+	return slices.Concat(results...), remarks, err
+}
+
+// errShared says that an object would not be as it is wanted after it was applied.
+var errShared = errors.New("somebody else set these fields, too, and import would not be heard: change them there")
+
+// take applies one object. One that is there is tried first: somebody else may have added roles, of which server-side apply
+// would leave both his and ours.
+func (a applying) take(ctx context.Context, s step) error {
+	if wanted, ok := s.manifest.(userManifest); ok && s.Action == update {
+		tried, err := a.apply(ctx, s.manifest, client.DryRunAll)
+		if err != nil {
+			return err
+		}
+		var after v1alpha1.ShardingUser
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(tried.Object, &after); err != nil {
+			return err
+		}
+		if fields := wanted.differences(&after); len(fields) > 0 {
+			return fmt.Errorf("%s: %w", strings.Join(fields, ", "), errShared)
+		}
+	}
+	_, err := a.apply(ctx, s.manifest)
+	return err
+}
+
+// isRefusal tells whether the API server refused one object. Its messages of conflicts and of what is invalid name fields and
+// who has them; of what it refuses in a Secret, which is none of ours to be refused, they quote nothing.
+func isRefusal(err error) bool {
+	return errors.Is(err, errShared) || apierrors.IsConflict(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsForbidden(err)
+}
+
+// apply is server-side apply, and returns what comes of it. Of fields that somebody else has, the API server says whose they
+// are.
+func (a applying) apply(ctx context.Context, manifest any, options ...client.ApplyOption) (*unstructured.Unstructured, error) {
+	text, err := json.Marshal(manifest)
+	if err != nil {
+		return nil, err
+	}
+	object := &unstructured.Unstructured{}
+	if err := json.Unmarshal(text, &object.Object); err != nil {
+		return nil, err
+	}
+	object.SetNamespace(a.namespace)
+	return object, a.kube.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), append(options, client.FieldOwner(fieldManager))...)
+}

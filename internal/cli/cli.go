@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package cli is kubectl-shardinguser, the plugin for kubectl: a file for each command.
+//
+// What a command decides (the state of a user, the name of an imported one, a diagnosis, a difference) is a pure function
+// beside it. What it asks is the API server, with the rights of whoever runs it, and for import and logins the database, by
+// a DSN from a file or the environment. Results go to the standard output and everything else to the other, so that output
+// can be piped. No password and no hash is ever printed but where that is what was asked for.
+//
+// Exit codes are the same for all commands: [ExitDone], [ExitFinding], [ExitFailed].
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+)
+
+// Exit codes.
+const (
+	// ExitDone: it was done, and there is nothing wrong.
+	ExitDone = 0
+
+	// ExitFinding: the question was answered, by no. Something is wrong with a user, there is a difference, or what was asked
+	// for did not come about.
+	ExitFinding = 1
+
+	// ExitFailed: there is no answer. The command line is wrong, or the cluster, the database or a right is missing.
+	ExitFailed = 2
+)
+
+// A finding is the error of a command that did its work and found something wrong. Its text is empty where the output says
+// it already.
+type finding string
+
+func (f finding) Error() string { return string(f) }
+
+func findingf(format string, args ...any) error { return finding(fmt.Sprintf(format, args...)) }
+
+// isFinding tells whether an error is nothing but findings.
+func isFinding(err error) bool {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return !slices.ContainsFunc(joined.Unwrap(), func(err error) bool { return !isFinding(err) })
+	}
+	var found finding
+	return errors.As(err, &found)
+}
+
+// env is what commands share.
+type env struct {
+	genericiooptions.IOStreams
+	flags    *genericclioptions.ConfigFlags
+	terminal terminal
+}
+
+// Run is the program, with its arguments (its own name is none of them). It returns the exit code.
+func Run(ctx context.Context, version string, streams genericiooptions.IOStreams, args []string) int {
+	e := &env{IOStreams: streams, flags: genericclioptions.NewConfigFlags(true), terminal: ttyOf(streams)}
+	root := newRoot(version, e) //nolint:contextcheck // commands take the context that they are executed with
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	switch {
+	case err == nil:
+		return ExitDone
+	case isFinding(err):
+		if err.Error() != "" {
+			fmt.Fprintln(streams.ErrOut, err)
+		}
+		return ExitFinding
+	default:
+		fmt.Fprintf(streams.ErrOut, "error: %v\n", explain(err))
+		return ExitFailed
+	}
+}
+
+func newRoot(version string, e *env) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "kubectl-shardinguser",
+		Short: "Look after the accounts of a sharding system",
+		Long: `Look after the accounts of a sharding system: the ShardingUsers of a cluster, and the rows that they own.
+
+Exit codes: 0 it was done and nothing is wrong; 1 something is wrong or did not come about, as was told; 2 there is no
+answer, since the command line is wrong, or the cluster, the database or a right is missing.`,
+		Version:       version,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		// What kubectl's users see.
+		Annotations: map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl shardinguser"},
+	}
+	root.SetIn(e.In)
+	root.SetOut(e.Out)
+	root.SetErr(e.ErrOut)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w\nSee `%s --help`", err, cmd.CommandPath())
+	})
+	e.flags.AddFlags(root.PersistentFlags())
+	root.AddCommand(
+		newList(e), newUnlock(e), newLock(e), newSetPassword(e), newLogins(e), newDoctor(e), newImport(e),
+	)
+	if err := root.RegisterFlagCompletionFunc("namespace", e.completeNamespaces); err != nil {
+		panic(err) // the flag is the one that ConfigFlags just added
+	}
+	return root
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+const hashBody = "abcdefghijklmnopqrstuu" + "ABCDEFGHIJKLMNOPQRSTUVWXYZ01234"
+
+// hash is one that the operator takes, as are those that begin in the other two ways and of higher cost.
+const hash = "$2a$10$" + hashBody
+
+func account(username string, edits ...func(*store.Account)) store.Account {
+	a := store.Account{Username: username, Row: user.Row{PasswordHash: hash, Roles: []string{"viewer"}, Active: true}}
+	for _, change := range edits {
+		change(&a)
+	}
+	return a
+}
+
+func hashed(h string) func(*store.Account) { return func(a *store.Account) { a.Row.PasswordHash = h } }
+
+func withRoles(roles ...string) func(*store.Account) {
+	return func(a *store.Account) { a.Row.Roles = roles }
+}
+
+func ownedBy(namespace, name string) func(*store.Account) {
+	return func(a *store.Account) { a.Owner = &user.Owner{Namespace: namespace, Name: name} }
+}
+
+var toTeamA = conversion{namespace: "team-a", deletion: v1alpha1.DeletionRetain}
+
+const manifestsOfAlice = `---
+apiVersion: v1
+data:
+  password: JDJhJDEwJGFiY2RlZmdoaWprbG1ub3BxcnN0dXVBQkNERUZHSElKS0xNTk9QUVJTVFVWV1hZWjAxMjM0
+kind: Secret
+metadata:
+  name: alice-example-com-xcdbc73c237-password
+  namespace: team-a
+type: Opaque
+---
+apiVersion: sharding.io/v1alpha1
+kind: ShardingUser
+metadata:
+  name: alice-example-com-xcdbc73c237
+  namespace: team-a
+spec:
+  active: false
+  adoptionPolicy: IfUnowned
+  deletionPolicy: Retain
+  password:
+    format: Bcrypt
+    secretRef:
+      key: password
+      name: alice-example-com-xcdbc73c237-password
+  roles:
+  - operator
+  - viewer
+  username: Alice@example.com
+`
+
+func TestManifestsSayAllOfARow(t *testing.T) {
+	a := account("Alice@example.com", withRoles("operator", "viewer", "operator"), func(a *store.Account) { a.Row.Active = false })
+	entries, remarks := toTeamA.convert([]store.Account{a})
+	if len(entries) != 1 || len(remarks) != 0 {
+		t.Fatalf("convert = %v, %v", entries, remarks)
+	}
+	got, err := documents(entries[0].manifests(true)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(manifestsOfAlice, string(got)); diff != "" {
+		t.Errorf("the manifests (-want +got):\n%s", diff)
+	}
+}
+
+func TestAUsernameThatIsItsResourcesNameIsNotSaidTwice(t *testing.T) {
+	entries, _ := toTeamA.convert([]store.Account{account("alice")})
+	if got := entries[0].user; got.Metadata.Name != "alice" || got.Spec.Username != "" {
+		t.Errorf("it is called %q, for the username %q", got.Metadata.Name, got.Spec.Username)
+	}
+}
+
+func TestRowsThatAreNotAsOneMightExpectAreRemarkedOn(t *testing.T) {
+	manyRoles := make([]string, maxRoles+1)
+	for i := range manyRoles {
+		manyRoles[i] = fmt.Sprintf("role-%d", i)
+	}
+	with := func(change func(*conversion)) conversion { c := toTeamA; change(&c); return c }
+	for name, tt := range map[string]struct {
+		c        conversion
+		account  store.Account
+		remark   remarkKind // "" for none
+		imported bool
+		password bool
+	}{
+		"nothing is said of one like any other":    {toTeamA, account("alice"), "", true, true},
+		"nor of hashes of other programs":          {toTeamA, account("alice", hashed("$2y$14$"+hashBody)), "", true, true},
+		"a row of a resource is left to it":        {toTeamA, account("alice", ownedBy("b", "c")), owned, false, false},
+		"unless that was asked for":                {with(func(c *conversion) { c.includeOwned = true }), account("alice", ownedBy("b", "c")), "", true, true},
+		"a username with a space":                  {toTeamA, account("a b"), leftOut, false, false},
+		"a username in another script":             {toTeamA, account("мария"), leftOut, false, false},
+		"a username that begins otherwise":         {toTeamA, account("_alice"), leftOut, false, false},
+		"no username":                              {toTeamA, account(""), leftOut, false, false},
+		"a username that ends with a line":         {toTeamA, account("alice\n"), leftOut, false, false},
+		"a username that is too long":              {toTeamA, account(strings.Repeat("a", 256)), leftOut, false, false},
+		"the longest username":                     {toTeamA, account(strings.Repeat("a", 255)), "", true, true},
+		"roles that are no list":                   {toTeamA, account("alice", func(a *store.Account) { a.Row.RolesMalformed = true }), leftOut, false, false},
+		"a role that no resource can have":         {toTeamA, account("alice", withRoles("viewer", "not one")), leftOut, false, false},
+		"too many roles":                           {toTeamA, account("alice", withRoles(manyRoles...)), leftOut, false, false},
+		"such roles can be dropped":                {with(func(c *conversion) { c.dropRoles = true }), account("alice", withRoles("viewer", "not one")), rolesDropped, true, true},
+		"no roles are fine":                        {toTeamA, account("alice", withRoles()), "", true, true},
+		"no hash at all, or NULL":                  {toTeamA, account("alice", hashed("")), withoutPassword, true, false},
+		"a hash that nothing matches":              {toTeamA, account("alice", hashed("!")), withoutPassword, true, false},
+		"a hash of the faulty implementation":      {toTeamA, account("alice", hashed("$2x$10$"+hashBody)), withoutPassword, true, false},
+		"a cost that is too low":                   {toTeamA, account("alice", hashed("$2a$09$"+hashBody)), withoutPassword, true, false},
+		"a cost that is too high":                  {toTeamA, account("alice", hashed("$2a$15$"+hashBody)), withoutPassword, true, false},
+		"another kind of hash":                     {toTeamA, account("alice", hashed("{SHA}"+hashBody)), withoutPassword, true, false},
+		"a hash with something before or after it": {toTeamA, account("alice", hashed(hash+" ")), withoutPassword, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			entries, remarks := tt.c.convert([]store.Account{tt.account})
+			if tt.imported != (len(entries) == 1) {
+				t.Fatalf("convert = %v, %v", entries, remarks)
+			}
+			switch {
+			case tt.remark == "" && len(remarks) != 0, tt.remark != "" && (len(remarks) != 1 || remarks[0].Kind != tt.remark):
+				t.Errorf("the remarks are %v, want one of the kind %q", remarks, tt.remark)
+			}
+			for _, r := range remarks {
+				if strings.Contains(r.String(), hashBody) {
+					t.Errorf("a remark tells the hash: %s", r)
+				}
+			}
+			if tt.imported && tt.password != (entries[0].secret != nil && entries[0].user.Spec.Password != nil) {
+				t.Errorf("it has the password %v", entries[0].user.Spec.Password)
+			}
+		})
+	}
+}
+
+func TestAnOwnedRowStaysWithItsResourceWhereItsOwnIsAskedFor(t *testing.T) {
+	c := toTeamA
+	c.includeOwned = true
+	entries, _ := c.convert([]store.Account{account("alice", ownedBy("team-a", "somebody")), account("bob", ownedBy("team-b", "somebody"))})
+	if len(entries) != 2 || entries[0].user.Metadata.Name != "somebody" || entries[0].user.Spec.Username != "alice" ||
+		entries[1].user.Metadata.Name != "bob" {
+		t.Errorf("convert = %+v", entries)
+	}
+}
+
+// Ten digits of a digest would have to agree: here a resource is called so on purpose.
+func TestNoTwoRowsBecomeOneResource(t *testing.T) {
+	c := toTeamA
+	c.includeOwned = true
+	entries, remarks := c.convert([]store.Account{account("alice", ownedBy("team-a", "bob")), account("bob"), account("carol")})
+	if len(entries) != 1 || entries[0].user.Metadata.Name != "carol" || len(remarks) != 2 || remarks[0].Kind != leftOut {
+		t.Errorf("convert = %v, %v", entries, remarks)
+	}
+}
+
+func TestDifferencesAreThoseThatMatter(t *testing.T) {
+	entries, _ := toTeamA.convert([]store.Account{account("alice", withRoles("a", "b"))})
+	want := entries[0].user
+	same := func() *v1alpha1.ShardingUser {
+		return aUser(func(u *v1alpha1.ShardingUser) {
+			u.Spec = v1alpha1.ShardingUserSpec{
+				Roles: []v1alpha1.Role{"b", "a"}, AdoptionPolicy: v1alpha1.AdoptionIfUnowned, DeletionPolicy: v1alpha1.DeletionRetain,
+				Password: &v1alpha1.PasswordSource{
+					SecretRef: v1alpha1.SecretKeyReference{Name: "alice-password", Key: "password"}, Format: v1alpha1.PasswordFormatBcrypt,
+				},
+			}
+		})
+	}
+	for name, tt := range map[string]struct {
+		change func(*v1alpha1.ShardingUser)
+		want   []string
+	}{
+		"not the order of roles, or what is left to a default": {func(*v1alpha1.ShardingUser) {}, nil},
+		"not a username that is said though it is the name":    {func(u *v1alpha1.ShardingUser) { u.Spec.Username = "alice" }, nil},
+		"the username":     {func(u *v1alpha1.ShardingUser) { u.Spec.Username = "bob" }, []string{"username"}},
+		"a role":           {func(u *v1alpha1.ShardingUser) { u.Spec.Roles = u.Spec.Roles[1:] }, []string{"roles"}},
+		"whether it is on": {inactive, []string{"active"}},
+		"the policies": {func(u *v1alpha1.ShardingUser) {
+			u.Spec.AdoptionPolicy, u.Spec.DeletionPolicy = v1alpha1.AdoptionNever, v1alpha1.DeletionDelete
+		}, []string{"adoptionPolicy", "deletionPolicy"}},
+		"where the password comes from": {func(u *v1alpha1.ShardingUser) { u.Spec.Password.SecretRef.Key = "other" }, []string{"password"}},
+		"that none comes from anywhere": {func(u *v1alpha1.ShardingUser) { u.Spec.Password = nil }, []string{"password"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			have := same()
+			tt.change(have)
+			if got := want.differences(have); !slices.Equal(got, tt.want) {
+				t.Errorf("differences = %v, want %v", got, tt.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/password"
+	"github.com/sharding-system/shardinguser-operator/internal/policy"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+// seen is what was looked for: nil where it is not there; err says why it could not be looked at.
+type seen[T any] struct {
+	it  *T
+	err error
+}
+
+// facts are what a diagnosis rests on.
+type facts struct {
+	now      time.Time
+	user     *v1alpha1.ShardingUser
+	secret   seen[corev1.Secret]
+	policies seen[[]v1alpha1.ShardingUserPolicy]
+	labels   seen[map[string]string] // of the user's namespace
+
+	others  []string // namespace/name of other users of the same username, as far as could be looked
+	nearby  bool     // that was in the user's own namespace only
+	lease   seen[coordinationv1.Lease]
+	leaseIn string           // the namespace where the lease was looked for
+	events  []corev1.Event   // warnings about the user, the latest first
+	ready   metav1.Condition // of the user; the zero condition where there is none
+}
+
+// level is how grave a result is.
+type level string
+
+const (
+	fine    level = "ok"
+	note    level = "note"    // worth knowing, nothing wrong
+	unknown level = "unknown" // could not be looked at
+	wrong   level = "WRONG"
+)
+
+// result is that of one check.
+type result struct {
+	Check   string `json:"check"`
+	Level   level  `json:"level"`
+	Message string `json:"message"`
+	Advice  string `json:"advice,omitempty"`
+}
+
+// diagnose says of a user what is in order and what is not.
+func diagnose(f facts) (results []result) {
+	if c := meta.FindStatusCondition(f.user.Status.Conditions, v1alpha1.ConditionReady); c != nil {
+		f.ready = *c
+	}
+	for _, check := range []func(facts) []result{
+		checkDeletion, checkPaused, checkReady, checkPassword, checkPermission, checkUsername, checkAccount,
+	} {
+		results = append(results, check(f)...)
+	}
+	results = append(results, checkOperator(f.lease, f.leaseIn, f.now))
+	if isWrong(results) { // else they tell of what is over
+		results = append(results, checkEvents(f)...)
+	}
+	return results
+}
+
+func one(check string, l level, advice, format string, args ...any) []result {
+	return []result{{Check: check, Level: l, Message: fmt.Sprintf(format, args...), Advice: advice}}
+}
+
+func checkDeletion(f facts) []result {
+	if f.user.DeletionTimestamp.IsZero() {
+		return nil
+	}
+	return one("Deletion", wrong, "See what else is wrong here: it goes on once that is mended. To give the row up, and leave it as it is, "+
+		"take the finalizer "+v1alpha1.Finalizer+" away by hand.",
+		"It has been deleted %s ago and waits for its row to be dealt with (deletionPolicy %s).",
+		ago(f.now, &f.user.DeletionTimestamp.Time), f.user.Spec.DeletionPolicy)
+}
+
+func checkPaused(f facts) []result {
+	if f.user.Annotations[v1alpha1.AnnotationPaused] != "true" {
+		return nil
+	}
+	return one("Paused", wrong, fmt.Sprintf("kubectl annotate shardinguser %s -n %s %s-", f.user.Name, f.user.Namespace, v1alpha1.AnnotationPaused),
+		"The annotation %s is set: nothing is changed in the database.", v1alpha1.AnnotationPaused)
+}
+
+func checkReady(f facts) []result {
+	u, c := f.user, f.ready
+	switch {
+	case c.Type == "":
+		return one("Ready", wrong, "See whether the operator runs, and whether its --watch-namespaces has this namespace.",
+			"The operator has not looked at it yet, %s after it was created.", ago(f.now, &u.CreationTimestamp.Time))
+	case c.ObservedGeneration != u.Generation:
+		return one("Ready", wrong, "See whether the operator runs, and whether its --watch-namespaces has this namespace.",
+			"The operator has not looked at the latest edit (generation %d) yet; it knows generation %d.", u.Generation, c.ObservedGeneration)
+	case c.Status == metav1.ConditionTrue:
+		return one("Ready", fine, "", "The row says what the spec says.")
+	case c.Reason == v1alpha1.ReasonPaused:
+		return nil // was told
+	}
+	return one("Ready", wrong, adviceFor(c.Reason, u), "%s: %s", c.Reason, c.Message)
+}
+
+// adviceFor is what to do about a reason of Ready.
+func adviceFor(reason string, u *v1alpha1.ShardingUser) string {
+	switch reason {
+	case v1alpha1.ReasonSecretNotFound:
+		return fmt.Sprintf("Create the Secret (kubectl shardinguser set-password %s -n %s), or correct spec.password.secretRef.name.", u.Name, u.Namespace)
+	case v1alpha1.ReasonSecretKeyNotFound:
+		return "Add the key to the Secret, or name the right one in spec.password.secretRef.key."
+	case v1alpha1.ReasonPasswordInvalid:
+		return fmt.Sprintf("Put a proper value into the Secret (kubectl shardinguser set-password %s -n %s). The old password stays in force until then.", u.Name, u.Namespace)
+	case v1alpha1.ReasonUsernameTaken:
+		return "Choose another username, or delete the other resource: the name goes on by itself."
+	case v1alpha1.ReasonRowExists:
+		return "Set spec.adoptionPolicy to IfUnowned, if this resource is to take the row over."
+	case v1alpha1.ReasonNotPermitted:
+		return "Ask for what a policy permits, or ask whoever keeps the policies."
+	case v1alpha1.ReasonLastAdministrator:
+		return "Make somebody else active with that role, or set the annotation " + v1alpha1.AnnotationAllowLastAdministrator + `: "true".`
+	case v1alpha1.ReasonDatabaseUnavailable:
+		return "Mend what the message says about the database. Nothing has to be restarted."
+	}
+	return ""
+}
+
+func checkPassword(f facts) []result {
+	source := f.user.Spec.Password
+	if source == nil {
+		return one("Password", fine, "", "There is no spec.password: the operator never touches the password.")
+	}
+	name, key := source.SecretRef.Name, source.SecretRef.Key
+	switch {
+	case f.secret.err != nil:
+		return one("Password", unknown, "", "The Secret %q could not be looked at: %v.", name, f.secret.err)
+	case f.secret.it == nil:
+		return one("Password", wrong, adviceFor(v1alpha1.ReasonSecretNotFound, f.user), "The Secret %q is not there.", name)
+	}
+	value, ok := f.secret.it.Data[key]
+	if !ok {
+		return one("Password", wrong, adviceFor(v1alpha1.ReasonSecretKeyNotFound, f.user), "The Secret %q has no key %q.", name, key)
+	}
+	value = password.Trim(value)
+	err := password.Check(value, 1) // what the operator's least is, it alone knows
+	if source.Format == v1alpha1.PasswordFormatBcrypt {
+		err = password.CheckHash(string(value))
+	}
+	if err != nil {
+		return one("Password", wrong, adviceFor(v1alpha1.ReasonPasswordInvalid, f.user), "The key %q of the Secret %q cannot be used: %v.", key, name, err)
+	}
+	return one("Password", fine, "", "The Secret %q has a value that can be used (format %s).", name, source.Format)
+}
+
+func checkPermission(f facts) []result {
+	const check = "Policies"
+	switch {
+	case f.policies.err != nil:
+		return one(check, unknown, "", "The ShardingUserPolicies could not be looked at: %v.", f.policies.err)
+	case len(*f.policies.it) == 0:
+		return one(check, fine, "", "There is no ShardingUserPolicy: everything is permitted.")
+	case f.labels.err != nil:
+		return one(check, unknown, "", "The labels of the namespace, which policies go by, could not be looked at: %v.", f.labels.err)
+	}
+	permission := policy.New(*f.policies.it).Permission(*f.labels.it, f.user)
+	if permission.Refusal != nil {
+		return one(check, wrong, adviceFor(v1alpha1.ReasonNotPermitted, f.user), "%s", permission.Refusal.Message)
+	}
+	return one(check, fine, "", "The ShardingUserPolicy %q permits it.", permission.By)
+}
+
+func checkUsername(f facts) []result {
+	const check = "Username"
+	username := user.Username(f.user)
+	where := "in the cluster"
+	if f.nearby {
+		where = "in this namespace, all that could be looked at,"
+	}
+	taken := f.ready.Reason == v1alpha1.ReasonUsernameTaken
+	switch {
+	case taken && len(f.others) > 0:
+		return one(check, wrong, adviceFor(v1alpha1.ReasonUsernameTaken, f.user), "%q is claimed by %s, too.", username, strings.Join(f.others, ", "))
+	case taken:
+		return one(check, unknown, "", "No other resource %s claims %q; the owner may be in another one.", where, username)
+	case len(f.others) > 0:
+		return one(check, note, "", "%q is claimed by %s, too, without getting it.", username, strings.Join(f.others, ", "))
+	}
+	return one(check, fine, "", "No other resource %s claims %q.", where, username)
+}
+
+// checkAccount tells what keeps a user from logging in though nothing is wrong with the resource.
+func checkAccount(f facts) (results []result) {
+	u := f.user
+	if u.Status.Locked {
+		until := ""
+		if u.Status.LockedUntil != nil {
+			until = " until " + u.Status.LockedUntil.UTC().Format(time.RFC3339)
+		}
+		results = append(results, one("Account", note, fmt.Sprintf("kubectl shardinguser unlock %s -n %s", u.Name, u.Namespace),
+			"It is locked%s, after %d failed attempts.", until, u.Status.FailedLoginAttempts)...)
+	}
+	if u.Spec.Active != nil && !*u.Spec.Active {
+		results = append(results, one("Account", note, fmt.Sprintf("kubectl shardinguser lock --undo %s -n %s", u.Name, u.Namespace),
+			"spec.active is false: every log-in is refused.")...)
+	}
+	for _, name := range warnings(u) {
+		c := meta.FindStatusCondition(u.Status.Conditions, name)
+		results = append(results, one("Account", note, "", "%s: %s", name, c.Message)...)
+	}
+	return results
+}
+
+// checkOperator tells by the leader's lease whether the operator runs.
+func checkOperator(lease seen[coordinationv1.Lease], namespace string, now time.Time) result {
+	const check, start = "Operator", "Start the operator, and see its log if it does not stay."
+	var results []result
+	switch {
+	case lease.err != nil:
+		results = one(check, unknown, "", "Its lease in the namespace %q could not be looked at: %v.", namespace, lease.err)
+	case lease.it == nil:
+		results = one(check, unknown, "Say where it is installed by --operator-namespace.",
+			"It has no lease in the namespace %q: it is not installed there, or runs without --leader-elect.", namespace)
+	default:
+		spec := lease.it.Spec
+		switch {
+		case spec.RenewTime == nil || spec.HolderIdentity == nil || *spec.HolderIdentity == "":
+			results = one(check, wrong, start, "Nobody holds its lease in the namespace %q.", namespace)
+		case now.Sub(spec.RenewTime.Time) > 2*leaseDuration(spec):
+			results = one(check, wrong, start, "Its lease was renewed last %s ago, by %s.", ago(now, &spec.RenewTime.Time), *spec.HolderIdentity)
+		default:
+			results = one(check, fine, "", "%s leads.", *spec.HolderIdentity)
+		}
+	}
+	return results[0]
+}
+
+func leaseDuration(spec coordinationv1.LeaseSpec) time.Duration {
+	if spec.LeaseDurationSeconds == nil {
+		return 15 * time.Second
+	}
+	return time.Duration(*spec.LeaseDurationSeconds) * time.Second
+}
+
+// checkEvents tells the latest warnings.
+func checkEvents(f facts) (results []result) {
+	const most = 3
+	for _, event := range f.events[:min(most, len(f.events))] {
+		results = append(results, one("Event", note, "", "%s ago, %s: %s", ago(f.now, new(timeOfEvent(event))), event.Reason, event.Message)...)
+	}
+	return results
+}
+
+// timeOfEvent is when an event was seen last, which depends on which of the two APIs it came by.
+func timeOfEvent(event corev1.Event) time.Time {
+	switch {
+	case event.Series != nil:
+		return event.Series.LastObservedTime.Time
+	case !event.LastTimestamp.IsZero():
+		return event.LastTimestamp.Time
+	}
+	return event.EventTime.Time
+}
+
+// isWrong tells whether any of the results is.
+func isWrong(results []result) bool {
+	for _, r := range results {
+		if r.Level == wrong {
+			return true
+		}
+	}
+	return false
+}

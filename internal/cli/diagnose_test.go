@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+)
+
+// healthy is what there is where nothing is wrong.
+func healthy(edits ...edit) facts {
+	return facts{
+		now: now, user: aUser(append([]edit{withSecret(v1alpha1.PasswordFormatPlain)}, edits...)...),
+		secret:   seen[corev1.Secret]{it: &corev1.Secret{Data: map[string][]byte{"password": []byte("correct-horse")}}},
+		policies: seen[[]v1alpha1.ShardingUserPolicy]{it: &[]v1alpha1.ShardingUserPolicy{}},
+		lease:    seen[coordinationv1.Lease]{it: lease("pod-1", now.Add(-2*time.Second))}, leaseIn: "system",
+	}
+}
+
+func withSecret(format v1alpha1.PasswordFormat) edit {
+	return func(u *v1alpha1.ShardingUser) {
+		u.Spec.Password = &v1alpha1.PasswordSource{SecretRef: v1alpha1.SecretKeyReference{Name: "s", Key: "password"}, Format: format}
+	}
+}
+
+func lease(holder string, renewed time.Time) *coordinationv1.Lease {
+	return &coordinationv1.Lease{Spec: coordinationv1.LeaseSpec{
+		HolderIdentity: &holder, RenewTime: new(metav1.NewMicroTime(renewed)), LeaseDurationSeconds: new(int32(15)),
+	}}
+}
+
+func viewersOnly() []v1alpha1.ShardingUserPolicy {
+	return []v1alpha1.ShardingUserPolicy{{
+		ObjectMeta: metav1.ObjectMeta{Name: "viewers"},
+		Spec: v1alpha1.ShardingUserPolicySpec{
+			NamespaceSelector: &v1alpha1.NamespaceSelector{}, Usernames: []v1alpha1.Glob{"*"}, Roles: []v1alpha1.Glob{"viewer"},
+		},
+	}}
+}
+
+// What a doctor has to say of each thing that can be wrong, and what to do; and that it says so of nothing else.
+func TestDiagnosis(t *testing.T) {
+	forbidden := errors.New("forbidden")
+	for name, tt := range map[string]struct {
+		facts   facts
+		change  func(*facts)
+		level   level
+		check   string
+		says    string
+		advises string
+	}{
+		"a Secret that is not there": {
+			healthy(ready(metav1.ConditionFalse, v1alpha1.ReasonSecretNotFound)), func(f *facts) { f.secret.it = nil },
+			wrong, "Password", `"s" is not there`, "set-password alice -n team-a",
+		},
+		"a key that is not there": {
+			healthy(), func(f *facts) { f.secret.it.Data = nil }, wrong, "Password", `no key "password"`, "secretRef.key",
+		},
+		"a password that is none": {
+			healthy(), func(f *facts) { f.secret.it.Data["password"] = nil }, wrong, "Password", "empty", "set-password",
+		},
+		"a password where a hash should be": {
+			healthy(withSecret(v1alpha1.PasswordFormatBcrypt)), func(*facts) {}, wrong, "Password", "not a bcrypt hash", "set-password",
+		},
+		"a Secret that may not be seen": {
+			healthy(), func(f *facts) { f.secret = seen[corev1.Secret]{err: forbidden} }, unknown, "Password", "forbidden", "",
+		},
+		"no password of ours": {
+			healthy(func(u *v1alpha1.ShardingUser) { u.Spec.Password = nil }), func(*facts) {}, fine, "Password", "never touches", "",
+		},
+		"what Ready says": {
+			healthy(ready(metav1.ConditionFalse, v1alpha1.ReasonDatabaseUnavailable)), func(*facts) {},
+			wrong, "Ready", "DatabaseUnavailable: Because.", "about the database",
+		},
+		"an edit that nobody saw": {healthy(edited), func(*facts) {}, wrong, "Ready", "generation 4", "--watch-namespaces"},
+		"a user whom nobody saw":  {healthy(unseen), func(*facts) {}, wrong, "Ready", "60m after", "--watch-namespaces"},
+		"that it is paused": {
+			healthy(annotated(v1alpha1.AnnotationPaused), ready(metav1.ConditionUnknown, v1alpha1.ReasonPaused)), func(*facts) {},
+			wrong, "Paused", "sharding.io/paused", "sharding.io/paused-",
+		},
+		"a deletion that waits": {healthy(deleted), func(*facts) {}, wrong, "Deletion", "60s ago", "finalizer"},
+		"a username of somebody else": {
+			healthy(ready(metav1.ConditionFalse, v1alpha1.ReasonUsernameTaken)), func(f *facts) { f.others = []string{"b/alice"} },
+			wrong, "Username", "b/alice", "another username",
+		},
+		"a username of somebody who may not be seen": {
+			healthy(ready(metav1.ConditionFalse, v1alpha1.ReasonUsernameTaken)), func(f *facts) { f.nearby = true },
+			unknown, "Username", "all that could be looked at", "",
+		},
+		"somebody who wants the username": {
+			healthy(), func(f *facts) { f.others = []string{"b/alice"} }, note, "Username", "b/alice", "",
+		},
+		"what no policy permits": {
+			healthy(), func(f *facts) {
+				f.policies.it, f.labels.it = new(viewersOnly()), &map[string]string{}
+			}, wrong, "Policies", `"operator"`, "policies",
+		},
+		"the policy that permits it": {
+			healthy(func(u *v1alpha1.ShardingUser) { u.Spec.Roles = []v1alpha1.Role{"viewer"} }), func(f *facts) {
+				f.policies.it, f.labels.it = new(viewersOnly()), &map[string]string{}
+			}, fine, "Policies", `"viewers" permits`, "",
+		},
+		"policies that may not be seen": {
+			healthy(), func(f *facts) { f.policies = seen[[]v1alpha1.ShardingUserPolicy]{err: forbidden} }, unknown, "Policies", "forbidden", "",
+		},
+		"labels that may not be seen": {
+			healthy(), func(f *facts) { f.policies.it, f.labels.err = new(viewersOnly()), forbidden }, unknown, "Policies", "labels", "",
+		},
+		"an operator that is gone": {
+			healthy(), func(f *facts) { f.lease.it = lease("pod-1", now.Add(-time.Minute)) }, wrong, "Operator", "60s ago", "Start",
+		},
+		"an operator that ended": {
+			healthy(), func(f *facts) { f.lease.it = lease("", now) }, wrong, "Operator", "Nobody", "Start",
+		},
+		"an operator that is elsewhere": {
+			healthy(), func(f *facts) { f.lease.it = nil }, unknown, "Operator", `"system"`, "--operator-namespace",
+		},
+		"an operator that may not be seen": {
+			healthy(), func(f *facts) { f.lease = seen[coordinationv1.Lease]{err: forbidden} }, unknown, "Operator", "forbidden", "",
+		},
+		"a lock":              {healthy(locked), func(*facts) {}, note, "Account", "until 2026-01-02T03:04:05Z, after 5", "unlock alice"},
+		"that it is inactive": {healthy(inactive), func(*facts) {}, note, "Account", "every log-in is refused", "lock --undo alice"},
+		"a weak password":     {healthy(weak), func(*facts) {}, note, "Account", "WeakPassword: Weak.", ""},
+		"the last warning of what is wrong": {
+			healthy(edited), func(f *facts) {
+				f.events = []corev1.Event{{Reason: "RowExists", Message: "A row.", LastTimestamp: metav1.NewTime(now.Add(-time.Minute))}}
+			}, note, "Event", "60s ago, RowExists: A row.", "",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tt.change(&tt.facts)
+			results := diagnose(tt.facts)
+			said := 0
+			for _, r := range results {
+				if r.Check == tt.check && r.Level == tt.level && strings.Contains(r.Message, tt.says) && strings.Contains(r.Advice, tt.advises) {
+					said++
+				}
+				if tt.level != wrong && r.Level == wrong && tt.check != "Event" && tt.check != "Username" {
+					t.Errorf("%s is wrong, too: %s", r.Check, r.Message)
+				}
+			}
+			if said != 1 {
+				t.Errorf("%d results of %s are %s and say %q, advising %q:\n%v", said, tt.check, tt.level, tt.says, tt.advises, results)
+			}
+		})
+	}
+}
+
+func TestNothingIsWrongWhereNothingIs(t *testing.T) {
+	f := healthy()
+	f.events = []corev1.Event{{Reason: "DatabaseUnavailable"}} // is over
+	for _, r := range diagnose(f) {
+		if r.Level != fine {
+			t.Errorf("%s is %s: %s", r.Check, r.Level, r.Message)
+		}
+	}
+}
+
+// A reason without advice leaves people alone.
+func TestEveryReasonOfReadyHasAdvice(t *testing.T) {
+	for _, reason := range []string{
+		v1alpha1.ReasonSecretNotFound, v1alpha1.ReasonSecretKeyNotFound, v1alpha1.ReasonPasswordInvalid, v1alpha1.ReasonUsernameTaken,
+		v1alpha1.ReasonRowExists, v1alpha1.ReasonNotPermitted, v1alpha1.ReasonLastAdministrator, v1alpha1.ReasonDatabaseUnavailable,
+	} {
+		if adviceFor(reason, aUser()) == "" {
+			t.Errorf("there is no advice about %s", reason)
+		}
+	}
+}

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/config"
+	"github.com/sharding-system/shardinguser-operator/internal/policy"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+type doctor struct {
+	*env
+	output            output
+	allNamespaces     bool
+	operatorNamespace string
+}
+
+func newDoctor(e *env) *cobra.Command {
+	d := &doctor{env: e}
+	cmd := &cobra.Command{
+		Use:   "doctor [NAME]",
+		Short: "Say why a user is not ready, and what to do",
+		Long: `Say why a user is not ready, and what to do about it: the resource and its conditions, its Secret, the policies, who else
+claims the username, whether the operator runs, and the latest warnings. What may not be looked at is said to be unknown; no
+more rights are needed than to read ShardingUsers.
+
+Without a name: all users of the namespace that are not as they should be, and the operator.
+
+The exit code is 1 where something is wrong.`,
+		Example: `  # Why is alice not ready?
+  kubectl shardinguser doctor alice
+
+  # Is anything wrong, anywhere?
+  kubectl shardinguser doctor -A`,
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: e.completeUsers(1),
+		RunE:              func(cmd *cobra.Command, args []string) error { return d.run(cmd.Context(), args) },
+	}
+	d.output.bind(cmd, asJSON, asYAML)
+	cmd.Flags().BoolVarP(&d.allNamespaces, "all-namespaces", "A", false, "Without a name: of all namespaces")
+	cmd.Flags().StringVar(&d.operatorNamespace, "operator-namespace", "shardinguser-system", "Where the operator is installed")
+	complete(cmd, "operator-namespace", e.completeNamespaces)
+	return cmd
+}
+
+// examined is a user with what was found.
+type examined struct {
+	Namespace string   `json:"namespace"`
+	Name      string   `json:"name"`
+	Healthy   bool     `json:"healthy"`
+	Results   []result `json:"results"`
+}
+
+// examination is all that the doctor found.
+type examination struct {
+	Healthy bool       `json:"healthy"`
+	Looked  int        `json:"lookedAt"`          // at so many users
+	Users   []examined `json:"users"`             // the one that was asked for, or those that are not healthy
+	Cluster []result   `json:"cluster,omitempty"` // what concerns them all
+}
+
+func (d *doctor) run(ctx context.Context, args []string) error {
+	if err := d.output.check(); err != nil {
+		return err
+	}
+	if len(args) > 0 && d.allNamespaces {
+		return errors.New("--all-namespaces goes without a name: a name belongs to one namespace")
+	}
+	kube, namespace, err := d.cluster()
+	if err != nil {
+		return err
+	}
+	x, err := d.examine(ctx, kube, namespace, args)
+	if err != nil {
+		return err
+	}
+	if d.output.structured() {
+		err = d.output.value(d.Out, x)
+	} else {
+		d.tell(x)
+	}
+	if err == nil && !x.Healthy {
+		return finding("")
+	}
+	return err
+}
+
+func (d *doctor) examine(ctx context.Context, kube client.Client, namespace string, args []string) (examination, error) {
+	common := d.common(ctx, kube)
+	if len(args) > 0 {
+		u, err := getUser(ctx, kube, namespace, args[0])
+		if err != nil {
+			return examination{}, err
+		}
+		one := d.look(ctx, kube, common, u)
+		return examination{Healthy: one.Healthy, Looked: 1, Users: []examined{one}}, nil
+	}
+	if d.allNamespaces {
+		namespace = ""
+	}
+	users, err := listUsers(ctx, kube, namespace, false, "")
+	if err != nil {
+		return examination{}, err
+	}
+	x := examination{
+		Looked: len(users), Users: []examined{},
+		Cluster: append([]result{checkOperator(common.lease, common.leaseIn, common.now)}, checkPolicies(common.policies)...),
+	}
+	for i := range users {
+		if state(&users[i]) == "Ready" {
+			continue
+		}
+		if one := d.look(ctx, kube, common, &users[i]); !one.Healthy {
+			x.Users = append(x.Users, one)
+		}
+	}
+	x.Healthy = len(x.Users) == 0 && !isWrong(x.Cluster)
+	return x, nil
+}
+
+// common is what is the same for all users.
+func (d *doctor) common(ctx context.Context, kube client.Client) facts {
+	f := facts{now: time.Now(), leaseIn: d.operatorNamespace}
+	var lease coordinationv1.Lease
+	f.lease = look(&lease, kube.Get(ctx, client.ObjectKey{Namespace: d.operatorNamespace, Name: config.LeaseName}, &lease))
+	var policies v1alpha1.ShardingUserPolicyList
+	f.policies = look(&policies.Items, kube.List(ctx, &policies))
+	return f
+}
+
+// look is what came of asking for something.
+func look[T any](it *T, err error) seen[T] {
+	switch {
+	case err == nil:
+		return seen[T]{it: it}
+	case apierrors.IsNotFound(err) && !isUnknownKind(err):
+		return seen[T]{}
+	}
+	return seen[T]{err: err}
+}
+
+// look examines one user.
+func (d *doctor) look(ctx context.Context, kube client.Client, f facts, u *v1alpha1.ShardingUser) examined {
+	f.user = u
+	if u.Spec.Password != nil {
+		var secret corev1.Secret
+		f.secret = look(&secret, kube.Get(ctx, client.ObjectKey{Namespace: u.Namespace, Name: u.Spec.Password.SecretRef.Name}, &secret))
+	}
+	if f.policies.it != nil && len(*f.policies.it) > 0 {
+		var namespace corev1.Namespace
+		err := kube.Get(ctx, client.ObjectKey{Name: u.Namespace}, &namespace)
+		f.labels = seen[map[string]string]{it: &namespace.Labels, err: err}
+	}
+	f.others, f.nearby = claimants(ctx, kube, u)
+	f.events = complaints(ctx, kube, u)
+	results := diagnose(f)
+	return examined{Namespace: u.Namespace, Name: u.Name, Healthy: !isWrong(results), Results: results}
+}
+
+// claimants are the other users of the same username: in the cluster, or nearby where no more may be seen.
+func claimants(ctx context.Context, kube client.Client, u *v1alpha1.ShardingUser) (others []string, nearby bool) {
+	var list v1alpha1.ShardingUserList
+	same := client.MatchingFields{"status.username": user.Username(u)}
+	if err := kube.List(ctx, &list, same); err != nil {
+		nearby = true
+		if err := kube.List(ctx, &list, same, client.InNamespace(u.Namespace)); err != nil {
+			return nil, true
+		}
+	}
+	for i := range list.Items {
+		if other := &list.Items[i]; other.UID != u.UID {
+			others = append(others, other.Namespace+"/"+other.Name)
+		}
+	}
+	slices.Sort(others)
+	return others, nearby
+}
+
+// complaints are the warnings about a user, the latest first; none where they may not be seen.
+func complaints(ctx context.Context, kube client.Client, u *v1alpha1.ShardingUser) []corev1.Event {
+	var list corev1.EventList
+	about := client.MatchingFields{"involvedObject.uid": string(u.UID), "type": corev1.EventTypeWarning}
+	if err := kube.List(ctx, &list, client.InNamespace(u.Namespace), about); err != nil {
+		return nil
+	}
+	slices.SortFunc(list.Items, func(a, b corev1.Event) int { return timeOfEvent(b).Compare(timeOfEvent(a)) })
+	return list.Items
+}
+
+// checkPolicies tells of policies that cannot be understood, which permit nobody.
+func checkPolicies(policies seen[[]v1alpha1.ShardingUserPolicy]) (results []result) {
+	if policies.err != nil {
+		return one("Policies", unknown, "", "The ShardingUserPolicies could not be looked at: %v.", policies.err)
+	}
+	for i := range *policies.it {
+		p := &(*policies.it)[i]
+		if err := policy.Check(p); err != nil {
+			results = append(results, one("Policies", wrong, "Correct it: until then it permits nobody.", "ShardingUserPolicy %q: %v.", p.Name, err)...)
+		}
+	}
+	return results
+}
+
+func (d *doctor) tell(x examination) {
+	d.results(x.Cluster)
+	for _, u := range x.Users {
+		healthy := "is in order"
+		if !u.Healthy {
+			healthy = "is not as it should be"
+		}
+		fmt.Fprintf(d.Out, "%s/%s %s\n", u.Namespace, u.Name, healthy)
+		d.results(u.Results)
+	}
+	if x.Cluster != nil {
+		fmt.Fprintf(d.Out, "%d of %d users are not as they should be.\n", len(x.Users), x.Looked)
+	}
+}
+
+func (d *doctor) results(results []result) {
+	for _, r := range results {
+		fmt.Fprintf(d.Out, "  %-7s  %-8s  %s\n", r.Level, r.Check, r.Message)
+		if r.Advice != "" {
+			fmt.Fprintf(d.Out, "%s-> %s\n", strings.Repeat(" ", 21), r.Advice)
+		}
+	}
+}

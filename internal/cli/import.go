@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+)
+
+// secretsMode says what becomes of the hashes.
+type secretsMode string
+
+const (
+	secretsSkip     secretsMode = "skip"     // they are not written
+	secretsInline   secretsMode = "inline"   // each with its user
+	secretsSeparate secretsMode = "separate" // in files of their own
+)
+
+type importer struct {
+	*env
+	output     output
+	database   database
+	directory  string
+	single     bool
+	apply      bool
+	dryRun     bool
+	secrets    string
+	deletion   string
+	conversion conversion
+}
+
+func newImport(e *env) *cobra.Command {
+	i := &importer{env: e}
+	cmd := &cobra.Command{
+		Use:   "import",
+		Short: "Make manifests of the rows of a table that is there already",
+		Long: `Make manifests of the rows of a table that is there already: a ShardingUser each, that adopts its row, and a Secret with the
+hash that the row has, so that nobody needs a new password.
+
+Manifests go to the standard output, to files (--directory), or to the cluster (--apply). --dry-run writes nothing and shows
+what would change there; its exit code is 1 where something would. A second run changes nothing. What is there and belongs to
+no row stays.
+
+A username that cannot be a resource's name gets one that depends on nothing but the username, as Alice@Example.com becomes
+alice-example-com-x and ten digits; spec.username has the username. A row is reported and
+
+  left out     where a resource owns it already, or its username or one of its roles is none that a ShardingUser can have
+  no password  where its hash is none that the operator takes: then the manifest has no spec.password, and the operator
+               leaves the hash in the row alone
+
+Password hashes are secrets. Files with them are for their owner only (mode 0600): do not put them into Git as they are.
+
+` + aboutDSN,
+		Example: `  # See what would come
+  kubectl shardinguser import --dsn-file ./dsn.txt --dry-run -n team-a
+
+  # For Git: a file for each user, and the Secrets apart
+  kubectl shardinguser import --dsn-file ./dsn.txt --directory ./accounts -n team-a
+
+  # Straight into the cluster
+  kubectl shardinguser import --dsn-file ./dsn.txt --apply -n team-a`,
+		Args:              cobra.NoArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return i.run(cmd.Context()) },
+	}
+	i.output.bind(cmd, asJSON, asYAML)
+	i.database.bind(cmd)
+	flags := cmd.Flags()
+	flags.StringVar(&i.directory, "directory", "", "Write files into this directory: users/NAME.yaml, and secrets/NAME.yaml")
+	flags.BoolVar(&i.single, "single-file", false, "With --directory: write users.yaml and secrets.yaml instead")
+	flags.BoolVar(&i.apply, "apply", false, "Apply the manifests to the cluster")
+	flags.BoolVar(&i.dryRun, "dry-run", false, "Write nothing; show what would change in the directory, or else in the cluster")
+	flags.StringVar(&i.secrets, "secrets", "", "What becomes of the hashes: skip (they are not written), inline (each with its user) or separate (in files of their own; the default with --directory)")
+	flags.StringVar(&i.deletion, "deletion-policy", string(v1alpha1.DeletionRetain), "What becomes of a row when its ShardingUser is deleted: Retain, Deactivate or Delete")
+	flags.BoolVar(&i.conversion.includeOwned, "include-owned", false, "Also of rows that a resource owns already")
+	flags.BoolVar(&i.conversion.dropRoles, "drop-illegal-roles", false, "Import also who has roles that no ShardingUser can have, without them")
+	cmd.MarkFlagsMutuallyExclusive("directory", "apply")
+	complete(cmd, "secrets", words(string(secretsSkip), string(secretsInline), string(secretsSeparate)))
+	complete(cmd, "deletion-policy", words(deletionPolicies...))
+	if err := cmd.MarkFlagDirname("directory"); err != nil {
+		panic(err) // the flag was just added
+	}
+	return cmd
+}
+
+var deletionPolicies = []string{
+	string(v1alpha1.DeletionRetain), string(v1alpha1.DeletionDeactivate), string(v1alpha1.DeletionDelete),
+}
+
+// imported is the report for programs.
+type imported struct {
+	Rows    int      `json:"rows"`
+	Users   int      `json:"users"` // of which there are manifests
+	Secrets int      `json:"secrets"`
+	DryRun  bool     `json:"dryRun"`
+	Changes []change `json:"changes"`
+	Remarks []remark `json:"remarks"`
+}
+
+func (i *importer) run(ctx context.Context) error {
+	secrets, err := i.check()
+	if err != nil {
+		return err
+	}
+	db, err := i.database.open() //nolint:contextcheck // opening waits for nothing
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	to, err := i.target(secrets)
+	if err != nil {
+		return err
+	}
+	accounts, err := db.Accounts(ctx)
+	if err != nil {
+		return err
+	}
+	entries, remarks := i.conversion.convert(accounts)
+	report := imported{Rows: len(accounts), Users: len(entries), DryRun: i.dryRun}
+	for _, e := range entries {
+		if e.secret != nil && secrets != secretsSkip {
+			report.Secrets++
+		}
+	}
+
+	var more []remark
+	switch {
+	case to == nil:
+		err = i.print(entries, secrets)
+	case i.dryRun:
+		report.Changes, more, err = to.changes(ctx, entries)
+	default:
+		report.Changes, more, err = to.write(ctx, entries)
+	}
+	slices.SortFunc(more, func(a, b remark) int { return strings.Compare(a.Username, b.Username) })
+	report.Remarks = append(remarks, more...)
+	if err := i.tell(report, to != nil); err != nil {
+		return err
+	}
+	return errors.Join(err, judge(report, len(more)))
+}
+
+// check refuses what does not go together, and returns what becomes of the hashes.
+func (i *importer) check() (secretsMode, error) {
+	if err := i.output.check(); err != nil {
+		return "", err
+	}
+	if !slices.Contains(deletionPolicies, i.deletion) {
+		return "", fmt.Errorf("--deletion-policy is one of %s", strings.Join(deletionPolicies, ", "))
+	}
+	i.conversion.deletion = v1alpha1.DeletionPolicy(i.deletion)
+	if i.single && i.directory == "" {
+		return "", errors.New("--single-file goes with --directory")
+	}
+	secrets := secretsMode(i.secrets)
+	switch secrets {
+	case "":
+		if secrets = secretsInline; i.directory != "" {
+			secrets = secretsSeparate
+		}
+	case secretsSeparate:
+		if i.directory == "" {
+			return "", errors.New("--secrets=separate goes with --directory: there is but one standard output")
+		}
+	case secretsSkip, secretsInline:
+	default:
+		return "", errors.New("--secrets is one of skip, inline, separate")
+	}
+	return secrets, nil
+}
+
+// target is where the manifests go; nil for the standard output, which needs no cluster.
+func (i *importer) target(secrets secretsMode) (target, error) {
+	if given := i.flags.Namespace; given != nil {
+		i.conversion.namespace = *given
+	}
+	switch {
+	case i.directory != "":
+		return directory{i.directory, secrets, i.single}, nil
+	case !i.apply && !i.dryRun:
+		return nil, nil //nolint:nilnil // see above
+	}
+	kube, namespace, err := i.cluster()
+	if err != nil {
+		return nil, err
+	}
+	i.conversion.namespace = namespace
+	return applying{kube, namespace, secrets != secretsSkip}, nil
+}
+
+// print writes all manifests to the standard output.
+func (i *importer) print(entries []entry, secrets secretsMode) error {
+	all := []any{}
+	for _, e := range entries {
+		all = append(all, e.manifests(secrets == secretsInline)...)
+	}
+	if i.output.format == asJSON {
+		return i.output.value(i.Out, map[string]any{"apiVersion": "v1", "kind": "List", "items": all})
+	}
+	text, err := documents(all...)
+	if err != nil {
+		return err
+	}
+	_, err = i.Out.Write(text)
+	return err
+}
+
+// tell reports; to programs only where the standard output is free for that.
+func (i *importer) tell(report imported, free bool) error {
+	if free && i.output.structured() {
+		if report.Changes == nil {
+			report.Changes = []change{}
+		}
+		if report.Remarks == nil {
+			report.Remarks = []remark{}
+		}
+		return i.output.value(i.Out, report)
+	}
+	for _, r := range report.Remarks {
+		fmt.Fprintln(i.ErrOut, r)
+	}
+	for _, c := range report.Changes {
+		fmt.Fprintln(i.Out, c.told(report.DryRun))
+	}
+	summarize(i.ErrOut, report, free)
+	if i.directory != "" && report.Secrets > 0 && len(report.Changes) > 0 && !report.DryRun {
+		fmt.Fprintf(i.ErrOut, "Files in %s hold password hashes, which are secrets: seal or encrypt them before they go anywhere.\n", i.directory)
+	}
+	return nil
+}
+
+// told is a change as people read it.
+func (c change) told(dryRun bool) string {
+	made := map[string]string{create: "created", update: "changed"}[c.Action]
+	if dryRun {
+		made = map[string]string{create: "would be created", update: "would be changed"}[c.Action]
+	}
+	if len(c.Fields) > 0 {
+		return fmt.Sprintf("%s %s: %s", c.Object, made, strings.Join(c.Fields, ", "))
+	}
+	return c.Object + " " + made
+}
+
+func summarize(w io.Writer, report imported, changes bool) {
+	count := map[remarkKind]int{}
+	for _, r := range report.Remarks {
+		count[r.Kind]++
+	}
+	fmt.Fprintf(w, "%d rows: %d users, %d of them without a password; %d rows belong to resources already, %d are left out.",
+		report.Rows, report.Users, count[withoutPassword], count[owned], count[leftOut])
+	if changes {
+		fmt.Fprintf(w, " %d changes.", len(report.Changes))
+	}
+	fmt.Fprintln(w)
+}
+
+// judge says whether the exit code is that of a finding.
+func judge(report imported, refused int) error {
+	switch {
+	case refused > 0:
+		return findingf("%d could not be applied, see above.", refused)
+	case report.DryRun && len(report.Changes) > 0:
+		return finding("")
+	}
+	return nil
+}

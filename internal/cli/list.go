@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+type lister struct {
+	*env
+	output        output
+	allNamespaces bool
+	locked        bool
+	selector      string
+}
+
+func newList(e *env) *cobra.Command {
+	l := &lister{env: e}
+	cmd := &cobra.Command{
+		Use:     "list",
+		Aliases: []string{"ls"},
+		Short:   "Show the users and how they are",
+		Long: `Show the users and how they are.
+
+STATE is Ready, or what is the matter: NotReady with the reason, Pending while the operator has not yet seen the latest
+edit, Paused, Terminating; and Locked or Inactive, where log-ins are refused.`,
+		Example: `  # The users of a namespace
+  kubectl shardinguser list -n team-a
+
+  # Who is locked, anywhere
+  kubectl shardinguser list -A --locked
+
+  # With Secrets, policies and warnings
+  kubectl shardinguser list -o wide`,
+		Args:              cobra.NoArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return l.run(cmd.Context()) },
+	}
+	l.output.bind(cmd, asWide, asJSON, asYAML, asName)
+	cmd.Flags().BoolVarP(&l.allNamespaces, "all-namespaces", "A", false, "Of all namespaces")
+	cmd.Flags().BoolVar(&l.locked, "locked", false, "Only those who are locked because of failed attempts")
+	cmd.Flags().StringVarP(&l.selector, "selector", "l", "", "Only those with such labels")
+	return cmd
+}
+
+func (l *lister) run(ctx context.Context) error {
+	if err := l.output.check(); err != nil {
+		return err
+	}
+	kube, namespace, err := l.cluster()
+	if err != nil {
+		return err
+	}
+	if l.allNamespaces {
+		namespace = ""
+	}
+	list, err := listUsers(ctx, kube, namespace, l.locked, l.selector)
+	if err != nil {
+		return err
+	}
+	if l.output.format != "" && l.output.format != asWide {
+		return l.output.users(l.Out, list, true)
+	}
+	if len(list) == 0 {
+		fmt.Fprintln(l.ErrOut, nobody(namespace, l.locked))
+		return nil
+	}
+	header, rows := columns(list, time.Now(), l.output.format == asWide, l.allNamespaces)
+	table(l.Out, header, rows)
+	return nil
+}
+
+// listUsers are the users of a namespace, or of all where it is empty, in the order of their names.
+func listUsers(ctx context.Context, kube client.Client, namespace string, locked bool, selector string) ([]v1alpha1.ShardingUser, error) {
+	options := []client.ListOption{client.InNamespace(namespace)}
+	if locked {
+		options = append(options, client.MatchingFields{"status.locked": "true"})
+	}
+	if selector != "" {
+		labels, err := metav1.ParseToLabelSelector(selector)
+		if err != nil {
+			return nil, fmt.Errorf("the selector %q cannot be understood: %w", selector, err)
+		}
+		s, err := metav1.LabelSelectorAsSelector(labels)
+		if err != nil {
+			return nil, fmt.Errorf("the selector %q cannot be understood: %w", selector, err)
+		}
+		options = append(options, client.MatchingLabelsSelector{Selector: s})
+	}
+	var list v1alpha1.ShardingUserList
+	if err := kube.List(ctx, &list, options...); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(list.Items, func(a, b v1alpha1.ShardingUser) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	return list.Items, nil
+}
+
+func nobody(namespace string, locked bool) string {
+	who := "ShardingUsers"
+	if locked {
+		who = "locked ShardingUsers"
+	}
+	if namespace == "" {
+		return fmt.Sprintf("There are no %s.", who)
+	}
+	return fmt.Sprintf("There are no %s in the namespace %q.", who, namespace)
+}
+
+// columns are the table of the users.
+func columns(users []v1alpha1.ShardingUser, now time.Time, wide, namespaces bool) (header []string, rows [][]string) {
+	header = []string{"NAME", "USERNAME", "STATE", "ROLES", "FAILED", "LAST-LOGIN"}
+	if namespaces {
+		header = slices.Insert(header, 0, "NAMESPACE")
+	}
+	if wide {
+		header = append(header, "SECRET", "PERMITTED-BY", "WARNINGS", "AGE")
+	}
+	for i := range users {
+		u := &users[i]
+		row := []string{
+			u.Name, user.Username(u), state(u), joined(u.Spec.Roles),
+			strconv.Itoa(int(u.Status.FailedLoginAttempts)), ago(now, timeOf(u.Status.LastLoginTime)),
+		}
+		if namespaces {
+			row = slices.Insert(row, 0, u.Namespace)
+		}
+		if wide {
+			secret := ""
+			if u.Spec.Password != nil {
+				secret = u.Spec.Password.SecretRef.Name
+			}
+			row = append(row, secret, u.Status.PermittedBy, strings.Join(warnings(u), ","), ago(now, &u.CreationTimestamp.Time))
+		}
+		rows = append(rows, row)
+	}
+	return header, rows
+}
+
+func timeOf(t *metav1.Time) *time.Time {
+	if t == nil {
+		return nil
+	}
+	return &t.Time
+}
+
+func joined(roles []v1alpha1.Role) string {
+	names := make([]string, 0, len(roles))
+	for _, role := range roles {
+		names = append(names, string(role))
+	}
+	return strings.Join(names, ",")
+}

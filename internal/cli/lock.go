@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+)
+
+type locker struct {
+	*env
+	output  output
+	waiting waiting
+	undo    bool
+}
+
+func newLock(e *env) *cobra.Command {
+	l := &locker{env: e}
+	cmd := &cobra.Command{
+		Use:   "lock NAME",
+		Short: "Refuse every log-in of a user, until lock --undo",
+		Long: `Refuse every log-in of a user, whatever the password: spec.active becomes false. It stays so until lock --undo; unlock is
+for the locks of failed attempts.
+
+Where Git says what is in the cluster, it puts spec.active back: say it there too, or first.`,
+		Example: `  # Nobody logs in as alice any more
+  kubectl shardinguser lock alice
+
+  # And now she may again
+  kubectl shardinguser lock alice --undo`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: e.completeUsers(1),
+		RunE:              func(cmd *cobra.Command, args []string) error { return l.run(cmd.Context(), args[0]) },
+	}
+	l.output.bind(cmd, asJSON, asYAML, asName)
+	l.waiting.bind(cmd)
+	cmd.Flags().BoolVar(&l.undo, "undo", false, "Let the user log in again")
+	return cmd
+}
+
+func (l *locker) run(ctx context.Context, name string) error {
+	if err := l.output.check(); err != nil {
+		return err
+	}
+	kube, namespace, err := l.cluster()
+	if err != nil {
+		return err
+	}
+	u, err := getUser(ctx, kube, namespace, name)
+	if err != nil {
+		return err
+	}
+	if err := refusePaused(u); err != nil {
+		return err
+	}
+	was := u.Spec.Active == nil || *u.Spec.Active
+	base := u.DeepCopy()
+	u.Spec.Active = &l.undo
+	if err := kube.Patch(ctx, u, client.MergeFrom(base)); err != nil {
+		return err
+	}
+	if err := l.waiting.until(ctx, kube, u, "changed", applied); err != nil {
+		return err
+	}
+	if manager := gitOps(u); manager != "" && was != l.undo {
+		fmt.Fprintf(l.ErrOut, "%s manages %s, and may put spec.active back: change it there too.\n", manager, called(u))
+	}
+	if l.output.format != "" {
+		return l.output.users(l.Out, []v1alpha1.ShardingUser{*u}, false)
+	}
+	fmt.Fprintf(l.Out, "%s %s\n", called(u), outcome(u, was, l.undo))
+	return nil
+}
+
+// outcome says what became of a user that was active, or not, and is now, or not.
+func outcome(u *v1alpha1.ShardingUser, was, is bool) string {
+	switch {
+	case !was && !is:
+		return "was locked already: every log-in is refused"
+	case !is:
+		return "locked: every log-in is refused"
+	case u.Status.Locked:
+		return "may log in, but is locked because of failed attempts: see unlock"
+	case was:
+		return "was not locked: spec.active is true"
+	}
+	return "may log in again"
+}

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// gitOps is the tool that keeps an object as Git has it; empty where nothing tells of one. Each leaves its own mark:
+// https://argo-cd.readthedocs.io/en/stable/user-guide/resource_tracking/, https://fluxcd.io/flux/components/kustomize/ and
+// https://helm.sh/docs/topics/advanced/.
+func gitOps(o client.Object) string {
+	labels, annotations := o.GetLabels(), o.GetAnnotations()
+	switch {
+	case annotations["argocd.argoproj.io/tracking-id"] != "", labels["argocd.argoproj.io/instance"] != "":
+		return "Argo CD"
+	case labels["kustomize.toolkit.fluxcd.io/name"] != "", labels["helm.toolkit.fluxcd.io/name"] != "":
+		return "Flux"
+	case annotations["meta.helm.sh/release-name"] != "":
+		return "Helm release " + annotations["meta.helm.sh/release-name"]
+	}
+	return ""
+}
+
+// keeper is who would put a Secret back that somebody changed: a controller that owns it or marks it, or a GitOps tool;
+// empty for nobody.
+func keeper(o client.Object) string {
+	if owner := metav1.GetControllerOf(o); owner != nil {
+		return owner.Kind + " " + owner.Name
+	}
+	for _, owner := range o.GetOwnerReferences() {
+		// These own without the mark of a controller where they are told to.
+		if owner.Kind == "ExternalSecret" || owner.Kind == "SealedSecret" || owner.Kind == "VaultStaticSecret" {
+			return owner.Kind + " " + owner.Name
+		}
+	}
+	if o.GetLabels()["reconcile.external-secrets.io/managed"] == "true" {
+		return "External Secrets Operator"
+	}
+	return gitOps(o)
+}

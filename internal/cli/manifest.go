@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/password"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+// Manifests as import writes them: all that it decides, defaults too, so that whoever changes one of them finds it there; and
+// nothing that it does not.
+type (
+	meta1 struct {
+		Name      string `json:"name"`
+		Namespace string `json:"namespace,omitempty"`
+	}
+
+	userManifest struct {
+		APIVersion string   `json:"apiVersion"`
+		Kind       string   `json:"kind"`
+		Metadata   meta1    `json:"metadata"`
+		Spec       userSpec `json:"spec"`
+	}
+
+	userSpec struct {
+		Username       string                  `json:"username,omitempty"`
+		Roles          []string                `json:"roles"`
+		Active         bool                    `json:"active"`
+		Password       *passwordSpec           `json:"password,omitempty"`
+		AdoptionPolicy v1alpha1.AdoptionPolicy `json:"adoptionPolicy"`
+		DeletionPolicy v1alpha1.DeletionPolicy `json:"deletionPolicy"`
+	}
+
+	passwordSpec struct {
+		SecretRef v1alpha1.SecretKeyReference `json:"secretRef"`
+		Format    v1alpha1.PasswordFormat     `json:"format"`
+	}
+
+	secretManifest struct {
+		APIVersion string            `json:"apiVersion"`
+		Kind       string            `json:"kind"`
+		Metadata   meta1             `json:"metadata"`
+		Type       string            `json:"type"`
+		Data       map[string][]byte `json:"data"`
+	}
+)
+
+// An entry is what becomes of one row.
+type entry struct {
+	user   userManifest
+	secret *secretManifest // nil where there is no password to bring along
+}
+
+// documents are the manifests as YAML, one after another, each begun by its mark.
+func documents(manifests ...any) ([]byte, error) {
+	var b bytes.Buffer
+	for _, m := range manifests {
+		text, err := yaml.Marshal(m)
+		if err != nil {
+			return nil, err
+		}
+		b.WriteString("---\n")
+		b.Write(text)
+	}
+	return b.Bytes(), nil
+}
+
+// manifests are those of an entry, the Secret first, so that the user finds it.
+func (e entry) manifests(secrets bool) (all []any) {
+	if secrets && e.secret != nil {
+		all = append(all, e.secret)
+	}
+	return append(all, e.user)
+}
+
+// differences names the fields in which a user is not as it is wanted, as far as that says. What is said in another way
+// (roles in another order, a default) is no difference.
+func (want userManifest) differences(have *v1alpha1.ShardingUser) (fields []string) {
+	differs := func(field string, differs bool) {
+		if differs {
+			fields = append(fields, field)
+		}
+	}
+	username := want.Spec.Username
+	if username == "" {
+		username = want.Metadata.Name
+	}
+	roles := make([]string, 0, len(have.Spec.Roles))
+	for _, role := range have.Spec.Roles {
+		roles = append(roles, string(role))
+	}
+	differs("username", username != user.Username(have))
+	differs("roles", !slices.Equal(sorted(want.Spec.Roles), sorted(roles)))
+	differs("active", want.Spec.Active != (have.Spec.Active == nil || *have.Spec.Active))
+	differs("adoptionPolicy", want.Spec.AdoptionPolicy != have.Spec.AdoptionPolicy)
+	differs("deletionPolicy", want.Spec.DeletionPolicy != have.Spec.DeletionPolicy)
+	if w := want.Spec.Password; w != nil {
+		h := have.Spec.Password
+		differs("password", h == nil || h.Format != w.Format || h.SecretRef != w.SecretRef)
+	}
+	return fields
+}
+
+// differs tells whether a Secret's value is another one.
+func (want secretManifest) differs(have map[string][]byte) bool {
+	return !bytes.Equal(want.Data[secretKey], password.Trim(have[secretKey]))
+}
+
+func sorted(list []string) []string {
+	list = slices.Clone(list)
+	slices.SortFunc(list, strings.Compare)
+	return list
+}

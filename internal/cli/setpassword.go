@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/password"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+const (
+	minGenerated     = 12
+	defaultGenerated = 24
+)
+
+type passwordSetter struct {
+	*env
+	output    output
+	stdin     bool
+	generate  int
+	minLength int
+	cost      int
+	yes       bool
+	force     bool
+}
+
+func newSetPassword(e *env) *cobra.Command {
+	p := &passwordSetter{env: e}
+	cmd := &cobra.Command{
+		Use:   "set-password NAME",
+		Short: "Put another password into a user's Secret",
+		Long: `Put another password into a user's Secret, from where the operator takes it at once.
+
+It is asked for twice, and not shown, unless --stdin or --generate says where it comes from. A password is never an argument,
+which everybody on the machine could read. One that the operator would refuse is refused before anything is written; how
+strong it is, is shown.
+
+The Secret is the one that spec.password.secretRef names; it is created where it is missing, and else only its one key
+changes. Where the format is Bcrypt, what is written is a hash. A user without spec.password gets one, with the Secret
+NAME-password, once that is agreed to. A Secret that another program keeps (External Secrets, Sealed Secrets, Argo CD, Flux,
+Helm) is left alone, since that would put the old password back.`,
+		Example: `  # Be asked
+  kubectl shardinguser set-password alice
+
+  # From a password manager
+  pass show alice | kubectl shardinguser set-password alice --stdin
+
+  # A random one, which is printed once
+  kubectl shardinguser set-password alice --generate`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: e.completeUsers(1),
+		RunE:              func(cmd *cobra.Command, args []string) error { return p.run(cmd.Context(), args[0]) },
+	}
+	p.output.bind(cmd, asJSON, asYAML)
+	flags := cmd.Flags()
+	flags.BoolVar(&p.stdin, "stdin", false, "Read the password from the standard input, less one trailing newline")
+	flags.IntVar(&p.generate, "generate", 0, fmt.Sprintf("Make a random password of so many characters (--generate alone: %d), and print it", defaultGenerated))
+	flags.Lookup("generate").NoOptDefVal = fmt.Sprint(defaultGenerated)
+	flags.IntVar(&p.minLength, "min-length", 8, "How many characters a password has at least, as the operator's --password-min-length")
+	flags.IntVar(&p.cost, "bcrypt-cost", password.MinCost, fmt.Sprintf("Where a hash is written: its cost, %d to %d", password.MinCost, password.MaxCost))
+	flags.BoolVarP(&p.yes, "yes", "y", false, "Agree to what would be asked for")
+	flags.BoolVar(&p.force, "force", false, "Also where another program keeps the Secret")
+	cmd.MarkFlagsMutuallyExclusive("stdin", "generate")
+	return cmd
+}
+
+// written is what set-password tells programs.
+type written struct {
+	Namespace string                  `json:"namespace"`
+	Name      string                  `json:"name"`
+	Secret    string                  `json:"secret"`
+	Key       string                  `json:"key"`
+	Format    v1alpha1.PasswordFormat `json:"format"`
+	Strength  strength                `json:"strength"`
+	Password  string                  `json:"password,omitempty"` // only one that was generated
+}
+
+func (p *passwordSetter) run(ctx context.Context, name string) error {
+	if err := p.check(); err != nil {
+		return err
+	}
+	kube, namespace, err := p.cluster()
+	if err != nil {
+		return err
+	}
+	u, err := getUser(ctx, kube, namespace, name)
+	if err != nil {
+		return err
+	}
+	source := passwordSource(u)
+	secret, err := p.secretOf(ctx, kube, u, source)
+	if err != nil {
+		return err
+	}
+	if err := p.agree(ctx, kube, u, source); err != nil {
+		return err
+	}
+	plain, err := p.password(ctx, u.Name)
+	if err != nil {
+		return err
+	}
+	if err := password.Check(plain, max(p.minLength, policyMinLength(ctx, kube, u))); err != nil {
+		return err
+	}
+	judged := strengthOf(plain, user.Username(u), u.Name, u.Namespace)
+	fmt.Fprintln(p.ErrOut, judged)
+	if err := p.write(ctx, kube, u, source, secret, plain); err != nil {
+		return err
+	}
+	return p.tell(u, source, judged, plain)
+}
+
+func (p *passwordSetter) check() error {
+	switch {
+	case p.generate != 0 && (p.generate < minGenerated || p.generate > password.MaxBytes):
+		return fmt.Errorf("--generate makes %d to %d characters", minGenerated, password.MaxBytes)
+	case p.cost < password.MinCost || p.cost > password.MaxCost:
+		return fmt.Errorf("--bcrypt-cost is %d to %d", password.MinCost, password.MaxCost)
+	case !p.stdin && p.generate == 0 && p.terminal == nil:
+		return fmt.Errorf("%w for the password: give --stdin or --generate", errNobodyThere)
+	}
+	return p.output.check()
+}
+
+// passwordSource is where a user's password comes from, or would.
+func passwordSource(u *v1alpha1.ShardingUser) v1alpha1.PasswordSource {
+	if u.Spec.Password != nil {
+		return *u.Spec.Password
+	}
+	return v1alpha1.PasswordSource{
+		SecretRef: v1alpha1.SecretKeyReference{Name: u.Name + secretSuffix, Key: secretKey},
+		Format:    v1alpha1.PasswordFormatPlain,
+	}
+}
+
+// secretOf is the Secret as it is, or a new one where there is none. One that is not ours to change is an error.
+func (p *passwordSetter) secretOf(ctx context.Context, kube client.Client, u *v1alpha1.ShardingUser, source v1alpha1.PasswordSource) (*corev1.Secret, error) {
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: u.Namespace, Name: source.SecretRef.Name}}
+	if err := kube.Get(ctx, client.ObjectKeyFromObject(secret), secret); err != nil {
+		return secret, client.IgnoreNotFound(err)
+	}
+	if secret.Immutable != nil && *secret.Immutable {
+		return nil, fmt.Errorf("%s is immutable: make another one, and name it in spec.password.secretRef", called(secret))
+	}
+	if by := keeper(secret); by != "" && !p.force {
+		return nil, fmt.Errorf("%s is kept by %s, which would put the old password back: change it there, or give --force", called(secret), by)
+	}
+	return secret, nil
+}
+
+// agree asks about what may not be expected.
+func (p *passwordSetter) agree(ctx context.Context, kube client.Client, u *v1alpha1.ShardingUser, source v1alpha1.PasswordSource) error {
+	var questions []string
+	if u.Spec.Password == nil {
+		questions = append(questions, fmt.Sprintf("%s has no spec.password, so that another program keeps the password; it is to come from secret/%s from now on.",
+			called(u), source.SecretRef.Name))
+	}
+	if others := sharers(ctx, kube, u, source.SecretRef); len(others) > 0 {
+		questions = append(questions, fmt.Sprintf("secret/%s is the password of %s, too.", source.SecretRef.Name, strings.Join(others, ", ")))
+	}
+	for _, question := range questions {
+		switch {
+		case p.yes:
+			fmt.Fprintln(p.ErrOut, question)
+			continue
+		case p.terminal == nil:
+			return fmt.Errorf("%s %w whether that is right: give --yes", question, errNobodyThere)
+		}
+		yes, err := p.terminal.confirms(ctx, question+" Go on?")
+		if err != nil {
+			return err
+		}
+		if !yes {
+			return finding("Nothing was changed.")
+		}
+	}
+	return nil
+}
+
+// sharers are the other users of a Secret's key. Who may not list users is not told.
+func sharers(ctx context.Context, kube client.Client, u *v1alpha1.ShardingUser, ref v1alpha1.SecretKeyReference) (names []string) {
+	users, err := listUsers(ctx, kube, u.Namespace, false, "")
+	if err != nil {
+		return nil
+	}
+	for i := range users {
+		if other := &users[i]; other.Name != u.Name && other.Spec.Password != nil && other.Spec.Password.SecretRef == ref {
+			names = append(names, other.Name)
+		}
+	}
+	return names
+}
+
+// policyMinLength is what the policy that permits the user asks for; 0 where it asks for nothing, or may not be read.
+func policyMinLength(ctx context.Context, kube client.Client, u *v1alpha1.ShardingUser) int {
+	var policy v1alpha1.ShardingUserPolicy
+	if u.Status.PermittedBy == "" || kube.Get(ctx, client.ObjectKey{Name: u.Status.PermittedBy}, &policy) != nil || policy.Spec.Password == nil {
+		return 0
+	}
+	return int(policy.Spec.Password.MinLength)
+}
+
+// password is the new password.
+func (p *passwordSetter) password(ctx context.Context, name string) ([]byte, error) {
+	switch {
+	case p.generate != 0:
+		return generate(p.generate), nil
+	case p.stdin:
+		const most = 4096 // of which password.Check says that it is too long
+		plain, err := io.ReadAll(io.LimitReader(p.In, most))
+		return password.Trim(plain), err
+	}
+	plain, err := p.terminal.hidden(ctx, fmt.Sprintf("New password of %s: ", name))
+	if err != nil {
+		return nil, err
+	}
+	again, err := p.terminal.hidden(ctx, "Once more: ")
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(plain, again) {
+		return nil, errors.New("these were two different passwords: nothing was changed")
+	}
+	return plain, nil
+}
+
+// write puts the password into the Secret, and after that names the Secret in the spec where that names none.
+func (p *passwordSetter) write(ctx context.Context, kube client.Client, u *v1alpha1.ShardingUser, source v1alpha1.PasswordSource,
+	secret *corev1.Secret, plain []byte,
+) error {
+	value := plain
+	if source.Format == v1alpha1.PasswordFormatBcrypt {
+		hash, err := password.NewHasher(p.cost, 1).Hash(ctx, plain)
+		if err != nil {
+			return err
+		}
+		value = []byte(hash)
+	}
+	base := secret.DeepCopy()
+	if secret.Data == nil {
+		secret.Data = map[string][]byte{}
+	}
+	secret.Data[source.SecretRef.Key] = value
+	var err error
+	if base.UID == "" {
+		err = kube.Create(ctx, secret)
+	} else {
+		// Whoever changed it since it was looked at may be one who keeps it.
+		err = kube.Patch(ctx, secret, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{}))
+	}
+	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("%s was changed meanwhile, and not by this command: try again", called(secret))
+	}
+	if err != nil || u.Spec.Password != nil {
+		return err
+	}
+	was := u.DeepCopy()
+	u.Spec.Password = &source
+	return kube.Patch(ctx, u, client.MergeFrom(was))
+}
+
+func (p *passwordSetter) tell(u *v1alpha1.ShardingUser, source v1alpha1.PasswordSource, judged strength, plain []byte) error {
+	if p.output.structured() {
+		w := written{
+			Namespace: u.Namespace, Name: u.Name, Secret: source.SecretRef.Name, Key: source.SecretRef.Key,
+			Format: source.Format, Strength: judged,
+		}
+		if p.generate != 0 {
+			w.Password = string(plain)
+		}
+		return p.output.value(p.Out, w)
+	}
+	out := p.Out
+	if p.generate != 0 {
+		fmt.Fprintln(p.Out, string(plain)) // and nothing else, so that a script can take it
+		out = p.ErrOut
+	}
+	fmt.Fprintf(out, "%s has another password, in secret/%s\n", called(u), source.SecretRef.Name)
+	return nil
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"crypto/rand"
+	"fmt"
+	"math/big"
+
+	"github.com/ccojocar/zxcvbn-go"
+
+	"github.com/sharding-system/shardinguser-operator/internal/password"
+)
+
+// strength is zxcvbn's estimate of how hard a password is to guess for somebody who knows whose it is.
+type strength struct {
+	Score     int    `json:"score"` // 0 to 4
+	Of        int    `json:"of"`
+	Meaning   string `json:"meaning"`
+	WellKnown bool   `json:"wellKnown"` // the operator reports WeakPassword
+}
+
+var meanings = [...]string{
+	"guessed at once", "guessed soon", "guessed by who means it", "hard to guess", "very hard to guess",
+}
+
+// strengthOf judges a password. Inputs are words that a guesser would begin with, such as the username.
+func strengthOf(plain []byte, inputs ...string) strength {
+	last := len(meanings) - 1
+	s := strength{Of: last, WellKnown: password.WellKnown(plain)}
+	if !s.WellKnown {
+		s.Score = min(max(0, zxcvbn.PasswordStrength(string(plain), inputs).Score), last)
+	}
+	s.Meaning = meanings[s.Score]
+	return s
+}
+
+func (s strength) String() string {
+	text := fmt.Sprintf("Strength: %d of %d, %s", s.Score, s.Of, s.Meaning)
+	if s.WellKnown {
+		text += "; it is one of those that attackers try first"
+	}
+	return text
+}
+
+// alphabet has no characters that look alike, and none that a shell, a URL or YAML takes for its own.
+const alphabet = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789"
+
+// generate is a random password of so many characters.
+func generate(length int) []byte {
+	plain := make([]byte, length)
+	for i := range plain {
+		n, err := rand.Int(rand.Reader, big.NewInt(int64(len(alphabet))))
+		if err != nil {
+			panic(err) // crypto/rand's Reader does not fail
+		}
+		plain[i] = alphabet[n.Int64()]
+	}
+	return plain
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+)
+
+type unlocker struct {
+	*env
+	output        output
+	waiting       waiting
+	allLocked     bool
+	allNamespaces bool
+}
+
+func newUnlock(e *env) *cobra.Command {
+	l := &unlocker{env: e}
+	cmd := &cobra.Command{
+		Use:   "unlock NAME...",
+		Short: "Lift the locks of users, and clear their counters",
+		Long: `Lift the locks that failed attempts led to, and clear the counters of failed attempts.
+
+This sets the annotation ` + v1alpha1.AnnotationUnlockRequestedAt + ` to the present time and waits until the operator has
+acted upon it. It is not the opposite of lock, which changes the spec: that is lock --undo.`,
+		Example: `  # One user
+  kubectl shardinguser unlock alice
+
+  # All who are locked, in all namespaces
+  kubectl shardinguser unlock --all-locked -A`,
+		ValidArgsFunction: e.completeUsers(1000),
+		RunE:              func(cmd *cobra.Command, args []string) error { return l.run(cmd.Context(), args) },
+	}
+	l.output.bind(cmd, asJSON, asYAML, asName)
+	l.waiting.bind(cmd)
+	cmd.Flags().BoolVar(&l.allLocked, "all-locked", false, "All who are locked, in place of names")
+	cmd.Flags().BoolVarP(&l.allNamespaces, "all-namespaces", "A", false, "With --all-locked: of all namespaces")
+	return cmd
+}
+
+func (l *unlocker) run(ctx context.Context, names []string) error {
+	switch {
+	case l.allLocked == (len(names) > 0):
+		return errors.New("give the names of users, or --all-locked")
+	case l.allNamespaces && !l.allLocked:
+		return errors.New("--all-namespaces goes with --all-locked: names belong to one namespace")
+	}
+	if err := l.output.check(); err != nil {
+		return err
+	}
+	kube, namespace, err := l.cluster()
+	if err != nil {
+		return err
+	}
+	if l.allNamespaces {
+		namespace = ""
+	}
+	users, err := l.chosen(ctx, kube, namespace, names)
+	if err != nil {
+		return err
+	}
+	if len(users) == 0 {
+		fmt.Fprintln(l.ErrOut, nobody(namespace, true))
+	}
+	value := time.Now().UTC().Format(time.RFC3339Nano)
+	var errs []error
+	asked := users[:0]
+	for _, u := range users { // all of them at first, since the operator works at once
+		if err := request(ctx, kube, &u, value); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		asked = append(asked, u)
+	}
+	for i := range asked {
+		u := &asked[i]
+		err := l.waiting.until(ctx, kube, u, "unlocked", func(u *v1alpha1.ShardingUser) (bool, error) {
+			return u.Status.LastHandledUnlock == value && !u.Status.Locked, nil
+		})
+		switch {
+		case err != nil:
+			errs = append(errs, err)
+		case l.output.format != "":
+		case l.waiting.wait:
+			fmt.Fprintf(l.Out, "%s unlocked\n", called(u))
+		default:
+			fmt.Fprintf(l.Out, "%s is to be unlocked\n", called(u))
+		}
+	}
+	if l.output.format != "" {
+		errs = append(errs, l.output.users(l.Out, asked, len(names) != 1))
+	}
+	return errors.Join(errs...)
+}
+
+// chosen are the users that were named, or are locked. All that were named have to be there before any is unlocked.
+func (l *unlocker) chosen(ctx context.Context, kube client.Client, namespace string, names []string) ([]v1alpha1.ShardingUser, error) {
+	if l.allLocked {
+		return listUsers(ctx, kube, namespace, true, "")
+	}
+	users := make([]v1alpha1.ShardingUser, 0, len(names))
+	for _, name := range names {
+		u, err := getUser(ctx, kube, namespace, name)
+		if err != nil {
+			return nil, err
+		}
+		users = append(users, *u)
+	}
+	return users, nil
+}
+
+// request asks the operator to unlock a user.
+func request(ctx context.Context, kube client.Client, u *v1alpha1.ShardingUser, value string) error {
+	if err := refusePaused(u); err != nil {
+		return err
+	}
+	base := u.DeepCopy()
+	if u.Annotations == nil {
+		u.Annotations = map[string]string{}
+	}
+	u.Annotations[v1alpha1.AnnotationUnlockRequestedAt] = value
+	return kube.Patch(ctx, u, client.MergeFrom(base))
+}

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"time"
+
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+// Account is a row of the table users as a program finds it that has yet to make a resource of it.
+type Account struct {
+	Username string
+	Row      user.Row
+	Owner    *user.Owner // the resource that owns the row; nil where none does
+}
+
+// Trail says which attempts of the audit trail are asked for.
+type Trail struct {
+	Username string        // as the account has it
+	Since    time.Duration // back from now, by the store's clock; 0 for all that are on record
+	Outcomes []Outcome     // none for all
+	Limit    int           // how many at most, the latest; 0 for all
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package postgres
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+// The rows as they are, in the order of bytes, which is the same whatever the database's collation.
+const (
+	listRows = `
+SELECT u.username, COALESCE(u.password_hash, ''), u.roles::text, COALESCE(u.active, false),
+       COALESCE(u.failed_login_attempts, 0)::bigint, u.locked_until::timestamptz, u.last_login_at::timestamptz`
+
+	listOwned = listRows + `,
+       COALESCE(o.cluster, ''), COALESCE(o.namespace, ''), COALESCE(o.name, ''), COALESCE(o.uid, '')
+FROM users u LEFT JOIN shardinguser_ownership o ON o.username = u.username AND o.state = 'owned'
+ORDER BY u.username COLLATE "C"`
+
+	listUnowned = listRows + `, '', '', '', ''
+FROM users u ORDER BY u.username COLLATE "C"`
+)
+
+// Accounts reads all rows of the table users, in the order of their usernames' bytes. It needs no table but that one: where
+// no operator ever ran, nobody owns anything. Its errors are Observe's.
+func (s *Store) Accounts(ctx context.Context) ([]store.Account, error) {
+	var accounts []store.Account
+	err := s.run(ctx, reads, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
+		var noted bool
+		if err := conn.QueryRow(ctx, `SELECT to_regclass('shardinguser_ownership') IS NOT NULL`).Scan(&noted); err != nil {
+			return err
+		}
+		query := listUnowned
+		if noted {
+			query = listOwned
+		}
+		rows, err := conn.Query(ctx, query)
+		if err != nil {
+			return err
+		}
+		accounts, err = pgx.CollectRows(rows, scanListed)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return accounts, nil
+}
+
+func scanListed(result pgx.CollectableRow) (store.Account, error) {
+	var (
+		account       store.Account
+		owner         user.Owner
+		roles         *string
+		failed        int64
+		locked, login pgtype.Timestamptz
+	)
+	row := &account.Row
+	err := result.Scan(&account.Username, &row.PasswordHash, &roles, &row.Active, &failed, &locked, &login,
+		&owner.Cluster, &owner.Namespace, &owner.Name, &owner.UID)
+	if err != nil {
+		return store.Account{}, err
+	}
+	row.FailedLoginAttempts = int(failed)
+	row.LockedUntil, row.LastLogin = moment(locked), moment(login)
+	row.Roles, row.RolesMalformed = parseRoles(roles)
+	if owner != (user.Owner{}) {
+		account.Owner = &owner
+	}
+	return account, nil
+}
+
+// listAttempts asks for the latest first. A limit of NULL is none.
+const listAttempts = `
+SELECT id, attempted_at, username, source, user_agent, outcome FROM login_attempts
+WHERE username = @username
+  AND (@since::bigint = 0 OR attempted_at > now() - @since::bigint * INTERVAL '1 microsecond')
+  AND (cardinality(@outcomes::text[]) = 0 OR outcome = ANY (@outcomes::text[]))
+ORDER BY attempted_at DESC, id DESC LIMIT @limit::bigint`
+
+// Attempts reads what the audit trail has of an account, the latest first. Its errors are Observe's.
+func (s *Store) Attempts(ctx context.Context, trail store.Trail) ([]store.Record, error) {
+	if !mayBeAccount(trail.Username) {
+		return nil, ctx.Err()
+	}
+	outcomes := make([]string, 0, len(trail.Outcomes))
+	for _, outcome := range trail.Outcomes {
+		outcomes = append(outcomes, string(outcome))
+	}
+	var limit *int
+	if trail.Limit > 0 {
+		limit = &trail.Limit
+	}
+	var records []store.Record
+	err := s.run(ctx, reads, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
+		rows, err := conn.Query(ctx, listAttempts, pgx.NamedArgs{
+			// On record is what Record makes of the name.
+			"username": store.Attempt{Username: trail.Username}.Record(true).Username,
+			"since":    trail.Since.Microseconds(), "outcomes": outcomes, "limit": limit,
+		})
+		if err != nil {
+			return err
+		}
+		records, err = pgx.CollectRows(rows, pgx.RowToStructByPos[store.Record])
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return records, nil
+}

@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/onsi/gomega"
+	"golang.org/x/sync/errgroup"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+)
+
+// theirs makes the table as the sharding manager does, with so many rows of all kinds that such a table has. Of a hundred, five
+// have no hash that the operator takes; of ten, five have a username that is no resource's name.
+func (s *story) theirs(rows int) {
+	s.t.Helper()
+	s.sql(`CREATE TABLE users (username VARCHAR(255) PRIMARY KEY, password_hash VARCHAR(255), roles JSONB NOT NULL DEFAULT '[]'::jsonb,
+		active BOOLEAN NOT NULL DEFAULT true, created_at TIMESTAMPTZ NOT NULL DEFAULT now(), updated_at TIMESTAMPTZ NOT NULL DEFAULT now(),
+		last_login_at TIMESTAMPTZ, failed_login_attempts INTEGER NOT NULL DEFAULT 0, locked_until TIMESTAMPTZ, email TEXT)`)
+	s.sql(`INSERT INTO users (username, password_hash, roles, active, last_login_at, failed_login_attempts, locked_until, email)
+		SELECT CASE i % 10 WHEN 0 THEN 'User' || i || '@Example.com' WHEN 1 THEN 'user_' || i WHEN 2 THEN 'user' || i || '+tag@example.org'
+			WHEN 3 THEN 'MIXED.Case.' || i WHEN 4 THEN 'ends-with-' || i || '-' WHEN 5 THEN 'dots.are.fine.' || i ELSE 'user-' || i END,
+		CASE i % 100 WHEN 7 THEN NULL WHEN 17 THEN '!' WHEN 27 THEN '{SHA}nothing' WHEN 37 THEN '$2x$10$' || body WHEN 47 THEN '$2a$08$' || body
+			ELSE (ARRAY['$2a$10$', '$2b$12$', '$2y$14$'])[1 + i % 3] || body END,
+		(ARRAY['[]', '["viewer"]', '["operator", "viewer"]', '["viewer", "viewer", "team:b"]'])[1 + i % 4]::jsonb,
+		i % 9 <> 0, CASE WHEN i % 2 = 0 THEN now() - i * interval '1 minute' END, i % 6,
+		CASE i % 6 WHEN 5 THEN now() + interval '1 day' + i * interval '1 second' WHEN 4 THEN now() - interval '1 day' END,
+		'somebody@example.com'
+		FROM (SELECT i, substr(md5(i::text) || md5('x' || i), 1, 53) AS body FROM generate_series(1, $1) AS i) AS made`, rows)
+	s.sql(`GRANT SELECT, INSERT, UPDATE, DELETE, TRIGGER ON users TO ` + s.role)
+}
+
+// state is all that the sharding system's programs see of the rows, but for when they were changed last, byte by byte.
+func (s *story) state() map[string]string {
+	s.t.Helper()
+	found, err := s.db.Query(s.t.Context(), `SELECT username, concat_ws('|', coalesce(password_hash, 'NULL'), active, created_at,
+		coalesce(last_login_at::text, 'NULL'), failed_login_attempts, coalesce(locked_until::text, 'NULL'), email,
+		(SELECT string_agg(DISTINCT role, ',' ORDER BY role) FROM jsonb_array_elements_text(roles) AS role)) AS state FROM users`)
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	all := map[string]string{}
+	var username, state string
+	_, err = pgx.ForEachRow(found, []any{&username, &state}, func() error { all[username] = state; return nil })
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	return all
+}
+
+// An importReport is what import tells programs.
+type importReport struct {
+	Rows, Users, Secrets int
+	Changes              []struct{ Action, Object string }
+	Remarks              []struct{ Username, Kind, Message string }
+}
+
+func (r importReport) kinds() map[string]int {
+	kinds := map[string]int{}
+	for _, remark := range r.Remarks {
+		kinds[remark.Kind]++
+	}
+	return kinds
+}
+
+// imports runs import, and returns its exit code and its report.
+func (sh *shell) imports(args ...string) (code int, report importReport) {
+	sh.s.t.Helper()
+	got := sh.plugin(append([]string{"import", "--dsn-file=dsn.txt", "-o=json"}, args...)...)
+	sh.s.Expect(json.Unmarshal([]byte(got.out), &report)).To(gomega.Succeed(), got.out+got.errOut)
+	return got.code, report
+}
+
+// files is what is in a folder, by path.
+func (sh *shell) files(folder string) map[string][]byte {
+	sh.s.t.Helper()
+	all := map[string][]byte{}
+	tree := os.DirFS(filepath.Join(sh.folder, folder))
+	err := fs.WalkDir(tree, ".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		all[path], err = fs.ReadFile(tree, path)
+		return err
+	})
+	sh.s.Expect(err).NotTo(gomega.HaveOccurred())
+	return all
+}
+
+func TestTenThousandRowsOfAnotherProgramBecomeManifestsThatTheAPIServerTakes(t *testing.T) {
+	t.Parallel()
+	const rows = 10_000
+	s := newStory(t)
+	s.theirs(rows)
+	s.sql(`INSERT INTO users (username, roles) VALUES ('has space', '[]'), ('мария', '[]'), ('_leading', '[]'), ('', '[]'),
+		('bad-role', '["not one"]'), ('no-list', '{"admin": true}')`)
+	sh := s.somebody()
+
+	code, report := sh.imports("--directory=accounts", "--dry-run")
+	s.Expect(code).To(gomega.Equal(1), "there would be changes")
+	s.Expect(report.Changes).To(gomega.HaveLen(rows + rows*95/100))
+	_, err := os.Stat(filepath.Join(sh.folder, "accounts"))
+	s.Expect(os.IsNotExist(err)).To(gomega.BeTrue())
+
+	began := time.Now()
+	code, report = sh.imports("--directory=accounts")
+	t.Logf("import of %d rows into files took %v", rows, time.Since(began).Round(time.Millisecond))
+	s.Expect(code).To(gomega.BeZero())
+	s.Expect(report.Rows).To(gomega.Equal(rows + 6))
+	s.Expect(report.Users).To(gomega.Equal(rows))
+	s.Expect(report.Secrets).To(gomega.Equal(rows * 95 / 100))
+	s.Expect(report.kinds()).To(gomega.Equal(map[string]int{"LeftOut": 6, "WithoutPassword": rows * 5 / 100}))
+	files := sh.files("accounts")
+	s.Expect(files).To(gomega.HaveLen(rows + rows*95/100))
+
+	// Nothing changes without a change, neither here nor anywhere else.
+	began = time.Now()
+	code, report = sh.imports("--directory=accounts")
+	t.Logf("the second run took %v", time.Since(began).Round(time.Millisecond))
+	s.Expect(code).To(gomega.BeZero())
+	s.Expect(report.Changes).To(gomega.BeEmpty())
+	code, _ = sh.imports("--directory=accounts", "--dry-run")
+	s.Expect(code).To(gomega.BeZero(), "there is no difference")
+	_, _ = sh.imports("--directory=elsewhere")
+	s.Expect(sh.files("elsewhere")).To(gomega.Equal(files))
+
+	s.accepts(files)
+}
+
+// accepts has the API server look at all manifests, and store none.
+func (s *story) accepts(files map[string][]byte) {
+	s.t.Helper()
+	kube := client.NewDryRunClient(client.WithFieldValidation(s.kube, metav1.FieldValidationStrict))
+	usernames := map[string]bool{}
+	var asking errgroup.Group
+	asking.SetLimit(16)
+	began := time.Now()
+	for name, content := range files {
+		o := &unstructured.Unstructured{}
+		s.Expect(yaml.UnmarshalStrict(bytes.TrimPrefix(content, []byte("---\n")), &o.Object)).To(gomega.Succeed())
+		o.SetNamespace(s.namespace)
+		if o.GetKind() == "ShardingUser" {
+			username, _, _ := unstructured.NestedString(o.Object, "spec", "username")
+			if username == "" {
+				username = o.GetName()
+			}
+			s.Expect(usernames[username]).To(gomega.BeFalse(), "%s is there twice", username)
+			usernames[username] = true
+		}
+		asking.Go(func() error {
+			if err := kube.Create(s.t.Context(), o); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			return nil
+		})
+	}
+	s.Expect(asking.Wait()).To(gomega.Succeed())
+	s.t.Logf("the API server looked at %d manifests in %v", len(files), time.Since(began).Round(time.Millisecond))
+}
+
+// The operator takes over what was imported, and no program of the sharding system could tell.
+func TestAThousandImportedUsersKeepTheirPasswordsLocksAndCounters(t *testing.T) {
+	t.Parallel()
+	const rows = 1000
+	s := newStory(t)
+	s.theirs(rows)
+	before := s.state()
+	sh := s.somebody()
+
+	code, report := sh.imports("--dry-run")
+	s.Expect(code).To(gomega.Equal(1))
+	s.Expect(report.Changes).To(gomega.HaveLen(rows + rows*95/100))
+	s.Expect(s.users()).To(gomega.BeEmpty())
+
+	began := time.Now()
+	code, report = sh.imports("--apply")
+	t.Logf("import of %d rows into the cluster took %v", rows, time.Since(began).Round(time.Millisecond))
+	s.Expect(code).To(gomega.BeZero())
+	s.Expect(report.Changes).To(gomega.HaveLen(rows + rows*95/100))
+
+	// A second run sends nothing, before the rows are owned and after that.
+	versions := s.versions()
+	s.Expect(versions).To(gomega.HaveLen(rows))
+	code, report = sh.imports("--apply")
+	s.Expect(code).To(gomega.BeZero())
+	s.Expect(report.Changes).To(gomega.BeEmpty())
+	s.Expect(s.versions()).To(gomega.Equal(versions))
+
+	began = time.Now()
+	s.start()
+	s.eventually(3*time.Minute, func(g gomega.Gomega) { g.Expect(s.countReady()).To(gomega.Equal(rows)) })
+	t.Logf("the operator adopted %d rows in %v, its start included", rows, time.Since(began).Round(time.Millisecond))
+	s.Expect(s.state()).To(gomega.Equal(before), "but for updated_at, each row is as it was")
+
+	code, report = sh.imports("--dry-run")
+	s.Expect(code).To(gomega.BeZero())
+	s.Expect(report.kinds()).To(gomega.Equal(map[string]int{"Owned": rows}))
+	code, report = sh.imports("--dry-run", "--include-owned")
+	s.Expect(code).To(gomega.BeZero(), "%v", report.Changes)
+	s.Expect(report.Users).To(gomega.Equal(rows))
+
+	// Who was locked still is, and the statuses tell.
+	var locked int
+	s.Expect(s.db.QueryRow(t.Context(), `SELECT count(*) FROM users WHERE locked_until > now()`).Scan(&locked)).To(gomega.Succeed())
+	s.Expect(locked).To(gomega.BeNumerically(">", 100))
+	s.eventually(2*time.Minute, func(g gomega.Gomega) {
+		g.Expect(strings.Count(sh.done("list", "--locked", "-o", "name"), "\n")).To(gomega.Equal(locked))
+	})
+}
+
+// versions are those of the story's users, by name.
+func (s *story) versions() map[string]string {
+	s.t.Helper()
+	versions := map[string]string{}
+	for _, u := range s.users() {
+		versions[u.Name] = u.ResourceVersion
+	}
+	return versions
+}
+
+func TestImportTellsOfWhatIsNotItsOwn(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	s.theirs(3)
+	sh := s.somebody()
+
+	// The standard output has manifests and nothing else; hashes are among them, since that is what was asked for.
+	got := sh.run("", "kubectl", "shardinguser", "import", "--dsn-file=dsn.txt")
+	s.Expect(got.code).To(gomega.BeZero())
+	s.Expect(strings.Count(got.out, "\n  password: JDJ")).To(gomega.Equal(3))
+	s.Expect(aHashIsIn(got.errOut)).To(gomega.BeFalse())
+	applied, err := plane.Apply(t.Context(), got.out, "--namespace="+s.namespace, "--dry-run=server")
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	s.Expect(strings.Count(applied, "shardinguser.sharding.io/")).To(gomega.Equal(3))
+	s.Expect(sh.done("import", "--dsn-file=dsn.txt", "--secrets=skip", "-o", "json")).NotTo(gomega.ContainSubstring(`"Secret"`))
+
+	// What somebody else applied is not taken from him.
+	taken := s.user("mixed-case-3-x8fc42d2313", username("somebody-else"))
+	code, report := sh.imports("--apply")
+	for _, u := range s.users() {
+		if u.Spec.Username == "MIXED.Case.3" {
+			t.Fatalf("its name is %s by now: correct it above", u.Name)
+		}
+	}
+	s.Expect(code).To(gomega.Equal(1))
+	s.Expect(report.Remarks).To(gomega.HaveLen(1))
+	s.Expect(report.Remarks[0].Message).To(gomega.ContainSubstring("somebody-else"))
+	s.Expect(s.kube.Get(t.Context(), key(taken), taken)).To(gomega.Succeed())
+	s.Expect(taken.Spec.AdoptionPolicy).To(gomega.Equal(v1alpha1.AdoptionNever))
+	s.Expect(s.users()).To(gomega.HaveLen(3))
+
+	// What somebody else said stays so, and is told of: a field, or one of the roles.
+	var fields, addition v1alpha1.ShardingUser
+	for _, u := range s.users() {
+		switch u.Spec.Username {
+		case "user_1":
+			s.edit(&u, func(u *v1alpha1.ShardingUser) { u.Spec.Active = new(false) })
+			fields = u
+		case "user2+tag@example.org":
+			s.edit(&u, roles("operator", "viewer", "admin"))
+			addition = u
+		}
+	}
+	versions := s.versions()
+	for range 2 {
+		code, report = sh.imports("--apply")
+		s.Expect(code).To(gomega.Equal(1))
+		s.Expect(report.Changes).To(gomega.BeEmpty())
+		s.Expect(report.Remarks).To(gomega.ContainElements(
+			gomega.And(gomega.HaveField("Username", fields.Spec.Username), gomega.HaveField("Message", gomega.ContainSubstring(".spec.active"))),
+			gomega.And(gomega.HaveField("Username", addition.Spec.Username), gomega.HaveField("Message", gomega.ContainSubstring("roles: somebody else"))),
+		))
+	}
+	s.Expect(s.versions()).To(gomega.Equal(versions))
+
+	// Rows that may not be read name the grant.
+	s.sql(`REVOKE SELECT ON users FROM ` + s.role)
+	refused := sh.plugin("import", "--dsn-file=dsn.txt")
+	s.Expect(refused.code).To(gomega.Equal(2))
+	s.Expect(refused.errOut).To(gomega.ContainSubstring("GRANT"))
+}

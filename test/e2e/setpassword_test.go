@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/onsi/gomega"
+	"golang.org/x/crypto/bcrypt"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+)
+
+// setPassword gives a user the password on the standard input.
+func (sh *shell) setPassword(password, name string, args ...string) told {
+	sh.s.t.Helper()
+	args = append([]string{"shardinguser", "set-password", name, "--stdin"}, args...)
+	return sh.discreet(sh.run(password, "kubectl", args...))
+}
+
+// isPassword waits until a row has a hash of this password.
+func (s *story) isPassword(username, password string) {
+	s.t.Helper()
+	s.eventually(soon, func(g gomega.Gomega) {
+		g.Expect(bcrypt.CompareHashAndPassword([]byte(s.row(username).Hash), []byte(password))).To(gomega.Succeed())
+	})
+}
+
+// value is what a Secret has for a user.
+func (s *story) value(name string) string {
+	s.t.Helper()
+	var secret corev1.Secret
+	s.Expect(s.kube.Get(s.t.Context(), client.ObjectKey{Namespace: s.namespace, Name: name}, &secret)).To(gomega.Succeed())
+	return string(secret.Data["password"])
+}
+
+func TestPluginSetsAPasswordWhereverItComesFrom(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	s.start()
+	sh := s.somebody()
+
+	// A Secret that is missing is made, one that is there keeps its other keys.
+	s.user("alice", secret("alice"))
+	s.Expect(sh.setPassword(canary+" one\n", "alice").code).To(gomega.BeZero())
+	s.isPassword("alice", canary+" one")
+	var kept corev1.Secret
+	s.Expect(s.kube.Get(t.Context(), client.ObjectKey{Namespace: s.namespace, Name: "alice"}, &kept)).To(gomega.Succeed())
+	kept.Data["other"] = []byte("kept")
+	s.Expect(s.kube.Update(t.Context(), &kept)).To(gomega.Succeed())
+	got := sh.setPassword(canary+" two", "alice")
+	s.Expect(got.out).To(gomega.Equal("shardinguser.sharding.io/alice has another password, in secret/alice\n"))
+	s.Expect(got.errOut).To(gomega.MatchRegexp(`Strength: \d of 4`))
+	s.isPassword("alice", canary+" two")
+	s.Expect(s.kube.Get(t.Context(), client.ObjectKeyFromObject(&kept), &kept)).To(gomega.Succeed())
+	s.Expect(string(kept.Data["other"])).To(gomega.Equal("kept"))
+
+	// One that is generated is all that is printed.
+	made := sh.plugin("set-password", "alice", "--generate")
+	s.Expect(made.out).To(gomega.MatchRegexp(`^[A-Za-z0-9]{24}\n$`))
+	s.isPassword("alice", strings.TrimSuffix(made.out, "\n"))
+	var written struct {
+		Secret, Password string
+		Strength         struct{ Score int }
+	}
+	s.Expect(json.Unmarshal([]byte(sh.done("set-password", "alice", "--generate=16", "-o", "json")), &written)).To(gomega.Succeed())
+	s.Expect(written.Password).To(gomega.HaveLen(16))
+	s.Expect(written.Strength.Score).To(gomega.Equal(4))
+	s.isPassword("alice", written.Password)
+
+	// Where a hash is asked for, no clear password gets into the cluster.
+	s.user("bob", secret("bob"), hashed)
+	s.Expect(sh.setPassword(canary+" bob", "bob", "--bcrypt-cost=11").code).To(gomega.BeZero())
+	s.isPassword("bob", canary+" bob")
+	s.Expect(s.value("bob")).To(gomega.HavePrefix("$2a$11$"))
+
+	// Who has no spec.password gets one, once that is agreed to.
+	carol := s.readyUser("carol")
+	got = sh.setPassword(canary+" carol", "carol")
+	s.Expect(got.code).To(gomega.Equal(2))
+	s.Expect(got.errOut).To(gomega.ContainSubstring("--yes"))
+	s.Expect(sh.setPassword(canary+" carol", "carol", "--yes").code).To(gomega.BeZero())
+	s.isPassword("carol", canary+" carol")
+	s.Expect(s.kube.Get(t.Context(), key(carol), carol)).To(gomega.Succeed())
+	s.Expect(carol.Spec.Password.SecretRef.Name).To(gomega.Equal("carol-password"))
+
+	// So has a Secret of several.
+	s.readyUser("dave", secret("alice"))
+	s.Expect(sh.setPassword(canary+" all", "dave").errOut).To(gomega.ContainSubstring("alice"))
+	s.Expect(sh.setPassword(canary+" all", "dave", "-y").code).To(gomega.BeZero())
+	s.isPassword("alice", canary+" all")
+}
+
+func TestPasswordsThatTheOperatorWouldRefuseAreNotWritten(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	s.secret("alice", canary+" before")
+	s.user("alice", secret("alice"))
+	sh := s.somebody()
+	for name, password := range map[string]string{
+		"empty": "", "a newline alone": "\n", "too short": "c4n4ry1", "a NUL": canary + "\x00 after it", "not UTF-8": canary + "\xff\xfe\xfd",
+		"too long": strings.Repeat(canary, 13), "much too long": strings.Repeat(canary, 1000),
+	} {
+		got := sh.setPassword(password, "alice")
+		s.Expect(got.code).To(gomega.Equal(2), name)
+		s.Expect(got.errOut).To(gomega.ContainSubstring("the password "), name)
+		s.Expect(s.value("alice")).To(gomega.Equal(canary+" before"), name)
+	}
+	s.Expect(sh.setPassword(canary+" 12345", "alice", "--min-length=20").code).To(gomega.Equal(2))
+	s.Expect(sh.setPassword("admin123", "alice").errOut).To(gomega.ContainSubstring("attackers try first"))
+}
+
+func TestASecretThatAnotherProgramKeepsIsLeftToIt(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	sh := s.somebody()
+	kept := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: s.namespace, Name: "alice",
+			OwnerReferences: []metav1.OwnerReference{{
+				APIVersion: "bitnami.com/v1alpha1", Kind: "SealedSecret", Name: "alice", UID: "none", Controller: new(true),
+			}},
+		},
+		Data: map[string][]byte{"password": []byte(canary + " before")},
+	}
+	s.Expect(s.kube.Create(t.Context(), kept)).To(gomega.Succeed())
+	s.user("alice", secret("alice"))
+	got := sh.setPassword(canary+" after", "alice")
+	s.Expect(got.code).To(gomega.Equal(2))
+	s.Expect(got.errOut).To(gomega.ContainSubstring("SealedSecret alice"))
+	s.Expect(s.value("alice")).To(gomega.Equal(canary + " before"))
+	s.Expect(sh.setPassword(canary+" after", "alice", "--force").code).To(gomega.BeZero())
+	s.Expect(s.value("alice")).To(gomega.Equal(canary + " after"))
+
+	fixed := s.secret("fixed", canary+" before")
+	fixed.Immutable = new(true)
+	s.Expect(s.kube.Update(t.Context(), fixed)).To(gomega.Succeed())
+	s.user("bob", secret("fixed"))
+	s.Expect(sh.setPassword(canary+" after", "bob", "--force").errOut).To(gomega.ContainSubstring("immutable"))
+}
+
+// Not parallel: policies are the whole cluster's.
+func TestThePolicysLengthCountsToo(t *testing.T) {
+	s := newStory(t)
+	policy := s.policy("long-"+s.namespace, func(spec *v1alpha1.ShardingUserPolicySpec) {
+		spec.Password = &v1alpha1.PasswordTerms{MinLength: 16}
+	})
+	s.secret("alice", canary+" long enough for all")
+	u := s.user("alice", secret("alice"))
+	u.Status.PermittedBy, u.Status.ObservedGeneration = policy.Name, u.Generation
+	s.Expect(s.kube.Status().Update(t.Context(), u)).To(gomega.Succeed())
+	got := s.somebody().setPassword(canary+" 1234567", "alice")
+	s.Expect(got.code).To(gomega.Equal(2))
+	s.Expect(got.errOut).To(gomega.ContainSubstring("at least 16"))
+}
