@@ -34,7 +34,7 @@ type replica struct {
 	mu      sync.Mutex
 	manager *testenv.Manager
 	process int
-	ending  bool // we end it
+	ended   map[*testenv.Manager]bool // those that we ended, or are about to
 	logs    []string
 
 	leads atomic.Bool // as far as was seen
@@ -60,7 +60,7 @@ func (r *replica) start() error {
 		return err
 	}
 	r.mu.Lock()
-	r.manager, r.ending, r.process = m, false, int(r.s.processes.Add(1))
+	r.manager, r.process = m, int(r.s.processes.Add(1))
 	r.logs = append(r.logs, m.Log)
 	process := r.process
 	r.mu.Unlock()
@@ -73,7 +73,7 @@ func (r *replica) attend(m *testenv.Manager, process int) {
 	<-m.Ended()
 	r.s.ledger.over(process, time.Now())
 	r.mu.Lock()
-	ours := r.ending
+	ours := r.ended[m]
 	r.mu.Unlock()
 	if ours {
 		return
@@ -121,7 +121,7 @@ func (r *replica) now() *testenv.Manager {
 func (r *replica) end() *testenv.Manager {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.ending = true
+	r.ended[r.manager] = true
 	return r.manager
 }
 

@@ -118,7 +118,7 @@ func newStage(ctx context.Context, set settings, st *story) (_ *stage, err error
 		return nil, err
 	}
 	for _, name := range []string{"a", "b"} {
-		r := &replica{s: s, name: name}
+		r := &replica{s: s, name: name, ended: map[*testenv.Manager]bool{}}
 		s.replicas = append(s.replicas, r)
 		if err := r.start(); err != nil {
 			return nil, err
