@@ -12,7 +12,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// pooled is the story's DSN through a PgBouncer, with all that docs/operations.md asks for.
+// pooled is the story's DSN through a PgBouncer, with all that docs/database.md asks for.
 func (s *story) pooled() string {
 	s.t.Helper()
 	pooler, err := testenv.StartPgBouncer(s.t.Context(), s.dsn, "ignore_startup_parameters = search_path")

@@ -34,7 +34,7 @@ const (
 	fallbackAttempts = 2 // as docs/login.md has it for two replicas
 	lockoutDuration  = 15 * time.Second
 	poolSize         = 10
-	listeners        = 2 // that each replica adds to its pool at most; see docs/operations.md
+	listeners        = 2 // that each replica adds to its pool at most; see docs/database.md
 	bcryptCost       = 10
 )
 
