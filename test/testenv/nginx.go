@@ -6,9 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-
-	"k8s.io/apimachinery/pkg/util/wait"
 )
 
 // An Nginx is a running nginx.
@@ -60,59 +57,17 @@ func StartNginx(ctx context.Context, site func(address string) string, files map
 	if _, err := s.write("nginx.conf", nginxMain, 0o600); err != nil {
 		return nil, err
 	}
-	for name, content := range files {
-		if _, err := s.write(name, content, 0o600); err != nil {
-			return nil, err
-		}
+	if err := s.writeAll(files); err != nil {
+		return nil, err
 	}
-	// Where nothing keeps the port, it may be taken by the time nginx wants it: then it ends, and gets another.
-	for attempt := 1; ; attempt++ {
-		port, err := s.port()
-		if err != nil {
-			return nil, err
-		}
-		n.Address = port.address()
-		if _, err := s.write("site.conf", site(n.Address), 0o600); err != nil {
-			return nil, err
-		}
-		if err = n.start(ctx, program); err == nil {
-			return n, nil
-		}
-		if attempt == 3 || !errors.Is(err, errEnded) {
-			return nil, err
-		}
-	}
-}
-
-func (n *Nginx) start(ctx context.Context, program string) error {
-	cmd, err := n.scope.command("nginx", program, "-e", "stderr", "-p", n.scope.path(""), "-c", "nginx.conf")
-	if err != nil {
-		return err
-	}
-	log, err := n.scope.log("nginx")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = log.Close() }()
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start nginx: %w", err)
-	}
-	running, _ := whileRunning(context.WithoutCancel(ctx), cmd, "nginx")
-	err = wait.PollUntilContextTimeout(ctx, pollInterval, startTimeout, true, func(ctx context.Context) (bool, error) {
-		if running.Err() != nil {
-			return false, context.Cause(running)
-		}
-		connection, err := new(net.Dialer).DialContext(ctx, "tcp", n.Address)
-		if err != nil {
-			return false, nil //nolint:nilerr // not yet
-		}
-		return true, connection.Close()
+	n.Address, err = s.serve(ctx, server{
+		name: "nginx", program: program,
+		at: func(port *port) ([]string, error) {
+			_, err := s.write("site.conf", site(port.address()), 0o600)
+			return []string{"-e", "stderr", "-p", s.path(""), "-c", "nginx.conf"}, err
+		},
 	})
-	if err != nil {
-		return n.scope.withLog("nginx", fmt.Errorf("start nginx: %w", err))
-	}
-	return nil
+	return n, err
 }
 
 // Tail is the end of what nginx printed.

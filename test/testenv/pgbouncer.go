@@ -6,12 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
-	"k8s.io/apimachinery/pkg/util/wait"
 )
 
 // A PgBouncer is a running one, in transaction mode, before a database.
@@ -67,56 +65,15 @@ func StartPgBouncer(ctx context.Context, dsn string, settings ...string) (_ *PgB
 	if _, err := s.write("users.txt", fmt.Sprintf("%q %q\n", config.User, config.Password), 0o600); err != nil {
 		return nil, err
 	}
-	// Where nothing keeps the port, it may be taken by the time it is wanted: then PgBouncer ends, and gets another.
-	for attempt := 1; ; attempt++ {
-		port, err := s.port()
-		if err != nil {
-			return nil, err
-		}
-		b.address = port.address()
-		_, err = s.write("pgbouncer.ini", fmt.Sprintf(pgbouncerMain, config.Database, config.Host, config.Port, port.number,
-			strings.Join(settings, "\n")), 0o600)
-		if err != nil {
-			return nil, err
-		}
-		if err = b.start(ctx, program); err == nil {
-			return b, nil
-		}
-		if attempt == 3 || !errors.Is(err, errEnded) {
-			return nil, err
-		}
-	}
-}
-
-func (b *PgBouncer) start(ctx context.Context, program string) error {
-	cmd, err := b.scope.command("pgbouncer", program, "pgbouncer.ini")
-	if err != nil {
-		return err
-	}
-	log, err := b.scope.log("pgbouncer")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = log.Close() }()
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start PgBouncer: %w", err)
-	}
-	running, _ := whileRunning(context.WithoutCancel(ctx), cmd, "pgbouncer")
-	err = wait.PollUntilContextTimeout(ctx, pollInterval, startTimeout, true, func(ctx context.Context) (bool, error) {
-		if running.Err() != nil {
-			return false, context.Cause(running)
-		}
-		connection, err := new(net.Dialer).DialContext(ctx, "tcp", b.address)
-		if err != nil {
-			return false, nil //nolint:nilerr // not yet
-		}
-		return true, connection.Close()
+	b.address, err = s.serve(ctx, server{
+		name: "pgbouncer", program: program,
+		at: func(port *port) ([]string, error) {
+			_, err := s.write("pgbouncer.ini", fmt.Sprintf(pgbouncerMain, config.Database, config.Host, config.Port, port.number,
+				strings.Join(settings, "\n")), 0o600)
+			return []string{"pgbouncer.ini"}, err
+		},
 	})
-	if err != nil {
-		return b.scope.withLog("pgbouncer", fmt.Errorf("start PgBouncer: %w", err))
-	}
-	return nil
+	return b, err
 }
 
 // DSN leads through it, with these parameters (name=value) besides.

@@ -13,8 +13,6 @@ import (
 	"os/exec"
 	"strconv"
 	"time"
-
-	"k8s.io/apimachinery/pkg/util/wait"
 )
 
 // A Prometheus is a running one.
@@ -43,54 +41,20 @@ func StartPrometheus(ctx context.Context, config string, files map[string]string
 	if _, err := s.write("prometheus.yml", config, 0o600); err != nil {
 		return nil, err
 	}
-	for name, content := range files {
-		if _, err := s.write(name, content, 0o600); err != nil {
-			return nil, err
-		}
+	if err := s.writeAll(files); err != nil {
+		return nil, err
 	}
-	// Where nothing keeps the port, it may be taken by the time it is wanted: then it ends, and gets another.
-	for attempt := 1; ; attempt++ {
-		port, err := s.port()
-		if err != nil {
-			return nil, err
-		}
-		p.Address = port.address()
-		if err = p.start(ctx, program); err == nil {
-			return p, nil
-		}
-		if attempt == 3 || !errors.Is(err, errEnded) {
-			return nil, err
-		}
-	}
-}
-
-func (p *Prometheus) start(ctx context.Context, program string) error {
-	cmd, err := p.scope.command("prometheus", program, "--config.file=prometheus.yml", "--storage.tsdb.path=data",
-		"--web.listen-address="+p.Address)
-	if err != nil {
-		return err
-	}
-	log, err := p.scope.log("prometheus")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = log.Close() }()
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start Prometheus: %w", err)
-	}
-	running, _ := whileRunning(context.WithoutCancel(ctx), cmd, "Prometheus")
-	err = wait.PollUntilContextTimeout(ctx, pollInterval, startTimeout, true, func(ctx context.Context) (bool, error) {
-		if running.Err() != nil {
-			return false, context.Cause(running)
-		}
-		status, _ := Get(ctx, "http://"+p.Address+"/-/ready", "")
-		return status == http.StatusOK, nil
+	p.Address, err = s.serve(ctx, server{
+		name: "prometheus", program: program,
+		at: func(port *port) ([]string, error) {
+			return []string{"--config.file=prometheus.yml", "--storage.tsdb.path=data", "--web.listen-address=" + port.address()}, nil
+		},
+		answers: func(ctx context.Context, address string) bool {
+			status, _ := Get(ctx, "http://"+address+"/-/ready", "")
+			return status == http.StatusOK
+		},
 	})
-	if err != nil {
-		return p.scope.withLog("prometheus", fmt.Errorf("start Prometheus: %w", err))
-	}
-	return nil
+	return p, err
 }
 
 // A Series is what a query finds: labels, and values at times.
