@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -76,7 +75,7 @@ func newStage(ctx context.Context, size sizes, users int, say func(string, ...an
 	}()
 	var group errgroup.Group
 	group.Go(func() (err error) {
-		s.cluster, err = startControlPlane(ctx)
+		s.cluster, err = testenv.StartControlPlane(ctx)
 		return err
 	})
 	group.Go(func() (err error) {
@@ -100,14 +99,6 @@ func newStage(ctx context.Context, size sizes, users int, say func(string, ...an
 	}
 	s.raw, err = newRawAPI(ctx, s)
 	return s, err
-}
-
-func startControlPlane(ctx context.Context) (*testenv.ControlPlane, error) {
-	root, err := testenv.Root()
-	if err != nil {
-		return nil, err
-	}
-	return testenv.StartControlPlane(ctx, testenv.WithCRDs(filepath.Join(root, "config", "crd", "bases")))
 }
 
 // startPostgres starts a server that counts statements, or one that cannot.
@@ -167,39 +158,12 @@ func (s *stage) openDatabase(ctx context.Context) error {
 	return nil
 }
 
-// The rights of config/rbac, as it is: under no prefix, in the namespace system.
-const (
-	systemNamespace = "system"
-	serviceAccount  = "controller-manager"
-	metricsReader   = `
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: bench-metrics-reader}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: metrics-reader}
-subjects: [{kind: ServiceAccount, name: bench, namespace: system}]
-`
-)
-
-func (s *stage) giveRights(ctx context.Context) error {
-	root, err := testenv.Root()
-	if err != nil {
+func (s *stage) giveRights(ctx context.Context) (err error) {
+	if s.rights, err = s.cluster.Install(ctx); err != nil {
 		return err
 	}
-	if s.rights, err = s.cluster.ServiceAccount(ctx, systemNamespace, serviceAccount); err != nil {
-		return err
-	}
-	if _, err := s.cluster.Kubectl(ctx, "apply", "-k", filepath.Join(root, "config", "rbac")); err != nil {
-		return err
-	}
-	if _, err := s.cluster.Apply(ctx, metricsReader); err != nil {
-		return err
-	}
-	reader, err := s.cluster.ServiceAccount(ctx, systemNamespace, "bench")
-	if err != nil {
-		return err
-	}
-	s.token = reader.BearerToken
-	return nil
+	s.token, err = s.cluster.Scraper(ctx)
+	return err
 }
 
 // start starts the manager under its ServiceAccount, with its default settings but for addresses, a secret to sign tokens

@@ -8,15 +8,12 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
-	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -77,6 +74,10 @@ func run(m *testing.M) (code int, err error) {
 		return 1, errors.Join(err, plane.Stop())
 	}
 	defer func() { err = errors.Join(err, plane.Stop(), server.Stop()) }()
+	rights, err := plane.Install(ctx)
+	if err != nil {
+		return 1, err
+	}
 	if err := connect(ctx); err != nil {
 		return 1, err
 	}
@@ -92,26 +93,15 @@ func run(m *testing.M) (code int, err error) {
 	if err != nil {
 		return 1, err
 	}
-	if err := begin(ctx, program, dsn); err != nil {
+	if err := begin(ctx, program, dsn, rights); err != nil {
 		return 1, err
 	}
 	code = m.Run()
 	return code, errors.Join(manager.Stop(25*time.Second), checkLog())
 }
 
-// connect installs the operator but for its Deployment's pods, which nobody starts, and makes the clients.
+// connect makes the clients.
 func connect(ctx context.Context) (err error) {
-	root, err := testenv.Root()
-	if err != nil {
-		return err
-	}
-	if _, err := plane.Kubectl(ctx, "apply", "-k", filepath.Join(root, "config/default")); err != nil {
-		return fmt.Errorf("install the operator: %w", err)
-	}
-	if _, err := plane.Kubectl(ctx, "wait", "--for=condition=Established", "--timeout=60s",
-		"crd/shardingusers.sharding.io", "crd/shardinguserpolicies.sharding.io"); err != nil {
-		return err
-	}
 	scheme := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))
@@ -121,30 +111,18 @@ func connect(ctx context.Context) (err error) {
 	if direct, err = rest.HTTPClientFor(plane.Config()); err != nil {
 		return err
 	}
-	account, err := plane.ServiceAccount(ctx, "monitoring", "prometheus")
-	if err != nil {
-		return err
-	}
-	scraper = account.BearerToken
-	return kube.Create(ctx, &rbacv1.ClusterRoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: "shardinguser-metrics"},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "shardinguser-metrics-reader"},
-		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: "monitoring", Name: "prometheus"}},
-	})
+	scraper, err = plane.Scraper(ctx)
+	return err
 }
 
 // begin starts the manager. What is not to come between a request and its outcome is out of the way: locks, the limit of one
 // address, and that credentials that passed are recognised.
-func begin(ctx context.Context, program, dsn string) error {
-	const namespace = "shardinguser-system"
-	rights, err := plane.ServiceAccount(ctx, namespace, "shardinguser-controller-manager")
-	if err != nil {
-		return err
-	}
+func begin(ctx context.Context, program, dsn string, rights *rest.Config) error {
+	var err error
 	manager, err = plane.StartManager(testenv.ManagerOptions{
 		Program: program, Rights: rights, DSN: dsn, Secret: signingSecret,
 		Args: []string{
-			"--leader-election-namespace=" + namespace, "--lockout-attempts=1000", "--login-source-rate=0", "--verify-cache-ttl=0",
+			"--leader-election-namespace=" + testenv.SystemNamespace, "--lockout-attempts=1000", "--login-source-rate=0", "--verify-cache-ttl=0",
 		},
 	})
 	if err != nil {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/runtime"
@@ -21,8 +20,8 @@ import (
 
 // Where config/default puts the operator, and the account that it runs as there.
 const (
-	systemNamespace = "shardinguser-system"
-	account         = "shardinguser-controller-manager"
+	systemNamespace = testenv.SystemNamespace
+	account         = testenv.ManagerAccount
 )
 
 // What all stories share.
@@ -71,14 +70,7 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, plane.Stop(), testenv.Stop()) }()
-	if _, err := plane.Kubectl(ctx, "apply", "-k", filepath.Join(root, "config/default")); err != nil {
-		return 1, fmt.Errorf("install the operator: %w", err)
-	}
-	if _, err := plane.Kubectl(ctx, "wait", "--for=condition=Established", "--timeout=60s",
-		"crd/shardingusers.sharding.io"); err != nil {
-		return 1, err
-	}
-	if rights, err = plane.ServiceAccount(ctx, systemNamespace, account); err != nil {
+	if rights, err = plane.Install(ctx); err != nil {
 		return 1, err
 	}
 	return m.Run(), nil

@@ -15,11 +15,9 @@ import (
 	"github.com/onsi/gomega"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
@@ -330,31 +328,16 @@ func (s *story) sql(statement string, args ...any) {
 	s.Expect(err).NotTo(gomega.HaveOccurred())
 }
 
-// scraper is a ServiceAccount that may read the metrics, as config/rbac says one is made.
-var scraper = sync.OnceValues(func() (*rest.Config, error) {
-	ctx := context.Background()
-	config, err := plane.ServiceAccount(ctx, "monitoring", "prometheus")
-	if err != nil {
-		return nil, err
-	}
-	kube, err := client.New(plane.Config(), client.Options{})
-	if err != nil {
-		return nil, err
-	}
-	return config, kube.Create(ctx, &rbacv1.ClusterRoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: "shardinguser-metrics"},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "shardinguser-metrics-reader"},
-		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: "monitoring", Name: "prometheus"}},
-	})
-})
+// scraper is the token of a ServiceAccount that may read the metrics, as config/rbac says one is made.
+var scraper = sync.OnceValues(func() (string, error) { return plane.Scraper(context.Background()) })
 
 func scraperToken(t *testing.T) string {
 	t.Helper()
-	config, err := scraper()
+	token, err := scraper()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return config.BearerToken
+	return token
 }
 
 // users is the story's users as they are now.

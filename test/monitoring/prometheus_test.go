@@ -5,14 +5,12 @@ package monitoring
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
@@ -48,9 +46,7 @@ func newSite(t *testing.T) *site {
 	t.Helper()
 	s := &site{WithT: gomega.NewWithT(t), t: t, namespace: "team-a"}
 	plane := testenv.Cluster(t)
-	root, err := testenv.Root()
-	s.Expect(err).NotTo(gomega.HaveOccurred())
-	_, err = plane.Kubectl(t.Context(), "apply", "--server-side", "--force-conflicts", "-k", filepath.Join(root, "config", "default"))
+	rights, err := plane.Install(t.Context())
 	s.Expect(err).NotTo(gomega.HaveOccurred())
 	scheme := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
@@ -63,7 +59,7 @@ func newSite(t *testing.T) *site {
 	program, err := testenv.Build(t.Context(), t.TempDir(), "manager")
 	s.Expect(err).NotTo(gomega.HaveOccurred())
 	s.manager, err = plane.StartManager(testenv.ManagerOptions{
-		Program: program, DSN: dsn, Rights: testenv.ServiceAccount(t, system, "shardinguser-controller-manager"),
+		Program: program, DSN: dsn, Rights: rights,
 		Args: []string{"--resync-interval=2s", "--login-source-rate=0"},
 	})
 	s.Expect(err).NotTo(gomega.HaveOccurred())
@@ -80,12 +76,8 @@ func newSite(t *testing.T) *site {
 // scraped starts the Prometheus, with the token of a ServiceAccount that may read the metrics, and waits until it does.
 func (s *site) scraped() {
 	s.t.Helper()
-	token := testenv.ServiceAccount(s.t, "monitoring", "prometheus").BearerToken
-	s.Expect(client.IgnoreAlreadyExists(s.kube.Create(s.t.Context(), &rbacv1.ClusterRoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: "shardinguser-metrics"},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "shardinguser-metrics-reader"},
-		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: "monitoring", Name: "prometheus"}},
-	}))).To(gomega.Succeed())
+	token, err := testenv.Cluster(s.t).Scraper(s.t.Context())
+	s.Expect(err).NotTo(gomega.HaveOccurred())
 
 	spec, _ := readRules(s.t)
 	for _, group := range spec.Groups {

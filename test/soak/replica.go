@@ -50,7 +50,7 @@ func (r *replica) start() error {
 	m, err := r.s.cluster.StartManager(testenv.ManagerOptions{
 		Program: r.s.set.program, Rights: r.s.rights, DSN: r.s.dsn,
 		Args: []string{
-			"--leader-elect", "--leader-election-namespace=" + systemNamespace, "--login-source-rate=0",
+			"--leader-elect", "--leader-election-namespace=" + testenv.SystemNamespace, "--login-source-rate=0",
 			"--bcrypt-cost=" + strconv.Itoa(bcryptCost),
 			"--lockout-attempts=" + strconv.Itoa(lockoutAttempts), "--lockout-duration=" + lockoutDuration.String(),
 			"--fallback-attempts=" + strconv.Itoa(fallbackAttempts), "--database-max-connections=" + strconv.Itoa(poolSize),

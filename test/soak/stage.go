@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -88,13 +87,9 @@ func newStage(ctx context.Context, set settings, st *story) (_ *stage, err error
 			err = errors.Join(err, s.close())
 		}
 	}()
-	root, err := testenv.Root()
-	if err != nil {
-		return nil, err
-	}
 	var group errgroup.Group
 	group.Go(func() (err error) {
-		s.cluster, err = testenv.StartControlPlane(ctx, testenv.WithCRDs(filepath.Join(root, "config", "crd", "bases")))
+		s.cluster, err = testenv.StartControlPlane(ctx)
 		return err
 	})
 	group.Go(func() (err error) {
@@ -111,7 +106,7 @@ func newStage(ctx context.Context, set settings, st *story) (_ *stage, err error
 	if err := s.connect(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.giveRights(ctx, root); err != nil {
+	if err := s.giveRights(ctx); err != nil {
 		return nil, err
 	}
 	if s.pace, err = paceOf(); err != nil {
@@ -195,35 +190,12 @@ func (s *stage) connect(ctx context.Context) (err error) {
 	return nil
 }
 
-// The rights of config/rbac, as it is: under no prefix, in the namespace system.
-const (
-	systemNamespace = "system"
-	serviceAccount  = "controller-manager"
-	metricsReader   = `
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: soak-metrics-reader}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: metrics-reader}
-subjects: [{kind: ServiceAccount, name: soak, namespace: system}]
-`
-)
-
-func (s *stage) giveRights(ctx context.Context, root string) (err error) {
-	if s.rights, err = s.cluster.ServiceAccount(ctx, systemNamespace, serviceAccount); err != nil {
+func (s *stage) giveRights(ctx context.Context) (err error) {
+	if s.rights, err = s.cluster.Install(ctx); err != nil {
 		return err
 	}
-	if _, err := s.cluster.Kubectl(ctx, "apply", "-k", filepath.Join(root, "config", "rbac")); err != nil {
-		return err
-	}
-	if _, err := s.cluster.Apply(ctx, metricsReader); err != nil {
-		return err
-	}
-	reader, err := s.cluster.ServiceAccount(ctx, systemNamespace, "soak")
-	if err != nil {
-		return err
-	}
-	s.token = reader.BearerToken
-	return nil
+	s.token, err = s.cluster.Scraper(ctx)
+	return err
 }
 
 // close ends everything. It may be called on a stage that did not come up.

@@ -20,9 +20,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 	"time"
 
@@ -48,17 +46,13 @@ func main() {
 }
 
 func run(ctx context.Context, commands io.Reader, answers io.Writer) (err error) {
-	root, err := testenv.Root()
-	if err != nil {
-		return err
-	}
 	folder, err := os.MkdirTemp("", "shardinguser-pair-")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
-	program := filepath.Join(folder, "manager")
-	if err := build(ctx, root, program); err != nil {
+	program, err := testenv.Build(ctx, folder, "manager")
+	if err != nil {
 		return err
 	}
 
@@ -80,7 +74,7 @@ func run(ctx context.Context, commands io.Reader, answers io.Writer) (err error)
 	if err != nil {
 		return err
 	}
-	manager, err := startOperator(ctx, plane, root, program, dsn)
+	manager, err := startOperator(ctx, plane, program, dsn)
 	if err != nil {
 		return err
 	}
@@ -92,26 +86,9 @@ func run(ctx context.Context, commands io.Reader, answers io.Writer) (err error)
 	return errors.Join(err, manager.Stop(patience))
 }
 
-func build(ctx context.Context, root, program string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", program, "./cmd/manager")
-	cmd.Dir, cmd.Stdout, cmd.Stderr = root, os.Stderr, os.Stderr
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("build the manager: %w", err)
-	}
-	return nil
-}
-
 // startOperator installs config/default, and runs the manager as the ServiceAccount that it has there.
-func startOperator(ctx context.Context, plane *testenv.ControlPlane, root, program, dsn string) (*testenv.Manager, error) {
-	if _, err := plane.Kubectl(ctx, "apply", "-k", filepath.Join(root, "config/default")); err != nil {
-		return nil, err
-	}
-	if _, err := plane.Kubectl(ctx, "wait", "--for=condition=Established", "--timeout=60s",
-		"crd/shardingusers.sharding.io", "crd/shardinguserpolicies.sharding.io"); err != nil {
-		return nil, err
-	}
-	rights, err := plane.ServiceAccount(ctx, "shardinguser-system", "shardinguser-controller-manager")
+func startOperator(ctx context.Context, plane *testenv.ControlPlane, program, dsn string) (*testenv.Manager, error) {
+	rights, err := plane.Install(ctx)
 	if err != nil {
 		return nil, err
 	}
