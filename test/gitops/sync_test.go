@@ -115,9 +115,12 @@ func TestAUserMayComeBeforeItsSecret(t *testing.T) {
 	secrets.commit(t, map[string]string{"late.yaml": secret("late")})
 	users.sync(t)
 	users.syncedAnd(t, map[string]healthCode{"ShardingUser/early": "Progressing"})
-	if got := users.health(t)["ShardingUser/early"].Message; !strings.Contains(got, `Secret "late" does not exist`) {
-		t.Errorf("the message is %q, want which Secret does not exist", got)
-	}
+	eventually(t, func() string { // it is in progress as well until the operator has seen it
+		if got := users.health(t)["ShardingUser/early"].Message; !strings.Contains(got, `Secret "late" does not exist`) {
+			return fmt.Sprintf("the message is %q, want which Secret does not exist", got)
+		}
+		return ""
+	})
 	secrets.sync(t)
 	users.syncedAnd(t, healthy("early"))
 	users.delete(t)
