@@ -216,11 +216,8 @@ func (r *Reconciler) decide(ctx context.Context, u *v1alpha1.ShardingUser, d *us
 	if !decision.TakePassword {
 		return decision, secretValue{}, nil
 	}
-	renew := ""
-	if decision.Renew {
-		renew = o.PasswordVersion(d.Owner)
-	}
-	secret, err := r.secrets.read(ctx, u, d.Permission.Terms, d.Password.Version, renew)
+	applied := appliedVersion{version: o.PasswordVersion(d.Owner), expired: decision.Renew}
+	secret, err := r.secrets.read(ctx, u, d.Permission.Terms, d.Password.Version, applied)
 	if err != nil {
 		return user.Decision{}, secretValue{}, err
 	}
