@@ -43,7 +43,7 @@ func TestATraceTellsNothingOfWhatAClientSendsButWhichEndpointItIsFor(t *testing.
 	paths := 0
 	for _, span := range spans.Ended() {
 		for _, attribute := range span.Attributes() {
-			text := fmt.Sprintf("%s=%v", attribute.Key, attribute.Value.Emit())
+			text := fmt.Sprintf("%s=%v", attribute.Key, attribute.Value.String())
 			if strings.Contains(text, "cAnAry") || strings.Contains(text, told) || strings.HasPrefix(text, "http.request.body") {
 				t.Errorf("%s has %s", span.Name(), text)
 			}

@@ -78,5 +78,5 @@ func bare(err error) error {
 			return known
 		}
 	}
-	return fmt.Errorf("failed by %T", err) //nolint:errorlint // the text of what it wraps is what must not be told
+	return fmt.Errorf("failed by %T", err)
 }
