@@ -36,6 +36,14 @@ type accounts struct {
 	close    func()
 }
 
+// Trouble is the database's; a store in memory has none.
+func (a accounts) Trouble() (reading, writing error) {
+	if a.database == nil {
+		return nil, nil
+	}
+	return a.database.Trouble()
+}
+
 // databases is the stores that there are.
 func (a accounts) databases() []*postgres.Store {
 	switch a.logins {
