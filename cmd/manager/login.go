@@ -146,4 +146,5 @@ func (l logins) reconciled(accounts accounts) reconciled {
 type reconciled interface {
 	controller.Batches
 	controller.Rows
+	Trouble() (reading, writing error)
 }

@@ -113,10 +113,8 @@ func run(ctx context.Context, args []string) error {
 	if err := logins.addTo(mgr, options.Restored); err != nil {
 		return err
 	}
-	if accounts.database != nil {
-		options.Trouble = accounts.database.Trouble
-	}
 	rows := logins.reconciled(accounts)
+	options.Trouble = rows.Trouble
 	options.ReadAhead = controller.NewReadAhead(rows)
 	if err := controller.Setup(ctx, mgr, options.ReadAhead, rows, hasher, options); err != nil {
 		return err

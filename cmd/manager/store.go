@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/IBM/pgxpoolprometheus"
-	"github.com/exaring/otelpgx"
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -20,6 +19,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/login"
 	"github.com/sharding-system/shardinguser-operator/internal/store/memory"
 	"github.com/sharding-system/shardinguser-operator/internal/store/postgres"
+	"github.com/sharding-system/shardinguser-operator/internal/tracing"
 )
 
 // accounts is the store that serves, whichever it is, and what there is to do for it.
@@ -34,6 +34,14 @@ type accounts struct {
 	memory   *memory.Store
 	logins   *postgres.Store // the log-in side's: the same, unless it has a role of its own
 	close    func()
+}
+
+// Trouble is the database's; a store in memory has none.
+func (a accounts) Trouble() (reading, writing error) {
+	if a.database == nil {
+		return nil, nil
+	}
+	return a.database.Trouble()
 }
 
 // databases is the stores that there are.
@@ -119,7 +127,7 @@ func openDatabase(settings config.Settings, log logr.Logger) (controller, logins
 		Log:              slog.New(logr.ToSlogHandler(log.WithName("database"))),
 	}
 	if settings.Tracing {
-		common.Tracer = otelpgx.NewTracer(otelpgx.WithDisableConnectionDetailsInAttributes())
+		common.Tracer = tracing.Statements()
 	}
 	log.Info("The database", "dsn", d.DSN.String())
 	if d.LoginDSNFile == "" {

@@ -235,7 +235,7 @@ func (d *Declarations) readSecrets(ctx context.Context, owners map[string]declar
 			}
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTimeout)
 			defer cancel()
-			secret, err := d.secrets.read(ctx, unread[i].owner.ShardingUser, unread[i].owner.permission.Terms, unread[i].glanced, "")
+			secret, err := d.secrets.read(ctx, unread[i].owner.ShardingUser, unread[i].owner.permission.Terms, unread[i].glanced, appliedVersion{})
 			if err == nil {
 				unread[i].read = &declaredPassword{glanced: unread[i].glanced, PasswordChange: d.passwordOf(secret), problem: secret.Problem}
 			}

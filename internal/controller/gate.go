@@ -13,8 +13,13 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// probeInterval is how often a call is let through that is bound to fail, for all that is known.
-const probeInterval = time.Second
+const (
+	// probeInterval is how often a call is let through that is bound to fail, for all that is known.
+	probeInterval = time.Second
+
+	// wakeInterval is how often somebody is sent to make it: a little later than he may, since some get to it sooner than others.
+	wakeInterval = probeInterval + 100*time.Millisecond
+)
 
 // gate stands between the reconciler and the store, and holds back what an outage would fail: while a hundred thousand users
 // wait for their database, it is asked once a second, and not by each of them.
@@ -29,10 +34,22 @@ type gate struct {
 
 	mu     sync.Mutex
 	probed time.Time // when a call was let through last
-	held   map[reconcile.Request]access
-	waking bool // somebody will wake those who wait
-	resume func([]reconcile.Request)
+	held   map[reconcile.Request]waiter
+	drawn  uint64                         // the numbers of those who were held back
+	failed map[reconcile.Request]struct{} // who made a call in this outage, in vain
+	waking bool                           // somebody will wake those who wait
+	resume func(released)
 }
+
+// waiter is why somebody is held back.
+type waiter struct {
+	access  access
+	awaited bool   // somebody asked for something
+	number  uint64 // who came later has a higher one
+}
+
+// released is who is held back no more, and whether somebody asked for something.
+type released map[reconcile.Request]bool
 
 // access is what a call does.
 type access int
@@ -61,11 +78,14 @@ func newGate(accounts Accounts, trouble func() (reading, writing error), now fun
 	if trouble == nil {
 		trouble = func() (reading, writing error) { return nil, nil }
 	}
-	return &gate{Accounts: accounts, trouble: trouble, now: now, held: map[reconcile.Request]access{}}
+	return &gate{
+		Accounts: accounts, trouble: trouble, now: now,
+		held: map[reconcile.Request]waiter{}, failed: map[reconcile.Request]struct{}{},
+	}
 }
 
 // open says how those who were held back are looked at again.
-func (g *gate) open(resume func([]reconcile.Request)) {
+func (g *gate) open(resume func(released)) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.resume = resume
@@ -87,6 +107,12 @@ func (g *gate) Apply(ctx context.Context, change user.Change) error {
 	return g.Accounts.Apply(ctx, change)
 }
 
+// refusesWrites tells whether a write is bound to fail, for all that is known.
+func (g *gate) refusesWrites() bool {
+	_, writing := g.trouble()
+	return writing != nil
+}
+
 func (g *gate) mayProbe() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -98,39 +124,53 @@ func (g *gate) mayProbe() bool {
 	return true
 }
 
-// hold remembers whose call was not made, and why.
-func (g *gate) hold(request reconcile.Request, err error) {
+// hold remembers whose call was not made, and why. Awaited tells that somebody asked for something; that stays so until he goes
+// on, whatever his status says meanwhile.
+func (g *gate) hold(request reconcile.Request, err error, awaited bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var heldBack *heldBackError
 	errors.As(err, &heldBack)
-	g.held[request] = heldBack.access
+	g.drawn++
+	g.held[request] = waiter{access: heldBack.access, awaited: awaited || g.held[request].awaited, number: g.drawn}
 	g.wakeLater()
 }
 
-// release lets go of all who are held back.
-func (g *gate) release() []reconcile.Request {
+// failedItself remembers whose call was made, in vain.
+func (g *gate) failedItself(request reconcile.Request) {
+	if !g.refusesWrites() {
+		return // it was his own trouble
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.let(len(g.held), func(access) bool { return true })
+	g.failed[request] = struct{}{}
+}
+
+// release lets go of all who are held back.
+func (g *gate) release() released {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	clear(g.failed)
+	return g.let(func(waiter) bool { return true })
 }
 
 // wakeLater is called with the lock held.
 func (g *gate) wakeLater() {
 	if !g.waking && len(g.held) > 0 {
 		g.waking = true
-		time.AfterFunc(probeInterval, g.wake)
+		time.AfterFunc(wakeInterval, g.wake)
 	}
 }
 
-// wake lets go of those whom nothing is known to keep from going on, and else of one, who will find out. Whom it is does not
-// matter, but that it is not always the same: there are calls that fail whatever the others do.
+// wake lets go of those whom nothing is known to keep from going on, and else of one, who will find out.
 func (g *gate) wake() {
 	reading, writing := g.trouble()
 	g.mu.Lock()
-	free := g.let(len(g.held), func(a access) bool { return (a == reads && reading == nil) || (a == writes && writing == nil) })
+	free := g.let(func(w waiter) bool {
+		return (w.access == reads && reading == nil) || (w.access == writes && writing == nil)
+	})
 	if len(free) == 0 {
-		free = g.let(1, func(access) bool { return true })
+		free = g.letOne()
 	}
 	g.waking = false
 	g.wakeLater()
@@ -141,17 +181,41 @@ func (g *gate) wake() {
 	}
 }
 
-// let lets go of so many at most, in no order. It is called with the lock held.
-func (g *gate) let(most int, goes func(access) bool) []reconcile.Request {
-	var free []reconcile.Request
-	for request, access := range g.held {
-		if len(free) == most {
-			break
-		}
-		if goes(access) {
+// let lets go of whoever may. It is called with the lock held.
+func (g *gate) let(goes func(waiter) bool) released {
+	free := released{}
+	for request, w := range g.held {
+		if goes(w) {
 			delete(g.held, request)
-			free = append(free, request)
+			free[request] = w.awaited
 		}
 	}
+	return free
+}
+
+// letOne lets go of one. There are calls that fail whatever the others do, for want of a right to delete, say: so one who has
+// not yet failed comes first, and of them the last of whom somebody asked for something; the next who comes does not wait for
+// all those who were there before. Else it is anybody, but not always the same. It is called with the lock held.
+func (g *gate) letOne() released {
+	var one reconcile.Request
+	best := -1
+	var number uint64
+	for request, w := range g.held {
+		rank := 0
+		if _, failed := g.failed[request]; !failed {
+			rank = 1
+			if w.awaited {
+				rank = 2
+			}
+		}
+		if rank > best || (rank == 2 && rank == best && w.number > number) {
+			one, best, number = request, rank, w.number
+		}
+	}
+	if best < 0 {
+		return nil
+	}
+	free := released{one: g.held[one].awaited}
+	delete(g.held, one)
 	return free
 }

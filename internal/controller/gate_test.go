@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -97,9 +96,9 @@ func requested(n int) []reconcile.Request {
 }
 
 // woken is what comes of each waking, without the wait for it.
-func woken(g *gate) <-chan []reconcile.Request {
-	resumed := make(chan []reconcile.Request, 100)
-	g.open(func(requests []reconcile.Request) { resumed <- requests })
+func woken(g *gate) <-chan released {
+	resumed := make(chan released, 100)
+	g.open(func(free released) { resumed <- free })
 	g.waking = true // by the test
 	return resumed
 }
@@ -109,7 +108,7 @@ func TestOneOfThoseWhoWaitIsSentToAskAndAllGoOnWhenTheOutageIsOver(t *testing.T)
 	g := newGate(o, o.trouble, c.now)
 	resumed := woken(g)
 	for _, request := range requested(100) {
-		g.hold(request, &heldBackError{error: errAway, access: reads})
+		g.hold(request, &heldBackError{error: errAway, access: reads}, false)
 	}
 	sent := map[reconcile.Request]bool{}
 	for range 5 {
@@ -118,8 +117,10 @@ func TestOneOfThoseWhoWaitIsSentToAskAndAllGoOnWhenTheOutageIsOver(t *testing.T)
 		if len(one) != 1 {
 			t.Fatalf("%d were sent at once", len(one))
 		}
-		sent[one[0]] = true
-		g.hold(one[0], &heldBackError{error: errAway, access: reads})
+		for request := range one {
+			sent[request] = true
+			g.hold(request, &heldBackError{error: errAway, access: reads}, false)
+		}
 	}
 	if len(sent) < 2 {
 		t.Error("it is always the same who is sent")
@@ -139,14 +140,51 @@ func TestWhoWantsToReadGoesOnWhenOnlyWritesAreRefused(t *testing.T) {
 	g := newGate(o, o.trouble, c.now)
 	resumed := woken(g)
 	all := requested(3)
-	g.hold(all[0], &heldBackError{error: errAway, access: reads})
-	g.hold(all[1], &heldBackError{error: errAway, access: writes})
-	g.hold(all[2], &heldBackError{error: errAway, access: reads})
+	g.hold(all[0], &heldBackError{error: errAway, access: reads}, false)
+	g.hold(all[1], &heldBackError{error: errAway, access: writes}, false)
+	g.hold(all[2], &heldBackError{error: errAway, access: reads}, false)
 	o.reading = nil
 	g.wake()
 	readers := <-resumed
-	if len(readers) != 2 || slices.Contains(readers, all[1]) {
+	if _, writes := readers[all[1]]; len(readers) != 2 || writes {
 		t.Errorf("%v go on", readers)
+	}
+}
+
+// What nobody may delete, for want of a right, is tried for ever, and its failing has every write held back.
+func TestAnEditDoesNotWaitForAThousandWhoCanNeverSucceed(t *testing.T) {
+	c, o := newClock(), &outage{writing: errAway}
+	g := newGate(o, o.trouble, c.now)
+	resumed := woken(g)
+	heldBack := &heldBackError{error: errAway, access: writes}
+	doomed := requested(1001)
+	doomed, edited := doomed[:1000], doomed[1000]
+	for i, request := range doomed {
+		if i%2 == 0 {
+			g.failedItself(request)
+		}
+		g.hold(request, heldBack, true)
+	}
+	g.hold(edited, heldBack, true)
+	g.hold(doomed[0], heldBack, true) // failed, and comes back later
+	g.wake()
+	if one := <-resumed; len(one) != 1 || !one[edited] {
+		t.Errorf("%v goes on in place of the edit", one)
+	}
+}
+
+// The status of an edit tells of the outage, and so shows nothing any more that would be awaited.
+func TestWhoIsAwaitedStaysSoUntilHeGoesOn(t *testing.T) {
+	c, o := newClock(), &outage{writing: errAway}
+	g := newGate(o, o.trouble, c.now)
+	all := requested(2)
+	for _, awaited := range []bool{true, false} {
+		g.hold(all[0], &heldBackError{error: errAway, access: writes}, awaited)
+	}
+	g.hold(all[1], &heldBackError{error: errAway, access: writes}, false)
+	free := g.release()
+	if len(free) != 2 || !free[all[0]] || free[all[1]] {
+		t.Errorf("%v go on", free)
 	}
 }
 
@@ -156,11 +194,11 @@ func TestNobodyIsForgottenWhoIsHeldBackWhenTheOutageIsJustOver(t *testing.T) {
 	g := newGate(o, o.trouble, time.Now)
 	var resumed atomic.Int32
 	done := make(chan struct{})
-	g.open(func(requests []reconcile.Request) {
-		resumed.Add(int32(len(requests))) //nolint:gosec // one
+	g.open(func(free released) {
+		resumed.Add(int32(len(free))) //nolint:gosec // one
 		close(done)
 	})
-	g.hold(requested(1)[0], &heldBackError{error: errAway, access: reads})
+	g.hold(requested(1)[0], &heldBackError{error: errAway, access: reads}, false)
 	select {
 	case <-done:
 	case <-time.After(time.Minute):

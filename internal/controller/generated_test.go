@@ -106,9 +106,12 @@ func TestGeneratedPasswordThatIsTooOldIsReplacedOnce(t *testing.T) {
 	u := s.readyUser("alice", generated("alice", 16), maxAge(time.Hour))
 	first := s.found("alice")
 	s.sql(`UPDATE users SET failed_login_attempts = 4 WHERE username = 'alice'`)
-	s.age("alice", 2*time.Hour)
+	s.edit(u, generated("alice", 30), maxAge(time.Hour))
+	s.ready(u)
+	s.Expect(s.found("alice").ResourceVersion).To(gomega.Equal(first.ResourceVersion), "another length is the next password's")
 
-	s.edit(u, generated("alice", 30), maxAge(time.Hour)) // the next one is longer; and it is looked at
+	s.age("alice", 2*time.Hour)
+	s.edit(u, maxAge(61*time.Minute)) // it is looked at
 	s.eventually(func(g gomega.Gomega) { g.Expect(s.found("alice").Data["password"]).To(gomega.HaveLen(30)) })
 	second := s.found("alice")
 	s.Expect(second.UID).To(gomega.Equal(first.UID))
@@ -149,6 +152,78 @@ func TestGeneratedPasswordIsAsLongAsThePolicyAsks(t *testing.T) {
 	s.policy("long", asking(v1alpha1.PasswordTerms{MinLength: 40}))
 	s.readyUser("alice", generated("alice", 16))
 	s.Expect(s.found("alice").Data["password"]).To(gomega.HaveLen(40))
+}
+
+func TestGeneratedPasswordThatIsTooShortByNowIsReplaced(t *testing.T) {
+	s, _ := begin(t)
+	u := s.readyUser("alice", generated("alice", 16))
+	s.policy("longer", asking(v1alpha1.PasswordTerms{MinLength: 40}))
+	s.eventually(func(g gomega.Gomega) {
+		now := s.found("alice").Data["password"]
+		g.Expect(now).To(gomega.HaveLen(40))
+		g.Expect(s.row("alice").isOf(string(now))).To(gomega.BeTrue())
+	})
+	s.ready(u)
+}
+
+// Somebody froze the Secret: its password stays in force, and all else that is asked for is done.
+func TestRenewalThatIsRefusedHoldsUpNothingElse(t *testing.T) {
+	t.Parallel()
+	s, _ := begin(t)
+	u := s.readyUser("alice", generated("alice", 0), maxAge(time.Hour))
+	secret := s.found("alice")
+	frozen := secret.DeepCopy()
+	frozen.Immutable = new(true)
+	s.Expect(s.kube.Patch(t.Context(), frozen, client.MergeFrom(secret))).To(gomega.Succeed())
+	s.eventually(func(g gomega.Gomega) {
+		g.Expect(s.note("alice").PasswordVersion).To(gomega.ContainSubstring("/" + frozen.ResourceVersion + "/"))
+	})
+
+	s.age("alice", 2*time.Hour)
+	s.edit(u, func(u *v1alpha1.ShardingUser) { u.Spec.Active = new(false) })
+	s.condition(u, v1alpha1.ConditionPasswordExpired, v1alpha1.ReasonMaxAgeExceeded)
+	s.ready(u)
+	s.Expect(s.row("alice").Active).To(gomega.BeFalse())
+	s.Expect(s.row("alice").isOf(string(secret.Data["password"]))).To(gomega.BeTrue())
+}
+
+// A password that is in the Secret and not in the row would lock out every program that takes it from there.
+func TestNoPasswordIsRenewedWhileTheDatabaseTakesNoWrites(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	s.quick = true
+	op := s.start()
+	u := s.readyUser("alice", generated("alice", 0), maxAge(time.Hour))
+	before := s.found("alice")
+	writer, err := s.db.Acquire(t.Context()) // whose session stays as it is
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	defer writer.Release()
+	become := func(setting string) {
+		_, err := writer.Exec(t.Context(), `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I `+setting+`', current_database()); END $$`)
+		s.Expect(err).NotTo(gomega.HaveOccurred())
+		_, err = writer.Exec(t.Context(), `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+			WHERE datname = current_database() AND application_name = 'shardinguser-operator' AND pid <> pg_backend_pid()`)
+		s.Expect(err).NotTo(gomega.HaveOccurred())
+	}
+	become("SET default_transaction_read_only = on")
+	s.eventually(func(g gomega.Gomega) {
+		reading, writing := op.trouble()
+		g.Expect(reading).NotTo(gomega.HaveOccurred())
+		g.Expect(writing).To(gomega.HaveOccurred())
+	})
+	_, err = writer.Exec(t.Context(), `UPDATE shardinguser_ownership SET password_changed_at = now() - interval '2 hours'`)
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	s.edit(u, roles("viewer"))
+	s.reports(u, v1alpha1.ReasonDatabaseUnavailable)
+	s.Expect(s.found("alice").ResourceVersion).To(gomega.Equal(before.ResourceVersion))
+
+	become("RESET default_transaction_read_only")
+	s.ready(u)
+	s.eventually(func(g gomega.Gomega) {
+		now := s.found("alice")
+		g.Expect(now.ResourceVersion).NotTo(gomega.Equal(before.ResourceVersion))
+		g.Expect(s.row("alice").isOf(string(now.Data["password"]))).To(gomega.BeTrue())
+	})
 }
 
 // The renewal is written and the program is gone before it comes to the row: what is in the Secret by then is taken.

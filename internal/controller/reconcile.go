@@ -216,11 +216,13 @@ func (r *Reconciler) decide(ctx context.Context, u *v1alpha1.ShardingUser, d *us
 	if !decision.TakePassword {
 		return decision, secretValue{}, nil
 	}
-	renew := ""
-	if decision.Renew {
-		renew = o.PasswordVersion(d.Owner)
+	if decision.Renew && r.accounts.refusesWrites() {
+		// Programs would take a password from the Secret that the row does not get. Another write goes first, and asks.
+		decision.TakePassword, decision.Renew, decision.Again = false, false, true
+		return decision, secretValue{}, nil
 	}
-	secret, err := r.secrets.read(ctx, u, d.Permission.Terms, d.Password.Version, renew)
+	applied := appliedVersion{version: o.PasswordVersion(d.Owner), expired: decision.Renew}
+	secret, err := r.secrets.read(ctx, u, d.Permission.Terms, d.Password.Version, applied)
 	if err != nil {
 		return user.Decision{}, secretValue{}, err
 	}
@@ -321,13 +323,14 @@ func (r *Reconciler) forget(u *v1alpha1.ShardingUser) {
 }
 
 // retry leaves what failed to the queue's backoff, or to the end of the outage. A database that does not answer is told of
-// once, by the store and in the statuses, and not by each retry of each user.
-func (r *Reconciler) retry(req ctrl.Request, err error) (ctrl.Result, error) {
+// once, by the store and in the statuses, and not by each retry of each user. Awaited tells that somebody asked for something.
+func (r *Reconciler) retry(req ctrl.Request, err error, awaited bool) (ctrl.Result, error) {
 	switch {
 	case isHeldBack(err):
-		r.accounts.hold(req, err)
+		r.accounts.hold(req, err, awaited)
 		return ctrl.Result{}, nil
 	case errors.Is(err, store.ErrUnavailable):
+		r.accounts.failedItself(req)
 		return ctrl.Result{Requeue: true}, nil //nolint:staticcheck // the only way to the backoff without an error in the log
 	}
 	return ctrl.Result{}, err
@@ -342,15 +345,16 @@ func (r *Reconciler) report(ctx context.Context, req ctrl.Request, u *v1alpha1.S
 		return ctrl.Result{}, err
 	}
 	if u.UID == "" {
-		return r.retry(req, err) // there is nobody to report to
+		return r.retry(req, err, true) // there is nobody to report to
 	}
+	awaited := isAwaited(u) // before the status tells of it
 	wait, wrote, reportErr := r.reports.report(ctx, u, found)
 	r.lag.settle(found.desired.Username, wrote, wait > 0)
 	if reportErr != nil {
 		return ctrl.Result{}, reportErr
 	}
 	if err != nil {
-		result, err := r.retry(req, err)
+		result, err := r.retry(req, err, awaited)
 		if err == nil && !result.Requeue { //nolint:staticcheck // as above
 			result.RequeueAfter = wait // held back, and yet to be told of
 		}

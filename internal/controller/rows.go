@@ -6,6 +6,7 @@ import (
 	"context"
 	"maps"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -73,8 +74,16 @@ func (s *rowSource) Start(ctx context.Context, queue workqueue.TypedRateLimiting
 			}
 		}
 	}
-	resume := func(held []reconcile.Request) { s.resume(ctx, queue, held) }
-	recovered := func() { resume(append(s.gate.release(), s.waiting(ctx)...)) }
+	resume := func(free released) { s.resume(ctx, queue, free) }
+	recovered := func() {
+		free := s.gate.release()
+		for _, request := range s.waiting(ctx) {
+			if _, held := free[request]; !held {
+				free[request] = false
+			}
+		}
+		resume(free)
+	}
 	s.gate.open(resume)
 	go s.rows.Watch(ctx, changed, recovered)
 	return nil
@@ -119,16 +128,16 @@ func (s *rowSource) lookAhead(ctx context.Context, queue workqueue.TypedRateLimi
 
 // resume looks at those whom an outage held up. Of many those come first of whom somebody asked for something; what there is
 // to know of the others is read ahead, so that the database which is back is asked by few connections.
-func (s *rowSource) resume(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request], held []reconcile.Request) {
-	if len(held) <= bulk {
-		add(queue, held, rowPriority)
+func (s *rowSource) resume(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request], free released) {
+	if len(free) <= bulk {
+		add(queue, slices.Collect(maps.Keys(free)), rowPriority)
 		return
 	}
 	var awaited []reconcile.Request
 	var usernames []string
-	for _, request := range held {
+	for request, isFirst := range free {
 		var u v1alpha1.ShardingUser
-		if err := s.reader.Get(ctx, request.NamespacedName, &u); err != nil || isAwaited(&u) {
+		if err := s.reader.Get(ctx, request.NamespacedName, &u); err != nil || isFirst || isAwaited(&u) {
 			awaited = append(awaited, request)
 		} else {
 			usernames = append(usernames, user.Username(&u))

@@ -3,8 +3,12 @@
 package controller
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -37,6 +41,12 @@ type secretReader struct {
 type secretProblem struct {
 	version string
 	problem *user.Problem
+}
+
+// appliedVersion is the version of the password in force, "" where it is of no Secret, and whether that is too old by now.
+type appliedVersion struct {
+	version string
+	expired bool
 }
 
 // secretValue is what a Secret has for a user.
@@ -72,10 +82,10 @@ func (s *secretReader) glance(ctx context.Context, u *v1alpha1.ShardingUser, ter
 	return found, nil
 }
 
-// read takes the password from the Secret. Glanced is the version that the cache knows. Renew is the version whose password, a
-// generated one, is too old by now; "" where none is. What people can get wrong is a Problem of the password; an error is
-// the API server's, or store.ErrConflict where somebody else changed the Secret at this moment.
-func (s *secretReader) read(ctx context.Context, u *v1alpha1.ShardingUser, terms user.Terms, glanced, renew string) (secretValue, error) {
+// read takes the password from the Secret. Glanced is the version that the cache knows, and applied is the one in force, which a
+// generated password makes way for where it is too old by now. What people can get wrong is a Problem of the password; an error
+// is the API server's, or store.ErrConflict where somebody else changed the Secret at this moment.
+func (s *secretReader) read(ctx context.Context, u *v1alpha1.ShardingUser, terms user.Terms, glanced string, applied appliedVersion) (secretValue, error) {
 	s.mu.Lock()
 	known, ok := s.problems[u.UID]
 	s.mu.Unlock()
@@ -84,7 +94,7 @@ func (s *secretReader) read(ctx context.Context, u *v1alpha1.ShardingUser, terms
 		found.Problem = known.problem
 		return found, nil
 	}
-	found, err := s.readLive(ctx, u, terms, renew)
+	found, err := s.readLive(ctx, u, terms, applied)
 	if err != nil {
 		return found, err
 	}
@@ -105,7 +115,7 @@ func (s *secretReader) forget(uid types.UID) {
 	delete(s.problems, uid)
 }
 
-func (s *secretReader) readLive(ctx context.Context, u *v1alpha1.ShardingUser, terms user.Terms, renew string) (secretValue, error) {
+func (s *secretReader) readLive(ctx context.Context, u *v1alpha1.ShardingUser, terms user.Terms, applied appliedVersion) (secretValue, error) {
 	source := u.Spec.Password
 	found := secretValue{Password: user.FromResource("", u).Password, format: source.Format}
 	secret, problem, err := s.fetch(ctx, u, terms)
@@ -113,18 +123,16 @@ func (s *secretReader) readLive(ctx context.Context, u *v1alpha1.ShardingUser, t
 		found.Problem = problem
 		return found, err
 	}
-	found.Generated = isGenerated(secret, u)
-	if found.Generated && renew != "" && renew == s.version(secret, source, terms) {
-		renewed, err := s.generator.renew(ctx, secret, s.passwordLength(u, terms))
+	found.Generated = s.generator != nil && isGenerated(secret, u)
+	if found.Generated && s.isOutdated(secret, source, terms, applied) {
+		renewed, err := s.renew(ctx, u, secret, terms)
 		switch {
-		case apierrors.IsForbidden(err): // the one in force works on
-			found.Generated = false
-		case apierrors.IsConflict(err):
-			return found, fmt.Errorf("renew the password: %w", store.ErrConflict)
-		case err != nil:
-			return found, fmt.Errorf("renew the password: %w", err)
-		default:
+		case err == nil:
 			secret = renewed
+		case isRefused(err):
+			found.Generated = false // the one in force works on
+		default:
+			return found, err
 		}
 	}
 	value, ok := secret.Data[source.SecretRef.Key]
@@ -142,6 +150,36 @@ func (s *secretReader) readLive(ctx context.Context, u *v1alpha1.ShardingUser, t
 	}
 	found.Version = s.version(secret, source, terms)
 	return found, nil
+}
+
+// isOutdated tells whether a generated password is the one that was applied, and too old, or too short by what is asked by now.
+// What somebody else wrote into the Secret since then is his to answer for.
+func (s *secretReader) isOutdated(secret *corev1.Secret, source *v1alpha1.PasswordSource, terms user.Terms, applied appliedVersion) bool {
+	if !strings.HasPrefix(applied.version+"/", s.version(secret, source, user.Terms{})+"/") {
+		return false
+	}
+	value := secretValue{value: password.Trim(secret.Data[source.SecretRef.Key]), format: source.Format}
+	return applied.expired || s.check(value, terms) != nil
+}
+
+// renew puts another password into the Secret.
+func (s *secretReader) renew(ctx context.Context, u *v1alpha1.ShardingUser, secret *corev1.Secret, terms user.Terms) (*corev1.Secret, error) {
+	renewed, err := s.generator.renew(ctx, secret, s.passwordLength(u, terms))
+	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+		err = store.ErrConflict
+	}
+	if err != nil {
+		return nil, fmt.Errorf("renew the password: %w", err)
+	}
+	return renewed, nil
+}
+
+// isRefused tells whether we are not let do that: by the API server, for want of a right or since the Secret is immutable, or by
+// an admission policy or webhook, each of which answers in a way of its own.
+func isRefused(err error) bool {
+	var answer apierrors.APIStatus
+	return errors.As(err, &answer) &&
+		slices.Contains([]int32{http.StatusBadRequest, http.StatusForbidden, http.StatusUnprocessableEntity}, answer.Status().Code)
 }
 
 // fetch is the Secret as the API server has it: a cache that does not have it yet is no proof that there is none. Where there
@@ -162,10 +200,10 @@ func (s *secretReader) fetch(ctx context.Context, u *v1alpha1.ShardingUser, term
 	switch {
 	case apierrors.IsAlreadyExists(err):
 		return nil, nil, fmt.Errorf("make the Secret: %w", store.ErrConflict)
-	case apierrors.IsForbidden(err), apierrors.IsInvalid(err):
+	case isRefused(err):
 		return nil, &user.Problem{Reason: v1alpha1.ReasonSecretNotFound, Message: fmt.Sprintf(
 			"Secret %q does not exist in namespace %q, and the API server does not let the operator make it (%s); give the operator the right to "+
-				"create and patch Secrets there, see to the quota, or create the Secret.", key.Name, key.Namespace, apierrors.ReasonForError(err))}, nil
+				"create and patch Secrets there, see to the quota, or create the Secret.", key.Name, key.Namespace, cmp.Or(apierrors.ReasonForError(err), "Denied"))}, nil
 	case err != nil:
 		return nil, nil, fmt.Errorf("make the Secret: %w", err)
 	}

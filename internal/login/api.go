@@ -49,7 +49,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		document(w, r)
 	case fields(r.Header) > maxHeaderFields:
 		tooManyFields.write(w)
-	case path == verifyPath || strings.HasPrefix(path, verifyPath+"/"):
+	case isVerify(path):
 		a.verify(w, r)
 	case path != loginPath:
 		notFound.write(w)
@@ -59,6 +59,9 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.login(w, r)
 	}
 }
+
+// isVerify tells whether the path is verify's, or one that a gateway put behind it.
+func isVerify(path string) bool { return path == verifyPath || strings.HasPrefix(path, verifyPath+"/") }
 
 // fields is how many fields a header has, those of one name one by one.
 func fields(h http.Header) (n int) {

@@ -106,7 +106,8 @@ func TestTracesTellOfAReconcileAndOfALogInButNotOfWhoLoggedIn(t *testing.T) {
 	s.eventually(time.Minute, func(g gomega.Gomega) {
 		g.Expect(c.trees()).To(gomega.Satisfy(haveOne("reconcile", "reconcile/observe", "reconcile/apply", "reconcile/apply/*", "reconcile/HTTP PATCH")))
 	})
-	s.Expect(c.told()).To(gomega.And(gomega.ContainSubstring(`"shardinguser-operator"`), gomega.ContainSubstring(`"story"`), gomega.ContainSubstring(`"alice"`)))
+	s.Expect(c.told()).To(gomega.And(gomega.ContainSubstring(`"shardinguser-operator"`), gomega.ContainSubstring(`"story"`), gomega.ContainSubstring(`"alice"`),
+		gomega.ContainSubstring("JOIN shardinguser_ownership"))) // a statement's text
 
 	status, _ := p.logIn("alice-the-username", canary+" alice")
 	s.Expect(status).To(gomega.Equal(http.StatusOK))

@@ -64,6 +64,8 @@ func (d *database) Current() bool { return !d.deaf.Load() && !d.away.Load() }
 
 func (d *database) Failure() error { return d.gone() }
 
+func (d *database) Trouble() (reading, writing error) { return d.gone(), d.gone() }
+
 func (d *database) Observe(ctx context.Context, username string) (user.Observed, error) {
 	d.looks.Add(1)
 	if err := d.gone(); err != nil {

@@ -76,9 +76,15 @@ func TestForTheReconcilerAnOutageOfTheLogInSideAloneIsThatSidesFailure(t *testin
 		if _, err := r.Observe(w.t.Context(), "alice"); err == nil || err.Error() != w.db.Failure().Error() {
 			t.Errorf("got %v, want %v", err, w.db.Failure())
 		}
+		if reading, writing := r.Trouble(); reading == nil || writing == nil {
+			t.Error("it is not known before that a call comes to nothing")
+		}
 		w.comes()
 		if _, err := r.Observe(w.t.Context(), "alice"); err != nil {
 			t.Error(err)
+		}
+		if reading, writing := r.Trouble(); reading != nil || writing != nil {
+			t.Errorf("what is over is told of as %v and %v", reading, writing)
 		}
 	})
 }

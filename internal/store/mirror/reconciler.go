@@ -19,6 +19,9 @@ type Store interface {
 
 	// Failure is what keeps the database from being used; nil where nothing is known to.
 	Failure() error
+
+	// Trouble is Failure as it concerns calls that read, and those that write.
+	Trouble() (reading, writing error)
 }
 
 // Reconciler is the database for who reconciles it, beside a Mirror of it. The copy follows at once what is changed here.
@@ -49,8 +52,21 @@ func (r *Reconciler) Snapshot(ctx context.Context, usernames []string) (map[stri
 	if err != nil || !active {
 		return observed, err
 	}
-	// The two may be one database by two roles, of which only that for log-ins fails.
-	return nil, cmp.Or(r.store.Failure(), r.mirror.Primary.Failure(), error(errNotMerged))
+	return nil, r.outage()
+}
+
+// outage is why there is one. The two may be one database by two roles, of which only that for log-ins fails.
+func (r *Reconciler) outage() error {
+	return cmp.Or(r.store.Failure(), r.mirror.Primary.Failure(), error(errNotMerged))
+}
+
+// Trouble is the database's, but that in an outage each call meets with it.
+func (r *Reconciler) Trouble() (reading, writing error) {
+	if r.mirror.Active() {
+		outage := r.outage()
+		return outage, outage
+	}
+	return r.store.Trouble()
 }
 
 // Apply is the database's.

@@ -56,6 +56,7 @@ func Open(settings Settings) (*Store, error) {
 		if err != nil {
 			return err
 		}
+		fresh.Tracer = settings.Tracer
 		*config = *fresh // as a whole: hosts, fallbacks and TLS may be others by now
 		return nil
 	}
