@@ -40,6 +40,7 @@ type person struct {
 	roles    []string
 	password string // that the row should match; it is accepted while the row is active
 	unlock   string // the last request
+	left     bool   // a former resource left the row behind
 
 	seen  time.Time       // since when the row was seen to be as it should; zero where it is not, or was touched
 	knows map[string]bool // hashes that were compared with the password, and whether they match
@@ -188,8 +189,13 @@ func (s *stage) requestUnlock(ctx context.Context, p *person) error {
 	return s.update(ctx, p)
 }
 
-// delete deletes the resource. A row that stays behind stays as it is, so that one has to be as it should before.
+// delete deletes the resource. A row that stays behind stays as it is, so that one has to be as it should before. And where a
+// former resource left one behind, this one has to have taken it up before: one that comes and goes while nobody leads was
+// never there, and the row stays as the former one wanted.
 func (s *stage) delete(ctx context.Context, p *person, policy v1alpha1.DeletionPolicy) error {
+	if p.left && p.seen.IsZero() {
+		return nil // another time
+	}
 	if policy != v1alpha1.DeletionDelete {
 		if p.seen.IsZero() {
 			return nil // another time
@@ -198,7 +204,7 @@ func (s *stage) delete(ctx context.Context, p *person, policy v1alpha1.DeletionP
 			return err
 		}
 	}
-	p.exists = false
+	p.exists, p.left = false, policy != v1alpha1.DeletionDelete
 	switch policy {
 	case v1alpha1.DeletionDelete:
 		p.row = false
