@@ -3,9 +3,11 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -21,6 +23,9 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/policy"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
+
+// envOperatorNamespace spares whoever installed the operator elsewhere the flag.
+const envOperatorNamespace = "SHARDINGUSER_OPERATOR_NAMESPACE"
 
 type doctor struct {
 	*env
@@ -52,7 +57,8 @@ The exit code is 1 where something is wrong.`,
 	}
 	d.output.bind(cmd, asJSON, asYAML)
 	cmd.Flags().BoolVarP(&d.allNamespaces, "all-namespaces", "A", false, "Without a name: of all namespaces")
-	cmd.Flags().StringVar(&d.operatorNamespace, "operator-namespace", "shardinguser-system", "Where the operator is installed")
+	cmd.Flags().StringVar(&d.operatorNamespace, "operator-namespace", cmp.Or(os.Getenv(envOperatorNamespace), "shardinguser-system"),
+		"Where the operator is installed; the variable "+envOperatorNamespace+" says so for good")
 	complete(cmd, "operator-namespace", e.completeNamespaces)
 	return cmd
 }

@@ -43,6 +43,7 @@ func (s *story) somebody(as ...*rest.Config) *shell {
 	sh.env = []string{
 		"PATH=" + plugins + ":" + filepath.Dir(plane.KubectlPath()) + ":" + os.Getenv("PATH"),
 		"HOME=" + sh.folder, "KUBECONFIG=" + kubeconfig,
+		"SHARDINGUSER_OPERATOR_NAMESPACE=" + s.namespace, // the lease of the usual one is that of all stories
 	}
 	sh.write("dsn.txt", s.dsn)
 	return sh

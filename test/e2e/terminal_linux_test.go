@@ -95,6 +95,11 @@ func (sh *shell) talk(args []string, prompts ...prompt) (code int, seen string) 
 	case <-time.After(soon):
 		sh.s.t.Fatalf("it still waits, after\n%s", at.shows())
 	}
+	// What comes last is read last: by then all that the plugin wrote is on the screen.
+	const end = "[the plugin has ended]"
+	_, err := at.slave.WriteString(end)
+	sh.s.Expect(err).NotTo(gomega.HaveOccurred())
+	sh.s.Eventually(at.shows).WithTimeout(soon).WithPolling(poll).Should(gomega.HaveSuffix(end))
 	state, err := unix.IoctlGetTermios(int(at.slave.Fd()), unix.TCGETS)
 	sh.s.Expect(err).NotTo(gomega.HaveOccurred())
 	sh.s.Expect(state.Lflag&unix.ECHO).NotTo(gomega.BeZero(), "the terminal shows again what is typed")
