@@ -45,11 +45,10 @@ const (
 )
 
 // Reconcile brings one account and one resource together.
-func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ctrl.Result, err error) {
 	ctx, span := begin(ctx, "reconcile", attribute.String("k8s.namespace.name", req.Namespace), attribute.String("shardinguser.name", req.Name))
-	result, err := r.reconcile(ctx, req)
-	end(span, err)
-	return result, err
+	defer func() { end(span, err) }() // also where it panics
+	return r.reconcile(ctx, req)
 }
 
 func (r *Reconciler) reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {

@@ -132,7 +132,7 @@ func (s *secretReader) readLive(ctx context.Context, u *v1alpha1.ShardingUser, t
 		case isRefused(err):
 			found.Generated = false // the one in force works on
 		default:
-			return found, err
+			return found, fmt.Errorf("renew the password: %w", withoutText(err))
 		}
 	}
 	value, ok := secret.Data[source.SecretRef.Key]
@@ -169,7 +169,7 @@ func (s *secretReader) renew(ctx context.Context, u *v1alpha1.ShardingUser, secr
 		err = store.ErrConflict
 	}
 	if err != nil {
-		return nil, fmt.Errorf("renew the password: %w", err)
+		return nil, err
 	}
 	return renewed, nil
 }
@@ -205,9 +205,17 @@ func (s *secretReader) fetch(ctx context.Context, u *v1alpha1.ShardingUser, term
 			"Secret %q does not exist in namespace %q, and the API server does not let the operator make it (%s); give the operator the right to "+
 				"create and patch Secrets there, see to the quota, or create the Secret.", key.Name, key.Namespace, cmp.Or(apierrors.ReasonForError(err), "Denied"))}, nil
 	case err != nil:
-		return nil, nil, fmt.Errorf("make the Secret: %w", err)
+		return nil, nil, fmt.Errorf("make the Secret: %w", withoutText(err))
 	}
 	return secret, nil, nil
+}
+
+// withoutText is an API server's answer to a Secret that we wrote, by its reason alone: a webhook may say what it was sent.
+func withoutText(err error) error {
+	if reason := apierrors.ReasonForError(err); reason != metav1.StatusReasonUnknown {
+		return errors.New(string(reason))
+	}
+	return err
 }
 
 // isRefusedSecret tells whether the problem is a Secret that the API server did not let us make. Nothing tells when it would.
