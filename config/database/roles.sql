@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 
 -- Two database roles for the operator in place of one: the controller's writes what the resources say, the log-in side's
--- what happens at log-in time, and neither can write the other's columns. docs/operations.md tells how they are used.
+-- what happens at log-in time, and neither can write the other's columns. docs/database.md tells how they are used.
 --
 --   psql "$ADMIN_DSN" -f config/database/roles.sql
 --   psql "$ADMIN_DSN" -v schema=accounts -v controller=su_controller -v login=su_login -f config/database/roles.sql
