@@ -27,7 +27,9 @@ func TestTheCommandsOfTheGuideInstallTheOperator(t *testing.T) {
 	g.Expect(os.WriteFile(dsn, []byte(testenv.Database(t)+"\n"), 0o600)).To(gomega.Succeed())
 
 	commands := 0
-	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
+	// Less the blocks that say why not.
+	runnable := regexp.MustCompile("(?s)<!-- not run: [^\n]+ -->\n\n```sh\n.*?```").ReplaceAllString(string(text), "")
+	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(runnable, -1) {
 		for line := range strings.Lines(block[1]) {
 			words := strings.Fields(line)
 			for i, word := range words {
@@ -66,10 +68,11 @@ func TestTheGuidesNameValuesThatThereAre(t *testing.T) {
 			known[path] = true
 		}
 	}
-	value := regexp.MustCompile("`((?:database|loginDatabase|listenDatabase|login|metrics|monitoring|crds|policies|admission)(?:\\.[a-zA-Z]+)+)(?:=[^`]*)?`")
+	value := regexp.MustCompile("`((?:database|loginDatabase|listenDatabase|login|metrics|monitoring|crds|policies|admission|" +
+		"generatedPasswords|tracing|podDisruptionBudget)(?:\\.[a-zA-Z]+)+)(?:=[^`]*)?`")
 	named := 0
-	for _, name := range []string{"docs/install.md", "docs/monitoring.md"} {
-		text, err := os.ReadFile(filepath.Join(root, name))
+	for _, name := range guides(t) {
+		text, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -83,4 +86,42 @@ func TestTheGuidesNameValuesThatThereAre(t *testing.T) {
 	if named < 12 {
 		t.Errorf("the guides name %d values: are they still read right?", named)
 	}
+}
+
+// Wherever a page has somebody type helm, the chart knows the values. (Those of docs/install.md that can be run are, above.)
+func TestTheChartKnowsTheValuesOfEveryHelmCommand(t *testing.T) {
+	t.Parallel()
+	command := regexp.MustCompile("(?m)^ *(?:\\$ )?helm (?:install|upgrade) shardinguser charts/shardinguser-operator( .*)$")
+	found := 0
+	for _, name := range guides(t) {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		unbroken := strings.ReplaceAll(string(text), "\\\n", "")
+		for _, match := range command.FindAllStringSubmatch(unbroken, -1) {
+			found++
+			args := []string{"template", release, chartFolder, "--namespace=" + system}
+			words := strings.Fields(match[1])
+			for i, word := range words {
+				if word == "--set" {
+					args = append(args, "--set="+strings.Trim(words[i+1], "'"))
+				}
+			}
+			parse(t, helm(t, args...))
+		}
+	}
+	if found < 6 {
+		t.Errorf("the guides have %d commands for helm: are they still read right?", found)
+	}
+}
+
+// guides are the pages of the documentation.
+func guides(t *testing.T) []string {
+	t.Helper()
+	pages, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(pages, filepath.Join(root, "README.md"))
 }
