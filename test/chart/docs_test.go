@@ -102,11 +102,8 @@ func TestTheChartKnowsTheValuesOfEveryHelmCommand(t *testing.T) {
 		for _, match := range command.FindAllStringSubmatch(unbroken, -1) {
 			found++
 			args := []string{"template", release, chartFolder, "--namespace=" + system}
-			words := strings.Fields(match[1])
-			for i, word := range words {
-				if word == "--set" {
-					args = append(args, "--set="+strings.Trim(words[i+1], "'"))
-				}
+			for _, set := range regexp.MustCompile(`--set ('[^']+'|\S+)`).FindAllStringSubmatch(match[1], -1) {
+				args = append(args, "--set="+strings.ReplaceAll(set[1], "'", ""))
 			}
 			parse(t, helm(t, args...))
 		}
