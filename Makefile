@@ -128,9 +128,8 @@ build-installer: $(KUSTOMIZE) ## Write dist/install.yaml: CRD, rights, and the m
 	$(KUSTOMIZE) build config/default | sed 's|image: controller:latest|image: $(IMG)|' >dist/install.yaml
 
 .PHONY: package-chart
-package-chart: $(HELM) ## Write dist/shardinguser-operator-VERSION.tgz, the Helm chart for the image of that version.
-	mkdir -p dist
-	$(HELM) package $(CHART) --destination dist --version $(if $(filter v%,$(VERSION)),$(VERSION:v%=%),0.0.0-g$(VERSION)) --app-version $(VERSION)
+package-chart: $(HELM) ## Write dist/shardinguser-operator-VERSION.tgz, the Helm chart for the image IMG.
+	HELM=$(HELM) hack/package-chart.sh $(VERSION) $(IMG)
 
 .PHONY: build-plugin
 build-plugin: ## Write the plugin's archives for all platforms, and its manifest for krew, into dist.

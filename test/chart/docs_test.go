@@ -4,12 +4,15 @@ package chart
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
 
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
@@ -91,7 +94,7 @@ func TestTheGuidesNameValuesThatThereAre(t *testing.T) {
 // Wherever a page has somebody type helm, the chart knows the values. (Those of docs/install.md that can be run are, above.)
 func TestTheChartKnowsTheValuesOfEveryHelmCommand(t *testing.T) {
 	t.Parallel()
-	command := regexp.MustCompile("(?m)^ *(?:\\$ )?helm (?:install|upgrade) shardinguser charts/shardinguser-operator( .*)$")
+	command := regexp.MustCompile(`(?m)^ *(?:\$ )?helm (?:install|upgrade) shardinguser charts/shardinguser-operator( .*)$`)
 	found := 0
 	for _, name := range guides(t) {
 		text, err := os.ReadFile(name)
@@ -110,6 +113,44 @@ func TestTheChartKnowsTheValuesOfEveryHelmCommand(t *testing.T) {
 	}
 	if found < 6 {
 		t.Errorf("the guides have %d commands for helm: are they still read right?", found)
+	}
+}
+
+// Of the values that docs/high-availability.md shows, the API server would take what they become.
+func TestReplicasCanBeKeptApartAsTheGuideSays(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join(root, "docs", "high-availability.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindStringSubmatch(string(text))
+	if shown == nil {
+		t.Fatal("docs/high-availability.md shows no values")
+	}
+	pods := get[appsv1.Deployment](t, render(t, "--values="+values(t, shown[1])), deploymentName).Spec
+	if spread := pods.Template.Spec.TopologySpreadConstraints; len(spread) != 1 || !reflect.DeepEqual(spread[0].LabelSelector, pods.Selector) {
+		t.Errorf("pods with the labels %v are spread by %+v", pods.Selector, spread)
+	}
+}
+
+// A release's chart installs the image that was built with it, and not what somebody calls by its name later.
+func TestAPackagedChartIsForOneImage(t *testing.T) {
+	t.Parallel()
+	digest := "@sha256:" + strings.Repeat("0a", 32)
+	for image, want := range map[string]string{
+		"ghcr.io/sharding-system/shardinguser-operator:v1.2.3" + digest: "ghcr.io/sharding-system/shardinguser-operator" + digest,
+		"registry.example.com:5000/team/operator:mine":                  "registry.example.com:5000/team/operator:mine",
+		"registry.example.com:5000/team/operator":                       "registry.example.com:5000/team/operator:v1.2.3",
+	} {
+		folder := t.TempDir()
+		cmd := exec.CommandContext(t.Context(), filepath.Join(root, "hack", "package-chart.sh"), "v1.2.3", image, folder)
+		if output, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, output)
+		}
+		packaged := filepath.Join(folder, "shardinguser-operator-1.2.3.tgz")
+		if got := manager(t, parse(t, helm(t, "template", release, packaged, "--namespace="+system))).Image; got != want {
+			t.Errorf("of %s the chart makes the image %s, want %s", image, got, want)
+		}
 	}
 }
 

@@ -249,6 +249,7 @@ func TestValuesThatMeanNothingAreRefusedWithASentence(t *testing.T) {
 		"serviceAccount.create=false":                                  "name the ServiceAccount that is to be used",
 		"policies.enabled=false,admission.enabled=true":                "it decides by policies, which are off",
 		"metrics.enabled=false,monitoring.serviceMonitor.enabled=true": "there is nothing to scrape",
+		"metrics.enabled=false,monitoring.prometheusRule.enabled=true": "would count as down",
 		"defaultUsers.passwords=admin123":                              "value must be one of",
 		"watchNamespaces={a},defaultUsers.passwords=generated,defaultUsers.namespace=b": "b is not one of watchNamespaces",
 		"image.digest=latest":  "does not match pattern",
