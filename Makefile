@@ -21,7 +21,7 @@ CHART := charts/shardinguser-operator
 .PHONY: help
 help: ## Show this.
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
-		/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+		/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: prepare-demo build ## Live through the main story on a real API server and a real Postgres; STAY=0 ends by itself.
