@@ -21,7 +21,7 @@ CHART := charts/shardinguser-operator
 .PHONY: help
 help: ## Show this.
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
-		/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+		/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: prepare-demo build ## Live through the main story on a real API server and a real Postgres; STAY=0 ends by itself.
@@ -128,9 +128,8 @@ build-installer: $(KUSTOMIZE) ## Write dist/install.yaml: CRD, rights, and the m
 	$(KUSTOMIZE) build config/default | sed 's|image: controller:latest|image: $(IMG)|' >dist/install.yaml
 
 .PHONY: package-chart
-package-chart: $(HELM) ## Write dist/shardinguser-operator-VERSION.tgz, the Helm chart for the image of that version.
-	mkdir -p dist
-	$(HELM) package $(CHART) --destination dist --version $(if $(filter v%,$(VERSION)),$(VERSION:v%=%),0.0.0-g$(VERSION)) --app-version $(VERSION)
+package-chart: $(HELM) ## Write dist/shardinguser-operator-VERSION.tgz, the Helm chart for the image IMG.
+	HELM=$(HELM) hack/package-chart.sh $(VERSION) $(IMG)
 
 .PHONY: build-plugin
 build-plugin: ## Write the plugin's archives for all platforms, and its manifest for krew, into dist.

@@ -4,12 +4,15 @@ package chart
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
 
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
@@ -27,7 +30,9 @@ func TestTheCommandsOfTheGuideInstallTheOperator(t *testing.T) {
 	g.Expect(os.WriteFile(dsn, []byte(testenv.Database(t)+"\n"), 0o600)).To(gomega.Succeed())
 
 	commands := 0
-	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
+	// Less the blocks that say why not.
+	runnable := regexp.MustCompile("(?s)<!-- not run: [^\n]+ -->\n\n```sh\n.*?```").ReplaceAllString(string(text), "")
+	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(runnable, -1) {
 		for line := range strings.Lines(block[1]) {
 			words := strings.Fields(line)
 			for i, word := range words {
@@ -66,10 +71,11 @@ func TestTheGuidesNameValuesThatThereAre(t *testing.T) {
 			known[path] = true
 		}
 	}
-	value := regexp.MustCompile("`((?:database|loginDatabase|listenDatabase|login|metrics|monitoring|crds|policies|admission)(?:\\.[a-zA-Z]+)+)(?:=[^`]*)?`")
+	value := regexp.MustCompile("`((?:database|loginDatabase|listenDatabase|login|metrics|monitoring|crds|policies|admission|" +
+		"generatedPasswords|tracing|podDisruptionBudget)(?:\\.[a-zA-Z]+)+)(?:=[^`]*)?`")
 	named := 0
-	for _, name := range []string{"docs/install.md", "docs/monitoring.md"} {
-		text, err := os.ReadFile(filepath.Join(root, name))
+	for _, name := range guides(t) {
+		text, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -83,4 +89,77 @@ func TestTheGuidesNameValuesThatThereAre(t *testing.T) {
 	if named < 12 {
 		t.Errorf("the guides name %d values: are they still read right?", named)
 	}
+}
+
+// Wherever a page has somebody type helm, the chart knows the values. (Those of docs/install.md that can be run are, above.)
+func TestTheChartKnowsTheValuesOfEveryHelmCommand(t *testing.T) {
+	t.Parallel()
+	command := regexp.MustCompile(`(?m)^ *(?:\$ )?helm (?:install|upgrade) shardinguser charts/shardinguser-operator( .*)$`)
+	found := 0
+	for _, name := range guides(t) {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		unbroken := strings.ReplaceAll(string(text), "\\\n", "")
+		for _, match := range command.FindAllStringSubmatch(unbroken, -1) {
+			found++
+			args := []string{"template", release, chartFolder, "--namespace=" + system}
+			for _, set := range regexp.MustCompile(`--set ('[^']+'|\S+)`).FindAllStringSubmatch(match[1], -1) {
+				args = append(args, "--set="+strings.ReplaceAll(set[1], "'", ""))
+			}
+			parse(t, helm(t, args...))
+		}
+	}
+	if found < 6 {
+		t.Errorf("the guides have %d commands for helm: are they still read right?", found)
+	}
+}
+
+// Of the values that docs/high-availability.md shows, the API server would take what they become.
+func TestReplicasCanBeKeptApartAsTheGuideSays(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join(root, "docs", "high-availability.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindStringSubmatch(string(text))
+	if shown == nil {
+		t.Fatal("docs/high-availability.md shows no values")
+	}
+	pods := get[appsv1.Deployment](t, render(t, "--values="+values(t, shown[1])), deploymentName).Spec
+	if spread := pods.Template.Spec.TopologySpreadConstraints; len(spread) != 1 || !reflect.DeepEqual(spread[0].LabelSelector, pods.Selector) {
+		t.Errorf("pods with the labels %v are spread by %+v", pods.Selector, spread)
+	}
+}
+
+// A release's chart installs the image that was built with it, and not what somebody calls by its name later.
+func TestAPackagedChartIsForOneImage(t *testing.T) {
+	t.Parallel()
+	digest := "@sha256:" + strings.Repeat("0a", 32)
+	for image, want := range map[string]string{
+		"ghcr.io/sharding-system/shardinguser-operator:v1.2.3" + digest: "ghcr.io/sharding-system/shardinguser-operator" + digest,
+		"registry.example.com:5000/team/operator:mine":                  "registry.example.com:5000/team/operator:mine",
+		"registry.example.com:5000/team/operator":                       "registry.example.com:5000/team/operator:v1.2.3",
+	} {
+		folder := t.TempDir()
+		cmd := exec.CommandContext(t.Context(), filepath.Join(root, "hack", "package-chart.sh"), "v1.2.3", image, folder)
+		if output, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, output)
+		}
+		packaged := filepath.Join(folder, "shardinguser-operator-1.2.3.tgz")
+		if got := manager(t, parse(t, helm(t, "template", release, packaged, "--namespace="+system))).Image; got != want {
+			t.Errorf("of %s the chart makes the image %s, want %s", image, got, want)
+		}
+	}
+}
+
+// guides are the pages of the documentation.
+func guides(t *testing.T) []string {
+	t.Helper()
+	pages, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(pages, filepath.Join(root, "README.md"))
 }

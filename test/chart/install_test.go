@@ -3,6 +3,8 @@
 package chart
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -74,6 +76,40 @@ func TestTheChartIsInstalledUpgradedAndUninstalledAndTheUsersStay(t *testing.T) 
 	g.Expect(kube.Update(t.Context(), alice)).To(gomega.Succeed())
 	becomesReady(t, alice)
 	g.Expect(again.Running()).To(gomega.BeTrue())
+}
+
+func TestTracesArriveAndWithoutGeneratedPasswordsSecretsAreOnlyRead(t *testing.T) {
+	g := gomega.NewWithT(t)
+	uninstalled(t)
+	arrived := make(chan string, 1)
+	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case arrived <- r.URL.Path:
+		default: // one is enough
+		}
+	}))
+	t.Cleanup(collector.Close)
+	helm(t, "install", release, chartFolder, "--namespace="+system, "--create-namespace",
+		"--set=generatedPasswords.enabled=false,tracing.enabled=true,tracing.endpoint="+collector.URL)
+	secret(t, system, "shardinguser-database", map[string]string{"dsn": testenv.Database(t)})
+	m := runs(t, managerName)
+	g.Expect(m.Ready(t.Context())).To(gomega.Succeed())
+
+	bob := &v1alpha1.ShardingUser{
+		ObjectMeta: metav1.ObjectMeta{Namespace: system, Name: "bob"},
+		Spec: v1alpha1.ShardingUserSpec{Password: &v1alpha1.PasswordSource{
+			SecretRef: v1alpha1.SecretKeyReference{Name: "bob-login"}, Generate: &v1alpha1.PasswordGeneration{},
+		}},
+	}
+	g.Expect(kube.Create(t.Context(), bob)).To(gomega.Succeed())
+	g.Eventually(func(g gomega.Gomega) {
+		g.Expect(kube.Get(t.Context(), client.ObjectKeyFromObject(bob), bob)).To(gomega.Succeed())
+		g.Expect(bob.Status.Conditions).To(gomega.ContainElement(gomega.And(gomega.HaveField("Reason", v1alpha1.ReasonSecretNotFound),
+			gomega.HaveField("Message", gomega.ContainSubstring("does not let the operator make it")))))
+	}).WithTimeout(soon).WithPolling(poll).Should(gomega.Succeed())
+	secret(t, system, "bob-login", map[string]string{"password": "a password of bob's"})
+	becomesReady(t, bob)
+	g.Eventually(arrived).WithTimeout(soon).Should(gomega.Receive(gomega.Equal("/v1/traces")))
 }
 
 // nextVersion is a chart whose CRD has one column more.

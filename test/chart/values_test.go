@@ -3,7 +3,9 @@
 package chart
 
 import (
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,6 +16,8 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 )
 
 // made is what the chart makes of some values.
@@ -127,6 +131,54 @@ func TestValuesSayWhatIsMade(t *testing.T) {
 				m.Expect(m.flags()).To(gomega.HaveKeyWithValue("protected-roles", ""))
 			},
 		},
+		"the operator can do without the right to make Secrets": {
+			"generatedPasswords: {enabled: false}",
+			func(m made) {
+				m.Expect(secretsVerbs(get[rbacv1.ClusterRole](m.t, m.objects, "ClusterRole shardinguser-manager-role").Rules)).
+					To(gomega.Equal([]string{"get", "list", "watch"}))
+			},
+		},
+		"and so in watched namespaces, but for the one that has the default users": {
+			"{generatedPasswords: {enabled: false}, watchNamespaces: [team-a, team-b], defaultUsers: {passwords: generated}}",
+			func(m made) {
+				for _, namespace := range []string{"team-a", "team-b"} {
+					m.Expect(secretsVerbs(get[rbacv1.Role](m.t, m.objects, "Role "+namespace+"/shardinguser-manager").Rules)).
+						To(gomega.Equal([]string{"get", "list", "watch"}))
+				}
+				m.Expect(secretsVerbs(get[rbacv1.Role](m.t, m.objects, "Role team-a/shardinguser-default-users").Rules)).
+					To(gomega.Equal([]string{"create"}))
+			},
+		},
+		"traces go to a collector, as many as one says": {
+			"tracing: {enabled: true, endpoint: 'http://collector:4318', sampler: parentbased_traceidratio, samplerArgument: 0}",
+			func(m made) {
+				m.Expect(m.flags()).To(gomega.HaveKeyWithValue("tracing", "on"))
+				m.Expect(m.environment()).To(gomega.And(gomega.HaveKeyWithValue("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318"),
+					gomega.HaveKeyWithValue("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"), gomega.HaveKeyWithValue("OTEL_TRACES_SAMPLER_ARG", "0")))
+			},
+		},
+		"what is scraped is the metrics, and not the log-in API besides": {
+			"monitoring: {serviceMonitor: {enabled: true}}",
+			func(m made) {
+				selector, _, err := unstructured.NestedStringMap(m.objects["ServiceMonitor "+system+"/shardinguser-controller-manager-metrics-monitor"].Object,
+					"spec", "selector", "matchLabels")
+				m.Expect(err).NotTo(gomega.HaveOccurred())
+				var scraped []string
+				for name, o := range m.objects {
+					if o.GetKind() == "Service" && labels.SelectorFromSet(selector).Matches(labels.Set(o.GetLabels())) {
+						scraped = append(scraped, name)
+					}
+				}
+				m.Expect(scraped).To(gomega.ConsistOf("Service " + system + "/shardinguser-controller-manager-metrics-service"))
+			},
+		},
+		"a roll-out takes no replica away before another one is ready": {
+			"replicas: 4",
+			func(m made) {
+				strategy := get[appsv1.Deployment](m.t, m.objects, deploymentName).Spec.Strategy
+				m.Expect(strategy.RollingUpdate.MaxUnavailable.IntValue()).To(gomega.BeZero())
+			},
+		},
 		"several replicas have a budget": {
 			"{replicas: 3, podDisruptionBudget: {enabled: true, maxUnavailable: 34%}}",
 			func(m made) {
@@ -197,9 +249,12 @@ func TestValuesThatMeanNothingAreRefusedWithASentence(t *testing.T) {
 		"serviceAccount.create=false":                                  "name the ServiceAccount that is to be used",
 		"policies.enabled=false,admission.enabled=true":                "it decides by policies, which are off",
 		"metrics.enabled=false,monitoring.serviceMonitor.enabled=true": "there is nothing to scrape",
+		"metrics.enabled=false,monitoring.prometheusRule.enabled=true": "would count as down",
 		"defaultUsers.passwords=admin123":                              "value must be one of",
 		"watchNamespaces={a},defaultUsers.passwords=generated,defaultUsers.namespace=b": "b is not one of watchNamespaces",
-		"image.digest=latest": "does not match pattern",
+		"image.digest=latest":  "does not match pattern",
+		"tracing.enabled=true": "say where the collector is",
+		"tracing.enabled=true,tracing.endpoint=collector:4318": "does not match pattern",
 	} {
 		said := helmRefuses(t, "template", release, chartFolder, "--set="+setting)
 		if !strings.Contains(said, want) {
@@ -232,6 +287,23 @@ func TestEveryExampleIsLintedAndStartsTheManagerWithFlagsItHas(t *testing.T) {
 			}
 		})
 	}
+}
+
+// As a dependency that a parent chart turns on, with values for all its charts.
+func TestTheChartCanBePartOfAnother(t *testing.T) {
+	t.Parallel()
+	parent := t.TempDir()
+	g := gomega.NewWithT(t)
+	g.Expect(os.CopyFS(filepath.Join(parent, "charts", "shardinguser-operator"), os.DirFS(filepath.Join(root, chartFolder)))).To(gomega.Succeed())
+	for name, content := range map[string]string{
+		"Chart.yaml": "{apiVersion: v2, name: platform, version: 0.1.0, dependencies: " +
+			"[{name: shardinguser-operator, version: '>=0-0', condition: shardinguser-operator.enabled}]}",
+		"values.yaml": "{global: {region: north}, shardinguser-operator: {enabled: true, fullnameOverride: shardinguser}}",
+	} {
+		g.Expect(os.WriteFile(filepath.Join(parent, name), []byte(content), 0o600)).To(gomega.Succeed())
+	}
+	g.Expect(parse(t, helm(t, "template", "platform", parent, "--namespace="+system))).To(gomega.HaveKey(deploymentName))
+	g.Expect(parse(t, helm(t, "template", "platform", parent, "--set=shardinguser-operator.enabled=false"))).To(gomega.BeEmpty())
 }
 
 // What names the release's namespace, or one of the chart's own objects, has to follow the release.
@@ -273,6 +345,16 @@ func TestNotesSayWhatToDoNext(t *testing.T) {
 			g.Expect(notes).NotTo(gomega.MatchRegexp(`\n\n\n`), "no hole where something is left out")
 		})
 	}
+}
+
+// secretsVerbs is what rules permit with Secrets.
+func secretsVerbs(rules []rbacv1.PolicyRule) (verbs []string) {
+	for _, rule := range rules {
+		if slices.Contains(rule.Resources, "secrets") {
+			verbs = append(verbs, rule.Verbs...)
+		}
+	}
+	return verbs
 }
 
 // secretVolume is one key of a Secret, as one file.

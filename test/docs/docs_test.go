@@ -125,10 +125,12 @@ func TestLinksOfTheDocumentationLead(t *testing.T) {
 		t.Fatal(err)
 	}
 	pages = append(pages, decisions...)
-	for _, name := range []string{"README.md", "CONTRIBUTING.md", "SECURITY.md"} {
+	for _, name := range []string{
+		"README.md", "CONTRIBUTING.md", "SECURITY.md", "charts/shardinguser-operator/README.md", "examples/gateways/README.md", "examples/gitops/README.md",
+	} {
 		pages = append(pages, filepath.Join(root, name))
 	}
-	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	link := regexp.MustCompile(`\[([^][]*)\]\(([^)\s]+)\)`)
 	links := 0
 	for _, from := range pages {
 		text, err := os.ReadFile(from)
@@ -136,11 +138,14 @@ func TestLinksOfTheDocumentationLead(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, match := range link.FindAllStringSubmatch(string(text), -1) {
-			target, anchor, _ := strings.Cut(match[1], "#")
+			target, anchor, _ := strings.Cut(match[2], "#")
 			if strings.Contains(target, "://") {
 				continue
 			}
 			links++
+			if strings.HasSuffix(match[1], ".md") && filepath.Base(match[1]) != filepath.Base(target) {
+				t.Errorf("%s calls %s %s", filepath.Base(from), target, match[1])
+			}
 			to := from
 			if target != "" {
 				to = filepath.Join(filepath.Dir(from), target)

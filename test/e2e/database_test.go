@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"net/http"
+	"syscall"
 	"testing"
 	"time"
 
@@ -233,6 +234,35 @@ func TestRoleThatMayNotCreateTablesIsToldWhichGrantIsMissing(t *testing.T) {
 	s.Expect(s.reports(soon, u, v1alpha1.ReasonDatabaseUnavailable)).To(gomega.MatchRegexp(`GRANT .*CREATE`))
 	s.sql(`GRANT CREATE ON SCHEMA public TO ` + s.role)
 	s.reports(40*time.Second, u, v1alpha1.ReasonSynced)
+}
+
+// As docs/upgrade.md says: an older version left its tables, and the role of the newer one may not change them.
+func TestUpgradeWhoseMigrationIsNotPermittedServesLogInsFromMemoryAndSaysWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	older := s.start()
+	alice := s.member("alice")
+	s.logsIn(older, "alice", http.StatusOK)
+	older.Signal(syscall.SIGTERM)
+	s.Expect(older.exit(20 * time.Second)).To(gomega.BeZero())
+	s.sql(`ALTER TABLE shardinguser_ownership DROP COLUMN suspended, DROP COLUMN lockout_attempts, DROP COLUMN lockout_duration,
+		DROP COLUMN lockout_longest, DROP COLUMN lockout_exempt`)
+	s.sql(`DELETE FROM shardinguser_migrations WHERE version_id = 4`)
+	s.sql(`REVOKE CREATE ON SCHEMA public FROM ` + s.role)
+
+	newer := s.start()
+	s.fallen(newer, 1)
+	s.eventually(soon, func(g gomega.Gomega) { // until it knows what the cluster declares
+		status, _ := newer.logIn("alice", canary+" alice")
+		g.Expect(status).To(gomega.Equal(http.StatusOK))
+	})
+	s.edit(alice, roles("viewer"))
+	s.Expect(s.reports(soon, alice, v1alpha1.ReasonDatabaseUnavailable)).To(gomega.MatchRegexp(`GRANT .*CREATE`))
+
+	s.sql(`GRANT CREATE ON SCHEMA public TO ` + s.role)
+	s.fallen(newer, 0)
+	s.reports(40*time.Second, alice, v1alpha1.ReasonSynced)
+	s.logsIn(newer, "alice", http.StatusOK)
 }
 
 func TestTableOfTheShardingManagerIsUsedAsItIs(t *testing.T) {

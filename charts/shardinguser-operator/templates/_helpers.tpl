@@ -121,11 +121,19 @@ key only, since the Secrets of others hold more: that of CloudNativePG's authori
       path: {{ .path }}
 {{- end }}
 
-{{/* The rules of the one object of a kind in a file that comes from config/. */}}
+{{/*
+The rules of the one object of a kind in a file that comes from config/; with readsSecrets without those to make and to change
+Secrets.
+*/}}
 {{- define "shardinguser.rules" -}}
 {{- range regexSplit "(?m)^---$" (.root.Files.Get (printf "files/%s" .file)) -1 }}
 {{- $object := fromYaml . }}
 {{- if eq (toString $object.kind) $.kind }}
+{{- range $object.rules }}
+{{- if and $.readsSecrets (has "secrets" .resources) }}
+{{- $_ := set . "verbs" (without .verbs "create" "patch") }}
+{{- end }}
+{{- end }}
 {{- toYaml $object.rules }}
 {{- end }}
 {{- end }}

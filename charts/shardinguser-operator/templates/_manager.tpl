@@ -47,6 +47,9 @@
 {{- with .Values.login.fallback.attempts }}
 - --fallback-attempts={{ . }}
 {{- end }}
+{{- if .Values.tracing.enabled }}
+- --tracing=on
+{{- end }}
 {{- range .Values.extraArgs }}
 - {{ . | quote }}
 {{- end }}

@@ -24,14 +24,14 @@ import (
 //
 // A call that fails causes a check, and so does the passing of CheckInterval.
 
-// lookAtLogIns looks whether a session may write, and whether the tables that log-ins need are there and may be read. It
-// reads no row, since the dead ones before the first may be many. lookAtTables looks at all tables, of which the last is of no
-// use to the controller.
+// lookAtLogIns looks whether a session may write, and whether the tables that log-ins need are there and may be read, those of
+// an older version not taken for them. It reads no row, since the dead ones before the first may be many. lookAtTables looks at
+// all tables, of which the last is of no use to the controller.
 const (
 	lookAtLogIns = `
 SELECT current_setting('transaction_read_only')::boolean
-       OR EXISTS (SELECT FROM users WHERE false)
-       OR EXISTS (SELECT FROM shardinguser_ownership WHERE false)
+       OR EXISTS (SELECT ` + readColumns + ` FROM users WHERE false)
+       OR EXISTS (SELECT suspended, lockout_exempt FROM shardinguser_ownership WHERE false)
        OR EXISTS (SELECT FROM login_attempts WHERE false)`
 
 	lookAtTables = lookAtLogIns + `
@@ -92,7 +92,7 @@ func (s *Store) check(ctx context.Context) {
 			return
 		}
 	} else {
-		s.health.succeeded(reads)
+		s.health.whole()
 	}
 	switch {
 	case isReadOnly:
@@ -127,7 +127,7 @@ func (s *Store) found(v verdict, err error) bool {
 		return false // what is in use is ours, or was: the server may not have noticed yet that we gave it up
 	case timedOut(err) && s.isHeard():
 		return false // it is this process that is short of time, mostly
-	case v.code == codeUndefinedTable && s.isMigrating():
+	case isLacking(v.code) && s.isMigrating():
 		wake(s.missing)
 		return false // they are being made
 	}

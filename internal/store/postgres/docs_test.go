@@ -40,3 +40,38 @@ func TestTheSQLOfTheDocumentationIsUnderstood(t *testing.T) {
 		t.Errorf("the documentation does not say %s", connections)
 	}
 }
+
+// What an administrator grants where the sharding system made the table is all that the operator needs, its trigger included.
+func TestTheRightsOfTheGuideAreEnough(t *testing.T) {
+	t.Parallel()
+	admin := testenv.Database(t)
+	dsn := testenv.Role(t, admin)
+	role, _ := names(t, dsn)
+	pool := connect(t, admin)
+	run(t, pool, plainTable)
+	run(t, pool, "REVOKE ALL ON SCHEMA public FROM PUBLIC")
+	page, err := os.ReadFile("../../../docs/database.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	granted := 0
+	for _, block := range regexp.MustCompile("(?s)```sql\n(.*?)```").FindAllSubmatch(page, -1) {
+		for statement := range strings.Lines(string(block[1])) {
+			if strings.HasPrefix(statement, "CREATE ROLE shardinguser ") {
+				continue // roles are all databases', and this one has a name of its own
+			}
+			run(t, pool, strings.Replace(statement, " TO shardinguser;", " TO "+role+";", 1))
+			granted++
+		}
+	}
+	if granted < 2 {
+		t.Fatalf("docs/database.md has %d GRANTs: are they still read right?", granted)
+	}
+	s := ready(t, quick(dsn))
+	if err := s.Apply(t.Context(), creation("alice")); err != nil {
+		t.Error(err)
+	}
+	if there := value[bool](t, pool, "SELECT count(*) > 0 FROM pg_trigger WHERE tgrelid = 'users'::regclass AND NOT tgisinternal"); !there {
+		t.Error("there is no trigger: changes would be polled for")
+	}
+}

@@ -39,10 +39,14 @@ const (
 // SQLSTATEs with a part in more than a sentence.
 const (
 	codeUndefinedTable     = "42P01"
+	codeUndefinedColumn    = "42703"
 	codeReadOnly           = "25006"
 	codeMissingRight       = "42501"
 	codeTooManyConnections = "53300"
 )
+
+// isLacking tells whether a table or a column is not there.
+func isLacking(code string) bool { return code == codeUndefinedTable || code == codeUndefinedColumn }
 
 // verdict is what a failure means.
 type verdict struct {
@@ -161,7 +165,7 @@ func judgeRefusal(e *pgconn.PgError, at place, limit time.Duration) verdict {
 	case "42P07":
 		return verdict{kind: refusing, sentence: "A table that the operator has to make is there already, made by another program; " +
 			"rename that one, or let the operator's search_path begin with a schema of its own, followed by that of users."}
-	case "42703":
+	case codeUndefinedColumn:
 		return verdict{kind: refusing, sentence: "A column that the operator needs is missing; compare the table users with " +
 			"the one in the operator's documentation."}
 	case "57014", "55P03":

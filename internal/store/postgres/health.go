@@ -21,6 +21,7 @@ type health struct {
 	answered bool // ever
 	failure  *store.UnavailableError
 	kind     kind            // of the failure
+	lacking  bool            // it is of a table or a column that is not there
 	failedAt time.Time       // when it was met with last
 	told     map[string]bool // sentences that were logged since the database answered last
 
@@ -51,7 +52,20 @@ func (h *health) succeeded(access access) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.answered = true
-	if access == writes || h.kind == away || (access == reads && h.kind == unreadable) {
+	switch {
+	case h.kind == unreadable && h.lacking:
+		// Other calls do without what is not there, and prove nothing.
+	case access == writes || h.kind == away || (access == reads && h.kind == unreadable):
+		h.recover()
+	}
+}
+
+// whole takes note that all tables are there, with all their columns, and may be read.
+func (h *health) whole() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.answered = true
+	if h.kind == away || h.kind == unreadable {
 		h.recover()
 	}
 }
@@ -81,13 +95,13 @@ func (h *health) recover() {
 
 // failed takes note of a call that failed. A refusal that concerns one row or one statement is none of the database, and
 // what is doubtful will be looked at.
-func (h *health) failed(kind kind, err *store.UnavailableError) {
+func (h *health) failed(kind kind, code string, err *store.UnavailableError) {
 	if kind == statement || kind == doubtful {
 		return
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.failure, h.kind, h.failedAt = err, kind, time.Now()
+	h.failure, h.kind, h.lacking, h.failedAt = err, kind, isLacking(code), time.Now()
 	// Several sentences may take turns during one outage; each is worth one line.
 	const most = 16
 	if sentence := err.Error(); !h.told[sentence] && len(h.told) < most {

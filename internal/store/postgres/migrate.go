@@ -63,6 +63,7 @@ func (s *Store) Migrate(ctx context.Context) error {
 	}
 	if made {
 		s.settings.Log.Info("What was missing of the database's schema was made")
+		s.health.whole()
 		s.health.succeeded(writes)
 	}
 	if _, err := s.ensureTrigger(ctx); err != nil {

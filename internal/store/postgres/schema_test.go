@@ -314,6 +314,53 @@ func TestWhereADroppedTableMayNotBeMadeAgainTheStoreSaysSoAndKeepsCalm(t *testin
 	eventually(t, "the recovery is announced", func() bool { return w.recoveries() > recoveries && s.Up() })
 }
 
+// Reads that do without what is missing must not be taken for the end of it: each would wake everybody who waits.
+func TestWhereAnUpgradeMayNotChangeTheTablesTheStoreSaysSoAndKeepsCalm(t *testing.T) {
+	t.Parallel()
+	admin := testenv.Database(t)
+	if err := open(t, quick(admin)).Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	dsn := testenv.Role(t, admin)
+	role, _ := names(t, dsn)
+	pool := connect(t, admin)
+	run(t, pool, "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+	run(t, pool, "GRANT SELECT ON shardinguser_migrations TO "+role)
+	run(t, pool, "GRANT SELECT, INSERT, UPDATE, DELETE ON users, shardinguser_ownership, login_attempts, shardinguser_merges TO "+role)
+	run(t, pool, "ALTER TABLE shardinguser_ownership DROP COLUMN suspended, DROP COLUMN lockout_attempts, DROP COLUMN lockout_duration, "+
+		"DROP COLUMN lockout_longest, DROP COLUMN lockout_exempt")
+	run(t, pool, "DELETE FROM shardinguser_migrations WHERE version_id = 4")
+	var log logged
+	settings := quick(dsn)
+	settings.Log = log.logger()
+	s := maintained(t, settings)
+	w := watch(t, s)
+
+	want := `GRANT USAGE, CREATE ON SCHEMA "public" TO "` + role + `";`
+	eventually(t, "it says what is missing, and log-ins are others' to decide", func() bool {
+		_, err := s.Observe(t.Context(), "alice")
+		return err != nil && strings.Contains(err.Error(), want) && s.Away()
+	})
+	calls := s.Pool().Stat().AcquireCount()
+	eventually(t, "it has tried many times", func() bool {
+		if s.Up() || !s.Away() {
+			t.Fatal("it says that the database is of use")
+		}
+		return s.Pool().Stat().AcquireCount() > calls+60
+	})
+	if n := w.recoveries(); n != 0 {
+		t.Errorf("%d recoveries were announced", n)
+	}
+	if n := strings.Count(log.String(), "level=WARN"); n > 5 {
+		t.Errorf("%d warnings were logged: %s", n, log.String())
+	}
+
+	if err := open(t, quick(admin)).Migrate(t.Context()); err != nil { // as the tables' owner
+		t.Fatal(err)
+	}
+	eventually(t, "the recovery is announced", func() bool { return w.recoveries() > 0 && s.Up() && !s.Away() })
+}
+
 func TestWhatWasDeletedMoreThanADayAgoIsPurgedByLaterDeletions(t *testing.T) {
 	t.Parallel()
 	dsn := testenv.Database(t)

@@ -223,19 +223,21 @@ func (s *Store) failure(err error, access access, limit time.Duration) error {
 func (s *Store) took(v verdict, err error) *store.UnavailableError {
 	v.sentence = s.settings.Role.aboutDSN(v.sentence)
 	unavailable := v.unavailable(err)
-	if v.code == codeUndefinedTable {
-		// Why the tables are not there is the better story.
+	if isLacking(v.code) {
+		// Why the tables are not there, or not those of this version, is the better story.
 		s.mu.Lock()
 		if s.notMigrated != nil {
 			unavailable = s.notMigrated
 		}
 		s.mu.Unlock()
+	}
+	if v.code == codeUndefinedTable {
 		wake(s.missing)
 	}
 	if v.code == codeReadOnly {
 		s.leaveReadOnly()
 	}
-	s.health.failed(v.kind, unavailable)
+	s.health.failed(v.kind, v.code, unavailable)
 	return unavailable
 }
 
