@@ -102,7 +102,7 @@ func table(w io.Writer, header []string, rows [][]string) {
 	}
 	t := printers.GetNewTabWriter(w)
 	for _, row := range append([][]string{header}, rows...) {
-		fmt.Fprintln(t, strings.Join(row, "\t"))
+		fmt.Fprintln(t, printers.EscapeTerminal(strings.Join(row, "\t")))
 	}
 	_ = t.Flush() // to a terminal: nobody could act on the error
 }
