@@ -53,7 +53,7 @@ func TestWhatIsAskedForBeforeAPasswordIsSet(t *testing.T) {
 
 func TestWhoIsWaitedForInVainCanBeBrokenOff(t *testing.T) {
 	never, writer := io.Pipe()
-	defer writer.Close()
+	t.Cleanup(func() { _ = writer.Close() })
 	ctx, cancel := context.WithCancel(t.Context())
 	p := passwordSetter{env: &env{IOStreams: genericiooptions.IOStreams{In: never}}, stdin: true}
 	cancel()

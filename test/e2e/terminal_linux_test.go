@@ -66,6 +66,7 @@ type prompt struct{ shows, typed string }
 const (
 	enter     = "\n"
 	interrupt = "\x03"
+	quit      = "\x1c"
 )
 
 // talk runs the plugin at a terminal, where somebody answers, and returns its exit code and all that was to be seen.
@@ -122,9 +123,13 @@ func TestAPasswordThatIsTypedIsNotShown(t *testing.T) {
 	s.Expect(s.value("alice")).To(gomega.Equal(canary + " typed"))
 
 	// Who breaks off changes nothing.
-	code, seen = sh.talk([]string{"set-password", "alice"}, prompt{"New password of alice: ", canary + interrupt})
-	s.Expect(code).To(gomega.Equal(2))
-	s.Expect(seen).To(gomega.And(gomega.ContainSubstring("interrupted"), gomega.Not(gomega.ContainSubstring(canary))))
+	for _, key := range []string{interrupt, quit} {
+		code, seen = sh.talk([]string{"set-password", "alice"}, prompt{"New password of alice: ", canary + key})
+		s.Expect(code).To(gomega.Equal(2))
+		s.Expect(seen).To(gomega.And(gomega.ContainSubstring("interrupted"), gomega.Not(gomega.ContainSubstring(canary))))
+	}
+	code, seen = sh.talk([]string{"set-password", "alice", "--stdin"}, prompt{"", interrupt})
+	s.Expect(code).To(gomega.Equal(2), seen)
 	code, seen = sh.talk([]string{"set-password", "bob"}, prompt{"[y/N] ", interrupt})
 	s.Expect(code).To(gomega.Equal(2), seen)
 	s.Expect(s.value("alice")).To(gomega.Equal(canary + " typed"))
