@@ -27,7 +27,9 @@ func (sh *shell) setPassword(password, name string, args ...string) told {
 func (s *story) isPassword(username, password string) {
 	s.t.Helper()
 	s.eventually(soon, func(g gomega.Gomega) {
-		g.Expect(bcrypt.CompareHashAndPassword([]byte(s.row(username).Hash), []byte(password))).To(gomega.Succeed())
+		row := s.row(username)
+		g.Expect(row).NotTo(gomega.BeNil())
+		g.Expect(bcrypt.CompareHashAndPassword([]byte(row.Hash), []byte(password))).To(gomega.Succeed())
 	})
 }
 
