@@ -76,6 +76,19 @@ func parse(content []byte) (documents, error) {
 	}
 }
 
+// documentsOf is a file of these manifests.
+func documentsOf(manifests []manifest) (documents, error) {
+	all := documents{of: map[string]*document{}}
+	for _, m := range manifests {
+		text, err := yaml.Marshal(m)
+		if err != nil {
+			return all, err
+		}
+		all.add(document{text: text, object: m.object()})
+	}
+	return all, nil
+}
+
 func (all *documents) add(d document) {
 	all.list = append(all.list, &d)
 	if d.object != "" {
