@@ -19,7 +19,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
-	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
 // fieldManager is whose the fields are that import applies.
@@ -63,22 +62,24 @@ func (a applying) plan(ctx context.Context, entries []entry) (plans [][]step, re
 	}
 	for _, e := range entries {
 		var steps []step
-		have, username := haveUsers[e.user.Metadata.Name], e.username()
-		if have != nil && user.Username(have) != username {
-			remarks = append(remarks, remark{username, notApplied, fmt.Sprintf(
-				"the ShardingUser %s is there for the username %q, which cannot be changed", have.Name, user.Username(have))})
+		have, username := haveUsers[e.user.Metadata.Name], e.user.username()
+		e, r, ok := e.settle(have)
+		if r != nil {
+			remarks = append(remarks, *r)
+		}
+		if !ok {
 			continue
 		}
 		if e.secret != nil && a.secrets {
 			data, exists := haveSecrets[e.secret.Metadata.Name]
-			if s := (step{change{Action: create, Object: "secret/" + e.secret.Metadata.Name}, username, e.secret}); !exists {
+			if s := (step{change{Action: create, Object: e.secret.object()}, username, e.secret}); !exists {
 				steps = append(steps, s)
 			} else if e.secret.differs(data) {
 				s.Action, s.Fields = update, []string{"data." + secretKey}
 				steps = append(steps, s)
 			}
 		}
-		s := step{change{Action: create, Object: "shardinguser.sharding.io/" + e.user.Metadata.Name}, username, e.user}
+		s := step{change{Action: create, Object: e.user.object()}, username, e.user}
 		if have == nil {
 			steps = append(steps, s)
 		} else if s.Fields = e.user.differences(have); len(s.Fields) > 0 {
@@ -90,13 +91,6 @@ func (a applying) plan(ctx context.Context, entries []entry) (plans [][]step, re
 		}
 	}
 	return plans, remarks, nil
-}
-
-func (e entry) username() string {
-	if e.user.Spec.Username != "" {
-		return e.user.Spec.Username
-	}
-	return e.user.Metadata.Name
 }
 
 func (a applying) listSecrets(ctx context.Context) (map[string]map[string][]byte, error) {
@@ -126,19 +120,15 @@ func (a applying) write(ctx context.Context, entries []entry) (changes []change,
 	group.SetLimit(16)
 	for i, steps := range plans {
 		group.Go(func() error {
-			for _, s := range steps {
-				err := a.take(ctx, s)
-				if isRefusal(err) {
-					mu.Lock()
-					defer mu.Unlock()
-					remarks = append(remarks, remark{s.username, notApplied, fmt.Sprintf("%s: %v", s.Object, err)})
-					return nil
-				}
-				if err != nil {
-					return fmt.Errorf("apply %s: %w", s.Object, err)
-				}
-				results[i] = append(results[i], s.change)
+			done, err := a.take(ctx, steps)
+			results[i] = done
+			var r refusal
+			if !errors.As(err, &r) {
+				return err
 			}
+			mu.Lock()
+			defer mu.Unlock()
+			remarks = append(remarks, remark{r.step.username, notApplied, r.Error()})
 			return nil
 		})
 	}
@@ -149,24 +139,59 @@ func (a applying) write(ctx context.Context, entries []entry) (changes []change,
 // errShared says that an object would not be as it is wanted after it was applied.
 var errShared = errors.New("somebody else set these fields, too, and import would not be heard: change them there")
 
-// take applies one object. One that is there is tried first: somebody else may have added roles, of which server-side apply
-// would leave both his and ours.
-func (a applying) take(ctx context.Context, s step) error {
-	if wanted, ok := s.manifest.(userManifest); ok && s.Action == update {
-		tried, err := a.apply(ctx, s.manifest, client.DryRunAll)
-		if err != nil {
-			return err
-		}
-		var after v1alpha1.ShardingUser
-		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(tried.Object, &after); err != nil {
-			return err
-		}
-		if fields := wanted.differences(&after); len(fields) > 0 {
-			return fmt.Errorf("%s: %w", strings.Join(fields, ", "), errShared)
+// A refusal is what the API server said of one object, which keeps no other from being applied.
+type refusal struct {
+	step step
+	err  error
+}
+
+func (r refusal) Error() string { return fmt.Sprintf("%s: %v", r.step.Object, r.err) }
+
+// take applies the objects of one entry, and returns which. None is, unless what is there already could be: a Secret is of
+// no use where its user is refused.
+func (a applying) take(ctx context.Context, steps []step) (done []change, err error) {
+	for _, s := range steps {
+		if s.Action == update {
+			if err := a.try(ctx, s); err != nil {
+				return nil, refused(s, err)
+			}
 		}
 	}
-	_, err := a.apply(ctx, s.manifest)
-	return err
+	for _, s := range steps {
+		if _, err := a.apply(ctx, s.manifest); err != nil {
+			return done, refused(s, err)
+		}
+		done = append(done, s.change)
+	}
+	return done, nil
+}
+
+func refused(s step, err error) error {
+	if isRefusal(err) {
+		return refusal{s, err}
+	}
+	return fmt.Errorf("apply %s: %w", s.Object, err)
+}
+
+// try sees what would come of a step: somebody else may have added roles, of which server-side apply would leave both his and
+// ours.
+func (a applying) try(ctx context.Context, s step) error {
+	tried, err := a.apply(ctx, s.manifest, client.DryRunAll)
+	if err != nil {
+		return err
+	}
+	wanted, ok := s.manifest.(userManifest)
+	if !ok {
+		return nil
+	}
+	var after v1alpha1.ShardingUser
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(tried.Object, &after); err != nil {
+		return err
+	}
+	if fields := wanted.differences(&after); len(fields) > 0 {
+		return fmt.Errorf("%s: %w", strings.Join(fields, ", "), errShared)
+	}
+	return nil
 }
 
 // isRefusal tells whether the API server refused one object. Its messages of conflicts and of what is invalid name fields and

@@ -29,7 +29,9 @@ const (
 	owned           remarkKind = "Owned"           // left out, since a resource owns the row
 	withoutPassword remarkKind = "WithoutPassword" // the hash is none that the operator takes: it stays in the row as it is
 	rolesDropped    remarkKind = "RolesDropped"    // as was asked for
-	notApplied      remarkKind = "NotApplied"      // the API server refused
+	generated       remarkKind = "Generated"       // the hash does not come along: the operator makes the password
+	sealed          remarkKind = "Sealed"          // the file with the hash was encrypted where it is, and stays as it is
+	notApplied      remarkKind = "NotApplied"      // it could not be, or the API server refused
 )
 
 // A remark is what somebody has to know about a row. It holds no hash.
@@ -93,9 +95,10 @@ func (c conversion) convert(accounts []store.Account) (entries []entry, remarks 
 	return entries, remarks
 }
 
-// name is that of the row's resource. A row that one of the namespace owns already stays with it.
+// name is that of the row's resource. A row that one of the namespace owns already stays with it; what is no resource's name
+// was not written by the operator, and is to be none of a file either.
 func (c conversion) name(account store.Account) string {
-	if c.includeOwned && account.Owner != nil && account.Owner.Namespace == c.namespace {
+	if c.includeOwned && account.Owner != nil && account.Owner.Namespace == c.namespace && isName(account.Owner.Name) {
 		return account.Owner.Name
 	}
 	return resourceName(account.Username)

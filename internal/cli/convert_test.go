@@ -7,8 +7,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 	"github.com/sharding-system/shardinguser-operator/internal/store"
@@ -76,7 +78,7 @@ func TestManifestsSayAllOfARow(t *testing.T) {
 	if len(entries) != 1 || len(remarks) != 0 {
 		t.Fatalf("convert = %v, %v", entries, remarks)
 	}
-	got, err := documents(entries[0].manifests(true)...)
+	got, err := yamlOf(entries[0].manifests(true)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,6 +162,16 @@ func TestAnOwnedRowStaysWithItsResourceWhereItsOwnIsAskedFor(t *testing.T) {
 	}
 }
 
+// The ownership table is of the database, and whoever may write there has no say in where files are written.
+func TestAnOwnerThatIsNoResourcesNameNamesNoFile(t *testing.T) {
+	c := toTeamA
+	c.includeOwned = true
+	entries, _ := c.convert([]store.Account{account("alice", ownedBy("team-a", "../../alice"))})
+	if len(entries) != 1 || entries[0].user.Metadata.Name != "alice" {
+		t.Errorf("convert = %+v", entries)
+	}
+}
+
 // Ten digits of a digest would have to agree: here a resource is called so on purpose.
 func TestNoTwoRowsBecomeOneResource(t *testing.T) {
 	c := toTeamA
@@ -195,8 +207,9 @@ func TestDifferencesAreThoseThatMatter(t *testing.T) {
 		"the policies": {func(u *v1alpha1.ShardingUser) {
 			u.Spec.AdoptionPolicy, u.Spec.DeletionPolicy = v1alpha1.AdoptionNever, v1alpha1.DeletionDelete
 		}, []string{"adoptionPolicy", "deletionPolicy"}},
-		"where the password comes from": {func(u *v1alpha1.ShardingUser) { u.Spec.Password.SecretRef.Key = "other" }, []string{"password"}},
-		"that none comes from anywhere": {func(u *v1alpha1.ShardingUser) { u.Spec.Password = nil }, []string{"password"}},
+		"not for how long a password may be used": {func(u *v1alpha1.ShardingUser) { u.Spec.Password.MaxAge = new(metav1.Duration{Duration: time.Hour}) }, nil},
+		"where the password comes from":           {func(u *v1alpha1.ShardingUser) { u.Spec.Password.SecretRef.Key = "other" }, []string{"password"}},
+		"that none comes from anywhere":           {func(u *v1alpha1.ShardingUser) { u.Spec.Password = nil }, []string{"password"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			have := same()

@@ -118,6 +118,9 @@ func checkReady(f facts) []result {
 func adviceFor(reason string, u *v1alpha1.ShardingUser) string {
 	switch reason {
 	case v1alpha1.ReasonSecretNotFound:
+		if makes(u) {
+			return "Let the operator create and patch Secrets in the namespace, see to the namespace's quota, or create the Secret."
+		}
 		return fmt.Sprintf("Create the Secret (kubectl shardinguser set-password %s -n %s), or correct spec.password.secretRef.name.", u.Name, u.Namespace)
 	case v1alpha1.ReasonSecretKeyNotFound:
 		return "Add the key to the Secret, or name the right one in spec.password.secretRef.key."
@@ -147,6 +150,9 @@ func checkPassword(f facts) []result {
 	case f.secret.err != nil:
 		return one("Password", unknown, "", "The Secret %q could not be looked at: %v.", name, f.secret.err)
 	case f.secret.it == nil:
+		if makes(f.user) {
+			return checkUnmade(f)
+		}
 		return one("Password", wrong, adviceFor(v1alpha1.ReasonSecretNotFound, f.user), "The Secret %q is not there.", name)
 	}
 	value, ok := f.secret.it.Data[key]
@@ -161,7 +167,37 @@ func checkPassword(f facts) []result {
 	if err != nil {
 		return one("Password", wrong, adviceFor(v1alpha1.ReasonPasswordInvalid, f.user), "The key %q of the Secret %q cannot be used: %v.", key, name, err)
 	}
-	return one("Password", fine, "", "The Secret %q has a value that can be used (format %s).", name, source.Format)
+	results := one("Password", fine, "", "The Secret %q has a value that can be used (format %s).", name, source.Format)
+	if makes(f.user) && !metav1.IsControlledBy(f.secret.it, f.user) {
+		results = append(results, one("Password", note, "To have the operator make the password, delete the Secret.",
+			"The operator did not make the Secret %q, in spite of spec.password.generate, and never changes it.", name)...)
+	}
+	return results
+}
+
+// makes tells whether the operator is to make the user's password.
+func makes(u *v1alpha1.ShardingUser) bool {
+	return u.Spec.Password != nil && u.Spec.Password.Generate != nil
+}
+
+// checkUnmade says why the operator has not made a Secret that it is to make.
+func checkUnmade(f facts) []result {
+	l, why, advice := wrong, "and will do so once that is mended which Ready tells of", ""
+	switch {
+	case !f.user.DeletionTimestamp.IsZero():
+		return nil // nobody needs it any more
+	case f.user.Annotations[v1alpha1.AnnotationPaused] == "true":
+		why = "and makes none for a user that is paused"
+	case f.ready.Type == "" || f.ready.ObservedGeneration != f.user.Generation:
+		why = "since it has not looked at the user yet"
+	case f.ready.Status == metav1.ConditionTrue:
+		l, why = note, "and does so, with another password, if somebody deleted it just now"
+	case f.ready.Reason == v1alpha1.ReasonSecretNotFound:
+		why, advice = "since the API server does not let it", adviceFor(f.ready.Reason, f.user)
+	case f.ready.Reason == v1alpha1.ReasonDatabaseUnavailable:
+		why = "and will do so once the database answers"
+	}
+	return one("Password", l, advice, "The Secret %q is not there: the operator has not made it yet, %s.", f.user.Spec.Password.SecretRef.Name, why)
 }
 
 func checkPermission(f facts) []result {
@@ -217,9 +253,21 @@ func checkAccount(f facts) (results []result) {
 	}
 	for _, name := range warnings(u) {
 		c := meta.FindStatusCondition(u.Status.Conditions, name)
-		results = append(results, one("Account", note, "", "%s: %s", name, c.Message)...)
+		results = append(results, one("Account", note, adviceForWarning(f, name), "%s: %s", name, c.Message)...)
 	}
 	return results
+}
+
+// adviceForWarning is what to do about what works all the same.
+func adviceForWarning(f facts, warning string) string {
+	made := makes(f.user) && (f.secret.it == nil || metav1.IsControlledBy(f.secret.it, f.user))
+	switch {
+	case warning == v1alpha1.ConditionPasswordExpired && made && f.user.Annotations[v1alpha1.AnnotationPaused] == "true":
+		return "The operator replaces the password once the user is not paused any more."
+	case warning == v1alpha1.ConditionPasswordExpired && made:
+		return "The operator replaces the password within minutes; if it does not, let it patch Secrets in the namespace."
+	}
+	return fmt.Sprintf("kubectl shardinguser set-password %s -n %s", f.user.Name, f.user.Namespace)
 }
 
 // checkOperator tells by the leader's lease whether the operator runs.

@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
@@ -29,6 +31,19 @@ func withSecret(format v1alpha1.PasswordFormat) edit {
 	return func(u *v1alpha1.ShardingUser) {
 		u.Spec.Password = &v1alpha1.PasswordSource{SecretRef: v1alpha1.SecretKeyReference{Name: "s", Key: "password"}, Format: format}
 	}
+}
+
+func generates(u *v1alpha1.ShardingUser) { u.Spec.Password.Generate = &v1alpha1.PasswordGeneration{} }
+
+func expired(u *v1alpha1.ShardingUser) {
+	u.Status.Conditions = append(u.Status.Conditions, metav1.Condition{
+		Type: v1alpha1.ConditionPasswordExpired, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonMaxAgeExceeded, Message: "Old.",
+	})
+}
+
+// madeFor is the mark of a Secret that the operator made.
+func madeFor(u *v1alpha1.ShardingUser) []metav1.OwnerReference {
+	return []metav1.OwnerReference{*metav1.NewControllerRef(u, v1alpha1.GroupVersion.WithKind("ShardingUser"))}
 }
 
 func lease(holder string, renewed time.Time) *coordinationv1.Lease {
@@ -72,6 +87,40 @@ func TestDiagnosis(t *testing.T) {
 		},
 		"a Secret that may not be seen": {
 			healthy(), func(f *facts) { f.secret = seen[corev1.Secret]{err: forbidden} }, unknown, "Password", "forbidden", "",
+		},
+		"a Secret that the operator is not let make": {
+			healthy(generates, ready(metav1.ConditionFalse, v1alpha1.ReasonSecretNotFound)), func(f *facts) { f.secret.it = nil },
+			wrong, "Password", "does not let it", "create and patch Secrets",
+		},
+		"a Secret that waits for the database": {
+			healthy(generates, ready(metav1.ConditionFalse, v1alpha1.ReasonDatabaseUnavailable)), func(f *facts) { f.secret.it = nil },
+			wrong, "Password", "once the database answers", "",
+		},
+		"a Secret that waits for what is wrong": {
+			healthy(generates, ready(metav1.ConditionFalse, v1alpha1.ReasonUsernameTaken)), func(f *facts) { f.secret.it = nil },
+			wrong, "Password", "which Ready tells of", "",
+		},
+		"a Secret that is not made for a paused user": {
+			healthy(generates, annotated(v1alpha1.AnnotationPaused), ready(metav1.ConditionUnknown, v1alpha1.ReasonPaused)),
+			func(f *facts) { f.secret.it = nil }, wrong, "Password", "user that is paused", "",
+		},
+		"a Secret that nobody was asked to make yet": {
+			healthy(generates, edited), func(f *facts) { f.secret.it = nil }, wrong, "Password", "not looked at the user yet", "",
+		},
+		"a Secret that was deleted just now": {
+			healthy(generates), func(f *facts) { f.secret.it = nil }, note, "Password", "with another password", "",
+		},
+		"a Secret that somebody else made": {
+			healthy(generates), func(*facts) {}, note, "Password", "did not make the Secret", "delete the Secret",
+		},
+		"an old password": {healthy(expired), func(*facts) {}, note, "Account", "PasswordExpired: Old.", "set-password alice -n team-a"},
+		"an old password that the operator made": {
+			healthy(generates, expired), func(f *facts) { f.secret.it.OwnerReferences = madeFor(f.user) },
+			note, "Account", "PasswordExpired: Old.", "let it patch Secrets",
+		},
+		"an old password that the operator made of a paused user": {
+			healthy(generates, expired, annotated(v1alpha1.AnnotationPaused)), func(f *facts) { f.secret.it.OwnerReferences = madeFor(f.user) },
+			note, "Account", "PasswordExpired: Old.", "not paused any more",
 		},
 		"no password of ours": {
 			healthy(func(u *v1alpha1.ShardingUser) { u.Spec.Password = nil }), func(*facts) {}, fine, "Password", "never touches", "",
@@ -143,7 +192,7 @@ func TestDiagnosis(t *testing.T) {
 				if r.Check == tt.check && r.Level == tt.level && strings.Contains(r.Message, tt.says) && strings.Contains(r.Advice, tt.advises) {
 					said++
 				}
-				if tt.level != wrong && r.Level == wrong && tt.check != "Event" && tt.check != "Username" {
+				if tt.level != wrong && r.Level == wrong && r.Check != "Paused" && tt.check != "Event" && tt.check != "Username" {
 					t.Errorf("%s is wrong, too: %s", r.Check, r.Message)
 				}
 			}
@@ -155,12 +204,26 @@ func TestDiagnosis(t *testing.T) {
 }
 
 func TestNothingIsWrongWhereNothingIs(t *testing.T) {
-	f := healthy()
-	f.events = []corev1.Event{{Reason: "DatabaseUnavailable"}} // is over
-	for _, r := range diagnose(f) {
-		if r.Level != fine {
-			t.Errorf("%s is %s: %s", r.Check, r.Level, r.Message)
+	made := healthy(generates)
+	made.secret.it.OwnerReferences = madeFor(made.user)
+	for _, f := range []facts{healthy(), made} {
+		f.events = []corev1.Event{{Reason: "DatabaseUnavailable"}} // is over
+		for _, r := range diagnose(f) {
+			if r.Level != fine {
+				t.Errorf("%s is %s: %s", r.Check, r.Level, r.Message)
+			}
 		}
+	}
+}
+
+// Whoever may write Events in his namespace has no say in what an administrator's terminal does.
+func TestATerminalIsNotSpokenTo(t *testing.T) {
+	var out bytes.Buffer
+	d := doctor{env: &env{IOStreams: genericiooptions.IOStreams{Out: &out}}}
+	d.results([]result{{Check: "Event", Level: note, Message: "\x1b[2J", Advice: "\x1b]0;"}})
+	table(&out, []string{"A"}, [][]string{{"\x1b[2J"}})
+	if strings.Contains(out.String(), "\x1b") {
+		t.Errorf("it is told %q", out.String())
 	}
 }
 
@@ -170,7 +233,7 @@ func TestEveryReasonOfReadyHasAdvice(t *testing.T) {
 		v1alpha1.ReasonSecretNotFound, v1alpha1.ReasonSecretKeyNotFound, v1alpha1.ReasonPasswordInvalid, v1alpha1.ReasonUsernameTaken,
 		v1alpha1.ReasonRowExists, v1alpha1.ReasonNotPermitted, v1alpha1.ReasonLastAdministrator, v1alpha1.ReasonDatabaseUnavailable,
 	} {
-		if adviceFor(reason, aUser()) == "" {
+		if adviceFor(reason, aUser()) == "" || adviceFor(reason, aUser(withSecret(v1alpha1.PasswordFormatPlain), generates)) == "" {
 			t.Errorf("there is no advice about %s", reason)
 		}
 	}

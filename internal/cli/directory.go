@@ -11,8 +11,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"sigs.k8s.io/yaml"
-
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
@@ -37,19 +35,22 @@ type target interface {
 	write(ctx context.Context, entries []entry) ([]change, []remark, error)
 }
 
-// directory is a target of files.
+// directory is a target of files. What somebody wrote into one of them, beside what import says, stays.
 type directory struct {
 	path    string
 	secrets secretsMode
 	single  bool // all in one file, or one for users and one for Secrets
 }
 
-// file is one as it has to be.
+// file is one as it is, and as it is to be.
 type file struct {
-	path    string
-	content []byte
-	secret  bool          // holds hashes
-	user    *userManifest // where it is of one user alone
+	path      string
+	content   []byte // nil where there is none
+	documents documents
+	untouched bool // it is as likely
+	wanted    int  // manifests
+	changed   bool
+	fields    []string
 }
 
 const (
@@ -59,116 +60,183 @@ const (
 	dirForAll   = 0o755
 )
 
-func (d directory) mode(f file) fs.FileMode {
-	if f.secret {
+func (f *file) mode() fs.FileMode {
+	if f.documents.secret() {
 		return forOwner
 	}
 	return forAll
 }
 
-// files are all that the entries make.
-func (d directory) files(entries []entry) (files []file, err error) {
-	var users, secrets []any
-	for i, e := range entries {
-		if d.single {
-			if d.secrets == secretsSeparate && e.secret != nil {
-				secrets = append(secrets, e.secret)
-			}
-			users = append(users, e.manifests(d.secrets == secretsInline)...)
-			continue
-		}
-		name := e.user.Metadata.Name + ".yaml"
-		inline := d.secrets == secretsInline && e.secret != nil
-		content, err := documents(e.manifests(inline)...)
-		if err != nil {
-			return nil, err
-		}
-		files = append(files, file{filepath.Join(d.path, "users", name), content, inline, &entries[i].user})
-		if d.secrets == secretsSeparate && e.secret != nil {
-			if content, err = documents(e.secret); err != nil {
-				return nil, err
-			}
-			files = append(files, file{filepath.Join(d.path, "secrets", name), content, true, nil})
-		}
+// want puts a manifest into the file.
+func (f *file) want(m manifest) error {
+	if f.untouched && f.documents.of[m.object()] != nil {
+		return nil
 	}
-	if !d.single {
-		return files, nil
-	}
-	content, err := documents(users...)
+	differs, fields, err := f.documents.merge(m)
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("%s: %w", f.path, err)
 	}
-	files = append(files, file{filepath.Join(d.path, "users.yaml"), content, d.secrets == secretsInline, nil})
-	if d.secrets == secretsSeparate {
-		if content, err = documents(secrets...); err != nil {
-			return nil, err
-		}
-		files = append(files, file{filepath.Join(d.path, "secrets.yaml"), content, true, nil})
-	}
-	return files, nil
+	f.changed, f.fields = f.changed || differs, fields
+	f.wanted++
+	return nil
 }
 
-// compare is the change of a file; nil where it is as it has to be.
-func (d directory) compare(f file) (*change, error) {
-	have, err := os.ReadFile(f.path)
+// drop takes what is of an object out of the file.
+func (f *file) drop(object string) {
+	f.changed = f.documents.drop(object) || f.changed
+}
+
+// change is what becomes of the file; nil where that is nothing.
+func (f *file) change() *change {
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return &change{Action: create, Object: f.path}, nil
-	case err != nil:
-		return nil, err
-	case bytes.Equal(have, f.content):
-		return nil, nil //nolint:nilnil // no change is no error
+	case !f.changed:
+		return nil
+	case f.content == nil:
+		return &change{Action: create, Object: f.path}
+	case f.wanted > 1:
+		return &change{Action: update, Object: f.path}
 	}
-	c := &change{Action: update, Object: f.path}
-	var u v1alpha1.ShardingUser
-	if f.user != nil && !f.secret && yaml.Unmarshal(have, &u) == nil {
-		c.Fields = f.user.differences(&u)
-	}
-	return c, nil
+	return &change{Action: update, Object: f.path, Fields: f.fields}
 }
 
-func (d directory) changes(_ context.Context, entries []entry) (changes []change, _ []remark, err error) {
-	files, err := d.files(entries)
-	if err != nil {
-		return nil, nil, err
+// folder is the files of a directory that were looked at, in that order.
+type folder struct {
+	files []*file
+	known map[string]*file
+}
+
+// file is one of the folder. What it is likely to be is compared first: of 10,000 files that nobody touched, to take each apart
+// would take most of the time.
+func (d *folder) file(path string, likely ...manifest) (*file, error) {
+	if f := d.known[path]; f != nil {
+		return f, nil
 	}
-	for _, f := range files {
-		c, err := d.compare(f)
+	content, err := os.ReadFile(path) //nolint:gosec // where whoever runs the program said
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	f := &file{path: path, content: content}
+	if f.documents, err = documentsOf(likely); err != nil {
+		return nil, err
+	}
+	if f.untouched = bytes.Equal(content, f.documents.content()); !f.untouched {
+		if f.documents, err = parse(content); err != nil {
+			return nil, fmt.Errorf("%s cannot be understood, and is left alone: %w", path, err)
+		}
+	}
+	d.files, d.known[path] = append(d.files, f), f
+	return f, nil
+}
+
+// plan is the files of the entries, with what is to be in them.
+func (d directory) plan(entries []entry) ([]*file, []remark, error) {
+	found := folder{known: map[string]*file{}}
+	var all []remark
+	for _, e := range entries {
+		remarks, err := d.planEntry(&found, e)
 		if err != nil {
 			return nil, nil, err
+		}
+		all = append(all, remarks...)
+	}
+	return found.files, all, nil
+}
+
+func (d directory) planEntry(found *folder, e entry) (remarks []remark, err error) {
+	name := e.user.Metadata.Name
+	users, err := found.file(d.file("users", name), d.likely(e)...)
+	if err != nil {
+		return nil, err
+	}
+	var have *v1alpha1.ShardingUser
+	if there := users.documents.of[e.user.object()]; there != nil && !users.untouched {
+		if have, err = parseUser(there.text); err != nil {
+			return nil, fmt.Errorf("%s: %w", users.path, err)
+		}
+	}
+	e, r, ok := e.settle(have)
+	if r != nil {
+		remarks = append(remarks, *r)
+	}
+	if !ok {
+		return remarks, nil
+	}
+	if d.secrets != secretsInline {
+		users.drop(objectSecret + name + secretSuffix) // of a run that wanted it there
+	}
+	if e.secret != nil && d.secrets != secretsSkip {
+		secrets := users
+		if d.secrets == secretsSeparate {
+			if secrets, err = found.file(d.file("secrets", name), e.secret); err != nil {
+				return nil, err
+			}
+		}
+		if err := secrets.want(e.secret); err != nil {
+			return nil, err
+		}
+		if secrets.documents.of[e.secret.object()].sealed {
+			remarks = append(remarks, remark{e.user.username(), sealed, secrets.path + " is encrypted, and stays as it is: see yourself whether the hash is another one"})
+		}
+	}
+	return remarks, users.want(e.user)
+}
+
+// likely is what is in the file of a user that was imported before; nothing where others are in it, too.
+func (d directory) likely(e entry) (likely []manifest) {
+	if d.single {
+		return nil
+	}
+	if e.secret != nil && d.secrets == secretsInline {
+		likely = append(likely, e.secret)
+	}
+	return append(likely, e.user)
+}
+
+// file is the path of the file of users or of secrets, or that of one of them.
+func (d directory) file(of, name string) string {
+	if d.single {
+		return filepath.Join(d.path, of+".yaml")
+	}
+	return filepath.Join(d.path, of, name+".yaml")
+}
+
+func (d directory) changes(_ context.Context, entries []entry) (changes []change, remarks []remark, err error) {
+	files, remarks, err := d.plan(entries)
+	for _, f := range files {
+		if c := f.change(); c != nil {
+			changes = append(changes, *c)
+		}
+	}
+	return changes, remarks, err
+}
+
+func (d directory) write(_ context.Context, entries []entry) (changes []change, remarks []remark, err error) {
+	files, remarks, err := d.plan(entries)
+	if err != nil {
+		return nil, remarks, err
+	}
+	for _, f := range files {
+		c := f.change()
+		switch {
+		case c != nil:
+			err = put(f)
+		case f.documents.secret():
+			err = os.Chmod(f.path, forOwner)
+		}
+		if err != nil {
+			return changes, remarks, err
 		}
 		if c != nil {
 			changes = append(changes, *c)
 		}
 	}
-	return changes, nil, nil
-}
-
-func (d directory) write(_ context.Context, entries []entry) (changes []change, _ []remark, err error) {
-	files, err := d.files(entries)
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, f := range files {
-		c, err := d.compare(f)
-		if err == nil && c == nil && f.secret {
-			err = os.Chmod(f.path, d.mode(f))
-		}
-		if err == nil && c != nil {
-			changes = append(changes, *c)
-			err = d.put(f)
-		}
-		if err != nil {
-			return changes, nil, err
-		}
-	}
-	return changes, nil, nil
+	return changes, remarks, nil
 }
 
 // put writes a file as a whole or not at all, and never with more readers than it is to have.
-func (d directory) put(f file) error {
+func put(f *file) error {
 	folder, mode := filepath.Dir(f.path), fs.FileMode(dirForAll)
-	if f.secret {
+	if f.mode() == forOwner {
 		mode = dirForOwner
 	}
 	if err := os.MkdirAll(folder, mode); err != nil {
@@ -178,8 +246,8 @@ func (d directory) put(f file) error {
 	if err != nil {
 		return err
 	}
-	_, err = temporary.Write(f.content)
-	err = errors.Join(err, temporary.Chmod(d.mode(f)), temporary.Close())
+	_, err = temporary.Write(f.documents.content())
+	err = errors.Join(err, temporary.Chmod(f.mode()), temporary.Close())
 	if err == nil {
 		err = os.Rename(temporary.Name(), f.path)
 	}

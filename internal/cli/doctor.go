@@ -16,6 +16,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/cli-runtime/pkg/printers"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
@@ -238,9 +239,9 @@ func (d *doctor) tell(x examination) {
 
 func (d *doctor) results(results []result) {
 	for _, r := range results {
-		fmt.Fprintf(d.Out, "  %-7s  %-8s  %s\n", r.Level, r.Check, r.Message)
+		fmt.Fprintf(d.Out, "  %-7s  %-8s  %s\n", r.Level, r.Check, printers.EscapeTerminal(r.Message)) // some of it is other people's
 		if r.Advice != "" {
-			fmt.Fprintf(d.Out, "%s-> %s\n", strings.Repeat(" ", 21), r.Advice)
+			fmt.Fprintf(d.Out, "%s-> %s\n", strings.Repeat(" ", 21), printers.EscapeTerminal(r.Advice))
 		}
 	}
 }

@@ -47,7 +47,8 @@ hash that the row has, so that nobody needs a new password.
 
 Manifests go to the standard output, to files (--directory), or to the cluster (--apply). --dry-run writes nothing and shows
 what would change there; its exit code is 1 where something would. A second run changes nothing. What is there and belongs to
-no row stays.
+no row stays, as does what you added to a manifest: labels, say, or spec.password.maxAge. Where it has
+spec.password.generate, the operator makes the password and the hash does not come along.
 
 A username that cannot be a resource's name gets one that depends on nothing but the username, as Alice@Example.com becomes
 alice-example-com-x and ten digits; spec.username has the username. A row is reported and
@@ -145,7 +146,7 @@ func (i *importer) run(ctx context.Context) error {
 	if err := i.tell(report, to != nil); err != nil {
 		return err
 	}
-	return errors.Join(err, judge(report, len(more)))
+	return errors.Join(err, judge(report))
 }
 
 // check refuses what does not go together, and returns what becomes of the hashes.
@@ -205,7 +206,7 @@ func (i *importer) print(entries []entry, secrets secretsMode) error {
 	if i.output.format == asJSON {
 		return i.output.value(i.Out, map[string]any{"apiVersion": "v1", "kind": "List", "items": all})
 	}
-	text, err := documents(all...)
+	text, err := yamlOf(all...)
 	if err != nil {
 		return err
 	}
@@ -263,7 +264,13 @@ func summarize(w io.Writer, report imported, changes bool) {
 }
 
 // judge says whether the exit code is that of a finding.
-func judge(report imported, refused int) error {
+func judge(report imported) error {
+	refused := 0
+	for _, r := range report.Remarks {
+		if r.Kind == notApplied {
+			refused++
+		}
+	}
 	switch {
 	case refused > 0:
 		return findingf("%d could not be applied, see above.", refused)

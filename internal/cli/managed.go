@@ -5,6 +5,8 @@ package cli
 import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
 // gitOps is the tool that keeps an object as Git has it; empty where nothing tells of one. Each leaves its own mark:
@@ -23,10 +25,10 @@ func gitOps(o client.Object) string {
 	return ""
 }
 
-// keeper is who would put a Secret back that somebody changed: a controller that owns it or marks it, or a GitOps tool;
-// empty for nobody.
-func keeper(o client.Object) string {
-	if owner := metav1.GetControllerOf(o); owner != nil {
+// keeper is who would undo it if somebody changed a Secret: a controller that owns it or marks it, or a GitOps tool; empty for
+// nobody. The operator does not, of one that it made for the user: what is in there counts until its time is over.
+func keeper(o client.Object, u *v1alpha1.ShardingUser) string {
+	if owner := metav1.GetControllerOf(o); owner != nil && !metav1.IsControlledBy(o, u) {
 		return owner.Kind + " " + owner.Name
 	}
 	for _, owner := range o.GetOwnerReferences() {

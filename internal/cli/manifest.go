@@ -4,6 +4,7 @@ package cli
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -58,15 +59,15 @@ type entry struct {
 	secret *secretManifest // nil where there is no password to bring along
 }
 
-// documents are the manifests as YAML, one after another, each begun by its mark.
-func documents(manifests ...any) ([]byte, error) {
+// yamlOf is the manifests as YAML, one after another, each begun by its mark.
+func yamlOf(manifests ...any) ([]byte, error) {
 	var b bytes.Buffer
 	for _, m := range manifests {
 		text, err := yaml.Marshal(m)
 		if err != nil {
 			return nil, err
 		}
-		b.WriteString("---\n")
+		b.WriteString(mark + "\n")
 		b.Write(text)
 	}
 	return b.Bytes(), nil
@@ -80,6 +81,13 @@ func (e entry) manifests(secrets bool) (all []any) {
 	return append(all, e.user)
 }
 
+// What changes and remarks call objects, and the field of a user that is not import's alone.
+const (
+	objectUser    = "shardinguser.sharding.io/"
+	objectSecret  = "secret/"
+	fieldPassword = "password"
+)
+
 // differences names the fields in which a user is not as it is wanted, as far as that says. What is said in another way
 // (roles in another order, a default) is no difference.
 func (want userManifest) differences(have *v1alpha1.ShardingUser) (fields []string) {
@@ -88,24 +96,55 @@ func (want userManifest) differences(have *v1alpha1.ShardingUser) (fields []stri
 			fields = append(fields, field)
 		}
 	}
-	username := want.Spec.Username
-	if username == "" {
-		username = want.Metadata.Name
-	}
 	roles := make([]string, 0, len(have.Spec.Roles))
 	for _, role := range have.Spec.Roles {
 		roles = append(roles, string(role))
 	}
-	differs("username", username != user.Username(have))
+	differs("namespace", want.Metadata.Namespace != "" && want.Metadata.Namespace != have.Namespace)
+	differs("username", want.username() != user.Username(have))
 	differs("roles", !slices.Equal(sorted(want.Spec.Roles), sorted(roles)))
 	differs("active", want.Spec.Active != (have.Spec.Active == nil || *have.Spec.Active))
 	differs("adoptionPolicy", want.Spec.AdoptionPolicy != have.Spec.AdoptionPolicy)
 	differs("deletionPolicy", want.Spec.DeletionPolicy != have.Spec.DeletionPolicy)
-	if w := want.Spec.Password; w != nil {
-		h := have.Spec.Password
-		differs("password", h == nil || h.Format != w.Format || h.SecretRef != w.SecretRef)
-	}
+	differs(fieldPassword, want.passwordDiffers(have.Spec.Password))
 	return fields
+}
+
+// passwordDiffers is about where the password comes from. Whoever wants none has nothing to say of one that an import did not
+// bring along.
+func (want userManifest) passwordDiffers(have *v1alpha1.PasswordSource) bool {
+	w := want.Spec.Password
+	switch {
+	case have == nil:
+		return w != nil
+	case w == nil:
+		return have.Format == v1alpha1.PasswordFormatBcrypt && have.SecretRef.Name == want.Metadata.Name+secretSuffix
+	}
+	return have.Format != w.Format || have.SecretRef != w.SecretRef
+}
+
+func (want userManifest) username() string {
+	if want.Spec.Username != "" {
+		return want.Spec.Username
+	}
+	return want.Metadata.Name
+}
+
+// settle fits an entry to the user that is there already, nil for none; ok is false where it cannot.
+func (e entry) settle(have *v1alpha1.ShardingUser) (settled entry, r *remark, ok bool) {
+	username := e.user.username()
+	switch {
+	case have == nil:
+	case user.Username(have) != username:
+		return e, &remark{username, notApplied, fmt.Sprintf(
+			"the ShardingUser %s is there for the username %q, which cannot be changed", have.Name, user.Username(have))}, false
+	case have.Spec.Password != nil && have.Spec.Password.Generate != nil:
+		e.secret = nil
+		e.user.Spec.Password = &passwordSpec{have.Spec.Password.SecretRef, have.Spec.Password.Format}
+		return e, &remark{username, generated, fmt.Sprintf(
+			"the ShardingUser %s has spec.password.generate, and stays with what the operator makes", have.Name)}, true
+	}
+	return e, nil, true
 }
 
 // differs tells whether a Secret's value is another one.

@@ -30,7 +30,7 @@ var (
 // the username, so that it is the same at every import; and since no username that looks like such a name keeps itself, two
 // usernames get one name only where ten digits of their digests agree.
 func resourceName(username string) string {
-	if len(username) <= maxName && subdomain.MatchString(username) && !derived.MatchString(username) {
+	if isName(username) && !derived.MatchString(username) {
 		return username
 	}
 	stem := unnamable.ReplaceAllString(strings.ToLower(username), "-")
@@ -38,3 +38,6 @@ func resourceName(username string) string {
 	digest := sha256.Sum256([]byte(username))
 	return strings.TrimPrefix(stem+"-x"+hex.EncodeToString(digest[:5]), "-")
 }
+
+// isName tells whether a resource can be called so, and its Secret after it.
+func isName(name string) bool { return len(name) <= maxName && subdomain.MatchString(name) }

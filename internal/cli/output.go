@@ -102,7 +102,7 @@ func table(w io.Writer, header []string, rows [][]string) {
 	}
 	t := printers.GetNewTabWriter(w)
 	for _, row := range append([][]string{header}, rows...) {
-		fmt.Fprintln(t, strings.Join(row, "\t"))
+		fmt.Fprintln(t, printers.EscapeTerminal(strings.Join(row, "\t")))
 	}
 	_ = t.Flush() // to a terminal: nobody could act on the error
 }
@@ -118,7 +118,7 @@ func ago(now time.Time, then *time.Time) string {
 // called is an object as kubectl calls it: kind and name.
 func called(o client.Object) string {
 	if _, ok := o.(*v1alpha1.ShardingUser); ok {
-		return "shardinguser.sharding.io/" + o.GetName()
+		return objectUser + o.GetName()
 	}
-	return "secret/" + o.GetName()
+	return objectSecret + o.GetName()
 }

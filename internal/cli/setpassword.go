@@ -51,7 +51,11 @@ strong it is, is shown.
 The Secret is the one that spec.password.secretRef names; it is created where it is missing, and else only its one key
 changes. Where the format is Bcrypt, what is written is a hash. A user without spec.password gets one, with the Secret
 NAME-password, once that is agreed to. A Secret that another program keeps (External Secrets, Sealed Secrets, Argo CD, Flux,
-Helm) is left alone, since that would put the old password back.`,
+Helm) is left alone, since that would put the old password back.
+
+Into a Secret that the operator made (spec.password.generate) another password can be put: it counts until the operator
+replaces it, after spec.password.maxAge or that of a policy. One that you make in its place, once that is agreed to, it never
+changes.`,
 		Example: `  # Be asked
   kubectl shardinguser set-password alice
 
@@ -105,7 +109,7 @@ func (p *passwordSetter) run(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := p.agree(ctx, kube, u, source); err != nil {
+	if err := p.agree(ctx, kube, u, source, secret); err != nil {
 		return err
 	}
 	plain, err := p.password(ctx, u.Name)
@@ -119,6 +123,10 @@ func (p *passwordSetter) run(ctx context.Context, name string) error {
 	fmt.Fprintln(p.ErrOut, judged)
 	if err := p.write(ctx, kube, u, source, secret, plain); err != nil {
 		return err
+	}
+	if source.Generate != nil && metav1.IsControlledBy(secret, u) {
+		fmt.Fprintf(p.ErrOut, "The operator made %s: this password counts until it replaces it, after the maxAge of %s or of a policy, if there is one.\n",
+			called(secret), called(u))
 	}
 	return p.tell(u, source, judged, plain)
 }
@@ -155,19 +163,15 @@ func (p *passwordSetter) secretOf(ctx context.Context, kube client.Client, u *v1
 	if secret.Immutable != nil && *secret.Immutable {
 		return nil, fmt.Errorf("%s is immutable: make another one, and name it in spec.password.secretRef", called(secret))
 	}
-	if by := keeper(secret); by != "" && !p.force {
+	if by := keeper(secret, u); by != "" && !p.force {
 		return nil, fmt.Errorf("%s is kept by %s, which would put the old password back: change it there, or give --force", called(secret), by)
 	}
 	return secret, nil
 }
 
 // agree asks about what may not be expected.
-func (p *passwordSetter) agree(ctx context.Context, kube client.Client, u *v1alpha1.ShardingUser, source v1alpha1.PasswordSource) error {
-	var questions []string
-	if u.Spec.Password == nil {
-		questions = append(questions, fmt.Sprintf("%s has no spec.password, so that another program keeps the password; it is to come from secret/%s from now on.",
-			called(u), source.SecretRef.Name))
-	}
+func (p *passwordSetter) agree(ctx context.Context, kube client.Client, u *v1alpha1.ShardingUser, source v1alpha1.PasswordSource, secret *corev1.Secret) error {
+	questions := unexpected(u, source, secret)
 	if others := sharers(ctx, kube, u, source.SecretRef); len(others) > 0 {
 		questions = append(questions, fmt.Sprintf("secret/%s is the password of %s, too.", source.SecretRef.Name, strings.Join(others, ", ")))
 	}
@@ -188,6 +192,23 @@ func (p *passwordSetter) agree(ctx context.Context, kube client.Client, u *v1alp
 		}
 	}
 	return nil
+}
+
+// unexpected is what somebody may not know who sets a password.
+func unexpected(u *v1alpha1.ShardingUser, source v1alpha1.PasswordSource, secret *corev1.Secret) (questions []string) {
+	if u.Spec.Password == nil {
+		questions = append(questions, fmt.Sprintf("%s has no spec.password, so that another program keeps the password; it is to come from %s from now on.",
+			called(u), called(secret)))
+		if _, taken := secret.Data[source.SecretRef.Key]; taken {
+			questions = append(questions, fmt.Sprintf("%s is there already, whatever it is for, and its key %s has a value, which would be lost.",
+				called(secret), source.SecretRef.Key))
+		}
+	}
+	if source.Generate != nil && secret.UID == "" {
+		questions = append(questions, fmt.Sprintf("%s has its password made by the operator, which has not made %s yet (kubectl shardinguser doctor %s -n %s says why); "+
+			"one that you make stays yours: the operator never replaces the password in it, nor deletes it.", called(u), called(secret), u.Name, u.Namespace))
+	}
+	return questions
 }
 
 // sharers are the other users of a Secret's key. Who may not list users is not told.
@@ -220,7 +241,7 @@ func (p *passwordSetter) password(ctx context.Context, name string) ([]byte, err
 		return generate(p.generate), nil
 	case p.stdin:
 		const most = 4096 // of which password.Check says that it is too long
-		plain, err := io.ReadAll(io.LimitReader(p.In, most))
+		plain, err := unlessEnded(ctx, func() ([]byte, error) { return io.ReadAll(io.LimitReader(p.In, most)) })
 		return password.Trim(plain), err
 	}
 	plain, err := p.terminal.hidden(ctx, fmt.Sprintf("New password of %s: ", name))
@@ -256,6 +277,9 @@ func (p *passwordSetter) write(ctx context.Context, kube client.Client, u *v1alp
 	secret.Data[source.SecretRef.Key] = value
 	var err error
 	if base.UID == "" {
+		if source.Generate != nil { // programs look for what the operator would have put there
+			secret.Type, secret.Data[corev1.BasicAuthUsernameKey] = corev1.SecretTypeBasicAuth, []byte(user.Username(u))
+		}
 		err = kube.Create(ctx, secret)
 	} else {
 		// Whoever changed it since it was looked at may be one who keeps it.

@@ -66,13 +66,21 @@ func (t *tty) line() (line []byte, err error) {
 	}
 }
 
-// unlessEnded reads until there is something, or ctx ends: a read itself cannot be broken off. The terminal is then as it was,
-// and shows again what is typed.
+// unlessEnded reads until there is something, or ctx ends. The terminal is then as it was, and shows again what is typed.
 func (t *tty) unlessEnded(ctx context.Context, read func() ([]byte, error)) ([]byte, error) {
 	before, err := term.GetState(int(t.in.Fd()))
 	if err != nil {
 		return nil, err
 	}
+	line, err := unlessEnded(ctx, read)
+	if ctx.Err() != nil {
+		err = errors.Join(err, term.Restore(int(t.in.Fd()), before))
+	}
+	return line, err
+}
+
+// unlessEnded reads until there is something, or ctx ends: a read itself cannot be broken off.
+func unlessEnded(ctx context.Context, read func() ([]byte, error)) ([]byte, error) {
 	type answer struct {
 		line []byte
 		err  error
@@ -86,6 +94,6 @@ func (t *tty) unlessEnded(ctx context.Context, read func() ([]byte, error)) ([]b
 	case a := <-answered:
 		return a.line, a.err
 	case <-ctx.Done():
-		return nil, errors.Join(ctx.Err(), term.Restore(int(t.in.Fd()), before))
+		return nil, ctx.Err()
 	}
 }

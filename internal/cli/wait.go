@@ -51,11 +51,16 @@ func (w *waiting) until(ctx context.Context, kube client.Client, u *v1alpha1.Sha
 	return err
 }
 
-// applied is the verdict of an edit of the spec: the row says what the spec says.
+// applied is the verdict of an edit of the spec: the row says what the spec says, but for the password, of which the edit is
+// not.
 func applied(u *v1alpha1.ShardingUser) (bool, error) {
 	ready := meta.FindStatusCondition(u.Status.Conditions, v1alpha1.ConditionReady)
 	if ready == nil || ready.ObservedGeneration != u.Generation {
 		return false, nil
+	}
+	switch ready.Reason {
+	case v1alpha1.ReasonSecretNotFound, v1alpha1.ReasonSecretKeyNotFound, v1alpha1.ReasonPasswordInvalid:
+		return true, nil
 	}
 	stalled := meta.FindStatusCondition(u.Status.Conditions, v1alpha1.ConditionStalled)
 	if stalled != nil && stalled.Status == metav1.ConditionTrue && stalled.ObservedGeneration == u.Generation {

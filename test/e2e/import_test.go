@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/onsi/gomega"
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -288,4 +289,41 @@ func TestImportTellsOfWhatIsNotItsOwn(t *testing.T) {
 	refused := sh.plugin("import", "--dsn-file=dsn.txt")
 	s.Expect(refused.code).To(gomega.Equal(2))
 	s.Expect(refused.errOut).To(gomega.ContainSubstring("GRANT"))
+}
+
+// Whoever has the operator make a password, or takes it from elsewhere, gets no Secret beside that.
+func TestImportMakesNoSecretThatNobodyWouldUse(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	s.theirs(0)
+	s.sql(`INSERT INTO users (username, password_hash) VALUES ('alice', $1), ('bob', $1)`, aHash)
+	sh := s.somebody()
+	asImported := func(u *v1alpha1.ShardingUser) {
+		u.Spec.AdoptionPolicy, u.Spec.DeletionPolicy = v1alpha1.AdoptionIfUnowned, v1alpha1.DeletionRetain
+	}
+	alice := s.user("alice", secret("alice-login"), generated, maxAge(2160*time.Hour), asImported)
+	s.user("bob", secret("elsewhere"), asImported)
+	versions := s.versions()
+	code, report := sh.imports("--apply")
+	s.Expect(code).To(gomega.Equal(1))
+	s.Expect(report.Changes).To(gomega.BeEmpty())
+	s.Expect(report.kinds()).To(gomega.Equal(map[string]int{"Generated": 1, "NotApplied": 1}), "%v", report.Remarks)
+	s.Expect(s.versions()).To(gomega.Equal(versions))
+	var secrets corev1.SecretList
+	s.Expect(s.kube.List(t.Context(), &secrets, client.InNamespace(s.namespace))).To(gomega.Succeed())
+	s.Expect(secrets.Items).To(gomega.BeEmpty())
+
+	// What else import says of such a user is applied beside what the operator makes.
+	s.Expect(s.kube.Delete(t.Context(), alice)).To(gomega.Succeed())
+	_, err := plane.Apply(t.Context(), `{"apiVersion": "sharding.io/v1alpha1", "kind": "ShardingUser", "metadata": {"name": "alice"},
+		"spec": {"password": {"secretRef": {"name": "alice-login"}, "generate": {}, "maxAge": "2160h"}}}`,
+		"--namespace="+s.namespace, "--server-side")
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	_, report = sh.imports("--apply")
+	s.Expect(report.Changes).To(gomega.HaveLen(1), "%v", report.Remarks)
+	s.Expect(s.kube.Get(t.Context(), key(alice), alice)).To(gomega.Succeed())
+	s.Expect(alice.Spec.AdoptionPolicy).To(gomega.Equal(v1alpha1.AdoptionIfUnowned))
+	s.Expect(alice.Spec.Password.Generate).NotTo(gomega.BeNil())
+	s.Expect(alice.Spec.Password.MaxAge.Duration).To(gomega.Equal(2160 * time.Hour))
+	s.Expect(alice.Spec.Password.SecretRef.Name).To(gomega.Equal("alice-login"))
 }

@@ -27,7 +27,9 @@ func (sh *shell) setPassword(password, name string, args ...string) told {
 func (s *story) isPassword(username, password string) {
 	s.t.Helper()
 	s.eventually(soon, func(g gomega.Gomega) {
-		g.Expect(bcrypt.CompareHashAndPassword([]byte(s.row(username).Hash), []byte(password))).To(gomega.Succeed())
+		row := s.row(username)
+		g.Expect(row).NotTo(gomega.BeNil())
+		g.Expect(bcrypt.CompareHashAndPassword([]byte(row.Hash), []byte(password))).To(gomega.Succeed())
 	})
 }
 
@@ -157,4 +159,30 @@ func TestThePolicysLengthCountsToo(t *testing.T) {
 	got := s.somebody().setPassword(canary+" 1234567", "alice")
 	s.Expect(got.code).To(gomega.Equal(2))
 	s.Expect(got.errOut).To(gomega.ContainSubstring("at least 16"))
+}
+
+func TestAPasswordIsPutIntoTheSecretThatTheOperatorMade(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	sh := s.somebody()
+
+	// While it has not made it, whoever makes it is asked, and programs find what they look for.
+	s.user("alice", secret("alice-login"), generated)
+	got := sh.setPassword(canary+" alice", "alice")
+	s.Expect(got.code).To(gomega.Equal(2))
+	s.Expect(got.errOut).To(gomega.ContainSubstring("never replaces"))
+	s.Expect(sh.setPassword(canary+" alice", "alice", "--yes").code).To(gomega.BeZero())
+	var login corev1.Secret
+	s.Expect(s.kube.Get(t.Context(), client.ObjectKey{Namespace: s.namespace, Name: "alice-login"}, &login)).To(gomega.Succeed())
+	s.Expect(login.Type).To(gomega.Equal(corev1.SecretTypeBasicAuth))
+	s.Expect(string(login.Data["username"])).To(gomega.Equal("alice"))
+
+	s.start()
+	s.isPassword("alice", canary+" alice")
+	s.Expect(sh.done("doctor", "alice")).To(gomega.MatchRegexp("note +Password +The operator did not make"))
+	s.readyUser("bob", secret("bob-login"), generated)
+	got = sh.setPassword(canary+" bob", "bob")
+	s.Expect(got.code).To(gomega.BeZero(), got.errOut)
+	s.Expect(got.errOut).To(gomega.ContainSubstring("The operator made secret/bob-login"))
+	s.isPassword("bob", canary+" bob")
 }

@@ -21,6 +21,7 @@ import (
 // A screen is a pseudo-terminal: what somebody types there, and sees.
 type screen struct {
 	master, slave *os.File
+	drained       chan struct{} // closed when all was seen, after nobody has the slave open any more
 	mu            sync.Mutex
 	seen          bytes.Buffer
 }
@@ -42,9 +43,9 @@ func newScreen(t *testing.T) *screen {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &screen{master: master, slave: slave}
+	s := &screen{master: master, slave: slave, drained: make(chan struct{})}
 	t.Cleanup(func() { _ = slave.Close(); _ = master.Close() })
-	go func() { _, _ = io.Copy(s, master) }() // until the master is closed
+	go func() { defer close(s.drained); _, _ = io.Copy(s, master) }()
 	return s
 }
 
@@ -66,6 +67,7 @@ type prompt struct{ shows, typed string }
 const (
 	enter     = "\n"
 	interrupt = "\x03"
+	quit      = "\x1c"
 )
 
 // talk runs the plugin at a terminal, where somebody answers, and returns its exit code and all that was to be seen.
@@ -103,6 +105,8 @@ func (sh *shell) talk(args []string, prompts ...prompt) (code int, seen string) 
 	state, err := unix.IoctlGetTermios(int(at.slave.Fd()), unix.TCGETS)
 	sh.s.Expect(err).NotTo(gomega.HaveOccurred())
 	sh.s.Expect(state.Lflag&unix.ECHO).NotTo(gomega.BeZero(), "the terminal shows again what is typed")
+	sh.s.Expect(at.slave.Close()).To(gomega.Succeed())
+	sh.s.Eventually(at.drained).WithTimeout(soon).Should(gomega.BeClosed())
 	return cmd.ProcessState.ExitCode(), at.shows()
 }
 
@@ -127,10 +131,14 @@ func TestAPasswordThatIsTypedIsNotShown(t *testing.T) {
 	s.Expect(s.value("alice")).To(gomega.Equal(canary + " typed"))
 
 	// Who breaks off changes nothing.
-	code, seen = sh.talk([]string{"set-password", "alice"}, prompt{"New password of alice: ", canary + interrupt})
-	s.Expect(code).To(gomega.Equal(2))
-	s.Expect(seen).To(gomega.And(gomega.ContainSubstring("interrupted"), gomega.Not(gomega.ContainSubstring(canary))))
+	for _, key := range []string{interrupt, quit} {
+		code, seen = sh.talk([]string{"set-password", "alice"}, prompt{"New password of alice: ", canary + key})
+		s.Expect(code).To(gomega.Equal(2))
+		s.Expect(seen).To(gomega.And(gomega.ContainSubstring("interrupted"), gomega.Not(gomega.ContainSubstring(canary))))
+	}
 	code, seen = sh.talk([]string{"set-password", "bob"}, prompt{"[y/N] ", interrupt})
+	s.Expect(code).To(gomega.Equal(2), seen)
+	code, seen = sh.talk([]string{"set-password", "bob", "--stdin"}, prompt{"[y/N] ", "y" + enter}, prompt{"[y/N] ", interrupt})
 	s.Expect(code).To(gomega.Equal(2), seen)
 	s.Expect(s.value("alice")).To(gomega.Equal(canary + " typed"))
 
