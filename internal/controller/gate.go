@@ -31,6 +31,7 @@ type gate struct {
 	Accounts
 	trouble func() (reading, writing error)
 	now     func() time.Time
+	later   func(time.Duration, func())
 
 	mu     sync.Mutex
 	probed time.Time // when a call was let through last
@@ -80,6 +81,7 @@ func newGate(accounts Accounts, trouble func() (reading, writing error), now fun
 	}
 	return &gate{
 		Accounts: accounts, trouble: trouble, now: now,
+		later: func(wait time.Duration, f func()) { time.AfterFunc(wait, f) },
 		held: map[reconcile.Request]waiter{}, failed: map[reconcile.Request]struct{}{},
 	}
 }
@@ -158,7 +160,7 @@ func (g *gate) release() released {
 func (g *gate) wakeLater() {
 	if !g.waking && len(g.held) > 0 {
 		g.waking = true
-		time.AfterFunc(wakeInterval, g.wake)
+		g.later(wakeInterval, g.wake)
 	}
 }
 

@@ -138,7 +138,7 @@ func lockTold(s v1alpha1.ShardingUserStatus, now time.Time) *time.Time {
 // Now is the clock that the lock goes by.
 func WithLock(previous v1alpha1.ShardingUserStatus, row Row, now time.Time) v1alpha1.ShardingUserStatus {
 	s := *previous.DeepCopy()
-	until := toTime(row.LockedUntil)
+	until := toEnd(row.LockedUntil)
 	if until == nil || !until.After(now) || (s.Locked && s.LockedUntil != nil && !s.LockedUntil.Before(until)) {
 		return s
 	}

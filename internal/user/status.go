@@ -66,7 +66,7 @@ func reportAccount(s *v1alpha1.ShardingUserStatus, d Desired, o Observed) {
 	s.LastLoginTime = toTime(o.Row.LastLogin)
 	s.Locked = o.Locked() && !o.LockPending()
 	if s.Locked {
-		s.LockedUntil = toTime(o.Row.LockedUntil)
+		s.LockedUntil = toEnd(o.Row.LockedUntil)
 	}
 }
 
@@ -102,7 +102,7 @@ func lockedUntil(until time.Time) *metav1.Condition {
 		Status: metav1.ConditionTrue,
 		Reason: v1alpha1.ReasonTooManyFailedAttempts,
 		Message: fmt.Sprintf("Log-ins are refused until %s because of failed attempts; to lift the lock now, set the annotation %s to a new value.",
-			until.UTC().Format(time.RFC3339), v1alpha1.AnnotationUnlockRequestedAt),
+			toEnd(&until).Format(time.RFC3339), v1alpha1.AnnotationUnlockRequestedAt),
 	}
 }
 
@@ -196,6 +196,15 @@ func AboutAccount(from, to v1alpha1.ShardingUserStatus) bool {
 		return s
 	}
 	return Same(strip(from), strip(to))
+}
+
+// toEnd is toTime of when something ends, but the whole second by which it has: a replica that starts while the database is away
+// goes by that, and must not let anybody in early.
+func toEnd(t *time.Time) *metav1.Time {
+	if t == nil {
+		return nil
+	}
+	return toTime(new(t.Add(time.Second - 1)))
 }
 
 // toTime is a database's time as the API shows it: UTC, whole seconds.

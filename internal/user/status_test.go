@@ -110,9 +110,9 @@ func TestStatus(t *testing.T) {
 		},
 		"times are UTC and whole seconds wherever the database session is": {
 			desired(), synced(lockedFor(90*time.Second+999*time.Millisecond), loggedIn(time.Minute), inTokyo), nil,
-			"alice at 3: locked=true failed=5\nlockedUntil=2026-03-04T12:01:30Z\nlastLogin=2026-03-04T11:59:00Z\n" +
+			"alice at 3: locked=true failed=5\nlockedUntil=2026-03-04T12:01:31Z\nlastLogin=2026-03-04T11:59:00Z\n" +
 				"passwordChanged=2026-03-03T12:00:00Z\n" +
-				"Locked True TooManyFailedAttempts: Log-ins are refused until 2026-03-04T12:01:30Z because of failed attempts; " +
+				"Locked True TooManyFailedAttempts: Log-ins are refused until 2026-03-04T12:01:31Z because of failed attempts; " +
 				"to lift the lock now, set the annotation sharding.io/unlock-requested-at to a new value.\n" + synced0,
 		},
 		"a lock that ran out is told as such, without its end": {
