@@ -34,8 +34,8 @@ const (
 	// It is absent otherwise.
 	ConditionWeakPassword = "WeakPassword"
 
-	// ConditionPasswordExpired is True where the password in force is older than the policy that permits the user lets
-	// it become. It is absent otherwise.
+	// ConditionPasswordExpired is True where the password in force is older than spec.password.maxAge, or the policy that
+	// permits the user, lets it become. It is absent otherwise.
 	ConditionPasswordExpired = "PasswordExpired"
 
 	// ConditionStalled is True where no retry can help until somebody changes something, as kstatus has it.

@@ -184,7 +184,7 @@ type ShardingUserStatus struct {
 	// +optional
 	PermittedBy string `json:"permittedBy,omitempty"`
 
-	// conditions are Ready (the row says what the spec says), Locked (log-ins are refused for the time being), WeakPassword (attackers try this password first), PasswordExpired (it is older than the policy lets it become) and Stalled (nothing changes until somebody changes something).
+	// conditions are Ready (the row says what the spec says), Locked (log-ins are refused for the time being), WeakPassword (attackers try this password first), PasswordExpired (it is older than spec.password.maxAge or the policy lets it become) and Stalled (nothing changes until somebody changes something).
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -69,7 +69,7 @@ func TestWrongCommandLinesAreRefusedWithASentence(t *testing.T) {
 		"a DSN in place of its file":        {[]string{"import", "--dsn-file", "postgres://a:c4n4ry@b/c"}, "not the path"},
 		"nobody to ask for a password":      {[]string{"set-password", "alice"}, "--stdin"},
 		"two sources of a password":         {[]string{"set-password", "alice", "--stdin", "--generate"}, "stdin"},
-		"a short random password":           {[]string{"set-password", "alice", "--generate=8"}, "12 to 72"},
+		"a short random password":           {[]string{"set-password", "alice", "--generate=8"}, "16 to 72"},
 		"a cheap hash":                      {[]string{"set-password", "alice", "--stdin", "--bcrypt-cost=4"}, "10 to 14"},
 		"two targets":                       {[]string{"import", "--apply", "--directory", "x"}, "apply"},
 		"one file without a directory":      {[]string{"import", "--single-file"}, "--directory"},

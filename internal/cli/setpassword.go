@@ -22,7 +22,7 @@ import (
 )
 
 const (
-	minGenerated     = 12
+	minGenerated     = 16
 	defaultGenerated = 24
 )
 
@@ -238,7 +238,7 @@ func policyMinLength(ctx context.Context, kube client.Client, u *v1alpha1.Shardi
 func (p *passwordSetter) password(ctx context.Context, name string) ([]byte, error) {
 	switch {
 	case p.generate != 0:
-		return generate(p.generate), nil
+		return []byte(password.Random(p.generate)), nil
 	case p.stdin:
 		const most = 4096 // of which password.Check says that it is too long
 		plain, err := unlessEnded(ctx, func() ([]byte, error) { return io.ReadAll(io.LimitReader(p.In, most)) })

@@ -3,9 +3,7 @@
 package cli
 
 import (
-	"crypto/rand"
 	"fmt"
-	"math/big"
 
 	"github.com/ccojocar/zxcvbn-go"
 
@@ -41,20 +39,4 @@ func (s strength) String() string {
 		text += "; it is one of those that attackers try first"
 	}
 	return text
-}
-
-// alphabet has no characters that look alike, and none that a shell, a URL or YAML takes for its own.
-const alphabet = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789"
-
-// generate is a random password of so many characters.
-func generate(length int) []byte {
-	plain := make([]byte, length)
-	for i := range plain {
-		n, err := rand.Int(rand.Reader, big.NewInt(int64(len(alphabet))))
-		if err != nil {
-			panic(err) // crypto/rand's Reader does not fail
-		}
-		plain[i] = alphabet[n.Int64()]
-	}
-	return plain
 }
