@@ -82,7 +82,7 @@ func newGate(accounts Accounts, trouble func() (reading, writing error), now fun
 	return &gate{
 		Accounts: accounts, trouble: trouble, now: now,
 		later: func(wait time.Duration, f func()) { time.AfterFunc(wait, f) },
-		held: map[reconcile.Request]waiter{}, failed: map[reconcile.Request]struct{}{},
+		held:  map[reconcile.Request]waiter{}, failed: map[reconcile.Request]struct{}{},
 	}
 }
 
