@@ -67,6 +67,11 @@ func steps() []step {
 			drift,
 		},
 		{
+			"A password that nobody made",
+			"Machines need no password that somebody thought of: the operator makes one, in a Secret, and another each quarter.",
+			generatedPassword,
+		},
+		{
 			"A manifest that is refused",
 			"The API server knows the rules and says what to write instead; nothing comes near the database.",
 			refused,
