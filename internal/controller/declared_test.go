@@ -304,9 +304,9 @@ func TestALockOfAnOutageIsPublishedAndKept(t *testing.T) {
 	s.isLocked(alice, true)
 	s.condition(alice, v1alpha1.ConditionLocked, v1alpha1.ReasonTooManyFailedAttempts)
 	s.Expect(alice.Status.FailedLoginAttempts).To(gomega.BeEquivalentTo(5))
-	s.Expect(alice.Status.LockedUntil.Time).To(gomega.BeTemporally("==", until.Truncate(time.Second)))
+	s.Expect(alice.Status.LockedUntil.Time).To(gomega.BeTemporally("==", end(until)))
 	s.eventually(func(g gomega.Gomega) {
-		g.Expect(locks()).To(gomega.HaveKeyWithValue("alice", gomega.BeTemporally("==", until.Truncate(time.Second))))
+		g.Expect(locks()).To(gomega.HaveKeyWithValue("alice", gomega.BeTemporally("==", end(until))))
 	})
 	s.Expect(locks()).To(gomega.HaveLen(1))
 
@@ -316,7 +316,7 @@ func TestALockOfAnOutageIsPublishedAndKept(t *testing.T) {
 		s.publish(op, "alice", row)
 	}
 	s.refresh(alice)
-	s.Expect(alice.Status.LockedUntil.Time).To(gomega.BeTemporally("==", until.Truncate(time.Second)))
+	s.Expect(alice.Status.LockedUntil.Time).To(gomega.BeTemporally("==", end(until)))
 	s.refresh(late)
 	s.Expect(late.Status.Locked).To(gomega.BeFalse(), "it is not the owner")
 
@@ -381,3 +381,6 @@ func (s *story) publish(op *operator, username string, row user.Row) {
 
 // lockedUntil is an account with this row, by our clock.
 func lockedUntil(row user.Row) user.Observed { return user.Observed{Now: time.Now(), Row: &row} }
+
+// end is the whole second by which something has ended.
+func end(until time.Time) time.Time { return until.Add(time.Second - 1).Truncate(time.Second) }

@@ -38,15 +38,15 @@ type gate struct {
 	held   map[reconcile.Request]waiter
 	drawn  uint64                         // the numbers of those who were held back
 	failed map[reconcile.Request]struct{} // who made a call in this outage, in vain
+	wanted map[reconcile.Request]struct{} // of whom somebody asked for something that did not get through
 	waking bool                           // somebody will wake those who wait
 	resume func(released)
 }
 
 // waiter is why somebody is held back.
 type waiter struct {
-	access  access
-	awaited bool   // somebody asked for something
-	number  uint64 // who came later has a higher one
+	access access
+	number uint64 // who came later has a higher one
 }
 
 // released is who is held back no more, and whether somebody asked for something.
@@ -82,7 +82,7 @@ func newGate(accounts Accounts, trouble func() (reading, writing error), now fun
 	return &gate{
 		Accounts: accounts, trouble: trouble, now: now,
 		later: func(wait time.Duration, f func()) { time.AfterFunc(wait, f) },
-		held:  map[reconcile.Request]waiter{}, failed: map[reconcile.Request]struct{}{},
+		held:  map[reconcile.Request]waiter{}, failed: map[reconcile.Request]struct{}{}, wanted: map[reconcile.Request]struct{}{},
 	}
 }
 
@@ -126,34 +126,54 @@ func (g *gate) mayProbe() bool {
 	return true
 }
 
-// hold remembers whose call was not made, and why. Awaited tells that somebody asked for something; that stays so until he goes
-// on, whatever his status says meanwhile.
+// hold remembers whose call was not made, and why. Awaited tells that somebody asked for something.
 func (g *gate) hold(request reconcile.Request, err error, awaited bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var heldBack *heldBackError
 	errors.As(err, &heldBack)
+	g.want(request, awaited)
 	g.drawn++
-	g.held[request] = waiter{access: heldBack.access, awaited: awaited || g.held[request].awaited, number: g.drawn}
+	g.held[request] = waiter{access: heldBack.access, number: g.drawn}
 	g.wakeLater()
 }
 
-// failedItself remembers whose call was made, in vain.
-func (g *gate) failedItself(request reconcile.Request) {
-	if !g.refusesWrites() {
-		return // it was his own trouble
-	}
+// failedItself remembers whose call was made, in vain. Awaited is as with hold.
+func (g *gate) failedItself(request reconcile.Request, awaited bool) {
+	refuses := g.refusesWrites() // else it is his own trouble, or it is not known yet
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.failed[request] = struct{}{}
+	g.want(request, awaited)
+	if refuses {
+		g.failed[request] = struct{}{}
+	}
 }
 
-// release lets go of all who are held back.
+// want remembers of whom somebody asked for something, until he got through: from the moment that his status tells of the
+// outage, that does not say so any more. It is called with the lock held.
+func (g *gate) want(request reconcile.Request, awaited bool) {
+	if awaited {
+		g.wanted[request] = struct{}{}
+	}
+}
+
+// gotThrough forgets what somebody asked for.
+func (g *gate) gotThrough(request reconcile.Request) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.wanted, request)
+}
+
+// release lets go of all who are held back, and of all of whom somebody asked for something.
 func (g *gate) release() released {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	clear(g.failed)
-	return g.let(func(waiter) bool { return true })
+	free := g.let(func(waiter) bool { return true })
+	for request := range g.wanted {
+		free[request] = true
+	}
+	return free
 }
 
 // wakeLater is called with the lock held.
@@ -189,7 +209,7 @@ func (g *gate) let(goes func(waiter) bool) released {
 	for request, w := range g.held {
 		if goes(w) {
 			delete(g.held, request)
-			free[request] = w.awaited
+			_, free[request] = g.wanted[request]
 		}
 	}
 	return free
@@ -206,7 +226,7 @@ func (g *gate) letOne() released {
 		rank := 0
 		if _, failed := g.failed[request]; !failed {
 			rank = 1
-			if w.awaited {
+			if _, wanted := g.wanted[request]; wanted {
 				rank = 2
 			}
 		}
@@ -217,7 +237,7 @@ func (g *gate) letOne() released {
 	if best < 0 {
 		return nil
 	}
-	free := released{one: g.held[one].awaited}
 	delete(g.held, one)
-	return free
+	_, wanted := g.wanted[one]
+	return released{one: wanted}
 }

@@ -161,7 +161,7 @@ func TestAnEditDoesNotWaitForAThousandWhoCanNeverSucceed(t *testing.T) {
 	doomed, edited := doomed[:1000], doomed[1000]
 	for i, request := range doomed {
 		if i%2 == 0 {
-			g.failedItself(request)
+			g.failedItself(request, true)
 		}
 		g.hold(request, heldBack, true)
 	}
@@ -185,6 +185,21 @@ func TestWhoIsAwaitedStaysSoUntilHeGoesOn(t *testing.T) {
 	free := g.release()
 	if len(free) != 2 || !free[all[0]] || free[all[1]] {
 		t.Errorf("%v go on", free)
+	}
+}
+
+// Whoever made his call in vain waits in the queue, by its backoff, and not here: the end of the outage comes first for him, too.
+func TestWhoFailedByHimselfIsAmongTheFirstWhenTheOutageIsOver(t *testing.T) {
+	c, o := newClock(), &outage{} // it is not known yet
+	g := newGate(o, o.trouble, c.now)
+	all := requested(3)
+	g.failedItself(all[0], true)
+	o.reading, o.writing = errAway, errAway
+	g.failedItself(all[1], true)
+	g.failedItself(all[2], false)
+	g.gotThrough(all[1])
+	if free := g.release(); len(free) != 1 || !free[all[0]] {
+		t.Errorf("%v go on at once", free)
 	}
 }
 

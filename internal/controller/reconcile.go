@@ -319,6 +319,7 @@ func (r *Reconciler) forget(u *v1alpha1.ShardingUser) {
 	r.secrets.forget(u.UID)
 	r.hashing.forget(u.UID)
 	r.reports.forget(u.UID)
+	r.accounts.gotThrough(ctrl.Request{NamespacedName: client.ObjectKeyFromObject(u)})
 }
 
 // retry leaves what failed to the queue's backoff, or to the end of the outage. A database that does not answer is told of
@@ -329,7 +330,7 @@ func (r *Reconciler) retry(req ctrl.Request, err error, awaited bool) (ctrl.Resu
 		r.accounts.hold(req, err, awaited)
 		return ctrl.Result{}, nil
 	case errors.Is(err, store.ErrUnavailable):
-		r.accounts.failedItself(req)
+		r.accounts.failedItself(req, awaited)
 		return ctrl.Result{Requeue: true}, nil //nolint:staticcheck // the only way to the backoff without an error in the log
 	}
 	return ctrl.Result{}, err
@@ -359,7 +360,9 @@ func (r *Reconciler) report(ctx context.Context, req ctrl.Request, u *v1alpha1.S
 		}
 		return result, err
 	}
-	return ctrl.Result{RequeueAfter: earliest(wait, lockChange(found), nameFreed(found), roleShared(found), passwordExpiry(found), secretPermitted(u, found))}, nil
+	r.accounts.gotThrough(req)
+	again := earliest(wait, lockChange(found), nameFreed(found), roleShared(found), passwordExpiry(found), secretPermitted(u, found))
+	return ctrl.Result{RequeueAfter: again}, nil
 }
 
 // unavailable tells of a database that did not answer.
