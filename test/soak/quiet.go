@@ -38,7 +38,7 @@ func (s *stage) recovery(ctx context.Context) (time.Time, error) {
 		return time.Time{}, err
 	}
 	begun, last := time.Now(), ""
-	err := within(ctx, "it does not recover", patience, 200*time.Millisecond, func(ctx context.Context) error {
+	err := within(ctx, "it does not recover", patience+watchBackoff, 200*time.Millisecond, func(ctx context.Context) error {
 		err := errors.Join(s.serving(ctx), s.converged(ctx, []*person{s.probe}))
 		if err != nil && time.Since(begun) > slowRecovery && err.Error() != last {
 			last = err.Error()
@@ -62,6 +62,11 @@ func (s *stage) recovery(ctx context.Context) (time.Time, error) {
 	}
 	return time.Now(), nil
 }
+
+// watchBackoff is how long client-go waits at most until it watches again: an API server that has just started refuses watches,
+// since it does not know of rights yet, and each refusal doubles the wait, up to half a minute and as much of jitter. That is
+// forgotten after two minutes without a refusal, and API servers do not end that often elsewhere.
+const watchBackoff = time.Minute
 
 // slowRecovery is how long it may take before one wants to know why.
 const slowRecovery = 10 * time.Second
