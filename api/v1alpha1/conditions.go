@@ -72,6 +72,10 @@ const (
 	// ReasonDatabaseUnavailable: the last attempt did not get through to the database.
 	ReasonDatabaseUnavailable = "DatabaseUnavailable"
 
+	// ReasonDatabaseRejected: the database refuses this row, or does not keep what is written: a constraint, a foreign key,
+	// a trigger, a rule, row-level security or a column's type. The message names it.
+	ReasonDatabaseRejected = "DatabaseRejected"
+
 	// ReasonPaused: the annotation sharding.io/paused is "true".
 	ReasonPaused = "Paused"
 )

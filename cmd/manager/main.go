@@ -114,7 +114,7 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	rows := logins.reconciled(accounts)
-	options.Trouble = rows.Trouble
+	options.Trouble, options.Explain = rows.Trouble, accounts.explain()
 	options.ReadAhead = controller.NewReadAhead(rows)
 	if err := controller.Setup(ctx, mgr, options.ReadAhead, rows, hasher, options); err != nil {
 		return err

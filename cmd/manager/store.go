@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,6 +21,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store/memory"
 	"github.com/sharding-system/shardinguser-operator/internal/store/postgres"
 	"github.com/sharding-system/shardinguser-operator/internal/tracing"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
 // accounts is the store that serves, whichever it is, and what there is to do for it.
@@ -42,6 +44,14 @@ func (a accounts) Trouble() (reading, writing error) {
 		return nil, nil
 	}
 	return a.database.Trouble()
+}
+
+// explain asks the database what may keep a row from being written; nil where there is no database.
+func (a accounts) explain() func(ctx context.Context, fields []user.Field) string {
+	if a.database == nil {
+		return nil
+	}
+	return a.database.Explain
 }
 
 // databases is the stores that there are.

@@ -48,7 +48,7 @@ GRANT CREATE ON SCHEMA :"schema" TO :"controller";
 SELECT format('ALTER TABLE %s OWNER TO %I', c.oid::regclass, :'owner')
 FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner
 WHERE c.oid IN (to_regclass('users'), to_regclass('login_attempts'), to_regclass('shardinguser_merges'),
-                to_regclass('shardinguser_ownership'), to_regclass('shardinguser_migrations'))
+                to_regclass('shardinguser_probes'), to_regclass('shardinguser_ownership'), to_regclass('shardinguser_migrations'))
   AND r.rolname IN (:'controller', :'login')
 \gexec
 SELECT format('ALTER FUNCTION %s OWNER TO %I', p.oid::regprocedure, :'owner')
@@ -59,7 +59,8 @@ WHERE p.pronamespace = to_regnamespace(quote_ident(:'schema')) AND p.proname ~ '
 
 SELECT to_regclass('users') IS NOT NULL AS has_users,
        to_regclass('shardinguser_ownership') IS NOT NULL AND to_regclass('login_attempts') IS NOT NULL
-       AND to_regclass('shardinguser_merges') IS NOT NULL AND to_regclass('shardinguser_migrations') IS NOT NULL AS has_others
+       AND to_regclass('shardinguser_merges') IS NOT NULL AND to_regclass('shardinguser_probes') IS NOT NULL
+       AND to_regclass('shardinguser_migrations') IS NOT NULL AS has_others
 \gset
 
 \if :has_users
@@ -126,7 +127,7 @@ ALTER TABLE shardinguser_ownership OWNER TO :"controller";
 ALTER TABLE shardinguser_migrations OWNER TO :"controller";
 \endif
 
-REVOKE ALL ON TABLE shardinguser_ownership, login_attempts, shardinguser_merges, shardinguser_migrations
+REVOKE ALL ON TABLE shardinguser_ownership, login_attempts, shardinguser_merges, shardinguser_probes, shardinguser_migrations
     FROM :"controller", :"login";
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE shardinguser_ownership TO :"controller";
@@ -138,15 +139,16 @@ SELECT pg_get_serial_sequence('shardinguser_ownership', 'revision') AS revisions
 GRANT SELECT ON SEQUENCE :revisions TO :"controller";
 
 -- Where an attempt came from is written, and read by neither.
-GRANT SELECT (username, attempted_at, outcome, locked_until) ON TABLE login_attempts TO :"controller";
-GRANT SELECT (id, username, attempted_at, outcome, locked_until),
-      INSERT (username, attempted_at, outcome, locked_until, source, user_agent),
+GRANT SELECT (username, attempted_at, outcome, locked_until, attempt_key) ON TABLE login_attempts TO :"controller";
+GRANT SELECT (id, username, attempted_at, outcome, locked_until, attempt_key),
+      INSERT (username, attempted_at, outcome, locked_until, source, user_agent, attempt_key),
       UPDATE (outcome),
       DELETE
     ON TABLE login_attempts TO :"login";
 
 -- The UPDATE is what SELECT ... FOR UPDATE takes; nobody changes the column.
 GRANT SELECT (id, merged_at), INSERT (id), UPDATE (merged_at), DELETE ON TABLE shardinguser_merges TO :"login";
+GRANT SELECT (id, probed_at), INSERT (id), UPDATE (probed_at), DELETE ON TABLE shardinguser_probes TO :"controller", :"login";
 
 GRANT SELECT ON TABLE shardinguser_migrations TO :"controller", :"login";
 \if :migrate

@@ -197,7 +197,7 @@ func (b *batch) ask(ctx context.Context, store Batches) {
 }
 
 // Apply is the store's.
-func (r *ReadAhead) Apply(ctx context.Context, change user.Change) error {
+func (r *ReadAhead) Apply(ctx context.Context, change user.Change) (user.Observed, error) {
 	defer r.Forget(change.Username)
 	return r.store.Apply(ctx, change)
 }

@@ -192,7 +192,7 @@ func TestWhatWasReadAheadAnswersOnceAndOnlyWhileItIsTrue(t *testing.T) {
 	if got := failures(t, r, "bob"); got != 1 {
 		t.Errorf("who was told of has %d failures, want 1", got)
 	}
-	_ = r.Apply(t.Context(), user.Change{Verb: user.Delete, Username: "carol"}) // whether or not it succeeds
+	_, _ = r.Apply(t.Context(), user.Change{Verb: user.Delete, Username: "carol"}) // whether or not it succeeds
 	if s.put("carol", 1); failures(t, r, "carol") != 1 {
 		t.Error("what was read before a change is told after it")
 	}
@@ -209,7 +209,7 @@ func TestWhatWasReadAheadAnswersOnceAndOnlyWhileItIsTrue(t *testing.T) {
 func TestAccountThatChangesWhileItIsReadAheadIsReadAgain(t *testing.T) {
 	for name, change := range map[string]func(*ReadAhead){
 		"it is told of":   func(r *ReadAhead) { r.Forget("alice") },
-		"it is ours, too": func(r *ReadAhead) { _ = r.Apply(t.Context(), user.Change{Verb: user.Delete, Username: "alice"}) },
+		"it is ours, too": func(r *ReadAhead) { _, _ = r.Apply(t.Context(), user.Change{Verb: user.Delete, Username: "alice"}) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStatements(time.Now, "alice", "bob")

@@ -50,7 +50,7 @@ const (
 // Accounts is the store as the reconciler needs it; package store says what it promises.
 type Accounts interface {
 	Observe(ctx context.Context, username string) (user.Observed, error)
-	Apply(ctx context.Context, change user.Change) error
+	Apply(ctx context.Context, change user.Change) (user.Observed, error)
 }
 
 // Options are the reconciler's own settings.
@@ -84,6 +84,10 @@ type Options struct {
 	// where nothing is known to keep the call from its end. Without it every call is tried.
 	Trouble func() (reading, writing error)
 
+	// Explain names what in the database may keep fields of a row from being written, in a sentence for operators; nil where
+	// there is nothing to ask.
+	Explain func(ctx context.Context, fields []user.Field) string
+
 	// ReadAhead is what the store is read through, so that rows can be read ahead.
 	ReadAhead *ReadAhead
 
@@ -103,6 +107,7 @@ type Reconciler struct {
 	reports    *reporter
 	stale      *staleness
 	unfinished *unfinished
+	retries    *retries
 	lag        *lag
 	metrics    *metrics
 	options    Options
@@ -134,9 +139,13 @@ func Setup(ctx context.Context, mgr ctrl.Manager, accounts Accounts, rows Rows, 
 		hashing:    newHashing(hasher),
 		stale:      newStaleness(time.Now),
 		unfinished: newUnfinished(time.Now),
+		retries:    newRetries(time.Now),
 		lag:        newLag(m.observeLag, time.Now),
 		metrics:    m,
 		options:    options,
+	}
+	if err := register(options.Registry, r.retries); err != nil {
+		return err
 	}
 	r.secrets.generator = &generator{client: mgr.GetClient()}
 	r.reports = &reporter{statuses: statuses, pace: newPace(time.Now), outages: newPace(time.Now), stale: r.stale}

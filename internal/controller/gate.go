@@ -102,9 +102,9 @@ func (g *gate) Observe(ctx context.Context, username string) (user.Observed, err
 }
 
 // Apply is the store's.
-func (g *gate) Apply(ctx context.Context, change user.Change) error {
+func (g *gate) Apply(ctx context.Context, change user.Change) (user.Observed, error) {
 	if _, writing := g.trouble(); writing != nil && !g.mayProbe() {
-		return &heldBackError{error: writing, access: writes}
+		return user.Observed{}, &heldBackError{error: writing, access: writes}
 	}
 	return g.Accounts.Apply(ctx, change)
 }

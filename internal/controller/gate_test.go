@@ -31,9 +31,9 @@ func (o *outage) Observe(context.Context, string) (user.Observed, error) {
 	return user.Observed{}, o.reading
 }
 
-func (o *outage) Apply(context.Context, user.Change) error {
+func (o *outage) Apply(context.Context, user.Change) (user.Observed, error) {
 	o.applied++
-	return o.writing
+	return user.Observed{}, o.writing
 }
 
 var errAway = &store.UnavailableError{Sentence: "Nothing answers."}
@@ -47,7 +47,7 @@ func TestADatabaseThatIsAwayIsAskedOnceASecondWhoeverWantsIt(t *testing.T) {
 			if !errors.Is(err, store.ErrUnavailable) || err.Error() != errAway.Sentence {
 				t.Fatalf("the outage is told of as %v", err)
 			}
-			if err := g.Apply(t.Context(), user.Change{}); !errors.Is(err, store.ErrUnavailable) {
+			if _, err := g.Apply(t.Context(), user.Change{}); !errors.Is(err, store.ErrUnavailable) {
 				t.Fatalf("the outage is told of as %v", err)
 			}
 		}
@@ -65,7 +65,7 @@ func TestADatabaseThatRefusesWritesIsReadAsEver(t *testing.T) {
 		if _, err := g.Observe(t.Context(), "alice"); err != nil {
 			t.Fatal(err)
 		}
-		if err := g.Apply(t.Context(), user.Change{}); err == nil {
+		if _, err := g.Apply(t.Context(), user.Change{}); err == nil {
 			t.Fatal("a write that cannot succeed did")
 		}
 	}

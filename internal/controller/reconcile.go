@@ -88,6 +88,9 @@ func (r *Reconciler) reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 
 	found, err := r.synchronise(ctx, u, r.confirmThere)
+	if errors.Is(err, store.ErrConflict) && r.retries.conflict(u.UID) {
+		found.problem, found.retry, err = user.Unsettled(deleting), lastRetry, nil
+	}
 	if errors.Is(err, errNamespaceUnknown) {
 		return ctrl.Result{Requeue: true}, nil //nolint:staticcheck // with backoff: it may never come
 	}
@@ -107,6 +110,9 @@ type outcome struct {
 	problem  *user.Problem
 	again    bool // there is a next step to take at once
 	spared   bool // the change would have taken a role from its last holder, and was not made
+
+	// retry is after what time a write is made again that the database refused or did not keep; 0 where there is none.
+	retry time.Duration
 }
 
 // done tells whether a resource that is being deleted has nothing left to wait for. Retain does not need the database:
@@ -128,7 +134,8 @@ func (o outcome) isOutage() bool {
 // is not.
 type confirmation func(ctx context.Context, u *v1alpha1.ShardingUser) error
 
-// synchronise observes, decides and applies. When somebody else was there first, it starts over.
+// synchronise observes, decides and applies. When another writer was there first, it starts over. A change that the database
+// did not keep is made twice before that is believed: another program may have written between the commit and the reading.
 func (r *Reconciler) synchronise(ctx context.Context, u *v1alpha1.ShardingUser, confirm confirmation) (outcome, error) {
 	if !u.DeletionTimestamp.IsZero() && u.Spec.DeletionPolicy == v1alpha1.DeletionRetain {
 		var cancel context.CancelFunc
@@ -136,11 +143,40 @@ func (r *Reconciler) synchronise(ctx context.Context, u *v1alpha1.ShardingUser, 
 		defer cancel()
 	}
 	var found outcome
+	var lost *notKeptError
 	err := store.ErrConflict
 	for try := 0; try < attempts && errors.Is(err, store.ErrConflict); try++ {
+		wasLost := lost != nil
 		found, err = r.attempt(ctx, u, confirm)
+		if errors.As(err, &lost) && wasLost {
+			break
+		}
+	}
+	if errors.As(err, &lost) {
+		found.problem = user.NotKept(lost.made, *found.observed, lost.fields, r.explain(ctx, lost.fields))
+		found.retry = r.retries.reject(u.UID, user.Asked(found.desired), lost.made.Change.Verb, found.problem)
+		found.again, err = false, nil
 	}
 	return found, err
+}
+
+// notKeptError says that the database took a change and did not keep it. It is a conflict, for which one starts over.
+type notKeptError struct {
+	made   user.Decision
+	fields []user.Field
+}
+
+func (e *notKeptError) Error() string { return "the database did not keep the change" }
+
+// Is makes the error an ErrConflict.
+func (e *notKeptError) Is(target error) bool { return target == store.ErrConflict }
+
+// explain names what in the database may keep fields from being written.
+func (r *Reconciler) explain(ctx context.Context, fields []user.Field) string {
+	if r.options.Explain == nil {
+		return ""
+	}
+	return r.options.Explain(ctx, fields)
 }
 
 func (r *Reconciler) attempt(ctx context.Context, u *v1alpha1.ShardingUser, confirm confirmation) (outcome, error) {
@@ -155,6 +191,11 @@ func (r *Reconciler) attempt(ctx context.Context, u *v1alpha1.ShardingUser, conf
 		return found, err
 	}
 	observed, err := r.accounts.Observe(ctx, d.Username)
+	if errors.Is(err, store.ErrRejected) {
+		found.problem = user.Rejected(err.Error(), d.Deleting)
+		found.retry = r.retries.reject(u.UID, user.Asked(*d), user.Nothing, found.problem)
+		return found, nil
+	}
 	if err != nil {
 		return found, err
 	}
@@ -166,6 +207,13 @@ func (r *Reconciler) attempt(ctx context.Context, u *v1alpha1.ShardingUser, conf
 	}
 	found.problem, found.again = decision.Problem, decision.Again
 	if decision.Change.Verb == user.Nothing {
+		if problem, wait := r.retries.keepsRow(u.UID); d.Deleting && observed.Row != nil && problem != nil {
+			found.problem, found.retry = problem, wait
+		}
+		return found, nil
+	}
+	if problem, wait := r.mayWrite(ctx, u, *d, decision); problem != nil {
+		found.problem, found.retry, found.again = problem, wait, false
 		return found, nil
 	}
 	if decision.Confirm {
@@ -179,29 +227,49 @@ func (r *Reconciler) attempt(ctx context.Context, u *v1alpha1.ShardingUser, conf
 			return found, err
 		}
 	}
-	change := decision.Change
 	if decision.TakePassword {
 		taken, err := r.hashing.take(ctx, d.Owner, secret, observed)
 		if err != nil {
 			return found, fmt.Errorf("take the password from the Secret: %w", err)
 		}
-		change = decision.WithPassword(taken, observed)
+		decision.Change = decision.WithPassword(taken, observed)
 	}
-	if err := r.accounts.Apply(ctx, change); errors.Is(err, store.ErrLastHolder) {
+	return r.apply(ctx, u, found, decision)
+}
+
+// mayWrite returns the problem of a write that has to wait, since the database refused it lately or another program undoes it
+// again and again, and how long it waits; nil where it may be made.
+func (r *Reconciler) mayWrite(ctx context.Context, u *v1alpha1.ShardingUser, d user.Desired, decision user.Decision) (*user.Problem, time.Duration) {
+	asked := user.Asked(d)
+	if problem, wait := r.retries.hold(u.UID, asked); problem != nil || len(decision.Drift) == 0 {
+		return problem, wait
+	}
+	return r.retries.contend(u.UID, asked, func() *user.Problem {
+		return user.Contended(decision, r.explain(ctx, decision.Drift))
+	})
+}
+
+// apply makes the change, and believes of it what was read back.
+func (r *Reconciler) apply(ctx context.Context, u *v1alpha1.ShardingUser, found outcome, decision user.Decision) (outcome, error) {
+	d := found.desired
+	after, err := r.accounts.Apply(ctx, decision.Change)
+	switch {
+	case errors.Is(err, store.ErrLastHolder):
 		found.problem, found.again, found.spared = user.LastAdministrator(decision), false, true
 		return found, nil
-	} else if err != nil {
+	case errors.Is(err, store.ErrRejected):
+		found.problem, found.again = user.Rejected(err.Error(), d.Deleting), false
+		found.retry = r.retries.reject(u.UID, user.Asked(d), decision.Change.Verb, found.problem)
+		return found, nil
+	case err != nil:
 		return found, err
 	}
-	r.tell(ctx, u, change, decision.Drift)
-
-	// What is reported is what is there now, not what was asked for.
-	observed, err = r.accounts.Observe(ctx, d.Username)
-	if err != nil {
-		found.observed = nil
-		return found, err
+	found.observed = &after
+	if fields := user.Unkept(d, decision, after); len(fields) > 0 {
+		return found, &notKeptError{made: decision, fields: fields}
 	}
-	found.observed = &observed
+	r.retries.accept(u.UID, len(decision.Drift) > 0)
+	r.tell(ctx, u, decision.Change, decision.Drift)
 	return found, nil
 }
 
@@ -319,6 +387,7 @@ func (r *Reconciler) forget(u *v1alpha1.ShardingUser) {
 	r.secrets.forget(u.UID)
 	r.hashing.forget(u.UID)
 	r.reports.forget(u.UID)
+	r.retries.forget(u.UID)
 	r.accounts.gotThrough(ctrl.Request{NamespacedName: client.ObjectKeyFromObject(u)})
 }
 
@@ -361,7 +430,7 @@ func (r *Reconciler) report(ctx context.Context, req ctrl.Request, u *v1alpha1.S
 		return result, err
 	}
 	r.accounts.gotThrough(req)
-	again := earliest(wait, lockChange(found), nameFreed(found), roleShared(found), passwordExpiry(found), secretPermitted(u, found))
+	again := earliest(wait, found.retry, lockChange(found), nameFreed(found), roleShared(found), passwordExpiry(found), secretPermitted(u, found))
 	return ctrl.Result{RequeueAfter: again}, nil
 }
 

@@ -66,14 +66,16 @@ func (a *faultyAccounts) Observe(ctx context.Context, username string) (observed
 	return observed, unavailable(err)
 }
 
-func (a *faultyAccounts) Apply(ctx context.Context, change user.Change) error {
+func (a *faultyAccounts) Apply(ctx context.Context, change user.Change) (after user.Observed, err error) {
 	hash := ""
 	if change.Password != nil && change.Password.New {
 		hash = change.Password.Hash
 	}
-	return unavailable(a.process.call(ctx, "apply "+string(change.Verb), change.Username, hash, func() error {
-		return a.accounts.Apply(ctx, change)
-	}))
+	err = a.process.call(ctx, "apply "+string(change.Verb), change.Username, hash, func() (err error) {
+		after, err = a.accounts.Apply(ctx, change)
+		return err
+	})
+	return after, unavailable(err)
 }
 
 // faultyAttempts is the log-in side's store behind faults. What is overtaken may take longer than the log-in side waits for.

@@ -38,9 +38,9 @@ func (t traced) Observe(ctx context.Context, username string) (user.Observed, er
 	return observed, err
 }
 
-func (t traced) Apply(ctx context.Context, change user.Change) error {
+func (t traced) Apply(ctx context.Context, change user.Change) (user.Observed, error) {
 	ctx, span := begin(ctx, "apply", attribute.String("verb", string(change.Verb)))
-	err := t.Accounts.Apply(ctx, change)
+	observed, err := t.Accounts.Apply(ctx, change)
 	end(span, err)
-	return err
+	return observed, err
 }

@@ -80,7 +80,7 @@ func newCluster(t *testing.T) *cluster {
 		Generation: 1, Roles: []string{"operator"}, Active: true,
 		Password: &user.PasswordChange{Hash: hashOf(t, right), Version: "1", New: true},
 	}
-	if err := s.Apply(t.Context(), change); err != nil {
+	if _, err := s.Apply(t.Context(), change); err != nil {
 		t.Fatal(err)
 	}
 	return c

@@ -32,6 +32,9 @@ const (
 
 	// RefusedInactive: the account was not active.
 	RefusedInactive Outcome = "inactive"
+
+	// Unchecked: charged, and never compared with a password, since the database did not return. It does not count.
+	Unchecked Outcome = "unchecked"
 )
 
 // Record is an attempt in the audit trail. Its texts are of one line and can be printed: what cannot, and what is no

@@ -13,6 +13,13 @@
 //     the revision that was observed and, unless the change is confirmed, no newer generation of the same owner.
 //     Otherwise it answers ErrConflict and has changed nothing. Of any number of callers that plan from the same
 //     observation, one succeeds.
+//   - Apply returns the account as it is after the change: the row and the note, read back once the change is committed.
+//     A nil error says that the database took the statement, and not that it kept what was written: a trigger, a rule,
+//     row-level security or a column's type may keep, change or undo it. The caller plans again on what was read back.
+//   - The note never says more than the row does: a row that is still there is not noted as deleted, nor one that is
+//     still active as deactivated, nor a lock that is still there as lifted.
+//   - What the database refuses for the sake of one row (a constraint, another program's trigger, row-level security) is
+//     ErrRejected. It says nothing of other rows, nor of the database.
 //   - A change that endangers roles is made only while another active user holds each of them, whoever else is about to take
 //     them from that one: otherwise Apply answers ErrLastHolder and has changed nothing.
 //   - Apply writes the columns that are the operator's, and of the log-in columns only what a change asks to clear.
@@ -37,7 +44,26 @@ var (
 	// ErrUnavailable: the database could not be reached, or refused. Nothing is known to have been changed. The error
 	// is an *UnavailableError, whose text is a sentence fit for an operator.
 	ErrUnavailable = errors.New("the database is unavailable")
+
+	// ErrRejected: the database refuses this row or this change, and works otherwise. Nothing was changed. The error is
+	// a *RejectedError, whose text is a sentence fit for an operator.
+	ErrRejected = errors.New("the database rejects the row")
 )
+
+// RejectedError is an ErrRejected with a sentence for operators: what the database refuses, why, and what to do. The
+// sentence names constraints, columns, triggers and policies, and never a value of a row. Err is what the driver said; it
+// is for errors.Is and errors.As only and is never printed.
+type RejectedError struct {
+	Sentence string
+	Err      error
+}
+
+func (e *RejectedError) Error() string { return e.Sentence }
+
+// Is makes the error an ErrRejected.
+func (e *RejectedError) Is(target error) bool { return target == ErrRejected }
+
+func (e *RejectedError) Unwrap() error { return e.Err }
 
 // UnavailableError is an ErrUnavailable with a sentence for operators: what is wrong and what to do about it. The
 // sentence never holds a credential, a host's secret parameter or a value of a row. Err is what the driver said; it is

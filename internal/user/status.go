@@ -162,6 +162,7 @@ func stalls(reason string) bool {
 		v1alpha1.ReasonRowExists,
 		v1alpha1.ReasonNotPermitted,
 		v1alpha1.ReasonLastAdministrator,
+		v1alpha1.ReasonDatabaseRejected,
 	}, reason)
 }
 

@@ -14,7 +14,7 @@ func TestAStoreIsFreshUntilThereIsARowOrWasANote(t *testing.T) {
 	owner := user.Owner{Cluster: "cluster", Namespace: "team", Name: "alice", UID: "uid"}
 	apply := func(t *testing.T, s *memory.Store, verb user.Verb, revision int64) {
 		t.Helper()
-		if err := s.Apply(t.Context(), user.Change{Verb: verb, Username: "alice", Owner: owner, Revision: revision}); err != nil {
+		if _, err := s.Apply(t.Context(), user.Change{Verb: verb, Username: "alice", Owner: owner, Revision: revision}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -59,38 +59,44 @@ func (s *Store) Snapshot(ctx context.Context, usernames []string) (map[string]us
 	now := s.now()
 	list := make(map[string]user.Observed, len(usernames))
 	for _, username := range usernames {
-		observed := user.Observed{Now: now}
-		if row, ok := s.rows[username]; ok {
-			row = copied(row)
-			row.LockPendingUntil = s.pendingUntil(username, row.LockedUntil, now)
-			observed.Row = &row
-		}
-		if note, ok := s.notes[username]; ok {
-			note.PasswordChangedAt = copyOf(note.PasswordChangedAt)
-			observed.Ownership = &note
-		}
-		list[username] = observed
+		list[username] = s.observe(username, now)
 	}
 	return list, nil
 }
 
-// Apply makes a change, or answers store.ErrConflict, store.ErrLastHolder, or the context's error.
-func (s *Store) Apply(ctx context.Context, change user.Change) error {
-	if err := ctx.Err(); err != nil {
-		return err
+// observe is called with the lock held.
+func (s *Store) observe(username string, now time.Time) user.Observed {
+	observed := user.Observed{Now: now}
+	if row, ok := s.rows[username]; ok {
+		row = copied(row)
+		row.LockPendingUntil = s.pendingUntil(username, row.LockedUntil, now)
+		observed.Row = &row
 	}
-	if change.Verb == user.Nothing {
-		return nil
+	if note, ok := s.notes[username]; ok {
+		note.PasswordChangedAt = copyOf(note.PasswordChangedAt)
+		observed.Ownership = &note
+	}
+	return observed
+}
+
+// Apply makes a change and returns the account after it. Its errors are store.ErrConflict, store.ErrLastHolder, and the
+// context's.
+func (s *Store) Apply(ctx context.Context, change user.Change) (user.Observed, error) {
+	if err := ctx.Err(); err != nil {
+		return user.Observed{}, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if change.Verb == user.Nothing {
+		return s.observe(change.Username, s.now()), nil
+	}
 	row, exists := s.rows[change.Username]
 	note, noted := s.notes[change.Username]
 	if !holds(change, exists, note, noted) {
-		return store.ErrConflict
+		return user.Observed{}, store.ErrConflict
 	}
 	if !s.othersHold(change) {
-		return store.ErrLastHolder
+		return user.Observed{}, store.ErrLastHolder
 	}
 
 	s.revision++
@@ -109,7 +115,7 @@ func (s *Store) Apply(ctx context.Context, change user.Change) error {
 	case user.Release, user.Bury, user.Nothing:
 	}
 	s.tell(change.Username)
-	return nil
+	return s.observe(change.Username, s.now()), nil
 }
 
 // othersHold tells whether other active users hold the roles that a change endangers.

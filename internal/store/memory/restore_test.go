@@ -71,7 +71,7 @@ func TestWhatIsRestoredIsThereAndGoesOn(t *testing.T) {
 		Verb: user.Update, Username: "alice", Owner: want.Ownership.Owner, Generation: 4, Revision: want.Ownership.Revision,
 		Write: []user.Field{user.FieldActive},
 	}
-	if err := s.Apply(t.Context(), change); err != nil {
+	if _, err := s.Apply(t.Context(), change); err != nil {
 		t.Errorf("a plan that rests on what was restored does not hold: %v", err)
 	}
 }
@@ -80,7 +80,7 @@ func TestWhatIsThereAlreadyIsNotRestored(t *testing.T) {
 	until := time.Date(2026, 1, 2, 3, 10, 0, 0, time.UTC)
 	s, _ := restored(nil)
 	s.Edit("alice", func(*user.Row) *user.Row { return &user.Row{PasswordHash: "ours"} })
-	if err := s.Apply(t.Context(), user.Change{Verb: user.Bury, Username: "bob", Owner: user.Owner{UID: "former"}}); err != nil {
+	if _, err := s.Apply(t.Context(), user.Change{Verb: user.Bury, Username: "bob", Owner: user.Owner{UID: "former"}}); err != nil {
 		t.Fatal(err)
 	}
 	before := []user.Observed{observe(t, s, "alice"), observe(t, s, "bob")}
@@ -141,7 +141,7 @@ func TestALogInIsGoodThoughTheHashTookItsPlaceMeanwhile(t *testing.T) {
 				t.Fatalf("Charge = %+v, %v", charged, err)
 			}
 			note := observe(t, s, "alice").Ownership
-			err = s.Apply(t.Context(), user.Change{
+			_, err = s.Apply(t.Context(), user.Change{
 				Verb: user.Update, Username: "alice", Owner: note.Owner, Generation: note.Generation, Revision: note.Revision,
 				Write: []user.Field{user.FieldPasswordHash}, Password: &tt.password,
 			})

@@ -53,7 +53,7 @@ func TestWhatThisProcessChangesIsSeenAtOnce(t *testing.T) {
 	change := map[string]func(w *world){
 		"an account": func(w *world) {
 			w.db.Edit("alice", func(r *user.Row) *user.Row { r.Active = false; return r })
-			if err := w.ForReconciler(w.db).Apply(w.t.Context(), user.Change{Username: "alice", Verb: user.Nothing}); err != nil {
+			if _, err := w.ForReconciler(w.db).Apply(w.t.Context(), user.Change{Username: "alice", Verb: user.Nothing}); err != nil {
 				w.t.Error(err)
 			}
 		},

@@ -14,7 +14,7 @@ import (
 // Store is the database as the reconciler knows it.
 type Store interface {
 	Snapshot(ctx context.Context, usernames []string) (map[string]user.Observed, error)
-	Apply(ctx context.Context, change user.Change) error
+	Apply(ctx context.Context, change user.Change) (user.Observed, error)
 	Watch(ctx context.Context, changed func(usernames []string), recovered func())
 
 	// Failure is what keeps the database from being used; nil where nothing is known to.
@@ -70,7 +70,7 @@ func (r *Reconciler) Trouble() (reading, writing error) {
 }
 
 // Apply is the database's.
-func (r *Reconciler) Apply(ctx context.Context, change user.Change) error {
+func (r *Reconciler) Apply(ctx context.Context, change user.Change) (user.Observed, error) {
 	defer r.mirror.accounts.changed(change.Username)
 	return r.store.Apply(ctx, change)
 }

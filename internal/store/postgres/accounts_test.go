@@ -49,7 +49,7 @@ func TestAccountsTellWhoOwnsARow(t *testing.T) {
 	dsn := testenv.Database(t)
 	s := ready(t, quick(dsn))
 	for _, username := range []string{"owned", "released"} {
-		if err := s.Apply(t.Context(), creation(username)); err != nil {
+		if _, err := s.Apply(t.Context(), creation(username)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -11,22 +11,36 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// A change is one statement of up to four steps, each fed by the one before:
+// A change is one statement of up to five steps, each fed by the one before:
 //
 //	fence   locks the note, where there is one, and yields a row only while the plan behind the change still holds
 //	written writes the row of users, and yields a row only where it did
+//	gone    of a change that ends the account: yields a row only where the row of users is now deleted, or inactive
 //	noted   writes the note, with a new revision
-//	SELECT  notifies, and yields as many rows as were noted: one, or none where somebody else was there first
+//	SELECT  says whether the fence held, and notifies where a note was written
 //
 // So nothing is written once the fence yields nothing, and nothing is noted once there was no row to write. A writer
 // that waited in the fence for another one sees the note as that one left it, with another revision, and yields
 // nothing. The order of locks is the same in all of them, note before row, so that they cannot deadlock.
+//
+// Another program's trigger, rule or policy may skip the write, or change it. A row that was skipped is not noted. A row
+// that was changed is, since the rest of the change was made. Either way the account is read back after the commit, also
+// since AFTER triggers and deferred ones run later than RETURNING: what was read back is what the caller believes.
+
+// patient makes the transaction wait for a lock of another one for no longer than this. A plain SELECT evaluates it before
+// a lock is taken, since rows are locked above the join. It is no start-up parameter because PgBouncer refuses those that it
+// does not know, and is local to the transaction because PgBouncer hands the session on.
+const patient = `
+patience AS MATERIALIZED (
+    SELECT set_config('lock_timeout', @lock_timeout::text, true) AS milliseconds
+),`
 
 // The fences. A change that is confirmed may rest on an older generation, and may follow the tombstone of its own owner.
 const (
@@ -34,7 +48,7 @@ const (
 	// key, and the error undoes the whole statement.
 	fenceNone = `
 fence AS (
-    SELECT @username::text AS username
+    SELECT @username::text AS username FROM patience
 )`
 
 	// A note was observed, and is to be taken over. The revision says that it is still the same. An owned name is taken
@@ -42,29 +56,29 @@ fence AS (
 	// deleted.
 	fenceTakeOver = `
 fence AS (
-    SELECT o.username FROM shardinguser_ownership o
+    SELECT o.username FROM patience, shardinguser_ownership o
     WHERE o.username = @username AND o.revision = @revision
       AND (o.uid <> @uid OR @confirmed::boolean OR (o.generation <= @generation AND o.state <> 'deleted'))
       AND (o.state <> 'owned' OR (o.cluster = @cluster AND o.namespace = @namespace AND o.name = @name))
-    FOR UPDATE
+    FOR UPDATE OF o
 )`
 
 	// The row is the owner's own, as it was observed, and the owner has applied no newer generation.
 	fenceOwned = `
 fence AS (
-    SELECT o.username FROM shardinguser_ownership o
+    SELECT o.username FROM patience, shardinguser_ownership o
     WHERE o.username = @username AND o.revision = @revision
       AND o.uid = @uid AND o.state = 'owned' AND (@confirmed::boolean OR o.generation <= @generation)
-    FOR UPDATE
+    FOR UPDATE OF o
 )`
 
 	// A note was observed, and nobody owns the row.
 	fenceUnowned = `
 fence AS (
-    SELECT o.username FROM shardinguser_ownership o
+    SELECT o.username FROM patience, shardinguser_ownership o
     WHERE o.username = @username AND o.revision = @revision
       AND o.state <> 'owned' AND (o.uid <> @uid OR @confirmed::boolean OR o.generation <= @generation)
-    FOR UPDATE
+    FOR UPDATE OF o
 )`
 )
 
@@ -75,7 +89,7 @@ const (
 written AS (
     INSERT INTO users (username, password_hash, roles, active, created_at, updated_at)
     SELECT f.username, @password_hash::text, @roles::jsonb, @active::boolean, now(), now() FROM fence f
-    RETURNING username
+    RETURNING username, (COALESCE(failed_login_attempts, 0) = 0 AND locked_until IS NULL) AS cleared
 )`
 
 	// %s is the list of columns that the change names.
@@ -83,28 +97,41 @@ written AS (
 written AS (
     UPDATE users u SET %s, updated_at = now() FROM fence f
     WHERE u.username = f.username
-    RETURNING u.username
+    RETURNING u.username, (COALESCE(u.failed_login_attempts, 0) = 0 AND u.locked_until IS NULL) AS cleared
 )`
 
 	deactivateRow = `,
 written AS (
     UPDATE users u SET active = false, updated_at = now() FROM fence f
     WHERE u.username = f.username AND u.active IS DISTINCT FROM false
+    RETURNING u.active
+),
+gone AS (
+    SELECT f.username FROM fence f
+    WHERE EXISTS (SELECT FROM written w WHERE NOT w.active)
+       OR NOT EXISTS (SELECT FROM users u WHERE u.username = f.username AND u.active IS DISTINCT FROM false)
 )`
 
 	deleteRow = `,
 written AS (
     DELETE FROM users u USING fence f WHERE u.username = f.username
+    RETURNING u.username
+),
+gone AS (
+    SELECT f.username FROM fence f
+    WHERE EXISTS (SELECT FROM written) OR NOT EXISTS (SELECT FROM users u WHERE u.username = f.username)
 )`
 )
 
 // notePolicy is what is noted of what policies say.
 const notePolicy = `,
         suspended = @suspended::boolean, lockout_attempts = @lockout_attempts::integer,
-        lockout_duration = @lockout_duration::interval, lockout_longest = @lockout_longest::interval,
+        lockout_duration = @lockout_duration::bigint * INTERVAL '1 microsecond',
+        lockout_longest = @lockout_longest::bigint * INTERVAL '1 microsecond',
         lockout_exempt = @lockout_exempt::boolean`
 
-// What is noted. %[1]s is the step that it follows: written where there has to be a row, fence where there need not.
+// What is noted. %[1]s is the step that it follows: written where there has to be a row, gone where there must be none that
+// is active, fence where it does not matter.
 const (
 	noteNew = `,
 noted AS (
@@ -112,14 +139,17 @@ noted AS (
         password_version, password_hash, password_weak, password_changed_at, unlock_handled,
         suspended, lockout_attempts, lockout_duration, lockout_longest, lockout_exempt)
     SELECT w.username, @cluster, @namespace, @name, @uid, 'owned', @generation::bigint, @deletion,
-        @noted_version, @noted_hash, @noted_weak::boolean, CASE WHEN @password_new::boolean THEN now() END, @unlock,
-        @suspended::boolean, @lockout_attempts::integer, @lockout_duration::interval, @lockout_longest::interval,
+        @noted_version, @noted_hash, @noted_weak::boolean, CASE WHEN @password_new::boolean THEN now() END,
+        CASE WHEN w.cleared OR NOT @clears::boolean THEN @unlock::text ELSE '' END,
+        @suspended::boolean, @lockout_attempts::integer, @lockout_duration::bigint * INTERVAL '1 microsecond',
+        @lockout_longest::bigint * INTERVAL '1 microsecond',
         @lockout_exempt::boolean
     FROM %[1]s w
     RETURNING username
 )`
 
-	// A request to unlock, and the time of a password that is still the same, survive only under the same owner.
+	// A request to unlock, and the time of a password that is still the same, survive only under the same owner. A request
+	// counts as handled once the row has no lock and a clean counter.
 	noteTakeOver = `,
 noted AS (
     UPDATE shardinguser_ownership o SET
@@ -130,7 +160,11 @@ noted AS (
             WHEN @password_new::boolean THEN now()
             WHEN o.uid = @uid AND @noted_version::text <> '' THEN o.password_changed_at
         END,
-        unlock_handled = CASE WHEN o.uid = @uid AND @unlock::text = '' THEN o.unlock_handled ELSE @unlock END,
+        unlock_handled = CASE
+            WHEN @unlock::text <> '' AND (w.cleared OR NOT @clears::boolean) THEN @unlock
+            WHEN o.uid = @uid THEN o.unlock_handled
+            ELSE ''
+        END,
         changed_at = now()` + notePolicy + `
     FROM %[1]s w WHERE o.username = w.username
     RETURNING o.username
@@ -200,46 +234,157 @@ purged AS (
 )`
 )
 
-// notify tells the watchers, also of what the trigger on users does not see: a name that was freed without its row
-// being changed may be what another resource waits for.
-const notify = `
-SELECT pg_notify('` + rowsChannel + `', noted.username) FROM noted`
+// answer says whether the fence held. It notifies observers where a note was written, also of what the trigger on users
+// does not see: a name that was freed without its row being changed may be what another resource waits for.
+const answer = `
+SELECT EXISTS (SELECT FROM fence), (SELECT pg_notify('` + rowsChannel + `', noted.username)::text FROM noted)`
 
-// Apply makes a change. Its errors are package store's sentinels and the context's.
-func (s *Store) Apply(ctx context.Context, change user.Change) error {
+// Apply makes a change and returns the account as it was read back. Its errors are package store's sentinels and the
+// context's.
+func (s *Store) Apply(ctx context.Context, change user.Change) (user.Observed, error) {
 	if change.Verb == user.Nothing {
-		return nil
+		return s.Observe(ctx, change.Username)
 	}
 	sql, err := statementFor(change)
 	if err != nil {
-		return err
+		return user.Observed{}, err
 	}
-	args, err := arguments(change)
+	args, err := s.arguments(change)
 	if err != nil {
-		return err
+		return user.Observed{}, err
 	}
-	last := false
-	err = s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
-		tag, err := conn.Exec(ctx, sql, args)
-		if err != nil || tag.RowsAffected() > 0 {
-			return err
-		}
-		if len(change.Endangered) > 0 {
-			if err := conn.QueryRow(ctx, isLastHolder, args).Scan(&last); err != nil {
+	var after user.Observed
+	err = s.patiently(ctx, change.Username, s.timing.blocked, func() error {
+		return s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
+			var readErr error
+			err := s.makeChange(ctx, conn, sql, args, change)
+			if err != nil && !errors.Is(err, errMaybeFirst) {
 				return err
 			}
-		}
-		return store.ErrConflict
+			if after, readErr = s.readBack(ctx, conn, change.Username); readErr != nil {
+				return readErr
+			}
+			return decide(err, change, after)
+		})
 	})
-	if last && errors.Is(err, store.ErrConflict) {
-		return store.ErrLastHolder
+	return after, err
+}
+
+// errMaybeFirst says that another writer was there first, unless the account is as it was planned on.
+var errMaybeFirst = errors.New("another writer may have been there first")
+
+// makeChange runs the statement. What ends an account is looked at before it is committed, since a note of an account that
+// has ended must not outlive a trigger that brings the account back.
+func (s *Store) makeChange(ctx context.Context, conn *pgxpool.Conn, sql string, args pgx.NamedArgs, change user.Change) error {
+	if change.Verb != user.Delete && change.Verb != user.Deactivate {
+		return s.change(ctx, conn, sql, args, change)
+	}
+	skipped := false
+	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		err := s.change(ctx, tx, sql, args, change)
+		if skipped = errors.Is(err, errMaybeFirst); skipped {
+			return nil // nothing was noted; what a trigger does in place of the change is its author's wish
+		}
+		if err != nil {
+			return err
+		}
+		var isBack bool
+		if err := tx.QueryRow(ctx, askBack, change.Username, change.Verb == user.Delete).Scan(&isBack); err != nil {
+			return err
+		}
+		if isBack {
+			return errBack
+		}
+		return nil
+	})
+	if err == nil && skipped {
+		return errMaybeFirst
 	}
 	return err
 }
 
+// askBack asks whether a row is there that was deleted, or active that was deactivated.
+const askBack = `SELECT EXISTS (SELECT FROM users u WHERE u.username = $1::text AND ($2::boolean OR u.active IS DISTINCT FROM false))`
+
+// errBack says that a trigger brought an account back that was ended, in the same transaction. Nothing was changed.
+var errBack = errors.New("the account is back before the transaction's end")
+
+// querier is a connection, or a transaction on it.
+type querier interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// change runs the statement. A unique key of users may be violated for one of two reasons: the name is taken by now, or
+// another program's unique index does not take the row. Which of them it is, the account tells that is read back.
+func (s *Store) change(ctx context.Context, conn querier, sql string, args pgx.NamedArgs, change user.Change) error {
+	var (
+		fenced   bool
+		notified *string
+	)
+	err := conn.QueryRow(ctx, sql, args).Scan(&fenced, &notified)
+	var refusal *pgconn.PgError
+	switch {
+	case errors.As(err, &refusal) && refusal.Code == codeUniqueViolation && !isOurs(refusal.TableName):
+		return fmt.Errorf("%w: %w", errMaybeFirst, err)
+	case err != nil:
+		return err
+	case fenced && notified == nil:
+		return errMaybeFirst // the row was skipped, or is not as the verb needs it
+	case fenced:
+		return nil
+	}
+	if len(change.Endangered) > 0 {
+		var last bool
+		if err := conn.QueryRow(ctx, isLastHolder, args).Scan(&last); err != nil {
+			return err
+		}
+		if last {
+			return store.ErrLastHolder
+		}
+	}
+	return store.ErrConflict
+}
+
+// decide tells a change that came too late from one that the database does not take: after the first the account is not as
+// the change needs it any more. A row that was skipped without a word is left to the caller, which plans again.
+func decide(err error, change user.Change, after user.Observed) error {
+	if err == nil {
+		return nil
+	}
+	exists, revision := after.Row != nil, int64(0)
+	if after.Ownership != nil {
+		revision = after.Ownership.Revision
+	}
+	var refusal *pgconn.PgError
+	switch {
+	case revision != change.Revision, exists && change.Verb == user.Create, !exists && change.Verb != user.Create:
+		return store.ErrConflict
+	case errors.As(err, &refusal):
+		return refusal
+	}
+	return nil
+}
+
+// readBack reads the account on the connection that changed it.
+func (s *Store) readBack(ctx context.Context, conn *pgxpool.Conn, username string) (user.Observed, error) {
+	list, err := snapshotOn(ctx, conn, []string{username}, nil)
+	if err != nil {
+		return user.Observed{}, &sentError{err}
+	}
+	return list[username], nil
+}
+
+// sentError is one from after the database got a part of a call, whatever the driver says of the rest.
+type sentError struct{ error }
+
+func (e *sentError) Unwrap() error { return e.error }
+
+// SafeToRetry is what pgconn.SafeToRetry asks.
+func (e *sentError) SafeToRetry() bool { return false }
+
 // statementFor is the statement that makes the change.
 func statementFor(change user.Change) (string, error) {
-	steps := func(steps ...string) (string, error) { return "WITH" + strings.Join(steps, "") + notify, nil }
+	steps := func(steps ...string) (string, error) { return "WITH" + patient + strings.Join(steps, "") + answer, nil }
 	after := func(step, note string) string { return strings.ReplaceAll(note, "%[1]s", step) }
 
 	fence, note := fenceTakeOver, noteTakeOver
@@ -262,9 +407,9 @@ func statementFor(change user.Change) (string, error) {
 		}
 		return steps(owned, after("fence", note))
 	case user.Delete:
-		return steps(owned, deleteRow, after("fence", noteDeleted), purge)
+		return steps(owned, deleteRow, after("gone", noteDeleted), purge)
 	case user.Deactivate:
-		return steps(owned, deactivateRow, after("fence", noteReleased))
+		return steps(owned, deactivateRow, after("gone", noteReleased))
 	case user.Release:
 		return steps(fenceOwned, after("fence", noteReleased))
 	case user.Bury:
@@ -309,14 +454,18 @@ func notes(change user.Change) string {
 			set += ", password_changed_at = NULL"
 		}
 	}
-	if change.Unlock != "" {
+	switch {
+	case change.Unlock == "":
+	case change.ClearLockout: // handled is what was really cleared
+		set += ", unlock_handled = CASE WHEN w.cleared THEN @unlock ELSE o.unlock_handled END"
+	default:
 		set += ", unlock_handled = @unlock"
 	}
 	return set
 }
 
 // arguments is all that a statement may name.
-func arguments(change user.Change) (pgx.NamedArgs, error) {
+func (s *Store) arguments(change user.Change) (pgx.NamedArgs, error) {
 	roles := change.Roles
 	if roles == nil {
 		roles = []string{} // null is no set of roles
@@ -336,6 +485,7 @@ func arguments(change user.Change) (pgx.NamedArgs, error) {
 		password.Hash = user.UnusablePassword
 	}
 	return pgx.NamedArgs{
+		"lock_timeout":  milliseconds(s.timing.lock),
 		"username":      change.Username,
 		"cluster":       change.Owner.Cluster,
 		"namespace":     change.Owner.Namespace,
@@ -353,12 +503,13 @@ func arguments(change user.Change) (pgx.NamedArgs, error) {
 		"noted_hash":    noted.Hash,
 		"noted_weak":    noted.Weak,
 		"unlock":        change.Unlock,
+		"clears":        change.ClearLockout,
 		"endangered":    change.Endangered,
 
 		"suspended":        change.Suspended,
 		"lockout_attempts": change.Lockout.Attempts,
-		"lockout_duration": change.Lockout.Duration,
-		"lockout_longest":  change.Lockout.Longest,
+		"lockout_duration": change.Lockout.Duration.Microseconds(),
+		"lockout_longest":  change.Lockout.Longest.Microseconds(),
 		"lockout_exempt":   change.Lockout.Exempt,
 	}, nil
 }

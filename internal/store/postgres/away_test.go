@@ -74,7 +74,7 @@ func TestWhereNoConnectionCanBeMadeTheDatabaseIsAwayAtOnceAndNothingWasSent(t *t
 		t.Error("it is not away")
 	}
 	_, err := s.Observe(t.Context(), "alice")
-	if !unsent(t, err) || !unsent(t, s.Apply(t.Context(), creation("alice"))) {
+	if !unsent(t, err) || !unsent(t, applied(t, s, creation("alice"))) {
 		t.Error("another call is not said to be unsent")
 	}
 }
@@ -327,7 +327,7 @@ func TestWhatDoesNotProveAnOutageIsLookedAtAndNoMore(t *testing.T) {
 		"a pooler that mixes up names": &pgconn.PgError{Code: "26000"},
 	} {
 		for _, access := range []access{asks, reads, writes} {
-			_ = s.failure(err, access, time.Second)
+			_ = s.failure(t.Context(), err, access, time.Second)
 			if s.Away() {
 				t.Fatalf("%s, access %d: it is away", name, access)
 			}
@@ -380,7 +380,7 @@ func TestADatabaseThatRefusesLogInsIsAwayUntilItTakesThemAlsoWhenNobodyTries(t *
 	run(t, pool, "REVOKE INSERT ON users FROM "+role)
 	away := awayMeanwhile(s, func() {
 		for range 20 {
-			expectUnavailable(t, s.Apply(t.Context(), creation("bob")), "GRANT")
+			expectUnavailable(t, applied(t, s, creation("bob")), "GRANT")
 			pause(t.Context(), 10*time.Millisecond)
 		}
 	})

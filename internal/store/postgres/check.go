@@ -32,7 +32,7 @@ const (
 SELECT current_setting('transaction_read_only')::boolean
        OR EXISTS (SELECT ` + readColumns + ` FROM users WHERE false)
        OR EXISTS (SELECT suspended, lockout_exempt FROM shardinguser_ownership WHERE false)
-       OR EXISTS (SELECT FROM login_attempts WHERE false)`
+       OR EXISTS (SELECT attempt_key FROM login_attempts WHERE false)`
 
 	lookAtTables = lookAtLogIns + `
        OR EXISTS (SELECT FROM shardinguser_merges WHERE false)`
@@ -103,16 +103,46 @@ func (s *Store) check(ctx context.Context) {
 	case isWhole:
 		s.health.writable(began)
 	}
-	if s.health.refuses() && s.settings.Role.servesLogIns() { // some write, which may be none of log-ins' business either
-		if err := s.tryToWrite(ctx); err != nil {
-			if v := s.judge(err, writes, s.timing.look); v.kind == refusing {
-				s.found(v, err)
-				s.health.setUseless(refusing)
-			}
-			return
-		}
+	if !s.checkWrites(ctx) {
+		return
 	}
 	s.health.setUseless(none)
+}
+
+// checkWrites finds out whether the database takes writes, where there is reason to ask. It tells whether nothing shows that it
+// does not.
+func (s *Store) checkWrites(ctx context.Context) bool {
+	code, refuses := s.health.refusedFor()
+	if doubted := s.health.takeDoubt(); !doubted && !refuses {
+		return true
+	}
+	if s.settings.Role.servesLogIns() { // what is refused may be none of the login side's business
+		if err := s.tryToWrite(ctx); err != nil {
+			v := s.judge(err, writes, s.timing.look)
+			if v.kind == refusing || v.kind == readOnly {
+				s.found(v, err)
+				s.health.setUseless(v.kind)
+			}
+			return v.kind == none
+		}
+	}
+	err := s.prove(ctx)
+	switch {
+	case err == nil || isProbeMissing(err):
+		if code != codeMissingRight || !s.lacksRight(ctx) {
+			s.health.proved()
+		}
+		return true
+	case ctx.Err() != nil:
+		return false
+	}
+	v := s.meaning(err, writes, s.timing.look)
+	if v.kind == away && !isUnreachable(err) {
+		return false // the connection, or the time: the next check asks again
+	}
+	s.found(v, err)
+	s.health.setUseless(v.kind)
+	return false
 }
 
 // found takes note of what a check failed at, and tells whether that proves anything.
@@ -121,7 +151,7 @@ func (s *Store) found(v verdict, err error) bool {
 		s.health.hadConnection()
 	}
 	switch {
-	case v.kind == statement || v.kind == conflict:
+	case v.kind == statement || v.kind == conflict || v.kind == blocked || v.kind == busy:
 		return false
 	case isShort(err) && !s.health.isWithoutConnection(s.timing.shortage):
 		return false // what is in use is ours, or was: the server may not have noticed yet that we gave it up

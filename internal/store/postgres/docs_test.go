@@ -68,7 +68,7 @@ func TestTheRightsOfTheGuideAreEnough(t *testing.T) {
 		t.Fatalf("docs/database.md has %d GRANTs: are they still read right?", granted)
 	}
 	s := ready(t, quick(dsn))
-	if err := s.Apply(t.Context(), creation("alice")); err != nil {
+	if _, err := s.Apply(t.Context(), creation("alice")); err != nil {
 		t.Error(err)
 	}
 	if there := value[bool](t, pool, "SELECT count(*) > 0 FROM pg_trigger WHERE tgrelid = 'users'::regclass AND NOT tgisinternal"); !there {

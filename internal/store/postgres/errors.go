@@ -32,8 +32,10 @@ const (
 	doubtful        // the call got no answer or no connection: a look has to tell what that means
 	unreadable      // it answers, and does not let the tables be read
 	readOnly        // it answers, and takes no writes because it is no primary
-	refusing        // it answers, and refuses writes for another reason
+	refusing        // it answers, and refuses writes for another reason, or does not complete them
 	statement       // it refuses this row or this statement
+	blocked         // another transaction holds a lock on the row for longer than we wait
+	busy            // every connection of the pool is in use
 )
 
 // SQLSTATEs with a part in more than a sentence.
@@ -43,6 +45,17 @@ const (
 	codeReadOnly           = "25006"
 	codeMissingRight       = "42501"
 	codeTooManyConnections = "53300"
+
+	codeUniqueViolation     = "23505"
+	codeForeignKeyViolation = "23503"
+	codeNotNullViolation    = "23502"
+	codeCheckViolation      = "23514"
+	codeUndefinedSchema     = "3F000"
+	codeTypeMismatch        = "42804"
+	codeGeneratedAlways     = "428C9"
+	codeQueryCanceled       = "57014"
+	codeLockNotAvailable    = "55P03"
+	codeNotSupported        = "0A000"
 )
 
 // isLacking tells whether a table or a column is not there.
@@ -55,7 +68,13 @@ type verdict struct {
 	sentence string
 }
 
+// errBlocked is part of the error where another transaction holds a lock on the row.
+var errBlocked = errors.New("another transaction holds a lock on the row")
+
 func (v verdict) unavailable(err error) *store.UnavailableError {
+	if v.kind == blocked {
+		err = errors.Join(errBlocked, err)
+	}
 	var unsent *unsentError
 	return &store.UnavailableError{Sentence: v.sentence, Err: err, Unsent: errors.As(err, &unsent)}
 }
@@ -132,18 +151,41 @@ func judge(err error, at place, limit time.Duration) verdict {
 		v := judgeRefusal(refusal, at, limit)
 		v.code = refusal.Code
 		return v
+	case errors.Is(err, errBack):
+		return verdict{kind: statement, sentence: "The database does not let the account end: within the same transaction the row is back, or " +
+			"active again."}
+	case errors.Is(err, errHangs):
+		return verdict{kind: refusing, sentence: fmt.Sprintf("The database answers, but a commit did not return within %v; check that the "+
+			"standbys in synchronous_standby_names are connected, and that the server's disk keeps up.", limit)}
 	case errors.Is(err, errBusy):
-		return verdict{kind: statement, sentence: "All connections of the operator's pool are in use; raise its largest number " +
+		return verdict{kind: busy, sentence: "All connections of the operator's pool are in use; raise its largest number " +
 			"of connections, or see what they wait for."}
 	}
+	if sentence := decodeSentence(err); sentence != "" {
+		return verdict{kind: statement, sentence: sentence}
+	}
 	return verdict{kind: away, sentence: connectionSentence(err, at, limit)}
+}
+
+// decodeSentence is about a value that the database sent and that we cannot read; "" where the error is none of that kind.
+func decodeSentence(err error) string {
+	var scan pgx.ScanArgError
+	if !errors.As(err, &scan) {
+		return ""
+	}
+	return fmt.Sprintf("The operator cannot read column %d of what the database sent: its type or its text form is another one than "+
+		"expected; compare the columns of table users with docs/database.md.", scan.ColumnIndex+1)
 }
 
 // judgeRefusal is about errors that the server sent, by SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html
 func judgeRefusal(e *pgconn.PgError, at place, limit time.Duration) verdict {
 	switch e.Code {
-	case "40001", "40P01", "23505":
+	case "40001", "40P01":
 		return verdict{kind: conflict}
+	case codeUniqueViolation:
+		if isOurs(e.TableName) {
+			return verdict{kind: conflict}
+		}
 	case codeReadOnly:
 		return verdict{kind: readOnly, sentence: "The database is read-only, as a standby or a former primary is; writing goes " +
 			"on as soon as a host of the DSN takes writes."}
@@ -168,13 +210,18 @@ func judgeRefusal(e *pgconn.PgError, at place, limit time.Duration) verdict {
 	case codeUndefinedColumn:
 		return verdict{kind: refusing, sentence: "A column that the operator needs is missing; compare the table users with " +
 			"the one in the operator's documentation."}
-	case "57014", "55P03":
-		return verdict{kind: away, sentence: slowSentence(limit)}
+	case codeQueryCanceled:
+		return verdict{kind: away, sentence: fmt.Sprintf("The server ended a statement before the operator's own limit of %v: its "+
+			"statement_timeout is shorter, or an administrator canceled the statement; raise it with ALTER ROLE %s SET statement_timeout.",
+			limit, quoted(at.role, "..."))}
+	case codeLockNotAvailable:
+		return verdict{kind: blocked, sentence: "Another transaction holds a lock on the row for too long; the operator tries again. " +
+			"pg_stat_activity and pg_blocking_pids() show that transaction: end it."}
 	case "57P01", "57P02", "57P03":
 		return verdict{kind: away, sentence: "The database is starting up or shutting down."}
-	case "0A000":
-		return verdict{kind: statement, sentence: "The database cannot do that, or a table changed under a statement that was " +
-			"prepared before (SQLSTATE 0A000)."}
+	case codeNotSupported:
+		return verdict{kind: statement, sentence: "The database does not support that, because of a rule on the table users for example, or a table " +
+			"changed under a prepared statement (SQLSTATE 0A000)."}
 	case "42P05", "26000":
 		return verdict{kind: refusing, sentence: "A pooler stands between the operator and the database and mixes up prepared " +
 			"statements; add default_query_exec_mode=exec to the DSN."}
@@ -197,7 +244,7 @@ func judgeClass(e *pgconn.PgError, at place) verdict {
 		return verdict{kind: refusing, sentence: fmt.Sprintf("The database is short of resources (SQLSTATE %s).", e.Code)}
 	case "57":
 		return verdict{kind: away, sentence: fmt.Sprintf("The database ended the call (SQLSTATE %s).", e.Code)}
-	case "22", "23", "27", "44", "P0", "09":
+	case "09", "21", "22", "23", "27", "2F", "38", "39", "44", "54", "55", "P0":
 		return verdict{kind: statement, sentence: fmt.Sprintf("The database does not take this row (SQLSTATE %s%s).", e.Code, objects(e))}
 	}
 	return verdict{kind: refusing, sentence: fmt.Sprintf("The database refused a statement (SQLSTATE %s); its log says more.", e.Code)}

@@ -158,7 +158,7 @@ func TestNoSentenceEverHoldsThePassword(t *testing.T) {
 			} else {
 				defer s.Close()
 				_, err := s.Observe(t.Context(), "alice")
-				errs = append(errs, err, s.Apply(t.Context(), creation("alice")), s.Migrate(t.Context()))
+				errs = append(errs, err, applied(t, s, creation("alice")), s.Migrate(t.Context()))
 			}
 			for _, err := range errs {
 				if !errors.Is(err, store.ErrUnavailable) {
@@ -233,9 +233,9 @@ func saidOf(t *testing.T, settings Settings) string {
 	defer s.Close()
 	var said strings.Builder
 	_, err = s.Observe(t.Context(), "alice")
-	errs := []error{err, s.Apply(t.Context(), creation("alice")), s.Migrate(t.Context())}
+	errs := []error{err, applied(t, s, creation("alice")), s.Migrate(t.Context())}
 	_, err = s.runMigrations(t.Context())
-	errs = append(errs, s.failure(err, asks, time.Second))
+	errs = append(errs, s.failure(t.Context(), err, asks, time.Second))
 	o := newObserver(s)
 	_, err = o.connect(t.Context())
 	o.polling(err) // logs it

@@ -16,7 +16,7 @@ func TestADatabaseIsFreshUntilThereIsARowOrWasANote(t *testing.T) {
 		t.Helper()
 		change := creation("alice")
 		change.Verb, change.Revision = verb, revision
-		if err := s.Apply(t.Context(), change); err != nil {
+		if _, err := s.Apply(t.Context(), change); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -21,7 +21,7 @@ type health struct {
 	answered bool // ever
 	failure  *store.UnavailableError
 	kind     kind            // of the failure
-	lacking  bool            // it is of a table or a column that is not there
+	code     string          // its SQLSTATE; "" where there is none
 	failedAt time.Time       // when it was met with last
 	told     map[string]bool // sentences that were logged since the database answered last
 
@@ -29,6 +29,8 @@ type health struct {
 	// none otherwise. It ends with a check that finds otherwise. It is a matter of its own, since a failure may be one of the
 	// operator's other business.
 	useless kind
+
+	writesDoubted bool // a write did not return, or failed in a way that a probe explains
 
 	connectedAt time.Time // when there was last known to be a connection
 
@@ -53,7 +55,7 @@ func (h *health) succeeded(access access) {
 	defer h.mu.Unlock()
 	h.answered = true
 	switch {
-	case h.kind == unreadable && h.lacking:
+	case h.kind == unreadable && isLacking(h.code):
 		// Other calls do without what is not there, and prove nothing.
 	case access == writes || h.kind == away || (access == reads && h.kind == unreadable):
 		h.recover()
@@ -96,12 +98,14 @@ func (h *health) recover() {
 // failed takes note of a call that failed. A refusal that concerns one row or one statement is none of the database, and
 // what is doubtful will be looked at.
 func (h *health) failed(kind kind, code string, err *store.UnavailableError) {
-	if kind == statement || kind == doubtful {
+	switch kind {
+	case statement, blocked, busy, doubtful, conflict, none:
 		return
+	case away, unreadable, readOnly, refusing:
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.failure, h.kind, h.lacking, h.failedAt = err, kind, isLacking(code), time.Now()
+	h.failure, h.kind, h.code, h.failedAt = err, kind, code, time.Now()
 	// Several sentences may take turns during one outage; each is worth one line.
 	const most = 16
 	if sentence := err.Error(); !h.told[sentence] && len(h.told) < most {
@@ -138,6 +142,37 @@ func (h *health) refuses() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.kind == refusing
+}
+
+// refusedFor tells whether writes are refused, and by which SQLSTATE.
+func (h *health) refusedFor() (code string, refuses bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.code, h.kind == refusing
+}
+
+// proved takes note that a probe wrote, and that nothing else is known to keep us from writing.
+func (h *health) proved() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.kind == refusing {
+		h.recover()
+	}
+}
+
+func (h *health) doubtWrites() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.writesDoubted = true
+}
+
+// takeDoubt tells whether writes are doubted, and no longer.
+func (h *health) takeDoubt() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	doubted := h.writesDoubted
+	h.writesDoubted = false
+	return doubted
 }
 
 func (h *health) whyUseless() kind {

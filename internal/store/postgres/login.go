@@ -4,6 +4,7 @@ package postgres
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"time"
 
@@ -29,15 +30,16 @@ import (
 // chargeAttempt yields one row always, but for an account whose row could not be written: then nothing is on record and
 // nobody may check anything.
 const chargeAttempt = `
-WITH account AS MATERIALIZED (
+WITH` + patient + `
+account AS MATERIALIZED (
     SELECT u.username,
            COALESCE(u.password_hash, '') AS password_hash,
            u.roles::text AS roles,
            COALESCE(u.active, false) AS active,
            GREATEST(u.failed_login_attempts, 0)::bigint AS failed,
            u.locked_until::timestamptz AS locked_until
-    FROM users u WHERE u.username = @username::text
-    FOR NO KEY UPDATE
+    FROM patience, users u WHERE u.username = @username::text
+    FOR NO KEY UPDATE OF u
 ),
 found AS MATERIALIZED (
     SELECT a.*, clock_timestamp() AS at,
@@ -66,7 +68,7 @@ written AS (
         locked_until = CASE WHEN j.charged >= j.attempts AND NOT j.exempt THEN j.at + GREATEST(j.duration,
             CASE WHEN j.longest > j.duration THEN make_interval(secs => LEAST(EXTRACT(epoch FROM j.longest), (
                 SELECT EXTRACT(epoch FROM j.duration) * 2 ^ LEAST(count(*), 30) FROM login_attempts before
-                WHERE before.username = @name::text AND before.locked_until IS NOT NULL AND before.outcome <> 'success'
+                WHERE before.username = @name::text AND before.locked_until IS NOT NULL AND before.outcome NOT IN ('success', 'unchecked')
                   AND before.attempted_at > j.at - @growth::bigint * INTERVAL '1 microsecond')))
             END)
         END
@@ -74,9 +76,9 @@ written AS (
     RETURNING u.username, u.locked_until::timestamptz AS locked_until
 ),
 recorded AS (
-    INSERT INTO login_attempts (attempted_at, username, source, user_agent, outcome, locked_until)
+    INSERT INTO login_attempts (attempted_at, username, source, user_agent, outcome, locked_until, attempt_key)
     SELECT j.at, CASE WHEN j.username IS NULL THEN @alias::text ELSE @name::text END, @source::text, @user_agent::text,
-           CASE j.verdict WHEN 'check' THEN 'pending' ELSE j.verdict END, w.locked_until
+           CASE j.verdict WHEN 'check' THEN 'pending' ELSE j.verdict END, w.locked_until, @key::text
     FROM judged j LEFT JOIN written w ON true
     WHERE j.verdict <> 'check' OR w.username IS NOT NULL
     RETURNING id, locked_until
@@ -91,12 +93,13 @@ FROM recorded r CROSS JOIN judged j`
 // column may round. A settlement that comes a second time writes nothing. The trigger does not see that an attempt was
 // settled, and watchers wait for that where it wrote a lock.
 const settleAttempt = `
-WITH account AS MATERIALIZED (
+WITH` + patient + `
+account AS MATERIALIZED (
     SELECT u.locked_until::timestamptz AS locked_until
-    FROM users u
+    FROM patience, users u
     WHERE u.username = @username::text AND @success::boolean
       AND u.active AND COALESCE(u.password_hash, '') = @password_hash::text
-    FOR NO KEY UPDATE
+    FOR NO KEY UPDATE OF u
 ),
 attempt AS MATERIALIZED (
     SELECT a.id, a.outcome, a.locked_until FROM login_attempts a WHERE a.id = @id::bigint
@@ -138,6 +141,11 @@ DELETE FROM login_attempts WHERE id = ANY (ARRAY(
 // under another isolation than READ COMMITTED only; of those that wait for one row, one gets through each time.
 const mostTries = 50
 
+// insist does what the server may undo, or another transaction may hold up.
+func (s *Store) insist(ctx context.Context, username string, do func() error) error {
+	return s.patiently(ctx, username, s.settings.StatementTimeout, func() error { return insist(do) })
+}
+
 // insist does what the server may undo.
 func insist(do func() error) error {
 	for range mostTries {
@@ -150,13 +158,18 @@ func insist(do func() error) error {
 
 // Charge charges an attempt, or refuses it. Its errors are package store's ErrUnavailable, and the context's.
 func (s *Store) Charge(ctx context.Context, a store.Attempt, limits store.Limits) (store.Charged, error) {
+	key := rand.Text()
 	args := chargeArguments(a, limits)
-	charged, err := s.charge(ctx, args)
+	args["key"], args["lock_timeout"] = key, milliseconds(s.timing.lock)
+	charged, err := s.charge(ctx, a.Username, args)
 	if args["username"] != nil && isUntranslatable(err) {
 		args["username"], args["name"] = nil, "" // no name of this database
-		charged, err = s.charge(ctx, args)
+		charged, err = s.charge(ctx, a.Username, args)
 	}
 	if err != nil {
+		if args["username"] != nil && mayBeMade(err) {
+			s.unchecked.addKey(a.Username, key)
+		}
 		return store.Charged{}, err
 	}
 	charged.Username = a.Username
@@ -175,14 +188,14 @@ func chargeArguments(a store.Attempt, limits store.Limits) pgx.NamedArgs {
 	return args
 }
 
-func (s *Store) charge(ctx context.Context, args pgx.NamedArgs) (store.Charged, error) {
+func (s *Store) charge(ctx context.Context, username string, args pgx.NamedArgs) (store.Charged, error) {
 	var (
 		charged   store.Charged
 		roles     *string
 		lock      pgtype.Timestamptz
 		isCharged = true
 	)
-	err := insist(func() error {
+	err := s.insist(ctx, username, func() error {
 		return s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
 			err := conn.QueryRow(ctx, chargeAttempt, args).
 				Scan(&charged.ID, &charged.Verdict, &lock, &charged.Failed, &charged.PasswordHash, &roles)
@@ -197,8 +210,8 @@ func (s *Store) charge(ctx context.Context, args pgx.NamedArgs) (store.Charged, 
 	case err != nil:
 		return store.Charged{}, err
 	case !isCharged:
-		return store.Charged{}, &store.UnavailableError{Sentence: "The database does not let a log-in be counted: a trigger, a " +
-			"rule or a policy on the table users keeps the row from being written."}
+		return store.Charged{}, &store.RejectedError{Sentence: "The database does not count the login: a trigger, a rule or a policy " +
+			"on the table users skips the write to the row."}
 	}
 	if until := moment(lock); until != nil {
 		charged.Locks, charged.Until = true, *until
@@ -217,8 +230,9 @@ func (s *Store) Settle(ctx context.Context, charged store.Charged, success bool)
 	}
 	args := pgx.NamedArgs{
 		"id": charged.ID, "username": charged.Username, "password_hash": charged.PasswordHash, "success": success,
+		"lock_timeout": milliseconds(s.timing.lock),
 	}
-	err = insist(func() error {
+	err = s.insist(ctx, charged.Username, func() error {
 		return s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
 			var notified *string
 			err := conn.QueryRow(ctx, settleAttempt, args).Scan(&stands, &notified)
@@ -229,6 +243,9 @@ func (s *Store) Settle(ctx context.Context, charged store.Charged, success bool)
 		})
 	})
 	if err != nil {
+		if success {
+			s.unchecked.addID(charged.Username, charged.ID) // it was right, and nobody was let in
+		}
 		return false, err
 	}
 	return stands, nil

@@ -171,6 +171,16 @@ func with(dsn, parameter string) string {
 	return dsn + "?" + parameter
 }
 
+// applied is the error of a change.
+func applied(t *testing.T, s interface {
+	Apply(ctx context.Context, change user.Change) (user.Observed, error)
+}, change user.Change,
+) error {
+	t.Helper()
+	_, err := s.Apply(t.Context(), change)
+	return err
+}
+
 // creation is a change that creates a row.
 func creation(username string) user.Change {
 	return user.Change{

@@ -66,7 +66,7 @@ func TestAWatcherThatComesLateIsToldAtOnceOfAllThatIsKnown(t *testing.T) {
 	s := ready(t, listening(dsn)) // no sweep comes again
 	pool := connect(t, dsn)
 	run(t, pool, insert, "alice")
-	if err := s.Apply(t.Context(), creation("bob")); err != nil {
+	if _, err := s.Apply(t.Context(), creation("bob")); err != nil {
 		t.Fatal(err)
 	}
 	run(t, pool, "DELETE FROM users WHERE username = 'bob'") // and leaves his note

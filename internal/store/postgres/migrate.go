@@ -139,7 +139,8 @@ const missingSchema = "The first schema of the search_path does not exist, or th
 
 // tablesThere tells whether no table has gone.
 const tablesThere = "SELECT to_regclass('users') IS NOT NULL AND to_regclass('" + ownershipTable + "') IS NOT NULL " +
-	"AND to_regclass('" + attemptsTable + "') IS NOT NULL AND to_regclass('" + mergesTable + "') IS NOT NULL"
+	"AND to_regclass('" + attemptsTable + "') IS NOT NULL AND to_regclass('" + mergesTable + "') IS NOT NULL " +
+	"AND to_regclass('" + probesTable + "') IS NOT NULL"
 
 // beginAnew makes the migrations run again, since a table that one of them made has gone. It holds their lock: what
 // another replica makes meanwhile is there afterwards.

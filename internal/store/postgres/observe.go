@@ -23,6 +23,7 @@ const (
 	ownershipTable = "shardinguser_ownership" // the notes
 	attemptsTable  = "login_attempts"         // the audit trail of log-ins
 	mergesTable    = "shardinguser_merges"    // which outages were merged
+	probesTable    = "shardinguser_probes"    // what probes write
 )
 
 // observeAccounts reads the clock, and the rows and notes of usernames, in one moment. It yields one row for each that is
@@ -45,7 +46,10 @@ SELECT asked.place, now(),
        COALESCE(o.state, ''), COALESCE(o.generation, 0), COALESCE(o.revision, 0), COALESCE(o.deletion_policy, ''),
        COALESCE(o.password_version, ''), COALESCE(o.password_hash, ''), COALESCE(o.password_weak, false),
        o.password_changed_at, COALESCE(o.unlock_handled, ''), COALESCE(o.suspended, false),
-       COALESCE(o.lockout_attempts, 0), COALESCE(o.lockout_duration, INTERVAL '0'), COALESCE(o.lockout_longest, INTERVAL '0'),
+       COALESCE(o.lockout_attempts, 0),
+       -- Numbers, since the text of an interval depends on the session's IntervalStyle.
+       COALESCE(EXTRACT(epoch FROM o.lockout_duration) * 1000000, 0)::bigint,
+       COALESCE(EXTRACT(epoch FROM o.lockout_longest) * 1000000, 0)::bigint,
        COALESCE(o.lockout_exempt, false)
 FROM unnest(@usernames::text[], @recorded::text[]) WITH ORDINALITY AS asked (username, recorded, place)
 LEFT JOIN users u ON u.username = asked.username
@@ -74,6 +78,19 @@ func (s *Store) snapshot(ctx context.Context, usernames []string, foreign map[st
 	if len(usernames) == 0 {
 		return nil, ctx.Err()
 	}
+	var observed map[string]user.Observed
+	err := s.run(ctx, reads, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) (err error) {
+		observed, err = snapshotOn(ctx, conn, usernames, foreign)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return observed, nil
+}
+
+// snapshotOn is snapshot on one connection. Its errors are the driver's.
+func snapshotOn(ctx context.Context, conn *pgxpool.Conn, usernames []string, foreign map[string]bool) (map[string]user.Observed, error) {
 	asked, recorded := make([]*string, len(usernames)), make([]*string, len(usernames))
 	for i, username := range usernames {
 		if mayBeAccount(username) && !foreign[username] {
@@ -81,28 +98,22 @@ func (s *Store) snapshot(ctx context.Context, usernames []string, foreign map[st
 			recorded[i] = new(store.Attempt{Username: username}.Record(true).Username)
 		}
 	}
-	observed := make(map[string]user.Observed, len(usernames))
-	err := s.run(ctx, reads, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
-		rows, err := conn.Query(ctx, observeAccounts, pgx.NamedArgs{
-			"usernames": asked, "recorded": recorded, "pending": store.PendingTime.Microseconds(),
-		})
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			place, account, err := scanAccount(rows)
-			if err != nil {
-				return err
-			}
-			observed[usernames[place-1]] = account
-		}
-		return rows.Err()
+	rows, err := conn.Query(ctx, observeAccounts, pgx.NamedArgs{
+		"usernames": asked, "recorded": recorded, "pending": store.PendingTime.Microseconds(),
 	})
 	if err != nil {
 		return nil, err
 	}
-	return observed, nil
+	defer rows.Close()
+	observed := make(map[string]user.Observed, len(usernames))
+	for rows.Next() {
+		place, account, err := scanAccount(rows)
+		if err != nil {
+			return nil, err
+		}
+		observed[usernames[place-1]] = account
+	}
+	return observed, rows.Err()
 }
 
 func scanAccount(result pgx.Row) (place int, observed user.Observed, err error) {
@@ -113,13 +124,14 @@ func scanAccount(result pgx.Row) (place int, observed user.Observed, err error) 
 		roles                           *string
 		failed                          int64
 		locked, login, pending, changed pgtype.Timestamptz
+		duration, longest               int64 // microseconds
 	)
 	err = result.Scan(&place, &observed.Now,
 		&exists, &row.PasswordHash, &roles, &row.Active, &failed, &locked, &login, &pending,
 		&noted, &note.Owner.Cluster, &note.Owner.Namespace, &note.Owner.Name, &note.Owner.UID,
 		&note.State, &note.Generation, &note.Revision, &note.Deletion,
 		&note.PasswordVersion, &note.PasswordHash, &note.PasswordWeak, &changed, &note.UnlockHandled,
-		&note.Suspended, &note.Lockout.Attempts, &note.Lockout.Duration, &note.Lockout.Longest, &note.Lockout.Exempt)
+		&note.Suspended, &note.Lockout.Attempts, &duration, &longest, &note.Lockout.Exempt)
 	if err != nil {
 		return 0, user.Observed{}, err
 	}
@@ -134,6 +146,8 @@ func scanAccount(result pgx.Row) (place int, observed user.Observed, err error) 
 	}
 	if noted {
 		note.PasswordChangedAt = moment(changed)
+		note.Lockout.Duration = time.Duration(duration) * time.Microsecond
+		note.Lockout.Longest = time.Duration(longest) * time.Microsecond
 		observed.Ownership = &note
 		share(&note, row.PasswordHash)
 	}

@@ -49,7 +49,7 @@ func TestADatabaseThatIsNotThereYetIsTakenUpWhenItComes(t *testing.T) {
 	eventually(t, "the outage is in the log", func() bool { return strings.Contains(log.String(), "not available") })
 
 	proxy.Restore()
-	eventually(t, "a row can be created", func() bool { return s.Apply(t.Context(), creation("alice")) == nil })
+	eventually(t, "a row can be created", func() bool { return applied(t, s, creation("alice")) == nil })
 	w.told(t, "alice")
 	eventually(t, "the recovery is announced", func() bool { return w.recoveries() > 0 })
 	eventually(t, "the store is up", s.Up)
@@ -67,10 +67,10 @@ func TestAConnectionThatBreaksIsAnOutageAndItsEndIsAnnounced(t *testing.T) {
 	proxy.Cut()
 	eventually(t, "the store is down", func() bool { return !s.Up() })
 	expectTrouble(t, s, true, true)
-	expectUnavailable(t, s.Apply(t.Context(), creation("alice")), "")
+	expectUnavailable(t, applied(t, s, creation("alice")), "")
 	proxy.Restore()
 	eventually(t, "the recovery is announced", func() bool { return w.recoveries() > 0 })
-	eventually(t, "a row can be created", func() bool { return s.Apply(t.Context(), creation("alice")) == nil })
+	eventually(t, "a row can be created", func() bool { return applied(t, s, creation("alice")) == nil })
 	w.told(t, "alice")
 }
 
@@ -104,7 +104,7 @@ func TestAReadOnlyDatabaseIsToldOfAndLeft(t *testing.T) {
 	run(t, admin, "ALTER DATABASE "+database+" SET default_transaction_read_only = on")
 	s.Pool().Reset() // as when a former primary cuts its clients
 
-	expectUnavailable(t, s.Apply(t.Context(), creation("alice")), "read-only")
+	expectUnavailable(t, applied(t, s, creation("alice")), "read-only")
 	for range 20 { // reading goes on, and is no reason to call those who want to write
 		if _, err := s.Observe(t.Context(), "alice"); err != nil {
 			t.Fatal(err)
@@ -118,7 +118,7 @@ func TestAReadOnlyDatabaseIsToldOfAndLeft(t *testing.T) {
 	run(t, admin, "ALTER DATABASE "+database+" RESET default_transaction_read_only")
 	eventually(t, "the recovery is announced", func() bool { return w.recoveries() > 0 })
 	expectTrouble(t, s, false, false)
-	if err := s.Apply(t.Context(), creation("alice")); err != nil {
+	if _, err := s.Apply(t.Context(), creation("alice")); err != nil {
 		t.Error(err)
 	}
 	if !s.Up() {
@@ -161,7 +161,7 @@ func TestAPasswordThatIsRotatedInTheDSNsFileNeedsNoRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(strings.Replace(dsn, old.Password, "the-next-one", 1))
-	eventually(t, "a row can be created", func() bool { return s.Apply(t.Context(), creation("alice")) == nil })
+	eventually(t, "a row can be created", func() bool { return applied(t, s, creation("alice")) == nil })
 	w.told(t, "alice")
 }
 
@@ -172,7 +172,7 @@ func TestAWriteThatWaitsForAnothersLockIsNoOutage(t *testing.T) {
 	settings.StatementTimeout = 2 * time.Second
 	s := ready(t, settings)
 	pool := connect(t, dsn)
-	if err := s.Apply(t.Context(), creation("alice")); err != nil {
+	if _, err := s.Apply(t.Context(), creation("alice")); err != nil {
 		t.Fatal(err)
 	}
 	o, err := s.Observe(t.Context(), "alice")
@@ -188,7 +188,7 @@ func TestAWriteThatWaitsForAnothersLockIsNoOutage(t *testing.T) {
 	}
 	change := creation("alice")
 	change.Verb, change.Revision, change.ClearLockout = "update", o.Ownership.Revision, true
-	expectUnavailable(t, s.Apply(t.Context(), change), "did not answer within 2s")
+	expectUnavailable(t, applied(t, s, change), "did not answer within 2s")
 	if !s.Up() {
 		t.Error("it says that the database is down")
 	}
@@ -200,7 +200,7 @@ func TestAWriteThatWaitsForAnothersLockIsNoOutage(t *testing.T) {
 		o, err := s.Observe(t.Context(), "alice")
 		if err == nil {
 			change.Revision = o.Ownership.Revision
-			err = s.Apply(t.Context(), change)
+			_, err = s.Apply(t.Context(), change)
 		}
 		return err == nil
 	})
@@ -212,7 +212,7 @@ func TestARowThatTheTableDoesNotTakeIsNoOutage(t *testing.T) {
 	s := ready(t, quick(dsn))
 	run(t, connect(t, dsn), "ALTER TABLE users ADD CONSTRAINT lower_case CHECK (username = lower(username))")
 	eventually(t, "the store is up", s.Up)
-	expectUnavailable(t, s.Apply(t.Context(), creation("ALICE")), `table "users", constraint "lower_case"`)
+	expectUnavailable(t, applied(t, s, creation("ALICE")), `table "users", constraint "lower_case"`)
 	if !s.Up() {
 		t.Error("it says that the database is down")
 	}
@@ -226,7 +226,7 @@ func TestSeveralHostsAreTriedForOneThatTakesWrites(t *testing.T) {
 	host := strings.SplitN(strings.SplitN(dsn, "@", 2)[1], "/", 2)[0]
 	several := with(strings.Replace(dsn, host, proxy.Addr()+","+host, 1), "target_session_attrs=read-write")
 	s := ready(t, quick(several))
-	if err := s.Apply(t.Context(), creation("alice")); err != nil {
+	if _, err := s.Apply(t.Context(), creation("alice")); err != nil {
 		t.Error(err)
 	}
 }

@@ -60,6 +60,9 @@ func (r Role) tables() string {
 // readColumns of the table users are all that anybody here reads.
 const readColumns = "username, password_hash, roles, active, last_login_at, failed_login_attempts, locked_until"
 
+// probing is what each role needs to probe: it writes a row of its own, and locks and deletes old ones.
+const probing = "SELECT (id, probed_at), INSERT (id), UPDATE (probed_at), DELETE"
+
 // right is what a role needs of a table, as a GRANT writes it.
 type right struct{ table, privileges string }
 
@@ -71,22 +74,24 @@ func (r Role) rights() []right {
 			{usersTable, "SELECT (" + readColumns + "), INSERT (username, password_hash, roles, active, created_at, updated_at), " +
 				"UPDATE (password_hash, roles, active, updated_at, failed_login_attempts, locked_until), DELETE"},
 			{ownershipTable, "SELECT, INSERT, UPDATE, DELETE"},
-			{attemptsTable, "SELECT (username, attempted_at, outcome, locked_until)"},
+			{attemptsTable, "SELECT (username, attempted_at, outcome, locked_until, attempt_key)"},
+			{probesTable, probing},
 			{versionTable, "SELECT"},
 		}
 	case RoleLogin:
 		return []right{
 			{usersTable, "SELECT (" + readColumns + "), UPDATE (failed_login_attempts, locked_until, last_login_at)"},
 			{ownershipTable, "SELECT"},
-			{attemptsTable, "SELECT (id, username, attempted_at, outcome, locked_until), " +
-				"INSERT (username, attempted_at, outcome, locked_until, source, user_agent), UPDATE (outcome), DELETE"},
+			{attemptsTable, "SELECT (id, username, attempted_at, outcome, locked_until, attempt_key), " +
+				"INSERT (username, attempted_at, outcome, locked_until, source, user_agent, attempt_key), UPDATE (outcome), DELETE"},
 			{mergesTable, "SELECT (id, merged_at), INSERT (id), UPDATE (merged_at), DELETE"},
+			{probesTable, probing},
 			{versionTable, "SELECT"},
 		}
 	case RoleBoth:
 	}
 	return []right{{
-		strings.Join([]string{usersTable, ownershipTable, attemptsTable, mergesTable}, ", "), "SELECT, INSERT, UPDATE, DELETE",
+		strings.Join([]string{usersTable, ownershipTable, attemptsTable, mergesTable, probesTable}, ", "), "SELECT, INSERT, UPDATE, DELETE",
 	}}
 }
 

@@ -42,7 +42,7 @@ func TestAMissingRightOfEitherRoleIsNamedWithItsColumns(t *testing.T) {
 		change := creation("alice")
 		change.Verb, change.Revision, change.ClearLockout = user.Update, o.Ownership.Revision, true
 		change.Password, change.Write = &user.PasswordChange{Hash: "other", Version: "2", New: true}, []user.Field{user.FieldPasswordHash}
-		return s.Apply(t.Context(), change)
+		return applied(t, s, change)
 	}
 	for name, tt := range map[string]struct {
 		role   Role
@@ -75,7 +75,7 @@ func TestAMissingRightOfEitherRoleIsNamedWithItsColumns(t *testing.T) {
 			settings := quick(map[Role]string{RoleController: controller, RoleLogin: login}[tt.role])
 			settings.Role = tt.role
 			role, _ := names(t, map[Role]string{RoleController: controller, RoleLogin: login}[tt.role])
-			if err := open(t, quick(admin)).Apply(t.Context(), creation("alice")); err != nil {
+			if _, err := open(t, quick(admin)).Apply(t.Context(), creation("alice")); err != nil {
 				t.Fatal(err)
 			}
 			table := tt.revoke[strings.LastIndex(tt.revoke, " ")+1:]
@@ -161,7 +161,7 @@ func TestBothSidesListenByOneCredential(t *testing.T) {
 	for s := range watchers {
 		eventually(t, "it is notified", s.Notifying)
 	}
-	if err := p.Apply(t.Context(), creation("alice")); err != nil {
+	if _, err := p.Apply(t.Context(), creation("alice")); err != nil {
 		t.Fatal(err)
 	}
 	run(t, pool, "ALTER ROLE "+role+" NOLOGIN")

@@ -30,7 +30,7 @@ type twoStores struct {
 
 func (p twoStores) Fresh(ctx context.Context) (bool, error) { return p.controller.Fresh(ctx) }
 
-func (p twoStores) Apply(ctx context.Context, change user.Change) error {
+func (p twoStores) Apply(ctx context.Context, change user.Change) (user.Observed, error) {
 	return p.controller.Apply(ctx, change)
 }
 
@@ -151,7 +151,7 @@ func TestNeitherRoleWritesWhatIsTheOthers(t *testing.T) {
 	migrated(t, admin)
 	controller, login := testenv.TwoRoles(t, admin)
 	p := openPair(t, controller, login, nil)
-	if err := p.Apply(t.Context(), creation("alice")); err != nil {
+	if _, err := p.Apply(t.Context(), creation("alice")); err != nil {
 		t.Fatal(err)
 	}
 	charge(t, p.login, "alice")
@@ -330,7 +330,7 @@ func TestTheLogInSideWaitsForTheControllersTablesAndForItsRights(t *testing.T) {
 	})
 	testenv.GrantRoles(t, admin, controller, login, "migrate=on")
 	eventually(t, "the log-in side's store is up and notified", func() bool { return s.Up() && s.Notifying() })
-	if err := c.Apply(t.Context(), creation("alice")); err != nil {
+	if _, err := c.Apply(t.Context(), creation("alice")); err != nil {
 		t.Fatal(err)
 	}
 	w.told(t, "alice")

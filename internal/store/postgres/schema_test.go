@@ -147,7 +147,7 @@ func TestACompleteSchemaNeedsNoRightToCreate(t *testing.T) {
 	run(t, pool, "GRANT SELECT, INSERT, UPDATE, DELETE ON users, shardinguser_ownership, login_attempts, shardinguser_merges TO "+role)
 
 	s := ready(t, quick(dsn))
-	if err := s.Apply(t.Context(), creation("alice")); err != nil {
+	if _, err := s.Apply(t.Context(), creation("alice")); err != nil {
 		t.Error(err)
 	}
 	o, err := s.Observe(t.Context(), "alice")
@@ -199,7 +199,7 @@ func TestTablesThatWereDroppedAreMadeAgain(t *testing.T) {
 	dsn := testenv.Database(t)
 	s := ready(t, quick(dsn))
 	run(t, connect(t, dsn), "DROP TABLE users, shardinguser_ownership, login_attempts, shardinguser_merges, shardinguser_migrations")
-	eventually(t, "a row can be created", func() bool { return s.Apply(t.Context(), creation("alice")) == nil })
+	eventually(t, "a row can be created", func() bool { return applied(t, s, creation("alice")) == nil })
 }
 
 func TestATableThatIsDroppedWhileOthersStayIsMadeAgain(t *testing.T) {
@@ -216,14 +216,14 @@ func TestATableThatIsDroppedWhileOthersStayIsMadeAgain(t *testing.T) {
 			w := watch(t, s)
 			pool := connect(t, dsn)
 			before := shape(t, pool)
-			if err := s.Apply(t.Context(), creation("alice")); err != nil {
+			if _, err := s.Apply(t.Context(), creation("alice")); err != nil {
 				t.Fatal(err)
 			}
 			w.told(t, "alice")
 			eventually(t, "the store is notifying", s.Notifying)
 			w.forget()
 			run(t, pool, "DROP TABLE "+table)
-			eventually(t, "a row can be created", func() bool { return s.Apply(t.Context(), creation("bob")) == nil })
+			eventually(t, "a row can be created", func() bool { return applied(t, s, creation("bob")) == nil })
 			w.told(t, "bob")
 			if table != attemptsTable {
 				w.told(t, "alice") // her row or her note is no longer there
@@ -281,7 +281,7 @@ func TestWhereADroppedTableMayNotBeMadeAgainTheStoreSaysSoAndKeepsCalm(t *testin
 	settings.Log = log.logger()
 	s := ready(t, settings)
 	w := watch(t, s)
-	eventually(t, "a row can be created", func() bool { return s.Apply(t.Context(), creation("alice")) == nil })
+	eventually(t, "a row can be created", func() bool { return applied(t, s, creation("alice")) == nil })
 	w.told(t, "alice")
 	eventually(t, "the store is up", s.Up)
 
@@ -369,7 +369,7 @@ func TestWhatWasDeletedMoreThanADayAgoIsPurgedByLaterDeletions(t *testing.T) {
 	remove := func(username string) {
 		t.Helper()
 		change := creation(username)
-		if err := s.Apply(t.Context(), change); err != nil {
+		if _, err := s.Apply(t.Context(), change); err != nil {
 			t.Fatal(err)
 		}
 		o, err := s.Observe(t.Context(), username)
@@ -377,7 +377,7 @@ func TestWhatWasDeletedMoreThanADayAgoIsPurgedByLaterDeletions(t *testing.T) {
 			t.Fatal(err)
 		}
 		change.Verb, change.Revision = "delete", o.Ownership.Revision
-		if err := s.Apply(t.Context(), change); err != nil {
+		if _, err := s.Apply(t.Context(), change); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
 // Store is a store on Postgres. It may be used by any number of goroutines. [Store.Maintain] has to run beside it.
@@ -23,6 +24,11 @@ type Store struct {
 	timing   timing
 	pool     *pgxpool.Pool
 	health   *health
+
+	lanes     *lanes
+	proofs    shared[error]
+	suspected shared[suspects]
+	unchecked unchecked
 
 	migrated      chan struct{} // closed when the schema is complete for the first time
 	migratedOnce  sync.Once
@@ -73,6 +79,7 @@ func Open(settings Settings) (*Store, error) {
 		timing:   usualTiming(),
 		pool:     pool,
 		health:   health,
+		lanes:    newLanes(settings.MaxConns),
 		migrated: make(chan struct{}),
 		tried:    make(chan struct{}),
 		missing:  make(chan struct{}, 1),
@@ -181,13 +188,18 @@ func (s *Store) isBusy() bool {
 }
 
 // call runs a call of the database within the time that it may take, turns its error into package store's, and takes
-// note of whether the database answered.
+// note of whether the database answered. A write that does not return is reason to probe before its time is over: a commit
+// may hang, which a read does not show.
 func (s *Store) call(ctx context.Context, access access, limit time.Duration, do func(context.Context) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	if access == writes {
+		slow := time.AfterFunc(s.timing.slowWrite, s.doubtWrites)
+		defer slow.Stop()
+	}
 	err := do(limited)
 	switch {
 	case err == nil:
@@ -195,26 +207,43 @@ func (s *Store) call(ctx context.Context, access access, limit time.Duration, do
 		return nil
 	case ctx.Err() != nil:
 		return ctx.Err() // the caller's own, which says nothing of the database
-	case errors.Is(err, store.ErrConflict):
+	case errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrLastHolder):
 		s.health.succeeded(min(access, reads))
 		return err
 	}
-	return s.failure(err, access, limit)
+	return s.failure(ctx, err, access, limit)
+}
+
+// doubtWrites has the database checked by a write.
+func (s *Store) doubtWrites() {
+	s.health.doubtWrites()
+	wake(s.doubts)
 }
 
 // failure is what an error of the driver means to callers.
-func (s *Store) failure(err error, access access, limit time.Duration) error {
+func (s *Store) failure(ctx context.Context, err error, access access, limit time.Duration) error {
 	v := s.judge(err, access, limit)
+	if e, ok := isAnswer(err); ok && access == writes {
+		v = s.weigh(ctx, v, e)
+	}
 	switch v.kind {
 	case conflict:
 		s.health.succeeded(min(access, reads))
 		return store.ErrConflict
+	case statement:
+		if errors.Is(err, errBack) {
+			v.sentence += " " + s.Explain(ctx, []user.Field{user.FieldRow})
+		}
+		s.health.succeeded(min(access, reads))
+		return &store.RejectedError{Sentence: s.settings.Role.aboutDSN(v.sentence), Err: err}
 	case away:
 		s.health.setUseless(away)
 		wake(s.doubts)
-	case doubtful, unreadable, readOnly, refusing:
+	case doubtful:
+		s.doubtWrites()
+	case unreadable, readOnly, refusing:
 		wake(s.doubts)
-	case none, statement:
+	case none, blocked, busy:
 	}
 	return s.took(v, err)
 }

@@ -5,6 +5,7 @@ package postgres
 import (
 	"context"
 	"math/rand/v2"
+	"strconv"
 	"time"
 )
 
@@ -21,6 +22,10 @@ type timing struct {
 	look        time.Duration // and by a connection of its own
 	compare     time.Duration // between looks at whether two stores lead to the same tables
 	shortage    time.Duration // without any connection, until a server that has no room for one counts as away
+	lock        time.Duration // that a write waits for a row which another transaction has locked, each time it tries
+	blocked     time.Duration // that a change waits for such a row in all
+	slowWrite   time.Duration // after which a write that has not returned is reason to probe
+	proof       time.Duration // that the result of a probe may be old
 }
 
 func usualTiming() timing {
@@ -36,8 +41,15 @@ func usualTiming() timing {
 		look:        2 * time.Second,
 		compare:     10 * time.Second,
 		shortage:    3 * time.Second,
+		lock:        250 * time.Millisecond,
+		blocked:     1500 * time.Millisecond,
+		slowWrite:   time.Second,
+		proof:       time.Second,
 	}
 }
+
+// milliseconds is a length of time as a setting of Postgres.
+func milliseconds(d time.Duration) string { return strconv.FormatInt(max(1, d.Milliseconds()), 10) + "ms" }
 
 // pause waits, and tells whether ctx goes on.
 func pause(ctx context.Context, d time.Duration) bool {

@@ -95,7 +95,7 @@ func (s *Store) ensureTrigger(ctx context.Context) (bool, error) {
 		}
 		v := s.judge(err, writes, s.settings.StatementTimeout)
 		if v.code == codeUndefinedTable {
-			return false, s.failure(err, asks, s.settings.StatementTimeout)
+			return false, s.failure(ctx, err, asks, s.settings.StatementTimeout)
 		}
 		if v.kind == conflict {
 			v.sentence = store.ErrConflict.Error()

@@ -115,13 +115,13 @@ func TestChangesAreToldByNotificationsAlone(t *testing.T) {
 	run(t, pool, "UPDATE users SET username = 'bob'")
 	w.told(t, "alice")
 	w.told(t, "bob")
-	if err := s.Apply(t.Context(), creation("carol")); err != nil {
+	if _, err := s.Apply(t.Context(), creation("carol")); err != nil {
 		t.Fatal(err)
 	}
 	w.told(t, "carol")
 	burial := creation("dave")
 	burial.Verb = user.Bury
-	if err := s.Apply(t.Context(), burial); err != nil {
+	if _, err := s.Apply(t.Context(), burial); err != nil {
 		t.Fatal(err)
 	}
 	w.told(t, "dave") // of a name without a row only the notification tells

@@ -164,7 +164,7 @@ func (w *wired) state(name string) string {
 func applies(edit func(*user.Change)) wiredCall {
 	return wiredCall{given: func(t *testing.T, s *Store, pool *pgxpool.Pool, name string) func(*Store) error {
 		t.Helper()
-		if err := s.Apply(t.Context(), withPassword(name)); err != nil {
+		if _, err := s.Apply(t.Context(), withPassword(name)); err != nil {
 			t.Fatal(err)
 		}
 		run(t, pool, "UPDATE users SET failed_login_attempts = 5, locked_until = '2099-01-01' WHERE username = $1", name)
@@ -185,7 +185,7 @@ func changing(t *testing.T, s *Store, name string, edit func(*user.Change)) func
 		change.Revision = observed.Ownership.Revision
 	}
 	edit(&change)
-	return func(s *Store) error { return s.Apply(t.Context(), change) }
+	return func(s *Store) error { return applied(t, s, change) }
 }
 
 func withPassword(name string) user.Change {
@@ -252,7 +252,7 @@ var wiredCalls = map[string]wiredCall{
 
 	"creation": {given: func(t *testing.T, _ *Store, _ *pgxpool.Pool, name string) func(*Store) error {
 		t.Helper()
-		return func(s *Store) error { return s.Apply(t.Context(), withPassword(name)) }
+		return func(s *Store) error { return applied(t, s, withPassword(name)) }
 	}},
 	"adoption": {given: func(t *testing.T, s *Store, pool *pgxpool.Pool, name string) func(*Store) error {
 		t.Helper()
@@ -317,7 +317,7 @@ var wiredCalls = map[string]wiredCall{
 func looks(call func(t *testing.T, s *Store, name string) error) wiredCall {
 	return wiredCall{given: func(t *testing.T, s *Store, _ *pgxpool.Pool, name string) func(*Store) error {
 		t.Helper()
-		if err := s.Apply(t.Context(), withPassword(name)); err != nil {
+		if _, err := s.Apply(t.Context(), withPassword(name)); err != nil {
 			t.Fatal(err)
 		}
 		return func(s *Store) error { return call(t, s, name) }

@@ -85,7 +85,7 @@ var burying = []test{
 		for range 20 {
 			revision := s.revision(t, "alice")
 			succeeded := parallel(t, 2, func(i int) error {
-				return s.Store.Apply(t.Context(), []user.Change{
+				return s.try(t.Context(), []user.Change{
 					creation("alice", revision, by(stranger)), burial(revision, by(stranger)),
 				}[i])
 			})
@@ -102,7 +102,7 @@ var burying = []test{
 		for i := range 20 {
 			username := string(rune('a' + i))
 			succeeded := parallel(t, 2, func(i int) error {
-				return s.Store.Apply(t.Context(), []user.Change{
+				return s.try(t.Context(), []user.Change{
 					creation(username, 0), burial(0, named(username)),
 				}[i])
 			})

@@ -110,7 +110,7 @@ var racing = []test{
 			succeeded := parallel(t, 16, func(i int) error {
 				owner := alice
 				owner.Name, owner.UID = string(rune('a'+i)), string(rune('a'+i))
-				return s.Store.Apply(t.Context(), creation(username, 0, by(owner)))
+				return s.try(t.Context(), creation(username, 0, by(owner)))
 			})
 			expect(t, "the number that succeeded", succeeded, 1)
 		}
@@ -120,7 +120,7 @@ var racing = []test{
 		succeeded := parallel(t, 8, func(i int) error {
 			owner := alice
 			owner.Name, owner.UID = string(rune('a'+i)), string(rune('a'+i))
-			return s.Store.Apply(t.Context(), adoption("alice", 0, by(owner)))
+			return s.try(t.Context(), adoption("alice", 0, by(owner)))
 		})
 		expect(t, "the number that succeeded", succeeded, 1)
 	}},
@@ -128,7 +128,7 @@ var racing = []test{
 		o := s.created(t)
 		for range 20 {
 			succeeded := parallel(t, 2, func(i int) error {
-				return s.Store.Apply(t.Context(), next(user.Update, o, writing(user.FieldRoles), roles(string(rune('a'+i)))))
+				return s.try(t.Context(), next(user.Update, o, writing(user.FieldRoles), roles(string(rune('a'+i)))))
 			})
 			expect(t, "the number that succeeded", succeeded, 1)
 			o = s.observe(t, "alice")
@@ -140,7 +140,7 @@ var racing = []test{
 			o := s.observe(t, "alice")
 			succeeded := parallel(t, 2, func(i int) error {
 				verb := []user.Verb{user.Update, user.Delete}[i]
-				return s.Store.Apply(t.Context(), next(verb, o, by(o.Ownership.Owner), writing(user.FieldRoles)))
+				return s.try(t.Context(), next(verb, o, by(o.Ownership.Owner), writing(user.FieldRoles)))
 			})
 			expect(t, "the number that succeeded", succeeded, 1)
 			o = s.observe(t, "alice")
@@ -159,7 +159,7 @@ var racing = []test{
 				s.Other.Fail(t, "alice")
 				return nil
 			}
-			return errors.Join(s.Store.Apply(t.Context(), next(user.Update, o, writing(user.FieldRoles), roles("viewer"))))
+			return errors.Join(s.try(t.Context(), next(user.Update, o, writing(user.FieldRoles), roles("viewer"))))
 		})
 		expect(t, "the number that succeeded", succeeded, 5)
 		expect(t, "the counter", s.observe(t, "alice").Row.FailedLoginAttempts, 4)
@@ -169,7 +169,7 @@ var racing = []test{
 		cancel()
 		_, err := s.Store.Observe(ctx, "alice")
 		expectCancelled(t, err)
-		expectCancelled(t, s.Store.Apply(ctx, creation("alice", 0)))
+		expectCancelled(t, s.try(ctx, creation("alice", 0)))
 		expect(t, "the note", s.observe(t, "alice").Ownership, nil)
 	}},
 }

@@ -23,7 +23,7 @@ const patience = 15 * time.Second
 func (s *subject) conflicts(t *testing.T, change user.Change) {
 	t.Helper()
 	row, note := s.Other.Columns(t, change.Username), s.observe(t, change.Username).Ownership
-	if err := s.Store.Apply(t.Context(), change); !errors.Is(err, store.ErrConflict) {
+	if err := s.try(t.Context(), change); !errors.Is(err, store.ErrConflict) {
 		t.Errorf("%s %q: want a conflict, got: %v", change.Verb, change.Username, err)
 	}
 	expect(t, "the row", s.Other.Columns(t, change.Username), row)

@@ -19,7 +19,7 @@ type Store interface {
 	Observe(ctx context.Context, username string) (user.Observed, error)
 	Snapshot(ctx context.Context, usernames []string) (map[string]user.Observed, error)
 	Fresh(ctx context.Context) (bool, error)
-	Apply(ctx context.Context, change user.Change) error
+	Apply(ctx context.Context, change user.Change) (user.Observed, error)
 	Watch(ctx context.Context, changed func(usernames []string), recovered func())
 
 	Charge(ctx context.Context, attempt store.Attempt, limits store.Limits) (store.Charged, error)
@@ -126,12 +126,22 @@ func (s *subject) observe(t *testing.T, username string) user.Observed {
 	return observed
 }
 
-// apply makes a change that has to succeed.
+// apply makes a change that has to succeed, and expects that it returns what is observed afterwards.
 func (s *subject) apply(t *testing.T, change user.Change) {
 	t.Helper()
-	if err := s.Store.Apply(t.Context(), change); err != nil {
+	after, err := s.Store.Apply(t.Context(), change)
+	if err != nil {
 		t.Fatalf("%s %q: %v", change.Verb, change.Username, err)
 	}
+	observed := s.observe(t, change.Username)
+	expect(t, "the row that Apply returns", after.Row, observed.Row)
+	expect(t, "the note that Apply returns", after.Ownership, observed.Ownership)
+}
+
+// try makes a change, whatever comes of it.
+func (s *subject) try(ctx context.Context, change user.Change) error {
+	_, err := s.Store.Apply(ctx, change)
+	return err
 }
 
 // created makes the row of a resource, as most stories begin, and returns what is observed then.

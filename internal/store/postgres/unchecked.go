@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package postgres
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store"
+)
+
+// A charge whose commit does not return may have been made: the attempt counts, and was never compared with a password. Such
+// attempts are remembered, and taken off the counter once the database answers. That gives nobody a guess: whoever made the
+// attempt learned nothing from it.
+
+// uncharge settles attempts of one account as unchecked, those that are still pending. They are taken off the counter only
+// where it still holds them: it is at least what was charged since the first of them. A success, an unlock or a lock that
+// expired has cleared it otherwise, and taking more off would be a guess for free. Of locks it lifts the one that these
+// attempts wrote.
+const uncharge = `
+WITH` + patient + `
+account AS MATERIALIZED (
+    SELECT u.username, GREATEST(u.failed_login_attempts, 0)::bigint AS failed, u.locked_until::timestamptz AS locked_until
+    FROM patience, users u WHERE u.username = @username::text
+    FOR NO KEY UPDATE OF u
+),
+attempt AS MATERIALIZED (
+    SELECT a.id, a.locked_until FROM login_attempts a
+    WHERE a.username = @name::text AND (a.attempt_key = ANY (@keys::text[]) OR a.id = ANY (@ids::bigint[])) AND a.outcome = 'pending'
+    FOR UPDATE
+),
+taken AS MATERIALIZED (
+    SELECT count(*) AS charged, min(a.id) AS first, max(a.locked_until) AS lock FROM attempt a
+),
+since AS MATERIALIZED (
+    SELECT count(*) AS charged FROM taken t JOIN login_attempts a ON a.username = @name::text AND a.id >= t.first
+    WHERE a.outcome IN ('pending', 'failed')
+),
+written AS (
+    UPDATE users u SET
+        failed_login_attempts = c.failed - t.charged,
+        locked_until = CASE WHEN c.locked_until = t.lock THEN NULL ELSE u.locked_until END
+    FROM account c, taken t, since s
+    WHERE u.username = c.username AND t.charged > 0 AND c.failed >= s.charged
+      AND (c.locked_until IS NULL OR c.locked_until = t.lock)
+),
+recorded AS (
+    UPDATE login_attempts a SET outcome = 'unchecked' FROM attempt t WHERE a.id = t.id
+)
+SELECT CASE WHEN t.lock IS NOT NULL THEN pg_notify('` + rowsChannel + `', @username::text)::text END FROM taken t`
+
+const (
+	// mostUnchecked is how many attempts are remembered. What comes beyond stays charged.
+	mostUnchecked = 10_000
+
+	// uncheckedRetry is how often it is tried to settle them.
+	uncheckedRetry = time.Second
+)
+
+// unchecked is attempts that may have been charged and were not compared with a password, by username.
+type unchecked struct {
+	mu    sync.Mutex
+	by    map[string]openAttempts
+	count int
+}
+
+// openAttempts are known by their keys, or by their IDs.
+type openAttempts struct {
+	keys []string
+	ids  []int64
+}
+
+// addKey remembers an attempt whose charge did not return.
+func (u *unchecked) addKey(username, key string) {
+	u.add(username, openAttempts{keys: []string{key}})
+}
+
+// addID remembers an attempt whose charge is known, and that could not be settled.
+func (u *unchecked) addID(username string, id int64) {
+	u.add(username, openAttempts{ids: []int64{id}})
+}
+
+func (u *unchecked) add(username string, more openAttempts) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.by == nil {
+		u.by = map[string]openAttempts{}
+	}
+	if u.count += len(more.keys) + len(more.ids); u.count > mostUnchecked {
+		u.count = mostUnchecked
+		return
+	}
+	known := u.by[username]
+	u.by[username] = openAttempts{keys: append(known.keys, more.keys...), ids: append(known.ids, more.ids...)}
+}
+
+// take returns all that is remembered, and forgets it.
+func (u *unchecked) take() map[string]openAttempts {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	by := u.by
+	u.by, u.count = nil, 0
+	return by
+}
+
+// keepUncharging settles what is unchecked, as soon as the database takes it, until ctx ends.
+func (s *Store) keepUncharging(ctx context.Context) {
+	for pause(ctx, uncheckedRetry) {
+		if s.Away() {
+			continue
+		}
+		by := s.unchecked.take()
+		for username, list := range maps.All(by) {
+			if err := s.uncharge(ctx, username, list); err != nil {
+				s.unchecked.add(username, list) // the next time, then
+			}
+		}
+	}
+}
+
+// uncharge settles the attempts of one account as unchecked.
+func (s *Store) uncharge(ctx context.Context, username string, list openAttempts) error {
+	args := pgx.NamedArgs{
+		"lock_timeout": milliseconds(s.timing.lock), "username": username, "keys": list.keys, "ids": list.ids,
+		"name": store.Attempt{Username: username}.Record(true).Username,
+	}
+	return s.patiently(ctx, username, s.settings.StatementTimeout, func() error {
+		return s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
+			var notified *string
+			err := conn.QueryRow(ctx, uncharge, args).Scan(&notified)
+			if errors.Is(err, pgx.ErrNoRows) {
+				return nil
+			}
+			return err
+		})
+	})
+}
+
+// mayBeMade tells whether a write may have been made that failed by this error: the server did not answer it, and may have
+// got it.
+func mayBeMade(err error) bool {
+	if err == nil {
+		return false
+	}
+	var unavailable *store.UnavailableError
+	if errors.As(err, &unavailable) && unavailable.Unsent {
+		return false
+	}
+	_, answered := isAnswer(err)
+	return !answered
+}

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package user
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+)
+
+// FieldLockout is the lock and the counter of failed attempts. It does not drift: a request clears it.
+const FieldLockout Field = "locked_until"
+
+// Unkept returns the fields that the database did not keep of a change that it took: those for which the plan, made again on
+// the account as it was read back, still asks. It returns none where the account is as the change was to leave it.
+//
+// After a decision with Again, only the same step counts: another one is the next step.
+func Unkept(d Desired, made Decision, after Observed) []Field {
+	if made.Change.Verb == Delete && after.Row != nil {
+		return []Field{FieldRow}
+	}
+	next := Plan(d, after).Change
+	if next.Verb == Nothing || made.Again && (next.Verb != made.Change.Verb || next.Owner != made.Change.Owner) {
+		return nil
+	}
+	var fields []Field
+	switch next.Verb {
+	case Create, Delete, Bury:
+		return []Field{FieldRow}
+	case Deactivate:
+		return []Field{FieldActive}
+	case Update, Adopt:
+		fields = slices.Clone(next.Write)
+		if next.Unlock != "" {
+			fields = append(fields, FieldLockout)
+		}
+	case Release, Nothing:
+	}
+	if len(fields) == 0 {
+		return []Field{FieldRow}
+	}
+	return fields
+}
+
+// NotKept is the problem of a change that the database took and did not keep. Explanation is what in the database may be the
+// cause.
+func NotKept(made Decision, after Observed, fields []Field, explanation string) *Problem {
+	c := made.Change
+	var what string
+	switch {
+	case slices.Contains(fields, FieldRow) && after.Row != nil:
+		what = fmt.Sprintf("The database did not delete the row of username %q: the account still exists.", c.Username)
+	case slices.Contains(fields, FieldRow):
+		what = fmt.Sprintf("The database took the row of username %q and did not keep it.", c.Username)
+	case slices.Equal(fields, []Field{FieldActive}) && after.Row != nil && after.Row.Active:
+		what = "The database did not keep what was written: column active is still true, and the account can log in."
+	case slices.Equal(fields, []Field{FieldLockout}):
+		what = "The database did not keep what was written: the lock or the counter of failed attempts is still there."
+	default:
+		what = fmt.Sprintf("The database did not keep what was written into %s.", columnList(fields))
+	}
+	return suspended(made, Rejected(what+space(explanation), c.Verb == Delete || c.Verb == Deactivate || c.Verb == Release))
+}
+
+// Rejected is the problem of a row, or a change, that the database refuses, with a sentence that says why.
+func Rejected(sentence string, deleting bool) *Problem {
+	if deleting {
+		sentence = "The deletion waits: " + sentence
+	}
+	return &Problem{Reason: v1alpha1.ReasonDatabaseRejected, Message: sentence}
+}
+
+// Contended is the problem of a row that another program changes again and again as soon as it was put back. The operator puts
+// it back again only after a while.
+func Contended(made Decision, explanation string) *Problem {
+	return suspended(made, &Problem{Reason: v1alpha1.ReasonDatabaseRejected, Message: fmt.Sprintf(
+		"Contended: another program changes %s again each time that the operator puts it back, and the operator now waits between "+
+			"its writes; stop that program from writing it, or change the resource.", columnList(made.Drift)) + space(explanation)})
+}
+
+// Unsettled is the problem of a change that came too late at each of several tries.
+func Unsettled(deleting bool) *Problem {
+	return Rejected("Another writer changed the account, or the database undid the change, at each of several tries (SQLSTATE 40001 or "+
+		"40P01); see which other program or which trigger writes the row.", deleting)
+}
+
+// suspended keeps the reason of a resource that no policy permits: the row refuses to be deactivated.
+func suspended(made Decision, p *Problem) *Problem {
+	if made.Problem == nil || made.Problem.Reason != v1alpha1.ReasonNotPermitted {
+		return p
+	}
+	return &Problem{Reason: made.Problem.Reason, Message: made.Problem.Message + " " + p.Message}
+}
+
+// columnList is fields as people write them.
+func columnList(fields []Field) string {
+	if slices.Contains(fields, FieldRow) {
+		return "the row"
+	}
+	names := make([]string, 0, len(fields))
+	for _, f := range fields {
+		names = append(names, string(f))
+	}
+	if len(names) == 1 {
+		return "column " + names[0]
+	}
+	return "columns " + strings.Join(names, ", ")
+}
+
+func space(sentence string) string {
+	if sentence == "" {
+		return ""
+	}
+	return " " + sentence
+}
+
+// Asked identifies what a resource asks for, whatever the row is: its spec, its Secret, its annotations and what policies make
+// of it. A write that the database refused is made again at once where it is another one.
+func Asked(d Desired) string {
+	return fmt.Sprintf("%d %t %t %q %t %q %t %v", d.Generation, d.Deleting, d.Paused, d.Unlock, d.Unprotected,
+		d.Password.Version, d.Permission.Refusal != nil, d.Permission.Lockout)
+}
