@@ -279,9 +279,10 @@ func (s *Store) makeChange(ctx context.Context, conn *pgxpool.Conn, sql string, 
 	if change.Verb != user.Delete && change.Verb != user.Deactivate {
 		return s.change(ctx, conn, sql, args, change)
 	}
-	skipped := false
+	sent, skipped := false, false
 	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		err := s.change(ctx, tx, sql, args, change)
+		sent = err == nil
 		if skipped = errors.Is(err, errMaybeFirst); skipped {
 			return nil // nothing was noted; what a trigger does in place of the change is its author's wish
 		}
@@ -297,8 +298,11 @@ func (s *Store) makeChange(ctx context.Context, conn *pgxpool.Conn, sql string, 
 		}
 		return nil
 	})
-	if err == nil && skipped {
+	switch {
+	case err == nil && skipped:
 		return errMaybeFirst
+	case err != nil && sent: // the error may be the rollback's, of a connection that broke at the commit
+		return &sentError{err}
 	}
 	return err
 }

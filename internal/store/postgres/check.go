@@ -138,7 +138,7 @@ func (s *Store) checkWrites(ctx context.Context) bool {
 	}
 	v := s.meaning(err, writes, s.timing.look)
 	if v.kind == away && !isUnreachable(err) {
-		return false // the connection, or the time: the next check asks again
+		return !refuses // the connection or the time fell short, which proves nothing
 	}
 	s.found(v, err)
 	s.health.setUseless(v.kind)

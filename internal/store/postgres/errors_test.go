@@ -31,7 +31,7 @@ func TestSQLSTATEsGetAMeaning(t *testing.T) {
 	}{
 		"40001": {conflict, ""},
 		"40P01": {conflict, ""},
-		"23505": {conflict, ""},
+		"23505": {statement, "SQLSTATE 23505"},
 		"25006": {readOnly, "read-only"},
 		"28P01": {away, "refused the log-in"},
 		"28000": {away, "refused the log-in"},
@@ -44,8 +44,8 @@ func TestSQLSTATEsGetAMeaning(t *testing.T) {
 		"53100": {refusing, "disk is full"},
 		"53200": {refusing, "short of resources (SQLSTATE 53200)"},
 		"53300": {away, "max_connections"},
-		"55P03": {away, "did not answer within 5s"},
-		"57014": {away, "did not answer within 5s"},
+		"55P03": {blocked, "holds a lock"},
+		"57014": {away, "statement_timeout"},
 		"57P01": {away, "starting up or shutting down"},
 		"57P02": {away, "starting up or shutting down"},
 		"57P03": {away, "starting up or shutting down"},
@@ -76,7 +76,7 @@ func TestARightThatIsMissingIsNamed(t *testing.T) {
 		"permission denied for table users":       `GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE "users" TO "a""pp";`,
 		"permission denied for schema accounts":   `GRANT USAGE, CREATE ON SCHEMA "accounts" TO "a""pp";`,
 		`permission denied for database "shards"`: `GRANT CONNECT ON DATABASE "shards" TO "a""pp";`,
-		"keine Berechtigung für Tabelle users":    `ON TABLE users, shardinguser_ownership, login_attempts, shardinguser_merges TO "a""pp";`,
+		"keine Berechtigung für Tabelle users":    `ON TABLE users, shardinguser_ownership, login_attempts, shardinguser_merges, shardinguser_probes TO "a""pp";`,
 	} {
 		got := judge(&pgconn.PgError{Code: "42501", Message: message}, at, 0)
 		if !strings.Contains(got.sentence, want) {

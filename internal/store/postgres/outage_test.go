@@ -23,6 +23,21 @@ func expectUnavailable(t *testing.T, err error, words string) {
 	}
 }
 
+// expectRejected checks that an error concerns one row, and what it says.
+func expectRejected(t *testing.T, err error, words ...string) {
+	t.Helper()
+	var rejected *store.RejectedError
+	if !errors.As(err, &rejected) || !errors.Is(err, store.ErrRejected) || errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("got %v, want a RejectedError that says %q", err, words)
+		return
+	}
+	for _, w := range words {
+		if !strings.Contains(err.Error(), w) {
+			t.Errorf("got %v, want it to say %q", err, w)
+		}
+	}
+}
+
 // expectTrouble checks what calls are said to meet with.
 func expectTrouble(t *testing.T, s *Store, reading, writing bool) {
 	t.Helper()
@@ -188,7 +203,7 @@ func TestAWriteThatWaitsForAnothersLockIsNoOutage(t *testing.T) {
 	}
 	change := creation("alice")
 	change.Verb, change.Revision, change.ClearLockout = "update", o.Ownership.Revision, true
-	expectUnavailable(t, applied(t, s, change), "did not answer within 2s")
+	expectUnavailable(t, applied(t, s, change), "Another transaction holds a lock")
 	if !s.Up() {
 		t.Error("it says that the database is down")
 	}
@@ -212,7 +227,7 @@ func TestARowThatTheTableDoesNotTakeIsNoOutage(t *testing.T) {
 	s := ready(t, quick(dsn))
 	run(t, connect(t, dsn), "ALTER TABLE users ADD CONSTRAINT lower_case CHECK (username = lower(username))")
 	eventually(t, "the store is up", s.Up)
-	expectUnavailable(t, applied(t, s, creation("ALICE")), `table "users", constraint "lower_case"`)
+	expectRejected(t, applied(t, s, creation("ALICE")), `constraint "lower_case" of table "users"`)
 	if !s.Up() {
 		t.Error("it says that the database is down")
 	}

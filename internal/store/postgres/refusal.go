@@ -19,8 +19,8 @@ import (
 // until it is proved to concern the database:
 //
 //   - a missing right, by has_*_privilege;
-//   - a missing table or column, by a look at ours that touches no row;
-//   - all else, by a write of our own to a table that is nobody else's (see probe.go).
+//   - a missing table or column, by the place of the error: in our statement, and not in a function that it runs;
+//   - all else, by a write of our own to a table that no other program writes (see probe.go).
 
 // isAnswer tells whether the server answered the statement and keeps the connection. What it says as it hangs up concerns
 // the connection, whatever the statement was.
@@ -46,7 +46,7 @@ func (s *Store) weigh(ctx context.Context, v verdict, e *pgconn.PgError) verdict
 		}
 		return s.rejection(ctx, e)
 	case isLacking(e.Code) || e.Code == codeUndefinedSchema:
-		if _, err := s.look(ctx, s.settings.Role.tables()); err != nil {
+		if e.Where == "" {
 			return v
 		}
 		return s.rejection(ctx, e)
