@@ -34,10 +34,14 @@ run: build ## Run the manager against the cluster of your kubeconfig; ARGS are i
 
 ##@ Develop
 
+# The versions of Postgres that `make test` covers besides the installed one: the oldest and the newest.
+GATE_MAJORS ?= 14 18
+
 .PHONY: prepare
 prepare: ## Get the real pair, control plane (into bin/k8s) and Postgres; nginx and PgBouncer: built from source, ten minutes the first time.
 	hack/prepare-controlplane.sh kube-controller-manager
 	hack/prepare-postgres.sh
+	hack/prepare-postgres-majors.sh $(GATE_MAJORS)
 	hack/prepare-program.sh nginx
 	hack/prepare-program.sh pgbouncer
 	hack/prepare-program.sh prometheus
@@ -73,8 +77,28 @@ test: prepare ## Run everything: unit, conformance and envtest stories under the
 	TEST_COUNTS=$(CURDIR)/bin/counts go test -race -parallel $(TESTS_AT_ONCE) -timeout 25m ./api/... ./internal/... ./cmd/...
 	@cat bin/counts/* # how much those tests tried that try everything, which `go test` does not show
 	go test -parallel $(TESTS_AT_ONCE) -timeout 20m ./test/...
+	$(MAKE) --no-print-directory test-postgres MAJORS="$(GATE_MAJORS)"
 	go -C hack/benchplot test ./...
 	go -C test/gitops test -timeout 20m ./...
+
+MAJORS ?= 14 15 16 17 18
+
+# What depends on the version of Postgres: the conformance of the store, its schema, triggers and roles, and the main story.
+MAJOR_TESTS := TestTheStoreOnPostgresKeepsTheStoresPromises TestTwoRolesKeepTheStoresPromisesTogether \
+	TestTheTableUsersIsMadeAsTheContractHasIt TestACompleteSchemaNeedsNoRightToCreate \
+	TestTheScriptMakesTheRolesWhereTheyAreNotThere TestTheScriptMakesTheTriggersThatTheOperatorMakes \
+	TestChangesAreToldByNotificationsAlone TestTheTriggerNeverFailsAnotherProgramsWrite \
+	TestSamplesBecomeThreeRowsThatKubectlShows TestUserLogsInIsLockedByFiveFailuresAndUnlockedByRequest \
+	TestTableOfTheShardingManagerIsUsedAsItIs
+
+# Go's test cache does not see which server a test started, hence the count.
+.PHONY: test-postgres
+test-postgres: ## Run the store's conformance tests and the main story on each major version of Postgres in MAJORS (14 to 18).
+	hack/prepare-postgres-majors.sh $(MAJORS)
+	@names='$(MAJOR_TESTS)'; for major in $(MAJORS); do \
+		bin=$$(hack/find-postgres.sh $$major) && echo "Postgres $$major:" && env -u TEST_DATABASE_DSN POSTGRES_BIN=$$bin \
+		go test -count=1 -parallel $(TESTS_AT_ONCE) -timeout 20m -run "^($${names// /|})\$$" ./internal/store/postgres ./test/e2e || exit 1; \
+	done
 
 # Shared out among all targets, which the script finds by itself.
 FUZZ_TIME ?= 1h
@@ -102,7 +126,7 @@ soak: prepare build ## Live through faults of everything around for DURATION (10
 
 .PHONY: dashboard-picture
 dashboard-picture: ## Draw the picture of docs/monitoring.md anew, from some minutes of a real manager and a real Prometheus.
-	go test -count=1 -timeout 15m -run TestARealPrometheus ./test/monitoring -args -dashboard=$(CURDIR)/bin/dashboard.json
+	go test -count=1 -timeout 15m -run TestARealPrometheusTellsOfWhatHappens ./test/monitoring -args -dashboard=$(CURDIR)/bin/dashboard.json
 	mkdir -p docs/images
 	go -C hack/benchplot run ./dashboard $(CURDIR)/bin/dashboard.json $(CURDIR)/docs/images/dashboard.svg
 

@@ -2,12 +2,37 @@
 # Prints the folder that holds Postgres' server programs (initdb, postgres), or fails with a sentence that says what to do.
 # The scripts here and test/testenv both ask this one, so that they always agree.
 #
+#   find-postgres.sh [MAJOR]
+#
+#   MAJOR          the major version, such as 14; without it, any version will do
 #   POSTGRES_BIN   that folder, when it is none of the usual ones
 set -eu
+
+wanted=${1:-}
 
 has_server() {
 	[ -x "$1/initdb" ] && [ -x "$1/postgres" ]
 }
+
+# is_major FOLDER: the server in this folder runs, and has the major version that is wanted.
+is_major() {
+	has_server "$1" && [ "$("$1/postgres" --version 2>/dev/null | awk '{ print int($3) }')" = "$wanted" ]
+}
+
+if [ -n "$wanted" ]; then
+	root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+	on_path=$(command -v initdb || true)
+	for dir in "${POSTGRES_BIN:-}" "${on_path%/initdb}" "/usr/lib/postgresql/$wanted/bin" "/usr/pgsql-$wanted/bin" \
+		"/opt/homebrew/opt/postgresql@$wanted/bin" "/usr/local/opt/postgresql@$wanted/bin" "$root/bin/postgres/$wanted/bin"; do
+		if is_major "$dir"; then
+			printf '%s\n' "$dir"
+			exit 0
+		fi
+	done
+	echo "no server of Postgres $wanted found: run \`hack/prepare-postgres-majors.sh $wanted\`," \
+		"or set POSTGRES_BIN to the folder of its initdb" >&2
+	exit 1
+fi
 
 if [ -n "${POSTGRES_BIN:-}" ]; then
 	if has_server "$POSTGRES_BIN"; then

@@ -60,12 +60,15 @@ func StartPostgres(ctx context.Context, settings ...string) (_ *Postgres, err er
 	if err != nil {
 		return nil, err
 	}
-	p := &Postgres{scope: s, bin: bin, settings: settings}
+	p := &Postgres{scope: s, settings: settings}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
 		}
 	}()
+	if p.bin, err = s.reachable(bin); err != nil {
+		return nil, fmt.Errorf("start Postgres: %w", err)
+	}
 	password := rand.Text()
 	if err := p.initdb(password); err != nil {
 		return nil, err
@@ -212,6 +215,10 @@ func (p *Postgres) DSN() string {
 	return p.dsn
 }
 
+// rightsOf15 are the owner and the rights that the schema public has since Postgres 15. In Postgres 14 everybody may create
+// tables there, and the owner of the database has no other right. Tests are written for one set of rights.
+const rightsOf15 = `REVOKE CREATE ON SCHEMA public FROM PUBLIC; ALTER SCHEMA public OWNER TO pg_database_owner`
+
 // NewDatabase creates an empty database and returns an administrator's DSN for it.
 func (p *Postgres) NewDatabase(ctx context.Context) (string, error) {
 	name := "test_" + strings.ToLower(rand.Text())
@@ -221,7 +228,14 @@ func (p *Postgres) NewDatabase(ctx context.Context) (string, error) {
 	p.mu.Lock()
 	p.names = append(p.names, name)
 	p.mu.Unlock()
-	return withDatabase(p.dsn, name)
+	dsn, err := withDatabase(p.dsn, name)
+	if err != nil {
+		return "", err
+	}
+	if err := execute(ctx, dsn, rightsOf15); err != nil {
+		return "", fmt.Errorf("set the owner and the rights of the schema public: %w", err)
+	}
+	return dsn, nil
 }
 
 // NewRole creates a role that may log in and has no other right than those that everybody has, and returns its DSN for
@@ -280,9 +294,13 @@ func (p *Postgres) ping(ctx context.Context) error {
 
 // exec runs a statement on a connection of its own.
 func (p *Postgres) exec(ctx context.Context, statement string) error {
+	return execute(ctx, p.dsn, statement)
+}
+
+func execute(ctx context.Context, dsn, statement string) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	conn, err := pgx.Connect(ctx, p.dsn)
+	conn, err := pgx.Connect(ctx, dsn)
 	if err != nil {
 		return err
 	}
