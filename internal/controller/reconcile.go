@@ -148,8 +148,8 @@ func (r *Reconciler) synchronise(ctx context.Context, u *v1alpha1.ShardingUser, 
 	for try := 0; try < attempts && errors.Is(err, store.ErrConflict); try++ {
 		wasLost := lost != nil
 		found, err = r.attempt(ctx, u, confirm)
-		if errors.As(err, &lost) && wasLost {
-			break
+		if errors.As(err, &lost) && (wasLost || lost.made.Change.Verb == user.Delete) {
+			break // the next plan would find nothing left to do of a deletion
 		}
 	}
 	if errors.As(err, &lost) {
@@ -207,8 +207,10 @@ func (r *Reconciler) attempt(ctx context.Context, u *v1alpha1.ShardingUser, conf
 	}
 	found.problem, found.again = decision.Problem, decision.Again
 	if decision.Change.Verb == user.Nothing {
-		if problem, wait := r.retries.keepsRow(u.UID); d.Deleting && observed.Row != nil && problem != nil {
-			found.problem, found.retry = problem, wait
+		if d.Deleting && observed.Row != nil {
+			if problem, wait := r.retries.keepsRow(u.UID, user.Asked(*d)); problem != nil {
+				found.problem, found.retry = problem, wait
+			}
 		}
 		return found, nil
 	}

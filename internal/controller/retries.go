@@ -167,11 +167,11 @@ func (r *retries) accept(uid types.UID, isCorrection bool) {
 }
 
 // keepsRow tells whether a deletion was refused since the row came back, and so is not over though nothing is left to plan.
-func (r *retries) keepsRow(uid types.UID) (*user.Problem, time.Duration) {
+func (r *retries) keepsRow(uid types.UID, asked string) (*user.Problem, time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	entry, ok := r.by[uid]
-	if !ok || entry.problem == nil || entry.verb != user.Delete {
+	if !ok || entry.problem == nil || entry.verb != user.Delete || entry.asked != asked {
 		return nil, 0
 	}
 	return entry.problem, max(time.Second, entry.until.Sub(r.now()))

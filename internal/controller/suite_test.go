@@ -149,6 +149,7 @@ type operator struct {
 	declared *controller.Declarations
 	memory   *memory.Store // nil where there is a database
 	trouble  func() (reading, writing error)
+	explain  func(ctx context.Context, fields []user.Field) string
 	stop     func()
 }
 
@@ -187,7 +188,7 @@ func (s *story) start(more ...string) *operator {
 	s.Expect(err).NotTo(gomega.HaveOccurred())
 	options := controller.Options{
 		Cluster: func(context.Context) (string, error) { return clusterID, nil }, Concurrency: 16, MinPasswordLength: 8, Registry: op.registry,
-		Trouble: op.trouble, ReadAhead: ahead, Namespace: s.namespace, ProtectedRoles: s.protected,
+		Trouble: op.trouble, Explain: op.explain, ReadAhead: ahead, Namespace: s.namespace, ProtectedRoles: s.protected,
 	}
 	op.declared, err = controller.NewDeclarations(s.t.Context(), mgr, op.hasher, options)
 	s.Expect(err).NotTo(gomega.HaveOccurred())
@@ -228,7 +229,7 @@ func (s *story) open(op *operator) (controller.Batches, controller.Rows, func())
 		return op.memory, op.memory, func() {}
 	}
 	database, closeStore := openStore(s.t, s.dsn)
-	op.trouble = database.Trouble
+	op.trouble, op.explain = database.Trouble, database.Explain
 	return database, database, closeStore
 }
 
