@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"github.com/onsi/gomega"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
@@ -245,9 +245,11 @@ func TestADeletionThatTheDatabaseDoesNotCarryOutWaitsAndSaysWhy(t *testing.T) {
 			s.Expect(s.events(s, "alice")).NotTo(gomega.HaveKey(v1alpha1.EventDeleted))
 			s.Expect(s.events(s, "alice")).NotTo(gomega.HaveKey(v1alpha1.EventDeactivated))
 
-			// An edit has it tried again at once.
+			// An edit has it tried again at once, where the row itself does not.
 			s.sql(tt.drop)
-			s.edit(u, annotation(v1alpha1.AnnotationUnlockRequestedAt, "now"))
+			base := u.DeepCopy()
+			annotation(v1alpha1.AnnotationUnlockRequestedAt, "now")(u)
+			s.Expect(client.IgnoreNotFound(s.kube.Patch(t.Context(), u, client.MergeFrom(base)))).To(gomega.Succeed())
 			s.gone(u)
 			if tt.policy == v1alpha1.DeletionDeactivate {
 				s.Expect(s.row("alice").Active).To(gomega.BeFalse())

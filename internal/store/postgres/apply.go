@@ -371,7 +371,11 @@ func decide(err error, change user.Change, after user.Observed) error {
 
 // readBack reads the account on the connection that changed it.
 func (s *Store) readBack(ctx context.Context, conn *pgxpool.Conn, username string) (user.Observed, error) {
-	list, err := snapshotOn(ctx, conn, []string{username}, nil)
+	var list map[string]user.Observed
+	err := replanned(func() (err error) {
+		list, err = snapshotOn(ctx, conn, []string{username}, nil)
+		return err
+	})
 	if err != nil {
 		return user.Observed{}, &sentError{err}
 	}

@@ -174,11 +174,27 @@ func (s *Store) run(ctx context.Context, access access, limit time.Duration, do 
 			return &unsentError{err}
 		}
 		defer conn.Release()
-		if err = do(ctx, conn); pgconn.SafeToRetry(err) {
+		if err = replanned(func() error { return do(ctx, conn) }); pgconn.SafeToRetry(err) {
 			return &unsentError{err} // a transaction was not committed
 		}
 		return err
 	})
+}
+
+// mostPlans is how often a statement is prepared for one call. Once more is enough, unless the table is altered again just then.
+const mostPlans = 4
+
+// replanned does something again that the server refused because a column got another type since the statement was prepared.
+// The server refuses that before it executes anything, and the driver has dropped the statement by then.
+func replanned(do func() error) error {
+	for plans := 1; ; plans++ {
+		err := do()
+		var refusal *pgconn.PgError
+		var sent *sentError
+		if !errors.As(err, &refusal) || refusal.Code != codeNotSupported || errors.As(err, &sent) || plans == mostPlans {
+			return err
+		}
+	}
 }
 
 // isBusy tells whether all connections of the pool are in use.

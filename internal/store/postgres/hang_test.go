@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+	"github.com/sharding-system/shardinguser-operator/test/testenv"
+)
+
+// hang makes every commit on the server wait for a standby that does not exist, and returns what ends that.
+func hang(t *testing.T, server *testenv.Postgres) (end func()) {
+	t.Helper()
+	admin := connect(t, server.DSN())
+	set := func(standbys string) {
+		run(t, admin, "ALTER SYSTEM SET synchronous_standby_names = '"+standbys+"'")
+		run(t, admin, "SELECT pg_reload_conf()")
+	}
+	set("lost")
+	return func() { set("") }
+}
+
+// synchronous is a server of its own whose commits wait for standbys, where there are any.
+func synchronous(t *testing.T) (*testenv.Postgres, string) {
+	t.Helper()
+	server, err := testenv.StartPostgres(t.Context(), "synchronous_commit=on")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Stop() })
+	dsn, err := server.NewDatabase(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return server, dsn
+}
+
+// A lost synchronous standby is an outage: a read does not show it, and a write does not return.
+func TestCommitsThatHangAreAnOutageWithinFiveSeconds(t *testing.T) {
+	t.Parallel()
+	server, dsn := synchronous(t)
+	settings := quick(dsn)
+	settings.CheckInterval = time.Second
+	s := ready(t, settings)
+	pool := connect(t, dsn)
+	run(t, pool, insertActive, "alice")
+	run(t, pool, insertActive, "bob")
+	eventually(t, "the store is up", s.Up)
+	end := hang(t, server)
+
+	began := time.Now()
+	failed := make(chan error, 1)
+	go func() {
+		_, err := s.Charge(context.WithoutCancel(t.Context()), attempt("alice"), usual)
+		failed <- err
+	}()
+	eventually(t, "the store is away", s.Away)
+	took := time.Since(began)
+	t.Logf("away after %v", took.Round(time.Millisecond))
+	if most := 5 * time.Second; took > most {
+		t.Errorf("it took %v, want %v at most", took, most)
+	}
+	if reading, writing := s.Trouble(); reading != nil || writing == nil || !strings.Contains(writing.Error(), "commit did not return") {
+		t.Errorf("trouble of reading: %v, of writing: %v", reading, writing)
+	}
+	if err := <-failed; err == nil {
+		t.Error("the attempt was charged")
+	}
+	if n := waiters(t, server); n > 2 {
+		t.Errorf("%d sessions wait for the standby", n)
+	}
+
+	end()
+	eventually(t, "the store is back", func() bool { return s.Up() && !s.Away() })
+	eventually(t, "the attempt does not count", func() bool {
+		return value[int](t, pool, "SELECT failed_login_attempts FROM users WHERE username = 'alice'") == 0
+	})
+	if outcomes := value[[]string](t, pool, "SELECT array_agg(outcome) FROM login_attempts"); len(outcomes) != 1 || outcomes[0] != "unchecked" {
+		t.Errorf("the outcomes are %q, want one that is unchecked", outcomes)
+	}
+}
+
+// waiters is how many sessions wait for a standby.
+func waiters(t *testing.T, server *testenv.Postgres) int {
+	t.Helper()
+	return value[int](t, connect(t, server.DSN()), "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+}
+
+// What is unchecked is taken off the counter, and no more than it put there.
+func TestAnUncheckedAttemptGivesNobodyAGuess(t *testing.T) {
+	t.Parallel()
+	dsn := testenv.Database(t)
+	s := ready(t, quick(dsn))
+	pool := connect(t, dsn)
+	counter := func() int { return value[int](t, pool, "SELECT failed_login_attempts FROM users WHERE username = 'alice'") }
+	locked := func() bool { return value[bool](t, pool, "SELECT locked_until IS NOT NULL FROM users WHERE username = 'alice'") }
+	charge := func(key string) store.Charged {
+		t.Helper()
+		c, err := s.Charge(t.Context(), attempt("alice"), usual)
+		if err != nil || c.Verdict != store.Check {
+			t.Fatalf("%+v, %v", c, err)
+		}
+		if key != "" {
+			run(t, pool, "UPDATE login_attempts SET attempt_key = $1 WHERE id = $2", key, c.ID)
+		}
+		return c
+	}
+	uncharge := func(keys ...string) {
+		t.Helper()
+		if err := s.uncharge(t.Context(), "alice", openAttempts{keys: keys}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, tt := range map[string]struct {
+		happens func()
+		failed  int
+		locked  bool
+	}{
+		"alone": {func() { charge("a") }, 0, false},
+		"between others": {func() {
+			charge("")
+			charge("a")
+			charge("")
+		}, 2, false},
+		"several at once": {func() {
+			charge("a")
+			charge("")
+			charge("b")
+		}, 1, false},
+		"by one replica after the other": {func() {
+			charge("b")
+			charge("a")
+			uncharge("b")
+		}, 0, false},
+		"the one that locked": {func() {
+			for range 4 {
+				charge("")
+			}
+			charge("a")
+		}, 4, false},
+		"before another one that locked": {func() {
+			charge("a")
+			for range 4 {
+				charge("")
+			}
+		}, 5, true},
+		"before a success": {func() {
+			charge("a")
+			c := charge("")
+			if stands, err := s.Settle(t.Context(), c, true); err != nil || !stands {
+				t.Fatalf("%t, %v", stands, err)
+			}
+			charge("")
+			charge("")
+		}, 2, false},
+		"before an unlocking by hand": {func() {
+			charge("")
+			charge("a")
+			run(t, pool, "UPDATE users SET failed_login_attempts = 0")
+			charge("")
+		}, 1, false},
+		"before a lock that expired": {func() {
+			charge("a")
+			for range 4 {
+				charge("")
+			}
+			run(t, pool, "UPDATE users SET locked_until = now() - INTERVAL '1 second'")
+			charge("")
+		}, 1, false},
+		"settled meanwhile": {func() {
+			c := charge("a")
+			if _, err := s.Settle(t.Context(), c, false); err != nil {
+				t.Fatal(err)
+			}
+		}, 1, false},
+		"unknown": {func() { charge("b") }, 1, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, pool, "DELETE FROM login_attempts")
+			run(t, pool, "DELETE FROM users")
+			run(t, pool, insertActive, "alice")
+			tt.happens()
+			uncharge("a", "b")
+			if name == "unknown" {
+				return // of any other replica: it was taken off by that one
+			}
+			if counter() != tt.failed || locked() != tt.locked {
+				t.Errorf("the counter is %d and locked is %t, want %d and %t", counter(), locked(), tt.failed, tt.locked)
+			}
+			uncharge("a", "b")
+			if counter() != tt.failed || locked() != tt.locked {
+				t.Errorf("a second time changes the counter to %d, locked to %t", counter(), locked())
+			}
+		})
+	}
+}
+
+// A long transaction of another program that holds sixty rows holds up nobody else.
+func TestSixtyLockedRowsHoldUpNobodyElse(t *testing.T) {
+	t.Parallel()
+	dsn := testenv.Database(t)
+	s := ready(t, quick(dsn))
+	pool := connect(t, dsn)
+	for i := range 60 {
+		run(t, pool, insertActive, fmt.Sprintf("held-%d", i))
+	}
+	run(t, pool, insertActive, "free")
+	eventually(t, "the store is up", s.Up)
+	charge(t, s, "free")
+	run(t, pool, "UPDATE users SET failed_login_attempts = 0")
+	tx := hold(t, pool, "SELECT FROM users WHERE username LIKE 'held-%' FOR UPDATE")
+
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+	defer cancel()
+	var flood sync.WaitGroup
+	for i := range 60 {
+		flood.Go(func() {
+			for ctx.Err() == nil {
+				_, _ = s.Charge(ctx, attempt(fmt.Sprintf("held-%d", i)), usual)
+			}
+		})
+	}
+	var longest time.Duration
+	for ctx.Err() == nil {
+		began := time.Now()
+		c, err := s.Charge(t.Context(), attempt("free"), usual)
+		if err != nil {
+			t.Fatalf("%v", err)
+		}
+		if _, err := s.Settle(t.Context(), c, true); err != nil {
+			t.Fatalf("%v", err)
+		}
+		longest = max(longest, time.Since(began))
+		pause(ctx, 20*time.Millisecond)
+	}
+	flood.Wait()
+	t.Logf("at most %v", longest.Round(time.Millisecond))
+	if most := time.Second; longest > 2*most { // a charge and a settlement
+		t.Errorf("another login took %v, want %v at most for each of two writes", longest, most)
+	}
+	if s.Away() || !s.Up() {
+		t.Errorf("it counts as an outage: %v", s.Failure())
+	}
+	commit(t, tx)
+	eventually(t, "a row that was held is charged", func() bool {
+		_, err := s.Charge(t.Context(), attempt("held-0"), usual)
+		return err == nil
+	})
+}
+
+// A column that gets another type beside logins makes none of them fail.
+func TestAColumnThatGetsAnotherTypeBesideLoginsFailsNone(t *testing.T) {
+	t.Parallel()
+	dsn := testenv.Database(t)
+	s := ready(t, quick(dsn))
+	pool := connect(t, dsn)
+	run(t, pool, insertActive, "alice")
+	eventually(t, "the store is up", s.Up)
+	ctx, cancel := context.WithCancel(t.Context())
+	var callers sync.WaitGroup
+	var failed sync.Map
+	for range 4 {
+		callers.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				c, err := s.Charge(t.Context(), attempt("alice"), usual)
+				if err == nil {
+					_, err = s.Settle(t.Context(), c, true)
+				}
+				if err == nil {
+					_, err = s.Observe(t.Context(), "alice")
+				}
+				if err != nil {
+					failed.Store(err.Error(), true)
+				}
+			}
+		})
+	}
+	for i := range 10 {
+		run(t, pool, "ALTER TABLE users ALTER password_hash TYPE "+[]string{"TEXT", "VARCHAR(255)"}[i%2])
+		pause(ctx, 50*time.Millisecond)
+	}
+	cancel()
+	callers.Wait()
+	failed.Range(func(err, _ any) bool {
+		t.Errorf("a call failed: %v", err)
+		return true
+	})
+}
+
+// What the role or the database has for its sessions makes no difference, also where the driver gets all values as text.
+func TestSettingsOfTheRoleMakeNoDifference(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []string{"", "default_query_exec_mode=exec", "default_query_exec_mode=simple_protocol", "default_query_exec_mode=cache_describe"} {
+		for _, setting := range []string{
+			"DateStyle = 'German, DMY'", "DateStyle = 'SQL, DMY'", "IntervalStyle = 'iso_8601'", "IntervalStyle = 'sql_standard'", "timezone = 'Asia/Tokyo'",
+			"default_transaction_isolation = 'serializable'", "bytea_output = 'escape'", "extra_float_digits = 0", "quote_all_identifiers = on",
+			"default_transaction_deferrable = on", "jit = off", "transform_null_equals = on", "array_nulls = off",
+		} {
+			t.Run(mode+" "+setting, func(t *testing.T) {
+				t.Parallel()
+				admin := testenv.Database(t)
+				role := testenv.Role(t, admin)
+				name, _ := names(t, role)
+				run(t, connect(t, admin), "GRANT CREATE ON SCHEMA public TO "+name)
+				run(t, connect(t, admin), "ALTER ROLE "+name+" SET "+setting)
+				s := ready(t, quick(with(role, mode)))
+				change := creation("alice")
+				change.Lockout = user.Lockout{Attempts: 7, Duration: 90 * time.Second, Longest: 3 * time.Hour}
+				after, err := s.Apply(t.Context(), change)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if after.Ownership == nil || after.Ownership.Lockout != change.Lockout {
+					t.Fatalf("the note is %+v, want the lockout %+v", after.Ownership, change.Lockout)
+				}
+				for range 7 {
+					if c, err := s.Charge(t.Context(), attempt("alice"), usual); err != nil || c.Verdict != store.Check {
+						t.Fatalf("%+v, %v", c, err)
+					}
+				}
+				o, err := s.Observe(t.Context(), "alice")
+				if err != nil {
+					t.Fatal(err)
+				}
+				if left := o.LockLeft(); left < 80*time.Second || left > 90*time.Second {
+					t.Errorf("the lock lasts for %v, want 90 s", left)
+				}
+			})
+		}
+	}
+}
+
+// A limit of the server's that is shorter than ours is named, and makes no outage.
+func TestAStatementTimeoutOfTheServerIsNamed(t *testing.T) {
+	t.Parallel()
+	admin := testenv.Database(t)
+	s := ready(t, quick(with(admin, "statement_timeout=200ms")))
+	pool := connect(t, admin)
+	run(t, pool, insertActive, "alice")
+	eventually(t, "the store is up", s.Up)
+	run(t, pool, trigger("slow", "BEFORE UPDATE", "PERFORM pg_sleep(1); RETURN NEW;"))
+	for range 3 {
+		_, err := s.Charge(t.Context(), attempt("alice"), usual)
+		expectUnavailable(t, err, "statement_timeout")
+		if s.Away() || !s.Up() {
+			t.Errorf("it counts as an outage: %v", s.Failure())
+		}
+	}
+}
+
+// trigger is SQL that makes a row trigger on users, with this timing and body.
+func trigger(name, timing, body string) string {
+	return `CREATE FUNCTION ` + name + `() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN ` + body + ` END $$;
+		CREATE TRIGGER ` + name + ` ` + timing + ` ON users FOR EACH ROW EXECUTE FUNCTION ` + name + `()`
+}
