@@ -31,7 +31,7 @@
 //  2. It tests itself. A notification that is sent through the pool has to arrive within two seconds. Where it does not
 //     (a pooler in between, another database) or where there may be no trigger, it polls instead, and tries again
 //     every minute.
-//  3. It sweeps: it reads a fingerprint of every row and note, and tells of those that differ from the last sweep, of
+//  3. It sweeps: it reads a digest of every row and note, and tells of those that differ from the last sweep, of
 //     new ones and of those that are gone. The first sweep tells of all.
 //  4. It waits. When nothing came for a while it asks whether the connection is still there, since TCP does not tell.
 //     Every ResyncInterval it sweeps again, for counters and last log-ins, of which the trigger does not tell, and for

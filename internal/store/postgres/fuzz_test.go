@@ -85,7 +85,7 @@ func sentences(dsn string, at place) (sentences []string) {
 	return append(sentences, missingCreate(at.schema, at.role), fmt.Sprintf("%+v", at))
 }
 
-// A notification is a name to look at once more and nothing else, whoever sent it: each member is told of it and, once a
+// A notification is a name to look at once more and nothing else, whoever sent it: each subscriber is told of it and, once a
 // sweep finds no such row, that it is gone. What no account can be called is not asked of the database.
 func FuzzNotification(f *testing.F) {
 	for _, s := range []string{"alice", " ", "a\x00b", "\xff", strings.Repeat("é", 256), `{"username":"alice"}`, "'; DROP TABLE users; --", "alice\nbob"} {
@@ -93,18 +93,18 @@ func FuzzNotification(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, payload string) {
 		o := newObserver(&Store{})
-		members := []*member{newMember(), newMember()}
-		for _, m := range members {
+		subscribers := []*subscriber{newSubscriber(), newSubscriber()}
+		for _, m := range subscribers {
 			o.join(m)
 		}
 		o.found(map[string]int64{"zoe": 1})
-		for _, m := range members {
+		for _, m := range subscribers {
 			if told := m.take(); !slices.Equal(told, []string{"zoe"}) {
 				t.Fatalf("at first it is told of %q", told)
 			}
 		}
 		o.notified(payload)
-		for _, m := range members {
+		for _, m := range subscribers {
 			if told := m.take(); !slices.Equal(told, []string{payload}) {
 				t.Fatalf("of %q it is told as %q", payload, told)
 			}
@@ -116,7 +116,7 @@ func FuzzNotification(f *testing.F) {
 			t.Fatalf("by %q it knows of %q", payload, known)
 		}
 		o.found(map[string]int64{"zoe": 1})
-		for _, m := range members {
+		for _, m := range subscribers {
 			if told := m.take(); !slices.Equal(told, []string{payload}) {
 				t.Fatalf("that %q is gone it is told as %q", payload, told)
 			}

@@ -10,10 +10,10 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// fingerprints yields a figure for every username that has a row or a note, that is another one whenever either
+// rowDigests yields a figure for every username that has a row or a note, that is another one whenever either
 // changed, or the attempt that wrote the row's lock was settled. A note of what was deleted is none: nobody has to look
 // at it.
-const fingerprints = `
+const rowDigests = `
 SELECT COALESCE(u.username, o.username),
        hashtextextended(ROW(u.username, u.password_hash, u.roles, u.active, u.failed_login_attempts, u.locked_until,
            u.last_login_at, o.revision,
@@ -29,16 +29,16 @@ func (o *observer) sweep(ctx context.Context) error {
 	defer func() { o.tried = time.Now() }()
 	found := make(map[string]int64, len(o.known))
 	err := o.s.run(ctx, reads, o.s.timing.sweep, func(ctx context.Context, conn *pgxpool.Conn) error {
-		rows, err := conn.Query(ctx, fingerprints)
+		rows, err := conn.Query(ctx, rowDigests)
 		if err != nil {
 			return err
 		}
 		var (
-			username    string
-			fingerprint int64
+			username string
+			digest   int64
 		)
-		_, err = pgx.ForEachRow(rows, []any{&username, &fingerprint}, func() error {
-			found[username] = fingerprint
+		_, err = pgx.ForEachRow(rows, []any{&username, &digest}, func() error {
+			found[username] = digest
 			return nil
 		})
 		return err

@@ -19,15 +19,15 @@ import (
 //
 // Until the schema is complete there is nothing to watch, so [Store.Maintain] has to run.
 func (s *Store) Watch(ctx context.Context, changed func(usernames []string), recovered func()) {
-	m := newMember()
+	m := newSubscriber()
 	s.join(ctx, m)
 	defer s.leave(m)
 	// A database that comes and goes must not set its callers on it more often than this.
 	m.run(ctx, changed, recovered, min(time.Second, s.timing.lastRetry))
 }
 
-// join makes a watcher a member of the observer, which the first one starts.
-func (s *Store) join(ctx context.Context, m *member) {
+// join makes a watcher a subscriber of the observer, which the first one starts.
+func (s *Store) join(ctx context.Context, m *subscriber) {
 	s.health.join(m.recovered)
 	s.watching.Lock()
 	defer s.watching.Unlock()
@@ -38,8 +38,8 @@ func (s *Store) join(ctx context.Context, m *member) {
 	s.observer.join(m)
 }
 
-// leave ends the observer with its last member, and returns when it has ended.
-func (s *Store) leave(m *member) {
+// leave ends the observer with its last subscriber, and returns when it has ended.
+func (s *Store) leave(m *subscriber) {
 	s.health.leave(m.recovered)
 	s.watching.Lock()
 	ended := s.observed
@@ -54,8 +54,8 @@ func (s *Store) leave(m *member) {
 	}
 }
 
-// member is one Watch.
-type member struct {
+// subscriber is one Watch.
+type subscriber struct {
 	recovered chan struct{} // holds one when the database answers again
 
 	mu      sync.Mutex
@@ -63,19 +63,19 @@ type member struct {
 	some    chan struct{}       // holds one when there is something pending
 }
 
-func newMember() *member {
-	return &member{pending: map[string]struct{}{}, some: make(chan struct{}, 1), recovered: make(chan struct{}, 1)}
+func newSubscriber() *subscriber {
+	return &subscriber{pending: map[string]struct{}{}, some: make(chan struct{}, 1), recovered: make(chan struct{}, 1)}
 }
 
-// add makes usernames pending, however long the member's callbacks take.
-func (m *member) add(usernames []string) {
+// add makes usernames pending, however long the subscriber's callbacks take.
+func (m *subscriber) add(usernames []string) {
 	if len(usernames) > 0 {
 		m.begin(usernames)
 	}
 }
 
 // begin is add of all that there is, which may be nothing: to know that is worth a call, too.
-func (m *member) begin(usernames []string) {
+func (m *subscriber) begin(usernames []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, username := range usernames {
@@ -85,7 +85,7 @@ func (m *member) begin(usernames []string) {
 }
 
 // take is what is pending.
-func (m *member) take() []string {
+func (m *subscriber) take() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	usernames := slices.Collect(maps.Keys(m.pending))
@@ -94,7 +94,7 @@ func (m *member) take() []string {
 }
 
 // run calls the callbacks, recovered no more often than every so often, until ctx ends.
-func (m *member) run(ctx context.Context, changed func(usernames []string), recovered func(), every time.Duration) {
+func (m *subscriber) run(ctx context.Context, changed func(usernames []string), recovered func(), every time.Duration) {
 	again, rested := m.recovered, make(<-chan time.Time)
 	for ctx.Err() == nil {
 		select {
@@ -110,14 +110,14 @@ func (m *member) run(ctx context.Context, changed func(usernames []string), reco
 	}
 }
 
-// observer finds out what changes, and tells its members.
+// observer finds out what changes, and tells its subscribers.
 type observer struct {
 	s      *Store
 	cancel context.CancelFunc
 
-	mu      sync.Mutex
-	members map[*member]struct{}
-	known   map[string]int64 // fingerprints by username, of the last sweep; nil before the first
+	mu          sync.Mutex
+	subscribers map[*subscriber]struct{}
+	known       map[string]int64 // row digests by username, of the last sweep; nil before the first
 
 	// Of the goroutine that observes alone:
 	swept  time.Time // when the last sweep was
@@ -126,7 +126,7 @@ type observer struct {
 }
 
 func newObserver(s *Store) *observer {
-	return &observer{s: s, members: map[*member]struct{}{}}
+	return &observer{s: s, subscribers: map[*subscriber]struct{}{}}
 }
 
 // start observes until it is cancelled, beginning when the one before has ended. What it returns is closed when it has.
@@ -146,22 +146,22 @@ func (o *observer) start(ctx context.Context, before <-chan struct{}) (ended <-c
 	return done
 }
 
-// join adds a member. One that comes late is told of all that is known, of which nothing can change unseen from then on.
-func (o *observer) join(m *member) {
+// join adds a subscriber. One that comes late is told of all that is known, of which nothing can change unseen from then on.
+func (o *observer) join(m *subscriber) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.members[m] = struct{}{}
+	o.subscribers[m] = struct{}{}
 	if o.known != nil {
 		m.begin(slices.Collect(maps.Keys(o.known)))
 	}
 }
 
-// leave removes a member, and tells whether it was the last.
-func (o *observer) leave(m *member) (isLast bool) {
+// leave removes a subscriber, and tells whether it was the last.
+func (o *observer) leave(m *subscriber) (isLast bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	delete(o.members, m)
-	return len(o.members) == 0
+	delete(o.subscribers, m)
+	return len(o.subscribers) == 0
 }
 
 // notified tells of a row that changed since the last sweep, and remembers a new one, so that the next sweep tells when it
@@ -172,29 +172,29 @@ func (o *observer) notified(username string) {
 	if _, ok := o.known[username]; !ok {
 		o.known[username] = 0
 	}
-	for m := range o.members {
+	for m := range o.subscribers {
 		m.add([]string{username})
 	}
 }
 
 // found tells of all that differs from the last sweep: of all there is, the first time.
-func (o *observer) found(fingerprints map[string]int64) {
+func (o *observer) found(found map[string]int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	var usernames []string
-	for username, fingerprint := range fingerprints {
-		if before, ok := o.known[username]; !ok || before != fingerprint {
+	for username, digest := range found {
+		if before, ok := o.known[username]; !ok || before != digest {
 			usernames = append(usernames, username)
 		}
 	}
 	for username := range o.known {
-		if _, ok := fingerprints[username]; !ok {
+		if _, ok := found[username]; !ok {
 			usernames = append(usernames, username)
 		}
 	}
 	isFirst := o.known == nil
-	o.known = fingerprints
-	for m := range o.members {
+	o.known = found
+	for m := range o.subscribers {
 		if isFirst {
 			m.begin(usernames)
 		} else {
