@@ -17,7 +17,7 @@ const pageSize = 4096
 // nameSeed makes the order of names unpredictable, and so the size of pages.
 var nameSeed = maphash.MakeSeed()
 
-// digests holds the row digest of each username that a sweep found. A million names take some 35 MiB.
+// digests holds the row digest of each username that a sweep found. A million names of 20 bytes take some 40 MiB.
 // The entries are ordered by the hash of the name. Pages never change, so two sweeps share the pages that are equal.
 type digests struct{ pages []*digestPage }
 

@@ -43,7 +43,7 @@
 // Sweeps run in a goroutine of their own, one at a time, and notifications pass meanwhile. An empty notification requests a
 // sweep. Any number of requests cause one sweep, which begins no sooner than PollInterval (5 s at most) after the last one.
 //
-// Memory is bounded. What a sweep found is kept in compact pages, about 35 bytes for a row and its username. The statement
+// Memory is bounded. What a sweep found is kept in compact pages, 20 bytes and the username for each row. The statement
 // is read as a stream in no order: the database needs no temporary files, and the connection waits for no subscriber.
 // Subscribers are told page by page, and a sweep waits for the slowest one. Notified usernames are kept up to a bound.
 // Beyond it they are dropped, a sweep is requested, and the store is not current until the sweep is done.
