@@ -17,7 +17,6 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-
 // oneUser reads a cluster in which alice is the only user.
 type oneUser struct{ client.Reader }
 
@@ -51,7 +50,7 @@ func TestReconcilesBeginAfterThePageThatConcernsSomebody(t *testing.T) {
 			told := make(chan struct{})
 			queue := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
 			defer queue.ShutDown()
-			s := newRowSource(pagedRows{c.pages, told}, oneUser{}, newGate(), NewReadAhead(newStatements(time.Now, "alice")), newLag(func(float64) {}, time.Now))
+			s := newRowSource(pagedRows{c.pages, told}, oneUser{}, newGate(newStatements(time.Now), nil, time.Now), NewReadAhead(newStatements(time.Now, "alice")), newLag(func(float64) {}, time.Now))
 			if err := s.Start(t.Context(), queue); err != nil {
 				t.Fatal(err)
 			}
