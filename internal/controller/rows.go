@@ -24,7 +24,8 @@ import (
 // Rows tells of accounts that may have changed in the store.
 type Rows interface {
 	// Watch calls changed with usernames that are worth a look, and recovered when the store answers again after it
-	// did not. It returns when ctx ends.
+	// did not. At first it tells of all rows, page by page, and then calls changed once without usernames. It returns when
+	// ctx ends.
 	Watch(ctx context.Context, changed func(usernames []string), recovered func())
 }
 
@@ -59,12 +60,20 @@ func newRowSource(rows Rows, reader client.Reader, gate *gate, ahead *ReadAhead,
 
 // Start begins to watch; it does not block.
 func (s *rowSource) Start(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
-	first := true
+	first, planned := true, false
 	changed := func(usernames []string) {
 		s.ahead.Forget(usernames...)
-		if first || len(usernames) > bulk {
+		switch {
+		case len(usernames) == 0: // all rows were told
+			if !planned {
+				s.begin()
+			}
+			return
+		case first || len(usernames) > bulk:
 			first = false
-			go s.lookAhead(ctx, queue, usernames) // what is told of one by one does not wait for it
+			if s.lookAhead(ctx, queue, usernames) {
+				planned = true
+			}
 			return
 		}
 		for _, username := range usernames {
@@ -104,9 +113,13 @@ func (s *rowSource) WaitForSync(ctx context.Context) error {
 	return nil
 }
 
-// lookAhead has the rows of many users read ahead, in step with their reconciles.
-func (s *rowSource) lookAhead(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request], usernames []string) {
-	begun := func() { s.begunOnce.Do(func() { close(s.begun) }) }
+// begin lets the first reconciles begin.
+func (s *rowSource) begin() { s.begunOnce.Do(func() { close(s.begun) }) }
+
+// lookAhead has the rows of many users read ahead, in step with their reconciles. It reports whether there are any.
+func (s *rowSource) lookAhead(
+	ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request], usernames []string,
+) bool {
 	concerned := make(map[string][]reconcile.Request, len(usernames))
 	for _, username := range usernames {
 		if users := requests(ctx, s.reader, client.MatchingFields{indexUsername: username}); len(users) > 0 {
@@ -114,16 +127,16 @@ func (s *rowSource) lookAhead(ctx context.Context, queue workqueue.TypedRateLimi
 		}
 	}
 	if len(concerned) == 0 {
-		begun()
-		return
+		return false
 	}
 	s.ahead.Plan(ctx, concerned, func(users []reconcile.Request, areLast bool) {
 		add(queue, users, aheadPriority)
-		begun()
+		s.begin()
 		if areLast {
 			s.startedOnce.Do(func() { go debug.FreeOSMemory() })
 		}
 	})
+	return true
 }
 
 // resume looks at those whom an outage held up. Of many those come first of whom somebody asked for something; what there is

@@ -46,6 +46,7 @@ func acts(size sizes) []act {
 			{"idle", idle},
 			{"memory", memory}, // the last: what is resident at rest
 		}},
+		{name: "rows that nobody owns", rows: []row{{"unowned", unowned}}},
 		{name: "scale", users: size.scale, whole: "scale", rows: []row{
 			{"hash", coldShared},
 			{"restart", restart},

@@ -19,9 +19,9 @@ func TestEveryRowCountsWhatItShould(t *testing.T) {
 		program: program,
 		// So that sweeps are part of what is counted, too.
 		arguments: []string{"--resync-interval=5s"},
-		users:     200, plain: []int{16}, scale: 20, locks: 20, repeat: 2,
+		users:     200, plain: []int{16}, scale: 20, unowned: 5000, locks: 20, repeat: 2,
 		rounds: 1, clients: []int{4}, window: 100 * time.Millisecond, requests: 50,
-		calm: 300 * time.Millisecond, idle: 2 * time.Second,
+		calm: 300 * time.Millisecond, idle: 2 * time.Second, sweeps: 2 * time.Second,
 	}
 	for _, a := range acts(size) {
 		if a.whole != "" {

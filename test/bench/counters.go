@@ -56,10 +56,14 @@ var managerMetrics = map[string]string{
 	"shardinguser_login_recognized_total":     recognized,
 	"controller_runtime_reconcile_total":      reconciles,
 	"workqueue_depth":                         queued,
+	"shardinguser_login_accounts":             accountCopies,
 }
 
 // queued is no counter but a figure of the moment: how many resources wait to be reconciled.
 const queued = "queued"
+
+// accountCopies is one of the moment, too: how many accounts the manager has a copy of.
+const accountCopies = "copies of accounts"
 
 // A phase is a part of a run over which is counted.
 type phase struct {
@@ -108,6 +112,7 @@ func (p *phase) end(ctx context.Context, atLeast Counters) (Counters, error) {
 		}
 	}
 	delete(counted, queued)
+	delete(counted, accountCopies)
 	counted[wallTime] = took.Seconds()
 	return counted, ctx.Err()
 }

@@ -29,6 +29,8 @@ type sizes struct {
 	users    int           // with hashed passwords, and those who are created while others are edited
 	plain    []int         // with plain passwords; the rows that follow have the first
 	scale    int           // of the act scale
+	unowned  int           // rows that nobody owns
+	sweeps   time.Duration // over which their memory is measured
 	locks    int           // rows that are locked at once
 	repeat   int           // how often what is done one at a time is done
 	rounds   int           // in which things are measured in turns, since the machine may be busier at one time than at another
@@ -66,6 +68,8 @@ func run(ctx context.Context, args []string) error {
 	flags.IntVar(&size.users, "users", 10_000, "`number` of users with hashed passwords")
 	plain := flags.String("plain", "1000", "comma-separated `numbers` of users with plain passwords")
 	flags.IntVar(&size.scale, "scale", 100_000, "`number` of users of the row scale")
+	flags.IntVar(&size.unowned, "unowned", 1_000_000, "`number` of rows of the row unowned")
+	flags.DurationVar(&size.sweeps, "sweeps", 70*time.Second, "`time` of sweeps of the row unowned")
 	flags.IntVar(&size.repeat, "repeat", 100, "`number` of times that things are done that are done one at a time")
 	flags.DurationVar(&size.idle, "idle", 10*time.Minute, "`time` to be idle")
 	asked := flags.String("rows", "", "comma-separated `names` of rows: "+strings.Join(rowNames(), ", ")+" (default all but scale)")

@@ -128,6 +128,53 @@ func memory(ctx context.Context, s *stage) ([]Result, error) {
 	return []Result{result}, nil
 }
 
+// unowned measures what a manager has in memory beside a large table in which nobody owns a row: at rest, and at the most
+// since it started.
+func unowned(ctx context.Context, s *stage) ([]Result, error) {
+	if err := s.ensureManager(ctx); err != nil { // which creates the tables
+		return nil, err
+	}
+	if err := s.stop(); err != nil {
+		return nil, err
+	}
+	err := s.exec(ctx, "INSERT INTO users (username, password_hash) "+
+		"SELECT 'unowned-' || n || '@example.com', '$2a$10$' || rpad(md5(n::text), 53, '.') FROM generate_series(1, $1::int) n", s.size.unowned)
+	if err != nil {
+		return nil, fmt.Errorf("fill the table: %w", err)
+	}
+	if err := s.start(); err != nil {
+		return nil, err
+	}
+	if err := s.manager.Ready(ctx); err != nil {
+		return nil, err
+	}
+	last, since := 0.0, time.Now()
+	err = s.within(ctx, "the table to be known", s.scrapes(), func(ctx context.Context) (bool, error) {
+		counted, ok := s.scrape(ctx)
+		if n := counted[accountCopies]; !ok || n == 0 || n != last {
+			last, since = n, time.Now()
+			return false, nil
+		}
+		return time.Since(since) > s.size.sweeps, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	now, peak, err := residentOf(s.manager.PID())
+	if err != nil {
+		return nil, err
+	}
+	result := Result{
+		Row: "unowned", What: fmt.Sprintf("peak resident, %d rows that nobody owns", s.size.unowned), Users: s.users, Value: peak, Unit: "MiB",
+	}
+	if s.size.unowned <= 1_000_000 {
+		result.Aim = valueAtMost(300)
+	}
+	result.beside("at rest, MiB", now)
+	result.beside("copies of accounts", last)
+	return []Result{result}, s.heap(ctx)
+}
+
 // idle measures a manager that has nothing to do.
 func idle(ctx context.Context, s *stage) ([]Result, error) {
 	if err := s.ensureManager(ctx); err != nil {

@@ -149,8 +149,8 @@ func (s *Store) Edit(username string, edit func(row *user.Row) *user.Row) {
 	s.tell(username)
 }
 
-// Watch calls changed with the usernames of all rows, and from then on with those whose row or note changed. It
-// returns when ctx ends. A store in memory is never away, so recovered is not called.
+// Watch calls changed with the usernames of all rows, once without any, and from then on with those whose row or note
+// changed. It returns when ctx ends. A store in memory is never away, so recovered is not called.
 func (s *Store) Watch(ctx context.Context, changed func(usernames []string), recovered func()) {
 	_ = recovered
 	w := &watcher{pending: map[string]struct{}{}, some: make(chan struct{}, 1)}
@@ -159,7 +159,7 @@ func (s *Store) Watch(ctx context.Context, changed func(usernames []string), rec
 	for username := range s.rows {
 		w.add(username)
 	}
-	w.wake() // that there is none is worth a call, too
+	w.wake()
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
@@ -167,7 +167,7 @@ func (s *Store) Watch(ctx context.Context, changed func(usernames []string), rec
 		delete(s.watchers, w)
 	}()
 
-	for {
+	for isFirst := true; ; {
 		select {
 		case <-ctx.Done():
 			return
@@ -176,7 +176,13 @@ func (s *Store) Watch(ctx context.Context, changed func(usernames []string), rec
 			usernames := slices.Collect(maps.Keys(w.pending))
 			clear(w.pending)
 			s.mu.Unlock()
-			changed(usernames)
+			if len(usernames) > 0 {
+				changed(usernames)
+			}
+			if isFirst {
+				isFirst = false
+				changed(nil) // these were all
+			}
 		}
 	}
 }

@@ -23,22 +23,25 @@ const snapshotSize = 1000
 type accounts struct {
 	now func() time.Time
 
+	most int // copies
+
 	mu     sync.Mutex
 	copies *lru.Cache[string, user.Observed]
 	stale  map[string]uint64 // usernames to be read again, with the mark that they got last
 	marks  uint64            // how many marks were ever made
-	told   bool              // Watch has told of all that there is
+	told   bool              // Watch has told of all that there is, and said so
 	filled bool              // and all of that has been read
 	skew   time.Duration     // the database's clock is ahead of ours by this
 	some   chan struct{}     // holds one when there is something stale
 }
 
 func newAccounts(most int, now func() time.Time) *accounts {
-	copies, err := lru.New[string, user.Observed](max(1, most))
+	most = max(1, most)
+	copies, err := lru.New[string, user.Observed](most)
 	if err != nil {
 		panic(err) // of sizes below one
 	}
-	return &accounts{now: now, copies: copies, stale: map[string]uint64{}, some: make(chan struct{}, 1)}
+	return &accounts{now: now, most: most, copies: copies, stale: map[string]uint64{}, some: make(chan struct{}, 1)}
 }
 
 // get is an account as the database has it; not where it is not known, or stale.
@@ -60,12 +63,24 @@ func (a *accounts) changed(usernames ...string) {
 	a.mark(usernames...)
 }
 
-// watched is changed, of what Watch told: of all that there is, the first time.
+// watched is changed, of what Watch told. A call without usernames says that all there is was told. Of a table that is larger
+// than the copy, only accounts are marked that are in the copy or have room in it.
 func (a *accounts) watched(usernames []string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.told = true
-	a.mark(usernames...)
+	if len(usernames) == 0 {
+		a.told = true
+	}
+	if a.filled && len(usernames) <= snapshotSize { // single changes may replace older copies
+		a.mark(usernames...)
+		return
+	}
+	for _, username := range usernames {
+		if _, stale := a.stale[username]; stale || a.copies.Contains(username) || a.copies.Len()+len(a.stale) < a.most {
+			a.mark(username)
+		}
+	}
+	a.mark() // what was told may be worth a look
 }
 
 // want marks an account that is missing.

@@ -3,6 +3,7 @@
 package mirror
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -91,6 +92,46 @@ func TestTheCopyIsBoundedAndTheRestLookedUp(t *testing.T) {
 			t.Errorf("there are %d copies, want 10", n)
 		}
 	})
+}
+
+func TestATableLargerThanTheCopyMarksNoMoreThanTheCopyHolds(t *testing.T) {
+	a := newAccounts(10, time.Now)
+	read := func(_ context.Context, usernames []string) (map[string]user.Observed, error) {
+		observed := map[string]user.Observed{}
+		for _, username := range usernames {
+			observed[username] = user.Observed{Row: &user.Row{}}
+		}
+		return observed, nil
+	}
+	page := func(from, n int) (usernames []string) {
+		for i := range n {
+			usernames = append(usernames, fmt.Sprint("user-", from+i))
+		}
+		return usernames
+	}
+	expect := func(what string, want int) {
+		t.Helper()
+		if n := len(a.stale); n != want {
+			t.Errorf("%s: %d names are marked, want %d", what, n, want)
+		}
+		if err := a.refresh(t.Context(), read, func(map[string]user.Observed) {}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.watched(page(0, 5000))
+	a.watched(page(5000, 5000))
+	a.watched(nil)
+	expect("at first", 10)
+	if !a.complete() {
+		t.Error("it is not complete")
+	}
+	a.watched(page(0, 5000))
+	expect("by a later sweep", 10)
+	a.watched(page(7, 5))
+	expect("by notifications", 5)
+	if n := a.size(); n != 10 {
+		t.Errorf("there are %d copies, want 10", n)
+	}
 }
 
 func TestNamesThatNobodyHasTakeNoRoom(t *testing.T) {

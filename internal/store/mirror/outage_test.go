@@ -230,7 +230,11 @@ func TestOneLookUpIsNoCopyOfAllAccounts(t *testing.T) {
 	if err := a.refresh(t.Context(), read, func(map[string]user.Observed) {}); err != nil || a.complete() {
 		t.Errorf("%v, and it is complete: %t", err, a.complete())
 	}
-	a.watched([]string{"alice", "bob"})
+	a.watched([]string{"alice", "bob"}) // a page, and there may be more
+	if err := a.refresh(t.Context(), read, func(map[string]user.Observed) {}); err != nil || a.complete() {
+		t.Errorf("%v, and it is complete after a page: %t", err, a.complete())
+	}
+	a.watched(nil)
 	if err := a.refresh(t.Context(), read, func(map[string]user.Observed) {}); err != nil || !a.complete() {
 		t.Errorf("%v, and it is complete: %t", err, a.complete())
 	}

@@ -31,7 +31,7 @@
 //  2. It tests itself. A notification that is sent through the pool has to arrive within two seconds. Where it does not
 //     (a pooler in between, another database) or where there may be no trigger, it polls instead, and tries again
 //     every minute.
-//  3. It sweeps: it reads a fingerprint of every row and note, and tells of those that differ from the last sweep, of
+//  3. It sweeps: it reads a digest of every row and note, and tells of those that differ from the last sweep, of
 //     new ones and of those that are gone. The first sweep tells of all.
 //  4. It waits. When nothing came for a while it asks whether the connection is still there, since TCP does not tell.
 //     Every ResyncInterval it sweeps again, for counters and last log-ins, of which the trigger does not tell, and for
@@ -39,6 +39,17 @@
 //  5. When the connection breaks it begins again at 1, with a growing delay.
 //
 // As long as notifications are not seen to pass, also while it connects, it sweeps every PollInterval.
+//
+// Sweeps run in a goroutine of their own, one at a time, and notifications pass meanwhile. An empty notification requests a
+// sweep. Any number of requests cause one sweep, which begins no sooner than PollInterval (5 s at most) after the last one.
+//
+// Memory is bounded. What a sweep found is kept in compact pages, 20 bytes and the username for each row. The statement
+// is read as a stream in no order: the database needs no temporary files, and the connection waits for no subscriber.
+// Subscribers are told page by page, and a sweep waits for the slowest one. Notified usernames are kept up to a bound.
+// Beyond it they are dropped, a sweep is requested, and the store is not current until the sweep is done.
+//
+// A sweep also tells of each username that was notified before it began. The row may be gone by then, or be as it was at
+// the sweep before, while a subscriber read what was in between. What is notified while a sweep runs is kept for the next one.
 //
 // The trigger keeps silent about failed_login_attempts and last_login_at because they change with every log-in, and
 // NOTIFY takes a lock over the whole server at commit.

@@ -16,13 +16,11 @@ import (
 // errDeaf says that notifications do not pass, so that one has to poll.
 var errDeaf = errors.New("notifications do not pass")
 
-// run listens, and polls while it cannot.
+// run listens. While it cannot, sweeps come as often as without notifications.
 func (o *observer) run(ctx context.Context) {
 	delay := o.s.newDelay()
 	for {
-		var conn *pgx.Conn
-		var err error
-		o.pollWhile(ctx, func() { conn, err = o.prepare(ctx) })
+		conn, err := o.prepare(ctx)
 		if err == nil {
 			began := time.Now()
 			err = o.listen(ctx, conn)
@@ -34,31 +32,10 @@ func (o *observer) run(ctx context.Context) {
 			return
 		}
 		o.polling(err)
-		o.pollWhile(ctx, func() {
-			if errors.Is(err, errDeaf) {
-				pause(ctx, o.s.timing.retryListen)
-			} else {
-				delay.wait(ctx)
-			}
-		})
-	}
-}
-
-// pollWhile sweeps every PollInterval until do returns: the pool may work where the listening connection does not.
-func (o *observer) pollWhile(ctx context.Context, do func()) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		do()
-	}()
-	for {
-		timer := time.NewTimer(o.s.settings.PollInterval - time.Since(o.tried))
-		select {
-		case <-done:
-			timer.Stop()
-			return
-		case <-timer.C:
-			_ = o.sweep(ctx) // the next one may succeed
+		if errors.Is(err, errDeaf) {
+			pause(ctx, o.s.timing.retryListen)
+		} else {
+			delay.wait(ctx)
 		}
 	}
 }
@@ -83,14 +60,18 @@ func (o *observer) prepare(ctx context.Context) (*pgx.Conn, error) {
 	return conn, nil
 }
 
-// listen returns when the connection breaks, when notifications do not pass, or when ctx ends.
+// listen returns when the connection breaks, when a sweep fails, when notifications do not pass, or when ctx ends.
 func (o *observer) listen(ctx context.Context, conn *pgx.Conn) error {
 	defer hangUp(ctx, conn)
-	if err := o.sweep(ctx); err != nil {
-		return err
+	receiving, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	o.listens(cancel)
+	defer o.listensNoMore()
+	err := o.receive(receiving, conn)
+	if cause := context.Cause(receiving); cause != nil {
+		return cause
 	}
-	o.notifying()
-	return o.receive(ctx, conn)
+	return err
 }
 
 // connect opens the direct connection and listens. That it fails says nothing of the pool, which may go another way.
@@ -146,31 +127,25 @@ func (o *observer) testSelf(ctx context.Context, conn *pgx.Conn) error {
 	}
 }
 
-// receive tells of what arrives, each at once, since whoever is told gathers what comes while he is busy; and sweeps when
-// it is time. An empty notification is for no row in particular. It returns when the connection breaks, when the trigger
-// has gone, or when ctx ends.
+// receive tells of what arrives, each at once, since whoever is told gathers what comes while he is busy. An empty
+// notification is for no row in particular. It returns when the connection breaks, or when ctx ends.
 func (o *observer) receive(ctx context.Context, conn *pgx.Conn) error {
 	for {
-		left := o.s.settings.ResyncInterval - time.Since(o.swept)
-		notification, err := waitUntil(ctx, conn, time.Now().Add(max(0, min(left, o.s.timing.keepAlive))))
-		if err != nil {
-			return err
-		}
-		ofRows := notification != nil && notification.Channel == rowsChannel
-		if ofRows && notification.Payload != "" {
-			o.notified(notification.Payload)
-		}
+		notification, err := waitUntil(ctx, conn, time.Now().Add(o.s.timing.keepAlive))
 		switch {
-		case ofRows && notification.Payload == "", left <= 0:
-			if err := o.resync(ctx); err != nil {
-				return err
-			}
+		case err != nil:
+			return err
 		case notification == nil:
 			if err := o.ping(ctx, conn); err != nil {
 				return err
 			}
+		case notification.Channel != rowsChannel:
+		case notification.Payload == "":
+			o.sweepSoon()
+		default:
+			o.notified(notification.Payload)
 		}
-		o.s.health.hear()
+		o.hear()
 	}
 }
 
@@ -185,18 +160,6 @@ func waitUntil(ctx context.Context, conn *pgx.Conn, until time.Time) (*pgconn.No
 	return notification, err
 }
 
-// resync is the sweep while listening, with a look at whether the trigger is still there.
-func (o *observer) resync(ctx context.Context) error {
-	if err := o.sweep(ctx); err != nil {
-		return err
-	}
-	there, err := o.s.ensureTrigger(ctx)
-	if err == nil && !there {
-		return errDeaf
-	}
-	return err
-}
-
 // ping asks the listening connection whether it is still there. What arrives meanwhile is kept for later.
 func (o *observer) ping(ctx context.Context, conn *pgx.Conn) error {
 	limited, cancel := context.WithTimeout(ctx, o.s.timing.ping)
@@ -204,7 +167,7 @@ func (o *observer) ping(ctx context.Context, conn *pgx.Conn) error {
 	return conn.Ping(limited)
 }
 
-// notifying takes note that changes come by notifications from now on.
+// notifying takes note that changes come by notifications from now on. It is called with the lock held.
 func (o *observer) notifying() {
 	o.s.health.setNotifying(true)
 	o.reason = ""
@@ -218,6 +181,8 @@ func (o *observer) polling(err error) {
 	if !errors.Is(err, errDeaf) {
 		reason = o.s.judge(err, reads, o.s.settings.StatementTimeout).sentence
 	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	if reason != o.reason {
 		o.reason = reason
 		o.s.settings.Log.Info("Changes of the table users are looked for by polling", "reason", reason)

@@ -59,7 +59,7 @@ func open(t *testing.T, settings Settings) *Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.timing.lastRetry = 200 * time.Millisecond
+	s.timing.lastRetry, s.timing.requests = 200*time.Millisecond, 50*time.Millisecond
 	t.Cleanup(s.Close)
 	return s
 }

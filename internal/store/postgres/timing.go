@@ -18,6 +18,7 @@ type timing struct {
 	firstRetry  time.Duration // of the delays after failures
 	lastRetry   time.Duration
 	sweep       time.Duration // that one sweep may take
+	requests    time.Duration // from the end of a sweep to one by request, at most
 	lookPool    time.Duration // that a check may take, by the pool
 	look        time.Duration // and by a connection of its own
 	compare     time.Duration // between looks at whether two stores lead to the same tables
@@ -37,6 +38,7 @@ func usualTiming() timing {
 		firstRetry:  100 * time.Millisecond,
 		lastRetry:   2 * time.Second,
 		sweep:       30 * time.Second,
+		requests:    5 * time.Second,
 		lookPool:    500 * time.Millisecond,
 		look:        2 * time.Second,
 		compare:     10 * time.Second,

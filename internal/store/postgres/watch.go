@@ -10,24 +10,27 @@ import (
 	"time"
 )
 
-// Watch calls changed with usernames whose row or note may have changed, with those of all rows at first (which may be
-// none), and recovered when the database answers again after it did not. The two are never called at the same time. It
-// returns when ctx ends, and for no other reason: the package's documentation says what it does about failures.
+// Watch calls changed with usernames whose row or note may have changed, and recovered when the database answers again
+// after it did not. The two are never called at the same time. It returns when ctx ends, and for no other reason: the
+// package's documentation says what it does about failures.
 //
-// However many watch at once, one connection listens for all of them, and one sweep is told to all. None waits for
-// another's callbacks.
+// The first calls of changed have the usernames of all rows, a page in each call. Notified usernames may come in between.
+// A call without usernames, exactly one, says that all were told.
+//
+// However many watch at once, one connection listens for all of them, and one sweep is told to all. Notifications do not
+// wait for other subscribers' callbacks. A sweep does: it offers the next page when each subscriber took the last one.
 //
 // Until the schema is complete there is nothing to watch, so [Store.Maintain] has to run.
 func (s *Store) Watch(ctx context.Context, changed func(usernames []string), recovered func()) {
-	m := newMember()
+	m := newSubscriber()
 	s.join(ctx, m)
 	defer s.leave(m)
 	// A database that comes and goes must not set its callers on it more often than this.
 	m.run(ctx, changed, recovered, min(time.Second, s.timing.lastRetry))
 }
 
-// join makes a watcher a member of the observer, which the first one starts.
-func (s *Store) join(ctx context.Context, m *member) {
+// join makes a watcher a subscriber of the observer, which the first one starts.
+func (s *Store) join(ctx context.Context, m *subscriber) {
 	s.health.join(m.recovered)
 	s.watching.Lock()
 	defer s.watching.Unlock()
@@ -38,8 +41,8 @@ func (s *Store) join(ctx context.Context, m *member) {
 	s.observer.join(m)
 }
 
-// leave ends the observer with its last member, and returns when it has ended.
-func (s *Store) leave(m *member) {
+// leave ends the observer with its last subscriber, and returns when it has ended.
+func (s *Store) leave(m *subscriber) {
 	s.health.leave(m.recovered)
 	s.watching.Lock()
 	ended := s.observed
@@ -54,151 +57,101 @@ func (s *Store) leave(m *member) {
 	}
 }
 
-// member is one Watch.
-type member struct {
+// mostPending is how many notified usernames are kept for a subscriber that is busy, and for the next sweep. A sweep finds
+// what is dropped beyond that.
+const mostPending = 20_000
+
+// subscriber is one Watch.
+type subscriber struct {
 	recovered chan struct{} // holds one when the database answers again
+	left      chan struct{} // closed when the Watch ends
+	pages     chan []string // holds two pages that a sweep found; an empty one says that all were told
 
-	mu      sync.Mutex
-	pending map[string]struct{} // what it is yet to be told of
-	some    chan struct{}       // holds one when there is something pending
+	mu       sync.Mutex
+	notified map[string]struct{} // what it is yet to be told of
+	known    []*digestPage       // what was known when it joined, and it is yet to be told of
+	isLate   bool                // it is yet to be told that this was all
+	some     chan struct{}       // holds one when there may be something to be told of
 }
 
-func newMember() *member {
-	return &member{pending: map[string]struct{}{}, some: make(chan struct{}, 1), recovered: make(chan struct{}, 1)}
-}
-
-// add makes usernames pending, however long the member's callbacks take.
-func (m *member) add(usernames []string) {
-	if len(usernames) > 0 {
-		m.begin(usernames)
+func newSubscriber() *subscriber {
+	return &subscriber{
+		recovered: make(chan struct{}, 1), left: make(chan struct{}), pages: make(chan []string, 2),
+		notified: map[string]struct{}{}, some: make(chan struct{}, 1),
 	}
 }
 
-// begin is add of all that there is, which may be nothing: to know that is worth a call, too.
-func (m *member) begin(usernames []string) {
+// notify makes a username pending, however long the subscriber's callbacks take. It reports whether there was room.
+func (m *subscriber) notify(username string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, username := range usernames {
-		m.pending[username] = struct{}{}
+	if _, ok := m.notified[username]; !ok && len(m.notified) >= mostPending {
+		return false
 	}
+	m.notified[username] = struct{}{}
+	wake(m.some)
+	return true
+}
+
+// offer hands over a page of usernames, and waits while there is no room for it.
+func (m *subscriber) offer(ctx context.Context, usernames []string) {
+	select {
+	case m.pages <- slices.Clone(usernames):
+		wake(m.some)
+	case <-m.left:
+	case <-ctx.Done():
+	}
+}
+
+// begin makes all that is known pending.
+func (m *subscriber) begin(known digests) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.known, m.isLate = known.pages, true
 	wake(m.some)
 }
 
-// take is what is pending.
-func (m *member) take() []string {
+// take returns what is pending, up to a page of it, and whether there is anything. Notified names go first.
+func (m *subscriber) take() (usernames []string, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	usernames := slices.Collect(maps.Keys(m.pending))
-	m.pending = map[string]struct{}{} // not the room of a large table
-	return usernames
+	switch {
+	case len(m.notified) > 0:
+		usernames = slices.Collect(maps.Keys(m.notified))
+		m.notified = map[string]struct{}{} // not the room of many
+		return usernames, true
+	case len(m.known) > 0:
+		usernames, m.known = m.known[0].usernames(), m.known[1:]
+		return usernames, true
+	case m.isLate:
+		m.known, m.isLate = nil, false
+		return nil, true
+	}
+	select {
+	case usernames = <-m.pages:
+		return usernames, true
+	default:
+		return nil, false
+	}
 }
 
 // run calls the callbacks, recovered no more often than every so often, until ctx ends.
-func (m *member) run(ctx context.Context, changed func(usernames []string), recovered func(), every time.Duration) {
+func (m *subscriber) run(ctx context.Context, changed func(usernames []string), recovered func(), every time.Duration) {
+	defer close(m.left)
 	again, rested := m.recovered, make(<-chan time.Time)
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 		case <-m.some:
-			changed(m.take())
+			if usernames, ok := m.take(); ok {
+				wake(m.some) // there may be more
+				changed(usernames)
+			}
 		case <-again:
 			recovered()
 			again, rested = nil, time.After(every)
 		case <-rested:
 			again = m.recovered
-		}
-	}
-}
-
-// observer finds out what changes, and tells its members.
-type observer struct {
-	s      *Store
-	cancel context.CancelFunc
-
-	mu      sync.Mutex
-	members map[*member]struct{}
-	known   map[string]int64 // fingerprints by username, of the last sweep; nil before the first
-
-	// Of the goroutine that observes alone:
-	swept  time.Time // when the last sweep was
-	tried  time.Time // when the last one ended, also where it failed
-	reason string    // why one has to poll, as it was logged
-}
-
-func newObserver(s *Store) *observer {
-	return &observer{s: s, members: map[*member]struct{}{}}
-}
-
-// start observes until it is cancelled, beginning when the one before has ended. What it returns is closed when it has.
-func (o *observer) start(ctx context.Context, before <-chan struct{}) (ended <-chan struct{}) {
-	ctx, o.cancel = context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		<-before
-		defer o.s.health.setNotifying(false)
-		select {
-		case <-ctx.Done():
-		case <-o.s.migrated:
-			o.run(ctx)
-		}
-	}()
-	return done
-}
-
-// join adds a member. One that comes late is told of all that is known, of which nothing can change unseen from then on.
-func (o *observer) join(m *member) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.members[m] = struct{}{}
-	if o.known != nil {
-		m.begin(slices.Collect(maps.Keys(o.known)))
-	}
-}
-
-// leave removes a member, and tells whether it was the last.
-func (o *observer) leave(m *member) (isLast bool) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	delete(o.members, m)
-	return len(o.members) == 0
-}
-
-// notified tells of a row that changed since the last sweep, and remembers a new one, so that the next sweep tells when it
-// is gone.
-func (o *observer) notified(username string) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if _, ok := o.known[username]; !ok {
-		o.known[username] = 0
-	}
-	for m := range o.members {
-		m.add([]string{username})
-	}
-}
-
-// found tells of all that differs from the last sweep: of all there is, the first time.
-func (o *observer) found(fingerprints map[string]int64) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	var usernames []string
-	for username, fingerprint := range fingerprints {
-		if before, ok := o.known[username]; !ok || before != fingerprint {
-			usernames = append(usernames, username)
-		}
-	}
-	for username := range o.known {
-		if _, ok := fingerprints[username]; !ok {
-			usernames = append(usernames, username)
-		}
-	}
-	isFirst := o.known == nil
-	o.known = fingerprints
-	for m := range o.members {
-		if isFirst {
-			m.begin(usernames)
-		} else {
-			m.add(usernames)
 		}
 	}
 }

@@ -1,0 +1,396 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"runtime/metrics"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sharding-system/shardinguser-operator/test/testenv"
+)
+
+// sweeper is an observer whose sweeps a test calls, with one subscriber.
+type sweeper struct {
+	*observer
+	t *testing.T
+	m *subscriber
+}
+
+func newSweeper(t *testing.T, s *Store) *sweeper {
+	t.Helper()
+	w := &sweeper{observer: newObserver(s), t: t, m: newSubscriber()}
+	w.join(w.m)
+	return w
+}
+
+// expect fails unless exactly these usernames are pending.
+func (w *sweeper) expect(want ...string) {
+	w.t.Helper()
+	if told := slices.Sorted(slices.Values(takeAll(w.m))); !slices.Equal(told, want) {
+		w.t.Errorf("told of %q, want %q", told, want)
+	}
+}
+
+// sweepAround sweeps, and calls do when the sweep has read the table.
+func (w *sweeper) sweepAround(do func()) {
+	w.t.Helper()
+	w.begin()
+	w.mu.Lock()
+	found := compareWith(w.known)
+	w.mu.Unlock()
+	err := w.read(w.t.Context(), found)
+	do()
+	if err == nil {
+		w.tell(w.t.Context(), found)
+	}
+	w.end(nil, err)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *sweeper) sweepNow() { w.sweepAround(func() {}) }
+
+func TestASweepTellsOfEachKindOfChange(t *testing.T) {
+	t.Parallel()
+	dsn := testenv.Database(t)
+	s := ready(t, quick(dsn))
+	pool := connect(t, dsn)
+	w := newSweeper(t, s)
+	w.sweepNow()
+	w.expect()
+	run(t, pool, insert, "alice")
+	run(t, pool, insert, "Élodie")
+	w.sweepNow()
+	w.expect("alice", "Élodie")
+	for _, sql := range []string{
+		"UPDATE users SET roles = '[\"x\"]' WHERE username = 'alice'",
+		"UPDATE users SET failed_login_attempts = 3 WHERE username = 'alice'",
+		"UPDATE users SET last_login_at = now() WHERE username = 'alice'",
+		"UPDATE users SET locked_until = now() WHERE username = 'alice'",
+		"DELETE FROM users WHERE username = 'alice'",
+		"INSERT INTO users (username, password_hash) VALUES ('alice', '!')",
+	} {
+		run(t, pool, sql)
+		w.sweepNow()
+		w.expect("alice")
+	}
+	if err := s.Apply(t.Context(), creation("bob")); err != nil {
+		t.Fatal(err)
+	}
+	w.sweepNow()
+	w.expect("bob")
+	run(t, pool, "DELETE FROM users WHERE username = 'bob'") // and leaves the ownership record
+	w.sweepNow()
+	w.expect("bob")
+	run(t, pool, "UPDATE users SET username = 'carol' WHERE username = 'alice'")
+	w.sweepNow()
+	w.expect("alice", "carol")
+	w.sweepNow()
+	w.expect()
+}
+
+func TestWhatIsNotifiedAroundASweepIsToldByTheNextOne(t *testing.T) {
+	t.Parallel()
+	for name, story := range map[string]func(w *sweeper, sql func(string)){
+		"a row that comes and goes while a sweep runs": func(w *sweeper, sql func(string)) {
+			w.sweepAround(func() {
+				sql("INSERT INTO users (username, password_hash) VALUES ('bob', '!')")
+				w.notified("bob")
+				sql("DELETE FROM users WHERE username = 'bob'")
+			})
+			w.expect("bob")
+		},
+		"a row that comes and goes between two sweeps": func(w *sweeper, _ func(string)) {
+			w.notified("bob")
+			w.expect("bob")
+		},
+		"a row that is as before when the next sweep comes": func(w *sweeper, sql func(string)) {
+			sql("INSERT INTO users (username, password_hash) VALUES ('bob', '!')")
+			w.sweepNow()
+			w.expect("bob")
+			sql("UPDATE users SET active = false WHERE username = 'bob'")
+			w.notified("bob")
+			w.expect("bob")
+			sql("UPDATE users SET active = true WHERE username = 'bob'")
+		},
+		"a name of which a sweep that failed did not tell": func(w *sweeper, _ func(string)) {
+			w.notified("bob")
+			w.expect("bob")
+			w.begin()
+			w.end(nil, errDeaf)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dsn := testenv.Database(t)
+			s := ready(t, quick(dsn))
+			pool := connect(t, dsn)
+			run(t, pool, insert, "alice")
+			w := newSweeper(t, s)
+			w.sweepNow()
+			w.expect("alice")
+			story(w, func(sql string) { run(t, pool, sql) })
+			w.sweepNow()
+			w.expect("bob")
+			w.sweepNow()
+			w.expect()
+		})
+	}
+}
+
+func TestMoreNotificationsThanAreKeptLeadToASweep(t *testing.T) {
+	t.Parallel()
+	s := ready(t, quick(testenv.Database(t)))
+	w := newSweeper(t, s)
+	w.sweepNow()
+	takeAll(w.m)
+	for n := range 3 * mostPending {
+		w.notified(fmt.Sprint("nobody-", n))
+	}
+	if told := takeAll(w.m); len(told) != mostPending || len(w.touched) != mostPending {
+		t.Errorf("%d names are told and %d kept, want %d", len(told), len(w.touched), mostPending)
+	}
+	if !w.missed || !w.requested {
+		t.Errorf("a notification was dropped: %t; a sweep is requested: %t", w.missed, w.requested)
+	}
+	s.health.setNotifying(true)
+	before := s.health.heard
+	if w.hear(); s.health.heard != before {
+		t.Error("the store is current, and a notification was dropped")
+	}
+	swept := make(chan struct{})
+	go func() {
+		defer close(swept)
+		w.sweepNow()
+	}()
+	var told []string
+	for done := false; !done; {
+		select {
+		case <-swept:
+			done = true
+		case <-w.m.some:
+		}
+		told = append(told, takeAll(w.m)...)
+	}
+	if len(told) != mostPending {
+		t.Errorf("the sweep tells of %d names, want %d", len(told), mostPending)
+	}
+	if w.hear(); s.health.heard == before {
+		t.Error("the store is not current after the sweep")
+	}
+}
+
+// sweepCounter counts the sweeps among the statements of a pool.
+type sweepCounter struct{ sweeps atomic.Int32 }
+
+func (c *sweepCounter) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	if data.SQL == rowDigests {
+		c.sweeps.Add(1)
+	}
+	return ctx
+}
+
+func (c *sweepCounter) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+func TestEmptyNotificationsAreCoalescedIntoFewSweeps(t *testing.T) {
+	t.Parallel()
+	dsn := testenv.Database(t)
+	var counter sweepCounter
+	settings := listening(dsn)
+	settings.Tracer = &counter
+	s := open(t, settings)
+	s.timing.requests = 500 * time.Millisecond
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w := watch(t, s)
+	eventually(t, "the store is notifying", s.Notifying)
+	pool := connect(t, dsn)
+	run(t, pool, insert, "alice")
+	w.told(t, "alice")
+	before, began := counter.sweeps.Load(), time.Now()
+	for range 200 {
+		run(t, pool, "SELECT pg_notify($1, '')", rowsChannel)
+	}
+	w.forget()
+	run(t, pool, "UPDATE users SET failed_login_attempts = 1")
+	run(t, pool, "SELECT pg_notify($1, '')", rowsChannel)
+	w.told(t, "alice")
+	most := 2 + int32(time.Since(began)/s.timing.requests)
+	if n := counter.sweeps.Load() - before; n < 1 || n > most {
+		t.Errorf("%d sweeps, want 1 to %d", n, most)
+	}
+}
+
+func TestAPayloadThatCannotBeAUsernameIsDropped(t *testing.T) {
+	t.Parallel()
+	dsn := testenv.Database(t)
+	s := ready(t, listening(dsn))
+	w := watch(t, s)
+	eventually(t, "the store is notifying", s.Notifying)
+	pool := connect(t, dsn)
+	for _, payload := range []string{strings.Repeat("x", 7900), strings.Repeat("é", 256)} {
+		run(t, pool, "SELECT pg_notify($1, $2)", rowsChannel, payload)
+	}
+	run(t, pool, insert, "alice")
+	w.told(t, "alice")
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.times) != 1 {
+		t.Errorf("told of %d names, want of alice alone", len(w.times))
+	}
+}
+
+// A lock of the ownership records keeps the sweep from reading.
+func TestNotificationsPassWhileASweepRuns(t *testing.T) {
+	t.Parallel()
+	dsn := testenv.Database(t)
+	s := ready(t, listening(dsn))
+	w := watch(t, s)
+	eventually(t, "the store is notifying", s.Notifying)
+	pool := connect(t, dsn)
+	tx := hold(t, pool, "LOCK TABLE shardinguser_ownership")
+	run(t, pool, "SELECT pg_notify($1, '')", rowsChannel)
+	waits(t, pool, 1)
+	for n := range 20 {
+		username := fmt.Sprint("user-", n)
+		run(t, pool, insert, username)
+		w.told(t, username)
+	}
+	if !s.Notifying() || !s.Current() {
+		t.Errorf("notifying is %t, and current is %t", s.Notifying(), s.Current())
+	}
+	commit(t, tx)
+}
+
+func TestASubscriberThatIsStuckHoldsUpNoNotificationOfAnother(t *testing.T) {
+	t.Parallel()
+	dsn := testenv.Database(t)
+	s := ready(t, listening(dsn))
+	pool := connect(t, dsn)
+	run(t, pool, "INSERT INTO users (username, password_hash) SELECT 'user-' || n, '!' FROM generate_series(1, 30000) n")
+	stuck, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	slow := &watched{times: map[string]int{}}
+	watchUntil(t, s, func(usernames []string) {
+		once.Do(func() {
+			close(stuck)
+			<-release
+		})
+		slow.changed(usernames)
+	})
+	t.Cleanup(sync.OnceFunc(func() { close(release) }))
+	<-stuck
+	eventually(t, "it listens", func() bool { return listeners(t, pool) == 1 })
+	quick := watch(t, s)
+	for n := range 20 {
+		username := fmt.Sprint("new-", n)
+		run(t, pool, insert, username)
+		quick.told(t, username)
+	}
+}
+
+func TestEachWatcherIsToldOnceThatItKnowsAll(t *testing.T) {
+	t.Parallel()
+	for name, rows := range map[string]int{"no row": 0, "one row": 1, "some pages of rows": 3 * pageSize} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dsn := testenv.Database(t)
+			s := ready(t, quick(dsn))
+			pool := connect(t, dsn)
+			run(t, pool, "INSERT INTO users (username, password_hash) SELECT 'user-' || n, '!' FROM generate_series(1, $1) n", rows)
+			for _, watcher := range []string{"the first", "a late one"} {
+				var known, ends, late atomic.Int32
+				watchUntil(t, s, func(usernames []string) {
+					switch {
+					case len(usernames) == 0:
+						ends.Add(1)
+					case ends.Load() == 0:
+						known.Add(int32(len(usernames))) //nolint:gosec // some thousand
+					default:
+						late.Add(1)
+					}
+				})
+				eventually(t, watcher+" knows all", func() bool { return ends.Load() > 0 })
+				if n := known.Load(); n < int32(rows) { //nolint:gosec // some thousand
+					t.Errorf("%s was told of %d names before the end, want %d", watcher, n, rows)
+				}
+				username := "new of " + watcher
+				run(t, pool, insert, username)
+				eventually(t, watcher+" is told of a new row", func() bool { return late.Load() > 0 })
+				if n := ends.Load(); n != 1 {
+					t.Errorf("%s was told %d times that these were all", watcher, n)
+				}
+			}
+		})
+	}
+}
+
+// heapObjects returns the size of the live and the not yet swept objects of the heap.
+func heapObjects() uint64 {
+	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
+}
+
+// It is not parallel: what other tests allocate would count.
+func TestSweepsOfAMillionRowsTakeLittleMemory(t *testing.T) {
+	const rows, mostKept, mostAtOnce = 1_000_000, 64 << 20, 192 << 20
+	dsn := testenv.Database(t)
+	s := ready(t, listening(dsn))
+	pool := connect(t, dsn)
+	for _, sql := range []string{"SET UNLOGGED", "DISABLE TRIGGER USER"} { // or filling it takes far longer
+		run(t, pool, "ALTER TABLE users "+sql)
+	}
+	run(t, pool, "DROP INDEX idx_users_active")
+	run(t, pool, "INSERT INTO users (username, password_hash) "+
+		"SELECT 'user-' || lpad(n::text, 7, '0') || '@example.com', '!' FROM generate_series(1, $1::int) n", rows)
+	run(t, pool, "ALTER TABLE users ENABLE TRIGGER USER")
+
+	runtime.GC()
+	before := heapObjects()
+	var peak atomic.Uint64
+	background(t, func(ctx context.Context) {
+		for pause(ctx, time.Millisecond) {
+			peak.Store(max(peak.Load(), heapObjects()))
+		}
+	})
+	var told, ends atomic.Int64
+	for range 2 { // as the controller and the copy of the accounts
+		watchUntil(t, s, func(usernames []string) {
+			told.Add(int64(len(usernames)))
+			if len(usernames) == 0 {
+				ends.Add(1)
+			}
+		})
+	}
+	eventually(t, "all is told", func() bool { return ends.Load() == 2 })
+	if n := told.Load(); n < 2*rows {
+		t.Errorf("told of %d names, want %d", n, 2*rows)
+	}
+	eventually(t, "the store is notifying", s.Notifying)
+	for n := range 2 {
+		run(t, pool, "UPDATE users SET failed_login_attempts = $1 WHERE username = 'user-0000007@example.com'", n+1)
+		run(t, pool, "SELECT pg_notify($1, '')", rowsChannel)
+		was := told.Load()
+		eventually(t, "a sweep tells of the change", func() bool { return told.Load() >= was+2 })
+	}
+	runtime.GC()
+	kept := int64(heapObjects()) - int64(before) //nolint:gosec // far below the bound
+	atOnce := int64(peak.Load()) - int64(before) //nolint:gosec // far below the bound
+	t.Logf("a million rows: %d MiB are kept, %d MiB at once", kept>>20, atOnce>>20)
+	if kept > mostKept || atOnce > mostAtOnce {
+		t.Errorf("%d MiB are kept and %d MiB at once, want at most %d and %d", kept>>20, atOnce>>20, mostKept>>20, mostAtOnce>>20)
+	}
+}
