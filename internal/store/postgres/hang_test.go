@@ -99,8 +99,12 @@ func TestAnUncheckedAttemptGivesNobodyAGuess(t *testing.T) {
 	dsn := testenv.Database(t)
 	s := ready(t, quick(dsn))
 	pool := connect(t, dsn)
-	counter := func() int { return value[int](t, pool, "SELECT failed_login_attempts FROM users WHERE username = 'alice'") }
-	locked := func() bool { return value[bool](t, pool, "SELECT locked_until IS NOT NULL FROM users WHERE username = 'alice'") }
+	counter := func() int {
+		return value[int](t, pool, "SELECT failed_login_attempts FROM users WHERE username = 'alice'")
+	}
+	locked := func() bool {
+		return value[bool](t, pool, "SELECT locked_until IS NOT NULL FROM users WHERE username = 'alice'")
+	}
 	charge := func(key string) store.Charged {
 		t.Helper()
 		c, err := s.Charge(t.Context(), attempt("alice"), usual)

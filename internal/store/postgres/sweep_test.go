@@ -85,7 +85,7 @@ func TestASweepTellsOfEachKindOfChange(t *testing.T) {
 		w.sweepNow()
 		w.expect("alice")
 	}
-	if err := s.Apply(t.Context(), creation("bob")); err != nil {
+	if _, err := s.Apply(t.Context(), creation("bob")); err != nil {
 		t.Fatal(err)
 	}
 	w.sweepNow()
