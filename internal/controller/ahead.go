@@ -4,6 +4,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -11,6 +12,7 @@ import (
 
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
@@ -94,10 +96,19 @@ func (r *ReadAhead) Observe(ctx context.Context, username string) (user.Observed
 		if b.panicked != nil {
 			panic(b.panicked) // where it is recovered from, and counted
 		}
+		if errors.Is(b.err, store.ErrRejected) && len(b.usernames) > 1 {
+			return r.observeAlone(ctx, username) // one row of the batch cannot be read, which says nothing of the others
+		}
 		return b.read[username], b.err
 	case <-ctx.Done():
 		return user.Observed{}, ctx.Err()
 	}
+}
+
+// observeAlone reads one account in a statement of its own.
+func (r *ReadAhead) observeAlone(ctx context.Context, username string) (user.Observed, error) {
+	read, err := r.store.Snapshot(ctx, []string{username})
+	return read[username], err
 }
 
 // Plan reads the accounts of users ahead who are to be reconciled, in step with their reconciles, and calls enqueue with

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package user_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+func TestWhatTheDatabaseDidNotKeepIsWhatThePlanAsksForAgain(t *testing.T) {
+	const retain = v1alpha1.DeletionRetain
+	tombstone := inState(user.Deleted)
+	for name, tt := range map[string]struct {
+		desired user.Desired
+		before  user.Observed
+		after   user.Observed
+		want    []user.Field
+	}{
+		"an account that is as it should be": {desired(edited, withRoles("viewer")), synced(), synced(notedGeneration(4), rowRoles("viewer")), nil},
+		"a row that was not inserted":        {desired(), nothingThere(), nothingThere(), []user.Field{user.FieldRow}},
+		"a row that was inserted and is gone": {
+			desired(), nothingThere(), synced(rowGone), []user.Field{user.FieldRow},
+		},
+		"roles that were changed": {
+			desired(withRoles("Viewer")), synced(), synced(rowRoles("viewer")), []user.Field{user.FieldRoles},
+		},
+		"an account that stays active": {
+			desired(edited, inactive), synced(), synced(notedGeneration(4)), []user.Field{user.FieldActive},
+		},
+		"a hash that was changed": {
+			desired(withSecret("v2")), synced(), synced(notedPassword("v2", hashV2), rowHash(alien)), []user.Field{user.FieldPasswordHash},
+		},
+		"several columns": {
+			desired(edited, inactive, withRoles("viewer")), synced(), synced(notedGeneration(4)),
+			[]user.Field{user.FieldRoles, user.FieldActive},
+		},
+		"a lock that is still there": {
+			desired(requestUnlock("now")), synced(failed(5)), synced(failed(5)), []user.Field{user.FieldLockout},
+		},
+		"a row that was not deleted": {
+			desired(deleting), synced(), synced(), []user.Field{user.FieldRow},
+		},
+		"a row that was deleted and is there again": {
+			desired(deleting), synced(), synced(tombstone), []user.Field{user.FieldRow},
+		},
+		"a row that was deleted": {
+			desired(deleting), synced(), synced(tombstone, rowGone), nil,
+		},
+		"a row that was not deactivated": {
+			desired(deleting, withPolicy(v1alpha1.DeletionDeactivate)), synced(), synced(), []user.Field{user.FieldActive},
+		},
+		"a row that was deactivated": {
+			desired(deleting, withPolicy(v1alpha1.DeletionDeactivate)), synced(), synced(inState(user.Released), rowInactive), nil,
+		},
+		"a row that was released": {
+			desired(deleting, withPolicy(retain)), synced(), synced(inState(user.Released)), nil,
+		},
+		"an account that no policy permits and that stays active": {
+			desired(refused), synced(), synced(markedSuspended), []user.Field{user.FieldActive},
+		},
+		"an account that no policy permits and that is inactive": {
+			desired(refused), synced(), synced(suspended), nil,
+		},
+		"the row of a former resource, which is gone": {
+			desired(), synced(ownedBy(predecessor)), synced(ownedBy(predecessor), tombstone, rowGone), nil,
+		},
+		"the row of a former resource, which is still there": {
+			desired(), synced(ownedBy(predecessor)), synced(ownedBy(predecessor)), []user.Field{user.FieldRow},
+		},
+		"a Secret that is missing beside a change that was kept": {
+			desired(secretMissing, edited, inactive), synced(), synced(notedGeneration(4), rowInactive), nil,
+		},
+		"a resource that never owned a row and was buried": {
+			desired(deleting), nothingThere(), synced(tombstone, rowGone), nil,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			decision := plan(t, tt.desired, tt.before)
+			before := image(t, tt.desired, decision, tt.after)
+			got := user.Unkept(tt.desired, decision, tt.after)
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("of %s (-want +got):\n%s", decision.Change.Verb, diff)
+			}
+			if image(t, tt.desired, decision, tt.after) != before {
+				t.Error("it changed its input")
+			}
+		})
+	}
+}
+
+// markedSuspended is a row whose note says that it was deactivated, and that is active.
+func markedSuspended(o *user.Observed) { o.Ownership.Suspended = true }
+
+func notedPassword(version, hash string) observedOption {
+	return func(o *user.Observed) { o.Ownership.PasswordVersion, o.Ownership.PasswordHash = version, hash }
+}
+
+func TestAProblemOfTheDatabaseSaysWhatItIsAbout(t *testing.T) {
+	made := func(verb user.Verb, drift ...user.Field) user.Decision {
+		return user.Decision{Change: user.Change{Verb: verb, Username: "alice"}, Drift: drift}
+	}
+	suspension := made(user.Update)
+	suspension.Problem = notPermitted
+	for name, tt := range map[string]struct {
+		problem *user.Problem
+		reason  string
+		says    []string
+	}{
+		"a row that was not kept": {
+			user.NotKept(made(user.Create), nothingThere(), []user.Field{user.FieldRow}, "A trigger."), v1alpha1.ReasonDatabaseRejected,
+			[]string{`username "alice"`, "did not keep it", "A trigger."},
+		},
+		"a row that was not deleted": {
+			user.NotKept(made(user.Delete), synced(), []user.Field{user.FieldRow}, ""), v1alpha1.ReasonDatabaseRejected,
+			[]string{"The deletion waits", "still exists"},
+		},
+		"an account that stays active": {
+			user.NotKept(made(user.Update), synced(), []user.Field{user.FieldActive}, ""), v1alpha1.ReasonDatabaseRejected,
+			[]string{"column active is still true", "can log in"},
+		},
+		"an account that stays inactive": {
+			user.NotKept(made(user.Update), synced(rowInactive), []user.Field{user.FieldActive}, ""), v1alpha1.ReasonDatabaseRejected,
+			[]string{"into column active"},
+		},
+		"a lock": {
+			user.NotKept(made(user.Update), synced(), []user.Field{user.FieldLockout}, ""), v1alpha1.ReasonDatabaseRejected, []string{"lock"},
+		},
+		"several columns": {
+			user.NotKept(made(user.Update), synced(), []user.Field{user.FieldRoles, user.FieldPasswordHash}, ""), v1alpha1.ReasonDatabaseRejected,
+			[]string{"columns roles, password_hash"},
+		},
+		"an account that no policy permits keeps that reason": {
+			user.NotKept(suspension, synced(), []user.Field{user.FieldActive}, ""), v1alpha1.ReasonNotPermitted,
+			[]string{notPermitted.Message, "can log in"},
+		},
+		"a row that another program changes again and again": {
+			user.Contended(made(user.Update, user.FieldRoles), "A trigger."), v1alpha1.ReasonDatabaseRejected,
+			[]string{"Contended", "column roles", "A trigger."},
+		},
+		"a row that another program deletes again and again": {
+			user.Contended(made(user.Create, user.FieldRow), ""), v1alpha1.ReasonDatabaseRejected, []string{"Contended", "the row"},
+		},
+		"a refusal": {user.Rejected("No.", false), v1alpha1.ReasonDatabaseRejected, []string{"No."}},
+		"a refusal of a deletion": {
+			user.Rejected("No.", true), v1alpha1.ReasonDatabaseRejected, []string{"The deletion waits: No."},
+		},
+		"conflicts without end": {user.Unsettled(false), v1alpha1.ReasonDatabaseRejected, []string{"40001"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if tt.problem.Reason != tt.reason {
+				t.Errorf("the reason is %s, want %s", tt.problem.Reason, tt.reason)
+			}
+			for _, words := range tt.says {
+				if !strings.Contains(tt.problem.Message, words) {
+					t.Errorf("it says %q, want %q", tt.problem.Message, words)
+				}
+			}
+		})
+	}
+}
+
+func TestWhatIsAskedIsAnotherThingAfterAnEdit(t *testing.T) {
+	asked := user.Asked(desired())
+	for name, edit := range map[string]desiredOption{
+		"of the spec": edited, "of the Secret": withSecret("v2"), "by a deletion": deleting, "by a pause": paused,
+		"of a request to unlock": requestUnlock("now"), "of an override": unprotected, "of a policy": refused, "of a policy's terms": permitted(strict),
+	} {
+		if user.Asked(desired(edit)) == asked {
+			t.Errorf("an edit %s is none", name)
+		}
+	}
+	if user.Asked(desired(withRoles("operator"))) != asked {
+		t.Error("the same is another thing")
+	}
+}
