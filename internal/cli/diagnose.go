@@ -132,6 +132,9 @@ func adviceFor(reason string, u *v1alpha1.ShardingUser) string {
 		return "Set spec.adoptionPolicy to IfUnowned, if this resource is to take the row over."
 	case v1alpha1.ReasonNotPermitted:
 		return "Ask for what a policy permits, or ask whoever keeps the policies."
+	case v1alpha1.ReasonDatabaseRejected:
+		return "Change what the message names: a constraint, trigger, rule, policy or column of the table users. The operator tries again within " +
+			"10 minutes, and at once after an edit."
 	case v1alpha1.ReasonLastAdministrator:
 		return "Make somebody else active with that role, or set the annotation " + v1alpha1.AnnotationAllowLastAdministrator + `: "true".`
 	case v1alpha1.ReasonDatabaseUnavailable:

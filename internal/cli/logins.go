@@ -18,6 +18,7 @@ import (
 
 var outcomes = []store.Outcome{
 	store.Succeeded, store.Failed, store.RefusedLocked, store.RefusedInactive, store.RefusedUnknown, store.Pending,
+	store.Unchecked,
 }
 
 func outcomeNames() (names []string) {
