@@ -15,6 +15,7 @@ func (s *Store) Maintain(ctx context.Context) error {
 	var checking sync.WaitGroup
 	defer checking.Wait()
 	checking.Go(func() { s.keepChecking(ctx) })
+	checking.Go(func() { s.keepInspecting(ctx) })
 	s.keepMigrated(ctx)
 	return nil
 }
@@ -32,6 +33,7 @@ func (s *Store) keepMigrated(ctx context.Context) {
 			default:
 			}
 			wake(s.doubts)
+			wake(s.inspectable)
 			began := time.Now()
 			select {
 			case <-s.missing:
