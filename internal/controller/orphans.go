@@ -3,17 +3,16 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -26,6 +25,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
+// The usual times of a search.
 const (
 	// orphanInterval is the time between two searches that nothing else causes.
 	orphanInterval = time.Hour
@@ -78,6 +78,9 @@ type OrphanOptions struct {
 	// ProtectedRoles are those that are not taken from the last active user who holds them.
 	ProtectedRoles []string
 
+	// Delay, Rest and Grace are other times than the usual ones; 0 for those.
+	Delay, Rest, Grace time.Duration
+
 	// Restored waits until the store knows what it has to; nil where that is so at once.
 	Restored func(context.Context) error
 
@@ -101,15 +104,22 @@ type Orphans struct {
 	wanted chan struct{} // holds one when a search is due
 
 	// Of the goroutine that searches alone:
-	known  map[store.Owned]time.Time // since when; Active and RowExists are zero
-	failed bool                      // the last search failed, which was logged
+	known   map[store.Owned]time.Time // since when; Active and RowExists are zero
+	refused map[store.Owned]string    // why one cannot be deactivated, as it was logged
+	failed  bool                      // the last search failed, which was logged
+
+	mu        sync.Mutex
+	usernames map[string]bool // of known
 }
 
 // NewOrphans adds the search to the manager, and what publishes its results and the findings.
 func NewOrphans(mgr ctrl.Manager, options OrphanOptions) error {
+	options.Delay, options.Rest = cmp.Or(options.Delay, orphanDelay), cmp.Or(options.Rest, orphanRest)
+	options.Grace = cmp.Or(options.Grace, orphanGrace)
 	o := &Orphans{
 		options: options, cached: mgr.GetClient(), live: mgr.GetAPIReader(), gets: rate.NewLimiter(orphanGets, orphanGets),
 		events: mgr.GetEventRecorder("shardinguser-operator"), wanted: make(chan struct{}, 1), known: map[store.Owned]time.Time{},
+		refused: map[store.Owned]string{},
 		count: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "shardinguser_orphaned_accounts",
 			Help: "Accounts whose ownership record names a ShardingUser that does not exist, as the leader found last.",
@@ -151,7 +161,7 @@ func (o *Orphans) Start(ctx context.Context) error {
 		case <-wait.C:
 		}
 		wait.Stop()
-		if !sleep(ctx, orphanDelay) {
+		if !sleep(ctx, o.options.Delay) {
 			return nil
 		}
 		err := o.search(ctx)
@@ -162,7 +172,7 @@ func (o *Orphans) Start(ctx context.Context) error {
 			}
 		}
 		o.failed = err != nil
-		if !sleep(ctx, orphanRest-orphanDelay) {
+		if !sleep(ctx, o.options.Rest) {
 			return nil
 		}
 	}
@@ -182,7 +192,7 @@ func (o *Orphans) watch(ctx context.Context) {
 // interval is the time until the next search. Orphans that are yet to be deactivated are searched for again soon.
 func (o *Orphans) interval() time.Duration {
 	if o.options.Deactivate && len(o.known) > 0 {
-		return orphanGrace
+		return o.options.Grace
 	}
 	return orphanInterval
 }
@@ -199,6 +209,10 @@ func (o *Orphans) want() {
 func (o *Orphans) changed(ctx context.Context, usernames []string) {
 	if len(usernames) > bulk {
 		o.want()
+		return
+	}
+	if slices.ContainsFunc(usernames, o.isKnown) {
+		o.want() // it may have been an orphan
 		return
 	}
 	cluster, err := o.options.Cluster(ctx)
@@ -222,6 +236,12 @@ func (o *Orphans) changed(ctx context.Context, usernames []string) {
 			return
 		}
 	}
+}
+
+func (o *Orphans) isKnown(username string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.usernames[username]
 }
 
 // search compares the ownership records with the resources, and reports and deactivates what it finds.
@@ -308,16 +328,21 @@ func (o *Orphans) deactivateAll(ctx context.Context, found []store.Owned) (left 
 	log := logf.FromContext(ctx)
 	for _, record := range found {
 		since, isKnown := o.known[identity(record)]
-		if !o.options.Deactivate || !isKnown || time.Since(since) < orphanGrace {
+		if !o.options.Deactivate || !isKnown || time.Since(since) < o.options.Grace {
 			left = append(left, record)
 			continue
 		}
 		if err := o.deactivate(ctx, record); err != nil {
+			left = append(left, record)
+			if o.refused[identity(record)] == err.Error() {
+				continue
+			}
+			o.refused[identity(record)] = err.Error()
 			log.Info("Cannot deactivate an orphaned account; it is retried", "shardinguser", record.Owner.String(),
 				"username", record.Username, "error", err.Error())
-			left = append(left, record)
 			continue
 		}
+		delete(o.refused, identity(record))
 		log.Info("Deactivated an orphaned account", "shardinguser", record.Owner.String(), "username", record.Username)
 	}
 	return left
@@ -338,63 +363,4 @@ func (o *Orphans) deactivate(ctx context.Context, record store.Owned) error {
 	}, observed)
 	decision.Change.Confirmed = true // by the live GET
 	return o.options.Accounts.Apply(ctx, decision.Change)
-}
-
-// report counts, logs and announces the orphans. Each is logged and announced once.
-func (o *Orphans) report(ctx context.Context, found []store.Owned) {
-	log := logf.FromContext(ctx)
-	o.count.Set(float64(len(found)))
-	known := make(map[store.Owned]time.Time, len(found))
-	orphans := make([]store.Orphan, 0, len(found))
-	hasNew := false
-	for _, record := range found {
-		key := identity(record)
-		since, isKnown := o.known[key]
-		if !isKnown {
-			since, hasNew = time.Now(), true
-			log.Info("An account is orphaned: its ShardingUser does not exist", "shardinguser", record.Owner.String(),
-				"username", record.Username, "active", record.Active)
-		}
-		known[key] = since
-		orphans = append(orphans, store.Orphan{
-			Namespace: record.Owner.Namespace, Name: record.Owner.Name, Username: record.Username, Active: record.Active,
-		})
-	}
-	for key := range o.known {
-		if _, ok := known[key]; !ok {
-			log.Info("An account is orphaned no more", "shardinguser", key.Owner.String(), "username", key.Username)
-		}
-	}
-	o.known = known
-	if hasNew {
-		o.events.Eventf(o.options.Replica.pod(), nil, corev1.EventTypeWarning, EventOrphanedAccounts, "SearchForOrphans", "%s", orphanMessage(orphans))
-	}
-	o.reports.setOrphans(orphans)
-}
-
-// orphanMessage is the Event about orphans: how many there are, and the first few.
-func orphanMessage(orphans []store.Orphan) string {
-	const most = 3
-	var names []string
-	for _, orphan := range orphans[:min(most, len(orphans))] {
-		names = append(names, orphan.Namespace+"/"+orphan.Name)
-	}
-	list := strings.Join(names, ", ")
-	if more := len(orphans) - len(names); more > 0 {
-		list += fmt.Sprintf(" and %d more", more)
-	}
-	return fmt.Sprintf("The table has %d accounts of ShardingUsers that do not exist: %s. They can log in where they are active. "+
-		"Run kubectl shardinguser doctor to list them; create the ShardingUsers again, or delete the rows.", len(orphans), list)
-}
-
-// sleep waits, and tells whether ctx goes on.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }
