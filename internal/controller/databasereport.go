@@ -78,7 +78,7 @@ func (r *databaseReports) Start(ctx context.Context) error {
 		if !isKnown || (!r.published.CheckedAt.IsZero() && sameReport(report, r.published)) {
 			continue
 		}
-		if err := r.publish(ctx, report); err != nil {
+		if err := r.publish(ctx, report); err != nil && !isNeedless(report, err) {
 			wait = reportRetry
 			if text := err.Error(); text != r.failure && ctx.Err() == nil {
 				r.failure = text
@@ -90,6 +90,11 @@ func (r *databaseReports) Start(ctx context.Context) error {
 		r.published, r.failure = report, ""
 	}
 	return nil
+}
+
+// isNeedless tells whether a ConfigMap that may not be written, or has no namespace, would hold nothing to read.
+func isNeedless(report store.Report, err error) bool {
+	return len(report.Findings)+len(report.Orphans) == 0 && (apierrors.IsForbidden(err) || apierrors.IsNotFound(err))
 }
 
 // sameReport compares all but the time.
