@@ -34,9 +34,9 @@ JOIN pg_type b ON b.oid = CASE WHEN y.typtype = 'd' THEN y.typbasetype ELSE y.oi
 LEFT JOIN pg_collation l ON l.oid = a.attcollation
 UNION ALL
 SELECT 'unique', i.indexrelid::regclass::text, ARRAY[
-       (i.indnkeyatts = 1 AND i.indexprs IS NULL AND a.attname = 'username' AND i.indpred IS NULL)::text,
+       (i.indnkeyatts = 1 AND COALESCE(a.attname, '') = 'username' AND i.indpred IS NULL)::text,
        (i.indisvalid AND i.indisready)::text, i.indimmediate::text,
-       (i.indnkeyatts = 1 AND (a.attidentity <> '' OR COALESCE(pg_get_expr(d.adbin, d.adrelid), '') ~ 'nextval|uuid'))::text,
+       (i.indnkeyatts = 1 AND (COALESCE(a.attidentity, '') <> '' OR COALESCE(pg_get_expr(d.adbin, d.adrelid), '') ~ 'nextval|uuid'))::text,
        (i.indkey[0] = 0 OR 0 = ANY (i.indkey::smallint[]))::text]
 FROM t JOIN pg_index i ON i.indrelid = t.oid AND i.indisunique
 LEFT JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = i.indkey[0]

@@ -282,31 +282,36 @@ func schemaVersionFinding(version int64) []store.Finding {
 	return []store.Finding{{Kind: store.FindingSchemaVersion, Object: ident(versionTable), Consequence: consequence}}
 }
 
-// describeRights is about privileges that the role lacks: those on one table and of one kind are one finding.
+// describeRights is about privileges that the role lacks: those on one table are one finding.
 func describeRights(c catalogue) (found []store.Finding) {
-	type lack struct{ table, privilege string }
-	var order []lack
-	columns := map[lack][]string{}
+	lacking := map[string]map[string][]string{} // columns by privilege by table; none is the whole table
 	for _, f := range c["right"] {
-		l := lack{f.name, f.details[0]}
-		if _, ok := columns[l]; !ok {
-			order = append(order, l)
-			columns[l] = nil
+		if lacking[f.name] == nil {
+			lacking[f.name] = map[string][]string{}
 		}
-		if column := f.details[1]; column != "" && !slices.Contains(columns[l], column) {
-			columns[l] = append(columns[l], column)
+		columns := lacking[f.name][f.details[0]]
+		if column := f.details[1]; column != "" && !slices.Contains(columns, column) {
+			columns = append(columns, column)
 		}
+		lacking[f.name][f.details[0]] = columns
 	}
-	for _, l := range order {
-		missing := l.privilege
-		if names := columns[l]; len(names) > 0 {
-			slices.Sort(names)
-			missing += " (" + strings.Join(names, ", ") + ")"
+	for table, privileges := range lacking {
+		var missing []string
+		for _, name := range []string{"SELECT", "INSERT", "UPDATE", "DELETE"} {
+			columns, isMissing := privileges[name]
+			if len(columns) > 0 {
+				slices.Sort(columns)
+				name += " (" + strings.Join(columns, ", ") + ")"
+			}
+			if isMissing {
+				missing = append(missing, name)
+			}
 		}
+		list := strings.Join(missing, ", ")
 		found = append(found, store.Finding{
-			Kind: store.FindingMissingRight, Object: ident(l.table),
+			Kind: store.FindingMissingRight, Object: ident(table),
 			Consequence: fmt.Sprintf("The role %s lacks %s on the table, so statements that need it fail; run %s.",
-				c.role(), missing, grant(right{ident(l.table), missing}, c.role())),
+				c.role(), list, grant(right{ident(table), list}, c.role())),
 		})
 	}
 	return found

@@ -227,13 +227,11 @@ func TestInspectTableFindsRowLevelSecurityOfARole(t *testing.T) {
 	migrated(t, admin)
 	dsn := testenv.Role(t, admin)
 	role, _ := names(t, dsn)
+	other, _ := names(t, testenv.Role(t, admin))
 	pool := connect(t, admin)
 	run(t, pool, "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO "+role)
 	run(t, pool, `ALTER TABLE users ENABLE ROW LEVEL SECURITY; CREATE POLICY reading ON users FOR SELECT TO `+role+` USING (true);
-		CREATE POLICY own ON users FOR UPDATE USING (active); CREATE ROLE `+role+`_other; CREATE POLICY other ON users TO `+role+`_other`)
-	t.Cleanup(func() {
-		run(t, pool, "DROP POLICY other ON users; DROP ROLE "+role+"_other")
-	})
+		CREATE POLICY own ON users FOR UPDATE USING (active); CREATE POLICY other ON users TO `+other)
 	s := open(t, quick(dsn))
 	said := expectFindings(t, s, `row-level-security "own"`, `row-level-security "reading"`, `row-level-security "users"`)
 	for _, want := range []string{"no policy permits INSERT, DELETE", "BYPASSRLS"} {
@@ -260,13 +258,9 @@ func TestInspectTableFindsWhichRightsEachRoleLacks(t *testing.T) {
 	pool := connect(t, admin)
 	run(t, pool, "REVOKE DELETE ON users FROM "+role)
 	run(t, pool, "REVOKE UPDATE (active, roles) ON users FROM "+role)
-	said := expectFindings(t, c, `missing-right "users"`, `missing-right "users"`)
-	for _, want := range []string{
-		`GRANT DELETE ON TABLE "users" TO ` + role + ".", `GRANT UPDATE (active, roles) ON TABLE "users" TO ` + role + ".",
-	} {
-		if !strings.Contains(said, want) {
-			t.Errorf("%q is not in\n%s", want, said)
-		}
+	said := expectFindings(t, c, `missing-right "users"`)
+	if want := `GRANT UPDATE (active, roles), DELETE ON TABLE "users" TO ` + role + "."; !strings.Contains(said, want) {
+		t.Errorf("%q is not in\n%s", want, said)
 	}
 	expectFindings(t, l)
 }
@@ -315,14 +309,13 @@ func TestMaintainReportsFindingsWhenTheyComeAndGo(t *testing.T) {
 	settings := quick(dsn)
 	settings.InspectInterval, settings.Log = 50*time.Millisecond, log.logger()
 	s := ready(t, settings)
-	eventually(t, "the finding is there", func() bool { return len(s.Findings()) == 1 })
-	if f := s.Findings()[0]; f.Kind != store.FindingUniqueConstraint || f.Object != "no_case" {
-		t.Errorf("found %+v", f)
-	}
+	// Before the first migration there may be others.
+	eventually(t, "the finding alone is there", func() bool { return len(s.Findings()) == 1 && s.Findings()[0].Object == "no_case" })
 	run(t, pool, "DROP INDEX no_case")
 	eventually(t, "the finding is gone", func() bool { return len(s.Findings()) == 0 })
-	eventually(t, "the end is logged", func() bool { return strings.Contains(log.String(), "is resolved") })
-	for _, once := range []string{"has a finding", "is resolved"} {
+	resolved := `is resolved" kind=unique-constraint object=no_case`
+	eventually(t, "the end is logged", func() bool { return strings.Contains(log.String(), resolved) })
+	for _, once := range []string{`has a finding" kind=unique-constraint object=no_case`, resolved} {
 		if n := strings.Count(log.String(), once); n != 1 {
 			t.Errorf("%q is logged %d times", once, n)
 		}
