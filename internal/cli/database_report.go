@@ -57,7 +57,7 @@ func checkDatabase(report seen[store.Report], namespace string) (results []resul
 		results = one(table, fine, "", "The operator found nothing about the table users that keeps it from working (since %s).", since)
 	}
 	for _, f := range report.it.Findings {
-		l := note
+		f, l := f.Clean(), note
 		if noStatement[f.Kind] {
 			l = wrong
 		}
@@ -67,6 +67,7 @@ func checkDatabase(report seen[store.Report], namespace string) (results []resul
 		return append(results, one(orphans, fine, "", "Each account has its ShardingUser (since %s).", since)...)
 	}
 	for _, orphan := range report.it.Orphans {
+		orphan = orphan.Clean()
 		state, l := "is inactive", note
 		if orphan.Active {
 			state, l = "can log in", wrong

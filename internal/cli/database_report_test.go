@@ -65,13 +65,13 @@ func TestDoctorEscapesNamesOfTheDatabase(t *testing.T) {
 	t.Parallel()
 	report := store.Report{
 		CheckedAt: now,
-		Findings:  []store.Finding{{Kind: store.FindingRule, Object: "\"\x1b[31mred\"", Consequence: "\x1b]0;title\x07."}},
+		Findings:  []store.Finding{{Kind: store.FindingRule, Object: "\"\x1b[31mred\n  ok  \"", Consequence: "\x1b]0;title\x07."}},
 		Orphans:   []store.Orphan{{Namespace: "\x1b[2J", Name: "a", Username: "b\x1b"}},
 	}
 	var out bytes.Buffer
 	d := &doctor{env: &env{IOStreams: genericiooptions.IOStreams{Out: &out}}}
 	d.results(checkDatabase(seen[store.Report]{it: &report}, "system"))
-	if strings.ContainsAny(out.String(), "\x1b\x07") {
+	if strings.ContainsAny(out.String(), "\x1b\x07") || strings.Count(out.String(), "\n") != 3 {
 		t.Errorf("it prints %q", out.String())
 	}
 }

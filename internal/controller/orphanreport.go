@@ -32,7 +32,7 @@ func (o *Orphans) report(ctx context.Context, found []store.Owned) {
 		known[key], usernames[record.Username] = since, true
 		orphans = append(orphans, store.Orphan{
 			Namespace: record.Owner.Namespace, Name: record.Owner.Name, Username: record.Username, Active: record.Active,
-		})
+		}.Clean())
 	}
 	for key := range o.known {
 		if _, ok := known[key]; !ok {

@@ -5,6 +5,7 @@ package store
 import (
 	"cmp"
 	"slices"
+	"unicode"
 )
 
 // Finding is one property of the table users, of its database or of a session that keeps some statements from working, or
@@ -53,6 +54,15 @@ func FindingKinds() []string {
 		FindingPartitionedTable, FindingReplicaIdentity, FindingRowLevelSecurity, FindingRule, FindingSchemaVersion,
 		FindingServerVersion, FindingSessionSetting, FindingUniqueConstraint, FindingUnloggedTable,
 	}
+}
+
+// mostText is how many characters the text of a finding or an orphan has at most.
+const mostText = 1000
+
+// Clean is the finding in characters that can be printed: names of the catalogue can hold any.
+func (f Finding) Clean() Finding {
+	f.Object, f.Consequence = printable(f.Object, mostText, unicode.MaxRune), printable(f.Consequence, mostText, unicode.MaxRune)
+	return f
 }
 
 // SortFindings returns the findings in a fixed order, each once.

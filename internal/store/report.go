@@ -2,7 +2,10 @@
 
 package store
 
-import "time"
+import (
+	"time"
+	"unicode"
+)
 
 // The leader publishes what it finds about the database in a ConfigMap of its own namespace, for people without a DSN.
 const (
@@ -24,4 +27,12 @@ type Orphan struct {
 	Name      string `json:"name"`
 	Username  string `json:"username"`
 	Active    bool   `json:"active"`
+}
+
+// Clean is the orphan in characters that can be printed: ownership records are in a table that others may write.
+func (o Orphan) Clean() Orphan {
+	for _, text := range []*string{&o.Namespace, &o.Name, &o.Username} {
+		*text = printable(*text, mostText, unicode.MaxRune)
+	}
+	return o
 }

@@ -102,6 +102,9 @@ func (s *Store) InspectTable(ctx context.Context) ([]store.Finding, error) {
 	case err != nil:
 		return nil, s.judge(err, asks, s.settings.StatementTimeout).unavailable(err)
 	}
+	for i := range found {
+		found[i] = found[i].Clean()
+	}
 	return store.SortFindings(found), nil
 }
 

@@ -146,6 +146,10 @@ func TestInspectTableFindsWhatTheDDLDid(t *testing.T) {
 			ddl:  `ALTER TABLE users DISABLE TRIGGER ` + rowTrigger,
 			want: []string{`notification-trigger "` + rowTrigger + `"`}, says: "polls",
 		},
+		"a name that could not be printed as it is": {
+			ddl:  "CREATE RULE \"a\x1b[2J\nb\" AS ON DELETE TO users DO ALSO NOTHING",
+			want: []string{`rule "a\x1b[2J\nb"`},
+		},
 		"a rule": {
 			ddl:  `CREATE RULE keep AS ON DELETE TO users DO INSTEAD NOTHING`,
 			want: []string{`rule "keep"`}, says: "DELETE",
