@@ -225,7 +225,7 @@ func TestUsersWhoCameBackWithARestoredDatabaseAreReported(t *testing.T) {
 	s.ready(stays)
 	s.findsOrphans(op)
 
-	s.Expect(testenv.Restore(t.Context(), s.dsn, dump, "--clean", "--if-exists")).To(gomega.Succeed())
+	s.Expect(testenv.Restore(t.Context(), s.dsn, dump, "--clean", "--if-exists", "--single-transaction")).To(gomega.Succeed())
 	s.findsOrphans(op, "leaver")
 	s.Expect(s.row("leaver").Active).To(gomega.BeTrue(), "the dump had it")
 	s.eventually(func(g gomega.Gomega) {
