@@ -119,6 +119,9 @@ func run(ctx context.Context, args []string) error {
 	if err := controller.Setup(ctx, mgr, options.ReadAhead, rows, hasher, options); err != nil {
 		return err
 	}
+	if err := addOrphans(mgr, accounts, rows, settings, options); err != nil {
+		return err
+	}
 	if err := addDefaultUsers(mgr, accounts, settings, log); err != nil {
 		return err
 	}

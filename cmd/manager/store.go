@@ -29,6 +29,7 @@ type accounts struct {
 	controller.Batches
 	controller.Rows
 	controller.Freshness
+	controller.OwnershipRecords
 	login.Attempts
 	login.Trail
 
@@ -96,8 +97,8 @@ func openStore(settings config.Settings, registry prometheus.Registerer, log log
 		s := memory.New(time.Now)
 		no := func() bool { return false }
 		return accounts{
-			Batches: s, Rows: s, Freshness: s, Attempts: s, Trail: s, memory: s, close: func() {},
-		}, registerStoreMetrics(registry, true, no, no)
+			Batches: s, Rows: s, Freshness: s, OwnershipRecords: s, Attempts: s, Trail: s, memory: s, close: func() {},
+		}, errors.Join(registerStoreMetrics(registry, true, no, no), registry.Register(findingsMetric(accounts{}.findings)))
 	}
 
 	database, logins, err := openDatabase(settings, log)
@@ -105,7 +106,7 @@ func openStore(settings config.Settings, registry prometheus.Registerer, log log
 		return accounts{}, fmt.Errorf("open the database: %w", err)
 	}
 	a := accounts{
-		Batches: database, Rows: database, Freshness: database, database: database,
+		Batches: database, Rows: database, Freshness: database, OwnershipRecords: database, database: database,
 		Attempts: logins, Trail: logins, logins: logins,
 	}
 	a.close = func() {
@@ -113,7 +114,8 @@ func openStore(settings config.Settings, registry prometheus.Registerer, log log
 			s.Close()
 		}
 	}
-	return a, errors.Join(registerStoreMetrics(registry, false, a.up, a.notifying), registerPools(registry, a))
+	return a, errors.Join(registerStoreMetrics(registry, false, a.up, a.notifying), registerPools(registry, a),
+		registry.Register(findingsMetric(a.findings)))
 }
 
 // openDatabase opens the store, or two, each with a pool and a role of its own, where log-ins have one. What listens takes no

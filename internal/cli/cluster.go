@@ -35,6 +35,7 @@ func mapper() meta.RESTMapper {
 		v1alpha1.GroupVersion.WithKind("ShardingUser"):       meta.RESTScopeNamespace,
 		v1alpha1.GroupVersion.WithKind("ShardingUserPolicy"): meta.RESTScopeRoot,
 		corev1.SchemeGroupVersion.WithKind("Secret"):         meta.RESTScopeNamespace,
+		corev1.SchemeGroupVersion.WithKind("ConfigMap"):      meta.RESTScopeNamespace,
 		corev1.SchemeGroupVersion.WithKind("Event"):          meta.RESTScopeNamespace,
 		corev1.SchemeGroupVersion.WithKind("Namespace"):      meta.RESTScopeRoot,
 		coordinationv1.SchemeGroupVersion.WithKind("Lease"):  meta.RESTScopeNamespace,

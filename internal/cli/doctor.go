@@ -44,7 +44,8 @@ func newDoctor(e *env) *cobra.Command {
 claims the username, whether the operator runs, and the latest warnings. What may not be looked at is said to be unknown; no
 more rights are needed than to read ShardingUsers.
 
-Without a name: all users of the namespace that are not as they should be, and the operator.
+Without a name: all users of the namespace that are not as they should be, the operator, what it found about the table users, and
+accounts whose ShardingUser does not exist.
 
 The exit code is 1 where something is wrong.`,
 		Example: `  # Why is alice not ready?
@@ -127,6 +128,7 @@ func (d *doctor) examine(ctx context.Context, kube client.Client, namespace stri
 		Looked: len(users), Users: []examined{},
 		Cluster: append([]result{checkOperator(common.lease, common.leaseIn, common.now)}, checkPolicies(common.policies)...),
 	}
+	x.Cluster = append(x.Cluster, checkDatabase(databaseReport(ctx, kube, d.operatorNamespace), d.operatorNamespace)...)
 	for i := range users {
 		if state(&users[i]) == "Ready" {
 			continue

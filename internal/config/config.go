@@ -71,6 +71,9 @@ type Settings struct {
 	// ProtectedRoles are sorted and distinct: roles that are not taken from the
 	// last active user who holds them.
 	ProtectedRoles []string
+	// Orphans is OrphansReport or OrphansDeactivate: what becomes of accounts
+	// whose ShardingUser is gone without its finalizer having run.
+	Orphans string
 	// KubeAPIQPS, requests a second, and KubeAPIBurst limit the Kubernetes
 	// client; 0 requests a second are no limit.
 	KubeAPIQPS   float32
@@ -164,6 +167,12 @@ const (
 	DefaultUsersSharding  = "sharding"
 )
 
+// What Settings.Orphans may be.
+const (
+	OrphansReport     = "report"
+	OrphansDeactivate = "deactivate"
+)
+
 // DefaultUsers says which accounts a sharding system starts with.
 type DefaultUsers struct {
 	// Passwords is DefaultUsersOff for no accounts, DefaultUsersGenerated for a
@@ -237,6 +246,7 @@ func defaults(cores int) Settings {
 		MaxConcurrentReconciles: 32,
 		Policies:                true,
 		ProtectedRoles:          []string{"admin"},
+		Orphans:                 OrphansReport,
 		KubeAPIBurst:            400,
 		ResyncInterval:          30 * time.Second,
 		PollInterval:            2 * time.Second,

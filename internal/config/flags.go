@@ -35,6 +35,7 @@ func (s *Settings) bindReconciling(fs *flag.FlagSet) {
 	fs.Var(number{&s.MaxConcurrentReconciles, 1, 1000}, "max-concurrent-reconciles", "`number` of resources reconciled at once")
 	fs.Var(onOff{&s.Policies}, "policies", "`on` or off: whether ShardingUserPolicies decide who may declare which users; off where the manager has Roles in single namespaces only")
 	fs.Var(names{&s.ProtectedRoles, roleName, "a comma-separated list of roles, such as admin,security"}, "protected-roles", "comma-separated `roles` that are not taken from the last active user who holds them; empty for none")
+	fs.Var(choice{&s.Orphans, []string{OrphansReport, OrphansDeactivate}}, "orphans", "`action` for accounts whose ShardingUser was removed without its finalizer, or that came back with a restored database: report, or deactivate after a minute")
 	fs.Var(rate{&s.KubeAPIQPS}, "kube-api-qps", "`number` of requests a second to the API server; 0 for any number, and to leave the limit to the API server's own fairness")
 	fs.Var(number{&s.KubeAPIBurst, 1, 100000}, "kube-api-burst", "`number` of requests to the API server that may come at once, where --kube-api-qps limits them")
 	fs.Var(duration{&s.ResyncInterval, time.Second}, "resync-interval", "`time` between two sweeps over the table, for what notifications missed and for counters")

@@ -71,7 +71,7 @@ func TestDefaults(t *testing.T) {
 		Namespace:    "default",
 		BcryptCost:   10, PasswordMinLength: 8, HashCores: runtime.GOMAXPROCS(0),
 		MetricsBindAddress: ":8443", HealthProbeBindAddress: ":8081", PprofBindAddress: "0",
-		MaxConcurrentReconciles: 32, KubeAPIBurst: 400, Policies: true, ProtectedRoles: []string{"admin"},
+		MaxConcurrentReconciles: 32, KubeAPIBurst: 400, Policies: true, ProtectedRoles: []string{"admin"}, Orphans: OrphansReport,
 		ResyncInterval: 30 * time.Second, PollInterval: 2 * time.Second, GracefulShutdownTimeout: 20 * time.Second,
 	}
 	if !reflect.DeepEqual(got, want) {

@@ -24,14 +24,19 @@ type Replica struct {
 	UID             string // "" where it is not known
 }
 
+// pod is the object that Events about the replica are about.
+func (r Replica) pod() *corev1.Pod {
+	return &corev1.Pod{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: r.Name, UID: types.UID(r.UID)},
+	}
+}
+
 // Announcer returns what tells people, by an Event about the replica, that it began to decide log-ins from memory, or
 // ended to.
 func Announcer(mgr ctrl.Manager, r Replica) func(ctx context.Context, active bool) {
 	events := mgr.GetEventRecorder("shardinguser-operator")
-	pod := &corev1.Pod{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
-		ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: r.Name, UID: types.UID(r.UID)},
-	}
+	pod := r.pod()
 	return func(_ context.Context, active bool) {
 		if active {
 			events.Eventf(pod, nil, corev1.EventTypeWarning, EventFallbackBegan, "DecideLogIns",

@@ -153,8 +153,12 @@ func (r *Reconciler) synchronise(ctx context.Context, u *v1alpha1.ShardingUser, 
 		}
 	}
 	if errors.As(err, &lost) {
-		found.problem = user.NotKept(lost.made, *found.observed, lost.fields, r.explain(ctx, lost.fields))
+		explanation := r.explain(ctx, lost.fields)
+		found.problem = user.NotKept(lost.made, *found.observed, lost.fields, explanation)
 		found.retry = r.retries.reject(u.UID, user.Asked(found.desired), lost.made.Change.Verb, found.problem)
+		if explanation == "" {
+			r.retries.markContended(u.UID)
+		}
 		found.again, err = false, nil
 	}
 	return found, err

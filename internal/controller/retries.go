@@ -114,6 +114,13 @@ func (r *retries) reject(uid types.UID, asked string, verb user.Verb, problem *u
 	return r.wait(entry)
 }
 
+// markContended takes note that another program undoes the write, and not the database.
+func (r *retries) markContended(uid types.UID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.of(uid).isContended = true
+}
+
 // wait is called with the lock held.
 func (r *retries) wait(entry *retry) time.Duration {
 	wait := min(firstRejectedRetry<<min(entry.refusals, 10), lastRejectedRetry)

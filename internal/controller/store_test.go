@@ -15,14 +15,18 @@ import (
 
 // openStore opens the real store. It looks over the whole table once an hour only: what a story waits for has to come
 // by an event.
-func openStore(t *testing.T, dsn string) (*postgres.Store, func()) {
+func openStore(t *testing.T, dsn string, edits ...func(*postgres.Settings)) (*postgres.Store, func()) {
 	t.Helper()
-	accounts, err := postgres.Open(postgres.Settings{
+	settings := postgres.Settings{
 		DSN:            func() (string, error) { return dsn, nil },
 		ResyncInterval: time.Hour,
 		PollInterval:   time.Hour,
 		CheckInterval:  100 * time.Millisecond, // so that the end of an outage is noticed at once
-	})
+	}
+	for _, change := range edits {
+		change(&settings)
+	}
+	accounts, err := postgres.Open(settings)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,6 +37,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/controller"
 	"github.com/sharding-system/shardinguser-operator/internal/password"
 	"github.com/sharding-system/shardinguser-operator/internal/store/memory"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
@@ -111,6 +112,9 @@ type story struct {
 	standby   bool               // the operator never leads
 	reach     func(*rest.Config) // where it is set, changes the operator's way to the API server
 	quick     bool               // the operator's hashes cost next to nothing
+
+	orphans  *controller.OrphanOptions // where they are set, the operator searches for orphans
+	settings []func(*postgres.Settings)
 }
 
 // newStory is a story whose operator has not been started yet.
@@ -148,6 +152,7 @@ type operator struct {
 	store    *statements
 	declared *controller.Declarations
 	memory   *memory.Store // nil where there is a database
+	database *postgres.Store
 	trouble  func() (reading, writing error)
 	explain  func(ctx context.Context, fields []user.Field) string
 	stop     func()
@@ -199,6 +204,9 @@ func (s *story) start(more ...string) *operator {
 		options.Restored = rebuild.Wait
 	}
 	s.Expect(controller.Setup(s.t.Context(), mgr, accounts, rows, op.hasher, options)).To(gomega.Succeed())
+	if s.orphans != nil {
+		s.Expect(s.searchForOrphans(mgr, op, batches, rows, options, append(more, s.namespace))).To(gomega.Succeed())
+	}
 
 	ctx, cancel := context.WithCancel(logr.NewContext(context.WithoutCancel(s.t.Context()), ctrl.Log))
 	ended := make(chan error, 1)
@@ -228,8 +236,8 @@ func (s *story) open(op *operator) (controller.Batches, controller.Rows, func())
 		op.memory = memory.New(time.Now)
 		return op.memory, op.memory, func() {}
 	}
-	database, closeStore := openStore(s.t, s.dsn)
-	op.trouble, op.explain = database.Trouble, database.Explain
+	database, closeStore := openStore(s.t, s.dsn, s.settings...)
+	op.database, op.trouble, op.explain = database, database.Trouble, database.Explain
 	return database, database, closeStore
 }
 

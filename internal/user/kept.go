@@ -45,10 +45,13 @@ func Unkept(d Desired, made Decision, after Observed) []Field {
 }
 
 // NotKept is the problem of a change that the database took and did not keep. Explanation is what in the database may be the
-// cause.
+// cause; where there is none, another program wrote the row at once.
 func NotKept(made Decision, after Observed, fields []Field, explanation string) *Problem {
 	c := made.Change
 	var what string
+	if explanation == "" && (c.Verb == Update || c.Verb == Adopt || c.Verb == Create) {
+		return suspended(made, contended(fields, ""))
+	}
 	switch {
 	case slices.Contains(fields, FieldRow) && after.Row != nil:
 		what = fmt.Sprintf("The database did not delete the row of username %q: the account still exists.", c.Username)
@@ -75,9 +78,13 @@ func Rejected(sentence string, deleting bool) *Problem {
 // Contended is the problem of a row that another program changes again and again as soon as it was put back. The operator puts
 // it back again only after a while.
 func Contended(made Decision, explanation string) *Problem {
-	return suspended(made, &Problem{Reason: v1alpha1.ReasonDatabaseRejected, Message: fmt.Sprintf(
-		"Contended: another program changes %s again each time that the operator puts it back, and the operator now waits between "+
-			"its writes; stop that program from writing it, or change the resource.", columnList(made.Drift)) + space(explanation)})
+	return suspended(made, contended(made.Drift, explanation))
+}
+
+func contended(fields []Field, explanation string) *Problem {
+	return &Problem{Reason: v1alpha1.ReasonDatabaseRejected, Message: fmt.Sprintf(
+		"Contended: another program changes %s again each time that the operator writes it, and the operator now waits between "+
+			"its writes; stop that program from writing it, or change the resource.", columnList(fields)) + space(explanation)}
 }
 
 // Unsettled is the problem of a change that came too late at each of several tries.

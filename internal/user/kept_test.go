@@ -120,23 +120,27 @@ func TestAProblemOfTheDatabaseSaysWhatItIsAbout(t *testing.T) {
 			[]string{"The deletion waits", "still exists"},
 		},
 		"an account that stays active": {
-			user.NotKept(made(user.Update), synced(), []user.Field{user.FieldActive}, ""), v1alpha1.ReasonDatabaseRejected,
+			user.NotKept(made(user.Update), synced(), []user.Field{user.FieldActive}, "A trigger."), v1alpha1.ReasonDatabaseRejected,
 			[]string{"column active is still true", "can log in"},
 		},
 		"an account that stays inactive": {
-			user.NotKept(made(user.Update), synced(rowInactive), []user.Field{user.FieldActive}, ""), v1alpha1.ReasonDatabaseRejected,
+			user.NotKept(made(user.Update), synced(rowInactive), []user.Field{user.FieldActive}, "A trigger."), v1alpha1.ReasonDatabaseRejected,
 			[]string{"into column active"},
 		},
 		"a lock": {
-			user.NotKept(made(user.Update), synced(), []user.Field{user.FieldLockout}, ""), v1alpha1.ReasonDatabaseRejected, []string{"lock"},
+			user.NotKept(made(user.Update), synced(), []user.Field{user.FieldLockout}, "A trigger."), v1alpha1.ReasonDatabaseRejected, []string{"lock"},
 		},
 		"several columns": {
-			user.NotKept(made(user.Update), synced(), []user.Field{user.FieldRoles, user.FieldPasswordHash}, ""), v1alpha1.ReasonDatabaseRejected,
+			user.NotKept(made(user.Update), synced(), []user.Field{user.FieldRoles, user.FieldPasswordHash}, "A trigger."), v1alpha1.ReasonDatabaseRejected,
 			[]string{"columns roles, password_hash"},
 		},
 		"an account that no policy permits keeps that reason": {
-			user.NotKept(suspension, synced(), []user.Field{user.FieldActive}, ""), v1alpha1.ReasonNotPermitted,
+			user.NotKept(suspension, synced(), []user.Field{user.FieldActive}, "A trigger."), v1alpha1.ReasonNotPermitted,
 			[]string{notPermitted.Message, "can log in"},
+		},
+		"a row that another program changes before it is read back": {
+			user.NotKept(made(user.Update), synced(), []user.Field{user.FieldRoles}, ""), v1alpha1.ReasonDatabaseRejected,
+			[]string{"Contended", "column roles"},
 		},
 		"a row that another program changes again and again": {
 			user.Contended(made(user.Update, user.FieldRoles), "A trigger."), v1alpha1.ReasonDatabaseRejected,

@@ -7,9 +7,11 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
@@ -109,6 +111,21 @@ func TestWhatTheThreatModelNamesIsThere(t *testing.T) {
 	}
 	if named < 100 || paths < 40 || len(promises) < 3 {
 		t.Errorf("it names %d tests, %d files and %d promises: is it still read right?", named, paths, len(promises))
+	}
+}
+
+func TestThePageOnDatabasesHasEachKindOfFinding(t *testing.T) {
+	t.Parallel()
+	_, section, found := strings.Cut(page(t, "docs/database.md"), "## What the operator finds at the table\n")
+	if !found {
+		t.Fatal("docs/database.md has no section about findings")
+	}
+	section, _, _ = strings.Cut(section, "\n## ")
+	named := code(section)
+	for _, kind := range store.FindingKinds() {
+		if !slices.Contains(named, kind) {
+			t.Errorf("docs/database.md does not have the kind %s", kind)
+		}
 	}
 }
 

@@ -32,7 +32,9 @@ var (
 		"shardinguserpolicies.sharding.io [] [] [get list watch]",
 		"shardinguserpolicies.sharding.io/status [] [] [patch]",
 	}
-	publishing      = []string{"configmaps [] [] [create]", "configmaps [] [shardinguser-policies] [get patch]"}
+	publishing = []string{
+		"configmaps [] [] [create]", "configmaps [] [shardinguser-database] [get patch]", "configmaps [] [shardinguser-policies] [get patch]",
+	}
 	leaderElection  = []string{"leases.coordination.k8s.io [] [] [create get update]", "events [] [] [create]"}
 	announcing      = []string{"events.events.k8s.io [] [] [create]"} // which config/rbac/role.yaml allows everywhere
 	askingForOthers = []string{                                       // who scrapes, and whether it may
@@ -126,12 +128,8 @@ func (s *story) installNamespaced(tree string) {
 		s.clear(tenant)
 	})
 	s.kubectl("apply", "-k", tree)
-	for _, kind := range []string{"clusterrolebinding", "rolebinding"} {
-		s.kubectl("-n", systemNamespace, "delete", kind, "shardinguser-manager-rolebinding")
-	}
-	for _, kind := range []string{"clusterrole", "role"} {
-		s.kubectl("-n", systemNamespace, "delete", kind, "shardinguser-manager-role")
-	}
+	s.kubectl("delete", "clusterrolebinding", "shardinguser-manager-rolebinding")
+	s.kubectl("delete", "clusterrole", "shardinguser-manager-role")
 }
 
 func TestRolesInTheWatchedNamespacesAreEnough(t *testing.T) {
@@ -141,7 +139,7 @@ func TestRolesInTheWatchedNamespacesAreEnough(t *testing.T) {
 		g.Expect(s.mayMore(tenant)).To(gomega.ConsistOf(all(everywhere, askingForOthers)))
 		g.Expect(s.mayMore("kube-system")).To(gomega.ConsistOf(all(clusterIdentity, askingForOthers)))
 		g.Expect(s.mayMore(s.namespace)).To(gomega.ConsistOf(askingForOthers))
-		g.Expect(s.mayMore(systemNamespace)).To(gomega.ConsistOf(all(askingForOthers, leaderElection, announcing)))
+		g.Expect(s.mayMore(systemNamespace)).To(gomega.ConsistOf(all(askingForOthers, publishing, leaderElection, announcing)))
 	})
 	blind := s.launchOn(s.dsn, "--watch-namespaces="+tenant).begin(t)
 	s.Expect(blind.exit(time.Minute)).To(gomega.Equal(1))

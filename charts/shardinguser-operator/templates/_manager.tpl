@@ -22,6 +22,9 @@
 - --policies=off
 {{- end }}
 - {{ printf "--protected-roles=%s" (join "," .Values.protectedRoles) | quote }}
+{{- if ne .Values.orphans "report" }}
+- --orphans={{ .Values.orphans }}
+{{- end }}
 - --lockout-attempts={{ .Values.lockout.attempts }}
 - --lockout-duration={{ .Values.lockout.duration }}
 {{- $users := include "shardinguser.defaultUsers" . }}

@@ -16,6 +16,7 @@ func (s *Store) Maintain(ctx context.Context) error {
 	defer checking.Wait()
 	checking.Go(func() { s.keepChecking(ctx) })
 	checking.Go(func() { s.keepUncharging(ctx) })
+	checking.Go(func() { s.keepInspecting(ctx) })
 	s.keepMigrated(ctx)
 	return nil
 }
@@ -33,6 +34,7 @@ func (s *Store) keepMigrated(ctx context.Context) {
 			default:
 			}
 			wake(s.doubts)
+			wake(s.inspectable)
 			began := time.Now()
 			select {
 			case <-s.missing:

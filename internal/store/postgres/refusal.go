@@ -6,11 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -86,27 +84,15 @@ func rejectionSentence(e *pgconn.PgError, found suspects) string {
 	case e.Code == codeCheckViolation:
 		return fmt.Sprintf("The database rejects the row: it violates constraint %s of table %s (SQLSTATE 23514); change the resource "+
 			"so that it complies, or the constraint.", constraint, table)
-	case e.Code == codeMissingRight && found.rowSecurity:
+	case e.Code == codeMissingRight && found.isRowSecurity():
 		return fmt.Sprintf("The database rejects the row: row-level security of table users applies to the operator's role "+
 			"(SQLSTATE 42501, %s); add a policy that permits the role, or ALTER ROLE ... BYPASSRLS.", found.names())
 	case e.Code == codeTypeMismatch || e.Code == codeGeneratedAlways || strings.HasPrefix(e.Code, "22"):
-		if types := found.types(e.ColumnName); types != "" {
-			return fmt.Sprintf("The database rejects the row: %s cannot hold what the operator writes (SQLSTATE %s); alter it to the type "+
-				"in docs/database.md.", types, e.Code)
+		if columns := found.columns(e.ColumnName); columns != "" {
+			return fmt.Sprintf("The database rejects the row (SQLSTATE %s). %s", e.Code, columns)
 		}
 	}
 	return fmt.Sprintf("The database rejects the row (SQLSTATE %s%s)%s", e.Code, objects(e), advice(found))
-}
-
-// types lists the columns that are not as expected: the one that the server names, or else all of them.
-func (f suspects) types(name string) string {
-	var list []string
-	for _, c := range f.columns {
-		if name == "" || c.name == name {
-			list = append(list, fmt.Sprintf("column %s of type %s", quoted(c.name, ""), c.definition))
-		}
-	}
-	return strings.Join(list, ", ")
 }
 
 // advice ends a sentence about a row.
@@ -120,43 +106,4 @@ func advice(found suspects) string {
 // isOurs tells whether a table is the operator's own.
 func isOurs(table string) bool {
 	return slices.Contains([]string{ownershipTable, attemptsTable, mergesTable, probesTable, versionTable}, table)
-}
-
-// lacksRight asks the catalogue whether the role lacks a right that it needs. Where the catalogue does not answer, it does.
-func (s *Store) lacksRight(ctx context.Context) bool {
-	limited, cancel := context.WithTimeout(ctx, s.timing.look)
-	defer cancel()
-	var lacks bool
-	err := s.pool.QueryRow(limited, askRights, s.settings.Role.singly()).Scan(&lacks)
-	return lacks || err != nil
-}
-
-// askRights yields true where one of these rights is missing. A right on a table is one on each of its columns. A table that
-// cannot be found may be in a schema that the role may not use.
-const askRights = `
-SELECT bool_or(CASE
-    WHEN t.oid IS NULL THEN true
-    WHEN n.column_name = '' THEN NOT has_table_privilege(t.oid, n.privilege)
-    WHEN NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = t.oid AND a.attname = n.column_name) THEN false
-    ELSE NOT has_column_privilege(t.oid, n.column_name, n.privilege)
-END)
-FROM unnest(@tables::text[], @columns::text[], @privileges::text[]) AS n (table_name, column_name, privilege)
-CROSS JOIN LATERAL (SELECT to_regclass(n.table_name)::oid AS oid) t`
-
-// privilege is one of a right's, with the columns that it is limited to, if it is.
-var privilege = regexp.MustCompile(`([A-Z]+)(?: \(([^)]*)\))?`)
-
-// singly is the rights of a role one by one, as askRights takes them.
-func (r Role) singly() pgx.NamedArgs {
-	var tables, columns, privileges []string
-	for _, right := range r.rights() {
-		for table := range strings.SplitSeq(right.table, ", ") {
-			for _, match := range privilege.FindAllStringSubmatch(right.privileges, -1) {
-				for column := range strings.SplitSeq(match[2], ", ") {
-					tables, columns, privileges = append(tables, table), append(columns, column), append(privileges, match[1])
-				}
-			}
-		}
-	}
-	return pgx.NamedArgs{"tables": tables, "columns": columns, "privileges": privileges}
 }

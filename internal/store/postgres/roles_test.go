@@ -34,6 +34,10 @@ func (p twoStores) Apply(ctx context.Context, change user.Change) (user.Observed
 	return p.controller.Apply(ctx, change)
 }
 
+func (p twoStores) Owned(ctx context.Context, cluster, after string, limit int) ([]store.Owned, error) {
+	return p.reader.Owned(ctx, cluster, after, limit)
+}
+
 func (p twoStores) Observe(ctx context.Context, username string) (user.Observed, error) {
 	return p.reader.Observe(ctx, username)
 }

@@ -45,6 +45,7 @@ type Settings struct {
 	ResyncInterval   time.Duration // from sweep to sweep while notifications pass; default 30 s
 	PollInterval     time.Duration // from sweep to sweep while they do not; default 2 s
 	CheckInterval    time.Duration // of Maintain's looks at whether the database answers; default 1 s
+	InspectInterval  time.Duration // from one of Maintain's inspections of the table to the next; default 10 min
 
 	// Tracer is told of the pool's statements. The default is none.
 	Tracer pgx.QueryTracer
@@ -72,6 +73,7 @@ func (s Settings) withDefaults() Settings {
 	s.ResyncInterval = cmp.Or(s.ResyncInterval, 30*time.Second)
 	s.PollInterval = cmp.Or(s.PollInterval, 2*time.Second)
 	s.CheckInterval = cmp.Or(s.CheckInterval, time.Second)
+	s.InspectInterval = cmp.Or(s.InspectInterval, 10*time.Minute)
 	if s.Log == nil {
 		s.Log = slog.New(slog.DiscardHandler)
 	}

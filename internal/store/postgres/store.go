@@ -36,7 +36,9 @@ type Store struct {
 	triedOnce     sync.Once
 	missing       chan struct{} // holds one when a call found a table missing
 	doubts        chan struct{} // holds one when a call failed in a way that a look at the database explains
+	inspectable   chan struct{} // holds one when the tables were found complete, and are yet to be inspected
 	mu            sync.Mutex
+	findings      []store.Finding         // of the last inspection
 	notMigrated   *store.UnavailableError // why the last migration was refused; nil where it was not
 	triggerFailed string                  // why there is no trigger, as it was logged; "" where there is one
 	lastReset     time.Time
@@ -85,6 +87,8 @@ func Open(settings Settings) (*Store, error) {
 		missing:  make(chan struct{}, 1),
 		doubts:   make(chan struct{}, 1),
 		observed: nobody,
+
+		inspectable: make(chan struct{}, 1),
 	}, nil
 }
 

@@ -20,6 +20,7 @@ type Store interface {
 	Snapshot(ctx context.Context, usernames []string) (map[string]user.Observed, error)
 	Fresh(ctx context.Context) (bool, error)
 	Apply(ctx context.Context, change user.Change) (user.Observed, error)
+	Owned(ctx context.Context, cluster, after string, limit int) ([]store.Owned, error)
 	Watch(ctx context.Context, changed func(usernames []string), recovered func())
 
 	Charge(ctx context.Context, attempt store.Attempt, limits store.Limits) (store.Charged, error)
@@ -93,7 +94,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 	t.Helper()
 	for _, group := range [][]test{
 		creating, adopting, updating, ending, burying, confirming, racing, reading, watching, charging, settling, pending, keeping,
-		merging, governing, sparing,
+		merging, governing, sparing, owning,
 	} {
 		for _, test := range group {
 			t.Run(test.sentence, func(t *testing.T) {

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/sharding-system/shardinguser-operator/internal/config"
+	"github.com/sharding-system/shardinguser-operator/internal/controller"
+	"github.com/sharding-system/shardinguser-operator/internal/store"
+)
+
+// findings returns what all roles found at the table, each once. A store in memory has no table.
+func (a accounts) findings() []store.Finding {
+	var found []store.Finding
+	for _, s := range a.databases() {
+		found = append(found, s.Findings()...)
+	}
+	return store.SortFindings(found)
+}
+
+// addOrphans adds the search for orphaned accounts, and what publishes them and the findings.
+func addOrphans(mgr ctrl.Manager, accounts accounts, rows reconciled, settings config.Settings, options controller.Options) error {
+	return controller.NewOrphans(mgr, controller.OrphanOptions{
+		Records:         accounts,
+		Accounts:        rows,
+		Rows:            rows,
+		Cluster:         options.Cluster,
+		Findings:        accounts.findings,
+		Namespace:       settings.Namespace,
+		Replica:         replica(settings),
+		WatchNamespaces: settings.WatchNamespaces,
+		Deactivate:      settings.Orphans == config.OrphansDeactivate,
+		ProtectedRoles:  settings.ProtectedRoles,
+		Restored:        options.Restored,
+		Registry:        options.Registry,
+	})
+}
+
+// findingsMetric counts findings by kind. Each kind is there from the start.
+func findingsMetric(findings func() []store.Finding) prometheus.Collector {
+	return findingsCollector{findings: findings, description: prometheus.NewDesc("shardinguser_table_findings",
+		"Properties of the table users that keep statements from working, as this replica found last.", []string{"kind"}, nil)}
+}
+
+type findingsCollector struct {
+	findings    func() []store.Finding
+	description *prometheus.Desc
+}
+
+// Describe implements prometheus.Collector.
+func (c findingsCollector) Describe(descriptions chan<- *prometheus.Desc) { descriptions <- c.description }
+
+// Collect implements prometheus.Collector.
+func (c findingsCollector) Collect(metrics chan<- prometheus.Metric) {
+	counts := map[string]int{}
+	for _, kind := range store.FindingKinds() {
+		counts[kind] = 0
+	}
+	for _, f := range c.findings() {
+		counts[f.Kind]++
+	}
+	for kind, count := range counts {
+		metrics <- prometheus.MustNewConstMetric(c.description, prometheus.GaugeValue, float64(count), kind)
+	}
+}

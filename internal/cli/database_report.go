@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store"
+)
+
+// errUnreadableReport is about a ConfigMap that something else wrote.
+var errUnreadableReport = errors.New("it holds no report that this version of the plugin can read")
+
+// databaseReport is what the operator published about the database.
+func databaseReport(ctx context.Context, kube client.Client, namespace string) seen[store.Report] {
+	var published corev1.ConfigMap
+	there := look(&published, kube.Get(ctx, client.ObjectKey{Namespace: namespace, Name: store.ReportName}, &published))
+	if there.it == nil {
+		return seen[store.Report]{err: there.err}
+	}
+	var report store.Report
+	if err := json.Unmarshal([]byte(published.Data[store.ReportKey]), &report); err != nil {
+		return seen[store.Report]{err: errUnreadableReport}
+	}
+	return seen[store.Report]{it: &report}
+}
+
+// noStatement are the kinds of findings with which hardly any statement works.
+var noStatement = map[string]bool{
+	store.FindingMissingTable: true, store.FindingMissingColumn: true, store.FindingMissingRight: true,
+	store.FindingMissingUniqueKey: true, store.FindingColumnType: true, store.FindingGeneratedColumn: true,
+	store.FindingNotNullColumn: true, store.FindingReplicaIdentity: true, store.FindingRowLevelSecurity: true,
+	store.FindingUnloggedTable: true,
+}
+
+// checkDatabase lists what the operator found at the table users, and the orphaned accounts.
+func checkDatabase(report seen[store.Report], namespace string) (results []result) {
+	const table, orphans = "Table", "Orphans"
+	name := namespace + "/" + store.ReportName
+	switch {
+	case report.err != nil:
+		return one(table, unknown, "Ask for the right to read it, or read the operator's log.",
+			"The ConfigMap %s, where the operator publishes what it finds about the database, could not be read: %v.", name, report.err)
+	case report.it == nil:
+		return one(table, unknown, "Check --operator-namespace, and that the operator runs.",
+			"The ConfigMap %s, where the operator publishes what it finds about the database, does not exist.", name)
+	}
+	since := report.it.CheckedAt.UTC().Format(time.RFC3339)
+	if len(report.it.Findings) == 0 {
+		results = one(table, fine, "", "The operator found nothing about the table users that keeps it from working (since %s).", since)
+	}
+	for _, f := range report.it.Findings {
+		f, l := f.Clean(), note
+		if noStatement[f.Kind] {
+			l = wrong
+		}
+		results = append(results, one(table, l, "", "%s %s: %s", f.Kind, f.Object, f.Consequence)...)
+	}
+	if len(report.it.Orphans) == 0 {
+		return append(results, one(orphans, fine, "", "Each account has its ShardingUser (since %s).", since)...)
+	}
+	for _, orphan := range report.it.Orphans {
+		orphan = orphan.Clean()
+		state, l := "is inactive", note
+		if orphan.Active {
+			state, l = "can log in", wrong
+		}
+		results = append(results, one(orphans, l, fmt.Sprintf("Create the ShardingUser %s in the namespace %s again, or delete the row.", orphan.Name, orphan.Namespace),
+			"The ShardingUser %s/%s does not exist, and its account %q %s.", orphan.Namespace, orphan.Name, orphan.Username, state)...)
+	}
+	if more := report.it.MoreOrphans; more > 0 {
+		results = append(results, one(orphans, note, "", "There are %d more.", more)...)
+	}
+	return results
+}

@@ -1,0 +1,373 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/recorder"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+// The usual times of a search.
+const (
+	// orphanInterval is the time between two searches that nothing else causes.
+	orphanInterval = time.Hour
+
+	// orphanRest is the least time between two searches that changed rows cause.
+	orphanRest = 30 * time.Second
+
+	// orphanDelay lets what causes a search come to its end first: a restore, or the deletions that an outage held up.
+	orphanDelay = 2 * time.Second
+
+	// orphanGrace is how long an account is an orphan before it is deactivated: whoever restores a cluster may bring the
+	// resource back.
+	orphanGrace = time.Minute
+
+	// orphanPage is how many ownership records are read at once.
+	orphanPage = 1000
+
+	// orphanGets is how many resources are confirmed a second.
+	orphanGets = 50
+)
+
+// OwnershipRecords is the store as the search for orphans needs it.
+type OwnershipRecords interface {
+	// Owned reads the next ownership records of a cluster that follow a username, at most limit of them.
+	Owned(ctx context.Context, cluster, after string, limit int) ([]store.Owned, error)
+}
+
+// OrphanOptions are the settings of Orphans.
+type OrphanOptions struct {
+	Records  OwnershipRecords
+	Accounts Batches
+	Rows     Rows
+	Cluster  func(context.Context) (string, error)
+
+	// Findings are about the table users. They are published with the orphans.
+	Findings func() []store.Finding
+
+	// Namespace is the manager's own, where both are published.
+	Namespace string
+
+	// Replica is the pod that Events are about.
+	Replica Replica
+
+	// WatchNamespaces are those that the manager watches; none means all.
+	WatchNamespaces []string
+
+	// Deactivate makes the rows of orphans inactive.
+	Deactivate bool
+
+	// ProtectedRoles are those that are not taken from the last active user who holds them.
+	ProtectedRoles []string
+
+	// Delay, Rest and Grace are other times than the usual ones; 0 for those.
+	Delay, Rest, Grace time.Duration
+
+	// Restored waits until the store knows what it has to; nil where that is so at once.
+	Restored func(context.Context) error
+
+	Registry prometheus.Registerer
+}
+
+// EventOrphanedAccounts is the reason of the Event about a replica's pod that tells of new orphans.
+const EventOrphanedAccounts = "OrphanedAccounts"
+
+// Orphans searches for orphans on the leader: at start, after each recovery of the database, when rows change that no
+// resource claims, and hourly. Only a GET past the cache makes an account an orphan, so an empty or partial list does not.
+type Orphans struct {
+	options OrphanOptions
+	cached  client.Reader
+	live    client.Reader
+	gets    *rate.Limiter
+	count   prometheus.Gauge
+	events  recorder.EventRecorder
+	reports *databaseReports
+
+	wanted chan struct{} // holds one when a search is due
+
+	// Of the goroutine that searches alone:
+	known   map[store.Owned]time.Time // since when; Active and RowExists are zero
+	refused map[store.Owned]string    // why one cannot be deactivated, as it was logged
+	failed  bool                      // the last search failed, which was logged
+
+	mu        sync.Mutex
+	usernames map[string]bool // of known
+}
+
+// NewOrphans adds the search to the manager, and what publishes its results and the findings.
+func NewOrphans(mgr ctrl.Manager, options OrphanOptions) error {
+	options.Delay, options.Rest = cmp.Or(options.Delay, orphanDelay), cmp.Or(options.Rest, orphanRest)
+	options.Grace = cmp.Or(options.Grace, orphanGrace)
+	o := &Orphans{
+		options: options, cached: mgr.GetClient(), live: mgr.GetAPIReader(), gets: rate.NewLimiter(orphanGets, orphanGets),
+		events: mgr.GetEventRecorder("shardinguser-operator"), wanted: make(chan struct{}, 1), known: map[store.Owned]time.Time{},
+		refused: map[store.Owned]string{},
+		count: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "shardinguser_orphaned_accounts",
+			Help: "Accounts whose ownership record names a ShardingUser that does not exist, as the leader found last.",
+		}),
+		reports: &databaseReports{
+			client: mgr.GetClient(), live: mgr.GetAPIReader(), namespace: options.Namespace, findings: options.Findings,
+		},
+	}
+	if err := register(options.Registry, o.count); err != nil {
+		return err
+	}
+	for _, part := range []manager.Runnable{o, o.reports} {
+		if err := mgr.Add(part); err != nil {
+			return fmt.Errorf("add the search for orphans: %w", err)
+		}
+	}
+	return nil
+}
+
+// NeedLeaderElection implements manager.LeaderElectionRunnable.
+func (o *Orphans) NeedLeaderElection() bool { return true }
+
+// Start implements manager.Runnable. The caches are filled by then.
+func (o *Orphans) Start(ctx context.Context) error {
+	if o.options.Restored != nil {
+		if err := o.options.Restored(ctx); err != nil {
+			return nil //nolint:nilerr // the manager ends
+		}
+	}
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	watching.Go(func() { o.watch(ctx) })
+	o.want()
+	for {
+		wait := time.NewTimer(o.interval())
+		select {
+		case <-ctx.Done():
+		case <-o.wanted:
+		case <-wait.C:
+		}
+		wait.Stop()
+		if !sleep(ctx, o.options.Delay) {
+			return nil
+		}
+		err := o.search(ctx)
+		if err != nil {
+			o.want()
+			if !o.failed && ctx.Err() == nil {
+				logf.FromContext(ctx).Info("Cannot search for orphaned accounts; the search is retried", "error", err.Error())
+			}
+		}
+		o.failed = err != nil
+		if !sleep(ctx, o.options.Rest) {
+			return nil
+		}
+	}
+}
+
+// watch causes searches until ctx ends. The first rows are all that there are, of which the first search finds out.
+func (o *Orphans) watch(ctx context.Context) {
+	isFirst := true
+	o.options.Rows.Watch(ctx, func(usernames []string) {
+		if !isFirst {
+			o.changed(ctx, usernames)
+		}
+		isFirst = false
+	}, o.want)
+}
+
+// interval is the time until the next search. Orphans that are yet to be deactivated are searched for again soon.
+func (o *Orphans) interval() time.Duration {
+	if o.options.Deactivate && len(o.known) > 0 {
+		return o.options.Grace
+	}
+	return orphanInterval
+}
+
+func (o *Orphans) want() {
+	select {
+	case o.wanted <- struct{}{}:
+	default:
+	}
+}
+
+// changed causes a search where a row changed that no resource claims, and an ownership record of ours has: it may be back
+// from an older dump.
+func (o *Orphans) changed(ctx context.Context, usernames []string) {
+	if len(usernames) > bulk {
+		o.want()
+		return
+	}
+	if slices.ContainsFunc(usernames, o.isKnown) {
+		o.want() // it may have been an orphan
+		return
+	}
+	cluster, err := o.options.Cluster(ctx)
+	if err != nil {
+		return
+	}
+	usernames = slices.DeleteFunc(slices.Clone(usernames), func(username string) bool {
+		return len(requests(ctx, o.cached, client.MatchingFields{indexUsername: username})) > 0
+	})
+	if len(usernames) == 0 {
+		return
+	}
+	accounts, err := o.options.Accounts.Snapshot(ctx, usernames)
+	if err != nil {
+		o.want()
+		return
+	}
+	for _, account := range accounts {
+		if own := account.Ownership; own != nil && own.State == user.Owned && own.Owner.Cluster == cluster {
+			o.want()
+			return
+		}
+	}
+}
+
+func (o *Orphans) isKnown(username string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.usernames[username]
+}
+
+// search compares the ownership records with the resources, and reports and deactivates what it finds.
+func (o *Orphans) search(ctx context.Context) error {
+	cluster, err := o.options.Cluster(ctx)
+	if err != nil {
+		return err
+	}
+	var found []store.Owned
+	for after := ""; ; {
+		page, err := o.options.Records.Owned(ctx, cluster, after, orphanPage)
+		if err != nil {
+			return fmt.Errorf("read the ownership records: %w", err)
+		}
+		for _, record := range page {
+			isOrphan, err := o.isOrphan(ctx, record)
+			if err != nil {
+				return err
+			}
+			if isOrphan {
+				found = append(found, record)
+			}
+		}
+		if len(page) < orphanPage {
+			break
+		}
+		after = page[len(page)-1].Username
+	}
+	found = o.deactivateAll(ctx, found)
+	o.report(ctx, found)
+	return nil
+}
+
+// isOrphan tells whether the resource of a record is gone, by the cache first. That it cannot be found out is an error.
+func (o *Orphans) isOrphan(ctx context.Context, record store.Owned) (bool, error) {
+	if watched := o.options.WatchNamespaces; len(watched) > 0 && !slices.Contains(watched, record.Owner.Namespace) {
+		return false, nil
+	}
+	if isClaimed, err := claims(ctx, o.cached, record); err != nil || isClaimed {
+		return false, err
+	}
+	if err := o.gets.Wait(ctx); err != nil {
+		return false, err
+	}
+	if isClaimed, err := claims(ctx, o.live, record); err != nil || isClaimed {
+		return false, err
+	}
+	// The record was read before: by now the deletion may have come to its end.
+	observed, err := o.options.Accounts.Observe(ctx, record.Username)
+	if err != nil {
+		return false, fmt.Errorf("read the ownership record: %w", err)
+	}
+	return observed.OwnedBy(record.Owner), nil
+}
+
+// claims tells whether the resource of a record is there, or another one in its place that takes the username over.
+func claims(ctx context.Context, reader client.Reader, record store.Owned) (bool, error) {
+	var u v1alpha1.ShardingUser
+	err := reader.Get(ctx, client.ObjectKey{Namespace: record.Owner.Namespace, Name: record.Owner.Name}, &u)
+	switch {
+	case err == nil:
+		return string(u.UID) == record.Owner.UID || user.Username(&u) == record.Username, nil
+	case apierrors.IsNotFound(err) && namesObject(err):
+		return false, nil
+	}
+	return false, fmt.Errorf("confirm that the ShardingUser %s does not exist: %w", record.Owner, err)
+}
+
+// namesObject tells whether the API server says that one object is not there. Where it does not know the kind, its answer
+// names none.
+func namesObject(err error) bool {
+	var status apierrors.APIStatus
+	return errors.As(err, &status) && !apierrors.IsUnexpectedServerError(err) &&
+		status.Status().Details != nil && status.Status().Details.Name != ""
+}
+
+// identity is what makes a record the same orphan as before.
+func identity(record store.Owned) store.Owned {
+	return store.Owned{Username: record.Username, Owner: record.Owner}
+}
+
+// deactivateAll deactivates the orphans that have been known for long enough, where that is asked for, and returns the others.
+func (o *Orphans) deactivateAll(ctx context.Context, found []store.Owned) (left []store.Owned) {
+	log := logf.FromContext(ctx)
+	for _, record := range found {
+		since, isKnown := o.known[identity(record)]
+		if !o.options.Deactivate || !isKnown || time.Since(since) < o.options.Grace {
+			left = append(left, record)
+			continue
+		}
+		if err := o.deactivate(ctx, record); err != nil {
+			left = append(left, record)
+			if o.refused[identity(record)] == err.Error() {
+				continue
+			}
+			o.refused[identity(record)] = err.Error()
+			log.Info("Cannot deactivate an orphaned account; it is retried", "shardinguser", record.Owner.String(),
+				"username", record.Username, "error", err.Error())
+			continue
+		}
+		delete(o.refused, identity(record))
+		log.Info("Deactivated an orphaned account", "shardinguser", record.Owner.String(), "username", record.Username)
+	}
+	return left
+}
+
+// deactivate does with the row what its resource would have done by the deletion policy Deactivate.
+func (o *Orphans) deactivate(ctx context.Context, record store.Owned) error {
+	observed, err := o.options.Accounts.Observe(ctx, record.Username)
+	if err != nil {
+		return err
+	}
+	if !observed.OwnedBy(record.Owner) {
+		return nil
+	}
+	decision := user.Plan(user.Desired{
+		Owner: record.Owner, Username: record.Username, Generation: observed.Ownership.Generation,
+		Deletion: v1alpha1.DeletionDeactivate, Deleting: true, Protected: o.options.ProtectedRoles,
+	}, observed)
+	decision.Change.Confirmed = true // by the live GET
+	after, err := o.options.Accounts.Apply(ctx, decision.Change)
+	if err == nil && after.Row != nil && after.Row.Active {
+		return errStaysActive
+	}
+	return err
+}
+
+// errStaysActive says that the database took the deactivation and did not keep it.
+var errStaysActive = errors.New("the database did not keep the deactivation")

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import "github.com/sharding-system/shardinguser-operator/internal/user"
+
+// Owned is an ownership record whose state is owned, and what is there of its row.
+type Owned struct {
+	Username  string
+	Owner     user.Owner
+	RowExists bool
+	Active    bool // the row exists and is active
+}

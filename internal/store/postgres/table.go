@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package postgres
+
+import (
+	"context"
+	"regexp"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store"
+)
+
+// readCatalogue yields facts about the table users, its database and this session: a topic, a name, and details whose meaning
+// depends on the topic. It reads the catalogue alone: no row, and no lock that a login could wait for.
+const readCatalogue = `
+WITH t AS (SELECT c.*, n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass('` + usersTable + `'))
+SELECT 'relation', t.relkind::text, ARRAY[t.relpersistence::text, row_security_active(t.oid)::text,
+       (t.relreplident = 'n' OR (t.relreplident = 'd' AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = t.oid AND indisprimary)))::text,
+       (EXISTS (SELECT FROM pg_publication_tables pt JOIN pg_publication p USING (pubname)
+           WHERE pt.schemaname = t.nspname AND pt.tablename = t.relname AND (p.pubupdate OR p.pubdelete)))::text,
+       quote_ident(current_user)]
+FROM t
+UNION ALL
+SELECT 'column', a.attname::text, ARRAY[b.typname::text, (b.typnamespace = 'pg_catalog'::regnamespace)::text,
+       (CASE WHEN y.typtype = 'd' THEN y.typtypmod ELSE a.atttypmod END)::text,
+       format_type(a.atttypid, a.atttypmod), (a.attnotnull OR y.typnotnull)::text,
+       (a.atthasdef OR a.attidentity <> '' OR y.typdefault IS NOT NULL)::text, (a.attgenerated <> '' OR a.attidentity = 'a')::text,
+       (y.typtype = 'd')::text, COALESCE(l.collisdeterministic, true)::text]
+FROM t JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
+JOIN pg_type y ON y.oid = a.atttypid
+JOIN pg_type b ON b.oid = CASE WHEN y.typtype = 'd' THEN y.typbasetype ELSE y.oid END
+LEFT JOIN pg_collation l ON l.oid = a.attcollation
+UNION ALL
+SELECT 'unique', i.indexrelid::regclass::text, ARRAY[
+       (i.indnkeyatts = 1 AND COALESCE(a.attname, '') = 'username' AND i.indpred IS NULL)::text,
+       (i.indisvalid AND i.indisready)::text, i.indimmediate::text,
+       (i.indnkeyatts = 1 AND (COALESCE(a.attidentity, '') <> '' OR COALESCE(pg_get_expr(d.adbin, d.adrelid), '') ~ 'nextval|uuid'))::text,
+       (i.indkey[0] = 0 OR 0 = ANY (i.indkey::smallint[]))::text]
+FROM t JOIN pg_index i ON i.indrelid = t.oid AND i.indisunique
+LEFT JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = i.indkey[0]
+LEFT JOIN pg_attrdef d ON d.adrelid = t.oid AND d.adnum = a.attnum
+UNION ALL
+SELECT 'constraint', c.conname::text, ARRAY[c.contype::text, (c.conrelid = t.oid)::text,
+       CASE WHEN c.conrelid = t.oid AND c.contype = 'f' THEN c.confrelid::regclass::text ELSE c.conrelid::regclass::text END, c.confdeltype::text]
+FROM t JOIN pg_constraint c ON c.contype IN ('c', 'f', 'x') AND (c.conrelid = t.oid OR (c.contype = 'f' AND c.confrelid = t.oid))
+UNION ALL
+SELECT 'trigger', g.tgname::text, ARRAY[g.tgtype::text]
+FROM t JOIN pg_trigger g ON g.tgrelid = t.oid AND NOT g.tgisinternal AND g.tgenabled <> 'D'
+UNION ALL
+SELECT 'rule', r.rulename::text, ARRAY[CASE r.ev_type WHEN '2' THEN 'UPDATE' WHEN '3' THEN 'INSERT' WHEN '4' THEN 'DELETE' ELSE 'SELECT' END]
+FROM t JOIN pg_rewrite r ON r.ev_class = t.oid AND r.rulename <> '_RETURN' AND r.ev_enabled <> 'D'
+UNION ALL
+SELECT 'policy', p.polname::text, ARRAY[p.polcmd::text, p.polpermissive::text, (0 = ANY (p.polroles) OR EXISTS (
+           SELECT FROM unnest(p.polroles) r (id) WHERE r.id <> 0 AND pg_has_role(r.id, 'USAGE')))::text]
+FROM t JOIN pg_policy p ON p.polrelid = t.oid
+UNION ALL
+SELECT 'child', i.inhrelid::regclass::text, ARRAY[]::text[] FROM t JOIN pg_inherits i ON i.inhparent = t.oid
+UNION ALL
+SELECT 'setting', s.name, ARRAY[s.setting] FROM pg_settings s WHERE s.name IN ('server_version_num', 'statement_timeout',
+    'transaction_timeout', 'default_transaction_isolation', 'default_transaction_read_only', 'session_replication_role', 'row_security')
+UNION ALL
+SELECT 'right', r.held, ARRAY[r.privilege, r.named] FROM unnest($1::text[], $2::text[], $3::text[]) r (held, named, privilege)
+LEFT JOIN pg_attribute a ON a.attrelid = to_regclass(r.held) AND a.attname = r.named AND a.attnum > 0 AND NOT a.attisdropped
+WHERE to_regclass(r.held) IS NOT NULL AND NOT CASE
+    WHEN r.named = '' THEN has_table_privilege(to_regclass(r.held), r.privilege)
+    WHEN a.attnum IS NULL THEN true
+    ELSE has_column_privilege(to_regclass(r.held), a.attnum, r.privilege)
+END`
+
+// fact is one row of readCatalogue.
+type fact struct {
+	topic, name string
+	details     []string
+}
+
+// is tells whether a detail is a boolean that is true.
+func (f fact) is(detail int) bool { return f.details[detail] == "true" }
+
+// catalogue is what readCatalogue yields, by topic.
+type catalogue map[string][]fact
+
+// role is the database role of the session, quoted.
+func (c catalogue) role() string {
+	if len(c["relation"]) == 0 {
+		return "the role"
+	}
+	return c["relation"][0].details[4]
+}
+
+// InspectTable reads the catalogue and returns what about the table users, its database and the role's sessions keeps
+// statements from working, or changes what they do, in a fixed order. It reads no row, and it changes nothing about what is
+// known of the database's health. Its errors are Observe's.
+func (s *Store) InspectTable(ctx context.Context) ([]store.Finding, error) {
+	limited, cancel := context.WithTimeout(ctx, s.settings.StatementTimeout)
+	defer cancel()
+	found, err := s.inspect(limited)
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
+		return nil, s.judge(err, asks, s.settings.StatementTimeout).unavailable(err)
+	}
+	for i := range found {
+		found[i] = found[i].Clean()
+	}
+	return store.SortFindings(found), nil
+}
+
+func (s *Store) inspect(ctx context.Context) ([]store.Finding, error) {
+	tables, columns, privileges := s.settings.Role.needs()
+	rows, err := s.pool.Query(ctx, readCatalogue, tables, columns, privileges)
+	if err != nil {
+		return nil, err
+	}
+	facts, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (f fact, err error) {
+		err = row.Scan(&f.topic, &f.name, &f.details)
+		return f, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	version, err := s.schemaVersion(ctx)
+	if err != nil && !isMissingRight(err) { // that it lacks is a finding of its own
+		return nil, err
+	}
+	c := catalogue{}
+	for _, f := range facts {
+		c[f.topic] = append(c[f.topic], f)
+	}
+	return append(s.describe(c), schemaVersionFinding(version)...), nil
+}
+
+// describe turns the facts into findings.
+func (s *Store) describe(c catalogue) (found []store.Finding) {
+	if len(c["relation"]) == 0 {
+		found = append(found, store.Finding{
+			Kind: store.FindingMissingTable, Object: ident(usersTable),
+			Consequence: "No table of this name is in the search_path of the role; nothing works until it is there.",
+		})
+	} else {
+		found = append(found, describeRelation(c)...)
+		found = append(found, describeColumns(c)...)
+		found = append(found, describeKeys(c)...)
+		found = append(found, describeConstraints(c)...)
+		found = append(found, describeTriggers(c)...)
+		found = append(found, describePolicies(c)...)
+	}
+	found = append(found, s.describeSettings(c)...)
+	return append(found, describeRights(c)...)
+}
+
+// privilege is one of a GRANT, with its columns where it has some.
+var privilege = regexp.MustCompile(`([A-Z]+)(?: \(([^)]*)\))?`)
+
+// needs lists what the role needs: a table, a column or "", and a privilege. One role for everything needs what the other two
+// need together.
+func (r Role) needs() (tables, columns, privileges []string) {
+	roles := []Role{r}
+	if r == RoleBoth {
+		roles = []Role{RoleController, RoleLogin}
+	}
+	for _, role := range roles {
+		for _, has := range role.rights() {
+			for _, match := range privilege.FindAllStringSubmatch(has.privileges, -1) {
+				for column := range strings.SplitSeq(match[2], ", ") {
+					tables, columns, privileges = append(tables, has.table), append(columns, column), append(privileges, match[1])
+				}
+			}
+		}
+	}
+	return tables, columns, privileges
+}
+
+// ident is a name as an SQL identifier.
+func ident(name string) string { return pgx.Identifier{name}.Sanitize() }

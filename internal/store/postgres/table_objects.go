@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package postgres
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store"
+)
+
+// describeRelation is about the table as a whole.
+func describeRelation(c catalogue) (found []store.Finding) {
+	relation := c["relation"][0]
+	add := func(kind, consequence string) {
+		found = append(found, store.Finding{Kind: kind, Object: ident(usersTable), Consequence: consequence})
+	}
+	switch relation.name {
+	case "r":
+	case "p":
+		add(store.FindingPartitionedTable, "The table is partitioned, so its primary key has to hold the partition key and a username may exist "+
+			"once in each partition; use an ordinary table, or partition by username.")
+	default:
+		add(store.FindingNotATable, "It is a view, a materialized view or a foreign table, so there can be no trigger that notifies, and writes "+
+			"may fail or change other tables; use an ordinary table.")
+	}
+	if relation.details[0] == "u" {
+		add(store.FindingUnloggedTable, "The table is unlogged, so it is empty after a crash and on every standby; run ALTER TABLE ... SET LOGGED.")
+	}
+	if relation.is(2) && relation.is(3) {
+		add(store.FindingReplicaIdentity, "A publication replicates the table, which has no replica identity, so every UPDATE and DELETE fails; "+
+			"add a primary key, or run ALTER TABLE ... REPLICA IDENTITY FULL.")
+	}
+	for _, child := range c["child"] {
+		if relation.name == "r" {
+			found = append(found, store.Finding{
+				Kind: store.FindingInheritance, Object: child.name,
+				Consequence: "The table inherits from users without its unique key, so a username may exist twice and writes change both rows; " +
+					"run ALTER TABLE ... NO INHERIT.",
+			})
+		}
+	}
+	return found
+}
+
+// describeKeys is about the unique indexes: the one on the username, which has to be there, and all others.
+func describeKeys(c catalogue) (found []store.Finding) {
+	isKeyed, isDeferrable := false, false
+	for _, index := range c["unique"] {
+		switch isUsername := index.is(0); {
+		case isUsername && index.is(1) && index.is(2):
+			isKeyed = true
+		case isUsername && index.is(1):
+			isDeferrable = true
+		case isUsername || (index.is(3) && !index.is(4)):
+			// One that is not valid ensures nothing; and values that the database makes itself never repeat.
+		default:
+			found = append(found, store.Finding{
+				Kind: store.FindingUniqueConstraint, Object: index.name,
+				Consequence: "The database refuses a row that repeats the index's values, so such a ShardingUser stays not ready; " +
+					"drop the index, or keep the values distinct.",
+			})
+		}
+	}
+	if kind := c["relation"][0].name; isKeyed || (kind != "r" && kind != "p") {
+		return found
+	}
+	consequence := "No unique index is on this column alone, so the database does not refuse a second row of a username, and writes and " +
+		"logins concern both rows; add a primary key or a unique constraint."
+	if isDeferrable {
+		consequence = "The unique constraint is deferrable, so a second row of a username is refused only when a transaction commits; make it " +
+			"NOT DEFERRABLE."
+	}
+	return append(found, store.Finding{Kind: store.FindingMissingUniqueKey, Object: ident("username"), Consequence: consequence})
+}
+
+func describeConstraints(c catalogue) (found []store.Finding) {
+	for _, constraint := range c["constraint"] {
+		isOwn, other := constraint.is(1), constraint.details[2]
+		f := store.Finding{Object: ident(constraint.name)}
+		switch kind := constraint.details[0]; {
+		case kind == "c":
+			f.Kind = store.FindingCheckConstraint
+			f.Consequence = "The database refuses a row that does not meet the constraint, so such a ShardingUser stays not ready."
+		case kind == "x":
+			f.Kind = store.FindingExclusionConstraint
+			f.Consequence = "The database refuses a row that conflicts with another one, so such a ShardingUser stays not ready."
+		case isOwn:
+			f.Kind = store.FindingForeignKey
+			f.Consequence = fmt.Sprintf("The database refuses a row that the table %s has no match for, so such a ShardingUser stays not ready.", other)
+		default:
+			f.Kind = store.FindingForeignKey
+			f.Consequence = referencing(other, constraint.details[3])
+		}
+		found = append(found, f)
+	}
+	return found
+}
+
+// referencing says what a foreign key of another table does when a row is deleted.
+func referencing(table, onDelete string) string {
+	switch onDelete {
+	case "c":
+		return fmt.Sprintf("Deleting an account also deletes the rows of the table %s that refer to it; set spec.deletionPolicy to Deactivate to keep them.", table)
+	case "n", "d":
+		return fmt.Sprintf("Deleting an account changes the rows of the table %s that refer to it.", table)
+	}
+	return fmt.Sprintf("An account that the table %s refers to cannot be deleted, and its ShardingUser waits; set spec.deletionPolicy to Deactivate.", table)
+}
+
+// ourTriggers is how the names of all versions of our triggers begin.
+const ourTriggers = "shardinguser_notify_"
+
+// The bits of pg_trigger.tgtype.
+const (
+	triggerForRow  = 1 << 0
+	triggerBefore  = 1 << 1
+	triggerInstead = 1 << 6
+)
+
+// triggerEvents are the bits of the events.
+var triggerEvents = []struct {
+	bit  int
+	name string
+}{{1 << 2, "INSERT"}, {1 << 4, "UPDATE"}, {1 << 3, "DELETE"}, {1 << 5, "TRUNCATE"}}
+
+// describeTriggers is about code that runs when a row is written: triggers and rules.
+func describeTriggers(c catalogue) (found []store.Finding) {
+	ours := 0
+	for _, trigger := range c["trigger"] {
+		if trigger.name == rowTrigger || trigger.name == truncateTrigger {
+			ours++
+		}
+		if strings.HasPrefix(trigger.name, ourTriggers) {
+			continue
+		}
+		kind, _ := strconv.Atoi(trigger.details[0]) // the server wrote it
+		found = append(found, store.Finding{Kind: store.FindingForeignTrigger, Object: ident(trigger.name), Consequence: triggering(kind)})
+	}
+	if ours < triggerCount {
+		found = append(found, store.Finding{
+			Kind: store.FindingNotificationTrigger, Object: ident(rowTrigger),
+			Consequence: "The triggers that notify of changes are missing or disabled, so the operator polls the table; GRANT TRIGGER on the " +
+				"table and CREATE on its schema to the role, or enable them.",
+		})
+	}
+	for _, rule := range c["rule"] {
+		found = append(found, store.Finding{
+			Kind: store.FindingRule, Object: ident(rule.name),
+			Consequence: fmt.Sprintf("The rule rewrites %s statements, so what they write may be skipped or changed; use a trigger in its place, or drop it.",
+				rule.details[0]),
+		})
+	}
+	return found
+}
+
+// triggering says what a trigger of this type may do.
+func triggering(kind int) string {
+	var events []string
+	for _, event := range triggerEvents {
+		if kind&event.bit != 0 {
+			events = append(events, event.name)
+		}
+	}
+	on := strings.Join(events, " or ")
+	if kind&(triggerBefore|triggerInstead) != 0 && kind&triggerForRow != 0 {
+		return fmt.Sprintf("The trigger runs before each %s and may skip, change or refuse it; a ShardingUser whose row it does not leave as "+
+			"asked stays not ready.", on)
+	}
+	return fmt.Sprintf("The trigger runs at each %s and may refuse it; a ShardingUser whose row it refuses stays not ready.", on)
+}
+
+// describePolicies is about row-level security, where it applies to the role.
+func describePolicies(c catalogue) (found []store.Finding) {
+	if !c["relation"][0].is(1) {
+		return nil
+	}
+	permitted := map[string]bool{}
+	for _, policy := range c["policy"] {
+		if !policy.is(2) {
+			continue
+		}
+		if policy.is(1) {
+			permitted[policy.details[0]] = true
+		}
+		found = append(found, store.Finding{
+			Kind: store.FindingRowLevelSecurity, Object: ident(policy.name),
+			Consequence: fmt.Sprintf("The policy applies to the role %s and limits the rows that it reads or writes; rows beyond it are not managed.", c.role()),
+		})
+	}
+	var missing []string
+	for _, command := range []struct{ code, name string }{{"r", "SELECT"}, {"a", "INSERT"}, {"w", "UPDATE"}, {"d", "DELETE"}} {
+		if !permitted["*"] && !permitted[command.code] {
+			missing = append(missing, command.name)
+		}
+	}
+	consequence := "Row-level security applies to the role " + c.role()
+	if len(missing) > 0 {
+		consequence += ", and no policy permits " + strings.Join(missing, ", ") + ": such statements fail or find no row"
+	}
+	consequence += "; ALTER ROLE " + c.role() + " BYPASSRLS, or add a policy that permits all rows to it."
+	return append(found, store.Finding{Kind: store.FindingRowLevelSecurity, Object: ident(usersTable), Consequence: consequence})
+}
+
+// The major versions of Postgres that are supported.
+const (
+	oldestServer = 14
+	newestServer = 18
+)
+
+// describeSettings is about the server's version and what its sessions begin with.
+func (s *Store) describeSettings(c catalogue) (found []store.Finding) {
+	for _, setting := range c["setting"] {
+		value := setting.details[0]
+		if setting.name == "server_version_num" {
+			found = append(found, serverVersionFinding(value)...)
+			continue
+		}
+		if consequence := s.settingConsequence(setting.name, value, c.role()); consequence != "" {
+			found = append(found, store.Finding{Kind: store.FindingSessionSetting, Object: setting.name, Consequence: consequence})
+		}
+	}
+	return found
+}
+
+// settingConsequence says what does not work with a setting of this value; "" where all does.
+func (s *Store) settingConsequence(name, value, role string) string {
+	reset := "; run ALTER ROLE " + role + " SET " + name + " = "
+	switch name {
+	case "statement_timeout", "transaction_timeout":
+		limit, _ := strconv.ParseInt(value, 10, 64) // in milliseconds; the server wrote it
+		if ours := s.settings.StatementTimeout.Milliseconds(); limit > 0 && limit < ours {
+			return fmt.Sprintf("The server ends statements after %d ms, before the operator's own limit of %d ms, so slow ones fail early%s0.", limit, ours, reset)
+		}
+	case "default_transaction_isolation":
+		if value != "read committed" {
+			return "Transactions are " + value + ", so concurrent writes fail with serialization errors" + reset + "'read committed'."
+		}
+	case "default_transaction_read_only":
+		if value == "on" {
+			return "Transactions are read-only, so no write succeeds" + reset + "off."
+		}
+	case "session_replication_role":
+		if value == "replica" {
+			return "Triggers and foreign keys do not run for the role's writes, so changes are not notified" + reset + "origin."
+		}
+	case "row_security":
+		if value == "off" {
+			return "Statements fail with an error where row-level security would apply" + reset + "on."
+		}
+	}
+	return ""
+}
+
+func serverVersionFinding(number string) []store.Finding {
+	version, _ := strconv.Atoi(number) // the server wrote it
+	major := version / 10000
+	if major >= oldestServer && major <= newestServer {
+		return nil
+	}
+	return []store.Finding{{
+		Kind: store.FindingServerVersion, Object: strconv.Itoa(major),
+		Consequence: fmt.Sprintf("Postgres %d is not a version that the operator is tested with, so statements may fail; use %d to %d.",
+			major, oldestServer, newestServer),
+	}}
+}
+
+// schemaVersionFinding is about the version of the operator's own tables; 0 is not known.
+func schemaVersionFinding(version int64) []store.Finding {
+	latest, err := latestMigration()
+	if err != nil || version == 0 || version == latest {
+		return nil
+	}
+	consequence := fmt.Sprintf("The operator's tables have version %d and this operator makes version %d", version, latest)
+	if version > latest {
+		consequence += ": a newer operator uses the database too; update this one."
+	} else {
+		consequence += ": they have not been migrated; see the operator's log for the reason."
+	}
+	return []store.Finding{{Kind: store.FindingSchemaVersion, Object: ident(versionTable), Consequence: consequence}}
+}
+
+// describeRights is about privileges that the role lacks: those on one table are one finding.
+func describeRights(c catalogue) (found []store.Finding) {
+	lacking := map[string]map[string][]string{} // columns by privilege by table; none is the whole table
+	for _, f := range c["right"] {
+		if lacking[f.name] == nil {
+			lacking[f.name] = map[string][]string{}
+		}
+		columns := lacking[f.name][f.details[0]]
+		if column := f.details[1]; column != "" && !slices.Contains(columns, column) {
+			columns = append(columns, column)
+		}
+		lacking[f.name][f.details[0]] = columns
+	}
+	for table, privileges := range lacking {
+		var missing []string
+		for _, name := range []string{"SELECT", "INSERT", "UPDATE", "DELETE"} {
+			columns, isMissing := privileges[name]
+			if len(columns) > 0 {
+				slices.Sort(columns)
+				name += " (" + strings.Join(columns, ", ") + ")"
+			}
+			if isMissing {
+				missing = append(missing, name)
+			}
+		}
+		list := strings.Join(missing, ", ")
+		found = append(found, store.Finding{
+			Kind: store.FindingMissingRight, Object: ident(table),
+			Consequence: fmt.Sprintf("The role %s lacks %s on the table, so statements that need it fail; run %s.",
+				c.role(), list, grant(right{ident(table), list}, c.role())),
+		})
+	}
+	return found
+}

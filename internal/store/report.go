@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"time"
+	"unicode"
+)
+
+// The leader publishes what it finds about the database in a ConfigMap of its own namespace, for people without a DSN.
+const (
+	ReportName = "shardinguser-database" // of the ConfigMap
+	ReportKey  = "report.json"           // of its only value, a Report
+)
+
+// Report is what the leader found about the database.
+type Report struct {
+	CheckedAt   time.Time `json:"checkedAt"` // when the leader first found exactly this
+	Findings    []Finding `json:"findings"`
+	Orphans     []Orphan  `json:"orphans"`
+	MoreOrphans int       `json:"moreOrphans,omitempty"` // that the list has no room for
+}
+
+// Orphan is an account whose ownership record names a ShardingUser that does not exist.
+type Orphan struct {
+	Namespace string `json:"namespace"` // of the ShardingUser
+	Name      string `json:"name"`
+	Username  string `json:"username"`
+	Active    bool   `json:"active"`
+}
+
+// Clean is the orphan in characters that can be printed: ownership records are in a table that others may write.
+func (o Orphan) Clean() Orphan {
+	for _, text := range []*string{&o.Namespace, &o.Name, &o.Username} {
+		*text = printable(*text, mostText, unicode.MaxRune)
+	}
+	return o
+}
