@@ -15,6 +15,7 @@ func (s *Store) Maintain(ctx context.Context) error {
 	var checking sync.WaitGroup
 	defer checking.Wait()
 	checking.Go(func() { s.keepChecking(ctx) })
+	checking.Go(func() { s.keepOneDatabase(ctx) })
 	s.keepMigrated(ctx)
 	return nil
 }

@@ -28,7 +28,9 @@ FULL JOIN (SELECT username, revision FROM shardinguser_ownership WHERE state <> 
 func (o *observer) sweep(ctx context.Context) error {
 	defer func() { o.tried = time.Now() }()
 	found := make(map[string]int64, len(o.known))
+	var at identity
 	err := o.s.run(ctx, reads, o.s.timing.sweep, func(ctx context.Context, conn *pgxpool.Conn) error {
+		at = o.s.sessions.at(conn.Conn().PgConn())
 		rows, err := conn.Query(ctx, fingerprints)
 		if err != nil {
 			return err
@@ -46,7 +48,26 @@ func (o *observer) sweep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	o.sweptAt(at)
 	o.found(found)
 	o.swept = time.Now()
 	return nil
+}
+
+// sweptAt forgets the digests of all rows where the last sweep was of another table users. So its usernames are reported as
+// well as those of the new table.
+func (o *observer) sweptAt(at identity) {
+	before := o.at
+	if !at.isKnown() {
+		return
+	}
+	o.at = at
+	if !before.isKnown() || before.meets(at) {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for username := range o.known {
+		o.known[username] = 0
+	}
 }

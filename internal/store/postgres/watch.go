@@ -123,6 +123,10 @@ type observer struct {
 	swept  time.Time // when the last sweep was
 	tried  time.Time // when the last one ended, also where it failed
 	reason string    // why one has to poll, as it was logged
+
+	session *session // the listening connection
+	renews  bool     // it is opened again because of a renewal
+	at      identity // where the last sweep was
 }
 
 func newObserver(s *Store) *observer {
