@@ -58,7 +58,7 @@ func (s *Store) errAstray() *store.UnavailableError {
 	return &store.UnavailableError{Sentence: s.settings.Role.aboutDSN(astray), Unsent: true}
 }
 
-// askAgain is when a server that lets nobody know which one it is is asked again: each time is a line in its log.
+// askAgain is when a server is asked again what it refused to answer: each refusal is a line in its log.
 const askAgain = 24 * time.Hour
 
 // identify asks where a connection of the pool leads.

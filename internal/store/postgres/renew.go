@@ -54,8 +54,12 @@ func targetOf(config *pgx.ConnConfig) [sha256.Size]byte {
 type renewal struct {
 	dsns     digests // with which the sessions were opened
 	probedAt time.Time
+	triedAt  time.Time // when a new credential was tried last
 	attempts int // renewals since the sessions agreed last
 }
+
+// retryCredential bounds how often a credential that the server refuses writes an error into its log.
+const retryCredential = 3 * time.Second
 
 // keepOneDatabase keeps all sessions in one database until ctx ends.
 func (s *Store) keepOneDatabase(ctx context.Context) {
@@ -88,8 +92,14 @@ func (s *Store) followDSN(ctx context.Context, r *renewal) {
 	if !changed {
 		return
 	}
-	if !isElsewhere && !s.probe(ctx) {
-		return // the sessions that are there go on until the server accepts the new credential
+	if !isElsewhere {
+		if time.Since(r.triedAt) < retryCredential {
+			return
+		}
+		r.triedAt = time.Now()
+		if !s.probe(ctx) {
+			return // the sessions that are there go on until the server accepts the new credential
+		}
 	}
 	r.dsns, r.attempts = dsns, 0
 	s.sessions.renew(0)
