@@ -55,7 +55,7 @@ type renewal struct {
 	dsns     digests // with which the sessions were opened
 	probedAt time.Time
 	triedAt  time.Time // when a new credential was tried last
-	attempts int // renewals since the sessions agreed last
+	attempts int       // renewals since the sessions agreed last
 }
 
 // retryCredential bounds how often a credential that the server refuses writes an error into its log.
