@@ -255,8 +255,9 @@ func TestAfterAStandbyBehindTheSameAddressIsPromotedAllSessionsLeadThere(t *test
 	}
 	w.forget()
 
+	former := connect(t, from)
 	r.lead(t, to) // the standby, to begin with
-	eventually(t, "no session is left", func() bool { return ourSessions(t, connect(t, from)) == 0 })
+	eventually(t, "no session is left", func() bool { return ourSessions(t, former) == 0 })
 	expectUnavailable(t, s.Apply(t.Context(), creation("bob")), "read-only")
 	if s.Current() {
 		t.Error("a standby cannot notify, and the store is current")
