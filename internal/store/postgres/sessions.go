@@ -102,7 +102,8 @@ func (s *sessions) listen(listening *session) {
 		return
 	}
 	s.mark(listening)
-	s.agreed = s.agreed && listening.staleSince.IsZero() && s.disagreement() == nil
+	isFirst := !s.place.isKnown() && s.generation == 0 && !s.isAnyStale() // no place is left, so nothing waits for compare
+	s.agreed = (s.agreed || isFirst) && listening.staleSince.IsZero() && s.disagreement() == nil
 }
 
 func (s *sessions) probed(probes []*session) {
