@@ -50,7 +50,9 @@ type findingsCollector struct {
 }
 
 // Describe implements prometheus.Collector.
-func (c findingsCollector) Describe(descriptions chan<- *prometheus.Desc) { descriptions <- c.description }
+func (c findingsCollector) Describe(descriptions chan<- *prometheus.Desc) {
+	descriptions <- c.description
+}
 
 // Collect implements prometheus.Collector.
 func (c findingsCollector) Collect(metrics chan<- prometheus.Metric) {

@@ -96,6 +96,20 @@ func (d digests) find(hash uint64, name []byte) (page, i int, ok bool) {
 	return page, i, p.compare(i, hash, name) == 0
 }
 
+// changed returns the same names, each with another digest.
+func (d digests) changed() digests {
+	pages := make([]*digestPage, len(d.pages))
+	for k, p := range d.pages {
+		other := *p
+		other.digests = make([]int64, len(p.digests))
+		for i, digest := range p.digests {
+			other.digests[i] = ^digest
+		}
+		pages[k] = &other
+	}
+	return digests{pages: pages}
+}
+
 // comparison compares what a sweep reads with the digests of the sweep before. The rows may come in any order, since the
 // database would need temporary files to sort them.
 type comparison struct {

@@ -90,6 +90,18 @@ func (h *health) recover() {
 	h.failure, h.kind = nil, none
 	clear(h.told)
 	h.log.Info("The database answers again")
+	h.wakeWaiting()
+}
+
+// announce has watchers look again at what failed.
+func (h *health) announce() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.wakeWaiting()
+}
+
+// wakeWaiting is called with the lock held.
+func (h *health) wakeWaiting() {
 	for recovered := range h.waiting {
 		wake(recovered)
 	}

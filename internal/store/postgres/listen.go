@@ -16,6 +16,9 @@ import (
 // errDeaf says that notifications do not pass, so that one has to poll.
 var errDeaf = errors.New("notifications do not pass")
 
+// errRenewed says that all sessions are renewed, the listening one too.
+var errRenewed = errors.New("the connections are renewed")
+
 // run listens. While it cannot, sweeps come as often as without notifications.
 func (o *observer) run(ctx context.Context) {
 	delay := o.s.newDelay()
@@ -24,6 +27,7 @@ func (o *observer) run(ctx context.Context) {
 		if err == nil {
 			began := time.Now()
 			err = o.listen(ctx, conn)
+			o.s.sessions.listen(nil)
 			if time.Since(began) > o.s.timing.lastRetry {
 				delay.reset() // it had been fine
 			}
@@ -33,7 +37,7 @@ func (o *observer) run(ctx context.Context) {
 		}
 		o.polling(err)
 		if errors.Is(err, errDeaf) {
-			pause(ctx, o.s.timing.retryListen)
+			o.s.sessions.pause(ctx, o.s.timing.retryListen, o.session.generation)
 		} else {
 			delay.wait(ctx)
 		}
@@ -65,7 +69,7 @@ func (o *observer) listen(ctx context.Context, conn *pgx.Conn) error {
 	defer hangUp(ctx, conn)
 	receiving, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	o.listens(cancel)
+	o.listens(o.session, cancel)
 	defer o.listensNoMore()
 	err := o.receive(receiving, conn)
 	if cause := context.Cause(receiving); cause != nil {
@@ -79,6 +83,7 @@ func (o *observer) connect(ctx context.Context) (*pgx.Conn, error) {
 	// Several hosts may each take their time.
 	limited, cancel := context.WithTimeout(ctx, 4*o.s.settings.StatementTimeout)
 	defer cancel()
+	generation := o.s.sessions.now() // before the DSN is read
 	config, err := connConfig(o.s.settings.ListenDSN)
 	if err != nil {
 		return nil, err
@@ -87,7 +92,10 @@ func (o *observer) connect(ctx context.Context) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = conn.Exec(limited, "LISTEN "+rowsChannel+"; LISTEN "+probeChannel, pgx.QueryExecModeSimpleProtocol)
+	o.session, err = o.s.sessions.identify(limited, conn.PgConn(), generation, o.s.settings.StatementTimeout)
+	if err == nil {
+		_, err = conn.Exec(limited, "LISTEN "+rowsChannel+"; LISTEN "+probeChannel, pgx.QueryExecModeSimpleProtocol)
+	}
 	if err != nil {
 		_ = conn.Close(limited)
 		return nil, err
@@ -131,6 +139,9 @@ func (o *observer) testSelf(ctx context.Context, conn *pgx.Conn) error {
 // notification is for no row in particular. It returns when the connection breaks, or when ctx ends.
 func (o *observer) receive(ctx context.Context, conn *pgx.Conn) error {
 	for {
+		if o.s.sessions.now() != o.session.generation {
+			return errRenewed
+		}
 		notification, err := waitUntil(ctx, conn, time.Now().Add(o.s.timing.keepAlive))
 		switch {
 		case err != nil:
@@ -170,13 +181,21 @@ func (o *observer) ping(ctx context.Context, conn *pgx.Conn) error {
 // notifying takes note that changes come by notifications from now on. It is called with the lock held.
 func (o *observer) notifying() {
 	o.s.health.setNotifying(true)
-	o.reason = ""
-	o.s.settings.Log.Info("Changes of the table users come by notifications")
+	if o.reason != "" || !o.renews {
+		o.s.settings.Log.Info("Changes of the table users come by notifications")
+	}
+	o.reason, o.renews = "", false
 }
 
 // polling takes note that they have to be looked for, and logs the reason where it is a new one.
 func (o *observer) polling(err error) {
 	o.s.health.setNotifying(false)
+	if errors.Is(err, errRenewed) {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.renews = true
+		return
+	}
 	reason := "there is no trigger, or notifications do not arrive"
 	if !errors.Is(err, errDeaf) {
 		reason = o.s.judge(err, reads, o.s.settings.StatementTimeout).sentence

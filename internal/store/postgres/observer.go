@@ -27,12 +27,17 @@ type observer struct {
 	connection  *connection         // nil while none listens
 	tried       time.Time           // when the last sweep ended, also where it failed
 	reason      string              // why one has to poll, as it was logged
+	renews      bool                // the listening connection is opened again because of a renewal
+	at          identity            // where the last sweep was
+
+	session *session // the listening connection; of the goroutine that listens alone
 }
 
 // connection is one that listens, as sweeps know it.
 type connection struct {
-	swept bool // since it listens
-	fail  func(error)
+	swept   bool // since it listens
+	session *session
+	fail    func(error)
 }
 
 func newObserver(s *Store) *observer {
@@ -137,10 +142,10 @@ func (o *observer) sweepSoon() {
 }
 
 // listens has a sweep begin at once, since a connection listens from now on. A sweep that fails is told to fail.
-func (o *observer) listens(fail func(error)) {
+func (o *observer) listens(session *session, fail func(error)) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.connection = &connection{fail: fail}
+	o.connection = &connection{session: session, fail: fail}
 	wake(o.earlier)
 }
 

@@ -24,6 +24,8 @@ type Store struct {
 	timing   timing
 	pool     *pgxpool.Pool
 	health   *health
+	sessions *sessions
+	opened   dsnDigests // of the DSNs, when the store was opened
 
 	lanes     *lanes
 	proofs    shared[error]
@@ -41,10 +43,12 @@ type Store struct {
 	findings      []store.Finding         // of the last inspection
 	notMigrated   *store.UnavailableError // why the last migration was refused; nil where it was not
 	triggerFailed string                  // why there is no trigger, as it was logged; "" where there is one
-	lastReset     time.Time
 
 	strays   atomic.Bool // the tables are not those of the store beside
 	compared time.Time   // when that was found out last; of the goroutine that checks alone
+
+	comparedAfter uint64 // how many renewals both stores had made by then
+	suspects      bool   // the last comparison found different tables
 
 	watching sync.Mutex
 	observer *observer       // nil while nobody watches
@@ -59,17 +63,30 @@ func Open(settings Settings) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	sessions := newSessions()
 	config.BeforeConnect = func(_ context.Context, config *pgx.ConnConfig) error {
+		generation := sessions.now() // before the DSN is read
 		fresh, err := connConfig(settings.DSN)
 		if err != nil {
 			return err
 		}
 		fresh.Tracer = settings.Tracer
+		fresh.AfterConnect = func(ctx context.Context, conn *pgconn.PgConn) error {
+			added, err := sessions.identify(ctx, conn, generation, settings.StatementTimeout)
+			if err == nil {
+				sessions.add(conn, added)
+			}
+			return err
+		}
 		*config = *fresh // as a whole: hosts, fallbacks and TLS may be others by now
 		return nil
 	}
 	health := newHealth(settings.Log)
-	config.BeforeClose = func(*pgx.Conn) { health.hadConnection() }
+	config.BeforeClose = func(conn *pgx.Conn) {
+		health.hadConnection()
+		sessions.remove(conn.PgConn())
+	}
+	config.PrepareConn = func(_ context.Context, conn *pgx.Conn) (bool, error) { return !sessions.isStale(conn.PgConn()), nil }
 	pool, err := pgxpool.NewWithConfig(context.Background(), config)
 	if err != nil {
 		return nil, &store.UnavailableError{Sentence: "The connection pool cannot be made from these settings.", Err: err}
@@ -82,6 +99,8 @@ func Open(settings Settings) (*Store, error) {
 		pool:     pool,
 		health:   health,
 		lanes:    newLanes(settings.MaxConns),
+		sessions: sessions,
+		opened:   digestDSNs(settings),
 		migrated: make(chan struct{}),
 		tried:    make(chan struct{}),
 		missing:  make(chan struct{}, 1),
@@ -152,7 +171,9 @@ func (s *Store) Trouble() (reading, writing error) {
 
 // Current tells whether watchers know of every change that is older than a second, as far as the trigger tells of it. It is
 // false too while the connection that listens is silent, though nothing else tells yet that it broke.
-func (s *Store) Current() bool { return s.health.isCurrent(time.Second) }
+//
+// It is also false while the pool and the connection that listens may lead to different databases.
+func (s *Store) Current() bool { return s.sessions.isAgreed() && s.health.isCurrent(time.Second) }
 
 // access says what a call does, and so what its success proves.
 type access int
@@ -284,7 +305,7 @@ func (s *Store) took(v verdict, err error) *store.UnavailableError {
 		wake(s.missing)
 	}
 	if v.code == codeReadOnly {
-		s.leaveReadOnly()
+		s.renew(readOnlyRenewal) // new connections may find a primary
 	}
 	s.health.failed(v.kind, v.code, unavailable)
 	return unavailable
@@ -295,18 +316,5 @@ func wake(channel chan<- struct{}) {
 	select {
 	case channel <- struct{}{}:
 	default: // it has not yet been looked at
-	}
-}
-
-// leaveReadOnly makes new connections look for a primary. Once a second is enough for that, however many calls fail.
-func (s *Store) leaveReadOnly() {
-	s.mu.Lock()
-	due := time.Since(s.lastReset) > time.Second
-	if due {
-		s.lastReset = time.Now()
-	}
-	s.mu.Unlock()
-	if due {
-		s.pool.Reset()
 	}
 }

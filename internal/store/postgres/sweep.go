@@ -100,6 +100,7 @@ func (o *observer) end(connection *connection, err error) {
 		connection.fail(err)
 	} else if !connection.swept {
 		connection.swept = true
+		o.s.sessions.listen(connection.session)
 		o.notifying()
 	}
 }
@@ -108,10 +109,8 @@ func (o *observer) end(connection *connection, err error) {
 // the first time. It does so as well about names that were notified before it began, since what it read may be the same as
 // in the last sweep, and something else in between.
 func (o *observer) sweep(ctx context.Context) error {
-	o.mu.Lock()
-	found := compareWith(o.known)
-	o.mu.Unlock()
-	if err := o.read(ctx, found); err != nil {
+	found, err := o.read(ctx)
+	if err != nil {
 		return err
 	}
 	o.tell(ctx, found)
@@ -139,8 +138,9 @@ func (o *observer) tell(ctx context.Context, found *comparison) {
 }
 
 // read reads the digests as a stream. It waits for the database alone, and so keeps the connection no longer than needed.
-func (o *observer) read(ctx context.Context, found *comparison) error {
-	return o.s.run(ctx, reads, o.s.timing.sweep, func(ctx context.Context, conn *pgxpool.Conn) error {
+func (o *observer) read(ctx context.Context) (found *comparison, err error) {
+	err = o.s.run(ctx, reads, o.s.timing.sweep, func(ctx context.Context, conn *pgxpool.Conn) error {
+		found = compareWith(o.knownAt(o.s.sessions.at(conn.Conn().PgConn())))
 		rows, err := conn.Query(ctx, rowDigests)
 		if err != nil {
 			return err
@@ -157,6 +157,7 @@ func (o *observer) read(ctx context.Context, found *comparison) error {
 		})
 		return err
 	})
+	return found, err
 }
 
 // pages collects usernames and offers them to subscribers. The last page is no smaller than the others.
@@ -189,4 +190,20 @@ func (p *pages) offer(usernames []string) {
 	for _, m := range p.subscribers {
 		m.offer(p.ctx, usernames)
 	}
+}
+
+// knownAt returns the digests of the last sweep. Where that one was of another table users, they are such that all of its
+// usernames are reported, as well as those of the new table.
+func (o *observer) knownAt(at identity) digests {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !at.isKnown() {
+		return o.known
+	}
+	before := o.at
+	o.at = at
+	if before.isKnown() && !before.meets(at) {
+		o.known = o.known.changed()
+	}
+	return o.known
 }
