@@ -214,7 +214,7 @@ func TestAfterASwitchToAnotherDatabaseNoSessionIsLeftAndEveryUserIsReported(t *t
 				w.told(t, username)
 			}
 			for _, username := range []string{"alice", "bob"} {
-				eventually(t, "the user is created", func() bool { return s.Apply(t.Context(), creation(username)) == nil })
+				eventually(t, "the user is created", func() bool { return applied(t, s, creation(username)) == nil })
 			}
 			if n := ourSessions(t, from); n != 0 {
 				t.Errorf("%d sessions came back", n)
@@ -258,7 +258,7 @@ func TestAfterAStandbyBehindTheSameAddressIsPromotedAllSessionsLeadThere(t *test
 	former := connect(t, from)
 	r.lead(t, to) // the standby, to begin with
 	eventually(t, "no session is left", func() bool { return ourSessions(t, former) == 0 })
-	expectUnavailable(t, s.Apply(t.Context(), creation("bob")), "read-only")
+	expectUnavailable(t, applied(t, s, creation("bob")), "read-only")
 	if s.Current() {
 		t.Error("a standby cannot notify, and the store is current")
 	}
@@ -266,7 +266,7 @@ func TestAfterAStandbyBehindTheSameAddressIsPromotedAllSessionsLeadThere(t *test
 		t.Fatal(err)
 	}
 	promoted := time.Now()
-	eventually(t, "writes resume", func() bool { return s.Apply(t.Context(), creation("bob")) == nil })
+	eventually(t, "writes resume", func() bool { return applied(t, s, creation("bob")) == nil })
 	if took := time.Since(promoted); took > 10*time.Second {
 		t.Errorf("writes resumed after %v", took)
 	}

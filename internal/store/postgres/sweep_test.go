@@ -45,10 +45,7 @@ func (w *sweeper) expect(want ...string) {
 func (w *sweeper) sweepAround(do func()) {
 	w.t.Helper()
 	w.begin()
-	w.mu.Lock()
-	found := compareWith(w.known)
-	w.mu.Unlock()
-	err := w.read(w.t.Context(), found)
+	found, err := w.read(w.t.Context())
 	do()
 	if err == nil {
 		w.tell(w.t.Context(), found)
