@@ -88,6 +88,10 @@ type Options struct {
 	// there is nothing to ask.
 	Explain func(ctx context.Context, fields []user.Field) string
 
+	// RejectedRetry is after what time a write is made again for the first time that the database refused or did not keep;
+	// 0 is 30 seconds. The time doubles with each retry, up to 20 times this.
+	RejectedRetry time.Duration
+
 	// ReadAhead is what the store is read through, so that rows can be read ahead.
 	ReadAhead *ReadAhead
 
@@ -139,7 +143,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, accounts Accounts, rows Rows, 
 		hashing:    newHashing(hasher),
 		stale:      newStaleness(time.Now),
 		unfinished: newUnfinished(time.Now),
-		retries:    newRetries(time.Now),
+		retries:    newRetries(time.Now, options.RejectedRetry),
 		lag:        newLag(m.observeLag, time.Now),
 		metrics:    m,
 		options:    options,

@@ -22,6 +22,9 @@ type model struct {
 	unlock   string // the last request to unlock
 	handled  string // the last one that was acted upon
 
+	hostile  hostility // of the table to its roles
+	rejected bool      // the table does not take what was asked for
+
 	row   *modelRow // nil where there is none
 	owned bool      // the row is the resource's
 	noted string    // the password that was applied last
@@ -63,6 +66,10 @@ func (m *model) converge() {
 	if !m.exists || m.paused {
 		return
 	}
+	m.rejected = m.hostile != "" && m.row != nil && m.row.roles != asJSON(m.roles)
+	if m.rejected && m.hostile != changes {
+		return // nothing of the change is made
+	}
 	if m.row == nil {
 		m.row = &modelRow{hash: unusable}
 	}
@@ -82,7 +89,10 @@ func (m *model) converge() {
 		m.row.failed, m.row.lock = 0, noLock
 		m.handled = m.unlock
 	}
-	m.row.roles, m.row.active, m.owned = asJSON(m.roles), m.active, true
+	m.row.active, m.owned = m.active, true
+	if !m.rejected {
+		m.row.roles = asJSON(m.roles)
+	}
 }
 
 func (m *model) usable() bool { return m.secret != "" && m.secret != junk }
@@ -104,6 +114,8 @@ func (m *model) reason() string {
 	switch {
 	case m.paused:
 		return v1alpha1.ReasonPaused
+	case m.rejected:
+		return v1alpha1.ReasonDatabaseRejected
 	case m.managed && m.secret == "":
 		return v1alpha1.ReasonSecretNotFound
 	case m.managed && m.secret == junk:

@@ -87,7 +87,9 @@ func (p *pair) compare(g gomega.Gomega, a *modelled) {
 	g.Expect(p.trail(a.name)).To(gomega.Equal(append([]string{}, a.trail...)), "the attempts of %s", a.name)
 	note := p.note(a.name)
 	g.Expect(note).NotTo(gomega.BeNil())
-	g.Expect(note.State).To(gomega.Equal(a.state()), "of the note about %s", a.name)
+	if !a.rejected || a.hostile == changes {
+		g.Expect(note.State).To(gomega.Equal(a.state()), "of the note about %s", a.name)
+	}
 	u := p.resource(a)
 	err := p.kube.Get(p.t.Context(), client.ObjectKeyFromObject(u), u)
 	if !a.exists {
@@ -102,7 +104,7 @@ func (p *pair) compare(g gomega.Gomega, a *modelled) {
 	g.Expect(u.Status.ObservedGeneration).To(gomega.Equal(u.Generation))
 	g.Expect(u.Status.Locked).To(gomega.Equal(a.row != nil && a.row.lock == inForce), "status.locked of %s", a.name)
 	g.Expect(u.Status.LastHandledUnlock).To(gomega.Equal(a.handled))
-	if !a.paused {
+	if isApplied := !a.rejected || a.hostile == changes; !a.paused && isApplied {
 		g.Expect(note.Generation).To(gomega.Equal(u.Generation), "of the note about %s", a.name)
 		g.Expect(note.Owner.UID).To(gomega.BeEquivalentTo(u.UID))
 		if a.managed && a.usable() {

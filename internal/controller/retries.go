@@ -3,6 +3,7 @@
 package controller
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 	"time"
@@ -16,11 +17,11 @@ import (
 // How often a row is written that the database does not keep. A retry costs a write, and its notification brings the user back
 // at once: so each one waits twice as long as the one before.
 const (
-	firstRejectedRetry = 30 * time.Second
-	lastRejectedRetry  = 10 * time.Minute
+	usualRejectedRetry = 30 * time.Second // the first one
+	mostRejectedRetry  = 20               // times that, the last one
 
 	// forgetRejected is after what time without a further one a refusal counts as over.
-	forgetRejected = 2 * lastRejectedRetry
+	forgetRejected = 2 * mostRejectedRetry * usualRejectedRetry
 
 	// Corrections of drift that another program may cause before the row counts as contended: a few people's edits by hand are
 	// put back at once, a program's loop is not answered with another loop.
@@ -37,6 +38,7 @@ const (
 // decision but when to write: a restart forgets it, and tries once more.
 type retries struct {
 	now      func() time.Time
+	first    time.Duration // until the first retry
 	rejected prometheus.Counter
 
 	mu     sync.Mutex
@@ -57,9 +59,10 @@ type retry struct {
 	touched     time.Time
 }
 
-func newRetries(now func() time.Time) *retries {
+// newRetries has the first retry wait for this long; 0 is the usual time.
+func newRetries(now func() time.Time, first time.Duration) *retries {
 	return &retries{
-		now: now, by: map[types.UID]*retry{}, pruned: now(),
+		now: now, first: cmp.Or(first, usualRejectedRetry), by: map[types.UID]*retry{}, pruned: now(),
 		rejected: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "shardinguser_rejected_writes_total",
 			Help: "Writes of a row that the database refused or did not keep.",
@@ -123,7 +126,7 @@ func (r *retries) markContended(uid types.UID) {
 
 // wait is called with the lock held.
 func (r *retries) wait(entry *retry) time.Duration {
-	wait := min(firstRejectedRetry<<min(entry.refusals, 10), lastRejectedRetry)
+	wait := min(r.first<<min(entry.refusals, 10), mostRejectedRetry*r.first)
 	entry.refusals++
 	entry.until = r.now().Add(wait)
 	return wait
@@ -149,7 +152,7 @@ func (r *retries) isContended(entry *retry) bool {
 		return len(slices.DeleteFunc(slices.Clone(entry.corrections), func(at time.Time) bool { return now.Sub(at) > d }))
 	}
 	if entry.isContended && now.Sub(entry.until) < forgetRejected {
-		return within(lastRejectedRetry) > 0
+		return within(forgetRejected) > 0
 	}
 	return within(correctionsWithin) >= mostCorrections || within(slowWithin) >= slowCorrections
 }

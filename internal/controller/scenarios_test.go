@@ -24,7 +24,7 @@ const (
 // scenarios are what happens to accounts, by the sentence's end that names them.
 var scenarios = func() map[string]scenario {
 	all := map[string]scenario{}
-	for _, some := range []map[string]scenario{creations, edits, removals, contests, logIns} {
+	for _, some := range []map[string]scenario{creations, edits, removals, contests, logIns, hostilities} {
 		maps.Copy(all, some)
 	}
 	return all

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/onsi/gomega"
 	"golang.org/x/crypto/bcrypt"
@@ -29,7 +30,8 @@ func TestOperatorDoesWhatTheModelSaysWhateverHappensInWhateverOrder(t *testing.T
 	t.Parallel()
 	seed := fewChecks(t, "12")
 	s := newStory(t)
-	s.quick = true
+	s.quick, s.retry = true, 200*time.Millisecond
+	s.hostility()
 	s.note("nobody") // opens the test's own store, past the proxy
 	replica := s.newReplica(s.attempts())
 	t.Cleanup(replica.Wait)
@@ -115,13 +117,22 @@ func (p *pair) actions() map[string]func(*rapid.T) {
 				func(r *modelRow) { r.failed, r.lock, r.loggedIn = 0, noLock, true })
 		},
 		"drift of roles": func(t *rapid.T) {
-			p.drift(one(t), `roles = '["root"]', active = NOT active`, func(r *modelRow) {
+			a := one(t)
+			if a.hostile != "" {
+				return // the table is so to the other program as well
+			}
+			p.drift(a, `roles = '["root"]', active = NOT active`, func(r *modelRow) {
 				r.roles, r.active = `["root"]`, !r.active
 			})
 		},
 		"drift of the password": func(t *rapid.T) {
 			p.drift(one(t), `password_hash = '`+theirHash+`'`, func(r *modelRow) { r.hash = "T" })
 		},
+		"table refuses":   func(t *rapid.T) { p.hostile(one(t), refuses) },
+		"table skips":     func(t *rapid.T) { p.hostile(one(t), skips) },
+		"table changes":   func(t *rapid.T) { p.hostile(one(t), changes) },
+		"table gives way": func(t *rapid.T) { p.hostile(one(t), "") },
+
 		"row deleted": func(t *rapid.T) { p.dropRow(one(t)) },
 
 		"operator stops": func(*rapid.T) {
@@ -205,8 +216,8 @@ func (p *pair) pause(a *modelled) {
 
 // come deletes the resource, or creates a new one.
 func (p *pair) come(a *modelled) {
-	if a.paused {
-		return // the deletion would wait
+	if a.paused || a.hostile != "" {
+		return // the deletion, or the adoption, would wait
 	}
 	p.settle()
 	if !a.exists {
@@ -251,6 +262,14 @@ func (p *pair) another(a *modelled, set string, effect func(*modelRow)) {
 func (p *pair) drift(a *modelled, set string, effect func(*modelRow)) {
 	p.another(a, set, effect)
 	a.unsure = true
+}
+
+// hostile has the table begin to keep the account's roles as they are, or end that.
+func (p *pair) hostile(a *modelled, how hostility) {
+	p.settle()
+	p.setHostility(a.name, how)
+	a.hostile = how
+	a.clears = true
 }
 
 func (p *pair) dropRow(a *modelled) {

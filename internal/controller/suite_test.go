@@ -112,6 +112,7 @@ type story struct {
 	standby   bool               // the operator never leads
 	reach     func(*rest.Config) // where it is set, changes the operator's way to the API server
 	quick     bool               // the operator's hashes cost next to nothing
+	retry     time.Duration      // of what the database refused; 0 is the usual time
 
 	orphans  *controller.OrphanOptions // where they are set, the operator searches for orphans
 	settings []func(*postgres.Settings)
@@ -193,7 +194,7 @@ func (s *story) start(more ...string) *operator {
 	s.Expect(err).NotTo(gomega.HaveOccurred())
 	options := controller.Options{
 		Cluster: func(context.Context) (string, error) { return clusterID, nil }, Concurrency: 16, MinPasswordLength: 8, Registry: op.registry,
-		Trouble: op.trouble, Explain: op.explain, ReadAhead: ahead, Namespace: s.namespace, ProtectedRoles: s.protected,
+		Trouble: op.trouble, Explain: op.explain, RejectedRetry: s.retry, ReadAhead: ahead, Namespace: s.namespace, ProtectedRoles: s.protected,
 	}
 	op.declared, err = controller.NewDeclarations(s.t.Context(), mgr, op.hasher, options)
 	s.Expect(err).NotTo(gomega.HaveOccurred())
