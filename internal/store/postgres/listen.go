@@ -18,6 +18,10 @@ var errDeaf = errors.New("notifications do not pass")
 
 // run listens, and polls while it cannot.
 func (o *observer) run(ctx context.Context) {
+	if o.s.settings.NoNotifications {
+		o.poll(ctx)
+		return
+	}
 	delay := o.s.newDelay()
 	for {
 		var conn *pgx.Conn
@@ -215,7 +219,11 @@ func (o *observer) notifying() {
 func (o *observer) polling(err error) {
 	o.s.health.setNotifying(false)
 	reason := "there is no trigger, or notifications do not arrive"
-	if !errors.Is(err, errDeaf) {
+	switch {
+	case errors.Is(err, errDeaf):
+	case errors.Is(err, errTurnedOff):
+		reason = err.Error()
+	default:
 		reason = o.s.judge(err, reads, o.s.settings.StatementTimeout).sentence
 	}
 	if reason != o.reason {
