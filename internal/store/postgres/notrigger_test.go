@@ -111,6 +111,14 @@ func TestATriggerThatAnotherReplicaMadeIsDroppedAgain(t *testing.T) {
 	s.timing.retryListen = 50 * time.Millisecond
 	background(t, func(ctx context.Context) { _ = s.Maintain(ctx) })
 	watch(t, s)
+	eventually(t, "the schema is complete", func() bool {
+		select {
+		case <-s.migrated:
+			return true
+		default:
+			return false
+		}
+	})
 	old := open(t, quick(dsn))
 	if err := old.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
@@ -162,6 +170,21 @@ func TestATriggerThatTheRoleMayNotDropIsLoggedOnce(t *testing.T) {
 	w := watch(t, s)
 	run(t, pool, insert, "alice")
 	w.told(t, "alice")
+}
+
+func TestTheScriptOfRolesDropsTheTriggersWithoutNotifications(t *testing.T) {
+	t.Parallel()
+	admin := testenv.Database(t)
+	pool := connect(t, admin)
+	run(t, pool, plainTable)
+	testenv.TwoRoles(t, admin)
+	if n := value[int](t, pool, ownedTriggers); n != triggerCount+1 {
+		t.Fatalf("%d triggers and functions, want %d", n, triggerCount+1)
+	}
+	testenv.TwoRoles(t, admin, "notifications=off")
+	if n := value[int](t, pool, ownedTriggers); n != 0 {
+		t.Errorf("%d triggers and functions are left", n)
+	}
 }
 
 func TestOfTriggersOnTheTableOnlyOursAreDropped(t *testing.T) {
