@@ -5,6 +5,8 @@ package dsn
 import (
 	"errors"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -49,15 +51,12 @@ func TestEveryParameterOfLibpqIsSorted(t *testing.T) {
 		"ssl_max_protocol_version": {"TLSv1.2", "ssl_max_protocol_version (connections have TLS 1.2"},
 		"min_protocol_version":     {"3.0", taken}, "max_protocol_version": {"3.2", taken},
 		"scram_client_key": {canary, "scram_client_key (write password)"}, "scram_server_key": {canary, "scram_server_key (write password)"},
-		"service": {"", ""}, "servicefile": {"/none", taken}, "target_session_attrs": {"any", taken},
+		"servicefile": {"/none", taken}, "target_session_attrs": {"any", taken},
 		"load_balance_hosts": {"random", dropped}, "tty": {"", dropped}, "authtype": {"", dropped},
 		"oauth_issuer": {canary, "oauth_issuer (pgx does not log in by OAuth"}, "oauth_client_id": {canary, "oauth_client_id ("},
 		"oauth_client_secret": {canary, "oauth_client_secret ("}, "oauth_scope": {canary, "oauth_scope ("},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if name == "service" { // a service has to be there
-				return
-			}
 			for _, dsn := range forms(name, want[0]) {
 				config, err := Parse(dsn)
 				switch want[1] {
@@ -136,6 +135,24 @@ func TestSettingsOfTheServerAreSent(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestAServiceFileIsTreatedLikeTheDSN(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "services")
+	text := "[good]\nhost=h\nkeepalives=1\nwork_mem=64kB\n[bad]\nhost=h\nschema=" + canary + "\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	config, err := Parse("service=good servicefile=" + file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	params := config.ConnConfig.RuntimeParams
+	if _, isSent := params["keepalives"]; isSent || params["work_mem"] != "64kB" {
+		t.Errorf("it sends %v", params)
+	}
+	_, err = Parse("service=bad servicefile=" + file)
+	isRefused(t, "a service", err, "schema (")
 }
 
 func TestAllRefusedParametersAreReportedAtOnce(t *testing.T) {
