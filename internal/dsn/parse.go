@@ -77,7 +77,7 @@ func classify(name, value string) (reason string, drop bool) {
 		return "", true
 	case isRefused:
 		return instead.name + " (" + instead.advice + ")", false
-	case known[folded]: // spelled right, pgx would have taken it
+	case known[folded] && name != folded: // pgx takes the right spelling
 		return folded + " (write its name in lower case)", false
 	case strings.HasPrefix(folded, "pool_"):
 		return "one that begins with pool_ (set the size of the pool by --database-max-connections)", false
