@@ -71,3 +71,35 @@ func TestADSNWithParametersOfOtherDriversIsRefusedWhenAStoreIsOpened(t *testing.
 		}
 	}
 }
+
+func TestThePinnedSettingsPassThroughPgBouncerAndOthersAreReported(t *testing.T) {
+	t.Parallel()
+	admin := testenv.Database(t)
+	dsn := testenv.Role(t, admin)
+	role, _ := names(t, dsn)
+	pool := connect(t, admin)
+	for _, setting := range []string{"DateStyle = 'German, DMY'", "standard_conforming_strings = off", "client_encoding = LATIN1", "TimeZone = 'Asia/Tokyo'"} {
+		run(t, pool, "ALTER ROLE "+role+" SET "+setting)
+	}
+	pooler, err := testenv.StartPgBouncer(t.Context(), dsn, "ignore_startup_parameters = search_path")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := pooler.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	through, err := pooler.DSN("default_query_exec_mode=exec")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := value[string](t, connect(t, with(through, "keepalives=1&datestyle=SQL")), sessionSettings)
+	if want := "ISO, MDY;on;UTF8;UTC;"; !strings.HasPrefix(got, want) {
+		t.Errorf("the session has %s, want %s", got, want)
+	}
+	err = open(t, quick(with(through, "work_mem=64kB"))).Migrate(t.Context())
+	if want := "the pooler before the server does not take (work_mem, SQLSTATE 08P01)"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
