@@ -67,6 +67,9 @@ func run(ctx context.Context, args []string) error {
 	log := zap.New(zap.UseFlagOptions(&logging))
 	ctrl.SetLogger(log)
 	log.Info("Starting", "version", version)
+	for _, warning := range settings.Warnings {
+		slog.New(logr.ToSlogHandler(log)).Warn("A setting has no effect", "reason", warning)
+	}
 	if settings.Tracing {
 		stop, err := tracing.Start(ctx, version, replica(settings).Name, slog.New(logr.ToSlogHandler(log.WithName("tracing"))))
 		if err != nil {

@@ -136,6 +136,7 @@ func openDatabase(settings config.Settings, log logr.Logger) (controller, logins
 		StatementTimeout: d.Timeout,
 		ResyncInterval:   settings.ResyncInterval,
 		PollInterval:     settings.PollInterval,
+		NoNotifications:  !settings.Notifications,
 		Log:              slog.New(logr.ToSlogHandler(log.WithName("database"))),
 	}
 	if settings.Tracing {

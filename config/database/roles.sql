@@ -19,12 +19,14 @@
 -- owner         who gets what either of the two owns and must not: an owner may do anything with a table
 -- migrate       on: the controller's role makes tables and upgrades them. off: an administrator does, by starting the
 --               operator with a DSN of his own, once for each version that brings a migration
+-- notifications on, or off to drop the triggers: give it the value of --notifications
 \if :{?schema} \else \set schema public \endif
 \if :{?users_schema} \else \set users_schema :schema \endif
 \if :{?controller} \else \set controller shardinguser_controller \endif
 \if :{?login} \else \set login shardinguser_login \endif
 \if :{?owner} \else \set owner :USER \endif
 \if :{?migrate} \else \set migrate off \endif
+\if :{?notifications} \else \set notifications on \endif
 
 BEGIN;
 SET LOCAL search_path = :"schema", :"users_schema";
@@ -79,6 +81,7 @@ GRANT INSERT (username, password_hash, roles, active, created_at, updated_at),
 
 GRANT UPDATE (failed_login_attempts, locked_until, last_login_at) ON TABLE users TO :"login";
 
+\if :notifications
 -- The triggers that tell of changes, as the operator makes them where it may. Neither role gets the right to make any: one
 -- on this table runs in the transactions of all who write it.
 DO $do$
@@ -116,6 +119,11 @@ BEGIN
     END IF;
 END
 $do$;
+\else
+DROP TRIGGER IF EXISTS shardinguser_notify_v1_rows ON users;
+DROP TRIGGER IF EXISTS shardinguser_notify_v1_truncate ON users;
+DROP FUNCTION IF EXISTS shardinguser_notify_v1();
+\endif
 
 \endif
 

@@ -29,6 +29,10 @@ type Settings struct {
 	// ConfigFile is the settings file that was read, empty for none.
 	ConfigFile string
 
+	// Warnings are sentences about what was given and has no effect. They hold
+	// no secret.
+	Warnings []string
+
 	Database     Database
 	Login        Login
 	DefaultUsers DefaultUsers
@@ -85,6 +89,9 @@ type Settings struct {
 	// PollInterval takes ResyncInterval's place where notifications cannot be
 	// had.
 	PollInterval time.Duration
+	// Notifications tells whether a trigger on the table reports changes; off,
+	// the table is polled.
+	Notifications bool
 
 	// GracefulShutdownTimeout is the time from SIGTERM that running work gets;
 	// 0 ends it at once.
@@ -250,6 +257,7 @@ func defaults(cores int) Settings {
 		KubeAPIBurst:            400,
 		ResyncInterval:          30 * time.Second,
 		PollInterval:            2 * time.Second,
+		Notifications:           true,
 		GracefulShutdownTimeout: 20 * time.Second,
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/jackc/pgx/v5/pgxpool"
+	pgdsn "github.com/sharding-system/shardinguser-operator/internal/dsn"
 )
 
 // A DSN says where a database is and how to log in there, as a URL or in
@@ -97,6 +97,11 @@ var pgxSays = []struct{ needle, text string }{
 	{"could not match", "with several hosts it must have one port, or one for each host"},
 	{"unknown target_session_attrs", "its target_session_attrs must be any, read-write, read-only, primary, standby or prefer-standby"},
 	{"unknown channel_binding", "its channel_binding must be disable, prefer or require"},
+	{"invalid sslcertmode", "its sslcertmode must be disable, allow or require"},
+	{"invalid require_auth", "its require_auth must be a list of password, md5, scram-sha-256 and none"},
+	{"min_protocol_version", "its min_protocol_version and max_protocol_version must be 3.0, 3.2 or latest, in that order"},
+	{"max_protocol_version", "its min_protocol_version and max_protocol_version must be 3.0, 3.2 or latest, in that order"},
+	{"invalid default_query_exec_mode", "its default_query_exec_mode must be cache_statement, cache_describe, describe_exec, exec or simple_protocol"},
 	{"invalid connect_timeout", "its connect_timeout must be a number of seconds"},
 	{"failed to configure TLS", "the certificate or key files that it names cannot be read or used"},
 	{"failed to read service", "the service that it names cannot be found"},
@@ -113,9 +118,13 @@ func checkDSN(dsn string) error {
 	if isURL && !strings.ContainsAny(scheme, "= ") && scheme != "postgres" && scheme != "postgresql" {
 		wrong = "as a URL it must start with postgres:// or postgresql://"
 	} else {
-		_, err := pgxpool.ParseConfig(dsn)
-		if err == nil {
+		_, err := pgdsn.Parse(dsn)
+		var refused *pgdsn.RefusedError
+		switch {
+		case err == nil:
 			return nil
+		case errors.As(err, &refused):
+			return fmt.Errorf("this is not a usable Postgres DSN: %w", refused)
 		}
 		for _, says := range pgxSays {
 			if strings.Contains(err.Error(), says.needle) {

@@ -43,11 +43,12 @@ func (l *loader) readFile(r io.Reader, set func(name, value string) error) error
 	if len(text) > maxFileBytes {
 		return errors.New("it is larger than 1 MiB")
 	}
-	file, err := decode(text)
+	file, keys, err := decode(bytes.TrimPrefix(text, byteOrderMark))
 	if err != nil {
 		l.problem("settings file "+l.file, "%w", err)
 		return nil
 	}
+	l.checkKeys(keys)
 
 	if security, ok := l.section(file, sectionSecurity); ok {
 		_, key, _ := strings.Cut(keyDSN, ".")
@@ -98,26 +99,47 @@ func (l *loader) section(file map[string]json.RawMessage, name string) (map[stri
 
 var lineNumber = regexp.MustCompile(`\bline [0-9]+`)
 
-// decode returns the file's top-level keys. Its errors name the line but quote
-// nothing, as those of the parsers may.
-func decode(text []byte) (map[string]json.RawMessage, error) {
+// decode returns the file's top-level keys, and where its keys stand. Its errors name the line but quote nothing, as those
+// of the parsers may.
+func decode(text []byte) (map[string]json.RawMessage, keyed, error) {
 	// JSON first: indented by tabs, it is not YAML.
-	if !json.Valid(text) {
+	var keys keyed
+	if json.Valid(text) {
+		keys = keysOfJSON(text)
+	} else {
 		converted, err := yaml.YAMLToJSON(text)
-		if err != nil {
-			where := lineNumber.FindString(err.Error())
-			if where == "" {
-				where = "line unknown"
-			}
-			return nil, fmt.Errorf("it is neither JSON nor YAML (%s)", where)
+		if err == nil {
+			keys, err = keysOfYAML(text)
+		}
+		switch {
+		case errors.Is(err, errSecondDocument):
+			return nil, keyed{}, err
+		case err != nil:
+			return nil, keyed{}, notYAML(text, err)
 		}
 		text = converted
 	}
 	var file map[string]json.RawMessage
 	if json.Unmarshal(text, &file) != nil {
-		return nil, errors.New("it holds no keys and values at its top level")
+		return nil, keyed{}, errors.New("it holds no keys and values at its top level")
 	}
-	return file, nil
+	return file, keys, nil
+}
+
+// notYAML is the error of a text that no parser takes.
+func notYAML(text []byte, err error) error {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	var object map[string]json.RawMessage
+	if decoder.Decode(&object) == nil {
+		rest := text[decoder.InputOffset():]
+		behind := len(text) - len(bytes.TrimLeft(rest, " \t\r\n"))
+		return fmt.Errorf("line %d: there is something after the end of its JSON object: delete it", 1+bytes.Count(text[:behind], []byte("\n")))
+	}
+	where := lineNumber.FindString(err.Error())
+	if where == "" {
+		where = "line unknown"
+	}
+	return fmt.Errorf("it is neither JSON nor YAML (%s)", where)
 }
 
 // flagValue turns a value of the file into what the flag v takes on the command

@@ -40,6 +40,7 @@ func (s *Settings) bindReconciling(fs *flag.FlagSet) {
 	fs.Var(number{&s.KubeAPIBurst, 1, 100000}, "kube-api-burst", "`number` of requests to the API server that may come at once, where --kube-api-qps limits them")
 	fs.Var(duration{&s.ResyncInterval, time.Second}, "resync-interval", "`time` between two sweeps over the table, for what notifications missed and for counters")
 	fs.Var(duration{&s.PollInterval, 100 * time.Millisecond}, "poll-interval", "`time` between two sweeps where the database gives no notifications")
+	fs.Var(onOff{&s.Notifications}, "notifications", "`on` or off: whether a trigger on the table users reports changes; off drops it and polls the table, for two-phase commits and logical replicas")
 }
 
 func (s *Settings) bindPasswords(fs *flag.FlagSet) {

@@ -18,6 +18,7 @@ func FuzzDSN(f *testing.F) {
 		goodDSN, "host=db user=alice password=" + canary, "password='" + canary + `\'' host=db`, "postgres://alice:" + canary + "/x@db",
 		"postgres://db?password=" + canary + "&host=x", "host=" + canary + " port=x", canary, "postgresql:///?password=" + canary,
 		"password =\t" + canary + " sslmode=disable", "postgres://a:b@c@d/" + canary, "user=" + canary + " password=" + canary,
+		"host=db keepalives=1 schema=" + canary + " password=" + canary, "postgres://a:" + canary + "@db?keepalives_idle=30&pgbouncer=true&" + canary + "=1",
 	} {
 		f.Add(dsn)
 	}
@@ -56,6 +57,10 @@ func FuzzReadFile(f *testing.F) {
 		{"operator: {jwt-secret-file: ", "}"},
 		{"a: [\nuser_database_dsn: ", ""},
 		{"security:\n- ", ""},
+		{"security: {a: '", "', a: 1}\nsecurity: 1"},
+		{"operator: 1\n---\n", ""},
+		{`{"a": 1}`, ""},
+		{"a: &a {\"", "\": 1}\noperator: {<<: *a, <<: *a}"},
 		{"? ", "\n: &a [*a]"},
 		{"operator: {metrics-bind-address: !!binary ", "}"},
 		{"operator: {login-trusted-proxies: |\n  ", "\n }"},

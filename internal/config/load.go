@@ -78,6 +78,7 @@ func Load(args []string, usage io.Writer, extra func(*flag.FlagSet)) (Settings, 
 	if err := errors.Join(l.problems...); err != nil {
 		return Settings{}, err
 	}
+	s.Warnings = l.unknownVariables(os.Environ())
 	return s, nil
 }
 

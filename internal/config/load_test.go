@@ -73,6 +73,7 @@ func TestDefaults(t *testing.T) {
 		MetricsBindAddress: ":8443", HealthProbeBindAddress: ":8081", PprofBindAddress: "0",
 		MaxConcurrentReconciles: 32, KubeAPIBurst: 400, Policies: true, ProtectedRoles: []string{"admin"}, Orphans: OrphansReport,
 		ResyncInterval: 30 * time.Second, PollInterval: 2 * time.Second, GracefulShutdownTimeout: 20 * time.Second,
+		Notifications: true,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("Load = %+v\nwant   %+v", got, want)
@@ -127,6 +128,7 @@ operator:
   login-max-connections: 64
   verify-cache-ttl: 0s
   fallback: off
+  notifications: off
   default-users: sharding
   default-users-namespace: team-b
   zap-devel: true
@@ -150,6 +152,7 @@ operator:
 	want.Login.MaxConnections = 64
 	want.Login.VerifyCacheTTL = 0
 	want.Login.Fallback = false
+	want.Notifications = false
 	want.DefaultUsers = DefaultUsers{Passwords: "sharding", Namespace: "team-b"}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("Load = %+v\nwant   %+v", got, want)
@@ -216,6 +219,7 @@ func TestWrongSettings(t *testing.T) {
 		"log-ins where the probes are":      {args("--login-bind-address=:8081"), []string{"--health-probe-bind-address (:8081) and --login-bind-address (:8081) are one address"}},
 		"no attempts before a lock":         {args("--lockout-attempts=0"), []string{"from 1 to 1000"}},
 		"a fallback that is neither":        {args("--fallback=maybe"), []string{`"maybe" is not on or off`}},
+		"notifications that are neither":    {args("--notifications=trigger"), []string{`"trigger" is not on or off`}},
 		"a lock for no time":                {args("--lockout-duration=0"), []string{"at least 1s"}},
 		"too few connections":               {args("--login-max-connections=15"), []string{"from 16 to 1000000"}},
 		"a proxy by name":                   {args("--login-trusted-proxies=proxy"), []string{`"proxy" is not a comma-separated list of networks`}},

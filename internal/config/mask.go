@@ -3,8 +3,11 @@
 package config
 
 import (
+	"maps"
 	"regexp"
 	"strings"
+
+	pgdsn "github.com/sharding-system/shardinguser-operator/internal/dsn"
 )
 
 const (
@@ -22,7 +25,7 @@ const plainName = `[A-Za-z0-9._-]+`
 // harmless has the parameters that Mask shows, with the values it shows them
 // for. It is an allow-list: what pgx or Postgres learn later stays hidden
 // until it is put here.
-var harmless = map[string]*regexp.Regexp{
+var harmless = withIgnored(map[string]*regexp.Regexp{
 	"host":                       whole(`[A-Za-z0-9._,:/-]*`),
 	"hostaddr":                   whole(`[0-9A-Fa-f.,:]*`),
 	"port":                       whole(`[0-9]{0,5}(,[0-9]{0,5})*`),
@@ -38,13 +41,26 @@ var harmless = map[string]*regexp.Regexp{
 	"default_query_exec_mode":    whole(`cache_statement|cache_describe|describe_exec|exec|simple_protocol`),
 	"statement_cache_capacity":   whole(`[0-9]{1,6}`),
 	"description_cache_capacity": whole(`[0-9]{1,6}`),
+	"sslsni":                     whole(`[01]`),
+	"sslcertmode":                whole(`disable|allow|require`),
+	"min_protocol_version":       whole(`3\.[02]|latest`),
+	"max_protocol_version":       whole(`3\.[02]|latest`),
+	"require_auth":               whole(authMethod + `(,` + authMethod + `)*`),
+})
+
+const authMethod = `!?(password|md5|gss|sspi|scram-sha-256|none)`
+
+// withIgnored adds the parameters that have no effect here. They stand in the DSN all the same.
+func withIgnored(shown map[string]*regexp.Regexp) map[string]*regexp.Regexp {
+	maps.Copy(shown, pgdsn.Ignored())
+	return shown
 }
 
 // named has further parameters that are common enough to be named, with their
 // values hidden. The name of any other may be a piece of a password.
 var named = map[string]bool{
 	"password": true, "passfile": true, "options": true, "service": true, "servicefile": true,
-	"sslcert": true, "sslkey": true, "sslpassword": true, "sslrootcert": true,
+	"sslcert": true, "sslkey": true, "sslpassword": true, "sslrootcert": true, "krbsrvname": true, "krbspn": true,
 }
 
 var urlHosts = whole(`((` + plainName + `|\[[0-9A-Fa-f:.]+\])?(:[0-9]{0,5})?)(,(` + plainName + `|\[[0-9A-Fa-f:.]+\])?(:[0-9]{0,5})?)*`)

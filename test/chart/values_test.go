@@ -67,6 +67,12 @@ func TestValuesSayWhatIsMade(t *testing.T) {
 					gomega.HaveKeyWithValue("jwt-secret-file", "/etc/shardinguser/jwt/secret")))
 			},
 		},
+		"the operator can do without the trigger on the table": {
+			"notifications: {enabled: false}",
+			func(m made) {
+				m.Expect(m.flags()).To(gomega.HaveKeyWithValue("notifications", "off"))
+			},
+		},
 		"each watched namespace has a Role, and no ClusterRole reads Secrets": {
 			"watchNamespaces: [team-a, team-b]",
 			func(m made) {

@@ -15,6 +15,9 @@
 {{- if .Values.listenDatabase.existingSecret }}
 - --listen-dsn-file=/etc/shardinguser/listen-database/dsn
 {{- end }}
+{{- if not .Values.notifications.enabled }}
+- --notifications=off
+{{- end }}
 {{- with .Values.watchNamespaces }}
 - --watch-namespaces={{ join "," . }}
 {{- end }}

@@ -38,6 +38,9 @@
 //     what was lost.
 //  5. When the connection breaks it begins again at 1, with a growing delay.
 //
+// With [Settings].NoNotifications the store drops the trigger, opens no connection that listens, and sweeps every
+// PollInterval.
+//
 // As long as notifications are not seen to pass, also while it connects, it sweeps every PollInterval.
 //
 // Sweeps run in a goroutine of their own, one at a time, and notifications pass meanwhile. An empty notification requests a

@@ -148,7 +148,10 @@ func judge(err error, at place, limit time.Duration) verdict {
 	case known != nil:
 		return verdict{kind: away, sentence: known.Sentence}
 	case refused:
-		v := judgeRefusal(refusal, at, limit)
+		v, ok := judgeParameter(err, refusal)
+		if !ok {
+			v = judgeRefusal(refusal, at, limit)
+		}
 		v.code = refusal.Code
 		return v
 	case errors.Is(err, errBack):

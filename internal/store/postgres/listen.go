@@ -21,6 +21,10 @@ var errRenewed = errors.New("the connections are renewed")
 
 // run listens. While it cannot, sweeps come as often as without notifications.
 func (o *observer) run(ctx context.Context) {
+	if o.s.settings.NoNotifications {
+		o.poll(ctx)
+		return
+	}
 	delay := o.s.newDelay()
 	for {
 		conn, err := o.prepare(ctx)
@@ -197,7 +201,11 @@ func (o *observer) polling(err error) {
 		return
 	}
 	reason := "there is no trigger, or notifications do not arrive"
-	if !errors.Is(err, errDeaf) {
+	switch {
+	case errors.Is(err, errDeaf):
+	case errors.Is(err, errTurnedOff):
+		reason = err.Error()
+	default:
 		reason = o.s.judge(err, reads, o.s.settings.StatementTimeout).sentence
 	}
 	o.mu.Lock()

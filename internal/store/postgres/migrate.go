@@ -66,7 +66,7 @@ func (s *Store) Migrate(ctx context.Context) error {
 		s.health.whole()
 		s.health.succeeded(writes)
 	}
-	if _, err := s.ensureTrigger(ctx); err != nil {
+	if err := s.arrangeTrigger(ctx); err != nil {
 		return err
 	}
 	s.migratedOnce.Do(func() {

@@ -4,14 +4,15 @@ package postgres
 
 import (
 	"cmp"
+	"errors"
 	"log/slog"
-	"maps"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	pgdsn "github.com/sharding-system/shardinguser-operator/internal/dsn"
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
@@ -46,6 +47,9 @@ type Settings struct {
 	PollInterval     time.Duration // from sweep to sweep while they do not; default 2 s
 	CheckInterval    time.Duration // of Maintain's looks at whether the database answers; default 1 s
 	InspectInterval  time.Duration // from one of Maintain's inspections of the table to the next; default 10 min
+
+	// NoNotifications does without the trigger on users: the store drops it where it may, and polls.
+	NoNotifications bool
 
 	// Tracer is told of the pool's statements. The default is none.
 	Tracer pgx.QueryTracer
@@ -135,11 +139,14 @@ func read(source DSNSource) (string, error) {
 	return dsn, nil
 }
 
-// understand takes the DSN apart. The pool's parser serves for all connections since it takes the parameters for pools
-// (pool_max_conns and the like) out of the DSN, which the server would refuse.
+// understand takes the DSN apart.
 func understand(dsn string) (*pgxpool.Config, error) {
-	config, err := pgxpool.ParseConfig(dsn)
-	if err != nil {
+	config, err := pgdsn.Parse(dsn)
+	var refused *pgdsn.RefusedError
+	switch {
+	case errors.As(err, &refused):
+		return nil, &store.UnavailableError{Sentence: "The DSN cannot be used: " + refused.Error() + ".", Err: err}
+	case err != nil:
 		return nil, &store.UnavailableError{
 			Sentence: "The DSN cannot be understood; write a URL like postgres://USER:PASSWORD@HOST:5432/DATABASE, with " +
 				"special characters of the password percent-encoded, or keywords like host=... user=... dbname=....",
@@ -155,24 +162,11 @@ func pin(config *pgx.ConnConfig) {
 		config.ConnectTimeout = defaultConnectTimeout
 	}
 	params := config.RuntimeParams
-	// Names of parameters have no case: another spelling must not come after ours.
-	maps.DeleteFunc(params, func(name, _ string) bool { return strings.EqualFold(name, "timezone") })
-	params["timezone"] = "UTC"
+	pinSettings(params)
 	if !setsSearchPath(params) {
 		params["search_path"] = "public"
 	}
 	if params["application_name"] == "" {
 		params["application_name"] = applicationName
 	}
-}
-
-// setsSearchPath tells whether the DSN has a search_path of its own, as a parameter or in options (-c search_path=...).
-func setsSearchPath(params map[string]string) bool {
-	for name, value := range params {
-		if strings.EqualFold(name, "search_path") ||
-			(name == "options" && strings.Contains(strings.ToLower(value), "search_path")) {
-			return true
-		}
-	}
-	return false
 }

@@ -16,7 +16,10 @@ func TestWhatASessionStartsWith(t *testing.T) {
 	}{
 		"a plain DSN": {
 			"postgres://u@h/db",
-			map[string]string{"timezone": "UTC", "search_path": "public", "application_name": "shardinguser-operator"},
+			map[string]string{
+				"timezone": "UTC", "search_path": "public", "application_name": "shardinguser-operator",
+				"datestyle": "ISO, MDY", "standard_conforming_strings": "on", "client_encoding": "UTF8",
+			},
 			5 * time.Second,
 		},
 		"a time zone of another kind": {
@@ -32,6 +35,44 @@ func TestWhatASessionStartsWith(t *testing.T) {
 		"a search_path in options": {
 			"postgres://u@h/db?options=-c%20search_path%3Daccounts",
 			map[string]string{"search_path": "", "timezone": "UTC"},
+			5 * time.Second,
+		},
+		"pinned settings in other letters": {
+			"host=h user=u DateStyle='German, DMY' STANDARD_CONFORMING_STRINGS=off Client_Encoding=LATIN1",
+			map[string]string{
+				"DateStyle": "", "STANDARD_CONFORMING_STRINGS": "", "Client_Encoding": "",
+				"datestyle": "ISO, MDY", "standard_conforming_strings": "on", "client_encoding": "UTF8",
+			},
+			5 * time.Second,
+		},
+		"pinned settings in options": {
+			"host=h user=u options='-c DateStyle=German -cwork_mem=64kB --standard-conforming-strings=off -d 1 -c timezone=Asia/Tokyo'",
+			map[string]string{"options": "-cwork_mem=64kB -d 1", "datestyle": "ISO, MDY", "timezone": "UTC", "search_path": "public"},
+			5 * time.Second,
+		},
+		"nothing but pinned settings in options": {
+			`host=h user=u options='-c datestyle=SQL,\\ DMY'`,
+			map[string]string{"options": "", "datestyle": "ISO, MDY"},
+			5 * time.Second,
+		},
+		"options with spaces in a value": {
+			`host=h user=u options='-c search_path=a,\\ b  --datestyle=SQL'`,
+			map[string]string{"options": `-c search_path=a,\ b`, "search_path": ""},
+			5 * time.Second,
+		},
+		"a search_path in a value of options only": {
+			"host=h user=u options='-c application_name=search_path'",
+			map[string]string{"options": "-c application_name=search_path", "search_path": "public"},
+			5 * time.Second,
+		},
+		"a search_path in options with dashes": {
+			"host=h user=u options=--search-path=accounts",
+			map[string]string{"options": "--search-path=accounts", "search_path": ""},
+			5 * time.Second,
+		},
+		"parameters of libpq without effect": {
+			"postgres://u@h/db?keepalives=1&gssencmode=disable&work_mem=64kB",
+			map[string]string{"keepalives": "", "gssencmode": "", "work_mem": "64kB"},
 			5 * time.Second,
 		},
 		"parameters of pools": {

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package postgres
+
+import (
+	"context"
+	"errors"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// errTurnedOff says that the settings do without notifications.
+var errTurnedOff = errors.New("notifications are turned off")
+
+// arrangeTrigger makes the triggers where they are missing or, without notifications, drops them.
+func (s *Store) arrangeTrigger(ctx context.Context) error {
+	if s.settings.NoNotifications {
+		return s.dropTrigger(ctx)
+	}
+	_, err := s.ensureTrigger(ctx)
+	return err
+}
+
+// findTrigger finds our triggers on users, also disabled ones, and their function.
+const findTrigger = `
+SELECT EXISTS (SELECT FROM pg_trigger
+               WHERE tgrelid = to_regclass('users') AND tgname IN ('` + rowTrigger + `', '` + truncateTrigger + `')),
+       to_regprocedure('` + triggerFunction + `()') IS NOT NULL`
+
+// dropTrigger drops our triggers and their function, where they are there and that is the role's to do. That they cannot be
+// dropped is no error; it is logged once.
+func (s *Store) dropTrigger(ctx context.Context) error {
+	if !s.settings.Role.makesSchema() {
+		return nil
+	}
+	var triggers, function bool
+	err := s.run(ctx, asks, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
+		return conn.QueryRow(ctx, findTrigger).Scan(&triggers, &function)
+	})
+	if err != nil {
+		return err
+	}
+	limited, cancel := context.WithTimeout(ctx, s.settings.StatementTimeout)
+	defer cancel()
+	if triggers {
+		err = s.drop(limited, "DROP TRIGGER IF EXISTS "+rowTrigger+" ON users; DROP TRIGGER IF EXISTS "+truncateTrigger+" ON users")
+	}
+	if err == nil && function {
+		err = s.drop(limited, "DROP FUNCTION IF EXISTS "+triggerFunction+"()")
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	s.triggerStays(err)
+	return nil
+}
+
+// drop runs a DROP. Like CREATE TRIGGER it waits for transactions that write to the table, and must not hold up logins.
+func (s *Store) drop(ctx context.Context, sql string) error {
+	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1::bigint)", migrationLock+1); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '1s'; "+sql, pgx.QueryExecModeSimpleProtocol)
+		return err
+	})
+}
+
+// triggerStays remembers why the trigger could not be dropped, nil where it is gone, and logs what is new.
+func (s *Store) triggerStays(err error) {
+	var failed string
+	var refusal *pgconn.PgError
+	switch {
+	case err == nil:
+	case errors.As(err, &refusal) && refusal.Code == codeMissingRight:
+		failed = "the database role does not own it"
+	case errors.As(err, &refusal) && refusal.Code == "2BP01":
+		failed = "a trigger of another program uses its function"
+	default:
+		failed = s.judge(err, asks, s.settings.StatementTimeout).sentence
+	}
+	s.mu.Lock()
+	before := s.triggerFailed
+	s.triggerFailed = failed
+	s.mu.Unlock()
+	if failed != "" && failed != before {
+		s.settings.Log.Warn("Notifications are off, but the trigger on the table users cannot be dropped", "reason", failed,
+			"remedy", "let the owner of the table run: DROP TRIGGER "+rowTrigger+" ON users; DROP TRIGGER "+truncateTrigger+
+				" ON users; DROP FUNCTION "+triggerFunction+"()")
+	}
+}
+
+// poll sweeps every PollInterval until ctx ends, and opens no connection that listens. It drops the trigger again where a
+// replica with other settings made it.
+func (o *observer) poll(ctx context.Context) {
+	o.polling(errTurnedOff)
+	for ctx.Err() == nil {
+		o.pollWhile(ctx, func() {
+			if pause(ctx, o.s.timing.retryListen) {
+				_ = o.s.dropTrigger(ctx) // the next one may succeed
+			}
+		})
+	}
+}

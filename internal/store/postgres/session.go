@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package postgres
+
+import (
+	"maps"
+	"strings"
+)
+
+// pinned has the settings that each session starts with. PgBouncer keeps track of all of them, and so takes them at
+// start-up; it refuses others. The driver takes client_encoding and standard_conforming_strings for granted.
+var pinned = map[string]string{
+	"timezone":                    "UTC",
+	"datestyle":                   "ISO, MDY",
+	"standard_conforming_strings": "on",
+	"client_encoding":             "UTF8",
+}
+
+// pinSettings sets what is pinned, and removes what the DSN has of it: names have no case, and the options may have them
+// too. The server reads the options first, but a pooler reads the parameters in any order.
+func pinSettings(params map[string]string) {
+	maps.DeleteFunc(params, func(name, _ string) bool {
+		_, isPinned := pinned[strings.ToLower(name)]
+		return isPinned
+	})
+	if options, ok := params["options"]; ok {
+		params["options"] = withoutPinned(options)
+		if params["options"] == "" {
+			delete(params, "options")
+		}
+	}
+	maps.Copy(params, pinned)
+}
+
+// withoutPinned removes the pinned settings from options. What is left stays as it was written.
+func withoutPinned(options string) string {
+	var left []string
+	for _, o := range splitOptions(options) {
+		if _, isPinned := pinned[o.setting]; !isPinned {
+			left = append(left, o.words...)
+		}
+	}
+	return strings.Join(left, " ")
+}
+
+// setsSearchPath tells whether the DSN has a search_path of its own, as a parameter or in options (-c search_path=...).
+func setsSearchPath(params map[string]string) bool {
+	for name := range params {
+		if strings.EqualFold(name, "search_path") {
+			return true
+		}
+	}
+	for _, o := range splitOptions(params["options"]) {
+		if o.setting == "search_path" {
+			return true
+		}
+	}
+	return false
+}
+
+// An option is one switch of the parameter options: -c name=value, -cname=value, or --name=value.
+type option struct {
+	words   []string // as they were written
+	setting string   // in lower case; "" for another switch
+}
+
+// splitOptions splits the parameter options as the server does: at spaces without a backslash before them.
+func splitOptions(options string) []option {
+	words := splitWords(options)
+	var all []option
+	for i := 0; i < len(words); i++ {
+		o := option{words: words[i : i+1]}
+		switch text := unescaped(words[i]); {
+		case text == "-c" && i+1 < len(words):
+			i++
+			o.words = words[i-1 : i+1]
+			o.setting = settingOf(unescaped(words[i]))
+		case strings.HasPrefix(text, "--"):
+			o.setting = settingOf(text[2:])
+		case strings.HasPrefix(text, "-c"):
+			o.setting = settingOf(text[2:])
+		}
+		all = append(all, o)
+	}
+	return all
+}
+
+// settingOf is the name in name=value. The server takes a dash for an underscore.
+func settingOf(assignment string) string {
+	name, _, _ := strings.Cut(assignment, "=")
+	return strings.ToLower(strings.ReplaceAll(name, "-", "_"))
+}
+
+// splitWords splits a text at white space that has no backslash before it.
+func splitWords(text string) []string {
+	var words []string
+	begin := -1
+	for i := 0; i < len(text); i++ {
+		isSpace := strings.IndexByte(" \t\n\r\v\f", text[i]) >= 0
+		switch {
+		case isSpace && begin >= 0:
+			words = append(words, text[begin:i])
+			begin = -1
+		case !isSpace && begin < 0:
+			begin = i
+		}
+		if text[i] == '\\' {
+			i++ // the next one is part of the word
+		}
+	}
+	if begin >= 0 {
+		words = append(words, text[begin:])
+	}
+	return words
+}
+
+// unescaped is a word without its backslashes.
+func unescaped(word string) string {
+	var b strings.Builder
+	for i := 0; i < len(word); i++ {
+		if word[i] == '\\' {
+			if i++; i == len(word) {
+				break
+			}
+		}
+		b.WriteByte(word[i])
+	}
+	return b.String()
+}
