@@ -92,15 +92,11 @@ func (s *Store) triggerStays(err error) {
 	}
 }
 
-// poll sweeps every PollInterval until ctx ends, and opens no connection that listens. It drops the trigger again where a
-// replica with other settings made it.
+// poll opens no connection that listens, so that sweeps come every PollInterval, until ctx ends. It drops the trigger again
+// where a replica with other settings made it.
 func (o *observer) poll(ctx context.Context) {
 	o.polling(errTurnedOff)
-	for ctx.Err() == nil {
-		o.pollWhile(ctx, func() {
-			if pause(ctx, o.s.timing.retryListen) {
-				_ = o.s.dropTrigger(ctx) // the next one may succeed
-			}
-		})
+	for pause(ctx, o.s.timing.retryListen) {
+		_ = o.s.dropTrigger(ctx) // the next one may succeed
 	}
 }

@@ -144,7 +144,7 @@ func (s *Store) describe(c catalogue) (found []store.Finding) {
 		found = append(found, describeColumns(c)...)
 		found = append(found, describeKeys(c)...)
 		found = append(found, describeConstraints(c)...)
-		found = append(found, describeTriggers(c)...)
+		found = append(found, s.describeTriggers(c)...)
 		found = append(found, describePolicies(c)...)
 	}
 	found = append(found, s.describeSettings(c)...)

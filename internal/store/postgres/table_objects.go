@@ -127,7 +127,7 @@ var triggerEvents = []struct {
 }{{1 << 2, "INSERT"}, {1 << 4, "UPDATE"}, {1 << 3, "DELETE"}, {1 << 5, "TRUNCATE"}}
 
 // describeTriggers is about code that runs when a row is written: triggers and rules.
-func describeTriggers(c catalogue) (found []store.Finding) {
+func (s *Store) describeTriggers(c catalogue) (found []store.Finding) {
 	ours := 0
 	for _, trigger := range c["trigger"] {
 		if trigger.name == rowTrigger || trigger.name == truncateTrigger {
@@ -139,7 +139,7 @@ func describeTriggers(c catalogue) (found []store.Finding) {
 		kind, _ := strconv.Atoi(trigger.details[0]) // the server wrote it
 		found = append(found, store.Finding{Kind: store.FindingForeignTrigger, Object: ident(trigger.name), Consequence: triggering(kind)})
 	}
-	if ours < triggerCount {
+	if ours < triggerCount && !s.settings.NoNotifications {
 		found = append(found, store.Finding{
 			Kind: store.FindingNotificationTrigger, Object: ident(rowTrigger),
 			Consequence: "The triggers that notify of changes are missing or disabled, so the operator polls the table; GRANT TRIGGER on the " +
