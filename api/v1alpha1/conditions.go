@@ -76,6 +76,10 @@ const (
 	// a trigger, a rule, row-level security or a column's type. The message names it.
 	ReasonDatabaseRejected = "DatabaseRejected"
 
+	// ReasonPending: the operator has not looked at the resource yet. The API server sets it, so that no resource is ever
+	// without a condition.
+	ReasonPending = "Pending"
+
 	// ReasonPaused: the annotation sharding.io/paused is "true".
 	ReasonPaused = "Paused"
 )

@@ -17,7 +17,13 @@ import (
 
 // unseen is the status of a resource that the operator has not seen yet.
 func unseen() fields {
-	return fields{"observedGeneration": int64(-1), "locked": false, "failedLoginAttempts": int64(0)}
+	return fields{
+		"observedGeneration": int64(-1), "locked": false, "failedLoginAttempts": int64(0),
+		"conditions": []any{fields{
+			"type": "Ready", "status": "Unknown", "reason": "Pending", "message": "The operator has not looked at the resource yet.",
+			"lastTransitionTime": "1970-01-01T00:00:00Z",
+		}},
+	}
 }
 
 // plainSpec is the spec of a user of whom nothing was said.

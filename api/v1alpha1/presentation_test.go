@@ -97,7 +97,7 @@ func TestCells(t *testing.T) {
 		got[name] = row.Cells[1 : len(row.Cells)-1] // without the age
 	}
 	want := map[string][]any{
-		"a-new-one": {nil, "[]", true, nil, nil, false, nil, 0.0, nil},
+		"a-new-one": {nil, "[]", true, "Unknown", "Pending", false, nil, 0.0, nil},
 		"b-locked":  {"bob", `["admin","viewer"]`, false, "False", "SecretNotFound", true, until, 5.0, "2d1h"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

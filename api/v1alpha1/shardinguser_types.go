@@ -223,7 +223,7 @@ type ShardingUser struct {
 
 	// status is the account as it was last seen in the database. The operator writes it.
 	// +optional
-	// +kubebuilder:default:={"observedGeneration":-1}
+	// +kubebuilder:default:={"observedGeneration":-1,"conditions":{{"type":"Ready","status":"Unknown","reason":"Pending","message":"The operator has not looked at the resource yet.","lastTransitionTime":"1970-01-01T00:00:00Z"}}}
 	Status ShardingUserStatus `json:"status,omitempty"`
 }
 

@@ -100,7 +100,7 @@ func checkPaused(f facts) []result {
 func checkReady(f facts) []result {
 	u, c := f.user, f.ready
 	switch {
-	case c.Type == "":
+	case c.Type == "", c.Reason == v1alpha1.ReasonPending:
 		return one("Ready", wrong, "See whether the operator runs, and whether its --watch-namespaces has this namespace.",
 			"The operator has not looked at it yet, %s after it was created.", ago(f.now, &u.CreationTimestamp.Time))
 	case c.ObservedGeneration != u.Generation:

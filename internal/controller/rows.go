@@ -170,7 +170,7 @@ func (s *rowSource) waiting(ctx context.Context) []reconcile.Request {
 	}
 	for _, u := range users {
 		ready := meta.FindStatusCondition(u.Status.Conditions, v1alpha1.ConditionReady)
-		if ready == nil || ready.Reason == v1alpha1.ReasonDatabaseUnavailable || u.Status.Locked {
+		if ready == nil || ready.Reason == v1alpha1.ReasonPending || ready.Reason == v1alpha1.ReasonDatabaseUnavailable || u.Status.Locked {
 			list = append(list, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&u)})
 		}
 	}
