@@ -146,7 +146,7 @@ func (o *Orphans) NeedLeaderElection() bool { return true }
 func (o *Orphans) Start(ctx context.Context) error {
 	if o.options.Restored != nil {
 		if err := o.options.Restored(ctx); err != nil {
-			return nil //nolint:nilerr // the manager ends
+			return nil // the manager ends
 		}
 	}
 	var watching sync.WaitGroup

@@ -73,6 +73,11 @@ func (r *Reconciler) reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if u.UID == "" {
 		return ctrl.Result{}, nil // there is none
 	}
+	return r.reconcileThere(ctx, req, u)
+}
+
+// reconcileThere reconciles a resource that exists.
+func (r *Reconciler) reconcileThere(ctx context.Context, req ctrl.Request, u *v1alpha1.ShardingUser) (ctrl.Result, error) {
 	if r.stale.isOlder(u) {
 		return ctrl.Result{RequeueAfter: staleRetry}, nil
 	}

@@ -282,6 +282,7 @@ func (l *ledger) knownLock(user string, at time.Time) time.Time {
 // judgeClears: no lock goes before it runs out, and no counter, without a reason.
 func (l *ledger) judgeClears(user string, records []record) (all []violation) {
 	var last change
+	taken := 0 // unchecked attempts that were taken off the counter
 	for _, c := range l.changes[user] {
 		before := last
 		last = c
@@ -294,6 +295,10 @@ func (l *ledger) judgeClears(user string, records []record) (all []violation) {
 		if (!shortened && !lowered) || anyTouches(l.excuses[user], c.at, c.at) || l.succeeded(records, c, before, shortened) {
 			continue
 		}
+		if off := before.failed - c.failed; off > 0 && isUnchecked(records, c, before, shortened, taken+off) {
+			taken += off
+			continue
+		}
 		what := fmt.Sprintf("the counter went from %d to %d", before.failed, c.failed)
 		if shortened {
 			what = fmt.Sprintf("the lock until %s was lost: it is %s now", clock(before.lock), clock(c.lock))
@@ -301,6 +306,19 @@ func (l *ledger) judgeClears(user string, records []record) (all []violation) {
 		all = append(all, violation{what + ", and nobody asked for that or logged in", user, c.at})
 	}
 	return all
+}
+
+// isUnchecked tells whether so many attempts that were never compared explain that the row was lowered. Of locks only that
+// goes which one of them wrote.
+func isUnchecked(records []record, c, before change, shortened bool, count int) bool {
+	unchecked, wroteLock := 0, false
+	for _, r := range records {
+		if r.outcome == outcomeUnchecked && !r.at.After(c.at) {
+			unchecked++
+			wroteLock = wroteLock || r.lock.Equal(before.lock)
+		}
+	}
+	return unchecked >= count && (!shortened || wroteLock)
 }
 
 // succeeded tells whether a log-in explains that the row was cleared. Of locks it lifts the one that its own charge wrote.

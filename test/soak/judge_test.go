@@ -44,6 +44,13 @@ func (f forged) fails(at float64, failed int, lock time.Time) {
 	f.row(at+0.02, failed, lock)
 }
 
+// unchecked is an attempt that was charged and never compared.
+func (f forged) unchecked(at float64, failed int, lock time.Time) {
+	id := f.asks(1, "right", http.StatusServiceUnavailable, at)
+	f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(at + 0.01), outcome: outcomeUnchecked, lock: lock}}, nil, f.at(90))
+	f.row(at+0.02, failed, lock)
+}
+
 // row is a write to the row.
 func (f forged) row(at float64, failed int, lock time.Time) {
 	f.write(change{at: f.at(at), failed: failed, lock: lock})
@@ -127,6 +134,28 @@ func TestALedgerFindsTheOnePromiseThatIsBroken(t *testing.T) {
 			f.fails(1, 2, none)
 			f.row(2, 1, none)
 		}, "the counter went from 2 to 1"},
+		"a counter that goes back by an attempt that was never compared": {func(f forged) {
+			f.fails(0, 1, none)
+			f.unchecked(1, 2, none)
+			f.row(2, 1, none)
+		}, ""},
+		"a counter that goes back by more than was never compared": {func(f forged) {
+			f.fails(0, 1, none)
+			f.unchecked(1, 2, none)
+			f.row(2, 0, none)
+		}, "the counter went from 2 to 0"},
+		"a lock of an attempt that was never compared": {func(f forged) {
+			for i := range 4 {
+				f.fails(float64(i), i+1, none)
+			}
+			f.unchecked(4, 5, f.at(19))
+			f.row(8, 4, none)
+		}, ""},
+		"a lock of another attempt than the one that was never compared": {func(f forged) {
+			f.unchecked(-1, 1, none)
+			f.locked()
+			f.row(8, 4, none)
+		}, "was lost"},
 		"a lock that somebody asked to lift": {func(f forged) {
 			f.locked()
 			f.unlock("vera", f.at(7))

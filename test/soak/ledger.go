@@ -54,6 +54,8 @@ const (
 	outcomePending = "pending"
 	outcomeSuccess = "success"
 	outcomeFailed  = "failed"
+
+	outcomeUnchecked = "unchecked" // charged, never compared, and taken off the counter again
 )
 
 // A change is what a write left of a row of users.

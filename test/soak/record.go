@@ -42,6 +42,12 @@ CREATE FUNCTION soak.keep_change() RETURNS trigger LANGUAGE plpgsql SECURITY DEF
     END IF;
     RETURN NULL;
 END $$;
+CREATE FUNCTION soak.keep_again() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
+    UPDATE soak.attempts SET at = clock_timestamp() WHERE id = NEW.id; -- so that it is read again, however late that is
+    RETURN NULL;
+END $$;
+CREATE TRIGGER soak_unchecked AFTER UPDATE ON public.login_attempts FOR EACH ROW
+    WHEN (NEW.outcome = 'unchecked') EXECUTE FUNCTION soak.keep_again();
 CREATE TRIGGER soak_attempt AFTER INSERT ON public.login_attempts FOR EACH ROW EXECUTE FUNCTION soak.keep_attempt();
 CREATE TRIGGER soak_row AFTER INSERT OR DELETE ON public.users FOR EACH ROW EXECUTE FUNCTION soak.keep_change();
 CREATE TRIGGER soak_change AFTER UPDATE ON public.users FOR EACH ROW

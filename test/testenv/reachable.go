@@ -36,6 +36,6 @@ func (s *scope) copyFolder(from, name string) error {
 		if err != nil {
 			return err
 		}
-		return os.Lchown(path, int(s.user.Uid), int(s.user.Gid))
+		return os.Lchown(path, int(s.user.Uid), int(s.user.Gid)) //nolint:gosec // of the scope's own folder, which is new
 	})
 }

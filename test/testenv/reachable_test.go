@@ -16,7 +16,7 @@ func TestProgramsInAFolderThatTheServersUserCannotEnterAreCopied(t *testing.T) {
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(path, []byte(content), 0o700); err != nil { //nolint:gosec // it stands for a program
+		if err := os.WriteFile(path, []byte(content), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -25,7 +25,7 @@ func TestProgramsInAFolderThatTheServersUserCannotEnterAreCopied(t *testing.T) {
 	}
 
 	// Anybody may give a file to itself, so that the test needs no root.
-	s := &scope{dir: t.TempDir(), user: &syscall.Credential{Uid: uint32(os.Getuid()), Gid: uint32(os.Getgid())}}
+	s := &scope{dir: t.TempDir(), user: &syscall.Credential{Uid: uint32(os.Getuid()), Gid: uint32(os.Getgid())}} //nolint:gosec // IDs fit
 	bin, err := s.reachable(filepath.Join(closed, "bin"))
 	if err != nil {
 		t.Fatal(err)

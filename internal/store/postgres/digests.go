@@ -212,7 +212,7 @@ func (c *comparison) sorted() []change {
 	changes := make([]change, 0, total)
 	for k, p := range c.differ {
 		for i, hash := range p.hashes {
-			changes = append(changes, change{hash: hash, page: uint32(k), at: uint32(i)}) //nolint:gosec // counts of rows
+			changes = append(changes, change{hash: hash, page: uint32(k), at: uint32(i)})
 		}
 	}
 	name := func(r change) []byte { return c.differ[r.page].name(int(r.at)) }

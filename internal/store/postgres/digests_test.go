@@ -68,14 +68,14 @@ func TestAComparisonFindsWhatDiffersWhateverChanges(t *testing.T) {
 			for round, size := range sizes {
 				before := maps.Clone(table)
 				for username := range table {
-					if len(table) > size || rand.N(100) == 0 { //nolint:gosec // no secret
+					if len(table) > size || rand.N(100) == 0 {
 						delete(table, username)
-					} else if rand.N(100) == 0 { //nolint:gosec // no secret
+					} else if rand.N(100) == 0 {
 						table[username]++
 					}
 				}
 				for n := 0; len(table) < size; n++ {
-					table[fmt.Sprintf("user-%d-%d", round, n)] = rand.Int64() //nolint:gosec // no secret
+					table[fmt.Sprintf("user-%d-%d", round, n)] = rand.Int64()
 				}
 				var told []string
 				told, known = swept(known, table)

@@ -273,12 +273,12 @@ func TestAColumnThatGetsAnotherTypeBesideLoginsFailsNone(t *testing.T) {
 	for range 4 {
 		callers.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
-				c, err := s.Charge(t.Context(), attempt("alice"), usual)
+				c, err := s.Charge(context.WithoutCancel(ctx), attempt("alice"), usual)
 				if err == nil {
-					_, err = s.Settle(t.Context(), c, true)
+					_, err = s.Settle(context.WithoutCancel(ctx), c, true)
 				}
 				if err == nil {
-					_, err = s.Observe(t.Context(), "alice")
+					_, err = s.Observe(context.WithoutCancel(ctx), "alice")
 				}
 				if err != nil {
 					failed.Store(err.Error(), true)
