@@ -85,6 +85,28 @@ func TestARowThatTheDatabaseRefusesOrDoesNotKeepIsReported(t *testing.T) {
 			given: trigger("no_entry", "BEFORE INSERT", `RAISE serialization_failure;`),
 			says:  []string{"40001"},
 		},
+		"a trigger that raises a canceled statement": {
+			given: trigger("no_entry", "BEFORE INSERT", `RAISE query_canceled;`),
+			says:  []string{"no_entry", "57014"},
+		},
+		"a trigger that raises a lock": {
+			given: trigger("no_entry", "BEFORE INSERT", `RAISE lock_not_available;`),
+			says:  []string{"no_entry", "55P03"},
+		},
+		"a trigger in C that needs what is not there": {
+			given: `ALTER TABLE users ADD words TSVECTOR, ADD email TEXT; CREATE TRIGGER words BEFORE INSERT ON users FOR EACH ROW
+				EXECUTE FUNCTION tsvector_update_trigger(words, 'pg_catalog.english', email); ALTER TABLE users DROP email`,
+			says: []string{"words", "42703"},
+		},
+		"a trigger that gives the row another name": {
+			given: trigger("rename", "BEFORE INSERT", `NEW.username := 'mallory'; RETURN NEW;`),
+			says:  []string{"rename", "another username"},
+		},
+		"a trigger whose own row refers to nothing": {
+			given: `CREATE TABLE people (name TEXT PRIMARY KEY); CREATE TABLE audit (name TEXT CONSTRAINT audited REFERENCES people);` +
+				trigger("audit", "AFTER INSERT", `INSERT INTO audit VALUES (NEW.username); RETURN NULL;`),
+			says: []string{"audited", "refers to a row that does not exist"},
+		},
 		"a deferred constraint trigger": {
 			given: `CREATE FUNCTION no_entry() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$;
 				CREATE CONSTRAINT TRIGGER no_entry AFTER INSERT ON users DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION no_entry()`,
@@ -201,7 +223,23 @@ func TestADeletionThatTheDatabaseDoesNotCarryOutWaitsAndSaysWhy(t *testing.T) {
 		"a row that comes back at the commit": {
 			given: `CREATE FUNCTION archive() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO users SELECT OLD.*; RETURN NULL; END $$;
 				CREATE CONSTRAINT TRIGGER archive AFTER DELETE ON users DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION archive()`,
-			says: []string{"archive", "still exists"}, drop: `DROP TRIGGER archive ON users; DELETE FROM users`,
+			says: []string{"archive", "the row is back"}, drop: `DROP TRIGGER archive ON users`,
+		},
+		"an archive that takes each name once": {
+			given: `CREATE TABLE archive (username TEXT CONSTRAINT archived_once PRIMARY KEY); INSERT INTO archive VALUES ('alice');` +
+				trigger("archive", "BEFORE DELETE", `INSERT INTO archive VALUES (OLD.username); RETURN OLD;`),
+			says: []string{"archived_once", "23505"}, drop: `DROP TRIGGER archive ON users`,
+		},
+		"a unique index that only the deactivation violates": {
+			given: `INSERT INTO users (username, password_hash, active) VALUES ('bob', 'x', false);
+				CREATE UNIQUE INDEX one_inactive ON users (active) WHERE NOT active`, policy: v1alpha1.DeletionDeactivate,
+			says: []string{"one_inactive", "23505"}, drop: `DROP INDEX one_inactive`,
+		},
+		"a deactivation that is undone at the commit": {
+			given: `CREATE FUNCTION undo() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+					UPDATE users SET active = true WHERE username = NEW.username AND NOT active; RETURN NULL; END $$;
+				CREATE CONSTRAINT TRIGGER undo AFTER UPDATE ON users DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION undo()`,
+			policy: v1alpha1.DeletionDeactivate, says: []string{"undo"}, drop: `DROP TRIGGER undo ON users`,
 		},
 		"a rule in place of the DELETE": {
 			given: `CREATE RULE keep AS ON DELETE TO users DO INSTEAD NOTHING`,
@@ -300,4 +338,42 @@ func TestARowThatAnotherProgramChangesAgainAndAgainIsContended(t *testing.T) {
 	s.edit(u, roles("viewer", "operator")) // wakes it
 	s.ready(u)
 	s.Expect(s.row("alice").Roles).To(gomega.MatchJSON(`["viewer", "operator"]`))
+}
+
+// A trigger that locks an account again makes a request to unlock it fail, and nothing says otherwise.
+func TestAnUnlockingThatATriggerUndoesIsNoUnlocking(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	s.quick = true
+	s.start()
+	u := s.readyUser("alice")
+	s.sql(`UPDATE users SET locked_until = '2099-01-01'`)
+	s.sql(trigger("relock", "AFTER UPDATE", `UPDATE users SET locked_until = '2099-01-01' WHERE username = NEW.username AND locked_until IS NULL;
+		RETURN NULL;`))
+	s.edit(u, annotation(v1alpha1.AnnotationUnlockRequestedAt, "now"))
+	c := s.reports(u, v1alpha1.ReasonDatabaseRejected)
+	s.Expect(c.Message).To(gomega.ContainSubstring("relock"))
+	s.Expect(c.Message).To(gomega.ContainSubstring("locked again"))
+	s.Expect(u.Status.LastHandledUnlock).To(gomega.BeEmpty())
+	s.Expect(s.events(s, "alice")).NotTo(gomega.HaveKey(v1alpha1.EventUnlocked))
+}
+
+// A resource that is gone without its finalizer leaves no row behind once the database lets the row go.
+func TestARowOfAVanishedResourceGoesOnceTheDatabaseLetsIt(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	s.quick, s.retry = true, time.Second
+	op := s.start()
+	u := s.readyUser("alice")
+	s.sql(trigger("keep", "BEFORE DELETE", `RAISE EXCEPTION 'no';`))
+	s.Expect(s.kube.Delete(t.Context(), u)).To(gomega.Succeed())
+	s.reports(u, v1alpha1.ReasonDatabaseRejected)
+	refused := op.metric(t, "shardinguser_rejected_writes_total")
+	s.edit(u, func(u *v1alpha1.ShardingUser) { u.Finalizers = nil })
+	s.gone(u)
+	s.eventually(func(g gomega.Gomega) {
+		g.Expect(op.metric(t, "shardinguser_rejected_writes_total")).To(gomega.BeNumerically(">", refused))
+	})
+	s.sql(`DROP TRIGGER keep ON users`)
+	s.eventually(func(g gomega.Gomega) { g.Expect(s.row("alice")).To(gomega.BeNil()) })
 }

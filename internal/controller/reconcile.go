@@ -153,7 +153,7 @@ func (r *Reconciler) synchronise(ctx context.Context, u *v1alpha1.ShardingUser, 
 	for try := 0; try < attempts && errors.Is(err, store.ErrConflict); try++ {
 		wasLost := lost != nil
 		found, err = r.attempt(ctx, u, confirm)
-		if errors.As(err, &lost) && (wasLost || lost.made.Change.Verb == user.Delete) {
+		if errors.As(err, &lost) && (wasLost || ends(lost.made.Change)) {
 			break // the next plan would find nothing left to do of a deletion
 		}
 	}
@@ -168,6 +168,9 @@ func (r *Reconciler) synchronise(ctx context.Context, u *v1alpha1.ShardingUser, 
 	}
 	return found, err
 }
+
+// ends tells whether a change ends the account.
+func ends(c user.Change) bool { return c.Verb == user.Delete || c.Verb == user.Deactivate }
 
 // notKeptError says that the database took a change and did not keep it. It is a conflict, for which one starts over.
 type notKeptError struct {
@@ -217,7 +220,7 @@ func (r *Reconciler) attempt(ctx context.Context, u *v1alpha1.ShardingUser, conf
 	found.problem, found.again = decision.Problem, decision.Again
 	if decision.Change.Verb == user.Nothing {
 		if d.Deleting && observed.Row != nil {
-			if problem, wait := r.retries.keepsRow(u.UID, user.Asked(*d)); problem != nil {
+			if problem, wait := r.retries.keepsRow(u.UID, user.Asked(*d), observed.Row.Active); problem != nil {
 				found.problem, found.retry = problem, wait
 			}
 		}
@@ -355,7 +358,7 @@ func (r *Reconciler) ensureFinalizer(ctx context.Context, u *v1alpha1.ShardingUs
 }
 
 // seeToVanished deals with the row of a resource that was gone before it was seen to; see unfinished. Spared tells that the row
-// has to stay until somebody else holds its role.
+// has to stay until somebody else holds its role, or until the database lets it go.
 func (r *Reconciler) seeToVanished(ctx context.Context, former *v1alpha1.ShardingUser) (spared bool, err error) {
 	if err := r.confirmGone(ctx, former); err != nil {
 		return false, err
@@ -365,7 +368,7 @@ func (r *Reconciler) seeToVanished(ctx context.Context, former *v1alpha1.Shardin
 	switch {
 	case err != nil:
 		return false, err
-	case found.spared:
+	case found.spared, found.retry > 0: // or the database refuses to let the row go
 		r.unfinished.add(former, 0)
 		return true, nil
 	}

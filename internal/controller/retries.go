@@ -177,11 +177,12 @@ func (r *retries) accept(uid types.UID, isCorrection bool) {
 }
 
 // keepsRow tells whether a deletion was refused since the row came back, and so is not over though nothing is left to plan.
-func (r *retries) keepsRow(uid types.UID, asked string) (*user.Problem, time.Duration) {
+func (r *retries) keepsRow(uid types.UID, asked string, isActive bool) (*user.Problem, time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	entry, ok := r.by[uid]
-	if !ok || entry.problem == nil || entry.verb != user.Delete || entry.asked != asked {
+	isKept := ok && entry.problem != nil && entry.asked == asked && (entry.verb == user.Delete || (entry.verb == user.Deactivate && isActive))
+	if !isKept {
 		return nil, 0
 	}
 	return entry.problem, max(time.Second, entry.until.Sub(r.now()))

@@ -18,8 +18,11 @@ const FieldLockout Field = "locked_until"
 //
 // After a decision with Again, only the same step counts: another one is the next step.
 func Unkept(d Desired, made Decision, after Observed) []Field {
-	if made.Change.Verb == Delete && after.Row != nil {
+	switch verb := made.Change.Verb; { // the note says that the account has ended, and the next plan goes by it
+	case verb == Delete && after.Row != nil:
 		return []Field{FieldRow}
+	case verb == Deactivate && after.Row != nil && after.Row.Active:
+		return []Field{FieldActive}
 	}
 	next := Plan(d, after).Change
 	if next.Verb == Nothing || made.Again && (next.Verb != made.Change.Verb || next.Owner != made.Change.Owner) {

@@ -109,7 +109,7 @@ written AS (
 gone AS (
     SELECT f.username FROM fence f
     WHERE EXISTS (SELECT FROM written w WHERE NOT w.active)
-       OR NOT EXISTS (SELECT FROM users u WHERE u.username = f.username AND u.active IS DISTINCT FROM false)
+       OR (NOT EXISTS (SELECT FROM users u WHERE u.username = f.username AND u.active IS DISTINCT FROM false) AND NOT ` + hides + `)
 )`
 
 	deleteRow = `,
@@ -119,9 +119,22 @@ written AS (
 ),
 gone AS (
     SELECT f.username FROM fence f
-    WHERE EXISTS (SELECT FROM written) OR NOT EXISTS (SELECT FROM users u WHERE u.username = f.username)
+    WHERE EXISTS (SELECT FROM written) OR (NOT EXISTS (SELECT FROM users u WHERE u.username = f.username) AND NOT ` + hides + `)
 )`
+
+	// hides is whether row-level security may hide rows from the role, so that a row that is not seen may still be there. It does
+	// not where a policy lets the role read all rows, and none restricts that.
+	hides = `(row_security_active('users') AND (
+        EXISTS (` + readPolicies + ` AND NOT p.polpermissive)
+        OR NOT EXISTS (` + readPolicies + ` AND p.polpermissive AND pg_get_expr(p.polqual, p.polrelid) = 'true')))`
+
+	readPolicies = `SELECT FROM pg_catalog.pg_policy p WHERE p.polrelid = to_regclass('users') AND p.polcmd IN ('r', '*')
+            AND EXISTS (SELECT FROM unnest(p.polroles) r (id) WHERE CASE WHEN r.id = 0 THEN true ELSE pg_has_role(r.id, 'USAGE') END)`
 )
+
+// sameName is the username of the note; NULL, which the table refuses, where a trigger gave the row another one. Without it
+// the note of another account would be written, and a row left behind that nobody asked for.
+const sameName = "CASE WHEN w.username = @username::text THEN @username::text END"
 
 // notePolicy is what is noted of what policies say.
 const notePolicy = `,
@@ -138,7 +151,7 @@ noted AS (
     INSERT INTO shardinguser_ownership (username, cluster, namespace, name, uid, state, generation, deletion_policy,
         password_version, password_hash, password_weak, password_changed_at, unlock_handled,
         suspended, lockout_attempts, lockout_duration, lockout_longest, lockout_exempt)
-    SELECT w.username, @cluster, @namespace, @name, @uid, 'owned', @generation::bigint, @deletion,
+    SELECT ` + sameName + `, @cluster, @namespace, @name, @uid, 'owned', @generation::bigint, @deletion,
         @noted_version, @noted_hash, @noted_weak::boolean, CASE WHEN @password_new::boolean THEN now() END,
         CASE WHEN w.cleared OR NOT @clears::boolean THEN @unlock::text ELSE '' END,
         @suspended::boolean, @lockout_attempts::integer, @lockout_duration::bigint * INTERVAL '1 microsecond',
@@ -153,6 +166,7 @@ noted AS (
 	noteTakeOver = `,
 noted AS (
     UPDATE shardinguser_ownership o SET
+        username = ` + sameName + `,
         cluster = @cluster, namespace = @namespace, name = @name, uid = @uid,
         state = 'owned', generation = @generation, revision = DEFAULT, deletion_policy = @deletion,
         password_version = @noted_version, password_hash = @noted_hash, password_weak = @noted_weak,
@@ -166,7 +180,7 @@ noted AS (
             ELSE ''
         END,
         changed_at = now()` + notePolicy + `
-    FROM %[1]s w WHERE o.username = w.username
+    FROM %[1]s w WHERE o.username = @username::text
     RETURNING o.username
 )`
 
@@ -174,8 +188,9 @@ noted AS (
 	noteUpdate = `,
 noted AS (
     UPDATE shardinguser_ownership o SET
+        username = ` + sameName + `,
         generation = @generation, revision = DEFAULT, deletion_policy = @deletion, changed_at = now()` + notePolicy + `%[2]s
-    FROM %[1]s w WHERE o.username = w.username
+    FROM %[1]s w WHERE o.username = @username::text
     RETURNING o.username
 )`
 
@@ -273,28 +288,35 @@ func (s *Store) Apply(ctx context.Context, change user.Change) (user.Observed, e
 // errMaybeFirst says that another writer was there first, unless the account is as it was planned on.
 var errMaybeFirst = errors.New("another writer may have been there first")
 
-// makeChange runs the statement. What ends an account is looked at before it is committed, since a note of an account that
-// has ended must not outlive a trigger that brings the account back.
+// makeChange runs the statement. What ends an account, or lifts its lock by request, is looked at before it is committed, since
+// the note of it must not outlive a trigger that brings the account, or the lock, back.
 func (s *Store) makeChange(ctx context.Context, conn *pgxpool.Conn, sql string, args pgx.NamedArgs, change user.Change) error {
-	if change.Verb != user.Delete && change.Verb != user.Deactivate {
+	isEnd, lifts := change.Verb == user.Delete || change.Verb == user.Deactivate, change.Unlock != "" && change.ClearLockout
+	if !isEnd && !lifts {
 		return s.change(ctx, conn, sql, args, change)
 	}
 	sent, skipped := false, false
 	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		err := s.change(ctx, tx, sql, args, change)
 		sent = err == nil
-		if skipped = errors.Is(err, errMaybeFirst); skipped {
-			return nil // nothing was noted; what a trigger does in place of the change is its author's wish
+		if skipped = err == errMaybeFirst; skipped && isEnd { //nolint:errorlint // a wrapped one is of a statement that failed
+			return s.seen(ctx, tx, change.Username) // nothing was noted; what a trigger does in place of the change is its author's wish
 		}
-		if err != nil {
+		if err != nil && !skipped {
+			return err
+		}
+		if _, err := tx.Exec(ctx, runDeferred); err != nil {
 			return err
 		}
 		var isBack bool
-		if err := tx.QueryRow(ctx, askBack, change.Username, change.Verb == user.Delete).Scan(&isBack); err != nil {
+		if err := tx.QueryRow(ctx, askBack, change.Username, string(change.Verb)).Scan(&isBack); err != nil {
 			return err
 		}
-		if isBack {
+		switch {
+		case isBack && isEnd:
 			return errBack
+		case isBack:
+			return errRelocked
 		}
 		return nil
 	})
@@ -307,8 +329,30 @@ func (s *Store) makeChange(ctx context.Context, conn *pgxpool.Conn, sql string, 
 	return err
 }
 
-// askBack asks whether a row is there that was deleted, or active that was deactivated.
-const askBack = `SELECT EXISTS (SELECT FROM users u WHERE u.username = $1::text AND ($2::boolean OR u.active IS DISTINCT FROM false))`
+// seen fails where row-level security may hide the row, so that it cannot be known whether the account has ended.
+func (s *Store) seen(ctx context.Context, tx pgx.Tx, username string) error {
+	var isHidden bool
+	err := tx.QueryRow(ctx, "SELECT NOT EXISTS (SELECT FROM users u WHERE u.username = $1::text) AND "+hides, username).Scan(&isHidden)
+	if err == nil && isHidden {
+		return errHidden
+	}
+	return err
+}
+
+// errHidden says that an account may be there that the role cannot see.
+var errHidden = errors.New("row-level security may hide the account")
+
+// runDeferred runs deferred triggers and constraints, which would else run at the commit.
+const runDeferred = "SET CONSTRAINTS ALL IMMEDIATE"
+
+// askBack asks whether a row is there that was deleted, active that was deactivated, or locked though the lock was lifted.
+const askBack = `SELECT EXISTS (SELECT FROM users u WHERE u.username = $1::text AND CASE $2::text
+    WHEN '` + string(user.Delete) + `' THEN true
+    WHEN '` + string(user.Deactivate) + `' THEN u.active IS DISTINCT FROM false
+    ELSE u.locked_until::timestamptz > clock_timestamp() END)`
+
+// errRelocked says that a trigger locked an account again, in the transaction that unlocked it. Nothing was changed.
+var errRelocked = errors.New("the account is locked again before the transaction's end")
 
 // errBack says that a trigger brought an account back that was ended, in the same transaction. Nothing was changed.
 var errBack = errors.New("the account is back before the transaction's end")

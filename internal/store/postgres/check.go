@@ -80,7 +80,7 @@ func (s *Store) check(ctx context.Context) {
 	isReadOnly, err := s.look(ctx, s.settings.Role.tables())
 	isWhole := err == nil
 	if !isWhole {
-		v := s.meaning(err, reads, s.timing.look)
+		v := s.unread(ctx, s.meaning(err, reads, s.timing.look), err)
 		if ctx.Err() != nil || !s.found(v, err) {
 			return
 		}
@@ -117,13 +117,16 @@ func (s *Store) checkWrites(ctx context.Context) bool {
 		return true
 	}
 	if s.settings.Role.servesLogIns() { // what is refused may be none of the login side's business
+		// A statement's trigger runs too, though there is no row: what it raises concerns writes of rows, and a probe goes on.
 		if err := s.tryToWrite(ctx); err != nil {
-			v := s.judge(err, writes, s.timing.look)
+			v := s.weighed(ctx, s.judge(err, writes, s.timing.look), err)
 			if v.kind == refusing || v.kind == readOnly {
 				s.found(v, err)
 				s.health.setUseless(v.kind)
 			}
-			return v.kind == none
+			if v.kind != statement {
+				return false
+			}
 		}
 	}
 	err := s.prove(ctx)

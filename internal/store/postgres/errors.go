@@ -157,6 +157,12 @@ func judge(err error, at place, limit time.Duration) verdict {
 	case errors.Is(err, errBack):
 		return verdict{kind: statement, sentence: "The database does not let the account end: within the same transaction the row is back, or " +
 			"active again."}
+	case errors.Is(err, errRelocked):
+		return verdict{kind: statement, sentence: "The database does not let the account be unlocked: within the same transaction it is " +
+			"locked again."}
+	case errors.Is(err, errHidden):
+		return verdict{kind: statement, sentence: "The database may still have the row: row-level security of table users hides rows " +
+			"from the operator's role; add a policy that lets it read and delete all rows, or ALTER ROLE ... BYPASSRLS."}
 	case errors.Is(err, errHangs):
 		return verdict{kind: refusing, sentence: fmt.Sprintf("The database answers, but a commit did not return within %v; check that the "+
 			"standbys in synchronous_standby_names are connected, and that the server's disk keeps up.", limit)}

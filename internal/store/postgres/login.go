@@ -27,8 +27,8 @@ import (
 //   - Nobody else's transaction waits for more than a charge takes, and foreign keys to users do not wait at all: the
 //     key is not what is locked.
 
-// chargeAttempt yields one row always, but for an account whose row could not be written: then nothing is on record and
-// nobody may check anything.
+// chargeAttempt yields one row always, but for an account whose row could not be written, or does not hold what was written:
+// then nothing is on record and nobody may check anything.
 const chargeAttempt = `
 WITH` + patient + `
 account AS MATERIALIZED (
@@ -73,14 +73,17 @@ written AS (
             END)
         END
     FROM judged j WHERE u.username = j.username AND j.verdict = 'check'
-    RETURNING u.username, u.locked_until::timestamptz AS locked_until
+    -- Another program's trigger may keep the counter, or the lock, as it was. Such a charge does not count.
+    RETURNING u.locked_until::timestamptz AS locked_until,
+        COALESCE(u.failed_login_attempts >= j.charged, false)
+            AND (u.locked_until IS NOT NULL OR j.charged < j.attempts OR j.exempt) AS counts
 ),
 recorded AS (
     INSERT INTO login_attempts (attempted_at, username, source, user_agent, outcome, locked_until, attempt_key)
     SELECT j.at, CASE WHEN j.username IS NULL THEN @alias::text ELSE @name::text END, @source::text, @user_agent::text,
            CASE j.verdict WHEN 'check' THEN 'pending' ELSE j.verdict END, w.locked_until, @key::text
     FROM judged j LEFT JOIN written w ON true
-    WHERE j.verdict <> 'check' OR w.username IS NOT NULL
+    WHERE j.verdict <> 'check' OR w.counts
     RETURNING id, locked_until
 )
 SELECT r.id, j.verdict, r.locked_until,
@@ -211,7 +214,7 @@ func (s *Store) charge(ctx context.Context, username string, args pgx.NamedArgs)
 		return store.Charged{}, err
 	case !isCharged:
 		return store.Charged{}, &store.RejectedError{Sentence: "The database does not count the login: a trigger, a rule or a policy " +
-			"on the table users skips the write to the row."}
+			"on the table users skips the write to the row, or changes failed_login_attempts or locked_until."}
 	}
 	if until := moment(lock); until != nil {
 		charged.Locks, charged.Until = true, *until

@@ -17,7 +17,8 @@ import (
 // until it is proved to concern the database:
 //
 //   - a missing right, by has_*_privilege;
-//   - a missing table or column, by the place of the error: in our statement, and not in a function that it runs;
+//   - a missing table or column, by the place of the error: in our statement, and not in a function that it runs. A function
+//     in C, as tsvector_update_trigger is, has no place in any code;
 //   - all else, by a write of our own to a table that no other program writes (see probe.go).
 
 // isAnswer tells whether the server answered the statement and keeps the connection. What it says as it hangs up concerns
@@ -31,9 +32,35 @@ func isAnswer(err error) (*pgconn.PgError, bool) {
 	return refusal, !errors.As(err, &connecting)
 }
 
+// raised is the server's routine in which PL/pgSQL raises an error. What a time-out or a lock causes comes from elsewhere.
+const raised = "exec_stmt_raise"
+
+// unread is what an error of a read means, in view of the catalogue: rights that the role has are not asked for.
+func (s *Store) unread(ctx context.Context, v verdict, err error) verdict {
+	e, ok := isAnswer(err)
+	if !ok || e.Code != codeMissingRight || s.lacksRight(ctx) {
+		return v
+	}
+	if found := s.findSuspects(ctx); found.isRowSecurity() {
+		v.sentence = fmt.Sprintf("The database does not let the operator read table users: row-level security applies to the operator's "+
+			"role (SQLSTATE 42501, %s); change the policy, or ALTER ROLE ... BYPASSRLS.", found.names())
+	}
+	return v
+}
+
+// weighed is weigh for any error of a write.
+func (s *Store) weighed(ctx context.Context, v verdict, err error) verdict {
+	if e, ok := isAnswer(err); ok {
+		return s.weigh(ctx, v, e)
+	}
+	return v
+}
+
 // weigh is what the server's answer to a write means, in view of what can be proved.
 func (s *Store) weigh(ctx context.Context, v verdict, e *pgconn.PgError) verdict {
 	switch {
+	case v.kind != conflict && e.Routine == raised:
+		return s.rejection(ctx, e)
 	case v.kind == conflict || v.kind == blocked || e.Code == codeQueryCanceled:
 		return v
 	case v.kind == statement:
@@ -44,7 +71,7 @@ func (s *Store) weigh(ctx context.Context, v verdict, e *pgconn.PgError) verdict
 		}
 		return s.rejection(ctx, e)
 	case isLacking(e.Code) || e.Code == codeUndefinedSchema:
-		if e.Where == "" {
+		if e.Where == "" && e.Position > 0 {
 			return v
 		}
 		return s.rejection(ctx, e)
@@ -72,12 +99,14 @@ func rejectionSentence(e *pgconn.PgError, found suspects) string {
 	case e.Code == codeUniqueViolation:
 		return fmt.Sprintf("The database rejects the row: another row of table %s has the same value for the unique key %s "+
 			"(SQLSTATE 23505); rename one of the two users, or drop the key.", table, constraint)
-	case e.Code == codeForeignKeyViolation && e.TableName != usersTable:
+	case e.Code == codeForeignKeyViolation && e.TableName != usersTable && e.Where == "":
 		return fmt.Sprintf("The database does not delete the row: rows of table %s refer to it by foreign key %s (SQLSTATE 23503); "+
 			"delete those rows, or set spec.deletionPolicy to Deactivate, which keeps the row.", table, constraint)
 	case e.Code == codeForeignKeyViolation:
 		return fmt.Sprintf("The database rejects the row: foreign key %s of table %s refers to a row that does not exist "+
 			"(SQLSTATE 23503); insert that row, or drop the key.", constraint, table)
+	case e.Code == codeNotNullViolation && e.TableName == ownershipTable && e.ColumnName == "username":
+		return "The database rejects the row: a trigger gives it another username" + advice(found)
 	case e.Code == codeNotNullViolation:
 		return fmt.Sprintf("The database rejects the row: column %s of table %s must have a value, which the operator does not know "+
 			"(SQLSTATE 23502); give the column a default, or drop its NOT NULL.", quoted(e.ColumnName, "that the server does not name"), table)

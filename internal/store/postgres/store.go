@@ -264,15 +264,19 @@ func (s *Store) doubtWrites() {
 // failure is what an error of the driver means to callers.
 func (s *Store) failure(ctx context.Context, err error, access access, limit time.Duration) error {
 	v := s.judge(err, access, limit)
-	if e, ok := isAnswer(err); ok && access == writes {
-		v = s.weigh(ctx, v, e)
+	switch access {
+	case writes:
+		v = s.weighed(ctx, v, err)
+	case reads:
+		v = s.unread(ctx, v, err)
+	case asks:
 	}
 	switch v.kind {
 	case conflict:
 		s.health.succeeded(min(access, reads))
 		return store.ErrConflict
 	case statement:
-		if errors.Is(err, errBack) {
+		if errors.Is(err, errBack) || errors.Is(err, errRelocked) {
 			v.sentence += " " + s.Explain(ctx, []user.Field{user.FieldRow})
 		}
 		s.health.succeeded(min(access, reads))

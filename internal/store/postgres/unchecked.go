@@ -23,12 +23,13 @@ import (
 // where it still holds them: it is at least what was charged since the first of them. A success, an unlock or a lock that
 // expired has cleared it otherwise, and taking more off would be a guess for free. Of locks it lifts the one that these
 // attempts wrote.
+//
+// The account is locked by a statement before it: what is counted here would else be older than the counter, by what others
+// did while this one waited.
 const uncharge = `
-WITH` + patient + `
-account AS MATERIALIZED (
+WITH account AS MATERIALIZED (
     SELECT u.username, GREATEST(u.failed_login_attempts, 0)::bigint AS failed, u.locked_until::timestamptz AS locked_until
-    FROM patience, users u WHERE u.username = @username::text
-    FOR NO KEY UPDATE OF u
+    FROM users u WHERE u.username = @username::text
 ),
 attempt AS MATERIALIZED (
     SELECT a.id, a.locked_until FROM login_attempts a
@@ -54,6 +55,10 @@ recorded AS (
     UPDATE login_attempts a SET outcome = 'unchecked' FROM attempt t WHERE a.id = t.id
 )
 SELECT CASE WHEN t.lock IS NOT NULL THEN pg_notify('` + rowsChannel + `', @username::text)::text END FROM taken t`
+
+const lockAccount = `
+SELECT FROM users u WHERE u.username = @username::text AND set_config('lock_timeout', @lock_timeout::text, true) IS NOT NULL
+FOR NO KEY UPDATE OF u`
 
 const (
 	// mostUnchecked is how many attempts are remembered. What comes beyond stays charged.
@@ -133,11 +138,12 @@ func (s *Store) uncharge(ctx context.Context, username string, list openAttempts
 	return s.patiently(ctx, username, s.settings.StatementTimeout, func() error {
 		return s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
 			var notified *string
-			err := conn.QueryRow(ctx, uncharge, args).Scan(&notified)
-			if errors.Is(err, pgx.ErrNoRows) {
-				return nil
-			}
-			return err
+			return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+				if _, err := tx.Exec(ctx, lockAccount, args); err != nil {
+					return err
+				}
+				return tx.QueryRow(ctx, uncharge, args).Scan(&notified)
+			})
 		})
 	})
 }
