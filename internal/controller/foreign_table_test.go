@@ -377,3 +377,48 @@ func TestARowOfAVanishedResourceGoesOnceTheDatabaseLetsIt(t *testing.T) {
 	s.sql(`DROP TRIGGER keep ON users`)
 	s.eventually(func(g gomega.Gomega) { g.Expect(s.row("alice")).To(gomega.BeNil()) })
 }
+
+// Sixty rows that one long transaction locks hold up no other user, and say what stands in the way.
+func TestSixtyLockedRowsHoldUpNoOtherUser(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	s.quick = true
+	op := s.start()
+	s.newUsers("held", 60)
+	s.allReady("held", 60)
+	bob := s.readyUser("bob")
+	tx, err := s.db.Begin(t.Context())
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	_, err = tx.Exec(t.Context(), "SELECT FROM users WHERE username <> 'bob' FOR UPDATE")
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	var list v1alpha1.ShardingUserList
+	s.Expect(s.kube.List(t.Context(), &list, client.InNamespace(s.namespace))).To(gomega.Succeed())
+	for i := range list.Items {
+		if list.Items[i].Name != "bob" {
+			s.edit(&list.Items[i], roles("viewer"))
+		}
+	}
+	var longest time.Duration
+	for _, role := range []v1alpha1.Role{"a", "b", "c", "d", "e", "f", "g", "h"} {
+		began := time.Now()
+		s.edit(bob, roles(role))
+		s.eventually(func(g gomega.Gomega) { g.Expect(s.row("bob").Roles).To(gomega.MatchJSON(`["` + string(role) + `"]`)) })
+		longest = max(longest, time.Since(began))
+	}
+	t.Logf("at most %v", longest.Round(time.Millisecond))
+	s.Expect(longest).To(gomega.BeNumerically("<", 2*time.Second))
+	s.readyUser("carol")
+	s.eventually(func(g gomega.Gomega) {
+		g.Expect(s.kube.List(t.Context(), &list, client.InNamespace(s.namespace))).To(gomega.Succeed())
+		for _, u := range list.Items {
+			ready := meta.FindStatusCondition(u.Status.Conditions, v1alpha1.ConditionReady)
+			g.Expect(ready).NotTo(gomega.BeNil())
+			if u.Name != "bob" && u.Name != "carol" {
+				g.Expect(ready.Message).To(gomega.ContainSubstring("holds a lock on the row"))
+			}
+		}
+	})
+	s.Expect(op.database.Up()).To(gomega.BeTrue())
+	s.Expect(tx.Rollback(t.Context())).To(gomega.Succeed())
+	s.allReady("held", 60)
+}

@@ -269,7 +269,11 @@ func (s *Store) Apply(ctx context.Context, change user.Change) (user.Observed, e
 		return user.Observed{}, err
 	}
 	var after user.Observed
-	err = s.patiently(ctx, change.Username, s.timing.blocked, func() error {
+	patience := s.timing.blocked
+	if s.lanes.isCrowded() && len(change.Endangered) == 0 {
+		patience, args["lock_timeout"] = 0, milliseconds(s.timing.lock/5)
+	}
+	err = s.patiently(ctx, change.Username, patience, func() error {
 		return s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
 			var readErr error
 			err := s.makeChange(ctx, conn, sql, args, change)

@@ -5,6 +5,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -99,9 +100,14 @@ func TestARightThatIsThereIsNotAdvised(t *testing.T) {
 // A trigger that keeps the counter or the lock as it was gives nobody more guesses.
 func TestACounterThatATriggerKeepsGivesNobodyAGuess(t *testing.T) {
 	t.Parallel()
-	for name, body := range map[string]string{
-		"the counter": "NEW.failed_login_attempts := OLD.failed_login_attempts; RETURN NEW;",
-		"the lock":    "NEW.locked_until := NULL; RETURN NEW;",
+	const again = "UPDATE users SET %s WHERE username = NEW.username AND %s; RETURN NULL;"
+	for name, tt := range map[string]struct{ timing, body string }{
+		"the counter": {"BEFORE UPDATE", "NEW.failed_login_attempts := OLD.failed_login_attempts; RETURN NEW;"},
+		"the lock":    {"BEFORE UPDATE", "NEW.locked_until := NULL; RETURN NEW;"},
+		"the counter afterwards": {
+			"AFTER UPDATE", fmt.Sprintf(again, "failed_login_attempts = 0", "failed_login_attempts > 0"),
+		},
+		"the lock afterwards": {"AFTER UPDATE", fmt.Sprintf(again, "locked_until = NULL", "locked_until IS NOT NULL")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -109,7 +115,7 @@ func TestACounterThatATriggerKeepsGivesNobodyAGuess(t *testing.T) {
 			s := ready(t, quick(dsn))
 			pool := connect(t, dsn)
 			run(t, pool, insertActive, "alice")
-			run(t, pool, trigger("keep", "BEFORE UPDATE", body))
+			run(t, pool, trigger("keep", tt.timing, tt.body))
 			guesses := 0
 			for range 12 {
 				c, err := s.Charge(t.Context(), attempt("alice"), usual)

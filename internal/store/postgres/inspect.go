@@ -53,7 +53,8 @@ func (s *Store) inspectOnce(ctx context.Context) error {
 	s.findings = found
 	s.mu.Unlock()
 	for _, f := range found {
-		if !slices.Contains(before, f) {
+		isLogged := f.Kind == store.FindingNotificationTrigger // by trigger.go, with the reason
+		if !slices.Contains(before, f) && !isLogged {
 			s.settings.Log.Warn("The table users has a finding", "kind", f.Kind, "object", f.Object, "consequence", f.Consequence)
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // blockedFor is how long a row counts as locked by another transaction after a write found it so.
@@ -26,9 +28,19 @@ func newLanes(connections int) *lanes {
 	return &lanes{places: make(chan struct{}, max(1, connections/5)), blocked: map[string]time.Time{}}
 }
 
-// enter waits for a place where the row is known to be locked. Leave has to be called when the write has ended, with its error.
-// The error is the context's.
-func (l *lanes) enter(ctx context.Context, username string) (leave func(isBlocked bool), err error) {
+// crowd is how many rows have to be locked for changes of rows not to wait any more: each takes a reconciler from others.
+const crowd = 4
+
+// isCrowded tells whether many rows were found locked lately.
+func (l *lanes) isCrowded() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.blocked) > crowd
+}
+
+// enter waits for a place where the row is known to be locked, or returns errBlocked where it may not wait and there is none.
+// Leave has to be called when the write has ended. Another error is the context's.
+func (l *lanes) enter(ctx context.Context, username string, mayWait bool) (leave func(isBlocked bool), err error) {
 	l.mu.Lock()
 	_, isSlow := l.blocked[username]
 	l.mu.Unlock()
@@ -37,8 +49,15 @@ func (l *lanes) enter(ctx context.Context, username string) (leave func(isBlocke
 	}
 	select {
 	case l.places <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	default:
+		if !mayWait {
+			return nil, errBlocked
+		}
+		select {
+		case l.places <- struct{}{}:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
 	return func(isBlocked bool) {
 		<-l.places
@@ -46,12 +65,15 @@ func (l *lanes) enter(ctx context.Context, username string) (leave func(isBlocke
 	}, nil
 }
 
-// patiently makes a write, and makes it again while another transaction has locked the row, for no longer than this in all.
-// Between its tries it holds no connection.
+// patiently makes a write, and makes it again while another transaction has locked the row, for no longer than this in all; 0 is
+// once. Between its tries it holds no connection.
 func (s *Store) patiently(ctx context.Context, username string, longest time.Duration, write func() error) error {
 	deadline := time.Now().Add(longest)
 	for {
-		leave, err := s.lanes.enter(ctx, username)
+		leave, err := s.lanes.enter(ctx, username, longest > 0)
+		if errors.Is(err, errBlocked) {
+			return judgeRefusal(&pgconn.PgError{Code: codeLockNotAvailable}, place{}, 0).unavailable(err)
+		}
 		if err != nil {
 			return err
 		}

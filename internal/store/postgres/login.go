@@ -92,6 +92,11 @@ SELECT r.id, j.verdict, r.locked_until,
        CASE j.verdict WHEN 'check' THEN j.roles END
 FROM recorded r CROSS JOIN judged j`
 
+// askCharged reads the row in the transaction of the charge, whose lock keeps others from it: an AFTER trigger of another program
+// may have set the counter, or the lock, back. Such a charge does not count, and nobody may check anything.
+const askCharged = `
+SELECT COALESCE(failed_login_attempts, 0)::bigint, locked_until IS NOT NULL FROM users WHERE username = @username::text`
+
 // settleAttempt yields a row where the attempt is on record. Who wrote a lock is known by its end, as the row has it: a
 // column may round. A settlement that comes a second time writes nothing. The trigger does not see that an attempt was
 // settled, and watchers wait for that where it wrote a lock.
@@ -200,13 +205,25 @@ func (s *Store) charge(ctx context.Context, username string, args pgx.NamedArgs)
 	)
 	err := s.insist(ctx, username, func() error {
 		return s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
-			err := conn.QueryRow(ctx, chargeAttempt, args).
-				Scan(&charged.ID, &charged.Verdict, &lock, &charged.Failed, &charged.PasswordHash, &roles)
-			if errors.Is(err, pgx.ErrNoRows) {
-				isCharged = false
-				return nil
+			batch := &pgx.Batch{}
+			batch.Queue(chargeAttempt, args)
+			batch.Queue(askCharged, args)
+			results := conn.SendBatch(ctx, batch)
+			err := results.QueryRow().Scan(&charged.ID, &charged.Verdict, &lock, &charged.Failed, &charged.PasswordHash, &roles)
+			isCharged = !errors.Is(err, pgx.ErrNoRows)
+			if err != nil && isCharged {
+				return errors.Join(err, results.Close())
 			}
-			return err
+			var failed int64
+			var isLocked bool
+			err = results.QueryRow().Scan(&failed, &isLocked)
+			if isCharged && charged.Verdict == store.Check {
+				isCharged = err == nil && failed >= int64(charged.Failed) && (isLocked || !lock.Valid)
+			}
+			if errors.Is(err, pgx.ErrNoRows) {
+				err = nil
+			}
+			return errors.Join(err, results.Close())
 		})
 	})
 	switch {
