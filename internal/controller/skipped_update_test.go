@@ -26,7 +26,8 @@ func TestAnUpdateThatTheDatabaseSkipsTurnsReadyFalse(t *testing.T) {
 		"a trigger that fires for some columns": {
 			`CREATE FUNCTION skip() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
 				CREATE TRIGGER skip BEFORE UPDATE OF active ON users FOR EACH ROW EXECUTE FUNCTION skip()`,
-			`DROP TRIGGER skip ON users`, []string{"skip", "can log in"},
+			`DROP TRIGGER skip ON users`,
+			[]string{"skip", "can log in"},
 		},
 		"a rule": {`CREATE RULE elsewhere AS ON UPDATE TO users DO INSTEAD NOTHING`, `DROP RULE elsewhere ON users`, []string{"elsewhere", "0A000"}},
 		"a rule for some rows": {
