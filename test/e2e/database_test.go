@@ -22,6 +22,9 @@ type fault struct {
 	says       string // what the sentence has to be about
 }
 
+// writtenTables are those that the operator writes.
+var writtenTables = []string{"users", "shardinguser_ownership", "login_attempts", "shardinguser_merges", "shardinguser_probes"}
+
 var faults = map[string]fault{
 	"connections are cut and refused": {
 		func(_ *story, p *testenv.Proxy) { p.Cut() },
@@ -73,14 +76,20 @@ var faults = map[string]fault{
 		func(s *story, _ *testenv.Proxy) { s.sql(`ALTER ROLE ` + s.role + ` CONNECTION LIMIT -1`) },
 		"(?i)connections",
 	},
-	// No test can fill a disk without rights over the machine: what the server says then is said by a trigger.
+	// No test can fill a disk without rights over the machine: what the server says then, triggers on all tables say.
 	"the disk is full": {
 		func(s *story, _ *testenv.Proxy) {
 			s.sql(`CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 				RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$`)
-			s.sql(`CREATE TRIGGER full_disk BEFORE INSERT OR UPDATE OR DELETE ON users EXECUTE FUNCTION full_disk()`)
+			for _, table := range writtenTables {
+				s.sql(`CREATE TRIGGER full_disk BEFORE INSERT OR UPDATE OR DELETE ON ` + table + ` EXECUTE FUNCTION full_disk()`)
+			}
 		},
-		func(s *story, _ *testenv.Proxy) { s.sql(`DROP TRIGGER full_disk ON users`) },
+		func(s *story, _ *testenv.Proxy) {
+			for _, table := range writtenTables {
+				s.sql(`DROP TRIGGER full_disk ON ` + table)
+			}
+		},
 		"(?i)disk is full",
 	},
 	"the right to write is gone": {

@@ -35,6 +35,7 @@ type database struct {
 
 	readable atomic.Bool // although it is away, as a standby is
 	reached  atomic.Bool // nothing tells that a call did not reach it
+	hangs    atomic.Bool // no write returns before its context ends
 
 	mu      sync.Mutex
 	charged func() // called while an attempt that was charged is not yet answered
@@ -82,6 +83,10 @@ func (d *database) Snapshot(ctx context.Context, usernames []string) (map[string
 }
 
 func (d *database) Charge(ctx context.Context, a store.Attempt, l store.Limits) (store.Charged, error) {
+	if d.hangs.Load() {
+		<-ctx.Done()
+		return store.Charged{}, ctx.Err()
+	}
 	if err := d.gone(); err != nil {
 		return store.Charged{}, err
 	}
@@ -96,6 +101,10 @@ func (d *database) Charge(ctx context.Context, a store.Attempt, l store.Limits) 
 }
 
 func (d *database) Settle(ctx context.Context, charged store.Charged, success bool) (bool, error) {
+	if d.hangs.Load() {
+		<-ctx.Done()
+		return false, ctx.Err()
+	}
 	if err := d.gone(); err != nil {
 		return false, err
 	}

@@ -89,12 +89,14 @@ type Mirror struct {
 	records   []*outage // that ended, and whose record of attempts is not merged yet
 	notMerged string    // why what happened cannot be merged, as it was logged
 	watchers  map[*watcher]struct{}
+	calls     map[*call]struct{} // to the database, for which a login waits
 }
 
 // New returns a Mirror that knows nothing yet. The error is that of metrics that are there already.
 func New(options Options) (*Mirror, error) {
 	m := &Mirror{
 		Options: options, accounts: newAccounts(options.MaxAccounts, options.Now), watchers: map[*watcher]struct{}{},
+		calls: map[*call]struct{}{},
 	}
 	var err error
 	m.metrics, err = newMetrics(options.Registry, m)
@@ -129,8 +131,9 @@ func (m *Mirror) Charge(ctx context.Context, attempt store.Attempt, limits store
 	if charged, ok, err := m.chargeOutage(ctx, attempt, limits); ok {
 		return charged, err
 	}
-	charged, err := m.Primary.Charge(ctx, attempt, limits)
-	if err == nil {
+	limited, done := m.untilOutage(ctx)
+	charged, err := m.Primary.Charge(limited, attempt, limits)
+	if err = done(err); err == nil {
 		m.accounts.charged(charged)
 		if o := m.latest(); o != nil { // it began while this was under way, or may go on
 			o.charged(charged)
@@ -155,7 +158,13 @@ func (m *Mirror) Settle(ctx context.Context, charged store.Charged, success bool
 		}
 		return o.settle(ctx, charged, success)
 	}
-	stands, err = m.Primary.Settle(ctx, charged, success)
+	if success {
+		limited, done := m.untilOutage(ctx)
+		stands, err = m.Primary.Settle(limited, charged, success)
+		err = done(err)
+	} else { // nobody waits for it
+		stands, err = m.Primary.Settle(ctx, charged, success)
+	}
 	if err == nil && stands {
 		m.accounts.succeeded(charged)
 	}

@@ -148,6 +148,9 @@ func (m *Mirror) begin(ctx context.Context) bool {
 // start is called with the lock held.
 func (m *Mirror) start(ctx context.Context, o *outage, from string) {
 	m.outage, m.last = o, nil
+	for c := range m.calls {
+		c.abandonSoon()
+	}
 	m.records = slices.DeleteFunc(m.records, func(other *outage) bool { return other == o })
 	m.Log.Warn("The database is away: log-ins are decided from memory", "from", from)
 	m.Announce(ctx, true)

@@ -48,6 +48,7 @@ func (s *Store) inspectOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.followRowSecurity(found)
 	s.mu.Lock()
 	before := s.findings
 	s.findings = found

@@ -96,6 +96,10 @@ func (s *Store) rejection(ctx context.Context, e *pgconn.PgError) verdict {
 func rejectionSentence(e *pgconn.PgError, found suspects) string {
 	table, constraint := quoted(e.TableName, "users"), quoted(e.ConstraintName, "that the server does not name")
 	switch {
+	case e.Code == codeUniqueViolation && found.isRowSecurity():
+		return fmt.Sprintf("The database rejects the row: another row of table %s has the same value for the unique key %s, and row-level "+
+			"security may hide that row from the operator's role (SQLSTATE 23505, %s); add a policy that permits the role, or "+
+			"ALTER ROLE ... BYPASSRLS.", table, constraint, found.names())
 	case e.Code == codeUniqueViolation:
 		return fmt.Sprintf("The database rejects the row: another row of table %s has the same value for the unique key %s "+
 			"(SQLSTATE 23505); rename one of the two users, or drop the key.", table, constraint)

@@ -32,6 +32,8 @@ type Store struct {
 	suspected shared[suspects]
 	unchecked unchecked
 
+	rowSecurity atomic.Bool // row-level security applies to the role, as the last inspection found
+
 	migrated      chan struct{} // closed when the schema is complete for the first time
 	migratedOnce  sync.Once
 	tried         chan struct{} // closed when the first migration has ended, well or not

@@ -24,6 +24,7 @@ func (s *Store) findSuspects(ctx context.Context) suspects {
 		if err != nil {
 			return nil
 		}
+		s.followRowSecurity(found)
 		return found
 	})
 }
@@ -51,6 +52,14 @@ func (f suspects) names() string {
 
 // isRowSecurity tells whether row-level security applies to the role.
 func (f suspects) isRowSecurity() bool { return len(f.of(store.FindingRowLevelSecurity)) > 0 }
+
+// followRowSecurity replaces the pool's connections where row-level security begins or ceases to apply to the role: after an
+// ALTER ROLE the server still uses the plans of statements that are prepared.
+func (s *Store) followRowSecurity(found suspects) {
+	if applies := found.isRowSecurity(); s.rowSecurity.Swap(applies) != applies {
+		s.pool.Reset()
+	}
+}
 
 // columns says of columns that do not keep what is written why that is so: of this one, or of all where the name is "".
 func (f suspects) columns(name string) string {
