@@ -162,7 +162,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, accounts Accounts, rows Rows, 
 		For(&v1alpha1.ShardingUser{}, builder.WithPredicates(predicate.Funcs{UpdateFunc: func(event.UpdateEvent) bool { return false }})).
 		Watches(&v1alpha1.ShardingUser{}, edits(), builder.WithPredicates(worthALook())).
 		WatchesMetadata(&corev1.Secret{}, r.secretChanges()).
-		WatchesRawSource(newRowSource(rows, mgr.GetClient(), r.accounts, options.ReadAhead, r.lag)).
+		WatchesRawSource(newRowSource(rows, mgr.GetClient(), r.accounts, options.ReadAhead, r.retries, r.lag)).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: options.Concurrency,
 			NewQueue:                newFairQueue,

@@ -3,6 +3,7 @@
 package controller_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -389,6 +390,7 @@ func TestSixtyLockedRowsHoldUpNoOtherUser(t *testing.T) {
 	bob := s.readyUser("bob")
 	tx, err := s.db.Begin(t.Context())
 	s.Expect(err).NotTo(gomega.HaveOccurred())
+	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
 	_, err = tx.Exec(t.Context(), "SELECT FROM users WHERE username <> 'bob' FOR UPDATE")
 	s.Expect(err).NotTo(gomega.HaveOccurred())
 	var list v1alpha1.ShardingUserList

@@ -40,6 +40,9 @@ const (
 	// sparedLook is after what time it is looked again whether somebody else holds a role that would be taken away.
 	sparedLook = 5 * time.Second
 
+	// unsettledRetry is after what time a change is tried again that came too late at each of several reconciles.
+	unsettledRetry = 5 * time.Second
+
 	// retainTimeout is how long a deletion with the policy Retain gives the database to note it.
 	retainTimeout = 2 * time.Second
 )
@@ -94,7 +97,7 @@ func (r *Reconciler) reconcileThere(ctx context.Context, req ctrl.Request, u *v1
 
 	found, err := r.synchronise(ctx, u, r.confirmThere)
 	if errors.Is(err, store.ErrConflict) && r.retries.conflict(u.UID) {
-		found.problem, found.retry, err = user.Unsettled(deleting), lastRetry, nil
+		found.problem, found.retry, err = user.Unsettled(deleting), unsettledRetry, nil
 	}
 	if errors.Is(err, errNamespaceUnknown) {
 		return ctrl.Result{Requeue: true}, nil //nolint:staticcheck // with backoff: it may never come
@@ -115,6 +118,7 @@ type outcome struct {
 	problem  *user.Problem
 	again    bool // there is a next step to take at once
 	spared   bool // the change would have taken a role from its last holder, and was not made
+	locked   bool // another transaction holds a lock on the row
 
 	// retry is after what time a write is made again that the database refused or did not keep; 0 where there is none.
 	retry time.Duration
@@ -132,7 +136,7 @@ func (o outcome) done(err error) bool {
 
 // isOutage tells whether it came to nothing because of the database.
 func (o outcome) isOutage() bool {
-	return o.problem != nil && o.problem.Reason == v1alpha1.ReasonDatabaseUnavailable
+	return o.problem != nil && o.problem.Reason == v1alpha1.ReasonDatabaseUnavailable && !o.locked
 }
 
 // confirmation makes sure, past the cache, that a resource is still as in our copy. It fails by store.ErrConflict where it
@@ -422,6 +426,8 @@ func (r *Reconciler) retry(req ctrl.Request, err error, awaited bool) (ctrl.Resu
 // report writes the status, and says when to look again.
 func (r *Reconciler) report(ctx context.Context, req ctrl.Request, u *v1alpha1.ShardingUser, found outcome, err error) (ctrl.Result, error) {
 	if errors.Is(err, store.ErrUnavailable) {
+		var unavailableErr *store.UnavailableError
+		found.locked = errors.As(err, &unavailableErr) && unavailableErr.Locked
 		found.observed = nil
 		found.problem = unavailable(err, found.desired.Deleting)
 	} else if err != nil {

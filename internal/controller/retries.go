@@ -197,6 +197,15 @@ func (r *retries) conflict(uid types.UID) (isPersistent bool) {
 	return entry.conflicts > mostConflicts
 }
 
+// release lets all writes be made again that were refused: the database has come back, or is another one.
+func (r *retries) release() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, entry := range r.by {
+		entry.until = r.now()
+	}
+}
+
 // forget drops what is known of a resource that is gone.
 func (r *retries) forget(uid types.UID) {
 	r.mu.Lock()

@@ -40,11 +40,12 @@ const firstRows = 5 * time.Second
 // rowSource is the source of events that the table users is. It is started with the controller, and so only on the
 // leader.
 type rowSource struct {
-	rows   Rows
-	reader client.Reader
-	gate   *gate
-	ahead  *ReadAhead
-	lag    *lag
+	rows    Rows
+	reader  client.Reader
+	gate    *gate
+	ahead   *ReadAhead
+	retries *retries
+	lag     *lag
 
 	begun     chan struct{} // closed when the first rows have been read ahead, as far as they could
 	begunOnce sync.Once
@@ -54,8 +55,8 @@ type rowSource struct {
 	startedOnce sync.Once
 }
 
-func newRowSource(rows Rows, reader client.Reader, gate *gate, ahead *ReadAhead, lag *lag) *rowSource {
-	return &rowSource{rows: rows, reader: reader, gate: gate, ahead: ahead, lag: lag, begun: make(chan struct{})}
+func newRowSource(rows Rows, reader client.Reader, gate *gate, ahead *ReadAhead, retries *retries, lag *lag) *rowSource {
+	return &rowSource{rows: rows, reader: reader, gate: gate, ahead: ahead, retries: retries, lag: lag, begun: make(chan struct{})}
 }
 
 // Start begins to watch; it does not block.
@@ -85,6 +86,7 @@ func (s *rowSource) Start(ctx context.Context, queue workqueue.TypedRateLimiting
 	}
 	resume := func(free released) { s.resume(ctx, queue, free) }
 	recovered := func() {
+		s.retries.release()
 		free := s.gate.release()
 		for _, request := range s.waiting(ctx) {
 			if _, held := free[request]; !held {
@@ -160,6 +162,9 @@ func (s *rowSource) resume(ctx context.Context, queue workqueue.TypedRateLimitin
 	go s.lookAhead(ctx, queue, usernames)
 }
 
+// awaiting are the reasons of Ready for which a database that is back, or another one, may be the remedy.
+var awaiting = []string{v1alpha1.ReasonPending, v1alpha1.ReasonDatabaseUnavailable, v1alpha1.ReasonDatabaseRejected}
+
 // waiting is the resources that the outage of the database kept from getting on, and those whose lock may be one of the
 // outage, which the database has yet to be told of, or never will be.
 func (s *rowSource) waiting(ctx context.Context) []reconcile.Request {
@@ -170,7 +175,7 @@ func (s *rowSource) waiting(ctx context.Context) []reconcile.Request {
 	}
 	for _, u := range users {
 		ready := meta.FindStatusCondition(u.Status.Conditions, v1alpha1.ConditionReady)
-		if ready == nil || ready.Reason == v1alpha1.ReasonPending || ready.Reason == v1alpha1.ReasonDatabaseUnavailable || u.Status.Locked {
+		if ready == nil || u.Status.Locked || slices.Contains(awaiting, ready.Reason) {
 			list = append(list, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&u)})
 		}
 	}

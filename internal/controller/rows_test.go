@@ -50,7 +50,7 @@ func TestReconcilesBeginAfterThePageThatConcernsSomebody(t *testing.T) {
 			told := make(chan struct{})
 			queue := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
 			defer queue.ShutDown()
-			s := newRowSource(pagedRows{c.pages, told}, oneUser{}, newGate(newStatements(time.Now), nil, time.Now), NewReadAhead(newStatements(time.Now, "alice")), newLag(func(float64) {}, time.Now))
+			s := newRowSource(pagedRows{c.pages, told}, oneUser{}, newGate(newStatements(time.Now), nil, time.Now), NewReadAhead(newStatements(time.Now, "alice")), newRetries(time.Now, 0), newLag(func(float64) {}, time.Now))
 			if err := s.Start(t.Context(), queue); err != nil {
 				t.Fatal(err)
 			}

@@ -74,6 +74,7 @@ type UnavailableError struct {
 	Sentence string
 	Err      error
 	Unsent   bool
+	Locked   bool // another transaction holds a lock on the row, and nothing is wrong with the database
 }
 
 func (e *UnavailableError) Error() string { return e.Sentence }

@@ -256,7 +256,7 @@ func TestUpgradeWhoseMigrationIsNotPermittedServesLogInsFromMemoryAndSaysWhatIsM
 	s.Expect(older.exit(20 * time.Second)).To(gomega.BeZero())
 	s.sql(`ALTER TABLE shardinguser_ownership DROP COLUMN suspended, DROP COLUMN lockout_attempts, DROP COLUMN lockout_duration,
 		DROP COLUMN lockout_longest, DROP COLUMN lockout_exempt`)
-	s.sql(`DELETE FROM shardinguser_migrations WHERE version_id = 4`)
+	s.sql(`DELETE FROM shardinguser_migrations WHERE version_id >= 4`)
 	s.sql(`REVOKE CREATE ON SCHEMA public FROM ` + s.role)
 
 	newer := s.start()

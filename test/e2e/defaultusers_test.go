@@ -167,7 +167,7 @@ func TestDefaultUsersInANamespaceThatIsWatched(t *testing.T) {
 	s.installNamespaced(s.withDefaultUsers("namespaced"))
 	s.eventually(soon, func(g gomega.Gomega) {
 		g.Expect(s.mayMore(tenant)).To(gomega.ConsistOf(all(whereDefaultUsersAre, askingForOthers)))
-		g.Expect(s.mayMore(systemNamespace)).To(gomega.ConsistOf(all(askingForOthers, leaderElection, announcing)))
+		g.Expect(s.mayMore(systemNamespace)).To(gomega.ConsistOf(all(askingForOthers, leaderElection, announcing, publishing)))
 	})
 	p := s.launchOn(s.dsn, append(s.flags(), "--leader-elect")...).begin(t).ready()
 	s.logInAsDefaultUsers(p, tenant)

@@ -41,7 +41,7 @@ func TestNoPasswordHashOrDSNSecretIsTold(t *testing.T) {
 	s.edit(plain, roles("admin"))
 	s.eventually(soon, func(g gomega.Gomega) {
 		g.Expect(s.kube.Get(t.Context(), key(plain), plain)).To(gomega.Succeed())
-		g.Expect(plain.Status.Conditions).To(gomega.ContainElement(gomega.HaveField("Reason", v1alpha1.ReasonDatabaseUnavailable)))
+		g.Expect(plain.Status.Conditions).To(gomega.ContainElement(gomega.HaveField("Reason", v1alpha1.ReasonDatabaseRejected)))
 	})
 	s.sql(`ALTER TABLE users DROP CONSTRAINT no_admins`)
 	talk := func() {

@@ -76,7 +76,7 @@ func (v verdict) unavailable(err error) *store.UnavailableError {
 		err = errors.Join(errBlocked, err)
 	}
 	var unsent *unsentError
-	return &store.UnavailableError{Sentence: v.sentence, Err: err, Unsent: errors.As(err, &unsent)}
+	return &store.UnavailableError{Sentence: v.sentence, Err: err, Unsent: errors.As(err, &unsent), Locked: v.kind == blocked}
 }
 
 // unsentError is one from before the database got anything of a call.
