@@ -59,7 +59,7 @@ func (s *Store) weighed(ctx context.Context, v verdict, err error) verdict {
 // weigh is what the server's answer to a write means, in view of what can be proved.
 func (s *Store) weigh(ctx context.Context, v verdict, e *pgconn.PgError) verdict {
 	switch {
-	case v.kind != conflict && e.Routine == raised:
+	case e.Routine == raised && (v.kind == blocked || e.Code == codeQueryCanceled):
 		return s.rejection(ctx, e)
 	case v.kind == conflict || v.kind == blocked || e.Code == codeQueryCanceled:
 		return v
