@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+// synchronise observes, decides and applies. When another writer was there first, it starts over. A change that the database
+// did not keep is made twice before that is believed: another program may have written between the commit and the reading.
+func (r *Reconciler) synchronise(ctx context.Context, u *v1alpha1.ShardingUser, confirm confirmation) (outcome, error) {
+	if !u.DeletionTimestamp.IsZero() && u.Spec.DeletionPolicy == v1alpha1.DeletionRetain {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, retainTimeout)
+		defer cancel()
+	}
+	var found outcome
+	var lost *notKeptError
+	err := store.ErrConflict
+	for try := 0; try < attempts && errors.Is(err, store.ErrConflict); try++ {
+		wasLost := lost != nil
+		found, err = r.attempt(ctx, u, confirm)
+		if errors.As(err, &lost) && (wasLost || ends(lost.made.Change)) {
+			break // the next plan would find nothing left to do of a deletion
+		}
+	}
+	if errors.As(err, &lost) {
+		explanation := r.explain(ctx, lost.fields)
+		found.problem = user.NotKept(lost.made, *found.observed, lost.fields, explanation)
+		found.retry = r.retries.reject(u.UID, user.Asked(found.desired), lost.made.Change.Verb, found.problem)
+		if explanation == "" {
+			r.retries.markContended(u.UID)
+		}
+		found.again, err = false, nil
+	}
+	return found, err
+}
+
+// ends tells whether a change ends the account.
+func ends(c user.Change) bool { return c.Verb == user.Delete || c.Verb == user.Deactivate }
+
+// notKeptError says that the database took a change and did not keep it. It is a conflict, for which one starts over.
+type notKeptError struct {
+	made   user.Decision
+	fields []user.Field
+}
+
+func (e *notKeptError) Error() string { return "the database did not keep the change" }
+
+// Is makes the error an ErrConflict.
+func (e *notKeptError) Is(target error) bool { return target == store.ErrConflict }
+
+// explain names what in the database may keep fields from being written.
+func (r *Reconciler) explain(ctx context.Context, fields []user.Field) string {
+	if r.options.Explain == nil {
+		return ""
+	}
+	return r.options.Explain(ctx, fields)
+}
+
+func (r *Reconciler) attempt(ctx context.Context, u *v1alpha1.ShardingUser, confirm confirmation) (outcome, error) {
+	cluster, err := r.options.Cluster(ctx)
+	if err != nil {
+		return outcome{}, err
+	}
+	found := outcome{desired: user.FromResource(cluster, u)}
+	d := &found.desired
+	d.Protected = r.options.ProtectedRoles
+	if d.Permission, err = r.policies.permission(ctx, u); err != nil {
+		return found, err
+	}
+	observed, err := r.accounts.Observe(ctx, d.Username)
+	if errors.Is(err, store.ErrRejected) {
+		found.problem = user.Rejected(err.Error(), d.Deleting)
+		found.retry = r.retries.reject(u.UID, user.Asked(*d), user.Nothing, found.problem)
+		return found, nil
+	}
+	if err != nil {
+		return found, err
+	}
+	found.observed = &observed
+
+	decision, secret, err := r.decide(ctx, u, d, observed)
+	if err != nil {
+		return found, err
+	}
+	found.problem, found.again = decision.Problem, decision.Again
+	if decision.Change.Verb == user.Nothing {
+		if d.Deleting && observed.Row != nil {
+			if problem, wait := r.retries.keepsRow(u.UID, user.Asked(*d), observed.Row.Active); problem != nil {
+				found.problem, found.retry = problem, wait
+			}
+		}
+		return found, nil
+	}
+	if problem, wait := r.mayWrite(ctx, u, *d, decision); problem != nil {
+		found.problem, found.retry, found.again = problem, wait, false
+		return found, nil
+	}
+	if decision.Confirm {
+		if err := confirm(ctx, u); err != nil {
+			return found, err
+		}
+		decision.Change.Confirmed = true
+	}
+	if lifts(decision.Change, observed) {
+		if err := r.policies.confirm(ctx, r.live, u, d.Permission); err != nil {
+			return found, err
+		}
+	}
+	if decision.TakePassword {
+		taken, err := r.hashing.take(ctx, d.Owner, secret, observed)
+		if err != nil {
+			return found, fmt.Errorf("take the password from the Secret: %w", err)
+		}
+		decision.Change = decision.WithPassword(taken, observed)
+	}
+	return r.apply(ctx, u, found, decision)
+}
+
+// mayWrite returns the problem of a write that has to wait, since the database refused it lately or another program undoes it
+// again and again, and how long it waits; nil where it may be made.
+func (r *Reconciler) mayWrite(ctx context.Context, u *v1alpha1.ShardingUser, d user.Desired, decision user.Decision) (*user.Problem, time.Duration) {
+	asked := user.Asked(d)
+	if problem, wait := r.retries.hold(u.UID, asked); problem != nil || len(decision.Drift) == 0 {
+		return problem, wait
+	}
+	return r.retries.contend(u.UID, asked, func() *user.Problem {
+		return user.Contended(decision, r.explain(ctx, decision.Drift))
+	})
+}
+
+// apply makes the change, and believes of it what was read back.
+func (r *Reconciler) apply(ctx context.Context, u *v1alpha1.ShardingUser, found outcome, decision user.Decision) (outcome, error) {
+	d := found.desired
+	after, err := r.accounts.Apply(ctx, decision.Change)
+	switch {
+	case errors.Is(err, store.ErrLastHolder):
+		found.problem, found.again, found.spared = user.LastAdministrator(decision), false, true
+		return found, nil
+	case errors.Is(err, store.ErrRejected):
+		found.problem, found.again = user.Rejected(err.Error(), d.Deleting), false
+		found.retry = r.retries.reject(u.UID, user.Asked(d), decision.Change.Verb, found.problem)
+		return found, nil
+	case err != nil:
+		return found, err
+	}
+	found.observed = &after
+	if fields := user.Unkept(d, decision, after); len(fields) > 0 {
+		return found, &notKeptError{made: decision, fields: fields}
+	}
+	r.retries.accept(u.UID, len(decision.Drift) > 0)
+	r.tell(ctx, u, decision.Change, decision.Drift)
+	return found, nil
+}
+
+// decide plans by what the cache knows of the Secret, and reads the Secret only where the plan is to take its value.
+func (r *Reconciler) decide(ctx context.Context, u *v1alpha1.ShardingUser, d *user.Desired, o user.Observed) (user.Decision, secretValue, error) {
+	var err error
+	if d.Password, err = r.secrets.glance(ctx, u, d.Permission.Terms); err != nil {
+		return user.Decision{}, secretValue{}, err
+	}
+	decision := user.Plan(*d, o)
+	if !decision.TakePassword {
+		return decision, secretValue{}, nil
+	}
+	if decision.Renew && r.accounts.refusesWrites() {
+		// Programs would take a password from the Secret that the row does not get. Another write goes first, and asks.
+		decision.TakePassword, decision.Renew, decision.Again = false, false, true
+		return decision, secretValue{}, nil
+	}
+	applied := appliedVersion{version: o.PasswordVersion(d.Owner), expired: decision.Renew}
+	secret, err := r.secrets.read(ctx, u, d.Permission.Terms, d.Password.Version, applied)
+	if err != nil {
+		return user.Decision{}, secretValue{}, err
+	}
+	d.Password = secret.Password
+	return user.Plan(*d, o), secret, nil
+}
