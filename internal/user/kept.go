@@ -25,6 +25,9 @@ func Unkept(d Desired, made Decision, after Observed) []Field {
 		return []Field{FieldActive}
 	}
 	next := Plan(d, after).Change
+	if made.Change.Verb == Bury && next.Verb == Bury {
+		return nil // a name that another resource released keeps its note: only the revision of it is new
+	}
 	if next.Verb == Nothing || made.Again && (next.Verb != made.Change.Verb || next.Owner != made.Change.Owner) {
 		return nil
 	}

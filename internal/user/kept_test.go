@@ -75,6 +75,9 @@ func TestWhatTheDatabaseDidNotKeepIsWhatThePlanAsksForAgain(t *testing.T) {
 		"a Secret that is missing beside a change that was kept": {
 			desired(secretMissing, edited, inactive), synced(), synced(notedGeneration(4), rowInactive), nil,
 		},
+		"a resource that was buried at a name that another one released": {
+			desired(deleting), synced(ownedBy(neighbour), inState(user.Released)), synced(ownedBy(neighbour), inState(user.Released)), nil,
+		},
 		"a resource that never owned a row and was buried": {
 			desired(deleting), nothingThere(), synced(tombstone, rowGone), nil,
 		},

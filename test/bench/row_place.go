@@ -128,16 +128,26 @@ func memory(ctx context.Context, s *stage) ([]Result, error) {
 	return []Result{result}, nil
 }
 
+// lastTable is the one that the manager makes last.
+const lastTable = "shardinguser_probes"
+
 // unowned measures what a manager has in memory beside a large table in which nobody owns a row: at rest, and at the most
 // since it started.
 func unowned(ctx context.Context, s *stage) ([]Result, error) {
 	if err := s.ensureManager(ctx); err != nil { // which creates the tables
 		return nil, err
 	}
+	err := s.within(ctx, "the tables", poll, func(ctx context.Context) (there bool, err error) {
+		err = s.db.QueryRow(ctx, "SELECT to_regclass('"+lastTable+"') IS NOT NULL").Scan(&there)
+		return there, err
+	})
+	if err != nil {
+		return nil, err
+	}
 	if err := s.stop(); err != nil {
 		return nil, err
 	}
-	err := s.exec(ctx, "INSERT INTO users (username, password_hash) "+
+	err = s.exec(ctx, "INSERT INTO users (username, password_hash) "+
 		"SELECT 'unowned-' || n || '@example.com', '$2a$10$' || rpad(md5(n::text), 53, '.') FROM generate_series(1, $1::int) n", s.size.unowned)
 	if err != nil {
 		return nil, fmt.Errorf("fill the table: %w", err)
