@@ -149,13 +149,6 @@ func (h *health) trouble() (reading, writing error) {
 	return h.failure, h.failure
 }
 
-// refuses tells whether a write was refused, and none has succeeded since.
-func (h *health) refuses() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.kind == refusing
-}
-
 // refusedFor tells whether writes are refused, and by which SQLSTATE.
 func (h *health) refusedFor() (code string, refuses bool) {
 	h.mu.Lock()

@@ -189,7 +189,7 @@ func TestARightThatLogInsDoNotNeedDoesNotMakeTheLogInSideAway(t *testing.T) {
 	role, _ := names(t, login)
 	run(t, pool, "REVOKE INSERT (id) ON shardinguser_merges FROM "+role)
 	expectUnavailable(t, p.Merge(t.Context(), store.Outage{ID: "x"}, usual), "GRANT SELECT (id, merged_at), INSERT (id)")
-	if !p.login.health.refuses() {
+	if _, refuses := p.login.health.refusedFor(); !refuses {
 		t.Error("it was not refused")
 	}
 	p.login.check(t.Context())

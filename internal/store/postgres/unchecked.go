@@ -5,7 +5,6 @@ package postgres
 import (
 	"context"
 	"errors"
-	"maps"
 	"sync"
 	"time"
 
@@ -121,7 +120,7 @@ func (s *Store) keepUncharging(ctx context.Context) {
 			continue
 		}
 		by := s.unchecked.take()
-		for username, list := range maps.All(by) {
+		for username, list := range by {
 			if err := s.uncharge(ctx, username, list); err != nil {
 				s.unchecked.add(username, list) // the next time, then
 			}
