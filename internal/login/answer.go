@@ -20,7 +20,6 @@ var (
 	badRequest    = refusal{http.StatusBadRequest, "BAD_REQUEST", "The body must be a JSON object with username and password"}
 	unauthorized  = refusal{http.StatusUnauthorized, "UNAUTHORIZED", "Invalid credentials"}
 	notFound      = refusal{http.StatusNotFound, "NOT_FOUND", "There is nothing here"}
-	tooLarge      = refusal{http.StatusRequestEntityTooLarge, "PAYLOAD_TOO_LARGE", "The body is larger than 16 KiB"}
 	tooManyFields = refusal{http.StatusRequestHeaderFieldsTooLarge, "HEADER_TOO_LARGE", "The header has more than 200 fields"}
 	tooMany       = refusal{http.StatusTooManyRequests, "TOO_MANY_REQUESTS", "Too many log-ins at once; try again later"}
 	internal      = refusal{http.StatusInternalServerError, "INTERNAL_ERROR", "Something went wrong"}

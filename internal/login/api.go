@@ -4,7 +4,6 @@ package login
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -20,8 +19,6 @@ const (
 	loginPath  = "/api/v1/auth/login"
 	verifyPath = "/api/v1/auth/verify"
 
-	maxBodyBytes = 16 << 10
-
 	// maxHeaderFields is how many a request may have that waits in line: in memory, a short one is many times its size.
 	maxHeaderFields = 200
 )
@@ -32,7 +29,8 @@ type api struct {
 	trusted []netip.Prefix
 }
 
-// NewHandler returns the HTTP API over a Service. What the trusted proxies say of a client's address is believed.
+// NewHandler returns the HTTP API over a Service, for requests that are complete ([serving.CompleteRequests]). What the
+// trusted proxies say of a client's address is believed.
 func NewHandler(s *Service, trusted []netip.Prefix) http.Handler { return &api{s, trusted} }
 
 // ServeHTTP knows its paths by itself, since a mux would redirect the clients' paths that Envoy puts behind verify's.
@@ -91,16 +89,8 @@ func (a *api) recover(w http.ResponseWriter) {
 
 // login answers whoever posts username and password.
 func (a *api) login(w http.ResponseWriter, r *http.Request) {
-	if r.ContentLength > maxBodyBytes { // also where the client waits to be told to go on
-		tooLarge.write(w)
-		return
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
-	var tooLong *http.MaxBytesError
-	if errors.As(err, &tooLong) {
-		tooLarge.write(w)
-		return
-	}
+	body, err := io.ReadAll(r.Body)
+	r.Body = http.NoBody // so that its memory is free while the attempt waits
 	credentials, ok := decode(body)
 	if err != nil || !ok {
 		badRequest.write(w)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sharding-system/shardinguser-operator/internal/serving"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
@@ -35,7 +36,7 @@ func TestABodyThatIsNoLogInIsRefusedWithoutALook(t *testing.T) {
 		"something after the object":    {`{"username":"alice","password":"x"} {}`, http.StatusBadRequest},
 		"bytes that are no UTF-8":       {"{\"username\":\"alice\",\"password\":\"\xff\"}", http.StatusBadRequest},
 		"nesting without end":           {strings.Repeat(`{"a":`, 3000), http.StatusBadRequest},
-		"16 KiB and one byte":           {strings.Repeat(" ", maxBodyBytes+1), http.StatusRequestEntityTooLarge},
+		"16 KiB and one byte":           {strings.Repeat(" ", serving.MaxBodyBytes+1), http.StatusRequestEntityTooLarge},
 		"a password of a megabyte":      {`{"username":"alice","password":"` + strings.Repeat("x", 1<<20) + `"}`, http.StatusRequestEntityTooLarge},
 		"a log-in with a megabyte more": {`{"username":"alice","password":"` + right + `"}` + strings.Repeat(" ", 1<<20), http.StatusRequestEntityTooLarge},
 	} {
@@ -59,7 +60,7 @@ func TestABodyThatIsNoLogInIsRefusedWithoutALook(t *testing.T) {
 func TestABodyOf16KiBIsTaken(t *testing.T) {
 	w := newWorld(t, nil)
 	body := `{"username":"alice","password":"` + right + `","device":"unknown to us"}`
-	if a := w.post(body + strings.Repeat(" ", maxBodyBytes-len(body))); a.Code != http.StatusOK {
+	if a := w.post(body + strings.Repeat(" ", serving.MaxBodyBytes-len(body))); a.Code != http.StatusOK {
 		t.Errorf("%d %s", a.Code, a.Body)
 	}
 }

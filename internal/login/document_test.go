@@ -59,6 +59,13 @@ func TestTheDocumentAndTheHandlersSayTheSame(t *testing.T) {
 			return r
 		}
 	}
+	withBody := func(request func(*world) *http.Request) func(*world) *http.Request {
+		return func(w *world) *http.Request {
+			r := request(w)
+			r.Body = io.NopCloser(strings.NewReader(strings.Repeat("x", 17<<10)))
+			return r
+		}
+	}
 	noToken := func(w *world) *http.Request { return w.verifying("Bearer a.b.c") }
 
 	d := readDocument(t)
@@ -96,6 +103,7 @@ func TestTheDocumentAndTheHandlersSayTheSame(t *testing.T) {
 		"no credentials, but there are tokens":  {operation: verify, request: anonymous, status: 401, befalls: (*world).signsTokens, forbidden: true},
 		"wrong Basic credentials":               {operation: verify, request: basic(wrong), status: 401},
 		"what is no token":                      {operation: verify, request: noToken, status: 401},
+		"credentials and a body of 17 KiB":      {operation: verify, request: withBody(basic(right)), status: 413},
 		"credentials too many of an address":    {operation: verify, request: basic(wrong), status: 429, befalls: (*world).throttles},
 		"credentials and many header fields":    {operation: verify, request: manyFields(basic(right)), status: 431},
 		"credentials that meet a defect":        {operation: verify, request: basic(right), status: 500, befalls: (*world).hasADefect},

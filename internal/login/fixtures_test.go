@@ -20,6 +20,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/sharding-system/shardinguser-operator/internal/password"
+	"github.com/sharding-system/shardinguser-operator/internal/serving"
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/store/memory"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
@@ -119,7 +120,7 @@ func (w *world) outcomes() map[store.Outcome]int {
 
 func (w *world) serve(r *http.Request) *httptest.ResponseRecorder {
 	answer := httptest.NewRecorder()
-	NewHandler(w.Service, w.trusted).ServeHTTP(answer, r)
+	serving.CompleteRequests(NewHandler(w.Service, w.trusted)).ServeHTTP(answer, r)
 	return answer
 }
 

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sharding-system/shardinguser-operator/internal/serving"
 )
 
 // Slow clients. Their tests are about what is cut off, and go by shorter times than clients do.
@@ -92,13 +94,15 @@ func TestABodyThatComesByDropsIsRefusedUncharged(t *testing.T) {
 	w.nothingHappened()
 }
 
-// What verify does not read holds its connection up no longer than what log-in reads.
-func TestABodyThatNobodyReadsHoldsNothingUp(t *testing.T) {
-	s := startWith(t, newWorld(t, nil), ServerOptions{}, short)
+// Verify does not need a body, and yet a request that declares one is complete only with it.
+func TestAVerifyWhoseBodyDoesNotComeIsNotDecided(t *testing.T) {
+	w := newWorld(t, nil)
+	s := startWith(t, w, ServerOptions{}, short)
 	c := s.connect()
-	c.say("POST " + verifyPath + " HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nab")
-	c.mustHear(http.StatusUnauthorized)
+	c.say("POST " + verifyPath + " HTTP/1.1\r\nHost: x\r\nAuthorization: " + basic("alice", right) + "\r\nContent-Length: 1000\r\n\r\nab")
+	c.mustHear(http.StatusBadRequest)
 	c.mustEnd()
+	w.nothingHappened()
 }
 
 func TestAnIdleConnectionIsClosed(t *testing.T) {
@@ -163,7 +167,7 @@ func TestNoBodyIsAskedForThatWouldBeRefused(t *testing.T) {
 	w := newWorld(t, nil)
 	s := startWith(t, w, ServerOptions{}, short)
 	c := s.connect()
-	c.say(fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n", loginPath, maxBodyBytes+1))
+	c.say(fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n", loginPath, serving.MaxBodyBytes+1))
 	c.mustHear(http.StatusRequestEntityTooLarge) // and no 100
 	c.mustEnd()
 	w.nothingHappened()

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package login
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// A stranger takes all connections there are by default, from two addresses, and sends complete headers whose bodies
+// never come. It connects again whenever a connection ends.
+func TestBodiesThatNeverComeShutNobodyOut(t *testing.T) {
+	const connections = 2048
+	w := newWorld(t, nil)
+	s := start(t, w, ServerOptions{MaxConnections: connections})
+	ctx, stop := context.WithCancel(t.Context())
+	var attackers sync.WaitGroup
+	defer attackers.Wait()
+	defer stop()
+	var begun atomic.Int64
+	all := make(chan struct{})
+	for i := range connections {
+		attackers.Go(func() {
+			for ctx.Err() == nil {
+				s.holdWithoutABody(ctx, fmt.Sprintf("127.0.0.%d", 2+i%2), func() {
+					if begun.Add(1) == connections {
+						close(all)
+					}
+				})
+			}
+		})
+	}
+	<-all
+	s.client.Transport.(*http.Transport).DisableKeepAlives = true // each request on a connection of its own
+	for i := range 15 {
+		if status, body := s.logIn("alice", right); status != http.StatusOK {
+			t.Errorf("request %d of 15: %d %s", i+1, status, body)
+		}
+	}
+	if charges := w.tap.charges.Load(); charges != 15 {
+		t.Errorf("%d attempts were charged, want 15", charges)
+	}
+	if w.dropped() == 0 {
+		t.Error("no connection was dropped: there was room for all")
+	}
+}
+
+// holdWithoutABody connects from an address and keeps the connection until the server ends it, or ctx ends.
+func (s *served) holdWithoutABody(ctx context.Context, from string, begun func()) {
+	dialer := tls.Dialer{
+		NetDialer: &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}},
+		Config:    &tls.Config{InsecureSkipVerify: true},
+	}
+	c, err := dialer.DialContext(ctx, "tcp", s.address)
+	if err != nil {
+		return
+	}
+	defer context.AfterFunc(ctx, func() { _ = c.Close() })()
+	defer func() { _ = c.Close() }()
+	_, _ = io.WriteString(c, "POST "+loginPath+" HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n")
+	begun()
+	_, _ = io.Copy(io.Discard, c)
+}
