@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -53,14 +54,15 @@ func isFinding(err error) bool {
 
 // env is what commands share.
 type env struct {
-	genericiooptions.IOStreams
-	flags    *genericclioptions.ConfigFlags
-	terminal terminal
+	In          io.Reader
+	Out, ErrOut *stream
+	flags       *genericclioptions.ConfigFlags
+	terminal    terminal
 }
 
 // Run is the program, with its arguments (its own name is none of them). It returns the exit code.
 func Run(ctx context.Context, version string, streams genericiooptions.IOStreams, args []string) int {
-	e := &env{IOStreams: streams, flags: genericclioptions.NewConfigFlags(true), terminal: ttyOf(streams)}
+	e := newEnv(streams)
 	root := newRoot(version, e) //nolint:contextcheck // commands take the context that they are executed with
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
@@ -69,11 +71,11 @@ func Run(ctx context.Context, version string, streams genericiooptions.IOStreams
 		return ExitDone
 	case isFinding(err):
 		if err.Error() != "" {
-			fmt.Fprintln(streams.ErrOut, err)
+			e.ErrOut.say("%v", err)
 		}
 		return ExitFinding
 	default:
-		fmt.Fprintf(streams.ErrOut, "error: %v\n", explain(err))
+		e.ErrOut.say("error: %v", explain(err))
 		return ExitFailed
 	}
 }

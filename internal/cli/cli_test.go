@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
-	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 )
 
@@ -29,7 +28,7 @@ func run(t *testing.T, args ...string) (code int, out, errOut string) {
 
 func TestEveryCommandHasHelpExamplesAndStructuredOutput(t *testing.T) {
 	streams := genericiooptions.NewTestIOStreamsDiscard()
-	root := newRoot("", &env{IOStreams: streams, flags: genericclioptions.NewConfigFlags(true)})
+	root := newRoot("", newEnv(streams))
 	for _, cmd := range root.Commands() {
 		name := cmd.Name()
 		if cmd.Short == "" || cmd.Long == "" || !strings.Contains(cmd.Example, "kubectl shardinguser "+name) {

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
@@ -51,6 +52,7 @@ func (e *env) cluster() (kube client.Client, namespace string, err error) {
 	if err != nil {
 		return nil, "", err
 	}
+	config.WarningHandler = rest.NewWarningWriter(e.ErrOut, rest.WarningWriterOptions{Deduplicate: true})
 	config.QPS = -1 // the API server has priorities and fairness of its own
 	namespace, _, err = e.flags.ToRawKubeConfigLoader().Namespace()
 	if err != nil {

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"k8s.io/cli-runtime/pkg/genericiooptions"
-
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
@@ -69,7 +67,7 @@ func TestDoctorEscapesNamesOfTheDatabase(t *testing.T) {
 		Orphans:   []store.Orphan{{Namespace: "\x1b[2J", Name: "a", Username: "b\x1b"}},
 	}
 	var out bytes.Buffer
-	d := &doctor{env: &env{IOStreams: genericiooptions.IOStreams{Out: &out}}}
+	d := &doctor{env: &env{Out: &stream{&out}}}
 	d.results(checkDatabase(seen[store.Report]{it: &report}, "system"))
 	if strings.ContainsAny(out.String(), "\x1b\x07") || strings.Count(out.String(), "\n") != 3 {
 		t.Errorf("it prints %q", out.String())

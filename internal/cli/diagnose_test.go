@@ -12,7 +12,6 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
@@ -219,9 +218,9 @@ func TestNothingIsWrongWhereNothingIs(t *testing.T) {
 // Whoever may write Events in his namespace has no say in what an administrator's terminal does.
 func TestATerminalIsNotSpokenTo(t *testing.T) {
 	var out bytes.Buffer
-	d := doctor{env: &env{IOStreams: genericiooptions.IOStreams{Out: &out}}}
+	d := doctor{env: &env{Out: &stream{&out}}}
 	d.results([]result{{Check: "Event", Level: note, Message: "\x1b[2J", Advice: "\x1b]0;"}})
-	table(&out, []string{"A"}, [][]string{{"\x1b[2J"}})
+	table(&stream{&out}, []string{"A"}, [][]string{{"\x1b[2J"}})
 	if strings.Contains(out.String(), "\x1b") {
 		t.Errorf("it is told %q", out.String())
 	}

@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -16,7 +15,6 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/cli-runtime/pkg/printers"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
@@ -231,19 +229,19 @@ func (d *doctor) tell(x examination) {
 		if !u.Healthy {
 			healthy = "is not as it should be"
 		}
-		fmt.Fprintf(d.Out, "%s/%s %s\n", u.Namespace, u.Name, healthy)
+		d.Out.say("%s/%s %s", u.Namespace, u.Name, healthy)
 		d.results(u.Results)
 	}
 	if x.Cluster != nil {
-		fmt.Fprintf(d.Out, "%d of %d users are not as they should be.\n", len(x.Users), x.Looked)
+		d.Out.say("%d of %d users are not as they should be.", len(x.Users), x.Looked)
 	}
 }
 
 func (d *doctor) results(results []result) {
 	for _, r := range results {
-		fmt.Fprintf(d.Out, "  %-7s  %-8s  %s\n", r.Level, r.Check, printers.EscapeTerminal(r.Message)) // some of it is other people's
+		d.Out.say("  %-7s  %-8s  %s", r.Level, r.Check, r.Message)
 		if r.Advice != "" {
-			fmt.Fprintf(d.Out, "%s-> %s\n", strings.Repeat(" ", 21), printers.EscapeTerminal(r.Advice))
+			d.Out.say("%s-> %s", strings.Repeat(" ", 21), r.Advice)
 		}
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -226,14 +225,14 @@ func (i *importer) tell(report imported, free bool) error {
 		return i.output.value(i.Out, report)
 	}
 	for _, r := range report.Remarks {
-		fmt.Fprintln(i.ErrOut, r)
+		i.ErrOut.say("%v", r)
 	}
 	for _, c := range report.Changes {
-		fmt.Fprintln(i.Out, c.told(report.DryRun))
+		i.Out.say("%s", c.told(report.DryRun))
 	}
 	summarize(i.ErrOut, report, free)
 	if i.directory != "" && report.Secrets > 0 && len(report.Changes) > 0 && !report.DryRun {
-		fmt.Fprintf(i.ErrOut, "Files in %s hold password hashes, which are secrets: seal or encrypt them before they go anywhere.\n", i.directory)
+		i.ErrOut.say("Files in %s hold password hashes, which are secrets: seal or encrypt them before they go anywhere.", i.directory)
 	}
 	return nil
 }
@@ -250,17 +249,17 @@ func (c change) told(dryRun bool) string {
 	return c.Object + " " + made
 }
 
-func summarize(w io.Writer, report imported, changes bool) {
+func summarize(w *stream, report imported, changes bool) {
 	count := map[remarkKind]int{}
 	for _, r := range report.Remarks {
 		count[r.Kind]++
 	}
-	fmt.Fprintf(w, "%d rows: %d users, %d of them without a password; %d rows belong to resources already, %d are left out.",
-		report.Rows, report.Users, count[withoutPassword], count[owned], count[leftOut])
+	changed := ""
 	if changes {
-		fmt.Fprintf(w, " %d changes.", len(report.Changes))
+		changed = fmt.Sprintf(" %d changes.", len(report.Changes))
 	}
-	fmt.Fprintln(w)
+	w.say("%d rows: %d users, %d of them without a password; %d rows belong to resources already, %d are left out.%s",
+		report.Rows, report.Users, count[withoutPassword], count[owned], count[leftOut], changed)
 }
 
 // judge says whether the exit code is that of a finding.

@@ -75,7 +75,7 @@ func (l *lister) run(ctx context.Context) error {
 		return l.output.users(l.Out, list, true)
 	}
 	if len(list) == 0 {
-		fmt.Fprintln(l.ErrOut, nobody(namespace, l.locked))
+		l.ErrOut.say("%s", nobody(namespace, l.locked))
 		return nil
 	}
 	header, rows := columns(list, time.Now(), l.output.format == asWide, l.allNamespaces)

@@ -4,7 +4,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -68,12 +67,12 @@ func (l *locker) run(ctx context.Context, name string) error {
 		return err
 	}
 	if manager := gitOps(u); manager != "" && was != l.undo {
-		fmt.Fprintf(l.ErrOut, "%s manages %s, and may put spec.active back: change it there too.\n", manager, called(u))
+		l.ErrOut.say("%s manages %s, and may put spec.active back: change it there too.", manager, called(u))
 	}
 	if l.output.format != "" {
 		return l.output.users(l.Out, []v1alpha1.ShardingUser{*u}, false)
 	}
-	fmt.Fprintf(l.Out, "%s %s\n", called(u), outcome(u, was, l.undo))
+	l.Out.say("%s %s", called(u), outcome(u, was, l.undo))
 	return nil
 }
 

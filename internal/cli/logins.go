@@ -139,7 +139,7 @@ func (a *auditor) tell(username string, records []store.Record) error {
 		}{username, attempts})
 	}
 	if len(records) == 0 {
-		fmt.Fprintf(a.ErrOut, "There are no such attempts of %q on record.\n", username)
+		a.ErrOut.say("There are no such attempts of %q on record.", username)
 		return nil
 	}
 	rows := make([][]string, 0, len(records))

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"sigs.k8s.io/yaml"
-
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 	"github.com/sharding-system/shardinguser-operator/internal/password"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
@@ -63,12 +61,12 @@ type entry struct {
 func yamlOf(manifests ...any) ([]byte, error) {
 	var b bytes.Buffer
 	for _, m := range manifests {
-		text, err := yaml.Marshal(m)
+		text, err := safeYAML(m)
 		if err != nil {
 			return nil, err
 		}
 		b.WriteString(mark + "\n")
-		b.Write(text)
+		b.WriteString(text)
 	}
 	return b.Bytes(), nil
 }

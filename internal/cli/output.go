@@ -3,7 +3,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -14,7 +13,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/duration"
 	"k8s.io/cli-runtime/pkg/printers"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
@@ -51,58 +49,55 @@ func (o *output) check() error {
 // structured tells whether the output is for programs.
 func (o *output) structured() bool { return o.format == asJSON || o.format == asYAML }
 
-// value writes a value that is no resource.
-func (o *output) value(w io.Writer, v any) error {
-	text, err := json.MarshalIndent(v, "", "    ")
-	if err == nil && o.format == asYAML {
-		text, err = yaml.JSONToYAML(text)
+// value writes a value for programs.
+func (o *output) value(w *stream, v any) error {
+	marshal := safeJSON
+	if o.format == asYAML {
+		marshal = safeYAML
 	}
+	text, err := marshal(v)
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(w, strings.TrimSuffix(string(text), "\n"))
+	_, err = io.WriteString(w, strings.TrimSuffix(text, "\n")+"\n")
 	return err
 }
 
 // users writes ShardingUsers as kubectl writes them: one as itself, unless it is a list that was asked for.
-func (o *output) users(w io.Writer, users []v1alpha1.ShardingUser, list bool) error {
-	var printer printers.ResourcePrinter
-	switch o.format {
-	case asJSON:
-		printer = &printers.JSONPrinter{}
-	case asYAML:
-		printer = &printers.YAMLPrinter{}
-	default:
-		printer = &printers.NamePrinter{}
+func (o *output) users(w *stream, users []v1alpha1.ShardingUser, list bool) error {
+	items := make([]any, 0, len(users))
+	for i := range users {
+		users[i].SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("ShardingUser"))
+		users[i].ManagedFields = nil
+		items = append(items, &users[i])
 	}
-	printer = printers.NewTypeSetter(scheme).ToPrinter(printer)
-	if o.structured() && (list || len(users) != 1) {
-		// Not ShardingUserList: kubectl's lists are of no kind of their own.
-		items := make([]any, 0, len(users))
+	switch {
+	case !o.structured():
 		for i := range users {
-			users[i].SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("ShardingUser"))
-			users[i].ManagedFields = nil
-			items = append(items, &users[i])
+			w.say("%s", called(&users[i]))
 		}
+		return nil
+	case list || len(users) != 1:
+		// Not ShardingUserList: kubectl's lists are of no kind of their own.
 		return o.value(w, map[string]any{"apiVersion": "v1", "kind": "List", "items": items})
 	}
-	for i := range users {
-		users[i].ManagedFields = nil
-		if err := printer.PrintObj(&users[i], w); err != nil {
-			return err
-		}
-	}
-	return nil
+	return o.value(w, items[0])
 }
 
 // table writes columns as kubectl does.
-func table(w io.Writer, header []string, rows [][]string) {
+func table(w *stream, header []string, rows [][]string) {
 	if len(rows) == 0 {
 		return
 	}
 	t := printers.GetNewTabWriter(w)
 	for _, row := range append([][]string{header}, rows...) {
-		fmt.Fprintln(t, printers.EscapeTerminal(strings.Join(row, "\t")))
+		for i, cell := range row {
+			if i > 0 {
+				_, _ = io.WriteString(t, "\t")
+			}
+			_, _ = io.WriteString(t, escaped(cell, "", beyondASCII))
+		}
+		_, _ = io.WriteString(t, "\n")
 	}
 	_ = t.Flush() // to a terminal: nobody could act on the error
 }

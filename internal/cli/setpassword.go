@@ -120,12 +120,12 @@ func (p *passwordSetter) run(ctx context.Context, name string) error {
 		return err
 	}
 	judged := strengthOf(plain, user.Username(u), u.Name, u.Namespace)
-	fmt.Fprintln(p.ErrOut, judged)
+	p.ErrOut.say("%v", judged)
 	if err := p.write(ctx, kube, u, source, secret, plain); err != nil {
 		return err
 	}
 	if source.Generate != nil && metav1.IsControlledBy(secret, u) {
-		fmt.Fprintf(p.ErrOut, "The operator made %s: this password counts until it replaces it, after the maxAge of %s or of a policy, if there is one.\n",
+		p.ErrOut.say("The operator made %s: this password counts until it replaces it, after the maxAge of %s or of a policy, if there is one.",
 			called(secret), called(u))
 	}
 	return p.tell(u, source, judged, plain)
@@ -178,7 +178,7 @@ func (p *passwordSetter) agree(ctx context.Context, kube client.Client, u *v1alp
 	for _, question := range questions {
 		switch {
 		case p.yes:
-			fmt.Fprintln(p.ErrOut, question)
+			p.ErrOut.say("%s", question)
 			continue
 		case p.terminal == nil:
 			return fmt.Errorf("%s %w whether that is right: give --yes", question, errNobodyThere)
@@ -309,9 +309,9 @@ func (p *passwordSetter) tell(u *v1alpha1.ShardingUser, source v1alpha1.Password
 	}
 	out := p.Out
 	if p.generate != 0 {
-		fmt.Fprintln(p.Out, string(plain)) // and nothing else, so that a script can take it
+		p.Out.say("%s", plain) // and nothing else, so that a script can take it
 		out = p.ErrOut
 	}
-	fmt.Fprintf(out, "%s has another password, in secret/%s\n", called(u), source.SecretRef.Name)
+	out.say("%s has another password, in secret/%s", called(u), source.SecretRef.Name)
 	return nil
 }

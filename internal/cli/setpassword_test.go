@@ -11,7 +11,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
@@ -55,7 +54,7 @@ func TestWhoIsWaitedForInVainCanBeBrokenOff(t *testing.T) {
 	never, writer := io.Pipe()
 	t.Cleanup(func() { _ = writer.Close() })
 	ctx, cancel := context.WithCancel(t.Context())
-	p := passwordSetter{env: &env{IOStreams: genericiooptions.IOStreams{In: never}}, stdin: true}
+	p := passwordSetter{env: &env{In: never}, stdin: true}
 	cancel()
 	if _, err := p.password(ctx, "alice"); !errors.Is(err, context.Canceled) {
 		t.Errorf("password = %v", err)

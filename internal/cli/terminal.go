@@ -5,13 +5,11 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"strings"
 
 	"golang.org/x/term"
-	"k8s.io/cli-runtime/pkg/genericiooptions"
 )
 
 // terminal is whom one can ask; nil where nobody sits there. Who breaks off has the context end.
@@ -25,29 +23,29 @@ type terminal interface {
 
 var errNobodyThere = errors.New("there is no terminal to ask at")
 
-// ttyOf is the terminal of these streams.
-func ttyOf(streams genericiooptions.IOStreams) terminal {
-	in, ok := streams.In.(*os.File)
+// ttyOf is the terminal that the input comes from, which is asked by the output.
+func ttyOf(input io.Reader, out *stream) terminal {
+	in, ok := input.(*os.File)
 	if !ok || !term.IsTerminal(int(in.Fd())) {
 		return nil
 	}
-	return &tty{in: in, out: streams.ErrOut}
+	return &tty{in: in, out: out}
 }
 
 type tty struct {
 	in  *os.File
-	out io.Writer
+	out *stream
 }
 
 func (t *tty) hidden(ctx context.Context, prompt string) ([]byte, error) {
-	fmt.Fprint(t.out, prompt)
+	t.out.ask("%s", prompt)
 	line, err := t.unlessEnded(ctx, func() ([]byte, error) { return term.ReadPassword(int(t.in.Fd())) })
-	fmt.Fprintln(t.out) // the user's own was not shown
+	t.out.say("") // the user's own was not shown
 	return line, err
 }
 
 func (t *tty) confirms(ctx context.Context, question string) (bool, error) {
-	fmt.Fprint(t.out, question+" [y/N] ")
+	t.out.ask("%s [y/N] ", question)
 	line, err := t.unlessEnded(ctx, t.line)
 	answer := strings.ToLower(strings.TrimSpace(string(line)))
 	return answer == "y" || answer == "yes", err

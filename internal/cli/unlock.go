@@ -5,7 +5,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -68,7 +67,7 @@ func (l *unlocker) run(ctx context.Context, names []string) error {
 		return err
 	}
 	if len(users) == 0 {
-		fmt.Fprintln(l.ErrOut, nobody(namespace, true))
+		l.ErrOut.say("%s", nobody(namespace, true))
 	}
 	value := time.Now().UTC().Format(time.RFC3339Nano)
 	var errs []error
@@ -90,9 +89,9 @@ func (l *unlocker) run(ctx context.Context, names []string) error {
 			errs = append(errs, err)
 		case l.output.format != "":
 		case l.waiting.wait:
-			fmt.Fprintf(l.Out, "%s unlocked\n", called(u))
+			l.Out.say("%s unlocked", called(u))
 		default:
-			fmt.Fprintf(l.Out, "%s is to be unlocked\n", called(u))
+			l.Out.say("%s is to be unlocked", called(u))
 		}
 	}
 	if l.output.format != "" {
