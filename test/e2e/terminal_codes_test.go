@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+
+	"github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+)
+
+// strange is what the database and the API server take, and no terminal may get.
+const strange = "\x1b[31m\x1b]0;x\x07\u009b2J\u202egnp\u2066\u200b\x7f\r\nforged\tline"
+
+// hostile puts it wherever tenants, other programs and clients of the login API may write.
+func (s *story) hostile(u *v1alpha1.ShardingUser) {
+	s.t.Helper()
+	s.sql(`UPDATE login_attempts SET user_agent = $1, source = left($1, 64)`, strange)
+	s.sql(`INSERT INTO login_attempts (attempted_at, username, outcome, source, user_agent) VALUES (now(), 'alice', 'failed', left($1, 64), $1)`, strange)
+	s.sql(`INSERT INTO login_attempts (attempted_at, username, outcome, source, user_agent) VALUES (now(), $1, 'failed', '', '')`, strange)
+	s.sql(`INSERT INTO users (username, password_hash, roles) VALUES ($1, $1, jsonb_build_array($1::text)), ('bob', '!', jsonb_build_array($1::text)),
+		('carol', '!', '[]'), ('leaver', '!', '[]')`, strange)
+	s.sql(`INSERT INTO shardinguser_ownership (username, cluster, namespace, name, uid, state, generation, deletion_policy,
+		password_version, password_hash, password_weak, unlock_handled)
+		SELECT name, cluster, $1, $1, 'gone', 'owned', 1, 'Delete', '', '', false, ''
+		FROM shardinguser_ownership, unnest(ARRAY['carol', 'leaver']) AS names (name) WHERE username = 'alice'`, strange)
+
+	u.Annotations = map[string]string{"strange": strange}
+	s.Expect(s.kube.Update(s.t.Context(), u)).To(gomega.Succeed())
+	u.Status.PermittedBy = strange
+	for i := range u.Status.Conditions {
+		u.Status.Conditions[i].Status, u.Status.Conditions[i].Message = metav1.ConditionFalse, strange
+	}
+	s.Expect(s.kube.Status().Update(s.t.Context(), u)).To(gomega.Succeed())
+	s.Expect(s.kube.Create(s.t.Context(), &corev1.Event{
+		ObjectMeta:     metav1.ObjectMeta{GenerateName: "strange-", Namespace: s.namespace},
+		InvolvedObject: corev1.ObjectReference{Kind: "ShardingUser", Name: u.Name, Namespace: s.namespace, UID: u.UID, APIVersion: "sharding.io/v1alpha1"},
+		Type:           corev1.EventTypeWarning, Reason: strange, Message: strange,
+		FirstTimestamp: metav1.NewTime(time.Now()), LastTimestamp: metav1.NewTime(time.Now()),
+	})).To(gomega.Succeed())
+}
+
+// Owner names, roles, user agents, conditions and Events that were written by others reach no terminal as they are.
+func TestThePluginEscapesTerminalCodes(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	s.publishes()
+	p := s.start("--leader-election-namespace=" + s.namespace)
+	s.secret("alice", canary+" alice")
+	alice := s.readyUser("alice", secret("alice"))
+	p.Kill() // it would correct some of what follows
+	s.Expect(s.kube.Get(s.t.Context(), client.ObjectKeyFromObject(alice), alice)).To(gomega.Succeed())
+	s.hostile(alice)
+
+	sh := s.somebody()
+	sh.env = append(sh.env, "USER_DATABASE_DSN="+s.dsn)
+	shown := 0 // of the commands that print something of it
+	for _, command := range []string{
+		"list", "list -o wide", "list -A -o wide", "list -o name", "list -o json", "list -o yaml", "doctor", "doctor alice", "doctor -o json", "doctor alice -o yaml",
+		"logins alice", "logins alice -o json", "logins alice -o yaml", "import", "import -o json", "import --dry-run --directory=accounts",
+		"import --dry-run --directory=accounts -o json", "import --apply --dry-run", "lock alice --wait=false", "lock alice --undo --wait=false -o yaml",
+		"unlock alice --wait=false -o json", "set-password alice --generate -o json",
+	} {
+		got := sh.run("", "kubectl", append([]string{"shardinguser"}, strings.Fields(command)...)...)
+		for stream, text := range map[string]string{"output": got.out, "other output": got.errOut} {
+			if at := strings.IndexFunc(text, func(r rune) bool { return r != '\n' && !unicode.IsGraphic(r) }); at >= 0 {
+				t.Errorf("the %s of %q has %q", stream, command, text[at:min(at+20, len(text))])
+			}
+			if strings.Contains(text, "\nforged") {
+				t.Errorf("the %s of %q has a line of its own:\n%s", stream, command, text)
+			}
+		}
+		if strings.Contains(got.out+got.errOut, `\u202e`) {
+			shown++
+		}
+		var value any
+		switch {
+		case strings.Contains(command, "-o json") && json.Unmarshal([]byte(got.out), &value) != nil,
+			strings.Contains(command, "-o yaml") && yaml.Unmarshal([]byte(got.out), &value) != nil:
+			t.Errorf("%q is not what its format says:\n%s%s", command, got.out, got.errOut)
+		}
+	}
+	if shown < 10 {
+		t.Errorf("%d commands print something of it, and so say little", shown)
+	}
+}
