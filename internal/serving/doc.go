@@ -1,21 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package serving is what the process's servers (log-ins, metrics, probes) have in common: which TLS they speak, and how
+// Package serving is what the process's servers (logins, metrics, probes) have in common: which TLS they speak, and how
 // much of the process a client can take.
 //
 // # Connections
 //
-// A server has so many connections and no more. Where another one comes, it is let in, and the one goes whose client has
-// kept us waiting for longest: for a handshake, for the rest of a header, or for its next request. So connections that do
-// nothing, or do it slowly, keep nobody out, however many there are. Nobody is sent away whose request is being served.
+// A request is ours to serve once its header and its body are complete. Until then its connection waits for the client, as
+// it does while the client does not read an answer, and between requests.
 //
-// One address has half of the connections at the most, and drives out none but its own beyond that. Where there are
-// trusted proxies, each of which stands for many clients, a quarter is kept for them, and half is no limit to them.
+// A server has so many connections and no more. At the limit a new connection replaces a waiting one: of the address with
+// the most waiting connections, the one that has waited longest. So a few addresses only replace connections of their own,
+// however fast they connect. A connection whose request is being served is never replaced.
+//
+// One address has half of the connections at most, and beyond that replaces its own. Where there are trusted proxies, each
+// of which stands for many clients, a quarter is kept for them, and half is no limit to them.
+//
+// A connection that ends before its request is complete is read on for a while. The kernel would reset it otherwise, and
+// the client would lose the answer.
 //
 // # Memory
 //
 // Of a header, net/http makes up to sixteen times its size: 64 KiB of one-letter fields take a megabyte, before any handler
-// can have a say. So of the headers that are on their way, only a few may be larger than what is usual.
+// runs. So of the requests that are on their way, only a few may be larger than usual. A body has 16 KiB at most.
 //
 // # HTTP/2
 //
