@@ -24,15 +24,15 @@ const strange = "\x1b[31m\x1b]0;x\x07\u009b2J\u202egnp\u2066\u200b\x7f\r\nforged
 // hostile puts it wherever tenants, other programs and clients of the login API may write.
 func (s *story) hostile(u *v1alpha1.ShardingUser) {
 	s.t.Helper()
-	s.sql(`UPDATE login_attempts SET user_agent = $1, source = left($1, 64)`, strange)
-	s.sql(`INSERT INTO login_attempts (attempted_at, username, outcome, source, user_agent) VALUES (now(), 'alice', 'failed', left($1, 64), $1)`, strange)
-	s.sql(`INSERT INTO login_attempts (attempted_at, username, outcome, source, user_agent) VALUES (now(), $1, 'failed', '', '')`, strange)
-	s.sql(`INSERT INTO users (username, password_hash, roles) VALUES ($1, $1, jsonb_build_array($1::text)), ('bob', '!', jsonb_build_array($1::text)),
+	s.sql(`UPDATE login_attempts SET user_agent = $1::text, source = left($1::text, 64)`, strange)
+	s.sql(`INSERT INTO login_attempts (attempted_at, username, outcome, source, user_agent) VALUES (now(), 'alice', 'failed', left($1::text, 64), $1::text)`, strange)
+	s.sql(`INSERT INTO login_attempts (attempted_at, username, outcome, source, user_agent) VALUES (now(), $1::text, 'failed', '', '')`, strange)
+	s.sql(`INSERT INTO users (username, password_hash, roles) VALUES ($1::text, $1::text, jsonb_build_array($1::text)), ('bob', '!', jsonb_build_array($1::text)),
 		('carol', '!', '[]'), ('leaver', '!', '[]')`, strange)
 	s.sql(`INSERT INTO shardinguser_ownership (username, cluster, namespace, name, uid, state, generation, deletion_policy,
 		password_version, password_hash, password_weak, unlock_handled)
-		SELECT name, cluster, $1, $1, 'gone', 'owned', 1, 'Delete', '', '', false, ''
-		FROM shardinguser_ownership, unnest(ARRAY['carol', 'leaver']) AS names (name) WHERE username = 'alice'`, strange)
+		SELECT other, cluster, $1::text, $1::text, 'gone', 'owned', 1, 'Delete', '', '', false, ''
+		FROM shardinguser_ownership, unnest(ARRAY['carol', 'leaver']) AS others (other) WHERE username = 'alice'`, strange)
 
 	u.Annotations = map[string]string{"strange": strange}
 	s.Expect(s.kube.Update(s.t.Context(), u)).To(gomega.Succeed())
