@@ -35,7 +35,16 @@ func newLogins(
 	registry prometheus.Registerer, logger logr.Logger,
 ) (logins, error) {
 	log := slog.New(logr.ToSlogHandler(logger.WithName("login")))
-	retention := login.Retention{Trail: accounts, Keep: settings.Login.AuditRetention, Log: log}
+	retention := login.Retention{
+		Trail: accounts, Keep: settings.Login.AuditRetention, MaxSize: settings.Login.AuditMaxSize, Registry: registry, Log: log,
+	}
+	if accounts.logins != nil {
+		retention.Sized = accounts.logins
+	}
+	retention, err := login.NewRetention(retention)
+	if err != nil {
+		return logins{}, fmt.Errorf("build the retention of login attempts: %w", err)
+	}
 	l := logins{upkeep: []part{retention.Run}}
 	for _, s := range accounts.databases() {
 		l.upkeep = append(l.upkeep, s.Maintain)

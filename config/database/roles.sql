@@ -147,10 +147,10 @@ SELECT pg_get_serial_sequence('shardinguser_ownership', 'revision') AS revisions
 GRANT SELECT ON SEQUENCE :revisions TO :"controller";
 
 -- Where an attempt came from is written, and read by neither.
-GRANT SELECT (username, attempted_at, outcome, locked_until, attempt_key) ON TABLE login_attempts TO :"controller";
-GRANT SELECT (id, username, attempted_at, outcome, locked_until, attempt_key),
+GRANT SELECT (username, attempted_at, outcome, locked_until, attempt_key, attempts) ON TABLE login_attempts TO :"controller";
+GRANT SELECT (id, username, attempted_at, outcome, locked_until, user_agent, attempt_key, attempts),
       INSERT (username, attempted_at, outcome, locked_until, source, user_agent, attempt_key),
-      UPDATE (outcome),
+      UPDATE (outcome, attempts),
       DELETE
     ON TABLE login_attempts TO :"login";
 

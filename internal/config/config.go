@@ -161,6 +161,9 @@ type Login struct {
 	VerifyCacheTTL time.Duration
 	// AuditRetention is how long attempts stay on record.
 	AuditRetention time.Duration
+	// AuditMaxSize is how many bytes of attempts stay on record, about; 0 for any
+	// number.
+	AuditMaxSize int64
 
 	// AccountCacheSize is how many accounts each replica keeps a copy of.
 	AccountCacheSize int
@@ -244,6 +247,7 @@ func defaults(cores int) Settings {
 			MaxConnections:  2048,
 			VerifyCacheTTL:  time.Minute,
 			AuditRetention:  90 * 24 * time.Hour,
+			AuditMaxSize:    2 << 30,
 
 			AccountCacheSize: 150_000,
 			Fallback:         true,

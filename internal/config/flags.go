@@ -75,6 +75,7 @@ func (l *Login) bind(fs *flag.FlagSet) {
 	fs.Var(networks{&l.TrustedProxies}, "login-trusted-proxies", "comma-separated `networks` of proxies whose X-Forwarded-For is believed (default none)")
 	fs.Var(duration{&l.VerifyCacheTTL, 0}, "verify-cache-ttl", "`time` for which verify recognises credentials that passed, without bcrypt; 0 for never")
 	fs.Var(duration{&l.AuditRetention, time.Minute}, "audit-retention", "`time` for which log-in attempts stay on record")
+	fs.Var(size{&l.AuditMaxSize}, "audit-max-size", "largest `size` of the record of login attempts, about, such as 2GiB; beyond it the least worthy go before their time: attempts on names that no account has first, successes last; 0 for any size")
 	fs.Var(number{&l.AccountCacheSize, 1, 10_000_000}, "account-cache-size", "largest `number` of accounts that each replica keeps a copy of, for quick look-ups and for the fallback")
 	fs.Var(onOff{&l.Fallback}, "fallback", "`on` or off: whether log-ins are decided from memory while the database is away")
 	fs.Var(number{&l.FallbackAttempts, 0, 1000}, "fallback-attempts", "`number` of failed log-ins that lock an account while the database is away and each replica counts by itself; 0 for those of --lockout-attempts")

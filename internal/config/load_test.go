@@ -64,7 +64,7 @@ func TestDefaults(t *testing.T) {
 		},
 		Login: Login{
 			BindAddress: ":8082", LockoutAttempts: 5, LockoutDuration: 15 * time.Minute,
-			SourceRate: 20, SourceBurst: 200, MaxConnections: 2048, VerifyCacheTTL: time.Minute, AuditRetention: 90 * 24 * time.Hour,
+			SourceRate: 20, SourceBurst: 200, MaxConnections: 2048, VerifyCacheTTL: time.Minute, AuditRetention: 90 * 24 * time.Hour, AuditMaxSize: 2 << 30,
 			AccountCacheSize: 150_000, Fallback: true,
 		},
 		DefaultUsers: DefaultUsers{Passwords: "off"},
@@ -232,6 +232,8 @@ func TestWrongSettings(t *testing.T) {
 		}},
 		"the end of no previous secret":     {args("--jwt-previous-secret-until=2027-01-31T00:00:00Z"), []string{"set --jwt-previous-secret-file too"}},
 		"an end that is no time":            {args("--jwt-previous-secret-until=tomorrow"), []string{`"tomorrow" is not a time such as 2027-01-31T00:00:00Z`}},
+		"a record that is too small":        {args("--audit-max-size=4KiB"), []string{`"4KiB" is not a size of at least 1MiB`}},
+		"a record of an unknown unit":       {args("--audit-max-size=2GB"), []string{`"2GB" is not a size of at least 1MiB`}},
 		"a namespace in capitals":           {args("--watch-namespaces=a,Team"), []string{`"a,Team" is not a comma-separated list of names`}},
 		"a lease in no namespace":           {args("--leader-election-namespace=a_b"), []string{"is not the name of a namespace"}},
 		"default users of another kind":     {args("--default-users=on"), []string{`flag --default-users: "on" is not one of off, generated, sharding`}},

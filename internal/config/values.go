@@ -3,6 +3,7 @@
 package config
 
 import (
+	"math"
 	"net"
 	"net/netip"
 	"regexp"
@@ -92,6 +93,43 @@ func (m moment) String() string {
 	return m.at.Format(time.RFC3339)
 }
 func (m moment) Get() any { return *m.at }
+
+// size is a number of bytes: 0, or 1 MiB or more.
+type size struct{ at *int64 }
+
+// sizeUnits are the units in which sizes are written, the largest first.
+var sizeUnits = []struct {
+	suffix string
+	bytes  int64
+}{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}}
+
+func (s size) Set(text string) error {
+	text = strings.TrimSpace(text)
+	unit := int64(1)
+	for _, u := range sizeUnits {
+		// Kubernetes writes 2Gi, people 2GiB.
+		if number, found := strings.CutSuffix(strings.TrimSuffix(text, "B"), strings.TrimSuffix(u.suffix, "B")); found {
+			text, unit = strings.TrimSpace(number), u.bytes
+			break
+		}
+	}
+	v, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || v < 0 || v > math.MaxInt64/unit || (v > 0 && v*unit < 1<<20) {
+		return want("a size of at least 1MiB, such as 512MiB or 2GiB, or 0 for any size")
+	}
+	*s.at = v * unit
+	return nil
+}
+
+func (s size) String() string {
+	for _, u := range sizeUnits {
+		if *s.at > 0 && *s.at%u.bytes == 0 {
+			return strconv.FormatInt(*s.at/u.bytes, 10) + u.suffix
+		}
+	}
+	return strconv.FormatInt(*s.at, 10)
+}
+func (s size) Get() any { return *s.at }
 
 // path is the path of a file or folder; whether it exists is checked later.
 type path struct{ at *string }

@@ -78,19 +78,29 @@ written AS (
         COALESCE(u.failed_login_attempts >= j.charged, false)
             AND (u.locked_until IS NOT NULL OR j.charged < j.attempts OR j.exempt) AS counts
 ),
+added AS (
+    UPDATE login_attempts a SET attempts = LEAST(a.attempts, 2147483646) + 1
+    FROM judged j WHERE a.id = CASE j.verdict
+        WHEN 'unknown' THEN @unknown_row::bigint WHEN 'locked' THEN @locked_row::bigint WHEN 'inactive' THEN @inactive_row::bigint
+    END
+    RETURNING a.id, a.locked_until
+),
 recorded AS (
     INSERT INTO login_attempts (attempted_at, username, source, user_agent, outcome, locked_until, attempt_key)
-    SELECT j.at, CASE WHEN j.username IS NULL THEN @alias::text ELSE @name::text END, @source::text, @user_agent::text,
+    SELECT j.at,
+           CASE WHEN j.aggregates THEN '' WHEN j.username IS NULL THEN @alias::text ELSE @name::text END,
+           CASE WHEN j.aggregates THEN @aggregated_source::text ELSE @source::text END,
+           CASE WHEN j.aggregates THEN '' ELSE @user_agent::text END,
            CASE j.verdict WHEN 'check' THEN 'pending' ELSE j.verdict END, w.locked_until, @key::text
-    FROM judged j LEFT JOIN written w ON true
-    WHERE j.verdict <> 'check' OR w.counts
+    FROM (SELECT *, verdict <> 'check' AND @aggregated::boolean AS aggregates FROM judged) j LEFT JOIN written w ON true
+    WHERE (j.verdict <> 'check' OR w.counts) AND NOT EXISTS (SELECT FROM added)
     RETURNING id, locked_until
 )
 SELECT r.id, j.verdict, r.locked_until,
        CASE j.verdict WHEN 'check' THEN j.charged ELSE 0 END,
        CASE j.verdict WHEN 'check' THEN j.password_hash ELSE '' END,
        CASE j.verdict WHEN 'check' THEN j.roles END
-FROM recorded r CROSS JOIN judged j`
+FROM (TABLE added UNION ALL TABLE recorded) r CROSS JOIN judged j`
 
 // askCharged reads the row in the transaction of the charge, whose lock keeps others from it: an AFTER trigger of another program
 // may have set the counter, or the lock, back. Such a charge does not count, and nobody may check anything.
@@ -169,11 +179,14 @@ func (s *Store) Charge(ctx context.Context, a store.Attempt, limits store.Limits
 	key := rand.Text()
 	args := chargeArguments(a, limits)
 	args["key"], args["lock_timeout"] = key, milliseconds(s.timing.lock)
+	refusal := s.aggregates.next(a.Source, time.Now())
+	refusal.arguments(args)
 	charged, err := s.charge(ctx, a.Username, args)
 	if args["username"] != nil && isUntranslatable(err) {
 		args["username"], args["name"] = nil, "" // no name of this database
 		charged, err = s.charge(ctx, a.Username, args)
 	}
+	s.aggregates.done(refusal, charged.Verdict, charged.ID)
 	if err != nil {
 		if args["username"] != nil && mayBeMade(err) {
 			s.unchecked.addKey(a.Username, key)

@@ -27,10 +27,11 @@ type Store struct {
 	sessions *sessions
 	opened   dsnDigests // of the DSNs, when the store was opened
 
-	lanes     *lanes
-	proofs    shared[error]
-	suspected shared[suspects]
-	unchecked unchecked
+	lanes      *lanes
+	proofs     shared[error]
+	suspected  shared[suspects]
+	unchecked  unchecked
+	aggregates aggregates
 
 	rowSecurity atomic.Bool // row-level security applies to the role, as the last inspection found
 
