@@ -10,7 +10,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // errDeaf says that notifications do not pass, so that one has to poll.
@@ -96,7 +95,7 @@ func (o *observer) connect(ctx context.Context) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.session, err = o.s.sessions.identify(limited, conn.PgConn(), generation, o.s.settings.StatementTimeout)
+	o.session, err = o.s.sessions.identify(limited, conn.PgConn(), config, generation, o.s.settings.StatementTimeout)
 	if err == nil {
 		_, err = conn.Exec(limited, "LISTEN "+rowsChannel+"; LISTEN "+probeChannel, pgx.QueryExecModeSimpleProtocol)
 	}
@@ -116,10 +115,10 @@ func hangUp(ctx context.Context, conn *pgx.Conn) {
 
 // testSelf sends a notification through the pool and waits for it. What else arrives meanwhile is of no interest: the
 // sweep comes after it.
-func (o *observer) testSelf(ctx context.Context, conn *pgx.Conn) error {
+func (o *observer) testSelf(ctx context.Context, listening *pgx.Conn) error {
 	token := rand.Text()
-	err := o.s.run(ctx, asks, o.s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
-		_, err := conn.Exec(ctx, "SELECT pg_notify($1::text, $2::text)", probeChannel, token)
+	err := o.s.run(ctx, asks, o.s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {
+		_, err := conn.Exec(ctx, "SELECT pg_catalog.pg_notify($1::text, $2::text)", probeChannel, token)
 		return err
 	})
 	if err != nil {
@@ -127,7 +126,7 @@ func (o *observer) testSelf(ctx context.Context, conn *pgx.Conn) error {
 	}
 	until := time.Now().Add(o.s.timing.selfTest)
 	for {
-		notification, err := waitUntil(ctx, conn, until)
+		notification, err := waitUntil(ctx, listening, until)
 		switch {
 		case err != nil:
 			return err
