@@ -4,7 +4,6 @@ package postgres
 
 import (
 	"context"
-
 )
 
 // askFresh asks whether there is no row and no note, and never was a note. Notes of what was deleted are purged after a

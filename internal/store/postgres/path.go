@@ -198,8 +198,10 @@ func settlePath(ctx context.Context, conn *pgconn.PgConn, config *pgx.ConnConfig
 		return p, nil
 	}
 	p.isDropped = row[0] != asked
-	if p.isDropped && asked == safePath(defaultSchema) {
-		p.path = safePath(row[1]) // a DSN that names no schema takes the role's
+	if p.isDropped {
+		if p.path, err = rolesPath(ctx, conn, row[0], row[1]); err != nil {
+			return p, err
+		}
 	}
 	p.isLocal = p.isLocal || p.isDropped || row[2] != fmt.Sprint(conn.PID())
 	if p.path, err = trustedFirst(ctx, conn, p.path); err != nil {
@@ -209,6 +211,25 @@ func settlePath(ctx context.Context, conn *pgconn.PgConn, config *pgx.ConnConfig
 		_, err = conn.Exec(ctx, setPath(p.path, false)).ReadAll()
 	}
 	return p, err
+}
+
+// rolesPath is the path where a pooler did not pass ours on: the role's, which no client of the pooler can change in a session, and
+// the session's where only that one leads to a table users: the pooler may set one.
+func rolesPath(ctx context.Context, conn *pgconn.PgConn, session, role string) (string, error) {
+	session, role = safePath(session), safePath(role)
+	if session == role {
+		return role, nil
+	}
+	for _, path := range []string{role, session} {
+		row, err := readRow(ctx, conn, setPath(path, true)+"; SELECT pg_catalog.to_regclass('"+usersTable+"') IS NOT NULL")
+		if err != nil {
+			return "", fmt.Errorf("look for the table users: %w", err)
+		}
+		if row[0] == "t" {
+			return path, nil
+		}
+	}
+	return role, nil
 }
 
 // trustedFirst moves schemas in which strangers may create tables behind the one where they may not and the operator's tables are:

@@ -96,7 +96,7 @@ func (s *Store) makeChange(ctx context.Context, conn *conn, sql string, args pgx
 // seen fails where row-level security may hide the row, so that it cannot be known whether the account has ended.
 func (s *Store) seen(ctx context.Context, tx pgx.Tx, username string) error {
 	var isHidden bool
-	err := tx.QueryRow(ctx, "SELECT NOT EXISTS (SELECT FROM users u WHERE u.username = $1::text) AND "+hides, username).Scan(&isHidden)
+	err := tx.QueryRow(ctx, "SELECT NOT EXISTS (SELECT FROM users u WHERE u.username::text = $1::text) AND "+hides, username).Scan(&isHidden)
 	if err == nil && isHidden {
 		return errHidden
 	}
@@ -110,7 +110,7 @@ var errHidden = errors.New("row-level security may hide the account")
 const runDeferred = "SET CONSTRAINTS ALL IMMEDIATE"
 
 // askBack asks whether a row is there that was deleted, active that was deactivated, or locked though the lock was lifted.
-const askBack = `SELECT EXISTS (SELECT FROM users u WHERE u.username = $1::text AND CASE $2::text
+const askBack = `SELECT EXISTS (SELECT FROM users u WHERE u.username::text = $1::text AND CASE $2::text
     WHEN '` + string(user.Delete) + `' THEN true
     WHEN '` + string(user.Deactivate) + `' THEN u.active IS DISTINCT FROM false
     ELSE u.locked_until::timestamptz > pg_catalog.clock_timestamp() END)`

@@ -14,7 +14,7 @@ import (
 
 // readCatalogue yields facts about the table users, its database and this session: a topic, a name, and details whose meaning
 // depends on the topic. It reads the catalogue alone: no row, and no lock that a login could wait for.
-const readCatalogue = `
+var readCatalogue = `
 WITH t AS (SELECT c.*, n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = pg_catalog.to_regclass('` + usersTable + `')::oid)
 SELECT 'relation', t.relkind::text, ARRAY[t.relpersistence::text, pg_catalog.row_security_active(t.oid)::text,
        (t.relreplident = 'n' OR (t.relreplident = 'd' AND NOT EXISTS (SELECT FROM pg_catalog.pg_index WHERE indrelid = t.oid AND indisprimary)))::text,
@@ -61,7 +61,10 @@ UNION ALL
 SELECT 'setting', s.name, ARRAY[s.setting] FROM pg_catalog.pg_settings s WHERE s.name IN ('server_version_num', 'statement_timeout',
     'transaction_timeout', 'default_transaction_isolation', 'default_transaction_read_only', 'session_replication_role', 'row_security')
 UNION ALL
-SELECT 'right', r.held, ARRAY[r.privilege, r.named] FROM pg_catalog.unnest($1::text[], $2::text[], $3::text[]) r (held, named, privilege)
+` + readSchemas + `
+UNION ALL
+SELECT 'right', r.held, ARRAY[r.privilege, r.named]
+FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[])) r (held, named, privilege)
 LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = pg_catalog.to_regclass(r.held)::oid AND a.attname = r.named AND a.attnum > 0 AND NOT a.attisdropped
 WHERE pg_catalog.to_regclass(r.held) IS NOT NULL AND NOT CASE
     WHEN r.named = '' THEN pg_catalog.has_table_privilege(pg_catalog.to_regclass(r.held), r.privilege)
@@ -152,6 +155,7 @@ func (s *Store) describe(c catalogue) (found []store.Finding) {
 		found = append(found, describePolicies(c)...)
 	}
 	found = append(found, s.describeSettings(c)...)
+	found = append(found, s.describeSchemas(c)...)
 	return append(found, describeRights(c)...)
 }
 
