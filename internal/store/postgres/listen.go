@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // errDeaf says that notifications do not pass, so that one has to poll.
@@ -91,6 +90,7 @@ func (o *observer) connect(ctx context.Context) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	config.OnNotification = o.arrived
 	conn, err := pgx.ConnectConfig(limited, config)
 	if err != nil {
 		return nil, err
@@ -117,6 +117,7 @@ func hangUp(ctx context.Context, conn *pgx.Conn) {
 // sweep comes after it.
 func (o *observer) testSelf(ctx context.Context, listening *pgx.Conn) error {
 	token := rand.Text()
+	o.token = token
 	err := o.s.run(ctx, asks, o.s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {
 		_, err := conn.Exec(ctx, "SELECT pg_catalog.pg_notify($1::text, $2::text)", probeChannel, token)
 		return err
@@ -125,56 +126,48 @@ func (o *observer) testSelf(ctx context.Context, listening *pgx.Conn) error {
 		return err
 	}
 	until := time.Now().Add(o.s.timing.selfTest)
-	for {
-		notification, err := waitUntil(ctx, listening, until)
+	for o.token != "" {
+		hasArrived, err := waitUntil(ctx, listening, until)
 		switch {
 		case err != nil:
 			return err
-		case notification == nil:
+		case !hasArrived:
 			return errDeaf
-		case notification.Channel == probeChannel && notification.Payload == token:
-			return nil
 		}
 	}
+	return nil
 }
 
-// receive tells of what arrives, each at once, since whoever is told gathers what comes while he is busy. An empty
-// notification is for no row in particular. It returns when the connection breaks, or when ctx ends.
+// receive has arrived called with what arrives, each at once, since whoever is told gathers what comes while he is busy. It
+// returns when the connection breaks, or when ctx ends.
 func (o *observer) receive(ctx context.Context, conn *pgx.Conn) error {
 	for {
 		if o.s.sessions.now() != o.session.generation {
 			return errRenewed
 		}
-		notification, err := waitUntil(ctx, conn, time.Now().Add(o.s.timing.keepAlive))
-		switch {
-		case err != nil:
+		hasArrived, err := waitUntil(ctx, conn, time.Now().Add(o.s.timing.keepAlive))
+		if err == nil && !hasArrived {
+			err = o.ping(ctx, conn)
+		}
+		if err != nil {
 			return err
-		case notification == nil:
-			if err := o.ping(ctx, conn); err != nil {
-				return err
-			}
-		case notification.Channel != rowsChannel:
-		case notification.Payload == "":
-			o.sweepSoon()
-		default:
-			o.notified(notification.Payload)
 		}
 		o.hear()
 	}
 }
 
-// waitUntil is the next notification, nil where none came in time. The connection stays usable then.
-func waitUntil(ctx context.Context, conn *pgx.Conn, until time.Time) (*pgconn.Notification, error) {
+// waitUntil waits for the next notification, and reports whether one came in time. The connection stays usable where none did.
+func waitUntil(ctx context.Context, conn *pgx.Conn, until time.Time) (bool, error) {
 	limited, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
-	notification, err := conn.WaitForNotification(limited)
+	_, err := conn.WaitForNotification(limited)
 	if err != nil && limited.Err() != nil && ctx.Err() == nil && !conn.IsClosed() {
-		return nil, nil //nolint:nilnil // none came, and nothing is wrong
+		return false, nil // none came, and nothing is wrong
 	}
-	return notification, err
+	return err == nil, err
 }
 
-// ping asks the listening connection whether it is still there. What arrives meanwhile is kept for later.
+// ping asks the listening connection whether it is still there.
 func (o *observer) ping(ctx context.Context, conn *pgx.Conn) error {
 	limited, cancel := context.WithTimeout(ctx, o.s.timing.ping)
 	defer cancel()

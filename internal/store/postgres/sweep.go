@@ -76,7 +76,7 @@ func (o *observer) begin() *connection {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.requested = false
-	o.sweeping, o.touched = o.touched, map[string]struct{}{}
+	o.sweeping, o.touched = o.touched, pending{}
 	o.making, o.missed = o.missed, false
 	return o.connection
 }
@@ -87,10 +87,10 @@ func (o *observer) end(connection *connection, err error) {
 	defer o.mu.Unlock()
 	o.tried = time.Now()
 	if err != nil {
-		maps.Copy(o.touched, o.sweeping)
-		o.missed = o.missed || o.making
+		hasRoom := o.touched.addAll(o.sweeping)
+		o.missed = o.missed || o.making || !hasRoom
 	}
-	o.sweeping, o.making = nil, false
+	o.sweeping, o.making = pending{}, false
 	if connection == nil || o.connection != connection {
 		return // it came or went meanwhile
 	}
@@ -130,7 +130,7 @@ func (o *observer) tell(ctx context.Context, found *comparison) {
 	for username := range found.usernames() {
 		pages.add(username)
 	}
-	for username := range notified {
+	for username := range notified.names {
 		pages.add(username)
 	}
 	pages.end(isFirst)
