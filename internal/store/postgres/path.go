@@ -232,8 +232,8 @@ func rolesPath(ctx context.Context, conn *pgconn.PgConn, session, role string) (
 	return role, nil
 }
 
-// trustedFirst moves schemas in which strangers may create tables behind the one where they may not and the operator's tables are:
-// the table of a stranger must not come before the one that is meant.
+// trustedFirst moves schemas in which strangers may create tables, and schemas that do not exist, behind the one where strangers may
+// not and the operator's tables are: the table of a stranger must not come before the one that is meant.
 func trustedFirst(ctx context.Context, conn *pgconn.PgConn, path string) (string, error) {
 	schemas, ok := splitPath(path)
 	if !ok || len(schemas) < 3 { // with pg_temp
@@ -251,23 +251,28 @@ func trustedFirst(ctx context.Context, conn *pgconn.PgConn, path string) (string
 	case err != nil || len(results) != 1:
 		return path, nil
 	}
-	var trusted []string
+	closed, first := map[string]bool{}, -1
 	for _, row := range results[0].Rows {
-		if isOpen, hasTables := string(row[1]) == "t", string(row[2]) == "t"; !isOpen && hasTables {
-			trusted = append(trusted, string(row[0]))
+		isOpen, hasTables := string(row[1]) == "t", string(row[2]) == "t"
+		if !isOpen {
+			closed[string(row[0])] = true
+		}
+		if !isOpen && hasTables && first < 0 {
+			first = slices.Index(schemas, string(row[0]))
 		}
 	}
-	if len(trusted) == 0 {
+	if first < 0 {
 		return path, nil
 	}
-	first := slices.Index(schemas, trusted[0])
-	for _, row := range results[0].Rows { // those before it that are open come after it
-		name := string(row[0])
-		if at := slices.Index(schemas, name); at < first && string(row[1]) == "t" {
-			schemas = append(slices.Delete(schemas, at, at+1), name)
-			first--
+	var before, behind []string
+	for _, name := range schemas[:first] { // one that is not there may be created at any time
+		if closed[name] {
+			before = append(before, name)
+		} else {
+			behind = append(behind, name)
 		}
 	}
+	schemas = slices.Concat(before, schemas[first:], behind)
 	return joinPath(schemas), nil
 }
 
