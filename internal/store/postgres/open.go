@@ -3,6 +3,7 @@
 package postgres
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -44,12 +45,12 @@ const (
 var readSchemas = `SELECT 'schema', n.nspname::text, ARRAY[COALESCE(` + strangersOf("n.nspacl", "n.nspowner", "n", tableOwners, schemaOwner) + `, ''),
        pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(n.nspowner))]
 FROM pg_catalog.pg_namespace n
-WHERE n.nspname = ANY (pg_catalog.current_schemas(false)) AND n.oid <> pg_catalog.pg_my_temp_schema()
+WHERE n.nspname = ANY ($4::text[]::name[])
 UNION ALL
 SELECT 'database', d.datname::text, ARRAY[COALESCE(` + strangersOf("d.datacl", "d.datdba", "d", tableOwners) + `, '')]
 FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()
 UNION ALL
-SELECT 'path', pg_catalog.current_setting('search_path'), ARRAY[CURRENT_USER::text]
+SELECT 'path', p.name, ARRAY[]::text[] FROM pg_catalog.unnest($4::text[]) p (name)
 UNION ALL
 SELECT 'owner', o.name, ARRAY[pg_catalog.quote_ident(r.rolname)]
 FROM (SELECT c.oid::regclass::text, c.relowner FROM pg_catalog.pg_class c
@@ -84,12 +85,13 @@ func (s *Store) describeSchemas(c catalogue) (found []store.Finding) {
 				"that is taken for another one runs with the rights of whoever uses it; %s.", strangers, remedy),
 		})
 	}
-	for _, path := range c["path"] {
-		for _, name := range c.missingSchemas(path, isThere) {
+	for _, path := range c["path"] { // whether it is there or not, the search path names it
+		database := c["database"][0]
+		if strangers := database.details[0]; !isThere[path.name] && strangers != "" {
 			found = append(found, store.Finding{
-				Kind: store.FindingOpenSchema, Object: ident(name),
+				Kind: store.FindingOpenSchema, Object: ident(path.name),
 				Consequence: fmt.Sprintf("The schema is in the search_path and does not exist, and %s may create it; leave it out of the "+
-					"search_path, or run REVOKE CREATE ON DATABASE %s FROM %s.", c["database"][0].details[0], ident(c["database"][0].name), c["database"][0].details[0]),
+					"search_path, or run REVOKE CREATE ON DATABASE %s FROM %s.", strangers, ident(database.name), strangers),
 			})
 		}
 	}
@@ -105,19 +107,23 @@ func (s *Store) describeSchemas(c catalogue) (found []store.Finding) {
 	return found
 }
 
-// missingSchemas lists the schemas of a path that do not exist and that strangers may create.
-func (c catalogue) missingSchemas(path fact, isThere map[string]bool) (missing []string) {
-	if len(c["database"]) == 0 || c["database"][0].details[0] == "" {
-		return nil
+// namedSchemas lists the schemas that the search path of a session names, but for the temporary one.
+func namedSchemas(ctx context.Context, c *conn) ([]string, error) {
+	var path, role string
+	err := c.QueryRow(ctx, "SELECT pg_catalog.current_setting('search_path'), CURRENT_USER::text").Scan(&path, &role)
+	if err != nil {
+		return nil, err
 	}
-	schemas, _ := splitPath(path.name)
+	schemas, _ := splitPath(path)
+	named := []string{}
 	for _, name := range schemas {
-		if name == "$user" {
-			name = path.details[0]
-		}
-		if name != temporary && !isThere[name] {
-			missing = append(missing, name)
+		switch name {
+		case temporary:
+		case "$user":
+			named = append(named, role)
+		default:
+			named = append(named, name)
 		}
 	}
-	return missing
+	return named, nil
 }

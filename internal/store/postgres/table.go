@@ -115,7 +115,11 @@ func (s *Store) inspect(ctx context.Context) ([]store.Finding, error) {
 	tables, columns, privileges := s.settings.Role.needs()
 	var facts []fact
 	err := s.borrow(ctx, func(c *conn) error {
-		rows, err := c.Query(ctx, readCatalogue, tables, columns, privileges)
+		schemas, err := namedSchemas(ctx, c)
+		if err != nil {
+			return err
+		}
+		rows, err := c.Query(ctx, readCatalogue, tables, columns, privileges, schemas)
 		if err != nil {
 			return err
 		}
