@@ -55,8 +55,8 @@ FROM unnest(ARRAY[:'controller', :'login']) AS name
 WHERE NOT has_database_privilege(name, current_database(), 'CONNECT')
 \gexec
 
--- An operator, a function or a table of a stranger could be taken for the one that is meant. Whatever else needs these rights
--- gets them by name.
+-- An operator, a function or a table of another role could be taken for the one that is meant. Grant these rights by name to other
+-- roles that need them.
 REVOKE CREATE ON SCHEMA :"schema", :"users_schema" FROM PUBLIC, :"controller", :"login";
 SELECT format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC, %I, %I', current_database(), :'controller', :'login')
 \gexec
@@ -202,7 +202,7 @@ GRANT INSERT, UPDATE, DELETE ON TABLE shardinguser_migrations TO :"controller";
 
 \endif
 
--- What could not be revoked ends the script, and undoes it.
+-- The script fails, and undoes all, if another role may still create objects.
 SET LOCAL search_path = pg_catalog, pg_temp;
 SELECT set_config('shardinguser.users', :'users_oid', true),
        set_config('shardinguser.schemas', concat_ws(',', quote_ident(:'schema'), quote_ident(:'users_schema')), true),

@@ -78,7 +78,7 @@ func (c *conn) Begin(ctx context.Context) (pgx.Tx, error) {
 	return c.raw.BeginTx(ctx, pgx.TxOptions{BeginQuery: "BEGIN; " + setPath(c.path, true)})
 }
 
-// send sends one statement after the one that sets the path. How it is executed, is up to the connection.
+// send sends one statement after the one that sets the path. A batch has no mode of its own.
 func (c *conn) send(ctx context.Context, batch *pgx.Batch, sql string, args []any) pgx.BatchResults {
 	if len(args) > 0 {
 		if _, isMode := args[0].(pgx.QueryExecMode); isMode {

@@ -95,8 +95,7 @@ func (o *observer) leave(m *subscriber) (isLast bool) {
 }
 
 // arrived takes a notification, while the listening connection receives. The driver would else keep all that arrive until they are
-// asked for. Any role may send any payload: what no username can be is dropped at once, and an empty one is for no row in
-// particular.
+// asked for. Any role may send any payload: one that no username can be is dropped at once, and an empty one requests a sweep.
 func (o *observer) arrived(_ *pgconn.PgConn, notification *pgconn.Notification) {
 	switch payload := notification.Payload; notification.Channel {
 	case probeChannel:

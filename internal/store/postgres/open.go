@@ -66,7 +66,7 @@ WHERE r.rolcanlogin AND NOT r.rolsuper
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass('` + usersTable + `')::oid AND c.relowner = r.oid)
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database() AND d.datdba = r.oid)`
 
-// describeSchemas is about strangers who may put an object into the search path, where it could be taken for the one that is meant.
+// describeSchemas is about strangers that may put an object into the search path, where it could be taken for the one that is meant.
 func (s *Store) describeSchemas(c catalogue) (found []store.Finding) {
 	isThere := map[string]bool{}
 	for _, schema := range c["schema"] {
@@ -99,7 +99,7 @@ func (s *Store) describeSchemas(c catalogue) (found []store.Finding) {
 		for _, object := range c["owner"] {
 			found = append(found, store.Finding{
 				Kind: store.FindingForeignOwner, Object: object.name,
-				Consequence: fmt.Sprintf("It belongs to the role %s, who can change what it does with the operator's rights; run ALTER ... OWNER TO "+
+				Consequence: fmt.Sprintf("It belongs to the role %s, which can change what it does with the operator's rights; run ALTER ... OWNER TO "+
 					"the operator's role or an administrator's, or ALTER ROLE %s NOLOGIN.", object.details[0], object.details[0]),
 			})
 		}

@@ -14,7 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// What a name means depends on the search path of the session. The server searches pg_catalog and the temporary schema first,
+// The meaning of a name depends on the search path of the session. The server searches pg_catalog and the temporary schema first,
 // unless the path names them. So each path of ours leaves out pg_catalog, which keeps it first, and ends with pg_temp.
 const (
 	defaultSchema = "public"
@@ -57,8 +57,8 @@ func pinPath(params map[string]string) {
 	params["search_path"] = safePath(path)
 }
 
-// safePath is the path with pg_temp at its end and pg_catalog, unnamed, at its beginning. What the server does not understand
-// stays as it is: the server refuses it.
+// safePath is the path with pg_temp at its end and pg_catalog, unnamed, at its beginning. A path that the server refuses stays as
+// it is.
 func safePath(path string) string {
 	schemas, ok := splitPath(path)
 	if !ok {

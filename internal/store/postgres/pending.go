@@ -7,8 +7,7 @@ import (
 	"slices"
 )
 
-// How many notified usernames are kept, and of how many bytes in all: any role of the database may notify. A sweep finds what is
-// dropped beyond that.
+// Bounds of the notified usernames that are kept: any role of the database may notify. A sweep finds what is dropped beyond them.
 const (
 	mostPending      = 20_000
 	mostPendingBytes = 4 << 20
