@@ -112,7 +112,8 @@ func (s *sessions) add(conn *pgconn.PgConn, added *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if added.path.isDropped {
-		added.isUnfit = !s.drops.Swap(true) && added.path.prepares
+		s.drops.Store(true)
+		added.isUnfit = added.path.prepares
 	}
 	s.pool[conn] = added
 	s.mark(added)

@@ -142,3 +142,28 @@ func TestATableOfAStrangerEarlierInThePathIsNeverRead(t *testing.T) {
 	readsNoShadow(t, s)
 	readsNoShadow(t, ready(t, quick(path)))
 }
+
+// A statement would be prepared by one path and executed by another, and older poolers lose it.
+func TestBehindAPoolerThatDropsThePathNothingIsPrepared(t *testing.T) {
+	t.Parallel()
+	admin := testenv.Database(t)
+	dsn := testenv.Role(t, admin)
+	role, _ := names(t, dsn)
+	run(t, connect(t, admin), "CREATE SCHEMA accounts AUTHORIZATION "+role)
+	migrated(t, with(dsn, "search_path=accounts"))
+	through := strings.ReplaceAll(throughPgBouncer(t, dsn, "accounts"), "default_query_exec_mode=exec", "application_name=mine")
+	settings := quick(through)
+	settings.ListenDSN = fixed(with(dsn, "search_path=accounts"))
+	s := ready(t, settings)
+	for range 20 {
+		if _, err := s.Observe(t.Context(), "alice"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.Apply(t.Context(), creation("alice")); err != nil {
+		t.Fatal(err)
+	}
+	if c := charge(t, s, "alice"); c.Verdict != store.Check {
+		t.Errorf("the login is to be %v", c.Verdict)
+	}
+}
