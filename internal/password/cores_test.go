@@ -265,8 +265,8 @@ func TestACoreIsNotLostToWhoGaveUp(t *testing.T) {
 			go cancel()
 			go c.handOn()
 			synctest.Wait()
-			if c.free != 1 || c.waiting[forLogIn].Len() != 0 {
-				t.Fatalf("%d cores are free and %d wait, want 1 and none", c.free, c.waiting[forLogIn].Len())
+			if c.free != 1 || len(c.lines[forLogIn].waiters) != 0 {
+				t.Fatalf("%d cores are free and %d wait, want 1 and none", c.free, len(c.lines[forLogIn].waiters))
 			}
 			if got := strings.Count(strings.Join(r.begun(), " "), "L"); int64(got) != computed.Load() {
 				t.Fatalf("%d jobs were computed and %d have their results", got, computed.Load())
