@@ -77,7 +77,11 @@ func newLogins(
 		options.Attempts, options.Accounts = l.mirror, l.mirror
 	}
 	if file := settings.Login.JWTSecretFile; file != "" {
-		tokens, err := login.NewTokens(file, time.Now, log)
+		tokens, err := login.NewTokens(login.TokenFiles{
+			Secret:        file,
+			Previous:      settings.Login.JWTPreviousSecretFile,
+			PreviousUntil: settings.Login.JWTPreviousSecretUntil,
+		}, time.Now, log)
 		if err != nil {
 			return l, err
 		}

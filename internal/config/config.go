@@ -137,6 +137,11 @@ type Login struct {
 	// JWTSecretFile holds the secret that tokens are signed with; empty for no
 	// tokens.
 	JWTSecretFile string
+	// JWTPreviousSecretFile holds a secret that tokens may be signed with, too,
+	// until JWTPreviousSecretUntil; where that is zero, for as long as a token
+	// lasts from when the file was read. Empty for none.
+	JWTPreviousSecretFile  string
+	JWTPreviousSecretUntil time.Time
 
 	// LockoutAttempts is how many failures lock an account, 1 or more, and
 	// LockoutDuration for how long.

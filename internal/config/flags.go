@@ -65,6 +65,8 @@ func (l *Login) bind(fs *flag.FlagSet) {
 	fs.Var(address{&l.BindAddress}, flagLoginAddress, "`address` of the log-in API, served over HTTPS by every replica; 0 turns it off")
 	fs.Var(path{&l.TLSCertDir}, flagLoginCertDir, "`folder` with the log-in API's tls.crt and tls.key, read again when they change (default a self-signed certificate)")
 	fs.Var(path{&l.JWTSecretFile}, flagJWTSecretFile, "`file` that holds the secret to sign tokens with, at least 32 bytes, read again when it changes (default no tokens)")
+	fs.Var(path{&l.JWTPreviousSecretFile}, flagJWTPreviousSecretFile, "`file` that holds a signing secret that is still accepted besides, for a replacement without an interruption; never one that leaked (default none)")
+	fs.Var(moment{&l.JWTPreviousSecretUntil}, flagJWTPreviousSecretUntil, "`time`, in RFC 3339, when the previous signing secret stops being accepted (default 24h after the process read it)")
 	fs.Var(number{&l.LockoutAttempts, 1, 1000}, "lockout-attempts", "`number` of failed log-ins that lock an account")
 	fs.Var(duration{&l.LockoutDuration, time.Second}, "lockout-duration", "`time` for which an account is locked")
 	fs.Var(number{&l.SourceRate, 0, 100000}, "login-source-rate", "`number` of log-ins a second that one address may try; 0 for any number")
@@ -86,22 +88,24 @@ func (d *DefaultUsers) bind(fs *flag.FlagSet) {
 
 // The flags that are named elsewhere too.
 const (
-	flagConfig                = "config"
-	flagWatchNamespaces       = "watch-namespaces"
-	flagPasswordMinLength     = "password-min-length"
-	flagDefaultUsers          = "default-users"
-	flagDefaultUsersNamespace = "default-users-namespace"
-	flagMetricsAddress        = "metrics-bind-address"
-	flagMetricsCertDir        = "metrics-cert-dir"
-	flagHealthAddress         = "health-probe-bind-address"
-	flagPprofAddress          = "pprof-bind-address"
-	flagLoginAddress          = "login-bind-address"
-	flagLoginCertDir          = "login-tls-cert-dir"
-	flagJWTSecretFile         = "jwt-secret-file" //nolint:gosec // The name of a flag.
-	flagDSNFile               = "user-database-dsn-file"
-	flagListenDSNFile         = "listen-dsn-file"
-	flagLoginDSNFile          = "login-database-dsn-file"
-	flagMaxConnections        = "database-max-connections"
-	flagLoginMaxConnections   = "login-database-max-connections"
-	flagIdleConnections       = "database-idle-connections"
+	flagConfig                 = "config"
+	flagWatchNamespaces        = "watch-namespaces"
+	flagPasswordMinLength      = "password-min-length"
+	flagDefaultUsers           = "default-users"
+	flagDefaultUsersNamespace  = "default-users-namespace"
+	flagMetricsAddress         = "metrics-bind-address"
+	flagMetricsCertDir         = "metrics-cert-dir"
+	flagHealthAddress          = "health-probe-bind-address"
+	flagPprofAddress           = "pprof-bind-address"
+	flagLoginAddress           = "login-bind-address"
+	flagLoginCertDir           = "login-tls-cert-dir"
+	flagJWTSecretFile          = "jwt-secret-file" //nolint:gosec // The name of a flag.
+	flagJWTPreviousSecretFile  = "jwt-previous-secret-file"
+	flagJWTPreviousSecretUntil = "jwt-previous-secret-until"
+	flagDSNFile                = "user-database-dsn-file"
+	flagListenDSNFile          = "listen-dsn-file"
+	flagLoginDSNFile           = "login-database-dsn-file"
+	flagMaxConnections         = "database-max-connections"
+	flagLoginMaxConnections    = "login-database-max-connections"
+	flagIdleConnections        = "database-idle-connections"
 )

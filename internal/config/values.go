@@ -69,6 +69,30 @@ func (d duration) Set(s string) error {
 func (d duration) String() string { return d.at.String() }
 func (d duration) Get() any       { return *d.at }
 
+// moment is a point in time; the zero time is none.
+type moment struct{ at *time.Time }
+
+func (m moment) Set(s string) error {
+	s = strings.TrimSpace(s)
+	if s == "" {
+		*m.at = time.Time{}
+		return nil
+	}
+	v, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return want("a time such as 2027-01-31T00:00:00Z")
+	}
+	*m.at = v.UTC()
+	return nil
+}
+func (m moment) String() string {
+	if m.at == nil || m.at.IsZero() {
+		return ""
+	}
+	return m.at.Format(time.RFC3339)
+}
+func (m moment) Get() any { return *m.at }
+
 // path is the path of a file or folder; whether it exists is checked later.
 type path struct{ at *string }
 

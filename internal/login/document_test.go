@@ -174,7 +174,7 @@ func (w *world) signsTokens() {
 	file := filepath.Join(w.t.TempDir(), "secret")
 	write(w.t, file, secret)
 	var err error
-	if w.Tokens, err = NewTokens(file, w.Now, w.Log); err != nil {
+	if w.Tokens, err = NewTokens(TokenFiles{Secret: file}, w.Now, w.Log); err != nil {
 		w.t.Fatal(err)
 	}
 }

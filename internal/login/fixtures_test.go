@@ -41,11 +41,14 @@ type world struct {
 	trusted []netip.Prefix
 }
 
+// worldBegins is the time at which each world begins.
+var worldBegins = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
 // newWorld makes one in which alice has the right password. Nothing is throttled unless change says so.
 func newWorld(t testing.TB, change func(*Options)) *world {
 	t.Helper()
 	clock, log := &clock{}, &record{}
-	clock.set(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+	clock.set(worldBegins)
 	accounts := memory.New(clock.now)
 	tap := &tap{Store: accounts}
 	options := Options{

@@ -64,7 +64,8 @@ func TestValuesSayWhatIsMade(t *testing.T) {
 				m.Expect(m.volume("jwt")).To(gomega.Equal(secretVolume("signing", "k", "secret")))
 				m.Expect(m.flags()).To(gomega.And(
 					gomega.HaveKeyWithValue("listen-dsn-file", "/etc/shardinguser/listen-database/dsn"),
-					gomega.HaveKeyWithValue("jwt-secret-file", "/etc/shardinguser/jwt/secret")))
+					gomega.HaveKeyWithValue("jwt-secret-file", "/etc/shardinguser/jwt/secret"),
+					gomega.Not(gomega.HaveKey("jwt-previous-secret-file"))))
 			},
 		},
 		"the operator can do without the trigger on the table": {
