@@ -62,6 +62,7 @@ type Service struct {
 	aliases  *password.Fingerprinter
 	queue    *queue
 	throttle *throttle
+	refusals *throttle
 	known    *recognized // nil where nothing is
 	metrics  *metrics
 
@@ -79,6 +80,7 @@ func New(options Options) (*Service, error) {
 		aliases:  password.NewFingerprinter(),
 		queue:    newQueue(options.Hasher.Cores(), options.Hasher.Places()),
 		throttle: newThrottle(options.rate(), options.SourceBurst),
+		refusals: newThrottle(options.refusalRate(), refusalBurst),
 		known:    newRecognized(options.RecognizeFor),
 		metrics:  metrics,
 	}, nil
@@ -93,6 +95,15 @@ func (o Options) rate() func() rate.Limit {
 		return func() rate.Limit { return rate.Limit(o.SourceRate) }
 	}
 	return func() rate.Limit { return rate.Limit(max(1, o.Hasher.PerSecond()/2)) }
+}
+
+// refusalRate returns the refusals a second that one address gets before its connections are held; it returns nil for any
+// number.
+func (o Options) refusalRate() func() rate.Limit {
+	if o.SourceRate == 0 {
+		return nil
+	}
+	return func() rate.Limit { return rate.Limit(refusalsPerCore * o.Hasher.Cores()) }
 }
 
 // Credentials is what a client shows, and what is known of the client.

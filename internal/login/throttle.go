@@ -36,6 +36,27 @@ func (t *throttle) take(source netip.Addr, now time.Time) (wait time.Duration, o
 	if t == nil {
 		return 0, true
 	}
+	limiter := t.of(source, now)
+	if limiter.AllowN(now, 1) {
+		return 0, true
+	}
+	missing := 1 - limiter.TokensAt(now)
+	return time.Duration(missing / float64(limiter.Limit()) * float64(time.Second)), false
+}
+
+// delay takes one of the address's tokens, also one that is still to come, and returns when it will be there: after the
+// longest time at the latest.
+func (t *throttle) delay(source netip.Addr, now time.Time, longest time.Duration) time.Duration {
+	reservation := t.of(source, now).ReserveN(now, 1)
+	wait := reservation.DelayFrom(now)
+	if wait > longest {
+		reservation.CancelAt(now)
+	}
+	return min(wait, longest)
+}
+
+// of returns the limiter of an address.
+func (t *throttle) of(source netip.Addr, now time.Time) *rate.Limiter {
 	key, limit := fair.Bucket(source), t.limit()
 	limiter, found := t.sources.Get(key)
 	if !found {
@@ -47,11 +68,7 @@ func (t *throttle) take(source netip.Addr, now time.Time) (wait time.Duration, o
 	if limiter.Limit() != limit {
 		limiter.SetLimitAt(now, limit)
 	}
-	if limiter.AllowN(now, 1) {
-		return 0, true
-	}
-	missing := 1 - limiter.TokensAt(now)
-	return time.Duration(missing / float64(limit) * float64(time.Second)), false
+	return limiter
 }
 
 // newLRU is lru.New for a size that is known to be right.
