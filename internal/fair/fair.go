@@ -112,6 +112,9 @@ func (l *Ledger) Serve(c *Claim) {
 	}
 }
 
+// Served returns how many turns there were.
+func (l *Ledger) Served() uint64 { return l.served }
+
 // forget keeps the memory bounded by the claims that there are and the turns that are remembered.
 func (l *Ledger) forget(p *party) {
 	if p.holds == 0 && p.turn == 0 {
