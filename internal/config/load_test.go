@@ -64,7 +64,7 @@ func TestDefaults(t *testing.T) {
 		},
 		Login: Login{
 			BindAddress: ":8082", LockoutAttempts: 5, LockoutDuration: 15 * time.Minute,
-			SourceRate: 20, SourceBurst: 200, MaxConnections: 2048, VerifyCacheTTL: time.Minute, AuditRetention: 90 * 24 * time.Hour,
+			SourceRate: Auto, SourceBurst: 200, MaxConnections: 2048, VerifyCacheTTL: time.Minute, AuditRetention: 90 * 24 * time.Hour,
 			AccountCacheSize: 150_000, Fallback: true,
 		},
 		DefaultUsers: DefaultUsers{Passwords: "off"},

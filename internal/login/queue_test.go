@@ -70,7 +70,7 @@ func (c *crowd) arrive(from, username string) {
 	synctest.Wait()
 }
 
-// place is the turn that a name had, from 1 on, not counting those that had theirs when the first ones waited.
+// turn is the turn that a name had, from 1 on, not counting those that had theirs when the first ones waited.
 func (c *crowd) turn(username string) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -83,22 +83,25 @@ func (c *crowd) turn(username string) int {
 }
 
 func TestANewcomerIsServedBeforeABacklogOfGuesses(t *testing.T) {
-	for name, source := range map[string]func(i int) string{
-		"of two addresses":         func(i int) string { return fmt.Sprintf("192.0.2.%d", 1+i%2) },
-		"of a hundred addresses":   func(i int) string { return fmt.Sprintf("192.0.2.%d", 1+i%100) },
-		"of 65,536 /64s of a /48":  func(i int) string { return fmt.Sprintf("2001:db8:0:%x::1", i) },
-		"of one address and names": func(int) string { return "192.0.2.1" },
+	for name, tt := range map[string]struct {
+		source func(i int) string
+		latest int // turn, which is behind sources that were never served either
+	}{
+		"of two addresses":        {func(i int) string { return fmt.Sprintf("192.0.2.%d", 1+i%2) }, 1},
+		"of a hundred addresses":  {func(i int) string { return fmt.Sprintf("192.0.2.%d", 1+i%100) }, 1 + 100 - 88},
+		"of 65,536 /64s of a /48": {func(i int) string { return fmt.Sprintf("2001:db8:0:%x::1", i) }, 1},
+		"of one address":          {func(int) string { return "192.0.2.1" }, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			crowded(t, func(t *testing.T, c *crowd) {
 				for i := range 2 * c.queue.most {
-					c.arrive(source(i), fmt.Sprint("nobody-", i))
+					c.arrive(tt.source(i), fmt.Sprint("nobody-", i))
 				}
 				c.arrive("198.51.100.7", "alice")
 				close(c.goOn)
 				synctest.Wait()
-				if turn := c.turn("alice"); turn != 1 {
-					t.Errorf("alice had turn %d of those that waited, want the first", turn)
+				if turn := c.turn("alice"); turn < 1 || turn > tt.latest {
+					t.Errorf("alice had turn %d of those that waited, want %d at the latest", turn, tt.latest)
 				}
 				if c.ended["198.51.100.7"][Succeeded] != 1 {
 					t.Errorf("alice's login ended with %v", c.ended["198.51.100.7"])
@@ -203,7 +206,7 @@ func TestEqualCredentialsOfAnExemptAccountComputeOnce(t *testing.T) {
 // Refusals that need no hash take no place, and no turn.
 func TestRefusalsWithoutAHashTakeNoShare(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.SourceRate, o.SourceBurst = 1, 1 })
-	w.try("bob", wrong)
+	w.postLogIn("bob", wrong)
 	served, hashes := w.queue.ledger.Served(), w.Hasher.Compared()
 	var refused atomic.Int64
 	parallel(20, func(int) {

@@ -44,7 +44,7 @@ type Options struct {
 	RecognizeFor time.Duration
 
 	// SourceRate is the attempts a second that one address may make, and SourceBurst how many at once. A rate of 0 is
-	// no limit, and one below 0 is half of what the hashing cores compute one by one.
+	// no limit, and one below 0 (config.Auto) is half of what the hashing cores compute one by one.
 	SourceRate  int
 	SourceBurst int
 

@@ -95,7 +95,7 @@ func says(c io.Writer, r *bufio.Reader, username, password string) int {
 }
 
 // flood guesses from an address on so many connections until the returned function is called, and asks again at once. It
-// returns once each connection was answered or dropped.
+// returns once all are connected.
 func (s *served) flood(from string, connections int, username func(i int) string) (*guesses, func()) {
 	s.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -104,18 +104,18 @@ func (s *served) flood(from string, connections int, username func(i int) string
 	begun.Add(connections)
 	for c := range connections {
 		all.Go(func() {
-			first := sync.OnceFunc(begun.Done)
-			defer first()
+			connected := sync.OnceFunc(begun.Done)
+			defer connected()
 			for i := c; ctx.Err() == nil; {
 				connection, err := s.dial(ctx, from)
 				if err != nil {
 					continue
 				}
+				connected()
 				stop := context.AfterFunc(ctx, func() { _ = connection.Close() })
 				for r := bufio.NewReader(connection); ; i += connections {
 					status := says(connection, r, username(i), wrong)
 					heard.count(status)
-					first()
 					if status == 0 {
 						break
 					}
