@@ -355,3 +355,18 @@ func TestHelp(t *testing.T) {
 		}
 	}
 }
+
+func TestTheSourceRateIsAutoOrANumber(t *testing.T) {
+	for given, want := range map[string]int{"auto": Auto, " auto ": Auto, "0": 0, "20": 20} {
+		got, err := world{args: []string{"--login-source-rate=" + given}}.load(t)
+		if err != nil || got.Login.SourceRate != want {
+			t.Errorf("%q is %d, %v, want %d", given, got.Login.SourceRate, err, want)
+		}
+	}
+	for _, given := range []string{"-1", "automatic", "", "100001", "1.5"} {
+		_, err := world{args: []string{"--login-source-rate=" + given}}.load(t)
+		if err == nil || !strings.Contains(err.Error(), "auto, or a whole number from 0 to 100000") {
+			t.Errorf("%q is refused with %v", given, err)
+		}
+	}
+}

@@ -161,7 +161,7 @@ func (s *served) mustPass(want, of int, username func(i int) string, before floa
 	s.t.Helper()
 	took, late := s.right(of, username)
 	end()
-	rate := min(before, hashesPerSecond(s.t), usualRate)
+	rate := min(max(before, hashesPerSecond(s.t)), usualRate)
 	limit := time.Duration(float64(inTime) * usualRate / rate)
 	passed, inTime := 0, 0
 	for _, t := range took {
