@@ -30,7 +30,7 @@ func paced(next http.Handler, s *Service, trusted []netip.Prefix) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		answer := &answer{ResponseWriter: w}
 		next.ServeHTTP(answer, r)
-		if answer.status < http.StatusBadRequest {
+		if answer.status < http.StatusBadRequest || r.Close { // a client that has no next request here may wait for the end
 			return
 		}
 		hold := s.refusals.delay(sourceOf(r, trusted), s.Now(), longestHold)
