@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -33,7 +34,7 @@ type crowd struct {
 	goOn chan struct{}
 
 	mu      sync.Mutex
-	charged []string // usernames, in the order of their charges
+	charged []string // usernames
 	ended   map[string]map[Outcome]int
 }
 
@@ -70,16 +71,20 @@ func (c *crowd) arrive(from, username string) {
 	synctest.Wait()
 }
 
-// turn is the turn that a name had, from 1 on, not counting those that had theirs when the first ones waited.
-func (c *crowd) turn(username string) int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for i, charged := range c.charged[c.queue.places:] {
-		if charged == username {
-			return i + 1
+// turn ends one attempt after the other until a name has its turn, and returns how many that took.
+func (c *crowd) turn(username string) (n int) {
+	for n < c.queue.most {
+		n++
+		c.goOn <- struct{}{}
+		synctest.Wait()
+		c.mu.Lock()
+		charged := slices.Contains(c.charged, username)
+		c.mu.Unlock()
+		if charged {
+			break
 		}
 	}
-	return 0
+	return n
 }
 
 func TestANewcomerIsServedBeforeABacklogOfGuesses(t *testing.T) {
@@ -98,11 +103,11 @@ func TestANewcomerIsServedBeforeABacklogOfGuesses(t *testing.T) {
 					c.arrive(tt.source(i), fmt.Sprint("nobody-", i))
 				}
 				c.arrive("198.51.100.7", "alice")
-				close(c.goOn)
-				synctest.Wait()
-				if turn := c.turn("alice"); turn < 1 || turn > tt.latest {
+				if turn := c.turn("alice"); turn > tt.latest {
 					t.Errorf("alice had turn %d of those that waited, want %d at the latest", turn, tt.latest)
 				}
+				close(c.goOn)
+				synctest.Wait()
 				if c.ended["198.51.100.7"][Succeeded] != 1 {
 					t.Errorf("alice's login ended with %v", c.ended["198.51.100.7"])
 				}
@@ -163,16 +168,16 @@ func TestAnExemptAccountHasNoSerialLine(t *testing.T) {
 		for i := range 15 {
 			c.arrive(fmt.Sprintf("198.51.100.%d", i), "robot")
 		}
-		c.arrive("203.0.113.1", "alice") // of another account
+		c.arrive("203.0.113.1", "alice")
+		if turn := c.turn("alice"); turn != 1 {
+			t.Errorf("the account of another user had turn %d, want the first", turn)
+		}
 		close(c.goOn)
 		synctest.Wait()
 		for i := range 15 {
 			if got := c.ended[fmt.Sprintf("198.51.100.%d", i)]; got[Succeeded] != 1 {
 				t.Errorf("right login %d of the exempt account ended with %v", i, got)
 			}
-		}
-		if turn := c.turn("alice"); turn > 2 {
-			t.Errorf("the account of another user had turn %d", turn)
 		}
 	})
 }
