@@ -148,7 +148,8 @@ type Login struct {
 	LockoutAttempts int
 	LockoutDuration time.Duration
 
-	// SourceRate is how many attempts a second one address may make, 0 for any
+	// SourceRate is how many attempts a second one address may make, Auto for
+	// half of what the hashing cores compute one by one, and 0 for any
 	// number, and SourceBurst how many of them at once.
 	SourceRate, SourceBurst int
 	// MaxConnections is how many connections there may be at once, 16 or more.
@@ -242,7 +243,7 @@ func defaults(cores int) Settings {
 			BindAddress:     ":8082",
 			LockoutAttempts: 5,
 			LockoutDuration: 15 * time.Minute,
-			SourceRate:      20,
+			SourceRate:      Auto,
 			SourceBurst:     200,
 			MaxConnections:  2048,
 			VerifyCacheTTL:  time.Minute,

@@ -69,7 +69,7 @@ func (l *Login) bind(fs *flag.FlagSet) {
 	fs.Var(moment{&l.JWTPreviousSecretUntil}, flagJWTPreviousSecretUntil, "`time`, in RFC 3339, when the previous signing secret stops being accepted (default 24h after the process read it)")
 	fs.Var(number{&l.LockoutAttempts, 1, 1000}, "lockout-attempts", "`number` of failed log-ins that lock an account")
 	fs.Var(duration{&l.LockoutDuration, time.Second}, "lockout-duration", "`time` for which an account is locked")
-	fs.Var(number{&l.SourceRate, 0, 100000}, "login-source-rate", "`number` of log-ins a second that one address may try; 0 for any number")
+	fs.Var(numberOrAuto{number{&l.SourceRate, 0, 100000}}, "login-source-rate", "`number` of logins a second that one address may try; auto for half of what --hash-cores hash one by one, 0 for any number")
 	fs.Var(number{&l.SourceBurst, 1, 100000}, "login-source-burst", "`number` of log-ins that one address may try at once")
 	fs.Var(number{&l.MaxConnections, 16, 1_000_000}, "login-max-connections", "largest `number` of connections to the log-in API, half of it for one address; beyond, who keeps it waiting for longest is disconnected")
 	fs.Var(networks{&l.TrustedProxies}, "login-trusted-proxies", "comma-separated `networks` of proxies whose X-Forwarded-For is believed (default none)")

@@ -64,7 +64,7 @@ func TestDefaults(t *testing.T) {
 		},
 		Login: Login{
 			BindAddress: ":8082", LockoutAttempts: 5, LockoutDuration: 15 * time.Minute,
-			SourceRate: 20, SourceBurst: 200, MaxConnections: 2048, VerifyCacheTTL: time.Minute, AuditRetention: 90 * 24 * time.Hour, AuditMaxSize: 2 << 30,
+			SourceRate: Auto, SourceBurst: 200, MaxConnections: 2048, VerifyCacheTTL: time.Minute, AuditRetention: 90 * 24 * time.Hour, AuditMaxSize: 2 << 30,
 			AccountCacheSize: 150_000, Fallback: true,
 		},
 		DefaultUsers: DefaultUsers{Passwords: "off"},
@@ -354,6 +354,21 @@ func TestHelp(t *testing.T) {
 	for _, says := range []string{"--bcrypt-cost cost\n", "(default 10)", "--leader-elect\n", "SHARDINGUSER_BCRYPT_COST", "USER_DATABASE_DSN"} {
 		if !strings.Contains(b.String(), says) {
 			t.Errorf("the help does not say %q:\n%s", says, b.String())
+		}
+	}
+}
+
+func TestTheSourceRateIsAutoOrANumber(t *testing.T) {
+	for given, want := range map[string]int{"auto": Auto, " auto ": Auto, "0": 0, "20": 20} {
+		got, err := world{args: []string{"--login-source-rate=" + given}}.load(t)
+		if err != nil || got.Login.SourceRate != want {
+			t.Errorf("%q is %d, %v, want %d", given, got.Login.SourceRate, err, want)
+		}
+	}
+	for _, given := range []string{"-1", "automatic", "", "100001", "1.5"} {
+		_, err := world{args: []string{"--login-source-rate=" + given}}.load(t)
+		if err == nil || !strings.Contains(err.Error(), "auto, or a whole number from 0 to 100000") {
+			t.Errorf("%q is refused with %v", given, err)
 		}
 	}
 }

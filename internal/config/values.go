@@ -38,6 +38,32 @@ func (n number) Set(s string) error {
 func (n number) String() string { return strconv.Itoa(n.Get().(int)) }
 func (n number) Get() any       { return *n.at }
 
+// Auto is the value of a number that the program chooses by itself.
+const Auto = -1
+
+// numberOrAuto is a number or the word auto.
+type numberOrAuto struct{ number }
+
+const auto = "auto"
+
+func (n numberOrAuto) Set(s string) error {
+	if strings.TrimSpace(s) == auto {
+		*n.at = Auto
+		return nil
+	}
+	if err := n.number.Set(s); err != nil {
+		return want(auto + ", or " + err.Error())
+	}
+	return nil
+}
+func (n numberOrAuto) String() string {
+	if *n.at == Auto {
+		return auto
+	}
+	return n.number.String()
+}
+func (n numberOrAuto) Get() any { return n.String() }
+
 // rate is a number a second, 1 to 10000, or 0 for any number.
 type rate struct{ at *float32 }
 

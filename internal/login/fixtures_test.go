@@ -156,6 +156,7 @@ type tap struct {
 	charges, checks, settles, looks atomic.Int64
 
 	charging, charged, settling func() error // around them, with the store's lock free
+	asked                       func(username string)
 }
 
 func (a *tap) Observe(ctx context.Context, username string) (user.Observed, error) {
@@ -165,6 +166,9 @@ func (a *tap) Observe(ctx context.Context, username string) (user.Observed, erro
 
 func (a *tap) Charge(ctx context.Context, attempt store.Attempt, limits store.Limits) (store.Charged, error) {
 	a.charges.Add(1)
+	if a.asked != nil {
+		a.asked(attempt.Username)
+	}
 	if err := call(a.charging); err != nil {
 		return store.Charged{}, err
 	}

@@ -4,7 +4,6 @@ package serving
 
 import (
 	"container/list"
-	"errors"
 	"net"
 	"net/netip"
 	"slices"
@@ -12,7 +11,7 @@ import (
 )
 
 const (
-	// usualBytes is what a client may send, of handshake and header, before its connection counts as a large one.
+	// usualBytes is what a client may send, of handshake and request, before its connection counts as a large one.
 	usualBytes = 8 << 10
 
 	// maxLarge is how many large ones there may be: up to a megabyte each.
@@ -27,14 +26,14 @@ type Limits struct {
 	// Trusted are proxies, each of which has many clients.
 	Trusted []netip.Prefix
 
-	// Dropped, which may be nil, is told of each connection that was sent away, an old or a new one.
+	// Dropped, which may be nil, is called for each connection that is dropped, an old or a new one.
 	Dropped func()
 }
 
 // share is how many connections one address may have, unless it is a trusted proxy's.
 func (l Limits) share() int { return l.Connections / 2 }
 
-// strangers is how many connections all may have together who are no trusted proxies.
+// strangers is how many connections all clients other than trusted proxies may have together.
 func (l Limits) strangers() int {
 	if len(l.Trusted) == 0 {
 		return l.Connections
@@ -42,22 +41,28 @@ func (l Limits) strangers() int {
 	return l.Connections - l.Connections/4
 }
 
-// listener is one with limits. Who waits for whom is in the order in which the waiting began.
+// listener is a net.Listener with limits.
 type listener struct {
 	net.Listener
 	limits Limits
 
 	mu        sync.Mutex
 	open      int
-	strangers int                  // of those that are open
-	from      map[netip.Prefix]int // likewise, by address; of strangers only
-	waiting   list.List            // of *conn whose clients keep us waiting, longest first
-	large     int                  // of those
+	strangers int                      // of those that are open
+	sources   map[netip.Prefix]*source // of strangers
+	waiting   list.List                // of *conn, in the order in which the waiting began
+	large     int                      // of those that wait
 }
 
-// Limit returns a listener by the limits, for a server of [NewServer].
+// source is one address and what its connections take. Each connection of a trusted proxy is a source of its own, since
+// it may be another client's.
+type source struct {
+	open, waiting, large int
+}
+
+// Limit returns a listener with limits, for a server of [NewServer].
 func Limit(l net.Listener, limits Limits) net.Listener {
-	return &listener{Listener: l, limits: limits, from: map[netip.Prefix]int{}}
+	return &listener{Listener: l, limits: limits, sources: map[netip.Prefix]*source{}}
 }
 
 // Accept waits for a connection that there is room for.
@@ -68,16 +73,16 @@ func (l *listener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		c := &conn{Conn: accepted, l: l}
-		c.source, c.trusted = l.origin(accepted.RemoteAddr())
+		c.network, c.trusted = l.origin(accepted.RemoteAddr())
 		if l.admit(c) {
 			return c, nil
 		}
-		l.send(c)
+		l.drop(c)
 	}
 }
 
-// origin is whose connection it is: an address or, of IPv6, the network that one client usually has to itself.
-func (l *listener) origin(remote net.Addr) (source netip.Prefix, trusted bool) {
+// origin returns the address of a connection or, of IPv6, the network that one client usually has to itself.
+func (l *listener) origin(remote net.Addr) (network netip.Prefix, trusted bool) {
 	at, err := netip.ParseAddrPort(remote.String())
 	if err != nil {
 		return netip.Prefix{}, false
@@ -88,55 +93,72 @@ func (l *listener) origin(remote net.Addr) (source netip.Prefix, trusted bool) {
 	if address.Is6() {
 		bits = 64
 	}
-	source, _ = address.Prefix(bits)
-	return source, trusted
+	network, _ = address.Prefix(bits)
+	return network, trusted
 }
 
-// admit counts a connection in, in another one's place where there is no room. It tells whether there was a place.
+// admit counts a connection in, in place of another one when the limits are reached. It returns whether there is room.
 func (l *listener) admit(c *conn) bool {
 	l.mu.Lock()
-	var out *conn
-	admitted := true
-	switch {
-	case !c.trusted && l.from[c.source] >= l.limits.share():
-		out, admitted = l.longest(func(other *conn) bool { return other.source == c.source && !other.trusted })
-	case !c.trusted && l.strangers >= l.limits.strangers():
-		out, admitted = l.longest(func(other *conn) bool { return !other.trusted })
-	case l.open >= l.limits.Connections:
-		out, admitted = l.longest(func(*conn) bool { return true })
-	}
+	out, admitted := l.room(c)
 	if out != nil {
-		l.forget(out)
+		l.remove(out)
 	}
 	if admitted {
-		c.counted = true
-		l.open++
-		if !c.trusted {
-			l.strangers++
-			l.from[c.source]++
-		}
-		c.waits = l.waiting.PushBack(c)
+		l.add(c)
 	}
 	l.mu.Unlock()
 	if out != nil {
-		l.send(out)
+		l.drop(out)
 	}
 	return admitted
 }
 
-// longest is who keeps us waiting for longest, of those who may.
-func (l *listener) longest(of func(*conn) bool) (*conn, bool) {
-	for e := l.waiting.Front(); e != nil; e = e.Next() {
-		if c := e.Value.(*conn); of(c) {
-			return c, true
+// room returns the connection that a new one replaces, which is nil below the limits, and whether there is room at all.
+func (l *listener) room(c *conn) (out *conn, admitted bool) {
+	c.source = &source{}
+	if !c.trusted {
+		if known := l.sources[c.network]; known != nil {
+			c.source = known
 		}
 	}
-	return nil, false
+	switch {
+	case c.source.open >= l.limits.share():
+		out = l.first(func(other *conn) bool { return other.source == c.source })
+	case !c.trusted && l.strangers >= l.limits.strangers():
+		out = l.costliest(func(other *conn) bool { return !other.trusted })
+	case l.open >= l.limits.Connections:
+		out = l.costliest(func(*conn) bool { return true })
+	default:
+		return nil, true
+	}
+	return out, out != nil
 }
 
-// send sends a connection away that is not counted any more: at once, and so that nothing of it stays with the kernel.
-func (l *listener) send(c *conn) {
-	if tcp, ok := c.Conn.(*net.TCPConn); ok {
+// first returns the connection that has waited longest, of those that match.
+func (l *listener) first(matches func(*conn) bool) *conn {
+	for e := l.waiting.Front(); e != nil; e = e.Next() {
+		if c := e.Value.(*conn); matches(c) {
+			return c
+		}
+	}
+	return nil
+}
+
+// costliest returns, of those that match, a connection of the source with the most waiting connections: the one that
+// has waited longest. So a few addresses, however fast they connect, only replace connections of their own.
+func (l *listener) costliest(matches func(*conn) bool) (out *conn) {
+	for e := l.waiting.Front(); e != nil; e = e.Next() {
+		if c := e.Value.(*conn); matches(c) && (out == nil || c.source.waiting > out.source.waiting) {
+			out = c
+		}
+	}
+	return out
+}
+
+// drop closes a connection that is no longer counted: at once, and so that nothing of it stays with the kernel.
+func (l *listener) drop(c *conn) {
+	if tcp, ok := c.Conn.(interface{ SetLinger(int) error }); ok {
 		_ = tcp.SetLinger(0)
 	}
 	_ = c.Conn.Close() // also where it is being read
@@ -145,104 +167,76 @@ func (l *listener) send(c *conn) {
 	}
 }
 
-// forget takes a connection out of the count.
-func (l *listener) forget(c *conn) {
+// add counts a connection in. It waits for its client from the beginning.
+func (l *listener) add(c *conn) {
+	c.counted = true
+	l.open++
+	c.source.open++
+	if !c.trusted {
+		l.strangers++
+		l.sources[c.network] = c.source
+	}
+	l.wait(c)
+}
+
+// remove takes a connection out of the count.
+func (l *listener) remove(c *conn) {
 	if !c.counted {
 		return
 	}
+	l.endWait(c)
 	c.counted = false
 	l.open--
+	c.source.open--
 	if !c.trusted {
 		l.strangers--
-		if l.from[c.source]--; l.from[c.source] == 0 {
-			delete(l.from, c.source)
+		if c.source.open == 0 {
+			delete(l.sources, c.network)
 		}
 	}
-	l.endWait(c)
 }
 
-// endWait takes note that a client keeps us waiting no more.
+// wait puts a connection last in the order of those that wait for their clients.
+func (l *listener) wait(c *conn) {
+	if c.counted && c.waits == nil {
+		c.waits = l.waiting.PushBack(c)
+		c.source.waiting++
+	}
+}
+
+// endWait takes a connection out of that order.
 func (l *listener) endWait(c *conn) {
 	if c.waits != nil {
 		l.waiting.Remove(c.waits)
 		c.waits = nil
+		c.source.waiting--
 	}
+	l.shrink(c)
+}
+
+// shrink makes a large connection a usual one: what it held is released.
+func (l *listener) shrink(c *conn) {
 	if c.large {
 		c.large = false
 		l.large--
+		c.source.large--
 	}
 }
 
-// conn is a connection that is counted.
-type conn struct {
-	net.Conn
-	l       *listener
-	source  netip.Prefix
-	trusted bool
-
-	// Under the listener's lock:
-	counted  bool
-	waits    *list.Element // nil while its request is served
-	received int           // bytes, since it waits
-	large    bool
-}
-
-// errTooManyLarge ends the reading of a connection that was sent away.
-var errTooManyLarge = errors.New("too many large headers at once")
-
-// Read counts what comes while we wait for the client. Where there are too many large headers, the one goes that takes
-// longest.
-func (c *conn) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
-	if out := c.l.arrived(c, n); out != nil {
-		c.l.send(out)
-		if out == c {
-			return 0, errTooManyLarge
+// grow makes a connection a large one. It returns the one that has to go for it, if any: of the source that has most of
+// them the one that has waited longest.
+func (l *listener) grow(c *conn) (out *conn) {
+	c.large = true
+	l.large++
+	c.source.large++
+	if l.large <= maxLarge {
+		return nil
+	}
+	for e := l.waiting.Front(); e != nil; e = e.Next() {
+		if c := e.Value.(*conn); c.large && (out == nil || c.source.large > out.source.large) {
+			out = c
 		}
 	}
-	return n, err
-}
-
-// arrived counts bytes that a client sent, and tells who has to go for it.
-func (l *listener) arrived(c *conn, n int) (out *conn) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if c.waits == nil || c.large {
-		return nil
-	}
-	if c.received += n; c.received <= usualBytes {
-		return nil
-	}
-	c.large = true
-	if l.large++; l.large <= maxLarge {
-		return nil
-	}
-	out, _ = l.longest(func(other *conn) bool { return other.large })
-	l.forget(out)
+	l.remove(out)
 	return out
-}
-
-// serve takes note that a request has come.
-func (c *conn) serve() {
-	c.l.mu.Lock()
-	defer c.l.mu.Unlock()
-	c.l.endWait(c)
-}
-
-// await takes note that the next request is waited for.
-func (c *conn) await() {
-	c.l.mu.Lock()
-	defer c.l.mu.Unlock()
-	if c.counted && c.waits == nil {
-		c.received = 0
-		c.waits = c.l.waiting.PushBack(c)
-	}
-}
-
-// Close counts the connection out.
-func (c *conn) Close() error {
-	c.l.mu.Lock()
-	c.l.forget(c)
-	c.l.mu.Unlock()
-	return c.Conn.Close()
 }

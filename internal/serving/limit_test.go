@@ -43,11 +43,14 @@ type addressed struct {
 }
 
 type elsewhere struct {
-	net.Conn
+	*net.TCPConn
 	from net.Addr
 }
 
 func (c elsewhere) RemoteAddr() net.Addr { return c.from }
+
+// SetLinger does nothing: a reset could arrive before the client's dial returns.
+func (c elsewhere) SetLinger(int) error { return nil }
 
 func (l addressed) Accept() (net.Conn, error) {
 	l.ready <- struct{}{}
@@ -55,7 +58,7 @@ func (l addressed) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return elsewhere{c, net.TCPAddrFromAddrPort(<-l.from)}, nil
+	return elsewhere{c.(*net.TCPConn), net.TCPAddrFromAddrPort(<-l.from)}, nil
 }
 
 func newWorld(t *testing.T, connections int, trusted ...string) *world {
@@ -73,10 +76,13 @@ func newWorld(t *testing.T, connections int, trusted ...string) *world {
 		limits.Trusted = append(limits.Trusted, netip.MustParsePrefix(network))
 	}
 	w.l = Limit(addressed{plain, w.from, w.ready}, limits).(*listener)
-	server := NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/wait" {
+	server := NewServer(http.HandlerFunc(func(answer http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/wait":
 			w.inside <- struct{}{}
 			<-w.goOn
+		case "/large":
+			_, _ = answer.Write(make([]byte, 64<<20))
 		}
 	}), nil, slog.New(slog.DiscardHandler))
 	ended := make(chan error, 1)
@@ -99,7 +105,7 @@ func (w *world) until(what string, holds func(*listener) bool) {
 		w.l.mu.Lock()
 		held := holds(w.l)
 		now := fmt.Sprintf("%d open, %d of strangers from %d addresses, %d waiting, %d large",
-			w.l.open, w.l.strangers, len(w.l.from), w.l.waiting.Len(), w.l.large)
+			w.l.open, w.l.strangers, len(w.l.sources), w.l.waiting.Len(), w.l.large)
 		w.l.mu.Unlock()
 		if held {
 			return
@@ -116,7 +122,7 @@ func (w *world) until(what string, holds func(*listener) bool) {
 func (w *world) empties() {
 	w.t.Helper()
 	w.until("all connections are closed", func(l *listener) bool {
-		return l.open == 0 && l.strangers == 0 && len(l.from) == 0 && l.waiting.Len() == 0 && l.large == 0
+		return l.open == 0 && l.strangers == 0 && len(l.sources) == 0 && l.waiting.Len() == 0 && l.large == 0
 	})
 }
 

@@ -5,7 +5,6 @@ package serving
 import (
 	"crypto/tls"
 	"log/slog"
-	"net"
 	"net/http"
 	"time"
 )
@@ -26,7 +25,7 @@ func NewServer(handler http.Handler, config *tls.Config, log *slog.Logger) *http
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	return &http.Server{
-		Handler:           handler,
+		Handler:           CompleteRequests(handler),
 		TLSConfig:         config,
 		Protocols:         protocols,
 		ReadHeaderTimeout: readHeaderTimeout,
@@ -34,24 +33,9 @@ func NewServer(handler http.Handler, config *tls.Config, log *slog.Logger) *http
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+		ConnContext:       remember,
 		ConnState:         follow,
 		// Any client can make any number of these, by a handshake that fails.
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}
-}
-
-// follow tells a connection of [Limit] whether its client keeps us waiting. That a request is active is told once its
-// header is complete.
-func follow(c net.Conn, state http.ConnState) {
-	if overTLS, ok := c.(*tls.Conn); ok {
-		c = overTLS.NetConn()
-	}
-	limited, ok := c.(*conn)
-	switch {
-	case !ok:
-	case state == http.StateActive:
-		limited.serve()
-	case state == http.StateIdle:
-		limited.await()
 	}
 }

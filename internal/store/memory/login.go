@@ -45,7 +45,9 @@ func (s *Store) Charge(ctx context.Context, a store.Attempt, limits store.Limits
 	if charged.Verdict == store.Check {
 		row = copied(row)
 		charged.PasswordHash, charged.Roles = row.PasswordHash, slices.Clone(row.Roles)
-		entry.lockedUntil = charge(&row, s.limitsOf(a.Username, limits), now, func() int { return s.locksBefore(a.Username, now) })
+		limits = s.limitsOf(a.Username, limits)
+		charged.Exempt = limits.Exempt
+		entry.lockedUntil = charge(&row, limits, now, func() int { return s.locksBefore(a.Username, now) })
 		charged.Failed = row.FailedLoginAttempts
 		if entry.lockedUntil != nil {
 			charged.Locks, charged.Until = true, *entry.lockedUntil

@@ -98,7 +98,8 @@ recorded AS (
 SELECT r.id, j.verdict, r.locked_until,
        CASE j.verdict WHEN 'check' THEN j.charged ELSE 0 END,
        CASE j.verdict WHEN 'check' THEN j.password_hash ELSE '' END,
-       CASE j.verdict WHEN 'check' THEN j.roles END
+       CASE j.verdict WHEN 'check' THEN j.roles END,
+       j.verdict = 'check' AND j.exempt
 FROM (TABLE added UNION ALL TABLE recorded) r CROSS JOIN judged j`
 
 // askCharged reads the row in the transaction of the charge, whose lock keeps others from it: an AFTER trigger of another program
@@ -221,7 +222,8 @@ func (s *Store) charge(ctx context.Context, username string, args pgx.NamedArgs)
 			batch.Queue(chargeAttempt, args)
 			batch.Queue(askCharged, args)
 			results := conn.SendBatch(ctx, batch)
-			err := results.QueryRow().Scan(&charged.ID, &charged.Verdict, &lock, &charged.Failed, &charged.PasswordHash, &roles)
+			err := results.QueryRow().Scan(&charged.ID, &charged.Verdict, &lock, &charged.Failed, &charged.PasswordHash, &roles,
+				&charged.Exempt)
 			isCharged = !errors.Is(err, pgx.ErrNoRows)
 			if err != nil && isCharged {
 				return errors.Join(err, results.Close())

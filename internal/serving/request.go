@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package serving
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+)
+
+// MaxBodyBytes is how large the body of a request may be.
+const MaxBodyBytes = 16 << 10
+
+// The answers to requests that are never served, in the sharding system's form.
+const (
+	tooLargeBody   = `{"error":{"code":"PAYLOAD_TOO_LARGE","message":"The body is larger than 16 KiB"}}`
+	incompleteBody = `{"error":{"code":"BAD_REQUEST","message":"The body is incomplete or malformed"}}`
+	plainHTTPBody  = `{"error":{"code":"BAD_REQUEST","message":"This port speaks HTTPS: use https:// in place of http://"}}`
+)
+
+// plainHTTPAnswer is written before anything of the request is understood.
+var plainHTTPAnswer = fmt.Sprintf("HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s",
+	len(plainHTTPBody), plainHTTPBody)
+
+// CompleteRequests returns a handler that reads the body of each request before next sees it. Until then the client owes
+// us something, and its connection counts as waiting.
+func CompleteRequests(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength > MaxBodyBytes { // also where the client waits for 100 Continue
+			refuse(w, http.StatusRequestEntityTooLarge, tooLargeBody)
+			return
+		}
+		body, err := io.ReadAll(io.LimitReader(r.Body, MaxBodyBytes+1))
+		switch {
+		case len(body) > MaxBodyBytes:
+			refuse(w, http.StatusRequestEntityTooLarge, tooLargeBody)
+			return
+		case err != nil:
+			refuse(w, http.StatusBadRequest, incompleteBody)
+			return
+		case !serve(r.Context()):
+			panic(http.ErrAbortHandler) // nobody would read the answer
+		}
+		complete := *r // net/http closes the original body by itself
+		complete.Body = io.NopCloser(bytes.NewReader(body))
+		next.ServeHTTP(w, &complete)
+	})
+}
+
+// refuse answers a request whose body was not read to its end, at once: by itself net/http reads on before it answers.
+func refuse(w http.ResponseWriter, status int, body string) {
+	_ = http.NewResponseController(w).EnableFullDuplex() // where it cannot, the answer is late
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("Connection", "close")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Set("Content-Type", "application/json")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, body)
+}
