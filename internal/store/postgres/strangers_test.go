@@ -132,6 +132,8 @@ func wholeStory(t *testing.T, s *Store) {
 		"drop":          func() error { return s.dropTrigger(t.Context()) },
 		"make":          func() error { _, err := s.ensureTrigger(t.Context()); return err },
 		"purge":         func() error { _, err := s.PurgeAttempts(t.Context(), 1, 10); return err },
+		"size":          func() error { _, err := s.TrailSize(t.Context()); return err },
+		"trim":          func() error { _, err := s.TrimAttempts(t.Context(), store.Failed, 10); return err },
 		"begin anew":    func() error { return s.beginAnew(t.Context()) },
 		"migrate":       func() error { return s.Migrate(t.Context()) },
 	} {
