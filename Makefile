@@ -13,6 +13,7 @@ CONTROLLER_GEN := $(TOOLS)/controller-gen
 KUSTOMIZE := $(TOOLS)/kustomize
 CRD_REF_DOCS := $(TOOLS)/crd-ref-docs
 GOLANGCI_LINT := $(TOOLS)/golangci-lint
+GOVULNCHECK := $(TOOLS)/govulncheck
 HELM := $(TOOLS)/helm
 CHART := charts/shardinguser-operator
 
@@ -137,10 +138,14 @@ lint: $(GOLANGCI_LINT) $(HELM) ## Run the linters, those for Kubernetes APIs amo
 	for values in $(CHART)/ci/*.yaml; do $(HELM) lint --strict --quiet --values $$values $(CHART) || exit 1; done
 	if command -v shellcheck >/dev/null; then shellcheck .ci/run hack/*.sh; fi
 
+.PHONY: vulncheck
+vulncheck: $(GOVULNCHECK) ## Fail where the programs call what Go's vulnerability database knows of; DB is another database than vuln.go.dev.
+	$(GOVULNCHECK) $(if $(DB),-db $(DB)) ./cmd/...
+
 .PHONY: verify
 verify: $(KUSTOMIZE) $(GOLANGCI_LINT) ## Fail where generated files, modules, formatting or manifests are not what the sources make.
 	hack/verify.sh $(MAKE) generate
-	for module in . hack/tools hack/tools/helm hack/tools/lint hack/controlplane hack/benchplot test/gitops; do go -C $$module mod tidy -diff || exit 1; done
+	for module in . hack/tools hack/tools/helm hack/tools/lint hack/tools/vuln hack/controlplane hack/benchplot test/gitops; do go -C $$module mod tidy -diff || exit 1; done
 	$(GOLANGCI_LINT) fmt --diff
 	for tree in default namespaced admission default-users default-users/namespaced; do $(KUSTOMIZE) build config/$$tree >/dev/null || exit 1; done
 
@@ -184,6 +189,9 @@ $(CRD_REF_DOCS): hack/tools/go.mod hack/tools/go.sum
 # In a module of its own, since its dependencies are many and would pin those of the others.
 $(HELM): hack/tools/helm/go.mod hack/tools/helm/go.sum
 	$(TOOL_BUILD) helm.sh/helm/v4/cmd/helm
+
+$(GOVULNCHECK): hack/tools/vuln/go.mod hack/tools/vuln/go.sum
+	$(TOOL_BUILD) golang.org/x/vuln/cmd/govulncheck
 
 # golangci-lint with kube-api-linter built in: one program, as `golangci-lint custom` would make it.
 $(GOLANGCI_LINT): hack/tools/lint/go.mod hack/tools/lint/go.sum

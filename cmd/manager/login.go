@@ -35,7 +35,16 @@ func newLogins(
 	registry prometheus.Registerer, logger logr.Logger,
 ) (logins, error) {
 	log := slog.New(logr.ToSlogHandler(logger.WithName("login")))
-	retention := login.Retention{Trail: accounts, Keep: settings.Login.AuditRetention, Log: log}
+	retention := login.Retention{
+		Trail: accounts, Keep: settings.Login.AuditRetention, MaxSize: settings.Login.AuditMaxSize, Registry: registry, Log: log,
+	}
+	if accounts.logins != nil {
+		retention.Sized = accounts.logins
+	}
+	retention, err := login.NewRetention(retention)
+	if err != nil {
+		return logins{}, fmt.Errorf("build the retention of login attempts: %w", err)
+	}
 	l := logins{upkeep: []part{retention.Run}}
 	for _, s := range accounts.databases() {
 		l.upkeep = append(l.upkeep, s.Maintain)
@@ -77,7 +86,11 @@ func newLogins(
 		options.Attempts, options.Accounts = l.mirror, l.mirror
 	}
 	if file := settings.Login.JWTSecretFile; file != "" {
-		tokens, err := login.NewTokens(file, time.Now, log)
+		tokens, err := login.NewTokens(login.TokenFiles{
+			Secret:        file,
+			Previous:      settings.Login.JWTPreviousSecretFile,
+			PreviousUntil: settings.Login.JWTPreviousSecretUntil,
+		}, time.Now, log)
 		if err != nil {
 			return l, err
 		}

@@ -3,6 +3,8 @@
 package main
 
 import (
+	"slices"
+
 	"github.com/prometheus/client_golang/prometheus"
 	ctrl "sigs.k8s.io/controller-runtime"
 
@@ -42,6 +44,20 @@ func addOrphans(mgr ctrl.Manager, accounts accounts, rows reconciled, settings c
 func findingsMetric(findings func() []store.Finding) prometheus.Collector {
 	return findingsCollector{findings: findings, description: prometheus.NewDesc("shardinguser_table_findings",
 		"Properties of the table users that keep statements from working, as this replica found last.", []string{"kind"}, nil)}
+}
+
+// schemaOpenMetric reports whether strangers may create objects in a schema of the search path.
+func schemaOpenMetric(findings func() []store.Finding) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "shardinguser_schema_open",
+		Help: "1 where a role without rights on the operator's tables may create objects in a schema of the search path, as this replica " +
+			"found last.",
+	}, func() float64 {
+		if slices.ContainsFunc(findings(), func(f store.Finding) bool { return f.Kind == store.FindingOpenSchema }) {
+			return 1
+		}
+		return 0
+	})
 }
 
 type findingsCollector struct {

@@ -39,3 +39,20 @@ func TestEachKindOfFindingIsCountedFromTheStart(t *testing.T) {
 		t.Errorf("there are %d kinds, want %d", len(counts), len(store.FindingKinds()))
 	}
 }
+
+func TestTheMetricSaysWhetherASchemaIsOpen(t *testing.T) {
+	t.Parallel()
+	var found []store.Finding
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(schemaOpenMetric(func() []store.Finding { return found }))
+	for _, want := range []float64{0, 1} {
+		families, err := registry.Gather()
+		if err != nil || len(families) != 1 || families[0].GetName() != "shardinguser_schema_open" {
+			t.Fatalf("gathered %v, %v", families, err)
+		}
+		if got := families[0].GetMetric()[0].GetGauge().GetValue(); got != want {
+			t.Errorf("it is %v, want %v", got, want)
+		}
+		found = []store.Finding{{Kind: store.FindingRule}, {Kind: store.FindingOpenSchema}}
+	}
+}

@@ -97,8 +97,9 @@ func openStore(settings config.Settings, registry prometheus.Registerer, log log
 		s := memory.New(time.Now)
 		no := func() bool { return false }
 		return accounts{
-			Batches: s, Rows: s, Freshness: s, OwnershipRecords: s, Attempts: s, Trail: s, memory: s, close: func() {},
-		}, errors.Join(registerStoreMetrics(registry, true, no, no), registry.Register(findingsMetric(accounts{}.findings)))
+				Batches: s, Rows: s, Freshness: s, OwnershipRecords: s, Attempts: s, Trail: s, memory: s, close: func() {},
+			}, errors.Join(registerStoreMetrics(registry, true, no, no), registry.Register(findingsMetric(accounts{}.findings)),
+				registry.Register(schemaOpenMetric(accounts{}.findings)))
 	}
 
 	database, logins, err := openDatabase(settings, log)
@@ -115,7 +116,7 @@ func openStore(settings config.Settings, registry prometheus.Registerer, log log
 		}
 	}
 	return a, errors.Join(registerStoreMetrics(registry, false, a.up, a.notifying), registerPools(registry, a),
-		registry.Register(findingsMetric(a.findings)))
+		registry.Register(findingsMetric(a.findings)), registry.Register(schemaOpenMetric(a.findings)))
 }
 
 // openDatabase opens the store, or two, each with a pool and a role of its own, where log-ins have one. What listens takes no

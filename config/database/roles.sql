@@ -19,6 +19,7 @@
 -- owner         who gets what either of the two owns and must not: an owner may do anything with a table
 -- migrate       on: the controller's role makes tables and upgrades them. off: an administrator does, by starting the
 --               operator with a DSN of his own, once for each version that brings a migration
+-- trusted       more roles, with commas between, that may create objects in the schemas
 -- notifications on, or off to drop the triggers: give it the value of --notifications
 \if :{?schema} \else \set schema public \endif
 \if :{?users_schema} \else \set users_schema :schema \endif
@@ -26,10 +27,24 @@
 \if :{?login} \else \set login shardinguser_login \endif
 \if :{?owner} \else \set owner :USER \endif
 \if :{?migrate} \else \set migrate off \endif
+\if :{?trusted} \else \set trusted '' \endif
 \if :{?notifications} \else \set notifications on \endif
 
 BEGIN;
-SET LOCAL search_path = :"schema", :"users_schema";
+
+-- The names of tables are looked up here, with everything else qualified, and the rest of the script's functions and operators in
+-- pg_catalog alone: what strangers have created in the schemas must not run with an administrator's rights.
+SET LOCAL search_path = :"schema", :"users_schema", pg_temp;
+SELECT pg_catalog.to_regclass('users') IS NOT NULL AS has_users,
+       COALESCE(pg_catalog.to_regclass('users')::pg_catalog.oid, 0::pg_catalog.oid) AS users_oid,
+       pg_catalog.to_regclass('shardinguser_ownership') IS NOT NULL AND pg_catalog.to_regclass('login_attempts') IS NOT NULL
+       AND pg_catalog.to_regclass('shardinguser_merges') IS NOT NULL AND pg_catalog.to_regclass('shardinguser_probes') IS NOT NULL
+       AND pg_catalog.to_regclass('shardinguser_migrations') IS NOT NULL AS has_others,
+       ARRAY[pg_catalog.to_regclass('users'), pg_catalog.to_regclass('login_attempts'), pg_catalog.to_regclass('shardinguser_merges'),
+             pg_catalog.to_regclass('shardinguser_probes'), pg_catalog.to_regclass('shardinguser_ownership'),
+             pg_catalog.to_regclass('shardinguser_migrations')]::pg_catalog.oid[] AS all_oids
+\gset
+SET LOCAL search_path = pg_catalog, pg_temp;
 
 SELECT format('CREATE ROLE %I LOGIN', name) FROM unnest(ARRAY[:'controller', :'login']) AS name
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name)
@@ -40,30 +55,29 @@ FROM unnest(ARRAY[:'controller', :'login']) AS name
 WHERE NOT has_database_privilege(name, current_database(), 'CONNECT')
 \gexec
 
-REVOKE CREATE ON SCHEMA :"schema", :"users_schema" FROM :"controller", :"login";
+-- An operator, a function or a table of another role could be taken for the one that is meant. Grant these rights by name to other
+-- roles that need them.
+REVOKE CREATE ON SCHEMA :"schema", :"users_schema" FROM PUBLIC, :"controller", :"login";
+SELECT format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC, %I, %I', current_database(), :'controller', :'login')
+\gexec
 GRANT USAGE ON SCHEMA :"schema", :"users_schema" TO :"controller", :"login";
 \if :migrate
 GRANT CREATE ON SCHEMA :"schema" TO :"controller";
 \endif
 
--- What the controller made and must not own. The function of the trigger runs in everybody's transactions.
+-- What the controller made and must not own. The function of the trigger runs in everybody's transactions, so nobody else may own
+-- it either, who could change it.
 SELECT format('ALTER TABLE %s OWNER TO %I', c.oid::regclass, :'owner')
 FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner
-WHERE c.oid IN (to_regclass('users'), to_regclass('login_attempts'), to_regclass('shardinguser_merges'),
-                to_regclass('shardinguser_probes'), to_regclass('shardinguser_ownership'), to_regclass('shardinguser_migrations'))
-  AND r.rolname IN (:'controller', :'login')
+WHERE c.oid = ANY (:'all_oids'::oid[]) AND r.rolname IN (:'controller', :'login')
 \gexec
 SELECT format('ALTER FUNCTION %s OWNER TO %I', p.oid::regprocedure, :'owner')
 FROM pg_proc p JOIN pg_roles r ON r.oid = p.proowner
 WHERE p.pronamespace = to_regnamespace(quote_ident(:'schema')) AND p.proname ~ '^shardinguser_notify_v[0-9]+$'
-  AND r.rolname IN (:'controller', :'login')
+  AND NOT r.rolsuper AND r.rolname <> :'owner' AND p.proowner <> ALL (SELECT relowner FROM pg_class WHERE oid = :'users_oid'::oid)
 \gexec
 
-SELECT to_regclass('users') IS NOT NULL AS has_users,
-       to_regclass('shardinguser_ownership') IS NOT NULL AND to_regclass('login_attempts') IS NOT NULL
-       AND to_regclass('shardinguser_merges') IS NOT NULL AND to_regclass('shardinguser_probes') IS NOT NULL
-       AND to_regclass('shardinguser_migrations') IS NOT NULL AS has_others
-\gset
+SET LOCAL search_path = :"schema", :"users_schema", pg_temp;
 
 \if :has_users
 
@@ -86,22 +100,45 @@ GRANT UPDATE (failed_login_attempts, locked_until, last_login_at) ON TABLE users
 -- on this table runs in the transactions of all who write it.
 DO $do$
 BEGIN
-    IF to_regprocedure('shardinguser_notify_v1()') IS NULL THEN
-        CREATE FUNCTION shardinguser_notify_v1() RETURNS trigger LANGUAGE plpgsql AS $fn$
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE p.oid = pg_catalog.to_regprocedure('shardinguser_notify_v1()')::oid
+        AND (p.prosrc = $fn$
         BEGIN
-            IF TG_OP = 'TRUNCATE' THEN
+            IF TG_OP OPERATOR(pg_catalog.=) 'TRUNCATE'::pg_catalog.text THEN
                 PERFORM pg_catalog.pg_notify('shardinguser_rows', '');
                 RETURN NULL;
             END IF;
-            IF TG_OP = 'UPDATE' AND (OLD.username, OLD.password_hash, OLD.roles::text, OLD.active, OLD.locked_until)
-                IS NOT DISTINCT FROM (NEW.username, NEW.password_hash, NEW.roles::text, NEW.active, NEW.locked_until) THEN
+            IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE'::pg_catalog.text
+                AND ROW(OLD.username, OLD.password_hash, OLD.roles, OLD.active, OLD.locked_until)::pg_catalog.text
+                OPERATOR(pg_catalog.=) ROW(NEW.username, NEW.password_hash, NEW.roles, NEW.active, NEW.locked_until)::pg_catalog.text THEN
                 RETURN NULL;
             END IF;
-            IF TG_OP <> 'INSERT' THEN
-                PERFORM pg_catalog.pg_notify('shardinguser_rows', OLD.username);
+            IF TG_OP OPERATOR(pg_catalog.<>) 'INSERT'::pg_catalog.text THEN
+                PERFORM pg_catalog.pg_notify('shardinguser_rows', OLD.username::pg_catalog.text);
             END IF;
-            IF TG_OP <> 'DELETE' THEN
-                PERFORM pg_catalog.pg_notify('shardinguser_rows', NEW.username);
+            IF TG_OP OPERATOR(pg_catalog.<>) 'DELETE'::pg_catalog.text THEN
+                PERFORM pg_catalog.pg_notify('shardinguser_rows', NEW.username::pg_catalog.text);
+            END IF;
+            RETURN NULL;
+        EXCEPTION WHEN OTHERS THEN
+            RETURN NULL;  -- the sweep finds what was not told
+        END
+        $fn$ OR NOT pg_catalog.pg_has_role(p.proowner, 'USAGE'))) THEN
+        CREATE OR REPLACE FUNCTION shardinguser_notify_v1() RETURNS trigger LANGUAGE plpgsql AS $fn$
+        BEGIN
+            IF TG_OP OPERATOR(pg_catalog.=) 'TRUNCATE'::pg_catalog.text THEN
+                PERFORM pg_catalog.pg_notify('shardinguser_rows', '');
+                RETURN NULL;
+            END IF;
+            IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE'::pg_catalog.text
+                AND ROW(OLD.username, OLD.password_hash, OLD.roles, OLD.active, OLD.locked_until)::pg_catalog.text
+                OPERATOR(pg_catalog.=) ROW(NEW.username, NEW.password_hash, NEW.roles, NEW.active, NEW.locked_until)::pg_catalog.text THEN
+                RETURN NULL;
+            END IF;
+            IF TG_OP OPERATOR(pg_catalog.<>) 'INSERT'::pg_catalog.text THEN
+                PERFORM pg_catalog.pg_notify('shardinguser_rows', OLD.username::pg_catalog.text);
+            END IF;
+            IF TG_OP OPERATOR(pg_catalog.<>) 'DELETE'::pg_catalog.text THEN
+                PERFORM pg_catalog.pg_notify('shardinguser_rows', NEW.username::pg_catalog.text);
             END IF;
             RETURN NULL;
         EXCEPTION WHEN OTHERS THEN
@@ -109,11 +146,11 @@ BEGIN
         END
         $fn$;
     END IF;
-    IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'users'::regclass AND tgname = 'shardinguser_notify_v1_rows') THEN
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = 'users'::regclass::oid AND tgname = 'shardinguser_notify_v1_rows') THEN
         CREATE TRIGGER shardinguser_notify_v1_rows AFTER INSERT OR UPDATE OR DELETE ON users
             FOR EACH ROW EXECUTE FUNCTION shardinguser_notify_v1();
     END IF;
-    IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'users'::regclass AND tgname = 'shardinguser_notify_v1_truncate') THEN
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = 'users'::regclass::oid AND tgname = 'shardinguser_notify_v1_truncate') THEN
         CREATE TRIGGER shardinguser_notify_v1_truncate AFTER TRUNCATE ON users
             FOR EACH STATEMENT EXECUTE FUNCTION shardinguser_notify_v1();
     END IF;
@@ -142,15 +179,15 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE shardinguser_ownership TO :"contro
 GRANT SELECT ON TABLE shardinguser_ownership TO :"login";
 
 -- Whether there ever was an account, which the default users depend on, is told by the sequence of the revisions.
-SELECT pg_get_serial_sequence('shardinguser_ownership', 'revision') AS revisions
+SELECT pg_catalog.pg_get_serial_sequence('shardinguser_ownership', 'revision') AS revisions
 \gset
 GRANT SELECT ON SEQUENCE :revisions TO :"controller";
 
 -- Where an attempt came from is written, and read by neither.
-GRANT SELECT (username, attempted_at, outcome, locked_until, attempt_key) ON TABLE login_attempts TO :"controller";
-GRANT SELECT (id, username, attempted_at, outcome, locked_until, attempt_key),
+GRANT SELECT (username, attempted_at, outcome, locked_until, attempt_key, attempts) ON TABLE login_attempts TO :"controller";
+GRANT SELECT (id, username, attempted_at, outcome, locked_until, user_agent, attempt_key, attempts),
       INSERT (username, attempted_at, outcome, locked_until, source, user_agent, attempt_key),
-      UPDATE (outcome),
+      UPDATE (outcome, attempts),
       DELETE
     ON TABLE login_attempts TO :"login";
 
@@ -165,15 +202,46 @@ GRANT INSERT, UPDATE, DELETE ON TABLE shardinguser_migrations TO :"controller";
 
 \endif
 
+-- The script fails, and undoes all, if another role may still create objects.
+SET LOCAL search_path = pg_catalog, pg_temp;
+SELECT set_config('shardinguser.users', :'users_oid', true),
+       set_config('shardinguser.schemas', concat_ws(',', quote_ident(:'schema'), quote_ident(:'users_schema')), true),
+       set_config('shardinguser.trusted', concat_ws(',', quote_ident(:'owner'), quote_ident(:'controller'), nullif(:'trusted', '')), true)
+\g /dev/null
+DO $do$
+DECLARE
+    found record;
+BEGIN
+    FOR found IN
+        SELECT DISTINCT n.nspname AS schema, COALESCE(quote_ident(r.rolname), 'PUBLIC') AS role
+        FROM pg_namespace n CROSS JOIN LATERAL aclexplode(COALESCE(n.nspacl, acldefault('n', n.nspowner))) AS acl
+        LEFT JOIN pg_roles r ON r.oid = acl.grantee
+        WHERE n.oid = ANY (string_to_array(current_setting('shardinguser.schemas'), ',')::regnamespace[]::oid[])
+          AND acl.privilege_type = 'CREATE' AND NOT COALESCE(r.rolsuper, false)
+          AND acl.grantee <> n.nspowner
+          AND acl.grantee <> (SELECT datdba FROM pg_database WHERE datname = current_database())
+          AND acl.grantee <> COALESCE((SELECT relowner FROM pg_class WHERE oid = current_setting('shardinguser.users')::oid), 0)
+          AND COALESCE(quote_ident(r.rolname), '') <> ALL (
+              SELECT quote_ident(trim(BOTH '" ' FROM name)) FROM unnest(string_to_array(current_setting('shardinguser.trusted'), ',')) AS name)
+    LOOP
+        RAISE EXCEPTION '% may create objects in the schema %, which could then run with the rights of the operator',
+            found.role, found.schema
+            USING HINT = format('Run REVOKE CREATE ON SCHEMA %I FROM %s as the owner of the schema; or name the role by -v trusted=%s.',
+                found.schema, found.role, found.role);
+    END LOOP;
+    IF EXISTS (
+        SELECT FROM pg_database d CROSS JOIN LATERAL aclexplode(COALESCE(d.datacl, acldefault('d', d.datdba))) AS acl
+        WHERE d.datname = current_database() AND acl.privilege_type = 'TEMPORARY' AND acl.grantee = 0
+    ) THEN
+        RAISE EXCEPTION 'PUBLIC may create temporary tables in the database %', current_database()
+            USING HINT = format('Run REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC as the owner of the database.', current_database());
+    END IF;
+END
+$do$;
+
 COMMIT;
 
 \if :has_others
 \else
 \echo 'Some of the operator''s tables are not there yet: run this again once they are.'
-\endif
-
-SELECT has_schema_privilege(:'login', :'schema', 'CREATE') AS everybody_creates
-\gset
-\if :everybody_creates
-\echo 'Everybody may create tables in the schema, as was the rule before Postgres 15: REVOKE CREATE ON SCHEMA' :"schema" 'FROM PUBLIC'
 \endif

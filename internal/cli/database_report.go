@@ -40,6 +40,9 @@ var noStatement = map[string]bool{
 	store.FindingUnloggedTable: true,
 }
 
+// unsafe are the kinds of findings by which others may get the operator's rights.
+var unsafe = map[string]bool{store.FindingOpenSchema: true, store.FindingForeignOwner: true}
+
 // checkDatabase lists what the operator found at the table users, and the orphaned accounts.
 func checkDatabase(report seen[store.Report], namespace string) (results []result) {
 	const table, orphans = "Table", "Orphans"
@@ -58,7 +61,7 @@ func checkDatabase(report seen[store.Report], namespace string) (results []resul
 	}
 	for _, f := range report.it.Findings {
 		f, l := f.Clean(), note
-		if noStatement[f.Kind] {
+		if noStatement[f.Kind] || unsafe[f.Kind] {
 			l = wrong
 		}
 		results = append(results, one(table, l, "", "%s %s: %s", f.Kind, f.Object, f.Consequence)...)

@@ -16,6 +16,7 @@ func TestDoctorListsWhatTheOperatorFoundAboutTheDatabase(t *testing.T) {
 	t.Parallel()
 	trigger := store.Finding{Kind: store.FindingForeignTrigger, Object: `"audit"`, Consequence: "The trigger runs at each UPDATE."}
 	security := store.Finding{Kind: store.FindingRowLevelSecurity, Object: `"users"`, Consequence: "Row-level security applies."}
+	schema := store.Finding{Kind: store.FindingOpenSchema, Object: `"public"`, Consequence: "PUBLIC may create objects in it."}
 	gone := store.Orphan{Namespace: "team-a", Name: "alice", Username: "alice.a", Active: true}
 	idle := store.Orphan{Namespace: "team-b", Name: "bob", Username: "bob"}
 	for name, tt := range map[string]struct {
@@ -31,6 +32,10 @@ func TestDoctorListsWhatTheOperatorFoundAboutTheDatabase(t *testing.T) {
 			[]string{
 				`note Table foreign-trigger "audit": The trigger runs`, `WRONG Table row-level-security "users": Row-level security`, "ok Orphans",
 			},
+		},
+		"an open schema": {
+			seen[store.Report]{it: &store.Report{CheckedAt: now, Findings: []store.Finding{schema}}},
+			[]string{`WRONG Table open-schema "public": PUBLIC may create objects in it.`, "ok Orphans"},
 		},
 		"orphans": {
 			seen[store.Report]{it: &store.Report{CheckedAt: now, Orphans: []store.Orphan{gone, idle}, MoreOrphans: 7}},

@@ -137,13 +137,19 @@ type Login struct {
 	// JWTSecretFile holds the secret that tokens are signed with; empty for no
 	// tokens.
 	JWTSecretFile string
+	// JWTPreviousSecretFile holds a secret that tokens may be signed with, too,
+	// until JWTPreviousSecretUntil; where that is zero, for as long as a token
+	// lasts from when the file was read. Empty for none.
+	JWTPreviousSecretFile  string
+	JWTPreviousSecretUntil time.Time
 
 	// LockoutAttempts is how many failures lock an account, 1 or more, and
 	// LockoutDuration for how long.
 	LockoutAttempts int
 	LockoutDuration time.Duration
 
-	// SourceRate is how many attempts a second one address may make, 0 for any
+	// SourceRate is how many attempts a second one address may make, Auto for
+	// half of what the hashing cores compute one by one, and 0 for any
 	// number, and SourceBurst how many of them at once.
 	SourceRate, SourceBurst int
 	// MaxConnections is how many connections there may be at once, 16 or more.
@@ -156,6 +162,9 @@ type Login struct {
 	VerifyCacheTTL time.Duration
 	// AuditRetention is how long attempts stay on record.
 	AuditRetention time.Duration
+	// AuditMaxSize is how many bytes of attempts stay on record, about; 0 for any
+	// number.
+	AuditMaxSize int64
 
 	// AccountCacheSize is how many accounts each replica keeps a copy of.
 	AccountCacheSize int
@@ -234,11 +243,12 @@ func defaults(cores int) Settings {
 			BindAddress:     ":8082",
 			LockoutAttempts: 5,
 			LockoutDuration: 15 * time.Minute,
-			SourceRate:      20,
+			SourceRate:      Auto,
 			SourceBurst:     200,
 			MaxConnections:  2048,
 			VerifyCacheTTL:  time.Minute,
 			AuditRetention:  90 * 24 * time.Hour,
+			AuditMaxSize:    2 << 30,
 
 			AccountCacheSize: 150_000,
 			Fallback:         true,

@@ -65,14 +65,17 @@ func (l *Login) bind(fs *flag.FlagSet) {
 	fs.Var(address{&l.BindAddress}, flagLoginAddress, "`address` of the log-in API, served over HTTPS by every replica; 0 turns it off")
 	fs.Var(path{&l.TLSCertDir}, flagLoginCertDir, "`folder` with the log-in API's tls.crt and tls.key, read again when they change (default a self-signed certificate)")
 	fs.Var(path{&l.JWTSecretFile}, flagJWTSecretFile, "`file` that holds the secret to sign tokens with, at least 32 bytes, read again when it changes (default no tokens)")
+	fs.Var(path{&l.JWTPreviousSecretFile}, flagJWTPreviousSecretFile, "`file` that holds a signing secret that is still accepted besides, for a replacement without an interruption; never one that leaked (default none)")
+	fs.Var(moment{&l.JWTPreviousSecretUntil}, flagJWTPreviousSecretUntil, "`time`, in RFC 3339, when the previous signing secret stops being accepted (default 24h after the process read it)")
 	fs.Var(number{&l.LockoutAttempts, 1, 1000}, "lockout-attempts", "`number` of failed log-ins that lock an account")
 	fs.Var(duration{&l.LockoutDuration, time.Second}, "lockout-duration", "`time` for which an account is locked")
-	fs.Var(number{&l.SourceRate, 0, 100000}, "login-source-rate", "`number` of log-ins a second that one address may try; 0 for any number")
+	fs.Var(numberOrAuto{number{&l.SourceRate, 0, 100000}}, "login-source-rate", "`number` of logins a second that one address may try; auto for half of what --hash-cores hash one by one, 0 for any number")
 	fs.Var(number{&l.SourceBurst, 1, 100000}, "login-source-burst", "`number` of log-ins that one address may try at once")
 	fs.Var(number{&l.MaxConnections, 16, 1_000_000}, "login-max-connections", "largest `number` of connections to the log-in API, half of it for one address; beyond, who keeps it waiting for longest is disconnected")
 	fs.Var(networks{&l.TrustedProxies}, "login-trusted-proxies", "comma-separated `networks` of proxies whose X-Forwarded-For is believed (default none)")
 	fs.Var(duration{&l.VerifyCacheTTL, 0}, "verify-cache-ttl", "`time` for which verify recognises credentials that passed, without bcrypt; 0 for never")
 	fs.Var(duration{&l.AuditRetention, time.Minute}, "audit-retention", "`time` for which log-in attempts stay on record")
+	fs.Var(size{&l.AuditMaxSize}, "audit-max-size", "largest `size` of the record of login attempts, about, such as 2GiB; beyond it the least worthy go before their time: attempts on names that no account has first, successes last; 0 for any size")
 	fs.Var(number{&l.AccountCacheSize, 1, 10_000_000}, "account-cache-size", "largest `number` of accounts that each replica keeps a copy of, for quick look-ups and for the fallback")
 	fs.Var(onOff{&l.Fallback}, "fallback", "`on` or off: whether log-ins are decided from memory while the database is away")
 	fs.Var(number{&l.FallbackAttempts, 0, 1000}, "fallback-attempts", "`number` of failed log-ins that lock an account while the database is away and each replica counts by itself; 0 for those of --lockout-attempts")
@@ -86,22 +89,24 @@ func (d *DefaultUsers) bind(fs *flag.FlagSet) {
 
 // The flags that are named elsewhere too.
 const (
-	flagConfig                = "config"
-	flagWatchNamespaces       = "watch-namespaces"
-	flagPasswordMinLength     = "password-min-length"
-	flagDefaultUsers          = "default-users"
-	flagDefaultUsersNamespace = "default-users-namespace"
-	flagMetricsAddress        = "metrics-bind-address"
-	flagMetricsCertDir        = "metrics-cert-dir"
-	flagHealthAddress         = "health-probe-bind-address"
-	flagPprofAddress          = "pprof-bind-address"
-	flagLoginAddress          = "login-bind-address"
-	flagLoginCertDir          = "login-tls-cert-dir"
-	flagJWTSecretFile         = "jwt-secret-file" //nolint:gosec // The name of a flag.
-	flagDSNFile               = "user-database-dsn-file"
-	flagListenDSNFile         = "listen-dsn-file"
-	flagLoginDSNFile          = "login-database-dsn-file"
-	flagMaxConnections        = "database-max-connections"
-	flagLoginMaxConnections   = "login-database-max-connections"
-	flagIdleConnections       = "database-idle-connections"
+	flagConfig                 = "config"
+	flagWatchNamespaces        = "watch-namespaces"
+	flagPasswordMinLength      = "password-min-length"
+	flagDefaultUsers           = "default-users"
+	flagDefaultUsersNamespace  = "default-users-namespace"
+	flagMetricsAddress         = "metrics-bind-address"
+	flagMetricsCertDir         = "metrics-cert-dir"
+	flagHealthAddress          = "health-probe-bind-address"
+	flagPprofAddress           = "pprof-bind-address"
+	flagLoginAddress           = "login-bind-address"
+	flagLoginCertDir           = "login-tls-cert-dir"
+	flagJWTSecretFile          = "jwt-secret-file" //nolint:gosec // The name of a flag.
+	flagJWTPreviousSecretFile  = "jwt-previous-secret-file"
+	flagJWTPreviousSecretUntil = "jwt-previous-secret-until"
+	flagDSNFile                = "user-database-dsn-file"
+	flagListenDSNFile          = "listen-dsn-file"
+	flagLoginDSNFile           = "login-database-dsn-file"
+	flagMaxConnections         = "database-max-connections"
+	flagLoginMaxConnections    = "login-database-max-connections"
+	flagIdleConnections        = "database-idle-connections"
 )

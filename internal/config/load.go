@@ -210,13 +210,29 @@ func (l *loader) checkTogether(s *Settings) {
 	l.checkDefaultUsers(s)
 	l.checkCertificate(flagMetricsCertDir, s.MetricsCertDir)
 	l.checkCertificate(flagLoginCertDir, s.Login.TLSCertDir)
-	if file := s.Login.JWTSecretFile; file != "" {
-		// The path is not quoted: somebody may have given the secret itself.
+	l.checkSecrets(&s.Login)
+}
+
+// checkSecrets checks the files of the signing secrets. Their paths are not quoted: somebody may have given a secret itself.
+func (l *loader) checkSecrets(login *Login) {
+	for _, secret := range []struct{ flag, file string }{
+		{flagJWTSecretFile, login.JWTSecretFile},
+		{flagJWTPreviousSecretFile, login.JWTPreviousSecretFile},
+	} {
+		if secret.file == "" {
+			continue
+		}
 		//nolint:gosec // The path is the operator's own setting.
-		if _, err := os.ReadFile(file); err != nil {
-			l.problem(l.settings[flagJWTSecretFile].origin, "the file of the signing secret cannot be read (%w): "+
+		if _, err := os.ReadFile(secret.file); err != nil {
+			l.problem(l.settings[secret.flag].origin, "the file of the signing secret cannot be read (%w): "+
 				"name one that holds at least 32 bytes", cause(err))
 		}
+	}
+	if login.JWTSecretFile == "" && login.JWTPreviousSecretFile != "" {
+		l.problem(l.settings[flagJWTPreviousSecretFile].origin, "there is a previous signing secret and no current one: set --%s too", flagJWTSecretFile)
+	}
+	if login.JWTPreviousSecretFile == "" && !login.JWTPreviousSecretUntil.IsZero() {
+		l.problem(l.settings[flagJWTPreviousSecretUntil].origin, "there is no previous signing secret that could end: set --%s too", flagJWTPreviousSecretFile)
 	}
 }
 

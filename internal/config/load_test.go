@@ -64,7 +64,7 @@ func TestDefaults(t *testing.T) {
 		},
 		Login: Login{
 			BindAddress: ":8082", LockoutAttempts: 5, LockoutDuration: 15 * time.Minute,
-			SourceRate: 20, SourceBurst: 200, MaxConnections: 2048, VerifyCacheTTL: time.Minute, AuditRetention: 90 * 24 * time.Hour,
+			SourceRate: Auto, SourceBurst: 200, MaxConnections: 2048, VerifyCacheTTL: time.Minute, AuditRetention: 90 * 24 * time.Hour, AuditMaxSize: 2 << 30,
 			AccountCacheSize: 150_000, Fallback: true,
 		},
 		DefaultUsers: DefaultUsers{Passwords: "off"},
@@ -202,30 +202,38 @@ func TestWrongSettings(t *testing.T) {
 		world
 		says []string
 	}{
-		"a cost too low, by flag":           {args("--bcrypt-cost=9"), []string{`flag --bcrypt-cost: "9" is not a whole number from 10 to 14`}},
-		"a cost too high, by environment":   {world{env: map[string]string{"SHARDINGUSER_BCRYPT_COST": "15"}}, []string{`environment variable SHARDINGUSER_BCRYPT_COST: "15" is not a whole number from 10 to 14`}},
-		"a cost too high, by file":          {file("operator: {bcrypt-cost: 15}"), []string{`operator.bcrypt-cost in configs/manager.json: "15" is not a whole number from 10 to 14`}},
-		"a minimum over bcrypt's 72":        {args("--password-min-length=73"), []string{"from 1 to 72"}},
-		"no cores":                          {args("--hash-cores=0"), []string{"from 1 to 1024"}},
-		"a duration without unit":           {args("--resync-interval=30"), []string{`"30" is not a duration of at least 1s, such as 30s or 5m`}},
-		"a negative duration":               {args("--graceful-shutdown-timeout=-1s"), []string{"at least 0s"}},
-		"an address without port":           {args("--metrics-bind-address=localhost"), []string{`"localhost" is not an address such as :8081`}},
-		"a port over 65535":                 {args("--metrics-bind-address=:65536"), []string{"is not an address"}},
-		"a port by name":                    {args("--metrics-bind-address=:https"), []string{"is not an address"}},
-		"an empty address":                  {args("--health-probe-bind-address="), []string{`"" is not an address`}},
-		"a URL for an address":              {args("--metrics-bind-address=http://x:80"), []string{"*** is not an address"}},
-		"one address for two":               {args("--metrics-bind-address=127.0.0.1:8081"), []string{"--metrics-bind-address (127.0.0.1:8081) and --health-probe-bind-address (:8081) are one address"}},
-		"profiles where the probes are":     {args("--pprof-bind-address=:8081"), []string{"--health-probe-bind-address (:8081) and --pprof-bind-address (:8081) are one address"}},
-		"log-ins where the probes are":      {args("--login-bind-address=:8081"), []string{"--health-probe-bind-address (:8081) and --login-bind-address (:8081) are one address"}},
-		"no attempts before a lock":         {args("--lockout-attempts=0"), []string{"from 1 to 1000"}},
-		"a fallback that is neither":        {args("--fallback=maybe"), []string{`"maybe" is not on or off`}},
-		"notifications that are neither":    {args("--notifications=trigger"), []string{`"trigger" is not on or off`}},
-		"a lock for no time":                {args("--lockout-duration=0"), []string{"at least 1s"}},
-		"too few connections":               {args("--login-max-connections=15"), []string{"from 16 to 1000000"}},
-		"a proxy by name":                   {args("--login-trusted-proxies=proxy"), []string{`"proxy" is not a comma-separated list of networks`}},
-		"a proxy with a zone":               {args("--login-trusted-proxies=fe80::1%eth0"), []string{"is not a comma-separated list of networks"}},
-		"log-ins without certificate":       {args("--login-tls-cert-dir=."), []string{`flag --login-tls-cert-dir: the folder "." has no tls.crt`}},
-		"a signing secret that is missing":  {args("--jwt-secret-file=none"), []string{"flag --jwt-secret-file: the file of the signing secret cannot be read (no such file or directory)"}},
+		"a cost too low, by flag":          {args("--bcrypt-cost=9"), []string{`flag --bcrypt-cost: "9" is not a whole number from 10 to 14`}},
+		"a cost too high, by environment":  {world{env: map[string]string{"SHARDINGUSER_BCRYPT_COST": "15"}}, []string{`environment variable SHARDINGUSER_BCRYPT_COST: "15" is not a whole number from 10 to 14`}},
+		"a cost too high, by file":         {file("operator: {bcrypt-cost: 15}"), []string{`operator.bcrypt-cost in configs/manager.json: "15" is not a whole number from 10 to 14`}},
+		"a minimum over bcrypt's 72":       {args("--password-min-length=73"), []string{"from 1 to 72"}},
+		"no cores":                         {args("--hash-cores=0"), []string{"from 1 to 1024"}},
+		"a duration without unit":          {args("--resync-interval=30"), []string{`"30" is not a duration of at least 1s, such as 30s or 5m`}},
+		"a negative duration":              {args("--graceful-shutdown-timeout=-1s"), []string{"at least 0s"}},
+		"an address without port":          {args("--metrics-bind-address=localhost"), []string{`"localhost" is not an address such as :8081`}},
+		"a port over 65535":                {args("--metrics-bind-address=:65536"), []string{"is not an address"}},
+		"a port by name":                   {args("--metrics-bind-address=:https"), []string{"is not an address"}},
+		"an empty address":                 {args("--health-probe-bind-address="), []string{`"" is not an address`}},
+		"a URL for an address":             {args("--metrics-bind-address=http://x:80"), []string{"*** is not an address"}},
+		"one address for two":              {args("--metrics-bind-address=127.0.0.1:8081"), []string{"--metrics-bind-address (127.0.0.1:8081) and --health-probe-bind-address (:8081) are one address"}},
+		"profiles where the probes are":    {args("--pprof-bind-address=:8081"), []string{"--health-probe-bind-address (:8081) and --pprof-bind-address (:8081) are one address"}},
+		"log-ins where the probes are":     {args("--login-bind-address=:8081"), []string{"--health-probe-bind-address (:8081) and --login-bind-address (:8081) are one address"}},
+		"no attempts before a lock":        {args("--lockout-attempts=0"), []string{"from 1 to 1000"}},
+		"a fallback that is neither":       {args("--fallback=maybe"), []string{`"maybe" is not on or off`}},
+		"notifications that are neither":   {args("--notifications=trigger"), []string{`"trigger" is not on or off`}},
+		"a lock for no time":               {args("--lockout-duration=0"), []string{"at least 1s"}},
+		"too few connections":              {args("--login-max-connections=15"), []string{"from 16 to 1000000"}},
+		"a proxy by name":                  {args("--login-trusted-proxies=proxy"), []string{`"proxy" is not a comma-separated list of networks`}},
+		"a proxy with a zone":              {args("--login-trusted-proxies=fe80::1%eth0"), []string{"is not a comma-separated list of networks"}},
+		"log-ins without certificate":      {args("--login-tls-cert-dir=."), []string{`flag --login-tls-cert-dir: the folder "." has no tls.crt`}},
+		"a signing secret that is missing": {args("--jwt-secret-file=none"), []string{"flag --jwt-secret-file: the file of the signing secret cannot be read (no such file or directory)"}},
+		"a previous secret that is missing": {args("--jwt-previous-secret-file=none"), []string{
+			"flag --jwt-previous-secret-file: the file of the signing secret cannot be read (no such file or directory)",
+			"flag --jwt-previous-secret-file: there is a previous signing secret and no current one: set --jwt-secret-file too",
+		}},
+		"the end of no previous secret":     {args("--jwt-previous-secret-until=2027-01-31T00:00:00Z"), []string{"set --jwt-previous-secret-file too"}},
+		"an end that is no time":            {args("--jwt-previous-secret-until=tomorrow"), []string{`"tomorrow" is not a time such as 2027-01-31T00:00:00Z`}},
+		"a record that is too small":        {args("--audit-max-size=4KiB"), []string{`"4KiB" is not a size of at least 1MiB`}},
+		"a record of an unknown unit":       {args("--audit-max-size=2GB"), []string{`"2GB" is not a size of at least 1MiB`}},
 		"a namespace in capitals":           {args("--watch-namespaces=a,Team"), []string{`"a,Team" is not a comma-separated list of names`}},
 		"a lease in no namespace":           {args("--leader-election-namespace=a_b"), []string{"is not the name of a namespace"}},
 		"default users of another kind":     {args("--default-users=on"), []string{`flag --default-users: "on" is not one of off, generated, sharding`}},
@@ -346,6 +354,21 @@ func TestHelp(t *testing.T) {
 	for _, says := range []string{"--bcrypt-cost cost\n", "(default 10)", "--leader-elect\n", "SHARDINGUSER_BCRYPT_COST", "USER_DATABASE_DSN"} {
 		if !strings.Contains(b.String(), says) {
 			t.Errorf("the help does not say %q:\n%s", says, b.String())
+		}
+	}
+}
+
+func TestTheSourceRateIsAutoOrANumber(t *testing.T) {
+	for given, want := range map[string]int{"auto": Auto, " auto ": Auto, "0": 0, "20": 20} {
+		got, err := world{args: []string{"--login-source-rate=" + given}}.load(t)
+		if err != nil || got.Login.SourceRate != want {
+			t.Errorf("%q is %d, %v, want %d", given, got.Login.SourceRate, err, want)
+		}
+	}
+	for _, given := range []string{"-1", "automatic", "", "100001", "1.5"} {
+		_, err := world{args: []string{"--login-source-rate=" + given}}.load(t)
+		if err == nil || !strings.Contains(err.Error(), "auto, or a whole number from 0 to 100000") {
+			t.Errorf("%q is refused with %v", given, err)
 		}
 	}
 }

@@ -3,6 +3,7 @@
 package config
 
 import (
+	"math"
 	"net"
 	"net/netip"
 	"regexp"
@@ -37,6 +38,32 @@ func (n number) Set(s string) error {
 func (n number) String() string { return strconv.Itoa(n.Get().(int)) }
 func (n number) Get() any       { return *n.at }
 
+// Auto is the value of a number that the program chooses by itself.
+const Auto = -1
+
+// numberOrAuto is a number or the word auto.
+type numberOrAuto struct{ number }
+
+const auto = "auto"
+
+func (n numberOrAuto) Set(s string) error {
+	if strings.TrimSpace(s) == auto {
+		*n.at = Auto
+		return nil
+	}
+	if err := n.number.Set(s); err != nil {
+		return want(auto + ", or " + err.Error())
+	}
+	return nil
+}
+func (n numberOrAuto) String() string {
+	if *n.at == Auto {
+		return auto
+	}
+	return n.number.String()
+}
+func (n numberOrAuto) Get() any { return n.String() }
+
 // rate is a number a second, 1 to 10000, or 0 for any number.
 type rate struct{ at *float32 }
 
@@ -68,6 +95,67 @@ func (d duration) Set(s string) error {
 }
 func (d duration) String() string { return d.at.String() }
 func (d duration) Get() any       { return *d.at }
+
+// moment is a point in time; the zero time is none.
+type moment struct{ at *time.Time }
+
+func (m moment) Set(s string) error {
+	s = strings.TrimSpace(s)
+	if s == "" {
+		*m.at = time.Time{}
+		return nil
+	}
+	v, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return want("a time such as 2027-01-31T00:00:00Z")
+	}
+	*m.at = v.UTC()
+	return nil
+}
+func (m moment) String() string {
+	if m.at == nil || m.at.IsZero() {
+		return ""
+	}
+	return m.at.Format(time.RFC3339)
+}
+func (m moment) Get() any { return *m.at }
+
+// size is a number of bytes: 0, or 1 MiB or more.
+type size struct{ at *int64 }
+
+// sizeUnits are the units in which sizes are written, the largest first.
+var sizeUnits = []struct {
+	suffix string
+	bytes  int64
+}{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}}
+
+func (s size) Set(text string) error {
+	text = strings.TrimSpace(text)
+	unit := int64(1)
+	for _, u := range sizeUnits {
+		// Kubernetes writes 2Gi, people 2GiB.
+		if number, found := strings.CutSuffix(strings.TrimSuffix(text, "B"), strings.TrimSuffix(u.suffix, "B")); found {
+			text, unit = strings.TrimSpace(number), u.bytes
+			break
+		}
+	}
+	v, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || v < 0 || v > math.MaxInt64/unit || (v > 0 && v*unit < 1<<20) {
+		return want("a size of at least 1MiB, such as 512MiB or 2GiB, or 0 for any size")
+	}
+	*s.at = v * unit
+	return nil
+}
+
+func (s size) String() string {
+	for _, u := range sizeUnits {
+		if *s.at > 0 && *s.at%u.bytes == 0 {
+			return strconv.FormatInt(*s.at/u.bytes, 10) + u.suffix
+		}
+	}
+	return strconv.FormatInt(*s.at, 10)
+}
+func (s size) Get() any { return *s.at }
 
 // path is the path of a file or folder; whether it exists is checked later.
 type path struct{ at *string }

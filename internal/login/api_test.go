@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sharding-system/shardinguser-operator/internal/fair"
 	"github.com/sharding-system/shardinguser-operator/internal/serving"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
@@ -161,7 +162,7 @@ func TestADefectIsKeptToItsRequest(t *testing.T) {
 		t.Errorf("the next request: %d %s", a.Code, a.Body)
 	}
 	for range 100 {
-		if place, err := w.Hasher.Reserve(); err != nil {
+		if place, err := w.Hasher.Reserve(fair.Key{}); err != nil {
 			t.Fatal("a place was lost")
 		} else {
 			place.Release()

@@ -5,8 +5,9 @@
 // One attempt goes this way, and never another:
 //
 //	throttle   a token of the client's address
-//	queue      one attempt on one account at a time, within this replica
-//	reserve    a place in the hashing queue, or "busy": nothing was charged
+//	queue      a place, in the order of package fair; one attempt on one account at a time within this replica, unless the
+//	           account is exempt from lockout; or "busy": nothing was charged
+//	reserve    that place at the hashing cores
 //	charge     the store takes one attempt off the budget, and commits
 //	check      one bcrypt computation: against the row's hash if, and only if, the attempt was charged; else a dummy's
 //	settle     the store clears the counter, if the row is still what was verified

@@ -20,6 +20,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3filter"
 	"github.com/getkin/kin-openapi/routers"
 
+	"github.com/sharding-system/shardinguser-operator/internal/fair"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
@@ -181,7 +182,7 @@ func (w *world) signsTokens() {
 	file := filepath.Join(w.t.TempDir(), "secret")
 	write(w.t, file, secret)
 	var err error
-	if w.Tokens, err = NewTokens(file, w.Now, w.Log); err != nil {
+	if w.Tokens, err = NewTokens(TokenFiles{Secret: file}, w.Now, w.Log); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -193,13 +194,13 @@ func (w *world) locks() {
 }
 
 func (w *world) throttles() {
-	w.throttle = newThrottle(1, 1)
+	w.throttle = newThrottle(Options{SourceRate: 1}.rate(), 1)
 	w.serve(w.request(http.MethodPost, loginPath, `{"username":"bob","password":"x"}`))
 }
 
 func (w *world) isBusy() {
 	for {
-		place, err := w.Hasher.Reserve()
+		place, err := w.Hasher.Reserve(fair.Key{})
 		if err != nil {
 			return
 		}

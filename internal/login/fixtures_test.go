@@ -42,11 +42,14 @@ type world struct {
 	trusted []netip.Prefix
 }
 
+// worldBegins is the time at which each world begins.
+var worldBegins = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
 // newWorld makes one in which alice has the right password. Nothing is throttled unless change says so.
 func newWorld(t testing.TB, change func(*Options)) *world {
 	t.Helper()
 	clock, log := &clock{}, &record{}
-	clock.set(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+	clock.set(worldBegins)
 	accounts := memory.New(clock.now)
 	tap := &tap{Store: accounts}
 	options := Options{
@@ -154,6 +157,7 @@ type tap struct {
 	charges, checks, settles, looks atomic.Int64
 
 	charging, charged, settling func() error // around them, with the store's lock free
+	asked                       func(username string)
 }
 
 func (a *tap) Observe(ctx context.Context, username string) (user.Observed, error) {
@@ -163,6 +167,9 @@ func (a *tap) Observe(ctx context.Context, username string) (user.Observed, erro
 
 func (a *tap) Charge(ctx context.Context, attempt store.Attempt, limits store.Limits) (store.Charged, error) {
 	a.charges.Add(1)
+	if a.asked != nil {
+		a.asked(attempt.Username)
+	}
 	if err := call(a.charging); err != nil {
 		return store.Charged{}, err
 	}

@@ -24,6 +24,7 @@ type mounted[T any] struct {
 	parse func(contents [][]byte) (T, error) // its errors quote nothing of the contents
 	now   func() time.Time
 	log   *slog.Logger
+	mayGo bool // a file that is gone, after the start, counts as an empty one
 
 	mu       sync.Mutex
 	value    T
@@ -54,6 +55,9 @@ func (m *mounted[T]) get() T {
 	}
 	m.looked = now
 	contents, err := m.read()
+	if m.mayGo && errors.Is(err, fs.ErrNotExist) {
+		contents, err = make([][]byte, len(m.files)), nil
+	}
 	switch {
 	case err != nil:
 		m.complain(err)

@@ -42,6 +42,14 @@ func (k *recognized) of(c Credentials) password.Fingerprint {
 	return k.prints.Of([]byte(c.Username + "\x00" + c.Password))
 }
 
+// fingerprint is of, and zero where nothing is recognised.
+func (k *recognized) fingerprint(c Credentials) password.Fingerprint {
+	if k == nil {
+		return password.Fingerprint{}
+	}
+	return k.of(c)
+}
+
 func (k *recognized) remember(c Credentials, hash string, now time.Time) {
 	if k != nil {
 		k.passed.Add(k.of(c), passed{hash: hash, until: now.Add(k.ttl)})

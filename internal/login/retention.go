@@ -8,13 +8,18 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
 const (
 	purgeEvery = 10 * time.Minute
 	purgeBatch = 1000
-	purgePause = 100 * time.Millisecond // between batches: whoever logs in comes first
+	purgePause = 100 * time.Millisecond // between batches: logins come first
+
+	// trimBatches is how many batches are deleted by one estimate: other replicas trim too.
+	trimBatches = 20
 )
 
 // Trail is the record of attempts.
@@ -23,14 +28,53 @@ type Trail interface {
 	PurgeAttempts(ctx context.Context, olderThan time.Duration, batch int) (int, error)
 }
 
+// SizedTrail is a record of attempts that takes up space on a disk.
+type SizedTrail interface {
+	// TrailSize estimates how much the record holds.
+	TrailSize(ctx context.Context) (store.TrailSize, error)
+
+	// TrimAttempts deletes the oldest attempts of an outcome, at most a batch of them, and returns how many.
+	TrimAttempts(ctx context.Context, outcome store.Outcome, batch int) (int, error)
+}
+
+// trimOrder is the outcomes from the least worthy: those that strangers can cause most of, and that say least.
+var trimOrder = []store.Outcome{
+	store.RefusedUnknown, store.RefusedInactive, store.RefusedLocked, store.Unchecked, store.Pending, store.Failed, store.Succeeded,
+}
+
 // Retention keeps the record of attempts from growing for ever.
 type Retention struct {
 	Trail Trail
 	Keep  time.Duration
-	Log   *slog.Logger
+
+	// Sized is the record's size, nil where it is in memory, and MaxSize what it may be, in bytes; 0 for any size.
+	Sized   SizedTrail
+	MaxSize int64
+
+	Registry prometheus.Registerer
+	Log      *slog.Logger
+
+	bytes   prometheus.Gauge
+	trimmed *prometheus.CounterVec
 }
 
-// Run deletes what is older than Keep, every now and then, until ctx ends.
+// NewRetention returns r with its metrics. The error is that of metrics that are there already.
+func NewRetention(r Retention) (Retention, error) {
+	r.bytes = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "shardinguser_audit_bytes",
+		Help: "Estimated size of the record of login attempts, its indexes included and free space in it excluded.",
+	})
+	r.trimmed = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "shardinguser_audit_trimmed_total",
+		Help: "Rows of the record of login attempts that were deleted before their time because the record was too large, by outcome.",
+	}, []string{"outcome"})
+	for _, outcome := range trimOrder { // shown from the start
+		r.trimmed.WithLabelValues(string(outcome))
+	}
+	return r, errors.Join(r.Registry.Register(r.bytes), r.Registry.Register(r.trimmed))
+}
+
+// Run deletes what is older than Keep, and what makes the record too large, every now and then, until ctx ends.
 func (r Retention) Run(ctx context.Context) error {
 	pause := time.Duration(0)
 	for {
@@ -44,9 +88,78 @@ func (r Retention) Run(ctx context.Context) error {
 		switch {
 		case err == nil && deleted == purgeBatch:
 			pause = purgePause
-		case errors.Is(err, store.ErrUnavailable): // which others tell of
-		case err != nil && ctx.Err() == nil:
-			r.Log.Error("Old log-in attempts could not be deleted", "error", err.Error())
+			continue
+		case err == nil && r.Sized != nil:
+			err = r.trim(ctx)
+		}
+		if err != nil && !errors.Is(err, store.ErrUnavailable) && ctx.Err() == nil { // an outage is logged elsewhere
+			r.Log.Error("Cannot delete old login attempts", "error", err.Error())
 		}
 	}
+}
+
+// trim brings a record that is too large down to nine tenths of its largest size.
+func (r Retention) trim(ctx context.Context) error {
+	size, err := r.Sized.TrailSize(ctx)
+	if err != nil {
+		return err
+	}
+	r.bytes.Set(float64(size.Bytes()))
+	if r.MaxSize == 0 || size.Bytes() <= r.MaxSize {
+		return nil
+	}
+	target, exhausted, deleted := r.MaxSize/10*9, map[store.Outcome]bool{}, map[string]int{}
+	defer func() {
+		r.Log.Warn("Deleted login attempts before their time, since the record is too large: raise --audit-max-size, or find out where "+
+			"the attempts come from", "maxSize", r.MaxSize, "deleted", deleted)
+	}()
+	for size.Bytes() > target {
+		outcome, rows := toTrim(size, target, exhausted)
+		if rows == 0 {
+			return nil
+		}
+		n, err := r.trimSome(ctx, outcome, min(rows, trimBatches*purgeBatch))
+		deleted[string(outcome)] += n
+		r.trimmed.WithLabelValues(string(outcome)).Add(float64(n))
+		if err != nil {
+			return err
+		}
+		exhausted[outcome] = n == 0 // what is left of it has to stay, or was an error of the estimate
+		if size, err = r.Sized.TrailSize(ctx); err != nil {
+			return err
+		}
+		r.bytes.Set(float64(size.Bytes()))
+	}
+	return nil
+}
+
+// trimSome deletes so many rows of an outcome, in batches, and returns how many there were.
+func (r Retention) trimSome(ctx context.Context, outcome store.Outcome, rows int) (deleted int, err error) {
+	for deleted < rows {
+		batch := min(purgeBatch, rows-deleted)
+		n, err := r.Sized.TrimAttempts(ctx, outcome, batch)
+		deleted += n
+		if err != nil || n < batch {
+			return deleted, err
+		}
+		select {
+		case <-ctx.Done():
+			return deleted, ctx.Err()
+		case <-time.After(purgePause):
+		}
+	}
+	return deleted, nil
+}
+
+// toTrim is the least worthy outcome that has rows, and how many of them are to go; 0 where none has any.
+func toTrim(size store.TrailSize, target int64, exhausted map[store.Outcome]bool) (outcome store.Outcome, rows int) {
+	for _, outcome := range trimOrder {
+		part := size[outcome]
+		if part.Rows == 0 || exhausted[outcome] {
+			continue
+		}
+		perRow := max(1, part.Bytes/part.Rows)
+		return outcome, int(min(part.Rows, (size.Bytes()-target)/perRow+1))
+	}
+	return "", 0
 }

@@ -10,6 +10,10 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
 // trail answers with one of these numbers after the other, then always with 0; -1 is an error.
@@ -48,4 +52,108 @@ func TestOldAttemptsAreDeletedInBatches(t *testing.T) {
 			t.Errorf("asked after %v, want %v", a.asked, want)
 		}
 	})
+}
+
+// disk is a record of attempts of 100 bytes each.
+type disk struct {
+	rows   map[store.Outcome]int64
+	stays  store.Outcome // whose rows cannot be deleted
+	failed error
+}
+
+func (d *disk) PurgeAttempts(context.Context, time.Duration, int) (int, error) { return 0, nil }
+
+func (d *disk) TrailSize(context.Context) (store.TrailSize, error) {
+	size := store.TrailSize{}
+	for outcome, rows := range d.rows {
+		size[outcome] = store.TrailPart{Rows: rows, Bytes: 100 * rows}
+	}
+	return size, d.failed
+}
+
+func (d *disk) TrimAttempts(_ context.Context, outcome store.Outcome, batch int) (int, error) {
+	if outcome == d.stays {
+		return 0, nil
+	}
+	n := min(int64(batch), d.rows[outcome])
+	d.rows[outcome] -= n
+	return int(n), nil
+}
+
+func TestTheLeastWorthyAttemptsMakeRoom(t *testing.T) {
+	const most = 10_000_000 // 100,000 rows
+	for name, tt := range map[string]struct {
+		disk disk
+		want map[store.Outcome]int64
+	}{
+		"below the limit": {
+			disk{rows: map[store.Outcome]int64{store.RefusedUnknown: 100_000}},
+			map[store.Outcome]int64{store.RefusedUnknown: 100_000},
+		},
+		"one beyond it": {
+			disk{rows: map[store.Outcome]int64{store.RefusedUnknown: 50_000, store.Failed: 50_000, store.Succeeded: 1}},
+			map[store.Outcome]int64{store.RefusedUnknown: 39_998, store.Failed: 50_000, store.Succeeded: 1},
+		},
+		"a flood of unknown names": {
+			disk{rows: map[store.Outcome]int64{store.RefusedUnknown: 300_000, store.RefusedLocked: 20_000, store.Succeeded: 10_000}},
+			map[store.Outcome]int64{store.RefusedUnknown: 59_998, store.RefusedLocked: 20_000, store.Succeeded: 10_000},
+		},
+		"some that have to stay": {
+			disk{rows: map[store.Outcome]int64{store.RefusedLocked: 50_000, store.Failed: 60_000}, stays: store.RefusedLocked},
+			map[store.Outcome]int64{store.RefusedLocked: 50_000, store.Failed: 39_998},
+		},
+		"nothing but successes": {
+			disk{rows: map[store.Outcome]int64{store.Succeeded: 120_000}},
+			map[store.Outcome]int64{store.Succeeded: 89_999},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log, registry := &record{}, prometheus.NewRegistry()
+				before := tt.disk.rows[store.RefusedUnknown] + tt.disk.rows[store.Failed]
+				r, err := NewRetention(Retention{
+					Trail: &tt.disk, Keep: time.Hour, Sized: &tt.disk, MaxSize: most, Registry: registry,
+					Log: slog.New(slog.NewJSONHandler(log, nil)),
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				ended := make(chan error)
+				go func() { ended <- r.Run(ctx) }()
+				<-time.After(purgeEvery - time.Second)
+				cancel()
+				if err := <-ended; err != nil {
+					t.Error(err)
+				}
+				for outcome, rows := range tt.disk.rows {
+					if off := rows - tt.want[outcome]; off < -2 || off > 2 {
+						t.Errorf("%d rows of %s are left, want %d", rows, outcome, tt.want[outcome])
+					}
+				}
+				gone := before - tt.disk.rows[store.RefusedUnknown] - tt.disk.rows[store.Failed]
+				if counted := trimmed(t, registry, store.RefusedUnknown) + trimmed(t, registry, store.Failed); counted != gone {
+					t.Errorf("%v rows are counted, %d were deleted", counted, gone)
+				}
+			})
+		})
+	}
+}
+
+// trimmed is what the metric says of an outcome.
+func trimmed(t *testing.T, registry *prometheus.Registry, outcome store.Outcome) int64 {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == "shardinguser_audit_trimmed_total" && m.GetLabel()[0].GetValue() == string(outcome) {
+				return int64(m.GetCounter().GetValue())
+			}
+		}
+	}
+	t.Fatalf("there is no metric of %s", outcome)
+	return 0
 }

@@ -51,6 +51,7 @@ func NewServer(s *Service, options ServerOptions) (*Server, error) {
 	if options.Traced {
 		handler = traced(handler)
 	}
+	handler = paced(handler, s, options.TrustedProxies)
 	return &Server{
 		service: s,
 		address: options.Address,

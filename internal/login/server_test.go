@@ -182,7 +182,7 @@ func (w *world) waits(n int) {
 	deadline := time.After(10 * time.Second)
 	for {
 		w.queue.mu.Lock()
-		waiting := w.queue.waiting - len(w.queue.lines) // each line has one whose turn it is
+		waiting := len(w.queue.waiting)
 		w.queue.mu.Unlock()
 		if waiting == n {
 			return

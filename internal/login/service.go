@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 
 	"github.com/sharding-system/shardinguser-operator/internal/password"
 	"github.com/sharding-system/shardinguser-operator/internal/store"
@@ -43,7 +44,7 @@ type Options struct {
 	RecognizeFor time.Duration
 
 	// SourceRate is the attempts a second that one address may make, and SourceBurst how many at once. A rate of 0 is
-	// no limit.
+	// no limit, and one below 0 (config.Auto) is half of what the hashing cores compute one by one.
 	SourceRate  int
 	SourceBurst int
 
@@ -61,6 +62,7 @@ type Service struct {
 	aliases  *password.Fingerprinter
 	queue    *queue
 	throttle *throttle
+	refusals *throttle
 	known    *recognized // nil where nothing is
 	metrics  *metrics
 
@@ -76,11 +78,32 @@ func New(options Options) (*Service, error) {
 	return &Service{
 		Options:  options,
 		aliases:  password.NewFingerprinter(),
-		queue:    newQueue(options.Hasher.Cores()),
-		throttle: newThrottle(options.SourceRate, options.SourceBurst),
+		queue:    newQueue(options.Hasher.Cores(), options.Hasher.Places()),
+		throttle: newThrottle(options.rate(), options.SourceBurst),
+		refusals: newThrottle(options.refusalRate(), refusalBurst),
 		known:    newRecognized(options.RecognizeFor),
 		metrics:  metrics,
 	}, nil
+}
+
+// rate returns the attempts a second that one address may make, as of now; it returns nil for any number.
+func (o Options) rate() func() rate.Limit {
+	switch {
+	case o.SourceRate == 0:
+		return nil
+	case o.SourceRate > 0:
+		return func() rate.Limit { return rate.Limit(o.SourceRate) }
+	}
+	return func() rate.Limit { return rate.Limit(max(1, o.Hasher.PerSecond()/2)) }
+}
+
+// refusalRate returns the refusals a second that one address gets before its connections are held; it returns nil for any
+// number.
+func (o Options) refusalRate() func() rate.Limit {
+	if o.SourceRate == 0 {
+		return nil
+	}
+	return func() rate.Limit { return rate.Limit(refusalsPerCore * o.Hasher.Cores()) }
 }
 
 // Credentials is what a client shows, and what is known of the client.
@@ -176,18 +199,22 @@ func (s *Service) attempt(ctx context.Context, c Credentials, verify bool) Resul
 		if delay, ok := s.throttle.take(c.Source, begun); !ok {
 			return Result{Outcome: Throttled, RetryAfter: delay}
 		}
-		leave, err := s.queue.enter(ctx, digest)
+		e := entrant{source: c.Source, account: digest}
+		if verify {
+			e.credentials = s.known.fingerprint(c)
+		}
+		turn, err := s.queue.enter(ctx, e)
 		if err != nil {
 			return notDecided(err)
 		}
-		defer leave.leave()
+		defer turn.leave()
 		if verify {
 			if result, ok := s.recognize(ctx, c); ok {
 				return result
 			}
 		}
 		var result Result
-		result, exists = s.decide(ctx, c, attempt)
+		result, exists = s.decide(ctx, c, e, attempt)
 		return result
 	}()
 	took := s.Now().Sub(begun)
@@ -230,8 +257,8 @@ func level(o Outcome) slog.Level {
 
 // decide charges, checks and settles. It tells, too, whether there is such an account. A failure is settled when the
 // answer is on its way already, since a refusal without a charge has nothing to settle and would be the quicker one.
-func (s *Service) decide(ctx context.Context, c Credentials, attempt store.Attempt) (result Result, exists bool) {
-	place, err := s.Hasher.Reserve()
+func (s *Service) decide(ctx context.Context, c Credentials, e entrant, attempt store.Attempt) (result Result, exists bool) {
+	place, err := s.Hasher.Reserve(e.key())
 	if err != nil {
 		return notDecided(err), false
 	}
@@ -249,6 +276,9 @@ func (s *Service) decide(ctx context.Context, c Credentials, attempt store.Attem
 		return Result{Outcome: Unavailable}, false
 	}
 	exists = charged.Verdict != store.Unknown
+	if charged.Verdict == store.Check {
+		s.queue.setExempt(e.account, charged.Exempt)
+	}
 	defer func() { result.fromMemory = charged.FromMemory }()
 
 	checking, span := tracer.Start(ctx, "check")

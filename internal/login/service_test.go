@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sharding-system/shardinguser-operator/internal/fair"
 	"github.com/sharding-system/shardinguser-operator/internal/password"
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
@@ -201,8 +202,8 @@ func TestAHundredParallelRightLogInsAllSucceed(t *testing.T) {
 	if row := w.row("alice"); row.FailedLoginAttempts != 0 || row.LockedUntil != nil {
 		t.Errorf("the row: %+v", row)
 	}
-	if len(w.queue.lines) != 0 || w.queue.waiting != 0 {
-		t.Errorf("%d lines are left, and %d in them", len(w.queue.lines), w.queue.waiting)
+	if len(w.queue.lines) != 0 || len(w.queue.waiting) != 0 {
+		t.Errorf("%d lines are left, and %d in them", len(w.queue.lines), len(w.queue.waiting))
 	}
 }
 
@@ -239,7 +240,7 @@ func TestNoPlaceToHashIsBusyAndUncharged(t *testing.T) {
 	w := newWorld(t, nil)
 	var places []*password.Place
 	for {
-		place, err := w.Hasher.Reserve()
+		place, err := w.Hasher.Reserve(fair.Key{})
 		if err != nil {
 			break
 		}
@@ -467,7 +468,7 @@ func TestOnlySoManyWaitAtOnce(t *testing.T) {
 			go func() { outcomes <- w.try(fmt.Sprint("user-", i%accounts), wrong) }()
 		}
 		synctest.Wait()
-		if sent, waiting := len(outcomes), w.queue.most+1; sent != accounts*each-waiting {
+		if sent, waiting := len(outcomes), w.queue.most; sent != accounts*each-waiting {
 			t.Errorf("%d were sent away, want all but %d", sent, waiting)
 		}
 		for range len(outcomes) {

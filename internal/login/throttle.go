@@ -8,25 +8,27 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/time/rate"
+
+	"github.com/sharding-system/shardinguser-operator/internal/fair"
 )
 
 // maxSources is how many addresses are remembered, a few megabytes of them. An address that is forgotten starts anew.
 const maxSources = 1 << 14
 
-// throttle limits the attempts of one address. It is there to slow down one client; the accounts' locks and the cores'
-// queue do not rest on it.
+// throttle limits the attempts of one address, before they wait in line. It slows down one client; the accounts' locks and
+// the shares of package fair do not depend on it.
 type throttle struct {
-	limit   rate.Limit
+	limit   func() rate.Limit
 	burst   int
 	sources *lru.Cache[netip.Prefix, *rate.Limiter]
 }
 
-// newThrottle returns nil, which limits nothing, for a rate of 0.
-func newThrottle(perSecond, burst int) *throttle {
-	if perSecond == 0 {
+// newThrottle returns a throttle by a rate that may change, or nil, which limits nothing, where there is none.
+func newThrottle(limit func() rate.Limit, burst int) *throttle {
+	if limit == nil {
 		return nil
 	}
-	return &throttle{limit: rate.Limit(perSecond), burst: max(1, burst), sources: newLRU[netip.Prefix, *rate.Limiter](maxSources)}
+	return &throttle{limit: limit, burst: max(1, burst), sources: newLRU[netip.Prefix, *rate.Limiter](maxSources)}
 }
 
 // take takes one of the address's tokens or, where none is left, says when there will be one.
@@ -34,29 +36,39 @@ func (t *throttle) take(source netip.Addr, now time.Time) (wait time.Duration, o
 	if t == nil {
 		return 0, true
 	}
-	key := bucket(source)
-	limiter, found := t.sources.Get(key)
-	if !found {
-		limiter = rate.NewLimiter(t.limit, t.burst)
-		if another, there, _ := t.sources.PeekOrAdd(key, limiter); there {
-			limiter = another
-		}
-	}
+	limiter := t.of(source, now)
 	if limiter.AllowN(now, 1) {
 		return 0, true
 	}
 	missing := 1 - limiter.TokensAt(now)
-	return time.Duration(missing / float64(t.limit) * float64(time.Second)), false
+	return time.Duration(missing / float64(limiter.Limit()) * float64(time.Second)), false
 }
 
-// bucket is the address or, of IPv6, the network that one client usually has to itself.
-func bucket(source netip.Addr) netip.Prefix {
-	bits := source.BitLen()
-	if source.Is6() {
-		bits = 64
+// delay takes one of the address's tokens, also one that is still to come, and returns when it will be there: after the
+// longest time at the latest.
+func (t *throttle) delay(source netip.Addr, now time.Time, longest time.Duration) time.Duration {
+	reservation := t.of(source, now).ReserveN(now, 1)
+	wait := reservation.DelayFrom(now)
+	if wait > longest {
+		reservation.CancelAt(now)
 	}
-	prefix, _ := source.Prefix(bits) // invalid for an address that is, which is a bucket too
-	return prefix
+	return min(wait, longest)
+}
+
+// of returns the limiter of an address.
+func (t *throttle) of(source netip.Addr, now time.Time) *rate.Limiter {
+	key, limit := fair.Bucket(source), t.limit()
+	limiter, found := t.sources.Get(key)
+	if !found {
+		limiter = rate.NewLimiter(limit, t.burst)
+		if another, there, _ := t.sources.PeekOrAdd(key, limiter); there {
+			limiter = another
+		}
+	}
+	if limiter.Limit() != limit {
+		limiter.SetLimitAt(now, limit)
+	}
+	return limiter
 }
 
 // newLRU is lru.New for a size that is known to be right.

@@ -94,7 +94,7 @@ func TestWhoIsRecognisedIsNotThrottled(t *testing.T) {
 }
 
 func TestOnlySoManyAddressesAreRemembered(t *testing.T) {
-	th := newThrottle(1, 1)
+	th := newThrottle(Options{SourceRate: 1}.rate(), 1)
 	now := time.Now()
 	address := netip.MustParseAddr("10.0.0.0")
 	for range 2 * maxSources {

@@ -31,9 +31,13 @@ const (
 	// it, no clock has a say in whether the password was changed since, and changes by other programs count as well. The
 	// claims stay those that the sharding system knows.
 	//
-	// A print that stands for the hash in memory tells another process nothing, nor this one once the hash takes its
-	// place: such a token has no digest, and as long as there is a print none is looked at.
+	// A print that stands for the hash in memory means nothing to another process, nor to this one once the hash takes its
+	// place: such a token has unboundMark, and is refused once the row has a hash that the operator applied.
 	passwordHeader = "pwd"
+	unboundMark    = "unbound"
+
+	// clockSkew is how far another replica's clock may be ahead of this one's.
+	clockSkew = 10 * time.Second
 )
 
 // ErrShortSecret says that a signing secret is too short to be one.
@@ -54,56 +58,78 @@ type claims struct {
 	jwt.RegisteredClaims
 }
 
-// Tokens issues tokens and checks them. The secret is read again when its file changes; the former one is still good
-// for checking until the last token that it can have signed ran out, or the process ends. It may be used by any number
-// of goroutines.
+// TokenFiles names the files of the signing secrets.
+type TokenFiles struct {
+	Secret string
+
+	// Previous holds a secret that tokens may still be signed with, and PreviousUntil ends that; where that is zero, the secret
+	// counts for as long as a token, from when the process read it. Both are for those who replace a secret that did not leak.
+	Previous      string // "" for none
+	PreviousUntil time.Time
+}
+
+// Tokens issues tokens and checks them. The secrets are read again when their files change. A secret that was replaced counts
+// no longer, unless it is the previous one. It may be used by any number of goroutines.
 type Tokens struct {
-	now  func() time.Time
-	ring mounted[keyring]
+	now      func() time.Time
+	secret   mounted[[]byte]
+	previous *mounted[previousSecret] // nil where no file is named
 }
 
-// keyring is never changed, only replaced.
-type keyring struct {
-	current []byte
-	former  []formerKey
-}
-
-type formerKey struct {
+// previousSecret has no key where the file is empty or has gone.
+type previousSecret struct {
 	key   []byte
 	until time.Time
 }
 
-// NewTokens reads the secret. Of its file, one trailing newline does not count.
-func NewTokens(file string, now func() time.Time, log *slog.Logger) (*Tokens, error) {
-	t := &Tokens{now: now}
-	t.ring = mounted[keyring]{files: []string{file}, parse: t.next, now: now, log: log}
-	if err := t.ring.start(); err != nil {
+// NewTokens reads the secrets. Of each file, one trailing newline does not count.
+func NewTokens(files TokenFiles, now func() time.Time, log *slog.Logger) (*Tokens, error) {
+	t := &Tokens{now: now, secret: mounted[[]byte]{files: []string{files.Secret}, parse: parseSecret, now: now, log: log}}
+	if err := t.secret.start(); err != nil {
 		return nil, fmt.Errorf("read the signing secret: %w", err)
+	}
+	if files.Previous == "" {
+		return t, nil
+	}
+	t.previous = &mounted[previousSecret]{files: []string{files.Previous}, now: now, log: log, mayGo: true}
+	t.previous.parse = func(contents [][]byte) (previousSecret, error) {
+		if len(contents[0]) == 0 {
+			return previousSecret{}, nil
+		}
+		key, err := parseSecret(contents)
+		until := files.PreviousUntil
+		if until.IsZero() {
+			until = now().Add(tokenLife)
+		}
+		return previousSecret{key: key, until: until}, err
+	}
+	if err := t.previous.start(); err != nil {
+		return nil, fmt.Errorf("read the previous signing secret: %w", err)
 	}
 	return t, nil
 }
 
-// next is the keyring with a new secret.
-func (t *Tokens) next(contents [][]byte) (keyring, error) {
+func parseSecret(contents [][]byte) ([]byte, error) {
 	if err := CheckSecret(contents[0]); err != nil {
-		return keyring{}, err
+		return nil, err
 	}
-	before, now := t.ring.value, t.now()
-	after := keyring{current: slices.Clone(password.Trim(contents[0]))}
-	if before.current != nil {
-		before.former = append(slices.Clone(before.former), formerKey{key: before.current, until: now.Add(tokenLife)})
-	}
-	for _, former := range before.former {
-		if now.Before(former.until) && !hmac.Equal(former.key, after.current) {
-			after.former = append(after.former, former)
+	return slices.Clone(password.Trim(contents[0])), nil
+}
+
+// keys are the secrets that a token may be signed with now, the current one first.
+func (t *Tokens) keys() [][]byte {
+	keys := [][]byte{t.secret.get()}
+	if t.previous != nil {
+		if previous := t.previous.get(); previous.key != nil && t.now().Before(previous.until) {
+			keys = append(keys, previous.key)
 		}
 	}
-	return after, nil
+	return keys
 }
 
 // issue returns a token of an account that has this hash.
 func (t *Tokens) issue(username string, roles []string, hash string) (string, error) {
-	key, now := t.ring.get().current, t.now()
+	key, now := t.secret.get(), t.now()
 	token := jwt.NewWithClaims(jwt.SigningMethodHS256, claims{
 		Username: username,
 		Roles:    listed(roles),
@@ -112,6 +138,7 @@ func (t *Tokens) issue(username string, roles []string, hash string) (string, er
 			ExpiresAt: jwt.NewNumericDate(now.Add(tokenLife)),
 		},
 	})
+	token.Header[passwordHeader] = unboundMark
 	if !password.IsPrint(hash) {
 		token.Header[passwordHeader] = passwordDigest(key, hash)
 	}
@@ -121,8 +148,8 @@ func (t *Tokens) issue(username string, roles []string, hash string) (string, er
 // checked is a token whose signature and times are right.
 type checked struct {
 	claims
-	key    []byte // that it was signed with
-	digest string // of the row's hash; "" in tokens that another program signed, or that were issued by a print
+	key  []byte // that it was signed with
+	mark string // of the password; "" in tokens that another program signed
 }
 
 var errToken = errors.New("not a token of ours that is still good")
@@ -135,45 +162,52 @@ func (t *Tokens) check(raw string) (checked, error) {
 	if strings.ContainsAny(raw, "\r\n") {
 		return checked{}, errToken
 	}
-	ring, now := t.ring.get(), t.now()
-	keys := [][]byte{ring.current}
-	for _, former := range ring.former {
-		if now.Before(former.until) {
-			keys = append(keys, former.key)
-		}
-	}
+	now := t.now()
 	parser := jwt.NewParser(jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}), jwt.WithStrictDecoding(),
 		jwt.WithExpirationRequired(), jwt.WithTimeFunc(func() time.Time { return now }))
-	for _, key := range keys {
+	for _, key := range t.keys() {
 		c := checked{key: key}
 		token, err := parser.ParseWithClaims(raw, &c.claims, func(*jwt.Token) (any, error) { return key, nil })
 		if errors.Is(err, jwt.ErrTokenSignatureInvalid) {
 			continue
 		}
-		if err != nil || c.Username == "" || c.IssuedAt == nil || c.ExpiresAt.Sub(c.IssuedAt.Time) > tokenLife {
+		if err != nil || c.Username == "" || c.IssuedAt == nil || c.ExpiresAt.Sub(c.IssuedAt.Time) > tokenLife ||
+			c.IssuedAt.After(now.Add(clockSkew)) {
 			return checked{}, errToken
 		}
-		if digest, there := token.Header[passwordHeader]; there {
+		if mark, there := token.Header[passwordHeader]; there {
 			// One that is no text is compared with, too, and differs.
-			c.digest = fmt.Sprint(digest)
+			c.mark = fmt.Sprint(mark)
 		}
 		return c, nil
 	}
 	return checked{}, errToken
 }
 
-// allows tells whether the account still stands by a token: it is there, active, and has the password that it had when
-// the token was issued. A lock is no reason to refuse a token: anybody can bring one about, from outside.
+// allows reports whether the account still stands by a token: the row exists, is active, and has the password that it had when
+// the token was issued. A lock is no reason to refuse a token: anybody can cause one, from outside.
+//
+// An account whose password is the operator's takes only tokens that have the mark of its password. Of other accounts, tokens
+// without the mark, which another program signed with the same secret, are judged by their times, to the second.
 func (c checked) allows(o user.Observed) bool {
 	if o.Row == nil || !o.Row.Active {
 		return false
 	}
-	if c.digest != "" && !password.IsPrint(o.Row.PasswordHash) {
-		return hmac.Equal([]byte(c.digest), []byte(passwordDigest(c.key, o.Row.PasswordHash)))
+	switch isPrint := password.IsPrint(o.Row.PasswordHash); {
+	case c.mark == "" && isOperatorsPassword(o):
+		return false
+	case c.mark == "" || isPrint: // nothing can be compared
+	case c.mark == unboundMark && !isOperatorsPassword(o):
+	default:
+		return hmac.Equal([]byte(c.mark), []byte(passwordDigest(c.key, o.Row.PasswordHash)))
 	}
-	// Without a digest, as in a token that another program signed with our secret, only the times are known, to the
-	// second.
 	return o.Ownership == nil || o.Ownership.PasswordChangedAt == nil || !c.IssuedAt.Before(*o.Ownership.PasswordChangedAt)
+}
+
+// isOperatorsPassword reports whether the operator applied the row's password, or will.
+func isOperatorsPassword(o user.Observed) bool {
+	return o.Ownership != nil && o.Ownership.State == user.Owned &&
+		(o.Ownership.PasswordHash != "" || password.IsPrint(o.Row.PasswordHash))
 }
 
 func passwordDigest(key []byte, hash string) string {

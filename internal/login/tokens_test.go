@@ -15,6 +15,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/sharding-system/shardinguser-operator/internal/password"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
@@ -23,15 +24,19 @@ var secret = strings.Repeat("cAnAry-s", 4)
 // withTokens is a world that signs with the secret of the file.
 func withTokens(t testing.TB) (w *world, file string) {
 	t.Helper()
-	file = filepath.Join(t.TempDir(), "secret")
-	write(t, file, secret)
-	w = newWorld(t, func(o *Options) {
+	files := TokenFiles{Secret: filepath.Join(t.TempDir(), "secret")}
+	write(t, files.Secret, secret)
+	return withTokenFiles(t, files), files.Secret
+}
+
+func withTokenFiles(t testing.TB, files TokenFiles) *world {
+	t.Helper()
+	return newWorld(t, func(o *Options) {
 		var err error
-		if o.Tokens, err = NewTokens(file, o.Now, o.Log); err != nil {
+		if o.Tokens, err = NewTokens(files, o.Now, o.Log); err != nil {
 			t.Fatal(err)
 		}
 	})
-	return w, file
 }
 
 func write(t testing.TB, file, content string) {
@@ -82,10 +87,11 @@ func TestATokenIsGoodForAsLongAsItsUserIs(t *testing.T) {
 		"once the user is locked": {func(w *world) {
 			w.edit("alice", func(r *user.Row) { r.LockedUntil = new(w.clock.now().Add(time.Hour)) })
 		}, http.StatusOK},
-		"once the user is gone":    {func(w *world) { w.store.Edit("alice", func(*user.Row) *user.Row { return nil }) }, http.StatusUnauthorized},
-		"once the user may not":    {func(w *world) { w.edit("alice", func(r *user.Row) { r.Active = false }) }, http.StatusUnauthorized},
-		"once the password is new": {func(w *world) { w.edit("alice", func(r *user.Row) { r.PasswordHash = hashOf(w.t, wrong) }) }, http.StatusUnauthorized},
-		"where a clock went back":  {func(w *world) { w.clock.passes(-time.Hour) }, http.StatusOK},
+		"once the user is gone":         {func(w *world) { w.store.Edit("alice", func(*user.Row) *user.Row { return nil }) }, http.StatusUnauthorized},
+		"once the user may not":         {func(w *world) { w.edit("alice", func(r *user.Row) { r.Active = false }) }, http.StatusUnauthorized},
+		"once the password is new":      {func(w *world) { w.edit("alice", func(r *user.Row) { r.PasswordHash = hashOf(w.t, wrong) }) }, http.StatusUnauthorized},
+		"where a clock is a bit behind": {func(w *world) { w.clock.passes(-clockSkew) }, http.StatusOK},
+		"where it is from the future":   {func(w *world) { w.clock.passes(-clockSkew - time.Second) }, http.StatusUnauthorized},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, _ := withTokens(t)
@@ -112,20 +118,24 @@ func TestATokensRolesAreThoseOfTheRow(t *testing.T) {
 	}
 }
 
-// changedAt is a store that notes when the password of its accounts was changed.
+// changedAt is a store that notes when the password of its accounts was changed, and who applied it.
 type changedAt struct {
 	Accounts
-	at time.Time
+	at   time.Time
+	ours bool // the operator applied the hash that the row has
 }
 
 func (a changedAt) Observe(ctx context.Context, username string) (user.Observed, error) {
 	o, err := a.Accounts.Observe(ctx, username)
 	o.Ownership = &user.Ownership{State: user.Owned, PasswordChangedAt: &a.at}
+	if a.ours && o.Row != nil && !password.IsPrint(o.Row.PasswordHash) {
+		o.Ownership.PasswordHash = o.Row.PasswordHash
+	}
 	return o, err
 }
 
 func TestTokensThatOthersSigned(t *testing.T) {
-	begin := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	begin := worldBegins
 	good := func() jwt.MapClaims {
 		return jwt.MapClaims{"username": "alice", "roles": []string{"admin"}, "iat": begin.Unix(), "exp": begin.Add(time.Hour).Unix()}
 	}
@@ -166,6 +176,7 @@ func TestTokensThatOthersSigned(t *testing.T) {
 		"without a beginning":                  {hs256(with("iat", nil)), begin, http.StatusUnauthorized},
 		"for longer than a day":                {hs256(with("exp", begin.Add(25*time.Hour).Unix())), begin, http.StatusUnauthorized},
 		"that ran out":                         {hs256(with("exp", begin.Add(-time.Second).Unix())), begin, http.StatusUnauthorized},
+		"issued in the future":                 {hs256(with("iat", begin.Add(clockSkew+time.Second).Unix())), begin, http.StatusUnauthorized},
 		"that are not yet good":                {hs256(with("nbf", begin.Add(time.Hour).Unix())), begin, http.StatusUnauthorized},
 		"without a user":                       {hs256(with("username", nil)), begin, http.StatusUnauthorized},
 		"of somebody unknown":                  {hs256(with("username", "bob")), begin, http.StatusUnauthorized},
@@ -179,9 +190,13 @@ func TestTokensThatOthersSigned(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, _ := withTokens(t)
-			w.Accounts = changedAt{w.Accounts, tt.changed}
+			w.Accounts = changedAt{w.Accounts, tt.changed, false}
 			if got := w.bearer(tt.token); got != tt.status {
 				t.Errorf("%d, want %d", got, tt.status)
+			}
+			w.Accounts = changedAt{w.Accounts, tt.changed, true}
+			if got := w.bearer(tt.token); got != http.StatusUnauthorized {
+				t.Errorf("%d without the mark of a password that the operator applied", got)
 			}
 		})
 	}
@@ -202,25 +217,29 @@ func TestATokenOutlivesAPrintButNotAPassword(t *testing.T) {
 		issued  func(*world) // what the row has when the token is issued
 		checked func(*world) // and when it is shown
 		changed time.Duration
-		status  int
+		ours    int // the status where the operator applies the password
+		others  int // and where another program does
 	}{
-		"issued by a print, shown to it":              {printOf(right), func(*world) {}, -hour, http.StatusOK},
-		"issued by a print, shown to the hash":        {printOf(right), becomes(hash), -hour, http.StatusOK},
-		"issued by a print, to another password":      {printOf(right), becomes(hashOf(t, wrong)), time.Second, http.StatusUnauthorized},
-		"issued by a print, to another print":         {printOf(right), printOf(wrong), time.Second, http.StatusUnauthorized},
-		"issued by a hash, shown to a print":          {becomes(hash), printOf(right), -hour, http.StatusOK},
-		"issued by a hash, to another print":          {becomes(hash), printOf(wrong), time.Second, http.StatusUnauthorized},
-		"issued by a hash, shown to it after a print": {becomes(hash), func(w *world) { printOf(right)(w); becomes(hash)(w) }, -hour, http.StatusOK},
-		"issued by a hash, to another hash":           {becomes(hash), becomes(hashOf(t, right)), -hour, http.StatusUnauthorized},
+		"issued by a print, shown to it":              {printOf(right), func(*world) {}, -hour, 200, 200},
+		"issued by a print, shown to the hash":        {printOf(right), becomes(hash), -hour, 401, 200},
+		"issued by a print, to another password":      {printOf(right), becomes(hashOf(t, wrong)), time.Second, 401, 401},
+		"issued by a print, to another print":         {printOf(right), printOf(wrong), time.Second, 401, 401},
+		"issued by a hash, shown to a print":          {becomes(hash), printOf(right), -hour, 200, 200},
+		"issued by a hash, to another print":          {becomes(hash), printOf(wrong), time.Second, 401, 401},
+		"issued by a hash, shown to it after a print": {becomes(hash), func(w *world) { printOf(right)(w); becomes(hash)(w) }, -hour, 200, 200},
+		"issued by a hash, to another hash":           {becomes(hash), becomes(hashOf(t, right)), -hour, 401, 401},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, _ := withTokens(t)
 			tt.issued(w)
 			token := w.token()
 			tt.checked(w)
-			w.Accounts = changedAt{w.Accounts, w.clock.now().Add(tt.changed)}
-			if got := w.bearer(token); got != tt.status {
-				t.Errorf("%d, want %d", got, tt.status)
+			accounts, changed := w.Accounts, w.clock.now().Add(tt.changed)
+			for ours, status := range map[bool]int{true: tt.ours, false: tt.others} {
+				w.Accounts = changedAt{accounts, changed, ours}
+				if got := w.bearer(token); got != status {
+					t.Errorf("%d, want %d, where the password is the operator's: %t", got, status, ours)
+				}
 			}
 		})
 	}
@@ -233,36 +252,106 @@ func TestATokenHoldsNothingOfAPrint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, there := token.Header[passwordHeader]; there {
+	if mark := token.Header[passwordHeader]; mark != unboundMark {
 		t.Errorf("the header is %v", token.Header)
 	}
 }
 
-func TestAFormerSecretIsGoodUntilItsTokensRanOut(t *testing.T) {
+const anotherSecret = "cAnAry-2cAnAry-2cAnAry-2cAnAry-2"
+
+// forge signs a token for alice, issued and ending at will, as somebody who knows a secret can.
+func (w *world) forge(key string) string {
+	w.t.Helper()
+	token := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
+		"username": "alice", "roles": []string{"admin"}, "iat": w.Now().Unix(), "exp": w.Now().Add(tokenLife).Unix(),
+	})
+	raw, err := token.SignedString([]byte(key))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return raw
+}
+
+func TestATokenOfAReplacedSecretIsRefusedAtOnce(t *testing.T) {
 	w, file := withTokens(t)
 	old := w.token()
-	another := strings.Repeat("cAnAry-2", 4)
-	write(t, file, another+"\n")
+	write(t, file, anotherSecret+"\n")
 	w.clock.passes(lookEvery)
 	fresh := w.token()
-	if _, err := jwt.NewParser(jwt.WithTimeFunc(w.Now)).Parse(fresh, func(*jwt.Token) (any, error) { return []byte(another), nil }); err != nil {
+	if _, err := jwt.NewParser(jwt.WithTimeFunc(w.Now)).Parse(fresh, func(*jwt.Token) (any, error) { return []byte(anotherSecret), nil }); err != nil {
 		t.Errorf("a new token is not signed with the new secret: %v", err)
 	}
-	if got := w.bearer(old); got != http.StatusOK {
-		t.Errorf("a token of the former secret: %d", got)
+	for name, tt := range map[string]struct {
+		token  string
+		status int
+	}{
+		"issued before":                 {old, http.StatusUnauthorized},
+		"forged with the old secret":    {w.forge(secret), http.StatusUnauthorized},
+		"issued with the new secret":    {fresh, http.StatusOK},
+		"by others with the new secret": {w.forge(anotherSecret), http.StatusOK},
+	} {
+		if got := w.bearer(tt.token); got != tt.status {
+			t.Errorf("%s: %d, want %d", name, got, tt.status)
+		}
 	}
-	if got := w.bearer(fresh); got != http.StatusOK {
-		t.Errorf("a token of the new secret: %d", got)
+}
+
+func TestThePreviousSecretCountsUntilItsEnd(t *testing.T) {
+	for name, until := range map[string]time.Duration{"given": time.Hour, "by default": 0} {
+		t.Run(name, func(t *testing.T) {
+			folder := t.TempDir()
+			files := TokenFiles{Secret: filepath.Join(folder, "secret"), Previous: filepath.Join(folder, "previous")}
+			write(t, files.Secret, anotherSecret)
+			write(t, files.Previous, secret+"\n")
+			end := tokenLife
+			if until > 0 {
+				end = until
+				files.PreviousUntil = worldBegins.Add(until)
+			}
+			w := withTokenFiles(t, files)
+			if got := w.bearer(w.forge(secret)); got != http.StatusOK {
+				t.Errorf("before the end: %d", got)
+			}
+			w.clock.passes(end - time.Second)
+			if got := w.bearer(w.forge(secret)); got != http.StatusOK {
+				t.Errorf("a second before the end: %d", got)
+			}
+			w.clock.passes(time.Second)
+			if got := w.bearer(w.forge(secret)); got != http.StatusUnauthorized {
+				t.Errorf("at the end: %d", got)
+			}
+			if got := w.bearer(w.token()); got != http.StatusOK {
+				t.Errorf("a token of the current secret: %d", got)
+			}
+		})
 	}
-	forged, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
-		"username": "alice", "iat": w.Now().Add(tokenLife).Unix(), "exp": w.Now().Add(2 * tokenLife).Unix(),
-	}).SignedString([]byte(secret))
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.clock.passes(tokenLife + time.Second)
-	if got := w.bearer(forged); got != http.StatusUnauthorized {
-		t.Errorf("the former secret still signs a day later: %d", got)
+}
+
+func TestAPreviousSecretThatGoesEndsAtOnce(t *testing.T) {
+	for name, goes := range map[string]func(testing.TB, string){
+		"removed": func(t testing.TB, file string) {
+			if err := os.Remove(file); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"emptied":  func(t testing.TB, file string) { write(t, file, "") },
+		"replaced": func(t testing.TB, file string) { write(t, file, strings.Repeat("another ", 4)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			folder := t.TempDir()
+			files := TokenFiles{Secret: filepath.Join(folder, "secret"), Previous: filepath.Join(folder, "previous")}
+			write(t, files.Secret, anotherSecret)
+			write(t, files.Previous, secret)
+			w := withTokenFiles(t, files)
+			if got := w.bearer(w.forge(secret)); got != http.StatusOK {
+				t.Errorf("while it is there: %d", got)
+			}
+			goes(t, files.Previous)
+			w.clock.passes(lookEvery)
+			if got := w.bearer(w.forge(secret)); got != http.StatusUnauthorized {
+				t.Errorf("once it has gone: %d", got)
+			}
+		})
 	}
 }
 
@@ -299,7 +388,7 @@ func TestNoTokensWithoutASecret(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "secret")
 			write(t, file, content)
-			if _, err := NewTokens(file, time.Now, slog.New(slog.DiscardHandler)); err == nil || strings.Contains(err.Error(), "cAnAry") {
+			if _, err := NewTokens(TokenFiles{Secret: file}, time.Now, slog.New(slog.DiscardHandler)); err == nil || strings.Contains(err.Error(), "cAnAry") {
 				t.Errorf("NewTokens = %v", err)
 			}
 		})

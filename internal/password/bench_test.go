@@ -11,6 +11,7 @@ import (
 	reference "golang.org/x/crypto/bcrypt"
 
 	"github.com/sharding-system/shardinguser-operator/internal/bcrypt"
+	"github.com/sharding-system/shardinguser-operator/internal/fair"
 )
 
 // Log-ins of so many callers, each of whom asks again as soon as he has his answer,
@@ -33,7 +34,7 @@ func BenchmarkLogIns(b *testing.B) {
 				h.setEngine(e)
 				h.maxPlaces = callers
 				asOften(b, callers, func() error {
-					place, err := h.Reserve()
+					place, err := h.Reserve(fair.Key{})
 					if err == nil {
 						_, err = place.Matches(b.Context(), string(hash), []byte("right"))
 					}

@@ -3,11 +3,13 @@
 package password
 
 import (
-	"container/list"
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
+
+	"github.com/sharding-system/shardinguser-operator/internal/fair"
 )
 
 // A class says who wants a core.
@@ -23,24 +25,64 @@ const (
 // takes as many of them as its engine computes at once, if their costs are the
 // same: all together are done long before they would be one after the other.
 //
-// Log-ins come first: it is the log-in that waits longest that a core goes to,
-// then others, and reconciles have what is left. So that a flood of log-ins cannot
-// keep reconciles away for good, the one that waits longest has its turn after as
-// many log-ins as may be in line.
+// Logins come first, in the order of package fair: the login whose source and
+// account were served least recently has the next core, so that a flood delays
+// itself and not others. Reconciles have what is left, in the order of their
+// arrival. So that a flood of logins cannot keep reconciles away for good, the
+// one that waits longest has its turn after as many logins as may be in line.
 type cores struct {
 	engine
 
-	mu      sync.Mutex
-	free    int
-	waiting [2]list.List // of *waiter, by class
+	mu    sync.Mutex
+	free  int
+	lines [2]line // by class
 
 	patience int // log-ins that go before a waiting reconcile
 	passed   int // that went since the last reconcile
 }
 
+// rememberedTurns is how many turns decide who was served least recently.
+const rememberedTurns = 1024
+
+// A line is the jobs of one class that wait, in the order of their arrival.
+type line struct {
+	ledger  *fair.Ledger
+	waiters []*waiter
+}
+
+// claim returns a claim of the job's.
+func (l *line) claim(j *job) *fair.Claim {
+	if l.ledger == nil {
+		l.ledger = fair.NewLedger(rememberedTurns)
+	}
+	return l.ledger.Claim(j.by)
+}
+
+// best returns the waiter that is next among those that can go with the batch,
+// and whether it is the first in line. It returns nil where there is none.
+func (l *line) best(batch []*waiter) (best *waiter, first bool) {
+	for i, w := range l.waiters {
+		if len(batch) > 0 && w.cost() != batch[0].cost() {
+			continue
+		}
+		if best == nil || w.claim.Before(best.claim) {
+			best, first = w, i == 0
+		}
+	}
+	return best, first
+}
+
+// remove takes a waiter out of the line.
+func (l *line) remove(w *waiter) {
+	l.ledger.Release(w.claim)
+	i := slices.Index(l.waiters, w)
+	l.waiters = slices.Delete(l.waiters, i, i+1)
+}
+
 // A waiter is a job in line.
 type waiter struct {
 	*job
+	claim    *fair.Claim
 	begun    bool          // and so out of the line
 	done     chan struct{} // closed when the job is
 	panicked any           // what the engine panicked with; nil where it did not
@@ -63,16 +105,20 @@ func (c *cores) do(ctx context.Context, as class, j *job) error {
 		return noCore(err)
 	}
 	c.mu.Lock()
+	l := &c.lines[as]
+	claim := l.claim(j)
 	if c.free > 0 { // so that nobody waits
 		c.free--
+		l.ledger.Serve(claim)
+		l.ledger.Release(claim)
 		c.begins(as, true)
 		c.mu.Unlock()
 		defer c.handOn()
 		c.compute([]*job{j})
 		return nil
 	}
-	w := &waiter{job: j, done: make(chan struct{})}
-	place := c.waiting[as].PushBack(w)
+	w := &waiter{job: j, claim: claim, done: make(chan struct{})}
+	l.waiters = append(l.waiters, w)
 	c.mu.Unlock()
 
 	select {
@@ -84,7 +130,7 @@ func (c *cores) do(ctx context.Context, as class, j *job) error {
 	c.mu.Lock()
 	begun := w.begun
 	if !begun {
-		c.waiting[as].Remove(place)
+		l.remove(w)
 	}
 	c.mu.Unlock()
 	if !begun {
@@ -157,16 +203,16 @@ func (c *cores) take(batch []*waiter) *waiter {
 		order = [...]class{forReconcile, forLogIn}
 	}
 	for _, as := range order {
-		for place := c.waiting[as].Front(); place != nil; place = place.Next() {
-			w := place.Value.(*waiter)
-			if len(batch) > 0 && w.cost() != batch[0].cost() {
-				continue
-			}
-			w.begun = true
-			c.begins(as, place.Prev() == nil)
-			c.waiting[as].Remove(place)
-			return w
+		l := &c.lines[as]
+		w, first := l.best(batch)
+		if w == nil {
+			continue
 		}
+		w.begun = true
+		c.begins(as, first)
+		l.ledger.Serve(w.claim)
+		l.remove(w)
+		return w
 	}
 	return nil
 }

@@ -5,14 +5,17 @@ package password
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/sharding-system/shardinguser-operator/internal/bcrypt"
+	"github.com/sharding-system/shardinguser-operator/internal/fair"
 )
 
 // recorder is an engine that computes nothing, and keeps the names of the jobs of
@@ -265,8 +268,8 @@ func TestACoreIsNotLostToWhoGaveUp(t *testing.T) {
 			go cancel()
 			go c.handOn()
 			synctest.Wait()
-			if c.free != 1 || c.waiting[forLogIn].Len() != 0 {
-				t.Fatalf("%d cores are free and %d wait, want 1 and none", c.free, c.waiting[forLogIn].Len())
+			if c.free != 1 || len(c.lines[forLogIn].waiters) != 0 {
+				t.Fatalf("%d cores are free and %d wait, want 1 and none", c.free, len(c.lines[forLogIn].waiters))
 			}
 			if got := strings.Count(strings.Join(r.begun(), " "), "L"); int64(got) != computed.Load() {
 				t.Fatalf("%d jobs were computed and %d have their results", got, computed.Load())
@@ -317,4 +320,73 @@ func TestAPanicIsOfThoseWhoAreInTheBatch(t *testing.T) {
 			t.Errorf("%d cores are free after one that panicked alone, want 1", c.free)
 		}
 	})
+}
+
+// A flood of one source has one share of the cores, and a source that comes later the next one.
+func TestTheLeastRecentlyServedSourceHasTheNextCore(t *testing.T) {
+	for name, tt := range map[string]struct {
+		lanes int
+		line  string // names of log-ins, each of the source that its first letter is
+		want  []string
+	}{
+		"one lane":                              {1, "a1 a2 a3 a4 b1 b2 c1", []string{"a1", "b1", "c1", "a2", "b2", "a3", "a4"}},
+		"four lanes":                            {4, "a1 a2 a3 a4 a5 a6 b1 b2 c1", []string{"a1 b1 c1 a2", "b2 a3 a4 a5", "a6"}},
+		"jobs of another cost go later":         {2, "a1 a2 b1! b2 c1", []string{"a1 b2", "c1 a2", "b1!"}},
+		"the first of a batch decides its cost": {2, "a1! b1 a2 b2!", []string{"a1! b2!", "a2 b1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var r recorder
+				c := &cores{engine: r.engine(tt.lanes), patience: 99}
+				for name := range strings.FieldsSeq(tt.line) {
+					_, j := named("L" + name)
+					j.plain = []byte(name)
+					j.by = fair.Key{Source: netip.AddrFrom4([4]byte{192, 0, 2, name[0]}), Account: [32]byte([]byte(name + strings.Repeat(" ", 32-len(name))))}
+					go func() {
+						if err := c.do(t.Context(), forLogIn, j); err != nil {
+							t.Errorf("%s: %v", name, err)
+						}
+					}()
+					synctest.Wait()
+				}
+				c.handOn()
+				synctest.Wait()
+				if got := r.begun(); !slices.Equal(got, tt.want) {
+					t.Errorf("the batches are %q, want %q", got, tt.want)
+				}
+			})
+		})
+	}
+}
+
+func TestWhatTheCoresHashIsMeasured(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := quick(2)
+		takes := 100 * time.Millisecond
+		h.setEngine(engine{lanes: 4, queue: 1, compute: func([]*job) { time.Sleep(takes) }}) // of a clock that does not wait
+		h.fastest.Store(0)
+		for _, tt := range []struct {
+			takes time.Duration
+			want  float64
+		}{
+			{100 * time.Millisecond, 20},
+			{50 * time.Millisecond, 40},
+			{time.Second, 40}, // beside other programs
+		} {
+			takes = tt.takes
+			place, err := h.Reserve(fair.Key{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := place.Dummy(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if got := h.PerSecond(); got != tt.want {
+				t.Errorf("%v hashes a second after one of %v on two cores, want %v", got, tt.takes, tt.want)
+			}
+		}
+	})
+	if h := quick(2); h.PerSecond() < 1 {
+		t.Errorf("%v hashes a second at the start", h.PerSecond())
+	}
 }

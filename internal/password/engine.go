@@ -9,6 +9,7 @@ import (
 	reference "golang.org/x/crypto/bcrypt"
 
 	"github.com/sharding-system/shardinguser-operator/internal/bcrypt"
+	"github.com/sharding-system/shardinguser-operator/internal/fair"
 )
 
 // A job is one computation: of a new hash, or of a comparison with one.
@@ -16,6 +17,7 @@ type job struct {
 	plain   []byte
 	setting bcrypt.Setting
 	hash    string // to compare with; empty where one is to be made
+	by      fair.Key
 
 	made    string // empty where bcrypt could not
 	matches bool

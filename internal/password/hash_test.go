@@ -16,6 +16,7 @@ import (
 	reference "golang.org/x/crypto/bcrypt"
 
 	"github.com/sharding-system/shardinguser-operator/internal/bcrypt"
+	"github.com/sharding-system/shardinguser-operator/internal/fair"
 )
 
 // tail is what follows the cost in a hash that another program made.
@@ -304,7 +305,7 @@ func everyQuestion(t *testing.T, h *Hasher, i int) {
 		if got, err := h.Matches(t.Context(), hash, plain); got != want || err != nil {
 			t.Errorf("a reconcile's %s compared with %s: %v, %v", plain, hash, got, err)
 		}
-		place, err := h.Reserve()
+		place, err := h.Reserve(fair.Key{})
 		if err != nil {
 			t.Error(err)
 			return

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/sharding-system/shardinguser-operator/internal/bcrypt"
+	"github.com/sharding-system/shardinguser-operator/internal/fair"
 )
 
 // ErrBusy says that as many log-ins wait for a core as may.
@@ -20,19 +21,23 @@ var ErrBusy = errors.New("more log-ins than the hashing cores can serve")
 // Its methods may be called by one goroutine.
 type Place struct {
 	h    *Hasher
+	by   fair.Key
 	done atomic.Bool
 }
 
 // Reserve returns a place in the log-ins' queue, or ErrBusy at once where there
-// is none: at the usual cost, the last in it waits for about a second. Whoever has
-// a place computes with it, or gives it back.
-func (h *Hasher) Reserve() (*Place, error) {
+// is none: at the usual cost, the last in it waits for about a second. The key
+// decides when its computation has a core. A place is computed with, or given back.
+func (h *Hasher) Reserve(by fair.Key) (*Place, error) {
 	if h.places.Add(1) > int64(h.maxPlaces) {
 		h.places.Add(-1)
 		return nil, ErrBusy
 	}
-	return &Place{h: h}, nil
+	return &Place{h: h, by: by}, nil
 }
+
+// Places returns how many places there are.
+func (h *Hasher) Places() int { return h.maxPlaces }
 
 // Release gives the place back. It may be called after a computation, and then
 // does nothing.
@@ -60,6 +65,7 @@ func (p *Place) Matches(ctx context.Context, hash string, plain []byte) (bool, e
 	if !usable {
 		j = p.h.comparison(p.h.dummy, []byte("nobody's password"))
 	}
+	j.by = p.by
 	if err := p.h.cores.do(ctx, forLogIn, j); err != nil {
 		return false, err
 	}

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	reference "golang.org/x/crypto/bcrypt"
+
+	"github.com/sharding-system/shardinguser-operator/internal/fair"
 )
 
 // Whatever is compared costs a log-in one computation.
@@ -35,7 +37,7 @@ func TestALogInComputesOnce(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := h.Compared()
-			place, err := h.Reserve()
+			place, err := h.Reserve(fair.Key{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -64,13 +66,13 @@ func TestWhoFindsTheQueueFullIsToldAtOnce(t *testing.T) {
 	h := quick(2)
 	var places []*Place
 	for range 2 * (h.cores.lanes + h.cores.queue) {
-		place, err := h.Reserve()
+		place, err := h.Reserve(fair.Key{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		places = append(places, place)
 	}
-	if _, err := h.Reserve(); !errors.Is(err, ErrBusy) {
+	if _, err := h.Reserve(fair.Key{}); !errors.Is(err, ErrBusy) {
 		t.Errorf("Reserve of a full queue = %v", err)
 	}
 	places[0].Release()
@@ -79,17 +81,17 @@ func TestWhoFindsTheQueueFullIsToldAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if _, err := h.Reserve(); err != nil {
+		if _, err := h.Reserve(fair.Key{}); err != nil {
 			t.Errorf("Reserve of a freed place = %v", err)
 		}
 	}
-	if _, err := h.Reserve(); !errors.Is(err, ErrBusy) {
+	if _, err := h.Reserve(fair.Key{}); !errors.Is(err, ErrBusy) {
 		t.Errorf("Reserve of a queue that is full again = %v", err)
 	}
 }
 
 func TestAPlaceIsForOneComputation(t *testing.T) {
-	place, err := quick(1).Reserve()
+	place, err := quick(1).Reserve(fair.Key{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"github.com/sharding-system/shardinguser-operator/internal/fair"
 )
 
 func TestAPrintStandsForAHashAtTheSamePrice(t *testing.T) {
@@ -41,7 +43,7 @@ func TestAPrintStandsForAHashAtTheSamePrice(t *testing.T) {
 			if n := h.Compared() - before; n != 0 {
 				t.Errorf("%d computations for a reconcile, want none", n)
 			}
-			place, err := h.Reserve()
+			place, err := h.Reserve(fair.Key{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -25,13 +25,17 @@ func anyOf(patterns []v1alpha1.Glob) (*regexp.Regexp, error) {
 		if !globs.MatchString(string(glob)) {
 			return nil, errGlob
 		}
-		alternatives = append(alternatives, wildcards.Replace(regexp.QuoteMeta(string(glob))))
+		glob := stars.ReplaceAllString(string(glob), "*")
+		alternatives = append(alternatives, wildcards.Replace(regexp.QuoteMeta(glob)))
 	}
 	return regexp.Compile(whole(alternatives...))
 }
 
 // wildcards turns what QuoteMeta makes of the wildcards into expressions. A name has no line end.
 var wildcards = strings.NewReplacer(`\*`, `.*`, `\?`, `.`)
+
+// stars matches adjacent stars, which match what one star does and would make the expression cost that of each.
+var stars = regexp.MustCompile(`\*{2,}`)
 
 // whole is an expression of which one alternative has to match a text from end to end.
 func whole(alternatives ...string) string { return "^(?:" + strings.Join(alternatives, "|") + ")$" }

@@ -24,6 +24,7 @@ const (
 	FindingDomain              = "domain"
 	FindingExclusionConstraint = "exclusion-constraint"
 	FindingForeignKey          = "foreign-key"
+	FindingForeignOwner        = "foreign-owner"
 	FindingForeignTrigger      = "foreign-trigger"
 	FindingGeneratedColumn     = "generated-column"
 	FindingInheritance         = "inheritance"
@@ -34,6 +35,7 @@ const (
 	FindingNotATable           = "not-a-table"
 	FindingNotNullColumn       = "not-null-column"
 	FindingNotificationTrigger = "notification-trigger"
+	FindingOpenSchema          = "open-schema"
 	FindingPartitionedTable    = "partitioned-table"
 	FindingReplicaIdentity     = "replica-identity"
 	FindingRowLevelSecurity    = "row-level-security"
@@ -49,9 +51,9 @@ const (
 func FindingKinds() []string {
 	return []string{
 		FindingCheckConstraint, FindingCollation, FindingColumnType, FindingDomain, FindingExclusionConstraint, FindingForeignKey,
-		FindingForeignTrigger, FindingGeneratedColumn, FindingInheritance, FindingMissingColumn, FindingMissingRight,
+		FindingForeignOwner, FindingForeignTrigger, FindingGeneratedColumn, FindingInheritance, FindingMissingColumn, FindingMissingRight,
 		FindingMissingTable, FindingMissingUniqueKey, FindingNotATable, FindingNotNullColumn, FindingNotificationTrigger,
-		FindingPartitionedTable, FindingReplicaIdentity, FindingRowLevelSecurity, FindingRule, FindingSchemaVersion,
+		FindingOpenSchema, FindingPartitionedTable, FindingReplicaIdentity, FindingRowLevelSecurity, FindingRule, FindingSchemaVersion,
 		FindingServerVersion, FindingSessionSetting, FindingUniqueConstraint, FindingUnloggedTable,
 	}
 }

@@ -119,6 +119,9 @@ type Charged struct {
 	// Failed is the account's counter with this charge; only with Check.
 	Failed int
 
+	// Exempt tells that a policy exempts the account from lockout; only with Check.
+	Exempt bool
+
 	// Locks tells that this charge reached the limit and wrote the lock, which stays unless the attempt is a success. Until is
 	// when it runs out, by the store's clock.
 	Locks bool

@@ -49,6 +49,20 @@ type Record struct {
 	Outcome   Outcome
 }
 
+// TrailSize is an estimate of what the audit trail holds, by outcome.
+type TrailSize map[Outcome]TrailPart
+
+// TrailPart is the rows of one outcome, and their bytes on the disk with those of their index entries.
+type TrailPart struct{ Rows, Bytes int64 }
+
+// Bytes is the size of all of it.
+func (s TrailSize) Bytes() (sum int64) {
+	for _, part := range s {
+		sum += part.Bytes
+	}
+	return sum
+}
+
 // The most characters of a Record's texts, and of a username that an account can have.
 const (
 	MaxUsername  = 255

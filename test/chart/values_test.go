@@ -64,7 +64,18 @@ func TestValuesSayWhatIsMade(t *testing.T) {
 				m.Expect(m.volume("jwt")).To(gomega.Equal(secretVolume("signing", "k", "secret")))
 				m.Expect(m.flags()).To(gomega.And(
 					gomega.HaveKeyWithValue("listen-dsn-file", "/etc/shardinguser/listen-database/dsn"),
-					gomega.HaveKeyWithValue("jwt-secret-file", "/etc/shardinguser/jwt/secret")))
+					gomega.HaveKeyWithValue("jwt-secret-file", "/etc/shardinguser/jwt/secret"),
+					gomega.Not(gomega.HaveKey("jwt-previous-secret-file"))))
+			},
+		},
+		"a previous secret for tokens is accepted until its end": {
+			"login: {jwt: {existingSecret: signing, previousKey: before, previousUntil: '2027-01-31T00:00:00Z'}}",
+			func(m made) {
+				m.Expect(m.flags()).To(gomega.And(
+					gomega.HaveKeyWithValue("jwt-previous-secret-file", "/etc/shardinguser/jwt/previous"),
+					gomega.HaveKeyWithValue("jwt-previous-secret-until", "2027-01-31T00:00:00Z")))
+				m.Expect(m.volume("jwt").Secret.Items).To(gomega.ConsistOf(
+					corev1.KeyToPath{Key: "secret", Path: "secret"}, corev1.KeyToPath{Key: "before", Path: "previous"}))
 			},
 		},
 		"the operator can do without the trigger on the table": {

@@ -78,3 +78,33 @@ func TestWorkflowsHaveNoMoreRightsThanTheyName(t *testing.T) {
 		}
 	}
 }
+
+// A tag can be moved to another image; a digest cannot.
+func TestReleasesAreBuiltFromImagesByDigest(t *testing.T) {
+	t.Parallel()
+	read := func(path ...string) string {
+		content, err := os.ReadFile(filepath.Join(append([]string{repository(t)}, path...)...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(content)
+	}
+	pinned := regexp.MustCompile(`(?m)^([A-Z_]+_IMAGE)=([^\s@:]+):([^\s@]+)@sha256:[0-9a-f]{64}$`).
+		FindAllStringSubmatch(read(".github", "base-images.env"), -1)
+	if len(pinned) == 0 {
+		t.Fatal("no image is named by digest")
+	}
+	dockerfile, release := read("Dockerfile"), read(".github", "workflows", "release.yaml")
+	for _, image := range pinned {
+		argument, name := image[1], image[2]
+		if !regexp.MustCompile(`(?m)^ARG ` + argument + `=` + regexp.QuoteMeta(name) + `:`).MatchString(dockerfile) {
+			t.Errorf("the Dockerfile has no argument %s for %s", argument, name)
+		}
+		if !strings.Contains(release, `--build-arg "`+argument+`=$`+argument+`"`) {
+			t.Errorf("the release does not build from %s", argument)
+		}
+	}
+	if from := regexp.MustCompile(`(?m)^FROM .*`).FindAllString(dockerfile, -1); len(from) != len(pinned) {
+		t.Errorf("the Dockerfile builds from %v, and %d images are pinned", from, len(pinned))
+	}
+}

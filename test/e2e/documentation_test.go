@@ -172,6 +172,11 @@ var pages = map[string]func(*reader){
 			g.Expect(u.Status.Conditions).To(gomega.ContainElement(gomega.HaveField("Type", v1alpha1.ConditionPasswordExpired)))
 		})
 	},
+	"docs/tokens.md": func(r *reader) {
+		r.t.Cleanup(func() {
+			_, _ = plane.Kubectl(context.WithoutCancel(r.t.Context()), "-n", systemNamespace, "delete", "secret", "shardinguser-jwt")
+		})
+	},
 	"docs/troubleshooting.md": func(r *reader) { r.readyUser("alice") },
 	"docs/upgrade.md":         func(*reader) {},
 }

@@ -54,7 +54,8 @@ func (l *ledger) judgeAnswers() (all []violation) {
 }
 
 // judgeRecord: each attempt that was answered by 200 or 401 is on record once, each that was not answered at most once, and
-// nothing else is; and what is on record is what was answered, and right.
+// nothing else is; and what is on record is what was answered, and right. Of attempts that were refused without a check, the record
+// may have a number instead.
 func (l *ledger) judgeRecord(complete time.Time) (all []violation) {
 	found := map[int64]int{}
 	for _, r := range l.records {
@@ -70,10 +71,20 @@ func (l *ledger) judgeRecord(complete time.Time) (all []violation) {
 			all = append(all, violation{fmt.Sprintf("attempt %d %s", a.id, wrong), a.user, r.at})
 		}
 	}
+	var refused []violation
 	for id, a := range l.attempts {
-		if found[id] == 0 && !complete.IsZero() && a.answered.Before(complete) {
-			all = append(all, l.judgeMissing(a)...)
+		if found[id] != 0 || complete.IsZero() || !a.answered.Before(complete) {
+			continue
 		}
+		missing := l.judgeMissing(a)
+		if a.status == http.StatusUnauthorized {
+			refused = append(refused, missing...)
+			continue
+		}
+		all = append(all, missing...)
+	}
+	if len(refused) > l.refused {
+		all = append(all, refused...)
 	}
 	return all
 }

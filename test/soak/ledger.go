@@ -76,6 +76,7 @@ type ledger struct {
 	passwords passwords
 	attempts  map[int64]*attempt
 	records   map[int64]record
+	refused   int                 // attempts that the record has as a number only
 	changes   map[string][]change // by user, in the order in which they were written
 	lastID    int64
 
@@ -99,6 +100,13 @@ func newLedger(r rules) *ledger {
 		changes: map[string][]change{}, excuses: map[string][]span{}, ended: map[int]time.Time{}, seen: map[int64]bool{},
 		judgedAnswers: map[int64]bool{},
 	}
+}
+
+// learnRefused takes note of how many refused attempts the record has as a number only.
+func (l *ledger) learnRefused(attempts int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refused = attempts
 }
 
 // intend notes that a resource is about to ask for this password, or for none. A fresh one starts from a clean counter.

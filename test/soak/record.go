@@ -74,7 +74,7 @@ func (s *stage) readRecord(ctx context.Context, since time.Time) error {
 	defer func() { _ = tx.Rollback(ctx) }() // there is nothing to lose
 	rows, err := tx.Query(ctx, `
 SELECT a.id, a.user_agent, a.username, a.attempted_at, a.outcome, COALESCE(a.locked_until, 'epoch'), k.outcome IN ('success', 'failed'), k.at
-FROM soak.attempts k JOIN login_attempts a ON a.id = k.id WHERE k.at > $1`, since)
+FROM soak.attempts k JOIN login_attempts a ON a.id = k.id WHERE k.at > $1 AND a.username <> ''`, since)
 	if err != nil {
 		return fmt.Errorf("read the record: %w", err)
 	}
@@ -111,6 +111,11 @@ SELECT seq, username, at, failed, COALESCE(locked_until, 'epoch'), foreigner FRO
 	if err := rows.Err(); err != nil {
 		return fmt.Errorf("read what happened to rows: %w", err)
 	}
+	var refused int
+	if err := tx.QueryRow(ctx, `SELECT COALESCE(sum(attempts), 0) FROM login_attempts WHERE username = ''`).Scan(&refused); err != nil {
+		return fmt.Errorf("read how many refused attempts are on record: %w", err)
+	}
 	s.ledger.learn(records, changes, asOf)
+	s.ledger.learnRefused(refused)
 	return nil
 }

@@ -43,6 +43,12 @@
 {{- end }}
 {{- if .Values.login.jwt.existingSecret }}
 - --jwt-secret-file=/etc/shardinguser/jwt/secret
+{{- if .Values.login.jwt.previousKey }}
+- --jwt-previous-secret-file=/etc/shardinguser/jwt/previous
+{{- with .Values.login.jwt.previousUntil }}
+- --jwt-previous-secret-until={{ . }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- with .Values.login.trustedProxies }}
 - {{ printf "--login-trusted-proxies=%s" (join "," .) | quote }}
@@ -112,6 +118,10 @@
 {{- with .Values.login.jwt }}
 {{- if .existingSecret }}
 {{ include "shardinguser.volume" (dict "name" "jwt" "secret" .existingSecret "key" .key "path" "secret") }}
+{{- if .previousKey }}
+    - key: {{ .previousKey }}
+      path: previous
+{{- end }}
 {{- end }}
 {{- end }}
 {{- with .Values.extraVolumes }}

@@ -45,7 +45,9 @@ func (s *Store) Charge(ctx context.Context, a store.Attempt, limits store.Limits
 	if charged.Verdict == store.Check {
 		row = copied(row)
 		charged.PasswordHash, charged.Roles = row.PasswordHash, slices.Clone(row.Roles)
-		entry.lockedUntil = charge(&row, s.limitsOf(a.Username, limits), now, func() int { return s.locksBefore(a.Username, now) })
+		limits = s.limitsOf(a.Username, limits)
+		charged.Exempt = limits.Exempt
+		entry.lockedUntil = charge(&row, limits, now, func() int { return s.locksBefore(a.Username, now) })
 		charged.Failed = row.FailedLoginAttempts
 		if entry.lockedUntil != nil {
 			charged.Locks, charged.Until = true, *entry.lockedUntil
@@ -187,12 +189,30 @@ func (s *Store) Attempts() []store.Record {
 // record puts an attempt on record and returns its ID, which is one more than the last one's.
 func (s *Store) record(a attempt) int64 {
 	if len(s.attempts) == mostAttempts {
-		s.attempts = slices.Delete(s.attempts, 0, mostAttempts/4)
+		s.makeRoom(mostAttempts / 4)
 	}
 	s.lastAttempt++
 	a.ID = s.lastAttempt
 	s.attempts = append(s.attempts, a)
 	return a.ID
+}
+
+// makeRoom forgets so many attempts: the oldest of those that were refused without a check, which anybody can make any number of,
+// and where they do not suffice the oldest of the others.
+func (s *Store) makeRoom(room int) {
+	forget := func(of func(attempt) bool) {
+		s.attempts = slices.DeleteFunc(s.attempts, func(a attempt) bool {
+			goes := room > 0 && of(a)
+			if goes {
+				room--
+			}
+			return goes
+		})
+	}
+	forget(func(a attempt) bool {
+		return a.Outcome == store.RefusedUnknown || a.Outcome == store.RefusedLocked || a.Outcome == store.RefusedInactive
+	})
+	forget(func(attempt) bool { return true })
 }
 
 // attempt is the attempt of this ID; nil where it is not on record any more.

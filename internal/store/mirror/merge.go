@@ -131,8 +131,9 @@ func (o *outage) takeAttempts() (dropped int64) {
 	if len(attempts) == 0 {
 		return 0
 	}
-	dropped = attempts[0].ID - o.recorded - 1
-	o.recorded = attempts[len(attempts)-1].ID
+	last := attempts[len(attempts)-1].ID
+	dropped = last - o.recorded - int64(len(attempts)) // their IDs have no gaps
+	o.recorded = last
 	for i := range attempts {
 		attempts[i].Time = attempts[i].Time.Add(o.ahead)
 	}

@@ -7,7 +7,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
@@ -21,7 +20,7 @@ SELECT u.username, COALESCE(u.password_hash, ''), u.roles::text, COALESCE(u.acti
 
 	listOwned = listRows + `,
        COALESCE(o.cluster, ''), COALESCE(o.namespace, ''), COALESCE(o.name, ''), COALESCE(o.uid, '')
-FROM users u LEFT JOIN shardinguser_ownership o ON o.username = u.username AND o.state = 'owned'
+FROM users u LEFT JOIN shardinguser_ownership o ON o.username::text = u.username::text AND o.state = 'owned'
 ORDER BY u.username COLLATE "C"`
 
 	listUnowned = listRows + `, '', '', '', ''
@@ -32,9 +31,9 @@ FROM users u ORDER BY u.username COLLATE "C"`
 // no operator ever ran, nobody owns anything. Its errors are Observe's.
 func (s *Store) Accounts(ctx context.Context) ([]store.Account, error) {
 	var accounts []store.Account
-	err := s.run(ctx, reads, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
+	err := s.run(ctx, reads, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {
 		var noted bool
-		if err := conn.QueryRow(ctx, `SELECT to_regclass('shardinguser_ownership') IS NOT NULL`).Scan(&noted); err != nil {
+		if err := conn.QueryRow(ctx, `SELECT pg_catalog.to_regclass('shardinguser_ownership') IS NOT NULL`).Scan(&noted); err != nil {
 			return err
 		}
 		query := listUnowned
@@ -80,9 +79,9 @@ func scanListed(result pgx.CollectableRow) (store.Account, error) {
 // listAttempts asks for the latest first. A limit of NULL is none.
 const listAttempts = `
 SELECT id, attempted_at, username, source, user_agent, outcome FROM login_attempts
-WHERE username = @username
-  AND (@since::bigint = 0 OR attempted_at > now() - @since::bigint * INTERVAL '1 microsecond')
-  AND (cardinality(@outcomes::text[]) = 0 OR outcome = ANY (@outcomes::text[]))
+WHERE username::text = @username::text
+  AND (@since::bigint = 0 OR attempted_at > pg_catalog.now() - @since::bigint::float8 * INTERVAL '1 microsecond')
+  AND (pg_catalog.cardinality(@outcomes::text[]) = 0 OR outcome = ANY (@outcomes::text[]))
 ORDER BY attempted_at DESC, id DESC LIMIT @limit::bigint`
 
 // Attempts reads what the audit trail has of an account, the latest first. Its errors are Observe's.
@@ -99,7 +98,7 @@ func (s *Store) Attempts(ctx context.Context, trail store.Trail) ([]store.Record
 		limit = &trail.Limit
 	}
 	var records []store.Record
-	err := s.run(ctx, reads, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
+	err := s.run(ctx, reads, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {
 		rows, err := conn.Query(ctx, listAttempts, pgx.NamedArgs{
 			// On record is what Record makes of the name.
 			"username": store.Attempt{Username: trail.Username}.Record(true).Username,

@@ -34,7 +34,7 @@ import (
 // does not know, and is local to the transaction because PgBouncer hands the session on.
 const patient = `
 patience AS MATERIALIZED (
-    SELECT set_config('lock_timeout', @lock_timeout::text, true) AS milliseconds
+    SELECT pg_catalog.set_config('lock_timeout', @lock_timeout::text, true) AS milliseconds
 ),`
 
 // The fences. A change that is confirmed may rest on an older generation, and may follow the tombstone of its own owner.
@@ -52,7 +52,7 @@ fence AS (
 	fenceTakeOver = `
 fence AS (
     SELECT o.username FROM patience, shardinguser_ownership o
-    WHERE o.username = @username AND o.revision = @revision
+    WHERE o.username::text = @username::text AND o.revision = @revision
       AND (o.uid <> @uid OR @confirmed::boolean OR (o.generation <= @generation AND o.state <> 'deleted'))
       AND (o.state <> 'owned' OR (o.cluster = @cluster AND o.namespace = @namespace AND o.name = @name))
     FOR UPDATE OF o
@@ -62,7 +62,7 @@ fence AS (
 	fenceOwned = `
 fence AS (
     SELECT o.username FROM patience, shardinguser_ownership o
-    WHERE o.username = @username AND o.revision = @revision
+    WHERE o.username::text = @username::text AND o.revision = @revision
       AND o.uid = @uid AND o.state = 'owned' AND (@confirmed::boolean OR o.generation <= @generation)
     FOR UPDATE OF o
 )`
@@ -71,7 +71,7 @@ fence AS (
 	fenceUnowned = `
 fence AS (
     SELECT o.username FROM patience, shardinguser_ownership o
-    WHERE o.username = @username AND o.revision = @revision
+    WHERE o.username::text = @username::text AND o.revision = @revision
       AND o.state <> 'owned' AND (o.uid <> @uid OR @confirmed::boolean OR o.generation <= @generation)
     FOR UPDATE OF o
 )`
@@ -83,59 +83,59 @@ const (
 	insertRow = `,
 written AS (
     INSERT INTO users (username, password_hash, roles, active, created_at, updated_at)
-    SELECT f.username, @password_hash::text, @roles::jsonb, @active::boolean, now(), now() FROM fence f
+    SELECT f.username, @password_hash::text, @roles::jsonb, @active::boolean, pg_catalog.now(), pg_catalog.now() FROM fence f
     RETURNING username, (COALESCE(failed_login_attempts, 0) = 0 AND locked_until IS NULL) AS cleared
 )`
 
 	// %s is the list of columns that the change names.
 	updateRow = `,
 written AS (
-    UPDATE users u SET %s, updated_at = now() FROM fence f
-    WHERE u.username = f.username
+    UPDATE users u SET %s, updated_at = pg_catalog.now() FROM fence f
+    WHERE u.username::text = f.username::text
     RETURNING u.username, (COALESCE(u.failed_login_attempts, 0) = 0 AND u.locked_until IS NULL) AS cleared
 )`
 
 	deactivateRow = `,
 written AS (
-    UPDATE users u SET active = false, updated_at = now() FROM fence f
-    WHERE u.username = f.username AND u.active IS DISTINCT FROM false
+    UPDATE users u SET active = false, updated_at = pg_catalog.now() FROM fence f
+    WHERE u.username::text = f.username::text AND u.active IS DISTINCT FROM false
     RETURNING u.active
 ),
 gone AS (
     SELECT f.username FROM fence f
     WHERE EXISTS (SELECT FROM written w WHERE NOT w.active)
-       OR (NOT EXISTS (SELECT FROM users u WHERE u.username = f.username AND u.active IS DISTINCT FROM false) AND NOT ` + hides + `)
+       OR (NOT EXISTS (SELECT FROM users u WHERE u.username::text = f.username::text AND u.active IS DISTINCT FROM false) AND NOT ` + hides + `)
 )`
 
 	deleteRow = `,
 written AS (
-    DELETE FROM users u USING fence f WHERE u.username = f.username
+    DELETE FROM users u USING fence f WHERE u.username::text = f.username::text
     RETURNING u.username
 ),
 gone AS (
     SELECT f.username FROM fence f
-    WHERE EXISTS (SELECT FROM written) OR (NOT EXISTS (SELECT FROM users u WHERE u.username = f.username) AND NOT ` + hides + `)
+    WHERE EXISTS (SELECT FROM written) OR (NOT EXISTS (SELECT FROM users u WHERE u.username::text = f.username::text) AND NOT ` + hides + `)
 )`
 
 	// hides is whether row-level security may hide rows from the role, so that a row that is not seen may still be there. It does
 	// not where a policy lets the role read all rows, and none restricts that.
-	hides = `(row_security_active('users') AND (
+	hides = `(pg_catalog.row_security_active('users') AND (
         EXISTS (` + readPolicies + ` AND NOT p.polpermissive)
-        OR NOT EXISTS (` + readPolicies + ` AND p.polpermissive AND pg_get_expr(p.polqual, p.polrelid) = 'true')))`
+        OR NOT EXISTS (` + readPolicies + ` AND p.polpermissive AND pg_catalog.pg_get_expr(p.polqual, p.polrelid) = 'true')))`
 
-	readPolicies = `SELECT FROM pg_catalog.pg_policy p WHERE p.polrelid = to_regclass('users') AND p.polcmd IN ('r', '*')
-            AND EXISTS (SELECT FROM unnest(p.polroles) r (id) WHERE CASE WHEN r.id = 0 THEN true ELSE pg_has_role(r.id, 'USAGE') END)`
+	readPolicies = `SELECT FROM pg_catalog.pg_policy p WHERE p.polrelid = pg_catalog.to_regclass('users')::oid AND p.polcmd IN ('r', '*')
+            AND EXISTS (SELECT FROM pg_catalog.unnest(p.polroles) r (id) WHERE CASE WHEN r.id = 0::oid THEN true ELSE pg_catalog.pg_has_role(r.id, 'USAGE') END)`
 )
 
 // sameName is the username of the note; NULL, which the table refuses, where a trigger gave the row another one. Without it
 // the note of another account would be written, and a row left behind that nobody asked for.
-const sameName = "CASE WHEN w.username = @username::text THEN @username::text END"
+const sameName = "CASE WHEN w.username::text = @username::text THEN @username::text END"
 
 // notePolicy is what is noted of what policies say.
 const notePolicy = `,
         suspended = @suspended::boolean, lockout_attempts = @lockout_attempts::integer,
-        lockout_duration = @lockout_duration::bigint * INTERVAL '1 microsecond',
-        lockout_longest = @lockout_longest::bigint * INTERVAL '1 microsecond',
+        lockout_duration = @lockout_duration::bigint::float8 * INTERVAL '1 microsecond',
+        lockout_longest = @lockout_longest::bigint::float8 * INTERVAL '1 microsecond',
         lockout_exempt = @lockout_exempt::boolean`
 
 // What is noted. %[1]s is the step that it follows: written where there has to be a row, gone where there must be none that
@@ -147,10 +147,10 @@ noted AS (
         password_version, password_hash, password_weak, password_changed_at, unlock_handled,
         suspended, lockout_attempts, lockout_duration, lockout_longest, lockout_exempt)
     SELECT ` + sameName + `, @cluster, @namespace, @name, @uid, 'owned', @generation::bigint, @deletion,
-        @noted_version, @noted_hash, @noted_weak::boolean, CASE WHEN @password_new::boolean THEN now() END,
+        @noted_version, @noted_hash, @noted_weak::boolean, CASE WHEN @password_new::boolean THEN pg_catalog.now() END,
         CASE WHEN w.cleared OR NOT @clears::boolean THEN @unlock::text ELSE '' END,
-        @suspended::boolean, @lockout_attempts::integer, @lockout_duration::bigint * INTERVAL '1 microsecond',
-        @lockout_longest::bigint * INTERVAL '1 microsecond',
+        @suspended::boolean, @lockout_attempts::integer, @lockout_duration::bigint::float8 * INTERVAL '1 microsecond',
+        @lockout_longest::bigint::float8 * INTERVAL '1 microsecond',
         @lockout_exempt::boolean
     FROM %[1]s w
     RETURNING username
@@ -166,7 +166,7 @@ noted AS (
         state = 'owned', generation = @generation, revision = DEFAULT, deletion_policy = @deletion,
         password_version = @noted_version, password_hash = @noted_hash, password_weak = @noted_weak,
         password_changed_at = CASE
-            WHEN @password_new::boolean THEN now()
+            WHEN @password_new::boolean THEN pg_catalog.now()
             WHEN o.uid = @uid AND @noted_version::text <> '' THEN o.password_changed_at
         END,
         unlock_handled = CASE
@@ -174,8 +174,8 @@ noted AS (
             WHEN o.uid = @uid THEN o.unlock_handled
             ELSE ''
         END,
-        changed_at = now()` + notePolicy + `
-    FROM %[1]s w WHERE o.username = @username::text
+        changed_at = pg_catalog.now()` + notePolicy + `
+    FROM %[1]s w WHERE o.username::text = @username::text
     RETURNING o.username
 )`
 
@@ -184,8 +184,8 @@ noted AS (
 noted AS (
     UPDATE shardinguser_ownership o SET
         username = ` + sameName + `,
-        generation = @generation, revision = DEFAULT, deletion_policy = @deletion, changed_at = now()` + notePolicy + `%[2]s
-    FROM %[1]s w WHERE o.username = @username::text
+        generation = @generation, revision = DEFAULT, deletion_policy = @deletion, changed_at = pg_catalog.now()` + notePolicy + `%[2]s
+    FROM %[1]s w WHERE o.username::text = @username::text
     RETURNING o.username
 )`
 
@@ -193,8 +193,8 @@ noted AS (
 	noteReleased = `,
 noted AS (
     UPDATE shardinguser_ownership o SET
-        state = 'released', generation = @generation, revision = DEFAULT, password_hash = '', changed_at = now()
-    FROM %[1]s w WHERE o.username = w.username
+        state = 'released', generation = @generation, revision = DEFAULT, password_hash = '', changed_at = pg_catalog.now()
+    FROM %[1]s w WHERE o.username::text = w.username::text
     RETURNING o.username
 )`
 
@@ -202,8 +202,8 @@ noted AS (
 noted AS (
     UPDATE shardinguser_ownership o SET
         state = 'deleted', revision = DEFAULT, password_version = '', password_hash = '', password_weak = false,
-        password_changed_at = NULL, unlock_handled = '', changed_at = now()
-    FROM %[1]s w WHERE o.username = w.username
+        password_changed_at = NULL, unlock_handled = '', changed_at = pg_catalog.now()
+    FROM %[1]s w WHERE o.username::text = w.username::text
     RETURNING o.username
 )`
 
@@ -226,18 +226,18 @@ noted AS (
         uid = CASE o.state WHEN 'deleted' THEN @uid ELSE o.uid END,
         generation = CASE o.state WHEN 'deleted' THEN @generation ELSE o.generation END,
         deletion_policy = CASE o.state WHEN 'deleted' THEN @deletion ELSE o.deletion_policy END,
-        changed_at = CASE o.state WHEN 'deleted' THEN now() ELSE o.changed_at END,
+        changed_at = CASE o.state WHEN 'deleted' THEN pg_catalog.now() ELSE o.changed_at END,
         revision = DEFAULT
-    FROM %[1]s w WHERE o.username = w.username
+    FROM %[1]s w WHERE o.username::text = w.username::text
     RETURNING o.username
 )`
 
 	// With a new tombstone goes a handful of those that are more than a day old: nobody can still believe in them.
 	purge = `,
 purged AS (
-    DELETE FROM shardinguser_ownership WHERE username IN (
-        SELECT old.username FROM shardinguser_ownership old
-        WHERE old.state = 'deleted' AND old.changed_at < now() - INTERVAL '1 day' AND old.username <> @username
+    DELETE FROM shardinguser_ownership WHERE username::text IN (
+        SELECT old.username::text FROM shardinguser_ownership old
+        WHERE old.state = 'deleted' AND old.changed_at < pg_catalog.now() - INTERVAL '1 day' AND old.username::text <> @username::text
         ORDER BY old.changed_at LIMIT 20
         FOR UPDATE SKIP LOCKED
     )
@@ -247,7 +247,7 @@ purged AS (
 // answer says whether the fence held. It notifies observers where a note was written, also of what the trigger on users
 // does not see: a name that was freed without its row being changed may be what another resource waits for.
 const answer = `
-SELECT EXISTS (SELECT FROM fence), (SELECT pg_notify('` + rowsChannel + `', noted.username)::text FROM noted)`
+SELECT EXISTS (SELECT FROM fence), (SELECT pg_catalog.pg_notify('` + rowsChannel + `', noted.username)::text FROM noted)`
 
 // statementFor is the statement that makes the change.
 func statementFor(change user.Change) (string, error) {
@@ -316,7 +316,7 @@ func notes(change user.Change) string {
         password_version = @noted_version, password_hash = @noted_hash, password_weak = @noted_weak`
 		switch {
 		case p.New:
-			set += ", password_changed_at = now()"
+			set += ", password_changed_at = pg_catalog.now()"
 		case p.Version == "":
 			set += ", password_changed_at = NULL"
 		}

@@ -70,5 +70,6 @@ func (s *Store) identify(ctx context.Context) (identity, error) {
 		return identity{}, err
 	}
 	defer conn.Release()
-	return s.sessions.identifier.identify(limited, conn.Conn().PgConn())
+	pooled := conn.Conn().PgConn()
+	return s.sessions.identifier.identify(limited, pooled, s.sessions.path(pooled))
 }

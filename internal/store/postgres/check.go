@@ -29,10 +29,10 @@ import (
 // all tables, of which the last is of no use to the controller.
 const (
 	lookAtLogIns = `
-SELECT current_setting('transaction_read_only')::boolean
+SELECT pg_catalog.current_setting('transaction_read_only')::boolean
        OR EXISTS (SELECT ` + readColumns + ` FROM users WHERE false)
        OR EXISTS (SELECT suspended, lockout_exempt FROM shardinguser_ownership WHERE false)
-       OR EXISTS (SELECT attempt_key FROM login_attempts WHERE false)`
+       OR EXISTS (SELECT attempt_key, attempts FROM login_attempts WHERE false)`
 
 	lookAtTables = lookAtLogIns + `
        OR EXISTS (SELECT FROM shardinguser_merges WHERE false)`
@@ -44,7 +44,7 @@ const tryWriting = `
 WITH written AS (
     UPDATE users SET failed_login_attempts = 0, locked_until = NULL, last_login_at = NULL WHERE false
 )
-INSERT INTO login_attempts (attempted_at, username, source, user_agent, outcome) VALUES (now(), '', '', '', 'unknown')`
+INSERT INTO login_attempts (attempted_at, username, source, user_agent, outcome) VALUES (pg_catalog.now(), '', '', '', 'unknown')`
 
 // errUndone undoes what was tried.
 var errUndone = errors.New("undone")
@@ -178,7 +178,7 @@ func (s *Store) look(ctx context.Context, sql string) (isReadOnly bool, err erro
 	if s.health.whyUseless() != away {
 		limited, cancel := context.WithTimeout(ctx, s.timing.lookPool)
 		defer cancel()
-		err = s.pool.QueryRow(limited, sql).Scan(&isReadOnly)
+		err = s.ask(limited, sql, &isReadOnly)
 		if err == nil || s.meaning(err, reads, s.timing.lookPool).kind != away {
 			return isReadOnly, err
 		}
@@ -194,15 +194,11 @@ func (s *Store) look(ctx context.Context, sql string) (isReadOnly bool, err erro
 func (s *Store) lookDirectly(ctx context.Context, sql string) (isReadOnly bool, err error) {
 	limited, cancel := context.WithTimeout(ctx, s.timing.look)
 	defer cancel()
-	config, err := connConfig(s.settings.DSN)
+	conn, err := s.dial(limited)
 	if err != nil {
 		return false, err
 	}
-	conn, err := pgx.ConnectConfig(limited, config)
-	if err != nil {
-		return false, err
-	}
-	defer hangUp(ctx, conn)
+	defer hangUp(ctx, conn.raw)
 	err = conn.QueryRow(limited, sql, pgx.QueryExecModeSimpleProtocol).Scan(&isReadOnly)
 	return isReadOnly, err
 }
@@ -210,7 +206,7 @@ func (s *Store) lookDirectly(ctx context.Context, sql string) (isReadOnly bool, 
 func (s *Store) tryToWrite(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, s.timing.look)
 	defer cancel()
-	err := pgx.BeginFunc(limited, s.pool, func(tx pgx.Tx) error {
+	err := s.transact(limited, func(tx pgx.Tx) error {
 		_, err := tx.Exec(limited, tryWriting)
 		return cmp.Or(err, errUndone)
 	})

@@ -5,7 +5,8 @@
 // # Sessions
 //
 // Every session has its time zone set to UTC and its search_path pinned at start-up, whatever the role, the database or
-// the server say. A column of type TIMESTAMP is therefore UTC, and `column::timestamptz` reads it and a TIMESTAMPTZ
+// the server say. The path ends with pg_temp. Behind a pooler each transaction sets it (see path.go and conn.go). Statements do not
+// depend on it: functions are named in pg_catalog, and operators get arguments of types for which pg_catalog has an exact match. A column of type TIMESTAMP is therefore UTC, and `column::timestamptz` reads it and a TIMESTAMPTZ
 // column alike. Every comparison with now is made by the database's clock. The DSN is asked for again for each new
 // connection, so a credential that was rotated needs no restart.
 //

@@ -4,8 +4,6 @@ package postgres
 
 import (
 	"context"
-
-	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // askFresh asks whether there is no row and no note, and never was a note. Notes of what was deleted are purged after a
@@ -13,13 +11,13 @@ import (
 const askFresh = `
 SELECT NOT EXISTS (SELECT FROM users)
    AND NOT EXISTS (SELECT FROM shardinguser_ownership)
-   AND CASE WHEN has_sequence_privilege(revisions, 'SELECT') THEN pg_sequence_last_value(revisions) IS NULL ELSE false END
-FROM (SELECT pg_get_serial_sequence('shardinguser_ownership', 'revision')::regclass AS revisions) AS note`
+   AND CASE WHEN pg_catalog.has_sequence_privilege(revisions, 'SELECT') THEN pg_catalog.pg_sequence_last_value(revisions) IS NULL ELSE false END
+FROM (SELECT pg_catalog.pg_get_serial_sequence('shardinguser_ownership', 'revision')::regclass AS revisions) AS note`
 
 // Fresh tells whether nobody ever used this database. In doubt it is false. Its errors are Observe's.
 func (s *Store) Fresh(ctx context.Context) (bool, error) {
 	var fresh bool
-	err := s.run(ctx, reads, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
+	err := s.run(ctx, reads, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {
 		return conn.QueryRow(ctx, askFresh).Scan(&fresh)
 	})
 	return fresh, err

@@ -5,6 +5,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -231,7 +232,7 @@ func TestSixtyLockedRowsHoldUpNobodyElse(t *testing.T) {
 			}
 		})
 	}
-	var longest time.Duration
+	var took []time.Duration
 	for ctx.Err() == nil {
 		began := time.Now()
 		c, err := s.Charge(t.Context(), attempt("free"), usual)
@@ -241,13 +242,15 @@ func TestSixtyLockedRowsHoldUpNobodyElse(t *testing.T) {
 		if _, err := s.Settle(t.Context(), c, true); err != nil {
 			t.Fatalf("%v", err)
 		}
-		longest = max(longest, time.Since(began))
+		took = append(took, time.Since(began))
 		pause(ctx, 20*time.Millisecond)
 	}
 	flood.Wait()
-	t.Logf("at most %v", longest.Round(time.Millisecond))
-	if most := time.Second; longest > 2*most { // a charge and a settlement
-		t.Errorf("another login took %v, want %v at most for each of two writes", longest, most)
+	slices.Sort(took)
+	nine := took[len(took)*9/10]
+	t.Logf("9 of 10 logins took at most %v, all at most %v", nine.Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond))
+	if nine > 2*time.Second { // each would wait for its own 5s behind the locked rows
+		t.Errorf("9 of 10 other logins took up to %v, want 2s at most", nine)
 	}
 	if s.Away() || !s.Up() {
 		t.Errorf("it counts as an outage: %v", s.Failure())

@@ -10,13 +10,13 @@ import "strings"
 // note's, as those of all rows do.
 
 // holds tells whether a row's user holds a role: a column roles that is no array holds none.
-const holds = `u.active AND jsonb_typeof(u.roles::jsonb) = 'array' AND u.roles::jsonb ? r.role`
+const holds = `u.active AND pg_catalog.jsonb_typeof(u.roles::jsonb) = 'array' AND u.roles::jsonb ? r.role`
 
 // sparing goes between the fence, which is called candidate then, and what follows it.
 const sparing = `,
 holders AS MATERIALIZED (
     SELECT r.role, h.username
-    FROM candidate c CROSS JOIN unnest(@endangered::text[]) AS r (role)
+    FROM candidate c CROSS JOIN pg_catalog.unnest(@endangered::text[]) AS r (role)
     CROSS JOIN LATERAL (
         SELECT u.username FROM users u
         WHERE ` + holds + `
@@ -27,8 +27,8 @@ holders AS MATERIALIZED (
 fence AS (
     SELECT c.username FROM candidate c
     WHERE NOT EXISTS (
-        SELECT FROM unnest(@endangered::text[]) AS r (role)
-        WHERE NOT EXISTS (SELECT FROM holders h WHERE h.role = r.role AND h.username <> c.username)
+        SELECT FROM pg_catalog.unnest(@endangered::text[]) AS r (role)
+        WHERE NOT EXISTS (SELECT FROM holders h WHERE h.role = r.role AND h.username::text <> c.username::text)
     )
 )`
 
@@ -40,6 +40,6 @@ func sparingLastHolders(fence string) string {
 // isLastHolder tells whether that is why a change was not made.
 const isLastHolder = `
 SELECT EXISTS (
-    SELECT FROM unnest(@endangered::text[]) AS r (role)
-    WHERE NOT EXISTS (SELECT FROM users u WHERE u.username <> @username AND ` + holds + `)
+    SELECT FROM pg_catalog.unnest(@endangered::text[]) AS r (role)
+    WHERE NOT EXISTS (SELECT FROM users u WHERE u.username::text <> @username::text AND ` + holds + `)
 )`

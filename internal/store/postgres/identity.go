@@ -58,7 +58,7 @@ const identityQuery = `SELECT EXTRACT(epoch FROM pg_catalog.pg_postmaster_start_
 
 // fullIdentityQuery adds the columns that need identityRight. The first eight digits of a WAL file's name are the timeline.
 const fullIdentityQuery = identityQuery + `, (SELECT system_identifier FROM pg_catalog.pg_control_system()),
-	CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8) END`
+	CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8) END`
 
 // What identifier asks.
 const (
@@ -76,7 +76,7 @@ type identifier struct {
 
 // identify returns where the connection leads, and the zero value where the server refuses to answer. It uses the simple
 // protocol, which every pooler passes on. An error means that the connection is lost.
-func (r *identifier) identify(ctx context.Context, conn *pgconn.PgConn) (identity, error) {
+func (r *identifier) identify(ctx context.Context, conn *pgconn.PgConn, path sessionPath) (identity, error) {
 	if r.level.Load() != asksRight && time.Since(time.Unix(r.refused.Load(), 0)) > askAgain {
 		r.refuse(asksRight)
 	}
@@ -85,7 +85,11 @@ func (r *identifier) identify(ctx context.Context, conn *pgconn.PgConn) (identit
 		if level == asksNothing {
 			return identity{}, nil
 		}
-		row, err := readRow(ctx, conn, identityQueries[level])
+		sql := identityQueries[level]
+		if path.isLocal {
+			sql = setPath(path.path, true) + "; " + sql
+		}
+		row, err := readRow(ctx, conn, sql)
 		switch refusal := (*pgconn.PgError)(nil); {
 		case err != nil && (conn.IsClosed() || !errors.As(err, &refusal)):
 			return identity{}, fmt.Errorf("ask the server for its identity: %w", err)
@@ -122,17 +126,17 @@ func parseIdentity(row []string) identity {
 // errNoRow means that something else than a Postgres server answers.
 var errNoRow = errors.New("the query returned no row")
 
-// readRow returns the only row of a query as text.
+// readRow returns the only row of a query as text, of several queries that of the last one.
 func readRow(ctx context.Context, conn *pgconn.PgConn, sql string) ([]string, error) {
 	results, err := conn.Exec(ctx, sql).ReadAll()
 	if err != nil {
 		return nil, err
 	}
-	if len(results) != 1 || len(results[0].Rows) != 1 {
+	if len(results) == 0 || len(results[len(results)-1].Rows) != 1 {
 		return nil, errNoRow
 	}
 	var row []string
-	for _, column := range results[0].Rows[0] {
+	for _, column := range results[len(results)-1].Rows[0] {
 		row = append(row, string(column))
 	}
 	return row, nil

@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // errDeaf says that notifications do not pass, so that one has to poll.
@@ -92,11 +90,12 @@ func (o *observer) connect(ctx context.Context) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	config.OnNotification = o.arrived
 	conn, err := pgx.ConnectConfig(limited, config)
 	if err != nil {
 		return nil, err
 	}
-	o.session, err = o.s.sessions.identify(limited, conn.PgConn(), generation, o.s.settings.StatementTimeout)
+	o.session, err = o.s.sessions.identify(limited, conn.PgConn(), config, generation, o.s.settings.StatementTimeout)
 	if err == nil {
 		_, err = conn.Exec(limited, "LISTEN "+rowsChannel+"; LISTEN "+probeChannel, pgx.QueryExecModeSimpleProtocol)
 	}
@@ -116,66 +115,59 @@ func hangUp(ctx context.Context, conn *pgx.Conn) {
 
 // testSelf sends a notification through the pool and waits for it. What else arrives meanwhile is of no interest: the
 // sweep comes after it.
-func (o *observer) testSelf(ctx context.Context, conn *pgx.Conn) error {
+func (o *observer) testSelf(ctx context.Context, listening *pgx.Conn) error {
 	token := rand.Text()
-	err := o.s.run(ctx, asks, o.s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
-		_, err := conn.Exec(ctx, "SELECT pg_notify($1::text, $2::text)", probeChannel, token)
+	o.token = token
+	err := o.s.run(ctx, asks, o.s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {
+		_, err := conn.Exec(ctx, "SELECT pg_catalog.pg_notify($1::text, $2::text)", probeChannel, token)
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	until := time.Now().Add(o.s.timing.selfTest)
-	for {
-		notification, err := waitUntil(ctx, conn, until)
+	for o.token != "" {
+		hasArrived, err := waitUntil(ctx, listening, until)
 		switch {
 		case err != nil:
 			return err
-		case notification == nil:
+		case !hasArrived:
 			return errDeaf
-		case notification.Channel == probeChannel && notification.Payload == token:
-			return nil
 		}
 	}
+	return nil
 }
 
-// receive tells of what arrives, each at once, since whoever is told gathers what comes while he is busy. An empty
-// notification is for no row in particular. It returns when the connection breaks, or when ctx ends.
+// receive has arrived called with what arrives, each at once, since whoever is told gathers what comes while he is busy. It
+// returns when the connection breaks, or when ctx ends.
 func (o *observer) receive(ctx context.Context, conn *pgx.Conn) error {
 	for {
 		if o.s.sessions.now() != o.session.generation {
 			return errRenewed
 		}
-		notification, err := waitUntil(ctx, conn, time.Now().Add(o.s.timing.keepAlive))
-		switch {
-		case err != nil:
+		hasArrived, err := waitUntil(ctx, conn, time.Now().Add(o.s.timing.keepAlive))
+		if err == nil && !hasArrived {
+			err = o.ping(ctx, conn)
+		}
+		if err != nil {
 			return err
-		case notification == nil:
-			if err := o.ping(ctx, conn); err != nil {
-				return err
-			}
-		case notification.Channel != rowsChannel:
-		case notification.Payload == "":
-			o.sweepSoon()
-		default:
-			o.notified(notification.Payload)
 		}
 		o.hear()
 	}
 }
 
-// waitUntil is the next notification, nil where none came in time. The connection stays usable then.
-func waitUntil(ctx context.Context, conn *pgx.Conn, until time.Time) (*pgconn.Notification, error) {
+// waitUntil waits for the next notification, and reports whether one came in time. The connection stays usable where none did.
+func waitUntil(ctx context.Context, conn *pgx.Conn, until time.Time) (bool, error) {
 	limited, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
-	notification, err := conn.WaitForNotification(limited)
+	_, err := conn.WaitForNotification(limited)
 	if err != nil && limited.Err() != nil && ctx.Err() == nil && !conn.IsClosed() {
-		return nil, nil //nolint:nilnil // none came, and nothing is wrong
+		return false, nil // none came, and nothing is wrong
 	}
-	return notification, err
+	return err == nil, err
 }
 
-// ping asks the listening connection whether it is still there. What arrives meanwhile is kept for later.
+// ping asks the listening connection whether it is still there.
 func (o *observer) ping(ctx context.Context, conn *pgx.Conn) error {
 	limited, cancel := context.WithTimeout(ctx, o.s.timing.ping)
 	defer cancel()

@@ -10,7 +10,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
@@ -38,17 +37,17 @@ account AS MATERIALIZED (
            COALESCE(u.active, false) AS active,
            GREATEST(u.failed_login_attempts, 0)::bigint AS failed,
            u.locked_until::timestamptz AS locked_until
-    FROM patience, users u WHERE u.username = @username::text
+    FROM patience, users u WHERE u.username::text = @username::text
     FOR NO KEY UPDATE OF u
 ),
 found AS MATERIALIZED (
-    SELECT a.*, clock_timestamp() AS at,
+    SELECT a.*, pg_catalog.clock_timestamp() AS at,
            COALESCE(NULLIF(p.lockout_attempts, 0), @attempts::bigint) AS attempts,
-           COALESCE(NULLIF(p.lockout_duration, INTERVAL '0'), @duration::bigint * INTERVAL '1 microsecond') AS duration,
+           COALESCE(NULLIF(p.lockout_duration, INTERVAL '0'), @duration::bigint::float8 * INTERVAL '1 microsecond') AS duration,
            COALESCE(p.lockout_longest, INTERVAL '0') AS longest,
            COALESCE(p.lockout_exempt, false) AS exempt
     FROM (VALUES (1)) AS one LEFT JOIN account a ON true
-    LEFT JOIN shardinguser_ownership p ON p.username = a.username AND p.state = 'owned'
+    LEFT JOIN shardinguser_ownership p ON p.username::text = a.username::text AND p.state = 'owned'
 ),
 judged AS MATERIALIZED (
     SELECT f.*,
@@ -66,36 +65,47 @@ written AS (
         failed_login_attempts = j.charged,
         -- It grows as a number: an interval overflows.
         locked_until = CASE WHEN j.charged >= j.attempts AND NOT j.exempt THEN j.at + GREATEST(j.duration,
-            CASE WHEN j.longest > j.duration THEN make_interval(secs => LEAST(EXTRACT(epoch FROM j.longest), (
-                SELECT EXTRACT(epoch FROM j.duration) * 2 ^ LEAST(count(*), 30) FROM login_attempts before
-                WHERE before.username = @name::text AND before.locked_until IS NOT NULL AND before.outcome NOT IN ('success', 'unchecked')
-                  AND before.attempted_at > j.at - @growth::bigint * INTERVAL '1 microsecond')))
+            CASE WHEN j.longest > j.duration THEN pg_catalog.make_interval(secs => LEAST(EXTRACT(epoch FROM j.longest)::float8, (
+                SELECT EXTRACT(epoch FROM j.duration)::float8 * 2::float8 ^ LEAST(pg_catalog.count(*), 30)::float8 FROM login_attempts before
+                WHERE before.username::text = @name::text AND before.locked_until IS NOT NULL AND before.outcome NOT IN ('success', 'unchecked')
+                  AND before.attempted_at > j.at - @growth::bigint::float8 * INTERVAL '1 microsecond')))
             END)
         END
-    FROM judged j WHERE u.username = j.username AND j.verdict = 'check'
+    FROM judged j WHERE u.username::text = j.username::text AND j.verdict = 'check'
     -- Another program's trigger may keep the counter, or the lock, as it was. Such a charge does not count.
     RETURNING u.locked_until::timestamptz AS locked_until,
         COALESCE(u.failed_login_attempts >= j.charged, false)
             AND (u.locked_until IS NOT NULL OR j.charged < j.attempts OR j.exempt) AS counts
 ),
+added AS (
+    UPDATE login_attempts a SET attempts = LEAST(a.attempts, 2147483646) + 1
+    FROM judged j WHERE a.id = CASE j.verdict
+        WHEN 'unknown' THEN @unknown_row::bigint WHEN 'locked' THEN @locked_row::bigint WHEN 'inactive' THEN @inactive_row::bigint
+    END
+    RETURNING a.id, a.locked_until
+),
 recorded AS (
     INSERT INTO login_attempts (attempted_at, username, source, user_agent, outcome, locked_until, attempt_key)
-    SELECT j.at, CASE WHEN j.username IS NULL THEN @alias::text ELSE @name::text END, @source::text, @user_agent::text,
+    SELECT j.at,
+           CASE WHEN j.aggregates THEN '' WHEN j.username IS NULL THEN @alias::text ELSE @name::text END,
+           CASE WHEN j.aggregates THEN @aggregated_source::text ELSE @source::text END,
+           CASE WHEN j.aggregates THEN '' ELSE @user_agent::text END,
            CASE j.verdict WHEN 'check' THEN 'pending' ELSE j.verdict END, w.locked_until, @key::text
-    FROM judged j LEFT JOIN written w ON true
-    WHERE j.verdict <> 'check' OR w.counts
+    FROM (SELECT *, verdict <> 'check' AND @aggregated::boolean AS aggregates FROM judged) j LEFT JOIN written w ON true
+    WHERE (j.verdict <> 'check' OR w.counts) AND NOT EXISTS (SELECT FROM added)
     RETURNING id, locked_until
 )
 SELECT r.id, j.verdict, r.locked_until,
        CASE j.verdict WHEN 'check' THEN j.charged ELSE 0 END,
        CASE j.verdict WHEN 'check' THEN j.password_hash ELSE '' END,
-       CASE j.verdict WHEN 'check' THEN j.roles END
-FROM recorded r CROSS JOIN judged j`
+       CASE j.verdict WHEN 'check' THEN j.roles END,
+       j.verdict = 'check' AND j.exempt
+FROM (TABLE added UNION ALL TABLE recorded) r CROSS JOIN judged j`
 
 // askCharged reads the row in the transaction of the charge, whose lock keeps others from it: an AFTER trigger of another program
 // may have set the counter, or the lock, back. Such a charge does not count, and nobody may check anything.
 const askCharged = `
-SELECT COALESCE(failed_login_attempts, 0)::bigint, locked_until IS NOT NULL FROM users WHERE username = @username::text`
+SELECT COALESCE(failed_login_attempts, 0)::bigint, locked_until IS NOT NULL FROM users WHERE username::text = @username::text`
 
 // settleAttempt yields a row where the attempt is on record. Who wrote a lock is known by its end, as the row has it: a
 // column may round. A settlement that comes a second time writes nothing. The trigger does not see that an attempt was
@@ -105,8 +115,8 @@ WITH` + patient + `
 account AS MATERIALIZED (
     SELECT u.locked_until::timestamptz AS locked_until
     FROM patience, users u
-    WHERE u.username = @username::text AND @success::boolean
-      AND u.active AND COALESCE(u.password_hash, '') = @password_hash::text
+    WHERE u.username::text = @username::text AND @success::boolean
+      AND u.active AND COALESCE(u.password_hash::text, '') = @password_hash::text
     FOR NO KEY UPDATE OF u
 ),
 attempt AS MATERIALIZED (
@@ -118,29 +128,29 @@ judged AS MATERIALIZED (
            a.outcome = 'pending' AS is_first,
            a.outcome IN ('pending', 'success') AND c.found IS NOT NULL AS stands,
            a.locked_until IS NOT NULL AS locks,
-           COALESCE(c.locked_until <= clock_timestamp() OR c.locked_until = a.locked_until, c.locked_until IS NULL) AS clears
+           COALESCE(c.locked_until <= pg_catalog.clock_timestamp() OR c.locked_until = a.locked_until, c.locked_until IS NULL) AS clears
     FROM attempt a LEFT JOIN (SELECT true AS found, account.* FROM account) c ON true
 ),
 written AS (
     UPDATE users u SET
-        last_login_at = clock_timestamp(),
+        last_login_at = pg_catalog.clock_timestamp(),
         failed_login_attempts = CASE WHEN j.clears THEN 0 ELSE u.failed_login_attempts END,
         locked_until = CASE WHEN j.clears THEN NULL ELSE u.locked_until END
-    FROM judged j WHERE u.username = @username::text AND j.is_first AND j.stands
+    FROM judged j WHERE u.username::text = @username::text AND j.is_first AND j.stands
 ),
 recorded AS (
     UPDATE login_attempts a SET outcome = CASE WHEN j.stands THEN 'success' ELSE 'failed' END
     FROM judged j WHERE a.id = j.id AND j.is_first
 )
-SELECT j.stands, CASE WHEN j.is_first AND j.locks THEN pg_notify('` + rowsChannel + `', @username::text)::text END
+SELECT j.stands, CASE WHEN j.is_first AND j.locks THEN pg_catalog.pg_notify('` + rowsChannel + `', @username::text)::text END
 FROM judged j`
 
 // purgeAttempts looks for its batch once: an array is not looked for again for each row, as a subquery may be.
 const purgeAttempts = `
 DELETE FROM login_attempts WHERE id = ANY (ARRAY(
     SELECT a.id FROM login_attempts a
-    WHERE a.attempted_at < now() - @age::bigint * INTERVAL '1 microsecond'
-      AND (a.locked_until IS NULL OR a.attempted_at < now() - @growth::bigint * INTERVAL '1 microsecond')
+    WHERE a.attempted_at < pg_catalog.now() - @age::bigint::float8 * INTERVAL '1 microsecond'
+      AND (a.locked_until IS NULL OR a.attempted_at < pg_catalog.now() - @growth::bigint::float8 * INTERVAL '1 microsecond')
     ORDER BY a.attempted_at LIMIT @batch::bigint
     FOR UPDATE SKIP LOCKED
 ))`
@@ -169,11 +179,14 @@ func (s *Store) Charge(ctx context.Context, a store.Attempt, limits store.Limits
 	key := rand.Text()
 	args := chargeArguments(a, limits)
 	args["key"], args["lock_timeout"] = key, milliseconds(s.timing.lock)
+	refusal := s.aggregates.next(a.Source, time.Now())
+	refusal.arguments(args)
 	charged, err := s.charge(ctx, a.Username, args)
 	if args["username"] != nil && isUntranslatable(err) {
 		args["username"], args["name"] = nil, "" // no name of this database
 		charged, err = s.charge(ctx, a.Username, args)
 	}
+	s.aggregates.done(refusal, charged.Verdict, charged.ID)
 	if err != nil {
 		if args["username"] != nil && mayBeMade(err) {
 			s.unchecked.addKey(a.Username, key)
@@ -204,12 +217,13 @@ func (s *Store) charge(ctx context.Context, username string, args pgx.NamedArgs)
 		isCharged = true
 	)
 	err := s.insist(ctx, username, func() error {
-		return s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
+		return s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {
 			batch := &pgx.Batch{}
 			batch.Queue(chargeAttempt, args)
 			batch.Queue(askCharged, args)
 			results := conn.SendBatch(ctx, batch)
-			err := results.QueryRow().Scan(&charged.ID, &charged.Verdict, &lock, &charged.Failed, &charged.PasswordHash, &roles)
+			err := results.QueryRow().Scan(&charged.ID, &charged.Verdict, &lock, &charged.Failed, &charged.PasswordHash, &roles,
+				&charged.Exempt)
 			isCharged = !errors.Is(err, pgx.ErrNoRows)
 			if err != nil && isCharged {
 				return errors.Join(err, results.Close())
@@ -253,7 +267,7 @@ func (s *Store) Settle(ctx context.Context, charged store.Charged, success bool)
 		"lock_timeout": milliseconds(s.timing.lock),
 	}
 	err = s.insist(ctx, charged.Username, func() error {
-		return s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
+		return s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {
 			var notified *string
 			err := conn.QueryRow(ctx, settleAttempt, args).Scan(&stands, &notified)
 			if errors.Is(err, pgx.ErrNoRows) {
@@ -275,7 +289,7 @@ func (s *Store) Settle(ctx context.Context, charged store.Charged, success bool)
 // how many. Several replicas may do it at once. Its errors are package store's sentinels and the context's.
 func (s *Store) PurgeAttempts(ctx context.Context, olderThan time.Duration, batch int) (int, error) {
 	var purged int64
-	err := s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
+	err := s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {
 		args := pgx.NamedArgs{
 			"age": olderThan.Microseconds(), "growth": store.GrowthPeriod.Microseconds(), "batch": max(0, batch),
 		}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
@@ -21,20 +20,22 @@ WITH merge AS (
     INSERT INTO shardinguser_merges (id) VALUES (@id::text) ON CONFLICT (id) DO NOTHING RETURNING id
 ),
 missed AS MATERIALIZED (
-    SELECT m.username, sum(GREATEST(m.failures, 0)) AS failures, max(m.locked_until) AS locked_until, max(m.last_login) AS last_login
-    FROM unnest(@usernames::text[], @failures::bigint[], @locks::timestamptz[], @logins::timestamptz[])
+    SELECT m.username, pg_catalog.sum(GREATEST(m.failures, 0)) AS failures, pg_catalog.max(m.locked_until) AS locked_until,
+           pg_catalog.max(m.last_login) AS last_login
+    FROM ROWS FROM (pg_catalog.unnest(@usernames::text[]), pg_catalog.unnest(@failures::bigint[]),
+            pg_catalog.unnest(@locks::timestamptz[]), pg_catalog.unnest(@logins::timestamptz[]))
         AS m (username, failures, locked_until, last_login)
     GROUP BY m.username
 ),
 account AS MATERIALIZED (
     SELECT u.username, GREATEST(u.failed_login_attempts, 0)::bigint AS failed, u.locked_until::timestamptz AS locked_until,
            m.failures, m.locked_until AS brought, m.last_login
-    FROM merge CROSS JOIN missed m JOIN users u ON u.username = m.username
+    FROM merge CROSS JOIN missed m JOIN users u ON u.username::text = m.username::text
     ORDER BY u.username
     FOR NO KEY UPDATE OF u
 ),
 found AS MATERIALIZED (
-    SELECT a.*, clock_timestamp() AS at FROM account a
+    SELECT a.*, pg_catalog.clock_timestamp() AS at FROM account a
 ),
 judged AS MATERIALIZED (
     SELECT f.username, f.last_login, f.at,
@@ -46,18 +47,18 @@ judged AS MATERIALIZED (
     FROM found f
 ),
 counted AS MATERIALIZED (
-    SELECT j.*, LEAST(j.failed + j.failures, 2147483647)::bigint AS sum, GREATEST(j.lock, j.brought) AS longest,
+    SELECT j.*, LEAST(j.failed::numeric + j.failures, 2147483647)::bigint AS sum, GREATEST(j.lock, j.brought) AS longest,
            COALESCE(NULLIF(p.lockout_attempts, 0), @attempts::bigint) AS attempts,
-           COALESCE(NULLIF(p.lockout_duration, INTERVAL '0'), @duration::bigint * INTERVAL '1 microsecond') AS duration,
+           COALESCE(NULLIF(p.lockout_duration, INTERVAL '0'), @duration::bigint::float8 * INTERVAL '1 microsecond') AS duration,
            COALESCE(p.lockout_exempt, false) AS exempt
-    FROM judged j LEFT JOIN shardinguser_ownership p ON p.username = j.username AND p.state = 'owned'
+    FROM judged j LEFT JOIN shardinguser_ownership p ON p.username::text = j.username::text AND p.state = 'owned'
 ),
 written AS (
     UPDATE users u SET
-        failed_login_attempts = CASE WHEN c.failures > 0 THEN c.sum ELSE u.failed_login_attempts END,
+        failed_login_attempts = CASE WHEN c.failures > 0::numeric THEN c.sum ELSE u.failed_login_attempts END,
         locked_until = CASE
             WHEN c.longest IS NOT NULL THEN c.longest
-            WHEN c.failures = 0 THEN u.locked_until
+            WHEN c.failures = 0::numeric THEN u.locked_until
             WHEN c.sum >= c.attempts AND NOT c.exempt THEN c.at + c.duration
         END,
         last_login_at = CASE
@@ -65,23 +66,24 @@ written AS (
             ELSE u.last_login_at
         END
     FROM counted c
-    WHERE u.username = c.username AND (c.failures > 0 OR c.brought IS NOT NULL OR c.last_login IS NOT NULL)
+    WHERE u.username::text = c.username::text AND (c.failures > 0::numeric OR c.brought IS NOT NULL OR c.last_login IS NOT NULL)
 ),
 recorded AS (
     INSERT INTO login_attempts (attempted_at, username, outcome, source, user_agent)
     SELECT a.attempted_at, a.username, a.outcome, a.source, a.user_agent
-    FROM merge CROSS JOIN unnest(@times::timestamptz[], @names::text[], @outcomes::text[], @sources::text[], @agents::text[])
+    FROM merge CROSS JOIN ROWS FROM (pg_catalog.unnest(@times::timestamptz[]), pg_catalog.unnest(@names::text[]),
+            pg_catalog.unnest(@outcomes::text[]), pg_catalog.unnest(@sources::text[]), pg_catalog.unnest(@agents::text[]))
         WITH ORDINALITY AS a (attempted_at, username, outcome, source, user_agent, place)
     ORDER BY a.place
 ),
 forgotten AS (
     DELETE FROM shardinguser_merges WHERE id = ANY (ARRAY(
         SELECT old.id FROM shardinguser_merges old
-        WHERE old.merged_at < now() - INTERVAL '1 day' LIMIT 1000
+        WHERE old.merged_at < pg_catalog.now() - INTERVAL '1 day' LIMIT 1000
         FOR UPDATE SKIP LOCKED
     ))
 )
-SELECT count(*) FROM merge`
+SELECT pg_catalog.count(*) FROM merge`
 
 // Merge takes in what happened while the database was away, as package store says, and may be called again after any error.
 // These are package store's ErrUnavailable, and the context's.
@@ -105,7 +107,7 @@ func (s *Store) Merge(ctx context.Context, outage store.Outage, limits store.Lim
 
 func (s *Store) merge(ctx context.Context, args pgx.NamedArgs) error {
 	return insist(func() error {
-		return s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
+		return s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {
 			_, err := conn.Exec(ctx, mergeOutage, args)
 			return err
 		})

@@ -4,6 +4,7 @@ package postgres
 
 import (
 	"context"
+	"database/sql"
 	"embed"
 	"errors"
 	"fmt"
@@ -14,7 +15,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/lock"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
@@ -79,7 +79,7 @@ func (s *Store) Migrate(ctx context.Context) error {
 // migrate tells whether there was something to make.
 func (s *Store) migrate(ctx context.Context) (made bool, err error) {
 	var there bool
-	if err := s.pool.QueryRow(ctx, tablesThere).Scan(&there); err != nil {
+	if err := s.ask(ctx, tablesThere, &there); err != nil {
 		return false, err
 	}
 	current, err := s.schemaVersion(ctx)
@@ -110,7 +110,7 @@ func (s *Store) findSchema(ctx context.Context) error {
 		_ = s.settings.Beside.Tried(limited)
 	}
 	var there bool
-	if err := s.pool.QueryRow(ctx, tablesThere).Scan(&there); err != nil {
+	if err := s.ask(ctx, tablesThere, &there); err != nil {
 		return err
 	}
 	current, err := s.schemaVersion(ctx)
@@ -122,7 +122,7 @@ func (s *Store) findSchema(ctx context.Context) error {
 		return err
 	}
 	var schema *string
-	if err := s.pool.QueryRow(ctx, "SELECT current_schema()").Scan(&schema); err != nil {
+	if err := s.ask(ctx, "SELECT "+firstOfPath, &schema); err != nil {
 		return err
 	}
 	sentence := "The tables of this version are not there yet, or not in the schema of its search_path; the controller's role makes " +
@@ -138,15 +138,15 @@ const missingSchema = "The first schema of the search_path does not exist, or th
 	"it, or name another one by search_path in the DSN."
 
 // tablesThere tells whether no table has gone.
-const tablesThere = "SELECT to_regclass('users') IS NOT NULL AND to_regclass('" + ownershipTable + "') IS NOT NULL " +
-	"AND to_regclass('" + attemptsTable + "') IS NOT NULL AND to_regclass('" + mergesTable + "') IS NOT NULL " +
-	"AND to_regclass('" + probesTable + "') IS NOT NULL"
+const tablesThere = "SELECT pg_catalog.to_regclass('users') IS NOT NULL AND pg_catalog.to_regclass('" + ownershipTable + "') IS NOT NULL " +
+	"AND pg_catalog.to_regclass('" + attemptsTable + "') IS NOT NULL AND pg_catalog.to_regclass('" + mergesTable + "') IS NOT NULL " +
+	"AND pg_catalog.to_regclass('" + probesTable + "') IS NOT NULL"
 
 // beginAnew makes the migrations run again, since a table that one of them made has gone. It holds their lock: what
 // another replica makes meanwhile is there afterwards.
 func (s *Store) beginAnew(ctx context.Context) error {
-	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1::bigint)", migrationLock); err != nil {
+	return s.transact(ctx, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SELECT pg_catalog.pg_advisory_xact_lock($1::bigint)", migrationLock); err != nil {
 			return err
 		}
 		var there bool
@@ -170,14 +170,8 @@ func (s *Store) runMigrations(ctx context.Context) (made bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("open the migrations: %w", err)
 	}
-	// The lock is looked at every second, for as long as the context lasts.
-	locker, err := lock.NewPostgresSessionLocker(lock.WithLockID(migrationLock),
-		lock.WithLockTimeout(1, uint64(migrationTimeout/time.Second)), lock.WithUnlockTimeout(1, 3))
-	if err != nil {
-		return false, fmt.Errorf("make the migrations' lock: %w", err)
-	}
 	provider, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithTableName(versionTable),
-		goose.WithSessionLocker(locker), goose.WithDisableGlobalRegistry(true))
+		goose.WithSessionLocker(migrationLocker{}), goose.WithDisableGlobalRegistry(true))
 	if err != nil {
 		return false, fmt.Errorf("read the migrations: %w", err)
 	}
@@ -185,10 +179,34 @@ func (s *Store) runMigrations(ctx context.Context) (made bool, err error) {
 	return len(results) > 0, err
 }
 
+// migrationLocker has one replica migrate after the other. The locker that comes with goose leaves the type of the lock's number
+// open, so that a function of the same name in our schema could be taken for the server's.
+type migrationLocker struct{}
+
+// SessionLock waits for the lock for as long as the context lasts.
+func (migrationLocker) SessionLock(ctx context.Context, conn *sql.Conn) error {
+	for {
+		var isLocked bool
+		err := conn.QueryRowContext(ctx, "SELECT pg_catalog.pg_try_advisory_lock($1::bigint)", migrationLock).Scan(&isLocked)
+		if err != nil || isLocked {
+			return err
+		}
+		if !pause(ctx, time.Second) {
+			return ctx.Err()
+		}
+	}
+}
+
+// SessionUnlock gives the lock back.
+func (migrationLocker) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
+	_, err := conn.ExecContext(ctx, "SELECT pg_catalog.pg_advisory_unlock($1::bigint)", migrationLock)
+	return err
+}
+
 // schemaVersion is the number of the last migration that was made; 0 where there is none.
 func (s *Store) schemaVersion(ctx context.Context) (int64, error) {
 	var version int64
-	err := s.pool.QueryRow(ctx, "SELECT COALESCE(max(version_id), 0) FROM "+versionTable+" WHERE is_applied").Scan(&version)
+	err := s.ask(ctx, "SELECT COALESCE(pg_catalog.max(version_id), 0) FROM "+versionTable+" WHERE is_applied", &version)
 	var refusal *pgconn.PgError
 	if errors.As(err, &refusal) && refusal.Code == codeUndefinedTable {
 		return 0, nil
@@ -205,6 +223,10 @@ func latestMigration() (int64, error) {
 	return goose.NumericComponent(files[len(files)-1])
 }
 
+// firstOfPath is the schema in which tables are made. Where the path leads nowhere, the server takes the temporary one.
+const firstOfPath = `(SELECT n.nspname::text FROM pg_catalog.pg_namespace n
+    WHERE n.nspname = pg_catalog.current_schema() AND n.oid <> pg_catalog.pg_my_temp_schema())`
+
 // mayCreate looks whether the role may make tables, to name the GRANT that is missing before anything is tried.
 func (s *Store) mayCreate(ctx context.Context) error {
 	var (
@@ -213,8 +235,8 @@ func (s *Store) mayCreate(ctx context.Context) error {
 		may    *bool
 	)
 	refusal := &pgconn.PgError{Code: codeMissingRight} // what the server would say
-	err := s.pool.QueryRow(ctx, `
-SELECT current_user, current_schema(), has_schema_privilege(current_schema(), 'CREATE')`).Scan(&role, &schema, &may)
+	err := s.ask(ctx, "SELECT CURRENT_USER, "+firstOfPath+", pg_catalog.has_schema_privilege("+firstOfPath+", 'CREATE')",
+		&role, &schema, &may)
 	switch {
 	case err != nil:
 		return err

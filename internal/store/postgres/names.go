@@ -9,7 +9,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
@@ -33,7 +32,7 @@ func (s *Store) foreign(ctx context.Context, texts []string) (map[string]bool, e
 	foreign := map[string]bool{}
 	var search func(texts []string) error
 	search = func(texts []string) error {
-		err := s.run(ctx, asks, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
+		err := s.run(ctx, asks, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {
 			_, err := conn.Exec(ctx, "SELECT $1::text[]", texts)
 			return err
 		})

@@ -8,7 +8,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // errTurnedOff says that the settings do without notifications.
@@ -25,9 +24,9 @@ func (s *Store) arrangeTrigger(ctx context.Context) error {
 
 // findTrigger finds our triggers on users, also disabled ones, and their function.
 const findTrigger = `
-SELECT EXISTS (SELECT FROM pg_trigger
-               WHERE tgrelid = to_regclass('users') AND tgname IN ('` + rowTrigger + `', '` + truncateTrigger + `')),
-       to_regprocedure('` + triggerFunction + `()') IS NOT NULL`
+SELECT EXISTS (SELECT FROM pg_catalog.pg_trigger
+               WHERE tgrelid = pg_catalog.to_regclass('users')::oid AND tgname IN ('` + rowTrigger + `', '` + truncateTrigger + `')),
+       pg_catalog.to_regprocedure('` + triggerFunction + `()') IS NOT NULL`
 
 // dropTrigger drops our triggers and their function, where they are there and that is the role's to do. That they cannot be
 // dropped is no error; it is logged once.
@@ -36,7 +35,7 @@ func (s *Store) dropTrigger(ctx context.Context) error {
 		return nil
 	}
 	var triggers, function bool
-	err := s.run(ctx, asks, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
+	err := s.run(ctx, asks, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {
 		return conn.QueryRow(ctx, findTrigger).Scan(&triggers, &function)
 	})
 	if err != nil {
@@ -59,8 +58,8 @@ func (s *Store) dropTrigger(ctx context.Context) error {
 
 // drop runs a DROP. Like CREATE TRIGGER it waits for transactions that write to the table, and must not hold up logins.
 func (s *Store) drop(ctx context.Context, sql string) error {
-	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1::bigint)", migrationLock+1); err != nil {
+	return s.transact(ctx, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SELECT pg_catalog.pg_advisory_xact_lock($1::bigint)", migrationLock+1); err != nil {
 			return err
 		}
 		_, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '1s'; "+sql, pgx.QueryExecModeSimpleProtocol)

@@ -11,7 +11,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
@@ -30,7 +29,7 @@ const (
 // asked for, by its place in the list. NULL stands for a name that no account can have. Other programs may have left NULL
 // in any column.
 const observeAccounts = `
-SELECT asked.place, now(),
+SELECT asked.place, pg_catalog.now(),
        u.username IS NOT NULL,
        COALESCE(u.password_hash, ''),
        u.roles::text,
@@ -38,8 +37,8 @@ SELECT asked.place, now(),
        COALESCE(u.failed_login_attempts, 0)::bigint,
        u.locked_until::timestamptz,   -- the session is in UTC, as a TIMESTAMP column is
        u.last_login_at::timestamptz,
-       (SELECT max(a.attempted_at) + @pending::bigint * INTERVAL '1 microsecond' FROM login_attempts a
-        WHERE a.username = asked.recorded AND a.locked_until = u.locked_until::timestamptz AND a.outcome = 'pending'),
+       (SELECT pg_catalog.max(a.attempted_at) + @pending::bigint::float8 * INTERVAL '1 microsecond' FROM login_attempts a
+        WHERE a.username::text = asked.recorded AND a.locked_until = u.locked_until::timestamptz AND a.outcome = 'pending'),
 
        o.username IS NOT NULL,
        COALESCE(o.cluster, ''), COALESCE(o.namespace, ''), COALESCE(o.name, ''), COALESCE(o.uid, ''),
@@ -48,12 +47,12 @@ SELECT asked.place, now(),
        o.password_changed_at, COALESCE(o.unlock_handled, ''), COALESCE(o.suspended, false),
        COALESCE(o.lockout_attempts, 0),
        -- Numbers, since the text of an interval depends on the session's IntervalStyle.
-       COALESCE(EXTRACT(epoch FROM o.lockout_duration) * 1000000, 0)::bigint,
-       COALESCE(EXTRACT(epoch FROM o.lockout_longest) * 1000000, 0)::bigint,
+       COALESCE(EXTRACT(epoch FROM o.lockout_duration) * 1000000::numeric, 0)::bigint,
+       COALESCE(EXTRACT(epoch FROM o.lockout_longest) * 1000000::numeric, 0)::bigint,
        COALESCE(o.lockout_exempt, false)
-FROM unnest(@usernames::text[], @recorded::text[]) WITH ORDINALITY AS asked (username, recorded, place)
-LEFT JOIN users u ON u.username = asked.username
-LEFT JOIN shardinguser_ownership o ON o.username = asked.username`
+FROM ROWS FROM (pg_catalog.unnest(@usernames::text[]), pg_catalog.unnest(@recorded::text[])) WITH ORDINALITY AS asked (username, recorded, place)
+LEFT JOIN users u ON u.username::text = asked.username::text
+LEFT JOIN shardinguser_ownership o ON o.username::text = asked.username::text`
 
 // Observe reads what there is of a username. Its errors are package store's ErrUnavailable, and the context's.
 func (s *Store) Observe(ctx context.Context, username string) (user.Observed, error) {
@@ -79,7 +78,7 @@ func (s *Store) snapshot(ctx context.Context, usernames []string, foreign map[st
 		return nil, ctx.Err()
 	}
 	var observed map[string]user.Observed
-	err := s.run(ctx, reads, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) (err error) {
+	err := s.run(ctx, reads, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) (err error) {
 		observed, err = snapshotOn(ctx, conn, usernames, foreign)
 		return err
 	})
@@ -90,7 +89,7 @@ func (s *Store) snapshot(ctx context.Context, usernames []string, foreign map[st
 }
 
 // snapshotOn is snapshot on one connection. Its errors are the driver's.
-func snapshotOn(ctx context.Context, conn *pgxpool.Conn, usernames []string, foreign map[string]bool) (map[string]user.Observed, error) {
+func snapshotOn(ctx context.Context, conn *conn, usernames []string, foreign map[string]bool) (map[string]user.Observed, error) {
 	asked, recorded := make([]*string, len(usernames)), make([]*string, len(usernames))
 	for i, username := range usernames {
 		if mayBeAccount(username) && !foreign[username] {

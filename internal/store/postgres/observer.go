@@ -6,6 +6,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // observer finds out what changes, and tells its subscribers. One goroutine receives notifications, and one sweeps.
@@ -17,20 +19,22 @@ type observer struct {
 
 	mu          sync.Mutex
 	subscribers map[*subscriber]struct{}
-	known       digests             // of the last sweep
-	isKnown     bool                // there was one
-	touched     map[string]struct{} // usernames that were notified since the last sweep began
-	sweeping    map[string]struct{} // those that were before, while one runs
-	missed      bool                // a notification was dropped since the last sweep began
-	making      bool                // or before, while one runs
-	requested   bool                // a sweep is to come early
-	connection  *connection         // nil while none listens
-	tried       time.Time           // when the last sweep ended, also where it failed
-	reason      string              // why one has to poll, as it was logged
-	renews      bool                // the listening connection is opened again because of a renewal
-	at          identity            // where the last sweep was
+	known       digests     // of the last sweep
+	isKnown     bool        // there was one
+	touched     pending     // usernames that were notified since the last sweep began
+	sweeping    pending     // those that were before, while one runs
+	missed      bool        // a notification was dropped since the last sweep began
+	making      bool        // or before, while one runs
+	requested   bool        // a sweep is to come early
+	connection  *connection // nil while none listens
+	tried       time.Time   // when the last sweep ended, also where it failed
+	reason      string      // why one has to poll, as it was logged
+	renews      bool        // the listening connection is opened again because of a renewal
+	at          identity    // where the last sweep was
 
-	session *session // the listening connection; of the goroutine that listens alone
+	// Of the goroutine that listens alone.
+	session *session // the listening connection
+	token   string   // of the self-test; "" when it arrived
 }
 
 // connection is one that listens, as sweeps know it.
@@ -42,8 +46,7 @@ type connection struct {
 
 func newObserver(s *Store) *observer {
 	return &observer{
-		s: s, earlier: make(chan struct{}, 1),
-		subscribers: map[*subscriber]struct{}{}, touched: map[string]struct{}{},
+		s: s, earlier: make(chan struct{}, 1), subscribers: map[*subscriber]struct{}{},
 	}
 }
 
@@ -76,8 +79,8 @@ func (o *observer) join(m *subscriber) {
 		return
 	}
 	m.begin(o.known)
-	for _, notified := range []map[string]struct{}{o.sweeping, o.touched} {
-		for username := range notified {
+	for _, notified := range []pending{o.sweeping, o.touched} {
+		for username := range notified.names {
 			o.notify(m, username)
 		}
 	}
@@ -91,23 +94,38 @@ func (o *observer) leave(m *subscriber) (isLast bool) {
 	return len(o.subscribers) == 0
 }
 
+// arrived takes a notification, while the listening connection receives. The driver would else keep all that arrive until they are
+// asked for. Any role may send any payload: one that no username can be is dropped at once, and an empty one requests a sweep.
+func (o *observer) arrived(_ *pgconn.PgConn, notification *pgconn.Notification) {
+	switch payload := notification.Payload; notification.Channel {
+	case probeChannel:
+		if payload == o.token {
+			o.token = ""
+		}
+	case rowsChannel:
+		if payload == "" {
+			o.sweepSoon()
+		} else {
+			o.notified(payload)
+		}
+	}
+}
+
 // notified tells of a row that changed. The next sweep to begin tells of it again, also where the row is gone by then or as
-// it was before. A payload that cannot be a username is dropped. Beyond the bound a sweep finds what changed.
+// it was before. Beyond the bounds a sweep finds what changed.
 func (o *observer) notified(username string) {
 	if !mayBeAccount(username) {
 		return
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if _, ok := o.touched[username]; !ok {
-		if len(o.touched) >= mostPending {
-			o.drop()
-			return
-		}
-		o.touched[username] = struct{}{}
-		if len(o.touched) == mostPending/2 {
-			o.request() // in time for none to be dropped
-		}
+	wasHalfFull := o.touched.isHalfFull()
+	if !o.touched.add(username) {
+		o.drop()
+		return
+	}
+	if o.touched.isHalfFull() && !wasHalfFull {
+		o.request() // in time for none to be dropped
 	}
 	for m := range o.subscribers {
 		o.notify(m, username)

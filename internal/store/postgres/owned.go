@@ -6,7 +6,6 @@ import (
 	"context"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
@@ -15,14 +14,14 @@ import (
 const listOwnedBy = `
 SELECT o.username, o.cluster, o.namespace, o.name, o.uid, u.username IS NOT NULL, COALESCE(u.active, false)
 FROM (SELECT * FROM shardinguser_ownership
-      WHERE state = 'owned' AND cluster = @cluster AND username > @after ORDER BY username LIMIT @limit::bigint) o
-LEFT JOIN users u ON u.username = o.username
+      WHERE state = 'owned' AND cluster = @cluster AND username::text > @after::text ORDER BY username LIMIT @limit::bigint) o
+LEFT JOIN users u ON u.username::text = o.username::text
 ORDER BY o.username`
 
 // Owned reads the next ownership records of a cluster that follow a username, at most limit of them. Its errors are Observe's.
 func (s *Store) Owned(ctx context.Context, cluster, after string, limit int) ([]store.Owned, error) {
 	var records []store.Owned
-	err := s.run(ctx, reads, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
+	err := s.run(ctx, reads, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {
 		rows, err := conn.Query(ctx, listOwnedBy, pgx.NamedArgs{"cluster": cluster, "after": after, "limit": limit})
 		if err != nil {
 			return err

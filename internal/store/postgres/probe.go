@@ -21,7 +21,7 @@ import (
 const probeWrite = `
 WITH old AS (
     DELETE FROM shardinguser_probes WHERE id = ANY (ARRAY(
-        SELECT p.id FROM shardinguser_probes p WHERE p.probed_at < now() - INTERVAL '1 minute' LIMIT 100
+        SELECT p.id FROM shardinguser_probes p WHERE p.probed_at < pg_catalog.now() - INTERVAL '1 minute' LIMIT 100
         FOR UPDATE SKIP LOCKED
     ))
 )
@@ -58,16 +58,12 @@ func (s *Store) prove(ctx context.Context) error {
 func (s *Store) probe(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, s.timing.look)
 	defer cancel()
-	config, err := connConfig(s.settings.DSN)
-	if err != nil {
-		return err
-	}
 	// The context's end cancels the statement at the server: a backend that waits for a standby would wait on without us.
-	conn, err := pgx.ConnectConfig(limited, config)
+	conn, err := s.dial(limited)
 	if err != nil {
 		return err
 	}
-	defer hangUp(ctx, conn)
+	defer hangUp(ctx, conn.raw)
 	if _, err := conn.Exec(limited, "SELECT 1", pgx.QueryExecModeSimpleProtocol); err != nil {
 		return err
 	}

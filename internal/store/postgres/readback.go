@@ -9,7 +9,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
@@ -35,7 +34,7 @@ func (s *Store) Apply(ctx context.Context, change user.Change) (user.Observed, e
 		patience, args["lock_timeout"] = 0, milliseconds(s.timing.lock/5)
 	}
 	err = s.patiently(ctx, change.Username, patience, func() error {
-		return s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
+		return s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {
 			var readErr error
 			err := s.makeChange(ctx, conn, sql, args, change)
 			if err != nil && !errors.Is(err, errMaybeFirst) {
@@ -55,7 +54,7 @@ var errMaybeFirst = errors.New("another writer may have been there first")
 
 // makeChange runs the statement. What ends an account, or lifts its lock by request, is looked at before it is committed, since
 // the note of it must not outlive a trigger that brings the account, or the lock, back.
-func (s *Store) makeChange(ctx context.Context, conn *pgxpool.Conn, sql string, args pgx.NamedArgs, change user.Change) error {
+func (s *Store) makeChange(ctx context.Context, conn *conn, sql string, args pgx.NamedArgs, change user.Change) error {
 	isEnd, lifts := change.Verb == user.Delete || change.Verb == user.Deactivate, change.Unlock != "" && change.ClearLockout
 	if !isEnd && !lifts {
 		return s.change(ctx, conn, sql, args, change)
@@ -97,7 +96,7 @@ func (s *Store) makeChange(ctx context.Context, conn *pgxpool.Conn, sql string, 
 // seen fails where row-level security may hide the row, so that it cannot be known whether the account has ended.
 func (s *Store) seen(ctx context.Context, tx pgx.Tx, username string) error {
 	var isHidden bool
-	err := tx.QueryRow(ctx, "SELECT NOT EXISTS (SELECT FROM users u WHERE u.username = $1::text) AND "+hides, username).Scan(&isHidden)
+	err := tx.QueryRow(ctx, "SELECT NOT EXISTS (SELECT FROM users u WHERE u.username::text = $1::text) AND "+hides, username).Scan(&isHidden)
 	if err == nil && isHidden {
 		return errHidden
 	}
@@ -111,10 +110,10 @@ var errHidden = errors.New("row-level security may hide the account")
 const runDeferred = "SET CONSTRAINTS ALL IMMEDIATE"
 
 // askBack asks whether a row is there that was deleted, active that was deactivated, or locked though the lock was lifted.
-const askBack = `SELECT EXISTS (SELECT FROM users u WHERE u.username = $1::text AND CASE $2::text
+const askBack = `SELECT EXISTS (SELECT FROM users u WHERE u.username::text = $1::text AND CASE $2::text
     WHEN '` + string(user.Delete) + `' THEN true
     WHEN '` + string(user.Deactivate) + `' THEN u.active IS DISTINCT FROM false
-    ELSE u.locked_until::timestamptz > clock_timestamp() END)`
+    ELSE u.locked_until::timestamptz > pg_catalog.clock_timestamp() END)`
 
 // errRelocked says that a trigger locked an account again, in the transaction that unlocked it. Nothing was changed.
 var errRelocked = errors.New("the account is locked again before the transaction's end")
@@ -179,7 +178,7 @@ func decide(err error, change user.Change, after user.Observed) error {
 }
 
 // readBack reads the account on the connection that changed it.
-func (s *Store) readBack(ctx context.Context, conn *pgxpool.Conn, username string) (user.Observed, error) {
+func (s *Store) readBack(ctx context.Context, conn *conn, username string) (user.Observed, error) {
 	var list map[string]user.Observed
 	err := replanned(func() (err error) {
 		list, err = snapshotOn(ctx, conn, []string{username}, nil)

@@ -145,7 +145,7 @@ func (s *Store) locateOne(ctx context.Context, source DSNSource) *session {
 		return nil // the checks find out what that means
 	}
 	defer hangUp(ctx, conn)
-	found, err := s.sessions.identify(limited, conn.PgConn(), generation, s.timing.look)
+	found, err := s.sessions.identify(limited, conn.PgConn(), config, generation, s.timing.look)
 	if err != nil {
 		return nil
 	}

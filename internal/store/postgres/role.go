@@ -74,7 +74,7 @@ func (r Role) rights() []right {
 			{usersTable, "SELECT (" + readColumns + "), INSERT (username, password_hash, roles, active, created_at, updated_at), " +
 				"UPDATE (password_hash, roles, active, updated_at, failed_login_attempts, locked_until), DELETE"},
 			{ownershipTable, "SELECT, INSERT, UPDATE, DELETE"},
-			{attemptsTable, "SELECT (username, attempted_at, outcome, locked_until, attempt_key)"},
+			{attemptsTable, "SELECT (username, attempted_at, outcome, locked_until, attempt_key, attempts)"},
 			{probesTable, probing},
 			{versionTable, "SELECT"},
 		}
@@ -82,8 +82,8 @@ func (r Role) rights() []right {
 		return []right{
 			{usersTable, "SELECT (" + readColumns + "), UPDATE (failed_login_attempts, locked_until, last_login_at)"},
 			{ownershipTable, "SELECT"},
-			{attemptsTable, "SELECT (id, username, attempted_at, outcome, locked_until, attempt_key), " +
-				"INSERT (username, attempted_at, outcome, locked_until, source, user_agent, attempt_key), UPDATE (outcome), DELETE"},
+			{attemptsTable, "SELECT (id, username, attempted_at, outcome, locked_until, user_agent, attempt_key, attempts), " +
+				"INSERT (username, attempted_at, outcome, locked_until, source, user_agent, attempt_key), UPDATE (outcome, attempts), DELETE"},
 			{mergesTable, "SELECT (id, merged_at), INSERT (id), UPDATE (merged_at), DELETE"},
 			{probesTable, probing},
 			{versionTable, "SELECT"},

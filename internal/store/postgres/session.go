@@ -43,25 +43,11 @@ func withoutPinned(options string) string {
 	return strings.Join(left, " ")
 }
 
-// setsSearchPath tells whether the DSN has a search_path of its own, as a parameter or in options (-c search_path=...).
-func setsSearchPath(params map[string]string) bool {
-	for name := range params {
-		if strings.EqualFold(name, "search_path") {
-			return true
-		}
-	}
-	for _, o := range splitOptions(params["options"]) {
-		if o.setting == "search_path" {
-			return true
-		}
-	}
-	return false
-}
-
 // An option is one switch of the parameter options: -c name=value, -cname=value, or --name=value.
 type option struct {
 	words   []string // as they were written
 	setting string   // in lower case; "" for another switch
+	value   string   // of the setting
 }
 
 // splitOptions splits the parameter options as the server does: at spaces without a backslash before them.
@@ -74,21 +60,21 @@ func splitOptions(options string) []option {
 		case text == "-c" && i+1 < len(words):
 			i++
 			o.words = words[i-1 : i+1]
-			o.setting = settingOf(unescaped(words[i]))
+			o.setting, o.value = assignment(unescaped(words[i]))
 		case strings.HasPrefix(text, "--"):
-			o.setting = settingOf(text[2:])
+			o.setting, o.value = assignment(text[2:])
 		case strings.HasPrefix(text, "-c"):
-			o.setting = settingOf(text[2:])
+			o.setting, o.value = assignment(text[2:])
 		}
 		all = append(all, o)
 	}
 	return all
 }
 
-// settingOf is the name in name=value. The server takes a dash for an underscore.
-func settingOf(assignment string) string {
-	name, _, _ := strings.Cut(assignment, "=")
-	return strings.ToLower(strings.ReplaceAll(name, "-", "_"))
+// assignment takes name=value apart. The server takes a dash in the name for an underscore.
+func assignment(text string) (name, value string) {
+	name, value, _ = strings.Cut(text, "=")
+	return strings.ToLower(strings.ReplaceAll(name, "-", "_")), value
 }
 
 // splitWords splits a text at white space that has no backslash before it.

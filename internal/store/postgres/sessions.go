@@ -6,8 +6,10 @@ import (
 	"context"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -15,6 +17,7 @@ import (
 // until the connections that replace them lead to one place.
 type sessions struct {
 	identifier identifier
+	drops      atomic.Bool // a pooler does not pass the search path on
 
 	mu         sync.Mutex
 	generation uint64        // number of renewals
@@ -32,6 +35,8 @@ type sessions struct {
 type session struct {
 	generation uint64
 	at         identity
+	path       sessionPath
+	isUnfit    bool // it was begun before it was known what is between, see fit
 	staleSince time.Time
 	wire       net.Conn // closing it ends the connection, whatever it waits for
 }
@@ -70,18 +75,46 @@ func (s *sessions) pause(ctx context.Context, d time.Duration, generation uint64
 	}
 }
 
-// identify makes a session of a connection that was begun in this generation.
-func (s *sessions) identify(ctx context.Context, conn *pgconn.PgConn, generation uint64, limit time.Duration) (*session, error) {
+// identify makes a session of a connection that was begun in this generation with this configuration.
+func (s *sessions) identify(
+	ctx context.Context, conn *pgconn.PgConn, config *pgx.ConnConfig, generation uint64, limit time.Duration,
+) (*session, error) {
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	at, err := s.identifier.identify(limited, conn)
-	return &session{generation: generation, at: at, wire: conn.Conn()}, err
+	path, err := settlePath(limited, conn, config)
+	if err != nil {
+		return nil, err
+	}
+	at, err := s.identifier.identify(limited, conn, path)
+	return &session{generation: generation, at: at, path: path, wire: conn.Conn()}, err
+}
+
+// fit makes a configuration fit for what is between the store and the server. A pooler that does not pass the search path on
+// may prepare a statement by one path and execute it by another.
+func (s *sessions) fit(config *pgx.ConnConfig) {
+	if s.drops.Load() && config.DefaultQueryExecMode != pgx.QueryExecModeSimpleProtocol {
+		config.DefaultQueryExecMode = pgx.QueryExecModeExec
+	}
+}
+
+// path is by which path a connection of the pool resolves names.
+func (s *sessions) path(conn *pgconn.PgConn) sessionPath {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if found, ok := s.pool[conn]; ok {
+		return found.path
+	}
+	return sessionPath{}
 }
 
 // add registers a connection of the pool.
 func (s *sessions) add(conn *pgconn.PgConn, added *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if added.path.isDropped {
+		s.drops.Store(true)
+		added.isUnfit = added.path.prepares
+	}
 	s.pool[conn] = added
 	s.mark(added)
 	s.agreed = s.agreed && added.staleSince.IsZero() && (!added.at.isKnown() || !s.place.isKnown() || s.place.agrees(added.at))
@@ -117,7 +150,7 @@ func (s *sessions) isStale(conn *pgconn.PgConn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	found, ok := s.pool[conn]
-	return !ok || found.generation != s.generation
+	return !ok || found.generation != s.generation || found.isUnfit
 }
 
 // at returns where a connection of the pool leads.

@@ -163,9 +163,7 @@ func pin(config *pgx.ConnConfig) {
 	}
 	params := config.RuntimeParams
 	pinSettings(params)
-	if !setsSearchPath(params) {
-		params["search_path"] = "public"
-	}
+	pinPath(params)
 	if params["application_name"] == "" {
 		params["application_name"] = applicationName
 	}

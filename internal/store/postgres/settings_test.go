@@ -17,7 +17,7 @@ func TestWhatASessionStartsWith(t *testing.T) {
 		"a plain DSN": {
 			"postgres://u@h/db",
 			map[string]string{
-				"timezone": "UTC", "search_path": "public", "application_name": "shardinguser-operator",
+				"timezone": "UTC", "search_path": "public, pg_temp", "application_name": "shardinguser-operator",
 				"datestyle": "ISO, MDY", "standard_conforming_strings": "on", "client_encoding": "UTF8",
 			},
 			5 * time.Second,
@@ -29,12 +29,12 @@ func TestWhatASessionStartsWith(t *testing.T) {
 		},
 		"a search_path, a name and a timeout of its own": {
 			"host=h user=u search_path=accounts application_name=mine connect_timeout=9",
-			map[string]string{"search_path": "accounts", "application_name": "mine"},
+			map[string]string{"search_path": "accounts, pg_temp", "application_name": "mine"},
 			9 * time.Second,
 		},
 		"a search_path in options": {
 			"postgres://u@h/db?options=-c%20search_path%3Daccounts",
-			map[string]string{"search_path": "", "timezone": "UTC"},
+			map[string]string{"search_path": "accounts, pg_temp", "options": "", "timezone": "UTC"},
 			5 * time.Second,
 		},
 		"pinned settings in other letters": {
@@ -47,7 +47,7 @@ func TestWhatASessionStartsWith(t *testing.T) {
 		},
 		"pinned settings in options": {
 			"host=h user=u options='-c DateStyle=German -cwork_mem=64kB --standard-conforming-strings=off -d 1 -c timezone=Asia/Tokyo'",
-			map[string]string{"options": "-cwork_mem=64kB -d 1", "datestyle": "ISO, MDY", "timezone": "UTC", "search_path": "public"},
+			map[string]string{"options": "-cwork_mem=64kB -d 1", "datestyle": "ISO, MDY", "timezone": "UTC", "search_path": "public, pg_temp"},
 			5 * time.Second,
 		},
 		"nothing but pinned settings in options": {
@@ -57,17 +57,17 @@ func TestWhatASessionStartsWith(t *testing.T) {
 		},
 		"options with spaces in a value": {
 			`host=h user=u options='-c search_path=a,\\ b  --datestyle=SQL'`,
-			map[string]string{"options": `-c search_path=a,\ b`, "search_path": ""},
+			map[string]string{"options": "", "search_path": "a, b, pg_temp"},
 			5 * time.Second,
 		},
 		"a search_path in a value of options only": {
 			"host=h user=u options='-c application_name=search_path'",
-			map[string]string{"options": "-c application_name=search_path", "search_path": "public"},
+			map[string]string{"options": "-c application_name=search_path", "search_path": "public, pg_temp"},
 			5 * time.Second,
 		},
 		"a search_path in options with dashes": {
 			"host=h user=u options=--search-path=accounts",
-			map[string]string{"options": "--search-path=accounts", "search_path": ""},
+			map[string]string{"options": "", "search_path": "accounts, pg_temp"},
 			5 * time.Second,
 		},
 		"parameters of libpq without effect": {

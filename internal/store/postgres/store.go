@@ -27,10 +27,11 @@ type Store struct {
 	sessions *sessions
 	opened   dsnDigests // of the DSNs, when the store was opened
 
-	lanes     *lanes
-	proofs    shared[error]
-	suspected shared[suspects]
-	unchecked unchecked
+	lanes      *lanes
+	proofs     shared[error]
+	suspected  shared[suspects]
+	unchecked  unchecked
+	aggregates aggregates
 
 	rowSecurity atomic.Bool // row-level security applies to the role, as the last inspection found
 
@@ -73,8 +74,9 @@ func Open(settings Settings) (*Store, error) {
 			return err
 		}
 		fresh.Tracer = settings.Tracer
+		sessions.fit(fresh)
 		fresh.AfterConnect = func(ctx context.Context, conn *pgconn.PgConn) error {
-			added, err := sessions.identify(ctx, conn, generation, settings.StatementTimeout)
+			added, err := sessions.identify(ctx, conn, fresh, generation, settings.StatementTimeout)
 			if err == nil {
 				sessions.add(conn, added)
 			}
@@ -188,20 +190,20 @@ const (
 
 // run is call for what one statement, or one transaction, does on one connection of the pool. Its error tells whether the
 // database can have got any of it.
-func (s *Store) run(ctx context.Context, access access, limit time.Duration, do func(context.Context, *pgxpool.Conn) error) error {
+func (s *Store) run(ctx context.Context, access access, limit time.Duration, do func(context.Context, *conn) error) error {
 	if s.strays.Load() {
 		return s.errAstray()
 	}
 	return s.call(ctx, access, limit, func(ctx context.Context) error {
-		conn, err := s.pool.Acquire(ctx)
+		pooled, err := s.pool.Acquire(ctx)
 		if err != nil {
 			if errors.Is(err, context.DeadlineExceeded) && s.isBusy() {
 				err = fmt.Errorf("%w: %w", errBusy, err)
 			}
 			return &unsentError{err}
 		}
-		defer conn.Release()
-		if err = replanned(func() error { return do(ctx, conn) }); pgconn.SafeToRetry(err) {
+		defer pooled.Release()
+		if err = replanned(func() error { return do(ctx, s.on(pooled.Conn())) }); pgconn.SafeToRetry(err) {
 			return &unsentError{err} // a transaction was not committed
 		}
 		return err

@@ -10,7 +10,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
-	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // rowDigests yields a figure for every username that has a row or a note, that is another one whenever either
@@ -18,14 +17,14 @@ import (
 // at it.
 const rowDigests = `
 SELECT COALESCE(u.username, o.username)::text,
-       hashtextextended(ROW(u.username, u.password_hash, u.roles, u.active, u.failed_login_attempts, u.locked_until,
+       pg_catalog.hashtextextended(ROW(u.username, u.password_hash, u.roles, u.active, u.failed_login_attempts, u.locked_until,
            u.last_login_at, o.revision,
-           CASE WHEN u.locked_until::timestamptz > now() THEN (
-               SELECT min(a.outcome) FROM login_attempts a
-               WHERE a.username = u.username AND a.locked_until = u.locked_until::timestamptz)
+           CASE WHEN u.locked_until::timestamptz > pg_catalog.now() THEN (
+               SELECT pg_catalog.min(a.outcome) FROM login_attempts a
+               WHERE a.username::text = u.username::text AND a.locked_until = u.locked_until::timestamptz)
            END)::text, 0)
 FROM users u
-FULL JOIN (SELECT username, revision FROM shardinguser_ownership WHERE state <> 'deleted') o ON o.username = u.username`
+FULL JOIN (SELECT username, revision FROM shardinguser_ownership WHERE state <> 'deleted') o ON o.username::text = u.username::text`
 
 // sweeps sweeps until ctx ends: every PollInterval, every ResyncInterval while notifications pass, and by request.
 func (o *observer) sweeps(ctx context.Context) {
@@ -77,7 +76,7 @@ func (o *observer) begin() *connection {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.requested = false
-	o.sweeping, o.touched = o.touched, map[string]struct{}{}
+	o.sweeping, o.touched = o.touched, pending{}
 	o.making, o.missed = o.missed, false
 	return o.connection
 }
@@ -88,10 +87,10 @@ func (o *observer) end(connection *connection, err error) {
 	defer o.mu.Unlock()
 	o.tried = time.Now()
 	if err != nil {
-		maps.Copy(o.touched, o.sweeping)
-		o.missed = o.missed || o.making
+		hasRoom := o.touched.addAll(o.sweeping)
+		o.missed = o.missed || o.making || !hasRoom
 	}
-	o.sweeping, o.making = nil, false
+	o.sweeping, o.making = pending{}, false
 	if connection == nil || o.connection != connection {
 		return // it came or went meanwhile
 	}
@@ -131,7 +130,7 @@ func (o *observer) tell(ctx context.Context, found *comparison) {
 	for username := range found.usernames() {
 		pages.add(username)
 	}
-	for username := range notified {
+	for username := range notified.names {
 		pages.add(username)
 	}
 	pages.end(isFirst)
@@ -139,8 +138,8 @@ func (o *observer) tell(ctx context.Context, found *comparison) {
 
 // read reads the digests as a stream. It waits for the database alone, and so keeps the connection no longer than needed.
 func (o *observer) read(ctx context.Context) (found *comparison, err error) {
-	err = o.s.run(ctx, reads, o.s.timing.sweep, func(ctx context.Context, conn *pgxpool.Conn) error {
-		found = compareWith(o.knownAt(o.s.sessions.at(conn.Conn().PgConn())))
+	err = o.s.run(ctx, reads, o.s.timing.sweep, func(ctx context.Context, conn *conn) error {
+		found = compareWith(o.knownAt(o.s.sessions.at(conn.raw.PgConn())))
 		rows, err := conn.Query(ctx, rowDigests)
 		if err != nil {
 			return err

@@ -155,8 +155,8 @@ func TestMoreNotificationsThanAreKeptLeadToASweep(t *testing.T) {
 	for n := range 3 * mostPending {
 		w.notified(fmt.Sprint("nobody-", n))
 	}
-	if told := takeAll(w.m); len(told) != mostPending || len(w.touched) != mostPending {
-		t.Errorf("%d names are told and %d kept, want %d", len(told), len(w.touched), mostPending)
+	if told := takeAll(w.m); len(told) != mostPending || len(w.touched.names) != mostPending {
+		t.Errorf("%d names are told and %d kept, want %d", len(told), len(w.touched.names), mostPending)
 	}
 	if !w.missed || !w.requested {
 		t.Errorf("a notification was dropped: %t; a sweep is requested: %t", w.missed, w.requested)

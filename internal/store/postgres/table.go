@@ -14,59 +14,62 @@ import (
 
 // readCatalogue yields facts about the table users, its database and this session: a topic, a name, and details whose meaning
 // depends on the topic. It reads the catalogue alone: no row, and no lock that a login could wait for.
-const readCatalogue = `
-WITH t AS (SELECT c.*, n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass('` + usersTable + `'))
-SELECT 'relation', t.relkind::text, ARRAY[t.relpersistence::text, row_security_active(t.oid)::text,
-       (t.relreplident = 'n' OR (t.relreplident = 'd' AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = t.oid AND indisprimary)))::text,
-       (EXISTS (SELECT FROM pg_publication_tables pt JOIN pg_publication p USING (pubname)
+var readCatalogue = `
+WITH t AS (SELECT c.*, n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = pg_catalog.to_regclass('` + usersTable + `')::oid)
+SELECT 'relation', t.relkind::text, ARRAY[t.relpersistence::text, pg_catalog.row_security_active(t.oid)::text,
+       (t.relreplident = 'n' OR (t.relreplident = 'd' AND NOT EXISTS (SELECT FROM pg_catalog.pg_index WHERE indrelid = t.oid AND indisprimary)))::text,
+       (EXISTS (SELECT FROM pg_catalog.pg_publication_tables pt JOIN pg_catalog.pg_publication p ON p.pubname = pt.pubname
            WHERE pt.schemaname = t.nspname AND pt.tablename = t.relname AND (p.pubupdate OR p.pubdelete)))::text,
-       quote_ident(current_user)]
+       pg_catalog.quote_ident(current_user)]
 FROM t
 UNION ALL
-SELECT 'column', a.attname::text, ARRAY[b.typname::text, (b.typnamespace = 'pg_catalog'::regnamespace)::text,
+SELECT 'column', a.attname::text, ARRAY[b.typname::text, (b.typnamespace = 'pg_catalog'::regnamespace::oid)::text,
        (CASE WHEN y.typtype = 'd' THEN y.typtypmod ELSE a.atttypmod END)::text,
-       format_type(a.atttypid, a.atttypmod), (a.attnotnull OR y.typnotnull)::text,
+       pg_catalog.format_type(a.atttypid, a.atttypmod), (a.attnotnull OR y.typnotnull)::text,
        (a.atthasdef OR a.attidentity <> '' OR y.typdefault IS NOT NULL)::text, (a.attgenerated <> '' OR a.attidentity = 'a')::text,
        (y.typtype = 'd')::text, COALESCE(l.collisdeterministic, true)::text]
-FROM t JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
-JOIN pg_type y ON y.oid = a.atttypid
-JOIN pg_type b ON b.oid = CASE WHEN y.typtype = 'd' THEN y.typbasetype ELSE y.oid END
-LEFT JOIN pg_collation l ON l.oid = a.attcollation
+FROM t JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
+JOIN pg_catalog.pg_type y ON y.oid = a.atttypid
+JOIN pg_catalog.pg_type b ON b.oid = CASE WHEN y.typtype = 'd' THEN y.typbasetype ELSE y.oid END
+LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation
 UNION ALL
 SELECT 'unique', i.indexrelid::regclass::text, ARRAY[
        (i.indnkeyatts = 1 AND COALESCE(a.attname, '') = 'username' AND i.indpred IS NULL)::text,
        (i.indisvalid AND i.indisready)::text, i.indimmediate::text,
-       (i.indnkeyatts = 1 AND (COALESCE(a.attidentity, '') <> '' OR COALESCE(pg_get_expr(d.adbin, d.adrelid), '') ~ 'nextval|uuid'))::text,
+       (i.indnkeyatts = 1 AND (COALESCE(a.attidentity, '') <> '' OR COALESCE(pg_catalog.pg_get_expr(d.adbin, d.adrelid), '') ~ 'nextval|uuid'))::text,
        (i.indkey[0] = 0 OR 0 = ANY (i.indkey::smallint[]))::text]
-FROM t JOIN pg_index i ON i.indrelid = t.oid AND i.indisunique
-LEFT JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = i.indkey[0]
-LEFT JOIN pg_attrdef d ON d.adrelid = t.oid AND d.adnum = a.attnum
+FROM t JOIN pg_catalog.pg_index i ON i.indrelid = t.oid AND i.indisunique
+LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid AND a.attnum = i.indkey[0]
+LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = t.oid AND d.adnum = a.attnum
 UNION ALL
 SELECT 'constraint', c.conname::text, ARRAY[c.contype::text, (c.conrelid = t.oid)::text,
        CASE WHEN c.conrelid = t.oid AND c.contype = 'f' THEN c.confrelid::regclass::text ELSE c.conrelid::regclass::text END, c.confdeltype::text]
-FROM t JOIN pg_constraint c ON c.contype IN ('c', 'f', 'x') AND (c.conrelid = t.oid OR (c.contype = 'f' AND c.confrelid = t.oid))
+FROM t JOIN pg_catalog.pg_constraint c ON c.contype IN ('c', 'f', 'x') AND (c.conrelid = t.oid OR (c.contype = 'f' AND c.confrelid = t.oid))
 UNION ALL
 SELECT 'trigger', g.tgname::text, ARRAY[g.tgtype::text]
-FROM t JOIN pg_trigger g ON g.tgrelid = t.oid AND NOT g.tgisinternal AND g.tgenabled <> 'D'
+FROM t JOIN pg_catalog.pg_trigger g ON g.tgrelid = t.oid AND NOT g.tgisinternal AND g.tgenabled <> 'D'
 UNION ALL
 SELECT 'rule', r.rulename::text, ARRAY[CASE r.ev_type WHEN '2' THEN 'UPDATE' WHEN '3' THEN 'INSERT' WHEN '4' THEN 'DELETE' ELSE 'SELECT' END]
-FROM t JOIN pg_rewrite r ON r.ev_class = t.oid AND r.rulename <> '_RETURN' AND r.ev_enabled <> 'D'
+FROM t JOIN pg_catalog.pg_rewrite r ON r.ev_class = t.oid AND r.rulename <> '_RETURN' AND r.ev_enabled <> 'D'
 UNION ALL
-SELECT 'policy', p.polname::text, ARRAY[p.polcmd::text, p.polpermissive::text, (0 = ANY (p.polroles) OR EXISTS (
-           SELECT FROM unnest(p.polroles) r (id) WHERE r.id <> 0 AND pg_has_role(r.id, 'USAGE')))::text]
-FROM t JOIN pg_policy p ON p.polrelid = t.oid
+SELECT 'policy', p.polname::text, ARRAY[p.polcmd::text, p.polpermissive::text, (0::oid = ANY (p.polroles) OR EXISTS (
+           SELECT FROM pg_catalog.unnest(p.polroles) r (id) WHERE r.id <> 0::oid AND pg_catalog.pg_has_role(r.id, 'USAGE')))::text]
+FROM t JOIN pg_catalog.pg_policy p ON p.polrelid = t.oid
 UNION ALL
-SELECT 'child', i.inhrelid::regclass::text, ARRAY[]::text[] FROM t JOIN pg_inherits i ON i.inhparent = t.oid
+SELECT 'child', i.inhrelid::regclass::text, ARRAY[]::text[] FROM t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid
 UNION ALL
-SELECT 'setting', s.name, ARRAY[s.setting] FROM pg_settings s WHERE s.name IN ('server_version_num', 'statement_timeout',
+SELECT 'setting', s.name, ARRAY[s.setting] FROM pg_catalog.pg_settings s WHERE s.name IN ('server_version_num', 'statement_timeout',
     'transaction_timeout', 'default_transaction_isolation', 'default_transaction_read_only', 'session_replication_role', 'row_security')
 UNION ALL
-SELECT 'right', r.held, ARRAY[r.privilege, r.named] FROM unnest($1::text[], $2::text[], $3::text[]) r (held, named, privilege)
-LEFT JOIN pg_attribute a ON a.attrelid = to_regclass(r.held) AND a.attname = r.named AND a.attnum > 0 AND NOT a.attisdropped
-WHERE to_regclass(r.held) IS NOT NULL AND NOT CASE
-    WHEN r.named = '' THEN has_table_privilege(to_regclass(r.held), r.privilege)
+` + readSchemas + `
+UNION ALL
+SELECT 'right', r.held, ARRAY[r.privilege, r.named]
+FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[])) r (held, named, privilege)
+LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = pg_catalog.to_regclass(r.held)::oid AND a.attname = r.named AND a.attnum > 0 AND NOT a.attisdropped
+WHERE pg_catalog.to_regclass(r.held) IS NOT NULL AND NOT CASE
+    WHEN r.named = '' THEN pg_catalog.has_table_privilege(pg_catalog.to_regclass(r.held), r.privilege)
     WHEN a.attnum IS NULL THEN true
-    ELSE has_column_privilege(to_regclass(r.held), a.attnum, r.privilege)
+    ELSE pg_catalog.has_column_privilege(pg_catalog.to_regclass(r.held), a.attnum, r.privilege)
 END`
 
 // fact is one row of readCatalogue.
@@ -110,13 +113,21 @@ func (s *Store) InspectTable(ctx context.Context) ([]store.Finding, error) {
 
 func (s *Store) inspect(ctx context.Context) ([]store.Finding, error) {
 	tables, columns, privileges := s.settings.Role.needs()
-	rows, err := s.pool.Query(ctx, readCatalogue, tables, columns, privileges)
-	if err != nil {
-		return nil, err
-	}
-	facts, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (f fact, err error) {
-		err = row.Scan(&f.topic, &f.name, &f.details)
-		return f, err
+	var facts []fact
+	err := s.borrow(ctx, func(c *conn) error {
+		schemas, err := namedSchemas(ctx, c)
+		if err != nil {
+			return err
+		}
+		rows, err := c.Query(ctx, readCatalogue, tables, columns, privileges, schemas)
+		if err != nil {
+			return err
+		}
+		facts, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (f fact, err error) {
+			err = row.Scan(&f.topic, &f.name, &f.details)
+			return f, err
+		})
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -148,6 +159,7 @@ func (s *Store) describe(c catalogue) (found []store.Finding) {
 		found = append(found, describePolicies(c)...)
 	}
 	found = append(found, s.describeSettings(c)...)
+	found = append(found, s.describeSchemas(c)...)
 	return append(found, describeRights(c)...)
 }
 

@@ -4,9 +4,10 @@ package postgres
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
@@ -27,45 +28,64 @@ const (
 	triggerCount    = 2
 )
 
-// countTriggers counts ours on the table users that are enabled.
-const countTriggers = `
-SELECT count(*) FROM pg_trigger
-WHERE tgrelid = to_regclass('users') AND tgenabled <> 'D' AND tgname IN ('` + rowTrigger + `', '` + truncateTrigger + `')`
-
-// triggers are made where they are missing. They run in other programs' transactions: whatever goes wrong in them must
-// not be their problem. They keep silent about the two columns that change with every log-in. Which columns changed is
-// found out in the function, since columns that a trigger's WHEN names could not be altered by their owner any more.
-const triggers = `
-DO $do$
-BEGIN
-    IF to_regprocedure('` + triggerFunction + `()') IS NULL THEN
-        CREATE FUNCTION ` + triggerFunction + `() RETURNS trigger LANGUAGE plpgsql AS $fn$
+// notify is the body of the function. It runs in other programs' sessions, with their rights and by their search path, and in
+// ours: everything in it is qualified. What goes wrong in it must not be their problem. It keeps silent about the two columns
+// that change with every log-in. Which columns changed is found out here, since columns that a trigger's WHEN names could not be
+// altered by their owner any more.
+const notify = `
         BEGIN
-            IF TG_OP = 'TRUNCATE' THEN
+            IF TG_OP OPERATOR(pg_catalog.=) 'TRUNCATE'::pg_catalog.text THEN
                 PERFORM pg_catalog.pg_notify('` + rowsChannel + `', '');
                 RETURN NULL;
             END IF;
-            IF TG_OP = 'UPDATE' AND (OLD.username, OLD.password_hash, OLD.roles::text, OLD.active, OLD.locked_until)
-                IS NOT DISTINCT FROM (NEW.username, NEW.password_hash, NEW.roles::text, NEW.active, NEW.locked_until) THEN
+            IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE'::pg_catalog.text
+                AND ROW(OLD.username, OLD.password_hash, OLD.roles, OLD.active, OLD.locked_until)::pg_catalog.text
+                OPERATOR(pg_catalog.=) ROW(NEW.username, NEW.password_hash, NEW.roles, NEW.active, NEW.locked_until)::pg_catalog.text THEN
                 RETURN NULL;
             END IF;
-            IF TG_OP <> 'INSERT' THEN
-                PERFORM pg_catalog.pg_notify('` + rowsChannel + `', OLD.username);
+            IF TG_OP OPERATOR(pg_catalog.<>) 'INSERT'::pg_catalog.text THEN
+                PERFORM pg_catalog.pg_notify('` + rowsChannel + `', OLD.username::pg_catalog.text);
             END IF;
-            IF TG_OP <> 'DELETE' THEN
-                PERFORM pg_catalog.pg_notify('` + rowsChannel + `', NEW.username);
+            IF TG_OP OPERATOR(pg_catalog.<>) 'DELETE'::pg_catalog.text THEN
+                PERFORM pg_catalog.pg_notify('` + rowsChannel + `', NEW.username::pg_catalog.text);
             END IF;
             RETURN NULL;
         EXCEPTION WHEN OTHERS THEN
             RETURN NULL;  -- the sweep finds what was not told
         END
-        $fn$;
+        `
+
+// lookAtTriggers counts our triggers on the table users that are enabled, and says whether their function is another version's that
+// the role may replace.
+const lookAtTriggers = `
+SELECT (SELECT pg_catalog.count(*) FROM pg_catalog.pg_trigger
+        WHERE tgrelid = pg_catalog.to_regclass('users')::oid AND tgenabled <> 'D' AND tgname IN ('` + rowTrigger + `', '` + truncateTrigger + `')),
+       EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE p.oid = pg_catalog.to_regprocedure('` + triggerFunction + `()')::oid
+               AND p.prosrc <> $1::text AND pg_catalog.pg_has_role(p.proowner, 'USAGE')
+               AND pg_catalog.has_schema_privilege(p.pronamespace, 'CREATE'))`
+
+// strangersFunction yields the owner of a function of our name that somebody else made: one that is neither a superuser, nor the
+// role itself, nor the owner of the table. Its code would run with our rights.
+const strangersFunction = `
+SELECT pg_catalog.quote_ident(r.rolname) FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_roles r ON r.oid = p.proowner
+JOIN pg_catalog.pg_roles me ON me.rolname = CURRENT_USER
+WHERE p.oid = pg_catalog.to_regprocedure('` + triggerFunction + `()')::oid AND NOT r.rolsuper
+  AND CASE WHEN me.rolsuper THEN r.oid <> me.oid ELSE NOT pg_catalog.pg_has_role(r.oid, 'USAGE') END
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass('users')::oid AND c.relowner = r.oid)`
+
+// triggers are made where they are missing, and the function also where it is another version's.
+const triggers = `
+DO $do$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE p.oid = pg_catalog.to_regprocedure('` + triggerFunction + `()')::oid
+        AND (p.prosrc = $fn$` + notify + `$fn$ OR NOT pg_catalog.pg_has_role(p.proowner, 'USAGE'))) THEN
+        CREATE OR REPLACE FUNCTION ` + triggerFunction + `() RETURNS trigger LANGUAGE plpgsql AS $fn$` + notify + `$fn$;
     END IF;
-    IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'users'::regclass AND tgname = '` + rowTrigger + `') THEN
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = 'users'::regclass::oid AND tgname = '` + rowTrigger + `') THEN
         CREATE TRIGGER ` + rowTrigger + ` AFTER INSERT OR UPDATE OR DELETE ON users
             FOR EACH ROW EXECUTE FUNCTION ` + triggerFunction + `();
     END IF;
-    IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'users'::regclass AND tgname = '` + truncateTrigger + `') THEN
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = 'users'::regclass::oid AND tgname = '` + truncateTrigger + `') THEN
         CREATE TRIGGER ` + truncateTrigger + ` AFTER TRUNCATE ON users
             FOR EACH STATEMENT EXECUTE FUNCTION ` + triggerFunction + `();
     END IF;
@@ -75,14 +95,17 @@ $do$`
 // ensureTrigger makes the triggers where they are missing and that is the role's to do, and tells whether they are there.
 // That they may not be made is no error; it is logged once. That there is no table is one.
 func (s *Store) ensureTrigger(ctx context.Context) (bool, error) {
-	var count int
-	err := s.run(ctx, asks, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
-		return conn.QueryRow(ctx, countTriggers).Scan(&count)
+	var (
+		count   int
+		isOther bool
+	)
+	err := s.run(ctx, asks, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {
+		return conn.QueryRow(ctx, lookAtTriggers, notify).Scan(&count, &isOther)
 	})
 	if err != nil {
 		return false, err
 	}
-	if count == triggerCount || !s.settings.Role.makesSchema() {
+	if (count == triggerCount && !isOther) || !s.settings.Role.makesSchema() {
 		s.triggerIs("")
 		return count == triggerCount, nil
 	}
@@ -92,6 +115,9 @@ func (s *Store) ensureTrigger(ctx context.Context) (bool, error) {
 	if err := s.makeTrigger(limited); err != nil {
 		if ctx.Err() != nil {
 			return false, ctx.Err()
+		}
+		if count == triggerCount {
+			return true, nil // the other version's function does as well
 		}
 		v := s.judge(err, writes, s.settings.StatementTimeout)
 		if v.code == codeUndefinedTable {
@@ -109,12 +135,23 @@ func (s *Store) ensureTrigger(ctx context.Context) (bool, error) {
 
 // makeTrigger makes the triggers in one transaction, one replica after the other.
 func (s *Store) makeTrigger(ctx context.Context) error {
-	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1::bigint)", migrationLock+1); err != nil {
+	return s.transact(ctx, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SELECT pg_catalog.pg_advisory_xact_lock($1::bigint)", migrationLock+1); err != nil {
 			return err
 		}
-		var count int
-		if err := tx.QueryRow(ctx, countTriggers).Scan(&count); err != nil || count == triggerCount {
+		var (
+			count   int
+			isOther bool
+			owner   string
+		)
+		if err := tx.QueryRow(ctx, lookAtTriggers, notify).Scan(&count, &isOther); err != nil || (count == triggerCount && !isOther) {
+			return err
+		}
+		switch err := tx.QueryRow(ctx, strangersFunction).Scan(&owner); {
+		case err == nil:
+			return &store.UnavailableError{Sentence: fmt.Sprintf("The function %s() belongs to the role %s, whose code must not run with "+
+				"the operator's rights; drop the function.", triggerFunction, owner)}
+		case !errors.Is(err, pgx.ErrNoRows):
 			return err
 		}
 		// CREATE TRIGGER waits for transactions that write to the table, and makes all that come later wait behind it:
@@ -125,7 +162,7 @@ func (s *Store) makeTrigger(ctx context.Context) error {
 		if _, err := tx.Exec(ctx, triggers); err != nil {
 			return err
 		}
-		if err := tx.QueryRow(ctx, countTriggers).Scan(&count); err != nil || count == triggerCount {
+		if err := tx.QueryRow(ctx, lookAtTriggers, notify).Scan(&count, &isOther); err != nil || count == triggerCount {
 			return err
 		}
 		return &store.UnavailableError{Sentence: "The trigger is there, and somebody disabled it."}

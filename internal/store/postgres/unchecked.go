@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
@@ -28,18 +27,18 @@ import (
 const uncharge = `
 WITH account AS MATERIALIZED (
     SELECT u.username, GREATEST(u.failed_login_attempts, 0)::bigint AS failed, u.locked_until::timestamptz AS locked_until
-    FROM users u WHERE u.username = @username::text
+    FROM users u WHERE u.username::text = @username::text
 ),
 attempt AS MATERIALIZED (
     SELECT a.id, a.locked_until FROM login_attempts a
-    WHERE a.username = @name::text AND (a.attempt_key = ANY (@keys::text[]) OR a.id = ANY (@ids::bigint[])) AND a.outcome = 'pending'
+    WHERE a.username::text = @name::text AND (a.attempt_key = ANY (@keys::text[]) OR a.id = ANY (@ids::bigint[])) AND a.outcome = 'pending'
     FOR UPDATE
 ),
 taken AS MATERIALIZED (
-    SELECT count(*) AS charged, min(a.id) AS first, max(a.locked_until) AS lock FROM attempt a
+    SELECT pg_catalog.count(*) AS charged, pg_catalog.min(a.id) AS first, pg_catalog.max(a.locked_until) AS lock FROM attempt a
 ),
 since AS MATERIALIZED (
-    SELECT count(*) AS charged FROM taken t JOIN login_attempts a ON a.username = @name::text AND a.id >= t.first
+    SELECT pg_catalog.count(*) AS charged FROM taken t JOIN login_attempts a ON a.username::text = @name::text AND a.id >= t.first
     WHERE a.outcome IN ('pending', 'failed')
 ),
 written AS (
@@ -47,16 +46,16 @@ written AS (
         failed_login_attempts = c.failed - t.charged,
         locked_until = CASE WHEN c.locked_until = t.lock THEN NULL ELSE u.locked_until END
     FROM account c, taken t, since s
-    WHERE u.username = c.username AND t.charged > 0 AND c.failed >= s.charged
+    WHERE u.username::text = c.username::text AND t.charged > 0 AND c.failed >= s.charged
       AND (c.locked_until IS NULL OR c.locked_until = t.lock)
 ),
 recorded AS (
     UPDATE login_attempts a SET outcome = 'unchecked' FROM attempt t WHERE a.id = t.id
 )
-SELECT CASE WHEN t.lock IS NOT NULL THEN pg_notify('` + rowsChannel + `', @username::text)::text END FROM taken t`
+SELECT CASE WHEN t.lock IS NOT NULL THEN pg_catalog.pg_notify('` + rowsChannel + `', @username::text)::text END FROM taken t`
 
 const lockAccount = `
-SELECT FROM users u WHERE u.username = @username::text AND set_config('lock_timeout', @lock_timeout::text, true) IS NOT NULL
+SELECT FROM users u WHERE u.username::text = @username::text AND pg_catalog.set_config('lock_timeout', @lock_timeout::text, true) IS NOT NULL
 FOR NO KEY UPDATE OF u`
 
 const (
@@ -135,7 +134,7 @@ func (s *Store) uncharge(ctx context.Context, username string, list openAttempts
 		"name": store.Attempt{Username: username}.Record(true).Username,
 	}
 	return s.patiently(ctx, username, s.settings.StatementTimeout, func() error {
-		return s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *pgxpool.Conn) error {
+		return s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {
 			var notified *string
 			return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 				if _, err := tx.Exec(ctx, lockAccount, args); err != nil {

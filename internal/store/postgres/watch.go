@@ -4,7 +4,6 @@ package postgres
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -57,10 +56,6 @@ func (s *Store) leave(m *subscriber) {
 	}
 }
 
-// mostPending is how many notified usernames are kept for a subscriber that is busy, and for the next sweep. A sweep finds
-// what is dropped beyond that.
-const mostPending = 20_000
-
 // subscriber is one Watch.
 type subscriber struct {
 	recovered chan struct{} // holds one when the database answers again
@@ -68,16 +63,16 @@ type subscriber struct {
 	pages     chan []string // holds two pages that a sweep found; an empty one says that all were told
 
 	mu       sync.Mutex
-	notified map[string]struct{} // what it is yet to be told of
-	known    []*digestPage       // what was known when it joined, and it is yet to be told of
-	isLate   bool                // it is yet to be told that this was all
-	some     chan struct{}       // holds one when there may be something to be told of
+	notified pending       // what it is yet to be told of
+	known    []*digestPage // what was known when it joined, and it is yet to be told of
+	isLate   bool          // it is yet to be told that this was all
+	some     chan struct{} // holds one when there may be something to be told of
 }
 
 func newSubscriber() *subscriber {
 	return &subscriber{
 		recovered: make(chan struct{}, 1), left: make(chan struct{}), pages: make(chan []string, 2),
-		notified: map[string]struct{}{}, some: make(chan struct{}, 1),
+		some: make(chan struct{}, 1),
 	}
 }
 
@@ -85,12 +80,9 @@ func newSubscriber() *subscriber {
 func (m *subscriber) notify(username string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, ok := m.notified[username]; !ok && len(m.notified) >= mostPending {
-		return false
-	}
-	m.notified[username] = struct{}{}
+	hasRoom := m.notified.add(username)
 	wake(m.some)
-	return true
+	return hasRoom
 }
 
 // offer hands over a page of usernames, and waits while there is no room for it.
@@ -116,10 +108,8 @@ func (m *subscriber) take() (usernames []string, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {
-	case len(m.notified) > 0:
-		usernames = slices.Collect(maps.Keys(m.notified))
-		m.notified = map[string]struct{}{} // not the room of many
-		return usernames, true
+	case len(m.notified.names) > 0:
+		return m.notified.take(), true
 	case len(m.known) > 0:
 		usernames, m.known = m.known[0].usernames(), m.known[1:]
 		return usernames, true

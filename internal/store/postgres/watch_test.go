@@ -336,7 +336,7 @@ func TestATriggerThatSomebodyDropsIsMadeAgain(t *testing.T) {
 	eventually(t, "the store is notifying", s.Notifying)
 	pool := connect(t, dsn)
 	run(t, pool, "DROP FUNCTION "+triggerFunction+" CASCADE")
-	eventually(t, "the trigger is there", func() bool { return value[int](t, pool, countTriggers) == triggerCount })
+	eventually(t, "the trigger is there", func() bool { return countTriggers(t, pool) == triggerCount })
 }
 
 func TestNothingIsToldWhileNothingChanges(t *testing.T) {

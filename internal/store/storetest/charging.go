@@ -4,9 +4,11 @@ package storetest
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -196,7 +198,9 @@ var charging = []test{
 		s.Other.Lock(t, "carol", time.Hour)
 		var ids []int64
 		for _, username := range []string{"alice", "bob", "carol", "hunter2"} {
-			ids = append(ids, s.charge(t, username).ID)
+			attempt := attemptBy(username)
+			attempt.Source = "192.0.2.7"
+			ids = append(ids, s.chargeBy(t, attempt, limits).ID)
 		}
 		records := s.Other.Attempts(t)
 		expect(t, "the number of records", len(records), 4)
@@ -252,8 +256,12 @@ var charging = []test{
 // limits are the usual ones.
 var limits = store.Limits{Attempts: 5, Duration: 15 * time.Minute}
 
+// sources makes each attempt that of another source: beyond some number, refused attempts of one source share records.
+var sources atomic.Uint32
+
 func attemptBy(username string) store.Attempt {
-	return store.Attempt{Username: username, Alias: "digest", Source: "192.0.2.7", UserAgent: "a browser"}
+	source := fmt.Sprintf("198.51.100.%d", sources.Add(1)%256)
+	return store.Attempt{Username: username, Alias: "digest", Source: source, UserAgent: "a browser"}
 }
 
 func (s *subject) chargeBy(t *testing.T, a store.Attempt, limits store.Limits) store.Charged {

@@ -126,6 +126,7 @@ var governing = []test{
 		for i := range 20 {
 			c := s.charge(t, "alice")
 			expect(t, "the verdict", c.Verdict, store.Check)
+			expect(t, "exempt", c.Exempt, true)
 			expect(t, "locks", c.Locks, false)
 			expect(t, "the counter", c.Failed, i+1)
 		}
@@ -137,7 +138,9 @@ var governing = []test{
 	{"a lock that somebody else wrote holds for who is exempt, too", func(t *testing.T, s *subject) {
 		s.created(t, under(user.Lockout{Exempt: true}))
 		s.Other.Lock(t, "alice", time.Hour)
-		expect(t, "the verdict", s.charge(t, "alice").Verdict, store.Locked)
+		c := s.charge(t, "alice")
+		expect(t, "the verdict", c.Verdict, store.Locked)
+		expect(t, "exempt", c.Exempt, false)
 	}},
 	{"who is not exempt any more has one attempt left", func(t *testing.T, s *subject) {
 		o := s.created(t, under(user.Lockout{Exempt: true}))

@@ -9,7 +9,7 @@
 -- +goose StatementBegin
 DO $$
 BEGIN
-    IF to_regclass('users') IS NULL THEN
+    IF pg_catalog.to_regclass('users') IS NULL THEN
         CREATE TABLE users (
             username VARCHAR(255) PRIMARY KEY,
             password_hash VARCHAR(255) NOT NULL,
@@ -32,7 +32,7 @@ $$;
 -- +goose StatementBegin
 DO $$
 BEGIN
-    IF to_regclass('shardinguser_ownership') IS NULL THEN
+    IF pg_catalog.to_regclass('shardinguser_ownership') IS NULL THEN
         CREATE TABLE shardinguser_ownership (
             username            VARCHAR(255) PRIMARY KEY,
 
@@ -55,7 +55,7 @@ BEGIN
             password_changed_at TIMESTAMPTZ,
 
             unlock_handled      TEXT NOT NULL,
-            changed_at          TIMESTAMPTZ NOT NULL DEFAULT now()
+            changed_at          TIMESTAMPTZ NOT NULL DEFAULT pg_catalog.now()
         );
 
         -- For the purge of what was deleted long ago.

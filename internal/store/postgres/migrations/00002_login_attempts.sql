@@ -6,7 +6,7 @@
 -- +goose StatementBegin
 DO $$
 BEGIN
-    IF to_regclass('login_attempts_lock') IS NULL THEN
+    IF pg_catalog.to_regclass('login_attempts_lock') IS NULL THEN
         -- The audit trail: one row for each attempt to log in, written by the charge and settled once. An attempt that nobody
         -- settled stays pending; it has used up one of the account's attempts all the same.
         CREATE TABLE login_attempts (

@@ -5,7 +5,7 @@
 -- Probes write here: a committed write to a table that no other program writes proves whether the database takes writes.
 CREATE TABLE IF NOT EXISTS shardinguser_probes (
     id        TEXT PRIMARY KEY,
-    probed_at TIMESTAMPTZ NOT NULL DEFAULT now()
+    probed_at TIMESTAMPTZ NOT NULL DEFAULT pg_catalog.now()
 );
 
 -- The key identifies an attempt whose charge did not return, so that the operator can find and settle it later. It is NULL in

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package login
+
+import (
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/sharding-system/shardinguser-operator/internal/serving"
+)
+
+const (
+	// refusalsPerCore is how many refusals a second one address gets for each hashing core, about a hundredth of its time,
+	// and refusalBurst how many at once.
+	refusalsPerCore = 100
+	refusalBurst    = 1000
+
+	// retryAfter is how long a connection is held whose client is told to come again later, as long as that says at least.
+	retryAfter  = time.Second
+	longestHold = 10 * time.Second
+)
+
+// paced holds connections on which refused requests come faster than they may. The answer is sent at once, and the next
+// request is not read before its time: thousands of connections that ask again at once would leave hashing no core.
+func paced(next http.Handler, s *Service, trusted []netip.Prefix) http.Handler {
+	if s.refusals == nil {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer := &answer{ResponseWriter: w}
+		next.ServeHTTP(answer, r)
+		if answer.status < http.StatusBadRequest || r.Close { // a client that has no next request here may wait for the end
+			return
+		}
+		hold := s.refusals.delay(sourceOf(r, trusted), s.Now(), longestHold)
+		if answer.status == http.StatusTooManyRequests {
+			hold = max(hold, retryAfter)
+		}
+		if hold > 0 {
+			serving.Hold(r.Context(), w, hold, s.queue.closed)
+		}
+	})
+}
+
+// answer notes the status of an answer.
+type answer struct {
+	http.ResponseWriter
+	status int
+}
+
+// WriteHeader implements [http.ResponseWriter].
+func (a *answer) WriteHeader(status int) {
+	a.status = status
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for [http.ResponseController].
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }

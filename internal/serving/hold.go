@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package serving
+
+import (
+	"context"
+	"net/http"
+	"time"
+)
+
+// Hold sends what was answered and then delays the next request of the connection, until the time is over, the client is
+// gone or end is closed. The connection waits meanwhile, and so is dropped when there is no room. Connections of trusted
+// proxies are not held, since the next request may be another client's.
+func Hold(ctx context.Context, w http.ResponseWriter, d time.Duration, end <-chan struct{}) {
+	c, ok := ctx.Value(connKey{}).(*conn)
+	if !ok || c.trusted || http.NewResponseController(w).Flush() != nil {
+		return
+	}
+	c.await()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	case <-end:
+	}
+}

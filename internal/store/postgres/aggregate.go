@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package postgres
+
+import (
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store"
+)
+
+// Attempts that are refused without a charge (unknown, locked, inactive) cost an attacker nothing but time. Of each source, and of
+// all together, some a minute get a row of their own in the audit trail. Those beyond are added to one row for each minute,
+// source and outcome, so that a flood neither fills the disk nor hides other attempts. Each replica counts by itself.
+const (
+	ownRowsOfSource = 100
+	ownRows         = 1000
+
+	// aggregatedSources bounds the rows, and the memory, of attempts from very many sources. Beyond it they placement one source.
+	aggregatedSources = 1000
+	otherSources      = "other"
+)
+
+// aggregates counts the refused attempts of the current minute. The zero value is ready for use.
+type aggregates struct {
+	mu     sync.Mutex
+	minute time.Time
+	total  int
+	counts map[string]int            // rows of their own, by source
+	rows   map[aggregatedRow][]int64 // the IDs of rows that no charge is adding to
+	known  map[string]struct{}       // sources that have such rows
+}
+
+type aggregatedRow struct {
+	source  string
+	verdict store.Verdict
+}
+
+// refusals are the verdicts of attempts that are not charged.
+var refusals = [...]store.Verdict{store.Unknown, store.Locked, store.Inactive}
+
+// A placement says how an attempt goes on record if it is refused.
+type placement struct {
+	minute     time.Time
+	source     string                  // by which it is counted
+	aggregated bool                    // not as a row of its own
+	ids        map[store.Verdict]int64 // of the row to add to; 0 where there is none
+}
+
+// next is the placement of the next attempt from the address. It has its rows to itself until it is returned by done, so that no charge
+// waits for the lock of another's row.
+func (a *aggregates) next(address string, now time.Time) placement {
+	source := network(address)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if minute := now.Truncate(time.Minute); a.counts == nil || !minute.Equal(a.minute) {
+		a.minute, a.total = minute, 0
+		a.counts, a.rows, a.known = map[string]int{}, map[aggregatedRow][]int64{}, map[string]struct{}{}
+	}
+	s := placement{minute: a.minute, source: source}
+	if a.total < ownRows && a.counts[source] < ownRowsOfSource {
+		return s
+	}
+	s.aggregated = true
+	if _, isKnown := a.known[source]; !isKnown && len(a.known) >= aggregatedSources {
+		s.source = otherSources
+	}
+	s.ids = map[store.Verdict]int64{}
+	for _, verdict := range refusals {
+		row := aggregatedRow{s.source, verdict}
+		if free := a.rows[row]; len(free) > 0 {
+			s.ids[verdict], a.rows[row] = free[len(free)-1], free[:len(free)-1]
+		}
+	}
+	return s
+}
+
+// done returns a placement. Where the attempt was refused it is on record with this ID.
+func (a *aggregates) done(s placement, verdict store.Verdict, id int64) {
+	isRefused := slices.Contains(refusals[:], verdict)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !s.minute.Equal(a.minute) {
+		return
+	}
+	if !s.aggregated {
+		if isRefused {
+			a.total++
+			a.counts[s.source]++
+		}
+		return
+	}
+	if isRefused {
+		a.known[s.source] = struct{}{}
+		s.ids[verdict] = id
+	}
+	for verdict, id := range s.ids {
+		if id != 0 {
+			row := aggregatedRow{s.source, verdict}
+			a.rows[row] = append(a.rows[row], id)
+		}
+	}
+}
+
+// arguments completes those of a charge.
+func (s placement) arguments(args pgx.NamedArgs) {
+	args["aggregated"] = s.aggregated
+	if s.aggregated {
+		args["aggregated_source"] = s.source
+	} else {
+		args["aggregated_source"] = nil
+	}
+	args["unknown_row"], args["locked_row"], args["inactive_row"] = s.ids[store.Unknown], s.ids[store.Locked], s.ids[store.Inactive]
+}
+
+// network is the address or, of IPv6, the /64 that one client usually has to itself. What is no address stays as it is, as far as a
+// record can have it.
+func network(address string) string {
+	at, err := netip.ParseAddr(address)
+	if err != nil {
+		return store.Attempt{Source: address}.Record(true).Source
+	}
+	at = at.Unmap().WithZone("")
+	if at.Is4() {
+		return at.String()
+	}
+	prefix, _ := at.Prefix(64) // which every IPv6 address has
+	return prefix.String()
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sharding-system/shardinguser-operator/test/testenv"
+)
+
+// residentMemory is what the Go runtime has from the system and has not given back.
+func residentMemory() uint64 {
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return stats.Sys - stats.HeapReleased
+}
+
+// counted counts the statements that contain a text.
+type counted struct {
+	text  string
+	count atomic.Int64
+}
+
+func (c *counted) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	if strings.Contains(data.SQL, c.text) {
+		c.count.Add(1)
+	}
+	return ctx
+}
+
+func (c *counted) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+// flood sends so many notifications by one role without any right, and calls between every thousand.
+func flood(t *testing.T, admin string, count int, payload string, between func()) {
+	t.Helper()
+	pool := connect(t, testenv.Role(t, admin))
+	const batch = 1000
+	for first := 0; first < count; first += batch {
+		run(t, pool, "SELECT pg_notify('shardinguser_rows', "+payload+") FROM generate_series($1::int, $2::int) AS n", first, first+batch-1)
+		between()
+	}
+}
+
+// It does not run beside others: the memory of the process is measured.
+func TestHalfAGigabyteOfNotificationsMovesTheMemoryLittle(t *testing.T) {
+	for name, payload := range map[string]string{
+		"payloads that are no usernames":  "repeat('x', 7900) || n",
+		"names that nobody has":           "repeat('n', 240) || n",
+		"names of four bytes a character": "repeat(U&'\\+01F600', 240) || n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			admin := testenv.Database(t)
+			s := ready(t, quick(admin))
+			pool := connect(t, admin)
+			run(t, pool, insert, "alice")
+			w := watch(t, s)
+			w.told(t, "alice")
+			eventually(t, "notifications pass", s.Notifying)
+			w.forget()
+			debug.FreeOSMemory()
+			before, peak := residentMemory(), uint64(0)
+			n := 0
+			flood(t, admin, 60_000, payload, func() {
+				if n++; n == 30 {
+					run(t, pool, "UPDATE users SET active = false WHERE username = 'alice'")
+				}
+				if n == 60 { // the pipe is empty when the last one has arrived
+					w.told(t, "alice")
+				}
+				peak = max(peak, residentMemory())
+				w.forgetOthers("alice")
+			})
+			moved := (int64(peak) - int64(before)) >> 20
+			t.Logf("the memory moved by %d MiB", moved)
+			if moved >= 50 {
+				t.Errorf("the memory moved by %d MiB, want less than 50", moved)
+			}
+			eventually(t, "notifications still pass", s.Notifying)
+		})
+	}
+}
+
+// forgetOthers forgets all names but this one.
+func (w *watched) forgetOthers(username string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for name := range w.times {
+		if name != username {
+			delete(w.times, name)
+		}
+	}
+}
+
+func TestEmptyNotificationsCauseOneSweepAnInterval(t *testing.T) {
+	t.Parallel()
+	admin := testenv.Database(t)
+	sweeps := &counted{text: "hashtextextended"}
+	settings := quick(admin)
+	settings.PollInterval, settings.ResyncInterval, settings.Tracer = 2*time.Second, time.Hour, sweeps
+	s := ready(t, settings)
+	s.timing.requests = usualTiming().requests // as outside of tests; nobody watches yet
+	run(t, connect(t, admin), "INSERT INTO users (username, password_hash) SELECT 'user-' || n, '!' FROM generate_series(1, 10000) n")
+	w := watch(t, s)
+	w.told(t, "user-10000")
+	eventually(t, "notifications pass", s.Notifying)
+	before, began := sweeps.count.Load(), time.Now()
+	pool := connect(t, testenv.Role(t, admin))
+	for range 200 {
+		run(t, pool, "NOTIFY shardinguser_rows")
+	}
+	eventually(t, "a sweep comes", func() bool { return sweeps.count.Load() > before })
+	run(t, pool, "NOTIFY shardinguser_rows")
+	most := int64(time.Since(began)/settings.PollInterval) + 1
+	if swept := sweeps.count.Load() - before; swept > most {
+		t.Errorf("%d sweeps came in %s, want %d at most", swept, time.Since(began), most)
+	}
+}
+
+func TestPendingNamesAreBoundedInNumberAndBytes(t *testing.T) {
+	for length, want := range map[int]int{10: mostPending, 1000: mostPendingBytes / 1000} {
+		var p pending
+		for n := range mostPending + 1 {
+			if isKept := p.add(fmt.Sprintf("%0*d", length, n)); isKept != (n < want) {
+				t.Fatalf("name %d of %d bytes is kept: %v", n, length, isKept)
+			}
+		}
+		if !p.add(fmt.Sprintf("%0*d", length, 0)) {
+			t.Error("a name that is kept has no room")
+		}
+		other := pending{}
+		other.add(strings.Repeat("o", 1000))
+		if p.addAll(other) {
+			t.Error("a full set has room for another one")
+		}
+		if got := len(p.take()); got != want || len(p.names) != 0 || p.bytes != 0 {
+			t.Errorf("%d names are taken, want %d; %d are left", got, want, len(p.names))
+		}
+	}
+}

@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// The meaning of a name depends on the search path of the session. The server searches pg_catalog and the temporary schema first,
+// unless the path names them. So each path of ours leaves out pg_catalog, which keeps it first, and ends with pg_temp.
+const (
+	defaultSchema = "public"
+	temporary     = "pg_temp"
+	catalogSchema = "pg_catalog"
+)
+
+// pinPath sets the search path of the DSN, or the default, as the only one: names have no case, and the options may have one.
+func pinPath(params map[string]string) {
+	path, isNamed := params["search_path"]
+	for name, value := range params {
+		if name != "search_path" && strings.EqualFold(name, "search_path") {
+			delete(params, name)
+			if !isNamed {
+				path, isNamed = value, true
+			}
+		}
+	}
+	if options, ok := params["options"]; ok {
+		var left []string
+		for _, o := range splitOptions(options) {
+			if o.setting != "search_path" {
+				left = append(left, o.words...)
+				continue
+			}
+			if !isNamed {
+				path = o.value // the last one counts
+			}
+		}
+		if path != "" {
+			isNamed = true
+		}
+		if params["options"] = strings.Join(left, " "); len(left) == 0 {
+			delete(params, "options")
+		}
+	}
+	if !isNamed {
+		path = defaultSchema
+	}
+	params["search_path"] = safePath(path)
+}
+
+// safePath is the path with pg_temp at its end and pg_catalog, unnamed, at its beginning. A path that the server refuses stays as
+// it is.
+func safePath(path string) string {
+	schemas, ok := splitPath(path)
+	if !ok {
+		return path
+	}
+	return joinPath(schemas)
+}
+
+// joinPath writes a path of these schemas.
+func joinPath(schemas []string) string {
+	var names []string
+	for _, name := range schemas {
+		if name != temporary && name != catalogSchema && !strings.HasPrefix(name, "pg_temp_") {
+			names = append(names, plainIdent(name))
+		}
+	}
+	return strings.Join(append(names, temporary), ", ")
+}
+
+// plainName is an identifier that needs no quotes in a path.
+var plainName = regexp.MustCompile(`^[a-z_][a-z0-9_]*$`)
+
+func plainIdent(name string) string {
+	if plainName.MatchString(name) {
+		return name
+	}
+	return ident(name)
+}
+
+// splitPath returns the schemas of a search path, as the server reads it. It is not ok where the server refuses it.
+func splitPath(path string) (schemas []string, ok bool) {
+	rest := strings.TrimLeft(path, pathSpace)
+	if rest == "" {
+		return nil, true
+	}
+	for {
+		var name string
+		if strings.HasPrefix(rest, `"`) {
+			if name, rest, ok = quotedName(rest[1:]); !ok {
+				return nil, false
+			}
+		} else {
+			end := strings.IndexAny(rest, ","+pathSpace)
+			if end < 0 {
+				end = len(rest)
+			}
+			if name, rest = lower(rest[:end]), rest[end:]; name == "" {
+				return nil, false
+			}
+		}
+		schemas = append(schemas, name)
+		if rest = strings.TrimLeft(rest, pathSpace); rest == "" {
+			return schemas, true
+		}
+		if rest[0] != ',' {
+			return nil, false
+		}
+		rest = strings.TrimLeft(rest[1:], pathSpace)
+	}
+}
+
+const pathSpace = " \t\n\r\f\v"
+
+// quotedName returns the name up to its closing quote, and what follows. Two quotes are one of the name.
+func quotedName(text string) (name, rest string, ok bool) {
+	for {
+		before, after, isClosed := strings.Cut(text, `"`)
+		if !isClosed {
+			return "", "", false
+		}
+		name += before
+		if !strings.HasPrefix(after, `"`) {
+			return name, after, true
+		}
+		name += `"`
+		text = after[1:]
+	}
+}
+
+// lower folds ASCII letters, as the server does with names that are not quoted.
+func lower(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'A' && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		return r
+	}, name)
+}
+
+// askPath asks for the path of the session, for the one that the server gives to sessions of the role that name none, and for
+// the process that answers. Everything in it is qualified: nothing is known of the path yet.
+const askPath = `SELECT pg_catalog.current_setting('search_path'),
+	(SELECT s.reset_val FROM pg_catalog.pg_settings s WHERE s.name OPERATOR(pg_catalog.=) 'search_path'::pg_catalog.text),
+	pg_catalog.pg_backend_pid()`
+
+// askStrangers yields the schemas of a path, in its order, with whether strangers may create objects there, and whether the tables
+// users and shardinguser_ownership are there.
+var askStrangers = `SELECT g.name, ` + strangersOf("n.nspacl", "n.nspowner", "n") + ` IS NOT NULL,
+	(SELECT pg_catalog.count(*) OPERATOR(pg_catalog.=) 2 FROM pg_catalog.pg_class c WHERE c.relnamespace OPERATOR(pg_catalog.=) n.oid
+		AND c.relname OPERATOR(pg_catalog.=) ANY (ARRAY['` + usersTable + `', '` + ownershipTable + `']::pg_catalog.name[]))
+FROM ROWS FROM (pg_catalog.unnest(%s::pg_catalog.text[])) WITH ORDINALITY AS g (name, place)
+JOIN pg_catalog.pg_namespace n ON n.nspname OPERATOR(pg_catalog.=)
+	(CASE WHEN g.name OPERATOR(pg_catalog.=) '$user'::pg_catalog.text THEN CURRENT_USER::pg_catalog.text ELSE g.name END)
+ORDER BY g.place`
+
+// sessionPath is by which path a session resolves names. The zero value is the session's own.
+type sessionPath struct {
+	path      string // "pg_temp" at its end
+	isLocal   bool   // a pooler is between, which hands the session on: each transaction has to set the path
+	isDropped bool   // the pooler did not pass the path on
+	prepares  bool   // the driver prepares statements, in a transaction of its own
+}
+
+// local is the path that each transaction has to set; "" where the session has it.
+func (p sessionPath) local() string {
+	if !p.isLocal {
+		return ""
+	}
+	return p.path
+}
+
+// settlePath finds out by which path a new session resolves names, and sets it where the server did not.
+func settlePath(ctx context.Context, conn *pgconn.PgConn, config *pgx.ConnConfig) (sessionPath, error) {
+	asked := config.RuntimeParams["search_path"]
+	mode := config.DefaultQueryExecMode
+	p := sessionPath{
+		path: asked, isLocal: mode != pgx.QueryExecModeCacheStatement,
+		prepares: mode != pgx.QueryExecModeExec && mode != pgx.QueryExecModeSimpleProtocol,
+	}
+	row, err := readRow(ctx, conn, askPath)
+	var refusal *pgconn.PgError
+	switch {
+	case err != nil && (conn.IsClosed() || !errors.As(err, &refusal)):
+		return p, fmt.Errorf("ask for the search path: %w", err)
+	case err != nil:
+		p.isLocal = true
+		return p, nil
+	}
+	p.isDropped = row[0] != asked
+	if p.isDropped {
+		if p.path, err = rolesPath(ctx, conn, row[0], row[1]); err != nil {
+			return p, err
+		}
+	}
+	p.isLocal = p.isLocal || p.isDropped || row[2] != fmt.Sprint(conn.PID())
+	if p.path, err = trustedFirst(ctx, conn, p.path); err != nil {
+		return p, err
+	}
+	if p.path != asked && !p.isLocal {
+		_, err = conn.Exec(ctx, setPath(p.path, false)).ReadAll()
+	}
+	return p, err
+}
+
+// rolesPath is the path where a pooler did not pass ours on: the role's, which no client of the pooler can change in a session, and
+// the session's where only that one leads to a table users: the pooler may set one.
+func rolesPath(ctx context.Context, conn *pgconn.PgConn, session, role string) (string, error) {
+	session, role = safePath(session), safePath(role)
+	if session == role {
+		return role, nil
+	}
+	for _, path := range []string{role, session} {
+		row, err := readRow(ctx, conn, setPath(path, true)+"; SELECT pg_catalog.to_regclass('"+usersTable+"') IS NOT NULL")
+		if err != nil {
+			return "", fmt.Errorf("look for the table users: %w", err)
+		}
+		if row[0] == "t" {
+			return path, nil
+		}
+	}
+	return role, nil
+}
+
+// trustedFirst moves schemas in which strangers may create tables, and schemas that do not exist, behind the one where strangers may
+// not and the operator's tables are: the table of a stranger must not come before the one that is meant.
+func trustedFirst(ctx context.Context, conn *pgconn.PgConn, path string) (string, error) {
+	schemas, ok := splitPath(path)
+	if !ok || len(schemas) < 3 { // with pg_temp
+		return path, nil
+	}
+	var literals []string
+	for _, name := range schemas {
+		literals = append(literals, literal(name))
+	}
+	results, err := conn.Exec(ctx, fmt.Sprintf(askStrangers, "ARRAY["+strings.Join(literals, ", ")+"]")).ReadAll()
+	var refusal *pgconn.PgError
+	switch {
+	case err != nil && (conn.IsClosed() || !errors.As(err, &refusal)):
+		return path, fmt.Errorf("ask for the schemas of the search path: %w", err)
+	case err != nil || len(results) != 1:
+		return path, nil
+	}
+	closed, first := map[string]bool{}, -1
+	for _, row := range results[0].Rows {
+		isOpen, hasTables := string(row[1]) == "t", string(row[2]) == "t"
+		if !isOpen {
+			closed[string(row[0])] = true
+		}
+		if !isOpen && hasTables && first < 0 {
+			first = slices.Index(schemas, string(row[0]))
+		}
+	}
+	if first < 0 {
+		return path, nil
+	}
+	var before, behind []string
+	for _, name := range schemas[:first] { // one that is not there may be created at any time
+		if closed[name] {
+			before = append(before, name)
+		} else {
+			behind = append(behind, name)
+		}
+	}
+	schemas = slices.Concat(before, schemas[first:], behind)
+	return joinPath(schemas), nil
+}
+
+// setPath is a statement that sets the path of the session, or of the transaction.
+func setPath(path string, isLocal bool) string {
+	return fmt.Sprintf("SELECT pg_catalog.set_config('search_path', %s, %t)", literal(path), isLocal)
+}
+
+// literal is a text as an SQL literal. standard_conforming_strings is pinned.
+func literal(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }

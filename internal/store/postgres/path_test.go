@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package postgres
+
+import (
+	"testing"
+
+	"github.com/sharding-system/shardinguser-operator/test/testenv"
+)
+
+func TestASearchPathEndsWithPgTempWhateverTheDSNSays(t *testing.T) {
+	for path, want := range map[string]string{
+		"":                                 "pg_temp",
+		"public":                           "public, pg_temp",
+		"Public , ACCOUNTS":                "public, accounts, pg_temp",
+		"pg_temp, public":                  "public, pg_temp",
+		"public, pg_temp, other":           "public, other, pg_temp",
+		"public, pg_catalog":               "public, pg_temp",
+		"pg_temp_3,PG_CATALOG,\"PG_Temp\"": `"PG_Temp", pg_temp`,
+		`"$user", public`:                  `"$user", public, pg_temp`,
+		`$user,public`:                     `"$user", public, pg_temp`,
+		`"a ""b"", c" , d`:                 `"a ""b"", c", d, pg_temp`,
+		`"pg_temp"`:                        "pg_temp",
+		`"open`:                            `"open`, // which the server refuses
+		`a,,b`:                             `a,,b`,
+		`a b`:                              `a b`,
+	} {
+		if got := safePath(path); got != want {
+			t.Errorf("of %q came %q, want %q", path, got, want)
+		}
+	}
+}
+
+func TestEverySessionHasPgTempLastWhateverTheDSNAndTheRoleSay(t *testing.T) {
+	t.Parallel()
+	admin := testenv.Database(t)
+	dsn := testenv.Role(t, admin)
+	role, database := names(t, dsn)
+	pool := connect(t, admin)
+	run(t, pool, "CREATE SCHEMA accounts")
+	run(t, pool, "ALTER DATABASE "+database+" SET search_path = pg_temp, public")
+	run(t, pool, "ALTER ROLE "+role+" SET search_path = pg_temp, public, pg_catalog")
+	for parameter, want := range map[string]string{
+		"":                             "public, pg_temp",
+		"search_path=pg_temp,accounts": "accounts, pg_temp",
+		"Search_Path=pg_temp,accounts": "accounts, pg_temp",
+		"options=-c%20search_path%3Dpg_temp,accounts,pg_catalog":      "accounts, pg_temp",
+		"options=--search-path%3Dpg_temp,accounts":                    "accounts, pg_temp",
+		"search_path=accounts,public&options=-csearch_path%3Dpg_temp": "accounts, public, pg_temp",
+	} {
+		s := open(t, quick(with(dsn, parameter)))
+		var got string
+		if err := s.ask(t.Context(), "SHOW search_path", &got); err != nil || got != want {
+			t.Errorf("%q: the pool's session has %q, %v, want %q", parameter, got, err, want)
+		}
+		direct, err := s.dial(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := direct.QueryRow(t.Context(), "SHOW search_path").Scan(&got); err != nil || got != want {
+			t.Errorf("%q: a probe's session has %q, %v, want %q", parameter, got, err, want)
+		}
+		hangUp(t.Context(), direct.raw)
+	}
+}
