@@ -110,7 +110,7 @@ func TestAStrippedFinalizerLeavesNoActiveAccountBehind(t *testing.T) {
 	s.findsOrphans(op)
 	s.edit(u, annotation(v1alpha1.AnnotationPaused, "true"))
 	s.reports(u, v1alpha1.ReasonPaused)
-	s.remove(u)
+	s.Expect(s.kube.Delete(t.Context(), u)).To(gomega.Succeed()) // which waits while it is paused
 	s.edit(u, func(u *v1alpha1.ShardingUser) { u.Finalizers = nil })
 	s.gone(u)
 	s.becomes("alice", false)

@@ -142,8 +142,12 @@ func (o *Orphans) changed(ctx context.Context, usernames []string) {
 		o.want()
 		return
 	}
-	for _, account := range accounts {
-		if own := account.Ownership; own != nil && own.State == user.Owned && own.Owner.Cluster == cluster {
+	for username, account := range accounts {
+		own := account.Ownership
+		if own == nil || own.Owner.Cluster != cluster {
+			continue
+		}
+		if own.State == user.Owned || o.leavers.refuses(ctx, username, account) {
 			o.want()
 			return
 		}
