@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
@@ -129,13 +128,16 @@ func termsOf(spec v1alpha1.ShardingUserPolicySpec) user.Terms {
 // IsEmpty reports whether the cluster has no policies, and so everything is permitted.
 func (s Set) IsEmpty() bool { return !s.exists }
 
+// nameLabel is the label that every namespace has with its own name.
+const nameLabel = "kubernetes.io/metadata.name"
+
 // OfMissing returns the policies that can be for a namespace that does not exist. With the namespace its labels are gone, but for
 // its name: a policy that selects by another label is for no such namespace.
 func (s Set) OfMissing() Set {
 	missing := Set{exists: s.exists}
 	for _, p := range s.policies {
 		requirements, _ := p.selector.Requirements()
-		if !slices.ContainsFunc(requirements, func(r labels.Requirement) bool { return r.Key() != corev1.LabelMetadataName }) {
+		if !slices.ContainsFunc(requirements, func(r labels.Requirement) bool { return r.Key() != nameLabel }) {
 			missing.policies = append(missing.policies, p)
 		}
 	}
