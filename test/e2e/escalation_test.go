@@ -219,7 +219,9 @@ func TestNoRoleLetsTheManagerThroughTheFence(t *testing.T) {
 	another := s.secret("another", "a password")
 	s.kubectl("-n", s.namespace, "create", "role", "all", "--verb=*", "--resource=secrets")
 	s.kubectl("-n", s.namespace, "create", "rolebinding", "all", "--role=all", "--serviceaccount="+systemNamespace+":"+account)
-	s.eventually(soon, func(g gomega.Gomega) { g.Expect(s.mayMore(s.namespace)).To(gomega.ContainElement("secrets [] [] [* get list watch]")) })
+	s.eventually(soon, func(g gomega.Gomega) {
+		g.Expect(s.mayMore(s.namespace)).To(gomega.ContainElement("secrets [] [] [* get list watch]"))
+	})
 	s.cannotEscalate(s.namespace)
 	s.isFenced(s.namespace)
 
