@@ -147,7 +147,7 @@ verify: $(KUSTOMIZE) $(GOLANGCI_LINT) ## Fail where generated files, modules, fo
 	hack/verify.sh $(MAKE) generate
 	for module in . hack/tools hack/tools/helm hack/tools/lint hack/tools/vuln hack/controlplane hack/benchplot test/gitops; do go -C $$module mod tidy -diff || exit 1; done
 	$(GOLANGCI_LINT) fmt --diff
-	for tree in default namespaced admission default-users default-users/namespaced; do $(KUSTOMIZE) build config/$$tree >/dev/null || exit 1; done
+	for tree in default namespaced admission default-users default-users/namespaced generated-passwords generated-passwords/namespaced; do $(KUSTOMIZE) build config/$$tree >/dev/null || exit 1; done
 
 ##@ Ship
 

@@ -17,5 +17,8 @@ cp config/rbac/namespaced/cluster_identity.yaml "$files/rbac/cluster_identity.ya
 cp config/rbac/namespaced/tenant/role.yaml "$files/rbac/tenant.yaml"
 cp config/namespaced/policies/role.yaml "$files/rbac/policies.yaml"
 cp config/default-users/role.yaml "$files/rbac/default_users.yaml"
+cp config/generated-passwords/role.yaml "$files/rbac/generated_passwords.yaml"
+cp config/secret-fence/policy.yaml "$files/admission/secrets_policy.yaml"
+cp config/secret-fence/binding.yaml "$files/admission/secrets_binding.yaml"
 cp config/admission/{policy,binding}.yaml "$files/admission/"
 cp config/prometheus/{monitor.yaml,rules.yaml,dashboard.json} "$files/prometheus/"

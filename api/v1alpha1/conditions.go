@@ -51,6 +51,9 @@ const (
 	// ReasonSecretNotFound: the Secret of spec.password.secretRef does not exist.
 	ReasonSecretNotFound = "SecretNotFound"
 
+	// ReasonGenerationDisabled: the Secret of spec.password.generate does not exist, and the operator has no right to create it.
+	ReasonGenerationDisabled = "GenerationDisabled"
+
 	// ReasonSecretKeyNotFound: the Secret has no such key.
 	ReasonSecretKeyNotFound = "SecretKeyNotFound"
 

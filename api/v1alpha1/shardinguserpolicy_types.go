@@ -106,6 +106,13 @@ type ShardingUserPolicySpec struct {
 	// +kubebuilder:default=Forbidden
 	Adoption AdoptionPermission `json:"adoption,omitempty"`
 
+	// deletionPolicies are the deletion policies that users may have there. Without the field all are permitted. An account whose ShardingUser is gone counts as retained: without Retain it is deactivated, however the ShardingUser went.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=3
+	DeletionPolicies []DeletionPolicy `json:"deletionPolicies,omitempty"`
+
 	// lockout says when the accounts are locked, in place of the operator's own settings.
 	// +optional
 	Lockout *LockoutTerms `json:"lockout,omitempty"`
@@ -183,7 +190,7 @@ type ShardingUserPolicyStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
-// ShardingUserPolicy says which ShardingUsers may be declared in some namespaces, and on what terms. Without any policy everything is allowed. Once one exists, anywhere, a user needs at least one that selects its namespace and permits all that it asks for: its username, each of its roles, adoption. The row of a user that no policy permits is deactivated.
+// ShardingUserPolicy says which ShardingUsers may be declared in some namespaces, and on what terms. Without any policy everything is allowed. Once one exists, anywhere, a user needs at least one that selects its namespace and permits all that it asks for: its username, each of its roles, adoption, its deletion policy. The row of a user that no policy permits is deactivated.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status

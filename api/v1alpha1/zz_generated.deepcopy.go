@@ -297,6 +297,11 @@ func (in *ShardingUserPolicySpec) DeepCopyInto(out *ShardingUserPolicySpec) {
 		*out = make([]Glob, len(*in))
 		copy(*out, *in)
 	}
+	if in.DeletionPolicies != nil {
+		in, out := &in.DeletionPolicies, &out.DeletionPolicies
+		*out = make([]DeletionPolicy, len(*in))
+		copy(*out, *in)
+	}
 	if in.Lockout != nil {
 		in, out := &in.Lockout, &out.Lockout
 		*out = new(LockoutTerms)

@@ -35,6 +35,7 @@ func addOrphans(mgr ctrl.Manager, accounts accounts, rows reconciled, settings c
 		WatchNamespaces: settings.WatchNamespaces,
 		Deactivate:      settings.Orphans == config.OrphansDeactivate,
 		ProtectedRoles:  settings.ProtectedRoles,
+		Declarations:    options.Declarations,
 		Restored:        options.Restored,
 		Registry:        options.Registry,
 	})

@@ -67,7 +67,7 @@ func (s *stage) build(ctx context.Context, out *screen) (err error) {
 			return err
 		}
 	}
-	out.good("the CRD and the rights of config/rbac and config/default-users are installed (%s)", took(started))
+	out.good("the CRD and the rights of config/rbac, config/default-users and config/generated-passwords are installed (%s)", took(started))
 
 	started = time.Now()
 	if s.manager, err = startManager(ctx, s.root, s.cluster, s.db.dsn); err != nil {

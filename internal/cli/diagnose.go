@@ -119,9 +119,11 @@ func adviceFor(reason string, u *v1alpha1.ShardingUser) string {
 	switch reason {
 	case v1alpha1.ReasonSecretNotFound:
 		if makes(u) {
-			return "Let the operator create and patch Secrets in the namespace, see to the namespace's quota, or create the Secret."
+			return "Check the namespace's quota and the cluster's admission policies, or create the Secret."
 		}
 		return fmt.Sprintf("Create the Secret (kubectl shardinguser set-password %s -n %s), or correct spec.password.secretRef.name.", u.Name, u.Namespace)
+	case v1alpha1.ReasonGenerationDisabled:
+		return "Turn on config/generated-passwords (Helm: generatedPasswords.enabled=true), or create the Secret."
 	case v1alpha1.ReasonSecretKeyNotFound:
 		return "Add the key to the Secret, or name the right one in spec.password.secretRef.key."
 	case v1alpha1.ReasonPasswordInvalid:
@@ -195,6 +197,8 @@ func checkUnmade(f facts) []result {
 		why = "since it has not looked at the user yet"
 	case f.ready.Status == metav1.ConditionTrue:
 		l, why = note, "and does so, with another password, if somebody deleted it just now"
+	case f.ready.Reason == v1alpha1.ReasonGenerationDisabled:
+		why, advice = "since it has no right to create Secrets there", adviceFor(f.ready.Reason, f.user)
 	case f.ready.Reason == v1alpha1.ReasonSecretNotFound:
 		why, advice = "since the API server does not let it", adviceFor(f.ready.Reason, f.user)
 	case f.ready.Reason == v1alpha1.ReasonDatabaseUnavailable:

@@ -89,7 +89,11 @@ func TestDiagnosis(t *testing.T) {
 		},
 		"a Secret that the operator is not let make": {
 			healthy(generates, ready(metav1.ConditionFalse, v1alpha1.ReasonSecretNotFound)), func(f *facts) { f.secret.it = nil },
-			wrong, "Password", "does not let it", "create and patch Secrets",
+			wrong, "Password", "does not let it", "quota",
+		},
+		"a Secret that the operator has no right to create": {
+			healthy(generates, ready(metav1.ConditionFalse, v1alpha1.ReasonGenerationDisabled)), func(f *facts) { f.secret.it = nil },
+			wrong, "Password", "no right to create Secrets", "generatedPasswords.enabled=true",
 		},
 		"a Secret that waits for the database": {
 			healthy(generates, ready(metav1.ConditionFalse, v1alpha1.ReasonDatabaseUnavailable)), func(f *facts) { f.secret.it = nil },
@@ -231,6 +235,7 @@ func TestEveryReasonOfReadyHasAdvice(t *testing.T) {
 	for _, reason := range []string{
 		v1alpha1.ReasonSecretNotFound, v1alpha1.ReasonSecretKeyNotFound, v1alpha1.ReasonPasswordInvalid, v1alpha1.ReasonUsernameTaken,
 		v1alpha1.ReasonRowExists, v1alpha1.ReasonNotPermitted, v1alpha1.ReasonLastAdministrator, v1alpha1.ReasonDatabaseUnavailable,
+		v1alpha1.ReasonGenerationDisabled, v1alpha1.ReasonDatabaseRejected,
 	} {
 		if adviceFor(reason, aUser()) == "" || adviceFor(reason, aUser(withSecret(v1alpha1.PasswordFormatPlain), generates)) == "" {
 			t.Errorf("there is no advice about %s", reason)

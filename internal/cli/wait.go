@@ -59,7 +59,7 @@ func applied(u *v1alpha1.ShardingUser) (bool, error) {
 		return false, nil
 	}
 	switch ready.Reason {
-	case v1alpha1.ReasonSecretNotFound, v1alpha1.ReasonSecretKeyNotFound, v1alpha1.ReasonPasswordInvalid:
+	case v1alpha1.ReasonSecretNotFound, v1alpha1.ReasonGenerationDisabled, v1alpha1.ReasonSecretKeyNotFound, v1alpha1.ReasonPasswordInvalid:
 		return true, nil
 	}
 	stalled := meta.FindStatusCondition(u.Status.Conditions, v1alpha1.ConditionStalled)

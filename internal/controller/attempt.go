@@ -86,6 +86,9 @@ func (r *Reconciler) attempt(ctx context.Context, u *v1alpha1.ShardingUser, conf
 		return found, err
 	}
 	found.observed = &observed
+	if err := r.policies.judgeHeldRow(ctx, u, d, observed); err != nil {
+		return found, err
+	}
 
 	decision, secret, err := r.decide(ctx, u, d, observed)
 	if err != nil {

@@ -34,7 +34,7 @@ import (
 
 // +kubebuilder:rbac:groups=sharding.io,resources=shardingusers,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=sharding.io,resources=shardingusers/status,verbs=patch
-// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;patch
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
 // +kubebuilder:rbac:groups=sharding.io,resources=shardinguserpolicies,verbs=get;list;watch
 // +kubebuilder:rbac:groups=sharding.io,resources=shardinguserpolicies/status,verbs=patch
@@ -151,7 +151,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, accounts Accounts, rows Rows, 
 	if err := register(options.Registry, r.retries); err != nil {
 		return err
 	}
-	r.secrets.generator = &generator{client: mgr.GetClient()}
+	r.secrets.generator = newGenerator(mgr.GetClient(), time.Now)
 	r.reports = &reporter{statuses: statuses, pace: newPace(time.Now), outages: newPace(time.Now), stale: r.stale}
 
 	if err := addIndexes(ctx, mgr); err != nil {

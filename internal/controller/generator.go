@@ -3,9 +3,16 @@
 package controller
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -23,8 +30,84 @@ const defaultLength = 24
 //
 // The Secret comes first and the row after it, by the road of every other Secret. So whoever is cut off in between has nothing
 // to remember: next time it is a Secret with a new version.
+//
+// Whether the operator may write Secrets is a matter of roles, which change while it runs: the API server's answer to the write
+// decides, and no setting that could contradict it. A right that is missing is remembered for a while, so that many users that
+// wait for it cost few requests.
 type generator struct {
 	client client.Client
+	now    func() time.Time
+
+	mu      sync.Mutex
+	lacking map[right]time.Time // rights that are missing, and when that was found out
+}
+
+// right is that to one verb on the Secrets of a namespace.
+type right struct{ namespace, verb string }
+
+// rightMemory is how long a missing right is remembered.
+const rightMemory = 5 * time.Second
+
+func newGenerator(c client.Client, now func() time.Time) *generator {
+	return &generator{client: c, now: now, lacking: map[right]time.Time{}}
+}
+
+// errLacksRight says that the operator is bound to no role that lets it write Secrets.
+var errLacksRight = errors.New("the operator has no right to do that")
+
+// try writes, unless the right to that was missing lately. The error is errLacksRight where it is missing, whatever the API server
+// says of a request that is refused for another reason.
+func (g *generator) try(ctx context.Context, r right, write func() error) error {
+	g.mu.Lock()
+	since, isKnown := g.lacking[r]
+	if isKnown && g.now().Sub(since) >= rightMemory {
+		delete(g.lacking, r)
+		isKnown = false
+	}
+	g.mu.Unlock()
+	if isKnown {
+		return errLacksRight
+	}
+	err := write()
+	if !apierrors.IsForbidden(err) || g.has(ctx, r) {
+		return err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.lacking[r] = g.now()
+	return errLacksRight
+}
+
+// has asks the API server for a right: a quota and an admission policy refuse with the same code as RBAC. In doubt it is there.
+func (g *generator) has(ctx context.Context, r right) bool {
+	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
+		ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: r.namespace, Verb: r.verb, Resource: "secrets"},
+	}}
+	return g.client.Create(ctx, review) != nil || review.Status.Allowed
+}
+
+// howToEnable is the end of each sentence about a missing right.
+const howToEnable = "turn on config/generated-passwords (Helm: generatedPasswords.enabled=true)"
+
+// missing is the problem of a Secret that the operator could not create.
+func missing(key client.ObjectKey, err error) *user.Problem {
+	if errors.Is(err, errLacksRight) {
+		return &user.Problem{Reason: v1alpha1.ReasonGenerationDisabled, Message: fmt.Sprintf(
+			"Secret %q does not exist in namespace %q, and the operator has no right to create Secrets there; %s, or create the Secret.",
+			key.Name, key.Namespace, howToEnable)}
+	}
+	return &user.Problem{Reason: v1alpha1.ReasonSecretNotFound, Message: fmt.Sprintf(
+		"Secret %q does not exist in namespace %q, and the API server does not let the operator create it (%s); check quotas and admission "+
+			"policies, or create the Secret.", key.Name, key.Namespace, cmp.Or(apierrors.ReasonForError(err), "Denied"))}
+}
+
+// notReplaced is why the operator cannot replace a generated password, as a sentence.
+func notReplaced(err error) string {
+	if errors.Is(err, errLacksRight) {
+		return "The operator cannot replace it, since it has no right to patch Secrets there; " + howToEnable + "."
+	}
+	return fmt.Sprintf("The operator cannot replace it: the API server refuses the change of the Secret (%s).",
+		cmp.Or(apierrors.ReasonForError(err), "Denied"))
 }
 
 // generate makes the Secret of a user.
@@ -48,14 +131,15 @@ func (g *generator) generate(ctx context.Context, u *v1alpha1.ShardingUser, leng
 			corev1.BasicAuthPasswordKey: []byte(password.Random(length)),
 		},
 	}
-	return secret, g.client.Create(ctx, secret)
+	return secret, g.try(ctx, right{u.Namespace, "create"}, func() error { return g.client.Create(ctx, secret) })
 }
 
 // renew puts another password into the Secret, unless somebody changed it since it was read.
 func (g *generator) renew(ctx context.Context, secret *corev1.Secret, length int) (*corev1.Secret, error) {
 	renewed := secret.DeepCopy()
 	renewed.Data[corev1.BasicAuthPasswordKey] = []byte(password.Random(length))
-	return renewed, g.client.Patch(ctx, renewed, client.MergeFromWithOptions(secret, client.MergeFromWithOptimisticLock{}))
+	patch := client.MergeFromWithOptions(secret, client.MergeFromWithOptimisticLock{})
+	return renewed, g.try(ctx, right{secret.Namespace, "patch"}, func() error { return g.client.Patch(ctx, renewed, patch) })
 }
 
 // isGenerated tells whether the Secret is one that was made for the resource.

@@ -5,7 +5,6 @@ package controller
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -51,17 +50,12 @@ func (o *Orphans) report(ctx context.Context, found []store.Owned) {
 
 // orphanMessage is the Event about orphans: how many there are, and the first few.
 func orphanMessage(orphans []store.Orphan) string {
-	const most = 3
-	var names []string
-	for _, orphan := range orphans[:min(most, len(orphans))] {
+	names := make([]string, 0, len(orphans))
+	for _, orphan := range orphans {
 		names = append(names, orphan.Namespace+"/"+orphan.Name)
 	}
-	list := strings.Join(names, ", ")
-	if more := len(orphans) - len(names); more > 0 {
-		list += fmt.Sprintf(" and %d more", more)
-	}
 	return fmt.Sprintf("The table has %d accounts of ShardingUsers that do not exist: %s. They can log in where they are active. "+
-		"Run kubectl shardinguser doctor to list them; create the ShardingUsers again, or delete the rows.", len(orphans), list)
+		"Run kubectl shardinguser doctor to list them; create the ShardingUsers again, or delete the rows.", len(orphans), firstFew(names))
 }
 
 // sleep waits, and tells whether ctx goes on.

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/time/rate"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -51,6 +52,9 @@ const (
 type OwnershipRecords interface {
 	// Owned reads the next ownership records of a cluster that follow a username, at most limit of them.
 	Owned(ctx context.Context, cluster, after string, limit int) ([]store.Owned, error)
+
+	// Released reads the next released ownership records whose rows are active, in the same way.
+	Released(ctx context.Context, cluster, after string, limit int) ([]store.Owned, error)
 }
 
 // OrphanOptions are the settings of Orphans.
@@ -78,8 +82,11 @@ type OrphanOptions struct {
 	// ProtectedRoles are those that are not taken from the last active user who holds them.
 	ProtectedRoles []string
 
-	// Delay, Rest and Grace are other times than the usual ones; 0 for those.
-	Delay, Rest, Grace time.Duration
+	// Declarations have the policies by which accounts without a resource are judged; nil where nothing is judged.
+	Declarations *Declarations
+
+	// Delay, Rest, Grace and Confirm are other times than the usual ones; 0 for those.
+	Delay, Rest, Grace, Confirm time.Duration
 
 	// Restored waits until the store knows what it has to; nil where that is so at once.
 	Restored func(context.Context) error
@@ -94,12 +101,14 @@ const EventOrphanedAccounts = "OrphanedAccounts"
 // resource claims, and hourly. Only a GET past the cache makes an account an orphan, so an empty or partial list does not.
 type Orphans struct {
 	options OrphanOptions
+	cache   cache.Cache
 	cached  client.Reader
 	live    client.Reader
 	gets    *rate.Limiter
 	count   prometheus.Gauge
 	events  recorder.EventRecorder
 	reports *databaseReports
+	leavers *leavers // nil where no policies are in force
 
 	wanted chan struct{} // holds one when a search is due
 
@@ -115,9 +124,9 @@ type Orphans struct {
 // NewOrphans adds the search to the manager, and what publishes its results and the findings.
 func NewOrphans(mgr ctrl.Manager, options OrphanOptions) error {
 	options.Delay, options.Rest = cmp.Or(options.Delay, orphanDelay), cmp.Or(options.Rest, orphanRest)
-	options.Grace = cmp.Or(options.Grace, orphanGrace)
+	options.Grace, options.Confirm = cmp.Or(options.Grace, orphanGrace), cmp.Or(options.Confirm, leaverConfirm)
 	o := &Orphans{
-		options: options, cached: mgr.GetClient(), live: mgr.GetAPIReader(), gets: rate.NewLimiter(orphanGets, orphanGets),
+		options: options, cache: mgr.GetCache(), cached: mgr.GetClient(), live: mgr.GetAPIReader(), gets: rate.NewLimiter(orphanGets, orphanGets),
 		events: mgr.GetEventRecorder("shardinguser-operator"), wanted: make(chan struct{}, 1), known: map[store.Owned]time.Time{},
 		refused: map[store.Owned]string{},
 		count: prometheus.NewGauge(prometheus.GaugeOpts{
@@ -127,6 +136,12 @@ func NewOrphans(mgr ctrl.Manager, options OrphanOptions) error {
 		reports: &databaseReports{
 			client: mgr.GetClient(), live: mgr.GetAPIReader(), namespace: options.Namespace, findings: options.Findings,
 		},
+	}
+	if d := options.Declarations; d != nil && d.policies != nil {
+		o.leavers = newLeavers(o, d.policies)
+		if err := register(options.Registry, o.leavers.suspended); err != nil {
+			return err
+		}
 	}
 	if err := register(options.Registry, o.count); err != nil {
 		return err
@@ -149,6 +164,11 @@ func (o *Orphans) Start(ctx context.Context) error {
 			return nil // the manager ends
 		}
 	}
+	stop, err := o.watchCluster(ctx)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	var watching sync.WaitGroup
 	defer watching.Wait()
 	watching.Go(func() { o.watch(ctx) })
@@ -172,76 +192,10 @@ func (o *Orphans) Start(ctx context.Context) error {
 			}
 		}
 		o.failed = err != nil
-		if !sleep(ctx, o.options.Rest) {
+		if !sleep(ctx, o.rest()) {
 			return nil
 		}
 	}
-}
-
-// watch causes searches until ctx ends. The first rows are all that there are, of which the first search finds out.
-func (o *Orphans) watch(ctx context.Context) {
-	isFirst := true
-	o.options.Rows.Watch(ctx, func(usernames []string) {
-		if !isFirst {
-			o.changed(ctx, usernames)
-		}
-		isFirst = false
-	}, o.want)
-}
-
-// interval is the time until the next search. Orphans that are yet to be deactivated are searched for again soon.
-func (o *Orphans) interval() time.Duration {
-	if o.options.Deactivate && len(o.known) > 0 {
-		return o.options.Grace
-	}
-	return orphanInterval
-}
-
-func (o *Orphans) want() {
-	select {
-	case o.wanted <- struct{}{}:
-	default:
-	}
-}
-
-// changed causes a search where a row changed that no resource claims, and an ownership record of ours has: it may be back
-// from an older dump.
-func (o *Orphans) changed(ctx context.Context, usernames []string) {
-	if len(usernames) > bulk {
-		o.want()
-		return
-	}
-	if slices.ContainsFunc(usernames, o.isKnown) {
-		o.want() // it may have been an orphan
-		return
-	}
-	cluster, err := o.options.Cluster(ctx)
-	if err != nil {
-		return
-	}
-	usernames = slices.DeleteFunc(slices.Clone(usernames), func(username string) bool {
-		return len(requests(ctx, o.cached, client.MatchingFields{indexUsername: username})) > 0
-	})
-	if len(usernames) == 0 {
-		return
-	}
-	accounts, err := o.options.Accounts.Snapshot(ctx, usernames)
-	if err != nil {
-		o.want()
-		return
-	}
-	for _, account := range accounts {
-		if own := account.Ownership; own != nil && own.State == user.Owned && own.Owner.Cluster == cluster {
-			o.want()
-			return
-		}
-	}
-}
-
-func (o *Orphans) isKnown(username string) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.usernames[username]
 }
 
 // search compares the ownership records with the resources, and reports and deactivates what it finds.
@@ -250,51 +204,82 @@ func (o *Orphans) search(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var found []store.Owned
-	for after := ""; ; {
-		page, err := o.options.Records.Owned(ctx, cluster, after, orphanPage)
-		if err != nil {
-			return fmt.Errorf("read the ownership records: %w", err)
-		}
-		for _, record := range page {
-			isOrphan, err := o.isOrphan(ctx, record)
-			if err != nil {
-				return err
-			}
-			if isOrphan {
-				found = append(found, record)
-			}
-		}
-		if len(page) < orphanPage {
-			break
-		}
-		after = page[len(page)-1].Username
+	round, err := o.leavers.begin(ctx)
+	if err != nil {
+		return err
 	}
+	found, err := o.searchOwned(ctx, cluster, round)
+	if err != nil {
+		return err
+	}
+	if err := round.searchReleased(ctx, cluster); err != nil {
+		return err
+	}
+	round.end(ctx)
 	found = o.deactivateAll(ctx, found)
 	o.report(ctx, found)
 	return nil
 }
 
-// isOrphan tells whether the resource of a record is gone, by the cache first. That it cannot be found out is an error.
-func (o *Orphans) isOrphan(ctx context.Context, record store.Owned) (bool, error) {
-	if watched := o.options.WatchNamespaces; len(watched) > 0 && !slices.Contains(watched, record.Owner.Namespace) {
-		return false, nil
+// searchOwned returns the owned records whose resource is gone. Those among them that no policy permits are suspended.
+func (o *Orphans) searchOwned(ctx context.Context, cluster string, round *leaverRound) ([]store.Owned, error) {
+	var found []store.Owned
+	for after := ""; ; {
+		page, err := o.options.Records.Owned(ctx, cluster, after, orphanPage)
+		if err != nil {
+			return nil, fmt.Errorf("read the ownership records: %w", err)
+		}
+		for _, record := range page {
+			observed, err := o.orphaned(ctx, record)
+			if err != nil {
+				return nil, err
+			}
+			if observed == nil {
+				continue
+			}
+			isSuspended, err := round.consider(ctx, record.Username, *observed)
+			if err != nil {
+				return nil, err
+			}
+			record.Active = record.Active && !isSuspended
+			found = append(found, record)
+		}
+		if len(page) < orphanPage {
+			return found, nil
+		}
+		after = page[len(page)-1].Username
+	}
+}
+
+// orphaned returns the account of a record whose resource is gone, by the cache first; nil where it is not. That it cannot be
+// found out is an error.
+func (o *Orphans) orphaned(ctx context.Context, record store.Owned) (*user.Observed, error) {
+	if !o.isWatched(record.Owner.Namespace) {
+		return nil, nil //nolint:nilnil // as documented
 	}
 	if isClaimed, err := claims(ctx, o.cached, record); err != nil || isClaimed {
-		return false, err
+		return nil, err
 	}
 	if err := o.gets.Wait(ctx); err != nil {
-		return false, err
+		return nil, err
 	}
 	if isClaimed, err := claims(ctx, o.live, record); err != nil || isClaimed {
-		return false, err
+		return nil, err
 	}
 	// The record was read before: by now the deletion may have come to its end.
 	observed, err := o.options.Accounts.Observe(ctx, record.Username)
 	if err != nil {
-		return false, fmt.Errorf("read the ownership record: %w", err)
+		return nil, fmt.Errorf("read the ownership record: %w", err)
 	}
-	return observed.OwnedBy(record.Owner), nil
+	if !observed.OwnedBy(record.Owner) {
+		return nil, nil //nolint:nilnil // as documented
+	}
+	return &observed, nil
+}
+
+// isWatched reports whether the manager watches a namespace. Of another one it knows nothing.
+func (o *Orphans) isWatched(namespace string) bool {
+	return len(o.options.WatchNamespaces) == 0 || slices.Contains(o.options.WatchNamespaces, namespace)
 }
 
 // claims tells whether the resource of a record is there, or another one in its place that takes the username over.

@@ -31,7 +31,7 @@ import (
 func searching(t *testing.T) *story {
 	t.Helper()
 	s := newStory(t)
-	s.orphans = &controller.OrphanOptions{Delay: 10 * time.Millisecond, Rest: 50 * time.Millisecond, Grace: 100 * time.Millisecond}
+	s.orphans = &controller.OrphanOptions{Delay: 10 * time.Millisecond, Rest: 50 * time.Millisecond, Grace: 100 * time.Millisecond, Confirm: 100 * time.Millisecond}
 	return s
 }
 
@@ -42,7 +42,7 @@ func (s *story) searchForOrphans(
 	search := *s.orphans
 	search.Accounts, search.Rows, search.Cluster, search.Registry = batches, rows, options.Cluster, op.registry
 	search.Namespace, search.WatchNamespaces, search.Restored = s.namespace, watched, options.Restored
-	search.ProtectedRoles = s.protected
+	search.ProtectedRoles, search.Declarations = s.protected, options.Declarations
 	search.Replica = controller.Replica{Namespace: s.namespace, Name: "the-replica"}
 	search.Findings = func() []store.Finding { return nil }
 	search.Records = op.memory

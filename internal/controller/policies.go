@@ -82,13 +82,41 @@ func (p *policies) permission(ctx context.Context, u *v1alpha1.ShardingUser) (us
 	namespace := namespaceMetadata()
 	switch err := p.cached.Get(ctx, client.ObjectKey{Name: u.Namespace}, namespace); {
 	case apierrors.IsNotFound(err) && !u.DeletionTimestamp.IsZero():
-		namespace.Name = u.Namespace // it went, and its labels with it
+		namespace = nil
 	case apierrors.IsNotFound(err):
 		return user.Permission{}, errNamespaceUnknown
 	case err != nil:
 		return user.Permission{}, fmt.Errorf("look up the namespace: %w", err)
 	}
-	return set.Permission(labelsOf(namespace), u), nil
+	return permissionIn(set, namespace, u), nil
+}
+
+// permissionIn is what policies say of a resource in a namespace; nil where the namespace does not exist any more.
+func permissionIn(set policy.Set, namespace *metav1.PartialObjectMetadata, u *v1alpha1.ShardingUser) user.Permission {
+	if namespace == nil {
+		return set.OfMissing().Permission(map[string]string{corev1.LabelMetadataName: u.Namespace}, u)
+	}
+	return set.Permission(labelsOf(namespace), u)
+}
+
+// judgeHeldRow refuses a paused resource whose row has roles that no policy permits: the pause keeps them, whatever the resource
+// asks for meanwhile.
+func (p *policies) judgeHeldRow(ctx context.Context, u *v1alpha1.ShardingUser, d *user.Desired, o user.Observed) error {
+	if p == nil || d.Permission.Refusal != nil || !d.HoldsRow(o) {
+		return nil
+	}
+	held := u.DeepCopy()
+	held.Spec.Roles = nil
+	for _, role := range o.Row.Roles {
+		held.Spec.Roles = append(held.Spec.Roles, v1alpha1.Role(role))
+	}
+	permission, err := p.permission(ctx, held)
+	if err != nil || permission.Refusal == nil {
+		return err
+	}
+	d.Permission = permission
+	d.Permission.Refusal.Message += " These are the row's: it keeps them while the resource is paused."
+	return nil
 }
 
 // labelsOf is the labels of a namespace. The one with its name is the API server's, and cannot be another one's; whoever has
@@ -184,11 +212,10 @@ func (r *Reconciler) policyChanges() handler.EventHandler {
 	}
 }
 
-// policyEdits passes all changes of policies but those of statuses. One that went and came anew while nobody could watch comes
-// as a change, too, from generation 1 to generation 1.
+// policyEdits passes all changes of policies but those of statuses.
 func policyEdits() predicate.Predicate {
 	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
-		return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() || e.ObjectOld.GetUID() != e.ObjectNew.GetUID()
+		return isPolicyEdit(e.ObjectOld, e.ObjectNew)
 	}}
 }
 
@@ -215,7 +242,7 @@ func (r *Reconciler) usersOf(ctx context.Context, policies ...*v1alpha1.Sharding
 // namespaceChanges looks at the users of a namespace that got other labels.
 func (r *Reconciler) namespaceChanges() handler.EventHandler {
 	return handler.Funcs{UpdateFunc: func(ctx context.Context, e event.UpdateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-		if !maps.Equal(e.ObjectOld.GetLabels(), e.ObjectNew.GetLabels()) {
+		if hasOtherLabels(e.ObjectOld, e.ObjectNew) {
 			addEdited(queue, requests(ctx, r.client, client.InNamespace(e.ObjectNew.GetName())))
 		}
 	}}

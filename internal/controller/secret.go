@@ -3,7 +3,6 @@
 package controller
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -130,7 +129,7 @@ func (s *secretReader) readLive(ctx context.Context, u *v1alpha1.ShardingUser, t
 		case err == nil:
 			secret = renewed
 		case isRefused(err):
-			found.Generated = false // the one in force works on
+			found.Generated, found.NotReplaced = false, notReplaced(err) // the one in force works on
 		default:
 			return found, fmt.Errorf("renew the password: %w", withoutText(err))
 		}
@@ -144,8 +143,8 @@ func (s *secretReader) readLive(ctx context.Context, u *v1alpha1.ShardingUser, t
 	found.value = password.Trim(value)
 	if err := s.check(found, terms); err != nil {
 		found.value = nil
-		found.Problem = &user.Problem{Reason: v1alpha1.ReasonPasswordInvalid, Message: fmt.Sprintf(
-			"The value of key %q in Secret %q cannot be used: %v.", source.SecretRef.Key, secret.Name, err)}
+		found.Problem = &user.Problem{Reason: v1alpha1.ReasonPasswordInvalid, Message: strings.TrimSpace(fmt.Sprintf(
+			"The value of key %q in Secret %q cannot be used: %v. %s", source.SecretRef.Key, secret.Name, err, found.NotReplaced))}
 		return found, nil
 	}
 	found.Version = s.version(secret, source, terms)
@@ -177,6 +176,9 @@ func (s *secretReader) renew(ctx context.Context, u *v1alpha1.ShardingUser, secr
 // isRefused tells whether we are not let do that: by the API server, for want of a right or since the Secret is immutable, or by
 // an admission policy or webhook, each of which answers in a way of its own.
 func isRefused(err error) bool {
+	if errors.Is(err, errLacksRight) {
+		return true
+	}
 	var answer apierrors.APIStatus
 	return errors.As(err, &answer) &&
 		slices.Contains([]int32{http.StatusBadRequest, http.StatusForbidden, http.StatusUnprocessableEntity}, answer.Status().Code)
@@ -201,9 +203,7 @@ func (s *secretReader) fetch(ctx context.Context, u *v1alpha1.ShardingUser, term
 	case apierrors.IsAlreadyExists(err):
 		return nil, nil, fmt.Errorf("make the Secret: %w", store.ErrConflict)
 	case isRefused(err):
-		return nil, &user.Problem{Reason: v1alpha1.ReasonSecretNotFound, Message: fmt.Sprintf(
-			"Secret %q does not exist in namespace %q, and the API server does not let the operator make it (%s); give the operator the right to "+
-				"create and patch Secrets there, see to the quota, or create the Secret.", key.Name, key.Namespace, cmp.Or(apierrors.ReasonForError(err), "Denied"))}, nil
+		return nil, missing(key, err), nil
 	case err != nil:
 		return nil, nil, fmt.Errorf("make the Secret: %w", withoutText(err))
 	}
@@ -220,7 +220,8 @@ func withoutText(err error) error {
 
 // isRefusedSecret tells whether the problem is a Secret that the API server did not let us make. Nothing tells when it would.
 func isRefusedSecret(u *v1alpha1.ShardingUser, p *user.Problem) bool {
-	return p != nil && p.Reason == v1alpha1.ReasonSecretNotFound && u.Spec.Password != nil && u.Spec.Password.Generate != nil
+	return p != nil && (p.Reason == v1alpha1.ReasonSecretNotFound || p.Reason == v1alpha1.ReasonGenerationDisabled) &&
+		u.Spec.Password != nil && u.Spec.Password.Generate != nil
 }
 
 func (s *secretReader) check(found secretValue, terms user.Terms) error {

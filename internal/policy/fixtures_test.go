@@ -42,6 +42,10 @@ func priority(n int32) option {
 
 func adoption(p *v1alpha1.ShardingUserPolicy) { p.Spec.Adoption = v1alpha1.AdoptionAllowed }
 
+func deletions(policies ...v1alpha1.DeletionPolicy) option {
+	return func(p *v1alpha1.ShardingUserPolicy) { p.Spec.DeletionPolicies = policies }
+}
+
 func onPasswords(terms v1alpha1.PasswordTerms) option {
 	return func(p *v1alpha1.ShardingUserPolicy) { p.Spec.Password = &terms }
 }
@@ -86,6 +90,10 @@ func withRoles(list ...v1alpha1.Role) userOption {
 
 func adopting(u *v1alpha1.ShardingUser) { u.Spec.AdoptionPolicy = v1alpha1.AdoptionIfUnowned }
 
+func leaving(policy v1alpha1.DeletionPolicy) userOption {
+	return func(u *v1alpha1.ShardingUser) { u.Spec.DeletionPolicy = policy }
+}
+
 func withFormat(format v1alpha1.PasswordFormat) userOption {
 	return func(u *v1alpha1.ShardingUser) { u.Spec.Password = &v1alpha1.PasswordSource{Format: format} }
 }
@@ -95,6 +103,7 @@ var (
 	anyGlob = rapid.Map(rapid.StringMatching(`[ab.*?+]{1,6}`), func(s string) v1alpha1.Glob { return v1alpha1.Glob(s) })
 	anyName = rapid.StringMatching(`[ab][ab.+]{0,5}`)
 	aKey    = rapid.SampledFrom([]string{"team", "tier", "example.com/team", "example-com/team"})
+	aPolicy = rapid.SampledFrom([]v1alpha1.DeletionPolicy{v1alpha1.DeletionDelete, v1alpha1.DeletionDeactivate, v1alpha1.DeletionRetain})
 	aValue  = rapid.SampledFrom([]v1alpha1.LabelValue{"", "a", "b", "a.b", "aXb"})
 )
 
@@ -126,6 +135,9 @@ func anyPolicy(t *rapid.T, name string) v1alpha1.ShardingUserPolicy {
 	if rapid.Bool().Draw(t, "adoption") {
 		adoption(&p)
 	}
+	if rapid.Bool().Draw(t, "deletion") {
+		p.Spec.DeletionPolicies = rapid.SliceOfNDistinct(aPolicy, 1, 3, rapid.ID).Draw(t, "deletion policies")
+	}
 	if rapid.Bool().Draw(t, "terms") {
 		p.Spec.Password = &v1alpha1.PasswordTerms{MinLength: rapid.Int32Range(0, 20).Draw(t, "least length")}
 	}
@@ -155,6 +167,7 @@ func anyUser(t *rapid.T) *v1alpha1.ShardingUser {
 	if rapid.Bool().Draw(t, "adopting") {
 		adopting(u)
 	}
+	u.Spec.DeletionPolicy = aPolicy.Draw(t, "user's deletion policy")
 	switch rapid.IntRange(0, 2).Draw(t, "password") {
 	case 0:
 		withFormat(v1alpha1.PasswordFormatPlain)(u)

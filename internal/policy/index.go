@@ -25,6 +25,7 @@ import (
 //	role REGEXP      each of the roles matches
 //	adoption REGEXP  the adoption policy matches
 //	format REGEXP    the format of the password matches; it is Plain where there is none
+//	deletion REGEXP  the deletion policy matches
 //
 // Expressions are RE2's, as Go and CEL have them. Without policies the index is empty. config/admission reads it.
 func Index(policies []v1alpha1.ShardingUserPolicy) map[string]string {
@@ -48,6 +49,14 @@ func (p policy) conditions() []string {
 	}
 	if !p.hashes {
 		conditions = append(conditions, "format "+whole(string(v1alpha1.PasswordFormatPlain)))
+	}
+	if p.deletions != nil {
+		var deletions []string
+		for _, deletion := range p.deletions {
+			deletions = append(deletions, string(deletion))
+		}
+		slices.Sort(deletions)
+		conditions = append(conditions, "deletion "+whole(deletions...))
 	}
 	return conditions
 }

@@ -50,6 +50,8 @@ func admits(t rapid.TB, index, labels map[string]string, u *v1alpha1.ShardingUse
 			return !slices.ContainsFunc(roles, func(role string) bool { return !e.MatchString(role) })
 		case "adoption":
 			return e.MatchString(string(u.Spec.AdoptionPolicy))
+		case "deletion":
+			return e.MatchString(string(u.Spec.DeletionPolicy))
 		case "format":
 			return e.MatchString(string(format))
 		}
@@ -107,6 +109,10 @@ func TestIndex(t *testing.T) {
 		"the length of passwords": {
 			policyOf("p", usernames("a"), roles("*"), adoption, onPasswords(v1alpha1.PasswordTerms{MinLength: 12})),
 			"username ^(?:a)$\nrole ^(?:.*)$\nformat ^(?:Plain)$",
+		},
+		"deletion policies": {
+			policyOf("p", usernames("a"), roles("*"), adoption, deletions(v1alpha1.DeletionDelete, v1alpha1.DeletionDeactivate)),
+			"username ^(?:a)$\nrole ^(?:.*)$\ndeletion ^(?:Deactivate|Delete)$",
 		},
 		"each kind of requirement": {
 			policyOf("p", usernames("a"), roles("*"), adoption, selecting(&v1alpha1.NamespaceSelector{

@@ -35,7 +35,8 @@ type policy struct {
 	usernames *regexp.Regexp
 	roles     *regexp.Regexp
 	adoption  bool
-	hashes    bool // the password may come as a hash
+	hashes    bool                      // the password may come as a hash
+	deletions []v1alpha1.DeletionPolicy // nil for all
 	terms     user.Terms
 }
 
@@ -62,11 +63,12 @@ func Check(p *v1alpha1.ShardingUserPolicy) error {
 
 func understand(p *v1alpha1.ShardingUserPolicy) (policy, error) {
 	understood := policy{
-		name:     p.Name,
-		priority: p.Spec.Priority,
-		adoption: p.Spec.Adoption == v1alpha1.AdoptionAllowed,
-		hashes:   p.Spec.Password == nil || p.Spec.Password.MinLength == 0,
-		terms:    termsOf(p.Spec),
+		name:      p.Name,
+		priority:  p.Spec.Priority,
+		adoption:  p.Spec.Adoption == v1alpha1.AdoptionAllowed,
+		hashes:    p.Spec.Password == nil || p.Spec.Password.MinLength == 0,
+		deletions: p.Spec.DeletionPolicies,
+		terms:     termsOf(p.Spec),
 	}
 	var err error
 	if understood.selector, err = selectorOf(p.Spec.NamespaceSelector); err != nil {
@@ -123,6 +125,25 @@ func termsOf(spec v1alpha1.ShardingUserPolicySpec) user.Terms {
 	return terms
 }
 
+// IsEmpty reports whether the cluster has no policies, and so everything is permitted.
+func (s Set) IsEmpty() bool { return !s.exists }
+
+// nameLabel is the label that every namespace has with its own name.
+const nameLabel = "kubernetes.io/metadata.name"
+
+// OfMissing returns the policies that can be for a namespace that does not exist. With the namespace its labels are gone, but for
+// its name: a policy that selects by another label is for no such namespace.
+func (s Set) OfMissing() Set {
+	missing := Set{exists: s.exists}
+	for _, p := range s.policies {
+		requirements, _ := p.selector.Requirements()
+		if !slices.ContainsFunc(requirements, func(r labels.Requirement) bool { return r.Key() != nameLabel }) {
+			missing.policies = append(missing.policies, p)
+		}
+	}
+	return missing
+}
+
 // Permission is what the policies say of a resource, by the labels of its namespace.
 func (s Set) Permission(namespace map[string]string, u *v1alpha1.ShardingUser) user.Permission {
 	if !s.exists {
@@ -159,8 +180,18 @@ const (
 // ask for 64 roles of a hundred policies.
 func (p policy) permits(u *v1alpha1.ShardingUser) bool {
 	return (p.adoption || u.Spec.AdoptionPolicy != v1alpha1.AdoptionIfUnowned) && (p.hashes || !asHash(u)) &&
-		p.usernames.MatchString(user.Username(u)) &&
+		p.permitsDeletion(u) && p.usernames.MatchString(user.Username(u)) &&
 		!slices.ContainsFunc(u.Spec.Roles, func(role v1alpha1.Role) bool { return !p.roles.MatchString(string(role)) })
+}
+
+// permitsDeletion reports whether the policy permits the deletion policy of a resource.
+func (p policy) permitsDeletion(u *v1alpha1.ShardingUser) bool {
+	return p.deletions == nil || slices.Contains(p.deletions, deletionPolicy(u))
+}
+
+// deletionPolicy is that of a resource, also of one that came past the default of the CRD.
+func deletionPolicy(u *v1alpha1.ShardingUser) v1alpha1.DeletionPolicy {
+	return cmp.Or(u.Spec.DeletionPolicy, v1alpha1.DeletionDelete)
 }
 
 // asHash tells whether the password comes as a hash.
@@ -185,6 +216,9 @@ func (p policy) lacks(u *v1alpha1.ShardingUser) []string {
 	}
 	if u.Spec.AdoptionPolicy == v1alpha1.AdoptionIfUnowned && !p.adoption {
 		lacks = append(lacks, "adoptionPolicy IfUnowned")
+	}
+	if !p.permitsDeletion(u) {
+		lacks = append(lacks, "deletionPolicy "+string(deletionPolicy(u)))
 	}
 	if asHash(u) && !p.hashes {
 		lacks = append(lacks, "password.format Bcrypt, since a hash does not tell how long its password is")

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"pgregory.net/rapid"
 
@@ -48,7 +49,18 @@ func TestPermission(t *testing.T) {
 		"adoption is not permitted by itself": {
 			policies{policyOf("p")}, userOf("team-a-1", adopting), "", `"p" does not permit adoptionPolicy IfUnowned`,
 		},
-		"adoption that is allowed": {policies{policyOf("p", adoption)}, userOf("team-a-1", adopting), "p", ""},
+		"adoption that is allowed":                              {policies{policyOf("p", adoption)}, userOf("team-a-1", adopting), "p", ""},
+		"each deletion policy is permitted where none is named": {policies{policyOf("p")}, userOf("team-a-1", leaving(v1alpha1.DeletionRetain)), "p", ""},
+		"a deletion policy that is named is permitted": {
+			policies{policyOf("p", deletions(v1alpha1.DeletionDeactivate))}, userOf("team-a-1", leaving(v1alpha1.DeletionDeactivate)), "p", "",
+		},
+		"a deletion policy that is not named is not permitted": {
+			policies{policyOf("p", deletions(v1alpha1.DeletionDelete, v1alpha1.DeletionDeactivate))},
+			userOf("team-a-1", leaving(v1alpha1.DeletionRetain)), "", `"p" does not permit deletionPolicy Retain`,
+		},
+		"a resource without a deletion policy is deleted": {
+			policies{policyOf("p", deletions(v1alpha1.DeletionDelete))}, userOf("team-a-1", leaving("")), "p", "",
+		},
 		"a hash does not tell its length": {
 			policies{policyOf("p", onPasswords(v1alpha1.PasswordTerms{MinLength: 8}))},
 			userOf("team-a-1", withFormat(v1alpha1.PasswordFormatBcrypt)), "",
@@ -187,6 +199,33 @@ func TestSelectors(t *testing.T) {
 				check(value, false)
 			}
 		})
+	}
+}
+
+func TestANamespaceThatIsGoneIsSelectedByItsNameAlone(t *testing.T) {
+	const in, notIn = metav1.LabelSelectorOpIn, metav1.LabelSelectorOpNotIn
+	for name, tt := range map[string]struct {
+		policy    v1alpha1.ShardingUserPolicy
+		permitted bool
+	}{
+		"all namespaces":                 {policyOf("p"), true},
+		"its name":                       {policyOf("p", labelled(corev1.LabelMetadataName, "team-a")), true},
+		"another name":                   {policyOf("p", labelled(corev1.LabelMetadataName, "team-b")), false},
+		"one of several names":           {policyOf("p", requiring(corev1.LabelMetadataName, in, "team-a", "team-b")), true},
+		"all names but another":          {policyOf("p", requiring(corev1.LabelMetadataName, notIn, "team-b")), true},
+		"a label":                        {policyOf("p", labelled("team", "a")), false},
+		"a label that it may not have":   {policyOf("p", requiring("team", notIn, "b")), false},
+		"a label that must not be there": {policyOf("p", requiring("team", metav1.LabelSelectorOpDoesNotExist)), false},
+		"nothing":                        {policyOf("p", selecting(nil)), false},
+	} {
+		set := policy.New([]v1alpha1.ShardingUserPolicy{tt.policy}).OfMissing()
+		permission := set.Permission(map[string]string{corev1.LabelMetadataName: "team-a"}, userOf("team-a-1"))
+		if got := permission.Refusal == nil; got != tt.permitted {
+			t.Errorf("selected by %s: permitted %t, want %t", name, got, tt.permitted)
+		}
+	}
+	if !policy.New(nil).OfMissing().IsEmpty() || policy.New([]v1alpha1.ShardingUserPolicy{policyOf("p", labelled("team", "a"))}).OfMissing().IsEmpty() {
+		t.Error("a cluster whose policies are for other namespaces is taken for one without policies, or the reverse")
 	}
 }
 

@@ -10,6 +10,7 @@
 //   - Fresh tells whether nobody ever had an account in the store: it has no row, no note, and never had a note. What
 //     cannot be known is no.
 //   - Owned lists the ownership records of one cluster, page by page, in an order of usernames that stays the same.
+//   - Released lists, in the same way, the ownership records that are released and whose rows are active.
 //   - Apply makes a change as a whole or not at all, and only while the plan behind it still holds: the note must have
 //     the revision that was observed and, unless the change is confirmed, no newer generation of the same owner.
 //     Otherwise it answers ErrConflict and has changed nothing. Of any number of callers that plan from the same

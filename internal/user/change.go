@@ -35,6 +35,10 @@ const (
 	// Release lets go of an owned row without changing it.
 	Release Verb = "release"
 
+	// Suspend sets active to false in a row whose owner is gone, whether the row is owned or released, and notes the
+	// suspension. The record stays as it is otherwise: a resource of the same place takes the row up again.
+	Suspend Verb = "suspend"
+
 	// Bury notes that an owner is gone that never owned the row, so that a Create or Adopt of it that is still under
 	// way comes too late. A name that was never noted, or whose last owner was deleted, gets the owner's tombstone; of
 	// a released one only the revision changes. The row is not touched.

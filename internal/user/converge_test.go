@@ -42,6 +42,8 @@ func (w *world) apply(c user.Change) bool {
 		noteSynced(&next, c)
 	case user.Delete:
 		row, next = nil, tombstone
+	case user.Suspend:
+		next.Suspended = true
 	case user.Deactivate, user.Release:
 		next.State, next.Generation, next.PasswordHash = user.Released, c.Generation, ""
 	case user.Bury:
@@ -75,6 +77,8 @@ func (w *world) holds(c user.Change) bool {
 		ok = mine && (w.Row != nil || (len(c.Write) == 0 && !c.ClearLockout))
 	case user.Delete, user.Deactivate, user.Release:
 		ok = mine
+	case user.Suspend:
+		ok = w.Row != nil && note.Owner == c.Owner && note.State != user.Deleted
 	case user.Bury:
 		ok = note.State != user.Owned
 	case user.Nothing:
@@ -103,7 +107,7 @@ func (w *world) write(c user.Change) *user.Row {
 	if w.Row != nil {
 		row = *w.Row
 	}
-	if c.Verb == user.Deactivate {
+	if c.Verb == user.Deactivate || c.Verb == user.Suspend {
 		row.Active = false
 	}
 	whole := c.Verb == user.Create || c.Verb == user.Adopt

@@ -69,7 +69,8 @@ func ShowsAccount(u *v1alpha1.ShardingUser) bool {
 		return true
 	}
 	switch readyReason(u) {
-	case v1alpha1.ReasonSynced, v1alpha1.ReasonSecretNotFound, v1alpha1.ReasonSecretKeyNotFound, v1alpha1.ReasonPasswordInvalid:
+	case v1alpha1.ReasonSynced, v1alpha1.ReasonSecretNotFound, v1alpha1.ReasonGenerationDisabled, v1alpha1.ReasonSecretKeyNotFound,
+		v1alpha1.ReasonPasswordInvalid:
 		return true
 	}
 	return false

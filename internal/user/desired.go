@@ -66,6 +66,9 @@ type Password struct {
 	// Generated tells whether the operator made the Secret, and so may put another password into it.
 	Generated bool
 
+	// NotReplaced is why the operator cannot replace a generated password that has to be replaced, as a sentence; "" where it can.
+	NotReplaced string
+
 	// MaxAge is how old the resource lets the password become; 0 where it says nothing of that.
 	MaxAge time.Duration
 }

@@ -47,6 +47,7 @@ func ChangeEvents(c Change, drift []Field) []Event {
 		}
 	case Delete:
 		tell(false, v1alpha1.EventDeleted, "Deleted the row of username %q.", c.Username)
+	case Suspend: // there is no resource that an Event could be about
 	case Deactivate:
 		tell(false, v1alpha1.EventDeactivated, "Deactivated the row of username %q and left it in place.", c.Username)
 	case Nothing, Release, Bury:

@@ -21,7 +21,7 @@ func Unkept(d Desired, made Decision, after Observed) []Field {
 	switch verb := made.Change.Verb; { // the note says that the account has ended, and the next plan goes by it
 	case verb == Delete && after.Row != nil:
 		return []Field{FieldRow}
-	case verb == Deactivate && after.Row != nil && after.Row.Active:
+	case (verb == Deactivate || verb == Suspend) && after.Row != nil && after.Row.Active:
 		return []Field{FieldActive}
 	}
 	next := Plan(d, after).Change
@@ -35,7 +35,7 @@ func Unkept(d Desired, made Decision, after Observed) []Field {
 	switch next.Verb {
 	case Create, Delete, Bury:
 		return []Field{FieldRow}
-	case Deactivate:
+	case Deactivate, Suspend:
 		return []Field{FieldActive}
 	case Update, Adopt:
 		fields = slices.Clone(next.Write)

@@ -154,7 +154,7 @@ func LastAdministrator(decision Decision) *Problem {
 		if !change.Active {
 			what = "is not deactivated"
 		}
-	case Nothing, Create, Release, Bury:
+	case Nothing, Create, Release, Suspend, Bury:
 	}
 	return &Problem{Reason: v1alpha1.ReasonLastAdministrator, Message: fmt.Sprintf("%s, and so %s; %s", last, what, override)}
 }

@@ -124,8 +124,8 @@ func passwordExpiredCondition(d Desired) *metav1.Condition {
 		Type:   v1alpha1.ConditionPasswordExpired,
 		Status: metav1.ConditionTrue,
 		Reason: v1alpha1.ReasonMaxAgeExceeded,
-		Message: fmt.Sprintf("The password is older than the %s that %s lets it become; it works all the same. Put another one into the Secret.",
-			longest, by),
+		Message: fmt.Sprintf("The password is older than the %s that %s lets it become; it works all the same.%s Put another one into the Secret.",
+			longest, by, space(d.Password.NotReplaced)),
 	}
 }
 
@@ -157,6 +157,7 @@ func readyCondition(p *Problem) *metav1.Condition {
 // come, as it does when user and Secret are applied together: tools that fail on what is stalled must not fail then.
 func stalls(reason string) bool {
 	return slices.Contains([]string{
+		v1alpha1.ReasonGenerationDisabled,
 		v1alpha1.ReasonPasswordInvalid,
 		v1alpha1.ReasonUsernameTaken,
 		v1alpha1.ReasonRowExists,

@@ -27,7 +27,7 @@ var twins = map[string]twin{
 	"as they are": {trees: []string{"default"}},
 	"with all that can be turned on": {
 		on: map[string][]string{"default/kustomization.yaml": {
-			"- ../prometheus", "- ../network-policy", "- ../default-users",
+			"- ../prometheus", "- ../network-policy", "- ../default-users", "- ../generated-passwords",
 			"- path: login_database_patch.yaml", "  target:", "    kind: Deployment", "    name: controller-manager",
 		}},
 		trees: []string{"default", "admission"},
@@ -35,18 +35,22 @@ var twins = map[string]twin{
 monitoring: {serviceMonitor: {enabled: true}, prometheusRule: {enabled: true}}
 networkPolicy: {enabled: true}
 defaultUsers: {passwords: generated}
+generatedPasswords: {enabled: true}
 loginDatabase: {existingSecret: shardinguser-login-database}
 admission: {enabled: true}
 `,
 	},
 	"for one namespace": {trees: []string{"namespaced"}, values: "watchNamespaces: [team-a]"},
-	"for one namespace with policies and default users": {
-		on:    map[string][]string{"namespaced/kustomization.yaml": {"- ../default-users/namespaced", "- policies"}},
+	"for one namespace with policies, default users and generated passwords": {
+		on: map[string][]string{"namespaced/kustomization.yaml": {
+			"- ../default-users/namespaced", "- ../generated-passwords/namespaced", "- policies",
+		}},
 		trees: []string{"namespaced"},
 		values: `
 watchNamespaces: [team-a]
 policies: {enabled: true}
 defaultUsers: {passwords: generated}
+generatedPasswords: {enabled: true}
 `,
 	},
 }

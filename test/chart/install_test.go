@@ -90,7 +90,7 @@ func TestTracesArriveAndWithoutGeneratedPasswordsSecretsAreOnlyRead(t *testing.T
 	}))
 	t.Cleanup(collector.Close)
 	helm(t, "install", release, chartFolder, "--namespace="+system, "--create-namespace",
-		"--set=generatedPasswords.enabled=false,tracing.enabled=true,tracing.endpoint="+collector.URL)
+		"--set=tracing.enabled=true,tracing.endpoint="+collector.URL)
 	secret(t, system, "shardinguser-database", map[string]string{"dsn": testenv.Database(t)})
 	m := runs(t, managerName)
 	g.Expect(m.Ready(t.Context())).To(gomega.Succeed())
@@ -104,8 +104,8 @@ func TestTracesArriveAndWithoutGeneratedPasswordsSecretsAreOnlyRead(t *testing.T
 	g.Expect(kube.Create(t.Context(), bob)).To(gomega.Succeed())
 	g.Eventually(func(g gomega.Gomega) {
 		g.Expect(kube.Get(t.Context(), client.ObjectKeyFromObject(bob), bob)).To(gomega.Succeed())
-		g.Expect(bob.Status.Conditions).To(gomega.ContainElement(gomega.And(gomega.HaveField("Reason", v1alpha1.ReasonSecretNotFound),
-			gomega.HaveField("Message", gomega.ContainSubstring("does not let the operator make it")))))
+		g.Expect(bob.Status.Conditions).To(gomega.ContainElement(gomega.And(gomega.HaveField("Reason", v1alpha1.ReasonGenerationDisabled),
+			gomega.HaveField("Message", gomega.ContainSubstring("generatedPasswords.enabled=true")))))
 	}).WithTimeout(soon).WithPolling(poll).Should(gomega.Succeed())
 	secret(t, system, "bob-login", map[string]string{"password": "a password of bob's"})
 	becomesReady(t, bob)

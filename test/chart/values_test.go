@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/onsi/gomega"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -148,22 +149,49 @@ func TestValuesSayWhatIsMade(t *testing.T) {
 				m.Expect(m.flags()).To(gomega.HaveKeyWithValue("protected-roles", ""))
 			},
 		},
-		"the operator can do without the right to make Secrets": {
-			"generatedPasswords: {enabled: false}",
+		"the operator only reads Secrets": {
+			"{}",
 			func(m made) {
 				m.Expect(secretsVerbs(get[rbacv1.ClusterRole](m.t, m.objects, "ClusterRole shardinguser-manager-role").Rules)).
 					To(gomega.Equal([]string{"get", "list", "watch"}))
+				for name := range m.objects {
+					m.Expect(name).NotTo(gomega.ContainSubstring("generated-passwords"))
+				}
 			},
 		},
-		"and so in watched namespaces, but for the one that has the default users": {
-			"{generatedPasswords: {enabled: false}, watchNamespaces: [team-a, team-b], defaultUsers: {passwords: generated}}",
+		"and so in watched namespaces, but for what is turned on": {
+			"{generatedPasswords: {enabled: true}, watchNamespaces: [team-a, team-b], defaultUsers: {passwords: generated}}",
 			func(m made) {
 				for _, namespace := range []string{"team-a", "team-b"} {
 					m.Expect(secretsVerbs(get[rbacv1.Role](m.t, m.objects, "Role "+namespace+"/shardinguser-manager").Rules)).
 						To(gomega.Equal([]string{"get", "list", "watch"}))
+					m.Expect(secretsVerbs(get[rbacv1.Role](m.t, m.objects, "Role "+namespace+"/shardinguser-generated-passwords").Rules)).
+						To(gomega.Equal([]string{"create", "patch"}))
 				}
 				m.Expect(secretsVerbs(get[rbacv1.Role](m.t, m.objects, "Role team-a/shardinguser-default-users").Rules)).
 					To(gomega.Equal([]string{"create"}))
+			},
+		},
+		"the fence is about the account and the namespace of the release": {
+			"{serviceAccount: {name: theirs}, defaultUsers: {passwords: generated, namespace: people}}",
+			func(m made) {
+				fence := get[admissionv1.ValidatingAdmissionPolicy](m.t, m.objects, "ValidatingAdmissionPolicy shardinguser-secrets.sharding.io").Spec
+				m.Expect(fence.MatchConditions[0].Expression).To(gomega.Equal("request.userInfo.username == 'system:serviceaccount:" + system + ":theirs'"))
+				m.Expect(fence.Variables[0].Expression).To(gomega.Equal("'people'"))
+			},
+		},
+		"replicas share out what the lockout allows while the database is unavailable": {
+			"replicas: 2",
+			func(m made) {
+				m.Expect(m.flags()).To(gomega.HaveKeyWithValue("fallback-attempts", "2"))
+				for content, want := range map[string]string{
+					"{replicas: 3}": "1", "{replicas: 4}": "1", "{replicas: 9}": "1", "{replicas: 2, lockout: {attempts: 9}}": "4",
+					"{replicas: 3, login: {fallback: {attempts: 4}}}": "4", "{replicas: 1}": "", "{replicas: 3, login: {fallback: {attempts: 0}}}": "",
+					"{replicas: 3, login: {fallback: {enabled: false}}}": "",
+				} {
+					other := made{WithT: m.WithT, t: m.t, objects: render(m.t, "--values="+values(m.t, content))}
+					m.Expect(other.flags()["fallback-attempts"]).To(gomega.Equal(want), content)
+				}
 			},
 		},
 		"traces go to a collector, as many as one says": {

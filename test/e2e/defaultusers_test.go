@@ -26,7 +26,7 @@ var defaultNames = []string{"admin", "operator", "viewer"}
 // What the manager may do in the namespace of the default users: everywhere, and create.
 var whereDefaultUsersAre = []string{
 	"events.events.k8s.io [] [] [create patch]",
-	"secrets [] [] [create get list patch watch]",
+	"secrets [] [] [create get list watch]",
 	"shardingusers.sharding.io [] [] [create get list patch watch]",
 	"shardingusers.sharding.io/status [] [] [patch]",
 }

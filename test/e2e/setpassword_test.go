@@ -177,6 +177,7 @@ func TestAPasswordIsPutIntoTheSecretThatTheOperatorMade(t *testing.T) {
 	s.Expect(login.Type).To(gomega.Equal(corev1.SecretTypeBasicAuth))
 	s.Expect(string(login.Data["username"])).To(gomega.Equal("alice"))
 
+	s.allowGeneration(s.namespace)
 	s.start()
 	s.isPassword("alice", canary+" alice")
 	s.Expect(sh.done("doctor", "alice")).To(gomega.MatchRegexp("note +Password +The operator did not make"))

@@ -74,6 +74,17 @@ true
 {{- .Values.defaultUsers.namespace | default (first .Values.watchNamespaces) | default .Release.Namespace -}}
 {{- end }}
 
+{{/* What one replica allows by itself, so that all together allow lockout.attempts; empty where that is the flag's default. */}}
+{{- define "shardinguser.fallbackAttempts" -}}
+{{- if kindIs "invalid" .Values.login.fallback.attempts -}}
+{{- if and .Values.login.fallback.enabled (gt (int .Values.replicas) 1) -}}
+{{- max 1 (div (int .Values.lockout.attempts) (int .Values.replicas)) -}}
+{{- end -}}
+{{- else if gt (int .Values.login.fallback.attempts) 0 -}}
+{{- int .Values.login.fallback.attempts -}}
+{{- end -}}
+{{- end }}
+
 {{/* The names of Secrets, empty where there is none. */}}
 {{- define "shardinguser.databaseSecret" -}}
 {{- with .Values.database -}}
@@ -121,19 +132,11 @@ key only, since the Secrets of others hold more: that of CloudNativePG's authori
       path: {{ .path }}
 {{- end }}
 
-{{/*
-The rules of the one object of a kind in a file that comes from config/; with readsSecrets without those to make and to change
-Secrets.
-*/}}
+{{/* The rules of the one object of a kind in a file that comes from config/; source is the kind there, where it is another one. */}}
 {{- define "shardinguser.rules" -}}
 {{- range regexSplit "(?m)^---$" (.root.Files.Get (printf "files/%s" .file)) -1 }}
 {{- $object := fromYaml . }}
-{{- if eq (toString $object.kind) $.kind }}
-{{- range $object.rules }}
-{{- if and $.readsSecrets (has "secrets" .resources) }}
-{{- $_ := set . "verbs" (without .verbs "create" "patch") }}
-{{- end }}
-{{- end }}
+{{- if eq (toString $object.kind) ($.source | default $.kind) }}
 {{- toYaml $object.rules }}
 {{- end }}
 {{- end }}

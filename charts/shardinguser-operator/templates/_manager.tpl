@@ -56,7 +56,7 @@
 {{- if not .Values.login.fallback.enabled }}
 - --fallback=off
 {{- end }}
-{{- with .Values.login.fallback.attempts }}
+{{- with include "shardinguser.fallbackAttempts" . }}
 - --fallback-attempts={{ . }}
 {{- end }}
 {{- if .Values.tracing.enabled }}

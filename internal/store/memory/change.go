@@ -23,6 +23,8 @@ func holds(change user.Change, exists bool, note user.Ownership, noted bool) boo
 		return ownedBy(change, note) && current(change, note) && (exists || !touchesRow(change))
 	case user.Delete, user.Deactivate, user.Release:
 		return ownedBy(change, note) && current(change, note)
+	case user.Suspend:
+		return exists && noted && note.State != user.Deleted && note.Owner.UID == change.Owner.UID
 	case user.Bury:
 		return !noted || (note.State != user.Owned && current(change, note))
 	case user.Nothing:
@@ -100,6 +102,9 @@ func (s *Store) note(change user.Change, before user.Ownership) user.Ownership {
 		if change.Password != nil {
 			s.notePassword(&after, *change.Password)
 		}
+	case user.Suspend:
+		after.Suspended = true
+		return after
 	case user.Deactivate, user.Release:
 		after.State = user.Released
 		after.Generation = change.Generation

@@ -107,7 +107,7 @@ func (s *Store) Apply(ctx context.Context, change user.Change) (user.Observed, e
 		s.rows[change.Username] = written(change, row)
 	case user.Delete:
 		delete(s.rows, change.Username)
-	case user.Deactivate:
+	case user.Deactivate, user.Suspend:
 		if exists {
 			row.Active = false
 			s.rows[change.Username] = row

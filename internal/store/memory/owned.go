@@ -14,6 +14,19 @@ import (
 // Owned reads the next ownership records of a cluster that follow a username, at most limit of them. The only error is the
 // context's.
 func (s *Store) Owned(ctx context.Context, cluster, after string, limit int) ([]store.Owned, error) {
+	return s.records(ctx, cluster, after, limit, func(note user.Ownership, _ bool) bool { return note.State == user.Owned })
+}
+
+// Released reads the next released records whose rows are active, as Owned reads those that are owned.
+func (s *Store) Released(ctx context.Context, cluster, after string, limit int) ([]store.Owned, error) {
+	return s.records(ctx, cluster, after, limit, func(note user.Ownership, isActive bool) bool {
+		return note.State == user.Released && isActive
+	})
+}
+
+func (s *Store) records(
+	ctx context.Context, cluster, after string, limit int, isWanted func(note user.Ownership, isActive bool) bool,
+) ([]store.Owned, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -22,14 +35,15 @@ func (s *Store) Owned(ctx context.Context, cluster, after string, limit int) ([]
 	var records []store.Owned
 	for _, username := range slices.Sorted(maps.Keys(s.notes)) {
 		note := s.notes[username]
-		if note.State != user.Owned || note.Owner.Cluster != cluster || username <= after {
+		row, exists := s.rows[username]
+		isActive := exists && row.Active
+		if note.Owner.Cluster != cluster || username <= after || !isWanted(note, isActive) {
 			continue
 		}
 		if len(records) == limit {
 			break
 		}
-		row, exists := s.rows[username]
-		records = append(records, store.Owned{Username: username, Owner: note.Owner, RowExists: exists, Active: exists && row.Active})
+		records = append(records, store.Owned{Username: username, Owner: note.Owner, RowExists: exists, Active: isActive})
 	}
 	return records, nil
 }

@@ -277,6 +277,8 @@ func statementFor(change user.Change) (string, error) {
 		return steps(owned, deleteRow, after("gone", noteDeleted), purge)
 	case user.Deactivate:
 		return steps(owned, deactivateRow, after("gone", noteReleased))
+	case user.Suspend:
+		return steps(suspension(change)...)
 	case user.Release:
 		return steps(fenceOwned, after("fence", noteReleased))
 	case user.Bury:

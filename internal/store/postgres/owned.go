@@ -18,11 +18,27 @@ FROM (SELECT * FROM shardinguser_ownership
 LEFT JOIN users u ON u.username::text = o.username::text
 ORDER BY o.username`
 
+// listReleasedBy is listOwnedBy of the released records whose rows are active.
+const listReleasedBy = `
+SELECT o.username, o.cluster, o.namespace, o.name, o.uid, true, true
+FROM shardinguser_ownership o JOIN users u ON u.username::text = o.username::text
+WHERE o.state = 'released' AND o.cluster = @cluster AND o.username::text > @after::text AND u.active
+ORDER BY o.username LIMIT @limit::bigint`
+
 // Owned reads the next ownership records of a cluster that follow a username, at most limit of them. Its errors are Observe's.
 func (s *Store) Owned(ctx context.Context, cluster, after string, limit int) ([]store.Owned, error) {
+	return s.records(ctx, listOwnedBy, cluster, after, limit)
+}
+
+// Released reads the next released records whose rows are active, as Owned reads those that are owned.
+func (s *Store) Released(ctx context.Context, cluster, after string, limit int) ([]store.Owned, error) {
+	return s.records(ctx, listReleasedBy, cluster, after, limit)
+}
+
+func (s *Store) records(ctx context.Context, list, cluster, after string, limit int) ([]store.Owned, error) {
 	var records []store.Owned
 	err := s.run(ctx, reads, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {
-		rows, err := conn.Query(ctx, listOwnedBy, pgx.NamedArgs{"cluster": cluster, "after": after, "limit": limit})
+		rows, err := conn.Query(ctx, list, pgx.NamedArgs{"cluster": cluster, "after": after, "limit": limit})
 		if err != nil {
 			return err
 		}

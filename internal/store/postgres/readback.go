@@ -55,7 +55,8 @@ var errMaybeFirst = errors.New("another writer may have been there first")
 // makeChange runs the statement. What ends an account, or lifts its lock by request, is looked at before it is committed, since
 // the note of it must not outlive a trigger that brings the account, or the lock, back.
 func (s *Store) makeChange(ctx context.Context, conn *conn, sql string, args pgx.NamedArgs, change user.Change) error {
-	isEnd, lifts := change.Verb == user.Delete || change.Verb == user.Deactivate, change.Unlock != "" && change.ClearLockout
+	isEnd := change.Verb == user.Delete || change.Verb == user.Deactivate || change.Verb == user.Suspend
+	lifts := change.Unlock != "" && change.ClearLockout
 	if !isEnd && !lifts {
 		return s.change(ctx, conn, sql, args, change)
 	}
@@ -113,6 +114,7 @@ const runDeferred = "SET CONSTRAINTS ALL IMMEDIATE"
 const askBack = `SELECT EXISTS (SELECT FROM users u WHERE u.username::text = $1::text AND CASE $2::text
     WHEN '` + string(user.Delete) + `' THEN true
     WHEN '` + string(user.Deactivate) + `' THEN u.active IS DISTINCT FROM false
+    WHEN '` + string(user.Suspend) + `' THEN u.active IS DISTINCT FROM false
     ELSE u.locked_until::timestamptz > pg_catalog.clock_timestamp() END)`
 
 // errRelocked says that a trigger locked an account again, in the transaction that unlocked it. Nothing was changed.

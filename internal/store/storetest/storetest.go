@@ -21,6 +21,7 @@ type Store interface {
 	Fresh(ctx context.Context) (bool, error)
 	Apply(ctx context.Context, change user.Change) (user.Observed, error)
 	Owned(ctx context.Context, cluster, after string, limit int) ([]store.Owned, error)
+	Released(ctx context.Context, cluster, after string, limit int) ([]store.Owned, error)
 	Watch(ctx context.Context, changed func(usernames []string), recovered func())
 
 	Charge(ctx context.Context, attempt store.Attempt, limits store.Limits) (store.Charged, error)
@@ -94,7 +95,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 	t.Helper()
 	for _, group := range [][]test{
 		creating, adopting, updating, ending, burying, confirming, racing, reading, watching, charging, settling, pending, keeping,
-		merging, governing, sparing, owning,
+		merging, governing, sparing, owning, leaving,
 	} {
 		for _, test := range group {
 			t.Run(test.sentence, func(t *testing.T) {

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package postgres
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+// suspension is the steps of a Suspend: of a record whose owner is gone, owned or released, the row becomes inactive and the
+// record says so. The revision says that the record is still the one that was observed.
+func suspension(change user.Change) []string {
+	fence := fenceSuspended
+	if len(change.Endangered) > 0 {
+		fence = sparingLastHolders(fence)
+	}
+	return []string{fence, fmt.Sprintf(updateRow, "active = false"), strings.ReplaceAll(noteSuspended, "%[1]s", "written")}
+}
+
+const (
+	fenceSuspended = `
+fence AS (
+    SELECT o.username FROM patience, shardinguser_ownership o
+    WHERE o.username = @username AND o.revision = @revision AND o.uid = @uid AND o.state <> 'deleted'
+    FOR UPDATE OF o
+)`
+
+	noteSuspended = `,
+noted AS (
+    UPDATE shardinguser_ownership o SET suspended = true, revision = DEFAULT, changed_at = now()
+    FROM %[1]s w WHERE o.username = w.username
+    RETURNING o.username
+)`
+)
