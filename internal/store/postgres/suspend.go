@@ -23,14 +23,14 @@ const (
 	fenceSuspended = `
 fence AS (
     SELECT o.username FROM patience, shardinguser_ownership o
-    WHERE o.username = @username AND o.revision = @revision AND o.uid = @uid AND o.state <> 'deleted'
+    WHERE o.username::text = @username::text AND o.revision = @revision::bigint AND o.uid = @uid::text AND o.state <> 'deleted'
     FOR UPDATE OF o
 )`
 
 	noteSuspended = `,
 noted AS (
-    UPDATE shardinguser_ownership o SET suspended = true, revision = DEFAULT, changed_at = now()
-    FROM %[1]s w WHERE o.username = w.username
+    UPDATE shardinguser_ownership o SET suspended = true, revision = DEFAULT, changed_at = pg_catalog.now()
+    FROM %[1]s w WHERE o.username::text = w.username::text
     RETURNING o.username
 )`
 )
