@@ -84,10 +84,14 @@ func TestAdmissionRefusesWhatNoPolicyPermits(t *testing.T) {
 	s := newStory(t)
 	s.installAdmission()
 	s.start("--leader-election-namespace=" + systemNamespace)
+	s.eventually(soon, func(g gomega.Gomega) { // an earlier story's index may still be there
+		g.Expect(s.kube.Create(t.Context(), s.resource("before", roles("boss")), client.DryRunAll)).To(gomega.Succeed())
+	})
 	u := s.readyUser("before", roles("boss"))
 	p := s.policy("team", func(p *v1alpha1.ShardingUserPolicySpec) {
 		p.Usernames, p.Roles = []v1alpha1.Glob{"team-?", "before"}, []v1alpha1.Glob{"view*", "operator"}
 		p.Password = &v1alpha1.PasswordTerms{MinLength: 12}
+		p.DeletionPolicies = []v1alpha1.DeletionPolicy{v1alpha1.DeletionDelete, v1alpha1.DeletionDeactivate}
 	})
 	other := s.policy("others", func(p *v1alpha1.ShardingUserPolicySpec) {
 		p.NamespaceSelector = &v1alpha1.NamespaceSelector{MatchExpressions: []v1alpha1.NamespaceSelectorRequirement{
@@ -109,10 +113,11 @@ func TestAdmissionRefusesWhatNoPolicyPermits(t *testing.T) {
 		{username("root")},
 		{func(u *v1alpha1.ShardingUser) { u.Spec.AdoptionPolicy = v1alpha1.AdoptionIfUnowned }},
 		{secret("x"), hashed},
+		{deletion(v1alpha1.DeletionRetain)},
 	} {
 		refused(s.WithT, s.resource("team-a", edits...))
 	}
-	s.Expect(s.kube.Create(t.Context(), s.resource("team-a", roles("viewer", "viewers", "operator"), secret("x")), client.DryRunAll)).To(gomega.Succeed())
+	s.Expect(s.kube.Create(t.Context(), s.resource("team-a", roles("viewer", "viewers", "operator"), secret("x"), deletion(v1alpha1.DeletionDeactivate)), client.DryRunAll)).To(gomega.Succeed())
 
 	// Who asks for nothing new is let through, and can be deleted; who asks for less is told.
 	s.reports(soon, u, v1alpha1.ReasonNotPermitted)
