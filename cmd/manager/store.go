@@ -96,10 +96,11 @@ func openStore(settings config.Settings, registry prometheus.Registerer, log log
 			"nothing but this process sees them; give a DSN by --user-database-dsn-file or USER_DATABASE_DSN")
 		s := memory.New(time.Now)
 		no := func() bool { return false }
+		err := errors.Join(registerStoreMetrics(registry, true, no, no), registry.Register(findingsMetric(accounts{}.findings)),
+			registry.Register(schemaOpenMetric(accounts{}.findings)))
 		return accounts{
-				Batches: s, Rows: s, Freshness: s, OwnershipRecords: s, Attempts: s, Trail: s, memory: s, close: func() {},
-			}, errors.Join(registerStoreMetrics(registry, true, no, no), registry.Register(findingsMetric(accounts{}.findings)),
-				registry.Register(schemaOpenMetric(accounts{}.findings)))
+			Batches: s, Rows: s, Freshness: s, OwnershipRecords: s, Attempts: s, Trail: s, memory: s, close: func() {},
+		}, err
 	}
 
 	database, logins, err := openDatabase(settings, log)

@@ -100,9 +100,9 @@ const (
 	flagPprofAddress           = "pprof-bind-address"
 	flagLoginAddress           = "login-bind-address"
 	flagLoginCertDir           = "login-tls-cert-dir"
-	flagJWTSecretFile          = "jwt-secret-file" //nolint:gosec // The name of a flag.
-	flagJWTPreviousSecretFile  = "jwt-previous-secret-file"
-	flagJWTPreviousSecretUntil = "jwt-previous-secret-until"
+	flagJWTSecretFile          = "jwt-secret-file"           //nolint:gosec // The name of a flag.
+	flagJWTPreviousSecretFile  = "jwt-previous-secret-file"  //nolint:gosec // The name of a flag.
+	flagJWTPreviousSecretUntil = "jwt-previous-secret-until" //nolint:gosec // The name of a flag.
 	flagDSNFile                = "user-database-dsn-file"
 	flagListenDSNFile          = "listen-dsn-file"
 	flagLoginDSNFile           = "login-database-dsn-file"

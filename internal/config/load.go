@@ -222,7 +222,6 @@ func (l *loader) checkSecrets(login *Login) {
 		if secret.file == "" {
 			continue
 		}
-		//nolint:gosec // The path is the operator's own setting.
 		if _, err := os.ReadFile(secret.file); err != nil {
 			l.problem(l.settings[secret.flag].origin, "the file of the signing secret cannot be read (%w): "+
 				"name one that holds at least 32 bytes", cause(err))

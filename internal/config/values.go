@@ -56,6 +56,7 @@ func (n numberOrAuto) Set(s string) error {
 	}
 	return nil
 }
+
 func (n numberOrAuto) String() string {
 	if *n.at == Auto {
 		return auto
@@ -112,6 +113,7 @@ func (m moment) Set(s string) error {
 	*m.at = v.UTC()
 	return nil
 }
+
 func (m moment) String() string {
 	if m.at == nil || m.at.IsZero() {
 		return ""

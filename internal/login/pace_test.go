@@ -96,9 +96,9 @@ func TestRefusalsOfOneAddressArePaced(t *testing.T) {
 	th := newThrottle(func() rate.Limit { return 10 }, 5)
 	now := time.Now()
 	address, other := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
-	for i, want := range []time.Duration{0, 0, 0, 0, 0, 100, 200, 250, 250} {
-		if got := th.delay(address, now, 250*time.Millisecond); got.Round(time.Millisecond) != want*time.Millisecond {
-			t.Errorf("refusal %d is held for %v, want %v", i+1, got, want*time.Millisecond)
+	for i, want := range []int{0, 0, 0, 0, 0, 100, 200, 250, 250} {
+		if got := th.delay(address, now, 250*time.Millisecond); got.Round(time.Millisecond).Milliseconds() != int64(want) {
+			t.Errorf("refusal %d is held for %v, want %d ms", i+1, got, want)
 		}
 	}
 	if got := th.delay(other, now, time.Second); got != 0 {

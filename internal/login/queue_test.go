@@ -99,6 +99,7 @@ func TestANewcomerIsServedBeforeABacklogOfGuesses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			crowded(t, func(t *testing.T, c *crowd) {
+				t.Helper()
 				for i := range 2 * c.queue.most {
 					c.arrive(tt.source(i), fmt.Sprint("nobody-", i))
 				}
@@ -119,6 +120,7 @@ func TestANewcomerIsServedBeforeABacklogOfGuesses(t *testing.T) {
 // The owner of an account that many sources guess at, each on one connection, before it is locked.
 func TestOnOneAccountTheNewestSourceGoesFirst(t *testing.T) {
 	crowded(t, func(t *testing.T, c *crowd) {
+		t.Helper()
 		for i := range 2 * maxWaitingOnAccount {
 			c.arrive(fmt.Sprintf("192.0.2.%d", 1+i%3), "alice")
 		}
@@ -136,6 +138,7 @@ func TestOnOneAccountTheNewestSourceGoesFirst(t *testing.T) {
 
 func TestAFullLineDropsTheSourceThatHoldsMost(t *testing.T) {
 	crowded(t, func(t *testing.T, c *crowd) {
+		t.Helper()
 		for i := range c.queue.most {
 			c.arrive("192.0.2.1", fmt.Sprint("one-", i))
 		}
@@ -155,6 +158,7 @@ func TestAFullLineDropsTheSourceThatHoldsMost(t *testing.T) {
 
 func TestAnExemptAccountHasNoSerialLine(t *testing.T) {
 	crowded(t, func(t *testing.T, c *crowd) {
+		t.Helper()
 		c.exempts("robot", hashOf(t, right))
 		c.arrive("192.0.2.1", "robot") // by whose charge it is known
 		c.goOn <- struct{}{}

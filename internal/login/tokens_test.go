@@ -330,12 +330,19 @@ func TestThePreviousSecretCountsUntilItsEnd(t *testing.T) {
 func TestAPreviousSecretThatGoesEndsAtOnce(t *testing.T) {
 	for name, goes := range map[string]func(testing.TB, string){
 		"removed": func(t testing.TB, file string) {
+			t.Helper()
 			if err := os.Remove(file); err != nil {
 				t.Fatal(err)
 			}
 		},
-		"emptied":  func(t testing.TB, file string) { write(t, file, "") },
-		"replaced": func(t testing.TB, file string) { write(t, file, strings.Repeat("another ", 4)) },
+		"emptied": func(t testing.TB, file string) {
+			t.Helper()
+			write(t, file, "")
+		},
+		"replaced": func(t testing.TB, file string) {
+			t.Helper()
+			write(t, file, strings.Repeat("another ", 4))
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			folder := t.TempDir()

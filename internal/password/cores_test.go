@@ -363,7 +363,7 @@ func TestWhatTheCoresHashIsMeasured(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := quick(2)
 		takes := 100 * time.Millisecond
-		h.setEngine(engine{lanes: 4, queue: 1, compute: func([]*job) { time.Sleep(takes) }}) // of a clock that does not wait
+		h.setEngine(engine{lanes: 4, queue: 1, compute: func([]*job) { <-time.After(takes) }})
 		h.fastest.Store(0)
 		for _, tt := range []struct {
 			takes time.Duration

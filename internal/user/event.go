@@ -47,10 +47,9 @@ func ChangeEvents(c Change, drift []Field) []Event {
 		}
 	case Delete:
 		tell(false, v1alpha1.EventDeleted, "Deleted the row of username %q.", c.Username)
-	case Suspend: // there is no resource that an Event could be about
 	case Deactivate:
 		tell(false, v1alpha1.EventDeactivated, "Deactivated the row of username %q and left it in place.", c.Username)
-	case Nothing, Release, Bury:
+	case Nothing, Release, Bury, Suspend: // of a Suspend there is no resource that an Event could be about
 	}
 	created := c.Verb == Create && len(drift) == 0 // what a new account begins with is no change
 	if c.Password != nil && c.Password.New && !created {

@@ -25,21 +25,21 @@ func TestATenantThatLeavesKeepsNoActiveAccountThatNoPolicyPermits(t *testing.T) 
 		p.NamespaceSelector, p.Usernames = selecting(mine), []v1alpha1.Glob{"mine*"}
 		p.Roles = []v1alpha1.Glob{"viewer"}
 	})
-	tenant, ctx := s.tenantOf(mine), t.Context()
+	tenant := s.tenantOf(mine)
 	create := func(name string, edits ...edit) *v1alpha1.ShardingUser {
 		t.Helper()
 		u := s.resource(name, append([]edit{in(mine), roles("viewer")}, edits...)...)
-		s.Expect(tenant.Create(ctx, u)).To(gomega.Succeed())
+		s.Expect(tenant.Create(t.Context(), u)).To(gomega.Succeed())
 		s.reports(soon, u, v1alpha1.ReasonSynced)
 		return u
 	}
 	patch := func(u *v1alpha1.ShardingUser, body string) {
 		t.Helper()
-		s.Expect(tenant.Patch(ctx, u, client.RawPatch(merge, []byte(body)))).To(gomega.Succeed())
+		s.Expect(tenant.Patch(t.Context(), u, client.RawPatch(merge, []byte(body)))).To(gomega.Succeed())
 	}
 	remove := func(u *v1alpha1.ShardingUser) {
 		t.Helper()
-		s.Expect(tenant.Delete(ctx, u)).To(gomega.Succeed())
+		s.Expect(tenant.Delete(t.Context(), u)).To(gomega.Succeed())
 		s.gone(soon, u)
 	}
 	retained := s.readyUser("retained", roles("operator"), deletion(v1alpha1.DeletionRetain))
@@ -50,9 +50,9 @@ func TestATenantThatLeavesKeepsNoActiveAccountThatNoPolicyPermits(t *testing.T) 
 	s.Expect(s.row("mine-kept").Active).To(gomega.BeTrue())
 	retains, strips := create("mine-retains"), create("mine-strips")
 
-	s.Expect(s.kube.Get(ctx, key(p), p)).To(gomega.Succeed())
+	s.Expect(s.kube.Get(t.Context(), key(p), p)).To(gomega.Succeed())
 	p.Spec.DeletionPolicies = []v1alpha1.DeletionPolicy{v1alpha1.DeletionDelete, v1alpha1.DeletionDeactivate}
-	s.Expect(s.kube.Update(ctx, p)).To(gomega.Succeed())
+	s.Expect(s.kube.Update(t.Context(), p)).To(gomega.Succeed())
 	patch(retains, `{"spec":{"deletionPolicy":"Retain"}}`)
 	remove(retains)
 	s.Expect(s.row("mine-retains").Active).To(gomega.BeFalse())
@@ -60,11 +60,11 @@ func TestATenantThatLeavesKeepsNoActiveAccountThatNoPolicyPermits(t *testing.T) 
 	// A deletion that is paused waits, and does not prevent that the finalizer is taken away.
 	patch(strips, `{"metadata":{"annotations":{"`+v1alpha1.AnnotationPaused+`":"true"}}}`)
 	s.reports(soon, strips, v1alpha1.ReasonPaused)
-	s.Expect(tenant.Delete(ctx, strips)).To(gomega.Succeed())
+	s.Expect(tenant.Delete(t.Context(), strips)).To(gomega.Succeed())
 	forged := strips.DeepCopy()
 	forged.Status.PermittedBy, forged.Status.Conditions[0].Reason = "others", v1alpha1.ReasonSynced
 	forged.Status.Conditions[0].Status = metav1.ConditionTrue
-	s.Expect(tenant.Status().Patch(ctx, forged, client.MergeFrom(strips))).To(gomega.Succeed())
+	s.Expect(tenant.Status().Patch(t.Context(), forged, client.MergeFrom(strips))).To(gomega.Succeed())
 	patch(strips, `{"metadata":{"finalizers":null}}`)
 	s.gone(soon, strips)
 	s.Expect(s.row("mine-strips").Active).To(gomega.BeTrue())

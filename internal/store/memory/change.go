@@ -15,21 +15,24 @@ func holds(change user.Change, exists bool, note user.Ownership, noted bool) boo
 		return false
 	}
 	switch change.Verb {
-	case user.Create:
-		return !exists && (!noted || mayFollow(change, note))
-	case user.Adopt:
-		return exists && (!noted || mayFollow(change, note))
+	case user.Create, user.Adopt:
+		return exists == (change.Verb == user.Adopt) && (!noted || mayFollow(change, note))
 	case user.Update:
 		return ownedBy(change, note) && current(change, note) && (exists || !touchesRow(change))
 	case user.Delete, user.Deactivate, user.Release:
 		return ownedBy(change, note) && current(change, note)
 	case user.Suspend:
-		return exists && noted && note.State != user.Deleted && note.Owner.UID == change.Owner.UID
+		return exists && noted && isLeft(change, note)
 	case user.Bury:
 		return !noted || (note.State != user.Owned && current(change, note))
 	case user.Nothing:
 	}
 	return false
+}
+
+// isLeft tells whether the record is of the owner that is gone.
+func isLeft(change user.Change, note user.Ownership) bool {
+	return note.State != user.Deleted && note.Owner.UID == change.Owner.UID
 }
 
 func ownedBy(change user.Change, note user.Ownership) bool {

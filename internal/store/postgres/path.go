@@ -195,7 +195,7 @@ func settlePath(ctx context.Context, conn *pgconn.PgConn, config *pgx.ConnConfig
 		return p, fmt.Errorf("ask for the search path: %w", err)
 	case err != nil:
 		p.isLocal = true
-		return p, nil
+		return p, nil //nolint:nilerr // A server that refuses the question serves all the same, by a path in each transaction.
 	}
 	p.isDropped = row[0] != asked
 	if p.isDropped {
@@ -249,7 +249,7 @@ func trustedFirst(ctx context.Context, conn *pgconn.PgConn, path string) (string
 	case err != nil && (conn.IsClosed() || !errors.As(err, &refusal)):
 		return path, fmt.Errorf("ask for the schemas of the search path: %w", err)
 	case err != nil || len(results) != 1:
-		return path, nil
+		return path, nil //nolint:nilerr // Where the server does not say, the order stays as it is.
 	}
 	closed, first := map[string]bool{}, -1
 	for _, row := range results[0].Rows {
