@@ -157,12 +157,17 @@ const askPath = `SELECT pg_catalog.current_setting('search_path'),
 // askStrangers yields the schemas of a path, in its order, with whether strangers may create objects there, and whether the tables
 // users and shardinguser_ownership are there.
 var askStrangers = `SELECT g.name, ` + strangersOf("n.nspacl", "n.nspowner", "n") + ` IS NOT NULL,
-	(SELECT pg_catalog.count(*) OPERATOR(pg_catalog.=) 2 FROM pg_catalog.pg_class c WHERE c.relnamespace OPERATOR(pg_catalog.=) n.oid
-		AND c.relname OPERATOR(pg_catalog.=) ANY (ARRAY['` + usersTable + `', '` + ownershipTable + `']::pg_catalog.name[]))
+	` + hasTable(usersTable) + `, ` + hasTable(ownershipTable) + `
 FROM ROWS FROM (pg_catalog.unnest(%s::pg_catalog.text[])) WITH ORDINALITY AS g (name, place)
 JOIN pg_catalog.pg_namespace n ON n.nspname OPERATOR(pg_catalog.=)
 	(CASE WHEN g.name OPERATOR(pg_catalog.=) '$user'::pg_catalog.text THEN CURRENT_USER::pg_catalog.text ELSE g.name END)
 ORDER BY g.place`
+
+// hasTable is an expression for whether the schema n has a table.
+func hasTable(name string) string {
+	return `EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relnamespace OPERATOR(pg_catalog.=) n.oid
+		AND c.relname OPERATOR(pg_catalog.=) '` + name + `'::pg_catalog.name)`
+}
 
 // sessionPath is by which path a session resolves names. The zero value is the session's own.
 type sessionPath struct {
@@ -232,8 +237,8 @@ func rolesPath(ctx context.Context, conn *pgconn.PgConn, session, role string) (
 	return role, nil
 }
 
-// trustedFirst moves schemas in which strangers may create tables, and schemas that do not exist, behind the one where strangers may
-// not and the operator's tables are: the table of a stranger must not come before the one that is meant.
+// trustedFirst moves schemas in which strangers may create tables, and schemas that do not exist, behind those where strangers may
+// not and the table users and the operator's tables are: the table of a stranger must not come before the one that is meant.
 func trustedFirst(ctx context.Context, conn *pgconn.PgConn, path string) (string, error) {
 	schemas, ok := splitPath(path)
 	if !ok || len(schemas) < 3 { // with pg_temp
@@ -251,28 +256,33 @@ func trustedFirst(ctx context.Context, conn *pgconn.PgConn, path string) (string
 	case err != nil || len(results) != 1:
 		return path, nil
 	}
-	closed, first := map[string]bool{}, -1
+	closed, users, ours := map[string]bool{}, -1, -1
 	for _, row := range results[0].Rows {
-		isOpen, hasTables := string(row[1]) == "t", string(row[2]) == "t"
-		if !isOpen {
-			closed[string(row[0])] = true
+		if isOpen := string(row[1]) == "t"; isOpen {
+			continue
 		}
-		if !isOpen && hasTables && first < 0 {
-			first = slices.Index(schemas, string(row[0]))
+		closed[string(row[0])] = true
+		at := slices.Index(schemas, string(row[0]))
+		if users < 0 && string(row[2]) == "t" {
+			users = at
+		}
+		if ours < 0 && string(row[3]) == "t" {
+			ours = at
 		}
 	}
-	if first < 0 {
+	if users < 0 || ours < 0 {
 		return path, nil
 	}
+	last := max(users, ours)
 	var before, behind []string
-	for _, name := range schemas[:first] { // one that is not there may be created at any time
+	for _, name := range schemas[:last] { // one that is not there may be created at any time
 		if closed[name] {
 			before = append(before, name)
 		} else {
 			behind = append(behind, name)
 		}
 	}
-	schemas = slices.Concat(before, schemas[first:], behind)
+	schemas = slices.Concat(before, schemas[last:], behind)
 	return joinPath(schemas), nil
 }
 
