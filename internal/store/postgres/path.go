@@ -3,6 +3,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -219,22 +220,28 @@ func settlePath(ctx context.Context, conn *pgconn.PgConn, config *pgx.ConnConfig
 }
 
 // rolesPath is the path where a pooler did not pass ours on: the role's, which no client of the pooler can change in a session, and
-// the session's where only that one leads to a table users: the pooler may set one.
+// the session's, which the pooler may set, where only that one leads to the operator's tables, or to a table users.
 func rolesPath(ctx context.Context, conn *pgconn.PgConn, session, role string) (string, error) {
 	session, role = safePath(session), safePath(role)
 	if session == role {
 		return role, nil
 	}
+	const has = "; SELECT pg_catalog.to_regclass('" + usersTable + "') IS NOT NULL, pg_catalog.to_regclass('" + ownershipTable + "') IS NOT NULL"
+	withUsers := ""
 	for _, path := range []string{role, session} {
-		row, err := readRow(ctx, conn, setPath(path, true)+"; SELECT pg_catalog.to_regclass('"+usersTable+"') IS NOT NULL")
+		row, err := readRow(ctx, conn, setPath(path, true)+has)
 		if err != nil {
 			return "", fmt.Errorf("look for the table users: %w", err)
 		}
-		if row[0] == "t" {
+		hasUsers, hasOurs := row[0] == "t", row[1] == "t"
+		if hasUsers && hasOurs {
 			return path, nil
 		}
+		if hasUsers && withUsers == "" {
+			withUsers = path
+		}
 	}
-	return role, nil
+	return cmp.Or(withUsers, role), nil
 }
 
 // trustedFirst moves schemas in which strangers may create tables, and schemas that do not exist, behind those where strangers may
