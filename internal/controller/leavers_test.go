@@ -116,6 +116,27 @@ func TestAStrippedFinalizerLeavesNoActiveAccountBehind(t *testing.T) {
 	s.becomes("alice", false)
 }
 
+// A finalizer of the tenant's own keeps the resource there, where the operator has nothing left to do.
+func TestAResourceThatATenantKeepsFromGoingClaimsNothing(t *testing.T) {
+	const own = "example.com/stay"
+	s := searching(t)
+	p := s.policy("viewers", grants("viewer"))
+	op := s.start()
+	u := s.readyUser("alice", roles("viewer"))
+	s.findsOrphans(op)
+	s.edit(u, annotation(v1alpha1.AnnotationPaused, "true"))
+	s.reports(u, v1alpha1.ReasonPaused)
+	s.edit(u, func(u *v1alpha1.ShardingUser) { u.Finalizers = append(u.Finalizers, own) })
+	s.Expect(s.kube.Delete(t.Context(), u)).To(gomega.Succeed())
+	s.edit(u, func(u *v1alpha1.ShardingUser) { u.Finalizers = []string{own} })
+	s.findsOrphans(op, "alice")
+	s.Expect(s.row("alice").Active).To(gomega.BeTrue(), "it is permitted")
+	s.amend(p, grants("auditor"))
+	s.becomes("alice", false)
+	s.edit(u, func(u *v1alpha1.ShardingUser) { u.Finalizers = nil })
+	s.gone(u)
+}
+
 func TestADeletionPolicyThatIsNotPermittedIsRefused(t *testing.T) {
 	s, _ := begin(t)
 	s.policy("viewers", grants("viewer"), leavingBy(v1alpha1.DeletionDelete, v1alpha1.DeletionDeactivate))

@@ -40,7 +40,10 @@ func (o *Orphans) watchCluster(ctx context.Context) (stop func(), err error) {
 		stops = append(stops, func() error { return informer.RemoveEventHandler(registration) })
 		return nil
 	}
-	err = watch(&v1alpha1.ShardingUser{}, toolscache.ResourceEventHandlerFuncs{DeleteFunc: func(any) { o.want() }})
+	err = watch(&v1alpha1.ShardingUser{}, toolscache.ResourceEventHandlerFuncs{
+		UpdateFunc: o.wantAfter(func(before, after client.Object) bool { return isAbandoned(after) && !isAbandoned(before) }),
+		DeleteFunc: func(any) { o.want() },
+	})
 	if o.leavers != nil {
 		err = errors.Join(err, watch(&v1alpha1.ShardingUserPolicy{}, toolscache.ResourceEventHandlerFuncs{
 			AddFunc: func(any) { o.want() }, UpdateFunc: o.wantAfter(isPolicyEdit), DeleteFunc: func(any) { o.want() },

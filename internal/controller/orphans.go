@@ -17,6 +17,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/recorder"
@@ -287,12 +288,20 @@ func claims(ctx context.Context, reader client.Reader, record store.Owned) (bool
 	var u v1alpha1.ShardingUser
 	err := reader.Get(ctx, client.ObjectKey{Namespace: record.Owner.Namespace, Name: record.Owner.Name}, &u)
 	switch {
+	case err == nil && isAbandoned(&u):
+		return false, nil
 	case err == nil:
 		return string(u.UID) == record.Owner.UID || user.Username(&u) == record.Username, nil
 	case apierrors.IsNotFound(err) && namesObject(err):
 		return false, nil
 	}
 	return false, fmt.Errorf("confirm that the ShardingUser %s does not exist: %w", record.Owner, err)
+}
+
+// isAbandoned reports whether a resource is being deleted and does not have our finalizer: it is as good as gone, and another
+// finalizer may keep it for any time.
+func isAbandoned(u client.Object) bool {
+	return !u.GetDeletionTimestamp().IsZero() && !controllerutil.ContainsFinalizer(u, v1alpha1.Finalizer)
 }
 
 // namesObject tells whether the API server says that one object is not there. Where it does not know the kind, its answer

@@ -164,7 +164,15 @@ func (s *Store) runMigrations(ctx context.Context) (made bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	db := stdlib.OpenDB(*config)
+	// This session has to resolve names as the pool's do. One of a pooler that drops the path is not changed: others get it next.
+	db := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(func(ctx context.Context, raw *pgx.Conn) error {
+		path, err := settlePath(ctx, raw.PgConn(), config)
+		if err != nil || path.isDropped || path.path == config.RuntimeParams["search_path"] {
+			return err
+		}
+		_, err = raw.Exec(ctx, setPath(path.path, false), pgx.QueryExecModeSimpleProtocol)
+		return err
+	}))
 	defer func() { _ = db.Close() }()
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {

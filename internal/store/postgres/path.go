@@ -3,6 +3,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -157,12 +158,17 @@ const askPath = `SELECT pg_catalog.current_setting('search_path'),
 // askStrangers yields the schemas of a path, in its order, with whether strangers may create objects there, and whether the tables
 // users and shardinguser_ownership are there.
 var askStrangers = `SELECT g.name, ` + strangersOf("n.nspacl", "n.nspowner", "n") + ` IS NOT NULL,
-	(SELECT pg_catalog.count(*) OPERATOR(pg_catalog.=) 2 FROM pg_catalog.pg_class c WHERE c.relnamespace OPERATOR(pg_catalog.=) n.oid
-		AND c.relname OPERATOR(pg_catalog.=) ANY (ARRAY['` + usersTable + `', '` + ownershipTable + `']::pg_catalog.name[]))
+	` + hasTable(usersTable) + `, ` + hasTable(ownershipTable) + `
 FROM ROWS FROM (pg_catalog.unnest(%s::pg_catalog.text[])) WITH ORDINALITY AS g (name, place)
 JOIN pg_catalog.pg_namespace n ON n.nspname OPERATOR(pg_catalog.=)
 	(CASE WHEN g.name OPERATOR(pg_catalog.=) '$user'::pg_catalog.text THEN CURRENT_USER::pg_catalog.text ELSE g.name END)
 ORDER BY g.place`
+
+// hasTable is an expression for whether the schema n has a table.
+func hasTable(name string) string {
+	return `EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relnamespace OPERATOR(pg_catalog.=) n.oid
+		AND c.relname OPERATOR(pg_catalog.=) '` + name + `'::pg_catalog.name)`
+}
 
 // sessionPath is by which path a session resolves names. The zero value is the session's own.
 type sessionPath struct {
@@ -214,26 +220,32 @@ func settlePath(ctx context.Context, conn *pgconn.PgConn, config *pgx.ConnConfig
 }
 
 // rolesPath is the path where a pooler did not pass ours on: the role's, which no client of the pooler can change in a session, and
-// the session's where only that one leads to a table users: the pooler may set one.
+// the session's, which the pooler may set, where only that one leads to the operator's tables, or to a table users.
 func rolesPath(ctx context.Context, conn *pgconn.PgConn, session, role string) (string, error) {
 	session, role = safePath(session), safePath(role)
 	if session == role {
 		return role, nil
 	}
+	const has = "; SELECT pg_catalog.to_regclass('" + usersTable + "') IS NOT NULL, pg_catalog.to_regclass('" + ownershipTable + "') IS NOT NULL"
+	withUsers := ""
 	for _, path := range []string{role, session} {
-		row, err := readRow(ctx, conn, setPath(path, true)+"; SELECT pg_catalog.to_regclass('"+usersTable+"') IS NOT NULL")
+		row, err := readRow(ctx, conn, setPath(path, true)+has)
 		if err != nil {
 			return "", fmt.Errorf("look for the table users: %w", err)
 		}
-		if row[0] == "t" {
+		hasUsers, hasOurs := row[0] == "t", row[1] == "t"
+		if hasUsers && hasOurs {
 			return path, nil
 		}
+		if hasUsers && withUsers == "" {
+			withUsers = path
+		}
 	}
-	return role, nil
+	return cmp.Or(withUsers, role), nil
 }
 
-// trustedFirst moves schemas in which strangers may create tables, and schemas that do not exist, behind the one where strangers may
-// not and the operator's tables are: the table of a stranger must not come before the one that is meant.
+// trustedFirst moves schemas in which strangers may create tables, and schemas that do not exist, behind those where strangers may
+// not and the table users and the operator's tables are: the table of a stranger must not come before the one that is meant.
 func trustedFirst(ctx context.Context, conn *pgconn.PgConn, path string) (string, error) {
 	schemas, ok := splitPath(path)
 	if !ok || len(schemas) < 3 { // with pg_temp
@@ -251,28 +263,33 @@ func trustedFirst(ctx context.Context, conn *pgconn.PgConn, path string) (string
 	case err != nil || len(results) != 1:
 		return path, nil //nolint:nilerr // Where the server does not say, the order stays as it is.
 	}
-	closed, first := map[string]bool{}, -1
+	closed, users, ours := map[string]bool{}, -1, -1
 	for _, row := range results[0].Rows {
-		isOpen, hasTables := string(row[1]) == "t", string(row[2]) == "t"
-		if !isOpen {
-			closed[string(row[0])] = true
+		if isOpen := string(row[1]) == "t"; isOpen {
+			continue
 		}
-		if !isOpen && hasTables && first < 0 {
-			first = slices.Index(schemas, string(row[0]))
+		closed[string(row[0])] = true
+		at := slices.Index(schemas, string(row[0]))
+		if users < 0 && string(row[2]) == "t" {
+			users = at
+		}
+		if ours < 0 && string(row[3]) == "t" {
+			ours = at
 		}
 	}
-	if first < 0 {
+	if users < 0 || ours < 0 {
 		return path, nil
 	}
+	last := max(users, ours)
 	var before, behind []string
-	for _, name := range schemas[:first] { // one that is not there may be created at any time
+	for _, name := range schemas[:last] { // one that is not there may be created at any time
 		if closed[name] {
 			before = append(before, name)
 		} else {
 			behind = append(behind, name)
 		}
 	}
-	schemas = slices.Concat(before, schemas[first:], behind)
+	schemas = slices.Concat(before, schemas[last:], behind)
 	return joinPath(schemas), nil
 }
 

@@ -3,7 +3,10 @@
 package postgres
 
 import (
+	"context"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
@@ -62,4 +65,34 @@ func TestEverySessionHasPgTempLastWhateverTheDSNAndTheRoleSay(t *testing.T) {
 		}
 		hangUp(t.Context(), direct.raw)
 	}
+}
+
+// The pooler may set a path, and the one of the role may lead to the table users of another program.
+func TestThePathBehindAPoolerLeadsToTheOperatorsTables(t *testing.T) {
+	t.Parallel()
+	admin := testenv.Database(t)
+	run(t, connect(t, admin), "CREATE SCHEMA accounts; CREATE SCHEMA empty; "+plainTable)
+	config, err := connConfig(fixed(admin))
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := pgx.ConnectConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { hangUp(context.WithoutCancel(t.Context()), conn) })
+	leads := func(session, role, want string) {
+		t.Helper()
+		if path, err := rolesPath(t.Context(), conn.PgConn(), session, role); err != nil || path != want {
+			t.Errorf("of the session's path %q and the role's %q it takes %q, want %q, %v", session, role, path, want, err)
+		}
+	}
+	leads("empty", "public", "public, pg_temp")
+	leads("public", "empty", "public, pg_temp")
+	leads("empty", "accounts", "accounts, pg_temp")
+	migrated(t, with(admin, "search_path=accounts"))
+	leads("accounts", "public", "accounts, pg_temp")
+	leads("public", "accounts", "accounts, pg_temp")
+	migrated(t, admin)
+	leads("accounts", "public", "public, pg_temp")
 }

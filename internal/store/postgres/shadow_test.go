@@ -143,6 +143,31 @@ func TestATableOfAStrangerEarlierInThePathIsNeverRead(t *testing.T) {
 	readsNoShadow(t, ready(t, quick(path)))
 }
 
+// The table users may have another schema than the operator's own tables.
+func TestAStrangersTableBeforeTwoSchemasIsNeverRead(t *testing.T) {
+	t.Parallel()
+	admin := testenv.Database(t)
+	pool := connect(t, admin)
+	dsn, stranger := testenv.Role(t, admin), testenv.Role(t, admin)
+	role, _ := names(t, dsn)
+	other, _ := names(t, stranger)
+	run(t, pool, "CREATE SCHEMA early; CREATE SCHEMA own; CREATE SCHEMA accounts; GRANT USAGE, CREATE ON SCHEMA own TO "+role+
+		"; GRANT USAGE ON SCHEMA accounts TO PUBLIC; GRANT USAGE, CREATE ON SCHEMA early TO "+other+", "+role)
+	run(t, connect(t, with(admin, "search_path=accounts")), plainTable)
+	run(t, pool, "GRANT ALL ON accounts.users TO "+role)
+	migrated(t, with(dsn, "search_path=own,accounts"))
+	run(t, connect(t, with(dsn, "search_path=accounts")), insertActive, "alice")
+
+	path := with(dsn, "search_path=early,own,accounts")
+	s := ready(t, quick(path))
+	readsNoShadow(t, s)
+	theirs := connect(t, stranger)
+	run(t, theirs, shadow("CREATE TABLE", "early."))
+	run(t, theirs, "GRANT ALL ON early.users TO PUBLIC; GRANT USAGE ON SCHEMA early TO PUBLIC")
+	readsNoShadow(t, s)
+	readsNoShadow(t, ready(t, quick(path)))
+}
+
 // A statement would be prepared by one path and executed by another, and older poolers lose it.
 func TestBehindAPoolerThatDropsThePathNothingIsPrepared(t *testing.T) {
 	t.Parallel()

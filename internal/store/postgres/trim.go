@@ -11,7 +11,8 @@ import (
 )
 
 // The relation's size does not shrink when rows are deleted, so it says nothing of what it holds: free space is used again. The
-// rows say it. A sample of about a thousand pages is read; a small table is read whole.
+// rows say it. A sample of about a thousand pages is read; a small table is read whole. The columns are named, since the login side's
+// role may not read all of them.
 const sizeAttempts = `
 SELECT a.outcome,
        (pg_catalog.count(*)::float8 * p.scale)::bigint,
@@ -21,7 +22,7 @@ FROM (SELECT s.percent, 100::float8 / s.percent AS scale FROM (
     SELECT LEAST(100::float8, 100000::float8 * pg_catalog.current_setting('block_size')::float8
         / GREATEST(1, pg_catalog.pg_relation_size('login_attempts'::regclass))::float8) AS percent
 ) s) p,
-LATERAL (SELECT * FROM login_attempts TABLESAMPLE SYSTEM (p.percent)) a
+LATERAL (SELECT outcome, username, user_agent, attempt_key FROM login_attempts TABLESAMPLE SYSTEM (p.percent)) a
 GROUP BY a.outcome, p.scale`
 
 // rowOverhead is the bytes of a row besides its username (also in an index), user agent and key: the row's header, its other columns,

@@ -64,3 +64,18 @@ func TestTrimmingSparesLocksAndWhatIsPending(t *testing.T) {
 		t.Errorf("%d attempts were deleted, %v; want 4, and not the one that wrote the lock", n, err)
 	}
 }
+
+func TestTheLogInSidesRoleMayTrimTheRecord(t *testing.T) {
+	t.Parallel()
+	admin := testenv.Database(t)
+	migrated(t, admin)
+	controller, login := testenv.TwoRoles(t, admin)
+	p := openPair(t, controller, login, nil)
+	fill(t, connect(t, admin), store.Outcome(store.Unknown), 100)
+	if size, err := p.login.TrailSize(t.Context()); err != nil || size.Bytes() == 0 {
+		t.Errorf("the size is %d, %v", size.Bytes(), err)
+	}
+	if n, err := p.login.TrimAttempts(t.Context(), store.Outcome(store.Unknown), 50); err != nil || n != 50 {
+		t.Errorf("trimmed %d, %v", n, err)
+	}
+}
