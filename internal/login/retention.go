@@ -110,6 +110,9 @@ func (r Retention) trim(ctx context.Context) error {
 	}
 	target, exhausted, deleted := r.MaxSize/10*9, map[store.Outcome]bool{}, map[string]int{}
 	defer func() {
+		if len(deleted) == 0 {
+			return
+		}
 		r.Log.Warn("Deleted login attempts before their time, since the record is too large: raise --audit-max-size, or find out where "+
 			"the attempts come from", "maxSize", r.MaxSize, "deleted", deleted)
 	}()
@@ -119,7 +122,9 @@ func (r Retention) trim(ctx context.Context) error {
 			return nil
 		}
 		n, err := r.trimSome(ctx, outcome, min(rows, trimBatches*purgeBatch))
-		deleted[string(outcome)] += n
+		if n > 0 {
+			deleted[string(outcome)] += n
+		}
 		r.trimmed.WithLabelValues(string(outcome)).Add(float64(n))
 		if err != nil {
 			return err

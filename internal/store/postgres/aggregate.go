@@ -20,7 +20,7 @@ const (
 	ownRowsOfSource = 100
 	ownRows         = 1000
 
-	// aggregatedSources bounds the rows, and the memory, of attempts from very many sources. Beyond it they placement one source.
+	// aggregatedSources bounds the rows, and the memory, of attempts from very many sources. Beyond it they share one source.
 	aggregatedSources = 1000
 	otherSources      = "other"
 )

@@ -47,7 +47,7 @@ found AS MATERIALIZED (
            COALESCE(p.lockout_longest, INTERVAL '0') AS longest,
            COALESCE(p.lockout_exempt, false) AS exempt
     FROM (VALUES (1)) AS one LEFT JOIN account a ON true
-    LEFT JOIN shardinguser_ownership p ON p.username::text = a.username::text AND p.state = 'owned'
+    LEFT JOIN shardinguser_ownership p ON p.username::text = @username::text AND a.username IS NOT NULL AND p.state = 'owned'
 ),
 judged AS MATERIALIZED (
     SELECT f.*,
