@@ -35,7 +35,8 @@ type conn struct {
 	network netip.Prefix
 	trusted bool
 	source  *source
-	overTLS bool // set before the first Read
+	overTLS bool          // set before the first Read
+	gone    chan struct{} // closed once it is no longer counted
 
 	// Under the listener's lock:
 	counted  bool

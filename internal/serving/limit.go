@@ -72,7 +72,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		c := &conn{Conn: accepted, l: l}
+		c := &conn{Conn: accepted, l: l, gone: make(chan struct{})}
 		c.network, c.trusted = l.origin(accepted.RemoteAddr())
 		if l.admit(c) {
 			return c, nil
@@ -186,6 +186,7 @@ func (l *listener) remove(c *conn) {
 	}
 	l.endWait(c)
 	c.counted = false
+	close(c.gone)
 	l.open--
 	c.source.open--
 	if !c.trusted {
