@@ -72,6 +72,22 @@ func TestHeldConnectionsKeepNobodyOut(t *testing.T) {
 	}
 }
 
+// The API's description is there for anybody, and is larger than any other answer.
+func TestRequestsForTheDescriptionArePaced(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.SourceRate, o.SourceBurst = 1, 1 })
+	w.refusals = newThrottle(func() rate.Limit { return 1 }, 1)
+	s := start(t, w, ServerOptions{})
+	c := s.connect()
+	begun := time.Now()
+	for range 3 { // the second one is held for a second
+		c.say("GET " + documentPath + " HTTP/1.1\r\nHost: x\r\n\r\n")
+		c.mustHear(http.StatusOK)
+	}
+	if took := time.Since(begun); took < time.Second {
+		t.Errorf("three took %v", took)
+	}
+}
+
 func TestAServerThatEndsHoldsNothing(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.SourceRate, o.SourceBurst = 1, 1 })
 	w.refusals = newThrottle(func() rate.Limit { return 0.01 }, 1)
