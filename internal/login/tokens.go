@@ -93,7 +93,7 @@ func NewTokens(files TokenFiles, now func() time.Time, log *slog.Logger) (*Token
 	}
 	t.previous = &mounted[previousSecret]{files: []string{files.Previous}, now: now, log: log, mayGo: true}
 	t.previous.parse = func(contents [][]byte) (previousSecret, error) {
-		if len(contents[0]) == 0 {
+		if len(password.Trim(contents[0])) == 0 {
 			return previousSecret{}, nil
 		}
 		key, err := parseSecret(contents)

@@ -334,8 +334,9 @@ func TestAPreviousSecretThatGoesEndsAtOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
-		"emptied":  func(t testing.TB, file string) { write(t, file, "") },
-		"replaced": func(t testing.TB, file string) { write(t, file, strings.Repeat("another ", 4)) },
+		"emptied":       func(t testing.TB, file string) { write(t, file, "") },
+		"an empty line": func(t testing.TB, file string) { write(t, file, "\n") },
+		"replaced":      func(t testing.TB, file string) { write(t, file, strings.Repeat("another ", 4)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			folder := t.TempDir()
