@@ -141,7 +141,7 @@ func (w *world) until(what string, holds func(*listener) bool) {
 func (w *world) empties() {
 	w.t.Helper()
 	w.until("all connections are closed", func(l *listener) bool {
-		return l.open == 0 && l.strangers == 0 && len(l.sources) == 0 && l.waiting.Len() == 0 && l.large == 0
+		return l.open == 0 && l.strangers == 0 && len(l.sources) == 0 && len(l.sites) == 0 && l.waiting.Len() == 0 && l.large == 0
 	})
 }
 
@@ -296,6 +296,21 @@ func TestHalfIsNoLimitToATrustedProxy(t *testing.T) {
 	}
 	if n := w.dropped.Load(); n != 0 {
 		t.Errorf("%d were sent away", n)
+	}
+}
+
+// One site of IPv6 is a /48, with 65,536 networks that count as an address each.
+func TestASiteOnlyReplacesConnectionsOfItsOwn(t *testing.T) {
+	w := newWorld(t, 8)
+	slow := []client{w.dial("192.0.2.1"), w.dial("2001:db8:ffff::1")}
+	for i := range 20 {
+		w.dial(fmt.Sprintf("2001:db8:1:%x::1", i+1))
+	}
+	for _, c := range slow {
+		c.served()
+	}
+	if n := w.dropped.Load(); n != 14 {
+		t.Errorf("%d were sent away, want all but 6 of 20", n)
 	}
 }
 
