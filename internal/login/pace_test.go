@@ -125,6 +125,21 @@ func TestRefusalsOfOneAddressArePaced(t *testing.T) {
 	}
 }
 
+// One site of IPv6 has 65,536 networks that count as an address each.
+func TestRefusalsOfOneSiteArePacedTogether(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.SourceRate, o.SourceBurst = 1, 1 })
+	held := 0
+	for i := range 2 * refusalBurst {
+		address := netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 0, 1, byte(i >> 8), byte(i), 15: 1})
+		if w.refusals.delay(address, w.clock.now(), longestHold) > 0 {
+			held++
+		}
+	}
+	if held != refusalBurst {
+		t.Errorf("%d are held, want %d", held, refusalBurst)
+	}
+}
+
 func TestTheSourceRateComesFromWhatTheCoresHash(t *testing.T) {
 	h := password.NewHasher(password.MinCost, 2)
 	for name, tt := range map[string]struct {
