@@ -66,6 +66,7 @@ type source struct {
 // site is what one client can have of addresses: one or, of IPv6, a /48 with its 65,536 sources.
 type site struct {
 	prefix               netip.Prefix
+	served               int // requests, see FewAtOnce
 	open, waiting, large int
 }
 
