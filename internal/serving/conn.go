@@ -41,6 +41,7 @@ type conn struct {
 	// Under the listener's lock:
 	counted  bool
 	waits    *list.Element // nil while its request is served
+	since    time.Time     // when that began
 	begun    bool          // something was received ever
 	received int           // bytes of the request that is not complete
 	large    bool
@@ -133,6 +134,7 @@ func (c *conn) arrived(n int, err error) (first bool, out *conn, refused error) 
 	c.begun = true
 	if c.received == 0 {
 		c.l.waiting.MoveToBack(c.waits) // it was idle, and now waits for the rest of a request
+		c.since = time.Now()
 	}
 	if c.received += n; c.received <= usualBytes || c.large {
 		return first, nil, nil

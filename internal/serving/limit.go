@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 )
 
 const (
@@ -241,7 +242,7 @@ func (l *listener) remove(c *conn) {
 // wait puts a connection last in the order of those that wait for their clients.
 func (l *listener) wait(c *conn) {
 	if c.counted && c.waits == nil {
-		c.waits = l.waiting.PushBack(c)
+		c.waits, c.since = l.waiting.PushBack(c), time.Now()
 		c.source.waiting++
 		c.source.site.waiting++
 	}
