@@ -30,6 +30,13 @@ import (
 // maxConnections is how many connections the metrics may have, and how many the probes. Kubelet and scrapers need a few.
 const maxConnections = 256
 
+// scrapesAtOnce is how many scrapes of one address are served at once, and refusedScrape how long a connection is held whose
+// scrape was refused: the API server is asked about each new token, in our name.
+const (
+	scrapesAtOnce = 8
+	refusedScrape = time.Second
+)
+
 // notServed is the address of what is not served.
 const notServed = "0"
 
@@ -51,7 +58,7 @@ func addMetrics(ctx context.Context, mgr ctrl.Manager, settings config.Settings,
 		return fmt.Errorf("protect the metrics: %w", err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/metrics", metrics)
+	mux.Handle("/metrics", serving.FewAtOnce(metrics, scrapesAtOnce, refusedScrape))
 	return addServer(ctx, mgr, "metrics", settings.MetricsBindAddress, mux, serving.TLS(certificate), settings, log)
 }
 

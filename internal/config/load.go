@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -222,7 +223,11 @@ func (l *loader) checkSecrets(login *Login) {
 		if secret.file == "" {
 			continue
 		}
-		if _, err := os.ReadFile(secret.file); err != nil {
+		_, err := os.ReadFile(secret.file)
+		if secret.flag == flagJWTPreviousSecretFile && errors.Is(err, fs.ErrNotExist) {
+			continue // it was removed to end it, and a restart must not fail by that
+		}
+		if err != nil {
 			l.problem(l.settings[secret.flag].origin, "the file of the signing secret cannot be read (%w): "+
 				"name one that holds at least 32 bytes", cause(err))
 		}

@@ -22,6 +22,9 @@ type Key struct {
 // Bucket returns the source that an address belongs to. An invalid address is a source too.
 func Bucket(address netip.Addr) netip.Prefix { return within(address, 64) }
 
+// Site returns the network that an address belongs to: what one client can have of addresses.
+func Site(address netip.Addr) netip.Prefix { return within(address, 48) }
+
 func within(address netip.Addr, ofIPv6 int) netip.Prefix {
 	bits := address.BitLen()
 	if address.Is6() {
@@ -68,7 +71,7 @@ func NewLedger(remembered int) *Ledger {
 func (l *Ledger) Claim(k Key) *Claim {
 	l.arrived++
 	return &Claim{
-		network: l.party(name{kind: 'n', prefix: within(k.Source, 48)}),
+		network: l.party(name{kind: 'n', prefix: Site(k.Source)}),
 		source:  l.party(name{kind: 's', prefix: Bucket(k.Source)}),
 		account: l.party(name{kind: 'a', account: k.Account}),
 		arrival: l.arrived,

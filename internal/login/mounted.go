@@ -24,7 +24,7 @@ type mounted[T any] struct {
 	parse func(contents [][]byte) (T, error) // its errors quote nothing of the contents
 	now   func() time.Time
 	log   *slog.Logger
-	mayGo bool // a file that is gone, after the start, counts as an empty one
+	mayGo bool // a file that is gone counts as an empty one
 
 	mu       sync.Mutex
 	value    T
@@ -55,9 +55,6 @@ func (m *mounted[T]) get() T {
 	}
 	m.looked = now
 	contents, err := m.read()
-	if m.mayGo && errors.Is(err, fs.ErrNotExist) {
-		contents, err = make([][]byte, len(m.files)), nil
-	}
 	switch {
 	case err != nil:
 		m.complain(err)
@@ -88,6 +85,9 @@ func (m *mounted[T]) read() ([][]byte, error) {
 	contents := make([][]byte, 0, len(m.files))
 	for _, file := range m.files {
 		content, err := os.ReadFile(file) //nolint:gosec // The path is the operator's own setting.
+		if m.mayGo && errors.Is(err, fs.ErrNotExist) {
+			content, err = nil, nil
+		}
 		if err != nil {
 			var pathErr *fs.PathError
 			if errors.As(err, &pathErr) {

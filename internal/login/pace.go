@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// refusalsPerCore is how many refusals a second one address gets for each hashing core, about a hundredth of its time,
-	// and refusalBurst how many at once.
+	// refusalsPerCore is how many refusals and API descriptions a second one address gets for each hashing core, about a
+	// hundredth of its time, and refusalBurst how many at once.
 	refusalsPerCore = 100
 	refusalBurst    = 1000
 
@@ -21,8 +21,9 @@ const (
 	longestHold = 10 * time.Second
 )
 
-// paced holds connections on which refused requests come faster than they may. The answer is sent at once, and the next
-// request is not read before its time: thousands of connections that ask again at once would leave hashing no core.
+// paced holds connections on which requests that need no password come faster than they may. The answer is sent at once,
+// and the next request is not read before its time: thousands of connections that ask again at once would leave hashing no
+// core.
 func paced(next http.Handler, s *Service, trusted []netip.Prefix) http.Handler {
 	if s.refusals == nil {
 		return next
@@ -30,7 +31,8 @@ func paced(next http.Handler, s *Service, trusted []netip.Prefix) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		answer := &answer{ResponseWriter: w}
 		next.ServeHTTP(answer, r)
-		if answer.status < http.StatusBadRequest || r.Close { // a client that has no next request here may wait for the end
+		free := answer.status >= http.StatusBadRequest || r.URL.Path == documentPath
+		if !free || r.Close { // a client that has no next request here may wait for the end
 			return
 		}
 		hold := s.refusals.delay(sourceOf(r, trusted), s.Now(), longestHold)

@@ -72,6 +72,22 @@ func TestHeldConnectionsKeepNobodyOut(t *testing.T) {
 	}
 }
 
+// The API's description is there for anybody, and is larger than any other answer.
+func TestRequestsForTheDescriptionArePaced(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.SourceRate, o.SourceBurst = 1, 1 })
+	w.refusals = newThrottle(func() rate.Limit { return 1 }, 1)
+	s := start(t, w, ServerOptions{})
+	c := s.connect()
+	begun := time.Now()
+	for range 3 { // the second one is held for a second
+		c.say("GET " + documentPath + " HTTP/1.1\r\nHost: x\r\n\r\n")
+		c.mustHear(http.StatusOK)
+	}
+	if took := time.Since(begun); took < time.Second {
+		t.Errorf("three took %v", took)
+	}
+}
+
 func TestAServerThatEndsHoldsNothing(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.SourceRate, o.SourceBurst = 1, 1 })
 	w.refusals = newThrottle(func() rate.Limit { return 0.01 }, 1)
@@ -106,6 +122,21 @@ func TestRefusalsOfOneAddressArePaced(t *testing.T) {
 	}
 	if got := th.delay(address, now.Add(time.Second), time.Second); got != 0 {
 		t.Errorf("a second later one is held for %v: those beyond the longest time were owed", got)
+	}
+}
+
+// One site of IPv6 has 65,536 networks that count as an address each.
+func TestRefusalsOfOneSiteArePacedTogether(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.SourceRate, o.SourceBurst = 1, 1 })
+	held := 0
+	for i := range 2 * refusalBurst {
+		address := netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 0, 1, byte(i >> 8), byte(i), 15: 1})
+		if w.refusals.delay(address, w.clock.now(), longestHold) > 0 {
+			held++
+		}
+	}
+	if held != refusalBurst {
+		t.Errorf("%d are held, want %d", held, refusalBurst)
 	}
 }
 

@@ -36,7 +36,7 @@ func (t *throttle) take(source netip.Addr, now time.Time) (wait time.Duration, o
 	if t == nil {
 		return 0, true
 	}
-	limiter := t.of(source, now)
+	limiter := t.of(fair.Bucket(source), now)
 	if limiter.AllowN(now, 1) {
 		return 0, true
 	}
@@ -44,10 +44,10 @@ func (t *throttle) take(source netip.Addr, now time.Time) (wait time.Duration, o
 	return time.Duration(missing / float64(limiter.Limit()) * float64(time.Second)), false
 }
 
-// delay takes one of the address's tokens, also one that is still to come, and returns when it will be there: after the
-// longest time at the latest.
+// delay takes one of the tokens of the address (of IPv6, of its /48), also one that is still to come, and returns when it
+// will be there: after the longest time at the latest.
 func (t *throttle) delay(source netip.Addr, now time.Time, longest time.Duration) time.Duration {
-	reservation := t.of(source, now).ReserveN(now, 1)
+	reservation := t.of(fair.Site(source), now).ReserveN(now, 1)
 	wait := reservation.DelayFrom(now)
 	if wait > longest {
 		reservation.CancelAt(now)
@@ -55,9 +55,9 @@ func (t *throttle) delay(source netip.Addr, now time.Time, longest time.Duration
 	return min(wait, longest)
 }
 
-// of returns the limiter of an address.
-func (t *throttle) of(source netip.Addr, now time.Time) *rate.Limiter {
-	key, limit := fair.Bucket(source), t.limit()
+// of returns the limiter of a network.
+func (t *throttle) of(key netip.Prefix, now time.Time) *rate.Limiter {
+	limit := t.limit()
 	limiter, found := t.sources.Get(key)
 	if !found {
 		limiter = rate.NewLimiter(limit, t.burst)

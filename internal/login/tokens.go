@@ -93,7 +93,7 @@ func NewTokens(files TokenFiles, now func() time.Time, log *slog.Logger) (*Token
 	}
 	t.previous = &mounted[previousSecret]{files: []string{files.Previous}, now: now, log: log, mayGo: true}
 	t.previous.parse = func(contents [][]byte) (previousSecret, error) {
-		if len(contents[0]) == 0 {
+		if len(password.Trim(contents[0])) == 0 {
 			return previousSecret{}, nil
 		}
 		key, err := parseSecret(contents)
@@ -105,6 +105,9 @@ func NewTokens(files TokenFiles, now func() time.Time, log *slog.Logger) (*Token
 	}
 	if err := t.previous.start(); err != nil {
 		return nil, fmt.Errorf("read the previous signing secret: %w", err)
+	}
+	if t.previous.value.key == nil {
+		log.Warn("The file of the previous signing secret is missing or empty: only the current secret is accepted", "file", files.Previous)
 	}
 	return t, nil
 }

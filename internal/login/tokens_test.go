@@ -343,6 +343,10 @@ func TestAPreviousSecretThatGoesEndsAtOnce(t *testing.T) {
 			t.Helper()
 			write(t, file, strings.Repeat("another ", 4))
 		},
+		"an empty line": func(t testing.TB, file string) {
+			t.Helper()
+			write(t, file, "\n")
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			folder := t.TempDir()

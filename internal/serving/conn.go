@@ -35,11 +35,13 @@ type conn struct {
 	network netip.Prefix
 	trusted bool
 	source  *source
-	overTLS bool // set before the first Read
+	overTLS bool          // set before the first Read
+	gone    chan struct{} // closed once it is no longer counted
 
 	// Under the listener's lock:
 	counted  bool
 	waits    *list.Element // nil while its request is served
+	since    time.Time     // when that began
 	begun    bool          // something was received ever
 	received int           // bytes of the request that is not complete
 	large    bool
@@ -132,6 +134,7 @@ func (c *conn) arrived(n int, err error) (first bool, out *conn, refused error) 
 	c.begun = true
 	if c.received == 0 {
 		c.l.waiting.MoveToBack(c.waits) // it was idle, and now waits for the rest of a request
+		c.since = time.Now()
 	}
 	if c.received += n; c.received <= usualBytes || c.large {
 		return first, nil, nil

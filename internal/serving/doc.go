@@ -8,9 +8,9 @@
 // A request is ours to serve once its header and its body are complete. Until then its connection waits for the client, as
 // it does while the client does not read an answer, and between requests.
 //
-// A server has so many connections and no more. At the limit a new connection replaces a waiting one: of the address with
-// the most waiting connections, the one that has waited longest. So a few addresses only replace connections of their own,
-// however fast they connect. A connection whose request is being served is never replaced.
+// A server has so many connections and no more. At the limit a new connection replaces a waiting one: of the address (of
+// IPv6 the /48, then the /64) with the most waiting connections, the one that has waited longest. So a few addresses only
+// replace connections of their own, however fast they connect. A connection whose request is being served is never replaced.
 //
 // One address has half of the connections at most, and beyond that replaces its own. Where there are trusted proxies, each
 // of which stands for many clients, a quarter is kept for them, and half is no limit to them.

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// Hold sends what was answered and then delays the next request of the connection, until the time is over, the client is
-// gone or end is closed. The connection waits meanwhile, and so is dropped when there is no room. Connections of trusted
-// proxies are not held, since the next request may be another client's.
+// Hold sends what was answered and then delays the next request of the connection, until the time is over, the
+// connection is gone or end is closed. The connection waits meanwhile, and so is dropped when there is no room. Connections
+// of trusted proxies are not held, since the next request may be another client's.
 func Hold(ctx context.Context, w http.ResponseWriter, d time.Duration, end <-chan struct{}) {
 	c, ok := ctx.Value(connKey{}).(*conn)
 	if !ok || c.trusted || http.NewResponseController(w).Flush() != nil {
@@ -22,6 +22,7 @@ func Hold(ctx context.Context, w http.ResponseWriter, d time.Duration, end <-cha
 	select {
 	case <-timer.C:
 	case <-ctx.Done():
+	case <-c.gone: // ctx does not end where net/http has read a byte of the next request
 	case <-end:
 	}
 }

@@ -3,11 +3,13 @@
 package serving
 
 import (
+	"cmp"
 	"container/list"
 	"net"
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 )
 
 const (
@@ -50,6 +52,7 @@ type listener struct {
 	open      int
 	strangers int                      // of those that are open
 	sources   map[netip.Prefix]*source // of strangers
+	sites     map[netip.Prefix]*site   // of these
 	waiting   list.List                // of *conn, in the order in which the waiting began
 	large     int                      // of those that wait
 }
@@ -57,12 +60,20 @@ type listener struct {
 // source is one address and what its connections take. Each connection of a trusted proxy is a source of its own, since
 // it may be another client's.
 type source struct {
+	site                 *site
+	open, waiting, large int
+}
+
+// site is what one client can have of addresses: one or, of IPv6, a /48 with its 65,536 sources.
+type site struct {
+	prefix               netip.Prefix
+	served               int // requests, see FewAtOnce
 	open, waiting, large int
 }
 
 // Limit returns a listener with limits, for a server of [NewServer].
 func Limit(l net.Listener, limits Limits) net.Listener {
-	return &listener{Listener: l, limits: limits, sources: map[netip.Prefix]*source{}}
+	return &listener{Listener: l, limits: limits, sources: map[netip.Prefix]*source{}, sites: map[netip.Prefix]*site{}}
 }
 
 // Accept waits for a connection that there is room for.
@@ -72,7 +83,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		c := &conn{Conn: accepted, l: l}
+		c := &conn{Conn: accepted, l: l, gone: make(chan struct{})}
 		c.network, c.trusted = l.origin(accepted.RemoteAddr())
 		if l.admit(c) {
 			return c, nil
@@ -116,12 +127,7 @@ func (l *listener) admit(c *conn) bool {
 
 // room returns the connection that a new one replaces, which is nil below the limits, and whether there is room at all.
 func (l *listener) room(c *conn) (out *conn, admitted bool) {
-	c.source = &source{}
-	if !c.trusted {
-		if known := l.sources[c.network]; known != nil {
-			c.source = known
-		}
-	}
+	c.source = l.sourceOf(c)
 	switch {
 	case c.source.open >= l.limits.share():
 		out = l.first(func(other *conn) bool { return other.source == c.source })
@@ -135,6 +141,28 @@ func (l *listener) room(c *conn) (out *conn, admitted bool) {
 	return out, out != nil
 }
 
+// sourceOf returns a connection's source, which is a new one where the source has no other connection.
+func (l *listener) sourceOf(c *conn) *source {
+	prefix := siteOf(c.network)
+	switch {
+	case c.trusted:
+		return &source{site: &site{prefix: prefix}}
+	case l.sources[c.network] != nil:
+		return l.sources[c.network]
+	case l.sites[prefix] != nil:
+		return &source{site: l.sites[prefix]}
+	}
+	return &source{site: &site{prefix: prefix}}
+}
+
+// siteOf returns the site of a source's network.
+func siteOf(network netip.Prefix) netip.Prefix {
+	if network.Addr().Is6() {
+		network, _ = network.Addr().Prefix(48)
+	}
+	return network
+}
+
 // first returns the connection that has waited longest, of those that match.
 func (l *listener) first(matches func(*conn) bool) *conn {
 	for e := l.waiting.Front(); e != nil; e = e.Next() {
@@ -145,15 +173,23 @@ func (l *listener) first(matches func(*conn) bool) *conn {
 	return nil
 }
 
-// costliest returns, of those that match, a connection of the source with the most waiting connections: the one that
-// has waited longest. So a few addresses, however fast they connect, only replace connections of their own.
+// costliest returns, of those that match, a connection of the site, and of its source, with the most waiting connections:
+// the one that has waited longest. So a few clients, however fast they connect, only replace connections of their own.
 func (l *listener) costliest(matches func(*conn) bool) (out *conn) {
 	for e := l.waiting.Front(); e != nil; e = e.Next() {
-		if c := e.Value.(*conn); matches(c) && (out == nil || c.source.waiting > out.source.waiting) {
+		if c := e.Value.(*conn); matches(c) && (out == nil || c.source.waitsMore(out.source)) {
 			out = c
 		}
 	}
 	return out
+}
+
+func (s *source) waitsMore(other *source) bool {
+	return cmp.Or(cmp.Compare(s.site.waiting, other.site.waiting), cmp.Compare(s.waiting, other.waiting)) > 0
+}
+
+func (s *source) hasMoreLarge(other *source) bool {
+	return cmp.Or(cmp.Compare(s.site.large, other.site.large), cmp.Compare(s.large, other.large)) > 0
 }
 
 // drop closes a connection that is no longer counted: at once, and so that nothing of it stays with the kernel.
@@ -172,9 +208,11 @@ func (l *listener) add(c *conn) {
 	c.counted = true
 	l.open++
 	c.source.open++
+	c.source.site.open++
 	if !c.trusted {
 		l.strangers++
 		l.sources[c.network] = c.source
+		l.sites[c.source.site.prefix] = c.source.site
 	}
 	l.wait(c)
 }
@@ -186,12 +224,17 @@ func (l *listener) remove(c *conn) {
 	}
 	l.endWait(c)
 	c.counted = false
+	close(c.gone)
 	l.open--
 	c.source.open--
+	c.source.site.open--
 	if !c.trusted {
 		l.strangers--
 		if c.source.open == 0 {
 			delete(l.sources, c.network)
+		}
+		if c.source.site.open == 0 {
+			delete(l.sites, c.source.site.prefix)
 		}
 	}
 }
@@ -199,8 +242,9 @@ func (l *listener) remove(c *conn) {
 // wait puts a connection last in the order of those that wait for their clients.
 func (l *listener) wait(c *conn) {
 	if c.counted && c.waits == nil {
-		c.waits = l.waiting.PushBack(c)
+		c.waits, c.since = l.waiting.PushBack(c), time.Now()
 		c.source.waiting++
+		c.source.site.waiting++
 	}
 }
 
@@ -210,6 +254,7 @@ func (l *listener) endWait(c *conn) {
 		l.waiting.Remove(c.waits)
 		c.waits = nil
 		c.source.waiting--
+		c.source.site.waiting--
 	}
 	l.shrink(c)
 }
@@ -220,20 +265,22 @@ func (l *listener) shrink(c *conn) {
 		c.large = false
 		l.large--
 		c.source.large--
+		c.source.site.large--
 	}
 }
 
-// grow makes a connection a large one. It returns the one that has to go for it, if any: of the source that has most of
-// them the one that has waited longest.
+// grow makes a connection a large one. It returns the one that has to go for it, if any: of the site, and of its source, that has most
+// of them the one that has waited longest.
 func (l *listener) grow(c *conn) (out *conn) {
 	c.large = true
 	l.large++
 	c.source.large++
+	c.source.site.large++
 	if l.large <= maxLarge {
 		return nil
 	}
 	for e := l.waiting.Front(); e != nil; e = e.Next() {
-		if c := e.Value.(*conn); c.large && (out == nil || c.source.large > out.source.large) {
+		if c := e.Value.(*conn); c.large && (out == nil || c.source.hasMoreLarge(out.source)) {
 			out = c
 		}
 	}

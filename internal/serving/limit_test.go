@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"weak"
 )
 
 // patience is how long a test waits for what has to come, and glance for what must not.
@@ -31,8 +32,11 @@ type world struct {
 	from    chan netip.AddrPort
 	ready   chan struct{} // gets one each time that a connection can be accepted
 	dropped atomic.Int64
-	inside  chan struct{} // gets one for each request of /wait
-	goOn    chan struct{} // lets them go on, once closed
+	read    atomic.Int64              // bytes of all connections
+	inside  chan struct{}             // gets one for each request of /wait
+	goOn    chan struct{}             // lets them go on, once closed
+	headers chan weak.Pointer[string] // gets a part of the header of each request of /hold
+	held    chan struct{}             // gets one for each of them that is held no longer
 }
 
 // addressed is a listener whose connections come from where the test says.
@@ -40,11 +44,20 @@ type addressed struct {
 	net.Listener
 	from  chan netip.AddrPort
 	ready chan struct{}
+	read  *atomic.Int64
 }
 
 type elsewhere struct {
 	*net.TCPConn
 	from net.Addr
+	read *atomic.Int64
+}
+
+// Read counts bytes.
+func (c elsewhere) Read(b []byte) (int, error) {
+	n, err := c.TCPConn.Read(b)
+	c.read.Add(int64(n))
+	return n, err
 }
 
 func (c elsewhere) RemoteAddr() net.Addr { return c.from }
@@ -58,7 +71,7 @@ func (l addressed) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return elsewhere{c.(*net.TCPConn), net.TCPAddrFromAddrPort(<-l.from)}, nil
+	return elsewhere{c.(*net.TCPConn), net.TCPAddrFromAddrPort(<-l.from), l.read}, nil
 }
 
 func newWorld(t *testing.T, connections int, trusted ...string) *world {
@@ -66,6 +79,7 @@ func newWorld(t *testing.T, connections int, trusted ...string) *world {
 	w := &world{
 		t: t, from: make(chan netip.AddrPort, 1), ready: make(chan struct{}, 1),
 		inside: make(chan struct{}, 100), goOn: make(chan struct{}),
+		headers: make(chan weak.Pointer[string], 1), held: make(chan struct{}, 1),
 	}
 	plain, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -75,12 +89,17 @@ func newWorld(t *testing.T, connections int, trusted ...string) *world {
 	for _, network := range trusted {
 		limits.Trusted = append(limits.Trusted, netip.MustParsePrefix(network))
 	}
-	w.l = Limit(addressed{plain, w.from, w.ready}, limits).(*listener)
+	w.l = Limit(addressed{plain, w.from, w.ready, &w.read}, limits).(*listener)
 	server := NewServer(http.HandlerFunc(func(answer http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/wait":
 			w.inside <- struct{}{}
 			<-w.goOn
+		case "/hold":
+			w.headers <- weak.Make(&r.Header["User-Agent"][0])
+			answer.Header().Set("Content-Length", "0")
+			Hold(r.Context(), answer, time.Hour, w.goOn)
+			w.held <- struct{}{}
 		case "/large":
 			_, _ = answer.Write(make([]byte, 64<<20))
 		}
@@ -122,7 +141,7 @@ func (w *world) until(what string, holds func(*listener) bool) {
 func (w *world) empties() {
 	w.t.Helper()
 	w.until("all connections are closed", func(l *listener) bool {
-		return l.open == 0 && l.strangers == 0 && len(l.sources) == 0 && l.waiting.Len() == 0 && l.large == 0
+		return l.open == 0 && l.strangers == 0 && len(l.sources) == 0 && len(l.sites) == 0 && l.waiting.Len() == 0 && l.large == 0
 	})
 }
 
@@ -277,6 +296,21 @@ func TestHalfIsNoLimitToATrustedProxy(t *testing.T) {
 	}
 	if n := w.dropped.Load(); n != 0 {
 		t.Errorf("%d were sent away", n)
+	}
+}
+
+// One site of IPv6 is a /48, with 65,536 networks that count as an address each.
+func TestASiteOnlyReplacesConnectionsOfItsOwn(t *testing.T) {
+	w := newWorld(t, 8)
+	slow := []client{w.dial("192.0.2.1"), w.dial("2001:db8:ffff::1")}
+	for i := range 20 {
+		w.dial(fmt.Sprintf("2001:db8:1:%x::1", i+1))
+	}
+	for _, c := range slow {
+		c.served()
+	}
+	if n := w.dropped.Load(); n != 14 {
+		t.Errorf("%d were sent away, want all but 6 of 20", n)
 	}
 }
 

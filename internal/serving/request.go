@@ -45,6 +45,7 @@ func CompleteRequests(next http.Handler) http.Handler {
 		}
 		complete := *r // net/http closes the original body by itself
 		complete.Body = io.NopCloser(bytes.NewReader(body))
+		r.Header = nil // net/http keeps r until next returns, which may hold the connection
 		next.ServeHTTP(w, &complete)
 	})
 }

@@ -35,6 +35,8 @@ func NewServer(handler http.Handler, config *tls.Config, log *slog.Logger) *http
 		MaxHeaderBytes:    maxHeaderBytes,
 		ConnContext:       remember,
 		ConnState:         follow,
+		// net/http's own answer to OPTIONS * would know none of the handler's limits.
+		DisableGeneralOptionsHandler: true,
 		// Any client can make any number of these, by a handshake that fails.
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}

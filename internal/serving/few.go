@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package serving
+
+import (
+	"net/http"
+	"time"
+)
+
+const tooManyBody = `{"error":{"code":"TOO_MANY_REQUESTS","message":"Too many requests of one address at once; try again later"}}`
+
+// FewAtOnce returns a handler that serves a few requests of one address (of IPv6, of one /48) at once, and holds connections
+// whose requests are refused. It is for servers that ask another one who a client is: what is asked, and who waits for that,
+// would else be for any client to choose.
+func FewAtOnce(next http.Handler, each int, hold time.Duration) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, ok := r.Context().Value(connKey{}).(*conn)
+		if !ok {
+			next.ServeHTTP(w, r)
+			return
+		}
+		a := &answered{ResponseWriter: w}
+		if c.enter(each) {
+			func() {
+				defer c.leave()
+				next.ServeHTTP(a, r)
+			}()
+		} else {
+			w.Header().Set("Retry-After", "1")
+			refuse(a, http.StatusTooManyRequests, tooManyBody)
+			return // and the connection ends
+		}
+		if a.status >= http.StatusBadRequest && !r.Close {
+			Hold(r.Context(), w, hold, nil)
+		}
+	})
+}
+
+// enter returns whether one more request of the connection's site may be served.
+func (c *conn) enter(each int) bool {
+	c.l.mu.Lock()
+	defer c.l.mu.Unlock()
+	if c.source.site.served >= each {
+		return false
+	}
+	c.source.site.served++
+	return true
+}
+
+func (c *conn) leave() {
+	c.l.mu.Lock()
+	defer c.l.mu.Unlock()
+	c.source.site.served--
+}
+
+// answered notes the status of an answer.
+type answered struct {
+	http.ResponseWriter
+	status int
+}
+
+// WriteHeader implements [http.ResponseWriter].
+func (a *answered) WriteHeader(status int) {
+	a.status = status
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for [http.ResponseController].
+func (a *answered) Unwrap() http.ResponseWriter { return a.ResponseWriter }
