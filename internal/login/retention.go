@@ -18,8 +18,9 @@ const (
 	purgeBatch = 1000
 	purgePause = 100 * time.Millisecond // between batches: logins come first
 
-	// trimBatches is how many batches are deleted by one estimate: other replicas trim too.
-	trimBatches = 20
+	// trimBatch is deleted by one estimate: other replicas trim too. It is large, since each batch may have to pass over all rows of
+	// other outcomes.
+	trimBatch = 20_000
 )
 
 // Trail is the record of attempts.
@@ -121,7 +122,7 @@ func (r Retention) trim(ctx context.Context) error {
 		if rows == 0 {
 			return nil
 		}
-		n, err := r.trimSome(ctx, outcome, min(rows, trimBatches*purgeBatch))
+		n, err := r.Sized.TrimAttempts(ctx, outcome, min(rows, trimBatch))
 		if n > 0 {
 			deleted[string(outcome)] += n
 		}
@@ -130,30 +131,17 @@ func (r Retention) trim(ctx context.Context) error {
 			return err
 		}
 		exhausted[outcome] = n == 0 // what is left of it has to stay, or was an error of the estimate
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(purgePause):
+		}
 		if size, err = r.Sized.TrailSize(ctx); err != nil {
 			return err
 		}
 		r.bytes.Set(float64(size.Bytes()))
 	}
 	return nil
-}
-
-// trimSome deletes so many rows of an outcome, in batches, and returns how many there were.
-func (r Retention) trimSome(ctx context.Context, outcome store.Outcome, rows int) (deleted int, err error) {
-	for deleted < rows {
-		batch := min(purgeBatch, rows-deleted)
-		n, err := r.Sized.TrimAttempts(ctx, outcome, batch)
-		deleted += n
-		if err != nil || n < batch {
-			return deleted, err
-		}
-		select {
-		case <-ctx.Done():
-			return deleted, ctx.Err()
-		case <-time.After(purgePause):
-		}
-	}
-	return deleted, nil
 }
 
 // toTrim is the least worthy outcome that has rows, and how many of them are to go; 0 where none has any.

@@ -40,6 +40,9 @@ DELETE FROM login_attempts WHERE id = ANY (ARRAY(
     FOR UPDATE SKIP LOCKED
 ))`
 
+// trimTime is how many times as long as other statements one batch may take: it passes over older rows of other outcomes.
+const trimTime = 12
+
 // TrailSize estimates how much the audit trail holds. Its errors are package store's sentinels and the context's.
 func (s *Store) TrailSize(ctx context.Context) (store.TrailSize, error) {
 	size := store.TrailSize{}
@@ -64,7 +67,7 @@ func (s *Store) TrailSize(ctx context.Context) (store.TrailSize, error) {
 // once. Its errors are package store's sentinels and the context's.
 func (s *Store) TrimAttempts(ctx context.Context, outcome store.Outcome, batch int) (int, error) {
 	var trimmed int64
-	err := s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {
+	err := s.run(ctx, writes, trimTime*s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {
 		tag, err := conn.Exec(ctx, trimAttempts, pgx.NamedArgs{
 			"outcome": string(outcome), "growth": store.GrowthPeriod.Microseconds(), "pending": store.PendingTime.Microseconds(), "batch": max(0, batch),
 		})
