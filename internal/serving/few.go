@@ -20,16 +20,15 @@ func FewAtOnce(next http.Handler, each int, hold time.Duration) http.Handler {
 			return
 		}
 		a := &answered{ResponseWriter: w}
-		if c.enter(each) {
-			func() {
-				defer c.leave()
-				next.ServeHTTP(a, r)
-			}()
-		} else {
+		if !c.enter(each) {
 			w.Header().Set("Retry-After", "1")
 			refuse(a, http.StatusTooManyRequests, tooManyBody)
 			return // and the connection ends
 		}
+		func() {
+			defer c.leave()
+			next.ServeHTTP(a, r)
+		}()
 		if a.status >= http.StatusBadRequest && !r.Close {
 			Hold(r.Context(), w, hold, nil)
 		}
