@@ -262,3 +262,32 @@ func TestOtherLabelsOfItsNamespaceSuspendARetainedAccount(t *testing.T) {
 	label("b")
 	s.becomes("alice", false)
 }
+
+// Somebody who may write the resource can fill it up, so that the API server takes no other finalizer.
+func TestAResourceThatTakesNoFinalizerIsSuspendedAllTheSame(t *testing.T) {
+	s := newStory(t)
+	policy := s.policy("viewers", grants("viewer"))
+	var isFull atomic.Bool
+	s.reach = func(config *rest.Config) {
+		config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+			return roundTripper(func(r *http.Request) (*http.Response, error) {
+				if !isFull.Load() || r.Method != http.MethodPatch || !strings.HasSuffix(r.URL.Path, "/shardingusers/alice") {
+					return next.RoundTrip(r)
+				}
+				const tooLarge = `{"kind":"Status","apiVersion":"v1","status":"Failure","message":"etcdserver: request is too large","code":500}`
+				return &http.Response{
+					StatusCode: http.StatusInternalServerError, Header: http.Header{"Content-Type": {"application/json"}},
+					Body: io.NopCloser(strings.NewReader(tooLarge)), Request: r,
+				}, nil
+			})
+		})
+	}
+	s.start()
+	alice := s.readyUser("alice", roles("viewer"))
+	isFull.Store(true)
+	s.edit(alice, func(u *v1alpha1.ShardingUser) { u.Finalizers = nil })
+	before := policy.DeepCopy()
+	policy.Spec.Roles = []v1alpha1.Glob{"operator"}
+	s.Expect(s.kube.Patch(t.Context(), policy, client.MergeFrom(before))).To(gomega.Succeed())
+	s.becomes("alice", false)
+}

@@ -90,7 +90,7 @@ func (r *Reconciler) reconcileThere(ctx context.Context, req ctrl.Request, u *v1
 	}
 	if !deleting {
 		if err := r.ensureFinalizer(ctx, u); err != nil {
-			return ctrl.Result{}, err
+			return ctrl.Result{}, r.withoutFinalizer(ctx, u, err)
 		}
 		r.unfinished.refresh(u)
 	}
@@ -187,6 +187,20 @@ func (r *Reconciler) ensureFinalizer(ctx context.Context, u *v1alpha1.ShardingUs
 	r.stale.wrote(u)
 	r.unfinished.add(u, newcomerTime)
 	return nil
+}
+
+// withoutFinalizer returns why the finalizer could not be added. What no policy permits is suspended all the same, which needs no
+// finalizer: a tenant can make its resource too large for another one.
+func (r *Reconciler) withoutFinalizer(ctx context.Context, u *v1alpha1.ShardingUser, cause error) error {
+	if apierrors.IsConflict(cause) || apierrors.IsNotFound(cause) {
+		return cause
+	}
+	permission, err := r.policies.permission(ctx, u)
+	if err != nil || permission.Refusal == nil {
+		return cause
+	}
+	_, err = r.synchronise(ctx, u, r.confirmThere)
+	return errors.Join(cause, err)
 }
 
 // seeToVanished deals with the row of a resource that was gone before it was seen to; see unfinished. Spared tells that the row
