@@ -152,6 +152,9 @@ func (p *pair) change(t *rapid.T, a *modelled) {
 	if !a.exists {
 		return // there is nothing to edit
 	}
+	if a.hostile != "" {
+		p.settle() // a password that is under way is applied or not, depending on which of the two comes first
+	}
 	a.roles, a.active, a.deletion = randomRoles.Draw(t, "roles"), rapid.Bool().Draw(t, "active"), randomDeletions.Draw(t, "deletion")
 	a.unsure = true
 	p.edit(p.resource(a), roles(a.roles...), active(a.active), deletion(a.deletion))

@@ -40,7 +40,12 @@ func TestBodiesThatNeverComeShutNobodyOut(t *testing.T) {
 	<-all
 	s.client.Transport.(*http.Transport).DisableKeepAlives = true // each request on a connection of its own
 	for i := range 15 {
-		if status, body := s.logIn("alice", right); status != http.StatusOK {
+		// The handshakes of all attackers are this process's too: a connection may take too long, on both sides, and is tried again.
+		status, body := 0, ""
+		for tries := 0; status == 0 && tries < 3; tries++ {
+			status, body = s.logIn("alice", right)
+		}
+		if status != http.StatusOK {
 			t.Errorf("request %d of 15: %d %s", i+1, status, body)
 		}
 	}

@@ -85,9 +85,10 @@ func newWired(t *testing.T) *wired {
 	if err := w.past.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.s.identify(t.Context()); err != nil { // the first connection has one question more than the others
-		t.Fatal(err)
-	}
+	eventually(t, "the first connection, which has one question more than the others", func() bool {
+		_, err := w.s.identify(t.Context())
+		return err == nil
+	})
 	wire.Watch(func([]byte) testenv.Cut {
 		if w.seen.Add(1) == w.at.Load() {
 			return testenv.Cut(w.cut.Load())
