@@ -162,6 +162,7 @@ var pages = map[string]func(*reader){
 		})
 	},
 	"docs/rotate.md": func(r *reader) {
+		r.allowGeneration(r.namespace) // the page says that it takes config/generated-passwords
 		r.user("alice", secret("alice-password"))
 		r.secret("old", aHash)
 		u := r.readyUser("old", secret("old"), hashed, maxAge(time.Hour))
