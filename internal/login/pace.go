@@ -16,7 +16,7 @@ const (
 	refusalsPerCore = 100
 	refusalBurst    = 1000
 
-	// retryAfter is how long a connection is held whose client is told to come again later, as long as that says at least.
+	// retryAfter is how long a connection is held after a 429: no less than the shortest Retry-After.
 	retryAfter  = time.Second
 	longestHold = 10 * time.Second
 )
@@ -29,14 +29,14 @@ func paced(next http.Handler, s *Service, trusted []netip.Prefix) http.Handler {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		answer := &answer{ResponseWriter: w}
+		answer := &serving.Recorder{ResponseWriter: w}
 		next.ServeHTTP(answer, r)
-		free := answer.status >= http.StatusBadRequest || r.URL.Path == documentPath
+		free := answer.Status >= http.StatusBadRequest || r.URL.Path == documentPath
 		if !free || r.Close { // a client that has no next request here may wait for the end
 			return
 		}
 		hold := s.refusals.delay(sourceOf(r, trusted), s.Now(), longestHold)
-		if answer.status == http.StatusTooManyRequests {
+		if answer.Status == http.StatusTooManyRequests {
 			hold = max(hold, retryAfter)
 		}
 		if hold > 0 {
@@ -44,18 +44,3 @@ func paced(next http.Handler, s *Service, trusted []netip.Prefix) http.Handler {
 		}
 	})
 }
-
-// answer notes the status of an answer.
-type answer struct {
-	http.ResponseWriter
-	status int
-}
-
-// WriteHeader implements [http.ResponseWriter].
-func (a *answer) WriteHeader(status int) {
-	a.status = status
-	a.ResponseWriter.WriteHeader(status)
-}
-
-// Unwrap is for [http.ResponseController].
-func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }

@@ -19,17 +19,17 @@ func FewAtOnce(next http.Handler, each int, hold time.Duration) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		a := &answered{ResponseWriter: w}
+		answer := &Recorder{ResponseWriter: w}
 		if !c.enter(each) {
 			w.Header().Set("Retry-After", "1")
-			refuse(a, http.StatusTooManyRequests, tooManyBody)
+			refuse(w, http.StatusTooManyRequests, tooManyBody)
 			return // and the connection ends
 		}
 		func() {
 			defer c.leave()
-			next.ServeHTTP(a, r)
+			next.ServeHTTP(answer, r)
 		}()
-		if a.status >= http.StatusBadRequest && !r.Close {
+		if answer.Status >= http.StatusBadRequest && !r.Close {
 			Hold(r.Context(), w, hold, nil)
 		}
 	})
@@ -51,18 +51,3 @@ func (c *conn) leave() {
 	defer c.l.mu.Unlock()
 	c.source.site.served--
 }
-
-// answered notes the status of an answer.
-type answered struct {
-	http.ResponseWriter
-	status int
-}
-
-// WriteHeader implements [http.ResponseWriter].
-func (a *answered) WriteHeader(status int) {
-	a.status = status
-	a.ResponseWriter.WriteHeader(status)
-}
-
-// Unwrap is for [http.ResponseController].
-func (a *answered) Unwrap() http.ResponseWriter { return a.ResponseWriter }

@@ -26,3 +26,18 @@ func Hold(ctx context.Context, w http.ResponseWriter, d time.Duration, end <-cha
 	case <-end:
 	}
 }
+
+// A Recorder notes the status of an answer, by which a connection may be held.
+type Recorder struct {
+	http.ResponseWriter
+	Status int
+}
+
+// WriteHeader implements [http.ResponseWriter].
+func (r *Recorder) WriteHeader(status int) {
+	r.Status = status
+	r.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for [http.ResponseController].
+func (r *Recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }

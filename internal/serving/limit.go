@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/sharding-system/shardinguser-operator/internal/fair"
 )
 
 const (
@@ -60,15 +62,24 @@ type listener struct {
 // source is one address and what its connections take. Each connection of a trusted proxy is a source of its own, since
 // it may be another client's.
 type source struct {
-	site                 *site
-	open, waiting, large int
+	site *site
+	counts
 }
 
 // site is what one client can have of addresses: one or, of IPv6, a /48 with its 65,536 sources.
 type site struct {
-	prefix               netip.Prefix
-	served               int // requests, see FewAtOnce
-	open, waiting, large int
+	prefix netip.Prefix
+	served int // requests, see FewAtOnce
+	counts
+}
+
+// counts are those of connections.
+type counts struct{ open, waiting, large int }
+
+// count changes the counts of a source and of its site.
+func (s *source) count(change func(*counts)) {
+	change(&s.counts)
+	change(&s.site.counts)
 }
 
 // Limit returns a listener with limits, for a server of [NewServer].
@@ -100,12 +111,7 @@ func (l *listener) origin(remote net.Addr) (network netip.Prefix, trusted bool) 
 	}
 	address := at.Addr().Unmap().WithZone("")
 	trusted = slices.ContainsFunc(l.limits.Trusted, func(p netip.Prefix) bool { return p.Contains(address) })
-	bits := address.BitLen()
-	if address.Is6() {
-		bits = 64
-	}
-	network, _ = address.Prefix(bits)
-	return network, trusted
+	return fair.Bucket(address), trusted
 }
 
 // admit counts a connection in, in place of another one when the limits are reached. It returns whether there is room.
@@ -130,11 +136,11 @@ func (l *listener) room(c *conn) (out *conn, admitted bool) {
 	c.source = l.sourceOf(c)
 	switch {
 	case c.source.open >= l.limits.share():
-		out = l.first(func(other *conn) bool { return other.source == c.source })
+		out = l.most(waiting, func(other *conn) bool { return other.source == c.source })
 	case !c.trusted && l.strangers >= l.limits.strangers():
-		out = l.costliest(func(other *conn) bool { return !other.trusted })
+		out = l.most(waiting, func(other *conn) bool { return !other.trusted })
 	case l.open >= l.limits.Connections:
-		out = l.costliest(func(*conn) bool { return true })
+		out = l.most(waiting, func(*conn) bool { return true })
 	default:
 		return nil, true
 	}
@@ -143,7 +149,7 @@ func (l *listener) room(c *conn) (out *conn, admitted bool) {
 
 // sourceOf returns a connection's source, which is a new one where the source has no other connection.
 func (l *listener) sourceOf(c *conn) *source {
-	prefix := siteOf(c.network)
+	prefix := fair.Site(c.network.Addr())
 	switch {
 	case c.trusted:
 		return &source{site: &site{prefix: prefix}}
@@ -155,41 +161,24 @@ func (l *listener) sourceOf(c *conn) *source {
 	return &source{site: &site{prefix: prefix}}
 }
 
-// siteOf returns the site of a source's network.
-func siteOf(network netip.Prefix) netip.Prefix {
-	if network.Addr().Is6() {
-		network, _ = network.Addr().Prefix(48)
-	}
-	return network
-}
-
-// first returns the connection that has waited longest, of those that match.
-func (l *listener) first(matches func(*conn) bool) *conn {
+// most returns, of those that match, a connection of the site, and of its source, with the most connections by a count: the
+// one that has waited longest. So a few clients, however fast they connect, only replace connections of their own.
+func (l *listener) most(by func(counts) int, matches func(*conn) bool) (out *conn) {
 	for e := l.waiting.Front(); e != nil; e = e.Next() {
-		if c := e.Value.(*conn); matches(c) {
-			return c
-		}
-	}
-	return nil
-}
-
-// costliest returns, of those that match, a connection of the site, and of its source, with the most waiting connections:
-// the one that has waited longest. So a few clients, however fast they connect, only replace connections of their own.
-func (l *listener) costliest(matches func(*conn) bool) (out *conn) {
-	for e := l.waiting.Front(); e != nil; e = e.Next() {
-		if c := e.Value.(*conn); matches(c) && (out == nil || c.source.waitsMore(out.source)) {
+		if c := e.Value.(*conn); matches(c) && (out == nil || c.source.compare(out.source, by) > 0) {
 			out = c
 		}
 	}
 	return out
 }
 
-func (s *source) waitsMore(other *source) bool {
-	return cmp.Or(cmp.Compare(s.site.waiting, other.site.waiting), cmp.Compare(s.waiting, other.waiting)) > 0
-}
+func waiting(n counts) int { return n.waiting }
 
-func (s *source) hasMoreLarge(other *source) bool {
-	return cmp.Or(cmp.Compare(s.site.large, other.site.large), cmp.Compare(s.large, other.large)) > 0
+func large(n counts) int { return n.large }
+
+// compare compares sources by a count of their sites, then by their own.
+func (s *source) compare(other *source, by func(counts) int) int {
+	return cmp.Or(cmp.Compare(by(s.site.counts), by(other.site.counts)), cmp.Compare(by(s.counts), by(other.counts)))
 }
 
 // drop closes a connection that is no longer counted: at once, and so that nothing of it stays with the kernel.
@@ -207,8 +196,7 @@ func (l *listener) drop(c *conn) {
 func (l *listener) add(c *conn) {
 	c.counted = true
 	l.open++
-	c.source.open++
-	c.source.site.open++
+	c.source.count(func(n *counts) { n.open++ })
 	if !c.trusted {
 		l.strangers++
 		l.sources[c.network] = c.source
@@ -226,8 +214,7 @@ func (l *listener) remove(c *conn) {
 	c.counted = false
 	close(c.gone)
 	l.open--
-	c.source.open--
-	c.source.site.open--
+	c.source.count(func(n *counts) { n.open-- })
 	if !c.trusted {
 		l.strangers--
 		if c.source.open == 0 {
@@ -243,8 +230,7 @@ func (l *listener) remove(c *conn) {
 func (l *listener) wait(c *conn) {
 	if c.counted && c.waits == nil {
 		c.waits, c.since = l.waiting.PushBack(c), time.Now()
-		c.source.waiting++
-		c.source.site.waiting++
+		c.source.count(func(n *counts) { n.waiting++ })
 	}
 }
 
@@ -253,8 +239,7 @@ func (l *listener) endWait(c *conn) {
 	if c.waits != nil {
 		l.waiting.Remove(c.waits)
 		c.waits = nil
-		c.source.waiting--
-		c.source.site.waiting--
+		c.source.count(func(n *counts) { n.waiting-- })
 	}
 	l.shrink(c)
 }
@@ -264,8 +249,7 @@ func (l *listener) shrink(c *conn) {
 	if c.large {
 		c.large = false
 		l.large--
-		c.source.large--
-		c.source.site.large--
+		c.source.count(func(n *counts) { n.large-- })
 	}
 }
 
@@ -274,16 +258,11 @@ func (l *listener) shrink(c *conn) {
 func (l *listener) grow(c *conn) (out *conn) {
 	c.large = true
 	l.large++
-	c.source.large++
-	c.source.site.large++
+	c.source.count(func(n *counts) { n.large++ })
 	if l.large <= maxLarge {
 		return nil
 	}
-	for e := l.waiting.Front(); e != nil; e = e.Next() {
-		if c := e.Value.(*conn); c.large && (out == nil || c.source.hasMoreLarge(out.source)) {
-			out = c
-		}
-	}
+	out = l.most(large, func(other *conn) bool { return other.large })
 	l.remove(out)
 	return out
 }

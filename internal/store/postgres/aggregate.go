@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/sharding-system/shardinguser-operator/internal/fair"
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
@@ -108,12 +109,7 @@ func (a *aggregates) done(s placement, verdict store.Verdict, id int64) {
 
 // arguments completes those of a charge.
 func (s placement) arguments(args pgx.NamedArgs) {
-	args["aggregated"] = s.aggregated
-	if s.aggregated {
-		args["aggregated_source"] = s.source
-	} else {
-		args["aggregated_source"] = nil
-	}
+	args["aggregated"], args["aggregated_source"] = s.aggregated, s.source
 	args["unknown_row"], args["locked_row"], args["inactive_row"] = s.ids[store.Unknown], s.ids[store.Locked], s.ids[store.Inactive]
 }
 
@@ -128,6 +124,5 @@ func network(address string) string {
 	if at.Is4() {
 		return at.String()
 	}
-	prefix, _ := at.Prefix(64) // which every IPv6 address has
-	return prefix.String()
+	return fair.Bucket(at).String()
 }
