@@ -99,31 +99,8 @@ GRANT UPDATE (failed_login_attempts, locked_until, last_login_at) ON TABLE users
 -- The triggers that tell of changes, as the operator makes them where it may. Neither role gets the right to make any: one
 -- on this table runs in the transactions of all who write it.
 DO $do$
-BEGIN
-    IF NOT EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE p.oid = pg_catalog.to_regprocedure('shardinguser_notify_v1()')::oid
-        AND (p.prosrc = $fn$
-        BEGIN
-            IF TG_OP OPERATOR(pg_catalog.=) 'TRUNCATE'::pg_catalog.text THEN
-                PERFORM pg_catalog.pg_notify('shardinguser_rows', '');
-                RETURN NULL;
-            END IF;
-            IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE'::pg_catalog.text
-                AND ROW(OLD.username, OLD.password_hash, OLD.roles, OLD.active, OLD.locked_until)::pg_catalog.text
-                OPERATOR(pg_catalog.=) ROW(NEW.username, NEW.password_hash, NEW.roles, NEW.active, NEW.locked_until)::pg_catalog.text THEN
-                RETURN NULL;
-            END IF;
-            IF TG_OP OPERATOR(pg_catalog.<>) 'INSERT'::pg_catalog.text THEN
-                PERFORM pg_catalog.pg_notify('shardinguser_rows', OLD.username::pg_catalog.text);
-            END IF;
-            IF TG_OP OPERATOR(pg_catalog.<>) 'DELETE'::pg_catalog.text THEN
-                PERFORM pg_catalog.pg_notify('shardinguser_rows', NEW.username::pg_catalog.text);
-            END IF;
-            RETURN NULL;
-        EXCEPTION WHEN OTHERS THEN
-            RETURN NULL;  -- the sweep finds what was not told
-        END
-        $fn$ OR NOT pg_catalog.pg_has_role(p.proowner, 'USAGE'))) THEN
-        CREATE OR REPLACE FUNCTION shardinguser_notify_v1() RETURNS trigger LANGUAGE plpgsql AS $fn$
+DECLARE
+    body CONSTANT pg_catalog.text := $fn$
         BEGIN
             IF TG_OP OPERATOR(pg_catalog.=) 'TRUNCATE'::pg_catalog.text THEN
                 PERFORM pg_catalog.pg_notify('shardinguser_rows', '');
@@ -145,6 +122,10 @@ BEGIN
             RETURN NULL;  -- the sweep finds what was not told
         END
         $fn$;
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE p.oid = pg_catalog.to_regprocedure('shardinguser_notify_v1()')::oid
+        AND (p.prosrc = body OR NOT pg_catalog.pg_has_role(p.proowner, 'USAGE'))) THEN
+        EXECUTE pg_catalog.format('CREATE OR REPLACE FUNCTION shardinguser_notify_v1() RETURNS trigger LANGUAGE plpgsql AS %L', body);
     END IF;
     IF NOT EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = 'users'::regclass::oid AND tgname = 'shardinguser_notify_v1_rows') THEN
         CREATE TRIGGER shardinguser_notify_v1_rows AFTER INSERT OR UPDATE OR DELETE ON users

@@ -76,10 +76,12 @@ WHERE p.oid = pg_catalog.to_regprocedure('` + triggerFunction + `()')::oid AND N
 // triggers are made where they are missing, and the function also where it is another version's.
 const triggers = `
 DO $do$
+DECLARE
+    body CONSTANT pg_catalog.text := $fn$` + notify + `$fn$;
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE p.oid = pg_catalog.to_regprocedure('` + triggerFunction + `()')::oid
-        AND (p.prosrc = $fn$` + notify + `$fn$ OR NOT pg_catalog.pg_has_role(p.proowner, 'USAGE'))) THEN
-        CREATE OR REPLACE FUNCTION ` + triggerFunction + `() RETURNS trigger LANGUAGE plpgsql AS $fn$` + notify + `$fn$;
+        AND (p.prosrc = body OR NOT pg_catalog.pg_has_role(p.proowner, 'USAGE'))) THEN
+        EXECUTE pg_catalog.format('CREATE OR REPLACE FUNCTION ` + triggerFunction + `() RETURNS trigger LANGUAGE plpgsql AS %L', body);
     END IF;
     IF NOT EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = 'users'::regclass::oid AND tgname = '` + rowTrigger + `') THEN
         CREATE TRIGGER ` + rowTrigger + ` AFTER INSERT OR UPDATE OR DELETE ON users
