@@ -71,5 +71,5 @@ func (s *Store) identify(ctx context.Context) (identity, error) {
 	}
 	defer conn.Release()
 	pooled := conn.Conn().PgConn()
-	return s.sessions.identifier.identify(limited, pooled, s.sessions.path(pooled))
+	return s.sessions.identifier.identify(limited, pooled, s.sessions.of(pooled).path)
 }

@@ -18,7 +18,7 @@ type conn struct {
 
 // on is a pooled connection as a conn.
 func (s *Store) on(raw *pgx.Conn) *conn {
-	return &conn{raw: raw, path: s.sessions.path(raw.PgConn()).local()}
+	return &conn{raw: raw, path: s.sessions.of(raw.PgConn()).path.local()}
 }
 
 // Exec runs a statement that yields no rows.
@@ -26,7 +26,7 @@ func (c *conn) Exec(ctx context.Context, sql string, args ...any) (pgconn.Comman
 	if c.path == "" {
 		return c.raw.Exec(ctx, sql, args...)
 	}
-	results := c.send(ctx, &pgx.Batch{}, sql, args)
+	results := c.send(ctx, sql, args)
 	tag, err := results.Exec()
 	if closeErr := results.Close(); err == nil {
 		err = closeErr
@@ -39,7 +39,7 @@ func (c *conn) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, er
 	if c.path == "" {
 		return c.raw.Query(ctx, sql, args...)
 	}
-	results := c.send(ctx, &pgx.Batch{}, sql, args)
+	results := c.send(ctx, sql, args)
 	rows, err := results.Query()
 	if err != nil {
 		_ = results.Close()
@@ -79,12 +79,13 @@ func (c *conn) Begin(ctx context.Context) (pgx.Tx, error) {
 }
 
 // send sends one statement after the one that sets the path. A batch has no mode of its own.
-func (c *conn) send(ctx context.Context, batch *pgx.Batch, sql string, args []any) pgx.BatchResults {
+func (c *conn) send(ctx context.Context, sql string, args []any) pgx.BatchResults {
 	if len(args) > 0 {
 		if _, isMode := args[0].(pgx.QueryExecMode); isMode {
 			args = args[1:]
 		}
 	}
+	batch := &pgx.Batch{}
 	batch.Queue(sql, args...)
 	return c.SendBatch(ctx, batch)
 }

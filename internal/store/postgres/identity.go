@@ -90,8 +90,8 @@ func (r *identifier) identify(ctx context.Context, conn *pgconn.PgConn, path ses
 			sql = setPath(path.path, true) + "; " + sql
 		}
 		row, err := readRow(ctx, conn, sql)
-		switch refusal := (*pgconn.PgError)(nil); {
-		case err != nil && (conn.IsClosed() || !errors.As(err, &refusal)):
+		switch {
+		case err != nil && !isRefusal(conn, err):
 			return identity{}, fmt.Errorf("ask the server for its identity: %w", err)
 		case err != nil:
 			r.refuse(max(level, asksFull) + 1)
@@ -125,6 +125,12 @@ func parseIdentity(row []string) identity {
 
 // errNoRow means that something else than a Postgres server answers.
 var errNoRow = errors.New("the query returned no row")
+
+// isRefusal reports whether the server refused a statement, and the connection is still of use.
+func isRefusal(conn *pgconn.PgConn, err error) bool {
+	var refusal *pgconn.PgError
+	return !conn.IsClosed() && errors.As(err, &refusal)
+}
 
 // readRow returns the only row of a query as text, of several queries that of the last one.
 func readRow(ctx context.Context, conn *pgconn.PgConn, sql string) ([]string, error) {

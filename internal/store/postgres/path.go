@@ -5,7 +5,6 @@ package postgres
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -195,9 +194,8 @@ func settlePath(ctx context.Context, conn *pgconn.PgConn, config *pgx.ConnConfig
 		prepares: mode != pgx.QueryExecModeExec && mode != pgx.QueryExecModeSimpleProtocol,
 	}
 	row, err := readRow(ctx, conn, askPath)
-	var refusal *pgconn.PgError
 	switch {
-	case err != nil && (conn.IsClosed() || !errors.As(err, &refusal)):
+	case err != nil && !isRefusal(conn, err):
 		return p, fmt.Errorf("ask for the search path: %w", err)
 	case err != nil:
 		p.isLocal = true
@@ -256,9 +254,8 @@ func trustedFirst(ctx context.Context, conn *pgconn.PgConn, path string) (string
 		literals = append(literals, literal(name))
 	}
 	results, err := conn.Exec(ctx, fmt.Sprintf(askStrangers, "ARRAY["+strings.Join(literals, ", ")+"]")).ReadAll()
-	var refusal *pgconn.PgError
 	switch {
-	case err != nil && (conn.IsClosed() || !errors.As(err, &refusal)):
+	case err != nil && !isRefusal(conn, err):
 		return path, fmt.Errorf("ask for the schemas of the search path: %w", err)
 	case err != nil || len(results) != 1:
 		return path, nil //nolint:nilerr // Where the server does not say, the order stays as it is.

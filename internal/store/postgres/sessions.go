@@ -97,16 +97,6 @@ func (s *sessions) fit(config *pgx.ConnConfig) {
 	}
 }
 
-// path is by which path a connection of the pool resolves names.
-func (s *sessions) path(conn *pgconn.PgConn) sessionPath {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if found, ok := s.pool[conn]; ok {
-		return found.path
-	}
-	return sessionPath{}
-}
-
 // add registers a connection of the pool.
 func (s *sessions) add(conn *pgconn.PgConn, added *session) {
 	s.mu.Lock()
@@ -153,14 +143,14 @@ func (s *sessions) isStale(conn *pgconn.PgConn) bool {
 	return !ok || found.generation != s.generation || found.isUnfit
 }
 
-// at returns where a connection of the pool leads.
-func (s *sessions) at(conn *pgconn.PgConn) identity {
+// of returns the session of a connection of the pool, and the zero value where there is none.
+func (s *sessions) of(conn *pgconn.PgConn) session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if found, ok := s.pool[conn]; ok {
-		return found.at
+		return *found
 	}
-	return identity{}
+	return session{}
 }
 
 // mark notes since when a session is stale. It is called with the lock held.

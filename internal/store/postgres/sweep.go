@@ -139,7 +139,7 @@ func (o *observer) tell(ctx context.Context, found *comparison) {
 // read reads the digests as a stream. It waits for the database alone, and so keeps the connection no longer than needed.
 func (o *observer) read(ctx context.Context) (found *comparison, err error) {
 	err = o.s.run(ctx, reads, o.s.timing.sweep, func(ctx context.Context, conn *conn) error {
-		found = compareWith(o.knownAt(o.s.sessions.at(conn.raw.PgConn())))
+		found = compareWith(o.knownAt(o.s.sessions.of(conn.raw.PgConn()).at))
 		rows, err := conn.Query(ctx, rowDigests)
 		if err != nil {
 			return err
