@@ -3,7 +3,6 @@
 package controller_test
 
 import (
-	"io"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -12,7 +11,6 @@ import (
 	"github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
-	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
@@ -221,20 +219,14 @@ func TestAnAPIServerThatDoesNotAnswerSuspendsNobody(t *testing.T) {
 			s.policy("viewers", grants("viewer"))
 			var asked atomic.Int64
 			var isWell atomic.Bool
-			s.reach = func(config *rest.Config) {
-				config.Wrap(func(next http.RoundTripper) http.RoundTripper {
-					return roundTrip(func(r *http.Request) (*http.Response, error) {
-						isAsked := strings.HasSuffix(r.URL.Path, answer.path) || strings.HasSuffix(r.URL.Path, answer.path+s.namespace)
-						if isWell.Load() || r.Method != http.MethodGet || !isAsked || strings.Contains(r.URL.RawQuery, "resourceVersion") {
-							return next.RoundTrip(r)
-						}
-						asked.Add(1)
-						return &http.Response{
-							StatusCode: answer.status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(answer.body)), Request: r,
-						}, nil
-					})
-				})
-			}
+			s.answering(answer.status, answer.body, func(r *http.Request) bool {
+				isAsked := strings.HasSuffix(r.URL.Path, answer.path) || strings.HasSuffix(r.URL.Path, answer.path+s.namespace)
+				if isWell.Load() || r.Method != http.MethodGet || !isAsked || strings.Contains(r.URL.RawQuery, "resourceVersion") {
+					return false
+				}
+				asked.Add(1)
+				return true
+			})
 			op = s.start()
 			s.Eventually(asked.Load).WithTimeout(soon).WithPolling(poll).Should(gomega.BeNumerically(">=", 3))
 			s.Expect(s.row("alice").Active).To(gomega.BeTrue())
@@ -263,25 +255,15 @@ func TestOtherLabelsOfItsNamespaceSuspendARetainedAccount(t *testing.T) {
 	s.becomes("alice", false)
 }
 
-// Somebody who may write the resource can fill it up, so that the API server takes no other finalizer.
+// A tenant can fill its resource up, so that the API server takes no other finalizer.
 func TestAResourceThatTakesNoFinalizerIsSuspendedAllTheSame(t *testing.T) {
 	s := newStory(t)
 	policy := s.policy("viewers", grants("viewer"))
 	var isFull atomic.Bool
-	s.reach = func(config *rest.Config) {
-		config.Wrap(func(next http.RoundTripper) http.RoundTripper {
-			return roundTripper(func(r *http.Request) (*http.Response, error) {
-				if !isFull.Load() || r.Method != http.MethodPatch || !strings.HasSuffix(r.URL.Path, "/shardingusers/alice") {
-					return next.RoundTrip(r)
-				}
-				const tooLarge = `{"kind":"Status","apiVersion":"v1","status":"Failure","message":"etcdserver: request is too large","code":500}`
-				return &http.Response{
-					StatusCode: http.StatusInternalServerError, Header: http.Header{"Content-Type": {"application/json"}},
-					Body: io.NopCloser(strings.NewReader(tooLarge)), Request: r,
-				}, nil
-			})
-		})
-	}
+	const tooLarge = `{"kind":"Status","apiVersion":"v1","status":"Failure","message":"etcdserver: request is too large","code":500}`
+	s.answering(http.StatusInternalServerError, tooLarge, func(r *http.Request) bool {
+		return isFull.Load() && r.Method == http.MethodPatch && strings.HasSuffix(r.URL.Path, "/shardingusers/alice")
+	})
 	s.start()
 	alice := s.readyUser("alice", roles("viewer"))
 	isFull.Store(true)

@@ -184,19 +184,13 @@ func TestAnAPIServerThatDoesNotAnswerForAResourceMakesNoOrphan(t *testing.T) {
 
 			var asked atomic.Int64
 			var isWell atomic.Bool
-			s.reach = func(config *rest.Config) {
-				config.Wrap(func(next http.RoundTripper) http.RoundTripper {
-					return roundTrip(func(r *http.Request) (*http.Response, error) {
-						if isWell.Load() || r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, "/shardingusers/alice") {
-							return next.RoundTrip(r)
-						}
-						asked.Add(1)
-						return &http.Response{
-							StatusCode: answer.status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(answer.body)), Request: r,
-						}, nil
-					})
-				})
-			}
+			s.answering(answer.status, answer.body, func(r *http.Request) bool {
+				if isWell.Load() || r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, "/shardingusers/alice") {
+					return false
+				}
+				asked.Add(1)
+				return true
+			})
 			op = s.start()
 			s.Eventually(asked.Load).WithTimeout(soon).WithPolling(poll).Should(gomega.BeNumerically(">=", 3))
 			s.Expect(op.metric(t, "shardinguser_orphaned_accounts")).To(gomega.BeZero())
@@ -206,9 +200,19 @@ func TestAnAPIServerThatDoesNotAnswerForAResourceMakesNoOrphan(t *testing.T) {
 	}
 }
 
-type roundTrip func(*http.Request) (*http.Response, error)
-
-func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+// answering has requests of the operators that are started from now on answered so, in place of the API server.
+func (s *story) answering(status int, body string, instead func(*http.Request) bool) {
+	s.reach = func(config *rest.Config) {
+		config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+			return roundTripper(func(r *http.Request) (*http.Response, error) {
+				if !instead(r) {
+					return next.RoundTrip(r)
+				}
+				return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
+			})
+		})
+	}
+}
 
 // A database is restored from an older dump beside a running operator: whoever was deleted since is in the table again.
 func TestUsersWhoCameBackWithARestoredDatabaseAreReported(t *testing.T) {

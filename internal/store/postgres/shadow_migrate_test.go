@@ -2,21 +2,15 @@
 
 package postgres
 
-import (
-	"testing"
-
-	"github.com/sharding-system/shardinguser-operator/test/testenv"
-)
+import "testing"
 
 // The connection that migrates is none of the pool's.
 func TestAMigrationUsesNoTableOfAStrangerEarlierInThePath(t *testing.T) {
 	t.Parallel()
-	admin := testenv.Database(t)
+	admin, dsn, stranger := strangerEarlier(t)
 	pool := connect(t, admin)
-	dsn, stranger := testenv.Role(t, admin), testenv.Role(t, admin)
 	role, _ := names(t, dsn)
-	other, _ := names(t, stranger)
-	run(t, pool, "GRANT CREATE ON SCHEMA public TO "+role+"; CREATE SCHEMA early; GRANT USAGE, CREATE ON SCHEMA early TO "+other+", "+role)
+	run(t, pool, "GRANT CREATE ON SCHEMA public TO "+role)
 	migrated(t, dsn)
 	run(t, pool, "ALTER TABLE login_attempts DROP COLUMN attempts; DELETE FROM shardinguser_migrations WHERE version_id > 5")
 	theirs := connect(t, stranger)

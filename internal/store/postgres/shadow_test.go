@@ -118,15 +118,25 @@ func leaveInSessions(t *testing.T, s *Store, pooled bool) {
 	done.Wait()
 }
 
+// strangerEarlier is a database in which a stranger may create objects in the schema early, as the operator's role may. It returns an
+// administrator's DSN, and those of the two roles.
+func strangerEarlier(t *testing.T) (admin, ours, stranger string) {
+	t.Helper()
+	admin = testenv.Database(t)
+	ours, stranger = testenv.Role(t, admin), testenv.Role(t, admin)
+	role, _ := names(t, ours)
+	other, _ := names(t, stranger)
+	run(t, connect(t, admin), "CREATE SCHEMA early; GRANT USAGE, CREATE ON SCHEMA early TO "+other+", "+role)
+	return admin, ours, stranger
+}
+
 func TestATableOfAStrangerEarlierInThePathIsNeverRead(t *testing.T) {
 	t.Parallel()
-	admin := testenv.Database(t)
+	admin, dsn, stranger := strangerEarlier(t)
 	pool := connect(t, admin)
-	dsn, stranger := testenv.Role(t, admin), testenv.Role(t, admin)
 	role, database := names(t, dsn)
 	other, _ := names(t, stranger)
-	run(t, pool, "GRANT CREATE ON SCHEMA public TO "+role+"; CREATE SCHEMA early; GRANT USAGE, CREATE ON SCHEMA early TO "+other+", "+role)
-	run(t, pool, "GRANT CREATE ON DATABASE "+database+" TO "+other)
+	run(t, pool, "GRANT CREATE ON SCHEMA public TO "+role+"; GRANT CREATE ON DATABASE "+database+" TO "+other)
 	migrated(t, dsn)
 	run(t, connect(t, dsn), insertActive, "alice")
 
@@ -146,13 +156,10 @@ func TestATableOfAStrangerEarlierInThePathIsNeverRead(t *testing.T) {
 // The table users may have another schema than the operator's own tables.
 func TestAStrangersTableBeforeTwoSchemasIsNeverRead(t *testing.T) {
 	t.Parallel()
-	admin := testenv.Database(t)
+	admin, dsn, stranger := strangerEarlier(t)
 	pool := connect(t, admin)
-	dsn, stranger := testenv.Role(t, admin), testenv.Role(t, admin)
 	role, _ := names(t, dsn)
-	other, _ := names(t, stranger)
-	run(t, pool, "CREATE SCHEMA early; CREATE SCHEMA own; CREATE SCHEMA accounts; GRANT USAGE, CREATE ON SCHEMA own TO "+role+
-		"; GRANT USAGE ON SCHEMA accounts TO PUBLIC; GRANT USAGE, CREATE ON SCHEMA early TO "+other+", "+role)
+	run(t, pool, "CREATE SCHEMA own; CREATE SCHEMA accounts; GRANT USAGE, CREATE ON SCHEMA own TO "+role+"; GRANT USAGE ON SCHEMA accounts TO PUBLIC")
 	run(t, connect(t, with(admin, "search_path=accounts")), plainTable)
 	run(t, pool, "GRANT ALL ON accounts.users TO "+role)
 	migrated(t, with(dsn, "search_path=own,accounts"))
