@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -45,6 +46,11 @@ func addOrphans(mgr ctrl.Manager, accounts accounts, rows reconciled, settings c
 func findingsMetric(findings func() []store.Finding) prometheus.Collector {
 	return findingsCollector{findings: findings, description: prometheus.NewDesc("shardinguser_table_findings",
 		"Properties of the table users that keep statements from working, as this replica found last.", []string{"kind"}, nil)}
+}
+
+// registerFindings registers the metrics of what was found at the database.
+func registerFindings(registry prometheus.Registerer, findings func() []store.Finding) error {
+	return errors.Join(registry.Register(findingsMetric(findings)), registry.Register(schemaOpenMetric(findings)))
 }
 
 // schemaOpenMetric reports whether strangers may create objects in a schema of the search path.

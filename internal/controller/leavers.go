@@ -108,11 +108,7 @@ func (r *leaverRound) searchReleased(ctx context.Context, cluster string) error 
 	if r == nil {
 		return nil
 	}
-	for after := ""; ; {
-		page, err := r.orphans.options.Records.Released(ctx, cluster, after, orphanPage)
-		if err != nil {
-			return fmt.Errorf("read the released ownership records: %w", err)
-		}
+	return eachPage(ctx, cluster, r.orphans.options.Records.Released, func(page []store.Owned) error {
 		usernames := make([]string, 0, len(page))
 		for _, record := range page {
 			if r.orphans.isWatched(record.Owner.Namespace) {
@@ -131,11 +127,8 @@ func (r *leaverRound) searchReleased(ctx context.Context, cluster string) error 
 				return err
 			}
 		}
-		if len(page) < orphanPage {
-			return nil
-		}
-		after = page[len(page)-1].Username
-	}
+		return nil
+	})
 }
 
 // consider suspends an account whose resource is gone where no policy permits it, and an earlier search found the same. It

@@ -225,28 +225,42 @@ func (o *Orphans) search(ctx context.Context) error {
 // searchOwned returns the owned records whose resource is gone. Those among them that no policy permits are suspended.
 func (o *Orphans) searchOwned(ctx context.Context, cluster string, round *leaverRound) ([]store.Owned, error) {
 	var found []store.Owned
-	for after := ""; ; {
-		page, err := o.options.Records.Owned(ctx, cluster, after, orphanPage)
-		if err != nil {
-			return nil, fmt.Errorf("read the ownership records: %w", err)
-		}
+	err := eachPage(ctx, cluster, o.options.Records.Owned, func(page []store.Owned) error {
 		for _, record := range page {
 			observed, err := o.orphaned(ctx, record)
 			if err != nil {
-				return nil, err
+				return err
 			}
 			if observed == nil {
 				continue
 			}
 			isSuspended, err := round.consider(ctx, record.Username, *observed)
 			if err != nil {
-				return nil, err
+				return err
 			}
 			record.Active = record.Active && !isSuspended
 			found = append(found, record)
 		}
+		return nil
+	})
+	return found, err
+}
+
+// eachPage calls do with each page of the ownership records that read returns.
+func eachPage(
+	ctx context.Context, cluster string, read func(ctx context.Context, cluster, after string, limit int) ([]store.Owned, error),
+	do func(page []store.Owned) error,
+) error {
+	for after := ""; ; {
+		page, err := read(ctx, cluster, after, orphanPage)
+		if err != nil {
+			return fmt.Errorf("read the ownership records: %w", err)
+		}
+		if err := do(page); err != nil {
+			return err
+		}
 		if len(page) < orphanPage {
-			return found, nil
+			return nil
 		}
 		after = page[len(page)-1].Username
 	}
