@@ -28,7 +28,7 @@ const (
 	maxExempt = 1 << 14
 )
 
-// errClosed says that nobody is let in any more.
+// errClosed says that the queue takes no more attempts.
 var errClosed = errors.New("the process is about to end")
 
 // A queue lets attempts through to the store and the hashing cores, as many at once as the cores have places, in the order
@@ -201,26 +201,29 @@ func (q *queue) leave(w *waiter) {
 	q.dispatch()
 }
 
-// setExempt remembers what a charge told of the account.
+// setExempt records whether a charge found the account exempt.
 func (q *queue) setExempt(account password.Fingerprint, exempt bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	wasExempt := q.exempt.Contains(account)
 	if exempt {
 		q.exempt.Add(account, struct{}{})
 	} else {
 		q.exempt.Remove(account)
 	}
-	q.dispatch()
+	if exempt != wasExempt {
+		q.dispatch()
+	}
 }
 
-// close sends away all who wait.
+// close refuses all attempts that wait.
 func (q *queue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closing.Do(func() { close(q.closed) })
 }
 
-// holdOpen adds one to those whom the process waits for, unless it waits already.
+// holdOpen adds an attempt to those that the process waits for, unless it waits already.
 func (q *queue) holdOpen(group *sync.WaitGroup) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -239,5 +242,5 @@ type turn struct {
 	w *waiter
 }
 
-// leave lets the next one in.
+// leave ends the turn.
 func (t *turn) leave() { t.q.leave(t.w) }
