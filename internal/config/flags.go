@@ -71,7 +71,7 @@ func (l *Login) bind(fs *flag.FlagSet) {
 	fs.Var(duration{&l.LockoutDuration, time.Second}, "lockout-duration", "`time` for which an account is locked")
 	fs.Var(numberOrAuto{number{&l.SourceRate, 0, 100000}}, "login-source-rate", "`number` of logins a second that one address may try; auto for half of what --hash-cores hash one by one, 0 for any number")
 	fs.Var(number{&l.SourceBurst, 1, 100000}, "login-source-burst", "`number` of log-ins that one address may try at once")
-	fs.Var(number{&l.MaxConnections, 16, 1_000_000}, "login-max-connections", "largest `number` of connections to the log-in API, half of it for one address; at the limit, the longest-waiting connection of the address that has most is closed")
+	fs.Var(number{&l.MaxConnections, 16, 1_000_000}, "login-max-connections", "largest `number` of connections to the login API, half of it for one address; at the limit, the longest-waiting connection of the address that has most is closed")
 	fs.Var(networks{&l.TrustedProxies}, "login-trusted-proxies", "comma-separated `networks` of proxies whose X-Forwarded-For is believed (default none)")
 	fs.Var(duration{&l.VerifyCacheTTL, 0}, "verify-cache-ttl", "`time` for which verify recognises credentials that passed, without bcrypt; 0 for never")
 	fs.Var(duration{&l.AuditRetention, time.Minute}, "audit-retention", "`time` for which log-in attempts stay on record")

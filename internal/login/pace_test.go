@@ -15,7 +15,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/password"
 )
 
-// A client that is told to come again has its answer at once, and its next request is read when it may come. A trusted
+// A client that gets a 429 has its answer at once, and its next request is read after the Retry-After. A trusted
 // proxy's next request may be another client's.
 func TestAConnectionIsHeldWhoseClientIsToComeAgain(t *testing.T) {
 	for name, tt := range map[string]struct {

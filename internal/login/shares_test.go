@@ -195,7 +195,7 @@ func TestGuessesAtNamesThatNobodyHasLeaveOthersTheirShare(t *testing.T) {
 	two, endTwo := s.flood("127.0.0.3", 1024, nobody)
 	s.mustPass(9, 10, username, rate, func() { endOne(); endTwo() })
 	for _, g := range []*guesses{one, two} {
-		t.Logf("of the guesses %d were refused, %d were told to come again, %d lost their connection",
+		t.Logf("of the guesses %d got a 401, %d a 429, %d lost their connection",
 			g.refused.Load(), g.busy.Load(), g.failed.Load())
 	}
 }

@@ -326,7 +326,7 @@ func TestAPanicIsOfThoseWhoAreInTheBatch(t *testing.T) {
 func TestTheLeastRecentlyServedSourceHasTheNextCore(t *testing.T) {
 	for name, tt := range map[string]struct {
 		lanes int
-		line  string // names of log-ins, each of the source that its first letter is
+		line  string // names of logins; the first letter is the source
 		want  []string
 	}{
 		"one lane":                              {1, "a1 a2 a3 a4 b1 b2 c1", []string{"a1", "b1", "c1", "a2", "b2", "a3", "a4"}},

@@ -149,6 +149,6 @@ func TestRefusedAttemptsAreSharedOutBySource(t *testing.T) {
 	}
 	now = now.Add(time.Minute)
 	if refuse("10.4.0.1").aggregated {
-		t.Error("a new minute does not begin anew")
+		t.Error("in a new minute the first attempt has no row of its own")
 	}
 }

@@ -138,8 +138,8 @@ func (o *observer) testSelf(ctx context.Context, listening *pgx.Conn) error {
 	return nil
 }
 
-// receive has arrived called with what arrives, each at once, since whoever is told gathers what comes while he is busy. It
-// returns when the connection breaks, or when ctx ends.
+// receive calls arrived with each notification as it comes: a subscriber that is busy collects them. It returns when the connection
+// breaks, or when ctx ends.
 func (o *observer) receive(ctx context.Context, conn *pgx.Conn) error {
 	for {
 		if o.s.sessions.now() != o.session.generation {

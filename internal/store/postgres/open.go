@@ -41,7 +41,8 @@ const (
 	schemaOwner = `ARRAY(SELECT n.nspowner WHERE EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relnamespace = n.oid AND c.oid = ANY (` + ourTables + `)))`
 )
 
-// readSchemas is the part of readCatalogue about who may put an object into the search path, and who owns what is the operator's.
+// readSchemas is the part of readCatalogue about the roles that may put an object into the search path, and about the owners of
+// the operator's tables.
 var readSchemas = `SELECT 'schema', n.nspname::text, ARRAY[COALESCE(` + strangersOf("n.nspacl", "n.nspowner", "n", tableOwners, schemaOwner) + `, ''),
        pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(n.nspowner))]
 FROM pg_catalog.pg_namespace n
@@ -82,7 +83,7 @@ func (s *Store) describeSchemas(c catalogue) (found []store.Finding) {
 		found = append(found, store.Finding{
 			Kind: store.FindingOpenSchema, Object: ident(schema.name),
 			Consequence: fmt.Sprintf("The schema is in the search_path, and %s may create objects in it: a table, a function or an operator "+
-				"that is taken for another one runs with the rights of whoever uses it; %s.", strangers, remedy),
+				"that is taken for another one runs with the rights of the role that uses it; %s.", strangers, remedy),
 		})
 	}
 	for _, path := range c["path"] { // whether it is there or not, the search path names it
