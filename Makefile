@@ -73,9 +73,14 @@ build: ## Build bin/manager, and bin/kubectl-shardinguser, which is a plugin for
 # Of a package; two cores are busy with that many, since tests wait most of the time.
 TESTS_AT_ONCE ?= 4
 
+# What measures each source's share of the cores: alone, and without the race detector, which would take most of them.
+SHARE_TESTS := TestBodiesThatNeverComeShutNobodyOut TestGuessesAtNamesThatNobodyHasLeaveOthersTheirShare \
+	TestGuessesAtAnExemptAccountLeaveItsOwnerAShare
+
 .PHONY: test
 test: prepare ## Run everything: unit, conformance and envtest stories under the race detector, then end to end.
 	TEST_COUNTS=$(CURDIR)/bin/counts go test -race -parallel $(TESTS_AT_ONCE) -timeout 40m ./api/... ./internal/... ./cmd/...
+	@names='$(SHARE_TESTS)'; go test -count=1 -run "^($${names// /|})\$$" ./internal/login
 	@cat bin/counts/* # how much those tests tried that try everything, which `go test` does not show
 	go test -parallel $(TESTS_AT_ONCE) -timeout 20m ./test/...
 	$(MAKE) --no-print-directory test-postgres MAJORS="$(GATE_MAJORS)"

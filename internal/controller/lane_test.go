@@ -189,7 +189,7 @@ func (l *lane) settle(runs []*run) {
 				r.passes(g)
 			})
 		}
-		l.Eventually(func() bool { l.attend(runs); return l.calm() }).WithTimeout(soon).WithPolling(seldom).Should(gomega.BeTrue())
+		l.Eventually(func() bool { l.attend(runs); return l.calm() }).WithTimeout(patience).WithPolling(seldom).Should(gomega.BeTrue())
 		waiting = nil
 		for _, r := range runs {
 			if l.hasStopped(r) {

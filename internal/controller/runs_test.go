@@ -89,10 +89,13 @@ func (r *run) passes(g gomega.Gomega) {
 // seldom is how often many runs are looked after: whoever waits for one keeps the others from nothing.
 const seldom = 3 * poll
 
+// patience is the deadline for one of hundreds of runs under one operator, whose tests other packages' tests slow down.
+const patience = 4 * soon
+
 // waits waits until all that check expects holds.
 func (r *run) waits(check func(gomega.Gomega)) {
 	r.t.Helper()
-	r.Eventually(check).WithTimeout(soon).WithPolling(seldom).Should(gomega.Succeed(), "%v, %v", r.course, r.probeOnly())
+	r.Eventually(check).WithTimeout(patience).WithPolling(seldom).Should(gomega.Succeed(), "%v, %v", r.course, r.probeOnly())
 }
 
 // probeOnly says where the run is disturbed.
@@ -112,7 +115,7 @@ func (r *run) judge(t *testing.T) bool {
 	want, found := r.lane.ends[r.course]
 	g.Expect(found).To(gomega.BeTrue(), "no undisturbed run took the course %v", r.course)
 	if r.end(g) != want {
-		g.Eventually(func(g gomega.Gomega) { g.Expect(r.end(g)).To(gomega.Equal(want)) }).WithTimeout(soon).WithPolling(poll).
+		g.Eventually(func(g gomega.Gomega) { g.Expect(r.end(g)).To(gomega.Equal(want)) }).WithTimeout(patience).WithPolling(poll).
 			Should(gomega.Succeed(), "%v, %v", r.course, r.probeOnly())
 	}
 	saw := r.seen()
