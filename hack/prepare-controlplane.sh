@@ -1,25 +1,33 @@
 #!/usr/bin/env bash
-# Puts a real Kubernetes control plane into bin/k8s: etcd, kube-apiserver and kubectl, and whatever else is named as an
-# argument (the tests name kube-controller-manager).
+# Puts a real Kubernetes control plane into bin/k8s: etcd, kube-apiserver and kubectl, and every other program that an
+# argument names (the tests name kube-controller-manager).
 #
 #   hack/prepare-controlplane.sh [kube-controller-manager]
 #
-#   KUBEBUILDER_ASSETS   a folder that has the programs already; then nothing is fetched, and only
+#   KUBEBUILDER_ASSETS   a folder that holds the programs; then nothing is fetched, and only
 #                        kube-controller-manager, which such folders lack, is built if it is asked for
+#   SHARDINGUSER_CACHE   where built programs are kept for all clones; by default shardinguser-operator in the
+#                        user's cache folder
 #
-# Where the release archives can be reached, setup-envtest brings them in seconds. Where not, they are built from the
-# Go modules that hack/controlplane/go.mod pins; that is also the one place that knows the version.
+# A kubectl or an etcd on PATH is used where its version fits. Where the release archives can be reached, setup-envtest
+# downloads the rest in seconds. Otherwise it is built from the Go modules that hack/controlplane/go.mod pins; that file
+# is also the one place that knows the version.
 set -euo pipefail
 
 root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 module=$root/hack/controlplane
 bin=$root/bin/k8s
 stamps=$bin/.stamps
+log=$bin/build.log
 
 version=$(sed -n 's|^[[:space:]]*k8s.io/kubernetes \(v[0-9.]*\).*|\1|p' "$module/go.mod")
 minor=$(cut -d. -f2 <<<"$version")
-# A program is built anew when anything that it is built from changes.
+# The oldest etcd that Kubernetes supports: MinExternalEtcdVersion in its cmd/kubeadm/app/constants.
+oldest_etcd=3.5.24
+# A program is replaced when anything changes that it is built from.
 stamp="$version $(cat "$module/go.mod" "$module/go.sum" | cksum)"
+cache=${SHARDINGUSER_CACHE:-${XDG_CACHE_HOME:-${HOME:-$root/bin}/.cache}/shardinguser-operator}
+cache+=/k8s-$version-$(cksum <<<"$stamp $(go version)" | cut -d' ' -f1)
 
 wanted=(etcd kube-apiserver kubectl "$@")
 
@@ -45,12 +53,51 @@ limited() {
 	wait "$pid"
 }
 
+# use PROGRAM FILE: the program is that file from now on.
+use() {
+	ln -sf "$2" "$bin/$1"
+	echo "$stamp" >"$stamps/$1"
+}
+
+# is_at_least VERSION OLDEST
+is_at_least() { [[ $(printf '%s\n' "$2" "$1" | sort -t. -k1,1n -k2,2n -k3,3n | head -n 1) == "$2" ]]; }
+
+# fits PROGRAM FILE: whether a program that somebody installed can be used with this API server. Kubernetes supports a
+# kubectl of one minor version more or less.
+fits() {
+	local found
+	case $1 in
+	kubectl)
+		found=$("$2" version --client 2>/dev/null | sed -n 's/^Client Version: v1\.\([0-9]*\)\..*/\1/p') || return 1
+		[[ -n $found ]] && ((found >= minor - 1 && found <= minor + 1))
+		;;
+	etcd)
+		found=$("$2" --version 2>/dev/null | sed -n 's/^etcd Version: \([0-9.]*\).*/\1/p') || return 1
+		[[ -n $found ]] && is_at_least "$found" "$oldest_etcd"
+		;;
+	*) return 1 ;;
+	esac
+}
+
+# Uses what an earlier build left in the cache, and what is on PATH.
+find_elsewhere() {
+	local program file
+	for program in ${missing[@]+"${missing[@]}"}; do
+		if [[ -x $cache/$program ]]; then
+			use "$program" "$cache/$program"
+		elif file=$(command -v "$program") && fits "$program" "$file"; then
+			say "using $file"
+			use "$program" "$file"
+		fi
+	done
+}
+
 # The release archives, by setup-envtest. Fails quietly: building from source is the answer to every failure here.
 download() {
 	local tool=$root/bin/tools/setup-envtest folder program
-	[[ -x $tool ]] || CGO_ENABLED=0 go -C "$root/hack/tools" build -o "$tool" \
-		sigs.k8s.io/controller-runtime/tools/setup-envtest || return 1
 	say "looking for release archives of Kubernetes 1.$minor (15 seconds at most)"
+	[[ -x $tool ]] || CGO_ENABLED=0 go -C "$root/hack/tools" build -o "$tool" \
+		sigs.k8s.io/controller-runtime/tools/setup-envtest >>"$log" 2>&1 || return 1
 	limited 15 "$tool" list >/dev/null 2>&1 </dev/null || return 1
 	say "downloading them"
 	folder=$(limited 300 "$tool" use "1.$minor.x" --bin-dir "$root/bin/envtest" -p path 2>/dev/null </dev/null) || return 1
@@ -58,36 +105,65 @@ download() {
 		[[ -x $folder/$program ]] || return 1
 	done
 	for program in etcd kube-apiserver kubectl; do
-		ln -sf "$folder/$program" "$bin/$program"
-		echo "$stamp" >"$stamps/$program"
+		use "$program" "$folder/$program"
 	done
 }
 
-# build PROGRAM POSITION COUNT
+# uncompiled PACKAGE...: counts the packages that a build would compile or link.
+uncompiled() {
+	CGO_ENABLED=0 go -C "$module" list -deps -trimpath -f '{{if .Stale}}{{.ImportPath}}{{end}}' "$@" 2>>"$log" | wc -l
+}
+
+# is_compiled PACKAGE...: whether only linking is left to do, and nothing has to be downloaded.
+is_compiled() {
+	local left
+	left=$(GOPROXY=off uncompiled "$@") && ((left <= $#))
+}
+
+# progress TOTAL: reports every 10 seconds how far a `go build -v` came, whose output it reads, and prints the errors.
+progress() {
+	local total=$1 compiled=0 started=$SECONDS reported=$SECONDS line spent
+	while IFS= read -r line; do
+		echo "$line" >>"$log"
+		case $line in
+		"go: downloading "*) continue ;;
+		# An import path and nothing else.
+		*[!a-zA-Z0-9./_~-]*) echo "$line" >&2 ;;
+		*) compiled=$((compiled + 1)) ;;
+		esac
+		spent=$((SECONDS - started))
+		if ((SECONDS - reported >= 10 && compiled > 0 && compiled < total)); then
+			reported=$SECONDS
+			say "  $compiled of $total packages after $spent s, about $((spent * (total - compiled) / compiled + 1)) s left"
+		fi
+	done
+}
+
+# build PROGRAM...: in one command, so that the programs share their packages.
 build() {
-	local program=$1 pid started=$SECONDS ldflags='-s -w'
+	local program packages=() started=$SECONDS ldflags='-s -w' staging total
 	local version_package=k8s.io/component-base/version
 	# Without these the server calls itself v0.0.0.
 	ldflags+=" -X $version_package.gitVersion=$version"
 	ldflags+=" -X $version_package.gitMajor=1 -X $version_package.gitMinor=$minor"
+	for program in "$@"; do packages+=("$(package_of "$program")"); done
 
-	say "building $program ($2 of $3)"
-	# The clock is what runs beside, not the build: so Ctrl-C reaches the build.
-	(
-		while sleep 20 >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do
-			say "  still building $program, $((SECONDS - started)) s so far"
-		done
-	) &
-	pid=$!
-	# shellcheck disable=SC2064 # this very process, now
-	trap "kill $pid 2>/dev/null || true" EXIT
-	rm -f "$bin/$program" # it may be a link into what was downloaded
-	CGO_ENABLED=0 go -C "$module" build -trimpath -ldflags "$ldflags" -o "$bin/$program" "$(package_of "$program")"
-	kill "$pid" 2>/dev/null || true
+	say "building $* of Kubernetes $version from source; downloads and packages are logged in bin/k8s/build.log"
+	total=$(uncompiled "${packages[@]}")
+	say "  $total packages to compile; all of them take about seven minutes on two cores"
+	staging=$cache/building-$$
+	mkdir -p "$staging"
+	# shellcheck disable=SC2064 # this very folder
+	trap "rm -rf '$staging'" EXIT
+	CGO_ENABLED=0 go -C "$module" build -v -trimpath -ldflags "$ldflags" -o "$staging/" "${packages[@]}" 2>&1 | progress "$total"
+	if [[ -f $staging/server ]]; then mv "$staging/server" "$staging/etcd"; fi # named after the last part of its package
+	for program in "$@"; do
+		mv -f "$staging/$program" "$cache/$program"
+		use "$program" "$cache/$program"
+	done
+	rm -rf "$staging"
 	trap - EXIT
-	wait "$pid" 2>/dev/null || true
-	echo "$stamp" >"$stamps/$program"
-	say "built $program in $((SECONDS - started)) s"
+	say "built in $((SECONDS - started)) s"
 }
 
 # Sets missing to those of the wanted programs that are not there at this version.
@@ -116,24 +192,15 @@ fi
 
 mkdir -p "$stamps"
 find_missing
-if ((${#missing[@]} == 0)); then
-	say "Kubernetes 1.$minor is in bin/k8s"
-	exit 0
+if ((${#missing[@]} > 0)); then
+	find_elsewhere
+	find_missing
 fi
-
-if [[ " ${missing[*]} " == *" kube-apiserver "* ]]; then
+packages=()
+for program in ${missing[@]+"${missing[@]}"}; do packages+=("$(package_of "$program")"); done
+if [[ " ${missing[*]-} " == *" kube-apiserver "* ]] && ! is_compiled "${packages[@]}"; then
 	download || say "no release archives within reach"
 	find_missing
 fi
-
-count=${#missing[@]}
-if ((count > 0)); then
-	say "building Kubernetes $version from source, $count program(s): the first time this takes about ten minutes" \
-		"on two cores, later it takes seconds"
-fi
-position=0
-for program in ${missing[@]+"${missing[@]}"}; do
-	position=$((position + 1))
-	build "$program" "$position" "$count"
-done
+if ((${#missing[@]} > 0)); then build "${missing[@]}"; fi
 say "Kubernetes 1.$minor is in bin/k8s"
