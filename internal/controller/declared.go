@@ -287,7 +287,8 @@ func (d *Declarations) passwordOf(secret secretValue) user.PasswordChange {
 	case secret.Problem != nil:
 		return user.PasswordChange{Hash: user.UnusablePassword}
 	case secret.format == v1alpha1.PasswordFormatBcrypt:
-		return user.PasswordChange{Hash: string(secret.value), Version: secret.Version}
+		hash := string(secret.value)
+		return user.PasswordChange{Hash: hash, Version: secret.Version, Weak: user.DefaultHash(hash)}
 	}
 	return user.PasswordChange{Hash: d.hasher.Print(secret.value), Weak: password.WellKnown(secret.value)}
 }

@@ -44,7 +44,7 @@ func (h *hashing) take(ctx context.Context, owner user.Owner, secret secretValue
 	inForce := o.PasswordInForce(owner)
 	if secret.format == v1alpha1.PasswordFormatBcrypt {
 		hash := string(secret.value)
-		return user.PasswordChange{Hash: hash, Version: secret.Version, New: hash != inForce}, nil
+		return user.PasswordChange{Hash: hash, Version: secret.Version, Weak: user.DefaultHash(hash), New: hash != inForce}, nil
 	}
 	hash, same, err := h.hash(ctx, types.UID(owner.UID), inForce, secret.value)
 	if err != nil {

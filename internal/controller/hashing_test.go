@@ -150,6 +150,11 @@ func TestWeakPasswordIsCalledSo(t *testing.T) {
 	if change := mustTake(t, h, plain("admin123", "1"), user.Observed{}, 1, 0); !change.Weak {
 		t.Error("a well-known password is not called weak")
 	}
+	secret := plain("$2a$10$LtlhX7.r1Rf9Fl7XjR9VKeaZvwU7PJK6tlWF5rXdxe1fg55wurAnW", "1")
+	secret.format = v1alpha1.PasswordFormatBcrypt
+	if change := mustTake(t, h, secret, user.Observed{}, 0, 0); !change.Weak {
+		t.Error("a well-known hash is not called weak")
+	}
 }
 
 func TestHashingEndsWithItsContext(t *testing.T) {

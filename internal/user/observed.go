@@ -131,6 +131,12 @@ func (o Observed) PasswordInForce(owner Owner) string {
 	return ""
 }
 
+// passwordWeak reports whether the password of an owned account is one that attackers try first: as noted when it was applied,
+// or by the hash that the row has now, which is not ours where the resource names no password.
+func (o Observed) passwordWeak() bool {
+	return o.Ownership.PasswordWeak || o.Row != nil && DefaultHash(o.Row.PasswordHash)
+}
+
 // sameRoles compares roles as sets.
 func sameRoles(a, b []string) bool {
 	set := func(s []string) []string {

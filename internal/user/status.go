@@ -41,7 +41,7 @@ func Status(previous v1alpha1.ShardingUserStatus, d Desired, o *Observed, p *Pro
 	if o != nil {
 		reportAccount(&s, d, *o)
 		set(lockedCondition(d, *o))
-		setWhere(o.OwnedBy(d.Owner) && o.Ownership.PasswordWeak, weakPasswordCondition())
+		setWhere(o.OwnedBy(d.Owner) && o.passwordWeak(), weakPasswordCondition(d))
 		setWhere(passwordExpired(d, *o), passwordExpiredCondition(d))
 	}
 	set(readyCondition(p))
@@ -106,13 +106,18 @@ func lockedUntil(until time.Time) *metav1.Condition {
 	}
 }
 
-func weakPasswordCondition() *metav1.Condition {
-	return &metav1.Condition{
+func weakPasswordCondition(d Desired) *metav1.Condition {
+	c := &metav1.Condition{
 		Type:    v1alpha1.ConditionWeakPassword,
 		Status:  metav1.ConditionTrue,
 		Reason:  v1alpha1.ReasonWellKnown,
 		Message: "The password is one of those that attackers try first; it works all the same. Put another one into the Secret.",
 	}
+	if !d.Password.Managed {
+		c.Message = "The password is a default one of the sharding manager, which everybody knows; it works all the same. Add spec.password " +
+			"with a Secret, or change the password in the sharding manager."
+	}
+	return c
 }
 
 func passwordExpiredCondition(d Desired) *metav1.Condition {

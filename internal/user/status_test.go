@@ -86,6 +86,9 @@ func TestStatus(t *testing.T) {
 	const (
 		synced0  = "Ready True Synced: The row says what the spec says.\n"
 		unlocked = "Locked False NotLocked: The account is not locked.\n"
+
+		weakNotOurs = "WeakPassword True WellKnown: The password is a default one of the sharding manager, which everybody knows; " +
+			"it works all the same. Add spec.password with a Secret, or change the password in the sharding manager.\n"
 	)
 	for name, tt := range map[string]struct {
 		desired  user.Desired
@@ -155,6 +158,25 @@ func TestStatus(t *testing.T) {
 			"alice at 3: locked=false failed=0\npasswordChanged=2026-03-03T12:00:00Z\n" + unlocked +
 				"WeakPassword True WellKnown: The password is one of those that attackers try first; it works all the same. " +
 				"Put another one into the Secret.\n" + synced0,
+		},
+		"a default hash from the Secret is told, also where it was noted as no weak one": {
+			desired(), synced(rowHash(defaultAdmin)), nil,
+			"alice at 3: locked=false failed=0\npasswordChanged=2026-03-03T12:00:00Z\n" + unlocked +
+				"WeakPassword True WellKnown: The password is one of those that attackers try first; it works all the same. " +
+				"Put another one into the Secret.\n" + synced0,
+		},
+		"a default hash in an adopted row is told, though the password is not ours": {
+			desired(withoutPassword), synced(nothingOfOurs, rowHash(defaultViewer)), nil,
+			"alice at 3: locked=false failed=0\n" + unlocked + weakNotOurs + synced0,
+		},
+		"a default hash that is shut is told: it works again once the account is active": {
+			desired(withoutPassword), synced(nothingOfOurs, rowHash("!"+defaultViewer[1:]), rowInactive), nil,
+			"alice at 3: locked=false failed=0\n" + unlocked + weakNotOurs + synced0,
+		},
+		"a default hash in somebody else's row is nobody's business here": {
+			desired(), synced(ownedBy(neighbour), rowHash(defaultAdmin)), problem(v1alpha1.ReasonUsernameTaken),
+			"alice at 3: locked=false failed=0\n" + unlocked +
+				"Ready False UsernameTaken: It is UsernameTaken.\nStalled True UsernameTaken: It is UsernameTaken.\n",
 		},
 		"a password as old as the policy lets it become has expired, and the user is ready all the same": {
 			desired(expiring(24 * time.Hour)), synced(), nil,
@@ -399,7 +421,8 @@ func TestLastTransitionTimeMovesWithTheStatusOnly(t *testing.T) {
 			condition: "Stalled", from: synced(), to: synced(suspended),
 			fromProblem: problem("LastAdministrator"), toProblem: notPermitted,
 		},
-		"WeakPassword stays True": {condition: "WeakPassword", from: synced(weak), to: synced(weak), edit: true},
+		"WeakPassword stays True":             {condition: "WeakPassword", from: synced(weak), to: synced(weak), edit: true},
+		"WeakPassword stays True by the hash": {condition: "WeakPassword", from: synced(weak), to: synced(rowHash(defaultAdmin))},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := status(t, fresh(), desired(), &tt.from, tt.fromProblem)
