@@ -17,13 +17,17 @@ func addDefaultUsers(mgr ctrl.Manager, accounts accounts, settings config.Settin
 	if !settings.DefaultUsers.Enabled() {
 		return nil
 	}
-	err := mgr.Add(controller.NewDefaultUsers(mgr.GetAPIReader(), mgr.GetClient(), accounts, controller.DefaultUsersOptions{
+	options := controller.DefaultUsersOptions{
 		Namespace:         settings.DefaultUsers.Namespace,
 		Watched:           settings.WatchNamespaces,
 		WellKnown:         settings.DefaultUsers.Passwords == config.DefaultUsersSharding,
 		MinPasswordLength: settings.PasswordMinLength,
 		Log:               log.WithName("default-users"),
-	}))
+	}
+	if settings.DefaultUsers.TakeOver && accounts.database != nil { // the sharding manager inserts nothing into memory
+		options.Beginning = accounts.database.Beginning
+	}
+	err := mgr.Add(controller.NewDefaultUsers(mgr.GetAPIReader(), mgr.GetClient(), accounts, options))
 	if err != nil {
 		return fmt.Errorf("add the default users: %w", err)
 	}

@@ -23,22 +23,32 @@ func (a accounts) findings() []store.Finding {
 	return store.SortFindings(found)
 }
 
+// defaultPasswords returns the accounts with a default password of the sharding manager. No other program writes a store in
+// memory, and its users have the condition WeakPassword.
+func (a accounts) defaultPasswords() store.DefaultPasswords {
+	if a.database == nil {
+		return store.DefaultPasswords{}
+	}
+	return a.database.DefaultPasswords()
+}
+
 // addOrphans adds the search for orphaned accounts, and what publishes them and the findings.
 func addOrphans(mgr ctrl.Manager, accounts accounts, rows reconciled, settings config.Settings, options controller.Options) error {
 	return controller.NewOrphans(mgr, controller.OrphanOptions{
-		Records:         accounts,
-		Accounts:        rows,
-		Rows:            rows,
-		Cluster:         options.Cluster,
-		Findings:        accounts.findings,
-		Namespace:       settings.Namespace,
-		Replica:         replica(settings),
-		WatchNamespaces: settings.WatchNamespaces,
-		Deactivate:      settings.Orphans == config.OrphansDeactivate,
-		ProtectedRoles:  settings.ProtectedRoles,
-		Declarations:    options.Declarations,
-		Restored:        options.Restored,
-		Registry:        options.Registry,
+		Records:          accounts,
+		Accounts:         rows,
+		Rows:             rows,
+		Cluster:          options.Cluster,
+		Findings:         accounts.findings,
+		DefaultPasswords: accounts.defaultPasswords,
+		Namespace:        settings.Namespace,
+		Replica:          replica(settings),
+		WatchNamespaces:  settings.WatchNamespaces,
+		Deactivate:       settings.Orphans == config.OrphansDeactivate,
+		ProtectedRoles:   settings.ProtectedRoles,
+		Declarations:     options.Declarations,
+		Restored:         options.Restored,
+		Registry:         options.Registry,
 	})
 }
 
@@ -49,8 +59,17 @@ func findingsMetric(findings func() []store.Finding) prometheus.Collector {
 }
 
 // registerFindings registers the metrics of what was found at the database.
-func registerFindings(registry prometheus.Registerer, findings func() []store.Finding) error {
-	return errors.Join(registry.Register(findingsMetric(findings)), registry.Register(schemaOpenMetric(findings)))
+func registerFindings(registry prometheus.Registerer, a accounts) error {
+	return errors.Join(registry.Register(findingsMetric(a.findings)), registry.Register(schemaOpenMetric(a.findings)),
+		registry.Register(defaultPasswordsMetric(a.defaultPasswords)))
+}
+
+// defaultPasswordsMetric counts the accounts with a default password of the sharding manager.
+func defaultPasswordsMetric(found func() store.DefaultPasswords) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "shardinguser_well_known_passwords",
+		Help: "Active accounts whose hash is of a default password of the sharding manager, as this replica found last.",
+	}, func() float64 { return float64(found().Count) })
 }
 
 // schemaOpenMetric reports whether strangers may create objects in a schema of the search path.

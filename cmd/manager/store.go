@@ -96,7 +96,7 @@ func openStore(settings config.Settings, registry prometheus.Registerer, log log
 			"nothing but this process sees them; give a DSN by --user-database-dsn-file or USER_DATABASE_DSN")
 		s := memory.New(time.Now)
 		no := func() bool { return false }
-		err := errors.Join(registerStoreMetrics(registry, true, no, no), registerFindings(registry, accounts{}.findings))
+		err := errors.Join(registerStoreMetrics(registry, true, no, no), registerFindings(registry, accounts{}))
 		return accounts{
 			Batches: s, Rows: s, Freshness: s, OwnershipRecords: s, Attempts: s, Trail: s, memory: s, close: func() {},
 		}, err
@@ -116,7 +116,7 @@ func openStore(settings config.Settings, registry prometheus.Registerer, log log
 		}
 	}
 	return a, errors.Join(registerStoreMetrics(registry, false, a.up, a.notifying), registerPools(registry, a),
-		registerFindings(registry, a.findings))
+		registerFindings(registry, a))
 }
 
 // openDatabase opens the store, or two, each with a pool and a role of its own, where log-ins have one. What listens takes no

@@ -198,6 +198,10 @@ type DefaultUsers struct {
 	// Namespace is where they are created, one of those that are watched; the
 	// manager's own unless another was given.
 	Namespace string
+	// TakeOver tells whether they take over the accounts that the sharding
+	// manager inserted, where the table holds nothing else. Passwords is
+	// DefaultUsersGenerated then.
+	TakeOver bool
 }
 
 // Enabled tells whether there are any.

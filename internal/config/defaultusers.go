@@ -21,6 +21,10 @@ const (
 // nothing good would come of.
 func (l *loader) checkDefaultUsers(s *Settings) {
 	d := &s.DefaultUsers
+	if d.TakeOver && d.Passwords != DefaultUsersGenerated {
+		l.problem(l.settings[flagDefaultUsersTakeOver].origin, "accounts are taken over with generated passwords only: "+
+			"add --%s=%s, or leave --%s off", flagDefaultUsers, DefaultUsersGenerated, flagDefaultUsersTakeOver)
+	}
 	if !d.Enabled() {
 		return
 	}

@@ -85,6 +85,8 @@ func (d *DefaultUsers) bind(fs *flag.FlagSet) {
 	fs.Var(choice{&d.Passwords, []string{DefaultUsersOff, DefaultUsersGenerated, DefaultUsersSharding}}, flagDefaultUsers,
 		"`passwords` of the users admin, operator and viewer that an empty system starts with: off (no such users), generated, or sharding (the sharding system's own, which everybody knows)")
 	fs.Var(namespace{&d.Namespace}, flagDefaultUsersNamespace, "`namespace` of the default users (default the manager's own)")
+	fs.Var(onOff{&d.TakeOver}, flagDefaultUsersTakeOver,
+		"on or `off`: whether the default users, with generated passwords, take over the rows that the sharding manager inserted for admin, operator and viewer, where the table holds nothing else and no operator ever used it")
 }
 
 // The flags that are named elsewhere too.
@@ -94,6 +96,7 @@ const (
 	flagPasswordMinLength      = "password-min-length"
 	flagDefaultUsers           = "default-users"
 	flagDefaultUsersNamespace  = "default-users-namespace"
+	flagDefaultUsersTakeOver   = "default-users-take-over"
 	flagMetricsAddress         = "metrics-bind-address"
 	flagMetricsCertDir         = "metrics-cert-dir"
 	flagHealthAddress          = "health-probe-bind-address"

@@ -129,8 +129,9 @@ operator:
   verify-cache-ttl: 0s
   fallback: off
   notifications: off
-  default-users: sharding
+  default-users: generated
   default-users-namespace: team-b
+  default-users-take-over: on
   zap-devel: true
 `}}.load(t)
 	if err != nil {
@@ -153,7 +154,7 @@ operator:
 	want.Login.VerifyCacheTTL = 0
 	want.Login.Fallback = false
 	want.Notifications = false
-	want.DefaultUsers = DefaultUsers{Passwords: "sharding", Namespace: "team-b"}
+	want.DefaultUsers = DefaultUsers{Passwords: "generated", Namespace: "team-b", TakeOver: true}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("Load = %+v\nwant   %+v", got, want)
 	}
@@ -239,6 +240,8 @@ func TestWrongSettings(t *testing.T) {
 		"default users in no namespace":     {args("--default-users-namespace=a_b"), []string{"is not the name of a namespace"}},
 		"default users who are not watched": {args("--default-users=generated", "--default-users-namespace=b", "--watch-namespaces=a,c"), []string{"flag --default-users-namespace: the default users would be in the namespace b, which --watch-namespaces (a,c) leaves out"}},
 		"a manager who is not watched":      {args("--default-users=generated", "--leader-election-namespace=b", "--watch-namespaces=a"), []string{"flag --default-users: the default users would be in the namespace b"}},
+		"passwords that everybody knows":    {args("--default-users=sharding", "--default-users-take-over=on"), []string{"flag --default-users-take-over: accounts are taken over with generated passwords only: add --default-users=generated"}},
+		"accounts taken over by nobody":     {args("--default-users-take-over=on"), []string{"flag --default-users-take-over: accounts are taken over with generated passwords only"}},
 		"well-known but too short":          {args("--default-users=sharding", "--password-min-length=9"), []string{"flag --default-users: the sharding system's own passwords are shorter than the 9 characters of --password-min-length"}},
 		"a rate that is no number":          {args("--kube-api-qps=NaN"), []string{`"NaN" is not 0 or a number from 1 to 10000`}},
 		"more idle connections than all":    {args("--database-max-connections=3", "--database-idle-connections=4"), []string{"flag --database-idle-connections: 4 idle connections are more than the 3"}},

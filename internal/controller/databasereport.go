@@ -39,6 +39,7 @@ type databaseReports struct {
 	live      client.Reader
 	namespace string
 	findings  func() []store.Finding
+	defaults  func() store.DefaultPasswords
 
 	mu      sync.Mutex
 	orphans []store.Orphan
@@ -64,6 +65,8 @@ func (r *databaseReports) report() (store.Report, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	report := store.Report{Findings: r.findings(), Orphans: r.orphans, CheckedAt: time.Now().UTC().Truncate(time.Second)}
+	defaults := r.defaults().Clean()
+	report.DefaultPasswords, report.MoreDefaultPasswords = defaults.Usernames, defaults.Count-len(defaults.Usernames)
 	if more := len(report.Orphans) - mostOrphans; more > 0 {
 		report.Orphans, report.MoreOrphans = report.Orphans[:mostOrphans], more
 	}
@@ -94,12 +97,13 @@ func (r *databaseReports) Start(ctx context.Context) error {
 
 // isNeedless tells whether a ConfigMap that may not be written, or has no namespace, would hold nothing to read.
 func isNeedless(report store.Report, err error) bool {
-	return len(report.Findings)+len(report.Orphans) == 0 && (apierrors.IsForbidden(err) || apierrors.IsNotFound(err))
+	return len(report.Findings)+len(report.Orphans)+len(report.DefaultPasswords) == 0 && (apierrors.IsForbidden(err) || apierrors.IsNotFound(err))
 }
 
 // sameReport compares all but the time.
 func sameReport(a, b store.Report) bool {
-	return slices.Equal(a.Findings, b.Findings) && slices.Equal(a.Orphans, b.Orphans) && a.MoreOrphans == b.MoreOrphans
+	return slices.Equal(a.Findings, b.Findings) && slices.Equal(a.Orphans, b.Orphans) && a.MoreOrphans == b.MoreOrphans &&
+		slices.Equal(a.DefaultPasswords, b.DefaultPasswords) && a.MoreDefaultPasswords == b.MoreDefaultPasswords
 }
 
 // publish writes the report where the published one differs.

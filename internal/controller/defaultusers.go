@@ -16,13 +16,16 @@ import (
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 	"github.com/sharding-system/shardinguser-operator/internal/password"
+	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
 // The users that a sharding system starts with. Each has the role of its name, and its password in the Secret
 // NAME-password.
-const firstDefaultUser = "admin"
+var defaultUsers = user.DefaultUsernames()
 
-var otherDefaultUsers = []string{"operator", "viewer"}
+// labelComponent tells the default users and their Secrets from others.
+const labelComponent = "app.kubernetes.io/component"
 
 // annotationIncomplete is on the first of the default users until the others are there.
 const annotationIncomplete = "sharding.io/default-users-incomplete"
@@ -46,6 +49,10 @@ type DefaultUsersOptions struct {
 	// MinPasswordLength is the least number of characters of a random password, 72 at most.
 	MinPasswordLength int
 
+	// Beginning reads the first accounts of the table, and whether an operator ever kept one in the database. Where it is given,
+	// the accounts that the sharding manager made for itself are taken over; nil where they are not.
+	Beginning func(ctx context.Context, limit int) (store.Beginning, error)
+
 	Log logr.Logger
 }
 
@@ -60,6 +67,8 @@ type DefaultUsersOptions struct {
 //     so the mark, which whoever may write a ShardingUser may set, is no way to a password that everybody knows.
 //   - Users without the mark, or a store that was used: nothing is created. What people delete stays deleted.
 //
+// Where the sharding manager's own accounts are taken over, see takeover.go, the mark stays until that is done.
+//
 // The Secrets have no owner. A user's password is a Secret's that somebody made, here as everywhere else: it is not
 // taken away with the user.
 type DefaultUsers struct {
@@ -68,6 +77,8 @@ type DefaultUsers struct {
 	store   Freshness
 	options DefaultUsersOptions
 	there   map[string]bool // what was created, or told to be there already, by an earlier try
+
+	adoption v1alpha1.AdoptionPolicy // of the users that are created
 }
 
 // NewDefaultUsers returns what is to be added to the manager.
@@ -114,25 +125,28 @@ func (d *DefaultUsers) decide(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, name := range otherDefaultUsers {
+	for _, name := range defaultUsers[1:] {
 		if err := d.createUnlessThere(ctx, d.user(name)); err != nil {
 			return err
 		}
+	}
+	if err := d.takeOver(ctx); err != nil {
+		return err
 	}
 	if err := d.unmark(ctx); err != nil {
 		return err
 	}
 	d.options.Log.Info("The default users are there; this shows the first one's password", "command", fmt.Sprintf(
-		"kubectl -n %s get secret %s -o jsonpath={.data.%s} | base64 -d", d.options.Namespace, secretOf(firstDefaultUser), defaultSecretKey))
+		"kubectl -n %s get secret %s -o jsonpath={.data.%s} | base64 -d", d.options.Namespace, secretOf(defaultUsers[0]), defaultSecretKey))
 	return nil
 }
 
 // begun tells whether the mark is there.
 func (d *DefaultUsers) begun(ctx context.Context) (bool, error) {
 	var first v1alpha1.ShardingUser
-	err := d.live.Get(ctx, client.ObjectKeyFromObject(d.user(firstDefaultUser)), &first)
+	err := d.live.Get(ctx, client.ObjectKeyFromObject(d.user(defaultUsers[0])), &first)
 	if client.IgnoreNotFound(err) != nil {
-		return false, fmt.Errorf("read the ShardingUser %s: %w", firstDefaultUser, err)
+		return false, fmt.Errorf("read the ShardingUser %s: %w", defaultUsers[0], err)
 	}
 	return first.DeletionTimestamp.IsZero() && first.Annotations[annotationIncomplete] != "", nil
 }
@@ -154,21 +168,33 @@ func (d *DefaultUsers) used(ctx context.Context) (bool, error) {
 		}
 	}
 	fresh, err := d.store.Fresh(ctx)
-	if err == nil && !fresh {
-		d.options.Log.Info("No default users are created: the database was used before")
+	if err != nil || fresh {
+		return false, err
 	}
-	return !fresh, err
+	why := "the database was used before"
+	if d.options.Beginning != nil {
+		if why, err = d.whyNotOver(ctx); err != nil {
+			return false, err
+		}
+		if why == "" {
+			d.options.Log.Info("The default users take over the accounts of the sharding manager, with other passwords")
+			d.adoption = v1alpha1.AdoptionIfUnowned
+			return false, nil
+		}
+	}
+	d.options.Log.Info("No default users are created: " + why)
+	return true, nil
 }
 
 // begin creates all Secrets, and the first user with the mark. Where somebody else creates a user of its name at this
 // very moment, that is an error, and reason to decide anew.
 func (d *DefaultUsers) begin(ctx context.Context) error {
-	for _, name := range append([]string{firstDefaultUser}, otherDefaultUsers...) {
+	for _, name := range defaultUsers {
 		if err := d.createUnlessThere(ctx, d.secret(name)); err != nil {
 			return err
 		}
 	}
-	first := d.user(firstDefaultUser)
+	first := d.user(defaultUsers[0])
 	first.Annotations = map[string]string{annotationIncomplete: "true"}
 	return d.create(ctx, first)
 }
@@ -176,7 +202,7 @@ func (d *DefaultUsers) begin(ctx context.Context) error {
 // unmark says that all users are there. A first user that somebody deleted meanwhile needs no such word.
 func (d *DefaultUsers) unmark(ctx context.Context) error {
 	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:null}}}`, annotationIncomplete)
-	err := d.writer.Patch(ctx, d.user(firstDefaultUser), client.RawPatch(types.MergePatchType, []byte(patch)))
+	err := d.writer.Patch(ctx, d.user(defaultUsers[0]), client.RawPatch(types.MergePatchType, []byte(patch)))
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("note that the default users are there: %w", err)
 	}
@@ -213,6 +239,8 @@ func (d *DefaultUsers) user(name string) *v1alpha1.ShardingUser {
 		Spec: v1alpha1.ShardingUserSpec{
 			Roles:    []v1alpha1.Role{v1alpha1.Role(name)},
 			Password: &v1alpha1.PasswordSource{SecretRef: v1alpha1.SecretKeyReference{Name: secretOf(name)}},
+
+			AdoptionPolicy: d.adoption,
 		},
 	}
 }
@@ -232,7 +260,7 @@ func secretOf(username string) string { return username + "-password" }
 func (d *DefaultUsers) meta(name string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{Namespace: d.options.Namespace, Name: name, Labels: map[string]string{
 		"app.kubernetes.io/name":       "shardinguser-operator",
-		"app.kubernetes.io/component":  "default-users",
+		labelComponent:                 "default-users",
 		"app.kubernetes.io/managed-by": "shardinguser-operator",
 	}}
 }

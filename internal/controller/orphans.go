@@ -68,6 +68,9 @@ type OrphanOptions struct {
 	// Findings are about the table users. They are published with the orphans.
 	Findings func() []store.Finding
 
+	// DefaultPasswords are the accounts with a default password of the sharding manager. They are published, too.
+	DefaultPasswords func() store.DefaultPasswords
+
 	// Namespace is the manager's own, where both are published.
 	Namespace string
 
@@ -136,6 +139,7 @@ func NewOrphans(mgr ctrl.Manager, options OrphanOptions) error {
 		}),
 		reports: &databaseReports{
 			client: mgr.GetClient(), live: mgr.GetAPIReader(), namespace: options.Namespace, findings: options.Findings,
+			defaults: options.DefaultPasswords,
 		},
 	}
 	if d := options.Declarations; d != nil && d.policies != nil {

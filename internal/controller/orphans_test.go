@@ -45,9 +45,10 @@ func (s *story) searchForOrphans(
 	search.ProtectedRoles, search.Declarations = s.protected, options.Declarations
 	search.Replica = controller.Replica{Namespace: s.namespace, Name: "the-replica"}
 	search.Findings = func() []store.Finding { return nil }
+	search.DefaultPasswords = func() store.DefaultPasswords { return store.DefaultPasswords{} }
 	search.Records = op.memory
 	if op.database != nil {
-		search.Records, search.Findings = op.database, op.database.Findings
+		search.Records, search.Findings, search.DefaultPasswords = op.database, op.database.Findings, op.database.DefaultPasswords
 	}
 	return controller.NewOrphans(mgr, search)
 }

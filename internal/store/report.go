@@ -19,6 +19,10 @@ type Report struct {
 	Findings    []Finding `json:"findings"`
 	Orphans     []Orphan  `json:"orphans"`
 	MoreOrphans int       `json:"moreOrphans,omitempty"` // that the list has no room for
+
+	// DefaultPasswords are the usernames of active accounts with a default password of the sharding manager.
+	DefaultPasswords     []string `json:"defaultPasswords,omitempty"`
+	MoreDefaultPasswords int      `json:"moreDefaultPasswords,omitempty"` // that the list has no room for
 }
 
 // Orphan is an account whose ownership record names a ShardingUser that does not exist.

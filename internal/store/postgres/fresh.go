@@ -6,13 +6,17 @@ import (
 	"context"
 )
 
-// askFresh asks whether there is no row and no note, and never was a note. Notes of what was deleted are purged after a
-// while: what never goes back is the sequence that their revisions come from. A role that may not see it gets false.
-const askFresh = `
-SELECT NOT EXISTS (SELECT FROM users)
-   AND NOT EXISTS (SELECT FROM shardinguser_ownership)
-   AND CASE WHEN pg_catalog.has_sequence_privilege(revisions, 'SELECT') THEN pg_catalog.pg_sequence_last_value(revisions) IS NULL ELSE false END
+// askUsed asks whether there is an ownership record, or ever was one. Records of what was deleted are purged after a while: what
+// never goes back is the sequence that their revisions come from. A role that may not see it gets true. askFresh asks whether
+// there is no row either.
+const (
+	askUsed = `
+SELECT EXISTS (SELECT FROM shardinguser_ownership)
+    OR CASE WHEN pg_catalog.has_sequence_privilege(revisions, 'SELECT') THEN pg_catalog.pg_sequence_last_value(revisions) IS NOT NULL ELSE true END
 FROM (SELECT pg_catalog.pg_get_serial_sequence('shardinguser_ownership', 'revision')::regclass AS revisions) AS note`
+
+	askFresh = `SELECT NOT EXISTS (SELECT FROM users) AND NOT (` + askUsed + `)`
+)
 
 // Fresh tells whether nobody ever used this database. In doubt it is false. Its errors are Observe's.
 func (s *Store) Fresh(ctx context.Context) (bool, error) {

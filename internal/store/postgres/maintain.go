@@ -17,6 +17,7 @@ func (s *Store) Maintain(ctx context.Context) error {
 	checking.Go(func() { s.keepChecking(ctx) })
 	checking.Go(func() { s.keepUncharging(ctx) })
 	checking.Go(func() { s.keepInspecting(ctx) })
+	checking.Go(func() { s.keepFindingDefaults(ctx) })
 	checking.Go(func() { s.keepOneDatabase(ctx) })
 	s.keepMigrated(ctx)
 	return nil

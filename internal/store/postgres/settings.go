@@ -47,6 +47,7 @@ type Settings struct {
 	PollInterval     time.Duration // from sweep to sweep while they do not; default 2 s
 	CheckInterval    time.Duration // of Maintain's looks at whether the database answers; default 1 s
 	InspectInterval  time.Duration // from one of Maintain's inspections of the table to the next; default 10 min
+	DefaultsInterval time.Duration // from one of Maintain's looks for default passwords to the next; default 1 min
 
 	// NoNotifications does without the trigger on users: the store drops it where it may, and polls.
 	NoNotifications bool
@@ -78,6 +79,7 @@ func (s Settings) withDefaults() Settings {
 	s.PollInterval = cmp.Or(s.PollInterval, 2*time.Second)
 	s.CheckInterval = cmp.Or(s.CheckInterval, time.Second)
 	s.InspectInterval = cmp.Or(s.InspectInterval, 10*time.Minute)
+	s.DefaultsInterval = cmp.Or(s.DefaultsInterval, time.Minute)
 	if s.Log == nil {
 		s.Log = slog.New(slog.DiscardHandler)
 	}

@@ -44,6 +44,7 @@ type Store struct {
 	inspectable   chan struct{} // holds one when the tables were found complete, and are yet to be inspected
 	mu            sync.Mutex
 	findings      []store.Finding         // of the last inspection
+	defaults      store.DefaultPasswords  // as they were found last
 	notMigrated   *store.UnavailableError // why the last migration was refused; nil where it was not
 	triggerFailed string                  // why there is no trigger, as it was logged; "" where there is one
 

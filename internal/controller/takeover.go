@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+// The sharding manager inserts accounts for the same three users into an empty table, with passwords that everybody knows. It may
+// have done so before the operator starts, or do so while the operator creates its users. In both cases the default users take
+// these rows over, with the passwords of their Secrets:
+//
+//   - Before: the users are created where the table holds exactly these rows.
+//   - Meanwhile: a user whose row the sharding manager inserted first meets with a row that nobody owns, which is refused. The
+//     user gets the adoption policy IfUnowned then. A row that the sharding manager overwrites after the operator wrote it is
+//     drift, and put back.
+//
+// A row is taken over only as the sharding manager inserted it, and only while the table holds no account of anybody else: an
+// installation that is in use is for its administrators to clean up.
+
+// whyNotOver returns why the accounts of a database that is not fresh are not taken over; "" where they are to be. Where the
+// sharding manager may still be inserting them, that is an error.
+func (d *DefaultUsers) whyNotOver(ctx context.Context) (string, error) {
+	beginning, err := d.options.Beginning(ctx, len(defaultUsers)+1)
+	if err != nil {
+		return "", err
+	}
+	if beginning.Used {
+		return "an operator kept accounts in the database before", nil
+	}
+	unowned, why := untouched(beginning.Accounts)
+	if why == "" && len(unowned) < len(defaultUsers) {
+		return "", fmt.Errorf("the table users holds only %s of the default accounts of the sharding manager: they are taken over as soon as "+
+			"it holds all of them, and created as soon as it holds none", strings.Join(unowned, " and "))
+	}
+	return why, nil
+}
+
+// untouched returns the usernames of the rows that can be taken over, or else why none can. Rows that the default users own
+// already do not matter.
+func untouched(accounts []store.Account) (unowned []string, why string) {
+	for _, account := range accounts {
+		switch {
+		case !slices.Contains(defaultUsers, account.Username):
+			return nil, "the table users holds other accounts than the default ones of the sharding manager"
+		case account.Owner != nil:
+		case !user.Untouched(account.Username, account.Row):
+			return nil, fmt.Sprintf("the row of username %q is not as the sharding manager inserts it", account.Username)
+		default:
+			unowned = append(unowned, account.Username)
+		}
+	}
+	return unowned, ""
+}
+
+// errTakingOver says that another look has to show whether each default user has its row.
+var errTakingOver = errors.New("it is not certain yet that each of them has its row")
+
+// takeOver lets the default users take over what the sharding manager inserted while they were created. It returns nil once
+// each of them owns its row, or cannot get it by this.
+func (d *DefaultUsers) takeOver(ctx context.Context) error {
+	if d.options.Beginning == nil {
+		return nil
+	}
+	beginning, err := d.options.Beginning(ctx, len(defaultUsers)+1)
+	if err != nil {
+		return err
+	}
+	unowned, why := untouched(beginning.Accounts)
+	if why != "" {
+		d.options.Log.Info("Accounts of the sharding manager are not taken over: " + why)
+		return nil
+	}
+	for _, name := range defaultUsers {
+		isOwned := slices.ContainsFunc(beginning.Accounts, func(a store.Account) bool { return a.Username == name && a.Owner != nil })
+		if isOwned {
+			continue
+		}
+		isAwaited, err := d.letTakeOver(ctx, name, slices.Contains(unowned, name))
+		if err != nil {
+			return err
+		}
+		if isAwaited {
+			return errTakingOver
+		}
+	}
+	return nil
+}
+
+// letTakeOver lets a default user take over the row of its username, if there is one. It reports whether the user may still get
+// its row. One that somebody deletes, pauses or made, or that no policy permits, does not keep the others waiting.
+func (d *DefaultUsers) letTakeOver(ctx context.Context, name string, hasRow bool) (isAwaited bool, err error) {
+	ours := d.user(name)
+	var u v1alpha1.ShardingUser
+	if err := d.live.Get(ctx, client.ObjectKeyFromObject(ours), &u); err != nil {
+		if client.IgnoreNotFound(err) == nil {
+			return false, nil
+		}
+		return false, fmt.Errorf("read the ShardingUser %s: %w", name, err)
+	}
+	if !u.DeletionTimestamp.IsZero() || u.Labels[labelComponent] != ours.Labels[labelComponent] {
+		return false, nil
+	}
+	if hasRow && u.Spec.AdoptionPolicy != v1alpha1.AdoptionIfUnowned {
+		d.options.Log.Info("The sharding manager inserted an account first; its default user takes it over, with another password", "name", name)
+		patch := fmt.Sprintf(`{"spec":{"adoptionPolicy":%q}}`, v1alpha1.AdoptionIfUnowned)
+		err := d.writer.Patch(ctx, ours, client.RawPatch(types.MergePatchType, []byte(patch)))
+		if client.IgnoreNotFound(err) != nil {
+			return false, fmt.Errorf("let the ShardingUser %s take over the row of the sharding manager: %w", name, err)
+		}
+		return true, nil
+	}
+	ready := meta.FindStatusCondition(u.Status.Conditions, v1alpha1.ConditionReady)
+	return ready == nil || ready.ObservedGeneration != u.Generation || slices.Contains(
+		[]string{v1alpha1.ReasonRowExists, v1alpha1.ReasonDatabaseUnavailable, v1alpha1.ReasonSynced}, ready.Reason), nil
+}
