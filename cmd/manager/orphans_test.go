@@ -56,3 +56,20 @@ func TestTheMetricSaysWhetherASchemaIsOpen(t *testing.T) {
 		found = []store.Finding{{Kind: store.FindingRule}, {Kind: store.FindingOpenSchema}}
 	}
 }
+
+func TestTheMetricCountsDefaultPasswords(t *testing.T) {
+	t.Parallel()
+	found := (accounts{}).defaultPasswords() // a store in memory has none
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(defaultPasswordsMetric(func() store.DefaultPasswords { return found }))
+	for _, want := range []float64{0, 250} {
+		families, err := registry.Gather()
+		if err != nil || len(families) != 1 || families[0].GetName() != "shardinguser_well_known_passwords" {
+			t.Fatalf("gathered %v, %v", families, err)
+		}
+		if got := families[0].GetMetric()[0].GetGauge().GetValue(); got != want {
+			t.Errorf("it is %v, want %v", got, want)
+		}
+		found = store.DefaultPasswords{Count: 250, Usernames: []string{"admin"}}
+	}
+}

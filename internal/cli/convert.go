@@ -11,6 +11,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 	"github.com/sharding-system/shardinguser-operator/internal/password"
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
 // What the API server lets a username and a role be.
@@ -28,6 +29,7 @@ const (
 	leftOut         remarkKind = "LeftOut"         // the row cannot become a resource, or is not to
 	owned           remarkKind = "Owned"           // left out, since a resource owns the row
 	withoutPassword remarkKind = "WithoutPassword" // the hash is none that the operator takes: it stays in the row as it is
+	defaultPassword remarkKind = "DefaultPassword" // it has a default password of the sharding manager
 	rolesDropped    remarkKind = "RolesDropped"    // as was asked for
 	generated       remarkKind = "Generated"       // the hash does not come along: the operator makes the password
 	sealed          remarkKind = "Sealed"          // the file with the hash was encrypted where it is, and stays as it is
@@ -89,6 +91,9 @@ func (c conversion) convert(accounts []store.Account) (entries []entry, remarks 
 		if err := password.CheckHash(account.Row.PasswordHash); err != nil {
 			remarked(withoutPassword, "the password stays in the row as it is, and other programs' business: %v", err)
 			e.secret, e.user.Spec.Password = nil, nil
+		}
+		if user.DefaultHash(account.Row.PasswordHash) {
+			remarked(defaultPassword, "everybody knows its password, a default one of the sharding manager: change it")
 		}
 		entries = append(entries, e)
 	}

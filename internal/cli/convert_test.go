@@ -126,6 +126,7 @@ func TestRowsThatAreNotAsOneMightExpectAreRemarkedOn(t *testing.T) {
 		"no hash at all, or NULL":                  {toTeamA, account("alice", hashed("")), withoutPassword, true, false},
 		"a hash that nothing matches":              {toTeamA, account("alice", hashed("!")), withoutPassword, true, false},
 		"a hash of the faulty implementation":      {toTeamA, account("alice", hashed("$2x$10$"+hashBody)), withoutPassword, true, false},
+		"a default hash of the sharding manager":   {toTeamA, account("admin", hashed(user.DefaultHashes()[1])), defaultPassword, true, true},
 		"a cost that is too low":                   {toTeamA, account("alice", hashed("$2a$09$"+hashBody)), withoutPassword, true, false},
 		"a cost that is too high":                  {toTeamA, account("alice", hashed("$2a$15$"+hashBody)), withoutPassword, true, false},
 		"another kind of hash":                     {toTeamA, account("alice", hashed("{SHA}"+hashBody)), withoutPassword, true, false},

@@ -43,7 +43,7 @@ var noStatement = map[string]bool{
 // unsafe are the kinds of findings by which others may get the operator's rights.
 var unsafe = map[string]bool{store.FindingOpenSchema: true, store.FindingForeignOwner: true}
 
-// checkDatabase lists what the operator found at the table users, and the orphaned accounts.
+// checkDatabase lists what the operator found at the table users, the default passwords, and the orphaned accounts.
 func checkDatabase(report seen[store.Report], namespace string) (results []result) {
 	const table, orphans = "Table", "Orphans"
 	name := namespace + "/" + store.ReportName
@@ -66,6 +66,7 @@ func checkDatabase(report seen[store.Report], namespace string) (results []resul
 		}
 		results = append(results, one(table, l, "", "%s %s: %s", f.Kind, f.Object, f.Consequence)...)
 	}
+	results = append(results, checkDefaults(*report.it)...)
 	if len(report.it.Orphans) == 0 {
 		return append(results, one(orphans, fine, "", "Each account has its ShardingUser (since %s).", since)...)
 	}
@@ -80,6 +81,21 @@ func checkDatabase(report seen[store.Report], namespace string) (results []resul
 	}
 	if more := report.it.MoreOrphans; more > 0 {
 		results = append(results, one(orphans, note, "", "There are %d more.", more)...)
+	}
+	return results
+}
+
+// checkDefaults lists the accounts with a default password of the sharding manager. An older operator's report has none.
+func checkDefaults(report store.Report) (results []result) {
+	const defaults = "Defaults"
+	found := store.DefaultPasswords{Usernames: report.DefaultPasswords}.Clean()
+	for _, username := range found.Usernames {
+		results = append(results, one(defaults, wrong,
+			"Change the password in the Secret of its ShardingUser; where it has none, change it in the sharding manager, or delete the row.",
+			"The account %q has a default password of the sharding manager, which everybody knows, and can log in.", username)...)
+	}
+	if more := report.MoreDefaultPasswords; more > 0 {
+		results = append(results, one(defaults, wrong, "", "There are %d more.", more)...)
 	}
 	return results
 }

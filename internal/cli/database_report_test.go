@@ -44,6 +44,13 @@ func TestDoctorListsWhatTheOperatorFoundAboutTheDatabase(t *testing.T) {
 				`note Orphans The ShardingUser team-b/bob does not exist, and its account "bob" is inactive.`, "note Orphans There are 7 more.",
 			},
 		},
+		"default passwords": {
+			seen[store.Report]{it: &store.Report{CheckedAt: now, DefaultPasswords: []string{"admin", "viewer"}, MoreDefaultPasswords: 7}},
+			[]string{
+				"ok Table", `WRONG Defaults The account "admin" has a default password of the sharding manager, which everybody knows, and can log in.`,
+				`WRONG Defaults The account "viewer" has a default password`, "WRONG Defaults There are 7 more.", "ok Orphans",
+			},
+		},
 		"a report that may not be read": {
 			seen[store.Report]{err: errors.New("forbidden")}, []string{"unknown Table The ConfigMap system/shardinguser-database"},
 		},
@@ -70,11 +77,13 @@ func TestDoctorEscapesNamesOfTheDatabase(t *testing.T) {
 		CheckedAt: now,
 		Findings:  []store.Finding{{Kind: store.FindingRule, Object: "\"\x1b[31mred\n  ok  \"", Consequence: "\x1b]0;title\x07."}},
 		Orphans:   []store.Orphan{{Namespace: "\x1b[2J", Name: "a", Username: "b\x1b"}},
+
+		DefaultPasswords: []string{"\x1b[2Jadmin\n"},
 	}
 	var out bytes.Buffer
 	d := &doctor{env: &env{Out: &stream{&out}}}
 	d.results(checkDatabase(seen[store.Report]{it: &report}, "system"))
-	if strings.ContainsAny(out.String(), "\x1b\x07") || strings.Count(out.String(), "\n") != 3 {
+	if strings.ContainsAny(out.String(), "\x1b\x07") || strings.Count(out.String(), "\n") != 5 {
 		t.Errorf("it prints %q", out.String())
 	}
 }

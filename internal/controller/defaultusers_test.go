@@ -199,7 +199,7 @@ func TestNextLeaderFinishesWhatAKilledOneBegan(t *testing.T) {
 		t.Run("before it wrote "+next, func(t *testing.T) {
 			t.Parallel()
 			s, _ := begin(t)
-			s.killedAfter(written)
+			s.leading().killedAfter(s, written)
 			before := s.passwords()
 			s.Expect(before).To(gomega.HaveLen(min(written, 3)))
 			names := s.users()
@@ -222,9 +222,8 @@ func TestNextLeaderFinishesWhatAKilledOneBegan(t *testing.T) {
 }
 
 // killedAfter is a leader that is killed after so many writes.
-func (s *story) killedAfter(writes int) {
+func (l *leading) killedAfter(s *story, writes int) {
 	s.t.Helper()
-	l := s.leading()
 	ctx, kill := context.WithCancel(s.t.Context())
 	defer kill()
 	alive := func() error {
@@ -256,7 +255,7 @@ func (s *story) killedAfter(writes int) {
 func TestUserWhomSomebodyDeletesAfterAKilledLeaderIsNoReasonForOthers(t *testing.T) {
 	t.Parallel()
 	s, _ := begin(t)
-	s.killedAfter(5) // admin and operator are there
+	s.leading().killedAfter(s, 5) // admin and operator are there
 	s.remove(s.defaultUser("admin"))
 	s.leading().run(s)
 	s.Expect(s.users()).To(gomega.ConsistOf("operator"))
