@@ -102,8 +102,8 @@ const (
 	ReasonUnlocked = "Unlocked"
 )
 
-// ReasonWellKnown is the reason of the condition WeakPassword: the password is one of the sharding system's defaults
-// or one of the commonest.
+// ReasonWellKnown is the reason of the condition WeakPassword: the password is one of the sharding system's defaults, also by
+// its hash in the row or in the Secret, or one of the commonest.
 const ReasonWellKnown = "WellKnown"
 
 // ReasonMaxAgeExceeded is the reason of the condition PasswordExpired.

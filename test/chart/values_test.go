@@ -143,6 +143,12 @@ func TestValuesSayWhatIsMade(t *testing.T) {
 				m.Expect(m.objects).To(gomega.HaveKey("Role people/shardinguser-default-users-role"))
 			},
 		},
+		"default users can take over what the sharding manager inserted": {
+			"defaultUsers: {passwords: generated, takeOver: true}",
+			func(m made) {
+				m.Expect(m.flags()).To(gomega.HaveKeyWithValue("default-users-take-over", "on"))
+			},
+		},
 		"no role at all can be protected": {
 			"protectedRoles: []",
 			func(m made) {
@@ -297,9 +303,11 @@ func TestValuesThatMeanNothingAreRefusedWithASentence(t *testing.T) {
 		"metrics.enabled=false,monitoring.prometheusRule.enabled=true": "would count as down",
 		"defaultUsers.passwords=admin123":                              "value must be one of",
 		"watchNamespaces={a},defaultUsers.passwords=generated,defaultUsers.namespace=b": "b is not one of watchNamespaces",
-		"image.digest=latest":  "does not match pattern",
-		"tracing.enabled=true": "say where the collector is",
-		"tracing.enabled=true,tracing.endpoint=collector:4318": "does not match pattern",
+		"defaultUsers.takeOver=true":                                 "accounts are taken over with generated passwords only",
+		"defaultUsers.passwords=sharding,defaultUsers.takeOver=true": "accounts are taken over with generated passwords only",
+		"image.digest=latest":                                        "does not match pattern",
+		"tracing.enabled=true":                                       "say where the collector is",
+		"tracing.enabled=true,tracing.endpoint=collector:4318":       "does not match pattern",
 	} {
 		said := helmRefuses(t, "template", release, chartFolder, "--set="+setting)
 		if !strings.Contains(said, want) {

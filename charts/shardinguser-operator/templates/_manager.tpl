@@ -38,6 +38,12 @@
 - --default-users-namespace={{ $there }}
 {{- end }}
 {{- end }}
+{{- if .Values.defaultUsers.takeOver }}
+{{- if ne $users "generated" }}
+{{- fail "defaultUsers.takeOver: accounts are taken over with generated passwords only; set defaultUsers.passwords to generated" }}
+{{- end }}
+- --default-users-take-over=on
+{{- end }}
 {{- if include "shardinguser.loginCertificate" . }}
 - --login-tls-cert-dir=/etc/shardinguser/login-tls
 {{- end }}
