@@ -153,10 +153,10 @@ func TestTakingOverWaitsUntilTheManagerInsertedAll(t *testing.T) {
 	s.managerInserts("admin")
 	l := s.takingOver()
 	looks := 0
-	beginning := l.options.Beginning
+	beginning, insertOthers := l.options.Beginning, sync.OnceFunc(func() { s.managerInserts("operator", "viewer") })
 	l.options.Beginning = func(ctx context.Context, limit int) (b store.Beginning, err error) {
-		if looks++; looks == 2 {
-			s.managerInserts("operator", "viewer")
+		if looks++; looks > 1 {
+			insertOthers()
 		}
 		return beginning(ctx, limit)
 	}

@@ -162,6 +162,34 @@ func TestGeneratedUsersWaitForTheRightToBeCreatedWhichIsToldOf(t *testing.T) {
 	s.Expect(s.mayMore(s.namespace)).To(gomega.ConsistOf(all(everywhere, readingPolicies, askingForOthers)))
 }
 
+func TestDefaultAccountsOfTheShardingManagerAreTakenOver(t *testing.T) {
+	s := newStory(t)
+	s.clearDefaultUsers()
+	s.allowDefaultUsers()
+	s.sql(`CREATE TABLE users (username VARCHAR(255) PRIMARY KEY, password_hash VARCHAR(255), roles JSONB NOT NULL DEFAULT '[]'::jsonb,
+		active BOOLEAN NOT NULL DEFAULT true, created_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP,
+		updated_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, last_login_at TIMESTAMP, failed_login_attempts INTEGER NOT NULL DEFAULT 0,
+		locked_until TIMESTAMP, oauth_provider VARCHAR(50), oauth_id VARCHAR(255), email VARCHAR(255))`)
+	s.sql(`INSERT INTO users (username, password_hash, roles) VALUES
+		('admin', '$2a$10$LtlhX7.r1Rf9Fl7XjR9VKeaZvwU7PJK6tlWF5rXdxe1fg55wurAnW', '["admin"]'),
+		('operator', '$2a$10$oDZulSnupJh0OdVrJImYNO/HrxjmUx8QA.ICMSA/Pdskkdwd68.bu', '["operator"]'),
+		('viewer', '$2a$10$QyJBIVEeUVYYYdRELwpeLe7E5y2vvDIWdIMlIoXOjQCYWj2ozssDG', '["viewer"]')`)
+	s.sql(`ALTER TABLE users OWNER TO ` + s.role)
+
+	p := s.launchOn(s.dsn, "--leader-elect", "--default-users=generated", "--default-users-take-over=on").begin(t).ready()
+	s.logInAsDefaultUsers(p, systemNamespace)
+	for _, name := range defaultNames {
+		status, body := p.logIn(name, name+"123")
+		s.Expect(status).To(gomega.Equal(http.StatusUnauthorized), body)
+	}
+	s.Expect(p.said()).To(gomega.ContainSubstring("Accounts have a default password of the sharding manager"))
+	s.eventually(2*time.Minute, func(g gomega.Gomega) { // looked at once a minute
+		left, found := p.metric("shardinguser_well_known_passwords")
+		g.Expect(found).To(gomega.BeTrue())
+		g.Expect(left).To(gomega.BeZero())
+	})
+}
+
 func TestDefaultUsersInANamespaceThatIsWatched(t *testing.T) {
 	s := newStory(t)
 	s.installNamespaced(s.withDefaultUsers("namespaced"))

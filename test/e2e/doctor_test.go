@@ -48,12 +48,17 @@ func TestDoctorListsFindingsAndOrphansWithoutADSN(t *testing.T) {
 	s.Expect(orphans).To(gomega.BeEquivalentTo(1))
 	p.Kill()
 
-	// The table is inspected at start.
+	// The table is inspected at start. The sharding manager inserted an account.
+	s.sql(`INSERT INTO users (username, password_hash) VALUES ('admin', '$2a$10$LtlhX7.r1Rf9Fl7XjR9VKeaZvwU7PJK6tlWF5rXdxe1fg55wurAnW')`)
 	p = s.start("--leader-election-namespace=" + s.namespace)
 	s.eventually(2*time.Minute, func(g gomega.Gomega) {
 		got := sh.plugin("doctor", "-o", "json")
 		g.Expect(got.out).To(gomega.ContainSubstring(`unique-constraint no_case: The database refuses`))
+		g.Expect(got.out).To(gomega.ContainSubstring(`The account \"admin\" has a default password of the sharding manager`))
 	})
+	defaults, _ := p.metric("shardinguser_well_known_passwords")
+	s.Expect(defaults).To(gomega.BeEquivalentTo(1))
+	s.Expect(p.said()).To(gomega.MatchRegexp(`Accounts have a default password of the sharding manager.*"usernames":\["admin"\]`))
 	findings, _ := p.metric("shardinguser_table_findings", `kind="`+store.FindingUniqueConstraint+`"`)
 	s.Expect(findings).To(gomega.BeEquivalentTo(1))
 	s.Expect(p.said()).To(gomega.ContainSubstring("The table users has a finding"))

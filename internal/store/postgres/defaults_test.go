@@ -33,7 +33,8 @@ func TestDefaultPasswordsAreFoundWhereverTheyStand(t *testing.T) {
 		"one has no password":                  {"ALTER TABLE users ALTER password_hash DROP NOT NULL; UPDATE users SET password_hash = NULL WHERE username = 'viewer'", 2, []string{"admin", "operator"}},
 		"another account has one": {
 			"INSERT INTO users (username, password_hash) SELECT 'zoë', '$2y' || substr(password_hash, 4) FROM users WHERE username = 'admin'",
-			4, []string{"admin", "operator", "viewer", "zoë"},
+			4,
+			[]string{"admin", "operator", "viewer", "zoë"},
 		},
 		"the column pads its values": {"ALTER TABLE users ALTER password_hash TYPE char(72)", 3, []string{"admin", "operator", "viewer"}},
 	} {
