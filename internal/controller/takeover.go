@@ -69,7 +69,7 @@ func untouched(accounts []store.Account) (unowned []string, why string) {
 var errTakingOver = errors.New("it is not certain yet that each of them has its row")
 
 // takeOver lets the default users take over what the sharding manager inserted while they were created. It returns nil once
-// each of them owns its row, or cannot get it by this.
+// each of them owns its row, or cannot get it this way.
 func (d *DefaultUsers) takeOver(ctx context.Context) error {
 	if d.options.Beginning == nil {
 		return nil
@@ -83,6 +83,7 @@ func (d *DefaultUsers) takeOver(ctx context.Context) error {
 		d.options.Log.Info("Accounts of the sharding manager are not taken over: " + why)
 		return nil
 	}
+	areAwaited := false
 	for _, name := range defaultUsers {
 		isOwned := slices.ContainsFunc(beginning.Accounts, func(a store.Account) bool { return a.Username == name && a.Owner != nil })
 		if isOwned {
@@ -92,9 +93,10 @@ func (d *DefaultUsers) takeOver(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if isAwaited {
-			return errTakingOver
-		}
+		areAwaited = areAwaited || isAwaited
+	}
+	if areAwaited {
+		return errTakingOver
 	}
 	return nil
 }
