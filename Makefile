@@ -63,6 +63,7 @@ generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Regenerate deep copies, CRD, RBAC
 	mkdir -p docs
 	$(CRD_REF_DOCS) --source-path=api --config=hack/api-reference.yaml --renderer=markdown \
 		--output-path=docs/api-reference.md --log-level=ERROR
+	cat hack/server-side-apply.md >>docs/api-reference.md
 	hack/chart-files.sh
 	go run ./hack/argocd config/argocd
 

@@ -99,7 +99,7 @@ func TestPolicyGlobs(t *testing.T) {
 			"64 of 255 characters": {many(64, longGlob), ""},
 			"65":                   {many(65, longGlob), "Too many: 65: must have at most 64 items"},
 			"256 characters":       {[]any{strings.Repeat("a", 256)}, "[0]: Too long: may not be more than 255"},
-			"the same twice":       {[]any{"a", "b", "a"}, `[2]: Duplicate value: "a"`},
+			"the same twice":       {[]any{"a", "b", "a"}, `pattern "a" is listed twice; list each pattern once`},
 			"an empty one":         {[]any{"a", ""}, "[1]: Invalid value: \"\": " + badGlob},
 			"null":                 {[]any{nil}, "[0] in body must be of type string"},
 			"a class, as in sh":    {[]any{"team-[ab]"}, badGlob},

@@ -3,10 +3,12 @@
 package v1alpha1_test
 
 import (
+	"context"
 	"errors"
 	"maps"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -14,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
@@ -127,4 +130,30 @@ func with(base, more fields) fields {
 	all := maps.Clone(base)
 	maps.Copy(all, more)
 	return all
+}
+
+// contextWithoutEnd is for what has to be done after the test.
+func contextWithoutEnd(t *testing.T) context.Context {
+	t.Helper()
+	return context.WithoutCancel(t.Context())
+}
+
+// eventually waits until something is so.
+func eventually(t *testing.T, so func() bool) {
+	t.Helper()
+	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) { return so(), nil })
+	if err != nil {
+		t.Fatalf("it does not become so: %v", err)
+	}
+}
+
+// served waits until the API server serves the kind of a CRD.
+func served(t *testing.T, c client.Client, crd *apiextensionsv1.CustomResourceDefinition) {
+	t.Helper()
+	eventually(t, func() bool {
+		list := &unstructured.UnstructuredList{}
+		list.SetAPIVersion(crd.Spec.Group + "/" + crd.Spec.Versions[0].Name)
+		list.SetKind(crd.Spec.Names.ListKind)
+		return c.List(t.Context(), list, client.Limit(1)) == nil
+	})
 }

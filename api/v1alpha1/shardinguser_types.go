@@ -64,10 +64,11 @@ type ShardingUserSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9][A-Za-z0-9._@+-]*$')",message="a username starts with a letter or digit and holds only letters, digits and . _ @ + -, for example alice or alice@example.com"
 	Username string `json:"username,omitempty"`
 
-	// roles are what the user may do in the sharding system, such as admin, operator or viewer. At most 64, each of 1 to 63 letters, digits and . _ : -, without duplicates; their order has no meaning.
+	// roles are what the user may do in the sharding system, such as admin, operator or viewer. At most 64, each of 1 to 63 letters, digits and . _ : -, without duplicates; their order has no meaning. The manager that applies the list owns it as a whole.
 	// +optional
-	// +listType=set
+	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:XValidation:rule="self.all(role, self.indexOf(role) == self.lastIndexOf(role))",message="a role is listed twice; list each role once",messageExpression="'role \"' + self.filter(role, self.indexOf(role) != self.lastIndexOf(role))[0] + '\" is listed twice; list each role once'"
 	// +kubebuilder:default={}
 	Roles []Role `json:"roles,omitempty"`
 
@@ -175,6 +176,10 @@ type ShardingUserStatus struct {
 	// passwordChangedTime is when the operator last wrote a new password into the row.
 	// +optional
 	PasswordChangedTime *metav1.Time `json:"passwordChangedTime,omitempty"`
+
+	// passwordSecretVersion is the metadata.resourceVersion of the Secret whose password is in the row. After a rotation, wait until it is that of the Secret. It stays as it is while the Secret is missing or its value cannot be used, and is absent while the row has no password of a Secret.
+	// +optional
+	PasswordSecretVersion string `json:"passwordSecretVersion,omitempty"`
 
 	// lastHandledUnlock is the last value of the annotation sharding.io/unlock-requested-at that was acted upon.
 	// +optional

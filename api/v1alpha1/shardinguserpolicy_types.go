@@ -42,9 +42,11 @@ type Glob string
 type LabelValue string
 
 // NamespaceSelector selects namespaces by their labels, as a Kubernetes label selector does; an empty one selects all.
+// +structType=atomic
 type NamespaceSelector struct {
 	// matchLabels are labels that the namespace must have, with these values. Every namespace has kubernetes.io/metadata.name with its own name.
 	// +optional
+	// +mapType=atomic
 	// +kubebuilder:validation:MinProperties=1
 	// +kubebuilder:validation:MaxProperties=16
 	// +kubebuilder:validation:XValidation:rule="size(self) > 0",message="matchLabels without a label that has a value would select all namespaces: give each label its value, \"\" for an empty one, or leave matchLabels out"
@@ -89,15 +91,17 @@ type ShardingUserPolicySpec struct {
 
 	// usernames are patterns of the usernames that may be claimed there: * stands for any characters, also none, and ? for any one. At least one of them has to match, as a whole.
 	// +required
-	// +listType=set
+	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:XValidation:rule="self.all(pattern, self.indexOf(pattern) == self.lastIndexOf(pattern))",message="a pattern is listed twice; list each pattern once",messageExpression="'pattern \"' + self.filter(pattern, self.indexOf(pattern) != self.lastIndexOf(pattern))[0] + '\" is listed twice; list each pattern once'"
 	Usernames []Glob `json:"usernames,omitempty"`
 
 	// roles are patterns of the roles that may be granted there. Each role of a user has to match one of them; without patterns, only users without roles are permitted.
 	// +optional
-	// +listType=set
+	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:XValidation:rule="self.all(pattern, self.indexOf(pattern) == self.lastIndexOf(pattern))",message="a pattern is listed twice; list each pattern once",messageExpression="'pattern \"' + self.filter(pattern, self.indexOf(pattern) != self.lastIndexOf(pattern))[0] + '\" is listed twice; list each pattern once'"
 	// +kubebuilder:default={}
 	Roles []Glob `json:"roles,omitempty"`
 
@@ -108,9 +112,10 @@ type ShardingUserPolicySpec struct {
 
 	// deletionPolicies are the deletion policies that users may have there. Without the field all are permitted. An account whose ShardingUser is gone counts as retained: without Retain it is deactivated, however the ShardingUser went.
 	// +optional
-	// +listType=set
+	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=3
+	// +kubebuilder:validation:XValidation:rule="self.all(policy, self.indexOf(policy) == self.lastIndexOf(policy))",message="a deletion policy is listed twice; list each deletion policy once",messageExpression="'deletion policy \"' + self.filter(policy, self.indexOf(policy) != self.lastIndexOf(policy))[0] + '\" is listed twice; list each deletion policy once'"
 	DeletionPolicies []DeletionPolicy `json:"deletionPolicies,omitempty"`
 
 	// lockout says when the accounts are locked, in place of the operator's own settings.

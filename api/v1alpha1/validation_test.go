@@ -119,7 +119,7 @@ func TestRoles(t *testing.T) {
 		"one":                   {[]any{"operator"}, ""},
 		"64":                    {numbered(64), ""},
 		"65":                    {numbered(65), "spec.roles: Too many: 65: must have at most 64 items"},
-		"the same twice":        {[]any{"operator", "viewer", "operator"}, `spec.roles[2]: Duplicate value: "operator"`},
+		"the same twice":        {[]any{"operator", "viewer", "operator"}, `spec.roles: Invalid value: role "operator" is listed twice; list each role once`},
 		"two that differ by A":  {[]any{"Admin", "admin"}, ""},
 		"one of 1 character":    {[]any{"a"}, ""},
 		"one of 63 characters":  {[]any{strings.Repeat("a", 63)}, ""},
