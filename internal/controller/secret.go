@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -232,11 +231,13 @@ func (s *secretReader) check(found secretValue, terms user.Terms) error {
 }
 
 // version identifies the value that a user takes from a Secret, and the length that a policy asks of it: where that becomes
-// another one, the value is looked at again. Nobody takes it apart again.
+// another one, the value is looked at again.
 func (s *secretReader) version(secret client.Object, source *v1alpha1.PasswordSource, terms user.Terms) string {
-	parts := []string{string(secret.GetUID()), secret.GetResourceVersion(), source.SecretRef.Key, string(source.Format)}
-	if terms.MinPasswordLength > 0 { // also where the settings ask for more by now: they may have asked for less before
-		parts = append(parts, strconv.Itoa(max(s.minLength, terms.MinPasswordLength)))
+	value := user.SecretValue{
+		UID: string(secret.GetUID()), ResourceVersion: secret.GetResourceVersion(), Key: source.SecretRef.Key, Format: string(source.Format),
 	}
-	return strings.Join(parts, "/")
+	if terms.MinPasswordLength > 0 { // also where the settings ask for more by now: they may have asked for less before
+		value.MinLength = max(s.minLength, terms.MinPasswordLength)
+	}
+	return value.Version()
 }

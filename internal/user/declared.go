@@ -65,7 +65,8 @@ func rank(u *v1alpha1.ShardingUser) int {
 // the password.
 func ShowsAccount(u *v1alpha1.ShardingUser) bool {
 	s := u.Status
-	if s.Locked || s.FailedLoginAttempts > 0 || s.LastLoginTime != nil || s.PasswordChangedTime != nil || s.LastHandledUnlock != "" {
+	if s.Locked || s.FailedLoginAttempts > 0 || s.LastLoginTime != nil || s.PasswordChangedTime != nil || s.LastHandledUnlock != "" ||
+		s.PasswordSecretVersion != "" {
 		return true
 	}
 	switch readyReason(u) {

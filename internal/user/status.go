@@ -53,12 +53,13 @@ func Status(previous v1alpha1.ShardingUserStatus, d Desired, o *Observed, p *Pro
 func reportAccount(s *v1alpha1.ShardingUserStatus, d Desired, o Observed) {
 	s.Locked, s.FailedLoginAttempts = false, 0
 	s.LockedUntil, s.LastLoginTime, s.PasswordChangedTime = nil, nil, nil
-	s.LastHandledUnlock = ""
+	s.LastHandledUnlock, s.PasswordSecretVersion = "", ""
 	if !o.OwnedBy(d.Owner) {
 		return
 	}
 	s.PasswordChangedTime = toTime(o.Ownership.PasswordChangedAt)
 	s.LastHandledUnlock = o.Ownership.UnlockHandled
+	s.PasswordSecretVersion = secretVersion(o)
 	if o.Row == nil {
 		return
 	}

@@ -69,6 +69,9 @@ func golden(s v1alpha1.ShardingUserStatus) string {
 	if s.LastHandledUnlock != "" {
 		fmt.Fprintf(&b, "unlocked=%s\n", s.LastHandledUnlock)
 	}
+	if s.PasswordSecretVersion != "" {
+		fmt.Fprintf(&b, "passwordSecretVersion=%s\n", s.PasswordSecretVersion)
+	}
 	if s.PermittedBy != "" {
 		fmt.Fprintf(&b, "permittedBy=%s\n", s.PermittedBy)
 	}

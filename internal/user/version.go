@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package user
+
+import (
+	"strconv"
+	"strings"
+)
+
+// SecretValue identifies the value of one key of a Secret at one version of the Secret.
+type SecretValue struct {
+	UID             string // of the Secret
+	ResourceVersion string // of the Secret
+	Key             string
+	Format          string
+	MinLength       int // that a policy asks of the value; 0 where none does
+}
+
+// Version returns the Password.Version of the value. None of its parts contains a slash.
+func (v SecretValue) Version() string {
+	parts := []string{v.UID, v.ResourceVersion, v.Key, v.Format}
+	if v.MinLength > 0 {
+		parts = append(parts, strconv.Itoa(v.MinLength))
+	}
+	return strings.Join(parts, "/")
+}
+
+// secretVersion returns the resourceVersion of the Secret whose password is in the row; "" where the row has no password of a
+// Secret. The row decides: a hash that another program wrote is of no Secret until the operator has put it back.
+func secretVersion(o Observed) string {
+	own := o.Ownership
+	if o.Row == nil || own.PasswordHash == "" || own.PasswordHash != o.Row.PasswordHash {
+		return ""
+	}
+	parts := strings.Split(own.PasswordVersion, "/")
+	if len(parts) < 4 {
+		return ""
+	}
+	return parts[1]
+}
