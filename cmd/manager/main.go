@@ -210,6 +210,7 @@ func newManager(ctx context.Context, settings config.Settings, log logr.Logger) 
 	}
 	mgr, err := ctrl.NewManager(cluster, ctrl.Options{
 		Scheme: scheme,
+		Logger: withEndingNamespaces(log),
 		Cache: cache.Options{
 			DefaultNamespaces: namespaces,
 			DefaultTransform:  controller.Trim,

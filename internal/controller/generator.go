@@ -96,6 +96,10 @@ func missing(key client.ObjectKey, err error) *user.Problem {
 			"Secret %q does not exist in namespace %q, and the operator has no right to create Secrets there; %s, or create the Secret.",
 			key.Name, key.Namespace, howToEnable)}
 	}
+	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+		return &user.Problem{Reason: v1alpha1.ReasonSecretNotFound, Message: fmt.Sprintf(
+			"Secret %q does not exist, and namespace %q is being deleted: nothing can be created there.", key.Name, key.Namespace)}
+	}
 	return &user.Problem{Reason: v1alpha1.ReasonSecretNotFound, Message: fmt.Sprintf(
 		"Secret %q does not exist in namespace %q, and the API server does not let the operator create it (%s); check quotas and admission "+
 			"policies, or create the Secret.", key.Name, key.Namespace, cmp.Or(apierrors.ReasonForError(err), "Denied"))}

@@ -66,10 +66,10 @@ func (s *policyStatuses) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 		return ctrl.Result{}, fmt.Errorf("read the policy: %w", err)
 	default:
 		if err := s.report(ctx, p); err != nil {
-			return ctrl.Result{}, err
+			return startOver(ctx, ctrl.Result{}, err)
 		}
 	}
-	return ctrl.Result{}, s.publish(ctx)
+	return startOver(ctx, ctrl.Result{}, s.publish(ctx))
 }
 
 // report writes the status where it differs.

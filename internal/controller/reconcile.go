@@ -51,7 +51,8 @@ const (
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ctrl.Result, err error) {
 	ctx, span := begin(ctx, "reconcile", attribute.String("k8s.namespace.name", req.Namespace), attribute.String("shardinguser.name", req.Name))
 	defer func() { end(span, err) }() // also where it panics
-	return r.reconcile(ctx, req)
+	result, err = r.reconcile(ctx, req)
+	return startOver(ctx, result, err)
 }
 
 func (r *Reconciler) reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
@@ -181,7 +182,11 @@ func (r *Reconciler) ensureFinalizer(ctx context.Context, u *v1alpha1.ShardingUs
 	if !controllerutil.AddFinalizer(u, v1alpha1.Finalizer) {
 		return nil
 	}
-	if err := r.client.Patch(ctx, u, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
+	err := r.client.Patch(ctx, u, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+	switch {
+	case apierrors.IsNotFound(err):
+		return fmt.Errorf("add the finalizer: the resource is gone: %w", store.ErrConflict)
+	case err != nil:
 		return fmt.Errorf("add the finalizer: %w", err)
 	}
 	r.stale.wrote(u)
@@ -192,14 +197,16 @@ func (r *Reconciler) ensureFinalizer(ctx context.Context, u *v1alpha1.ShardingUs
 // withoutFinalizer returns why the finalizer could not be added. What no policy permits is suspended all the same, which needs no
 // finalizer: a tenant can make its resource too large for another one.
 func (r *Reconciler) withoutFinalizer(ctx context.Context, u *v1alpha1.ShardingUser, cause error) error {
-	if apierrors.IsConflict(cause) || apierrors.IsNotFound(cause) {
+	if isLate(cause) {
 		return cause
 	}
 	permission, err := r.policies.permission(ctx, u)
 	if err != nil || permission.Refusal == nil {
 		return cause
 	}
-	_, err = r.synchronise(ctx, u, r.confirmThere)
+	if _, err = r.synchronise(ctx, u, r.confirmThere); isLate(err) {
+		return cause // the next reconcile suspends it
+	}
 	return errors.Join(cause, err)
 }
 

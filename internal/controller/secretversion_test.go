@@ -48,7 +48,7 @@ func TestTheStatusNamesTheSecretVersionInForce(t *testing.T) {
 
 	// After a restart too: nothing is concluded from what the status said.
 	op.stop()
-	s.label(secret, "while the operator was not there")
+	s.label(secret, "stopped")
 	op = s.start()
 	s.inForce(u, secret)
 	s.Expect(s.row("alice").Hash).To(gomega.Equal(hash))

@@ -333,6 +333,7 @@ func refuseTaken(d Desired, owner Owner) Decision {
 		where = fmt.Sprintf(" of the cluster whose kube-system namespace has the UID %s", owner.Cluster)
 	}
 	return refuse(v1alpha1.ReasonUsernameTaken, fmt.Sprintf(
-		"Username %q belongs to ShardingUser %s%s; choose another username, or delete that resource.",
+		"Username %q belongs to ShardingUser %s%s; choose another username, or delete that resource. To keep the account when you rename "+
+			"or move a resource, set spec.deletionPolicy of the old one to Retain before you delete it, and spec.adoptionPolicy of this one to IfUnowned.",
 		d.Username, owner, where))
 }
