@@ -129,7 +129,7 @@ func adviceFor(reason string, u *v1alpha1.ShardingUser) string {
 	case v1alpha1.ReasonPasswordInvalid:
 		return fmt.Sprintf("Put a proper value into the Secret (kubectl shardinguser set-password %s -n %s). The old password stays in force until then.", u.Name, u.Namespace)
 	case v1alpha1.ReasonUsernameTaken:
-		return "Choose another username, or delete the other resource: the name goes on by itself."
+		return "Choose another username, or delete the other resource: the username is transferred automatically."
 	case v1alpha1.ReasonRowExists:
 		return "Set spec.adoptionPolicy to IfUnowned, if this resource is to take the row over."
 	case v1alpha1.ReasonNotPermitted:
