@@ -28,8 +28,6 @@ var ways = map[string]way{
 // known is what docs/argocd.md says of comparisons that go wrong, for every kind whose CRD has defaults or whose controller has
 // a finalizer: Argo CD computes them without the CRD.
 var known = map[string]string{
-	// Whoever owns spec as an empty whole owns the defaults in it, too, and would take them away.
-	"an empty spec": byServer,
 	// A list that Git has replaces the one that is live.
 	"another finalizer": byClient,
 }
