@@ -220,6 +220,7 @@ func TestKubectlExplainTeachesTheResource(t *testing.T) {
 		".status.observedGeneration":            "-1 until the operator has seen the resource",
 		".spec.password.secretRef.name":         "name of the Secret",
 		".status.passwordChangedTime":           "wrote a new password",
+		".status.passwordSecretVersion":         "resourceVersion of the Secret whose password is in the row",
 		".status.failedLoginAttempts":           "up to a minute",
 		".spec.active":                          "Every log-in of an inactive user is refused",
 		".status.lockedUntil":                   "absent when the account is not locked",

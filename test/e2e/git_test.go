@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/onsi/gomega"
+	"golang.org/x/crypto/bcrypt"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -118,6 +119,7 @@ func TestGitOwnsWhatItSays(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	other := s.newNamespace()
+	s.allowGeneration(s.namespace)
 	p := s.start("--watch-namespaces="+s.namespace+","+other, "--protected-roles=admin,owner")
 	s.readyUser("root", roles("admin")) // so that nobody else is the last administrator
 	c := &committer{s}
@@ -128,6 +130,7 @@ func TestGitOwnsWhatItSays(t *testing.T) {
 		"apply --prune takes the account away":                       pruned,
 		"a rename in one commit makes another account":               renamed,
 		"a rename with Retain and IfUnowned keeps the account":       renamedWithItsAccount,
+		"a rename makes another generated password":                  renamedWithAGeneratedPassword,
 		"a resource that waits for a name says how to keep it":       waitsForTheName,
 		"a namespace ends with all that is in it": func(c *committer) {
 			c.namespace = other
@@ -146,7 +149,11 @@ func TestGitOwnsWhatItSays(t *testing.T) {
 func twoManagers(c *committer) {
 	alice := c.manifest("two", "two-managers", "", "roles: [viewer]")
 	c.apply(alice, "--server-side", "--field-manager=git")
-	c.synced("two-managers")
+	u := c.synced("two-managers")
+	c.Expect(u.ManagedFields).To(gomega.ContainElements( // as docs/api-reference.md names the operator
+		gomega.And(gomega.HaveField("Manager", "manager"), gomega.HaveField("Subresource", "status")),
+		gomega.And(gomega.HaveField("Manager", "manager"), gomega.HaveField("FieldsV1.Raw", gomega.ContainSubstring(v1alpha1.Finalizer))),
+	))
 	c.run("", "patch", "shardinguser", "two-managers", "--type=json", `--patch=[{"op": "add", "path": "/spec/roles/-", "value": "admin"}]`)
 	c.hasRoles("two-managers", "admin", "viewer")
 
@@ -290,6 +297,30 @@ func renamedWithItsAccount(c *committer) {
 		c.Expect(u.Status.PasswordSecretVersion != "").To(gomega.Equal(username == "dave"))
 		c.Expect(c.events(c, username+"-2")).NotTo(gomega.HaveKey(v1alpha1.EventPasswordChanged))
 	}
+}
+
+func renamedWithAGeneratedPassword(c *committer) {
+	spec := []string{"username: grace", "password: {secretRef: {name: grace}, generate: {}}"}
+	inGit := func(name, more string) string { return c.manifest("generated", name, "", append(spec, more)...) }
+	c.prune("generated", inGit("grace-1", "deletionPolicy: Retain"))
+	c.synced("grace-1")
+	before := c.used("grace")
+	former, latter := &corev1.Secret{}, &corev1.Secret{}
+	secret := types.NamespacedName{Namespace: c.namespace, Name: "grace"}
+	c.Expect(c.kube.Get(c.t.Context(), secret, former)).To(gomega.Succeed())
+
+	c.prune("generated", inGit("grace-2", "adoptionPolicy: IfUnowned"))
+	c.eventually(time.Minute, func(g gomega.Gomega) { // the former Secret goes with the resource that it belongs to
+		g.Expect(c.kube.Get(c.t.Context(), secret, latter)).To(gomega.Succeed())
+		g.Expect(latter.UID).NotTo(gomega.Equal(former.UID))
+		u := c.resource("grace-2")
+		g.Expect(c.kube.Get(c.t.Context(), key(u), u)).To(gomega.Succeed())
+		g.Expect(u.Status.PasswordSecretVersion).To(gomega.Equal(latter.ResourceVersion))
+	})
+	c.synced("grace-2")
+	after := c.row("grace")
+	c.Expect(after.Created).To(gomega.Equal(before.Created))
+	c.Expect(bcrypt.CompareHashAndPassword([]byte(after.Hash), latter.Data["password"])).To(gomega.Succeed())
 }
 
 func waitsForTheName(c *committer) {
