@@ -73,14 +73,19 @@ type Change struct {
 	Confirmed bool
 
 	// Write is what the verb Update writes into the row; where it is empty, the row is not touched. Create writes
-	// everything, and Adopt too, but for the password where there is none to write.
+	// everything, and Adopt too, but for the password where there is none to write. FieldPasswordHash without a hash in Password
+	// disables or enables the row's own hash.
 	Write  []Field
 	Roles  []string
 	Active bool
 
-	// Password is what becomes of the password; nil leaves the column as it is, and with the verb Update the notes about
+	// Password is what becomes of the password; nil leaves the password as it is, and with the verb Update the notes about
 	// it too. Create and Adopt begin a new note, in which nothing is left of a former owner's password.
 	Password *PasswordChange
+
+	// KeepHash leaves an inactive row's hash usable: the database refuses a disabled one. Without it, every change that leaves the row
+	// inactive disables the hash that it writes, or that the row has, and one that activates the row enables it. See HashAfter.
+	KeepHash bool
 
 	// ClearLockout clears the lock and the counter of failed attempts.
 	ClearLockout bool
@@ -100,7 +105,7 @@ type Change struct {
 // PasswordChange is what is written, and noted, about a password. The zero PasswordChange notes that the password is
 // not, or no longer, ours.
 type PasswordChange struct {
-	Hash    string // is in the column after the change
+	Hash    string // is in the column after the change, disabled where the row is inactive
 	Version string // is noted, and Hash with it; "" notes that no password of ours is in the row
 	Weak    bool
 	New     bool // it is another password than before: the time is noted

@@ -99,7 +99,7 @@ func suspendedBy(before user.Observed, d user.Desired) user.Observed {
 	after, note := before, *before.Ownership
 	if before.Row != nil {
 		row := *before.Row
-		row.Active = false
+		row.Active, row.PasswordHash = false, user.DisabledHash(row.PasswordHash)
 		after.Row = &row
 	}
 	note.Suspended, note.Generation, note.Deletion = true, d.Generation, d.Deletion
@@ -164,6 +164,9 @@ func TestASuspensionLeavesNoTrace(t *testing.T) {
 		w.settle(t, d)
 		if !w.OwnedBy(d.Owner) {
 			return // somebody else's, or not to be adopted
+		}
+		if w.Row.Active {
+			w.Row.PasswordHash = user.EnabledHash(w.Row.PasswordHash) // one that another program disabled is lost
 		}
 		control := &world{Observed: w.Observed}
 

@@ -107,8 +107,9 @@ func (w *world) write(c user.Change) *user.Row {
 	if w.Row != nil {
 		row = *w.Row
 	}
+	before := row
 	if c.Verb == user.Deactivate || c.Verb == user.Suspend {
-		row.Active = false
+		row.Active, row.PasswordHash = false, c.HashAfter(before)
 	}
 	whole := c.Verb == user.Create || c.Verb == user.Adopt
 	if whole || slices.Contains(c.Write, user.FieldRoles) {
@@ -117,8 +118,8 @@ func (w *world) write(c user.Change) *user.Row {
 	if whole || slices.Contains(c.Write, user.FieldActive) {
 		row.Active = c.Active
 	}
-	if c.Password != nil && c.Password.Hash != "" && (whole || slices.Contains(c.Write, user.FieldPasswordHash)) {
-		row.PasswordHash = c.Password.Hash
+	if c.WritesHash() {
+		row.PasswordHash = c.HashAfter(before)
 	}
 	if c.ClearLockout {
 		row.FailedLoginAttempts, row.LockedUntil = 0, nil
@@ -194,7 +195,9 @@ var (
 	adoptions = rapid.SampledFrom([]v1alpha1.AdoptionPolicy{v1alpha1.AdoptionNever, v1alpha1.AdoptionIfUnowned})
 	roleSets  = rapid.SliceOfN(rapid.SampledFrom([]string{"admin", "operator", "viewer"}), 0, 4)
 	requests  = rapid.SampledFrom([]string{"", "t1", "t2"})
-	hashes    = rapid.SampledFrom([]string{"", user.UnusablePassword, hashV1, hashV2, alien})
+	hashes    = rapid.SampledFrom([]string{
+		"", user.UnusablePassword, hashV1, hashV2, alien, user.DisabledHash(hashV1), user.DisabledHash(hashV2), user.DisabledHash(alien),
+	})
 	passwords = rapid.SampledFrom([]user.Password{
 		{},
 		{Managed: true, Version: "v1"},
@@ -351,7 +354,9 @@ func checkDeleted(t *rapid.T, d user.Desired, before, after user.Observed) {
 	var want *user.Row
 	if before.Row != nil && d.Deletion != v1alpha1.DeletionDelete && d.Deletion != "" {
 		row := *before.Row
-		row.Active = row.Active && d.Deletion == v1alpha1.DeletionRetain && d.Permission.Refusal == nil
+		if d.Deletion == v1alpha1.DeletionDeactivate || d.Permission.Refusal != nil {
+			row.Active, row.PasswordHash = false, user.DisabledHash(row.PasswordHash)
+		}
 		want = &row
 	}
 	if diff := cmp.Diff(want, after.Row); diff != "" {
@@ -406,12 +411,18 @@ func checkSynced(t *rapid.T, d user.Desired, before, after user.Observed, last u
 	wantHash := user.UnusablePassword
 	if start != nil {
 		wantHash = start.PasswordHash
+		if !start.Active {
+			wantHash = user.EnabledHash(wantHash)
+		}
 	}
 	if d.Password.Managed && before.OwnedBy(d.Owner) && before.Ownership.PasswordHash != "" {
 		wantHash = before.Ownership.PasswordHash
 	}
 	if d.Password.Version != "" {
 		wantHash = hashOf(d)
+	}
+	if !d.Active {
+		wantHash = user.DisabledHash(wantHash)
 	}
 	if row.PasswordHash != wantHash {
 		t.Errorf("the row has the password %q, want %q", row.PasswordHash, wantHash)

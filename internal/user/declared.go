@@ -104,12 +104,16 @@ func Declared(d Desired, s v1alpha1.ShardingUserStatus, p PasswordChange, now ti
 	if p.Version != "" {
 		note.PasswordHash = p.Hash
 	}
+	active, hash := d.Active && d.Permission.Refusal == nil, p.Hash
+	if !active {
+		hash = DisabledHash(hash)
+	}
 	return Observed{
 		Now: now,
 		Row: &Row{
-			PasswordHash:        p.Hash,
+			PasswordHash:        hash,
 			Roles:               slices.Clone(d.Roles),
-			Active:              d.Active && d.Permission.Refusal == nil,
+			Active:              active,
 			FailedLoginAttempts: int(s.FailedLoginAttempts),
 			LockedUntil:         lockTold(s, now),
 			LastLogin:           fromTime(s.LastLoginTime),

@@ -37,11 +37,11 @@ func ChangeEvents(c Change, drift []Field) []Event {
 	case Adopt:
 		tell(false, v1alpha1.EventAdopted, "Took over the row of username %q.", c.Username)
 	case Update:
-		if c.Suspended && len(c.Write) > 0 && len(drift) == 0 {
+		if c.Suspended && slices.Contains(c.Write, FieldActive) && len(drift) == 0 {
 			tell(false, v1alpha1.EventDeactivated, "Deactivated the row of username %q, since no policy permits the resource.", c.Username)
 			break
 		}
-		// A password that was written is either drift or told of as PasswordChanged.
+		// A hash that was written is drift, is told of as PasswordChanged, or goes with active.
 		if fields := without(without(c.Write, drift), []Field{FieldPasswordHash}); len(fields) > 0 {
 			tell(false, v1alpha1.EventUpdated, "Changed %s.", list(fields))
 		}

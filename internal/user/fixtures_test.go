@@ -147,9 +147,15 @@ func synced(options ...observedOption) user.Observed {
 // nothingThere is a name that the database knows nothing of.
 func nothingThere() user.Observed { return user.Observed{Now: now} }
 
-func rowGone(o *user.Observed)      { o.Row = nil }
-func neverNoted(o *user.Observed)   { o.Ownership = nil }
-func rowInactive(o *user.Observed)  { o.Row.Active = false }
+func rowGone(o *user.Observed)    { o.Row = nil }
+func neverNoted(o *user.Observed) { o.Ownership = nil }
+func rowInactive(o *user.Observed) {
+	o.Row.Active, o.Row.PasswordHash = false, user.DisabledHash(o.Row.PasswordHash)
+}
+
+// rowUnshut is a row that another program, or an older version of the operator, made inactive.
+func rowUnshut(o *user.Observed) { o.Row.Active = false }
+
 func rowMalformed(o *user.Observed) { o.Row.Roles, o.Row.RolesMalformed = nil, true }
 
 func rowRoles(roles ...string) observedOption {
@@ -210,7 +216,7 @@ func weak(o *user.Observed) { o.Ownership.PasswordWeak = true }
 func suspended(o *user.Observed) {
 	o.Ownership.Suspended = true
 	if o.Row != nil {
-		o.Row.Active = false
+		rowInactive(o)
 	}
 }
 

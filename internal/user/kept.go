@@ -39,6 +39,9 @@ func Unkept(d Desired, made Decision, after Observed) []Field {
 		return []Field{FieldActive}
 	case Update, Adopt:
 		fields = slices.Clone(next.Write)
+		if slices.Contains(fields, FieldActive) && (next.Password == nil || next.Password.Hash == "") {
+			fields = without(fields, []Field{FieldPasswordHash}) // which is written only with active
+		}
 		if next.Unlock != "" {
 			fields = append(fields, FieldLockout)
 		}
@@ -59,6 +62,8 @@ func NotKept(made Decision, after Observed, fields []Field, explanation string) 
 		return suspended(made, contended(fields, ""))
 	}
 	switch {
+	case IsHashLeft(fields, after):
+		return HashLeft(made, explanation)
 	case slices.Contains(fields, FieldRow) && after.Row != nil:
 		what = fmt.Sprintf("The database did not delete the row of username %q: the account still exists.", c.Username)
 	case slices.Contains(fields, FieldRow):
@@ -73,6 +78,17 @@ func NotKept(made Decision, after Observed, fields []Field, explanation string) 
 	return suspended(made, Rejected(what+space(explanation), c.Verb == Delete || c.Verb == Deactivate || c.Verb == Release))
 }
 
+// IsHashLeft reports whether all that the database did not keep is the disabled hash of a row that is inactive as it should be.
+func IsHashLeft(fields []Field, after Observed) bool {
+	return slices.Equal(fields, []Field{FieldPasswordHash}) && after.Row.NeedsDisabledHash()
+}
+
+// HashLeft is the problem of an inactive row whose hash the database does not let the operator disable, with a sentence that says why.
+func HashLeft(made Decision, sentence string) *Problem {
+	return suspended(made, Rejected("The row is inactive, but the operator cannot disable its password hash. A program that compares the "+
+		"password before it looks at the column active may let the user in."+space(sentence), false))
+}
+
 // Rejected is the problem of a row, or a change, that the database refuses, with a sentence that says why.
 func Rejected(sentence string, deleting bool) *Problem {
 	if deleting {
@@ -84,7 +100,11 @@ func Rejected(sentence string, deleting bool) *Problem {
 // Contended is the problem of a row that another program changes again and again as soon as it was put back. The operator puts
 // it back again only after a while.
 func Contended(made Decision, explanation string) *Problem {
-	return suspended(made, contended(made.Drift, explanation))
+	fields := made.Drift
+	if len(fields) == 0 {
+		fields = []Field{FieldPasswordHash} // see Decision.Disables
+	}
+	return suspended(made, contended(fields, explanation))
 }
 
 func contended(fields []Field, explanation string) *Problem {

@@ -35,6 +35,16 @@ func TestWhatTheDatabaseDidNotKeepIsWhatThePlanAsksForAgain(t *testing.T) {
 		"a hash that was changed": {
 			desired(withSecret("v2")), synced(), synced(notedPassword("v2", hashV2), rowHash(alien)), []user.Field{user.FieldPasswordHash},
 		},
+		"a hash of an inactive row that is not disabled": {
+			desired(edited, inactive), synced(), synced(notedGeneration(4), rowUnshut), []user.Field{user.FieldPasswordHash},
+		},
+		"a hash of a suspended row that is not disabled": {
+			desired(refused), synced(), synced(suspended, rowHash(hashV1)), []user.Field{user.FieldPasswordHash},
+		},
+		"an inactive row with a disabled hash": {desired(edited, inactive), synced(), synced(notedGeneration(4), rowInactive), nil},
+		"a row that was deactivated and whose hash is not disabled": {
+			desired(deleting, withPolicy(v1alpha1.DeletionDeactivate)), synced(), synced(inState(user.Released), rowUnshut), nil,
+		},
 		"several columns": {
 			desired(edited, inactive, withRoles("viewer")), synced(), synced(notedGeneration(4)),
 			[]user.Field{user.FieldRoles, user.FieldActive},
@@ -129,6 +139,17 @@ func TestAProblemOfTheDatabaseSaysWhatItIsAbout(t *testing.T) {
 		"an account that stays inactive": {
 			user.NotKept(made(user.Update), synced(rowInactive), []user.Field{user.FieldActive}, "A trigger."), v1alpha1.ReasonDatabaseRejected,
 			[]string{"into column active"},
+		},
+		"a hash that cannot be disabled": {
+			user.NotKept(made(user.Update), synced(rowUnshut), []user.Field{user.FieldPasswordHash}, "A trigger."), v1alpha1.ReasonDatabaseRejected,
+			[]string{"is inactive", "cannot disable its password hash", "A trigger."},
+		},
+		"a hash that another program enables again and again": {
+			user.Contended(user.Decision{Change: user.Change{Verb: user.Update}, Disables: true}, ""), v1alpha1.ReasonDatabaseRejected,
+			[]string{"Contended", "column password_hash"},
+		},
+		"a hash of an account that no policy permits": {
+			user.HashLeft(suspension, "A constraint."), v1alpha1.ReasonNotPermitted, []string{notPermitted.Message, "A constraint."},
 		},
 		"a lock": {
 			user.NotKept(made(user.Update), synced(), []user.Field{user.FieldLockout}, "A trigger."), v1alpha1.ReasonDatabaseRejected, []string{"lock"},

@@ -18,7 +18,7 @@ type Observed struct {
 
 // Row is one row of the table users.
 type Row struct {
-	PasswordHash        string // "" where it is NULL
+	PasswordHash        string // "" where it is NULL; as DisabledHash returns it where the row is inactive
 	Roles               []string
 	RolesMalformed      bool // the column holds something other than an array of strings
 	Active              bool
@@ -126,7 +126,7 @@ func (o Observed) PasswordInForce(owner Owner) string {
 	case o.OwnedBy(owner) && o.Ownership.PasswordHash != "":
 		return o.Ownership.PasswordHash
 	case o.Row != nil:
-		return o.Row.PasswordHash
+		return o.Row.hashFor(true)
 	}
 	return ""
 }

@@ -53,7 +53,7 @@ func planSuspension(d Desired, o Observed) Decision {
 		return decision
 	}
 	active := o.Row != nil && o.Row.Active
-	if own.Suspended && !active && own.Deletion == d.Deletion {
+	if own.Suspended && !active && !o.Row.NeedsDisabledHash() && own.Deletion == d.Deletion {
 		return decision
 	}
 	c := begin(d, o, Update)
@@ -68,6 +68,9 @@ func planSuspension(d Desired, o Observed) Decision {
 		}
 	}
 	decision.Change = c
+	if o.Row != nil {
+		planHash(&decision, *o.Row)
+	}
 	// A generation that was applied and is not there any more: see planOwned.
 	decision.Confirm = own.Generation > d.Generation
 	return decision

@@ -19,6 +19,10 @@ type Decision struct {
 	// Drift lists what another program had changed and Change puts back.
 	Drift []Field
 
+	// Disables tells that Change disables the hash of a row that was inactive already. That is no drift: an older version of the operator
+	// left such rows, or a program whose business the hash is wrote another one.
+	Disables bool
+
 	// TakePassword asks the caller to fill in Change.Password from the Secret before it makes the change. That costs
 	// a hash, so it is asked for only when all else is settled.
 	TakePassword bool
@@ -40,15 +44,19 @@ type Decision struct {
 // clean counter of failed attempts.
 func (d Decision) WithPassword(p PasswordChange, o Observed) Change {
 	c := d.Change
-	c.Password = &p
-	if c.Verb == Update && o.Row != nil && o.Row.PasswordHash != p.Hash {
-		c.Write = append(slices.Clone(c.Write), FieldPasswordHash)
+	c.Password, c.Write = &p, slices.Clone(c.Write)
+	if c.Verb == Update && o.Row != nil && o.Row.PasswordHash != c.NewHash() && !slices.Contains(c.Write, FieldPasswordHash) {
+		c.Write = append(c.Write, FieldPasswordHash)
 	}
 	if p.New && c.Verb != Create {
 		c.ClearLockout = true
 	}
 	return c
 }
+
+// Corrects reports whether Change corrects the row of a resource that was applied already. Another program may make that necessary
+// again and again.
+func (d Decision) Corrects() bool { return len(d.Drift) > 0 || d.Disables }
 
 // Plan decides on the one change that brings the observed account closer to the desired one. It has no side effects.
 func Plan(d Desired, o Observed) Decision {
@@ -163,6 +171,10 @@ func planAdopt(d Desired, o Observed) Decision {
 	decision := Decision{Change: begin(d, o, Adopt)}
 	decision.Change.Endangered = endangered(d, o, remaining(d))
 	takePassword(&decision, d, o)
+	if o.Row != nil {
+		planHash(&decision, *o.Row)
+		decision.Disables = false // nobody said of this row that it is to be inactive
+	}
 	return decision
 }
 
@@ -193,6 +205,7 @@ func planOwned(d Desired, o Observed) Decision {
 		c.Endangered = endangered(d, o, remaining(d))
 	}
 	planPassword(&decision, d, o)
+	planHash(&decision, *o.Row)
 
 	nothing := len(c.Write) == 0 && c.Password == nil && c.Unlock == "" && !decision.TakePassword && isNoted(d, o)
 	if nothing {
@@ -225,7 +238,7 @@ func planPassword(decision *Decision, d Desired, o Observed) {
 	if d.Password.Generated && d.Password.Problem == nil && !decision.TakePassword && passwordExpired(d, o) {
 		decision.TakePassword, decision.Renew = true, true
 	}
-	drifted := own.PasswordHash != "" && o.Row.PasswordHash != own.PasswordHash
+	drifted := own.PasswordHash != "" && o.Row.hashFor(d.Active) != own.PasswordHash
 	if drifted {
 		decision.Drift = append(decision.Drift, FieldPasswordHash)
 	}
@@ -233,6 +246,22 @@ func planPassword(decision *Decision, d Desired, o Observed) {
 		c.Password = noted(own)
 		c.Write = append(c.Write, FieldPasswordHash)
 	}
+}
+
+// planHash disables the hash of a row that is, or becomes, inactive, and enables it again where the row becomes active, whosever
+// the password is.
+func planHash(decision *Decision, row Row) {
+	c := &decision.Change
+	if slices.Contains(c.Write, FieldPasswordHash) {
+		return
+	}
+	kept := *c
+	kept.Password = nil // is asked for, or only noted
+	if kept.HashAfter(row) == row.PasswordHash {
+		return
+	}
+	c.Write = append(c.Write, FieldPasswordHash)
+	decision.Disables = row.NeedsDisabledHash() && !slices.Contains(decision.Drift, FieldPasswordHash)
 }
 
 // planRestoreRow puts a row back that another program deleted.

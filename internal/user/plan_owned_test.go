@@ -38,12 +38,12 @@ func TestPlanOfAnOwnedRow(t *testing.T) {
 		},
 		"a user that became inactive is written": {
 			desired(edited, inactive), synced(),
-			user.Decision{Change: change(user.Update, toEdited, toInactive, writing(user.FieldActive))},
+			user.Decision{Change: change(user.Update, toEdited, toInactive, writing(user.FieldActive, user.FieldPasswordHash))},
 		},
 		"two edits are one change": {
 			desired(edited, inactive, withRoles("admin")), synced(),
 			user.Decision{Change: change(user.Update, toEdited, toInactive, toRoles("admin"),
-				writing(user.FieldRoles, user.FieldActive))},
+				writing(user.FieldRoles, user.FieldActive, user.FieldPasswordHash))},
 		},
 		"an edit that does not concern the row is only noted": {
 			desired(edited, withPolicy(v1alpha1.DeletionRetain)), synced(),
@@ -110,14 +110,14 @@ func TestPlanOfDrift(t *testing.T) {
 		"a user that another program deactivated is put back": {
 			desired(), synced(rowInactive),
 			user.Decision{
-				Change: change(user.Update, writing(user.FieldActive)),
+				Change: change(user.Update, writing(user.FieldActive, user.FieldPasswordHash)),
 				Drift:  []user.Field{user.FieldActive},
 			},
 		},
 		"a user that another program activated is put back": {
 			desired(inactive), synced(),
 			user.Decision{
-				Change: change(user.Update, toInactive, writing(user.FieldActive)),
+				Change: change(user.Update, toInactive, writing(user.FieldActive, user.FieldPasswordHash)),
 				Drift:  []user.Field{user.FieldActive},
 			},
 		},
@@ -162,7 +162,7 @@ func TestPlanOfDrift(t *testing.T) {
 		},
 		"an edit of the resource is no drift": {
 			desired(edited), synced(rowRoles("x"), rowInactive),
-			user.Decision{Change: change(user.Update, toEdited, writing(user.FieldRoles, user.FieldActive))},
+			user.Decision{Change: change(user.Update, toEdited, writing(user.FieldRoles, user.FieldActive, user.FieldPasswordHash))},
 		},
 		"a row that another program deleted comes back with its password from the note": {
 			desired(), synced(rowGone),

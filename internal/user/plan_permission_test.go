@@ -14,7 +14,7 @@ func TestPlanOfAResourceThatNoPolicyPermits(t *testing.T) {
 	leaveRefused := leaveBecause(notPermitted.Reason, notPermitted.Message)
 	suspension := func(options ...changeOption) user.Decision {
 		return user.Decision{
-			Change:  change(user.Update, append([]changeOption{suspending, writing(user.FieldActive)}, options...)...),
+			Change:  change(user.Update, append([]changeOption{suspending, writing(user.FieldActive, user.FieldPasswordHash)}, options...)...),
 			Problem: notPermitted,
 		}
 	}
@@ -70,8 +70,8 @@ func TestPlanOfAResourceThatNoPolicyPermits(t *testing.T) {
 			desired(refused), synced(suspended, rowGone), leaveRefused,
 		},
 		"an edit of a suspended resource is not even noted": {
-			desired(refused, edited, withRoles("admin"), withSecret("v2"), requestUnlock("t1")), synced(suspended, rowHash(alien)),
-			leaveRefused,
+			desired(refused, edited, withRoles("admin"), withSecret("v2"), requestUnlock("t1")),
+			synced(rowHash(alien), suspended), leaveRefused,
 		},
 		"what would become of the row is noted, in case the resource vanishes": {
 			desired(refused, edited, withPolicy(v1alpha1.DeletionRetain)), synced(suspended),
@@ -88,7 +88,7 @@ func TestPlanOfAResourceThatNoPolicyPermits(t *testing.T) {
 		"a generation newer than the resource's asks whether the copy is out of date": {
 			desired(refused, outOfDate), synced(),
 			user.Decision{
-				Change: change(user.Update, toOld, suspending, writing(user.FieldActive)), Problem: notPermitted, Confirm: true,
+				Change: change(user.Update, toOld, suspending, writing(user.FieldActive, user.FieldPasswordHash)), Problem: notPermitted, Confirm: true,
 			},
 		},
 		"the row of a former resource without a finalizer is deleted as that one wanted": {
@@ -133,7 +133,7 @@ func TestPlanOfADeletionThatNoPolicyPermits(t *testing.T) {
 		},
 		"what waits because it is paused is deactivated meanwhile": {
 			desired(refused, deleting, paused), synced(),
-			user.Decision{Change: change(user.Update, suspending, writing(user.FieldActive)), Problem: notPermitted},
+			user.Decision{Change: change(user.Update, suspending, writing(user.FieldActive, user.FieldPasswordHash)), Problem: notPermitted},
 		},
 		"then it waits": {
 			desired(refused, deleting, paused), synced(suspended),
@@ -153,26 +153,26 @@ func TestPlanOfAResourceThatIsPermittedAgain(t *testing.T) {
 	runPlan(t, map[string]planCase{
 		"its row is activated, which is no drift": {
 			desired(), synced(suspended),
-			user.Decision{Change: change(user.Update, writing(user.FieldActive))},
+			user.Decision{Change: change(user.Update, writing(user.FieldActive, user.FieldPasswordHash))},
 		},
 		"its row is as the spec says by then, which is no drift": {
 			desired(edited, withRoles("admin")), synced(suspended, rowRoles("x")),
-			user.Decision{Change: change(user.Update, toEdited, toRoles("admin"), writing(user.FieldRoles, user.FieldActive))},
+			user.Decision{Change: change(user.Update, toEdited, toRoles("admin"), writing(user.FieldRoles, user.FieldActive, user.FieldPasswordHash))},
 		},
 		"roles that were edited when the generation was noted already are no drift": {
 			desired(withRoles("admin")), synced(suspended),
-			user.Decision{Change: change(user.Update, toRoles("admin"), writing(user.FieldRoles, user.FieldActive))},
+			user.Decision{Change: change(user.Update, toRoles("admin"), writing(user.FieldRoles, user.FieldActive, user.FieldPasswordHash))},
 		},
 		"a user who is to be inactive is only noted": {
 			desired(inactive), synced(suspended), user.Decision{Change: change(user.Update, toInactive)},
 		},
 		"the Secret's new password is asked for": {
 			desired(withSecret("v2")), synced(suspended),
-			user.Decision{Change: change(user.Update, writing(user.FieldActive)), TakePassword: true},
+			user.Decision{Change: change(user.Update, writing(user.FieldActive, user.FieldPasswordHash)), TakePassword: true},
 		},
 		"a request to unlock that came meanwhile is acted upon": {
 			desired(requestUnlock("t1")), synced(suspended, lockedFor(time.Hour)),
-			user.Decision{Change: change(user.Update, unlocking("t1"), writing(user.FieldActive)), Confirm: true},
+			user.Decision{Change: change(user.Update, unlocking("t1"), writing(user.FieldActive, user.FieldPasswordHash)), Confirm: true},
 		},
 		"a hash that another program changed meanwhile is drift": {
 			desired(), synced(suspended, rowHash(alien)),
@@ -236,7 +236,7 @@ func TestPlanOfTermsOfLockout(t *testing.T) {
 		},
 		"other ones are noted, beside an edit": {
 			desired(permitted(lax), edited, inactive), synced(notedTerms(strict)),
-			user.Decision{Change: change(user.Update, toEdited, toInactive, onTerms(lax), writing(user.FieldActive))},
+			user.Decision{Change: change(user.Update, toEdited, toInactive, onTerms(lax), writing(user.FieldActive, user.FieldPasswordHash))},
 		},
 		"those that are noted already are not noted again": {
 			desired(permitted(strict)), synced(notedTerms(strict)), leave(),

@@ -40,7 +40,7 @@ func TestPlanOfProtectedRoles(t *testing.T) {
 		"who becomes inactive loses all of them": {
 			desired(admin, edited, inactive, withRoles("operator", "admin")), synced(asAdmin),
 			user.Decision{Change: change(user.Update, toEdited, toInactive, toRoles("operator", "admin"),
-				writing(user.FieldActive), endangering("admin"))},
+				writing(user.FieldActive, user.FieldPasswordHash), endangering("admin"))},
 		},
 		"who is inactive has none to lose": {
 			desired(admin, edited, inactive), synced(asAdmin, rowInactive),
@@ -93,14 +93,14 @@ func TestPlanOfProtectedRoles(t *testing.T) {
 		"a suspension takes them": {
 			desired(refused, admin, withRoles("operator", "admin")), synced(asAdmin),
 			user.Decision{
-				Change: change(user.Update, suspending, toRoles("operator", "admin"), writing(user.FieldActive),
+				Change: change(user.Update, suspending, toRoles("operator", "admin"), writing(user.FieldActive, user.FieldPasswordHash),
 					endangering("admin")),
 				Problem: notPermitted,
 			},
 		},
 		"a suspension that is allowed to take the last one": {
 			desired(refused, admin, unprotected), synced(asAdmin),
-			user.Decision{Change: change(user.Update, suspending, writing(user.FieldActive)), Problem: notPermitted},
+			user.Decision{Change: change(user.Update, suspending, writing(user.FieldActive, user.FieldPasswordHash)), Problem: notPermitted},
 		},
 		"an adopted row loses those that the spec does not name": {
 			desired(root, adopting, withoutPassword, withRoles("root")), synced(neverNoted, rowRoles("root", "admin")),
@@ -108,7 +108,7 @@ func TestPlanOfProtectedRoles(t *testing.T) {
 		},
 		"an adopted row loses all of them where the spec is inactive": {
 			desired(admin, adopting, withoutPassword, inactive, withRoles("admin")), synced(neverNoted, asAdmin),
-			user.Decision{Change: change(user.Adopt, onNothing, toInactive, toRoles("admin"), endangering("admin"))},
+			user.Decision{Change: change(user.Adopt, onNothing, toInactive, writing(user.FieldPasswordHash), toRoles("admin"), endangering("admin"))},
 		},
 		"the row of a former resource that has to go loses them": {
 			desired(admin), synced(ownedBy(predecessor), asAdmin),

@@ -67,8 +67,9 @@ func touchesRow(change user.Change) bool {
 // written is the row after Create, Adopt or Update.
 func written(change user.Change, row user.Row) user.Row {
 	writes := func(f user.Field) bool { return change.Verb != user.Update || slices.Contains(change.Write, f) }
+	before := row
 	if change.Verb == user.Create {
-		row = user.Row{PasswordHash: user.UnusablePassword}
+		row = user.Row{}
 	}
 	if writes(user.FieldRoles) {
 		row.Roles, row.RolesMalformed = slices.Clone(change.Roles), false
@@ -76,8 +77,8 @@ func written(change user.Change, row user.Row) user.Row {
 	if writes(user.FieldActive) {
 		row.Active = change.Active
 	}
-	if p := change.Password; p != nil && p.Hash != "" && writes(user.FieldPasswordHash) {
-		row.PasswordHash = p.Hash
+	if change.WritesHash() {
+		row.PasswordHash = change.HashAfter(before)
 	}
 	if change.ClearLockout {
 		row.FailedLoginAttempts, row.LockedUntil = 0, nil

@@ -109,7 +109,7 @@ func (s *Store) Apply(ctx context.Context, change user.Change) (user.Observed, e
 		delete(s.rows, change.Username)
 	case user.Deactivate, user.Suspend:
 		if exists {
-			row.Active = false
+			row.Active, row.PasswordHash = false, change.HashAfter(row)
 			s.rows[change.Username] = row
 		}
 	case user.Release, user.Bury, user.Nothing:

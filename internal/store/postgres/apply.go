@@ -95,10 +95,11 @@ written AS (
     RETURNING u.username, (COALESCE(u.failed_login_attempts, 0) = 0 AND u.locked_until IS NULL) AS cleared
 )`
 
+	// %[2]s is what else is written, and %[3]s which inactive rows are written too.
 	deactivateRow = `,
 written AS (
-    UPDATE users u SET active = false, updated_at = pg_catalog.now() FROM fence f
-    WHERE u.username::text = f.username::text AND u.active IS DISTINCT FROM false
+    UPDATE users u SET active = false%[2]s, updated_at = pg_catalog.now() FROM fence f
+    WHERE u.username::text = f.username::text AND (u.active IS DISTINCT FROM false%[3]s)
     RETURNING u.active
 ),
 gone AS (
@@ -276,7 +277,7 @@ func statementFor(change user.Change) (string, error) {
 	case user.Delete:
 		return steps(owned, deleteRow, after("gone", noteDeleted), purge)
 	case user.Deactivate:
-		return steps(owned, deactivateRow, after("gone", noteReleased))
+		return steps(owned, deactivation(change), after("gone", noteReleased))
 	case user.Suspend:
 		return steps(suspension(change)...)
 	case user.Release:
@@ -301,8 +302,8 @@ func columns(change user.Change) string {
 	if writes(user.FieldActive) {
 		set = append(set, "active = @active::boolean")
 	}
-	if change.Password != nil && change.Password.Hash != "" && writes(user.FieldPasswordHash) {
-		set = append(set, "password_hash = @password_hash::text")
+	if change.WritesHash() {
+		set = append(set, "password_hash = "+hashAfter(change))
 	}
 	if change.ClearLockout {
 		set = append(set, "failed_login_attempts = 0", "locked_until = NULL")
@@ -350,9 +351,6 @@ func (s *Store) arguments(change user.Change) (pgx.NamedArgs, error) {
 	if password.Version != "" {
 		noted = password
 	}
-	if password.Hash == "" && change.Verb == user.Create {
-		password.Hash = user.UnusablePassword
-	}
 	return pgx.NamedArgs{
 		"lock_timeout":  milliseconds(s.timing.lock),
 		"username":      change.Username,
@@ -366,7 +364,7 @@ func (s *Store) arguments(change user.Change) (pgx.NamedArgs, error) {
 		"deletion":      string(change.Deletion),
 		"roles":         string(encoded),
 		"active":        change.Active,
-		"password_hash": password.Hash,
+		"password_hash": change.NewHash(),
 		"password_new":  password.New,
 		"noted_version": noted.Version,
 		"noted_hash":    noted.Hash,

@@ -9,14 +9,18 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// suspension is the steps of a Suspend: of a record whose owner is gone, owned or released, the row becomes inactive and the
-// record says so. The revision says that the record is still the one that was observed.
+// suspension is the steps of a Suspend: of a record whose owner is gone, owned or released, the row becomes inactive, with a
+// disabled hash, and the record says so. The revision says that the record is still the one that was observed.
 func suspension(change user.Change) []string {
 	fence := fenceSuspended
 	if len(change.Endangered) > 0 {
 		fence = sparingLastHolders(fence)
 	}
-	return []string{fence, fmt.Sprintf(updateRow, "active = false"), strings.ReplaceAll(noteSuspended, "%[1]s", "written")}
+	set := "active = false"
+	if change.WritesHash() {
+		set += ", password_hash = " + hashAfter(change)
+	}
+	return []string{fence, fmt.Sprintf(updateRow, set), strings.ReplaceAll(noteSuspended, "%[1]s", "written")}
 }
 
 const (

@@ -22,9 +22,10 @@ var leaving = []test{
 			}
 			before, o := s.Other.Columns(t, username), s.observe(t, username)
 			s.apply(t, user.Suspension(username, o, nil))
-			s.unchangedBut(t, username, before, "active", "updated_at")
+			s.unchangedBut(t, username, before, "active", "password_hash", "updated_at")
 			after := s.observe(t, username)
 			expect(t, "active", after.Row.Active, false)
+			expect(t, "the hash", after.Row.PasswordHash, user.DisabledHash(firstHash))
 			want := *o.Ownership
 			want.Suspended, want.Revision = true, after.Ownership.Revision
 			expect(t, "the record", *after.Ownership, want)

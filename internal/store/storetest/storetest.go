@@ -95,7 +95,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 	t.Helper()
 	for _, group := range [][]test{
 		creating, adopting, updating, ending, burying, confirming, racing, reading, watching, charging, settling, pending, keeping,
-		merging, governing, sparing, owning, leaving,
+		merging, governing, sparing, owning, leaving, disabling,
 	} {
 		for _, test := range group {
 			t.Run(test.sentence, func(t *testing.T) {

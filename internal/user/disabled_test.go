@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package user_test
+
+import (
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
+)
+
+// shutV1 and shutAlien are hashes of inactive rows.
+const (
+	shutV1    = "!2a$10$hash-of-v1"
+	shutV2    = "!2a$10$hash-of-v2"
+	shutAlien = "!2a$10$hash-of-another-program"
+)
+
+func TestADisabledHashCanBeEnabled(t *testing.T) {
+	bcrypt := strings.Repeat("a", 53)
+	for hash, want := range map[string]string{
+		"$2a$10$" + bcrypt: "!2a$10$" + bcrypt,
+		"$2b$10$" + bcrypt: "!2b$10$" + bcrypt,
+		"$argon2id$v=19$m": "!argon2id$v=19$m",
+		"$6$salt$digest":   "!6$salt$digest",
+		"$hmac$print":      "!hmac$print",
+	} {
+		if got := user.DisabledHash(hash); got != want || len(got) != len(hash) {
+			t.Errorf("%q disabled is %q, want %q", hash, got, want)
+		}
+		if got := user.EnabledHash(want); got != hash {
+			t.Errorf("%q enabled is %q, want %q", want, got, hash)
+		}
+		if again := user.DisabledHash(want); again != want {
+			t.Errorf("%q disabled again is %q", want, again)
+		}
+	}
+}
+
+func TestWhatIsNoHashStaysAsItIs(t *testing.T) {
+	for _, text := range []string{
+		"", "!", "*", "!!", "$", "$$", "!$", "theirs", "!locked", "! 2a$10$", " $2a$10$", "$2a", "!2a", "x$2a$", "$ü$", "!ü$",
+		"!YzcxNzA4ZGU2YjE4", // as Django marks an account without a password
+	} {
+		if disabled, enabled := user.DisabledHash(text), user.EnabledHash(text); disabled != text || enabled != text {
+			t.Errorf("%q disabled is %q, and enabled %q", text, disabled, enabled)
+		}
+	}
+}
+
+// No text is changed twice, and each comes back.
+func TestDisablingLosesNothing(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.StringMatching(`[!$]{0,2}[2a-]{0,3}[!$]{0,2}[a-z]{0,3}`).Draw(t, "text")
+		disabled := user.DisabledHash(text)
+		if disabled != text && user.EnabledHash(disabled) != text {
+			t.Errorf("%q disabled is %q, which does not come back", text, disabled)
+		}
+		if user.DisabledHash(disabled) != disabled || user.EnabledHash(user.EnabledHash(text)) != user.EnabledHash(text) {
+			t.Errorf("%q is changed twice", text)
+		}
+	})
+}
+
+func TestPlanOfTheHashOfAnInactiveRow(t *testing.T) {
+	shuts := func(options ...changeOption) user.Decision {
+		return user.Decision{
+			Change:   change(user.Update, append([]changeOption{toInactive, writing(user.FieldPasswordHash)}, options...)...),
+			Disables: true,
+		}
+	}
+	runPlan(t, map[string]planCase{
+		"a disabled hash of an inactive row is left alone": {
+			desired(inactive), synced(rowInactive), leave(),
+		},
+		"it is left alone where the password is another program's": {
+			desired(inactive, withoutPassword), synced(nothingOfOurs, rowHash(shutAlien), rowUnshut), leave(),
+		},
+		"a password that nothing matches stays as it is": {
+			desired(inactive, withoutPassword), synced(nothingOfOurs, rowHash(user.UnusablePassword), rowUnshut), leave(),
+		},
+		"no hash at all stays none": {
+			desired(inactive, withoutPassword), synced(nothingOfOurs, rowHash(""), rowUnshut), leave(),
+		},
+		"a usable hash, as an older version left it, is disabled and is no drift": {
+			desired(inactive), synced(rowUnshut), shuts(),
+		},
+		"a usable hash of another program is disabled and is no drift": {
+			desired(inactive, withoutPassword), synced(nothingOfOurs, rowHash(alien), rowUnshut), shuts(),
+		},
+		"another program's hash on a row with our password is drift": {
+			desired(inactive), synced(rowHash(alien), rowUnshut),
+			user.Decision{
+				Change: change(user.Update, toInactive, puttingBack, writing(user.FieldPasswordHash)),
+				Drift:  []user.Field{user.FieldPasswordHash},
+			},
+		},
+		"so is another program's hash that is disabled": {
+			desired(inactive), synced(rowHash(shutAlien), rowUnshut),
+			user.Decision{
+				Change: change(user.Update, toInactive, puttingBack, writing(user.FieldPasswordHash)),
+				Drift:  []user.Field{user.FieldPasswordHash},
+			},
+		},
+		"a row that another program activated needs no hash where that is disabled still": {
+			desired(inactive), synced(rowHash(shutV1)),
+			user.Decision{Change: change(user.Update, toInactive, writing(user.FieldActive)), Drift: []user.Field{user.FieldActive}},
+		},
+		"a row that another program wrote as a whole is one correction": {
+			desired(inactive), synced(rowHash(alien), rowRoles("x")),
+			user.Decision{
+				Change: change(user.Update, toInactive, puttingBack, writing(user.FieldRoles, user.FieldActive, user.FieldPasswordHash)),
+				Drift:  []user.Field{user.FieldRoles, user.FieldActive, user.FieldPasswordHash},
+			},
+		},
+		"the hash is enabled where the user becomes active": {
+			desired(edited), synced(rowInactive),
+			user.Decision{Change: change(user.Update, toEdited, writing(user.FieldActive, user.FieldPasswordHash))},
+		},
+		"another program's hash is enabled where the user becomes active": {
+			desired(edited, withoutPassword), synced(nothingOfOurs, rowHash(shutAlien), rowUnshut),
+			user.Decision{Change: change(user.Update, toEdited, writing(user.FieldActive, user.FieldPasswordHash))},
+		},
+		"a usable hash needs nothing where the user becomes active": {
+			desired(edited), synced(rowUnshut),
+			user.Decision{Change: change(user.Update, toEdited, writing(user.FieldActive))},
+		},
+		"our password that somebody disabled in an active row is drift": {
+			desired(), synced(rowHash(shutV1)),
+			user.Decision{
+				Change: change(user.Update, puttingBack, writing(user.FieldPasswordHash)),
+				Drift:  []user.Field{user.FieldPasswordHash},
+			},
+		},
+		"another program's password that somebody disabled in an active row stays disabled": {
+			desired(withoutPassword), synced(nothingOfOurs, rowHash(shutAlien)), leave(),
+		},
+		"a password that is no longer ours stays disabled": {
+			desired(edited, inactive, withoutPassword), synced(rowInactive),
+			user.Decision{Change: change(user.Update, toEdited, toInactive, lettingGo)},
+		},
+		"a password that is no longer ours is disabled": {
+			desired(edited, inactive, withoutPassword), synced(),
+			user.Decision{Change: change(user.Update, toEdited, toInactive, lettingGo, writing(user.FieldActive, user.FieldPasswordHash))},
+		},
+		"an unowned row that is adopted is enabled": {
+			desired(adopting, withoutPassword), synced(neverNoted, rowInactive),
+			user.Decision{Change: change(user.Adopt, onNothing, writing(user.FieldPasswordHash))},
+		},
+		"an unowned row that is adopted as inactive is disabled": {
+			desired(adopting, inactive, withoutPassword), synced(neverNoted),
+			user.Decision{Change: change(user.Adopt, onNothing, toInactive, writing(user.FieldPasswordHash))},
+		},
+		"an unowned row that is adopted as it is keeps its hash": {
+			desired(adopting, inactive, withoutPassword), synced(neverNoted, rowInactive),
+			user.Decision{Change: change(user.Adopt, onNothing, toInactive)},
+		},
+		"an active row whose hash another program disabled is adopted as it is": {
+			desired(adopting, withoutPassword), synced(neverNoted, rowHash(shutV1)),
+			user.Decision{Change: change(user.Adopt, onNothing)},
+		},
+		"a row that a former resource deactivated is enabled": {
+			desired(withoutPassword), synced(ownedBy(predecessor), inState(user.Released), nothingOfOurs, rowInactive),
+			user.Decision{Change: change(user.Adopt, writing(user.FieldPasswordHash)), Confirm: true},
+		},
+		"it is enabled, and the Secret's password is asked for": {
+			desired(), synced(ownedBy(predecessor), inState(user.Released), nothingOfOurs, rowInactive),
+			user.Decision{Change: change(user.Adopt, writing(user.FieldPasswordHash)), Confirm: true, TakePassword: true},
+		},
+		"a deletion does not wait for the hash": {
+			desired(inactive, deleting), synced(rowUnshut), user.Decision{Change: change(user.Delete, toInactive)},
+		},
+		"a paused resource leaves the hash as it is": {
+			desired(inactive, paused), synced(rowUnshut), leaveBecause(v1alpha1.ReasonPaused, isPaused),
+		},
+		"a suspended row with a usable hash is disabled and is no drift": {
+			desired(refused), synced(suspended, rowHash(hashV1)),
+			user.Decision{
+				Change:  change(user.Update, suspending, writing(user.FieldPasswordHash)),
+				Problem: notPermitted, Disables: true,
+			},
+		},
+		"a suspended row with another program's hash gets that one disabled": {
+			desired(refused, withoutPassword), synced(nothingOfOurs, suspended, rowHash(alien)),
+			user.Decision{
+				Change:  change(user.Update, suspending, writing(user.FieldPasswordHash)),
+				Problem: notPermitted, Disables: true,
+			},
+		},
+	})
+}
+
+func TestWithPasswordOfAnInactiveRow(t *testing.T) {
+	for name, tt := range map[string]struct {
+		observed user.Observed
+		password user.PasswordChange
+		writes   bool
+		hash     string
+		clears   bool
+	}{
+		"another password is written disabled": {
+			synced(rowInactive), user.PasswordChange{Hash: hashV2, Version: "v2", New: true}, true, shutV2, true,
+		},
+		"the same password in a new version is only noted": {
+			synced(rowInactive), user.PasswordChange{Hash: hashV1, Version: "v2"}, false, shutV1, false,
+		},
+		"the same password is disabled where it is usable": {
+			synced(rowUnshut), user.PasswordChange{Hash: hashV1, Version: "v2"}, true, shutV1, false,
+		},
+		"a hash of Bcrypt is written disabled": {
+			synced(rowInactive), user.PasswordChange{Hash: alien, Version: "v2", New: true}, true, shutAlien, true,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			decision := plan(t, desired(inactive, withSecret("v2")), tt.observed)
+			if !decision.TakePassword {
+				t.Fatal("the plan does not ask for the password")
+			}
+			c := decision.WithPassword(tt.password, tt.observed)
+			if len(c.Write) > 1 || (len(c.Write) == 1) != tt.writes {
+				t.Errorf("it writes %v", c.Write)
+			}
+			if hash := c.HashAfter(*tt.observed.Row); hash != tt.hash {
+				t.Errorf("the row gets %q, want %q", hash, tt.hash)
+			}
+			if c.Password.Hash != tt.password.Hash || c.ClearLockout != tt.clears {
+				t.Errorf("the change is %+v", c)
+			}
+		})
+	}
+}
+
+func TestTheHashThatAChangeLeaves(t *testing.T) {
+	p := &user.PasswordChange{Hash: hashV2, Version: "v2"}
+	active, shut, open := user.Row{PasswordHash: hashV1, Active: true}, user.Row{PasswordHash: shutV1}, user.Row{PasswordHash: hashV1}
+	for name, tt := range map[string]struct {
+		change user.Change
+		before user.Row
+		want   string
+	}{
+		"a new active row has its password":                           {change(user.Create, puttingNew(hashV1, "v1")), user.Row{}, hashV1},
+		"a new inactive row has it disabled":                          {change(user.Create, toInactive, puttingNew(hashV1, "v1")), user.Row{}, shutV1},
+		"a new row without a password has one that nothing matches":   {change(user.Create, toInactive), user.Row{}, user.UnusablePassword},
+		"an adopted row keeps its own":                                {change(user.Adopt), active, hashV1},
+		"an adopted row keeps one that another program disabled":      {change(user.Adopt), user.Row{PasswordHash: shutV1, Active: true}, shutV1},
+		"an adopted inactive row is enabled":                          {change(user.Adopt), shut, hashV1},
+		"a row that is adopted as inactive is disabled":               {change(user.Adopt, toInactive), active, shutV1},
+		"an adopted row gets the Secret's password":                   {change(user.Adopt, func(c *user.Change) { c.Password = p }), shut, hashV2},
+		"a row that is adopted as inactive gets it disabled":          {change(user.Adopt, toInactive, func(c *user.Change) { c.Password = p }), shut, shutV2},
+		"a deactivated row is disabled":                               {change(user.Deactivate), active, shutV1},
+		"a deactivated row that was inactive is disabled":             {change(user.Deactivate), open, shutV1},
+		"a suspended row is disabled":                                 {change(user.Suspend), active, shutV1},
+		"a deactivated row keeps its hash where the database insists": {change(user.Deactivate, keepingHash), active, hashV1},
+		"a new row keeps its hash where the database insists": {
+			change(user.Create, toInactive, puttingNew(hashV1, "v1"), keepingHash), user.Row{}, hashV1,
+		},
+		"a row that becomes inactive keeps its hash where the database insists": {change(user.Update, toInactive, keepingHash), active, hashV1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := tt.change.HashAfter(tt.before); got != tt.want {
+				t.Errorf("it leaves %q, want %q", got, tt.want)
+			}
+			if tt.change.KeepHash && tt.change.DisablesHash() {
+				t.Error("it disables a hash that it is to keep")
+			}
+		})
+	}
+}
+
+func keepingHash(c *user.Change) { c.KeepHash = true }
+
+func TestTheHashInForceIsTheEnabledOne(t *testing.T) {
+	for name, tt := range map[string]struct {
+		observed user.Observed
+		want     string
+	}{
+		"of our own inactive row":                  {synced(rowInactive), hashV1},
+		"of an inactive row of another program":    {synced(neverNoted, rowInactive), hashV1},
+		"of a row that was deactivated":            {synced(inState(user.Released), nothingOfOurs, rowInactive), hashV1},
+		"of an active row whose hash is disabled":  {synced(neverNoted, rowHash(shutV1)), shutV1},
+		"of an inactive row whose hash is usable":  {synced(neverNoted, rowUnshut), hashV1},
+		"of an inactive row that has no password":  {synced(neverNoted, rowHash(""), rowUnshut), ""},
+		"of an inactive row that nothing matches":  {synced(neverNoted, rowHash("!"), rowUnshut), "!"},
+		"of an inactive row that others took over": {synced(ownedBy(neighbour), rowInactive), hashV1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := tt.observed.PasswordInForce(alice); got != tt.want {
+				t.Errorf("it is %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestEventsOfAnInactiveRow(t *testing.T) {
+	for name, tt := range map[string]struct {
+		desired  user.Desired
+		observed user.Observed
+		want     string
+	}{
+		"an edit":                        {desired(edited, inactive), synced(), "Normal Updated: Changed active.\n"},
+		"the way back":                   {desired(edited), synced(rowInactive), "Normal Updated: Changed active.\n"},
+		"a row of an older version":      {desired(inactive), synced(rowUnshut), ""},
+		"a suspended one of that":        {desired(refused), synced(suspended, rowHash(hashV1)), ""},
+		"a hash that others wrote there": {desired(inactive, withoutPassword), synced(nothingOfOurs, rowHash(alien), rowUnshut), ""},
+		"a suspension": {
+			desired(refused), synced(),
+			"Normal Deactivated: Deactivated the row of username \"alice\", since no policy permits the resource.\n",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			decision := plan(t, tt.desired, tt.observed)
+			got := ""
+			for _, event := range user.ChangeEvents(decision.Change, decision.Drift) {
+				got += map[bool]string{true: "Warning ", false: "Normal "}[event.Warning] + event.Reason + ": " + event.Message + "\n"
+			}
+			if got != tt.want {
+				t.Errorf("it says:\n%swant:\n%s", got, tt.want)
+			}
+		})
+	}
+}
