@@ -25,16 +25,20 @@ func (r *Reconciler) synchronise(ctx context.Context, u *v1alpha1.ShardingUser, 
 	var lost *notKeptError
 	err := store.ErrConflict
 	for try := 0; try < attempts && errors.Is(err, store.ErrConflict); try++ {
-		wasLost := lost != nil
-		found, err = r.attempt(ctx, u, confirm)
-		if errors.As(err, &lost) && (wasLost || ends(lost.made.Change)) {
+		before := lost
+		found, err = r.attempt(ctx, u, confirm, before != nil)
+		if errors.As(err, &lost) && (before != nil && before.isHashLeft == lost.isHashLeft || ends(lost.made.Change)) {
 			break // the next plan would find nothing left to do of a deletion
 		}
 	}
 	if errors.As(err, &lost) {
 		explanation := r.explain(ctx, lost.fields)
 		found.problem = user.NotKept(lost.made, *found.observed, lost.fields, explanation)
-		found.retry = r.retries.reject(u.UID, user.Asked(found.desired), lost.made.Change.Verb, found.problem)
+		asked := user.Asked(found.desired)
+		if lost.isHashLeft {
+			asked += hashLeft
+		}
+		found.retry = r.retries.reject(u.UID, asked, lost.made.Change.Verb, found.problem)
 		if explanation == "" {
 			r.retries.markContended(u.UID)
 		}
@@ -48,8 +52,9 @@ func ends(c user.Change) bool { return c.Verb == user.Delete || c.Verb == user.D
 
 // notKeptError says that the database took a change and did not keep it. It is a conflict, for which one starts over.
 type notKeptError struct {
-	made   user.Decision
-	fields []user.Field
+	made       user.Decision
+	fields     []user.Field
+	isHashLeft bool // see user.IsHashLeft
 }
 
 func (e *notKeptError) Error() string { return "the database did not keep the change" }
@@ -65,7 +70,9 @@ func (r *Reconciler) explain(ctx context.Context, fields []user.Field) string {
 	return r.options.Explain(ctx, fields)
 }
 
-func (r *Reconciler) attempt(ctx context.Context, u *v1alpha1.ShardingUser, confirm confirmation) (outcome, error) {
+// attempt observes, decides and applies once. WasLost tells that the database did not keep the change before: a row that is still
+// active then becomes inactive without a disabled hash.
+func (r *Reconciler) attempt(ctx context.Context, u *v1alpha1.ShardingUser, confirm confirmation, wasLost bool) (outcome, error) {
 	cluster, err := r.options.Cluster(ctx)
 	if err != nil {
 		return outcome{}, err
@@ -125,6 +132,7 @@ func (r *Reconciler) attempt(ctx context.Context, u *v1alpha1.ShardingUser, conf
 		}
 		decision.Change = decision.WithPassword(taken, observed)
 	}
+	decision.Change.KeepHash = wasLost && (observed.Row == nil || observed.Row.Active)
 	return r.apply(ctx, u, found, decision)
 }
 
@@ -132,18 +140,25 @@ func (r *Reconciler) attempt(ctx context.Context, u *v1alpha1.ShardingUser, conf
 // again and again, and how long it waits; nil where it may be made.
 func (r *Reconciler) mayWrite(ctx context.Context, u *v1alpha1.ShardingUser, d user.Desired, decision user.Decision) (*user.Problem, time.Duration) {
 	asked := user.Asked(d)
-	if problem, wait := r.retries.hold(u.UID, asked); problem != nil || len(decision.Drift) == 0 {
+	if decision.Change.OnlyDisablesHash() {
+		asked += hashLeft
+	}
+	if problem, wait := r.retries.hold(u.UID, asked); problem != nil || len(decision.Corrects()) == 0 {
 		return problem, wait
 	}
 	return r.retries.contend(u.UID, asked, func() *user.Problem {
-		return user.Contended(decision, r.explain(ctx, decision.Drift))
+		return user.Contended(decision, r.explain(ctx, decision.Corrects()))
 	})
 }
+
+// hashLeft is added to what a resource asks for where the row is as asked, but for a disabled hash. To wait with that holds up
+// nothing else.
+const hashLeft = " hash"
 
 // apply makes the change, and believes of it what was read back.
 func (r *Reconciler) apply(ctx context.Context, u *v1alpha1.ShardingUser, found outcome, decision user.Decision) (outcome, error) {
 	d := found.desired
-	after, err := r.accounts.Apply(ctx, decision.Change)
+	after, refusal, err := applyInactive(ctx, r.accounts, decision.Change)
 	switch {
 	case errors.Is(err, store.ErrLastHolder):
 		found.problem, found.again, found.spared = user.LastAdministrator(decision), false, true
@@ -156,11 +171,28 @@ func (r *Reconciler) apply(ctx context.Context, u *v1alpha1.ShardingUser, found 
 		return found, err
 	}
 	found.observed = &after
-	if fields := user.Unkept(d, decision, after); len(fields) > 0 {
+	fields := user.Unkept(d, decision, after)
+	isHashLeft := user.IsHashLeft(fields, after)
+	if len(fields) > 0 && !isHashLeft {
 		return found, &notKeptError{made: decision, fields: fields}
 	}
-	r.retries.accept(u.UID, len(decision.Drift) > 0)
+	if !isHashLeft || len(decision.Drift) > 0 {
+		r.retries.accept(u.UID, len(decision.Corrects()) > 0)
+	}
 	r.tell(ctx, u, decision.Change, decision.Drift)
+	sentence := ""
+	if refusal != nil {
+		sentence = refusal.Error()
+	}
+	switch {
+	case isHashLeft && refusal == nil:
+		return found, &notKeptError{made: decision, fields: fields, isHashLeft: true}
+	case isHashLeft:
+		found.problem = user.HashLeft(decision, sentence)
+		found.retry = r.retries.reject(u.UID, user.Asked(d)+hashLeft, decision.Change.Verb, found.problem)
+	case ends(decision.Change) && after.Row.NeedsDisabledHash():
+		r.events.tell(ctx, u, []user.Event{user.HashLeftEvent(decision, sentence)})
+	}
 	return found, nil
 }
 

@@ -192,11 +192,7 @@ func (r *leaverRound) permits(ctx context.Context, u *v1alpha1.ShardingUser) (bo
 
 func (r *leaverRound) suspend(ctx context.Context, record store.Owned, observed user.Observed) error {
 	change := user.Suspension(record.Username, observed, r.orphans.options.ProtectedRoles)
-	after, err := r.orphans.options.Accounts.Apply(ctx, change)
-	if err == nil && after.Row != nil && after.Row.Active {
-		return errStaysActive
-	}
-	return err
+	return deactivateGone(ctx, r.orphans.options.Accounts, change)
 }
 
 // refuse logs, once for each cause, that an account stays active although no policy permits it.

@@ -374,12 +374,5 @@ func (o *Orphans) deactivate(ctx context.Context, record store.Owned) error {
 		Deletion: v1alpha1.DeletionDeactivate, Deleting: true, Protected: o.options.ProtectedRoles,
 	}, observed)
 	decision.Change.Confirmed = true // by the live GET
-	after, err := o.options.Accounts.Apply(ctx, decision.Change)
-	if err == nil && after.Row != nil && after.Row.Active {
-		return errStaysActive
-	}
-	return err
+	return deactivateGone(ctx, o.options.Accounts, decision.Change)
 }
-
-// errStaysActive says that the database took the deactivation and did not keep it.
-var errStaysActive = errors.New("the database did not keep the deactivation")

@@ -54,15 +54,17 @@ func (r *Row) hashFor(active bool) string {
 
 // WritesHash reports whether the change writes the column password_hash.
 func (c Change) WritesHash() bool {
+	isAsked := slices.Contains(c.Write, FieldPasswordHash)
+	keeps := c.KeepHash && c.leavesInactive()
 	switch c.Verb {
 	case Create:
 		return true
 	case Adopt:
-		return c.NewHash() != "" || slices.Contains(c.Write, FieldPasswordHash)
+		return c.NewHash() != "" || isAsked && !keeps
 	case Update:
-		return slices.Contains(c.Write, FieldPasswordHash)
+		return isAsked && (c.NewHash() != "" || !keeps)
 	case Deactivate, Suspend:
-		return !c.KeepHash
+		return !keeps
 	case Nothing, Delete, Release, Bury:
 	}
 	return false

@@ -68,6 +68,8 @@ func NotKept(made Decision, after Observed, fields []Field, explanation string) 
 		what = fmt.Sprintf("The database did not delete the row of username %q: the account still exists.", c.Username)
 	case slices.Contains(fields, FieldRow):
 		what = fmt.Sprintf("The database took the row of username %q and did not keep it.", c.Username)
+	case slices.Equal(fields, []Field{FieldActive}) && after.Row != nil && after.Row.Active && EnabledHash(after.Row.PasswordHash) != after.Row.PasswordHash:
+		what = "The database did not keep what was written: column active is still true. The password hash is disabled, so that no password matches it."
 	case slices.Equal(fields, []Field{FieldActive}) && after.Row != nil && after.Row.Active:
 		what = "The database did not keep what was written: column active is still true, and the account can log in."
 	case slices.Equal(fields, []Field{FieldLockout}):
@@ -89,6 +91,11 @@ func HashLeft(made Decision, sentence string) *Problem {
 		"password before it looks at the column active may let the user in."+space(sentence), false))
 }
 
+// HashLeftEvent is HashLeft of a row whose resource is gone with this change.
+func HashLeftEvent(made Decision, sentence string) Event {
+	return Event{Warning: true, Reason: v1alpha1.ReasonDatabaseRejected, Message: brief(HashLeft(made, sentence).Message)}
+}
+
 // Rejected is the problem of a row, or a change, that the database refuses, with a sentence that says why.
 func Rejected(sentence string, deleting bool) *Problem {
 	if deleting {
@@ -100,11 +107,7 @@ func Rejected(sentence string, deleting bool) *Problem {
 // Contended is the problem of a row that another program changes again and again as soon as it was put back. The operator puts
 // it back again only after a while.
 func Contended(made Decision, explanation string) *Problem {
-	fields := made.Drift
-	if len(fields) == 0 {
-		fields = []Field{FieldPasswordHash} // see Decision.Disables
-	}
-	return suspended(made, contended(fields, explanation))
+	return suspended(made, contended(made.Corrects(), explanation))
 }
 
 func contended(fields []Field, explanation string) *Problem {

@@ -54,9 +54,14 @@ func (d Decision) WithPassword(p PasswordChange, o Observed) Change {
 	return c
 }
 
-// Corrects reports whether Change corrects the row of a resource that was applied already. Another program may make that necessary
-// again and again.
-func (d Decision) Corrects() bool { return len(d.Drift) > 0 || d.Disables }
+// Corrects returns the fields that Change corrects in the row of a resource that was applied already. Another program may make that
+// necessary again and again.
+func (d Decision) Corrects() []Field {
+	if d.Disables && len(d.Drift) == 0 {
+		return []Field{FieldPasswordHash}
+	}
+	return d.Drift
+}
 
 // Plan decides on the one change that brings the observed account closer to the desired one. It has no side effects.
 func Plan(d Desired, o Observed) Decision {

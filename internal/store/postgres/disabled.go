@@ -26,8 +26,6 @@ func hashAfter(change user.Change) string {
 		return "@password_hash::text"
 	case change.DisablesHash():
 		return disabledHash
-	case change.KeepHash:
-		return "u.password_hash"
 	}
 	return enabledHash
 }
