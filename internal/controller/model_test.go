@@ -41,6 +41,7 @@ type model struct {
 // modelRow is the row without its times, and with the word of its password.
 type modelRow struct {
 	hash     string
+	disabled bool // the hash is, and nothing matches it
 	roles    string
 	active   bool
 	failed   int
@@ -76,15 +77,18 @@ func (m *model) converge() {
 	if !m.managed || !m.owned {
 		m.noted = ""
 	}
+	// What another program disabled stays so, unless the password is ours.
+	staysDisabled := m.row.disabled && m.row.active
 	if m.noted != "" {
-		m.row.hash = m.noted
+		m.row.hash, staysDisabled = m.noted, false
 	}
 	if m.managed && m.usable() {
-		if m.secret != m.row.hash {
+		if m.secret != m.row.hash || staysDisabled {
 			m.row.failed, m.row.lock = 0, noLock
 		}
-		m.row.hash, m.noted = m.secret, m.secret
+		m.row.hash, m.noted, staysDisabled = m.secret, m.secret, false
 	}
+	m.row.disabled = m.row.hash != unusable && (!m.active || staysDisabled)
 	if m.unlock != m.handled {
 		m.row.failed, m.row.lock = 0, noLock
 		m.handled = m.unlock
@@ -101,7 +105,7 @@ func (m *model) usable() bool { return m.secret != "" && m.secret != junk }
 func (m *model) remove() {
 	switch m.deletion {
 	case v1alpha1.DeletionDeactivate:
-		m.row.active = false
+		m.row.active, m.row.disabled = false, m.row.hash != unusable
 	case v1alpha1.DeletionRetain:
 	default:
 		m.row = nil
@@ -145,7 +149,7 @@ func (m *model) logIn(word string) (outcome login.Outcome) {
 		outcome = login.Inactive
 	case r.lock == inForce:
 		outcome = login.Locked
-	case word == r.hash:
+	case word == r.hash && !r.disabled:
 		r.failed, r.lock, r.loggedIn = 0, noLock, true
 		outcome = login.Succeeded
 	default:

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
@@ -133,16 +134,17 @@ func plainOf(word string) string {
 
 // says is what a row says, in the model's words.
 func (p *pair) says(row *row) modelRow {
-	if _, known := p.words[row.Hash]; !known {
+	hash := user.EnabledHash(row.Hash)
+	if _, known := p.words[hash]; !known {
 		for _, word := range []string{"A", "B", "C", "D", "T"} {
-			if isOf(row.Hash, plainOf(word)) {
-				p.words[row.Hash] = word
+			if isOf(hash, plainOf(word)) {
+				p.words[hash] = word
 				break
 			}
 		}
 	}
 	says := modelRow{
-		hash: p.words[row.Hash], roles: row.Roles, active: row.Active, failed: row.Failed, loggedIn: row.LastLogin != nil,
+		hash: p.words[hash], disabled: hash != row.Hash, roles: row.Roles, active: row.Active, failed: row.Failed, loggedIn: row.LastLogin != nil,
 	}
 	switch {
 	case row.LockedUntil == nil:

@@ -226,6 +226,9 @@ func (r *run) word(hash string) string {
 	if word, ok := r.known[hash]; ok {
 		return word
 	}
+	if enabled := user.EnabledHash(hash); enabled != hash {
+		return "disabled " + r.word(enabled)
+	}
 	r.known[hash] = "unknown"
 	for _, word := range []string{first, second, third, theirs} {
 		if isOf(hash, r.plain(word)) {

@@ -63,8 +63,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// aHashBegins is how every bcrypt hash begins, and every print that stands for one.
-var aHashBegins = regexp.MustCompile(`\$2[abxy]?\$\d\d\$|\$hmac\$`)
+// aHashBegins is how every bcrypt hash begins, also a disabled one, and every print that stands for one.
+var aHashBegins = regexp.MustCompile(`[$!]2[abxy]?\$\d\d\$|[$!]hmac\$`)
 
 type lockedBuffer struct {
 	mu     sync.Mutex

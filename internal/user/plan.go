@@ -57,7 +57,7 @@ func (d Decision) WithPassword(p PasswordChange, o Observed) Change {
 // Corrects returns the fields that Change corrects in the row of a resource that was applied already. Another program may make that
 // necessary again and again.
 func (d Decision) Corrects() []Field {
-	if d.Disables && len(d.Drift) == 0 {
+	if d.Disables && len(d.Drift) == 0 && d.Change.OnlyDisablesHash() {
 		return []Field{FieldPasswordHash}
 	}
 	return d.Drift
@@ -211,6 +211,7 @@ func planOwned(d Desired, o Observed) Decision {
 	}
 	planPassword(&decision, d, o)
 	planHash(&decision, *o.Row)
+	decision.Disables = decision.Disables && own.Generation == d.Generation // else it is part of an edit
 
 	nothing := len(c.Write) == 0 && c.Password == nil && c.Unlock == "" && !decision.TakePassword && isNoted(d, o)
 	if nothing {

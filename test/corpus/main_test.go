@@ -134,7 +134,7 @@ func begin(ctx context.Context, program, dsn string, rights *rest.Config) error 
 }
 
 // aHashIsIn tells whether a text holds what every bcrypt hash begins with, or every print that stands for one.
-var aHashIsIn = regexp.MustCompile(`\$2[abxy]?\$\d\d\$|\$hmac\$`).MatchString
+var aHashIsIn = regexp.MustCompile(`[$!]2[abxy]?\$\d\d\$|[$!]hmac\$`).MatchString
 
 // checkLog tells what no case may bring into the manager's log.
 func checkLog() error {

@@ -71,7 +71,7 @@ func (p *process) finish() {
 }
 
 // aHashIsIn tells whether a text holds what every bcrypt hash begins with, or every print that stands for one.
-var aHashIsIn = regexp.MustCompile(`\$2[abxy]?\$\d\d\$|\$hmac\$`).MatchString
+var aHashIsIn = regexp.MustCompile(`[$!]2[abxy]?\$\d\d\$|[$!]hmac\$`).MatchString
 
 // exit waits for the end of the process and returns its exit code, or -1 where a signal ended it.
 func (p *process) exit(within time.Duration) int {

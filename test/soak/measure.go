@@ -144,7 +144,7 @@ func (s *stage) bounded(ctx context.Context) error {
 
 // What must never be told, and never happen.
 var (
-	aHash   = regexp.MustCompile(`\$2[abxy]?\$\d\d\$|\$hmac\$`)
+	aHash   = regexp.MustCompile(`[$!]2[abxy]?\$\d\d\$|[$!]hmac\$`)
 	aPanic  = regexp.MustCompile(`(?m)^panic:|bserved a panic|Recovered from a panic|^fatal error:`)
 	hashing = "a password hash"
 )

@@ -84,6 +84,14 @@ type row struct {
 	noted  string     // the hash, by the operator's note
 }
 
+// enabledHash is the hash as it is while the row is active.
+func (r *row) enabledHash() string {
+	if rest, disabled := strings.CutPrefix(r.hash, "!"); disabled && !r.active {
+		return "$" + rest
+	}
+	return r.hash
+}
+
 // differs says in what a row is not as it should be; empty where it is. It is nil where there is none.
 func (p *person) differs(r *row) string {
 	switch {
@@ -98,9 +106,13 @@ func (p *person) differs(r *row) string {
 	case !slices.Equal(slices.Sorted(slices.Values(r.roles)), slices.Sorted(slices.Values(p.roles))):
 		return fmt.Sprintf("roles are %q, want %q", r.roles, p.roles)
 	}
-	key := r.hash + " " + p.password
+	hash := r.enabledHash()
+	if !r.active && hash == r.hash {
+		return "the hash of an inactive row is not disabled"
+	}
+	key := hash + " " + p.password
 	if _, known := p.knows[key]; !known {
-		p.knows[key] = bcrypt.CompareHashAndPassword([]byte(r.hash), []byte(p.password)) == nil
+		p.knows[key] = bcrypt.CompareHashAndPassword([]byte(hash), []byte(p.password)) == nil
 	}
 	if !p.knows[key] {
 		return "the hash is not the password's"

@@ -208,7 +208,7 @@ func agrees(p *person, u *v1alpha1.ShardingUser, r *row) error {
 		return nil
 	case u == nil:
 		return errors.New("its resource is gone")
-	case r.noted != r.hash:
+	case r.noted != r.enabledHash():
 		return errors.New("the row's hash is not the one that was noted")
 	}
 	if err := ready(u); err != nil {
