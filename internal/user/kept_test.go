@@ -136,6 +136,10 @@ func TestAProblemOfTheDatabaseSaysWhatItIsAbout(t *testing.T) {
 			user.NotKept(made(user.Update), synced(), []user.Field{user.FieldActive}, "A trigger."), v1alpha1.ReasonDatabaseRejected,
 			[]string{"column active is still true", "can log in"},
 		},
+		"an account that stays active with a disabled hash": {
+			user.NotKept(made(user.Update), synced(rowHash(shutV1)), []user.Field{user.FieldActive}, "A trigger."), v1alpha1.ReasonDatabaseRejected,
+			[]string{"column active is still true", "no password matches it"},
+		},
 		"an account that stays inactive": {
 			user.NotKept(made(user.Update), synced(rowInactive), []user.Field{user.FieldActive}, "A trigger."), v1alpha1.ReasonDatabaseRejected,
 			[]string{"into column active"},
