@@ -149,7 +149,7 @@ func TestAProblemOfTheDatabaseSaysWhatItIsAbout(t *testing.T) {
 			[]string{"is inactive", "cannot disable its password hash", "A trigger."},
 		},
 		"a hash that another program enables again and again": {
-			user.Contended(user.Decision{Change: user.Change{Verb: user.Update}, Disables: true}, ""), v1alpha1.ReasonDatabaseRejected,
+			user.Contended(plan(t, desired(inactive), synced(rowUnshut)), ""), v1alpha1.ReasonDatabaseRejected,
 			[]string{"Contended", "column password_hash"},
 		},
 		"a hash of an account that no policy permits": {
