@@ -37,20 +37,25 @@ func Unkept(d Desired, made Decision, after Observed) []Field {
 		return []Field{FieldRow}
 	case Deactivate, Suspend:
 		return []Field{FieldActive}
-	case Update, Adopt:
-		fields = slices.Clone(next.Write)
-		if slices.Contains(fields, FieldActive) && (next.Password == nil || next.Password.Hash == "") {
-			fields = without(fields, []Field{FieldPasswordHash}) // which is written only with active
-		}
-		if next.Unlock != "" {
-			fields = append(fields, FieldLockout)
-		}
-	case Release, Nothing:
+	case Update:
+		fields = asked(next)
+	case Adopt, Release, Nothing:
+	}
+	if next.Unlock != "" {
+		fields = append(fields, FieldLockout)
 	}
 	if len(fields) == 0 {
 		return []Field{FieldRow}
 	}
 	return fields
+}
+
+// asked returns the fields that an Update writes, but for a hash that is disabled or enabled with active.
+func asked(c Change) []Field {
+	if slices.Contains(c.Write, FieldActive) && c.NewHash() == "" {
+		return without(c.Write, []Field{FieldPasswordHash})
+	}
+	return slices.Clone(c.Write)
 }
 
 // NotKept is the problem of a change that the database took and did not keep. Explanation is what in the database may be the

@@ -42,6 +42,9 @@ func TestWhatTheDatabaseDidNotKeepIsWhatThePlanAsksForAgain(t *testing.T) {
 			desired(refused), synced(), synced(suspended, rowHash(hashV1)), []user.Field{user.FieldPasswordHash},
 		},
 		"an inactive row with a disabled hash": {desired(edited, inactive), synced(), synced(notedGeneration(4), rowInactive), nil},
+		"an inactive row that was not adopted": {
+			desired(inactive, adopting, withoutPassword), synced(neverNoted, rowUnshut), synced(neverNoted, rowUnshut), []user.Field{user.FieldRow},
+		},
 		"a row that was deactivated and whose hash is not disabled": {
 			desired(deleting, withPolicy(v1alpha1.DeletionDeactivate)), synced(), synced(inState(user.Released), rowUnshut), nil,
 		},
