@@ -29,7 +29,7 @@ func (v SecretValue) Version() string {
 // Secret. The row decides: a hash that another program wrote is of no Secret until the operator has put it back.
 func secretVersion(o Observed) string {
 	own := o.Ownership
-	if o.Row == nil || own.PasswordHash == "" || own.PasswordHash != o.Row.PasswordHash {
+	if o.Row == nil || own.PasswordHash == "" || own.PasswordHash != o.Row.hashFor(true) {
 		return ""
 	}
 	parts := strings.Split(own.PasswordVersion, "/")
