@@ -45,10 +45,12 @@ func (s *story) theirs(rows int) {
 	s.sql(`GRANT SELECT, INSERT, UPDATE, DELETE, TRIGGER ON users TO ` + s.role)
 }
 
-// state is all that the sharding system's programs see of the rows, but for when they were changed last, byte by byte.
+// state is all that the sharding system's programs see of the rows, but for when they were changed last, byte by byte. The hash of an
+// inactive row is as it is while the row is active.
 func (s *story) state() map[string]string {
 	s.t.Helper()
-	found, err := s.db.Query(s.t.Context(), `SELECT username, concat_ws('|', coalesce(password_hash, 'NULL'), active, created_at,
+	found, err := s.db.Query(s.t.Context(), `SELECT username, concat_ws('|',
+		coalesce(CASE WHEN active THEN password_hash ELSE regexp_replace(password_hash, '^!2', '$2') END, 'NULL'), active, created_at,
 		coalesce(last_login_at::text, 'NULL'), failed_login_attempts, coalesce(locked_until::text, 'NULL'), email,
 		(SELECT string_agg(DISTINCT role, ',' ORDER BY role) FROM jsonb_array_elements_text(roles) AS role)) AS state FROM users`)
 	s.Expect(err).NotTo(gomega.HaveOccurred())
@@ -108,7 +110,7 @@ func TestTenThousandRowsOfAnotherProgramBecomeManifestsThatTheAPIServerTakes(t *
 	sh := s.somebody()
 
 	code, report := sh.imports("--directory=accounts", "--dry-run")
-	s.Expect(code).To(gomega.Equal(1), "there would be changes")
+	s.Expect(code).To(gomega.Equal(3), "rows would be left out")
 	s.Expect(report.Changes).To(gomega.HaveLen(rows + rows*95/100))
 	_, err := os.Stat(filepath.Join(sh.folder, "accounts"))
 	s.Expect(os.IsNotExist(err)).To(gomega.BeTrue())
@@ -116,7 +118,7 @@ func TestTenThousandRowsOfAnotherProgramBecomeManifestsThatTheAPIServerTakes(t *
 	began := time.Now()
 	code, report = sh.imports("--directory=accounts")
 	t.Logf("import of %d rows into files took %v", rows, time.Since(began).Round(time.Millisecond))
-	s.Expect(code).To(gomega.BeZero())
+	s.Expect(code).To(gomega.Equal(3))
 	s.Expect(report.Rows).To(gomega.Equal(rows + 6))
 	s.Expect(report.Users).To(gomega.Equal(rows))
 	s.Expect(report.Secrets).To(gomega.Equal(rows * 95 / 100))
@@ -128,10 +130,11 @@ func TestTenThousandRowsOfAnotherProgramBecomeManifestsThatTheAPIServerTakes(t *
 	began = time.Now()
 	code, report = sh.imports("--directory=accounts")
 	t.Logf("the second run took %v", time.Since(began).Round(time.Millisecond))
-	s.Expect(code).To(gomega.BeZero())
+	s.Expect(code).To(gomega.Equal(3))
 	s.Expect(report.Changes).To(gomega.BeEmpty())
-	code, _ = sh.imports("--directory=accounts", "--dry-run")
-	s.Expect(code).To(gomega.BeZero(), "there is no difference")
+	code, report = sh.imports("--directory=accounts", "--dry-run")
+	s.Expect(code).To(gomega.Equal(3))
+	s.Expect(report.Changes).To(gomega.BeEmpty(), "there is no difference")
 	_, _ = sh.imports("--directory=elsewhere")
 	s.Expect(sh.files("elsewhere")).To(gomega.Equal(files))
 
@@ -201,7 +204,7 @@ func TestAThousandImportedUsersKeepTheirPasswordsLocksAndCounters(t *testing.T) 
 	s.start()
 	s.eventually(3*time.Minute, func(g gomega.Gomega) { g.Expect(s.countReady()).To(gomega.Equal(rows)) })
 	t.Logf("the operator adopted %d rows in %v, its start included", rows, time.Since(began).Round(time.Millisecond))
-	s.Expect(s.state()).To(gomega.Equal(before), "but for updated_at, each row is as it was")
+	s.Expect(s.state()).To(gomega.Equal(before), "but for updated_at and disabled hashes, each row is as it was")
 
 	code, report = sh.imports("--dry-run")
 	s.Expect(code).To(gomega.BeZero())
