@@ -96,7 +96,8 @@ MAJOR_TESTS := TestTheStoreOnPostgresKeepsTheStoresPromises TestTwoRolesKeepTheS
 	TestTheScriptMakesTheRolesWhereTheyAreNotThere TestTheScriptMakesTheTriggersThatTheOperatorMakes \
 	TestChangesAreToldByNotificationsAlone TestTheTriggerNeverFailsAnotherProgramsWrite \
 	TestSamplesBecomeThreeRowsThatKubectlShows TestUserLogsInIsLockedByFiveFailuresAndUnlockedByRequest \
-	TestTableOfTheShardingManagerIsUsedAsItIs
+	TestTableOfTheShardingManagerIsUsedAsItIs TestTheScriptLetsEitherGenerationStart \
+	TestInspectionFindsLocksThatLieHoursOff TestInspectTableFindsRolesThatCannotStartAManager
 
 # Go's test cache does not see which server a test started, hence the count.
 .PHONY: test-postgres
@@ -104,7 +105,7 @@ test-postgres: ## Run the store's conformance tests and the main story on each m
 	hack/prepare-postgres-majors.sh $(MAJORS)
 	@names='$(MAJOR_TESTS)'; for major in $(MAJORS); do \
 		bin=$$(hack/find-postgres.sh $$major) && echo "Postgres $$major:" && env -u TEST_DATABASE_DSN POSTGRES_BIN=$$bin \
-		go test -count=1 -parallel $(TESTS_AT_ONCE) -timeout 20m -run "^($${names// /|})\$$" ./internal/store/postgres ./test/e2e || exit 1; \
+		go test -count=1 -parallel $(TESTS_AT_ONCE) -timeout 20m -run "^($${names// /|})\$$" ./internal/store/postgres ./test/e2e ./test/shardingmanager || exit 1; \
 	done
 
 # Shared out among all targets, which the script finds by itself.

@@ -55,6 +55,14 @@ FROM unnest(ARRAY[:'controller', :'login']) AS name
 WHERE NOT has_database_privilege(name, current_database(), 'CONNECT')
 \gexec
 
+-- The owner of users keeps CREATE where only PUBLIC has it: a sharding manager that may not create objects falls back to memory, and
+-- accepts its default passwords.
+SELECT format('GRANT CREATE ON SCHEMA %I TO %I', :'users_schema', r.rolname)
+FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner
+WHERE c.oid = :'users_oid'::oid AND NOT r.rolsuper AND r.rolname NOT IN (:'controller', :'login')
+  AND has_schema_privilege(r.oid, :'users_schema', 'CREATE')
+\gexec
+
 -- An operator, a function or a table of another role could be taken for the one that is meant. Grant these rights by name to other
 -- roles that need them.
 REVOKE CREATE ON SCHEMA :"schema", :"users_schema" FROM PUBLIC, :"controller", :"login";
@@ -201,7 +209,7 @@ BEGIN
           AND acl.privilege_type = 'CREATE' AND NOT COALESCE(r.rolsuper, false)
           AND acl.grantee <> n.nspowner
           AND acl.grantee <> (SELECT datdba FROM pg_database WHERE datname = current_database())
-          AND acl.grantee <> COALESCE((SELECT relowner FROM pg_class WHERE oid = current_setting('shardinguser.users')::oid), 0)
+          AND NOT COALESCE(pg_has_role(r.oid, (SELECT relowner FROM pg_class WHERE oid = current_setting('shardinguser.users')::oid), 'USAGE'), false)
           AND COALESCE(quote_ident(r.rolname), '') <> ALL (
               SELECT quote_ident(trim(BOTH '" ' FROM name)) FROM unnest(string_to_array(current_setting('shardinguser.trusted'), ',')) AS name)
     LOOP

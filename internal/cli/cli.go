@@ -7,7 +7,7 @@
 // a DSN from a file or the environment. Results go to the standard output and everything else to the other, so that output
 // can be piped. No password and no hash is ever printed but where that is what was asked for.
 //
-// Exit codes are the same for all commands: [ExitDone], [ExitFinding], [ExitFailed].
+// Exit codes are the same for all commands: [ExitDone], [ExitFinding], [ExitFailed]; import has [ExitLeftOut] besides.
 package cli
 
 import (
@@ -33,6 +33,9 @@ const (
 
 	// ExitFailed: there is no answer. The command line is wrong, or the cluster, the database or a right is missing.
 	ExitFailed = 2
+
+	// ExitLeftOut: import did its work, except for rows that no ShardingUser can be made of. It listed them.
+	ExitLeftOut = 3
 )
 
 // A finding is the error of a command that did its work and found something wrong. Its text is empty where the output says
@@ -42,6 +45,13 @@ type finding string
 func (f finding) Error() string { return string(f) }
 
 func findingf(format string, args ...any) error { return finding(fmt.Sprintf(format, args...)) }
+
+// leftOutRows is the error of an import that left out so many rows, and did all else.
+type leftOutRows int
+
+func (n leftOutRows) Error() string {
+	return fmt.Sprintf("%d rows are left out, see above (exit code %d).", int(n), ExitLeftOut)
+}
 
 // isFinding tells whether an error is nothing but findings.
 func isFinding(err error) bool {
@@ -66,18 +76,28 @@ func Run(ctx context.Context, version string, streams genericiooptions.IOStreams
 	root := newRoot(version, e) //nolint:contextcheck // commands take the context that they are executed with
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	code := exitCode(err)
+	switch {
+	case code == ExitFailed:
+		e.ErrOut.say("error: %v", explain(err))
+	case err != nil && err.Error() != "":
+		e.ErrOut.say("%v", err)
+	}
+	return code
+}
+
+// exitCode is the one that an error of a command stands for.
+func exitCode(err error) int {
+	var leftOut leftOutRows
 	switch {
 	case err == nil:
 		return ExitDone
+	case errors.As(err, &leftOut):
+		return ExitLeftOut
 	case isFinding(err):
-		if err.Error() != "" {
-			e.ErrOut.say("%v", err)
-		}
 		return ExitFinding
-	default:
-		e.ErrOut.say("error: %v", explain(err))
-		return ExitFailed
 	}
+	return ExitFailed
 }
 
 func newRoot(version string, e *env) *cobra.Command {
@@ -87,7 +107,8 @@ func newRoot(version string, e *env) *cobra.Command {
 		Long: `Look after the accounts of a sharding system: the ShardingUsers of a cluster, and the rows that they own.
 
 Exit codes: 0 it was done and nothing is wrong; 1 something is wrong or did not come about, as was told; 2 there is no
-answer, since the command line is wrong, or the cluster, the database or a right is missing.`,
+answer, since the command line is wrong, or the cluster, the database or a right is missing; 3 import did its work, except for
+rows that it left out and listed.`,
 		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 	"github.com/sharding-system/shardinguser-operator/internal/password"
@@ -70,14 +71,17 @@ func (c conversion) convert(accounts []store.Account) (entries []entry, remarks 
 			remarked(owned, "ShardingUser %s owns the row", account.Owner)
 			continue
 		case !usernameRule.MatchString(account.Username):
-			remarked(leftOut, "a ShardingUser's username is 1 to 255 letters, digits and . _ @ + -, and begins with a letter or digit")
+			remarked(leftOut, "its username %s; a ShardingUser's username is 1 to 255 of A-Z a-z 0-9 . _ @ + - and begins with a letter or "+
+				"digit. The row stays as it is: rename the account in the table, or leave it to the program that created it", illegalPart(account.Username))
 			continue
 		case names[name] > 1: // by ten digits of a digest
 			remarked(leftOut, "another username would get the same resource name, %s", name)
 			continue
-		case account.Row.RolesMalformed:
+		case account.Row.RolesMalformed && !c.dropRoles:
 			remarked(leftOut, "its roles are no list of names, and would be lost")
 			continue
+		case account.Row.RolesMalformed:
+			remarked(rolesDropped, "its roles are no list of names: it gets no roles")
 		}
 		roles, illegal := legalRoles(account.Row.Roles)
 		switch {
@@ -87,9 +91,16 @@ func (c conversion) convert(accounts []store.Account) (entries []entry, remarks 
 		case len(illegal) > 0:
 			remarked(rolesDropped, "it loses the roles %s", strings.Join(illegal, ", "))
 		}
+		account.Row.PasswordHash = enabledHash(account.Row)
 		e := c.entry(account, name, roles)
-		if err := password.CheckHash(account.Row.PasswordHash); err != nil {
+		err := password.CheckHash(account.Row.PasswordHash)
+		switch {
+		case account.Row.PasswordHash == "":
+			remarked(withoutPassword, "the row has no password, as that of a user of OAuth; spec.password is left out")
+		case err != nil:
 			remarked(withoutPassword, "the password stays in the row as it is, and other programs' business: %v", err)
+		}
+		if err != nil {
 			e.secret, e.user.Spec.Password = nil, nil
 		}
 		if user.DefaultHash(account.Row.PasswordHash) {
@@ -98,6 +109,36 @@ func (c conversion) convert(accounts []store.Account) (entries []entry, remarks 
 		entries = append(entries, e)
 	}
 	return entries, remarks
+}
+
+// enabledHash is the hash that the account has when it is active: the operator puts ! in place of its first character in the row of an
+// inactive account. In the row of an active account that is another program's doing, and stays.
+func enabledHash(row user.Row) string {
+	if rest, ok := strings.CutPrefix(row.PasswordHash, "!2"); ok && !row.Active {
+		return "$2" + rest
+	}
+	return row.PasswordHash
+}
+
+// illegalPart says what of a username the API server refuses.
+func illegalPart(username string) string {
+	switch {
+	case username == "":
+		return "is empty"
+	case utf8.RuneCountInString(username) > store.MaxUsername:
+		return fmt.Sprintf("is longer than %d characters", store.MaxUsername)
+	case !utf8.ValidString(username):
+		return "is not UTF-8"
+	}
+	for i, r := range username {
+		if !usernameRule.MatchString("a" + string(r)) {
+			return fmt.Sprintf("holds %q (%U)", r, r)
+		}
+		if i == 0 && !usernameRule.MatchString(string(r)) {
+			return fmt.Sprintf("begins with %q", r)
+		}
+	}
+	return "is not one that the API server accepts"
 }
 
 // name is that of the row's resource. A row that one of the namespace owns already stays with it; what is no resource's name

@@ -3,13 +3,15 @@
 package cli
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
@@ -31,6 +33,8 @@ func account(username string, edits ...func(*store.Account)) store.Account {
 }
 
 func hashed(h string) func(*store.Account) { return func(a *store.Account) { a.Row.PasswordHash = h } }
+
+func inactiveRow(a *store.Account) { a.Row.Active = false }
 
 func withRoles(roles ...string) func(*store.Account) {
 	return func(a *store.Account) { a.Row.Roles = roles }
@@ -82,7 +86,7 @@ func TestManifestsSayAllOfARow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(manifestsOfAlice, string(got)); diff != "" {
+	if diff := gocmp.Diff(manifestsOfAlice, string(got)); diff != "" {
 		t.Errorf("the manifests (-want +got):\n%s", diff)
 	}
 }
@@ -121,9 +125,12 @@ func TestRowsThatAreNotAsOneMightExpectAreRemarkedOn(t *testing.T) {
 		"roles that are no list":                   {toTeamA, account("alice", func(a *store.Account) { a.Row.RolesMalformed = true }), leftOut, false, false},
 		"a role that no resource can have":         {toTeamA, account("alice", withRoles("viewer", "not one")), leftOut, false, false},
 		"too many roles":                           {toTeamA, account("alice", withRoles(manyRoles...)), leftOut, false, false},
+		"roles that are no list can be dropped":    {with(func(c *conversion) { c.dropRoles = true }), account("alice", func(a *store.Account) { a.Row.RolesMalformed = true }), rolesDropped, true, true},
 		"such roles can be dropped":                {with(func(c *conversion) { c.dropRoles = true }), account("alice", withRoles("viewer", "not one")), rolesDropped, true, true},
 		"no roles are fine":                        {toTeamA, account("alice", withRoles()), "", true, true},
 		"no hash at all, or NULL":                  {toTeamA, account("alice", hashed("")), withoutPassword, true, false},
+		"the disabled hash of an inactive row":     {toTeamA, account("alice", hashed("!"+hash[1:]), inactiveRow), "", true, true},
+		"such a hash of an active row":             {toTeamA, account("alice", hashed("!"+hash[1:])), withoutPassword, true, false},
 		"a hash that nothing matches":              {toTeamA, account("alice", hashed("!")), withoutPassword, true, false},
 		"a hash of the faulty implementation":      {toTeamA, account("alice", hashed("$2x$10$"+hashBody)), withoutPassword, true, false},
 		"a default hash of the sharding manager":   {toTeamA, account("admin", hashed(user.DefaultHashes()[1])), defaultPassword, true, true},
@@ -148,6 +155,84 @@ func TestRowsThatAreNotAsOneMightExpectAreRemarkedOn(t *testing.T) {
 			}
 			if tt.imported && tt.password != (entries[0].secret != nil && entries[0].user.Spec.Password != nil) {
 				t.Errorf("it has the password %v", entries[0].user.Spec.Password)
+			}
+		})
+	}
+}
+
+func TestADisabledHashIsImportedAsItWasBefore(t *testing.T) {
+	entries, _ := toTeamA.convert([]store.Account{account("alice", hashed("!"+hash[1:]), inactiveRow)})
+	if got := string(entries[0].secret.Data[secretKey]); got != hash {
+		t.Errorf("the Secret has %q", got)
+	}
+	if entries[0].user.Spec.Active {
+		t.Error("the user is active")
+	}
+}
+
+func TestARemarkNamesWhatTheUsernameMustNotHold(t *testing.T) {
+	for username, want := range map[string]string{
+		"":                       "its username is empty;",
+		strings.Repeat("a", 256): "its username is longer than 255 characters;",
+		strings.Repeat("ä", 255): `its username holds 'ä' (U+00E4);`,
+		"zoë_müller":             `its username holds 'ë' (U+00EB);`,
+		"Bob Smith":              `its username holds ' ' (U+0020);`,
+		"a\u200b":                `its username holds '\u200b' (U+200B);`,
+		"alice\n":                `its username holds '\n' (U+000A);`,
+		"_alice":                 `its username begins with '_';`,
+		"é":                      `its username holds 'é' (U+00E9);`,
+		"\xff":                   "its username is not UTF-8;",
+	} {
+		_, remarks := toTeamA.convert([]store.Account{account(username)})
+		if len(remarks) != 1 || remarks[0].Kind != leftOut || !strings.HasPrefix(remarks[0].Message, want) {
+			t.Errorf("of %q it says %v, want %s", username, remarks, want)
+		}
+	}
+}
+
+// Each username that the API server takes becomes a resource, whatever it looks like.
+func TestEveryLegalUsernameBecomesAResource(t *testing.T) {
+	usernames := []string{
+		"ADMIN", "admin", "Admin", "bob@example.com", "Bob@Example.com", "a", "0", "A.", "a.", "a-", "a_b", "a+b", "a..b", "a--b", "A@@@",
+		"alice-x0123456789", strings.Repeat("a", 253), strings.Repeat("a", 255), strings.Repeat("A", 255), "x" + strings.Repeat("@", 254),
+	}
+	var accounts []store.Account
+	for _, username := range usernames {
+		accounts = append(accounts, account(username))
+	}
+	entries, remarks := toTeamA.convert(accounts)
+	if len(entries) != len(usernames) || len(remarks) != 0 {
+		t.Fatalf("%d of %d became resources: %v", len(entries), len(usernames), remarks)
+	}
+	names := map[string]string{}
+	for i, e := range entries {
+		name := e.user.Metadata.Name
+		if !isName(name) || names[name] != "" {
+			t.Errorf("%q gets the name %q, which is none or that of %q", usernames[i], name, names[name])
+		}
+		names[name] = usernames[i]
+		if got := cmp.Or(e.user.Spec.Username, name); got != usernames[i] {
+			t.Errorf("%q becomes the user %q", usernames[i], got)
+		}
+	}
+}
+
+func TestExitCodesOfImport(t *testing.T) {
+	row := func(kind remarkKind) remark { return remark{"alice", kind, "for a reason"} }
+	for name, tt := range map[string]struct {
+		report imported
+		want   int
+	}{
+		"all was done":                           {imported{}, ExitDone},
+		"rows that are owned, or no password":    {imported{Remarks: []remark{row(owned), row(withoutPassword), row(rolesDropped)}}, ExitDone},
+		"rows are left out":                      {imported{LeftOut: 2}, ExitLeftOut},
+		"there would be changes":                 {imported{DryRun: true, Changes: []change{{}}}, ExitFinding},
+		"there would be changes, and left out":   {imported{DryRun: true, Changes: []change{{}}, LeftOut: 1}, ExitLeftOut},
+		"left out, and not all could be applied": {imported{LeftOut: 1, Remarks: []remark{row(notApplied)}}, ExitFinding},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := exitCode(errors.Join(nil, judge(tt.report))); got != tt.want {
+				t.Errorf("the exit code is %d, want %d", got, tt.want)
 			}
 		})
 	}

@@ -40,8 +40,8 @@ var noStatement = map[string]bool{
 	store.FindingUnloggedTable: true,
 }
 
-// unsafe are the kinds of findings by which others may get the operator's rights.
-var unsafe = map[string]bool{store.FindingOpenSchema: true, store.FindingForeignOwner: true}
+// unsafe are the kinds of findings by which others may get the operator's rights, or by which locks do not hold.
+var unsafe = map[string]bool{store.FindingOpenSchema: true, store.FindingForeignOwner: true, store.FindingLockZone: true}
 
 // checkDatabase lists what the operator found at the table users, the default passwords, and the orphaned accounts.
 func checkDatabase(report seen[store.Report], namespace string) (results []result) {

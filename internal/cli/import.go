@@ -52,9 +52,12 @@ spec.password.generate, the operator makes the password and the hash does not co
 A username that cannot be a resource's name gets one that depends on nothing but the username, as Alice@Example.com becomes
 alice-example-com-x and ten digits; spec.username has the username. A row is reported and
 
-  left out     where a resource owns it already, or its username or one of its roles is none that a ShardingUser can have
-  no password  where its hash is none that the operator takes: then the manifest has no spec.password, and the operator
-               leaves the hash in the row alone
+  owned        where a resource owns it already
+  left out     where its username or one of its roles is none that a ShardingUser can have; the exit code is 3 then
+  no password  where it has none, as a user of OAuth, or its hash is none that the operator takes: then the manifest has no
+               spec.password, and the operator leaves the hash in the row alone
+
+Roles that are NULL, or the JSON value null, are no roles.
 
 Password hashes are secrets. Files with them are for their owner only (mode 0600): do not put them into Git as they are.
 
@@ -81,7 +84,7 @@ Password hashes are secrets. Files with them are for their owner only (mode 0600
 	flags.StringVar(&i.secrets, "secrets", "", "What becomes of the hashes: skip (they are not written), inline (each with its user) or separate (in files of their own; the default with --directory)")
 	flags.StringVar(&i.deletion, "deletion-policy", string(v1alpha1.DeletionRetain), "What becomes of a row when its ShardingUser is deleted: Retain, Deactivate or Delete")
 	flags.BoolVar(&i.conversion.includeOwned, "include-owned", false, "Also of rows that a resource owns already")
-	flags.BoolVar(&i.conversion.dropRoles, "drop-illegal-roles", false, "Import also who has roles that no ShardingUser can have, without them")
+	flags.BoolVar(&i.conversion.dropRoles, "drop-illegal-roles", false, "Import also rows with roles that no ShardingUser can have, or that are no list, without these roles")
 	cmd.MarkFlagsMutuallyExclusive("directory", "apply")
 	complete(cmd, "secrets", words(string(secretsSkip), string(secretsInline), string(secretsSeparate)))
 	complete(cmd, "deletion-policy", words(deletionPolicies...))
@@ -100,6 +103,7 @@ type imported struct {
 	Rows    int      `json:"rows"`
 	Users   int      `json:"users"` // of which there are manifests
 	Secrets int      `json:"secrets"`
+	LeftOut int      `json:"leftOut"` // rows that no ShardingUser can be made of
 	DryRun  bool     `json:"dryRun"`
 	Changes []change `json:"changes"`
 	Remarks []remark `json:"remarks"`
@@ -142,10 +146,19 @@ func (i *importer) run(ctx context.Context) error {
 	}
 	slices.SortFunc(more, func(a, b remark) int { return strings.Compare(a.Username, b.Username) })
 	report.Remarks = append(remarks, more...)
+	for _, r := range report.Remarks {
+		if r.Kind == leftOut {
+			report.LeftOut++
+		}
+	}
 	if err := i.tell(report, to != nil); err != nil {
 		return err
 	}
-	return errors.Join(err, judge(report))
+	found := judge(report)
+	if err != nil && !isFinding(found) {
+		return err
+	}
+	return errors.Join(err, found)
 }
 
 // check refuses what does not go together, and returns what becomes of the hashes.
@@ -259,7 +272,7 @@ func summarize(w *stream, report imported, changes bool) {
 		changed = fmt.Sprintf(" %d changes.", len(report.Changes))
 	}
 	w.say("%d rows: %d users, %d of them without a password; %d rows belong to resources already, %d are left out.%s",
-		report.Rows, report.Users, count[withoutPassword], count[owned], count[leftOut], changed)
+		report.Rows, report.Users, count[withoutPassword], count[owned], report.LeftOut, changed)
 }
 
 // judge says whether the exit code is that of a finding.
@@ -273,6 +286,8 @@ func judge(report imported) error {
 	switch {
 	case refused > 0:
 		return findingf("%d could not be applied, see above.", refused)
+	case report.LeftOut > 0:
+		return leftOutRows(report.LeftOut)
 	case report.DryRun && len(report.Changes) > 0:
 		return finding("")
 	}

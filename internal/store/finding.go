@@ -9,7 +9,8 @@ import (
 )
 
 // Finding is one property of the table users, of its database or of a session that keeps some statements from working, or
-// changes what they do. Its texts hold names from the catalogue and settings of the server, never a value of a row.
+// changes what they do, or of a time that another program stored. Its texts hold names from the catalogue, settings of the server and
+// time zones, never a value of a row.
 type Finding struct {
 	Kind        string `json:"kind"`        // one of FindingKinds
 	Object      string `json:"object"`      // the column, trigger, policy or setting, quoted as an SQL identifier where it is one
@@ -28,6 +29,9 @@ const (
 	FindingForeignTrigger      = "foreign-trigger"
 	FindingGeneratedColumn     = "generated-column"
 	FindingInheritance         = "inheritance"
+	FindingLockZone            = "lock-time-zone"
+	FindingLongLock            = "long-lock"
+	FindingManagerRights       = "manager-rights"
 	FindingMissingColumn       = "missing-column"
 	FindingMissingRight        = "missing-right"
 	FindingMissingTable        = "missing-table"
@@ -43,6 +47,7 @@ const (
 	FindingSchemaVersion       = "schema-version"
 	FindingServerVersion       = "server-version"
 	FindingSessionSetting      = "session-setting"
+	FindingSessionZone         = "session-time-zone"
 	FindingUniqueConstraint    = "unique-constraint"
 	FindingUnloggedTable       = "unlogged-table"
 )
@@ -51,10 +56,11 @@ const (
 func FindingKinds() []string {
 	return []string{
 		FindingCheckConstraint, FindingCollation, FindingColumnType, FindingDomain, FindingExclusionConstraint, FindingForeignKey,
-		FindingForeignOwner, FindingForeignTrigger, FindingGeneratedColumn, FindingInheritance, FindingMissingColumn, FindingMissingRight,
-		FindingMissingTable, FindingMissingUniqueKey, FindingNotATable, FindingNotNullColumn, FindingNotificationTrigger,
-		FindingOpenSchema, FindingPartitionedTable, FindingReplicaIdentity, FindingRowLevelSecurity, FindingRule, FindingSchemaVersion,
-		FindingServerVersion, FindingSessionSetting, FindingUniqueConstraint, FindingUnloggedTable,
+		FindingForeignOwner, FindingForeignTrigger, FindingGeneratedColumn, FindingInheritance, FindingLockZone, FindingLongLock,
+		FindingManagerRights, FindingMissingColumn, FindingMissingRight, FindingMissingTable, FindingMissingUniqueKey, FindingNotATable,
+		FindingNotNullColumn, FindingNotificationTrigger, FindingOpenSchema, FindingPartitionedTable, FindingReplicaIdentity,
+		FindingRowLevelSecurity, FindingRule, FindingSchemaVersion, FindingServerVersion, FindingSessionSetting, FindingSessionZone,
+		FindingUniqueConstraint, FindingUnloggedTable,
 	}
 }
 

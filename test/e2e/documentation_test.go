@@ -40,17 +40,17 @@ func blocks(t *testing.T, page string) []block {
 	excuse := regexp.MustCompile(`^ *<!-- not run: (.+) -->$`)
 	var all []block
 	var current *block
-	excused := ""
+	excused, indent := "", ""
 	for i, line := range strings.Split(string(content), "\n") {
 		switch {
 		case current == nil && fence.MatchString(line):
 			current = &block{line: i + 1, language: strings.TrimLeft(line, " `"), excuse: excused}
-			excused = ""
+			excused, indent = "", line[:strings.Index(line, "`")]
 		case current != nil && fence.MatchString(line):
 			all = append(all, *current)
 			current = nil
 		case current != nil:
-			current.text += line + "\n"
+			current.text += strings.TrimPrefix(line, indent) + "\n" // a block may be part of a list
 		case strings.TrimSpace(line) == "": // between the comment and its block
 		case excuse.MatchString(line):
 			excused = excuse.FindStringSubmatch(line)[1]
@@ -102,24 +102,32 @@ func (s *story) read(page string, p *process) *reader {
 // all does everything that the page says, block by block.
 func (r *reader) all() {
 	r.t.Helper()
-	file := regexp.MustCompile(`^# ([a-z0-9.-]+\.yaml)\n`)
 	run := 0
 	for _, b := range blocks(r.t, r.page) {
-		at := fmt.Sprintf("%s:%d", r.page, b.line)
-		switch name := file.FindStringSubmatch(b.text); {
-		case b.excuse != "":
-		case b.language == "sh":
+		if done, _ := r.do(b); done {
 			run++
-			r.shell(at, b.text)
-		case b.language == "sql":
-			run++
-			_, err := r.db.Exec(r.t.Context(), b.text)
-			r.Expect(err).NotTo(gomega.HaveOccurred(), at)
-		case b.language == "yaml" && name != nil:
-			r.Expect(os.WriteFile(filepath.Join(r.dir, name[1]), []byte(b.text), 0o600)).To(gomega.Succeed())
 		}
 	}
 	r.Expect(run).To(gomega.BeNumerically(">", 0), "%s says nothing that could be done", r.page)
+}
+
+// do does what one block says, and returns what that printed.
+func (r *reader) do(b block) (done bool, printed string) {
+	r.t.Helper()
+	file := regexp.MustCompile(`^# ([a-z0-9.-]+\.yaml)\n`)
+	at := fmt.Sprintf("%s:%d", r.page, b.line)
+	switch name := file.FindStringSubmatch(b.text); {
+	case b.excuse != "":
+	case b.language == "sh":
+		return true, r.shell(at, b.text)
+	case b.language == "sql":
+		_, err := r.db.Exec(r.t.Context(), b.text)
+		r.Expect(err).NotTo(gomega.HaveOccurred(), at)
+		return true, ""
+	case b.language == "yaml" && name != nil:
+		r.Expect(os.WriteFile(filepath.Join(r.dir, name[1]), []byte(b.text), 0o600)).To(gomega.Succeed())
+	}
+	return false, ""
 }
 
 // shell runs a block. What it exports is there for the next one.
@@ -185,13 +193,14 @@ var pages = map[string]func(*reader){
 
 // elsewhere are pages whose commands, or SQL, other packages run.
 var elsewhere = map[string]string{
-	"docs/argocd.md":   "test/gitops",
-	"docs/audit.md":    "internal/store/postgres",
-	"docs/database.md": "internal/store/postgres",
-	"docs/import.md":   "test/e2e",
-	"docs/install.md":  "test/chart",
-	"docs/plugin.md":   "test/e2e",
-	"docs/security.md": "internal/store/postgres",
+	"docs/argocd.md":                      "test/gitops",
+	"docs/beside-the-sharding-manager.md": "test/e2e",
+	"docs/audit.md":                       "internal/store/postgres",
+	"docs/database.md":                    "internal/store/postgres",
+	"docs/import.md":                      "test/e2e",
+	"docs/install.md":                     "test/chart",
+	"docs/plugin.md":                      "test/e2e",
+	"docs/security.md":                    "internal/store/postgres",
 }
 
 func TestEveryCommandOfAPageDoesWhatItSays(t *testing.T) {

@@ -123,7 +123,7 @@ func (p *Postgres) Start(ctx context.Context) error {
 	args := []string{
 		"-D", p.scope.path("data"),
 		"-h", "127.0.0.1", "-p", p.port.number, "-k", "", // no Unix socket: its path could grow too long
-		"-c", "max_connections=300",
+		"-c", "max_connections=300", "-c", "timezone=UTC", // and not the machine's
 		"-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off",
 	}
 	for _, setting := range p.settings {

@@ -69,7 +69,9 @@ func scanListed(result pgx.CollectableRow) (store.Account, error) {
 	}
 	row.FailedLoginAttempts = int(failed)
 	row.LockedUntil, row.LastLogin = moment(locked), moment(login)
-	row.Roles, row.RolesMalformed = parseRoles(roles)
+	if roles != nil && *roles != "null" { // the sharding manager writes null where there are no roles
+		row.Roles, row.RolesMalformed = parseRoles(roles)
+	}
 	if owner != (user.Owner{}) {
 		account.Owner = &owner
 	}

@@ -27,6 +27,7 @@ func TestAccountsAreReadFromATableWhereNoOperatorEverRan(t *testing.T) {
 	run(t, pool, tableOfTheManager)
 	run(t, pool, `INSERT INTO users (username, password_hash, roles, active, failed_login_attempts, locked_until) VALUES
 		('b', NULL, '["viewer"]', true, 0, NULL),
+		('n', '', 'null', true, 0, NULL),
 		('B', 'x', '{"no": "array"}', false, 5, '2026-01-02T03:04:05Z')`)
 	got, err := open(t, quick(dsn)).Accounts(t.Context())
 	if err != nil {
@@ -38,6 +39,7 @@ func TestAccountsAreReadFromATableWhereNoOperatorEverRan(t *testing.T) {
 			LockedUntil: new(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)),
 		}},
 		{Username: "b", Row: user.Row{Roles: []string{"viewer"}, Active: true}},
+		{Username: "n", Row: user.Row{Active: true}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Accounts (-want +got):\n%s", diff)

@@ -49,6 +49,11 @@ func (s *Store) inspectOnce(ctx context.Context) error {
 		return err
 	}
 	s.followRowSecurity(found)
+	if times, err := s.inspectTimes(ctx); err == nil {
+		found = store.SortFindings(append(found, times...))
+	} else if ctx.Err() != nil {
+		return ctx.Err()
+	} // a right or a column that is missing is a finding already
 	s.mu.Lock()
 	before := s.findings
 	s.findings = found

@@ -33,11 +33,12 @@ func strangersOf(privileges, owner, kind string, more ...string) string {
             WHERE b.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())` + trusted + `))`
 }
 
-// Owners that are no strangers: that of the table users, that of the ownership record, and that of a schema which holds one of them.
-// Each of them can do anything with the operator's tables anyway.
+// Roles that are no strangers: the owners of the table users and of the ownership record with their members, and the owner of a schema
+// which holds one of them. Each of them can do anything with the operator's tables anyway.
 const (
 	ourTables   = `ARRAY[pg_catalog.to_regclass('` + usersTable + `'), pg_catalog.to_regclass('` + ownershipTable + `')]::oid[]`
-	tableOwners = `ARRAY(SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = ANY (` + ourTables + `))`
+	tableOwners = `ARRAY(SELECT m.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_roles m ON pg_catalog.pg_has_role(m.oid, c.relowner, 'USAGE')
+        WHERE c.oid = ANY (` + ourTables + `))`
 	schemaOwner = `ARRAY(SELECT n.nspowner WHERE EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relnamespace = n.oid AND c.oid = ANY (` + ourTables + `)))`
 )
 
@@ -77,6 +78,9 @@ func (s *Store) describeSchemas(c catalogue) (found []store.Finding) {
 			continue
 		}
 		remedy := fmt.Sprintf("run REVOKE CREATE ON SCHEMA %s FROM %s", ident(schema.name), strangers)
+		if slices.Contains(strings.Split(strangers, ", "), "PUBLIC") {
+			remedy += ", and before that grant CREATE by name to the owner of users, if that is the role of a sharding manager"
+		}
 		if slices.Contains(strings.Split(strangers, ", "), owner) {
 			remedy = "leave the schema out of the search_path, or run ALTER SCHEMA " + ident(schema.name) + " OWNER TO another role"
 		}

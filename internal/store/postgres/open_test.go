@@ -36,6 +36,7 @@ func TestAnOpenSchemaIsFoundWithTheStatementThatClosesIt(t *testing.T) {
 			"GRANT CREATE ON DATABASE {database} TO {stranger}", "%22$user%22,public", "{role}", "{stranger}", "REVOKE CREATE ON DATABASE",
 		},
 		"the owner of the table may create": {"GRANT CREATE ON SCHEMA public TO {stranger}; ALTER TABLE users OWNER TO {stranger}", "", "", "", ""},
+		"a member of the owner may create":  {"ALTER TABLE users OWNER TO {role}; GRANT {role} TO {stranger}; GRANT CREATE ON SCHEMA public TO {stranger}", "", "", "", ""},
 		"a schema that is not in the path":  {"CREATE SCHEMA theirs AUTHORIZATION {stranger}", "", "", "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -84,3 +84,30 @@ func TestTheScriptRunsNothingOfAStrangers(t *testing.T) {
 	}
 	ranNowhere(t, admin)
 }
+
+// A sharding manager that owns the table could not start without CREATE.
+func TestTheScriptKeepsWhatTheTablesOwnerMayCreate(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		before string
+		want   bool
+	}{
+		"by name":         {"GRANT CREATE ON SCHEMA public TO $owner", true},
+		"through PUBLIC":  {"GRANT CREATE ON SCHEMA public TO PUBLIC", true},
+		"where it has no": {"SELECT", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			admin := testenv.Database(t)
+			pool := connect(t, admin)
+			owner, _ := names(t, testenv.Role(t, admin))
+			run(t, pool, plainTable+"; ALTER TABLE users OWNER TO "+owner+"; "+strings.ReplaceAll(tt.before, "$owner", owner))
+			if err := runScript(t, admin); err != nil {
+				t.Fatal(err)
+			}
+			if got := value[bool](t, pool, "SELECT has_schema_privilege($1::text, 'public', 'CREATE')", owner); got != tt.want {
+				t.Errorf("the owner may create objects: %v, want %v", got, tt.want)
+			}
+		})
+	}
+}

@@ -117,6 +117,7 @@ func wholeStory(t *testing.T, s *Store) {
 	s.unchecked.addID("wholestory", c.ID)
 	for what, call := range map[string]func() error{
 		"inspect":  func() error { _, err := s.InspectTable(t.Context()); return err },
+		"times":    func() error { _, err := s.inspectTimes(t.Context()); return err },
 		"accounts": func() error { _, err := s.Accounts(t.Context()); return err },
 		"attempts": func() error {
 			_, err := s.Attempts(t.Context(), store.Trail{Username: "wholestory", Since: 1e12})

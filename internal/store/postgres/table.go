@@ -63,6 +63,8 @@ SELECT 'setting', s.name, ARRAY[s.setting] FROM pg_catalog.pg_settings s WHERE s
 UNION ALL
 ` + readSchemas + `
 UNION ALL
+` + readWriters + `
+UNION ALL
 SELECT 'right', r.held, ARRAY[r.privilege, r.named]
 FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[])) r (held, named, privilege)
 LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = pg_catalog.to_regclass(r.held)::oid AND a.attname = r.named AND a.attnum > 0 AND NOT a.attisdropped
@@ -157,6 +159,9 @@ func (s *Store) describe(c catalogue) (found []store.Finding) {
 		found = append(found, describeConstraints(c)...)
 		found = append(found, s.describeTriggers(c)...)
 		found = append(found, describePolicies(c)...)
+		if s.settings.Role.makesSchema() {
+			found = append(found, describeWriters(c)...)
+		}
 	}
 	found = append(found, s.describeSettings(c)...)
 	found = append(found, s.describeSchemas(c)...)

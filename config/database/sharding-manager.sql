@@ -1,0 +1,62 @@
+-- SPDX-License-Identifier: Apache-2.0
+
+-- One table users for the sharding manager and the operator, each with a database role of its own. docs/beside-the-sharding-manager.md
+-- says what each right is for.
+--
+--   psql "$ADMIN_DSN" -f config/database/sharding-manager.sql
+--   psql "$ADMIN_DSN" -v schema=accounts -v manager=sm -v operator=su -f config/database/sharding-manager.sql
+--
+-- Run it as a superuser before either program starts, or while they run. It may run again at any time. It has no password in it: set
+-- one for each role.
+
+\set ON_ERROR_STOP on
+
+-- schema    where the table users is, or will be
+-- manager   the role of the sharding manager's USER_DATABASE_DSN
+-- operator  the role of the operator's --user-database-dsn-file; the controller's, where it has two
+\if :{?schema} \else \set schema public \endif
+\if :{?manager} \else \set manager sharding_manager \endif
+\if :{?operator} \else \set operator shardinguser \endif
+
+BEGIN;
+
+-- What others have created in the schema must not run with an administrator's rights.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+SELECT format('CREATE ROLE %I LOGIN', name) FROM unnest(ARRAY[:'manager', :'operator']) AS name
+WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name)
+\gexec
+SELECT format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), name) FROM unnest(ARRAY[:'manager', :'operator']) AS name
+\gexec
+
+-- The sharding manager writes CURRENT_TIMESTAMP into columns without a time zone.
+SELECT format('ALTER ROLE %I IN DATABASE %I SET timezone TO %L', :'manager', current_database(), 'UTC')
+\gexec
+
+-- Both create objects at their start, and nobody else may. The sharding manager takes CREATE at every start, also where it creates
+-- nothing.
+REVOKE CREATE ON SCHEMA :"schema" FROM PUBLIC;
+GRANT USAGE, CREATE ON SCHEMA :"schema" TO :"manager", :"operator";
+
+-- As both create it, with the three columns that the newer generation of the sharding manager takes for granted.
+CREATE TABLE IF NOT EXISTS :"schema".users (
+    username VARCHAR(255) PRIMARY KEY,
+    password_hash VARCHAR(255) NOT NULL,
+    roles JSONB NOT NULL DEFAULT '[]'::jsonb,
+    active BOOLEAN NOT NULL DEFAULT true,
+    created_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    updated_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    last_login_at TIMESTAMP,
+    failed_login_attempts INTEGER NOT NULL DEFAULT 0,
+    locked_until TIMESTAMP
+);
+ALTER TABLE :"schema".users
+    ADD COLUMN IF NOT EXISTS oauth_provider VARCHAR(50),
+    ADD COLUMN IF NOT EXISTS oauth_id VARCHAR(255),
+    ADD COLUMN IF NOT EXISTS email VARCHAR(255);
+
+-- Only the owner of the table may create an index on it, or add a column, and so start as the sharding manager.
+ALTER TABLE :"schema".users OWNER TO :"manager";
+GRANT SELECT, INSERT, UPDATE, DELETE, TRIGGER ON TABLE :"schema".users TO :"operator";
+
+COMMIT;

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package postgres
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store"
+)
+
+// readWriters is the part of readCatalogue about the other roles that may log in and write any column of the table users: whether
+// the role may alter the table, whether it may create objects in the schema, and the owner of the table.
+const readWriters = `SELECT 'writer', pg_catalog.quote_ident(r.rolname), ARRAY[pg_catalog.pg_has_role(r.oid, t.relowner, 'USAGE')::text,
+       pg_catalog.has_schema_privilege(r.oid, t.relnamespace, 'CREATE')::text, pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(t.relowner)),
+       pg_catalog.quote_ident(t.nspname)]
+FROM t CROSS JOIN LATERAL (
+    SELECT e.grantee FROM pg_catalog.aclexplode(COALESCE(t.relacl, pg_catalog.acldefault('r'::pg_catalog."char", t.relowner))) e
+    WHERE e.privilege_type = 'UPDATE'
+    UNION SELECT t.relowner) g (id)
+JOIN pg_catalog.pg_roles r ON r.oid = g.id
+WHERE r.rolcanlogin AND NOT r.rolsuper AND r.rolname <> CURRENT_USER`
+
+// describeWriters is about roles by which a sharding manager could not start: its statements at start create the table and its
+// indexes where they do not exist, which takes the ownership of the table and CREATE on the schema even where all of it exists.
+func describeWriters(c catalogue) (found []store.Finding) {
+	for _, writer := range c["writer"] {
+		var lacks, remedies []string
+		owner, schema := writer.details[2], writer.details[3]
+		if !writer.is(0) {
+			lacks = append(lacks, "does not own the table")
+			remedies = append(remedies, fmt.Sprintf("ALTER TABLE users OWNER TO %s, or GRANT %s TO %s", writer.name, owner, writer.name))
+		}
+		if !writer.is(1) {
+			lacks = append(lacks, "may not create objects in its schema")
+			remedies = append(remedies, fmt.Sprintf("GRANT CREATE ON SCHEMA %s TO %s", schema, writer.name))
+		}
+		if len(lacks) == 0 {
+			continue
+		}
+		found = append(found, store.Finding{
+			Kind: store.FindingManagerRights, Object: writer.name,
+			Consequence: fmt.Sprintf("The role may write the table users and %s. A sharding manager that connects by it falls back to memory when it "+
+				"starts, and then accepts the default passwords: run %s. For any other program, nothing is to be done.",
+				strings.Join(lacks, " and "), strings.Join(remedies, "; ")),
+		})
+	}
+	return found
+}

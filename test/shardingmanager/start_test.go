@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package shardingmanager_test
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/sharding-system/shardinguser-operator/test/shardingmanager"
+	"github.com/sharding-system/shardinguser-operator/test/testenv"
+)
+
+// operatorsTable is the table as the operator creates it, which the contract fixes.
+const operatorsTable = `CREATE TABLE users (
+    username VARCHAR(255) PRIMARY KEY, password_hash VARCHAR(255) NOT NULL, roles JSONB NOT NULL DEFAULT '[]'::jsonb,
+    active BOOLEAN NOT NULL DEFAULT true, created_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    updated_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, last_login_at TIMESTAMP,
+    failed_login_attempts INTEGER NOT NULL DEFAULT 0, locked_until TIMESTAMP);
+    INSERT INTO users (username, password_hash) VALUES ('somebody', '!')`
+
+const owning = `; ALTER TABLE users OWNER TO $role`
+
+// fallsBack holds that a manager serves its default accounts from memory, and not from the table.
+func (m *manager) fallsBack(falls bool) {
+	m.t.Helper()
+	if m.FellBack() != falls {
+		m.t.Fatalf("it fell back: %v, want %v:\n%s", m.FellBack(), falls, m.Log())
+	}
+	for username, password := range shardingmanager.Defaults() {
+		if m.logsIn(username, password) != falls {
+			m.t.Errorf("%s logs in by the default password: %v, want %v", username, !falls, falls)
+		}
+	}
+}
+
+func TestWhichRightsKeepAManagerFromMemory(t *testing.T) {
+	t.Parallel()
+	const create = "; GRANT CREATE ON SCHEMA public TO $role"
+	for name, tt := range map[string]struct {
+		sql          string
+		older, newer bool // they start
+	}{
+		"nothing at all":                     {operatorsTable, false, false},
+		"SELECT and UPDATE":                  {operatorsTable + "; GRANT SELECT, UPDATE ON users TO $role", false, false},
+		"all on the table, and CREATE":       {operatorsTable + "; GRANT ALL ON users TO $role" + create, false, false},
+		"it owns the table, without CREATE":  {operatorsTable + owning, false, false},
+		"it owns the table, with CREATE":     {operatorsTable + owning + create, true, false},
+		"it owns the table with the columns": {operatorsTable + withColumns + owning + create, true, true},
+		"it is a member of the owner": {operatorsTable + withColumns +
+			"; ALTER TABLE users OWNER TO $other; GRANT $other TO $role; GRANT CREATE ON SCHEMA public TO $other", true, true},
+	} {
+		for generation, starts := range map[shardingmanager.Generation]bool{shardingmanager.Older: tt.older, shardingmanager.Newer: tt.newer} {
+			t.Run(name+", "+string(generation), func(t *testing.T) {
+				t.Parallel()
+				i := install(t)
+				i.sql(tt.sql)
+				i.start(shardingmanager.Options{Generation: generation}).fallsBack(!starts)
+			})
+		}
+	}
+}
+
+const withColumns = `; ALTER TABLE users ADD COLUMN oauth_provider VARCHAR(50), ADD COLUMN oauth_id VARCHAR(255), ADD COLUMN email VARCHAR(255)`
+
+func TestAManagerWithoutADatabaseServesFromMemory(t *testing.T) {
+	t.Parallel()
+	i := install(t)
+	i.dsn = "postgres://nobody@127.0.0.1:1/nothing?sslmode=disable"
+	i.start(shardingmanager.Options{Generation: shardingmanager.Older}).fallsBack(true)
+}
+
+func TestTheScriptLetsEitherGenerationStart(t *testing.T) {
+	t.Parallel()
+	for name, before := range map[string]string{
+		"on an empty database": "SELECT", "on the operator's table": operatorsTable,
+		"in an open schema": operatorsTable + "; GRANT CREATE ON SCHEMA public TO PUBLIC",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			i := install(t)
+			i.sql(before)
+			for range 2 { // it may run again
+				if _, err := testenv.Psql(t.Context(), i.admin, "config/database/sharding-manager.sql", "manager="+i.role, "operator="+i.other()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, generation := range []shardingmanager.Generation{shardingmanager.Newer, shardingmanager.Older, shardingmanager.Newer} {
+				if m := i.start(shardingmanager.Options{Generation: generation}); m.FellBack() {
+					t.Errorf("the %s generation fell back:\n%s", generation, m.Log())
+				}
+			}
+			if ask[bool](i, "SELECT EXISTS (SELECT FROM pg_namespace, aclexplode(nspacl) a WHERE nspname = 'public' AND a.grantee = 0 AND a.privilege_type = 'CREATE')") {
+				t.Error("everybody may create objects in the schema")
+			}
+		})
+	}
+}
+
+// The operator's two roles are granted after the manager's, and take nothing from it.
+func TestAManagerStartsBesideTwoRolesOfTheOperator(t *testing.T) {
+	t.Parallel()
+	i := install(t)
+	controller, login := i.other(), i.other()
+	for _, run := range []struct {
+		script    string
+		variables []string
+	}{
+		{"config/database/sharding-manager.sql", []string{"manager=" + i.role, "operator=" + controller}},
+		{"config/database/roles.sql", []string{"controller=" + controller, "login=" + login, "migrate=on"}},
+	} {
+		if _, err := testenv.Psql(t.Context(), i.admin, run.script, run.variables...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, generation := range []shardingmanager.Generation{shardingmanager.Newer, shardingmanager.Older} {
+		if m := i.start(shardingmanager.Options{Generation: generation}); m.FellBack() {
+			t.Errorf("the %s generation fell back:\n%s", generation, m.Log())
+		}
+	}
+}
+
+func TestWhatEachGenerationMakesOfAnEmptyTable(t *testing.T) {
+	t.Parallel()
+	t.Run("the older one inserts accounts with default passwords", func(t *testing.T) {
+		t.Parallel()
+		i := theirs(t)
+		m := i.start(shardingmanager.Options{Generation: shardingmanager.Older})
+		for username, password := range shardingmanager.Defaults() {
+			if !m.logsIn(username, password) {
+				t.Errorf("%s does not log in:\n%s", username, m.Log())
+			}
+		}
+		if n := ask[int](i, "SELECT count(*) FROM users"); n != 3 || m.FellBack() {
+			t.Errorf("the table has %d rows:\n%s", n, m.Log())
+		}
+	})
+	t.Run("the newer one makes whoever asks first the administrator", func(t *testing.T) {
+		t.Parallel()
+		i := theirs(t)
+		m := i.start(shardingmanager.Options{Generation: shardingmanager.Newer})
+		for _, tt := range []struct {
+			username string
+			want     int
+		}{{"mallory", http.StatusCreated}, {"alice", http.StatusBadRequest}} {
+			if answer, err := m.SetUp(t.Context(), tt.username, right); err != nil || answer.Status != tt.want {
+				t.Errorf("%s is answered %+v, %v", tt.username, answer, err)
+			}
+		}
+		if !m.logsIn("mallory", right) {
+			t.Error("mallory does not log in")
+		}
+	})
+	t.Run("one row keeps both from it", func(t *testing.T) {
+		t.Parallel()
+		i := theirs(t)
+		i.sql(operatorsTable + withColumns + owning)
+		i.start(shardingmanager.Options{Generation: shardingmanager.Older}).fallsBack(false)
+		m := i.start(shardingmanager.Options{Generation: shardingmanager.Newer})
+		if answer, err := m.SetUp(t.Context(), "mallory", right); err != nil || answer.Status != http.StatusBadRequest {
+			t.Errorf("it answers %+v, %v", answer, err)
+		}
+	})
+}
