@@ -91,7 +91,9 @@ func (c conversion) convert(accounts []store.Account) (entries []entry, remarks 
 		case len(illegal) > 0:
 			remarked(rolesDropped, "it loses the roles %s", strings.Join(illegal, ", "))
 		}
-		account.Row.PasswordHash = enabledHash(account.Row)
+		if !account.Row.Active { // a disabled hash of an active row is another program's
+			account.Row.PasswordHash = user.EnabledHash(account.Row.PasswordHash)
+		}
 		e := c.entry(account, name, roles)
 		err := password.CheckHash(account.Row.PasswordHash)
 		switch {
@@ -109,15 +111,6 @@ func (c conversion) convert(accounts []store.Account) (entries []entry, remarks 
 		entries = append(entries, e)
 	}
 	return entries, remarks
-}
-
-// enabledHash is the hash that the account has when it is active: the operator puts ! in place of its first character in the row of an
-// inactive account. In the row of an active account that is another program's doing, and stays.
-func enabledHash(row user.Row) string {
-	if rest, ok := strings.CutPrefix(row.PasswordHash, "!2"); ok && !row.Active {
-		return "$2" + rest
-	}
-	return row.PasswordHash
 }
 
 // illegalPart says what of a username the API server refuses.
