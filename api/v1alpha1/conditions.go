@@ -34,6 +34,10 @@ const (
 	// It is absent otherwise.
 	ConditionWeakPassword = "WeakPassword"
 
+	// ConditionPasswordSuspicious is True where the password in force works and is most likely not the one that was meant.
+	// It is absent otherwise.
+	ConditionPasswordSuspicious = "PasswordSuspicious"
+
 	// ConditionPasswordExpired is True where the password in force is older than spec.password.maxAge, or the policy that
 	// permits the user, lets it become. It is absent otherwise.
 	ConditionPasswordExpired = "PasswordExpired"
@@ -105,6 +109,25 @@ const (
 // ReasonWellKnown is the reason of the condition WeakPassword: the password is one of the sharding system's defaults, also by
 // its hash in the row or in the Secret, or one of the commonest.
 const ReasonWellKnown = "WellKnown"
+
+// Reasons of the condition PasswordSuspicious.
+const (
+	// ReasonLooksEncoded: the value looks like base64 of text, like a document, line or URL that holds the password, or like a
+	// template that no program filled in.
+	ReasonLooksEncoded = "LooksEncoded"
+
+	// ReasonLooksQuoted: the value is surrounded by quotation marks.
+	ReasonLooksQuoted = "LooksQuoted"
+
+	// ReasonHasEdgeSpace: the value begins or ends with a space, a line ending or an invisible character.
+	ReasonHasEdgeSpace = "HasEdgeSpace"
+
+	// ReasonNotNormalised: the value is not in Unicode's form NFC, or holds characters that nobody can see.
+	ReasonNotNormalised = "NotNormalised"
+
+	// ReasonUsernameDiffers: the Secret is of type kubernetes.io/basic-auth, and its username is another one.
+	ReasonUsernameDiffers = "UsernameDiffers"
+)
 
 // ReasonMaxAgeExceeded is the reason of the condition PasswordExpired.
 const ReasonMaxAgeExceeded = "MaxAgeExceeded"

@@ -25,10 +25,18 @@ const hashBytes = 60
 
 // CheckHash tells whether hash is a bcrypt hash that can be stored and
 // compared: prefix $2a$, $2b$ or $2y$, a cost from [MinCost] to [MaxCost] in
-// two digits, exactly 60 characters, all of bcrypt's alphabet. It never
+// two digits, exactly 60 characters, all of bcrypt's alphabet. The error says
+// what the value looks like, where that helps. It never
 // computes a hash, so that no hash can make it slow.
 func CheckHash(hash string) error {
-	return checkHash(hash, MinCost)
+	err := checkHash(hash, MinCost)
+	if err == nil {
+		return nil
+	}
+	if looks := lookOfHash(hash); looks != "" {
+		return fmt.Errorf("%w; it %s", err, looks)
+	}
+	return err
 }
 
 // checkHash is CheckHash with another lower limit, for tests that cannot wait.
@@ -46,7 +54,7 @@ func checkHash(hash string, minCost int) error {
 		return fmt.Errorf("%w: it is not a bcrypt hash, which starts with $2a$, $2b$ or $2y$", ErrHash)
 	}
 	if len(hash) != hashBytes {
-		return fmt.Errorf("%w: a bcrypt hash has exactly 60 characters, without a newline, and this one has %d", ErrHash, len(hash))
+		return fmt.Errorf("%w: a bcrypt hash has exactly 60 characters, and nothing around it", ErrHash)
 	}
 	if !isDigit(hash[4]) || !isDigit(hash[5]) || hash[6] != '$' {
 		return fmt.Errorf("%w: its cost is not two digits followed by $", ErrHash)

@@ -16,6 +16,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -29,30 +31,78 @@ var (
 	ErrNUL      = errors.New("the password holds a NUL byte, past which bcrypt does not read: choose one without")
 	ErrTooLong  = errors.New("the password is longer than 72 bytes, of which bcrypt reads no more: choose a shorter one")
 	ErrTooShort = errors.New("the password is too short")
+	ErrMark     = errors.New("the password holds a byte order mark, which nobody types: save the file as UTF-8 without one")
+	ErrControl  = errors.New("the password holds a control character, such as a tab, an escape or a line ending in mid-text, which " +
+		"log-in forms do not take: choose one without")
+	ErrHashed = errors.New("the password looks like a hash of one")
 )
 
-// Trim drops one trailing newline, which an editor or kubectl's --from-file
-// leaves behind in a Secret's value. Every other byte stays, a carriage return
-// or a second newline among them. The result shares value's memory.
+// mark is the byte order mark, in UTF-8.
+const mark = "\uFEFF"
+
+// Trim drops one trailing line ending, \n or \r\n, which an editor or kubectl's --from-file leaves behind in a Secret's value.
+// Every other byte stays, a second line ending among them. The result shares value's memory.
 func Trim(value []byte) []byte {
-	return bytes.TrimSuffix(value, []byte("\n"))
+	if rest, ok := bytes.CutSuffix(value, []byte("\n")); ok {
+		return bytes.TrimSuffix(rest, []byte("\r"))
+	}
+	return value
 }
 
 // Check tells whether plain may become a password: UTF-8 text without NUL, of
 // minLength characters (Unicode code points, not bytes) or more and of at most
-// [MaxBytes] bytes. The empty password is refused whatever minLength says.
-// The error is one of this package's sentinels, for [errors.Is].
+// [MaxBytes] bytes. The empty password is refused whatever minLength says, and so is
+// one that nobody can have meant: with a byte order mark or control characters, but for
+// line endings at its end, or that is a hash of a password.
+// The error wraps one of this package's sentinels, for [errors.Is], and says what the value looks like where that helps.
 func Check(plain []byte, minLength int) error {
-	if err := checkBytes(plain); err != nil {
-		return err
+	err := checkBytes(plain)
+	switch {
+	case err != nil:
+	case !utf8.Valid(plain):
+		err = ErrNotUTF8
+	default:
+		return checkText(string(plain), minLength)
 	}
-	if !utf8.Valid(plain) {
-		return ErrNotUTF8
+	if looks := lookOf(plain); looks != "" {
+		return fmt.Errorf("%w; it %s", err, looks)
 	}
-	if utf8.RuneCount(plain) < minLength {
+	return err
+}
+
+// checkText checks what is UTF-8 already.
+func checkText(plain string, minLength int) error {
+	text := trimLines(plain)
+	switch {
+	case text == "":
+		return ErrEmpty
+	case strings.Contains(text, mark):
+		return ErrMark
+	}
+	if scheme := hashScheme(text); scheme != nil {
+		return fmt.Errorf("%w, %s: %s", ErrHashed, scheme.name, scheme.advice())
+	}
+	if strings.ContainsFunc(text, unicode.IsControl) {
+		if looks := lookOf([]byte(plain)); looks != "" {
+			return fmt.Errorf("%w; it %s", ErrControl, looks)
+		}
+		return ErrControl
+	}
+	if utf8.RuneCountInString(plain) < minLength {
 		return fmt.Errorf("%w: choose one of at least %d characters", ErrTooShort, minLength)
 	}
 	return nil
+}
+
+// trimLines is the text without the line endings at its end.
+func trimLines(text string) string {
+	for {
+		shorter := string(Trim([]byte(text)))
+		if shorter == text {
+			return text
+		}
+		text = shorter
+	}
 }
 
 // checkBytes refuses what bcrypt would mistake for another password.

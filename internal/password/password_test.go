@@ -4,8 +4,10 @@ package password
 
 import (
 	"errors"
+	"regexp"
 	"strings"
 	"testing"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -15,7 +17,11 @@ func TestTrim(t *testing.T) {
 		"a value without newline stays":    {"secret", "secret"},
 		"one trailing newline goes":        {"secret\n", "secret"},
 		"only one of two newlines goes":    {"secret\n\n", "secret\n"},
-		"a carriage return stays":          {"secret\r\n", "secret\r"},
+		"a line ending of Windows goes":    {"secret\r\n", "secret"},
+		"only one of two of Windows goes":  {"secret\r\n\r\n", "secret\r\n"},
+		"a lone one of Windows goes":       {"\r\n", ""},
+		"a carriage return alone stays":    {"secret\r", "secret\r"},
+		"one before a carriage return too": {"secret\n\r", "secret\n\r"},
 		"spaces and leading newlines stay": {"\n secret \n", "\n secret "},
 		"a lone newline leaves nothing":    {"\n", ""},
 	} {
@@ -46,7 +52,19 @@ func TestCheck(t *testing.T) {
 		"a NUL at the start is refused":                   {"\x0012345678", 8, ErrNUL},
 		"a NUL at the end is refused":                     {"12345678\x00", 8, ErrNUL},
 		"Latin-1 is not UTF-8":                            {"passw\xf6rter", 8, ErrNotUTF8},
-		"spaces, quotes and control characters are taken": {" '\"\\\t\r\n ", 8, nil},
+		"spaces, quotes and backslashes are taken":        {" '\"\\$` # ", 8, nil},
+		"line endings at the end are taken":               {"12345678\r\n\n", 8, nil},
+		"line endings alone are empty":                    {"\n\r\n\n", 1, ErrEmpty},
+		"a tab is a control character":                    {"1234\t5678", 8, ErrControl},
+		"a tab at the end is one":                         {"12345678\t", 8, ErrControl},
+		"a line ending before it is one":                  {"\n12345678", 8, ErrControl},
+		"a line ending within it is one":                  {"1234\n5678", 8, ErrControl},
+		"a carriage return at the end is one":             {"12345678\r", 8, ErrControl},
+		"an escape sequence has one":                      {"1234\x1b[2J5678", 8, ErrControl},
+		"DEL is one":                                      {"12345678\x7f", 8, ErrControl},
+		"NEL, of the C1 set, is one":                      {"12345678\u0085", 8, ErrControl},
+		"a byte order mark before it is refused":          {"\ufeff12345678", 8, ErrMark},
+		"a byte order mark within it is refused":          {"1234\ufeff5678", 8, ErrMark},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := Check([]byte(tt.plain), tt.min); !errors.Is(err, tt.want) {
@@ -63,22 +81,25 @@ func TestTooShortNamesTheMinimum(t *testing.T) {
 	}
 }
 
-// A Secret's value is taken byte for byte but for one newline at its end, and what is accepted is what bcrypt takes in whole.
+var lineEndings = regexp.MustCompile(`(\r?\n)+\z`)
+
+// A Secret's value is taken byte for byte but for one line ending, and what is accepted is what bcrypt takes in whole.
 func FuzzCheck(f *testing.F) {
 	for _, s := range []string{"", "\n", "\n\n", "12345678", "12345678\r\n", "a\x00b", "\xff\xfe", strings.Repeat("ä", 36) + "\n", strings.Repeat("x", 73)} {
 		f.Add([]byte(s), 8)
 	}
 	f.Fuzz(func(t *testing.T, value []byte, minLength int) {
 		plain := Trim(value)
-		if string(plain) != string(value) && string(plain)+"\n" != string(value) {
+		if end := strings.TrimPrefix(string(value), string(plain)); end != "" && end != "\n" && end != "\r\n" {
 			t.Fatalf("Trim(%q) = %q", value, plain)
 		}
 		if len(value) > 0 && value[len(value)-1] == '\n' && len(plain) == len(value) {
 			t.Fatalf("Trim(%q) leaves the newline", value)
 		}
 		err := Check(plain, minLength)
-		good := len(plain) > 0 && len(plain) <= MaxBytes && utf8.Valid(plain) &&
-			!strings.Contains(string(plain), "\x00") && utf8.RuneCount(plain) >= minLength
+		text := lineEndings.ReplaceAllString(string(plain), "")
+		good := text != "" && len(plain) <= MaxBytes && utf8.Valid(plain) && utf8.RuneCount(plain) >= minLength &&
+			!strings.ContainsFunc(text, unicode.IsControl) && !strings.Contains(text, "\ufeff") && !errors.Is(err, ErrHashed)
 		if (err == nil) != good {
 			t.Fatalf("Check(%q, %d) = %v", plain, minLength, err)
 		}

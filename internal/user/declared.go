@@ -95,6 +95,8 @@ func Declared(d Desired, s v1alpha1.ShardingUserStatus, p PasswordChange, now ti
 		Deletion:          d.Deletion,
 		PasswordVersion:   p.Version,
 		PasswordWeak:      p.Weak,
+		PasswordSuspicion: p.Suspicion,
+		PasswordUnjudged:  p.Unjudged,
 		PasswordChangedAt: fromTime(s.PasswordChangedTime),
 		UnlockHandled:     s.LastHandledUnlock,
 		Suspended:         d.Permission.Refusal != nil,

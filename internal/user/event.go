@@ -62,16 +62,18 @@ func ChangeEvents(c Change, drift []Field) []Event {
 }
 
 // StatusEvents tells of what became different from one status to the next: a Ready that turned False, a lock that
-// came or went, a password that is weak or too old. A lock that went by request was told of by ChangeEvents.
+// came or went, a password that is weak, suspicious or too old. A lock that went by request was told of by ChangeEvents.
 func StatusEvents(from, to v1alpha1.ShardingUserStatus) []Event {
 	var events []Event
 	ready := meta.FindStatusCondition(to.Conditions, v1alpha1.ConditionReady)
 	if ready != nil && ready.Status == metav1.ConditionFalse && changed(from, ready) {
 		events = append(events, Event{Warning: true, Reason: ready.Reason, Message: brief(ready.Message)})
 	}
-	for _, warning := range []string{v1alpha1.ConditionWeakPassword, v1alpha1.ConditionPasswordExpired} {
+	for _, warning := range []string{
+		v1alpha1.ConditionWeakPassword, v1alpha1.ConditionPasswordSuspicious, v1alpha1.ConditionPasswordExpired,
+	} {
 		if c := meta.FindStatusCondition(to.Conditions, warning); c != nil && changed(from, c) {
-			events = append(events, Event{Warning: true, Reason: warning, Message: c.Message})
+			events = append(events, Event{Warning: true, Reason: warning, Message: brief(c.Message)})
 		}
 	}
 	locked := meta.FindStatusCondition(to.Conditions, v1alpha1.ConditionLocked)

@@ -58,6 +58,8 @@ type Ownership struct {
 	PasswordVersion   string     // Password.Version of the password that was last applied; "" where none was
 	PasswordHash      string     // the hash that was last applied; "" where none was
 	PasswordWeak      bool       // that password is one that attackers try first
+	PasswordSuspicion Suspicions // why that password is most likely not the one that was meant
+	PasswordUnjudged  bool       // an operator that knew no suspicions applied it
 	PasswordChangedAt *time.Time // when another password was last written
 	UnlockHandled     string     // the last request to unlock that was acted upon
 
@@ -118,6 +120,9 @@ func (o Observed) PasswordVersion(owner Owner) string {
 	}
 	return o.Ownership.PasswordVersion
 }
+
+// passwordUnjudged reports whether owner's password was applied by an operator that knew no suspicions.
+func (o Observed) passwordUnjudged(owner Owner) bool { return o.OwnedBy(owner) && o.Ownership.PasswordUnjudged }
 
 // PasswordInForce is the hash that a new value of the Secret is to be compared with: the one that owner applied last
 // or, where there is none, the one that the row has.

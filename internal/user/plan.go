@@ -284,10 +284,14 @@ func planRestoreRow(d Desired, o Observed) Decision {
 
 // noted is the password that was applied last, as it was.
 func noted(own *Ownership) *PasswordChange {
-	return &PasswordChange{Hash: own.PasswordHash, Version: own.PasswordVersion, Weak: own.PasswordWeak}
+	return &PasswordChange{
+		Hash: own.PasswordHash, Version: own.PasswordVersion, Weak: own.PasswordWeak,
+		Suspicion: own.PasswordSuspicion, Unjudged: own.PasswordUnjudged,
+	}
 }
 
-// takePassword asks for the Secret's password where it is another version than the one that was applied.
+// takePassword asks for the Secret's password where it is another version than the one that was applied, or where that one has
+// not been judged yet.
 func takePassword(decision *Decision, d Desired, o Observed) {
 	if !d.Password.Managed {
 		return
@@ -296,7 +300,7 @@ func takePassword(decision *Decision, d Desired, o Observed) {
 	if d.Password.Problem != nil {
 		return
 	}
-	decision.TakePassword = d.Password.Version != o.PasswordVersion(d.Owner)
+	decision.TakePassword = d.Password.Version != o.PasswordVersion(d.Owner) || o.passwordUnjudged(d.Owner)
 }
 
 // planDeletion decides what becomes of the row when the resource is being deleted.

@@ -42,6 +42,7 @@ func Status(previous v1alpha1.ShardingUserStatus, d Desired, o *Observed, p *Pro
 		reportAccount(&s, d, *o)
 		set(lockedCondition(d, *o))
 		setWhere(o.OwnedBy(d.Owner) && o.passwordWeak(), weakPasswordCondition(d))
+		setWhere(o.OwnedBy(d.Owner) && o.Ownership.PasswordSuspicion.Reason() != "", suspiciousCondition(*o))
 		setWhere(passwordExpired(d, *o), passwordExpiredCondition(d))
 	}
 	set(readyCondition(p))
@@ -117,6 +118,16 @@ func weakPasswordCondition(d Desired) *metav1.Condition {
 	if !d.Password.Managed {
 		c.Message = "The password is a default one of the sharding manager, which everybody knows; it works all the same. Add spec.password " +
 			"with a Secret, or change the password in the sharding manager."
+	}
+	return c
+}
+
+func suspiciousCondition(o Observed) *metav1.Condition {
+	c := &metav1.Condition{Type: v1alpha1.ConditionPasswordSuspicious, Status: metav1.ConditionTrue}
+	if own := o.Ownership; own != nil {
+		c.Reason = own.PasswordSuspicion.Reason()
+		c.Message = fmt.Sprintf("The password works, and is most likely not the one that was meant: it %v. If it is not meant, put "+
+			"another one into the Secret.", own.PasswordSuspicion)
 	}
 	return c
 }

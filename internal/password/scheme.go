@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package password
+
+import (
+	"encoding/base64"
+	"regexp"
+	"strings"
+)
+
+// scheme is a way to hash passwords, as programs write it down.
+type scheme struct {
+	name string
+	form *regexp.Regexp // of a whole hash
+}
+
+// schemes are those that no password has by chance. Bare digests in hexadecimal are not among them: tokens look the same.
+var schemes = []*scheme{
+	bcryptScheme,
+	{"an Argon2 hash", regexp.MustCompile(`^\$argon2(i|d|id)\$.{10,}$`)},
+	{"a hash of crypt", regexp.MustCompile(`^\$(1|5|6|7|y|gy|apr1|sha1|md5|scrypt|pbkdf2[a-z0-9-]*)\$.{10,}$`)},
+	{"a hash of an LDAP directory", regexp.MustCompile(`(?i)^\{(SHA|SSHA|MD5|SMD5|SHA(256|384|512)|SSHA(256|384|512)|CRYPT|PBKDF2[A-Z0-9-]*|ARGON2)\}.{10,}$`)},
+	{"a hash of Django", regexp.MustCompile(`^(pbkdf2_sha(1|256)|bcrypt_sha256|bcrypt|argon2|scrypt)\$.{10,}$`)},
+	{"a hash of Postgres", regexp.MustCompile(`^(SCRAM-SHA-256\$[0-9]+:.{10,}|md5[0-9a-f]{32})$`)},
+	{"a hash of MySQL", regexp.MustCompile(`^\*[0-9A-F]{40}$`)},
+}
+
+var bcryptScheme = &scheme{"a bcrypt hash", regexp.MustCompile(`^\$2[a-z]?\$[0-9]{1,2}\$[./A-Za-z0-9]{10,}$`)}
+
+// What people leave around a bcrypt hash.
+var (
+	bcryptLabel = regexp.MustCompile(`(?i)^\{(bcrypt|crypt|blf-crypt)\}`)
+	bcryptLine  = regexp.MustCompile(`^[^:$\s]+:(\$2.*)$`)
+)
+
+// hashScheme is the scheme of what looks like a hash; nil where it looks like none.
+func hashScheme(text string) *scheme {
+	if bare, _ := bareHash(text); bcryptScheme.form.MatchString(bare) {
+		return bcryptScheme
+	}
+	text = unquoted(trimEdges(text))
+	for _, s := range schemes {
+		if s.form.MatchString(text) {
+			return s
+		}
+	}
+	return nil
+}
+
+// advice is what to do about such a hash where a password should be.
+func (s *scheme) advice() string {
+	if s == bcryptScheme {
+		return "put the password itself there, or set spec.password.format to Bcrypt"
+	}
+	return "the sharding system cannot check it; put the password itself there, or a bcrypt hash with spec.password.format Bcrypt"
+}
+
+// bareHash takes away what people leave around a bcrypt hash, and names it; it names nothing where nothing was there.
+func bareHash(text string) (bare, around string) {
+	bare = strings.TrimPrefix(text, mark)
+	if bare != text {
+		around = "a byte order mark"
+	}
+	if trimmed := trimEdges(bare); trimmed != bare {
+		bare, around = trimmed, "spaces or line endings"
+	}
+	if inner := unquoted(bare); inner != bare {
+		bare, around = inner, "quotation marks"
+	}
+	if label := bcryptLabel.FindString(bare); label != "" {
+		bare, around = bare[len(label):], "a label in braces"
+	}
+	if line := bcryptLine.FindStringSubmatch(bare); line != nil {
+		bare, around = line[1], "a username and a colon, as in a file of htpasswd"
+	}
+	if strings.HasPrefix(bare, "$$2") {
+		bare, around = strings.ReplaceAll(bare, "$$", "$"), "a second $ for each $, as Docker Compose wants it"
+	}
+	return bare, around
+}
+
+// lookOfHash says what a value that is no usable bcrypt hash looks like, as the end of a sentence that begins with "it"; "" where it
+// looks like nothing in particular.
+func lookOfHash(value string) string {
+	bare, around := bareHash(value)
+	isHash := bcryptScheme.form.MatchString(bare)
+	switch {
+	case isHash && around != "":
+		return "looks like a bcrypt hash with " + around + ": take that away"
+	case isHash, value == "":
+		return ""
+	}
+	if s := hashScheme(value); s != nil {
+		return "looks like " + s.name + ", which the sharding system cannot check"
+	}
+	if decoded, err := base64.StdEncoding.DecodeString(bare); err == nil && hashScheme(string(decoded)) == bcryptScheme {
+		return "looks like base64 of a bcrypt hash: Kubernetes encodes values itself"
+	}
+	return lookOf([]byte(value))
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package user
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+)
+
+// Suspicion is a reason to think that a password works and is not the one that was meant. It tells of which kind the
+// password is, and nothing else of it. The ownership record stores it, so its value never changes.
+type Suspicion string
+
+// The suspicions, the most telling first.
+const (
+	SuspectBase64      Suspicion = "base64"
+	SuspectDocument    Suspicion = "document"
+	SuspectAssignment  Suspicion = "assignment"
+	SuspectCredentials Suspicion = "credentials"
+	SuspectURL         Suspicion = "url"
+	SuspectTemplate    Suspicion = "template"
+	SuspectEscapes     Suspicion = "escapes"
+	SuspectTwiceUTF8   Suspicion = "twice-utf8"
+	SuspectQuotes      Suspicion = "quotes"
+	SuspectEdge        Suspicion = "edge"
+	SuspectCombining   Suspicion = "combining"
+	SuspectInvisible   Suspicion = "invisible"
+	SuspectLost        Suspicion = "lost"
+	SuspectUsername    Suspicion = "username" // of the Secret, and not of the value
+)
+
+// suspicions says of each what the value looks like or has, as the end of a sentence that begins with "it".
+var suspicions = []struct {
+	Suspicion
+	reason string
+	text   string
+}{
+	{SuspectBase64, v1alpha1.ReasonLooksEncoded, "looks like base64 of printable text (Kubernetes encodes values itself: encode them once under data, and never under stringData)"},
+	{SuspectDocument, v1alpha1.ReasonLooksEncoded, "looks like a JSON, XML or PEM document (the key must hold the password alone)"},
+	{SuspectAssignment, v1alpha1.ReasonLooksEncoded, "looks like a line of a settings file, with a name before the value (the key must hold the password alone)"},
+	{SuspectCredentials, v1alpha1.ReasonLooksEncoded, "begins with the username and a colon (the key must hold the password alone)"},
+	{SuspectURL, v1alpha1.ReasonLooksEncoded, "looks like a URL, or like a reference that another program should have replaced"},
+	{SuspectTemplate, v1alpha1.ReasonLooksEncoded, "looks like a template or a placeholder that no program filled in"},
+	{SuspectEscapes, v1alpha1.ReasonLooksEncoded, "holds escape sequences of HTML, JSON or a shell, which stand for other characters"},
+	{SuspectTwiceUTF8, v1alpha1.ReasonLooksEncoded, "looks like UTF-8 that was read as Latin-1 and encoded again"},
+	{SuspectQuotes, v1alpha1.ReasonLooksQuoted, "is surrounded by quotation marks, which are part of the password"},
+	{SuspectEdge, v1alpha1.ReasonHasEdgeSpace, "begins or ends with a space, a line ending or an invisible character (the operator drops one line ending at the end and nothing else)"},
+	{SuspectCombining, v1alpha1.ReasonNotNormalised, "has characters that keyboards write in another way (it is not in Unicode's form NFC)"},
+	{SuspectInvisible, v1alpha1.ReasonNotNormalised, "holds an invisible character or an unusual space"},
+	{SuspectLost, v1alpha1.ReasonNotNormalised, "holds the character U+FFFD, which stands for one that a conversion lost"},
+	{SuspectUsername, v1alpha1.ReasonUsernameDiffers, `is in a kubernetes.io/basic-auth Secret whose key "username" is not this user's username`},
+}
+
+// Suspicions is a set of suspicions, as text: comma-separated, the most telling first. The empty text is the empty set.
+type Suspicions string
+
+// NewSuspicions is the set of those for which holds is true.
+func NewSuspicions(holds func(Suspicion) bool) Suspicions {
+	var found []string
+	for _, s := range suspicions {
+		if holds(s.Suspicion) {
+			found = append(found, string(s.Suspicion))
+		}
+	}
+	return Suspicions(strings.Join(found, ","))
+}
+
+// Has reports whether the set has the suspicion.
+func (s Suspicions) Has(one Suspicion) bool { return slices.Contains(strings.Split(string(s), ","), string(one)) }
+
+// Reason is the reason of the condition PasswordSuspicious: that of the most telling suspicion. It is "" where there is none
+// that this version knows.
+func (s Suspicions) Reason() string {
+	for _, known := range suspicions {
+		if s.Has(known.Suspicion) {
+			return known.reason
+		}
+	}
+	return ""
+}
+
+// String says what the value looks like, as the end of a sentence that begins with "it"; "" where nothing is suspicious. It
+// holds nothing of the value.
+func (s Suspicions) String() string {
+	var texts []string
+	for _, known := range suspicions {
+		if s.Has(known.Suspicion) {
+			texts = append(texts, known.text)
+		}
+	}
+	return strings.Join(texts, "; it ")
+}
