@@ -122,7 +122,9 @@ func (o Observed) PasswordVersion(owner Owner) string {
 }
 
 // passwordUnjudged reports whether owner's password was applied by an operator that knew no suspicions.
-func (o Observed) passwordUnjudged(owner Owner) bool { return o.OwnedBy(owner) && o.Ownership.PasswordUnjudged }
+func (o Observed) passwordUnjudged(owner Owner) bool {
+	return o.OwnedBy(owner) && o.Ownership.PasswordUnjudged
+}
 
 // PasswordInForce is the hash that a new value of the Secret is to be compared with: the one that owner applied last
 // or, where there is none, the one that the row has.

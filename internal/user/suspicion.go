@@ -68,7 +68,9 @@ func NewSuspicions(holds func(Suspicion) bool) Suspicions {
 }
 
 // Has reports whether the set has the suspicion.
-func (s Suspicions) Has(one Suspicion) bool { return slices.Contains(strings.Split(string(s), ","), string(one)) }
+func (s Suspicions) Has(one Suspicion) bool {
+	return slices.Contains(strings.Split(string(s), ","), string(one))
+}
 
 // Reason is the reason of the condition PasswordSuspicious: that of the most telling suspicion. It is "" where there is none
 // that this version knows.

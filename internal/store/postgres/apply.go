@@ -145,10 +145,10 @@ const (
 	noteNew = `,
 noted AS (
     INSERT INTO shardinguser_ownership (username, cluster, namespace, name, uid, state, generation, deletion_policy,
-        password_version, password_hash, password_weak, password_changed_at, unlock_handled,
+        password_version, password_hash, password_weak, password_suspicion, password_judged, password_changed_at, unlock_handled,
         suspended, lockout_attempts, lockout_duration, lockout_longest, lockout_exempt)
     SELECT ` + sameName + `, @cluster, @namespace, @name, @uid, 'owned', @generation::bigint, @deletion,
-        @noted_version, @noted_hash, @noted_weak::boolean, CASE WHEN @password_new::boolean THEN pg_catalog.now() END,
+        @noted_version, @noted_hash, @noted_weak::boolean, @noted_suspicion, @noted_judged, CASE WHEN @password_new::boolean THEN pg_catalog.now() END,
         CASE WHEN w.cleared OR NOT @clears::boolean THEN @unlock::text ELSE '' END,
         @suspended::boolean, @lockout_attempts::integer, @lockout_duration::bigint::float8 * INTERVAL '1 microsecond',
         @lockout_longest::bigint::float8 * INTERVAL '1 microsecond',
@@ -166,6 +166,7 @@ noted AS (
         cluster = @cluster, namespace = @namespace, name = @name, uid = @uid,
         state = 'owned', generation = @generation, revision = DEFAULT, deletion_policy = @deletion,
         password_version = @noted_version, password_hash = @noted_hash, password_weak = @noted_weak,
+        password_suspicion = @noted_suspicion, password_judged = @noted_judged,
         password_changed_at = CASE
             WHEN @password_new::boolean THEN pg_catalog.now()
             WHEN o.uid = @uid AND @noted_version::text <> '' THEN o.password_changed_at
@@ -203,7 +204,7 @@ noted AS (
 noted AS (
     UPDATE shardinguser_ownership o SET
         state = 'deleted', revision = DEFAULT, password_version = '', password_hash = '', password_weak = false,
-        password_changed_at = NULL, unlock_handled = '', changed_at = pg_catalog.now()
+        password_suspicion = '', password_judged = '', password_changed_at = NULL, unlock_handled = '', changed_at = pg_catalog.now()
     FROM %[1]s w WHERE o.username::text = w.username::text
     RETURNING o.username
 )`
@@ -316,7 +317,8 @@ func notes(change user.Change) string {
 	set := ""
 	if p := change.Password; p != nil {
 		set += `,
-        password_version = @noted_version, password_hash = @noted_hash, password_weak = @noted_weak`
+        password_version = @noted_version, password_hash = @noted_hash, password_weak = @noted_weak,
+        password_suspicion = @noted_suspicion, password_judged = @noted_judged`
 		switch {
 		case p.New:
 			set += ", password_changed_at = pg_catalog.now()"
@@ -351,6 +353,10 @@ func (s *Store) arguments(change user.Change) (pgx.NamedArgs, error) {
 	if password.Version != "" {
 		noted = password
 	}
+	judged := noted.Version
+	if noted.Unjudged {
+		judged = ""
+	}
 	return pgx.NamedArgs{
 		"lock_timeout":  milliseconds(s.timing.lock),
 		"username":      change.Username,
@@ -369,10 +375,12 @@ func (s *Store) arguments(change user.Change) (pgx.NamedArgs, error) {
 		"noted_version": noted.Version,
 		"noted_hash":    noted.Hash,
 		"noted_weak":    noted.Weak,
+		"noted_judged":  judged,
 		"unlock":        change.Unlock,
 		"clears":        change.ClearLockout,
 		"endangered":    change.Endangered,
 
+		"noted_suspicion":  string(noted.Suspicion),
 		"suspended":        change.Suspended,
 		"lockout_attempts": change.Lockout.Attempts,
 		"lockout_duration": change.Lockout.Duration.Microseconds(),

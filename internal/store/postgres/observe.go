@@ -44,6 +44,8 @@ SELECT asked.place, pg_catalog.now(),
        COALESCE(o.cluster, ''), COALESCE(o.namespace, ''), COALESCE(o.name, ''), COALESCE(o.uid, ''),
        COALESCE(o.state, ''), COALESCE(o.generation, 0), COALESCE(o.revision, 0), COALESCE(o.deletion_policy, ''),
        COALESCE(o.password_version, ''), COALESCE(o.password_hash, ''), COALESCE(o.password_weak, false),
+       CASE WHEN o.password_judged = o.password_version THEN o.password_suspicion ELSE '' END,
+       COALESCE(o.password_judged <> o.password_version, false),
        o.password_changed_at, COALESCE(o.unlock_handled, ''), COALESCE(o.suspended, false),
        COALESCE(o.lockout_attempts, 0),
        -- Numbers, since the text of an interval depends on the session's IntervalStyle.
@@ -129,7 +131,7 @@ func scanAccount(result pgx.Row) (place int, observed user.Observed, err error) 
 		&exists, &row.PasswordHash, &roles, &row.Active, &failed, &locked, &login, &pending,
 		&noted, &note.Owner.Cluster, &note.Owner.Namespace, &note.Owner.Name, &note.Owner.UID,
 		&note.State, &note.Generation, &note.Revision, &note.Deletion,
-		&note.PasswordVersion, &note.PasswordHash, &note.PasswordWeak, &changed, &note.UnlockHandled,
+		&note.PasswordVersion, &note.PasswordHash, &note.PasswordWeak, &note.PasswordSuspicion, &note.PasswordUnjudged, &changed, &note.UnlockHandled,
 		&note.Suspended, &note.Lockout.Attempts, &duration, &longest, &note.Lockout.Exempt)
 	if err != nil {
 		return 0, user.Observed{}, err
@@ -157,6 +159,7 @@ func scanAccount(result pgx.Row) (place int, observed user.Observed, err error) 
 func share(note *user.Ownership, hash string) {
 	note.Owner.Cluster = unique.Make(note.Owner.Cluster).Value()
 	note.Owner.Namespace = unique.Make(note.Owner.Namespace).Value()
+	note.PasswordSuspicion = unique.Make(note.PasswordSuspicion).Value()
 	note.State, note.Deletion = unique.Make(note.State).Value(), unique.Make(note.Deletion).Value()
 	if note.PasswordHash == hash {
 		note.PasswordHash = hash

@@ -24,7 +24,7 @@ var creating = []test{
 	}},
 	{"a created row is noted with its owner and its password", func(t *testing.T, s *subject) {
 		s.apply(t, creation("alice", 0, generation(3), unlock("monday"), func(c *user.Change) {
-			c.Password.Weak = true
+			c.Password.Weak, c.Password.Suspicion = true, "quotes,username"
 			c.Deletion = "Retain"
 		}))
 		note := s.observe(t, "alice").Ownership
@@ -36,7 +36,8 @@ var creating = []test{
 		note.Revision = 0
 		expect(t, "the note", note, &user.Ownership{
 			Owner: alice, State: user.Owned, Generation: 3, Deletion: "Retain",
-			PasswordVersion: "v1", PasswordHash: firstHash, PasswordWeak: true, UnlockHandled: "monday",
+			PasswordVersion: "v1", PasswordHash: firstHash, PasswordWeak: true, PasswordSuspicion: "quotes,username",
+			UnlockHandled: "monday",
 		})
 	}},
 	{"a row without a password of ours gets one that nothing matches, and none is noted", func(t *testing.T, s *subject) {

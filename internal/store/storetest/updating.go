@@ -122,6 +122,27 @@ var updating = []test{
 		expect(t, "the version", note.PasswordVersion, "")
 		expect(t, "the noted hash", note.PasswordHash, "")
 		expect(t, "the time of the password", note.PasswordChangedAt, nil)
+		expect(t, "the suspicion", note.PasswordSuspicion, "")
+	}},
+	{"what is suspected of a password is noted with it, and whether anybody looked", func(t *testing.T, s *subject) {
+		o := s.created(t)
+		expect(t, "unjudged", o.Ownership.PasswordUnjudged, false)
+		p := user.PasswordChange{Hash: firstHash, Version: "v1", Suspicion: "base64"}
+		s.apply(t, next(user.Update, o, password(p)))
+		after := s.observe(t, "alice")
+		expect(t, "the suspicion", after.Ownership.PasswordSuspicion, "base64")
+		s.apply(t, next(user.Update, after, roles("admin"), writing(user.FieldRoles)))
+		after = s.observe(t, "alice")
+		expect(t, "the suspicion", after.Ownership.PasswordSuspicion, "base64")
+		expect(t, "unjudged", after.Ownership.PasswordUnjudged, false)
+
+		// What an older version wrote, and is put back before anybody looked.
+		s.apply(t, next(user.Update, after, password(user.PasswordChange{Hash: firstHash, Version: "v1", Unjudged: true})))
+		after = s.observe(t, "alice")
+		expect(t, "unjudged", after.Ownership.PasswordUnjudged, true)
+		expect(t, "the suspicion", after.Ownership.PasswordSuspicion, "")
+		s.apply(t, next(user.Update, after, password(user.PasswordChange{Hash: firstHash, Version: "v2"})))
+		expect(t, "unjudged", s.observe(t, "alice").Ownership.PasswordUnjudged, false)
 	}},
 	{"a new password with a clean counter is one change", func(t *testing.T, s *subject) {
 		o := s.created(t)
