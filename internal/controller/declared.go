@@ -288,9 +288,9 @@ func (d *Declarations) passwordOf(secret secretValue) user.PasswordChange {
 		return user.PasswordChange{Hash: user.UnusablePassword}
 	case secret.format == v1alpha1.PasswordFormatBcrypt:
 		hash := string(secret.value)
-		return user.PasswordChange{Hash: hash, Version: secret.Version, Weak: user.DefaultHash(hash)}
+		return user.PasswordChange{Hash: hash, Version: secret.Version, Weak: user.DefaultHash(hash), Suspicion: secret.suspicion}
 	}
-	return user.PasswordChange{Hash: d.hasher.Print(secret.value), Weak: password.WellKnown(secret.value)}
+	return user.PasswordChange{Hash: d.hasher.Print(secret.value), Weak: password.WellKnown(secret.value), Suspicion: secret.suspicion}
 }
 
 // take takes up what was read. Where that is no usable password, the one in force stays in force, as everywhere.

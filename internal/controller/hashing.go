@@ -42,21 +42,30 @@ func newHashing(hasher *password.Hasher) *hashing {
 // take is what becomes of the owner's password. The only error is that of a context that ended.
 func (h *hashing) take(ctx context.Context, owner user.Owner, secret secretValue, o user.Observed) (user.PasswordChange, error) {
 	inForce := o.PasswordInForce(owner)
-	if secret.format == v1alpha1.PasswordFormatBcrypt {
-		hash := string(secret.value)
-		return user.PasswordChange{Hash: hash, Version: secret.Version, Weak: user.DefaultHash(hash), New: hash != inForce}, nil
+	change := user.PasswordChange{Version: secret.Version, Suspicion: secret.suspicion}
+	switch {
+	case secret.format == v1alpha1.PasswordFormatBcrypt:
+		change.Hash = string(secret.value)
+		change.Weak, change.New = user.DefaultHash(change.Hash), change.Hash != inForce
+		return change, nil
+	case secret.sameText && isApplied(owner, secret.Version, o):
+		change.Hash, change.Weak = inForce, password.WellKnown(secret.value) // it is only to be judged
+		return change, nil
 	}
 	hash, same, err := h.hash(ctx, types.UID(owner.UID), inForce, secret.value)
 	if err != nil {
 		return user.PasswordChange{}, err
 	}
-	change := user.PasswordChange{
-		Hash: hash, Version: secret.Version, Weak: password.WellKnown(secret.value), New: !same,
-	}
+	change.Hash, change.Weak, change.New = hash, password.WellKnown(secret.value), !same
 	if same && password.IsPrint(inForce) {
 		change.Replaces = inForce
 	}
 	return change, nil
+}
+
+// isApplied tells whether the hash that is noted is of this very version of the Secret, so that nothing has to be compared.
+func isApplied(owner user.Owner, version string, o user.Observed) bool {
+	return o.OwnedBy(owner) && o.Ownership.PasswordHash != "" && o.Ownership.PasswordVersion == version
 }
 
 // hash is a hash of the value: the one in force where it is one, or the one that was computed when the same value was

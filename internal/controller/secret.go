@@ -3,9 +3,11 @@
 package controller
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -50,8 +52,10 @@ type appliedVersion struct {
 // secretValue is what a Secret has for a user.
 type secretValue struct {
 	user.Password
-	value  []byte
-	format v1alpha1.PasswordFormat
+	value     []byte // as it is hashed
+	format    v1alpha1.PasswordFormat
+	suspicion user.Suspicions
+	sameText  bool // versions of the operator that judged nothing took the same bytes of the Secret
 }
 
 func newSecretReader(cached, live client.Reader, minLength int) *secretReader {
@@ -122,7 +126,7 @@ func (s *secretReader) readLive(ctx context.Context, u *v1alpha1.ShardingUser, t
 		return found, err
 	}
 	found.Generated = s.generator != nil && isGenerated(secret, u)
-	if found.Generated && s.isOutdated(secret, source, terms, applied) {
+	if found.Generated && s.isOutdated(u, secret, terms, applied) {
 		renewed, err := s.renew(ctx, u, secret, terms)
 		switch {
 		case err == nil:
@@ -133,31 +137,39 @@ func (s *secretReader) readLive(ctx context.Context, u *v1alpha1.ShardingUser, t
 			return found, fmt.Errorf("renew the password: %w", withoutText(err))
 		}
 	}
-	value, ok := secret.Data[source.SecretRef.Key]
-	if !ok {
-		found.Problem = &user.Problem{Reason: v1alpha1.ReasonSecretKeyNotFound, Message: fmt.Sprintf(
-			"Secret %q has no key %q; add it, or name another one in spec.password.secretRef.key.", secret.Name, source.SecretRef.Key)}
+	if _, ok := secret.Data[source.SecretRef.Key]; !ok {
+		found.Problem = user.NoSuchKey(secret.Name, source.SecretRef.Key, slices.Collect(maps.Keys(secret.Data)))
 		return found, nil
 	}
-	found.value = password.Trim(value)
-	if err := s.check(found, terms); err != nil {
-		found.value = nil
+	judged := s.judge(u, secret, terms)
+	if judged.Err != nil {
 		found.Problem = &user.Problem{Reason: v1alpha1.ReasonPasswordInvalid, Message: strings.TrimSpace(fmt.Sprintf(
-			"The value of key %q in Secret %q cannot be used: %v. %s", source.SecretRef.Key, secret.Name, err, found.NotReplaced))}
+			"The value of key %q in Secret %q cannot be used: %v. %s", source.SecretRef.Key, secret.Name, judged.Err, found.NotReplaced))}
 		return found, nil
 	}
+	found.value, found.suspicion = judged.Value, judged.Suspicion
+	found.sameText = !bytes.HasSuffix(secret.Data[source.SecretRef.Key], []byte("\r\n"))
 	found.Version = s.version(secret, source, terms)
 	return found, nil
 }
 
+// judge judges what the Secret has for a user.
+func (s *secretReader) judge(u *v1alpha1.ShardingUser, secret *corev1.Secret, terms user.Terms) password.Judgement {
+	source := u.Spec.Password
+	given := password.Given{Value: secret.Data[source.SecretRef.Key], Hashed: source.Format == v1alpha1.PasswordFormatBcrypt}
+	if secret.Type == corev1.SecretTypeBasicAuth && source.SecretRef.Key == corev1.BasicAuthPasswordKey {
+		given.Login = secret.Data[corev1.BasicAuthUsernameKey]
+	}
+	return given.Judge(user.Username(u), max(s.minLength, terms.MinPasswordLength))
+}
+
 // isOutdated tells whether a generated password is the one that was applied, and too old, or too short by what is asked by now.
 // What somebody else wrote into the Secret since then is his to answer for.
-func (s *secretReader) isOutdated(secret *corev1.Secret, source *v1alpha1.PasswordSource, terms user.Terms, applied appliedVersion) bool {
-	if !strings.HasPrefix(applied.version+"/", s.version(secret, source, user.Terms{})+"/") {
+func (s *secretReader) isOutdated(u *v1alpha1.ShardingUser, secret *corev1.Secret, terms user.Terms, applied appliedVersion) bool {
+	if !strings.HasPrefix(applied.version+"/", s.version(secret, u.Spec.Password, user.Terms{})+"/") {
 		return false
 	}
-	value := secretValue{value: password.Trim(secret.Data[source.SecretRef.Key]), format: source.Format}
-	return applied.expired || s.check(value, terms) != nil
+	return applied.expired || s.judge(u, secret, terms).Err != nil
 }
 
 // renew puts another password into the Secret.
@@ -221,13 +233,6 @@ func withoutText(err error) error {
 func isRefusedSecret(u *v1alpha1.ShardingUser, p *user.Problem) bool {
 	return p != nil && (p.Reason == v1alpha1.ReasonSecretNotFound || p.Reason == v1alpha1.ReasonGenerationDisabled) &&
 		u.Spec.Password != nil && u.Spec.Password.Generate != nil
-}
-
-func (s *secretReader) check(found secretValue, terms user.Terms) error {
-	if found.format == v1alpha1.PasswordFormatBcrypt {
-		return password.CheckHash(string(found.value))
-	}
-	return password.Check(found.value, max(s.minLength, terms.MinPasswordLength))
 }
 
 // version identifies the value that a user takes from a Secret, and the length that a policy asks of it: where that becomes

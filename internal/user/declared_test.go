@@ -159,7 +159,7 @@ func TestAnAccountThatIsDeclaredIsTheOneThatWasToldOf(t *testing.T) {
 		problem := plan(t, d, w.Observed).Problem
 		told := status(t, fresh(), d, &w.Observed, problem)
 
-		p := user.PasswordChange{Hash: w.Row.PasswordHash, Version: w.Ownership.PasswordVersion, Weak: w.Ownership.PasswordWeak}
+		p := user.PasswordChange{Hash: w.Row.PasswordHash, Version: w.Ownership.PasswordVersion, Weak: w.Ownership.PasswordWeak, Suspicion: w.Ownership.PasswordSuspicion}
 		if !w.Row.Active {
 			p.Hash = user.EnabledHash(p.Hash)
 		}
@@ -190,7 +190,7 @@ func lockEnded(told v1alpha1.ShardingUserStatus, declared user.Observed) bool {
 
 func TestDeclared(t *testing.T) {
 	taken := user.PasswordChange{Hash: hashV1, Version: "v1"}
-	toTake := user.PasswordChange{Hash: "print of v1", Weak: true}
+	toTake := user.PasswordChange{Hash: "print of v1", Weak: true, Suspicion: "edge"}
 	tellsOf := func(o user.Observed) v1alpha1.ShardingUserStatus {
 		s := user.Status(fresh(), desired(), &o, nil, reported)
 		return s
@@ -207,7 +207,7 @@ func TestDeclared(t *testing.T) {
 		},
 		"a password that has yet to be taken is in the row, and not noted": {
 			desired(), tellsOf(synced(weak)), toTake,
-			synced(weak, rowHash("print of v1"), func(o *user.Observed) { o.Ownership.PasswordHash, o.Ownership.PasswordVersion = "", "" }),
+			synced(weak, suspected("edge"), rowHash("print of v1"), func(o *user.Observed) { o.Ownership.PasswordHash, o.Ownership.PasswordVersion = "", "" }),
 		},
 		"counters and handled requests do": {
 			desired(), tellsOf(synced(failed(4), unlockHandled("t1"))), taken, synced(failed(4), unlockHandled("t1")),
@@ -231,7 +231,7 @@ func TestDeclared(t *testing.T) {
 		},
 		"a resource that nobody saw to begins with a clean account": {
 			desired(), fresh(), toTake,
-			synced(notedGeneration(0), nothingOfOurs, weak, rowHash("print of v1")),
+			synced(notedGeneration(0), nothingOfOurs, weak, suspected("edge"), rowHash("print of v1")),
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -240,6 +240,17 @@ func TestStatusEvents(t *testing.T) {
 		"a password that stays weak is told once": {
 			from: synced(weak), to: synced(weak),
 		},
+		"a suspicious password is told": {
+			from: synced(), to: synced(suspected("username")), want: "Warning PasswordSuspicious: The password works, and is most likely not the " +
+				"one that was meant: it is in a kubernetes.io/basic-auth Secret whose key \"username\" is not this user's username. " +
+				"If it is not meant, put another one into the Secret.\n",
+		},
+		"a password that stays suspicious is told once": {
+			from: synced(suspected("edge")), to: synced(suspected("edge,username")),
+		},
+		"a password that is no longer suspicious is not told": {
+			from: synced(suspected("edge")), to: synced(),
+		},
 		"a lock and a missing Secret are told both": {
 			from: synced(), to: synced(minute), toProblem: noSecret,
 			want: "Warning SecretNotFound: There is no Secret.\n" + locked,

@@ -212,6 +212,12 @@ func unlockHandled(request string) observedOption {
 
 func weak(o *user.Observed) { o.Ownership.PasswordWeak = true }
 
+func suspected(of user.Suspicions) func(*user.Observed) {
+	return func(o *user.Observed) { o.Ownership.PasswordSuspicion = of }
+}
+
+func unjudged(o *user.Observed) { o.Ownership.PasswordUnjudged = true }
+
 // suspended is a row that was deactivated, since no policy permitted its owner.
 func suspended(o *user.Observed) {
 	o.Ownership.Suspended = true

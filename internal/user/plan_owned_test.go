@@ -144,6 +144,16 @@ func TestPlanOfDrift(t *testing.T) {
 				Drift: []user.Field{user.FieldPasswordHash},
 			},
 		},
+		"a suspicious password is put back as suspicious, and as unjudged where it was": {
+			desired(secretMissing), synced(suspected("edge"), unjudged, rowHash(alien)),
+			user.Decision{
+				Change: change(user.Update, writing(user.FieldPasswordHash), func(c *user.Change) {
+					c.Password = &user.PasswordChange{Hash: hashV1, Version: "v1", Suspicion: "edge", Unjudged: true}
+				}),
+				Problem: noSecret,
+				Drift:   []user.Field{user.FieldPasswordHash},
+			},
+		},
 		"a hash that another program changed while the Secret did is replaced by the new one": {
 			desired(withSecret("v2")), synced(rowHash(alien)),
 			user.Decision{

@@ -17,6 +17,13 @@ func TestPlanOfAPassword(t *testing.T) {
 			desired(withSecret("v2")), synced(),
 			user.Decision{Change: change(user.Update), TakePassword: true},
 		},
+		"a password that an older version applied is asked for once more": {
+			desired(), synced(unjudged),
+			user.Decision{Change: change(user.Update), TakePassword: true},
+		},
+		"a password that is not ours is not judged": {
+			desired(withoutPassword), synced(nothingOfOurs, unjudged), leave(),
+		},
 		"the first password of an owned row is asked for": {
 			desired(edited), synced(nothingOfOurs, rowHash(user.UnusablePassword)),
 			user.Decision{Change: change(user.Update, toEdited), TakePassword: true},

@@ -181,6 +181,16 @@ func TestStatus(t *testing.T) {
 			"alice at 3: locked=false failed=0\n" + unlocked +
 				"Ready False UsernameTaken: It is UsernameTaken.\nStalled True UsernameTaken: It is UsernameTaken.\n",
 		},
+		"a suspicious password is told, and the user is ready all the same": {
+			desired(), synced(suspected("quotes")), nil,
+			"alice at 3: locked=false failed=0\npasswordChanged=2026-03-03T12:00:00Z\n" + unlocked +
+				"PasswordSuspicious True LooksQuoted: The password works, and is most likely not the one that was meant: it is surrounded by " +
+				"quotation marks, which are part of the password. If it is not meant, put another one into the Secret.\n" + synced0,
+		},
+		"a suspicion of a later version is not told": {
+			desired(), synced(suspected("of-later")), nil,
+			"alice at 3: locked=false failed=0\npasswordChanged=2026-03-03T12:00:00Z\n" + unlocked + synced0,
+		},
 		"a password as old as the policy lets it become has expired, and the user is ready all the same": {
 			desired(expiring(24 * time.Hour)), synced(), nil,
 			"alice at 3: locked=false failed=0\npasswordChanged=2026-03-03T12:00:00Z\npermittedBy=team-a\n" + unlocked +
@@ -226,7 +236,7 @@ func TestStatus(t *testing.T) {
 				"Ready Unknown Paused: It is Paused.\n",
 		},
 		"the figures of a row that another resource owns are nobody's business here": {
-			desired(), synced(ownedBy(neighbour), lockedFor(time.Minute), loggedIn(time.Minute), unlockHandled("t1"), weak),
+			desired(), synced(ownedBy(neighbour), lockedFor(time.Minute), loggedIn(time.Minute), unlockHandled("t1"), weak, suspected("quotes")),
 			problem(v1alpha1.ReasonUsernameTaken),
 			"alice at 3: locked=false failed=0\n" + unlocked +
 				"Ready False UsernameTaken: It is UsernameTaken.\nStalled True UsernameTaken: It is UsernameTaken.\n",
@@ -426,6 +436,9 @@ func TestLastTransitionTimeMovesWithTheStatusOnly(t *testing.T) {
 		},
 		"WeakPassword stays True":             {condition: "WeakPassword", from: synced(weak), to: synced(weak), edit: true},
 		"WeakPassword stays True by the hash": {condition: "WeakPassword", from: synced(weak), to: synced(rowHash(defaultAdmin))},
+		"PasswordSuspicious stays True for another reason": {
+			condition: "PasswordSuspicious", from: synced(suspected("quotes")), to: synced(suspected("edge")),
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := status(t, fresh(), desired(), &tt.from, tt.fromProblem)

@@ -37,6 +37,7 @@ var differences = map[string]struct {
 	"another password": {
 		from: synced(), to: synced(func(o *user.Observed) { o.Ownership.PasswordChangedAt = ptrTo(now) }), urgent: true,
 	},
+	"a suspicious password":          {from: synced(), to: synced(suspected("quotes")), urgent: true},
 	"a weak password":                {from: synced(), to: synced(weak), urgent: true},
 	"a Secret that went missing":     {from: synced(), to: synced(), toProblem: noSecret, urgent: true},
 	"another reason not to be ready": {from: synced(), to: synced(), fromProblem: problem("PasswordInvalid"), toProblem: noSecret, urgent: true},

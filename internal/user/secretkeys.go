@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package user
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+)
+
+// The bounds of a list of a Secret's keys, which is part of a condition's message and of an Event.
+const (
+	mostKeys    = 10
+	longestName = 40
+)
+
+// NoSuchKey is the problem of a Secret that lacks the key. It names the keys that the Secret has, and nothing that they hold.
+func NoSuchKey(secret, key string, there []string) *Problem {
+	return &Problem{Reason: v1alpha1.ReasonSecretKeyNotFound, Message: fmt.Sprintf(
+		"Secret %q has no key %q; %s.", secret, key, KeysInstead(there))}
+}
+
+// KeysInstead says what keys a Secret has instead of the one that is missing, and what to do.
+func KeysInstead(there []string) string {
+	there = slices.Sorted(slices.Values(there))
+	switch len(there) {
+	case 0:
+		return "it has no keys: add it"
+	case 1:
+		if quoted := strconv.Quote(there[0]); len(there[0]) <= longestName && quoted == `"`+there[0]+`"` {
+			return fmt.Sprintf("its only key is %s: add the key, or set spec.password.secretRef.key: %s", quoted, there[0])
+		}
+	}
+	names := make([]string, 0, mostKeys)
+	for _, name := range there[:min(mostKeys, len(there))] {
+		if len(name) > longestName {
+			name = strings.ToValidUTF8(name[:longestName], "") + "..."
+		}
+		names = append(names, fmt.Sprintf("%q", name))
+	}
+	more := ""
+	if len(there) > mostKeys {
+		more = fmt.Sprintf(" and %d more", len(there)-mostKeys)
+	}
+	return fmt.Sprintf("its keys are %s%s: add the key, or name one of these in spec.password.secretRef.key", strings.Join(names, ", "), more)
+}
