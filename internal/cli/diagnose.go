@@ -4,6 +4,8 @@ package cli
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,7 +15,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
-	"github.com/sharding-system/shardinguser-operator/internal/password"
 	"github.com/sharding-system/shardinguser-operator/internal/policy"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
@@ -29,6 +30,7 @@ type facts struct {
 	now      time.Time
 	user     *v1alpha1.ShardingUser
 	secret   seen[corev1.Secret]
+	astray   []string // other namespaces that have a Secret of that name, where the user's has none, as far as could be looked
 	policies seen[[]v1alpha1.ShardingUserPolicy]
 	labels   seen[map[string]string] // of the user's namespace
 
@@ -158,26 +160,45 @@ func checkPassword(f facts) []result {
 		if makes(f.user) {
 			return checkUnmade(f)
 		}
-		return one("Password", wrong, adviceFor(v1alpha1.ReasonSecretNotFound, f.user), "The Secret %q is not there.", name)
+		return checkAstray(f)
 	}
 	value, ok := f.secret.it.Data[key]
 	if !ok {
-		return one("Password", wrong, adviceFor(v1alpha1.ReasonSecretKeyNotFound, f.user), "The Secret %q has no key %q.", name, key)
+		problem := user.NoSuchKey(name, key, slices.Collect(maps.Keys(f.secret.it.Data)))
+		return one("Password", wrong, adviceFor(problem.Reason, f.user), "%s", problem.Message)
 	}
-	value = password.Trim(value)
-	err := password.Check(value, 1) // what the operator's least is, it alone knows
-	if source.Format == v1alpha1.PasswordFormatBcrypt {
-		err = password.CheckHash(string(value))
-	}
-	if err != nil {
-		return one("Password", wrong, adviceFor(v1alpha1.ReasonPasswordInvalid, f.user), "The key %q of the Secret %q cannot be used: %v.", key, name, err)
+	given := givenBy(f.secret.it, *source, value)
+	given.Hashed = source.Format == v1alpha1.PasswordFormatBcrypt
+	judged := given.Judge(user.Username(f.user), 1) // what the operator's least is, it alone knows
+	if judged.Err != nil {
+		return one("Password", wrong, adviceFor(v1alpha1.ReasonPasswordInvalid, f.user), "The key %q of the Secret %q cannot be used: %v.", key, name, judged.Err)
 	}
 	results := one("Password", fine, "", "The Secret %q has a value that can be used (format %s).", name, source.Format)
+	if judged.Suspicion != "" && !meta.IsStatusConditionTrue(f.user.Status.Conditions, v1alpha1.ConditionPasswordSuspicious) {
+		results = append(results, one("Password", note, adviceForWarning(f, v1alpha1.ConditionPasswordSuspicious),
+			"The key %q of the Secret %q is most likely not what was meant: it %v.", key, name, judged.Suspicion)...)
+	}
 	if makes(f.user) && !metav1.IsControlledBy(f.secret.it, f.user) {
 		results = append(results, one("Password", note, "To have the operator make the password, delete the Secret.",
 			"The operator did not make the Secret %q, in spite of spec.password.generate, and never changes it.", name)...)
 	}
 	return results
+}
+
+// checkAstray tells of a Secret that is not there, and where else there is one of its name.
+func checkAstray(f facts) []result {
+	name := f.user.Spec.Password.SecretRef.Name
+	results := one("Password", wrong, adviceFor(v1alpha1.ReasonSecretNotFound, f.user), "The Secret %q is not there.", name)
+	if len(f.astray) == 0 {
+		return results
+	}
+	const most = 5
+	where := strings.Join(f.astray[:min(most, len(f.astray))], ", ")
+	if len(f.astray) > most {
+		where += fmt.Sprintf(" and %d more", len(f.astray)-most)
+	}
+	return append(results, one("Password", note, "Create the Secret in the namespace "+f.user.Namespace+", too, or move the ShardingUser.",
+		"The Secret %q exists in namespace %s; a ShardingUser reads Secrets of its own namespace only.", name, where)...)
 }
 
 // makes tells whether the operator is to make the user's password.

@@ -75,8 +75,38 @@ func TestDiagnosis(t *testing.T) {
 			healthy(ready(metav1.ConditionFalse, v1alpha1.ReasonSecretNotFound)), func(f *facts) { f.secret.it = nil },
 			wrong, "Password", `"s" is not there`, "set-password alice -n team-a",
 		},
+		"a Secret that is elsewhere": {
+			healthy(ready(metav1.ConditionFalse, v1alpha1.ReasonSecretNotFound)),
+			func(f *facts) { f.secret.it, f.astray = nil, []string{"team-b", "team-c"} },
+			note, "Password", `exists in namespace team-b, team-c; a ShardingUser reads`, "in the namespace team-a",
+		},
 		"a key that is not there": {
-			healthy(), func(f *facts) { f.secret.it.Data = nil }, wrong, "Password", `no key "password"`, "secretRef.key",
+			healthy(), func(f *facts) { f.secret.it.Data = nil }, wrong, "Password", `no key "password"; it has no keys`, "secretRef.key",
+		},
+		"a key of another name": {
+			healthy(), func(f *facts) { f.secret.it.Data = map[string][]byte{"pass": []byte("c4n4ry")} },
+			wrong, "Password", `set spec.password.secretRef.key: pass`, "secretRef.key",
+		},
+		"a password that nobody can have meant": {
+			healthy(), func(f *facts) { f.secret.it.Data["password"] = []byte("\ufeffc4n4ry-long") },
+			wrong, "Password", "byte order mark", "set-password",
+		},
+		"a hash whose format nobody named": {
+			healthy(), func(f *facts) { f.secret.it.Data["password"] = []byte("$2y$10$c4n4ryc4n4ryc4n4ry") },
+			wrong, "Password", "set spec.password.format to Bcrypt", "set-password",
+		},
+		"a password that is most likely not meant": {
+			healthy(), func(f *facts) { f.secret.it.Data["password"] = []byte(`"c4n4ry-long"`) },
+			note, "Password", "quotation marks", "set-password alice -n team-a",
+		},
+		"one that the operator has told of already": {
+			healthy(suspicious), func(f *facts) { f.secret.it.Data["password"] = []byte(`"c4n4ry-long"`) },
+			note, "Account", "PasswordSuspicious: Quoted.", "set-password alice -n team-a",
+		},
+		"a Secret of another user": {
+			healthy(), func(f *facts) {
+				f.secret.it.Type, f.secret.it.Data["username"] = corev1.SecretTypeBasicAuth, []byte("c4n4ry-bob")
+			}, note, "Password", `kubernetes.io/basic-auth Secret whose key "username"`, "set-password",
 		},
 		"a password that is none": {
 			healthy(), func(f *facts) { f.secret.it.Data["password"] = nil }, wrong, "Password", "empty", "set-password",
@@ -192,6 +222,9 @@ func TestDiagnosis(t *testing.T) {
 			results := diagnose(tt.facts)
 			said := 0
 			for _, r := range results {
+				if strings.Contains(r.Message+r.Advice, "c4n4ry") || tt.level == note && tt.check == "Account" && r.Check == "Password" && r.Level == note && !makes(tt.facts.user) {
+					t.Errorf("%s says too much: %s", r.Check, r.Message)
+				}
 				if r.Check == tt.check && r.Level == tt.level && strings.Contains(r.Message, tt.says) && strings.Contains(r.Advice, tt.advises) {
 					said++
 				}

@@ -15,6 +15,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
@@ -31,10 +32,12 @@ type doctor struct {
 	output            output
 	allNamespaces     bool
 	operatorNamespace string
+
+	searches int // how many more Secrets are looked for in other namespaces: each time, the API server goes through all of them
 }
 
 func newDoctor(e *env) *cobra.Command {
-	d := &doctor{env: e}
+	d := &doctor{env: e, searches: 20}
 	cmd := &cobra.Command{
 		Use:   "doctor [NAME]",
 		Short: "Say why a user is not ready, and what to do",
@@ -166,6 +169,9 @@ func (d *doctor) look(ctx context.Context, kube client.Client, f facts, u *v1alp
 	if u.Spec.Password != nil {
 		var secret corev1.Secret
 		f.secret = look(&secret, kube.Get(ctx, client.ObjectKey{Namespace: u.Namespace, Name: u.Spec.Password.SecretRef.Name}, &secret))
+		if f.secret.it == nil && f.secret.err == nil && !makes(u) {
+			f.astray = d.namesakes(ctx, kube, u.Spec.Password.SecretRef.Name)
+		}
 	}
 	if f.policies.it != nil && len(*f.policies.it) > 0 {
 		var namespace corev1.Namespace
@@ -176,6 +182,25 @@ func (d *doctor) look(ctx context.Context, kube client.Client, f facts, u *v1alp
 	f.events = complaints(ctx, kube, u)
 	results := diagnose(f)
 	return examined{Namespace: u.Namespace, Name: u.Name, Healthy: !isWrong(results), Results: results}
+}
+
+// namesakes are the namespaces that have a Secret of that name, of which nothing else is asked for; none where they may not be seen.
+func (d *doctor) namesakes(ctx context.Context, kube client.Client, name string) (namespaces []string) {
+	if d.searches <= 0 {
+		return nil
+	}
+	d.searches--
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
+	if err := kube.List(ctx, list, client.MatchingFields{"metadata.name": name}); err != nil {
+		d.searches = 0
+		return nil
+	}
+	for i := range list.Items {
+		namespaces = append(namespaces, list.Items[i].Namespace)
+	}
+	slices.Sort(namespaces)
+	return namespaces
 }
 
 // claimants are the other users of the same username: in the cluster, or nearby where no more may be seen.

@@ -45,8 +45,8 @@ func newSetPassword(e *env) *cobra.Command {
 		Long: `Put another password into a user's Secret, from where the operator takes it at once.
 
 It is asked for twice, and not shown, unless --stdin or --generate says where it comes from. A password is never an argument,
-which everybody on the machine could read. One that the operator would refuse is refused before anything is written; how
-strong it is, is shown.
+which everybody on the machine could read. One that the operator would refuse is refused before anything is written. One that
+the operator would report as PasswordSuspicious is written once that is agreed to. How strong it is, is shown.
 
 The Secret is the one that spec.password.secretRef names; it is created where it is missing, and else only its one key
 changes. Where the format is Bcrypt, what is written is a hash. A user without spec.password gets one, with the Secret
@@ -70,7 +70,7 @@ changes.`,
 	}
 	p.output.bind(cmd, asJSON, asYAML)
 	flags := cmd.Flags()
-	flags.BoolVar(&p.stdin, "stdin", false, "Read the password from the standard input, less one trailing newline")
+	flags.BoolVar(&p.stdin, "stdin", false, "Read the password from the standard input, less one trailing line ending")
 	flags.IntVar(&p.generate, "generate", 0, fmt.Sprintf("Make a random password of so many characters (--generate alone: %d), and print it", defaultGenerated))
 	flags.Lookup("generate").NoOptDefVal = fmt.Sprint(defaultGenerated)
 	flags.IntVar(&p.minLength, "min-length", 8, "How many characters a password has at least, as the operator's --password-min-length")
@@ -89,7 +89,9 @@ type written struct {
 	Key       string                  `json:"key"`
 	Format    v1alpha1.PasswordFormat `json:"format"`
 	Strength  strength                `json:"strength"`
-	Password  string                  `json:"password,omitempty"` // only one that was generated
+
+	Suspicious string `json:"suspicious,omitempty"` // the reason of PasswordSuspicious that was agreed to
+	Password   string `json:"password,omitempty"`   // only one that was generated
 }
 
 func (p *passwordSetter) run(ctx context.Context, name string) error {
@@ -116,11 +118,19 @@ func (p *passwordSetter) run(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := password.Check(plain, max(p.minLength, policyMinLength(ctx, kube, u))); err != nil {
-		return err
+	judged := givenBy(secret, source, plain).Judge(user.Username(u), max(p.minLength, policyMinLength(ctx, kube, u)))
+	if judged.Err != nil {
+		return judged.Err
 	}
-	judged := strengthOf(plain, user.Username(u), u.Name, u.Namespace)
-	p.ErrOut.say("%v", judged)
+	if judged.Suspicion != "" {
+		question := fmt.Sprintf("The password %v: it works, and is most likely not the one that you mean.", judged.Suspicion)
+		if err := p.confirm(ctx, []string{question}); err != nil {
+			return err
+		}
+	}
+	plain = judged.Value
+	estimate := strengthOf(plain, user.Username(u), u.Name, u.Namespace)
+	p.ErrOut.say("%v", estimate)
 	if err := p.write(ctx, kube, u, source, secret, plain); err != nil {
 		return err
 	}
@@ -128,7 +138,16 @@ func (p *passwordSetter) run(ctx context.Context, name string) error {
 		p.ErrOut.say("The operator made %s: this password counts until it replaces it, after the maxAge of %s or of a policy, if there is one.",
 			called(secret), called(u))
 	}
-	return p.tell(u, source, judged, plain)
+	return p.tell(u, source, written{Strength: estimate, Suspicious: judged.Suspicion.Reason()}, plain)
+}
+
+// givenBy is what the Secret gives for a clear password under its key.
+func givenBy(secret *corev1.Secret, source v1alpha1.PasswordSource, value []byte) password.Given {
+	given := password.Given{Value: value}
+	if secret.Type == corev1.SecretTypeBasicAuth && source.SecretRef.Key == corev1.BasicAuthPasswordKey {
+		given.Login = secret.Data[corev1.BasicAuthUsernameKey]
+	}
+	return given
 }
 
 func (p *passwordSetter) check() error {
@@ -175,6 +194,11 @@ func (p *passwordSetter) agree(ctx context.Context, kube client.Client, u *v1alp
 	if others := sharers(ctx, kube, u, source.SecretRef); len(others) > 0 {
 		questions = append(questions, fmt.Sprintf("secret/%s is the password of %s, too.", source.SecretRef.Name, strings.Join(others, ", ")))
 	}
+	return p.confirm(ctx, questions)
+}
+
+// confirm asks each question. The error ends the command where one of them is not agreed to.
+func (p *passwordSetter) confirm(ctx context.Context, questions []string) error {
 	for _, question := range questions {
 		switch {
 		case p.yes:
@@ -234,15 +258,14 @@ func policyMinLength(ctx context.Context, kube client.Client, u *v1alpha1.Shardi
 	return int(policy.Spec.Password.MinLength)
 }
 
-// password is the new password.
+// password is the new password, as it was given.
 func (p *passwordSetter) password(ctx context.Context, name string) ([]byte, error) {
 	switch {
 	case p.generate != 0:
 		return []byte(password.Random(p.generate)), nil
 	case p.stdin:
 		const most = 4096 // of which password.Check says that it is too long
-		plain, err := unlessEnded(ctx, func() ([]byte, error) { return io.ReadAll(io.LimitReader(p.In, most)) })
-		return password.Trim(plain), err
+		return unlessEnded(ctx, func() ([]byte, error) { return io.ReadAll(io.LimitReader(p.In, most)) })
 	}
 	plain, err := p.terminal.hidden(ctx, fmt.Sprintf("New password of %s: ", name))
 	if err != nil {
@@ -263,6 +286,9 @@ func (p *passwordSetter) write(ctx context.Context, kube client.Client, u *v1alp
 	secret *corev1.Secret, plain []byte,
 ) error {
 	value := plain
+	if bytes.HasSuffix(value, []byte("\n")) { // is meant, and the operator drops one
+		value = append(bytes.Clone(value), '\n')
+	}
 	if source.Format == v1alpha1.PasswordFormatBcrypt {
 		hash, err := password.NewHasher(p.cost, 1).Hash(ctx, plain)
 		if err != nil {
@@ -296,12 +322,9 @@ func (p *passwordSetter) write(ctx context.Context, kube client.Client, u *v1alp
 	return kube.Patch(ctx, u, client.MergeFrom(was))
 }
 
-func (p *passwordSetter) tell(u *v1alpha1.ShardingUser, source v1alpha1.PasswordSource, judged strength, plain []byte) error {
+func (p *passwordSetter) tell(u *v1alpha1.ShardingUser, source v1alpha1.PasswordSource, w written, plain []byte) error {
 	if p.output.structured() {
-		w := written{
-			Namespace: u.Namespace, Name: u.Name, Secret: source.SecretRef.Name, Key: source.SecretRef.Key,
-			Format: source.Format, Strength: judged,
-		}
+		w.Namespace, w.Name, w.Secret, w.Key, w.Format = u.Namespace, u.Name, source.SecretRef.Name, source.SecretRef.Key, source.Format
 		if p.generate != 0 {
 			w.Password = string(plain)
 		}

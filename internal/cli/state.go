@@ -46,7 +46,9 @@ func state(u *v1alpha1.ShardingUser) string {
 
 // warnings are what a user had better be rid of, though it works.
 func warnings(u *v1alpha1.ShardingUser) (warnings []string) {
-	for _, condition := range []string{v1alpha1.ConditionWeakPassword, v1alpha1.ConditionPasswordExpired} {
+	for _, condition := range []string{
+		v1alpha1.ConditionWeakPassword, v1alpha1.ConditionPasswordSuspicious, v1alpha1.ConditionPasswordExpired,
+	} {
 		if meta.IsStatusConditionTrue(u.Status.Conditions, condition) {
 			warnings = append(warnings, condition)
 		}

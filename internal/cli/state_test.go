@@ -61,6 +61,12 @@ func weak(u *v1alpha1.ShardingUser) {
 	u.Status.Conditions = append(u.Status.Conditions, metav1.Condition{Type: v1alpha1.ConditionWeakPassword, Status: metav1.ConditionTrue, Message: "Weak."})
 }
 
+func suspicious(u *v1alpha1.ShardingUser) {
+	u.Status.Conditions = append(u.Status.Conditions, metav1.Condition{
+		Type: v1alpha1.ConditionPasswordSuspicious, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonLooksQuoted, Message: "Quoted.",
+	})
+}
+
 func TestStateSaysFirstWhatIsWrong(t *testing.T) {
 	notReady := ready(metav1.ConditionFalse, v1alpha1.ReasonSecretNotFound)
 	for name, tt := range map[string]struct {
@@ -77,6 +83,7 @@ func TestStateSaysFirstWhatIsWrong(t *testing.T) {
 		"who goes is terminating":                  {aUser(deleted, notReady), "Terminating"},
 		"all that is so is told":                   {aUser(notReady, locked, inactive), "NotReady: SecretNotFound, Locked until 2026-01-02T03:04:05Z, Inactive"},
 		"a weak password is no state":              {aUser(weak), "Ready"},
+		"nor is a suspicious one":                  {aUser(suspicious), "Ready"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := state(tt.u); got != tt.want {

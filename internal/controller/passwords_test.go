@@ -216,7 +216,7 @@ func TestUnusableValueIsRefusedAndTheOldPasswordStays(t *testing.T) {
 			"$2a$1x$" + digest:             "two digits",
 			aHash[:59]:                     "60 characters",
 			aHash + "\n\n":                 "60 characters",
-			aHash + "\r\n":                 "60 characters",
+			aHash + "\r\n\n":               "60 characters",
 			aHash[:59] + "=":               "letters, digits",
 			"$6$salt$" + digest + digest:   "$2a$, $2b$ or $2y$",
 			canary + " is no hash, a word": "$2a$, $2b$ or $2y$",

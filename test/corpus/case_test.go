@@ -45,7 +45,7 @@ type secret struct {
 	Format string `json:"format"` // Plain where it is absent
 
 	// What must come of it: the reason of the condition Ready, and a text that its message holds. Where the reason is
-	// Synced, the row has the value for a password or for a hash, but for one trailing newline.
+	// Synced, the row has the value for a password or for a hash, but for one trailing line ending.
 	Reason  string `json:"reason"`
 	Message string `json:"message"`
 }

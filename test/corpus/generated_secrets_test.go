@@ -6,11 +6,18 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
-// A hash that is taken: one of bcrypt, of cost 10 to 14, and nothing more; but for one newline, which an editor leaves.
-var usableHash = regexp.MustCompile(`\A\$2[aby]\$1[0-4]\$[./A-Za-z0-9]{53}\n?\z`)
+// A hash that is taken: one of bcrypt, of cost 10 to 14, and nothing more; but for one line ending, which an editor leaves.
+var usableHash = regexp.MustCompile(`\A\$2[aby]\$1[0-4]\$[./A-Za-z0-9]{53}(\r?\n)?\z`)
+
+// lineEnding is the one at the end that does not count, and moreLineEndings are those that may come before it.
+var (
+	lineEnding      = regexp.MustCompile(`\r?\n\z`)
+	moreLineEndings = regexp.MustCompile(`(\r?\n)+\z`)
+)
 
 // aPassword is what the generated passwords are made of.
 const aPassword = canary + "-word"
@@ -46,11 +53,13 @@ func generatedSecrets() (cases []secret) {
 	return append(cases, generatedPasswords()...)
 }
 
-// A password that is taken: 8 characters and up to 72 bytes of UTF-8 without a NUL, where one newline at the end does not
-// count.
+// A password that is taken: 8 characters and up to 72 bytes of UTF-8 without control characters, where one line ending at the end
+// does not count, and more of them do no harm.
 func usablePassword(value string) bool {
-	value = strings.TrimSuffix(value, "\n")
-	return utf8.ValidString(value) && !strings.Contains(value, "\x00") && utf8.RuneCountInString(value) >= 8 && len(value) <= 72
+	value = lineEnding.ReplaceAllString(value, "")
+	text := moreLineEndings.ReplaceAllString(value, "")
+	return utf8.ValidString(value) && text != "" && !strings.ContainsFunc(text, unicode.IsControl) &&
+		utf8.RuneCountInString(value) >= 8 && len(value) <= 72
 }
 
 func generatedPasswords() (cases []secret) {

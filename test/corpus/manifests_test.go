@@ -55,7 +55,7 @@ func (s secret) manifest(t *testing.T) manifest {
 	if s.Format != "" {
 		m.Spec.(map[string]any)["password"].(map[string]any)["format"] = s.Format
 	}
-	usable := strings.TrimSuffix(value, "\n")
+	usable := lineEnding.ReplaceAllString(value, "")
 	switch {
 	case s.Reason != v1alpha1.ReasonSynced:
 		m.stored = "!" // which nothing matches
