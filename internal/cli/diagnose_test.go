@@ -75,11 +75,6 @@ func TestDiagnosis(t *testing.T) {
 			healthy(ready(metav1.ConditionFalse, v1alpha1.ReasonSecretNotFound)), func(f *facts) { f.secret.it = nil },
 			wrong, "Password", `"s" is not there`, "set-password alice -n team-a",
 		},
-		"a Secret that is elsewhere": {
-			healthy(ready(metav1.ConditionFalse, v1alpha1.ReasonSecretNotFound)),
-			func(f *facts) { f.secret.it, f.astray = nil, []string{"team-b", "team-c"} },
-			note, "Password", `exists in namespace team-b, team-c; a ShardingUser reads`, "in the namespace team-a",
-		},
 		"a key that is not there": {
 			healthy(), func(f *facts) { f.secret.it.Data = nil }, wrong, "Password", `no key "password"; it has no keys`, "secretRef.key",
 		},
@@ -234,6 +229,36 @@ func TestDiagnosis(t *testing.T) {
 			}
 			if said != 1 {
 				t.Errorf("%d results of %s are %s and say %q, advising %q:\n%v", said, tt.check, tt.level, tt.says, tt.advises, results)
+			}
+		})
+	}
+}
+
+func TestSecretThatIsInOtherNamespaces(t *testing.T) {
+	for name, tt := range map[string]struct {
+		astray []string
+		want   string // "" where nothing is said
+	}{
+		"none, or none that may be seen": {nil, ""},
+		"one":                            {[]string{"b"}, `The Secret "s" exists in namespace b; a ShardingUser reads Secrets of its own namespace only.`},
+		"some":                           {[]string{"b", "c"}, `The Secret "s" exists in namespace b, c; a ShardingUser reads Secrets of its own namespace only.`},
+		"many": {
+			strings.Split("b c d e f g h", " "), `The Secret "s" exists in namespace b, c, d, e, f and 2 more; a ShardingUser reads Secrets of its own namespace only.`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := healthy()
+			f.secret.it, f.astray = nil, tt.astray
+			results := checkPassword(f)
+			if results[0].Level != wrong || !strings.Contains(results[0].Message, "is not there") {
+				t.Errorf("it begins with %v", results[0])
+			}
+			got := ""
+			for _, r := range results[1:] {
+				got += r.Message
+			}
+			if got != tt.want {
+				t.Errorf("it goes on with %q, want %q", got, tt.want)
 			}
 		})
 	}

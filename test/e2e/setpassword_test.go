@@ -107,6 +107,7 @@ func TestPasswordsThatTheOperatorWouldRefuseAreNotWritten(t *testing.T) {
 	for name, password := range map[string]string{
 		"empty": "", "a newline alone": "\n", "too short": "c4n4ry1", "a NUL": canary + "\x00 after it", "not UTF-8": canary + "\xff\xfe\xfd",
 		"too long": strings.Repeat(canary, 13), "much too long": strings.Repeat(canary, 1000),
+		"a byte order mark": "\ufeff" + canary + " after it", "an escape sequence": canary + "\x1b[2J", "a hash": aHash,
 	} {
 		got := sh.setPassword(password, "alice")
 		s.Expect(got.code).To(gomega.Equal(2), name)
