@@ -100,7 +100,7 @@ type PasswordSource struct {
 	// +required
 	SecretRef SecretKeyReference `json:"secretRef,omitzero"`
 
-	// format says what the Secret holds. Plain is the password itself: 1 to 72 bytes of UTF-8. Bcrypt is a bcrypt hash of it, of cost 10 to 14, so that the clear password never enters the cluster. One trailing newline is dropped.
+	// format says what the Secret holds. Plain is the password itself: 1 to 72 bytes of UTF-8. Bcrypt is a bcrypt hash of it, of cost 10 to 14, so that the clear password never enters the cluster. One trailing line ending is dropped. A hash under Plain, a byte order mark and control characters are refused; what is most likely not meant (base64, quotes, spaces at an end) works and sets the condition PasswordSuspicious.
 	// +optional
 	// +kubebuilder:default=Plain
 	Format PasswordFormat `json:"format,omitempty"`
@@ -189,7 +189,7 @@ type ShardingUserStatus struct {
 	// +optional
 	PermittedBy string `json:"permittedBy,omitempty"`
 
-	// conditions are Ready (the row says what the spec says), Locked (log-ins are refused for the time being), WeakPassword (attackers try this password first), PasswordExpired (it is older than spec.password.maxAge or the policy lets it become) and Stalled (nothing changes until somebody changes something).
+	// conditions are Ready (the row says what the spec says), Locked (log-ins are refused for the time being), WeakPassword (attackers try this password first), PasswordSuspicious (it works and is most likely not the one that was meant), PasswordExpired (it is older than spec.password.maxAge or the policy lets it become) and Stalled (nothing changes until somebody changes something).
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -3,6 +3,7 @@
 package login
 
 import (
+	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -45,7 +46,7 @@ var ErrShortSecret = fmt.Errorf("the signing secret is shorter than %d bytes: ma
 
 // CheckSecret tells whether a file's contents can be a signing secret.
 func CheckSecret(content []byte) error {
-	if len(password.Trim(content)) < MinSecretBytes {
+	if len(trimNewline(content)) < MinSecretBytes {
 		return ErrShortSecret
 	}
 	return nil
@@ -93,7 +94,7 @@ func NewTokens(files TokenFiles, now func() time.Time, log *slog.Logger) (*Token
 	}
 	t.previous = &mounted[previousSecret]{files: []string{files.Previous}, now: now, log: log, mayGo: true}
 	t.previous.parse = func(contents [][]byte) (previousSecret, error) {
-		if len(password.Trim(contents[0])) == 0 {
+		if len(trimNewline(contents[0])) == 0 {
 			return previousSecret{}, nil
 		}
 		key, err := parseSecret(contents)
@@ -112,11 +113,14 @@ func NewTokens(files TokenFiles, now func() time.Time, log *slog.Logger) (*Token
 	return t, nil
 }
 
+// trimNewline drops one trailing newline. A carriage return before it has always counted: to drop it would refuse all tokens.
+func trimNewline(content []byte) []byte { return bytes.TrimSuffix(content, []byte("\n")) }
+
 func parseSecret(contents [][]byte) ([]byte, error) {
 	if err := CheckSecret(contents[0]); err != nil {
 		return nil, err
 	}
-	return slices.Clone(password.Trim(contents[0])), nil
+	return slices.Clone(trimNewline(contents[0])), nil
 }
 
 // keys are the secrets that a token may be signed with now, the current one first.

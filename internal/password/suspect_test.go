@@ -241,7 +241,7 @@ func TestUsernameOfABasicAuthSecret(t *testing.T) {
 // A random password is what it looks like: whoever is warned without a reason does not look the next time.
 func TestRandomPasswordsAreNotSuspected(t *testing.T) {
 	const rounds = 5_000
-	random := rand.New(rand.NewPCG(16, 2026)) //nolint:gosec // the same ones every time
+	var random *rand.Rand
 	from := func(alphabet string, n int) string {
 		b := make([]byte, n)
 		for i := range b {
@@ -270,22 +270,23 @@ func TestRandomPasswordsAreNotSuspected(t *testing.T) {
 		"openssl rand -base64 24":            {func() string { return base64.StdEncoding.EncodeToString(bytes(24)) }, 0},
 		"openssl rand -base64 18":            {func() string { return base64.StdEncoding.EncodeToString(bytes(18)) }, 0},
 		"openssl rand -base64 32":            {func() string { return base64.StdEncoding.EncodeToString(bytes(32)) }, 0},
-		"openssl rand -base64 12":            {func() string { return base64.StdEncoding.EncodeToString(bytes(12)) }, 2},
+		"openssl rand -base64 12":            {func() string { return base64.StdEncoding.EncodeToString(bytes(12)) }, 1},
 		"tokens for URLs, without padding":   {func() string { return base64.RawURLEncoding.EncodeToString(bytes(32)) }, 0},
 		"openssl rand -hex 16":               {func() string { return from("0123456789abcdef", 32) }, 0},
-		"openssl rand -hex 8":                {func() string { return from("0123456789abcdef", 16) }, 2},
+		"openssl rand -hex 8":                {func() string { return from("0123456789abcdef", 16) }, 0},
 		"24 letters and digits":              {func() string { return from(alnum, 24) }, 0},
-		"16 letters and digits":              {func() string { return from(alnum, 16) }, 2},
-		"12 letters and digits":              {func() string { return from(alnum, 12) }, 12},
+		"16 letters and digits":              {func() string { return from(alnum, 16) }, 1},
+		"12 letters and digits":              {func() string { return from(alnum, 12) }, 3},
 		"10 letters and digits":              {func() string { return from(alnum, 10) }, 0},
 		"8 letters and digits":               {func() string { return from(alnum, 8) }, 0},
 		"20 small letters":                   {func() string { return from(letters[:26], 20) }, 0},
-		"24 characters of all that is ASCII": {func() string { return from(symbols, 24) }, 8},
+		"24 characters of all that is ASCII": {func() string { return from(symbols, 24) }, 6},
 		"four words": {func() string {
 			return strings.Join([]string{from(letters[:26], 5), from(letters[:26], 6), from(letters[:26], 4), from(letters[:26], 7)}, "-")
 		}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
+			random = rand.New(rand.NewPCG(16, 2026)) //nolint:gosec // the same ones every time
 			suspected := map[user.Suspicions]int{}
 			total := 0
 			for range rounds {

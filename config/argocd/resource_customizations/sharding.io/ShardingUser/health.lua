@@ -28,7 +28,7 @@ end
 
 -- What there is to know of the account, although all is well with it.
 local remarks = {}
-for _, kind in ipairs({"Locked", "WeakPassword", "PasswordExpired"}) do
+for _, kind in ipairs({"Locked", "WeakPassword", "PasswordSuspicious", "PasswordExpired"}) do
   local remark = condition(kind)
   if remark.status == "True" then
     table.insert(remarks, remark.message)
