@@ -145,7 +145,7 @@ func (s *secretReader) readLive(ctx context.Context, u *v1alpha1.ShardingUser, t
 	if judged.Err != nil {
 		found.Problem = &user.Problem{Reason: v1alpha1.ReasonPasswordInvalid, Message: strings.TrimSpace(fmt.Sprintf(
 			"The value of key %q in Secret %q cannot be used: %v. %s", source.SecretRef.Key, secret.Name, judged.Err, found.NotReplaced))}
-		return found, nil
+		return found, nil //nolint:nilerr // what people can get wrong is no error
 	}
 	found.value, found.suspicion = judged.Value, judged.Suspicion
 	found.sameText = !bytes.HasSuffix(secret.Data[source.SecretRef.Key], []byte("\r\n"))

@@ -151,15 +151,15 @@ func isPrintable(text []byte) bool {
 
 // isTwiceUTF8 tells whether the text is UTF-8 of what was UTF-8 before, and taken for Latin-1.
 func isTwiceUTF8(text string) bool {
-	bytes, beyond := make([]byte, 0, len(text)), false
+	latin1, beyond := make([]byte, 0, len(text)), false
 	for _, r := range text {
 		if r > 0xff {
 			return false
 		}
 		beyond = beyond || r >= utf8.RuneSelf
-		bytes = append(bytes, byte(r))
+		latin1 = append(latin1, byte(r)) //nolint:gosec // 255 at most
 	}
-	return beyond && utf8.Valid(bytes)
+	return beyond && utf8.Valid(latin1)
 }
 
 // pairs are quotation marks that belong together.

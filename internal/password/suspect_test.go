@@ -286,7 +286,7 @@ func TestRandomPasswordsAreNotSuspected(t *testing.T) {
 		}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			random = rand.New(rand.NewPCG(16, 2026)) //nolint:gosec // the same ones every time
+			random = rand.New(rand.NewPCG(16, 2026)) // the same ones every time
 			suspected := map[user.Suspicions]int{}
 			total := 0
 			for range rounds {
