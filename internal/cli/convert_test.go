@@ -238,6 +238,22 @@ func TestExitCodesOfImport(t *testing.T) {
 	}
 }
 
+func TestImportSaysWhatAHashLooksLike(t *testing.T) {
+	for says, hash := range map[string]string{
+		"spaces or line endings": "$2a$10$" + hashBody + "\n", "quotation marks": "'$2a$10$" + hashBody + "'",
+		"Argon2": "$argon2id$v=19$m=65536,t=3,p=4$c4n4ryc4n4ry", "LDAP": "{SSHA}c4n4ryc4n4ryc4n4ry",
+	} {
+		_, remarks := conversion{}.convert([]store.Account{account("alice", hashed(hash))})
+		if len(remarks) != 1 || remarks[0].Kind != withoutPassword || !strings.Contains(remarks[0].Message, says) {
+			t.Errorf("the remarks are %v, want one that says %q", remarks, says)
+			continue
+		}
+		if strings.Contains(remarks[0].Message, hashBody[:8]) || strings.Contains(remarks[0].Message, "c4n4ry") {
+			t.Errorf("a part of the hash is told: %v", remarks)
+		}
+	}
+}
+
 func TestAnOwnedRowStaysWithItsResourceWhereItsOwnIsAskedFor(t *testing.T) {
 	c := toTeamA
 	c.includeOwned = true
