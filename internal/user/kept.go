@@ -19,6 +19,8 @@ const FieldLockout Field = "locked_until"
 // After a decision with Again, only the same step counts: another one is the next step.
 func Unkept(d Desired, made Decision, after Observed) []Field {
 	switch verb := made.Change.Verb; { // the note says that the account has ended, and the next plan goes by it
+	case isSomebodyElses(after, made.Change.Owner):
+		// Only an account that has ended can have another owner. Its row is no sign that this one's was kept.
 	case verb == Delete && after.Row != nil:
 		return []Field{FieldRow}
 	case (verb == Deactivate || verb == Suspend) && after.Row != nil && after.Row.Active:
@@ -48,6 +50,11 @@ func Unkept(d Desired, made Decision, after Observed) []Field {
 		return []Field{FieldRow}
 	}
 	return fields
+}
+
+// isSomebodyElses reports whether the row has an owner now, and another one.
+func isSomebodyElses(o Observed, owner Owner) bool {
+	return o.Ownership != nil && o.Ownership.State == Owned && o.Ownership.Owner != owner
 }
 
 // asked returns the fields that an Update writes, but for a hash that is disabled or enabled with active.

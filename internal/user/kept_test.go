@@ -64,6 +64,15 @@ func TestWhatTheDatabaseDidNotKeepIsWhatThePlanAsksForAgain(t *testing.T) {
 		"a row that was deleted": {
 			desired(deleting), synced(), synced(tombstone, rowGone), nil,
 		},
+		"a row that was deleted and whose name another resource has since taken": {
+			desired(deleting), synced(), synced(ownedBy(neighbour)), nil,
+		},
+		"a row that was deactivated and that another resource has since adopted": {
+			desired(deleting, withPolicy(v1alpha1.DeletionDeactivate)), synced(), synced(ownedBy(neighbour)), nil,
+		},
+		"the row of a former resource, whose name another one has since taken": {
+			desired(), synced(ownedBy(predecessor)), synced(ownedBy(neighbour)), nil,
+		},
 		"a row that was not deactivated": {
 			desired(deleting, withPolicy(v1alpha1.DeletionDeactivate)), synced(), synced(), []user.Field{user.FieldActive},
 		},
