@@ -33,6 +33,10 @@ SELECT format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), name) FR
 SELECT format('ALTER ROLE %I IN DATABASE %I SET timezone TO %L', :'manager', current_database(), 'UTC')
 \gexec
 
+-- It names no schema. Elsewhere it would create another table users, with its default accounts, or fall back to memory.
+SELECT format('ALTER ROLE %I IN DATABASE %I SET search_path TO %I', :'manager', current_database(), :'schema')
+\gexec
+
 -- Both create objects at their start, and nobody else may. The sharding manager takes CREATE at every start, also where it creates
 -- nothing.
 REVOKE CREATE ON SCHEMA :"schema" FROM PUBLIC;

@@ -96,6 +96,26 @@ func TestTheScriptLetsEitherGenerationStart(t *testing.T) {
 	}
 }
 
+// The sharding manager names no schema: it looks where its role's search path leads.
+func TestTheScriptLeadsAManagerToAnotherSchema(t *testing.T) {
+	t.Parallel()
+	i := install(t)
+	i.sql(`CREATE SCHEMA accounts; GRANT CREATE ON SCHEMA public TO PUBLIC`)
+	for range 2 {
+		if _, err := testenv.Psql(t.Context(), i.admin, "config/database/sharding-manager.sql",
+			"schema=accounts", "manager="+i.role, "operator="+i.other()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	i.sql(`INSERT INTO accounts.users (username, password_hash) VALUES ('somebody', '!')`)
+	for _, generation := range []shardingmanager.Generation{shardingmanager.Newer, shardingmanager.Older} {
+		i.start(shardingmanager.Options{Generation: generation}).fallsBack(false)
+	}
+	if ask[bool](i, "SELECT to_regclass('public.users') IS NOT NULL") {
+		t.Error("the manager created a table of its own")
+	}
+}
+
 // The operator's two roles are granted after the manager's, and take nothing from it.
 func TestAManagerStartsBesideTwoRolesOfTheOperator(t *testing.T) {
 	t.Parallel()
