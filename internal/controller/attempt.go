@@ -23,13 +23,18 @@ func (r *Reconciler) synchronise(ctx context.Context, u *v1alpha1.ShardingUser, 
 	}
 	var found outcome
 	var lost *notKeptError
+	isLate := false // each try but the last one came too late, which a trigger may raise because of a disabled hash
 	err := store.ErrConflict
 	for try := 0; try < attempts && errors.Is(err, store.ErrConflict); try++ {
 		before := lost
-		found, err = r.attempt(ctx, u, confirm, before != nil)
+		isLate = before == nil && try == attempts-1
+		found, err = r.attempt(ctx, u, confirm, before != nil || isLate)
 		if errors.As(err, &lost) && (before != nil && before.isHashLeft == lost.isHashLeft || ends(lost.made.Change)) {
 			break // the next plan would find nothing left to do of a deletion
 		}
+	}
+	if isLate && lost != nil && lost.isHashLeft {
+		return found, store.ErrConflict // nothing but a conflict is known yet to be in the way of the hash
 	}
 	if errors.As(err, &lost) {
 		explanation := r.explain(ctx, lost.fields)
@@ -70,8 +75,8 @@ func (r *Reconciler) explain(ctx context.Context, fields []user.Field) string {
 	return r.options.Explain(ctx, fields)
 }
 
-// attempt observes, decides and applies once. WasLost tells that the database did not keep the change before: a row that is still
-// active then becomes inactive without a disabled hash.
+// attempt observes, decides and applies once. WasLost tells that the database did not keep the change before, or that all tries but
+// the last one came too late: a row that is still active then becomes inactive without a disabled hash.
 func (r *Reconciler) attempt(ctx context.Context, u *v1alpha1.ShardingUser, confirm confirmation, wasLost bool) (outcome, error) {
 	cluster, err := r.options.Cluster(ctx)
 	if err != nil {

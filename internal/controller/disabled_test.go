@@ -135,6 +135,16 @@ func TestATableThatTakesNoDisabledHashIsReported(t *testing.T) {
 			trigger("keep_hash", "BEFORE UPDATE", `IF NEW.password_hash NOT LIKE '$2%' THEN RAISE EXCEPTION 'no'; END IF; RETURN NEW;`),
 			"keep_hash", `DROP TRIGGER keep_hash ON users`, v1alpha1.EventUpdated,
 		},
+		"a trigger that refuses as for a missing right": {
+			trigger("keep_hash", "BEFORE UPDATE", `IF NEW.password_hash NOT LIKE '$2%' THEN
+				RAISE EXCEPTION 'no' USING ERRCODE = 'insufficient_privilege'; END IF; RETURN NEW;`),
+			"", `DROP TRIGGER keep_hash ON users`, v1alpha1.EventUpdated,
+		},
+		"a trigger that refuses with a SQLSTATE of its own": {
+			trigger("keep_hash", "BEFORE UPDATE", `IF NEW.password_hash NOT LIKE '$2%' THEN
+				RAISE EXCEPTION 'no' USING ERRCODE = 'PW001'; END IF; RETURN NEW;`),
+			"", `DROP TRIGGER keep_hash ON users`, v1alpha1.EventUpdated,
+		},
 		"a trigger that keeps the hash": {
 			trigger("keep_hash", "BEFORE UPDATE", `IF NEW.password_hash NOT LIKE '$2%' THEN NEW.password_hash := OLD.password_hash; END IF; RETURN NEW;`),
 			"keep_hash", `DROP TRIGGER keep_hash ON users`, v1alpha1.EventUpdated,
@@ -190,4 +200,34 @@ func TestATableThatTakesNoDisabledHashIsReported(t *testing.T) {
 			s.has("alice", user.DisabledHash(aHash), false)
 		})
 	}
+}
+
+// A trigger that raises a conflict looks like another writer. The row becomes inactive all the same.
+func TestAConflictOverAHashKeepsNoRowActive(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	s.quick = true
+	op := s.start()
+	s.secret("alice", "password", aHash)
+	u := s.readyUser("alice", hashedSecret("alice"))
+	leaver := s.readyUser("leaver", hashedSecret("alice"), deletion(v1alpha1.DeletionDeactivate))
+	s.sql(trigger("keep_hash", "BEFORE UPDATE", `IF NEW.password_hash NOT LIKE '$2%' THEN
+		RAISE EXCEPTION 'no' USING ERRCODE = 'serialization_failure'; END IF; RETURN NEW;`))
+
+	s.edit(u, active(false))
+	s.has("alice", aHash, false)
+	c := s.reports(u, v1alpha1.ReasonDatabaseRejected)
+	s.Expect(c.Message).To(gomega.ContainSubstring("40001"))
+	before := s.row("alice")
+	s.Consistently(func() *row { return s.row("alice") }).
+		WithTimeout(time.Second).WithPolling(50 * time.Millisecond).Should(gomega.Equal(before))
+	s.reactivated(op, u, "")
+
+	s.remove(leaver)
+	s.has("leaver", aHash, false)
+
+	s.sql(`DROP TRIGGER keep_hash ON users`)
+	s.edit(u, roles("viewer"))
+	s.ready(u)
+	s.has("alice", user.DisabledHash(aHash), false)
 }
