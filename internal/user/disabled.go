@@ -11,9 +11,13 @@ import (
 // docs/adr/0017-an-inactive-row-has-a-disabled-hash.md.
 
 // The beginning of a hash as crypt(3) writes it, and of one that is disabled. The expressions mean the same in Postgres.
+//
+// Libraries of bcrypt accept more than that: Go's reads the first byte of the version, which is at most 2, and the length, and neither
+// the rest of the version nor the separators. Such a hash has no second $, or is no identifier before it. It is disabled as well. One that
+// begins with $$ does not come back: !$2a$ is how a DBA locks an account.
 const (
-	EnabledHashPattern  = `^[$][0-9A-Za-z-]+[$]`
-	DisabledHashPattern = `^!([0-9A-Za-z-]+[$])`
+	EnabledHashPattern  = `^[$]([0-9A-Za-z-]+[$]|[^3-~](.|\n){57})`
+	DisabledHashPattern = `^!([0-9A-Za-z-]+[$]|[^3-~$](.|\n){57})`
 )
 
 var (

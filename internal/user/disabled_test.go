@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/crypto/bcrypt"
 	"pgregory.net/rapid"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
@@ -20,10 +21,10 @@ const (
 )
 
 func TestADisabledHashCanBeEnabled(t *testing.T) {
-	bcrypt := strings.Repeat("a", 53)
+	digest := strings.Repeat("a", 53)
 	for hash, want := range map[string]string{
-		"$2a$10$" + bcrypt: "!2a$10$" + bcrypt,
-		"$2b$10$" + bcrypt: "!2b$10$" + bcrypt,
+		"$2a$10$" + digest: "!2a$10$" + digest,
+		"$2b$10$" + digest: "!2b$10$" + digest,
 		"$argon2id$v=19$m": "!argon2id$v=19$m",
 		"$6$salt$digest":   "!6$salt$digest",
 		"$hmac$print":      "!hmac$print",
@@ -47,6 +48,38 @@ func TestWhatIsNoHashStaysAsItIs(t *testing.T) {
 	} {
 		if disabled, enabled := user.DisabledHash(text), user.EnabledHash(text); disabled != text || enabled != text {
 			t.Errorf("%q disabled is %q, and enabled %q", text, disabled, enabled)
+		}
+	}
+}
+
+// What a bcrypt library accepts is disabled, however odd it looks.
+func TestNoHashThatBcryptAcceptsStaysEnabled(t *testing.T) {
+	right := []byte("right")
+	made, err := bcrypt.GenerateFromPassword(right, bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cost, rest := string(made[4:6]), string(made[7:])
+	for _, version := range []string{"2a$", "2$", "2_$", "1a$", "2a_", "2 $", "2\n\n", "2é", " a$", "0!!", "\x01a$", "$$", "$a$", "+$"} {
+		for _, separator := range []string{"$", "_", "\n"} {
+			for _, trailing := range []string{"", "\n", "  ", "and more"} {
+				hash := "$" + version + cost + separator + rest + trailing
+				if bcrypt.CompareHashAndPassword([]byte(hash), right) != nil {
+					t.Fatalf("bcrypt refuses %q", hash)
+				}
+				disabled := user.DisabledHash(hash)
+				if bcrypt.CompareHashAndPassword([]byte(disabled), right) == nil {
+					t.Errorf("%q disabled is %q, which lets the user in", hash, disabled)
+				}
+				if back := user.EnabledHash(disabled); back != hash && version[0] != '$' {
+					t.Errorf("%q comes back as %q", hash, back)
+				}
+			}
+		}
+	}
+	for _, text := range []string{"!" + string(made), "!" + strings.Repeat("locked until the audit ", 4)} {
+		if enabled := user.EnabledHash(text); enabled != text {
+			t.Errorf("%q of a DBA is enabled: %q", text, enabled)
 		}
 	}
 }
