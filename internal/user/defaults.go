@@ -47,7 +47,7 @@ func (a defaultAccount) hasHash(hash string) bool {
 	if shut, ok := strings.CutPrefix(hash, "!"); ok {
 		hash = "$" + shut
 	}
-	version, ok := strings.CutSuffix(hash, a.rest)
+	version, _, ok := strings.Cut(hash, a.rest) // what follows the hash, such as a newline, does not count for bcrypt
 	return ok && slices.Contains(versions, version)
 }
 

@@ -24,22 +24,22 @@ func TestDefaultHash(t *testing.T) {
 		hash string
 		want bool
 	}{
-		"the administrator's":                   {defaultAdmin, true},
-		"the operator's":                        {defaultOperator, true},
-		"the viewer's":                          {defaultViewer, true},
-		"in another version of bcrypt":          {"$2y" + defaultAdmin[3:], true},
-		"without a version":                     {"$2" + defaultAdmin[3:], true},
-		"of an account that is shut":            {"!" + defaultAdmin[1:], true},
-		"of an account shut in another version": {"!2b" + defaultViewer[3:], true},
-		"of another cost":                       {strings.Replace(defaultAdmin, "$10$", "$12$", 1), false},
-		"in no version of bcrypt":               {"$3a" + defaultAdmin[3:], false},
-		"in two versions":                       {"$2a" + defaultAdmin, false},
-		"with a mark before it":                 {"!" + defaultAdmin, false},
-		"with something after it":               {defaultAdmin + " ", false},
-		"the rest of it alone":                  {defaultAdmin[3:], false},
-		"another one":                           {hashV1, false},
-		"none that can match":                   {user.UnusablePassword, false},
-		"none":                                  {"", false},
+		"the administrator's":                    {defaultAdmin, true},
+		"the operator's":                         {defaultOperator, true},
+		"the viewer's":                           {defaultViewer, true},
+		"in another version of bcrypt":           {"$2y" + defaultAdmin[3:], true},
+		"without a version":                      {"$2" + defaultAdmin[3:], true},
+		"of an account that is shut":             {"!" + defaultAdmin[1:], true},
+		"of an account shut in another version":  {"!2b" + defaultViewer[3:], true},
+		"of another cost":                        {strings.Replace(defaultAdmin, "$10$", "$12$", 1), false},
+		"in no version of bcrypt":                {"$3a" + defaultAdmin[3:], false},
+		"in two versions":                        {"$2a" + defaultAdmin, false},
+		"with a mark before it":                  {"!" + defaultAdmin, false},
+		"with something after it, as it matches": {defaultAdmin + "\n", true},
+		"the rest of it alone":                   {defaultAdmin[3:], false},
+		"another one":                            {hashV1, false},
+		"none that can match":                    {user.UnusablePassword, false},
+		"none":                                   {"", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := user.DefaultHash(tt.hash); got != tt.want {

@@ -12,11 +12,11 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// listDefaults lists the active accounts with one of these hashes, and counts all of them. It reads the whole table: an index
+// listDefaults lists the active accounts with one of these hashes, whatever follows it, and counts all of them. It reads the whole table: an index
 // would be written for each new password, and is asked once a minute.
 const listDefaults = `
 SELECT u.username::text, pg_catalog.count(*) OVER ()
-FROM users u WHERE u.active AND u.password_hash::text = ANY ($1::text[])
+FROM users u WHERE u.active AND pg_catalog.left(u.password_hash::text, 60) = ANY ($1::text[])
 ORDER BY u.username::text COLLATE "C" LIMIT $2::bigint`
 
 // DefaultPasswords returns the accounts with a default password of the sharding manager, as [Store.Maintain] found them last;

@@ -36,7 +36,8 @@ func TestDefaultPasswordsAreFoundWhereverTheyStand(t *testing.T) {
 			4,
 			[]string{"admin", "operator", "viewer", "zoë"},
 		},
-		"the column pads its values": {"ALTER TABLE users ALTER password_hash TYPE char(72)", 3, []string{"admin", "operator", "viewer"}},
+		"one is followed by a newline": {"UPDATE users SET password_hash = password_hash || E'\n' WHERE username = 'viewer'", 3, []string{"admin", "operator", "viewer"}},
+		"the column pads its values":   {"ALTER TABLE users ALTER password_hash TYPE char(72)", 3, []string{"admin", "operator", "viewer"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
