@@ -9,16 +9,16 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
-// readWriters is the part of readCatalogue about the other roles that may log in and write any column of the table users: whether
-// the role may alter the table, whether it may create objects in the schema, and the owner of the table.
-const readWriters = `SELECT 'writer', pg_catalog.quote_ident(r.rolname), ARRAY[pg_catalog.pg_has_role(r.oid, t.relowner, 'USAGE')::text,
+// readWriters is the part of readCatalogue about the other roles that may log in and write the whole table users, by a right of their
+// own or of a role that they are members of: whether the role may alter the table, whether it may create objects in the schema, and the owner of the table.
+const readWriters = `SELECT DISTINCT 'writer', pg_catalog.quote_ident(r.rolname), ARRAY[pg_catalog.pg_has_role(r.oid, t.relowner, 'USAGE')::text,
        pg_catalog.has_schema_privilege(r.oid, t.relnamespace, 'CREATE')::text, pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(t.relowner)),
        pg_catalog.quote_ident(t.nspname)]
 FROM t CROSS JOIN LATERAL (
     SELECT e.grantee FROM pg_catalog.aclexplode(COALESCE(t.relacl, pg_catalog.acldefault('r'::pg_catalog."char", t.relowner))) e
     WHERE e.privilege_type = 'UPDATE'
     UNION SELECT t.relowner) g (id)
-JOIN pg_catalog.pg_roles r ON r.oid = g.id
+JOIN pg_catalog.pg_roles r ON pg_catalog.pg_has_role(r.oid, g.id, 'USAGE')
 WHERE r.rolcanlogin AND NOT r.rolsuper AND r.rolname <> CURRENT_USER`
 
 // describeWriters is about roles by which a sharding manager could not start: its statements at start create the table and its

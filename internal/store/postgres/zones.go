@@ -18,10 +18,10 @@ import (
 // The columns have no zone, and hold UTC. Another program stores the wall time of its own zone instead: the sharding manager writes
 // a lock by the zone of its process, and the other times by the zone of its session.
 
-// readZones lists the roles that own the table users or may write any of its columns, the time zone that their new sessions get, as far
-// as role or database set it, and the name of the database. There are none where the columns have a zone.
+// readZones lists the roles that own the table users or may write all of it, themselves or as members of another role, the time zone that
+// their new sessions get, as far as role or database set it, and the name of the database. There are none where the columns have a zone.
 const readZones = `WITH t AS (SELECT c.* FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass('` + usersTable + `')::oid)
-SELECT pg_catalog.quote_ident(r.rolname), COALESCE((
+SELECT DISTINCT pg_catalog.quote_ident(r.rolname), COALESCE((
     SELECT pg_catalog.split_part(c.setting, '=', 2) FROM pg_catalog.pg_db_role_setting s CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig) c (setting)
     WHERE pg_catalog.lower(pg_catalog.split_part(c.setting, '=', 1)) = 'timezone'::text
       AND s.setdatabase IN (0::oid, d.oid) AND s.setrole IN (0::oid, r.oid)
@@ -30,7 +30,7 @@ FROM t CROSS JOIN LATERAL (
     SELECT e.grantee FROM pg_catalog.aclexplode(COALESCE(t.relacl, pg_catalog.acldefault('r'::pg_catalog."char", t.relowner))) e
     WHERE e.privilege_type = 'UPDATE'::text
     UNION SELECT t.relowner) g (id)
-JOIN pg_catalog.pg_roles r ON r.oid = g.id AND r.rolcanlogin
+JOIN pg_catalog.pg_roles r ON r.rolcanlogin AND (r.oid = g.id OR NOT r.rolsuper AND pg_catalog.pg_has_role(r.oid, g.id, 'USAGE'))
 JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database()
 WHERE EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = t.oid AND a.attname = 'last_login_at'::pg_catalog.name
     AND a.atttypid = 'pg_catalog.timestamp'::regtype::oid)

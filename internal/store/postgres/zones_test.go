@@ -154,6 +154,7 @@ func TestInspectionFindsZonesOfOthersSessions(t *testing.T) {
 		"of the role":                       {sql: `ALTER ROLE $role SET timezone TO 'Europe/Berlin'`, zone: "Europe/Berlin"},
 		"of the role in this database":      {sql: utcOfRole + `ALTER ROLE $role IN DATABASE $database SET timezone TO 'Europe/Berlin'`, zone: "Europe/Berlin"},
 		"of the role, over the database's":  {sql: utcOfRole + `ALTER DATABASE $database SET timezone TO 'Asia/Tokyo'`},
+		"of a member of the owner":          {sql: `ALTER DATABASE $database SET timezone TO 'Asia/Tokyo'; ALTER TABLE users OWNER TO $other; GRANT $other TO $role`, zone: "Asia/Tokyo"},
 		"UTC by another of its names":       {sql: `ALTER ROLE $role SET timezone TO 'etc/utc'`},
 		"where the columns have a zone":     {sql: `ALTER DATABASE $database SET timezone TO 'Asia/Tokyo'; ALTER TABLE users ALTER last_login_at TYPE timestamptz`},
 		"of a role that may write no table": {sql: `ALTER ROLE $role SET timezone TO 'Asia/Tokyo'; ALTER TABLE users OWNER TO CURRENT_USER`},
@@ -164,9 +165,10 @@ func TestInspectionFindsZonesOfOthersSessions(t *testing.T) {
 			migrated(t, dsn)
 			_, database := names(t, dsn)
 			role, _ := names(t, testenv.Role(t, dsn))
+			other, _ := names(t, testenv.Role(t, dsn))
 			pool := connect(t, dsn)
 			run(t, pool, "ALTER TABLE users OWNER TO "+role)
-			run(t, pool, strings.NewReplacer("$database", database, "$role", role).Replace(tt.sql))
+			run(t, pool, strings.NewReplacer("$database", database, "$role", role, "$other", other).Replace(tt.sql))
 			found, said := times(t, open(t, quick(dsn)))
 			want := "session-time-zone " + role
 			if (tt.zone != "") != slices.Contains(found, want) || !strings.Contains(said, tt.zone) {
@@ -195,6 +197,14 @@ func TestInspectTableFindsRolesThatCannotStartAManager(t *testing.T) {
 		"one that writes, and may create": {
 			sql:  `GRANT SELECT, UPDATE ON users TO $role; GRANT CREATE ON SCHEMA public TO $role; ALTER TABLE users OWNER TO $other; ALTER ROLE $other NOLOGIN`,
 			says: []string{"does not own the table. ", "GRANT $other TO $role"},
+		},
+		"a member of one that writes": {
+			sql:  `GRANT UPDATE ON users TO $other; GRANT $other TO $role; ALTER ROLE $other NOLOGIN`,
+			says: []string{"does not own the table and may not create objects", "GRANT CREATE ON SCHEMA public TO $role"},
+		},
+		"a member of the owner, in a closed schema": {
+			sql:  `ALTER TABLE users OWNER TO $other; GRANT $other TO $role; GRANT UPDATE ON users TO $role; ALTER ROLE $other NOLOGIN`,
+			says: []string{"and may not create objects in its schema. "},
 		},
 		"the owner, in a closed schema": {
 			sql:  `ALTER TABLE users OWNER TO $role`,
