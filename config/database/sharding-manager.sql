@@ -33,6 +33,10 @@ SELECT format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), name) FR
 SELECT format('ALTER ROLE %I IN DATABASE %I SET timezone TO %L', :'manager', current_database(), 'UTC')
 \gexec
 
+-- The operator pins UTC. Another program may connect by its role.
+SELECT format('ALTER ROLE %I IN DATABASE %I SET timezone TO %L', :'operator', current_database(), 'UTC')
+\gexec
+
 -- It names no schema. Elsewhere it would create another table users, with its default accounts, or fall back to memory.
 SELECT format('ALTER ROLE %I IN DATABASE %I SET search_path TO %I', :'manager', current_database(), :'schema')
 \gexec
@@ -58,6 +62,21 @@ ALTER TABLE :"schema".users
     ADD COLUMN IF NOT EXISTS oauth_provider VARCHAR(50),
     ADD COLUMN IF NOT EXISTS oauth_id VARCHAR(255),
     ADD COLUMN IF NOT EXISTS email VARCHAR(255);
+
+-- A user of OAuth whose name is that of an account that is inactive or locked overwrites that account: the newer generation inserts it
+-- anew, without a password, and links it to that user. When the operator then puts roles and password back, the user has both. The
+-- trigger refuses that. It is looked at only where a statement writes password_hash, which linking by email does not.
+CREATE OR REPLACE FUNCTION :"schema".shardinguser_oauth_guard() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $fn$
+BEGIN
+    RAISE EXCEPTION 'an account is not overwritten by a login with OAuth' USING ERRCODE = 'integrity_constraint_violation';
+END
+$fn$;
+ALTER FUNCTION :"schema".shardinguser_oauth_guard() OWNER TO CURRENT_USER;
+DROP TRIGGER IF EXISTS shardinguser_oauth_guard ON :"schema".users;
+CREATE TRIGGER shardinguser_oauth_guard BEFORE UPDATE OF password_hash ON :"schema".users FOR EACH ROW
+    WHEN (NEW.password_hash = '' AND ((OLD.oauth_provider, OLD.oauth_id) IS DISTINCT FROM (NEW.oauth_provider, NEW.oauth_id)
+        OR NEW.active AND OLD.active IS NOT TRUE))
+    EXECUTE FUNCTION :"schema".shardinguser_oauth_guard();
 
 -- Only the owner of the table may create an index on it, or add a column, and so start as the sharding manager.
 ALTER TABLE :"schema".users OWNER TO :"manager";

@@ -94,7 +94,7 @@ func (n *neighbour) hasNoDefaults() {
 func (s *story) findsNothing(p *process) {
 	s.t.Helper()
 	s.eventually(soon, func(g gomega.Gomega) {
-		for _, kind := range []string{"open-schema", "manager-rights", "foreign-owner", "missing-right", "session-time-zone", "notification-trigger"} {
+		for _, kind := range []string{"open-schema", "manager-rights", "foreign-owner", "missing-right", "session-time-zone", "notification-trigger", "foreign-trigger"} {
 			found, isThere := p.metric("shardinguser_table_findings", `kind="`+kind+`"`)
 			g.Expect(isThere).To(gomega.BeTrue(), kind)
 			g.Expect(found).To(gomega.BeZero(), "%s:\n%s", kind, p.Tail())
@@ -253,6 +253,26 @@ func TestAnInactiveAccountStaysOutOfTheManager(t *testing.T) {
 	s.eventually(soon, func(g gomega.Gomega) {
 		g.Expect(n.tries("deactivated", canary+" deactivated")).To(gomega.Equal(http.StatusOK))
 	})
+}
+
+// Anybody can lock an account. A stranger of the OAuth provider with its name must not get what the operator puts back.
+func TestNoStrangerGetsALockedAccountByOAuth(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	managers := s.share()
+	s.start()
+	s.secret("admin", canary+" admin")
+	s.readyUser("admin", secret("admin"), roles("admin"))
+	n := s.beside(newer(managers))
+	for range 5 {
+		n.tries("admin", canary+" wrong")
+	}
+	before := s.row("admin")
+	_, err := n.LogInByOAuth(t.Context(), "github", "666", "Admin")
+	s.Expect(err).To(gomega.MatchError(gomega.ContainSubstring("not overwritten")))
+	after := s.row("admin")
+	s.Expect(after.Hash).To(gomega.Equal(before.Hash))
+	s.Expect(after.Roles).To(gomega.Equal(before.Roles))
 }
 
 // Policies are the whole cluster's, so that this is not parallel.

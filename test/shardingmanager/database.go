@@ -205,10 +205,10 @@ func (d *database) add(ctx context.Context, u user) error {
 	if err := d.checkAdministrators(ctx, u); err != nil {
 		return err
 	}
-	err = d.exec(ctx, `INSERT INTO users (username, password_hash, roles, active, oauth_provider, oauth_id) VALUES ($1, $2, $3, $4, $5, $6)
+	err = d.exec(ctx, `INSERT INTO users (username, password_hash, roles, active, oauth_provider, oauth_id, email) VALUES ($1, $2, $3, $4, $5, $6, $7)
 		ON CONFLICT (username) DO UPDATE SET password_hash = COALESCE(EXCLUDED.password_hash, users.password_hash), roles = EXCLUDED.roles,
-		active = EXCLUDED.active, oauth_provider = EXCLUDED.oauth_provider, oauth_id = EXCLUDED.oauth_id,
-		updated_at = CURRENT_TIMESTAMP`, u.username, u.hash, string(roles), u.active, u.provider, u.id)
+		active = EXCLUDED.active, oauth_provider = EXCLUDED.oauth_provider, oauth_id = EXCLUDED.oauth_id, email = EXCLUDED.email,
+		updated_at = CURRENT_TIMESTAMP`, u.username, u.hash, string(roles), u.active, u.provider, u.id, u.email)
 	d.forget(u.username)
 	return err
 }
@@ -255,8 +255,9 @@ func (m *Manager) Add(ctx context.Context, username, hash string, roles ...strin
 	return m.database.add(ctx, user{username: username, hash: hash, roles: roles, active: true})
 }
 
-// LogInByOAuth logs in somebody whom an OAuth provider vouched for, and returns the username. An account that is missing or inactive is
-// created: an inactive one is found again under its name, and overwritten.
+// LogInByOAuth logs in somebody whom an OAuth provider vouched for, by name or email, and returns the username. An active account with
+// that email is linked. An account that is missing, inactive or locked is created under the name: one that has the name is overwritten,
+// and belongs to whoever logged in from then on.
 func (m *Manager) LogInByOAuth(ctx context.Context, provider, id, name string) (username string, err error) {
 	d := m.database
 	if d == nil || m.options.Generation != Newer {
@@ -266,6 +267,16 @@ func (m *Manager) LogInByOAuth(ctx context.Context, provider, id, name string) (
 	if err := d.pool.QueryRow(ctx, known, provider, id).Scan(&username); err == nil {
 		return username, d.succeeded(ctx, username)
 	}
+	email := ""
+	if strings.Contains(name, "@") {
+		email = name
+		if err := d.pool.QueryRow(ctx, "SELECT username FROM users WHERE email = $1 AND active", email).Scan(&username); err == nil {
+			if err := d.exec(ctx, `UPDATE users SET oauth_provider = $1, oauth_id = $2, updated_at = CURRENT_TIMESTAMP WHERE username = $3`,
+				provider, id, username); err == nil {
+				return username, d.succeeded(ctx, username)
+			}
+		}
+	}
 	base := strings.ReplaceAll(strings.ReplaceAll(strings.ToLower(name), "@", "_"), " ", "_")
 	username = base
 	for i := 1; ; i++ {
@@ -274,7 +285,7 @@ func (m *Manager) LogInByOAuth(ctx context.Context, provider, id, name string) (
 		}
 		username = fmt.Sprintf("%s_%d", base, i)
 	}
-	if err := d.add(ctx, user{username: username, roles: []string{"viewer"}, active: true, provider: provider, id: id}); err != nil {
+	if err := d.add(ctx, user{username: username, roles: []string{"viewer"}, active: true, provider: provider, id: id, email: email}); err != nil {
 		return "", err
 	}
 	return username, d.succeeded(ctx, username)

@@ -52,6 +52,7 @@ type user struct {
 	roles          []string
 	active         bool
 	provider, id   string // of OAuth
+	email          string
 }
 
 // users is where accounts come from: the table, or the memory of the process.

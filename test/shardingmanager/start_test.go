@@ -116,6 +116,50 @@ func TestTheScriptLeadsAManagerToAnotherSchema(t *testing.T) {
 	}
 }
 
+// Without the script's trigger, a stranger of the OAuth provider gets the account of whoever is locked or inactive.
+func TestTheScriptKeepsOAuthFromOverwritingAccounts(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		set    string // of the account admin
+		as, id string // who logs in by OAuth
+		want   string // the username; "" where the login is refused
+	}{
+		"a stranger with the name of a locked account":       {"locked_until = now() + interval '1 hour'", "Admin", "666", ""},
+		"a stranger with the name of an inactive account":    {"active = false", "Admin", "666", ""},
+		"a stranger with the name of a locked OAuth account": {"password_hash = ''; UPDATE users SET locked_until = now() + interval '1 hour', oauth_provider = 'github', oauth_id = '1'", "Admin", "666", ""},
+		"the inactive account's own user":                    {"password_hash = ''; UPDATE users SET active = false, oauth_provider = 'github', oauth_id = '1'", "Admin", "1", ""},
+		"a stranger with the name of an active account":      {"active = true", "Admin", "666", "admin_1"},
+		"a new user":                        {"active = true", "Zoë", "7", "zoë"},
+		"a user whose email an account has": {"email = 'admin@example.com'", "admin@example.com", "1", "admin"},
+		"a user whose email an account of another provider has": {"email = 'admin@example.com', oauth_provider = 'google', oauth_id = '9'", "admin@example.com", "1", "admin"},
+		"the account's own user": {
+			"password_hash = ''; UPDATE users SET locked_until = now() + interval '1 hour', oauth_provider = 'github', oauth_id = '1'", "Admin", "1", "admin",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			i := install(t)
+			for range 2 {
+				if _, err := testenv.Psql(t.Context(), i.admin, "config/database/sharding-manager.sql", "manager="+i.role, "operator="+i.other()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			i.add("admin", 4)
+			i.sql("UPDATE users SET " + tt.set)
+			before := ask[string](i, "SELECT ROW(username, password_hash, roles, active, oauth_id)::text FROM users WHERE username = 'admin'")
+			m := i.start(shardingmanager.Options{Generation: shardingmanager.Newer})
+			got, err := m.LogInByOAuth(t.Context(), "github", tt.id, tt.as)
+			if got != tt.want || (err == nil) != (tt.want != "") {
+				t.Errorf("it is logged in as %q, %v; want %q", got, err, tt.want)
+			}
+			after := ask[string](i, "SELECT ROW(username, password_hash, roles, active, oauth_id)::text FROM users WHERE username = 'admin'")
+			if tt.want != "admin" && after != before {
+				t.Errorf("the account is overwritten: %s", after)
+			}
+		})
+	}
+}
+
 // The operator's two roles are granted after the manager's, and take nothing from it.
 func TestAManagerStartsBesideTwoRolesOfTheOperator(t *testing.T) {
 	t.Parallel()

@@ -113,6 +113,9 @@ func referencing(table, onDelete string) string {
 // ourTriggers is how the names of all versions of our triggers begin.
 const ourTriggers = "shardinguser_notify_"
 
+// oauthGuard is the trigger of config/database/sharding-manager.sql. It refuses no write of the operator.
+const oauthGuard = "shardinguser_oauth_guard"
+
 // The bits of pg_trigger.tgtype.
 const (
 	triggerForRow  = 1 << 0
@@ -133,7 +136,7 @@ func (s *Store) describeTriggers(c catalogue) (found []store.Finding) {
 		if trigger.name == rowTrigger || trigger.name == truncateTrigger {
 			ours++
 		}
-		if strings.HasPrefix(trigger.name, ourTriggers) {
+		if strings.HasPrefix(trigger.name, ourTriggers) || trigger.name == oauthGuard {
 			continue
 		}
 		kind, _ := strconv.Atoi(trigger.details[0]) // the server wrote it
