@@ -12,7 +12,7 @@
 \set ON_ERROR_STOP on
 
 -- schema    where the table users is, or will be
--- manager   the role of the sharding manager's USER_DATABASE_DSN
+-- manager   the role of the sharding manager's USER_DATABASE_DSN, which owns the table afterwards
 -- operator  the role of the operator's --user-database-dsn-file; the controller's, where it has two
 \if :{?schema} \else \set schema public \endif
 \if :{?manager} \else \set manager sharding_manager \endif
@@ -22,6 +22,13 @@ BEGIN;
 
 -- What others have created in the schema must not run with an administrator's rights.
 SET LOCAL search_path = pg_catalog, pg_temp;
+
+SELECT COALESCE((SELECT bool_or(r.rolname <> ALL (ARRAY[:'manager', :'operator']) AND NOT r.rolsuper) FROM pg_class c
+           JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles r ON r.oid = c.relowner
+           WHERE n.nspname = :'schema' AND c.relname = 'users'), false) AS is_taken,
+       COALESCE((SELECT pg_get_userbyid(c.relowner) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+           WHERE n.nspname = :'schema' AND c.relname = 'users'), '') AS former_owner
+\gset
 
 SELECT format('CREATE ROLE %I LOGIN', name) FROM unnest(ARRAY[:'manager', :'operator']) AS name
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name)
@@ -83,3 +90,8 @@ ALTER TABLE :"schema".users OWNER TO :"manager";
 GRANT SELECT, INSERT, UPDATE, DELETE, TRIGGER ON TABLE :"schema".users TO :"operator";
 
 COMMIT;
+
+\if :is_taken
+\echo 'The table users belonged to the role' :former_owner 'which has no right on it any more. Restart the programs that connect'
+\echo 'by it with the DSN of the role' :manager 'now: a sharding manager that starts by the old one accepts the default passwords.'
+\endif

@@ -4,6 +4,7 @@ package shardingmanager_test
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/sharding-system/shardinguser-operator/test/shardingmanager"
@@ -155,6 +156,35 @@ func TestTheScriptKeepsOAuthFromOverwritingAccounts(t *testing.T) {
 			after := ask[string](i, "SELECT ROW(username, password_hash, roles, active, oauth_id)::text FROM users WHERE username = 'admin'")
 			if tt.want != "admin" && after != before {
 				t.Errorf("the account is overwritten: %s", after)
+			}
+		})
+	}
+}
+
+// A manager that runs loses its rights when its table gets another owner.
+func TestTheScriptSaysWhoseTableItTakes(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		owner func(i *installation, operator string) string
+		says  bool
+	}{
+		"another role's":     {func(i *installation, _ string) string { return i.other() }, true},
+		"the manager's":      {func(i *installation, _ string) string { return i.role }, false},
+		"the operator's":     {func(_ *installation, operator string) string { return operator }, false},
+		"an administrator's": {func(*installation, string) string { return "CURRENT_USER" }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			i := install(t)
+			operator := i.other()
+			owner := tt.owner(i, operator)
+			i.sql(operatorsTable + "; ALTER TABLE users OWNER TO " + owner)
+			printed, err := testenv.Psql(t.Context(), i.admin, "config/database/sharding-manager.sql", "manager="+i.role, "operator="+operator)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(printed, "belonged to the role "+owner) != tt.says {
+				t.Errorf("it says %q", printed)
 			}
 		})
 	}
