@@ -39,6 +39,7 @@ const (
 	FindingNotATable           = "not-a-table"
 	FindingNotNullColumn       = "not-null-column"
 	FindingNotificationTrigger = "notification-trigger"
+	FindingOAuthGuard          = "oauth-guard"
 	FindingOpenSchema          = "open-schema"
 	FindingPartitionedTable    = "partitioned-table"
 	FindingReplicaIdentity     = "replica-identity"
@@ -58,7 +59,7 @@ func FindingKinds() []string {
 		FindingCheckConstraint, FindingCollation, FindingColumnType, FindingDomain, FindingExclusionConstraint, FindingForeignKey,
 		FindingForeignOwner, FindingForeignTrigger, FindingGeneratedColumn, FindingInheritance, FindingLockZone, FindingLongLock,
 		FindingManagerRights, FindingMissingColumn, FindingMissingRight, FindingMissingTable, FindingMissingUniqueKey, FindingNotATable,
-		FindingNotNullColumn, FindingNotificationTrigger, FindingOpenSchema, FindingPartitionedTable, FindingReplicaIdentity,
+		FindingNotNullColumn, FindingNotificationTrigger, FindingOAuthGuard, FindingOpenSchema, FindingPartitionedTable, FindingReplicaIdentity,
 		FindingRowLevelSecurity, FindingRule, FindingSchemaVersion, FindingServerVersion, FindingSessionSetting, FindingSessionZone,
 		FindingUniqueConstraint, FindingUnloggedTable,
 	}

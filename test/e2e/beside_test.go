@@ -94,7 +94,7 @@ func (n *neighbour) hasNoDefaults() {
 func (s *story) findsNothing(p *process) {
 	s.t.Helper()
 	s.eventually(soon, func(g gomega.Gomega) {
-		for _, kind := range []string{"open-schema", "manager-rights", "foreign-owner", "missing-right", "session-time-zone", "notification-trigger", "foreign-trigger"} {
+		for _, kind := range []string{"open-schema", "manager-rights", "foreign-owner", "missing-right", "session-time-zone", "notification-trigger", "foreign-trigger", "oauth-guard"} {
 			found, isThere := p.metric("shardinguser_table_findings", `kind="`+kind+`"`)
 			g.Expect(isThere).To(gomega.BeTrue(), kind)
 			g.Expect(found).To(gomega.BeZero(), "%s:\n%s", kind, p.Tail())

@@ -132,7 +132,9 @@ var triggerEvents = []struct {
 // describeTriggers is about code that runs when a row is written: triggers and rules.
 func (s *Store) describeTriggers(c catalogue) (found []store.Finding) {
 	ours := 0
+	isGuarded := !slices.ContainsFunc(c["column"], func(f fact) bool { return f.name == "oauth_id" })
 	for _, trigger := range c["trigger"] {
+		isGuarded = isGuarded || trigger.name == oauthGuard
 		if trigger.name == rowTrigger || trigger.name == truncateTrigger {
 			ours++
 		}
@@ -147,6 +149,13 @@ func (s *Store) describeTriggers(c catalogue) (found []store.Finding) {
 			Kind: store.FindingNotificationTrigger, Object: ident(rowTrigger),
 			Consequence: "The triggers that notify of changes are missing or disabled, so the operator polls the table; GRANT TRIGGER on the " +
 				"table and CREATE on its schema to the role, or enable them.",
+		})
+	}
+	if !isGuarded && s.settings.Role.makesSchema() {
+		found = append(found, store.Finding{
+			Kind: store.FindingOAuthGuard, Object: ident(oauthGuard),
+			Consequence: "The table has the columns of the sharding manager's login by OAuth, and not the trigger that keeps it from overwriting accounts: " +
+				"a user of OAuth can take over a locked or inactive account by its name; run config/database/sharding-manager.sql.",
 		})
 	}
 	for _, rule := range c["rule"] {

@@ -137,6 +137,20 @@ func TestInspectTableFindsWhatTheDDLDid(t *testing.T) {
 			want: []string{`foreign-key "logs_username_fkey"`, `foreign-key "notes_author_fkey"`, `foreign-key "orders_customer_fkey"`},
 			says: "deletionPolicy to Deactivate",
 		},
+		"columns of a login by OAuth": {
+			ddl:  `ALTER TABLE users ADD oauth_provider TEXT, ADD oauth_id TEXT`,
+			want: []string{`oauth-guard "shardinguser_oauth_guard"`}, says: "sharding-manager.sql",
+		},
+		"columns of a login by OAuth, with a trigger that is disabled": {
+			ddl: `ALTER TABLE users ADD oauth_id TEXT; CREATE FUNCTION guard() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+				CREATE TRIGGER shardinguser_oauth_guard BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION guard();
+				ALTER TABLE users DISABLE TRIGGER shardinguser_oauth_guard`,
+			want: []string{`oauth-guard "shardinguser_oauth_guard"`},
+		},
+		"nothing about columns of a login by OAuth that are guarded": {
+			ddl: `ALTER TABLE users ADD oauth_id TEXT; CREATE FUNCTION guard() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+				CREATE TRIGGER shardinguser_oauth_guard BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION guard()`,
+		},
 		"triggers of others": {
 			ddl: skip + `CREATE TRIGGER soft_delete BEFORE DELETE ON users FOR EACH ROW EXECUTE FUNCTION skip();
 				CREATE CONSTRAINT TRIGGER late AFTER INSERT ON users DEFERRABLE FOR EACH ROW EXECUTE FUNCTION skip()`,
