@@ -6,7 +6,8 @@
 --   psql "$ADMIN_DSN" -f config/database/sharding-manager.sql
 --   psql "$ADMIN_DSN" -v schema=accounts -v manager=sm -v operator=su -f config/database/sharding-manager.sql
 --
--- Run it as a superuser before either program starts, or while they run. It may run again at any time. It has no password in it: set
+-- Run it as a superuser, or as the owner of database and table where that one may create roles (CREATEROLE), before either program
+-- starts, or while they run. It may run again at any time. It has no password in it: set
 -- one for each role.
 
 \set ON_ERROR_STOP on
@@ -22,6 +23,7 @@ BEGIN;
 
 -- What others have created in the schema must not run with an administrator's rights.
 SET LOCAL search_path = pg_catalog, pg_temp;
+SET LOCAL client_min_messages = warning;
 
 SELECT COALESCE((SELECT bool_or(r.rolname <> ALL (ARRAY[:'manager', :'operator']) AND NOT r.rolsuper) FROM pg_class c
            JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles r ON r.oid = c.relowner
@@ -33,6 +35,13 @@ SELECT COALESCE((SELECT bool_or(r.rolname <> ALL (ARRAY[:'manager', :'operator']
 SELECT format('CREATE ROLE %I LOGIN', name) FROM unnest(ARRAY[:'manager', :'operator']) AS name
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name)
 \gexec
+-- Without superuser, only a member of a role may give it a table, or change its table later. That ends with the script.
+SELECT NOT rolsuper AND rolname <> :'manager' AND NOT pg_has_role(rolname, :'manager', 'USAGE') AS is_lent FROM pg_roles WHERE rolname = CURRENT_USER
+\gset
+\if :is_lent
+GRANT :"manager" TO CURRENT_USER;
+\endif
+
 SELECT format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), name) FROM unnest(ARRAY[:'manager', :'operator']) AS name
 \gexec
 
@@ -88,6 +97,10 @@ CREATE TRIGGER shardinguser_oauth_guard BEFORE UPDATE OF password_hash ON :"sche
 -- Only the owner of the table may create an index on it, or add a column, and so start as the sharding manager.
 ALTER TABLE :"schema".users OWNER TO :"manager";
 GRANT SELECT, INSERT, UPDATE, DELETE, TRIGGER ON TABLE :"schema".users TO :"operator";
+
+\if :is_lent
+REVOKE :"manager" FROM CURRENT_USER;
+\endif
 
 COMMIT;
 

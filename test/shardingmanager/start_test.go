@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/sharding-system/shardinguser-operator/test/shardingmanager"
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
@@ -156,6 +158,44 @@ func TestTheScriptKeepsOAuthFromOverwritingAccounts(t *testing.T) {
 			after := ask[string](i, "SELECT ROW(username, password_hash, roles, active, oauth_id)::text FROM users WHERE username = 'admin'")
 			if tt.want != "admin" && after != before {
 				t.Errorf("the account is overwritten: %s", after)
+			}
+		})
+	}
+}
+
+// An administrator of a managed Postgres is no superuser.
+func TestTheScriptNeedsNoSuperuser(t *testing.T) {
+	t.Parallel()
+	for name, before := range map[string]string{
+		"on an empty database":       "SELECT",
+		"on the administrator's own": operatorsTable + "; ALTER TABLE users OWNER TO $admin",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			i := install(t)
+			admin := testenv.Role(t, i.admin)
+			config, err := pgx.ParseConfig(admin)
+			if err != nil {
+				t.Fatal(err)
+			}
+			operator := i.other()
+			i.sql("ALTER ROLE " + config.User + " CREATEROLE; ALTER DATABASE " + config.Database + " OWNER TO " + config.User)
+			if ask[int](i, "SELECT current_setting('server_version_num')::int") >= 160000 { // where it created the roles, it has this
+				i.sql("GRANT " + i.role + ", " + operator + " TO " + config.User + " WITH ADMIN TRUE, INHERIT FALSE, SET FALSE")
+			}
+			i.sql(strings.ReplaceAll(before, "$admin", config.User))
+			for range 2 {
+				if _, err := testenv.Psql(t.Context(), admin, "config/database/sharding-manager.sql", "manager="+i.role, "operator="+operator); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, generation := range []shardingmanager.Generation{shardingmanager.Newer, shardingmanager.Older} {
+				if m := i.start(shardingmanager.Options{Generation: generation}); m.FellBack() {
+					t.Errorf("the %s generation fell back:\n%s", generation, m.Log())
+				}
+			}
+			if ask[bool](i, "SELECT pg_has_role('"+config.User+"', '"+i.role+"', 'USAGE')") {
+				t.Error("the administrator is left a member of the manager's role")
 			}
 		})
 	}
