@@ -207,21 +207,25 @@ func TestWhatDoesNotWaitForAnotherHolder(t *testing.T) {
 			desired(admin, edited, withSecret("v2")), synced(asAdmin), &passwordV2,
 			user.Decision{Change: change(user.Update, asItIs, writing(user.FieldPasswordHash), func(c *user.Change) {
 				c.Password, c.ClearLockout = &passwordV2, true
-			})}, false,
+			})},
+			false,
 		},
 		"a deactivation and another version of the same password": {
 			desired(admin, edited, inactive, withSecret("v2")), synced(asAdmin), &user.PasswordChange{Hash: hashV1, Version: "v2"},
 			user.Decision{Change: change(user.Update, asItIs, func(c *user.Change) {
 				c.Password = &user.PasswordChange{Hash: hashV1, Version: "v2"}
-			})}, false,
+			})},
+			false,
 		},
 		"a demotion and a request to unlock": {
 			desired(admin, edited, requestUnlock("monday")), synced(asAdmin), nil,
-			user.Decision{Change: change(user.Update, asItIs, func(c *user.Change) { c.Unlock, c.ClearLockout = "monday", true })}, false,
+			user.Decision{Change: change(user.Update, asItIs, func(c *user.Change) { c.Unlock, c.ClearLockout = "monday", true })},
+			false,
 		},
 		"a demotion and a password that is given up": {
 			desired(admin, edited, withoutPassword), synced(asAdmin), nil,
-			user.Decision{Change: change(user.Update, asItIs, func(c *user.Change) { c.Password = &user.PasswordChange{} })}, false,
+			user.Decision{Change: change(user.Update, asItIs, func(c *user.Change) { c.Password = &user.PasswordChange{} })},
+			false,
 		},
 		"a deactivation and a hash of another program": {
 			desired(admin, edited, inactive), synced(asAdmin, rowHash(alien)), nil,
@@ -230,11 +234,13 @@ func TestWhatDoesNotWaitForAnotherHolder(t *testing.T) {
 					c.Password = &user.PasswordChange{Hash: hashV1, Version: "v1"}
 				}),
 				Drift: []user.Field{user.FieldPasswordHash},
-			}, false,
+			},
+			false,
 		},
 		"a demotion and other terms of a policy": {
 			desired(admin, edited, permitted(strict)), synced(asAdmin), nil,
-			user.Decision{Change: change(user.Update, asItIs, func(c *user.Change) { c.Lockout = strict })}, false,
+			user.Decision{Change: change(user.Update, asItIs, func(c *user.Change) { c.Lockout = strict })},
+			false,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
