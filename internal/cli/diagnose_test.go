@@ -80,7 +80,7 @@ func TestDiagnosis(t *testing.T) {
 		},
 		"a key of another name": {
 			healthy(), func(f *facts) { f.secret.it.Data = map[string][]byte{"pass": []byte("c4n4ry")} },
-			wrong, "Password", `set spec.password.secretRef.key: pass`, "secretRef.key",
+			wrong, "Password", `set spec.password.secretRef.key to "pass"`, "secretRef.key",
 		},
 		"a password that nobody can have meant": {
 			healthy(), func(f *facts) { f.secret.it.Data["password"] = []byte("\ufeffc4n4ry-long") },

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
@@ -167,7 +168,7 @@ func (r *Reconciler) apply(ctx context.Context, u *v1alpha1.ShardingUser, found 
 	switch {
 	case errors.Is(err, store.ErrLastHolder):
 		found.problem, found.again, found.spared = user.LastAdministrator(decision), false, true
-		return found, nil
+		return r.applySpared(ctx, u, found, decision)
 	case errors.Is(err, store.ErrRejected):
 		found.problem, found.again = user.Rejected(err.Error(), d.Deleting), false
 		found.retry = r.retries.reject(u.UID, user.Asked(d), decision.Change.Verb, found.problem)
@@ -198,6 +199,32 @@ func (r *Reconciler) apply(ctx context.Context, u *v1alpha1.ShardingUser, found 
 	case ends(decision.Change) && after.Row.NeedsDisabledHash():
 		r.events.tell(ctx, u, []user.Event{user.HashLeftEvent(decision, sentence)})
 	}
+	return found, nil
+}
+
+// applySpared makes the part of a change that takes no role from its last holder. The problem stays: it is about the rest.
+func (r *Reconciler) applySpared(ctx context.Context, u *v1alpha1.ShardingUser, found outcome, decision user.Decision) (outcome, error) {
+	d := found.desired
+	rest, ok := decision.Spared(*found.observed)
+	if !ok {
+		return found, nil
+	}
+	after, err := r.accounts.Apply(ctx, rest.Change)
+	switch {
+	case errors.Is(err, store.ErrRejected):
+		found.problem = user.Rejected(err.Error(), d.Deleting)
+		found.retry = r.retries.reject(u.UID, user.Asked(d), rest.Change.Verb, found.problem)
+		return found, nil
+	case err != nil:
+		return found, err
+	}
+	found.observed = &after
+	isOfOthers := func(f user.Field) bool { return !slices.Contains(rest.Change.Write, f) }
+	if fields := slices.DeleteFunc(user.Unkept(d, rest, after), isOfOthers); len(fields) > 0 {
+		return found, &notKeptError{made: rest, fields: fields}
+	}
+	r.retries.accept(u.UID, len(rest.Drift) > 0)
+	r.tell(ctx, u, rest.Change, rest.Drift)
 	return found, nil
 }
 

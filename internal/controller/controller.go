@@ -112,6 +112,7 @@ type Reconciler struct {
 	stale      *staleness
 	unfinished *unfinished
 	retries    *retries
+	late       lateness
 	lag        *lag
 	metrics    *metrics
 	options    Options

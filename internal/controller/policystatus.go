@@ -38,6 +38,7 @@ type policyStatuses struct {
 	live      client.Reader
 	policies  *policies
 	namespace string
+	late      lateness
 }
 
 // setUp adds it to the manager. It looks at the index once at the start, too, since policies may have gone while nobody ran.
@@ -66,10 +67,10 @@ func (s *policyStatuses) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 		return ctrl.Result{}, fmt.Errorf("read the policy: %w", err)
 	default:
 		if err := s.report(ctx, p); err != nil {
-			return startOver(ctx, ctrl.Result{}, err)
+			return s.late.startOver(ctx, req, ctrl.Result{}, err)
 		}
 	}
-	return startOver(ctx, ctrl.Result{}, s.publish(ctx))
+	return s.late.startOver(ctx, req, ctrl.Result{}, s.publish(ctx))
 }
 
 // report writes the status where it differs.

@@ -43,6 +43,45 @@ func TestLastAdministratorStaysUntilThereIsAnother(t *testing.T) {
 	}
 }
 
+// A password that attackers have does not stay in force because another edit of the resource cannot be made.
+func TestLastAdministratorStillGetsAnotherPassword(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]edit{
+		"demoted":     roles("viewer"),
+		"deactivated": active(false),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := beginProtecting(t)
+			secret := s.secret("alice", "password", canary+" first")
+			alice := s.readyUser("alice", roles("admin"), secretRef("alice", ""))
+			s.edit(alice, change)
+			s.reports(alice, v1alpha1.ReasonLastAdministrator)
+			s.put(secret, "password", canary+" second")
+			s.inForce(alice, secret)
+			s.Expect(s.row("alice").isOf(canary + " second")).To(gomega.BeTrue())
+
+			// What waits is still the resource's edit, and no drift that would be put back whoever holds the role.
+			s.sql(`UPDATE users SET failed_login_attempts = 3`)
+			s.edit(alice, annotation(v1alpha1.AnnotationUnlockRequestedAt, "now"))
+			s.eventually(func(g gomega.Gomega) { g.Expect(s.row("alice").Failed).To(gomega.BeZero()) })
+			s.sql(`UPDATE users SET password_hash = '!'`)
+			s.eventually(func(g gomega.Gomega) { g.Expect(s.row("alice").isOf(canary + " second")).To(gomega.BeTrue()) })
+			s.inForce(alice, secret)
+			s.reports(alice, v1alpha1.ReasonLastAdministrator)
+			s.Expect(s.row("alice").Roles).To(gomega.MatchJSON(`["admin"]`))
+			s.Expect(s.row("alice").Active).To(gomega.BeTrue())
+			s.told("alice", map[string]int{
+				v1alpha1.EventCreated: 1, v1alpha1.ReasonLastAdministrator: 1, v1alpha1.EventPasswordChanged: 1,
+				v1alpha1.EventUnlocked: 1, v1alpha1.EventDriftCorrected: 1,
+			})
+			s.readyUser("bob", roles("admin"))
+			s.ready(alice)
+			s.inForce(alice, secret)
+		})
+	}
+}
+
 func TestLastAdministratorIsDeletedOnceThereIsAnother(t *testing.T) {
 	t.Parallel()
 	s := beginProtecting(t)

@@ -52,7 +52,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	ctx, span := begin(ctx, "reconcile", attribute.String("k8s.namespace.name", req.Namespace), attribute.String("shardinguser.name", req.Name))
 	defer func() { end(span, err) }() // also where it panics
 	result, err = r.reconcile(ctx, req)
-	return startOver(ctx, result, err)
+	return r.late.startOver(ctx, req, result, err)
 }
 
 func (r *Reconciler) reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {

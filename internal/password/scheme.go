@@ -14,13 +14,14 @@ type scheme struct {
 	form *regexp.Regexp // of a whole hash
 }
 
-// schemes are those that no password has by chance. Bare digests in hexadecimal are not among them: tokens look the same.
+// schemes are those that no password has by chance, since it would be refused. Bare digests in hexadecimal are not among them: tokens look the same.
 var schemes = []*scheme{
 	bcryptScheme,
 	{"an Argon2 hash", regexp.MustCompile(`^\$argon2(i|d|id)\$.{10,}$`)},
-	{"a hash of crypt", regexp.MustCompile(`^\$(1|5|6|7|y|gy|apr1|sha1|md5|scrypt|pbkdf2[a-z0-9-]*)\$.{10,}$`)},
-	{"a hash of an LDAP directory", regexp.MustCompile(`(?i)^\{(SHA|SSHA|MD5|SMD5|SHA(256|384|512)|SSHA(256|384|512)|CRYPT|PBKDF2[A-Z0-9-]*|ARGON2)\}.{10,}$`)},
-	{"a hash of Django", regexp.MustCompile(`^(pbkdf2_sha(1|256)|bcrypt_sha256|bcrypt|argon2|scrypt)\$.{10,}$`)},
+	{"a hash of crypt", regexp.MustCompile(`^\$(1|5|6|7|y|gy|apr1|sha1|md5|scrypt|pbkdf2[a-z0-9-]*)\$[./A-Za-z0-9+=,$-]{16,}$`)},
+	{"a hash of an LDAP directory", regexp.MustCompile(`(?i)^\{(SHA|SSHA|MD5|SMD5|SHA(256|384|512)|SSHA(256|384|512)|CRYPT|PBKDF2[A-Z0-9-]*|ARGON2)\}[./A-Za-z0-9+=,$-]{13,}$`)},
+	{"a hash of Django", regexp.MustCompile(`^(pbkdf2_sha(1|256)\$[0-9]|bcrypt(_sha256)?\$\$2|argon2\$argon2|scrypt\$[0-9]).{10,}$`)},
+	{"a hash of Werkzeug", regexp.MustCompile(`^(pbkdf2:sha[0-9]+|scrypt:[0-9]+:[0-9]+)(:[0-9]+)?\$[A-Za-z0-9]+\$.{10,}$`)},
 	{"a hash of Postgres", regexp.MustCompile(`^(SCRAM-SHA-256\$[0-9]+:.{10,}|md5[0-9a-f]{32})$`)},
 	{"a hash of MySQL", regexp.MustCompile(`^\*[0-9A-F]{40}$`)},
 }

@@ -94,7 +94,7 @@ func isSuspect(plain, username string, s user.Suspicion) bool {
 var (
 	assignment = regexp.MustCompile(`(?i)^(export\s+|set\s+|-\s+)?["']?[a-z0-9_.-]*(password|passwd|passphrase|secret|token|pass|pwd|pw|key)["']?\s*(:\s|=\s*[^=\s])`)
 	location   = regexp.MustCompile(`(?i)^[a-z][a-z0-9+.-]*://\S|^(vault|ref\+[a-z]+):\S|^ENC\[[A-Z0-9_]+,|^<path:`)
-	template   = regexp.MustCompile(`^(\$\{[^{}]*\}|\$\([^()]*\)|\{\{.*\}\}|<%.*%>|%[A-Za-z_]{2,}%|__[A-Za-z_]+__|<[A-Za-z][A-Za-z _-]*>|\[[A-Za-z][A-Za-z _-]*\])$`)
+	template   = regexp.MustCompile(`^(\$\{[^{}]*\}|\$[A-Z_]{6,}|\$\([^()]*\)|\{\{.*\}\}|<%.*%>|%[A-Za-z_]{2,}%|__[A-Za-z_]+__|<[A-Za-z][A-Za-z _-]*>|\[[A-Za-z][A-Za-z _-]*\])$`)
 	escapes    = regexp.MustCompile(`&(amp|lt|gt|quot|apos|nbsp|#[0-9]{2,4}|#x[0-9A-Fa-f]{2,4});|\\u00[0-9A-Fa-f]{2}|(\\r)?\\n$`)
 	markup     = regexp.MustCompile(`^<[A-Za-z!?][^<>]*>.*</?[^<>]*>$`)
 )
@@ -133,8 +133,8 @@ func isEncodedText(text string) bool {
 		if !isASCII(decoded) || len(text)%4 != 0 {
 			least = minDecodedStrange
 		}
-		decoded = Trim(decoded)
-		if len(decoded) >= least && isPrintable(decoded) {
+		decoded = Trim(bytes.TrimPrefix(decoded, []byte(mark)))
+		if len(decoded) >= least && isPrintable(decoded) || isUTF16(decoded) {
 			return true
 		}
 	}
@@ -167,23 +167,42 @@ var pairs = []struct{ open, close string }{
 	{`"`, `"`},
 	{"'", "'"},
 	{"`", "`"},
+	{`\"`, `\"`}, // as JSON within JSON has them
 	{"\u201c", "\u201d"},
+	{"\u201d", "\u201d"},
 	{"\u201e", "\u201c"},
 	{"\u2018", "\u2019"},
+	{"\u2019", "\u2019"},
 	{"\u201a", "\u2018"},
 	{"\u00ab", "\u00bb"},
+	{"\u00bb", "\u00ab"},
+	{"\u00bb", "\u00bb"},
+	{"\u2039", "\u203a"},
+	{"\u203a", "\u2039"},
+	{"\u300c", "\u300d"},
+	{"\u300e", "\u300f"},
+	{"\uff02", "\uff02"},
+	{"\u00b4", "\u00b4"},
+	{"`", "\u00b4"},
+	{"\u2032", "\u2032"},
+	{"\u2033", "\u2033"},
 	{`b"`, `"`},
 	{"b'", "'"}, // as Python prints bytes
 }
 
-// unquoted is the text without one pair of quotation marks around it.
+// unquoted is the text without one pair of quotation marks around it, and without the comma or semicolon that is copied along
+// after them.
 func unquoted(text string) string {
 	for _, pair := range pairs {
-		if len(text) <= len(pair.open)+len(pair.close) {
+		inner, ok := strings.CutPrefix(text, pair.open)
+		if !ok {
 			continue
 		}
-		if inner, ok := strings.CutPrefix(text, pair.open); ok && strings.HasSuffix(inner, pair.close) {
-			return strings.TrimSuffix(inner, pair.close)
+		if strings.HasSuffix(inner, ",") || strings.HasSuffix(inner, ";") {
+			inner = inner[:len(inner)-1]
+		}
+		if inner, ok = strings.CutSuffix(inner, pair.close); ok && inner != "" {
+			return inner
 		}
 	}
 	return text

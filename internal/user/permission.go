@@ -137,6 +137,29 @@ func remaining(d Desired) []string {
 	return d.Roles
 }
 
+// Spared returns what is left of an Update when nobody else would hold the roles that it takes away: the password, the request to
+// unlock and the policy's terms do not wait for another holder. The noted generation stays, so that the roles do not pass for drift
+// at the next plan. It reports false where nothing is left.
+func (d Decision) Spared(o Observed) (Decision, bool) {
+	c, own := d.Change, o.Ownership
+	if c.Verb != Update || c.Suspended || o.Row == nil || own == nil {
+		return Decision{}, false
+	}
+	if c.Password == nil && c.Unlock == "" && c.Lockout == own.Lockout {
+		return Decision{}, false
+	}
+	c.Roles, c.Active, c.Write, c.Endangered = o.Row.Roles, o.Row.Active, nil, nil
+	c.Generation, c.Deletion, c.Suspended = own.Generation, own.Deletion, own.Suspended
+	rest := Decision{Change: c}
+	if c.Password != nil && c.Password.Hash != "" {
+		rest.Change = rest.WithPassword(*c.Password, o)
+	}
+	if slices.Contains(d.Drift, FieldPasswordHash) {
+		rest.Drift = []Field{FieldPasswordHash}
+	}
+	return rest, true
+}
+
 // LastAdministrator is the problem of a decision whose change the store refused, since nobody else would hold one of the
 // roles that it takes away.
 func LastAdministrator(decision Decision) *Problem {

@@ -185,3 +185,80 @@ func TestLastAdministrator(t *testing.T) {
 		})
 	}
 }
+
+// What takes no role is done at once. The noted generation stays: with another one, the roles would be drift at the next plan.
+func TestWhatDoesNotWaitForAnotherHolder(t *testing.T) {
+	admin := protecting("admin")
+	asAdmin := rowRoles("operator", "admin")
+	passwordV2 := user.PasswordChange{Hash: hashV2, Version: "v2", New: true}
+	asItIs := func(c *user.Change) { c.Roles, c.Active = []string{"operator", "admin"}, true }
+	for name, tt := range map[string]struct {
+		desired  user.Desired
+		observed user.Observed
+		taken    *user.PasswordChange
+		want     user.Decision
+		nothing  bool
+	}{
+		"a demotion alone": {desired(admin, edited), synced(asAdmin), nil, user.Decision{}, true},
+		"a deletion":       {desired(admin, deleting), synced(asAdmin), nil, user.Decision{}, true},
+		"a suspension":     {desired(refused, admin), synced(asAdmin), nil, user.Decision{}, true},
+		"an adoption":      {desired(admin, adopting), synced(neverNoted, asAdmin), &passwordV2, user.Decision{}, true},
+		"a demotion and another password": {
+			desired(admin, edited, withSecret("v2")), synced(asAdmin), &passwordV2,
+			user.Decision{Change: change(user.Update, asItIs, writing(user.FieldPasswordHash), func(c *user.Change) {
+				c.Password, c.ClearLockout = &passwordV2, true
+			})},
+			false,
+		},
+		"a deactivation and another version of the same password": {
+			desired(admin, edited, inactive, withSecret("v2")), synced(asAdmin), &user.PasswordChange{Hash: hashV1, Version: "v2"},
+			user.Decision{Change: change(user.Update, asItIs, func(c *user.Change) {
+				c.Password = &user.PasswordChange{Hash: hashV1, Version: "v2"}
+			})},
+			false,
+		},
+		"a demotion and a request to unlock": {
+			desired(admin, edited, requestUnlock("monday")), synced(asAdmin), nil,
+			user.Decision{Change: change(user.Update, asItIs, func(c *user.Change) { c.Unlock, c.ClearLockout = "monday", true })},
+			false,
+		},
+		"a demotion and a password that is given up": {
+			desired(admin, edited, withoutPassword), synced(asAdmin), nil,
+			user.Decision{Change: change(user.Update, asItIs, func(c *user.Change) { c.Password = &user.PasswordChange{} })},
+			false,
+		},
+		"a deactivation and a hash of another program": {
+			desired(admin, edited, inactive), synced(asAdmin, rowHash(alien)), nil,
+			user.Decision{
+				Change: change(user.Update, asItIs, writing(user.FieldPasswordHash), func(c *user.Change) {
+					c.Password = &user.PasswordChange{Hash: hashV1, Version: "v1"}
+				}),
+				Drift: []user.Field{user.FieldPasswordHash},
+			},
+			false,
+		},
+		"a demotion and other terms of a policy": {
+			desired(admin, edited, permitted(strict)), synced(asAdmin), nil,
+			user.Decision{Change: change(user.Update, asItIs, func(c *user.Change) { c.Lockout = strict })},
+			false,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			decision := plan(t, tt.desired, tt.observed)
+			if len(decision.Change.Endangered) == 0 {
+				t.Fatal("the plan endangers nothing")
+			}
+			if tt.taken != nil {
+				decision.Change = decision.WithPassword(*tt.taken, tt.observed)
+			}
+			before := image(t, decision, tt.observed)
+			got, ok := decision.Spared(tt.observed)
+			if diff := cmp.Diff(tt.want, got); diff != "" || ok == tt.nothing {
+				t.Errorf("something else is left, %t (-want +got):\n%s", ok, diff)
+			}
+			if after := image(t, decision, tt.observed); before != after {
+				t.Errorf("the decision changed:\nbefore %s\nafter  %s", before, after)
+			}
+		})
+	}
+}

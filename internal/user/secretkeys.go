@@ -31,7 +31,7 @@ func KeysInstead(there []string) string {
 		return "it has no keys: add it"
 	case 1:
 		if quoted := strconv.Quote(there[0]); len(there[0]) <= longestName && quoted == `"`+there[0]+`"` {
-			return fmt.Sprintf("its only key is %s: add the key, or set spec.password.secretRef.key: %s", quoted, there[0])
+			return fmt.Sprintf("its only key is %s: add the key, or set spec.password.secretRef.key to %s", quoted, quoted)
 		}
 	}
 	names := make([]string, 0, mostKeys)

@@ -44,7 +44,7 @@ func TestKeysOfASecretThatLacksOne(t *testing.T) {
 		want  string
 	}{
 		"none":    {nil, `it has no keys: add it`},
-		"one":     {[]string{"pass"}, `its only key is "pass": add the key, or set spec.password.secretRef.key: pass`},
+		"one":     {[]string{"pass"}, `its only key is "pass": add the key, or set spec.password.secretRef.key to "pass"`},
 		"several": {[]string{"b", "a"}, `its keys are "a", "b": add the key, or name one of these in spec.password.secretRef.key`},
 		"many": {
 			strings.Split("l k j i h g f e d c b a", " "),
