@@ -132,7 +132,7 @@ func TestWhatChangedInTheTableChangesInItsFile(t *testing.T) {
 	}
 }
 
-func TestAFolderThatCannotBeWrittenIsAnErrorBeforeAnythingIsWritten(t *testing.T) {
+func TestAnUnwritableFolderIsAnErrorBeforeAnythingIsWritten(t *testing.T) {
 	path := t.TempDir()
 	if err := os.WriteFile(filepath.Join(path, "secrets"), nil, 0o600); err != nil { // where a folder is to be
 		t.Fatal(err)

@@ -12,7 +12,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// TestEveryScenarioEndsTheSameWhateverHappensAtAnyOfItsBoundaries runs each scenario once undisturbed, which tells its
+// TestEveryScenarioEndsTheSameDespiteAFaultAtAnyBoundary runs each scenario once undisturbed, which tells its
 // boundaries and its end, and then once for every boundary and every fault: the end is the same, and no password is hashed
 // twice that was stored once. The faults are:
 //
@@ -29,13 +29,13 @@ import (
 //
 // A log-in that is cut off is not tried again: the end is that of a run in which it was not made, or was charged and never
 // settled.
-func TestEveryScenarioEndsTheSameWhateverHappensAtAnyOfItsBoundaries(t *testing.T) {
+func TestEveryScenarioEndsTheSameDespiteAFaultAtAnyBoundary(t *testing.T) {
 	t.Parallel()
 	disturbEverywhere(t, scenarios)
 }
 
 // The policies are the whole cluster's, so this one runs beside no other; see policies_test.go.
-func TestSuspensionEndsTheSameWhateverHappensAtAnyOfItsBoundaries(t *testing.T) {
+func TestSuspensionEndsTheSameDespiteAFaultAtAnyBoundary(t *testing.T) {
 	disturbEverywhere(t, map[string]scenario{"suspension by a policy": suspension})
 }
 

@@ -135,7 +135,7 @@ func TestEmptySystemStartsWithThreeUsersOfRandomPasswords(t *testing.T) {
 	s.Expect(log).To(gomega.ContainSubstring("kubectl -n " + s.namespace + " get secret admin-password "))
 }
 
-func TestEmptySystemStartsWithTheShardingSystemsPasswordsAndSaysThatTheyAreWeak(t *testing.T) {
+func TestAnEmptySystemReportsItsDefaultPasswordsAsWeak(t *testing.T) {
 	t.Parallel()
 	s, _ := begin(t)
 	l := s.leading()
@@ -252,7 +252,7 @@ func (l *leading) killedAfter(s *story, writes int) {
 	s.Expect(ctx.Err()).To(gomega.HaveOccurred(), "it was killed")
 }
 
-func TestUserWhomSomebodyDeletesAfterAKilledLeaderIsNoReasonForOthers(t *testing.T) {
+func TestAUserDeletedAfterAKilledLeaderDelaysNoOthers(t *testing.T) {
 	t.Parallel()
 	s, _ := begin(t)
 	s.leading().killedAfter(s, 5) // admin and operator are there
@@ -359,7 +359,7 @@ func (f *failing) Fresh(ctx context.Context) (bool, error) {
 	return f.Freshness.Fresh(ctx)
 }
 
-func TestDefaultUsersWaitForTheDatabaseAndTheAPIServerAndTellOfEachOnce(t *testing.T) {
+func TestDefaultUsersWaitForBothServersAndReportEachOnce(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	l := s.leading()

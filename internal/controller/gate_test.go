@@ -103,7 +103,7 @@ func woken(g *gate) <-chan released {
 	return resumed
 }
 
-func TestOneOfThoseWhoWaitIsSentToAskAndAllGoOnWhenTheOutageIsOver(t *testing.T) {
+func TestOneWaiterProbesAndAllContinueAfterTheOutage(t *testing.T) {
 	c, o := newClock(), &outage{reading: errAway, writing: errAway}
 	g := newGate(o, o.trouble, c.now)
 	resumed := woken(g)

@@ -103,7 +103,7 @@ func TestRetainedRowStaysAsItIsAndIsTakenUpAgain(t *testing.T) {
 	s.Expect(s.row("erin").Roles).To(gomega.MatchJSON(`["admin"]`))
 }
 
-func TestRowThatNobodyOwnsIsLeftByteIdenticalUntilAdoptionIsAllowed(t *testing.T) {
+func TestAnUnownedRowStaysByteIdenticalUntilAdoptionIsAllowed(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.table()

@@ -103,7 +103,7 @@ func (s *story) strip(users ...*v1alpha1.ShardingUser) {
 	}
 }
 
-func TestAnAccountWhoseResourceLostItsFinalizerIsReportedAsAnOrphan(t *testing.T) {
+func TestAnAccountOfAResourceWithoutFinalizerIsAnOrphan(t *testing.T) {
 	t.Parallel()
 	s := searching(t)
 	op := s.start()

@@ -64,7 +64,7 @@ func TestLockShowsOnceTheFifthFailureIsSettled(t *testing.T) {
 		Should(gomega.BeEquivalentTo(3))
 }
 
-func TestRightPasswordOnTheFifthTryIsNeverTheLockThatItWasChargedWith(t *testing.T) {
+func TestARightPasswordOnTheFifthTryIsNeverReportedAsALock(t *testing.T) {
 	t.Parallel()
 	s, _ := begin(t)
 	u := s.readyUser("dave")

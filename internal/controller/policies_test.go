@@ -317,7 +317,7 @@ func TestPasswordThatIsTooOldIsToldOfUntilThereIsAnother(t *testing.T) {
 	})
 }
 
-func TestPoliciesThatAreThereAtTheStartSuspendNobodyWhomTheyPermit(t *testing.T) {
+func TestPoliciesPresentAtTheStartSuspendNoPermittedUser(t *testing.T) {
 	s := newStory(t)
 	s.policy("operators", grants("operator"))
 	op := s.start()

@@ -129,7 +129,7 @@ func TestLastAdministratorThatVanishedGoesOnceThereIsAnother(t *testing.T) {
 }
 
 // Not parallel: a policy is the whole cluster's.
-func TestLastAdministratorWhomNoPolicyPermitsStaysActiveUntilThereIsAnother(t *testing.T) {
+func TestAnUnpermittedLastAdministratorStaysUntilThereIsAnother(t *testing.T) {
 	s := beginProtecting(t)
 	alice := s.readyUser("alice", roles("admin", "root"))
 	s.policy("no-root", grants("admin"))

@@ -99,7 +99,7 @@ func TestARestartWithoutADatabaseForgetsNothingThatWasTold(t *testing.T) {
 	s.Expect(second.observed(t, "alice").Locked()).To(gomega.BeFalse())
 }
 
-func TestWhatWasAskedForDuringARestartWithoutADatabaseIsDoneAfterIt(t *testing.T) {
+func TestRequestsDuringARestartWithoutADatabaseAreDoneLater(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.inMemory = true

@@ -60,7 +60,7 @@ func (s *story) lookedAt(a *seen, users int) {
 	}).WithTimeout(soon).WithPolling(poll).Should(gomega.Equal(users))
 }
 
-func TestRestartWithEverythingInPlaceHashesNothingAndWritesNothing(t *testing.T) {
+func TestARestartWithEverythingInPlaceHashesAndWritesNothing(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.table()
@@ -148,7 +148,7 @@ func TestRestartReadsManyRowsInOneStatement(t *testing.T) {
 	s.Expect(second.writes.count()).To(gomega.Equal(1), "the lock's")
 }
 
-func TestPasswordThatChangedWhileTheOperatorWasAwayIsTakenWhenItIsBack(t *testing.T) {
+func TestAPasswordChangedWhileTheOperatorIsDownIsAppliedLater(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	first := s.start()
@@ -169,7 +169,7 @@ func TestPasswordThatChangedWhileTheOperatorWasAwayIsTakenWhenItIsBack(t *testin
 	s.Expect(second.hasher.Compared()).To(gomega.BeEquivalentTo(2))
 }
 
-func TestDeletionThatBeganWhileTheOperatorWasAwayIsDoneWhenItIsBack(t *testing.T) {
+func TestADeletionBegunWhileTheOperatorIsDownIsDoneLater(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	first := s.start()
@@ -182,7 +182,7 @@ func TestDeletionThatBeganWhileTheOperatorWasAwayIsDoneWhenItIsBack(t *testing.T
 	s.Expect(s.row("gone")).To(gomega.BeNil())
 }
 
-func TestResourceThatMakesAReconcilePanicIsCountedAndTheOthersGoOn(t *testing.T) {
+func TestAPanickingReconcileIsCountedAndOthersContinue(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.watchAccounts().panicky = "panicky"

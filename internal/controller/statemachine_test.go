@@ -22,11 +22,11 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// TestOperatorDoesWhatTheModelSaysWhateverHappensInWhateverOrder lets random things happen to a few accounts, the operator
+// TestTheOperatorDoesWhatTheModelSaysInAnyOrder lets random things happen to a few accounts, the operator
 // and its way to the database, and compares what comes of them with the model at every quiet point. It prints its seed, by
 // which -rapid.seed replays it, and a failure prints the shortest way to it that was found. By -rapid.checks it runs as often
 // as one likes, else a few times.
-func TestOperatorDoesWhatTheModelSaysWhateverHappensInWhateverOrder(t *testing.T) {
+func TestTheOperatorDoesWhatTheModelSaysInAnyOrder(t *testing.T) {
 	t.Parallel()
 	seed := fewChecks(t, "12")
 	s := newStory(t)

@@ -78,7 +78,7 @@ func TestTheChartIsInstalledUpgradedAndUninstalledAndTheUsersStay(t *testing.T) 
 	g.Expect(again.Running()).To(gomega.BeTrue())
 }
 
-func TestTracesArriveAndWithoutGeneratedPasswordsSecretsAreOnlyRead(t *testing.T) {
+func TestTracesArriveAndSecretsAreOnlyReadWithoutGeneration(t *testing.T) {
 	g := gomega.NewWithT(t)
 	uninstalled(t)
 	arrived := make(chan string, 1)

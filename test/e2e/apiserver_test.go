@@ -16,7 +16,7 @@ import (
 )
 
 // Not parallel: all stories lean on the API server.
-func TestLogInsGoOnWhileAPIServerAndEtcdAreLostAndAllIsToldOfWhenTheyAreBack(t *testing.T) {
+func TestLoginsContinueWithoutTheAPIServerAndAreReportedLater(t *testing.T) {
 	s := newStory(t)
 	lease := s.ownLease()
 	leader, standby := s.pair(lease)

@@ -57,7 +57,7 @@ func (s *story) act(x *subject) error {
 	return s.kube.Patch(ctx, u, client.RawPatch("application/merge-patch+json", fmt.Appendf(nil, `{"spec":{"roles":[%q]}}`, x.role)))
 }
 
-func TestManagerThatIsKilledAtAnyMomentLeavesNothingUndoneAndHashesNothingTwice(t *testing.T) {
+func TestAKilledManagerLeavesNothingUndoneAndHashesNothingTwice(t *testing.T) {
 	t.Parallel()
 	const users = 100
 	s := newStory(t)

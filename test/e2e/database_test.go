@@ -246,7 +246,7 @@ func TestRoleThatMayNotCreateTablesIsToldWhichGrantIsMissing(t *testing.T) {
 }
 
 // As docs/upgrade.md says: an older version left its tables, and the role of the newer one may not change them.
-func TestUpgradeWhoseMigrationIsNotPermittedServesLogInsFromMemoryAndSaysWhatIsMissing(t *testing.T) {
+func TestAnUpgradeWithoutTheRightToMigrateReportsWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	older := s.start()

@@ -113,7 +113,7 @@ func (s *story) logInAsDefaultUsers(p *process, namespace string) map[string]str
 
 // Not parallel, and nor are the next: they are about rights that all managers share, and this one watches the whole
 // cluster.
-func TestShardingSystemsOwnUsersAreThereAtTheFirstStartAndAtNoLaterOne(t *testing.T) {
+func TestDefaultUsersAreCreatedAtTheFirstStartOnly(t *testing.T) {
 	s := newStory(t)
 	s.clearDefaultUsers()
 	s.allowDefaultUsers()

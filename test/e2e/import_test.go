@@ -100,7 +100,7 @@ func (sh *shell) files(folder string) map[string][]byte {
 	return all
 }
 
-func TestTenThousandRowsOfAnotherProgramBecomeManifestsThatTheAPIServerTakes(t *testing.T) {
+func TestTenThousandRowsAreImportedAsManifestsThatAreAccepted(t *testing.T) {
 	t.Parallel()
 	const rows = 10_000
 	s := newStory(t)

@@ -192,7 +192,7 @@ func (s *story) tenantOf(namespace string) client.Client {
 	return tenant
 }
 
-func TestATenantWithAllRightsInItsNamespaceChangesNothingOfAnothers(t *testing.T) {
+func TestATenantWithAllRightsInItsNamespaceChangesNoOthers(t *testing.T) {
 	s := newStory(t)
 	mine := s.newNamespace()
 	manager := s.start("--watch-namespaces=" + s.namespace + "," + mine)

@@ -28,7 +28,7 @@ var dsnsOf = map[string]func(s *story) map[string]string{
 }
 
 // The DSN files name another database while the manager runs, and the former one goes on.
-func TestAfterTheDSNFileNamesAnotherDatabaseAllSessionsUsersAndLoginsAreThere(t *testing.T) {
+func TestANewDSNMovesAllSessionsUsersAndLogins(t *testing.T) {
 	t.Parallel()
 	for name, dsns := range dsnsOf {
 		t.Run(name, func(t *testing.T) {

@@ -18,7 +18,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-func TestTwoNamespacesThatClaimOneUsernameAtOnceGetExactlyOneOwner(t *testing.T) {
+func TestTwoNamespacesThatClaimOneUsernameGetExactlyOneOwner(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	other := s.newNamespace()

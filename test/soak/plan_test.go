@@ -27,7 +27,7 @@ func TestASeedStandsForOnePlan(t *testing.T) {
 	}
 }
 
-func TestAPlanBeginsWithWhatNoRunIsWithoutAndThenHasEveryFaultOnce(t *testing.T) {
+func TestAPlanBeginsWithTheUsualFaultsAndThenHasEachOnce(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(20) {
 		seen := map[string]bool{}

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-func TestAPortRefusesConnectionsUntilItsServerListensAndAgainAfterwards(t *testing.T) {
+func TestAPortRefusesConnectionsBeforeAndAfterItsServerListens(t *testing.T) {
 	p, err := newPort()
 	if err != nil {
 		t.Fatal(err)

@@ -69,7 +69,7 @@ func TestForTheReconcilerAnOutageIsOverWhenItIsMerged(t *testing.T) {
 }
 
 // Only the role for log-ins may be refused, and then a reconcile is told why it waits.
-func TestForTheReconcilerAnOutageOfTheLogInSideAloneIsThatSidesFailure(t *testing.T) {
+func TestAnOutageOfTheLoginSideAloneIsNoneOfTheReconcilers(t *testing.T) {
 	inWorld(t, false, nil, func(w *world) {
 		r := w.ForReconciler(&database{Store: w.db.Store})
 		w.goes()
@@ -210,7 +210,7 @@ func TestWhatAnOutageCanStillReadCounts(t *testing.T) {
 }
 
 // The cluster takes its time to answer, and the database is back by then.
-func TestWhatTheClusterDeclaresBeginsNoOutageOfADatabaseThatIsBack(t *testing.T) {
+func TestClusterAccountsStartNoOutageOfARecoveredDatabase(t *testing.T) {
 	inWorld(t, true, func(o *Options) {
 		o.Cluster.(*cluster).asked = func() {
 			o.Primary.(*database).away.Store(false)
@@ -433,7 +433,7 @@ func TestALockThatIsOverIsNotMerged(t *testing.T) {
 	})
 }
 
-func TestAMergeThatFailsIsTriedAgainAndNothingDecidedByTheDatabaseMeanwhile(t *testing.T) {
+func TestAFailedMergeIsRetriedBeforeTheDatabaseDecides(t *testing.T) {
 	inWorld(t, false, nil, func(w *world) {
 		w.goes()
 		w.fails("alice", 1)
@@ -603,7 +603,7 @@ func TestALockThatCannotBePublishedIsTriedAgain(t *testing.T) {
 	})
 }
 
-func TestWithoutADatabaseSinceTheStartAttemptsAreDecidedByTheCluster(t *testing.T) {
+func TestWithoutADatabaseSinceTheStartTheClusterDecides(t *testing.T) {
 	declared := func(hash string) user.Observed {
 		return user.Observed{Row: &user.Row{PasswordHash: hash, Active: true}}
 	}
@@ -662,7 +662,7 @@ func TestTheClusterIsNotAskedForAccountsThatTheTableHasNot(t *testing.T) {
 	})
 }
 
-func TestNothingIsDecidedWhereNeitherDatabaseNorClusterEverAnswered(t *testing.T) {
+func TestNothingIsDecidedBeforeDatabaseOrClusterAnswered(t *testing.T) {
 	inWorld(t, true, func(o *Options) { o.Cluster.(*cluster).refuse = errors.New("away") }, func(w *world) {
 		if _, err := w.Charge(w.t.Context(), store.Attempt{Username: "alice"}, limits); !errors.Is(err, store.ErrUnavailable) {
 			t.Errorf("got %v", err)

@@ -55,7 +55,7 @@ func awayMeanwhile(s *Store, do func()) bool {
 	}
 }
 
-func TestWhereNoConnectionCanBeMadeTheDatabaseIsAwayAtOnceAndNothingWasSent(t *testing.T) {
+func TestWithoutAConnectionTheDatabaseIsUnavailableAtOnce(t *testing.T) {
 	t.Parallel()
 	proxy, dsn := testenv.DatabaseProxy(t, testenv.Database(t))
 	s := open(t, quick(dsn)) // nobody checks
@@ -79,7 +79,7 @@ func TestWhereNoConnectionCanBeMadeTheDatabaseIsAwayAtOnceAndNothingWasSent(t *t
 	}
 }
 
-func TestADSNThatBecameUselessMakesTheDatabaseAwayAndNothingWasSent(t *testing.T) {
+func TestAUselessDSNMakesTheDatabaseUnavailableUnsent(t *testing.T) {
 	t.Parallel()
 	good := testenv.Database(t)
 	var mu sync.Mutex
@@ -107,7 +107,7 @@ func TestADSNThatBecameUselessMakesTheDatabaseAwayAndNothingWasSent(t *testing.T
 	}
 }
 
-func TestAStatementThatRanWhenItsConnectionBrokeIsNotSaidToBeUnsent(t *testing.T) {
+func TestAStatementOnABrokenConnectionIsNotReportedUnsent(t *testing.T) {
 	t.Parallel()
 	direct := testenv.Database(t)
 	proxy, dsn := testenv.DatabaseProxy(t, direct)
@@ -135,7 +135,7 @@ func TestAStatementThatRanWhenItsConnectionBrokeIsNotSaidToBeUnsent(t *testing.T
 	}
 }
 
-func TestAServerThatStoppedGetsNoStatementOnAConnectionThatItClosed(t *testing.T) {
+func TestAStoppedServerGetsNoStatementOnAClosedConnection(t *testing.T) {
 	t.Parallel()
 	server, err := testenv.StartPostgres(t.Context())
 	if err != nil {
@@ -201,7 +201,7 @@ func TestConnectionsThatTheServerEndedAreNotUsed(t *testing.T) {
 	}
 }
 
-func TestADatabaseThatIsNotThereAtTheStartIsAwaySoonAndNoLongerWhenItComes(t *testing.T) {
+func TestADatabaseMissingAtTheStartIsUnavailableUntilItComes(t *testing.T) {
 	t.Parallel()
 	proxy, dsn := testenv.DatabaseProxy(t, testenv.Database(t))
 	for name, disturb := range map[string]func(){"nothing answers": proxy.Cut, "the network swallows": proxy.Stall} {
@@ -233,7 +233,7 @@ func TestAnOutageIsNoticedWhileNobodyCallsAndSoIsItsEnd(t *testing.T) {
 	}
 }
 
-func TestALogInFloodThatTakesAllConnectionsDoesNotMakeTheDatabaseAway(t *testing.T) {
+func TestALoginFloodDoesNotMakeTheDatabaseUnavailable(t *testing.T) {
 	t.Parallel()
 	admin := testenv.Database(t)
 	few := testenv.Role(t, admin)
@@ -277,7 +277,7 @@ func TestALogInFloodThatTakesAllConnectionsDoesNotMakeTheDatabaseAway(t *testing
 	}
 }
 
-func TestAServerWithoutRoomIsAwayOnceThereHasBeenNoConnectionForAWhile(t *testing.T) {
+func TestAServerWithoutFreeConnectionsIsUnavailableAfterAWhile(t *testing.T) {
 	t.Parallel()
 	admin := testenv.Database(t)
 	few := testenv.Role(t, admin)
@@ -349,7 +349,7 @@ func TestADatabaseThatTakesNoWritesIsAwayUntilItDoes(t *testing.T) {
 	charge(t, s, "alice")
 }
 
-func TestADatabaseThatRefusesLogInsIsAwayUntilItTakesThemAlsoWhenNobodyTries(t *testing.T) {
+func TestADatabaseThatRefusesLoginsIsUnavailableUntilItRecovers(t *testing.T) {
 	t.Parallel()
 	admin := testenv.Database(t)
 	dsn := testenv.Role(t, admin)

@@ -62,7 +62,7 @@ func TestAChargeThatIsCancelledInTheMidstIsChargedOnceOrNot(t *testing.T) {
 	}
 }
 
-func TestAConnectionThatIsCutBetweenChargeAndSettlementLosesNothing(t *testing.T) {
+func TestAConnectionCutBetweenChargeAndSettlementLosesNothing(t *testing.T) {
 	t.Parallel()
 	direct := testenv.Database(t)
 	proxy, dsn := testenv.DatabaseProxy(t, direct)

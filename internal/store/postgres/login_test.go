@@ -210,7 +210,7 @@ func commit(t *testing.T, tx pgx.Tx) {
 	}
 }
 
-func TestAChargeThatWaitedForAnotherProgramDecidesByWhatThatOneLeft(t *testing.T) {
+func TestAChargeThatWaitedForARowDecidesByWhatItBecame(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		sql  string
@@ -289,7 +289,7 @@ func TestAChargeTellsTheTimeOnceItsWaitIsOver(t *testing.T) {
 	}
 }
 
-func TestASettlementThatWaitedForAnotherProgramDecidesByWhatThatOneLeft(t *testing.T) {
+func TestASettlementThatWaitedForARowDecidesByWhatItBecame(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		sql    string

@@ -44,7 +44,7 @@ func prepareInsert(t *testing.T, pool *pgxpool.Pool, username string) error {
 	return err
 }
 
-func TestATwoPhaseCommitOfAnotherProgramFailsWithTheTriggerAndWorksWithoutNotifications(t *testing.T) {
+func TestATwoPhaseCommitWorksWithoutNotificationsOnly(t *testing.T) {
 	t.Parallel()
 	server, err := testenv.StartPostgres(t.Context(), "max_prepared_transactions=10")
 	if err != nil {
@@ -83,7 +83,7 @@ func TestATwoPhaseCommitOfAnotherProgramFailsWithTheTriggerAndWorksWithoutNotifi
 	}
 }
 
-func TestWithoutNotificationsNoConnectionListensAndChangesOfAllKindsAreTold(t *testing.T) {
+func TestWithoutNotificationsAllKindsOfChangesAreReported(t *testing.T) {
 	t.Parallel()
 	dsn := testenv.Database(t)
 	pool := connect(t, dsn)
@@ -208,7 +208,7 @@ func TestOfTriggersOnTheTableOnlyOursAreDropped(t *testing.T) {
 }
 
 // A transaction that writes to the table for long keeps the trigger from being dropped, and is not waited for.
-func TestALongTransactionDoesNotHoldUpOthersWhileTheTriggerIsDropped(t *testing.T) {
+func TestDroppingTheTriggerBesideALongTransactionBlocksNobody(t *testing.T) {
 	t.Parallel()
 	dsn := testenv.Database(t)
 	ready(t, quick(dsn))

@@ -16,7 +16,7 @@ const sessionSettings = `
 SELECT current_setting('DateStyle') || ';' || current_setting('standard_conforming_strings') || ';' ||
        current_setting('client_encoding') || ';' || current_setting('TimeZone') || ';' || current_setting('work_mem')`
 
-func TestASessionHasWhatItNeedsWhateverTheDSNTheRoleAndTheDatabaseSay(t *testing.T) {
+func TestASessionIsPinnedWhateverDSNRoleAndDatabaseSet(t *testing.T) {
 	t.Parallel()
 	admin := testenv.Database(t)
 	role, database := names(t, admin)
@@ -62,7 +62,7 @@ func TestAParameterThatTheServerRefusesIsReportedWithoutItsValue(t *testing.T) {
 	}
 }
 
-func TestADSNWithParametersOfOtherDriversIsRefusedWhenAStoreIsOpened(t *testing.T) {
+func TestADSNWithParametersOfOtherDriversIsRejectedAtOpening(t *testing.T) {
 	t.Parallel()
 	for _, dsn := range []string{"postgres://u@h/db?schema=canary7", "host=h user=u schema=canary7"} {
 		_, err := Open(quick(dsn))
@@ -72,7 +72,7 @@ func TestADSNWithParametersOfOtherDriversIsRefusedWhenAStoreIsOpened(t *testing.
 	}
 }
 
-func TestThePinnedSettingsPassThroughPgBouncerAndOthersAreReported(t *testing.T) {
+func TestPinnedSettingsPassThroughPgBouncerOthersAreReported(t *testing.T) {
 	t.Parallel()
 	admin := testenv.Database(t)
 	dsn := testenv.Role(t, admin)

@@ -181,7 +181,7 @@ func byFile(from, to string) switchOver {
 	return switchOver{from: from, to: to, settings: settings, move: func() { f.write(to) }}
 }
 
-func TestAfterASwitchToAnotherDatabaseNoSessionIsLeftAndEveryUserIsReported(t *testing.T) {
+func TestASwitchOfDatabaseLeavesNoSessionAndReportsEveryUser(t *testing.T) {
 	t.Parallel()
 	for name, prepare := range switchOvers {
 		t.Run(name, func(t *testing.T) {
@@ -226,7 +226,7 @@ func TestAfterASwitchToAnotherDatabaseNoSessionIsLeftAndEveryUserIsReported(t *t
 	}
 }
 
-func TestAfterAStandbyBehindTheSameAddressIsPromotedAllSessionsLeadThere(t *testing.T) {
+func TestAfterAFailoverBehindOneAddressAllSessionsMove(t *testing.T) {
 	t.Parallel()
 	primary := anotherServer(t)
 	from := newDatabase(t, primary)

@@ -80,7 +80,7 @@ func TestSeveralReplicasMigrateAnEmptyDatabaseAtOnce(t *testing.T) {
 	}
 }
 
-func TestAMigrationWaitsForAnotherReplicasAndForNoLongerThanItsContext(t *testing.T) {
+func TestAMigrationWaitsForAnotherReplicasUntilItsContextEnds(t *testing.T) {
 	t.Parallel()
 	dsn := testenv.Database(t)
 	holder := connect(t, dsn)
@@ -267,7 +267,7 @@ func TestSeveralReplicasMakeADroppedTableAgainAtOnce(t *testing.T) {
 	}
 }
 
-func TestWhereADroppedTableMayNotBeMadeAgainTheStoreSaysSoAndKeepsCalm(t *testing.T) {
+func TestADroppedTableThatMayNotBeCreatedIsReportedOnce(t *testing.T) {
 	t.Parallel()
 	admin := testenv.Database(t)
 	if err := open(t, quick(admin)).Migrate(t.Context()); err != nil {
@@ -318,7 +318,7 @@ func TestWhereADroppedTableMayNotBeMadeAgainTheStoreSaysSoAndKeepsCalm(t *testin
 }
 
 // Reads that do without what is missing must not be taken for the end of it: each would wake everybody who waits.
-func TestWhereAnUpgradeMayNotChangeTheTablesTheStoreSaysSoAndKeepsCalm(t *testing.T) {
+func TestAnUpgradeThatMayNotAlterTablesIsReportedOnce(t *testing.T) {
 	t.Parallel()
 	admin := testenv.Database(t)
 	if err := open(t, quick(admin)).Migrate(t.Context()); err != nil {

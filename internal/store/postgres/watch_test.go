@@ -188,7 +188,7 @@ func TestAThousandChangesWhileTheListenerIsCutAreAllTold(t *testing.T) {
 	}
 }
 
-func TestARowThatWasOnlyEverToldByANotificationIsToldWhenItVanishesUnseen(t *testing.T) {
+func TestARowKnownByANotificationOnlyIsReportedWhenItVanishes(t *testing.T) {
 	t.Parallel()
 	dsn := testenv.Database(t)
 	proxy, settings := listeningThroughAProxy(t, dsn)
