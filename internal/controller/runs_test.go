@@ -191,7 +191,9 @@ func (r *run) end(g gomega.Gomega) string {
 	}
 	if all.Note = r.note(r.name); all.Note != nil {
 		all.Note.Revision, all.Note.PasswordHash = 0, r.word(all.Note.PasswordHash)
-		all.Note.PasswordVersion = r.version(g, all.Note.PasswordVersion)
+		all.Note.PasswordVersion = r.age(g, prefixOf(all.Note.PasswordVersion), func(secret *corev1.Secret) string {
+			return string(secret.UID) + "/" + secret.ResourceVersion
+		})
 		if all.Note.Owner.UID == string(r.users[all.Note.Owner.Name]) {
 			all.Note.Owner.UID = "of the last resource"
 		}
@@ -208,6 +210,7 @@ func (r *run) end(g gomega.Gomega) string {
 		if r.scenario.logsIn != "" { // what no trigger tells of shows with the next sweep
 			u.Status.FailedLoginAttempts, u.Status.LastLoginTime = 0, nil
 		}
+		u.Status.PasswordSecretVersion = r.age(g, u.Status.PasswordSecretVersion, func(secret *corev1.Secret) string { return secret.ResourceVersion })
 		u.ObjectMeta = metav1.ObjectMeta{
 			Name: u.Name, Finalizers: u.Finalizers, Generation: u.Generation, DeletionTimestamp: u.DeletionTimestamp,
 		}
@@ -239,15 +242,21 @@ func (r *run) word(hash string) string {
 	return r.known[hash]
 }
 
-// version tells whether a Secret's version that was noted is the present one.
-func (r *run) version(g gomega.Gomega, noted string) string {
-	if noted == "" {
+// age tells whether a version that was recorded is that of the present Secret.
+func (r *run) age(g gomega.Gomega, recorded string, of func(*corev1.Secret) string) string {
+	if recorded == "" {
 		return ""
 	}
 	secret := &corev1.Secret{}
 	g.Expect(r.kube.Get(r.t.Context(), client.ObjectKey{Namespace: r.namespace, Name: r.name}, secret)).To(gomega.Succeed())
-	if strings.HasPrefix(noted, string(secret.UID)+"/"+secret.ResourceVersion+"/") {
+	if recorded == of(secret) {
 		return "the Secret's"
 	}
 	return "an old one"
+}
+
+// prefixOf is the part of a Password.Version that names the Secret: its UID and its resourceVersion.
+func prefixOf(version string) string {
+	parts := strings.Split(version, "/")
+	return strings.Join(parts[:min(2, len(parts))], "/")
 }
