@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command pair lets tests in modules of their own, whose dependencies the product's do not go together with, have what
-// package testenv starts: a control plane with everything of config/default, a Postgres, and the operator between the two.
+// package testenv starts: a control plane with everything of config/default and config/generated-passwords, a Postgres, and the operator
+// between the two.
 //
 // Once the operator is ready, it prints one line of JSON, a [pair]. Then it does what lines on its standard input say, and
 // answers each with an empty line:
@@ -21,6 +22,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -92,6 +95,9 @@ func startOperator(ctx context.Context, plane *testenv.ControlPlane, program, ds
 	if err != nil {
 		return nil, err
 	}
+	if err := allowGeneration(ctx, plane); err != nil {
+		return nil, err
+	}
 	manager, err := plane.StartManager(testenv.ManagerOptions{Program: program, Rights: rights, DSN: dsn})
 	if err != nil {
 		return nil, err
@@ -99,6 +105,37 @@ func startOperator(ctx context.Context, plane *testenv.ControlPlane, program, ds
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	return manager, manager.Ready(ctx)
+}
+
+// allowGeneration turns config/generated-passwords on, which one of the samples needs.
+func allowGeneration(ctx context.Context, plane *testenv.ControlPlane) (err error) {
+	const component = "- ../generated-passwords"
+	root, err := testenv.Root()
+	if err != nil {
+		return err
+	}
+	folder, err := os.MkdirTemp("", "shardinguser-config-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
+	if err := os.CopyFS(folder, os.DirFS(filepath.Join(root, "config"))); err != nil {
+		return err
+	}
+	file := filepath.Join(folder, "default", "kustomization.yaml")
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	on := strings.Replace(string(content), "#"+component, component, 1)
+	if on == string(content) {
+		return fmt.Errorf("%s has no line #%s", file, component)
+	}
+	if err := os.WriteFile(file, []byte(on), 0o600); err != nil {
+		return err
+	}
+	_, err = plane.Kubectl(ctx, "apply", "-k", filepath.Dir(file))
+	return err
 }
 
 // serve does what the lines say, until there are no more.
