@@ -51,7 +51,7 @@ const (
 )
 
 // quietens tells what must hold after so many changes by people: the manager comes to rest, and has worked no more than they
-// gave it reason to. That is a few looks each: for the resource, its Secret, its row, the note of it, and the next sweep.
+// gave it reason to. That is three looks each on an idle machine (the resource, its Secret, its row, the record of it, the next sweep), and more on a busy one.
 func quietens(t *testing.T, before map[string]float64, changes int) {
 	t.Helper()
 	g := gomega.NewWithT(t)
@@ -61,7 +61,7 @@ func quietens(t *testing.T, before map[string]float64, changes int) {
 		worked, last = now[reconciles]-last[reconciles], now
 		return worked
 	}).WithTimeout(soon).WithPolling(time.Second).Should(gomega.BeZero(), "there is a second without reconciles")
-	const looks, writes = 8, 3
+	const looks, writes = 12, 3
 	looked, wrote := last[reconciles]-before[reconciles], last[statusWrites]-before[statusWrites]
 	t.Logf("%d changes made for %v reconciles and %v status writes", changes, looked, wrote)
 	g.Expect(looked).To(gomega.BeNumerically("<=", looks*changes), "reconciles")
