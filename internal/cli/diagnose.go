@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/password"
 	"github.com/sharding-system/shardinguser-operator/internal/policy"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
@@ -162,12 +163,11 @@ func checkPassword(f facts) []result {
 		}
 		return checkAstray(f)
 	}
-	value, ok := f.secret.it.Data[key]
-	if !ok {
+	if _, ok := f.secret.it.Data[key]; !ok {
 		problem := user.NoSuchKey(name, key, slices.Collect(maps.Keys(f.secret.it.Data)))
 		return one("Password", wrong, adviceFor(problem.Reason, f.user), "%s", problem.Message)
 	}
-	given := givenBy(f.secret.it, *source, value)
+	given := password.FromSecret(string(f.secret.it.Type), key, f.secret.it.Data)
 	given.Hashed = source.Format == v1alpha1.PasswordFormatBcrypt
 	judged := given.Judge(user.Username(f.user), 1) // what the operator's least is, it alone knows
 	if judged.Err != nil {
@@ -185,7 +185,7 @@ func checkPassword(f facts) []result {
 	return results
 }
 
-// checkAstray tells of a Secret that is not there, and where else there is one of its name.
+// checkAstray reports that the Secret does not exist, and which other namespaces have one of its name.
 func checkAstray(f facts) []result {
 	name := f.user.Spec.Password.SecretRef.Name
 	results := one("Password", wrong, adviceFor(v1alpha1.ReasonSecretNotFound, f.user), "The Secret %q is not there.", name)

@@ -118,7 +118,9 @@ func (p *passwordSetter) run(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	judged := givenBy(secret, source, plain).Judge(user.Username(u), max(p.minLength, policyMinLength(ctx, kube, u)))
+	given := password.FromSecret(string(secret.Type), source.SecretRef.Key, secret.Data)
+	given.Value = plain
+	judged := given.Judge(user.Username(u), max(p.minLength, policyMinLength(ctx, kube, u)))
 	if judged.Err != nil {
 		return judged.Err
 	}
@@ -139,15 +141,6 @@ func (p *passwordSetter) run(ctx context.Context, name string) error {
 			called(secret), called(u))
 	}
 	return p.tell(u, source, written{Strength: estimate, Suspicious: judged.Suspicion.Reason()}, plain)
-}
-
-// givenBy is what the Secret gives for a clear password under its key.
-func givenBy(secret *corev1.Secret, source v1alpha1.PasswordSource, value []byte) password.Given {
-	given := password.Given{Value: value}
-	if secret.Type == corev1.SecretTypeBasicAuth && source.SecretRef.Key == corev1.BasicAuthPasswordKey {
-		given.Login = secret.Data[corev1.BasicAuthUsernameKey]
-	}
-	return given
 }
 
 func (p *passwordSetter) check() error {

@@ -19,12 +19,14 @@ func beginProtecting(t *testing.T) *story {
 	return s
 }
 
+// withoutAdmin returns the edits that take the role admin from an active user.
+func withoutAdmin() map[string]edit {
+	return map[string]edit{"demoted": roles("viewer"), "deactivated": active(false)}
+}
+
 func TestLastAdministratorStaysUntilThereIsAnother(t *testing.T) {
 	t.Parallel()
-	for name, change := range map[string]edit{
-		"demoted":     roles("viewer"),
-		"deactivated": active(false),
-	} {
+	for name, change := range withoutAdmin() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := beginProtecting(t)
@@ -46,10 +48,7 @@ func TestLastAdministratorStaysUntilThereIsAnother(t *testing.T) {
 // A password that attackers have does not stay in force because another edit of the resource cannot be made.
 func TestLastAdministratorStillGetsAnotherPassword(t *testing.T) {
 	t.Parallel()
-	for name, change := range map[string]edit{
-		"demoted":     roles("viewer"),
-		"deactivated": active(false),
-	} {
+	for name, change := range withoutAdmin() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := beginProtecting(t)

@@ -156,10 +156,8 @@ func (s *secretReader) readLive(ctx context.Context, u *v1alpha1.ShardingUser, t
 // judge judges what the Secret has for a user.
 func (s *secretReader) judge(u *v1alpha1.ShardingUser, secret *corev1.Secret, terms user.Terms) password.Judgement {
 	source := u.Spec.Password
-	given := password.Given{Value: secret.Data[source.SecretRef.Key], Hashed: source.Format == v1alpha1.PasswordFormatBcrypt}
-	if secret.Type == corev1.SecretTypeBasicAuth && source.SecretRef.Key == corev1.BasicAuthPasswordKey {
-		given.Login = secret.Data[corev1.BasicAuthUsernameKey]
-	}
+	given := password.FromSecret(string(secret.Type), source.SecretRef.Key, secret.Data)
+	given.Hashed = source.Format == v1alpha1.PasswordFormatBcrypt
 	return given.Judge(user.Username(u), max(s.minLength, terms.MinPasswordLength))
 }
 

@@ -25,6 +25,22 @@ type Given struct {
 	Login  []byte // the username of a kubernetes.io/basic-auth Secret; nil of any other
 }
 
+// Of a Secret of type kubernetes.io/basic-auth, as k8s.io/api names them.
+const (
+	typeBasicAuth = "kubernetes.io/basic-auth"
+	keyOfLogin    = "username"
+	keyOfPassword = "password"
+)
+
+// FromSecret returns what a Secret of that type gives for a user, whose clear password is under the key.
+func FromSecret(secretType, key string, data map[string][]byte) Given {
+	given := Given{Value: data[key]}
+	if secretType == typeBasicAuth && key == keyOfPassword {
+		given.Login = data[keyOfLogin]
+	}
+	return given
+}
+
 // Judgement is what there is to say of what a Secret has. Nothing of it holds any part of the value, but for Value.
 type Judgement struct {
 	Value     []byte          // what is hashed, or stored as the hash

@@ -9,15 +9,18 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
+// fromGrantees lists the roles that own the table t, a row of pg_class, or hold UPDATE on all of it, as g.id.
+const fromGrantees = `FROM t CROSS JOIN LATERAL (
+    SELECT e.grantee FROM pg_catalog.aclexplode(COALESCE(t.relacl, pg_catalog.acldefault('r'::pg_catalog."char", t.relowner))) e
+    WHERE e.privilege_type = 'UPDATE'::text
+    UNION SELECT t.relowner) g (id)`
+
 // readWriters is the part of readCatalogue about the other roles that may log in and write the whole table users, by a right of their
 // own or of a role that they are members of: whether the role may alter the table, whether it may create objects in the schema, and the owner of the table.
 const readWriters = `SELECT DISTINCT 'writer', pg_catalog.quote_ident(r.rolname), ARRAY[pg_catalog.pg_has_role(r.oid, t.relowner, 'USAGE')::text,
        pg_catalog.has_schema_privilege(r.oid, t.relnamespace, 'CREATE')::text, pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(t.relowner)),
        pg_catalog.quote_ident(t.nspname)]
-FROM t CROSS JOIN LATERAL (
-    SELECT e.grantee FROM pg_catalog.aclexplode(COALESCE(t.relacl, pg_catalog.acldefault('r'::pg_catalog."char", t.relowner))) e
-    WHERE e.privilege_type = 'UPDATE'
-    UNION SELECT t.relowner) g (id)
+` + fromGrantees + `
 JOIN pg_catalog.pg_roles r ON pg_catalog.pg_has_role(r.oid, g.id, 'USAGE')
 WHERE r.rolcanlogin AND NOT r.rolsuper AND r.rolname <> CURRENT_USER`
 

@@ -26,10 +26,7 @@ SELECT DISTINCT pg_catalog.quote_ident(r.rolname), COALESCE((
     WHERE pg_catalog.lower(pg_catalog.split_part(c.setting, '=', 1)) = 'timezone'::text
       AND s.setdatabase IN (0::oid, d.oid) AND s.setrole IN (0::oid, r.oid)
     ORDER BY s.setrole = 0::oid, s.setdatabase = 0::oid LIMIT 1), ''), pg_catalog.quote_ident(d.datname)
-FROM t CROSS JOIN LATERAL (
-    SELECT e.grantee FROM pg_catalog.aclexplode(COALESCE(t.relacl, pg_catalog.acldefault('r'::pg_catalog."char", t.relowner))) e
-    WHERE e.privilege_type = 'UPDATE'::text
-    UNION SELECT t.relowner) g (id)
+` + fromGrantees + `
 JOIN pg_catalog.pg_roles r ON r.rolcanlogin AND (r.oid = g.id OR NOT r.rolsuper AND pg_catalog.pg_has_role(r.oid, g.id, 'USAGE'))
 JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database()
 WHERE EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = t.oid AND a.attname = 'last_login_at'::pg_catalog.name
