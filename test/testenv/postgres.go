@@ -222,7 +222,7 @@ const rightsOf15 = `REVOKE CREATE ON SCHEMA public FROM PUBLIC; ALTER SCHEMA pub
 // NewDatabase creates an empty database and returns an administrator's DSN for it.
 func (p *Postgres) NewDatabase(ctx context.Context) (string, error) {
 	name := "test_" + strings.ToLower(rand.Text())
-	if err := p.exec(ctx, "CREATE DATABASE "+name); err != nil {
+	if err := p.create(ctx, name); err != nil {
 		return "", fmt.Errorf("create a database: %w", err)
 	}
 	p.mu.Lock()
@@ -236,6 +236,21 @@ func (p *Postgres) NewDatabase(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("set the owner and the rights of the schema public: %w", err)
 	}
 	return dsn, nil
+}
+
+// create copies the template's files where the server can (since Postgres 15). That takes a third of the time of a copy through
+// the write-ahead log, the default.
+func (p *Postgres) create(ctx context.Context, name string) error {
+	conn, err := pgx.Connect(ctx, p.dsn)
+	if err != nil {
+		return err
+	}
+	strategy := ""
+	if version := conn.PgConn().ParameterStatus("server_version"); !strings.HasPrefix(version, "14.") {
+		strategy = " STRATEGY FILE_COPY"
+	}
+	_, err = conn.Exec(ctx, "CREATE DATABASE "+name+strategy)
+	return errors.Join(err, conn.Close(ctx))
 }
 
 // NewRole creates a role that may log in and has no other right than those that everybody has, and returns its DSN for
