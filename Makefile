@@ -4,6 +4,10 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
+# One set of compiled packages serves programs, tools and tests (but for those under the race detector), in all clones.
+export GOFLAGS += -trimpath
+export CGO_ENABLED ?= 0
+
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 IMG ?= ghcr.io/sharding-system/shardinguser-operator:$(VERSION)
 CONTAINER_TOOL ?= docker
