@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -73,14 +74,23 @@ func (r *Report) write(folder string) error {
 	return nil
 }
 
-// table writes the results as docs/performance.md has them.
+// table writes the results as docs/performance.md has them: one figure a cell.
 func (r *Report) table(w io.Writer) {
 	fmt.Fprintf(w, "%s, %s, %d cores, one bcrypt %.1f ms, %s; %.0f minutes in all.\n\n",
 		r.Version, r.Go, r.Cores, r.Hash, r.At.Format(time.DateOnly), r.Seconds/60)
-	fmt.Fprintln(w, "| what | measured | limit in the same run | ratio | aim | | meanwhile |")
+	fmt.Fprintln(w, "| what | measured | limit | what the limit is | ratio | aim | result |")
 	fmt.Fprintln(w, "| --- | --- | --- | --- | --- | --- | --- |")
 	for _, result := range r.Results {
 		fmt.Fprintln(w, result.markdown())
+	}
+	r.counters(w, "", hashes, comparisons, recognized, reconciles, statusWrites, apiStatusPatches, apiResourcePatches, apiEvents,
+		apiSecretReads, sqlStatements, sqlSelects)
+	r.counters(w, " s", cpuManager, cpuAPIServer, cpuEtcd, cpuPostgres)
+	fmt.Fprint(w, "\n| what | other figure | value |\n| --- | --- | --- |\n")
+	for _, result := range r.Results {
+		for _, name := range slices.Sorted(maps.Keys(result.Beside)) {
+			fmt.Fprintf(w, "| %s | %s | %s |\n", result.What, name, figure(result.Beside[name]))
+		}
 	}
 	fmt.Fprintln(w)
 	for _, sentence := range r.broken() {
@@ -88,13 +98,34 @@ func (r *Report) table(w io.Writer) {
 	}
 }
 
+// counters writes a table of the counters that are not zero in all results.
+func (r *Report) counters(w io.Writer, unit string, names ...string) {
+	names = slices.DeleteFunc(names, func(name string) bool {
+		return !slices.ContainsFunc(r.Results, func(result Result) bool { return result.Counters[name] != 0 })
+	})
+	fmt.Fprintf(w, "\n| what | %s |\n|%s\n", strings.Join(names, " | "), strings.Repeat(" --- |", len(names)+1))
+	for _, result := range r.Results {
+		cells := []string{result.What}
+		for _, name := range names {
+			cell := ""
+			if value := result.Counters[name]; value != 0 {
+				cell = figure(value) + unit
+			}
+			cells = append(cells, cell)
+		}
+		if strings.Join(cells[1:], "") != "" {
+			fmt.Fprintf(w, "| %s |\n", strings.Join(cells, " | "))
+		}
+	}
+}
+
 func (r *Result) markdown() string {
 	limit, ratio := "", ""
 	if r.Limit > 0 {
-		limit, ratio = fmt.Sprintf("%s %s: %s", figure(r.Limit), r.Unit, r.LimitOf), figure(r.Ratio)
+		limit, ratio = figure(r.Limit)+" "+r.Unit, figure(r.Ratio)
 	}
 	return "| " + strings.Join([]string{
-		r.What, figure(r.Value) + " " + r.Unit, limit, ratio, r.aim(), r.verdict(), r.meanwhile(),
+		r.What, figure(r.Value) + " " + r.Unit, limit, r.LimitOf, ratio, r.aim(), r.verdict(),
 	}, " | ") + " |"
 }
 
@@ -137,31 +168,6 @@ func (r *Result) verdict() string {
 	default:
 		return "missed"
 	}
-}
-
-// meanwhile is the counters that are not zero, and the other figures.
-func (r *Result) meanwhile() string {
-	var parts []string
-	for _, name := range []string{
-		hashes, comparisons, recognized, reconciles, statusWrites, apiStatusPatches, apiResourcePatches, apiEvents,
-		apiSecretReads, sqlStatements, sqlSelects, cpuManager, cpuAPIServer, cpuEtcd, cpuPostgres,
-	} {
-		value := r.Counters[name]
-		if value == 0 {
-			continue
-		}
-		part := name + " " + figure(value)
-		if strings.HasPrefix(name, "CPU ") {
-			part += " s"
-		}
-		parts = append(parts, part)
-	}
-	besides := make([]string, 0, len(r.Beside))
-	for name, value := range r.Beside {
-		besides = append(besides, name+": "+figure(value))
-	}
-	slices.Sort(besides)
-	return strings.Join(append(parts, besides...), "; ")
 }
 
 // figure is a number with no more digits than it is good for.

@@ -5,6 +5,7 @@ package main
 import (
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -110,5 +111,36 @@ func TestARowThatDoesNotExistIsRefusedWithThoseThatDo(t *testing.T) {
 	all, err := chosen("")
 	if err != nil || slices.Contains(all, "scale") || !slices.Contains(all, "restart") {
 		t.Errorf("by default: %v, %v; want all rows but scale", all, err)
+	}
+}
+
+func TestTheTablesHaveOneFigureACell(t *testing.T) {
+	cold := Result{What: "cold", Value: 11.6, Unit: "s", Counters: Counters{hashes: 1000, cpuManager: 14.9}, Aim: ratioAtMost(0.6)}
+	cold.against(22.6, "N × bcrypt ÷ cores")
+	memory := Result{What: "resident", Value: 115, Unit: "MiB"}
+	memory.beside("peak, MiB", 154)
+	var written strings.Builder
+	(&Report{Results: []Result{cold, memory}}).table(&written)
+	_, got, _ := strings.Cut(written.String(), "\n\n")
+	want := `| what | measured | limit | what the limit is | ratio | aim | result |
+| --- | --- | --- | --- | --- | --- | --- |
+| cold | 11.6 s | 22.6 s | N × bcrypt ÷ cores | 0.51 | ≤ 0.60 | reached |
+| resident | 115 MiB |  |  |  |  |  |
+
+| what | hashes |
+| --- | --- |
+| cold | 1,000 |
+
+| what | CPU manager |
+| --- | --- |
+| cold | 14.9 s |
+
+| what | other figure | value |
+| --- | --- | --- |
+| resident | peak, MiB | 154 |
+
+`
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }

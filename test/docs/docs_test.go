@@ -116,7 +116,7 @@ func TestWhatTheThreatModelNamesIsThere(t *testing.T) {
 
 func TestThePageOnDatabasesHasEachKindOfFinding(t *testing.T) {
 	t.Parallel()
-	_, section, found := strings.Cut(page(t, "docs/database.md"), "## What the operator finds at the table\n")
+	_, section, found := strings.Cut(page(t, "docs/database.md"), "## Table findings\n")
 	if !found {
 		t.Fatal("docs/database.md has no section about findings")
 	}
