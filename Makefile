@@ -1,6 +1,11 @@
 # The targets that matter: `make demo` to see it, `make test` to trust it, `make help` for the rest.
 
 SHELL := /bin/bash
+empty :=
+space := $(empty) $(empty)
+# $(call timed,NAME) COMMAND prints the time that the command took.
+export TIMEFORMAT := %R s
+timed = @echo "==== $(1)"; time
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
@@ -73,24 +78,49 @@ generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Regenerate deep copies, CRD, RBAC
 
 .PHONY: build
 build: ## Build bin/manager, and bin/kubectl-shardinguser, which is a plugin for kubectl once it is on PATH.
-	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ ./cmd/manager ./cmd/kubectl-shardinguser
+	go build -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ ./cmd/manager ./cmd/kubectl-shardinguser
 
-# Of a package; two cores are busy with that many, since tests wait most of the time.
-TESTS_AT_ONCE ?= 4
+# Tests wait most of the time, so more of them than there are cores run at once: of one package, and packages.
+TESTS_AT_ONCE ?= 6
+PACKAGES_AT_ONCE ?= 3
+GO_TEST := go test -parallel $(TESTS_AT_ONCE) -p $(PACKAGES_AT_ONCE)
 
-# What measures each source's share of the cores: alone, and without the race detector, which would take most of them.
+# Measure the share of the cores that each source of logins gets, so nothing else may use the cores meanwhile.
 SHARE_TESTS := TestBodiesThatNeverComeShutNobodyOut TestGuessesAtNamesThatNobodyHasLeaveOthersTheirShare \
 	TestGuessesAtAnExemptAccountLeaveItsOwnerAShare
+shares := ^($(subst $(space),|,$(strip $(SHARE_TESTS))))$$
+
+# Their goroutines share state, so the race detector watches them. The other packages hold pure functions, or start programs.
+RACE_PACKAGES := ./internal/bcrypt ./internal/controller ./internal/fair ./internal/login ./internal/password \
+	./internal/serving ./internal/store/... ./cmd/...
 
 .PHONY: test
-test: prepare ## Run everything: unit, conformance and envtest stories under the race detector, then end to end.
-	TEST_COUNTS=$(CURDIR)/bin/counts go test -race -parallel $(TESTS_AT_ONCE) -timeout 40m ./api/... ./internal/... ./cmd/...
-	@names='$(SHARE_TESTS)'; go test -count=1 -run "^($${names// /|})\$$" ./internal/login
-	@cat bin/counts/* # how much those tests tried that try everything, which `go test` does not show
-	go test -parallel $(TESTS_AT_ONCE) -timeout 20m ./test/...
-	$(MAKE) --no-print-directory test-postgres MAJORS="$(GATE_MAJORS)"
-	go -C hack/benchplot test ./...
-	go -C test/gitops test -timeout 20m ./...
+test: prepare ## Run every test in its short form: unit, conformance, stories, and what is concurrent under the race detector.
+	$(call timed,stories) $(GO_TEST) -short -skip '$(shares)' -timeout 15m ./...
+	$(call timed,race detector) CGO_ENABLED=1 $(GO_TEST) -race -short -timeout 15m $(RACE_PACKAGES)
+	$(call timed,shares) go test -count=1 -run '$(shares)' ./internal/login
+	$(call timed,Postgres $(GATE_MAJORS)) $(MAKE) --no-print-directory test-postgres MAJORS="$(GATE_MAJORS)" SHORT=-short
+	$(call timed,tools) go -C hack/benchplot test ./...
+	$(call timed,Argo CD's scripts) go -C test/gitops test ./scripts
+
+.PHONY: test-deep
+test-deep: prepare build $(GOLANGCI_LINT) ## Run every test in full, which takes half an hour: long runs, large tables, all faults, all majors, Argo CD's libraries.
+	$(call timed,race detector) TEST_COUNTS=$(CURDIR)/bin/counts CGO_ENABLED=1 $(GO_TEST) -race -timeout 30m ./api/... ./internal/... ./cmd/...
+	@cat bin/counts/* # how much was tried, which `go test` does not show
+	$(call timed,stories) $(GO_TEST) -timeout 20m ./test/...
+	$(call timed,Postgres $(MAJORS)) $(MAKE) --no-print-directory test-postgres
+	$(call timed,Argo CD) go -C test/gitops test -timeout 20m ./...
+	cd test/gitops && $(GOLANGCI_LINT) run
+	go -C test/gitops mod tidy -diff
+	$(call timed,soak) $(MAKE) --no-print-directory soak DURATION=3m
+	$(call timed,fuzz) $(MAKE) --no-print-directory fuzz FUZZ_TIME=3m
+
+.PHONY: test-profile
+test-profile: prepare ## Run the tests of PACKAGES (./...) anew, in their short forms, and list the time of packages, tests and builds.
+	go build -o bin/testprofile ./hack/testprofile
+	mkdir -p bin/profile
+	$(GO_TEST) -short -count=1 -skip '$(shares)' -json -debug-actiongraph=bin/profile/actions.json $(or $(PACKAGES),./...) | \
+		bin/testprofile bin/profile/actions.json
 
 MAJORS ?= 14 15 16 17 18
 
@@ -109,7 +139,7 @@ test-postgres: ## Run the store's conformance tests and the main story on each m
 	hack/prepare-postgres-majors.sh $(MAJORS)
 	@names='$(MAJOR_TESTS)'; for major in $(MAJORS); do \
 		bin=$$(hack/find-postgres.sh $$major) && echo "Postgres $$major:" && env -u TEST_DATABASE_DSN POSTGRES_BIN=$$bin \
-		go test -count=1 -parallel $(TESTS_AT_ONCE) -timeout 20m -run "^($${names// /|})\$$" ./internal/store/postgres ./test/e2e ./test/shardingmanager || exit 1; \
+		$(GO_TEST) $(SHORT) -count=1 -timeout 20m -run "^($${names// /|})\$$" ./internal/store/postgres ./test/e2e ./test/shardingmanager || exit 1; \
 	done
 
 # Shared out among all targets, which the script finds by itself.
@@ -145,7 +175,8 @@ dashboard-picture: ## Draw the picture of docs/monitoring.md anew, from some min
 .PHONY: lint
 lint: $(GOLANGCI_LINT) $(HELM) ## Run the linters, those for Kubernetes APIs among them.
 	$(GOLANGCI_LINT) run
-	for module in hack/benchplot test/gitops; do (cd $$module && $(GOLANGCI_LINT) run) || exit 1; done
+	cd hack/benchplot && $(GOLANGCI_LINT) run
+	cd test/gitops && $(GOLANGCI_LINT) run ./scripts # the rest compiles all of Argo CD: see test-deep
 	for values in $(CHART)/ci/*.yaml; do $(HELM) lint --strict --quiet --values $$values $(CHART) || exit 1; done
 	if command -v shellcheck >/dev/null; then shellcheck .ci/run hack/*.sh; fi
 
@@ -156,7 +187,7 @@ vulncheck: $(GOVULNCHECK) ## Fail where the programs call what Go's vulnerabilit
 .PHONY: verify
 verify: $(KUSTOMIZE) $(GOLANGCI_LINT) ## Fail where generated files, modules, formatting or manifests are not what the sources make.
 	hack/verify.sh $(MAKE) generate
-	for module in . hack/tools hack/tools/helm hack/tools/lint hack/tools/vuln hack/controlplane hack/benchplot test/gitops; do go -C $$module mod tidy -diff || exit 1; done
+	for module in . hack/tools hack/tools/helm hack/tools/lint hack/tools/vuln hack/controlplane hack/benchplot; do go -C $$module mod tidy -diff || exit 1; done
 	$(GOLANGCI_LINT) fmt --diff
 	for tree in default namespaced admission default-users default-users/namespaced generated-passwords generated-passwords/namespaced; do $(KUSTOMIZE) build config/$$tree >/dev/null || exit 1; done
 
@@ -186,7 +217,7 @@ clean: ## Remove what was built or downloaded: bin and dist.
 
 # Tools are built once for each version that hack/tools pins.
 
-TOOL_BUILD = CGO_ENABLED=0 go -C $(<D) build -trimpath -ldflags "-s -w" -o $@
+TOOL_BUILD = go -C $(<D) build -ldflags "-s -w" -o $@
 
 $(CONTROLLER_GEN): hack/tools/go.mod hack/tools/go.sum
 	$(TOOL_BUILD) sigs.k8s.io/controller-tools/cmd/controller-gen
