@@ -4,27 +4,41 @@ package testenv
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
+	"net"
 	"sync"
 	"time"
-
-	toxiproxy "github.com/Shopify/toxiproxy/v2"
-	"github.com/rs/zerolog"
 )
 
-// A Link stands between a program and a server, Postgres or any other that speaks TCP, and plays the network's tricks on
-// them. It begins as a plain passage. Tests have it as a [Proxy].
+// A Link is a TCP proxy between a program and a server that can imitate faults of a network. It begins without faults. Tests use
+// it as a [Proxy].
 type Link struct {
 	port  *port
-	proxy *toxiproxy.Proxy
+	ended sync.WaitGroup // of all its goroutines
 
-	mu     sync.Mutex
-	toxics []string
+	mu       sync.Mutex
+	upstream string
+	listener net.Listener         // nil while the link is cut
+	conns    map[*linked]struct{} // that are open
+	faults   faults
+	changed  chan struct{} // closed when faults change
 }
+
+// The faults of a link.
+type faults struct {
+	lose  [2]bool        // bytes in this direction
+	delay time.Duration  // of each answer
+	reset *time.Duration // after the next answer begins; nil for never
+}
+
+// A direction of a connection's bytes.
+type direction int
+
+const (
+	upstream direction = iota
+	downstream
+)
 
 // NewLink starts a link to the server at this address (host:port). It ends with Close, or with this process.
 func NewLink(upstream string) (*Link, error) {
@@ -32,10 +46,9 @@ func NewLink(upstream string) (*Link, error) {
 	if err != nil {
 		return nil, err
 	}
-	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
-	l := &Link{port: port, proxy: toxiproxy.NewProxy(server, "testenv", port.address(), upstream)}
-	if err := l.proxy.Start(); err != nil {
-		return nil, errors.Join(fmt.Errorf("start a proxy: %w", err), port.close())
+	l := &Link{port: port, upstream: upstream, conns: map[*linked]struct{}{}, changed: make(chan struct{})}
+	if err := l.listen(); err != nil {
+		return nil, errors.Join(err, port.close())
 	}
 	return l, nil
 }
@@ -58,86 +71,265 @@ func DatabaseLink(dsn string) (_ *Link, through string, err error) {
 
 // Close ends it, with all connections.
 func (l *Link) Close() error {
-	l.proxy.Stop()
+	l.Cut()
+	l.ended.Wait()
 	return l.port.close()
 }
 
-// Addr is where it listens; it stays the same for its life.
+// Addr is the address where it listens. It never changes.
 func (l *Link) Addr() string {
-	return l.proxy.Listen
+	return l.port.address()
 }
 
-// Cut closes every connection and refuses new ones, as where the server has gone. Its address stays its own.
+// Cut closes every connection and refuses new ones, as when the server is gone. The link keeps its address.
 func (l *Link) Cut() {
-	l.proxy.Stop()
+	l.mu.Lock()
+	if l.listener != nil {
+		_ = l.listener.Close()
+		l.listener = nil
+	}
+	l.mu.Unlock()
+	l.closeConnections()
 }
 
-// Move closes every connection, and lets new ones lead to another server, as an address that moves does.
+// Move closes every connection, and forwards new ones to another server, as when an address moves.
 func (l *Link) Move(upstream string) error {
-	if err := l.proxy.Update(&toxiproxy.Proxy{Listen: l.proxy.Listen, Upstream: upstream, Enabled: true}); err != nil {
-		return fmt.Errorf("move the address: %w", err)
-	}
+	l.mu.Lock()
+	l.upstream = upstream
+	l.mu.Unlock()
+	l.closeConnections()
+	return l.listen()
+}
+
+// Stall loses every byte in both directions on open and new connections, without an error: TCP that is half open, as when a
+// cable is pulled.
+func (l *Link) Stall() error {
+	l.change(func(f *faults) { f.lose = [2]bool{true, true} })
 	return nil
 }
 
-// Stall lets every byte vanish, both ways, on connections that are there and on new ones, and tells nobody: TCP that is
-// half open, as where a cable was pulled.
-func (l *Link) Stall() error {
-	return errors.Join(l.add("timeout", "upstream", "timeout", 0), l.add("timeout", "downstream", "timeout", 0))
-}
-
-// Deafen lets what the server says vanish, while it goes on to hear: what is asked of it is done, and nobody learns of it.
+// Deafen loses the server's answers, while the server still gets requests: it does what it is asked, and the client does not
+// learn of it.
 func (l *Link) Deafen() error {
-	return l.add("timeout", "downstream", "timeout", 0)
+	l.change(func(f *faults) { f.lose[downstream] = true })
+	return nil
 }
 
-// Delay makes every answer come that much later.
+// Delay makes every answer arrive that much later.
 func (l *Link) Delay(d time.Duration) error {
-	return l.add("latency", "downstream", "latency", d.Milliseconds())
+	l.change(func(f *faults) { f.delay = d })
+	return nil
 }
 
-// Reset ends every connection this long after its next answer begins, by a reset (RST), and new ones alike.
+// Reset ends open and new connections by a TCP reset, this long after the next answer on each begins.
 func (l *Link) Reset(after time.Duration) error {
-	return l.add("reset_peer", "downstream", "timeout", after.Milliseconds())
+	l.change(func(f *faults) { f.reset = &after })
+	return nil
 }
 
-// Restore undoes what the others did. Connections that were stalled close, since what they lost is lost.
+// Restore ends all faults. Connections that have lost bytes close.
 func (l *Link) Restore() error {
 	l.mu.Lock()
+	lost := l.faults.lose != [2]bool{}
+	l.mu.Unlock()
+	if lost {
+		l.closeConnections()
+	}
+	l.change(func(f *faults) { *f = faults{} })
+	return l.listen()
+}
+
+func (l *Link) change(apply func(*faults)) {
+	l.mu.Lock()
 	defer l.mu.Unlock()
-	var errs []error
-	for _, name := range l.toxics {
-		errs = append(errs, l.proxy.Toxics.RemoveToxic(context.Background(), name))
+	apply(&l.faults)
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+// now returns the faults, and a channel that is closed when they change.
+func (l *Link) now() (faults, <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.faults, l.changed
+}
+
+// listen does nothing where the link listens already.
+func (l *Link) listen() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.listener != nil {
+		return nil
 	}
-	l.toxics = nil
-	if err := l.proxy.Start(); err != nil && err != toxiproxy.ErrProxyAlreadyStarted { //nolint:errorlint // never wrapped
-		errs = append(errs, err)
+	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", l.Addr())
+	if err != nil {
+		return fmt.Errorf("start a proxy: %w", err)
 	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("restore the connection: %w", err)
-	}
+	l.listener = listener
+	l.ended.Go(func() { l.accept(listener) })
 	return nil
 }
 
-func (l *Link) add(kind, direction, attribute string, value int64) error {
+func (l *Link) accept(listener net.Listener) {
+	for {
+		client, err := listener.Accept()
+		if err != nil {
+			return // the link is cut
+		}
+		l.ended.Go(func() { l.forward(listener, client) })
+	}
+}
+
+// forward serves a connection until it closes.
+func (l *Link) forward(listener net.Listener, client net.Conn) {
+	defer func() { _ = client.Close() }()
+	l.mu.Lock()
+	address := l.upstream
+	l.mu.Unlock()
+	server, err := new(net.Dialer).Dial("tcp", address)
+	if err != nil {
+		return
+	}
+	defer func() { _ = server.Close() }()
+	c := &linked{link: l, ends: [2]net.Conn{server, client}, closed: make(chan struct{})}
+
+	l.mu.Lock()
+	current := l.listener == listener && l.upstream == address // and not cut or moved since
+	if current {
+		l.conns[c] = struct{}{}
+	}
+	l.mu.Unlock()
+	if !current {
+		return
+	}
+	var both sync.WaitGroup
+	both.Go(func() { c.pipe(upstream) })
+	both.Go(func() { c.pipe(downstream) })
+	both.Wait()
+	l.mu.Lock()
+	delete(l.conns, c)
+	l.mu.Unlock()
+}
+
+func (l *Link) closeConnections() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	name := kind + "_" + direction
-	if i := slices.Index(l.toxics, name); i >= 0 { // a second Delay replaces the first
-		if err := l.proxy.Toxics.RemoveToxic(context.Background(), name); err != nil {
-			return fmt.Errorf("disturb the connection: %w", err)
+	for c := range l.conns {
+		c.close()
+	}
+}
+
+// linked is a connection through a link.
+type linked struct {
+	link   *Link
+	ends   [2]net.Conn // by the direction that leads to them: server and client
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (c *linked) close() {
+	c.once.Do(func() {
+		close(c.closed)
+		for _, end := range c.ends {
+			_ = end.Close()
 		}
-		l.toxics = slices.Delete(l.toxics, i, i+1)
-	}
-	toxic, err := json.Marshal(map[string]any{
-		"name": name, "type": kind, "stream": direction, "attributes": map[string]any{attribute: value},
 	})
-	if err == nil {
-		_, err = l.proxy.Toxics.AddToxicJson(strings.NewReader(string(toxic)))
+}
+
+// reset closes the connection by a TCP reset.
+func (c *linked) reset() {
+	for _, end := range c.ends {
+		if tcp, ok := end.(*net.TCPConn); ok {
+			_ = tcp.SetLinger(0)
+		}
 	}
-	if err != nil {
-		return fmt.Errorf("disturb the connection: %s: %w", name, err)
+	c.close()
+}
+
+// A packet is bytes that arrive at a time.
+type packet struct {
+	bytes []byte
+	due   time.Time
+}
+
+// pipe forwards the bytes of one direction until the connection closes, or its source does. Where the source closes, the whole
+// connection closes once all of its bytes have arrived.
+func (c *linked) pipe(d direction) {
+	defer c.close()
+	packets := make(chan packet, 1024) // so that a delayed answer does not delay the next one
+	var sending sync.WaitGroup
+	sending.Go(func() { c.send(c.ends[d], packets) })
+	defer sending.Wait()
+	defer close(packets)
+	for c.carries(d) {
+		buffer := make([]byte, 32<<10)
+		n, err := c.ends[1-d].Read(buffer)
+		if n > 0 && c.carries(d) {
+			faults, _ := c.link.now()
+			due := time.Now()
+			if d == downstream {
+				if faults.reset != nil {
+					c.wait(*faults.reset)
+					c.reset()
+					return
+				}
+				due = due.Add(faults.delay)
+			}
+			select {
+			case packets <- packet{buffer[:n], due}:
+			case <-c.closed:
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
 	}
-	l.toxics = append(l.toxics, name)
-	return nil
+}
+
+// carries waits while the link loses the bytes of a direction, and returns whether the connection is open after that. It reads
+// nothing meanwhile, so that nobody learns that the other end closed. Bytes that were read before are lost.
+func (c *linked) carries(d direction) bool {
+	for {
+		faults, changed := c.link.now()
+		if !faults.lose[d] {
+			return c.isOpen()
+		}
+		select {
+		case <-changed:
+		case <-c.closed:
+			return false
+		}
+	}
+}
+
+func (c *linked) isOpen() bool {
+	select {
+	case <-c.closed:
+		return false
+	default:
+		return true
+	}
+}
+
+// wait returns after this time, or when the connection closes.
+func (c *linked) wait(d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-c.closed:
+	}
+}
+
+func (c *linked) send(to net.Conn, packets <-chan packet) {
+	for p := range packets {
+		c.wait(time.Until(p.due))
+		if _, err := to.Write(p.bytes); err != nil {
+			c.close()
+		}
+	}
 }

@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// A Wire is a passage to a Postgres server without TLS. It can be broken by a TCP reset, which the library behind Proxy can
-// not do to a connection that began as a healthy one, and at any statement, since it knows where one begins and ends.
+// A Wire is a TCP proxy to a Postgres server without TLS. Unlike a Link it knows where a statement begins and ends, and can
+// cut the connection there.
 type Wire struct {
 	listener net.Listener
 	upstream string
