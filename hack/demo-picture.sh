@@ -12,7 +12,13 @@ steps=${*:3}
 
 mkdir -p "$(dirname -- "$picture")"
 awk -v steps="${steps:-3 4}" '
+	function add(text, kind) {
+		lines[++count] = text
+		kinds[count] = kind
+		if (length(text) > widest) widest = length(text)
+	}
 	BEGIN {
+		columns = 118 # the table of kubectl get shardingusers
 		split(steps, numbers, " ")
 		for (i in numbers) wanted[numbers[i]] = 1
 	}
@@ -28,9 +34,15 @@ awk -v steps="${steps:-3 4}" '
 	kind == "" && before == "command" && /^     / { kind = "command" }
 	{
 		before = kind
-		lines[++count] = $0
-		kinds[count] = kind
-		if (length($0) > widest) widest = length($0)
+		text = $0
+		while (length(text) > columns) { # wrapped, as a terminal would
+			at = columns
+			while (at > 1 && substr(text, at, 1) != " ") at--
+			if (at <= 3) break
+			add(substr(text, 1, at - 1), kind)
+			text = "   " substr(text, at + 1)
+		}
+		add(text, kind)
 	}
 	END {
 		if (failed) exit 1
