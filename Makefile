@@ -172,6 +172,12 @@ dashboard-picture: ## Draw the picture of docs/monitoring.md anew, from some min
 	mkdir -p docs/images
 	go -C hack/benchplot run ./dashboard $(CURDIR)/bin/dashboard.json $(CURDIR)/docs/images/dashboard.svg
 
+.PHONY: demo-picture
+demo-picture: prepare-demo build ## Draw the README's picture of the demo again, from the output of a real one.
+	go build -o bin/demo ./hack/demo
+	STAY=0 bin/demo >bin/demo.txt || { cat bin/demo.txt; exit 1; }
+	hack/demo-picture.sh bin/demo.txt docs/images/demo.svg
+
 .PHONY: lint
 lint: $(GOLANGCI_LINT) $(HELM) ## Run the linters, those for Kubernetes APIs among them.
 	$(GOLANGCI_LINT) run

@@ -143,7 +143,8 @@ func TestLinksOfTheDocumentationLead(t *testing.T) {
 	}
 	pages = append(pages, decisions...)
 	for _, name := range []string{
-		"README.md", "CONTRIBUTING.md", "SECURITY.md", "charts/shardinguser-operator/README.md", "examples/gateways/README.md", "examples/gitops/README.md",
+		"README.md", "CHANGELOG.md", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "SECURITY.md",
+		"charts/shardinguser-operator/README.md", "examples/gateways/README.md", "examples/gitops/README.md",
 	} {
 		pages = append(pages, filepath.Join(root, name))
 	}
