@@ -384,7 +384,7 @@ func TestNotesSayWhatToDoNext(t *testing.T) {
 		"cnpg":          {"database: {cloudNativePG: {cluster: accounts}}", []string{"accounts-app", "accounts-ca"}},
 		"in memory":     {"{database: {inMemory: true}, replicas: 2}", []string{"keeps all accounts in memory", "run one replica", "no PodDisruptionBudget"}},
 		"CRDs that go":  {"crds: {keep: false}", []string{"WARNING"}},
-		"no CRDs":       {"crds: {enabled: false}", []string{"yours to install and upgrade"}},
+		"no CRDs":       {"crds: {enabled: false}", []string{"install and upgrade the CustomResourceDefinitions yourself"}},
 		"default users": {"defaultUsers: {passwords: generated}", []string{"get secret admin-password"}},
 	} {
 		t.Run(name, func(t *testing.T) {
