@@ -58,7 +58,7 @@ func TestDoctorListsFindingsAndOrphansWithoutADSN(t *testing.T) {
 	})
 	defaults, _ := p.metric("shardinguser_well_known_passwords")
 	s.Expect(defaults).To(gomega.BeEquivalentTo(1))
-	s.Expect(p.said()).To(gomega.MatchRegexp(`Accounts have a default password of the sharding manager.*"usernames":\["admin"\]`))
+	s.Expect(p.said()).To(gomega.MatchRegexp(`Accounts have a well-known default password of the sharding manager.*"usernames":\["admin"\]`))
 	findings, _ := p.metric("shardinguser_table_findings", `kind="`+store.FindingUniqueConstraint+`"`)
 	s.Expect(findings).To(gomega.BeEquivalentTo(1))
 	s.Expect(p.said()).To(gomega.ContainSubstring("The table users has a finding"))
