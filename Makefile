@@ -143,7 +143,8 @@ dashboard-picture: ## Draw the picture of docs/monitoring.md anew, from some min
 	go -C hack/benchplot run ./dashboard $(CURDIR)/bin/dashboard.json $(CURDIR)/docs/images/dashboard.svg
 
 .PHONY: lint
-lint: $(GOLANGCI_LINT) $(HELM) ## Run the linters, those for Kubernetes APIs among them.
+lint: $(GOLANGCI_LINT) $(HELM) ## Run the linters, those for Kubernetes APIs and for prose among them.
+	go run ./hack/prose
 	$(GOLANGCI_LINT) run
 	for module in hack/benchplot test/gitops; do (cd $$module && $(GOLANGCI_LINT) run) || exit 1; done
 	for values in $(CHART)/ci/*.yaml; do $(HELM) lint --strict --quiet --values $$values $(CHART) || exit 1; done
