@@ -179,7 +179,8 @@ demo-picture: prepare-demo build ## Draw the README's picture of the demo again,
 	hack/demo-picture.sh bin/demo.txt docs/images/demo.svg
 
 .PHONY: lint
-lint: $(GOLANGCI_LINT) $(HELM) ## Run the linters, those for Kubernetes APIs among them.
+lint: $(GOLANGCI_LINT) $(HELM) ## Run the linters, those for Kubernetes APIs and for prose among them.
+	go run ./hack/prose
 	$(GOLANGCI_LINT) run
 	cd hack/benchplot && $(GOLANGCI_LINT) run
 	cd test/gitops && $(GOLANGCI_LINT) run ./scripts # the rest compiles all of Argo CD: see test-deep

@@ -2,89 +2,89 @@
 
 package v1alpha1
 
-// Finalizer holds a ShardingUser back from deletion until its row has been dealt with as spec.deletionPolicy says.
+// Finalizer delays the deletion of a ShardingUser until the operator has applied spec.deletionPolicy to its row.
 const Finalizer = "sharding.io/row"
 
-// Annotations that people put on a ShardingUser.
+// Annotations that users set on a ShardingUser.
 const (
-	// AnnotationUnlockRequestedAt asks for the account to be unlocked. Any value that differs from
-	// status.lastHandledUnlock is a request; by custom it is a time.
+	// AnnotationUnlockRequestedAt requests that the account be unlocked. Any value that differs from
+	// status.lastHandledUnlock is a request. By convention it is a time.
 	AnnotationUnlockRequestedAt = "sharding.io/unlock-requested-at"
 
-	// AnnotationPaused, set to "true", keeps the operator from changing anything in the database.
+	// AnnotationPaused, set to "true", stops the operator from changing anything in the database for this resource.
 	//
-	// It holds back what the resource asks for, not what policies forbid.
+	// Policies still apply: the operator deactivates the account when no policy permits it.
 	AnnotationPaused = "sharding.io/paused"
 
-	// AnnotationAllowLastAdministrator, set to "true", lets the last active user that holds a protected role be deleted,
+	// AnnotationAllowLastAdministrator, set to "true", allows the last active user with a protected role to be deleted,
 	// deactivated or demoted.
 	AnnotationAllowLastAdministrator = "sharding.io/allow-removing-last-administrator"
 )
 
 // Condition types.
 const (
-	// ConditionReady tells whether the row says what the spec says.
+	// ConditionReady reports whether the row matches the spec.
 	ConditionReady = "Ready"
 
-	// ConditionLocked tells whether log-ins are refused for the time being because of failed attempts.
-	// It is about the account and not about the spec: a locked user is still Ready.
+	// ConditionLocked reports whether logins are currently refused because of failed attempts.
+	// It describes the account, not the spec: a locked user can be Ready.
 	ConditionLocked = "Locked"
 
-	// ConditionWeakPassword is True where the password in force is one that attackers try first.
+	// ConditionWeakPassword is True when the current password is one that attackers try first.
 	// It is absent otherwise.
 	ConditionWeakPassword = "WeakPassword"
 
-	// ConditionPasswordSuspicious is True where the password in force works and is most likely not the one that was meant.
+	// ConditionPasswordSuspicious is True when the current password works but is probably not the intended one.
 	// It is absent otherwise.
 	ConditionPasswordSuspicious = "PasswordSuspicious"
 
-	// ConditionPasswordExpired is True where the password in force is older than spec.password.maxAge, or the policy that
-	// permits the user, lets it become. It is absent otherwise.
+	// ConditionPasswordExpired is True when the current password is older than spec.password.maxAge or the maxAge of the
+	// policy that permits the user. It is absent otherwise.
 	ConditionPasswordExpired = "PasswordExpired"
 
-	// ConditionStalled is True where no retry can help until somebody changes something, as kstatus has it.
+	// ConditionStalled is True when retries cannot succeed until something is changed, as kstatus defines it.
 	// It is absent otherwise.
 	ConditionStalled = "Stalled"
 )
 
-// Reasons of the condition Ready; those of Stalled are the same.
+// Reasons of the condition Ready. Stalled has the same reasons.
 const (
-	// ReasonSynced: the row says what the spec says.
+	// ReasonSynced: the row matches the spec.
 	ReasonSynced = "Synced"
 
 	// ReasonSecretNotFound: the Secret of spec.password.secretRef does not exist.
 	ReasonSecretNotFound = "SecretNotFound"
 
-	// ReasonGenerationDisabled: the Secret of spec.password.generate does not exist, and the operator has no right to create it.
+	// ReasonGenerationDisabled: the Secret of spec.password.generate does not exist, and the operator may not create it.
 	ReasonGenerationDisabled = "GenerationDisabled"
 
 	// ReasonSecretKeyNotFound: the Secret has no such key.
 	ReasonSecretKeyNotFound = "SecretKeyNotFound"
 
-	// ReasonPasswordInvalid: the Secret's value cannot be a password, or is not an acceptable bcrypt hash.
+	// ReasonPasswordInvalid: the Secret's value is not a valid password or bcrypt hash.
 	ReasonPasswordInvalid = "PasswordInvalid"
 
 	// ReasonUsernameTaken: another ShardingUser owns the row.
 	ReasonUsernameTaken = "UsernameTaken"
 
-	// ReasonRowExists: a row exists that no resource owns, and spec.adoptionPolicy is Never.
+	// ReasonRowExists: a row exists that no ShardingUser owns, and spec.adoptionPolicy is Never.
 	ReasonRowExists = "RowExists"
 
-	// ReasonNotPermitted: there are policies, and none of them permits what the resource asks for.
+	// ReasonNotPermitted: policies exist, and none of them permits the resource.
 	ReasonNotPermitted = "NotPermitted"
 
-	// ReasonLastAdministrator: the change would take away the last active user that holds a protected role.
+	// ReasonLastAdministrator: the change would remove a protected role from its last active holder.
 	ReasonLastAdministrator = "LastAdministrator"
 
-	// ReasonDatabaseUnavailable: the last attempt did not get through to the database.
+	// ReasonDatabaseUnavailable: the last attempt could not reach the database.
 	ReasonDatabaseUnavailable = "DatabaseUnavailable"
 
-	// ReasonDatabaseRejected: the database refuses this row, or does not keep what is written: a constraint, a foreign key,
-	// a trigger, a rule, row-level security or a column's type. The message names it.
+	// ReasonDatabaseRejected: the database rejects this row or does not keep what is written, because of a constraint, a foreign key,
+	// a trigger, a rule, row-level security or a column type. The message names the cause.
 	ReasonDatabaseRejected = "DatabaseRejected"
 
-	// ReasonPending: the operator has not looked at the resource yet. The API server sets it, so that no resource is ever
-	// without a condition.
+	// ReasonPending: the operator has not processed the resource yet. The API server sets it, so that every resource has
+	// a condition.
 	ReasonPending = "Pending"
 
 	// ReasonPaused: the annotation sharding.io/paused is "true".
@@ -93,55 +93,55 @@ const (
 
 // Reasons of the condition Locked.
 const (
-	// ReasonTooManyFailedAttempts: the row's lock lies in the future.
+	// ReasonTooManyFailedAttempts: the row has a lock that ends in the future.
 	ReasonTooManyFailedAttempts = "TooManyFailedAttempts"
 
 	// ReasonNotLocked: there is no lock.
 	ReasonNotLocked = "NotLocked"
 
-	// ReasonLockExpired: there was a lock, and it ran out.
+	// ReasonLockExpired: the last lock expired.
 	ReasonLockExpired = "LockExpired"
 
-	// ReasonUnlocked: the last lock was lifted by request.
+	// ReasonUnlocked: the last lock was removed on request.
 	ReasonUnlocked = "Unlocked"
 )
 
-// ReasonWellKnown is the reason of the condition WeakPassword: the password is one of the sharding system's defaults, also by
-// its hash in the row or in the Secret, or one of the commonest.
+// ReasonWellKnown is the reason of the condition WeakPassword. The password is a default of the sharding system or one of
+// the most common passwords. Hashes of the defaults, in the row or in the Secret, are recognized too.
 const ReasonWellKnown = "WellKnown"
 
 // Reasons of the condition PasswordSuspicious.
 const (
-	// ReasonLooksEncoded: the value looks like base64 of text, like a document, line or URL that holds the password, or like a
-	// template that no program filled in.
+	// ReasonLooksEncoded: the value looks like base64 text, a document, line or URL that contains the password, or an
+	// unfilled template.
 	ReasonLooksEncoded = "LooksEncoded"
 
-	// ReasonLooksQuoted: the value is surrounded by quotation marks.
+	// ReasonLooksQuoted: the value is enclosed in quotation marks.
 	ReasonLooksQuoted = "LooksQuoted"
 
 	// ReasonHasEdgeSpace: the value begins or ends with a space, a line ending or an invisible character.
 	ReasonHasEdgeSpace = "HasEdgeSpace"
 
-	// ReasonNotNormalised: the value is not in Unicode's form NFC, or holds characters that nobody can see.
+	// ReasonNotNormalised: the value is not in Unicode form NFC, or contains invisible characters.
 	ReasonNotNormalised = "NotNormalised"
 
-	// ReasonUsernameDiffers: the Secret is of type kubernetes.io/basic-auth, and its username is another one.
+	// ReasonUsernameDiffers: the Secret has the type kubernetes.io/basic-auth and a different username.
 	ReasonUsernameDiffers = "UsernameDiffers"
 )
 
 // ReasonMaxAgeExceeded is the reason of the condition PasswordExpired.
 const ReasonMaxAgeExceeded = "MaxAgeExceeded"
 
-// Reasons of the condition Ready of a ShardingUserPolicy; ReasonInvalid is that of its Stalled too.
+// Reasons of the condition Ready of a ShardingUserPolicy. Its Stalled has the reason ReasonInvalid.
 const (
-	// ReasonAccepted: the operator decides by the policy.
+	// ReasonAccepted: the operator applies the policy.
 	ReasonAccepted = "Accepted"
 
-	// ReasonInvalid: the operator cannot understand the policy, which therefore permits nobody.
+	// ReasonInvalid: the operator cannot parse the policy, which therefore permits no user.
 	ReasonInvalid = "Invalid"
 )
 
-// Reasons of Events. A Ready reason is the reason of the Warning that tells of it; the others are these.
+// Reasons of Events. A Warning about Ready has the Ready reason; these are the other reasons.
 const (
 	EventCreated         = "Created"
 	EventUpdated         = "Updated"

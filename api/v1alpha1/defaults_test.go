@@ -20,7 +20,7 @@ func unseen() fields {
 	return fields{
 		"observedGeneration": int64(-1), "locked": false, "failedLoginAttempts": int64(0),
 		"conditions": []any{fields{
-			"type": "Ready", "status": "Unknown", "reason": "Pending", "message": "The operator has not looked at the resource yet.",
+			"type": "Ready", "status": "Unknown", "reason": "Pending", "message": "The operator has not processed the resource yet.",
 			"lastTransitionTime": "1970-01-01T00:00:00Z",
 		}},
 	}

@@ -23,5 +23,5 @@ var SchemeBuilder = runtime.NewSchemeBuilder(func(s *runtime.Scheme) error {
 	return nil
 })
 
-// AddToScheme makes the kinds of this package known to a scheme.
+// AddToScheme registers the kinds of this package in a scheme.
 var AddToScheme = SchemeBuilder.AddToScheme

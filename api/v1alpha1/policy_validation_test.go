@@ -17,21 +17,21 @@ import (
 )
 
 const (
-	badGlob = "a pattern holds only letters, digits, . _ : @ + - and the wildcards * (any characters) and ? (any one character), " +
+	badGlob = "a pattern contains only letters, digits, . _ : @ + - and the wildcards * (any characters) and ? (one character), " +
 		"for example team-a-*"
-	badLabelKey = "the key of a label is a name of up to 63 letters, digits and - _ ., with a domain and / before it at will, " +
+	badLabelKey = "the key of a label is an optional domain and /, and a name of up to 63 letters, digits and - _ ., " +
 		"for example kubernetes.io/metadata.name"
-	badLabelValue = "the value of a label is up to 63 letters, digits and - _ ., starting and ending with a letter or digit"
-	noLabels      = `matchLabels without a label that has a value would select all namespaces: give each label its value, "" for an empty one, ` +
-		"or leave matchLabels out"
-	badValues   = "In and NotIn need values, Exists and DoesNotExist have none"
-	badLongest  = "maxDuration needs duration, and is not less than it"
-	badExempt   = "with mode Exempt there is no lock: leave out attempts, duration and maxDuration"
-	openExempt  = "an account that is never locked can be guessed at without end: lockout.mode Exempt needs password.minLength of at least 20"
-	badLock     = "a duration from 1s to 8760h, in hours, minutes and seconds, for example 15m"
-	badLongLock = "a duration from 1s to 8760h, in hours, minutes and seconds, for example 24h"
-	badAge      = "a duration from 1s to 87600h, in hours, minutes and seconds, for example 2160h"
-	noTerms     = "password asks for nothing: give it minLength, maxAge or both, or leave it out"
+	badLabelValue = "the value of a label has up to 63 letters, digits and - _ ., and starts and ends with a letter or digit"
+	noLabels      = `matchLabels without a label that has a value would select all namespaces; give each label a value, "" for an empty one, ` +
+		"or remove matchLabels"
+	badValues   = "In and NotIn need values, Exists and DoesNotExist must not have values"
+	badLongest  = "maxDuration requires duration, and must not be less than duration"
+	badExempt   = "mode Exempt never locks an account; remove attempts, duration and maxDuration"
+	openExempt  = "passwords of an account that is never locked can be guessed without limit; with lockout.mode Exempt, set password.minLength to at least 20"
+	badLock     = "must be a duration from 1s to 8760h, in hours, minutes and seconds, for example 15m"
+	badLongLock = "must be a duration from 1s to 8760h, in hours, minutes and seconds, for example 24h"
+	badAge      = "must be a duration from 1s to 87600h, in hours, minutes and seconds, for example 2160h"
+	noTerms     = "password is empty; set minLength, maxAge or both, or remove password"
 )
 
 // policyManifest is a ShardingUserPolicy as somebody may write it; a nil spec is none.

@@ -6,65 +6,65 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// A paragraph of the comments below is one line, however long: the CRD keeps the line ends of the source, and kubectl
-// explain prints them. It also adds the comment of Role to that of roles.
+// Each paragraph of the comments below is one line, because the CRD keeps line breaks and kubectl explain prints them.
+// kubectl explain also appends the comment of Role to that of roles.
 
-// PasswordFormat says what the Secret holds.
+// PasswordFormat is the format of the Secret's value.
 // +kubebuilder:validation:Enum=Plain;Bcrypt
 type PasswordFormat string
 
 const (
-	// PasswordFormatPlain: the Secret holds the password itself.
+	// PasswordFormatPlain: the Secret contains the password itself.
 	PasswordFormatPlain PasswordFormat = "Plain"
 
-	// PasswordFormatBcrypt: the Secret holds a bcrypt hash of the password.
+	// PasswordFormatBcrypt: the Secret contains a bcrypt hash of the password.
 	PasswordFormatBcrypt PasswordFormat = "Bcrypt"
 )
 
-// AdoptionPolicy says what to do about a row that exists already and that no ShardingUser owns.
+// AdoptionPolicy determines what the operator does with an existing row that no ShardingUser owns.
 // +kubebuilder:validation:Enum=Never;IfUnowned
 type AdoptionPolicy string
 
 const (
-	// AdoptionNever leaves such a row alone and reports RowExists.
+	// AdoptionNever leaves the row unchanged and reports RowExists.
 	AdoptionNever AdoptionPolicy = "Never"
 
-	// AdoptionIfUnowned takes such a row over.
+	// AdoptionIfUnowned adopts the row.
 	AdoptionIfUnowned AdoptionPolicy = "IfUnowned"
 )
 
-// DeletionPolicy says what becomes of the row when the ShardingUser is deleted.
+// DeletionPolicy determines what happens to the row when the ShardingUser is deleted.
 // +kubebuilder:validation:Enum=Delete;Deactivate;Retain
 type DeletionPolicy string
 
 const (
-	// DeletionDelete removes the row.
+	// DeletionDelete deletes the row.
 	DeletionDelete DeletionPolicy = "Delete"
 
 	// DeletionDeactivate keeps the row and sets active to false.
 	DeletionDeactivate DeletionPolicy = "Deactivate"
 
-	// DeletionRetain keeps the row as it is.
+	// DeletionRetain keeps the row unchanged.
 	DeletionRetain DeletionPolicy = "Retain"
 )
 
-// Role is one of the names in spec.roles.
+// Role is the name of a role.
 // +kubebuilder:validation:MinLength=1
 // +kubebuilder:validation:MaxLength=63
-// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9][A-Za-z0-9._:-]*$')",message="a role starts with a letter or digit and holds only letters, digits and . _ : -, for example operator"
+// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9][A-Za-z0-9._:-]*$')",message="a role starts with a letter or digit and contains only letters, digits and . _ : -, for example operator"
 type Role string
 
-// ShardingUserSpec is the account as it should be.
+// ShardingUserSpec is the desired state of the account.
 // +kubebuilder:validation:XValidation:rule="has(self.username) == has(oldSelf.username) && (!has(self.username) || self.username == oldSelf.username)",message="username cannot be changed, added or removed after creation; create another ShardingUser and delete this one",fieldPath=".username"
 type ShardingUserSpec struct {
-	// username is the name that the user logs in with: 1 to 255 letters, digits and . _ @ + -, starting with a letter or digit. It is compared byte by byte, so Admin and admin are two users. When it is absent, metadata.name is the username. It cannot be changed, added or removed later: create another ShardingUser instead.
+	// username is the name that the user logs in with. It has 1 to 255 letters, digits and . _ @ + -, and starts with a letter or digit. It is case-sensitive: Admin and admin are two users. It defaults to metadata.name. It cannot be changed, added or removed after creation; create another ShardingUser instead.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9][A-Za-z0-9._@+-]*$')",message="a username starts with a letter or digit and holds only letters, digits and . _ @ + -, for example alice or alice@example.com"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9][A-Za-z0-9._@+-]*$')",message="a username starts with a letter or digit and contains only letters, digits and . _ @ + -, for example alice or alice@example.com"
 	Username string `json:"username,omitempty"`
 
-	// roles are what the user may do in the sharding system, such as admin, operator or viewer. At most 64, each of 1 to 63 letters, digits and . _ : -, without duplicates; their order has no meaning. The manager that applies the list owns it as a whole.
+	// roles are the roles of the user in the sharding system, such as admin, operator or viewer. There can be up to 64 roles, without duplicates; their order has no meaning. Each has 1 to 63 letters, digits and . _ : -. The field manager that applies the list owns the whole list.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
@@ -72,54 +72,54 @@ type ShardingUserSpec struct {
 	// +kubebuilder:default={}
 	Roles []Role `json:"roles,omitempty"`
 
-	// active tells whether the user may log in at all. Every log-in of an inactive user is refused, whatever the password.
+	// active is whether the user can log in. An inactive user is always refused, even with the right password.
 	// +optional
 	// +kubebuilder:default=true
 	Active *bool `json:"active,omitempty"`
 
-	// password tells where the password comes from. When it is absent, the operator never touches the password: a new account then has one that nothing matches, until another program sets it.
+	// password is the source of the password. Without it, the operator never changes the password. A new account then has no usable password until another program sets one.
 	// +optional
 	Password *PasswordSource `json:"password,omitempty"`
 
-	// adoptionPolicy says what to do when the table already holds a row of this username that no ShardingUser owns. Never leaves it alone and reports RowExists; IfUnowned takes it over.
+	// adoptionPolicy determines what happens when the table already has a row with this username that no ShardingUser owns. Never leaves the row unchanged and reports RowExists. IfUnowned adopts the row.
 	// +optional
 	// +kubebuilder:default=Never
 	AdoptionPolicy AdoptionPolicy `json:"adoptionPolicy,omitempty"`
 
-	// deletionPolicy says what becomes of the row when this resource is deleted. Delete removes it; Deactivate keeps it with active=false; Retain keeps it as it is. After Deactivate or Retain, a new resource of the same namespace and name takes the row up again.
+	// deletionPolicy determines what happens to the row when this resource is deleted. Delete deletes it, Deactivate keeps it with active=false, and Retain keeps it unchanged. After Deactivate or Retain, a new resource with the same namespace and name owns the row again.
 	// +optional
 	// +kubebuilder:default=Delete
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
 }
 
-// PasswordSource tells where a password comes from.
-// +kubebuilder:validation:XValidation:rule="!has(self.generate) || !has(self.format) || self.format == 'Plain'",message="a generated password is Plain: leave format out, or generate",fieldPath=".format"
-// +kubebuilder:validation:XValidation:rule="!has(self.generate) || !has(self.secretRef.key) || self.secretRef.key == 'password'",message="the Secret of a generated password has the keys username and password: leave key out, or generate",fieldPath=".secretRef.key"
+// PasswordSource is the source of a password.
+// +kubebuilder:validation:XValidation:rule="!has(self.generate) || !has(self.format) || self.format == 'Plain'",message="a generated password has the format Plain; remove format or generate",fieldPath=".format"
+// +kubebuilder:validation:XValidation:rule="!has(self.generate) || !has(self.secretRef.key) || self.secretRef.key == 'password'",message="the Secret of a generated password has the keys username and password; remove key or generate",fieldPath=".secretRef.key"
 type PasswordSource struct {
-	// secretRef names the Secret, of the same namespace, that holds the password. A new value in it becomes the user's password at once.
+	// secretRef names the Secret that contains the password, in the same namespace. The operator applies a new value immediately.
 	// +required
 	SecretRef SecretKeyReference `json:"secretRef,omitzero"`
 
-	// format says what the Secret holds. Plain is the password itself: 1 to 72 bytes of UTF-8. Bcrypt is a bcrypt hash of it, of cost 10 to 14, so that the clear password never enters the cluster. One trailing line ending is dropped. A hash under Plain, a byte order mark and control characters are refused; what is most likely not meant (base64, quotes, spaces at an end) works and sets the condition PasswordSuspicious.
+	// format is the format of the Secret's value. Plain is the password itself, 1 to 72 bytes of UTF-8. Bcrypt is a bcrypt hash of cost 10 to 14, so that the clear-text password never enters the cluster. One trailing line ending is removed. A hash with format Plain, a byte order mark and control characters are rejected. A value that is probably not intended, such as base64 or a quoted value, works and sets the condition PasswordSuspicious.
 	// +optional
 	// +kubebuilder:default=Plain
 	Format PasswordFormat `json:"format,omitempty"`
 
-	// generate lets the operator make the Secret where it does not exist, with the keys username and password and a random password, and delete it with this resource. A Secret that is there already, made by somebody else, is taken as it is and never changed.
+	// generate makes the operator create the Secret if it does not exist. The Secret has the keys username and password, with a random password, and is deleted with this resource. The operator uses a Secret that it did not create, but never changes it.
 	// +optional
 	Generate *PasswordGeneration `json:"generate,omitempty"`
 
-	// maxAge is how long the password may be used, for example 2160h. A generated one is replaced after that; of any other the condition PasswordExpired tells, and the account works all the same. Where a policy has a maxAge too, the shorter one counts.
+	// maxAge is how long the password is used, for example 2160h. The operator then replaces a generated password. For any other password it sets the condition PasswordExpired, and the account keeps working. If a policy also sets maxAge, the shorter one applies.
 	// +optional
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=16
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}h|[0-9]{1,7}m|[0-9]{1,9}s)+$') && duration(self) >= duration('1h') && duration(self) <= duration('87600h')",message="a duration from 1h to 87600h, in hours, minutes and seconds, for example 2160h"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}h|[0-9]{1,7}m|[0-9]{1,9}s)+$') && duration(self) >= duration('1h') && duration(self) <= duration('87600h')",message="must be a duration from 1h to 87600h, in hours, minutes and seconds, for example 2160h"
 	MaxAge *metav1.Duration `json:"maxAge,omitempty"`
 }
 
-// PasswordGeneration says which password the operator makes.
+// PasswordGeneration configures the password that the operator generates.
 type PasswordGeneration struct {
-	// length is the number of characters, capital letters and digits. Where more are asked for, by a policy or the operator's settings, that counts. Another length is that of the next password.
+	// length is the number of characters, which are upper-case letters and digits. A longer minimum of a policy or of the operator's settings takes precedence. A changed length applies to the next password.
 	// +optional
 	// +kubebuilder:default=24
 	// +kubebuilder:validation:Minimum=16
@@ -127,76 +127,76 @@ type PasswordGeneration struct {
 	Length int32 `json:"length,omitempty"`
 }
 
-// SecretKeyReference names one value of a Secret of the same namespace.
+// SecretKeyReference names one key of a Secret in the same namespace.
 type SecretKeyReference struct {
 	// name of the Secret.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="the name of a Secret is lower-case letters, digits, - and ., starting and ending with a letter or digit, for example alice-password"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="the name of a Secret contains only lower-case letters, digits, - and ., and starts and ends with a letter or digit, for example alice-password"
 	Name string `json:"name,omitempty"`
 
-	// key of the Secret's data that holds the password.
+	// key of the Secret's data that contains the password.
 	// +optional
 	// +kubebuilder:default=password
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[-._a-zA-Z0-9]+$')",message="a key of a Secret holds only letters, digits and - _ ., for example password"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[-._a-zA-Z0-9]+$')",message="a key of a Secret contains only letters, digits and - _ ., for example password"
 	Key string `json:"key,omitempty"`
 }
 
-// ShardingUserStatus is the account as it was last seen in the database.
+// ShardingUserStatus is the last observed state of the account.
 type ShardingUserStatus struct {
-	// observedGeneration is the metadata.generation that this status tells about; -1 until the operator has seen the resource.
+	// observedGeneration is the metadata.generation that this status describes. It is -1 until the operator has processed the resource.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// username is the effective one: spec.username or else metadata.name.
+	// username is the effective username: spec.username, or metadata.name if that is absent.
 	// +optional
 	Username string `json:"username,omitempty"`
 
-	// locked tells whether log-ins are refused at the moment because of failed attempts. It is always there, so that it can be selected: kubectl get shardingusers -A --field-selector status.locked=true.
+	// locked is whether logins are currently refused because of failed attempts. It is always present, so that it can be selected: kubectl get shardingusers -A --field-selector status.locked=true.
 	// +optional
 	// +kubebuilder:default=false
 	Locked bool `json:"locked"`
 
-	// failedLoginAttempts counts the failed attempts since the last success, unlock or change of the password. It may lag behind the table by up to a minute.
+	// failedLoginAttempts is the number of failed attempts since the last success, unlock or password change. It can lag behind the table by up to a minute.
 	// +optional
 	// +kubebuilder:default=0
 	FailedLoginAttempts int32 `json:"failedLoginAttempts"`
 
-	// lockedUntil is when the lock runs out by itself. It is absent when the account is not locked.
+	// lockedUntil is when the lock expires. It is absent when the account is not locked.
 	// +optional
 	LockedUntil *metav1.Time `json:"lockedUntil,omitempty"`
 
-	// lastLoginTime is when the user last logged in. It may lag behind the table by up to a minute.
+	// lastLoginTime is when the user last logged in. It can lag behind the table by up to a minute.
 	// +optional
 	LastLoginTime *metav1.Time `json:"lastLoginTime,omitempty"`
 
-	// passwordChangedTime is when the operator last wrote a new password into the row.
+	// passwordChangedTime is when the operator last wrote a new password to the row.
 	// +optional
 	PasswordChangedTime *metav1.Time `json:"passwordChangedTime,omitempty"`
 
-	// passwordSecretVersion is the metadata.resourceVersion of the Secret whose password is in the row. After a rotation, wait until it is that of the Secret. It stays as it is while the Secret is missing or its value cannot be used, and is absent while the row has no password of a Secret.
+	// passwordSecretVersion is the metadata.resourceVersion of the Secret whose password is in the row. After a rotation, wait until it equals that of the Secret. It does not change while the Secret is missing or its value is invalid. It is absent while the row has no password from a Secret.
 	// +optional
 	PasswordSecretVersion string `json:"passwordSecretVersion,omitempty"`
 
-	// lastHandledUnlock is the last value of the annotation sharding.io/unlock-requested-at that was acted upon.
+	// lastHandledUnlock is the last value of the annotation sharding.io/unlock-requested-at that the operator handled.
 	// +optional
 	LastHandledUnlock string `json:"lastHandledUnlock,omitempty"`
 
-	// permittedBy is the name of the ShardingUserPolicy that permits this user and sets its terms; absent where there is no policy, or none that does.
+	// permittedBy is the name of the ShardingUserPolicy that permits this user and sets its terms. It is absent when no policy exists or permits the user.
 	// +optional
 	PermittedBy string `json:"permittedBy,omitempty"`
 
-	// conditions are Ready (the row says what the spec says), Locked (log-ins are refused for the time being), WeakPassword (attackers try this password first), PasswordSuspicious (it works and is most likely not the one that was meant), PasswordExpired (it is older than spec.password.maxAge or the policy lets it become) and Stalled (nothing changes until somebody changes something).
+	// conditions are Ready (the row matches the spec), Locked (logins are currently refused), WeakPassword (attackers try this password first), PasswordSuspicious (the password works but is probably not the intended one), PasswordExpired (the password is older than maxAge) and Stalled (retries cannot succeed until something is changed).
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
-// ShardingUser is one account of a sharding system. The operator keeps one row of the sharding system's table users as the spec says, with the password from a Secret, and reports in the status what happens to the account at log-in time.
+// ShardingUser is one account of a sharding system. The operator keeps one row of the table users in sync with the spec, with the password from a Secret. The status reports failed logins, locks and the last login.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -205,14 +205,14 @@ type ShardingUserStatus struct {
 // +kubebuilder:selectablefield:JSONPath=`.status.locked`
 // +kubebuilder:selectablefield:JSONPath=`.status.username`
 // +kubebuilder:printcolumn:name="Username",type=string,JSONPath=`.status.username`,description="The name that the user logs in with"
-// +kubebuilder:printcolumn:name="Roles",type=string,JSONPath=`.spec.roles`,description="What the user may do"
-// +kubebuilder:printcolumn:name="Active",type=boolean,JSONPath=`.spec.active`,description="Whether the user may log in at all"
-// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,description="Whether the row says what the spec says"
-// +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,description="Why it is ready or not"
-// +kubebuilder:printcolumn:name="Locked",type=boolean,JSONPath=`.status.locked`,description="Whether log-ins are refused because of failed attempts"
-// +kubebuilder:printcolumn:name="Locked-Until",type=string,JSONPath=`.status.lockedUntil`,description="When the lock runs out"
+// +kubebuilder:printcolumn:name="Roles",type=string,JSONPath=`.spec.roles`,description="Roles of the user"
+// +kubebuilder:printcolumn:name="Active",type=boolean,JSONPath=`.spec.active`,description="Whether the user can log in"
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,description="Whether the row matches the spec"
+// +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,description="Reason of the condition Ready"
+// +kubebuilder:printcolumn:name="Locked",type=boolean,JSONPath=`.status.locked`,description="Whether logins are refused because of failed attempts"
+// +kubebuilder:printcolumn:name="Locked-Until",type=string,JSONPath=`.status.lockedUntil`,description="When the lock expires"
 // +kubebuilder:printcolumn:name="Failed",type=integer,JSONPath=`.status.failedLoginAttempts`,description="Failed attempts since the last success"
-// +kubebuilder:printcolumn:name="Last-Login",type=date,JSONPath=`.status.lastLoginTime`,description="How long ago the user last logged in"
+// +kubebuilder:printcolumn:name="Last-Login",type=date,JSONPath=`.status.lastLoginTime`,description="Time since the user last logged in"
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type ShardingUser struct {
 	metav1.TypeMeta `json:",inline"`
@@ -221,14 +221,14 @@ type ShardingUser struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// spec is the account as it should be.
+	// spec is the desired state of the account.
 	// +optional
 	// +kubebuilder:default={}
 	Spec ShardingUserSpec `json:"spec,omitempty"`
 
-	// status is the account as it was last seen in the database. The operator writes it.
+	// status is the last observed state of the account. The operator writes it.
 	// +optional
-	// +kubebuilder:default:={"observedGeneration":-1,"conditions":{{"type":"Ready","status":"Unknown","reason":"Pending","message":"The operator has not looked at the resource yet.","lastTransitionTime":"1970-01-01T00:00:00Z"}}}
+	// +kubebuilder:default:={"observedGeneration":-1,"conditions":{{"type":"Ready","status":"Unknown","reason":"Pending","message":"The operator has not processed the resource yet.","lastTransitionTime":"1970-01-01T00:00:00Z"}}}
 	Status ShardingUserStatus `json:"status,omitempty"`
 }
 

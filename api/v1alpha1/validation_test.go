@@ -16,12 +16,12 @@ const (
 	digits   = "0123456789"
 	alphabet = letters + digits
 
-	badUsername = "a username starts with a letter or digit and holds only letters, digits and . _ @ + -, " +
+	badUsername = "a username starts with a letter or digit and contains only letters, digits and . _ @ + -, " +
 		"for example alice or alice@example.com"
-	badRole = "a role starts with a letter or digit and holds only letters, digits and . _ : -, for example operator"
-	badName = "the name of a Secret is lower-case letters, digits, - and ., starting and ending with a letter or digit, " +
+	badRole = "a role starts with a letter or digit and contains only letters, digits and . _ : -, for example operator"
+	badName = "the name of a Secret contains only lower-case letters, digits, - and ., and starts and ends with a letter or digit, " +
 		"for example alice-password"
-	badKey = "a key of a Secret holds only letters, digits and - _ ., for example password"
+	badKey = "a key of a Secret contains only letters, digits and - _ ., for example password"
 )
 
 // unlikely are strings that look like a name, or would be one to a careless program.
@@ -184,9 +184,9 @@ func TestPassword(t *testing.T) {
 func TestGeneratedPassword(t *testing.T) {
 	c := server(t)
 	const (
-		plain = "a generated password is Plain: leave format out, or generate"
-		keys  = "the Secret of a generated password has the keys username and password: leave key out, or generate"
-		age   = "a duration from 1h to 87600h, in hours, minutes and seconds, for example 2160h"
+		plain = "a generated password has the format Plain; remove format or generate"
+		keys  = "the Secret of a generated password has the keys username and password; remove key or generate"
+		age   = "must be a duration from 1h to 87600h, in hours, minutes and seconds, for example 2160h"
 	)
 	password := func(more fields) fields {
 		return fields{"password": with(fields{"secretRef": fields{"name": "alice-password"}}, more)}

@@ -73,7 +73,7 @@ func (c *cluster) find(ctx context.Context) error {
 // ask asks the API server once.
 func (c *cluster) ask(ctx context.Context, namespace *corev1.Namespace) error {
 	if err := c.reader.Get(ctx, client.ObjectKey{Name: metav1.NamespaceSystem}, namespace); err != nil {
-		return fmt.Errorf("read the namespace %s, whose UID stands for the cluster: %w; config/rbac has the rule that allows it",
+		return fmt.Errorf("read the namespace %s, whose UID identifies the cluster: %w; apply config/rbac, which allows it",
 			metav1.NamespaceSystem, err)
 	}
 	if c.policies {

@@ -80,7 +80,7 @@ func newLogins(
 			Now:         time.Now,
 		})
 		if err != nil {
-			return l, fmt.Errorf("build the copy of the accounts: %w", err)
+			return l, fmt.Errorf("build the account cache: %w", err)
 		}
 		l.upkeep = append(l.upkeep, l.mirror.Run)
 		options.Attempts, options.Accounts = l.mirror, l.mirror
@@ -98,7 +98,7 @@ func newLogins(
 	}
 	service, err := login.New(options)
 	if err != nil {
-		return l, fmt.Errorf("build the log-in service: %w", err)
+		return l, fmt.Errorf("build the login service: %w", err)
 	}
 	l.server, err = login.NewServer(service, login.ServerOptions{
 		Address:        settings.Login.BindAddress,
@@ -109,7 +109,7 @@ func newLogins(
 		Drain:          settings.GracefulShutdownTimeout / 2, // the rest is for what is then still to be settled
 	})
 	if err != nil {
-		return l, fmt.Errorf("build the log-in server: %w", err)
+		return l, fmt.Errorf("build the login server: %w", err)
 	}
 	return l, nil
 }
@@ -143,7 +143,7 @@ func (l logins) addTo(mgr ctrl.Manager, restored part) error {
 		return l.server.Run(ctx)
 	}))
 	if err != nil {
-		return fmt.Errorf("add the log-in server: %w", err)
+		return fmt.Errorf("add the login server: %w", err)
 	}
 	return nil
 }

@@ -139,8 +139,8 @@ func run(ctx context.Context, args []string) error {
 func newHasher(settings config.Settings, log logr.Logger) *password.Hasher {
 	hasher := password.NewHasher(settings.BcryptCost, settings.HashCores)
 	if err := hasher.Fault(); err != nil {
-		slog.New(logr.ToSlogHandler(log)).Warn("Our own bcrypt does not work on this machine: golang.org/x/crypto/bcrypt takes its "+
-			"place, which hashes less than half as many passwords a second", "error", err)
+		slog.New(logr.ToSlogHandler(log)).Warn("The built-in bcrypt failed its self-test on this machine; using golang.org/x/crypto/bcrypt, "+
+			"which hashes less than half as many passwords per second", "error", err)
 	}
 	return hasher
 }
@@ -194,7 +194,7 @@ func newManager(ctx context.Context, settings config.Settings, log logr.Logger) 
 
 	cluster, err := ctrl.GetConfig()
 	if err != nil {
-		return nil, nil, fmt.Errorf("no cluster to work with: %w; give --kubeconfig or KUBECONFIG, or run in a cluster", err)
+		return nil, nil, fmt.Errorf("cannot find a cluster: %w; set --kubeconfig or KUBECONFIG, or run in a cluster", err)
 	}
 	cluster.QPS, cluster.Burst = settings.KubeAPIQPS, settings.KubeAPIBurst
 	if cluster.QPS == 0 {

@@ -55,7 +55,7 @@ func addOrphans(mgr ctrl.Manager, accounts accounts, rows reconciled, settings c
 // findingsMetric counts findings by kind. Each kind is there from the start.
 func findingsMetric(findings func() []store.Finding) prometheus.Collector {
 	return findingsCollector{findings: findings, description: prometheus.NewDesc("shardinguser_table_findings",
-		"Properties of the table users that keep statements from working, as this replica found last.", []string{"kind"}, nil)}
+		"Properties of the table users that make statements fail, at this replica's last check.", []string{"kind"}, nil)}
 }
 
 // registerFindings registers the metrics of what was found at the database.
@@ -68,7 +68,7 @@ func registerFindings(registry prometheus.Registerer, a accounts) error {
 func defaultPasswordsMetric(found func() store.DefaultPasswords) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "shardinguser_well_known_passwords",
-		Help: "Active accounts whose hash is of a default password of the sharding manager, as this replica found last.",
+		Help: "Active accounts with a default password of the sharding manager, at this replica's last check.",
 	}, func() float64 { return float64(found().Count) })
 }
 
@@ -76,8 +76,8 @@ func defaultPasswordsMetric(found func() store.DefaultPasswords) prometheus.Coll
 func schemaOpenMetric(findings func() []store.Finding) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "shardinguser_schema_open",
-		Help: "1 where a role without rights on the operator's tables may create objects in a schema of the search path, as this replica " +
-			"found last.",
+		Help: "1 if a role without rights on the operator's tables may create objects in a schema of the search path, at this replica's " +
+			"last check.",
 	}, func() float64 {
 		if slices.ContainsFunc(findings(), func(f store.Finding) bool { return f.Kind == store.FindingOpenSchema }) {
 			return 1

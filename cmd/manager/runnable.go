@@ -26,7 +26,7 @@ func readyWhen(done <-chan struct{}) healthz.Checker {
 		case <-done:
 			return nil
 		default:
-			return errors.New("the caches are not filled yet")
+			return errors.New("the caches are not synced yet")
 		}
 	}
 }

@@ -84,7 +84,7 @@ func (a accounts) restore(mgr ctrl.Manager, declarations *controller.Declaration
 	}
 	rebuild := controller.NewRebuild(declarations, a.memory)
 	if err := mgr.Add(rebuild); err != nil {
-		return nil, fmt.Errorf("add the rebuilding of the accounts: %w", err)
+		return nil, fmt.Errorf("add the restore of the accounts: %w", err)
 	}
 	return rebuild.Wait, nil
 }
@@ -92,8 +92,8 @@ func (a accounts) restore(mgr ctrl.Manager, declarations *controller.Declaration
 // openStore opens the database's store or, where none is configured, the one in memory, and registers its metrics.
 func openStore(settings config.Settings, registry prometheus.Registerer, log logr.Logger) (accounts, error) {
 	if !settings.Database.Configured() {
-		slog.New(logr.ToSlogHandler(log)).Warn("No database is configured: accounts are kept in memory only, where " +
-			"nothing but this process sees them; give a DSN by --user-database-dsn-file or USER_DATABASE_DSN")
+		slog.New(logr.ToSlogHandler(log)).Warn("No database is configured: accounts are kept in memory and are lost on restart; " +
+			"set a DSN by --user-database-dsn-file or USER_DATABASE_DSN")
 		s := memory.New(time.Now)
 		no := func() bool { return false }
 		err := errors.Join(registerStoreMetrics(registry, true, no, no), registerFindings(registry, accounts{}))
@@ -143,7 +143,7 @@ func openDatabase(settings config.Settings, log logr.Logger) (controller, logins
 	if settings.Tracing {
 		common.Tracer = tracing.Statements()
 	}
-	log.Info("The database", "dsn", d.DSN.String())
+	log.Info("Using the database", "dsn", d.DSN.String())
 	if d.LoginDSNFile == "" {
 		s, err := postgres.Open(common)
 		return s, s, err
@@ -152,7 +152,7 @@ func openDatabase(settings config.Settings, log logr.Logger) (controller, logins
 	if err != nil {
 		return nil, nil, err
 	}
-	log.Info("The database, for log-ins", "dsn", dsn.String())
+	log.Info("Using the database for logins", "dsn", dsn.String())
 	ours, theirs := common, common
 	ours.Role = postgres.RoleController
 	if controller, err = postgres.Open(ours); err != nil {
@@ -209,10 +209,10 @@ func registerStoreMetrics(registry prometheus.Registerer, inMemory bool, up, not
 	}
 	return errors.Join(
 		registry.Register(gauge("shardinguser_in_memory_store",
-			"1 where no database is configured and accounts are kept in memory.", func() bool { return inMemory })),
+			"1 if no database is configured and accounts are kept in memory.", func() bool { return inMemory })),
 		registry.Register(gauge("shardinguser_database_up",
-			"1 while the database answers and takes writes, of each role that there is.", up)),
+			"1 while the database is available and writable for each configured role.", up)),
 		registry.Register(gauge("shardinguser_notifications_active",
-			"1 while this replica is notified of changed rows; 0 where it polls, or has no use for them.", notifying)),
+			"1 while this replica receives notifications of changed rows; 0 if it polls or does not need them.", notifying)),
 	)
 }

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 
--- Two database roles for the operator in place of one: the controller's writes what the resources say, the log-in side's
--- what happens at log-in time, and neither can write the other's columns. docs/database.md tells how they are used.
+-- Two database roles for the operator instead of one: the controller's role writes what the resources say, the login role
+-- writes what happens at login time, and neither can write the other's columns. docs/database.md describes how to use them.
 --
 --   psql "$ADMIN_DSN" -f config/database/roles.sql
 --   psql "$ADMIN_DSN" -v schema=accounts -v controller=su_controller -v login=su_login -f config/database/roles.sql
@@ -18,7 +18,7 @@
 -- login         the role of --login-database-dsn-file
 -- owner         who gets what either of the two owns and must not: an owner may do anything with a table
 -- migrate       on: the controller's role makes tables and upgrades them. off: an administrator does, by starting the
---               operator with a DSN of his own, once for each version that brings a migration
+--               operator with an administrator's DSN, once for each version that brings a migration
 -- trusted       more roles, with commas between, that may create objects in the schemas
 -- notifications on, or off to drop the triggers: give it the value of --notifications
 \if :{?schema} \else \set schema public \endif

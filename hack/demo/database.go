@@ -150,11 +150,11 @@ type attempt struct {
 func (d *database) attempts(ctx context.Context) ([]attempt, error) {
 	rows, err := d.conn.Query(ctx, "SELECT username, outcome FROM login_attempts ORDER BY id")
 	if err != nil {
-		return nil, fmt.Errorf("read the record of log-ins: %w", err)
+		return nil, fmt.Errorf("read the record of logins: %w", err)
 	}
 	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[attempt])
 	if err != nil {
-		return nil, fmt.Errorf("read the record of log-ins: %w", err)
+		return nil, fmt.Errorf("read the record of logins: %w", err)
 	}
 	return list, nil
 }

@@ -46,12 +46,12 @@ func generatedPassword(ctx context.Context, s *story) error {
 	if answer.Status != http.StatusOK {
 		return fmt.Errorf("expected status 200; it is %d", answer.Status)
 	}
-	s.good("the password in the Secret lets robot in, and nobody has seen it")
+	s.good("robot can log in with the password in the Secret, which no person has seen")
 	if err := s.kubectl(ctx, "delete", "shardinguser", "robot"); err != nil {
 		return err
 	}
 	if row, err := s.db.row(ctx, "robot"); err == nil {
-		return errors.New("expected the row to go with the resource; it says " + row.Roles)
+		return errors.New("expected the row to be deleted with the resource; it reports " + row.Roles)
 	}
 	return nil
 }

@@ -116,8 +116,8 @@ func fiveFailures(ctx context.Context, s *story) error {
 	if err := s.sameAnswers(ctx, wrong); err != nil {
 		return err
 	}
-	s.good("Locked=True came %s after the answer to the fifth", shown)
-	s.good("neither the right password nor a name that nobody has can be told from a wrong one")
+	s.good("Locked=True was reported %s after the answer to the fifth attempt", shown)
+	s.good("the right password, an unknown username and a wrong password get the same answer")
 	return nil
 }
 
@@ -194,13 +194,13 @@ func loggedIn(ctx context.Context, s *story) error {
 			return fmt.Errorf("expected status 200 and operator in %s; the status is %d", name, answer.Status)
 		}
 	}
-	s.good("logged in (%s); the token is operator's, who has the role operator", answered)
+	s.good("logged in (%s); the token belongs to operator, with the role operator", answered)
 	return nil
 }
 
 func record(ctx context.Context, s *story) error {
 	// A failure's row is settled when its answer is on its way already.
-	err := s.until(ctx, "5 failures, one while locked, one of an unknown name, and a success on record",
+	err := s.until(ctx, "recorded: 5 failures, one attempt while locked, one with an unknown username, and a success",
 		func(ctx context.Context) (string, bool, error) {
 			all, err := s.db.attempts(ctx)
 			var outcomes []string
@@ -226,8 +226,8 @@ func record(ctx context.Context, s *story) error {
 	case err != nil:
 		return err
 	case !r.LoggedIn || r.Failed != 0:
-		return fmt.Errorf("expected a last log-in and a clean counter; logged in is %t, with %d failures", r.LoggedIn, r.Failed)
+		return fmt.Errorf("expected a last login and a counter of 0; logged in is %t, with %d failures", r.LoggedIn, r.Failed)
 	}
-	s.good("all of them are there, and the success left a clean counter")
+	s.good("all attempts are recorded, and the success reset the counter")
 	return nil
 }

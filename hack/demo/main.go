@@ -19,7 +19,7 @@ import (
 
 func main() {
 	stay := flag.Bool("stay", !slices.Contains([]string{"0", "false", "no"}, os.Getenv("STAY")),
-		"stay up after the story until Ctrl-C; STAY=0 in the environment says no")
+		"keep running after the last step until Ctrl-C; STAY=0 in the environment turns it off")
 	flag.Parse()
 	os.Exit(run(newScreen(), *stay))
 }
@@ -58,7 +58,7 @@ func run(out *screen, stay bool) (code int) {
 	bad, err := tell(ctx, s, out)
 	switch {
 	case ctx.Err() != nil:
-		out.say("\nInterrupted; ending everything.")
+		out.say("\nInterrupted; stopping everything.")
 		return exitInterrupted
 	case err != nil:
 		out.say("")
@@ -66,20 +66,20 @@ func run(out *screen, stay bool) (code int) {
 		return exitBad
 	case bad > 0:
 		out.say("")
-		out.bad("%d of %d steps did not come out: see above", bad, len(steps()))
+		out.bad("%d of %d steps failed, see above", bad, len(steps()))
 		code = exitBad
 	default:
 		out.say("")
-		out.good("all %d steps came out (%s)", len(steps()), took(begun))
+		out.good("all %d steps succeeded (%s)", len(steps()), took(begun))
 	}
 	if !stay {
 		return code
 	}
 	s.hints(out)
-	out.say("\nAll of it stays up until Ctrl-C.")
+	out.say("\nEverything keeps running until Ctrl-C.")
 	select {
 	case <-ctx.Done():
-		out.say("\nEnding everything.")
+		out.say("\nStopping everything.")
 	case <-s.manager.Ended():
 		out.bad("%v", s.manager.Err())
 		code = exitBad

@@ -21,7 +21,7 @@ FROM users WHERE username = 'operator'`
 // outage takes the server away in the midst of it all, where it is one of ours.
 func outage(ctx context.Context, s *story) error {
 	if os.Getenv("TEST_DATABASE_DSN") != "" {
-		s.good("left out: the server of TEST_DATABASE_DSN is not ours to stop")
+		s.good("skipped: the server of TEST_DATABASE_DSN is not part of the demo and keeps running")
 		return nil
 	}
 	s.command("pg_ctl stop -m fast")
@@ -33,7 +33,7 @@ func outage(ctx context.Context, s *story) error {
 		return err
 	}
 	// An attempt that was under way when the server went is not decided.
-	if err := s.until(ctx, "a log-in to be decided from memory", func(ctx context.Context) (string, bool, error) {
+	if err := s.until(ctx, "a login to be decided from the account cache", func(ctx context.Context) (string, bool, error) {
 		answer, err := s.manager.LogIn(ctx, "operator", string(password))
 		return fmt.Sprint("status ", answer.Status), answer.Status == http.StatusOK, err
 	}); err != nil {
@@ -81,6 +81,6 @@ func (s *story) outageEnds(ctx context.Context) error {
 	if err := s.query(ctx, lockOfOperator); err != nil {
 		return err
 	}
-	s.good("log-ins went on, and the lock of the outage is in the table (%s after its return)", merged)
+	s.good("logins continued, and the lock from the outage is in the table (%s after Postgres returned)", merged)
 	return nil
 }

@@ -43,9 +43,9 @@ func (s *stage) build(ctx context.Context, out *screen) (err error) {
 		return fmt.Errorf("go to the checkout: %w", err)
 	}
 	if _, err := os.Stat(filepath.Join("bin", "manager")); err != nil {
-		return errors.New("there is no bin/manager: run `make demo`, which builds it")
+		return errors.New("bin/manager does not exist: run `make demo`, which builds it")
 	}
-	out.say("%s%s", indent, out.paint(dim, "Starting etcd, kube-apiserver and Postgres, on free ports and in temporary folders..."))
+	out.say("%s%s", indent, out.paint(dim, "Starting etcd, kube-apiserver and Postgres on free ports and in temporary folders..."))
 	started := time.Now()
 	if err := s.startPair(ctx); err != nil {
 		return err
@@ -54,7 +54,7 @@ func (s *stage) build(ctx context.Context, out *screen) (err error) {
 	if err != nil {
 		return err
 	}
-	out.good("%s are up (%s)", version, took(started))
+	out.good("%s are running (%s)", version, took(started))
 
 	started = time.Now()
 	for _, args := range [][]string{
@@ -67,13 +67,13 @@ func (s *stage) build(ctx context.Context, out *screen) (err error) {
 			return err
 		}
 	}
-	out.good("the CRD and the rights of config/rbac, config/default-users and config/generated-passwords are installed (%s)", took(started))
+	out.good("the CRDs and the RBAC rules of config/rbac, config/default-users and config/generated-passwords are installed (%s)", took(started))
 
 	started = time.Now()
 	if s.manager, err = startManager(ctx, s.root, s.cluster, s.db.dsn); err != nil {
 		return err
 	}
-	out.good("bin/manager is ready, as the ServiceAccount %s and with no other right (%s)", serviceAccount, took(started))
+	out.good("bin/manager is ready; it runs as the ServiceAccount %s with only these rights (%s)", serviceAccount, took(started))
 	return nil
 }
 
@@ -114,7 +114,7 @@ func (s *stage) version(ctx context.Context) (string, error) {
 	}
 	match := gitVersion.FindStringSubmatch(kubernetes)
 	if match == nil {
-		return "", fmt.Errorf("the API server does not tell its version: %s", kubernetes)
+		return "", fmt.Errorf("the API server does not report its version: %s", kubernetes)
 	}
 	var postgres string
 	if err := s.db.conn.QueryRow(ctx, "SELECT split_part(current_setting('server_version'), ' ', 1)").Scan(&postgres); err != nil {
@@ -143,7 +143,7 @@ func (s *stage) strike() error {
 // hints tells how to go on by hand.
 func (s *stage) hints(out *screen) {
 	own := os.Getenv("TEST_DATABASE_DSN") == ""
-	out.say("\n%s", out.paint(bold, "Go on by hand, in another terminal"))
+	out.say("\n%s", out.paint(bold, "Continue by hand in another terminal"))
 	out.say("")
 	out.say("%sexport KUBECONFIG=%s", indent, words(s.cluster.Kubeconfig()))
 	if dir := s.kubectlDir(); dir != "" {
@@ -154,7 +154,7 @@ func (s *stage) hints(out *screen) {
 	out.say("")
 	out.say("%sexport DSN=%s", indent, words(s.db.shown(own)))
 	if own {
-		out.say("%s%s", indent, out.paint(dim, "# the password of the demo's own server, which listens on this machine only and ends with the demo"))
+		out.say("%s%s", indent, out.paint(dim, "# the password of the demo's own server, which listens only on this machine and stops with the demo"))
 	} else {
 		out.say("%s%s", indent, out.paint(dim, "# with the password of TEST_DATABASE_DSN"))
 	}
@@ -167,7 +167,7 @@ func (s *stage) hints(out *screen) {
 	out.say("%sexport LOGIN=%s", indent, s.loginURL())
 	out.say("%s%s", indent, curlLogIn("admin", "admin123"))
 	out.say("")
-	out.say("%stail -f %s  %s", indent, words(s.manager.Log), out.paint(dim, "# what the manager says"))
+	out.say("%stail -f %s  %s", indent, words(s.manager.Log), out.paint(dim, "# the manager's log"))
 }
 
 // kubectlDir is the folder of the kubectl that came with the servers; empty where there is one on PATH.

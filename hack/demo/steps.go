@@ -28,72 +28,72 @@ func steps() []step {
 	return []step{
 		{
 			"Three accounts",
-			"On an empty system the manager makes them (--default-users=sharding). Each ShardingUser becomes a row.",
+			"On an empty system, the manager creates three users (--default-users=sharding). Each ShardingUser becomes a row.",
 			threeAccounts,
 		},
 		{
 			"A rotated password",
-			"A new value in the Secret is the user's password at once. Nothing else has to be told.",
+			"The operator applies a new value in the Secret immediately. Nothing else has to be changed.",
 			rotatedPassword,
 		},
 		{
-			"Five failed log-ins",
-			"The fifth locks the account. From then on the right password gets the same answer as a wrong one.",
+			"Five failed logins",
+			"The fifth failure locks the account. The right password then gets the same answer as a wrong one.",
 			fiveFailures,
 		},
 		{
 			"An unlock",
-			"Any new value of the annotation is a request, so it is as safe in Git as by hand.",
+			"Each new value of the annotation is one request, so unlocking is safe in Git and by hand.",
 			unlock,
 		},
 		{
-			"A log-in",
-			"The right password is good for a token, and verify tells a gateway whose that is.",
+			"A login",
+			"The right password returns a token. verify tells a gateway which user the token belongs to.",
 			loggedIn,
 		},
 		{
-			"The record",
-			"Every attempt left a row. Of a name that no account has, only a digest is kept.",
+			"The audit trail",
+			"Every attempt leaves a row. An unknown username is stored only as a digest.",
 			record,
 		},
 		{
-			"An outage",
-			"While Postgres is away, log-ins are decided by what was known, and five guesses are five all the same.",
+			"A database outage",
+			"While Postgres is unavailable, logins use the account cache, and five failures still lock an account.",
 			outage,
 		},
 		{
-			"A drift, put back",
-			"Somebody gives viewer the role of admin behind Kubernetes' back.",
+			"Drift correction",
+			"A program changes the role of viewer to admin directly in the database.",
 			drift,
 		},
 		{
-			"A password that nobody made",
-			"Machines need no password that somebody thought of: the operator makes one, in a Secret, and another each quarter.",
+			"A generated password",
+			"The operator generates a password in a Secret for a machine user, and replaces it every quarter.",
 			generatedPassword,
 		},
 		{
-			"A manifest that is refused",
-			"The API server knows the rules and says what to write instead; nothing comes near the database.",
+			"A rejected manifest",
+			"The API server validates the manifest and explains the rule. Nothing reaches the database.",
 			refused,
 		},
 		{
-			"A name that is taken",
-			"Another team claims admin. One row has one owner: theirs is told so, and deleting theirs does no harm.",
+			"A username conflict",
+			"Another team claims admin. A row has one owner: the other resource reports it, and deleting that resource changes nothing.",
 			taken,
 		},
 		{
-			"Who may declare what",
-			"With policies, a team may claim the names and grant the roles that are meant for it, and nothing else.",
+			"Policies",
+			"With policies, a team may claim only its own usernames and grant only its own roles.",
 			permitted,
 		},
 		{
 			"The last administrator",
-			"Nobody locks everybody out by a typing error: the last active admin stays one until there is another.",
+			"A mistake cannot remove the last administrator: the last active admin keeps its role until there is another.",
 			lastAdministrator,
 		},
 		{
 			"A deletion",
-			"The row goes with the resource (spec.deletionPolicy can keep it).",
+			"The row is deleted with the resource (spec.deletionPolicy can keep it).",
 			deletion,
 		},
 	}
@@ -143,7 +143,7 @@ func threeAccounts(ctx context.Context, s *story) error {
 			return fmt.Errorf("expected the hash of %s to be one of the password in its Secret; it is not", name)
 		}
 	}
-	s.good("three rows, and each hash is bcrypt's of the password in the Secret")
+	s.good("three rows, each with the bcrypt hash of the password in the Secret")
 	return nil
 }
 
@@ -190,8 +190,8 @@ func rotatedPassword(ctx context.Context, s *story) error {
 	}); err != nil {
 		return err
 	}
-	s.good("the new hash is bcrypt's of the new password, cost %d (%s)", cost, changed)
-	s.good("the condition WeakPassword, which the well-known password had, is gone")
+	s.good("the new hash is a bcrypt hash of the new password, cost %d (%s)", cost, changed)
+	s.good("the condition WeakPassword of the well-known password is gone")
 	return nil
 }
 
@@ -218,7 +218,7 @@ func unlock(ctx context.Context, s *story) error {
 	if err := s.kubectl(ctx, "get", "shardinguser", "operator"); err != nil {
 		return err
 	}
-	s.good("lock and counter are gone, in the row and in the status (%s)", unlocked)
+	s.good("the lock and the counter are cleared in the row and in the status (%s)", unlocked)
 	return nil
 }
 
@@ -241,12 +241,12 @@ func drift(ctx context.Context, s *story) error {
 		"involvedObject.name=viewer,reason="+v1alpha1.EventDriftCorrected); err != nil {
 		return err
 	}
-	s.good("viewer is a viewer again (%s)", back)
+	s.good("viewer has its own role again (%s)", back)
 	return nil
 }
 
 func refused(ctx context.Context, s *story) error {
-	const rule = "a username starts with a letter or digit and holds only letters, digits and . _ @ + -"
+	const rule = "a username starts with a letter or digit and contains only letters, digits and . _ @ + -"
 	err := s.apply(ctx, `apiVersion: sharding.io/v1alpha1
 kind: ShardingUser
 metadata:
@@ -260,7 +260,7 @@ spec:
 	case !strings.Contains(err.Error(), rule):
 		return fmt.Errorf("expected the API server to say %q; it said:\n%w", rule, err)
 	}
-	s.good("refused, with the rule")
+	s.good("rejected, with the rule")
 	return nil
 }
 
@@ -280,7 +280,7 @@ metadata:
 `); err != nil {
 		return err
 	}
-	if err := s.user(ctx, "team-b", "admin", "is told that the name is taken", hasReason(v1alpha1.ReasonUsernameTaken)); err != nil {
+	if err := s.user(ctx, "team-b", "admin", "reports that the username is taken", hasReason(v1alpha1.ReasonUsernameTaken)); err != nil {
 		return err
 	}
 	if err := s.kubectl(ctx, "get", "shardingusers", "-n", "team-b", "-o", "wide"); err != nil {
@@ -299,7 +299,7 @@ metadata:
 	case after != before:
 		return fmt.Errorf("expected the row of admin as it was, updated at %s; it was updated at %s", before.Updated, after.Updated)
 	}
-	s.good("the row of admin did not change in any of it")
+	s.good("the row of admin did not change")
 	return nil
 }
 

@@ -82,7 +82,7 @@ spec:
 			return err
 		}
 	}
-	s.good("as a viewer it was permitted, as an admin it was not")
+	s.good("it was permitted as a viewer and rejected as an admin")
 	return nil
 }
 
@@ -116,6 +116,6 @@ func lastAdministrator(ctx context.Context, s *story) error {
 	case after.Roles != before.Roles:
 		return fmt.Errorf("expected the roles of admin as they were, %s; they are %s", before.Roles, after.Roles)
 	}
-	s.good("admin never stopped being one")
+	s.good("admin kept its role")
 	return nil
 }

@@ -99,7 +99,7 @@ func (a applying) listSecrets(ctx context.Context) (map[string]map[string][]byte
 	}
 	var list corev1.SecretList
 	if err := a.kube.List(ctx, &list, client.InNamespace(a.namespace)); err != nil {
-		return nil, fmt.Errorf("read the Secrets of the namespace %q, to compare them (or give --secrets=skip): %w", a.namespace, err)
+		return nil, fmt.Errorf("read the Secrets of the namespace %q to compare them: %w; allow it, or set --secrets=skip", a.namespace, err)
 	}
 	data := make(map[string]map[string][]byte, len(list.Items))
 	for i := range list.Items {
@@ -137,7 +137,7 @@ func (a applying) write(ctx context.Context, entries []entry) (changes []change,
 }
 
 // errShared says that an object would not be as it is wanted after it was applied.
-var errShared = errors.New("somebody else set these fields, too, and import would not be heard: change them there")
+var errShared = errors.New("another field manager also sets these fields, and import would have no effect; change them there")
 
 // A refusal is what the API server said of one object, which keeps no other from being applied.
 type refusal struct {

@@ -50,7 +50,7 @@ func findingf(format string, args ...any) error { return finding(fmt.Sprintf(for
 type leftOutRows int
 
 func (n leftOutRows) Error() string {
-	return fmt.Sprintf("%d rows are left out, see above (exit code %d).", int(n), ExitLeftOut)
+	return fmt.Sprintf("%d rows were skipped, see above (exit code %d).", int(n), ExitLeftOut)
 }
 
 // isFinding tells whether an error is nothing but findings.
@@ -103,12 +103,14 @@ func exitCode(err error) int {
 func newRoot(version string, e *env) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "kubectl-shardinguser",
-		Short: "Look after the accounts of a sharding system",
-		Long: `Look after the accounts of a sharding system: the ShardingUsers of a cluster, and the rows that they own.
+		Short: "Manage the accounts of a sharding system",
+		Long: `Manage the accounts of a sharding system: the ShardingUsers of a cluster, and the rows that they own.
 
-Exit codes: 0 it was done and nothing is wrong; 1 something is wrong or did not come about, as was told; 2 there is no
-answer, since the command line is wrong, or the cluster, the database or a right is missing; 3 import did its work, except for
-rows that it left out and listed.`,
+Exit codes:
+  0  done, and no problem found
+  1  a problem, a pending change, or an action without effect, as the output says
+  2  no result: the command line is wrong, or the cluster, the database or a right is missing
+  3  import succeeded except for skipped rows, which it lists`,
 		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,

@@ -61,11 +61,11 @@ func TestWrongCommandLinesAreRefusedWithASentence(t *testing.T) {
 		"nobody to unlock":                  {[]string{"unlock"}, "--all-locked"},
 		"both names and all":                {[]string{"unlock", "alice", "--all-locked"}, "--all-locked"},
 		"names of all namespaces":           {[]string{"unlock", "alice", "-A"}, "--all-locked"},
-		"a name in all namespaces":          {[]string{"doctor", "alice", "-A"}, "one namespace"},
+		"a name in all namespaces":          {[]string{"doctor", "alice", "-A"}, "cannot be combined with a name"},
 		"nobody to tell of":                 {[]string{"logins"}, "--username"},
 		"an outcome that there is none":     {[]string{"logins", "alice", "--outcome", "good"}, "success"},
 		"no database":                       {[]string{"logins", "--username", "alice"}, "USER_DATABASE_DSN"},
-		"a DSN in place of its file":        {[]string{"import", "--dsn-file", "postgres://a:c4n4ry@b/c"}, "not the path"},
+		"a DSN in place of its file":        {[]string{"import", "--dsn-file", "postgres://a:c4n4ry@b/c"}, "the path of a file"},
 		"nobody to ask for a password":      {[]string{"set-password", "alice"}, "--stdin"},
 		"two sources of a password":         {[]string{"set-password", "alice", "--stdin", "--generate"}, "stdin"},
 		"a short random password":           {[]string{"set-password", "alice", "--generate=8"}, "16 to 72"},
@@ -76,7 +76,7 @@ func TestWrongCommandLinesAreRefusedWithASentence(t *testing.T) {
 		"another word for what becomes":     {[]string{"import", "--secrets=no"}, "skip"},
 		"a deletion policy that is none":    {[]string{"import", "--deletion-policy=Keep"}, "Retain"},
 		"no cluster":                        {[]string{"list", "--server=http://127.0.0.1:1"}, "refused"},
-		"no database behind a DSN, refused": {[]string{"import", "--dsn-file", "/nowhere/dsn"}, "cannot be read"},
+		"no database behind a DSN, refused": {[]string{"import", "--dsn-file", "/nowhere/dsn"}, "cannot read"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			code, out, errOut := run(t, tt.args...)

@@ -67,7 +67,7 @@ func getUser(ctx context.Context, kube client.Client, namespace, name string) (*
 	u := &v1alpha1.ShardingUser{}
 	if err := kube.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, u); err != nil {
 		if apierrors.IsNotFound(err) && !isUnknownKind(err) {
-			return nil, fmt.Errorf("there is no ShardingUser %q in the namespace %q", name, namespace)
+			return nil, fmt.Errorf("ShardingUser %q not found in the namespace %q", name, namespace)
 		}
 		return nil, err
 	}
@@ -87,7 +87,7 @@ func explain(err error) error {
 		return errors.New("interrupted")
 	}
 	if isUnknownKind(err) {
-		return fmt.Errorf("the cluster does not know ShardingUsers: install the operator first (kubectl apply -k config/default): %w", err)
+		return fmt.Errorf("the cluster has no CRD for ShardingUsers: %w; install the operator first (kubectl apply -k config/default)", err)
 	}
 	return err
 }

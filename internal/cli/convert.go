@@ -71,17 +71,17 @@ func (c conversion) convert(accounts []store.Account) (entries []entry, remarks 
 			remarked(owned, "ShardingUser %s owns the row", account.Owner)
 			continue
 		case !usernameRule.MatchString(account.Username):
-			remarked(leftOut, "its username %s; a ShardingUser's username is 1 to 255 of A-Z a-z 0-9 . _ @ + - and begins with a letter or "+
-				"digit. The row stays as it is: rename the account in the table, or leave it to the program that created it", illegalPart(account.Username))
+			remarked(leftOut, "the username %s; a ShardingUser's username has 1 to 255 of A-Z a-z 0-9 . _ @ + - and starts with a letter or "+
+				"digit. The row stays unchanged; rename the account in the table, or leave it to the program that created it", illegalPart(account.Username))
 			continue
 		case names[name] > 1: // by ten digits of a digest
-			remarked(leftOut, "another username would get the same resource name, %s", name)
+			remarked(leftOut, "another username has the same resource name, %s", name)
 			continue
 		case account.Row.RolesMalformed && !c.dropRoles:
-			remarked(leftOut, "its roles are no list of names, and would be lost")
+			remarked(leftOut, "its roles are not a list of names and would be lost")
 			continue
 		case account.Row.RolesMalformed:
-			remarked(rolesDropped, "its roles are no list of names: it gets no roles")
+			remarked(rolesDropped, "its roles are not a list of names; it is imported without roles")
 		}
 		roles, illegal := legalRoles(account.Row.Roles)
 		switch {
@@ -89,7 +89,7 @@ func (c conversion) convert(accounts []store.Account) (entries []entry, remarks 
 			remarked(leftOut, "it has roles that no ShardingUser can have, and would lose them: %s", strings.Join(illegal, ", "))
 			continue
 		case len(illegal) > 0:
-			remarked(rolesDropped, "it loses the roles %s", strings.Join(illegal, ", "))
+			remarked(rolesDropped, "it is imported without the roles %s", strings.Join(illegal, ", "))
 		}
 		if !account.Row.Active { // a disabled hash of an active row is another program's
 			account.Row.PasswordHash = user.EnabledHash(account.Row.PasswordHash)
@@ -98,15 +98,15 @@ func (c conversion) convert(accounts []store.Account) (entries []entry, remarks 
 		err := password.CheckHash(account.Row.PasswordHash)
 		switch {
 		case account.Row.PasswordHash == "":
-			remarked(withoutPassword, "the row has no password, as that of a user of OAuth; spec.password is left out")
+			remarked(withoutPassword, "the row has no password (an OAuth user has none); spec.password is omitted")
 		case err != nil:
-			remarked(withoutPassword, "the password stays in the row as it is, and other programs' business: %v", err)
+			remarked(withoutPassword, "the password in the row stays unchanged and spec.password is omitted: %v", err)
 		}
 		if err != nil {
 			e.secret, e.user.Spec.Password = nil, nil
 		}
 		if user.DefaultHash(account.Row.PasswordHash) {
-			remarked(defaultPassword, "everybody knows its password, a default one of the sharding manager: change it")
+			remarked(defaultPassword, "its password is a well-known default of the sharding manager; change it")
 		}
 		entries = append(entries, e)
 	}
@@ -125,13 +125,13 @@ func illegalPart(username string) string {
 	}
 	for i, r := range username {
 		if !usernameRule.MatchString("a" + string(r)) {
-			return fmt.Sprintf("holds %q (%U)", r, r)
+			return fmt.Sprintf("contains %q (%U)", r, r)
 		}
 		if i == 0 && !usernameRule.MatchString(string(r)) {
-			return fmt.Sprintf("begins with %q", r)
+			return fmt.Sprintf("starts with %q", r)
 		}
 	}
-	return "is not one that the API server accepts"
+	return "is invalid for the API server"
 }
 
 // name is that of the row's resource. A row that one of the namespace owns already stays with it; what is no resource's name

@@ -172,16 +172,16 @@ func TestADisabledHashIsImportedAsItWasBefore(t *testing.T) {
 
 func TestARemarkNamesWhatTheUsernameMustNotHold(t *testing.T) {
 	for username, want := range map[string]string{
-		"":                       "its username is empty;",
-		strings.Repeat("a", 256): "its username is longer than 255 characters;",
-		strings.Repeat("ä", 255): `its username holds 'ä' (U+00E4);`,
-		"zoë_müller":             `its username holds 'ë' (U+00EB);`,
-		"Bob Smith":              `its username holds ' ' (U+0020);`,
-		"a\u200b":                `its username holds '\u200b' (U+200B);`,
-		"alice\n":                `its username holds '\n' (U+000A);`,
-		"_alice":                 `its username begins with '_';`,
-		"é":                      `its username holds 'é' (U+00E9);`,
-		"\xff":                   "its username is not UTF-8;",
+		"":                       "the username is empty;",
+		strings.Repeat("a", 256): "the username is longer than 255 characters;",
+		strings.Repeat("ä", 255): `the username contains 'ä' (U+00E4);`,
+		"zoë_müller":             `the username contains 'ë' (U+00EB);`,
+		"Bob Smith":              `the username contains ' ' (U+0020);`,
+		"a\u200b":                `the username contains '\u200b' (U+200B);`,
+		"alice\n":                `the username contains '\n' (U+000A);`,
+		"_alice":                 `the username starts with '_';`,
+		"é":                      `the username contains 'é' (U+00E9);`,
+		"\xff":                   "the username is not UTF-8;",
 	} {
 		_, remarks := toTeamA.convert([]store.Account{account(username)})
 		if len(remarks) != 1 || remarks[0].Kind != leftOut || !strings.HasPrefix(remarks[0].Message, want) {

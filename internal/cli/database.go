@@ -24,11 +24,11 @@ type reader interface {
 // database is the flag --dsn-file.
 type database struct{ file string }
 
-const aboutDSN = `The database is that of the file --dsn-file, or of the environment variable USER_DATABASE_DSN, as for the operator. A DSN
-is never an argument, which everybody on the machine could read.`
+const aboutDSN = `The database DSN comes from the file --dsn-file, or from the environment variable USER_DATABASE_DSN, as for the operator. A
+DSN is never an argument, because other users of the machine could read it.`
 
 func (d *database) bind(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&d.file, "dsn-file", "", "File with the DSN of the database (default: the environment's USER_DATABASE_DSN)")
+	cmd.Flags().StringVar(&d.file, "dsn-file", "", "File that contains the database DSN (default: the environment variable USER_DATABASE_DSN)")
 	if err := cmd.MarkFlagFilename("dsn-file"); err != nil {
 		panic(err) // the flag was just added
 	}
@@ -41,7 +41,7 @@ func (d *database) open() (reader, error) {
 		return nil, err
 	}
 	if dsn == "" {
-		return nil, errors.New("there is no DSN of the database: give --dsn-file, or set USER_DATABASE_DSN")
+		return nil, errors.New("no database DSN is set; use --dsn-file, or set USER_DATABASE_DSN")
 	}
 	return postgres.Open(postgres.Settings{
 		DSN:              func() (string, error) { return string(dsn), nil },

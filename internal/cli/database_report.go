@@ -16,7 +16,7 @@ import (
 )
 
 // errUnreadableReport is about a ConfigMap that something else wrote.
-var errUnreadableReport = errors.New("it holds no report that this version of the plugin can read")
+var errUnreadableReport = errors.New("it contains no report that this version of the plugin can read")
 
 // databaseReport is what the operator published about the database.
 func databaseReport(ctx context.Context, kube client.Client, namespace string) seen[store.Report] {
@@ -49,15 +49,15 @@ func checkDatabase(report seen[store.Report], namespace string) (results []resul
 	name := namespace + "/" + store.ReportName
 	switch {
 	case report.err != nil:
-		return one(table, unknown, "Ask for the right to read it, or read the operator's log.",
-			"The ConfigMap %s, where the operator publishes what it finds about the database, could not be read: %v.", name, report.err)
+		return one(table, unknown, "Request the right to read it, or read the operator's log.",
+			"Cannot read the ConfigMap %s, where the operator publishes its findings about the database: %v.", name, report.err)
 	case report.it == nil:
-		return one(table, unknown, "Check --operator-namespace, and that the operator runs.",
-			"The ConfigMap %s, where the operator publishes what it finds about the database, does not exist.", name)
+		return one(table, unknown, "Check --operator-namespace, and that the operator is running.",
+			"The ConfigMap %s, where the operator publishes its findings about the database, does not exist.", name)
 	}
 	since := report.it.CheckedAt.UTC().Format(time.RFC3339)
 	if len(report.it.Findings) == 0 {
-		results = one(table, fine, "", "The operator found nothing about the table users that keeps it from working (since %s).", since)
+		results = one(table, fine, "", "The operator found no problem with the table users (since %s).", since)
 	}
 	for _, f := range report.it.Findings {
 		f, l := f.Clean(), note
@@ -68,7 +68,7 @@ func checkDatabase(report seen[store.Report], namespace string) (results []resul
 	}
 	results = append(results, checkDefaults(*report.it)...)
 	if len(report.it.Orphans) == 0 {
-		return append(results, one(orphans, fine, "", "Each account has its ShardingUser (since %s).", since)...)
+		return append(results, one(orphans, fine, "", "Each account has a ShardingUser (since %s).", since)...)
 	}
 	for _, orphan := range report.it.Orphans {
 		orphan = orphan.Clean()
@@ -91,8 +91,8 @@ func checkDefaults(report store.Report) (results []result) {
 	found := store.DefaultPasswords{Usernames: report.DefaultPasswords}.Clean()
 	for _, username := range found.Usernames {
 		results = append(results, one(defaults, wrong,
-			"Change the password in the Secret of its ShardingUser; where it has none, change it in the sharding manager, or delete the row.",
-			"The account %q has a default password of the sharding manager, which everybody knows, and can log in.", username)...)
+			"Change the password in the Secret of its ShardingUser. Without a Secret, change it in the sharding manager, or delete the row.",
+			"The account %q has a well-known default password of the sharding manager, and can log in.", username)...)
 	}
 	if more := report.MoreDefaultPasswords; more > 0 {
 		results = append(results, one(defaults, wrong, "", "There are %d more.", more)...)

@@ -25,7 +25,7 @@ func TestDoctorListsWhatTheOperatorFoundAboutTheDatabase(t *testing.T) {
 	}{
 		"nothing": {
 			seen[store.Report]{it: &store.Report{CheckedAt: now}},
-			[]string{"ok Table The operator found nothing", "ok Orphans Each account has its ShardingUser"},
+			[]string{"ok Table The operator found no problem", "ok Orphans Each account has a ShardingUser"},
 		},
 		"findings": {
 			seen[store.Report]{it: &store.Report{CheckedAt: now, Findings: []store.Finding{trigger, security}}},
@@ -55,12 +55,12 @@ func TestDoctorListsWhatTheOperatorFoundAboutTheDatabase(t *testing.T) {
 		"default passwords": {
 			seen[store.Report]{it: &store.Report{CheckedAt: now, DefaultPasswords: []string{"admin", "viewer"}, MoreDefaultPasswords: 7}},
 			[]string{
-				"ok Table", `WRONG Defaults The account "admin" has a default password of the sharding manager, which everybody knows, and can log in.`,
-				`WRONG Defaults The account "viewer" has a default password`, "WRONG Defaults There are 7 more.", "ok Orphans",
+				"ok Table", `WRONG Defaults The account "admin" has a well-known default password of the sharding manager, and can log in.`,
+				`WRONG Defaults The account "viewer" has a well-known default password`, "WRONG Defaults There are 7 more.", "ok Orphans",
 			},
 		},
 		"a report that may not be read": {
-			seen[store.Report]{err: errors.New("forbidden")}, []string{"unknown Table The ConfigMap system/shardinguser-database"},
+			seen[store.Report]{err: errors.New("forbidden")}, []string{"unknown Table Cannot read the ConfigMap system/shardinguser-database"},
 		},
 		"no report": {seen[store.Report]{}, []string{"unknown Table The ConfigMap system/shardinguser-database"}},
 	} {

@@ -86,9 +86,9 @@ func checkDeletion(f facts) []result {
 	if f.user.DeletionTimestamp.IsZero() {
 		return nil
 	}
-	return one("Deletion", wrong, "See what else is wrong here: it goes on once that is mended. To give the row up, and leave it as it is, "+
-		"take the finalizer "+v1alpha1.Finalizer+" away by hand.",
-		"It has been deleted %s ago and waits for its row to be dealt with (deletionPolicy %s).",
+	return one("Deletion", wrong, "Fix the other problems listed here; the deletion then continues. To keep the row unchanged instead, remove "+
+		"the finalizer "+v1alpha1.Finalizer+" by hand.",
+		"It was deleted %s ago and waits until the operator has handled its row (deletionPolicy %s).",
 		ago(f.now, &f.user.DeletionTimestamp.Time), f.user.Spec.DeletionPolicy)
 }
 
@@ -97,18 +97,18 @@ func checkPaused(f facts) []result {
 		return nil
 	}
 	return one("Paused", wrong, fmt.Sprintf("kubectl annotate shardinguser %s -n %s %s-", f.user.Name, f.user.Namespace, v1alpha1.AnnotationPaused),
-		"The annotation %s is set: nothing is changed in the database.", v1alpha1.AnnotationPaused)
+		"The annotation %s is set: the operator changes nothing in the database.", v1alpha1.AnnotationPaused)
 }
 
 func checkReady(f facts) []result {
 	u, c := f.user, f.ready
 	switch {
 	case c.Type == "", c.Reason == v1alpha1.ReasonPending:
-		return one("Ready", wrong, "See whether the operator runs, and whether its --watch-namespaces has this namespace.",
-			"The operator has not looked at it yet, %s after it was created.", ago(f.now, &u.CreationTimestamp.Time))
+		return one("Ready", wrong, "Check that the operator is running, and that its --watch-namespaces includes this namespace.",
+			"The operator has not processed it yet, %s after it was created.", ago(f.now, &u.CreationTimestamp.Time))
 	case c.ObservedGeneration != u.Generation:
-		return one("Ready", wrong, "See whether the operator runs, and whether its --watch-namespaces has this namespace.",
-			"The operator has not looked at the latest edit (generation %d) yet; it knows generation %d.", u.Generation, c.ObservedGeneration)
+		return one("Ready", wrong, "Check that the operator is running, and that its --watch-namespaces includes this namespace.",
+			"The operator has not processed the latest edit (generation %d) yet; it has processed generation %d.", u.Generation, c.ObservedGeneration)
 	case c.Status == metav1.ConditionTrue:
 		return one("Ready", fine, "", "The row says what the spec says.")
 	case c.Reason == v1alpha1.ReasonPaused:
@@ -126,24 +126,24 @@ func adviceFor(reason string, u *v1alpha1.ShardingUser) string {
 		}
 		return fmt.Sprintf("Create the Secret (kubectl shardinguser set-password %s -n %s), or correct spec.password.secretRef.name.", u.Name, u.Namespace)
 	case v1alpha1.ReasonGenerationDisabled:
-		return "Turn on config/generated-passwords (Helm: generatedPasswords.enabled=true), or create the Secret."
+		return "Apply config/generated-passwords (Helm: generatedPasswords.enabled=true), or create the Secret."
 	case v1alpha1.ReasonSecretKeyNotFound:
-		return "Add the key to the Secret, or name the right one in spec.password.secretRef.key."
+		return "Add the key to the Secret, or correct spec.password.secretRef.key."
 	case v1alpha1.ReasonPasswordInvalid:
-		return fmt.Sprintf("Put a proper value into the Secret (kubectl shardinguser set-password %s -n %s). The old password stays in force until then.", u.Name, u.Namespace)
+		return fmt.Sprintf("Put a valid value into the Secret (kubectl shardinguser set-password %s -n %s). The old password stays valid until then.", u.Name, u.Namespace)
 	case v1alpha1.ReasonUsernameTaken:
-		return "Choose another username, or delete the other resource: the username is transferred automatically."
+		return "Choose another username, or delete the other resource. The username is then transferred automatically."
 	case v1alpha1.ReasonRowExists:
-		return "Set spec.adoptionPolicy to IfUnowned, if this resource is to take the row over."
+		return "Set spec.adoptionPolicy to IfUnowned if this resource should adopt the row."
 	case v1alpha1.ReasonNotPermitted:
-		return "Ask for what a policy permits, or ask whoever keeps the policies."
+		return "Change the resource so that a policy permits it, or ask the administrators of the policies."
 	case v1alpha1.ReasonDatabaseRejected:
-		return "Change what the message names: a constraint, trigger, rule, policy or column of the table users. The operator tries again within " +
-			"10 minutes, and at once after an edit."
+		return "Change the constraint, trigger, rule, policy or column of the table users that the message names. The operator retries within " +
+			"10 minutes, and immediately after an edit."
 	case v1alpha1.ReasonLastAdministrator:
-		return "Make somebody else active with that role, or set the annotation " + v1alpha1.AnnotationAllowLastAdministrator + `: "true".`
+		return "Give the role to another active user, or set the annotation " + v1alpha1.AnnotationAllowLastAdministrator + `: "true".`
 	case v1alpha1.ReasonDatabaseUnavailable:
-		return "Mend what the message says about the database. Nothing has to be restarted."
+		return "Fix the database problem in the message. No restart is needed."
 	}
 	return ""
 }
@@ -151,12 +151,12 @@ func adviceFor(reason string, u *v1alpha1.ShardingUser) string {
 func checkPassword(f facts) []result {
 	source := f.user.Spec.Password
 	if source == nil {
-		return one("Password", fine, "", "There is no spec.password: the operator never touches the password.")
+		return one("Password", fine, "", "Without spec.password, the operator never changes the password.")
 	}
 	name, key := source.SecretRef.Name, source.SecretRef.Key
 	switch {
 	case f.secret.err != nil:
-		return one("Password", unknown, "", "The Secret %q could not be looked at: %v.", name, f.secret.err)
+		return one("Password", unknown, "", "Cannot read the Secret %q: %v.", name, f.secret.err)
 	case f.secret.it == nil:
 		if makes(f.user) {
 			return checkUnmade(f)
@@ -171,16 +171,16 @@ func checkPassword(f facts) []result {
 	given.Hashed = source.Format == v1alpha1.PasswordFormatBcrypt
 	judged := given.Judge(user.Username(f.user), 1) // what the operator's least is, it alone knows
 	if judged.Err != nil {
-		return one("Password", wrong, adviceFor(v1alpha1.ReasonPasswordInvalid, f.user), "The key %q of the Secret %q cannot be used: %v.", key, name, judged.Err)
+		return one("Password", wrong, adviceFor(v1alpha1.ReasonPasswordInvalid, f.user), "The key %q of the Secret %q is invalid: %v.", key, name, judged.Err)
 	}
-	results := one("Password", fine, "", "The Secret %q has a value that can be used (format %s).", name, source.Format)
+	results := one("Password", fine, "", "The Secret %q has a valid value (format %s).", name, source.Format)
 	if judged.Suspicion != "" && !meta.IsStatusConditionTrue(f.user.Status.Conditions, v1alpha1.ConditionPasswordSuspicious) {
 		results = append(results, one("Password", note, adviceForWarning(f, v1alpha1.ConditionPasswordSuspicious),
-			"The key %q of the Secret %q is most likely not what was meant: it %v.", key, name, judged.Suspicion)...)
+			"The key %q of the Secret %q is probably not what was intended: it %v.", key, name, judged.Suspicion)...)
 	}
 	if makes(f.user) && !metav1.IsControlledBy(f.secret.it, f.user) {
-		results = append(results, one("Password", note, "To have the operator make the password, delete the Secret.",
-			"The operator did not make the Secret %q, in spite of spec.password.generate, and never changes it.", name)...)
+		results = append(results, one("Password", note, "To let the operator generate the password, delete the Secret.",
+			"The operator did not create the Secret %q, despite spec.password.generate, and never changes it.", name)...)
 	}
 	return results
 }
@@ -188,7 +188,7 @@ func checkPassword(f facts) []result {
 // checkAstray reports that the Secret does not exist, and which other namespaces have one of its name.
 func checkAstray(f facts) []result {
 	name := f.user.Spec.Password.SecretRef.Name
-	results := one("Password", wrong, adviceFor(v1alpha1.ReasonSecretNotFound, f.user), "The Secret %q is not there.", name)
+	results := one("Password", wrong, adviceFor(v1alpha1.ReasonSecretNotFound, f.user), "The Secret %q does not exist.", name)
 	if len(f.astray) == 0 {
 		return results
 	}
@@ -197,8 +197,8 @@ func checkAstray(f facts) []result {
 	if len(f.astray) > most {
 		where += fmt.Sprintf(" and %d more", len(f.astray)-most)
 	}
-	return append(results, one("Password", note, "Create the Secret in the namespace "+f.user.Namespace+", too, or move the ShardingUser.",
-		"The Secret %q exists in namespace %s; a ShardingUser reads Secrets of its own namespace only.", name, where)...)
+	return append(results, one("Password", note, "Create the Secret in the namespace "+f.user.Namespace+", or move the ShardingUser.",
+		"The Secret %q exists in namespace %s. A ShardingUser reads only Secrets of its own namespace.", name, where)...)
 }
 
 // makes tells whether the operator is to make the user's password.
@@ -208,35 +208,35 @@ func makes(u *v1alpha1.ShardingUser) bool {
 
 // checkUnmade says why the operator has not made a Secret that it is to make.
 func checkUnmade(f facts) []result {
-	l, why, advice := wrong, "and will do so once that is mended which Ready tells of", ""
+	l, why, advice := wrong, "the problem that Ready reports must be fixed first", ""
 	switch {
 	case !f.user.DeletionTimestamp.IsZero():
 		return nil // nobody needs it any more
 	case f.user.Annotations[v1alpha1.AnnotationPaused] == "true":
-		why = "and makes none for a user that is paused"
+		why = "the user is paused"
 	case f.ready.Type == "" || f.ready.ObservedGeneration != f.user.Generation:
-		why = "since it has not looked at the user yet"
+		why = "it has not processed the user yet"
 	case f.ready.Status == metav1.ConditionTrue:
-		l, why = note, "and does so, with another password, if somebody deleted it just now"
+		l, why = note, "if the Secret was just deleted, the operator creates a new one with a new password"
 	case f.ready.Reason == v1alpha1.ReasonGenerationDisabled:
-		why, advice = "since it has no right to create Secrets there", adviceFor(f.ready.Reason, f.user)
+		why, advice = "it may not create Secrets there", adviceFor(f.ready.Reason, f.user)
 	case f.ready.Reason == v1alpha1.ReasonSecretNotFound:
-		why, advice = "since the API server does not let it", adviceFor(f.ready.Reason, f.user)
+		why, advice = "the API server rejects it", adviceFor(f.ready.Reason, f.user)
 	case f.ready.Reason == v1alpha1.ReasonDatabaseUnavailable:
-		why = "and will do so once the database answers"
+		why = "the database must be available first"
 	}
-	return one("Password", l, advice, "The Secret %q is not there: the operator has not made it yet, %s.", f.user.Spec.Password.SecretRef.Name, why)
+	return one("Password", l, advice, "The Secret %q does not exist. The operator has not created it yet: %s.", f.user.Spec.Password.SecretRef.Name, why)
 }
 
 func checkPermission(f facts) []result {
 	const check = "Policies"
 	switch {
 	case f.policies.err != nil:
-		return one(check, unknown, "", "The ShardingUserPolicies could not be looked at: %v.", f.policies.err)
+		return one(check, unknown, "", "Cannot read the ShardingUserPolicies: %v.", f.policies.err)
 	case len(*f.policies.it) == 0:
-		return one(check, fine, "", "There is no ShardingUserPolicy: everything is permitted.")
+		return one(check, fine, "", "No ShardingUserPolicy exists: everything is permitted.")
 	case f.labels.err != nil:
-		return one(check, unknown, "", "The labels of the namespace, which policies go by, could not be looked at: %v.", f.labels.err)
+		return one(check, unknown, "", "Cannot read the labels of the namespace, which policies select by: %v.", f.labels.err)
 	}
 	permission := policy.New(*f.policies.it).Permission(*f.labels.it, f.user)
 	if permission.Refusal != nil {
@@ -250,16 +250,16 @@ func checkUsername(f facts) []result {
 	username := user.Username(f.user)
 	where := "in the cluster"
 	if f.nearby {
-		where = "in this namespace, all that could be looked at,"
+		where = "in this namespace, the only one that could be read,"
 	}
 	taken := f.ready.Reason == v1alpha1.ReasonUsernameTaken
 	switch {
 	case taken && len(f.others) > 0:
-		return one(check, wrong, adviceFor(v1alpha1.ReasonUsernameTaken, f.user), "%q is claimed by %s, too.", username, strings.Join(f.others, ", "))
+		return one(check, wrong, adviceFor(v1alpha1.ReasonUsernameTaken, f.user), "%q is also claimed by %s.", username, strings.Join(f.others, ", "))
 	case taken:
-		return one(check, unknown, "", "No other resource %s claims %q; the owner may be in another one.", where, username)
+		return one(check, unknown, "", "No other resource %s claims %q. The owner may be in another namespace.", where, username)
 	case len(f.others) > 0:
-		return one(check, note, "", "%q is claimed by %s, too, without getting it.", username, strings.Join(f.others, ", "))
+		return one(check, note, "", "%q is also claimed by %s, which does not own it.", username, strings.Join(f.others, ", "))
 	}
 	return one(check, fine, "", "No other resource %s claims %q.", where, username)
 }
@@ -277,7 +277,7 @@ func checkAccount(f facts) (results []result) {
 	}
 	if u.Spec.Active != nil && !*u.Spec.Active {
 		results = append(results, one("Account", note, fmt.Sprintf("kubectl shardinguser lock --undo %s -n %s", u.Name, u.Namespace),
-			"spec.active is false: every log-in is refused.")...)
+			"spec.active is false: every login is refused.")...)
 	}
 	for _, name := range warnings(u) {
 		c := meta.FindStatusCondition(u.Status.Conditions, name)
@@ -291,32 +291,32 @@ func adviceForWarning(f facts, warning string) string {
 	made := makes(f.user) && (f.secret.it == nil || metav1.IsControlledBy(f.secret.it, f.user))
 	switch {
 	case warning == v1alpha1.ConditionPasswordExpired && made && f.user.Annotations[v1alpha1.AnnotationPaused] == "true":
-		return "The operator replaces the password once the user is not paused any more."
+		return "The operator replaces the password when the user is no longer paused."
 	case warning == v1alpha1.ConditionPasswordExpired && made:
-		return "The operator replaces the password within minutes; if it does not, let it patch Secrets in the namespace."
+		return "The operator replaces the password within minutes. If it does not, allow it to patch Secrets in the namespace."
 	}
 	return fmt.Sprintf("kubectl shardinguser set-password %s -n %s", f.user.Name, f.user.Namespace)
 }
 
 // checkOperator tells by the leader's lease whether the operator runs.
 func checkOperator(lease seen[coordinationv1.Lease], namespace string, now time.Time) result {
-	const check, start = "Operator", "Start the operator, and see its log if it does not stay."
+	const check, start = "Operator", "Start the operator. If it does not keep running, check its log."
 	var results []result
 	switch {
 	case lease.err != nil:
-		results = one(check, unknown, "", "Its lease in the namespace %q could not be looked at: %v.", namespace, lease.err)
+		results = one(check, unknown, "", "Cannot read its lease in the namespace %q: %v.", namespace, lease.err)
 	case lease.it == nil:
-		results = one(check, unknown, "Say where it is installed by --operator-namespace.",
+		results = one(check, unknown, "Set --operator-namespace to its namespace.",
 			"It has no lease in the namespace %q: it is not installed there, or runs without --leader-elect.", namespace)
 	default:
 		spec := lease.it.Spec
 		switch {
 		case spec.RenewTime == nil || spec.HolderIdentity == nil || *spec.HolderIdentity == "":
-			results = one(check, wrong, start, "Nobody holds its lease in the namespace %q.", namespace)
+			results = one(check, wrong, start, "No replica holds its lease in the namespace %q.", namespace)
 		case now.Sub(spec.RenewTime.Time) > 2*leaseDuration(spec):
-			results = one(check, wrong, start, "Its lease was renewed last %s ago, by %s.", ago(now, &spec.RenewTime.Time), *spec.HolderIdentity)
+			results = one(check, wrong, start, "Its lease was last renewed %s ago, by %s.", ago(now, &spec.RenewTime.Time), *spec.HolderIdentity)
 		default:
-			results = one(check, fine, "", "%s leads.", *spec.HolderIdentity)
+			results = one(check, fine, "", "%s is the leader.", *spec.HolderIdentity)
 		}
 	}
 	return results[0]

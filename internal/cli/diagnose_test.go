@@ -73,7 +73,7 @@ func TestDiagnosis(t *testing.T) {
 	}{
 		"a Secret that is not there": {
 			healthy(ready(metav1.ConditionFalse, v1alpha1.ReasonSecretNotFound)), func(f *facts) { f.secret.it = nil },
-			wrong, "Password", `"s" is not there`, "set-password alice -n team-a",
+			wrong, "Password", `"s" does not exist`, "set-password alice -n team-a",
 		},
 		"a key that is not there": {
 			healthy(), func(f *facts) { f.secret.it.Data = nil }, wrong, "Password", `no key "password"; it has no keys`, "secretRef.key",
@@ -114,48 +114,48 @@ func TestDiagnosis(t *testing.T) {
 		},
 		"a Secret that the operator is not let make": {
 			healthy(generates, ready(metav1.ConditionFalse, v1alpha1.ReasonSecretNotFound)), func(f *facts) { f.secret.it = nil },
-			wrong, "Password", "does not let it", "quota",
+			wrong, "Password", "the API server rejects it", "quota",
 		},
 		"a Secret that the operator has no right to create": {
 			healthy(generates, ready(metav1.ConditionFalse, v1alpha1.ReasonGenerationDisabled)), func(f *facts) { f.secret.it = nil },
-			wrong, "Password", "no right to create Secrets", "generatedPasswords.enabled=true",
+			wrong, "Password", "may not create Secrets there", "generatedPasswords.enabled=true",
 		},
 		"a Secret that waits for the database": {
 			healthy(generates, ready(metav1.ConditionFalse, v1alpha1.ReasonDatabaseUnavailable)), func(f *facts) { f.secret.it = nil },
-			wrong, "Password", "once the database answers", "",
+			wrong, "Password", "the database must be available first", "",
 		},
 		"a Secret that waits for what is wrong": {
 			healthy(generates, ready(metav1.ConditionFalse, v1alpha1.ReasonUsernameTaken)), func(f *facts) { f.secret.it = nil },
-			wrong, "Password", "which Ready tells of", "",
+			wrong, "Password", "the problem that Ready reports", "",
 		},
 		"a Secret that is not made for a paused user": {
 			healthy(generates, annotated(v1alpha1.AnnotationPaused), ready(metav1.ConditionUnknown, v1alpha1.ReasonPaused)),
-			func(f *facts) { f.secret.it = nil }, wrong, "Password", "user that is paused", "",
+			func(f *facts) { f.secret.it = nil }, wrong, "Password", "the user is paused", "",
 		},
 		"a Secret that nobody was asked to make yet": {
-			healthy(generates, edited), func(f *facts) { f.secret.it = nil }, wrong, "Password", "not looked at the user yet", "",
+			healthy(generates, edited), func(f *facts) { f.secret.it = nil }, wrong, "Password", "not processed the user yet", "",
 		},
 		"a Secret that was deleted just now": {
-			healthy(generates), func(f *facts) { f.secret.it = nil }, note, "Password", "with another password", "",
+			healthy(generates), func(f *facts) { f.secret.it = nil }, note, "Password", "with a new password", "",
 		},
 		"a Secret that somebody else made": {
-			healthy(generates), func(*facts) {}, note, "Password", "did not make the Secret", "delete the Secret",
+			healthy(generates), func(*facts) {}, note, "Password", "did not create the Secret", "delete the Secret",
 		},
 		"an old password": {healthy(expired), func(*facts) {}, note, "Account", "PasswordExpired: Old.", "set-password alice -n team-a"},
 		"an old password that the operator made": {
 			healthy(generates, expired), func(f *facts) { f.secret.it.OwnerReferences = madeFor(f.user) },
-			note, "Account", "PasswordExpired: Old.", "let it patch Secrets",
+			note, "Account", "PasswordExpired: Old.", "allow it to patch Secrets",
 		},
 		"an old password that the operator made of a paused user": {
 			healthy(generates, expired, annotated(v1alpha1.AnnotationPaused)), func(f *facts) { f.secret.it.OwnerReferences = madeFor(f.user) },
-			note, "Account", "PasswordExpired: Old.", "not paused any more",
+			note, "Account", "PasswordExpired: Old.", "no longer paused",
 		},
 		"no password of ours": {
-			healthy(func(u *v1alpha1.ShardingUser) { u.Spec.Password = nil }), func(*facts) {}, fine, "Password", "never touches", "",
+			healthy(func(u *v1alpha1.ShardingUser) { u.Spec.Password = nil }), func(*facts) {}, fine, "Password", "never changes the password", "",
 		},
 		"what Ready says": {
 			healthy(ready(metav1.ConditionFalse, v1alpha1.ReasonDatabaseUnavailable)), func(*facts) {},
-			wrong, "Ready", "DatabaseUnavailable: Because.", "about the database",
+			wrong, "Ready", "DatabaseUnavailable: Because.", "Fix the database problem",
 		},
 		"an edit that nobody saw": {healthy(edited), func(*facts) {}, wrong, "Ready", "generation 4", "--watch-namespaces"},
 		"a user whom nobody saw":  {healthy(unseen), func(*facts) {}, wrong, "Ready", "60m after", "--watch-namespaces"},
@@ -170,7 +170,7 @@ func TestDiagnosis(t *testing.T) {
 		},
 		"a username of somebody who may not be seen": {
 			healthy(ready(metav1.ConditionFalse, v1alpha1.ReasonUsernameTaken)), func(f *facts) { f.nearby = true },
-			unknown, "Username", "all that could be looked at", "",
+			unknown, "Username", "the only one that could be read", "",
 		},
 		"somebody who wants the username": {
 			healthy(), func(f *facts) { f.others = []string{"b/alice"} }, note, "Username", "b/alice", "",
@@ -195,7 +195,7 @@ func TestDiagnosis(t *testing.T) {
 			healthy(), func(f *facts) { f.lease.it = lease("pod-1", now.Add(-time.Minute)) }, wrong, "Operator", "60s ago", "Start",
 		},
 		"an operator that ended": {
-			healthy(), func(f *facts) { f.lease.it = lease("", now) }, wrong, "Operator", "Nobody", "Start",
+			healthy(), func(f *facts) { f.lease.it = lease("", now) }, wrong, "Operator", "No replica holds", "Start",
 		},
 		"an operator that is elsewhere": {
 			healthy(), func(f *facts) { f.lease.it = nil }, unknown, "Operator", `"system"`, "--operator-namespace",
@@ -204,7 +204,7 @@ func TestDiagnosis(t *testing.T) {
 			healthy(), func(f *facts) { f.lease = seen[coordinationv1.Lease]{err: forbidden} }, unknown, "Operator", "forbidden", "",
 		},
 		"a lock":              {healthy(locked), func(*facts) {}, note, "Account", "until 2026-01-02T03:04:05Z, after 5", "unlock alice"},
-		"that it is inactive": {healthy(inactive), func(*facts) {}, note, "Account", "every log-in is refused", "lock --undo alice"},
+		"that it is inactive": {healthy(inactive), func(*facts) {}, note, "Account", "every login is refused", "lock --undo alice"},
 		"a weak password":     {healthy(weak), func(*facts) {}, note, "Account", "WeakPassword: Weak.", ""},
 		"the last warning of what is wrong": {
 			healthy(edited), func(f *facts) {
@@ -240,17 +240,17 @@ func TestSecretThatIsInOtherNamespaces(t *testing.T) {
 		want   string // "" where nothing is said
 	}{
 		"none, or none that may be seen": {nil, ""},
-		"one":                            {[]string{"b"}, `The Secret "s" exists in namespace b; a ShardingUser reads Secrets of its own namespace only.`},
-		"some":                           {[]string{"b", "c"}, `The Secret "s" exists in namespace b, c; a ShardingUser reads Secrets of its own namespace only.`},
+		"one":                            {[]string{"b"}, `The Secret "s" exists in namespace b. A ShardingUser reads only Secrets of its own namespace.`},
+		"some":                           {[]string{"b", "c"}, `The Secret "s" exists in namespace b, c. A ShardingUser reads only Secrets of its own namespace.`},
 		"many": {
-			strings.Split("b c d e f g h", " "), `The Secret "s" exists in namespace b, c, d, e, f and 2 more; a ShardingUser reads Secrets of its own namespace only.`,
+			strings.Split("b c d e f g h", " "), `The Secret "s" exists in namespace b, c, d, e, f and 2 more. A ShardingUser reads only Secrets of its own namespace.`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := healthy()
 			f.secret.it, f.astray = nil, tt.astray
 			results := checkPassword(f)
-			if results[0].Level != wrong || !strings.Contains(results[0].Message, "is not there") {
+			if results[0].Level != wrong || !strings.Contains(results[0].Message, "does not exist") {
 				t.Errorf("it begins with %v", results[0])
 			}
 			got := ""

@@ -121,7 +121,7 @@ func (d *folder) file(path string, likely ...manifest) (*file, error) {
 	}
 	if f.untouched = bytes.Equal(content, f.documents.content()); !f.untouched {
 		if f.documents, err = parse(content); err != nil {
-			return nil, fmt.Errorf("%s cannot be understood, and is left alone: %w", path, err)
+			return nil, fmt.Errorf("cannot parse %s, which stays unchanged: %w", path, err)
 		}
 	}
 	d.files, d.known[path] = append(d.files, f), f
@@ -175,7 +175,7 @@ func (d directory) planEntry(found *folder, e entry) (remarks []remark, err erro
 			return nil, err
 		}
 		if secrets.documents.of[e.secret.object()].sealed {
-			remarks = append(remarks, remark{e.user.username(), sealed, secrets.path + " is encrypted, and stays as it is: see yourself whether the hash is another one"})
+			remarks = append(remarks, remark{e.user.username(), sealed, secrets.path + " is encrypted and stays unchanged; check whether the hash changed"})
 		}
 	}
 	return remarks, users.want(e.user)

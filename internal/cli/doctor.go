@@ -40,28 +40,28 @@ func newDoctor(e *env) *cobra.Command {
 	d := &doctor{env: e, searches: 20}
 	cmd := &cobra.Command{
 		Use:   "doctor [NAME]",
-		Short: "Say why a user is not ready, and what to do",
-		Long: `Say why a user is not ready, and what to do about it: the resource and its conditions, its Secret, the policies, who else
-claims the username, whether the operator runs, and the latest warnings. What may not be looked at is said to be unknown; no
-more rights are needed than to read ShardingUsers.
+		Short: "Explain why a user is not ready, and what to do",
+		Long: `Explain why a user is not ready, and what to do. Doctor checks the conditions of the resource, its Secret, the policies, other
+claims of the username, the operator, and the latest warnings. It needs only the right to read ShardingUsers. A check is unknown
+if you may not read what it needs.
 
-Without a name: all users of the namespace that are not as they should be, the operator, what it found about the table users, and
-accounts whose ShardingUser does not exist.
+Without a name, doctor lists the users of the namespace that have problems, the state of the operator, its findings about the
+table users, and accounts whose ShardingUser does not exist.
 
-The exit code is 1 where something is wrong.`,
+The exit code is 1 if there is a problem.`,
 		Example: `  # Why is alice not ready?
   kubectl shardinguser doctor alice
 
-  # Is anything wrong, anywhere?
+  # Check all namespaces
   kubectl shardinguser doctor -A`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: e.completeUsers(1),
 		RunE:              func(cmd *cobra.Command, args []string) error { return d.run(cmd.Context(), args) },
 	}
 	d.output.bind(cmd, asJSON, asYAML)
-	cmd.Flags().BoolVarP(&d.allNamespaces, "all-namespaces", "A", false, "Without a name: of all namespaces")
+	cmd.Flags().BoolVarP(&d.allNamespaces, "all-namespaces", "A", false, "Without a name: check all namespaces")
 	cmd.Flags().StringVar(&d.operatorNamespace, "operator-namespace", cmp.Or(os.Getenv(envOperatorNamespace), "shardinguser-system"),
-		"Where the operator is installed; the variable "+envOperatorNamespace+" says so for good")
+		"Namespace of the operator (default: the variable "+envOperatorNamespace+")")
 	complete(cmd, "operator-namespace", e.completeNamespaces)
 	return cmd
 }
@@ -87,7 +87,7 @@ func (d *doctor) run(ctx context.Context, args []string) error {
 		return err
 	}
 	if len(args) > 0 && d.allNamespaces {
-		return errors.New("--all-namespaces goes without a name: a name belongs to one namespace")
+		return errors.New("--all-namespaces cannot be combined with a name")
 	}
 	kube, namespace, err := d.cluster()
 	if err != nil {
@@ -236,12 +236,12 @@ func complaints(ctx context.Context, kube client.Client, u *v1alpha1.ShardingUse
 // checkPolicies tells of policies that cannot be understood, which permit nobody.
 func checkPolicies(policies seen[[]v1alpha1.ShardingUserPolicy]) (results []result) {
 	if policies.err != nil {
-		return one("Policies", unknown, "", "The ShardingUserPolicies could not be looked at: %v.", policies.err)
+		return one("Policies", unknown, "", "Cannot read the ShardingUserPolicies: %v.", policies.err)
 	}
 	for i := range *policies.it {
 		p := &(*policies.it)[i]
 		if err := policy.Check(p); err != nil {
-			results = append(results, one("Policies", wrong, "Correct it: until then it permits nobody.", "ShardingUserPolicy %q: %v.", p.Name, err)...)
+			results = append(results, one("Policies", wrong, "Correct it. Until then it permits no user.", "ShardingUserPolicy %q: %v.", p.Name, err)...)
 		}
 	}
 	return results
@@ -252,13 +252,13 @@ func (d *doctor) tell(x examination) {
 	for _, u := range x.Users {
 		healthy := "is in order"
 		if !u.Healthy {
-			healthy = "is not as it should be"
+			healthy = "has problems"
 		}
 		d.Out.say("%s/%s %s", u.Namespace, u.Name, healthy)
 		d.results(u.Results)
 	}
 	if x.Cluster != nil {
-		d.Out.say("%d of %d users are not as they should be.", len(x.Users), x.Looked)
+		d.Out.say("%d of %d users have problems.", len(x.Users), x.Looked)
 	}
 }
 

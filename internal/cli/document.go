@@ -202,7 +202,7 @@ func (want secretManifest) object() string { return objectSecret + want.Metadata
 func (want secretManifest) compare(text []byte) (differs bool, fields []string, err error) {
 	var have secretManifest
 	if err := yaml.Unmarshal(text, &have); err != nil {
-		return false, nil, fmt.Errorf("%s is not written as a Secret is", want.object()) // what is wrong could quote a value
+		return false, nil, fmt.Errorf("%s is not the manifest of a Secret", want.object()) // what is wrong could quote a value
 	}
 	moved := want.Metadata.Namespace != "" && want.Metadata.Namespace != have.Metadata.Namespace
 	return moved || want.differs(have.Data), nil, nil

@@ -40,35 +40,35 @@ func newImport(e *env) *cobra.Command {
 	i := &importer{env: e}
 	cmd := &cobra.Command{
 		Use:   "import",
-		Short: "Make manifests of the rows of a table that is there already",
-		Long: `Make manifests of the rows of a table that is there already: a ShardingUser each, that adopts its row, and a Secret with the
-hash that the row has, so that nobody needs a new password.
+		Short: "Create manifests from the rows of an existing table",
+		Long: `Create manifests from the rows of an existing table. Each row becomes a ShardingUser that adopts the row, and a Secret with the
+hash of the row, so that users keep their passwords.
 
-Manifests go to the standard output, to files (--directory), or to the cluster (--apply). --dry-run writes nothing and shows
-what would change there; its exit code is 1 where something would. A second run changes nothing. What is there and belongs to
-no row stays, as does what you added to a manifest: labels, say, or spec.password.maxAge. Where it has
-spec.password.generate, the operator makes the password and the hash does not come along.
+Manifests go to the standard output, to files (--directory), or to the cluster (--apply). --dry-run writes nothing and shows what
+would change; its exit code is 1 if there are changes. A second run changes nothing. Manifests without a row stay, and so do your
+additions to a manifest, such as labels or spec.password.maxAge. If a user has spec.password.generate, the operator generates the
+password and the hash is not imported.
 
-A username that cannot be a resource's name gets one that depends on nothing but the username, as Alice@Example.com becomes
-alice-example-com-x and ten digits; spec.username has the username. A row is reported and
+If a username is not a valid resource name, the resource gets a name that depends only on the username: Alice@Example.com becomes
+alice-example-com-x and ten digits. spec.username contains the username. Import reports a row as
 
-  owned        where a resource owns it already
-  left out     where its username or one of its roles is none that a ShardingUser can have; the exit code is 3 then
-  no password  where it has none, as a user of OAuth, or its hash is none that the operator takes: then the manifest has no
-               spec.password, and the operator leaves the hash in the row alone
+  owned        if a resource already owns it
+  left out     if a ShardingUser cannot have its username or one of its roles; the exit code is then 3
+  no password  if it has no password, like an OAuth user, or no hash that the operator accepts: the manifest then has no
+               spec.password, and the operator does not change the hash in the row
 
-Roles that are NULL, or the JSON value null, are no roles.
+Roles that are NULL, or the JSON value null, count as no roles.
 
-Password hashes are secrets. Files with them are for their owner only (mode 0600): do not put them into Git as they are.
+Password hashes are confidential. Only the owner can read files with hashes (mode 0600). Do not put them into Git unencrypted.
 
 ` + aboutDSN,
-		Example: `  # See what would come
+		Example: `  # Preview the changes
   kubectl shardinguser import --dsn-file ./dsn.txt --dry-run -n team-a
 
-  # For Git: a file for each user, and the Secrets apart
+  # For Git: one file per user, with separate Secrets
   kubectl shardinguser import --dsn-file ./dsn.txt --directory ./accounts -n team-a
 
-  # Straight into the cluster
+  # Apply to the cluster directly
   kubectl shardinguser import --dsn-file ./dsn.txt --apply -n team-a`,
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -77,14 +77,14 @@ Password hashes are secrets. Files with them are for their owner only (mode 0600
 	i.output.bind(cmd, asJSON, asYAML)
 	i.database.bind(cmd)
 	flags := cmd.Flags()
-	flags.StringVar(&i.directory, "directory", "", "Write files into this directory: users/NAME.yaml, and secrets/NAME.yaml")
+	flags.StringVar(&i.directory, "directory", "", "Write files into this directory: users/NAME.yaml and secrets/NAME.yaml")
 	flags.BoolVar(&i.single, "single-file", false, "With --directory: write users.yaml and secrets.yaml instead")
 	flags.BoolVar(&i.apply, "apply", false, "Apply the manifests to the cluster")
-	flags.BoolVar(&i.dryRun, "dry-run", false, "Write nothing; show what would change in the directory, or else in the cluster")
-	flags.StringVar(&i.secrets, "secrets", "", "What becomes of the hashes: skip (they are not written), inline (each with its user) or separate (in files of their own; the default with --directory)")
-	flags.StringVar(&i.deletion, "deletion-policy", string(v1alpha1.DeletionRetain), "What becomes of a row when its ShardingUser is deleted: Retain, Deactivate or Delete")
-	flags.BoolVar(&i.conversion.includeOwned, "include-owned", false, "Also of rows that a resource owns already")
-	flags.BoolVar(&i.conversion.dropRoles, "drop-illegal-roles", false, "Import also rows with roles that no ShardingUser can have, or that are no list, without these roles")
+	flags.BoolVar(&i.dryRun, "dry-run", false, "Write nothing; show what would change in the directory, or without one in the cluster")
+	flags.StringVar(&i.secrets, "secrets", "", "Where to write the hashes: skip (nowhere), inline (with the user) or separate (in separate files; the default with --directory)")
+	flags.StringVar(&i.deletion, "deletion-policy", string(v1alpha1.DeletionRetain), "spec.deletionPolicy of the users: Retain, Deactivate or Delete")
+	flags.BoolVar(&i.conversion.includeOwned, "include-owned", false, "Include rows that a resource already owns")
+	flags.BoolVar(&i.conversion.dropRoles, "drop-illegal-roles", false, "Import rows with roles that a ShardingUser cannot have, without these roles")
 	cmd.MarkFlagsMutuallyExclusive("directory", "apply")
 	complete(cmd, "secrets", words(string(secretsSkip), string(secretsInline), string(secretsSeparate)))
 	complete(cmd, "deletion-policy", words(deletionPolicies...))
@@ -167,11 +167,11 @@ func (i *importer) check() (secretsMode, error) {
 		return "", err
 	}
 	if !slices.Contains(deletionPolicies, i.deletion) {
-		return "", fmt.Errorf("--deletion-policy is one of %s", strings.Join(deletionPolicies, ", "))
+		return "", fmt.Errorf("--deletion-policy must be one of %s", strings.Join(deletionPolicies, ", "))
 	}
 	i.conversion.deletion = v1alpha1.DeletionPolicy(i.deletion)
 	if i.single && i.directory == "" {
-		return "", errors.New("--single-file goes with --directory")
+		return "", errors.New("--single-file requires --directory")
 	}
 	secrets := secretsMode(i.secrets)
 	switch secrets {
@@ -181,11 +181,11 @@ func (i *importer) check() (secretsMode, error) {
 		}
 	case secretsSeparate:
 		if i.directory == "" {
-			return "", errors.New("--secrets=separate goes with --directory: there is but one standard output")
+			return "", errors.New("--secrets=separate requires --directory, because there is only one standard output")
 		}
 	case secretsSkip, secretsInline:
 	default:
-		return "", errors.New("--secrets is one of skip, inline, separate")
+		return "", errors.New("--secrets must be one of skip, inline, separate")
 	}
 	return secrets, nil
 }
@@ -245,7 +245,7 @@ func (i *importer) tell(report imported, free bool) error {
 	}
 	summarize(i.ErrOut, report, free)
 	if i.directory != "" && report.Secrets > 0 && len(report.Changes) > 0 && !report.DryRun {
-		i.ErrOut.say("Files in %s hold password hashes, which are secrets: seal or encrypt them before they go anywhere.", i.directory)
+		i.ErrOut.say("Files in %s contain password hashes, which are confidential. Seal or encrypt them before you move them.", i.directory)
 	}
 	return nil
 }
@@ -271,7 +271,7 @@ func summarize(w *stream, report imported, changes bool) {
 	if changes {
 		changed = fmt.Sprintf(" %d changes.", len(report.Changes))
 	}
-	w.say("%d rows: %d users, %d of them without a password; %d rows belong to resources already, %d are left out.%s",
+	w.say("%d rows: %d users, %d of them without a password; %d rows already belong to resources, %d are skipped.%s",
 		report.Rows, report.Users, count[withoutPassword], count[owned], report.LeftOut, changed)
 }
 
@@ -285,7 +285,7 @@ func judge(report imported) error {
 	}
 	switch {
 	case refused > 0:
-		return findingf("%d could not be applied, see above.", refused)
+		return findingf("%d changes could not be applied, see above.", refused)
 	case report.LeftOut > 0:
 		return leftOutRows(report.LeftOut)
 	case report.DryRun && len(report.Changes) > 0:

@@ -32,15 +32,15 @@ func newList(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "list",
 		Aliases: []string{"ls"},
-		Short:   "Show the users and how they are",
-		Long: `Show the users and how they are.
+		Short:   "List users and their state",
+		Long: `List users and their state.
 
-STATE is Ready, or what is the matter: NotReady with the reason, Pending while the operator has not yet seen the latest
-edit, Paused, Terminating; and Locked or Inactive, where log-ins are refused.`,
+STATE is Ready, NotReady with the reason, Pending (the operator has not processed the latest edit yet), Paused or Terminating. It
+is also Locked or Inactive if logins are refused.`,
 		Example: `  # The users of a namespace
   kubectl shardinguser list -n team-a
 
-  # Who is locked, anywhere
+  # The locked users of all namespaces
   kubectl shardinguser list -A --locked
 
   # With Secrets, policies and warnings
@@ -50,9 +50,9 @@ edit, Paused, Terminating; and Locked or Inactive, where log-ins are refused.`,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return l.run(cmd.Context()) },
 	}
 	l.output.bind(cmd, asWide, asJSON, asYAML, asName)
-	cmd.Flags().BoolVarP(&l.allNamespaces, "all-namespaces", "A", false, "Of all namespaces")
-	cmd.Flags().BoolVar(&l.locked, "locked", false, "Only those who are locked because of failed attempts")
-	cmd.Flags().StringVarP(&l.selector, "selector", "l", "", "Only those with such labels")
+	cmd.Flags().BoolVarP(&l.allNamespaces, "all-namespaces", "A", false, "List the users of all namespaces")
+	cmd.Flags().BoolVar(&l.locked, "locked", false, "List only users that are locked because of failed attempts")
+	cmd.Flags().StringVarP(&l.selector, "selector", "l", "", "List only users with these labels")
 	return cmd
 }
 
@@ -92,11 +92,11 @@ func listUsers(ctx context.Context, kube client.Client, namespace string, locked
 	if selector != "" {
 		labels, err := metav1.ParseToLabelSelector(selector)
 		if err != nil {
-			return nil, fmt.Errorf("the selector %q cannot be understood: %w", selector, err)
+			return nil, fmt.Errorf("cannot parse the selector %q: %w", selector, err)
 		}
 		s, err := metav1.LabelSelectorAsSelector(labels)
 		if err != nil {
-			return nil, fmt.Errorf("the selector %q cannot be understood: %w", selector, err)
+			return nil, fmt.Errorf("cannot parse the selector %q: %w", selector, err)
 		}
 		options = append(options, client.MatchingLabelsSelector{Selector: s})
 	}
@@ -116,9 +116,9 @@ func nobody(namespace string, locked bool) string {
 		who = "locked ShardingUsers"
 	}
 	if namespace == "" {
-		return fmt.Sprintf("There are no %s.", who)
+		return fmt.Sprintf("No %s found.", who)
 	}
-	return fmt.Sprintf("There are no %s in the namespace %q.", who, namespace)
+	return fmt.Sprintf("No %s found in the namespace %q.", who, namespace)
 }
 
 // columns are the table of the users.

@@ -22,15 +22,15 @@ func newLock(e *env) *cobra.Command {
 	l := &locker{env: e}
 	cmd := &cobra.Command{
 		Use:   "lock NAME",
-		Short: "Refuse every log-in of a user, until lock --undo",
-		Long: `Refuse every log-in of a user, whatever the password: spec.active becomes false. It stays so until lock --undo; unlock is
-for the locks of failed attempts.
+		Short: "Refuse every login of a user until lock --undo",
+		Long: `Refuse every login of a user, even with the right password, by setting spec.active to false until lock --undo. To remove a lock
+of failed attempts, use unlock.
 
-Where Git says what is in the cluster, it puts spec.active back: say it there too, or first.`,
-		Example: `  # Nobody logs in as alice any more
+If a GitOps tool manages the resource, it reverts spec.active. Change it in Git too.`,
+		Example: `  # Refuse every login of alice
   kubectl shardinguser lock alice
 
-  # And now she may again
+  # Allow alice to log in again
   kubectl shardinguser lock alice --undo`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: e.completeUsers(1),
@@ -38,7 +38,7 @@ Where Git says what is in the cluster, it puts spec.active back: say it there to
 	}
 	l.output.bind(cmd, asJSON, asYAML, asName)
 	l.waiting.bind(cmd)
-	cmd.Flags().BoolVar(&l.undo, "undo", false, "Let the user log in again")
+	cmd.Flags().BoolVar(&l.undo, "undo", false, "Allow the user to log in again")
 	return cmd
 }
 
@@ -67,7 +67,7 @@ func (l *locker) run(ctx context.Context, name string) error {
 		return err
 	}
 	if manager := gitOps(u); manager != "" && was != l.undo {
-		l.ErrOut.say("%s manages %s, and may put spec.active back: change it there too.", manager, called(u))
+		l.ErrOut.say("%s manages %s and may revert spec.active. Change it there too.", manager, called(u))
 	}
 	if l.output.format != "" {
 		return l.output.users(l.Out, []v1alpha1.ShardingUser{*u}, false)
@@ -80,13 +80,13 @@ func (l *locker) run(ctx context.Context, name string) error {
 func outcome(u *v1alpha1.ShardingUser, was, is bool) string {
 	switch {
 	case !was && !is:
-		return "was locked already: every log-in is refused"
+		return "is already locked: every login is refused"
 	case !is:
-		return "locked: every log-in is refused"
+		return "locked: every login is refused"
 	case u.Status.Locked:
-		return "may log in, but is locked because of failed attempts: see unlock"
+		return "can log in, but is locked because of failed attempts: see unlock"
 	case was:
-		return "was not locked: spec.active is true"
+		return "is not locked: spec.active is true"
 	}
-	return "may log in again"
+	return "can log in again"
 }

@@ -42,17 +42,17 @@ func newLogins(e *env) *cobra.Command {
 	a := &auditor{env: e}
 	cmd := &cobra.Command{
 		Use:   "logins NAME",
-		Short: "Show a user's attempts to log in",
-		Long: `Show a user's attempts to log in, the latest first, as the audit trail in the database has them.
+		Short: "Show the login attempts of a user",
+		Long: `Show the login attempts of a user from the audit trail in the database, the latest first.
 
 Outcomes are success, failed, locked, inactive (refused without a check), unknown, and pending for an attempt that was never
-settled. An attempt under a username that no account has is on record under a digest, and so belongs to nobody.
+settled. An attempt with a username that no account has is recorded under a digest of the username.
 
 ` + aboutDSN,
 		Example: `  # The latest attempts of the ShardingUser alice
   kubectl shardinguser logins alice --dsn-file ./dsn.txt
 
-  # What failed in the last day
+  # The failed attempts of the last day
   kubectl shardinguser logins alice --since 24h --outcome failed,locked
 
   # By the username, without a cluster
@@ -64,10 +64,10 @@ settled. An attempt under a username that no account has is on record under a di
 	a.output.bind(cmd, asJSON, asYAML)
 	a.database.bind(cmd)
 	flags := cmd.Flags()
-	flags.StringVar(&a.username, "username", "", "The username itself, in place of a ShardingUser's name")
-	flags.DurationVar(&a.since, "since", 0, "Only attempts of this last time, such as 24h")
-	flags.StringSliceVar(&a.outcomes, "outcome", nil, "Only attempts that ended so: "+strings.Join(outcomeNames(), ", "))
-	flags.IntVar(&a.limit, "limit", 20, "How many attempts at most, 0 for all")
+	flags.StringVar(&a.username, "username", "", "The username, instead of the name of a ShardingUser")
+	flags.DurationVar(&a.since, "since", 0, "Only attempts of this recent time, such as 24h")
+	flags.StringSliceVar(&a.outcomes, "outcome", nil, "Only attempts with these outcomes: "+strings.Join(outcomeNames(), ", "))
+	flags.IntVar(&a.limit, "limit", 20, "Maximum number of attempts, 0 for all")
 	complete(cmd, "outcome", words(outcomeNames()...))
 	complete(cmd, "username", cobra.NoFileCompletions)
 	return cmd
@@ -114,9 +114,9 @@ func (a *auditor) trail(args []string) (store.Trail, error) {
 	trail := store.Trail{Username: a.username, Since: a.since, Limit: a.limit}
 	switch {
 	case (a.username == "") == (len(args) == 0):
-		return trail, errors.New("give the name of a ShardingUser, or --username")
+		return trail, errors.New("set the name of a ShardingUser, or --username")
 	case a.since < 0 || a.limit < 0:
-		return trail, errors.New("--since and --limit are not negative")
+		return trail, errors.New("--since and --limit must not be negative")
 	}
 	for _, name := range a.outcomes {
 		if !slices.Contains(outcomes, store.Outcome(name)) {
@@ -139,7 +139,7 @@ func (a *auditor) tell(username string, records []store.Record) error {
 		}{username, attempts})
 	}
 	if len(records) == 0 {
-		a.ErrOut.say("There are no such attempts of %q on record.", username)
+		a.ErrOut.say("No such attempts of %q are recorded.", username)
 		return nil
 	}
 	rows := make([][]string, 0, len(records))

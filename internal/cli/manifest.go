@@ -135,12 +135,12 @@ func (e entry) settle(have *v1alpha1.ShardingUser) (settled entry, r *remark, ok
 	case have == nil:
 	case user.Username(have) != username:
 		return e, &remark{username, notApplied, fmt.Sprintf(
-			"the ShardingUser %s is there for the username %q, which cannot be changed", have.Name, user.Username(have))}, false
+			"the ShardingUser %s exists with the username %q, which cannot be changed", have.Name, user.Username(have))}, false
 	case have.Spec.Password != nil && have.Spec.Password.Generate != nil:
 		e.secret = nil
 		e.user.Spec.Password = &passwordSpec{have.Spec.Password.SecretRef, have.Spec.Password.Format}
 		return e, &remark{username, generated, fmt.Sprintf(
-			"the ShardingUser %s has spec.password.generate, and stays with what the operator makes", have.Name)}, true
+			"the ShardingUser %s has spec.password.generate and keeps the generated password", have.Name)}, true
 	}
 	return e, nil, true
 }

@@ -41,28 +41,28 @@ func newSetPassword(e *env) *cobra.Command {
 	p := &passwordSetter{env: e}
 	cmd := &cobra.Command{
 		Use:   "set-password NAME",
-		Short: "Put another password into a user's Secret",
-		Long: `Put another password into a user's Secret, from where the operator takes it at once.
+		Short: "Write a new password to the Secret of a user",
+		Long: `Write a new password to the Secret of a user. The operator applies it immediately.
 
-It is asked for twice, and not shown, unless --stdin or --generate says where it comes from. A password is never an argument,
-which everybody on the machine could read. One that the operator would refuse is refused before anything is written. One that
-the operator would report as PasswordSuspicious is written once that is agreed to. How strong it is, is shown.
+Without --stdin or --generate, the command asks for the password twice and does not show it. A password is never an argument,
+because other users of the machine could read it. A password that the operator would reject is rejected before anything is
+written. A password that the operator would report as PasswordSuspicious needs confirmation. The command shows the strength.
 
-The Secret is the one that spec.password.secretRef names; it is created where it is missing, and else only its one key
-changes. Where the format is Bcrypt, what is written is a hash. A user without spec.password gets one, with the Secret
-NAME-password, once that is agreed to. A Secret that another program keeps (External Secrets, Sealed Secrets, Argo CD, Flux,
-Helm) is left alone, since that would put the old password back.
+The Secret is that of spec.password.secretRef. The command creates it if it does not exist, and otherwise changes only its one
+key. With the format Bcrypt, it writes a hash. A user without spec.password gets one, with the Secret NAME-password, after
+confirmation. A Secret that another program manages (External Secrets, Sealed Secrets, Argo CD, Flux, Helm) is not changed,
+because that program would restore the old password.
 
-Into a Secret that the operator made (spec.password.generate) another password can be put: it counts until the operator
-replaces it, after spec.password.maxAge or that of a policy. One that you make in its place, once that is agreed to, it never
-changes.`,
-		Example: `  # Be asked
+A password in a Secret that the operator created (spec.password.generate) is valid until the operator replaces it after
+spec.password.maxAge or the maxAge of a policy. If you create that Secret yourself, after confirmation, the operator never changes
+it.`,
+		Example: `  # Enter the password
   kubectl shardinguser set-password alice
 
   # From a password manager
   pass show alice | kubectl shardinguser set-password alice --stdin
 
-  # A random one, which is printed once
+  # Generate a random password, which is printed once
   kubectl shardinguser set-password alice --generate`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: e.completeUsers(1),
@@ -70,13 +70,13 @@ changes.`,
 	}
 	p.output.bind(cmd, asJSON, asYAML)
 	flags := cmd.Flags()
-	flags.BoolVar(&p.stdin, "stdin", false, "Read the password from the standard input, less one trailing line ending")
-	flags.IntVar(&p.generate, "generate", 0, fmt.Sprintf("Make a random password of so many characters (--generate alone: %d), and print it", defaultGenerated))
+	flags.BoolVar(&p.stdin, "stdin", false, "Read the password from the standard input, without one trailing line ending")
+	flags.IntVar(&p.generate, "generate", 0, fmt.Sprintf("Generate a random password of this many characters (default %d), and print it", defaultGenerated))
 	flags.Lookup("generate").NoOptDefVal = fmt.Sprint(defaultGenerated)
-	flags.IntVar(&p.minLength, "min-length", 8, "How many characters a password has at least, as the operator's --password-min-length")
-	flags.IntVar(&p.cost, "bcrypt-cost", password.MinCost, fmt.Sprintf("Where a hash is written: its cost, %d to %d", password.MinCost, password.MaxCost))
-	flags.BoolVarP(&p.yes, "yes", "y", false, "Agree to what would be asked for")
-	flags.BoolVar(&p.force, "force", false, "Also where another program keeps the Secret")
+	flags.IntVar(&p.minLength, "min-length", 8, "Minimum number of characters, as the operator's --password-min-length")
+	flags.IntVar(&p.cost, "bcrypt-cost", password.MinCost, fmt.Sprintf("bcrypt cost if a hash is written, %d to %d", password.MinCost, password.MaxCost))
+	flags.BoolVarP(&p.yes, "yes", "y", false, "Confirm all questions")
+	flags.BoolVar(&p.force, "force", false, "Change the Secret even if another program manages it")
 	cmd.MarkFlagsMutuallyExclusive("stdin", "generate")
 	return cmd
 }
@@ -125,7 +125,7 @@ func (p *passwordSetter) run(ctx context.Context, name string) error {
 		return judged.Err
 	}
 	if judged.Suspicion != "" {
-		question := fmt.Sprintf("The password %v: it works, and is most likely not the one that you mean.", judged.Suspicion)
+		question := fmt.Sprintf("The password %v. It works, but is probably not the one that you intended.", judged.Suspicion)
 		if err := p.confirm(ctx, []string{question}); err != nil {
 			return err
 		}
@@ -137,7 +137,7 @@ func (p *passwordSetter) run(ctx context.Context, name string) error {
 		return err
 	}
 	if source.Generate != nil && metav1.IsControlledBy(secret, u) {
-		p.ErrOut.say("The operator made %s: this password counts until it replaces it, after the maxAge of %s or of a policy, if there is one.",
+		p.ErrOut.say("The operator created %s. This password is valid until the operator replaces it after the maxAge of %s or of a policy, if set.",
 			called(secret), called(u))
 	}
 	return p.tell(u, source, written{Strength: estimate, Suspicious: judged.Suspicion.Reason()}, plain)
@@ -146,11 +146,11 @@ func (p *passwordSetter) run(ctx context.Context, name string) error {
 func (p *passwordSetter) check() error {
 	switch {
 	case p.generate != 0 && (p.generate < minGenerated || p.generate > password.MaxBytes):
-		return fmt.Errorf("--generate makes %d to %d characters", minGenerated, password.MaxBytes)
+		return fmt.Errorf("--generate must be %d to %d characters", minGenerated, password.MaxBytes)
 	case p.cost < password.MinCost || p.cost > password.MaxCost:
-		return fmt.Errorf("--bcrypt-cost is %d to %d", password.MinCost, password.MaxCost)
+		return fmt.Errorf("--bcrypt-cost must be %d to %d", password.MinCost, password.MaxCost)
 	case !p.stdin && p.generate == 0 && p.terminal == nil:
-		return fmt.Errorf("%w for the password: give --stdin or --generate", errNobodyThere)
+		return fmt.Errorf("cannot ask for the password: %w; use --stdin or --generate", errNobodyThere)
 	}
 	return p.output.check()
 }
@@ -173,10 +173,10 @@ func (p *passwordSetter) secretOf(ctx context.Context, kube client.Client, u *v1
 		return secret, client.IgnoreNotFound(err)
 	}
 	if secret.Immutable != nil && *secret.Immutable {
-		return nil, fmt.Errorf("%s is immutable: make another one, and name it in spec.password.secretRef", called(secret))
+		return nil, fmt.Errorf("%s is immutable; create another one, and name it in spec.password.secretRef", called(secret))
 	}
 	if by := keeper(secret, u); by != "" && !p.force {
-		return nil, fmt.Errorf("%s is kept by %s, which would put the old password back: change it there, or give --force", called(secret), by)
+		return nil, fmt.Errorf("%s is managed by %s, which would restore the old password; change it there, or use --force", called(secret), by)
 	}
 	return secret, nil
 }
@@ -185,7 +185,7 @@ func (p *passwordSetter) secretOf(ctx context.Context, kube client.Client, u *v1
 func (p *passwordSetter) agree(ctx context.Context, kube client.Client, u *v1alpha1.ShardingUser, source v1alpha1.PasswordSource, secret *corev1.Secret) error {
 	questions := unexpected(u, source, secret)
 	if others := sharers(ctx, kube, u, source.SecretRef); len(others) > 0 {
-		questions = append(questions, fmt.Sprintf("secret/%s is the password of %s, too.", source.SecretRef.Name, strings.Join(others, ", ")))
+		questions = append(questions, fmt.Sprintf("secret/%s is also the password of %s.", source.SecretRef.Name, strings.Join(others, ", ")))
 	}
 	return p.confirm(ctx, questions)
 }
@@ -198,9 +198,9 @@ func (p *passwordSetter) confirm(ctx context.Context, questions []string) error 
 			p.ErrOut.say("%s", question)
 			continue
 		case p.terminal == nil:
-			return fmt.Errorf("%s %w whether that is right: give --yes", question, errNobodyThere)
+			return fmt.Errorf("%s Cannot ask for confirmation: %w; use --yes", question, errNobodyThere)
 		}
-		yes, err := p.terminal.confirms(ctx, question+" Go on?")
+		yes, err := p.terminal.confirms(ctx, question+" Continue?")
 		if err != nil {
 			return err
 		}
@@ -214,16 +214,16 @@ func (p *passwordSetter) confirm(ctx context.Context, questions []string) error 
 // unexpected is what somebody may not know who sets a password.
 func unexpected(u *v1alpha1.ShardingUser, source v1alpha1.PasswordSource, secret *corev1.Secret) (questions []string) {
 	if u.Spec.Password == nil {
-		questions = append(questions, fmt.Sprintf("%s has no spec.password, so that another program keeps the password; it is to come from %s from now on.",
+		questions = append(questions, fmt.Sprintf("%s has no spec.password, so another program manages its password. From now on the password comes from %s.",
 			called(u), called(secret)))
 		if _, taken := secret.Data[source.SecretRef.Key]; taken {
-			questions = append(questions, fmt.Sprintf("%s is there already, whatever it is for, and its key %s has a value, which would be lost.",
+			questions = append(questions, fmt.Sprintf("%s already exists, and the value of its key %s would be lost.",
 				called(secret), source.SecretRef.Key))
 		}
 	}
 	if source.Generate != nil && secret.UID == "" {
-		questions = append(questions, fmt.Sprintf("%s has its password made by the operator, which has not made %s yet (kubectl shardinguser doctor %s -n %s says why); "+
-			"one that you make stays yours: the operator never replaces the password in it, nor deletes it.", called(u), called(secret), u.Name, u.Namespace))
+		questions = append(questions, fmt.Sprintf("The operator generates the password of %s, but has not created %s yet (kubectl shardinguser doctor %s -n %s explains why). "+
+			"If you create it, the operator never replaces the password in it, and never deletes it.", called(u), called(secret), u.Name, u.Namespace))
 	}
 	return questions
 }
@@ -264,12 +264,12 @@ func (p *passwordSetter) password(ctx context.Context, name string) ([]byte, err
 	if err != nil {
 		return nil, err
 	}
-	again, err := p.terminal.hidden(ctx, "Once more: ")
+	again, err := p.terminal.hidden(ctx, "Repeat: ")
 	if err != nil {
 		return nil, err
 	}
 	if !bytes.Equal(plain, again) {
-		return nil, errors.New("these were two different passwords: nothing was changed")
+		return nil, errors.New("the two passwords differ; nothing was changed")
 	}
 	return plain, nil
 }
@@ -305,7 +305,7 @@ func (p *passwordSetter) write(ctx context.Context, kube client.Client, u *v1alp
 		err = kube.Patch(ctx, secret, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{}))
 	}
 	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("%s was changed meanwhile, and not by this command: try again", called(secret))
+		return fmt.Errorf("%s was changed by another program at the same time; try again", called(secret))
 	}
 	if err != nil || u.Spec.Password != nil {
 		return err
@@ -328,6 +328,6 @@ func (p *passwordSetter) tell(u *v1alpha1.ShardingUser, source v1alpha1.Password
 		p.Out.say("%s", plain) // and nothing else, so that a script can take it
 		out = p.ErrOut
 	}
-	out.say("%s has another password, in secret/%s", called(u), source.SecretRef.Name)
+	out.say("%s has a new password, in secret/%s", called(u), source.SecretRef.Name)
 	return nil
 }

@@ -19,7 +19,7 @@ type strength struct {
 }
 
 var meanings = [...]string{
-	"guessed at once", "guessed soon", "guessed by who means it", "hard to guess", "very hard to guess",
+	"guessed instantly", "guessed quickly", "guessed by a determined attacker", "hard to guess", "very hard to guess",
 }
 
 // strengthOf judges a password. Inputs are words that a guesser would begin with, such as the username.
@@ -36,7 +36,7 @@ func strengthOf(plain []byte, inputs ...string) strength {
 func (s strength) String() string {
 	text := fmt.Sprintf("Strength: %d of %d, %s", s.Score, s.Of, s.Meaning)
 	if s.WellKnown {
-		text += "; it is one of those that attackers try first"
+		text += "; attackers try it first"
 	}
 	return text
 }

@@ -21,7 +21,7 @@ type terminal interface {
 	confirms(ctx context.Context, question string) (bool, error)
 }
 
-var errNobodyThere = errors.New("there is no terminal to ask at")
+var errNobodyThere = errors.New("there is no terminal")
 
 // ttyOf is the terminal that the input comes from, which is asked by the output.
 func ttyOf(input io.Reader, out *stream) terminal {

@@ -25,32 +25,32 @@ func newUnlock(e *env) *cobra.Command {
 	l := &unlocker{env: e}
 	cmd := &cobra.Command{
 		Use:   "unlock NAME...",
-		Short: "Lift the locks of users, and clear their counters",
-		Long: `Lift the locks that failed attempts led to, and clear the counters of failed attempts.
+		Short: "Unlock users and reset their failed attempts",
+		Long: `Remove the locks of failed attempts, and reset the counters of failed attempts.
 
-This sets the annotation ` + v1alpha1.AnnotationUnlockRequestedAt + ` to the present time and waits until the operator has
-acted upon it. It is not the opposite of lock, which changes the spec: that is lock --undo.`,
+This sets the annotation ` + v1alpha1.AnnotationUnlockRequestedAt + ` to the current time and waits until the operator
+has handled it. Unlock does not undo lock, which changes the spec; use lock --undo.`,
 		Example: `  # One user
   kubectl shardinguser unlock alice
 
-  # All who are locked, in all namespaces
+  # All locked users of all namespaces
   kubectl shardinguser unlock --all-locked -A`,
 		ValidArgsFunction: e.completeUsers(1000),
 		RunE:              func(cmd *cobra.Command, args []string) error { return l.run(cmd.Context(), args) },
 	}
 	l.output.bind(cmd, asJSON, asYAML, asName)
 	l.waiting.bind(cmd)
-	cmd.Flags().BoolVar(&l.allLocked, "all-locked", false, "All who are locked, in place of names")
-	cmd.Flags().BoolVarP(&l.allNamespaces, "all-namespaces", "A", false, "With --all-locked: of all namespaces")
+	cmd.Flags().BoolVar(&l.allLocked, "all-locked", false, "Unlock all locked users, instead of names")
+	cmd.Flags().BoolVarP(&l.allNamespaces, "all-namespaces", "A", false, "With --all-locked: in all namespaces")
 	return cmd
 }
 
 func (l *unlocker) run(ctx context.Context, names []string) error {
 	switch {
 	case l.allLocked == (len(names) > 0):
-		return errors.New("give the names of users, or --all-locked")
+		return errors.New("set the names of users, or --all-locked")
 	case l.allNamespaces && !l.allLocked:
-		return errors.New("--all-namespaces goes with --all-locked: names belong to one namespace")
+		return errors.New("--all-namespaces requires --all-locked")
 	}
 	if err := l.output.check(); err != nil {
 		return err
@@ -91,7 +91,7 @@ func (l *unlocker) run(ctx context.Context, names []string) error {
 		case l.waiting.wait:
 			l.Out.say("%s unlocked", called(u))
 		default:
-			l.Out.say("%s is to be unlocked", called(u))
+			l.Out.say("%s: unlock requested", called(u))
 		}
 	}
 	if l.output.format != "" {

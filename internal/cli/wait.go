@@ -23,8 +23,8 @@ type waiting struct {
 }
 
 func (w *waiting) bind(cmd *cobra.Command) {
-	cmd.Flags().BoolVar(&w.wait, "wait", true, "Wait until the operator has done it")
-	cmd.Flags().DurationVar(&w.timeout, "timeout", 30*time.Second, "How long to wait at most")
+	cmd.Flags().BoolVar(&w.wait, "wait", true, "Wait until the operator has applied the change")
+	cmd.Flags().DurationVar(&w.timeout, "timeout", 30*time.Second, "Maximum time to wait")
 	complete(cmd, "timeout", cobra.NoFileCompletions)
 }
 
@@ -45,7 +45,7 @@ func (w *waiting) until(ctx context.Context, kube client.Client, u *v1alpha1.Sha
 		return is(u)
 	})
 	if limited.Err() != nil && ctx.Err() == nil {
-		return findingf("%s was not %s within %v: it is %s (kubectl shardinguser doctor %s -n %s says more)",
+		return findingf("%s was not %s within %v: it is %s (kubectl shardinguser doctor %s -n %s explains why)",
 			called(u), what, w.timeout, state(u), u.Name, u.Namespace)
 	}
 	return err
@@ -74,6 +74,6 @@ func refusePaused(u *v1alpha1.ShardingUser) error {
 	if u.Annotations[v1alpha1.AnnotationPaused] != "true" {
 		return nil
 	}
-	return fmt.Errorf("%s is paused, and the operator changes nothing for it: take the annotation away first "+
+	return fmt.Errorf("%s is paused, so the operator changes nothing for it; remove the annotation first "+
 		"(kubectl annotate shardinguser %s -n %s %s-)", called(u), u.Name, u.Namespace, v1alpha1.AnnotationPaused)
 }

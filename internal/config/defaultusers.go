@@ -22,16 +22,16 @@ const (
 func (l *loader) checkDefaultUsers(s *Settings) {
 	d := &s.DefaultUsers
 	if d.TakeOver && d.Passwords != DefaultUsersGenerated {
-		l.problem(l.settings[flagDefaultUsersTakeOver].origin, "accounts are taken over with generated passwords only: "+
-			"add --%s=%s, or leave --%s off", flagDefaultUsers, DefaultUsersGenerated, flagDefaultUsersTakeOver)
+		l.problem(l.settings[flagDefaultUsersTakeOver].origin, "accounts can only be adopted with generated passwords: "+
+			"set --%s=%s, or leave --%s off", flagDefaultUsers, DefaultUsersGenerated, flagDefaultUsersTakeOver)
 	}
 	if !d.Enabled() {
 		return
 	}
 	origin := l.settings[flagDefaultUsers].origin
 	if d.Passwords == DefaultUsersSharding && s.PasswordMinLength > shortestOfSharding {
-		l.problem(origin, "the sharding system's own passwords are shorter than the %d characters of --%s: "+
-			"lower that to %d, or choose %s", s.PasswordMinLength, flagPasswordMinLength, shortestOfSharding, DefaultUsersGenerated)
+		l.problem(origin, "the sharding system's passwords are shorter than the %d characters of --%s: "+
+			"lower it to %d, or choose %s", s.PasswordMinLength, flagPasswordMinLength, shortestOfSharding, DefaultUsersGenerated)
 	}
 
 	if d.Namespace == "" {
@@ -40,8 +40,8 @@ func (l *loader) checkDefaultUsers(s *Settings) {
 		origin = l.settings[flagDefaultUsersNamespace].origin
 	}
 	if watched := s.WatchNamespaces; len(watched) > 0 && !slices.Contains(watched, d.Namespace) {
-		l.problem(origin, "the default users would be in the namespace %s, which --%s (%s) leaves out: "+
-			"add it there, or name one of those by --%s", d.Namespace, flagWatchNamespaces, strings.Join(watched, ","), flagDefaultUsersNamespace)
+		l.problem(origin, "the namespace %s of the default users is not watched, since --%s (%s) does not list it: "+
+			"add it, or set --%s to a listed namespace", d.Namespace, flagWatchNamespaces, strings.Join(watched, ","), flagDefaultUsersNamespace)
 	}
 }
 

@@ -39,11 +39,11 @@ func ReadDSNFile(path string) (DSN, error) {
 	// A DSN given where its file's path belongs would be quoted by every
 	// error that names the file.
 	if looksSecret(path) {
-		return "", errors.New("what is given is a DSN, not the path of a file that holds one")
+		return "", errors.New("the value is a DSN; set the path of a file that contains it")
 	}
 	b, err := os.ReadFile(path) //nolint:gosec // The path is the operator's own setting.
 	if err != nil {
-		return "", fmt.Errorf("the DSN file %s cannot be read: %w", path, cause(err))
+		return "", fmt.Errorf("cannot read the DSN file %s: %w", path, cause(err))
 	}
 	dsn := strings.TrimSpace(string(b))
 	if dsn == "" {
@@ -92,20 +92,20 @@ const (
 // The first that fits counts: a needle that occurs in the quoted DSN by chance
 // makes a worse message, never a leak.
 var pgxSays = []struct{ needle, text string }{
-	{"sslmode is invalid", "its sslmode must be disable, allow, prefer, require, verify-ca or verify-full"},
+	{"sslmode is invalid", "sslmode must be disable, allow, prefer, require, verify-ca or verify-full"},
 	{"invalid port", "a port must be a number from 1 to 65535, and a ':', '/', '@', '?' or '%' in a URL's password must be percent-encoded"},
-	{"could not match", "with several hosts it must have one port, or one for each host"},
-	{"unknown target_session_attrs", "its target_session_attrs must be any, read-write, read-only, primary, standby or prefer-standby"},
-	{"unknown channel_binding", "its channel_binding must be disable, prefer or require"},
-	{"invalid sslcertmode", "its sslcertmode must be disable, allow or require"},
-	{"invalid require_auth", "its require_auth must be a list of password, md5, scram-sha-256 and none"},
-	{"min_protocol_version", "its min_protocol_version and max_protocol_version must be 3.0, 3.2 or latest, in that order"},
-	{"max_protocol_version", "its min_protocol_version and max_protocol_version must be 3.0, 3.2 or latest, in that order"},
-	{"invalid default_query_exec_mode", "its default_query_exec_mode must be cache_statement, cache_describe, describe_exec, exec or simple_protocol"},
-	{"invalid connect_timeout", "its connect_timeout must be a number of seconds"},
-	{"failed to configure TLS", "the certificate or key files that it names cannot be read or used"},
-	{"failed to read service", "the service that it names cannot be found"},
-	{"pool_", "its pool_ parameters must be numbers and durations, and are better left to the --database-... flags"},
+	{"could not match", "with several hosts, set one port, or one port per host"},
+	{"unknown target_session_attrs", "target_session_attrs must be any, read-write, read-only, primary, standby or prefer-standby"},
+	{"unknown channel_binding", "channel_binding must be disable, prefer or require"},
+	{"invalid sslcertmode", "sslcertmode must be disable, allow or require"},
+	{"invalid require_auth", "require_auth must be a list of password, md5, scram-sha-256 and none"},
+	{"min_protocol_version", "min_protocol_version and max_protocol_version must be 3.0, 3.2 or latest, in that order"},
+	{"max_protocol_version", "min_protocol_version and max_protocol_version must be 3.0, 3.2 or latest, in that order"},
+	{"invalid default_query_exec_mode", "default_query_exec_mode must be cache_statement, cache_describe, describe_exec, exec or simple_protocol"},
+	{"invalid connect_timeout", "connect_timeout must be a number of seconds"},
+	{"failed to configure TLS", "the certificate or key files cannot be read or used"},
+	{"failed to read service", "the service cannot be found"},
+	{"pool_", "the pool_ parameters must be numbers and durations; use the --database-... flags instead"},
 }
 
 // checkDSN tells whether pgx understands dsn. Certificates and keys that it
@@ -116,7 +116,7 @@ func checkDSN(dsn string) error {
 	// What has another scheme would be read as keywords, and perhaps pass.
 	scheme, _, isURL := strings.Cut(dsn, "://")
 	if isURL && !strings.ContainsAny(scheme, "= ") && scheme != "postgres" && scheme != "postgresql" {
-		wrong = "as a URL it must start with postgres:// or postgresql://"
+		wrong = "a URL must start with postgres:// or postgresql://"
 	} else {
 		_, err := pgdsn.Parse(dsn)
 		var refused *pgdsn.RefusedError
@@ -124,7 +124,7 @@ func checkDSN(dsn string) error {
 		case err == nil:
 			return nil
 		case errors.As(err, &refused):
-			return fmt.Errorf("this is not a usable Postgres DSN: %w", refused)
+			return fmt.Errorf("invalid Postgres DSN: %w", refused)
 		}
 		for _, says := range pgxSays {
 			if strings.Contains(err.Error(), says.needle) {
@@ -133,7 +133,7 @@ func checkDSN(dsn string) error {
 			}
 		}
 	}
-	return fmt.Errorf("this is not a usable Postgres DSN (%s): write %s or %s", wrong, exampleURL, exampleKeywords)
+	return fmt.Errorf("invalid Postgres DSN (%s): use the form %s or %s", wrong, exampleURL, exampleKeywords)
 }
 
 var secretLike = regexp.MustCompile(`(?i)://|password\s*=`)

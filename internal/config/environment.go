@@ -28,9 +28,9 @@ func (l *loader) unknownVariables(environ []string) []string {
 		}
 		shown := name
 		if !variableName.MatchString(name) {
-			shown = "that begins with " + envPrefix + "_"
+			shown = "with the prefix " + envPrefix + "_"
 		}
-		warnings = append(warnings, fmt.Sprintf("the environment variable %s is no setting and has no effect; did you mean %s?",
+		warnings = append(warnings, fmt.Sprintf("the environment variable %s is not a setting and has no effect; did you mean %s?",
 			shown, l.nearestVariable(folded)))
 	}
 	slices.Sort(warnings)

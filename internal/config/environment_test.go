@@ -27,7 +27,7 @@ func TestAnUnknownVariableIsWarnedOf(t *testing.T) {
 				t.Fatalf("Warnings = %q, %v, want one", got.Warnings, err)
 			}
 			warning := got.Warnings[0]
-			if !strings.Contains(warning, "variable "+tt.variable+" is no setting") || strings.Contains(warning, canary) ||
+			if !strings.Contains(warning, "variable "+tt.variable+" is not a setting") || strings.Contains(warning, canary) ||
 				!strings.Contains(warning, "did you mean "+tt.nearest) {
 				t.Errorf("the warning is %q", warning)
 			}

@@ -54,7 +54,7 @@ func (l *loader) readFile(r io.Reader, set func(name, value string) error) error
 		_, key, _ := strings.Cut(keyDSN, ".")
 		var dsn *string // null is as good as none
 		if raw, ok := security[key]; ok && json.Unmarshal(raw, &dsn) != nil {
-			l.problem(keyDSN+" in "+l.file, "what is given is not a text: write it in quotes")
+			l.problem(keyDSN+" in "+l.file, "the value is not a string; put it in quotes")
 		} else if dsn != nil {
 			l.fileDSN = strings.TrimSpace(*dsn)
 		}
@@ -66,11 +66,11 @@ func (l *loader) readFile(r io.Reader, set func(name, value string) error) error
 		setting, ok := l.settings[name]
 		switch {
 		case !ok && looksSecret(name):
-			l.problem(sectionOperator+" in "+l.file, "it has a key that is no setting")
+			l.problem(sectionOperator+" in "+l.file, "it has a key that is not a setting")
 		case !ok:
-			l.problem(origin, "there is no such setting; did you mean %s?", l.nearest(name))
+			l.problem(origin, "no such setting; did you mean %s?", l.nearest(name))
 		case name == flagConfig:
-			l.problem(origin, "the file cannot name another one; leave it out")
+			l.problem(origin, "the settings file cannot name another settings file; remove the key")
 		default:
 			value, err := flagValue(setting.Value, operator[name])
 			if err != nil {
@@ -91,7 +91,7 @@ func (l *loader) section(file map[string]json.RawMessage, name string) (map[stri
 	}
 	var section map[string]json.RawMessage
 	if json.Unmarshal(raw, &section) != nil {
-		l.problem(name+" in "+l.file, "what is given is not a section: write keys and values into it")
+		l.problem(name+" in "+l.file, "the value is not a section; write keys and values")
 		return nil, false
 	}
 	return section, true
@@ -121,7 +121,7 @@ func decode(text []byte) (map[string]json.RawMessage, keyed, error) {
 	}
 	var file map[string]json.RawMessage
 	if json.Unmarshal(text, &file) != nil {
-		return nil, keyed{}, errors.New("it holds no keys and values at its top level")
+		return nil, keyed{}, errors.New("it has no keys and values at its top level")
 	}
 	return file, keys, nil
 }
@@ -133,7 +133,7 @@ func notYAML(text []byte, err error) error {
 	if decoder.Decode(&object) == nil {
 		rest := text[decoder.InputOffset():]
 		behind := len(text) - len(bytes.TrimLeft(rest, " \t\r\n"))
-		return fmt.Errorf("line %d: there is something after the end of its JSON object: delete it", 1+bytes.Count(text[:behind], []byte("\n")))
+		return fmt.Errorf("line %d: unexpected text after the JSON object; delete it", 1+bytes.Count(text[:behind], []byte("\n")))
 	}
 	where := lineNumber.FindString(err.Error())
 	if where == "" {
@@ -159,12 +159,12 @@ func flagValue(v flag.Value, raw json.RawMessage) (string, error) {
 		if s := string(raw); s == "true" || s == "false" {
 			return s, nil
 		}
-		return "", errors.New("what is given is not true or false, without quotes")
+		return "", errors.New("the value is not true or false without quotes")
 	case int, int64, uint, uint64, float32, float64:
 		if isNumber {
 			return string(raw), nil
 		}
-		return "", errors.New("what is given is not a number, without quotes")
+		return "", errors.New("the value is not a number without quotes")
 	case []string:
 		var list []string
 		if isText {
@@ -173,7 +173,7 @@ func flagValue(v flag.Value, raw json.RawMessage) (string, error) {
 		if raw[0] == '[' && json.Unmarshal(raw, &list) == nil {
 			return strings.Join(list, ","), nil
 		}
-		return "", errors.New(`what is given is not a list of texts, such as ["a", "b"]`)
+		return "", errors.New(`the value is not a list of strings such as ["a", "b"]`)
 	default:
 		// A number will do where a text is wanted: "metrics-bind-address: 0".
 		if isNumber {
@@ -186,6 +186,6 @@ func flagValue(v flag.Value, raw json.RawMessage) (string, error) {
 		if word, ok := map[string]string{"true": "on", "false": "off"}[string(raw)]; ok {
 			return word, nil
 		}
-		return "", errors.New("what is given is not a text: write it in quotes")
+		return "", errors.New("the value is not a string; put it in quotes")
 	}
 }

@@ -50,8 +50,8 @@ func Load(args []string, usage io.Writer, extra func(*flag.FlagSet)) (Settings, 
 		return Settings{}, l.commandLineError(err)
 	}
 	if l.flags.NArg() > 0 {
-		return Settings{}, fmt.Errorf("argument %d does not belong to any flag, and there is nothing else to give: "+
-			"write a flag as --name=value, a boolean one always so", len(args)-l.flags.NArg()+1)
+		return Settings{}, fmt.Errorf("argument %d is not a flag or the value of one, and there are no other arguments: "+
+			"write flags, in particular boolean ones, as --name=value", len(args)-l.flags.NArg()+1)
 	}
 
 	// The command line is parsed; ff adds the environment, then the file, to
@@ -68,7 +68,7 @@ func Load(args []string, usage io.Writer, extra func(*flag.FlagSet)) (Settings, 
 			return l.readFile(r, set)
 		}))
 	if err != nil {
-		l.problem(l.settings[flagConfig].origin, "the settings file %s cannot be read: %w", quoted(s.ConfigFile), cause(err))
+		l.problem(l.settings[flagConfig].origin, "cannot read the settings file %s: %w", quoted(s.ConfigFile), cause(err))
 	}
 
 	l.collect()
@@ -152,9 +152,9 @@ func (s *setting) Set(value string) error {
 	case errors.As(err, &w):
 		s.err = fmt.Errorf("%s: %s is not %w", s.origin, quoted(value), err)
 	case looksSecret(value): // which the error may quote
-		s.err = fmt.Errorf("%s: %s is refused", s.origin, quoted(value))
+		s.err = fmt.Errorf("%s: %s is rejected", s.origin, quoted(value))
 	default:
-		s.err = fmt.Errorf("%s: %s is refused: %w", s.origin, quoted(value), err)
+		s.err = fmt.Errorf("%s: %s is rejected: %w", s.origin, quoted(value), err)
 	}
 	return nil
 }
@@ -201,7 +201,7 @@ func (l *loader) collect() {
 func (l *loader) checkTogether(s *Settings) {
 	if d := &s.Database; d.IdleConnections > d.MaxConnections {
 		if idle := l.settings[flagIdleConnections]; idle.given() {
-			l.problem(idle.origin, "%d idle connections are more than the %d of --%s: lower the one or raise the other",
+			l.problem(idle.origin, "%d idle connections are more than the %d of --%s; lower the first or raise the second",
 				d.IdleConnections, d.MaxConnections, flagMaxConnections)
 		} else {
 			d.IdleConnections = d.MaxConnections
@@ -228,15 +228,15 @@ func (l *loader) checkSecrets(login *Login) {
 			continue // it was removed to end it, and a restart must not fail by that
 		}
 		if err != nil {
-			l.problem(l.settings[secret.flag].origin, "the file of the signing secret cannot be read (%w): "+
-				"name one that holds at least 32 bytes", cause(err))
+			l.problem(l.settings[secret.flag].origin, "cannot read the file of the signing secret: %w; "+
+				"set a file that contains at least 32 bytes", cause(err))
 		}
 	}
 	if login.JWTSecretFile == "" && login.JWTPreviousSecretFile != "" {
-		l.problem(l.settings[flagJWTPreviousSecretFile].origin, "there is a previous signing secret and no current one: set --%s too", flagJWTSecretFile)
+		l.problem(l.settings[flagJWTPreviousSecretFile].origin, "a previous signing secret is set, but no current one; set --%s too", flagJWTSecretFile)
 	}
 	if login.JWTPreviousSecretFile == "" && !login.JWTPreviousSecretUntil.IsZero() {
-		l.problem(l.settings[flagJWTPreviousSecretUntil].origin, "there is no previous signing secret that could end: set --%s too", flagJWTPreviousSecretFile)
+		l.problem(l.settings[flagJWTPreviousSecretUntil].origin, "no previous signing secret is set; set --%s too", flagJWTPreviousSecretFile)
 	}
 }
 
@@ -251,7 +251,7 @@ func (l *loader) checkAddresses(s *Settings) {
 	for i, a := range servers {
 		for _, b := range servers[i+1:] {
 			if overlap(a.address, b.address) {
-				l.problem("", "--%s (%s) and --%s (%s) are one address: give them different ports", a.flag, a.address, b.flag, b.address)
+				l.problem("", "--%s (%s) and --%s (%s) are the same address; set different ports", a.flag, a.address, b.flag, b.address)
 			}
 		}
 	}
@@ -265,7 +265,7 @@ func (l *loader) checkCertificate(flag, dir string) {
 	for _, name := range []string{"tls.crt", "tls.key"} {
 		//nolint:gosec // The path is the operator's own setting.
 		if _, err := os.ReadFile(filepath.Join(dir, name)); err != nil {
-			l.problem(l.settings[flag].origin, "the folder %s has no %s that can be read (%w): "+
+			l.problem(l.settings[flag].origin, "cannot read %[2]s in the folder %[1]s: %[3]w; "+
 				"mount a TLS Secret there", quoted(dir), name, cause(err))
 		}
 	}
@@ -300,7 +300,7 @@ func (l *loader) resolveDSN(d *Database) {
 		l.problem(origin, "%w", err)
 	}
 	if d.DSN == "" && d.DSNFile == "" {
-		l.problem(origin, "without a database there is nothing to listen to: give its DSN by --%s, %s or %s in the settings file",
+		l.problem(origin, "no database is set to listen to; set its DSN by --%s, %s or %s in the settings file",
 			flagDSNFile, envDSN, keyDSN)
 	}
 }
@@ -310,7 +310,7 @@ func (l *loader) checkLoginDSN(s Settings) {
 	d := s.Database
 	if d.LoginDSNFile == "" {
 		if given := l.settings[flagLoginMaxConnections]; given.given() {
-			l.problem(given.origin, "log-ins have no connections of their own without a role of their own: give its DSN by --%s, "+
+			l.problem(given.origin, "logins have no connection pool without a separate role; set the DSN of one by --%s, "+
 				"or set --%s for all", flagLoginDSNFile, flagMaxConnections)
 		}
 		return
@@ -320,14 +320,14 @@ func (l *loader) checkLoginDSN(s Settings) {
 	case err != nil:
 		l.problem(origin, "%w", err)
 	case dsn == d.DSN:
-		l.problem(origin, "what the file holds is the controller's DSN once more: write that of another role into it, or leave it out")
+		l.problem(origin, "the file contains the controller's DSN; write the DSN of another role, or remove the flag")
 	}
 	if d.DSN == "" && d.DSNFile == "" {
-		l.problem(origin, "the log-in side's role is the second one: give the controller's DSN by --%s, %s or %s in the settings file",
+		l.problem(origin, "the login role needs a controller role; set the controller's DSN by --%s, %s or %s in the settings file",
 			flagDSNFile, envDSN, keyDSN)
 	}
 	if !s.Login.Enabled() {
-		l.problem(origin, "nobody would use the log-in side's role while --%s is 0: leave out the one or the other",
+		l.problem(origin, "the login role is unused while --%s is 0; remove one of the two flags",
 			flagLoginAddress)
 	}
 }
@@ -338,20 +338,20 @@ var flagName = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
 // flag's name only where it looks like one: a DSN may stand in its place.
 func (l *loader) commandLineError(err error) error {
 	if name, ok := strings.CutPrefix(err.Error(), "flag needs an argument: -"); ok {
-		return fmt.Errorf("flag --%s needs a value: write --%[1]s=value", name)
+		return fmt.Errorf("flag --%s needs a value; write --%[1]s=value", name)
 	}
 	name, ok := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
 	switch {
 	case !ok || !flagName.MatchString(name):
-		return errors.New("an argument cannot be read as a flag: write --name=value, and see --help")
+		return errors.New("an argument is not a flag; write --name=value, and see --help")
 	case strings.HasSuffix(name, "dsn") && name+"-file" != flagDSNFile && l.settings[name+"-file"] != nil:
-		return fmt.Errorf("there is no flag --%s: a DSN holds a password and is never a flag's value; name a file that holds it "+
-			"with --%[1]s-file", name)
+		return fmt.Errorf("unknown flag --%s: a DSN contains a password and is never a flag's value; write it to a file and set "+
+			"--%[1]s-file", name)
 	case strings.HasSuffix(name, "dsn"):
-		return fmt.Errorf("there is no flag --%s: a DSN holds a password and is never a flag's value; "+
-			"set the environment variable %s, or name a file that holds it with --%s", name, envDSN, flagDSNFile)
+		return fmt.Errorf("unknown flag --%s: a DSN contains a password and is never a flag's value; "+
+			"set the environment variable %s, or write it to a file and set --%s", name, envDSN, flagDSNFile)
 	}
-	return fmt.Errorf("there is no flag --%s: did you mean --%s? See --help", name, l.nearest(name))
+	return fmt.Errorf("unknown flag --%s: did you mean --%s? See --help", name, l.nearest(name))
 }
 
 // quoted returns value in quotes, cut where it is long, or *** where it may be

@@ -14,7 +14,7 @@ const (
 	hidden = "***"
 
 	// unreadable is shown for what Mask cannot take apart without doubt.
-	unreadable = "*** (not shown, since it cannot be read as a DSN)"
+	unreadable = "*** (not shown, because it is not a valid DSN)"
 )
 
 // plainName is what a host, user, database or application is usually called.

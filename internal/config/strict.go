@@ -35,7 +35,7 @@ func (l *loader) checkKeys(file keyed) {
 	dsn := spelling(keyName(keyDSN))
 	for _, key := range slices.Sorted(maps.Keys(file.lines)) {
 		if spelling(key) == dsn {
-			l.keyProblem(file.lines[key], "the DSN is not in its section: write it as %s", keyDSN)
+			l.keyProblem(file.lines[key], "the DSN is not in its section; write it as %s", keyDSN)
 		}
 	}
 }
@@ -45,11 +45,11 @@ func (l *loader) checkSection(section string, in keyed, ours []string) {
 	for _, key := range slices.Sorted(maps.Keys(in.lines)) {
 		lines := in.lines[key]
 		if len(lines) > 1 {
-			l.keyProblem(lines[1:], "the key%s is there already in line %d: keep one of them", l.nameOf(section, key), lines[0])
+			l.keyProblem(lines[1:], "duplicate key%s, first in line %d; keep one", l.nameOf(section, key), lines[0])
 		}
 		for _, own := range ours {
 			if key != own && spelling(key) == spelling(own) {
-				l.keyProblem(lines, "the key is not spelled as %s is: write it like that", joined(section, own))
+				l.keyProblem(lines, "the key is misspelled; write %s", joined(section, own))
 			}
 		}
 	}
@@ -122,7 +122,7 @@ func objectOf(text []byte, line int, sections bool) keyed {
 }
 
 // errSecondDocument is that of a file with more than one document, of which only the first would count.
-var errSecondDocument = errors.New("a second document begins there: write one document only")
+var errSecondDocument = errors.New("a second document begins there; write only one document")
 
 // keysOfYAML returns the keys of the mapping that the file's one document is. Its errors may quote the file, but for errSecondDocument.
 func keysOfYAML(text []byte) (keyed, error) {

@@ -12,14 +12,14 @@ import (
 func printUsage(w io.Writer, fs *flag.FlagSet) {
 	fmt.Fprintf(w, `Usage: manager [flags]
 
-Any of the flags can also be an environment variable (--bcrypt-cost is
+Each flag can also be set by an environment variable (--bcrypt-cost is
 %s) or a key of the settings file's section "%s"
-(bcrypt-cost: 12). A flag wins over the environment, which wins over the file.
+(bcrypt-cost: 12). Flags override the environment, which overrides the file.
 
-The database's DSN is never a flag. It comes from the file that
+The database DSN is never a flag. It comes from the file that
 --%s names, from the environment variable %s,
-or from %s in the settings file; the first of these wins.
-Without any, the in-memory store serves. Other roles' DSNs are in files, too.
+or from %s in the settings file, in this order of precedence.
+Without a DSN, accounts are kept in memory. DSNs of other roles are in files too.
 
 Flags:
 `, envName("bcrypt-cost"), sectionOperator, flagDSNFile, envDSN, keyDSN)

@@ -85,7 +85,7 @@ func (r *databaseReports) Start(ctx context.Context) error {
 			wait = reportRetry
 			if text := err.Error(); text != r.failure && ctx.Err() == nil {
 				r.failure = text
-				logf.FromContext(ctx).Info("Cannot publish what is found about the database; the log and the metrics have it all the same",
+				logf.FromContext(ctx).Info("Cannot publish the findings about the database; they are in the log and the metrics",
 					"configMap", r.namespace+"/"+store.ReportName, "error", text)
 			}
 			continue
@@ -119,11 +119,11 @@ func (r *databaseReports) publish(ctx context.Context, report store.Report) erro
 	case apierrors.IsNotFound(err):
 		there.ObjectMeta, there.Data = metav1.ObjectMeta{Namespace: r.namespace, Name: store.ReportName}, data
 		if err := r.client.Create(ctx, there); err != nil {
-			return fmt.Errorf("create the ConfigMap: %w; config/rbac/role.yaml has the rule that allows it", err)
+			return fmt.Errorf("create the ConfigMap: %w; apply config/rbac/role.yaml, which allows it", err)
 		}
 		return nil
 	case err != nil:
-		return fmt.Errorf("read the ConfigMap: %w; config/rbac/role.yaml has the rule that allows it", err)
+		return fmt.Errorf("read the ConfigMap: %w; apply config/rbac/role.yaml, which allows it", err)
 	}
 	var before store.Report
 	if json.Unmarshal([]byte(there.Data[store.ReportKey]), &before) == nil && sameReport(before, report) {
@@ -132,7 +132,7 @@ func (r *databaseReports) publish(ctx context.Context, report store.Report) erro
 	base := there.DeepCopy()
 	there.Data = data
 	if err := r.client.Patch(ctx, there, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{})); err != nil {
-		return fmt.Errorf("write the ConfigMap: %w; config/rbac/role.yaml has the rule that allows it", err)
+		return fmt.Errorf("write the ConfigMap: %w; apply config/rbac/role.yaml, which allows it", err)
 	}
 	return nil
 }

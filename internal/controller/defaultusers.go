@@ -101,9 +101,9 @@ func (d *DefaultUsers) Start(ctx context.Context) error {
 			return true, nil
 		case ctx.Err() != nil || err.Error() == told:
 		case apierrors.IsForbidden(err):
-			d.options.Log.Error(err, "The default users cannot be created")
+			d.options.Log.Error(err, "Cannot create the default users")
 		default:
-			d.options.Log.Info("The default users have to wait", "error", err.Error())
+			d.options.Log.Info("Cannot create the default users yet; it is retried", "error", err.Error())
 		}
 		told = err.Error()
 		return false, nil //nolint:nilerr // told, and tried again
@@ -136,7 +136,7 @@ func (d *DefaultUsers) decide(ctx context.Context) error {
 	if err := d.unmark(ctx); err != nil {
 		return err
 	}
-	d.options.Log.Info("The default users are there; this shows the first one's password", "command", fmt.Sprintf(
+	d.options.Log.Info("The default users exist; the command shows the password of the first one", "command", fmt.Sprintf(
 		"kubectl -n %s get secret %s -o jsonpath={.data.%s} | base64 -d", d.options.Namespace, secretOf(defaultUsers[0]), defaultSecretKey))
 	return nil
 }
@@ -160,10 +160,10 @@ func (d *DefaultUsers) used(ctx context.Context) (bool, error) {
 	for _, namespace := range namespaces {
 		var users v1alpha1.ShardingUserList
 		if err := d.live.List(ctx, &users, client.InNamespace(namespace), client.Limit(1)); err != nil {
-			return false, fmt.Errorf("look for ShardingUsers: %w", err)
+			return false, fmt.Errorf("list ShardingUsers: %w", err)
 		}
 		if len(users.Items) > 0 {
-			d.options.Log.Info("No default users are created: there are ShardingUsers already")
+			d.options.Log.Info("No default users are created: ShardingUsers already exist")
 			return true, nil
 		}
 	}
@@ -177,7 +177,7 @@ func (d *DefaultUsers) used(ctx context.Context) (bool, error) {
 			return false, err
 		}
 		if why == "" {
-			d.options.Log.Info("The default users take over the accounts of the sharding manager, with other passwords")
+			d.options.Log.Info("The default users adopt the accounts of the sharding manager, with new passwords")
 			d.adoption = v1alpha1.AdoptionIfUnowned
 			return false, nil
 		}
@@ -204,7 +204,7 @@ func (d *DefaultUsers) unmark(ctx context.Context) error {
 	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:null}}}`, annotationIncomplete)
 	err := d.writer.Patch(ctx, d.user(defaultUsers[0]), client.RawPatch(types.MergePatchType, []byte(patch)))
 	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("note that the default users are there: %w", err)
+		return fmt.Errorf("record that the default users exist: %w", err)
 	}
 	return nil
 }
@@ -214,7 +214,7 @@ func (d *DefaultUsers) createUnlessThere(ctx context.Context, o client.Object) e
 	err := d.create(ctx, o)
 	if apierrors.IsAlreadyExists(err) {
 		if !d.there[o.GetName()] {
-			d.options.Log.Info("It is there already, and taken as it is", "name", o.GetName())
+			d.options.Log.Info("The resource already exists and is used unchanged", "name", o.GetName())
 		}
 		err = nil
 	}
@@ -226,7 +226,7 @@ func (d *DefaultUsers) create(ctx context.Context, o client.Object) error {
 	err := d.writer.Create(ctx, o)
 	switch {
 	case apierrors.IsForbidden(err):
-		return fmt.Errorf("create %s: %w; the manifests in config/default-users have the right", o.GetName(), err)
+		return fmt.Errorf("create %s: %w; apply config/default-users, which allows it", o.GetName(), err)
 	case err != nil:
 		return fmt.Errorf("create %s: %w", o.GetName(), err)
 	}

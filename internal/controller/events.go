@@ -47,7 +47,7 @@ func newEvents(recorder recorder.EventRecorder, now func() time.Time) *events {
 		locks:    rate.NewLimiter(alarmsPerSecond, alarmBurst),
 		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "shardinguser_events_dropped_total",
-			Help: "Events that were not made since there were too many at once; they are in the log.",
+			Help: "Events that were not created because of the rate limit. They are in the log.",
 		}, []string{"type"}),
 	}
 	for _, kind := range []string{corev1.EventTypeNormal, corev1.EventTypeWarning} {

@@ -61,7 +61,7 @@ func requests(ctx context.Context, reader client.Reader, options ...client.ListO
 	var list []reconcile.Request
 	users, err := cachedUsers(ctx, reader, options...)
 	if err != nil {
-		logf.FromContext(ctx).Error(err, "Cannot find out who is concerned")
+		logf.FromContext(ctx).Error(err, "Cannot list the affected ShardingUsers")
 	}
 	for _, u := range users {
 		list = append(list, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&u)})

@@ -37,7 +37,7 @@ func (l *lateness) startOver(ctx context.Context, req reconcile.Request, result 
 	if l.count(req, isLate(err)) > mostLate || !isLate(err) {
 		return result, err
 	}
-	logf.FromContext(ctx).V(1).Info("Another writer was first; the reconcile starts over", "reason", err.Error())
+	logf.FromContext(ctx).V(1).Info("Another writer changed the row first; the reconcile is repeated", "reason", err.Error())
 	return ctrl.Result{Requeue: true}, nil //nolint:staticcheck // the only way to the backoff without an error in the log
 }
 

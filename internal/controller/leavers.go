@@ -48,7 +48,7 @@ func newLeavers(o *Orphans, p *policies) *leavers {
 		orphans: o, policies: p, suspects: map[store.Owned]time.Time{}, refused: map[store.Owned]string{},
 		suspended: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "shardinguser_leavers_suspended_total",
-			Help: "Accounts without a ShardingUser that were deactivated because no ShardingUserPolicy permits them.",
+			Help: "Accounts without a ShardingUser that the operator deactivated because no ShardingUserPolicy permits them.",
 		}),
 	}
 }

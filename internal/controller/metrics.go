@@ -21,21 +21,21 @@ func newMetrics(registry prometheus.Registerer, users *tally, hasher *password.H
 	m := &metrics{
 		drift: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "shardinguser_drift_corrections_total",
-			Help: "Columns of owned rows that another program had changed and that were put back.",
+			Help: "Columns of owned rows that another program changed and the operator corrected.",
 		}, []string{"field"}),
 		lagSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "shardinguser_observe_lag_seconds",
-			Help:    "Time from the notice of a changed row to the status that tells of it.",
+			Help:    "Time in seconds from the notification of a changed row to the status update.",
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
 		}),
 	}
 	hashes := prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "shardinguser_password_hashes_total",
-		Help: "Bcrypt hashes that were computed of new passwords.",
+		Help: "Bcrypt hashes computed for new passwords.",
 	}, func() float64 { return float64(hasher.Computed()) })
 	comparisons := prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "shardinguser_password_comparisons_total",
-		Help: "Passwords that were compared with a bcrypt hash.",
+		Help: "Passwords compared with a bcrypt hash.",
 	}, func() float64 { return float64(hasher.Compared()) })
 
 	// From the start, so that the first drift is a growth that a query can see.

@@ -35,7 +35,7 @@ func (o *Orphans) report(ctx context.Context, found []store.Owned) {
 	}
 	for key := range o.known {
 		if _, ok := known[key]; !ok {
-			log.Info("An account is orphaned no more", "shardinguser", key.Owner.String(), "username", key.Username)
+			log.Info("An account is no longer orphaned", "shardinguser", key.Owner.String(), "username", key.Username)
 		}
 	}
 	o.known = known

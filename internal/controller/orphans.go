@@ -135,7 +135,7 @@ func NewOrphans(mgr ctrl.Manager, options OrphanOptions) error {
 		refused: map[store.Owned]string{},
 		count: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "shardinguser_orphaned_accounts",
-			Help: "Accounts whose ownership record names a ShardingUser that does not exist, as the leader found last.",
+			Help: "Accounts whose ownership record names a ShardingUser that does not exist, at the leader's last check.",
 		}),
 		reports: &databaseReports{
 			client: mgr.GetClient(), live: mgr.GetAPIReader(), namespace: options.Namespace, findings: options.Findings,

@@ -224,7 +224,7 @@ func (r *Reconciler) usersOf(ctx context.Context, policies ...*v1alpha1.Sharding
 	namespaces := &metav1.PartialObjectMetadataList{}
 	namespaces.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("NamespaceList"))
 	if err := r.client.List(ctx, namespaces); err != nil {
-		logf.FromContext(ctx).Error(err, "Cannot find out whom a policy concerns")
+		logf.FromContext(ctx).Error(err, "Cannot list the ShardingUsers that a policy affects")
 		return nil
 	}
 	var concerned []reconcile.Request

@@ -111,7 +111,7 @@ func (s *policyStatuses) publish(ctx context.Context) error {
 	key := client.ObjectKey{Namespace: s.namespace, Name: PolicyIndex}
 	data := policy.Index(list)
 	if size(data) > mostIndex {
-		logf.FromContext(ctx).Info("The policies are too many, or too long, to be published for admission; the operator decides by them all the same")
+		logf.FromContext(ctx).Info("The policies are too large to be published for admission; the operator still enforces them")
 		data = nil // an old one would refuse what is permitted by now
 	}
 	switch err = s.live.Get(ctx, key, index); {
@@ -127,12 +127,12 @@ func (s *policyStatuses) publish(ctx context.Context) error {
 		err = s.client.Patch(ctx, index, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
 	}
 	if apierrors.IsForbidden(err) || apierrors.IsNotFound(err) {
-		logf.FromContext(ctx).Info("What policies say cannot be published for admission; the operator decides by them all the same",
+		logf.FromContext(ctx).Info("Cannot publish the policies for admission; the operator still enforces them",
 			"configMap", key.String(), "error", err.Error())
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("publish what policies say: %w", err)
+		return fmt.Errorf("publish the policies: %w", err)
 	}
 	return nil
 }
@@ -158,9 +158,9 @@ func CheckPolicies(ctx context.Context, reader client.Reader) error {
 	err := reader.List(ctx, &v1alpha1.ShardingUserPolicyList{}, client.Limit(1))
 	switch {
 	case apierrors.IsForbidden(err):
-		return fmt.Errorf("read ShardingUserPolicies: %w; config/rbac has the rule that allows it, or turn them off by --policies=off", err)
+		return fmt.Errorf("read ShardingUserPolicies: %w; apply config/rbac, which allows it, or set --policies=off", err)
 	case apierrors.IsNotFound(err):
-		return fmt.Errorf("read ShardingUserPolicies: %w; apply config/crd, or turn them off by --policies=off", err)
+		return fmt.Errorf("read ShardingUserPolicies: %w; apply config/crd, or set --policies=off", err)
 	case err != nil:
 		return fmt.Errorf("read ShardingUserPolicies: %w", err)
 	}

@@ -31,11 +31,11 @@ func newStatuses(mgr ctrl.Manager, registry prometheus.Registerer) (*statuses, e
 		events: newEvents(mgr.GetEventRecorder("shardinguser-operator"), time.Now),
 		writes: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "shardinguser_status_writes_total",
-			Help: "Statuses of ShardingUsers that were written.",
+			Help: "Status updates of ShardingUsers.",
 		}),
 		lockouts: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "shardinguser_lockouts_total",
-			Help: "Accounts that were seen to become locked.",
+			Help: "Observed account lockouts.",
 		}),
 	}
 	return s, register(registry, s.writes, s.lockouts, s.events.dropped)

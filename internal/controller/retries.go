@@ -65,7 +65,7 @@ func newRetries(now func() time.Time, first time.Duration) *retries {
 		now: now, first: cmp.Or(first, usualRejectedRetry), by: map[types.UID]*retry{}, pruned: now(),
 		rejected: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "shardinguser_rejected_writes_total",
-			Help: "Writes of a row that the database refused or did not keep.",
+			Help: "Writes to a row that the database rejected or did not keep.",
 		}),
 	}
 }
@@ -214,7 +214,7 @@ func (r *retries) forget(uid types.UID) {
 }
 
 var contendedDesc = prometheus.NewDesc("shardinguser_contended_accounts",
-	"Accounts whose row another program changes again each time that the operator puts it back.", nil, nil)
+	"Accounts whose row another program keeps changing after the operator corrects it.", nil, nil)
 
 // Describe implements prometheus.Collector.
 func (r *retries) Describe(descs chan<- *prometheus.Desc) {

@@ -171,7 +171,7 @@ func (s *rowSource) waiting(ctx context.Context) []reconcile.Request {
 	var list []reconcile.Request
 	users, err := cachedUsers(ctx, s.reader)
 	if err != nil {
-		logf.FromContext(ctx).Error(err, "Cannot find out who waits for the database")
+		logf.FromContext(ctx).Error(err, "Cannot list the ShardingUsers that wait for the database")
 	}
 	for _, u := range users {
 		ready := meta.FindStatusCondition(u.Status.Conditions, v1alpha1.ConditionReady)

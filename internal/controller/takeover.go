@@ -38,12 +38,12 @@ func (d *DefaultUsers) whyNotOver(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if beginning.Used {
-		return "an operator kept accounts in the database before", nil
+		return "an operator used the database before", nil
 	}
 	unowned, why := untouched(beginning.Accounts)
 	if why == "" && len(unowned) < len(defaultUsers) {
-		return "", fmt.Errorf("the table users holds only %s of the default accounts of the sharding manager: they are taken over as soon as "+
-			"it holds all of them, and created as soon as it holds none", strings.Join(unowned, " and "))
+		return "", fmt.Errorf("the table users contains only %s of the default accounts of the sharding manager; they are adopted when "+
+			"it contains all of them, and created when it contains none", strings.Join(unowned, " and "))
 	}
 	return why, nil
 }
@@ -54,10 +54,10 @@ func untouched(accounts []store.Account) (unowned []string, why string) {
 	for _, account := range accounts {
 		switch {
 		case !slices.Contains(defaultUsers, account.Username):
-			return nil, "the table users holds other accounts than the default ones of the sharding manager"
+			return nil, "the table users contains accounts other than the default ones of the sharding manager"
 		case account.Owner != nil:
 		case !user.Untouched(account.Username, account.Row):
-			return nil, fmt.Sprintf("the row of username %q is not as the sharding manager inserts it", account.Username)
+			return nil, fmt.Sprintf("the row of username %q differs from the one that the sharding manager inserts", account.Username)
 		default:
 			unowned = append(unowned, account.Username)
 		}
@@ -66,7 +66,7 @@ func untouched(accounts []store.Account) (unowned []string, why string) {
 }
 
 // errTakingOver says that another look has to show whether each default user has its row.
-var errTakingOver = errors.New("it is not certain yet that each of them has its row")
+var errTakingOver = errors.New("not every one of them has been confirmed to have its row yet")
 
 // takeOver lets the default users take over what the sharding manager inserted while they were created. It returns nil once
 // each of them owns its row, or cannot get it this way.
@@ -80,7 +80,7 @@ func (d *DefaultUsers) takeOver(ctx context.Context) error {
 	}
 	unowned, why := untouched(beginning.Accounts)
 	if why != "" {
-		d.options.Log.Info("Accounts of the sharding manager are not taken over: " + why)
+		d.options.Log.Info("Accounts of the sharding manager are not adopted: " + why)
 		return nil
 	}
 	areAwaited := false
@@ -116,11 +116,11 @@ func (d *DefaultUsers) letTakeOver(ctx context.Context, name string, hasRow bool
 		return false, nil
 	}
 	if hasRow && u.Spec.AdoptionPolicy != v1alpha1.AdoptionIfUnowned {
-		d.options.Log.Info("The sharding manager inserted an account first; its default user takes it over, with another password", "name", name)
+		d.options.Log.Info("The sharding manager inserted an account first; its default user adopts it, with a new password", "name", name)
 		patch := fmt.Sprintf(`{"spec":{"adoptionPolicy":%q}}`, v1alpha1.AdoptionIfUnowned)
 		err := d.writer.Patch(ctx, ours, client.RawPatch(types.MergePatchType, []byte(patch)))
 		if client.IgnoreNotFound(err) != nil {
-			return false, fmt.Errorf("let the ShardingUser %s take over the row of the sharding manager: %w", name, err)
+			return false, fmt.Errorf("let the ShardingUser %s adopt the row of the sharding manager: %w", name, err)
 		}
 		return true, nil
 	}

@@ -68,7 +68,7 @@ func TestDefaultUsersTakeOverWhatTheManagerInserted(t *testing.T) {
 	s.eventually(func(g gomega.Gomega) { g.Expect(op.database.DefaultPasswords().Count).To(gomega.Equal(3)) })
 
 	log := s.takingOver().run(s)
-	s.Expect(log).To(gomega.ContainSubstring("take over the accounts of the sharding manager"))
+	s.Expect(log).To(gomega.ContainSubstring("adopt the accounts of the sharding manager"))
 	s.noDefaultPassword()
 	s.Expect(s.row("admin").LockedUntil).To(gomega.BeNil())
 
@@ -86,11 +86,11 @@ func TestAccountsAreTakenOverOnlyWhereNobodyTouchedThem(t *testing.T) {
 		edit string
 		says string
 	}{
-		"one has another password":      {"UPDATE users SET password_hash = '" + aHash + "' WHERE username = 'viewer'", `the row of username \"viewer\" is not as`},
-		"one has another role":          {`UPDATE users SET roles = '["viewer", "admin"]' WHERE username = 'viewer'`, `the row of username \"viewer\" is not as`},
-		"one was deactivated":           {"UPDATE users SET active = false WHERE username = 'admin'", `the row of username \"admin\" is not as`},
-		"there is another account":      {"INSERT INTO users (username, password_hash) VALUES ('bob', '!')", "the table users holds other accounts"},
-		"an operator was there already": {"SELECT nextval('shardinguser_ownership_revision_seq')", "an operator kept accounts in the database before"},
+		"one has another password":      {"UPDATE users SET password_hash = '" + aHash + "' WHERE username = 'viewer'", `the row of username \"viewer\" differs from`},
+		"one has another role":          {`UPDATE users SET roles = '["viewer", "admin"]' WHERE username = 'viewer'`, `the row of username \"viewer\" differs from`},
+		"one was deactivated":           {"UPDATE users SET active = false WHERE username = 'admin'", `the row of username \"admin\" differs from`},
+		"there is another account":      {"INSERT INTO users (username, password_hash) VALUES ('bob', '!')", "the table users contains accounts other than"},
+		"an operator was there already": {"SELECT nextval('shardinguser_ownership_revision_seq')", "an operator used the database before"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -161,7 +161,7 @@ func TestTakingOverWaitsUntilTheManagerInsertedAll(t *testing.T) {
 		return beginning(ctx, limit)
 	}
 	log := l.run(s)
-	s.Expect(log).To(gomega.ContainSubstring("holds only admin of the default accounts"))
+	s.Expect(log).To(gomega.ContainSubstring("contains only admin of the default accounts"))
 	s.noDefaultPassword()
 }
 

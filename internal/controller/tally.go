@@ -16,7 +16,7 @@ import (
 )
 
 var usersDesc = prometheus.NewDesc("shardinguser_users",
-	"ShardingUsers by state; one user can be in several.", []string{"state"}, nil)
+	"ShardingUsers by state. One user can have several states.", []string{"state"}, nil)
 
 // tally counts the users in the cache by state. It counts what changes and not, at each scrape, all of them: to walk
 // over 10,000 takes longer than all else that is scraped.

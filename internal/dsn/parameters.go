@@ -56,21 +56,21 @@ type alternative struct {
 var refused = byName(
 	// libpq's, which promise what pgx does not do.
 	alternative{"hostaddr", "write the address as host"},
-	alternative{"requirepeer", "pgx does not check the owner of a socket; leave it out"},
+	alternative{"requirepeer", "pgx does not check the owner of a socket; remove it"},
 	alternative{"requiressl", "write sslmode=require"},
-	alternative{"gssencmode", "pgx does not encrypt by GSSAPI; write sslmode=verify-full and leave it out"},
-	alternative{"sslcrl", "pgx reads no revocation lists; leave it out, and replace the authority of a revoked certificate"},
-	alternative{"sslcrldir", "pgx reads no revocation lists; leave it out, and replace the authority of a revoked certificate"},
-	alternative{"sslkeylogfile", "TLS keys are not logged; leave it out"},
-	alternative{"ssl_min_protocol_version", "connections have TLS 1.2 or 1.3; set a higher minimum at the server, and leave it out"},
-	alternative{"ssl_max_protocol_version", "connections have TLS 1.2 or 1.3; set a lower maximum at the server, and leave it out"},
+	alternative{"gssencmode", "pgx does not encrypt by GSSAPI; write sslmode=verify-full and remove it"},
+	alternative{"sslcrl", "pgx reads no revocation lists; remove it, and replace the authority of a revoked certificate"},
+	alternative{"sslcrldir", "pgx reads no revocation lists; remove it, and replace the authority of a revoked certificate"},
+	alternative{"sslkeylogfile", "TLS keys are not logged; remove it"},
+	alternative{"ssl_min_protocol_version", "connections have TLS 1.2 or 1.3; set a higher minimum at the server, and remove it"},
+	alternative{"ssl_max_protocol_version", "connections have TLS 1.2 or 1.3; set a lower maximum at the server, and remove it"},
 	alternative{"scram_client_key", "write password"},
 	alternative{"scram_server_key", "write password"},
 	alternative{"oauth_issuer", "pgx does not log in by OAuth; write password, or sslcert and sslkey"},
 	alternative{"oauth_client_id", "pgx does not log in by OAuth; write password, or sslcert and sslkey"},
 	alternative{"oauth_client_secret", "pgx does not log in by OAuth; write password, or sslcert and sslkey"},
 	alternative{"oauth_scope", "pgx does not log in by OAuth; write password, or sslcert and sslkey"},
-	alternative{"replication", "a replication connection cannot serve; leave it out"},
+	alternative{"replication", "a replication connection cannot be used; remove it"},
 
 	// The schema.
 	alternative{"schema", "write search_path=SCHEMA"},
@@ -175,7 +175,7 @@ var refused = byName(
 )
 
 const (
-	leaveOut = "leave it out"
+	leaveOut = "remove it"
 	setSize  = "set the size of the pool by --database-max-connections"
 	setIdle  = "set the idle connections by --database-idle-connections"
 	setTime  = "set the time of a statement by --database-timeout"

@@ -43,7 +43,7 @@ func Parse(dsn string) (*pgxpool.Config, error) {
 type RefusedError struct{ reasons []string }
 
 func (e *RefusedError) Error() string {
-	return "it has parameters that cannot be used here: " + strings.Join(e.reasons, "; ")
+	return "unsupported parameters: " + strings.Join(e.reasons, "; ")
 }
 
 // clean drops the ignored parameters from those that pgx would send, and refuses what the server would not take.
@@ -80,9 +80,9 @@ func classify(name, value string) (reason string, drop bool) {
 	case known[folded] && name != folded: // pgx takes the right spelling
 		return folded + " (write its name in lower case)", false
 	case strings.HasPrefix(folded, "pool_"):
-		return "one that begins with pool_ (set the size of the pool by --database-max-connections)", false
+		return "one with the prefix pool_ (set the size of the pool by --database-max-connections)", false
 	case !settingName.MatchString(name):
-		return "one whose name is no name of a setting (quote the password, or percent-encode it in a URL)", false
+		return "one whose name cannot be a setting (quote the password, or percent-encode it in a URL)", false
 	}
 	return "", false
 }

@@ -91,8 +91,8 @@ func TestParametersOfOtherDriversAreRefusedByName(t *testing.T) {
 		"Rails' schema":                      {"schema_search_path", "schema_search_path (write search_path=SCHEMA)"},
 		"Prisma's pooler":                    {"pgbouncer", "pgbouncer (write default_query_exec_mode=exec)"},
 		"Prisma's limit":                     {"connection_limit", "connection_limit (set the size of the pool by --database-max-connections)"},
-		"Prisma's time for the pool":         {"pool_timeout", "begins with pool_ ("},
-		"SQLAlchemy's pool":                  {"pool_size", "begins with pool_ ("},
+		"Prisma's time for the pool":         {"pool_timeout", "the prefix pool_ ("},
+		"SQLAlchemy's pool":                  {"pool_size", "the prefix pool_ ("},
 		"Rails' pool":                        {"pool", "pool (set the size"},
 		"Django's age of connections":        {"conn_max_age", "--database-connection-lifetime"},
 		"Prisma's TLS":                       {"sslaccept", "sslaccept (write sslmode="},
@@ -105,8 +105,8 @@ func TestParametersOfOtherDriversAreRefusedByName(t *testing.T) {
 		"a refused name in capitals":         {"SSLCRL", "sslcrl (pgx reads no"},
 		"options in capitals":                {"Options", "options (write its name in lower case)"},
 		"encryption by GSSAPI":               {"gssencmode", "gssencmode (pgx does not encrypt"},
-		"a name that no setting can have":    {"x&" + canary, "one whose name is no name of a setting"},
-		"a name that begins like a password": {"1" + canary, "one whose name is no name of a setting"},
+		"a name that no setting can have":    {"x&" + canary, "one whose name cannot be a setting"},
+		"a name that begins like a password": {"1" + canary, "one whose name cannot be a setting"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			value := canary

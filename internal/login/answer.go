@@ -19,11 +19,11 @@ type refusal struct {
 var (
 	badRequest    = refusal{http.StatusBadRequest, "BAD_REQUEST", "The body must be a JSON object with username and password"}
 	unauthorized  = refusal{http.StatusUnauthorized, "UNAUTHORIZED", "Invalid credentials"}
-	notFound      = refusal{http.StatusNotFound, "NOT_FOUND", "There is nothing here"}
-	tooManyFields = refusal{http.StatusRequestHeaderFieldsTooLarge, "HEADER_TOO_LARGE", "The header has more than 200 fields"}
-	tooMany       = refusal{http.StatusTooManyRequests, "TOO_MANY_REQUESTS", "Too many log-ins at once; try again later"}
-	internal      = refusal{http.StatusInternalServerError, "INTERNAL_ERROR", "Something went wrong"}
-	unavailable   = refusal{http.StatusServiceUnavailable, "SERVICE_UNAVAILABLE", "Log-ins cannot be decided now; try again later"}
+	notFound      = refusal{http.StatusNotFound, "NOT_FOUND", "Not found"}
+	tooManyFields = refusal{http.StatusRequestHeaderFieldsTooLarge, "HEADER_TOO_LARGE", "The request has more than 200 header fields"}
+	tooMany       = refusal{http.StatusTooManyRequests, "TOO_MANY_REQUESTS", "Too many logins at once; try again later"}
+	internal      = refusal{http.StatusInternalServerError, "INTERNAL_ERROR", "Internal error; see the server's log"}
+	unavailable   = refusal{http.StatusServiceUnavailable, "SERVICE_UNAVAILABLE", "Logins are temporarily unavailable; try again later"}
 )
 
 func (f refusal) write(w http.ResponseWriter) {
@@ -38,7 +38,7 @@ func (f refusal) write(w http.ResponseWriter) {
 func methodNotAllowed(w http.ResponseWriter, methods ...string) {
 	allowed := strings.Join(methods, ", ")
 	w.Header().Set("Allow", allowed)
-	refusal{http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "Allowed here: " + allowed}.write(w)
+	refusal{http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "Method not allowed; allowed methods: " + allowed}.write(w)
 }
 
 // refusalOf is the answer to an attempt that did not succeed, and sets its header.

@@ -110,7 +110,7 @@ func (a *api) login(w http.ResponseWriter, r *http.Request) {
 	}{Username: result.Username, Roles: listed(result.Roles)}
 	if a.s.Tokens != nil {
 		if answer.Token, err = a.s.Tokens.issue(result.Username, result.Roles, result.hash); err != nil {
-			a.s.Log.Error("A token could not be signed", "error", err.Error())
+			a.s.Log.Error("Cannot sign a token", "error", err.Error())
 			internal.write(w)
 			return
 		}

@@ -39,7 +39,7 @@ func mountedCertificate(dir string, now func() time.Time, log *slog.Logger) (Cer
 			certificate, err := tls.X509KeyPair(contents[0], contents[1])
 			if err != nil {
 				// Not wrapped: it might quote a key one day.
-				return nil, errors.New("not a certificate and its key, in PEM")
+				return nil, errors.New("not a certificate and its key in PEM format")
 			}
 			return &certificate, nil
 		},
@@ -55,11 +55,11 @@ func mountedCertificate(dir string, now func() time.Time, log *slog.Logger) (Cer
 func SelfSigned(now time.Time) (Certificates, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, fmt.Errorf("make a key: %w", err)
+		return nil, fmt.Errorf("create a key: %w", err)
 	}
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
 	if err != nil {
-		return nil, fmt.Errorf("make a serial number: %w", err)
+		return nil, fmt.Errorf("create a serial number: %w", err)
 	}
 	names := []string{"localhost"}
 	if host, err := os.Hostname(); err == nil && host != "" {

@@ -21,25 +21,25 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "shardinguser_login_attempts_total",
-			Help: "Log-in attempts by how they ended.",
+			Help: "Login attempts by outcome.",
 		}, []string{"outcome"}),
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "shardinguser_login_duration_seconds",
-			Help:    "Time that log-in attempts took, waiting in line included.",
+			Help:    "Duration of login attempts in seconds, including the time in the queue.",
 			Buckets: prometheus.ExponentialBuckets(0.01, 2, 12),
 		}),
 		recognized: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "shardinguser_login_recognized_total",
-			Help: "Credentials that a gateway asked about and that were recognised without bcrypt.",
+			Help: "Credentials that verify accepted without bcrypt because it had verified them recently.",
 		}),
 	}
 	m.dropped = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "shardinguser_login_connections_dropped_total",
-		Help: "Connections of the log-in API that were closed since there were too many of them.",
+		Help: "Connections of the login API that were closed because of the connection limit.",
 	})
 	m.fromMemory = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "shardinguser_fallback_attempts_total",
-		Help: "Those log-in attempts that were decided from memory, while the database was away, by how they ended.",
+		Help: "Login attempts that were decided from the account cache while the database was unavailable, by outcome.",
 	}, []string{"outcome"})
 	for _, o := range outcomes { // shown from the start
 		m.attempts.WithLabelValues(string(o))

@@ -69,7 +69,7 @@ func (m *mounted[T]) get() T {
 		return m.value
 	}
 	m.value, m.said = value, ""
-	m.log.Info("Took up a file that changed", "files", m.files)
+	m.log.Info("Reloaded changed files", "files", m.files)
 	return m.value
 }
 
@@ -77,7 +77,7 @@ func (m *mounted[T]) get() T {
 func (m *mounted[T]) complain(err error) {
 	if m.said != err.Error() {
 		m.said = err.Error()
-		m.log.Error("A file that changed cannot be used; the former contents stay in force", "files", m.files, "error", m.said)
+		m.log.Error("Cannot reload changed files; the previous contents stay in use", "files", m.files, "error", m.said)
 	}
 }
 
@@ -93,7 +93,7 @@ func (m *mounted[T]) read() ([][]byte, error) {
 			if errors.As(err, &pathErr) {
 				err = pathErr.Err
 			}
-			return nil, fmt.Errorf("%s cannot be read: %w", file, err)
+			return nil, fmt.Errorf("cannot read %s: %w", file, err)
 		}
 		contents = append(contents, content)
 	}

@@ -29,7 +29,7 @@ const (
 )
 
 // errClosed says that the queue takes no more attempts.
-var errClosed = errors.New("the process is about to end")
+var errClosed = errors.New("the process is shutting down")
 
 // A queue lets attempts through to the store and the hashing cores, as many at once as the cores have places, in the order
 // of package fair: the least recently served source and account goes first. Beyond its bound it drops the newest attempt of

@@ -77,7 +77,7 @@ func (s *Service) recognize(ctx context.Context, c Credentials) (Result, bool) {
 	case ctx.Err() != nil:
 		return Result{Outcome: Abandoned}, true
 	case err != nil:
-		s.Log.Error("An account could not be looked up", "error", err.Error())
+		s.Log.Error("Cannot look up an account", "error", err.Error())
 		return Result{Outcome: Unavailable}, true
 	case o.Row == nil || !o.Row.Active || o.Locked() || o.Row.PasswordHash != hash:
 		return Result{}, false

@@ -63,11 +63,11 @@ type Retention struct {
 func NewRetention(r Retention) (Retention, error) {
 	r.bytes = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "shardinguser_audit_bytes",
-		Help: "Estimated size of the record of login attempts, its indexes included and free space in it excluded.",
+		Help: "Estimated size of the record of login attempts in bytes, including indexes and excluding free space.",
 	})
 	r.trimmed = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "shardinguser_audit_trimmed_total",
-		Help: "Rows of the record of login attempts that were deleted before their time because the record was too large, by outcome.",
+		Help: "Login attempts that were deleted before their retention time because the record was too large, by outcome.",
 	}, []string{"outcome"})
 	for _, outcome := range trimOrder { // shown from the start
 		r.trimmed.WithLabelValues(string(outcome))
@@ -114,7 +114,7 @@ func (r Retention) trim(ctx context.Context) error {
 		if len(deleted) == 0 {
 			return
 		}
-		r.Log.Warn("Deleted login attempts before their time, since the record is too large: raise --audit-max-size, or find out where "+
+		r.Log.Warn("Deleted login attempts before their retention time, because the record is too large; raise --audit-max-size, or find out where "+
 			"the attempts come from", "maxSize", r.MaxSize, "deleted", deleted)
 	}()
 	for size.Bytes() > target {

@@ -69,20 +69,20 @@ func NewServer(s *Service, options ServerOptions) (*Server, error) {
 func (s *Server) Run(ctx context.Context) error {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.address)
 	if err != nil {
-		return fmt.Errorf("serve log-ins: %w", err)
+		return fmt.Errorf("serve logins: %w", err)
 	}
 	return s.Serve(ctx, listener)
 }
 
 // Serve is Run on a listener, which it closes.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
-	s.service.Log.Info("Serving log-ins", "address", listener.Addr().String())
+	s.service.Log.Info("Serving logins", "address", listener.Addr().String())
 	ended := make(chan error, 1)
 	go func() { ended <- s.http.ServeTLS(serving.Limit(listener, s.limits), "", "") }()
 	select {
 	case err := <-ended:
 		s.service.Wait()
-		return fmt.Errorf("serve log-ins: %w", err)
+		return fmt.Errorf("serve logins: %w", err)
 	case <-ctx.Done():
 	}
 
@@ -92,7 +92,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	defer cancel()
 	err := s.http.Shutdown(drain)
 	if err != nil {
-		err = fmt.Errorf("not all log-ins were answered in time: %w", errors.Join(err, s.http.Close()))
+		err = fmt.Errorf("not all logins were answered before the shutdown timeout: %w", errors.Join(err, s.http.Close()))
 	}
 	if stopped := <-ended; !errors.Is(stopped, http.ErrServerClosed) {
 		err = errors.Join(err, stopped)

@@ -230,7 +230,7 @@ func (s *Service) attempt(ctx context.Context, c Credentials, verify bool) Resul
 	if result.fromMemory {
 		attributes = append(attributes, slog.Bool("fallback", true))
 	}
-	s.Log.LogAttrs(ctx, level(result.Outcome), "Log-in attempt", attributes...)
+	s.Log.LogAttrs(ctx, level(result.Outcome), "Login attempt", attributes...)
 	return result
 }
 
@@ -272,7 +272,7 @@ func (s *Service) decide(ctx context.Context, c Credentials, e entrant, attempt 
 	ctx = context.WithoutCancel(ctx)
 	charged, err := s.charge(ctx, attempt)
 	if err != nil {
-		s.Log.Error("An attempt could not be charged", "error", err.Error())
+		s.Log.Error("Cannot charge a login attempt", "error", err.Error())
 		return Result{Outcome: Unavailable}, false
 	}
 	exists = charged.Verdict != store.Unknown
@@ -292,7 +292,7 @@ func (s *Service) decide(ctx context.Context, c Credentials, e entrant, attempt 
 	if err != nil || !matches {
 		s.settling.Go(func() {
 			if _, err := s.settle(ctx, charged, false); err != nil {
-				s.Log.Error("A failed attempt could not be settled; it stays charged", "error", err.Error())
+				s.Log.Error("Cannot settle a failed login attempt; it stays charged", "error", err.Error())
 			}
 		})
 		return Result{Outcome: Failed}, true
@@ -301,7 +301,7 @@ func (s *Service) decide(ctx context.Context, c Credentials, e entrant, attempt 
 	stands, err := s.settle(ctx, charged, true)
 	switch {
 	case err != nil:
-		s.Log.Error("A log-in could not be settled; it stays charged", "error", err.Error())
+		s.Log.Error("Cannot settle a successful login; it stays charged", "error", err.Error())
 		return Result{Outcome: Unavailable}, true
 	case !stands:
 		return Result{Outcome: Superseded}, true

@@ -128,7 +128,7 @@ func TestNothingThatAClientSendsEndsALineOfTheLog(t *testing.T) {
 				t.Errorf("%q has %U", line, c)
 			}
 		}
-		if entry.Msg == "Log-in attempt" {
+		if entry.Msg == "Login attempt" {
 			attempts++
 		}
 	}

@@ -42,7 +42,7 @@ const (
 )
 
 // ErrShortSecret says that a signing secret is too short to be one.
-var ErrShortSecret = fmt.Errorf("the signing secret is shorter than %d bytes: make one by `openssl rand -base64 48`", MinSecretBytes)
+var ErrShortSecret = fmt.Errorf("the signing secret is shorter than %d bytes; create one with `openssl rand -base64 48`", MinSecretBytes)
 
 // CheckSecret tells whether a file's contents can be a signing secret.
 func CheckSecret(content []byte) error {
@@ -108,7 +108,7 @@ func NewTokens(files TokenFiles, now func() time.Time, log *slog.Logger) (*Token
 		return nil, fmt.Errorf("read the previous signing secret: %w", err)
 	}
 	if t.previous.value.key == nil {
-		log.Warn("The file of the previous signing secret is missing or empty: only the current secret is accepted", "file", files.Previous)
+		log.Warn("The file of the previous signing secret is missing or empty; only the current secret is accepted", "file", files.Previous)
 	}
 	return t, nil
 }
@@ -159,7 +159,7 @@ type checked struct {
 	mark string // of the password; "" in tokens that another program signed
 }
 
-var errToken = errors.New("not a token of ours that is still good")
+var errToken = errors.New("the token is invalid or expired")
 
 // check tells whose a token is. Whether he may still use it is for the account to tell, see allows.
 //
@@ -245,7 +245,7 @@ func (s *Service) Bearer(ctx context.Context, raw string) Result {
 	case ctx.Err() != nil:
 		return Result{Outcome: Abandoned}
 	case err != nil:
-		s.Log.Error("An account could not be looked up", "error", err.Error())
+		s.Log.Error("Cannot look up an account", "error", err.Error())
 		return Result{Outcome: Unavailable}
 	case !token.allows(o):
 		return Result{Outcome: Superseded}

@@ -23,7 +23,7 @@ func traced(handler http.Handler) http.Handler {
 		asSent, _ := told.Context().Value(asSentKey{}).(*http.Request)
 		handler.ServeHTTP(w, asSent.WithContext(told.Context()))
 	})
-	outer := otelhttp.NewHandler(inner, "log-in API",
+	outer := otelhttp.NewHandler(inner, "login API",
 		otelhttp.WithPublicEndpointFn(func(*http.Request) bool { return true }),
 		otelhttp.WithMeterProvider(noop.NewMeterProvider()), // metrics are Prometheus'
 	)

@@ -24,7 +24,7 @@ const (
 
 var (
 	errTooManyLarge = errors.New("too many large requests at once")
-	errPlainHTTP    = errors.New("the client sent plain HTTP to a port that speaks HTTPS")
+	errPlainHTTP    = errors.New("the client sent plain HTTP to an HTTPS port")
 )
 
 // conn is a connection that is counted. It waits for its client until a request is complete, while the client does not

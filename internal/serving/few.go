@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-const tooManyBody = `{"error":{"code":"TOO_MANY_REQUESTS","message":"Too many requests of one address at once; try again later"}}`
+const tooManyBody = `{"error":{"code":"TOO_MANY_REQUESTS","message":"Too many concurrent requests from one address; try again later"}}`
 
 // FewAtOnce returns a handler that serves a few requests of one address (of IPv6, of one /48) at once, and holds connections
 // whose requests are refused. It is for servers that ask another one who a client is: what is asked, and who waits for that,

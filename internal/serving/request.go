@@ -17,7 +17,7 @@ const MaxBodyBytes = 16 << 10
 const (
 	tooLargeBody   = `{"error":{"code":"PAYLOAD_TOO_LARGE","message":"The body is larger than 16 KiB"}}`
 	incompleteBody = `{"error":{"code":"BAD_REQUEST","message":"The body is incomplete or malformed"}}`
-	plainHTTPBody  = `{"error":{"code":"BAD_REQUEST","message":"This port speaks HTTPS: use https:// in place of http://"}}`
+	plainHTTPBody  = `{"error":{"code":"BAD_REQUEST","message":"This port serves HTTPS; use https:// instead of http://"}}`
 )
 
 // plainHTTPAnswer is written before anything of the request is understood.

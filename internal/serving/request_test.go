@@ -77,7 +77,7 @@ func TestPlainHTTPOnATLSPortGetsASentence(t *testing.T) {
 			}
 			head, body, _ := strings.Cut(answer, "\r\n\r\n")
 			if !strings.HasPrefix(head, "HTTP/1.1 400 Bad Request\r\n") || !strings.Contains(head, "Connection: close") ||
-				body != `{"error":{"code":"BAD_REQUEST","message":"This port speaks HTTPS: use https:// in place of http://"}}` {
+				body != `{"error":{"code":"BAD_REQUEST","message":"This port serves HTTPS; use https:// instead of http://"}}` {
 				t.Errorf("%s with a body of %d is answered %q", method, size, answer)
 			}
 		}

@@ -34,7 +34,7 @@ const lastSpans = 2 * time.Second
 func Start(ctx context.Context, version, instance string, log *slog.Logger) (stop func(), err error) {
 	exporter, err := otlptracehttp.New(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("send traces: %w; see to the variables OTEL_EXPORTER_OTLP_*", err)
+		return nil, fmt.Errorf("send traces: %w; check the variables OTEL_EXPORTER_OTLP_*", err)
 	}
 	of, err := resource.New(ctx,
 		resource.WithTelemetrySDK(),
@@ -43,12 +43,12 @@ func Start(ctx context.Context, version, instance string, log *slog.Logger) (sto
 		resource.WithFromEnv(), // OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES come last, and so count
 	)
 	if err != nil {
-		return nil, fmt.Errorf("send traces: %w; see to the variable OTEL_RESOURCE_ATTRIBUTES", err)
+		return nil, fmt.Errorf("send traces: %w; check the variable OTEL_RESOURCE_ATTRIBUTES", err)
 	}
 	provider := trace.NewTracerProvider(trace.WithBatcher(exporter), trace.WithResource(of))
 	otel.SetTracerProvider(provider)
 	otel.SetTextMapPropagator(propagation.TraceContext{})
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("Traces are lost", "error", err.Error()) }))
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("Cannot send traces", "error", err.Error()) }))
 	log.Info("Sending traces")
 	return func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSpans)

@@ -147,5 +147,5 @@ func TestTheManagerRunsAsComposeSays(t *testing.T) {
 	g.Eventually(func() (string, error) {
 		said, err := os.ReadFile(m.Log)
 		return string(said), err
-	}).WithTimeout(soon).WithPolling(poll).Should(gomega.ContainSubstring("The database's schema is complete"))
+	}).WithTimeout(soon).WithPolling(poll).Should(gomega.ContainSubstring("The database schema is complete"))
 }

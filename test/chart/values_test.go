@@ -303,8 +303,8 @@ func TestValuesThatMeanNothingAreRefusedWithASentence(t *testing.T) {
 		"metrics.enabled=false,monitoring.prometheusRule.enabled=true": "would count as down",
 		"defaultUsers.passwords=admin123":                              "value must be one of",
 		"watchNamespaces={a},defaultUsers.passwords=generated,defaultUsers.namespace=b": "b is not one of watchNamespaces",
-		"defaultUsers.takeOver=true":                                 "accounts are taken over with generated passwords only",
-		"defaultUsers.passwords=sharding,defaultUsers.takeOver=true": "accounts are taken over with generated passwords only",
+		"defaultUsers.takeOver=true":                                 "accounts can only be adopted with generated passwords",
+		"defaultUsers.passwords=sharding,defaultUsers.takeOver=true": "accounts can only be adopted with generated passwords",
 		"image.digest=latest":                                        "does not match pattern",
 		"tracing.enabled=true":                                       "say where the collector is",
 		"tracing.enabled=true,tracing.endpoint=collector:4318":       "does not match pattern",
@@ -384,7 +384,7 @@ func TestNotesSayWhatToDoNext(t *testing.T) {
 		"cnpg":          {"database: {cloudNativePG: {cluster: accounts}}", []string{"accounts-app", "accounts-ca"}},
 		"in memory":     {"{database: {inMemory: true}, replicas: 2}", []string{"keeps all accounts in memory", "run one replica", "no PodDisruptionBudget"}},
 		"CRDs that go":  {"crds: {keep: false}", []string{"WARNING"}},
-		"no CRDs":       {"crds: {enabled: false}", []string{"yours to install and upgrade"}},
+		"no CRDs":       {"crds: {enabled: false}", []string{"install and upgrade the CustomResourceDefinitions yourself"}},
 		"default users": {"defaultUsers: {passwords: generated}", []string{"get secret admin-password"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -32,12 +32,12 @@ var userFields = []field{
 		in: func(text string) any { return map[string]any{"roles": []any{text}} },
 	},
 	{
-		name: "name of a Secret", says: "the name of a Secret is lower-case letters", longest: 253,
+		name: "name of a Secret", says: "the name of a Secret contains only lower-case letters", longest: 253,
 		allowed: alphanumeric[26:] + "-.", first: alphanumeric[26:], last: alphanumeric[26:],
 		in: func(text string) any { return passwordIn(map[string]any{"name": text}) },
 	},
 	{
-		name: "key of a Secret", says: "a key of a Secret holds only letters", longest: 253,
+		name: "key of a Secret", says: "a key of a Secret contains only letters", longest: 253,
 		allowed: alphanumeric + "-._", first: alphanumeric + "-._", last: alphanumeric + "-._",
 		in: func(text string) any { return passwordIn(map[string]any{"name": "s", "key": text}) },
 	},
@@ -49,7 +49,7 @@ func passwordIn(secretRef map[string]any) map[string]any {
 
 // glob is the text of a policy's patterns.
 var glob = field{
-	name: "pattern", says: "a pattern holds only letters", longest: 255,
+	name: "pattern", says: "a pattern contains only letters", longest: 255,
 	allowed: alphanumeric + "._:@+*?-", first: alphanumeric + "._:@+*?-", last: alphanumeric + "._:@+*?-",
 	in: func(text string) any {
 		return map[string]any{"namespaceSelector": map[string]any{}, "usernames": []any{text}}

@@ -92,7 +92,7 @@ func TestThePageSharesATableWithNoDefaultPasswordAlive(t *testing.T) {
 	upgraded.logsIn("alice", http.StatusOK)
 	s.logsIn(p, "alice", http.StatusOK)
 	s.eventually(soon, func(g gomega.Gomega) {
-		g.Expect(p.said()).To(gomega.ContainSubstring("The database's schema is complete"))
+		g.Expect(p.said()).To(gomega.ContainSubstring("The database schema is complete"))
 		for _, kind := range []string{"open-schema", "manager-rights", "foreign-owner", "missing-right", "session-time-zone", "notification-trigger", "foreign-trigger", "oauth-guard"} {
 			found, isThere := p.metric("shardinguser_table_findings", `kind="`+kind+`"`)
 			g.Expect(isThere).To(gomega.BeTrue(), kind)

@@ -148,7 +148,7 @@ func TestGeneratedUsersWaitForTheRightToBeCreatedWhichIsToldOf(t *testing.T) {
 	s.clearDefaultUsers()
 	p := s.launchOn(s.dsn, "--leader-elect", "--default-users=generated").begin(t).ready()
 	s.eventually(time.Minute, func(g gomega.Gomega) {
-		g.Expect(p.said()).To(gomega.MatchRegexp(`"level":"error".*The default users cannot be created.*config/default-users`))
+		g.Expect(p.said()).To(gomega.MatchRegexp(`"level":"error".*Cannot create the default users.*config/default-users`))
 	})
 	s.Expect(s.kubectl("-n", systemNamespace, "get", "suser", "-o", "name")).To(gomega.BeEmpty())
 
@@ -182,7 +182,7 @@ func TestDefaultAccountsOfTheShardingManagerAreTakenOver(t *testing.T) {
 		status, body := p.logIn(name, name+"123")
 		s.Expect(status).To(gomega.Equal(http.StatusUnauthorized), body)
 	}
-	s.Expect(p.said()).To(gomega.ContainSubstring("Accounts have a default password of the sharding manager"))
+	s.Expect(p.said()).To(gomega.ContainSubstring("Accounts have a well-known default password of the sharding manager"))
 }
 
 func TestDefaultUsersInANamespaceThatIsWatched(t *testing.T) {

@@ -54,11 +54,11 @@ func TestDoctorListsFindingsAndOrphansWithoutADSN(t *testing.T) {
 	s.eventually(2*time.Minute, func(g gomega.Gomega) {
 		got := sh.plugin("doctor", "-o", "json")
 		g.Expect(got.out).To(gomega.ContainSubstring(`unique-constraint no_case: The database refuses`))
-		g.Expect(got.out).To(gomega.ContainSubstring(`The account \"admin\" has a default password of the sharding manager`))
+		g.Expect(got.out).To(gomega.ContainSubstring(`The account \"admin\" has a well-known default password of the sharding manager`))
 	})
 	defaults, _ := p.metric("shardinguser_well_known_passwords")
 	s.Expect(defaults).To(gomega.BeEquivalentTo(1))
-	s.Expect(p.said()).To(gomega.MatchRegexp(`Accounts have a default password of the sharding manager.*"usernames":\["admin"\]`))
+	s.Expect(p.said()).To(gomega.MatchRegexp(`Accounts have a well-known default password of the sharding manager.*"usernames":\["admin"\]`))
 	findings, _ := p.metric("shardinguser_table_findings", `kind="`+store.FindingUniqueConstraint+`"`)
 	s.Expect(findings).To(gomega.BeEquivalentTo(1))
 	s.Expect(p.said()).To(gomega.ContainSubstring("The table users has a finding"))

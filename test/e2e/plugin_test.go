@@ -271,7 +271,7 @@ func TestDoctorSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 		edits []edit
 		says  string
 	}{
-		v1alpha1.ReasonSecretNotFound:  {[]edit{secret("none")}, `(?s)"none" is not there.*set-password`},
+		v1alpha1.ReasonSecretNotFound:  {[]edit{secret("none")}, `(?s)"none" does not exist.*set-password`},
 		v1alpha1.ReasonPasswordInvalid: {[]edit{secret("empty")}, `(?s)empty.*set-password`},
 		v1alpha1.ReasonRowExists:       {[]edit{username("theirs")}, `IfUnowned`},
 		v1alpha1.ReasonUsernameTaken:   {[]edit{username("fine")}, s.namespace + `/fine`},
@@ -319,7 +319,7 @@ func TestDoctorNeedsFewRights(t *testing.T) {
 	s.Expect(got.code).To(gomega.BeZero(), got.out+got.errOut)
 	s.Expect(got.out).To(gomega.MatchRegexp(`unknown +Policies `))
 	s.Expect(got.out).To(gomega.MatchRegexp(`unknown +Operator `))
-	s.Expect(got.out).To(gomega.ContainSubstring("all that could be looked at"))
+	s.Expect(got.out).To(gomega.ContainSubstring("the only one that could be read"))
 	got = sh.plugin("doctor", "wrong")
 	s.Expect(got.code).To(gomega.Equal(1))
 	s.Expect(got.out).To(gomega.MatchRegexp(`unknown +Password .*"none"`))

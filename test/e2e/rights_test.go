@@ -178,7 +178,7 @@ func TestRolesInTheWatchedNamespacesAreEnough(t *testing.T) {
 	})
 	blind := s.launchOn(s.dsn, "--watch-namespaces="+tenant).begin(t)
 	s.Expect(blind.exit(time.Minute)).To(gomega.Equal(1))
-	s.Expect(blind.said()).To(gomega.ContainSubstring("or turn them off by --policies=off"))
+	s.Expect(blind.said()).To(gomega.ContainSubstring("or set --policies=off"))
 
 	p := s.launchOn(s.dsn, "--leader-elect", "--watch-namespaces="+tenant, "--policies=off").begin(t).ready()
 	password := s.secret("alice", aHash).DeepCopy()

@@ -28,7 +28,7 @@ func TestWrongSettingsEndTheManagerAtOnceWithASentence(t *testing.T) {
 		says   string
 	}{
 		"an unknown flag":     {launch{args: []string{"--bcrypt-costs=10"}}, "bcrypt-cost"},
-		"an argument":         {launch{args: []string{secret}}, "does not belong to any flag"},
+		"an argument":         {launch{args: []string{secret}}, "not a flag or the value of one"},
 		"a cost that is weak": {launch{args: []string{"--bcrypt-cost=9"}}, `bcrypt-cost.*10 to 14`},
 		"a cost from the environment": {
 			launch{env: []string{"SHARDINGUSER_BCRYPT_COST=15"}},
@@ -40,15 +40,15 @@ func TestWrongSettingsEndTheManagerAtOnceWithASentence(t *testing.T) {
 		},
 		"a password that is not encoded": {
 			launch{env: []string{"USER_DATABASE_DSN=postgres://u:" + secret + "/@:%@h/db"}},
-			`USER_DATABASE_DSN.*percent-encoded|USER_DATABASE_DSN.*not a usable`,
+			`USER_DATABASE_DSN.*percent-encoded|USER_DATABASE_DSN.*invalid Postgres DSN`,
 		},
 		"a DSN file that is not there": {
 			launch{args: []string{"--user-database-dsn-file=" + folder + "/none"}},
-			`none cannot be read: no such file`,
+			`cannot read the DSN file .*none: no such file`,
 		},
 		"a DSN file that is empty":   {launch{args: []string{"--user-database-dsn-file=" + file("empty", "\n")}}, "is empty"},
-		"a DSN in place of a file":   {launch{args: []string{"--user-database-dsn-file=" + dsn}}, "DSN, not the path of a file"},
-		"a listen DSN without a DSN": {launch{args: []string{"--listen-dsn-file=" + file("listen", dsn)}}, "without a database"},
+		"a DSN in place of a file":   {launch{args: []string{"--user-database-dsn-file=" + dsn}}, "set the path of a file"},
+		"a listen DSN without a DSN": {launch{args: []string{"--listen-dsn-file=" + file("listen", dsn)}}, "no database is set"},
 		"a log-in role without a controller's": {
 			launch{args: []string{"--login-database-dsn-file=" + file("login", dsn)}},
 			`login-database-dsn-file.*--user-database-dsn-file`,
@@ -67,10 +67,10 @@ func TestWrongSettingsEndTheManagerAtOnceWithASentence(t *testing.T) {
 		},
 		"two servers on one address": {
 			launch{args: []string{"--metrics-bind-address=:9999", "--health-probe-bind-address=:9999"}},
-			"one address",
+			"same address",
 		},
 		"a namespace that cannot be":  {launch{args: []string{"--watch-namespaces=Team_A"}}, "watch-namespaces.*namespaces"},
-		"a cluster that is not given": {launch{args: []string{"--kubeconfig=" + folder + "/none"}}, `(?s)no cluster to work with|none`},
+		"a cluster that is not given": {launch{args: []string{"--kubeconfig=" + folder + "/none"}}, `(?s)cannot find a cluster|none`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

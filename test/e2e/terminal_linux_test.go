@@ -119,15 +119,15 @@ func TestAPasswordThatIsTypedIsNotShown(t *testing.T) {
 	sh := s.somebody()
 
 	code, seen := sh.talk([]string{"set-password", "alice"},
-		prompt{"New password of alice: ", canary + " typed" + enter}, prompt{"Once more: ", canary + " typed" + enter})
+		prompt{"New password of alice: ", canary + " typed" + enter}, prompt{"Repeat: ", canary + " typed" + enter})
 	s.Expect(code).To(gomega.BeZero(), seen)
 	s.Expect(seen).To(gomega.And(gomega.ContainSubstring("Strength: "), gomega.Not(gomega.ContainSubstring(canary))))
 	s.Expect(s.value("alice")).To(gomega.Equal(canary + " typed"))
 
 	code, seen = sh.talk([]string{"set-password", "alice"},
-		prompt{"New password of alice: ", canary + " typed" + enter}, prompt{"Once more: ", canary + " tpyed" + enter})
+		prompt{"New password of alice: ", canary + " typed" + enter}, prompt{"Repeat: ", canary + " tpyed" + enter})
 	s.Expect(code).To(gomega.Equal(2))
-	s.Expect(seen).To(gomega.And(gomega.ContainSubstring("two different"), gomega.Not(gomega.ContainSubstring(canary))))
+	s.Expect(seen).To(gomega.And(gomega.ContainSubstring("the two passwords differ"), gomega.Not(gomega.ContainSubstring(canary))))
 	s.Expect(s.value("alice")).To(gomega.Equal(canary + " typed"))
 
 	// Who breaks off changes nothing.
@@ -146,7 +146,7 @@ func TestAPasswordThatIsTypedIsNotShown(t *testing.T) {
 	code, seen = sh.talk([]string{"set-password", "bob"}, prompt{"[y/N] ", "no" + enter})
 	s.Expect(code).To(gomega.Equal(1), seen)
 	code, seen = sh.talk([]string{"set-password", "bob"}, prompt{"[y/N] ", "y" + enter},
-		prompt{"New password of bob: ", canary + " bob" + enter}, prompt{"Once more: ", canary + " bob" + enter})
+		prompt{"New password of bob: ", canary + " bob" + enter}, prompt{"Repeat: ", canary + " bob" + enter})
 	s.Expect(code).To(gomega.BeZero(), seen)
 	s.Expect(s.value("bob-password")).To(gomega.Equal(canary + " bob"))
 }

@@ -135,6 +135,6 @@ func TestACollectorThatIsAwayCostsSpansAndNothingElse(t *testing.T) {
 	s.readyUser("alice", secret("alice"))
 	status, _ := p.logIn("alice", canary+" alice")
 	s.Expect(status).To(gomega.Equal(http.StatusOK))
-	s.eventually(time.Minute, func(g gomega.Gomega) { g.Expect(p.said()).To(gomega.ContainSubstring("Traces are lost")) })
+	s.eventually(time.Minute, func(g gomega.Gomega) { g.Expect(p.said()).To(gomega.ContainSubstring("Cannot send traces")) })
 	s.Expect(p.Running()).To(gomega.BeTrue())
 }

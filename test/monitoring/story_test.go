@@ -38,7 +38,7 @@ func TestARealPrometheusTellsOfWhatHappens(t *testing.T) {
 	s.lives(25 * time.Second)
 	s.user("nobody", "") // its Secret is missing
 	s.fires("ShardingUsersNotReady")
-	s.everyPanelHasData("While the database is away")
+	s.everyPanelHasData("Logins during fallback")
 
 	// Somebody guesses.
 	for i := range crowd - 1 {

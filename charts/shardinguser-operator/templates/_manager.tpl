@@ -40,7 +40,7 @@
 {{- end }}
 {{- if .Values.defaultUsers.takeOver }}
 {{- if ne $users "generated" }}
-{{- fail "defaultUsers.takeOver: accounts are taken over with generated passwords only; set defaultUsers.passwords to generated" }}
+{{- fail "defaultUsers.takeOver: accounts can only be adopted with generated passwords; set defaultUsers.passwords to generated" }}
 {{- end }}
 - --default-users-take-over=on
 {{- end }}

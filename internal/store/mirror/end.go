@@ -62,7 +62,7 @@ func (m *Mirror) merge(ctx context.Context, o *outage) error {
 func (m *Mirror) lose(part store.Outage) {
 	m.metrics.dropped.Add(float64(len(part.Attempts)))
 	for _, missed := range part.Accounts {
-		m.Log.Error("The database does not take what happened to an account while it was away", "user", missed.Username)
+		m.Log.Error("The database rejected the fallback logins of an account", "user", missed.Username)
 	}
 }
 
@@ -153,7 +153,7 @@ func (m *Mirror) release(ctx context.Context, ended bool) {
 	for w := range m.watchers {
 		w.wake()
 	}
-	m.Log.Info("The database is back: log-ins are decided by it, and what happened meanwhile was merged")
+	m.Log.Info("The database is available again; the fallback logins are merged")
 	m.Announce(ctx, false)
 }
 

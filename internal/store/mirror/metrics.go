@@ -15,7 +15,7 @@ type metrics struct {
 func newMetrics(registry prometheus.Registerer, m *Mirror) (*metrics, error) {
 	active := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "shardinguser_fallback_active",
-		Help: "1 while the database is away and log-ins are decided from memory.",
+		Help: "1 while the database is unavailable and logins are decided from the account cache.",
 	}, func() float64 {
 		if m.Active() {
 			return 1
@@ -24,11 +24,11 @@ func newMetrics(registry prometheus.Registerer, m *Mirror) (*metrics, error) {
 	})
 	accounts := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "shardinguser_login_accounts",
-		Help: "Accounts that this replica has a copy of.",
+		Help: "Accounts in the account cache of this replica.",
 	}, func() float64 { return float64(m.accounts.size()) })
 	dropped := prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "shardinguser_audit_dropped_total",
-		Help: "Log-in attempts of outages that are not on record, since there was no room to keep them.",
+		Help: "Login attempts during fallback that were not recorded, because the buffer was full.",
 	})
 	return &metrics{dropped: dropped}, errors.Join(registry.Register(active), registry.Register(accounts), registry.Register(dropped))
 }

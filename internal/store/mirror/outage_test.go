@@ -454,7 +454,7 @@ func TestAFailedMergeIsRetriedBeforeTheDatabaseDecides(t *testing.T) {
 		if n := len(w.db.attempts()); n != 2 {
 			t.Errorf("%d attempts on record, want 2", n)
 		}
-		if n := strings.Count(w.log.String(), "cannot be merged yet"); n != 1 {
+		if n := strings.Count(w.log.String(), "Cannot merge the fallback logins"); n != 1 {
 			t.Errorf("it was told %d times", n)
 		}
 	})

@@ -120,7 +120,7 @@ func (m *Mirror) look(ctx context.Context) {
 		m.notMerged = ""
 	case ctx.Err() == nil && err.Error() != m.notMerged:
 		m.notMerged = err.Error()
-		m.Log.Warn("What happened while the database was away cannot be merged yet", "error", m.notMerged)
+		m.Log.Warn("Cannot merge the fallback logins into the database yet", "error", m.notMerged)
 	}
 }
 
@@ -138,9 +138,9 @@ func (m *Mirror) begin(ctx context.Context) bool {
 		return false
 	case m.last != nil:
 		m.last.learn(m.accounts.all())
-		m.start(ctx, m.last, "the outage before")
+		m.start(ctx, m.last, "the previous outage")
 	case m.accounts.complete():
-		m.start(ctx, newOutage(m.accounts.all(), m.accounts.clock()), "the table as it was last known")
+		m.start(ctx, newOutage(m.accounts.all(), m.accounts.clock()), "the account cache")
 	}
 	return m.outage != nil
 }
@@ -152,7 +152,7 @@ func (m *Mirror) start(ctx context.Context, o *outage, from string) {
 		c.abandonSoon()
 	}
 	m.records = slices.DeleteFunc(m.records, func(other *outage) bool { return other == o })
-	m.Log.Warn("The database is away: log-ins are decided from memory", "from", from)
+	m.Log.Warn("The database is unavailable; logins use the fallback", "from", from)
 	m.Announce(ctx, true)
 }
 
@@ -164,7 +164,7 @@ func (m *Mirror) declare(ctx context.Context) {
 	accounts, err := m.Cluster.Accounts(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
-			m.Log.Debug("It is not known what accounts the cluster declares", "error", err.Error())
+			m.Log.Debug("Cannot list the accounts that the cluster declares", "error", err.Error())
 		}
 		return
 	}
@@ -205,7 +205,7 @@ func (m *Mirror) share(ctx context.Context) {
 	}
 	for _, err := range []error{err, failed} {
 		if err != nil && ctx.Err() == nil {
-			m.Log.Debug("A lock could not be shared", "error", err.Error())
+			m.Log.Debug("Cannot share a lock with other replicas", "error", err.Error())
 		}
 	}
 }

@@ -67,9 +67,9 @@ func (s *Store) findDefaults(ctx context.Context) error {
 	isKnown := func(username string) bool { return slices.Contains(before.Usernames, username) }
 	switch {
 	case found.Count == 0 && before.Count > 0:
-		s.settings.Log.Info("No account has a default password of the sharding manager any more")
+		s.settings.Log.Info("No account has a default password of the sharding manager any longer")
 	case found.Count > before.Count, slices.ContainsFunc(found.Usernames, func(username string) bool { return !isKnown(username) }):
-		s.settings.Log.Warn("Accounts have a default password of the sharding manager, which everybody knows; change their passwords, "+
+		s.settings.Log.Warn("Accounts have a well-known default password of the sharding manager; change their passwords, "+
 			"or delete or deactivate them", "accounts", found.Count, "usernames", found.Clean().Usernames[:min(10, len(found.Usernames))])
 	}
 	return nil

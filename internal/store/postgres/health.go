@@ -89,7 +89,7 @@ func (h *health) recover() {
 	}
 	h.failure, h.kind = nil, none
 	clear(h.told)
-	h.log.Info("The database answers again")
+	h.log.Info("The database is available again")
 	h.wakeWaiting()
 }
 
@@ -122,7 +122,7 @@ func (h *health) failed(kind kind, code string, err *store.UnavailableError) {
 	const most = 16
 	if sentence := err.Error(); !h.told[sentence] && len(h.told) < most {
 		h.told[sentence] = true
-		h.log.Warn("The database is not available", "reason", sentence)
+		h.log.Warn("The database is unavailable", "reason", sentence)
 	}
 }
 

@@ -178,7 +178,7 @@ func (o *observer) ping(ctx context.Context, conn *pgx.Conn) error {
 func (o *observer) notifying() {
 	o.s.health.setNotifying(true)
 	if o.reason != "" || !o.renews {
-		o.s.settings.Log.Info("Changes of the table users come by notifications")
+		o.s.settings.Log.Info("Receiving changes of the table users by notifications")
 	}
 	o.reason, o.renews = "", false
 }
@@ -204,6 +204,6 @@ func (o *observer) polling(err error) {
 	defer o.mu.Unlock()
 	if reason != o.reason {
 		o.reason = reason
-		o.s.settings.Log.Info("Changes of the table users are looked for by polling", "reason", reason)
+		o.s.settings.Log.Info("Polling the table users for changes", "reason", reason)
 	}
 }

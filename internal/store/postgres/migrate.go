@@ -62,7 +62,7 @@ func (s *Store) Migrate(ctx context.Context) error {
 		return err
 	}
 	if made {
-		s.settings.Log.Info("What was missing of the database's schema was made")
+		s.settings.Log.Info("Created the missing parts of the database schema")
 		s.health.whole()
 		s.health.succeeded(writes)
 	}
@@ -70,7 +70,7 @@ func (s *Store) Migrate(ctx context.Context) error {
 		return err
 	}
 	s.migratedOnce.Do(func() {
-		s.settings.Log.Info("The database's schema is complete")
+		s.settings.Log.Info("The database schema is complete")
 		close(s.migrated)
 	})
 	return nil

@@ -61,7 +61,7 @@ func TestADatabaseThatIsNotThereYetIsTakenUpWhenItComes(t *testing.T) {
 	if s.Up() {
 		t.Error("it says that the database is up")
 	}
-	eventually(t, "the outage is in the log", func() bool { return strings.Contains(log.String(), "not available") })
+	eventually(t, "the outage is in the log", func() bool { return strings.Contains(log.String(), "is unavailable") })
 
 	proxy.Restore()
 	eventually(t, "a row can be created", func() bool { return applied(t, s, creation("alice")) == nil })

@@ -169,14 +169,14 @@ func (s *Store) compareSessions(ctx context.Context, r *renewal) {
 			return
 		}
 		if r.attempts++; r.attempts == many {
-			s.settings.Log.Warn("The connections do not lead to one database and are renewed until they do; check where the "+
+			s.settings.Log.Warn("The connections lead to different databases and are renewed until they lead to one; check where the "+
 				"addresses of both DSNs lead", "attempts", r.attempts)
 		}
 		return
 	case moved:
 		s.settings.Log.Info("All connections lead to another server of the database")
 	case movedAway:
-		s.settings.Log.Info("All connections lead to another database; every account is checked there")
+		s.settings.Log.Info("All connections lead to another database; the operator checks every account there")
 		wake(s.missing)     // its tables may be missing, or older
 		s.health.announce() // what the former database refused, this one may accept
 	case agreeing:

@@ -184,6 +184,6 @@ func (s *Store) triggerIs(failed string) {
 	if s.settings.Role == RoleController {
 		remedy = "config/database/roles.sql makes it"
 	}
-	s.settings.Log.Warn("There can be no trigger on the table users: changes are found by polling",
+	s.settings.Log.Warn("Cannot create the trigger on the table users; polling for changes",
 		"reason", failed, "remedy", remedy)
 }
