@@ -57,7 +57,7 @@ func awayMeanwhile(s *Store, do func()) bool {
 
 func TestWithoutAConnectionTheDatabaseIsUnavailableAtOnce(t *testing.T) {
 	t.Parallel()
-	proxy, dsn := testenv.DatabaseProxy(t, testenv.Database(t))
+	proxy, dsn := testenv.DatabaseProxy(t, databaseWithSchema(t))
 	s := open(t, quick(dsn)) // nobody checks
 	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
@@ -190,7 +190,7 @@ func TestAStoppedServerGetsNoStatementOnAClosedConnection(t *testing.T) {
 
 func TestConnectionsThatTheServerEndedAreNotUsed(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
 	pool := connect(t, dsn)
 	run(t, pool, insertActive, "alice")
@@ -203,7 +203,7 @@ func TestConnectionsThatTheServerEndedAreNotUsed(t *testing.T) {
 
 func TestADatabaseMissingAtTheStartIsUnavailableUntilItComes(t *testing.T) {
 	t.Parallel()
-	proxy, dsn := testenv.DatabaseProxy(t, testenv.Database(t))
+	proxy, dsn := testenv.DatabaseProxy(t, databaseWithSchema(t))
 	for name, disturb := range map[string]func(){"nothing answers": proxy.Cut, "the network swallows": proxy.Stall} {
 		t.Run(name, func(t *testing.T) {
 			disturb()
@@ -222,7 +222,7 @@ func TestADatabaseMissingAtTheStartIsUnavailableUntilItComes(t *testing.T) {
 
 func TestAnOutageIsNoticedWhileNobodyCallsAndSoIsItsEnd(t *testing.T) {
 	t.Parallel()
-	proxy, dsn := testenv.DatabaseProxy(t, testenv.Database(t))
+	proxy, dsn := testenv.DatabaseProxy(t, databaseWithSchema(t))
 	s := ready(t, Settings{DSN: fixed(dsn)})
 	for name, disturb := range map[string]func(){"it is cut": proxy.Cut, "the network swallows": proxy.Stall} {
 		disturb()
@@ -336,7 +336,7 @@ func TestWhatDoesNotProveAnOutageIsLookedAtAndNoMore(t *testing.T) {
 
 func TestADatabaseThatTakesNoWritesIsAwayUntilItDoes(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
 	_, database := names(t, dsn)
 	admin := connect(t, testenv.Server(t).DSN())

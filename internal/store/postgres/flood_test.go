@@ -58,7 +58,7 @@ func TestHalfAGigabyteOfNotificationsMovesTheMemoryLittle(t *testing.T) {
 		"names of four bytes a character": "repeat(U&'\\+01F600', 240) || n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			admin := testenv.Database(t)
+			admin := databaseWithSchema(t)
 			s := ready(t, quick(admin))
 			pool := connect(t, admin)
 			run(t, pool, insert, "alice")
@@ -102,7 +102,7 @@ func (w *watched) forgetOthers(username string) {
 
 func TestEmptyNotificationsCauseOneSweepAnInterval(t *testing.T) {
 	t.Parallel()
-	admin := testenv.Database(t)
+	admin := databaseWithSchema(t)
 	sweeps := &counted{text: "hashtextextended"}
 	settings := quick(admin)
 	settings.PollInterval, settings.ResyncInterval, settings.Tracer = 2*time.Second, time.Hour, sweeps

@@ -8,8 +8,11 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
@@ -25,6 +28,19 @@ func hang(t *testing.T, server *testenv.Postgres) (end func()) {
 		run(t, admin, "SELECT pg_reload_conf()")
 	}
 	set("lost")
+	// The server reads the setting some time later.
+	ctx, cancel := context.WithCancel(t.Context())
+	var committing sync.WaitGroup
+	committing.Go(func() {
+		for ctx.Err() == nil {
+			_, _ = admin.Exec(ctx, "SELECT pg_current_xact_id()")
+			pause(ctx, 10*time.Millisecond)
+		}
+	})
+	eventually(t, "a commit hangs", func() bool { return waiters(t, admin) > 0 })
+	cancel()
+	committing.Wait()
+	eventually(t, "no commit hangs", func() bool { return waiters(t, admin) == 0 })
 	return func() { set("") }
 }
 
@@ -74,7 +90,7 @@ func TestCommitsThatHangAreAnOutageWithinFiveSeconds(t *testing.T) {
 	if err := <-failed; err == nil {
 		t.Error("the attempt was charged")
 	}
-	if n := waiters(t, server); n > 2 {
+	if n := waiters(t, connect(t, server.DSN())); n > 2 {
 		t.Errorf("%d sessions wait for the standby", n)
 	}
 
@@ -89,15 +105,15 @@ func TestCommitsThatHangAreAnOutageWithinFiveSeconds(t *testing.T) {
 }
 
 // waiters is how many sessions wait for a standby.
-func waiters(t *testing.T, server *testenv.Postgres) int {
+func waiters(t *testing.T, admin *pgxpool.Pool) int {
 	t.Helper()
-	return value[int](t, connect(t, server.DSN()), "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+	return value[int](t, admin, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
 }
 
 // What is unchecked is taken off the counter, and no more than it put there.
 func TestAnUncheckedAttemptGivesNobodyAGuess(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
 	pool := connect(t, dsn)
 	counter := func() int {
@@ -210,7 +226,7 @@ func TestAnUncheckedAttemptGivesNobodyAGuess(t *testing.T) {
 // A long transaction of another program that holds sixty rows holds up nobody else.
 func TestSixtyLockedRowsHoldUpNobodyElse(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
 	pool := connect(t, dsn)
 	for i := range 60 {
@@ -265,7 +281,7 @@ func TestSixtyLockedRowsHoldUpNobodyElse(t *testing.T) {
 // A column that gets another type beside logins makes none of them fail.
 func TestAColumnThatGetsAnotherTypeBesideLoginsFailsNone(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
 	pool := connect(t, dsn)
 	run(t, pool, insertActive, "alice")
@@ -273,9 +289,10 @@ func TestAColumnThatGetsAnotherTypeBesideLoginsFailsNone(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var callers sync.WaitGroup
 	var failed sync.Map
-	for range 4 {
+	var rounds [4]atomic.Int64
+	for i := range rounds {
 		callers.Go(func() {
-			for n := 0; ctx.Err() == nil; n++ {
+			for ; ctx.Err() == nil; rounds[i].Add(1) {
 				c, err := s.Charge(context.WithoutCancel(ctx), attempt("alice"), usual)
 				if err == nil {
 					_, err = s.Settle(context.WithoutCancel(ctx), c, true)
@@ -291,7 +308,10 @@ func TestAColumnThatGetsAnotherTypeBesideLoginsFailsNone(t *testing.T) {
 	}
 	for i := range 10 {
 		run(t, pool, "ALTER TABLE users ALTER password_hash TYPE "+[]string{"TEXT", "VARCHAR(255)"}[i%2])
-		pause(ctx, 50*time.Millisecond)
+		for caller := range rounds { // no call meets two changes, for however long it takes
+			before := rounds[caller].Load()
+			eventually(t, "each caller has ended its call", func() bool { return rounds[caller].Load() > before })
+		}
 	}
 	cancel()
 	callers.Wait()
@@ -346,7 +366,7 @@ func TestSettingsOfTheRoleMakeNoDifference(t *testing.T) {
 // A limit of the server's that is shorter than ours is named, and makes no outage.
 func TestAStatementTimeoutOfTheServerIsNamed(t *testing.T) {
 	t.Parallel()
-	admin := testenv.Database(t)
+	admin := databaseWithSchema(t)
 	s := ready(t, quick(with(admin, "statement_timeout=200ms")))
 	pool := connect(t, admin)
 	run(t, pool, insertActive, "alice")

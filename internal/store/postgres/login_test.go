@@ -116,7 +116,7 @@ func chargeAtOnce(t *testing.T, n int, stores []*Store, username string, limits 
 
 func TestChargesAndFailuresOfAnotherProgramAtOnceAreAllCounted(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	stores := replicas(t, dsn, dsn)
 	pool := connect(t, dsn)
 	run(t, pool, insertActive, "alice")
@@ -137,7 +137,7 @@ func TestChargesAndFailuresOfAnotherProgramAtOnceAreAllCounted(t *testing.T) {
 
 func TestFailuresOnOneReplicaAndAnotherLockOnBothAndAfterARestart(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	one, two := ready(t, quick(dsn)), ready(t, quick(dsn))
 	run(t, connect(t, dsn), insertActive, "alice")
 	for range 4 {
@@ -240,7 +240,7 @@ func TestAChargeThatWaitedForARowDecidesByWhatItBecame(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dsn := testenv.Database(t)
+			dsn := databaseWithSchema(t)
 			s := ready(t, quick(dsn))
 			pool := connect(t, dsn)
 			run(t, pool, "INSERT INTO users (username, password_hash, failed_login_attempts) VALUES ('alice', 'hash', 4)")
@@ -262,7 +262,7 @@ func TestAChargeThatWaitedForARowDecidesByWhatItBecame(t *testing.T) {
 
 func TestAChargeTellsTheTimeOnceItsWaitIsOver(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
 	pool := connect(t, dsn)
 	run(t, pool, insertActive, "alice")
@@ -305,7 +305,7 @@ func TestASettlementThatWaitedForARowDecidesByWhatItBecame(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dsn := testenv.Database(t)
+			dsn := databaseWithSchema(t)
 			s := ready(t, quick(dsn))
 			pool := connect(t, dsn)
 			run(t, pool, "INSERT INTO users (username, password_hash, failed_login_attempts) VALUES ('alice', 'hash', 4)")
@@ -363,7 +363,7 @@ func TestADatabaseThatIsNotInUTF8HasNoAccountThatItCannotWrite(t *testing.T) {
 
 func TestAColumnThatRoundsTimesKeepsALockItsOwn(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
 	pool := connect(t, dsn)
 	run(t, pool, "ALTER TABLE users ALTER locked_until TYPE TIMESTAMP(0)")
@@ -382,7 +382,7 @@ func TestAColumnThatRoundsTimesKeepsALockItsOwn(t *testing.T) {
 
 func TestSeveralReplicasPurgeAtOnce(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	stores := replicas(t, dsn, dsn, dsn)
 	pool := connect(t, dsn)
 	run(t, pool, "INSERT INTO login_attempts (attempted_at, username, outcome, source, user_agent) "+

@@ -41,6 +41,37 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// template is the DSN of a database with a complete schema, which the first who asks creates.
+var template = struct {
+	sync.Once
+	dsn string
+	err error
+}{}
+
+// databaseWithSchema is the DSN of a fresh database with a complete schema. Tests of the migrations take testenv.Database, which is empty.
+func databaseWithSchema(t *testing.T) string {
+	t.Helper()
+	template.Do(func() { template.dsn, template.err = makeTemplate(testenv.Server(t)) })
+	if template.err != nil {
+		t.Fatal(template.err)
+	}
+	return testenv.DatabaseLike(t, template.dsn)
+}
+
+// makeTemplate creates a database with a complete schema, and leaves it. It outlives the test that came first.
+func makeTemplate(server *testenv.Postgres) (string, error) {
+	dsn, err := server.NewDatabase(context.Background())
+	if err != nil {
+		return "", err
+	}
+	s, err := Open(quick(dsn))
+	if err != nil {
+		return "", err
+	}
+	defer s.Close()
+	return dsn, s.Migrate(context.Background())
+}
+
 // fixed is a DSN that does not change.
 func fixed(dsn string) DSNSource { return func() (string, error) { return dsn, nil } }
 
@@ -111,7 +142,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 		select {
 		case <-deadline:
 			t.Fatalf("%s: it did not come about", what)
-		case <-time.After(2 * time.Millisecond):
+		case <-time.After(5 * time.Millisecond):
 		}
 	}
 }

@@ -91,10 +91,10 @@ func TestNothingOfAStrangerRunsWithOurRights(t *testing.T) {
 			var log logged
 			settings.Log = log.logger()
 			s := ready(t, settings)
-			storetest.Run(t, func(t *testing.T) storetest.Harness {
+			clean := connect(t, with(dsn, "search_path=public"))
+			promises(false)(t, func(t *testing.T) storetest.Harness {
 				t.Helper()
-				clean := connect(t, with(dsn, "search_path=public"))
-				run(t, clean, "DELETE FROM users; DELETE FROM shardinguser_ownership; DELETE FROM login_attempts; DELETE FROM shardinguser_merges")
+				run(t, clean, emptied)
 				return storetest.Harness{Store: s, Other: program{clean, "", clean}}
 			})
 			wholeStory(t, s)
