@@ -41,35 +41,42 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// template is the DSN of a database with a complete schema, which the first who asks creates.
-var template = struct {
-	sync.Once
-	dsn string
-	err error
-}{}
-
-// databaseWithSchema is the DSN of a fresh database with a complete schema. Tests of the migrations take testenv.Database, which is empty.
-func databaseWithSchema(t *testing.T) string {
-	t.Helper()
-	template.Do(func() { template.dsn, template.err = makeTemplate(testenv.Server(t)) })
-	if template.err != nil {
-		t.Fatal(template.err)
-	}
-	return testenv.DatabaseLike(t, template.dsn)
+// A template is a database that tests get copies of. The first who asks fills it.
+type template struct {
+	once sync.Once
+	dsn  string
 }
 
-// makeTemplate creates a database with a complete schema, and leaves it. It outlives the test that came first.
-func makeTemplate(server *testenv.Postgres) (string, error) {
-	dsn, err := server.NewDatabase(context.Background())
-	if err != nil {
-		return "", err
+// copy returns the DSN of a fresh copy. Fill gets an empty database, and leaves nobody connected to it.
+func (m *template) copy(t *testing.T, fill func(dsn string)) string {
+	t.Helper()
+	m.once.Do(func() {
+		dsn, err := testenv.Server(t).NewDatabase(t.Context()) // it outlives the test
+		if err != nil {
+			t.Fatal(err)
+		}
+		fill(dsn)
+		m.dsn = dsn
+	})
+	if m.dsn == "" {
+		t.Fatal("the test that came first did not fill the template")
 	}
-	s, err := Open(quick(dsn))
-	if err != nil {
-		return "", err
-	}
-	defer s.Close()
-	return dsn, s.Migrate(context.Background())
+	return testenv.DatabaseLike(t, m.dsn)
+}
+
+var schemaTemplate template
+
+// databaseWithSchema is the DSN of a fresh database with a complete schema. Tests of the migrations take testenv.Database, which is
+// empty.
+func databaseWithSchema(t *testing.T) string {
+	t.Helper()
+	return schemaTemplate.copy(t, func(dsn string) {
+		s := open(t, quick(dsn))
+		defer s.Close()
+		if err := s.Migrate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
 
 // fixed is a DSN that does not change.
