@@ -33,7 +33,7 @@ func hang(t *testing.T, server *testenv.Postgres) (end func()) {
 	var committing sync.WaitGroup
 	committing.Go(func() {
 		for ctx.Err() == nil {
-			_, _ = admin.Exec(ctx, "SELECT pg_current_xact_id()")
+			_, _ = admin.Exec(ctx, "SELECT pg_logical_emit_message(true, 'test', '')")
 			pause(ctx, 10*time.Millisecond)
 		}
 	})
@@ -121,7 +121,9 @@ func TestSixtyLockedRowsHoldUpNobodyElse(t *testing.T) {
 	}
 	run(t, pool, insertActive, "free")
 	eventually(t, "the store is up", s.Up)
+	began := time.Now()
 	charge(t, s, "free")
+	alone := time.Since(began) // longer on a busy machine
 	run(t, pool, "UPDATE users SET failed_login_attempts = 0")
 	tx := hold(t, pool, "SELECT FROM users WHERE username LIKE 'held-%' FOR UPDATE")
 
@@ -152,8 +154,8 @@ func TestSixtyLockedRowsHoldUpNobodyElse(t *testing.T) {
 	slices.Sort(took)
 	nine := took[len(took)*9/10]
 	t.Logf("9 of 10 logins took at most %v, all at most %v", nine.Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond))
-	if nine > 2*time.Second { // each would wait for its own 5s behind the locked rows
-		t.Errorf("9 of 10 other logins took up to %v, want 2s at most", nine)
+	if most := max(2*time.Second, 20*alone); nine > most { // each would wait for its own 5s behind the locked rows
+		t.Errorf("9 of 10 other logins took up to %v, want %v at most: one alone took %v", nine, most, alone)
 	}
 	if s.Away() || !s.Up() {
 		t.Errorf("it counts as an outage: %v", s.Failure())

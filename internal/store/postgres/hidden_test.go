@@ -23,9 +23,7 @@ func limited(t *testing.T) (s *Store, owner func(sql string), end user.Change) {
 	name, _ := names(t, role)
 	pool := connect(t, admin)
 	run(t, pool, "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO "+name)
-	s = open(t, quick(role))
-	s.timing.look = patience // a busy machine is not to keep the catalogue from explaining a refusal
-	background(t, func(ctx context.Context) { _ = s.Maintain(ctx) })
+	s = maintained(t, quick(role))
 	eventually(t, "the store is up", s.Up)
 	after, err := s.Apply(t.Context(), creation("alice"))
 	if err != nil {
