@@ -24,55 +24,63 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
+// requesting returns a request to the server of a test.
+type requesting func(w *world) *http.Request
+
+func posting(body string) requesting {
+	return func(w *world) *http.Request {
+		r := w.request(http.MethodPost, loginPath, body)
+		r.Header.Set("Content-Type", "application/json")
+		return r
+	}
+}
+
+func asking(method, path string) requesting {
+	return func(w *world) *http.Request { return w.request(method, path, "") }
+}
+
+func withBasic(password string) requesting {
+	return func(w *world) *http.Request {
+		r := w.verifying()
+		r.SetBasicAuth("alice", password)
+		return r
+	}
+}
+
+func withManyFields(request requesting) requesting {
+	return func(w *world) *http.Request {
+		r := request(w)
+		for range maxHeaderFields {
+			r.Header.Add("A", "")
+		}
+		return r
+	}
+}
+
+func withALongBody(request requesting) requesting {
+	return func(w *world) *http.Request {
+		r := request(w)
+		r.Body = io.NopCloser(strings.NewReader(strings.Repeat("x", 17<<10)))
+		return r
+	}
+}
+
 func TestTheDocumentAndTheHandlersSayTheSame(t *testing.T) {
 	const (
 		login    = "POST " + loginPath
 		verify   = "GET " + verifyPath
 		document = "GET " + documentPath
 	)
-	posted := func(body string) func(*world) *http.Request {
-		return func(w *world) *http.Request {
-			r := w.request(http.MethodPost, loginPath, body)
-			r.Header.Set("Content-Type", "application/json")
-			return r
-		}
-	}
-	asked := func(method, path string) func(*world) *http.Request {
-		return func(w *world) *http.Request { return w.request(method, path, "") }
-	}
-	basic := func(password string) func(*world) *http.Request {
-		return func(w *world) *http.Request {
-			r := w.verifying()
-			r.SetBasicAuth("alice", password)
-			return r
-		}
-	}
-	rightLogIn := posted(`{"username":"alice","password":"` + right + `"}`)
-	wrongLogIn := posted(`{"username":"alice","password":"` + wrong + `"}`)
+	rightLogIn := posting(`{"username":"alice","password":"` + right + `"}`)
+	wrongLogIn := posting(`{"username":"alice","password":"` + wrong + `"}`)
 	anonymous := func(w *world) *http.Request { return w.verifying() }
 	token := func(w *world) *http.Request { return w.verifying("Bearer " + w.token()) }
-	manyFields := func(request func(*world) *http.Request) func(*world) *http.Request {
-		return func(w *world) *http.Request {
-			r := request(w)
-			for range maxHeaderFields {
-				r.Header.Add("A", "")
-			}
-			return r
-		}
-	}
-	withBody := func(request func(*world) *http.Request) func(*world) *http.Request {
-		return func(w *world) *http.Request {
-			r := request(w)
-			r.Body = io.NopCloser(strings.NewReader(strings.Repeat("x", 17<<10)))
-			return r
-		}
-	}
 	noToken := func(w *world) *http.Request { return w.verifying("Bearer a.b.c") }
 
 	d := readDocument(t)
 	for name, tt := range map[string]struct {
 		operation string
-		request   func(*world) *http.Request
+		request   requesting
 		status    int
 		befalls   func(*world) // what happened before
 		forbidden bool         // the document has no such request
@@ -80,38 +88,38 @@ func TestTheDocumentAndTheHandlersSayTheSame(t *testing.T) {
 		"a log-in":                              {operation: login, request: rightLogIn, status: 200},
 		"a log-in without roles":                {operation: login, request: rightLogIn, status: 200, befalls: (*world).takesRoles},
 		"a log-in for a token":                  {operation: login, request: rightLogIn, status: 200, befalls: (*world).signsTokens},
-		"a log-in with a field of its own":      {operation: login, request: posted(`{"username":"alice","password":"` + right + `","device":"x"}`), status: 200},
-		"a log-in with an empty body":           {operation: login, request: posted(``), status: 400, forbidden: true},
-		"a log-in with an array":                {operation: login, request: posted(`[]`), status: 400, forbidden: true},
-		"a log-in without a username":           {operation: login, request: posted(`{"password":"x"}`), status: 400, forbidden: true},
-		"a log-in without a password":           {operation: login, request: posted(`{"username":"alice"}`), status: 400, forbidden: true},
-		"a log-in with an empty password":       {operation: login, request: posted(`{"username":"alice","password":""}`), status: 400, forbidden: true},
-		"a log-in with null for a password":     {operation: login, request: posted(`{"username":"alice","password":null}`), status: 400, forbidden: true},
-		"a log-in with a number for a username": {operation: login, request: posted(`{"username":1,"password":"x"}`), status: 400, forbidden: true},
+		"a log-in with a field of its own":      {operation: login, request: posting(`{"username":"alice","password":"` + right + `","device":"x"}`), status: 200},
+		"a log-in with an empty body":           {operation: login, request: posting(``), status: 400, forbidden: true},
+		"a log-in with an array":                {operation: login, request: posting(`[]`), status: 400, forbidden: true},
+		"a log-in without a username":           {operation: login, request: posting(`{"password":"x"}`), status: 400, forbidden: true},
+		"a log-in without a password":           {operation: login, request: posting(`{"username":"alice"}`), status: 400, forbidden: true},
+		"a log-in with an empty password":       {operation: login, request: posting(`{"username":"alice","password":""}`), status: 400, forbidden: true},
+		"a log-in with null for a password":     {operation: login, request: posting(`{"username":"alice","password":null}`), status: 400, forbidden: true},
+		"a log-in with a number for a username": {operation: login, request: posting(`{"username":1,"password":"x"}`), status: 400, forbidden: true},
 		"a log-in with a wrong password":        {operation: login, request: wrongLogIn, status: 401},
 		"a log-in while locked":                 {operation: login, request: rightLogIn, status: 401, befalls: (*world).locks},
-		"a log-in by GET":                       {operation: login, request: asked(http.MethodGet, loginPath), status: 405, forbidden: true},
-		"a log-in of 17 KiB":                    {operation: login, request: posted(`{"username":"alice","password":"` + strings.Repeat("x", 17<<10) + `"}`), status: 413},
+		"a log-in by GET":                       {operation: login, request: asking(http.MethodGet, loginPath), status: 405, forbidden: true},
+		"a log-in of 17 KiB":                    {operation: login, request: posting(`{"username":"alice","password":"` + strings.Repeat("x", 17<<10) + `"}`), status: 413},
 		"a log-in too many of an address":       {operation: login, request: rightLogIn, status: 429, befalls: (*world).throttles},
 		"a log-in too many for the cores":       {operation: login, request: rightLogIn, status: 429, befalls: (*world).isBusy},
-		"a log-in with many header fields":      {operation: login, request: manyFields(rightLogIn), status: 431},
+		"a log-in with many header fields":      {operation: login, request: withManyFields(rightLogIn), status: 431},
 		"a log-in that meets a defect":          {operation: login, request: rightLogIn, status: 500, befalls: (*world).hasADefect},
 		"a log-in without a database":           {operation: login, request: rightLogIn, status: 503, befalls: (*world).losesItsDatabase},
-		"Basic credentials":                     {operation: verify, request: basic(right), status: 200},
-		"Basic credentials without roles":       {operation: verify, request: basic(right), status: 200, befalls: (*world).takesRoles},
+		"Basic credentials":                     {operation: verify, request: withBasic(right), status: 200},
+		"Basic credentials without roles":       {operation: verify, request: withBasic(right), status: 200, befalls: (*world).takesRoles},
 		"a token":                               {operation: verify, request: token, status: 200, befalls: (*world).signsTokens},
 		"no credentials":                        {operation: verify, request: anonymous, status: 401, forbidden: true},
 		"no credentials, but there are tokens":  {operation: verify, request: anonymous, status: 401, befalls: (*world).signsTokens, forbidden: true},
-		"wrong Basic credentials":               {operation: verify, request: basic(wrong), status: 401},
+		"wrong Basic credentials":               {operation: verify, request: withBasic(wrong), status: 401},
 		"what is no token":                      {operation: verify, request: noToken, status: 401},
-		"credentials and a body of 17 KiB":      {operation: verify, request: withBody(basic(right)), status: 413},
-		"credentials too many of an address":    {operation: verify, request: basic(wrong), status: 429, befalls: (*world).throttles},
-		"credentials and many header fields":    {operation: verify, request: manyFields(basic(right)), status: 431},
-		"credentials that meet a defect":        {operation: verify, request: basic(right), status: 500, befalls: (*world).hasADefect},
-		"credentials without a database":        {operation: verify, request: basic(right), status: 503, befalls: (*world).losesItsDatabase},
-		"the document":                          {operation: document, request: asked(http.MethodGet, documentPath), status: 200},
-		"the document's head":                   {operation: "HEAD " + documentPath, request: asked(http.MethodHead, documentPath), status: 200},
-		"a document of one's own":               {operation: document, request: asked(http.MethodPut, documentPath), status: 405, forbidden: true},
+		"credentials and a body of 17 KiB":      {operation: verify, request: withALongBody(withBasic(right)), status: 413},
+		"credentials too many of an address":    {operation: verify, request: withBasic(wrong), status: 429, befalls: (*world).throttles},
+		"credentials and many header fields":    {operation: verify, request: withManyFields(withBasic(right)), status: 431},
+		"credentials that meet a defect":        {operation: verify, request: withBasic(right), status: 500, befalls: (*world).hasADefect},
+		"credentials without a database":        {operation: verify, request: withBasic(right), status: 503, befalls: (*world).losesItsDatabase},
+		"the document":                          {operation: document, request: asking(http.MethodGet, documentPath), status: 200},
+		"the document's head":                   {operation: "HEAD " + documentPath, request: asking(http.MethodHead, documentPath), status: 200},
+		"a document of one's own":               {operation: document, request: asking(http.MethodPut, documentPath), status: 405, forbidden: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, nil)

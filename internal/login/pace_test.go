@@ -18,6 +18,7 @@ import (
 // A client that gets a 429 has its answer at once, and its next request is read after the Retry-After. A trusted
 // proxy's next request may be another client's.
 func TestAConnectionIsHeldWhoseClientIsToComeAgain(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		rate    int
 		trusted []netip.Prefix
@@ -29,6 +30,7 @@ func TestAConnectionIsHeldWhoseClientIsToComeAgain(t *testing.T) {
 		"by a rate of the cores'": {-1, nil, true},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t, func(o *Options) { o.SourceRate, o.SourceBurst = tt.rate, 1 })
 			w.throttle = newThrottle(func() rate.Limit { return 1 }, 1)
 			s := start(t, w, ServerOptions{TrustedProxies: tt.trusted})

@@ -37,7 +37,7 @@ func start(t *testing.T, w *world, options ServerOptions) *served {
 // startWith lets a test change the server before it runs.
 func startWith(t *testing.T, w *world, options ServerOptions, change func(*http.Server)) *served {
 	t.Helper()
-	options.Drain = 10 * time.Second
+	options.Drain = time.Minute
 	options.MaxConnections = cmp.Or(options.MaxConnections, 1024)
 	server, err := NewServer(w.Service, options)
 	if err != nil {
@@ -50,7 +50,7 @@ func startWith(t *testing.T, w *world, options ServerOptions, change func(*http.
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true}
-	s := &served{w, listener.Addr().String(), stop, make(chan error, 1), &http.Client{Transport: transport, Timeout: 20 * time.Second}}
+	s := &served{w, listener.Addr().String(), stop, make(chan error, 1), &http.Client{Transport: transport, Timeout: time.Minute}}
 	go func() { s.ended <- server.Serve(ctx, listener) }()
 	t.Cleanup(func() {
 		transport.CloseIdleConnections()

@@ -165,6 +165,9 @@ func (s *served) mustPass(want, of int, username func(i int) string, before floa
 	end()
 	rate := min(max(before, hashesPerSecond(s.t)), usualRate)
 	limit := time.Duration(float64(inTime) * usualRate / rate)
+	if testing.Short() {
+		limit = time.Minute // what other tests take of the cores changes meanwhile: the hashes that each waited for count alone
+	}
 	passed, inTime := 0, 0
 	for _, t := range took {
 		if t < time.Hour {
@@ -193,9 +196,13 @@ func TestGuessesAtNamesThatNobodyHasLeaveOthersTheirShare(t *testing.T) {
 	}
 	rate := hashesPerSecond(t)
 	nobody := func(i int) string { return fmt.Sprint("nobody-", i) }
-	one, endOne := s.flood("127.0.0.2", 1024, nobody)
-	two, endTwo := s.flood("127.0.0.3", 1024, nobody)
-	s.mustPass(9, 10, username, rate, func() { endOne(); endTwo() })
+	connections, want, of := 1024, 9, 10
+	if testing.Short() {
+		connections, want, of = 128, 4, 5
+	}
+	one, endOne := s.flood("127.0.0.2", connections, nobody)
+	two, endTwo := s.flood("127.0.0.3", connections, nobody)
+	s.mustPass(want, of, username, rate, func() { endOne(); endTwo() })
 	for _, g := range []*guesses{one, two} {
 		t.Logf("of the guesses %d got a 401, %d a 429, %d lost their connection",
 			g.refused.Load(), g.busy.Load(), g.failed.Load())
@@ -216,7 +223,11 @@ func TestGuessesAtAnExemptAccountLeaveItsOwnerAShare(t *testing.T) {
 		_, end := s.flood(from, 60, robot)
 		ends = append(ends, end)
 	}
-	s.mustPass(13, 15, robot, rate, func() {
+	want, of := 13, 15
+	if testing.Short() {
+		want, of = 4, 5
+	}
+	s.mustPass(want, of, robot, rate, func() {
 		for _, end := range ends {
 			end()
 		}

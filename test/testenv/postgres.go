@@ -13,10 +13,12 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
@@ -34,6 +36,8 @@ type Postgres struct {
 	mu    sync.Mutex
 	roles []string
 	names []string // of the databases that are there because of us
+
+	admin atomic.Pointer[pgx.Conn] // the administrator's connection that waits for its next statement; nil where there is none
 }
 
 // StartPostgres starts a server of our own and returns when it takes connections; it ends with Stop, or with this
@@ -181,6 +185,9 @@ func (p *Postgres) signal(ctx context.Context, signal syscall.Signal) error {
 	if p.external {
 		return errExternal
 	}
+	if conn := p.admin.Swap(nil); conn != nil {
+		_ = conn.Close(ctx)
+	}
 	if err := p.server.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("end Postgres: %w", err)
 	}
@@ -221,16 +228,23 @@ const rightsOf15 = `REVOKE CREATE ON SCHEMA public FROM PUBLIC; ALTER SCHEMA pub
 
 // NewDatabase creates an empty database and returns an administrator's DSN for it.
 func (p *Postgres) NewDatabase(ctx context.Context) (string, error) {
+	return p.Copy(ctx, "")
+}
+
+// Copy creates a database with all that the database of a DSN holds, to which nobody may be connected, and returns an
+// administrator's DSN for it. An empty DSN stands for an empty database.
+func (p *Postgres) Copy(ctx context.Context, of string) (string, error) {
 	name := "test_" + strings.ToLower(rand.Text())
-	if err := p.create(ctx, name); err != nil {
+	is14, err := p.create(ctx, name, of)
+	if err != nil {
 		return "", fmt.Errorf("create a database: %w", err)
 	}
 	p.mu.Lock()
 	p.names = append(p.names, name)
 	p.mu.Unlock()
 	dsn, err := withDatabase(p.dsn, name)
-	if err != nil {
-		return "", err
+	if err != nil || !is14 || of != "" {
+		return dsn, err
 	}
 	if err := execute(ctx, dsn, rightsOf15); err != nil {
 		return "", fmt.Errorf("set the owner and the rights of the schema public: %w", err)
@@ -239,18 +253,25 @@ func (p *Postgres) NewDatabase(ctx context.Context) (string, error) {
 }
 
 // create copies the template's files where the server can (since Postgres 15). That takes a third of the time of a copy through
-// the write-ahead log, the default.
-func (p *Postgres) create(ctx context.Context, name string) error {
-	conn, err := pgx.Connect(ctx, p.dsn)
-	if err != nil {
+// the write-ahead log, the default. It tells whether the server is a Postgres 14.
+func (p *Postgres) create(ctx context.Context, name, of string) (is14 bool, err error) {
+	template := ""
+	if of != "" {
+		config, err := pgx.ParseConfig(of)
+		if err != nil {
+			return false, fmt.Errorf("read the DSN: %w", err)
+		}
+		template = " TEMPLATE " + pgx.Identifier{config.Database}.Sanitize()
+	}
+	err = p.administer(ctx, func(conn *pgx.Conn) error {
+		is14 = strings.HasPrefix(conn.PgConn().ParameterStatus("server_version"), "14.")
+		if !is14 {
+			template += " STRATEGY FILE_COPY"
+		}
+		_, err := conn.Exec(ctx, "CREATE DATABASE "+name+template)
 		return err
-	}
-	strategy := ""
-	if version := conn.PgConn().ParameterStatus("server_version"); !strings.HasPrefix(version, "14.") {
-		strategy = " STRATEGY FILE_COPY"
-	}
-	_, err = conn.Exec(ctx, "CREATE DATABASE "+name+strategy)
-	return errors.Join(err, conn.Close(ctx))
+	})
+	return is14, err
 }
 
 // NewRole creates a role that may log in and has no other right than those that everybody has, and returns its DSN for
@@ -285,6 +306,9 @@ func (p *Postgres) drop(ctx context.Context, name string) error {
 // Stop ends a server of our own with all its data; on one of others it removes what was created here. It may be called
 // again.
 func (p *Postgres) Stop() error {
+	if conn := p.admin.Swap(nil); conn != nil {
+		_ = conn.Close(context.Background())
+	}
 	if !p.external {
 		return p.scope.close()
 	}
@@ -307,9 +331,39 @@ func (p *Postgres) ping(ctx context.Context) error {
 	return p.exec(ctx, "SELECT 1")
 }
 
-// exec runs a statement on a connection of its own.
+// exec runs a statement as the administrator.
 func (p *Postgres) exec(ctx context.Context, statement string) error {
-	return execute(ctx, p.dsn, statement)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	return p.administer(ctx, func(conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, statement)
+		return err
+	})
+}
+
+// administer calls do with a connection of the administrator, the one that waits where there is one: a new one takes as long as
+// most statements. Whatever ended that one meanwhile, do is called again with a new connection.
+func (p *Postgres) administer(ctx context.Context, do func(*pgx.Conn) error) error {
+	conn := p.admin.Swap(nil)
+	for isNew := conn == nil; ; isNew = true {
+		if isNew {
+			var err error
+			if conn, err = pgx.Connect(ctx, p.dsn); err != nil {
+				return err
+			}
+		}
+		err := do(conn)
+		if err == nil && !p.external {
+			conn = p.admin.Swap(conn)
+		}
+		if conn != nil {
+			_ = conn.Close(ctx)
+		}
+		var answer *pgconn.PgError
+		if err == nil || isNew || (errors.As(err, &answer) && answer.SeverityUnlocalized == "ERROR") {
+			return err
+		}
+	}
 }
 
 func execute(ctx context.Context, dsn, statement string) error {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"testing"
 )
 
 // reaperScript waits for the end of its standard input, then ends every process whose id is a file's content in the
@@ -57,11 +58,7 @@ type scope struct {
 
 // newScope makes the folder, which belongs to user, and starts its reaper.
 func newScope(name string, user *syscall.Credential) (_ *scope, err error) {
-	parent := ""
-	if user != nil && !traversable(os.TempDir()) {
-		parent = "/var/tmp"
-	}
-	dir, err := os.MkdirTemp(parent, "shardinguser-"+name+"-")
+	dir, err := os.MkdirTemp(folderFor(user), "shardinguser-"+name+"-")
 	if err != nil {
 		return nil, fmt.Errorf("make a temporary folder: %w", err)
 	}
@@ -96,6 +93,20 @@ func newScope(name string, user *syscall.Credential) (_ *scope, err error) {
 	}
 	s.lifeline = writing
 	return s, nil
+}
+
+// folderFor returns the folder for the scopes of a user; "" is the default one. Tests use memory if there is enough: a database is
+// three hundred files, and creating one on a disk takes ten times as long. TMPDIR overrides that, and benchmarks measure a disk.
+func folderFor(user *syscall.Credential) string {
+	if os.Getenv("TMPDIR") == "" && testing.Testing() {
+		if folder := inMemory(); folder != "" {
+			return folder
+		}
+	}
+	if user != nil && !traversable(os.TempDir()) {
+		return "/var/tmp"
+	}
+	return ""
 }
 
 // path is a file in the scope's folder.

@@ -75,8 +75,15 @@ func Server(t testing.TB) *Postgres {
 // Database is a DSN of a fresh, empty database on the shared server. It is dropped when the test ends.
 func Database(t testing.TB) string {
 	t.Helper()
+	return DatabaseLike(t, "")
+}
+
+// DatabaseLike is a DSN of a fresh copy of a database on the shared server, to which nobody may be connected; with an empty DSN,
+// of an empty one. It is dropped when the test ends.
+func DatabaseLike(t testing.TB, template string) string {
+	t.Helper()
 	server := Server(t)
-	dsn, err := server.NewDatabase(t.Context())
+	dsn, err := server.Copy(t.Context(), template)
 	if err != nil {
 		t.Fatal(err)
 	}

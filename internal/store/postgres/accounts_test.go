@@ -48,7 +48,7 @@ func TestAccountsAreReadFromATableWhereNoOperatorEverRan(t *testing.T) {
 
 func TestAccountsTellWhoOwnsARow(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
 	for _, username := range []string{"owned", "released"} {
 		if _, err := s.Apply(t.Context(), creation(username)); err != nil {
@@ -80,7 +80,7 @@ func TestAccountsThatMayNotBeReadNameTheGrant(t *testing.T) {
 
 func TestAttemptsAreTheLatestThatWereAskedFor(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
 	run(t, connect(t, dsn), `INSERT INTO login_attempts (attempted_at, username, outcome, source, user_agent) VALUES
 		(now() - interval '3 hours', 'alice', 'success', '192.0.2.1', 'one'),

@@ -8,12 +8,11 @@ import (
 	"time"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
-	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
 func TestAFloodOfRefusedAttemptsIsAggregated(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
 	pool := connect(t, dsn)
 	run(t, pool, insertActive, "alice")
@@ -47,7 +46,7 @@ func TestAFloodOfRefusedAttemptsIsAggregated(t *testing.T) {
 
 func TestAFloodHidesNoCheckedAttempt(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
 	pool := connect(t, dsn)
 	run(t, pool, insertActive, "alice")
@@ -64,7 +63,7 @@ func TestAFloodHidesNoCheckedAttempt(t *testing.T) {
 
 func TestConcurrentRefusalsLoseNoAttempt(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
 	pool := connect(t, dsn)
 	const callers, each = 8, ownRowsOfSource
@@ -92,7 +91,7 @@ func TestConcurrentRefusalsLoseNoAttempt(t *testing.T) {
 
 func TestAPurgedAggregateIsBegunAnew(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
 	pool := connect(t, dsn)
 	for i := range ownRowsOfSource + 5 {

@@ -140,7 +140,7 @@ func TestBeginning(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			admin := testenv.Database(t)
+			admin := databaseWithSchema(t)
 			s := ready(t, quick(admin))
 			if tt.use != nil {
 				tt.use(t, s, admin)

@@ -13,7 +13,7 @@ import (
 
 func TestTheSQLOfTheDocumentationIsUnderstood(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
 	charge(t, s, "alice")
 	var text []byte

@@ -57,7 +57,7 @@ func TestADatabaseIsFreshUntilThereIsARowOrWasANote(t *testing.T) {
 
 func TestADatabaseWhoseNotesNobodyCanCountIsNotFresh(t *testing.T) {
 	t.Parallel()
-	admin := testenv.Database(t)
+	admin := databaseWithSchema(t)
 	ready(t, quick(admin))
 	dsn := testenv.Role(t, admin)
 	role, _ := names(t, dsn)

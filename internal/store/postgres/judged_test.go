@@ -6,13 +6,12 @@ import (
 	"testing"
 
 	"github.com/sharding-system/shardinguser-operator/internal/user"
-	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
 // An older version knows neither column. It leaves what it finds, or the defaults.
 func TestPasswordsOfAnOlderVersionAreUnjudged(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	s, pool := ready(t, quick(dsn)), connect(t, dsn)
 	note := func() *user.Ownership {
 		t.Helper()

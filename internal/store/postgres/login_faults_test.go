@@ -31,7 +31,7 @@ func chargedOnce(t *testing.T, pool *pgxpool.Pool, calls int) {
 
 func TestAChargeThatIsCancelledInTheMidstIsChargedOnceOrNot(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
 	pool := connect(t, dsn)
 	run(t, pool, insertActive, "alice")
@@ -64,7 +64,7 @@ func TestAChargeThatIsCancelledInTheMidstIsChargedOnceOrNot(t *testing.T) {
 
 func TestAConnectionCutBetweenChargeAndSettlementLosesNothing(t *testing.T) {
 	t.Parallel()
-	direct := testenv.Database(t)
+	direct := databaseWithSchema(t)
 	proxy, dsn := testenv.DatabaseProxy(t, direct)
 	s := ready(t, quick(dsn))
 	pool := connect(t, direct)
@@ -95,7 +95,7 @@ func TestAConnectionCutBetweenChargeAndSettlementLosesNothing(t *testing.T) {
 
 func TestAChargeWhoseAnswerIsLostIsChargedOnceOrNot(t *testing.T) {
 	t.Parallel()
-	direct := testenv.Database(t)
+	direct := databaseWithSchema(t)
 	proxy, dsn := testenv.DatabaseProxy(t, direct)
 	settings := quick(dsn)
 	settings.StatementTimeout = 2 * time.Second
@@ -120,7 +120,7 @@ func TestAChargeWhoseAnswerIsLostIsChargedOnceOrNot(t *testing.T) {
 
 func TestARowThatCannotBeChargedIsNotChecked(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
 	pool := connect(t, dsn)
 	run(t, pool, insertActive, "alice")

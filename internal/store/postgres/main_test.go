@@ -22,7 +22,7 @@ import (
 )
 
 // patience is how long a test waits for something that has to come.
-const patience = 40 * time.Second
+const patience = 2 * time.Minute
 
 func TestMain(m *testing.M) {
 	code := m.Run()
@@ -40,14 +40,52 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// A template is a database that tests get copies of. The first who asks fills it.
+type template struct {
+	once sync.Once
+	dsn  string
+}
+
+// copy returns the DSN of a fresh copy. Fill gets an empty database, and leaves nobody connected to it.
+func (m *template) copy(t *testing.T, fill func(dsn string)) string {
+	t.Helper()
+	m.once.Do(func() {
+		dsn, err := testenv.Server(t).NewDatabase(t.Context()) // it outlives the test
+		if err != nil {
+			t.Fatal(err)
+		}
+		fill(dsn)
+		m.dsn = dsn
+	})
+	if m.dsn == "" {
+		t.Fatal("the test that came first did not fill the template")
+	}
+	return testenv.DatabaseLike(t, m.dsn)
+}
+
+var schemaTemplate template
+
+// databaseWithSchema is the DSN of a fresh database with a complete schema. Tests of the migrations take testenv.Database, which is
+// empty.
+func databaseWithSchema(t *testing.T) string {
+	t.Helper()
+	return schemaTemplate.copy(t, func(dsn string) {
+		s := open(t, quick(dsn))
+		defer s.Close()
+		if err := s.Migrate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 // fixed is a DSN that does not change.
 func fixed(dsn string) DSNSource { return func() (string, error) { return dsn, nil } }
 
 // quick are settings under which a test does not wait for long.
 func quick(dsn string) Settings {
 	return Settings{
-		DSN: fixed(dsn), MinIdleConns: -1, ResyncInterval: 300 * time.Millisecond, PollInterval: 50 * time.Millisecond,
-		CheckInterval: 100 * time.Millisecond,
+		DSN: fixed(dsn), MinIdleConns: -1, ResyncInterval: 300 * time.Millisecond, PollInterval: 100 * time.Millisecond,
+		CheckInterval: 500 * time.Millisecond,
 	}
 }
 
@@ -59,6 +97,7 @@ func open(t *testing.T, settings Settings) *Store {
 		t.Fatal(err)
 	}
 	s.timing.lastRetry, s.timing.requests = 200*time.Millisecond, 50*time.Millisecond
+	s.timing.catalogue = patience // a busy machine does not keep the catalogue from explaining a refusal
 	t.Cleanup(s.Close)
 	return s
 }
@@ -110,7 +149,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 		select {
 		case <-deadline:
 			t.Fatalf("%s: it did not come about", what)
-		case <-time.After(2 * time.Millisecond):
+		case <-time.After(5 * time.Millisecond):
 		}
 	}
 }

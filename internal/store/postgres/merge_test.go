@@ -26,7 +26,7 @@ func failures(id string, usernames ...string) store.Outage {
 
 func TestReplicasThatMergeAtOnceAllCountWhateverTheirIsolation(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	stores := replicas(t, dsn, with(dsn, "default_transaction_isolation=repeatable%20read"),
 		with(dsn, "default_transaction_isolation=serializable"))
 	pool := connect(t, dsn)
@@ -69,7 +69,7 @@ func TestAMergeThatWaitedForAnotherProgramAddsToWhatThatOneLeft(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dsn := testenv.Database(t)
+			dsn := databaseWithSchema(t)
 			s := ready(t, quick(dsn))
 			pool := connect(t, dsn)
 			run(t, pool, "INSERT INTO users (username, password_hash, failed_login_attempts) VALUES ('alice', 'hash', 3)")
@@ -96,7 +96,7 @@ func TestAMergeThatWaitedForAnotherProgramAddsToWhatThatOneLeft(t *testing.T) {
 
 func TestAMergeAndAProgramThatWaitForEachOtherBothCount(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
 	pool := connect(t, dsn)
 	run(t, pool, insertActive, "alice")
@@ -124,7 +124,7 @@ func TestAMergeAndAProgramThatWaitForEachOtherBothCount(t *testing.T) {
 
 func TestAMergeWhoseAnswerIsLostIsMergedOnceWhenItIsTriedAgain(t *testing.T) {
 	t.Parallel()
-	direct := testenv.Database(t)
+	direct := databaseWithSchema(t)
 	proxy, dsn := testenv.DatabaseProxy(t, direct)
 	settings := quick(dsn)
 	settings.StatementTimeout = 2 * time.Second
@@ -155,7 +155,7 @@ func TestAMergeWhoseAnswerIsLostIsMergedOnceWhenItIsTriedAgain(t *testing.T) {
 
 func TestAnAccountThatAnOutageNamesTwiceHasItsSum(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
 	pool := connect(t, dsn)
 	run(t, pool, insertActive, "alice")
@@ -203,7 +203,7 @@ func TestADatabaseThatIsNotInUTF8TakesTheRestOfAnOutage(t *testing.T) {
 
 func TestWhatWasMergedMoreThanADayAgoIsForgottenByLaterMerges(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
 	pool := connect(t, dsn)
 	merge := func(id string) {
@@ -224,7 +224,7 @@ func TestWhatWasMergedMoreThanADayAgoIsForgottenByLaterMerges(t *testing.T) {
 
 func TestTheTableOfMergesIsMadeAgainWhenItIsDropped(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
 	pool := connect(t, dsn)
 	run(t, pool, insertActive, "alice")

@@ -128,7 +128,7 @@ func TestATriggerThatAnotherReplicaMadeIsDroppedAgain(t *testing.T) {
 
 func TestTheRoleForLogInsDropsNoTrigger(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	ready(t, quick(dsn))
 	settings := polling(dsn)
 	settings.Role = RoleLogin
@@ -148,7 +148,7 @@ func TestTheRoleForLogInsDropsNoTrigger(t *testing.T) {
 
 func TestATriggerThatTheRoleMayNotDropIsLoggedOnce(t *testing.T) {
 	t.Parallel()
-	admin := testenv.Database(t)
+	admin := databaseWithSchema(t)
 	ready(t, quick(admin))
 	pool := connect(t, admin)
 	dsn := testenv.Role(t, admin)
@@ -189,7 +189,7 @@ func TestTheScriptOfRolesDropsTheTriggersWithoutNotifications(t *testing.T) {
 
 func TestOfTriggersOnTheTableOnlyOursAreDropped(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	ready(t, quick(dsn))
 	pool := connect(t, dsn)
 	run(t, pool, `CREATE FUNCTION theirs() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'`)
@@ -210,7 +210,7 @@ func TestOfTriggersOnTheTableOnlyOursAreDropped(t *testing.T) {
 // A transaction that writes to the table for long keeps the trigger from being dropped, and is not waited for.
 func TestDroppingTheTriggerBesideALongTransactionBlocksNobody(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	ready(t, quick(dsn))
 	pool := connect(t, dsn)
 	run(t, pool, insert, "alice")

@@ -162,7 +162,7 @@ func TestTheTriggerRunsNothingOfAStrangersInOtherPrograms(t *testing.T) {
 
 func TestAnOlderFunctionOfTheTriggerIsReplaced(t *testing.T) {
 	t.Parallel()
-	admin := testenv.Database(t)
+	admin := databaseWithSchema(t)
 	migrated(t, admin)
 	pool := connect(t, admin)
 	const source = "SELECT prosrc FROM pg_proc WHERE proname = '" + triggerFunction + "'"

@@ -49,7 +49,7 @@ func expectTrouble(t *testing.T, s *Store, reading, writing bool) {
 
 func TestADatabaseThatIsNotThereYetIsTakenUpWhenItComes(t *testing.T) {
 	t.Parallel()
-	proxy, dsn := testenv.DatabaseProxy(t, testenv.Database(t))
+	proxy, dsn := testenv.DatabaseProxy(t, databaseWithSchema(t))
 	proxy.Cut()
 	var log logged
 	settings := quick(dsn)
@@ -75,7 +75,7 @@ func TestADatabaseThatIsNotThereYetIsTakenUpWhenItComes(t *testing.T) {
 
 func TestAConnectionThatBreaksIsAnOutageAndItsEndIsAnnounced(t *testing.T) {
 	t.Parallel()
-	proxy, dsn := testenv.DatabaseProxy(t, testenv.Database(t))
+	proxy, dsn := testenv.DatabaseProxy(t, databaseWithSchema(t))
 	s := ready(t, quick(dsn))
 	w := watch(t, s)
 	eventually(t, "the store is notifying", s.Notifying)
@@ -91,7 +91,7 @@ func TestAConnectionThatBreaksIsAnOutageAndItsEndIsAnnounced(t *testing.T) {
 
 func TestADatabaseThatDoesNotAnswerIsSlowAndNothingHangs(t *testing.T) {
 	t.Parallel()
-	proxy, dsn := testenv.DatabaseProxy(t, testenv.Database(t))
+	proxy, dsn := testenv.DatabaseProxy(t, databaseWithSchema(t))
 	settings := quick(dsn)
 	settings.StatementTimeout = 2 * time.Second
 	s := open(t, settings)
@@ -110,7 +110,7 @@ func TestADatabaseThatDoesNotAnswerIsSlowAndNothingHangs(t *testing.T) {
 
 func TestAReadOnlyDatabaseIsToldOfAndLeft(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
 	w := watch(t, s)
 	eventually(t, "the store is notifying", s.Notifying)
@@ -223,7 +223,7 @@ func TestAWriteThatWaitsForAnothersLockIsNoOutage(t *testing.T) {
 
 func TestARowThatTheTableDoesNotTakeIsNoOutage(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
 	run(t, connect(t, dsn), "ALTER TABLE users ADD CONSTRAINT lower_case CHECK (username = lower(username))")
 	eventually(t, "the store is up", s.Up)
@@ -248,7 +248,7 @@ func TestSeveralHostsAreTriedForOneThatTakesWrites(t *testing.T) {
 
 func TestTimesThatNoCalendarHasAreReadAllTheSame(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
 	pool := connect(t, dsn)
 	run(t, pool, insert, "alice")
@@ -271,7 +271,7 @@ func TestTimesThatNoCalendarHasAreReadAllTheSame(t *testing.T) {
 
 func TestACloseDuringAnOutageDoesNotHang(t *testing.T) {
 	t.Parallel()
-	proxy, dsn := testenv.DatabaseProxy(t, testenv.Database(t))
+	proxy, dsn := testenv.DatabaseProxy(t, databaseWithSchema(t))
 	s := open(t, quick(dsn))
 	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)

@@ -67,7 +67,7 @@ func TestAMissingRightOfEitherRoleIsNamedWithItsColumns(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			admin := testenv.Database(t)
+			admin := databaseWithSchema(t)
 			migrated(t, admin)
 			pool := connect(t, admin)
 			run(t, pool, "REVOKE ALL ON SCHEMA public FROM PUBLIC")
@@ -111,7 +111,7 @@ func TestAMissingRightOfEitherRoleIsNamedWithItsColumns(t *testing.T) {
 
 func TestATableOfAnotherOwnerThatAnUpgradeChangesIsToldOf(t *testing.T) {
 	t.Parallel()
-	admin := testenv.Database(t)
+	admin := databaseWithSchema(t)
 	migrated(t, admin)
 	controller, _ := testenv.TwoRoles(t, admin)
 	_, err := connect(t, controller).Exec(t.Context(), "ALTER TABLE login_attempts ADD more TEXT")
@@ -123,7 +123,7 @@ func TestATableOfAnotherOwnerThatAnUpgradeChangesIsToldOf(t *testing.T) {
 
 func TestOneRoleIsAwayWhileTheOtherIsNot(t *testing.T) {
 	t.Parallel()
-	admin := testenv.Database(t)
+	admin := databaseWithSchema(t)
 	migrated(t, admin)
 	controller, login := testenv.TwoRoles(t, admin)
 	p := openPair(t, controller, login, nil)
@@ -150,7 +150,7 @@ func TestOneRoleIsAwayWhileTheOtherIsNot(t *testing.T) {
 // LISTEN takes no right: the controller's direct DSN serves both sides. Without it they poll.
 func TestBothSidesListenByOneCredential(t *testing.T) {
 	t.Parallel()
-	admin := testenv.Database(t)
+	admin := databaseWithSchema(t)
 	migrated(t, admin)
 	controller, login := testenv.TwoRoles(t, admin)
 	direct := testenv.Role(t, admin) // of no right, and taken away without taking anything else
@@ -180,7 +180,7 @@ func TestBothSidesListenByOneCredential(t *testing.T) {
 // What is refused to the log-in side need not be what log-ins take, and does not make the database away then.
 func TestARightThatLogInsDoNotNeedDoesNotMakeTheLogInSideAway(t *testing.T) {
 	t.Parallel()
-	admin := testenv.Database(t)
+	admin := databaseWithSchema(t)
 	migrated(t, admin)
 	controller, login := testenv.TwoRoles(t, admin)
 	p := openPair(t, controller, login, nil)
@@ -256,7 +256,7 @@ func TestALogInSideThatLeadsElsewhereServesNobody(t *testing.T) {
 // Such a server is known by its start time, and its log gets no line for each question.
 func TestAServerThatHidesItsIdentifierIsStillCompared(t *testing.T) {
 	t.Parallel()
-	admin := testenv.Database(t)
+	admin := databaseWithSchema(t)
 	migrated(t, admin)
 	pool := connect(t, admin)
 	run(t, pool, insertActive, "alice")

@@ -136,7 +136,7 @@ func TestARoleThatMayNotCreateTablesIsToldWhichGrantIsMissing(t *testing.T) {
 
 func TestACompleteSchemaNeedsNoRightToCreate(t *testing.T) {
 	t.Parallel()
-	admin := testenv.Database(t)
+	admin := databaseWithSchema(t)
 	ready(t, quick(admin))
 	dsn := testenv.Role(t, admin)
 	role, _ := names(t, dsn)
@@ -196,7 +196,7 @@ func TestATableOfAnotherProgramThatHasTheNameOfOursIsToldOf(t *testing.T) {
 
 func TestTablesThatWereDroppedAreMadeAgain(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
 	run(t, connect(t, dsn), "DROP TABLE users, shardinguser_ownership, login_attempts, shardinguser_merges, shardinguser_migrations")
 	eventually(t, "a row can be created", func() bool { return applied(t, s, creation("alice")) == nil })
@@ -246,7 +246,7 @@ func TestATableThatIsDroppedWhileOthersStayIsMadeAgain(t *testing.T) {
 
 func TestSeveralReplicasMakeADroppedTableAgainAtOnce(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	ready(t, quick(dsn))
 	pool := connect(t, dsn)
 	const replicas = 4
@@ -366,7 +366,7 @@ func TestAnUpgradeThatMayNotAlterTablesIsReportedOnce(t *testing.T) {
 
 func TestWhatWasDeletedMoreThanADayAgoIsPurgedByLaterDeletions(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
 	pool := connect(t, dsn)
 	remove := func(username string) {

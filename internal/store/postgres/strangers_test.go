@@ -49,11 +49,22 @@ WHERE pronamespace = 'pg_catalog'::regnamespace AND proname = ANY ($1::text[])`,
 // and one of a role for the operator, in whose path the schema is.
 func openSchema(t *testing.T) (admin, ours string) {
 	t.Helper()
-	admin = testenv.Database(t)
+	admin = strangersTemplate.copy(t, func(dsn string) { makeStrangers(t, dsn) })
 	ours = testenv.Role(t, admin)
 	role, _ := names(t, ours)
-	pool := connect(t, admin)
-	run(t, pool, "CREATE SCHEMA strangers; GRANT USAGE, CREATE ON SCHEMA strangers TO PUBLIC; GRANT CREATE ON SCHEMA public TO "+role)
+	run(t, connect(t, admin), "GRANT CREATE ON SCHEMA public TO "+role)
+	return admin, with(ours, "search_path=public,strangers")
+}
+
+var strangersTemplate template
+
+// makeStrangers makes the schema and the objects of the stranger.
+func makeStrangers(t *testing.T, admin string) {
+	t.Helper()
+	pool, stranger := connect(t, admin), connect(t, testenv.Role(t, admin))
+	defer pool.Close()
+	defer stranger.Close()
+	run(t, pool, "CREATE SCHEMA strangers; GRANT USAGE, CREATE ON SCHEMA strangers TO PUBLIC")
 	names := functionsNamed(t, pool)
 	if len(names) < 30 || !slices.Contains(names, "pg_notify") {
 		t.Fatalf("only these functions are called: %v", names)
@@ -63,10 +74,9 @@ func openSchema(t *testing.T) (admin, ours string) {
 		t.Fatal(err)
 	}
 	objects := strings.ReplaceAll(string(script), "$1", "ARRAY['"+strings.Join(names, "', '")+"']")
-	if _, err := connect(t, testenv.Role(t, admin)).Exec(t.Context(), objects); err != nil {
+	if _, err := stranger.Exec(t.Context(), objects); err != nil {
 		t.Fatal(err)
 	}
-	return admin, with(ours, "search_path=public,strangers")
 }
 
 // ranNowhere checks that nothing of a stranger's ran.
@@ -91,10 +101,10 @@ func TestNothingOfAStrangerRunsWithOurRights(t *testing.T) {
 			var log logged
 			settings.Log = log.logger()
 			s := ready(t, settings)
-			storetest.Run(t, func(t *testing.T) storetest.Harness {
+			clean := connect(t, with(dsn, "search_path=public"))
+			promises(false)(t, func(t *testing.T) storetest.Harness {
 				t.Helper()
-				clean := connect(t, with(dsn, "search_path=public"))
-				run(t, clean, "DELETE FROM users; DELETE FROM shardinguser_ownership; DELETE FROM login_attempts; DELETE FROM shardinguser_merges")
+				run(t, clean, emptied)
 				return storetest.Harness{Store: s, Other: program{clean, "", clean}}
 			})
 			wholeStory(t, s)

@@ -9,8 +9,6 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgxpool"
-
-	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
 // listeners counts the connections that listen to the database.
@@ -39,7 +37,7 @@ func watchUntil(t *testing.T, s *Store, changed func(usernames []string)) (stop 
 
 func TestWatchersShareOneConnectionThatListens(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	s := ready(t, listening(dsn))
 	pool := connect(t, dsn)
 	run(t, pool, insert, "alice")
@@ -62,7 +60,7 @@ func TestWatchersShareOneConnectionThatListens(t *testing.T) {
 
 func TestAWatcherThatComesLateIsToldAtOnceOfAllThatIsKnown(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	s := ready(t, listening(dsn)) // no sweep comes again
 	pool := connect(t, dsn)
 	run(t, pool, insert, "alice")
@@ -90,7 +88,7 @@ func TestAWatcherThatComesLateIsToldAtOnceOfAllThatIsKnown(t *testing.T) {
 
 func TestNothingFallsIntoTheGapWhileWatchersCome(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	s := ready(t, listening(dsn))
 	watch(t, s)
 	eventually(t, "the store is notifying", s.Notifying)
@@ -122,7 +120,7 @@ func TestWatchersLeaveInAnyOrderAndTheLastOneEndsTheListening(t *testing.T) {
 	for name, order := range map[string][]int{"the first one first": {0, 1, 2}, "the last one first": {2, 1, 0}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dsn := testenv.Database(t)
+			dsn := databaseWithSchema(t)
 			s := ready(t, listening(dsn))
 			pool := connect(t, dsn)
 			for range 2 { // the second time from the beginning
@@ -153,7 +151,7 @@ func TestWatchersLeaveInAnyOrderAndTheLastOneEndsTheListening(t *testing.T) {
 
 func TestAWatcherThatTakesItsTimeHoldsUpNoOtherAndLosesNothing(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	s := ready(t, listening(dsn))
 	pool := connect(t, dsn)
 	run(t, pool, insert, "alice")
@@ -187,7 +185,7 @@ func TestAWatcherThatTakesItsTimeHoldsUpNoOtherAndLosesNothing(t *testing.T) {
 
 func TestHoweverWatchersComeAndGoTheyShareOneConnection(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	s := ready(t, listening(dsn))
 	pool := connect(t, dsn)
 	var coming sync.WaitGroup

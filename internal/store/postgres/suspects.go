@@ -18,7 +18,7 @@ type suspects []store.Finding
 // findSuspects inspects the table, unless it was inspected just now. Where the catalogue does not answer, nothing is suspected.
 func (s *Store) findSuspects(ctx context.Context) suspects {
 	return s.suspected.get(s.timing.proof, func() suspects {
-		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.timing.look)
+		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.timing.catalogue)
 		defer cancel()
 		found, err := s.InspectTable(limited)
 		if err != nil {

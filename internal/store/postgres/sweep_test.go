@@ -15,8 +15,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-
-	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
 // sweeper is an observer whose sweeps a test calls, with one subscriber.
@@ -60,7 +58,7 @@ func (w *sweeper) sweepNow() { w.sweepAround(func() {}) }
 
 func TestASweepTellsOfEachKindOfChange(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
 	pool := connect(t, dsn)
 	w := newSweeper(t, s)
@@ -130,7 +128,7 @@ func TestWhatIsNotifiedAroundASweepIsToldByTheNextOne(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dsn := testenv.Database(t)
+			dsn := databaseWithSchema(t)
 			s := ready(t, quick(dsn))
 			pool := connect(t, dsn)
 			run(t, pool, insert, "alice")
@@ -148,7 +146,7 @@ func TestWhatIsNotifiedAroundASweepIsToldByTheNextOne(t *testing.T) {
 
 func TestMoreNotificationsThanAreKeptLeadToASweep(t *testing.T) {
 	t.Parallel()
-	s := ready(t, quick(testenv.Database(t)))
+	s := ready(t, quick(databaseWithSchema(t)))
 	w := newSweeper(t, s)
 	w.sweepNow()
 	takeAll(w.m)
@@ -202,7 +200,7 @@ func (c *sweepCounter) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryE
 
 func TestEmptyNotificationsAreCoalescedIntoFewSweeps(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	var counter sweepCounter
 	settings := listening(dsn)
 	settings.Tracer = &counter
@@ -232,7 +230,7 @@ func TestEmptyNotificationsAreCoalescedIntoFewSweeps(t *testing.T) {
 
 func TestAPayloadThatCannotBeAUsernameIsDropped(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	s := ready(t, listening(dsn))
 	w := watch(t, s)
 	eventually(t, "the store is notifying", s.Notifying)
@@ -252,7 +250,7 @@ func TestAPayloadThatCannotBeAUsernameIsDropped(t *testing.T) {
 // A lock of the ownership records keeps the sweep from reading.
 func TestNotificationsPassWhileASweepRuns(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	s := ready(t, listening(dsn))
 	w := watch(t, s)
 	eventually(t, "the store is notifying", s.Notifying)
@@ -273,7 +271,7 @@ func TestNotificationsPassWhileASweepRuns(t *testing.T) {
 
 func TestASubscriberThatIsStuckHoldsUpNoNotificationOfAnother(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	s := ready(t, listening(dsn))
 	pool := connect(t, dsn)
 	run(t, pool, "INSERT INTO users (username, password_hash) SELECT 'user-' || n, '!' FROM generate_series(1, 30000) n")
@@ -303,7 +301,7 @@ func TestEachWatcherIsToldOnceThatItKnowsAll(t *testing.T) {
 	for name, rows := range map[string]int{"no row": 0, "one row": 1, "some pages of rows": 3 * pageSize} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dsn := testenv.Database(t)
+			dsn := databaseWithSchema(t)
 			s := ready(t, quick(dsn))
 			pool := connect(t, dsn)
 			run(t, pool, "INSERT INTO users (username, password_hash) SELECT 'user-' || n, '!' FROM generate_series(1, $1) n", rows)
@@ -343,8 +341,11 @@ func heapObjects() uint64 {
 
 // It is not parallel: what other tests allocate would count.
 func TestSweepsOfAMillionRowsTakeLittleMemory(t *testing.T) {
-	const rows, mostKept, mostAtOnce = 1_000_000, 64 << 20, 192 << 20
-	dsn := testenv.Database(t)
+	rows, mostKept, mostAtOnce := 1_000_000, int64(64<<20), int64(192<<20)
+	if testing.Short() {
+		rows, mostKept, mostAtOnce = 100_000, 8<<20, 48<<20
+	}
+	dsn := databaseWithSchema(t)
 	s := ready(t, listening(dsn))
 	pool := connect(t, dsn)
 	for _, sql := range []string{"SET UNLOGGED", "DISABLE TRIGGER USER"} { // or filling it takes far longer
@@ -373,7 +374,7 @@ func TestSweepsOfAMillionRowsTakeLittleMemory(t *testing.T) {
 		})
 	}
 	eventually(t, "all is told", func() bool { return ends.Load() == 2 })
-	if n := told.Load(); n < 2*rows {
+	if n := told.Load(); n < int64(2*rows) {
 		t.Errorf("told of %d names, want %d", n, 2*rows)
 	}
 	eventually(t, "the store is notifying", s.Notifying)
@@ -386,7 +387,7 @@ func TestSweepsOfAMillionRowsTakeLittleMemory(t *testing.T) {
 	runtime.GC()
 	kept := int64(heapObjects()) - int64(before) //nolint:gosec // far below the bound
 	atOnce := int64(peak.Load()) - int64(before) //nolint:gosec // far below the bound
-	t.Logf("a million rows: %d MiB are kept, %d MiB at once", kept>>20, atOnce>>20)
+	t.Logf("%d rows: %d MiB are kept, %d MiB at once", rows, kept>>20, atOnce>>20)
 	if kept > mostKept || atOnce > mostAtOnce {
 		t.Errorf("%d MiB are kept and %d MiB at once, want at most %d and %d", kept>>20, atOnce>>20, mostKept>>20, mostAtOnce>>20)
 	}

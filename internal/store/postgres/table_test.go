@@ -191,7 +191,7 @@ func TestInspectTableFindsWhatTheDDLDid(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dsn := testenv.Database(t)
+			dsn := databaseWithSchema(t)
 			migrated(t, dsn)
 			if tt.ddl != "" {
 				run(t, connect(t, dsn), tt.ddl)
@@ -241,7 +241,7 @@ func TestInspectTableFindsThatThereIsNoTable(t *testing.T) {
 
 func TestInspectTableFindsRowLevelSecurityOfARole(t *testing.T) {
 	t.Parallel()
-	admin := testenv.Database(t)
+	admin := databaseWithSchema(t)
 	migrated(t, admin)
 	dsn := testenv.Role(t, admin)
 	role, _ := names(t, dsn)
@@ -261,7 +261,7 @@ func TestInspectTableFindsRowLevelSecurityOfARole(t *testing.T) {
 
 func TestInspectTableFindsWhichRightsEachRoleLacks(t *testing.T) {
 	t.Parallel()
-	admin := testenv.Database(t)
+	admin := databaseWithSchema(t)
 	migrated(t, admin)
 	controller, login := testenv.TwoRoles(t, admin)
 	ours, theirs := quick(controller), quick(login)
@@ -295,7 +295,7 @@ func TestInspectTableFindsSettingsOfSessions(t *testing.T) {
 	} {
 		t.Run(setting, func(t *testing.T) {
 			t.Parallel()
-			dsn := testenv.Database(t)
+			dsn := databaseWithSchema(t)
 			migrated(t, dsn)
 			_, database := names(t, dsn)
 			run(t, connect(t, dsn), fmt.Sprintf("ALTER DATABASE %s SET %s", database, setting))
@@ -345,7 +345,7 @@ func TestMaintainReportsFindingsWhenTheyComeAndGo(t *testing.T) {
 
 func TestMaintainInspectsATableThatWasReplaced(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	settings := quick(dsn)
 	settings.InspectInterval = time.Hour
 	s := ready(t, settings)

@@ -9,8 +9,6 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
-
-	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
 // statementCounter counts the statements on users that it is told of.
@@ -28,7 +26,7 @@ func (*statementCounter) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQuer
 // Each connection is made by the DSN as it is then, and the tracer is no part of that.
 func TestTheTracerIsToldOfTheStatementsOfEveryConnection(t *testing.T) {
 	counter := &statementCounter{}
-	settings := quick(testenv.Database(t))
+	settings := quick(databaseWithSchema(t))
 	settings.Tracer = counter
 	s := ready(t, settings)
 	before := counter.begun.Load()

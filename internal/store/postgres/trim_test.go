@@ -25,7 +25,7 @@ func TestTheEstimatedSizeIsThatOfTheTable(t *testing.T) {
 	for name, rows := range map[string]int{"of a small table": 2000, "of one of which a sample is read": 60_000} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dsn := testenv.Database(t)
+			dsn := databaseWithSchema(t)
 			s := ready(t, quick(dsn))
 			pool := connect(t, dsn)
 			fill(t, pool, store.RefusedUnknown, rows)
@@ -48,7 +48,7 @@ func TestTheEstimatedSizeIsThatOfTheTable(t *testing.T) {
 
 func TestTrimmingSparesLocksAndWhatIsPending(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
 	pool := connect(t, dsn)
 	run(t, pool, insertActive, "alice")
@@ -67,7 +67,7 @@ func TestTrimmingSparesLocksAndWhatIsPending(t *testing.T) {
 
 func TestTheLogInSidesRoleMayTrimTheRecord(t *testing.T) {
 	t.Parallel()
-	admin := testenv.Database(t)
+	admin := databaseWithSchema(t)
 	migrated(t, admin)
 	controller, login := testenv.TwoRoles(t, admin)
 	p := openPair(t, controller, login, nil)

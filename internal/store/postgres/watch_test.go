@@ -94,7 +94,7 @@ WHERE datname = current_database() AND (query LIKE 'LISTEN%' OR query LIKE '-- p
 
 func TestChangesAreToldByNotificationsAlone(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	s := ready(t, listening(dsn))
 	w := watch(t, s)
 	eventually(t, "the store is notifying", s.Notifying)
@@ -129,7 +129,7 @@ func TestChangesAreToldByNotificationsAlone(t *testing.T) {
 
 func TestTheTriggerKeepsSilentAboutWhatChangesWithEveryLogIn(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	ready(t, quick(dsn))
 	pool := connect(t, dsn)
 	listener, err := pgx.Connect(t.Context(), dsn)
@@ -151,7 +151,7 @@ func TestTheTriggerKeepsSilentAboutWhatChangesWithEveryLogIn(t *testing.T) {
 
 func TestTheTriggerNeverFailsAnotherProgramsWrite(t *testing.T) {
 	t.Parallel()
-	admin := testenv.Database(t)
+	admin := databaseWithSchema(t)
 	ready(t, quick(admin))
 	pool := connect(t, admin)
 	dsn := testenv.Role(t, admin)
@@ -173,7 +173,7 @@ func TestTheTriggerNeverFailsAnotherProgramsWrite(t *testing.T) {
 
 func TestAThousandChangesWhileTheListenerIsCutAreAllTold(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	proxy, settings := listeningThroughAProxy(t, dsn)
 	s := ready(t, settings)
 	w := watch(t, s)
@@ -190,7 +190,7 @@ func TestAThousandChangesWhileTheListenerIsCutAreAllTold(t *testing.T) {
 
 func TestARowKnownByANotificationOnlyIsReportedWhenItVanishes(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	proxy, settings := listeningThroughAProxy(t, dsn)
 	s := ready(t, settings)
 	w := watch(t, s)
@@ -207,7 +207,7 @@ func TestARowKnownByANotificationOnlyIsReportedWhenItVanishes(t *testing.T) {
 
 func TestAListenerThatTheServerEndsListensAgain(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	s := ready(t, listening(dsn))
 	w := watch(t, s)
 	eventually(t, "the store is notifying", s.Notifying)
@@ -225,7 +225,7 @@ func TestAListenerThatTheServerEndsListensAgain(t *testing.T) {
 
 func TestAListenerThatTheNetworkForgotIsFoundOut(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	proxy, settings := listeningThroughAProxy(t, dsn)
 	settings.PollInterval = 50 * time.Millisecond
 	s := open(t, settings)
@@ -248,7 +248,7 @@ func TestAListenerThatTheNetworkForgotIsFoundOut(t *testing.T) {
 // out.
 func TestAStoreWhoseListenerIsSilentIsNotCurrent(t *testing.T) {
 	t.Parallel()
-	proxy, settings := listeningThroughAProxy(t, testenv.Database(t))
+	proxy, settings := listeningThroughAProxy(t, databaseWithSchema(t))
 	s := open(t, settings)
 	s.timing.ping = time.Hour
 	if err := s.Migrate(t.Context()); err != nil {
@@ -267,7 +267,7 @@ func TestAStoreWhoseListenerIsSilentIsNotCurrent(t *testing.T) {
 
 func TestWhereNotificationsDoNotPassTheStorePollsAndTriesAgain(t *testing.T) {
 	t.Parallel()
-	dsn, elsewhere := testenv.Database(t), testenv.Database(t)
+	dsn, elsewhere := databaseWithSchema(t), testenv.Database(t)
 	var mu sync.Mutex
 	listen := elsewhere // as good as a pooler that swallows notifications
 	settings := quick(dsn)
@@ -330,7 +330,7 @@ func TestWithoutTheRightToATriggerTheStorePollsAndSaysSoOnce(t *testing.T) {
 
 func TestATriggerThatSomebodyDropsIsMadeAgain(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
 	watch(t, s)
 	eventually(t, "the store is notifying", s.Notifying)
@@ -341,7 +341,7 @@ func TestATriggerThatSomebodyDropsIsMadeAgain(t *testing.T) {
 
 func TestNothingIsToldWhileNothingChanges(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	settings := quick(dsn)
 	settings.ResyncInterval = 10 * time.Millisecond
 	s := ready(t, settings)
@@ -357,7 +357,7 @@ func TestNothingIsToldWhileNothingChanges(t *testing.T) {
 
 func TestAListenerThatCannotConnectDoesNotKeepLocksFromBeingSeen(t *testing.T) {
 	t.Parallel()
-	dsn := testenv.Database(t)
+	dsn := databaseWithSchema(t)
 	proxy, through := testenv.DatabaseProxy(t, dsn)
 	settings := quick(dsn)
 	settings.ListenDSN = fixed(with(through, "connect_timeout=600")) // for as long as the test may take

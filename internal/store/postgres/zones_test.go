@@ -98,7 +98,7 @@ func TestInspectionFindsLocksThatLieHoursOff(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dsn := testenv.Database(t)
+			dsn := databaseWithSchema(t)
 			migrated(t, dsn)
 			run(t, connect(t, dsn), `INSERT INTO users (username, password_hash) VALUES ('alice', '!'); `+tt.sql)
 			s := quick(dsn)
@@ -161,7 +161,7 @@ func TestInspectionFindsZonesOfOthersSessions(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dsn := testenv.Database(t)
+			dsn := databaseWithSchema(t)
 			migrated(t, dsn)
 			_, database := names(t, dsn)
 			role, _ := names(t, testenv.Role(t, dsn))
@@ -213,7 +213,7 @@ func TestInspectTableFindsRolesThatCannotStartAManager(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dsn := testenv.Database(t)
+			dsn := databaseWithSchema(t)
 			migrated(t, dsn)
 			role, _ := names(t, testenv.Role(t, dsn))
 			other, _ := names(t, testenv.Role(t, dsn))

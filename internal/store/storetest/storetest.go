@@ -93,16 +93,26 @@ type Row struct {
 // Run runs the suite. Open is called once for each test.
 func Run(t *testing.T, open func(t *testing.T) Harness) {
 	t.Helper()
-	for _, group := range [][]test{
+	for _, group := range groups() {
+		for _, test := range group {
+			test.on(t, open)
+		}
+	}
+}
+
+// RunSample runs the first test of each group, which takes a tenth of the time. It finds a table that a kind of statement does not
+// fit. Open is called once for each test.
+func RunSample(t *testing.T, open func(t *testing.T) Harness) {
+	t.Helper()
+	for _, group := range groups() {
+		group[0].on(t, open)
+	}
+}
+
+func groups() [][]test {
+	return [][]test{
 		creating, adopting, updating, ending, burying, confirming, racing, reading, watching, charging, settling, pending, keeping,
 		merging, governing, sparing, owning, leaving, disabling,
-	} {
-		for _, test := range group {
-			t.Run(test.sentence, func(t *testing.T) {
-				harness := open(t)
-				test.run(t, &subject{Harness: harness})
-			})
-		}
 	}
 }
 
@@ -110,6 +120,15 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 type test struct {
 	sentence string
 	run      func(t *testing.T, s *subject)
+}
+
+// on runs the test as a subtest.
+func (c test) on(t *testing.T, open func(t *testing.T) Harness) {
+	t.Helper()
+	t.Run(c.sentence, func(t *testing.T) {
+		harness := open(t)
+		c.run(t, &subject{Harness: harness})
+	})
 }
 
 // subject is the harness with the few steps that most tests take.

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build !linux
+
+package testenv
+
+// inMemory returns "": only Linux has a folder whose files are in memory.
+func inMemory() string { return "" }
