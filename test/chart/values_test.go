@@ -117,30 +117,47 @@ func TestValuesSayWhatIsMade(t *testing.T) {
 	}.check(t)
 }
 
+// Helm lists all that the schema has against the values at once.
+func TestValuesOfAnotherFormAreAllRefusedByTheSchema(t *testing.T) {
+	t.Parallel()
+	args := []string{"template", release, chartFolder}
+	wrong := map[string]string{
+		"replica=2":                       "at '': additional properties 'replica' not allowed",
+		"database.dsn=postgres://u:p@h/d": "at '/database': additional properties 'dsn' not allowed",
+		"database.tls.mode=verify":        "at '/database/tls/mode': value must be one of",
+		"lockout.duration=15":             "at '/lockout/duration': got number, want string",
+		"lockout.attempts=0":              "at '/lockout/attempts': minimum: got 0, want 1",
+		"watchNamespaces={Team_A}":        "at '/watchNamespaces/0': 'Team_A' does not match pattern",
+		"extraArgs={bcrypt-cost=12}":      "at '/extraArgs/0': 'bcrypt-cost=12' does not match pattern",
+		"defaultUsers.passwords=admin123": "at '/defaultUsers/passwords': value must be one of",
+		"image.digest=latest":             "at '/image/digest': 'latest' does not match pattern",
+		"tracing.endpoint=collector:4318": "at '/tracing/endpoint': 'collector:4318' does not match pattern",
+	}
+	for setting := range wrong {
+		args = append(args, "--set="+setting)
+	}
+	said := helmRefuses(t, args...)
+	for setting, want := range wrong {
+		if !strings.Contains(said, want) {
+			t.Errorf("--set=%s: %s; want %q in it", setting, said, want)
+		}
+	}
+}
+
 func TestValuesThatMeanNothingAreRefusedWithASentence(t *testing.T) {
 	t.Parallel()
 	for setting, want := range map[string]string{
-		"replica=2":                                                    "additional properties 'replica' not allowed",
-		"database.dsn=postgres://u:p@h/d":                              "additional properties 'dsn' not allowed",
-		"database.existingSecret=":                                     "name the Secret with the DSN, or set database.cloudNativePG.cluster or database.inMemory",
-		"database.tls.mode=verify":                                     "value must be one of",
-		"lockout.duration=15":                                          "got number, want string",
-		"lockout.attempts=0":                                           "minimum: got 0, want 1",
-		"watchNamespaces={Team_A}":                                     "does not match pattern",
-		"extraArgs={bcrypt-cost=12}":                                   "does not match pattern",
-		"podDisruptionBudget.enabled=true":                             "set replicas to 2 or more",
-		"login.tls.certManager.enabled=true":                           "name the Issuer that signs the certificate",
-		"serviceAccount.create=false":                                  "name the ServiceAccount that is to be used",
-		"policies.enabled=false,admission.enabled=true":                "it decides by policies, which are off",
-		"metrics.enabled=false,monitoring.serviceMonitor.enabled=true": "there is nothing to scrape",
-		"metrics.enabled=false,monitoring.prometheusRule.enabled=true": "would count as down",
-		"defaultUsers.passwords=admin123":                              "value must be one of",
+		"database.existingSecret=":                                                      "name the Secret with the DSN, or set database.cloudNativePG.cluster or database.inMemory",
+		"podDisruptionBudget.enabled=true":                                              "set replicas to 2 or more",
+		"login.tls.certManager.enabled=true":                                            "name the Issuer that signs the certificate",
+		"serviceAccount.create=false":                                                   "name the ServiceAccount that is to be used",
+		"policies.enabled=false,admission.enabled=true":                                 "it decides by policies, which are off",
+		"metrics.enabled=false,monitoring.serviceMonitor.enabled=true":                  "there is nothing to scrape",
+		"metrics.enabled=false,monitoring.prometheusRule.enabled=true":                  "would count as down",
 		"watchNamespaces={a},defaultUsers.passwords=generated,defaultUsers.namespace=b": "b is not one of watchNamespaces",
-		"defaultUsers.takeOver=true":                                 "accounts are taken over with generated passwords only",
-		"defaultUsers.passwords=sharding,defaultUsers.takeOver=true": "accounts are taken over with generated passwords only",
-		"image.digest=latest":                                        "does not match pattern",
-		"tracing.enabled=true":                                       "say where the collector is",
-		"tracing.enabled=true,tracing.endpoint=collector:4318":       "does not match pattern",
+		"defaultUsers.takeOver=true":                                                    "accounts are taken over with generated passwords only",
+		"defaultUsers.passwords=sharding,defaultUsers.takeOver=true":                    "accounts are taken over with generated passwords only",
+		"tracing.enabled=true":                                                          "say where the collector is",
 	} {
 		said := helmRefuses(t, "template", release, chartFolder, "--set="+setting)
 		if !strings.Contains(said, want) {
