@@ -62,9 +62,10 @@ func (s *story) can(config *rest.Config, namespace string) map[string]bool {
 	verbs := map[string][]string{}
 	for _, rule := range review.Status.ResourceRules {
 		for _, resource := range rule.Resources {
+			resource, part, _ := strings.Cut(resource, "/")
 			for _, group := range rule.APIGroups {
 				for _, name := range append(rule.ResourceNames, make([]string, max(0, 1-len(rule.ResourceNames)))...) {
-					line := strings.TrimSuffix(resource+"."+group, ".") + " [] [" + name + "] "
+					line := strings.TrimSuffix(strings.TrimSuffix(resource+"."+group, ".")+"/"+part, "/") + " [] [" + name + "] "
 					verbs[line] = append(verbs[line], rule.Verbs...)
 				}
 			}
