@@ -195,7 +195,7 @@ func (s *story) installGeneration() {
 			s.t.Error(err)
 		}
 	})
-	s.kubectl("apply", "-k", s.turnedOn("default", "../generated-passwords"))
+	s.kubectl("apply", unvalidated, "-k", s.turnedOn("default", "../generated-passwords"))
 }
 
 func TestTheManagersAccountCannotBecomeClusterAdmin(t *testing.T) {

@@ -162,6 +162,10 @@ func TestRolesForPeopleLeaveStatusesToTheOperator(t *testing.T) {
 // tenant is the namespace of config/rbac/namespaced.
 const tenant = "team-a"
 
+// unvalidated spares kubectl the reading of all schemas where a tree of config is applied another time: it was validated when it was
+// installed for all stories.
+const unvalidated = "--validate=false"
+
 // installNamespaced puts a tree like config/namespaced in the place of config/default, until the test ends.
 func (s *story) installNamespaced(tree string) {
 	s.t.Helper()
@@ -172,7 +176,7 @@ func (s *story) installNamespaced(tree string) {
 		for _, args := range [][]string{
 			{"delete", "--ignore-not-found", "-k", filepath.Join(root, "config/rbac/namespaced")},
 			{"delete", "--ignore-not-found", "-f", filepath.Join(root, "config/namespaced/policies/role.yaml")},
-			{"apply", "-k", filepath.Join(root, "config/default")},
+			{"apply", unvalidated, "-k", filepath.Join(root, "config/default")},
 		} {
 			if _, err := plane.Kubectl(ctx, args...); err != nil {
 				s.t.Error(err)
@@ -185,7 +189,7 @@ func (s *story) installNamespaced(tree string) {
 			}
 		}
 	})
-	s.kubectl("apply", "-k", tree)
+	s.kubectl("apply", unvalidated, "-k", tree)
 	s.kubectl("delete", "clusterrolebinding", "shardinguser-manager-rolebinding")
 	s.kubectl("delete", "clusterrole", "shardinguser-manager-role")
 }
