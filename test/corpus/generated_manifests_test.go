@@ -5,6 +5,7 @@ package corpus
 import (
 	"fmt"
 	"strings"
+	"testing"
 )
 
 const alphanumeric = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
@@ -63,15 +64,18 @@ var strangers = []rune{
 }
 
 // forbidden is the texts with one character that the rule forbids, at each place: at the beginning, within, and at the end.
+// Under -short each character is at one of these places, in turn.
 func (f field) forbidden() (texts []string) {
 	var ascii []rune
 	for r := range rune(0x80) {
 		ascii = append(ascii, r)
 	}
-	for _, r := range append(ascii, strangers...) {
-		for _, place := range []struct{ allowed, before, after string }{
-			{f.first, "", "bc"}, {f.allowed, "ab", "cd"}, {f.last, "ab", ""},
-		} {
+	for i, r := range append(ascii, strangers...) {
+		places := []struct{ allowed, before, after string }{{f.first, "", "bc"}, {f.allowed, "ab", "cd"}, {f.last, "ab", ""}}
+		if testing.Short() {
+			places = places[i%len(places):][:1]
+		}
+		for _, place := range places {
 			if !strings.ContainsRune(place.allowed, r) {
 				texts = append(texts, place.before+string(r)+place.after)
 			}

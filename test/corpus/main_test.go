@@ -37,7 +37,7 @@ const (
 	signingSecret = "the signing secret of the corpus, " + canary
 
 	soon = time.Minute
-	poll = 100 * time.Millisecond
+	poll = 500 * time.Millisecond // each looks at all users
 )
 
 // What all cases share: one API server, one database, and one manager between them.

@@ -27,8 +27,8 @@ import (
 const seedVariable = "CORPUS_SEED"
 
 const (
-	randomUsers = 240
-	randomSteps = 5 // of each of them, and of each Secret
+	randomUsers = 240 // half of them under -short
+	randomSteps = 5   // of each of them, and of each Secret
 	secretsPool = 40
 	othersRows  = 20
 )
@@ -56,7 +56,11 @@ func TestRandomManifestsAreRefusedOrExplained(t *testing.T) {
 
 	// Each user has its own chance, so that what is sent does not depend on who comes first; so has each Secret.
 	var lives []func()
-	for i := range uint64(randomUsers) {
+	users := randomUsers
+	if testing.Short() {
+		users /= 2
+	}
+	for i := range uint64(users) {
 		lives = append(lives, func() { w.live(i, rand.New(rand.NewPCG(seed, i))) })
 	}
 	for i := range uint64(secretsPool) {
@@ -66,7 +70,7 @@ func TestRandomManifestsAreRefusedOrExplained(t *testing.T) {
 	each(lives, func(live func()) { live() })
 	w.explained()
 	w.agree()
-	quietens(t, w.before, (randomUsers+secretsPool)*randomSteps)
+	quietens(t, w.before, (users+secretsPool)*randomSteps)
 	clearUsers(t, w.namespace)
 	w.nothingIsLeft()
 }

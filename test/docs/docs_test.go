@@ -12,14 +12,12 @@ import (
 	"testing"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
-	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-func TestMain(m *testing.M) { testenv.Main(m) }
-
+// repository is its root, two folders up from that of the package.
 func repository(t *testing.T) (root string) {
 	t.Helper()
-	root, err := testenv.Root()
+	root, err := filepath.Abs(filepath.Join("..", ".."))
 	if err != nil {
 		t.Fatal(err)
 	}

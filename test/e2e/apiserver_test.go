@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"context"
 	"net/http"
 	"testing"
 	"time"
@@ -13,23 +12,28 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// Not parallel: all stories lean on the API server.
+// It has an API server of its own, since all other stories lean on theirs.
 func TestLoginsContinueWithoutTheAPIServerAndAreReportedLater(t *testing.T) {
-	s := newStory(t)
+	t.Parallel()
+	own, err := newSite(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := own.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	s := storyAt(t, own, testenv.Server(t))
 	lease := s.ownLease()
 	leader, standby := s.pair(lease)
 	alice, bob := s.member("alice"), s.member("bob")
 	s.logsIn(leader, "alice", http.StatusOK)
 
-	s.Expect(plane.Kill(t.Context(), "kube-apiserver", "etcd")).To(gomega.Succeed())
-	back := false
-	t.Cleanup(func() { // the next stories need them, however this one ended
-		if !back {
-			s.Expect(plane.Restart(context.WithoutCancel(t.Context()), "etcd", "kube-apiserver")).To(gomega.Succeed())
-		}
-	})
+	s.Expect(own.Kill(t.Context(), "kube-apiserver", "etcd")).To(gomega.Succeed())
 	both := func(username string, want int) {
 		s.logsIn(leader, username, want)
 		s.logsIn(standby, username, want)
@@ -52,8 +56,7 @@ func TestLoginsContinueWithoutTheAPIServerAndAreReportedLater(t *testing.T) {
 		s.logsIn(p, "bob", http.StatusUnauthorized)
 	}
 
-	s.Expect(plane.Restart(t.Context(), "etcd", "kube-apiserver")).To(gomega.Succeed())
-	back = true
+	s.Expect(own.Restart(t.Context(), "etcd", "kube-apiserver")).To(gomega.Succeed())
 	from := time.Now()
 	s.eventually(2*soon, func(g gomega.Gomega) { // the lease may have to run out
 		g.Expect(s.kube.Get(t.Context(), key(bob), bob)).To(gomega.Succeed())

@@ -106,7 +106,7 @@ func (s *story) findsNothing(p *process) {
 
 func TestBothProgramsStartInAnyOrderOnOneTable(t *testing.T) {
 	t.Parallel()
-	for name, start := range map[string]func(s *story) (*process, *neighbour){
+	for name, start := range variants(t, map[string]func(s *story) (*process, *neighbour){
 		"the operator first": func(s *story) (*process, *neighbour) {
 			managers := s.share()
 			p := s.start()
@@ -139,7 +139,7 @@ func TestBothProgramsStartInAnyOrderOnOneTable(t *testing.T) {
 			n.hasNoDefaults()
 			return p, n
 		},
-	} {
+	}, "the manager first", "the operator alone until now") {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newStory(t)

@@ -59,7 +59,7 @@ func (s *story) act(x *subject) error {
 
 func TestAKilledManagerLeavesNothingUndoneAndHashesNothingTwice(t *testing.T) {
 	t.Parallel()
-	const users = 100
+	users, length := orShort(100, 30), time.Duration(orShort(20, 5))*time.Second
 	s := newStory(t)
 	first := s.start()
 	s.eventually(soon, func(g gomega.Gomega) {
@@ -82,7 +82,7 @@ func TestAKilledManagerLeavesNothingUndoneAndHashesNothingTwice(t *testing.T) {
 		s.secret(name, canary+name)
 	}
 	var acting errgroup.Group
-	until := time.Now().Add(20 * time.Second)
+	until := time.Now().Add(length)
 	acting.Go(func() error {
 		for time.Now().Before(until) {
 			if err := s.act(subjects[rand.IntN(users)]); err != nil {

@@ -110,7 +110,8 @@ func (s *story) disconnect() {
 
 func TestDatabaseThatFailsIsToldOfAndWorkGoesOnWhenItIsBack(t *testing.T) {
 	t.Parallel()
-	for name, fault := range faults {
+	for name, fault := range variants(t, faults,
+		"connections are cut and refused", "connections are half open", "it became a read-only node", "the disk is full") {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newStory(t)
@@ -119,10 +120,10 @@ func TestDatabaseThatFailsIsToldOfAndWorkGoesOnWhenItIsBack(t *testing.T) {
 			s.outage(p, func() { fault.begin(s, proxy) }, func() { fault.end(s, proxy) }, fault.says)
 		})
 	}
-	for name, end := range map[string]func(*testenv.Postgres, context.Context) error{
+	for name, end := range variants(t, map[string]func(*testenv.Postgres, context.Context) error{
 		"the server is stopped and started":     (*testenv.Postgres).Halt,
 		"the server crashes and has to recover": (*testenv.Postgres).Crash,
-	} {
+	}, "the server crashes and has to recover") {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			// Ours does without, for speed, and then forgets in a crash what it has just committed.

@@ -58,14 +58,14 @@ func (s *story) allowDefaultUsers() {
 		ctx := context.WithoutCancel(s.t.Context())
 		for _, args := range [][]string{
 			{"-n", systemNamespace, "delete", "--ignore-not-found", "role/shardinguser-default-users-role", "rolebinding/shardinguser-default-users-rolebinding"},
-			{"apply", "-k", filepath.Join(root, "config/default")},
+			{"apply", unvalidated, "-k", filepath.Join(root, "config/default")},
 		} {
 			if _, err := plane.Kubectl(ctx, args...); err != nil {
 				s.t.Error(err)
 			}
 		}
 	})
-	s.kubectl("apply", "-k", s.withDefaultUsers("default"))
+	s.kubectl("apply", unvalidated, "-k", s.withDefaultUsers("default"))
 }
 
 // clearDefaultUsers lets nothing of them outlive the test.

@@ -84,9 +84,7 @@ func (s *story) read(page string, p *process) *reader {
 			s.Expect(os.Symlink(filepath.Join(root, entry.Name()), filepath.Join(r.dir, entry.Name()))).To(gomega.Succeed())
 		}
 	}
-	kubeconfig, err := plane.KubeconfigFor(plane.Config())
-	s.Expect(err).NotTo(gomega.HaveOccurred())
-	s.kubectl("--kubeconfig="+kubeconfig, "config", "set-context", "--current", "--namespace="+s.namespace)
+	kubeconfig := s.kubeconfig(plane.Config())
 	home := s.t.TempDir()
 	// The Service's name leads to this manager.
 	service := fmt.Sprintf("%s-login.%s", account, systemNamespace)

@@ -195,7 +195,7 @@ func (s *story) installGeneration() {
 			s.t.Error(err)
 		}
 	})
-	s.kubectl("apply", "-k", s.turnedOn("default", "../generated-passwords"))
+	s.kubectl("apply", unvalidated, "-k", s.turnedOn("default", "../generated-passwords"))
 }
 
 func TestTheManagersAccountCannotBecomeClusterAdmin(t *testing.T) {
@@ -215,6 +215,7 @@ func TestTheManagersAccountCannotBecomeClusterAdmin(t *testing.T) {
 }
 
 func TestNoRoleLetsTheManagerThroughTheFence(t *testing.T) {
+	t.Parallel()
 	s := newStory(t)
 	another := s.secret("another", "a password")
 	s.kubectl("-n", s.namespace, "create", "role", "all", "--verb=*", "--resource=secrets")
@@ -252,6 +253,7 @@ func TestTheManagerOfOneNamespaceCannotBecomeClusterAdmin(t *testing.T) {
 }
 
 func TestWithoutTheRightToPatchAnOldGeneratedPasswordWorksOn(t *testing.T) {
+	t.Parallel()
 	s := newStory(t)
 	s.allowGeneration(s.namespace)
 	p := s.start()

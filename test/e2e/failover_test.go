@@ -73,7 +73,7 @@ var failovers = map[string]struct {
 
 func TestWorkGoesOnAtAStandbyThatIsPromotedWhenThePrimaryIsLost(t *testing.T) {
 	t.Parallel()
-	for name, failover := range failovers {
+	for name, failover := range variants(t, failovers, "an address that moves to a read-only node") {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			primary, standby := replicated(t)

@@ -77,9 +77,12 @@ func (s *story) attempts(username, outcome string) (n int) {
 
 func TestLogInsGoOnWhileTheDatabaseIsAway(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{
-		"connections are cut and refused", "connections are half open", "it became a read-only node", "the role may not log in",
-	} {
+	for name, fault := range variants(t, map[string]fault{
+		"connections are cut and refused": faults["connections are cut and refused"],
+		"connections are half open":       faults["connections are half open"],
+		"it became a read-only node":      faults["it became a read-only node"],
+		"the role may not log in":         faults["the role may not log in"],
+	}, "connections are half open", "the role may not log in") {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newStory(t)
@@ -93,7 +96,7 @@ func TestLogInsGoOnWhileTheDatabaseIsAway(t *testing.T) {
 			s.locked(bob)
 			s.fails(p, "carol", 2)
 
-			faults[name].begin(s, proxy)
+			fault.begin(s, proxy)
 			s.fallen(p, 1)
 			s.logsIn(p, "alice", http.StatusOK)
 			s.logsIn(p, "bob", http.StatusUnauthorized)
@@ -105,7 +108,7 @@ func TestLogInsGoOnWhileTheDatabaseIsAway(t *testing.T) {
 			s.logsIn(p, "carol", http.StatusUnauthorized)
 			s.locked(carol) // everybody sees it during the outage
 
-			faults[name].end(s, proxy)
+			fault.end(s, proxy)
 			s.fallen(p, 0)
 			s.Expect(s.row("alice").Failed).To(gomega.Equal(3))
 			s.Expect(s.row("carol").Failed).To(gomega.Equal(5))
@@ -203,12 +206,14 @@ func TestAReplicaThatStartsWithoutTheDatabaseDecidesByTheCluster(t *testing.T) {
 	s.reports(soon, alice, v1alpha1.ReasonSynced)
 }
 
-// Two replicas on one database: log-ins on both, and locks of an outage on both. Not parallel: there is one lease.
+// Two replicas on one database: log-ins on both, and locks of an outage on both.
 func TestReplicasTellEachOtherOfTheLocksOfAnOutage(t *testing.T) {
+	t.Parallel()
 	s := newStory(t)
+	lease := s.ownLease()
 	proxy, through := testenv.DatabaseProxy(t, s.dsn)
 	begin := func() *process {
-		return s.launchOn(through, "--watch-namespaces="+s.namespace, "--leader-elect").begin(t).ready()
+		return s.launchOn(through, "--watch-namespaces="+s.namespace, lease, "--leader-elect").begin(t).ready()
 	}
 	here, there := begin(), begin()
 	alice := s.member("alice")

@@ -26,7 +26,7 @@ func (s *story) isUp(g gomega.Gomega, p *process) {
 func TestWhatATriggerRaisesForOneRowConcernsThatUserAlone(t *testing.T) {
 	t.Parallel()
 	const missingFunction = `PERFORM no_such_function(NEW.username); RETURN NEW;`
-	for name, tt := range map[string]struct {
+	for name, tt := range variants(t, map[string]struct {
 		body, code string
 		superuser  bool
 	}{
@@ -36,7 +36,7 @@ func TestWhatATriggerRaisesForOneRowConcernsThatUserAlone(t *testing.T) {
 		"a missing right to a table that is not ours":    {body: `PERFORM * FROM secrets; RETURN NEW;`, code: "42501"},
 		"a missing table":                                {body: `PERFORM * FROM no_such_table; RETURN NEW;`, code: "42P01"},
 		"a shut-down of the server, as the trigger says": {body: `RAISE admin_shutdown;`, code: "57P01"},
-	} {
+	}, "a missing right", "a shut-down of the server, as the trigger says") {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newStory(t)
@@ -81,7 +81,7 @@ func (s *story) foreignOwner(rights string) {
 // A right that is there is not advised, since row-level security is what refuses, hides or skips the row.
 func TestRowLevelSecurityIsNamedAndNoGrantIsAdvised(t *testing.T) {
 	t.Parallel()
-	for name, policies := range map[string][]string{
+	for name, policies := range variants(t, map[string][]string{
 		"no policy at all":             nil,
 		"a policy for reading alone":   {`CREATE POLICY reading ON users FOR SELECT USING (true)`},
 		"a policy that refuses values": {`CREATE POLICY theirs ON users USING (true) WITH CHECK (active AND NOT roles ? 'admin')`},
@@ -90,7 +90,7 @@ func TestRowLevelSecurityIsNamedAndNoGrantIsAdvised(t *testing.T) {
 			`CREATE POLICY everything ON users USING (true)`,
 			`CREATE POLICY theirs ON users AS RESTRICTIVE FOR UPDATE USING (true) WITH CHECK (NOT roles ? 'admin')`,
 		},
-	} {
+	}, "a policy that refuses values", "a policy that hides the row") {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newStory(t)

@@ -102,7 +102,7 @@ func (sh *shell) files(folder string) map[string][]byte {
 
 func TestTenThousandRowsAreImportedAsManifestsThatAreAccepted(t *testing.T) {
 	t.Parallel()
-	const rows = 10_000
+	rows := orShort(10_000, 1000)
 	s := newStory(t)
 	s.theirs(rows)
 	s.sql(`INSERT INTO users (username, roles) VALUES ('has space', '[]'), ('мария', '[]'), ('_leading', '[]'), ('', '[]'),
@@ -175,7 +175,7 @@ func (s *story) accepts(files map[string][]byte) {
 // The operator takes over what was imported, and no program of the sharding system could tell.
 func TestAThousandImportedUsersKeepTheirPasswordsLocksAndCounters(t *testing.T) {
 	t.Parallel()
-	const rows = 1000
+	rows := orShort(1000, 200)
 	s := newStory(t)
 	s.theirs(rows)
 	before := s.state()

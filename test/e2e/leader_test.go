@@ -51,10 +51,10 @@ func (s *story) pair(args ...string) (leader, standby *process) {
 	return leader, standby
 }
 
-// holder is who holds the lease; empty where nobody does.
+// holder is who holds the story's lease; empty where nobody does.
 func (s *story) holder() string {
 	s.t.Helper()
-	return s.kubectl("get", "leases", "-n", systemNamespace, "-o=jsonpath={.items[*].spec.holderIdentity}")
+	return s.kubectl("get", "leases", "-n", s.namespace, "-o=jsonpath={.items[*].spec.holderIdentity}")
 }
 
 func TestStandbyTakesOverFromALeaderThatWasKilled(t *testing.T) {
@@ -68,10 +68,10 @@ func TestStandbyTakesOverFromALeaderThatWasKilled(t *testing.T) {
 	s.Expect(standby.leads()).To(gomega.BeTrue())
 }
 
-// Not parallel: there is one lease in the operator's namespace.
 func TestStandbyTakesOverAtOnceFromALeaderThatEndedCleanly(t *testing.T) {
+	t.Parallel()
 	s := newStory(t)
-	leader, standby := s.pair()
+	leader, standby := s.pair(s.ownLease())
 	s.readyUser("before")
 	held := s.holder()
 	leader.Signal(syscall.SIGTERM)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/runtime"
@@ -26,11 +27,11 @@ const (
 
 // What all stories share.
 var (
-	root    string                // of the repository
-	program string                // the built manager
-	plugins string                // the folder of the built plugin for kubectl, as one would have it on PATH
-	plane   *testenv.ControlPlane // with everything of config/default
-	rights  *rest.Config          // the manager's
+	root    string       // of the repository
+	program string       // the built manager
+	plugins string       // the folder of the built plugin for kubectl, as one would have it on PATH
+	plane   *site        // of all stories but those that start one of their own
+	rights  *rest.Config // the manager's there
 	scheme  = func() *runtime.Scheme {
 		s := runtime.NewScheme()
 		utilruntime.Must(clientgoscheme.AddToScheme(s))
@@ -38,6 +39,25 @@ var (
 		return s
 	}()
 )
+
+// A site is a control plane with everything of config/default.
+type site struct {
+	*testenv.ControlPlane
+	rights  *rest.Config           // the manager's
+	scraper func() (string, error) // the token of a ServiceAccount that may read the metrics, as config/rbac says one is made
+}
+
+func newSite(ctx context.Context) (*site, error) {
+	controlPlane, err := testenv.StartControlPlane(ctx, testenv.WithControllerManager())
+	if err != nil {
+		return nil, err
+	}
+	installed, err := controlPlane.Install(ctx)
+	if err != nil {
+		return nil, errors.Join(err, controlPlane.Stop())
+	}
+	return &site{controlPlane, installed, sync.OnceValues(func() (string, error) { return controlPlane.Scraper(ctx) })}, nil
+}
 
 func TestMain(m *testing.M) {
 	code, err := run(m)
@@ -66,12 +86,10 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 
-	if plane, err = testenv.StartControlPlane(ctx, testenv.WithControllerManager()); err != nil {
+	if plane, err = newSite(ctx); err != nil {
 		return 1, err
 	}
+	rights = plane.rights
 	defer func() { err = errors.Join(err, plane.Stop(), testenv.Stop()) }()
-	if rights, err = plane.Install(ctx); err != nil {
-		return 1, err
-	}
 	return m.Run(), nil
 }

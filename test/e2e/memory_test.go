@@ -146,11 +146,12 @@ func TestAKilledManagerWithoutADatabaseForgetsNoLockAndNoOwner(t *testing.T) {
 	s.isLocked(waits, false)
 }
 
-// Not parallel: there is one lease.
 func TestWithoutADatabaseOnlyTheLeaderServesLogIns(t *testing.T) {
+	t.Parallel()
 	s := newStory(t)
-	leader := s.serving(s.startInMemory("--leader-elect"))
-	standby := s.startInMemory("--leader-elect")
+	lease := s.ownLease()
+	leader := s.serving(s.startInMemory(lease, "--leader-elect"))
+	standby := s.startInMemory(lease, "--leader-elect")
 	s.secret("alice", canary+" alice")
 	s.secret("bob", canary+" bob")
 	alice := s.readyUser("alice", secret("alice"))

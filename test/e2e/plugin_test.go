@@ -18,6 +18,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
@@ -36,9 +37,7 @@ func (s *story) somebody(as ...*rest.Config) *shell {
 	if len(as) > 0 {
 		config = as[0]
 	}
-	kubeconfig, err := plane.KubeconfigFor(config)
-	s.Expect(err).NotTo(gomega.HaveOccurred())
-	s.kubectl("--kubeconfig="+kubeconfig, "config", "set-context", "--current", "--namespace="+s.namespace)
+	kubeconfig := s.kubeconfig(config)
 	sh := &shell{s: s, folder: s.t.TempDir()}
 	sh.env = []string{
 		"PATH=" + plugins + ":" + filepath.Dir(plane.KubectlPath()) + ":" + os.Getenv("PATH"),
@@ -47,6 +46,18 @@ func (s *story) somebody(as ...*rest.Config) *shell {
 	}
 	sh.write("dsn.txt", s.dsn)
 	return sh
+}
+
+// kubeconfig is the path of one that connects as config does, with the story's namespace for the current one.
+func (s *story) kubeconfig(config *rest.Config) string {
+	s.t.Helper()
+	path, err := plane.KubeconfigFor(config)
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	content, err := clientcmd.LoadFromFile(path)
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	content.Contexts[content.CurrentContext].Namespace = s.namespace
+	s.Expect(clientcmd.WriteToFile(*content, path)).To(gomega.Succeed())
+	return path
 }
 
 func (sh *shell) write(name, content string) {
@@ -85,10 +96,10 @@ func (sh *shell) run(input, name string, args ...string) told {
 	return told{cmd.ProcessState.ExitCode(), out.String(), errOut.String()}
 }
 
-// plugin runs `kubectl shardinguser`, which tells no secret.
+// plugin runs what `kubectl shardinguser` becomes, which tells no secret. (The pages' commands go through kubectl itself.)
 func (sh *shell) plugin(args ...string) told {
 	sh.s.t.Helper()
-	return sh.discreet(sh.run("", "kubectl", append([]string{"shardinguser"}, args...)...))
+	return sh.discreet(sh.run("", "kubectl-shardinguser", args...))
 }
 
 func (sh *shell) discreet(got told) told {

@@ -4,10 +4,8 @@ package e2e
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -190,109 +188,4 @@ func (s *story) tenantOf(namespace string) client.Client {
 	tenant, err := client.New(account, client.Options{Scheme: scheme})
 	s.Expect(err).NotTo(gomega.HaveOccurred())
 	return tenant
-}
-
-func TestATenantWithAllRightsInItsNamespaceChangesNoOthers(t *testing.T) {
-	s := newStory(t)
-	mine := s.newNamespace()
-	manager := s.start("--watch-namespaces=" + s.namespace + "," + mine)
-	s.policy("others", func(p *v1alpha1.ShardingUserPolicySpec) { p.Roles = []v1alpha1.Glob{"*"} })
-	s.policy("mine", func(p *v1alpha1.ShardingUserPolicySpec) {
-		p.NamespaceSelector, p.Usernames = selecting(mine), []v1alpha1.Glob{"mine*"}
-		p.Roles = []v1alpha1.Glob{"viewer"}
-	})
-	s.secret("victim", aHash)
-	victim := s.readyUser("victim", secret("victim"), hashed, roles("admin", "operator"))
-	s.sql(`INSERT INTO users (username, password_hash, roles) VALUES ('mine-unowned', 'of another program', '["admin"]')`)
-	s.sql(`UPDATE users SET failed_login_attempts = 3, last_login_at = now() WHERE username = 'victim'`)
-	before, unowned := s.row("victim"), s.row("mine-unowned")
-	seen := victim.DeepCopy()
-
-	tenant := s.tenantOf(mine)
-	ctx := t.Context()
-	create := func(name string, edits ...edit) *v1alpha1.ShardingUser {
-		t.Helper()
-		u := s.resource(name, append([]edit{in(mine)}, edits...)...)
-		s.Expect(tenant.Create(ctx, u)).To(gomega.Succeed())
-		return u
-	}
-	// What is another's cannot be reached.
-	for what, err := range map[string]error{
-		"read":   tenant.Get(ctx, key(victim), &v1alpha1.ShardingUser{}),
-		"delete": tenant.Delete(ctx, victim.DeepCopy()),
-		"status": tenant.Status().Patch(ctx, victim.DeepCopy(), client.RawPatch("application/merge-patch+json", []byte(`{"status":{"locked":true}}`))),
-		"secret": tenant.Get(ctx, client.ObjectKey{Namespace: s.namespace, Name: "victim"}, &corev1.Secret{}),
-		"policy": tenant.Create(ctx, &v1alpha1.ShardingUserPolicy{ObjectMeta: metav1.ObjectMeta{Name: "own"}, Spec: v1alpha1.ShardingUserPolicySpec{
-			NamespaceSelector: &v1alpha1.NamespaceSelector{}, Usernames: []v1alpha1.Glob{"*"},
-		}}),
-		"labels": tenant.Patch(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.namespace}},
-			client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"labels":{"x":"y"}}}`))),
-		"index": tenant.Patch(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: systemNamespace, Name: "shardinguser-policies"}},
-			client.RawPatch("application/merge-patch+json", []byte(`{"data":{}}`))),
-	} {
-		s.Expect(apierrors.IsForbidden(err)).To(gomega.BeTrue(), "%s: %v", what, err)
-	}
-
-	// Of its own namespace it may change the labels, but for the one by which policies are to tell tenants apart.
-	own := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: mine}}
-	s.Expect(tenant.Patch(ctx, own, client.RawPatch("application/merge-patch+json",
-		[]byte(`{"metadata":{"labels":{"kubernetes.io/metadata.name":"`+s.namespace+`"}}}`)))).To(gomega.Succeed())
-	s.Expect(own.Labels).To(gomega.HaveKeyWithValue(corev1.LabelMetadataName, mine))
-
-	// No resource gets hold of it.
-	for i, edits := range [][]edit{
-		{username("victim")},
-		{username("victim"), func(u *v1alpha1.ShardingUser) { u.Spec.AdoptionPolicy = v1alpha1.AdoptionIfUnowned }},
-		{username("victim"), func(u *v1alpha1.ShardingUser) { u.Spec.DeletionPolicy = v1alpha1.DeletionRetain }},
-		{username("mine-unowned"), func(u *v1alpha1.ShardingUser) { u.Spec.AdoptionPolicy = v1alpha1.AdoptionIfUnowned }},
-		{username("mine"), roles("admin")},
-		{username("mine"), roles("viewer", "viewer-and-more")},
-		{username("xmine")},
-		{username("MINE")},
-	} {
-		u := create(fmt.Sprintf("try-%d", i), append(edits, func(u *v1alpha1.ShardingUser) {
-			u.Annotations = map[string]string{
-				v1alpha1.AnnotationUnlockRequestedAt: "now", v1alpha1.AnnotationAllowLastAdministrator: "true",
-			}
-		})...)
-		s.reports(soon, u, v1alpha1.ReasonNotPermitted)
-
-		// A status that tells of an account, and of a permission, is believed by nobody.
-		forged := u.DeepCopy()
-		forged.Status.PermittedBy, forged.Status.LastHandledUnlock = "others", "now"
-		forged.Status.PasswordChangedTime = new(metav1.Now())
-		forged.Status.Conditions[0].Reason, forged.Status.Conditions[0].Status = v1alpha1.ReasonSynced, metav1.ConditionTrue
-		s.Expect(tenant.Status().Patch(ctx, forged, client.MergeFrom(u))).To(gomega.Succeed())
-		s.Expect(tenant.Patch(ctx, u, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`)))).To(gomega.Succeed())
-		s.eventually(soon, func(g gomega.Gomega) { // it is put back, and the status with it
-			g.Expect(s.kube.Get(ctx, key(u), u)).To(gomega.Succeed())
-			g.Expect(u.Finalizers).NotTo(gomega.BeEmpty())
-			g.Expect(u.Status.PermittedBy).To(gomega.BeEmpty())
-		})
-		s.Expect(tenant.Delete(ctx, u)).To(gomega.Succeed())
-		s.gone(soon, u)
-	}
-
-	// Its Secrets are its own.
-	u := create("mine", secret("victim")) // which is in the other namespace
-	s.reports(soon, u, v1alpha1.ReasonSecretNotFound)
-	s.Expect(s.row("mine").Hash).To(gomega.Equal("!"))
-	s.Expect(tenant.Delete(ctx, u)).To(gomega.Succeed())
-	s.gone(soon, u)
-
-	// A name that is taken stays whose it is.
-	s.policy("generous", func(p *v1alpha1.ShardingUserPolicySpec) {
-		p.NamespaceSelector, p.Roles, p.Adoption = selecting(mine), []v1alpha1.Glob{"*"}, v1alpha1.AdoptionAllowed
-	})
-	u = create("second", username("victim"), func(u *v1alpha1.ShardingUser) { u.Spec.AdoptionPolicy = v1alpha1.AdoptionIfUnowned })
-	s.reports(soon, u, v1alpha1.ReasonUsernameTaken)
-	s.Expect(tenant.Delete(ctx, u)).To(gomega.Succeed())
-	s.gone(soon, u)
-
-	s.Expect(s.row("victim")).To(gomega.Equal(before))
-	s.Expect(s.row("mine-unowned")).To(gomega.Equal(unowned))
-	s.Expect(s.kube.Get(ctx, key(victim), victim)).To(gomega.Succeed())
-	s.Expect(victim.Spec).To(gomega.Equal(seen.Spec))
-	s.Expect(victim.Status.Conditions).To(gomega.Equal(seen.Status.Conditions))
-	s.Expect(strings.Contains(manager.said(), "panic")).To(gomega.BeFalse())
 }

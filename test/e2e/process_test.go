@@ -18,12 +18,14 @@ import (
 // A process is the built manager as it runs, or ran.
 type process struct {
 	*testenv.Manager
+	site    *site
 	t       *testing.T
 	secrets []string
 }
 
 // A launch says how a manager is started.
 type launch struct {
+	site    *site  // nil for the one of all stories
 	dsn     string // empty for none
 	login   string // of a role for log-ins alone; empty for none
 	args    []string
@@ -34,15 +36,18 @@ type launch struct {
 // begin starts a manager under the rights of config/rbac and does not wait for anything.
 func (l launch) begin(t *testing.T) *process {
 	t.Helper()
-	m, err := plane.StartManager(testenv.ManagerOptions{
-		Program: program, Rights: rights, DSN: l.dsn, LoginDSN: l.login,
+	if l.site == nil {
+		l.site = plane
+	}
+	m, err := l.site.StartManager(testenv.ManagerOptions{
+		Program: program, Rights: l.site.rights, DSN: l.dsn, LoginDSN: l.login,
 		Args: append([]string{"--leader-election-namespace=" + systemNamespace}, l.args...),
 		Env:  append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}, l.env...),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{Manager: m, t: t, secrets: l.secrets}
+	p := &process{Manager: m, site: l.site, t: t, secrets: l.secrets}
 	t.Cleanup(p.finish)
 	return p
 }
@@ -120,7 +125,11 @@ func (p *process) scrape(token string) (status int, body string) {
 // metric is the sum over the metrics of this name, with at least these labels (as they are printed).
 func (p *process) metric(name string, labels ...string) (sum float64, found bool) {
 	p.t.Helper()
-	_, body := p.scrape(scraperToken(p.t))
+	token, err := p.site.scraper()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	_, body := p.scrape(token)
 	line := regexp.MustCompile(`(?m)^` + name + `(\{[^}]*\})? ([0-9.e+-]+)$`)
 	for _, match := range line.FindAllStringSubmatch(body, -1) {
 		if len(labels) > 0 && !strings.Contains(match[1], labels[0]) {

@@ -16,7 +16,7 @@ import (
 func TestRowsOfResourcesThatVanishedStayAsTheyAre(t *testing.T) {
 	t.Parallel()
 	const users = 20
-	for name, kept := range map[string]int{"some of them": users / 2, "all of them": 0} {
+	for name, kept := range variants(t, map[string]int{"some of them": users / 2, "all of them": 0}, "all of them") {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newStory(t)

@@ -19,8 +19,8 @@ import (
 // setPassword gives a user the password on the standard input.
 func (sh *shell) setPassword(password, name string, args ...string) told {
 	sh.s.t.Helper()
-	args = append([]string{"shardinguser", "set-password", name, "--stdin"}, args...)
-	return sh.discreet(sh.run(password, "kubectl", args...))
+	args = append([]string{"set-password", name, "--stdin"}, args...)
+	return sh.discreet(sh.run(password, "kubectl-shardinguser", args...))
 }
 
 // isPassword waits until a row has a hash of this password.

@@ -5,7 +5,6 @@ package e2e
 import (
 	"context"
 	"errors"
-	"sync"
 	"testing"
 	"time"
 
@@ -39,6 +38,7 @@ const (
 type story struct {
 	*gomega.WithT
 	t         *testing.T
+	site      *site
 	kube      client.Client // an administrator's
 	db        *pgxpool.Pool // an administrator's
 	dsn       string        // the manager's: a role of its own
@@ -55,7 +55,12 @@ func newStory(t *testing.T) *story {
 
 func storyOn(t *testing.T, server *testenv.Postgres) *story {
 	t.Helper()
-	s := &story{WithT: gomega.NewWithT(t), t: t}
+	return storyAt(t, plane, server)
+}
+
+func storyAt(t *testing.T, site *site, server *testenv.Postgres) *story {
+	t.Helper()
+	s := &story{WithT: gomega.NewWithT(t), t: t, site: site}
 	admin, err := server.NewDatabase(t.Context())
 	s.Expect(err).NotTo(gomega.HaveOccurred())
 	s.dsn, err = server.NewRole(t.Context(), admin)
@@ -68,19 +73,20 @@ func storyOn(t *testing.T, server *testenv.Postgres) *story {
 	t.Cleanup(s.db.Close)
 	s.sql(`GRANT CREATE ON SCHEMA public TO ` + s.role)
 
-	kube := plane.Config()
+	kube := site.Config()
 	s.kube, err = client.New(kube, client.Options{Scheme: scheme})
 	s.Expect(err).NotTo(gomega.HaveOccurred())
 	s.namespace = s.newNamespace()
 	return s
 }
 
-// newNamespace is gone, with all that is in it, before the next story begins.
+// newNamespace has no users any more when the test ends. The namespace itself stays: to end one, kube-controller-manager goes
+// through all kinds of resources there are, which costs more than most stories, and would keep waiting those that are about it.
 func (s *story) newNamespace() string {
 	s.t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "story-"}}
 	s.Expect(s.kube.Create(s.t.Context(), namespace)).To(gomega.Succeed())
-	s.t.Cleanup(func() { s.clear(namespace.Name) })
+	s.t.Cleanup(func() { s.clearUsers(namespace.Name) })
 	return namespace.Name
 }
 
@@ -124,7 +130,7 @@ func (s *story) launchOn(dsn string, args ...string) launch {
 	s.t.Helper()
 	config, err := pgx.ParseConfig(dsn)
 	s.Expect(err).NotTo(gomega.HaveOccurred())
-	return launch{dsn: dsn, args: args, secrets: []string{config.Password}}
+	return launch{site: s.site, dsn: dsn, args: args, secrets: []string{config.Password}}
 }
 
 // start starts a manager and waits until it is ready.
@@ -328,12 +334,10 @@ func (s *story) sql(statement string, args ...any) {
 	s.Expect(err).NotTo(gomega.HaveOccurred())
 }
 
-// scraper is the token of a ServiceAccount that may read the metrics, as config/rbac says one is made.
-var scraper = sync.OnceValues(func() (string, error) { return plane.Scraper(context.Background()) })
-
+// scraperToken may read the metrics of all managers but those of a site of their own.
 func scraperToken(t *testing.T) string {
 	t.Helper()
-	token, err := scraper()
+	token, err := plane.scraper()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,7 +30,7 @@ var dsnsOf = map[string]func(s *story) map[string]string{
 // The DSN files name another database while the manager runs, and the former one goes on.
 func TestANewDSNMovesAllSessionsUsersAndLogins(t *testing.T) {
 	t.Parallel()
-	for name, dsns := range dsnsOf {
+	for name, dsns := range variants(t, dsnsOf, "a role for logins", "a DSN for listening") {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s, there := newStory(t), newStory(t)

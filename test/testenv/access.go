@@ -88,9 +88,12 @@ func (c *ControlPlane) Apply(ctx context.Context, manifests string, args ...stri
 	return c.runKubectl(ctx, manifests, append([]string{"apply", "--filename=-"}, args...)...)
 }
 
+// uncollected is for programs that end before it pays to collect their garbage, which takes a quarter of their time.
+const uncollected = "GOGC=off"
+
 func (c *ControlPlane) runKubectl(ctx context.Context, input string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, c.kubectl, args...)
-	cmd.Env = append(cmd.Environ(), "KUBECONFIG="+c.kubeconfig, "KUBECACHEDIR="+c.scope.path("cache"))
+	cmd.Env = append(cmd.Environ(), "KUBECONFIG="+c.kubeconfig, "KUBECACHEDIR="+c.scope.path("cache"), uncollected)
 	cmd.Stdin = strings.NewReader(input)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

@@ -31,7 +31,7 @@ func Helm(ctx context.Context, kubeconfig string, args ...string) (string, error
 	defer func() { _ = os.RemoveAll(home) }()
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Dir = root
-	cmd.Env = []string{"HOME=" + home, "KUBECONFIG=" + kubeconfig, "PATH=" + os.Getenv("PATH")}
+	cmd.Env = []string{"HOME=" + home, "KUBECONFIG=" + kubeconfig, "PATH=" + os.Getenv("PATH"), uncollected}
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {

@@ -22,20 +22,55 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// Build builds one of the commands below cmd into this folder and returns the program's path: so no test ever tells of an old
-// one.
+// Build builds one of the commands below cmd, and returns the path of the program in this folder. All packages' tests share
+// bin/tests: there Go links a program again only when its sources have changed.
 func Build(ctx context.Context, folder, command string) (program string, err error) {
 	root, err := Root()
 	if err != nil {
 		return "", err
 	}
-	program = filepath.Join(folder, command)
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", program, "./cmd/"+command)
+	shared := filepath.Join(root, "bin", "tests")
+	if err := os.MkdirAll(shared, 0o755); err != nil {
+		return "", fmt.Errorf("build %s: %w", command, err)
+	}
+	unlock, err := lockFile(filepath.Join(shared, command+".lock"))
+	if err != nil {
+		return "", fmt.Errorf("build %s: %w", command, err)
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	built := filepath.Join(shared, command)
+	// Without a commit in it, the program stays the same from one commit to the next.
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", built, "./cmd/"+command)
 	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	if output, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build %s: %w: %s", command, err, output)
 	}
-	return program, nil
+	// A later build of the same name must not change the program while this folder's tests run it.
+	program = filepath.Join(folder, command)
+	if os.Link(built, program) == nil {
+		return program, nil
+	}
+	return program, copyProgram(built, program) // the folder may be on another file system
+}
+
+// lockFile waits until no other process holds the lock of this file.
+func lockFile(path string) (unlock func() error, err error) {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file.Close, nil
+}
+
+func copyProgram(from, to string) error {
+	content, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, content, 0o700) //nolint:gosec // it is to be run
 }
 
 // ManagerOptions say how StartManager starts a manager.

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package docs
+package e2e
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"regexp"
 	"testing"
 
@@ -13,27 +15,32 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
-
-	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
 // The API server tells of fields that nobody knows, and stores nothing. Policies are the whole cluster's: stored, they would
 // decide about the users of other tests.
 func TestTheAPIServerTakesWhatTheGuideToTenancyShows(t *testing.T) {
 	t.Parallel()
-	c, err := client.New(testenv.APIServer(t), client.Options{})
+	c, err := client.New(plane.Config(), client.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	c = client.WithFieldValidation(c, metav1.FieldValidationStrict)
+	page := func(path string) string {
+		text, err := os.ReadFile(filepath.Join(root, path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
 	var blocks [][]byte
-	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(page(t, "docs/tenancy.md"), -1) {
+	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(page("docs/tenancy.md"), -1) {
 		blocks = append(blocks, []byte(block[1]))
 	}
 	if len(blocks) < 4 {
 		t.Errorf("docs/tenancy.md has %d blocks of YAML: are they still read right?", len(blocks))
 	}
-	blocks = append(blocks, []byte(page(t, "config/samples/shardinguserpolicy.yaml")))
+	blocks = append(blocks, []byte(page("config/samples/shardinguserpolicy.yaml")))
 	policies := 0
 	for _, block := range blocks {
 		for document := range bytes.SplitSeq(block, []byte("\n---\n")) {
