@@ -177,6 +177,7 @@ func (s *story) start(more ...string) *operator {
 	}
 	kube := testenv.APIServer(s.t)
 	kube.QPS = -1 // as the manager has it
+	kube.Wrap(s.ownPolicies)
 	if s.reach != nil {
 		s.reach(kube)
 	}
