@@ -111,7 +111,7 @@ type story struct {
 	protected []string           // roles that are not taken from the last one who holds them
 	standby   bool               // the operator never leads
 	reach     func(*rest.Config) // where it is set, changes the operator's way to the API server
-	quick     bool               // the operator's hashes cost next to nothing
+	costly    bool               // the operator's hashes cost what they do in production, and not next to nothing
 	retry     time.Duration      // of what the database refused; 0 is the usual time
 
 	orphans  *controller.OrphanOptions // where they are set, the operator searches for orphans
@@ -225,10 +225,10 @@ func (s *story) start(more ...string) *operator {
 }
 
 func (s *story) newHasher() *password.Hasher {
-	if s.quick {
-		return password.NewTestHasher(2)
+	if s.costly {
+		return password.NewHasher(password.MinCost, 2)
 	}
-	return password.NewHasher(password.MinCost, 2)
+	return password.NewTestHasher(2)
 }
 
 // open opens the operator's store.
