@@ -29,13 +29,15 @@ import (
 //
 // A log-in that is cut off is not tried again: the end is that of a run in which it was not made, or was charged and never
 // settled.
+//
+// A short run takes the few disturbed runs that sample chooses.
 func TestEveryScenarioEndsTheSameDespiteAFaultAtAnyBoundary(t *testing.T) {
 	t.Parallel()
 	disturbEverywhere(t, scenarios)
 }
 
-// The policies are the whole cluster's, so this one runs beside no other; see policies_test.go.
 func TestSuspensionEndsTheSameDespiteAFaultAtAnyBoundary(t *testing.T) {
+	t.Parallel()
 	disturbEverywhere(t, map[string]scenario{"suspension by a policy": suspension})
 }
 
@@ -93,32 +95,22 @@ func disturbEverywhere(t *testing.T, scenarios map[string]scenario) {
 
 	var references []*run
 	for _, name := range names {
-		for _, c := range l.courses(name) {
-			references = append(references, l.run(c, boundary{}, noFault))
-		}
+		references = append(references, l.run(course{scenario: name}, boundary{}, noFault))
 	}
 	l.happen(references...)
-	boundaries, statements := map[string][]boundary{}, map[string]int{}
+	boundaries, batches := map[string][]boundary{}, map[string][]*run{}
 	for _, r := range references {
 		saw := r.seen()
-		l.hashed[r.course] = len(saw.hashes)
-		if (r.course == course{scenario: r.course.scenario}) {
-			boundaries[r.course.scenario], statements[r.course.scenario] = saw.calls, saw.counts[callStatement]
-		}
+		boundaries[r.course.scenario] = saw.calls
+		l.disturbAll(batches, r.course.scenario, saw.calls, saw.counts[callStatement])
 	}
-
-	batches := map[string][]*run{}
-	for _, name := range names {
-		for i, at := range boundaries[name] {
-			l.disturb(batches, name, at, i, i == len(boundaries[name])-1)
-		}
-		if !scenarios[name].wired {
-			continue
-		}
-		for nth := range statements[name] {
-			at := boundary{call: callStatement, nth: nth + 1}
-			batches["cut off"] = append(batches["cut off"], l.faulty(name, at, failsBefore, ""), l.faulty(name, at, failsAfter, ""))
-		}
+	if testing.Short() {
+		batches = sample(batches)
+	}
+	references = append(references, l.otherCourses(names, batches)...)
+	l.happen(references[len(names):]...)
+	for _, r := range references {
+		l.hashed[r.course] = len(r.seen().hashes)
 	}
 	var all []*run
 	for _, kind := range slices.Sorted(maps.Keys(batches)) {
@@ -154,7 +146,60 @@ func disturbEverywhere(t *testing.T, scenarios map[string]scenario) {
 		len(batches["failing"]), len(batches["stopping"]), len(batches["overtaken"])+len(batches["overtaken log-ins"]), len(batches["cut off"]), reached)
 }
 
-// courses are those that a scenario can take.
+// sample chooses of all disturbed runs a few in which each fault strikes each kind of call, each thing that may overtake does, and
+// each scenario is disturbed. It takes again and again the first of the runs that show most of what none before it shows.
+func sample(batches map[string][]*run) map[string][]*run {
+	chosen, shown := map[string][]*run{}, map[string]bool{}
+	for {
+		var best *run
+		var of string
+		most := 0
+		for _, kind := range slices.Sorted(maps.Keys(batches)) {
+			for _, r := range batches[kind] {
+				if n := len(r.shows(shown)); n > most {
+					best, of, most = r, kind, n
+				}
+			}
+		}
+		if best == nil {
+			return chosen
+		}
+		for _, what := range best.shows(shown) {
+			shown[what] = true
+		}
+		chosen[of] = append(chosen[of], best)
+	}
+}
+
+// shows is what a disturbed run shows, without what has been shown.
+func (r *run) shows(shown map[string]bool) []string {
+	all := []string{"in " + r.course.scenario, r.at.call + " " + string(r.fault), "overtaken by " + r.meanwhile}
+	if r.at.call != callStatement && r.at.nth > 1 {
+		all = all[:1] // how often a call is made may depend on how events come together
+	}
+	return slices.DeleteFunc(all, func(what string) bool { return shown[what] })
+}
+
+// otherCourses are the undisturbed runs, but for the plainest, whose ends disturbed runs are compared with; in a full run those of
+// all courses.
+func (l *lane) otherCourses(names []string, batches map[string][]*run) (references []*run) {
+	needed := map[course]bool{}
+	for _, batch := range batches {
+		for _, r := range batch {
+			needed[r.course] = true
+		}
+	}
+	for _, name := range names {
+		for _, c := range l.courses(name)[1:] {
+			if needed[c] || !testing.Short() {
+				references = append(references, l.run(c, boundary{}, noFault))
+			}
+		}
+	}
+	return references
+}
+
+// courses are those that a scenario can take, the plainest first.
 func (l *lane) courses(name string) []course {
 	s, list := l.scenarios[name], []course{{scenario: name}}
 	if s.logsIn != "" {
@@ -168,6 +213,20 @@ func (l *lane) courses(name string) []course {
 		}
 	}
 	return list
+}
+
+// disturbAll adds the runs that are disturbed at each of a scenario's boundaries and statements.
+func (l *lane) disturbAll(batches map[string][]*run, name string, boundaries []boundary, statements int) {
+	for i, at := range boundaries {
+		l.disturb(batches, name, at, i, i == len(boundaries)-1)
+	}
+	if !l.scenarios[name].wired {
+		return
+	}
+	for nth := range statements {
+		at := boundary{call: callStatement, nth: nth + 1}
+		batches["cut off"] = append(batches["cut off"], l.faulty(name, at, failsBefore, ""), l.faulty(name, at, failsAfter, ""))
+	}
 }
 
 // disturb adds the runs that are disturbed at a scenario's ith boundary. What overtakes takes turns, but where log-ins are

@@ -161,7 +161,6 @@ func TestATableThatTakesNoDisabledHashIsReported(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newStory(t)
-			s.quick = true
 			op := s.start()
 			s.secret("alice", "password", aHash)
 			u := s.readyUser("alice", hashedSecret("alice"))
@@ -206,7 +205,6 @@ func TestATableThatTakesNoDisabledHashIsReported(t *testing.T) {
 func TestAConflictOverAHashKeepsNoRowActive(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
-	s.quick = true
 	op := s.start()
 	s.secret("alice", "password", aHash)
 	u := s.readyUser("alice", hashedSecret("alice"))

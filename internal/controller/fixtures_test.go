@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
@@ -205,14 +206,22 @@ func (s *story) row(username string) *row {
 // note is what the operator noted about a username.
 func (s *story) note(username string) *user.Ownership {
 	s.t.Helper()
-	if s.store == nil {
-		accounts, closeStore := openStore(s.t, s.dsn)
-		s.t.Cleanup(closeStore)
-		s.store = accounts
-	}
+	s.openNotes()
 	observed, err := s.store.Observe(s.t.Context(), username)
 	s.Expect(err).NotTo(gomega.HaveOccurred())
 	return observed.Ownership
+}
+
+// openNotes opens the store that notes are read from. Nobody maintains it: that is the operator's business.
+func (s *story) openNotes() {
+	s.t.Helper()
+	if s.store != nil {
+		return
+	}
+	accounts, err := postgres.Open(storeSettings(s.dsn))
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	s.t.Cleanup(accounts.Close)
+	s.store = accounts
 }
 
 // trail is the outcomes of attempts to log in to an account, as they are on record.

@@ -24,156 +24,13 @@ func trigger(name, timing, body string) string {
 // A write that the database took, and did not keep as it was meant, is reported; and so is one that it refuses.
 func TestARowThatTheDatabaseRefusesOrDoesNotKeepIsReported(t *testing.T) {
 	t.Parallel()
-	for name, tt := range map[string]struct {
-		given    string // what another program did to the table
-		existing string // a row of its own
-		edits    []edit // of the user that is created
-		says     []string
-		stays    bool // the row is there, and its owner's
-	}{
-		"a unique index on lower(username)": {
-			given:    `CREATE UNIQUE INDEX users_lower ON users (lower(username))`,
-			existing: `INSERT INTO users (username, password_hash) VALUES ('ALICE', 'theirs')`,
-			says:     []string{"users_lower", "23505"},
-		},
-		"a column that must have a value": {
-			given: `ALTER TABLE users ADD COLUMN email TEXT NOT NULL`,
-			says:  []string{"email", "23502"},
-		},
-		"a check constraint": {
-			given: `ALTER TABLE users ADD CONSTRAINT no_viewers CHECK (NOT roles ? 'viewer')`,
-			says:  []string{"no_viewers", "23514"},
-		},
-		"an exclusion constraint": {
-			given:    `ALTER TABLE users ADD COLUMN tenant TEXT DEFAULT 'one', ADD CONSTRAINT one_each EXCLUDE (tenant WITH =)`,
-			existing: `INSERT INTO users (username, password_hash) VALUES ('bob', 'theirs')`,
-			says:     []string{"one_each", "23P01"},
-		},
-		"a foreign key to a directory of people": {
-			given: `CREATE TABLE people (name VARCHAR(255) PRIMARY KEY);
-				ALTER TABLE users ADD CONSTRAINT known_people FOREIGN KEY (username) REFERENCES people (name)`,
-			says: []string{"known_people", "23503"},
-		},
-		"a trigger that raises P0001": {
-			given: trigger("no_entry", "BEFORE INSERT", `RAISE EXCEPTION 'c4n4ry';`),
-			says:  []string{"no_entry", "P0001"},
-		},
-		"a trigger that raises a missing right": {
-			given: trigger("no_entry", "BEFORE INSERT", `RAISE insufficient_privilege;`),
-			says:  []string{"no_entry", "42501"},
-		},
-		"a trigger that calls what is not there": {
-			given: trigger("no_entry", "AFTER INSERT", `PERFORM no_such_function(NEW.username); RETURN NULL;`),
-			says:  []string{"no_entry", "42883"},
-		},
-		"a trigger that reads what is not there": {
-			given: trigger("no_entry", "AFTER INSERT", `PERFORM * FROM no_such_table; RETURN NULL;`),
-			says:  []string{"no_entry", "42P01"},
-		},
-		"a trigger that raises a full disk": {
-			given: trigger("no_entry", "BEFORE INSERT", `RAISE disk_full;`),
-			says:  []string{"no_entry", "53100"},
-		},
-		"a trigger that raises a read-only database": {
-			given: trigger("no_entry", "BEFORE INSERT", `RAISE read_only_sql_transaction;`),
-			says:  []string{"no_entry", "25006"},
-		},
-		"a trigger that raises a lost connection": {
-			given: trigger("no_entry", "BEFORE INSERT", `RAISE EXCEPTION USING ERRCODE = '08006';`),
-			says:  []string{"no_entry", "08006"},
-		},
-		"a trigger that raises a serialization failure": {
-			given: trigger("no_entry", "BEFORE INSERT", `RAISE serialization_failure;`),
-			says:  []string{"40001"},
-		},
-		"a trigger that raises a canceled statement": {
-			given: trigger("no_entry", "BEFORE INSERT", `RAISE query_canceled;`),
-			says:  []string{"no_entry", "57014"},
-		},
-		"a trigger that raises a lock": {
-			given: trigger("no_entry", "BEFORE INSERT", `RAISE lock_not_available;`),
-			says:  []string{"no_entry", "55P03"},
-		},
-		"a trigger in C that needs what is not there": {
-			given: `ALTER TABLE users ADD words TSVECTOR, ADD email TEXT; CREATE TRIGGER words BEFORE INSERT ON users FOR EACH ROW
-				EXECUTE FUNCTION tsvector_update_trigger(words, 'pg_catalog.english', email); ALTER TABLE users DROP email`,
-			says: []string{"words", "42703"},
-		},
-		"a trigger that gives the row another name": {
-			given: trigger("rename", "BEFORE INSERT", `NEW.username := 'mallory'; RETURN NEW;`),
-			says:  []string{"rename", "another username"},
-		},
-		"a trigger whose own row refers to nothing": {
-			given: `CREATE TABLE people (name TEXT PRIMARY KEY); CREATE TABLE audit (name TEXT CONSTRAINT audited REFERENCES people);` +
-				trigger("audit", "AFTER INSERT", `INSERT INTO audit VALUES (NEW.username); RETURN NULL;`),
-			says: []string{"audited", "refers to a row that does not exist"},
-		},
-		"a deferred constraint trigger": {
-			given: `CREATE FUNCTION no_entry() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$;
-				CREATE CONSTRAINT TRIGGER no_entry AFTER INSERT ON users DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION no_entry()`,
-			says: []string{"no_entry", "P0001"},
-		},
-		"a rule in place of the INSERT": {
-			given: `CREATE RULE elsewhere AS ON INSERT TO users DO INSTEAD NOTHING`,
-			says:  []string{"elsewhere"},
-		},
-		"a trigger that skips the INSERT": {
-			given: trigger("skip", "BEFORE INSERT", `RETURN NULL;`),
-			says:  []string{"skip", "did not keep it"},
-		},
-		"a trigger that deletes the row again": {
-			given: trigger("undo", "AFTER INSERT", `DELETE FROM users WHERE username = NEW.username; RETURN NULL;`),
-			says:  []string{"undo"},
-		},
-		"roles of type text[]": {
-			given: `ALTER TABLE users ALTER roles DROP DEFAULT, ALTER roles TYPE TEXT[] USING '{}'`,
-			says:  []string{"roles", "text[]"},
-		},
-		"a generated column": {
-			given: `ALTER TABLE users DROP COLUMN active; ALTER TABLE users ADD COLUMN active BOOLEAN GENERATED ALWAYS AS (true) STORED`,
-			says:  []string{"active", "428C9"},
-		},
-		"a hash column that is too narrow": {
-			given: `ALTER TABLE users ALTER password_hash TYPE VARCHAR(59)`,
-			says:  []string{"password_hash", "22001"},
-		},
-		"a hash column that pads": {
-			given: `ALTER TABLE users ALTER password_hash TYPE CHAR(72)`,
-			says:  []string{"password_hash", "character(72)"}, stays: true,
-		},
-		"a trigger that rewrites the hash": {
-			given: trigger("as_php", "BEFORE INSERT OR UPDATE", `NEW.password_hash := replace(NEW.password_hash, '$2a$', '$2y$'); RETURN NEW;`),
-			says:  []string{"password_hash", "as_php"}, stays: true,
-		},
-		"a trigger that lowers roles": {
-			given: trigger("lower_roles", "BEFORE INSERT OR UPDATE", `NEW.roles := lower(NEW.roles::text)::jsonb; RETURN NEW;`),
-			edits: []edit{roles("Viewer")},
-			says:  []string{"roles", "lower_roles"}, stays: true,
-		},
-		"a trigger that keeps accounts active": {
-			given: trigger("keep_active", "BEFORE INSERT OR UPDATE", `NEW.active := true; RETURN NEW;`),
-			edits: []edit{active(false)},
-			says:  []string{"active", "keep_active", "no password matches"}, stays: true,
-		},
-		"a trigger that sets another value afterwards": {
-			given: trigger("keep_active", "AFTER INSERT OR UPDATE",
-				`UPDATE users SET active = true WHERE username = NEW.username AND NOT active; RETURN NULL;`),
-			edits: []edit{active(false)},
-			says:  []string{"active", "keep_active"}, stays: true,
-		},
-		"a deferred trigger that sets another value at the commit": {
-			given: `CREATE FUNCTION keep_active() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-					UPDATE users SET active = true WHERE username = NEW.username AND NOT active; RETURN NULL; END $$;
-				CREATE CONSTRAINT TRIGGER keep_active AFTER INSERT OR UPDATE ON users DEFERRABLE INITIALLY DEFERRED
-					FOR EACH ROW EXECUTE FUNCTION keep_active()`,
-			edits: []edit{active(false)},
-			says:  []string{"active", "keep_active"}, stays: true,
-		},
-	} {
+	for name, tt := range refusedRows {
+		if testing.Short() && !tt.short {
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newStory(t)
-			s.quick = true
 			s.table()
 			s.sql(tt.given)
 			if tt.existing != "" {
@@ -207,71 +64,13 @@ func TestARowThatTheDatabaseRefusesOrDoesNotKeepIsReported(t *testing.T) {
 // A deletion is over only when the row is gone, or inactive where that was asked for.
 func TestADeletionThatTheDatabaseDoesNotCarryOutWaitsAndSaysWhy(t *testing.T) {
 	t.Parallel()
-	for name, tt := range map[string]struct {
-		given  string
-		policy v1alpha1.DeletionPolicy
-		says   []string
-		drop   string // what lets the deletion go on
-	}{
-		"a soft delete": {
-			given: trigger("soft_delete", "BEFORE DELETE", `UPDATE users SET locked_until = '2099-01-01' WHERE username = OLD.username; RETURN NULL;`),
-			says:  []string{"soft_delete", "still exists"}, drop: `DROP TRIGGER soft_delete ON users`,
-		},
-		"a row that comes back": {
-			given: trigger("archive", "AFTER DELETE", `INSERT INTO users SELECT OLD.*; RETURN NULL;`),
-			says:  []string{"archive"}, drop: `DROP TRIGGER archive ON users`,
-		},
-		"a row that comes back at the commit": {
-			given: `CREATE FUNCTION archive() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO users SELECT OLD.*; RETURN NULL; END $$;
-				CREATE CONSTRAINT TRIGGER archive AFTER DELETE ON users DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION archive()`,
-			says: []string{"archive", "the row is back"}, drop: `DROP TRIGGER archive ON users`,
-		},
-		"an archive that takes each name once": {
-			given: `CREATE TABLE archive (username TEXT CONSTRAINT archived_once PRIMARY KEY); INSERT INTO archive VALUES ('alice');` +
-				trigger("archive", "BEFORE DELETE", `INSERT INTO archive VALUES (OLD.username); RETURN OLD;`),
-			says: []string{"archived_once", "23505"}, drop: `DROP TRIGGER archive ON users`,
-		},
-		"a unique index that only the deactivation violates": {
-			given: `INSERT INTO users (username, password_hash, active) VALUES ('bob', 'x', false);
-				CREATE UNIQUE INDEX one_inactive ON users (active) WHERE NOT active`, policy: v1alpha1.DeletionDeactivate,
-			says: []string{"one_inactive", "23505"}, drop: `DROP INDEX one_inactive`,
-		},
-		"a deactivation that is undone at the commit": {
-			given: `CREATE FUNCTION undo() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-					UPDATE users SET active = true WHERE username = NEW.username AND NOT active; RETURN NULL; END $$;
-				CREATE CONSTRAINT TRIGGER undo AFTER UPDATE ON users DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION undo()`,
-			policy: v1alpha1.DeletionDeactivate, says: []string{"undo"}, drop: `DROP TRIGGER undo ON users`,
-		},
-		"a rule in place of the DELETE": {
-			given: `CREATE RULE keep AS ON DELETE TO users DO INSTEAD NOTHING`,
-			says:  []string{"keep"}, drop: `DROP RULE keep ON users`,
-		},
-		"a foreign key that restricts": {
-			given: `CREATE TABLE orders (username VARCHAR(255) CONSTRAINT ordered_by REFERENCES users ON DELETE RESTRICT);
-				INSERT INTO orders VALUES ('alice')`,
-			says: []string{"orders", "ordered_by", "Deactivate"}, drop: `DELETE FROM orders`,
-		},
-		"a trigger that refuses": {
-			given: trigger("for_good", "BEFORE DELETE", `RAISE EXCEPTION 'no';`),
-			says:  []string{"for_good"}, drop: `DROP TRIGGER for_good ON users`,
-		},
-		"a deactivation that is skipped": {
-			given: trigger("skip", "BEFORE UPDATE", `RETURN NULL;`), policy: v1alpha1.DeletionDeactivate,
-			says: []string{"skip", "can log in"}, drop: `DROP TRIGGER skip ON users`,
-		},
-		"a deactivation that is undone": {
-			given:  trigger("undo", "AFTER UPDATE", `UPDATE users SET active = true WHERE username = NEW.username AND NOT active; RETURN NULL;`),
-			policy: v1alpha1.DeletionDeactivate, says: []string{"undo"}, drop: `DROP TRIGGER undo ON users`,
-		},
-		"a deactivation that is changed": {
-			given: trigger("keep", "BEFORE UPDATE", `NEW.active := true; RETURN NEW;`), policy: v1alpha1.DeletionDeactivate,
-			says: []string{"keep", "can log in"}, drop: `DROP TRIGGER keep ON users`,
-		},
-	} {
+	for name, tt := range refusedDeletions {
+		if testing.Short() && !tt.short {
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newStory(t)
-			s.quick = true
 			s.start()
 			u := s.readyUser("alice", deletion(tt.policy))
 			s.sql(tt.given)
@@ -303,7 +102,6 @@ func TestADeletionThatTheDatabaseDoesNotCarryOutWaitsAndSaysWhy(t *testing.T) {
 func TestARowThatAnotherProgramChangesAgainAndAgainIsContended(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
-	s.quick = true
 	op := s.start()
 	u := s.readyUser("alice", roles("viewer"))
 	other := s.readyUser("bob", roles("viewer"))
@@ -345,7 +143,6 @@ func TestARowThatAnotherProgramChangesAgainAndAgainIsContended(t *testing.T) {
 func TestAnUnlockingThatATriggerUndoesIsNoUnlocking(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
-	s.quick = true
 	s.start()
 	u := s.readyUser("alice")
 	s.sql(`UPDATE users SET locked_until = '2099-01-01'`)
@@ -363,7 +160,7 @@ func TestAnUnlockingThatATriggerUndoesIsNoUnlocking(t *testing.T) {
 func TestARowOfAVanishedResourceGoesOnceTheDatabaseLetsIt(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
-	s.quick, s.retry = true, time.Second
+	s.retry = time.Second
 	op := s.start()
 	u := s.readyUser("alice")
 	s.sql(trigger("keep", "BEFORE DELETE", `RAISE EXCEPTION 'no';`))
@@ -383,7 +180,7 @@ func TestARowOfAVanishedResourceGoesOnceTheDatabaseLetsIt(t *testing.T) {
 func TestSixtyLockedRowsHoldUpNoOtherUser(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
-	s.quick = true
+	s.settings = append(s.settings, wholePool)
 	op := s.start()
 	s.newUsers("held", 60)
 	s.allReady("held", 60)

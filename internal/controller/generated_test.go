@@ -149,6 +149,7 @@ func TestNoPasswordIsMadeForWhoGetsNoRow(t *testing.T) {
 }
 
 func TestGeneratedPasswordIsAsLongAsThePolicyAsks(t *testing.T) {
+	t.Parallel()
 	s, _ := begin(t)
 	s.policy("long", asking(v1alpha1.PasswordTerms{MinLength: 40}))
 	s.readyUser("alice", generated("alice", 16))
@@ -156,6 +157,7 @@ func TestGeneratedPasswordIsAsLongAsThePolicyAsks(t *testing.T) {
 }
 
 func TestGeneratedPasswordThatIsTooShortByNowIsReplaced(t *testing.T) {
+	t.Parallel()
 	s, _ := begin(t)
 	u := s.readyUser("alice", generated("alice", 16))
 	s.policy("longer", asking(v1alpha1.PasswordTerms{MinLength: 40}))
@@ -194,7 +196,6 @@ func TestRenewalThatIsRefusedHoldsUpNothingElse(t *testing.T) {
 func TestNoPasswordIsRenewedWhileTheDatabaseTakesNoWrites(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
-	s.quick = true
 	op := s.start()
 	u := s.readyUser("alice", generated("alice", 0), maxAge(time.Hour))
 	before := s.found("alice")
@@ -233,7 +234,6 @@ func TestNoPasswordIsRenewedWhileTheDatabaseTakesNoWrites(t *testing.T) {
 func TestRenewalThatWasCutOffIsNotMadeTwice(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
-	s.quick = true
 	op := s.start()
 	u := s.readyUser("alice", generated("alice", 0), maxAge(time.Hour))
 	op.stop()

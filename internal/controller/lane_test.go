@@ -56,9 +56,10 @@ func newLane(t *testing.T, scenarios map[string]scenario) *lane {
 		story: newStory(t), faults: &faults{probes: map[string]*probe{}}, scenarios: scenarios,
 		ends: map[course]string{}, hashed: map[course]int{},
 	}
-	l.quick, l.retry = true, 200*time.Millisecond
+	l.retry = 200 * time.Millisecond
 	l.hostility()
-	l.note("nobody") // opens the test's own store, past the wire
+	l.settings = append(l.settings, wholePool)
+	l.openNotes() // past the wire
 	l.side = l.attempts()
 	wire, through := testenv.DatabaseWire(t, l.dsn)
 	wire.Watch(l.cut)

@@ -18,8 +18,6 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// Policies are the whole cluster's: none of these stories is parallel.
-
 func leavingBy(policies ...v1alpha1.DeletionPolicy) terms {
 	return func(p *v1alpha1.ShardingUserPolicySpec) { p.DeletionPolicies = policies }
 }
@@ -48,6 +46,7 @@ func (s *story) suspends(op *operator, accounts int) {
 }
 
 func TestAnAccountWithoutAResourceThatNoPolicyPermitsIsSuspended(t *testing.T) {
+	t.Parallel()
 	s := searching(t)
 	op := s.start()
 	orphan := s.readyUser("orphan", roles("viewer"))
@@ -101,6 +100,7 @@ func (s *story) suspensions(g gomega.Gomega) (notes []string) {
 
 // The finalizer cannot have run: the operator is there all the time, and nothing but the deletion tells it.
 func TestAStrippedFinalizerLeavesNoActiveAccountBehind(t *testing.T) {
+	t.Parallel()
 	s := searching(t)
 	s.policy("viewers", grants("viewer"), leavingBy(v1alpha1.DeletionDelete))
 	op := s.start()
@@ -116,6 +116,7 @@ func TestAStrippedFinalizerLeavesNoActiveAccountBehind(t *testing.T) {
 
 // A finalizer of the tenant's own keeps the resource there, where the operator has nothing left to do.
 func TestAResourceThatATenantKeepsFromGoingClaimsNothing(t *testing.T) {
+	t.Parallel()
 	const own = "example.com/stay"
 	s := searching(t)
 	p := s.policy("viewers", grants("viewer"))
@@ -136,6 +137,7 @@ func TestAResourceThatATenantKeepsFromGoingClaimsNothing(t *testing.T) {
 }
 
 func TestADeletionPolicyThatIsNotPermittedIsRefused(t *testing.T) {
+	t.Parallel()
 	s, _ := begin(t)
 	s.policy("viewers", grants("viewer"), leavingBy(v1alpha1.DeletionDelete, v1alpha1.DeletionDeactivate))
 	u := s.readyUser("alice", roles("viewer"), deletion(v1alpha1.DeletionDeactivate))
@@ -148,6 +150,7 @@ func TestADeletionPolicyThatIsNotPermittedIsRefused(t *testing.T) {
 }
 
 func TestAPausedUserKeepsNoRolesThatNoPolicyPermits(t *testing.T) {
+	t.Parallel()
 	s, _ := begin(t)
 	p := s.policy("all", grants("*"))
 	u := s.readyUser("alice", roles("admin"))
@@ -164,6 +167,7 @@ func TestAPausedUserKeepsNoRolesThatNoPolicyPermits(t *testing.T) {
 }
 
 func TestTheLastAdministratorThatLeftStaysUntilThereIsAnother(t *testing.T) {
+	t.Parallel()
 	s := searching(t)
 	s.protected = []string{"admin"}
 	op := s.start()
@@ -179,6 +183,7 @@ func TestTheLastAdministratorThatLeftStaysUntilThereIsAnother(t *testing.T) {
 
 // What the operator cannot see, or another one looks after, it does not suspend.
 func TestOnlyLeaversOfWatchedNamespacesAreSuspended(t *testing.T) {
+	t.Parallel()
 	s := searching(t)
 	elsewhere := s.newNamespace()
 	op := s.start(elsewhere)
@@ -199,6 +204,7 @@ func TestOnlyLeaversOfWatchedNamespacesAreSuspended(t *testing.T) {
 }
 
 func TestAnAPIServerThatDoesNotAnswerSuspendsNobody(t *testing.T) {
+	t.Parallel()
 	const forbidden = `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403}`
 	for name, answer := range map[string]struct {
 		path   string
@@ -238,6 +244,7 @@ func TestAnAPIServerThatDoesNotAnswerSuspendsNobody(t *testing.T) {
 }
 
 func TestOtherLabelsOfItsNamespaceSuspendARetainedAccount(t *testing.T) {
+	t.Parallel()
 	s := searching(t)
 	s.start()
 	namespace := &corev1.Namespace{}
@@ -257,6 +264,7 @@ func TestOtherLabelsOfItsNamespaceSuspendARetainedAccount(t *testing.T) {
 
 // A tenant can fill its resource up, so that the API server takes no other finalizer.
 func TestAResourceThatTakesNoFinalizerIsSuspendedAllTheSame(t *testing.T) {
+	t.Parallel()
 	s := newStory(t)
 	policy := s.policy("viewers", grants("viewer"))
 	var isFull atomic.Bool

@@ -14,7 +14,9 @@ import (
 
 func TestUserBecomesARowWithAHashOfItsPassword(t *testing.T) {
 	t.Parallel()
-	s, op := begin(t)
+	s := newStory(t)
+	s.costly = true
+	op := s.start()
 	s.secret("alice", "password", canary+" alice")
 	u := s.readyUser("alice", secretRef("alice", ""), roles("operator", "viewer"), username("Alice@example.com"))
 

@@ -39,7 +39,10 @@ func (s *story) allReady(prefix string, n int) {
 }
 
 func TestAnEditDoesNotWaitForNewUsersInBulk(t *testing.T) {
-	s, op := begin(t)
+	t.Parallel()
+	s := newStory(t)
+	s.costly = true
+	op := s.start()
 	edited := s.readyUser("edited")
 	s.secret("passwords", "password", canary+" of them all")
 	const many = 150

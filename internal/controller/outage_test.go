@@ -17,12 +17,12 @@ import (
 // asked for each of them, nor is each of them told of at once, and those come first of whom somebody asked for something.
 func TestAnOutagePausesTheWorkOfAThousandUsersAndItsEndResumesIt(t *testing.T) {
 	s := newStory(t)
-	s.quick = true
+	s.settings = append(s.settings, wholePool)
 	var proxy *testenv.Proxy
 	proxy, s.dsn = testenv.DatabaseProxy(t, s.dsn)
 	op := s.start()
 	shared := s.secret("shared", "password", canary+" of them all")
-	s.newUsers("user", crowd, secretRef("shared", ""))
+	s.newUsers("user", crowd(), secretRef("shared", ""))
 	s.crowdReady("user")
 	edited := s.readyUser("edited", roles("viewer"))
 	s.sql(`CREATE TABLE before AS SELECT username, password_hash FROM users`)
@@ -33,7 +33,7 @@ func TestAnOutagePausesTheWorkOfAThousandUsersAndItsEndResumesIt(t *testing.T) {
 	from := time.Now()
 	s.put(shared, "password", canary+" of them all, the second")
 	s.eventually(func(g gomega.Gomega) {
-		g.Expect(reconciles(t)-looks).To(gomega.BeNumerically(">=", crowd), "all are looked at")
+		g.Expect(reconciles(t)-looks).To(gomega.BeNumerically(">=", crowd()), "all are looked at")
 	})
 	s.edit(edited, roles("admin"))
 	s.reports(edited, v1alpha1.ReasonDatabaseUnavailable)
@@ -43,7 +43,7 @@ func TestAnOutagePausesTheWorkOfAThousandUsersAndItsEndResumesIt(t *testing.T) {
 	s.Expect(op.reads()-reads).To(gomega.BeNumerically("<=", seconds+1), "one asks for all of them")
 	s.Expect(op.writes.count() - written).To(gomega.BeNumerically("<=", 20*(seconds+1)))
 	s.Expect(op.writes.most(4*time.Second, written)).To(gomega.BeNumerically("<=", 4*20))
-	s.Expect(reconciles(t)-looks).To(gomega.BeNumerically("<", 5*crowd), "nobody tries over and over")
+	s.Expect(reconciles(t)-looks).To(gomega.BeNumerically("<", 5*crowd()), "nobody tries over and over")
 
 	mostConnections := s.watchConnections()
 	proxy.Restore()
@@ -53,7 +53,7 @@ func TestAnOutagePausesTheWorkOfAThousandUsersAndItsEndResumesIt(t *testing.T) {
 		var changed int
 		g.Expect(s.db.QueryRow(t.Context(), `SELECT count(*) FROM before b JOIN users u USING (username)
 			WHERE u.password_hash <> b.password_hash`).Scan(&changed)).To(gomega.Succeed())
-		g.Expect(changed).To(gomega.Equal(crowd))
+		g.Expect(changed).To(gomega.Equal(crowd()))
 	}).WithTimeout(3 * time.Minute).WithPolling(poll).Should(gomega.Succeed())
 	s.crowdReady("user")
 	// The pool's, the one that listens, and one that checks.
@@ -64,7 +64,7 @@ func TestAnOutagePausesTheWorkOfAThousandUsersAndItsEndResumesIt(t *testing.T) {
 func (s *story) crowdReady(prefix string) {
 	s.t.Helper()
 	s.Eventually(func() int { return s.count(prefix, v1alpha1.ReasonSynced) }).WithTimeout(3 * time.Minute).WithPolling(250 * time.Millisecond).
-		Should(gomega.Equal(crowd))
+		Should(gomega.Equal(crowd()))
 }
 
 // watchConnections begins to count the connections that the database has, but the story's own. What it returns ends that, and

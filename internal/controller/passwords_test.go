@@ -52,7 +52,7 @@ func TestSecretThatComesAfterItsUserIsTakenAtOnce(t *testing.T) {
 
 func TestOneSecretRotatesAllOfItsUsersAtOnce(t *testing.T) {
 	t.Parallel()
-	const users = 8 // each costs a real hash; the end-to-end story has 50
+	const users = 8 // the end-to-end story has 50
 	s, op := begin(t)
 	var all []*v1alpha1.ShardingUser
 	for i := range users {

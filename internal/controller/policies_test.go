@@ -3,8 +3,6 @@
 package controller_test
 
 import (
-	"context"
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -20,79 +18,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
-	"github.com/sharding-system/shardinguser-operator/internal/controller"
-	"github.com/sharding-system/shardinguser-operator/internal/policy"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// Policies are the whole cluster's, so the stories of them run one at a time, before all that run in parallel.
-
-// terms changes a policy that is about to be written.
-type terms func(*v1alpha1.ShardingUserPolicySpec)
-
-func grants(roles ...v1alpha1.Glob) terms {
-	return func(p *v1alpha1.ShardingUserPolicySpec) { p.Roles = roles }
-}
-
-func claims(usernames ...v1alpha1.Glob) terms {
-	return func(p *v1alpha1.ShardingUserPolicySpec) { p.Usernames = usernames }
-}
-
-func where(key string, value v1alpha1.LabelValue) terms {
-	return func(p *v1alpha1.ShardingUserPolicySpec) {
-		p.NamespaceSelector.MatchLabels = map[string]v1alpha1.LabelValue{key: value}
-	}
-}
-
-func locking(lockout v1alpha1.LockoutTerms) terms {
-	return func(p *v1alpha1.ShardingUserPolicySpec) { p.Lockout = &lockout }
-}
-
-func asking(password v1alpha1.PasswordTerms) terms {
-	return func(p *v1alpha1.ShardingUserPolicySpec) { p.Password = &password }
-}
-
-func before(others int32) terms {
-	return func(p *v1alpha1.ShardingUserPolicySpec) { p.Priority = others }
-}
-
-// policy creates a policy for the story's namespace and any username, which goes with the story.
-func (s *story) policy(name string, edits ...terms) *v1alpha1.ShardingUserPolicy {
-	s.t.Helper()
-	p := &v1alpha1.ShardingUserPolicy{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.ShardingUserPolicySpec{
-		NamespaceSelector: &v1alpha1.NamespaceSelector{MatchLabels: map[string]v1alpha1.LabelValue{
-			corev1.LabelMetadataName: v1alpha1.LabelValue(s.namespace),
-		}},
-		Usernames: []v1alpha1.Glob{"*"},
-	}}
-	for _, change := range edits {
-		change(&p.Spec)
-	}
-	s.Expect(s.kube.Create(s.t.Context(), p)).To(gomega.Succeed())
-	s.t.Cleanup(func() {
-		if err := client.IgnoreNotFound(s.kube.Delete(context.WithoutCancel(s.t.Context()), p)); err != nil {
-			s.t.Error(err)
-		}
-	})
-	return p
-}
-
-func (s *story) amend(p *v1alpha1.ShardingUserPolicy, edits ...terms) {
-	s.t.Helper()
-	s.refreshPolicy(p)
-	base := p.DeepCopy()
-	for _, change := range edits {
-		change(&p.Spec)
-	}
-	s.Expect(s.kube.Patch(s.t.Context(), p, client.MergeFrom(base))).To(gomega.Succeed())
-}
-
-func (s *story) refreshPolicy(p *v1alpha1.ShardingUserPolicy) {
-	s.t.Helper()
-	s.Expect(s.kube.Get(s.t.Context(), client.ObjectKeyFromObject(p), p)).To(gomega.Succeed())
-}
-
 func TestUserWhomNoPolicyPermitsAnyMoreIsDeactivatedUntilOneDoes(t *testing.T) {
+	t.Parallel()
 	s := newStory(t)
 	elsewhere := s.newNamespace()
 	op := s.start(elsewhere)
@@ -109,7 +39,7 @@ func TestUserWhomNoPolicyPermitsAnyMoreIsDeactivatedUntilOneDoes(t *testing.T) {
 	p := s.policy("operators", grants("operator"))
 	s.reports(bob, v1alpha1.ReasonNotPermitted)
 	s.Expect(s.condition(bob, v1alpha1.ConditionStalled, v1alpha1.ReasonNotPermitted).Message).
-		To(gomega.Equal(`No ShardingUserPolicy permits this: "operators" does not permit the role "admin".`))
+		To(gomega.Equal(`No ShardingUserPolicy permits this: "` + p.Name + `" does not permit the role "admin".`))
 	s.Expect(bob.Status.PermittedBy).To(gomega.BeEmpty())
 	after := s.row("bob")
 	s.Expect(after.Active).To(gomega.BeFalse())
@@ -122,7 +52,7 @@ func TestUserWhomNoPolicyPermitsAnyMoreIsDeactivatedUntilOneDoes(t *testing.T) {
 	s.told("bob", map[string]int{v1alpha1.EventCreated: 1, v1alpha1.ReasonNotPermitted: 1, v1alpha1.EventDeactivated: 1})
 	s.eventually(func(g gomega.Gomega) {
 		s.refresh(alice)
-		g.Expect(alice.Status.PermittedBy).To(gomega.Equal("operators"))
+		g.Expect(alice.Status.PermittedBy).To(gomega.Equal(p.Name))
 	})
 	s.Expect(s.row("alice").Active).To(gomega.BeTrue())
 
@@ -136,7 +66,7 @@ func TestUserWhomNoPolicyPermitsAnyMoreIsDeactivatedUntilOneDoes(t *testing.T) {
 
 	s.amend(p, grants("*"))
 	s.ready(bob)
-	s.Expect(bob.Status.PermittedBy).To(gomega.Equal("operators"))
+	s.Expect(bob.Status.PermittedBy).To(gomega.Equal(p.Name))
 	s.Expect(bob.Status.LastHandledUnlock).To(gomega.Equal("now"))
 	s.Expect(s.row("bob").Active).To(gomega.BeTrue())
 	s.Expect(s.row("bob").Hash).To(gomega.Equal(row.Hash))
@@ -158,6 +88,7 @@ func TestUserWhomNoPolicyPermitsAnyMoreIsDeactivatedUntilOneDoes(t *testing.T) {
 }
 
 func TestNewUserWhomNoPolicyPermitsGetsNoRowAndGoesWithoutATrace(t *testing.T) {
+	t.Parallel()
 	s := newStory(t)
 	s.table()
 	s.start()
@@ -179,6 +110,7 @@ func TestNewUserWhomNoPolicyPermitsGetsNoRowAndGoesWithoutATrace(t *testing.T) {
 }
 
 func TestUserOfANamespaceThatGetsOtherLabelsIsDecidedAnew(t *testing.T) {
+	t.Parallel()
 	s, _ := begin(t)
 	s.policy("labelled", where("team", "a"))
 	u := s.user("alice")
@@ -199,6 +131,7 @@ func TestUserOfANamespaceThatGetsOtherLabelsIsDecidedAnew(t *testing.T) {
 }
 
 func TestUserWhoseNamespaceWasTakenAwayByForceKeepsNobodyWaiting(t *testing.T) {
+	t.Parallel()
 	s := newStory(t)
 	s.inMemory = true
 	namespace := &corev1.Namespace{}
@@ -221,6 +154,7 @@ func TestUserWhoseNamespaceWasTakenAwayByForceKeepsNobodyWaiting(t *testing.T) {
 }
 
 func TestAForgedStatusTakesNoUsernameAwayWhileTheDatabaseIsAway(t *testing.T) {
+	t.Parallel()
 	s := newStory(t)
 	other := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "a-" + s.namespace}} // is before the story's
 	s.Expect(s.kube.Create(t.Context(), other)).To(gomega.Succeed())
@@ -245,6 +179,7 @@ func TestAForgedStatusTakesNoUsernameAwayWhileTheDatabaseIsAway(t *testing.T) {
 }
 
 func TestTermsOfTheFirstPolicyReachTheRowsNote(t *testing.T) {
+	t.Parallel()
 	s, _ := begin(t)
 	secret := s.secret("alice", "password", canary+" short")
 	u := s.readyUser("alice", secretRef("alice", ""))
@@ -254,7 +189,7 @@ func TestTermsOfTheFirstPolicyReachTheRowsNote(t *testing.T) {
 		s.eventually(func(g gomega.Gomega) {
 			g.Expect(s.note("alice").Lockout).To(gomega.Equal(want))
 			s.refresh(u)
-			g.Expect(u.Status.PermittedBy).To(gomega.Equal(by))
+			g.Expect(u.Status.PermittedBy).To(gomega.Equal(s.policyName(by)))
 		})
 	}
 	minute := metav1.Duration{Duration: time.Minute}
@@ -277,6 +212,7 @@ func TestTermsOfTheFirstPolicyReachTheRowsNote(t *testing.T) {
 }
 
 func TestPasswordIsAskedWhatThePolicySays(t *testing.T) {
+	t.Parallel()
 	s, op := begin(t)
 	short := s.secret("alice", "password", canary+" short", "hash", aHash)
 	u := s.readyUser("alice", secretRef("alice", "password"))
@@ -300,6 +236,7 @@ func TestPasswordIsAskedWhatThePolicySays(t *testing.T) {
 }
 
 func TestPasswordThatIsTooOldIsToldOfUntilThereIsAnother(t *testing.T) {
+	t.Parallel()
 	s, _ := begin(t)
 	secret := s.secret("alice", "password", canary+" alice")
 	u := s.readyUser("alice", secretRef("alice", ""))
@@ -318,6 +255,7 @@ func TestPasswordThatIsTooOldIsToldOfUntilThereIsAnother(t *testing.T) {
 }
 
 func TestPoliciesPresentAtTheStartSuspendNoPermittedUser(t *testing.T) {
+	t.Parallel()
 	s := newStory(t)
 	s.policy("operators", grants("operator"))
 	op := s.start()
@@ -340,37 +278,8 @@ func TestPoliciesPresentAtTheStartSuspendNoPermittedUser(t *testing.T) {
 	})
 }
 
-func TestPolicyIsReadyAndAllOfThemArePublished(t *testing.T) {
-	s, _ := begin(t)
-	p := s.policy("team-a", claims("team-a.*"), grants("viewer"))
-	other := s.policy("team-b", where("team", "b"))
-	index := func() map[string]string {
-		published := &corev1.ConfigMap{}
-		if err := s.kube.Get(t.Context(), client.ObjectKey{Namespace: s.namespace, Name: controller.PolicyIndex}, published); err != nil {
-			return map[string]string{"": err.Error()}
-		}
-		return published.Data
-	}
-	s.eventually(func(g gomega.Gomega) {
-		for _, p := range []*v1alpha1.ShardingUserPolicy{p, other} {
-			s.refreshPolicy(p)
-			ready := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionReady)
-			g.Expect(ready).NotTo(gomega.BeNil())
-			g.Expect(ready.Reason).To(gomega.Equal(v1alpha1.ReasonAccepted))
-			g.Expect(p.Status.ObservedGeneration).To(gomega.Equal(p.Generation))
-		}
-		g.Expect(index()).To(gomega.Equal(policy.Index([]v1alpha1.ShardingUserPolicy{*p, *other})))
-	})
-	s.remove(other)
-	s.amend(p, claims("team-a.*", "shared"))
-	s.eventually(func(g gomega.Gomega) {
-		g.Expect(index()).To(gomega.Equal(policy.Index([]v1alpha1.ShardingUserPolicy{*p})))
-	})
-	s.remove(p)
-	s.eventually(func(g gomega.Gomega) { g.Expect(index()).To(gomega.BeEmpty()) })
-}
-
 func TestRefusedUserThatIsDeletedLeavesNoActiveRowBehind(t *testing.T) {
+	t.Parallel()
 	s, _ := begin(t)
 	u := s.readyUser("alice", roles("admin"), deletion(v1alpha1.DeletionRetain))
 	s.edit(u, annotation(v1alpha1.AnnotationPaused, "true"))
@@ -383,6 +292,7 @@ func TestRefusedUserThatIsDeletedLeavesNoActiveRowBehind(t *testing.T) {
 }
 
 func TestOnlyWhomAPolicyPermitsIsDeclaredWithAnActiveAccount(t *testing.T) {
+	t.Parallel()
 	s := newStory(t)
 	first := s.start()
 	s.secret("them", "password", canary+" theirs")
@@ -406,28 +316,6 @@ func TestOnlyWhomAPolicyPermitsIsDeclaredWithAnActiveAccount(t *testing.T) {
 	s.Expect(accounts["victim"].Row.Active).To(gomega.BeTrue())
 	s.Expect(accounts["victim"].Row.Roles).To(gomega.BeEmpty())
 	s.Expect(accounts["victim"].Ownership.Owner.Name).To(gomega.Equal("victim"))
-}
-
-func TestPoliciesThatNoConfigMapHoldsAreNotPublished(t *testing.T) {
-	s, _ := begin(t)
-	index := func(g gomega.Gomega) map[string]string {
-		published := &corev1.ConfigMap{}
-		g.Expect(s.kube.Get(t.Context(), client.ObjectKey{Namespace: s.namespace, Name: controller.PolicyIndex}, published)).To(gomega.Succeed())
-		return published.Data
-	}
-	s.policy("first")
-	s.eventually(func(g gomega.Gomega) { g.Expect(index(g)).To(gomega.HaveLen(1)) })
-	long := make([]v1alpha1.Glob, 64)
-	for i := range long {
-		long[i] = v1alpha1.Glob(fmt.Sprintf("%02d%s", i, strings.Repeat(".", 253))) // each dot is two bytes in the index
-	}
-	for i := range 24 {
-		s.policy(fmt.Sprintf("long-%02d", i), claims(long...), grants(long...))
-	}
-	s.eventually(func(g gomega.Gomega) {
-		g.Expect(index(g)).To(gomega.BeEmpty(), "an old one would refuse what is permitted by now")
-	})
-	s.readyUser("alice")
 }
 
 // frozenWatch lets the operators that are started from now on learn nothing of policies any more, once it is set.
@@ -463,6 +351,7 @@ func (b *frozenBody) Read(p []byte) (int, error) {
 }
 
 func TestAFormerLeaderLiftsNoSuspensionByPoliciesThatItRemembers(t *testing.T) {
+	t.Parallel()
 	s := newStory(t)
 	frozen := s.frozenWatch()
 	s.start()
@@ -470,7 +359,7 @@ func TestAFormerLeaderLiftsNoSuspensionByPoliciesThatItRemembers(t *testing.T) {
 	p := s.policy("all", grants("*"))
 	s.eventually(func(g gomega.Gomega) {
 		s.refresh(bob)
-		g.Expect(bob.Status.PermittedBy).To(gomega.Equal("all"))
+		g.Expect(bob.Status.PermittedBy).To(gomega.Equal(p.Name))
 	})
 	frozen.Store(true)
 	s.reach = nil

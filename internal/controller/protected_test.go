@@ -127,8 +127,8 @@ func TestLastAdministratorThatVanishedGoesOnceThereIsAnother(t *testing.T) {
 	s.eventually(func(g gomega.Gomega) { g.Expect(s.row("alice")).To(gomega.BeNil()) })
 }
 
-// Not parallel: a policy is the whole cluster's.
 func TestAnUnpermittedLastAdministratorStaysUntilThereIsAnother(t *testing.T) {
+	t.Parallel()
 	s := beginProtecting(t)
 	alice := s.readyUser("alice", roles("admin", "root"))
 	s.policy("no-root", grants("admin"))

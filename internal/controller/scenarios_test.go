@@ -208,7 +208,7 @@ func lock(r *run) {
 
 func (r *run) ownPolicy() *v1alpha1.ShardingUserPolicy {
 	p := &v1alpha1.ShardingUserPolicy{}
-	r.Expect(r.kube.Get(r.t.Context(), client.ObjectKey{Name: r.name}, p)).To(gomega.Succeed())
+	r.Expect(r.kube.Get(r.t.Context(), client.ObjectKey{Name: r.policyName(r.name)}, p)).To(gomega.Succeed())
 	return p
 }
 

@@ -37,7 +37,6 @@ func TestAnUpdateThatTheDatabaseSkipsTurnsReadyFalse(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newStory(t)
-			s.quick = true
 			op := s.start()
 			u := s.readyUser("alice", roles("viewer"))
 			s.sql(tt.given)

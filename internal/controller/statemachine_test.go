@@ -25,21 +25,20 @@ import (
 // TestTheOperatorDoesWhatTheModelSaysInAnyOrder lets random things happen to a few accounts, the operator
 // and its way to the database, and compares what comes of them with the model at every quiet point. It prints its seed, by
 // which -rapid.seed replays it, and a failure prints the shortest way to it that was found. By -rapid.checks it runs as often
-// as one likes, else a few times.
+// as one likes, else a few times. A short run makes fewer checks: those of a fixed seed, and as many of a random one.
 func TestTheOperatorDoesWhatTheModelSaysInAnyOrder(t *testing.T) {
 	t.Parallel()
-	seed := fewChecks(t, "12")
 	s := newStory(t)
-	s.quick, s.retry = true, 200*time.Millisecond
+	s.retry = 200 * time.Millisecond
 	s.hostility()
-	s.note("nobody") // opens the test's own store, past the proxy
+	s.openNotes() // past the proxy
 	replica := s.newReplica(s.attempts())
 	t.Cleanup(replica.Wait)
 	var proxy *testenv.Proxy
 	proxy, s.dsn = testenv.DatabaseProxy(t, s.dsn)
 	p := &pair{proxy: proxy, op: s.start(), replica: replica, words: map[string]string{user.UnusablePassword: unusable}}
 	checks, quiet := 0, 0
-	rapid.Check(t, func(rt *rapid.T) {
+	check := func(rt *rapid.T) {
 		own := *s
 		own.WithT = gomega.NewWithT(rt) // a failure is rapid's, who looks for the shortest way to it
 		p.story, p.quiet = &own, 0
@@ -51,27 +50,38 @@ func TestTheOperatorDoesWhatTheModelSaysInAnyOrder(t *testing.T) {
 		rt.Repeat(p.actions())
 		p.settle()
 		checks, quiet = checks+1, quiet+p.quiet
-	})
-	testenv.Counted(t, "%d checks with %d quiet points and %d log-ins; -rapid.seed=%s", checks, quiet, p.logIns, seed)
+	}
+	seeds := fewChecks(t, check)
+	s.Expect(checks).To(gomega.BeNumerically(">", 0))
+	testenv.Counted(t, "%d checks with %d quiet points and %d log-ins; -rapid.seed=%s", checks, quiet, p.logIns, strings.Join(seeds, ", -rapid.seed="))
 }
 
-// fewChecks is how many checks rapid makes where nobody asked for more: each talks to real servers. It returns the seed, which
-// it draws where nobody gave one: rapid would, and tell of it in a failure only.
-func fewChecks(t *testing.T, number string) (seed string) {
+// fewChecks has rapid make a few checks where nobody asked for another number: each talks to real servers. It returns the seeds. One
+// of them it draws where nobody gave one: rapid would, and tell of it in a failure only.
+func fewChecks(t *testing.T, check func(*rapid.T)) (seeds []string) {
 	t.Helper()
-	asked := map[string]bool{}
+	asked := map[string]bool{"rapid.seed": flag.Lookup("rapid.seed").Value.String() != "0"} // by RAPID_SEED
 	flag.Visit(func(f *flag.Flag) { asked[f.Name] = true })
-	for name, value := range map[string]string{"rapid.checks": number, "rapid.seed": fmt.Sprint(1 + rand.Uint64N(1<<63))} {
-		if asked[name] || (name == "rapid.seed" && flag.Lookup(name).Value.String() != "0") { // by RAPID_SEED
-			continue
-		}
-		if err := flag.Set(name, value); err != nil {
-			t.Fatal(err)
-		}
+	number, seeds := "12", []string{fmt.Sprint(1 + rand.Uint64N(1<<63))}
+	switch {
+	case asked["rapid.seed"]:
+		seeds = []string{flag.Lookup("rapid.seed").Value.String()}
+	case testing.Short(): // rapid makes a fifth of the checks, and of the steps of each, then
+		number, seeds = "30", append([]string{"1"}, seeds...)
 	}
-	seed = flag.Lookup("rapid.seed").Value.String()
-	t.Logf("-rapid.seed=%s", seed)
-	return seed
+	for _, seed := range seeds {
+		for name, value := range map[string]string{"rapid.checks": number, "rapid.seed": seed} {
+			if asked[name] {
+				continue
+			}
+			if err := flag.Set(name, value); err != nil {
+				t.Fatal(err)
+			}
+		}
+		t.Logf("-rapid.seed=%s", seed)
+		rapid.Check(t, check)
+	}
+	return seeds
 }
 
 var (

@@ -13,16 +13,25 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store/postgres"
 )
 
-// openStore opens the real store. It looks over the whole table once an hour only: what a story waits for has to come
-// by an event.
-func openStore(t *testing.T, dsn string, edits ...func(*postgres.Settings)) (*postgres.Store, func()) {
-	t.Helper()
-	settings := postgres.Settings{
+// storeSettings are those of a store that looks over the whole table once an hour only: what a story waits for has to come by an
+// event. It opens few connections, each of which costs the server more than most stories' statements do.
+func storeSettings(dsn string) postgres.Settings {
+	return postgres.Settings{
 		DSN:            func() (string, error) { return dsn, nil },
 		ResyncInterval: time.Hour,
 		PollInterval:   time.Hour,
-		CheckInterval:  100 * time.Millisecond, // so that the end of an outage is noticed at once
+		MinIdleConns:   -1,
+		MaxConns:       5,
 	}
+}
+
+// wholePool is a setting of stories whose operator needs as many connections as in production.
+func wholePool(settings *postgres.Settings) { settings.MaxConns = 0 }
+
+// openStore opens the real store, and keeps it usable.
+func openStore(t *testing.T, dsn string, edits ...func(*postgres.Settings)) (*postgres.Store, func()) {
+	t.Helper()
+	settings := storeSettings(dsn)
 	for _, change := range edits {
 		change(&settings)
 	}

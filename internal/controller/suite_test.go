@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -111,16 +112,57 @@ type story struct {
 	protected []string           // roles that are not taken from the last one who holds them
 	standby   bool               // the operator never leads
 	reach     func(*rest.Config) // where it is set, changes the operator's way to the API server
-	quick     bool               // the operator's hashes cost next to nothing
+	costly    bool               // the operator's hashes cost what they do in production, and not next to nothing
 	retry     time.Duration      // of what the database refused; 0 is the usual time
 
 	orphans  *controller.OrphanOptions // where they are set, the operator searches for orphans
 	settings []func(*postgres.Settings)
 }
 
+// raced are the stories that a short run tells under the race detector: each part of the operator that goroutines share takes part in
+// one of them.
+var raced = map[string]bool{
+	"TestThousandUsersThatCanNeverSucceed":                        true, // queue, limiter of statuses, Events
+	"TestAnOutagePausesTheWorkOfAThousandUsersAndItsEndResumesIt": true, // breaker, retries
+	"TestRestartReadsManyRowsInOneStatement":                      true, // prefetcher, rows
+	"TestAFloodOfAFewUsersKeepsNobodyFromHisTurn":                 true, // notifications
+	"TestOneSecretRotatesAllOfItsUsersAtOnce":                     true, // Secrets, hashes
+	"TestAnAccountWithoutAResourceThatNoPolicyPermitsIsSuspended": true, // orphans, leavers, policies
+	"TestPolicyIsReadyAndAllOfThemArePublished":                   true, // statuses of policies
+	"TestARestartWithoutADatabaseForgetsNothingThatWasTold":       true, // the restore of a store in memory
+	"TestDeclaredAccountsFollowResourcesAndSecrets":               true, // the cluster's accounts
+	"TestEmptySystemStartsWithThreeUsersOfRandomPasswords":        true, // default users
+	"TestGeneratedPasswordIsInASecretOfTheUsersOwn":               true, // generated passwords
+	"TestUsersWhoCameBackWithARestoredDatabaseAreReported":        true, // the report on the database
+}
+
+func TestStoriesForTheRaceDetectorAreThere(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("*_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sources strings.Builder
+	for _, file := range files {
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sources.Write(source)
+	}
+	for name := range raced {
+		if !strings.Contains(sources.String(), "func "+name+"(t *testing.T)") {
+			t.Errorf("there is no %s any more: name another one in its place", name)
+		}
+	}
+}
+
 // newStory is a story whose operator has not been started yet.
 func newStory(t *testing.T) *story {
 	t.Helper()
+	if raceEnabled && testing.Short() && !raced[t.Name()] {
+		t.Skip("without -short the race detector watches this one, too; in a short run, those of raced")
+	}
 	s := &story{WithT: gomega.NewWithT(t), t: t, dsn: testenv.Database(t)}
 	var err error
 	s.kube, err = client.New(testenv.APIServer(t), client.Options{Scheme: scheme})
@@ -177,6 +219,7 @@ func (s *story) start(more ...string) *operator {
 	}
 	kube := testenv.APIServer(s.t)
 	kube.QPS = -1 // as the manager has it
+	kube.Wrap(s.ownPolicies)
 	if s.reach != nil {
 		s.reach(kube)
 	}
@@ -224,10 +267,10 @@ func (s *story) start(more ...string) *operator {
 }
 
 func (s *story) newHasher() *password.Hasher {
-	if s.quick {
-		return password.NewTestHasher(2)
+	if s.costly {
+		return password.NewHasher(password.MinCost, 2)
 	}
-	return password.NewHasher(password.MinCost, 2)
+	return password.NewTestHasher(2)
 }
 
 // open opens the operator's store.

@@ -47,7 +47,6 @@ var told = []string{canary, aHash[7:15], base64.StdEncoding.EncodeToString([]byt
 func TestSecretsThatCannotBeMeant(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
-	s.quick = true
 	op := s.start()
 	users := map[string]*v1alpha1.ShardingUser{}
 	for name, m := range mistakes {
@@ -133,7 +132,6 @@ func (s *story) tellsNothing(users map[string]*v1alpha1.ShardingUser) {
 func TestSuspicionsOfWhatAnOlderVersionApplied(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
-	s.quick = true
 	first := s.start()
 	s.secret("quotes", "password", `"`+canary+`-quoted"`)
 	s.secret("good", "password", canary+"-good")
@@ -168,7 +166,6 @@ func TestSuspicionsOfWhatAnOlderVersionApplied(t *testing.T) {
 func TestBasicAuthSecretOfAnotherUser(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
-	s.quick = true
 	s.start()
 	basic := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "basic"}, Type: corev1.SecretTypeBasicAuth,
@@ -196,7 +193,6 @@ func TestBasicAuthSecretOfAnotherUser(t *testing.T) {
 func TestMissingKeyNamesTheKeysThatAreThere(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
-	s.quick = true
 	s.start()
 	s.secret("one", "pass", canary+"-one")
 	s.secret("none")
