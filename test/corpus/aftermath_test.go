@@ -55,7 +55,7 @@ const (
 )
 
 // quietens tells what must hold after so many changes by people: the manager comes to rest, and has worked no more than they
-// gave it reason to. That is three looks each on an idle machine (the resource, its Secret, its row, the record of it, the next sweep). Looks
+// gave it reason to. That is less than three looks each (the resource, its Secret, its row, the record of it, the next sweep). Looks
 // that were put off do not count: where the cache lags behind the manager's own writes, it looks again each 50 ms, and asks nobody.
 func quietens(t *testing.T, before map[string]float64, changes int) {
 	t.Helper()
@@ -66,7 +66,7 @@ func quietens(t *testing.T, before map[string]float64, changes int) {
 		worked, last = now[reconciles]-last[reconciles], now
 		return worked
 	}).WithTimeout(soon).WithPolling(time.Second).Should(gomega.BeZero(), "there is a second without reconciles")
-	const looks, writes = 6, 3
+	const looks, writes = 4, 3
 	since := func(name string) float64 { return last[name] - before[name] }
 	looked, wrote := since(reconciles)-since(putOff), since(statusWrites)
 	t.Logf("%d changes made for %v reconciles, %v more that were put off, and %v status writes", changes, looked, since(putOff), wrote)

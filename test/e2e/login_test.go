@@ -33,6 +33,7 @@ func TestUserLogsInIsLockedByFiveFailuresAndUnlockedByRequest(t *testing.T) {
 	p := s.start()
 	s.secret("alice", canary+" alice")
 	u := s.readyUser("alice", secret("alice"), roles("operator"))
+	calm := s.calm()
 
 	status, body := p.logIn("alice", canary+" alice")
 	s.Expect(status).To(gomega.Equal(http.StatusOK))
@@ -43,7 +44,7 @@ func TestUserLogsInIsLockedByFiveFailuresAndUnlockedByRequest(t *testing.T) {
 		s.Expect(status).To(gomega.Equal(http.StatusUnauthorized))
 		s.Expect(body).To(gomega.MatchJSON(refused))
 	}
-	s.eventually(2*time.Second, func(g gomega.Gomega) {
+	s.eventually(2*time.Second+3*calm, func(g gomega.Gomega) {
 		g.Expect(s.kube.Get(t.Context(), client.ObjectKeyFromObject(u), u)).To(gomega.Succeed())
 		g.Expect(u.Status.Locked).To(gomega.BeTrue())
 		g.Expect(u.Status.FailedLoginAttempts).To(gomega.BeEquivalentTo(5))
@@ -73,6 +74,7 @@ func TestParallelGuessesOnSeveralReplicasGetFiveChecksAndOneLock(t *testing.T) {
 	s.secret("alice", canary+" alice")
 	replicas := []*process{s.start("--login-source-rate=0"), s.start("--login-source-rate=0")}
 	u := s.readyUser("alice", secret("alice"))
+	calm := s.calm()
 
 	var guesses sync.WaitGroup
 	for i := range 100 {
@@ -84,7 +86,7 @@ func TestParallelGuessesOnSeveralReplicasGetFiveChecksAndOneLock(t *testing.T) {
 		})
 	}
 	guesses.Wait()
-	s.eventually(2*time.Second, func(g gomega.Gomega) {
+	s.eventually(2*time.Second+3*calm, func(g gomega.Gomega) {
 		g.Expect(s.kube.Get(t.Context(), client.ObjectKeyFromObject(u), u)).To(gomega.Succeed())
 		g.Expect(u.Status.Locked).To(gomega.BeTrue())
 	})

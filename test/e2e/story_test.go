@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -156,6 +157,16 @@ func (s *story) usually(do func(i int)) time.Duration {
 		longest = max(longest, time.Since(from))
 	}
 	return longest
+}
+
+// calm is how long it takes usually until a status tells of a change.
+func (s *story) calm() time.Duration {
+	s.t.Helper()
+	u := s.readyUser("calm")
+	return s.usually(func(i int) {
+		s.edit(u, roles(v1alpha1.Role(fmt.Sprint("calm-", i))))
+		s.reports(soon, u, v1alpha1.ReasonSynced)
+	})
 }
 
 // within expects that no more time has passed.
