@@ -32,6 +32,7 @@ func plainSpec() fields {
 }
 
 func TestDefaults(t *testing.T) {
+	t.Parallel()
 	c := server(t)
 	ns := namespace(t, c)
 	for name, tt := range map[string]struct {
@@ -76,6 +77,7 @@ func TestDefaults(t *testing.T) {
 }
 
 func TestATypedUserIsStoredAsAnEmptyOne(t *testing.T) {
+	t.Parallel()
 	c := server(t)
 	u := &v1alpha1.ShardingUser{ObjectMeta: metav1.ObjectMeta{Namespace: namespace(t, c), Name: "alice"}}
 	if err := c.Create(t.Context(), u); err != nil {
@@ -91,6 +93,7 @@ func TestATypedUserIsStoredAsAnEmptyOne(t *testing.T) {
 }
 
 func TestFieldSelectors(t *testing.T) {
+	t.Parallel()
 	c := server(t)
 	ns := namespace(t, c)
 	created(t, c, manifest(ns, "new", nil))
@@ -140,6 +143,7 @@ func writeStatus(t *testing.T, c client.Client, u *unstructured.Unstructured, st
 }
 
 func TestStatusIsApartFromSpec(t *testing.T) {
+	t.Parallel()
 	c := server(t)
 	ns := namespace(t, c)
 	claimed := fields{"observedGeneration": int64(1), "locked": true, "failedLoginAttempts": int64(9), "username": "x"}
@@ -184,6 +188,7 @@ func TestStatusIsApartFromSpec(t *testing.T) {
 }
 
 func TestAWholeStatusComesBackAsItWasWritten(t *testing.T) {
+	t.Parallel()
 	c := server(t)
 	u := &v1alpha1.ShardingUser{ObjectMeta: metav1.ObjectMeta{Namespace: namespace(t, c), Name: "alice"}}
 	if err := c.Create(t.Context(), u); err != nil {

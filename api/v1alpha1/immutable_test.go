@@ -17,6 +17,7 @@ const immutable = "spec.username: Invalid value: username cannot be changed, add
 	"create another ShardingUser and delete this one"
 
 func TestUsernameIsImmutable(t *testing.T) {
+	t.Parallel()
 	c := server(t)
 	ns := namespace(t, c)
 	named := created(t, c, manifest(ns, "named", fields{"username": "alice"}))
@@ -83,6 +84,7 @@ func TestUsernameIsImmutable(t *testing.T) {
 }
 
 func TestKubectlApplySaysThatTheUsernameIsImmutable(t *testing.T) {
+	t.Parallel()
 	ns := namespace(t, server(t))
 	manifest := func(spec string) string {
 		return "{apiVersion: sharding.io/v1alpha1, kind: ShardingUser, metadata: {name: a, namespace: " + ns + "}, spec: " + spec + "}"

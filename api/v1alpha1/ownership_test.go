@@ -79,6 +79,7 @@ func documented(t *testing.T) map[string]string {
 }
 
 func TestEveryListAndMapHasAnOwnerThatIsDocumented(t *testing.T) {
+	t.Parallel()
 	c := server(t)
 	found := map[string]string{}
 	for _, name := range []string{"shardingusers.sharding.io", "shardinguserpolicies.sharding.io"} {
@@ -133,6 +134,7 @@ func liveSpec(t *testing.T, c client.Client, u *unstructured.Unstructured) field
 }
 
 func TestWhatIsAddedByHandGoesWithTheNextApply(t *testing.T) {
+	t.Parallel()
 	c := server(t)
 	ns := namespace(t, c)
 	policy := manifest("", "", nil)
@@ -188,17 +190,18 @@ func TestWhatIsAddedByHandGoesWithTheNextApply(t *testing.T) {
 
 // The CRDs before had spec.roles as a set: what two managers added then has to become Git's alone.
 func TestRolesThatWereASetBecomeOneList(t *testing.T) {
+	t.Parallel()
 	c := server(t)
 	ns := namespace(t, c)
 	var shipped apiextensionsv1.CustomResourceDefinition
 	if err := c.Get(t.Context(), client.ObjectKey{Name: "shardingusers.sharding.io"}, &shipped); err != nil {
 		t.Fatal(err)
 	}
-	// The CRD under another group, so that no other test sees how it changes.
-	const group = "before.example.com"
-	crd := &apiextensionsv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: "shardingusers." + group}, Spec: *shipped.Spec.DeepCopy()}
+	// The CRD under another group and name, so that no other test sees how it changes, and kubectl finds one kind of each name.
+	const group, plural, singular = "before.example.com", "usersbefore", "userbefore"
+	crd := &apiextensionsv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: plural + "." + group}, Spec: *shipped.Spec.DeepCopy()}
 	crd.Spec.Group, crd.Spec.Conversion = group, nil
-	crd.Spec.Names.ShortNames, crd.Spec.Names.Categories = nil, nil
+	crd.Spec.Names.Plural, crd.Spec.Names.Singular, crd.Spec.Names.ShortNames, crd.Spec.Names.Categories = plural, singular, nil, nil
 	roles := func(change func(*apiextensionsv1.JSONSchemaProps)) {
 		spec := crd.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"]
 		field := spec.Properties["roles"]

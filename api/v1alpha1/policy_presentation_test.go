@@ -38,6 +38,7 @@ func createdPolicy(t *testing.T, c client.Client, p *unstructured.Unstructured) 
 }
 
 func TestPolicyDefaults(t *testing.T) {
+	t.Parallel()
 	c := server(t)
 	least := fields{"namespaceSelector": fields{}, "usernames": []any{"*"}}
 	defaults := with(least, fields{"roles": []any{}, "adoption": "Forbidden", "priority": int64(0)})
@@ -71,6 +72,7 @@ func TestPolicyDefaults(t *testing.T) {
 }
 
 func TestATypedPolicyComesBackAsItWasWritten(t *testing.T) {
+	t.Parallel()
 	c := server(t)
 	hours := func(n int) *metav1.Duration { return &metav1.Duration{Duration: time.Duration(n) * time.Hour} }
 	for name, spec := range map[string]v1alpha1.ShardingUserPolicySpec{
@@ -137,6 +139,7 @@ func TestATypedPolicyComesBackAsItWasWritten(t *testing.T) {
 }
 
 func TestPolicyColumns(t *testing.T) {
+	t.Parallel()
 	c := server(t)
 	createdPolicy(t, c, policyManifest("columns", fields{
 		"namespaceSelector": fields{"matchLabels": fields{"team": "a"}}, "usernames": []any{"team-a-*", "x"}, "roles": []any{"viewer"},
@@ -179,6 +182,7 @@ func TestPolicyColumns(t *testing.T) {
 }
 
 func TestWhatKubectlGetShowsOfPolicies(t *testing.T) {
+	t.Parallel()
 	createdPolicy(t, server(t), policyManifest("shown", fields{"namespaceSelector": fields{}, "usernames": []any{"*"}}))
 	for _, kind := range []string{"shardinguserpolicies", "shardinguserpolicy", "supolicy"} {
 		t.Run(kind, func(t *testing.T) {
@@ -195,6 +199,7 @@ func TestWhatKubectlGetShowsOfPolicies(t *testing.T) {
 }
 
 func TestKubectlExplainTeachesPolicies(t *testing.T) {
+	t.Parallel()
 	for path, want := range map[string]string{
 		"":                                    "Without any policy, everything is permitted",
 		".spec.namespaceSelector":             "An empty selector, {}, selects all",
@@ -219,6 +224,7 @@ func TestKubectlExplainTeachesPolicies(t *testing.T) {
 		".status.conditions":         "the operator applies this policy",
 	} {
 		t.Run("shardinguserpolicies"+path, func(t *testing.T) {
+			t.Parallel()
 			output, err := testenv.Cluster(t).Kubectl(t.Context(), "explain", "shardinguserpolicies"+path)
 			if err != nil {
 				t.Fatal(err)

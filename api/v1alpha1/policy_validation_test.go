@@ -64,6 +64,7 @@ func many(n int, item func(i int) any) []any {
 func longGlob(i int) any { return fmt.Sprintf("%02d%s", i, strings.Repeat("*?a", 84)+"*") }
 
 func TestPolicyNeedsToSayWhomAndWhere(t *testing.T) {
+	t.Parallel()
 	c := server(t)
 	for name, tt := range map[string]struct {
 		spec fields
@@ -87,6 +88,7 @@ func TestPolicyNeedsToSayWhomAndWhere(t *testing.T) {
 }
 
 func TestPolicyGlobs(t *testing.T) {
+	t.Parallel()
 	c := server(t)
 	for _, field := range []string{"usernames", "roles"} {
 		globs := func(list ...any) string { return attemptPolicy(t, c, fields{field: list}) }
@@ -115,6 +117,7 @@ func TestPolicyGlobs(t *testing.T) {
 }
 
 func TestPolicyLabels(t *testing.T) {
+	t.Parallel()
 	c := server(t)
 	labels := func(l fields) string {
 		return attemptPolicy(t, c, fields{"namespaceSelector": fields{"matchLabels": l}})
@@ -157,6 +160,7 @@ func TestPolicyLabels(t *testing.T) {
 }
 
 func TestPolicyRequirements(t *testing.T) {
+	t.Parallel()
 	c := server(t)
 	for name, tt := range map[string]struct {
 		requirement fields
@@ -188,6 +192,7 @@ func TestPolicyRequirements(t *testing.T) {
 
 // TestPolicyAtAllItsLimits shows that the rules are not too costly to be checked.
 func TestPolicyAtAllItsLimits(t *testing.T) {
+	t.Parallel()
 	c := server(t)
 	requirements := func(n int) []any {
 		return many(n, func(i int) any {
@@ -216,6 +221,7 @@ func TestPolicyAtAllItsLimits(t *testing.T) {
 }
 
 func TestPolicyTerms(t *testing.T) {
+	t.Parallel()
 	c := server(t)
 	strong := fields{"minLength": int64(20)}
 	for name, tt := range map[string]struct {
@@ -272,6 +278,7 @@ func TestPolicyTerms(t *testing.T) {
 
 // A duration that Go does not read would break each client's list of all the policies.
 func TestPolicyDurationsCanBeRead(t *testing.T) {
+	t.Parallel()
 	c := server(t)
 	places := map[string]struct {
 		more func(any) fields

@@ -18,6 +18,7 @@ import (
 )
 
 func TestColumns(t *testing.T) {
+	t.Parallel()
 	c := server(t)
 	ns := namespace(t, c)
 	created(t, c, manifest(ns, "alice", fields{"roles": []any{"operator"}}))
@@ -68,6 +69,7 @@ func tableOf(t *testing.T, namespace string) metav1.Table {
 }
 
 func TestCells(t *testing.T) {
+	t.Parallel()
 	c := server(t)
 	ns := namespace(t, c)
 	created(t, c, manifest(ns, "a-new-one", nil))
@@ -105,6 +107,7 @@ func TestCells(t *testing.T) {
 	}
 }
 
+// Not parallel: the category shows the policies of other tests, too.
 func TestWhatKubectlGetShows(t *testing.T) {
 	c := server(t)
 	ns := namespace(t, c)
@@ -134,6 +137,7 @@ func TestWhatKubectlGetShows(t *testing.T) {
 }
 
 func TestNamesOfTheResource(t *testing.T) {
+	t.Parallel()
 	resources, err := discovery.NewDiscoveryClientForConfigOrDie(testenv.APIServer(t)).
 		ServerResourcesForGroupVersion("sharding.io/v1alpha1")
 	if err != nil {
@@ -162,6 +166,7 @@ func TestNamesOfTheResource(t *testing.T) {
 }
 
 func TestEveryFieldIsExplained(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"shardingusers.sharding.io", "shardinguserpolicies.sharding.io"} {
 		t.Run(name, func(t *testing.T) { checkFieldsExplained(t, name) })
 	}
@@ -206,6 +211,7 @@ func checkDescriptions(t *testing.T, path string, schema apiextensionsv1.JSONSch
 }
 
 func TestKubectlExplainTeachesTheResource(t *testing.T) {
+	t.Parallel()
 	for path, want := range map[string]string{
 		"":                                      "account of a sharding system",
 		".spec.username":                        "defaults to metadata.name",
@@ -229,6 +235,7 @@ func TestKubectlExplainTeachesTheResource(t *testing.T) {
 		".status.conditions.lastTransitionTime": "transitioned from one status to another",
 	} {
 		t.Run("shardingusers"+path, func(t *testing.T) {
+			t.Parallel()
 			output, err := testenv.Cluster(t).Kubectl(t.Context(), "explain", "shardingusers"+path)
 			if err != nil {
 				t.Fatal(err)

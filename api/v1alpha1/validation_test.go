@@ -44,6 +44,7 @@ var unlikely = map[string]string{
 }
 
 func TestUsername(t *testing.T) {
+	t.Parallel()
 	c := server(t)
 	username := func(name string) string { return attempt(t, c, fields{"username": name}) }
 	for name, tt := range map[string]struct{ username, want string }{
@@ -89,6 +90,7 @@ func checkCharacters(t *testing.T, try func(string) string, allowed, message str
 }
 
 func TestAResourcesNameIsAUsername(t *testing.T) {
+	t.Parallel()
 	c := server(t)
 	ns := namespace(t, c)
 	for _, name := range []string{"0", "a.b-c.0", strings.Repeat("a", 253)} {
@@ -102,6 +104,7 @@ func TestAResourcesNameIsAUsername(t *testing.T) {
 }
 
 func TestRoles(t *testing.T) {
+	t.Parallel()
 	c := server(t)
 	roles := func(list ...any) string { return attempt(t, c, fields{"roles": list}) }
 	numbered := func(n int) []any {
@@ -143,6 +146,7 @@ func TestRoles(t *testing.T) {
 }
 
 func TestPassword(t *testing.T) {
+	t.Parallel()
 	c := server(t)
 	ref := func(more fields) fields {
 		return fields{"password": fields{"secretRef": with(fields{"name": "alice-password"}, more)}}
@@ -182,6 +186,7 @@ func TestPassword(t *testing.T) {
 }
 
 func TestGeneratedPassword(t *testing.T) {
+	t.Parallel()
 	c := server(t)
 	const (
 		plain = "a generated password has the format Plain; remove format or generate"
@@ -221,6 +226,7 @@ func TestGeneratedPassword(t *testing.T) {
 }
 
 func TestEnumsAndFlags(t *testing.T) {
+	t.Parallel()
 	c := server(t)
 	format := func(value any) fields {
 		return fields{"password": fields{"secretRef": fields{"name": "s"}, "format": value}}
@@ -262,6 +268,7 @@ func TestEnumsAndFlags(t *testing.T) {
 }
 
 func TestFieldsThatNobodyKnowsAreRefused(t *testing.T) {
+	t.Parallel()
 	c := server(t)
 	for field, spec := range map[string]fields{
 		"spec.password.secretRef.namespace": {"password": fields{"secretRef": fields{"name": "s", "namespace": "other"}}},
