@@ -69,6 +69,8 @@ func TestThousandUsersThatCanNeverSucceed(t *testing.T) {
 		s.Expect(reconciles(t)-before).To(gomega.BeNumerically("<", 20), "nobody tries over and over")
 	})
 
+	dropped := func() float64 { return op.metric(t, "shardinguser_events_dropped_total", corev1.EventTypeWarning) }
+	attacked, droppedBefore := time.Now(), dropped()
 	t.Run("cost at most twenty status writes a second when an attack locks all of them", func(t *testing.T) {
 		s := s.within(t)
 		before := op.writes.count()
@@ -100,7 +102,8 @@ func TestThousandUsersThatCanNeverSucceed(t *testing.T) {
 		s.Eventually(s.locked).WithTimeout(time.Minute).WithPolling(250 * time.Millisecond).Should(gomega.Equal(crowd()))
 		// Counted as soon as it was told of, and not each time.
 		s.Expect(op.metric(t, "shardinguser_lockouts_total")).To(gomega.BeEquivalentTo(crowd()))
-		s.Expect(op.metric(t, "shardinguser_events_dropped_total", corev1.EventTypeWarning)).To(gomega.BeNumerically(">", crowd()/2))
+		// Fifty Events at once, and ten a second: a busy machine takes so long that few are too many.
+		s.Expect(dropped() - droppedBefore).To(gomega.BeNumerically(">=", float64(crowd()-50)-10*(time.Since(attacked).Seconds()+1)))
 
 		s.sql(`UPDATE users SET locked_until = NULL, failed_login_attempts = 0 WHERE username LIKE 'bad-%'`)
 		s.Eventually(s.locked).WithTimeout(time.Minute).WithPolling(250 * time.Millisecond).Should(gomega.BeZero())
