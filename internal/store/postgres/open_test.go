@@ -163,7 +163,6 @@ func TestTheTriggerRunsNothingOfAStrangersInOtherPrograms(t *testing.T) {
 func TestAnOlderFunctionOfTheTriggerIsReplaced(t *testing.T) {
 	t.Parallel()
 	admin := databaseWithSchema(t)
-	migrated(t, admin)
 	pool := connect(t, admin)
 	const source = "SELECT prosrc FROM pg_proc WHERE proname = '" + triggerFunction + "'"
 	run(t, pool, "CREATE OR REPLACE FUNCTION "+triggerFunction+"() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")

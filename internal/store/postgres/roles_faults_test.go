@@ -68,7 +68,6 @@ func TestAMissingRightOfEitherRoleIsNamedWithItsColumns(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			admin := databaseWithSchema(t)
-			migrated(t, admin)
 			pool := connect(t, admin)
 			run(t, pool, "REVOKE ALL ON SCHEMA public FROM PUBLIC")
 			controller, login := testenv.TwoRoles(t, admin)
@@ -112,7 +111,6 @@ func TestAMissingRightOfEitherRoleIsNamedWithItsColumns(t *testing.T) {
 func TestATableOfAnotherOwnerThatAnUpgradeChangesIsToldOf(t *testing.T) {
 	t.Parallel()
 	admin := databaseWithSchema(t)
-	migrated(t, admin)
 	controller, _ := testenv.TwoRoles(t, admin)
 	_, err := connect(t, controller).Exec(t.Context(), "ALTER TABLE login_attempts ADD more TEXT")
 	got := judge(err, place{serves: RoleController}, 0)
@@ -124,7 +122,6 @@ func TestATableOfAnotherOwnerThatAnUpgradeChangesIsToldOf(t *testing.T) {
 func TestOneRoleIsAwayWhileTheOtherIsNot(t *testing.T) {
 	t.Parallel()
 	admin := databaseWithSchema(t)
-	migrated(t, admin)
 	controller, login := testenv.TwoRoles(t, admin)
 	p := openPair(t, controller, login, nil)
 	pool := connect(t, admin)
@@ -151,7 +148,6 @@ func TestOneRoleIsAwayWhileTheOtherIsNot(t *testing.T) {
 func TestBothSidesListenByOneCredential(t *testing.T) {
 	t.Parallel()
 	admin := databaseWithSchema(t)
-	migrated(t, admin)
 	controller, login := testenv.TwoRoles(t, admin)
 	direct := testenv.Role(t, admin) // of no right, and taken away without taking anything else
 	p := openPair(t, controller, login, func(s *Settings) { s.ListenDSN = fixed(direct) })
@@ -181,7 +177,6 @@ func TestBothSidesListenByOneCredential(t *testing.T) {
 func TestARightThatLogInsDoNotNeedDoesNotMakeTheLogInSideAway(t *testing.T) {
 	t.Parallel()
 	admin := databaseWithSchema(t)
-	migrated(t, admin)
 	controller, login := testenv.TwoRoles(t, admin)
 	p := openPair(t, controller, login, nil)
 	pool := connect(t, admin)
@@ -257,7 +252,6 @@ func TestALogInSideThatLeadsElsewhereServesNobody(t *testing.T) {
 func TestAServerThatHidesItsIdentifierIsStillCompared(t *testing.T) {
 	t.Parallel()
 	admin := databaseWithSchema(t)
-	migrated(t, admin)
 	pool := connect(t, admin)
 	run(t, pool, insertActive, "alice")
 	run(t, pool, "REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC")

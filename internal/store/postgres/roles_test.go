@@ -159,7 +159,6 @@ func TestTwoRolesKeepTheStoresPromisesTogether(t *testing.T) {
 func TestNeitherRoleWritesWhatIsTheOthers(t *testing.T) {
 	t.Parallel()
 	admin := databaseWithSchema(t)
-	migrated(t, admin)
 	controller, login := testenv.TwoRoles(t, admin)
 	p := openPair(t, controller, login, nil)
 	if _, err := p.Apply(t.Context(), creation("alice")); err != nil {
@@ -257,7 +256,6 @@ func (r right) lines() []string {
 func TestTheScriptGrantsWhatTheRolesNeedHoweverOftenItRuns(t *testing.T) {
 	t.Parallel()
 	admin := databaseWithSchema(t)
-	migrated(t, admin)
 	pool := connect(t, admin)
 	controller, login := testenv.TwoRoles(t, admin)
 	for name, spoil := range map[string]string{

@@ -192,7 +192,6 @@ func TestInspectTableFindsWhatTheDDLDid(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dsn := databaseWithSchema(t)
-			migrated(t, dsn)
 			if tt.ddl != "" {
 				run(t, connect(t, dsn), tt.ddl)
 			}
@@ -242,7 +241,6 @@ func TestInspectTableFindsThatThereIsNoTable(t *testing.T) {
 func TestInspectTableFindsRowLevelSecurityOfARole(t *testing.T) {
 	t.Parallel()
 	admin := databaseWithSchema(t)
-	migrated(t, admin)
 	dsn := testenv.Role(t, admin)
 	role, _ := names(t, dsn)
 	other, _ := names(t, testenv.Role(t, admin))
@@ -262,7 +260,6 @@ func TestInspectTableFindsRowLevelSecurityOfARole(t *testing.T) {
 func TestInspectTableFindsWhichRightsEachRoleLacks(t *testing.T) {
 	t.Parallel()
 	admin := databaseWithSchema(t)
-	migrated(t, admin)
 	controller, login := testenv.TwoRoles(t, admin)
 	ours, theirs := quick(controller), quick(login)
 	ours.Role, theirs.Role = RoleController, RoleLogin
@@ -296,7 +293,6 @@ func TestInspectTableFindsSettingsOfSessions(t *testing.T) {
 		t.Run(setting, func(t *testing.T) {
 			t.Parallel()
 			dsn := databaseWithSchema(t)
-			migrated(t, dsn)
 			_, database := names(t, dsn)
 			run(t, connect(t, dsn), fmt.Sprintf("ALTER DATABASE %s SET %s", database, setting))
 			name, _, _ := strings.Cut(setting, " ")

@@ -68,7 +68,6 @@ func TestTrimmingSparesLocksAndWhatIsPending(t *testing.T) {
 func TestTheLogInSidesRoleMayTrimTheRecord(t *testing.T) {
 	t.Parallel()
 	admin := databaseWithSchema(t)
-	migrated(t, admin)
 	controller, login := testenv.TwoRoles(t, admin)
 	p := openPair(t, controller, login, nil)
 	fill(t, connect(t, admin), store.Outcome(store.Unknown), 100)

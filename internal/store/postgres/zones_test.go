@@ -99,7 +99,6 @@ func TestInspectionFindsLocksThatLieHoursOff(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dsn := databaseWithSchema(t)
-			migrated(t, dsn)
 			run(t, connect(t, dsn), `INSERT INTO users (username, password_hash) VALUES ('alice', '!'); `+tt.sql)
 			s := quick(dsn)
 			if tt.redacted {
@@ -162,7 +161,6 @@ func TestInspectionFindsZonesOfOthersSessions(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dsn := databaseWithSchema(t)
-			migrated(t, dsn)
 			_, database := names(t, dsn)
 			role, _ := names(t, testenv.Role(t, dsn))
 			other, _ := names(t, testenv.Role(t, dsn))
@@ -214,7 +212,6 @@ func TestInspectTableFindsRolesThatCannotStartAManager(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dsn := databaseWithSchema(t)
-			migrated(t, dsn)
 			role, _ := names(t, testenv.Role(t, dsn))
 			other, _ := names(t, testenv.Role(t, dsn))
 			filled := strings.NewReplacer("$role", role, "$other", other)
