@@ -29,7 +29,7 @@ func main() {
 		if k == skipped {
 			continue
 		}
-		source, err := os.ReadFile(name) //nolint:gosec // git names the files
+		source, err := os.ReadFile(name)
 		if os.IsNotExist(err) {
 			continue // deleted, and not committed yet
 		}
@@ -69,8 +69,9 @@ func textsOf(name, source string, k kind) ([]text, error) {
 		return ofPage(source), nil
 	case lines:
 		return ofLines(source), nil
+	default:
+		return ofGo(name, source, k)
 	}
-	return ofGo(name, source, k)
 }
 
 func ofLines(source string) (texts []text) {

@@ -168,7 +168,7 @@ func (s *stage) openDatabase(ctx context.Context) error {
 	if err := s.exec(ctx, "GRANT CREATE ON SCHEMA public TO "+s.role); err != nil {
 		return err
 	}
-	s.link, s.dsn, err = testenv.DatabaseLink(role)
+	s.link, s.dsn, err = testenv.DatabaseLink(role) //nolint:contextcheck // the link outlives the context
 	return err
 }
 

@@ -70,7 +70,7 @@ func copyProgram(from, to string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(to, content, 0o700) //nolint:gosec // it is to be run
+	return os.WriteFile(to, content, 0o700)
 }
 
 // ManagerOptions say how StartManager starts a manager.
