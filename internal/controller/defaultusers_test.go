@@ -291,7 +291,7 @@ func TestWhatAnEarlierTryCreatedIsNotToldOf(t *testing.T) {
 	})
 	log := l.run(s)
 	s.Expect(s.users()).To(gomega.ConsistOf(defaultNames))
-	s.Expect(strings.Count(log, "is there already")).To(gomega.Equal(1), log)
+	s.Expect(strings.Count(log, "already exists and is used unchanged")).To(gomega.Equal(1), log)
 	s.Expect(log).To(gomega.ContainSubstring("viewer-password"))
 }
 

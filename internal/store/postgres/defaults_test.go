@@ -90,7 +90,7 @@ func TestDefaultPasswordsAreLoggedOnceAndOnceTheyAreGone(t *testing.T) {
 	eventually(t, "all are gone", func() bool { return s.DefaultPasswords().Count == 0 })
 	eventually(t, "that is logged", func() bool { return strings.Contains(log.String(), "No account has a default password") })
 	said := log.String()
-	if n := strings.Count(said, "Accounts have a default password"); n != 1 {
+	if n := strings.Count(said, "Accounts have a well-known default password"); n != 1 {
 		t.Errorf("it was logged %d times:\n%s", n, said)
 	}
 	if !strings.Contains(said, "operator") || !strings.Contains(said, "accounts=3") || strings.Contains(said, "$2a$") || strings.Contains(said, "\r") {
