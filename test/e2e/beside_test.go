@@ -344,7 +344,7 @@ func TestImportTakesWhatTheNewerManagerKeeps(t *testing.T) {
 	))
 	got := sh.plugin("import", "--dsn-file=dsn.txt", "--apply")
 	s.Expect(got.code).To(gomega.Equal(3))
-	s.Expect(got.errOut).To(gomega.ContainSubstring("2 rows are left out"))
+	s.Expect(got.errOut).To(gomega.ContainSubstring("2 rows were skipped"))
 
 	s.start()
 	s.eventually(soon, func(g gomega.Gomega) { g.Expect(s.countReady()).To(gomega.Equal(5)) })

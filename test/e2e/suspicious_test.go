@@ -64,9 +64,9 @@ func TestDoctorFindsASecretInAnotherNamespace(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Namespace: elsewhere, Name: name}, Data: map[string][]byte{"password": []byte(canary)},
 	})).To(gomega.Succeed())
 	s.user("alice", secret(name))
-	const sentence = "a ShardingUser reads Secrets of its own namespace only"
+	const sentence = "A ShardingUser reads only Secrets of its own namespace."
 	s.Expect(s.somebody().plugin("doctor", "alice").out).To(gomega.And(
-		gomega.ContainSubstring(`exists in namespace `+elsewhere+"; "+sentence), gomega.Not(gomega.ContainSubstring("namespace "+s.namespace+";"))))
+		gomega.ContainSubstring(`exists in namespace `+elsewhere+". "+sentence), gomega.Not(gomega.ContainSubstring("namespace "+s.namespace+". A"))))
 
 	// It is found by its name alone, and not looked for where that is not allowed.
 	administrator := "administrator-" + s.namespace

@@ -84,7 +84,7 @@ func (sh *shell) talk(args []string, prompts ...prompt) (code int, seen string) 
 	for _, p := range prompts {
 		sh.s.Eventually(at.shows).WithTimeout(soon).WithPolling(poll).Should(gomega.ContainSubstring(p.shows))
 		// The prompt comes before the echo goes.
-		hides := strings.Contains(p.shows, "assword") || strings.Contains(p.shows, "Once more")
+		hides := strings.Contains(p.shows, "assword") || strings.Contains(p.shows, "Repeat")
 		sh.s.Eventually(func() bool {
 			state, err := unix.IoctlGetTermios(int(at.slave.Fd()), unix.TCGETS)
 			return err == nil && (state.Lflag&unix.ECHO == 0) == hides
