@@ -80,6 +80,6 @@ func TestDoctorFindsASecretInAnotherNamespace(t *testing.T) {
 		})).To(gomega.Succeed())
 	}
 	got := s.somebody(config).plugin("doctor", "alice")
-	s.Expect(got.out).To(gomega.MatchRegexp(`WRONG +Password .*is not there`))
+	s.Expect(got.out).To(gomega.MatchRegexp(`WRONG +Password .*does not exist`))
 	s.Expect(got.out).NotTo(gomega.ContainSubstring(sentence))
 }
