@@ -96,8 +96,8 @@ RACE_PACKAGES := ./internal/bcrypt ./internal/controller ./internal/fair ./inter
 
 .PHONY: test
 test: prepare ## Run every test in its short form: unit, conformance, stories, and what is concurrent under the race detector.
-	$(call timed,stories) $(GO_TEST) -short -skip '$(shares)' -timeout 15m ./...
-	$(call timed,race detector) CGO_ENABLED=1 $(GO_TEST) -race -short -timeout 15m $(RACE_PACKAGES)
+	$(call timed,stories) $(GO_TEST) -short -skip '$(shares)' -timeout 25m ./...
+	$(call timed,race detector) CGO_ENABLED=1 $(GO_TEST) -race -short -timeout 25m $(RACE_PACKAGES)
 	$(call timed,shares) go test -short -count=1 -run '$(shares)' ./internal/login
 	$(call timed,Postgres $(GATE_MAJORS)) $(MAKE) --no-print-directory test-postgres MAJORS="$(GATE_MAJORS)" SHORT=-short
 	$(call timed,tools) go -C hack/benchplot test ./...
