@@ -81,9 +81,11 @@ build: ## Build bin/manager, and bin/kubectl-shardinguser, which is a plugin for
 	go build -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ ./cmd/manager ./cmd/kubectl-shardinguser
 
 # Tests wait most of the time, so more of them than there are cores run at once: of one package, and packages.
-TESTS_AT_ONCE ?= 6
-PACKAGES_AT_ONCE ?= 3
+TESTS_AT_ONCE ?= 5
+PACKAGES_AT_ONCE ?= 2
 GO_TEST := go test -parallel $(TESTS_AT_ONCE) -p $(PACKAGES_AT_ONCE)
+# The race detector multiplies what a test computes, so fewer of them wait.
+GO_TEST_RACE := CGO_ENABLED=1 go test -race -parallel 4 -p 2
 
 # Measure the share of the cores that each source of logins gets, so nothing else may use the cores meanwhile.
 SHARE_TESTS := TestBodiesThatNeverComeShutNobodyOut TestGuessesAtNamesThatNobodyHasLeaveOthersTheirShare \
@@ -97,7 +99,7 @@ RACE_PACKAGES := ./internal/bcrypt ./internal/controller ./internal/fair ./inter
 .PHONY: test
 test: prepare ## Run every test in its short form: unit, conformance, stories, and what is concurrent under the race detector.
 	$(call timed,stories) $(GO_TEST) -short -skip '$(shares)' -timeout 25m ./...
-	$(call timed,race detector) CGO_ENABLED=1 $(GO_TEST) -race -short -timeout 25m $(RACE_PACKAGES)
+	$(call timed,race detector) $(GO_TEST_RACE) -short -timeout 25m $(RACE_PACKAGES)
 	$(call timed,shares) go test -short -count=1 -run '$(shares)' ./internal/login
 	$(call timed,Postgres $(GATE_MAJORS)) $(MAKE) --no-print-directory test-postgres MAJORS="$(GATE_MAJORS)" SHORT=-short
 	$(call timed,tools) go -C hack/benchplot test ./...
@@ -105,7 +107,7 @@ test: prepare ## Run every test in its short form: unit, conformance, stories, a
 
 .PHONY: test-deep
 test-deep: prepare build $(GOLANGCI_LINT) ## Run every test in full, which takes half an hour: long runs, large tables, all faults, all majors, Argo CD's libraries.
-	$(call timed,race detector) TEST_COUNTS=$(CURDIR)/bin/counts CGO_ENABLED=1 $(GO_TEST) -race -timeout 40m ./api/... ./internal/... ./cmd/...
+	$(call timed,race detector) TEST_COUNTS=$(CURDIR)/bin/counts $(GO_TEST_RACE) -timeout 40m ./api/... ./internal/... ./cmd/...
 	@cat bin/counts/* # how much was tried, which `go test` does not show
 	$(call timed,shares) go test -count=1 -run '$(shares)' ./internal/login
 	$(call timed,stories) $(GO_TEST) -timeout 30m ./test/...
