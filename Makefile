@@ -84,8 +84,8 @@ build: ## Build bin/manager, and bin/kubectl-shardinguser, which is a plugin for
 TESTS_AT_ONCE ?= 5
 PACKAGES_AT_ONCE ?= 2
 GO_TEST := go test -parallel $(TESTS_AT_ONCE) -p $(PACKAGES_AT_ONCE)
-# The race detector multiplies what a test computes, so fewer of them wait.
-GO_TEST_RACE := CGO_ENABLED=1 go test -race -parallel 4 -p 2
+# The race detector multiplies what a test computes, so packages run one after the other.
+GO_TEST_RACE := CGO_ENABLED=1 go test -race -parallel 4 -p 1
 
 # Measure the share of the cores that each source of logins gets, so nothing else may use the cores meanwhile.
 SHARE_TESTS := TestBodiesThatNeverComeShutNobodyOut TestGuessesAtNamesThatNobodyHasLeaveOthersTheirShare \
