@@ -1,11 +1,6 @@
 # The targets that matter: `make demo` to see it, `make test` to trust it, `make help` for the rest.
 
 SHELL := /bin/bash
-empty :=
-space := $(empty) $(empty)
-# $(call timed,NAME) COMMAND prints the time that the command took.
-export TIMEFORMAT := %R s
-timed = @echo "==== $(1)"; time
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
@@ -87,10 +82,15 @@ GO_TEST := go test -parallel $(TESTS_AT_ONCE) -p $(PACKAGES_AT_ONCE)
 # The race detector multiplies what a test computes, so packages run one after the other.
 GO_TEST_RACE := CGO_ENABLED=1 go test -race -parallel 4 -p 1
 
+# $(call timed,NAME) COMMAND prints the time that the command took.
+export TIMEFORMAT := %R s
+timed = @echo "==== $(1)"; time
+
 # Measure the share of the cores that each source of logins gets, so nothing else may use the cores meanwhile.
 SHARE_TESTS := TestBodiesThatNeverComeShutNobodyOut TestGuessesAtNamesThatNobodyHasLeaveOthersTheirShare \
 	TestGuessesAtAnExemptAccountLeaveItsOwnerAShare
-shares := ^($(subst $(space),|,$(strip $(SHARE_TESTS))))$$
+empty :=
+shares := ^($(subst $(empty) $(empty),|,$(strip $(SHARE_TESTS))))$$
 
 # Their goroutines share state, so the race detector watches them. The other packages hold pure functions, or start programs.
 RACE_PACKAGES := ./internal/bcrypt ./internal/controller ./internal/fair ./internal/login ./internal/password \
@@ -119,7 +119,7 @@ test-deep: prepare build $(GOLANGCI_LINT) ## Run every test in full, which takes
 	$(call timed,fuzz) $(MAKE) --no-print-directory fuzz FUZZ_TIME=3m
 
 .PHONY: test-profile
-test-profile: prepare ## Run the tests of PACKAGES (./...) anew, in their short forms, and list the time of packages, tests and builds.
+test-profile: prepare ## Run the tests of PACKAGES (./...) again, in their short forms, and list the time of packages, tests and builds.
 	go build -o bin/testprofile ./hack/testprofile
 	mkdir -p bin/profile
 	$(GO_TEST) -short -count=1 -skip '$(shares)' -json -debug-actiongraph=bin/profile/actions.json $(or $(PACKAGES),./...) | \
