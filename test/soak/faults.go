@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
 // A fault is something that goes wrong for a while. It returns when it is over, or when it cannot be played.
@@ -44,14 +46,14 @@ var faults = map[string]fault{
 	"Postgres restarted": {away: true, play: server((*stage).haltPostgres, false)},
 	"Postgres read-only": {away: true, play: readOnly},
 
-	"connections cut":       {away: true, solid: true, play: network(func(s *stage, _ *rand.Rand) error { s.link.Cut(); return nil })},
-	"connections stalled":   {away: true, play: network(func(s *stage, _ *rand.Rand) error { return s.link.Stall() })},
-	"connections half open": {away: true, play: network(func(s *stage, _ *rand.Rand) error { return s.link.Deafen() })},
-	"connections reset": {away: true, play: network(func(s *stage, dice *rand.Rand) error {
-		return s.link.Reset(upTo(dice, 300*time.Millisecond))
+	"connections cut":       {away: true, solid: true, play: network(func(l *testenv.Link, _ *rand.Rand) { l.Cut() })},
+	"connections stalled":   {away: true, play: network(func(l *testenv.Link, _ *rand.Rand) { l.Stall() })},
+	"connections half open": {away: true, play: network(func(l *testenv.Link, _ *rand.Rand) { l.Deafen() })},
+	"connections reset": {away: true, play: network(func(l *testenv.Link, dice *rand.Rand) {
+		l.Reset(upTo(dice, 300*time.Millisecond))
 	})},
-	"answers late": {away: true, play: network(func(s *stage, dice *rand.Rand) error {
-		return s.link.Delay(100*time.Millisecond + upTo(dice, 1500*time.Millisecond))
+	"answers late": {away: true, play: network(func(l *testenv.Link, dice *rand.Rand) {
+		l.Delay(100*time.Millisecond + upTo(dice, 1500*time.Millisecond))
 	})},
 
 	"listener's sessions ended": {away: true, play: sessions("state = 'idle' AND query ILIKE 'listen%'")},
@@ -72,11 +74,9 @@ var faults = map[string]fault{
 func lasting(ctx context.Context, lasts time.Duration) { _ = pause(ctx, lasts) }
 
 // network plays a trick on the connections to the database.
-func network(begin func(*stage, *rand.Rand) error) func(context.Context, *stage, time.Duration, *rand.Rand) error {
+func network(begin func(*testenv.Link, *rand.Rand)) func(context.Context, *stage, time.Duration, *rand.Rand) error {
 	return func(ctx context.Context, s *stage, lasts time.Duration, dice *rand.Rand) error {
-		if err := begin(s, dice); err != nil {
-			return err
-		}
+		begin(s.link, dice)
 		lasting(ctx, lasts)
 		return s.link.Restore() //nolint:contextcheck // it asks nobody
 	}

@@ -103,28 +103,24 @@ func (l *Link) Move(upstream string) error {
 
 // Stall loses every byte in both directions on open and new connections, without an error: TCP that is half open, as when a
 // cable is pulled.
-func (l *Link) Stall() error {
+func (l *Link) Stall() {
 	l.change(func(f *faults) { f.lose = [2]bool{true, true} })
-	return nil
 }
 
 // Deafen loses the server's answers, while the server still gets requests: it does what it is asked, and the client does not
 // learn of it.
-func (l *Link) Deafen() error {
+func (l *Link) Deafen() {
 	l.change(func(f *faults) { f.lose[downstream] = true })
-	return nil
 }
 
 // Delay makes every answer arrive that much later.
-func (l *Link) Delay(d time.Duration) error {
+func (l *Link) Delay(d time.Duration) {
 	l.change(func(f *faults) { f.delay = d })
-	return nil
 }
 
 // Reset ends open and new connections by a TCP reset, this long after the next answer on each begins.
-func (l *Link) Reset(after time.Duration) error {
+func (l *Link) Reset(after time.Duration) {
 	l.change(func(f *faults) { f.reset = &after })
-	return nil
 }
 
 // Restore ends all faults. Connections that have lost bytes close.

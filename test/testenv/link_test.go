@@ -34,9 +34,7 @@ func TestALinkMakesTheServersAnswersVanishAndResetsConnections(t *testing.T) {
 		return err
 	}
 
-	if err := link.Deafen(); err != nil {
-		t.Fatal(err)
-	}
+	link.Deafen()
 	if err := tell(conn, 300*time.Millisecond); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v, want nothing until the deadline", err)
 	}
@@ -52,9 +50,7 @@ func TestALinkMakesTheServersAnswersVanishAndResetsConnections(t *testing.T) {
 	}
 
 	conn = connect(t, through)
-	if err := link.Reset(0); err != nil {
-		t.Fatal(err)
-	}
+	link.Reset(0)
 	if err := tell(conn, startTimeout); err == nil || errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("reset: got %v, want a failure at once", err)
 	}
