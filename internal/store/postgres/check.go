@@ -132,7 +132,7 @@ func (s *Store) checkWrites(ctx context.Context) bool {
 	err := s.prove(ctx)
 	switch {
 	case err == nil || isProbeMissing(err):
-		if code != codeMissingRight || !s.lacksRight(ctx) {
+		if code != codeMissingRight || !s.findSuspects(ctx, &pgconn.PgError{Code: code}).lacksRight() {
 			s.health.proved()
 		}
 		return true

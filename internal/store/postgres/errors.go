@@ -315,8 +315,17 @@ func timedOut(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || pgconn.Timeout(err) || (errors.As(err, &network) && network.Timeout())
 }
 
-func slowSentence(limit time.Duration) string {
-	return fmt.Sprintf("The database did not answer within %v.", limit)
+// slowSentence names the limit that ended the wait: that of the call, or the shorter one of a connection attempt. The DSN
+// that sets the latter is named only where it can be read in one way.
+func slowSentence(err error, at place, limit time.Duration) string {
+	var connecting *pgconn.ConnectError
+	switch {
+	case !errors.As(err, &connecting) || connecting.Config.ConnectTimeout == 0 || connecting.Config.ConnectTimeout >= limit:
+		return fmt.Sprintf("The database did not answer within %v.", limit)
+	case len(at.hosts) == 0:
+		return "The database did not accept a connection within the connect_timeout."
+	}
+	return fmt.Sprintf("The database did not accept a connection within %v (connect_timeout).", connecting.Config.ConnectTimeout)
 }
 
 // connectionSentence is about errors that came from the way to the server.
@@ -353,7 +362,7 @@ func connectionSentence(err error, at place, limit time.Duration) string {
 		errors.Is(err, pgconn.ErrPrimaryConnection), errors.Is(err, pgconn.ErrStandbyConnection):
 		return "No host of the DSN is what its target_session_attrs asks for."
 	case timedOut(err):
-		return slowSentence(limit)
+		return slowSentence(err, at, limit)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET),
 		errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed), errors.Is(err, pgconn.ErrConnClosed):
 		return "The connection to the database broke."

@@ -119,6 +119,21 @@ func TestFailuresOfTheWayToTheServerGetASentence(t *testing.T) {
 	}
 }
 
+// A connection attempt has a limit of its own, which can be shorter than that of the call.
+func TestTheLimitThatEndedTheWaitIsNamed(t *testing.T) {
+	t.Parallel()
+	silent, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0") // the kernel accepts, and nobody answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = silent.Close() }()
+	s := open(t, quick("postgres://app@"+silent.Addr().String()+"/db?sslmode=disable&connect_timeout=1"))
+	expectUnavailable(t, s.Migrate(t.Context()), "did not accept a connection within 1s (connect_timeout)")
+	s.settings.StatementTimeout = 100 * time.Millisecond
+	_, err = s.Observe(t.Context(), "alice")
+	expectUnavailable(t, err, "did not answer within 100ms")
+}
+
 func TestNoSentenceEverHoldsThePassword(t *testing.T) {
 	t.Parallel()
 	const canary = "c4nary/p@ss word"

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
@@ -103,6 +104,33 @@ func TestARightThatIsThereIsNotAdvised(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Where the catalog does not answer in time, no right is advised: it may be granted already.
+func TestNoRightIsAdvisedWhereTheCauseIsUnknown(t *testing.T) {
+	t.Parallel()
+	s, owner, end := limited(t)
+	owner("ALTER TABLE users ENABLE ROW LEVEL SECURITY; ALTER ROLE THE_ROLE SET row_security = off")
+	s.timing.catalogue = time.Nanosecond
+	s.pool.Reset()
+	_, err := s.Observe(t.Context(), "alice")
+	expectUnavailable(t, err, "could not be determined")
+	if strings.Contains(err.Error(), "GRANT") {
+		t.Errorf("it advises a right: %v", err)
+	}
+	end.Verb = user.Deactivate
+	expectRejected(t, applied(t, s, end), "could not be determined")
+}
+
+// A right that is revoked shortly after another refusal was explained is reported as missing.
+func TestARightRevokedAfterAnotherRefusalIsNamed(t *testing.T) {
+	t.Parallel()
+	s, owner, _ := limited(t)
+	s.timing.proof = patience
+	owner("ALTER TABLE users ENABLE ROW LEVEL SECURITY; CREATE POLICY a ON users FOR SELECT USING (true)")
+	expectRejected(t, applied(t, s, creation("bob")), "row-level security")
+	owner("ALTER TABLE users DISABLE ROW LEVEL SECURITY; REVOKE INSERT ON users FROM THE_ROLE")
+	expectUnavailable(t, applied(t, s, creation("bob")), "GRANT")
 }
 
 // A trigger that keeps the counter or the lock as it was gives nobody more guesses.

@@ -30,19 +30,20 @@ INSERT INTO shardinguser_probes (id) VALUES ($1::text)`
 // errHangs says that the database answers, and does not complete a write.
 var errHangs = errors.New("a commit does not return")
 
-// shared is an answer that concurrent callers share, and those who ask shortly after.
+// shared is an answer that concurrent callers share, and callers that ask about the same subject shortly after.
 type shared[T any] struct {
-	mu     sync.Mutex
-	at     time.Time
-	answer T
+	mu      sync.Mutex
+	at      time.Time
+	subject string
+	answer  T
 }
 
-// get asks, unless the last answer is younger than that.
-func (s *shared[T]) get(age time.Duration, ask func() T) T {
+// get returns the last answer if it is about this subject and younger than age. Otherwise it asks.
+func (s *shared[T]) get(subject string, age time.Duration, ask func() T) T {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.at.IsZero() || time.Since(s.at) >= age {
-		s.answer = ask()
+	if s.at.IsZero() || s.subject != subject || time.Since(s.at) >= age {
+		s.subject, s.answer = subject, ask()
 		s.at = time.Now()
 	}
 	return s.answer
@@ -50,7 +51,7 @@ func (s *shared[T]) get(age time.Duration, ask func() T) T {
 
 // prove probes, unless a result is fresh. The error is the driver's, or errHangs.
 func (s *Store) prove(ctx context.Context) error {
-	return s.proofs.get(s.timing.proof, func() error { return s.probe(context.WithoutCancel(ctx)) })
+	return s.proofs.get("", s.timing.proof, func() error { return s.probe(context.WithoutCancel(ctx)) })
 }
 
 // probe makes one probe. A time-out proves that writes hang only where a read on the same connection was answered before it

@@ -38,10 +38,15 @@ const raised = "exec_stmt_raise"
 // unread is what an error of a read means, in view of the catalogue: rights that the role has are not asked for.
 func (s *Store) unread(ctx context.Context, v verdict, err error) verdict {
 	e, ok := isAnswer(err)
-	if !ok || e.Code != codeMissingRight || s.lacksRight(ctx) {
+	if !ok || e.Code != codeMissingRight {
 		return v
 	}
-	if found := s.findSuspects(ctx); found.isRowSecurity() {
+	switch found := s.findSuspects(ctx, e); {
+	case found.unknown != "":
+		v.sentence = "The database does not let the operator read a table (SQLSTATE 42501); the cause could not be determined, because " +
+			found.unknown + "."
+	case found.lacksRight():
+	case found.isRowSecurity():
 		v.sentence = fmt.Sprintf("The database does not let the operator read table users: row-level security applies to the operator's "+
 			"role (SQLSTATE 42501, %s); change the policy, or ALTER ROLE ... BYPASSRLS.", found.names())
 	}
@@ -66,7 +71,7 @@ func (s *Store) weigh(ctx context.Context, v verdict, e *pgconn.PgError) verdict
 	case v.kind == statement:
 		return s.rejection(ctx, e)
 	case e.Code == codeMissingRight:
-		if e.Where == "" && s.lacksRight(ctx) { // a function of another program has a place in the code
+		if e.Where == "" && s.findSuspects(ctx, e).lacksRight() { // a function of another program has a place in the code
 			return v
 		}
 		return s.rejection(ctx, e)
@@ -88,7 +93,7 @@ func (s *Store) weigh(ctx context.Context, v verdict, e *pgconn.PgError) verdict
 
 // rejection is the verdict on a row, with a sentence that names what refuses it.
 func (s *Store) rejection(ctx context.Context, e *pgconn.PgError) verdict {
-	return verdict{kind: statement, code: e.Code, sentence: rejectionSentence(e, s.findSuspects(ctx))}
+	return verdict{kind: statement, code: e.Code, sentence: rejectionSentence(e, s.findSuspects(ctx, e))}
 }
 
 // rejectionSentence says which row the database refuses, why, and what to do. It names objects, and quotes nothing of the
@@ -132,6 +137,9 @@ func rejectionSentence(e *pgconn.PgError, found suspects) string {
 func advice(found suspects) string {
 	if names := found.names(); names != "" {
 		return fmt.Sprintf(": on the table users there is %s; see what it raises, and change or drop it.", names)
+	}
+	if found.unknown != "" {
+		return "; the cause could not be determined, because " + found.unknown + ". The database's log has the server's words."
 	}
 	return "; the database's log has the server's words."
 }
