@@ -159,5 +159,5 @@ func (l logins) reconciled(accounts accounts) reconciled {
 type reconciled interface {
 	controller.Batches
 	controller.Rows
-	Trouble() (reading, writing error)
+	Health() store.Health
 }

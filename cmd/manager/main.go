@@ -117,7 +117,7 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	rows := logins.reconciled(accounts)
-	options.Trouble, options.Explain = rows.Trouble, accounts.explain()
+	options.Health, options.Explain = rows.Health, accounts.explain()
 	options.ReadAhead = controller.NewReadAhead(rows)
 	if err := controller.Setup(ctx, mgr, options.ReadAhead, rows, hasher, options); err != nil {
 		return err

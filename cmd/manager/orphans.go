@@ -18,7 +18,7 @@ import (
 func (a accounts) findings() []store.Finding {
 	var found []store.Finding
 	for _, s := range a.databases() {
-		found = append(found, s.Findings()...)
+		found = append(found, s.Health().Findings...)
 	}
 	return store.SortFindings(found)
 }
@@ -26,10 +26,7 @@ func (a accounts) findings() []store.Finding {
 // defaultPasswords returns the accounts with a default password of the sharding manager. No other program writes a store in
 // memory, and its users have the condition WeakPassword.
 func (a accounts) defaultPasswords() store.DefaultPasswords {
-	if a.database == nil {
-		return store.DefaultPasswords{}
-	}
-	return a.database.DefaultPasswords()
+	return a.Health().DefaultPasswords
 }
 
 // addOrphans adds the search for orphaned accounts, and what publishes them and the findings.

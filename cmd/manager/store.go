@@ -18,6 +18,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/config"
 	"github.com/sharding-system/shardinguser-operator/internal/controller"
 	"github.com/sharding-system/shardinguser-operator/internal/login"
+	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/store/memory"
 	"github.com/sharding-system/shardinguser-operator/internal/store/postgres"
 	"github.com/sharding-system/shardinguser-operator/internal/tracing"
@@ -39,12 +40,12 @@ type accounts struct {
 	close    func()
 }
 
-// Trouble is the database's; a store in memory has none.
-func (a accounts) Trouble() (reading, writing error) {
+// Health returns that of the reconciler's store. A store in memory has no database that could fail.
+func (a accounts) Health() store.Health {
 	if a.database == nil {
-		return nil, nil
+		return store.Health{}
 	}
-	return a.database.Trouble()
+	return a.database.Health()
 }
 
 // explain asks the database what may keep a row from being written; nil where there is no database.
@@ -68,12 +69,12 @@ func (a accounts) databases() []*postgres.Store {
 
 // up tells whether the database can be used, by all roles that are needed for that.
 func (a accounts) up() bool {
-	return !slices.ContainsFunc(a.databases(), func(s *postgres.Store) bool { return !s.Up() })
+	return !slices.ContainsFunc(a.databases(), func(s *postgres.Store) bool { return !s.Health().Up() })
 }
 
 // notifying tells whether nobody has to poll.
 func (a accounts) notifying() bool {
-	return a.logins.Notifying() && (a.database == a.logins || !a.database.Polling())
+	return a.logins.Health().Notified && (a.database == a.logins || !a.database.Health().Polling())
 }
 
 // restore sees to it that a store that begins empty is given back what the cluster can tell of it, on the leader. Restored

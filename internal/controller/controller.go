@@ -29,6 +29,7 @@ import (
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 	"github.com/sharding-system/shardinguser-operator/internal/password"
+	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
@@ -80,9 +81,8 @@ type Options struct {
 	// Restored waits until the store knows what it has to before the first reconcile; nil where that is so at once.
 	Restored func(context.Context) error
 
-	// Trouble is what a call of the store will meet with, as far as is known: one that reads, and one that writes. It is nil
-	// where nothing is known to keep the call from its end. Without it every call is tried.
-	Trouble func() (reading, writing error)
+	// Health returns what the store knows of its database. Without it every call is tried.
+	Health func() store.Health
 
 	// Explain names what in the database may keep fields of a row from being written, in a sentence for operators; nil where
 	// there is nothing to ask.
@@ -118,6 +118,15 @@ type Reconciler struct {
 	options    Options
 }
 
+// trouble returns the errors that calls of the store are expected to get.
+func (o Options) trouble() (reading, writing error) {
+	if o.Health == nil {
+		return nil, nil
+	}
+	health := o.Health()
+	return health.Reading, health.Writing
+}
+
 // Setup builds the reconciler and adds it to the manager. Rows tells of accounts that may have changed in the store.
 func Setup(ctx context.Context, mgr ctrl.Manager, accounts Accounts, rows Rows, hasher *password.Hasher, options Options) error {
 	users, err := newTally(ctx, mgr.GetCache())
@@ -138,7 +147,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, accounts Accounts, rows Rows, 
 		client:     mgr.GetClient(),
 		live:       mgr.GetAPIReader(),
 		events:     statuses.events,
-		accounts:   newGate(traced{accounts}, options.Trouble, time.Now),
+		accounts:   newGate(traced{accounts}, options.trouble, time.Now),
 		policies:   policies,
 		secrets:    newSecretReader(mgr.GetClient(), mgr.GetAPIReader(), options.MinPasswordLength),
 		hashing:    newHashing(hasher),

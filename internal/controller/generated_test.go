@@ -211,9 +211,9 @@ func TestNoPasswordIsRenewedWhileTheDatabaseTakesNoWrites(t *testing.T) {
 	}
 	become("SET default_transaction_read_only = on")
 	s.eventually(func(g gomega.Gomega) {
-		reading, writing := op.trouble()
-		g.Expect(reading).NotTo(gomega.HaveOccurred())
-		g.Expect(writing).To(gomega.HaveOccurred())
+		health := op.health()
+		g.Expect(health.Reading).NotTo(gomega.HaveOccurred())
+		g.Expect(health.Writing).To(gomega.HaveOccurred())
 	})
 	_, err = writer.Exec(t.Context(), `UPDATE shardinguser_ownership SET password_changed_at = now() - interval '2 hours'`)
 	s.Expect(err).NotTo(gomega.HaveOccurred())

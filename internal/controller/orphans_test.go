@@ -256,7 +256,7 @@ func TestTheReportIsWrittenOnlyWhenItChanges(t *testing.T) {
 	s.Expect(s.kube.Get(t.Context(), key, &before)).To(gomega.Succeed())
 	op.stop()
 	op = s.start() // which publishes the same
-	s.eventually(func(g gomega.Gomega) { g.Expect(op.database.Findings()).To(gomega.HaveLen(1)) })
+	s.eventually(func(g gomega.Gomega) { g.Expect(op.database.Health().Findings).To(gomega.HaveLen(1)) })
 	s.readyUser("alice")
 	s.Expect(s.kube.Get(t.Context(), key, &after)).To(gomega.Succeed())
 	s.Expect(after.ResourceVersion).To(gomega.Equal(before.ResourceVersion))

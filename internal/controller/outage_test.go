@@ -28,7 +28,7 @@ func TestAnOutagePausesTheWorkOfAThousandUsersAndItsEndResumesIt(t *testing.T) {
 	s.sql(`CREATE TABLE before AS SELECT username, password_hash FROM users`)
 
 	proxy.Cut()
-	s.Eventually(func() error { reading, _ := op.trouble(); return reading }).WithTimeout(soon).WithPolling(poll).Should(gomega.HaveOccurred())
+	s.Eventually(func() error { return op.health().Reading }).WithTimeout(soon).WithPolling(poll).Should(gomega.HaveOccurred())
 	reads, written, looks := op.reads(), op.writes.count(), reconciles(t)
 	from := time.Now()
 	s.put(shared, "password", canary+" of them all, the second")

@@ -48,9 +48,7 @@ func TestAResourceThatWasDeletedAfterTheBackupGetsItsRowBack(t *testing.T) {
 	s, op := begin(t)
 	u := s.readyUser("carol", roles("viewer"))
 	// A row that goes with its note is told of by a notification alone.
-	observer, ok := op.store.Batches.(interface{ Notifying() bool })
-	s.Expect(ok).To(gomega.BeTrue(), "the store does not say whether it is notifying")
-	s.eventually(func(g gomega.Gomega) { g.Expect(observer.Notifying()).To(gomega.BeTrue()) })
+	s.eventually(func(g gomega.Gomega) { g.Expect(op.health().Notified).To(gomega.BeTrue()) })
 	// In one statement, as the operator has it: between two it might look.
 	s.sql(`WITH buried AS (UPDATE shardinguser_ownership SET state = 'deleted', revision = DEFAULT WHERE username = 'carol')
 		DELETE FROM users WHERE username = 'carol'`)

@@ -37,6 +37,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 	"github.com/sharding-system/shardinguser-operator/internal/controller"
 	"github.com/sharding-system/shardinguser-operator/internal/password"
+	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/store/memory"
 	"github.com/sharding-system/shardinguser-operator/internal/store/postgres"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
@@ -196,7 +197,7 @@ type operator struct {
 	declared *controller.Declarations
 	memory   *memory.Store // nil where there is a database
 	database *postgres.Store
-	trouble  func() (reading, writing error)
+	health   func() store.Health
 	explain  func(ctx context.Context, fields []user.Field) string
 	stop     func()
 }
@@ -237,7 +238,7 @@ func (s *story) start(more ...string) *operator {
 	s.Expect(err).NotTo(gomega.HaveOccurred())
 	options := controller.Options{
 		Cluster: func(context.Context) (string, error) { return clusterID, nil }, Concurrency: 16, MinPasswordLength: 8, Registry: op.registry,
-		Trouble: op.trouble, Explain: op.explain, RejectedRetry: s.retry, ReadAhead: ahead, Namespace: s.namespace, ProtectedRoles: s.protected,
+		Health: op.health, Explain: op.explain, RejectedRetry: s.retry, ReadAhead: ahead, Namespace: s.namespace, ProtectedRoles: s.protected,
 	}
 	op.declared, err = controller.NewDeclarations(s.t.Context(), mgr, op.hasher, options)
 	s.Expect(err).NotTo(gomega.HaveOccurred())
@@ -281,7 +282,7 @@ func (s *story) open(op *operator) (controller.Batches, controller.Rows, func())
 		return op.memory, op.memory, func() {}
 	}
 	database, closeStore := openStore(s.t, s.dsn, s.settings...)
-	op.database, op.trouble, op.explain = database, database.Trouble, database.Explain
+	op.database, op.health, op.explain = database, database.Health, database.Explain
 	return database, database, closeStore
 }
 

@@ -65,7 +65,7 @@ func TestDefaultUsersTakeOverWhatTheManagerInserted(t *testing.T) {
 	s.managerInserts()
 	s.sql("UPDATE users SET last_login_at = now(), failed_login_attempts = 5, locked_until = now() + interval '15 minutes' WHERE username = 'admin'")
 	op := s.start()
-	s.eventually(func(g gomega.Gomega) { g.Expect(op.database.DefaultPasswords().Count).To(gomega.Equal(3)) })
+	s.eventually(func(g gomega.Gomega) { g.Expect(op.database.Health().DefaultPasswords.Count).To(gomega.Equal(3)) })
 
 	log := s.takingOver().run(s)
 	s.Expect(log).To(gomega.ContainSubstring("adopt the accounts of the sharding manager"))

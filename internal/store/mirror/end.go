@@ -31,7 +31,7 @@ func (m *Mirror) merge(ctx context.Context, o *outage) error {
 		}
 		refused = err
 		p.tries++
-		if ctx.Err() != nil || m.Primary.Away() || p.tries < fewTries {
+		if ctx.Err() != nil || m.Primary.Health().Unavailable || p.tries < fewTries {
 			left = append(left, parts[i:]...)
 			break
 		}

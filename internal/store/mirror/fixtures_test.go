@@ -60,12 +60,12 @@ func (d *database) gone() error {
 	return nil
 }
 
-func (d *database) Away() bool    { return d.away.Load() }
-func (d *database) Current() bool { return !d.deaf.Load() && !d.away.Load() }
-
-func (d *database) Failure() error { return d.gone() }
-
-func (d *database) Trouble() (reading, writing error) { return d.gone(), d.gone() }
+func (d *database) Health() store.Health {
+	gone := d.gone()
+	return store.Health{
+		Answered: true, Unavailable: gone != nil, Reading: gone, Writing: gone, Current: !d.deaf.Load() && gone == nil,
+	}
+}
 
 func (d *database) Observe(ctx context.Context, username string) (user.Observed, error) {
 	d.looks.Add(1)

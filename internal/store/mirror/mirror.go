@@ -26,13 +26,7 @@ type Primary interface {
 	Snapshot(ctx context.Context, usernames []string) (map[string]user.Observed, error)
 	Watch(ctx context.Context, changed func(usernames []string), recovered func())
 
-	// Current tells whether Watch has told of all changes but the last second's, and Away whether the database is known to
-	// be away.
-	Current() bool
-	Away() bool
-
-	// Failure is what keeps the database from being used; nil where nothing is known to.
-	Failure() error
+	Health() store.Health
 }
 
 // Cluster is what the resources say of accounts, with their Secrets and statuses.
@@ -109,7 +103,7 @@ func (m *Mirror) Observe(ctx context.Context, username string) (user.Observed, e
 	if observed, ok, err := m.observeOutage(ctx, username); ok {
 		return observed, err
 	}
-	if m.Primary.Current() {
+	if m.Primary.Health().Current {
 		if observed, ok := m.accounts.get(username); ok {
 			return observed, nil
 		}

@@ -69,18 +69,18 @@ func TestAnOutageOfTheLoginSideAloneIsNoneOfTheReconcilers(t *testing.T) {
 	inWorld(t, false, nil, func(w *world) {
 		r := w.ForReconciler(&database{Store: w.db.Store})
 		w.goes()
-		if _, err := r.Observe(w.t.Context(), "alice"); err == nil || err.Error() != w.db.Failure().Error() {
-			t.Errorf("got %v, want %v", err, w.db.Failure())
+		if _, err := r.Observe(w.t.Context(), "alice"); err == nil || err.Error() != w.db.Health().Writing.Error() {
+			t.Errorf("got %v, want %v", err, w.db.Health().Writing)
 		}
-		if reading, writing := r.Trouble(); reading == nil || writing == nil {
+		if known := r.Health(); known.Reading == nil || known.Writing == nil {
 			t.Error("it is not known before that a call comes to nothing")
 		}
 		w.comes()
 		if _, err := r.Observe(w.t.Context(), "alice"); err != nil {
 			t.Error(err)
 		}
-		if reading, writing := r.Trouble(); reading != nil || writing != nil {
-			t.Errorf("what is over is told of as %v and %v", reading, writing)
+		if known := r.Health(); known.Reading != nil || known.Writing != nil {
+			t.Errorf("what is over is reported as %v and %v", known.Reading, known.Writing)
 		}
 	})
 }

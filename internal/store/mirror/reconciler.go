@@ -16,12 +16,7 @@ type Store interface {
 	Snapshot(ctx context.Context, usernames []string) (map[string]user.Observed, error)
 	Apply(ctx context.Context, change user.Change) (user.Observed, error)
 	Watch(ctx context.Context, changed func(usernames []string), recovered func())
-
-	// Failure is what keeps the database from being used; nil where nothing is known to.
-	Failure() error
-
-	// Trouble is Failure as it concerns calls that read, and those that write.
-	Trouble() (reading, writing error)
+	Health() store.Health
 }
 
 // Reconciler is the database for who reconciles it, beside a Mirror of it. The copy follows at once what is changed here.
@@ -57,16 +52,17 @@ func (r *Reconciler) Snapshot(ctx context.Context, usernames []string) (map[stri
 
 // outage is why there is one. The two may be one database by two roles, of which only that for log-ins fails.
 func (r *Reconciler) outage() error {
-	return cmp.Or(r.store.Failure(), r.mirror.Primary.Failure(), error(errNotMerged))
+	return cmp.Or(r.store.Health().Writing, r.mirror.Primary.Health().Writing, error(errNotMerged))
 }
 
-// Trouble is the database's, but that in an outage each call meets with it.
-func (r *Reconciler) Trouble() (reading, writing error) {
+// Health returns that of the database. In an outage each call fails.
+func (r *Reconciler) Health() store.Health {
+	health := r.store.Health()
 	if r.mirror.Active() {
 		outage := r.outage()
-		return outage, outage
+		health.Reading, health.Writing = outage, outage
 	}
-	return r.store.Trouble()
+	return health
 }
 
 // Apply is the database's.

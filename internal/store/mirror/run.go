@@ -102,7 +102,7 @@ func (m *Mirror) forget(o *outage) {
 
 // look begins an outage that nobody's attempt has noticed, and ends one that is over.
 func (m *Mirror) look(ctx context.Context) {
-	if m.Primary.Away() {
+	if m.Primary.Health().Unavailable {
 		m.begin(ctx)
 		return
 	}
@@ -134,7 +134,7 @@ func (m *Mirror) begin(ctx context.Context) bool {
 	switch {
 	case m.outage != nil:
 		return true
-	case !m.Primary.Away():
+	case !m.Primary.Health().Unavailable:
 		return false
 	case m.last != nil:
 		m.last.learn(m.accounts.all())
@@ -158,7 +158,7 @@ func (m *Mirror) start(ctx context.Context, o *outage, from string) {
 
 // declare begins an outage with what the cluster declares, where there was no database since the start, and keeps to it.
 func (m *Mirror) declare(ctx context.Context) {
-	if !m.Primary.Away() || m.accounts.complete() {
+	if !m.Primary.Health().Unavailable || m.accounts.complete() {
 		return
 	}
 	accounts, err := m.Cluster.Accounts(ctx)
@@ -170,7 +170,7 @@ func (m *Mirror) declare(ctx context.Context) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if !m.Primary.Away() || m.accounts.complete() { // by now
+	if !m.Primary.Health().Unavailable || m.accounts.complete() { // by now
 		return
 	}
 	if m.outage == nil {

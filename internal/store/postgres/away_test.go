@@ -43,7 +43,7 @@ func awayMeanwhile(s *Store, do func()) bool {
 	}()
 	was := false
 	for {
-		was = was || s.Away()
+		was = was || s.Health().Unavailable
 		select {
 		case <-done:
 			return was
@@ -60,14 +60,14 @@ func TestWithoutAConnectionTheDatabaseIsUnavailableAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	charge(t, s, "alice")
-	if s.Away() {
+	if s.Health().Unavailable {
 		t.Error("it is away from the beginning")
 	}
 	proxy.Cut()
 	eventually(t, "the connection is no more", func() bool {
 		return unsent(t, chargeFails(t, s, "alice")) // the cut may come in the midst of a first one
 	})
-	if !s.Away() {
+	if !s.Health().Unavailable {
 		t.Error("it is not away")
 	}
 	_, err := s.Observe(t.Context(), "alice")
@@ -93,13 +93,13 @@ func TestAUselessDSNMakesTheDatabaseUnavailableUnsent(t *testing.T) {
 		dsn = useless
 		mu.Unlock()
 		s.Pool().Reset()
-		if err := chargeFails(t, s, "alice"); !unsent(t, err) || !s.Away() {
-			t.Errorf("unsent is %t, and away is %t after: %v", unsent(t, err), s.Away(), err)
+		if err := chargeFails(t, s, "alice"); !unsent(t, err) || !s.Health().Unavailable {
+			t.Errorf("unsent is %t, and away is %t after: %v", unsent(t, err), s.Health().Unavailable, err)
 		}
 		mu.Lock()
 		dsn = good
 		mu.Unlock()
-		eventually(t, "it is back", func() bool { return !s.Away() })
+		eventually(t, "it is back", func() bool { return !s.Health().Unavailable })
 		charge(t, s, "alice")
 	}
 }
@@ -176,7 +176,7 @@ func TestAStoppedServerGetsNoStatementOnAClosedConnection(t *testing.T) {
 				t.Errorf("it is not said to be unsent: %v", err)
 			}
 		}
-		if !s.Away() {
+		if !s.Health().Unavailable {
 			t.Error("it is not away")
 		}
 		if err := server.Start(t.Context()); err != nil {
@@ -205,13 +205,13 @@ func TestADatabaseMissingAtTheStartIsUnavailableUntilItComes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			disturb()
 			s := open(t, Settings{DSN: fixed(dsn), MinIdleConns: -1}) // by the usual times
-			if s.Away() {
+			if s.Health().Unavailable {
 				t.Error("it is away before anybody looked")
 			}
 			background(t, func(ctx context.Context) { _ = s.Maintain(ctx) })
-			eventually(t, "it is away", s.Away)
+			eventually(t, "it is away", unavailable(s))
 			proxy.Restore()
-			eventually(t, "it is back", func() bool { return !s.Away() })
+			eventually(t, "it is back", func() bool { return !s.Health().Unavailable })
 			charge(t, s, "alice")
 		})
 	}
@@ -223,9 +223,9 @@ func TestAnOutageIsNoticedWhileNobodyCallsAndSoIsItsEnd(t *testing.T) {
 	s := ready(t, Settings{DSN: fixed(dsn)})
 	for name, disturb := range map[string]func(){"it is cut": proxy.Cut, "the network swallows": proxy.Stall} {
 		disturb()
-		eventually(t, name+", and it is away", s.Away)
+		eventually(t, name+", and it is away", unavailable(s))
 		proxy.Restore()
-		eventually(t, name+", and it is back", func() bool { return !s.Away() })
+		eventually(t, name+", and it is back", func() bool { return !s.Health().Unavailable })
 		charge(t, s, "alice")
 	}
 }
@@ -246,7 +246,7 @@ func TestALoginFloodDoesNotMakeTheDatabaseUnavailable(t *testing.T) {
 		s.timing.lookPool, s.timing.look = 100*time.Millisecond, patience // a connection of their own may take its time
 		background(t, func(ctx context.Context) { _ = s.Maintain(ctx) })
 		watch(t, s)
-		eventually(t, "it listens", s.Current)
+		eventually(t, "it listens", func() bool { return s.Health().Current })
 		run(t, pool, "DELETE FROM users")
 		run(t, pool, "INSERT INTO users (username, password_hash) SELECT 'user-' || n, 'hash' FROM generate_series(1, 2) n")
 		if name == "of the server" {
@@ -267,8 +267,8 @@ func TestALoginFloodDoesNotMakeTheDatabaseUnavailable(t *testing.T) {
 				flood.Wait()
 			}
 		})
-		if away || !s.Up() || busy.Load() == 0 {
-			t.Errorf("%s: away is %t, up is %t, and %d calls got no connection: %v", name, away, s.Up(), busy.Load(), s.Failure())
+		if away || !s.Health().Up() || busy.Load() == 0 {
+			t.Errorf("%s: away is %t, up is %t, and %d calls got no connection: %v", name, away, s.Health().Up(), busy.Load(), s.Health().Writing)
 		}
 		commit(t, tx)
 	}
@@ -290,15 +290,15 @@ func TestAServerWithoutFreeConnectionsIsUnavailableAfterAWhile(t *testing.T) {
 	s.timing.shortage = time.Hour
 	s.Pool().Reset()
 	_ = chargeFails(t, s, "alice")
-	if s.check(t.Context()); s.Away() {
+	if s.check(t.Context()); s.Health().Unavailable {
 		t.Error("it is away as soon as its own connections are gone")
 	}
 	s.timing.shortage = time.Millisecond
 	pause(t.Context(), s.timing.shortage)
-	if s.check(t.Context()); !s.Away() {
+	if s.check(t.Context()); !s.Health().Unavailable {
 		t.Error("it is not away, though it has no connection and gets none")
 	}
 	run(t, pool, "ALTER ROLE "+role+" CONNECTION LIMIT 1")
 	// The server counts a connection that it refused until that one's process has ended.
-	eventually(t, "the database is available", func() bool { s.check(t.Context()); return !s.Away() })
+	eventually(t, "the database is available", func() bool { s.check(t.Context()); return !s.Health().Unavailable })
 }

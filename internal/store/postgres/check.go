@@ -58,7 +58,7 @@ func (s *Store) keepChecking(ctx context.Context) {
 			return
 		}
 		interval := s.settings.CheckInterval
-		if !s.Up() || s.Away() {
+		if known := s.Health(); !known.Up() || known.Unavailable {
 			interval = min(interval, s.timing.lastRetry) // its end is worth noticing soon
 		}
 		timer := time.NewTimer(max(0, interval-s.timing.firstRetry))
@@ -169,7 +169,7 @@ func (s *Store) found(v verdict, err error) bool {
 }
 
 // isHeard tells whether the database that the pool uses answers, though not to the pool.
-func (s *Store) isHeard() bool { return !s.settings.listensElsewhere && s.Current() }
+func (s *Store) isHeard() bool { return !s.settings.listensElsewhere && s.Health().Current }
 
 // look looks at the tables by a connection of the pool and, where that comes to nothing, by one of its own: the pool says
 // nothing of the database while all its connections are in use, or dead without anybody's having been told.

@@ -19,16 +19,6 @@ SELECT u.username::text, pg_catalog.count(*) OVER ()
 FROM users u WHERE u.active AND pg_catalog.left(u.password_hash::text, 60) = ANY ($1::text[])
 ORDER BY u.username::text COLLATE "C" LIMIT $2::bigint`
 
-// DefaultPasswords returns the accounts with a default password of the sharding manager, as [Store.Maintain] found them last;
-// none before that.
-func (s *Store) DefaultPasswords() store.DefaultPasswords {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	found := s.defaults
-	found.Usernames = slices.Clone(found.Usernames)
-	return found
-}
-
 // keepFindingDefaults looks for default passwords as soon as the tables are there, and every DefaultsInterval, until ctx ends.
 func (s *Store) keepFindingDefaults(ctx context.Context) {
 	if !s.settings.Role.makesSchema() {

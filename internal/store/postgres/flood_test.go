@@ -68,7 +68,7 @@ func TestHalfAGigabyteOfNotificationsMovesTheMemoryLittle(t *testing.T) {
 			run(t, pool, insert, "alice")
 			w := watch(t, s)
 			w.told(t, "alice")
-			eventually(t, "notifications pass", s.Notifying)
+			eventually(t, "notifications pass", notified(s))
 			w.forget()
 			debug.FreeOSMemory()
 			before, peak := residentMemory(), uint64(0)
@@ -88,7 +88,7 @@ func TestHalfAGigabyteOfNotificationsMovesTheMemoryLittle(t *testing.T) {
 			if moved >= most {
 				t.Errorf("the memory moved by %d MiB, want less than %d", moved, most)
 			}
-			eventually(t, "notifications still pass", s.Notifying)
+			eventually(t, "notifications still pass", notified(s))
 		})
 	}
 }
@@ -115,7 +115,7 @@ func TestEmptyNotificationsCauseOneSweepAnInterval(t *testing.T) {
 	run(t, connect(t, admin), "INSERT INTO users (username, password_hash) SELECT 'user-' || n, '!' FROM generate_series(1, 10000) n")
 	w := watch(t, s)
 	w.told(t, "user-10000")
-	eventually(t, "notifications pass", s.Notifying)
+	eventually(t, "notifications pass", notified(s))
 	before, began := sweeps.count.Load(), time.Now()
 	pool := connect(t, testenv.Role(t, admin))
 	for range 200 {

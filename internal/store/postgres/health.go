@@ -43,12 +43,6 @@ func newHealth(log *slog.Logger) *health {
 	return &health{log: log, told: map[string]bool{}, waiting: map[chan struct{}]struct{}{}}
 }
 
-func (h *health) up() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.answered && h.failure == nil
-}
-
 // succeeded takes note of a call that the database answered.
 func (h *health) succeeded(access access) {
 	h.mu.Lock()
@@ -126,27 +120,22 @@ func (h *health) failed(kind kind, code string, err *store.UnavailableError) {
 	}
 }
 
-// lastFailure is the failure since which the database was of no use; nil where there is none.
-func (h *health) lastFailure() error {
+// known returns what is known of the database. Subscribers of a current store know every change older than this age.
+func (h *health) known(age time.Duration) store.Health {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	known := store.Health{
+		Answered: h.answered, Unavailable: h.useless != none, Notified: h.notifying,
+		Current: h.notifying && time.Since(h.heard) < age,
+	}
 	if h.failure == nil {
-		return nil // and not a nil of another type
+		return known // and not errors that are nil of another type
 	}
-	return h.failure
-}
-
-// trouble is lastFailure as it concerns calls that read, and those that write.
-func (h *health) trouble() (reading, writing error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	switch {
-	case h.failure == nil:
-		return nil, nil
-	case h.kind == readOnly || h.kind == refusing:
-		return nil, h.failure
+	known.Writing = h.failure
+	if h.kind != readOnly && h.kind != refusing {
+		known.Reading = h.failure
 	}
-	return h.failure, h.failure
+	return known
 }
 
 // refusedFor tells whether writes are refused, and by which SQLSTATE.
@@ -231,17 +220,4 @@ func (h *health) hear() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.heard = time.Now()
-}
-
-// isCurrent tells whether no change older than this can have gone untold.
-func (h *health) isCurrent(age time.Duration) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.notifying && time.Since(h.heard) < age
-}
-
-func (h *health) isNotifying() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.notifying
 }

@@ -25,7 +25,7 @@ func limited(t *testing.T) (s *Store, owner func(sql string), end user.Change) {
 	pool := connect(t, admin)
 	run(t, pool, "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO "+name)
 	s = maintained(t, quick(role))
-	eventually(t, "the store is up", s.Up)
+	eventually(t, "the store is up", up(s))
 	after, err := s.Apply(t.Context(), creation("alice"))
 	if err != nil {
 		t.Fatal(err)
@@ -98,8 +98,8 @@ func TestARightThatIsThereIsNotAdvised(t *testing.T) {
 			s.pool.Reset()
 			_, err := s.Observe(t.Context(), "alice")
 			expectUnavailable(t, err, "row-level security")
-			eventually(t, "it counts as an outage", func() bool { return !s.Up() })
-			if text := s.Failure(); text == nil || strings.Contains(text.Error(), "GRANT") {
+			eventually(t, "it counts as an outage", func() bool { return !s.Health().Up() })
+			if text := s.Health().Writing; text == nil || strings.Contains(text.Error(), "GRANT") {
 				t.Errorf("it says %v", text)
 			}
 		})
@@ -178,13 +178,13 @@ func TestAStatementTriggerMakesNoOutage(t *testing.T) {
 			s := ready(t, quick(dsn))
 			pool := connect(t, dsn)
 			run(t, pool, insertActive, "alice")
-			eventually(t, "the store is up", s.Up)
+			eventually(t, "the store is up", up(s))
 			run(t, pool, `CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION USING ERRCODE = '`+code+`'; END $$;
 				CREATE TRIGGER refuse BEFORE UPDATE ON users FOR EACH STATEMENT EXECUTE FUNCTION refuse()`)
 			s.health.doubtWrites()
 			s.check(t.Context())
-			if s.Away() || !s.Up() {
-				t.Errorf("it counts as an outage: %v", s.Failure())
+			if s.Health().Unavailable || !s.Health().Up() {
+				t.Errorf("it counts as an outage: %v", s.Health().Writing)
 			}
 		})
 	}

@@ -13,13 +13,6 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
-// Findings returns what [Store.InspectTable] found when [Store.Maintain] ran it last; none before that.
-func (s *Store) Findings() []store.Finding {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.findings)
-}
-
 // keepInspecting inspects the table after each migration, after the database recovers, and every InspectInterval, until ctx ends.
 func (s *Store) keepInspecting(ctx context.Context) {
 	recovered := make(chan struct{}, 1)

@@ -57,7 +57,7 @@ func TestAChargeThatIsCancelledInTheMidstIsChargedOnceOrNot(t *testing.T) {
 		cancel()
 	}
 	chargedOnce(t, pool, 1+calls)
-	if !s.Up() {
+	if !s.Health().Up() {
 		t.Error("it says that the database is down")
 	}
 }
@@ -124,7 +124,7 @@ func TestARowThatCannotBeChargedIsNotChecked(t *testing.T) {
 	s := ready(t, quick(dsn))
 	pool := connect(t, dsn)
 	run(t, pool, insertActive, "alice")
-	eventually(t, "the store is up", s.Up)
+	eventually(t, "the store is up", up(s))
 	run(t, pool, "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
 	run(t, pool, "CREATE TRIGGER keep BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION keep()")
 	c, err := s.Charge(t.Context(), attempt("alice"), usual)
@@ -135,7 +135,7 @@ func TestARowThatCannotBeChargedIsNotChecked(t *testing.T) {
 	if n := value[int](t, pool, "SELECT count(*) FROM login_attempts"); n != 0 {
 		t.Errorf("%d records, want none", n)
 	}
-	if !s.Up() {
+	if !s.Health().Up() {
 		t.Error("it says that the database is down")
 	}
 }

@@ -126,6 +126,13 @@ func ready(t *testing.T, settings Settings) *Store {
 	return s
 }
 
+// up returns a condition for eventually.
+func up(s *Store) func() bool { return func() bool { return s.Health().Up() } }
+
+// unavailable and notified are as up.
+func unavailable(s *Store) func() bool { return func() bool { return s.Health().Unavailable } }
+func notified(s *Store) func() bool    { return func() bool { return s.Health().Notified } }
+
 // background runs do until the test ends.
 func background(t *testing.T, do func(context.Context)) {
 	t.Helper()

@@ -236,7 +236,7 @@ func TestTheTableOfMergesIsMadeAgainWhenItIsDropped(t *testing.T) {
 		}
 		return err == nil
 	})
-	eventually(t, "it is back", func() bool { return s.Up() && !s.Away() })
+	eventually(t, "it is back", func() bool { return s.Health().Up() && !s.Health().Unavailable })
 	if n := value[int](t, pool, "SELECT failed_login_attempts FROM users"); n != 1 {
 		t.Errorf("the counter is %d, want 1", n)
 	}

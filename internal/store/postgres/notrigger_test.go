@@ -78,8 +78,8 @@ func TestATwoPhaseCommitWorksWithoutNotificationsOnly(t *testing.T) {
 	}
 	run(t, pool, "COMMIT PREPARED 'bob'")
 	w.told(t, "bob")
-	if without.Notifying() || !without.Polling() {
-		t.Errorf("notifying %v, polling %v", without.Notifying(), without.Polling())
+	if without.Health().Notified || !without.Health().Polling() {
+		t.Errorf("notifying %v, polling %v", without.Health().Notified, without.Health().Polling())
 	}
 }
 
@@ -98,8 +98,8 @@ func TestWithoutNotificationsAllKindsOfChangesAreReported(t *testing.T) {
 	}
 	listeners := value[int](t, pool, `SELECT count(*) FROM pg_stat_activity
 		WHERE datname = current_database() AND (query LIKE 'LISTEN%' OR query LIKE '-- ping')`)
-	if n := value[int](t, pool, ownedTriggers); n != 0 || listeners != 0 || s.Notifying() {
-		t.Errorf("%d triggers and functions, %d listeners, notifying %v", n, listeners, s.Notifying())
+	if n := value[int](t, pool, ownedTriggers); n != 0 || listeners != 0 || s.Health().Notified {
+		t.Errorf("%d triggers and functions, %d listeners, notifying %v", n, listeners, s.Health().Notified)
 	}
 }
 

@@ -83,7 +83,7 @@ func TestAnOpenSchemaIsLoggedOnceAndAgainWhenItIsClosed(t *testing.T) {
 	settings.Tracer = inspections
 	s := ready(t, settings)
 	isOpen := func() bool {
-		return slices.ContainsFunc(s.Findings(), func(f store.Finding) bool { return f.Kind == store.FindingOpenSchema })
+		return slices.ContainsFunc(s.Health().Findings, func(f store.Finding) bool { return f.Kind == store.FindingOpenSchema })
 	}
 	eventually(t, "the schema is found open", isOpen)
 	seen := inspections.count.Load()
@@ -119,7 +119,7 @@ func TestTheFunctionOfAStrangerBecomesNoTrigger(t *testing.T) {
 		if found := ofKind(t, s, store.FindingForeignOwner); len(found) != 1 || !strings.Contains(found[0].Consequence, role) {
 			t.Errorf("%s: it finds %v", name, found)
 		}
-		if s.Notifying() {
+		if s.Health().Notified {
 			t.Errorf("%s: it relies on the stranger's function", name)
 		}
 	}
@@ -136,7 +136,7 @@ func TestTheTriggerRunsNothingOfAStrangersInOtherPrograms(t *testing.T) {
 	if _, err := s.Apply(t.Context(), creation("alice")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "notifications pass", s.Notifying)
+	eventually(t, "notifications pass", notified(s))
 	program, err := pgx.Connect(t.Context(), admin)
 	if err != nil {
 		t.Fatal(err)

@@ -132,15 +132,15 @@ func TestOneRoleIsAwayWhileTheOtherIsNot(t *testing.T) {
 		role, _ := names(t, side.dsn)
 		run(t, pool, "ALTER ROLE "+role+" NOLOGIN")
 		run(t, pool, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1", role)
-		eventually(t, "the one is away", func() bool { return side.lost.Away() && !side.lost.Up() })
-		if err := side.lost.Failure(); err == nil || !strings.HasPrefix(err.Error(), side.lost.settings.Role.of()+"The database refused the log-in") {
+		eventually(t, "the one is away", func() bool { return side.lost.Health().Unavailable && !side.lost.Health().Up() })
+		if err := side.lost.Health().Writing; err == nil || !strings.HasPrefix(err.Error(), side.lost.settings.Role.of()+"The database refused the log-in") {
 			t.Errorf("its failure is %v", err)
 		}
-		if _, err := side.other.Observe(t.Context(), "alice"); err != nil || !side.other.Up() || side.other.Away() {
-			t.Errorf("the other: %v, up %v, away %v", err, side.other.Up(), side.other.Away())
+		if _, err := side.other.Observe(t.Context(), "alice"); err != nil || !side.other.Health().Up() || side.other.Health().Unavailable {
+			t.Errorf("the other: %v, up %v, away %v", err, side.other.Health().Up(), side.other.Health().Unavailable)
 		}
 		run(t, pool, "ALTER ROLE "+role+" LOGIN")
-		eventually(t, "the one is back", func() bool { return !side.lost.Away() && side.lost.Up() })
+		eventually(t, "the one is back", func() bool { return !side.lost.Health().Unavailable && side.lost.Health().Up() })
 	}
 }
 
@@ -155,7 +155,7 @@ func TestBothSidesListenByOneCredential(t *testing.T) {
 	pool := connect(t, admin)
 	role, _ := names(t, direct)
 	for s := range watchers {
-		eventually(t, "it is notified", s.Notifying)
+		eventually(t, "it is notified", notified(s))
 	}
 	if _, err := p.Apply(t.Context(), creation("alice")); err != nil {
 		t.Fatal(err)
@@ -165,7 +165,7 @@ func TestBothSidesListenByOneCredential(t *testing.T) {
 	for s, w := range watchers {
 		w.told(t, "alice")
 		w.forget()
-		eventually(t, "it polls, and is up", func() bool { return s.Polling() && s.Up() && !s.Away() })
+		eventually(t, "it polls, and is up", func() bool { return s.Health().Polling() && s.Health().Up() && !s.Health().Unavailable })
 	}
 	charge(t, p.login, "alice")
 	for _, w := range watchers {
@@ -188,14 +188,14 @@ func TestARightThatLogInsDoNotNeedDoesNotMakeTheLogInSideAway(t *testing.T) {
 		t.Error("it was not refused")
 	}
 	p.login.check(t.Context())
-	if p.login.Away() {
+	if p.login.Health().Unavailable {
 		t.Error("it is away")
 	}
 	run(t, pool, "REVOKE INSERT (source) ON login_attempts FROM "+role)
 	expectUnavailable(t, chargeFails(t, p.login, "alice"), "GRANT SELECT (id, username")
-	eventually(t, "it is away without what log-ins need", p.login.Away)
+	eventually(t, "it is away without what log-ins need", unavailable(p.login))
 	testenv.GrantRoles(t, admin, controller, login)
-	eventually(t, "it is back", func() bool { return !p.login.Away() })
+	eventually(t, "it is back", func() bool { return !p.login.Health().Unavailable })
 	charge(t, p.login, "alice")
 }
 
@@ -232,13 +232,13 @@ func TestALogInSideThatLeadsElsewhereServesNobody(t *testing.T) {
 				_, err := s.Charge(t.Context(), attempt("alice"), usual)
 				return err != nil && strings.Contains(err.Error(), astray) && strings.HasPrefix(err.Error(), RoleLogin.of())
 			})
-			if s.Up() || s.Away() || s.Failure() == nil {
-				t.Errorf("up %v, away %v, %v; want neither, and a failure", s.Up(), s.Away(), s.Failure())
+			if s.Health().Up() || s.Health().Unavailable || s.Health().Writing == nil {
+				t.Errorf("up %v, away %v, %v; want neither, and a failure", s.Health().Up(), s.Health().Unavailable, s.Health().Writing)
 			}
 			dsn.Store(&login)
 			eventually(t, "everybody is served", func() bool {
 				_, err := s.Charge(t.Context(), attempt("nobody"), usual)
-				return err == nil && s.Up()
+				return err == nil && s.Health().Up()
 			})
 			// Once more where a log-in was under way that then succeeded, elsewhere.
 			if n := strings.Count(log.String(), astray); n < 1 || n > 2 {
@@ -257,7 +257,7 @@ func TestAServerThatHidesItsIdentifierIsStillCompared(t *testing.T) {
 	run(t, pool, "REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC")
 	controller, login := testenv.TwoRoles(t, admin)
 	p := openPair(t, controller, login, nil)
-	eventually(t, "it is up", p.login.Up)
+	eventually(t, "it is up", up(p.login))
 	charge(t, p.login, "alice")
 	for _, s := range []*Store{p.controller, p.login} {
 		at, err := s.identify(t.Context())

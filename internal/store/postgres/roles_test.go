@@ -147,8 +147,8 @@ func TestTwoRolesKeepTheStoresPromisesTogether(t *testing.T) {
 				return harness
 			})
 			for _, s := range []*Store{p.controller, p.login} {
-				if err := s.Failure(); err != nil || !s.Up() {
-					t.Errorf("in the end: up is %v, %v", s.Up(), err)
+				if err := s.Health().Writing; err != nil || !s.Health().Up() {
+					t.Errorf("in the end: up is %v, %v", s.Health().Up(), err)
 				}
 			}
 		})
@@ -342,10 +342,10 @@ func TestTheLogInSideWaitsForTheControllersTablesAndForItsRights(t *testing.T) {
 	ours.Role = RoleController
 	c := ready(t, ours)
 	eventually(t, "it says which right is missing", func() bool {
-		return s.Failure() != nil && strings.Contains(s.Failure().Error(), `GRANT SELECT ON TABLE "shardinguser_migrations" TO `)
+		return s.Health().Writing != nil && strings.Contains(s.Health().Writing.Error(), `GRANT SELECT ON TABLE "shardinguser_migrations" TO `)
 	})
 	testenv.GrantRoles(t, admin, controller, login, "migrate=on")
-	eventually(t, "the log-in side's store is up and notified", func() bool { return s.Up() && s.Notifying() })
+	eventually(t, "the log-in side's store is up and notified", func() bool { return s.Health().Up() && s.Health().Notified })
 	if _, err := c.Apply(t.Context(), creation("alice")); err != nil {
 		t.Fatal(err)
 	}

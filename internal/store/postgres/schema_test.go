@@ -220,7 +220,7 @@ func TestATableThatIsDroppedWhileOthersStayIsMadeAgain(t *testing.T) {
 				t.Fatal(err)
 			}
 			w.told(t, "alice")
-			eventually(t, "the store is notifying", s.Notifying)
+			eventually(t, "the store is notifying", notified(s))
 			w.forget()
 			run(t, pool, "DROP TABLE "+table)
 			eventually(t, "a row can be created", func() bool {
@@ -232,7 +232,7 @@ func TestATableThatIsDroppedWhileOthersStayIsMadeAgain(t *testing.T) {
 				w.told(t, "alice") // her row or her note is no longer there
 			}
 			eventually(t, "the recovery is announced", func() bool { return w.recoveries() > 0 })
-			eventually(t, "the store is up and notifying", func() bool { return s.Up() && s.Notifying() })
+			eventually(t, "the store is up and notifying", func() bool { return s.Health().Up() && s.Health().Notified })
 			if after := shape(t, pool); after != before {
 				t.Errorf("the table was\n%s\nand is\n%s", before, after)
 			}
@@ -286,7 +286,7 @@ func TestADroppedTableThatMayNotBeCreatedIsReportedOnce(t *testing.T) {
 	w := watch(t, s)
 	eventually(t, "a row can be created", func() bool { return applied(t, s, creation("alice")) == nil })
 	w.told(t, "alice")
-	eventually(t, "the store is up", s.Up)
+	eventually(t, "the store is up", up(s))
 
 	run(t, pool, "DROP TABLE users")
 	want := `GRANT USAGE, CREATE ON SCHEMA "public" TO "` + role + `";`
@@ -297,7 +297,7 @@ func TestADroppedTableThatMayNotBeCreatedIsReportedOnce(t *testing.T) {
 	began, calls := time.Now(), s.Pool().Stat().AcquireCount()
 	recoveries := w.recoveries()
 	eventually(t, "it has tried many times", func() bool {
-		if s.Up() {
+		if s.Health().Up() {
 			t.Fatal("it says that the database is up")
 		}
 		return s.Pool().Stat().AcquireCount() > calls+60
@@ -314,7 +314,7 @@ func TestADroppedTableThatMayNotBeCreatedIsReportedOnce(t *testing.T) {
 
 	run(t, pool, plainTable)
 	run(t, pool, "GRANT SELECT, INSERT, UPDATE, DELETE ON users TO "+role)
-	eventually(t, "the recovery is announced", func() bool { return w.recoveries() > recoveries && s.Up() })
+	eventually(t, "the recovery is announced", func() bool { return w.recoveries() > recoveries && s.Health().Up() })
 }
 
 // Reads that do without what is missing must not be taken for the end of it: each would wake everybody who waits.
@@ -342,11 +342,11 @@ func TestAnUpgradeThatMayNotAlterTablesIsReportedOnce(t *testing.T) {
 	want := `GRANT USAGE, CREATE ON SCHEMA "public" TO "` + role + `";`
 	eventually(t, "it says what is missing, and log-ins are others' to decide", func() bool {
 		_, err := s.Observe(t.Context(), "alice")
-		return err != nil && strings.Contains(err.Error(), want) && s.Away()
+		return err != nil && strings.Contains(err.Error(), want) && s.Health().Unavailable
 	})
 	calls := s.Pool().Stat().AcquireCount()
 	eventually(t, "it has tried many times", func() bool {
-		if s.Up() || !s.Away() {
+		if s.Health().Up() || !s.Health().Unavailable {
 			t.Fatal("it says that the database is of use")
 		}
 		return s.Pool().Stat().AcquireCount() > calls+60
@@ -361,7 +361,7 @@ func TestAnUpgradeThatMayNotAlterTablesIsReportedOnce(t *testing.T) {
 	if err := open(t, quick(admin)).Migrate(t.Context()); err != nil { // as the tables' owner
 		t.Fatal(err)
 	}
-	eventually(t, "the recovery is announced", func() bool { return w.recoveries() > 0 && s.Up() && !s.Away() })
+	eventually(t, "the recovery is announced", func() bool { return w.recoveries() > 0 && s.Health().Up() && !s.Health().Unavailable })
 }
 
 func TestWhatWasDeletedMoreThanADayAgoIsPurgedByLaterDeletions(t *testing.T) {

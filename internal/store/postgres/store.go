@@ -138,47 +138,24 @@ func (s *Store) Close() {
 // Pool is the connections, for their figures.
 func (s *Store) Pool() *pgxpool.Pool { return s.pool }
 
-// Up tells whether the database answered last, and did not refuse writes.
-func (s *Store) Up() bool { return s.health.up() && !s.strays.Load() }
-
-// Away tells whether the database is known to be of no use for log-ins: it cannot be reached or read, or takes no writes.
-// It is false while nothing is known. Nobody can bring it about by calling: see check.go.
-func (s *Store) Away() bool { return s.health.whyUseless() != none }
-
-// Notifying tells whether changes come by notifications. It is false while they have to be looked for, and while nobody
-// watches.
-func (s *Store) Notifying() bool { return s.health.isNotifying() }
-
-// Polling tells whether somebody watches for whom changes have to be looked for.
-func (s *Store) Polling() bool {
+// Health returns what the store knows of the database.
+func (s *Store) Health() store.Health {
+	h := s.health.known(currentAge)
+	if s.strays.Load() {
+		h.Reading, h.Writing = s.errAstray(), s.errAstray()
+	}
+	h.Current = h.Current && s.sessions.isAgreed()
 	s.watching.Lock()
-	defer s.watching.Unlock()
-	return s.observer != nil && !s.Notifying()
+	h.Watched = s.observer != nil
+	s.watching.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h.Findings, h.DefaultPasswords = s.findings, s.defaults
+	return h
 }
 
-// Failure is what keeps the database from being used, as it was met with last; nil where nothing does.
-func (s *Store) Failure() error {
-	if s.strays.Load() {
-		return s.errAstray()
-	}
-	return s.health.lastFailure()
-}
-
-// Trouble is what a call will meet with, as far as is known: one that reads, and one that writes. It is nil where nothing is
-// known to keep the call from its end, and what keeps from reading keeps from writing. As with Up, nobody who is held up by
-// one row, or by the pool, brings it about.
-func (s *Store) Trouble() (reading, writing error) {
-	if s.strays.Load() {
-		return s.errAstray(), s.errAstray()
-	}
-	return s.health.trouble()
-}
-
-// Current tells whether watchers know of every change that is older than a second, as far as the trigger tells of it. It is
-// false too while the connection that listens is silent, though nothing else tells yet that it broke.
-//
-// It is also false while the pool and the connection that listens may lead to different databases.
-func (s *Store) Current() bool { return s.sessions.isAgreed() && s.health.isCurrent(time.Second) }
+// currentAge is the age from which changes are known to subscribers of a store that is current.
+const currentAge = time.Second
 
 // access says what a call does, and so what its success proves.
 type access int

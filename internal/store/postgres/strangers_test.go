@@ -119,7 +119,7 @@ func TestNothingOfAStrangerRunsWithOurRights(t *testing.T) {
 // wholeStory does what the conformance suite does not.
 func wholeStory(t *testing.T, s *Store) {
 	t.Helper()
-	eventually(t, "notifications pass", func() bool { return s.Notifying() || !s.Polling() })
+	eventually(t, "notifications pass", func() bool { return s.Health().Notified || !s.Health().Polling() })
 	if _, err := s.Apply(t.Context(), creation("wholestory")); err != nil {
 		t.Fatal(err)
 	}

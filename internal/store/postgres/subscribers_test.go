@@ -43,7 +43,7 @@ func TestWatchersShareOneConnectionThatListens(t *testing.T) {
 	run(t, pool, insert, "alice")
 	watchers := []*watched{watch(t, s), watch(t, s), watch(t, s)}
 	for i, username := range []string{"alice", "bob", "carol"} {
-		eventually(t, "the store is notifying", s.Notifying)
+		eventually(t, "the store is notifying", notified(s))
 		if i > 0 {
 			run(t, pool, insert, username)
 		}
@@ -69,7 +69,7 @@ func TestAWatcherThatComesLateIsToldAtOnceOfAllThatIsKnown(t *testing.T) {
 	}
 	run(t, pool, "DELETE FROM users WHERE username = 'bob'") // and leaves his note
 	first := watch(t, s)
-	eventually(t, "the store is notifying", s.Notifying)
+	eventually(t, "the store is notifying", notified(s))
 	run(t, pool, insert, "carol") // of whom a notification told, and no sweep
 	first.told(t, "carol")
 	first.forget()
@@ -91,7 +91,7 @@ func TestNothingFallsIntoTheGapWhileWatchersCome(t *testing.T) {
 	dsn := databaseWithSchema(t)
 	s := ready(t, listening(dsn))
 	watch(t, s)
-	eventually(t, "the store is notifying", s.Notifying)
+	eventually(t, "the store is notifying", notified(s))
 	pool := connect(t, dsn)
 	writing := start(func() (struct{}, error) {
 		for i := range 200 {
@@ -130,7 +130,7 @@ func TestWatchersLeaveInAnyOrderAndTheLastOneEndsTheListening(t *testing.T) {
 					w := &watched{times: map[string]int{}}
 					told, stops = append(told, w), append(stops, watchUntil(t, s, w.changed))
 				}
-				eventually(t, "the store is notifying", s.Notifying)
+				eventually(t, "the store is notifying", notified(s))
 				for n, i := range order {
 					stops[i]()
 					username := fmt.Sprintf("user-%d", n)
@@ -140,7 +140,7 @@ func TestWatchersLeaveInAnyOrderAndTheLastOneEndsTheListening(t *testing.T) {
 						told[other].told(t, username)
 					}
 				}
-				if s.Notifying() {
+				if s.Health().Notified {
 					t.Error("it says that it is notifying")
 				}
 				eventually(t, "nobody listens", func() bool { return listeners(t, pool) == 0 })
@@ -167,7 +167,7 @@ func TestAWatcherThatTakesItsTimeHoldsUpNoOtherAndLosesNothing(t *testing.T) {
 	})
 	<-busy
 	quick := watch(t, s)
-	eventually(t, "the store is notifying", s.Notifying)
+	eventually(t, "the store is notifying", notified(s))
 	for i := range 100 {
 		username := fmt.Sprintf("user-%d", i)
 		run(t, pool, insert, username)

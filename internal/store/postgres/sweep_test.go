@@ -210,7 +210,7 @@ func TestEmptyNotificationsAreCoalescedIntoFewSweeps(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := watch(t, s)
-	eventually(t, "the store is notifying", s.Notifying)
+	eventually(t, "the store is notifying", notified(s))
 	pool := connect(t, dsn)
 	run(t, pool, insert, "alice")
 	w.told(t, "alice")
@@ -233,7 +233,7 @@ func TestAPayloadThatCannotBeAUsernameIsDropped(t *testing.T) {
 	dsn := databaseWithSchema(t)
 	s := ready(t, listening(dsn))
 	w := watch(t, s)
-	eventually(t, "the store is notifying", s.Notifying)
+	eventually(t, "the store is notifying", notified(s))
 	pool := connect(t, dsn)
 	for _, payload := range []string{strings.Repeat("x", 7900), strings.Repeat("é", 256)} {
 		run(t, pool, "SELECT pg_notify($1, $2)", rowsChannel, payload)
@@ -253,7 +253,7 @@ func TestNotificationsPassWhileASweepRuns(t *testing.T) {
 	dsn := databaseWithSchema(t)
 	s := ready(t, listening(dsn))
 	w := watch(t, s)
-	eventually(t, "the store is notifying", s.Notifying)
+	eventually(t, "the store is notifying", notified(s))
 	pool := connect(t, dsn)
 	tx := hold(t, pool, "LOCK TABLE shardinguser_ownership")
 	run(t, pool, "SELECT pg_notify($1, '')", rowsChannel)
@@ -263,8 +263,8 @@ func TestNotificationsPassWhileASweepRuns(t *testing.T) {
 		run(t, pool, insert, username)
 		w.told(t, username)
 	}
-	if !s.Notifying() || !s.Current() {
-		t.Errorf("notifying is %t, and current is %t", s.Notifying(), s.Current())
+	if !s.Health().Notified || !s.Health().Current {
+		t.Errorf("notifying is %t, and current is %t", s.Health().Notified, s.Health().Current)
 	}
 	commit(t, tx)
 }
@@ -377,7 +377,7 @@ func TestSweepsOfAMillionRowsTakeLittleMemory(t *testing.T) {
 	if n := told.Load(); n < int64(2*rows) {
 		t.Errorf("told of %d names, want %d", n, 2*rows)
 	}
-	eventually(t, "the store is notifying", s.Notifying)
+	eventually(t, "the store is notifying", notified(s))
 	for n := range 2 {
 		run(t, pool, "UPDATE users SET failed_login_attempts = $1 WHERE username = 'user-0000007@example.com'", n+1)
 		run(t, pool, "SELECT pg_notify($1, '')", rowsChannel)

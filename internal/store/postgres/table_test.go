@@ -233,7 +233,7 @@ func TestInspectTableFindsThatThereIsNoTable(t *testing.T) {
 	t.Parallel()
 	s := open(t, quick(testenv.Database(t)))
 	expectFindings(t, s, `missing-table "users"`)
-	if err := s.Failure(); err != nil {
+	if err := s.Health().Writing; err != nil {
 		t.Errorf("an inspection says something of the database's health: %v", err)
 	}
 }
@@ -324,9 +324,9 @@ func TestMaintainReportsFindingsWhenTheyComeAndGo(t *testing.T) {
 	settings.InspectInterval, settings.Log = 50*time.Millisecond, log.logger()
 	s := ready(t, settings)
 	// Before the first migration there may be others.
-	eventually(t, "the finding alone is there", func() bool { return len(s.Findings()) == 1 && s.Findings()[0].Object == "no_case" })
+	eventually(t, "the finding alone is there", func() bool { return len(s.Health().Findings) == 1 && s.Health().Findings[0].Object == "no_case" })
 	run(t, pool, "DROP INDEX no_case")
-	eventually(t, "the finding is gone", func() bool { return len(s.Findings()) == 0 })
+	eventually(t, "the finding is gone", func() bool { return len(s.Health().Findings) == 0 })
 	resolved := `is resolved" kind=unique-constraint object=no_case`
 	eventually(t, "the end is logged", func() bool { return strings.Contains(log.String(), resolved) })
 	for _, once := range []string{`has a finding" kind=unique-constraint object=no_case`, resolved} {
@@ -350,9 +350,9 @@ func TestMaintainInspectsATableThatWasReplaced(t *testing.T) {
 	eventually(t, "the table is made again", func() bool {
 		return value[bool](t, pool, "SELECT to_regclass('users') IS NOT NULL")
 	})
-	eventually(t, "nothing is found", func() bool { return len(s.Findings()) == 0 })
+	eventually(t, "nothing is found", func() bool { return len(s.Health().Findings) == 0 })
 	run(t, pool, "BEGIN; DROP TABLE users; "+plainTable+"; ALTER TABLE users SET UNLOGGED; DROP TABLE shardinguser_merges; COMMIT")
 	eventually(t, "the new table is inspected", func() bool {
-		return slices.ContainsFunc(s.Findings(), func(f store.Finding) bool { return f.Kind == store.FindingUnloggedTable })
+		return slices.ContainsFunc(s.Health().Findings, func(f store.Finding) bool { return f.Kind == store.FindingUnloggedTable })
 	})
 }

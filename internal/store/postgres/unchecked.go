@@ -115,7 +115,7 @@ func (u *unchecked) take() map[string]openAttempts {
 // keepUncharging settles what is unchecked, as soon as the database takes it, until ctx ends.
 func (s *Store) keepUncharging(ctx context.Context) {
 	for pause(ctx, uncheckedRetry) {
-		if s.Away() {
+		if s.Health().Unavailable {
 			continue
 		}
 		by := s.unchecked.take()

@@ -34,7 +34,7 @@ func TestWhatDoesNotProveAnOutageIsLookedAtAndNoMore(t *testing.T) {
 	} {
 		for _, access := range []access{asks, reads, writes} {
 			_ = s.failure(t.Context(), err, access, time.Second)
-			if s.Away() {
+			if s.Health().Unavailable {
 				t.Fatalf("%s, access %d: it is away", name, access)
 			}
 		}
@@ -49,9 +49,9 @@ func TestADatabaseThatTakesNoWritesIsAwayUntilItDoes(t *testing.T) {
 	admin := connect(t, testenv.Server(t).DSN())
 	run(t, admin, "ALTER DATABASE "+database+" SET default_transaction_read_only = on")
 	s.Pool().Reset()
-	eventually(t, "it is away", s.Away)
+	eventually(t, "it is away", unavailable(s))
 	run(t, admin, "ALTER DATABASE "+database+" RESET default_transaction_read_only")
-	eventually(t, "it is back", func() bool { return !s.Away() })
+	eventually(t, "it is back", func() bool { return !s.Health().Unavailable })
 	charge(t, s, "alice")
 }
 
@@ -72,15 +72,15 @@ func TestADatabaseThatRefusesLoginsIsUnavailableUntilItRecovers(t *testing.T) {
 	if err := chargeFails(t, s, "alice"); unsent(t, err) {
 		t.Errorf("it is said to be unsent: %v", err)
 	}
-	eventually(t, "it is away", s.Away)
+	eventually(t, "it is away", unavailable(s))
 	run(t, pool, "GRANT UPDATE ON users TO "+role)
-	eventually(t, "it is back", func() bool { return !s.Away() })
+	eventually(t, "it is back", func() bool { return !s.Health().Unavailable })
 	charge(t, s, "alice")
 
 	run(t, pool, "REVOKE SELECT ON users FROM "+role)
-	eventually(t, "it is away", s.Away)
+	eventually(t, "it is away", unavailable(s))
 	run(t, pool, "GRANT SELECT ON users TO "+role)
-	eventually(t, "it is back", func() bool { return !s.Away() })
+	eventually(t, "it is back", func() bool { return !s.Health().Unavailable })
 
 	// What log-ins do not need is no reason.
 	run(t, pool, "REVOKE INSERT ON users FROM "+role)
@@ -90,8 +90,8 @@ func TestADatabaseThatRefusesLoginsIsUnavailableUntilItRecovers(t *testing.T) {
 			pause(t.Context(), 10*time.Millisecond)
 		}
 	})
-	if away || s.Up() {
-		t.Errorf("away is %t, and up is %t", away, s.Up())
+	if away || s.Health().Up() {
+		t.Errorf("away is %t, and up is %t", away, s.Health().Up())
 	}
 	charge(t, s, "alice")
 }
@@ -110,7 +110,7 @@ func TestATableThatLogInsDoNotNeedMakesNoDatabaseAway(t *testing.T) {
 	away := awayMeanwhile(s, func() {
 		run(t, pool, "REVOKE ALL ON shardinguser_merges FROM "+role)
 		eventually(t, "it says that a right is missing", func() bool {
-			return !s.Up() && strings.Contains(log.String(), `ON TABLE \"shardinguser_merges\" TO`)
+			return !s.Health().Up() && strings.Contains(log.String(), `ON TABLE \"shardinguser_merges\" TO`)
 		})
 		expectUnavailable(t, s.Merge(t.Context(), failures("1", "alice"), usual), "shardinguser_merges")
 		charge(t, s, "alice")
@@ -127,5 +127,5 @@ func TestATableThatLogInsDoNotNeedMakesNoDatabaseAway(t *testing.T) {
 	}
 	run(t, pool, "GRANT CREATE ON SCHEMA public TO "+role)
 	eventually(t, "it can merge", func() bool { return s.Merge(t.Context(), failures("1", "alice"), usual) == nil })
-	eventually(t, "it is up", s.Up)
+	eventually(t, "it is up", up(s))
 }

@@ -97,7 +97,7 @@ func TestChangesAreToldByNotificationsAlone(t *testing.T) {
 	dsn := databaseWithSchema(t)
 	s := ready(t, listening(dsn))
 	w := watch(t, s)
-	eventually(t, "the store is notifying", s.Notifying)
+	eventually(t, "the store is notifying", notified(s))
 	pool := connect(t, dsn)
 	run(t, pool, insert, "alice")
 	w.told(t, "alice")
@@ -177,7 +177,7 @@ func TestAThousandChangesWhileTheListenerIsCutAreAllTold(t *testing.T) {
 	proxy, settings := listeningThroughAProxy(t, dsn)
 	s := ready(t, settings)
 	w := watch(t, s)
-	eventually(t, "the store is notifying", s.Notifying)
+	eventually(t, "the store is notifying", notified(s))
 
 	proxy.Cut()
 	pool := connect(t, dsn)
@@ -194,7 +194,7 @@ func TestARowKnownByANotificationOnlyIsReportedWhenItVanishes(t *testing.T) {
 	proxy, settings := listeningThroughAProxy(t, dsn)
 	s := ready(t, settings)
 	w := watch(t, s)
-	eventually(t, "the store is notifying", s.Notifying)
+	eventually(t, "the store is notifying", notified(s))
 	pool := connect(t, dsn)
 	run(t, pool, insert, "alice")
 	w.told(t, "alice")
@@ -210,7 +210,7 @@ func TestAListenerThatTheServerEndsListensAgain(t *testing.T) {
 	dsn := databaseWithSchema(t)
 	s := ready(t, listening(dsn))
 	w := watch(t, s)
-	eventually(t, "the store is notifying", s.Notifying)
+	eventually(t, "the store is notifying", notified(s))
 	pool := connect(t, dsn)
 	for i := range 3 {
 		if cut := value[int](t, pool, cutListeners); cut != 1 {
@@ -219,7 +219,7 @@ func TestAListenerThatTheServerEndsListensAgain(t *testing.T) {
 		username := fmt.Sprintf("user-%d", i)
 		run(t, pool, insert, username)
 		w.told(t, username)
-		eventually(t, "the store is notifying", s.Notifying)
+		eventually(t, "the store is notifying", notified(s))
 	}
 }
 
@@ -234,14 +234,14 @@ func TestAListenerThatTheNetworkForgotIsFoundOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := watch(t, s)
-	eventually(t, "the store is notifying", s.Notifying)
+	eventually(t, "the store is notifying", notified(s))
 
 	proxy.Stall()
 	run(t, connect(t, dsn), insert, "alice")
 	w.told(t, "alice") // by polling: the pool's way is another one
-	eventually(t, "the store is no longer notifying", func() bool { return !s.Notifying() })
+	eventually(t, "the store is no longer notifying", func() bool { return !s.Health().Notified })
 	proxy.Restore()
-	eventually(t, "the store is notifying again", s.Notifying)
+	eventually(t, "the store is notifying again", notified(s))
 }
 
 // Whoever keeps a copy must not go by it while nobody knows whether the listener still hears: that takes its time to find
@@ -255,14 +255,14 @@ func TestAStoreWhoseListenerIsSilentIsNotCurrent(t *testing.T) {
 		t.Fatal(err)
 	}
 	watch(t, s)
-	eventually(t, "the store is current", s.Current)
+	eventually(t, "the store is current", func() bool { return s.Health().Current })
 	proxy.Stall()
-	eventually(t, "the store is no longer current", func() bool { return !s.Current() })
-	if !s.Notifying() {
+	eventually(t, "the store is no longer current", func() bool { return !s.Health().Current })
+	if !s.Health().Notified {
 		t.Error("it was found out")
 	}
 	proxy.Restore()
-	eventually(t, "the store is current again", s.Current)
+	eventually(t, "the store is current again", func() bool { return s.Health().Current })
 }
 
 func TestWhereNotificationsDoNotPassTheStorePollsAndTriesAgain(t *testing.T) {
@@ -288,13 +288,13 @@ func TestWhereNotificationsDoNotPassTheStorePollsAndTriesAgain(t *testing.T) {
 	w.told(t, "alice")
 	run(t, pool, "UPDATE users SET failed_login_attempts = 3")
 	eventually(t, "the watcher is told of the counter", func() bool { return w.of("alice") > 1 })
-	if s.Notifying() {
+	if s.Health().Notified {
 		t.Error("it says that it is notifying")
 	}
 	mu.Lock()
 	listen = dsn
 	mu.Unlock()
-	eventually(t, "the store is notifying", s.Notifying)
+	eventually(t, "the store is notifying", notified(s))
 }
 
 func TestWithoutTheRightToATriggerTheStorePollsAndSaysSoOnce(t *testing.T) {
@@ -317,7 +317,7 @@ func TestWithoutTheRightToATriggerTheStorePollsAndSaysSoOnce(t *testing.T) {
 			t.Errorf("told of a row that did not change %d times", n)
 		}
 	}
-	if s.Notifying() {
+	if s.Health().Notified {
 		t.Error("it says that it is notifying")
 	}
 	if n := strings.Count(log.String(), "GRANT TRIGGER"); n != 1 {
@@ -325,7 +325,7 @@ func TestWithoutTheRightToATriggerTheStorePollsAndSaysSoOnce(t *testing.T) {
 	}
 	role, _ := names(t, dsns.dsn)
 	run(t, other, "GRANT TRIGGER ON users TO "+role)
-	eventually(t, "the store is notifying", s.Notifying)
+	eventually(t, "the store is notifying", notified(s))
 }
 
 func TestATriggerThatSomebodyDropsIsMadeAgain(t *testing.T) {
@@ -333,7 +333,7 @@ func TestATriggerThatSomebodyDropsIsMadeAgain(t *testing.T) {
 	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
 	watch(t, s)
-	eventually(t, "the store is notifying", s.Notifying)
+	eventually(t, "the store is notifying", notified(s))
 	pool := connect(t, dsn)
 	run(t, pool, "DROP FUNCTION "+triggerFunction+" CASCADE")
 	eventually(t, "the trigger is there", func() bool { return countTriggers(t, pool) == triggerCount })
@@ -374,11 +374,11 @@ func TestAListenerThatCannotConnectDoesNotKeepLocksFromBeingSeen(t *testing.T) {
 				run(t, pool, "UPDATE users SET locked_until = clock_timestamp() + INTERVAL '15 minutes'")
 				w.told(t, "alice")
 			}
-			if s.Notifying() || !s.Up() {
-				t.Errorf("notifying is %v, and up is %v", s.Notifying(), s.Up())
+			if s.Health().Notified || !s.Health().Up() {
+				t.Errorf("notifying is %v, and up is %v", s.Health().Notified, s.Health().Up())
 			}
 			proxy.Restore()
-			eventually(t, "the store is notifying", s.Notifying)
+			eventually(t, "the store is notifying", notified(s))
 		})
 	}
 }
