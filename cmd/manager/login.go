@@ -19,19 +19,19 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/login"
 	"github.com/sharding-system/shardinguser-operator/internal/password"
 	"github.com/sharding-system/shardinguser-operator/internal/store"
-	"github.com/sharding-system/shardinguser-operator/internal/store/mirror"
+	"github.com/sharding-system/shardinguser-operator/internal/store/fallback"
 )
 
 // logins is the log-in side. It needs neither the API server nor the lease, and so runs beside the manager and not within.
 type logins struct {
 	server *login.Server  // nil where log-ins are not served
-	mirror *mirror.Mirror // nil where there is no database, or nobody to ask it
+	mirror *fallback.Mirror // nil where there is no database, or nobody to ask it
 	upkeep []part         // what they lean on; it has no errors but those that it logs
 }
 
 // newLogins builds the log-in side over the store that serves.
 func newLogins(
-	accounts accounts, declared mirror.Cluster, announce func(context.Context, bool), hasher *password.Hasher, settings config.Settings,
+	accounts accounts, declared fallback.Cluster, announce func(context.Context, bool), hasher *password.Hasher, settings config.Settings,
 	registry prometheus.Registerer, logger logr.Logger,
 ) (logins, error) {
 	log := slog.New(logr.ToSlogHandler(logger.WithName("login")))
@@ -67,7 +67,7 @@ func newLogins(
 	}
 	if accounts.logins != nil {
 		var err error
-		l.mirror, err = mirror.New(mirror.Options{
+		l.mirror, err = fallback.New(fallback.Options{
 			Primary:     accounts.logins,
 			Cluster:     declared,
 			Limits:      limits,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package mirror stands between log-ins and the database, on each replica. It has two parts:
+// Package fallback stands between log-ins and the database, on each replica. It has two parts:
 //
 //   - The copy. Every account of the table is kept in memory, up to a bound, and looked up there. Whoever changes a row
 //     causes a notification, and the account is read again; until it has been, it is looked up in the database, and so are all
@@ -16,4 +16,4 @@
 //
 // An outage begins only where the database was found to be away, and an attempt is decided from memory only where the
 // database cannot have got it: one that broke off in the middle may have been charged, and is not charged again.
-package mirror
+package fallback
