@@ -19,14 +19,15 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/login"
 	"github.com/sharding-system/shardinguser-operator/internal/password"
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/cache"
 	"github.com/sharding-system/shardinguser-operator/internal/store/fallback"
 )
 
 // logins is the log-in side. It needs neither the API server nor the lease, and so runs beside the manager and not within.
 type logins struct {
-	server *login.Server  // nil where log-ins are not served
+	server *login.Server    // nil where log-ins are not served
 	mirror *fallback.Mirror // nil where there is no database, or nobody to ask it
-	upkeep []part         // what they lean on; it has no errors but those that it logs
+	upkeep []part           // what they lean on; it has no errors but those that it logs
 }
 
 // newLogins builds the log-in side over the store that serves.
@@ -66,23 +67,30 @@ func newLogins(
 		Now:          time.Now,
 	}
 	if accounts.logins != nil {
-		var err error
-		l.mirror, err = fallback.New(fallback.Options{
-			Primary:     accounts.logins,
-			Cluster:     declared,
-			Limits:      limits,
-			Attempts:    settings.Login.FallbackAttempts,
-			MaxAccounts: settings.Login.AccountCacheSize,
-			NoFallback:  !settings.Login.Fallback,
-			Announce:    announce,
-			Registry:    registry,
-			Log:         log,
-			Now:         time.Now,
+		cached, err := cache.New(cache.Options{
+			Database: accounts.logins,
+			Size:     settings.Login.AccountCacheSize,
+			Registry: registry,
+			Now:      time.Now,
 		})
 		if err != nil {
 			return l, fmt.Errorf("build the account cache: %w", err)
 		}
-		l.upkeep = append(l.upkeep, l.mirror.Run)
+		l.mirror, err = fallback.New(fallback.Options{
+			Primary:    accounts.logins,
+			Cache:      cached,
+			Cluster:    declared,
+			Limits:     limits,
+			Attempts:   settings.Login.FallbackAttempts,
+			NoFallback: !settings.Login.Fallback,
+			Announce:   announce,
+			Registry:   registry,
+			Log:        log,
+		})
+		if err != nil {
+			return l, fmt.Errorf("build the fallback: %w", err)
+		}
+		l.upkeep = append(l.upkeep, cached.Run, l.mirror.Run)
 		options.Attempts, options.Accounts = l.mirror, l.mirror
 	}
 	if file := settings.Login.JWTSecretFile; file != "" {

@@ -8,12 +8,13 @@ import (
 	"time"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/cache"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
 // The cluster takes its time to answer, and the database is back by then.
 func TestClusterAccountsStartNoOutageOfARecoveredDatabase(t *testing.T) {
-	inWorld(t, true, func(o *Options) {
+	inWorld(t, true, func(o *Options, _ *cache.Options) {
 		o.Cluster.(*cluster).asked = func() {
 			o.Primary.(*database).away.Store(false)
 			time.Sleep(2 * time.Second) //nolint:forbidigo // The bubble's clock: nobody waits.
@@ -26,7 +27,7 @@ func TestClusterAccountsStartNoOutageOfARecoveredDatabase(t *testing.T) {
 }
 
 func TestAReplicaThatCountsAloneLocksEarlier(t *testing.T) {
-	inWorld(t, false, func(o *Options) { o.Attempts = 2 }, func(w *world) {
+	inWorld(t, false, func(o *Options, _ *cache.Options) { o.Attempts = 2 }, func(w *world) {
 		w.fails("alice", 1)
 		w.goes()
 		w.fails("alice", 2)
@@ -38,7 +39,7 @@ func TestAReplicaThatCountsAloneLocksEarlier(t *testing.T) {
 			t.Errorf("after one: %s", got)
 		}
 	})
-	inWorld(t, false, func(o *Options) { o.Attempts = 1 }, func(w *world) {
+	inWorld(t, false, func(o *Options, _ *cache.Options) { o.Attempts = 1 }, func(w *world) {
 		w.fails("alice", 5)
 		w.passes(limits.Duration) // it leaves a clean counter
 		w.goes()
@@ -151,7 +152,7 @@ func TestTheClusterIsNotAskedForAccountsThatTheTableHasNot(t *testing.T) {
 }
 
 func TestNothingIsDecidedBeforeDatabaseOrClusterAnswered(t *testing.T) {
-	inWorld(t, true, func(o *Options) { o.Cluster.(*cluster).refuse = errors.New("away") }, func(w *world) {
+	inWorld(t, true, func(o *Options, _ *cache.Options) { o.Cluster.(*cluster).refuse = errors.New("away") }, func(w *world) {
 		if _, err := w.Charge(w.t.Context(), store.Attempt{Username: "alice"}, limits); !errors.Is(err, store.ErrUnavailable) {
 			t.Errorf("got %v", err)
 		}

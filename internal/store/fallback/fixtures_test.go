@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/cache"
 	"github.com/sharding-system/shardinguser-operator/internal/store/memory"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
@@ -211,7 +212,7 @@ type world struct {
 }
 
 // inWorld runs a story in one. With away, the database is away from the start.
-func inWorld(t *testing.T, away bool, change func(*Options), story func(w *world)) {
+func inWorld(t *testing.T, away bool, change func(*Options, *cache.Options), story func(w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{
@@ -222,20 +223,27 @@ func inWorld(t *testing.T, away bool, change func(*Options), story func(w *world
 		for _, username := range []string{"alice", "bob"} {
 			w.db.Edit(username, func(*user.Row) *user.Row { return &user.Row{PasswordHash: "hash of " + username, Active: true} })
 		}
+		cacheOptions := cache.Options{Database: w.db, Size: 100, Registry: w.registry, Now: time.Now}
 		options := Options{
-			Primary: w.db, Cluster: w.cluster, Limits: limits, MaxAccounts: 100,
+			Primary: w.db, Cluster: w.cluster, Limits: limits,
 			Announce: func(_ context.Context, active bool) { w.announce = append(w.announce, active) },
-			Registry: w.registry, Log: slog.New(slog.NewTextHandler(w.log, nil)), Now: time.Now,
+			Registry: w.registry, Log: slog.New(slog.NewTextHandler(w.log, nil)),
 		}
 		if change != nil {
-			change(&options)
+			change(&options, &cacheOptions)
 		}
-		var err error
+		cached, err := cache.New(cacheOptions)
+		if err != nil {
+			t.Fatal(err)
+		}
+		options.Cache = cached
 		if w.Mirror, err = New(options); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)
+		var caching sync.WaitGroup
+		caching.Go(func() { _ = cached.Run(ctx) })
 		go func() { ended <- w.Run(ctx) }()
 		w.passes(5 * time.Second)
 		story(w)
@@ -243,6 +251,7 @@ func inWorld(t *testing.T, away bool, change func(*Options), story func(w *world
 		if err := <-ended; err != nil {
 			t.Errorf("Run: %v", err)
 		}
+		caching.Wait()
 	})
 }
 

@@ -142,8 +142,8 @@ func (m *Mirror) release(ctx context.Context, ended bool) {
 	o := m.outage
 	m.outage = nil
 	if touched := o.touchedAccounts(); len(touched) > 0 {
-		m.last = o // until the copy knows of them
-		m.accounts.changed(touched...)
+		m.Cache.Invalidate(touched...)
+		m.last, m.lastCached = o, m.Cache.Refreshed()
 	}
 	m.records = append(m.records, o)
 	for len(m.records) > mostRecords {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/cache"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
@@ -218,7 +219,7 @@ func TestAnAttemptThatIsNeverSettledDoesNotHoldUpTheEnd(t *testing.T) {
 }
 
 func TestManyAccountsAreMergedInParts(t *testing.T) {
-	inWorld(t, false, func(o *Options) { o.MaxAccounts = 10_000 }, func(w *world) {
+	inWorld(t, false, func(_ *Options, c *cache.Options) { c.Size = 10_000 }, func(w *world) {
 		const users = 3*partSize + 1
 		for i := range users {
 			w.db.Edit(fmt.Sprint("user-", i), func(*user.Row) *user.Row { return &user.Row{Active: true} })
@@ -244,7 +245,7 @@ func TestManyAccountsAreMergedInParts(t *testing.T) {
 
 // Ours is an hour behind, and where there was no database since the start nobody knew.
 func TestTimesOfAnOutageAreMergedByTheDatabasesClock(t *testing.T) {
-	inWorld(t, true, func(o *Options) { o.Now = func() time.Time { return time.Now().Add(-time.Hour) } }, func(w *world) {
+	inWorld(t, true, func(_ *Options, c *cache.Options) { c.Now = func() time.Time { return time.Now().Add(-time.Hour) } }, func(w *world) {
 		told := time.Now().Add(10 * time.Minute) // by a status
 		w.cluster.change(func(c *cluster) {
 			c.accounts = map[string]user.Observed{"alice": {Row: &user.Row{Active: true}}, "bob": {Row: &user.Row{Active: true}}}

@@ -22,13 +22,9 @@ func newMetrics(registry prometheus.Registerer, m *Mirror) (*metrics, error) {
 		}
 		return 0
 	})
-	accounts := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "shardinguser_login_accounts",
-		Help: "Accounts in the account cache of this replica.",
-	}, func() float64 { return float64(m.accounts.size()) })
 	dropped := prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "shardinguser_audit_dropped_total",
 		Help: "Login attempts during fallback that were not recorded, because the buffer was full.",
 	})
-	return &metrics{dropped: dropped}, errors.Join(registry.Register(active), registry.Register(accounts), registry.Register(dropped))
+	return &metrics{dropped: dropped}, errors.Join(registry.Register(active), registry.Register(dropped))
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/cache"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
@@ -205,23 +206,6 @@ func TestWhatAnOutageCanStillReadCounts(t *testing.T) {
 	})
 }
 
-func TestOneLookUpIsNoCopyOfAllAccounts(t *testing.T) {
-	a := newAccounts(10, time.Now)
-	a.changed("alice")
-	read := func(context.Context, []string) (map[string]user.Observed, error) { return nil, nil }
-	if err := a.refresh(t.Context(), read, func(map[string]user.Observed) {}); err != nil || a.complete() {
-		t.Errorf("%v, and it is complete: %t", err, a.complete())
-	}
-	a.watched([]string{"alice", "bob"}) // a page, and there may be more
-	if err := a.refresh(t.Context(), read, func(map[string]user.Observed) {}); err != nil || a.complete() {
-		t.Errorf("%v, and it is complete after a page: %t", err, a.complete())
-	}
-	a.watched(nil)
-	if err := a.refresh(t.Context(), read, func(map[string]user.Observed) {}); err != nil || !a.complete() {
-		t.Errorf("%v, and it is complete: %t", err, a.complete())
-	}
-}
-
 // The database took an old lock out of the row; the copy has to, too, or the next charge would begin anew.
 func TestAChargeAfterALockThatRanOutCounts(t *testing.T) {
 	inWorld(t, false, nil, func(w *world) {
@@ -239,7 +223,7 @@ func TestAChargeAfterALockThatRanOutCounts(t *testing.T) {
 }
 
 func TestWithoutFallbackNothingIsDecided(t *testing.T) {
-	inWorld(t, false, func(o *Options) { o.NoFallback = true }, func(w *world) {
+	inWorld(t, false, func(o *Options, _ *cache.Options) { o.NoFallback = true }, func(w *world) {
 		w.goes()
 		if _, err := w.Charge(w.t.Context(), store.Attempt{Username: "alice"}, limits); !errors.Is(err, store.ErrUnavailable) {
 			t.Errorf("charge: %v", err)

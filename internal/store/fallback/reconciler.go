@@ -67,7 +67,7 @@ func (r *Reconciler) Health() store.Health {
 
 // Apply is the database's.
 func (r *Reconciler) Apply(ctx context.Context, change user.Change) (user.Observed, error) {
-	defer r.mirror.accounts.changed(change.Username)
+	defer r.mirror.Cache.Invalidate(change.Username)
 	return r.store.Apply(ctx, change)
 }
 

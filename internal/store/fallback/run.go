@@ -15,7 +15,6 @@ const (
 	lookEvery    = 250 * time.Millisecond // whether the database is away, or back
 	shareEvery   = time.Second            // locks, with other replicas
 	declareEvery = 2 * time.Second        // what the cluster declares
-	retryEvery   = time.Second            // what the database failed at
 	shareTimeout = 10 * time.Second       // that one round of it may take
 	lastMerge    = 3 * time.Second        // that the last attempt to merge may take
 
@@ -24,11 +23,9 @@ const (
 	mostShared = 10
 )
 
-// Run keeps the copy coherent, and begins and ends outages, until ctx ends. It returns nil.
+// Run begins and ends outages until ctx ends, and returns nil.
 func (m *Mirror) Run(ctx context.Context) error {
 	var parts sync.WaitGroup
-	parts.Go(func() { m.Primary.Watch(ctx, m.accounts.watched, func() {}) })
-	parts.Go(func() { m.keepCoherent(ctx) })
 	if !m.NoFallback {
 		parts.Go(func() { every(ctx, lookEvery, m.look) })
 		parts.Go(func() { every(ctx, declareEvery, m.declare) })
@@ -55,48 +52,10 @@ func every(ctx context.Context, pause time.Duration, do func(context.Context)) {
 	}
 }
 
-// keepCoherent reads again what is stale. What fails is stale still, and the database's failures are told of by others.
-func (m *Mirror) keepCoherent(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-m.accounts.some:
-		}
-		last := m.ended()
-		if m.accounts.refresh(ctx, m.Primary.Snapshot, m.learned) == nil {
-			m.forget(last)
-			continue
-		}
-		m.accounts.changed() // nothing more, but to try again
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(retryEvery):
-		}
-	}
-}
-
 // learned is called with what was read of the table, which during an outage may still be read.
 func (m *Mirror) learned(accounts map[string]user.Observed) {
 	if o := m.latest(); o != nil {
 		o.learn(accounts)
-	}
-}
-
-// ended is the outage that ended just now, if the copy does not know what was merged yet.
-func (m *Mirror) ended() *outage {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.last
-}
-
-// forget takes note that the copy knows what this outage merged.
-func (m *Mirror) forget(o *outage) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.last == o {
-		m.last = nil
 	}
 }
 
@@ -136,11 +95,11 @@ func (m *Mirror) begin(ctx context.Context) bool {
 		return true
 	case !m.Primary.Health().Unavailable:
 		return false
-	case m.last != nil:
-		m.last.learn(m.accounts.all())
+	case m.lastOutage() != nil:
+		m.last.learn(m.Cache.All())
 		m.start(ctx, m.last, "the previous outage")
-	case m.accounts.complete():
-		m.start(ctx, newOutage(m.accounts.all(), m.accounts.clock()), "the account cache")
+	case m.Cache.Complete():
+		m.start(ctx, newOutage(m.Cache.All(), m.Cache.Clock()), "the account cache")
 	}
 	return m.outage != nil
 }
@@ -158,7 +117,7 @@ func (m *Mirror) start(ctx context.Context, o *outage, from string) {
 
 // declare begins an outage with what the cluster declares, where there was no database since the start, and keeps to it.
 func (m *Mirror) declare(ctx context.Context) {
-	if !m.Primary.Health().Unavailable || m.accounts.complete() {
+	if !m.Primary.Health().Unavailable || m.Cache.Complete() {
 		return
 	}
 	accounts, err := m.Cluster.Accounts(ctx)
@@ -170,15 +129,15 @@ func (m *Mirror) declare(ctx context.Context) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if !m.Primary.Health().Unavailable || m.accounts.complete() { // by now
+	if !m.Primary.Health().Unavailable || m.Cache.Complete() { // by now
 		return
 	}
 	if m.outage == nil {
-		o := m.last
+		o := m.lastOutage()
 		if o == nil {
-			o = newOutage(nil, m.accounts.clock())
+			o = newOutage(nil, m.Cache.Clock())
 		}
-		o.learn(m.accounts.all()) // what little is known of the table
+		o.learn(m.Cache.All()) // what little is known of the table
 		m.start(ctx, o, "the cluster's resources and Secrets")
 	}
 	m.outage.declare(accounts)

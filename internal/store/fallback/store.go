@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/cache"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
@@ -21,10 +22,6 @@ type Primary interface {
 	Charge(ctx context.Context, attempt store.Attempt, limits store.Limits) (store.Charged, error)
 	Settle(ctx context.Context, charged store.Charged, success bool) (stands bool, err error)
 	Merge(ctx context.Context, outage store.Outage, limits store.Limits) error
-
-	// Snapshot is Observe for many names at once, no more than 1,000.
-	Snapshot(ctx context.Context, usernames []string) (map[string]user.Observed, error)
-	Watch(ctx context.Context, changed func(usernames []string), recovered func())
 
 	Health() store.Health
 }
@@ -44,16 +41,13 @@ type Cluster interface {
 // Options is what a Mirror works with and by.
 type Options struct {
 	Primary Primary
+	Cache   *cache.Cache // of the same database
 	Cluster Cluster
 	Limits  store.Limits
 
 	// Attempts is how many failures this replica alone counts in an outage before it locks; 0 is as many as ever. However
 	// many it is, the failures from before the outage count as well.
 	Attempts int
-
-	// MaxAccounts bounds the copy. An account that is not in it is looked up in the database each time, and is unknown in an
-	// outage.
-	MaxAccounts int
 
 	// NoFallback turns the deciding from memory off: while the database is away, nothing is decided.
 	NoFallback bool
@@ -63,22 +57,21 @@ type Options struct {
 
 	Registry prometheus.Registerer
 	Log      *slog.Logger
-	Now      func() time.Time
 }
 
 // Mirror answers for the database. It may be used by any number of goroutines. [Mirror.Run] has to run beside it.
 type Mirror struct {
 	Options
-	accounts *accounts
-	metrics  *metrics
+	metrics *metrics
 
 	mu     sync.Mutex
 	outage *outage       // nil while the database decides
 	ending chan struct{} // nil unless the outage is about to end; closed once new attempts need not wait for that any more
 
-	// last is an outage that ended just now, until the copy knows what was merged; nil else. If the database goes away
-	// again before, it goes on.
-	last *outage
+	// last is an outage that ended just now, until the cache knows what was merged; nil else. If the database becomes
+	// unavailable again before that, it goes on.
+	last       *outage
+	lastCached <-chan struct{} // closed once the cache knows
 
 	records   []*outage // that ended, and whose record of attempts is not merged yet
 	notMerged string    // why what happened cannot be merged, as it was logged
@@ -89,9 +82,9 @@ type Mirror struct {
 // New returns a Mirror that knows nothing yet. The error is that of metrics that are there already.
 func New(options Options) (*Mirror, error) {
 	m := &Mirror{
-		Options: options, accounts: newAccounts(options.MaxAccounts, options.Now), watchers: map[*watcher]struct{}{},
-		calls: map[*call]struct{}{},
+		Options: options, watchers: map[*watcher]struct{}{}, calls: map[*call]struct{}{},
 	}
+	options.Cache.Follow(m.learned)
 	var err error
 	m.metrics, err = newMetrics(options.Registry, m)
 	return m, err
@@ -103,16 +96,8 @@ func (m *Mirror) Observe(ctx context.Context, username string) (user.Observed, e
 	if observed, ok, err := m.observeOutage(ctx, username); ok {
 		return observed, err
 	}
-	if m.Primary.Health().Current {
-		if observed, ok := m.accounts.get(username); ok {
-			return observed, nil
-		}
-	}
-	observed, err := m.Primary.Observe(ctx, username)
-	switch {
-	case err == nil && observed.Row != nil:
-		m.accounts.want(username)
-	case errors.Is(err, store.ErrUnavailable) && m.begin(ctx):
+	observed, err := m.Cache.Observe(ctx, username)
+	if errors.Is(err, store.ErrUnavailable) && m.begin(ctx) {
 		if observed, ok, err := m.observeOutage(ctx, username); ok {
 			return observed, err
 		}
@@ -128,7 +113,7 @@ func (m *Mirror) Charge(ctx context.Context, attempt store.Attempt, limits store
 	limited, done := m.untilOutage(ctx)
 	charged, err := m.Primary.Charge(limited, attempt, limits)
 	if err = done(err); err == nil {
-		m.accounts.charged(charged)
+		m.Cache.Charged(charged)
 		if o := m.latest(); o != nil { // it began while this was under way, or may go on
 			o.charged(charged)
 		}
@@ -160,7 +145,7 @@ func (m *Mirror) Settle(ctx context.Context, charged store.Charged, success bool
 		stands, err = m.Primary.Settle(ctx, charged, success)
 	}
 	if err == nil && stands {
-		m.accounts.succeeded(charged)
+		m.Cache.Succeeded(charged)
 	}
 	return stands, err
 }
@@ -180,9 +165,22 @@ func (m *Mirror) latest() *outage {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.outage == nil {
-		return m.last
+		return m.lastOutage()
 	}
 	return m.outage
+}
+
+// lastOutage returns the last outage as long as it may go on. It is called with the lock held.
+func (m *Mirror) lastOutage() *outage {
+	if m.last == nil {
+		return nil
+	}
+	select {
+	case <-m.lastCached:
+		m.last = nil
+	default:
+	}
+	return m.last
 }
 
 func (m *Mirror) observeOutage(ctx context.Context, username string) (observed user.Observed, ok bool, err error) {
