@@ -48,7 +48,9 @@ func (s *story) searchForOrphans(
 	search.DefaultPasswords = func() store.DefaultPasswords { return store.DefaultPasswords{} }
 	search.Records = op.memory
 	if op.database != nil {
-		search.Records, search.Findings, search.DefaultPasswords = op.database, op.database.Findings, op.database.DefaultPasswords
+		search.Records = op.database
+		search.Findings = func() []store.Finding { return op.database.Health().Findings }
+		search.DefaultPasswords = func() store.DefaultPasswords { return op.database.Health().DefaultPasswords }
 	}
 	return controller.NewOrphans(mgr, search)
 }

@@ -37,7 +37,7 @@ type run struct {
 	isLast   bool
 	overtook bool // what overtakes has happened
 
-	charged  store.Charged      // by a log-in without a replica
+	charged  store.Charge       // by a log-in without a replica
 	answered chan login.Outcome // by the log-in through the replica; nil where there was none
 	outcome  login.Outcome
 }

@@ -84,7 +84,7 @@ type faultyAttempts struct {
 	process  *process
 }
 
-func (a *faultyAttempts) Charge(ctx context.Context, attempt store.Attempt, limits store.Limits) (charged store.Charged, err error) {
+func (a *faultyAttempts) Charge(ctx context.Context, attempt store.Attempt, limits store.Limits) (charged store.Charge, err error) {
 	ctx = context.WithoutCancel(ctx)
 	err = a.process.call(ctx, callCharge, attempt.Username, "", func() (err error) {
 		charged, err = a.attempts.Charge(ctx, attempt, limits)
@@ -93,13 +93,13 @@ func (a *faultyAttempts) Charge(ctx context.Context, attempt store.Attempt, limi
 	return charged, unavailable(err)
 }
 
-func (a *faultyAttempts) Settle(ctx context.Context, charged store.Charged, success bool) (stands bool, err error) {
+func (a *faultyAttempts) Settle(ctx context.Context, charged store.Charge, success bool) (accepted bool, err error) {
 	ctx = context.WithoutCancel(ctx)
 	err = a.process.call(ctx, callSettle, charged.Username, "", func() (err error) {
-		stands, err = a.attempts.Settle(ctx, charged, success)
+		accepted, err = a.attempts.Settle(ctx, charged, success)
 		return err
 	})
-	return stands, unavailable(err)
+	return accepted, unavailable(err)
 }
 
 func unavailable(err error) error {

@@ -87,7 +87,7 @@ type Attempt struct {
 type Verdict string
 
 const (
-	// Check: the attempt was charged; the password is to be compared with Charged.PasswordHash.
+	// Check: the attempt was charged; the password is to be compared with Charge.PasswordHash.
 	Check Verdict = "check"
 
 	// Unknown: there is no such account.
@@ -108,8 +108,8 @@ func (v Verdict) Outcome() Outcome {
 	return Outcome(v)
 }
 
-// Charged is an attempt that was charged, or refused without a charge.
-type Charged struct {
+// Charge is an attempt that was charged, or refused without a charge.
+type Charge struct {
 	ID           int64 // of the audit row
 	Username     string
 	Verdict      Verdict
@@ -127,6 +127,6 @@ type Charged struct {
 	Locks bool
 	Until time.Time
 
-	// FromMemory tells that the attempt is decided from memory, since the database is away.
-	FromMemory bool
+	// Fallback is true where the fallback decides the attempt, since the database is unavailable.
+	Fallback bool
 }

@@ -285,11 +285,11 @@ func TestTimesAreThoseOfTheDatabasesClock(t *testing.T) {
 
 func TestTheCacheCountsTheLoginsOfThisProcess(t *testing.T) {
 	inWorld(t, 100, func(w *world) {
-		w.Charged(store.Charged{Username: "alice", Verdict: store.Check, Failed: 3})
+		w.Charged(store.Charge{Username: "alice", Verdict: store.Check, Failed: 3})
 		if n := w.row("alice").FailedLoginAttempts; n != 3 {
 			t.Errorf("%d failures, want 3", n)
 		}
-		w.Succeeded(store.Charged{Username: "alice"})
+		w.Succeeded(store.Charge{Username: "alice"})
 		if n := w.row("alice").FailedLoginAttempts; n != 0 {
 			t.Errorf("%d failures after a success", n)
 		}

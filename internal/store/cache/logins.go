@@ -9,7 +9,7 @@ import (
 
 // Charged counts an attempt that was charged in the database: counters cause no notification. A lock causes one, but the
 // database may become unavailable before it arrives.
-func (c *Cache) Charged(charge store.Charged) {
+func (c *Cache) Charged(charge store.Charge) {
 	if charge.Verdict != store.Check {
 		return
 	}
@@ -25,7 +25,7 @@ func (c *Cache) Charged(charge store.Charged) {
 }
 
 // Succeeded records a login, which may have cleared the lock that its own charge wrote.
-func (c *Cache) Succeeded(charge store.Charged) {
+func (c *Cache) Succeeded(charge store.Charge) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.edit(charge.Username, func(row *user.Row) {
@@ -39,7 +39,7 @@ func (c *Cache) Succeeded(charge store.Charged) {
 
 // markAfterLogin marks an account whose lock changed, and one that is being read at this moment: what is read may be older
 // than the attempt. It is called with the lock held.
-func (c *Cache) markAfterLogin(charge store.Charged) {
+func (c *Cache) markAfterLogin(charge store.Charge) {
 	if _, stale := c.stale[charge.Username]; stale || charge.Locks {
 		c.mark(charge.Username)
 	}

@@ -14,12 +14,12 @@ import (
 // A login keeps a place to hash in until its call returns, so a call that hangs ends once the fallback can decide.
 func TestACallThatHangsEndsShortlyAfterAnOutageBegins(t *testing.T) {
 	attempt := store.Attempt{Username: "alice"}
-	for name, hang := range map[string]func(w *world, ctx context.Context, charged store.Charged) error{
-		"a charge": func(w *world, ctx context.Context, _ store.Charged) error {
+	for name, hang := range map[string]func(w *world, ctx context.Context, charged store.Charge) error{
+		"a charge": func(w *world, ctx context.Context, _ store.Charge) error {
 			_, err := w.Charge(ctx, attempt, limits)
 			return err
 		},
-		"the settlement of a right password": func(w *world, ctx context.Context, charged store.Charged) error {
+		"the settlement of a right password": func(w *world, ctx context.Context, charged store.Charge) error {
 			_, err := w.Settle(ctx, charged, true)
 			return err
 		},
@@ -38,7 +38,7 @@ func TestACallThatHangsEndsShortlyAfterAnOutageBegins(t *testing.T) {
 				if took := time.Since(began); took > 4*time.Second {
 					t.Errorf("it took %v", took)
 				}
-				if charged := w.charge("alice"); !charged.FromMemory {
+				if charged := w.charge("alice"); !charged.Fallback {
 					t.Errorf("the next attempt: %+v", charged)
 				}
 				// What is settled during the outage, and was charged before it, does not hang for longer.

@@ -41,7 +41,7 @@ type database struct {
 	mu      sync.Mutex
 	charged func() // called while an attempt that was charged is not yet answered
 	merging func() // called in the midst of a merge
-	merges  []store.Outage
+	merges  []store.OfflineBatch
 	refuse  error  // what a merge says
 	refused string // an account that no merge may have
 	lost    bool   // a merge's answer is lost, once
@@ -83,13 +83,13 @@ func (d *database) Snapshot(ctx context.Context, usernames []string) (map[string
 	return d.Store.Snapshot(ctx, usernames)
 }
 
-func (d *database) Charge(ctx context.Context, a store.Attempt, l store.Limits) (store.Charged, error) {
+func (d *database) Charge(ctx context.Context, a store.Attempt, l store.Limits) (store.Charge, error) {
 	if d.hangs.Load() {
 		<-ctx.Done()
-		return store.Charged{}, ctx.Err()
+		return store.Charge{}, ctx.Err()
 	}
 	if err := d.gone(); err != nil {
-		return store.Charged{}, err
+		return store.Charge{}, err
 	}
 	charged, err := d.Store.Charge(ctx, a, l)
 	d.mu.Lock()
@@ -101,7 +101,7 @@ func (d *database) Charge(ctx context.Context, a store.Attempt, l store.Limits) 
 	return charged, err
 }
 
-func (d *database) Settle(ctx context.Context, charged store.Charged, success bool) (bool, error) {
+func (d *database) Settle(ctx context.Context, charged store.Charge, success bool) (bool, error) {
 	if d.hangs.Load() {
 		<-ctx.Done()
 		return false, ctx.Err()
@@ -112,7 +112,7 @@ func (d *database) Settle(ctx context.Context, charged store.Charged, success bo
 	return d.Store.Settle(ctx, charged, success)
 }
 
-func (d *database) Merge(ctx context.Context, o store.Outage, l store.Limits) error {
+func (d *database) Merge(ctx context.Context, o store.OfflineBatch, l store.Limits) error {
 	d.mu.Lock()
 	merging := d.merging
 	d.mu.Unlock()
@@ -124,13 +124,13 @@ func (d *database) Merge(ctx context.Context, o store.Outage, l store.Limits) er
 	if err := errors.Join(d.gone(), d.refuse); err != nil {
 		return err
 	}
-	if slices.ContainsFunc(o.Accounts, func(missed store.Missed) bool { return missed.Username == d.refused && d.refused != "" }) {
+	if slices.ContainsFunc(o.Accounts, func(missed store.OfflineActivity) bool { return missed.Username == d.refused && d.refused != "" }) {
 		return &store.UnavailableError{Sentence: "not this row"}
 	}
 	if err := d.Store.Merge(ctx, o, l); err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(d.merges, func(merged store.Outage) bool { return merged.ID == o.ID }) {
+	if !slices.ContainsFunc(d.merges, func(merged store.OfflineBatch) bool { return merged.ID == o.ID }) {
 		d.merges = append(d.merges, o)
 	}
 	if d.lost {
@@ -265,7 +265,7 @@ func (w *world) passes(d time.Duration) {
 func (w *world) goes()  { w.db.away.Store(true); w.passes(3 * time.Second) }
 func (w *world) comes() { w.db.away.Store(false); w.passes(3 * time.Second) }
 
-func (w *world) charge(username string) store.Charged {
+func (w *world) charge(username string) store.Charge {
 	w.t.Helper()
 	charged, err := w.Charge(w.t.Context(), store.Attempt{Username: username, Alias: "alias"}, limits)
 	if err != nil {
@@ -274,13 +274,13 @@ func (w *world) charge(username string) store.Charged {
 	return charged
 }
 
-func (w *world) settle(charged store.Charged, success bool) bool {
+func (w *world) settle(charged store.Charge, success bool) bool {
 	w.t.Helper()
-	stands, err := w.Settle(w.t.Context(), charged, success)
+	accepted, err := w.Settle(w.t.Context(), charged, success)
 	if err != nil {
 		w.t.Fatalf("settle: %v", err)
 	}
-	return stands
+	return accepted
 }
 
 // fails makes so many failed attempts, and returns the verdict of the last.

@@ -25,7 +25,7 @@ func (m *Mirror) merge(ctx context.Context, o *outage) error {
 	var refused error
 	var left []*part
 	for i, p := range parts {
-		err := m.Primary.Merge(ctx, p.Outage, m.Limits)
+		err := m.Primary.Merge(ctx, p.OfflineBatch, m.Limits)
 		if err == nil {
 			continue
 		}
@@ -36,7 +36,7 @@ func (m *Mirror) merge(ctx context.Context, o *outage) error {
 			break
 		}
 		// What refuses nothing in particular is no reason to give this part up.
-		if err := m.Primary.Merge(ctx, newPart(nil, nil).Outage, m.Limits); err != nil {
+		if err := m.Primary.Merge(ctx, newPart(nil, nil).OfflineBatch, m.Limits); err != nil {
 			p.tries--
 			left = append(left, parts[i:]...)
 			break
@@ -46,7 +46,7 @@ func (m *Mirror) merge(ctx context.Context, o *outage) error {
 		} else if p.tries < mostTries {
 			left = append(left, p)
 		} else {
-			m.lose(p.Outage)
+			m.lose(p.OfflineBatch)
 		}
 	}
 	o.mu.Lock()
@@ -59,7 +59,7 @@ func (m *Mirror) merge(ctx context.Context, o *outage) error {
 }
 
 // lose gives up what the database does not take.
-func (m *Mirror) lose(part store.Outage) {
+func (m *Mirror) lose(part store.OfflineBatch) {
 	m.metrics.dropped.Add(float64(len(part.Attempts)))
 	for _, missed := range part.Accounts {
 		m.Log.Error("The database rejected the fallback logins of an account", "user", missed.Username)

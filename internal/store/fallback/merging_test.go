@@ -25,7 +25,7 @@ func TestNewAttemptsWaitForTheEndOfTheMerge(t *testing.T) {
 		})
 		w.db.away.Store(false)
 		<-merging
-		charged := make(chan store.Charged)
+		charged := make(chan store.Charge)
 		go func() { charged <- w.charge("alice") }()
 		synctest.Wait()
 		select {
@@ -34,7 +34,7 @@ func TestNewAttemptsWaitForTheEndOfTheMerge(t *testing.T) {
 		default:
 		}
 		close(goOn)
-		if got := <-charged; got.FromMemory || got.Failed != 5 || !got.Locks {
+		if got := <-charged; got.Fallback || got.Failed != 5 || !got.Locks {
 			t.Errorf("%+v", got)
 		}
 	})
@@ -116,7 +116,7 @@ func TestWhatHappenedIsMergedBeforeTheDatabaseDecides(t *testing.T) {
 		if !slices.Equal(outcomes, want) {
 			t.Errorf("on record are %v, want %v", outcomes, want)
 		}
-		if charged := w.charge("alice"); charged.FromMemory {
+		if charged := w.charge("alice"); charged.Fallback {
 			t.Error("it is still decided from memory")
 		}
 		if !slices.Equal(w.announce, []bool{true, false}) || strings.Count(w.log.String(), "level=WARN") != 1 {
@@ -160,7 +160,7 @@ func TestAFailedMergeIsRetriedBeforeTheDatabaseDecides(t *testing.T) {
 		w.fails("alice", 1)
 		w.db.set(func(d *database) { d.refuse = &store.UnavailableError{Sentence: "not now"} })
 		w.comes()
-		if charged := w.charge("alice"); !charged.FromMemory {
+		if charged := w.charge("alice"); !charged.Fallback {
 			t.Error("the database decided")
 		} else {
 			w.settle(charged, false)

@@ -18,7 +18,7 @@ func TestWhileTheDatabaseIsAwayAttemptsAreDecidedFromWhatWasKnown(t *testing.T) 
 	inWorld(t, false, nil, func(w *world) {
 		w.goes()
 		charged := w.charge("alice")
-		if !charged.FromMemory || charged.Verdict != store.Check || charged.PasswordHash != "hash of alice" {
+		if !charged.Fallback || charged.Verdict != store.Check || charged.PasswordHash != "hash of alice" {
 			t.Errorf("alice: %+v", charged)
 		}
 		if !w.settle(charged, true) {
@@ -90,7 +90,7 @@ func TestAnOutageOfTheLoginSideAloneIsNoneOfTheReconcilers(t *testing.T) {
 func TestTheAttemptThatFindsTheDatabaseAwayIsDecidedFromMemory(t *testing.T) {
 	inWorld(t, false, nil, func(w *world) {
 		w.db.away.Store(true)
-		if charged := w.charge("alice"); !charged.FromMemory {
+		if charged := w.charge("alice"); !charged.Fallback {
 			t.Errorf("%+v", charged)
 		}
 	})
@@ -116,7 +116,7 @@ func TestAnAttemptThatIsUnderWayWhenAnOutageBeginsCounts(t *testing.T) {
 				time.Sleep(time.Second) //nolint:forbidigo // The bubble's clock: nobody waits.
 			}
 		})
-		if charged := w.charge("alice"); charged.FromMemory || !charged.Locks || !w.Active() {
+		if charged := w.charge("alice"); charged.Fallback || !charged.Locks || !w.Active() {
 			t.Errorf("the fifth: %+v", charged)
 		}
 		if got := w.charge("alice").Verdict; got != store.Locked {

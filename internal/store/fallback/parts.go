@@ -23,12 +23,12 @@ const (
 
 // part is merged as a whole, and once: it has an ID.
 type part struct {
-	store.Outage
+	store.OfflineBatch
 	tries int
 }
 
-func newPart(accounts []store.Missed, attempts []store.Record) *part {
-	return &part{Outage: store.Outage{ID: rand.Text(), Accounts: accounts, Attempts: attempts}}
+func newPart(accounts []store.OfflineActivity, attempts []store.Record) *part {
+	return &part{OfflineBatch: store.OfflineBatch{ID: rand.Text(), Accounts: accounts, Attempts: attempts}}
 }
 
 // split is the part in two, or none where there is nothing to split. Whether the part itself was merged is not known; if it
@@ -86,7 +86,7 @@ func (o *outage) take(ctx context.Context, all bool) error {
 	for _, username := range o.open {
 		busy[username] = !all
 	}
-	var accounts []store.Missed
+	var accounts []store.OfflineActivity
 	for username, missed := range o.missed {
 		if busy[username] {
 			continue

@@ -22,16 +22,16 @@ type outage struct {
 	quiet   chan struct{}    // holds one when no attempt waits to be settled any more
 
 	mu        sync.Mutex
-	missed    map[string]store.Missed  // accounts that have something to be merged
-	touched   map[string]struct{}      // accounts that ever had
-	alone     map[string]int           // failures that this outage counted, and that still count
-	open      map[int64]string         // attempts that are not settled yet, and whose they are
-	unmerged  []*part                  // what was taken and is not known to have been merged
-	published map[string]time.Time     // locks that the statuses were told of
-	raised    map[string]time.Time     // locks that they told of, by the database's clock
-	declared  map[string]user.Observed // what the cluster declared last; nil where the outage began with the copy
-	ahead     time.Duration            // the database's clock, as it turned out, is ahead of clock by this
-	recorded  int64                    // the last attempt on record that was taken
+	missed    map[string]store.OfflineActivity // accounts that have something to be merged
+	touched   map[string]struct{}              // accounts that ever had
+	alone     map[string]int                   // failures that this outage counted, and that still count
+	open      map[int64]string                 // attempts that are not settled yet, and whose they are
+	unmerged  []*part                          // what was taken and is not known to have been merged
+	published map[string]time.Time             // locks that the statuses were told of
+	raised    map[string]time.Time             // locks that they told of, by the database's clock
+	declared  map[string]user.Observed         // what the cluster declared last; nil where the outage began with the copy
+	ahead     time.Duration                    // the database's clock, as it turned out, is ahead of clock by this
+	recorded  int64                            // the last attempt on record that was taken
 }
 
 // newOutage begins with these accounts.
@@ -41,7 +41,7 @@ func newOutage(accounts map[string]user.Observed, clock func() time.Time) *outag
 		clock:     clock,
 		firstID:   clock().UnixNano(),
 		quiet:     make(chan struct{}, 1),
-		missed:    map[string]store.Missed{},
+		missed:    map[string]store.OfflineActivity{},
 		touched:   map[string]struct{}{},
 		alone:     map[string]int{},
 		open:      map[int64]string{},
@@ -53,12 +53,12 @@ func newOutage(accounts map[string]user.Observed, clock func() time.Time) *outag
 }
 
 // charge charges an attempt in memory. Alone is how many failures of the outage lock; 0 is as many as ever.
-func (o *outage) charge(ctx context.Context, attempt store.Attempt, limits store.Limits, alone int) (store.Charged, error) {
+func (o *outage) charge(ctx context.Context, attempt store.Attempt, limits store.Limits, alone int) (store.Charge, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	observed, err := o.store.Observe(ctx, attempt.Username)
 	if err != nil {
-		return store.Charged{}, err
+		return store.Charge{}, err
 	}
 	if row := observed.Row; row != nil && alone > 0 {
 		before := max(0, row.FailedLoginAttempts-o.alone[attempt.Username])
@@ -71,7 +71,7 @@ func (o *outage) charge(ctx context.Context, attempt store.Attempt, limits store
 	if err != nil {
 		return charged, err
 	}
-	charged.FromMemory = true
+	charged.Fallback = true
 	if charged.Verdict != store.Check {
 		return charged, nil
 	}
@@ -88,7 +88,7 @@ func (o *outage) charge(ctx context.Context, attempt store.Attempt, limits store
 }
 
 // charged takes note of an attempt that the database charged while the outage began.
-func (o *outage) charged(charged store.Charged) {
+func (o *outage) charged(charged store.Charge) {
 	if charged.Verdict != store.Check {
 		return
 	}
@@ -102,7 +102,7 @@ func (o *outage) charged(charged store.Charged) {
 }
 
 // settle settles an attempt in memory. The only error is the context's.
-func (o *outage) settle(ctx context.Context, charged store.Charged, success bool) (stands bool, err error) {
+func (o *outage) settle(ctx context.Context, charged store.Charge, success bool) (accepted bool, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if _, ours := o.open[charged.ID]; !ours {
@@ -110,7 +110,7 @@ func (o *outage) settle(ctx context.Context, charged store.Charged, success bool
 	}
 	id := charged.ID
 	charged.ID -= o.firstID
-	stands, err = o.store.Settle(ctx, charged, success)
+	accepted, err = o.store.Settle(ctx, charged, success)
 	if err != nil {
 		return false, err
 	}
@@ -121,12 +121,12 @@ func (o *outage) settle(ctx context.Context, charged store.Charged, success bool
 		default:
 		}
 	}
-	if stands {
+	if accepted {
 		missed := o.owe(charged.Username)
 		missed.Failures, missed.LastLogin = 0, new(o.clock())
 		o.missed[charged.Username], o.alone[charged.Username] = missed, 0
 	}
-	return stands, nil
+	return accepted, nil
 }
 
 // raise takes over a lock that another replica's status tells of, unless there is a longer one.
@@ -219,7 +219,7 @@ func (o *outage) learn(accounts map[string]user.Observed) {
 
 // owe sees to it that something of an account is merged, its lock at least, and returns what is. It is called with the lock
 // held.
-func (o *outage) owe(username string) store.Missed {
+func (o *outage) owe(username string) store.OfflineActivity {
 	missed := o.missed[username]
 	missed.Username = username
 	o.missed[username] = missed

@@ -19,9 +19,9 @@ import (
 // Primary is the database. Package store says what it promises.
 type Primary interface {
 	Observe(ctx context.Context, username string) (user.Observed, error)
-	Charge(ctx context.Context, attempt store.Attempt, limits store.Limits) (store.Charged, error)
-	Settle(ctx context.Context, charged store.Charged, success bool) (stands bool, err error)
-	Merge(ctx context.Context, outage store.Outage, limits store.Limits) error
+	Charge(ctx context.Context, attempt store.Attempt, limits store.Limits) (store.Charge, error)
+	Settle(ctx context.Context, charged store.Charge, success bool) (accepted bool, err error)
+	Merge(ctx context.Context, outage store.OfflineBatch, limits store.Limits) error
 
 	Health() store.Health
 }
@@ -106,7 +106,7 @@ func (m *Mirror) Observe(ctx context.Context, username string) (user.Observed, e
 }
 
 // Charge charges an attempt, or refuses it, as package store says. Its errors are the database's.
-func (m *Mirror) Charge(ctx context.Context, attempt store.Attempt, limits store.Limits) (store.Charged, error) {
+func (m *Mirror) Charge(ctx context.Context, attempt store.Attempt, limits store.Limits) (store.Charge, error) {
 	if charged, ok, err := m.chargeOutage(ctx, attempt, limits); ok {
 		return charged, err
 	}
@@ -125,12 +125,12 @@ func (m *Mirror) Charge(ctx context.Context, attempt store.Attempt, limits store
 			return charged, err
 		}
 	}
-	return store.Charged{}, err
+	return store.Charge{}, err
 }
 
 // Settle says how a charged attempt ended, there where it was charged. Its errors are the database's.
-func (m *Mirror) Settle(ctx context.Context, charged store.Charged, success bool) (stands bool, err error) {
-	if charged.FromMemory {
+func (m *Mirror) Settle(ctx context.Context, charged store.Charge, success bool) (accepted bool, err error) {
+	if charged.Fallback {
 		o := m.current()
 		if o == nil {
 			return false, nil // it took longer than anybody waits: it has been merged as a failure
@@ -139,15 +139,15 @@ func (m *Mirror) Settle(ctx context.Context, charged store.Charged, success bool
 	}
 	if success {
 		limited, done := m.untilOutage(ctx)
-		stands, err = m.Primary.Settle(limited, charged, success)
+		accepted, err = m.Primary.Settle(limited, charged, success)
 		err = done(err)
 	} else { // nobody waits for it
-		stands, err = m.Primary.Settle(ctx, charged, success)
+		accepted, err = m.Primary.Settle(ctx, charged, success)
 	}
-	if err == nil && stands {
+	if err == nil && accepted {
 		m.Cache.Succeeded(charged)
 	}
-	return stands, err
+	return accepted, err
 }
 
 // Active tells whether attempts are decided from memory.
@@ -193,7 +193,7 @@ func (m *Mirror) observeOutage(ctx context.Context, username string) (observed u
 }
 
 // chargeOutage charges in the outage, if there is one. One that is about to end is waited for.
-func (m *Mirror) chargeOutage(ctx context.Context, attempt store.Attempt, limits store.Limits) (charged store.Charged, ok bool, err error) {
+func (m *Mirror) chargeOutage(ctx context.Context, attempt store.Attempt, limits store.Limits) (charged store.Charge, ok bool, err error) {
 	for {
 		m.mu.Lock()
 		ending := m.ending
@@ -204,12 +204,12 @@ func (m *Mirror) chargeOutage(ctx context.Context, attempt store.Attempt, limits
 		select {
 		case <-ending:
 		case <-ctx.Done():
-			return store.Charged{}, true, ctx.Err()
+			return store.Charge{}, true, ctx.Err()
 		}
 	}
 	defer m.mu.Unlock()
 	if m.outage == nil {
-		return store.Charged{}, false, nil
+		return store.Charge{}, false, nil
 	}
 	charged, err = m.outage.charge(ctx, attempt, limits, m.Attempts)
 	return charged, true, err

@@ -28,15 +28,15 @@ func (a *attempt) wrote(lock *time.Time) bool {
 }
 
 // Charge charges an attempt, or refuses it. The only error is the context's.
-func (s *Store) Charge(ctx context.Context, a store.Attempt, limits store.Limits) (store.Charged, error) {
+func (s *Store) Charge(ctx context.Context, a store.Attempt, limits store.Limits) (store.Charge, error) {
 	if err := ctx.Err(); err != nil {
-		return store.Charged{}, err
+		return store.Charge{}, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
 	row, exists := s.rows[a.Username]
-	charged := store.Charged{Username: a.Username, Verdict: verdict(row, exists, now)}
+	charged := store.Charge{Username: a.Username, Verdict: verdict(row, exists, now)}
 	entry := attempt{Record: a.Record(exists)}
 	entry.Time, entry.Outcome = now, charged.Verdict.Outcome()
 	if exists {
@@ -107,7 +107,7 @@ func charge(row *user.Row, limits store.Limits, now time.Time, before func() int
 
 // Settle says how a charged attempt ended, and answers whether it is a success that stands. The only error is the
 // context's.
-func (s *Store) Settle(ctx context.Context, charged store.Charged, success bool) (stands bool, err error) {
+func (s *Store) Settle(ctx context.Context, charged store.Charge, success bool) (accepted bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
@@ -118,13 +118,13 @@ func (s *Store) Settle(ctx context.Context, charged store.Charged, success bool)
 		return false, nil
 	}
 	row, exists := s.rows[charged.Username]
-	stands = success && exists && row.Active && s.samePassword(charged.Username, charged.PasswordHash, row)
+	accepted = success && exists && row.Active && s.samePassword(charged.Username, charged.PasswordHash, row)
 	if entry.Outcome != store.Pending {
-		return stands && entry.Outcome == store.Succeeded, nil
+		return accepted && entry.Outcome == store.Succeeded, nil
 	}
 
 	entry.Outcome = store.Failed
-	if stands {
+	if accepted {
 		entry.Outcome = store.Succeeded
 		now := s.now()
 		row = copied(row)
@@ -135,7 +135,7 @@ func (s *Store) Settle(ctx context.Context, charged store.Charged, success bool)
 		s.rows[charged.Username] = row
 	}
 	s.tell(charged.Username)
-	return stands, nil
+	return accepted, nil
 }
 
 // pendingUntil is how long a lock may wait for the attempt that wrote it to be settled; nil where it waits for none.

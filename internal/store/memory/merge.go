@@ -13,7 +13,7 @@ import (
 )
 
 // Merge takes in what happened while somebody else decided. The only error is the context's.
-func (s *Store) Merge(ctx context.Context, outage store.Outage, limits store.Limits) error {
+func (s *Store) Merge(ctx context.Context, outage store.OfflineBatch, limits store.Limits) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -40,7 +40,7 @@ func (s *Store) Merge(ctx context.Context, outage store.Outage, limits store.Lim
 }
 
 // merge adds what was missed to a row. A lock that ran out leaves a clean counter, here as there.
-func merge(row *user.Row, missed store.Missed, limits store.Limits, now time.Time) {
+func merge(row *user.Row, missed store.OfflineActivity, limits store.Limits, now time.Time) {
 	if missed.LockedUntil != nil && !missed.LockedUntil.After(now) {
 		missed.Failures, missed.LockedUntil = 0, nil
 	}

@@ -149,14 +149,14 @@ func TestALogInIsGoodThoughTheHashTookItsPlaceMeanwhile(t *testing.T) {
 				t.Fatal(err)
 			}
 			s.Edit("alice", func(row *user.Row) *user.Row { tt.edit(row); return row })
-			if stands, err := s.Settle(t.Context(), charged, true); stands != tt.want || err != nil {
-				t.Errorf("Settle = %v, %v, want %v", stands, err, tt.want)
+			if accepted, err := s.Settle(t.Context(), charged, true); accepted != tt.want || err != nil {
+				t.Errorf("Settle = %v, %v, want %v", accepted, err, tt.want)
 			}
 			if locked := observe(t, s, "alice").Locked(); locked == tt.want {
 				t.Errorf("locked = %v", locked)
 			}
-			if stands, err := s.Settle(t.Context(), charged, true); stands != tt.want || err != nil {
-				t.Errorf("the second time, Settle = %v, %v, want %v", stands, err, tt.want)
+			if accepted, err := s.Settle(t.Context(), charged, true); accepted != tt.want || err != nil {
+				t.Errorf("the second time, Settle = %v, %v, want %v", accepted, err, tt.want)
 			}
 		})
 	}

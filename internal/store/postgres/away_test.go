@@ -120,7 +120,7 @@ func TestAStatementOnABrokenConnectionIsNotReportedUnsent(t *testing.T) {
 		run(t, pool, "DELETE FROM login_attempts")
 		run(t, pool, insertActive, "alice")
 		tx := hold(t, pool, "SELECT FROM users FOR UPDATE")
-		call := start(func() (store.Charged, error) { return s.Charge(t.Context(), attempt("alice"), usual) })
+		call := start(func() (store.Charge, error) { return s.Charge(t.Context(), attempt("alice"), usual) })
 		waits(t, pool, 1)
 		disturb()
 		if _, err := call.wait(t); unsent(t, err) {

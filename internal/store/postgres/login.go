@@ -126,7 +126,7 @@ attempt AS MATERIALIZED (
 judged AS MATERIALIZED (
     SELECT a.id,
            a.outcome = 'pending' AS is_first,
-           a.outcome IN ('pending', 'success') AND c.found IS NOT NULL AS stands,
+           a.outcome IN ('pending', 'success') AND c.found IS NOT NULL AS accepted,
            a.locked_until IS NOT NULL AS locks,
            COALESCE(c.locked_until <= pg_catalog.clock_timestamp() OR c.locked_until = a.locked_until, c.locked_until IS NULL) AS clears
     FROM attempt a LEFT JOIN (SELECT true AS found, account.* FROM account) c ON true
@@ -136,13 +136,13 @@ written AS (
         last_login_at = pg_catalog.clock_timestamp(),
         failed_login_attempts = CASE WHEN j.clears THEN 0 ELSE u.failed_login_attempts END,
         locked_until = CASE WHEN j.clears THEN NULL ELSE u.locked_until END
-    FROM judged j WHERE u.username::text = @username::text AND j.is_first AND j.stands
+    FROM judged j WHERE u.username::text = @username::text AND j.is_first AND j.accepted
 ),
 recorded AS (
-    UPDATE login_attempts a SET outcome = CASE WHEN j.stands THEN 'success' ELSE 'failed' END
+    UPDATE login_attempts a SET outcome = CASE WHEN j.accepted THEN 'success' ELSE 'failed' END
     FROM judged j WHERE a.id = j.id AND j.is_first
 )
-SELECT j.stands, CASE WHEN j.is_first AND j.locks THEN pg_catalog.pg_notify('` + rowsChannel + `', @username::text)::text END
+SELECT j.accepted, CASE WHEN j.is_first AND j.locks THEN pg_catalog.pg_notify('` + rowsChannel + `', @username::text)::text END
 FROM judged j`
 
 // purgeAttempts looks for its batch once: an array is not looked for again for each row, as a subquery may be.
@@ -175,7 +175,7 @@ func insist(do func() error) error {
 }
 
 // Charge charges an attempt, or refuses it. Its errors are package store's ErrUnavailable, and the context's.
-func (s *Store) Charge(ctx context.Context, a store.Attempt, limits store.Limits) (store.Charged, error) {
+func (s *Store) Charge(ctx context.Context, a store.Attempt, limits store.Limits) (store.Charge, error) {
 	key := rand.Text()
 	args := chargeArguments(a, limits)
 	args["key"], args["lock_timeout"] = key, milliseconds(s.timing.lock)
@@ -191,7 +191,7 @@ func (s *Store) Charge(ctx context.Context, a store.Attempt, limits store.Limits
 		if args["username"] != nil && mayBeMade(err) {
 			s.unchecked.addKey(a.Username, key)
 		}
-		return store.Charged{}, err
+		return store.Charge{}, err
 	}
 	charged.Username = a.Username
 	return charged, nil
@@ -209,9 +209,9 @@ func chargeArguments(a store.Attempt, limits store.Limits) pgx.NamedArgs {
 	return args
 }
 
-func (s *Store) charge(ctx context.Context, username string, args pgx.NamedArgs) (store.Charged, error) {
+func (s *Store) charge(ctx context.Context, username string, args pgx.NamedArgs) (store.Charge, error) {
 	var (
-		charged   store.Charged
+		charged   store.Charge
 		roles     *string
 		lock      pgtype.Timestamptz
 		isCharged = true
@@ -242,9 +242,9 @@ func (s *Store) charge(ctx context.Context, username string, args pgx.NamedArgs)
 	})
 	switch {
 	case err != nil:
-		return store.Charged{}, err
+		return store.Charge{}, err
 	case !isCharged:
-		return store.Charged{}, &store.RejectedError{Sentence: "The database does not count the login: a trigger, a rule or a policy " +
+		return store.Charge{}, &store.RejectedError{Sentence: "The database does not count the login: a trigger, a rule or a policy " +
 			"on the table users skips the write to the row, or changes failed_login_attempts or locked_until."}
 	}
 	if until := moment(lock); until != nil {
@@ -258,7 +258,7 @@ func (s *Store) charge(ctx context.Context, username string, args pgx.NamedArgs)
 
 // Settle says how a charged attempt ended, and answers whether it is a success that stands. Its errors are package
 // store's ErrUnavailable, and the context's; it may be called again after any of them.
-func (s *Store) Settle(ctx context.Context, charged store.Charged, success bool) (stands bool, err error) {
+func (s *Store) Settle(ctx context.Context, charged store.Charge, success bool) (accepted bool, err error) {
 	if charged.Verdict != store.Check {
 		return false, nil
 	}
@@ -269,7 +269,7 @@ func (s *Store) Settle(ctx context.Context, charged store.Charged, success bool)
 	err = s.insist(ctx, charged.Username, func() error {
 		return s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {
 			var notified *string
-			err := conn.QueryRow(ctx, settleAttempt, args).Scan(&stands, &notified)
+			err := conn.QueryRow(ctx, settleAttempt, args).Scan(&accepted, &notified)
 			if errors.Is(err, pgx.ErrNoRows) {
 				return nil
 			}
@@ -282,7 +282,7 @@ func (s *Store) Settle(ctx context.Context, charged store.Charged, success bool)
 		}
 		return false, err
 	}
-	return stands, nil
+	return accepted, nil
 }
 
 // PurgeAttempts deletes attempts that are older than this, by the database's clock, at most a batch of them, and tells

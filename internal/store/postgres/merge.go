@@ -87,7 +87,7 @@ SELECT pg_catalog.count(*) FROM merge`
 
 // Merge takes in what happened while the database was away, as package store says, and may be called again after any error.
 // These are package store's ErrUnavailable, and the context's.
-func (s *Store) Merge(ctx context.Context, outage store.Outage, limits store.Limits) error {
+func (s *Store) Merge(ctx context.Context, outage store.OfflineBatch, limits store.Limits) error {
 	err := s.merge(ctx, mergeArguments(outage, limits, nil))
 	if isUntranslatable(err) {
 		var names []string
@@ -115,7 +115,7 @@ func (s *Store) merge(ctx context.Context, args pgx.NamedArgs) error {
 }
 
 // mergeArguments leaves out accounts that the database cannot have, and escapes names that it cannot write.
-func mergeArguments(outage store.Outage, limits store.Limits, foreign map[string]bool) pgx.NamedArgs {
+func mergeArguments(outage store.OfflineBatch, limits store.Limits, foreign map[string]bool) pgx.NamedArgs {
 	var (
 		usernames, names, outcomes, sources, agents []string
 		failures                                    []int64

@@ -16,10 +16,10 @@ import (
 )
 
 // failures is an outage in which each of these accounts had one.
-func failures(id string, usernames ...string) store.Outage {
-	outage := store.Outage{ID: id}
+func failures(id string, usernames ...string) store.OfflineBatch {
+	outage := store.OfflineBatch{ID: id}
 	for _, username := range usernames {
-		outage.Accounts = append(outage.Accounts, store.Missed{Username: username, Failures: 1})
+		outage.Accounts = append(outage.Accounts, store.OfflineActivity{Username: username, Failures: 1})
 	}
 	return outage
 }
@@ -34,9 +34,9 @@ func TestReplicasThatMergeAtOnceAllCountWhateverTheirIsolation(t *testing.T) {
 	var all sync.WaitGroup
 	for i, s := range stores {
 		for n := range 10 {
-			outage := store.Outage{ID: fmt.Sprintf("%d-%d", i, n)}
+			outage := store.OfflineBatch{ID: fmt.Sprintf("%d-%d", i, n)}
 			for user := range 10 {
-				outage.Accounts = append(outage.Accounts, store.Missed{Username: fmt.Sprintf("user-%d", (user*3+n)%10), Failures: 1})
+				outage.Accounts = append(outage.Accounts, store.OfflineActivity{Username: fmt.Sprintf("user-%d", (user*3+n)%10), Failures: 1})
 			}
 			for range 2 { // as whoever does not know whether it succeeded
 				all.Go(func() {
@@ -160,7 +160,7 @@ func TestAnAccountThatAnOutageNamesTwiceHasItsSum(t *testing.T) {
 	pool := connect(t, dsn)
 	run(t, pool, insertActive, "alice")
 	early, late := time.Now().Add(-time.Hour), time.Now().Add(time.Hour).Truncate(time.Microsecond)
-	outage := store.Outage{ID: "1", Accounts: []store.Missed{
+	outage := store.OfflineBatch{ID: "1", Accounts: []store.OfflineActivity{
 		{Username: "alice", Failures: 1, LockedUntil: &late}, {Username: "alice", Failures: 2, LastLogin: &early},
 	}}
 	if err := s.Merge(t.Context(), outage, usual); err != nil {

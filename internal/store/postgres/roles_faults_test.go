@@ -31,7 +31,7 @@ func TestAMissingRightOfEitherRoleIsNamedWithItsColumns(t *testing.T) {
 	}
 	merge := func(t *testing.T, s *Store) error {
 		t.Helper()
-		return s.Merge(t.Context(), store.Outage{ID: t.Name()}, usual)
+		return s.Merge(t.Context(), store.OfflineBatch{ID: t.Name()}, usual)
 	}
 	rotate := func(t *testing.T, s *Store) error {
 		t.Helper()
@@ -183,7 +183,7 @@ func TestARightThatLogInsDoNotNeedDoesNotMakeTheLogInSideAway(t *testing.T) {
 	run(t, pool, insertActive, "alice")
 	role, _ := names(t, login)
 	run(t, pool, "REVOKE INSERT (id) ON shardinguser_merges FROM "+role)
-	expectUnavailable(t, p.Merge(t.Context(), store.Outage{ID: "x"}, usual), "GRANT SELECT (id, merged_at), INSERT (id)")
+	expectUnavailable(t, p.Merge(t.Context(), store.OfflineBatch{ID: "x"}, usual), "GRANT SELECT (id, merged_at), INSERT (id)")
 	if _, refuses := p.login.health.refusedFor(); !refuses {
 		t.Error("it was not refused")
 	}

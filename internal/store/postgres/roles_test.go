@@ -54,11 +54,11 @@ func (p twoStores) Watch(ctx context.Context, changed func([]string), recovered 
 	p.reader.Watch(ctx, changed, recovered)
 }
 
-func (p twoStores) Charge(ctx context.Context, a store.Attempt, l store.Limits) (store.Charged, error) {
+func (p twoStores) Charge(ctx context.Context, a store.Attempt, l store.Limits) (store.Charge, error) {
 	return p.login.Charge(ctx, a, l)
 }
 
-func (p twoStores) Settle(ctx context.Context, charged store.Charged, success bool) (bool, error) {
+func (p twoStores) Settle(ctx context.Context, charged store.Charge, success bool) (bool, error) {
 	return p.login.Settle(ctx, charged, success)
 }
 
@@ -66,7 +66,7 @@ func (p twoStores) PurgeAttempts(ctx context.Context, olderThan time.Duration, b
 	return p.login.PurgeAttempts(ctx, olderThan, batch)
 }
 
-func (p twoStores) Merge(ctx context.Context, o store.Outage, l store.Limits) error {
+func (p twoStores) Merge(ctx context.Context, o store.OfflineBatch, l store.Limits) error {
 	return p.login.Merge(ctx, o, l)
 }
 

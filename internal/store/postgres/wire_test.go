@@ -332,8 +332,8 @@ var wiredCalls = map[string]wiredCall{
 	"a failure that locked":       attempts("failed_login_attempts = 4", settles(false)),
 	"what happened in an outage": attempts("failed_login_attempts = 3", func(t *testing.T, _ *Store, name string) func(*Store) error {
 		t.Helper()
-		outage := store.Outage{
-			ID: name, Accounts: []store.Missed{{Username: name, Failures: 2}},
+		outage := store.OfflineBatch{
+			ID: name, Accounts: []store.OfflineActivity{{Username: name, Failures: 2}},
 			Attempts: []store.Record{{Time: time.Now(), Username: name, Outcome: store.Failed, Source: "192.0.2.7"}},
 		}
 		return func(s *Store) error { return s.Merge(t.Context(), outage, usual) }

@@ -24,7 +24,7 @@ var charging = []test{
 			t.Error("the ID is missing")
 		}
 		c.ID = 0
-		expect(t, "the charge", c, store.Charged{
+		expect(t, "the charge", c, store.Charge{
 			Username: "alice", Verdict: store.Check, PasswordHash: firstHash, Roles: []string{"viewer", "operator"}, Failed: 1,
 		})
 		s.unchangedBut(t, "alice", before, "failed_login_attempts")
@@ -92,7 +92,7 @@ var charging = []test{
 		before := s.Other.Columns(t, "alice")
 		c := s.charge(t, "alice")
 		c.ID = 0
-		expect(t, "the charge", c, store.Charged{Username: "alice", Verdict: store.Locked})
+		expect(t, "the charge", c, store.Charge{Username: "alice", Verdict: store.Locked})
 		s.unchangedBut(t, "alice", before)
 	}},
 	{"an inactive account is not charged, locked or not", func(t *testing.T, s *subject) {
@@ -101,7 +101,7 @@ var charging = []test{
 			before := s.Other.Columns(t, "alice")
 			c := s.charge(t, "alice")
 			c.ID = 0
-			expect(t, "the charge", c, store.Charged{Username: "alice", Verdict: store.Inactive})
+			expect(t, "the charge", c, store.Charge{Username: "alice", Verdict: store.Inactive})
 			s.unchangedBut(t, "alice", before)
 			s.Other.Lock(t, "alice", time.Hour)
 		}
@@ -113,7 +113,7 @@ var charging = []test{
 		} {
 			c := s.charge(t, username)
 			c.ID = 0
-			expect(t, "the charge", c, store.Charged{Username: username, Verdict: store.Unknown})
+			expect(t, "the charge", c, store.Charge{Username: username, Verdict: store.Unknown})
 		}
 		expect(t, "the counter", s.observe(t, "admin").Row.FailedLoginAttempts, 0)
 	}},
@@ -264,7 +264,7 @@ func attemptBy(username string) store.Attempt {
 	return store.Attempt{Username: username, Alias: "digest", Source: source, UserAgent: "a browser"}
 }
 
-func (s *subject) chargeBy(t *testing.T, a store.Attempt, limits store.Limits) store.Charged {
+func (s *subject) chargeBy(t *testing.T, a store.Attempt, limits store.Limits) store.Charge {
 	t.Helper()
 	c, err := s.Store.Charge(t.Context(), a, limits)
 	if err != nil {
@@ -274,15 +274,15 @@ func (s *subject) chargeBy(t *testing.T, a store.Attempt, limits store.Limits) s
 }
 
 // charge is one attempt under the usual limits.
-func (s *subject) charge(t *testing.T, username string) store.Charged {
+func (s *subject) charge(t *testing.T, username string) store.Charge {
 	t.Helper()
 	return s.chargeBy(t, attemptBy(username), limits)
 }
 
 // charges are so many attempts of alice's, each of which has to get its check.
-func (s *subject) charges(t *testing.T, n int) []store.Charged {
+func (s *subject) charges(t *testing.T, n int) []store.Charge {
 	t.Helper()
-	var list []store.Charged
+	var list []store.Charge
 	for range n {
 		c := s.charge(t, "alice")
 		expect(t, "the verdict", c.Verdict, store.Check)
@@ -304,7 +304,7 @@ func (s *subject) checksLeft(t *testing.T) int {
 // exactly makes n charges of alice's at once, of which so many have to get their check, and one to lock.
 func (s *subject) exactly(t *testing.T, n, checks int) {
 	t.Helper()
-	results := make([]store.Charged, n)
+	results := make([]store.Charge, n)
 	parallel(t, n, func(i int) (err error) {
 		results[i], err = s.Store.Charge(t.Context(), attemptBy("alice"), limits)
 		return err

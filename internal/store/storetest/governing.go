@@ -91,7 +91,7 @@ var governing = []test{
 		s.charge(t, "alice")
 		last := s.charge(t, "alice")
 		expect(t, "locks", last.Locks, true)
-		expect(t, "stands", s.settle(t, last, true), true)
+		expect(t, "accepted", s.settle(t, last, true), true)
 		expect(t, "the number of checks", s.checksLeft(t), 2)
 		s.lockedFor(t, time.Minute)
 	}},
@@ -132,7 +132,7 @@ var governing = []test{
 		}
 		expect(t, "the number of records", len(s.Other.Attempts(t)), 20)
 		expect(t, "in force", s.observe(t, "alice").Locked(), false)
-		s.merges(t, store.Missed{Failures: 20})
+		s.merges(t, store.OfflineActivity{Failures: 20})
 		expect(t, "in force", s.observe(t, "alice").Locked(), false)
 	}},
 	{"a lock that somebody else wrote holds for who is exempt, too", func(t *testing.T, s *subject) {
@@ -151,7 +151,7 @@ var governing = []test{
 	}},
 	{"a merge locks by the policy's limits", func(t *testing.T, s *subject) {
 		s.created(t, under(strict))
-		s.merges(t, store.Missed{Failures: 2})
+		s.merges(t, store.OfflineActivity{Failures: 2})
 		s.lockedFor(t, time.Minute)
 	}},
 	{"a hundred parallel attempts get as many checks as the policy says", func(t *testing.T, s *subject) {

@@ -24,10 +24,10 @@ type Store interface {
 	Released(ctx context.Context, cluster, after string, limit int) ([]store.Owned, error)
 	Watch(ctx context.Context, changed func(usernames []string), recovered func())
 
-	Charge(ctx context.Context, attempt store.Attempt, limits store.Limits) (store.Charged, error)
-	Settle(ctx context.Context, charged store.Charged, success bool) (stands bool, err error)
+	Charge(ctx context.Context, attempt store.Attempt, limits store.Limits) (store.Charge, error)
+	Settle(ctx context.Context, charged store.Charge, success bool) (accepted bool, err error)
 	PurgeAttempts(ctx context.Context, olderThan time.Duration, batch int) (int, error)
-	Merge(ctx context.Context, outage store.Outage, limits store.Limits) error
+	Merge(ctx context.Context, outage store.OfflineBatch, limits store.Limits) error
 }
 
 // Harness is a store that is empty when it is opened, and what a test needs around it.
