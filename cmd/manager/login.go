@@ -25,9 +25,9 @@ import (
 
 // logins is the log-in side. It needs neither the API server nor the lease, and so runs beside the manager and not within.
 type logins struct {
-	server *login.Server    // nil where log-ins are not served
-	mirror *fallback.Mirror // nil where there is no database, or nobody to ask it
-	upkeep []part           // what they lean on; it has no errors but those that it logs
+	server   *login.Server   // nil where log-ins are not served
+	fallback *fallback.Store // nil where there is no database, or nobody to ask it
+	upkeep   []part          // what they lean on; it has no errors but those that it logs
 }
 
 // newLogins builds the log-in side over the store that serves.
@@ -76,8 +76,8 @@ func newLogins(
 		if err != nil {
 			return l, fmt.Errorf("build the account cache: %w", err)
 		}
-		l.mirror, err = fallback.New(fallback.Options{
-			Primary:    accounts.logins,
+		l.fallback, err = fallback.New(fallback.Options{
+			Database:   accounts.logins,
 			Cache:      cached,
 			Cluster:    declared,
 			Limits:     limits,
@@ -90,8 +90,8 @@ func newLogins(
 		if err != nil {
 			return l, fmt.Errorf("build the fallback: %w", err)
 		}
-		l.upkeep = append(l.upkeep, cached.Run, l.mirror.Run)
-		options.Attempts, options.Accounts = l.mirror, l.mirror
+		l.upkeep = append(l.upkeep, cached.Run, l.fallback.Run)
+		options.Attempts, options.Accounts = l.fallback, l.fallback
 	}
 	if file := settings.Login.JWTSecretFile; file != "" {
 		tokens, err := login.NewTokens(login.TokenFiles{
@@ -131,7 +131,7 @@ func (l logins) run(ctx context.Context) error {
 	for _, run := range l.upkeep {
 		parts.Go(func() { _ = run(upkeep) })
 	}
-	if l.server == nil || l.mirror == nil {
+	if l.server == nil || l.fallback == nil {
 		<-ctx.Done()
 		return nil
 	}
@@ -141,7 +141,7 @@ func (l logins) run(ctx context.Context) error {
 // addTo adds to the manager what has to wait for it: without a database the accounts are where the leader is, once they
 // were restored.
 func (l logins) addTo(mgr ctrl.Manager, restored part) error {
-	if l.server == nil || l.mirror != nil {
+	if l.server == nil || l.fallback != nil {
 		return nil
 	}
 	err := mgr.Add(manager.RunnableFunc(func(ctx context.Context) error { // of the leader's kind
@@ -158,10 +158,10 @@ func (l logins) addTo(mgr ctrl.Manager, restored part) error {
 
 // reconciled is the store as the reconciler needs it.
 func (l logins) reconciled(accounts accounts) reconciled {
-	if l.mirror == nil {
+	if l.fallback == nil {
 		return accounts
 	}
-	return l.mirror.ForReconciler(accounts.database)
+	return l.fallback.ForReconciler(accounts.database)
 }
 
 type reconciled interface {

@@ -16,7 +16,7 @@ import (
 func TestClusterAccountsStartNoOutageOfARecoveredDatabase(t *testing.T) {
 	inWorld(t, true, func(o *Options, _ *cache.Options) {
 		o.Cluster.(*cluster).asked = func() {
-			o.Primary.(*database).away.Store(false)
+			o.Database.(*database).away.Store(false)
 			time.Sleep(2 * time.Second) //nolint:forbidigo // The bubble's clock: nobody waits.
 		}
 	}, func(w *world) {

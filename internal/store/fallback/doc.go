@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package fallback stands between log-ins and the database, on each replica. It has two parts:
+// Package fallback decides logins while the database is unavailable, and merges what happened when it is available again.
+// It stands between the logins of a replica and the database.
 //
-//   - The copy. Every account of the table is kept in memory, up to a bound, and looked up there. Whoever changes a row
-//     causes a notification, and the account is read again; until it has been, it is looked up in the database, and so are all
-//     while notifications do not pass. What is changed by this very process is read again without waiting for one.
-//   - The outage. While the database is away, attempts are decided by a store in memory that begins with the copy or, where
-//     there was no database since the start, with what the cluster declares. It keeps every promise of package store, so
-//     that an outage gives nobody a new budget: counters and locks go on from where they were. When the database is back,
-//     what happened is merged into it before it decides the first attempt.
+// While the database is available, [Store] passes attempts to it and reads accounts from the account cache. While it is
+// unavailable, a store in memory decides attempts. It begins with the account cache or, if the database was never available
+// since the start, with the cluster accounts. It keeps every promise of package store: counters and locks continue, and nobody
+// gets a new budget. When the database is available again, what happened is merged into it before it decides an attempt.
 //
-// What an outage costs is told here once: replicas cannot count together then. Each has the account's budget by itself
-// (Options.Attempts makes it smaller), and tells the others of locks through the statuses of the resources, which takes them
-// up to a second.
+//	             database unavailable                     merged
+//	database ──────────────────────────▶ fallback ──────────────────────────▶ database
+//	decides         [Store.begin]        decides           [Store.end]        decides
 //
-// An outage begins only where the database was found to be away, and an attempt is decided from memory only where the
-// database cannot have got it: one that broke off in the middle may have been charged, and is not charged again.
+// Replicas cannot count together while the database is unavailable. Each has the whole budget of an account
+// (Options.Attempts makes it smaller). They learn of each other's locks through the statuses of the resources, within about
+// a second.
+//
+// The fallback begins only where a check found the database unavailable. It decides an attempt only if the database cannot
+// have received it: an interrupted attempt may have been charged, and is not charged again.
 package fallback

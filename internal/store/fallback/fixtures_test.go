@@ -124,7 +124,7 @@ func (d *database) Merge(ctx context.Context, o store.OfflineBatch, l store.Limi
 	if err := errors.Join(d.gone(), d.refuse); err != nil {
 		return err
 	}
-	if slices.ContainsFunc(o.Accounts, func(missed store.OfflineActivity) bool { return missed.Username == d.refused && d.refused != "" }) {
+	if slices.ContainsFunc(o.Accounts, func(activity store.OfflineActivity) bool { return activity.Username == d.refused && d.refused != "" }) {
 		return &store.UnavailableError{Sentence: "not this row"}
 	}
 	if err := d.Store.Merge(ctx, o, l); err != nil {
@@ -202,7 +202,7 @@ func (c *cluster) change(change func(*cluster)) {
 
 // world is a Mirror that runs, over a database in which alice and bob are, in a time of its own.
 type world struct {
-	*Mirror
+	*Store
 	t        *testing.T
 	db       *database
 	cluster  *cluster
@@ -225,7 +225,7 @@ func inWorld(t *testing.T, away bool, change func(*Options, *cache.Options), sto
 		}
 		cacheOptions := cache.Options{Database: w.db, Size: 100, Registry: w.registry, Now: time.Now}
 		options := Options{
-			Primary: w.db, Cluster: w.cluster, Limits: limits,
+			Database: w.db, Cluster: w.cluster, Limits: limits,
 			Announce: func(_ context.Context, active bool) { w.announce = append(w.announce, active) },
 			Registry: w.registry, Log: slog.New(slog.NewTextHandler(w.log, nil)),
 		}
@@ -237,7 +237,7 @@ func inWorld(t *testing.T, away bool, change func(*Options, *cache.Options), sto
 			t.Fatal(err)
 		}
 		options.Cache = cached
-		if w.Mirror, err = New(options); err != nil {
+		if w.Store, err = New(options); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())

@@ -11,32 +11,32 @@ import (
 )
 
 const (
-	mostRecords  = 8           // outages that may wait for their record of attempts to be merged
+	mostRecords  = 8           // fallbacks that may wait for their audit rows to be merged
 	raiseTimeout = time.Second // for statuses, which are in a cache
 )
 
-// merge merges what was taken of an outage, part by part. What has not been merged when it fails will be the next time, and
-// what may or may not have been is known by its ID. A part that the database refuses again and again is split, so that one
-// account that it does not take keeps nobody else from it; that one is given up in the end.
-func (m *Mirror) merge(ctx context.Context, o *outage) error {
+// merge merges what was taken of a fallback, part by part. The next call merges what this one did not. The ID shows the
+// database whether a part was merged before. A part that is rejected repeatedly is split, so that one rejected account does
+// not block the others. That account is given up in the end.
+func (s *Store) merge(ctx context.Context, o *offline) error {
 	o.mu.Lock()
 	parts := o.unmerged
 	o.mu.Unlock()
-	var refused error
+	var rejected error
 	var left []*part
 	for i, p := range parts {
-		err := m.Primary.Merge(ctx, p.OfflineBatch, m.Limits)
+		err := s.Database.Merge(ctx, p.OfflineBatch, s.Limits)
 		if err == nil {
 			continue
 		}
-		refused = err
+		rejected = err
 		p.tries++
-		if ctx.Err() != nil || m.Primary.Health().Unavailable || p.tries < fewTries {
+		if ctx.Err() != nil || s.Database.Health().Unavailable || p.tries < fewTries {
 			left = append(left, parts[i:]...)
 			break
 		}
-		// What refuses nothing in particular is no reason to give this part up.
-		if err := m.Primary.Merge(ctx, newPart(nil, nil).OfflineBatch, m.Limits); err != nil {
+		// If an empty part is rejected too, it is not because of this part.
+		if err := s.Database.Merge(ctx, newPart(nil, nil).OfflineBatch, s.Limits); err != nil {
 			p.tries--
 			left = append(left, parts[i:]...)
 			break
@@ -46,7 +46,7 @@ func (m *Mirror) merge(ctx context.Context, o *outage) error {
 		} else if p.tries < mostTries {
 			left = append(left, p)
 		} else {
-			m.lose(p.OfflineBatch)
+			s.giveUp(p.OfflineBatch)
 		}
 	}
 	o.mu.Lock()
@@ -55,28 +55,28 @@ func (m *Mirror) merge(ctx context.Context, o *outage) error {
 	if len(o.unmerged) == 0 {
 		return nil
 	}
-	return refused
+	return rejected
 }
 
-// lose gives up what the database does not take.
-func (m *Mirror) lose(part store.OfflineBatch) {
-	m.metrics.dropped.Add(float64(len(part.Attempts)))
-	for _, missed := range part.Accounts {
-		m.Log.Error("The database rejected the fallback logins of an account", "user", missed.Username)
+// giveUp drops a part that the database rejects.
+func (s *Store) giveUp(part store.OfflineBatch) {
+	s.metrics.dropped.Add(float64(len(part.Attempts)))
+	for _, activity := range part.Accounts {
+		s.Log.Error("The database rejected the fallback logins of an account", "user", activity.Username)
 	}
 }
 
-// end merges what happened to accounts, and lets the database decide again. Most of it is merged while attempts are still
-// decided from memory; for the rest they wait. The record of attempts may follow later.
-func (m *Mirror) end(ctx context.Context) error {
-	o := m.current()
-	now, err := m.Primary.Observe(ctx, "-") // of whoever, for the clock
+// end merges the activity of accounts, and lets the database decide again. Most of it is merged while the fallback still
+// decides. New attempts wait for the rest. The audit rows may follow later.
+func (s *Store) end(ctx context.Context) error {
+	o := s.current()
+	now, err := s.Database.Observe(ctx, "-") // any username, for the clock
 	if err != nil {
 		return err
 	}
 	o.databaseIsAt(now.Now)
-	m.raise(ctx, o)
-	if err := m.merge(ctx, o); err != nil && !o.isStubborn() {
+	s.raise(ctx, o)
+	if err := s.merge(ctx, o); err != nil && !o.hasOnlyRejects() {
 		return err
 	}
 	for before := o.size() + 1; o.size() > partSize && o.size() < before; {
@@ -84,22 +84,22 @@ func (m *Mirror) end(ctx context.Context) error {
 		if err := o.take(ctx, false); err != nil {
 			return err
 		}
-		if err := m.merge(ctx, o); err != nil {
+		if err := s.merge(ctx, o); err != nil {
 			return err
 		}
 	}
 
-	m.hold()
-	err = m.endHeld(ctx, o)
-	m.release(ctx, err == nil)
+	s.hold()
+	err = s.endHeld(ctx, o)
+	s.release(ctx, err == nil)
 	return err
 }
 
-// raise takes over the locks of replicas that may not have lived to merge them, as far as the statuses can be read now.
-func (m *Mirror) raise(ctx context.Context, o *outage) {
+// raise takes over the locks of replicas that may have ended before they merged them, if the statuses can be read now.
+func (s *Store) raise(ctx context.Context, o *offline) {
 	ctx, cancel := context.WithTimeout(ctx, raiseTimeout)
 	defer cancel()
-	locks, err := m.Cluster.Locks(ctx)
+	locks, err := s.Cluster.Locks(ctx)
 	if err != nil {
 		return
 	}
@@ -108,73 +108,73 @@ func (m *Mirror) raise(ctx context.Context, o *outage) {
 	}
 }
 
-// endHeld is the end of end, while new attempts wait.
-func (m *Mirror) endHeld(ctx context.Context, o *outage) error {
+// endHeld merges the rest while new attempts wait.
+func (s *Store) endHeld(ctx context.Context, o *offline) error {
 	o.awaitSettled(ctx)
 	for o.size() > 0 {
 		if err := o.take(ctx, true); err != nil {
 			return err
 		}
 	}
-	err := m.merge(ctx, o)
-	if err != nil && o.isStubborn() {
-		return nil // it stays with what is recorded later
+	err := s.merge(ctx, o)
+	if err != nil && o.hasOnlyRejects() {
+		return nil // it is merged with the audit rows
 	}
 	return err
 }
 
 // hold makes new attempts wait.
-func (m *Mirror) hold() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.ending = make(chan struct{})
+func (s *Store) hold() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ending = make(chan struct{})
 }
 
-// release lets them go on: with the database if the outage ended, else as before.
-func (m *Mirror) release(ctx context.Context, ended bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	close(m.ending)
-	m.ending = nil
+// release lets new attempts continue: by the database if the fallback ended, otherwise by the fallback.
+func (s *Store) release(ctx context.Context, ended bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.ending)
+	s.ending = nil
 	if !ended {
 		return
 	}
-	o := m.outage
-	m.outage = nil
+	o := s.offline
+	s.offline = nil
 	if touched := o.touchedAccounts(); len(touched) > 0 {
-		m.Cache.Invalidate(touched...)
-		m.last, m.lastCached = o, m.Cache.Refreshed()
+		s.Cache.Invalidate(touched...)
+		s.last, s.lastCached = o, s.Cache.Refreshed()
 	}
-	m.records = append(m.records, o)
-	for len(m.records) > mostRecords {
-		m.metrics.dropped.Add(float64(m.records[0].unrecorded()))
-		m.records = slices.Delete(m.records, 0, 1)
+	s.records = append(s.records, o)
+	for len(s.records) > mostRecords {
+		s.metrics.dropped.Add(float64(s.records[0].unrecorded()))
+		s.records = slices.Delete(s.records, 0, 1)
 	}
-	for w := range m.watchers {
+	for w := range s.watchers {
 		w.wake()
 	}
-	m.Log.Info("The database is available again; the fallback logins are merged")
-	m.Announce(ctx, false)
+	s.Log.Info("The database is available again; the fallback logins are merged")
+	s.Announce(ctx, false)
 }
 
-// mergeRecords merges the records of attempts of outages that ended.
-func (m *Mirror) mergeRecords(ctx context.Context) error {
+// mergeRecords merges the audit rows of fallbacks that ended.
+func (s *Store) mergeRecords(ctx context.Context) error {
 	for {
-		m.mu.Lock()
-		var o *outage
-		if len(m.records) > 0 {
-			o = m.records[0]
+		s.mu.Lock()
+		var o *offline
+		if len(s.records) > 0 {
+			o = s.records[0]
 		}
-		m.mu.Unlock()
+		s.mu.Unlock()
 		if o == nil {
 			return nil
 		}
-		m.metrics.dropped.Add(float64(o.takeAttempts()))
-		if err := m.merge(ctx, o); err != nil {
+		s.metrics.dropped.Add(float64(o.takeAttempts()))
+		if err := s.merge(ctx, o); err != nil {
 			return err
 		}
-		m.mu.Lock()
-		m.records = slices.DeleteFunc(m.records, func(other *outage) bool { return other == o })
-		m.mu.Unlock()
+		s.mu.Lock()
+		s.records = slices.DeleteFunc(s.records, func(other *offline) bool { return other == o })
+		s.mu.Unlock()
 	}
 }

@@ -12,12 +12,12 @@ type metrics struct {
 	dropped prometheus.Counter
 }
 
-func newMetrics(registry prometheus.Registerer, m *Mirror) (*metrics, error) {
+func newMetrics(registry prometheus.Registerer, s *Store) (*metrics, error) {
 	active := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "shardinguser_fallback_active",
 		Help: "1 while the database is unavailable and logins are decided from the account cache.",
 	}, func() float64 {
-		if m.Active() {
+		if s.Active() {
 			return 1
 		}
 		return 0

@@ -12,16 +12,16 @@ import (
 )
 
 const (
-	// partSize is how many accounts, or attempts, are merged at once.
+	// partSize is the largest number of accounts or attempts in one part.
 	partSize = 500
 
-	// fewTries is how often a part is tried that the database refuses although it is there, before it is split, and mostTries
-	// before it is given up where there is nothing to split: about a minute.
+	// fewTries is how often a part is tried that the available database rejects, before the part is split. mostTries is how
+	// often a part is tried that cannot be split, before it is given up: about a minute.
 	fewTries  = 3
 	mostTries = 240
 )
 
-// part is merged as a whole, and once: it has an ID.
+// part is merged as a whole, and once: its ID shows whether it was.
 type part struct {
 	store.OfflineBatch
 	tries int
@@ -31,8 +31,8 @@ func newPart(accounts []store.OfflineActivity, attempts []store.Record) *part {
 	return &part{OfflineBatch: store.OfflineBatch{ID: rand.Text(), Accounts: accounts, Attempts: attempts}}
 }
 
-// split is the part in two, or none where there is nothing to split. Whether the part itself was merged is not known; if it
-// was, its failures count twice, which is the safe mistake.
+// split returns the part as two, or nil where it cannot be split. The part itself may have been merged. Then its failures
+// count twice, which is the safe error.
 func (p *part) split() []*part {
 	accounts, attempts := len(p.Accounts)/2, len(p.Attempts)/2
 	if accounts+attempts == 0 {
@@ -43,16 +43,15 @@ func (p *part) split() []*part {
 	}
 }
 
-// size is how many accounts have something to be merged.
-func (o *outage) size() int {
+// size returns the number of accounts that have activity to be merged.
+func (o *offline) size() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return len(o.missed)
+	return len(o.activities)
 }
 
-// awaitSettled waits until no attempt waits to be settled, while none is charged. It does not wait for longer than any
-// takes.
-func (o *outage) awaitSettled(ctx context.Context) {
+// awaitSettled waits until all attempts are settled, for as long as an attempt may take. Meanwhile none is charged.
+func (o *offline) awaitSettled(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, store.PendingTime)
 	defer cancel()
 	for {
@@ -70,16 +69,16 @@ func (o *outage) awaitSettled(ctx context.Context) {
 	}
 }
 
-// databaseIsAt takes note of the database's clock, once it can be asked.
-func (o *outage) databaseIsAt(now time.Time) {
+// databaseIsAt records the time of the database's clock.
+func (o *offline) databaseIsAt(now time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.ahead = now.Sub(o.clock())
 }
 
-// take takes a part of the accounts that have something to be merged; from then on it is among the unmerged. Those who
-// are in the middle of an attempt are left for later, unless all are wanted.
-func (o *outage) take(ctx context.Context, all bool) error {
+// take moves the activity of up to partSize accounts to the unmerged parts. Accounts with an open attempt are left for
+// later, unless all are wanted.
+func (o *offline) take(ctx context.Context, all bool) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	busy := map[string]bool{}
@@ -87,7 +86,7 @@ func (o *outage) take(ctx context.Context, all bool) error {
 		busy[username] = !all
 	}
 	var accounts []store.OfflineActivity
-	for username, missed := range o.missed {
+	for username, activity := range o.activities {
 		if busy[username] {
 			continue
 		}
@@ -96,24 +95,24 @@ func (o *outage) take(ctx context.Context, all bool) error {
 			return err
 		}
 		if row := observed.Row; row != nil && row.LockedUntil != nil {
-			switch until, told := o.raised[username]; {
+			switch until, raised := o.raised[username]; {
 			case !observed.Locked():
-				missed.Failures = 0 // the lock that they brought is over, and they with it
-			case told && until.Equal(*row.LockedUntil):
-				missed.LockedUntil = &until // of a status, and so in the database's time
+				activity.Failures = 0 // the lock that they caused has expired
+			case raised && until.Equal(*row.LockedUntil):
+				activity.LockedUntil = &until // from a status, and so in the database's time
 			default:
-				missed.LockedUntil = new(row.LockedUntil.Add(o.ahead))
+				activity.LockedUntil = new(row.LockedUntil.Add(o.ahead))
 			}
 		}
-		if missed.LastLogin != nil {
-			missed.LastLogin = new(missed.LastLogin.Add(o.ahead))
+		if activity.LastLogin != nil {
+			activity.LastLogin = new(activity.LastLogin.Add(o.ahead))
 		}
-		if accounts = append(accounts, missed); len(accounts) == partSize {
+		if accounts = append(accounts, activity); len(accounts) == partSize {
 			break
 		}
 	}
-	for _, missed := range accounts {
-		delete(o.missed, missed.Username)
+	for _, activity := range accounts {
+		delete(o.activities, activity.Username)
 	}
 	if len(accounts) > 0 {
 		o.unmerged = append(o.unmerged, newPart(accounts, nil))
@@ -121,13 +120,13 @@ func (o *outage) take(ctx context.Context, all bool) error {
 	return nil
 }
 
-// takeAttempts takes what is on record of attempts since it did so last, and tells how many there was no room for.
-func (o *outage) takeAttempts() (dropped int64) {
+// takeAttempts moves the attempts since the last call to the unmerged parts. It returns how many the store had no room for.
+func (o *offline) takeAttempts() (dropped int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	attempts := o.store.Attempts()
-	taken := func(r store.Record) bool { return r.ID <= o.recorded }
-	attempts = slices.DeleteFunc(attempts, taken)
+	isTaken := func(r store.Record) bool { return r.ID <= o.recorded }
+	attempts = slices.DeleteFunc(attempts, isTaken)
 	if len(attempts) == 0 {
 		return 0
 	}
@@ -143,8 +142,8 @@ func (o *outage) takeAttempts() (dropped int64) {
 	return dropped
 }
 
-// unrecorded is how many attempts are not known to be on record.
-func (o *outage) unrecorded() (n int) {
+// unrecorded returns how many attempts are not known to be on record.
+func (o *offline) unrecorded() (n int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, p := range o.unmerged {
@@ -158,12 +157,12 @@ func (o *outage) unrecorded() (n int) {
 	return n
 }
 
-// isStubborn tells whether nothing is left to be merged but what was refused again and again, alone: somebody holds a row's
-// lock, say, and then nobody can be charged there either. Nobody else need wait for that.
-func (o *outage) isStubborn() bool {
+// hasOnlyRejects reports whether all that is left are single accounts that the database rejected repeatedly, because another
+// program locks the row for example. Other accounts need not wait for them.
+func (o *offline) hasOnlyRejects() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return len(o.missed) == 0 && !slices.ContainsFunc(o.unmerged, func(p *part) bool {
+	return len(o.activities) == 0 && !slices.ContainsFunc(o.unmerged, func(p *part) bool {
 		return p.tries < fewTries || len(p.Accounts)+len(p.Attempts) > 1
 	})
 }

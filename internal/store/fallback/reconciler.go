@@ -11,27 +11,27 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// Store is the database as the reconciler knows it.
-type Store interface {
+// Rows is the database as the reconciler uses it. Package store describes the methods.
+type Rows interface {
 	Snapshot(ctx context.Context, usernames []string) (map[string]user.Observed, error)
 	Apply(ctx context.Context, change user.Change) (user.Observed, error)
 	Watch(ctx context.Context, changed func(usernames []string), recovered func())
 	Health() store.Health
 }
 
-// Reconciler is the database for who reconciles it, beside a Mirror of it. The copy follows at once what is changed here.
-// And an outage is over, for him too, when what happened in it was merged: before that the rows do not know of its locks,
-// and he would take them out of the statuses.
+// Reconciler is the database for the reconciler of a process that also serves logins. A change invalidates the account in
+// the cache. The database counts as unavailable until the fallback is merged: before that its rows have none of the locks
+// of the fallback, and the reconciler would remove them from the statuses.
 type Reconciler struct {
-	store  Store
-	mirror *Mirror
+	rows   Rows
+	logins *Store
 }
 
-// ForReconciler returns the database, beside its mirror.
-func (m *Mirror) ForReconciler(s Store) *Reconciler { return &Reconciler{store: s, mirror: m} }
+// ForReconciler returns the database as the reconciler may use it.
+func (s *Store) ForReconciler(rows Rows) *Reconciler { return &Reconciler{rows: rows, logins: s} }
 
 var errNotMerged = &store.UnavailableError{
-	Sentence: "The database is back, but what happened at log-in time while it was away is not merged into it yet.", Unsent: true,
+	Sentence: "The database is available again, but the fallback logins are not merged into it yet.", Unsent: true,
 }
 
 // Observe is Snapshot for one username.
@@ -40,42 +40,42 @@ func (r *Reconciler) Observe(ctx context.Context, username string) (user.Observe
 	return observed[username], err
 }
 
-// Snapshot is the database's, but that it fails in an outage, though a standby may be read.
+// Snapshot is that of the database. It fails while the fallback decides logins, although a standby may be readable.
 func (r *Reconciler) Snapshot(ctx context.Context, usernames []string) (map[string]user.Observed, error) {
-	active := r.mirror.Active() // before the rows are read: what was merged since then may not be in them
-	observed, err := r.store.Snapshot(ctx, usernames)
+	active := r.logins.Active() // before the rows are read: what was merged since then may not be in them
+	observed, err := r.rows.Snapshot(ctx, usernames)
 	if err != nil || !active {
 		return observed, err
 	}
-	return nil, r.outage()
+	return nil, r.cause()
 }
 
-// outage is why there is one. The two may be one database by two roles, of which only that for log-ins fails.
-func (r *Reconciler) outage() error {
-	return cmp.Or(r.store.Health().Writing, r.mirror.Primary.Health().Writing, error(errNotMerged))
+// cause returns why the fallback decides logins. With two roles, only that of the logins may be rejected.
+func (r *Reconciler) cause() error {
+	return cmp.Or(r.rows.Health().Writing, r.logins.Database.Health().Writing, error(errNotMerged))
 }
 
-// Health returns that of the database. In an outage each call fails.
+// Health is that of the database. While the fallback decides logins, every call is expected to fail.
 func (r *Reconciler) Health() store.Health {
-	health := r.store.Health()
-	if r.mirror.Active() {
-		outage := r.outage()
-		health.Reading, health.Writing = outage, outage
+	health := r.rows.Health()
+	if r.logins.Active() {
+		cause := r.cause()
+		health.Reading, health.Writing = cause, cause
 	}
 	return health
 }
 
-// Apply is the database's.
+// Apply is that of the database.
 func (r *Reconciler) Apply(ctx context.Context, change user.Change) (user.Observed, error) {
-	defer r.mirror.Cache.Invalidate(change.Username)
-	return r.store.Apply(ctx, change)
+	defer r.logins.Cache.Invalidate(change.Username)
+	return r.rows.Apply(ctx, change)
 }
 
-// Watch is the database's, but that recovered is called when an outage is over.
+// Watch is that of the database, but recovered is called when the fallback has ended.
 func (r *Reconciler) Watch(ctx context.Context, changed func(usernames []string), recovered func()) {
 	w := &watcher{over: make(chan struct{}, 1)}
-	r.mirror.join(w)
-	defer r.mirror.leave(w)
+	r.logins.join(w)
+	defer r.logins.leave(w)
 
 	var one sync.Mutex // the two are never called at the same time
 	var parts sync.WaitGroup
@@ -92,36 +92,36 @@ func (r *Reconciler) Watch(ctx context.Context, changed func(usernames []string)
 			}
 		}
 	})
-	told := func(usernames []string) {
+	notify := func(usernames []string) {
 		one.Lock()
 		defer one.Unlock()
 		changed(usernames)
 	}
-	r.store.Watch(ctx, told, func() {
-		if !r.mirror.Active() {
+	r.rows.Watch(ctx, notify, func() {
+		if !r.logins.Active() {
 			w.wake()
 		}
 	})
 }
 
-// watcher waits for the end of outages.
+// watcher waits for the end of the fallback.
 type watcher struct{ over chan struct{} }
 
 func (w *watcher) wake() {
 	select {
 	case w.over <- struct{}{}:
-	default: // it has not yet looked at the last one
+	default: // the last one is not handled yet
 	}
 }
 
-func (m *Mirror) join(w *watcher) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.watchers[w] = struct{}{}
+func (s *Store) join(w *watcher) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.watchers[w] = struct{}{}
 }
 
-func (m *Mirror) leave(w *watcher) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.watchers, w)
+func (s *Store) leave(w *watcher) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.watchers, w)
 }

@@ -12,35 +12,35 @@ import (
 )
 
 const (
-	lookEvery    = 250 * time.Millisecond // whether the database is away, or back
-	shareEvery   = time.Second            // locks, with other replicas
-	declareEvery = 2 * time.Second        // what the cluster declares
-	shareTimeout = 10 * time.Second       // that one round of it may take
-	lastMerge    = 3 * time.Second        // that the last attempt to merge may take
+	checkEvery   = 250 * time.Millisecond // the database
+	shareEvery   = time.Second            // locks with other replicas
+	declareEvery = 2 * time.Second        // the cluster accounts
+	shareTimeout = 10 * time.Second       // for one round of sharing
+	lastMerge    = 3 * time.Second        // for the merge at the end of the process
 
-	// mostShared is how many locks are written into statuses at once, so that an attack on many accounts does not become
-	// one on the API server.
+	// mostShared is the largest number of locks that are written into statuses at once: an attack on many accounts must not
+	// become one on the API server.
 	mostShared = 10
 )
 
-// Run begins and ends outages until ctx ends, and returns nil.
-func (m *Mirror) Run(ctx context.Context) error {
+// Run begins and ends the fallback until ctx ends, and returns nil.
+func (s *Store) Run(ctx context.Context) error {
 	var parts sync.WaitGroup
-	if !m.NoFallback {
-		parts.Go(func() { every(ctx, lookEvery, m.look) })
-		parts.Go(func() { every(ctx, declareEvery, m.declare) })
-		parts.Go(func() { every(ctx, shareEvery, m.share) })
+	if !s.NoFallback {
+		parts.Go(func() { every(ctx, checkEvery, s.check) })
+		parts.Go(func() { every(ctx, declareEvery, s.declare) })
+		parts.Go(func() { every(ctx, shareEvery, s.share) })
 	}
 	parts.Wait()
 
-	// What can be merged is not to be lost with the process.
+	// What can be merged must not be lost with the process.
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastMerge)
 	defer cancel()
-	m.look(last)
+	s.check(last)
 	return nil
 }
 
-// every calls do now, and again this long after it returned, until ctx ends.
+// every calls do now and after each pause, until ctx ends.
 func every(ctx context.Context, pause time.Duration, do func(context.Context)) {
 	for {
 		do(ctx)
@@ -52,119 +52,121 @@ func every(ctx context.Context, pause time.Duration, do func(context.Context)) {
 	}
 }
 
-// learned is called with what was read of the table, which during an outage may still be read.
-func (m *Mirror) learned(accounts map[string]user.Observed) {
-	if o := m.latest(); o != nil {
+// learned has the fallback learn what the cache read. The table may be readable while the fallback decides.
+func (s *Store) learned(accounts map[string]user.Observed) {
+	if o := s.latest(); o != nil {
 		o.learn(accounts)
 	}
 }
 
-// look begins an outage that nobody's attempt has noticed, and ends one that is over.
-func (m *Mirror) look(ctx context.Context) {
-	if m.Primary.Health().Unavailable {
-		m.begin(ctx)
+// check begins the fallback if no attempt did, and ends it when the database is available again.
+func (s *Store) check(ctx context.Context) {
+	if s.Database.Health().Unavailable {
+		s.begin(ctx)
 		return
 	}
 	var err error
-	if m.Active() {
-		err = m.end(ctx)
+	if s.Active() {
+		err = s.end(ctx)
 	}
 	if err == nil {
-		err = m.mergeRecords(ctx)
+		err = s.mergeRecords(ctx)
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	switch {
 	case err == nil:
-		m.notMerged = ""
-	case ctx.Err() == nil && err.Error() != m.notMerged:
-		m.notMerged = err.Error()
-		m.Log.Warn("Cannot merge the fallback logins into the database yet", "error", m.notMerged)
+		s.notMerged = ""
+	case ctx.Err() == nil && err.Error() != s.notMerged:
+		s.notMerged = err.Error()
+		s.Log.Warn("Cannot merge the fallback logins into the database yet", "error", s.notMerged)
 	}
 }
 
-// begin begins an outage, if the database is away and there is something to decide from. It tells whether there is one.
-func (m *Mirror) begin(ctx context.Context) bool {
-	if m.NoFallback {
+// begin begins the fallback if the database is unavailable and the accounts are known. It reports whether the fallback
+// decides.
+func (s *Store) begin(ctx context.Context) bool {
+	if s.NoFallback {
 		return false
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	switch {
-	case m.outage != nil:
+	case s.offline != nil:
 		return true
-	case !m.Primary.Health().Unavailable:
+	case !s.Database.Health().Unavailable:
 		return false
-	case m.lastOutage() != nil:
-		m.last.learn(m.Cache.All())
-		m.start(ctx, m.last, "the previous outage")
-	case m.Cache.Complete():
-		m.start(ctx, newOutage(m.Cache.All(), m.Cache.Clock()), "the account cache")
+	case s.lastOffline() != nil:
+		s.last.learn(s.Cache.All())
+		s.start(ctx, s.last, "the previous fallback")
+	case s.Cache.Complete():
+		s.start(ctx, newOffline(s.Cache.All(), s.Cache.Clock()), "the account cache")
 	}
-	return m.outage != nil
+	return s.offline != nil
 }
 
 // start is called with the lock held.
-func (m *Mirror) start(ctx context.Context, o *outage, from string) {
-	m.outage, m.last = o, nil
-	for c := range m.calls {
+func (s *Store) start(ctx context.Context, o *offline, from string) {
+	s.offline, s.last = o, nil
+	for c := range s.calls {
 		c.abandonSoon()
 	}
-	m.records = slices.DeleteFunc(m.records, func(other *outage) bool { return other == o })
-	m.Log.Warn("The database is unavailable; logins use the fallback", "from", from)
-	m.Announce(ctx, true)
+	s.records = slices.DeleteFunc(s.records, func(other *offline) bool { return other == o })
+	s.Log.Warn("The database is unavailable; logins use the fallback", "from", from)
+	s.Announce(ctx, true)
 }
 
-// declare begins an outage with what the cluster declares, where there was no database since the start, and keeps to it.
-func (m *Mirror) declare(ctx context.Context) {
-	if !m.Primary.Health().Unavailable || m.Cache.Complete() {
+// declare begins the fallback with the cluster accounts if the database was never available since the start, and keeps it
+// up to date with them.
+func (s *Store) declare(ctx context.Context) {
+	if !s.Database.Health().Unavailable || s.Cache.Complete() {
 		return
 	}
-	accounts, err := m.Cluster.Accounts(ctx)
+	accounts, err := s.Cluster.Accounts(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
-			m.Log.Debug("Cannot list the accounts that the cluster declares", "error", err.Error())
+			s.Log.Debug("Cannot list the accounts that the cluster declares", "error", err.Error())
 		}
 		return
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if !m.Primary.Health().Unavailable || m.Cache.Complete() { // by now
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.Database.Health().Unavailable || s.Cache.Complete() { // it may have changed
 		return
 	}
-	if m.outage == nil {
-		o := m.lastOutage()
+	if s.offline == nil {
+		o := s.lastOffline()
 		if o == nil {
-			o = newOutage(nil, m.Cache.Clock())
+			o = newOffline(nil, s.Cache.Clock())
 		}
-		o.learn(m.Cache.All()) // what little is known of the table
-		m.start(ctx, o, "the cluster's resources and Secrets")
+		o.learn(s.Cache.All()) // the accounts that were read so far
+		s.start(ctx, o, "the cluster's resources and Secrets")
 	}
-	m.outage.declare(accounts)
+	s.offline.declare(accounts)
 }
 
-// share makes the locks of an outage known through the statuses, and takes over those of other replicas.
-func (m *Mirror) share(ctx context.Context) {
-	o := m.current()
+// share publishes the locks of the fallback in the statuses, and takes over those of other replicas.
+func (s *Store) share(ctx context.Context) {
+	o := s.current()
 	if o == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, shareTimeout) // an API server may be away as well
+	ctx, cancel := context.WithTimeout(ctx, shareTimeout) // the API server may be unavailable as well
 	defer cancel()
-	locks, err := m.Cluster.Locks(ctx)
+	locks, err := s.Cluster.Locks(ctx)
 	for username, until := range locks {
 		o.raise(username, until)
 	}
 	unpublished, failed := o.unpublished(ctx, mostShared)
 	for username, observed := range unpublished {
-		if failed = m.Cluster.PublishLock(ctx, username, observed); failed != nil {
-			break // the API server's, mostly; the next time, then
+		if failed = s.Cluster.PublishLock(ctx, username, observed); failed != nil {
+			break // most likely for the others too; the next round retries
 		}
 		o.publishedLock(username, *observed.Row)
 	}
 	for _, err := range []error{err, failed} {
 		if err != nil && ctx.Err() == nil {
-			m.Log.Debug("Cannot share a lock with other replicas", "error", err.Error())
+			s.Log.Debug("Cannot share a lock with other replicas", "error", err.Error())
 		}
 	}
 }

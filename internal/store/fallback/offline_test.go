@@ -141,9 +141,9 @@ func TestADatabaseThatFlapsGivesNobodyANewBudget(t *testing.T) {
 						w.settle(charged, false)
 					}
 					w.db.away.Store(false)
-					w.look(w.t.Context())
+					w.check(w.t.Context())
 					w.db.away.Store(true)
-					w.look(w.t.Context())
+					w.check(w.t.Context())
 				}
 				if checks != 5 {
 					t.Errorf("%d checks, want 5", checks)
@@ -166,12 +166,12 @@ func TestADatabaseThatFlapsAndChargesGivesNobodyANewBudget(t *testing.T) {
 		w.goes()
 		try()
 		w.db.away.Store(false)
-		w.look(w.t.Context())
+		w.check(w.t.Context())
 		for range 3 {
 			try()
 		}
 		w.db.away.Store(true)
-		w.look(w.t.Context())
+		w.check(w.t.Context())
 		for range 5 {
 			try()
 		}
@@ -214,7 +214,7 @@ func TestAChargeAfterALockThatRanOutCounts(t *testing.T) {
 		w.db.deaf.Store(true)
 		w.fails("alice", 4)
 		w.db.away.Store(true)
-		w.look(w.t.Context())
+		w.check(w.t.Context())
 		w.fails("alice", 1)
 		if got := w.charge("alice").Verdict; got != store.Locked {
 			t.Errorf("after the fifth: %s", got)
