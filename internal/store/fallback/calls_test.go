@@ -11,8 +11,8 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
-// A login keeps a place to hash in until its call returns, so a call that hangs ends once the fallback can decide.
-func TestACallThatHangsEndsShortlyAfterAnOutageBegins(t *testing.T) {
+// A login keeps its hashing slot until its call returns, so a call that hangs ends once the fallback can decide.
+func TestACallThatHangsEndsShortlyAfterTheFallbackBegins(t *testing.T) {
 	attempt := store.Attempt{Username: "alice"}
 	for name, hang := range map[string]func(w *world, ctx context.Context, charged store.Charge) error{
 		"a charge": func(w *world, ctx context.Context, _ store.Charge) error {
@@ -31,7 +31,7 @@ func TestACallThatHangsEndsShortlyAfterAnOutageBegins(t *testing.T) {
 				charged := w.charge("alice")
 				w.db.hangs.Store(true)
 				began := time.Now()
-				time.AfterFunc(3*time.Second, func() { w.db.away.Store(true) })
+				time.AfterFunc(3*time.Second, func() { w.db.unavailable.Store(true) })
 				if err := hang(w, ctx, charged); !errors.Is(err, store.ErrUnavailable) {
 					t.Errorf("the call that hangs: %v", err)
 				}
@@ -41,10 +41,10 @@ func TestACallThatHangsEndsShortlyAfterAnOutageBegins(t *testing.T) {
 				if charged := w.charge("alice"); !charged.Fallback {
 					t.Errorf("the next attempt: %+v", charged)
 				}
-				// What is settled during the outage, and was charged before it, does not hang for longer.
+				// An attempt that was charged before the fallback, and is settled during it, does not hang either.
 				began = time.Now()
 				if _, err := w.Settle(ctx, charged, true); !errors.Is(err, store.ErrUnavailable) {
-					t.Errorf("a settlement during the outage: %v", err)
+					t.Errorf("a settlement during the fallback: %v", err)
 				}
 				if took := time.Since(began); took > time.Second {
 					t.Errorf("it took %v", took)
@@ -55,8 +55,8 @@ func TestACallThatHangsEndsShortlyAfterAnOutageBegins(t *testing.T) {
 	}
 }
 
-// The caller's own end is passed on as it is.
-func TestACallWhoseCallerGivesUpIsNoOutage(t *testing.T) {
+// The error of the caller's context is returned unchanged.
+func TestACallWhoseCallerGivesUpStartsNoFallback(t *testing.T) {
 	inWorld(t, false, nil, func(w *world) {
 		w.db.hangs.Store(true)
 		ctx, cancel := context.WithTimeout(w.t.Context(), time.Second)

@@ -12,16 +12,16 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// The cluster takes its time to answer, and the database is back by then.
-func TestClusterAccountsStartNoOutageOfARecoveredDatabase(t *testing.T) {
+// The cluster answers after the database has become available again.
+func TestClusterAccountsStartNoFallbackForARecoveredDatabase(t *testing.T) {
 	inWorld(t, true, func(o *Options, _ *cache.Options) {
 		o.Cluster.(*cluster).asked = func() {
-			o.Database.(*database).away.Store(false)
+			o.Database.(*database).unavailable.Store(false)
 			time.Sleep(2 * time.Second) //nolint:forbidigo // The bubble's clock: nobody waits.
 		}
 	}, func(w *world) {
 		if w.Active() || len(w.announce) != 0 {
-			t.Error("there is an outage")
+			t.Error("the fallback decides")
 		}
 	})
 }
@@ -32,7 +32,7 @@ func TestAReplicaThatCountsAloneLocksEarlier(t *testing.T) {
 		w.goes()
 		w.fails("alice", 2)
 		if got := w.charge("alice").Verdict; got != store.Locked {
-			t.Errorf("after two failures of the outage: %s", got)
+			t.Errorf("after two failures of the fallback: %s", got)
 		}
 		w.settle(w.charge("bob"), false)
 		if got := w.charge("bob").Verdict; got != store.Check {
@@ -45,12 +45,12 @@ func TestAReplicaThatCountsAloneLocksEarlier(t *testing.T) {
 		w.goes()
 		w.fails("alice", 1)
 		if got := w.charge("alice").Verdict; got != store.Locked {
-			t.Errorf("after one failure of the outage: %s", got)
+			t.Errorf("after one failure of the fallback: %s", got)
 		}
 	})
 }
 
-func TestReplicasTellEachOtherOfLocks(t *testing.T) {
+func TestReplicasShareLocks(t *testing.T) {
 	inWorld(t, false, nil, func(w *world) {
 		w.goes()
 		until := time.Now().Add(10 * time.Minute)
@@ -78,10 +78,10 @@ func TestReplicasTellEachOtherOfLocks(t *testing.T) {
 	})
 }
 
-func TestALockThatCannotBePublishedIsTriedAgain(t *testing.T) {
+func TestALockThatCannotBePublishedIsRetried(t *testing.T) {
 	inWorld(t, false, nil, func(w *world) {
 		w.goes()
-		w.cluster.change(func(c *cluster) { c.refuse = errors.New("the API server is away") })
+		w.cluster.change(func(c *cluster) { c.refuse = errors.New("the API server is unavailable") })
 		w.fails("bob", 5)
 		w.passes(2 * time.Second)
 		w.cluster.change(func(c *cluster) { clear(c.published); c.refuse = nil })
@@ -138,8 +138,8 @@ func TestWithoutADatabaseSinceTheStartTheClusterDecides(t *testing.T) {
 	})
 }
 
-// What the table says goes before what the resources say.
-func TestTheClusterIsNotAskedForAccountsThatTheTableHasNot(t *testing.T) {
+// An account that the table does not have is unknown, whatever the resources declare.
+func TestTheTableTakesPrecedenceOverTheCluster(t *testing.T) {
 	inWorld(t, false, nil, func(w *world) {
 		w.cluster.change(func(c *cluster) {
 			c.accounts = map[string]user.Observed{"carol": {Row: &user.Row{Active: true}}}
@@ -151,8 +151,8 @@ func TestTheClusterIsNotAskedForAccountsThatTheTableHasNot(t *testing.T) {
 	})
 }
 
-func TestNothingIsDecidedBeforeDatabaseOrClusterAnswered(t *testing.T) {
-	inWorld(t, true, func(o *Options, _ *cache.Options) { o.Cluster.(*cluster).refuse = errors.New("away") }, func(w *world) {
+func TestAttemptsFailUntilDatabaseOrClusterAnswered(t *testing.T) {
+	inWorld(t, true, func(o *Options, _ *cache.Options) { o.Cluster.(*cluster).refuse = errors.New("unavailable") }, func(w *world) {
 		if _, err := w.Charge(w.t.Context(), store.Attempt{Username: "alice"}, limits); !errors.Is(err, store.ErrUnavailable) {
 			t.Errorf("got %v", err)
 		}

@@ -28,13 +28,13 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var limits = store.Limits{Attempts: 5, Duration: 15 * time.Minute}
 
-// database is one that can be taken away.
+// database is a database that can become unavailable.
 type database struct {
 	*memory.Store
-	away, deaf atomic.Bool
-	looks      atomic.Int64 // that were not for the copy
+	unavailable, deaf atomic.Bool
+	looks             atomic.Int64 // that were not for the copy
 
-	readable atomic.Bool // although it is away, as a standby is
+	readable atomic.Bool // although it is unavailable for logins, as a standby is
 	reached  atomic.Bool // nothing tells that a call did not reach it
 	hangs    atomic.Bool // no write returns before its context ends
 
@@ -55,8 +55,8 @@ func (d *database) set(change func(*database)) {
 }
 
 func (d *database) gone() error {
-	if d.away.Load() {
-		return &store.UnavailableError{Sentence: "it is away", Unsent: !d.reached.Load()}
+	if d.unavailable.Load() {
+		return &store.UnavailableError{Sentence: "it is unavailable", Unsent: !d.reached.Load()}
 	}
 	return nil
 }
@@ -211,15 +211,15 @@ type world struct {
 	announce []bool
 }
 
-// inWorld runs a story in one. With away, the database is away from the start.
-func inWorld(t *testing.T, away bool, change func(*Options, *cache.Options), story func(w *world)) {
+// inWorld runs a story in one. With unavailable, the database is unavailable from the start.
+func inWorld(t *testing.T, unavailable bool, change func(*Options, *cache.Options), story func(w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{
 			t: t, log: &record{}, registry: prometheus.NewRegistry(),
 			db: &database{Store: memory.New(time.Now)}, cluster: &cluster{published: map[string]time.Time{}},
 		}
-		w.db.away.Store(away)
+		w.db.unavailable.Store(unavailable)
 		for _, username := range []string{"alice", "bob"} {
 			w.db.Edit(username, func(*user.Row) *user.Row { return &user.Row{PasswordHash: "hash of " + username, Active: true} })
 		}
@@ -261,9 +261,9 @@ func (w *world) passes(d time.Duration) {
 	synctest.Wait()
 }
 
-// goes takes the database away, and comes brings it back.
-func (w *world) goes()  { w.db.away.Store(true); w.passes(3 * time.Second) }
-func (w *world) comes() { w.db.away.Store(false); w.passes(3 * time.Second) }
+// goes makes the database unavailable, and comes available again.
+func (w *world) goes()  { w.db.unavailable.Store(true); w.passes(3 * time.Second) }
+func (w *world) comes() { w.db.unavailable.Store(false); w.passes(3 * time.Second) }
 
 func (w *world) charge(username string) store.Charge {
 	w.t.Helper()

@@ -23,7 +23,7 @@ func TestNewAttemptsWaitForTheEndOfTheMerge(t *testing.T) {
 		w.db.set(func(d *database) {
 			d.merging = func() { close(merging); <-goOn; d.set(func(d *database) { d.merging = nil }) }
 		})
-		w.db.away.Store(false)
+		w.db.unavailable.Store(false)
 		<-merging
 		charged := make(chan store.Charge)
 		go func() { charged <- w.charge("alice") }()
@@ -52,7 +52,7 @@ func TestAMergeWhoseAnswerIsLostIsNotDoneTwice(t *testing.T) {
 	})
 }
 
-// What is wrong then is no account.
+// Then the cause is not an account.
 func TestADatabaseThatMergesNothingLosesNothing(t *testing.T) {
 	inWorld(t, false, nil, func(w *world) {
 		w.goes()
@@ -71,8 +71,8 @@ func TestADatabaseThatMergesNothingLosesNothing(t *testing.T) {
 	})
 }
 
-// One account that the database does not take keeps nobody else's failures from it, and log-ins not from the database.
-func TestAnAccountThatIsRefusedIsGivenUpInTheEnd(t *testing.T) {
+// One rejected account blocks neither the failures of others nor logins by the database.
+func TestARejectedAccountIsGivenUpInTheEnd(t *testing.T) {
 	inWorld(t, false, nil, func(w *world) {
 		w.goes()
 		w.fails("alice", 1)
@@ -83,11 +83,11 @@ func TestAnAccountThatIsRefusedIsGivenUpInTheEnd(t *testing.T) {
 			t.Errorf("alice has %d failures", n)
 		}
 		if w.Active() || strings.Contains(w.log.String(), "level=ERROR") {
-			t.Error("the outage goes on for its sake, or it was given up at once")
+			t.Error("the fallback continues because of it, or it was given up at once")
 		}
 		w.passes(2 * time.Minute)
 		if !strings.Contains(w.log.String(), "level=ERROR") {
-			t.Error("it is not given up, or not told of")
+			t.Error("it is not given up, or not logged")
 		}
 	})
 }
@@ -117,7 +117,7 @@ func TestWhatHappenedIsMergedBeforeTheDatabaseDecides(t *testing.T) {
 			t.Errorf("on record are %v, want %v", outcomes, want)
 		}
 		if charged := w.charge("alice"); charged.Fallback {
-			t.Error("it is still decided from memory")
+			t.Error("it is still decided by the fallback")
 		}
 		if !slices.Equal(w.announce, []bool{true, false}) || strings.Count(w.log.String(), "level=WARN") != 1 {
 			t.Errorf("announced was %v, and logged:\n%s", w.announce, w.log)
@@ -125,7 +125,7 @@ func TestWhatHappenedIsMergedBeforeTheDatabaseDecides(t *testing.T) {
 	})
 }
 
-// The failures before a success, or under a lock that is over, are void; those after it are not.
+// Failures before a success or under an expired lock do not count; those after it do.
 func TestOnlyFailuresThatStillCountAreMerged(t *testing.T) {
 	inWorld(t, false, nil, func(w *world) {
 		w.goes()
@@ -142,7 +142,7 @@ func TestOnlyFailuresThatStillCountAreMerged(t *testing.T) {
 	})
 }
 
-func TestALockThatIsOverIsNotMerged(t *testing.T) {
+func TestAnExpiredLockIsNotMerged(t *testing.T) {
 	inWorld(t, false, nil, func(w *world) {
 		w.goes()
 		w.fails("bob", 5)
@@ -176,22 +176,22 @@ func TestAFailedMergeIsRetriedBeforeTheDatabaseDecides(t *testing.T) {
 			t.Errorf("%d attempts on record, want 2", n)
 		}
 		if n := strings.Count(w.log.String(), "Cannot merge the fallback logins"); n != 1 {
-			t.Errorf("it was told %d times", n)
+			t.Errorf("the database was asked %d times", n)
 		}
 	})
 }
 
-func TestAnOutageEndsOnlyWhenWhatWasChargedIsSettled(t *testing.T) {
+func TestTheFallbackEndsWhenAllAttemptsAreSettled(t *testing.T) {
 	inWorld(t, false, nil, func(w *world) {
 		w.goes()
 		charged := w.charge("alice")
-		w.db.away.Store(false)
+		w.db.unavailable.Store(false)
 		w.passes(time.Second)
 		if len(w.db.merges) != 0 {
 			t.Error("it was merged in the middle of an attempt")
 		}
 		if !w.settle(charged, true) {
-			t.Error("the success does not stand")
+			t.Error("the success is not accepted")
 		}
 		w.passes(time.Second)
 		if w.Active() || w.db.row("alice").FailedLoginAttempts != 0 {
@@ -203,17 +203,17 @@ func TestAnOutageEndsOnlyWhenWhatWasChargedIsSettled(t *testing.T) {
 	})
 }
 
-func TestAnAttemptThatIsNeverSettledDoesNotHoldUpTheEnd(t *testing.T) {
+func TestAnAttemptThatIsNeverSettledDoesNotDelayTheEndForLong(t *testing.T) {
 	inWorld(t, false, nil, func(w *world) {
 		w.goes()
 		charged := w.charge("alice")
-		w.db.away.Store(false)
+		w.db.unavailable.Store(false)
 		w.passes(store.PendingTime + time.Second)
 		if w.Active() || w.db.row("alice").FailedLoginAttempts != 1 {
 			t.Error("it is not merged as a failure")
 		}
 		if w.settle(charged, true) {
-			t.Error("a success stands that was merged as a failure")
+			t.Error("a success is accepted that was merged as a failure")
 		}
 	})
 }
@@ -243,26 +243,26 @@ func TestManyAccountsAreMergedInParts(t *testing.T) {
 	})
 }
 
-// Ours is an hour behind, and where there was no database since the start nobody knew.
-func TestTimesOfAnOutageAreMergedByTheDatabasesClock(t *testing.T) {
+// Our clock is an hour behind, which is unknown until the database has answered.
+func TestTimesAreMergedByTheDatabasesClock(t *testing.T) {
 	inWorld(t, true, func(_ *Options, c *cache.Options) { c.Now = func() time.Time { return time.Now().Add(-time.Hour) } }, func(w *world) {
-		told := time.Now().Add(10 * time.Minute) // by a status
+		reported := time.Now().Add(10 * time.Minute) // by a status
 		w.cluster.change(func(c *cluster) {
 			c.accounts = map[string]user.Observed{"alice": {Row: &user.Row{Active: true}}, "bob": {Row: &user.Row{Active: true}}}
-			c.locks = map[string]time.Time{"bob": told}
+			c.locks = map[string]time.Time{"bob": reported}
 		})
 		w.passes(3 * time.Second)
 		w.settle(w.charge("alice"), true)
 		w.fails("alice", 5)
 		begun := time.Now()
-		w.passes(3 * time.Second) // a status is told of it
+		w.passes(3 * time.Second) // a status reports it
 		w.comes()
 		a, b := w.db.row("alice").LockedUntil, w.db.row("bob").LockedUntil
 		if a == nil || a.Sub(begun) > limits.Duration || a.Sub(begun) < limits.Duration-time.Second {
 			t.Errorf("alice is locked until %v", a)
 		}
-		if b == nil || !b.Equal(told) {
-			t.Errorf("bob is locked until %v, want %v", b, told)
+		if b == nil || !b.Equal(reported) {
+			t.Errorf("bob is locked until %v, want %v", b, reported)
 		}
 		for _, attempt := range w.db.attempts() {
 			if off := begun.Sub(attempt.Time); off < 0 || off > time.Second {

@@ -14,7 +14,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-func TestWhileTheDatabaseIsAwayAttemptsAreDecidedFromWhatWasKnown(t *testing.T) {
+func TestWhileTheDatabaseIsUnavailableTheFallbackDecides(t *testing.T) {
 	inWorld(t, false, nil, func(w *world) {
 		w.goes()
 		charged := w.charge("alice")
@@ -22,19 +22,19 @@ func TestWhileTheDatabaseIsAwayAttemptsAreDecidedFromWhatWasKnown(t *testing.T) 
 			t.Errorf("alice: %+v", charged)
 		}
 		if !w.settle(charged, true) {
-			t.Error("a success does not stand")
+			t.Error("a success is not accepted")
 		}
 		if got := w.charge("mallory").Verdict; got != store.Unknown {
 			t.Errorf("a name that nobody has: %s", got)
 		}
 		if w.observe("alice").LastLogin == nil {
-			t.Error("the log-in is not known to a gateway's requests")
+			t.Error("the login is not known to a gateway's requests")
 		}
 	})
 }
 
-// Else he would find rows without the locks of the outage, and take them out of the statuses.
-func TestForTheReconcilerAnOutageIsOverWhenItIsMerged(t *testing.T) {
+// Otherwise it would read rows without the locks of the fallback, and remove them from the statuses.
+func TestForTheReconcilerTheFallbackEndsWhenItIsMerged(t *testing.T) {
 	inWorld(t, false, nil, func(w *world) {
 		var recovered atomic.Int64
 		r := w.ForReconciler(w.db)
@@ -65,8 +65,8 @@ func TestForTheReconcilerAnOutageIsOverWhenItIsMerged(t *testing.T) {
 	})
 }
 
-// Only the role for log-ins may be refused, and then a reconcile is told why it waits.
-func TestAnOutageOfTheLoginSideAloneIsNoneOfTheReconcilers(t *testing.T) {
+// Only the login role may be rejected. Then a reconcile reports why it waits.
+func TestTheReconcilerWaitsForTheFallbackOfTheLoginRoleAlone(t *testing.T) {
 	inWorld(t, false, nil, func(w *world) {
 		r := w.ForReconciler(&database{Store: w.db.Store})
 		w.goes()
@@ -74,7 +74,7 @@ func TestAnOutageOfTheLoginSideAloneIsNoneOfTheReconcilers(t *testing.T) {
 			t.Errorf("got %v, want %v", err, w.db.Health().Writing)
 		}
 		if known := r.Health(); known.Reading == nil || known.Writing == nil {
-			t.Error("it is not known before that a call comes to nothing")
+			t.Error("it is not known before that a call fails")
 		}
 		w.comes()
 		if _, err := r.Observe(w.t.Context(), "alice"); err != nil {
@@ -86,10 +86,10 @@ func TestAnOutageOfTheLoginSideAloneIsNoneOfTheReconcilers(t *testing.T) {
 	})
 }
 
-// The first attempt need not wait until somebody has looked.
-func TestTheAttemptThatFindsTheDatabaseAwayIsDecidedFromMemory(t *testing.T) {
+// The first attempt does not wait for a check.
+func TestTheAttemptThatFindsTheDatabaseUnavailableIsDecidedByTheFallback(t *testing.T) {
 	inWorld(t, false, nil, func(w *world) {
-		w.db.away.Store(true)
+		w.db.unavailable.Store(true)
 		if charged := w.charge("alice"); !charged.Fallback {
 			t.Errorf("%+v", charged)
 		}
@@ -99,20 +99,20 @@ func TestTheAttemptThatFindsTheDatabaseAwayIsDecidedFromMemory(t *testing.T) {
 func TestAnAttemptThatMayHaveReachedTheDatabaseIsNotChargedAgain(t *testing.T) {
 	inWorld(t, false, nil, func(w *world) {
 		w.db.reached.Store(true)
-		w.db.away.Store(true)
+		w.db.unavailable.Store(true)
 		if _, err := w.Charge(w.t.Context(), store.Attempt{Username: "alice"}, limits); !errors.Is(err, store.ErrUnavailable) || w.Active() {
 			t.Errorf("got %v", err)
 		}
 	})
 }
 
-// The database answers late that it charged, when the outage has begun with what was known before.
-func TestAnAttemptThatIsUnderWayWhenAnOutageBeginsCounts(t *testing.T) {
+// The database answers after the fallback has begun with the former counters.
+func TestAnAttemptInProgressWhenTheFallbackBeginsCounts(t *testing.T) {
 	inWorld(t, false, nil, func(w *world) {
 		w.fails("alice", 4)
 		w.db.set(func(d *database) {
 			d.charged = func() {
-				d.away.Store(true)
+				d.unavailable.Store(true)
 				time.Sleep(time.Second) //nolint:forbidigo // The bubble's clock: nobody waits.
 			}
 		})
@@ -120,16 +120,16 @@ func TestAnAttemptThatIsUnderWayWhenAnOutageBeginsCounts(t *testing.T) {
 			t.Errorf("the fifth: %+v", charged)
 		}
 		if got := w.charge("alice").Verdict; got != store.Locked {
-			t.Errorf("the sixth, from memory: %s", got)
+			t.Errorf("the sixth, by the fallback: %s", got)
 		}
 	})
 }
 
-// However quickly: not a moment passes for the copy to be read again.
+// No time passes in which the cache could be refreshed.
 func TestADatabaseThatFlapsGivesNobodyANewBudget(t *testing.T) {
-	for name, away := range map[string]bool{"with a copy": false, "with what the cluster declares": true} {
+	for name, unavailable := range map[string]bool{"with a copy": false, "with what the cluster declares": true} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, away, nil, func(w *world) {
+			inWorld(t, unavailable, nil, func(w *world) {
 				w.cluster.change(func(c *cluster) {
 					c.accounts = map[string]user.Observed{"alice": {Row: &user.Row{PasswordHash: "hash of alice", Active: true}}}
 				})
@@ -140,9 +140,9 @@ func TestADatabaseThatFlapsGivesNobodyANewBudget(t *testing.T) {
 						checks++
 						w.settle(charged, false)
 					}
-					w.db.away.Store(false)
+					w.db.unavailable.Store(false)
 					w.check(w.t.Context())
-					w.db.away.Store(true)
+					w.db.unavailable.Store(true)
 					w.check(w.t.Context())
 				}
 				if checks != 5 {
@@ -153,7 +153,7 @@ func TestADatabaseThatFlapsGivesNobodyANewBudget(t *testing.T) {
 	}
 }
 
-// What the database charges in between counts when the outage goes on.
+// What the database charges in between counts when the fallback continues.
 func TestADatabaseThatFlapsAndChargesGivesNobodyANewBudget(t *testing.T) {
 	inWorld(t, false, nil, func(w *world) {
 		checks := 0
@@ -165,12 +165,12 @@ func TestADatabaseThatFlapsAndChargesGivesNobodyANewBudget(t *testing.T) {
 		}
 		w.goes()
 		try()
-		w.db.away.Store(false)
+		w.db.unavailable.Store(false)
 		w.check(w.t.Context())
 		for range 3 {
 			try()
 		}
-		w.db.away.Store(true)
+		w.db.unavailable.Store(true)
 		w.check(w.t.Context())
 		for range 5 {
 			try()
@@ -181,8 +181,8 @@ func TestADatabaseThatFlapsAndChargesGivesNobodyANewBudget(t *testing.T) {
 	})
 }
 
-// What is read of a table that cannot be written: a standby, a right that was taken away.
-func TestWhatAnOutageCanStillReadCounts(t *testing.T) {
+// The table can be read and not written: a standby, a revoked right.
+func TestWhatTheFallbackCanStillReadCounts(t *testing.T) {
 	inWorld(t, false, nil, func(w *world) {
 		w.db.readable.Store(true)
 		w.goes()
@@ -206,14 +206,14 @@ func TestWhatAnOutageCanStillReadCounts(t *testing.T) {
 	})
 }
 
-// The database took an old lock out of the row; the copy has to, too, or the next charge would begin anew.
-func TestAChargeAfterALockThatRanOutCounts(t *testing.T) {
+// The database cleared the expired lock in the row. The cache has to as well, or the next charge would start a new budget.
+func TestAChargeAfterAnExpiredLockCounts(t *testing.T) {
 	inWorld(t, false, nil, func(w *world) {
 		w.fails("alice", 5)
 		w.passes(limits.Duration)
 		w.db.deaf.Store(true)
 		w.fails("alice", 4)
-		w.db.away.Store(true)
+		w.db.unavailable.Store(true)
 		w.check(w.t.Context())
 		w.fails("alice", 1)
 		if got := w.charge("alice").Verdict; got != store.Locked {
@@ -222,7 +222,7 @@ func TestAChargeAfterALockThatRanOutCounts(t *testing.T) {
 	})
 }
 
-func TestWithoutFallbackNothingIsDecided(t *testing.T) {
+func TestWithoutFallbackAttemptsFail(t *testing.T) {
 	inWorld(t, false, func(o *Options, _ *cache.Options) { o.NoFallback = true }, func(w *world) {
 		w.goes()
 		if _, err := w.Charge(w.t.Context(), store.Attempt{Username: "alice"}, limits); !errors.Is(err, store.ErrUnavailable) {
@@ -250,7 +250,7 @@ func TestAnOutageGivesNobodyANewBudget(t *testing.T) {
 				t.Errorf("%s: %s, want locked", username, got)
 			}
 		}
-		for range 5 { // a database that comes and goes
+		for range 5 { // a database that flaps
 			w.comes()
 			w.goes()
 			if got := w.charge("alice").Verdict; got != store.Locked {
@@ -260,7 +260,7 @@ func TestAnOutageGivesNobodyANewBudget(t *testing.T) {
 	})
 }
 
-func TestAttemptsForWhichThereIsNoRoomAreCounted(t *testing.T) {
+func TestDroppedAttemptsAreCounted(t *testing.T) {
 	inWorld(t, false, nil, func(w *world) {
 		w.goes()
 		const attempts = 20_000
