@@ -70,6 +70,12 @@ const (
 	MaxUserAgent = 255
 )
 
+// MayBeUsername reports whether an account can have this username in any database. No other text is sent to a database.
+func MayBeUsername(text string) bool {
+	return len(text) <= MaxUsername*utf8.UTFMax && utf8.RuneCountInString(text) <= MaxUsername &&
+		utf8.ValidString(text) && !strings.Contains(text, "\x00")
+}
+
 // Record is the attempt as it is put on record: under the username that was sent where there is such an account, else
 // under the alias, since people type passwords into the wrong field.
 func (a Attempt) Record(exists bool) Record {

@@ -88,7 +88,7 @@ ORDER BY attempted_at DESC, id DESC LIMIT @limit::bigint`
 
 // Attempts reads what the audit trail has of an account, the latest first. Its errors are Observe's.
 func (s *Store) Attempts(ctx context.Context, trail store.Trail) ([]store.Record, error) {
-	if !mayBeAccount(trail.Username) {
+	if !store.MayBeUsername(trail.Username) {
 		return nil, ctx.Err()
 	}
 	outcomes := make([]string, 0, len(trail.Outcomes))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/observer"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
@@ -249,7 +250,7 @@ purged AS (
 // answer says whether the fence held. It notifies observers where a note was written, also of what the trigger on users
 // does not see: a name that was freed without its row being changed may be what another resource waits for.
 const answer = `
-SELECT EXISTS (SELECT FROM fence), (SELECT pg_catalog.pg_notify('` + rowsChannel + `', noted.username)::text FROM noted)`
+SELECT EXISTS (SELECT FROM fence), (SELECT pg_catalog.pg_notify('` + observer.RowsChannel + `', noted.username)::text FROM noted)`
 
 // statementFor is the statement that makes the change.
 func statementFor(change user.Change) (string, error) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/backoff"
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
@@ -294,7 +295,7 @@ func TestAServerWithoutFreeConnectionsIsUnavailableAfterAWhile(t *testing.T) {
 		t.Error("it is away as soon as its own connections are gone")
 	}
 	s.timing.shortage = time.Millisecond
-	pause(t.Context(), s.timing.shortage)
+	backoff.Pause(t.Context(), s.timing.shortage)
 	if s.check(t.Context()); !s.Health().Unavailable {
 		t.Error("it is not away, though it has no connection and gets none")
 	}

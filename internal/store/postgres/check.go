@@ -10,6 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/backoff"
 )
 
 // Whether the database is away decides who decides about log-ins: it or, without its count of failures, each replica by
@@ -54,7 +56,7 @@ func (s *Store) keepChecking(ctx context.Context) {
 	for {
 		s.check(ctx)
 		// However many calls fail, they cause no more checks than this.
-		if !pause(ctx, s.timing.firstRetry) {
+		if !backoff.Pause(ctx, s.timing.firstRetry) {
 			return
 		}
 		interval := s.settings.CheckInterval

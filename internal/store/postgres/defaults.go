@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/backoff"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
@@ -32,13 +33,13 @@ func (s *Store) keepFindingDefaults(ctx context.Context) {
 	delay := s.newDelay()
 	for {
 		if err := s.findDefaults(ctx); err != nil { // logged where it changes the database's state
-			if !delay.wait(ctx) {
+			if !delay.Wait(ctx) {
 				return
 			}
 			continue
 		}
-		delay.reset()
-		if !pause(ctx, s.settings.DefaultsInterval) {
+		delay.Reset()
+		if !backoff.Pause(ctx, s.settings.DefaultsInterval) {
 			return
 		}
 	}

@@ -251,9 +251,9 @@ func saidOf(t *testing.T, settings Settings) string {
 	errs := []error{err, applied(t, s, creation("alice")), s.Migrate(t.Context())}
 	_, err = s.runMigrations(t.Context())
 	errs = append(errs, s.failure(t.Context(), err, asks, time.Second))
-	o := newObserver(s)
-	_, err = o.connect(t.Context())
-	o.polling(err) // logs it
+	o := &observed{Store: s}
+	_, err = o.Listen(t.Context(), func(string, string) {})
+	said.WriteString(o.Reason(err)) // as it is logged
 	for _, err := range errs {
 		if !errors.Is(err, store.ErrUnavailable) {
 			t.Errorf("got %v, want an UnavailableError", err)

@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/backoff"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
@@ -34,7 +35,7 @@ func hang(t *testing.T, server *testenv.Postgres) (end func()) {
 	committing.Go(func() {
 		for ctx.Err() == nil {
 			_, _ = admin.Exec(ctx, "SELECT pg_logical_emit_message(true, 'test', '')")
-			pause(ctx, 10*time.Millisecond)
+			backoff.Pause(ctx, 10*time.Millisecond)
 		}
 	})
 	eventually(t, "a commit hangs", func() bool { return waiters(t, admin) > 0 })
@@ -148,7 +149,7 @@ func TestSixtyLockedRowsHoldUpNobodyElse(t *testing.T) {
 			t.Fatalf("%v", err)
 		}
 		took = append(took, time.Since(began))
-		pause(ctx, 20*time.Millisecond)
+		backoff.Pause(ctx, 20*time.Millisecond)
 	}
 	flood.Wait()
 	slices.Sort(took)

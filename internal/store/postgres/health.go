@@ -215,8 +215,8 @@ func (h *health) setNotifying(notifying bool) {
 	h.notifying, h.heard = notifying, time.Now()
 }
 
-// hear takes note that the connection that listens is alive, and that all that it brought was told.
-func (h *health) hear() {
+// markAlive records that the listening connection is alive and that all its notifications were passed on.
+func (h *health) markAlive() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.heard = time.Now()

@@ -28,7 +28,7 @@ func (s *Store) keepInspecting(ctx context.Context) {
 		}
 		delay := s.newDelay()
 		for err := s.inspectOnce(ctx); err != nil; err = s.inspectOnce(ctx) {
-			if !delay.wait(ctx) {
+			if !delay.Wait(ctx) {
 				return
 			}
 		}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/backoff"
 )
 
 // blockedFor is how long a row counts as locked by another transaction after a write found it so.
@@ -80,7 +82,7 @@ func (s *Store) patiently(ctx context.Context, username string, longest time.Dur
 		err = write()
 		isBlocked := errors.Is(err, errBlocked)
 		leave(isBlocked)
-		if !isBlocked || time.Now().Add(s.timing.lock).After(deadline) || !pause(ctx, s.timing.lock/10) {
+		if !isBlocked || time.Now().Add(s.timing.lock).After(deadline) || !backoff.Pause(ctx, s.timing.lock/10) {
 			return err
 		}
 	}

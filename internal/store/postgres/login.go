@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/observer"
 )
 
 // A charge, and a settlement, is one statement, and so one transaction. All of them take the lock of the account's row
@@ -142,7 +143,7 @@ recorded AS (
     UPDATE login_attempts a SET outcome = CASE WHEN j.accepted THEN 'success' ELSE 'failed' END
     FROM judged j WHERE a.id = j.id AND j.is_first
 )
-SELECT j.accepted, CASE WHEN j.is_first AND j.locks THEN pg_catalog.pg_notify('` + rowsChannel + `', @username::text)::text END
+SELECT j.accepted, CASE WHEN j.is_first AND j.locks THEN pg_catalog.pg_notify('` + observer.RowsChannel + `', @username::text)::text END
 FROM judged j`
 
 // purgeAttempts looks for its batch once: an array is not looked for again for each row, as a subquery may be.
@@ -203,7 +204,7 @@ func chargeArguments(a store.Attempt, limits store.Limits) pgx.NamedArgs {
 		"username": nil, "name": "", "alias": unknown.Username, "source": known.Source, "user_agent": known.UserAgent,
 		"attempts": limits.Attempts, "duration": limits.Duration.Microseconds(), "growth": store.GrowthPeriod.Microseconds(),
 	}
-	if mayBeAccount(a.Username) {
+	if store.MayBeUsername(a.Username) {
 		args["username"], args["name"] = a.Username, known.Username
 	}
 	return args

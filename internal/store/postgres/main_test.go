@@ -96,7 +96,8 @@ func open(t *testing.T, settings Settings) *Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.timing.lastRetry, s.timing.requests = 200*time.Millisecond, 50*time.Millisecond
+	s.timing.lastRetry, s.observer.Timing.LastRetry = 200*time.Millisecond, 200*time.Millisecond
+	s.observer.Timing.Requests = 50 * time.Millisecond
 	s.timing.catalogue = patience // a busy machine does not keep the catalogue from explaining a refusal
 	t.Cleanup(s.Close)
 	return s

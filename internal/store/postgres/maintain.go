@@ -43,10 +43,10 @@ func (s *Store) keepMigrated(ctx context.Context) {
 			case <-ctx.Done():
 			}
 			if time.Since(began) > s.timing.lastRetry {
-				delay.reset() // it had been fine
+				delay.Reset() // it had been fine
 			}
 		}
-		if !delay.wait(ctx) {
+		if !delay.Wait(ctx) {
 			return
 		}
 	}

@@ -123,7 +123,7 @@ func mergeArguments(outage store.OfflineBatch, limits store.Limits, foreign map[
 		times                                       []time.Time
 	)
 	for _, missed := range outage.Accounts {
-		if mayBeAccount(missed.Username) && !foreign[missed.Username] {
+		if store.MayBeUsername(missed.Username) && !foreign[missed.Username] {
 			usernames, failures = append(usernames, missed.Username), append(failures, int64(missed.Failures))
 			locks, logins = append(locks, missed.LockedUntil), append(logins, missed.LastLogin)
 		}

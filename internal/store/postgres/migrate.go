@@ -17,6 +17,7 @@ import (
 	"github.com/pressly/goose/v3"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/backoff"
 )
 
 //go:embed migrations/*.sql
@@ -66,7 +67,7 @@ func (s *Store) Migrate(ctx context.Context) error {
 		s.health.whole()
 		s.health.succeeded(writes)
 	}
-	if err := s.arrangeTrigger(ctx); err != nil {
+	if _, err := s.arrangeTrigger(ctx); err != nil {
 		return err
 	}
 	s.migratedOnce.Do(func() {
@@ -199,7 +200,7 @@ func (migrationLocker) SessionLock(ctx context.Context, conn *sql.Conn) error {
 		if err != nil || isLocked {
 			return err
 		}
-		if !pause(ctx, time.Second) {
+		if !backoff.Pause(ctx, time.Second) {
 			return ctx.Err()
 		}
 	}

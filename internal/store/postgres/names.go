@@ -5,20 +5,9 @@ package postgres
 import (
 	"context"
 	"errors"
-	"strings"
-	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgconn"
-
-	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
-
-// mayBeAccount tells whether the database could have such a username at all; whatever else somebody sends is kept from
-// it.
-func mayBeAccount(username string) bool {
-	return len(username) <= store.MaxUsername*utf8.UTFMax && utf8.RuneCountInString(username) <= store.MaxUsername &&
-		utf8.ValidString(username) && !strings.Contains(username, "\x00")
-}
 
 // isUntranslatable tells whether a database that is not in UTF-8 cannot write a text.
 func isUntranslatable(err error) bool {

@@ -10,16 +10,13 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// errTurnedOff says that the settings do without notifications.
-var errTurnedOff = errors.New("notifications are turned off")
-
-// arrangeTrigger makes the triggers where they are missing or, without notifications, drops them.
-func (s *Store) arrangeTrigger(ctx context.Context) error {
+// arrangeTrigger creates the triggers if they are missing or, without notifications, drops them. It reports whether changed
+// rows are notified.
+func (s *Store) arrangeTrigger(ctx context.Context) (isThere bool, err error) {
 	if s.settings.NoNotifications {
-		return s.dropTrigger(ctx)
+		return false, s.dropTrigger(ctx)
 	}
-	_, err := s.ensureTrigger(ctx)
-	return err
+	return s.ensureTrigger(ctx)
 }
 
 // findTrigger finds our triggers on users, also disabled ones, and their function.
@@ -88,14 +85,5 @@ func (s *Store) triggerStays(err error) {
 		s.settings.Log.Warn("Notifications are off, but the trigger on the table users cannot be dropped", "reason", failed,
 			"remedy", "let the owner of the table run: DROP TRIGGER "+rowTrigger+" ON users; DROP TRIGGER "+truncateTrigger+
 				" ON users; DROP FUNCTION "+triggerFunction+"()")
-	}
-}
-
-// poll opens no connection that listens, so that sweeps come every PollInterval, until ctx ends. It drops the trigger again
-// where a replica with other settings made it.
-func (o *observer) poll(ctx context.Context) {
-	o.polling(errTurnedOff)
-	for pause(ctx, o.s.timing.retryListen) {
-		_ = o.s.dropTrigger(ctx) // the next one may succeed
 	}
 }

@@ -108,7 +108,7 @@ func TestATriggerThatAnotherReplicaMadeIsDroppedAgain(t *testing.T) {
 	dsn := testenv.Database(t)
 	pool := connect(t, dsn)
 	s := open(t, polling(dsn))
-	s.timing.retryListen = 50 * time.Millisecond
+	s.observer.Timing.RetryListen = 50 * time.Millisecond
 	background(t, func(ctx context.Context) { _ = s.Maintain(ctx) })
 	watch(t, s)
 	eventually(t, "the schema is complete", func() bool {
@@ -133,7 +133,7 @@ func TestTheRoleForLogInsDropsNoTrigger(t *testing.T) {
 	settings := polling(dsn)
 	settings.Role = RoleLogin
 	s := ready(t, settings)
-	s.timing.retryListen = 50 * time.Millisecond
+	s.observer.Timing.RetryListen = 50 * time.Millisecond
 	pool := connect(t, dsn)
 	w := watch(t, s)
 	run(t, pool, insert, "alice")

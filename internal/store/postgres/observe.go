@@ -94,7 +94,7 @@ func (s *Store) snapshot(ctx context.Context, usernames []string, foreign map[st
 func snapshotOn(ctx context.Context, conn *conn, usernames []string, foreign map[string]bool) (map[string]user.Observed, error) {
 	asked, recorded := make([]*string, len(usernames)), make([]*string, len(usernames))
 	for i, username := range usernames {
-		if mayBeAccount(username) && !foreign[username] {
+		if store.MayBeUsername(username) && !foreign[username] {
 			asked[i] = &username
 			recorded[i] = new(store.Attempt{Username: username}.Record(true).Username)
 		}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/backoff"
 )
 
 // All sessions of a store have to lead to one database. The pool and the listening connection are renewed together when
@@ -71,7 +73,7 @@ func (s *Store) keepOneDatabase(ctx context.Context) {
 			r.probedAt = time.Now()
 		}
 		s.compareSessions(ctx, &r)
-		if !pause(ctx, s.settings.CheckInterval) {
+		if !backoff.Pause(ctx, s.settings.CheckInterval) {
 			return
 		}
 	}

@@ -59,20 +59,11 @@ func (s *sessions) now() uint64 {
 	return s.generation
 }
 
-// pause waits this long, and no longer than until the next renewal after this generation.
-func (s *sessions) pause(ctx context.Context, d time.Duration, generation uint64) {
+// generationNow returns the current generation, and a channel that is closed when it ends.
+func (s *sessions) generationNow() (generation uint64, renewed <-chan struct{}) {
 	s.mu.Lock()
-	renewed, isOver := s.renewed, s.generation != generation
-	s.mu.Unlock()
-	if isOver {
-		return
-	}
-	limited, cancel := context.WithTimeout(ctx, d)
-	defer cancel()
-	select {
-	case <-renewed:
-	case <-limited.Done():
-	}
+	defer s.mu.Unlock()
+	return s.generation, s.renewed
 }
 
 // identify makes a session of a connection that was begun in this generation with this configuration.

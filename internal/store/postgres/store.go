@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/observer"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
@@ -54,9 +55,7 @@ type Store struct {
 	comparedAfter uint64 // how many renewals both stores had made by then
 	suspects      bool   // the last comparison found different tables
 
-	watching sync.Mutex
-	observer *observer       // nil while nobody watches
-	observed <-chan struct{} // closed when the last observer has ended
+	observer *observer.Observer
 }
 
 // Open makes a store. It does not need the database to be there, only a DSN that can be understood: an error is an
@@ -96,9 +95,7 @@ func Open(settings Settings) (*Store, error) {
 	if err != nil {
 		return nil, &store.UnavailableError{Sentence: "The connection pool cannot be made from these settings.", Err: err}
 	}
-	nobody := make(chan struct{})
-	close(nobody)
-	return &Store{
+	s := &Store{
 		settings: settings,
 		timing:   usualTiming(),
 		pool:     pool,
@@ -110,10 +107,14 @@ func Open(settings Settings) (*Store, error) {
 		tried:    make(chan struct{}),
 		missing:  make(chan struct{}, 1),
 		doubts:   make(chan struct{}, 1),
-		observed: nobody,
 
 		inspectable: make(chan struct{}, 1),
-	}, nil
+	}
+	s.observer = observer.New(&observed{Store: s}, observer.Settings{
+		NoNotifications: settings.NoNotifications, PollInterval: settings.PollInterval, ResyncInterval: settings.ResyncInterval,
+		Ready: s.migrated, Log: settings.Log,
+	})
+	return s, nil
 }
 
 // closeTimeout is how long Close waits: a server that does not answer must not keep the process from ending.
@@ -145,9 +146,7 @@ func (s *Store) Health() store.Health {
 		h.Reading, h.Writing = s.errAstray(), s.errAstray()
 	}
 	h.Current = h.Current && s.sessions.isAgreed()
-	s.watching.Lock()
-	h.Watched = s.observer != nil
-	s.watching.Unlock()
+	h.Watched = s.observer.IsWatched()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h.Findings, h.DefaultPasswords = s.findings, s.defaults

@@ -10,12 +10,10 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/observer"
 )
 
 const (
-	rowsChannel  = "shardinguser_rows"  // carries usernames; an empty one stands for any
-	probeChannel = "shardinguser_probe" // carries the self-tests of watchers
-
 	// triggerFunction has its version in the name: another function gets another one, so that replicas of two versions
 	// do not replace each other's.
 	triggerFunction = "shardinguser_notify_v1"
@@ -35,7 +33,7 @@ const (
 const notify = `
         BEGIN
             IF TG_OP OPERATOR(pg_catalog.=) 'TRUNCATE'::pg_catalog.text THEN
-                PERFORM pg_catalog.pg_notify('` + rowsChannel + `', '');
+                PERFORM pg_catalog.pg_notify('` + observer.RowsChannel + `', '');
                 RETURN NULL;
             END IF;
             IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE'::pg_catalog.text
@@ -44,10 +42,10 @@ const notify = `
                 RETURN NULL;
             END IF;
             IF TG_OP OPERATOR(pg_catalog.<>) 'INSERT'::pg_catalog.text THEN
-                PERFORM pg_catalog.pg_notify('` + rowsChannel + `', OLD.username::pg_catalog.text);
+                PERFORM pg_catalog.pg_notify('` + observer.RowsChannel + `', OLD.username::pg_catalog.text);
             END IF;
             IF TG_OP OPERATOR(pg_catalog.<>) 'DELETE'::pg_catalog.text THEN
-                PERFORM pg_catalog.pg_notify('` + rowsChannel + `', NEW.username::pg_catalog.text);
+                PERFORM pg_catalog.pg_notify('` + observer.RowsChannel + `', NEW.username::pg_catalog.text);
             END IF;
             RETURN NULL;
         EXCEPTION WHEN OTHERS THEN

@@ -11,6 +11,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/backoff"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/observer"
 )
 
 // A charge whose commit does not return may have been made: the attempt counts, and was never compared with a password. Such
@@ -52,7 +54,7 @@ written AS (
 recorded AS (
     UPDATE login_attempts a SET outcome = 'unchecked' FROM attempt t WHERE a.id = t.id
 )
-SELECT CASE WHEN t.lock IS NOT NULL THEN pg_catalog.pg_notify('` + rowsChannel + `', @username::text)::text END FROM taken t`
+SELECT CASE WHEN t.lock IS NOT NULL THEN pg_catalog.pg_notify('` + observer.RowsChannel + `', @username::text)::text END FROM taken t`
 
 const lockAccount = `
 SELECT FROM users u WHERE u.username::text = @username::text AND pg_catalog.set_config('lock_timeout', @lock_timeout::text, true) IS NOT NULL
@@ -114,7 +116,7 @@ func (u *unchecked) take() map[string]openAttempts {
 
 // keepUncharging settles what is unchecked, as soon as the database takes it, until ctx ends.
 func (s *Store) keepUncharging(ctx context.Context) {
-	for pause(ctx, uncheckedRetry) {
+	for backoff.Pause(ctx, uncheckedRetry) {
 		if s.Health().Unavailable {
 			continue
 		}

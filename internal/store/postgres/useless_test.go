@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/backoff"
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
@@ -87,7 +88,7 @@ func TestADatabaseThatRefusesLoginsIsUnavailableUntilItRecovers(t *testing.T) {
 	away := awayMeanwhile(s, func() {
 		for range 20 {
 			expectUnavailable(t, applied(t, s, creation("bob")), "GRANT")
-			pause(t.Context(), 10*time.Millisecond)
+			backoff.Pause(t.Context(), 10*time.Millisecond)
 		}
 	})
 	if away || s.Health().Up() {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/observer"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
@@ -138,7 +139,7 @@ func TestTheTriggerKeepsSilentAboutWhatChangesWithEveryLogIn(t *testing.T) {
 	}
 	defer func() { _ = listener.Close(context.WithoutCancel(t.Context())) }()
 	run(t, pool, insert, "alice")
-	if _, err := listener.Exec(t.Context(), "LISTEN "+rowsChannel); err != nil {
+	if _, err := listener.Exec(t.Context(), "LISTEN "+observer.RowsChannel); err != nil {
 		t.Fatal(err)
 	}
 	run(t, pool, "UPDATE users SET failed_login_attempts = failed_login_attempts + 1, last_login_at = now(), updated_at = now()")
@@ -229,7 +230,7 @@ func TestAListenerThatTheNetworkForgotIsFoundOut(t *testing.T) {
 	proxy, settings := listeningThroughAProxy(t, dsn)
 	settings.PollInterval = 50 * time.Millisecond
 	s := open(t, settings)
-	s.timing.keepAlive, s.timing.ping = 100*time.Millisecond, 100*time.Millisecond
+	s.observer.Timing.KeepAlive, s.observer.Timing.Ping = 100*time.Millisecond, 100*time.Millisecond
 	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -250,7 +251,7 @@ func TestAStoreWhoseListenerIsSilentIsNotCurrent(t *testing.T) {
 	t.Parallel()
 	proxy, settings := listeningThroughAProxy(t, databaseWithSchema(t))
 	s := open(t, settings)
-	s.timing.ping = time.Hour
+	s.observer.Timing.Ping = time.Hour
 	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -278,7 +279,7 @@ func TestWhereNotificationsDoNotPassTheStorePollsAndTriesAgain(t *testing.T) {
 	}
 	ready(t, quick(dsn))
 	s := open(t, settings)
-	s.timing.selfTest, s.timing.retryListen = 50*time.Millisecond, 100*time.Millisecond
+	s.observer.Timing.SelfTest, s.observer.Timing.RetryListen = 50*time.Millisecond, 100*time.Millisecond
 	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -304,7 +305,7 @@ func TestWithoutTheRightToATriggerTheStorePollsAndSaysSoOnce(t *testing.T) {
 	settings := quick(dsns.dsn)
 	settings.Log = log.logger()
 	s := open(t, settings)
-	s.timing.retryListen = 50 * time.Millisecond
+	s.observer.Timing.RetryListen = 50 * time.Millisecond
 	background(t, func(ctx context.Context) { _ = s.Maintain(ctx) })
 	w := watch(t, s)
 	w.told(t, "legacy-1")
