@@ -60,7 +60,7 @@ prepare-demo:
 	hack/prepare-postgres.sh
 
 .PHONY: generate
-generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Regenerate deep copies, CRD, RBAC, API reference, the chart's copies and Argo CD's ConfigMap from their sources.
+generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Regenerate deep copies, CRD, RBAC, API reference, the chart's copies, Argo CD's ConfigMap and the database scripts from their sources.
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
 	$(CONTROLLER_GEN) crd rbac:roleName=manager-role paths=./api/... paths=./internal/controller/... \
 		output:crd:artifacts:config=config/crd/bases output:rbac:artifacts:config=config/rbac
@@ -68,6 +68,7 @@ generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Regenerate deep copies, CRD, RBAC
 	$(CRD_REF_DOCS) --source-path=api --config=hack/api-reference.yaml --renderer=markdown \
 		--output-path=docs/api-reference.md --log-level=ERROR
 	cat hack/server-side-apply.md >>docs/api-reference.md
+	go run ./hack/sql config/database/roles.sql config/database/sharding-manager.sql
 	hack/chart-files.sh
 	go run ./hack/argocd config/argocd
 

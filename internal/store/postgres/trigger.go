@@ -4,13 +4,14 @@ package postgres
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
-	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/observer"
 )
 
 const (
@@ -26,32 +27,14 @@ const (
 	triggerCount    = 2
 )
 
-// notify is the body of the function. It runs in other programs' sessions, with their rights and by their search path, and in
-// ours: everything in it is qualified. What goes wrong in it must not be their problem. It keeps silent about the two columns
-// that change with every log-in. Which columns changed is found out here, since columns that a trigger's WHEN names could not be
-// altered by their owner any more.
-const notify = `
-        BEGIN
-            IF TG_OP OPERATOR(pg_catalog.=) 'TRUNCATE'::pg_catalog.text THEN
-                PERFORM pg_catalog.pg_notify('` + observer.RowsChannel + `', '');
-                RETURN NULL;
-            END IF;
-            IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE'::pg_catalog.text
-                AND ROW(OLD.username, OLD.password_hash, OLD.roles, OLD.active, OLD.locked_until)::pg_catalog.text
-                OPERATOR(pg_catalog.=) ROW(NEW.username, NEW.password_hash, NEW.roles, NEW.active, NEW.locked_until)::pg_catalog.text THEN
-                RETURN NULL;
-            END IF;
-            IF TG_OP OPERATOR(pg_catalog.<>) 'INSERT'::pg_catalog.text THEN
-                PERFORM pg_catalog.pg_notify('` + observer.RowsChannel + `', OLD.username::pg_catalog.text);
-            END IF;
-            IF TG_OP OPERATOR(pg_catalog.<>) 'DELETE'::pg_catalog.text THEN
-                PERFORM pg_catalog.pg_notify('` + observer.RowsChannel + `', NEW.username::pg_catalog.text);
-            END IF;
-            RETURN NULL;
-        EXCEPTION WHEN OTHERS THEN
-            RETURN NULL;  -- the sweep finds what was not told
-        END
-        `
+// triggers creates the triggers if they are missing, and the function also where it is another version's. "make generate"
+// copies it into config/database/roles.sql.
+//
+//go:embed trigger.sql
+var triggers string
+
+// notify is the body of the function.
+var notify = strings.Split(triggers, "$fn$")[1]
 
 // lookAtTriggers counts our triggers on the table users that are enabled, and says whether their function is another version's that
 // the role may replace.
@@ -70,27 +53,6 @@ JOIN pg_catalog.pg_roles me ON me.rolname = CURRENT_USER
 WHERE p.oid = pg_catalog.to_regprocedure('` + triggerFunction + `()')::oid AND NOT r.rolsuper
   AND CASE WHEN me.rolsuper THEN r.oid <> me.oid ELSE NOT pg_catalog.pg_has_role(r.oid, 'USAGE') END
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass('users')::oid AND c.relowner = r.oid)`
-
-// triggers are made where they are missing, and the function also where it is another version's.
-const triggers = `
-DO $do$
-DECLARE
-    body CONSTANT pg_catalog.text := $fn$` + notify + `$fn$;
-BEGIN
-    IF NOT EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE p.oid = pg_catalog.to_regprocedure('` + triggerFunction + `()')::oid
-        AND (p.prosrc = body OR NOT pg_catalog.pg_has_role(p.proowner, 'USAGE'))) THEN
-        EXECUTE pg_catalog.format('CREATE OR REPLACE FUNCTION ` + triggerFunction + `() RETURNS trigger LANGUAGE plpgsql AS %L', body);
-    END IF;
-    IF NOT EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = 'users'::regclass::oid AND tgname = '` + rowTrigger + `') THEN
-        CREATE TRIGGER ` + rowTrigger + ` AFTER INSERT OR UPDATE OR DELETE ON users
-            FOR EACH ROW EXECUTE FUNCTION ` + triggerFunction + `();
-    END IF;
-    IF NOT EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = 'users'::regclass::oid AND tgname = '` + truncateTrigger + `') THEN
-        CREATE TRIGGER ` + truncateTrigger + ` AFTER TRUNCATE ON users
-            FOR EACH STATEMENT EXECUTE FUNCTION ` + triggerFunction + `();
-    END IF;
-END
-$do$`
 
 // ensureTrigger makes the triggers where they are missing and that is the role's to do, and tells whether they are there.
 // That they may not be made is no error; it is logged once. That there is no table is one.
