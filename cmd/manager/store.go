@@ -159,7 +159,7 @@ func openDatabase(settings config.Settings, log logr.Logger) (controller, logins
 	if controller, err = postgres.Open(ours); err != nil {
 		return nil, nil, err
 	}
-	theirs.Role, theirs.Beside = postgres.RoleLogin, controller
+	theirs.Role, theirs.Peer = postgres.RoleLogin, controller
 	theirs.DSN = plain(d.CurrentLoginDSN)
 	theirs.MaxConns = d.LoginMaxConnections
 	theirs.Log = slog.New(logr.ToSlogHandler(log.WithName("database").WithName("login")))

@@ -14,13 +14,12 @@ var notYet = []string{
 	"internal/controller", // conditions and Events
 	"internal/password",   // conditions
 	"internal/policy",     // conditions
-	"internal/store",      // conditions, findings about the table users
 	"internal/user",       // conditions and Events
 	"test",                // what the bench and the soak report
 }
 
 // commented are folders whose comments are covered too, because users see them. Shrink the rest the same way.
-var commented = []string{"api/v1alpha1", "hack/prose"}
+var commented = []string{"api/v1alpha1", "hack/prose", "internal/store"}
 
 // plain are files, and folders of YAML files, that are covered line by line.
 var plain = []string{

@@ -210,7 +210,7 @@ func TestADatabaseMissingAtTheStartIsUnavailableUntilItComes(t *testing.T) {
 				t.Error("it is away before anybody looked")
 			}
 			background(t, func(ctx context.Context) { _ = s.Maintain(ctx) })
-			eventually(t, "it is away", unavailable(s))
+			eventually(t, "it is away", isUnavailable(s))
 			proxy.Restore()
 			eventually(t, "it is back", func() bool { return !s.Health().Unavailable })
 			charge(t, s, "alice")
@@ -224,7 +224,7 @@ func TestAnOutageIsNoticedWhileNobodyCallsAndSoIsItsEnd(t *testing.T) {
 	s := ready(t, Settings{DSN: fixed(dsn)})
 	for name, disturb := range map[string]func(){"it is cut": proxy.Cut, "the network swallows": proxy.Stall} {
 		disturb()
-		eventually(t, name+", and it is away", unavailable(s))
+		eventually(t, name+", and it is away", isUnavailable(s))
 		proxy.Restore()
 		eventually(t, name+", and it is back", func() bool { return !s.Health().Unavailable })
 		charge(t, s, "alice")

@@ -76,7 +76,7 @@ func (s *Store) keepChecking(ctx context.Context) {
 // check finds out whether the database is away.
 func (s *Store) check(ctx context.Context) {
 	began := time.Now()
-	if s.isAstray(ctx) {
+	if s.isMismatched(ctx) {
 		return
 	}
 	isReadOnly, err := s.look(ctx, s.settings.Role.tables())
@@ -121,7 +121,7 @@ func (s *Store) checkWrites(ctx context.Context) bool {
 	if s.settings.Role.servesLogIns() { // what is refused may be none of the login side's business
 		// A statement's trigger runs too, though there is no row: what it raises concerns writes of rows, and a probe goes on.
 		if err := s.tryToWrite(ctx); err != nil {
-			v := s.weighed(ctx, s.judge(err, writes, s.timing.look), err)
+			v := s.weighed(ctx, s.classify(err, writes, s.timing.look), err)
 			if v.kind == refusing || v.kind == readOnly {
 				s.found(v, err)
 				s.health.setUseless(v.kind)
@@ -142,7 +142,7 @@ func (s *Store) checkWrites(ctx context.Context) bool {
 		return false
 	}
 	v := s.meaning(err, writes, s.timing.look)
-	if v.kind == away && !isUnreachable(err) {
+	if v.kind == unavailable && !isUnreachable(err) {
 		return !refuses // the connection or the time fell short, which proves nothing
 	}
 	s.found(v, err)
@@ -151,7 +151,7 @@ func (s *Store) checkWrites(ctx context.Context) bool {
 }
 
 // found takes note of what a check failed at, and tells whether that proves anything.
-func (s *Store) found(v verdict, err error) bool {
+func (s *Store) found(v class, err error) bool {
 	if stat := s.pool.Stat(); stat.TotalConns() > stat.ConstructingConns() {
 		s.health.hadConnection()
 	}
@@ -177,11 +177,11 @@ func (s *Store) isHeard() bool { return !s.settings.listensElsewhere && s.Health
 // nothing of the database while all its connections are in use, or dead without anybody's having been told.
 func (s *Store) look(ctx context.Context, sql string) (isReadOnly bool, err error) {
 	isSuspect := true
-	if s.health.whyUseless() != away {
+	if s.health.whyUseless() != unavailable {
 		limited, cancel := context.WithTimeout(ctx, s.timing.lookPool)
 		defer cancel()
 		err = s.ask(limited, sql, &isReadOnly)
-		if err == nil || s.meaning(err, reads, s.timing.lookPool).kind != away {
+		if err == nil || s.meaning(err, reads, s.timing.lookPool).kind != unavailable {
 			return isReadOnly, err
 		}
 		isSuspect = !s.isBusy()

@@ -26,16 +26,16 @@ import (
 type kind int
 
 const (
-	none       kind = iota
-	conflict        // somebody else was there first
-	away            // the database cannot be used at all
-	doubtful        // the call got no answer or no connection: a look has to tell what that means
-	unreadable      // it answers, and does not let the tables be read
-	readOnly        // it answers, and takes no writes because it is no primary
-	refusing        // it answers, and refuses writes for another reason, or does not complete them
-	statement       // it refuses this row or this statement
-	blocked         // another transaction holds a lock on the row for longer than we wait
-	busy            // every connection of the pool is in use
+	none        kind = iota
+	conflict         // somebody else was there first
+	unavailable      // the database cannot be used at all
+	doubtful         // the call got no answer or no connection: a look has to tell what that means
+	unreadable       // it answers, and does not let the tables be read
+	readOnly         // it answers, and takes no writes because it is no primary
+	refusing         // it answers, and refuses writes for another reason, or does not complete them
+	statement        // it refuses this row or this statement
+	blocked          // another transaction holds a lock on the row for longer than we wait
+	busy             // every connection of the pool is in use
 )
 
 // SQLSTATEs with a part in more than a sentence.
@@ -62,7 +62,7 @@ const (
 func isLacking(code string) bool { return code == codeUndefinedTable || code == codeUndefinedColumn }
 
 // verdict is what a failure means.
-type verdict struct {
+type class struct {
 	kind     kind
 	code     string // SQLSTATE; "" where the server said none
 	sentence string
@@ -71,7 +71,7 @@ type verdict struct {
 // errBlocked is part of the error where another transaction holds a lock on the row.
 var errBlocked = errors.New("another transaction holds a lock on the row")
 
-func (v verdict) unavailable(err error) *store.UnavailableError {
+func (v class) unavailable(err error) *store.UnavailableError {
 	if v.kind == blocked {
 		err = errors.Join(errBlocked, err)
 	}
@@ -90,19 +90,19 @@ var errBusy = errors.New("every connection of the pool is in use")
 // judge turns an error of a call into what it means. What does not answer may be held up by another program's lock on a
 // row, or by our own callers, or be one connection that broke: only that no connection can be made proves by itself that
 // the database is away.
-func (s *Store) judge(err error, access access, limit time.Duration) verdict {
+func (s *Store) classify(err error, access access, limit time.Duration) class {
 	v := s.meaning(err, access, limit)
-	if v.kind == away && !isUnreachable(err) {
+	if v.kind == unavailable && !isUnreachable(err) {
 		v.kind = doubtful
 	}
 	return v
 }
 
 // meaning is what an error means where nothing but the database can be the reason.
-func (s *Store) meaning(err error, access access, limit time.Duration) verdict {
-	at := placeOf(s.settings.DSN, s.settings.ListenDSN)
+func (s *Store) meaning(err error, access access, limit time.Duration) class {
+	at := dsnIdentityOf(s.settings.DSN, s.settings.ListenDSN)
 	at.serves = s.settings.Role
-	v := judge(err, at, limit)
+	v := classify(err, at, limit)
 	if access != writes && (v.kind == refusing || v.kind == readOnly) {
 		v.kind = unreadable
 	}
@@ -138,42 +138,42 @@ func isShort(err error) bool {
 
 // judge is the one place where errors of the driver get a meaning. A sentence is built from SQLSTATEs, from names of
 // tables, columns and hosts, and from nothing else: the driver's own text can hold the DSN, and the server's a value.
-func judge(err error, at place, limit time.Duration) verdict {
+func classify(err error, at dsnIdentity, limit time.Duration) class {
 	var refusal *pgconn.PgError
 	refused := errors.As(err, &refusal)
 	var known *store.UnavailableError // of ours already: about the DSN, or a right
 	switch {
 	case errors.As(err, &known) && refused:
-		return verdict{kind: refusing, sentence: known.Sentence}
+		return class{kind: refusing, sentence: known.Sentence}
 	case known != nil:
-		return verdict{kind: away, sentence: known.Sentence}
+		return class{kind: unavailable, sentence: known.Sentence}
 	case refused:
-		v, ok := judgeParameter(err, refusal)
+		v, ok := classifyParameter(err, refusal)
 		if !ok {
-			v = judgeRefusal(refusal, at, limit)
+			v = classifyRefusal(refusal, at, limit)
 		}
 		v.code = refusal.Code
 		return v
 	case errors.Is(err, errBack):
-		return verdict{kind: statement, sentence: "The database does not let the account end: within the same transaction the row is back, or " +
+		return class{kind: statement, sentence: "The database does not let the account end: within the same transaction the row is back, or " +
 			"active again."}
 	case errors.Is(err, errRelocked):
-		return verdict{kind: statement, sentence: "The database does not let the account be unlocked: within the same transaction it is " +
+		return class{kind: statement, sentence: "The database does not let the account be unlocked: within the same transaction it is " +
 			"locked again."}
 	case errors.Is(err, errHidden):
-		return verdict{kind: statement, sentence: "The database may still have the row: row-level security of table users hides rows " +
+		return class{kind: statement, sentence: "The database may still have the row: row-level security of table users hides rows " +
 			"from the operator's role; add a policy that lets it read and delete all rows, or ALTER ROLE ... BYPASSRLS."}
 	case errors.Is(err, errHangs):
-		return verdict{kind: refusing, sentence: fmt.Sprintf("The database answers, but a commit did not return within %v; check that the "+
+		return class{kind: refusing, sentence: fmt.Sprintf("The database answers, but a commit did not return within %v; check that the "+
 			"standbys in synchronous_standby_names are connected, and that the server's disk keeps up.", limit)}
 	case errors.Is(err, errBusy):
-		return verdict{kind: busy, sentence: "All connections of the operator's pool are in use; raise its largest number " +
+		return class{kind: busy, sentence: "All connections of the operator's pool are in use; raise its largest number " +
 			"of connections, or see what they wait for."}
 	}
 	if sentence := decodeSentence(err); sentence != "" {
-		return verdict{kind: statement, sentence: sentence}
+		return class{kind: statement, sentence: sentence}
 	}
-	return verdict{kind: away, sentence: connectionSentence(err, at, limit)}
+	return class{kind: unavailable, sentence: connectionSentence(err, at, limit)}
 }
 
 // decodeSentence is about a value that the database sent and that we cannot read; "" where the error is none of that kind.
@@ -186,77 +186,77 @@ func decodeSentence(err error) string {
 		"expected; compare the columns of table users with docs/database.md.", scan.ColumnIndex+1)
 }
 
-// judgeRefusal is about errors that the server sent, by SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html
-func judgeRefusal(e *pgconn.PgError, at place, limit time.Duration) verdict {
+// classifyRefusal is about errors that the server sent, by SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html
+func classifyRefusal(e *pgconn.PgError, at dsnIdentity, limit time.Duration) class {
 	switch e.Code {
 	case "40001", "40P01":
-		return verdict{kind: conflict}
+		return class{kind: conflict}
 	case codeUniqueViolation:
 		if isOurs(e.TableName) {
-			return verdict{kind: conflict}
+			return class{kind: conflict}
 		}
 	case codeReadOnly:
-		return verdict{kind: readOnly, sentence: "The database is read-only, as a standby or a former primary is; writing goes " +
+		return class{kind: readOnly, sentence: "The database is read-only, as a standby or a former primary is; writing goes " +
 			"on as soon as a host of the DSN takes writes."}
 	case "28P01", "28000":
-		return verdict{kind: away, sentence: "The database refused the log-in; check user and password in the DSN, and the " +
+		return class{kind: unavailable, sentence: "The database refused the log-in; check user and password in the DSN, and the " +
 			"server's pg_hba.conf."}
 	case "3D000":
-		return verdict{kind: away, sentence: "The database that the DSN names does not exist; create it, or correct the DSN."}
+		return class{kind: unavailable, sentence: "The database that the DSN names does not exist; create it, or correct the DSN."}
 	case codeTooManyConnections:
-		return verdict{kind: away, sentence: "The database has no connection left; raise its max_connections, or lower the " +
+		return class{kind: unavailable, sentence: "The database has no connection left; raise its max_connections, or lower the " +
 			"operator's largest number of connections."}
 	case "53100":
-		return verdict{kind: refusing, sentence: "The database's disk is full; it has to get room."}
+		return class{kind: refusing, sentence: "The database's disk is full; it has to get room."}
 	case codeMissingRight:
-		return verdict{kind: refusing, sentence: missingRight(e.Message, at)}
+		return class{kind: refusing, sentence: missingRight(e.Message, at)}
 	case codeUndefinedTable, "3F000":
-		return verdict{kind: refusing, sentence: "The tables are not there yet; they are made as soon as the database and its " +
+		return class{kind: refusing, sentence: "The tables are not there yet; they are made as soon as the database and its " +
 			"rights allow it."}
 	case "42P07":
-		return verdict{kind: refusing, sentence: "A table that the operator has to make is there already, made by another program; " +
+		return class{kind: refusing, sentence: "A table that the operator has to make is there already, made by another program; " +
 			"rename that one, or let the operator's search_path begin with a schema of its own, followed by that of users."}
 	case codeUndefinedColumn:
-		return verdict{kind: refusing, sentence: "A column that the operator needs is missing; compare the table users with " +
+		return class{kind: refusing, sentence: "A column that the operator needs is missing; compare the table users with " +
 			"the one in the operator's documentation."}
 	case codeQueryCanceled:
-		return verdict{kind: away, sentence: fmt.Sprintf("The server ended a statement before the operator's own limit of %v: its "+
+		return class{kind: unavailable, sentence: fmt.Sprintf("The server ended a statement before the operator's own limit of %v: its "+
 			"statement_timeout is shorter, or an administrator canceled the statement; raise it with ALTER ROLE %s SET statement_timeout.",
 			limit, quoted(at.role, "..."))}
 	case codeLockNotAvailable:
-		return verdict{kind: blocked, sentence: "Another transaction holds a lock on the row for too long; the operator tries again. " +
+		return class{kind: blocked, sentence: "Another transaction holds a lock on the row for too long; the operator tries again. " +
 			"pg_stat_activity and pg_blocking_pids() show that transaction: end it."}
 	case "57P01", "57P02", "57P03":
-		return verdict{kind: away, sentence: "The database is starting up or shutting down."}
+		return class{kind: unavailable, sentence: "The database is starting up or shutting down."}
 	case codeNotSupported:
-		return verdict{kind: statement, sentence: "The database does not support that, because of a rule on the table users for example, or a table " +
+		return class{kind: statement, sentence: "The database does not support that, because of a rule on the table users for example, or a table " +
 			"changed under a prepared statement (SQLSTATE 0A000)."}
 	case "42P05", "26000":
-		return verdict{kind: refusing, sentence: "A pooler stands between the operator and the database and mixes up prepared " +
+		return class{kind: refusing, sentence: "A pooler stands between the operator and the database and mixes up prepared " +
 			"statements; add default_query_exec_mode=exec to the DSN."}
 	}
-	return judgeClass(e, at)
+	return classifyByPrefix(e, at)
 }
 
-// judgeClass is about SQLSTATEs that have no sentence of their own, by their first two characters.
-func judgeClass(e *pgconn.PgError, at place) verdict {
-	class := e.Code[:min(2, len(e.Code))]
-	switch class {
+// classifyByPrefix is about SQLSTATEs that have no sentence of their own, by their first two characters.
+func classifyByPrefix(e *pgconn.PgError, at dsnIdentity) class {
+	prefix := e.Code[:min(2, len(e.Code))]
+	switch prefix {
 	case "08":
 		if strings.Contains(e.Message, "search_path") || strings.Contains(e.Message, "startup parameter") {
-			return verdict{kind: away, sentence: fmt.Sprintf("The pooler between the operator and the database refuses a start-up "+
+			return class{kind: unavailable, sentence: fmt.Sprintf("The pooler between the operator and the database refuses a start-up "+
 				"parameter; set ignore_startup_parameters = search_path in PgBouncer, and ALTER ROLE %s SET search_path = %s "+
 				"in the database.", quoted(at.role, "the role"), quoted(at.schema, "the schema"))}
 		}
-		return verdict{kind: away, sentence: "The connection to the database broke."}
+		return class{kind: unavailable, sentence: "The connection to the database broke."}
 	case "53":
-		return verdict{kind: refusing, sentence: fmt.Sprintf("The database is short of resources (SQLSTATE %s).", e.Code)}
+		return class{kind: refusing, sentence: fmt.Sprintf("The database is short of resources (SQLSTATE %s).", e.Code)}
 	case "57":
-		return verdict{kind: away, sentence: fmt.Sprintf("The database ended the call (SQLSTATE %s).", e.Code)}
+		return class{kind: unavailable, sentence: fmt.Sprintf("The database ended the call (SQLSTATE %s).", e.Code)}
 	case "09", "21", "22", "23", "27", "2F", "38", "39", "44", "54", "55", "P0":
-		return verdict{kind: statement, sentence: fmt.Sprintf("The database does not take this row (SQLSTATE %s%s).", e.Code, objects(e))}
+		return class{kind: statement, sentence: fmt.Sprintf("The database does not take this row (SQLSTATE %s%s).", e.Code, objects(e))}
 	}
-	return verdict{kind: refusing, sentence: fmt.Sprintf("The database refused a statement (SQLSTATE %s); its log says more.", e.Code)}
+	return class{kind: refusing, sentence: fmt.Sprintf("The database refused a statement (SQLSTATE %s); its log says more.", e.Code)}
 }
 
 // objects is which of the database's objects stood in the way.
@@ -274,7 +274,7 @@ func objects(e *pgconn.PgError) string {
 
 // missingRight is the sentence that says which GRANT is missing. The server names the object in its message only, which
 // holds no value, and never the column; in another language than English all that the role needs is told.
-func missingRight(message string, at place) string {
+func missingRight(message string, at dsnIdentity) string {
 	if what, found := strings.CutPrefix(message, "must be owner of "); found {
 		kind, name, _ := strings.Cut(what, " ")
 		return fmt.Sprintf("The database role does not own the %s %s, which this version has to change; start this version once "+
@@ -317,7 +317,7 @@ func timedOut(err error) bool {
 
 // slowSentence names the limit that ended the wait: that of the call, or the shorter one of a connection attempt. The DSN
 // that sets the latter is named only where it can be read in one way.
-func slowSentence(err error, at place, limit time.Duration) string {
+func slowSentence(err error, at dsnIdentity, limit time.Duration) string {
 	var connecting *pgconn.ConnectError
 	switch {
 	case !errors.As(err, &connecting) || connecting.Config.ConnectTimeout == 0 || connecting.Config.ConnectTimeout >= limit:
@@ -329,7 +329,7 @@ func slowSentence(err error, at place, limit time.Duration) string {
 }
 
 // connectionSentence is about errors that came from the way to the server.
-func connectionSentence(err error, at place, limit time.Duration) string {
+func connectionSentence(err error, at dsnIdentity, limit time.Duration) string {
 	var (
 		dns         *net.DNSError
 		operation   *net.OpError

@@ -24,7 +24,7 @@ import (
 
 func TestSQLSTATEsGetAMeaning(t *testing.T) {
 	t.Parallel()
-	at := place{role: "app", schema: "accounts"}
+	at := dsnIdentity{role: "app", schema: "accounts"}
 	for code, want := range map[string]struct {
 		kind  kind
 		words string
@@ -33,9 +33,9 @@ func TestSQLSTATEsGetAMeaning(t *testing.T) {
 		"40P01": {conflict, ""},
 		"23505": {statement, "SQLSTATE 23505"},
 		"25006": {readOnly, "read-only"},
-		"28P01": {away, "refused the log-in"},
-		"28000": {away, "refused the log-in"},
-		"3D000": {away, "does not exist"},
+		"28P01": {unavailable, "refused the log-in"},
+		"28000": {unavailable, "refused the log-in"},
+		"3D000": {unavailable, "does not exist"},
 		"3F000": {refusing, "not there yet"},
 		"42P07": {refusing, "rename that one"},
 		"42P01": {refusing, "not there yet"},
@@ -43,15 +43,15 @@ func TestSQLSTATEsGetAMeaning(t *testing.T) {
 		"42501": {refusing, `GRANT USAGE, CREATE ON SCHEMA "accounts" TO "app"`},
 		"53100": {refusing, "disk is full"},
 		"53200": {refusing, "short of resources (SQLSTATE 53200)"},
-		"53300": {away, "max_connections"},
+		"53300": {unavailable, "max_connections"},
 		"55P03": {blocked, "holds a lock"},
-		"57014": {away, "statement_timeout"},
-		"57P01": {away, "starting up or shutting down"},
-		"57P02": {away, "starting up or shutting down"},
-		"57P03": {away, "starting up or shutting down"},
-		"57P05": {away, "ended the call"},
-		"08006": {away, "broke"},
-		"08P01": {away, "broke"},
+		"57014": {unavailable, "statement_timeout"},
+		"57P01": {unavailable, "starting up or shutting down"},
+		"57P02": {unavailable, "starting up or shutting down"},
+		"57P03": {unavailable, "starting up or shutting down"},
+		"57P05": {unavailable, "ended the call"},
+		"08006": {unavailable, "broke"},
+		"08P01": {unavailable, "broke"},
 		"26000": {refusing, "default_query_exec_mode=exec"},
 		"42P05": {refusing, "default_query_exec_mode=exec"},
 		"0A000": {statement, "SQLSTATE 0A000"},
@@ -62,7 +62,7 @@ func TestSQLSTATEsGetAMeaning(t *testing.T) {
 		"":      {refusing, "SQLSTATE"},
 	} {
 		err := fmt.Errorf("wrapped: %w", &pgconn.PgError{Code: code, Message: "canary", Detail: "canary", Hint: "canary", Where: "canary"})
-		got := judge(err, at, 5*time.Second)
+		got := classify(err, at, 5*time.Second)
 		if got.kind != want.kind || !strings.Contains(got.sentence, want.words) || strings.Contains(got.sentence, "canary") {
 			t.Errorf("%q: got %d, %q; want %d, %q", code, got.kind, got.sentence, want.kind, want.words)
 		}
@@ -71,14 +71,14 @@ func TestSQLSTATEsGetAMeaning(t *testing.T) {
 
 func TestARightThatIsMissingIsNamed(t *testing.T) {
 	t.Parallel()
-	at := place{role: `a"pp`, schema: "public"}
+	at := dsnIdentity{role: `a"pp`, schema: "public"}
 	for message, want := range map[string]string{
 		"permission denied for table users":       `GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE "users" TO "a""pp";`,
 		"permission denied for schema accounts":   `GRANT USAGE, CREATE ON SCHEMA "accounts" TO "a""pp";`,
 		`permission denied for database "shards"`: `GRANT CONNECT ON DATABASE "shards" TO "a""pp";`,
 		"keine Berechtigung für Tabelle users":    `ON TABLE users, shardinguser_ownership, login_attempts, shardinguser_merges, shardinguser_probes TO "a""pp";`,
 	} {
-		got := judge(&pgconn.PgError{Code: "42501", Message: message}, at, 0)
+		got := classify(&pgconn.PgError{Code: "42501", Message: message}, at, 0)
 		if !strings.Contains(got.sentence, want) {
 			t.Errorf("%s: got %s, want %s", message, got.sentence, want)
 		}
@@ -87,8 +87,8 @@ func TestARightThatIsMissingIsNamed(t *testing.T) {
 
 func TestAPoolerThatRefusesOurStartUpParametersIsToldOf(t *testing.T) {
 	t.Parallel()
-	got := judge(&pgconn.PgError{Code: "08P01", Message: "unsupported startup parameter: search_path"}, place{role: "app", schema: "public"}, 0)
-	if got.kind != away || !strings.Contains(got.sentence, "ignore_startup_parameters = search_path") {
+	got := classify(&pgconn.PgError{Code: "08P01", Message: "unsupported startup parameter: search_path"}, dsnIdentity{role: "app", schema: "public"}, 0)
+	if got.kind != unavailable || !strings.Contains(got.sentence, "ignore_startup_parameters = search_path") {
 		t.Errorf("got %d, %q", got.kind, got.sentence)
 	}
 }
@@ -112,8 +112,8 @@ func TestFailuresOfTheWayToTheServerGetASentence(t *testing.T) {
 		{pgconn.ErrReadOnlyConnection, "target_session_attrs"},
 		{errors.New("canary"), "The database cannot be reached."},
 	} {
-		got := judge(fmt.Errorf("wrapped: %w", test.err), place{hosts: []string{"db.example"}}, 5*time.Second)
-		if got.kind != away || !strings.Contains(got.sentence, test.want) || strings.Contains(got.sentence, "canary") {
+		got := classify(fmt.Errorf("wrapped: %w", test.err), dsnIdentity{hosts: []string{"db.example"}}, 5*time.Second)
+		if got.kind != unavailable || !strings.Contains(got.sentence, test.want) || strings.Contains(got.sentence, "canary") {
 			t.Errorf("%v: got %d, %q; want %q", test.err, got.kind, got.sentence, test.want)
 		}
 	}
@@ -227,7 +227,7 @@ func TestOfADSNThatCanBeReadInTwoWaysNothingIsNamed(t *testing.T) {
 				}
 			}
 			// Neither is the role or the schema, whatever a server may refuse.
-			for _, at := range []place{placeOf(fixed(dsn), fixed(dsn)), placeOf(fixed("host=h"), fixed(dsn)), placeOf(fixed(dsn), fixed("host=h"))} {
+			for _, at := range []dsnIdentity{dsnIdentityOf(fixed(dsn), fixed(dsn)), dsnIdentityOf(fixed("host=h"), fixed(dsn)), dsnIdentityOf(fixed(dsn), fixed("host=h"))} {
 				if said := fmt.Sprint(at); strings.Contains(said, "c4nary") {
 					t.Errorf("the place is %q", said)
 				}
@@ -265,7 +265,7 @@ func saidOf(t *testing.T, settings Settings) string {
 
 func TestADSNThatCanBeReadInOneWayIsNamed(t *testing.T) {
 	t.Parallel()
-	for dsn, want := range map[string]place{
+	for dsn, want := range map[string]dsnIdentity{
 		"postgres://app:pa%40ss:w,rd@db.example:5432/db?sslmode=disable":     {"app", "public", []string{"db.example"}, RoleBoth},
 		"postgresql://app@one.example,two.example:5433?search_path=accounts": {"app", "accounts", []string{"one.example", "two.example"}, RoleBoth},
 		"postgres://app@[::1]/db":                                                 {"app", "public", []string{"::1"}, RoleBoth},
@@ -274,7 +274,7 @@ func TestADSNThatCanBeReadInOneWayIsNamed(t *testing.T) {
 		`host = db.example user='app' password='it\'s a = secret' search_path=x `: {"app", "x", []string{"db.example"}, RoleBoth},
 		"host=db.example user=app search_path='$user'":                            {"app", "", []string{"db.example"}, RoleBoth},
 	} {
-		got := placeOf(fixed(dsn), fixed(dsn))
+		got := dsnIdentityOf(fixed(dsn), fixed(dsn))
 		slices.Sort(got.hosts)
 		got.hosts = slices.Compact(got.hosts) // with TLS and without
 		if !reflect.DeepEqual(got, want) {

@@ -18,7 +18,7 @@ import (
 
 // A password shows in no sentence, wherever in a DSN it stands and whatever of it the driver takes for a host, a role or a
 // schema.
-func FuzzPlace(f *testing.F) {
+func FuzzDSNIdentity(f *testing.F) {
 	const canary = "c4nary"
 	for _, s := range []string{"", "a", "x@y/", "12/", "1?", "&", "&host=", "'", `\`, " user=", " search_path=", "=", "#", ",h:", "%2F", "@%2e", "\x00", "?"} {
 		f.Add(s, s)
@@ -40,7 +40,7 @@ func FuzzPlace(f *testing.F) {
 			dsns = append(dsns, "postgres://alice@db/users?password="+password)
 		}
 		for _, dsn := range dsns {
-			for _, at := range []place{placeOf(fixed(dsn), fixed("host=h")), placeOf(fixed("host=h"), fixed(dsn)), placeOf(fixed(dsn), fixed(dsn))} {
+			for _, at := range []dsnIdentity{dsnIdentityOf(fixed(dsn), fixed("host=h")), dsnIdentityOf(fixed("host=h"), fixed(dsn)), dsnIdentityOf(fixed(dsn), fixed(dsn))} {
 				for _, sentence := range sentences(dsn, at) {
 					if strings.Contains(sentence, canary) {
 						t.Fatalf("of %q it says: %s", dsn, sentence)
@@ -52,7 +52,7 @@ func FuzzPlace(f *testing.F) {
 }
 
 // sentences are all that may name something of a DSN, about failures that can follow from it.
-func sentences(dsn string, at place) (sentences []string) {
+func sentences(dsn string, at dsnIdentity) (sentences []string) {
 	failures := []error{
 		&pgconn.PgError{Code: "42501", Message: "permission denied for schema"},
 		&pgconn.PgError{Code: "42501", Message: "permission denied for table users"},
@@ -77,7 +77,7 @@ func sentences(dsn string, at place) (sentences []string) {
 		}
 	}
 	for _, failure := range failures {
-		sentences = append(sentences, judge(failure, at, time.Second).sentence)
+		sentences = append(sentences, classify(failure, at, time.Second).sentence)
 	}
 	return append(sentences, missingCreate(at.schema, at.role), fmt.Sprintf("%+v", at))
 }

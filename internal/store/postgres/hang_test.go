@@ -79,7 +79,7 @@ func TestCommitsThatHangAreAnOutageWithinFiveSeconds(t *testing.T) {
 		_, err := s.Charge(context.WithoutCancel(t.Context()), attempt("alice"), usual)
 		failed <- err
 	}()
-	eventually(t, "the store is away", unavailable(s))
+	eventually(t, "the store is away", isUnavailable(s))
 	took := time.Since(began)
 	t.Logf("away after %v", took.Round(time.Millisecond))
 	if most := 5 * time.Second; took > most {

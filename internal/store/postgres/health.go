@@ -51,7 +51,7 @@ func (h *health) succeeded(access access) {
 	switch {
 	case h.kind == unreadable && isLacking(h.code):
 		// Other calls do without what is not there, and prove nothing.
-	case access == writes || h.kind == away || (access == reads && h.kind == unreadable):
+	case access == writes || h.kind == unavailable || (access == reads && h.kind == unreadable):
 		h.recover()
 	}
 }
@@ -61,7 +61,7 @@ func (h *health) whole() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.answered = true
-	if h.kind == away || h.kind == unreadable {
+	if h.kind == unavailable || h.kind == unreadable {
 		h.recover()
 	}
 }
@@ -107,7 +107,7 @@ func (h *health) failed(kind kind, code string, err *store.UnavailableError) {
 	switch kind {
 	case statement, blocked, busy, doubtful, conflict, none:
 		return
-	case away, unreadable, readOnly, refusing:
+	case unavailable, unreadable, readOnly, refusing:
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()

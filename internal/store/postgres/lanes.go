@@ -74,7 +74,7 @@ func (s *Store) patiently(ctx context.Context, username string, longest time.Dur
 	for {
 		leave, err := s.lanes.enter(ctx, username, longest > 0)
 		if errors.Is(err, errBlocked) {
-			return judgeRefusal(&pgconn.PgError{Code: codeLockNotAvailable}, place{}, 0).unavailable(err)
+			return classifyRefusal(&pgconn.PgError{Code: codeLockNotAvailable}, dsnIdentity{}, 0).unavailable(err)
 		}
 		if err != nil {
 			return err

@@ -183,7 +183,7 @@ func (s *Store) Charge(ctx context.Context, a store.Attempt, limits store.Limits
 	refusal := s.aggregates.next(a.Source, time.Now())
 	refusal.arguments(args)
 	charged, err := s.charge(ctx, a.Username, args)
-	if args["username"] != nil && isUntranslatable(err) {
+	if args["username"] != nil && isUnencodable(err) {
 		args["username"], args["name"] = nil, "" // no name of this database
 		charged, err = s.charge(ctx, a.Username, args)
 	}

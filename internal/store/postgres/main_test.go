@@ -131,8 +131,8 @@ func ready(t *testing.T, settings Settings) *Store {
 func up(s *Store) func() bool { return func() bool { return s.Health().Up() } }
 
 // unavailable and notified are as up.
-func unavailable(s *Store) func() bool { return func() bool { return s.Health().Unavailable } }
-func notified(s *Store) func() bool    { return func() bool { return s.Health().Notified } }
+func isUnavailable(s *Store) func() bool { return func() bool { return s.Health().Unavailable } }
+func notified(s *Store) func() bool      { return func() bool { return s.Health().Notified } }
 
 // background runs do until the test ends.
 func background(t *testing.T, do func(context.Context)) {

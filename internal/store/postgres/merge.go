@@ -89,7 +89,7 @@ SELECT pg_catalog.count(*) FROM merge`
 // These are package store's ErrUnavailable, and the context's.
 func (s *Store) Merge(ctx context.Context, outage store.OfflineBatch, limits store.Limits) error {
 	err := s.merge(ctx, mergeArguments(outage, limits, nil))
-	if isUntranslatable(err) {
+	if isUnencodable(err) {
 		var names []string
 		for _, missed := range outage.Accounts {
 			names = append(names, missed.Username)
@@ -97,9 +97,9 @@ func (s *Store) Merge(ctx context.Context, outage store.OfflineBatch, limits sto
 		for _, r := range outage.Attempts {
 			names = append(names, r.Clean().Username)
 		}
-		var foreign map[string]bool
-		if foreign, err = s.foreign(ctx, names); err == nil {
-			err = s.merge(ctx, mergeArguments(outage, limits, foreign))
+		var unencodable map[string]bool
+		if unencodable, err = s.unencodable(ctx, names); err == nil {
+			err = s.merge(ctx, mergeArguments(outage, limits, unencodable))
 		}
 	}
 	return err
@@ -115,7 +115,7 @@ func (s *Store) merge(ctx context.Context, args pgx.NamedArgs) error {
 }
 
 // mergeArguments leaves out accounts that the database cannot have, and escapes names that it cannot write.
-func mergeArguments(outage store.OfflineBatch, limits store.Limits, foreign map[string]bool) pgx.NamedArgs {
+func mergeArguments(outage store.OfflineBatch, limits store.Limits, unencodable map[string]bool) pgx.NamedArgs {
 	var (
 		usernames, names, outcomes, sources, agents []string
 		failures                                    []int64
@@ -123,14 +123,14 @@ func mergeArguments(outage store.OfflineBatch, limits store.Limits, foreign map[
 		times                                       []time.Time
 	)
 	for _, missed := range outage.Accounts {
-		if store.MayBeUsername(missed.Username) && !foreign[missed.Username] {
+		if store.MayBeUsername(missed.Username) && !unencodable[missed.Username] {
 			usernames, failures = append(usernames, missed.Username), append(failures, int64(missed.Failures))
 			locks, logins = append(locks, missed.LockedUntil), append(logins, missed.LastLogin)
 		}
 	}
 	for _, r := range outage.Attempts {
 		r = r.Clean()
-		if foreign[r.Username] {
+		if unencodable[r.Username] {
 			r.Username = store.Attempt{UserAgent: r.Username}.Record(true).UserAgent // in ASCII
 		}
 		times, names, outcomes = append(times, r.Time), append(names, r.Username), append(outcomes, string(r.Outcome))

@@ -52,7 +52,7 @@ func (s *Store) Migrate(ctx context.Context) error {
 	})
 	var notMigrated *store.UnavailableError
 	if errors.As(err, &notMigrated) {
-		if k := s.judge(notMigrated.Err, asks, migrationTimeout).kind; k == away || k == doubtful {
+		if k := s.classify(notMigrated.Err, asks, migrationTimeout).kind; k == unavailable || k == doubtful {
 			notMigrated = nil // that is no story of the tables
 		}
 	}
@@ -105,10 +105,10 @@ func (s *Store) migrate(ctx context.Context) (made bool, err error) {
 // findSchema fails where something is missing, which is another role's to make. That one is given a moment, since both come
 // to an empty database at once.
 func (s *Store) findSchema(ctx context.Context) error {
-	if s.settings.Beside != nil {
+	if s.settings.Peer != nil {
 		limited, cancel := context.WithTimeout(ctx, s.settings.StatementTimeout)
 		defer cancel()
-		_ = s.settings.Beside.Tried(limited)
+		_ = s.settings.Peer.Tried(limited)
 	}
 	var there bool
 	if err := s.ask(ctx, tablesThere, &there); err != nil {

@@ -9,16 +9,16 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// isUntranslatable tells whether a database that is not in UTF-8 cannot write a text.
-func isUntranslatable(err error) bool {
+// isUnencodable tells whether a database that is not in UTF-8 cannot write a text.
+func isUnencodable(err error) bool {
 	var refusal *pgconn.PgError
 	return errors.As(err, &refusal) && (refusal.Code == "22P05" || refusal.Code == "22021")
 }
 
-// foreign is those of the texts that the database cannot write, and so has not. It finds them by halves: the server
+// unencodable is those of the texts that the database cannot write, and so has not. It finds them by halves: the server
 // does not say which one it refuses.
-func (s *Store) foreign(ctx context.Context, texts []string) (map[string]bool, error) {
-	foreign := map[string]bool{}
+func (s *Store) unencodable(ctx context.Context, texts []string) (map[string]bool, error) {
+	unencodable := map[string]bool{}
 	var search func(texts []string) error
 	search = func(texts []string) error {
 		err := s.run(ctx, asks, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {
@@ -26,14 +26,14 @@ func (s *Store) foreign(ctx context.Context, texts []string) (map[string]bool, e
 			return err
 		})
 		switch half := len(texts) / 2; {
-		case !isUntranslatable(err):
+		case !isUnencodable(err):
 			return err
 		case half == 0:
-			foreign[texts[0]] = true
+			unencodable[texts[0]] = true
 			return nil
 		default:
 			return errors.Join(search(texts[:half]), search(texts[half:]))
 		}
 	}
-	return foreign, search(texts)
+	return unencodable, search(texts)
 }

@@ -75,7 +75,7 @@ func (s *Store) triggerStays(err error) {
 	case errors.As(err, &refusal) && refusal.Code == "2BP01":
 		failed = "a trigger of another program uses its function"
 	default:
-		failed = s.judge(err, asks, s.settings.StatementTimeout).sentence
+		failed = s.classify(err, asks, s.settings.StatementTimeout).sentence
 	}
 	s.mu.Lock()
 	before := s.triggerFailed

@@ -65,23 +65,23 @@ func (s *Store) Observe(ctx context.Context, username string) (user.Observed, er
 // Snapshot is Observe for many usernames in one moment, a thousand at most by custom. It has an entry for each.
 func (s *Store) Snapshot(ctx context.Context, usernames []string) (map[string]user.Observed, error) {
 	observed, err := s.snapshot(ctx, usernames, nil)
-	if isUntranslatable(err) {
-		var foreign map[string]bool
-		if foreign, err = s.foreign(ctx, usernames); err == nil {
-			observed, err = s.snapshot(ctx, usernames, foreign)
+	if isUnencodable(err) {
+		var unencodable map[string]bool
+		if unencodable, err = s.unencodable(ctx, usernames); err == nil {
+			observed, err = s.snapshot(ctx, usernames, unencodable)
 		}
 	}
 	return observed, err
 }
 
-// snapshot asks for the usernames, but for those that are foreign to the database.
-func (s *Store) snapshot(ctx context.Context, usernames []string, foreign map[string]bool) (map[string]user.Observed, error) {
+// snapshot asks for the usernames, but for those that are unencodable to the database.
+func (s *Store) snapshot(ctx context.Context, usernames []string, unencodable map[string]bool) (map[string]user.Observed, error) {
 	if len(usernames) == 0 {
 		return nil, ctx.Err()
 	}
 	var observed map[string]user.Observed
 	err := s.run(ctx, reads, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) (err error) {
-		observed, err = snapshotOn(ctx, conn, usernames, foreign)
+		observed, err = snapshotOn(ctx, conn, usernames, unencodable)
 		return err
 	})
 	if err != nil {
@@ -91,10 +91,10 @@ func (s *Store) snapshot(ctx context.Context, usernames []string, foreign map[st
 }
 
 // snapshotOn is snapshot on one connection. Its errors are the driver's.
-func snapshotOn(ctx context.Context, conn *conn, usernames []string, foreign map[string]bool) (map[string]user.Observed, error) {
+func snapshotOn(ctx context.Context, conn *conn, usernames []string, unencodable map[string]bool) (map[string]user.Observed, error) {
 	asked, recorded := make([]*string, len(usernames)), make([]*string, len(usernames))
 	for i, username := range usernames {
-		if store.MayBeUsername(username) && !foreign[username] {
+		if store.MayBeUsername(username) && !unencodable[username] {
 			asked[i] = &username
 			recorded[i] = new(store.Attempt{Username: username}.Record(true).Username)
 		}

@@ -28,11 +28,11 @@ var nameable = set(`
 
 var word = regexp.MustCompile(`[A-Za-z_]+`)
 
-// judgeParameter is about a connection that the server refused because of a parameter of the DSN. Not ok is another refusal.
-func judgeParameter(err error, e *pgconn.PgError) (v verdict, ok bool) {
+// classifyParameter is about a connection that the server refused because of a parameter of the DSN. Not ok is another refusal.
+func classifyParameter(err error, e *pgconn.PgError) (v class, ok bool) {
 	var connecting *pgconn.ConnectError
 	if !errors.As(err, &connecting) {
-		return verdict{}, false
+		return class{}, false
 	}
 	var problem string
 	switch {
@@ -49,7 +49,7 @@ func judgeParameter(err error, e *pgconn.PgError) (v verdict, ok bool) {
 	case strings.HasPrefix(e.Code, "08") && strings.Contains(e.Message, "startup parameter") && !strings.Contains(e.Message, "search_path"):
 		problem = "a parameter that the pooler before the server does not take"
 	default:
-		return verdict{}, false
+		return class{}, false
 	}
 	name := ""
 	for _, found := range word.FindAllString(e.Message, -1) {
@@ -57,7 +57,7 @@ func judgeParameter(err error, e *pgconn.PgError) (v verdict, ok bool) {
 			name = strings.ToLower(found) + ", "
 		}
 	}
-	return verdict{kind: away, sentence: fmt.Sprintf("The DSN has %s (%sSQLSTATE %s); remove it from the DSN, or correct it.",
+	return class{kind: unavailable, sentence: fmt.Sprintf("The DSN has %s (%sSQLSTATE %s); remove it from the DSN, or correct it.",
 		problem, name, e.Code)}, true
 }
 

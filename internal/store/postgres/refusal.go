@@ -36,7 +36,7 @@ func isAnswer(err error) (*pgconn.PgError, bool) {
 const raised = "exec_stmt_raise"
 
 // unread is what an error of a read means, in view of the catalogue: rights that the role has are not asked for.
-func (s *Store) unread(ctx context.Context, v verdict, err error) verdict {
+func (s *Store) unread(ctx context.Context, v class, err error) class {
 	e, ok := isAnswer(err)
 	if !ok || e.Code != codeMissingRight {
 		return v
@@ -54,7 +54,7 @@ func (s *Store) unread(ctx context.Context, v verdict, err error) verdict {
 }
 
 // weighed is weigh for any error of a write.
-func (s *Store) weighed(ctx context.Context, v verdict, err error) verdict {
+func (s *Store) weighed(ctx context.Context, v class, err error) class {
 	if e, ok := isAnswer(err); ok {
 		return s.weigh(ctx, v, e)
 	}
@@ -62,7 +62,7 @@ func (s *Store) weighed(ctx context.Context, v verdict, err error) verdict {
 }
 
 // weigh is what the server's answer to a write means, in view of what can be proved.
-func (s *Store) weigh(ctx context.Context, v verdict, e *pgconn.PgError) verdict {
+func (s *Store) weigh(ctx context.Context, v class, e *pgconn.PgError) class {
 	switch {
 	case e.Routine == raised && (v.kind == blocked || e.Code == codeQueryCanceled):
 		return s.rejection(ctx, e)
@@ -92,8 +92,8 @@ func (s *Store) weigh(ctx context.Context, v verdict, e *pgconn.PgError) verdict
 }
 
 // rejection is the verdict on a row, with a sentence that names what refuses it.
-func (s *Store) rejection(ctx context.Context, e *pgconn.PgError) verdict {
-	return verdict{kind: statement, code: e.Code, sentence: rejectionSentence(e, s.findSuspects(ctx, e))}
+func (s *Store) rejection(ctx context.Context, e *pgconn.PgError) class {
+	return class{kind: statement, code: e.Code, sentence: rejectionSentence(e, s.findSuspects(ctx, e))}
 }
 
 // rejectionSentence says which row the database refuses, why, and what to do. It names objects, and quotes nothing of the

@@ -113,7 +113,7 @@ func TestATableOfAnotherOwnerThatAnUpgradeChangesIsToldOf(t *testing.T) {
 	admin := databaseWithSchema(t)
 	controller, _ := testenv.TwoRoles(t, admin)
 	_, err := connect(t, controller).Exec(t.Context(), "ALTER TABLE login_attempts ADD more TEXT")
-	got := judge(err, place{serves: RoleController}, 0)
+	got := classify(err, dsnIdentity{serves: RoleController}, 0)
 	if want := `does not own the table "login_attempts"`; !strings.Contains(got.sentence, want) {
 		t.Errorf("got %q, want %q", got.sentence, want)
 	}
@@ -193,7 +193,7 @@ func TestARightThatLogInsDoNotNeedDoesNotMakeTheLogInSideAway(t *testing.T) {
 	}
 	run(t, pool, "REVOKE INSERT (source) ON login_attempts FROM "+role)
 	expectUnavailable(t, chargeFails(t, p.login, "alice"), "GRANT SELECT (id, username")
-	eventually(t, "it is away without what log-ins need", unavailable(p.login))
+	eventually(t, "it is away without what log-ins need", isUnavailable(p.login))
 	testenv.GrantRoles(t, admin, controller, login)
 	eventually(t, "it is back", func() bool { return !p.login.Health().Unavailable })
 	charge(t, p.login, "alice")
@@ -222,7 +222,7 @@ func TestALogInSideThatLeadsElsewhereServesNobody(t *testing.T) {
 			var log logged
 			ours, theirs := quick(controller), quick(login)
 			ours.Role, theirs.Role = RoleController, RoleLogin
-			theirs.Beside = ready(t, ours)
+			theirs.Peer = ready(t, ours)
 			var dsn atomic.Pointer[string]
 			dsn.Store(&wrong)
 			theirs.DSN = func() (string, error) { return *dsn.Load(), nil }
@@ -230,7 +230,7 @@ func TestALogInSideThatLeadsElsewhereServesNobody(t *testing.T) {
 			s := maintained(t, theirs)
 			eventually(t, "nobody is served", func() bool {
 				_, err := s.Charge(t.Context(), attempt("alice"), usual)
-				return err != nil && strings.Contains(err.Error(), astray) && strings.HasPrefix(err.Error(), RoleLogin.of())
+				return err != nil && strings.Contains(err.Error(), mismatchedDSNs) && strings.HasPrefix(err.Error(), RoleLogin.of())
 			})
 			if s.Health().Up() || s.Health().Unavailable || s.Health().Writing == nil {
 				t.Errorf("up %v, away %v, %v; want neither, and a failure", s.Health().Up(), s.Health().Unavailable, s.Health().Writing)
@@ -241,7 +241,7 @@ func TestALogInSideThatLeadsElsewhereServesNobody(t *testing.T) {
 				return err == nil && s.Health().Up()
 			})
 			// Once more where a log-in was under way that then succeeded, elsewhere.
-			if n := strings.Count(log.String(), astray); n < 1 || n > 2 {
+			if n := strings.Count(log.String(), mismatchedDSNs); n < 1 || n > 2 {
 				t.Errorf("it was told of %d times: %s", n, log.String())
 			}
 		})
@@ -265,7 +265,7 @@ func TestAServerThatHidesItsIdentifierIsStillCompared(t *testing.T) {
 			t.Errorf("got %+v, %v at level %d; want the start time alone", at, err, s.sessions.identifier.level.Load())
 		}
 	}
-	if p.login.isAstray(t.Context()) {
+	if p.login.isMismatched(t.Context()) {
 		t.Error("the stores are said to lead to different tables")
 	}
 }

@@ -89,7 +89,7 @@ func openPair(t *testing.T, controller, login string, change func(*Settings)) tw
 		change(&theirs)
 	}
 	p := twoStores{controller: ready(t, ours)}
-	theirs.Beside = p.controller
+	theirs.Peer = p.controller
 	p.login = ready(t, theirs)
 	p.reader = p.controller
 	return p

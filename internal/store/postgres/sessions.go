@@ -28,7 +28,7 @@ type sessions struct {
 	listening  *session
 	probes     []*session // of the latest probe, which opens connections only to see where they lead
 	agreed     bool       // since the latest renewal
-	place      identity   // where the sessions led when they agreed last
+	agreedAt   identity   // where the sessions led when they agreed last
 }
 
 // session is one connection.
@@ -98,7 +98,7 @@ func (s *sessions) add(conn *pgconn.PgConn, added *session) {
 	}
 	s.pool[conn] = added
 	s.mark(added)
-	s.agreed = s.agreed && added.staleSince.IsZero() && (!added.at.isKnown() || !s.place.isKnown() || s.place.agrees(added.at))
+	s.agreed = s.agreed && added.staleSince.IsZero() && (!added.at.isKnown() || !s.agreedAt.isKnown() || s.agreedAt.agrees(added.at))
 }
 
 func (s *sessions) remove(conn *pgconn.PgConn) {
@@ -116,7 +116,7 @@ func (s *sessions) listen(listening *session) {
 		return
 	}
 	s.mark(listening)
-	isFirst := !s.place.isKnown() && s.generation == 0 && !s.isAnyStale() // no place is left, so nothing waits for compare
+	isFirst := !s.agreedAt.isKnown() && s.generation == 0 && !s.isAnyStale() // no place is left, so nothing waits for compare
 	s.agreed = (s.agreed || isFirst) && listening.staleSince.IsZero() && s.disagreement() == nil
 }
 
@@ -283,16 +283,16 @@ func (s *sessions) compare() agreement {
 		return undecided
 	}
 	s.agreed = true
-	before := s.place
+	before := s.agreedAt
 	for _, known := range current {
 		if known.at.isKnown() {
-			s.place = known.at
+			s.agreedAt = known.at
 		}
 	}
 	switch {
-	case !before.isKnown() || before.agrees(s.place):
+	case !before.isKnown() || before.agrees(s.agreedAt):
 		return agreeing
-	case before.isSameDatabase(s.place):
+	case before.isSameDatabase(s.agreedAt):
 		return moved
 	}
 	return movedAway

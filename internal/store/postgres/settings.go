@@ -34,8 +34,8 @@ type Settings struct {
 	// Role is what the DSN's role is for. The default is everything.
 	Role Role
 
-	// Beside is the controller's store, for one of RoleLogin: its Maintain makes the tables, and both have to lead to the same.
-	Beside *Store
+	// Peer is the controller's store, for one of RoleLogin: its Maintain makes the tables, and both have to lead to the same.
+	Peer *Store
 
 	MaxConns        int           // the most connections of the pool; default 25
 	MinIdleConns    int           // connections that wait in the pool; negative for none; default 5

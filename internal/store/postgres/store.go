@@ -49,11 +49,11 @@ type Store struct {
 	notMigrated   *store.UnavailableError // why the last migration was refused; nil where it was not
 	triggerFailed string                  // why there is no trigger, as it was logged; "" where there is one
 
-	strays   atomic.Bool // the tables are not those of the store beside
-	compared time.Time   // when that was found out last; of the goroutine that checks alone
+	mismatched atomic.Bool // the tables are not those of the store beside
+	compared   time.Time   // when that was found out last; of the goroutine that checks alone
 
-	comparedAfter uint64 // how many renewals both stores had made by then
-	suspects      bool   // the last comparison found different tables
+	comparedAfter     uint64 // how many renewals both stores had made by then
+	mismatchSuspected bool   // the last comparison found different tables
 
 	observer *observer.Observer
 }
@@ -142,8 +142,8 @@ func (s *Store) Pool() *pgxpool.Pool { return s.pool }
 // Health returns what the store knows of the database.
 func (s *Store) Health() store.Health {
 	h := s.health.known(currentAge)
-	if s.strays.Load() {
-		h.Reading, h.Writing = s.errAstray(), s.errAstray()
+	if s.mismatched.Load() {
+		h.Reading, h.Writing = s.errMismatched(), s.errMismatched()
 	}
 	h.Current = h.Current && s.sessions.isAgreed()
 	h.Watched = s.observer.IsWatched()
@@ -168,8 +168,8 @@ const (
 // run is call for what one statement, or one transaction, does on one connection of the pool. Its error tells whether the
 // database can have got any of it.
 func (s *Store) run(ctx context.Context, access access, limit time.Duration, do func(context.Context, *conn) error) error {
-	if s.strays.Load() {
-		return s.errAstray()
+	if s.mismatched.Load() {
+		return s.errMismatched()
 	}
 	return s.call(ctx, access, limit, func(ctx context.Context) error {
 		pooled, err := s.pool.Acquire(ctx)
@@ -244,7 +244,7 @@ func (s *Store) doubtWrites() {
 
 // failure is what an error of the driver means to callers.
 func (s *Store) failure(ctx context.Context, err error, access access, limit time.Duration) error {
-	v := s.judge(err, access, limit)
+	v := s.classify(err, access, limit)
 	switch access {
 	case writes:
 		v = s.weighed(ctx, v, err)
@@ -262,8 +262,8 @@ func (s *Store) failure(ctx context.Context, err error, access access, limit tim
 		}
 		s.health.succeeded(min(access, reads))
 		return &store.RejectedError{Sentence: s.settings.Role.aboutDSN(v.sentence), Err: err}
-	case away:
-		s.health.setUseless(away)
+	case unavailable:
+		s.health.setUseless(unavailable)
 		wake(s.doubts)
 	case doubtful:
 		s.doubtWrites()
@@ -275,7 +275,7 @@ func (s *Store) failure(ctx context.Context, err error, access access, limit tim
 }
 
 // took takes note of a failure, and returns it as callers get it.
-func (s *Store) took(v verdict, err error) *store.UnavailableError {
+func (s *Store) took(v class, err error) *store.UnavailableError {
 	v.sentence = s.settings.Role.aboutDSN(v.sentence)
 	unavailable := v.unavailable(err)
 	if isLacking(v.code) {

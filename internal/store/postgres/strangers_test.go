@@ -134,7 +134,7 @@ func wholeStory(t *testing.T, s *Store) {
 			return err
 		},
 		"fresh":         func() error { _, err := s.Fresh(t.Context()); return err },
-		"foreign names": func() error { _, err := s.foreign(t.Context(), []string{"a"}); return err },
+		"foreign names": func() error { _, err := s.unencodable(t.Context(), []string{"a"}); return err },
 		"probe":         func() error { return s.probe(t.Context()) },
 		"try to write":  func() error { return s.tryToWrite(t.Context()) },
 		"identify":      func() error { _, err := s.identify(t.Context()); return err },

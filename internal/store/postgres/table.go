@@ -105,7 +105,7 @@ func (s *Store) InspectTable(ctx context.Context) ([]store.Finding, error) {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	case err != nil:
-		return nil, s.judge(err, asks, s.settings.StatementTimeout).unavailable(err)
+		return nil, s.classify(err, asks, s.settings.StatementTimeout).unavailable(err)
 	}
 	for i := range found {
 		found[i] = found[i].Clean()

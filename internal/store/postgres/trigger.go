@@ -81,7 +81,7 @@ func (s *Store) ensureTrigger(ctx context.Context) (bool, error) {
 		if count == triggerCount {
 			return true, nil // the other version's function does as well
 		}
-		v := s.judge(err, writes, s.settings.StatementTimeout)
+		v := s.classify(err, writes, s.settings.StatementTimeout)
 		if v.code == codeUndefinedTable {
 			return false, s.failure(ctx, err, asks, s.settings.StatementTimeout)
 		}

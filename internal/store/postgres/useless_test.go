@@ -50,7 +50,7 @@ func TestADatabaseThatTakesNoWritesIsAwayUntilItDoes(t *testing.T) {
 	admin := connect(t, testenv.Server(t).DSN())
 	run(t, admin, "ALTER DATABASE "+database+" SET default_transaction_read_only = on")
 	s.Pool().Reset()
-	eventually(t, "it is away", unavailable(s))
+	eventually(t, "it is away", isUnavailable(s))
 	run(t, admin, "ALTER DATABASE "+database+" RESET default_transaction_read_only")
 	eventually(t, "it is back", func() bool { return !s.Health().Unavailable })
 	charge(t, s, "alice")
@@ -73,13 +73,13 @@ func TestADatabaseThatRefusesLoginsIsUnavailableUntilItRecovers(t *testing.T) {
 	if err := chargeFails(t, s, "alice"); unsent(t, err) {
 		t.Errorf("it is said to be unsent: %v", err)
 	}
-	eventually(t, "it is away", unavailable(s))
+	eventually(t, "it is away", isUnavailable(s))
 	run(t, pool, "GRANT UPDATE ON users TO "+role)
 	eventually(t, "it is back", func() bool { return !s.Health().Unavailable })
 	charge(t, s, "alice")
 
 	run(t, pool, "REVOKE SELECT ON users FROM "+role)
-	eventually(t, "it is away", unavailable(s))
+	eventually(t, "it is away", isUnavailable(s))
 	run(t, pool, "GRANT SELECT ON users TO "+role)
 	eventually(t, "it is back", func() bool { return !s.Health().Unavailable })
 

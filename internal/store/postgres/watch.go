@@ -108,7 +108,7 @@ func (o *observed) MarkAlive() { o.health.markAlive() }
 
 // Reason implements observer.Database.
 func (o *observed) Reason(err error) string {
-	return o.judge(err, reads, o.settings.StatementTimeout).sentence
+	return o.classify(err, reads, o.settings.StatementTimeout).sentence
 }
 
 // Listen implements observer.Database. Its errors say nothing of the pool, which may take another way.

@@ -12,50 +12,50 @@ import (
 // Two stores, of the controller and of the log-in side, have to lead to the same tables. Where one of the DSNs names another
 // database or another schema, people would log in to accounts that nobody maintains, and be locked where nobody sees it.
 
-// astray is the sentence for stores that lead to different tables.
-const astray = "It leads to another database or schema than the controller's; both DSNs have to name the same, and so has " +
+// mismatchedDSNs is the sentence for stores that lead to different tables.
+const mismatchedDSNs = "It leads to another database or schema than the controller's; both DSNs have to name the same, and so has " +
 	"their search_path."
 
-// isAstray finds out whether the store leads elsewhere than the one beside it, and then takes note of that as a failure. As long
+// isMismatched finds out whether the store leads elsewhere than the one beside it, and then takes note of that as a failure. As long
 // as one of the two cannot be asked, it is what it was last.
-func (s *Store) isAstray(ctx context.Context) bool {
-	beside := s.settings.Beside
-	if beside == nil {
+func (s *Store) isMismatched(ctx context.Context) bool {
+	peer := s.settings.Peer
+	if peer == nil {
 		return false
 	}
-	renewals := s.sessions.now() + beside.sessions.now()
-	isDue := s.strays.Load() || time.Since(s.compared) >= s.timing.compare || renewals != s.comparedAfter
+	renewals := s.sessions.now() + peer.sessions.now()
+	isDue := s.mismatched.Load() || time.Since(s.compared) >= s.timing.compare || renewals != s.comparedAfter
 	if !isDue {
-		return s.strays.Load()
+		return s.mismatched.Load()
 	}
-	other, err := beside.identify(ctx)
+	other, err := peer.identify(ctx)
 	var own identity
 	if err == nil {
 		own, err = s.identify(ctx)
 	}
 	if err != nil {
-		return s.strays.Load()
+		return s.mismatched.Load()
 	}
 	s.compared, s.comparedAfter = time.Now(), renewals
-	strays := own.isKnown() && other.isKnown() && !own.meets(other)
-	isNew := strays && !s.strays.Load() && !s.suspects
-	s.suspects = strays
+	mismatched := own.isKnown() && other.isKnown() && !own.meets(other)
+	isNew := mismatched && !s.mismatched.Load() && !s.mismatchSuspected
+	s.mismatchSuspected = mismatched
 	if isNew { // one of the two may not have followed its DSN yet: the next check decides
 		s.compared = time.Time{}
 		s.renew(lastRenewal)
-		beside.renew(lastRenewal)
+		peer.renew(lastRenewal)
 		return false
 	}
-	if strays {
-		_ = s.took(verdict{kind: unreadable, sentence: astray}, nil)
+	if mismatched {
+		_ = s.took(class{kind: unreadable, sentence: mismatchedDSNs}, nil)
 		s.health.setUseless(none) // it is there, and what is decided from memory would be merged into it
 	}
-	s.strays.Store(strays)
-	return strays
+	s.mismatched.Store(mismatched)
+	return mismatched
 }
 
-func (s *Store) errAstray() *store.UnavailableError {
-	return &store.UnavailableError{Sentence: s.settings.Role.aboutDSN(astray), Unsent: true}
+func (s *Store) errMismatched() *store.UnavailableError {
+	return &store.UnavailableError{Sentence: s.settings.Role.aboutDSN(mismatchedDSNs), Unsent: true}
 }
 
 // askAgain is when a server is asked again what it refused to answer: each refusal is a line in its log.

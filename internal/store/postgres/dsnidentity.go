@@ -13,29 +13,29 @@ import (
 //
 // A password that is not percent-encoded or quoted as it should be ends elsewhere than its author thinks, and the rest
 // of it is then taken for a host, a role or a parameter. So nothing is named of a DSN that could be read in another way.
-type place struct {
+type dsnIdentity struct {
 	role, schema string   // "" where it is not named
 	hosts        []string // empty where neither hosts nor their addresses are named
 	serves       Role     // what the role is for, which no DSN tells
 }
 
-// placeOf is the place of the pool's DSN and of that for direct connections: an error does not say whose it is.
-func placeOf(dsn, listenDSN DSNSource) place {
-	var at place
+// dsnIdentityOf is the place of the pool's DSN and of that for direct connections: an error does not say whose it is.
+func dsnIdentityOf(dsn, listenDSN DSNSource) dsnIdentity {
+	var at dsnIdentity
 	for _, source := range []DSNSource{listenDSN, dsn} { // role and schema are the pool's
 		dsn, err := read(source)
 		if err != nil || !unambiguous(dsn) {
-			return place{}
+			return dsnIdentity{}
 		}
 		config, err := understand(dsn)
 		if err != nil {
-			return place{}
+			return dsnIdentity{}
 		}
 		pin(config.ConnConfig)
 		hosts := hostsOf(config.ConnConfig)
 		for _, name := range append(hosts, config.ConnConfig.User) {
 			if !plain.MatchString(name) {
-				return place{}
+				return dsnIdentity{}
 			}
 		}
 		at.role, at.schema = config.ConnConfig.User, firstSchema(config.ConnConfig.RuntimeParams["search_path"])
