@@ -28,6 +28,6 @@ type Beginning struct {
 	// Accounts are those of the table, up to the limit that was asked for.
 	Accounts []Account
 
-	// Used tells whether an operator keeps or kept an account in the database. In doubt it is true.
+	// Used reports whether an operator keeps or kept an account in the database. In doubt it is true.
 	Used bool
 }

@@ -9,15 +9,15 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// The log-in side of a store. One attempt is charged before anything is checked, and settled after:
+// The login side of a store. One attempt is charged before anything is checked, and settled after:
 //
 //   - Charge takes one attempt off the account's budget and writes the audit row, in one transaction that is committed
 //     when it returns. The charge that reaches the limit writes the lock. So no number of parallel callers, replicas,
 //     restarts or crashes gets more checks against the real hash than the limit for each lock. An error may leave one
 //     attempt charged, never more: whoever tries again charges another one.
-//   - A locked account is not charged, and its lock is not prolonged. A lock that ran out leaves a clean counter: the
+//   - A locked account is not charged, and its lock is not prolonged. A lock that expired leaves a clean counter: the
 //     next charge is the first of a new budget, and takes the old lock out of the row.
-//   - Settle of a success clears the counter and notes the log-in, but only while the row still has the hash that was
+//   - Settle of a success clears the counter and notes the login, but only while the row still has the hash that was
 //     verified and is still active; otherwise the success does not stand, and counts as a failure. It clears all that
 //     was charged until then, also the failures of attempts that were charged after it: a success is one at the moment
 //     when it is settled.
@@ -27,7 +27,7 @@ import (
 //     again changes nothing, and answers the same.
 //   - Until it is settled, and at most for PendingTime, a charge that reached the limit is pending: the lock it wrote is
 //     in force for everybody, but Observe reports it as pending, since a right password on the last try is to be a
-//     success that nobody is told of as a lock. When it is settled, observers are told to look again.
+//     success that nobody is notified of as a lock. When it is settled, observers are told to look again.
 //   - Other programs' columns and rules hold: their counters and locks are read as they are. A counter that is at the
 //     limit or beyond without a lock, as the sharding manager leaves it when it dies between its two statements, has one
 //     attempt left: the next charge locks, as its own next failure would. A counter below zero is zero.
@@ -123,7 +123,7 @@ type Charge struct {
 	Exempt bool
 
 	// Locks tells that this charge reached the limit and wrote the lock, which stays unless the attempt is a success. Until is
-	// when it runs out, by the store's clock.
+	// when it expires, by the store's clock.
 	Locks bool
 	Until time.Time
 

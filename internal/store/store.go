@@ -7,7 +7,7 @@
 //     who owns the row, and what was last written into it.
 //   - Observe reads the row, the note and the store's clock in one moment. It never changes anything. Snapshot is Observe
 //     for many usernames, and has an entry for each, whether there is such an account or could be.
-//   - Fresh tells whether nobody ever had an account in the store: it has no row, no note, and never had a note. What
+//   - Fresh reports whether nobody ever had an account in the store: it has no row, no note, and never had a note. What
 //     cannot be known is no.
 //   - Owned lists the ownership records of one cluster, page by page, in an order of usernames that stays the same.
 //   - Released lists, in the same way, the ownership records that are released and whose rows are active.
@@ -24,9 +24,9 @@
 //     ErrRejected. It says nothing of other rows, nor of the database.
 //   - A change that endangers roles is made only while another active user holds each of them, whoever else is about to take
 //     them from that one: otherwise Apply answers ErrLastHolder and has changed nothing.
-//   - Apply writes the columns that are the operator's, and of the log-in columns only what a change asks to clear.
+//   - Apply writes the columns that are the operator's, and of the login columns only what a change asks to clear.
 //     Columns that it does not know keep their values.
-//   - What Apply changed, and what other programs change, an observer of the store is told of by username: of those of
+//   - What Apply changed, and what other programs change, an observer of the store is notified of by username: of those of
 //     all rows at first. Being told means only to look again. Several observers do not hold each other up.
 //   - Once a store can be reached again after it could not, calls succeed again without a restart.
 package store

@@ -8,7 +8,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// holds tells whether the plan behind a change still holds: it rests on the note that is there, the note's owner may
+// holds reports whether the plan behind a change still holds: it rests on the note that is there, the note's owner may
 // be followed by the change's, and the row is there or not as the verb needs it.
 func holds(change user.Change, exists bool, note user.Ownership, noted bool) bool {
 	if noted != (change.Revision != 0) || (noted && note.Revision != change.Revision) {
@@ -30,7 +30,7 @@ func holds(change user.Change, exists bool, note user.Ownership, noted bool) boo
 	return false
 }
 
-// isLeft tells whether the record is of the owner that is gone.
+// isLeft reports whether the record is of the owner that is gone.
 func isLeft(change user.Change, note user.Ownership) bool {
 	return note.State != user.Deleted && note.Owner.UID == change.Owner.UID
 }
@@ -39,12 +39,12 @@ func ownedBy(change user.Change, note user.Ownership) bool {
 	return note.State == user.Owned && note.Owner.UID == change.Owner.UID
 }
 
-// current tells whether the change is not older than what the same owner applied last.
+// current reports whether the change is not older than what the same owner applied last.
 func current(change user.Change, note user.Ownership) bool {
 	return change.Confirmed || note.Owner.UID != change.Owner.UID || note.Generation <= change.Generation
 }
 
-// mayFollow tells whether a name whose last owner is noted may be taken over: an owned one only in the owner's own
+// mayFollow reports whether a name whose last owner is noted may be taken over: an owned one only in the owner's own
 // place, and one that was deleted not by the owner that was deleted, unless that one is confirmed.
 func mayFollow(change user.Change, note user.Ownership) bool {
 	switch note.State {
@@ -59,7 +59,7 @@ func mayFollow(change user.Change, note user.Ownership) bool {
 	return current(change, note)
 }
 
-// touchesRow tells whether an Update writes a column of the row.
+// touchesRow reports whether an Update writes a column of the row.
 func touchesRow(change user.Change) bool {
 	return len(change.Write) > 0 || change.ClearLockout
 }

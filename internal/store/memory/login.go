@@ -22,7 +22,7 @@ type attempt struct {
 	lockedUntil *time.Time // the lock that it wrote
 }
 
-// wrote tells whether the attempt wrote this lock.
+// wrote reports whether the attempt wrote this lock.
 func (a *attempt) wrote(lock *time.Time) bool {
 	return lock != nil && a.lockedUntil != nil && a.lockedUntil.Equal(*lock)
 }
@@ -95,7 +95,7 @@ func (s *Store) locksBefore(username string, now time.Time) (locks int) {
 // charge takes one attempt off a row's budget, and returns the lock where that was the last. Before is how many locks
 // preceded it.
 func charge(row *user.Row, limits store.Limits, now time.Time, before func() int) (lock *time.Time) {
-	if row.LockedUntil != nil { // it ran out
+	if row.LockedUntil != nil { // it expired
 		row.FailedLoginAttempts, row.LockedUntil = 0, nil
 	}
 	row.FailedLoginAttempts = max(0, row.FailedLoginAttempts) + 1

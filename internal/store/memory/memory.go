@@ -15,7 +15,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// Store is a store in memory. It may be used by any number of goroutines.
+// Store is a store in memory. It is safe for concurrent use.
 type Store struct {
 	now func() time.Time
 
@@ -118,7 +118,7 @@ func (s *Store) Apply(ctx context.Context, change user.Change) (user.Observed, e
 	return s.observe(change.Username, s.now()), nil
 }
 
-// othersHold tells whether other active users hold the roles that a change endangers.
+// othersHold reports whether other active users hold the roles that a change endangers.
 func (s *Store) othersHold(change user.Change) bool {
 	held := func(role string) bool {
 		for username, row := range s.rows {

@@ -39,7 +39,7 @@ func (s *Store) Merge(ctx context.Context, outage store.OfflineBatch, limits sto
 	return nil
 }
 
-// merge adds what was missed to a row. A lock that ran out leaves a clean counter, here as there.
+// merge adds what was missed to a row. A lock that expired leaves a clean counter, here as there.
 func merge(row *user.Row, missed store.OfflineActivity, limits store.Limits, now time.Time) {
 	if missed.LockedUntil != nil && !missed.LockedUntil.After(now) {
 		missed.Failures, missed.LockedUntil = 0, nil
@@ -55,7 +55,7 @@ func merge(row *user.Row, missed store.OfflineActivity, limits store.Limits, now
 	row.LastLogin = latest(row.LastLogin, missed.LastLogin)
 }
 
-// Raise makes an account's counter and lock at least these, where it has a row. A lock that ran out leaves a clean counter.
+// Raise makes an account's counter and lock at least these, where it has a row. A lock that expired leaves a clean counter.
 func (s *Store) Raise(username string, failed int, lock *time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -71,7 +71,7 @@ func (s *Store) Raise(username string, failed int, lock *time.Time) {
 	s.tell(username)
 }
 
-// clean takes a lock that ran out from a row, and the counter that led to it.
+// clean takes a lock that expired from a row, and the counter that led to it.
 func clean(row *user.Row, now time.Time) {
 	if row.LockedUntil != nil && !row.LockedUntil.After(now) {
 		row.FailedLoginAttempts, row.LockedUntil = 0, nil

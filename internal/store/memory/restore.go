@@ -42,7 +42,7 @@ func (s *Store) noteReplaced(change user.Change, before user.Row) {
 	s.replaced[change.Username] = replacement{former: p.Replaces, hash: p.Hash, at: now}
 }
 
-// samePassword tells whether an attempt that was checked against a hash was checked against what the row has now: against
+// samePassword reports whether an attempt that was checked against a hash was checked against what the row has now: against
 // the hash itself, or what stood for it.
 func (s *Store) samePassword(username, checked string, row user.Row) bool {
 	r := s.replaced[username]

@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// shouldPing tells whether a connection of the pool is to be asked whether it is still there before it is used: when it was
+// shouldPing reports whether a connection of the pool is to be asked whether it is still there before it is used: when it was
 // idle for a second, since TCP does not tell, and when something has come on it that nobody waits for, which mostly is its
 // end. A statement that is sent on a dead connection may have been executed, for all that one knows; one for which there
 // was no connection was not.

@@ -79,7 +79,7 @@ fence AS (
 )
 
 // What is written into users. A row that exists makes the INSERT violate the primary key, which undoes the whole
-// statement. The columns of the log-in side are left to their defaults.
+// statement. The columns of the login side are left to their defaults.
 const (
 	insertRow = `,
 written AS (

@@ -16,7 +16,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// unsent tells whether an error says that the database cannot have got the call.
+// unsent reports whether an error says that the database cannot have got the call.
 func unsent(t *testing.T, err error) bool {
 	t.Helper()
 	var unavailable *store.UnavailableError
@@ -35,7 +35,7 @@ func chargeFails(t *testing.T, s *Store, username string) error {
 	return err
 }
 
-// awayMeanwhile tells whether the database was ever away while do ran.
+// awayMeanwhile reports whether the database was ever away while do ran.
 func awayMeanwhile(s *Store, do func()) bool {
 	done := make(chan struct{})
 	go func() {

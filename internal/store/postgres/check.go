@@ -14,7 +14,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/backoff"
 )
 
-// Whether the database is away decides who decides about log-ins: it or, without its count of failures, each replica by
+// Whether the database is unavailable decides who decides about logins: it or, without its count of failures, each replica by
 // itself. So nobody may be able to make it look away by logging in, and what a call meets with proves nothing: rows are
 // locked, the pool is exhausted, the server is busy, a connection breaks. Away is
 //
@@ -26,7 +26,7 @@ import (
 //
 // A call that fails causes a check, and so does the passing of CheckInterval.
 
-// lookAtLogIns looks whether a session may write, and whether the tables that log-ins need are there and may be read, those of
+// lookAtLogIns looks whether a session may write, and whether the tables that logins need are there and may be read, those of
 // an older version not taken for them. It reads no row, since the dead ones before the first may be many. lookAtTables looks at
 // all tables, of which the last is of no use to the controller.
 const (
@@ -73,7 +73,7 @@ func (s *Store) keepChecking(ctx context.Context) {
 	}
 }
 
-// check finds out whether the database is away.
+// check finds out whether the database is unavailable.
 func (s *Store) check(ctx context.Context) {
 	began := time.Now()
 	if s.isMismatched(ctx) {
@@ -86,7 +86,7 @@ func (s *Store) check(ctx context.Context) {
 		if ctx.Err() != nil || !s.found(v, err) {
 			return
 		}
-		if v.kind == unreadable { // what is missing may be none of log-ins' business
+		if v.kind == unreadable { // what is missing may be none of logins' business
 			isReadOnly, err = s.look(ctx, lookAtLogIns)
 		}
 		if err != nil {
@@ -111,7 +111,7 @@ func (s *Store) check(ctx context.Context) {
 	s.health.setUseless(none)
 }
 
-// checkWrites finds out whether the database takes writes, where there is reason to ask. It tells whether nothing shows that it
+// checkWrites finds out whether the database takes writes, where there is reason to ask. It reports whether nothing shows that it
 // does not.
 func (s *Store) checkWrites(ctx context.Context) bool {
 	code, refuses := s.health.refusedFor()
@@ -150,7 +150,7 @@ func (s *Store) checkWrites(ctx context.Context) bool {
 	return false
 }
 
-// found takes note of what a check failed at, and tells whether that proves anything.
+// found records what a check failed at, and reports whether that proves anything.
 func (s *Store) found(v class, err error) bool {
 	if stat := s.pool.Stat(); stat.TotalConns() > stat.ConstructingConns() {
 		s.health.hadConnection()
@@ -170,10 +170,10 @@ func (s *Store) found(v class, err error) bool {
 	return true
 }
 
-// isHeard tells whether the database that the pool uses answers, though not to the pool.
+// isHeard reports whether the database that the pool uses answers, though not to the pool.
 func (s *Store) isHeard() bool { return !s.settings.listensElsewhere && s.Health().Current }
 
-// look looks at the tables by a connection of the pool and, where that comes to nothing, by one of its own: the pool says
+// look looks at the tables by a connection of the pool and, where that fails, by one of its own: the pool says
 // nothing of the database while all its connections are in use, or dead without anybody's having been told.
 func (s *Store) look(ctx context.Context, sql string) (isReadOnly bool, err error) {
 	isSuspect := true
@@ -218,7 +218,7 @@ func (s *Store) tryToWrite(ctx context.Context) error {
 	return err
 }
 
-// isMigrating tells whether the tables are being made for the first time, for all that is known.
+// isMigrating reports whether the tables are being made for the first time, as far as is known.
 func (s *Store) isMigrating() bool {
 	select {
 	case <-s.migrated:

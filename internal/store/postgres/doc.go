@@ -15,12 +15,12 @@
 // A change is one statement, and so happens as a whole or not at all: it locks the note of the username and checks that
 // the plan still holds, writes the row, writes the note, and notifies. See apply.go.
 //
-// # Log-ins
+// # Logins
 //
 // A charge is one statement as well, and so is a settlement: it takes the lock of the row, decides by the row and the
-// clock as they are then, writes the log-in columns and the audit trail, login_attempts. See login.go. Whether a lock is
+// clock as they are then, writes the login columns and the audit trail, login_attempts. See login.go. Whether a lock is
 // pending is told by the attempt that wrote it, which is found by the lock's end. What was decided elsewhere while the
-// database was away is merged by one statement too. See merge.go.
+// database was unavailable is merged by one statement too. See merge.go.
 //
 // # Observing
 //
@@ -35,7 +35,7 @@
 //  3. It sweeps: it reads a digest of every row and note, and tells of those that differ from the last sweep, of
 //     new ones and of those that are gone. The first sweep tells of all.
 //  4. It waits. When nothing came for a while it asks whether the connection is still there, since TCP does not tell.
-//     Every ResyncInterval it sweeps again, for counters and last log-ins, of which the trigger does not tell, and for
+//     Every ResyncInterval it sweeps again, for counters and last logins, of which the trigger does not tell, and for
 //     what was lost.
 //  5. When the connection breaks it begins again at 1, with a growing delay.
 //
@@ -55,7 +55,7 @@
 // A sweep also tells of each username that was notified before it began. The row may be gone by then, or be as it was at
 // the sweep before, while a subscriber read what was in between. What is notified while a sweep runs is kept for the next one.
 //
-// The trigger keeps silent about failed_login_attempts and last_login_at because they change with every log-in, and
+// The trigger keeps silent about failed_login_attempts and last_login_at because they change with every login, and
 // NOTIFY takes a lock over the whole server at commit.
 //
 // # Outages

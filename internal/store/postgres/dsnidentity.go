@@ -58,7 +58,7 @@ var (
 	pair = regexp.MustCompile(`^([a-z_]+)\s*=\s*('([^'\\]|\\.)*'|([^\s'\\]|\\.)*)(\s+|$)`)
 )
 
-// unambiguous tells whether a DSN can be read in one way only.
+// unambiguous reports whether a DSN can be read in one way only.
 func unambiguous(dsn string) bool {
 	if strings.HasPrefix(dsn, "postgres://") || strings.HasPrefix(dsn, "postgresql://") {
 		_, parameters, _ := strings.Cut(dsn, "?")

@@ -58,7 +58,7 @@ const (
 	codeNotSupported        = "0A000"
 )
 
-// isLacking tells whether a table or a column is not there.
+// isLacking reports whether a table or a column is not there.
 func isLacking(code string) bool { return code == codeUndefinedTable || code == codeUndefinedColumn }
 
 // verdict is what a failure means.
@@ -89,7 +89,7 @@ var errBusy = errors.New("every connection of the pool is in use")
 
 // judge turns an error of a call into what it means. What does not answer may be held up by another program's lock on a
 // row, or by our own callers, or be one connection that broke: only that no connection can be made proves by itself that
-// the database is away.
+// the database is unavailable.
 func (s *Store) classify(err error, access access, limit time.Duration) class {
 	v := s.meaning(err, access, limit)
 	if v.kind == unavailable && !isUnreachable(err) {
@@ -109,7 +109,7 @@ func (s *Store) meaning(err error, access access, limit time.Duration) class {
 	return v
 }
 
-// isUnreachable tells whether no connection can be made. One that took too long, or for which there was no room, is no
+// isUnreachable reports whether no connection can be made. One that took too long, or for which there was no room, is no
 // proof: a flood of calls may do that.
 func isUnreachable(err error) bool {
 	var known *store.UnavailableError // about the DSN
@@ -120,7 +120,7 @@ func isUnreachable(err error) bool {
 // shortages are what PgBouncer's refusals say.
 var shortages = []string{"no more connections allowed", "client connections exceeded", "too many servers in the pool"}
 
-// isShort tells whether the server, or this machine, has no room for another connection.
+// isShort reports whether the server, or this machine, has no room for another connection.
 func isShort(err error) bool {
 	var connecting *pgconn.ConnectError
 	var refusal *pgconn.PgError
@@ -155,10 +155,10 @@ func classify(err error, at dsnIdentity, limit time.Duration) class {
 		v.code = refusal.Code
 		return v
 	case errors.Is(err, errBack):
-		return class{kind: statement, sentence: "The database does not let the account end: within the same transaction the row is back, or " +
-			"active again."}
+		return class{kind: statement, sentence: "The database does not keep the account deleted or inactive: within the same transaction the " +
+			"row was created or activated again."}
 	case errors.Is(err, errRelocked):
-		return class{kind: statement, sentence: "The database does not let the account be unlocked: within the same transaction it is " +
+		return class{kind: statement, sentence: "The database does not keep the account unlocked: within the same transaction it was " +
 			"locked again."}
 	case errors.Is(err, errHidden):
 		return class{kind: statement, sentence: "The database may still have the row: row-level security of table users hides rows " +
@@ -168,7 +168,7 @@ func classify(err error, at dsnIdentity, limit time.Duration) class {
 			"standbys in synchronous_standby_names are connected, and that the server's disk keeps up.", limit)}
 	case errors.Is(err, errBusy):
 		return class{kind: busy, sentence: "All connections of the operator's pool are in use; raise its largest number " +
-			"of connections, or see what they wait for."}
+			"of connections, or check pg_stat_activity for what they wait for."}
 	}
 	if sentence := decodeSentence(err); sentence != "" {
 		return class{kind: statement, sentence: sentence}
@@ -182,8 +182,8 @@ func decodeSentence(err error) string {
 	if !errors.As(err, &scan) {
 		return ""
 	}
-	return fmt.Sprintf("The operator cannot read column %d of what the database sent: its type or its text form is another one than "+
-		"expected; compare the columns of table users with docs/database.md.", scan.ColumnIndex+1)
+	return fmt.Sprintf("The operator cannot read column %d of what the database sent: its type or its text form is not the "+
+		"expected one; compare the columns of table users with docs/database.md.", scan.ColumnIndex+1)
 }
 
 // classifyRefusal is about errors that the server sent, by SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -196,25 +196,25 @@ func classifyRefusal(e *pgconn.PgError, at dsnIdentity, limit time.Duration) cla
 			return class{kind: conflict}
 		}
 	case codeReadOnly:
-		return class{kind: readOnly, sentence: "The database is read-only, as a standby or a former primary is; writing goes " +
-			"on as soon as a host of the DSN takes writes."}
+		return class{kind: readOnly, sentence: "The database is read-only, as a standby or a former primary is; writes " +
+			"continue as soon as a host of the DSN accepts them."}
 	case "28P01", "28000":
-		return class{kind: unavailable, sentence: "The database refused the log-in; check user and password in the DSN, and the " +
+		return class{kind: unavailable, sentence: "The database rejected the login; check user and password in the DSN, and the " +
 			"server's pg_hba.conf."}
 	case "3D000":
-		return class{kind: unavailable, sentence: "The database that the DSN names does not exist; create it, or correct the DSN."}
+		return class{kind: unavailable, sentence: "The database that the DSN names does not exist; create it or correct the DSN."}
 	case codeTooManyConnections:
 		return class{kind: unavailable, sentence: "The database has no connection left; raise its max_connections, or lower the " +
 			"operator's largest number of connections."}
 	case "53100":
-		return class{kind: refusing, sentence: "The database's disk is full; it has to get room."}
+		return class{kind: refusing, sentence: "The database disk is full; free or add space."}
 	case codeMissingRight:
 		return class{kind: refusing, sentence: missingRight(e.Message, at)}
 	case codeUndefinedTable, "3F000":
-		return class{kind: refusing, sentence: "The tables are not there yet; they are made as soon as the database and its " +
-			"rights allow it."}
+		return class{kind: refusing, sentence: "The operator's tables do not exist yet; they are created as soon as the database and " +
+			"the role's rights allow it."}
 	case "42P07":
-		return class{kind: refusing, sentence: "A table that the operator has to make is there already, made by another program; " +
+		return class{kind: refusing, sentence: "A table that the operator has to create exists already and belongs to another program; " +
 			"rename that one, or let the operator's search_path begin with a schema of its own, followed by that of users."}
 	case codeUndefinedColumn:
 		return class{kind: refusing, sentence: "A column that the operator needs is missing; compare the table users with " +
@@ -224,7 +224,7 @@ func classifyRefusal(e *pgconn.PgError, at dsnIdentity, limit time.Duration) cla
 			"statement_timeout is shorter, or an administrator canceled the statement; raise it with ALTER ROLE %s SET statement_timeout.",
 			limit, quoted(at.role, "..."))}
 	case codeLockNotAvailable:
-		return class{kind: blocked, sentence: "Another transaction holds a lock on the row for too long; the operator tries again. " +
+		return class{kind: blocked, sentence: "Another transaction holds a lock on the row for too long; the operator retries. " +
 			"pg_stat_activity and pg_blocking_pids() show that transaction: end it."}
 	case "57P01", "57P02", "57P03":
 		return class{kind: unavailable, sentence: "The database is starting up or shutting down."}
@@ -232,7 +232,7 @@ func classifyRefusal(e *pgconn.PgError, at dsnIdentity, limit time.Duration) cla
 		return class{kind: statement, sentence: "The database does not support that, because of a rule on the table users for example, or a table " +
 			"changed under a prepared statement (SQLSTATE 0A000)."}
 	case "42P05", "26000":
-		return class{kind: refusing, sentence: "A pooler stands between the operator and the database and mixes up prepared " +
+		return class{kind: refusing, sentence: "A pooler between the operator and the database mixes up prepared " +
 			"statements; add default_query_exec_mode=exec to the DSN."}
 	}
 	return classifyByPrefix(e, at)
@@ -244,7 +244,7 @@ func classifyByPrefix(e *pgconn.PgError, at dsnIdentity) class {
 	switch prefix {
 	case "08":
 		if strings.Contains(e.Message, "search_path") || strings.Contains(e.Message, "startup parameter") {
-			return class{kind: unavailable, sentence: fmt.Sprintf("The pooler between the operator and the database refuses a start-up "+
+			return class{kind: unavailable, sentence: fmt.Sprintf("The pooler between the operator and the database rejects a start-up "+
 				"parameter; set ignore_startup_parameters = search_path in PgBouncer, and ALTER ROLE %s SET search_path = %s "+
 				"in the database.", quoted(at.role, "the role"), quoted(at.schema, "the schema"))}
 		}
@@ -254,9 +254,9 @@ func classifyByPrefix(e *pgconn.PgError, at dsnIdentity) class {
 	case "57":
 		return class{kind: unavailable, sentence: fmt.Sprintf("The database ended the call (SQLSTATE %s).", e.Code)}
 	case "09", "21", "22", "23", "27", "2F", "38", "39", "44", "54", "55", "P0":
-		return class{kind: statement, sentence: fmt.Sprintf("The database does not take this row (SQLSTATE %s%s).", e.Code, objects(e))}
+		return class{kind: statement, sentence: fmt.Sprintf("The database rejects this row (SQLSTATE %s%s).", e.Code, objects(e))}
 	}
-	return class{kind: refusing, sentence: fmt.Sprintf("The database refused a statement (SQLSTATE %s); its log says more.", e.Code)}
+	return class{kind: refusing, sentence: fmt.Sprintf("The database rejected a statement (SQLSTATE %s); see the database's log.", e.Code)}
 }
 
 // objects is which of the database's objects stood in the way.
@@ -349,23 +349,24 @@ func connectionSentence(err error, at dsnIdentity, limit time.Duration) string {
 	case dns != nil:
 		return fmt.Sprintf("The database's host name %q cannot be resolved.", dns.Name)
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Sprintf("Nothing answers at %s: the connection was refused.", address)
+		return fmt.Sprintf("Cannot connect to the database at %s: connection refused; check that Postgres is running, and that a "+
+			"NetworkPolicy allows the connection.", address)
 	case errors.Is(err, fs.ErrNotExist) && operation != nil:
-		return fmt.Sprintf("There is no socket at %s.", address)
+		return fmt.Sprintf("Cannot connect to the database: there is no socket at %s.", address)
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
-		return fmt.Sprintf("There is no way to %s.", address)
+		return fmt.Sprintf("Cannot connect to the database: there is no route to %s.", address)
 	case errors.As(err, &verify), errors.As(err, &authority), errors.As(err, &hostname), errors.As(err, &certificate):
 		return "The database's TLS certificate is not trusted; check sslmode, sslrootcert and the host name in the DSN."
 	case errors.As(err, &record), strings.Contains(err.Error(), "server refused TLS connection"):
 		return "The database does not speak TLS; check sslmode in the DSN."
 	case errors.Is(err, pgconn.ErrReadOnlyConnection), errors.Is(err, pgconn.ErrReadWriteConnection),
 		errors.Is(err, pgconn.ErrPrimaryConnection), errors.Is(err, pgconn.ErrStandbyConnection):
-		return "No host of the DSN is what its target_session_attrs asks for."
+		return "No host of the DSN meets its target_session_attrs."
 	case timedOut(err):
 		return slowSentence(err, at, limit)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET),
 		errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed), errors.Is(err, pgconn.ErrConnClosed):
 		return "The connection to the database broke."
 	}
-	return "The database cannot be reached."
+	return "The database is unreachable; check the host and the port in the DSN."
 }

@@ -33,12 +33,12 @@ func TestSQLSTATEsGetAMeaning(t *testing.T) {
 		"40P01": {conflict, ""},
 		"23505": {statement, "SQLSTATE 23505"},
 		"25006": {readOnly, "read-only"},
-		"28P01": {unavailable, "refused the log-in"},
-		"28000": {unavailable, "refused the log-in"},
+		"28P01": {unavailable, "rejected the login"},
+		"28000": {unavailable, "rejected the login"},
 		"3D000": {unavailable, "does not exist"},
-		"3F000": {refusing, "not there yet"},
+		"3F000": {refusing, "do not exist yet"},
 		"42P07": {refusing, "rename that one"},
-		"42P01": {refusing, "not there yet"},
+		"42P01": {refusing, "do not exist yet"},
 		"42703": {refusing, "column"},
 		"42501": {refusing, `GRANT USAGE, CREATE ON SCHEMA "accounts" TO "app"`},
 		"53100": {refusing, "disk is full"},
@@ -102,15 +102,15 @@ func TestFailuresOfTheWayToTheServerGetASentence(t *testing.T) {
 		err  error
 		want string
 	}{
-		{dial(syscall.ECONNREFUSED), "Nothing answers at 192.0.2.1:5432"},
-		{dial(syscall.EHOSTUNREACH), "There is no way to 192.0.2.1:5432."},
+		{dial(syscall.ECONNREFUSED), "Cannot connect to the database at 192.0.2.1:5432"},
+		{dial(syscall.EHOSTUNREACH), "there is no route to 192.0.2.1:5432."},
 		{dial(&net.DNSError{Name: "db.example", IsNotFound: true}), `"db.example" cannot be resolved`},
 		{dial(&net.DNSError{Name: "canary.example", IsNotFound: true}), "The database's host name cannot be resolved."},
 		{context.DeadlineExceeded, "did not answer within 5s"},
 		{io.ErrUnexpectedEOF, "broke"},
 		{dial(syscall.ECONNRESET), "broke"},
 		{pgconn.ErrReadOnlyConnection, "target_session_attrs"},
-		{errors.New("canary"), "The database cannot be reached."},
+		{errors.New("canary"), "The database is unreachable; check the host and the port in the DSN."},
 	} {
 		got := classify(fmt.Errorf("wrapped: %w", test.err), dsnIdentity{hosts: []string{"db.example"}}, 5*time.Second)
 		if got.kind != unavailable || !strings.Contains(got.sentence, test.want) || strings.Contains(got.sentence, "canary") {

@@ -18,7 +18,7 @@ FROM (SELECT pg_catalog.pg_get_serial_sequence('shardinguser_ownership', 'revisi
 	askFresh = `SELECT NOT EXISTS (SELECT FROM users) AND NOT (` + askUsed + `)`
 )
 
-// Fresh tells whether nobody ever used this database. In doubt it is false. Its errors are Observe's.
+// Fresh reports whether nobody ever used this database. In doubt it is false. Its errors are Observe's.
 func (s *Store) Fresh(ctx context.Context) (bool, error) {
 	var fresh bool
 	err := s.run(ctx, reads, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {

@@ -76,5 +76,5 @@ func TestADatabaseWhoseNotesNobodyCanCountIsNotFresh(t *testing.T) {
 func TestADatabaseThatDoesNotAnswerIsNeitherFreshNorUsed(t *testing.T) {
 	t.Parallel()
 	_, err := open(t, quick(testenv.Database(t))).Fresh(t.Context())
-	expectUnavailable(t, err, "The tables are not there yet")
+	expectUnavailable(t, err, "The operator's tables do not exist yet")
 }

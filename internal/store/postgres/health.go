@@ -25,7 +25,7 @@ type health struct {
 	failedAt time.Time       // when it was met with last
 	told     map[string]bool // sentences that were logged since the database answered last
 
-	// useless says why the database is of no use for log-ins, as a check found, or since no connection can be made; it is
+	// useless says why the database is of no use for logins, as a check found, or since no connection can be made; it is
 	// none otherwise. It ends with a check that finds otherwise. It is a matter of its own, since a failure may be one of the
 	// operator's other business.
 	useless kind
@@ -43,7 +43,7 @@ func newHealth(log *slog.Logger) *health {
 	return &health{log: log, told: map[string]bool{}, waiting: map[chan struct{}]struct{}{}}
 }
 
-// succeeded takes note of a call that the database answered.
+// succeeded records a call that the database answered.
 func (h *health) succeeded(access access) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -56,7 +56,7 @@ func (h *health) succeeded(access access) {
 	}
 }
 
-// whole takes note that all tables are there, with all their columns, and may be read.
+// whole records that all tables are there, with all their columns, and may be read.
 func (h *health) whole() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -66,7 +66,7 @@ func (h *health) whole() {
 	}
 }
 
-// writable takes note that the database says it takes writes, as it was asked at this time: what failed since then was
+// writable records that the database says it takes writes, as it was asked at this time: what failed since then was
 // perhaps asked of another one.
 func (h *health) writable(asked time.Time) {
 	h.mu.Lock()
@@ -101,7 +101,7 @@ func (h *health) wakeWaiting() {
 	}
 }
 
-// failed takes note of a call that failed. A refusal that concerns one row or one statement is none of the database, and
+// failed records a call that failed. A refusal that concerns one row or one statement is none of the database, and
 // what is doubtful will be looked at.
 func (h *health) failed(kind kind, code string, err *store.UnavailableError) {
 	switch kind {
@@ -138,14 +138,14 @@ func (h *health) known(age time.Duration) store.Health {
 	return known
 }
 
-// refusedFor tells whether writes are refused, and by which SQLSTATE.
+// refusedFor reports whether writes are refused, and by which SQLSTATE.
 func (h *health) refusedFor() (code string, refuses bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.code, h.kind == refusing
 }
 
-// proved takes note that a probe wrote, and that nothing else is known to keep us from writing.
+// proved records that a probe wrote, and that nothing else is known to keep us from writing.
 func (h *health) proved() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -160,7 +160,7 @@ func (h *health) doubtWrites() {
 	h.writesDoubted = true
 }
 
-// takeDoubt tells whether writes are doubted, and no longer.
+// takeDoubt reports whether writes are doubted, and no longer.
 func (h *health) takeDoubt() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -181,14 +181,14 @@ func (h *health) setUseless(why kind) {
 	h.useless = why
 }
 
-// hadConnection takes note that there is a connection, or was one until now.
+// hadConnection records that there is a connection, or was one until now.
 func (h *health) hadConnection() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.connectedAt = time.Now()
 }
 
-// isWithoutConnection tells whether there has been none for so long.
+// isWithoutConnection reports whether there has been none for so long.
 func (h *health) isWithoutConnection(since time.Duration) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -208,7 +208,7 @@ func (h *health) leave(recovered chan struct{}) {
 	delete(h.waiting, recovered)
 }
 
-// setNotifying takes note of how the watchers learn of changes.
+// setNotifying records how the watchers learn of changes.
 func (h *health) setNotifying(notifying bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -9,7 +9,7 @@ import "strings"
 // that would take a role from its last two holders one waits for the other, and then finds nobody. The locks come after the
 // note's, as those of all rows do.
 
-// holds tells whether a row's user holds a role: a column roles that is no array holds none.
+// holds reports whether a row's user holds a role: a column roles that is no array holds none.
 const holds = `u.active AND pg_catalog.jsonb_typeof(u.roles::jsonb) = 'array' AND u.roles::jsonb ? r.role`
 
 // sparing goes between the fence, which is called candidate then, and what follows it.
@@ -37,7 +37,7 @@ func sparingLastHolders(fence string) string {
 	return strings.Replace(fence, "fence AS", "candidate AS", 1) + sparing
 }
 
-// isLastHolder tells whether that is why a change was not made.
+// isLastHolder reports whether that is why a change was not made.
 const isLastHolder = `
 SELECT EXISTS (
     SELECT FROM pg_catalog.unnest(@endangered::text[]) AS r (role)

@@ -33,7 +33,7 @@ func newLanes(connections int) *lanes {
 // crowd is how many rows have to be locked for changes of rows not to wait any more: each takes a reconciler from others.
 const crowd = 4
 
-// isCrowded tells whether many rows were found locked lately.
+// isCrowded reports whether many rows were found locked lately.
 func (l *lanes) isCrowded() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

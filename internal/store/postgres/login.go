@@ -172,7 +172,7 @@ func insist(do func() error) error {
 			return err
 		}
 	}
-	return &store.UnavailableError{Sentence: "Too many log-ins to one account at once."}
+	return &store.UnavailableError{Sentence: "Too many logins to one account at once."}
 }
 
 // Charge charges an attempt, or refuses it. Its errors are package store's ErrUnavailable, and the context's.

@@ -98,7 +98,7 @@ func open(t *testing.T, settings Settings) *Store {
 	}
 	s.timing.lastRetry, s.observer.Timing.LastRetry = 200*time.Millisecond, 200*time.Millisecond
 	s.observer.Timing.Requests = 50 * time.Millisecond
-	s.timing.catalogue = patience // a busy machine does not keep the catalogue from explaining a refusal
+	s.timing.catalogue = patience // a busy machine does not keep the catalog from explaining a refusal
 	t.Cleanup(s.Close)
 	return s
 }

@@ -85,7 +85,7 @@ forgotten AS (
 )
 SELECT pg_catalog.count(*) FROM merge`
 
-// Merge takes in what happened while the database was away, as package store says, and may be called again after any error.
+// Merge takes in what happened while the database was unavailable, as package store says, and may be called again after any error.
 // These are package store's ErrUnavailable, and the context's.
 func (s *Store) Merge(ctx context.Context, outage store.OfflineBatch, limits store.Limits) error {
 	err := s.merge(ctx, mergeArguments(outage, limits, nil))

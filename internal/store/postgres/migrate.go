@@ -77,7 +77,7 @@ func (s *Store) Migrate(ctx context.Context) error {
 	return nil
 }
 
-// migrate tells whether there was something to make.
+// migrate reports whether there was something to make.
 func (s *Store) migrate(ctx context.Context) (made bool, err error) {
 	var there bool
 	if err := s.ask(ctx, tablesThere, &there); err != nil {
@@ -126,8 +126,8 @@ func (s *Store) findSchema(ctx context.Context) error {
 	if err := s.ask(ctx, "SELECT "+firstOfPath, &schema); err != nil {
 		return err
 	}
-	sentence := "The tables of this version are not there yet, or not in the schema of its search_path; the controller's role makes " +
-		"them, or an administrator, and config/database/roles.sql has to run after that."
+	sentence := "The tables of this version do not exist yet, or not in the schema of its search_path; the controller's role or an " +
+		"administrator creates them, and config/database/roles.sql has to run after that."
 	if schema == nil {
 		sentence = missingSchema
 	}
@@ -138,7 +138,7 @@ func (s *Store) findSchema(ctx context.Context) error {
 const missingSchema = "The first schema of the search_path does not exist, or the role may not use it; create it, grant USAGE on " +
 	"it, or name another one by search_path in the DSN."
 
-// tablesThere tells whether no table has gone.
+// tablesThere reports whether no table has gone.
 const tablesThere = "SELECT pg_catalog.to_regclass('users') IS NOT NULL AND pg_catalog.to_regclass('" + ownershipTable + "') IS NOT NULL " +
 	"AND pg_catalog.to_regclass('" + attemptsTable + "') IS NOT NULL AND pg_catalog.to_regclass('" + mergesTable + "') IS NOT NULL " +
 	"AND pg_catalog.to_regclass('" + probesTable + "') IS NOT NULL"
@@ -159,7 +159,7 @@ func (s *Store) beginAnew(ctx context.Context) error {
 	})
 }
 
-// runMigrations runs those that have not run yet, and tells whether there were any.
+// runMigrations runs those that have not run yet, and reports whether there were any.
 func (s *Store) runMigrations(ctx context.Context) (made bool, err error) {
 	config, err := connConfig(s.settings.ListenDSN)
 	if err != nil {

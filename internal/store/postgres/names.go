@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// isUnencodable tells whether a database that is not in UTF-8 cannot write a text.
+// isUnencodable reports whether a database that is not in UTF-8 cannot write a text.
 func isUnencodable(err error) bool {
 	var refusal *pgconn.PgError
 	return errors.As(err, &refusal) && (refusal.Code == "22P05" || refusal.Code == "22021")

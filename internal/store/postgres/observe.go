@@ -62,7 +62,7 @@ func (s *Store) Observe(ctx context.Context, username string) (user.Observed, er
 	return observed[username], err
 }
 
-// Snapshot is Observe for many usernames in one moment, a thousand at most by custom. It has an entry for each.
+// Snapshot is Observe for many usernames in one moment, a thousand at most usually. It has an entry for each.
 func (s *Store) Snapshot(ctx context.Context, usernames []string) (map[string]user.Observed, error) {
 	observed, err := s.snapshot(ctx, usernames, nil)
 	if isUnencodable(err) {

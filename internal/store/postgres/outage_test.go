@@ -57,7 +57,7 @@ func TestADatabaseThatIsNotThereYetIsTakenUpWhenItComes(t *testing.T) {
 	s := maintained(t, settings)
 	w := watch(t, s)
 	_, err := s.Observe(t.Context(), "alice")
-	expectUnavailable(t, err, "Nothing answers at "+proxy.Addr())
+	expectUnavailable(t, err, "Cannot connect to the database at "+proxy.Addr()+": connection refused")
 	if s.Health().Up() {
 		t.Error("it says that the database is up")
 	}
@@ -68,7 +68,7 @@ func TestADatabaseThatIsNotThereYetIsTakenUpWhenItComes(t *testing.T) {
 	w.told(t, "alice")
 	eventually(t, "the recovery is announced", func() bool { return w.recoveries() > 0 })
 	eventually(t, "the store is up", up(s))
-	if n := strings.Count(log.String(), "Nothing answers"); n != 1 {
+	if n := strings.Count(log.String(), "connection refused"); n != 1 {
 		t.Errorf("the outage is in the log %d times: %s", n, log.String())
 	}
 }
@@ -166,7 +166,7 @@ func TestAPasswordThatIsRotatedInTheDSNsFileNeedsNoRestart(t *testing.T) {
 	run(t, pool, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1", role)
 	eventually(t, "the log-in is refused", func() bool {
 		_, err := s.Observe(t.Context(), "alice")
-		return err != nil && strings.Contains(err.Error(), "refused the log-in")
+		return err != nil && strings.Contains(err.Error(), "rejected the login")
 	})
 	old, err := connConfig(fixed(dsn))
 	if err != nil {

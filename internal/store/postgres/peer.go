@@ -9,14 +9,14 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
-// Two stores, of the controller and of the log-in side, have to lead to the same tables. Where one of the DSNs names another
+// Two stores, of the controller and of the login side, have to lead to the same tables. Where one of the DSNs names another
 // database or another schema, people would log in to accounts that nobody maintains, and be locked where nobody sees it.
 
 // mismatchedDSNs is the sentence for stores that lead to different tables.
-const mismatchedDSNs = "It leads to another database or schema than the controller's; both DSNs have to name the same, and so has " +
-	"their search_path."
+const mismatchedDSNs = "It leads to another database or schema than the controller's; correct one of the DSNs or its " +
+	"search_path, so that both lead to the same."
 
-// isMismatched finds out whether the store leads elsewhere than the one beside it, and then takes note of that as a failure. As long
+// isMismatched finds out whether the store leads elsewhere than the one beside it, and then records that as a failure. As long
 // as one of the two cannot be asked, it is what it was last.
 func (s *Store) isMismatched(ctx context.Context) bool {
 	peer := s.settings.Peer

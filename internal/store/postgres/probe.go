@@ -81,7 +81,7 @@ func (s *Store) probe(ctx context.Context) error {
 	return errHangs
 }
 
-// isProbeMissing tells whether a probe says nothing, since its table is not there yet, or not granted to the role.
+// isProbeMissing reports whether a probe says nothing, since its table is not there yet, or not granted to the role.
 func isProbeMissing(err error) bool {
 	var refusal *pgconn.PgError
 	return errors.As(err, &refusal) && (refusal.Code == codeUndefinedTable || refusal.Code == codeMissingRight)

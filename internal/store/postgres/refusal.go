@@ -21,7 +21,7 @@ import (
 //     in C, as tsvector_update_trigger is, has no place in any code;
 //   - all else, by a write of our own to a table that no other program writes (see probe.go).
 
-// isAnswer tells whether the server answered the statement and keeps the connection. What it says as it hangs up concerns
+// isAnswer reports whether the server answered the statement and keeps the connection. What it says as it hangs up concerns
 // the connection, whatever the statement was.
 func isAnswer(err error) (*pgconn.PgError, bool) {
 	var refusal *pgconn.PgError
@@ -35,7 +35,7 @@ func isAnswer(err error) (*pgconn.PgError, bool) {
 // raised is the server's routine in which PL/pgSQL raises an error. What a time-out or a lock causes comes from elsewhere.
 const raised = "exec_stmt_raise"
 
-// unread is what an error of a read means, in view of the catalogue: rights that the role has are not asked for.
+// unread is what an error of a read means, in view of the catalog: rights that the role has are not asked for.
 func (s *Store) unread(ctx context.Context, v class, err error) class {
 	e, ok := isAnswer(err)
 	if !ok || e.Code != codeMissingRight {
@@ -144,7 +144,7 @@ func advice(found suspects) string {
 	return "; the database's log has the server's words."
 }
 
-// isOurs tells whether a table is the operator's own.
+// isOurs reports whether a table is the operator's own.
 func isOurs(table string) bool {
 	return slices.Contains([]string{ownershipTable, attemptsTable, mergesTable, probesTable, versionTable}, table)
 }

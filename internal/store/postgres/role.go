@@ -18,15 +18,15 @@ const (
 	// RoleController makes the schema, and the accounts as the resources want them.
 	RoleController
 
-	// RoleLogin writes what happens at log-in time. It makes no table and no trigger, and waits for those of the
+	// RoleLogin writes what happens at login time. It makes no table and no trigger, and waits for those of the
 	// controller's store.
 	RoleLogin
 )
 
-// makesSchema tells whether the role is to make what is missing of tables and triggers.
+// makesSchema reports whether the role is to make what is missing of tables and triggers.
 func (r Role) makesSchema() bool { return r != RoleLogin }
 
-// servesLogIns tells whether log-ins are charged and settled by the role.
+// servesLogIns reports whether logins are charged and settled by the role.
 func (r Role) servesLogIns() bool { return r != RoleController }
 
 // of begins a sentence where there are two DSNs that it could be about.
@@ -35,7 +35,7 @@ func (r Role) of() string {
 	case RoleController:
 		return "The controller's DSN: "
 	case RoleLogin:
-		return "The log-in side's DSN: "
+		return "The login DSN: "
 	case RoleBoth:
 	}
 	return ""

@@ -15,7 +15,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// What is told of a right that is missing is a statement that brings it back, and brings no more.
+// What is notified of a right that is missing is a statement that brings it back, and brings no more.
 func TestAMissingRightOfEitherRoleIsNamedWithItsColumns(t *testing.T) {
 	t.Parallel()
 	observe := func(t *testing.T, s *Store) error {
@@ -88,7 +88,7 @@ func TestAMissingRightOfEitherRoleIsNamedWithItsColumns(t *testing.T) {
 			}
 			if table == "public" { // which a role that may not use it does not even see
 				if !strings.Contains(err.Error(), "GRANT USAGE") && !strings.Contains(err.Error(), "grant USAGE") &&
-					!strings.Contains(err.Error(), "not there yet") {
+					!strings.Contains(err.Error(), "do not exist yet") {
 					t.Errorf("got %v", err)
 				}
 				return
@@ -133,7 +133,7 @@ func TestOneRoleIsAwayWhileTheOtherIsNot(t *testing.T) {
 		run(t, pool, "ALTER ROLE "+role+" NOLOGIN")
 		run(t, pool, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1", role)
 		eventually(t, "the one is away", func() bool { return side.lost.Health().Unavailable && !side.lost.Health().Up() })
-		if err := side.lost.Health().Writing; err == nil || !strings.HasPrefix(err.Error(), side.lost.settings.Role.of()+"The database refused the log-in") {
+		if err := side.lost.Health().Writing; err == nil || !strings.HasPrefix(err.Error(), side.lost.settings.Role.of()+"The database rejected the login") {
 			t.Errorf("its failure is %v", err)
 		}
 		if _, err := side.other.Observe(t.Context(), "alice"); err != nil || !side.other.Health().Up() || side.other.Health().Unavailable {
@@ -173,7 +173,7 @@ func TestBothSidesListenByOneCredential(t *testing.T) {
 	}
 }
 
-// What is refused to the log-in side need not be what log-ins take, and does not make the database away then.
+// What is refused to the login side need not be what logins take, and does not make the database away then.
 func TestARightThatLogInsDoNotNeedDoesNotMakeTheLogInSideAway(t *testing.T) {
 	t.Parallel()
 	admin := databaseWithSchema(t)
@@ -240,7 +240,7 @@ func TestALogInSideThatLeadsElsewhereServesNobody(t *testing.T) {
 				_, err := s.Charge(t.Context(), attempt("nobody"), usual)
 				return err == nil && s.Health().Up()
 			})
-			// Once more where a log-in was under way that then succeeded, elsewhere.
+			// Once more where a login was under way that then succeeded, elsewhere.
 			if n := strings.Count(log.String(), mismatchedDSNs); n < 1 || n > 2 {
 				t.Errorf("it was told of %d times: %s", n, log.String())
 			}

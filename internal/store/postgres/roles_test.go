@@ -102,7 +102,7 @@ func TestTwoRolesKeepTheStoresPromisesTogether(t *testing.T) {
 		variables []string
 		fill      string
 		harness   storetest.Harness
-		byLogin   bool // the log-in side reads
+		byLogin   bool // the login side reads
 		isWhole   bool // under -short, too
 	}{
 		"on the operator's own table": {},
@@ -218,7 +218,7 @@ func TestNeitherRoleWritesWhatIsTheOthers(t *testing.T) {
 	}
 }
 
-// granted is what the catalogue says that a role may do with a table, one privilege of one column a line, or of the whole.
+// granted is what the catalog says that a role may do with a table, one privilege of one column a line, or of the whole.
 func granted(t *testing.T, admin *pgxpool.Pool, role, table string) []string {
 	t.Helper()
 	rows, err := admin.Query(t.Context(), `
@@ -326,7 +326,7 @@ func TestTheScriptMakesTheTriggersThatTheOperatorMakes(t *testing.T) {
 	}
 }
 
-// The roles are made where they are not there, and log-ins wait for tables that the controller makes.
+// The roles are made where they are not there, and logins wait for tables that the controller makes.
 func TestTheLogInSideWaitsForTheControllersTablesAndForItsRights(t *testing.T) {
 	t.Parallel()
 	admin := testenv.Database(t)
@@ -339,7 +339,7 @@ func TestTheLogInSideWaitsForTheControllersTablesAndForItsRights(t *testing.T) {
 	w := watch(t, s)
 	eventually(t, "it says what it waits for", func() bool {
 		_, err := s.Charge(t.Context(), attempt("alice"), usual)
-		return err != nil && strings.HasPrefix(err.Error(), "The log-in side's DSN: The tables of this version are not there yet")
+		return err != nil && strings.HasPrefix(err.Error(), "The login DSN: The tables of this version do not exist yet")
 	})
 	if value[bool](t, pool, "SELECT to_regclass('users') IS NOT NULL") {
 		t.Fatal("it made the tables")

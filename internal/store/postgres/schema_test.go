@@ -15,7 +15,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// shape is what the catalogue says of the table users: its columns, and its indexes.
+// shape is what the catalog says of the table users: its columns, and its indexes.
 func shape(t *testing.T, pool *pgxpool.Pool) string {
 	t.Helper()
 	rows, err := pool.Query(t.Context(), `

@@ -52,10 +52,10 @@ type Settings struct {
 	// NoNotifications does without the trigger on users: the store drops it where it may, and polls.
 	NoNotifications bool
 
-	// Tracer is told of the pool's statements. The default is none.
+	// Tracer is notified of the pool's statements. The default is none.
 	Tracer pgx.QueryTracer
 
-	// Log is told of changes of state, not of each failure. The default discards.
+	// Log is notified of changes of state, not of each failure. The default discards.
 	Log *slog.Logger
 }
 

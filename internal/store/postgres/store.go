@@ -19,7 +19,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// Store is a store on Postgres. It may be used by any number of goroutines. [Store.Maintain] has to run beside it.
+// Store is a store on Postgres. It is safe for concurrent use. [Store.Maintain] has to run beside it.
 type Store struct {
 	settings Settings
 	timing   timing
@@ -93,7 +93,7 @@ func Open(settings Settings) (*Store, error) {
 	config.PrepareConn = func(_ context.Context, conn *pgx.Conn) (bool, error) { return !sessions.isStale(conn.PgConn()), nil }
 	pool, err := pgxpool.NewWithConfig(context.Background(), config)
 	if err != nil {
-		return nil, &store.UnavailableError{Sentence: "The connection pool cannot be made from these settings.", Err: err}
+		return nil, &store.UnavailableError{Sentence: "The connection pool cannot be created with these settings.", Err: err}
 	}
 	s := &Store{
 		settings: settings,
@@ -165,7 +165,7 @@ const (
 	writes               // them
 )
 
-// run is call for what one statement, or one transaction, does on one connection of the pool. Its error tells whether the
+// run is call for what one statement, or one transaction, does on one connection of the pool. Its error reports whether the
 // database can have got any of it.
 func (s *Store) run(ctx context.Context, access access, limit time.Duration, do func(context.Context, *conn) error) error {
 	if s.mismatched.Load() {
@@ -203,7 +203,7 @@ func replanned(do func() error) error {
 	}
 }
 
-// isBusy tells whether all connections of the pool are in use.
+// isBusy reports whether all connections of the pool are in use.
 func (s *Store) isBusy() bool {
 	stat := s.pool.Stat()
 	return stat.AcquiredConns() >= stat.MaxConns()
@@ -274,7 +274,7 @@ func (s *Store) failure(ctx context.Context, err error, access access, limit tim
 	return s.took(v, err)
 }
 
-// took takes note of a failure, and returns it as callers get it.
+// took records a failure, and returns it as callers get it.
 func (s *Store) took(v class, err error) *store.UnavailableError {
 	v.sentence = s.settings.Role.aboutDSN(v.sentence)
 	unavailable := v.unavailable(err)

@@ -72,7 +72,7 @@ func (f suspects) names() string {
 	return strings.Join(list, ", ")
 }
 
-// isRowSecurity tells whether row-level security applies to the role.
+// isRowSecurity reports whether row-level security applies to the role.
 func (f suspects) isRowSecurity() bool { return len(f.of(store.FindingRowLevelSecurity)) > 0 }
 
 // followRowSecurity replaces the pool's connections where row-level security begins or ceases to apply to the role: after an
@@ -95,7 +95,7 @@ func (f suspects) columns(name string) string {
 }
 
 // Explain names what in the database may keep these fields of a row from being written, in a sentence for operators. It is
-// asked after a write that the database took and did not keep. It returns "" where the catalogue names nothing: then another
+// asked after a write that the database took and did not keep. It returns "" where the catalog names nothing: then another
 // program wrote the row.
 func (s *Store) Explain(ctx context.Context, fields []user.Field) string {
 	found := s.findSuspects(ctx, nil)

@@ -13,7 +13,7 @@ import (
 )
 
 // readCatalogue yields facts about the table users, its database and this session: a topic, a name, and details whose meaning
-// depends on the topic. It reads the catalogue alone: no row, and no lock that a login could wait for.
+// depends on the topic. It reads the catalog alone: no row, and no lock that a login could wait for.
 var readCatalogue = `
 WITH t AS (SELECT c.*, n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = pg_catalog.to_regclass('` + usersTable + `')::oid)
 SELECT 'relation', t.relkind::text, ARRAY[t.relpersistence::text, pg_catalog.row_security_active(t.oid)::text,
@@ -80,10 +80,10 @@ type fact struct {
 	details     []string
 }
 
-// is tells whether a detail is a boolean that is true.
+// is reports whether a detail is a boolean that is true.
 func (f fact) is(detail int) bool { return f.details[detail] == "true" }
 
-// catalogue is what readCatalogue yields, by topic.
+// catalog is what readCatalogue yields, by topic.
 type catalogue map[string][]fact
 
 // role is the database role of the session, quoted.
@@ -94,7 +94,7 @@ func (c catalogue) role() string {
 	return c["relation"][0].details[4]
 }
 
-// InspectTable reads the catalogue and returns what about the table users, its database and the role's sessions keeps
+// InspectTable reads the catalog and returns what about the table users, its database and the role's sessions keeps
 // statements from working, or changes what they do, in a fixed order. It reads no row, and it changes nothing about what is
 // known of the database's health. Its errors are Observe's.
 func (s *Store) InspectTable(ctx context.Context) ([]store.Finding, error) {
@@ -150,7 +150,7 @@ func (s *Store) describe(c catalogue) (found []store.Finding) {
 	if len(c["relation"]) == 0 {
 		found = append(found, store.Finding{
 			Kind: store.FindingMissingTable, Object: ident(usersTable),
-			Consequence: "No table of this name is in the search_path of the role; nothing works until it is there.",
+			Consequence: "No table of this name is in the search_path of the role; nothing works until it exists.",
 		})
 	} else {
 		found = append(found, describeRelation(c)...)

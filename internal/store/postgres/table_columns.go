@@ -11,7 +11,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
-// column is a column of the table users, as the catalogue has it.
+// column is a column of the table users, as the catalog has it.
 type column struct {
 	name           string
 	kind           string // of the base type; "" for one that is not built in

@@ -17,7 +17,7 @@ type timing struct {
 	lookPool   time.Duration // that a check may take, by the pool
 	look       time.Duration // and by a connection of its own
 	compare    time.Duration // between looks at whether two stores lead to the same tables
-	catalogue  time.Duration // that reading the catalogue may take, to explain a refusal
+	catalogue  time.Duration // that reading the catalog may take, to explain a refusal
 	shortage   time.Duration // without any connection, until a server that has no room for one counts as away
 	lock       time.Duration // that a write waits for a row which another transaction has locked, each time it tries
 	blocked    time.Duration // that a change waits for such a row in all

@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// statementCounter counts the statements on users that it is told of.
+// statementCounter counts the statements on users that it is notified of.
 type statementCounter struct{ begun atomic.Int32 }
 
 func (c *statementCounter) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {

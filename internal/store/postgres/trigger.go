@@ -54,7 +54,7 @@ WHERE p.oid = pg_catalog.to_regprocedure('` + triggerFunction + `()')::oid AND N
   AND CASE WHEN me.rolsuper THEN r.oid <> me.oid ELSE NOT pg_catalog.pg_has_role(r.oid, 'USAGE') END
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass('users')::oid AND c.relowner = r.oid)`
 
-// ensureTrigger makes the triggers where they are missing and that is the role's to do, and tells whether they are there.
+// ensureTrigger makes the triggers where they are missing and that is the role's to do, and reports whether they are there.
 // That they may not be made is no error; it is logged once. That there is no table is one.
 func (s *Store) ensureTrigger(ctx context.Context) (bool, error) {
 	var (
@@ -117,7 +117,7 @@ func (s *Store) makeTrigger(ctx context.Context) error {
 			return err
 		}
 		// CREATE TRIGGER waits for transactions that write to the table, and makes all that come later wait behind it:
-		// log-ins must not stand still because of us.
+		// logins must not stand still because of us.
 		if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '1s'"); err != nil {
 			return err
 		}
@@ -127,7 +127,7 @@ func (s *Store) makeTrigger(ctx context.Context) error {
 		if err := tx.QueryRow(ctx, lookAtTriggers, notify).Scan(&count, &isOther); err != nil || count == triggerCount {
 			return err
 		}
-		return &store.UnavailableError{Sentence: "The trigger is there, and somebody disabled it."}
+		return &store.UnavailableError{Sentence: "The trigger exists but is disabled; enable it."}
 	})
 }
 
@@ -140,9 +140,9 @@ func (s *Store) triggerIs(failed string) {
 	if failed == "" || failed == before {
 		return
 	}
-	remedy := "GRANT TRIGGER ON TABLE users, and CREATE on its schema, to the role"
+	remedy := "grant the role TRIGGER on the table users and CREATE on its schema"
 	if s.settings.Role == RoleController {
-		remedy = "config/database/roles.sql makes it"
+		remedy = "run config/database/roles.sql"
 	}
 	s.settings.Log.Warn("Cannot create the trigger on the table users; polling for changes",
 		"reason", failed, "remedy", remedy)

@@ -148,7 +148,7 @@ func (s *Store) uncharge(ctx context.Context, username string, list openAttempts
 	})
 }
 
-// mayBeMade tells whether a write may have been made that failed by this error: the server did not answer it, and may have
+// mayBeMade reports whether a write may have been made that failed by this error: the server did not answer it, and may have
 // got it.
 func mayBeMade(err error) bool {
 	if err == nil {

@@ -145,7 +145,7 @@ func (w *wired) make(c wiredCall, name string) (start, end string) {
 	return start, w.state(name)
 }
 
-// cutOff makes the call with one exchange cut off, and tells whether it was done.
+// cutOff makes the call with one exchange cut off, and reports whether it was done.
 func (w *wired) cutOff(c wiredCall, nth int, cut testenv.Cut, start, end string) (isDone bool) {
 	w.t.Helper()
 	w.runs++

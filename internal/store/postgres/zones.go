@@ -118,7 +118,7 @@ func (l lock) wallTime() time.Duration {
 	return zone
 }
 
-// isAhead tells whether the lock lies later than any that the sharding manager writes.
+// isAhead reports whether the lock lies later than any that the sharding manager writes.
 func (l lock) isAhead() bool { return l.until.Sub(l.now) > managersLock+time.Minute }
 
 // describeLocks is about the locks of other programs.
@@ -137,7 +137,7 @@ func describeLocks(locks []lock) (found []store.Finding) {
 				"start that program, the sharding manager for example, with TZ=UTC.", offset(zone))
 		case l.isAhead():
 			f.Kind = store.FindingLongLock
-			f.Consequence = "A lock that the login API did not write ends later than any of the sharding manager's, which are 15 minutes long. Somebody set it by " +
+			f.Consequence = "A lock that the login API did not write ends later than any of the sharding manager's, which are 15 minutes long. An administrator set it by " +
 				"SQL, or the time zone of a program is ahead of UTC: start that one with TZ=UTC."
 		default:
 			continue

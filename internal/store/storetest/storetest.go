@@ -49,13 +49,13 @@ type Program interface {
 	// there is no such row. The keys are the table's.
 	Columns(t *testing.T, username string) map[string]any
 
-	// Fail is a log-in that failed: the counter goes up by one and, at the fifth, the account is locked for 15 minutes.
+	// Fail is a login that failed: the counter goes up by one and, at the fifth, the account is locked for 15 minutes.
 	Fail(t *testing.T, username string)
 
-	// LogIn is a log-in that succeeded: last_login_at is now.
+	// LogIn is a login that succeeded: last_login_at is now.
 	LogIn(t *testing.T, username string)
 
-	// Lock makes the lock run out after this time from now on, which may lie in the past.
+	// Lock makes the lock expired after this time from now on, which may lie in the past.
 	Lock(t *testing.T, username string, left time.Duration)
 
 	// SetRoles writes the column roles, in JSON.
@@ -182,7 +182,7 @@ func (s *subject) revision(t *testing.T, username string) int64 {
 	return 0
 }
 
-// exists tells whether there is a row.
+// exists reports whether there is a row.
 func (s *subject) exists(t *testing.T, username string) bool {
 	t.Helper()
 	return s.Other.Columns(t, username) != nil

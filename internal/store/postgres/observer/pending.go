@@ -44,7 +44,7 @@ func (p *pending) addAll(other pending) bool {
 	return hasRoom
 }
 
-// isHalfFull tells whether it is time for a sweep, so that nothing has to be dropped.
+// isHalfFull reports whether it is time for a sweep, so that nothing has to be dropped.
 func (p *pending) isHalfFull() bool {
 	return len(p.names) >= mostPending/2 || p.bytes >= mostPendingBytes/2
 }
