@@ -9,33 +9,31 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// The login side of a store. One attempt is charged before anything is checked, and settled after:
+// A store charges an attempt before its password is checked, and settles it after:
 //
-//   - Charge takes one attempt off the account's budget and writes the audit row, in one transaction that is committed
-//     when it returns. The charge that reaches the limit writes the lock. So no number of parallel callers, replicas,
-//     restarts or crashes gets more checks against the real hash than the limit for each lock. An error may leave one
-//     attempt charged, never more: whoever tries again charges another one.
-//   - A locked account is not charged, and its lock is not prolonged. A lock that expired leaves a clean counter: the
-//     next charge is the first of a new budget, and takes the old lock out of the row.
-//   - Settle of a success clears the counter and notes the login, but only while the row still has the hash that was
-//     verified and is still active; otherwise the success does not stand, and counts as a failure. It clears all that
-//     was charged until then, also the failures of attempts that were charged after it: a success is one at the moment
-//     when it is settled.
-//   - Of locks it lifts the one that its own charge wrote. One that another attempt wrote meanwhile, or another
-//     program, stays in force, and the counter under it.
-//   - Settle of a failure changes nothing but the audit row. Whoever never settles has used up one attempt. To settle
-//     again changes nothing, and answers the same.
-//   - Until it is settled, and at most for PendingTime, a charge that reached the limit is pending: the lock it wrote is
-//     in force for everybody, but Observe reports it as pending, since a right password on the last try is to be a
-//     success that nobody is notified of as a lock. When it is settled, observers are told to look again.
-//   - Other programs' columns and rules hold: their counters and locks are read as they are. A counter that is at the
-//     limit or beyond without a lock, as the sharding manager leaves it when it dies between its two statements, has one
-//     attempt left: the next charge locks, as its own next failure would. A counter below zero is zero.
-//   - The limits are the caller's, but for an account whose note has a policy's: those come first. An account that is exempt
-//     is charged and never locked by it. Where locks grow, each one lasts twice as long as the one before, as far as that was
-//     written within GrowthPeriod by charges of this store whose attempts did not succeed.
-//   - PurgeAttempts deletes attempts that are older than this, no more than a batch of them at once, and tells how many. Those
-//     by which locks grow stay for that long.
+//   - Charge takes one attempt off the account's budget and writes the audit row, in one transaction that is committed when it
+//     returns. The charge that reaches the limit writes the lock. So no number of parallel callers, replicas, restarts or
+//     crashes gets more checks against the hash than the limit for each lock. A charge that returns an error may have charged
+//     one attempt, never more; a retry charges another one.
+//   - A locked account is not charged, and its lock is not prolonged. An expired lock leaves a clean counter: the next charge is
+//     the first of a new budget, and clears the old lock in the row.
+//   - Settle of a success clears the counter and records the login, but only while the row still has the hash that was verified
+//     and is still active. Otherwise the success is not accepted, and counts as a failure. It clears all that was charged until
+//     then, also failures of attempts that were charged after it: the moment of the success is when it is settled.
+//   - Of locks it clears the one that its own charge wrote. A lock of another attempt or program stays, with its counter.
+//   - Settle of a failure changes nothing but the audit row. An attempt that is never settled has used up one of the budget.
+//     Settling again changes nothing and returns the same.
+//   - Until it is settled, and at most for PendingTime, a charge that reached the limit is pending. Its lock is in force, but
+//     Observe reports it as pending: a right password on the last attempt is a success, and must not be reported as a lock.
+//     Observers are notified when it is settled.
+//   - Columns and rules of other programs hold: their counters and locks are read as they are. A counter at or above the limit
+//     without a lock, as the sharding manager leaves it when it dies between its two statements, has one attempt left: the next
+//     charge locks, as its own next failure would. A counter below zero is zero.
+//   - The limits are those of the caller, unless the ownership record has limits of a policy. An exempt account is charged and
+//     never locked by a charge. Where locks grow, each lasts twice as long as the one before. Only locks count that charges of
+//     this store wrote within GrowthPeriod and whose attempts did not succeed.
+//   - PurgeAttempts deletes attempts older than a time, at most one batch at once, and returns how many. Attempts by which locks
+//     grow are kept for GrowthPeriod.
 
 // PendingTime is how long a charge that nobody settled may keep a lock from being told of.
 const PendingTime = 10 * time.Second
