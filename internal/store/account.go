@@ -18,7 +18,7 @@ type Account struct {
 // Trail says which attempts of the audit trail are asked for.
 type Trail struct {
 	Username string        // as the account has it
-	Since    time.Duration // back from now, by the store's clock; 0 for all that are on record
+	Since    time.Duration // back from now, by the store's clock; 0 for all
 	Outcomes []Outcome     // none for all
 	Limit    int           // how many at most, the latest; 0 for all
 }

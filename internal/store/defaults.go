@@ -4,7 +4,7 @@ package store
 
 import "unicode"
 
-// DefaultPasswords are the active accounts, whoever owns them, whose hash is of a default password of the sharding manager.
+// DefaultPasswords are the active accounts, owned or not, with a hash of a default password of the sharding manager.
 type DefaultPasswords struct {
 	Count     int
 	Usernames []string // the first of them, by their bytes; MostDefaultPasswords at most

@@ -12,9 +12,9 @@ type Health struct {
 	// no writes. It is false while nothing is known. A caller cannot cause it.
 	Unavailable bool
 
-	// Reading is the error that calls which read are expected to get, and Writing that of calls which write. They are nil
-	// where nothing is known to prevent the call. What prevents reading prevents writing. A locked row and a busy pool are
-	// no reason for either.
+	// Reading is the error that a call which reads is expected to get, and Writing that of a call which writes. They are nil
+	// where nothing is known to prevent the call. An error of reading is one of writing too. A locked row and a busy pool
+	// cause neither.
 	Reading, Writing error
 
 	// Watched is true while at least one subscriber watches the rows, and Notified while notifications report their changes.

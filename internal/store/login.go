@@ -35,7 +35,7 @@ import (
 //   - PurgeAttempts deletes attempts older than a time, at most one batch at once, and returns how many. Attempts by which locks
 //     grow are kept for GrowthPeriod.
 
-// PendingTime is how long a charge that nobody settled may keep a lock from being told of.
+// PendingTime is how long an unsettled charge may keep a lock from being reported.
 const PendingTime = 10 * time.Second
 
 // GrowthPeriod is how long a lock makes the next ones longer, where locks grow.
@@ -98,7 +98,7 @@ const (
 	Inactive Verdict = "inactive"
 )
 
-// Outcome is what the attempt is on record with until it is settled.
+// Outcome is the recorded outcome of the attempt until it is settled.
 func (v Verdict) Outcome() Outcome {
 	if v == Check {
 		return Pending

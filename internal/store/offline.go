@@ -13,7 +13,7 @@ import (
 //     lock of the row has expired. A row without a lock whose counter reaches the limit is locked from now on.
 //   - A batch is merged as a whole or not at all, and once: merging it again changes nothing. So a merge whose answer was
 //     lost can be retried.
-//   - Activity of accounts that are gone is dropped. Their attempts stay on record.
+//   - Activity of accounts that are gone is dropped. Their attempts remain in the audit trail.
 
 // OfflineBatch is what happened while the database was unavailable, or a part of it.
 type OfflineBatch struct {

@@ -76,7 +76,7 @@ func MayBeUsername(text string) bool {
 		utf8.ValidString(text) && !strings.Contains(text, "\x00")
 }
 
-// Record is the attempt as it is put on record: under the username that was sent where there is such an account, else
+// Record returns the attempt as it is recorded: under the username that was sent where there is such an account, otherwise
 // under the alias, since people type passwords into the wrong field.
 func (a Attempt) Record(exists bool) Record {
 	username := a.Alias
@@ -90,7 +90,7 @@ func (a Attempt) Record(exists bool) Record {
 	}
 }
 
-// Clean is the record with texts that a Record may have, whoever made it. What has such texts stays as it is.
+// Clean returns the record with texts that a Record may have. Such texts stay as they are.
 func (r Record) Clean() Record {
 	texts := Attempt{Username: r.Username, Source: r.Source, UserAgent: r.UserAgent}.Record(true)
 	r.Username, r.Source, r.UserAgent = texts.Username, texts.Source, texts.UserAgent

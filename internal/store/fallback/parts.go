@@ -142,7 +142,7 @@ func (o *offline) takeAttempts() (dropped int64) {
 	return dropped
 }
 
-// unrecorded returns how many attempts are not known to be on record.
+// unrecorded returns how many attempts are not known to be recorded.
 func (o *offline) unrecorded() (n int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -33,7 +33,7 @@ func (s *Store) Run(ctx context.Context) error {
 	}
 	parts.Wait()
 
-	// What can be merged must not be lost with the process.
+	// Merge what can be merged, before the process ends.
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastMerge)
 	defer cancel()
 	s.check(last)

@@ -12,7 +12,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// mostAttempts is how many attempts are kept on record: whoever tries to log in must not fill the memory.
+// mostAttempts is how many attempts are kept: an attacker must not fill the memory.
 const mostAttempts = 8192
 
 // attempt is one row of the audit trail.
@@ -186,7 +186,7 @@ func (s *Store) Attempts() []store.Record {
 	return records
 }
 
-// record puts an attempt on record and returns its ID, which is one more than the last one's.
+// record records an attempt and returns its ID, which is one more than that of the last one.
 func (s *Store) record(a attempt) int64 {
 	if len(s.attempts) == mostAttempts {
 		s.makeRoom(mostAttempts / 4)
@@ -215,7 +215,7 @@ func (s *Store) makeRoom(room int) {
 	forget(func(attempt) bool { return true })
 }
 
-// attempt is the attempt of this ID; nil where it is not on record any more.
+// attempt returns the attempt of this ID; nil where it is no longer kept.
 func (s *Store) attempt(id int64) *attempt {
 	i, found := slices.BinarySearchFunc(s.attempts, id, func(a attempt, id int64) int { return cmp.Compare(a.ID, id) })
 	if !found {

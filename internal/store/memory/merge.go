@@ -12,7 +12,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// Merge takes in what happened while somebody else decided. The only error is the context's.
+// Merge merges what happened while the fallback decided. The only error is that of the context.
 func (s *Store) Merge(ctx context.Context, outage store.OfflineBatch, limits store.Limits) error {
 	if err := ctx.Err(); err != nil {
 		return err

@@ -102,7 +102,7 @@ func (s *Store) Attempts(ctx context.Context, trail store.Trail) ([]store.Record
 	var records []store.Record
 	err := s.run(ctx, reads, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {
 		rows, err := conn.Query(ctx, listAttempts, pgx.NamedArgs{
-			// On record is what Record makes of the name.
+			// The trail has the username as Record returns it.
 			"username": store.Attempt{Username: trail.Username}.Record(true).Username,
 			"since":    trail.Since.Microseconds(), "outcomes": outcomes, "limit": limit,
 		})

@@ -44,7 +44,7 @@ type aggregatedRow struct {
 // refusals are the verdicts of attempts that are not charged.
 var refusals = [...]store.Verdict{store.Unknown, store.Locked, store.Inactive}
 
-// A placement says how an attempt goes on record if it is refused.
+// placement is how an attempt is recorded if it is rejected.
 type placement struct {
 	minute     time.Time
 	source     string                  // by which it is counted
@@ -80,7 +80,7 @@ func (a *aggregates) next(address string, now time.Time) placement {
 	return s
 }
 
-// done returns a placement. Where the attempt was refused it is on record with this ID.
+// done gives a placement back. A rejected attempt is recorded with this ID.
 func (a *aggregates) done(s placement, verdict store.Verdict, id int64) {
 	isRefused := slices.Contains(refusals[:], verdict)
 	a.mu.Lock()
@@ -113,7 +113,7 @@ func (s placement) arguments(args pgx.NamedArgs) {
 	args["unknown_row"], args["locked_row"], args["inactive_row"] = s.ids[store.Unknown], s.ids[store.Locked], s.ids[store.Inactive]
 }
 
-// network is the address or, of IPv6, the /64 that one client usually has to itself. What is no address stays as it is, as far as a
+// network is the address or, of IPv6, the /64 that one client usually has to itself. Other text stays as it is, as far as a
 // record can have it.
 func network(address string) string {
 	at, err := netip.ParseAddr(address)

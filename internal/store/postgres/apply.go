@@ -78,7 +78,7 @@ fence AS (
 )`
 )
 
-// What is written into users. A row that exists makes the INSERT violate the primary key, which undoes the whole
+// The steps that write users. A row that exists makes the INSERT violate the primary key, which undoes the whole
 // statement. The columns of the login side are left to their defaults.
 const (
 	insertRow = `,
@@ -140,8 +140,8 @@ const notePolicy = `,
         lockout_longest = @lockout_longest::bigint::float8 * INTERVAL '1 microsecond',
         lockout_exempt = @lockout_exempt::boolean`
 
-// What is noted. %[1]s is the step that it follows: written where there has to be a row, gone where there must be none that
-// is active, fence where it does not matter.
+// The steps that write the ownership record. %[1]s is the step before: written where there has to be a row, gone where there
+// must be no active one, fence where it does not matter.
 const (
 	noteNew = `,
 noted AS (

@@ -90,7 +90,7 @@ func (c *conn) send(ctx context.Context, sql string, args []any) pgx.BatchResult
 	return c.SendBatch(ctx, batch)
 }
 
-// batchRows are the rows of the last statement of a batch. What fails at the commit is known when the batch is closed.
+// batchRows are the rows of the last statement of a batch. An error of the commit is known when the batch is closed.
 type batchRows struct {
 	pgx.Rows
 	results pgx.BatchResults

@@ -8,7 +8,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// What user.DisabledHash and user.EnabledHash return of the row's hash. The cast of the column makes each operator one of text.
+// The results of user.DisabledHash and user.EnabledHash for the row's hash. The cast of the column makes each operator one of text.
 const (
 	needsDisabledHash = `u.password_hash::text ~ '` + user.EnabledHashPattern + `'::text`
 

@@ -27,7 +27,7 @@ type kind int
 
 const (
 	none        kind = iota
-	conflict         // somebody else was there first
+	conflict         // another change came first
 	unavailable      // the database cannot be used at all
 	doubtful         // the call got no answer or no connection: a look has to tell what that means
 	unreadable       // it answers, and does not let the tables be read
@@ -87,9 +87,9 @@ func (e *unsentError) Unwrap() error { return e.error }
 // errBusy says that all connections of the pool are taken.
 var errBusy = errors.New("every connection of the pool is in use")
 
-// judge turns an error of a call into what it means. What does not answer may be held up by another program's lock on a
-// row, or by our own callers, or be one connection that broke: only that no connection can be made proves by itself that
-// the database is unavailable.
+// classify returns the class of an error of a call. A call without an answer may wait for a lock of another program or for
+// our own callers, or its connection may be broken. So a time-out proves nothing: only a failure to connect proves by itself
+// that the database is unavailable.
 func (s *Store) classify(err error, access access, limit time.Duration) class {
 	v := s.meaning(err, access, limit)
 	if v.kind == unavailable && !isUnreachable(err) {

@@ -10,10 +10,10 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
-// health is what is known of whether the database answers.
+// health is what is known of the database.
 //
-// A database may answer and refuse to write: a standby, a full disk. Reading proves nothing then, and must not count
-// as a recovery: whoever waits for one would try to write, fail, and be called again at once by the next reader.
+// A database may answer and reject writes: a standby, a full disk. Then a successful read proves nothing and is no recovery.
+// Otherwise a subscriber that waits for the recovery would write, fail, and be called again after the next read.
 type health struct {
 	log *slog.Logger
 

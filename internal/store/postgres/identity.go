@@ -60,7 +60,7 @@ const identityQuery = `SELECT EXTRACT(epoch FROM pg_catalog.pg_postmaster_start_
 const fullIdentityQuery = identityQuery + `, (SELECT system_identifier FROM pg_catalog.pg_control_system()),
 	CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8) END`
 
-// What identifier asks.
+// The levels of detail that identifier asks for.
 const (
 	asksRight int32 = iota
 	asksFull

@@ -27,8 +27,8 @@ import (
 //   - Nobody else's transaction waits for more than a charge takes, and foreign keys to users do not wait at all: the
 //     key is not what is locked.
 
-// chargeAttempt yields one row always, but for an account whose row could not be written, or does not hold what was written:
-// then nothing is on record and nobody may check anything.
+// chargeAttempt always yields one row, except for an account whose row could not be written or does not have the written
+// values: then nothing is recorded, and no password may be checked.
 const chargeAttempt = `
 WITH` + patient + `
 account AS MATERIALIZED (
@@ -108,9 +108,9 @@ FROM (TABLE added UNION ALL TABLE recorded) r CROSS JOIN judged j`
 const askCharged = `
 SELECT COALESCE(failed_login_attempts, 0)::bigint, locked_until IS NOT NULL FROM users WHERE username::text = @username::text`
 
-// settleAttempt yields a row where the attempt is on record. Who wrote a lock is known by its end, as the row has it: a
-// column may round. A settlement that comes a second time writes nothing. The trigger does not see that an attempt was
-// settled, and watchers wait for that where it wrote a lock.
+// settleAttempt yields a row if the attempt is recorded. The end of a lock, as the row has it, identifies the attempt that wrote
+// it: a column may round. A second settlement writes nothing. The trigger does not see that an attempt was settled, and
+// subscribers wait for that if it wrote a lock.
 const settleAttempt = `
 WITH` + patient + `
 account AS MATERIALIZED (
@@ -156,8 +156,8 @@ DELETE FROM login_attempts WHERE id = ANY (ARRAY(
     FOR UPDATE SKIP LOCKED
 ))`
 
-// mostTries is how often a statement is tried that the server undid because somebody else was there first. It does so
-// under another isolation than READ COMMITTED only; of those that wait for one row, one gets through each time.
+// mostTries is how often a statement is tried that the server rolled back because of a concurrent one. That happens only
+// under an isolation other than READ COMMITTED. Of those that wait for one row, one succeeds each time.
 const mostTries = 50
 
 // insist does what the server may undo, or another transaction may hold up.

@@ -52,8 +52,8 @@ func (s *Store) keepMigrated(ctx context.Context) {
 	}
 }
 
-// Tried waits until the tables were there, or it was tried to make them. Whoever needs them need not meet with a database
-// that is merely new. The only error is the context's.
+// Tried waits until the tables exist, or until the first attempt to create them has ended. After it, a missing table is not
+// merely that of a new database. The only error is that of the context.
 func (s *Store) Tried(ctx context.Context) error {
 	select {
 	case <-s.tried:

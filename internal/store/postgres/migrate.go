@@ -33,13 +33,13 @@ const (
 	migrationTimeout = 2 * time.Minute
 )
 
-// Migrate makes what is missing of the schema, once; [Store.Maintain] calls it until it succeeds, and again when a table
-// has gone. A schema that is complete needs no right to create anything. Of several replicas one migrates, and the others
-// wait. Its errors are package store's sentinels and the context's.
+// Migrate creates what is missing of the schema. [Store.Maintain] calls it until it succeeds, and again when a table is gone.
+// A complete schema needs no right to create. Of several replicas one migrates, and the others wait. Its errors are package
+// store's sentinels and those of the context.
 //
-// It also sees to the trigger. That one may be missing: changes are then found by polling.
+// It also creates the trigger. Without the right to, changes are found by polling.
 //
-// As RoleLogin it makes nothing, and fails until everything is there.
+// As RoleLogin it creates nothing, and fails until everything exists.
 func (s *Store) Migrate(ctx context.Context) error {
 	var made bool
 	err := s.call(ctx, asks, migrationTimeout, func(ctx context.Context) error {

@@ -20,7 +20,7 @@ import (
 const (
 	usersTable     = "users"
 	ownershipTable = "shardinguser_ownership" // the notes
-	attemptsTable  = "login_attempts"         // the audit trail of log-ins
+	attemptsTable  = "login_attempts"         // the audit trail of logins
 	mergesTable    = "shardinguser_merges"    // which outages were merged
 	probesTable    = "shardinguser_probes"    // what probes write
 )
@@ -166,8 +166,8 @@ func share(note *user.Ownership, hash string) {
 	}
 }
 
-// The times that RFC 3339 can write, and that we therefore tell. A lock until 'infinity' is one that somebody set by
-// hand; it lasts until the end of these.
+// The first and the last time that RFC 3339 can write. A lock until 'infinity', which an administrator may set by hand, is
+// reported as one until the last time.
 var (
 	earliest = time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)
 	latest   = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)

@@ -52,8 +52,8 @@ func (s *Store) Apply(ctx context.Context, change user.Change) (user.Observed, e
 // errMaybeFirst says that another writer was there first, unless the account is as it was planned on.
 var errMaybeFirst = errors.New("another writer may have been there first")
 
-// makeChange runs the statement. What ends an account, or lifts its lock by request, is looked at before it is committed, since
-// the note of it must not outlive a trigger that brings the account, or the lock, back.
+// makeChange runs the statement. A change that ends an account, or clears its lock on request, is checked before the commit:
+// a trigger may restore the account or the lock, and the ownership record must not say otherwise.
 func (s *Store) makeChange(ctx context.Context, conn *conn, sql string, args pgx.NamedArgs, change user.Change) error {
 	isEnd := change.Verb == user.Delete || change.Verb == user.Deactivate || change.Verb == user.Suspend
 	lifts := change.Unlock != "" && change.ClearLockout

@@ -21,8 +21,8 @@ import (
 //     in C, as tsvector_update_trigger is, has no place in any code;
 //   - all else, by a write of our own to a table that no other program writes (see probe.go).
 
-// isAnswer reports whether the server answered the statement and keeps the connection. What it says as it hangs up concerns
-// the connection, whatever the statement was.
+// isAnswer reports whether the server answered the statement and keeps the connection. An error with which it closes the
+// connection concerns the connection, not the statement.
 func isAnswer(err error) (*pgconn.PgError, bool) {
 	var refusal *pgconn.PgError
 	if !errors.As(err, &refusal) || refusal.SeverityUnlocalized != "ERROR" {
@@ -32,7 +32,7 @@ func isAnswer(err error) (*pgconn.PgError, bool) {
 	return refusal, !errors.As(err, &connecting)
 }
 
-// raised is the server's routine in which PL/pgSQL raises an error. What a time-out or a lock causes comes from elsewhere.
+// raised is the server's routine that raises an error for PL/pgSQL. Errors of a time-out or a lock come from other routines.
 const raised = "exec_stmt_raise"
 
 // unread is what an error of a read means, in view of the catalog: rights that the role has are not asked for.

@@ -12,7 +12,7 @@ import (
 type Role int
 
 const (
-	// RoleBoth is for everything: the one role of whoever does not have two.
+	// RoleBoth is for everything, where there is one role.
 	RoleBoth Role = iota
 
 	// RoleController makes the schema, and the accounts as the resources want them.

@@ -32,7 +32,7 @@ func pinSettings(params map[string]string) {
 	maps.Copy(params, pinned)
 }
 
-// withoutPinned removes the pinned settings from options. What is left stays as it was written.
+// withoutPinned removes the pinned settings from options. The others stay as they were written.
 func withoutPinned(options string) string {
 	var left []string
 	for _, o := range splitOptions(options) {

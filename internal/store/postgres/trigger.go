@@ -45,8 +45,8 @@ SELECT (SELECT pg_catalog.count(*) FROM pg_catalog.pg_trigger
                AND p.prosrc <> $1::text AND pg_catalog.pg_has_role(p.proowner, 'USAGE')
                AND pg_catalog.has_schema_privilege(p.pronamespace, 'CREATE'))`
 
-// strangersFunction yields the owner of a function of our name that somebody else made: one that is neither a superuser, nor the
-// role itself, nor the owner of the table. Its code would run with our rights.
+// strangersFunction yields the owner of a function with our name, if that owner is neither a superuser, nor the role itself, nor
+// the owner of the table. Its code would run with our rights.
 const strangersFunction = `
 SELECT pg_catalog.quote_ident(r.rolname) FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_roles r ON r.oid = p.proowner
 JOIN pg_catalog.pg_roles me ON me.rolname = CURRENT_USER

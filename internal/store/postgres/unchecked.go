@@ -15,9 +15,9 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/observer"
 )
 
-// A charge whose commit does not return may have been made: the attempt counts, and was never compared with a password. Such
-// attempts are remembered, and taken off the counter once the database answers. That gives nobody a guess: whoever made the
-// attempt learned nothing from it.
+// A charge whose commit does not return may be committed. Then the attempt counts, and its password was never checked. Such
+// attempts are kept, and taken off the counter once the database answers. That gives no attacker a guess, since the attempt
+// revealed nothing.
 
 // uncharge settles attempts of one account as unchecked, those that are still pending. They are taken off the counter only
 // where it still holds them: it is at least what was charged since the first of them. A success, an unlock or a lock that
@@ -61,7 +61,7 @@ SELECT FROM users u WHERE u.username::text = @username::text AND pg_catalog.set_
 FOR NO KEY UPDATE OF u`
 
 const (
-	// mostUnchecked is how many attempts are remembered. What comes beyond stays charged.
+	// mostUnchecked is how many attempts are kept. Further ones stay charged.
 	mostUnchecked = 10_000
 
 	// uncheckedRetry is how often it is tried to settle them.

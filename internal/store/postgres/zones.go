@@ -102,10 +102,10 @@ const (
 	lockTolerance = 5 * time.Second
 )
 
-// wallTime returns the zone in whose wall time the lock was written, as its distance to UTC; 0 where nothing tells that it was written
+// wallTime returns the zone in whose wall time the lock was written, as its distance to UTC; 0 where nothing shows that it was written
 // in another one. The sharding manager writes a lock and the time of the change in one statement: the lock by the zone of its process,
-// the time of the change by that of its session. Zones that are not whole or half hours away are not told from locks that somebody
-// set by hand.
+// the time of the change by that of its session. Zones that differ by other than whole or half hours cannot be distinguished
+// from locks that an administrator set by hand.
 func (l lock) wallTime() time.Duration {
 	if l.changed == nil {
 		return 0

@@ -145,7 +145,7 @@ var confirming = []test{
 		s.apply(t, creation("alice", o.Ownership.Revision, generation(4), confirmed))
 		expect(t, "the generation", s.observe(t, "alice").Ownership.Generation, 4)
 	}},
-	{"a confirmed change needs the revision all the same", func(t *testing.T, s *subject) {
+	{"a confirmed change still needs the revision", func(t *testing.T, s *subject) {
 		o := s.created(t)
 		s.apply(t, next(user.Update, o))
 		for _, verb := range []user.Verb{user.Update, user.Delete, user.Deactivate, user.Release, user.Adopt, user.Bury} {
@@ -155,7 +155,7 @@ var confirming = []test{
 		s.conflicts(t, creation("alice", o.Ownership.Revision, confirmed))
 		s.conflicts(t, creation("alice", 0, confirmed))
 	}},
-	{"a confirmed change needs the owner all the same", func(t *testing.T, s *subject) {
+	{"a confirmed change still needs the owner", func(t *testing.T, s *subject) {
 		o := s.created(t)
 		for _, verb := range []user.Verb{user.Update, user.Delete, user.Deactivate, user.Release, user.Adopt, user.Bury} {
 			s.conflicts(t, next(verb, o, confirmed, by(stranger)))
@@ -163,7 +163,7 @@ var confirming = []test{
 		s.Other.Delete(t, "alice")
 		s.conflicts(t, creation("alice", o.Ownership.Revision, confirmed, by(stranger)))
 	}},
-	{"a confirmed change needs the state all the same", func(t *testing.T, s *subject) {
+	{"a confirmed change still needs the state", func(t *testing.T, s *subject) {
 		s.apply(t, next(user.Release, s.created(t)))
 		ended := []user.Verb{user.Update, user.Delete, user.Deactivate, user.Release}
 		for _, verb := range ended {

@@ -125,7 +125,7 @@ var charging = []test{
 		}
 		expect(t, "locks", s.charge(t, "alice").Locks, true)
 	}},
-	{"a lock that ran out leaves a full budget again, and no trace of itself", func(t *testing.T, s *subject) {
+	{"an expired lock leaves a full budget and is cleared", func(t *testing.T, s *subject) {
 		s.created(t)
 		s.charges(t, 5)
 		s.Other.Lock(t, "alice", -time.Second)
@@ -185,7 +185,7 @@ var charging = []test{
 		expect(t, "the counter", s.failed(t), 5)
 		s.lockedFor(t, 15*time.Minute)
 	}},
-	{"a lock that ran out gives one more budget, to however many at once", func(t *testing.T, s *subject) {
+	{"an expired lock gives one more budget to any number of parallel attempts", func(t *testing.T, s *subject) {
 		s.created(t)
 		s.Other.SetFailed(t, "alice", new(5))
 		s.Other.Lock(t, "alice", -time.Second)
@@ -232,7 +232,7 @@ var charging = []test{
 			}
 		}
 	}},
-	{"the name of an account that cannot be printed is on record escaped", func(t *testing.T, s *subject) {
+	{"a username that cannot be printed is recorded escaped", func(t *testing.T, s *subject) {
 		s.Other.Insert(t, "a\nb", Row{Hash: firstHash, Roles: `[]`, Active: true})
 		expect(t, "the verdict", s.charge(t, "a\nb").Verdict, store.Check)
 		expect(t, "the username", s.Other.Attempts(t)[0].Username, `a\nb`)

@@ -71,7 +71,7 @@ var creating = []test{
 		s.Other.Insert(t, "alice", Row{Hash: secondHash, Roles: `["viewer"]`, Active: true})
 		s.conflicts(t, creation("alice", 0))
 	}},
-	{"where somebody else owns the row, creating it is a conflict", func(t *testing.T, s *subject) {
+	{"creating a row that another resource owns is a conflict", func(t *testing.T, s *subject) {
 		o := s.created(t)
 		s.conflicts(t, creation("alice", 0, by(stranger)))
 		s.conflicts(t, creation("alice", o.Ownership.Revision, by(stranger)))
@@ -89,7 +89,7 @@ var creating = []test{
 		s.apply(t, next(user.Delete, o))
 		s.conflicts(t, creation("alice", o.Ownership.Revision, by(remade)))
 	}},
-	{"a row that another program deleted is put back by its owner, with what was noted about it", func(t *testing.T, s *subject) {
+	{"a row that another program deleted is created again by its owner, with its ownership record", func(t *testing.T, s *subject) {
 		o := s.created(t, unlock("monday"))
 		s.Other.Delete(t, "alice")
 		gone := s.observe(t, "alice")
@@ -133,7 +133,7 @@ var creating = []test{
 }
 
 var adopting = []test{
-	{"an adopted row gets roles and active, and keeps its password and the columns of the log-in side", func(t *testing.T, s *subject) {
+	{"an adopted row gets roles and active, and keeps its password and the login columns", func(t *testing.T, s *subject) {
 		s.Other.Insert(t, "alice", Row{Hash: secondHash, Roles: `["viewer"]`})
 		s.Other.LogIn(t, "alice")
 		s.Other.Fail(t, "alice")
@@ -173,12 +173,12 @@ var adopting = []test{
 		s.Other.Delete(t, "alice")
 		s.conflicts(t, adoption("alice", s.revision(t, "alice")))
 	}},
-	{"where somebody else owns the row, adopting it is a conflict", func(t *testing.T, s *subject) {
+	{"adopting a row that another resource owns is a conflict", func(t *testing.T, s *subject) {
 		o := s.created(t)
 		s.conflicts(t, adoption("alice", 0, by(stranger)))
 		s.conflicts(t, adoption("alice", o.Ownership.Revision, by(stranger)))
 	}},
-	{"a resource that was made anew takes the row up, and no note of the former one", func(t *testing.T, s *subject) {
+	{"a recreated resource takes the row, without the ownership record of the former one", func(t *testing.T, s *subject) {
 		o := s.created(t, unlock("monday"), generation(9))
 		s.apply(t, adoption("alice", o.Ownership.Revision, by(remade)))
 		note := s.observe(t, "alice").Ownership

@@ -24,7 +24,7 @@ var ending = []test{
 		expect(t, "the unlock that was handled", note.UnlockHandled, "")
 		expect(t, "the time of the password", note.PasswordChangedAt, nil)
 	}},
-	{"a row that another program deleted can be deleted all the same", func(t *testing.T, s *subject) {
+	{"a row that another program deleted can still be deleted", func(t *testing.T, s *subject) {
 		o := s.created(t)
 		s.Other.Delete(t, "alice")
 		s.apply(t, next(user.Delete, o))
@@ -61,7 +61,7 @@ var ending = []test{
 			PasswordVersion: "v9", PasswordHash: secondHash,
 		})
 	}},
-	{"a deactivated row stays, refuses log-ins, and belongs to nobody", func(t *testing.T, s *subject) {
+	{"a deactivated row stays, rejects logins, and has no owner", func(t *testing.T, s *subject) {
 		o := s.created(t)
 		before := s.Other.Columns(t, "alice")
 		s.apply(t, next(user.Deactivate, o))
@@ -75,7 +75,7 @@ var ending = []test{
 		s.conflicts(t, next(user.Deactivate, after))
 		s.conflicts(t, next(user.Delete, after))
 	}},
-	{"a row that another program deleted can be deactivated all the same", func(t *testing.T, s *subject) {
+	{"a row that another program deleted can still be deactivated", func(t *testing.T, s *subject) {
 		o := s.created(t)
 		s.Other.Delete(t, "alice")
 		s.apply(t, next(user.Deactivate, o))
@@ -153,7 +153,7 @@ var racing = []test{
 			s.apply(t, next(user.Delete, s.observe(t, "alice")))
 		}
 	}},
-	{"failed log-ins that happen during updates are all counted", func(t *testing.T, s *subject) {
+	{"failed logins during updates are all counted", func(t *testing.T, s *subject) {
 		o := s.created(t)
 		succeeded := parallel(t, 8, func(i int) error {
 			if i%2 == 0 {

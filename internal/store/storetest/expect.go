@@ -115,7 +115,7 @@ func (w *told) has(t *testing.T, usernames ...string) {
 		}
 		select {
 		case <-deadline:
-			t.Fatalf("not told of %q, only of %q", missing, all)
+			t.Fatalf("not notified of %q, only of %q", missing, all)
 		case <-time.After(2 * time.Millisecond):
 		}
 	}

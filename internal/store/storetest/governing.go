@@ -29,7 +29,7 @@ var governing = []test{
 		expect(t, "the lockout", o.Ownership.Lockout, user.Lockout{})
 		expect(t, "suspended", o.Ownership.Suspended, false)
 	}},
-	{"who takes a row up or over is noted with his own policy's terms", func(t *testing.T, s *subject) {
+	{"a resource that takes a row is recorded with the terms of its own policy", func(t *testing.T, s *subject) {
 		o := s.created(t, under(strict), suspending)
 		s.apply(t, next(user.Release, o))
 		longest := user.Lockout{Duration: 8760 * time.Hour, Longest: 8760 * time.Hour}
@@ -121,7 +121,7 @@ var governing = []test{
 		expect(t, "the number of checks", s.checksLeft(t), 1)
 		s.lockedFor(t, 8760*time.Hour)
 	}},
-	{"who is exempt is counted and put on record, and never locked", func(t *testing.T, s *subject) {
+	{"an exempt account is counted and recorded, and never locked", func(t *testing.T, s *subject) {
 		s.created(t, under(user.Lockout{Exempt: true}))
 		for i := range 20 {
 			c := s.charge(t, "alice")
@@ -135,7 +135,7 @@ var governing = []test{
 		s.merges(t, store.OfflineActivity{Failures: 20})
 		expect(t, "in force", s.observe(t, "alice").Locked(), false)
 	}},
-	{"a lock that somebody else wrote holds for who is exempt, too", func(t *testing.T, s *subject) {
+	{"a lock of another program holds for an exempt account too", func(t *testing.T, s *subject) {
 		s.created(t, under(user.Lockout{Exempt: true}))
 		s.Other.Lock(t, "alice", time.Hour)
 		c := s.charge(t, "alice")

@@ -83,7 +83,7 @@ var merging = []test{
 		s.merges(t, store.OfflineActivity{LockedUntil: until})
 		s.lockedUntil(t, until)
 	}},
-	{"where the row's lock ran out, failures are added to a clean counter", func(t *testing.T, s *subject) {
+	{"where the row's lock expired, failures are added to a clean counter", func(t *testing.T, s *subject) {
 		s.created(t)
 		s.charges(t, 5)
 		s.Other.Lock(t, "alice", -time.Second)
@@ -92,14 +92,14 @@ var merging = []test{
 		expect(t, "the lock", s.observe(t, "alice").Row.LockedUntil, nil)
 		expect(t, "the number of checks that are left", s.checksLeft(t), 3)
 	}},
-	{"where the outage's lock ran out, its failures are over", func(t *testing.T, s *subject) {
+	{"where the fallback's lock expired, its failures do not count", func(t *testing.T, s *subject) {
 		s.created(t)
 		s.charges(t, 1)
 		before := s.Other.Columns(t, "alice")
 		s.merges(t, store.OfflineActivity{Failures: 5, LockedUntil: s.in(t, -time.Second)})
 		s.unchangedBut(t, "alice", before)
 	}},
-	{"a last log-in never gets earlier", func(t *testing.T, s *subject) {
+	{"a last login never gets earlier", func(t *testing.T, s *subject) {
 		s.created(t)
 		first, second := s.in(t, -2*time.Hour), s.in(t, -time.Hour)
 		for _, step := range []struct{ missed, want *time.Time }{{nil, nil}, {first, first}, {second, second}, {first, second}, {nil, second}} {
@@ -107,7 +107,7 @@ var merging = []test{
 			s.merges(t, store.OfflineActivity{LastLogin: step.missed})
 			got := s.observe(t, "alice").Row.LastLogin
 			if (got == nil) != (step.want == nil) || (got != nil && !got.Equal(*step.want)) {
-				t.Errorf("the last log-in is %v, want %v", got, step.want)
+				t.Errorf("the last login is %v, want %v", got, step.want)
 			}
 			if step.missed == nil || step.missed != step.want {
 				s.unchangedBut(t, "alice", before)
@@ -160,7 +160,7 @@ var merging = []test{
 		expect(t, "bob exists", s.exists(t, "bob"), false)
 		expect(t, "the number of records", len(s.Other.Attempts(t)), 1)
 	}},
-	{"attempts are put on record as they were, with IDs of their own", func(t *testing.T, s *subject) {
+	{"attempts are recorded as they were, with IDs of their own", func(t *testing.T, s *subject) {
 		s.created(t)
 		first := s.charge(t, "alice")
 		var outage store.OfflineBatch
@@ -188,7 +188,7 @@ var merging = []test{
 		}
 		expect(t, "the counter", s.failed(t), 1)
 	}},
-	{"whatever the attempts hold is put on record so that it can be printed", func(t *testing.T, s *subject) {
+	{"the texts of attempts are recorded so that they can be printed", func(t *testing.T, s *subject) {
 		nasty := []string{"a\r\nb", "\x00", "\xff\xfe", "\u202e", strings.Repeat("ä", 1<<16), `DOMAIN\alice`}
 		var outage store.OfflineBatch
 		for _, text := range nasty {
@@ -272,7 +272,7 @@ var merging = []test{
 		s.merge(t, outage)
 		expect(t, "the counter", s.failed(t), 1)
 	}},
-	{"a watcher is told of a lock that came with a merge", func(t *testing.T, s *subject) {
+	{"a subscriber is notified of a lock of a merge", func(t *testing.T, s *subject) {
 		s.created(t)
 		w := s.watch(t)
 		w.has(t, "alice")

@@ -11,7 +11,7 @@ import (
 )
 
 var settling = []test{
-	{"a success clears the counter and notes the log-in, and nothing else", func(t *testing.T, s *subject) {
+	{"a success clears the counter and records the login, and nothing else", func(t *testing.T, s *subject) {
 		s.created(t)
 		s.charges(t, 3)
 		before := s.Other.Columns(t, "alice")
@@ -20,7 +20,7 @@ var settling = []test{
 		s.unchangedBut(t, "alice", before, "failed_login_attempts", "last_login_at")
 		row := s.observe(t, "alice").Row
 		expect(t, "the counter", row.FailedLoginAttempts, 0)
-		near(t, "the last log-in", row.LastLogin, s.Other.Now(t))
+		near(t, "the last login", row.LastLogin, s.Other.Now(t))
 		expect(t, "the outcome", s.outcome(t, c), store.Succeeded)
 	}},
 	{"a failure changes nothing but its record", func(t *testing.T, s *subject) {
@@ -31,7 +31,7 @@ var settling = []test{
 		s.unchangedBut(t, "alice", before)
 		expect(t, "the outcome", s.outcome(t, c), store.Failed)
 	}},
-	{"whoever never settles has used up one attempt", func(t *testing.T, s *subject) {
+	{"an attempt that is never settled is used up", func(t *testing.T, s *subject) {
 		s.created(t)
 		c := s.charge(t, "alice")
 		s.succeeds(t, s.charge(t, "alice"))
@@ -70,7 +70,7 @@ var settling = []test{
 		s.succeeds(t, list[0])
 		expect(t, "the counter", s.failed(t), 5)
 		s.lockedFor(t, 15*time.Minute)
-		near(t, "the last log-in", s.observe(t, "alice").Row.LastLogin, s.Other.Now(t))
+		near(t, "the last login", s.observe(t, "alice").Row.LastLogin, s.Other.Now(t))
 		s.succeeds(t, list[4])
 		expect(t, "the number of checks that are left", s.checksLeft(t), 5)
 	}},
@@ -93,7 +93,7 @@ var settling = []test{
 		s.succeeds(t, c)
 		expect(t, "the counter", s.failed(t), 0)
 	}},
-	{"a success over a lock that ran out meanwhile takes it out of the row", func(t *testing.T, s *subject) {
+	{"a success clears a lock that expired meanwhile", func(t *testing.T, s *subject) {
 		s.created(t)
 		c := s.charge(t, "alice")
 		s.Other.Lock(t, "alice", -time.Second)
@@ -145,7 +145,7 @@ var settling = []test{
 		s.unchangedBut(t, "alice", before)
 		expect(t, "the outcome", s.outcome(t, c), store.RefusedLocked)
 	}},
-	{"of 40 right log-ins, four at a time, all stand and nobody is locked", func(t *testing.T, s *subject) {
+	{"of 40 right logins, four at a time, all are accepted and none locks", func(t *testing.T, s *subject) {
 		s.created(t)
 		succeeded := parallel(t, 4, func(int) error {
 			for range 10 {
@@ -162,7 +162,7 @@ var settling = []test{
 		expect(t, "the number that succeeded", succeeded, 4)
 		expect(t, "the counter", s.failed(t), 0)
 	}},
-	{"a watcher is told of a lock, and of what became of the attempt that wrote it", func(t *testing.T, s *subject) {
+	{"a subscriber is notified of a lock, and of the end of the attempt that wrote it", func(t *testing.T, s *subject) {
 		s.created(t)
 		w := s.watch(t)
 		w.has(t, "alice")
@@ -216,7 +216,7 @@ var pending = []test{
 		o := s.observe(t, "alice")
 		expect(t, "in force", o.Locked(), true)
 		expect(t, "pending", o.LockPending(), false)
-		s.succeeds(t, last) // late, and a success all the same
+		s.succeeds(t, last) // late, and still a success
 		expect(t, "in force", s.observe(t, "alice").Locked(), false)
 	}},
 	{"the lock of another program is not pending, also over one that is", func(t *testing.T, s *subject) {
@@ -225,7 +225,7 @@ var pending = []test{
 		s.Other.Lock(t, "alice", time.Hour)
 		expect(t, "pending", s.observe(t, "alice").LockPending(), false)
 	}},
-	{"a lock of one account keeps no other's from being told of", func(t *testing.T, s *subject) {
+	{"a lock of one account does not delay the report of another's", func(t *testing.T, s *subject) {
 		s.created(t)
 		s.Other.Insert(t, "bob", Row{Hash: firstHash, Roles: `[]`, Active: true})
 		s.charges(t, 5)
@@ -323,7 +323,7 @@ func (s *subject) falls(t *testing.T, c store.Charge) {
 	expect(t, "the outcome", s.outcome(t, c), store.Failed)
 }
 
-// outcome is what is on record of an attempt.
+// outcome returns the recorded outcome of an attempt.
 func (s *subject) outcome(t *testing.T, c store.Charge) store.Outcome {
 	t.Helper()
 	for _, r := range s.Other.Attempts(t) {
@@ -331,6 +331,6 @@ func (s *subject) outcome(t *testing.T, c store.Charge) store.Outcome {
 			return r.Outcome
 		}
 	}
-	t.Errorf("attempt %d is not on record", c.ID)
+	t.Errorf("attempt %d is not recorded", c.ID)
 	return ""
 }

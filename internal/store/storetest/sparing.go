@@ -31,7 +31,7 @@ var sparing = []test{
 			s.isSpared(t, change)
 		}
 	}},
-	{"it is, once there is a second one, whoever made that", func(t *testing.T, s *subject) {
+	{"it is, once there is a second one of any program", func(t *testing.T, s *subject) {
 		o := s.created(t, roles("admin"))
 		for _, verb := range []user.Verb{user.Update, user.Deactivate, user.Delete} {
 			s.isSpared(t, next(verb, o, writing(user.FieldRoles), roles(), endangering("admin")))
@@ -56,7 +56,7 @@ var sparing = []test{
 		o := s.created(t, roles("admin"))
 		s.apply(t, next(user.Delete, o))
 	}},
-	{"a plan that came too late is a conflict, whoever else holds the role", func(t *testing.T, s *subject) {
+	{"a late plan is a conflict, whatever other user holds the role", func(t *testing.T, s *subject) {
 		o := s.created(t, roles("admin"))
 		s.Other.Insert(t, "bob", Row{Hash: firstHash, Roles: `["admin"]`, Active: true})
 		s.apply(t, next(user.Update, o))

@@ -76,7 +76,7 @@ type Program interface {
 	// Attempts is the audit trail, in the order of the charges.
 	Attempts(t *testing.T) []store.Record
 
-	// Age makes every attempt that is on record older by this.
+	// Age makes every recorded attempt older by this.
 	Age(t *testing.T, by time.Duration)
 
 	// Now is the store's clock.
@@ -218,7 +218,7 @@ func adoption(username string, revision int64, edits ...func(*user.Change)) user
 	}, edits...)
 }
 
-// next is a change of alice's own row by her next generation, on what was observed.
+// next is a change of alice's row by the next generation, planned on the observed account.
 func next(verb user.Verb, o user.Observed, edits ...func(*user.Change)) user.Change {
 	return changed(user.Change{
 		Verb: verb, Username: "alice", Owner: alice, Generation: o.Ownership.Generation + 1,

@@ -46,7 +46,7 @@ var updating = []test{
 			seen[o.Ownership.Revision] = true
 		}
 	}},
-	{"a counter, a lock and a last log-in survive every update that does not clear them", func(t *testing.T, s *subject) {
+	{"a counter, a lock and a last login survive every update that does not clear them", func(t *testing.T, s *subject) {
 		o := s.created(t)
 		s.Other.LogIn(t, "alice")
 		for range 5 {
@@ -58,7 +58,7 @@ var updating = []test{
 		after := s.observe(t, "alice")
 		expect(t, "locked", after.Locked(), true)
 		expect(t, "the counter", after.Row.FailedLoginAttempts, 5)
-		near(t, "the last log-in", after.Row.LastLogin, s.Other.Now(t))
+		near(t, "the last login", after.Row.LastLogin, s.Other.Now(t))
 	}},
 	{"unlocking by request clears the lock and the counter, and nothing else, and is noted", func(t *testing.T, s *subject) {
 		o := s.created(t)
@@ -103,7 +103,7 @@ var updating = []test{
 		expect(t, "the noted hash", after.PasswordHash, firstHash)
 		expect(t, "the time of the password", after.PasswordChangedAt, o.Ownership.PasswordChangedAt)
 	}},
-	{"a password that another program changed is put back, and the time stays", func(t *testing.T, s *subject) {
+	{"a password that another program changed is restored, and the time stays", func(t *testing.T, s *subject) {
 		o := s.created(t)
 		s.Other.SetHash(t, "alice", &secondHash)
 		expect(t, "the hash", s.observe(t, "alice").Row.PasswordHash, secondHash)
@@ -136,7 +136,7 @@ var updating = []test{
 		expect(t, "the suspicion", after.Ownership.PasswordSuspicion, "base64")
 		expect(t, "unjudged", after.Ownership.PasswordUnjudged, false)
 
-		// What an older version wrote, and is put back before anybody looked.
+		// An older version wrote it, and it is restored before it was observed.
 		s.apply(t, next(user.Update, after, password(user.PasswordChange{Hash: firstHash, Version: "v1", Unjudged: true})))
 		after = s.observe(t, "alice")
 		expect(t, "unjudged", after.Ownership.PasswordUnjudged, true)
@@ -190,7 +190,7 @@ var updating = []test{
 		change.Revision, change.Generation = s.revision(t, "alice"), 9
 		s.conflicts(t, change)
 	}},
-	{"malformed roles are put back", func(t *testing.T, s *subject) {
+	{"malformed roles are restored", func(t *testing.T, s *subject) {
 		o := s.created(t)
 		s.Other.SetRoles(t, "alice", `{"admin": true}`)
 		s.apply(t, next(user.Update, o, writing(user.FieldRoles)))

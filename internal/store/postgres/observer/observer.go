@@ -100,7 +100,7 @@ type Observer struct {
 	settings Settings
 
 	mu    sync.Mutex
-	run   *run            // nil while nobody watches
+	run   *run            // nil while there is no subscriber
 	ended <-chan struct{} // closed when the last run has ended
 }
 
@@ -111,7 +111,7 @@ func New(database Database, settings Settings) *Observer {
 	return &Observer{Timing: UsualTiming(), database: database, settings: settings, ended: ended}
 }
 
-// IsWatched reports whether somebody watches.
+// IsWatched reports whether there is a subscriber.
 func (o *Observer) IsWatched() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
