@@ -23,7 +23,7 @@ func (p DefaultPasswords) Clean() DefaultPasswords {
 	return p
 }
 
-// Beginning is what decides whether the operator may take over the accounts that the sharding manager made for itself.
+// Beginning decides whether the operator may take over the accounts that the sharding manager creates for itself.
 type Beginning struct {
 	// Accounts are those of the table, up to the limit that was asked for.
 	Accounts []Account

@@ -117,10 +117,10 @@ type Charge struct {
 	// Failed is the account's counter with this charge; only with Check.
 	Failed int
 
-	// Exempt tells that a policy exempts the account from lockout; only with Check.
+	// Exempt is true where a policy exempts the account from lockout; only with Check.
 	Exempt bool
 
-	// Locks tells that this charge reached the limit and wrote the lock, which stays unless the attempt is a success. Until is
+	// Locks is true where this charge reached the limit and wrote the lock, which stays unless the attempt succeeds. Until is
 	// when it expires, by the store's clock.
 	Locks bool
 	Until time.Time

@@ -27,7 +27,7 @@ func (a *attempt) wrote(lock *time.Time) bool {
 	return lock != nil && a.lockedUntil != nil && a.lockedUntil.Equal(*lock)
 }
 
-// Charge charges an attempt, or refuses it. The only error is the context's.
+// Charge charges an attempt, or rejects it. The only error is that of the context.
 func (s *Store) Charge(ctx context.Context, a store.Attempt, limits store.Limits) (store.Charge, error) {
 	if err := ctx.Err(); err != nil {
 		return store.Charge{}, err
@@ -53,7 +53,7 @@ func (s *Store) Charge(ctx context.Context, a store.Attempt, limits store.Limits
 			charged.Locks, charged.Until = true, *entry.lockedUntil
 		}
 		s.rows[a.Username] = row
-		s.tell(a.Username)
+		s.notify(a.Username)
 	}
 	charged.ID = s.record(entry)
 	return charged, nil
@@ -73,7 +73,7 @@ func verdict(row user.Row, exists bool, now time.Time) store.Verdict {
 
 // limitsOf is the limits of an account: a policy's come first.
 func (s *Store) limitsOf(username string, limits store.Limits) store.Limits {
-	if note, noted := s.notes[username]; noted {
+	if note, recorded := s.ownership[username]; recorded {
 		return limits.For(user.Observed{Ownership: &note}.Lockout())
 	}
 	return limits.For(user.Lockout{})
@@ -105,8 +105,7 @@ func charge(row *user.Row, limits store.Limits, now time.Time, before func() int
 	return copyOf(row.LockedUntil)
 }
 
-// Settle says how a charged attempt ended, and answers whether it is a success that stands. The only error is the
-// context's.
+// Settle settles a charged attempt, and reports whether it is an accepted success. The only error is that of the context.
 func (s *Store) Settle(ctx context.Context, charged store.Charge, success bool) (accepted bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
@@ -134,7 +133,7 @@ func (s *Store) Settle(ctx context.Context, charged store.Charge, success bool) 
 		}
 		s.rows[charged.Username] = row
 	}
-	s.tell(charged.Username)
+	s.notify(charged.Username)
 	return accepted, nil
 }
 
@@ -155,8 +154,8 @@ func (s *Store) pendingUntil(username string, lock *time.Time, now time.Time) *t
 	return nil
 }
 
-// PurgeAttempts deletes attempts that are older than this, at most a batch of them, and tells how many. The only error
-// is the context's.
+// PurgeAttempts deletes attempts older than this, at most one batch, and returns how many. The only error is that of the
+// context.
 func (s *Store) PurgeAttempts(ctx context.Context, olderThan time.Duration, batch int) (int, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
@@ -197,8 +196,8 @@ func (s *Store) record(a attempt) int64 {
 	return a.ID
 }
 
-// makeRoom forgets so many attempts: the oldest of those that were refused without a check, which anybody can make any number of,
-// and where they do not suffice the oldest of the others.
+// makeRoom drops so many attempts: the oldest of those that were rejected without a check, since an attacker can make any number
+// of them, and then the oldest of the others.
 func (s *Store) makeRoom(room int) {
 	forget := func(of func(attempt) bool) {
 		s.attempts = slices.DeleteFunc(s.attempts, func(a attempt) bool {

@@ -140,9 +140,9 @@ func TestALogInIsGoodThoughTheHashTookItsPlaceMeanwhile(t *testing.T) {
 			if err != nil || charged.PasswordHash != "print" {
 				t.Fatalf("Charge = %+v, %v", charged, err)
 			}
-			note := observe(t, s, "alice").Ownership
+			record := observe(t, s, "alice").Ownership
 			_, err = s.Apply(t.Context(), user.Change{
-				Verb: user.Update, Username: "alice", Owner: note.Owner, Generation: note.Generation, Revision: note.Revision,
+				Verb: user.Update, Username: "alice", Owner: record.Owner, Generation: record.Generation, Revision: record.Revision,
 				Write: []user.Field{user.FieldPasswordHash}, Password: &tt.password,
 			})
 			if err != nil {

@@ -32,7 +32,7 @@ fence AS (
 )`
 
 	noteSuspended = `,
-noted AS (
+recorded AS (
     UPDATE shardinguser_ownership o SET suspended = true, revision = DEFAULT, changed_at = pg_catalog.now()
     FROM %[1]s w WHERE o.username::text = w.username::text
     RETURNING o.username
