@@ -27,8 +27,8 @@ ORDER BY u.username COLLATE "C"`
 FROM users u ORDER BY u.username COLLATE "C"`
 )
 
-// Accounts reads all rows of the table users, in the order of their usernames' bytes. It needs no table but that one: where
-// no operator ever ran, nobody owns anything. Its errors are Observe's.
+// Accounts reads all rows of the table users, in the order of their usernames' bytes. It needs no other table: where no
+// operator ever ran, no row has an owner. Its errors are Observe's.
 func (s *Store) Accounts(ctx context.Context) ([]store.Account, error) {
 	var accounts []store.Account
 	err := s.run(ctx, reads, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {

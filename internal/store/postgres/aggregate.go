@@ -14,14 +14,14 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
-// Attempts that are refused without a charge (unknown, locked, inactive) cost an attacker nothing but time. Of each source, and of
-// all together, some a minute get a row of their own in the audit trail. Those beyond are added to one row for each minute,
+// Attempts that are rejected without a charge (unknown, locked, inactive) cost an attacker only time. Of each source, and of all
+// together, a limited number a minute gets a row of its own in the audit trail. Further ones are added to one row for each minute,
 // source and outcome, so that a flood neither fills the disk nor hides other attempts. Each replica counts by itself.
 const (
 	ownRowsOfSource = 100
 	ownRows         = 1000
 
-	// aggregatedSources bounds the rows, and the memory, of attempts from very many sources. Beyond it they share one source.
+	// aggregatedSources bounds the rows, and the memory, of attempts from very many sources. Above it they share one source.
 	aggregatedSources = 1000
 	otherSources      = "other"
 )
@@ -52,8 +52,8 @@ type placement struct {
 	ids        map[store.Verdict]int64 // of the row to add to; 0 where there is none
 }
 
-// next is the placement of the next attempt from the address. It has its rows to itself until it is returned by done, so that no charge
-// waits for the lock of another's row.
+// next returns the placement of the next attempt from the address. Its rows are its own until done gives it back, so that no
+// charge waits for the lock of another one's row.
 func (a *aggregates) next(address string, now time.Time) placement {
 	source := network(address)
 	a.mu.Lock()
@@ -107,7 +107,7 @@ func (a *aggregates) done(s placement, verdict store.Verdict, id int64) {
 	}
 }
 
-// arguments completes those of a charge.
+// arguments completes the arguments of a charge.
 func (s placement) arguments(args pgx.NamedArgs) {
 	args["aggregated"], args["aggregated_source"] = s.aggregated, s.source
 	args["unknown_row"], args["locked_row"], args["inactive_row"] = s.ids[store.Unknown], s.ids[store.Locked], s.ids[store.Inactive]

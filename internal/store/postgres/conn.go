@@ -10,13 +10,13 @@ import (
 )
 
 // A conn is a connection whose statements resolve names by the store's search path. Behind a pooler each transaction may have
-// another session, whose path is any: there each statement sets it first, in its own transaction.
+// another session, with any path: there each statement sets it first, in its own transaction.
 type conn struct {
 	raw  *pgx.Conn
 	path string // that each transaction sets; "" where the session has it
 }
 
-// on is a pooled connection as a conn.
+// on returns a pooled connection as a conn.
 func (s *Store) on(raw *pgx.Conn) *conn {
 	return &conn{raw: raw, path: s.sessions.of(raw.PgConn()).path.local()}
 }
@@ -48,7 +48,7 @@ func (c *conn) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, er
 	return &batchRows{Rows: rows, results: results}, nil
 }
 
-// QueryRow runs a statement of which the first row counts.
+// QueryRow runs a statement and returns its first row.
 func (c *conn) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	if c.path == "" {
 		return c.raw.QueryRow(ctx, sql, args...)
@@ -66,7 +66,7 @@ func (c *conn) SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchResults
 	with.Queue(setPath(c.path, true))
 	with.QueuedQueries = append(with.QueuedQueries, batch.QueuedQueries...)
 	results := c.raw.SendBatch(ctx, with)
-	_, _ = results.Exec() // its error is that of all that follow
+	_, _ = results.Exec() // its error is also that of the next ones
 	return results
 }
 
@@ -163,7 +163,7 @@ func (s *Store) transact(ctx context.Context, do func(pgx.Tx) error) error {
 	return s.borrow(ctx, func(c *conn) error { return pgx.BeginFunc(ctx, c, do) })
 }
 
-// dial opens a connection by the pool's DSN that is not the pool's.
+// dial opens a connection by the pool's DSN outside of the pool.
 func (s *Store) dial(ctx context.Context) (*conn, error) {
 	config, err := connConfig(s.settings.DSN)
 	if err != nil {

@@ -20,7 +20,7 @@ SELECT u.username::text, pg_catalog.count(*) OVER ()
 FROM users u WHERE u.active AND pg_catalog.left(u.password_hash::text, 60) = ANY ($1::text[])
 ORDER BY u.username::text COLLATE "C" LIMIT $2::bigint`
 
-// keepFindingDefaults looks for default passwords as soon as the tables are there, and every DefaultsInterval, until ctx ends.
+// keepFindingDefaults looks for default passwords as soon as the tables exist, and every DefaultsInterval, until ctx ends.
 func (s *Store) keepFindingDefaults(ctx context.Context) {
 	if !s.settings.Role.makesSchema() {
 		return // the controller's store does
@@ -45,7 +45,7 @@ func (s *Store) keepFindingDefaults(ctx context.Context) {
 	}
 }
 
-// findDefaults looks once, keeps the result and logs what is new.
+// findDefaults searches once, keeps the result and logs what is new.
 func (s *Store) findDefaults(ctx context.Context) error {
 	found, err := s.readDefaults(ctx)
 	if err != nil {

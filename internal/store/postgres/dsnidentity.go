@@ -9,17 +9,18 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// place is what sentences may name of the DSNs.
+// dsnIdentity is what sentences may name of the DSNs.
 //
-// A password that is not percent-encoded or quoted as it should be ends elsewhere than its author thinks, and the rest
-// of it is then taken for a host, a role or a parameter. So nothing is named of a DSN that could be read in another way.
+// A password that is not percent-encoded or quoted correctly ends too early, and the rest of it is read as a host, a role or a
+// parameter. So nothing is named of a DSN that could be read in another way.
 type dsnIdentity struct {
 	role, schema string   // "" where it is not named
 	hosts        []string // empty where neither hosts nor their addresses are named
-	serves       Role     // what the role is for, which no DSN tells
+	serves       Role     // the purpose of the role, which is not in the DSN
 }
 
-// dsnIdentityOf is the place of the pool's DSN and of that for direct connections: an error does not say whose it is.
+// dsnIdentityOf returns the identity of the pool's DSN and of that for direct connections: an error does not say which one it is
+// about.
 func dsnIdentityOf(dsn, listenDSN DSNSource) dsnIdentity {
 	var at dsnIdentity
 	for _, source := range []DSNSource{listenDSN, dsn} { // role and schema are the pool's
@@ -48,13 +49,13 @@ func dsnIdentityOf(dsn, listenDSN DSNSource) dsnIdentity {
 }
 
 var (
-	// plain is what hosts, sockets, roles and schemas are usually called.
+	// plain matches usual names of hosts, sockets, roles and schemas.
 	plain = regexp.MustCompile(`^[A-Za-z0-9._:/-]*$`)
 
-	// plainURL has no more than one '@', and what is before it ends for every reader at the same place.
+	// plainURL has at most one '@', so that every parser ends the credentials at the same position.
 	plainURL = regexp.MustCompile(`^postgres(ql)?://([^@/?#]*@)?[A-Za-z0-9._:,\[\]-]*(/[^@?#]*)?(\?[^@#]*)?$`)
 
-	// pair is the first of keywords and values.
+	// pair matches the first keyword and its value.
 	pair = regexp.MustCompile(`^([a-z_]+)\s*=\s*('([^'\\]|\\.)*'|([^\s'\\]|\\.)*)(\s+|$)`)
 )
 

@@ -22,14 +22,14 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
-// kind says whom a failure concerns.
+// kind is what a failure concerns.
 type kind int
 
 const (
 	none        kind = iota
 	conflict         // another change came first
 	unavailable      // the database cannot be used at all
-	doubtful         // the call got no answer or no connection: a look has to tell what that means
+	doubtful         // the call got no answer or no connection: a check finds out why
 	unreadable       // it answers, and does not let the tables be read
 	readOnly         // it answers, and takes no writes because it is no primary
 	refusing         // it answers, and refuses writes for another reason, or does not complete them
@@ -38,7 +38,7 @@ const (
 	busy             // every connection of the pool is in use
 )
 
-// SQLSTATEs with a part in more than a sentence.
+// SQLSTATEs that decide more than a sentence.
 const (
 	codeUndefinedTable     = "42P01"
 	codeUndefinedColumn    = "42703"
@@ -58,17 +58,17 @@ const (
 	codeNotSupported        = "0A000"
 )
 
-// isLacking reports whether a table or a column is not there.
+// isLacking reports whether a table or a column does not exist.
 func isLacking(code string) bool { return code == codeUndefinedTable || code == codeUndefinedColumn }
 
-// verdict is what a failure means.
+// class is what a failure means.
 type class struct {
 	kind     kind
-	code     string // SQLSTATE; "" where the server said none
+	code     string // SQLSTATE; "" where there is none
 	sentence string
 }
 
-// errBlocked is part of the error where another transaction holds a lock on the row.
+// errBlocked is part of the error if another transaction holds a lock on the row.
 var errBlocked = errors.New("another transaction holds a lock on the row")
 
 func (v class) unavailable(err error) *store.UnavailableError {
@@ -79,7 +79,7 @@ func (v class) unavailable(err error) *store.UnavailableError {
 	return &store.UnavailableError{Sentence: v.sentence, Err: err, Unsent: errors.As(err, &unsent), Locked: v.kind == blocked}
 }
 
-// unsentError is one from before the database got anything of a call.
+// unsentError is an error before the database received anything of a call.
 type unsentError struct{ error }
 
 func (e *unsentError) Unwrap() error { return e.error }
@@ -98,7 +98,7 @@ func (s *Store) classify(err error, access access, limit time.Duration) class {
 	return v
 }
 
-// meaning is what an error means where nothing but the database can be the reason.
+// meaning returns the class of an error if only the database can be the reason.
 func (s *Store) meaning(err error, access access, limit time.Duration) class {
 	at := dsnIdentityOf(s.settings.DSN, s.settings.ListenDSN)
 	at.serves = s.settings.Role
@@ -109,15 +109,15 @@ func (s *Store) meaning(err error, access access, limit time.Duration) class {
 	return v
 }
 
-// isUnreachable reports whether no connection can be made. One that took too long, or for which there was no room, is no
-// proof: a flood of calls may do that.
+// isUnreachable reports whether no connection can be made. A time-out and too many connections prove nothing: a flood of calls may
+// cause them.
 func isUnreachable(err error) bool {
 	var known *store.UnavailableError // about the DSN
 	var connecting *pgconn.ConnectError
 	return errors.As(err, &known) || (errors.As(err, &connecting) && !timedOut(err) && !isShort(err))
 }
 
-// shortages are what PgBouncer's refusals say.
+// shortages are messages of PgBouncer's refusals.
 var shortages = []string{"no more connections allowed", "client connections exceeded", "too many servers in the pool"}
 
 // isShort reports whether the server, or this machine, has no room for another connection.
@@ -136,12 +136,12 @@ func isShort(err error) bool {
 		errors.Is(err, syscall.ENOMEM)
 }
 
-// judge is the one place where errors of the driver get a meaning. A sentence is built from SQLSTATEs, from names of
-// tables, columns and hosts, and from nothing else: the driver's own text can hold the DSN, and the server's a value.
+// classify is the only place that classifies errors of the driver. A sentence is built only from SQLSTATEs and from names of
+// tables, columns and hosts: the text of the driver can hold the DSN, and that of the server a value.
 func classify(err error, at dsnIdentity, limit time.Duration) class {
 	var refusal *pgconn.PgError
 	refused := errors.As(err, &refusal)
-	var known *store.UnavailableError // of ours already: about the DSN, or a right
+	var known *store.UnavailableError // an error of ours: about the DSN, or a right
 	switch {
 	case errors.As(err, &known) && refused:
 		return class{kind: refusing, sentence: known.Sentence}
@@ -176,7 +176,7 @@ func classify(err error, at dsnIdentity, limit time.Duration) class {
 	return class{kind: unavailable, sentence: connectionSentence(err, at, limit)}
 }
 
-// decodeSentence is about a value that the database sent and that we cannot read; "" where the error is none of that kind.
+// decodeSentence returns the sentence for a value of the database that cannot be decoded; "" for other errors.
 func decodeSentence(err error) string {
 	var scan pgx.ScanArgError
 	if !errors.As(err, &scan) {
@@ -186,7 +186,7 @@ func decodeSentence(err error) string {
 		"expected one; compare the columns of table users with docs/database.md.", scan.ColumnIndex+1)
 }
 
-// classifyRefusal is about errors that the server sent, by SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html
+// classifyRefusal classifies errors that the server sent, by SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html
 func classifyRefusal(e *pgconn.PgError, at dsnIdentity, limit time.Duration) class {
 	switch e.Code {
 	case "40001", "40P01":
@@ -238,7 +238,7 @@ func classifyRefusal(e *pgconn.PgError, at dsnIdentity, limit time.Duration) cla
 	return classifyByPrefix(e, at)
 }
 
-// classifyByPrefix is about SQLSTATEs that have no sentence of their own, by their first two characters.
+// classifyByPrefix classifies SQLSTATEs without a sentence of their own by their first two characters.
 func classifyByPrefix(e *pgconn.PgError, at dsnIdentity) class {
 	prefix := e.Code[:min(2, len(e.Code))]
 	switch prefix {
@@ -259,7 +259,7 @@ func classifyByPrefix(e *pgconn.PgError, at dsnIdentity) class {
 	return class{kind: refusing, sentence: fmt.Sprintf("The database rejected a statement (SQLSTATE %s); see the database's log.", e.Code)}
 }
 
-// objects is which of the database's objects stood in the way.
+// objects lists the database objects that the error names.
 func objects(e *pgconn.PgError) string {
 	var b strings.Builder
 	for _, name := range []struct{ what, name string }{
@@ -272,8 +272,8 @@ func objects(e *pgconn.PgError) string {
 	return b.String()
 }
 
-// missingRight is the sentence that says which GRANT is missing. The server names the object in its message only, which
-// holds no value, and never the column; in another language than English all that the role needs is told.
+// missingRight returns the sentence that names the missing GRANT. The server names the object in its message only, which holds no
+// value, and never the column. If the message is not in English, the sentence names all that the role needs.
 func missingRight(message string, at dsnIdentity) string {
 	if what, found := strings.CutPrefix(message, "must be owner of "); found {
 		kind, name, _ := strings.Cut(what, " ")
@@ -295,13 +295,13 @@ func missingRight(message string, at dsnIdentity) string {
 	return fmt.Sprintf("The database role lacks a right; let an administrator run: %s;", grant)
 }
 
-// missingCreate is the sentence for a role that may not make the operator's tables.
+// missingCreate returns the sentence for a role that may not create the operator's tables.
 func missingCreate(schema, role string) string {
 	return fmt.Sprintf("The database role may not create the operator's tables; let an administrator run: "+
 		"GRANT USAGE, CREATE ON SCHEMA %s TO %s;", quoted(schema, "public"), quoted(role, "the role"))
 }
 
-// quoted is a name as SQL writes it, or else a word for it.
+// quoted returns a name as SQL writes it, or otherwise a word for it.
 func quoted(name, otherwise string) string {
 	name = strings.Trim(name, `"`)
 	if name == "" {
@@ -328,7 +328,7 @@ func slowSentence(err error, at dsnIdentity, limit time.Duration) string {
 	return fmt.Sprintf("The database did not accept a connection within %v (connect_timeout).", connecting.Config.ConnectTimeout)
 }
 
-// connectionSentence is about errors that came from the way to the server.
+// connectionSentence returns the sentence for an error of the connection.
 func connectionSentence(err error, at dsnIdentity, limit time.Duration) string {
 	var (
 		dns         *net.DNSError

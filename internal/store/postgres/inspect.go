@@ -65,7 +65,7 @@ func (s *Store) inspectOnce(ctx context.Context) error {
 	return nil
 }
 
-// isMissingRight reports whether the server refused a statement for want of a right.
+// isMissingRight reports whether the server rejected a statement because of a missing right.
 func isMissingRight(err error) bool {
 	var refusal *pgconn.PgError
 	return errors.As(err, &refusal) && refusal.Code == codeMissingRight

@@ -15,17 +15,15 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/observer"
 )
 
-// A charge, and a settlement, is one statement, and so one transaction. All of them take the lock of the account's row
-// first, and then:
+// A charge is one statement, and so one transaction, and so is a settlement. Each locks the row of the account first. Then:
 //
-//   - They decide by the row as it is once the lock is theirs, whatever the statement's snapshot shows: a SELECT that
-//     had to wait for its row lock reads the row again, and so does the UPDATE of a row that is newer than the snapshot.
-//     (Both need READ COMMITTED. Where a role or a database has another default, the server undoes what waited, and it
-//     is tried again.) A row that was deleted meanwhile is none.
-//   - They take the time once the lock is theirs: now() is from before the wait. A CTE that is MATERIALIZED, or that
-//     writes, is evaluated once and where the next one reads it.
-//   - Nobody else's transaction waits for more than a charge takes, and foreign keys to users do not wait at all: the
-//     key is not what is locked.
+//   - It decides by the row as it is once the lock is held, whatever the statement's snapshot shows: a SELECT that waited for its
+//     row lock reads the row again, and so does the UPDATE of a row that is newer than the snapshot. (Both need READ COMMITTED.
+//     If a role or a database has another default, the server rolls the waiting statement back, and it is retried.) A row that
+//     was deleted meanwhile does not exist.
+//   - It takes the time once the lock is held: now() is from before the wait. A CTE that is MATERIALIZED, or that writes, is
+//     evaluated once, when the next one reads it.
+//   - Other transactions wait no longer than a charge takes. Foreign keys to users do not wait at all: the key is not locked.
 
 // chargeAttempt always yields one row, except for an account whose row could not be written or does not have the written
 // values: then nothing is recorded, and no password may be checked.
@@ -103,8 +101,8 @@ SELECT r.id, j.verdict, r.locked_until,
        j.verdict = 'check' AND j.exempt
 FROM (TABLE added UNION ALL TABLE recorded) r CROSS JOIN judged j`
 
-// askCharged reads the row in the transaction of the charge, whose lock keeps others from it: an AFTER trigger of another program
-// may have set the counter, or the lock, back. Such a charge does not count, and nobody may check anything.
+// askCharged reads the row in the transaction of the charge, which holds its lock: an AFTER trigger of another program may have
+// reset the counter or the lock. Such a charge does not count, and no password may be checked.
 const askCharged = `
 SELECT COALESCE(failed_login_attempts, 0)::bigint, locked_until IS NOT NULL FROM users WHERE username::text = @username::text`
 
@@ -146,7 +144,7 @@ recorded AS (
 SELECT j.accepted, CASE WHEN j.is_first AND j.locks THEN pg_catalog.pg_notify('` + observer.RowsChannel + `', @username::text)::text END
 FROM judged j`
 
-// purgeAttempts looks for its batch once: an array is not looked for again for each row, as a subquery may be.
+// purgeAttempts finds its batch once: an array is not evaluated again for each row, as a subquery may be.
 const purgeAttempts = `
 DELETE FROM login_attempts WHERE id = ANY (ARRAY(
     SELECT a.id FROM login_attempts a
@@ -160,12 +158,12 @@ DELETE FROM login_attempts WHERE id = ANY (ARRAY(
 // under an isolation other than READ COMMITTED. Of those that wait for one row, one succeeds each time.
 const mostTries = 50
 
-// insist does what the server may undo, or another transaction may hold up.
+// insist retries what the server may roll back, or another transaction may block.
 func (s *Store) insist(ctx context.Context, username string, do func() error) error {
 	return s.patiently(ctx, username, s.settings.StatementTimeout, func() error { return insist(do) })
 }
 
-// insist does what the server may undo.
+// insist retries what the server may roll back.
 func insist(do func() error) error {
 	for range mostTries {
 		if err := do(); !errors.Is(err, store.ErrConflict) {
@@ -175,7 +173,7 @@ func insist(do func() error) error {
 	return &store.UnavailableError{Sentence: "Too many logins to one account at once."}
 }
 
-// Charge charges an attempt, or refuses it. Its errors are package store's ErrUnavailable, and the context's.
+// Charge charges an attempt, or rejects it. Its errors are package store's ErrUnavailable, and that of the context.
 func (s *Store) Charge(ctx context.Context, a store.Attempt, limits store.Limits) (store.Charge, error) {
 	key := rand.Text()
 	args := chargeArguments(a, limits)
@@ -257,8 +255,8 @@ func (s *Store) charge(ctx context.Context, username string, args pgx.NamedArgs)
 	return charged, nil
 }
 
-// Settle says how a charged attempt ended, and answers whether it is a success that stands. Its errors are package
-// store's ErrUnavailable, and the context's; it may be called again after any of them.
+// Settle settles a charged attempt, and reports whether it is an accepted success. Its errors are package store's
+// ErrUnavailable, and that of the context. It may be called again after any of them.
 func (s *Store) Settle(ctx context.Context, charged store.Charge, success bool) (accepted bool, err error) {
 	if charged.Verdict != store.Check {
 		return false, nil
@@ -279,15 +277,15 @@ func (s *Store) Settle(ctx context.Context, charged store.Charge, success bool) 
 	})
 	if err != nil {
 		if success {
-			s.unchecked.addID(charged.Username, charged.ID) // it was right, and nobody was let in
+			s.unchecked.addID(charged.Username, charged.ID) // the password was right, and the login was not accepted
 		}
 		return false, err
 	}
 	return accepted, nil
 }
 
-// PurgeAttempts deletes attempts that are older than this, by the database's clock, at most a batch of them, and tells
-// how many. Several replicas may do it at once. Its errors are package store's sentinels and the context's.
+// PurgeAttempts deletes attempts that are older than this by the database's clock, at most one batch, and returns how many.
+// Several replicas may do it at once. Its errors are package store's sentinels and that of the context.
 func (s *Store) PurgeAttempts(ctx context.Context, olderThan time.Duration, batch int) (int, error) {
 	var purged int64
 	err := s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {

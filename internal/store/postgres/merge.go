@@ -11,11 +11,10 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
-// mergeOutage is one statement, and so happens as a whole or not at all. Only who writes the ID gets any further; who comes
-// with the same one meanwhile waits there, and before it has a row. The rows are locked in the order of their usernames, so
-// that those who merge at once do not wait for each other in a circle. As in a charge, what is decided is decided by the
-// row and the clock as they are once the lock is there.
-const mergeOutage = `
+// mergeBatch is one statement, and so happens as a whole or not at all. Only the transaction that writes the ID continues. A
+// concurrent one with the same ID waits there, before it locks a row. The rows are locked in the order of their usernames, so
+// that concurrent merges cannot deadlock. As in a charge, the row and the clock decide as they are once the lock is held.
+const mergeBatch = `
 WITH merge AS (
     INSERT INTO shardinguser_merges (id) VALUES (@id::text) ON CONFLICT (id) DO NOTHING RETURNING id
 ),
@@ -85,8 +84,8 @@ forgotten AS (
 )
 SELECT pg_catalog.count(*) FROM merge`
 
-// Merge takes in what happened while the database was unavailable, as package store says, and may be called again after any error.
-// These are package store's ErrUnavailable, and the context's.
+// Merge merges what happened while the database was unavailable, as package store describes. It may be called again after any
+// error. Its errors are package store's ErrUnavailable, and that of the context.
 func (s *Store) Merge(ctx context.Context, outage store.OfflineBatch, limits store.Limits) error {
 	err := s.merge(ctx, mergeArguments(outage, limits, nil))
 	if isUnencodable(err) {
@@ -108,13 +107,13 @@ func (s *Store) Merge(ctx context.Context, outage store.OfflineBatch, limits sto
 func (s *Store) merge(ctx context.Context, args pgx.NamedArgs) error {
 	return insist(func() error {
 		return s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {
-			_, err := conn.Exec(ctx, mergeOutage, args)
+			_, err := conn.Exec(ctx, mergeBatch, args)
 			return err
 		})
 	})
 }
 
-// mergeArguments leaves out accounts that the database cannot have, and escapes names that it cannot write.
+// mergeArguments omits accounts that the database cannot have, and escapes usernames that it cannot encode.
 func mergeArguments(outage store.OfflineBatch, limits store.Limits, unencodable map[string]bool) pgx.NamedArgs {
 	var (
 		usernames, names, outcomes, sources, agents []string

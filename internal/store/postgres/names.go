@@ -9,14 +9,14 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// isUnencodable reports whether a database that is not in UTF-8 cannot write a text.
+// isUnencodable reports whether the database, which does not use UTF-8, cannot encode a text.
 func isUnencodable(err error) bool {
 	var refusal *pgconn.PgError
 	return errors.As(err, &refusal) && (refusal.Code == "22P05" || refusal.Code == "22021")
 }
 
-// unencodable is those of the texts that the database cannot write, and so has not. It finds them by halves: the server
-// does not say which one it refuses.
+// unencodable returns the texts that the database cannot encode, and so does not have. It finds them by bisection: the server
+// does not say which one it rejects.
 func (s *Store) unencodable(ctx context.Context, texts []string) (map[string]bool, error) {
 	unencodable := map[string]bool{}
 	var search func(texts []string) error

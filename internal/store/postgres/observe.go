@@ -16,18 +16,18 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// The sharding system's table, and those of our own.
+// The table of the sharding system, and those of the operator.
 const (
 	usersTable     = "users"
-	ownershipTable = "shardinguser_ownership" // the notes
+	ownershipTable = "shardinguser_ownership" // the ownership records
 	attemptsTable  = "login_attempts"         // the audit trail of logins
-	mergesTable    = "shardinguser_merges"    // which outages were merged
+	mergesTable    = "shardinguser_merges"    // IDs of merged batches
 	probesTable    = "shardinguser_probes"    // what probes write
 )
 
-// observeAccounts reads the clock, and the rows and notes of usernames, in one moment. It yields one row for each that is
-// asked for, by its place in the list. NULL stands for a name that no account can have. Other programs may have left NULL
-// in any column.
+// observeAccounts reads the clock, and the rows and ownership records of usernames, at one moment. It yields one row for each
+// username, by its index in the list. NULL replaces a username that no account can have. Other programs may have left NULL in any
+// column.
 const observeAccounts = `
 SELECT asked.place, pg_catalog.now(),
        u.username IS NOT NULL,
@@ -56,13 +56,13 @@ FROM ROWS FROM (pg_catalog.unnest(@usernames::text[]), pg_catalog.unnest(@record
 LEFT JOIN users u ON u.username::text = asked.username::text
 LEFT JOIN shardinguser_ownership o ON o.username::text = asked.username::text`
 
-// Observe reads what there is of a username. Its errors are package store's ErrUnavailable, and the context's.
+// Observe reads an account. Its errors are package store's ErrUnavailable, and that of the context.
 func (s *Store) Observe(ctx context.Context, username string) (user.Observed, error) {
 	observed, err := s.Snapshot(ctx, []string{username})
 	return observed[username], err
 }
 
-// Snapshot is Observe for many usernames in one moment, a thousand at most usually. It has an entry for each.
+// Snapshot is Observe for many usernames at one moment, usually a thousand at most. It has an entry for each.
 func (s *Store) Snapshot(ctx context.Context, usernames []string) (map[string]user.Observed, error) {
 	observed, err := s.snapshot(ctx, usernames, nil)
 	if isUnencodable(err) {
@@ -74,7 +74,7 @@ func (s *Store) Snapshot(ctx context.Context, usernames []string) (map[string]us
 	return observed, err
 }
 
-// snapshot asks for the usernames, but for those that are unencodable to the database.
+// snapshot asks for the usernames, except for the unencodable ones.
 func (s *Store) snapshot(ctx context.Context, usernames []string, unencodable map[string]bool) (map[string]user.Observed, error) {
 	if len(usernames) == 0 {
 		return nil, ctx.Err()
@@ -155,7 +155,7 @@ func scanAccount(result pgx.Row) (place int, observed user.Observed, err error) 
 	return place, observed, nil
 }
 
-// share lets a note keep once what it has in common with other notes, and with its row: copies of all of them are kept.
+// share lets a record share equal texts with other records and with its row: the account cache keeps all of them.
 func share(note *user.Ownership, hash string) {
 	note.Owner.Cluster = unique.Make(note.Owner.Cluster).Value()
 	note.Owner.Namespace = unique.Make(note.Owner.Namespace).Value()
@@ -173,7 +173,7 @@ var (
 	latest   = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
 )
 
-// moment is a database's time; nil where there is none.
+// moment returns a time of the database; nil where there is none.
 func moment(t pgtype.Timestamptz) *time.Time {
 	switch {
 	case !t.Valid:
@@ -186,7 +186,7 @@ func moment(t pgtype.Timestamptz) *time.Time {
 	return new(t.Time.UTC())
 }
 
-// parseRoles reads the column roles: an array of strings, or else malformed.
+// parseRoles parses the column roles. Anything but an array of strings is malformed.
 func parseRoles(column *string) (roles []string, malformed bool) {
 	if column == nil {
 		return nil, true

@@ -11,8 +11,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// nameable are settings that servers of some versions do not know, do not let a session set, or take with some values only.
-// A message may name these. Any other name may be a part of a password that is not quoted as it should be.
+// nameable are settings that servers of some versions do not know, do not let a session set, or accept with some values only.
+// A message may name these. Any other name may be a part of a password that is not quoted correctly.
 var nameable = set(`
 	client_connection_check_interval client_min_messages commit_delay compute_query_id cursor_tuple_fraction
 	deadlock_timeout default_table_access_method default_tablespace default_toast_compression
@@ -28,7 +28,8 @@ var nameable = set(`
 
 var word = regexp.MustCompile(`[A-Za-z_]+`)
 
-// classifyParameter is about a connection that the server refused because of a parameter of the DSN. Not ok is another refusal.
+// classifyParameter classifies a connection that the server rejected because of a parameter of the DSN. It is not ok for other
+// refusals.
 func classifyParameter(err error, e *pgconn.PgError) (v class, ok bool) {
 	var connecting *pgconn.ConnectError
 	if !errors.As(err, &connecting) {

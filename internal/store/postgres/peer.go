@@ -9,15 +9,15 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
-// Two stores, of the controller and of the login side, have to lead to the same tables. Where one of the DSNs names another
-// database or another schema, people would log in to accounts that nobody maintains, and be locked where nobody sees it.
+// Two stores, one of the controller and one of logins, have to lead to the same tables. If one of the DSNs named another database
+// or schema, users would log in to accounts that no resource maintains, and no status would report their locks.
 
 // mismatchedDSNs is the sentence for stores that lead to different tables.
 const mismatchedDSNs = "It leads to another database or schema than the controller's; correct one of the DSNs or its " +
 	"search_path, so that both lead to the same."
 
-// isMismatched finds out whether the store leads elsewhere than the one beside it, and then records that as a failure. As long
-// as one of the two cannot be asked, it is what it was last.
+// isMismatched reports whether the store and its peer lead to different tables, and records that as a failure. While one of the
+// two cannot be asked, the last answer holds.
 func (s *Store) isMismatched(ctx context.Context) bool {
 	peer := s.settings.Peer
 	if peer == nil {
@@ -48,7 +48,7 @@ func (s *Store) isMismatched(ctx context.Context) bool {
 	}
 	if mismatched {
 		_ = s.took(class{kind: unreadable, sentence: mismatchedDSNs}, nil)
-		s.health.setUseless(none) // it is there, and what is decided from memory would be merged into it
+		s.health.setUseless(none) // the database is available, and the fallback would be merged into it
 	}
 	s.mismatched.Store(mismatched)
 	return mismatched

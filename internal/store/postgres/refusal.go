@@ -12,14 +12,14 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// A statement that writes a row runs the row's triggers, rules, policies and types, which can raise any SQLSTATE at all: a
-// trigger that raises 53100 does not make the disk full. So what the server answers to such a statement concerns the row,
-// until it is proved to concern the database:
+// A statement that writes a row runs the triggers, rules, policies and types of the row, which can raise any SQLSTATE: a trigger
+// that raises 53100 does not fill the disk. So an error of such a statement concerns the row, unless it is proved to concern the
+// database:
 //
 //   - a missing right, by has_*_privilege;
-//   - a missing table or column, by the place of the error: in our statement, and not in a function that it runs. A function
-//     in C, as tsvector_update_trigger is, has no place in any code;
-//   - all else, by a write of our own to a table that no other program writes (see probe.go).
+//   - a missing table or column, by the position of the error: in our statement, and not in a function that it runs. An error of
+//     a function in C, such as tsvector_update_trigger, has no position;
+//   - any other, by a write to a table that no other program writes (probe.go).
 
 // isAnswer reports whether the server answered the statement and keeps the connection. An error with which it closes the
 // connection concerns the connection, not the statement.
@@ -35,7 +35,7 @@ func isAnswer(err error) (*pgconn.PgError, bool) {
 // raised is the server's routine that raises an error for PL/pgSQL. Errors of a time-out or a lock come from other routines.
 const raised = "exec_stmt_raise"
 
-// unread is what an error of a read means, in view of the catalog: rights that the role has are not asked for.
+// unread corrects the class of an error of a read by the catalog: no right is advised that the role has.
 func (s *Store) unread(ctx context.Context, v class, err error) class {
 	e, ok := isAnswer(err)
 	if !ok || e.Code != codeMissingRight {
@@ -61,7 +61,7 @@ func (s *Store) weighed(ctx context.Context, v class, err error) class {
 	return v
 }
 
-// weigh is what the server's answer to a write means, in view of what can be proved.
+// weigh corrects the class of the server's error of a write by what can be proved.
 func (s *Store) weigh(ctx context.Context, v class, e *pgconn.PgError) class {
 	switch {
 	case e.Routine == raised && (v.kind == blocked || e.Code == codeQueryCanceled):
@@ -71,7 +71,7 @@ func (s *Store) weigh(ctx context.Context, v class, e *pgconn.PgError) class {
 	case v.kind == statement:
 		return s.rejection(ctx, e)
 	case e.Code == codeMissingRight:
-		if e.Where == "" && s.findSuspects(ctx, e).lacksRight() { // a function of another program has a place in the code
+		if e.Where == "" && s.findSuspects(ctx, e).lacksRight() { // the error of a function of another program has a position
 			return v
 		}
 		return s.rejection(ctx, e)
@@ -91,13 +91,13 @@ func (s *Store) weigh(ctx context.Context, v class, e *pgconn.PgError) class {
 	}
 }
 
-// rejection is the verdict on a row, with a sentence that names what refuses it.
+// rejection returns the class of a rejected row, with a sentence that names the cause.
 func (s *Store) rejection(ctx context.Context, e *pgconn.PgError) class {
 	return class{kind: statement, code: e.Code, sentence: rejectionSentence(e, s.findSuspects(ctx, e))}
 }
 
-// rejectionSentence says which row the database refuses, why, and what to do. It names objects, and quotes nothing of the
-// server's message, which can hold a value.
+// rejectionSentence says what the database rejects, why, and what to do. It names objects, and quotes nothing of the server's
+// message, which can hold a value.
 func rejectionSentence(e *pgconn.PgError, found suspects) string {
 	table, constraint := quoted(e.TableName, "users"), quoted(e.ConstraintName, "that the server does not name")
 	switch {
@@ -133,7 +133,7 @@ func rejectionSentence(e *pgconn.PgError, found suspects) string {
 	return fmt.Sprintf("The database rejects the row (SQLSTATE %s%s)%s", e.Code, objects(e), advice(found))
 }
 
-// advice ends a sentence about a row.
+// advice returns the end of a sentence about a row.
 func advice(found suspects) string {
 	if names := found.names(); names != "" {
 		return fmt.Sprintf(": on the table users there is %s; see what it raises, and change or drop it.", names)

@@ -17,12 +17,12 @@ import (
 //
 //   - the text of a DSN changes. Where only the credential is new, the renewal waits until the server accepts it;
 //   - a connection leads to another server or database than the others. A probe opens one every timing.compare, since an
-//     address may have moved while the former server goes on;
+//     address may have moved while the former server still runs;
 //   - a server is read-only.
 //
-// After a renewal Current is false until all sessions agree.
+// After a renewal, Health.Current is false until all sessions agree.
 
-// dsnDigests are those of DSN and ListenDSN; zero where one cannot be understood and so names no database.
+// dsnDigests are the digests of DSN and ListenDSN; zero where one is invalid and so names no database.
 type dsnDigests struct {
 	texts   [2][sha256.Size]byte
 	targets [2][sha256.Size]byte // of the DSNs without their credentials
@@ -60,7 +60,7 @@ type renewal struct {
 	attempts int       // renewals since the sessions agreed last
 }
 
-// retryCredential bounds how often a credential that the server refuses writes an error into its log.
+// retryCredential limits how often a rejected credential causes a line in the log of the server.
 const retryCredential = 3 * time.Second
 
 // keepOneDatabase keeps all sessions in one database until ctx ends.
@@ -100,7 +100,7 @@ func (s *Store) followDSN(ctx context.Context, r *renewal) {
 		}
 		r.triedAt = time.Now()
 		if !s.locate(ctx) {
-			return // the sessions that are there go on until the server accepts the new credential
+			return // existing sessions continue until the server accepts the new credential
 		}
 	}
 	r.dsns, r.attempts = dsns, 0
@@ -109,7 +109,7 @@ func (s *Store) followDSN(ctx context.Context, r *renewal) {
 	s.settings.Log.Debug("The DSN changed; all connections are renewed")
 }
 
-// renew renews all sessions, unless the latest renewal was too recent: at most this long ago.
+// renew renews all sessions, unless the latest renewal is too recent. No renewal older than most is.
 func (s *Store) renew(most time.Duration) bool {
 	if !s.sessions.renew(most) {
 		return false
@@ -118,7 +118,7 @@ func (s *Store) renew(most time.Duration) bool {
 	return true
 }
 
-// locate opens a connection by each DSN to see where it leads now. It returns whether that succeeded.
+// locate opens a connection by each DSN to find out where it leads now. It reports whether that succeeded.
 func (s *Store) locate(ctx context.Context) bool {
 	sources := []DSNSource{s.settings.DSN}
 	if s.settings.listensElsewhere {
@@ -144,7 +144,7 @@ func (s *Store) locateOne(ctx context.Context, source DSNSource) *session {
 	}
 	conn, err := pgx.ConnectConfig(limited, config)
 	if err != nil {
-		return nil // the checks find out what that means
+		return nil // checks report the reason
 	}
 	defer hangUp(ctx, conn)
 	found, err := s.sessions.identify(limited, conn.PgConn(), config, generation, s.timing.look)
@@ -179,8 +179,8 @@ func (s *Store) compareSessions(ctx context.Context, r *renewal) {
 		s.settings.Log.Info("All connections lead to another server of the database")
 	case movedAway:
 		s.settings.Log.Info("All connections lead to another database; the operator checks every account there")
-		wake(s.missing)     // its tables may be missing, or older
-		s.health.announce() // what the former database refused, this one may accept
+		wake(s.missing)     // its tables may be missing, or of an older version
+		s.health.announce() // this database may accept what the former one rejected
 	case agreeing:
 	}
 	r.attempts = 0

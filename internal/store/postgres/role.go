@@ -8,28 +8,27 @@ import (
 	"strings"
 )
 
-// Role is what the database role of a store is for, and so what it may be granted.
+// Role is the purpose of the database role of a store, and so what it needs to be granted.
 type Role int
 
 const (
 	// RoleBoth is for everything, where there is one role.
 	RoleBoth Role = iota
 
-	// RoleController makes the schema, and the accounts as the resources want them.
+	// RoleController creates the schema, and writes the accounts as the resources declare them.
 	RoleController
 
-	// RoleLogin writes what happens at login time. It makes no table and no trigger, and waits for those of the
-	// controller's store.
+	// RoleLogin charges and settles logins. It creates no table and no trigger, and waits for those of the controller's store.
 	RoleLogin
 )
 
-// makesSchema reports whether the role is to make what is missing of tables and triggers.
+// makesSchema reports whether the role creates missing tables and triggers.
 func (r Role) makesSchema() bool { return r != RoleLogin }
 
-// servesLogIns reports whether logins are charged and settled by the role.
-func (r Role) servesLogIns() bool { return r != RoleController }
+// servesLogins reports whether logins are charged and settled by the role.
+func (r Role) servesLogins() bool { return r != RoleController }
 
-// of begins a sentence where there are two DSNs that it could be about.
+// of returns the beginning of a sentence where it could be about either of two DSNs.
 func (r Role) of() string {
 	switch r {
 	case RoleController:
@@ -41,7 +40,7 @@ func (r Role) of() string {
 	return ""
 }
 
-// aboutDSN is the sentence with the DSN that it is about. One that has it already stays as it is.
+// aboutDSN returns the sentence with the DSN that it is about, once.
 func (r Role) aboutDSN(sentence string) string {
 	if strings.HasPrefix(sentence, r.of()) {
 		return sentence
@@ -49,15 +48,15 @@ func (r Role) aboutDSN(sentence string) string {
 	return r.of() + sentence
 }
 
-// tables is the look at all tables that the role needs.
+// tables returns the query that checks all tables which the role needs.
 func (r Role) tables() string {
-	if r.servesLogIns() {
+	if r.servesLogins() {
 		return lookAtTables
 	}
-	return lookAtLogIns
+	return lookAtLogins
 }
 
-// readColumns of the table users are all that anybody here reads.
+// readColumns are all columns of the table users that the operator reads.
 const readColumns = "username, password_hash, roles, active, last_login_at, failed_login_attempts, locked_until"
 
 // probing is what each role needs to probe: it writes a row of its own, and locks and deletes old ones.

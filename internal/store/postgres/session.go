@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// pinned has the settings that each session starts with. PgBouncer keeps track of all of them, and so takes them at
-// start-up; it refuses others. The driver takes client_encoding and standard_conforming_strings for granted.
+// pinned are the settings that each session starts with. PgBouncer tracks all of them, and so accepts them at start-up; it
+// rejects others. The driver relies on client_encoding and standard_conforming_strings.
 var pinned = map[string]string{
 	"timezone":                    "UTC",
 	"datestyle":                   "ISO, MDY",
@@ -16,8 +16,8 @@ var pinned = map[string]string{
 	"client_encoding":             "UTF8",
 }
 
-// pinSettings sets what is pinned, and removes what the DSN has of it: names have no case, and the options may have them
-// too. The server reads the options first, but a pooler reads the parameters in any order.
+// pinSettings sets the pinned settings, and removes those of the DSN. Names are case-insensitive, and the parameter options may
+// have them too. The server reads options first, but a pooler reads the parameters in any order.
 func pinSettings(params map[string]string) {
 	maps.DeleteFunc(params, func(name, _ string) bool {
 		_, isPinned := pinned[strings.ToLower(name)]
@@ -71,7 +71,7 @@ func splitOptions(options string) []option {
 	return all
 }
 
-// assignment takes name=value apart. The server takes a dash in the name for an underscore.
+// assignment splits name=value. The server reads a dash in the name as an underscore.
 func assignment(text string) (name, value string) {
 	name, value, _ = strings.Cut(text, "=")
 	return strings.ToLower(strings.ReplaceAll(name, "-", "_")), value

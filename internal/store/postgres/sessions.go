@@ -13,8 +13,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// sessions keeps where each connection of a store leads. A renewal makes all of them stale. Nothing may rely on notifications
-// until the connections that replace them lead to one place.
+// sessions records where each connection of a store leads. A renewal makes all of them stale. Then nothing relies on
+// notifications until the new connections lead to one database.
 type sessions struct {
 	identifier identifier
 	drops      atomic.Bool // a pooler does not pass the search path on
@@ -36,15 +36,15 @@ type session struct {
 	generation uint64
 	at         identity
 	path       sessionPath
-	isUnfit    bool // it was begun before it was known what is between, see fit
+	isUnfit    bool // it was opened before the pooler in between was known, see fit
 	staleSince time.Time
-	wire       net.Conn // closing it ends the connection, whatever it waits for
+	wire       net.Conn // closing it ends any wait of the connection
 }
 
-// A renewal that did not help is repeated after firstRenewal, then after twice that, and so on.
+// A renewal without success is repeated after firstRenewal, then after twice that, and so on.
 const (
 	firstRenewal    = time.Second
-	lastRenewal     = 30 * time.Second // where DSNs or a pooler lead to several databases for good
+	lastRenewal     = 30 * time.Second // where DSNs or a pooler lead to several databases permanently
 	readOnlyRenewal = 4 * time.Second  // where a server is read-only: a primary is found within 10 s
 	calm            = 10 * time.Second // of agreement, until the next renewal counts as the first
 )
@@ -66,7 +66,7 @@ func (s *sessions) generationNow() (generation uint64, renewed <-chan struct{}) 
 	return s.generation, s.renewed
 }
 
-// identify makes a session of a connection that was begun in this generation with this configuration.
+// identify returns the session of a connection that was opened in this generation with this configuration.
 func (s *sessions) identify(
 	ctx context.Context, conn *pgconn.PgConn, config *pgx.ConnConfig, generation uint64, limit time.Duration,
 ) (*session, error) {
@@ -80,8 +80,7 @@ func (s *sessions) identify(
 	return &session{generation: generation, at: at, path: path, wire: conn.Conn()}, err
 }
 
-// fit makes a configuration fit for what is between the store and the server. A pooler that does not pass the search path on
-// may prepare a statement by one path and execute it by another.
+// fit adapts a configuration to the pooler in between. A pooler that does not pass the search path on may prepare a statement by one path and execute it by another.
 func (s *sessions) fit(config *pgx.ConnConfig) {
 	if s.drops.Load() && config.DefaultQueryExecMode != pgx.QueryExecModeSimpleProtocol {
 		config.DefaultQueryExecMode = pgx.QueryExecModeExec
@@ -116,7 +115,7 @@ func (s *sessions) listen(listening *session) {
 		return
 	}
 	s.mark(listening)
-	isFirst := !s.agreedAt.isKnown() && s.generation == 0 && !s.isAnyStale() // no place is left, so nothing waits for compare
+	isFirst := !s.agreedAt.isKnown() && s.generation == 0 && !s.isAnyStale() // no session left another database, so nothing waits for compare
 	s.agreed = (s.agreed || isFirst) && listening.staleSince.IsZero() && s.disagreement() == nil
 }
 
@@ -144,14 +143,14 @@ func (s *sessions) of(conn *pgconn.PgConn) session {
 	return session{}
 }
 
-// mark notes since when a session is stale. It is called with the lock held.
+// mark records since when a session is stale. It is called with the lock held.
 func (s *sessions) mark(marked *session) {
 	if marked != nil && marked.generation != s.generation && marked.staleSince.IsZero() {
 		marked.staleSince = time.Now()
 	}
 }
 
-// renew makes all sessions stale, unless the latest renewal was too recent: at most this long ago.
+// renew makes all sessions stale, unless the latest renewal is too recent. No renewal older than most is.
 func (s *sessions) renew(most time.Duration) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -192,7 +191,7 @@ func (s *sessions) isAnyStale() bool {
 	return false
 }
 
-// endOld closes sessions that have been stale for this long: whatever uses them has had its time.
+// endOld closes sessions that have been stale for this long: calls that use them have reached their limit.
 func (s *sessions) endOld(after time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -214,7 +213,7 @@ func (s *sessions) isAgreed() bool {
 	return s.agreed
 }
 
-// disagreement is a pair of places to which current sessions lead; nil where all lead to one. It is called with the lock held.
+// disagreement returns two databases to which current sessions lead; nil where all lead to one. It is called with the lock held.
 func (s *sessions) disagreement() *[2]identity {
 	var first identity
 	for _, current := range s.current() {
@@ -226,7 +225,7 @@ func (s *sessions) disagreement() *[2]identity {
 			return &[2]identity{first, current.at}
 		}
 	}
-	// Only the pool has the search path that says which table users is.
+	// Only the pool has the search path, by which the table users is found.
 	var users identity
 	for _, pooled := range s.pool {
 		if pooled.generation == s.generation && pooled.at.users != 0 {
@@ -257,7 +256,7 @@ func (s *sessions) current() []*session {
 	return current
 }
 
-// agreement is what a look at all sessions found.
+// agreement is the result of a comparison of all sessions.
 type agreement int
 
 const (
@@ -268,7 +267,7 @@ const (
 	disagreeing                  // they have to be renewed
 )
 
-// compare looks whether the sessions agree.
+// compare reports whether the sessions agree.
 func (s *sessions) compare() agreement {
 	s.mu.Lock()
 	defer s.mu.Unlock()

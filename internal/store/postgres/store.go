@@ -19,7 +19,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// Store is a store on Postgres. It is safe for concurrent use. [Store.Maintain] has to run beside it.
+// Store is a store on Postgres. It is safe for concurrent use. [Store.Maintain] has to run.
 type Store struct {
 	settings Settings
 	timing   timing
@@ -38,19 +38,19 @@ type Store struct {
 
 	migrated      chan struct{} // closed when the schema is complete for the first time
 	migratedOnce  sync.Once
-	tried         chan struct{} // closed when the first migration has ended, well or not
+	tried         chan struct{} // closed when the first migration has ended or failed
 	triedOnce     sync.Once
 	missing       chan struct{} // holds one when a call found a table missing
-	doubts        chan struct{} // holds one when a call failed in a way that a look at the database explains
-	inspectable   chan struct{} // holds one when the tables were found complete, and are yet to be inspected
+	doubts        chan struct{} // holds one when a call failed in a way that a check explains
+	inspectable   chan struct{} // holds one when the tables are complete and not inspected yet
 	mu            sync.Mutex
 	findings      []store.Finding         // of the last inspection
 	defaults      store.DefaultPasswords  // as they were found last
-	notMigrated   *store.UnavailableError // why the last migration was refused; nil where it was not
+	notMigrated   *store.UnavailableError // why the last migration failed; nil where it did not
 	triggerFailed string                  // why there is no trigger, as it was logged; "" where there is one
 
-	mismatched atomic.Bool // the tables are not those of the store beside
-	compared   time.Time   // when that was found out last; of the goroutine that checks alone
+	mismatched atomic.Bool // the tables are not those of the peer
+	compared   time.Time   // when they were compared last; of the checking goroutine only
 
 	comparedAfter     uint64 // how many renewals both stores had made by then
 	mismatchSuspected bool   // the last comparison found different tables
@@ -58,8 +58,8 @@ type Store struct {
 	observer *observer.Observer
 }
 
-// Open makes a store. It does not need the database to be there, only a DSN that can be understood: an error is an
-// UnavailableError about that.
+// Open returns a store. The database need not be available, but the DSN has to be valid: an error is an UnavailableError about
+// it.
 func Open(settings Settings) (*Store, error) {
 	settings = settings.withDefaults()
 	config, err := settings.poolConfig()
@@ -120,8 +120,7 @@ func Open(settings Settings) (*Store, error) {
 // closeTimeout is how long Close waits: a server that does not answer must not keep the process from ending.
 const closeTimeout = 3 * time.Second
 
-// Close closes the connections. It waits for calls that are under way, so end their contexts first, but not for longer
-// than three seconds.
+// Close closes the connections. It waits for running calls, but not for longer than three seconds, so end their contexts first.
 func (s *Store) Close() {
 	closed := make(chan struct{})
 	go func() {
@@ -136,7 +135,7 @@ func (s *Store) Close() {
 	}
 }
 
-// Pool is the connections, for their figures.
+// Pool returns the connections, for their metrics.
 func (s *Store) Pool() *pgxpool.Pool { return s.pool }
 
 // Health returns what the store knows of the database.
@@ -156,7 +155,7 @@ func (s *Store) Health() store.Health {
 // currentAge is the age from which changes are known to subscribers of a store that is current.
 const currentAge = time.Second
 
-// access says what a call does, and so what its success proves.
+// access is what a call does, and so what its success proves.
 type access int
 
 const (
@@ -165,8 +164,8 @@ const (
 	writes               // them
 )
 
-// run is call for what one statement, or one transaction, does on one connection of the pool. Its error reports whether the
-// database can have got any of it.
+// run is call for one statement or one transaction on one connection of the pool. Its error says whether the database can have
+// received any of it.
 func (s *Store) run(ctx context.Context, access access, limit time.Duration, do func(context.Context, *conn) error) error {
 	if s.mismatched.Load() {
 		return s.errMismatched()
@@ -187,11 +186,11 @@ func (s *Store) run(ctx context.Context, access access, limit time.Duration, do 
 	})
 }
 
-// mostPlans is how often a statement is prepared for one call. Once more is enough, unless the table is altered again just then.
+// mostPlans is how often a statement is prepared for one call. Two are enough unless the table is altered again in between.
 const mostPlans = 4
 
-// replanned does something again that the server refused because a column got another type since the statement was prepared.
-// The server refuses that before it executes anything, and the driver has dropped the statement by then.
+// replanned repeats a call that the server rejected because a column got another type since the statement was prepared. The
+// server rejects it before it executes anything, and the driver has dropped the statement by then.
 func replanned(do func() error) error {
 	for plans := 1; ; plans++ {
 		err := do()
@@ -209,9 +208,8 @@ func (s *Store) isBusy() bool {
 	return stat.AcquiredConns() >= stat.MaxConns()
 }
 
-// call runs a call of the database within the time that it may take, turns its error into package store's, and takes
-// note of whether the database answered. A write that does not return is reason to probe before its time is over: a commit
-// may hang, which a read does not show.
+// call runs a call of the database within a limit, turns its error into one of package store, and records whether the database
+// answered. A write that does not return causes a probe before the limit: a commit may hang, which a read does not show.
 func (s *Store) call(ctx context.Context, access access, limit time.Duration, do func(context.Context) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -228,7 +226,7 @@ func (s *Store) call(ctx context.Context, access access, limit time.Duration, do
 		s.health.succeeded(access)
 		return nil
 	case ctx.Err() != nil:
-		return ctx.Err() // the caller's own, which says nothing of the database
+		return ctx.Err() // the error of the caller's context says nothing of the database
 	case errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrLastHolder):
 		s.health.succeeded(min(access, reads))
 		return err
@@ -236,13 +234,13 @@ func (s *Store) call(ctx context.Context, access access, limit time.Duration, do
 	return s.failure(ctx, err, access, limit)
 }
 
-// doubtWrites has the database checked by a write.
+// doubtWrites has a check write to the database.
 func (s *Store) doubtWrites() {
 	s.health.doubtWrites()
 	wake(s.doubts)
 }
 
-// failure is what an error of the driver means to callers.
+// failure returns an error of the driver as callers get it, and records it.
 func (s *Store) failure(ctx context.Context, err error, access access, limit time.Duration) error {
 	v := s.classify(err, access, limit)
 	switch access {
@@ -279,7 +277,7 @@ func (s *Store) took(v class, err error) *store.UnavailableError {
 	v.sentence = s.settings.Role.aboutDSN(v.sentence)
 	unavailable := v.unavailable(err)
 	if isLacking(v.code) {
-		// Why the tables are not there, or not those of this version, is the better story.
+		// The reason why the tables do not exist, or are of another version, says more.
 		s.mu.Lock()
 		if s.notMigrated != nil {
 			unavailable = s.notMigrated
@@ -296,10 +294,10 @@ func (s *Store) took(v class, err error) *store.UnavailableError {
 	return unavailable
 }
 
-// wake puts one into a channel that holds one.
+// wake puts a value into a channel that holds one.
 func wake(channel chan<- struct{}) {
 	select {
 	case channel <- struct{}{}:
-	default: // it has not yet been looked at
+	default: // the last one is not handled yet
 	}
 }

@@ -145,7 +145,7 @@ func wholeStory(t *testing.T, s *Store) {
 		"purge":         func() error { _, err := s.PurgeAttempts(t.Context(), 1, 10); return err },
 		"size":          func() error { _, err := s.TrailSize(t.Context()); return err },
 		"trim":          func() error { _, err := s.TrimAttempts(t.Context(), store.Failed, 10); return err },
-		"begin anew":    func() error { return s.beginAnew(t.Context()) },
+		"begin anew":    func() error { return s.rerun(t.Context()) },
 		"migrate":       func() error { return s.Migrate(t.Context()) },
 	} {
 		if err := call(); err != nil {

@@ -56,7 +56,7 @@ func (f suspects) of(kinds ...string) []store.Finding {
 	return slices.DeleteFunc(slices.Clone(f.findings), func(finding store.Finding) bool { return !slices.Contains(kinds, finding.Kind) })
 }
 
-// names lists what can change, skip or refuse a write, as far as there is anything.
+// names lists what can change, skip or reject a write; "" where there is nothing.
 func (f suspects) names() string {
 	what := map[string]string{
 		store.FindingForeignTrigger: "trigger", store.FindingRule: "rule", store.FindingRowLevelSecurity: "row-level security policy",
@@ -75,15 +75,15 @@ func (f suspects) names() string {
 // isRowSecurity reports whether row-level security applies to the role.
 func (f suspects) isRowSecurity() bool { return len(f.of(store.FindingRowLevelSecurity)) > 0 }
 
-// followRowSecurity replaces the pool's connections where row-level security begins or ceases to apply to the role: after an
-// ALTER ROLE the server still uses the plans of statements that are prepared.
+// followRowSecurity replaces the pool's connections when row-level security begins or ceases to apply to the role: after an ALTER
+// ROLE the server still uses the plans of prepared statements.
 func (s *Store) followRowSecurity(found []store.Finding) {
 	if applies := (suspects{findings: found}).isRowSecurity(); s.rowSecurity.Swap(applies) != applies {
 		s.pool.Reset()
 	}
 }
 
-// columns says of columns that do not keep what is written why that is so: of this one, or of all where the name is "".
+// columns returns why columns do not keep the written value: this one, or all where the name is "".
 func (f suspects) columns(name string) string {
 	var list []string
 	for _, finding := range f.of(store.FindingColumnType, store.FindingGeneratedColumn, store.FindingDomain) {
@@ -94,8 +94,8 @@ func (f suspects) columns(name string) string {
 	return strings.Join(list, " ")
 }
 
-// Explain names what in the database may keep these fields of a row from being written, in a sentence for operators. It is
-// asked after a write that the database took and did not keep. It returns "" where the catalog names nothing: then another
+// Explain names what in the database may prevent these fields of a row from being written, in a sentence for administrators. It is
+// called after a write that the database accepted and did not keep. It returns "" where the catalog names nothing: then another
 // program wrote the row.
 func (s *Store) Explain(ctx context.Context, fields []user.Field) string {
 	found := s.findSuspects(ctx, nil)

@@ -11,18 +11,18 @@ import (
 
 // timing holds the limits and intervals that are not settings.
 type timing struct {
-	firstRetry time.Duration // of the delays after failures
+	firstRetry time.Duration // the first delay after a failure
 	lastRetry  time.Duration
-	sweep      time.Duration // that one sweep may take
-	lookPool   time.Duration // that a check may take, by the pool
-	look       time.Duration // and by a connection of its own
-	compare    time.Duration // between looks at whether two stores lead to the same tables
-	catalogue  time.Duration // that reading the catalog may take, to explain a refusal
-	shortage   time.Duration // without any connection, until a server that has no room for one counts as away
-	lock       time.Duration // that a write waits for a row which another transaction has locked, each time it tries
-	blocked    time.Duration // that a change waits for such a row in all
-	slowWrite  time.Duration // after which a write that has not returned is reason to probe
-	proof      time.Duration // that the result of a probe may be old
+	sweep      time.Duration // for one sweep
+	lookPool   time.Duration // for a check by the pool
+	look       time.Duration // for a check by a connection of its own
+	compare    time.Duration // between comparisons of where two stores lead
+	catalogue  time.Duration // for reading the catalog to explain a refusal
+	shortage   time.Duration // without any connection, until a server without room for one counts as unavailable
+	lock       time.Duration // for one wait of a write for a row that another transaction has locked
+	blocked    time.Duration // for all waits of a change for such a row
+	slowWrite  time.Duration // after which a write that has not returned causes a probe
+	proof      time.Duration // how long the result of a probe is valid
 }
 
 func usualTiming() timing {
@@ -42,7 +42,7 @@ func usualTiming() timing {
 	}
 }
 
-// milliseconds is a length of time as a setting of Postgres.
+// milliseconds formats a duration as a setting of Postgres.
 func milliseconds(d time.Duration) string {
 	return strconv.FormatInt(max(1, d.Milliseconds()), 10) + "ms"
 }

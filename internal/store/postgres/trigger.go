@@ -15,8 +15,7 @@ import (
 )
 
 const (
-	// triggerFunction has its version in the name: another function gets another one, so that replicas of two versions
-	// do not replace each other's.
+	// triggerFunction has its version in the name, so that replicas of two versions do not replace each other's function.
 	triggerFunction = "shardinguser_notify_v1"
 )
 
@@ -36,8 +35,8 @@ var triggers string
 // notify is the body of the function.
 var notify = strings.Split(triggers, "$fn$")[1]
 
-// lookAtTriggers counts our triggers on the table users that are enabled, and says whether their function is another version's that
-// the role may replace.
+// lookAtTriggers counts our enabled triggers on the table users, and returns whether their function is another version's that the
+// role may replace.
 const lookAtTriggers = `
 SELECT (SELECT pg_catalog.count(*) FROM pg_catalog.pg_trigger
         WHERE tgrelid = pg_catalog.to_regclass('users')::oid AND tgenabled <> 'D' AND tgname IN ('` + rowTrigger + `', '` + truncateTrigger + `')),

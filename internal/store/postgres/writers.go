@@ -24,8 +24,8 @@ const readWriters = `SELECT DISTINCT 'writer', pg_catalog.quote_ident(r.rolname)
 JOIN pg_catalog.pg_roles r ON pg_catalog.pg_has_role(r.oid, g.id, 'USAGE')
 WHERE r.rolcanlogin AND NOT r.rolsuper AND r.rolname <> CURRENT_USER`
 
-// describeWriters is about roles by which a sharding manager could not start: its statements at start create the table and its
-// indexes where they do not exist, which takes the ownership of the table and CREATE on the schema even where all of it exists.
+// describeWriters finds roles with which a sharding manager could not start: its first statements create the table and its indexes
+// if they do not exist, which needs the ownership of the table and CREATE on the schema even if they do.
 func describeWriters(c catalogue) (found []store.Finding) {
 	for _, writer := range c["writer"] {
 		var lacks, remedies []string

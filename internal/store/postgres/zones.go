@@ -40,8 +40,8 @@ var utc = []string{
 
 func isUTC(zone string) bool { return slices.Contains(utc, strings.ToLower(zone)) }
 
-// describeZones is about sessions of other programs, which do not pin their time zone. Where neither role nor database sets one, it is
-// the server's; "" where that is not known.
+// describeZones finds time zones of other programs, which do not pin theirs. If neither role nor database sets one, it is that of
+// the server; "" where that is not known.
 func describeZones(roles []roleZone, server string) (found []store.Finding) {
 	for _, role := range roles {
 		zone := cmp.Or(role.zone, server)
@@ -78,7 +78,7 @@ func (s *Store) serverZone(ctx context.Context) (zone string, err error) {
 	err = connection.QueryRow(ctx, `SELECT s.setting, s.source FROM pg_catalog.pg_settings s
 		WHERE s.name OPERATOR(pg_catalog.=) 'TimeZone'::pg_catalog.text`, pgx.QueryExecModeSimpleProtocol).Scan(&zone, &source)
 	if source == "database" || source == "user" || source == "database user" {
-		return "", err // of the database the catalogue tells, and the role is not another program's
+		return "", err // the catalog has the zone of the database, and the role is not another program's
 	}
 	return zone, err
 }
@@ -90,7 +90,7 @@ WHERE u.locked_until IS NOT NULL AND pg_catalog.isfinite(u.locked_until::timesta
   AND NOT EXISTS (SELECT FROM login_attempts a WHERE a.username::text = u.username::text AND a.locked_until = u.locked_until::timestamptz)
 ORDER BY u.locked_until DESC LIMIT 1000`
 
-// lock is one that another program wrote.
+// lock is a lock that another program wrote.
 type lock struct {
 	now, until time.Time
 	changed    *time.Time // the row; nil where that is not known
@@ -121,7 +121,7 @@ func (l lock) wallTime() time.Duration {
 // isAhead reports whether the lock lies later than any that the sharding manager writes.
 func (l lock) isAhead() bool { return l.until.Sub(l.now) > managersLock+time.Minute }
 
-// describeLocks is about the locks of other programs.
+// describeLocks finds locks of other programs in another time zone.
 func describeLocks(locks []lock) (found []store.Finding) {
 	object := ident("locked_until")
 	for _, l := range locks {
