@@ -106,7 +106,7 @@ GRANT UPDATE (failed_login_attempts, locked_until, last_login_at) ON TABLE users
 \if :notifications
 -- The triggers that notify of changed rows, as the operator creates them with the right to. Neither role gets that right: a
 -- trigger on this table runs in the transactions of every program that writes it.
--- Generated from internal/store/postgres/trigger.sql: begin
+-- Generated from internal/store/postgres/schema/trigger.sql: begin
 DO $do$
 DECLARE
     body CONSTANT pg_catalog.text := $fn$

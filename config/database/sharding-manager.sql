@@ -64,7 +64,7 @@ GRANT USAGE, CREATE ON SCHEMA :"schema" TO :"manager", :"operator";
 
 -- As both create it, with the three columns that the newer generation of the sharding manager takes for granted.
 CREATE TABLE IF NOT EXISTS :"schema".users (
--- Generated from internal/store/postgres/migrations/00001_users_and_ownership.sql: begin
+-- Generated from internal/store/postgres/schema/migrations/00001_users_and_ownership.sql: begin
     username VARCHAR(255) PRIMARY KEY,
     password_hash VARCHAR(255) NOT NULL,
     roles JSONB NOT NULL DEFAULT '[]'::jsonb,

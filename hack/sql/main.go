@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command sql copies statements of internal/store/postgres into the scripts of config/database, which have to work without the
+// Command sql copies statements of internal/store/postgres/schema into the scripts of config/database, which have to work without the
 // rest of the repository. It replaces what is between two comments, of which the first names the source.
 //
 //	go run ./hack/sql config/database/roles.sql config/database/sharding-manager.sql

@@ -5,6 +5,7 @@ package postgres
 import (
 	"testing"
 
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/schema"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
@@ -37,7 +38,7 @@ func TestPasswordsOfAnOlderVersionAreUnjudged(t *testing.T) {
 	}
 
 	run(t, pool, "ALTER TABLE shardinguser_ownership DROP password_suspicion, DROP password_judged")
-	run(t, pool, "DELETE FROM "+versionTable+" WHERE version_id >= 7")
+	run(t, pool, "DELETE FROM "+schema.Versions+" WHERE version_id >= 7")
 	if err := open(t, quick(dsn)).Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -38,8 +38,9 @@
 //	what runs a call                store.go, conn.go, lanes.go, errors.go, refusal.go, suspects.go, readback.go
 //	accounts and changes            observe.go, apply.go, owned.go, accounts.go, holders.go, suspend.go, disabled.go, fresh.go
 //	logins                          login.go, merge.go, unchecked.go, aggregate.go, trim.go
-//	connections and where they lead settings.go, session.go, path.go, sessions.go, identity.go, renew.go, peer.go, dsnidentity.go
+//	connections                     settings.go, session.go, path.go, sessions.go, identity.go, renew.go, peer.go, dsnidentity.go
 //	health                          maintain.go, check.go, probe.go, health.go
-//	schema                          migrate.go, trigger.go, notrigger.go, role.go
-//	findings                        inspect.go, table*.go, open.go, writers.go, zones.go, defaults.go
+//	schema                          migrate.go, trigger.go, notrigger.go, role.go, folder schema
+//	observing                       watch.go, folder observer
+//	findings                        inspect.go, zones.go, defaults.go, folder findings
 package postgres

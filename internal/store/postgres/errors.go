@@ -20,6 +20,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/schema"
 )
 
 // kind is what a failure concerns.
@@ -192,7 +193,7 @@ func classifyRefusal(e *pgconn.PgError, at dsnIdentity, limit time.Duration) cla
 	case "40001", "40P01":
 		return class{kind: conflict}
 	case codeUniqueViolation:
-		if isOurs(e.TableName) {
+		if schema.IsOurs(e.TableName) {
 			return class{kind: conflict}
 		}
 	case codeReadOnly:

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/schema"
 )
 
 // identity says where a connection leads. A zero server or start is unknown.
@@ -54,7 +56,7 @@ const identityRight = `SELECT pg_catalog.has_function_privilege('pg_catalog.pg_c
 
 const identityQuery = `SELECT EXTRACT(epoch FROM pg_catalog.pg_postmaster_start_time()),
 	(SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()),
-	COALESCE(pg_catalog.to_regclass('` + usersTable + `')::oid, 0), pg_catalog.pg_is_in_recovery()`
+	COALESCE(pg_catalog.to_regclass('` + schema.Users + `')::oid, 0), pg_catalog.pg_is_in_recovery()`
 
 // fullIdentityQuery adds the columns that need identityRight. The first eight digits of a WAL file's name are the timeline.
 const fullIdentityQuery = identityQuery + `, (SELECT system_identifier FROM pg_catalog.pg_control_system()),

@@ -5,7 +5,6 @@ package postgres
 import (
 	"context"
 	"database/sql"
-	"embed"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,14 +17,10 @@ import (
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/backoff"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/schema"
 )
 
-//go:embed migrations/*.sql
-var migrations embed.FS
-
 const (
-	versionTable = "shardinguser_migrations"
-
 	// migrationLock is the advisory lock of migrations, a random number.
 	migrationLock int64 = 7263881540917334
 
@@ -139,9 +134,9 @@ const missingSchema = "The first schema of the search_path does not exist, or th
 	"it, or name another one by search_path in the DSN."
 
 // tablesThere asks whether all tables exist.
-const tablesThere = "SELECT pg_catalog.to_regclass('users') IS NOT NULL AND pg_catalog.to_regclass('" + ownershipTable + "') IS NOT NULL " +
-	"AND pg_catalog.to_regclass('" + attemptsTable + "') IS NOT NULL AND pg_catalog.to_regclass('" + mergesTable + "') IS NOT NULL " +
-	"AND pg_catalog.to_regclass('" + probesTable + "') IS NOT NULL"
+const tablesThere = "SELECT pg_catalog.to_regclass('users') IS NOT NULL AND pg_catalog.to_regclass('" + schema.Ownership + "') IS NOT NULL " +
+	"AND pg_catalog.to_regclass('" + schema.Attempts + "') IS NOT NULL AND pg_catalog.to_regclass('" + schema.Merges + "') IS NOT NULL " +
+	"AND pg_catalog.to_regclass('" + schema.Probes + "') IS NOT NULL"
 
 // rerun has the migrations run again, since a table of one of them is gone. It holds their lock: tables that another replica
 // creates meanwhile exist afterwards.
@@ -154,7 +149,7 @@ func (s *Store) rerun(ctx context.Context) error {
 		if err := tx.QueryRow(ctx, tablesThere).Scan(&there); err != nil || there {
 			return err
 		}
-		_, err := tx.Exec(ctx, "DELETE FROM "+versionTable+" WHERE version_id > 0")
+		_, err := tx.Exec(ctx, "DELETE FROM "+schema.Versions+" WHERE version_id > 0")
 		return err
 	})
 }
@@ -176,11 +171,11 @@ func (s *Store) runMigrations(ctx context.Context) (made bool, err error) {
 		return err
 	}))
 	defer func() { _ = db.Close() }()
-	files, err := fs.Sub(migrations, "migrations")
+	files, err := fs.Sub(schema.Migrations, "migrations")
 	if err != nil {
 		return false, fmt.Errorf("open the migrations: %w", err)
 	}
-	provider, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithTableName(versionTable),
+	provider, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithTableName(schema.Versions),
 		goose.WithSessionLocker(migrationLocker{}), goose.WithDisableGlobalRegistry(true))
 	if err != nil {
 		return false, fmt.Errorf("read the migrations: %w", err)
@@ -216,7 +211,7 @@ func (migrationLocker) SessionUnlock(ctx context.Context, conn *sql.Conn) error 
 // schemaVersion returns the number of the last applied migration; 0 where there is none.
 func (s *Store) schemaVersion(ctx context.Context) (int64, error) {
 	var version int64
-	err := s.ask(ctx, "SELECT COALESCE(pg_catalog.max(version_id), 0) FROM "+versionTable+" WHERE is_applied", &version)
+	err := s.ask(ctx, "SELECT COALESCE(pg_catalog.max(version_id), 0) FROM "+schema.Versions+" WHERE is_applied", &version)
 	var refusal *pgconn.PgError
 	if errors.As(err, &refusal) && refusal.Code == codeUndefinedTable {
 		return 0, nil
@@ -226,7 +221,7 @@ func (s *Store) schemaVersion(ctx context.Context) (int64, error) {
 
 // latestMigration returns the number of the newest migration of this version.
 func latestMigration() (int64, error) {
-	files, err := fs.Glob(migrations, "migrations/*.sql")
+	files, err := fs.Glob(schema.Migrations, "migrations/*.sql")
 	if err != nil || len(files) == 0 {
 		return 0, fmt.Errorf("find the migrations: %w", errors.Join(err, fs.ErrNotExist))
 	}

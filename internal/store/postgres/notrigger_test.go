@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/schema"
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
@@ -141,8 +142,8 @@ func TestTheRoleForLogInsDropsNoTrigger(t *testing.T) {
 	if err := s.dropTrigger(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if n := value[int](t, pool, ownedTriggers); n != triggerCount+1 {
-		t.Errorf("%d triggers and functions, want %d", n, triggerCount+1)
+	if n := value[int](t, pool, ownedTriggers); n != schema.TriggerCount+1 {
+		t.Errorf("%d triggers and functions, want %d", n, schema.TriggerCount+1)
 	}
 }
 
@@ -178,8 +179,8 @@ func TestTheScriptOfRolesDropsTheTriggersWithoutNotifications(t *testing.T) {
 	pool := connect(t, admin)
 	run(t, pool, plainTable)
 	testenv.TwoRoles(t, admin)
-	if n := value[int](t, pool, ownedTriggers); n != triggerCount+1 {
-		t.Fatalf("%d triggers and functions, want %d", n, triggerCount+1)
+	if n := value[int](t, pool, ownedTriggers); n != schema.TriggerCount+1 {
+		t.Fatalf("%d triggers and functions, want %d", n, schema.TriggerCount+1)
 	}
 	testenv.TwoRoles(t, admin, "notifications=off")
 	if n := value[int](t, pool, ownedTriggers); n != 0 {
@@ -195,8 +196,8 @@ func TestOfTriggersOnTheTableOnlyOursAreDropped(t *testing.T) {
 	run(t, pool, `CREATE FUNCTION theirs() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'`)
 	run(t, pool, `CREATE TRIGGER theirs AFTER INSERT ON users FOR EACH ROW EXECUTE FUNCTION theirs()`)
 	run(t, pool, `CREATE TABLE others (username text)`)
-	run(t, pool, `CREATE TRIGGER ours AFTER INSERT ON others FOR EACH ROW EXECUTE FUNCTION `+triggerFunction+`()`)
-	run(t, pool, `ALTER TABLE users DISABLE TRIGGER `+rowTrigger)
+	run(t, pool, `CREATE TRIGGER ours AFTER INSERT ON others FOR EACH ROW EXECUTE FUNCTION `+schema.TriggerFunction+`()`)
+	run(t, pool, `ALTER TABLE users DISABLE TRIGGER `+schema.RowTrigger)
 	var log logged
 	settings := polling(dsn)
 	settings.Log = log.logger()

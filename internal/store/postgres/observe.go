@@ -16,15 +16,6 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// The table of the sharding system, and those of the operator.
-const (
-	usersTable     = "users"
-	ownershipTable = "shardinguser_ownership" // the ownership records
-	attemptsTable  = "login_attempts"         // the audit trail of logins
-	mergesTable    = "shardinguser_merges"    // IDs of merged batches
-	probesTable    = "shardinguser_probes"    // what probes write
-)
-
 // observeAccounts reads the clock, and the rows and ownership records of usernames, at one moment. It yields one row for each
 // username, by its index in the list. NULL replaces a username that no account can have. Other programs may have left NULL in any
 // column.

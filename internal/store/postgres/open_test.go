@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/schema"
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
@@ -62,7 +63,7 @@ func TestAnOpenSchemaIsFoundWithTheStatementThatClosesIt(t *testing.T) {
 				found := ofKind(t, open(t, quick(dsn)), store.FindingOpenSchema)
 				switch {
 				case test.object == "" && len(found) == 0:
-				case len(found) != 1 || found[0].Object != ident(filled.Replace(test.object)) || !strings.Contains(found[0].Consequence, test.remedy) ||
+				case len(found) != 1 || found[0].Object != schema.Ident(filled.Replace(test.object)) || !strings.Contains(found[0].Consequence, test.remedy) ||
 					!strings.Contains(found[0].Consequence, filled.Replace(test.who)+" may create"):
 					t.Errorf("it finds %v", found)
 				}
@@ -102,7 +103,7 @@ func TestTheFunctionOfAStrangerBecomesNoTrigger(t *testing.T) {
 	run(t, pool, "GRANT CREATE ON SCHEMA public TO PUBLIC; CREATE SEQUENCE runs; GRANT ALL ON SEQUENCE runs TO PUBLIC")
 	stranger := testenv.Role(t, admin)
 	role, _ := names(t, stranger)
-	run(t, connect(t, stranger), "CREATE FUNCTION "+triggerFunction+"() RETURNS trigger LANGUAGE plpgsql AS "+
+	run(t, connect(t, stranger), "CREATE FUNCTION "+schema.TriggerFunction+"() RETURNS trigger LANGUAGE plpgsql AS "+
 		"'BEGIN PERFORM nextval(''runs''); RETURN NULL; END'")
 	for _, dsn := range []string{admin, testenv.Role(t, admin)} { // a superuser, and a role
 		var log logged
@@ -164,13 +165,13 @@ func TestAnOlderFunctionOfTheTriggerIsReplaced(t *testing.T) {
 	t.Parallel()
 	admin := databaseWithSchema(t)
 	pool := connect(t, admin)
-	const source = "SELECT prosrc FROM pg_proc WHERE proname = '" + triggerFunction + "'"
-	run(t, pool, "CREATE OR REPLACE FUNCTION "+triggerFunction+"() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
+	const source = "SELECT prosrc FROM pg_proc WHERE proname = '" + schema.TriggerFunction + "'"
+	run(t, pool, "CREATE OR REPLACE FUNCTION "+schema.TriggerFunction+"() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
 	migrated(t, admin)
-	if value[string](t, pool, source) != notify {
+	if value[string](t, pool, source) != schema.TriggerBody {
 		t.Error("the function is the older one")
 	}
-	run(t, pool, "CREATE OR REPLACE FUNCTION "+triggerFunction+"() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
+	run(t, pool, "CREATE OR REPLACE FUNCTION "+schema.TriggerFunction+"() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
 	dsn := testenv.Role(t, admin)
 	role, _ := names(t, dsn)
 	run(t, pool, fmt.Sprintf("GRANT ALL ON ALL TABLES IN SCHEMA public TO %s; GRANT USAGE ON SCHEMA public TO %s", role, role))

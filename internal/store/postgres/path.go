@@ -12,6 +12,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/findings"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/schema"
 )
 
 // The meaning of a name depends on the search path of the session. The server searches pg_catalog and the temporary schema first,
@@ -85,7 +88,7 @@ func plainIdent(name string) string {
 	if plainName.MatchString(name) {
 		return name
 	}
-	return ident(name)
+	return schema.Ident(name)
 }
 
 // splitPath returns the schemas of a search path, as the server reads it. It is not ok where the server refuses it.
@@ -156,8 +159,8 @@ const askPath = `SELECT pg_catalog.current_setting('search_path'),
 
 // askStrangers yields the schemas of a path, in its order, with whether strangers may create objects there, and whether the tables
 // users and shardinguser_ownership are there.
-var askStrangers = `SELECT g.name, ` + strangersOf("n.nspacl", "n.nspowner", "n") + ` IS NOT NULL,
-	` + hasTable(usersTable) + `, ` + hasTable(ownershipTable) + `
+var askStrangers = `SELECT g.name, ` + findings.StrangersOf("n.nspacl", "n.nspowner", "n") + ` IS NOT NULL,
+	` + hasTable(schema.Users) + `, ` + hasTable(schema.Ownership) + `
 FROM ROWS FROM (pg_catalog.unnest(%s::pg_catalog.text[])) WITH ORDINALITY AS g (name, place)
 JOIN pg_catalog.pg_namespace n ON n.nspname OPERATOR(pg_catalog.=)
 	(CASE WHEN g.name OPERATOR(pg_catalog.=) '$user'::pg_catalog.text THEN CURRENT_USER::pg_catalog.text ELSE g.name END)
@@ -224,7 +227,7 @@ func rolesPath(ctx context.Context, conn *pgconn.PgConn, session, role string) (
 	if session == role {
 		return role, nil
 	}
-	const has = "; SELECT pg_catalog.to_regclass('" + usersTable + "') IS NOT NULL, pg_catalog.to_regclass('" + ownershipTable + "') IS NOT NULL"
+	const has = "; SELECT pg_catalog.to_regclass('" + schema.Users + "') IS NOT NULL, pg_catalog.to_regclass('" + schema.Ownership + "') IS NOT NULL"
 	withUsers := ""
 	for _, path := range []string{role, session} {
 		row, err := readRow(ctx, conn, setPath(path, true)+has)

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/schema"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
@@ -138,7 +139,7 @@ func (s *Store) change(ctx context.Context, conn querier, sql string, args pgx.N
 	err := conn.QueryRow(ctx, sql, args).Scan(&fenced, &notified)
 	var refusal *pgconn.PgError
 	switch {
-	case errors.As(err, &refusal) && refusal.Code == codeUniqueViolation && !isOurs(refusal.TableName):
+	case errors.As(err, &refusal) && refusal.Code == codeUniqueViolation && !schema.IsOurs(refusal.TableName):
 		return fmt.Errorf("%w: %w", errMaybeFirst, err)
 	case err != nil:
 		return err

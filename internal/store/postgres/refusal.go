@@ -6,10 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/schema"
 )
 
 // A statement that writes a row runs the triggers, rules, policies and types of the row, which can raise any SQLSTATE: a trigger
@@ -108,13 +109,13 @@ func rejectionSentence(e *pgconn.PgError, found suspects) string {
 	case e.Code == codeUniqueViolation:
 		return fmt.Sprintf("The database rejects the row: another row of table %s has the same value for the unique key %s "+
 			"(SQLSTATE 23505); rename one of the two users, or drop the key.", table, constraint)
-	case e.Code == codeForeignKeyViolation && e.TableName != usersTable && e.Where == "":
+	case e.Code == codeForeignKeyViolation && e.TableName != schema.Users && e.Where == "":
 		return fmt.Sprintf("The database does not delete the row: rows of table %s refer to it by foreign key %s (SQLSTATE 23503); "+
 			"delete those rows, or set spec.deletionPolicy to Deactivate, which keeps the row.", table, constraint)
 	case e.Code == codeForeignKeyViolation:
 		return fmt.Sprintf("The database rejects the row: foreign key %s of table %s refers to a row that does not exist "+
 			"(SQLSTATE 23503); insert that row, or drop the key.", constraint, table)
-	case e.Code == codeNotNullViolation && e.TableName == ownershipTable && e.ColumnName == "username":
+	case e.Code == codeNotNullViolation && e.TableName == schema.Ownership && e.ColumnName == "username":
 		return "The database rejects the row: a trigger gives it another username" + advice(found)
 	case e.Code == codeNotNullViolation:
 		return fmt.Sprintf("The database rejects the row: column %s of table %s must have a value, which the operator does not know "+
@@ -142,9 +143,4 @@ func advice(found suspects) string {
 		return "; the cause could not be determined, because " + found.unknown + ". The database's log has the server's words."
 	}
 	return "; the database's log has the server's words."
-}
-
-// isOurs reports whether a table is the operator's own.
-func isOurs(table string) bool {
-	return slices.Contains([]string{ownershipTable, attemptsTable, mergesTable, probesTable, versionTable}, table)
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/schema"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
@@ -78,7 +79,7 @@ func TestAMissingRightOfEitherRoleIsNamedWithItsColumns(t *testing.T) {
 				t.Fatal(err)
 			}
 			table := tt.revoke[strings.LastIndex(tt.revoke, " ")+1:]
-			before := granted(t, pool, role, usersTable)
+			before := granted(t, pool, role, schema.Users)
 			run(t, pool, "REVOKE "+tt.revoke+" FROM "+role)
 
 			s := open(t, settings)
@@ -101,7 +102,7 @@ func TestAMissingRightOfEitherRoleIsNamedWithItsColumns(t *testing.T) {
 			if err := tt.do(t, s); err != nil {
 				t.Errorf("after %s: %v", grant, err)
 			}
-			if after := granted(t, pool, role, usersTable); strings.Join(after, ", ") != strings.Join(before, ", ") {
+			if after := granted(t, pool, role, schema.Users); strings.Join(after, ", ") != strings.Join(before, ", ") {
 				t.Errorf("the role had %q, and has %q", before, after)
 			}
 		})

@@ -18,6 +18,7 @@ import (
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/observer"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/schema"
 	"github.com/sharding-system/shardinguser-operator/internal/store/storetest"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
@@ -271,7 +272,7 @@ func TestTheScriptGrantsWhatTheRolesNeedHoweverOftenItRuns(t *testing.T) {
 				run(t, pool, strings.ReplaceAll(spoil, "%[1]s", to))
 			}
 			testenv.GrantRoles(t, admin, controller, login)
-			for _, table := range []string{usersTable, ownershipTable, attemptsTable, mergesTable, versionTable} {
+			for _, table := range []string{schema.Users, schema.Ownership, schema.Attempts, schema.Merges, schema.Versions} {
 				var want []string
 				for _, r := range role.rights() {
 					if r.table == table {
@@ -308,11 +309,11 @@ func TestTheScriptMakesTheTriggersThatTheOperatorMakes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, statement, _ := strings.Cut(triggers, "\n\nDO ")
+	_, statement, _ := strings.Cut(schema.Triggers, "\n\nDO ")
 	if !strings.Contains(string(script), "\nDO "+statement) {
 		t.Error("the script has another statement: run make generate")
 	}
-	for _, name := range []string{triggerFunction + "()", rowTrigger, truncateTrigger, "'" + observer.RowsChannel + "'"} {
+	for _, name := range []string{schema.TriggerFunction + "()", schema.RowTrigger, schema.TruncateTrigger, "'" + observer.RowsChannel + "'"} {
 		if !strings.Contains(statement, name) {
 			t.Errorf("the statement does not name %s", name)
 		}
@@ -321,8 +322,8 @@ func TestTheScriptMakesTheTriggersThatTheOperatorMakes(t *testing.T) {
 	pool := connect(t, admin)
 	run(t, pool, plainTable)
 	testenv.TwoRoles(t, admin)
-	if n := countTriggers(t, pool); n != triggerCount {
-		t.Errorf("%d triggers are there, want %d", n, triggerCount)
+	if n := countTriggers(t, pool); n != schema.TriggerCount {
+		t.Errorf("%d triggers are there, want %d", n, schema.TriggerCount)
 	}
 }
 

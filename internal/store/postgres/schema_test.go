@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/schema"
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
@@ -204,7 +205,7 @@ func TestTablesThatWereDroppedAreMadeAgain(t *testing.T) {
 
 func TestATableThatIsDroppedWhileOthersStayIsMadeAgain(t *testing.T) {
 	t.Parallel()
-	for _, table := range []string{"users", ownershipTable, attemptsTable} {
+	for _, table := range []string{"users", schema.Ownership, schema.Attempts} {
 		t.Run(table, func(t *testing.T) {
 			t.Parallel()
 			dsn := testenv.Database(t)
@@ -228,7 +229,7 @@ func TestATableThatIsDroppedWhileOthersStayIsMadeAgain(t *testing.T) {
 				return err == nil || errors.Is(err, store.ErrConflict) // it was created, and could not be read back
 			})
 			w.told(t, "bob")
-			if table != attemptsTable {
+			if table != schema.Attempts {
 				w.told(t, "alice") // her row or her note is no longer there
 			}
 			eventually(t, "the recovery is announced", func() bool { return w.recoveries() > 0 })
@@ -236,7 +237,7 @@ func TestATableThatIsDroppedWhileOthersStayIsMadeAgain(t *testing.T) {
 			if after := shape(t, pool); after != before {
 				t.Errorf("the table was\n%s\nand is\n%s", before, after)
 			}
-			eventually(t, "the triggers are there", func() bool { return countTriggers(t, pool) == triggerCount })
+			eventually(t, "the triggers are there", func() bool { return countTriggers(t, pool) == schema.TriggerCount })
 			if n := strings.Count(log.String(), "\n"); n > 15 {
 				t.Errorf("%d lines were logged: %s", n, log.String())
 			}

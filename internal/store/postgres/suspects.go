@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/schema"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
@@ -64,7 +65,7 @@ func (f suspects) names() string {
 	var list []string
 	for _, finding := range f.of(store.FindingForeignTrigger, store.FindingRule, store.FindingRowLevelSecurity) {
 		name := what[finding.Kind] + " " + finding.Object
-		if finding.Object == ident(usersTable) {
+		if finding.Object == schema.Ident(schema.Users) {
 			name = "row-level security"
 		}
 		list = append(list, name)
@@ -87,7 +88,7 @@ func (s *Store) followRowSecurity(found []store.Finding) {
 func (f suspects) columns(name string) string {
 	var list []string
 	for _, finding := range f.of(store.FindingColumnType, store.FindingGeneratedColumn, store.FindingDomain) {
-		if name == "" || finding.Object == ident(name) {
+		if name == "" || finding.Object == schema.Ident(name) {
 			list = append(list, fmt.Sprintf("Column %s: %s", finding.Object, finding.Consequence))
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/schema"
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
@@ -157,8 +158,8 @@ func TestInspectTableFindsWhatTheDDLDid(t *testing.T) {
 			want: []string{`foreign-trigger "late"`, `foreign-trigger "soft_delete"`}, says: "before each DELETE",
 		},
 		"a trigger of ours that is disabled": {
-			ddl:  `ALTER TABLE users DISABLE TRIGGER ` + rowTrigger,
-			want: []string{`notification-trigger "` + rowTrigger + `"`}, says: "polls",
+			ddl:  `ALTER TABLE users DISABLE TRIGGER ` + schema.RowTrigger,
+			want: []string{`notification-trigger "` + schema.RowTrigger + `"`}, says: "polls",
 		},
 		"a name that could not be printed as it is": {
 			ddl:  "CREATE RULE \"a\x1b[2J\nb\" AS ON DELETE TO users DO ALSO NOTHING",
@@ -216,7 +217,7 @@ func TestInspectTableFindsTablesOfAnotherKind(t *testing.T) {
 		},
 		"a view": {
 			ddl:  strings.Replace(plainTable, "CREATE TABLE users", "CREATE TABLE accounts", 1) + `; CREATE VIEW users AS SELECT * FROM accounts`,
-			want: []string{`not-a-table "users"`, `notification-trigger "` + rowTrigger + `"`},
+			want: []string{`not-a-table "users"`, `notification-trigger "` + schema.RowTrigger + `"`},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -300,17 +301,6 @@ func TestInspectTableFindsSettingsOfSessions(t *testing.T) {
 				t.Errorf("%q is not in\n%s", says, got)
 			}
 		})
-	}
-}
-
-func TestVersionsOfPostgresThatAreSupportedAreNoFinding(t *testing.T) {
-	t.Parallel()
-	for number, want := range map[string]int{
-		"130022": 1, "140000": 0, "150004": 0, "160010": 0, "170005": 0, "180001": 0, "190000": 1, "90624": 1,
-	} {
-		if got := serverVersionFinding(number); len(got) != want {
-			t.Errorf("%s: %v", number, got)
-		}
 	}
 }
 

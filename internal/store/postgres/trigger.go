@@ -4,43 +4,21 @@ package postgres
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/schema"
 )
-
-const (
-	// triggerFunction has its version in the name, so that replicas of two versions do not replace each other's function.
-	triggerFunction = "shardinguser_notify_v1"
-)
-
-// Triggers on the table users: for rows, and for TRUNCATE.
-const (
-	rowTrigger      = triggerFunction + "_rows"
-	truncateTrigger = triggerFunction + "_truncate"
-	triggerCount    = 2
-)
-
-// triggers creates the triggers if they are missing, and the function also where it is another version's. "make generate"
-// copies it into config/database/roles.sql.
-//
-//go:embed trigger.sql
-var triggers string
-
-// notify is the body of the function.
-var notify = strings.Split(triggers, "$fn$")[1]
 
 // lookAtTriggers counts our enabled triggers on the table users, and returns whether their function is another version's that the
 // role may replace.
 const lookAtTriggers = `
 SELECT (SELECT pg_catalog.count(*) FROM pg_catalog.pg_trigger
-        WHERE tgrelid = pg_catalog.to_regclass('users')::oid AND tgenabled <> 'D' AND tgname IN ('` + rowTrigger + `', '` + truncateTrigger + `')),
-       EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE p.oid = pg_catalog.to_regprocedure('` + triggerFunction + `()')::oid
+        WHERE tgrelid = pg_catalog.to_regclass('users')::oid AND tgenabled <> 'D' AND tgname IN ('` + schema.RowTrigger + `', '` + schema.TruncateTrigger + `')),
+       EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE p.oid = pg_catalog.to_regprocedure('` + schema.TriggerFunction + `()')::oid
                AND p.prosrc <> $1::text AND pg_catalog.pg_has_role(p.proowner, 'USAGE')
                AND pg_catalog.has_schema_privilege(p.pronamespace, 'CREATE'))`
 
@@ -49,7 +27,7 @@ SELECT (SELECT pg_catalog.count(*) FROM pg_catalog.pg_trigger
 const strangersFunction = `
 SELECT pg_catalog.quote_ident(r.rolname) FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_roles r ON r.oid = p.proowner
 JOIN pg_catalog.pg_roles me ON me.rolname = CURRENT_USER
-WHERE p.oid = pg_catalog.to_regprocedure('` + triggerFunction + `()')::oid AND NOT r.rolsuper
+WHERE p.oid = pg_catalog.to_regprocedure('` + schema.TriggerFunction + `()')::oid AND NOT r.rolsuper
   AND CASE WHEN me.rolsuper THEN r.oid <> me.oid ELSE NOT pg_catalog.pg_has_role(r.oid, 'USAGE') END
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass('users')::oid AND c.relowner = r.oid)`
 
@@ -61,14 +39,14 @@ func (s *Store) ensureTrigger(ctx context.Context) (bool, error) {
 		isOther bool
 	)
 	err := s.run(ctx, asks, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {
-		return conn.QueryRow(ctx, lookAtTriggers, notify).Scan(&count, &isOther)
+		return conn.QueryRow(ctx, lookAtTriggers, schema.TriggerBody).Scan(&count, &isOther)
 	})
 	if err != nil {
 		return false, err
 	}
-	if (count == triggerCount && !isOther) || !s.settings.Role.makesSchema() {
+	if (count == schema.TriggerCount && !isOther) || !s.settings.Role.makesSchema() {
 		s.triggerIs("")
-		return count == triggerCount, nil
+		return count == schema.TriggerCount, nil
 	}
 
 	limited, cancel := context.WithTimeout(ctx, s.settings.StatementTimeout)
@@ -77,7 +55,7 @@ func (s *Store) ensureTrigger(ctx context.Context) (bool, error) {
 		if ctx.Err() != nil {
 			return false, ctx.Err()
 		}
-		if count == triggerCount {
+		if count == schema.TriggerCount {
 			return true, nil // the other version's function does as well
 		}
 		v := s.classify(err, writes, s.settings.StatementTimeout)
@@ -105,13 +83,13 @@ func (s *Store) makeTrigger(ctx context.Context) error {
 			isOther bool
 			owner   string
 		)
-		if err := tx.QueryRow(ctx, lookAtTriggers, notify).Scan(&count, &isOther); err != nil || (count == triggerCount && !isOther) {
+		if err := tx.QueryRow(ctx, lookAtTriggers, schema.TriggerBody).Scan(&count, &isOther); err != nil || (count == schema.TriggerCount && !isOther) {
 			return err
 		}
 		switch err := tx.QueryRow(ctx, strangersFunction).Scan(&owner); {
 		case err == nil:
 			return &store.UnavailableError{Sentence: fmt.Sprintf("The function %s() belongs to the role %s, whose code must not run with "+
-				"the operator's rights; drop the function.", triggerFunction, owner)}
+				"the operator's rights; drop the function.", schema.TriggerFunction, owner)}
 		case !errors.Is(err, pgx.ErrNoRows):
 			return err
 		}
@@ -120,10 +98,10 @@ func (s *Store) makeTrigger(ctx context.Context) error {
 		if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '1s'"); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, triggers); err != nil {
+		if _, err := tx.Exec(ctx, schema.Triggers); err != nil {
 			return err
 		}
-		if err := tx.QueryRow(ctx, lookAtTriggers, notify).Scan(&count, &isOther); err != nil || count == triggerCount {
+		if err := tx.QueryRow(ctx, lookAtTriggers, schema.TriggerBody).Scan(&count, &isOther); err != nil || count == schema.TriggerCount {
 			return err
 		}
 		return &store.UnavailableError{Sentence: "The trigger exists but is disabled; enable it."}
@@ -139,7 +117,7 @@ func (s *Store) triggerIs(failed string) {
 	if failed == "" || failed == before {
 		return
 	}
-	remedy := "grant the role TRIGGER on the table users and CREATE on its schema"
+	remedy := "run GRANT TRIGGER ON TABLE users TO the role, and GRANT CREATE ON SCHEMA for its schema"
 	if s.settings.Role == RoleController {
 		remedy = "run config/database/roles.sql"
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/observer"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/schema"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
@@ -159,7 +160,7 @@ func TestTheTriggerNeverFailsAnotherProgramsWrite(t *testing.T) {
 	role, _ := names(t, dsn)
 	run(t, pool, "GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON users TO "+role)
 	run(t, pool, "REVOKE EXECUTE ON FUNCTION pg_notify(text, text) FROM PUBLIC")
-	run(t, pool, "REVOKE ALL ON FUNCTION "+triggerFunction+"() FROM PUBLIC")
+	run(t, pool, "REVOKE ALL ON FUNCTION "+schema.TriggerFunction+"() FROM PUBLIC")
 	run(t, pool, "ALTER TABLE users ALTER COLUMN username TYPE TEXT")
 	other := connect(t, dsn)
 	run(t, other, insert, "alice")
@@ -336,8 +337,8 @@ func TestATriggerThatSomebodyDropsIsMadeAgain(t *testing.T) {
 	watch(t, s)
 	eventually(t, "the store is notifying", notified(s))
 	pool := connect(t, dsn)
-	run(t, pool, "DROP FUNCTION "+triggerFunction+" CASCADE")
-	eventually(t, "the trigger is there", func() bool { return countTriggers(t, pool) == triggerCount })
+	run(t, pool, "DROP FUNCTION "+schema.TriggerFunction+" CASCADE")
+	eventually(t, "the trigger is there", func() bool { return countTriggers(t, pool) == schema.TriggerCount })
 }
 
 func TestNothingIsToldWhileNothingChanges(t *testing.T) {

@@ -13,6 +13,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/findings"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/schema"
 )
 
 // The columns have no zone, and hold UTC. Another program stores the wall time of its own zone instead: the sharding manager writes
@@ -20,13 +22,13 @@ import (
 
 // readZones lists the roles that own the table users or may write all of it, themselves or as members of another role, the time zone that
 // their new sessions get, as far as role or database set it, and the name of the database. There are none where the columns have a zone.
-const readZones = `WITH t AS (SELECT c.* FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass('` + usersTable + `')::oid)
+const readZones = `WITH t AS (SELECT c.* FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass('` + schema.Users + `')::oid)
 SELECT DISTINCT pg_catalog.quote_ident(r.rolname), COALESCE((
     SELECT pg_catalog.split_part(c.setting, '=', 2) FROM pg_catalog.pg_db_role_setting s CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig) c (setting)
     WHERE pg_catalog.lower(pg_catalog.split_part(c.setting, '=', 1)) = 'timezone'::text
       AND s.setdatabase IN (0::oid, d.oid) AND s.setrole IN (0::oid, r.oid)
     ORDER BY s.setrole = 0::oid, s.setdatabase = 0::oid LIMIT 1), ''), pg_catalog.quote_ident(d.datname)
-` + fromGrantees + `
+` + findings.FromGrantees + `
 JOIN pg_catalog.pg_roles r ON r.rolcanlogin AND (r.oid = g.id OR NOT r.rolsuper AND pg_catalog.pg_has_role(r.oid, g.id, 'USAGE'))
 JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database()
 WHERE EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = t.oid AND a.attname = 'last_login_at'::pg_catalog.name
@@ -123,7 +125,7 @@ func (l lock) isAhead() bool { return l.until.Sub(l.now) > managersLock+time.Min
 
 // describeLocks finds locks of other programs in another time zone.
 func describeLocks(locks []lock) (found []store.Finding) {
-	object := ident("locked_until")
+	object := schema.Ident("locked_until")
 	for _, l := range locks {
 		f := store.Finding{Object: object}
 		switch zone := l.wallTime(); {
@@ -202,7 +204,7 @@ func (s *Store) inspectTimes(ctx context.Context) ([]store.Finding, error) {
 }
 
 // mayReadChanged asks whether the role may read when a row was changed.
-const mayReadChanged = `SELECT COALESCE(pg_catalog.has_column_privilege(pg_catalog.to_regclass('` + usersTable + `')::oid, 'updated_at', 'SELECT'), false)`
+const mayReadChanged = `SELECT COALESCE(pg_catalog.has_column_privilege(pg_catalog.to_regclass('` + schema.Users + `')::oid, 'updated_at', 'SELECT'), false)`
 
 func collect[T any](ctx context.Context, c *conn, sql string, scan pgx.RowToFunc[T]) ([]T, error) {
 	rows, err := c.Query(ctx, sql)

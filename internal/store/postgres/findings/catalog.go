@@ -1,21 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package postgres
+package findings
 
 import (
-	"context"
-	"regexp"
-	"strings"
-
-	"github.com/jackc/pgx/v5"
+	"time"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/schema"
 )
 
-// readCatalogue yields facts about the table users, its database and this session: a topic, a name, and details whose meaning
+// Query yields facts about the table users, its database and this session: a topic, a name, and details whose meaning
 // depends on the topic. It reads the catalog alone: no row, and no lock that a login could wait for.
-var readCatalogue = `
-WITH t AS (SELECT c.*, n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = pg_catalog.to_regclass('` + usersTable + `')::oid)
+var Query = `
+WITH t AS (SELECT c.*, n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = pg_catalog.to_regclass('` + schema.Users + `')::oid)
 SELECT 'relation', t.relkind::text, ARRAY[t.relpersistence::text, pg_catalog.row_security_active(t.oid)::text,
        (t.relreplident = 'n' OR (t.relreplident = 'd' AND NOT EXISTS (SELECT FROM pg_catalog.pg_index WHERE indrelid = t.oid AND indisprimary)))::text,
        (EXISTS (SELECT FROM pg_catalog.pg_publication_tables pt JOIN pg_catalog.pg_publication p ON p.pubname = pt.pubname
@@ -74,82 +71,44 @@ WHERE pg_catalog.to_regclass(r.held) IS NOT NULL AND NOT CASE
     ELSE pg_catalog.has_column_privilege(pg_catalog.to_regclass(r.held), a.attnum, r.privilege)
 END`
 
-// fact is one row of readCatalogue.
-type fact struct {
-	topic, name string
-	details     []string
+// Fact is one row of Query.
+type Fact struct {
+	Topic, Name string
+	Details     []string
 }
 
 // is reports whether a detail is a boolean that is true.
-func (f fact) is(detail int) bool { return f.details[detail] == "true" }
+func (f Fact) is(detail int) bool { return f.Details[detail] == "true" }
 
-// catalog is what readCatalogue yields, by topic.
-type catalogue map[string][]fact
+// catalog is what Query yields, by topic.
+type catalog map[string][]Fact
 
 // role is the database role of the session, quoted.
-func (c catalogue) role() string {
+func (c catalog) role() string {
 	if len(c["relation"]) == 0 {
 		return "the role"
 	}
-	return c["relation"][0].details[4]
+	return c["relation"][0].Details[4]
 }
 
-// InspectTable reads the catalog and returns what about the table users, its database and the role's sessions keeps
-// statements from working, or changes what they do, in a fixed order. It reads no row, and it changes nothing about what is
-// known of the database's health. Its errors are Observe's.
-func (s *Store) InspectTable(ctx context.Context) ([]store.Finding, error) {
-	limited, cancel := context.WithTimeout(ctx, s.settings.StatementTimeout)
-	defer cancel()
-	found, err := s.inspect(limited)
-	switch {
-	case ctx.Err() != nil:
-		return nil, ctx.Err()
-	case err != nil:
-		return nil, s.classify(err, asks, s.settings.StatementTimeout).unavailable(err)
-	}
-	for i := range found {
-		found[i] = found[i].Clean()
-	}
-	return store.SortFindings(found), nil
+// Options are what findings depend on besides the facts.
+type Options struct {
+	CreatesSchema    bool // the role creates what is missing of tables and triggers
+	NoNotifications  bool // the triggers are not wanted
+	StatementTimeout time.Duration
+
+	Version, LatestVersion int64 // of the operator's tables: the last applied migration, 0 where it is not known, and the newest
 }
 
-func (s *Store) inspect(ctx context.Context) ([]store.Finding, error) {
-	tables, columns, privileges := s.settings.Role.needs()
-	var facts []fact
-	err := s.borrow(ctx, func(c *conn) error {
-		schemas, err := namedSchemas(ctx, c)
-		if err != nil {
-			return err
-		}
-		rows, err := c.Query(ctx, readCatalogue, tables, columns, privileges, schemas)
-		if err != nil {
-			return err
-		}
-		facts, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (f fact, err error) {
-			err = row.Scan(&f.topic, &f.name, &f.details)
-			return f, err
-		})
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	version, err := s.schemaVersion(ctx)
-	if err != nil && !isMissingRight(err) { // that it lacks is a finding of its own
-		return nil, err
-	}
-	c := catalogue{}
+// Describe returns the findings of these facts.
+func Describe(facts []Fact, o Options) (found []store.Finding) {
+	c := catalog{}
 	for _, f := range facts {
-		c[f.topic] = append(c[f.topic], f)
+		c[f.Topic] = append(c[f.Topic], f)
 	}
-	return append(s.describe(c), schemaVersionFinding(version)...), nil
-}
-
-// describe turns the facts into findings.
-func (s *Store) describe(c catalogue) (found []store.Finding) {
 	if len(c["relation"]) == 0 {
 		found = append(found, store.Finding{
-			Kind: store.FindingMissingTable, Object: ident(usersTable),
+			Kind: store.FindingMissingTable, Object: schema.Ident(schema.Users),
 			Consequence: "No table of this name is in the search_path of the role; nothing works until it exists.",
 		})
 	} else {
@@ -157,38 +116,14 @@ func (s *Store) describe(c catalogue) (found []store.Finding) {
 		found = append(found, describeColumns(c)...)
 		found = append(found, describeKeys(c)...)
 		found = append(found, describeConstraints(c)...)
-		found = append(found, s.describeTriggers(c)...)
+		found = append(found, o.describeTriggers(c)...)
 		found = append(found, describePolicies(c)...)
-		if s.settings.Role.makesSchema() {
+		if o.CreatesSchema {
 			found = append(found, describeWriters(c)...)
 		}
 	}
-	found = append(found, s.describeSettings(c)...)
-	found = append(found, s.describeSchemas(c)...)
-	return append(found, describeRights(c)...)
+	found = append(found, o.describeSettings(c)...)
+	found = append(found, o.describeSchemas(c)...)
+	found = append(found, describeRights(c)...)
+	return append(found, o.describeVersion()...)
 }
-
-// privilege is one of a GRANT, with its columns where it has some.
-var privilege = regexp.MustCompile(`([A-Z]+)(?: \(([^)]*)\))?`)
-
-// needs lists what the role needs: a table, a column or "", and a privilege. One role for everything needs what the other two
-// need together.
-func (r Role) needs() (tables, columns, privileges []string) {
-	roles := []Role{r}
-	if r == RoleBoth {
-		roles = []Role{RoleController, RoleLogin}
-	}
-	for _, role := range roles {
-		for _, has := range role.rights() {
-			for _, match := range privilege.FindAllStringSubmatch(has.privileges, -1) {
-				for column := range strings.SplitSeq(match[2], ", ") {
-					tables, columns, privileges = append(tables, has.table), append(columns, column), append(privileges, match[1])
-				}
-			}
-		}
-	}
-	return tables, columns, privileges
-}
-
-// ident is a name as an SQL identifier.
-func ident(name string) string { return pgx.Identifier{name}.Sanitize() }

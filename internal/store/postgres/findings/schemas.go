@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package postgres
+package findings
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/schema"
 )
 
-// strangersOf is an expression for the roles that may create objects in a schema ("n") or schemas in a database ("d"), by its
+// StrangersOf is an expression for the roles that may create objects in a schema ("n") or schemas in a database ("d"), by its
 // privileges and its owner: a list of their names, and NULL where there are none. Superusers, the session's role and what it is a
 // member of, the owner of the database and the roles of the arrays of more are no strangers: what they could do by an object of
 // their own, they can do without it. Everything is qualified, since it also runs before the search path is known.
-func strangersOf(privileges, owner, kind string, more ...string) string {
+func StrangersOf(privileges, owner, kind string, more ...string) string {
 	trusted := ""
 	for _, array := range more {
 		trusted += ` OR g.id OPERATOR(pg_catalog.=) ANY (` + array + `)`
@@ -37,7 +37,7 @@ func strangersOf(privileges, owner, kind string, more ...string) string {
 // which holds one of them. Each of them can do anything with the operator's tables anyway. The subquery for the tables is evaluated once;
 // an expression would be evaluated for each role and each relation.
 const (
-	ourTables   = `ARRAY(SELECT pg_catalog.to_regclass(known.name)::oid FROM (VALUES ('` + usersTable + `'), ('` + ownershipTable + `')) known (name))`
+	ourTables   = `ARRAY(SELECT pg_catalog.to_regclass(known.name)::oid FROM (VALUES ('` + schema.Users + `'), ('` + schema.Ownership + `')) known (name))`
 	tableOwners = `ARRAY(SELECT m.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_roles m ON pg_catalog.pg_has_role(m.oid, c.relowner, 'USAGE')
         WHERE c.oid = ANY (` + ourTables + `))`
 	schemaOwner = `ARRAY(SELECT n.nspowner WHERE EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relnamespace = n.oid AND c.oid = ANY (` + ourTables + `)))`
@@ -45,91 +45,70 @@ const (
 
 // readSchemas is the part of readCatalogue about the roles that may put an object into the search path, and about the owners of
 // the operator's tables.
-var readSchemas = `SELECT 'schema', n.nspname::text, ARRAY[COALESCE(` + strangersOf("n.nspacl", "n.nspowner", "n", tableOwners, schemaOwner) + `, ''),
+var readSchemas = `SELECT 'schema', n.nspname::text, ARRAY[COALESCE(` + StrangersOf("n.nspacl", "n.nspowner", "n", tableOwners, schemaOwner) + `, ''),
        pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(n.nspowner))]
 FROM pg_catalog.pg_namespace n
 WHERE n.nspname = ANY ($4::text[]::name[])
 UNION ALL
-SELECT 'database', d.datname::text, ARRAY[COALESCE(` + strangersOf("d.datacl", "d.datdba", "d", tableOwners) + `, '')]
+SELECT 'database', d.datname::text, ARRAY[COALESCE(` + StrangersOf("d.datacl", "d.datdba", "d", tableOwners) + `, '')]
 FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()
 UNION ALL
 SELECT 'path', p.name, ARRAY[]::text[] FROM pg_catalog.unnest($4::text[]) p (name)
 UNION ALL
 SELECT 'owner', o.name, ARRAY[pg_catalog.quote_ident(r.rolname)]
 FROM (SELECT c.oid::regclass::text, c.relowner FROM pg_catalog.pg_class c
-      WHERE c.oid = ANY (ARRAY(SELECT pg_catalog.to_regclass(known.name)::oid FROM (VALUES ('` + ownershipTable + `'), ('` + attemptsTable + `'),
-          ('` + mergesTable + `'), ('` + probesTable + `'), ('` + versionTable + `')) known (name)))
+      WHERE c.oid = ANY (ARRAY(SELECT pg_catalog.to_regclass(known.name)::oid FROM (VALUES ('` + schema.Ownership + `'), ('` + schema.Attempts + `'),
+          ('` + schema.Merges + `'), ('` + schema.Probes + `'), ('` + schema.Versions + `')) known (name)))
       UNION ALL
       SELECT p.oid::regprocedure::text, p.proowner FROM pg_catalog.pg_proc p
-      WHERE p.oid = pg_catalog.to_regprocedure('` + triggerFunction + `()')::oid) o (name, owner)
+      WHERE p.oid = pg_catalog.to_regprocedure('` + schema.TriggerFunction + `()')::oid) o (name, owner)
 JOIN pg_catalog.pg_roles r ON r.oid = o.owner
 JOIN pg_catalog.pg_roles me ON me.rolname = CURRENT_USER
 WHERE r.rolcanlogin AND NOT r.rolsuper
   AND NOT CASE WHEN me.rolsuper THEN r.oid = me.oid ELSE pg_catalog.pg_has_role(r.oid, 'MEMBER') END
-  AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass('` + usersTable + `')::oid AND c.relowner = r.oid)
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass('` + schema.Users + `')::oid AND c.relowner = r.oid)
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database() AND d.datdba = r.oid)`
 
 // describeSchemas is about strangers that may put an object into the search path, where it could be taken for the one that is meant.
-func (s *Store) describeSchemas(c catalogue) (found []store.Finding) {
+func (o Options) describeSchemas(c catalog) (found []store.Finding) {
 	isThere := map[string]bool{}
-	for _, schema := range c["schema"] {
-		isThere[schema.name] = true
-		strangers, owner := schema.details[0], schema.details[1]
+	for _, named := range c["schema"] {
+		isThere[named.Name] = true
+		strangers, owner := named.Details[0], named.Details[1]
 		if strangers == "" {
 			continue
 		}
-		remedy := fmt.Sprintf("run REVOKE CREATE ON SCHEMA %s FROM %s", ident(schema.name), strangers)
+		remedy := fmt.Sprintf("run REVOKE CREATE ON SCHEMA %s FROM %s", schema.Ident(named.Name), strangers)
 		if slices.Contains(strings.Split(strangers, ", "), "PUBLIC") {
 			remedy += ", and before that grant CREATE by name to the owner of users, if that is the role of a sharding manager"
 		}
 		if slices.Contains(strings.Split(strangers, ", "), owner) {
-			remedy = "leave the schema out of the search_path, or run ALTER SCHEMA " + ident(schema.name) + " OWNER TO another role"
+			remedy = "leave the schema out of the search_path, or run ALTER SCHEMA " + schema.Ident(named.Name) + " OWNER TO another role"
 		}
 		found = append(found, store.Finding{
-			Kind: store.FindingOpenSchema, Object: ident(schema.name),
+			Kind: store.FindingOpenSchema, Object: schema.Ident(named.Name),
 			Consequence: fmt.Sprintf("The schema is in the search_path, and %s may create objects in it: a table, a function or an operator "+
 				"that is taken for another one runs with the rights of the role that uses it; %s.", strangers, remedy),
 		})
 	}
 	for _, path := range c["path"] { // whether it is there or not, the search path names it
 		database := c["database"][0]
-		if strangers := database.details[0]; !isThere[path.name] && strangers != "" {
+		if strangers := database.Details[0]; !isThere[path.Name] && strangers != "" {
 			found = append(found, store.Finding{
-				Kind: store.FindingOpenSchema, Object: ident(path.name),
+				Kind: store.FindingOpenSchema, Object: schema.Ident(path.Name),
 				Consequence: fmt.Sprintf("The schema is in the search_path and does not exist, and %s may create it; leave it out of the "+
-					"search_path, or run REVOKE CREATE ON DATABASE %s FROM %s.", strangers, ident(database.name), strangers),
+					"search_path, or run REVOKE CREATE ON DATABASE %s FROM %s.", strangers, schema.Ident(database.Name), strangers),
 			})
 		}
 	}
-	if s.settings.Role.makesSchema() { // the login side's role owns none of them
+	if o.CreatesSchema { // the login side's role owns none of them
 		for _, object := range c["owner"] {
 			found = append(found, store.Finding{
-				Kind: store.FindingForeignOwner, Object: object.name,
+				Kind: store.FindingForeignOwner, Object: object.Name,
 				Consequence: fmt.Sprintf("It belongs to the role %s, which can change what it does with the operator's rights; run ALTER ... OWNER TO "+
-					"the operator's role or an administrator's, or ALTER ROLE %s NOLOGIN.", object.details[0], object.details[0]),
+					"the operator's role or an administrator's, or ALTER ROLE %s NOLOGIN.", object.Details[0], object.Details[0]),
 			})
 		}
 	}
 	return found
-}
-
-// namedSchemas lists the schemas that the search path of a session names, but for the temporary one.
-func namedSchemas(ctx context.Context, c *conn) ([]string, error) {
-	var path, role string
-	err := c.QueryRow(ctx, "SELECT pg_catalog.current_setting('search_path'), CURRENT_USER::text").Scan(&path, &role)
-	if err != nil {
-		return nil, err
-	}
-	schemas, _ := splitPath(path)
-	named := []string{}
-	for _, name := range schemas {
-		switch name {
-		case temporary:
-		case "$user":
-			named = append(named, role)
-		default:
-			named = append(named, name)
-		}
-	}
-	return named, nil
 }

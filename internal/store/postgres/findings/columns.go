@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package postgres
+package findings
 
 import (
 	"fmt"
@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/schema"
 )
 
 // column is a column of the table users, as the catalog has it.
@@ -26,12 +27,12 @@ type column struct {
 	declaredLength int // of a text; 0 for any
 }
 
-func columnOf(f fact) column {
+func columnOf(f Fact) column {
 	c := column{
-		name: f.name, kind: f.details[0], isBuiltIn: f.is(1), shown: f.details[3], isNotNull: f.is(4), hasDefault: f.is(5),
+		name: f.Name, kind: f.Details[0], isBuiltIn: f.is(1), shown: f.Details[3], isNotNull: f.is(4), hasDefault: f.is(5),
 		isGenerated: f.is(6), isDomain: f.is(7), isByteByByte: f.is(8),
 	}
-	c.modifier, _ = strconv.Atoi(f.details[2]) // the server wrote it
+	c.modifier, _ = strconv.Atoi(f.Details[2]) // the server wrote it
 	if !c.isBuiltIn {
 		c.kind = ""
 	}
@@ -63,14 +64,14 @@ var types = map[string][]string{
 	"failed_login_attempts": {"int2", "int4", "int8"},
 }
 
-func describeColumns(c catalogue) (found []store.Finding) {
+func describeColumns(c catalog) (found []store.Finding) {
 	there := map[string]bool{}
 	for _, f := range c["column"] {
 		column := columnOf(f)
 		there[column.name] = true
 		add := func(kind, consequence string) {
 			if consequence != "" {
-				found = append(found, store.Finding{Kind: kind, Object: ident(column.name), Consequence: consequence})
+				found = append(found, store.Finding{Kind: kind, Object: schema.Ident(column.name), Consequence: consequence})
 			}
 		}
 		add(store.FindingNotNullColumn, column.notNull())
@@ -85,7 +86,7 @@ func describeColumns(c catalogue) (found []store.Finding) {
 	for _, name := range used {
 		if !there[name] {
 			found = append(found, store.Finding{
-				Kind: store.FindingMissingColumn, Object: ident(name),
+				Kind: store.FindingMissingColumn, Object: schema.Ident(name),
 				Consequence: "The column does not exist, so statements that name it fail; add it to the table.",
 			})
 		}

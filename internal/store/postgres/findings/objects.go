@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package postgres
+package findings
 
 import (
 	"fmt"
@@ -9,15 +9,16 @@ import (
 	"strings"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/schema"
 )
 
 // describeRelation is about the table as a whole.
-func describeRelation(c catalogue) (found []store.Finding) {
+func describeRelation(c catalog) (found []store.Finding) {
 	relation := c["relation"][0]
 	add := func(kind, consequence string) {
-		found = append(found, store.Finding{Kind: kind, Object: ident(usersTable), Consequence: consequence})
+		found = append(found, store.Finding{Kind: kind, Object: schema.Ident(schema.Users), Consequence: consequence})
 	}
-	switch relation.name {
+	switch relation.Name {
 	case "r":
 	case "p":
 		add(store.FindingPartitionedTable, "The table is partitioned, so its primary key has to hold the partition key and a username may exist "+
@@ -26,7 +27,7 @@ func describeRelation(c catalogue) (found []store.Finding) {
 		add(store.FindingNotATable, "It is a view, a materialized view or a foreign table, so there can be no trigger that notifies, and writes "+
 			"may fail or change other tables; use an ordinary table.")
 	}
-	if relation.details[0] == "u" {
+	if relation.Details[0] == "u" {
 		add(store.FindingUnloggedTable, "The table is unlogged, so it is empty after a crash and on every standby; run ALTER TABLE ... SET LOGGED.")
 	}
 	if relation.is(2) && relation.is(3) {
@@ -34,9 +35,9 @@ func describeRelation(c catalogue) (found []store.Finding) {
 			"add a primary key, or run ALTER TABLE ... REPLICA IDENTITY FULL.")
 	}
 	for _, child := range c["child"] {
-		if relation.name == "r" {
+		if relation.Name == "r" {
 			found = append(found, store.Finding{
-				Kind: store.FindingInheritance, Object: child.name,
+				Kind: store.FindingInheritance, Object: child.Name,
 				Consequence: "The table inherits from users without its unique key, so a username may exist twice and writes change both rows; " +
 					"run ALTER TABLE ... NO INHERIT.",
 			})
@@ -46,7 +47,7 @@ func describeRelation(c catalogue) (found []store.Finding) {
 }
 
 // describeKeys is about the unique indexes: the one on the username, which has to be there, and all others.
-func describeKeys(c catalogue) (found []store.Finding) {
+func describeKeys(c catalog) (found []store.Finding) {
 	isKeyed, isDeferrable := false, false
 	for _, index := range c["unique"] {
 		switch isUsername := index.is(0); {
@@ -58,13 +59,13 @@ func describeKeys(c catalogue) (found []store.Finding) {
 			// One that is not valid ensures nothing; and values that the database makes itself never repeat.
 		default:
 			found = append(found, store.Finding{
-				Kind: store.FindingUniqueConstraint, Object: index.name,
+				Kind: store.FindingUniqueConstraint, Object: index.Name,
 				Consequence: "The database refuses a row that repeats the index's values, so such a ShardingUser stays not ready; " +
 					"drop the index, or keep the values distinct.",
 			})
 		}
 	}
-	if kind := c["relation"][0].name; isKeyed || (kind != "r" && kind != "p") {
+	if kind := c["relation"][0].Name; isKeyed || (kind != "r" && kind != "p") {
 		return found
 	}
 	consequence := "No unique index is on this column alone, so the database does not refuse a second row of a username, and writes and " +
@@ -73,14 +74,14 @@ func describeKeys(c catalogue) (found []store.Finding) {
 		consequence = "The unique constraint is deferrable, so a second row of a username is refused only when a transaction commits; make it " +
 			"NOT DEFERRABLE."
 	}
-	return append(found, store.Finding{Kind: store.FindingMissingUniqueKey, Object: ident("username"), Consequence: consequence})
+	return append(found, store.Finding{Kind: store.FindingMissingUniqueKey, Object: schema.Ident("username"), Consequence: consequence})
 }
 
-func describeConstraints(c catalogue) (found []store.Finding) {
+func describeConstraints(c catalog) (found []store.Finding) {
 	for _, constraint := range c["constraint"] {
-		isOwn, other := constraint.is(1), constraint.details[2]
-		f := store.Finding{Object: ident(constraint.name)}
-		switch kind := constraint.details[0]; {
+		isOwn, other := constraint.is(1), constraint.Details[2]
+		f := store.Finding{Object: schema.Ident(constraint.Name)}
+		switch kind := constraint.Details[0]; {
 		case kind == "c":
 			f.Kind = store.FindingCheckConstraint
 			f.Consequence = "The database refuses a row that does not meet the constraint, so such a ShardingUser stays not ready."
@@ -92,7 +93,7 @@ func describeConstraints(c catalogue) (found []store.Finding) {
 			f.Consequence = fmt.Sprintf("The database refuses a row that the table %s has no match for, so such a ShardingUser stays not ready.", other)
 		default:
 			f.Kind = store.FindingForeignKey
-			f.Consequence = referencing(other, constraint.details[3])
+			f.Consequence = referencing(other, constraint.Details[3])
 		}
 		found = append(found, f)
 	}
@@ -130,39 +131,39 @@ var triggerEvents = []struct {
 }{{1 << 2, "INSERT"}, {1 << 4, "UPDATE"}, {1 << 3, "DELETE"}, {1 << 5, "TRUNCATE"}}
 
 // describeTriggers is about code that runs when a row is written: triggers and rules.
-func (s *Store) describeTriggers(c catalogue) (found []store.Finding) {
+func (o Options) describeTriggers(c catalog) (found []store.Finding) {
 	ours := 0
-	isGuarded := !slices.ContainsFunc(c["column"], func(f fact) bool { return f.name == "oauth_id" })
+	isGuarded := !slices.ContainsFunc(c["column"], func(f Fact) bool { return f.Name == "oauth_id" })
 	for _, trigger := range c["trigger"] {
-		isGuarded = isGuarded || trigger.name == oauthGuard
-		if trigger.name == rowTrigger || trigger.name == truncateTrigger {
+		isGuarded = isGuarded || trigger.Name == oauthGuard
+		if trigger.Name == schema.RowTrigger || trigger.Name == schema.TruncateTrigger {
 			ours++
 		}
-		if strings.HasPrefix(trigger.name, ourTriggers) || trigger.name == oauthGuard {
+		if strings.HasPrefix(trigger.Name, ourTriggers) || trigger.Name == oauthGuard {
 			continue
 		}
-		kind, _ := strconv.Atoi(trigger.details[0]) // the server wrote it
-		found = append(found, store.Finding{Kind: store.FindingForeignTrigger, Object: ident(trigger.name), Consequence: triggering(kind)})
+		kind, _ := strconv.Atoi(trigger.Details[0]) // the server wrote it
+		found = append(found, store.Finding{Kind: store.FindingForeignTrigger, Object: schema.Ident(trigger.Name), Consequence: triggering(kind)})
 	}
-	if ours < triggerCount && !s.settings.NoNotifications {
+	if ours < schema.TriggerCount && !o.NoNotifications {
 		found = append(found, store.Finding{
-			Kind: store.FindingNotificationTrigger, Object: ident(rowTrigger),
+			Kind: store.FindingNotificationTrigger, Object: schema.Ident(schema.RowTrigger),
 			Consequence: "The triggers that notify of changes are missing or disabled, so the operator polls the table; GRANT TRIGGER on the " +
 				"table and CREATE on its schema to the role, or enable them.",
 		})
 	}
-	if !isGuarded && s.settings.Role.makesSchema() {
+	if !isGuarded && o.CreatesSchema {
 		found = append(found, store.Finding{
-			Kind: store.FindingOAuthGuard, Object: ident(oauthGuard),
+			Kind: store.FindingOAuthGuard, Object: schema.Ident(oauthGuard),
 			Consequence: "The table has the columns of the sharding manager's login by OAuth, and not the trigger that keeps it from overwriting accounts: " +
 				"a user of OAuth can take over a locked or inactive account by its name; run config/database/sharding-manager.sql.",
 		})
 	}
 	for _, rule := range c["rule"] {
 		found = append(found, store.Finding{
-			Kind: store.FindingRule, Object: ident(rule.name),
+			Kind: store.FindingRule, Object: schema.Ident(rule.Name),
 			Consequence: fmt.Sprintf("The rule rewrites %s statements, so what they write may be skipped or changed; use a trigger in its place, or drop it.",
-				rule.details[0]),
+				rule.Details[0]),
 		})
 	}
 	return found
@@ -185,7 +186,7 @@ func triggering(kind int) string {
 }
 
 // describePolicies is about row-level security, where it applies to the role.
-func describePolicies(c catalogue) (found []store.Finding) {
+func describePolicies(c catalog) (found []store.Finding) {
 	if !c["relation"][0].is(1) {
 		return nil
 	}
@@ -195,10 +196,10 @@ func describePolicies(c catalogue) (found []store.Finding) {
 			continue
 		}
 		if policy.is(1) {
-			permitted[policy.details[0]] = true
+			permitted[policy.Details[0]] = true
 		}
 		found = append(found, store.Finding{
-			Kind: store.FindingRowLevelSecurity, Object: ident(policy.name),
+			Kind: store.FindingRowLevelSecurity, Object: schema.Ident(policy.Name),
 			Consequence: fmt.Sprintf("The policy applies to the role %s and limits the rows that it reads or writes; rows beyond it are not managed.", c.role()),
 		})
 	}
@@ -213,7 +214,7 @@ func describePolicies(c catalogue) (found []store.Finding) {
 		consequence += ", and no policy permits " + strings.Join(missing, ", ") + ": such statements fail or find no row"
 	}
 	consequence += "; ALTER ROLE " + c.role() + " BYPASSRLS, or add a policy that permits all rows to it."
-	return append(found, store.Finding{Kind: store.FindingRowLevelSecurity, Object: ident(usersTable), Consequence: consequence})
+	return append(found, store.Finding{Kind: store.FindingRowLevelSecurity, Object: schema.Ident(schema.Users), Consequence: consequence})
 }
 
 // The major versions of Postgres that are supported.
@@ -223,27 +224,27 @@ const (
 )
 
 // describeSettings is about the server's version and what its sessions begin with.
-func (s *Store) describeSettings(c catalogue) (found []store.Finding) {
+func (o Options) describeSettings(c catalog) (found []store.Finding) {
 	for _, setting := range c["setting"] {
-		value := setting.details[0]
-		if setting.name == "server_version_num" {
+		value := setting.Details[0]
+		if setting.Name == "server_version_num" {
 			found = append(found, serverVersionFinding(value)...)
 			continue
 		}
-		if consequence := s.settingConsequence(setting.name, value, c.role()); consequence != "" {
-			found = append(found, store.Finding{Kind: store.FindingSessionSetting, Object: setting.name, Consequence: consequence})
+		if consequence := o.settingConsequence(setting.Name, value, c.role()); consequence != "" {
+			found = append(found, store.Finding{Kind: store.FindingSessionSetting, Object: setting.Name, Consequence: consequence})
 		}
 	}
 	return found
 }
 
 // settingConsequence says what does not work with a setting of this value; "" where all does.
-func (s *Store) settingConsequence(name, value, role string) string {
+func (o Options) settingConsequence(name, value, role string) string {
 	reset := "; run ALTER ROLE " + role + " SET " + name + " = "
 	switch name {
 	case "statement_timeout", "transaction_timeout":
 		limit, _ := strconv.ParseInt(value, 10, 64) // in milliseconds; the server wrote it
-		if ours := s.settings.StatementTimeout.Milliseconds(); limit > 0 && limit < ours {
+		if ours := o.StatementTimeout.Milliseconds(); limit > 0 && limit < ours {
 			return fmt.Sprintf("The server ends statements after %d ms, before the operator's own limit of %d ms, so slow ones fail early%s0.", limit, ours, reset)
 		}
 	case "default_transaction_isolation":
@@ -279,10 +280,10 @@ func serverVersionFinding(number string) []store.Finding {
 	}}
 }
 
-// schemaVersionFinding is about the version of the operator's own tables; 0 is not known.
-func schemaVersionFinding(version int64) []store.Finding {
-	latest, err := latestMigration()
-	if err != nil || version == 0 || version == latest {
+// describeVersion is about the version of the operator's own tables; 0 is not known.
+func (o Options) describeVersion() []store.Finding {
+	version, latest := o.Version, o.LatestVersion
+	if version == 0 || version == latest {
 		return nil
 	}
 	consequence := fmt.Sprintf("The operator's tables have version %d and this operator makes version %d", version, latest)
@@ -291,21 +292,21 @@ func schemaVersionFinding(version int64) []store.Finding {
 	} else {
 		consequence += ": they have not been migrated; see the operator's log for the reason."
 	}
-	return []store.Finding{{Kind: store.FindingSchemaVersion, Object: ident(versionTable), Consequence: consequence}}
+	return []store.Finding{{Kind: store.FindingSchemaVersion, Object: schema.Ident(schema.Versions), Consequence: consequence}}
 }
 
 // describeRights is about privileges that the role lacks: those on one table are one finding.
-func describeRights(c catalogue) (found []store.Finding) {
+func describeRights(c catalog) (found []store.Finding) {
 	lacking := map[string]map[string][]string{} // columns by privilege by table; none is the whole table
 	for _, f := range c["right"] {
-		if lacking[f.name] == nil {
-			lacking[f.name] = map[string][]string{}
+		if lacking[f.Name] == nil {
+			lacking[f.Name] = map[string][]string{}
 		}
-		columns := lacking[f.name][f.details[0]]
-		if column := f.details[1]; column != "" && !slices.Contains(columns, column) {
+		columns := lacking[f.Name][f.Details[0]]
+		if column := f.Details[1]; column != "" && !slices.Contains(columns, column) {
 			columns = append(columns, column)
 		}
-		lacking[f.name][f.details[0]] = columns
+		lacking[f.Name][f.Details[0]] = columns
 	}
 	for table, privileges := range lacking {
 		var missing []string
@@ -321,9 +322,9 @@ func describeRights(c catalogue) (found []store.Finding) {
 		}
 		list := strings.Join(missing, ", ")
 		found = append(found, store.Finding{
-			Kind: store.FindingMissingRight, Object: ident(table),
+			Kind: store.FindingMissingRight, Object: schema.Ident(table),
 			Consequence: fmt.Sprintf("The role %s lacks %s on the table, so statements that need it fail; run %s.",
-				c.role(), list, grant(right{ident(table), list}, c.role())),
+				c.role(), list, fmt.Sprintf("GRANT %s ON TABLE %s TO %s", list, schema.Ident(table), c.role())),
 		})
 	}
 	return found
