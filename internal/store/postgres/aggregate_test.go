@@ -89,7 +89,7 @@ func TestConcurrentRefusalsLoseNoAttempt(t *testing.T) {
 	}
 }
 
-func TestAPurgedAggregateIsBegunAnew(t *testing.T) {
+func TestAPurgedAggregateBeginsAgain(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))

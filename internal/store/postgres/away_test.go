@@ -62,7 +62,7 @@ func TestWithoutAConnectionTheDatabaseIsUnavailableAtOnce(t *testing.T) {
 	}
 	charge(t, s, "alice")
 	if s.Health().Unavailable {
-		t.Error("it is away from the beginning")
+		t.Error("it is unavailable from the beginning")
 	}
 	proxy.Cut()
 	eventually(t, "the connection is no more", func() bool {
@@ -207,10 +207,10 @@ func TestADatabaseMissingAtTheStartIsUnavailableUntilItComes(t *testing.T) {
 			disturb()
 			s := open(t, Settings{DSN: fixed(dsn), MinIdleConns: -1}) // by the usual times
 			if s.Health().Unavailable {
-				t.Error("it is away before anybody looked")
+				t.Error("it is unavailable before anybody looked")
 			}
 			background(t, func(ctx context.Context) { _ = s.Maintain(ctx) })
-			eventually(t, "it is away", isUnavailable(s))
+			eventually(t, "it is unavailable", isUnavailable(s))
 			proxy.Restore()
 			eventually(t, "it is back", func() bool { return !s.Health().Unavailable })
 			charge(t, s, "alice")
@@ -218,13 +218,13 @@ func TestADatabaseMissingAtTheStartIsUnavailableUntilItComes(t *testing.T) {
 	}
 }
 
-func TestAnOutageIsNoticedWhileNobodyCallsAndSoIsItsEnd(t *testing.T) {
+func TestAnOutageAndItsEndAreNoticedWithoutCalls(t *testing.T) {
 	t.Parallel()
 	proxy, dsn := testenv.DatabaseProxy(t, databaseWithSchema(t))
 	s := ready(t, Settings{DSN: fixed(dsn)})
 	for name, disturb := range map[string]func(){"it is cut": proxy.Cut, "the network swallows": proxy.Stall} {
 		disturb()
-		eventually(t, name+", and it is away", isUnavailable(s))
+		eventually(t, name+", and it is unavailable", isUnavailable(s))
 		proxy.Restore()
 		eventually(t, name+", and it is back", func() bool { return !s.Health().Unavailable })
 		charge(t, s, "alice")
@@ -292,7 +292,7 @@ func TestAServerWithoutFreeConnectionsIsUnavailableAfterAWhile(t *testing.T) {
 	s.Pool().Reset()
 	_ = chargeFails(t, s, "alice")
 	if s.check(t.Context()); s.Health().Unavailable {
-		t.Error("it is away as soon as its own connections are gone")
+		t.Error("it is unavailable as soon as its own connections are gone")
 	}
 	s.timing.shortage = time.Millisecond
 	backoff.Pause(t.Context(), s.timing.shortage)

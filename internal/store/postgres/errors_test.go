@@ -85,7 +85,7 @@ func TestARightThatIsMissingIsNamed(t *testing.T) {
 	}
 }
 
-func TestAPoolerThatRefusesOurStartUpParametersIsToldOf(t *testing.T) {
+func TestAPoolerThatRejectsOurStartUpParametersIsReported(t *testing.T) {
 	t.Parallel()
 	got := classify(&pgconn.PgError{Code: "08P01", Message: "unsupported startup parameter: search_path"}, dsnIdentity{role: "app", schema: "public"}, 0)
 	if got.kind != unavailable || !strings.Contains(got.sentence, "ignore_startup_parameters = search_path") {
@@ -283,7 +283,7 @@ func TestADSNThatCanBeReadInOneWayIsNamed(t *testing.T) {
 	}
 }
 
-func TestADSNThatCannotBeReadOrIsEmptyIsToldOf(t *testing.T) {
+func TestADSNThatCannotBeReadOrIsEmptyIsReported(t *testing.T) {
 	t.Parallel()
 	_, err := Open(Settings{DSN: func() (string, error) { return "", errors.New("no file") }})
 	expectUnavailable(t, err, "no file")

@@ -79,7 +79,7 @@ func TestCommitsThatHangAreAnOutageWithinFiveSeconds(t *testing.T) {
 		_, err := s.Charge(context.WithoutCancel(t.Context()), attempt("alice"), usual)
 		failed <- err
 	}()
-	eventually(t, "the store is away", isUnavailable(s))
+	eventually(t, "the store is unavailable", isUnavailable(s))
 	took := time.Since(began)
 	t.Logf("away after %v", took.Round(time.Millisecond))
 	if most := 5 * time.Second; took > most {
@@ -112,7 +112,7 @@ func waiters(t *testing.T, admin *pgxpool.Pool) int {
 }
 
 // A long transaction of another program that holds sixty rows holds up nobody else.
-func TestSixtyLockedRowsHoldUpNobodyElse(t *testing.T) {
+func TestSixtyLockedRowsDelayNoOther(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
@@ -169,7 +169,7 @@ func TestSixtyLockedRowsHoldUpNobodyElse(t *testing.T) {
 }
 
 // A column that gets another type beside logins makes none of them fail.
-func TestAColumnThatGetsAnotherTypeBesideLoginsFailsNone(t *testing.T) {
+func TestAColumnThatGetsAnotherTypeDuringLoginsFailsNone(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
@@ -237,7 +237,7 @@ func TestSettingsOfTheRoleMakeNoDifference(t *testing.T) {
 					t.Fatal(err)
 				}
 				if after.Ownership == nil || after.Ownership.Lockout != change.Lockout {
-					t.Fatalf("the note is %+v, want the lockout %+v", after.Ownership, change.Lockout)
+					t.Fatalf("the ownership record is %+v, want the lockout %+v", after.Ownership, change.Lockout)
 				}
 				for range 7 {
 					if c, err := s.Charge(t.Context(), attempt("alice"), usual); err != nil || c.Verdict != store.Check {

@@ -35,7 +35,7 @@ func limited(t *testing.T) (s *Store, owner func(sql string), end user.Change) {
 	return s, func(sql string) { run(t, pool, strings.ReplaceAll(sql, "THE_ROLE", name)) }, end
 }
 
-// A row that row-level security hides is not one that is gone: its note must not say so.
+// A row that row-level security hides is not one that is gone: its ownership record must not say so.
 func TestARowThatRowSecurityHidesIsNotTakenForDeleted(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {

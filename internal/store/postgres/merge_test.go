@@ -64,7 +64,7 @@ func TestAMergeThatWaitedForAnotherProgramAddsToWhatThatOneLeft(t *testing.T) {
 		"a clean counter":     {"UPDATE users SET failed_login_attempts = 0", 1, ""},
 		"a lock":              {"UPDATE users SET locked_until = now() + INTERVAL '1 hour'", 4, "60"},
 		"a lock forever":      {"UPDATE users SET locked_until = 'infinity'", 4, "infinity"},
-		"a lock that ran out": {"UPDATE users SET locked_until = now()", 1, ""},
+		"a lock that expired": {"UPDATE users SET locked_until = now()", 1, ""},
 		"nothing new":         {"SELECT FROM users FOR UPDATE", 4, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -153,7 +153,7 @@ func TestAMergeWhoseAnswerIsLostIsMergedOnceWhenItIsTriedAgain(t *testing.T) {
 	}
 }
 
-func TestAnAccountThatAnOutageNamesTwiceHasItsSum(t *testing.T) {
+func TestAnAccountThatABatchNamesTwiceHasItsSum(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
@@ -172,7 +172,7 @@ func TestAnAccountThatAnOutageNamesTwiceHasItsSum(t *testing.T) {
 	}
 }
 
-func TestADatabaseThatIsNotInUTF8TakesTheRestOfAnOutage(t *testing.T) {
+func TestADatabaseWithoutUTF8MergesTheRest(t *testing.T) {
 	t.Parallel()
 	dsn := with(testenv.Database(t), "client_encoding=UTF8")
 	_, database := names(t, dsn)
@@ -222,7 +222,7 @@ func TestWhatWasMergedMoreThanADayAgoIsForgottenByLaterMerges(t *testing.T) {
 	}
 }
 
-func TestTheTableOfMergesIsMadeAgainWhenItIsDropped(t *testing.T) {
+func TestTheTableOfMergesIsCreatedAgainWhenItIsDropped(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
@@ -258,6 +258,6 @@ func TestAnUpgradeAddsTheTableOfMergesToWhatIsThere(t *testing.T) {
 		eventually(t, "an outage is merged", func() bool { return s.Merge(t.Context(), failures("1", "alice"), usual) == nil })
 	})
 	if away {
-		t.Error("it was away meanwhile")
+		t.Error("it was unavailable meanwhile")
 	}
 }

@@ -127,7 +127,7 @@ func TestATriggerThatAnotherReplicaMadeIsDroppedAgain(t *testing.T) {
 	eventually(t, "the trigger is gone", func() bool { return value[int](t, pool, ownedTriggers) == 0 })
 }
 
-func TestTheRoleForLogInsDropsNoTrigger(t *testing.T) {
+func TestTheLoginRoleDropsNoTrigger(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	ready(t, quick(dsn))
@@ -209,7 +209,7 @@ func TestOfTriggersOnTheTableOnlyOursAreDropped(t *testing.T) {
 }
 
 // A transaction that writes to the table for long keeps the trigger from being dropped, and is not waited for.
-func TestDroppingTheTriggerBesideALongTransactionBlocksNobody(t *testing.T) {
+func TestDroppingTheTriggerDuringALongTransactionBlocksNoOther(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	ready(t, quick(dsn))

@@ -108,7 +108,7 @@ func TestADatabaseThatDoesNotAnswerIsSlowAndNothingHangs(t *testing.T) {
 	})
 }
 
-func TestAReadOnlyDatabaseIsToldOfAndLeft(t *testing.T) {
+func TestAReadOnlyDatabaseIsReportedAndLeft(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
@@ -164,7 +164,7 @@ func TestAPasswordThatIsRotatedInTheDSNsFileNeedsNoRestart(t *testing.T) {
 
 	run(t, pool, "ALTER ROLE "+role+" PASSWORD 'the-next-one'")
 	run(t, pool, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1", role)
-	eventually(t, "the log-in is refused", func() bool {
+	eventually(t, "the login is refused", func() bool {
 		_, err := s.Observe(t.Context(), "alice")
 		return err != nil && strings.Contains(err.Error(), "rejected the login")
 	})
@@ -177,7 +177,7 @@ func TestAPasswordThatIsRotatedInTheDSNsFileNeedsNoRestart(t *testing.T) {
 	w.told(t, "alice")
 }
 
-func TestAWriteThatWaitsForAnothersLockIsNoOutage(t *testing.T) {
+func TestAWriteThatWaitsForALockIsNoOutage(t *testing.T) {
 	t.Parallel()
 	dsn := testenv.Database(t)
 	settings := quick(dsn)
@@ -218,7 +218,7 @@ func TestAWriteThatWaitsForAnothersLockIsNoOutage(t *testing.T) {
 	})
 }
 
-func TestARowThatTheTableDoesNotTakeIsNoOutage(t *testing.T) {
+func TestARejectedRowIsNoOutage(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))

@@ -50,21 +50,21 @@ func TestAMissingRightOfEitherRoleIsNamedWithItsColumns(t *testing.T) {
 		revoke string // from the role
 		do     func(t *testing.T, s *Store) error
 	}{
-		"the controller's, of users":            {RoleController, "ALL ON users", observe},
-		"the controller's, of a column's read":  {RoleController, "SELECT (roles) ON users", observe},
-		"the controller's, of a column":         {RoleController, "UPDATE (password_hash) ON users", rotate},
-		"the controller's, of the lock":         {RoleController, "UPDATE (locked_until) ON users", rotate},
-		"the controller's, of its notes":        {RoleController, "UPDATE ON shardinguser_ownership", rotate},
-		"the controller's, of the trail":        {RoleController, "ALL ON login_attempts", observe},
-		"the controller's, of the migrations":   {RoleController, "ALL ON shardinguser_migrations", migrate},
-		"the controller's, of the schema":       {RoleController, "USAGE ON SCHEMA public", observe},
-		"the log-in side's, of users":           {RoleLogin, "ALL ON users", charge},
-		"the log-in side's, of a column":        {RoleLogin, "UPDATE (locked_until) ON users", charge},
-		"the log-in side's, of the notes":       {RoleLogin, "ALL ON shardinguser_ownership", observe},
-		"the log-in side's, of the trail":       {RoleLogin, "INSERT (source) ON login_attempts", charge},
-		"the log-in side's, of what was merged": {RoleLogin, "ALL ON shardinguser_merges", merge},
-		"the log-in side's, of the migrations":  {RoleLogin, "ALL ON shardinguser_migrations", migrate},
-		"the log-in side's, of the schema":      {RoleLogin, "USAGE ON SCHEMA public", migrate},
+		"the controller's, of users":           {RoleController, "ALL ON users", observe},
+		"the controller's, of a column's read": {RoleController, "SELECT (roles) ON users", observe},
+		"the controller's, of a column":        {RoleController, "UPDATE (password_hash) ON users", rotate},
+		"the controller's, of the lock":        {RoleController, "UPDATE (locked_until) ON users", rotate},
+		"the controller's, of its notes":       {RoleController, "UPDATE ON shardinguser_ownership", rotate},
+		"the controller's, of the trail":       {RoleController, "ALL ON login_attempts", observe},
+		"the controller's, of the migrations":  {RoleController, "ALL ON shardinguser_migrations", migrate},
+		"the controller's, of the schema":      {RoleController, "USAGE ON SCHEMA public", observe},
+		"the login role's, of users":           {RoleLogin, "ALL ON users", charge},
+		"the login role's, of a column":        {RoleLogin, "UPDATE (locked_until) ON users", charge},
+		"the login role's, of the notes":       {RoleLogin, "ALL ON shardinguser_ownership", observe},
+		"the login role's, of the trail":       {RoleLogin, "INSERT (source) ON login_attempts", charge},
+		"the login role's, of what was merged": {RoleLogin, "ALL ON shardinguser_merges", merge},
+		"the login role's, of the migrations":  {RoleLogin, "ALL ON shardinguser_migrations", migrate},
+		"the login role's, of the schema":      {RoleLogin, "USAGE ON SCHEMA public", migrate},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -109,7 +109,7 @@ func TestAMissingRightOfEitherRoleIsNamedWithItsColumns(t *testing.T) {
 	}
 }
 
-func TestATableOfAnotherOwnerThatAnUpgradeChangesIsToldOf(t *testing.T) {
+func TestATableOfAnotherOwnerThatAnUpgradeChangesIsReported(t *testing.T) {
 	t.Parallel()
 	admin := databaseWithSchema(t)
 	controller, _ := testenv.TwoRoles(t, admin)
@@ -120,7 +120,7 @@ func TestATableOfAnotherOwnerThatAnUpgradeChangesIsToldOf(t *testing.T) {
 	}
 }
 
-func TestOneRoleIsAwayWhileTheOtherIsNot(t *testing.T) {
+func TestOneRoleIsUnavailableWhileTheOtherIsNot(t *testing.T) {
 	t.Parallel()
 	admin := databaseWithSchema(t)
 	controller, login := testenv.TwoRoles(t, admin)
@@ -133,7 +133,7 @@ func TestOneRoleIsAwayWhileTheOtherIsNot(t *testing.T) {
 		role, _ := names(t, side.dsn)
 		run(t, pool, "ALTER ROLE "+role+" NOLOGIN")
 		run(t, pool, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1", role)
-		eventually(t, "the one is away", func() bool { return side.lost.Health().Unavailable && !side.lost.Health().Up() })
+		eventually(t, "the one is unavailable", func() bool { return side.lost.Health().Unavailable && !side.lost.Health().Up() })
 		if err := side.lost.Health().Writing; err == nil || !strings.HasPrefix(err.Error(), side.lost.settings.Role.of()+"The database rejected the login") {
 			t.Errorf("its failure is %v", err)
 		}
@@ -174,8 +174,8 @@ func TestBothSidesListenByOneCredential(t *testing.T) {
 	}
 }
 
-// What is refused to the login side need not be what logins take, and does not make the database away then.
-func TestARightThatLogInsDoNotNeedDoesNotMakeTheLogInSideAway(t *testing.T) {
+// What is refused to the login role need not be what logins take, and does not make the database away then.
+func TestARightThatLoginsDoNotNeedDoesNotMakeTheLoginRoleUnavailable(t *testing.T) {
 	t.Parallel()
 	admin := databaseWithSchema(t)
 	controller, login := testenv.TwoRoles(t, admin)
@@ -190,17 +190,17 @@ func TestARightThatLogInsDoNotNeedDoesNotMakeTheLogInSideAway(t *testing.T) {
 	}
 	p.login.check(t.Context())
 	if p.login.Health().Unavailable {
-		t.Error("it is away")
+		t.Error("it is unavailable")
 	}
 	run(t, pool, "REVOKE INSERT (source) ON login_attempts FROM "+role)
 	expectUnavailable(t, chargeFails(t, p.login, "alice"), "GRANT SELECT (id, username")
-	eventually(t, "it is away without what log-ins need", isUnavailable(p.login))
+	eventually(t, "it is unavailable without what logins need", isUnavailable(p.login))
 	testenv.GrantRoles(t, admin, controller, login)
 	eventually(t, "it is back", func() bool { return !p.login.Health().Unavailable })
 	charge(t, p.login, "alice")
 }
 
-func TestALogInSideThatLeadsElsewhereServesNobody(t *testing.T) {
+func TestALoginDSNThatLeadsElsewhereServesNoLogin(t *testing.T) {
 	t.Parallel()
 	admin, elsewhere := testenv.Database(t), testenv.Database(t)
 	for _, dsn := range []string{admin, elsewhere} {
@@ -243,7 +243,7 @@ func TestALogInSideThatLeadsElsewhereServesNobody(t *testing.T) {
 			})
 			// Once more where a login was under way that then succeeded, elsewhere.
 			if n := strings.Count(log.String(), mismatchedDSNs); n < 1 || n > 2 {
-				t.Errorf("it was told of %d times: %s", n, log.String())
+				t.Errorf("it was reported %d times: %s", n, log.String())
 			}
 		})
 	}

@@ -103,7 +103,7 @@ func TestTwoRolesKeepTheStoresPromisesTogether(t *testing.T) {
 		variables []string
 		fill      string
 		harness   storetest.Harness
-		byLogin   bool // the login side reads
+		byLogin   bool // the login role reads
 		isWhole   bool // under -short, too
 	}{
 		"on the operator's own table": {},
@@ -328,7 +328,7 @@ func TestTheScriptMakesTheTriggersThatTheOperatorMakes(t *testing.T) {
 }
 
 // The roles are made where they are not there, and logins wait for tables that the controller makes.
-func TestTheLogInSideWaitsForTheControllersTablesAndForItsRights(t *testing.T) {
+func TestTheLoginRoleWaitsForTheControllersTablesAndForItsRights(t *testing.T) {
 	t.Parallel()
 	admin := testenv.Database(t)
 	pool := connect(t, admin)
@@ -353,7 +353,7 @@ func TestTheLogInSideWaitsForTheControllersTablesAndForItsRights(t *testing.T) {
 		return s.Health().Writing != nil && strings.Contains(s.Health().Writing.Error(), `GRANT SELECT ON TABLE "shardinguser_migrations" TO `)
 	})
 	testenv.GrantRoles(t, admin, controller, login, "migrate=on")
-	eventually(t, "the log-in side's store is up and notified", func() bool { return s.Health().Up() && s.Health().Notified })
+	eventually(t, "the login role's store is up and notified", func() bool { return s.Health().Up() && s.Health().Notified })
 	if _, err := c.Apply(t.Context(), creation("alice")); err != nil {
 		t.Fatal(err)
 	}
@@ -364,9 +364,9 @@ func TestTheLogInSideWaitsForTheControllersTablesAndForItsRights(t *testing.T) {
 	_, err := connect(t, controller).Exec(t.Context(), "UPDATE users SET last_login_at = now()")
 	var refusal *pgconn.PgError
 	if !errors.As(err, &refusal) || refusal.Code != codeMissingRight {
-		t.Errorf("the controller, which made the table, writes the last log-in: %v", err)
+		t.Errorf("the controller, which made the table, writes the last login: %v", err)
 	}
-	// An upgrade adds a column to the note, and a table.
+	// An upgrade adds a column to the ownership record, and a table.
 	run(t, connect(t, controller), "ALTER TABLE shardinguser_ownership ADD more TEXT; CREATE TABLE shardinguser_more (x INT); "+
 		"INSERT INTO shardinguser_migrations (version_id, is_applied) VALUES (99, true)")
 }

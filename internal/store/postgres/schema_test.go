@@ -106,7 +106,7 @@ func TestAMigrationWaitsForAnotherReplicasUntilItsContextEnds(t *testing.T) {
 	}
 }
 
-func TestARoleThatMayNotCreateTablesIsToldWhichGrantIsMissing(t *testing.T) {
+func TestTheGrantThatCreatingTablesNeedsIsNamed(t *testing.T) {
 	t.Parallel()
 	admin := testenv.Database(t)
 	dsn := testenv.Role(t, admin)
@@ -172,7 +172,7 @@ func TestATableThatMayNotBeReadIsNamedWithItsGrant(t *testing.T) {
 	}
 }
 
-func TestASchemaThatDoesNotExistIsToldOf(t *testing.T) {
+func TestASchemaThatDoesNotExistIsReported(t *testing.T) {
 	t.Parallel()
 	s := open(t, quick(with(testenv.Database(t), "search_path=nowhere")))
 	err := s.Migrate(t.Context())
@@ -181,7 +181,7 @@ func TestASchemaThatDoesNotExistIsToldOf(t *testing.T) {
 	}
 }
 
-func TestATableOfAnotherProgramThatHasTheNameOfOursIsToldOf(t *testing.T) {
+func TestATableOfAnotherProgramThatHasTheNameOfOursIsReported(t *testing.T) {
 	t.Parallel()
 	dsn := testenv.Database(t)
 	pool := connect(t, dsn)
@@ -195,7 +195,7 @@ func TestATableOfAnotherProgramThatHasTheNameOfOursIsToldOf(t *testing.T) {
 	}
 }
 
-func TestTablesThatWereDroppedAreMadeAgain(t *testing.T) {
+func TestTablesThatWereDroppedAreCreatedAgain(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
@@ -203,7 +203,7 @@ func TestTablesThatWereDroppedAreMadeAgain(t *testing.T) {
 	eventually(t, "a row can be created", func() bool { return applied(t, s, creation("alice")) == nil })
 }
 
-func TestATableThatIsDroppedWhileOthersStayIsMadeAgain(t *testing.T) {
+func TestATableThatIsDroppedWhileOthersStayIsCreatedAgain(t *testing.T) {
 	t.Parallel()
 	for _, table := range []string{"users", schema.Ownership, schema.Attempts} {
 		t.Run(table, func(t *testing.T) {
@@ -341,7 +341,7 @@ func TestAnUpgradeThatMayNotAlterTablesIsReportedOnce(t *testing.T) {
 	w := watch(t, s)
 
 	want := `GRANT USAGE, CREATE ON SCHEMA "public" TO "` + role + `";`
-	eventually(t, "it says what is missing, and log-ins are others' to decide", func() bool {
+	eventually(t, "it says what is missing, and logins are others' to decide", func() bool {
 		_, err := s.Observe(t.Context(), "alice")
 		return err != nil && strings.Contains(err.Error(), want) && s.Health().Unavailable
 	})

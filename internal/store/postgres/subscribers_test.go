@@ -18,7 +18,7 @@ func listeners(t *testing.T, pool *pgxpool.Pool) int {
 		"AND (query LIKE 'LISTEN%' OR query LIKE '-- ping')")
 }
 
-// watchUntil watches until stop is called, which returns when the watcher has ended.
+// watchUntil watches until stop is called, which returns when the subscriber has ended.
 func watchUntil(t *testing.T, s *Store, changed func(usernames []string)) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -35,7 +35,7 @@ func watchUntil(t *testing.T, s *Store, changed func(usernames []string)) (stop 
 	return stop
 }
 
-func TestWatchersShareOneConnectionThatListens(t *testing.T) {
+func TestSubscribersShareOneListeningConnection(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	s := ready(t, listening(dsn))
@@ -58,7 +58,7 @@ func TestWatchersShareOneConnectionThatListens(t *testing.T) {
 	}
 }
 
-func TestAWatcherThatComesLateIsToldAtOnceOfAllThatIsKnown(t *testing.T) {
+func TestALateSubscriberGetsAllThatIsKnownAtOnce(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	s := ready(t, listening(dsn)) // no sweep comes again
@@ -86,7 +86,7 @@ func TestAWatcherThatComesLateIsToldAtOnceOfAllThatIsKnown(t *testing.T) {
 	}
 }
 
-func TestNothingFallsIntoTheGapWhileWatchersCome(t *testing.T) {
+func TestNoChangeIsLostWhileSubscribersCome(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	s := ready(t, listening(dsn))
@@ -115,7 +115,7 @@ func TestNothingFallsIntoTheGapWhileWatchersCome(t *testing.T) {
 	}
 }
 
-func TestWatchersLeaveInAnyOrderAndTheLastOneEndsTheListening(t *testing.T) {
+func TestSubscribersLeaveInAnyOrderAndTheLastOneEndsTheListening(t *testing.T) {
 	t.Parallel()
 	for name, order := range map[string][]int{"the first one first": {0, 1, 2}, "the last one first": {2, 1, 0}} {
 		t.Run(name, func(t *testing.T) {
@@ -149,7 +149,7 @@ func TestWatchersLeaveInAnyOrderAndTheLastOneEndsTheListening(t *testing.T) {
 	}
 }
 
-func TestAWatcherThatTakesItsTimeHoldsUpNoOtherAndLosesNothing(t *testing.T) {
+func TestASlowSubscriberDelaysNoOtherAndLosesNothing(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	s := ready(t, listening(dsn))
@@ -174,7 +174,7 @@ func TestAWatcherThatTakesItsTimeHoldsUpNoOtherAndLosesNothing(t *testing.T) {
 		quick.told(t, username)
 	}
 	if n := slow.of("user-0"); n != 0 {
-		t.Errorf("the slow one was told %d times while it was busy", n)
+		t.Errorf("the slow one was notified %d times while it was busy", n)
 	}
 	close(release)
 	slow.told(t, "alice")
@@ -183,7 +183,7 @@ func TestAWatcherThatTakesItsTimeHoldsUpNoOtherAndLosesNothing(t *testing.T) {
 	}
 }
 
-func TestHoweverWatchersComeAndGoTheyShareOneConnection(t *testing.T) {
+func TestSubscribersThatComeAndGoShareOneConnection(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	s := ready(t, listening(dsn))

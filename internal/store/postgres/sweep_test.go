@@ -140,7 +140,7 @@ func TestAPayloadThatCannotBeAUsernameIsDropped(t *testing.T) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.times) != 1 {
-		t.Errorf("told of %d names, want of alice alone", len(w.times))
+		t.Errorf("reported are %d names, want of alice alone", len(w.times))
 	}
 }
 
@@ -193,7 +193,7 @@ func TestASubscriberThatIsStuckHoldsUpNoNotificationOfAnother(t *testing.T) {
 	}
 }
 
-func TestEachWatcherIsToldOnceThatItKnowsAll(t *testing.T) {
+func TestEachSubscriberIsNotifiedOnceOfTheEndOfTheRows(t *testing.T) {
 	t.Parallel()
 	for name, rows := range map[string]int{"no row": 0, "one row": 1, "some pages of rows": 10_000} {
 		t.Run(name, func(t *testing.T) {
@@ -216,13 +216,13 @@ func TestEachWatcherIsToldOnceThatItKnowsAll(t *testing.T) {
 				})
 				eventually(t, watcher+" knows all", func() bool { return ends.Load() > 0 })
 				if n := known.Load(); n < int32(rows) { //nolint:gosec // some thousand
-					t.Errorf("%s was told of %d names before the end, want %d", watcher, n, rows)
+					t.Errorf("%s had %d names before the end, want %d", watcher, n, rows)
 				}
 				username := "new of " + watcher
 				run(t, pool, insert, username)
-				eventually(t, watcher+" is told of a new row", func() bool { return late.Load() > 0 })
+				eventually(t, watcher+" is notified of a new row", func() bool { return late.Load() > 0 })
 				if n := ends.Load(); n != 1 {
-					t.Errorf("%s was told %d times that these were all", watcher, n)
+					t.Errorf("%s was notified %d times that these were all", watcher, n)
 				}
 			}
 		})
@@ -262,7 +262,7 @@ func TestSweepsOfAMillionRowsTakeLittleMemory(t *testing.T) {
 		}
 	})
 	var told, ends atomic.Int64
-	for range 2 { // as the controller and the copy of the accounts
+	for range 2 { // as the controller and the account cache
 		watchUntil(t, s, func(usernames []string) {
 			told.Add(int64(len(usernames)))
 			if len(usernames) == 0 {
@@ -272,7 +272,7 @@ func TestSweepsOfAMillionRowsTakeLittleMemory(t *testing.T) {
 	}
 	eventually(t, "all is told", func() bool { return ends.Load() == 2 })
 	if n := told.Load(); n < int64(2*rows) {
-		t.Errorf("told of %d names, want %d", n, 2*rows)
+		t.Errorf("reported are %d names, want %d", n, 2*rows)
 	}
 	eventually(t, "the store is notifying", notified(s))
 	for n := range 2 {

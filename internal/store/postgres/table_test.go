@@ -337,7 +337,7 @@ func TestMaintainInspectsATableThatWasReplaced(t *testing.T) {
 	s := ready(t, settings)
 	pool := connect(t, dsn)
 	run(t, pool, "DROP TABLE users")
-	eventually(t, "the table is made again", func() bool {
+	eventually(t, "the table is created again", func() bool {
 		return value[bool](t, pool, "SELECT to_regclass('users') IS NOT NULL")
 	})
 	eventually(t, "nothing is found", func() bool { return len(s.Health().Findings) == 0 })

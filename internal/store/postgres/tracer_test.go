@@ -24,7 +24,7 @@ func (c *statementCounter) TraceQueryStart(ctx context.Context, _ *pgx.Conn, dat
 func (*statementCounter) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
 // Each connection is made by the DSN as it is then, and the tracer is no part of that.
-func TestTheTracerIsToldOfTheStatementsOfEveryConnection(t *testing.T) {
+func TestTheTracerTracesTheStatementsOfEveryConnection(t *testing.T) {
 	counter := &statementCounter{}
 	settings := quick(databaseWithSchema(t))
 	settings.Tracer = counter

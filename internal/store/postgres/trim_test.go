@@ -65,7 +65,7 @@ func TestTrimmingSparesLocksAndWhatIsPending(t *testing.T) {
 	}
 }
 
-func TestTheLogInSidesRoleMayTrimTheRecord(t *testing.T) {
+func TestTheLoginRoleMayTrimTheAuditTrail(t *testing.T) {
 	t.Parallel()
 	admin := databaseWithSchema(t)
 	controller, login := testenv.TwoRoles(t, admin)

@@ -14,7 +14,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-func TestWhatDoesNotProveAnOutageIsLookedAtAndNoMore(t *testing.T) {
+func TestAnUnprovedOutageCausesACheckAndNoMore(t *testing.T) {
 	t.Parallel()
 	s := open(t, quick("postgres://u@h/db"))
 	for name, err := range map[string]error{
@@ -36,13 +36,13 @@ func TestWhatDoesNotProveAnOutageIsLookedAtAndNoMore(t *testing.T) {
 		for _, access := range []access{asks, reads, writes} {
 			_ = s.failure(t.Context(), err, access, time.Second)
 			if s.Health().Unavailable {
-				t.Fatalf("%s, access %d: it is away", name, access)
+				t.Fatalf("%s, access %d: it is unavailable", name, access)
 			}
 		}
 	}
 }
 
-func TestADatabaseThatTakesNoWritesIsAwayUntilItDoes(t *testing.T) {
+func TestADatabaseThatRejectsWritesIsUnavailableUntilItAcceptsThem(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
@@ -50,7 +50,7 @@ func TestADatabaseThatTakesNoWritesIsAwayUntilItDoes(t *testing.T) {
 	admin := connect(t, testenv.Server(t).DSN())
 	run(t, admin, "ALTER DATABASE "+database+" SET default_transaction_read_only = on")
 	s.Pool().Reset()
-	eventually(t, "it is away", isUnavailable(s))
+	eventually(t, "it is unavailable", isUnavailable(s))
 	run(t, admin, "ALTER DATABASE "+database+" RESET default_transaction_read_only")
 	eventually(t, "it is back", func() bool { return !s.Health().Unavailable })
 	charge(t, s, "alice")
@@ -73,13 +73,13 @@ func TestADatabaseThatRefusesLoginsIsUnavailableUntilItRecovers(t *testing.T) {
 	if err := chargeFails(t, s, "alice"); unsent(t, err) {
 		t.Errorf("it is said to be unsent: %v", err)
 	}
-	eventually(t, "it is away", isUnavailable(s))
+	eventually(t, "it is unavailable", isUnavailable(s))
 	run(t, pool, "GRANT UPDATE ON users TO "+role)
 	eventually(t, "it is back", func() bool { return !s.Health().Unavailable })
 	charge(t, s, "alice")
 
 	run(t, pool, "REVOKE SELECT ON users FROM "+role)
-	eventually(t, "it is away", isUnavailable(s))
+	eventually(t, "it is unavailable", isUnavailable(s))
 	run(t, pool, "GRANT SELECT ON users TO "+role)
 	eventually(t, "it is back", func() bool { return !s.Health().Unavailable })
 
@@ -97,7 +97,7 @@ func TestADatabaseThatRefusesLoginsIsUnavailableUntilItRecovers(t *testing.T) {
 	charge(t, s, "alice")
 }
 
-func TestATableThatLogInsDoNotNeedMakesNoDatabaseAway(t *testing.T) {
+func TestATableThatLoginsDoNotNeedMakesNoDatabaseUnavailable(t *testing.T) {
 	t.Parallel()
 	admin := testenv.Database(t)
 	dsn := testenv.Role(t, admin)
@@ -124,7 +124,7 @@ func TestATableThatLogInsDoNotNeedMakesNoDatabaseAway(t *testing.T) {
 		charge(t, s, "alice")
 	})
 	if away {
-		t.Error("it was away meanwhile")
+		t.Error("it was unavailable meanwhile")
 	}
 	run(t, pool, "GRANT CREATE ON SCHEMA public TO "+role)
 	eventually(t, "it can merge", func() bool { return s.Merge(t.Context(), failures("1", "alice"), usual) == nil })

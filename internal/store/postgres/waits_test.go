@@ -119,7 +119,7 @@ func TestAChargeThatWaitedForARowDecidesByWhatItBecame(t *testing.T) {
 	}
 }
 
-func TestAChargeTellsTheTimeOnceItsWaitIsOver(t *testing.T) {
+func TestAChargeTakesTheTimeAfterItsWait(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
@@ -138,7 +138,7 @@ func TestAChargeTellsTheTimeOnceItsWaitIsOver(t *testing.T) {
 	commit(t, tx)
 	c, err := call.wait(t)
 	if err != nil || c.Verdict != store.Check {
-		t.Fatalf("got %+v, %v; want a check, since the lock ran out during the wait", c, err)
+		t.Fatalf("got %+v, %v; want a check, since the lock expired during the wait", c, err)
 	}
 	if until := value[time.Time](t, pool, "SELECT locked_until::timestamptz FROM users"); until.Before(over.Add(time.Minute)) {
 		t.Errorf("locked until %v, want a minute from %v or later", until, over)

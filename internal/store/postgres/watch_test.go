@@ -34,7 +34,7 @@ func listeningThroughAProxy(t *testing.T, dsn string) (*testenv.Proxy, Settings)
 	return proxy, settings
 }
 
-// watched is what a watcher was told.
+// watched is what a subscriber was told.
 type watched struct {
 	mu        sync.Mutex
 	times     map[string]int // by username
@@ -83,7 +83,7 @@ func (w *watched) forget() {
 
 func (w *watched) told(t *testing.T, username string) {
 	t.Helper()
-	eventually(t, "the watcher is told of "+username, func() bool { return w.of(username) > 0 })
+	eventually(t, "the subscriber is notified of "+username, func() bool { return w.of(username) > 0 })
 }
 
 // insert makes a row as another program does.
@@ -94,7 +94,7 @@ const cutListeners = `
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 WHERE datname = current_database() AND (query LIKE 'LISTEN%' OR query LIKE '-- ping')`
 
-func TestChangesAreToldByNotificationsAlone(t *testing.T) {
+func TestChangesAreReportedByNotificationsAlone(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	s := ready(t, listening(dsn))
@@ -129,7 +129,7 @@ func TestChangesAreToldByNotificationsAlone(t *testing.T) {
 	w.told(t, "dave") // of a name without a row only the notification tells
 }
 
-func TestTheTriggerKeepsSilentAboutWhatChangesWithEveryLogIn(t *testing.T) {
+func TestTheTriggerDoesNotNotifyOfColumnsThatChangeWithEveryLogin(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	ready(t, quick(dsn))
@@ -173,7 +173,7 @@ func TestTheTriggerNeverFailsAnotherProgramsWrite(t *testing.T) {
 	}
 }
 
-func TestAThousandChangesWhileTheListenerIsCutAreAllTold(t *testing.T) {
+func TestAThousandChangesWhileTheListenerIsCutAreAllReported(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	proxy, settings := listeningThroughAProxy(t, dsn)
@@ -289,7 +289,7 @@ func TestWhereNotificationsDoNotPassTheStorePollsAndTriesAgain(t *testing.T) {
 	run(t, pool, insert, "alice")
 	w.told(t, "alice")
 	run(t, pool, "UPDATE users SET failed_login_attempts = 3")
-	eventually(t, "the watcher is told of the counter", func() bool { return w.of("alice") > 1 })
+	eventually(t, "the subscriber is notified of the counter", func() bool { return w.of("alice") > 1 })
 	if s.Health().Notified {
 		t.Error("it says that it is notifying")
 	}
@@ -299,7 +299,7 @@ func TestWhereNotificationsDoNotPassTheStorePollsAndTriesAgain(t *testing.T) {
 	eventually(t, "the store is notifying", notified(s))
 }
 
-func TestWithoutTheRightToATriggerTheStorePollsAndSaysSoOnce(t *testing.T) {
+func TestWithoutTheRightToATriggerTheStorePollsAndLogsItOnce(t *testing.T) {
 	t.Parallel()
 	dsns := anothersTable(t, testenv.Database(t))
 	var log logged
@@ -330,7 +330,7 @@ func TestWithoutTheRightToATriggerTheStorePollsAndSaysSoOnce(t *testing.T) {
 	eventually(t, "the store is notifying", notified(s))
 }
 
-func TestATriggerThatSomebodyDropsIsMadeAgain(t *testing.T) {
+func TestATriggerThatAnotherProgramDropsIsCreatedAgain(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
@@ -341,7 +341,7 @@ func TestATriggerThatSomebodyDropsIsMadeAgain(t *testing.T) {
 	eventually(t, "the trigger is there", func() bool { return countTriggers(t, pool) == schema.TriggerCount })
 }
 
-func TestNothingIsToldWhileNothingChanges(t *testing.T) {
+func TestNothingIsReportedWhileNothingChanges(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	settings := quick(dsn)
@@ -353,7 +353,7 @@ func TestNothingIsToldWhileNothingChanges(t *testing.T) {
 	began := s.Pool().Stat().AcquireCount()
 	eventually(t, "it has swept a few times", func() bool { return s.Pool().Stat().AcquireCount() > began+50 })
 	if n := w.of("alice"); n != 1 {
-		t.Errorf("told %d times, want once", n)
+		t.Errorf("reported %d times, want once", n)
 	}
 }
 

@@ -301,11 +301,11 @@ var wiredCalls = map[string]wiredCall{
 		c.Write, c.ClearLockout = []user.Field{user.FieldPasswordHash}, true
 		c.Password = &user.PasswordChange{Hash: "another", Version: "2", New: true}
 	}),
-	"an unlocking": applies(func(c *user.Change) { c.ClearLockout, c.Unlock = true, "now" }),
-	"a note":       applies(func(c *user.Change) { c.Lockout.Attempts = 3 }),
-	"a deletion":   applies(func(c *user.Change) { c.Verb = user.Delete }),
-	"deactivation": applies(func(c *user.Change) { c.Verb = user.Deactivate }),
-	"a release":    applies(func(c *user.Change) { c.Verb = user.Release }),
+	"an unlocking":        applies(func(c *user.Change) { c.ClearLockout, c.Unlock = true, "now" }),
+	"an ownership record": applies(func(c *user.Change) { c.Lockout.Attempts = 3 }),
+	"a deletion":          applies(func(c *user.Change) { c.Verb = user.Delete }),
+	"deactivation":        applies(func(c *user.Change) { c.Verb = user.Deactivate }),
+	"a release":           applies(func(c *user.Change) { c.Verb = user.Release }),
 	"a tombstone": {given: func(t *testing.T, s *Store, _ *pgxpool.Pool, name string) func(*Store) error {
 		t.Helper()
 		return changing(t, s, name, func(c *user.Change) { c.Verb = user.Bury })

@@ -17,7 +17,7 @@ var burying = []test{
 			t.Errorf("the revision is %d, want more than 0", note.Revision)
 		}
 		note.Revision = 0
-		expect(t, "the note", note, &user.Ownership{Owner: alice, State: user.Deleted, Generation: 3, Deletion: "Delete"})
+		expect(t, "the ownership record", note, &user.Ownership{Owner: alice, State: user.Deleted, Generation: 3, Deletion: "Delete"})
 	}},
 	{"burying leaves a row that nobody owns as it is", func(t *testing.T, s *subject) {
 		s.Other.Insert(t, "alice", Row{Hash: secondHash, Roles: `["viewer"]`, Active: true})
@@ -47,7 +47,7 @@ var burying = []test{
 		if note.Revision == before {
 			t.Error("the revision is the one of before")
 		}
-		expect(t, "the note", note, user.Ownership{
+		expect(t, "the ownership record", note, user.Ownership{
 			Owner: stranger, State: user.Deleted, Generation: 1, Revision: note.Revision, Deletion: "Retain",
 		})
 		s.conflicts(t, creation("alice", before, by(stranger)))
@@ -64,7 +64,7 @@ var burying = []test{
 		}
 		s.conflicts(t, adoption("alice", before.Ownership.Revision, by(stranger)))
 		before.Ownership.Revision = after.Ownership.Revision
-		expect(t, "the note", after.Ownership, before.Ownership)
+		expect(t, "the ownership record", after.Ownership, before.Ownership)
 		expect(t, "the row", after.Row, before.Row)
 	}},
 	{"a burial that rests on another note, or on one that is not there, is a conflict", func(t *testing.T, s *subject) {
@@ -179,7 +179,7 @@ var confirming = []test{
 	}},
 }
 
-// burial is a change that buries alice on the note of this revision.
+// burial is a change that buries alice on the record of this revision.
 func burial(revision int64, edits ...func(*user.Change)) user.Change {
 	return changed(user.Change{
 		Verb: user.Bury, Username: "alice", Owner: alice, Generation: 1, Revision: revision, Deletion: "Delete",

@@ -13,7 +13,7 @@ var creating = []test{
 	{"nothing is known of a name that nobody used", func(t *testing.T, s *subject) {
 		o := s.observe(t, "nobody")
 		expect(t, "the row", o.Row, nil)
-		expect(t, "the note", o.Ownership, nil)
+		expect(t, "the ownership record", o.Ownership, nil)
 	}},
 	{"a created row says what the change says", func(t *testing.T, s *subject) {
 		s.apply(t, creation("alice", 0, roles("viewer", "operator")))
@@ -34,7 +34,7 @@ var creating = []test{
 			t.Errorf("the revision is %d, want more than 0", note.Revision)
 		}
 		note.Revision = 0
-		expect(t, "the note", note, &user.Ownership{
+		expect(t, "the ownership record", note, &user.Ownership{
 			Owner: alice, State: user.Owned, Generation: 3, Deletion: "Retain",
 			PasswordVersion: "v1", PasswordHash: firstHash, PasswordWeak: true, PasswordSuspicion: "quotes,username",
 			UnlockHandled: "monday",
@@ -78,12 +78,12 @@ var creating = []test{
 		s.Other.Delete(t, "alice")
 		s.conflicts(t, creation("alice", o.Ownership.Revision, by(stranger)))
 	}},
-	{"a note that came up meanwhile makes creating a conflict, also when the row is gone", func(t *testing.T, s *subject) {
+	{"an ownership record that came up meanwhile makes creating a conflict, also when the row is gone", func(t *testing.T, s *subject) {
 		s.created(t)
 		s.Other.Delete(t, "alice")
 		s.conflicts(t, creation("alice", 0))
 	}},
-	{"a note that is not there, or is another one by now, makes creating a conflict", func(t *testing.T, s *subject) {
+	{"an ownership record that is not there, or is another one by now, makes creating a conflict", func(t *testing.T, s *subject) {
 		s.conflicts(t, creation("alice", 7))
 		o := s.created(t)
 		s.apply(t, next(user.Delete, o))
@@ -94,7 +94,7 @@ var creating = []test{
 		s.Other.Delete(t, "alice")
 		gone := s.observe(t, "alice")
 		expect(t, "the row", gone.Row, nil)
-		expect(t, "the note", gone.Ownership, o.Ownership)
+		expect(t, "the ownership record", gone.Ownership, o.Ownership)
 
 		p := user.PasswordChange{Hash: firstHash, Version: "v1"}
 		s.apply(t, creation("alice", gone.Ownership.Revision, password(p)))
@@ -183,7 +183,7 @@ var adopting = []test{
 		s.apply(t, adoption("alice", o.Ownership.Revision, by(remade)))
 		note := s.observe(t, "alice").Ownership
 		note.Revision = 0
-		expect(t, "the note", note, &user.Ownership{Owner: remade, State: user.Owned, Generation: 1, Deletion: "Delete"})
+		expect(t, "the ownership record", note, &user.Ownership{Owner: remade, State: user.Owned, Generation: 1, Deletion: "Delete"})
 	}},
 	{"a row that was released may be adopted by anybody", func(t *testing.T, s *subject) {
 		s.apply(t, next(user.Release, s.created(t)))

@@ -56,7 +56,7 @@ var ending = []test{
 		after := s.observe(t, "alice")
 		expect(t, "the row", after.Row, &user.Row{PasswordHash: secondHash, Roles: []string{"viewer"}, Active: true})
 		after.Ownership.Revision, after.Ownership.PasswordChangedAt = 0, nil
-		expect(t, "the note", after.Ownership, &user.Ownership{
+		expect(t, "the ownership record", after.Ownership, &user.Ownership{
 			Owner: stranger, State: user.Owned, Generation: 1, Deletion: "Delete",
 			PasswordVersion: "v9", PasswordHash: secondHash,
 		})
@@ -171,7 +171,7 @@ var racing = []test{
 		_, err := s.Store.Observe(ctx, "alice")
 		expectCancelled(t, err)
 		expectCancelled(t, s.try(ctx, creation("alice", 0)))
-		expect(t, "the note", s.observe(t, "alice").Ownership, nil)
+		expect(t, "the ownership record", s.observe(t, "alice").Ownership, nil)
 	}},
 }
 

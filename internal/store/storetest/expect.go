@@ -27,7 +27,7 @@ func (s *subject) conflicts(t *testing.T, change user.Change) {
 		t.Errorf("%s %q: want a conflict, got: %v", change.Verb, change.Username, err)
 	}
 	expect(t, "the row", s.Other.Columns(t, change.Username), row)
-	expect(t, "the note", s.observe(t, change.Username).Ownership, note)
+	expect(t, "the ownership record", s.observe(t, change.Username).Ownership, note)
 }
 
 func expect[T any](t *testing.T, what string, got, want T) {
@@ -58,7 +58,7 @@ func (s *subject) unchangedBut(t *testing.T, username string, before map[string]
 	}
 }
 
-// told collects what a watcher is told.
+// told collects what a subscriber is told.
 type told struct {
 	mu        sync.Mutex
 	usernames map[string]struct{}

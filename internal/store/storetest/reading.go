@@ -53,7 +53,7 @@ var reading = []test{
 	{"a row of another program is read without an owner", func(t *testing.T, s *subject) {
 		s.Other.Insert(t, "alice", Row{Hash: firstHash, Roles: `["viewer", "operator"]`})
 		o := s.observe(t, "alice")
-		expect(t, "the note", o.Ownership, nil)
+		expect(t, "the ownership record", o.Ownership, nil)
 		expect(t, "the row", o.Row, &user.Row{PasswordHash: firstHash, Roles: []string{"viewer", "operator"}})
 	}},
 	{"what is no array of strings is malformed roles", func(t *testing.T, s *subject) {
@@ -118,7 +118,7 @@ var reading = []test{
 	{"a snapshot of nobody is empty", func(t *testing.T, s *subject) {
 		expect(t, "the number of entries", len(s.snapshot(t)), 0)
 	}},
-	{"a store with a row or a note is not fresh", func(t *testing.T, s *subject) {
+	{"a store with a row or an ownership record is not fresh", func(t *testing.T, s *subject) {
 		s.Other.Insert(t, "bob", Row{Hash: firstHash, Roles: `[]`})
 		expect(t, "fresh", s.fresh(t), false)
 		s.Other.Delete(t, "bob")

@@ -111,5 +111,5 @@ func (s *subject) isSpared(t *testing.T, change user.Change) {
 	if !reflect.DeepEqual(s.Other.Columns(t, change.Username), row) {
 		t.Errorf("%s %q: the row changed", change.Verb, change.Username)
 	}
-	expect(t, "the note", s.observe(t, change.Username).Ownership, note)
+	expect(t, "the ownership record", s.observe(t, change.Username).Ownership, note)
 }

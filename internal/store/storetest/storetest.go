@@ -156,7 +156,7 @@ func (s *subject) apply(t *testing.T, change user.Change) {
 	}
 	observed := s.observe(t, change.Username)
 	expect(t, "the row that Apply returns", after.Row, observed.Row)
-	expect(t, "the note that Apply returns", after.Ownership, observed.Ownership)
+	expect(t, "the ownership record that Apply returns", after.Ownership, observed.Ownership)
 }
 
 // try makes a change, whatever comes of it.
@@ -173,7 +173,7 @@ func (s *subject) created(t *testing.T, edits ...func(*user.Change)) user.Observ
 	return s.observe(t, change.Username)
 }
 
-// revision is that of the note of a username; 0 where there is none.
+// revision is that of the record of a username; 0 where there is none.
 func (s *subject) revision(t *testing.T, username string) int64 {
 	t.Helper()
 	if note := s.observe(t, username).Ownership; note != nil {
@@ -201,7 +201,7 @@ var (
 	secondHash = fmt.Sprintf("$2a$10$%053d", 2)
 )
 
-// creation is a change that creates alice's row on the note of this revision.
+// creation is a change that creates alice's row on the record of this revision.
 func creation(username string, revision int64, edits ...func(*user.Change)) user.Change {
 	return changed(user.Change{
 		Verb: user.Create, Username: username, Owner: alice, Generation: 1, Revision: revision, Deletion: "Delete",

@@ -162,7 +162,7 @@ var updating = []test{
 			s.conflicts(t, next(verb, o, writing(user.FieldRoles), roles("viewer"), generation(9)))
 		}
 	}},
-	{"an older generation of the same owner is a conflict, also on the note as it is now", func(t *testing.T, s *subject) {
+	{"an older generation of the same owner is a conflict, also on the ownership record as it is now", func(t *testing.T, s *subject) {
 		o := s.created(t, generation(5))
 		for _, verb := range []user.Verb{user.Update, user.Deactivate, user.Release} {
 			s.conflicts(t, next(verb, o, generation(4), writing(user.FieldRoles), roles("viewer")))
@@ -170,7 +170,7 @@ var updating = []test{
 		s.conflicts(t, adoption("alice", o.Ownership.Revision, generation(4)))
 		s.apply(t, next(user.Update, o, generation(5), writing(user.FieldRoles), roles("viewer")))
 	}},
-	{"a change by another owner is a conflict, also on the note as it is now", func(t *testing.T, s *subject) {
+	{"a change by another owner is a conflict, also on the ownership record as it is now", func(t *testing.T, s *subject) {
 		o := s.created(t)
 		for _, verb := range []user.Verb{user.Update, user.Delete, user.Deactivate, user.Release} {
 			s.conflicts(t, next(verb, o, by(stranger), writing(user.FieldRoles), roles("viewer")))
@@ -200,7 +200,7 @@ var updating = []test{
 	}},
 	{"the verb nothing does nothing", func(t *testing.T, s *subject) {
 		s.apply(t, user.Change{Verb: user.Nothing, Username: "alice", Owner: alice})
-		expect(t, "the note", s.observe(t, "alice").Ownership, nil)
+		expect(t, "the ownership record", s.observe(t, "alice").Ownership, nil)
 	}},
 	{"an updated row says when", func(t *testing.T, s *subject) {
 		o := s.created(t)

@@ -9,8 +9,8 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/schema"
 )
 
-// Query yields facts about the table users, its database and this session: a topic, a name, and details whose meaning
-// depends on the topic. It reads the catalog alone: no row, and no lock that a login could wait for.
+// Query yields facts about the table users, its database and this session: a topic, a name, and details whose meaning depends on
+// the topic. It reads only the catalog: no row, and it takes no lock that a login could wait for.
 var Query = `
 WITH t AS (SELECT c.*, n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = pg_catalog.to_regclass('` + schema.Users + `')::oid)
 SELECT 'relation', t.relkind::text, ARRAY[t.relpersistence::text, pg_catalog.row_security_active(t.oid)::text,
@@ -83,7 +83,7 @@ func (f Fact) is(detail int) bool { return f.Details[detail] == "true" }
 // catalog is what Query yields, by topic.
 type catalog map[string][]Fact
 
-// role is the database role of the session, quoted.
+// role returns the database role of the session, quoted.
 func (c catalog) role() string {
 	if len(c["relation"]) == 0 {
 		return "the role"

@@ -22,7 +22,7 @@ type column struct {
 	hasDefault     bool
 	isGenerated    bool
 	isDomain       bool
-	isByteByByte   bool // its collation tells any two texts apart
+	isByteByByte   bool // its collation distinguishes any two texts
 	isBuiltIn      bool
 	declaredLength int // of a text; 0 for any
 }
@@ -45,13 +45,13 @@ func columnOf(f Fact) column {
 // hashLength is the length of a bcrypt hash.
 const hashLength = 60
 
-// written are the columns that a new row is given a value for.
+// written are the columns that an INSERT names.
 var written = []string{"username", "password_hash", "roles", "active", "created_at", "updated_at"}
 
 // used are all columns that a statement names.
 var used = append(slices.Clone(written), "last_login_at", "failed_login_attempts", "locked_until")
 
-// types are the types that each column works with.
+// types are the supported types of each column.
 var types = map[string][]string{
 	"username":              {"varchar", "text"},
 	"password_hash":         {"varchar", "text"},
@@ -94,7 +94,7 @@ func describeColumns(c catalog) (found []store.Finding) {
 	return found
 }
 
-// wrongType says what does not work with the column's type; "" where it fits.
+// wrongType returns the consequence of the column's type; "" where the type fits.
 func (c column) wrongType() string {
 	switch {
 	case c.kind == "bpchar":
@@ -117,7 +117,7 @@ func (c column) wrongType() string {
 	return ""
 }
 
-// notNull says what does not work because the column takes no NULL; "" where nothing does not.
+// notNull returns the consequence of a column without NULL; "" where there is none.
 func (c column) notNull() string {
 	switch {
 	case !c.isNotNull:

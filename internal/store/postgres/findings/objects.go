@@ -12,7 +12,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/schema"
 )
 
-// describeRelation is about the table as a whole.
+// describeRelation returns findings about the table as a whole.
 func describeRelation(c catalog) (found []store.Finding) {
 	relation := c["relation"][0]
 	add := func(kind, consequence string) {
@@ -46,7 +46,7 @@ func describeRelation(c catalog) (found []store.Finding) {
 	return found
 }
 
-// describeKeys is about the unique indexes: the one on the username, which has to be there, and all others.
+// describeKeys returns findings about the unique indexes: the required one on the username, and all others.
 func describeKeys(c catalog) (found []store.Finding) {
 	isKeyed, isDeferrable := false, false
 	for _, index := range c["unique"] {
@@ -56,7 +56,7 @@ func describeKeys(c catalog) (found []store.Finding) {
 		case isUsername && index.is(1):
 			isDeferrable = true
 		case isUsername || (index.is(3) && !index.is(4)):
-			// One that is not valid ensures nothing; and values that the database makes itself never repeat.
+			// An invalid index ensures nothing, and values that the database generates never repeat.
 		default:
 			found = append(found, store.Finding{
 				Kind: store.FindingUniqueConstraint, Object: index.Name,
@@ -100,7 +100,7 @@ func describeConstraints(c catalog) (found []store.Finding) {
 	return found
 }
 
-// referencing says what a foreign key of another table does when a row is deleted.
+// referencing returns what a foreign key of another table does when a row is deleted.
 func referencing(table, onDelete string) string {
 	switch onDelete {
 	case "c":
@@ -111,10 +111,10 @@ func referencing(table, onDelete string) string {
 	return fmt.Sprintf("An account that the table %s refers to cannot be deleted, and its ShardingUser waits; set spec.deletionPolicy to Deactivate.", table)
 }
 
-// ourTriggers is how the names of all versions of our triggers begin.
+// ourTriggers is the beginning of the names of all versions of our triggers.
 const ourTriggers = "shardinguser_notify_"
 
-// oauthGuard is the trigger of config/database/sharding-manager.sql. It refuses no write of the operator.
+// oauthGuard is the trigger of config/database/sharding-manager.sql. It rejects no write of the operator.
 const oauthGuard = "shardinguser_oauth_guard"
 
 // The bits of pg_trigger.tgtype.
@@ -130,7 +130,7 @@ var triggerEvents = []struct {
 	name string
 }{{1 << 2, "INSERT"}, {1 << 4, "UPDATE"}, {1 << 3, "DELETE"}, {1 << 5, "TRUNCATE"}}
 
-// describeTriggers is about code that runs when a row is written: triggers and rules.
+// describeTriggers returns findings about code that runs when a row is written: triggers and rules.
 func (o Options) describeTriggers(c catalog) (found []store.Finding) {
 	ours := 0
 	isGuarded := !slices.ContainsFunc(c["column"], func(f Fact) bool { return f.Name == "oauth_id" })
@@ -169,7 +169,7 @@ func (o Options) describeTriggers(c catalog) (found []store.Finding) {
 	return found
 }
 
-// triggering says what a trigger of this type may do.
+// triggering returns what a trigger of this type may do.
 func triggering(kind int) string {
 	var events []string
 	for _, event := range triggerEvents {
@@ -185,7 +185,7 @@ func triggering(kind int) string {
 	return fmt.Sprintf("The trigger runs at each %s and may refuse it; a ShardingUser whose row it refuses stays not ready.", on)
 }
 
-// describePolicies is about row-level security, where it applies to the role.
+// describePolicies returns findings about row-level security, if it applies to the role.
 func describePolicies(c catalog) (found []store.Finding) {
 	if !c["relation"][0].is(1) {
 		return nil
@@ -223,7 +223,7 @@ const (
 	newestServer = 18
 )
 
-// describeSettings is about the server's version and what its sessions begin with.
+// describeSettings returns findings about the server's version and the settings of new sessions.
 func (o Options) describeSettings(c catalog) (found []store.Finding) {
 	for _, setting := range c["setting"] {
 		value := setting.Details[0]
@@ -238,7 +238,7 @@ func (o Options) describeSettings(c catalog) (found []store.Finding) {
 	return found
 }
 
-// settingConsequence says what does not work with a setting of this value; "" where all does.
+// settingConsequence returns the consequence of a setting of this value; "" where there is none.
 func (o Options) settingConsequence(name, value, role string) string {
 	reset := "; run ALTER ROLE " + role + " SET " + name + " = "
 	switch name {
@@ -280,7 +280,7 @@ func serverVersionFinding(number string) []store.Finding {
 	}}
 }
 
-// describeVersion is about the version of the operator's own tables; 0 is not known.
+// describeVersion returns a finding about the version of the operator's own tables.
 func (o Options) describeVersion() []store.Finding {
 	version, latest := o.Version, o.LatestVersion
 	if version == 0 || version == latest {
@@ -295,7 +295,7 @@ func (o Options) describeVersion() []store.Finding {
 	return []store.Finding{{Kind: store.FindingSchemaVersion, Object: schema.Ident(schema.Versions), Consequence: consequence}}
 }
 
-// describeRights is about privileges that the role lacks: those on one table are one finding.
+// describeRights returns findings about privileges that the role lacks, one for each table.
 func describeRights(c catalog) (found []store.Finding) {
 	lacking := map[string]map[string][]string{} // columns by privilege by table; none is the whole table
 	for _, f := range c["right"] {

@@ -13,8 +13,9 @@ import (
 
 // StrangersOf is an expression for the roles that may create objects in a schema ("n") or schemas in a database ("d"), by its
 // privileges and its owner: a list of their names, and NULL where there are none. Superusers, the session's role and what it is a
-// member of, the owner of the database and the roles of the arrays of more are no strangers: what they could do by an object of
-// their own, they can do without it. Everything is qualified, since it also runs before the search path is known.
+// member of, the owner of the database and the roles of the arrays of more are no strangers: they can do
+// without an object of their own what they could do by it. Everything is qualified, since it also runs before the search path is
+// known.
 func StrangersOf(privileges, owner, kind string, more ...string) string {
 	trusted := ""
 	for _, array := range more {
@@ -43,7 +44,7 @@ const (
 	schemaOwner = `ARRAY(SELECT n.nspowner WHERE EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relnamespace = n.oid AND c.oid = ANY (` + ourTables + `)))`
 )
 
-// readSchemas is the part of readCatalogue about the roles that may put an object into the search path, and about the owners of
+// readSchemas is the part of Query about the roles that may put an object into the search path, and about the owners of
 // the operator's tables.
 var readSchemas = `SELECT 'schema', n.nspname::text, ARRAY[COALESCE(` + StrangersOf("n.nspacl", "n.nspowner", "n", tableOwners, schemaOwner) + `, ''),
        pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(n.nspowner))]
@@ -69,7 +70,7 @@ WHERE r.rolcanlogin AND NOT r.rolsuper
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass('` + schema.Users + `')::oid AND c.relowner = r.oid)
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database() AND d.datdba = r.oid)`
 
-// describeSchemas is about strangers that may put an object into the search path, where it could be taken for the one that is meant.
+// describeSchemas returns findings about strangers that may create an object in the search path, which could shadow another one.
 func (o Options) describeSchemas(c catalog) (found []store.Finding) {
 	isThere := map[string]bool{}
 	for _, named := range c["schema"] {

@@ -15,8 +15,9 @@ const FromGrantees = `FROM t CROSS JOIN LATERAL (
     WHERE e.privilege_type = 'UPDATE'::text
     UNION SELECT t.relowner) g (id)`
 
-// readWriters is the part of readCatalogue about the other roles that may log in and write the whole table users, by a right of their
-// own or of a role that they are members of: whether the role may alter the table, whether it may create objects in the schema, and the owner of the table.
+// readWriters is the part of Query about the other roles that may log in and write the whole table users, by a right of their own or
+// of a role that they are members of: whether the role may alter the table and create objects in the schema, and the owner of the
+// table.
 const readWriters = `SELECT DISTINCT 'writer', pg_catalog.quote_ident(r.rolname), ARRAY[pg_catalog.pg_has_role(r.oid, t.relowner, 'USAGE')::text,
        pg_catalog.has_schema_privilege(r.oid, t.relnamespace, 'CREATE')::text, pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(t.relowner)),
        pg_catalog.quote_ident(t.nspname)]
