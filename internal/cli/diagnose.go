@@ -110,7 +110,7 @@ func checkReady(f facts) []result {
 		return one("Ready", wrong, "Check that the operator is running, and that its --watch-namespaces includes this namespace.",
 			"The operator has not processed the latest edit (generation %d) yet; it has processed generation %d.", u.Generation, c.ObservedGeneration)
 	case c.Status == metav1.ConditionTrue:
-		return one("Ready", fine, "", "The row says what the spec says.")
+		return one("Ready", fine, "", "The row matches the spec.")
 	case c.Reason == v1alpha1.ReasonPaused:
 		return nil // was told
 	}

@@ -76,7 +76,7 @@ func TestDiagnosis(t *testing.T) {
 			wrong, "Password", `"s" does not exist`, "set-password alice -n team-a",
 		},
 		"a key that is not there": {
-			healthy(), func(f *facts) { f.secret.it.Data = nil }, wrong, "Password", `no key "password"; it has no keys`, "secretRef.key",
+			healthy(), func(f *facts) { f.secret.it.Data = nil }, wrong, "Password", `no key "password"; it is empty`, "secretRef.key",
 		},
 		"a key of another name": {
 			healthy(), func(f *facts) { f.secret.it.Data = map[string][]byte{"pass": []byte("c4n4ry")} },

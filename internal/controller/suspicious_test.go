@@ -198,7 +198,7 @@ func TestMissingKeyNamesTheKeysThatAreThere(t *testing.T) {
 	s.secret("none")
 	s.secret("some", "b", canary+"-b", "a", canary+"-a")
 	for name, want := range map[string]string{
-		"one": `set spec.password.secretRef.key to "pass".`, "none": "it has no keys", "some": `its keys are "a", "b"`,
+		"one": `set spec.password.secretRef.key to "pass".`, "none": "it is empty", "some": `its keys are "a", "b"`,
 	} {
 		c := s.reports(s.user(name, secretRef(name, "")), v1alpha1.ReasonSecretKeyNotFound)
 		s.Expect(c.Message).To(gomega.And(gomega.ContainSubstring(want), gomega.Not(gomega.ContainSubstring(canary))))

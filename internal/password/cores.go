@@ -140,7 +140,7 @@ func (c *cores) do(ctx context.Context, as class, j *job) error {
 	return nil
 }
 
-func noCore(err error) error { return fmt.Errorf("waiting for a core to hash on: %w", err) }
+func noCore(err error) error { return fmt.Errorf("wait for a hashing core: %w", err) }
 
 // handOn gives a core to those who are next, whom the caller does not wait for.
 func (c *cores) handOn() {

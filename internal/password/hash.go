@@ -17,7 +17,7 @@ const (
 )
 
 // ErrHash is what every error of [CheckHash] wraps.
-var ErrHash = errors.New("the password hash is not usable")
+var ErrHash = errors.New("the password hash is invalid")
 
 // hashBytes is the length of every bcrypt hash: "$2a$10$", 22 characters of
 // salt and 31 of digest.
@@ -49,12 +49,12 @@ func checkHash(hash string, minCost int) error {
 	switch hash[2] {
 	case 'a', 'b', 'y':
 	case 'x':
-		return fmt.Errorf("%w: $2x$ marks hashes of a faulty implementation; make a new one that starts with $2b$", ErrHash)
+		return fmt.Errorf("%w: $2x$ marks hashes of a faulty implementation; create a new one that starts with $2b$", ErrHash)
 	default:
 		return fmt.Errorf("%w: it is not a bcrypt hash, which starts with $2a$, $2b$ or $2y$", ErrHash)
 	}
 	if len(hash) != hashBytes {
-		return fmt.Errorf("%w: a bcrypt hash has exactly 60 characters, and nothing around it", ErrHash)
+		return fmt.Errorf("%w: a bcrypt hash has exactly 60 characters, with nothing around it", ErrHash)
 	}
 	if !isDigit(hash[4]) || !isDigit(hash[5]) || hash[6] != '$' {
 		return fmt.Errorf("%w: its cost is not two digits followed by $", ErrHash)
@@ -65,7 +65,7 @@ func checkHash(hash string, minCost int) error {
 	}
 	for i := 7; i < len(hash); i++ {
 		if !isBase64(hash[i]) {
-			return fmt.Errorf("%w: after its cost it may hold nothing but letters, digits, '.' and '/'", ErrHash)
+			return fmt.Errorf("%w: after its cost it may contain only letters, digits, '.' and '/'", ErrHash)
 		}
 	}
 	return nil

@@ -14,7 +14,7 @@ import (
 )
 
 // ErrBusy says that as many log-ins wait for a core as may.
-var ErrBusy = errors.New("more log-ins than the hashing cores can serve")
+var ErrBusy = errors.New("more logins than the hashing cores can serve")
 
 // A Place is one log-in's right to one computation. It is had before the
 // attempt is charged, so that nobody is charged whom the cores cannot serve.

@@ -26,15 +26,15 @@ const MaxBytes = 72
 
 // The reasons for which [Check] refuses a password.
 var (
-	ErrEmpty    = errors.New("the password is empty: choose one of at least one character")
-	ErrNotUTF8  = errors.New("the password is not UTF-8 text: choose one that is")
-	ErrNUL      = errors.New("the password holds a NUL byte, past which bcrypt does not read: choose one without")
-	ErrTooLong  = errors.New("the password is longer than 72 bytes, of which bcrypt reads no more: choose a shorter one")
+	ErrEmpty    = errors.New("the password is empty: choose one with at least one character")
+	ErrNotUTF8  = errors.New("the password is not UTF-8 text: choose one that is UTF-8")
+	ErrNUL      = errors.New("the password contains a NUL byte, where bcrypt stops reading: choose one without it")
+	ErrTooLong  = errors.New("the password is longer than 72 bytes, the most that bcrypt reads: choose a shorter one")
 	ErrTooShort = errors.New("the password is too short")
-	ErrMark     = errors.New("the password holds a byte order mark, which nobody types: save the file as UTF-8 without one")
-	ErrControl  = errors.New("the password holds a control character, such as a tab, an escape or a line ending in mid-text, which " +
-		"log-in forms do not take: choose one without")
-	ErrHashed = errors.New("the password looks like a hash of one")
+	ErrMark     = errors.New("the password contains a byte order mark: save the file as UTF-8 without one")
+	ErrControl  = errors.New("the password contains a control character, such as a tab, an escape or a line ending within the text, which " +
+		"login forms do not accept: choose one without it")
+	ErrHashed = errors.New("the password looks like a password hash")
 )
 
 // mark is the byte order mark, in UTF-8.
@@ -80,7 +80,7 @@ func checkText(plain string, minLength int) error {
 		return ErrMark
 	}
 	if scheme := hashScheme(text); scheme != nil {
-		return fmt.Errorf("%w, %s: %s", ErrHashed, scheme.name, scheme.advice())
+		return fmt.Errorf("%w (%s): %s", ErrHashed, scheme.name, scheme.advice())
 	}
 	if strings.ContainsFunc(text, unicode.IsControl) {
 		if looks := lookOf([]byte(plain)); looks != "" {
@@ -89,7 +89,7 @@ func checkText(plain string, minLength int) error {
 		return ErrControl
 	}
 	if utf8.RuneCountInString(plain) < minLength {
-		return fmt.Errorf("%w: choose one of at least %d characters", ErrTooShort, minLength)
+		return fmt.Errorf("%w: choose one with at least %d characters", ErrTooShort, minLength)
 	}
 	return nil
 }

@@ -75,7 +75,7 @@ func TestCheck(t *testing.T) {
 }
 
 func TestTooShortNamesTheMinimum(t *testing.T) {
-	const want = "the password is too short: choose one of at least 8 characters"
+	const want = "the password is too short: choose one with at least 8 characters"
 	if err := Check([]byte("abc"), 8); err == nil || err.Error() != want {
 		t.Errorf("Check = %v, want %s", err, want)
 	}

@@ -18,12 +18,12 @@ type scheme struct {
 var schemes = []*scheme{
 	bcryptScheme,
 	{"an Argon2 hash", regexp.MustCompile(`^\$argon2(i|d|id)\$.{10,}$`)},
-	{"a hash of crypt", regexp.MustCompile(`^\$(1|5|6|7|y|gy|apr1|sha1|md5|scrypt|pbkdf2[a-z0-9-]*)\$[./A-Za-z0-9+=,$-]{16,}$`)},
-	{"a hash of an LDAP directory", regexp.MustCompile(`(?i)^\{(SHA|SSHA|MD5|SMD5|SHA(256|384|512)|SSHA(256|384|512)|CRYPT|PBKDF2[A-Z0-9-]*|ARGON2)\}[./A-Za-z0-9+=,$-]{13,}$`)},
-	{"a hash of Django", regexp.MustCompile(`^(pbkdf2_sha(1|256)\$[0-9]|bcrypt(_sha256)?\$\$2|argon2\$argon2|scrypt\$[0-9]).{10,}$`)},
-	{"a hash of Werkzeug", regexp.MustCompile(`^(pbkdf2:sha[0-9]+|scrypt:[0-9]+:[0-9]+)(:[0-9]+)?\$[A-Za-z0-9]+\$.{10,}$`)},
-	{"a hash of Postgres", regexp.MustCompile(`^(SCRAM-SHA-256\$[0-9]+:.{10,}|md5[0-9a-f]{32})$`)},
-	{"a hash of MySQL", regexp.MustCompile(`^\*[0-9A-F]{40}$`)},
+	{"a crypt hash", regexp.MustCompile(`^\$(1|5|6|7|y|gy|apr1|sha1|md5|scrypt|pbkdf2[a-z0-9-]*)\$[./A-Za-z0-9+=,$-]{16,}$`)},
+	{"an LDAP hash", regexp.MustCompile(`(?i)^\{(SHA|SSHA|MD5|SMD5|SHA(256|384|512)|SSHA(256|384|512)|CRYPT|PBKDF2[A-Z0-9-]*|ARGON2)\}[./A-Za-z0-9+=,$-]{13,}$`)},
+	{"a Django hash", regexp.MustCompile(`^(pbkdf2_sha(1|256)\$[0-9]|bcrypt(_sha256)?\$\$2|argon2\$argon2|scrypt\$[0-9]).{10,}$`)},
+	{"a Werkzeug hash", regexp.MustCompile(`^(pbkdf2:sha[0-9]+|scrypt:[0-9]+:[0-9]+)(:[0-9]+)?\$[A-Za-z0-9]+\$.{10,}$`)},
+	{"a Postgres hash", regexp.MustCompile(`^(SCRAM-SHA-256\$[0-9]+:.{10,}|md5[0-9a-f]{32})$`)},
+	{"a MySQL hash", regexp.MustCompile(`^\*[0-9A-F]{40}$`)},
 }
 
 var bcryptScheme = &scheme{"a bcrypt hash", regexp.MustCompile(`^\$2[a-z]?\$[0-9]{1,2}\$[./A-Za-z0-9]{10,}$`)}
@@ -53,7 +53,7 @@ func (s *scheme) advice() string {
 	if s == bcryptScheme {
 		return "put the password itself there, or set spec.password.format to Bcrypt"
 	}
-	return "the sharding system cannot check it; put the password itself there, or a bcrypt hash with spec.password.format Bcrypt"
+	return "the sharding system does not support it; put the password itself there, or a bcrypt hash with spec.password.format Bcrypt"
 }
 
 // bareHash takes away what people leave around a bcrypt hash, and names it; it names nothing where nothing was there.
@@ -72,10 +72,10 @@ func bareHash(text string) (bare, around string) {
 		bare, around = bare[len(label):], "a label in braces"
 	}
 	if line := bcryptLine.FindStringSubmatch(bare); line != nil {
-		bare, around = line[1], "a username and a colon, as in a file of htpasswd"
+		bare, around = line[1], "a username and a colon, as in an htpasswd file"
 	}
 	if strings.HasPrefix(bare, "$$2") {
-		bare, around = strings.ReplaceAll(bare, "$$", "$"), "a second $ for each $, as Docker Compose wants it"
+		bare, around = strings.ReplaceAll(bare, "$$", "$"), "a second $ for each $, as Docker Compose requires"
 	}
 	return bare, around
 }
@@ -87,12 +87,12 @@ func lookOfHash(value string) string {
 	isHash := bcryptScheme.form.MatchString(bare)
 	switch {
 	case isHash && around != "":
-		return "looks like a bcrypt hash with " + around + ": take that away"
+		return "looks like a bcrypt hash with " + around + ": remove that"
 	case isHash, value == "":
 		return ""
 	}
 	if s := hashScheme(value); s != nil {
-		return "looks like " + s.name + ", which the sharding system cannot check"
+		return "looks like " + s.name + ", which the sharding system does not support"
 	}
 	if decoded, err := base64.StdEncoding.DecodeString(bare); err == nil && hashScheme(string(decoded)) == bcryptScheme {
 		return "looks like base64 of a bcrypt hash: Kubernetes encodes values itself"

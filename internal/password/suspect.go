@@ -256,7 +256,7 @@ func hasInvisible(text string) bool {
 func lookOf(value []byte) string {
 	const most = 8 << 10 // enough to know it by
 	if isUTF16(value) {
-		return "looks like UTF-16 text, as Windows writes it: save it as UTF-8 without a byte order mark"
+		return "looks like UTF-16 text, as some Windows programs write it: save it as UTF-8 without a byte order mark"
 	}
 	text := string(Trim(value))
 	if len(text) > most || !utf8.ValidString(text) {

@@ -11,7 +11,7 @@ import (
 )
 
 // errGlob is for a glob that the API server should have refused.
-var errGlob = errors.New("a pattern holds only letters, digits, . _ : @ + - and the wildcards * and ?")
+var errGlob = errors.New("a pattern contains only letters, digits, . _ : @ + - and the wildcards * and ?")
 
 // globs is what a glob may be, as the CRD has it.
 var globs = regexp.MustCompile(`^[A-Za-z0-9._:@+*?-]+$`)

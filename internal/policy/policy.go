@@ -72,13 +72,13 @@ func understand(p *v1alpha1.ShardingUserPolicy) (policy, error) {
 	}
 	var err error
 	if understood.selector, err = selectorOf(p.Spec.NamespaceSelector); err != nil {
-		return policy{}, fmt.Errorf("spec.namespaceSelector cannot be understood: %w", err)
+		return policy{}, fmt.Errorf("spec.namespaceSelector is invalid: %w", err)
 	}
 	if understood.usernames, err = anyOf(p.Spec.Usernames); err != nil {
-		return policy{}, fmt.Errorf("spec.usernames cannot be understood: %w", err)
+		return policy{}, fmt.Errorf("spec.usernames is invalid: %w", err)
 	}
 	if understood.roles, err = anyOf(p.Spec.Roles); err != nil {
-		return policy{}, fmt.Errorf("spec.roles cannot be understood: %w", err)
+		return policy{}, fmt.Errorf("spec.roles is invalid: %w", err)
 	}
 	return understood, nil
 }
@@ -162,9 +162,9 @@ func (s Set) Permission(namespace map[string]string, u *v1alpha1.ShardingUser) u
 			refusals = append(refusals, fmt.Sprintf("%q does not permit %s", p.name, enumerate(p.lacks(u))))
 		}
 	}
-	message := fmt.Sprintf("There are ShardingUserPolicies, and none is for the namespace %q.", u.Namespace)
+	message := fmt.Sprintf("ShardingUserPolicies exist, and none selects the namespace %q; label the namespace, or change a policy.", u.Namespace)
 	if refused > 0 {
-		message = fmt.Sprintf("No ShardingUserPolicy permits this: %s.", few(refusals, refused, "; ", mostBytes))
+		message = fmt.Sprintf("No ShardingUserPolicy permits this user: %s.", few(refusals, refused, "; ", mostBytes))
 	}
 	return user.Permission{Refusal: &user.Problem{Reason: v1alpha1.ReasonNotPermitted, Message: message}}
 }
@@ -221,7 +221,7 @@ func (p policy) lacks(u *v1alpha1.ShardingUser) []string {
 		lacks = append(lacks, "deletionPolicy "+string(deletionPolicy(u)))
 	}
 	if asHash(u) && !p.hashes {
-		lacks = append(lacks, "password.format Bcrypt, since a hash does not tell how long its password is")
+		lacks = append(lacks, "password.format Bcrypt, because a hash does not show the length of its password")
 	}
 	return lacks
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-const unlisted = `There are ShardingUserPolicies, and none is for the namespace "team-a".`
+const unlisted = `ShardingUserPolicies exist, and none selects the namespace "team-a"; label the namespace, or change a policy.`
 
 func TestPermission(t *testing.T) {
 	inTeamA := map[string]string{"team": "a"}
@@ -29,7 +29,7 @@ func TestPermission(t *testing.T) {
 		policies policies
 		user     *v1alpha1.ShardingUser
 		by       string
-		refusal  string // after "No ShardingUserPolicy permits this: ", without the full stop; or all of it
+		refusal  string // after "No ShardingUserPolicy permits this user: ", without the full stop; or all of it
 	}{
 		"without policies everything is permitted": {nil, userOf("root", withRoles("admin"), adopting), "", ""},
 		"a policy permits what it says":            {policies{policyOf("p")}, userOf("team-a-1", withRoles("viewer", "operator")), "p", ""},
@@ -64,7 +64,7 @@ func TestPermission(t *testing.T) {
 		"a hash does not tell its length": {
 			policies{policyOf("p", onPasswords(v1alpha1.PasswordTerms{MinLength: 8}))},
 			userOf("team-a-1", withFormat(v1alpha1.PasswordFormatBcrypt)), "",
-			`"p" does not permit password.format Bcrypt, since a hash does not tell how long its password is`,
+			`"p" does not permit password.format Bcrypt, because a hash does not show the length of its password`,
 		},
 		"a password in clear does": {
 			policies{policyOf("p", onPasswords(v1alpha1.PasswordTerms{MinLength: 8}))},
@@ -107,7 +107,7 @@ func TestPermission(t *testing.T) {
 			if tt.refusal != "" {
 				want = &user.Problem{Reason: v1alpha1.ReasonNotPermitted, Message: tt.refusal}
 				if tt.refusal != unlisted {
-					want.Message = "No ShardingUserPolicy permits this: " + tt.refusal + "."
+					want.Message = "No ShardingUserPolicy permits this user: " + tt.refusal + "."
 				}
 			}
 			if diff := cmp.Diff(want, got.Refusal); diff != "" || got.By != tt.by {
@@ -230,7 +230,7 @@ func TestANamespaceThatIsGoneIsSelectedByItsNameAlone(t *testing.T) {
 }
 
 func TestCheck(t *testing.T) {
-	const pattern = " cannot be understood: a pattern holds only letters, digits, . _ : @ + - and the wildcards * and ?"
+	const pattern = " is invalid: a pattern contains only letters, digits, . _ : @ + - and the wildcards * and ?"
 	for name, tt := range map[string]struct {
 		policy v1alpha1.ShardingUserPolicy
 		want   string
@@ -241,8 +241,8 @@ func TestCheck(t *testing.T) {
 		"an empty username":       {policyOf("p", usernames("")), "spec.usernames" + pattern},
 		"a username of two lines": {policyOf("p", usernames("a\nb")), "spec.usernames" + pattern},
 		"a bad role":              {policyOf("p", roles("a|b")), "spec.roles" + pattern},
-		"a bad selector":          {policyOf("p", labelled("a..b/c", "x")), "spec.namespaceSelector cannot be understood: "},
-		"a bad value of a label":  {policyOf("p", labelled("a", "-")), "spec.namespaceSelector cannot be understood: "},
+		"a bad selector":          {policyOf("p", labelled("a..b/c", "x")), "spec.namespaceSelector is invalid: "},
+		"a bad value of a label":  {policyOf("p", labelled("a", "-")), "spec.namespaceSelector is invalid: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := policy.Check(&tt.policy)
@@ -301,7 +301,7 @@ func TestMessagesAreShort(t *testing.T) {
 	}
 	short := []v1alpha1.ShardingUserPolicy{policyOf("a"), policyOf("b"), policyOf("c"), policyOf("d")}
 	message := policy.New(short).Permission(nil, userOf("root")).Refusal.Message
-	const want = `No ShardingUserPolicy permits this: "a" does not permit the username "root"; "b" does not permit the username "root"; ` +
+	const want = `No ShardingUserPolicy permits this user: "a" does not permit the username "root"; "b" does not permit the username "root"; ` +
 		`"c" does not permit the username "root" and 1 more.`
 	if message != want {
 		t.Errorf("the message is\n%s\nwant\n%s", message, want)

@@ -310,8 +310,8 @@ func TestWithLock(t *testing.T) {
 func TestALockOfAResourceThatNobodySawToIsToldOfAndNothingElse(t *testing.T) {
 	got := user.WithLock(fresh(), user.Row{FailedLoginAttempts: 5, LockedUntil: ptrTo(now.Add(time.Minute))}, now)
 	const want = " at -1: locked=true failed=5\nlockedUntil=2026-03-04T12:01:00Z\n" +
-		"Locked True TooManyFailedAttempts: Log-ins are refused until 2026-03-04T12:01:00Z because of failed attempts; " +
-		"to lift the lock now, set the annotation sharding.io/unlock-requested-at to a new value.\n"
+		"Locked True TooManyFailedAttempts: Logins are refused until 2026-03-04T12:01:00Z because of failed attempts; " +
+		"to unlock now, set the annotation sharding.io/unlock-requested-at to a new value.\n"
 	if diff := cmp.Diff(want, golden(got)); diff != "" {
 		t.Errorf("the status says something else (-want +got):\n%s", diff)
 	}

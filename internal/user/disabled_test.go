@@ -333,14 +333,14 @@ func TestEventsOfAnInactiveRow(t *testing.T) {
 		observed user.Observed
 		want     string
 	}{
-		"an edit":                        {desired(edited, inactive), synced(), "Normal Updated: Changed active.\n"},
-		"the way back":                   {desired(edited), synced(rowInactive), "Normal Updated: Changed active.\n"},
+		"an edit":                        {desired(edited, inactive), synced(), "Normal Updated: Updated active.\n"},
+		"the way back":                   {desired(edited), synced(rowInactive), "Normal Updated: Updated active.\n"},
 		"a row of an older version":      {desired(inactive), synced(rowUnshut), ""},
 		"a suspended one of that":        {desired(refused), synced(suspended, rowHash(hashV1)), ""},
 		"a hash that others wrote there": {desired(inactive, withoutPassword), synced(nothingOfOurs, rowHash(alien), rowUnshut), ""},
 		"a suspension": {
 			desired(refused), synced(),
-			"Normal Deactivated: Deactivated the row of username \"alice\", since no policy permits the resource.\n",
+			"Normal Deactivated: Deactivated the row for username \"alice\": no policy permits the resource.\n",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

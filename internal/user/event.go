@@ -27,36 +27,36 @@ func ChangeEvents(c Change, drift []Field) []Event {
 		events = append(events, Event{Warning: warning, Reason: reason, Message: fmt.Sprintf(format, args...)})
 	}
 	if len(drift) > 0 {
-		tell(true, v1alpha1.EventDriftCorrected, "Another program had changed %s; put back%s.", list(drift), grounds(c))
+		tell(true, v1alpha1.EventDriftCorrected, "Another program changed %s. Corrected%s.", list(drift), grounds(c))
 	}
 	switch c.Verb {
 	case Create:
 		if len(drift) == 0 {
-			tell(false, v1alpha1.EventCreated, "Created the row of username %q.", c.Username)
+			tell(false, v1alpha1.EventCreated, "Created the row for username %q.", c.Username)
 		}
 	case Adopt:
-		tell(false, v1alpha1.EventAdopted, "Took over the row of username %q.", c.Username)
+		tell(false, v1alpha1.EventAdopted, "Adopted the row for username %q.", c.Username)
 	case Update:
 		if c.Suspended && slices.Contains(c.Write, FieldActive) && len(drift) == 0 {
-			tell(false, v1alpha1.EventDeactivated, "Deactivated the row of username %q, since no policy permits the resource.", c.Username)
+			tell(false, v1alpha1.EventDeactivated, "Deactivated the row for username %q: no policy permits the resource.", c.Username)
 			break
 		}
 		// A hash that was written is drift, is told of as PasswordChanged, or goes with active.
 		if fields := without(without(c.Write, drift), []Field{FieldPasswordHash}); len(fields) > 0 {
-			tell(false, v1alpha1.EventUpdated, "Changed %s.", list(fields))
+			tell(false, v1alpha1.EventUpdated, "Updated %s.", list(fields))
 		}
 	case Delete:
-		tell(false, v1alpha1.EventDeleted, "Deleted the row of username %q.", c.Username)
+		tell(false, v1alpha1.EventDeleted, "Deleted the row for username %q.", c.Username)
 	case Deactivate:
-		tell(false, v1alpha1.EventDeactivated, "Deactivated the row of username %q and left it in place.", c.Username)
+		tell(false, v1alpha1.EventDeactivated, "Deactivated the row for username %q; the row stays in the table.", c.Username)
 	case Nothing, Release, Bury, Suspend: // of a Suspend there is no resource that an Event could be about
 	}
 	created := c.Verb == Create && len(drift) == 0 // what a new account begins with is no change
 	if c.Password != nil && c.Password.New && !created {
-		tell(false, v1alpha1.EventPasswordChanged, "The password is another one now.")
+		tell(false, v1alpha1.EventPasswordChanged, "The password was changed.")
 	}
 	if c.Unlock != "" && c.ClearLockout && c.Verb != Create {
-		tell(false, v1alpha1.EventUnlocked, "Unlocked by request: the lock and the counter of failed attempts are cleared.")
+		tell(false, v1alpha1.EventUnlocked, "Unlocked by request: the lock and the failed-attempt counter were cleared.")
 	}
 	return events
 }
@@ -105,9 +105,9 @@ func changed(from v1alpha1.ShardingUserStatus, to *metav1.Condition) bool {
 // grounds is why a row is put back.
 func grounds(c Change) string {
 	if c.Suspended {
-		return ", since no policy permits the resource"
+		return ": no policy permits the resource"
 	}
-	return " as the resource says"
+	return " to match the spec"
 }
 
 func list(fields []Field) string {

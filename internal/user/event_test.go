@@ -29,11 +29,11 @@ func told(events []user.Event) string {
 
 func TestChangeEvents(t *testing.T) {
 	const (
-		created   = "Normal Created: Created the row of username \"alice\".\n"
-		rotated   = "Normal PasswordChanged: The password is another one now.\n"
-		unlocked  = "Normal Unlocked: Unlocked by request: the lock and the counter of failed attempts are cleared.\n"
-		putBack   = "put back as the resource says.\n"
-		corrected = "Warning DriftCorrected: Another program had changed "
+		created   = "Normal Created: Created the row for username \"alice\".\n"
+		rotated   = "Normal PasswordChanged: The password was changed.\n"
+		unlocked  = "Normal Unlocked: Unlocked by request: the lock and the failed-attempt counter were cleared.\n"
+		putBack   = "Corrected to match the spec.\n"
+		corrected = "Warning DriftCorrected: Another program changed "
 	)
 	for name, tt := range map[string]struct {
 		change user.Change
@@ -50,20 +50,20 @@ func TestChangeEvents(t *testing.T) {
 			change(user.Create, puttingNew(hashV1, "v1"), unlocking("t1")), nil, created,
 		},
 		"a row that was put back": {
-			change(user.Create, puttingBack), []user.Field{user.FieldRow}, corrected + "the whole row; " + putBack,
+			change(user.Create, puttingBack), []user.Field{user.FieldRow}, corrected + "the whole row. " + putBack,
 		},
 		"an adopted row": {
-			change(user.Adopt), nil, "Normal Adopted: Took over the row of username \"alice\".\n",
+			change(user.Adopt), nil, "Normal Adopted: Adopted the row for username \"alice\".\n",
 		},
 		"an adopted row with another password, unlocked": {
 			change(user.Adopt, puttingNew(hashV1, "v1"), unlocking("t1")), nil,
-			"Normal Adopted: Took over the row of username \"alice\".\n" + rotated + unlocked,
+			"Normal Adopted: Adopted the row for username \"alice\".\n" + rotated + unlocked,
 		},
 		"an adopted row with a request that was handled already": {
-			change(user.Adopt, noting("t1")), nil, "Normal Adopted: Took over the row of username \"alice\".\n",
+			change(user.Adopt, noting("t1")), nil, "Normal Adopted: Adopted the row for username \"alice\".\n",
 		},
 		"edits": {
-			change(user.Update, writing(user.FieldRoles, user.FieldActive)), nil, "Normal Updated: Changed roles, active.\n",
+			change(user.Update, writing(user.FieldRoles, user.FieldActive)), nil, "Normal Updated: Updated roles, active.\n",
 		},
 		"an edit that is only noted": {
 			change(user.Update), nil, "",
@@ -71,19 +71,19 @@ func TestChangeEvents(t *testing.T) {
 		"drift": {
 			change(user.Update, puttingBack, writing(user.FieldRoles, user.FieldPasswordHash)),
 			[]user.Field{user.FieldRoles, user.FieldPasswordHash},
-			corrected + "roles, password_hash; " + putBack,
+			corrected + "roles, password_hash. " + putBack,
 		},
 		"drift beside an edit": {
 			change(user.Update, puttingBack, writing(user.FieldRoles, user.FieldPasswordHash)),
 			[]user.Field{user.FieldPasswordHash},
-			corrected + "password_hash; " + putBack + "Normal Updated: Changed roles.\n",
+			corrected + "password_hash. " + putBack + "Normal Updated: Updated roles.\n",
 		},
 		"another password is told once": {
 			change(user.Update, puttingNew(hashV2, "v2"), writing(user.FieldPasswordHash)), nil, rotated,
 		},
 		"another password beside an edit": {
 			change(user.Update, puttingNew(hashV2, "v2"), writing(user.FieldRoles, user.FieldPasswordHash)), nil,
-			"Normal Updated: Changed roles.\n" + rotated,
+			"Normal Updated: Updated roles.\n" + rotated,
 		},
 		"another password with the same hash in the row": {
 			change(user.Update, puttingNew(hashV2, "v2")), nil, rotated,
@@ -102,7 +102,7 @@ func TestChangeEvents(t *testing.T) {
 		},
 		"a suspension": {
 			change(user.Update, suspending, writing(user.FieldActive)), nil,
-			"Normal Deactivated: Deactivated the row of username \"alice\", since no policy permits the resource.\n",
+			"Normal Deactivated: Deactivated the row for username \"alice\": no policy permits the resource.\n",
 		},
 		"a suspension of a row that is inactive already": {
 			change(user.Update, suspending), nil, "",
@@ -110,20 +110,20 @@ func TestChangeEvents(t *testing.T) {
 		"a suspended row that another program activated": {
 			change(user.Update, suspending, writing(user.FieldActive)),
 			[]user.Field{user.FieldActive},
-			corrected + "active; put back, since no policy permits the resource.\n",
+			corrected + "active. Corrected: no policy permits the resource.\n",
 		},
 		"a row that was suspended and is permitted again": {
-			change(user.Update, writing(user.FieldActive)), nil, "Normal Updated: Changed active.\n",
+			change(user.Update, writing(user.FieldActive)), nil, "Normal Updated: Updated active.\n",
 		},
 		"other terms of lockout": {
 			change(user.Update, onTerms(strict)), nil, "",
 		},
 		"a deletion": {
-			change(user.Delete), nil, "Normal Deleted: Deleted the row of username \"alice\".\n",
+			change(user.Delete), nil, "Normal Deleted: Deleted the row for username \"alice\".\n",
 		},
 		"a deactivation": {
 			change(user.Deactivate), nil,
-			"Normal Deactivated: Deactivated the row of username \"alice\" and left it in place.\n",
+			"Normal Deactivated: Deactivated the row for username \"alice\"; the row stays in the table.\n",
 		},
 		"a row that was let go of": {
 			change(user.Release), nil, "",
@@ -173,10 +173,10 @@ func TestEventsHoldNoHash(t *testing.T) {
 
 func TestStatusEvents(t *testing.T) {
 	const (
-		locked = "Warning Locked: Log-ins are refused until 2026-03-04T12:01:00Z because of failed attempts; " +
-			"to lift the lock now, set the annotation sharding.io/unlock-requested-at to a new value.\n"
-		weakPassword = "Warning WeakPassword: The password is one of those that attackers try first; it works all the same. " +
-			"Put another one into the Secret.\n"
+		locked = "Warning Locked: Logins are refused until 2026-03-04T12:01:00Z because of failed attempts; " +
+			"to unlock now, set the annotation sharding.io/unlock-requested-at to a new value.\n"
+		weakPassword = "Warning WeakPassword: The password works, but attackers try it first. " +
+			"Put another password into the Secret.\n"
 	)
 	minute := lockedFor(time.Minute)
 	for name, tt := range map[string]struct {
@@ -219,7 +219,7 @@ func TestStatusEvents(t *testing.T) {
 		},
 		"a lock that ran out is told": {
 			from: synced(minute), to: synced(lockedFor(0)),
-			want: "Normal Unlocked: The last lock ran out; log-ins are checked again.\n",
+			want: "Normal Unlocked: The last lock expired; logins are checked again.\n",
 		},
 		"a lock that came and ran out unseen is not told": {
 			from: synced(), to: synced(lockedFor(-time.Second)),
@@ -232,7 +232,7 @@ func TestStatusEvents(t *testing.T) {
 		},
 		"a lock that went by itself is told, though an earlier one went by request": {
 			from: synced(unlockHandled("t1"), minute), to: synced(unlockHandled("t1")),
-			want: "Normal Unlocked: The account is not locked; the last request to unlock it was carried out.\n",
+			want: "Normal Unlocked: The account is not locked; the last unlock request was applied.\n",
 		},
 		"a weak password is told": {
 			from: synced(), to: synced(weak), want: weakPassword,
@@ -241,9 +241,9 @@ func TestStatusEvents(t *testing.T) {
 			from: synced(weak), to: synced(weak),
 		},
 		"a suspicious password is told": {
-			from: synced(), to: synced(suspected("username")), want: "Warning PasswordSuspicious: The password works, and is most likely not the " +
-				"one that was meant: it is in a kubernetes.io/basic-auth Secret whose key \"username\" is not this user's username. " +
-				"If it is not meant, put another one into the Secret.\n",
+			from: synced(), to: synced(suspected("username")), want: "Warning PasswordSuspicious: The password works, but is probably not the " +
+				"intended one: it is in a kubernetes.io/basic-auth Secret whose key \"username\" differs from the username of this user. " +
+				"If so, put the intended password into the Secret.\n",
 		},
 		"a password that stays suspicious is told once": {
 			from: synced(suspected("edge")), to: synced(suspected("edge,username")),
@@ -274,8 +274,8 @@ func TestAPasswordThatExpiresIsToldOfOnce(t *testing.T) {
 	account := synced()
 	before := status(t, fresh(), desired(expiring(25*time.Hour)), &account, nil)
 	expired := status(t, before, desired(expiring(time.Hour)), &account, nil)
-	const want = "Warning PasswordExpired: The password is older than the 1h0m0s that ShardingUserPolicy \"team-a\" lets it become; " +
-		"it works all the same. Put another one into the Secret.\n"
+	const want = "Warning PasswordExpired: The password works, but is older than the 1h0m0s that ShardingUserPolicy \"team-a\" " +
+		"allows. Put another password into the Secret.\n"
 	if diff := cmp.Diff(want, told(user.StatusEvents(before, expired))); diff != "" {
 		t.Errorf("the events tell something else (-want +got):\n%s", diff)
 	}
@@ -314,8 +314,8 @@ func TestTheFirstStatusTellsOfWhatIsWrong(t *testing.T) {
 	account := synced(lockedFor(time.Minute))
 	first := status(t, fresh(), desired(), &account, noSecret)
 	const want = "Warning SecretNotFound: There is no Secret.\n" +
-		"Warning Locked: Log-ins are refused until 2026-03-04T12:01:00Z because of failed attempts; " +
-		"to lift the lock now, set the annotation sharding.io/unlock-requested-at to a new value.\n"
+		"Warning Locked: Logins are refused until 2026-03-04T12:01:00Z because of failed attempts; " +
+		"to unlock now, set the annotation sharding.io/unlock-requested-at to a new value.\n"
 	if diff := cmp.Diff(want, told(user.StatusEvents(fresh(), first))); diff != "" {
 		t.Errorf("the events tell something else (-want +got):\n%s", diff)
 	}

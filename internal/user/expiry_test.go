@@ -84,8 +84,8 @@ func TestPlanOfAPasswordThatIsTooOld(t *testing.T) {
 func TestWhoLetsThePasswordBecomeSoOldIsNamed(t *testing.T) {
 	account := synced()
 	for want, d := range map[string]user.Desired{
-		"older than the 1h0m0s that spec.password.maxAge lets":          desired(aging(time.Hour), expiring(2*time.Hour)),
-		"older than the 2h0m0s that ShardingUserPolicy \"team-a\" lets": desired(aging(3*time.Hour), expiring(2*time.Hour)),
+		"older than the 1h0m0s that spec.password.maxAge allows":          desired(aging(time.Hour), expiring(2*time.Hour)),
+		"older than the 2h0m0s that ShardingUserPolicy \"team-a\" allows": desired(aging(3*time.Hour), expiring(2*time.Hour)),
 	} {
 		got := status(t, fresh(), d, &account, nil)
 		if text := golden(got); !strings.Contains(text, v1alpha1.ConditionPasswordExpired) || !strings.Contains(text, want) {

@@ -77,17 +77,17 @@ func NotKept(made Decision, after Observed, fields []Field, explanation string) 
 	case IsHashLeft(fields, after):
 		return HashLeft(made, explanation)
 	case slices.Contains(fields, FieldRow) && after.Row != nil:
-		what = fmt.Sprintf("The database did not delete the row of username %q: the account still exists.", c.Username)
+		what = fmt.Sprintf("The database did not delete the row for username %q: the account still exists.", c.Username)
 	case slices.Contains(fields, FieldRow):
-		what = fmt.Sprintf("The database took the row of username %q and did not keep it.", c.Username)
+		what = fmt.Sprintf("The database accepted the row for username %q but did not keep it.", c.Username)
 	case slices.Equal(fields, []Field{FieldActive}) && after.Row != nil && after.Row.Active && EnabledHash(after.Row.PasswordHash) != after.Row.PasswordHash:
-		what = "The database did not keep what was written: column active is still true. The password hash is disabled, so that no password matches it."
+		what = "The database did not keep the change: column active is still true. The password hash is disabled, so no password matches it."
 	case slices.Equal(fields, []Field{FieldActive}) && after.Row != nil && after.Row.Active:
-		what = "The database did not keep what was written: column active is still true, and the account can log in."
+		what = "The database did not keep the change: column active is still true, and the account can log in."
 	case slices.Equal(fields, []Field{FieldLockout}):
-		what = "The database did not keep what was written: the lock or the counter of failed attempts is still there."
+		what = "The database did not keep the change: it did not clear the lock or the failed-attempt counter."
 	default:
-		what = fmt.Sprintf("The database did not keep what was written into %s.", columnList(fields))
+		what = fmt.Sprintf("The database did not keep the change of %s.", columnList(fields))
 	}
 	return suspended(made, Rejected(what+space(explanation), c.Verb == Delete || c.Verb == Deactivate || c.Verb == Release))
 }
@@ -99,8 +99,8 @@ func IsHashLeft(fields []Field, after Observed) bool {
 
 // HashLeft is the problem of an inactive row whose hash the database does not let the operator disable, with a sentence that says why.
 func HashLeft(made Decision, sentence string) *Problem {
-	return suspended(made, Rejected("The row is inactive, but the operator cannot disable its password hash. A program that compares the "+
-		"password before it looks at the column active may let the user in."+space(sentence), false))
+	return suspended(made, Rejected("The row is inactive, but the operator cannot disable its password hash. A program that checks the "+
+		"password before the column active may accept a login of this user."+space(sentence), false))
 }
 
 // HashLeftEvent is HashLeft of a row whose resource is gone with this change.
@@ -111,7 +111,7 @@ func HashLeftEvent(made Decision, sentence string) Event {
 // Rejected is the problem of a row, or a change, that the database refuses, with a sentence that says why.
 func Rejected(sentence string, deleting bool) *Problem {
 	if deleting {
-		sentence = "The deletion waits: " + sentence
+		sentence = "The deletion is blocked: " + sentence
 	}
 	return &Problem{Reason: v1alpha1.ReasonDatabaseRejected, Message: sentence}
 }
@@ -124,14 +124,14 @@ func Contended(made Decision, explanation string) *Problem {
 
 func contended(fields []Field, explanation string) *Problem {
 	return &Problem{Reason: v1alpha1.ReasonDatabaseRejected, Message: fmt.Sprintf(
-		"Contended: another program changes %s again each time that the operator writes it, and the operator now waits between "+
-			"its writes; stop that program from writing it, or change the resource.", columnList(fields)) + space(explanation)}
+		"Contended: another program overwrites %s after each write of the operator, so the operator waits between writes; "+
+			"stop the other program, or change the resource.", columnList(fields)) + space(explanation)}
 }
 
 // Unsettled is the problem of a change that came too late at each of several tries.
 func Unsettled(deleting bool) *Problem {
-	return Rejected("Another writer changed the account, or the database undid the change, at each of several tries (SQLSTATE 40001 or "+
-		"40P01); see which other program or which trigger writes the row.", deleting)
+	return Rejected("Each of several attempts failed: another writer changed the account, or the database rolled the change back "+
+		"(SQLSTATE 40001 or 40P01). Find the program or the trigger that writes the row.", deleting)
 }
 
 // suspended keeps the reason of a resource that no policy permits: the row refuses to be deactivated.

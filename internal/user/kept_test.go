@@ -142,7 +142,7 @@ func TestAProblemOfTheDatabaseSaysWhatItIsAbout(t *testing.T) {
 		},
 		"a row that was not deleted": {
 			user.NotKept(made(user.Delete), synced(), []user.Field{user.FieldRow}, ""), v1alpha1.ReasonDatabaseRejected,
-			[]string{"The deletion waits", "still exists"},
+			[]string{"The deletion is blocked", "still exists"},
 		},
 		"an account that stays active": {
 			user.NotKept(made(user.Update), synced(), []user.Field{user.FieldActive}, "A trigger."), v1alpha1.ReasonDatabaseRejected,
@@ -154,7 +154,7 @@ func TestAProblemOfTheDatabaseSaysWhatItIsAbout(t *testing.T) {
 		},
 		"an account that stays inactive": {
 			user.NotKept(made(user.Update), synced(rowInactive), []user.Field{user.FieldActive}, "A trigger."), v1alpha1.ReasonDatabaseRejected,
-			[]string{"into column active"},
+			[]string{"change of column active"},
 		},
 		"a hash that cannot be disabled": {
 			user.NotKept(made(user.Update), synced(rowUnshut), []user.Field{user.FieldPasswordHash}, "A trigger."), v1alpha1.ReasonDatabaseRejected,
@@ -191,7 +191,7 @@ func TestAProblemOfTheDatabaseSaysWhatItIsAbout(t *testing.T) {
 		},
 		"a refusal": {user.Rejected("No.", false), v1alpha1.ReasonDatabaseRejected, []string{"No."}},
 		"a refusal of a deletion": {
-			user.Rejected("No.", true), v1alpha1.ReasonDatabaseRejected, []string{"The deletion waits: No."},
+			user.Rejected("No.", true), v1alpha1.ReasonDatabaseRejected, []string{"The deletion is blocked: No."},
 		},
 		"conflicts without end": {user.Unsettled(false), v1alpha1.ReasonDatabaseRejected, []string{"40001"}},
 	} {

@@ -79,8 +79,8 @@ func planSuspension(d Desired, o Observed) Decision {
 // planPaused decides about a resource that is paused. What a policy says of its lockout is noted all the same: it is not
 // the resource's to say.
 func planPaused(d Desired, o Observed) Decision {
-	decision := refuse(v1alpha1.ReasonPaused, "Nothing is changed in the database while the annotation "+
-		v1alpha1.AnnotationPaused+" is \"true\"; remove it to go on.")
+	decision := refuse(v1alpha1.ReasonPaused, "The operator changes nothing in the database while the annotation "+
+		v1alpha1.AnnotationPaused+" is \"true\"; remove the annotation to resume.")
 	own, terms := o.Ownership, lockout(d, o)
 	if !o.OwnedBy(d.Owner) || own.Lockout == terms {
 		return decision
@@ -168,9 +168,9 @@ func LastAdministrator(decision Decision) *Problem {
 	override := fmt.Sprintf("give the role to another active user, or set the annotation %s to \"true\".",
 		v1alpha1.AnnotationAllowLastAdministrator)
 	if p := decision.Problem; p != nil && change.Suspended {
-		return &Problem{Reason: p.Reason, Message: fmt.Sprintf("%s The account stays active for now, since %s: %s", p.Message, last, override)}
+		return &Problem{Reason: p.Reason, Message: fmt.Sprintf("%s The account stays active, because %s; %s", p.Message, last, override)}
 	}
-	what := "keeps it"
+	what := "keeps the role"
 	switch change.Verb {
 	case Delete:
 		what = "is not deleted"
@@ -182,7 +182,7 @@ func LastAdministrator(decision Decision) *Problem {
 		}
 	case Nothing, Create, Release, Suspend, Bury:
 	}
-	return &Problem{Reason: v1alpha1.ReasonLastAdministrator, Message: fmt.Sprintf("%s, and so %s; %s", last, what, override)}
+	return &Problem{Reason: v1alpha1.ReasonLastAdministrator, Message: fmt.Sprintf("%s, so it %s; %s", last, what, override)}
 }
 
 // either is the one or the other, quoted.

@@ -148,7 +148,7 @@ func planUnowned(d Desired, o Observed) Decision {
 		return planAdopt(d, o)
 	}
 	return refuse(v1alpha1.ReasonRowExists, fmt.Sprintf(
-		"The table already has a row of username %q that no ShardingUser owns; set spec.adoptionPolicy to IfUnowned to take it over.",
+		"The table already has a row for username %q that no ShardingUser owns; to adopt it, set spec.adoptionPolicy to IfUnowned.",
 		d.Username))
 }
 
@@ -312,8 +312,8 @@ func planDeletion(d Desired, o Observed) Decision {
 		if d.Permission.Refusal != nil && o.Row != nil && o.Row.Active {
 			return planSuspension(d, o)
 		}
-		return refuse(v1alpha1.ReasonPaused, "The deletion waits while the annotation "+
-			v1alpha1.AnnotationPaused+" is \"true\"; remove it to go on.")
+		return refuse(v1alpha1.ReasonPaused, "The deletion is paused while the annotation "+
+			v1alpha1.AnnotationPaused+" is \"true\"; remove the annotation to resume.")
 	}
 	c := begin(d, o, ending(d, d.Deletion))
 	if c.Verb != Release {

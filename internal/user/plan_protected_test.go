@@ -132,7 +132,7 @@ func TestLastAdministrator(t *testing.T) {
 	admin := protecting("admin")
 	asAdmin := rowRoles("operator", "admin")
 	const (
-		last   = `"alice" is the last active user with the role "admin", and so `
+		last   = `"alice" is the last active user with the role "admin", so it `
 		giveIt = `; give the role to another active user, or set the annotation sharding.io/allow-removing-last-administrator to "true".`
 	)
 	for name, tt := range map[string]struct {
@@ -141,11 +141,11 @@ func TestLastAdministrator(t *testing.T) {
 		reason, want string
 	}{
 		"a role that would be taken": {
-			desired(admin, edited), synced(asAdmin), v1alpha1.ReasonLastAdministrator, last + "keeps it" + giveIt,
+			desired(admin, edited), synced(asAdmin), v1alpha1.ReasonLastAdministrator, last + "keeps the role" + giveIt,
 		},
 		"one of two roles that would be taken": {
 			desired(protecting("admin", "root"), edited), synced(rowRoles("root", "admin")), v1alpha1.ReasonLastAdministrator,
-			strings.Replace(last, `"admin"`, `"admin" or "root"`, 1) + "keeps it" + giveIt,
+			strings.Replace(last, `"admin"`, `"admin" or "root"`, 1) + "keeps the role" + giveIt,
 		},
 		"a user that would become inactive": {
 			desired(admin, edited, inactive), synced(asAdmin), v1alpha1.ReasonLastAdministrator, last + "is not deactivated" + giveIt,
@@ -158,15 +158,14 @@ func TestLastAdministrator(t *testing.T) {
 			v1alpha1.ReasonLastAdministrator, last + "is not deactivated" + giveIt,
 		},
 		"an adopted row that would lose it": {
-			desired(admin, adopting), synced(neverNoted, asAdmin), v1alpha1.ReasonLastAdministrator, last + "keeps it" + giveIt,
+			desired(admin, adopting), synced(neverNoted, asAdmin), v1alpha1.ReasonLastAdministrator, last + "keeps the role" + giveIt,
 		},
 		"a problem of the Secret is the lesser one": {
-			desired(admin, edited, secretMissing), synced(asAdmin), v1alpha1.ReasonLastAdministrator, last + "keeps it" + giveIt,
+			desired(admin, edited, secretMissing), synced(asAdmin), v1alpha1.ReasonLastAdministrator, last + "keeps the role" + giveIt,
 		},
 		"a user that no policy permits stays active, and is not permitted all the same": {
 			desired(refused, admin), synced(asAdmin), v1alpha1.ReasonNotPermitted,
-			`No policy permits alice. The account stays active for now, since "alice" is the last active user with the role "admin": ` +
-				strings.TrimPrefix(giveIt, "; "),
+			`No policy permits alice. The account stays active, because "alice" is the last active user with the role "admin"` + giveIt,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

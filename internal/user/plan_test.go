@@ -106,16 +106,16 @@ func leaveBecause(reason, message string) user.Decision {
 }
 
 const (
-	rowExists = `The table already has a row of username "alice" that no ShardingUser owns; ` +
-		`set spec.adoptionPolicy to IfUnowned to take it over.`
+	rowExists = `The table already has a row for username "alice" that no ShardingUser owns; ` +
+		`to adopt it, set spec.adoptionPolicy to IfUnowned.`
 	takenByNeighbour = `Username "alice" belongs to ShardingUser team-b/alice; ` +
 		`choose another username, or delete that resource. ` + toKeepTheAccount
 	takenByTwin = `Username "alice" belongs to ShardingUser team-a/alice of the cluster whose kube-system namespace has ` +
 		`the UID cluster-2; choose another username, or delete that resource. ` + toKeepTheAccount
 	toKeepTheAccount = `To keep the account when you rename or move a resource, set spec.deletionPolicy of the old one to Retain ` +
 		`before you delete it, and spec.adoptionPolicy of this one to IfUnowned.`
-	isPaused      = `Nothing is changed in the database while the annotation sharding.io/paused is "true"; remove it to go on.`
-	deletionWaits = `The deletion waits while the annotation sharding.io/paused is "true"; remove it to go on.`
+	isPaused      = `The operator changes nothing in the database while the annotation sharding.io/paused is "true"; remove the annotation to resume.`
+	deletionWaits = `The deletion is paused while the annotation sharding.io/paused is "true"; remove the annotation to resume.`
 )
 
 func TestPlanOfANewName(t *testing.T) {

@@ -28,7 +28,7 @@ func KeysInstead(there []string) string {
 	there = slices.Sorted(slices.Values(there))
 	switch len(there) {
 	case 0:
-		return "it has no keys: add it"
+		return "it is empty: add the key"
 	case 1:
 		if quoted := strconv.Quote(there[0]); len(there[0]) <= longestName && quoted == `"`+there[0]+`"` {
 			return fmt.Sprintf("its only key is %s: add the key, or set spec.password.secretRef.key to %s", quoted, quoted)

@@ -87,10 +87,10 @@ func lockedCondition(d Desired, o Observed) *metav1.Condition {
 		return lockedUntil(*o.Row.LockedUntil)
 	case tells:
 		c.Reason = v1alpha1.ReasonLockExpired
-		c.Message = "The last lock ran out; log-ins are checked again."
+		c.Message = "The last lock expired; logins are checked again."
 	case owned && o.Ownership.UnlockHandled != "":
 		c.Reason = v1alpha1.ReasonUnlocked
-		c.Message = "The account is not locked; the last request to unlock it was carried out."
+		c.Message = "The account is not locked; the last unlock request was applied."
 	default:
 		c.Reason = v1alpha1.ReasonNotLocked
 		c.Message = "The account is not locked."
@@ -103,7 +103,7 @@ func lockedUntil(until time.Time) *metav1.Condition {
 		Type:   v1alpha1.ConditionLocked,
 		Status: metav1.ConditionTrue,
 		Reason: v1alpha1.ReasonTooManyFailedAttempts,
-		Message: fmt.Sprintf("Log-ins are refused until %s because of failed attempts; to lift the lock now, set the annotation %s to a new value.",
+		Message: fmt.Sprintf("Logins are refused until %s because of failed attempts; to unlock now, set the annotation %s to a new value.",
 			toEnd(&until).Format(time.RFC3339), v1alpha1.AnnotationUnlockRequestedAt),
 	}
 }
@@ -113,10 +113,10 @@ func weakPasswordCondition(d Desired) *metav1.Condition {
 		Type:    v1alpha1.ConditionWeakPassword,
 		Status:  metav1.ConditionTrue,
 		Reason:  v1alpha1.ReasonWellKnown,
-		Message: "The password is one of those that attackers try first; it works all the same. Put another one into the Secret.",
+		Message: "The password works, but attackers try it first. Put another password into the Secret.",
 	}
 	if !d.Password.Managed {
-		c.Message = "The password is a default one of the sharding manager, which everybody knows; it works all the same. Add spec.password " +
+		c.Message = "The password works, but it is a well-known default of the sharding manager. Add spec.password " +
 			"with a Secret, or change the password in the sharding manager."
 	}
 	return c
@@ -126,8 +126,8 @@ func suspiciousCondition(o Observed) *metav1.Condition {
 	c := &metav1.Condition{Type: v1alpha1.ConditionPasswordSuspicious, Status: metav1.ConditionTrue}
 	if own := o.Ownership; own != nil {
 		c.Reason = own.PasswordSuspicion.Reason()
-		c.Message = fmt.Sprintf("The password works, and is most likely not the one that was meant: it %v. If it is not meant, put "+
-			"another one into the Secret.", own.PasswordSuspicion)
+		c.Message = fmt.Sprintf("The password works, but is probably not the intended one: it %v. If so, put the "+
+			"intended password into the Secret.", own.PasswordSuspicion)
 	}
 	return c
 }
@@ -141,7 +141,7 @@ func passwordExpiredCondition(d Desired) *metav1.Condition {
 		Type:   v1alpha1.ConditionPasswordExpired,
 		Status: metav1.ConditionTrue,
 		Reason: v1alpha1.ReasonMaxAgeExceeded,
-		Message: fmt.Sprintf("The password is older than the %s that %s lets it become; it works all the same.%s Put another one into the Secret.",
+		Message: fmt.Sprintf("The password works, but is older than the %s that %s allows.%s Put another password into the Secret.",
 			longest, by, space(d.Password.NotReplaced)),
 	}
 }
@@ -159,7 +159,7 @@ func readyCondition(p *Problem) *metav1.Condition {
 		Type:    v1alpha1.ConditionReady,
 		Status:  metav1.ConditionTrue,
 		Reason:  v1alpha1.ReasonSynced,
-		Message: "The row says what the spec says.",
+		Message: "The row matches the spec.",
 	}
 	if p != nil {
 		c.Status, c.Reason, c.Message = metav1.ConditionFalse, p.Reason, p.Message

@@ -70,7 +70,7 @@ func TestStatusForgetsWhatIsNoLongerSo(t *testing.T) {
 		"all of it ended": {
 			synced(), nil,
 			"alice at 3: locked=false failed=0\npasswordChanged=2026-03-03T12:00:00Z\n" +
-				"Locked False NotLocked: The account is not locked.\nReady True Synced: The row says what the spec says.\n",
+				"Locked False NotLocked: The account is not locked.\nReady True Synced: The row matches the spec.\n",
 		},
 		"the row became somebody else's": {
 			strangers, problem(v1alpha1.ReasonUsernameTaken),

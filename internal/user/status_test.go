@@ -86,11 +86,11 @@ func problem(reason string) *user.Problem {
 
 func TestStatus(t *testing.T) {
 	const (
-		synced0  = "Ready True Synced: The row says what the spec says.\n"
+		synced0  = "Ready True Synced: The row matches the spec.\n"
 		unlocked = "Locked False NotLocked: The account is not locked.\n"
 
-		weakNotOurs = "WeakPassword True WellKnown: The password is a default one of the sharding manager, which everybody knows; " +
-			"it works all the same. Add spec.password with a Secret, or change the password in the sharding manager.\n"
+		weakNotOurs = "WeakPassword True WellKnown: The password works, but it is a well-known default of the sharding manager. " +
+			"Add spec.password with a Secret, or change the password in the sharding manager.\n"
 	)
 	for name, tt := range map[string]struct {
 		desired  user.Desired
@@ -110,25 +110,25 @@ func TestStatus(t *testing.T) {
 		"a lock is told with its end, and the user is ready all the same": {
 			desired(), synced(lockedFor(15 * time.Minute)), nil,
 			"alice at 3: locked=true failed=5\nlockedUntil=2026-03-04T12:15:00Z\npasswordChanged=2026-03-03T12:00:00Z\n" +
-				"Locked True TooManyFailedAttempts: Log-ins are refused until 2026-03-04T12:15:00Z because of failed attempts; " +
-				"to lift the lock now, set the annotation sharding.io/unlock-requested-at to a new value.\n" + synced0,
+				"Locked True TooManyFailedAttempts: Logins are refused until 2026-03-04T12:15:00Z because of failed attempts; " +
+				"to unlock now, set the annotation sharding.io/unlock-requested-at to a new value.\n" + synced0,
 		},
 		"times are UTC and whole seconds wherever the database session is": {
 			desired(), synced(lockedFor(90*time.Second+999*time.Millisecond), loggedIn(time.Minute), inTokyo), nil,
 			"alice at 3: locked=true failed=5\nlockedUntil=2026-03-04T12:01:31Z\nlastLogin=2026-03-04T11:59:00Z\n" +
 				"passwordChanged=2026-03-03T12:00:00Z\n" +
-				"Locked True TooManyFailedAttempts: Log-ins are refused until 2026-03-04T12:01:31Z because of failed attempts; " +
-				"to lift the lock now, set the annotation sharding.io/unlock-requested-at to a new value.\n" + synced0,
+				"Locked True TooManyFailedAttempts: Logins are refused until 2026-03-04T12:01:31Z because of failed attempts; " +
+				"to unlock now, set the annotation sharding.io/unlock-requested-at to a new value.\n" + synced0,
 		},
 		"a lock that ran out is told as such, without its end": {
 			desired(), synced(lockedFor(-time.Second)), nil,
 			"alice at 3: locked=false failed=5\npasswordChanged=2026-03-03T12:00:00Z\n" +
-				"Locked False LockExpired: The last lock ran out; log-ins are checked again.\n" + synced0,
+				"Locked False LockExpired: The last lock expired; logins are checked again.\n" + synced0,
 		},
 		"a lock that runs out this very moment has run out": {
 			desired(), synced(lockedFor(0)), nil,
 			"alice at 3: locked=false failed=5\npasswordChanged=2026-03-03T12:00:00Z\n" +
-				"Locked False LockExpired: The last lock ran out; log-ins are checked again.\n" + synced0,
+				"Locked False LockExpired: The last lock expired; logins are checked again.\n" + synced0,
 		},
 		"a lock that is pending is told of as none, and the attempts are told": {
 			desired(), synced(lockedFor(15*time.Minute), pendingFor(time.Second)), nil,
@@ -137,35 +137,35 @@ func TestStatus(t *testing.T) {
 		"a lock that is pending is not told of over an unlock by request": {
 			desired(requestUnlock("t1")), synced(unlockHandled("t1"), lockedFor(time.Minute), pendingFor(time.Second)), nil,
 			"alice at 3: locked=false failed=5\npasswordChanged=2026-03-03T12:00:00Z\nunlocked=t1\n" +
-				"Locked False Unlocked: The account is not locked; the last request to unlock it was carried out.\n" + synced0,
+				"Locked False Unlocked: The account is not locked; the last unlock request was applied.\n" + synced0,
 		},
 		"a lock that ran out while it was pending ran out": {
 			desired(), synced(lockedFor(-time.Second), pendingFor(time.Second)), nil,
 			"alice at 3: locked=false failed=5\npasswordChanged=2026-03-03T12:00:00Z\n" +
-				"Locked False LockExpired: The last lock ran out; log-ins are checked again.\n" + synced0,
+				"Locked False LockExpired: The last lock expired; logins are checked again.\n" + synced0,
 		},
 		"a lock that was lifted by request is told as such": {
 			desired(requestUnlock("t1")), synced(unlockHandled("t1")), nil,
 			"alice at 3: locked=false failed=0\npasswordChanged=2026-03-03T12:00:00Z\nunlocked=t1\n" +
-				"Locked False Unlocked: The account is not locked; the last request to unlock it was carried out.\n" + synced0,
+				"Locked False Unlocked: The account is not locked; the last unlock request was applied.\n" + synced0,
 		},
 		"a lock after a request that was handled is a lock": {
 			desired(requestUnlock("t1")), synced(unlockHandled("t1"), lockedFor(time.Minute)), nil,
 			"alice at 3: locked=true failed=5\nlockedUntil=2026-03-04T12:01:00Z\npasswordChanged=2026-03-03T12:00:00Z\nunlocked=t1\n" +
-				"Locked True TooManyFailedAttempts: Log-ins are refused until 2026-03-04T12:01:00Z because of failed attempts; " +
-				"to lift the lock now, set the annotation sharding.io/unlock-requested-at to a new value.\n" + synced0,
+				"Locked True TooManyFailedAttempts: Logins are refused until 2026-03-04T12:01:00Z because of failed attempts; " +
+				"to unlock now, set the annotation sharding.io/unlock-requested-at to a new value.\n" + synced0,
 		},
 		"a weak password is told, and the user is ready all the same": {
 			desired(), synced(weak), nil,
 			"alice at 3: locked=false failed=0\npasswordChanged=2026-03-03T12:00:00Z\n" + unlocked +
-				"WeakPassword True WellKnown: The password is one of those that attackers try first; it works all the same. " +
-				"Put another one into the Secret.\n" + synced0,
+				"WeakPassword True WellKnown: The password works, but attackers try it first. " +
+				"Put another password into the Secret.\n" + synced0,
 		},
 		"a default hash from the Secret is told, also where it was noted as no weak one": {
 			desired(), synced(rowHash(defaultAdmin)), nil,
 			"alice at 3: locked=false failed=0\npasswordChanged=2026-03-03T12:00:00Z\n" + unlocked +
-				"WeakPassword True WellKnown: The password is one of those that attackers try first; it works all the same. " +
-				"Put another one into the Secret.\n" + synced0,
+				"WeakPassword True WellKnown: The password works, but attackers try it first. " +
+				"Put another password into the Secret.\n" + synced0,
 		},
 		"a default hash in an adopted row is told, though the password is not ours": {
 			desired(withoutPassword), synced(nothingOfOurs, rowHash(defaultViewer)), nil,
@@ -183,8 +183,8 @@ func TestStatus(t *testing.T) {
 		"a suspicious password is told, and the user is ready all the same": {
 			desired(), synced(suspected("quotes")), nil,
 			"alice at 3: locked=false failed=0\npasswordChanged=2026-03-03T12:00:00Z\n" + unlocked +
-				"PasswordSuspicious True LooksQuoted: The password works, and is most likely not the one that was meant: it is surrounded by " +
-				"quotation marks, which are part of the password. If it is not meant, put another one into the Secret.\n" + synced0,
+				"PasswordSuspicious True LooksQuoted: The password works, but is probably not the intended one: it is surrounded by " +
+				"quotation marks, which are part of the password. If so, put the intended password into the Secret.\n" + synced0,
 		},
 		"a suspicion of a later version is not told": {
 			desired(), synced(suspected("of-later")), nil,
@@ -193,8 +193,8 @@ func TestStatus(t *testing.T) {
 		"a password as old as the policy lets it become has expired, and the user is ready all the same": {
 			desired(expiring(24 * time.Hour)), synced(), nil,
 			"alice at 3: locked=false failed=0\npasswordChanged=2026-03-03T12:00:00Z\npermittedBy=team-a\n" + unlocked +
-				"PasswordExpired True MaxAgeExceeded: The password is older than the 24h0m0s that ShardingUserPolicy \"team-a\" " +
-				"lets it become; it works all the same. Put another one into the Secret.\n" + synced0,
+				"PasswordExpired True MaxAgeExceeded: The password works, but is older than the 24h0m0s that ShardingUserPolicy \"team-a\" " +
+				"allows. Put another password into the Secret.\n" + synced0,
 		},
 		"a password that may become a second older has not expired": {
 			desired(expiring(24*time.Hour + time.Second)), synced(), nil,
@@ -230,8 +230,8 @@ func TestStatus(t *testing.T) {
 		"a locked user of a paused resource is told to be locked": {
 			desired(paused), synced(lockedFor(time.Minute)), problem(v1alpha1.ReasonPaused),
 			"alice at 3: locked=true failed=5\nlockedUntil=2026-03-04T12:01:00Z\npasswordChanged=2026-03-03T12:00:00Z\n" +
-				"Locked True TooManyFailedAttempts: Log-ins are refused until 2026-03-04T12:01:00Z because of failed attempts; " +
-				"to lift the lock now, set the annotation sharding.io/unlock-requested-at to a new value.\n" +
+				"Locked True TooManyFailedAttempts: Logins are refused until 2026-03-04T12:01:00Z because of failed attempts; " +
+				"to unlock now, set the annotation sharding.io/unlock-requested-at to a new value.\n" +
 				"Ready Unknown Paused: It is Paused.\n",
 		},
 		"the figures of a row that another resource owns are nobody's business here": {
@@ -264,8 +264,8 @@ func TestStatus(t *testing.T) {
 		"an owned row that is gone has what was noted": {
 			desired(paused), synced(rowGone, unlockHandled("t1"), weak), problem(v1alpha1.ReasonPaused),
 			"alice at 3: locked=false failed=0\npasswordChanged=2026-03-03T12:00:00Z\nunlocked=t1\n" + unlocked +
-				"WeakPassword True WellKnown: The password is one of those that attackers try first; it works all the same. " +
-				"Put another one into the Secret.\nReady Unknown Paused: It is Paused.\n",
+				"WeakPassword True WellKnown: The password works, but attackers try it first. " +
+				"Put another password into the Secret.\nReady Unknown Paused: It is Paused.\n",
 		},
 		"a Secret that is missing may still come": {
 			desired(secretMissing), synced(nothingOfOurs, rowHash(user.UnusablePassword)), problem(v1alpha1.ReasonSecretNotFound),

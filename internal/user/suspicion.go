@@ -37,20 +37,20 @@ var suspicions = []struct {
 	reason string
 	text   string
 }{
-	{SuspectBase64, v1alpha1.ReasonLooksEncoded, "looks like base64 of printable text (Kubernetes encodes values itself: encode them once under data, and never under stringData)"},
-	{SuspectDocument, v1alpha1.ReasonLooksEncoded, "looks like a JSON, XML or PEM document (the key must hold the password alone)"},
-	{SuspectAssignment, v1alpha1.ReasonLooksEncoded, "looks like a line of a settings file, with a name before the value (the key must hold the password alone)"},
-	{SuspectCredentials, v1alpha1.ReasonLooksEncoded, "begins with the username and a colon (the key must hold the password alone)"},
+	{SuspectBase64, v1alpha1.ReasonLooksEncoded, "looks like base64 of printable text (Kubernetes encodes values itself: encode them once under data, never under stringData)"},
+	{SuspectDocument, v1alpha1.ReasonLooksEncoded, "looks like a JSON, XML or PEM document (the key must hold only the password)"},
+	{SuspectAssignment, v1alpha1.ReasonLooksEncoded, "looks like a line of a settings file, with a name before the value (the key must hold only the password)"},
+	{SuspectCredentials, v1alpha1.ReasonLooksEncoded, "begins with the username and a colon (the key must hold only the password)"},
 	{SuspectURL, v1alpha1.ReasonLooksEncoded, "looks like a URL, or like a reference that another program should have replaced"},
-	{SuspectTemplate, v1alpha1.ReasonLooksEncoded, "looks like a template or a placeholder that no program filled in"},
+	{SuspectTemplate, v1alpha1.ReasonLooksEncoded, "looks like a template or a placeholder that was not filled in"},
 	{SuspectEscapes, v1alpha1.ReasonLooksEncoded, "holds escape sequences of HTML, JSON or a shell, which stand for other characters"},
 	{SuspectTwiceUTF8, v1alpha1.ReasonLooksEncoded, "looks like UTF-8 that was read as Latin-1 and encoded again"},
 	{SuspectQuotes, v1alpha1.ReasonLooksQuoted, "is surrounded by quotation marks, which are part of the password"},
-	{SuspectEdge, v1alpha1.ReasonHasEdgeSpace, "begins or ends with a space, a line ending or an invisible character (the operator drops one line ending at the end and nothing else)"},
-	{SuspectCombining, v1alpha1.ReasonNotNormalised, "has characters that keyboards write in another way (it is not in Unicode's form NFC)"},
+	{SuspectEdge, v1alpha1.ReasonHasEdgeSpace, "begins or ends with a space, a line ending or an invisible character (the operator drops one line ending at the end, nothing else)"},
+	{SuspectCombining, v1alpha1.ReasonNotNormalised, "has characters that keyboards encode differently (it is not in the Unicode normal form NFC)"},
 	{SuspectInvisible, v1alpha1.ReasonNotNormalised, "holds an invisible character or an unusual space"},
-	{SuspectLost, v1alpha1.ReasonNotNormalised, "holds the character U+FFFD, which stands for one that a conversion lost"},
-	{SuspectUsername, v1alpha1.ReasonUsernameDiffers, `is in a kubernetes.io/basic-auth Secret whose key "username" is not this user's username`},
+	{SuspectLost, v1alpha1.ReasonNotNormalised, "holds the character U+FFFD, which replaces a character that a conversion lost"},
+	{SuspectUsername, v1alpha1.ReasonUsernameDiffers, `is in a kubernetes.io/basic-auth Secret whose key "username" differs from the username of this user`},
 }
 
 // Suspicions is a set of suspicions, as text: comma-separated, the most telling first. The empty text is the empty set.

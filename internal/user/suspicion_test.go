@@ -43,7 +43,7 @@ func TestKeysOfASecretThatLacksOne(t *testing.T) {
 		there []string
 		want  string
 	}{
-		"none":    {nil, `it has no keys: add it`},
+		"none":    {nil, `it is empty: add the key`},
 		"one":     {[]string{"pass"}, `its only key is "pass": add the key, or set spec.password.secretRef.key to "pass"`},
 		"several": {[]string{"b", "a"}, `its keys are "a", "b": add the key, or name one of these in spec.password.secretRef.key`},
 		"many": {
