@@ -169,7 +169,7 @@ func checkPassword(f facts) []result {
 	}
 	given := password.FromSecret(string(f.secret.it.Type), key, f.secret.it.Data)
 	given.Hashed = source.Format == v1alpha1.PasswordFormatBcrypt
-	judged := given.Judge(user.Username(f.user), 1) // what the operator's least is, it alone knows
+	judged := given.Inspect(user.Username(f.user), 1) // what the operator's least is, it alone knows
 	if judged.Err != nil {
 		return one("Password", wrong, adviceFor(v1alpha1.ReasonPasswordInvalid, f.user), "The key %q of the Secret %q is invalid: %v.", key, name, judged.Err)
 	}

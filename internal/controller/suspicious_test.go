@@ -153,7 +153,7 @@ func TestSuspicionsOfWhatAnOlderVersionApplied(t *testing.T) {
 	second := s.start()
 	s.condition(quotes, v1alpha1.ConditionPasswordSuspicious, v1alpha1.ReasonLooksQuoted)
 	for _, u := range []*v1alpha1.ShardingUser{quotes, good, crlf} {
-		s.eventually(func(g gomega.Gomega) { g.Expect(s.note(u.Name).PasswordUnjudged).To(gomega.BeFalse(), u.Name) })
+		s.eventually(func(g gomega.Gomega) { g.Expect(s.note(u.Name).PasswordUnchecked).To(gomega.BeFalse(), u.Name) })
 	}
 	s.Expect(s.row("quotes")).To(gomega.Equal(before), "judging it changes nothing in the row")
 	s.Expect(s.row("crlf").isOf(canary + "-crlf")).To(gomega.BeTrue())

@@ -19,11 +19,11 @@ type Key struct {
 	Account [32]byte // a fingerprint of the username
 }
 
-// Bucket returns the source that an address belongs to. An invalid address is a source too.
-func Bucket(address netip.Addr) netip.Prefix { return within(address, 64) }
+// SourceOf returns the source that an address belongs to. An invalid address is a source too.
+func SourceOf(address netip.Addr) netip.Prefix { return within(address, 64) }
 
-// Site returns the network that an address belongs to: what one client can have of addresses.
-func Site(address netip.Addr) netip.Prefix { return within(address, 48) }
+// NetworkOf returns the network that an address belongs to: what one client can have of addresses.
+func NetworkOf(address netip.Addr) netip.Prefix { return within(address, 48) }
 
 func within(address netip.Addr, ofIPv6 int) netip.Prefix {
 	bits := address.BitLen()
@@ -71,8 +71,8 @@ func NewLedger(remembered int) *Ledger {
 func (l *Ledger) Claim(k Key) *Claim {
 	l.arrived++
 	return &Claim{
-		network: l.party(name{kind: 'n', prefix: Site(k.Source)}),
-		source:  l.party(name{kind: 's', prefix: Bucket(k.Source)}),
+		network: l.party(name{kind: 'n', prefix: NetworkOf(k.Source)}),
+		source:  l.party(name{kind: 's', prefix: SourceOf(k.Source)}),
 		account: l.party(name{kind: 'a', account: k.Account}),
 		arrival: l.arrived,
 	}

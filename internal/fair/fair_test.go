@@ -214,7 +214,7 @@ func TestAnInvalidAddressIsASource(t *testing.T) {
 	c := l.Claim(Key{})
 	l.Serve(c)
 	l.Release(c)
-	if Bucket(netip.Addr{}).IsValid() {
+	if SourceOf(netip.Addr{}).IsValid() {
 		t.Error("it is a valid one")
 	}
 }

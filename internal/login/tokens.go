@@ -146,7 +146,7 @@ func (t *Tokens) issue(username string, roles []string, hash string) (string, er
 		},
 	})
 	token.Header[passwordHeader] = unboundMark
-	if !password.IsPrint(hash) {
+	if !password.IsStandIn(hash) {
 		token.Header[passwordHeader] = passwordDigest(key, hash)
 	}
 	return token.SignedString(key)
@@ -200,7 +200,7 @@ func (c checked) allows(o user.Observed) bool {
 	if o.Row == nil || !o.Row.Active {
 		return false
 	}
-	switch isPrint := password.IsPrint(o.Row.PasswordHash); {
+	switch isPrint := password.IsStandIn(o.Row.PasswordHash); {
 	case c.mark == "" && isOperatorsPassword(o):
 		return false
 	case c.mark == "" || isPrint: // nothing can be compared
@@ -214,7 +214,7 @@ func (c checked) allows(o user.Observed) bool {
 // isOperatorsPassword reports whether the operator applied the row's password, or will.
 func isOperatorsPassword(o user.Observed) bool {
 	return o.Ownership != nil && o.Ownership.State == user.Owned &&
-		(o.Ownership.PasswordHash != "" || password.IsPrint(o.Row.PasswordHash))
+		(o.Ownership.PasswordHash != "" || password.IsStandIn(o.Row.PasswordHash))
 }
 
 func passwordDigest(key []byte, hash string) string {

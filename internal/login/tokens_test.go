@@ -127,7 +127,7 @@ type changedAt struct {
 func (a changedAt) Observe(ctx context.Context, username string) (user.Observed, error) {
 	o, err := a.Accounts.Observe(ctx, username)
 	o.Ownership = &user.Ownership{State: user.Owned, PasswordChangedAt: &a.at}
-	if a.ours && o.Row != nil && !password.IsPrint(o.Row.PasswordHash) {
+	if a.ours && o.Row != nil && !password.IsStandIn(o.Row.PasswordHash) {
 		o.Ownership.PasswordHash = o.Row.PasswordHash
 	}
 	return o, err
@@ -209,7 +209,7 @@ func TestATokenOutlivesAPrintButNotAPassword(t *testing.T) {
 		return func(w *world) { w.edit("alice", func(r *user.Row) { r.PasswordHash = hash }) }
 	}
 	printOf := func(plain string) func(*world) {
-		return func(w *world) { becomes(w.Hasher.Print([]byte(plain)))(w) }
+		return func(w *world) { becomes(w.Hasher.StandIn([]byte(plain)))(w) }
 	}
 	const hour = time.Hour
 	for name, tt := range map[string]struct {
@@ -246,7 +246,7 @@ func TestATokenOutlivesAPrintButNotAPassword(t *testing.T) {
 
 func TestATokenHoldsNothingOfAPrint(t *testing.T) {
 	w, _ := withTokens(t)
-	w.edit("alice", func(r *user.Row) { r.PasswordHash = w.Hasher.Print([]byte(right)) })
+	w.edit("alice", func(r *user.Row) { r.PasswordHash = w.Hasher.StandIn([]byte(right)) })
 	token, _, err := jwt.NewParser().ParseUnverified(w.token(), jwt.MapClaims{})
 	if err != nil {
 		t.Fatal(err)

@@ -32,7 +32,7 @@ func BenchmarkLogIns(b *testing.B) {
 			b.Run(fmt.Sprintf("%s/callers=%d", name, callers), func(b *testing.B) {
 				h := NewHasher(MinCost, runtime.GOMAXPROCS(0))
 				h.setEngine(e)
-				h.maxPlaces = callers
+				h.maxReservations = callers
 				asOften(b, callers, func() error {
 					place, err := h.Reserve(fair.Key{})
 					if err == nil {

@@ -16,7 +16,7 @@ import (
 type class int
 
 const (
-	forLogIn class = iota
+	forLogin class = iota
 	forReconcile
 )
 
@@ -198,9 +198,9 @@ func (c *cores) next() []*waiter {
 // take takes the next one out of the line who can go with the batch, nil where
 // there is none. It is called with the lock held.
 func (c *cores) take(batch []*waiter) *waiter {
-	order := [...]class{forLogIn, forReconcile}
+	order := [...]class{forLogin, forReconcile}
 	if len(batch) == 0 && c.passed >= c.patience {
-		order = [...]class{forReconcile, forLogIn}
+		order = [...]class{forReconcile, forLogin}
 	}
 	for _, as := range order {
 		l := &c.lines[as]
@@ -221,7 +221,7 @@ func (c *cores) take(batch []*waiter) *waiter {
 // another cost, is not their turn. It is called with the lock held.
 func (c *cores) begins(as class, first bool) {
 	switch {
-	case as == forLogIn:
+	case as == forLogin:
 		c.passed++
 	case first:
 		c.passed = 0

@@ -55,7 +55,7 @@ func (r *recorder) begun() []string {
 func named(name string) (class, *job) {
 	as, cost := forReconcile, bcrypt.MinCost
 	if strings.HasPrefix(name, "L") {
-		as = forLogIn
+		as = forLogin
 	}
 	if strings.HasSuffix(name, "!") {
 		cost++
@@ -268,8 +268,8 @@ func TestACoreIsNotLostToWhoGaveUp(t *testing.T) {
 			go cancel()
 			go c.handOn()
 			synctest.Wait()
-			if c.free != 1 || len(c.lines[forLogIn].waiters) != 0 {
-				t.Fatalf("%d cores are free and %d wait, want 1 and none", c.free, len(c.lines[forLogIn].waiters))
+			if c.free != 1 || len(c.lines[forLogin].waiters) != 0 {
+				t.Fatalf("%d cores are free and %d wait, want 1 and none", c.free, len(c.lines[forLogin].waiters))
 			}
 			if got := strings.Count(strings.Join(r.begun(), " "), "L"); int64(got) != computed.Load() {
 				t.Fatalf("%d jobs were computed and %d have their results", got, computed.Load())
@@ -343,7 +343,7 @@ func TestTheLeastRecentlyServedSourceHasTheNextCore(t *testing.T) {
 					j.plain = []byte(name)
 					j.by = fair.Key{Source: netip.AddrFrom4([4]byte{192, 0, 2, name[0]}), Account: [32]byte([]byte(name + strings.Repeat(" ", 32-len(name))))}
 					go func() {
-						if err := c.do(t.Context(), forLogIn, j); err != nil {
+						if err := c.do(t.Context(), forLogin, j); err != nil {
 							t.Errorf("%s: %v", name, err)
 						}
 					}()

@@ -23,11 +23,11 @@ type Hasher struct {
 	cores    cores
 	maxCores int
 	fault    error
-	prints   *Fingerprinter // see Print
+	standIns *Fingerprinter // see Print
 
-	places    atomic.Int64 // that log-ins hold
-	maxPlaces int
-	dummy     string
+	reserved        atomic.Int64 // that log-ins hold
+	maxReservations int
+	dummy           string
 
 	computed atomic.Uint64
 	compared atomic.Uint64
@@ -55,7 +55,7 @@ func newHasher(cost, cores, minCost int, chosen func() (engine, error)) *Hasher 
 	if cores < 1 {
 		panic(fmt.Sprintf("password: cannot hash on %d cores", cores))
 	}
-	h := &Hasher{cost: cost, minCost: minCost, maxCores: cores, prints: NewFingerprinter()}
+	h := &Hasher{cost: cost, minCost: minCost, maxCores: cores, standIns: NewFingerprinter()}
 	h.cores.free = cores
 	var e engine
 	e, h.fault = chosen()
@@ -75,8 +75,8 @@ func (h *Hasher) setEngine(e engine) {
 		}
 	}
 	h.cores.engine = e
-	h.maxPlaces = h.maxCores * (e.lanes + e.queue)
-	h.cores.patience = h.maxPlaces
+	h.maxReservations = h.maxCores * (e.lanes + e.queue)
+	h.cores.patience = h.maxReservations
 }
 
 // took keeps the shortest time: a longer one shows that other programs ran.
@@ -130,12 +130,12 @@ func (h *Hasher) Hash(ctx context.Context, plain []byte) (string, error) {
 // passes [CheckHash] (the empty string and "!" among it) and for passwords that
 // are empty, longer than [MaxBytes] bytes or hold a NUL. A print takes no
 // computation either. Callers whose time must not tell one refusal from another
-// use a [Place].
+// use a [Reservation].
 //
 // The only errors are ctx's, when it ends before a core is free.
 func (h *Hasher) Matches(ctx context.Context, hash string, plain []byte) (bool, error) {
-	if IsPrint(hash) {
-		return checkBytes(plain) == nil && h.isPrintOf(hash, plain), nil
+	if IsStandIn(hash) {
+		return checkBytes(plain) == nil && h.isStandInOf(hash, plain), nil
 	}
 	j := h.comparison(hash, plain)
 	if j == nil {

@@ -16,10 +16,10 @@ import (
 // ErrBusy says that as many log-ins wait for a core as may.
 var ErrBusy = errors.New("more logins than the hashing cores can serve")
 
-// A Place is one log-in's right to one computation. It is had before the
+// A Reservation is one log-in's right to one computation. It is had before the
 // attempt is charged, so that nobody is charged whom the cores cannot serve.
 // Its methods may be called by one goroutine.
-type Place struct {
+type Reservation struct {
 	h    *Hasher
 	by   fair.Key
 	done atomic.Bool
@@ -28,22 +28,22 @@ type Place struct {
 // Reserve returns a place in the log-ins' queue, or ErrBusy at once where there
 // is none: at the usual cost, the last in it waits for about a second. The key
 // decides when its computation has a core. A place is computed with, or given back.
-func (h *Hasher) Reserve(by fair.Key) (*Place, error) {
-	if h.places.Add(1) > int64(h.maxPlaces) {
-		h.places.Add(-1)
+func (h *Hasher) Reserve(by fair.Key) (*Reservation, error) {
+	if h.reserved.Add(1) > int64(h.maxReservations) {
+		h.reserved.Add(-1)
 		return nil, ErrBusy
 	}
-	return &Place{h: h, by: by}, nil
+	return &Reservation{h: h, by: by}, nil
 }
 
-// Places returns how many places there are.
-func (h *Hasher) Places() int { return h.maxPlaces }
+// MaxReservations returns how many places there are.
+func (h *Hasher) MaxReservations() int { return h.maxReservations }
 
 // Release gives the place back. It may be called after a computation, and then
 // does nothing.
-func (p *Place) Release() {
+func (p *Reservation) Release() {
 	if !p.done.Swap(true) {
-		p.h.places.Add(-1)
+		p.h.reserved.Add(-1)
 	}
 }
 
@@ -54,19 +54,19 @@ func (p *Place) Release() {
 // another cost still does.
 //
 // The only errors are ctx's, when it ends before a core is free.
-func (p *Place) Matches(ctx context.Context, hash string, plain []byte) (bool, error) {
+func (p *Reservation) Matches(ctx context.Context, hash string, plain []byte) (bool, error) {
 	if p.done.Load() {
 		panic("password: a place is for one computation")
 	}
 	defer p.Release()
 	j := p.h.comparison(hash, plain)
 	usable := j != nil
-	printed := checkBytes(plain) == nil && IsPrint(hash) && p.h.isPrintOf(hash, plain)
+	printed := checkBytes(plain) == nil && IsStandIn(hash) && p.h.isStandInOf(hash, plain)
 	if !usable {
 		j = p.h.comparison(p.h.dummy, []byte("nobody's password"))
 	}
 	j.by = p.by
-	if err := p.h.cores.do(ctx, forLogIn, j); err != nil {
+	if err := p.h.cores.do(ctx, forLogin, j); err != nil {
 		return false, err
 	}
 	p.h.compared.Add(1)
@@ -75,7 +75,7 @@ func (p *Place) Matches(ctx context.Context, hash string, plain []byte) (bool, e
 
 // Dummy computes as much as Matches does, for an attempt that is refused
 // whatever its password is, and uses up the place.
-func (p *Place) Dummy(ctx context.Context) error {
+func (p *Reservation) Dummy(ctx context.Context) error {
 	_, err := p.Matches(ctx, "", nil)
 	return err
 }

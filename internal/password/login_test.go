@@ -64,7 +64,7 @@ func TestTheDummyIsARealHashOfTheHashersCost(t *testing.T) {
 
 func TestWhoFindsTheQueueFullIsToldAtOnce(t *testing.T) {
 	h := quick(2)
-	var places []*Place
+	var places []*Reservation
 	for range 2 * (h.cores.lanes + h.cores.queue) {
 		place, err := h.Reserve(fair.Key{})
 		if err != nil {

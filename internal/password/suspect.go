@@ -18,8 +18,8 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// Given is what a Secret has for a user.
-type Given struct {
+// SecretValue is what a Secret has for a user.
+type SecretValue struct {
 	Value  []byte // under the key, as it is
 	Hashed bool   // it is a hash: spec.password.format is Bcrypt
 	Login  []byte // the username of a kubernetes.io/basic-auth Secret; nil of any other
@@ -33,25 +33,25 @@ const (
 )
 
 // FromSecret returns what a Secret of that type gives for a user, whose clear password is under the key.
-func FromSecret(secretType, key string, data map[string][]byte) Given {
-	given := Given{Value: data[key]}
+func FromSecret(secretType, key string, data map[string][]byte) SecretValue {
+	given := SecretValue{Value: data[key]}
 	if secretType == typeBasicAuth && key == keyOfPassword {
 		given.Login = data[keyOfLogin]
 	}
 	return given
 }
 
-// Judgement is what there is to say of what a Secret has. Nothing of it holds any part of the value, but for Value.
-type Judgement struct {
+// Inspection is what there is to say of what a Secret has. Nothing of it holds any part of the value, but for Value.
+type Inspection struct {
 	Value     []byte          // what is hashed, or stored as the hash
 	Err       error           // why it cannot be used; nil where it can
 	Suspicion user.Suspicions // why it is most likely not what was meant, where it can be used
 }
 
-// Judge judges what a Secret has for the user of that name. A password has minLength characters or more.
-func (g Given) Judge(username string, minLength int) Judgement {
-	j := Judgement{Value: Trim(g.Value)}
-	if g.Hashed {
+// Inspect judges what a Secret has for the user of that name. A password has minLength characters or more.
+func (v SecretValue) Inspect(username string, minLength int) Inspection {
+	j := Inspection{Value: Trim(v.Value)}
+	if v.Hashed {
 		if j.Err = CheckHash(string(j.Value)); j.Err != nil && lookOfHash(string(j.Value)) == "" && Check(j.Value, minLength) == nil {
 			j.Err = fmt.Errorf("%w; if it is the password itself, set spec.password.format to Plain", j.Err)
 		}
@@ -63,9 +63,9 @@ func (g Given) Judge(username string, minLength int) Judgement {
 	}
 	j.Suspicion = user.NewSuspicions(func(s user.Suspicion) bool {
 		if s == user.SuspectUsername {
-			return len(g.Login) > 0 && string(Trim(g.Login)) != username
+			return len(v.Login) > 0 && string(Trim(v.Login)) != username
 		}
-		return !g.Hashed && isSuspect(string(j.Value), username, s)
+		return !v.Hashed && isSuspect(string(j.Value), username, s)
 	})
 	return j
 }

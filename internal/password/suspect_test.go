@@ -136,7 +136,7 @@ var suspectValues = map[string]struct {
 func TestSuspectValues(t *testing.T) {
 	for name, tt := range suspectValues {
 		t.Run(name, func(t *testing.T) {
-			j := password.Given{Value: []byte(tt.value)}.Judge("alice", 8)
+			j := password.SecretValue{Value: []byte(tt.value)}.Inspect("alice", 8)
 			if j.Err != nil {
 				t.Fatalf("it is refused: %v", j.Err)
 			}
@@ -218,7 +218,7 @@ func TestRefusedValuesSayWhatTheyLookLike(t *testing.T) {
 		"a hash of 59 characters":              {bcryptHash[:59], true, password.ErrHash, "60 characters"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			j := password.Given{Value: []byte(tt.value), Hashed: tt.hashed}.Judge("alice", 8)
+			j := password.SecretValue{Value: []byte(tt.value), Hashed: tt.hashed}.Inspect("alice", 8)
 			if !errors.Is(j.Err, tt.want) || !strings.Contains(j.Err.Error(), tt.says) {
 				t.Fatalf("it is %v, want %v that says %q", j.Err, tt.want, tt.says)
 			}
@@ -251,7 +251,7 @@ func TestUsernameOfABasicAuthSecret(t *testing.T) {
 		"another one beside a suspicious text": {[]byte("bob"), false, `"` + meant + `"`, "quotes,username"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			j := password.Given{Value: []byte(tt.value), Hashed: tt.hashed, Login: tt.login}.Judge("alice", 8)
+			j := password.SecretValue{Value: []byte(tt.value), Hashed: tt.hashed, Login: tt.login}.Inspect("alice", 8)
 			if j.Err != nil || j.Suspicion != tt.want {
 				t.Errorf("it is suspected of %q (%v), want %q", j.Suspicion, j.Err, tt.want)
 			}
@@ -314,7 +314,7 @@ func TestRandomPasswordsAreNotSuspected(t *testing.T) {
 			suspected := map[user.Suspicions]int{}
 			total := 0
 			for range rounds {
-				j := password.Given{Value: []byte(tt.make() + "\n")}.Judge("alice", 8)
+				j := password.SecretValue{Value: []byte(tt.make() + "\n")}.Inspect("alice", 8)
 				if j.Err != nil {
 					t.Fatalf("one is refused: %v", j.Err)
 				}
@@ -339,7 +339,7 @@ func FuzzJudge(f *testing.F) {
 	f.Add([]byte(bcryptHash), false)
 	f.Add([]byte(utf16LE(meant)), false)
 	f.Fuzz(func(t *testing.T, value []byte, hashed bool) {
-		j := password.Given{Value: value, Hashed: hashed}.Judge("alice", 8)
+		j := password.SecretValue{Value: value, Hashed: hashed}.Inspect("alice", 8)
 		if j.Err != nil && j.Suspicion != "" {
 			t.Fatalf("%q is refused and suspected of %q", value, j.Suspicion)
 		}

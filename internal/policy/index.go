@@ -31,7 +31,7 @@ import (
 func Index(policies []v1alpha1.ShardingUserPolicy) map[string]string {
 	index := make(map[string]string, len(policies))
 	for i := range policies {
-		p, err := understand(&policies[i])
+		p, err := compile(&policies[i])
 		if err != nil {
 			index[policies[i].Name] = "username ^$" // permits nobody: no username is empty
 			continue

@@ -131,7 +131,7 @@ func TestIndex(t *testing.T) {
 			policyOf("p", usernames("a"), roles("*"), adoption, selecting(nil)),
 			"label ^$\nusername ^(?:a)$\nrole ^(?:.*)$",
 		},
-		"a policy that cannot be understood": {policyOf("p", usernames("(")), "username ^$"},
+		"a policy that is invalid": {policyOf("p", usernames("(")), "username ^$"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			want := map[string]string{"p": tt.want}

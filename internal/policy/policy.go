@@ -4,7 +4,7 @@
 // does. It is pure: no context, clock, logger or I/O.
 //
 // As with NetworkPolicies, without any policy everything is permitted. Once there is one, wherever, a user needs one that is
-// for its namespace and permits all that it asks for. One that cannot be understood permits nobody.
+// for its namespace and permits all that it asks for. One that is invalid permits nobody.
 package policy
 
 import (
@@ -24,10 +24,10 @@ import (
 // Set is all the policies of a cluster. The zero Set is that of a cluster without any.
 type Set struct {
 	policies []policy // in the order in which they set terms
-	exists   bool     // there are policies, though perhaps none that can be understood
+	exists   bool     // there are policies, though perhaps none that is valid
 }
 
-// policy is a policy that can be understood.
+// policy is a policy that is valid.
 type policy struct {
 	name      string
 	priority  int32
@@ -44,7 +44,7 @@ type policy struct {
 func New(policies []v1alpha1.ShardingUserPolicy) Set {
 	s := Set{exists: len(policies) > 0}
 	for i := range policies {
-		if p, err := understand(&policies[i]); err == nil {
+		if p, err := compile(&policies[i]); err == nil {
 			s.policies = append(s.policies, p)
 		}
 	}
@@ -54,15 +54,15 @@ func New(policies []v1alpha1.ShardingUserPolicy) Set {
 	return s
 }
 
-// Check tells what is wrong with a policy, as a sentence; nil where it can be understood. The API server refuses what
+// Check tells what is wrong with a policy, as a sentence; nil where it is valid. The API server refuses what
 // cannot; this is for what gets past it.
 func Check(p *v1alpha1.ShardingUserPolicy) error {
-	_, err := understand(p)
+	_, err := compile(p)
 	return err
 }
 
-func understand(p *v1alpha1.ShardingUserPolicy) (policy, error) {
-	understood := policy{
+func compile(p *v1alpha1.ShardingUserPolicy) (policy, error) {
+	compiled := policy{
 		name:      p.Name,
 		priority:  p.Spec.Priority,
 		adoption:  p.Spec.Adoption == v1alpha1.AdoptionAllowed,
@@ -71,16 +71,16 @@ func understand(p *v1alpha1.ShardingUserPolicy) (policy, error) {
 		terms:     termsOf(p.Spec),
 	}
 	var err error
-	if understood.selector, err = selectorOf(p.Spec.NamespaceSelector); err != nil {
+	if compiled.selector, err = selectorOf(p.Spec.NamespaceSelector); err != nil {
 		return policy{}, fmt.Errorf("spec.namespaceSelector is invalid: %w", err)
 	}
-	if understood.usernames, err = anyOf(p.Spec.Usernames); err != nil {
+	if compiled.usernames, err = anyOf(p.Spec.Usernames); err != nil {
 		return policy{}, fmt.Errorf("spec.usernames is invalid: %w", err)
 	}
-	if understood.roles, err = anyOf(p.Spec.Roles); err != nil {
+	if compiled.roles, err = anyOf(p.Spec.Roles); err != nil {
 		return policy{}, fmt.Errorf("spec.roles is invalid: %w", err)
 	}
-	return understood, nil
+	return compiled, nil
 }
 
 // selectorOf is the Kubernetes selector. One that is absent selects nothing.
@@ -131,9 +131,9 @@ func (s Set) IsEmpty() bool { return !s.exists }
 // nameLabel is the label that every namespace has with its own name.
 const nameLabel = "kubernetes.io/metadata.name"
 
-// OfMissing returns the policies that can be for a namespace that does not exist. With the namespace its labels are gone, but for
+// ForMissingNamespace returns the policies that can be for a namespace that does not exist. With the namespace its labels are gone, but for
 // its name: a policy that selects by another label is for no such namespace.
-func (s Set) OfMissing() Set {
+func (s Set) ForMissingNamespace() Set {
 	missing := Set{exists: s.exists}
 	for _, p := range s.policies {
 		requirements, _ := p.selector.Requirements()

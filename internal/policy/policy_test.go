@@ -90,9 +90,9 @@ func TestPermission(t *testing.T) {
 			userOf("root"), "",
 			`"q" does not permit the username "root"`,
 		},
-		"a policy for no namespace permits nobody":  {policies{policyOf("p", selecting(nil))}, userOf("team-a-1"), "", unlisted},
-		"one that cannot be understood is a policy": {policies{policyOf("p", usernames("("))}, userOf("team-a-1"), "", unlisted},
-		"one that cannot be understood is no obstacle to others": {
+		"a policy for no namespace permits nobody": {policies{policyOf("p", selecting(nil))}, userOf("team-a-1"), "", unlisted},
+		"one that is invalid is a policy":          {policies{policyOf("p", usernames("("))}, userOf("team-a-1"), "", unlisted},
+		"one that is invalid is no obstacle to others": {
 			policies{policyOf("a", usernames("(")), policyOf("p")}, userOf("team-a-1"), "p", "",
 		},
 		"the highest priority sets the terms":        {policies{policyOf("a"), policyOf("z", priority(1))}, userOf("team-a-1"), "z", ""},
@@ -218,13 +218,13 @@ func TestANamespaceThatIsGoneIsSelectedByItsNameAlone(t *testing.T) {
 		"a label that must not be there": {policyOf("p", requiring("team", metav1.LabelSelectorOpDoesNotExist)), false},
 		"nothing":                        {policyOf("p", selecting(nil)), false},
 	} {
-		set := policy.New([]v1alpha1.ShardingUserPolicy{tt.policy}).OfMissing()
+		set := policy.New([]v1alpha1.ShardingUserPolicy{tt.policy}).ForMissingNamespace()
 		permission := set.Permission(map[string]string{corev1.LabelMetadataName: "team-a"}, userOf("team-a-1"))
 		if got := permission.Refusal == nil; got != tt.permitted {
 			t.Errorf("selected by %s: permitted %t, want %t", name, got, tt.permitted)
 		}
 	}
-	if !policy.New(nil).OfMissing().IsEmpty() || policy.New([]v1alpha1.ShardingUserPolicy{policyOf("p", labelled("team", "a"))}).OfMissing().IsEmpty() {
+	if !policy.New(nil).ForMissingNamespace().IsEmpty() || policy.New([]v1alpha1.ShardingUserPolicy{policyOf("p", labelled("team", "a"))}).ForMissingNamespace().IsEmpty() {
 		t.Error("a cluster whose policies are for other namespaces is taken for one without policies, or the reverse")
 	}
 }

@@ -111,7 +111,7 @@ type PasswordChange struct {
 	New     bool // it is another password than before: the time is noted
 
 	Suspicion Suspicions
-	Unjudged  bool // nobody looked for suspicions
+	Unchecked bool // nobody looked for suspicions
 
 	// Replaces is what the row of a store in memory has by now in place of a hash, of the very same password; "" in all
 	// other cases. A log-in that was checked against it is good against Hash too.

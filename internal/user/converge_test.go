@@ -91,7 +91,7 @@ func noteSynced(note *user.Ownership, c user.Change) {
 	note.Owner, note.State, note.Generation, note.Deletion = c.Owner, user.Owned, c.Generation, c.Deletion
 	if p := c.Password; p != nil {
 		note.PasswordVersion, note.PasswordHash, note.PasswordWeak = p.Version, p.Hash, p.Weak
-		note.PasswordSuspicion, note.PasswordUnjudged = p.Suspicion, p.Unjudged
+		note.PasswordSuspicion, note.PasswordUnchecked = p.Suspicion, p.Unchecked
 		if p.Version == "" {
 			note.PasswordHash = ""
 		}
@@ -260,7 +260,7 @@ func anyWorld(t *rapid.T) *world {
 			w.Ownership.PasswordVersion = version
 			w.Ownership.PasswordHash = map[string]string{"v1": hashV1, "v2": hashV2}[version]
 			w.Ownership.PasswordWeak = rapid.Bool().Draw(t, "weak")
-			w.Ownership.PasswordUnjudged = rapid.Bool().Draw(t, "unjudged")
+			w.Ownership.PasswordUnchecked = rapid.Bool().Draw(t, "unjudged")
 		}
 	}
 	return w

@@ -216,7 +216,7 @@ func suspected(of user.Suspicions) func(*user.Observed) {
 	return func(o *user.Observed) { o.Ownership.PasswordSuspicion = of }
 }
 
-func unjudged(o *user.Observed) { o.Ownership.PasswordUnjudged = true }
+func unjudged(o *user.Observed) { o.Ownership.PasswordUnchecked = true }
 
 // suspended is a row that was deactivated, since no policy permitted its owner.
 func suspended(o *user.Observed) {

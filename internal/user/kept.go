@@ -19,7 +19,7 @@ const FieldLockout Field = "locked_until"
 // After a decision with Again, only the same step counts: another one is the next step.
 func Unkept(d Desired, made Decision, after Observed) []Field {
 	switch verb := made.Change.Verb; { // the note says that the account has ended, and the next plan goes by it
-	case isSomebodyElses(after, made.Change.Owner):
+	case hasOtherOwner(after, made.Change.Owner):
 		// Only an account that has ended can have another owner. Its row is no sign that this one's was kept.
 	case verb == Delete && after.Row != nil:
 		return []Field{FieldRow}
@@ -52,8 +52,8 @@ func Unkept(d Desired, made Decision, after Observed) []Field {
 	return fields
 }
 
-// isSomebodyElses reports whether the row has an owner now, and another one.
-func isSomebodyElses(o Observed, owner Owner) bool {
+// hasOtherOwner reports whether the row has an owner now, and another one.
+func hasOtherOwner(o Observed, owner Owner) bool {
 	return o.Ownership != nil && o.Ownership.State == Owned && o.Ownership.Owner != owner
 }
 
@@ -74,8 +74,8 @@ func NotKept(made Decision, after Observed, fields []Field, explanation string) 
 		return suspended(made, contended(fields, ""))
 	}
 	switch {
-	case IsHashLeft(fields, after):
-		return HashLeft(made, explanation)
+	case IsHashNotDisabled(fields, after):
+		return HashNotDisabled(made, explanation)
 	case slices.Contains(fields, FieldRow) && after.Row != nil:
 		what = fmt.Sprintf("The database did not delete the row for username %q: the account still exists.", c.Username)
 	case slices.Contains(fields, FieldRow):
@@ -92,20 +92,20 @@ func NotKept(made Decision, after Observed, fields []Field, explanation string) 
 	return suspended(made, Rejected(what+space(explanation), c.Verb == Delete || c.Verb == Deactivate || c.Verb == Release))
 }
 
-// IsHashLeft reports whether all that the database did not keep is the disabled hash of a row that is inactive as it should be.
-func IsHashLeft(fields []Field, after Observed) bool {
+// IsHashNotDisabled reports whether all that the database did not keep is the disabled hash of a row that is inactive as it should be.
+func IsHashNotDisabled(fields []Field, after Observed) bool {
 	return slices.Equal(fields, []Field{FieldPasswordHash}) && after.Row.NeedsDisabledHash()
 }
 
-// HashLeft is the problem of an inactive row whose hash the database does not let the operator disable, with a sentence that says why.
-func HashLeft(made Decision, sentence string) *Problem {
+// HashNotDisabled is the problem of an inactive row whose hash the database does not let the operator disable, with a sentence that says why.
+func HashNotDisabled(made Decision, sentence string) *Problem {
 	return suspended(made, Rejected("The row is inactive, but the operator cannot disable its password hash. A program that checks the "+
 		"password before the column active may accept a login of this user."+space(sentence), false))
 }
 
-// HashLeftEvent is HashLeft of a row whose resource is gone with this change.
-func HashLeftEvent(made Decision, sentence string) Event {
-	return Event{Warning: true, Reason: v1alpha1.ReasonDatabaseRejected, Message: brief(HashLeft(made, sentence).Message)}
+// HashNotDisabledEvent is HashNotDisabled of a row whose resource is gone with this change.
+func HashNotDisabledEvent(made Decision, sentence string) Event {
+	return Event{Warning: true, Reason: v1alpha1.ReasonDatabaseRejected, Message: brief(HashNotDisabled(made, sentence).Message)}
 }
 
 // Rejected is the problem of a row, or a change, that the database refuses, with a sentence that says why.

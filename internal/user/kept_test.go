@@ -165,7 +165,7 @@ func TestAProblemOfTheDatabaseSaysWhatItIsAbout(t *testing.T) {
 			[]string{"Contended", "column password_hash"},
 		},
 		"a hash of an account that no policy permits": {
-			user.HashLeft(suspension, "A constraint."), v1alpha1.ReasonNotPermitted, []string{notPermitted.Message, "A constraint."},
+			user.HashNotDisabled(suspension, "A constraint."), v1alpha1.ReasonNotPermitted, []string{notPermitted.Message, "A constraint."},
 		},
 		"a lock": {
 			user.NotKept(made(user.Update), synced(), []user.Field{user.FieldLockout}, "A trigger."), v1alpha1.ReasonDatabaseRejected, []string{"lock"},

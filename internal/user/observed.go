@@ -59,7 +59,7 @@ type Ownership struct {
 	PasswordHash      string     // the hash that was last applied; "" where none was
 	PasswordWeak      bool       // that password is one that attackers try first
 	PasswordSuspicion Suspicions // why that password is most likely not the one that was meant
-	PasswordUnjudged  bool       // an operator that knew no suspicions applied it
+	PasswordUnchecked bool       // an operator that knew no suspicions applied it
 	PasswordChangedAt *time.Time // when another password was last written
 	UnlockHandled     string     // the last request to unlock that was acted upon
 
@@ -96,9 +96,9 @@ func (o Observed) LockLeft() time.Duration {
 	return o.left(o.Row.LockedUntil)
 }
 
-// LookAgain is the time until the lock will be another by itself: until it runs out, or may be told of; zero where there
+// NextLockChange is the time until the lock will be another by itself: until it runs out, or may be told of; zero where there
 // is none.
-func (o Observed) LookAgain() time.Duration {
+func (o Observed) NextLockChange() time.Duration {
 	if o.LockPending() {
 		return min(o.LockLeft(), o.left(o.Row.LockPendingUntil))
 	}
@@ -121,9 +121,9 @@ func (o Observed) PasswordVersion(owner Owner) string {
 	return o.Ownership.PasswordVersion
 }
 
-// passwordUnjudged reports whether owner's password was applied by an operator that knew no suspicions.
-func (o Observed) passwordUnjudged(owner Owner) bool {
-	return o.OwnedBy(owner) && o.Ownership.PasswordUnjudged
+// passwordUnchecked reports whether owner's password was applied by an operator that knew no suspicions.
+func (o Observed) passwordUnchecked(owner Owner) bool {
+	return o.OwnedBy(owner) && o.Ownership.PasswordUnchecked
 }
 
 // PasswordInForce is the hash that a new value of the Secret is to be compared with: the one that owner applied last

@@ -170,8 +170,8 @@ func TestLookAgain(t *testing.T) {
 		"a pending lock that ran out changes never": {synced(lockedFor(-time.Second), pendingFor(time.Minute)), false, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := tt.observed.LookAgain(); got != tt.want {
-				t.Errorf("LookAgain = %v, want %v", got, tt.want)
+			if got := tt.observed.NextLockChange(); got != tt.want {
+				t.Errorf("NextLockChange = %v, want %v", got, tt.want)
 			}
 			if got := tt.observed.LockPending(); got != tt.pending {
 				t.Errorf("LockPending = %t, want %t", got, tt.pending)

@@ -47,7 +47,7 @@ func planSuspension(d Desired, o Observed) Decision {
 	decision := Decision{Change: begin(d, o, Nothing), Problem: d.Permission.Refusal}
 	own := o.Ownership
 	if own != nil && own.State == Owned && d.Owner.Succeeds(own.Owner) {
-		return planEndOfFormer(d, o)
+		return planFormerOwner(d, o)
 	}
 	if !o.OwnedBy(d.Owner) {
 		return decision
@@ -96,13 +96,13 @@ func planPaused(d Desired, o Observed) Decision {
 // exempts asks for a long one, and where it does not get that, the one in force stays in force.
 func lockout(d Desired, o Observed) Lockout {
 	terms := d.Permission.Lockout
-	terms.Exempt = terms.Exempt && hasJudgedPassword(d, o)
+	terms.Exempt = terms.Exempt && hasCheckedPassword(d, o)
 	return terms
 }
 
-// hasJudgedPassword tells whether the password that is in force after the change is one of which the policy's length was
+// hasCheckedPassword tells whether the password that is in force after the change is one of which the policy's length was
 // asked, by the version that goes by that length, or by an exemption before.
-func hasJudgedPassword(d Desired, o Observed) bool {
+func hasCheckedPassword(d Desired, o Observed) bool {
 	switch applied := o.PasswordVersion(d.Owner); {
 	case !d.Password.Managed:
 		return false
@@ -137,10 +137,10 @@ func remaining(d Desired) []string {
 	return d.Roles
 }
 
-// Spared returns what is left of an Update when nobody else would hold the roles that it takes away: the password, the request to
+// WithoutRoleLoss returns what is left of an Update when nobody else would hold the roles that it takes away: the password, the request to
 // unlock and the policy's terms do not wait for another holder. The noted generation stays, so that the roles do not pass for drift
 // at the next plan. It reports false where nothing is left.
-func (d Decision) Spared(o Observed) (Decision, bool) {
+func (d Decision) WithoutRoleLoss(o Observed) (Decision, bool) {
 	c, own := d.Change, o.Ownership
 	if c.Verb != Update || c.Suspended || o.Row == nil || own == nil {
 		return Decision{}, false

@@ -77,11 +77,11 @@ func Plan(d Desired, o Observed) Decision {
 	if o.OwnedBy(d.Owner) {
 		return planOwned(d, o)
 	}
-	return planForeign(d, o)
+	return planNotOwned(d, o)
 }
 
-// planForeign decides about a name whose row, if there is one, is not the resource's own yet.
-func planForeign(d Desired, o Observed) Decision {
+// planNotOwned decides about a name whose row, if there is one, is not the resource's own yet.
+func planNotOwned(d Desired, o Observed) Decision {
 	own := o.Ownership
 	if own == nil {
 		return planUnowned(d, o)
@@ -95,7 +95,7 @@ func planForeign(d Desired, o Observed) Decision {
 		return decision
 	case Released:
 		if d.Owner.samePlace(own.Owner) {
-			return planTakeUp(d, o)
+			return planReclaim(d, o)
 		}
 		return planUnowned(d, o)
 	case Owned:
@@ -103,17 +103,17 @@ func planForeign(d Desired, o Observed) Decision {
 			return refuseTaken(d, own.Owner)
 		}
 		if own.Deletion != v1alpha1.DeletionDelete || d.Adoption == v1alpha1.AdoptionIfUnowned {
-			return planTakeUp(d, o)
+			return planReclaim(d, o)
 		}
 		// A new account must not inherit a password or a role from it.
-		return planEndOfFormer(d, o)
+		return planFormerOwner(d, o)
 	}
 	return refuseTaken(d, own.Owner)
 }
 
-// planEndOfFormer does with a row what its owner wanted, the former resource of this place, which went away without its
+// planFormerOwner does with a row what its owner wanted, the former resource of this place, which went away without its
 // finalizer.
-func planEndOfFormer(d Desired, o Observed) Decision {
+func planFormerOwner(d Desired, o Observed) Decision {
 	own := o.Ownership
 	c := begin(d, o, ending(d, own.Deletion))
 	c.Owner, c.Generation, c.Deletion = own.Owner, own.Generation, own.Deletion
@@ -152,8 +152,8 @@ func planUnowned(d Desired, o Observed) Decision {
 		d.Username))
 }
 
-// planTakeUp decides about a row that a former resource of the same place left behind.
-func planTakeUp(d Desired, o Observed) Decision {
+// planReclaim decides about a row that a former resource of the same place left behind.
+func planReclaim(d Desired, o Observed) Decision {
 	decision := planAdopt(d, o)
 	if o.Row == nil {
 		decision = planCreate(d, o)
@@ -213,7 +213,7 @@ func planOwned(d Desired, o Observed) Decision {
 	planHash(&decision, *o.Row)
 	decision.Disables = decision.Disables && own.Generation == d.Generation // else it is part of an edit
 
-	nothing := len(c.Write) == 0 && c.Password == nil && c.Unlock == "" && !decision.TakePassword && isNoted(d, o)
+	nothing := len(c.Write) == 0 && c.Password == nil && c.Unlock == "" && !decision.TakePassword && isRecorded(d, o)
 	if nothing {
 		c.Verb = Nothing
 	}
@@ -223,8 +223,8 @@ func planOwned(d Desired, o Observed) Decision {
 	return decision
 }
 
-// isNoted tells whether the note of an owned row says all that it should of a resource that is permitted.
-func isNoted(d Desired, o Observed) bool {
+// isRecorded tells whether the note of an owned row says all that it should of a resource that is permitted.
+func isRecorded(d Desired, o Observed) bool {
 	own := o.Ownership
 	return own.Generation == d.Generation && own.Deletion == d.Deletion && !own.Suspended && own.Lockout == lockout(d, o)
 }
@@ -286,7 +286,7 @@ func planRestoreRow(d Desired, o Observed) Decision {
 func noted(own *Ownership) *PasswordChange {
 	return &PasswordChange{
 		Hash: own.PasswordHash, Version: own.PasswordVersion, Weak: own.PasswordWeak,
-		Suspicion: own.PasswordSuspicion, Unjudged: own.PasswordUnjudged,
+		Suspicion: own.PasswordSuspicion, Unchecked: own.PasswordUnchecked,
 	}
 }
 
@@ -300,7 +300,7 @@ func takePassword(decision *Decision, d Desired, o Observed) {
 	if d.Password.Problem != nil {
 		return
 	}
-	decision.TakePassword = d.Password.Version != o.PasswordVersion(d.Owner) || o.passwordUnjudged(d.Owner)
+	decision.TakePassword = d.Password.Version != o.PasswordVersion(d.Owner) || o.passwordUnchecked(d.Owner)
 }
 
 // planDeletion decides what becomes of the row when the resource is being deleted.

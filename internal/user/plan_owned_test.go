@@ -148,7 +148,7 @@ func TestPlanOfDrift(t *testing.T) {
 			desired(secretMissing), synced(suspected("edge"), unjudged, rowHash(alien)),
 			user.Decision{
 				Change: change(user.Update, writing(user.FieldPasswordHash), func(c *user.Change) {
-					c.Password = &user.PasswordChange{Hash: hashV1, Version: "v1", Suspicion: "edge", Unjudged: true}
+					c.Password = &user.PasswordChange{Hash: hashV1, Version: "v1", Suspicion: "edge", Unchecked: true}
 				}),
 				Problem: noSecret,
 				Drift:   []user.Field{user.FieldPasswordHash},

@@ -251,7 +251,7 @@ func TestWhatDoesNotWaitForAnotherHolder(t *testing.T) {
 				decision.Change = decision.WithPassword(*tt.taken, tt.observed)
 			}
 			before := image(t, decision, tt.observed)
-			got, ok := decision.Spared(tt.observed)
+			got, ok := decision.WithoutRoleLoss(tt.observed)
 			if diff := cmp.Diff(tt.want, got); diff != "" || ok == tt.nothing {
 				t.Errorf("something else is left, %t (-want +got):\n%s", ok, diff)
 			}

@@ -167,10 +167,10 @@ func TestAnAccountThatIsDeclaredIsTheOneThatWasToldOf(t *testing.T) {
 			p.Version = ""
 		}
 		before := image(t, d, told, p)
-		declared := user.Declared(d, told, p, now.Add(time.Second))
-		scribble(user.Declared(d, told, p, now).Row.Roles)
+		declared := user.ClusterAccount(d, told, p, now.Add(time.Second))
+		scribble(user.ClusterAccount(d, told, p, now).Row.Roles)
 		if after := image(t, d, told, p); before != after {
-			t.Errorf("Declared changed its input, or shares it:\nbefore %s\nafter  %s", before, after)
+			t.Errorf("ClusterAccount changed its input, or shares it:\nbefore %s\nafter  %s", before, after)
 		}
 		if again := status(t, told, d, &declared, problem); !user.Same(told, again) && !lockEnded(told, declared) {
 			t.Errorf("it is told of otherwise (-before +after):\n%s", cmp.Diff(told, again))
@@ -188,7 +188,7 @@ func lockEnded(told v1alpha1.ShardingUserStatus, declared user.Observed) bool {
 	return told.Locked && !declared.Locked()
 }
 
-func TestDeclared(t *testing.T) {
+func TestClusterAccount(t *testing.T) {
 	taken := user.PasswordChange{Hash: hashV1, Version: "v1"}
 	toTake := user.PasswordChange{Hash: "print of v1", Weak: true, Suspicion: "edge"}
 	tellsOf := func(o user.Observed) v1alpha1.ShardingUserStatus {
@@ -236,7 +236,7 @@ func TestDeclared(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			tt.want.Ownership.Revision = 0 // which a store gives
-			if diff := cmp.Diff(tt.want, user.Declared(tt.desired, tt.status, tt.password, now)); diff != "" {
+			if diff := cmp.Diff(tt.want, user.ClusterAccount(tt.desired, tt.status, tt.password, now)); diff != "" {
 				t.Errorf("another account (-want +got):\n%s", diff)
 			}
 		})
@@ -247,7 +247,7 @@ func TestARequestToUnlockThatCameMeanwhileIsHandled(t *testing.T) {
 	account := synced(lockedFor(time.Hour), unlockHandled("t1"))
 	told := user.Status(fresh(), desired(), &account, nil, reported)
 	d := desired(requestUnlock("t2"))
-	decision := plan(t, d, user.Declared(d, told, user.PasswordChange{Hash: hashV1, Version: "v1"}, now))
+	decision := plan(t, d, user.ClusterAccount(d, told, user.PasswordChange{Hash: hashV1, Version: "v1"}, now))
 	if c := decision.Change; c.Unlock != "t2" || !c.ClearLockout {
 		t.Errorf("the request is not handled: %+v", c)
 	}

@@ -26,7 +26,7 @@ import (
 // Noted tells that the account counts as the resource's already: it shows so, or others claim the name too, who might
 // else be quicker. Where it does not, nobody ever saw to the resource.
 func Claimant(claims []*v1alpha1.ShardingUser) (owner *v1alpha1.ShardingUser, noted bool) {
-	possible := slices.DeleteFunc(slices.Clone(claims), outOfTheQuestion)
+	possible := slices.DeleteFunc(slices.Clone(claims), isExcluded)
 	if len(possible) == 0 {
 		return nil, false
 	}
@@ -41,7 +41,7 @@ func Claimant(claims []*v1alpha1.ShardingUser) (owner *v1alpha1.ShardingUser, no
 	return owner, ShowsAccount(owner) || len(claims) > 1
 }
 
-func outOfTheQuestion(u *v1alpha1.ShardingUser) bool {
+func isExcluded(u *v1alpha1.ShardingUser) bool {
 	if !u.DeletionTimestamp.IsZero() {
 		return true
 	}
@@ -84,10 +84,10 @@ func readyReason(u *v1alpha1.ShardingUser) string {
 	return ""
 }
 
-// Declared is the account that a resource and its status tell of, as a database would that has applied the spec and what
+// ClusterAccount is the account that a resource and its status tell of, as a database would that has applied the spec and what
 // policies say of it. Of the password, Hash is in the row; it is noted as applied where there is a Version, else it has yet
 // to be.
-func Declared(d Desired, s v1alpha1.ShardingUserStatus, p PasswordChange, now time.Time) Observed {
+func ClusterAccount(d Desired, s v1alpha1.ShardingUserStatus, p PasswordChange, now time.Time) Observed {
 	note := &Ownership{
 		Owner:             d.Owner,
 		State:             Owned,
@@ -96,7 +96,7 @@ func Declared(d Desired, s v1alpha1.ShardingUserStatus, p PasswordChange, now ti
 		PasswordVersion:   p.Version,
 		PasswordWeak:      p.Weak,
 		PasswordSuspicion: p.Suspicion,
-		PasswordUnjudged:  p.Unjudged,
+		PasswordUnchecked: p.Unchecked,
 		PasswordChangedAt: fromTime(s.PasswordChangedTime),
 		UnlockHandled:     s.LastHandledUnlock,
 		Suspended:         d.Permission.Refusal != nil,
@@ -117,16 +117,16 @@ func Declared(d Desired, s v1alpha1.ShardingUserStatus, p PasswordChange, now ti
 			Roles:               slices.Clone(d.Roles),
 			Active:              active,
 			FailedLoginAttempts: int(s.FailedLoginAttempts),
-			LockedUntil:         lockTold(s, now),
+			LockedUntil:         reportedLock(s, now),
 			LastLogin:           fromTime(s.LastLoginTime),
 		},
 		Ownership: note,
 	}
 }
 
-// lockTold is the end of the lock that a status tells of. Of one that ran out it tells as well, but not when; it was no
+// reportedLock is the end of the lock that a status tells of. Of one that ran out it tells as well, but not when; it was no
 // later than it was told. It matters, since the counter that is left from it gives a new budget.
-func lockTold(s v1alpha1.ShardingUserStatus, now time.Time) *time.Time {
+func reportedLock(s v1alpha1.ShardingUserStatus, now time.Time) *time.Time {
 	if s.Locked {
 		return fromTime(s.LockedUntil)
 	}

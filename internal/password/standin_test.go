@@ -17,23 +17,23 @@ func TestAPrintStandsForAHashAtTheSamePrice(t *testing.T) {
 		print, plain string
 		want         bool
 	}{
-		"the right password":                {h.Print([]byte("right")), "right", true},
-		"a wrong password":                  {h.Print([]byte("right")), "wrong", false},
-		"another case":                      {h.Print([]byte("right")), "Right", false},
-		"72 bytes":                          {h.Print([]byte(longest)), longest, true},
-		"72 right bytes and a suffix":       {h.Print([]byte(longest)), longest + "y", false},
-		"a longer one, though it is its":    {h.Print([]byte(longest + "y")), longest + "y", false},
-		"one with a NUL, though it is its":  {h.Print([]byte("a\x00b")), "a\x00b", false},
-		"the empty one, though it is its":   {h.Print(nil), "", false},
-		"a print of another process":        {quick(1).Print([]byte("right")), "right", false},
-		"a cut print":                       {h.Print([]byte("right"))[:40], "right", false},
-		"a print and more":                  {h.Print([]byte("right")) + "A", "right", false},
-		"the mark alone":                    {printPrefix, "right", false},
-		"the print in place of a password":  {h.Print([]byte("right")), h.Print([]byte("right")), false},
-		"the dummy's stand-in for password": {h.Print([]byte("right")), "nobody's password", false},
+		"the right password":                {h.StandIn([]byte("right")), "right", true},
+		"a wrong password":                  {h.StandIn([]byte("right")), "wrong", false},
+		"another case":                      {h.StandIn([]byte("right")), "Right", false},
+		"72 bytes":                          {h.StandIn([]byte(longest)), longest, true},
+		"72 right bytes and a suffix":       {h.StandIn([]byte(longest)), longest + "y", false},
+		"a longer one, though it is its":    {h.StandIn([]byte(longest + "y")), longest + "y", false},
+		"one with a NUL, though it is its":  {h.StandIn([]byte("a\x00b")), "a\x00b", false},
+		"the empty one, though it is its":   {h.StandIn(nil), "", false},
+		"a print of another process":        {quick(1).StandIn([]byte("right")), "right", false},
+		"a cut print":                       {h.StandIn([]byte("right"))[:40], "right", false},
+		"a print and more":                  {h.StandIn([]byte("right")) + "A", "right", false},
+		"the mark alone":                    {standInPrefix, "right", false},
+		"the print in place of a password":  {h.StandIn([]byte("right")), h.StandIn([]byte("right")), false},
+		"the dummy's stand-in for password": {h.StandIn([]byte("right")), "nobody's password", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if !IsPrint(tt.print) {
+			if !IsStandIn(tt.print) {
 				t.Error("a print is not taken for one")
 			}
 			before := h.Compared()
@@ -59,18 +59,18 @@ func TestAPrintStandsForAHashAtTheSamePrice(t *testing.T) {
 
 func TestAPrintIsNoHash(t *testing.T) {
 	h := quick(1)
-	of := h.Print([]byte("right"))
+	of := h.StandIn([]byte("right"))
 	if err := CheckHash(of); !errors.Is(err, ErrHash) {
 		t.Errorf("CheckHash of a print = %v", err)
 	}
 	if strings.Contains(of, "right") {
 		t.Error("the print holds the password")
 	}
-	if of != h.Print([]byte("right")) || of == h.Print([]byte("wrong")) {
+	if of != h.StandIn([]byte("right")) || of == h.StandIn([]byte("wrong")) {
 		t.Error("prints are equal where passwords are not, or the other way round")
 	}
 	for _, hash := range []string{"", "!", "$hmac", "$2a$10$" + tail, quickHash(t, "right"), " " + of} {
-		if IsPrint(hash) {
+		if IsStandIn(hash) {
 			t.Errorf("%q is taken for a print", hash)
 		}
 	}
