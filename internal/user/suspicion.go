@@ -9,11 +9,11 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// Suspicion is a reason to think that a password works and is not the one that was meant. It tells of which kind the
-// password is, and nothing else of it. The ownership record stores it, so its value never changes.
+// Suspicion is a reason to think that a working password is not the intended one. It reveals only the kind of the
+// value. The ownership record stores it, so values never change.
 type Suspicion string
 
-// The suspicions, the most telling first.
+// The suspicions, the most significant first.
 const (
 	SuspectBase64      Suspicion = "base64"
 	SuspectDocument    Suspicion = "document"
@@ -28,10 +28,10 @@ const (
 	SuspectCombining   Suspicion = "combining"
 	SuspectInvisible   Suspicion = "invisible"
 	SuspectLost        Suspicion = "lost"
-	SuspectUsername    Suspicion = "username" // of the Secret, and not of the value
+	SuspectUsername    Suspicion = "username" // about the Secret, not the value
 )
 
-// suspicions says of each what the value looks like or has, as the end of a sentence that begins with "it".
+// suspicions has the text of each suspicion, as the end of a sentence that begins with "it".
 var suspicions = []struct {
 	Suspicion
 	reason string
@@ -53,10 +53,10 @@ var suspicions = []struct {
 	{SuspectUsername, v1alpha1.ReasonUsernameDiffers, `is in a kubernetes.io/basic-auth Secret whose key "username" differs from the username of this user`},
 }
 
-// Suspicions is a set of suspicions, as text: comma-separated, the most telling first. The empty text is the empty set.
+// Suspicions is a set of suspicions, comma-separated, the most significant first. The empty text is the empty set.
 type Suspicions string
 
-// NewSuspicions is the set of those for which holds is true.
+// NewSuspicions returns the set of suspicions for which holds returns true.
 func NewSuspicions(holds func(Suspicion) bool) Suspicions {
 	var found []string
 	for _, s := range suspicions {
@@ -72,8 +72,8 @@ func (s Suspicions) Has(one Suspicion) bool {
 	return slices.Contains(strings.Split(string(s), ","), string(one))
 }
 
-// Reason is the reason of the condition PasswordSuspicious: that of the most telling suspicion. It is "" where there is none
-// that this version knows.
+// Reason returns the reason of the condition PasswordSuspicious, from the most significant suspicion; "" if this
+// version knows none of them.
 func (s Suspicions) Reason() string {
 	for _, known := range suspicions {
 		if s.Has(known.Suspicion) {
@@ -83,8 +83,8 @@ func (s Suspicions) Reason() string {
 	return ""
 }
 
-// String says what the value looks like, as the end of a sentence that begins with "it"; "" where nothing is suspicious. It
-// holds nothing of the value.
+// String describes the value, as the end of a sentence that begins with "it"; "" for the empty set. It contains no part
+// of the value.
 func (s Suspicions) String() string {
 	var texts []string
 	for _, known := range suspicions {
