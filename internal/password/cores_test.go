@@ -127,7 +127,7 @@ func TestWhoGoesNextAndWithWhom(t *testing.T) {
 				var r recorder
 				c := &cores{engine: r.engine(tt.lanes), patience: tt.patience}
 				arrive(t, c, strings.Fields(tt.line)...)
-				c.handOn()
+				c.dispatch()
 				synctest.Wait()
 				if got := r.begun(); !slices.Equal(got, tt.want) {
 					t.Errorf("the batches are %q, want %q", got, tt.want)
@@ -225,7 +225,7 @@ func TestWhatHasBegunRunsToItsEnd(t *testing.T) {
 			}()
 		}
 		synctest.Wait()
-		c.handOn()
+		c.dispatch()
 		synctest.Wait()
 		cancel()
 		if err := <-results; !errors.Is(err, context.Canceled) {
@@ -266,10 +266,10 @@ func TestACoreIsNotLostToWhoGaveUp(t *testing.T) {
 				}()
 			}
 			go cancel()
-			go c.handOn()
+			go c.dispatch()
 			synctest.Wait()
-			if c.free != 1 || len(c.lines[forLogin].waiters) != 0 {
-				t.Fatalf("%d cores are free and %d wait, want 1 and none", c.free, len(c.lines[forLogin].waiters))
+			if c.free != 1 || len(c.queues[forLogin].waiters) != 0 {
+				t.Fatalf("%d cores are free and %d wait, want 1 and none", c.free, len(c.queues[forLogin].waiters))
 			}
 			if got := strings.Count(strings.Join(r.begun(), " "), "L"); int64(got) != computed.Load() {
 				t.Fatalf("%d jobs were computed and %d have their results", got, computed.Load())
@@ -306,7 +306,7 @@ func TestAPanicIsOfThoseWhoAreInTheBatch(t *testing.T) {
 			}()
 			synctest.Wait()
 		}
-		c.handOn()
+		c.dispatch()
 		synctest.Wait()
 		if panicked.Load() != 2 || done.Load() != 2 || c.free != 1 {
 			t.Errorf("%d panicked and %d are done, want 2 and 2, and %d cores are free", panicked.Load(), done.Load(), c.free)
@@ -349,7 +349,7 @@ func TestTheLeastRecentlyServedSourceHasTheNextCore(t *testing.T) {
 					}()
 					synctest.Wait()
 				}
-				c.handOn()
+				c.dispatch()
 				synctest.Wait()
 				if got := r.begun(); !slices.Equal(got, tt.want) {
 					t.Errorf("the batches are %q, want %q", got, tt.want)

@@ -12,32 +12,31 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/fair"
 )
 
-// A job is one computation: of a new hash, or of a comparison with one.
+// A job is one computation: a new hash, or a comparison with one.
 type job struct {
 	plain   []byte
 	setting bcrypt.Setting
-	hash    string // to compare with; empty where one is to be made
+	hash    string // to compare with; empty for a new hash
 	by      fair.Key
 
-	made    string // empty where bcrypt could not
+	made    string // empty if bcrypt failed
 	matches bool
 }
 
 func (j *job) cost() int { return j.setting.Cost() }
 
-// An engine computes jobs on the core that it is called on.
+// An engine computes jobs on the calling goroutine.
 type engine struct {
-	lanes   int // how many jobs it takes at once at the most
-	queue   int // how many log-ins may wait for each core
+	lanes   int // the most jobs that it takes at once
+	queue   int // how many logins may wait for each core
 	compute func(batch []*job)
 }
 
-// verified is the engine of every Hasher of the process. It is chosen once, at the
-// first of them.
+// verified is the engine of every Hasher of the process, chosen once.
 var verified = sync.OnceValues(func() (engine, error) { return choose(bcrypt.Crypt) })
 
-// choose returns the engine that computes by crypt if it gets known hashes right.
-// Else it returns the reference's, and says why.
+// choose returns the engine that uses crypt if crypt computes known hashes correctly. Otherwise it returns the
+// reference's engine and the reason.
 func choose(crypt func([]*bcrypt.Job)) (engine, error) {
 	if err := bcrypt.Verify(crypt); err != nil {
 		return oneByOne(), err
@@ -45,9 +44,8 @@ func choose(crypt func([]*bcrypt.Job)) (engine, error) {
 	return interleaved(crypt), nil
 }
 
-// interleaved computes jobs of one cost side by side, by [bcrypt.Crypt] but in
-// tests. Four of them take at most 1.6 times as long as one, so that in the time
-// of sixteen single ones forty are done.
+// interleaved computes jobs of one cost side by side. Four of them take at most 1.6 times as long as one, so 40 are
+// done in the time of 16 single ones. Crypt is [bcrypt.Crypt] except in tests.
 func interleaved(crypt func([]*bcrypt.Job)) engine {
 	return engine{lanes: bcrypt.Lanes, queue: 40, compute: func(batch []*job) {
 		var lanes []*bcrypt.Job
@@ -62,8 +60,7 @@ func interleaved(crypt func([]*bcrypt.Job)) engine {
 	}}
 }
 
-// oneByOne computes by golang.org/x/crypto/bcrypt, which chooses the salts of new
-// hashes itself.
+// oneByOne computes with golang.org/x/crypto/bcrypt, which chooses the salts of new hashes itself.
 func oneByOne() engine {
 	return engine{lanes: 1, queue: 16, compute: func(batch []*job) {
 		for _, j := range batch {

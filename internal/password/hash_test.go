@@ -255,7 +255,7 @@ func TestNoHashWithoutACore(t *testing.T) {
 			}
 		})
 	}
-	h.cores.handOn() // the other stays taken
+	h.cores.dispatch() // the other stays taken
 	wg.Wait()
 	if h.Computed() != 8 {
 		t.Errorf("%d hashes, want 8", h.Computed())

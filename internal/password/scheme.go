@@ -8,13 +8,14 @@ import (
 	"strings"
 )
 
-// scheme is a way to hash passwords, as programs write it down.
+// scheme is a format of password hashes.
 type scheme struct {
 	name string
 	form *regexp.Regexp // of a whole hash
 }
 
-// schemes are those that no password has by chance, since it would be refused. Bare digests in hexadecimal are not among them: tokens look the same.
+// schemes are formats that no password has by chance, because such a password would be rejected. Hexadecimal digests
+// are missing: tokens look the same.
 var schemes = []*scheme{
 	bcryptScheme,
 	{"an Argon2 hash", regexp.MustCompile(`^\$argon2(i|d|id)\$.{10,}$`)},
@@ -34,7 +35,7 @@ var (
 	bcryptLine  = regexp.MustCompile(`^[^:$\s]+:(\$2.*)$`)
 )
 
-// hashScheme is the scheme of what looks like a hash; nil where it looks like none.
+// hashScheme returns the scheme of a text that looks like a hash; nil if it does not.
 func hashScheme(text string) *scheme {
 	if bare, _ := bareHash(text); bcryptScheme.form.MatchString(bare) {
 		return bcryptScheme
@@ -48,7 +49,7 @@ func hashScheme(text string) *scheme {
 	return nil
 }
 
-// advice is what to do about such a hash where a password should be.
+// advice says what to do with such a hash in place of a password.
 func (s *scheme) advice() string {
 	if s == bcryptScheme {
 		return "put the password itself there, or set spec.password.format to Bcrypt"
@@ -56,7 +57,8 @@ func (s *scheme) advice() string {
 	return "the sharding system does not support it; put the password itself there, or a bcrypt hash with spec.password.format Bcrypt"
 }
 
-// bareHash takes away what people leave around a bcrypt hash, and names it; it names nothing where nothing was there.
+// bareHash removes what people leave around a bcrypt hash, and describes it. The description is empty if nothing was
+// removed.
 func bareHash(text string) (bare, around string) {
 	bare = strings.TrimPrefix(text, mark)
 	if bare != text {
@@ -80,8 +82,8 @@ func bareHash(text string) (bare, around string) {
 	return bare, around
 }
 
-// lookOfHash says what a value that is no usable bcrypt hash looks like, as the end of a sentence that begins with "it"; "" where it
-// looks like nothing in particular.
+// lookOfHash describes a value that is not a usable bcrypt hash, as the end of a sentence that begins with "it"; "" if
+// it cannot.
 func lookOfHash(value string) string {
 	bare, around := bareHash(value)
 	isHash := bcryptScheme.form.MatchString(bare)

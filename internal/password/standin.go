@@ -8,24 +8,21 @@ import (
 	"strings"
 )
 
-// standInPrefix marks a print among hashes: no bcrypt hash begins with it, and
-// [CheckHash] refuses what does.
+// standInPrefix marks a stand-in hash. No bcrypt hash begins with it, and [CheckHash] rejects it.
 const standInPrefix = "$hmac$"
 
-// Print returns text that stands for a bcrypt hash of plain in this process's
-// memory: this Hasher's Matches and its places' take it for one, and no other
-// Hasher's do. It is made in a microsecond, where a hash takes fifty
-// milliseconds. Its key is random and dies with the process. It is never to be
-// stored outside of it, nor logged.
+// StandIn returns a text that stands for a bcrypt hash of plain in the memory of this process. Only this Hasher accepts
+// it. It takes a microsecond, and a hash takes 50 milliseconds. Its key is random and ends with the process. Never
+// store or log it.
 func (h *Hasher) StandIn(plain []byte) string {
 	sum := h.standIns.Of(plain)
 	return standInPrefix + base64.RawStdEncoding.EncodeToString(sum[:])
 }
 
-// IsStandIn tells whether what stands for a hash is a print, of whatever process.
+// IsStandIn reports whether a text is a stand-in hash, of any process.
 func IsStandIn(hash string) bool { return strings.HasPrefix(hash, standInPrefix) }
 
-// isStandInOf tells whether hash is this Hasher's print of plain.
+// isStandInOf reports whether hash is this Hasher's stand-in hash of plain.
 func (h *Hasher) isStandInOf(hash string, plain []byte) bool {
 	return subtle.ConstantTimeCompare([]byte(hash), []byte(h.StandIn(plain))) == 1
 }

@@ -30,7 +30,7 @@ func TestAPrintStandsForAHashAtTheSamePrice(t *testing.T) {
 		"a print and more":                  {h.StandIn([]byte("right")) + "A", "right", false},
 		"the mark alone":                    {standInPrefix, "right", false},
 		"the print in place of a password":  {h.StandIn([]byte("right")), h.StandIn([]byte("right")), false},
-		"the dummy's stand-in for password": {h.StandIn([]byte("right")), "nobody's password", false},
+		"the dummy's stand-in for password": {h.StandIn([]byte("right")), "a password of no user", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if !IsStandIn(tt.print) {
