@@ -4,6 +4,7 @@ package password
 
 import (
 	"crypto/subtle"
+	"fmt"
 	"sync"
 
 	reference "golang.org/x/crypto/bcrypt"
@@ -32,12 +33,28 @@ type engine struct {
 	compute func(batch []*job)
 }
 
-// verified is the engine of every Hasher of the process, chosen once.
-var verified = sync.OnceValues(func() (engine, error) { return choose(bcrypt.Crypt) })
+// The values of implementation.
+const (
+	internalBcrypt  = "internal"  // package internal/bcrypt
+	referenceBcrypt = "reference" // golang.org/x/crypto/bcrypt
+)
 
-// choose returns the engine that uses crypt if crypt computes known hashes correctly. Otherwise it returns the
-// reference's engine and the reason.
-func choose(crypt func([]*bcrypt.Job)) (engine, error) {
+// implementation selects the bcrypt of the process. It is set when the program is linked; see package internal/bcrypt.
+var implementation = internalBcrypt
+
+// chosen is the engine of every Hasher of the process, chosen once.
+var chosen = sync.OnceValues(func() (engine, error) { return choose(implementation, bcrypt.Crypt) })
+
+// choose returns the engine of an implementation. The internal one uses crypt if crypt computes known hashes correctly;
+// otherwise choose returns the reference's engine and the reason. It panics if the implementation is unknown.
+func choose(implementation string, crypt func([]*bcrypt.Job)) (engine, error) {
+	switch implementation {
+	case referenceBcrypt:
+		return oneByOne(), nil
+	case internalBcrypt:
+	default:
+		panic(fmt.Sprintf("password: there is no bcrypt implementation %q", implementation))
+	}
 	if err := bcrypt.Verify(crypt); err != nil {
 		return oneByOne(), err
 	}

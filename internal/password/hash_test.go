@@ -3,20 +3,16 @@
 package password
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	reference "golang.org/x/crypto/bcrypt"
 
 	"github.com/sharding-system/shardinguser-operator/internal/bcrypt"
-	"github.com/sharding-system/shardinguser-operator/internal/fair"
 )
 
 // tail is what follows the cost in a hash that another program made.
@@ -259,88 +255,6 @@ func TestNoHashWithoutACore(t *testing.T) {
 	wg.Wait()
 	if h.Computed() != 8 {
 		t.Errorf("%d hashes, want 8", h.Computed())
-	}
-}
-
-// Many at once, of every kind, each get their own answer, whichever engine computes.
-func TestEachGetsTheAnswerToHisOwnQuestion(t *testing.T) {
-	for name, e := range map[string]engine{"interleaved": interleaved(bcrypt.Crypt), "one by one": oneByOne()} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				h := quick(2)
-				h.setEngine(e)
-				for i := range 30 {
-					go everyQuestion(t, h, i)
-				}
-				synctest.Wait()
-				if h.Computed() != 30 || h.Compared() != 4*30 {
-					t.Errorf("%d hashes and %d comparisons, want 30 and 120", h.Computed(), h.Compared())
-				}
-				if h.cores.free != 2 || h.reserved.Load() != 0 {
-					t.Errorf("%d cores are free and %d places taken", h.cores.free, h.reserved.Load())
-				}
-			})
-		})
-	}
-}
-
-// everyQuestion hashes a password of its own and compares it and another one, as a
-// reconcile and as a log-in, every third time with a hash of another cost.
-func everyQuestion(t *testing.T, h *Hasher, i int) {
-	t.Helper()
-	right, wrong := fmt.Appendf(nil, "password %d", i), fmt.Appendf(nil, "password %d", i+1)
-	hash, err := h.Hash(t.Context(), right)
-	if err != nil || checkHash(hash, h.minCost) != nil {
-		t.Errorf("Hash = %s, %v", hash, err)
-	}
-	if i%3 == 0 {
-		dearer, err := reference.GenerateFromPassword(right, h.cost+1)
-		if err != nil {
-			t.Error(err)
-		}
-		hash = string(dearer)
-	}
-	for _, plain := range [][]byte{right, wrong} {
-		want := bytes.Equal(plain, right)
-		if got, err := h.Matches(t.Context(), hash, plain); got != want || err != nil {
-			t.Errorf("a reconcile's %s compared with %s: %v, %v", plain, hash, got, err)
-		}
-		place, err := h.Reserve(fair.Key{})
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		if got, err := place.Matches(t.Context(), hash, plain); got != want || err != nil {
-			t.Errorf("a log-in's %s compared with %s: %v, %v", plain, hash, got, err)
-		}
-	}
-}
-
-// A fault of our own bcrypt, on a processor or by a compiler of tomorrow, is found
-// before a hash is made by it.
-func TestTheReferenceComputesWhereOursIsWrong(t *testing.T) {
-	faulty := func(jobs []*bcrypt.Job) {
-		bcrypt.Crypt(jobs)
-		if len(jobs) == bcrypt.Lanes {
-			jobs[2].Hash = jobs[0].Hash
-		}
-	}
-	h := newHasher(bcrypt.MinCost, 2, bcrypt.MinCost, func() (engine, error) { return choose(faulty) })
-	if err := h.Fault(); err == nil || !strings.Contains(err.Error(), "wrong") {
-		t.Errorf("Fault = %v", err)
-	}
-	if h.cores.lanes != 1 {
-		t.Errorf("%d hashes at once, want one", h.cores.lanes)
-	}
-	hash, err := h.Hash(t.Context(), []byte("secret"))
-	if err != nil || reference.CompareHashAndPassword([]byte(hash), []byte("secret")) != nil {
-		t.Errorf("Hash = %s, %v", hash, err)
-	}
-	if ok, err := h.Matches(t.Context(), hash, []byte("secret")); !ok || err != nil {
-		t.Errorf("Matches = %v, %v", ok, err)
-	}
-	if err := quick(1).Fault(); err != nil {
-		t.Errorf("ours: %v", err)
 	}
 }
 

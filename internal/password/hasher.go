@@ -34,16 +34,16 @@ type Hasher struct {
 // NewHasher returns a Hasher that creates hashes of the given cost, [MinCost] to [MaxCost], on at most cores cores. It
 // computes one hash. It panics outside these limits, which the settings have to check.
 func NewHasher(cost, cores int) *Hasher {
-	return newHasher(cost, cores, MinCost, verified)
+	return newHasher(cost, cores, MinCost, chosen)
 }
 
 // NewTestHasher returns a Hasher for tests that need many hashes. It uses bcrypt's lowest cost.
 func NewTestHasher(cores int) *Hasher {
-	return newHasher(bcrypt.MinCost, cores, bcrypt.MinCost, verified)
+	return newHasher(bcrypt.MinCost, cores, bcrypt.MinCost, chosen)
 }
 
 // newHasher lets tests use a lower cost than MinCost, and another engine.
-func newHasher(cost, cores, minCost int, chosen func() (engine, error)) *Hasher {
+func newHasher(cost, cores, minCost int, choose func() (engine, error)) *Hasher {
 	if cost < minCost || cost > MaxCost {
 		panic(fmt.Sprintf("password: cost %d is not from %d to %d", cost, minCost, MaxCost))
 	}
@@ -53,7 +53,7 @@ func newHasher(cost, cores, minCost int, chosen func() (engine, error)) *Hasher 
 	h := &Hasher{cost: cost, minCost: minCost, maxCores: cores, standIns: NewFingerprinter()}
 	h.cores.free = cores
 	var e engine
-	e, h.fault = chosen()
+	e, h.fault = choose()
 	h.setEngine(e)
 	h.makeDummy()
 	return h
