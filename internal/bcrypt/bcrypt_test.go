@@ -180,21 +180,21 @@ func TestParseRejects(t *testing.T) {
 	const tail = "N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy"
 	parse(t, "$2a$10$"+tail)
 	for name, hash := range map[string]string{
-		"nothing":              "",
-		"another scheme":       "$1a$10$" + tail,
-		"the faulty version $2x$":      "$2x$10$" + tail,
-		"the old version $2$":           "$2$10$" + tail + "x",
-		"cost 3":               "$2a$03$" + tail,
-		"cost 32":              "$2a$32$" + tail,
-		"a cost with a sign":   "$2a$+9$" + tail,
-		"a cost without digits":  "$2a$1_$" + tail,
-		"a missing dollar":     "$2a$100" + tail,
-		"a newline in salt":    "$2a$10$\n" + tail[1:],
-		"another alphabet":     "$2a$10$+" + tail[1:],
-		"59 characters":        "$2a$10$" + tail[1:],
-		"61 characters":        "$2a$10$" + tail + "x",
-		"a setting by itself":  ("$2a$10$" + tail)[:29],
-		"60 dollar signs": strings.Repeat("$", 60),
+		"nothing":                 "",
+		"another scheme":          "$1a$10$" + tail,
+		"the faulty version $2x$": "$2x$10$" + tail,
+		"the old version $2$":     "$2$10$" + tail + "x",
+		"cost 3":                  "$2a$03$" + tail,
+		"cost 32":                 "$2a$32$" + tail,
+		"a cost with a sign":      "$2a$+9$" + tail,
+		"a cost without digits":   "$2a$1_$" + tail,
+		"a missing dollar":        "$2a$100" + tail,
+		"a newline in salt":       "$2a$10$\n" + tail[1:],
+		"another alphabet":        "$2a$10$+" + tail[1:],
+		"59 characters":           "$2a$10$" + tail[1:],
+		"61 characters":           "$2a$10$" + tail + "x",
+		"a setting by itself":     ("$2a$10$" + tail)[:29],
+		"60 dollar signs":         strings.Repeat("$", 60),
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := Parse(hash); err == nil {
@@ -237,10 +237,10 @@ func TestNewSettingHasANewSalt(t *testing.T) {
 func TestMisusePanics(t *testing.T) {
 	job := func(cost int) *Job { return &Job{Setting: NewSetting(cost)} }
 	for name, misuse := range map[string]func(){
-		"no job":             func() { Crypt(nil) },
-		"five jobs":          func() { Crypt([]*Job{job(4), job(4), job(4), job(4), job(4)}) },
-		"different costs":  func() { Crypt([]*Job{job(4), job(5)}) },
-		"no setting":         func() { Crypt([]*Job{{}}) },
+		"no job":                  func() { Crypt(nil) },
+		"five jobs":               func() { Crypt([]*Job{job(4), job(4), job(4), job(4), job(4)}) },
+		"different costs":         func() { Crypt([]*Job{job(4), job(5)}) },
+		"no setting":              func() { Crypt([]*Job{{}}) },
 		"a cost that is too low":  func() { NewSetting(3) },
 		"a cost that is too high": func() { NewSetting(32) },
 	} {

@@ -32,7 +32,7 @@ const (
 	// it, no clock has a say in whether the password was changed since, and changes by other programs count as well. The
 	// claims stay those that the sharding system knows.
 	//
-	// A print that stands for the hash in memory means nothing to another process, nor to this one once the hash takes its
+	// A stand-in hash means nothing to another process, nor to this one once the hash takes its
 	// place: such a token has unboundMark, and is refused once the row has a hash that the operator applied.
 	passwordHeader = "pwd"
 	unboundMark    = "unbound"
@@ -200,10 +200,10 @@ func (c checked) allows(o user.Observed) bool {
 	if o.Row == nil || !o.Row.Active {
 		return false
 	}
-	switch isPrint := password.IsStandIn(o.Row.PasswordHash); {
+	switch isStandIn := password.IsStandIn(o.Row.PasswordHash); {
 	case c.mark == "" && isOperatorsPassword(o):
 		return false
-	case c.mark == "" || isPrint: // nothing can be compared
+	case c.mark == "" || isStandIn: // nothing can be compared
 	case c.mark == unboundMark && !isOperatorsPassword(o):
 	default:
 		return hmac.Equal([]byte(c.mark), []byte(passwordDigest(c.key, o.Row.PasswordHash)))

@@ -201,14 +201,14 @@ func TestTokensThatOthersSigned(t *testing.T) {
 	}
 }
 
-// Where a print stands for the hash (a database that was away since the start, a store in memory that was restored), the
+// Where a stand-in stands for the hash (a database that was away since the start, a store in memory that was restored), the
 // hash that it stands for may come, or come back.
 func TestATokenOutlivesAPrintButNotAPassword(t *testing.T) {
 	hash := hashOf(t, right)
 	becomes := func(hash string) func(*world) {
 		return func(w *world) { w.edit("alice", func(r *user.Row) { r.PasswordHash = hash }) }
 	}
-	printOf := func(plain string) func(*world) {
+	standInOf := func(plain string) func(*world) {
 		return func(w *world) { becomes(w.Hasher.StandIn([]byte(plain)))(w) }
 	}
 	const hour = time.Hour
@@ -219,14 +219,14 @@ func TestATokenOutlivesAPrintButNotAPassword(t *testing.T) {
 		ours    int // the status where the operator applies the password
 		others  int // and where another program does
 	}{
-		"issued by a print, shown to it":              {printOf(right), func(*world) {}, -hour, 200, 200},
-		"issued by a print, shown to the hash":        {printOf(right), becomes(hash), -hour, 401, 200},
-		"issued by a print, to another password":      {printOf(right), becomes(hashOf(t, wrong)), time.Second, 401, 401},
-		"issued by a print, to another print":         {printOf(right), printOf(wrong), time.Second, 401, 401},
-		"issued by a hash, shown to a print":          {becomes(hash), printOf(right), -hour, 200, 200},
-		"issued by a hash, to another print":          {becomes(hash), printOf(wrong), time.Second, 401, 401},
-		"issued by a hash, shown to it after a print": {becomes(hash), func(w *world) { printOf(right)(w); becomes(hash)(w) }, -hour, 200, 200},
-		"issued by a hash, to another hash":           {becomes(hash), becomes(hashOf(t, right)), -hour, 401, 401},
+		"issued by a stand-in, shown to it":              {standInOf(right), func(*world) {}, -hour, 200, 200},
+		"issued by a stand-in, shown to the hash":        {standInOf(right), becomes(hash), -hour, 401, 200},
+		"issued by a stand-in, to another password":      {standInOf(right), becomes(hashOf(t, wrong)), time.Second, 401, 401},
+		"issued by a stand-in, to another stand-in":      {standInOf(right), standInOf(wrong), time.Second, 401, 401},
+		"issued by a hash, shown to a stand-in":          {becomes(hash), standInOf(right), -hour, 200, 200},
+		"issued by a hash, to another stand-in":          {becomes(hash), standInOf(wrong), time.Second, 401, 401},
+		"issued by a hash, shown to it after a stand-in": {becomes(hash), func(w *world) { standInOf(right)(w); becomes(hash)(w) }, -hour, 200, 200},
+		"issued by a hash, to another hash":              {becomes(hash), becomes(hashOf(t, right)), -hour, 401, 401},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, _ := withTokens(t)

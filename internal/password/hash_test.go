@@ -15,7 +15,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/bcrypt"
 )
 
-// tail is what follows the cost in a hash that another program made.
+// tail is the part after the cost of a hash by another program.
 const tail = "N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy"
 
 func TestCheckHash(t *testing.T) {
@@ -72,7 +72,7 @@ func TestCheckHash(t *testing.T) {
 	}
 }
 
-// What CheckHash lets pass, bcrypt must understand.
+// bcrypt understands what CheckHash accepts.
 func FuzzCheckHash(f *testing.F) {
 	for _, s := range []string{"", "!", "$2a$10$" + tail, "$2x$10$" + tail, "$2b$31$" + tail, "$2y$14$" + tail + "\n"} {
 		f.Add(s)
@@ -90,8 +90,8 @@ func FuzzCheckHash(f *testing.F) {
 	})
 }
 
-// What is a hash, and what matches it, is what golang.org/x/crypto/bcrypt says, but for what that takes and should not:
-// another version, another length, a NUL. No hash makes anything panic, and none of a high cost is computed.
+// Matches agrees with golang.org/x/crypto/bcrypt, except for another version, another length and a NUL, which are
+// rejected. No hash causes a panic, and no hash of a high cost is computed.
 func FuzzMatches(f *testing.F) {
 	h := quick(1)
 	hash, err := h.Hash(f.Context(), []byte("secret"))
@@ -126,10 +126,10 @@ func FuzzMatches(f *testing.F) {
 	})
 }
 
-// quick is a Hasher whose hashes take about a millisecond.
+// quick returns a Hasher whose hashes take about a millisecond.
 func quick(cores int) *Hasher { return NewTestHasher(cores) }
 
-func TestHashIsABcryptHashOfTheGivenCost(t *testing.T) {
+func TestHashHasTheGivenCost(t *testing.T) {
 	h := NewHasher(MinCost, 1)
 	hash, err := h.Hash(t.Context(), []byte("a good password"))
 	if err != nil {
@@ -146,7 +146,7 @@ func TestHashIsABcryptHashOfTheGivenCost(t *testing.T) {
 	}
 }
 
-func TestHashRefusesWhatBcryptWouldMistake(t *testing.T) {
+func TestHashRejectsWhatBcryptMistakes(t *testing.T) {
 	h := quick(1)
 	for name, tt := range map[string]struct {
 		plain string
@@ -168,7 +168,7 @@ func TestHashRefusesWhatBcryptWouldMistake(t *testing.T) {
 	}
 }
 
-// quickHash is a hash at the least cost that bcrypt has.
+// quickHash returns a hash of bcrypt's lowest cost.
 func quickHash(t *testing.T, plain string) string {
 	t.Helper()
 	hash, err := reference.GenerateFromPassword([]byte(plain), reference.MinCost)
@@ -187,24 +187,24 @@ func TestMatches(t *testing.T) {
 		want        bool
 		compared    uint64
 	}{
-		"the right password":                       {hash("right"), "right", true, 1},
-		"a wrong password":                         {hash("right"), "wrong", false, 1},
-		"another case":                             {hash("right"), "Right", false, 1},
-		"$2b$, as other programs write it":         {"$2b$" + hash("right")[4:], "right", true, 1},
-		"$2y$, as PHP writes it":                   {"$2y$" + hash("right")[4:], "right", true, 1},
-		"72 bytes":                                 {hash(longest), longest, true, 1},
-		"72 right bytes and a suffix":              {hash(longest), longest + "y", false, 0},
-		"a password that bcrypt repeats past NUL":  {hash("ab"), "ab\x00ab", false, 0},
-		"a password that ends in NUL":              {hash("ab"), "ab\x00", false, 0},
-		"the empty password":                       {hash(""), "", false, 0},
-		"no hash":                                  {"", "right", false, 0},
-		"the unusable hash":                        {"!", "!", false, 0},
-		"$2x$":                                     {"$2x$" + hash("right")[4:], "right", false, 0},
-		"a cut hash":                               {hash("right")[:59], "right", false, 0},
-		"a hash and a newline":                     {hash("right") + "\n", "right", false, 0},
-		"a clear password in place of the hash":    {"right", "right", false, 0},
-		"a cost that would take hours":             {"$2a$31$" + tail, "right", false, 0},
-		"a password that is no UTF-8 but compares": {hash("\xf6"), "\xf6", true, 1},
+		"the right password":                      {hash("right"), "right", true, 1},
+		"a wrong password":                        {hash("right"), "wrong", false, 1},
+		"another case":                            {hash("right"), "Right", false, 1},
+		"$2b$, as other programs write it":        {"$2b$" + hash("right")[4:], "right", true, 1},
+		"$2y$, as PHP writes it":                  {"$2y$" + hash("right")[4:], "right", true, 1},
+		"72 bytes":                                {hash(longest), longest, true, 1},
+		"72 right bytes and a suffix":             {hash(longest), longest + "y", false, 0},
+		"a password that bcrypt repeats past NUL": {hash("ab"), "ab\x00ab", false, 0},
+		"a password that ends in NUL":             {hash("ab"), "ab\x00", false, 0},
+		"the empty password":                      {hash(""), "", false, 0},
+		"no hash":                                 {"", "right", false, 0},
+		"the unusable hash":                       {"!", "!", false, 0},
+		"$2x$":                                    {"$2x$" + hash("right")[4:], "right", false, 0},
+		"a cut hash":                              {hash("right")[:59], "right", false, 0},
+		"a hash and a newline":                    {hash("right") + "\n", "right", false, 0},
+		"a clear password in place of the hash":   {"right", "right", false, 0},
+		"a cost that would take hours":            {"$2a$31$" + tail, "right", false, 0},
+		"a password that is not UTF-8":            {hash("\xf6"), "\xf6", true, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := h.Compared()
@@ -219,13 +219,13 @@ func TestMatches(t *testing.T) {
 	}
 }
 
-func TestMatchesRefusesCheapHashesOfOthers(t *testing.T) {
+func TestMatchesRejectsCheapHashes(t *testing.T) {
 	if ok, err := NewHasher(MinCost, 1).Matches(t.Context(), quickHash(t, "right"), []byte("right")); ok || err != nil {
 		t.Errorf("Matches = %v, %v for a hash of cost 4", ok, err)
 	}
 }
 
-func TestNoHashWithoutACore(t *testing.T) {
+func TestHashNeedsACore(t *testing.T) {
 	h := quick(2)
 	h.cores.free = 0
 
@@ -258,7 +258,7 @@ func TestNoHashWithoutACore(t *testing.T) {
 	}
 }
 
-func TestNewHasherRefusesWhatSettingsShouldHave(t *testing.T) {
+func TestNewHasherPanicsOutsideItsLimits(t *testing.T) {
 	for name, tt := range map[string]struct{ cost, cores int }{
 		"cost below the minimum": {9, 1},
 		"cost above the maximum": {15, 1},

@@ -51,12 +51,12 @@ func (p *Reservation) Release() {
 // It fails only if ctx ends before a core is free.
 func (p *Reservation) Matches(ctx context.Context, hash string, plain []byte) (bool, error) {
 	if p.done.Load() {
-		panic("password: a place is for one computation")
+		panic("password: a reservation is for one computation")
 	}
 	defer p.Release()
 	j := p.h.comparison(hash, plain)
 	usable := j != nil
-	printed := checkBytes(plain) == nil && IsStandIn(hash) && p.h.isStandInOf(hash, plain)
+	isStandIn := checkBytes(plain) == nil && IsStandIn(hash) && p.h.isStandInOf(hash, plain)
 	if !usable {
 		j = p.h.comparison(p.h.dummy, []byte("a password of no user"))
 	}
@@ -65,7 +65,7 @@ func (p *Reservation) Matches(ctx context.Context, hash string, plain []byte) (b
 		return false, err
 	}
 	p.h.compared.Add(1)
-	return (j.matches && usable) || printed, nil
+	return (j.matches && usable) || isStandIn, nil
 }
 
 // Dummy takes as long as Matches, for an attempt that is refused whatever its password is. It uses up the reservation.

@@ -14,10 +14,10 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// meant is the password that each of the values is of.
+// meant is the intended password of each value.
 const meant = "c4n4ry-Meant"
 
-// bcryptHash is of that form, and of no password that anybody knows.
+// bcryptHash has the format of a hash, of no known password.
 const bcryptHash = "$2y$10$" + "N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy"
 
 func b64(text string) string { return base64.StdEncoding.EncodeToString([]byte(text)) }
@@ -30,7 +30,7 @@ func utf16LE(text string) string {
 	return string(b)
 }
 
-// The rows of "Secrets that cannot be meant", and what else is of their kinds.
+// Values that are probably not the intended password.
 var suspectValues = map[string]struct {
 	value  string
 	reason string // of PasswordSuspicious; "" where nothing is suspicious
@@ -98,12 +98,12 @@ var suspectValues = map[string]struct {
 	"a reference to a vault":                   {"vault:secret/data/alice#password", "LooksEncoded", "reference"},
 	"a reference of 1Password":                 {"op://team/alice/password", "LooksEncoded", "reference"},
 	"what SOPS did not decrypt":                {"ENC[AES256_GCM,data:c4n4ry=,iv:x,tag:y,type:str]", "LooksEncoded", "reference"},
-	"a variable that nobody filled in":         {"${ALICE_PASSWORD}", "LooksEncoded", "template"},
+	"a variable that was not filled in":        {"${ALICE_PASSWORD}", "LooksEncoded", "template"},
 	"a variable without braces":                {"$ALICE_PASSWORD", "LooksEncoded", "template"},
 	"a dollar before a word":                   {"$Alice-Password", "", ""},
 	"a dollar before few capital letters":      {"$CANARY1", "", ""},
 	"a command that no shell ran":              {"$(cat password.txt)", "LooksEncoded", "template"},
-	"a template that nobody filled in":         {"{{ .Values.password }}", "LooksEncoded", "template"},
+	"a template that was not filled in":        {"{{ .Values.password }}", "LooksEncoded", "template"},
 	"what a page says to replace":              {"<your-password>", "LooksEncoded", "template"},
 	"what Helm writes for a missing value":     {"<no value>", "LooksEncoded", "template"},
 	"HTML's name of a character":               {"c4n4ry&amp;Meant", "LooksEncoded", "escape sequences"},
@@ -144,7 +144,7 @@ func TestSuspectValues(t *testing.T) {
 				t.Errorf("it is suspected of %q: %s, want %q: ...%s", got, j.Suspicion, tt.reason, tt.says)
 			}
 			if strings.Contains(j.Suspicion.String(), "c4n4ry") {
-				t.Errorf("it is told in part: %s", j.Suspicion)
+				t.Errorf("part of the value is revealed: %s", j.Suspicion)
 			}
 			if want := strings.TrimSuffix(strings.TrimSuffix(tt.value, "\n"), "\r"); string(j.Value) != want {
 				t.Errorf("what is hashed is %q, want %q", j.Value, want)
@@ -153,7 +153,7 @@ func TestSuspectValues(t *testing.T) {
 	}
 }
 
-func TestRefusedValuesSayWhatTheyLookLike(t *testing.T) {
+func TestInvalidValuesAreDescribed(t *testing.T) {
 	digest := bcryptHash[7:]
 	for name, tt := range map[string]struct {
 		value  string
@@ -203,8 +203,8 @@ func TestRefusedValuesSayWhatTheyLookLike(t *testing.T) {
 		"base64 that is long":                  {b64(strings.Repeat(meant, 6)), false, password.ErrTooLong, "base64"},
 		"base64 of several lines":              {b64(meant)[:8] + "\n" + b64(meant)[8:], false, password.ErrControl, "base64"},
 		"a line of YAML after another":         {"user: alice\npassword: x", false, password.ErrControl, "control character"},
-		"a password where a hash should be":    {meant, true, password.ErrHash, "spec.password.format to Plain"},
-		"a short one where a hash should be":   {"c4n4ry", true, password.ErrHash, "not a bcrypt hash"},
+		"a password instead of a hash":         {meant, true, password.ErrHash, "spec.password.format to Plain"},
+		"a short password instead of a hash":   {"c4n4ry", true, password.ErrHash, "not a bcrypt hash"},
 		"a hash in quotes":                     {"'" + bcryptHash + "'", true, password.ErrHash, "quotation marks"},
 		"a hash with a space":                  {bcryptHash + " ", true, password.ErrHash, "spaces or line endings"},
 		"a hash and two newlines":              {bcryptHash + "\n\n", true, password.ErrHash, "spaces or line endings"},
@@ -227,7 +227,7 @@ func TestRefusedValuesSayWhatTheyLookLike(t *testing.T) {
 			}
 			for _, part := range []string{"c4n4ry", digest[:8], "5f4dcc3b", "2470C0C0", b64(meant)[:8]} {
 				if strings.Contains(j.Err.Error(), part) {
-					t.Errorf("it is told in part: %v", j.Err)
+					t.Errorf("part of the value is revealed: %v", j.Err)
 				}
 			}
 		})
@@ -241,14 +241,14 @@ func TestUsernameOfABasicAuthSecret(t *testing.T) {
 		value  string
 		want   user.Suspicions
 	}{
-		"none in a Secret of another type":     {nil, false, meant, ""},
-		"none written down":                    {[]byte{}, false, meant, ""},
-		"the user's own":                       {[]byte("alice"), false, meant, ""},
-		"the user's own with a line ending":    {[]byte("alice\r\n"), false, meant, ""},
-		"another one":                          {[]byte("bob"), false, meant, "username"},
-		"one in capital letters":               {[]byte("Alice"), false, meant, "username"},
-		"another one beside a hash":            {[]byte("bob"), true, bcryptHash, "username"},
-		"another one beside a suspicious text": {[]byte("bob"), false, `"` + meant + `"`, "quotes,username"},
+		"no username in a Secret of another type":   {nil, false, meant, ""},
+		"no username in the Secret":                 {[]byte{}, false, meant, ""},
+		"the user's own":                            {[]byte("alice"), false, meant, ""},
+		"the user's own with a line ending":         {[]byte("alice\r\n"), false, meant, ""},
+		"another username":                          {[]byte("bob"), false, meant, "username"},
+		"one in capital letters":                    {[]byte("Alice"), false, meant, "username"},
+		"another username beside a hash":            {[]byte("bob"), true, bcryptHash, "username"},
+		"another username beside a suspicious text": {[]byte("bob"), false, `"` + meant + `"`, "quotes,username"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			j := password.SecretValue{Value: []byte(tt.value), Hashed: tt.hashed, Login: tt.login}.Inspect("alice", 8)
@@ -256,13 +256,13 @@ func TestUsernameOfABasicAuthSecret(t *testing.T) {
 				t.Errorf("it is suspected of %q (%v), want %q", j.Suspicion, j.Err, tt.want)
 			}
 			if strings.Contains(j.Suspicion.String(), "bob") {
-				t.Errorf("the Secret's username is told: %s", j.Suspicion)
+				t.Errorf("the username of the Secret is revealed: %s", j.Suspicion)
 			}
 		})
 	}
 }
 
-// A random password is what it looks like: whoever is warned without a reason does not look the next time.
+// A random password must not be suspected: users ignore a warning that was once wrong.
 func TestRandomPasswordsAreNotSuspected(t *testing.T) {
 	const rounds = 5_000
 	var random *rand.Rand
@@ -330,8 +330,8 @@ func TestRandomPasswordsAreNotSuspected(t *testing.T) {
 	}
 }
 
-// Whatever a value is, judging it ends, and says nothing of it.
-func FuzzJudge(f *testing.F) {
+// Inspect returns for any value and reveals no part of it.
+func FuzzInspect(f *testing.F) {
 	for _, tt := range suspectValues {
 		f.Add([]byte(tt.value), false)
 		f.Add([]byte(tt.value), true)
@@ -344,7 +344,7 @@ func FuzzJudge(f *testing.F) {
 			t.Fatalf("%q is refused and suspected of %q", value, j.Suspicion)
 		}
 		if (j.Suspicion == "") != (j.Suspicion.Reason() == "") || (j.Suspicion == "") != (j.Suspicion.String() == "") {
-			t.Fatalf("%q is no set of suspicions that people are told of", j.Suspicion)
+			t.Fatalf("%q is not a set of known suspicions", j.Suspicion)
 		}
 	})
 }
