@@ -35,9 +35,6 @@ var plain = []string{
 // pages are Markdown files and folders of them.
 var pages = []string{"README.md", "CONTRIBUTING.md", "SECURITY.md", "docs", "charts", "hack/server-side-apply.md"}
 
-// notPages are folders of pages that are not covered yet.
-var notPages = []string{"docs/adr"}
-
 type kind int
 
 const (
@@ -52,7 +49,7 @@ const (
 // kindOf returns how the file at path is checked.
 func kindOf(name string) kind {
 	switch {
-	case strings.HasSuffix(name, ".md") && in(name, pages) && !in(name, notPages):
+	case strings.HasSuffix(name, ".md") && in(name, pages):
 		return page
 	case slices.Contains(plain, name) || slices.Contains([]string{".yaml", ".json"}, path.Ext(name)) && in(name, plain):
 		return lines
