@@ -29,7 +29,7 @@ var schemes = []*scheme{
 
 var bcryptScheme = &scheme{"a bcrypt hash", regexp.MustCompile(`^\$2[a-z]?\$[0-9]{1,2}\$[./A-Za-z0-9]{10,}$`)}
 
-// What people leave around a bcrypt hash.
+// Text that people leave around a bcrypt hash.
 var (
 	bcryptLabel = regexp.MustCompile(`(?i)^\{(bcrypt|crypt|blf-crypt)\}`)
 	bcryptLine  = regexp.MustCompile(`^[^:$\s]+:(\$2.*)$`)
