@@ -18,6 +18,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/sharding-system/shardinguser-operator/internal/password"
+	"github.com/sharding-system/shardinguser-operator/internal/serving"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
@@ -73,8 +74,8 @@ type TokenFiles struct {
 // no longer, unless it is the previous one. It may be used by any number of goroutines.
 type Tokens struct {
 	now      func() time.Time
-	secret   mounted[[]byte]
-	previous *mounted[previousSecret] // nil where no file is named
+	secret   serving.Mounted[[]byte]
+	previous *serving.Mounted[previousSecret] // nil where no file is named
 }
 
 // previousSecret has no key where the file is empty or has gone.
@@ -85,15 +86,15 @@ type previousSecret struct {
 
 // NewTokens reads the secrets. Of each file, one trailing newline does not count.
 func NewTokens(files TokenFiles, now func() time.Time, log *slog.Logger) (*Tokens, error) {
-	t := &Tokens{now: now, secret: mounted[[]byte]{files: []string{files.Secret}, parse: parseSecret, now: now, log: log}}
-	if err := t.secret.start(); err != nil {
+	t := &Tokens{now: now, secret: serving.Mounted[[]byte]{Files: []string{files.Secret}, Parse: parseSecret, Now: now, Log: log}}
+	if err := t.secret.Start(); err != nil {
 		return nil, fmt.Errorf("read the signing secret: %w", err)
 	}
 	if files.Previous == "" {
 		return t, nil
 	}
-	t.previous = &mounted[previousSecret]{files: []string{files.Previous}, now: now, log: log, mayGo: true}
-	t.previous.parse = func(contents [][]byte) (previousSecret, error) {
+	t.previous = &serving.Mounted[previousSecret]{Files: []string{files.Previous}, Now: now, Log: log, MayGo: true}
+	t.previous.Parse = func(contents [][]byte) (previousSecret, error) {
 		if len(trimNewline(contents[0])) == 0 {
 			return previousSecret{}, nil
 		}
@@ -104,10 +105,10 @@ func NewTokens(files TokenFiles, now func() time.Time, log *slog.Logger) (*Token
 		}
 		return previousSecret{key: key, until: until}, err
 	}
-	if err := t.previous.start(); err != nil {
+	if err := t.previous.Start(); err != nil {
 		return nil, fmt.Errorf("read the previous signing secret: %w", err)
 	}
-	if t.previous.value.key == nil {
+	if t.previous.Get().key == nil {
 		log.Warn("The file of the previous signing secret is missing or empty; only the current secret is accepted", "file", files.Previous)
 	}
 	return t, nil
@@ -125,9 +126,9 @@ func parseSecret(contents [][]byte) ([]byte, error) {
 
 // keys are the secrets that a token may be signed with now, the current one first.
 func (t *Tokens) keys() [][]byte {
-	keys := [][]byte{t.secret.get()}
+	keys := [][]byte{t.secret.Get()}
 	if t.previous != nil {
-		if previous := t.previous.get(); previous.key != nil && t.now().Before(previous.until) {
+		if previous := t.previous.Get(); previous.key != nil && t.now().Before(previous.until) {
 			keys = append(keys, previous.key)
 		}
 	}
@@ -136,7 +137,7 @@ func (t *Tokens) keys() [][]byte {
 
 // issue returns a token of an account that has this hash.
 func (t *Tokens) issue(username string, roles []string, hash string) (string, error) {
-	key, now := t.secret.get(), t.now()
+	key, now := t.secret.Get(), t.now()
 	token := jwt.NewWithClaims(jwt.SigningMethodHS256, claims{
 		Username: username,
 		Roles:    listed(roles),

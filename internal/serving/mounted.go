@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package login
+package serving
 
 import (
 	"bytes"
@@ -14,17 +14,17 @@ import (
 	"time"
 )
 
-// lookEvery is how often, at the most, mounted files are looked at again.
-const lookEvery = time.Second
+// LookEvery is how often, at the most, mounted files are looked at again.
+const LookEvery = time.Second
 
-// mounted is a value made from files that may change, such as those of a mounted Secret. It is looked at when it is
+// Mounted is a value made from files that may change, such as those of a mounted Secret. It is looked at when it is
 // asked for. What can no longer be read, or used, leaves the value as it was.
-type mounted[T any] struct {
-	files []string
-	parse func(contents [][]byte) (T, error) // its errors quote nothing of the contents
-	now   func() time.Time
-	log   *slog.Logger
-	mayGo bool // a file that is gone counts as an empty one
+type Mounted[T any] struct {
+	Files []string
+	Parse func(contents [][]byte) (T, error) // its errors quote nothing of the contents
+	Now   func() time.Time
+	Log   *slog.Logger
+	MayGo bool // a file that is gone counts as an empty one
 
 	mu       sync.Mutex
 	value    T
@@ -33,24 +33,24 @@ type mounted[T any] struct {
 	said     string // what was wrong, as it was logged
 }
 
-// start reads the files for the first time.
-func (m *mounted[T]) start() error {
+// Start reads the files for the first time.
+func (m *Mounted[T]) Start() error {
 	contents, err := m.read()
 	if err != nil {
 		return err
 	}
-	m.contents, m.looked = contents, m.now()
-	if m.value, err = m.parse(contents); err != nil {
-		return fmt.Errorf("%s: %w", strings.Join(m.files, ", "), err)
+	m.contents, m.looked = contents, m.Now()
+	if m.value, err = m.Parse(contents); err != nil {
+		return fmt.Errorf("%s: %w", strings.Join(m.Files, ", "), err)
 	}
 	return nil
 }
 
-func (m *mounted[T]) get() T {
+func (m *Mounted[T]) Get() T {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	now := m.now()
-	if since := now.Sub(m.looked); since >= 0 && since < lookEvery {
+	now := m.Now()
+	if since := now.Sub(m.looked); since >= 0 && since < LookEvery {
 		return m.value
 	}
 	m.looked = now
@@ -63,29 +63,29 @@ func (m *mounted[T]) get() T {
 		return m.value
 	}
 	m.contents = contents
-	value, err := m.parse(contents)
+	value, err := m.Parse(contents)
 	if err != nil {
 		m.complain(err)
 		return m.value
 	}
 	m.value, m.said = value, ""
-	m.log.Info("Reloaded changed files", "files", m.files)
+	m.Log.Info("Reloaded changed files", "files", m.Files)
 	return m.value
 }
 
 // complain logs what is wrong, once for as long as it stays the same.
-func (m *mounted[T]) complain(err error) {
+func (m *Mounted[T]) complain(err error) {
 	if m.said != err.Error() {
 		m.said = err.Error()
-		m.log.Error("Cannot reload changed files; the previous contents stay in use", "files", m.files, "error", m.said)
+		m.Log.Error("Cannot reload changed files; the previous contents stay in use", "files", m.Files, "error", m.said)
 	}
 }
 
-func (m *mounted[T]) read() ([][]byte, error) {
-	contents := make([][]byte, 0, len(m.files))
-	for _, file := range m.files {
+func (m *Mounted[T]) read() ([][]byte, error) {
+	contents := make([][]byte, 0, len(m.Files))
+	for _, file := range m.Files {
 		content, err := os.ReadFile(file) //nolint:gosec // The path is the operator's own setting.
-		if m.mayGo && errors.Is(err, fs.ErrNotExist) {
+		if m.MayGo && errors.Is(err, fs.ErrNotExist) {
 			content, err = nil, nil
 		}
 		if err != nil {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package login
+package serving
 
 import (
 	"crypto/ecdsa"
@@ -32,10 +32,10 @@ func NewCertificates(dir string, now func() time.Time, log *slog.Logger) (Certif
 
 // mountedCertificate serves tls.crt and tls.key of a folder, as they are now.
 func mountedCertificate(dir string, now func() time.Time, log *slog.Logger) (Certificates, error) {
-	pair := &mounted[*tls.Certificate]{
-		files: []string{filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")},
-		now:   now, log: log,
-		parse: func(contents [][]byte) (*tls.Certificate, error) {
+	pair := &Mounted[*tls.Certificate]{
+		Files: []string{filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")},
+		Now:   now, Log: log,
+		Parse: func(contents [][]byte) (*tls.Certificate, error) {
 			certificate, err := tls.X509KeyPair(contents[0], contents[1])
 			if err != nil {
 				// Not wrapped: it might quote a key one day.
@@ -44,10 +44,10 @@ func mountedCertificate(dir string, now func() time.Time, log *slog.Logger) (Cer
 			return &certificate, nil
 		},
 	}
-	if err := pair.start(); err != nil {
+	if err := pair.Start(); err != nil {
 		return nil, fmt.Errorf("read the certificate: %w", err)
 	}
-	return func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return pair.get(), nil }, nil
+	return func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return pair.Get(), nil }, nil
 }
 
 // SelfSigned serves a certificate that this process makes for itself, of a kind that takes no time to make. It is good for a
