@@ -123,13 +123,13 @@ func TestARotatedCertificateIsTakenUp(t *testing.T) {
 	first := s.presented()
 
 	mount()
-	s.clock.passes(serving.LookEvery)
+	s.clock.passes(serving.ReloadInterval)
 	second := s.presented()
 	if second.Equal(first) {
 		t.Error("the former certificate is shown")
 	}
 	write(t, filepath.Join(dir, "tls.crt"), "half written")
-	s.clock.passes(serving.LookEvery)
+	s.clock.passes(serving.ReloadInterval)
 	if !s.presented().Equal(second) {
 		t.Error("what cannot be used is shown")
 	}

@@ -74,8 +74,8 @@ type TokenFiles struct {
 // no longer, unless it is the previous one. It may be used by any number of goroutines.
 type Tokens struct {
 	now      func() time.Time
-	secret   serving.Mounted[[]byte]
-	previous *serving.Mounted[previousSecret] // nil where no file is named
+	secret   serving.Reloaded[[]byte]
+	previous *serving.Reloaded[previousSecret] // nil where no file is named
 }
 
 // previousSecret has no key where the file is empty or has gone.
@@ -86,14 +86,14 @@ type previousSecret struct {
 
 // NewTokens reads the secrets. Of each file, one trailing newline does not count.
 func NewTokens(files TokenFiles, now func() time.Time, log *slog.Logger) (*Tokens, error) {
-	t := &Tokens{now: now, secret: serving.Mounted[[]byte]{Files: []string{files.Secret}, Parse: parseSecret, Now: now, Log: log}}
-	if err := t.secret.Start(); err != nil {
+	t := &Tokens{now: now, secret: serving.Reloaded[[]byte]{Files: []string{files.Secret}, Parse: parseSecret, Now: now, Log: log}}
+	if err := t.secret.Load(); err != nil {
 		return nil, fmt.Errorf("read the signing secret: %w", err)
 	}
 	if files.Previous == "" {
 		return t, nil
 	}
-	t.previous = &serving.Mounted[previousSecret]{Files: []string{files.Previous}, Now: now, Log: log, MayGo: true}
+	t.previous = &serving.Reloaded[previousSecret]{Files: []string{files.Previous}, Now: now, Log: log, Optional: true}
 	t.previous.Parse = func(contents [][]byte) (previousSecret, error) {
 		if len(trimNewline(contents[0])) == 0 {
 			return previousSecret{}, nil
@@ -105,7 +105,7 @@ func NewTokens(files TokenFiles, now func() time.Time, log *slog.Logger) (*Token
 		}
 		return previousSecret{key: key, until: until}, err
 	}
-	if err := t.previous.Start(); err != nil {
+	if err := t.previous.Load(); err != nil {
 		return nil, fmt.Errorf("read the previous signing secret: %w", err)
 	}
 	if t.previous.Get().key == nil {
