@@ -133,7 +133,7 @@ MAJOR_TESTS := TestTheStoreOnPostgresKeepsTheStoresPromises TestTwoRolesKeepTheS
 	TestTheScriptMakesTheRolesWhereTheyAreNotThere TestTheScriptMakesTheTriggersThatTheOperatorMakes \
 	TestChangesAreToldByNotificationsAlone TestTheTriggerNeverFailsAnotherProgramsWrite \
 	TestSamplesBecomeThreeRowsThatKubectlShows TestUserLogsInIsLockedByFiveFailuresAndUnlockedByRequest \
-	TestTableOfTheShardingManagerIsUsedAsItIs TestTheScriptLetsEitherGenerationStart \
+	TestTableOfTheShardingManagerIsUsedAsItIs TestTheScriptLetsBothGenerationsStart \
 	TestInspectionFindsLocksThatLieHoursOff TestInspectTableFindsRolesThatCannotStartAManager
 
 # Go's test cache does not see which server a test started, hence the count.
@@ -171,7 +171,7 @@ soak: prepare build ## Live through faults of everything around for DURATION (10
 
 .PHONY: dashboard-picture
 dashboard-picture: ## Draw the picture of docs/monitoring.md anew, from some minutes of a real manager and a real Prometheus.
-	go test -count=1 -timeout 15m -run TestARealPrometheusTellsOfWhatHappens ./test/monitoring -args -dashboard=$(CURDIR)/bin/dashboard.json
+	go test -count=1 -timeout 15m -run TestARealPrometheusFiresAlerts ./test/monitoring -args -dashboard=$(CURDIR)/bin/dashboard.json
 	mkdir -p docs/images
 	go -C hack/benchplot run ./dashboard $(CURDIR)/bin/dashboard.json $(CURDIR)/docs/images/dashboard.svg
 

@@ -115,7 +115,7 @@ const (
 	fewestByHand = 150
 )
 
-func TestTheCorpusIsLarge(t *testing.T) {
+func TestTheCorpusKeepsItsSize(t *testing.T) {
 	token := signed(signingSecret, `{"alg":"HS256","typ":"JWT"}`, `{"username":"alice","roles":["operator"],"iat":1,"exp":2}`)
 	kinds := map[string]struct{ byHand, generated []string }{
 		"manifests": {names(byHand[manifest](t, "manifests")), names(generatedManifests())},

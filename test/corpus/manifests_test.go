@@ -21,11 +21,11 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-func TestManifestsAreRefusedOrExplained(t *testing.T) {
+func TestManifestsAreRejectedOrExplained(t *testing.T) {
 	send(t, "m", append(byHand[manifest](t, "manifests"), generatedManifests()...))
 }
 
-func TestSecretsGiveAPasswordOrAReason(t *testing.T) {
+func TestSecretsHaveAPasswordOrAReason(t *testing.T) {
 	cases := append(byHand[secret](t, "secrets"), generatedSecrets()...)
 	manifests := make([]manifest, 0, len(cases))
 	plain := 0

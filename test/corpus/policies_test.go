@@ -18,7 +18,7 @@ import (
 
 const policiesPath = "/apis/sharding.io/v1alpha1/shardinguserpolicies"
 
-func TestPoliciesAreRefusedOrDecide(t *testing.T) {
+func TestPoliciesAreRejectedOrDecide(t *testing.T) {
 	cases := append(byHand[policy](t, "policies"), generatedPolicies()...)
 	var deciding []policy
 	var others []policy

@@ -39,7 +39,7 @@ var allReasons = []string{
 	v1alpha1.ReasonUsernameTaken, v1alpha1.ReasonRowExists, v1alpha1.ReasonLastAdministrator, v1alpha1.ReasonPaused,
 }
 
-func TestRandomManifestsAreRefusedOrExplained(t *testing.T) {
+func TestRandomManifestsAreRejectedOrExplained(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	if given := os.Getenv(seedVariable); given != "" {
 		var err error

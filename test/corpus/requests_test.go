@@ -23,7 +23,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-func TestRequestsAreAnsweredAsTheyMustBe(t *testing.T) {
+func TestRequestsHaveTheirResponses(t *testing.T) {
 	before, namespace := metrics(t), newNamespace(t)
 	defer clearUsers(t, namespace)
 	alice(t, namespace)
