@@ -149,7 +149,7 @@ func TestClusterAccountMatchesTheReportedAccount(t *testing.T) {
 		d.Deleting, d.Paused = false, false
 		w.settle(t, d)
 		if w.Row == nil || !w.OwnedBy(d.Owner) {
-			return // somebody else's
+			return // another resource owns it
 		}
 		if rapid.Bool().Draw(t, "attacked") {
 			w.Row.FailedLoginAttempts = rapid.IntRange(0, 6).Draw(t, "failed since")
@@ -301,7 +301,7 @@ func TestWithLock(t *testing.T) {
 			}
 			away := user.Status(got, desired(), nil, problem(v1alpha1.ReasonDatabaseUnavailable), now)
 			if c := meta.FindStatusCondition(away.Conditions, v1alpha1.ConditionLocked); !away.Locked || c.Status != metav1.ConditionTrue {
-				t.Error("a database that is away unlocks")
+				t.Error("an unavailable database unlocks")
 			}
 		})
 	}

@@ -155,6 +155,6 @@ func checkSynced(t *rapid.T, d user.Desired, before, after user.Observed, last u
 		return
 	}
 	if diff := cmp.Diff(start.LockedUntil, row.LockedUntil); diff != "" || start.FailedLoginAttempts != row.FailedLoginAttempts {
-		t.Errorf("the log-in columns were changed: %s", image(t, row))
+		t.Errorf("the login columns were changed: %s", image(t, row))
 	}
 }

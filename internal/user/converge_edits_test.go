@@ -140,7 +140,7 @@ func TestPlansOfOutdatedCopiesAreConfirmed(t *testing.T) {
 			present.Deleting = true
 			if note := w.Ownership; note != nil && note.State == user.Released && note.Owner != old.Owner {
 				// This skips the case, not the test: rapid draws another one. Such a username keeps no tombstone.
-				t.Skip("somebody else released the name")
+				t.Skip("another resource released the username")
 			}
 		}
 		w.settle(t, present)

@@ -144,7 +144,7 @@ func checkRefused(t *rapid.T, d user.Desired, before, after user.Observed, last 
 		t.Errorf("its row is not suspended: %s", image(t, after))
 	}
 	if after.OwnedBy(predecessor) {
-		t.Errorf("its place's former resource was not seen to: %s", image(t, after))
+		t.Errorf("the former resource was not handled: %s", image(t, after))
 	}
 	if before.OwnedBy(predecessor) && after.Row != nil && after.Row.Active {
 		t.Errorf("its place's former resource left an active row: %s", image(t, after))
@@ -162,7 +162,7 @@ func TestASuspensionLeavesNoTrace(t *testing.T) {
 		d.Deleting, d.Paused, d.Permission = false, false, user.Permission{}
 		w.settle(t, d)
 		if !w.OwnedBy(d.Owner) {
-			return // somebody else's, or not to be adopted
+			return // another owner's, or not to be adopted
 		}
 		if w.Row.Active {
 			w.Row.PasswordHash = user.EnabledHash(w.Row.PasswordHash) // one that another program disabled is lost

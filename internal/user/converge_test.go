@@ -252,7 +252,7 @@ func anyWorld(t *rapid.T) *world {
 			Suspended:     rapid.Bool().Draw(t, "suspended"),
 			Lockout:       lockouts.Draw(t, "noted terms"),
 		}
-		if owner != alice { // who counts generations of his own
+		if owner != alice { // with its own generations
 			w.Ownership.Generation += 10
 		}
 		if version := rapid.SampledFrom([]string{"", "v1", "v2"}).Draw(t, "noted version"); version != "" {

@@ -28,7 +28,7 @@ var now = time.Date(2026, time.March, 4, 12, 0, 0, 0, time.UTC)
 var (
 	alice = user.Owner{Cluster: "cluster-1", Namespace: "team-a", Name: "alice", UID: "uid-1"}
 
-	// predecessor had alice's namespace and name before her.
+	// predecessor had alice's namespace and name before.
 	predecessor = user.Owner{Cluster: "cluster-1", Namespace: "team-a", Name: "alice", UID: "uid-0"}
 
 	// neighbour asks for the same username in another namespace.

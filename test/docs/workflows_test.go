@@ -52,7 +52,7 @@ func TestWorkflowsHaveOnlyTheRightsThatTheyName(t *testing.T) {
 			t.Errorf("%s has the events %v and %d jobs", name, w.On, len(w.Jobs))
 		}
 		if w.On["pull_request_target"] != nil || w.On["workflow_run"] != nil {
-			t.Errorf("%s runs with rights of its own for whoever proposes a change", name)
+			t.Errorf("%s runs with its own rights for any proposed change", name)
 		}
 		if w.Permissions == nil || len(w.Permissions) != 0 {
 			t.Errorf("%s gives each job the rights %v, want none: permissions: {}", name, w.Permissions)

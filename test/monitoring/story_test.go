@@ -19,7 +19,7 @@ import (
 // The data of `make dashboard-picture`. With it, the story takes longer.
 var picture = flag.String("dashboard", "", "file to write what the dashboard shows of the story into")
 
-const password = "the password of everybody"
+const password = "the password of all users"
 
 // Each step is an incident that the alerts of config/prometheus report to on-call engineers.
 func TestARealPrometheusFiresAlerts(t *testing.T) {

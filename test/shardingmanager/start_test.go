@@ -93,7 +93,7 @@ func TestTheScriptLetsBothGenerationsStart(t *testing.T) {
 				}
 			}
 			if ask[bool](i, "SELECT EXISTS (SELECT FROM pg_namespace, aclexplode(nspacl) a WHERE nspname = 'public' AND a.grantee = 0 AND a.privilege_type = 'CREATE')") {
-				t.Error("everybody may create objects in the schema")
+				t.Error("PUBLIC may create objects in the schema")
 			}
 		})
 	}
