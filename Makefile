@@ -17,6 +17,7 @@ CONTROLLER_GEN := $(TOOLS)/controller-gen
 KUSTOMIZE := $(TOOLS)/kustomize
 CRD_REF_DOCS := $(TOOLS)/crd-ref-docs
 GOLANGCI_LINT := $(TOOLS)/golangci-lint
+MISSPELL := $(TOOLS)/misspell
 GOVULNCHECK := $(TOOLS)/govulncheck
 HELM := $(TOOLS)/helm
 CHART := charts/shardinguser-operator
@@ -133,7 +134,7 @@ MAJOR_TESTS := TestTheStoreOnPostgresKeepsTheStoresPromises TestTwoRolesKeepTheS
 	TestTheScriptMakesTheRolesWhereTheyAreNotThere TestTheScriptMakesTheTriggersThatTheOperatorMakes \
 	TestChangesAreToldByNotificationsAlone TestTheTriggerNeverFailsAnotherProgramsWrite \
 	TestSamplesBecomeThreeRowsThatKubectlShows TestUserLogsInIsLockedByFiveFailuresAndUnlockedByRequest \
-	TestTableOfTheShardingManagerIsUsedAsItIs TestTheScriptLetsEitherGenerationStart \
+	TestTableOfTheShardingManagerIsUsedAsItIs TestTheScriptLetsBothGenerationsStart \
 	TestInspectionFindsLocksThatLieHoursOff TestInspectTableFindsRolesThatCannotStartAManager
 MAJOR_PACKAGES ?= ./internal/store/postgres ./test/e2e ./test/shardingmanager
 
@@ -172,7 +173,7 @@ soak: prepare build ## Live through faults of everything around for DURATION (10
 
 .PHONY: dashboard-picture
 dashboard-picture: ## Draw the picture of docs/monitoring.md anew, from some minutes of a real manager and a real Prometheus.
-	go test -count=1 -timeout 15m -run TestARealPrometheusTellsOfWhatHappens ./test/monitoring -args -dashboard=$(CURDIR)/bin/dashboard.json
+	go test -count=1 -timeout 15m -run TestARealPrometheusFiresAlerts ./test/monitoring -args -dashboard=$(CURDIR)/bin/dashboard.json
 	mkdir -p docs/images
 	go -C hack/benchplot run ./dashboard $(CURDIR)/bin/dashboard.json $(CURDIR)/docs/images/dashboard.svg
 
@@ -183,8 +184,9 @@ demo-picture: prepare-demo build ## Draw the README's picture of the demo again,
 	hack/demo-picture.sh bin/demo.txt docs/images/demo.svg
 
 .PHONY: lint
-lint: $(GOLANGCI_LINT) $(HELM) ## Run the linters, those for Kubernetes APIs and for prose among them.
+lint: $(GOLANGCI_LINT) $(MISSPELL) $(HELM) ## Run the linters, those for Kubernetes APIs, prose and spelling among them.
 	go run ./hack/prose
+	git ls-files -z '*.md' '*.yaml' '*.sh' | xargs -0 $(MISSPELL) -error # golangci-lint covers Go
 	$(GOLANGCI_LINT) run
 	cd hack/benchplot && $(GOLANGCI_LINT) run
 	cd test/gitops && $(GOLANGCI_LINT) run ./scripts # the rest compiles all of Argo CD: see test-deep
@@ -249,3 +251,6 @@ $(GOVULNCHECK): hack/tools/vuln/go.mod hack/tools/vuln/go.sum
 # golangci-lint with kube-api-linter built in: one program, as `golangci-lint custom` would make it.
 $(GOLANGCI_LINT): hack/tools/lint/go.mod hack/tools/lint/go.sum
 	$(TOOL_BUILD) sigs.k8s.io/kube-api-linter/cmd/golangci-lint-kube-api-linter
+
+$(MISSPELL): hack/tools/lint/go.mod hack/tools/lint/go.sum
+	$(TOOL_BUILD) github.com/golangci/misspell/cmd/misspell
