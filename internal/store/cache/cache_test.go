@@ -254,7 +254,7 @@ func TestUnknownUsernamesTakeNoRoom(t *testing.T) {
 	})
 }
 
-// What is read while it changes again must not be taken for the last word.
+// An account may change again while it is read.
 func TestAnAccountThatWasMarkedWhileItWasReadStaysStale(t *testing.T) {
 	c := unstarted()
 	c.filled = true

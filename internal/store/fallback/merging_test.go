@@ -114,7 +114,7 @@ func TestWhatHappenedIsMergedBeforeTheDatabaseDecides(t *testing.T) {
 		want := append(slices.Repeat([]string{"alias unknown"}, 1), "alice failed", "alice failed")
 		want = append(want, slices.Repeat([]string{"bob failed"}, 5)...)
 		if !slices.Equal(outcomes, want) {
-			t.Errorf("on record are %v, want %v", outcomes, want)
+			t.Errorf("recorded are %v, want %v", outcomes, want)
 		}
 		if charged := w.charge("alice"); charged.Fallback {
 			t.Error("it is still decided by the fallback")
@@ -173,7 +173,7 @@ func TestAFailedMergeIsRetriedBeforeTheDatabaseDecides(t *testing.T) {
 			t.Errorf("%d failures, want 2", n)
 		}
 		if n := len(w.db.attempts()); n != 2 {
-			t.Errorf("%d attempts on record, want 2", n)
+			t.Errorf("%d attempts are recorded, want 2", n)
 		}
 		if n := strings.Count(w.log.String(), "Cannot merge the fallback logins"); n != 1 {
 			t.Errorf("the database was asked %d times", n)
@@ -266,7 +266,7 @@ func TestTimesAreMergedByTheDatabasesClock(t *testing.T) {
 		}
 		for _, attempt := range w.db.attempts() {
 			if off := begun.Sub(attempt.Time); off < 0 || off > time.Second {
-				t.Errorf("an attempt is on record %v before it was made", off)
+				t.Errorf("an attempt is recorded %v before it was made", off)
 			}
 		}
 	})

@@ -153,7 +153,7 @@ func TestADatabaseThatFlapsGivesNobodyANewBudget(t *testing.T) {
 	}
 }
 
-// What the database charges in between counts when the fallback continues.
+// Charges of the database in between count when the fallback continues.
 func TestADatabaseThatFlapsAndChargesGivesNobodyANewBudget(t *testing.T) {
 	inWorld(t, false, nil, func(w *world) {
 		checks := 0

@@ -211,7 +211,7 @@ func TestAColumnThatGetsAnotherTypeDuringLoginsFailsNone(t *testing.T) {
 	})
 }
 
-// What the role or the database has for its sessions makes no difference, also where the driver gets all values as text.
+// Settings of the role or the database make no difference, also where the driver gets all values as text.
 func TestSettingsOfTheRoleMakeNoDifference(t *testing.T) {
 	t.Parallel()
 	for m, mode := range []string{"", "default_query_exec_mode=exec"} {

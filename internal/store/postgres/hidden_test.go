@@ -168,7 +168,7 @@ func TestACounterThatATriggerKeepsGivesNobodyAGuess(t *testing.T) {
 	}
 }
 
-// What a trigger raises for each statement is none of the database, also when writes are doubted.
+// An error of a statement trigger says nothing of the database, also when writes are doubted.
 func TestAStatementTriggerMakesNoOutage(t *testing.T) {
 	t.Parallel()
 	for _, code := range []string{"42501", "53100", "42P01", "25006"} {

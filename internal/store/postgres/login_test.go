@@ -73,7 +73,7 @@ func TestOf100ChargesByFourReplicasFiveAreCheckedAndOneLocks(t *testing.T) {
 			}
 			if n := value[int](t, pool, "SELECT count(*) FROM users JOIN login_attempts USING (username) "+
 				"WHERE users.locked_until = login_attempts.locked_until AT TIME ZONE 'UTC' AND outcome = 'pending'"); n != 3 {
-				t.Errorf("%d rows have the lock that is on record, want 3", n)
+				t.Errorf("%d rows have the recorded lock, want 3", n)
 			}
 		})
 	}

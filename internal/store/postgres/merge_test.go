@@ -38,7 +38,7 @@ func TestReplicasThatMergeAtOnceAllCountWhateverTheirIsolation(t *testing.T) {
 			for user := range 10 {
 				outage.Accounts = append(outage.Accounts, store.OfflineActivity{Username: fmt.Sprintf("user-%d", (user*3+n)%10), Failures: 1})
 			}
-			for range 2 { // as whoever does not know whether it succeeded
+			for range 2 { // as a caller that does not know whether it succeeded
 				all.Go(func() {
 					if err := s.Merge(t.Context(), outage, store.Limits{Attempts: 30, Duration: time.Hour}); err != nil {
 						t.Error(err)
@@ -197,7 +197,7 @@ func TestADatabaseWithoutUTF8MergesTheRest(t *testing.T) {
 	}
 	recorded := value[[]string](t, pool, "SELECT array_agg(username::text ORDER BY id) FROM login_attempts")
 	if want := []string{"Ünal", `\u65e5\u672c`}; strings.Join(recorded, " ") != strings.Join(want, " ") {
-		t.Errorf("on record are %q, want %q", recorded, want)
+		t.Errorf("recorded are %q, want %q", recorded, want)
 	}
 }
 

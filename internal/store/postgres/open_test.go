@@ -29,7 +29,7 @@ func ofKind(t *testing.T, s *Store, kind string) []store.Finding {
 func TestAnOpenSchemaIsFoundWithTheStatementThatClosesIt(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ open, path, object, who, remedy string }{
-		"everybody may create":        {"GRANT CREATE ON SCHEMA public TO PUBLIC", "", "public", "PUBLIC", "REVOKE CREATE ON SCHEMA"},
+		"all roles may create":        {"GRANT CREATE ON SCHEMA public TO PUBLIC", "", "public", "PUBLIC", "REVOKE CREATE ON SCHEMA"},
 		"a stranger may create":       {"GRANT CREATE ON SCHEMA public TO {stranger}", "", "public", "{stranger}", "REVOKE CREATE ON SCHEMA"},
 		"a stranger's schema":         {"CREATE SCHEMA theirs AUTHORIZATION {stranger}", "theirs,public", "theirs", "{stranger}", "ALTER SCHEMA"},
 		"a schema that is to be made": {"GRANT CREATE ON DATABASE {database} TO PUBLIC", "late,public", "late", "PUBLIC", "REVOKE CREATE ON DATABASE"},

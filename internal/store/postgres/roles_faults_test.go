@@ -16,7 +16,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// What is notified of a right that is missing is a statement that brings it back, and brings no more.
+// The sentence about a missing right is a statement that grants it, and nothing else.
 func TestAMissingRightOfEitherRoleIsNamedWithItsColumns(t *testing.T) {
 	t.Parallel()
 	observe := func(t *testing.T, s *Store) error {
@@ -174,7 +174,7 @@ func TestBothSidesListenByOneCredential(t *testing.T) {
 	}
 }
 
-// What is refused to the login role need not be what logins take, and does not make the database away then.
+// A right that logins do not need does not make the database unavailable.
 func TestARightThatLoginsDoNotNeedDoesNotMakeTheLoginRoleUnavailable(t *testing.T) {
 	t.Parallel()
 	admin := databaseWithSchema(t)
@@ -237,7 +237,7 @@ func TestALoginDSNThatLeadsElsewhereServesNoLogin(t *testing.T) {
 				t.Errorf("up %v, away %v, %v; want neither, and a failure", s.Health().Up(), s.Health().Unavailable, s.Health().Writing)
 			}
 			dsn.Store(&login)
-			eventually(t, "everybody is served", func() bool {
+			eventually(t, "all logins are served", func() bool {
 				_, err := s.Charge(t.Context(), attempt("nobody"), usual)
 				return err == nil && s.Health().Up()
 			})

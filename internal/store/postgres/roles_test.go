@@ -157,7 +157,7 @@ func TestTwoRolesKeepTheStoresPromisesTogether(t *testing.T) {
 	}
 }
 
-// What each role must not do. Alice's row is there, and an attempt of hers.
+// Statements that each role must not run. Alice's row exists, and one attempt.
 func TestNeitherRoleWritesWhatIsTheOthers(t *testing.T) {
 	t.Parallel()
 	admin := databaseWithSchema(t)
@@ -205,7 +205,7 @@ func TestNeitherRoleWritesWhatIsTheOthers(t *testing.T) {
 		}, both...),
 	} {
 		pool := connect(t, dsn)
-		run(t, pool, "SELECT FROM users FOR NO KEY UPDATE") // whoever writes a column may
+		run(t, pool, "SELECT FROM users FOR NO KEY UPDATE") // a role that writes a column may
 		for _, statement := range statements {
 			_, err := pool.Exec(t.Context(), statement)
 			var refusal *pgconn.PgError

@@ -230,7 +230,7 @@ func TestATableThatIsDroppedWhileOthersStayIsCreatedAgain(t *testing.T) {
 			})
 			w.told(t, "bob")
 			if table != schema.Attempts {
-				w.told(t, "alice") // her row or her note is no longer there
+				w.told(t, "alice") // the row or the ownership record is gone
 			}
 			eventually(t, "the recovery is announced", func() bool { return w.recoveries() > 0 })
 			eventually(t, "the store is up and notifying", func() bool { return s.Health().Up() && s.Health().Notified })
@@ -259,7 +259,7 @@ func TestSeveralReplicasMakeADroppedTableAgainAtOnce(t *testing.T) {
 			go func() { results <- s.Migrate(t.Context()) }()
 		}
 		for range replicas {
-			// Who looked between the one that forgot and the one that made it may have been too early: it comes again.
+			// A subscriber that read between the two may have been too early, so it is notified again.
 			if err := <-results; err != nil && !errors.Is(err, store.ErrUnavailable) {
 				t.Error(err)
 			}
@@ -318,7 +318,7 @@ func TestADroppedTableThatMayNotBeCreatedIsReportedOnce(t *testing.T) {
 	eventually(t, "the recovery is announced", func() bool { return w.recoveries() > recoveries && s.Health().Up() })
 }
 
-// Reads that do without what is missing must not be taken for the end of it: each would wake everybody who waits.
+// A read that does not need the missing table is no recovery: it would wake all subscribers that wait for one.
 func TestAnUpgradeThatMayNotAlterTablesIsReportedOnce(t *testing.T) {
 	t.Parallel()
 	admin := testenv.Database(t)

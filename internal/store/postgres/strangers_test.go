@@ -45,7 +45,7 @@ func functionsNamed(t *testing.T, pool *pgxpool.Pool) []string {
 WHERE pronamespace = 'pg_catalog'::regnamespace AND proname = ANY ($1::text[])`, called)
 }
 
-// openSchema is a database with a schema where everybody may create objects, and a stranger has. It returns an administrator's DSN
+// openSchema is a database with a schema where all roles may create objects, and a stranger has. It returns an administrator's DSN
 // and one of a role for the operator, in whose path the schema is.
 func openSchema(t *testing.T) (admin, ours string) {
 	t.Helper()
@@ -145,7 +145,7 @@ func wholeStory(t *testing.T, s *Store) {
 		"purge":         func() error { _, err := s.PurgeAttempts(t.Context(), 1, 10); return err },
 		"size":          func() error { _, err := s.TrailSize(t.Context()); return err },
 		"trim":          func() error { _, err := s.TrimAttempts(t.Context(), store.Failed, 10); return err },
-		"begin anew":    func() error { return s.rerun(t.Context()) },
+		"rerun":         func() error { return s.rerun(t.Context()) },
 		"migrate":       func() error { return s.Migrate(t.Context()) },
 	} {
 		if err := call(); err != nil {

@@ -67,7 +67,7 @@ func TestALateSubscriberGetsAllThatIsKnownAtOnce(t *testing.T) {
 	if _, err := s.Apply(t.Context(), creation("bob")); err != nil {
 		t.Fatal(err)
 	}
-	run(t, pool, "DELETE FROM users WHERE username = 'bob'") // and leaves his note
+	run(t, pool, "DELETE FROM users WHERE username = 'bob'") // and leaves the ownership record
 	first := watch(t, s)
 	eventually(t, "the store is notifying", notified(s))
 	run(t, pool, insert, "carol") // of whom a notification told, and no sweep

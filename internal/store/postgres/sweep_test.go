@@ -279,7 +279,7 @@ func TestSweepsOfAMillionRowsTakeLittleMemory(t *testing.T) {
 		run(t, pool, "UPDATE users SET failed_login_attempts = $1 WHERE username = 'user-0000007@example.com'", n+1)
 		run(t, pool, "SELECT pg_notify($1, '')", observer.RowsChannel)
 		was := told.Load()
-		eventually(t, "a sweep tells of the change", func() bool { return told.Load() >= was+2 })
+		eventually(t, "a sweep reports the change", func() bool { return told.Load() >= was+2 })
 	}
 	runtime.GC()
 	kept := int64(heapObjects()) - int64(before) //nolint:gosec // far below the bound

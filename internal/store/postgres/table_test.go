@@ -84,7 +84,7 @@ func TestInspectTableFindsWhatTheDDLDid(t *testing.T) {
 				ALTER failed_login_attempts TYPE smallint`,
 			want: []string{`column-type "active"`, `column-type "failed_login_attempts"`}, says: "32767",
 		},
-		"a type of an extension or of somebody": {
+		"a type of an extension or of a role": {
 			ddl: `CREATE TYPE state AS ENUM ('true', 'false'); DROP INDEX idx_users_active;
 				ALTER TABLE users ALTER active DROP DEFAULT, ALTER active TYPE state USING 'true'`,
 			want: []string{`column-type "active"`}, says: "state",

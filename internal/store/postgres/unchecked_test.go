@@ -54,7 +54,7 @@ func (u uncharging) holds(when string, failed int, locked bool) {
 	}
 }
 
-// What is unchecked is taken off the counter, and no more than it put there.
+// Unchecked attempts are taken off the counter, and no others.
 func TestAnUncheckedAttemptGivesNobodyAGuess(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)

@@ -83,7 +83,7 @@ func TestADatabaseThatRefusesLoginsIsUnavailableUntilItRecovers(t *testing.T) {
 	run(t, pool, "GRANT SELECT ON users TO "+role)
 	eventually(t, "it is back", func() bool { return !s.Health().Unavailable })
 
-	// What logins do not need is no reason.
+	// A missing table that logins do not need is no reason.
 	run(t, pool, "REVOKE INSERT ON users FROM "+role)
 	away := awayMeanwhile(s, func() {
 		for range 20 {

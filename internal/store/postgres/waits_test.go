@@ -131,7 +131,7 @@ func TestAChargeTakesTheTimeAfterItsWait(t *testing.T) {
 		return s.Charge(t.Context(), attempt("alice"), store.Limits{Attempts: 1, Duration: time.Minute})
 	})
 	waits(t, pool, 1)
-	eventually(t, "the lock runs out", func() bool {
+	eventually(t, "the lock expires", func() bool {
 		return value[bool](t, pool, "SELECT locked_until <= clock_timestamp() FROM users")
 	})
 	over := value[time.Time](t, pool, "SELECT clock_timestamp()")
@@ -144,7 +144,7 @@ func TestAChargeTakesTheTimeAfterItsWait(t *testing.T) {
 		t.Errorf("locked until %v, want a minute from %v or later", until, over)
 	}
 	if at := value[time.Time](t, pool, "SELECT attempted_at FROM login_attempts"); at.Before(over) {
-		t.Errorf("the attempt is on record at %v, want %v or later", at, over)
+		t.Errorf("the attempt is recorded at %v, want %v or later", at, over)
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// listening are settings under which only notifications can tell of a change in time.
+// listening are settings under which only notifications can report a change in time.
 func listening(dsn string) Settings {
 	settings := quick(dsn)
 	settings.ResyncInterval, settings.PollInterval = time.Hour, time.Hour
@@ -246,8 +246,7 @@ func TestAListenerThatTheNetworkForgotIsFoundOut(t *testing.T) {
 	eventually(t, "the store is notifying again", notified(s))
 }
 
-// Whoever keeps a copy must not go by it while nobody knows whether the listener still hears: that takes its time to find
-// out.
+// A cache must not be used while it is unknown whether the listening connection is alive, which takes some time to find out.
 func TestAStoreWhoseListenerIsSilentIsNotCurrent(t *testing.T) {
 	t.Parallel()
 	proxy, settings := listeningThroughAProxy(t, databaseWithSchema(t))
@@ -316,7 +315,7 @@ func TestWithoutTheRightToATriggerTheStorePollsAndLogsItOnce(t *testing.T) {
 		run(t, other, "UPDATE users SET failed_login_attempts = $1 WHERE username = 'legacy-1'", i+1)
 		w.told(t, "legacy-1")
 		if n := w.of("legacy-2"); n != 0 {
-			t.Errorf("told of a row that did not change %d times", n)
+			t.Errorf("a row that did not change was reported %d times", n)
 		}
 	}
 	if s.Health().Notified {

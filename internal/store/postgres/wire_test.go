@@ -25,14 +25,14 @@ type wiredCall struct {
 	// once tells that nobody makes the call again who does not know what came of it.
 	once bool
 
-	// refuses tells that the call answers with this error, having changed nothing.
+	// refuses is the error with which the call ends, having changed nothing.
 	refuses error
 }
 
-// TestOfEveryExchangeOfEveryCallThatIsCutOffAllIsDoneOrNothing makes each call once, which tells how many exchanges with the
-// server it takes, and then once for each of them with the connection cut off before it, and once after it. What is in the
-// database then is what was there before the call, or what the call is to make of it: the latter from one exchange on, the
-// one that carries the call out. Calling again comes to the same end as if nothing had failed.
+// TestOfEveryExchangeOfEveryCallThatIsCutOffAllIsDoneOrNothing makes each call once, which shows how many exchanges with the
+// server it takes. Then it cuts the connection off before each exchange, and after each. The database then has either the state
+// before the call, or the state after it: the latter from one exchange on, the one that carries the call out. A second call ends as
+// if nothing had failed.
 func TestOfEveryExchangeOfEveryCallThatIsCutOffAllIsDoneOrNothing(t *testing.T) {
 	t.Parallel()
 	var cuts atomic.Int64

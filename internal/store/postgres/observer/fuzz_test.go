@@ -13,7 +13,7 @@ import (
 )
 
 // A notification is a username to read again and nothing else, whatever role sent it: it is reported to each subscriber at
-// once, and again by the next sweep. What cannot be a username is dropped.
+// once, and again by the next sweep. A payload that cannot be a username is dropped.
 func FuzzNotification(f *testing.F) {
 	for _, s := range []string{"", "alice", "zoe", " ", "a\x00b", "\xff", strings.Repeat("é", 256), `{"username":"alice"}`, "'; DROP TABLE users; --", "alice\nbob"} {
 		f.Add(s)
