@@ -95,7 +95,7 @@ var burying = []test{
 			if o.Row != nil {
 				s.apply(t, next(user.Delete, o, by(stranger)))
 			}
-			s.apply(t, burial(s.revision(t, "alice"))) // alice's tombstone does not stand in the stranger's way
+			s.apply(t, burial(s.revision(t, "alice"))) // alice's tombstone does not prevent that of the stranger
 		}
 	}},
 	{"of a creation and a burial of one new name, one succeeds", func(t *testing.T, s *subject) {
@@ -169,9 +169,9 @@ var confirming = []test{
 		for _, verb := range ended {
 			s.conflicts(t, next(verb, s.observe(t, "alice"), confirmed))
 		}
-		s.conflicts(t, creation("alice", s.revision(t, "alice"), confirmed)) // there is a row
+		s.conflicts(t, creation("alice", s.revision(t, "alice"), confirmed)) // the row exists
 		s.Other.Delete(t, "alice")
-		s.conflicts(t, adoption("alice", s.revision(t, "alice"), confirmed)) // there is none
+		s.conflicts(t, adoption("alice", s.revision(t, "alice"), confirmed)) // no row exists
 		s.apply(t, burial(0, named("bob")))
 		for _, verb := range ended {
 			s.conflicts(t, next(verb, s.observe(t, "bob"), confirmed, named("bob")))

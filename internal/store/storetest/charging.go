@@ -154,7 +154,7 @@ var charging = []test{
 		s.created(t)
 		for _, failed := range []int{5, 6, 1000, math.MaxInt32} {
 			s.Other.Lock(t, "alice", -time.Second)
-			s.charge(t, "alice") // takes the old lock out
+			s.charge(t, "alice") // clears the old lock
 			s.Other.SetFailed(t, "alice", &failed)
 			expect(t, "the number of checks", s.checksLeft(t), 1)
 			s.lockedFor(t, 15*time.Minute)
@@ -256,7 +256,7 @@ var charging = []test{
 // limits are the usual ones.
 var limits = store.Limits{Attempts: 5, Duration: 15 * time.Minute}
 
-// sources makes each attempt that of another source: beyond some number, refused attempts of one source share records.
+// sources gives each attempt another source: above a number, rejected attempts of one source share records.
 var sources atomic.Uint32
 
 func attemptBy(username string) store.Attempt {
@@ -279,7 +279,7 @@ func (s *subject) charge(t *testing.T, username string) store.Charge {
 	return s.chargeBy(t, attemptBy(username), limits)
 }
 
-// charges are so many attempts of alice's, each of which has to get its check.
+// charges makes so many attempts of alice, each of which has to be charged.
 func (s *subject) charges(t *testing.T, n int) []store.Charge {
 	t.Helper()
 	var list []store.Charge
@@ -291,7 +291,7 @@ func (s *subject) charges(t *testing.T, n int) []store.Charge {
 	return list
 }
 
-// checksLeft uses up alice's budget, and tells how much there was.
+// checksLeft uses up alice's budget, and returns how much there was.
 func (s *subject) checksLeft(t *testing.T) int {
 	t.Helper()
 	for n := 0; ; n++ {
@@ -301,7 +301,7 @@ func (s *subject) checksLeft(t *testing.T) int {
 	}
 }
 
-// exactly makes n charges of alice's at once, of which so many have to get their check, and one to lock.
+// exactly makes n charges of alice at once, of which so many have to be charged, and one to lock.
 func (s *subject) exactly(t *testing.T, n, checks int) {
 	t.Helper()
 	results := make([]store.Charge, n)
@@ -334,7 +334,7 @@ func (s *subject) failed(t *testing.T) int {
 	return s.observe(t, "alice").Row.FailedLoginAttempts
 }
 
-// lockedFor expects that alice's lock lasts that long, from just now on.
+// lockedFor expects that alice's lock lasts that long from now.
 func (s *subject) lockedFor(t *testing.T, length time.Duration) {
 	t.Helper()
 	if left := s.observe(t, "alice").LockLeft(); left > length || left < length-10*time.Second {

@@ -13,7 +13,7 @@ import (
 // strict is a policy that is stricter than the usual limits, and whose locks grow.
 var strict = user.Lockout{Attempts: 2, Duration: time.Minute, Longest: 5 * time.Minute}
 
-// governing is about what policies say of accounts.
+// governing is about the decisions of policies on accounts.
 var governing = []test{
 	{"what a policy says is noted, and read as it was noted", func(t *testing.T, s *subject) {
 		o := s.created(t, under(strict))

@@ -27,7 +27,7 @@ var merging = []test{
 	{"where nothing was missed, nothing changes", func(t *testing.T, s *subject) {
 		s.created(t)
 		for _, left := range []time.Duration{-time.Hour, time.Hour} {
-			s.Other.SetFailed(t, "alice", new(7)) // at the limit already, and not by what was missed
+			s.Other.SetFailed(t, "alice", new(7)) // at the limit before the merge
 			s.Other.Lock(t, "alice", left)
 			before := s.Other.Columns(t, "alice")
 			s.merges(t, store.OfflineActivity{})
@@ -282,7 +282,7 @@ var merging = []test{
 	}},
 }
 
-// outageOf is an outage in which this was missed.
+// outageOf is a batch with this activity.
 func outageOf(missed ...store.OfflineActivity) store.OfflineBatch {
 	return store.OfflineBatch{ID: "outage", Accounts: missed}
 }
@@ -294,7 +294,7 @@ func (s *subject) merge(t *testing.T, outage store.OfflineBatch) {
 	}
 }
 
-// merges merges an outage of its own, in which this was missed of alice.
+// merges merges a batch of its own with this activity of alice.
 func (s *subject) merges(t *testing.T, missed store.OfflineActivity) {
 	t.Helper()
 	s.outages++
@@ -302,7 +302,7 @@ func (s *subject) merges(t *testing.T, missed store.OfflineActivity) {
 	s.merge(t, store.OfflineBatch{ID: fmt.Sprintf("alice-%d", s.outages), Accounts: []store.OfflineActivity{missed}})
 }
 
-// in is a time from now on, by the store's clock and as precise as it.
+// in returns a time after now, by the store's clock and as precise as it.
 func (s *subject) in(t *testing.T, d time.Duration) *time.Time {
 	t.Helper()
 	return new(s.Other.Now(t).Add(d).Truncate(time.Microsecond))

@@ -135,7 +135,7 @@ var reading = []test{
 	}},
 }
 
-// snapshot is what the store says of the usernames.
+// snapshot returns the accounts of the usernames.
 func (s *subject) snapshot(t *testing.T, usernames ...string) map[string]user.Observed {
 	t.Helper()
 	snapshot, err := s.Store.Snapshot(t.Context(), usernames)

@@ -314,7 +314,7 @@ func (s *subject) succeeds(t *testing.T, c store.Charge) {
 	expect(t, "accepted", s.settle(t, c, true), true)
 }
 
-// falls settles a success that must not stand, nor change the row.
+// falls settles a success that must not be accepted, nor change the row.
 func (s *subject) falls(t *testing.T, c store.Charge) {
 	t.Helper()
 	before := s.Other.Columns(t, "alice")

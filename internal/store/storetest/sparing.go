@@ -101,7 +101,7 @@ func endangering(roles ...string) func(*user.Change) {
 	return func(c *user.Change) { c.Endangered = roles }
 }
 
-// isSpared expects that a change is refused since nobody else holds the role, and that nothing of it is left behind.
+// isSpared expects that a change is rejected since no other user holds the role, and that it changed nothing.
 func (s *subject) isSpared(t *testing.T, change user.Change) {
 	t.Helper()
 	row, note := s.Other.Columns(t, change.Username), s.observe(t, change.Username).Ownership

@@ -1,11 +1,11 @@
 -- SPDX-License-Identifier: Apache-2.0
 
--- Every migration may run again, and makes only what is missing: when a table has gone, all of them do.
+-- Every migration may run again, and creates only what is missing: when a table is gone, all of them run.
 
 -- +goose Up
 
--- The table users is the sharding system's. It is made where it is missing, and where another program made it, it is
--- used as it is: it may not be ours to alter, and an index is its owner's to decide on.
+-- The table users belongs to the sharding system. It is created if it is missing. If another program created it, it is used as it
+-- is: the operator may not alter it, and its owner decides on indexes.
 -- +goose StatementBegin
 DO $$
 BEGIN
@@ -28,7 +28,7 @@ END
 $$;
 -- +goose StatementEnd
 
--- One note for each username that a ShardingUser owns, or owned.
+-- One ownership record for each username that a ShardingUser owns, or owned.
 -- +goose StatementBegin
 DO $$
 BEGIN
@@ -44,11 +44,11 @@ BEGIN
 
             state               TEXT NOT NULL CHECK (state IN ('owned', 'released', 'deleted')),
             generation          BIGINT NOT NULL,
-            -- New with each change, and never used twice: also not after a note was purged and made anew.
+            -- New with each change, and never used twice, not even after a record was purged and created again.
             revision            BIGINT NOT NULL GENERATED ALWAYS AS IDENTITY,
             deletion_policy     TEXT NOT NULL,
 
-            -- What was last written as the password; empty where the password is not ours.
+            -- The password that was last written; empty where the operator does not own the password.
             password_version    TEXT NOT NULL,
             password_hash       TEXT NOT NULL,
             password_weak       BOOLEAN NOT NULL,
@@ -58,7 +58,7 @@ BEGIN
             changed_at          TIMESTAMPTZ NOT NULL DEFAULT pg_catalog.now()
         );
 
-        -- For the purge of what was deleted long ago.
+        -- For the purge of old tombstones.
         CREATE INDEX shardinguser_ownership_deleted ON shardinguser_ownership (changed_at) WHERE state = 'deleted';
     END IF;
 END

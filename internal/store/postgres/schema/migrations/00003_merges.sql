@@ -6,7 +6,7 @@
 DO $$
 BEGIN
     IF pg_catalog.to_regclass('shardinguser_merges') IS NULL THEN
-        -- The parts of outages that were merged, so that none is merged twice. What is older than a day goes with later ones.
+        -- IDs of merged batches, so that none is merged twice. Later merges delete those older than a day.
         CREATE TABLE shardinguser_merges (
             id        TEXT PRIMARY KEY,
             merged_at TIMESTAMPTZ NOT NULL DEFAULT pg_catalog.now()

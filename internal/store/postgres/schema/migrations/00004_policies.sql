@@ -2,13 +2,13 @@
 
 -- +goose Up
 
--- What policies say of an account is noted with its owner, where the log-in side of every replica reads it.
+-- The decision of policies on an account is recorded with its owner, where logins on every replica read it.
 ALTER TABLE shardinguser_ownership
     -- The row was deactivated, since no policy permits the owner.
     ADD COLUMN IF NOT EXISTS suspended        BOOLEAN NOT NULL DEFAULT false,
 
-    -- When the account is locked, and for how long. What is zero is as the settings of the log-in side have it, but for
-    -- the length to which locks grow: where that is zero, they do not.
+    -- When the account is locked, and for how long. Zero leaves it to the settings of logins. If the length to which locks grow is
+    -- zero, they do not grow.
     ADD COLUMN IF NOT EXISTS lockout_attempts INTEGER NOT NULL DEFAULT 0,
     ADD COLUMN IF NOT EXISTS lockout_duration INTERVAL NOT NULL DEFAULT '0',
     ADD COLUMN IF NOT EXISTS lockout_longest  INTERVAL NOT NULL DEFAULT '0',
