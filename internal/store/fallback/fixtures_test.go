@@ -200,7 +200,7 @@ func (c *cluster) change(change func(*cluster)) {
 	change(c)
 }
 
-// world is a Mirror that runs, over a database in which alice and bob are, in a time of its own.
+// world is a Store that runs, over a database in which alice and bob are, in a time of its own.
 type world struct {
 	*Store
 	t        *testing.T
