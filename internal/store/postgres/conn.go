@@ -7,6 +7,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/session"
 )
 
 // A conn is a connection whose statements resolve names by the store's search path. Behind a pooler each transaction may have
@@ -18,7 +20,7 @@ type conn struct {
 
 // on returns a pooled connection as a conn.
 func (s *Store) on(raw *pgx.Conn) *conn {
-	return &conn{raw: raw, path: s.sessions.of(raw.PgConn()).path.local()}
+	return &conn{raw: raw, path: s.sessions.Of(raw.PgConn()).Path.Local()}
 }
 
 // Exec runs a statement that yields no rows.
@@ -63,7 +65,7 @@ func (c *conn) SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchResults
 		return c.raw.SendBatch(ctx, batch)
 	}
 	with := &pgx.Batch{}
-	with.Queue(setPath(c.path, true))
+	with.Queue(session.SetPath(c.path, true))
 	with.QueuedQueries = append(with.QueuedQueries, batch.QueuedQueries...)
 	results := c.raw.SendBatch(ctx, with)
 	_, _ = results.Exec() // its error is also that of the next ones
@@ -75,7 +77,7 @@ func (c *conn) Begin(ctx context.Context) (pgx.Tx, error) {
 	if c.path == "" {
 		return c.raw.Begin(ctx)
 	}
-	return c.raw.BeginTx(ctx, pgx.TxOptions{BeginQuery: "BEGIN; " + setPath(c.path, true)})
+	return c.raw.BeginTx(ctx, pgx.TxOptions{BeginQuery: "BEGIN; " + session.SetPath(c.path, true)})
 }
 
 // send sends one statement after the one that sets the path. A batch has no mode of its own.
@@ -169,15 +171,15 @@ func (s *Store) dial(ctx context.Context) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.sessions.fit(config)
+	s.sessions.Fit(config)
 	raw, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return nil, err
 	}
-	path, err := settlePath(ctx, raw.PgConn(), config)
+	path, err := session.Settle(ctx, raw.PgConn(), config)
 	if err != nil {
 		hangUp(ctx, raw)
 		return nil, err
 	}
-	return &conn{raw: raw, path: path.local()}, nil
+	return &conn{raw: raw, path: path.Local()}, nil
 }

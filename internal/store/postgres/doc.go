@@ -5,7 +5,7 @@
 // # Sessions
 //
 // Each session has the time zone UTC and a pinned search_path, whatever the role, the database or the server set. The path ends
-// with pg_temp. Behind a pooler, each transaction sets it (path.go, conn.go). Statements do not depend on it: functions are named
+// with pg_temp. Behind a pooler, each transaction sets it (session/path.go, conn.go). Statements do not depend on it: functions are named
 // in pg_catalog, and operators get arguments of types that pg_catalog has an exact match for. So a column of type TIMESTAMP is
 // UTC, and `column::timestamptz` reads it and a TIMESTAMPTZ column alike. The database's clock decides every comparison with
 // now. The DSN is read again for each new connection, so a rotated credential needs no restart.
@@ -35,10 +35,10 @@
 //
 // # Files
 //
-//	what runs a call                store.go, conn.go, lanes.go, errors.go, refusal.go, suspects.go, readback.go
+//	what runs a call                store.go, lanes.go, errors.go, refusal.go, suspects.go, readback.go
 //	accounts and changes            observe.go, apply.go, owned.go, accounts.go, holders.go, suspend.go, disabled.go, fresh.go
 //	logins                          login.go, merge.go, unchecked.go, aggregate.go, trim.go
-//	connections                     settings.go, session.go, path.go, sessions.go, identity.go, renew.go, peer.go, dsnidentity.go
+//	connections                     settings.go, conn.go, renew.go, peer.go, dsnidentity.go, folder session
 //	health                          maintain.go, check.go, probe.go, health.go
 //	schema                          migrate.go, trigger.go, notrigger.go, role.go, folder schema
 //	observing                       watch.go, folder observer

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/findings"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/session"
 )
 
 // InspectTable reads the catalog and returns what about the table users, its database and the role's sessions keeps
@@ -76,11 +77,11 @@ func namedSchemas(ctx context.Context, c *conn) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	schemas, _ := splitPath(path)
+	schemas, _ := session.SplitPath(path)
 	named := []string{}
 	for _, name := range schemas {
 		switch name {
-		case temporary:
+		case session.Temporary:
 		case "$user":
 			named = append(named, role)
 		default:

@@ -18,6 +18,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/backoff"
 	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/schema"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/session"
 )
 
 const (
@@ -163,11 +164,11 @@ func (s *Store) runMigrations(ctx context.Context) (made bool, err error) {
 	// This session has to resolve names as those of the pool do. The session of a pooler that drops the path is not changed: other
 	// clients get it next.
 	db := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(func(ctx context.Context, raw *pgx.Conn) error {
-		path, err := settlePath(ctx, raw.PgConn(), config)
-		if err != nil || path.isDropped || path.path == config.RuntimeParams["search_path"] {
+		path, err := session.Settle(ctx, raw.PgConn(), config)
+		if err != nil || path.IsDropped || path.Value == config.RuntimeParams["search_path"] {
 			return err
 		}
-		_, err = raw.Exec(ctx, setPath(path.path, false), pgx.QueryExecModeSimpleProtocol)
+		_, err = raw.Exec(ctx, session.SetPath(path.Value, false), pgx.QueryExecModeSimpleProtocol)
 		return err
 	}))
 	defer func() { _ = db.Close() }()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/session"
 )
 
 // Two stores, one of the controller and one of logins, have to lead to the same tables. If one of the DSNs named another database
@@ -23,13 +24,13 @@ func (s *Store) isMismatched(ctx context.Context) bool {
 	if peer == nil {
 		return false
 	}
-	renewals := s.sessions.now() + peer.sessions.now()
+	renewals := s.sessions.Renewals() + peer.sessions.Renewals()
 	isDue := s.mismatched.Load() || time.Since(s.compared) >= s.timing.compare || renewals != s.comparedAfter
 	if !isDue {
 		return s.mismatched.Load()
 	}
 	other, err := peer.identify(ctx)
-	var own identity
+	var own session.Identity
 	if err == nil {
 		own, err = s.identify(ctx)
 	}
@@ -37,13 +38,13 @@ func (s *Store) isMismatched(ctx context.Context) bool {
 		return s.mismatched.Load()
 	}
 	s.compared, s.comparedAfter = time.Now(), renewals
-	mismatched := own.isKnown() && other.isKnown() && !own.meets(other)
+	mismatched := own.IsKnown() && other.IsKnown() && !own.Meets(other)
 	isNew := mismatched && !s.mismatched.Load() && !s.mismatchSuspected
 	s.mismatchSuspected = mismatched
 	if isNew { // one of the two may not have followed its DSN yet: the next check decides
 		s.compared = time.Time{}
-		s.renew(lastRenewal)
-		peer.renew(lastRenewal)
+		s.renew(session.LastRenewal)
+		peer.renew(session.LastRenewal)
 		return false
 	}
 	if mismatched {
@@ -58,18 +59,14 @@ func (s *Store) errMismatched() *store.UnavailableError {
 	return &store.UnavailableError{Sentence: s.settings.Role.aboutDSN(mismatchedDSNs), Unsent: true}
 }
 
-// askAgain is when a server is asked again what it refused to answer: each refusal is a line in its log.
-const askAgain = 24 * time.Hour
-
 // identify asks where a connection of the pool leads.
-func (s *Store) identify(ctx context.Context) (identity, error) {
+func (s *Store) identify(ctx context.Context) (session.Identity, error) {
 	limited, cancel := context.WithTimeout(ctx, s.timing.lookPool)
 	defer cancel()
 	conn, err := s.pool.Acquire(limited)
 	if err != nil {
-		return identity{}, err
+		return session.Identity{}, err
 	}
 	defer conn.Release()
-	pooled := conn.Conn().PgConn()
-	return s.sessions.identifier.identify(limited, pooled, s.sessions.of(pooled).path)
+	return s.sessions.Ask(limited, conn.Conn().PgConn())
 }

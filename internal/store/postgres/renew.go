@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/backoff"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/session"
 )
 
 // All sessions of a store have to lead to one database. The pool and the listening connection are renewed together when
@@ -104,14 +105,14 @@ func (s *Store) followDSN(ctx context.Context, r *renewal) {
 		}
 	}
 	r.dsns, r.attempts = dsns, 0
-	s.sessions.renew(0)
+	s.sessions.Renew(0)
 	s.pool.Reset()
 	s.settings.Log.Debug("The DSN changed; all connections are renewed")
 }
 
 // renew renews all sessions, unless the latest renewal is too recent. No renewal older than most is.
 func (s *Store) renew(most time.Duration) bool {
-	if !s.sessions.renew(most) {
+	if !s.sessions.Renew(most) {
 		return false
 	}
 	s.pool.Reset()
@@ -124,20 +125,20 @@ func (s *Store) locate(ctx context.Context) bool {
 	if s.settings.listensElsewhere {
 		sources = append(sources, s.settings.ListenDSN)
 	}
-	var probes []*session
+	var probes []*session.Session
 	for _, source := range sources {
 		if found := s.locateOne(ctx, source); found != nil {
 			probes = append(probes, found)
 		}
 	}
-	s.sessions.probed(probes)
+	s.sessions.SetProbes(probes)
 	return len(probes) == len(sources)
 }
 
-func (s *Store) locateOne(ctx context.Context, source DSNSource) *session {
+func (s *Store) locateOne(ctx context.Context, source DSNSource) *session.Session {
 	limited, cancel := context.WithTimeout(ctx, s.timing.look)
 	defer cancel()
-	generation := s.sessions.now()
+	generation := s.sessions.Renewals()
 	config, err := connConfig(source)
 	if err != nil {
 		return nil
@@ -147,7 +148,7 @@ func (s *Store) locateOne(ctx context.Context, source DSNSource) *session {
 		return nil // checks report the reason
 	}
 	defer hangUp(ctx, conn)
-	found, err := s.sessions.identify(limited, conn.PgConn(), config, generation, s.timing.look)
+	found, err := s.sessions.Identify(limited, conn.PgConn(), config, generation, s.timing.look)
 	if err != nil {
 		return nil
 	}
@@ -156,18 +157,18 @@ func (s *Store) locateOne(ctx context.Context, source DSNSource) *session {
 
 // compareSessions ends stale sessions, and renews all of them where they disagree.
 func (s *Store) compareSessions(ctx context.Context, r *renewal) {
-	if s.sessions.hasStale() {
+	if s.sessions.HasStale() {
 		for _, idle := range s.pool.AcquireAllIdle(ctx) { // this closes those that are stale
 			idle.Release()
 		}
 	}
-	s.sessions.endOld(s.settings.StatementTimeout)
-	switch s.sessions.compare() {
-	case undecided:
+	s.sessions.EndOld(s.settings.StatementTimeout)
+	switch s.sessions.Compare() {
+	case session.Undecided:
 		return
-	case disagreeing:
+	case session.Disagreeing:
 		const many = 3
-		if !s.renew(lastRenewal) {
+		if !s.renew(session.LastRenewal) {
 			return
 		}
 		if r.attempts++; r.attempts == many {
@@ -175,13 +176,13 @@ func (s *Store) compareSessions(ctx context.Context, r *renewal) {
 				"addresses of both DSNs lead", "attempts", r.attempts)
 		}
 		return
-	case moved:
+	case session.Moved:
 		s.settings.Log.Info("All connections lead to another server of the database")
-	case movedAway:
+	case session.MovedAway:
 		s.settings.Log.Info("All connections lead to another database; the operator checks every account there")
 		wake(s.missing)     // its tables may be missing, or of an older version
 		s.health.announce() // this database may accept what the former one rejected
-	case agreeing:
+	case session.Agreeing:
 	}
 	r.attempts = 0
 }

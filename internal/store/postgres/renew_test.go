@@ -314,12 +314,12 @@ func TestARotatedCredentialRenewsTheSessionsOnceItIsAccepted(t *testing.T) {
 	defer looks.Stop()
 	for range 50 {
 		<-looks.C
-		if s.sessions.now() > 0 || !s.Health().Notified {
+		if s.sessions.Renewals() > 0 || !s.Health().Notified {
 			t.Fatal("the sessions that are there do not go on")
 		}
 	}
 	run(t, pool, "ALTER ROLE "+role+" PASSWORD 'the-next-one'")
-	eventually(t, "the sessions are renewed", func() bool { return s.sessions.now() > 0 })
+	eventually(t, "the sessions are renewed", func() bool { return s.sessions.Renewals() > 0 })
 	eventually(t, "the store is current", func() bool { return s.Health().Current })
 	if strings.Contains(log.String(), "All connections lead to") {
 		t.Errorf("the rotation is in the log as a switch: %s", log.String())

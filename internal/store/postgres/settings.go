@@ -14,6 +14,7 @@ import (
 
 	pgdsn "github.com/sharding-system/shardinguser-operator/internal/dsn"
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/session"
 )
 
 // DSNSource returns the DSN for a new connection: a URL or keywords and values. It is called each time, and so may read
@@ -164,8 +165,7 @@ func pin(config *pgx.ConnConfig) {
 		config.ConnectTimeout = defaultConnectTimeout
 	}
 	params := config.RuntimeParams
-	pinSettings(params)
-	pinPath(params)
+	session.Pin(params)
 	if params["application_name"] == "" {
 		params["application_name"] = applicationName
 	}

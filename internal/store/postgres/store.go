@@ -16,6 +16,7 @@ import (
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/observer"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/session"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
@@ -25,7 +26,7 @@ type Store struct {
 	timing   timing
 	pool     *pgxpool.Pool
 	health   *health
-	sessions *sessions
+	sessions *session.Registry
 	opened   dsnDigests // of the DSNs, when the store was opened
 
 	lanes      *lanes
@@ -66,19 +67,19 @@ func Open(settings Settings) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	sessions := newSessions()
+	sessions := session.NewRegistry()
 	config.BeforeConnect = func(_ context.Context, config *pgx.ConnConfig) error {
-		generation := sessions.now() // before the DSN is read
+		generation := sessions.Renewals() // before the DSN is read
 		fresh, err := connConfig(settings.DSN)
 		if err != nil {
 			return err
 		}
 		fresh.Tracer = settings.Tracer
-		sessions.fit(fresh)
+		sessions.Fit(fresh)
 		fresh.AfterConnect = func(ctx context.Context, conn *pgconn.PgConn) error {
-			added, err := sessions.identify(ctx, conn, fresh, generation, settings.StatementTimeout)
+			added, err := sessions.Identify(ctx, conn, fresh, generation, settings.StatementTimeout)
 			if err == nil {
-				sessions.add(conn, added)
+				sessions.Add(conn, added)
 			}
 			return err
 		}
@@ -88,9 +89,9 @@ func Open(settings Settings) (*Store, error) {
 	health := newHealth(settings.Log)
 	config.BeforeClose = func(conn *pgx.Conn) {
 		health.hadConnection()
-		sessions.remove(conn.PgConn())
+		sessions.Remove(conn.PgConn())
 	}
-	config.PrepareConn = func(_ context.Context, conn *pgx.Conn) (bool, error) { return !sessions.isStale(conn.PgConn()), nil }
+	config.PrepareConn = func(_ context.Context, conn *pgx.Conn) (bool, error) { return !sessions.IsStale(conn.PgConn()), nil }
 	pool, err := pgxpool.NewWithConfig(context.Background(), config)
 	if err != nil {
 		return nil, &store.UnavailableError{Sentence: "The connection pool cannot be created with these settings.", Err: err}
@@ -144,7 +145,7 @@ func (s *Store) Health() store.Health {
 	if s.mismatched.Load() {
 		h.Reading, h.Writing = s.errMismatched(), s.errMismatched()
 	}
-	h.Current = h.Current && s.sessions.isAgreed()
+	h.Current = h.Current && s.sessions.IsAgreed()
 	h.Watched = s.observer.IsWatched()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -288,7 +289,7 @@ func (s *Store) took(v class, err error) *store.UnavailableError {
 		wake(s.missing)
 	}
 	if v.code == codeReadOnly {
-		s.renew(readOnlyRenewal) // new connections may find a primary
+		s.renew(session.ReadOnlyRenewal) // new connections may find a primary
 	}
 	s.health.failed(v.kind, v.code, unavailable)
 	return unavailable

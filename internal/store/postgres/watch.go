@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/observer"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/session"
 )
 
 // Watch calls changed with usernames whose row or ownership record may have changed, and recovered when the database answers
@@ -36,7 +37,7 @@ type observed struct {
 	*Store
 
 	mu sync.Mutex
-	at identity // where the last sweep was
+	at session.Identity // where the last sweep was
 }
 
 // rowDigests returns a digest for each username that has a row or an ownership record. The digest changes when either
@@ -56,7 +57,7 @@ FULL JOIN (SELECT username, revision FROM shardinguser_ownership WHERE state <> 
 // ReadDigests implements observer.Database.
 func (o *observed) ReadDigests(ctx context.Context, begin func(isOther bool), add func(username []byte, digest int64)) error {
 	return o.run(ctx, reads, o.timing.sweep, func(ctx context.Context, conn *conn) error {
-		begin(o.move(o.sessions.of(conn.raw.PgConn()).at))
+		begin(o.move(o.sessions.Of(conn.raw.PgConn()).At))
 		rows, err := conn.Query(ctx, rowDigests)
 		if err != nil {
 			return err
@@ -76,15 +77,15 @@ func (o *observed) ReadDigests(ctx context.Context, begin func(isOther bool), ad
 }
 
 // move records where a sweep is, and reports whether the last one was of another table.
-func (o *observed) move(at identity) (isOther bool) {
-	if !at.isKnown() {
+func (o *observed) move(at session.Identity) (isOther bool) {
+	if !at.IsKnown() {
 		return false
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	before := o.at
 	o.at = at
-	return before.isKnown() && !before.meets(at)
+	return before.IsKnown() && !before.Meets(at)
 }
 
 // Notify implements observer.Database.
@@ -116,7 +117,7 @@ func (o *observed) Listen(ctx context.Context, arrived func(channel, payload str
 	// Each of several hosts may use up its time.
 	limited, cancel := context.WithTimeout(ctx, 4*o.settings.StatementTimeout)
 	defer cancel()
-	generation, renewed := o.sessions.generationNow() // before the DSN is read
+	generation, renewed := o.sessions.Generation() // before the DSN is read
 	config, err := connConfig(o.settings.ListenDSN)
 	if err != nil {
 		return nil, err
@@ -128,7 +129,7 @@ func (o *observed) Listen(ctx context.Context, arrived func(channel, payload str
 	if err != nil {
 		return nil, err
 	}
-	session, err := o.sessions.identify(limited, raw.PgConn(), config, generation, o.settings.StatementTimeout)
+	opened, err := o.sessions.Identify(limited, raw.PgConn(), config, generation, o.settings.StatementTimeout)
 	if err == nil {
 		_, err = raw.Exec(limited, "LISTEN "+observer.RowsChannel+"; LISTEN "+observer.ProbeChannel, pgx.QueryExecModeSimpleProtocol)
 	}
@@ -136,14 +137,14 @@ func (o *observed) Listen(ctx context.Context, arrived func(channel, payload str
 		_ = raw.Close(limited)
 		return nil, err
 	}
-	return &listener{raw: raw, sessions: o.sessions, session: session, renewed: renewed}, nil
+	return &listener{raw: raw, sessions: o.sessions, session: opened, renewed: renewed}, nil
 }
 
 // listener is a listening connection.
 type listener struct {
 	raw      *pgx.Conn
-	sessions *sessions
-	session  *session
+	sessions *session.Registry
+	session  *session.Session
 	renewed  <-chan struct{}
 }
 
@@ -162,7 +163,7 @@ func (l *listener) Wait(ctx context.Context, until time.Time) (hasArrived bool, 
 func (l *listener) Ping(ctx context.Context) error { return l.raw.Ping(ctx) }
 
 // Rely implements observer.Connection.
-func (l *listener) Rely() { l.sessions.listen(l.session) }
+func (l *listener) Rely() { l.sessions.Listen(l.session) }
 
 // Renewed implements observer.Connection.
 func (l *listener) Renewed() <-chan struct{} { return l.renewed }
@@ -170,7 +171,7 @@ func (l *listener) Renewed() <-chan struct{} { return l.renewed }
 // Close implements observer.Connection.
 func (l *listener) Close(ctx context.Context) {
 	hangUp(ctx, l.raw)
-	l.sessions.listen(nil)
+	l.sessions.Listen(nil)
 }
 
 // hangUp closes a connection, and waits for no longer than a second.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package postgres
+package session
 
 import (
 	"cmp"
@@ -21,7 +21,7 @@ import (
 // unless the path names them. So each path of ours leaves out pg_catalog, which keeps it first, and ends with pg_temp.
 const (
 	defaultSchema = "public"
-	temporary     = "pg_temp"
+	Temporary     = "pg_temp"
 	catalogSchema = "pg_catalog"
 )
 
@@ -63,7 +63,7 @@ func pinPath(params map[string]string) {
 // safePath is the path with pg_temp at its end and pg_catalog, unnamed, at its beginning. A path that the server refuses stays as
 // it is.
 func safePath(path string) string {
-	schemas, ok := splitPath(path)
+	schemas, ok := SplitPath(path)
 	if !ok {
 		return path
 	}
@@ -74,11 +74,11 @@ func safePath(path string) string {
 func joinPath(schemas []string) string {
 	var names []string
 	for _, name := range schemas {
-		if name != temporary && name != catalogSchema && !strings.HasPrefix(name, "pg_temp_") {
+		if name != Temporary && name != catalogSchema && !strings.HasPrefix(name, "pg_temp_") {
 			names = append(names, plainIdent(name))
 		}
 	}
-	return strings.Join(append(names, temporary), ", ")
+	return strings.Join(append(names, Temporary), ", ")
 }
 
 // plainName is an identifier that needs no quotes in a path.
@@ -91,8 +91,8 @@ func plainIdent(name string) string {
 	return schema.Ident(name)
 }
 
-// splitPath returns the schemas of a search path, as the server reads it. It is not ok where the server refuses it.
-func splitPath(path string) (schemas []string, ok bool) {
+// SplitPath returns the schemas of a search path, as the server reads it. It is not ok where the server refuses it.
+func SplitPath(path string) (schemas []string, ok bool) {
 	rest := strings.TrimLeft(path, pathSpace)
 	if rest == "" {
 		return nil, true
@@ -172,28 +172,28 @@ func hasTable(name string) string {
 		AND c.relname OPERATOR(pg_catalog.=) '` + name + `'::pg_catalog.name)`
 }
 
-// sessionPath is by which path a session resolves names. The zero value is the session's own.
-type sessionPath struct {
-	path      string // "pg_temp" at its end
+// Path is the search path by which a session resolves names. The zero value is the session's own.
+type Path struct {
+	Value     string // "pg_temp" at its end
 	isLocal   bool   // a pooler is between, which hands the session on: each transaction has to set the path
-	isDropped bool   // the pooler did not pass the path on
+	IsDropped bool   // the pooler did not pass the path on
 	prepares  bool   // the driver prepares statements, in a transaction of its own
 }
 
-// local is the path that each transaction has to set; "" where the session has it.
-func (p sessionPath) local() string {
+// Local returns the path that each transaction has to set; "" where the session has it.
+func (p Path) Local() string {
 	if !p.isLocal {
 		return ""
 	}
-	return p.path
+	return p.Value
 }
 
-// settlePath finds out by which path a new session resolves names, and sets it where the server did not.
-func settlePath(ctx context.Context, conn *pgconn.PgConn, config *pgx.ConnConfig) (sessionPath, error) {
+// Settle finds out by which path a new session resolves names, and sets it where the server did not.
+func Settle(ctx context.Context, conn *pgconn.PgConn, config *pgx.ConnConfig) (Path, error) {
 	asked := config.RuntimeParams["search_path"]
 	mode := config.DefaultQueryExecMode
-	p := sessionPath{
-		path: asked, isLocal: mode != pgx.QueryExecModeCacheStatement,
+	p := Path{
+		Value: asked, isLocal: mode != pgx.QueryExecModeCacheStatement,
 		prepares: mode != pgx.QueryExecModeExec && mode != pgx.QueryExecModeSimpleProtocol,
 	}
 	row, err := readRow(ctx, conn, askPath)
@@ -204,25 +204,25 @@ func settlePath(ctx context.Context, conn *pgconn.PgConn, config *pgx.ConnConfig
 		p.isLocal = true
 		return p, nil //nolint:nilerr // A server that refuses the question serves all the same, by a path in each transaction.
 	}
-	p.isDropped = row[0] != asked
-	if p.isDropped {
-		if p.path, err = rolesPath(ctx, conn, row[0], row[1]); err != nil {
+	p.IsDropped = row[0] != asked
+	if p.IsDropped {
+		if p.Value, err = RolesPath(ctx, conn, row[0], row[1]); err != nil {
 			return p, err
 		}
 	}
-	p.isLocal = p.isLocal || p.isDropped || row[2] != fmt.Sprint(conn.PID())
-	if p.path, err = trustedFirst(ctx, conn, p.path); err != nil {
+	p.isLocal = p.isLocal || p.IsDropped || row[2] != fmt.Sprint(conn.PID())
+	if p.Value, err = trustedFirst(ctx, conn, p.Value); err != nil {
 		return p, err
 	}
-	if p.path != asked && !p.isLocal {
-		_, err = conn.Exec(ctx, setPath(p.path, false)).ReadAll()
+	if p.Value != asked && !p.isLocal {
+		_, err = conn.Exec(ctx, SetPath(p.Value, false)).ReadAll()
 	}
 	return p, err
 }
 
-// rolesPath is the path where a pooler did not pass ours on: the role's, which no client of the pooler can change in a session, and
+// RolesPath returns the path if a pooler did not pass ours on: the role's, which no client of the pooler can change in a session, or
 // the session's, which the pooler may set, where only that one leads to the operator's tables, or to a table users.
-func rolesPath(ctx context.Context, conn *pgconn.PgConn, session, role string) (string, error) {
+func RolesPath(ctx context.Context, conn *pgconn.PgConn, session, role string) (string, error) {
 	session, role = safePath(session), safePath(role)
 	if session == role {
 		return role, nil
@@ -230,7 +230,7 @@ func rolesPath(ctx context.Context, conn *pgconn.PgConn, session, role string) (
 	const has = "; SELECT pg_catalog.to_regclass('" + schema.Users + "') IS NOT NULL, pg_catalog.to_regclass('" + schema.Ownership + "') IS NOT NULL"
 	withUsers := ""
 	for _, path := range []string{role, session} {
-		row, err := readRow(ctx, conn, setPath(path, true)+has)
+		row, err := readRow(ctx, conn, SetPath(path, true)+has)
 		if err != nil {
 			return "", fmt.Errorf("look for the table users: %w", err)
 		}
@@ -248,7 +248,7 @@ func rolesPath(ctx context.Context, conn *pgconn.PgConn, session, role string) (
 // trustedFirst moves schemas in which strangers may create tables, and schemas that do not exist, behind those where strangers may
 // not and the table users and the operator's tables are: the table of a stranger must not come before the one that is meant.
 func trustedFirst(ctx context.Context, conn *pgconn.PgConn, path string) (string, error) {
-	schemas, ok := splitPath(path)
+	schemas, ok := SplitPath(path)
 	if !ok || len(schemas) < 3 { // with pg_temp
 		return path, nil
 	}
@@ -293,8 +293,8 @@ func trustedFirst(ctx context.Context, conn *pgconn.PgConn, path string) (string
 	return joinPath(schemas), nil
 }
 
-// setPath is a statement that sets the path of the session, or of the transaction.
-func setPath(path string, isLocal bool) string {
+// SetPath returns a statement that sets the path of the session, or of the transaction.
+func SetPath(path string, isLocal bool) string {
 	return fmt.Sprintf("SELECT pg_catalog.set_config('search_path', %s, %t)", literal(path), isLocal)
 }
 

@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package postgres
+package session
 
 import (
 	"maps"
 	"strings"
 )
+
+// Pin sets the pinned settings and the search path, whatever the parameters of the DSN set.
+func Pin(params map[string]string) {
+	pinSettings(params)
+	pinPath(params)
+}
 
 // pinned are the settings that each session starts with. PgBouncer tracks all of them, and so accepts them at start-up; it
 // rejects others. The driver relies on client_encoding and standard_conforming_strings.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package postgres
+package session
 
 import (
 	"context"
@@ -15,8 +15,8 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/schema"
 )
 
-// identity says where a connection leads. A zero server or start is unknown.
-type identity struct {
+// Identity is where a connection leads. A zero server or start is unknown.
+type Identity struct {
 	server          string // initdb draws it at random; standbys and former primaries share it
 	started         string // start time of the server process
 	database, users int64  // OIDs; 0 where there is no table users
@@ -24,10 +24,14 @@ type identity struct {
 	timeline        string // of a primary
 }
 
-func (i identity) isKnown() bool { return i.started != "" }
+// IsKnown reports whether the server answered.
+func (i Identity) IsKnown() bool { return i.started != "" }
+
+// HasServer reports whether the server named itself. A server that does not is only known by its start time.
+func (i Identity) HasServer() bool { return i.server != "" }
 
 // isSameDatabase ignores which server of a replicated set answers.
-func (i identity) isSameDatabase(other identity) bool {
+func (i Identity) isSameDatabase(other Identity) bool {
 	if i.database != other.database {
 		return false
 	}
@@ -37,14 +41,14 @@ func (i identity) isSameDatabase(other identity) bool {
 	return i.started == other.started
 }
 
-// meets returns whether both lead to the same tables. The table users may be missing, or hidden from a role that may not use
+// Meets reports whether both lead to the same tables. The table users may be missing, or hidden from a role that may not use
 // its schema.
-func (i identity) meets(other identity) bool {
+func (i Identity) Meets(other Identity) bool {
 	return i.isSameDatabase(other) && (i.users == other.users || i.users == 0 || other.users == 0)
 }
 
 // agrees returns whether both lead to the same database on the same server process.
-func (i identity) agrees(other identity) bool {
+func (i Identity) agrees(other Identity) bool {
 	return i.isSameDatabase(other) && i.started == other.started &&
 		i.recovering == other.recovering && i.timeline == other.timeline
 }
@@ -70,6 +74,9 @@ const (
 	asksNothing
 )
 
+// askAgain is when a server is asked again what it refused to answer: each refusal is a line in its log.
+const askAgain = 24 * time.Hour
+
 // identifier asks connections where they lead. It remembers what the server refuses.
 type identifier struct {
 	level   atomic.Int32
@@ -78,23 +85,23 @@ type identifier struct {
 
 // identify returns where the connection leads, and the zero value where the server refuses to answer. It uses the simple
 // protocol, which every pooler passes on. An error means that the connection is lost.
-func (r *identifier) identify(ctx context.Context, conn *pgconn.PgConn, path sessionPath) (identity, error) {
+func (r *identifier) identify(ctx context.Context, conn *pgconn.PgConn, path Path) (Identity, error) {
 	if r.level.Load() != asksRight && time.Since(time.Unix(r.refused.Load(), 0)) > askAgain {
 		r.refuse(asksRight)
 	}
 	for {
 		level := r.level.Load()
 		if level == asksNothing {
-			return identity{}, nil
+			return Identity{}, nil
 		}
 		sql := identityQueries[level]
 		if path.isLocal {
-			sql = setPath(path.path, true) + "; " + sql
+			sql = SetPath(path.Value, true) + "; " + sql
 		}
 		row, err := readRow(ctx, conn, sql)
 		switch {
 		case err != nil && !isRefusal(conn, err):
-			return identity{}, fmt.Errorf("ask the server for its identity: %w", err)
+			return Identity{}, fmt.Errorf("ask the server for its Identity: %w", err)
 		case err != nil:
 			r.refuse(max(level, asksFull) + 1)
 		case level != asksRight:
@@ -115,8 +122,8 @@ func (r *identifier) refuse(level int32) {
 var identityQueries = map[int32]string{asksRight: identityRight, asksFull: fullIdentityQuery, asksLimited: identityQuery}
 
 // parseIdentity reads the columns of fullIdentityQuery, or of identityQuery.
-func parseIdentity(row []string) identity {
-	i := identity{started: row[0], recovering: row[3] == "t"}
+func parseIdentity(row []string) Identity {
+	i := Identity{started: row[0], recovering: row[3] == "t"}
 	i.database, _ = strconv.ParseInt(row[1], 10, 64)
 	i.users, _ = strconv.ParseInt(row[2], 10, 64)
 	if len(row) > 4 {
