@@ -5,6 +5,7 @@ package postgres
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -22,24 +23,23 @@ import (
 // calls finds what could be a call of a function, in Go or in SQL.
 var calls = regexp.MustCompile(`\b([a-z_]+[a-z0-9_]*)\(`)
 
-// functionsNamed lists the names that this package's sources call and that the server has a function for.
+// functionsNamed lists the names that the sources of this package and of those below it call, and that the server has a function
+// for.
 func functionsNamed(t *testing.T, pool *pgxpool.Pool) []string {
 	t.Helper()
 	var called []string
-	for _, pattern := range []string{"*.go", "migrations/*.sql"} {
-		files, err := filepath.Glob(pattern)
-		if err != nil {
-			t.Fatal(err)
+	err := filepath.WalkDir(".", func(file string, _ fs.DirEntry, err error) error {
+		if ext := filepath.Ext(file); err != nil || (ext != ".go" && ext != ".sql") {
+			return err
 		}
-		for _, file := range files {
-			source, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, match := range calls.FindAllStringSubmatch(string(source), -1) {
-				called = append(called, match[1])
-			}
+		source, err := os.ReadFile(file)
+		for _, match := range calls.FindAllStringSubmatch(string(source), -1) {
+			called = append(called, match[1])
 		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	return value[[]string](t, pool, `SELECT array_agg(DISTINCT proname::text) FROM pg_proc
 WHERE pronamespace = 'pg_catalog'::regnamespace AND proname = ANY ($1::text[])`, called)
