@@ -18,6 +18,8 @@ package config
 import (
 	"net/netip"
 	"time"
+
+	"github.com/sharding-system/shardinguser-operator/internal/dsn"
 )
 
 // LeaseName is that of the lease which the leader holds.
@@ -102,7 +104,7 @@ type Settings struct {
 type Database struct {
 	// DSN is the one in force when the settings were loaded; empty for the
 	// in-memory store. Use [Database.CurrentDSN] for each new connection.
-	DSN DSN
+	DSN dsn.DSN
 	// DSNFile is the file that DSN was read from; empty where DSN came from
 	// the settings file or the environment, which cannot change.
 	DSNFile string
@@ -216,21 +218,21 @@ func (d Database) Configured() bool { return d.DSN != "" }
 
 // CurrentDSN returns the DSN for a new connection, read again where it comes
 // from a file, so that a rotated credential is taken up. Its errors are
-// [ReadDSNFile]'s.
-func (d Database) CurrentDSN() (DSN, error) {
+// [dsn.ReadFile]'s.
+func (d Database) CurrentDSN() (dsn.DSN, error) {
 	if d.DSNFile == "" {
 		return d.DSN, nil
 	}
-	return ReadDSNFile(d.DSNFile)
+	return dsn.ReadFile(d.DSNFile)
 }
 
 // CurrentListenDSN returns the DSN for a new connection that listens, where
 // there is a file for it.
-func (d Database) CurrentListenDSN() (DSN, error) { return ReadDSNFile(d.ListenDSNFile) }
+func (d Database) CurrentListenDSN() (dsn.DSN, error) { return dsn.ReadFile(d.ListenDSNFile) }
 
 // CurrentLoginDSN returns the DSN for a new connection of the log-in side's own
 // role, where there is a file for it.
-func (d Database) CurrentLoginDSN() (DSN, error) { return ReadDSNFile(d.LoginDSNFile) }
+func (d Database) CurrentLoginDSN() (dsn.DSN, error) { return dsn.ReadFile(d.LoginDSNFile) }
 
 // defaults returns the settings that nobody gave.
 func defaults(cores int) Settings {

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/sharding-system/shardinguser-operator/internal/dsn"
 )
 
 // notSettings are variables with our prefix that other programs of this repository read.
@@ -49,8 +51,8 @@ func (l *loader) isSetting(name string) bool {
 
 // nearestVariable returns the variable of the setting whose name is the fewest edits away.
 func (l *loader) nearestVariable(name string) string {
-	if name == envPrefix+"_"+envDSN || name == envPrefix+"_DSN" || name == envPrefix+"_DATABASE_DSN" {
-		return envDSN // the one without our prefix
+	if name == envPrefix+"_"+dsn.Variable || name == envPrefix+"_DSN" || name == envPrefix+"_DATABASE_DSN" {
+		return dsn.Variable // the one without our prefix
 	}
 	flag := strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(name, envPrefix+"_"), "_", "-"))
 	return envName(l.nearest(flag))

@@ -15,6 +15,8 @@ import (
 	"strings"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/sharding-system/shardinguser-operator/internal/dsn"
 )
 
 // The keys of the settings file that are ours. The others are the sharding
@@ -52,11 +54,11 @@ func (l *loader) readFile(r io.Reader, set func(name, value string) error) error
 
 	if security, ok := l.section(file, sectionSecurity); ok {
 		_, key, _ := strings.Cut(keyDSN, ".")
-		var dsn *string // null is as good as none
-		if raw, ok := security[key]; ok && json.Unmarshal(raw, &dsn) != nil {
+		var text *string // null is as good as none
+		if raw, ok := security[key]; ok && json.Unmarshal(raw, &text) != nil {
 			l.problem(keyDSN+" in "+l.file, "the value is not a string; put it in quotes")
-		} else if dsn != nil {
-			l.fileDSN = strings.TrimSpace(*dsn)
+		} else if text != nil {
+			l.fileDSN = strings.TrimSpace(*text)
 		}
 	}
 
@@ -65,7 +67,7 @@ func (l *loader) readFile(r io.Reader, set func(name, value string) error) error
 		origin := l.originOf(name)
 		setting, ok := l.settings[name]
 		switch {
-		case !ok && looksSecret(name):
+		case !ok && dsn.MayBe(name):
 			l.problem(sectionOperator+" in "+l.file, "it has a key that is not a setting")
 		case !ok:
 			l.problem(origin, "no such setting; did you mean %s?", l.nearest(name))

@@ -5,6 +5,8 @@ package config
 import (
 	"flag"
 	"time"
+
+	"github.com/sharding-system/shardinguser-operator/internal/dsn"
 )
 
 // bind defines a flag for each setting, with the value it has in s for its
@@ -50,7 +52,7 @@ func (s *Settings) bindPasswords(fs *flag.FlagSet) {
 }
 
 func (d *Database) bind(fs *flag.FlagSet) {
-	fs.Var(path{&d.DSNFile}, flagDSNFile, "`file` that contains the database DSN, read again for each new connection; overrides "+envDSN)
+	fs.Var(path{&d.DSNFile}, flagDSNFile, "`file` that contains the database DSN, read again for each new connection; overrides "+dsn.Variable)
 	fs.Var(path{&d.ListenDSNFile}, flagListenDSNFile, "`file` that contains the DSN of a direct connection for notifications, if the main DSN goes through PgBouncer")
 	fs.Var(path{&d.LoginDSNFile}, flagLoginDSNFile, "`file` that contains the DSN of a separate database role for logins, with its own connection pool (default the controller's role)")
 	fs.Var(number{&d.MaxConnections, 1, 1000}, flagMaxConnections, "maximum `number` of connections to the database")

@@ -15,6 +15,8 @@ import (
 	"strings"
 
 	"github.com/peterbourgon/ff/v3"
+
+	"github.com/sharding-system/shardinguser-operator/internal/dsn"
 )
 
 const (
@@ -151,7 +153,7 @@ func (s *setting) Set(value string) error {
 	case err == nil:
 	case errors.As(err, &w):
 		s.err = fmt.Errorf("%s: %s is not %w", s.origin, quoted(value), err)
-	case looksSecret(value): // which the error may quote
+	case dsn.MayBe(value): // which the error may quote
 		s.err = fmt.Errorf("%s: %s is rejected", s.origin, quoted(value))
 	default:
 		s.err = fmt.Errorf("%s: %s is rejected: %w", s.origin, quoted(value), err)
@@ -273,35 +275,31 @@ func (l *loader) checkCertificate(flag, dir string) {
 
 // resolveDSN settles which DSN is in force, and checks it and the listener's.
 func (l *loader) resolveDSN(d *Database) {
-	switch env := strings.TrimSpace(os.Getenv(envDSN)); {
+	var err error
+	switch d.DSN, err = dsn.FromEnvironment(); {
 	case d.DSNFile != "":
-		dsn, err := ReadDSNFile(d.DSNFile)
-		if err != nil {
+		if d.DSN, err = dsn.ReadFile(d.DSNFile); err != nil {
 			l.problem(l.settings[flagDSNFile].origin, "%w", err)
 		}
-		d.DSN = dsn
-	case env != "":
-		if err := checkDSN(env); err != nil {
-			l.problem("environment variable "+envDSN, "%w", err)
-		}
-		d.DSN = DSN(env)
-	case l.fileDSN != "":
-		if err := checkDSN(l.fileDSN); err != nil {
+	case err != nil:
+		l.problem("", "%w", err)
+	case d.DSN == "" && l.fileDSN != "":
+		d.DSN = dsn.DSN(l.fileDSN)
+		if err := d.DSN.Check(); err != nil {
 			l.problem(keyDSN+" in "+l.file, "%w", err)
 		}
-		d.DSN = DSN(l.fileDSN)
 	}
 
 	if d.ListenDSNFile == "" {
 		return
 	}
 	origin := l.settings[flagListenDSNFile].origin
-	if _, err := ReadDSNFile(d.ListenDSNFile); err != nil {
+	if _, err := dsn.ReadFile(d.ListenDSNFile); err != nil {
 		l.problem(origin, "%w", err)
 	}
 	if d.DSN == "" && d.DSNFile == "" {
 		l.problem(origin, "no database is set to listen to; set its DSN by --%s, %s or %s in the settings file",
-			flagDSNFile, envDSN, keyDSN)
+			flagDSNFile, dsn.Variable, keyDSN)
 	}
 }
 
@@ -316,15 +314,15 @@ func (l *loader) checkLoginDSN(s Settings) {
 		return
 	}
 	origin := l.settings[flagLoginDSNFile].origin
-	switch dsn, err := ReadDSNFile(d.LoginDSNFile); {
+	switch its, err := dsn.ReadFile(d.LoginDSNFile); {
 	case err != nil:
 		l.problem(origin, "%w", err)
-	case dsn == d.DSN:
+	case its == d.DSN:
 		l.problem(origin, "the file contains the controller's DSN; write the DSN of another role, or remove the flag")
 	}
 	if d.DSN == "" && d.DSNFile == "" {
 		l.problem(origin, "the login role needs a controller role; set the controller's DSN by --%s, %s or %s in the settings file",
-			flagDSNFile, envDSN, keyDSN)
+			flagDSNFile, dsn.Variable, keyDSN)
 	}
 	if !s.Login.Enabled() {
 		l.problem(origin, "the login role is unused while --%s is 0; remove one of the two flags",
@@ -349,17 +347,26 @@ func (l *loader) commandLineError(err error) error {
 			"--%[1]s-file", name)
 	case strings.HasSuffix(name, "dsn"):
 		return fmt.Errorf("unknown flag --%s: a DSN contains a password and is never a flag's value; "+
-			"set the environment variable %s, or write it to a file and set --%s", name, envDSN, flagDSNFile)
+			"set the environment variable %s, or write it to a file and set --%s", name, dsn.Variable, flagDSNFile)
 	}
 	return fmt.Errorf("unknown flag --%s: did you mean --%s? See --help", name, l.nearest(name))
+}
+
+// cause is what is wrong with a file, without the path that the message names already.
+func cause(err error) error {
+	var pathErr *fs.PathError
+	if errors.As(err, &pathErr) {
+		return pathErr.Err
+	}
+	return err
 }
 
 // quoted returns value in quotes, cut where it is long, or *** where it may be
 // a secret.
 func quoted(value string) string {
 	const most = 100
-	if looksSecret(value) {
-		return hidden
+	if dsn.MayBe(value) {
+		return dsn.Hidden
 	}
 	if len(value) > most {
 		value = strings.ToValidUTF8(value[:most], "") + "..."

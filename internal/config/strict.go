@@ -32,9 +32,9 @@ func (l *loader) checkKeys(file keyed) {
 	for _, section := range ours[""] {
 		l.checkSection(section, file.sections[section], ours[section])
 	}
-	dsn := spelling(keyName(keyDSN))
+	wanted := spelling(keyName(keyDSN))
 	for _, key := range slices.Sorted(maps.Keys(file.lines)) {
-		if spelling(key) == dsn {
+		if spelling(key) == wanted {
 			l.keyProblem(file.lines[key], "the DSN is not in its section; write it as %s", keyDSN)
 		}
 	}

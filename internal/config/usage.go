@@ -6,6 +6,8 @@ import (
 	"flag"
 	"fmt"
 	"io"
+
+	"github.com/sharding-system/shardinguser-operator/internal/dsn"
 )
 
 // printUsage describes all flags of fs, in the order of their names.
@@ -22,7 +24,7 @@ or from %s in the settings file, in this order of precedence.
 Without a DSN, accounts are kept in memory. DSNs of other roles are in files too.
 
 Flags:
-`, envName("bcrypt-cost"), sectionOperator, flagDSNFile, envDSN, keyDSN)
+`, envName("bcrypt-cost"), sectionOperator, flagDSNFile, dsn.Variable, keyDSN)
 	fs.VisitAll(func(f *flag.Flag) {
 		kind, text := flag.UnquoteUsage(f)
 		name := "  --" + f.Name
