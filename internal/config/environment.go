@@ -42,7 +42,7 @@ func (l *loader) unknownVariables(environ []string) []string {
 // isSetting tells whether a variable is one of a flag.
 func (l *loader) isSetting(name string) bool {
 	for flag := range l.settings {
-		if envName(flag) == name {
+		if variable(flag) == name {
 			return true
 		}
 	}
@@ -55,7 +55,7 @@ func (l *loader) nearestVariable(name string) string {
 		return dsn.Variable // the one without our prefix
 	}
 	flag := strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(name, envPrefix+"_"), "_", "-"))
-	return envName(l.nearest(flag))
+	return variable(l.nearest(flag))
 }
 
 const (

@@ -54,10 +54,8 @@ func TestVariablesThatAreNoMistakeAreNotWarnedOf(t *testing.T) {
 }
 
 func TestAVariableWithAStrangeNameIsWarnedOfWithoutItsName(t *testing.T) {
-	s := defaults(2)
-	defined := flag.NewFlagSet("manager", flag.ContinueOnError)
-	s.bind(defined)
-	l := newLoader(defined)
+	s := defaults()
+	l := newLoader(&s, flag.NewFlagSet("", flag.ContinueOnError))
 	warnings := l.unknownVariables([]string{"SHARDINGUSER_" + goodDSN + "=x", "SHARDINGUSER_a b=x", "SHARDINGUSER_" + strings.Repeat("x", 99) + "=1"})
 	if len(warnings) == 0 || slices.ContainsFunc(warnings, func(w string) bool {
 		return strings.Contains(w, canary) || strings.Contains(w, "a b") || strings.Contains(w, "xxx")

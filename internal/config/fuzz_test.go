@@ -35,12 +35,10 @@ func FuzzReadFile(f *testing.F) {
 		if strings.Contains(before+after, canary) {
 			return
 		}
-		s := defaults(2)
-		defined := flag.NewFlagSet("manager", flag.ContinueOnError)
-		s.bind(defined)
-		l := newLoader(defined)
+		s := defaults()
+		l := newLoader(&s, flag.NewFlagSet("", flag.ContinueOnError))
 		l.source, l.file = fromFile, defaultConfigFile
-		err := l.readFile(strings.NewReader(before+goodDSN+after), l.flags.Set)
+		err := l.readFile(strings.NewReader(before + goodDSN + after))
 		l.collect()
 		if err := errors.Join(append(l.problems, err)...); err != nil && strings.Contains(err.Error(), canary) {
 			t.Fatalf("of %q it says: %v", before+goodDSN+after, err)

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	"github.com/sharding-system/shardinguser-operator/internal/dsn"
 )
 
@@ -102,6 +104,8 @@ func TestPrecedence(t *testing.T) {
 		"a named file replaces the default one":     {world{files: map[string]string{"a.yaml": file, defaultConfigFile: "operator: {bcrypt-cost: 14}"}, args: []string{"--config=a.yaml"}}, 11},
 		"an empty name stands for no file":          {world{files: map[string]string{defaultConfigFile: file}, args: []string{"--config="}}, 10},
 		"a file of the sharding manager's is taken": {world{files: map[string]string{defaultConfigFile: "{\n\t\"server\": {\"port\": 8080},\n\t\"security\": {\"jwt\": 1},\n\t\"operator\": {\"bcrypt-cost\": 11}}"}}, 11},
+		"one dash is enough":                        {world{args: []string{"-leader-elect", "-bcrypt-cost", "12", "-config="}}, 12},
+		"a value may begin with a dash":             {world{files: map[string]string{"-a.yaml": file}, args: []string{"--config", "-a.yaml"}}, 11},
 		"an empty file is taken":                    {world{files: map[string]string{defaultConfigFile: "# nothing yet\n"}}, 10},
 		"empty sections are taken":                  {world{files: map[string]string{defaultConfigFile: "operator:\nsecurity:\n"}}, 10},
 	} {
@@ -135,11 +139,12 @@ operator:
   default-users-namespace: team-b
   default-users-take-over: on
   zap-devel: true
+  audit-max-size: 512MiB
 `}}.load(t)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := defaults(runtime.GOMAXPROCS(0))
+	want := defaults()
 	want.ConfigFile = defaultConfigFile
 	want.LeaderElect = true
 	want.WatchNamespaces = []string{"team-a", "team-b"}
@@ -154,6 +159,7 @@ operator:
 	want.Login.LockoutAttempts = 3
 	want.Login.MaxConnections = 64
 	want.Login.VerifyCacheTTL = 0
+	want.Login.AuditMaxSize = 512 << 20
 	want.Login.Fallback = false
 	want.Notifications = false
 	want.DefaultUsers = DefaultUsers{Passwords: "generated", Namespace: "team-b", TakeOver: true}
@@ -352,8 +358,8 @@ func TestHelp(t *testing.T) {
 	var b strings.Builder
 	t.Setenv(dsn.Variable, "not looked at")
 	_, err := Load([]string{"--help"}, &b, nil)
-	if !errors.Is(err, flag.ErrHelp) {
-		t.Errorf("Load = %v, want %v", err, flag.ErrHelp)
+	if !errors.Is(err, pflag.ErrHelp) {
+		t.Errorf("Load = %v, want %v", err, pflag.ErrHelp)
 	}
 	for _, says := range []string{"--bcrypt-cost cost\n", "(default 10)", "--leader-elect\n", "SHARDINGUSER_BCRYPT_COST", "USER_DATABASE_DSN"} {
 		if !strings.Contains(b.String(), says) {
