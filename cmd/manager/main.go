@@ -55,9 +55,8 @@ func run(ctx context.Context, args []string) error {
 	logging := zap.Options{StacktraceLevel: zapcore.PanicLevel} // an error that is retried has nothing to show but its text
 	var verbosity flag.Value
 	settings, err := config.Load(args, os.Stderr, func(flags *flag.FlagSet) {
-		logging.BindFlags(flags)
+		addOtherFlags(flags, &logging)
 		verbosity = flags.Lookup("zap-log-level").Value
-		ctrlconfig.RegisterFlags(flags)
 	})
 	if err != nil {
 		return err
@@ -134,6 +133,12 @@ func run(ctx context.Context, args []string) error {
 	}
 	log.Info("Stopped")
 	return nil
+}
+
+// addOtherFlags adds the flags of controller-runtime.
+func addOtherFlags(flags *flag.FlagSet, logging *zap.Options) {
+	logging.BindFlags(flags)
+	ctrlconfig.RegisterFlags(flags)
 }
 
 // newHasher is the one for reconciles and log-ins alike.

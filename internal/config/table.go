@@ -279,7 +279,7 @@ func (l *Login) table() []Setting {
 		},
 		{
 			Name: "audit-retention", Value: duration{&l.AuditRetention, time.Minute}, Default: "2160h", Unit: "time",
-			Help: "time that login attempts stay on record",
+			Help: "time that login attempts stay in the record",
 		},
 		{
 			Name: "audit-max-size", Value: size{&l.AuditMaxSize}, Default: "2GiB", Unit: "size",
