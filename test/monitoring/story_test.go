@@ -39,6 +39,7 @@ func TestARealPrometheusTellsOfWhatHappens(t *testing.T) {
 	s.user("nobody", "") // its Secret is missing
 	s.fires("ShardingUsersNotReady")
 	s.everyPanelHasData("Logins during fallback")
+	s.thePageHasEveryMetric()
 
 	// Somebody guesses.
 	for i := range crowd - 1 {
