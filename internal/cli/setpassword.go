@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/cli/importer"
 	"github.com/sharding-system/shardinguser-operator/internal/password"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
@@ -161,7 +162,7 @@ func passwordSource(u *v1alpha1.ShardingUser) v1alpha1.PasswordSource {
 		return *u.Spec.Password
 	}
 	return v1alpha1.PasswordSource{
-		SecretRef: v1alpha1.SecretKeyReference{Name: u.Name + secretSuffix, Key: secretKey},
+		SecretRef: v1alpha1.SecretKeyReference{Name: u.Name + importer.SecretSuffix, Key: importer.SecretKey},
 		Format:    v1alpha1.PasswordFormatPlain,
 	}
 }

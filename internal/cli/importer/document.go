@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package importer
 
 import (
 	"bufio"
@@ -68,9 +68,9 @@ func parse(content []byte) (documents, error) {
 		d := document{text: text, sealed: o.Sops != nil || o.Kind == "SealedSecret"}
 		switch o.Kind {
 		case "ShardingUser":
-			d.object = objectUser + o.Metadata.Name
+			d.object = ObjectUser + o.Metadata.Name
 		case "Secret", "SealedSecret":
-			d.object = objectSecret + o.Metadata.Name
+			d.object = ObjectSecret + o.Metadata.Name
 		}
 		all.add(d)
 	}
@@ -120,7 +120,7 @@ func (all *documents) content() []byte {
 
 // secret tells whether they are for their owner only.
 func (all *documents) secret() bool {
-	return slices.ContainsFunc(all.list, func(d *document) bool { return !d.sealed && strings.HasPrefix(d.object, objectSecret) })
+	return slices.ContainsFunc(all.list, func(d *document) bool { return !d.sealed && strings.HasPrefix(d.object, ObjectSecret) })
 }
 
 // merge puts a manifest among the documents. What is there already and is as wanted stays to the byte; else what the manifest
@@ -165,7 +165,7 @@ func overlaid(under, over any) any {
 	return lower
 }
 
-func (want userManifest) object() string { return objectUser + want.Metadata.Name }
+func (want userManifest) object() string { return ObjectUser + want.Metadata.Name }
 
 func (want userManifest) compare(text []byte) (differs bool, fields []string, err error) {
 	have, err := parseUser(text)
@@ -189,7 +189,7 @@ func parseUser(text []byte) (*v1alpha1.ShardingUser, error) {
 		u.Spec.DeletionPolicy = v1alpha1.DeletionDelete
 	}
 	if p := u.Spec.Password; p != nil && p.SecretRef.Key == "" {
-		p.SecretRef.Key = secretKey
+		p.SecretRef.Key = SecretKey
 	}
 	if p := u.Spec.Password; p != nil && p.Format == "" {
 		p.Format = v1alpha1.PasswordFormatPlain
@@ -197,7 +197,7 @@ func parseUser(text []byte) (*v1alpha1.ShardingUser, error) {
 	return u, nil
 }
 
-func (want secretManifest) object() string { return objectSecret + want.Metadata.Name }
+func (want secretManifest) object() string { return ObjectSecret + want.Metadata.Name }
 
 func (want secretManifest) compare(text []byte) (differs bool, fields []string, err error) {
 	var have secretManifest

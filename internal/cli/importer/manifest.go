@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package importer
 
 import (
 	"bytes"
@@ -51,38 +51,27 @@ type (
 	}
 )
 
-// An entry is what becomes of one row.
-type entry struct {
+// An Entry is what becomes of one row.
+type Entry struct {
 	user   userManifest
 	secret *secretManifest // nil where there is no password to bring along
 }
 
-// yamlOf is the manifests as YAML, one after another, each begun by its mark.
-func yamlOf(manifests ...any) ([]byte, error) {
-	var b bytes.Buffer
-	for _, m := range manifests {
-		text, err := safeYAML(m)
-		if err != nil {
-			return nil, err
-		}
-		b.WriteString(mark + "\n")
-		b.WriteString(text)
-	}
-	return b.Bytes(), nil
-}
-
-// manifests are those of an entry, the Secret first, so that the user finds it.
-func (e entry) manifests(secrets bool) (all []any) {
+// Manifests returns those of an entry, the Secret first, so that the user finds it.
+func (e Entry) Manifests(secrets bool) (all []any) {
 	if secrets && e.secret != nil {
 		all = append(all, e.secret)
 	}
 	return append(all, e.user)
 }
 
+// HasSecret reports whether there is a password to bring along.
+func (e Entry) HasSecret() bool { return e.secret != nil }
+
 // What changes and remarks call objects, and the field of a user that is not import's alone.
 const (
-	objectUser    = "shardinguser.sharding.io/"
-	objectSecret  = "secret/"
+	ObjectUser    = "shardinguser.sharding.io/"
+	ObjectSecret  = "secret/"
 	fieldPassword = "password"
 )
 
@@ -116,7 +105,7 @@ func (want userManifest) passwordDiffers(have *v1alpha1.PasswordSource) bool {
 	case have == nil:
 		return w != nil
 	case w == nil:
-		return have.Format == v1alpha1.PasswordFormatBcrypt && have.SecretRef.Name == want.Metadata.Name+secretSuffix
+		return have.Format == v1alpha1.PasswordFormatBcrypt && have.SecretRef.Name == want.Metadata.Name+SecretSuffix
 	}
 	return have.Format != w.Format || have.SecretRef != w.SecretRef
 }
@@ -129,17 +118,17 @@ func (want userManifest) username() string {
 }
 
 // settle fits an entry to the user that is there already, nil for none; ok is false where it cannot.
-func (e entry) settle(have *v1alpha1.ShardingUser) (settled entry, r *remark, ok bool) {
+func (e Entry) settle(have *v1alpha1.ShardingUser) (settled Entry, r *Remark, ok bool) {
 	username := e.user.username()
 	switch {
 	case have == nil:
 	case user.Username(have) != username:
-		return e, &remark{username, notApplied, fmt.Sprintf(
+		return e, &Remark{username, NotApplied, fmt.Sprintf(
 			"the ShardingUser %s exists with the username %q, which cannot be changed", have.Name, user.Username(have))}, false
 	case have.Spec.Password != nil && have.Spec.Password.Generate != nil:
 		e.secret = nil
 		e.user.Spec.Password = &passwordSpec{have.Spec.Password.SecretRef, have.Spec.Password.Format}
-		return e, &remark{username, generated, fmt.Sprintf(
+		return e, &Remark{username, generated, fmt.Sprintf(
 			"the ShardingUser %s has spec.password.generate and keeps the generated password", have.Name)}, true
 	}
 	return e, nil, true
@@ -147,7 +136,7 @@ func (e entry) settle(have *v1alpha1.ShardingUser) (settled entry, r *remark, ok
 
 // differs tells whether a Secret's value is another one.
 func (want secretManifest) differs(have map[string][]byte) bool {
-	return !bytes.Equal(want.Data[secretKey], password.Trim(have[secretKey]))
+	return !bytes.Equal(want.Data[SecretKey], password.Trim(have[SecretKey]))
 }
 
 func sorted(list []string) []string {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package importer
 
 import (
 	"fmt"
@@ -23,73 +23,74 @@ var (
 
 const maxRoles = 64
 
-// remarkKind says what a remark is about.
-type remarkKind string
+// RemarkKind says what a remark is about.
+type RemarkKind string
 
+// The kinds of remark.
 const (
-	leftOut         remarkKind = "LeftOut"         // the row cannot become a resource, or is not to
-	owned           remarkKind = "Owned"           // left out, since a resource owns the row
-	withoutPassword remarkKind = "WithoutPassword" // the hash is none that the operator takes: it stays in the row as it is
-	defaultPassword remarkKind = "DefaultPassword" // it has a default password of the sharding manager
-	rolesDropped    remarkKind = "RolesDropped"    // as was asked for
-	generated       remarkKind = "Generated"       // the hash does not come along: the operator makes the password
-	sealed          remarkKind = "Sealed"          // the file with the hash was encrypted where it is, and stays as it is
-	notApplied      remarkKind = "NotApplied"      // it could not be, or the API server refused
+	LeftOut         RemarkKind = "LeftOut"         // the row cannot become a resource, or is not to
+	Owned           RemarkKind = "Owned"           // left out, since a resource owns the row
+	WithoutPassword RemarkKind = "WithoutPassword" // the hash is none that the operator takes: it stays in the row as it is
+	defaultPassword RemarkKind = "DefaultPassword" // it has a default password of the sharding manager
+	RolesDropped    RemarkKind = "RolesDropped"    // as was asked for
+	generated       RemarkKind = "Generated"       // the hash does not come along: the operator makes the password
+	sealed          RemarkKind = "Sealed"          // the file with the hash was encrypted where it is, and stays as it is
+	NotApplied      RemarkKind = "NotApplied"      // it could not be, or the API server refused
 )
 
-// A remark is what somebody has to know about a row. It holds no hash.
-type remark struct {
+// A Remark is what users have to know about a row. It holds no hash.
+type Remark struct {
 	Username string     `json:"username"`
-	Kind     remarkKind `json:"kind"`
+	Kind     RemarkKind `json:"kind"`
 	Message  string     `json:"message"`
 }
 
-func (r remark) String() string { return fmt.Sprintf("%s %q: %s", r.Kind, r.Username, r.Message) }
+func (r Remark) String() string { return fmt.Sprintf("%s %q: %s", r.Kind, r.Username, r.Message) }
 
-// conversion says how rows become manifests.
-type conversion struct {
-	namespace    string // empty to leave it to whoever applies them
-	deletion     v1alpha1.DeletionPolicy
-	includeOwned bool
-	dropRoles    bool
+// A Conversion says how rows become manifests.
+type Conversion struct {
+	Namespace    string // empty to leave it to whoever applies them
+	Deletion     v1alpha1.DeletionPolicy
+	IncludeOwned bool
+	DropRoles    bool
 }
 
-// convert makes manifests of rows, in their order, and remarks on what is not as one might expect. The same rows make the
+// Convert makes manifests of rows, in their order, and remarks on what is not as one might expect. The same rows make the
 // same manifests.
-func (c conversion) convert(accounts []store.Account) (entries []entry, remarks []remark) {
+func (c Conversion) Convert(accounts []store.Account) (entries []Entry, remarks []Remark) {
 	names := map[string]int{}
 	for _, account := range accounts {
 		names[c.name(account)]++
 	}
 	for _, account := range accounts {
-		remarked := func(kind remarkKind, format string, args ...any) {
-			remarks = append(remarks, remark{account.Username, kind, fmt.Sprintf(format, args...)})
+		remarked := func(kind RemarkKind, format string, args ...any) {
+			remarks = append(remarks, Remark{account.Username, kind, fmt.Sprintf(format, args...)})
 		}
 		name := c.name(account)
 		switch {
-		case account.Owner != nil && !c.includeOwned:
-			remarked(owned, "ShardingUser %s owns the row", account.Owner)
+		case account.Owner != nil && !c.IncludeOwned:
+			remarked(Owned, "ShardingUser %s owns the row", account.Owner)
 			continue
 		case !usernameRule.MatchString(account.Username):
-			remarked(leftOut, "the username %s; a ShardingUser's username has 1 to 255 of A-Z a-z 0-9 . _ @ + - and starts with a letter or "+
+			remarked(LeftOut, "the username %s; a ShardingUser's username has 1 to 255 of A-Z a-z 0-9 . _ @ + - and starts with a letter or "+
 				"digit. The row stays unchanged; rename the account in the table, or leave it to the program that created it", illegalPart(account.Username))
 			continue
 		case names[name] > 1: // by ten digits of a digest
-			remarked(leftOut, "another username has the same resource name, %s", name)
+			remarked(LeftOut, "another username has the same resource name, %s", name)
 			continue
-		case account.Row.RolesMalformed && !c.dropRoles:
-			remarked(leftOut, "its roles are not a list of names and would be lost")
+		case account.Row.RolesMalformed && !c.DropRoles:
+			remarked(LeftOut, "its roles are not a list of names and would be lost")
 			continue
 		case account.Row.RolesMalformed:
-			remarked(rolesDropped, "its roles are not a list of names; it is imported without roles")
+			remarked(RolesDropped, "its roles are not a list of names; it is imported without roles")
 		}
 		roles, illegal := legalRoles(account.Row.Roles)
 		switch {
-		case len(illegal) > 0 && !c.dropRoles:
-			remarked(leftOut, "it has roles that no ShardingUser can have, and would lose them: %s", strings.Join(illegal, ", "))
+		case len(illegal) > 0 && !c.DropRoles:
+			remarked(LeftOut, "it has roles that no ShardingUser can have, and would lose them: %s", strings.Join(illegal, ", "))
 			continue
 		case len(illegal) > 0:
-			remarked(rolesDropped, "it is imported without the roles %s", strings.Join(illegal, ", "))
+			remarked(RolesDropped, "it is imported without the roles %s", strings.Join(illegal, ", "))
 		}
 		if !account.Row.Active { // a disabled hash of an active row is another program's
 			account.Row.PasswordHash = user.EnabledHash(account.Row.PasswordHash)
@@ -98,9 +99,9 @@ func (c conversion) convert(accounts []store.Account) (entries []entry, remarks 
 		err := password.CheckHash(account.Row.PasswordHash)
 		switch {
 		case account.Row.PasswordHash == "":
-			remarked(withoutPassword, "the row has no password (an OAuth user has none); spec.password is omitted")
+			remarked(WithoutPassword, "the row has no password (an OAuth user has none); spec.password is omitted")
 		case err != nil:
-			remarked(withoutPassword, "the password in the row stays unchanged and spec.password is omitted: %v", err)
+			remarked(WithoutPassword, "the password in the row stays unchanged and spec.password is omitted: %v", err)
 		}
 		if err != nil {
 			e.secret, e.user.Spec.Password = nil, nil
@@ -136,8 +137,8 @@ func illegalPart(username string) string {
 
 // name is that of the row's resource. A row that one of the namespace owns already stays with it; what is no resource's name
 // was not written by the operator, and is to be none of a file either.
-func (c conversion) name(account store.Account) string {
-	if c.includeOwned && account.Owner != nil && account.Owner.Namespace == c.namespace && isName(account.Owner.Name) {
+func (c Conversion) name(account store.Account) string {
+	if c.IncludeOwned && account.Owner != nil && account.Owner.Namespace == c.Namespace && isName(account.Owner.Name) {
 		return account.Owner.Name
 	}
 	return resourceName(account.Username)
@@ -158,22 +159,22 @@ func legalRoles(roles []string) (legal, illegal []string) {
 	return legal, illegal
 }
 
-func (c conversion) entry(account store.Account, name string, roles []string) entry {
-	e := entry{
+func (c Conversion) entry(account store.Account, name string, roles []string) Entry {
+	e := Entry{
 		user: userManifest{
-			APIVersion: v1alpha1.GroupVersion.String(), Kind: "ShardingUser", Metadata: meta1{name, c.namespace},
+			APIVersion: v1alpha1.GroupVersion.String(), Kind: "ShardingUser", Metadata: meta1{name, c.Namespace},
 			Spec: userSpec{
 				Roles: roles, Active: account.Row.Active,
-				AdoptionPolicy: v1alpha1.AdoptionIfUnowned, DeletionPolicy: c.deletion,
+				AdoptionPolicy: v1alpha1.AdoptionIfUnowned, DeletionPolicy: c.Deletion,
 				Password: &passwordSpec{
-					SecretRef: v1alpha1.SecretKeyReference{Name: name + secretSuffix, Key: secretKey},
+					SecretRef: v1alpha1.SecretKeyReference{Name: name + SecretSuffix, Key: SecretKey},
 					Format:    v1alpha1.PasswordFormatBcrypt,
 				},
 			},
 		},
 		secret: &secretManifest{
-			APIVersion: "v1", Kind: "Secret", Metadata: meta1{name + secretSuffix, c.namespace}, Type: "Opaque",
-			Data: map[string][]byte{secretKey: []byte(account.Row.PasswordHash)},
+			APIVersion: "v1", Kind: "Secret", Metadata: meta1{name + SecretSuffix, c.Namespace}, Type: "Opaque",
+			Data: map[string][]byte{SecretKey: []byte(account.Row.PasswordHash)},
 		},
 	}
 	if account.Username != name {
