@@ -204,9 +204,13 @@ func (i *importCommand) target(secrets importer.SecretsMode) (importer.Target, e
 
 // print writes all manifests to the standard output.
 func (i *importCommand) print(entries []importer.Entry, secrets importer.SecretsMode) error {
-	all := []any{}
+	all := []map[string]any{}
 	for _, e := range entries {
-		all = append(all, e.Manifests(secrets == importer.SecretsInline)...)
+		manifests, err := e.Manifests(secrets == importer.SecretsInline)
+		if err != nil {
+			return err
+		}
+		all = append(all, manifests...)
 	}
 	if i.output.format == asJSON {
 		return i.output.value(i.Out, map[string]any{"apiVersion": "v1", "kind": "List", "items": all})

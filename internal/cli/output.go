@@ -112,9 +112,4 @@ func ago(now time.Time, then *time.Time) string {
 }
 
 // called is an object as kubectl calls it: kind and name.
-func called(o client.Object) string {
-	if _, ok := o.(*v1alpha1.ShardingUser); ok {
-		return importer.ObjectUser + o.GetName()
-	}
-	return importer.ObjectSecret + o.GetName()
-}
+func called(o client.Object) string { return importer.Called(o) }

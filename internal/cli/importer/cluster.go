@@ -4,7 +4,6 @@ package importer
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -19,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
 // fieldManager is whose the fields are that import applies.
@@ -35,7 +35,7 @@ type Cluster struct {
 type step struct {
 	Change
 	username string
-	manifest any
+	object   client.Object
 }
 
 // Changes implements Target.
@@ -63,7 +63,7 @@ func (a Cluster) plan(ctx context.Context, entries []Entry) (plans [][]step, rem
 	}
 	for _, e := range entries {
 		var steps []step
-		have, username := haveUsers[e.user.Metadata.Name], e.user.username()
+		have, username := haveUsers[e.user.Name], user.Username(e.user)
 		e, r, ok := e.settle(have)
 		if r != nil {
 			remarks = append(remarks, *r)
@@ -72,18 +72,18 @@ func (a Cluster) plan(ctx context.Context, entries []Entry) (plans [][]step, rem
 			continue
 		}
 		if e.secret != nil && a.Secrets {
-			data, exists := haveSecrets[e.secret.Metadata.Name]
-			if s := (step{Change{Action: Create, Object: e.secret.object()}, username, e.secret}); !exists {
+			data, exists := haveSecrets[e.secret.Name]
+			if s := (step{Change{Action: Create, Object: Called(e.secret)}, username, e.secret}); !exists {
 				steps = append(steps, s)
-			} else if e.secret.differs(data) {
+			} else if secretDiffers(e.secret, data) {
 				s.Action, s.Fields = Update, []string{"data." + SecretKey}
 				steps = append(steps, s)
 			}
 		}
-		s := step{Change{Action: Create, Object: e.user.object()}, username, e.user}
+		s := step{Change{Action: Create, Object: Called(e.user)}, username, e.user}
 		if have == nil {
 			steps = append(steps, s)
-		} else if s.Fields = e.user.differences(have); len(s.Fields) > 0 {
+		} else if s.Fields = differences(e.user, have); len(s.Fields) > 0 {
 			s.Action = Update
 			steps = append(steps, s)
 		}
@@ -160,7 +160,7 @@ func (a Cluster) take(ctx context.Context, steps []step) (done []Change, err err
 		}
 	}
 	for _, s := range steps {
-		if _, err := a.apply(ctx, s.manifest); err != nil {
+		if _, err := a.apply(ctx, s.object); err != nil {
 			return done, refused(s, err)
 		}
 		done = append(done, s.Change)
@@ -178,11 +178,11 @@ func refused(s step, err error) error {
 // try sees what would come of a step: somebody else may have added roles, of which server-side apply would leave both his and
 // ours.
 func (a Cluster) try(ctx context.Context, s step) error {
-	tried, err := a.apply(ctx, s.manifest, client.DryRunAll)
+	tried, err := a.apply(ctx, s.object, client.DryRunAll)
 	if err != nil {
 		return err
 	}
-	wanted, ok := s.manifest.(userManifest)
+	wanted, ok := s.object.(*v1alpha1.ShardingUser)
 	if !ok {
 		return nil
 	}
@@ -190,7 +190,7 @@ func (a Cluster) try(ctx context.Context, s step) error {
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(tried.Object, &after); err != nil {
 		return err
 	}
-	if fields := wanted.differences(&after); len(fields) > 0 {
+	if fields := differences(wanted, &after); len(fields) > 0 {
 		return fmt.Errorf("%s: %w", strings.Join(fields, ", "), errShared)
 	}
 	return nil
@@ -204,15 +204,12 @@ func isRefusal(err error) bool {
 
 // apply is server-side apply, and returns what comes of it. Of fields that somebody else has, the API server says whose they
 // are.
-func (a Cluster) apply(ctx context.Context, manifest any, options ...client.ApplyOption) (*unstructured.Unstructured, error) {
-	text, err := json.Marshal(manifest)
+func (a Cluster) apply(ctx context.Context, wanted client.Object, options ...client.ApplyOption) (*unstructured.Unstructured, error) {
+	manifest, err := manifestOf(wanted)
 	if err != nil {
 		return nil, err
 	}
-	object := &unstructured.Unstructured{}
-	if err := json.Unmarshal(text, &object.Object); err != nil {
-		return nil, err
-	}
+	object := &unstructured.Unstructured{Object: manifest}
 	object.SetNamespace(a.Namespace)
 	return object, a.Kube.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), append(options, client.FieldOwner(fieldManager))...)
 }

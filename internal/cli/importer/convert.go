@@ -9,6 +9,9 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 	"github.com/sharding-system/shardinguser-operator/internal/password"
 	"github.com/sharding-system/shardinguser-operator/internal/store"
@@ -145,36 +148,38 @@ func (c Conversion) name(account store.Account) string {
 }
 
 // legalRoles are those that a resource can have, each once, and the others in quotes.
-func legalRoles(roles []string) (legal, illegal []string) {
-	legal = []string{}
+func legalRoles(roles []string) (legal []v1alpha1.Role, illegal []string) {
 	for _, role := range roles {
 		switch {
-		case slices.Contains(legal, role):
+		case slices.Contains(legal, v1alpha1.Role(role)):
 		case !roleRule.MatchString(role), len(legal) == maxRoles:
 			illegal = append(illegal, fmt.Sprintf("%q", role))
 		default:
-			legal = append(legal, role)
+			legal = append(legal, v1alpha1.Role(role))
 		}
 	}
 	return legal, illegal
 }
 
-func (c Conversion) entry(account store.Account, name string, roles []string) Entry {
+func (c Conversion) entry(account store.Account, name string, roles []v1alpha1.Role) Entry {
+	source := v1alpha1.PasswordSource{
+		SecretRef: v1alpha1.SecretKeyReference{Name: name + SecretSuffix, Key: SecretKey},
+		Format:    v1alpha1.PasswordFormatBcrypt,
+	}
 	e := Entry{
-		user: userManifest{
-			APIVersion: v1alpha1.GroupVersion.String(), Kind: "ShardingUser", Metadata: meta1{name, c.Namespace},
-			Spec: userSpec{
-				Roles: roles, Active: account.Row.Active,
+		user: &v1alpha1.ShardingUser{
+			TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "ShardingUser"},
+			ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: c.Namespace},
+			Spec: v1alpha1.ShardingUserSpec{
+				Roles: roles, Active: &account.Row.Active, Password: &source,
 				AdoptionPolicy: v1alpha1.AdoptionIfUnowned, DeletionPolicy: c.Deletion,
-				Password: &passwordSpec{
-					SecretRef: v1alpha1.SecretKeyReference{Name: name + SecretSuffix, Key: SecretKey},
-					Format:    v1alpha1.PasswordFormatBcrypt,
-				},
 			},
 		},
-		secret: &secretManifest{
-			APIVersion: "v1", Kind: "Secret", Metadata: meta1{name + SecretSuffix, c.Namespace}, Type: "Opaque",
-			Data: map[string][]byte{SecretKey: []byte(account.Row.PasswordHash)},
+		secret: &corev1.Secret{
+			TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
+			ObjectMeta: metav1.ObjectMeta{Name: source.SecretRef.Name, Namespace: c.Namespace},
+			Type:       corev1.SecretTypeOpaque,
+			Data:       map[string][]byte{SecretKey: []byte(account.Row.PasswordHash)},
 		},
 	}
 	if account.Username != name {

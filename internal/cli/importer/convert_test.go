@@ -12,6 +12,7 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 	"github.com/sharding-system/shardinguser-operator/internal/store"
@@ -81,23 +82,27 @@ func TestManifestsSayAllOfARow(t *testing.T) {
 	if len(entries) != 1 || len(remarks) != 0 {
 		t.Fatalf("convert = %v, %v", entries, remarks)
 	}
-	var manifests []manifest
-	for _, m := range entries[0].Manifests(true) {
-		manifests = append(manifests, m.(manifest))
-	}
-	all, err := documentsOf(manifests)
+	manifests, err := entries[0].Manifests(true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := gocmp.Diff(manifestsOfAlice, string(all.content())); diff != "" {
+	var got strings.Builder
+	for _, m := range manifests {
+		text, err := yaml.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got.WriteString(mark + "\n" + string(text))
+	}
+	if diff := gocmp.Diff(manifestsOfAlice, got.String()); diff != "" {
 		t.Errorf("the manifests (-want +got):\n%s", diff)
 	}
 }
 
 func TestAUsernameThatIsItsResourcesNameIsNotSaidTwice(t *testing.T) {
 	entries, _ := toTeamA.Convert([]store.Account{account("alice")})
-	if got := entries[0].user; got.Metadata.Name != "alice" || got.Spec.Username != "" {
-		t.Errorf("it is called %q, for the username %q", got.Metadata.Name, got.Spec.Username)
+	if got := entries[0].user; got.Name != "alice" || got.Spec.Username != "" {
+		t.Errorf("it is called %q, for the username %q", got.Name, got.Spec.Username)
 	}
 }
 
@@ -168,7 +173,7 @@ func TestADisabledHashIsImportedAsItWasBefore(t *testing.T) {
 	if got := string(entries[0].secret.Data[SecretKey]); got != hash {
 		t.Errorf("the Secret has %q", got)
 	}
-	if entries[0].user.Spec.Active {
+	if *entries[0].user.Spec.Active {
 		t.Error("the user is active")
 	}
 }
@@ -209,7 +214,7 @@ func TestEveryLegalUsernameBecomesAResource(t *testing.T) {
 	}
 	names := map[string]string{}
 	for i, e := range entries {
-		name := e.user.Metadata.Name
+		name := e.user.Name
 		if !isName(name) || names[name] != "" {
 			t.Errorf("%q gets the name %q, which is none or that of %q", usernames[i], name, names[name])
 		}
@@ -240,8 +245,8 @@ func TestAnOwnedRowStaysWithItsResourceWhereItsOwnIsAskedFor(t *testing.T) {
 	c := toTeamA
 	c.IncludeOwned = true
 	entries, _ := c.Convert([]store.Account{account("alice", ownedBy("team-a", "somebody")), account("bob", ownedBy("team-b", "somebody"))})
-	if len(entries) != 2 || entries[0].user.Metadata.Name != "somebody" || entries[0].user.Spec.Username != "alice" ||
-		entries[1].user.Metadata.Name != "bob" {
+	if len(entries) != 2 || entries[0].user.Name != "somebody" || entries[0].user.Spec.Username != "alice" ||
+		entries[1].user.Name != "bob" {
 		t.Errorf("convert = %+v", entries)
 	}
 }
@@ -251,7 +256,7 @@ func TestAnOwnerThatIsNoResourcesNameNamesNoFile(t *testing.T) {
 	c := toTeamA
 	c.IncludeOwned = true
 	entries, _ := c.Convert([]store.Account{account("alice", ownedBy("team-a", "../../alice"))})
-	if len(entries) != 1 || entries[0].user.Metadata.Name != "alice" {
+	if len(entries) != 1 || entries[0].user.Name != "alice" {
 		t.Errorf("convert = %+v", entries)
 	}
 }
@@ -261,7 +266,7 @@ func TestNoTwoRowsBecomeOneResource(t *testing.T) {
 	c := toTeamA
 	c.IncludeOwned = true
 	entries, remarks := c.Convert([]store.Account{account("alice", ownedBy("team-a", "bob")), account("bob"), account("carol")})
-	if len(entries) != 1 || entries[0].user.Metadata.Name != "carol" || len(remarks) != 2 || remarks[0].Kind != LeftOut {
+	if len(entries) != 1 || entries[0].user.Name != "carol" || len(remarks) != 2 || remarks[0].Kind != LeftOut {
 		t.Errorf("convert = %v, %v", entries, remarks)
 	}
 }
@@ -299,7 +304,7 @@ func TestDifferencesAreThoseThatMatter(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			have := same()
 			tt.change(have)
-			if got := want.differences(have); !slices.Equal(got, tt.want) {
+			if got := differences(want, have); !slices.Equal(got, tt.want) {
 				t.Errorf("differences = %v, want %v", got, tt.want)
 			}
 		})

@@ -11,7 +11,10 @@ import (
 	"os"
 	"path/filepath"
 
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
 // A Change is one that import makes, or would make.
@@ -78,12 +81,12 @@ func (f *file) mode() fs.FileMode {
 	return forAll
 }
 
-// want puts a manifest into the file.
-func (f *file) want(m manifest) error {
-	if f.untouched && f.documents.of[m.object()] != nil {
+// want puts an object into the file.
+func (f *file) want(object client.Object) error {
+	if f.untouched && f.documents.of[Called(object)] != nil {
 		return nil
 	}
-	differs, fields, err := f.documents.merge(m)
+	differs, fields, err := f.documents.merge(object)
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.path, err)
 	}
@@ -118,7 +121,7 @@ type folder struct {
 
 // file is one of the folder. What it is likely to be is compared first: of 10,000 files that nobody touched, to take each apart
 // would take most of the time.
-func (d *folder) file(path string, likely ...manifest) (*file, error) {
+func (d *folder) file(path string, likely ...client.Object) (*file, error) {
 	if f := d.known[path]; f != nil {
 		return f, nil
 	}
@@ -154,13 +157,13 @@ func (d Directory) plan(entries []Entry) ([]*file, []Remark, error) {
 }
 
 func (d Directory) planEntry(found *folder, e Entry) (remarks []Remark, err error) {
-	name := e.user.Metadata.Name
+	name := e.user.Name
 	users, err := found.file(d.file("users", name), d.likely(e)...)
 	if err != nil {
 		return nil, err
 	}
 	var have *v1alpha1.ShardingUser
-	if there := users.documents.of[e.user.object()]; there != nil && !users.untouched {
+	if there := users.documents.of[Called(e.user)]; there != nil && !users.untouched {
 		if have, err = parseUser(there.text); err != nil {
 			return nil, fmt.Errorf("%s: %w", users.path, err)
 		}
@@ -173,7 +176,7 @@ func (d Directory) planEntry(found *folder, e Entry) (remarks []Remark, err erro
 		return remarks, nil
 	}
 	if d.Secrets != SecretsInline {
-		users.drop(ObjectSecret + name + SecretSuffix) // of a run that wanted it there
+		users.drop(objectSecret + name + SecretSuffix) // of a run that wanted it there
 	}
 	if e.secret != nil && d.Secrets != SecretsSkip {
 		secrets := users
@@ -185,15 +188,15 @@ func (d Directory) planEntry(found *folder, e Entry) (remarks []Remark, err erro
 		if err := secrets.want(e.secret); err != nil {
 			return nil, err
 		}
-		if secrets.documents.of[e.secret.object()].sealed {
-			remarks = append(remarks, Remark{e.user.username(), sealed, secrets.path + " is encrypted and stays unchanged; check whether the hash changed"})
+		if secrets.documents.of[Called(e.secret)].sealed {
+			remarks = append(remarks, Remark{user.Username(e.user), sealed, secrets.path + " is encrypted and stays unchanged; check whether the hash changed"})
 		}
 	}
 	return remarks, users.want(e.user)
 }
 
 // likely is what is in the file of a user that was imported before; nothing where others are in it, too.
-func (d Directory) likely(e Entry) (likely []manifest) {
+func (d Directory) likely(e Entry) (likely []client.Object) {
 	if d.Single {
 		return nil
 	}
