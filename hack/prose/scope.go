@@ -20,7 +20,7 @@ var notYet = []string{
 }
 
 // commented are folders whose comments are covered too, because users see them. Shrink the rest the same way.
-var commented = []string{"api/v1alpha1", "hack/prose"}
+var commented = []string{"api/v1alpha1", "hack/prose", "hack/reference", "internal/config", "internal/dsn", "internal/cli"}
 
 // plain are files, and folders of YAML files, that are covered line by line.
 var plain = []string{

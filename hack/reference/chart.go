@@ -155,8 +155,8 @@ type line struct {
 	comment string
 }
 
-// documented returns each value, with what values.yaml says of it in the comment that begins with two dashes. What has such a
-// comment is one value, whatever it consists of.
+// documented returns each value, with its comment in values.yaml that begins with two dashes. A node with such a comment is one
+// value, whatever it consists of.
 func documented(path string, node *yaml.Node) (lines []line, err error) {
 	for i := 0; i < len(node.Content); i += 2 {
 		key, value := node.Content[i], node.Content[i+1]

@@ -28,7 +28,7 @@ func (l *loader) checkTogether(s *Settings) {
 	l.checkSecrets(&s.Login)
 }
 
-// checkSecrets checks the files of the signing secrets. Their paths are not quoted: somebody may have given a secret itself.
+// checkSecrets checks the files of the signing secrets. Their paths are not quoted, because one may be a secret itself.
 func (l *loader) checkSecrets(login *Login) {
 	for _, secret := range []struct{ flag, file string }{
 		{flagJWTSecretFile, login.JWTSecretFile},
@@ -115,7 +115,7 @@ func (l *loader) resolveDSN(d *Database) {
 	}
 }
 
-// checkLoginDSN checks the DSN of the log-in side's role, and whether that side is there.
+// checkLoginDSN checks the DSN of the login role, and whether logins are served.
 func (l *loader) checkLoginDSN(s Settings) {
 	d := s.Database
 	if d.LoginDSNFile == "" {

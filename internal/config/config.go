@@ -6,13 +6,13 @@
 // Each setting is a flag. In rising order of precedence its value comes from
 // the settings file (section "operator", key "bcrypt-cost"), the environment
 // (SHARDINGUSER_BCRYPT_COST; empty counts as not set) and the command line
-// (--bcrypt-cost). The database's DSN alone never is a flag's value, since a
-// process's arguments are for everybody to read: it comes from
-// security.user_database_dsn in the file, from USER_DATABASE_DSN, or from the
-// file that --user-database-dsn-file names, the last of these winning. Those of
-// other roles and other ways to the same database come from files only.
+// (--bcrypt-cost). All of it follows from one table, see [Table].
 //
-// Errors never hold any part of a DSN.
+// The DSN of the database is never a flag's value, because other users of the
+// machine can read a process's arguments. It comes from the file that
+// --user-database-dsn-file names, from USER_DATABASE_DSN, or from
+// security.user_database_dsn in the settings file; the first of these wins.
+// DSNs of other roles come from files only. Errors never hold a part of a DSN.
 package config
 
 import (
@@ -50,8 +50,8 @@ type Settings struct {
 	// off.
 	MetricsBindAddress     string
 	HealthProbeBindAddress string
-	// PprofBindAddress is where Go's profiles can be had by whoever gets there;
-	// "0", for off, by default.
+	// PprofBindAddress serves Go's profiles without authentication; "0", for
+	// off, by default.
 	PprofBindAddress string
 	// MetricsCertDir has tls.crt and tls.key; empty for a self-signed
 	// certificate.
@@ -113,14 +113,14 @@ type Database struct {
 	// the pool's DSN does for both.
 	ListenDSNFile string
 
-	// LoginDSNFile holds the DSN of the log-in side's own role. Empty where one
-	// role does for both; else there is a database, and log-ins are served.
+	// LoginDSNFile holds the DSN of a separate role for logins. Empty where one
+	// role serves both; else there is a database, and logins are served.
 	LoginDSNFile string
 
 	// MaxConnections is 1 or more, IdleConnections 0 to MaxConnections.
 	MaxConnections int
-	// LoginMaxConnections, 1 or more, is MaxConnections of the log-in side's own
-	// pool, where it has one.
+	// LoginMaxConnections, 1 or more, is MaxConnections of the login pool, where
+	// there is one.
 	LoginMaxConnections int
 
 	IdleConnections    int
@@ -130,7 +130,7 @@ type Database struct {
 	Timeout time.Duration
 }
 
-// Login says how the log-in side works.
+// Login says how logins are served.
 type Login struct {
 	// BindAddress is host:port, or "0" for off.
 	BindAddress string
@@ -162,30 +162,30 @@ type Login struct {
 	// VerifyCacheTTL is how long credentials that passed are recognised without
 	// bcrypt; 0 is never.
 	VerifyCacheTTL time.Duration
-	// AuditRetention is how long attempts stay on record.
+	// AuditRetention is how long attempts stay in the record.
 	AuditRetention time.Duration
-	// AuditMaxSize is how many bytes of attempts stay on record, about; 0 for any
-	// number.
+	// AuditMaxSize is about how many bytes of attempts stay in the record; 0 for
+	// any number.
 	AuditMaxSize int64
 
 	// AccountCacheSize is how many accounts each replica keeps a copy of.
 	AccountCacheSize int
-	// Fallback tells whether log-ins are decided from memory while the database
-	// is away.
+	// Fallback reports whether logins are decided from the account cache while
+	// the database is unavailable.
 	Fallback bool
 	// FallbackAttempts is how many failures one replica alone counts then before
 	// it locks; 0 is LockoutAttempts.
 	FallbackAttempts int
 }
 
-// What DefaultUsers.Passwords may be.
+// The values of DefaultUsers.Passwords.
 const (
 	DefaultUsersOff       = "off"
 	DefaultUsersGenerated = "generated"
 	DefaultUsersSharding  = "sharding"
 )
 
-// What Settings.Orphans may be.
+// The values of Settings.Orphans.
 const (
 	OrphansReport     = "report"
 	OrphansDeactivate = "deactivate"
@@ -206,10 +206,10 @@ type DefaultUsers struct {
 	TakeOver bool
 }
 
-// Enabled tells whether there are any.
+// Enabled reports whether there are any.
 func (d DefaultUsers) Enabled() bool { return d.Passwords != DefaultUsersOff }
 
-// Enabled tells whether log-ins are served.
+// Enabled reports whether logins are served.
 func (l Login) Enabled() bool { return l.BindAddress != off }
 
 // Configured tells whether there is a database at all; without, the in-memory
@@ -230,6 +230,6 @@ func (d Database) CurrentDSN() (dsn.DSN, error) {
 // there is a file for it.
 func (d Database) CurrentListenDSN() (dsn.DSN, error) { return dsn.ReadFile(d.ListenDSNFile) }
 
-// CurrentLoginDSN returns the DSN for a new connection of the log-in side's own
-// role, where there is a file for it.
+// CurrentLoginDSN returns the DSN for a new connection of the login role, where
+// there is a file for it.
 func (d Database) CurrentLoginDSN() (dsn.DSN, error) { return dsn.ReadFile(d.LoginDSNFile) }

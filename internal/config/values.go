@@ -15,7 +15,7 @@ import (
 
 // The kinds of setting, each a pflag.Value. Their Set refuses with a want.
 
-// What Type returns: how a value is written in the settings file.
+// Type returns how a value is written in the settings file.
 const (
 	typeNumber = "number"
 	typeBool   = "bool"

@@ -49,14 +49,14 @@ var harmless = withIgnored(map[string]*regexp.Regexp{
 
 const authMethod = `!?(password|md5|gss|sspi|scram-sha-256|none)`
 
-// withIgnored adds the parameters that have no effect here. They stand in the DSN all the same.
+// withIgnored adds the parameters that have no effect here.
 func withIgnored(shown map[string]*regexp.Regexp) map[string]*regexp.Regexp {
 	maps.Copy(shown, ignored)
 	return shown
 }
 
 // named has further parameters that are common enough to be named, with their
-// values Hidden. The name of any other may be a piece of a password.
+// values hidden. The name of any other may be a piece of a password.
 var named = map[string]bool{
 	"password": true, "passfile": true, "options": true, "service": true, "servicefile": true,
 	"sslcert": true, "sslkey": true, "sslpassword": true, "sslrootcert": true, "krbsrvname": true, "krbspn": true,
@@ -68,8 +68,8 @@ func whole(pattern string) *regexp.Regexp { return regexp.MustCompile(`^(?:` + p
 
 // Mask returns dsn in a form that may be printed: hosts, ports, user, database
 // and a few parameters that cannot hold a secret as they are, everything else
-// as ***. What cannot be read as a DSN, or only in more than one way, becomes
-// a fixed text; the empty DSN stays empty.
+// as ***. A text that is no DSN, or that can be read in more than one way,
+// becomes a fixed text; the empty DSN stays empty.
 //
 // It follows pgx's way of reading a DSN, which is libpq's and not that of
 // net/url: a password with an '@' or '/' that is not percent-encoded ends

@@ -109,8 +109,7 @@ func (a Cluster) listSecrets(ctx context.Context) (map[string]map[string][]byte,
 	return data, nil
 }
 
-// write applies what differs, several entries at once. What the API server refuses of one keeps no other from being applied.
-// Write implements Target.
+// Write applies the objects that differ, several entries at once. An object that the API server rejects stops no other entry.
 func (a Cluster) Write(ctx context.Context, entries []Entry) (changes []Change, remarks []Remark, err error) {
 	plans, remarks, err := a.plan(ctx, entries)
 	if err != nil {
@@ -175,8 +174,8 @@ func refused(s step, err error) error {
 	return fmt.Errorf("apply %s: %w", s.Object, err)
 }
 
-// try sees what would come of a step: somebody else may have added roles, of which server-side apply would leave both his and
-// ours.
+// try checks the result of a step by a dry run: another field manager may have added roles, and server-side apply would leave
+// both its roles and ours.
 func (a Cluster) try(ctx context.Context, s step) error {
 	tried, err := a.apply(ctx, s.object, client.DryRunAll)
 	if err != nil {
@@ -202,8 +201,7 @@ func isRefusal(err error) bool {
 	return errors.Is(err, errShared) || apierrors.IsConflict(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsForbidden(err)
 }
 
-// apply is server-side apply, and returns what comes of it. Of fields that somebody else has, the API server says whose they
-// are.
+// apply returns the result of server-side apply. If another field manager owns a field, the API server's error names it.
 func (a Cluster) apply(ctx context.Context, wanted client.Object, options ...client.ApplyOption) (*unstructured.Unstructured, error) {
 	manifest, err := manifestOf(wanted)
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// What the API server lets a username and a role be.
+// The forms of a username and a role that the API server accepts.
 var (
 	usernameRule = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@+-]{0,254}$`)
 	roleRule     = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:-]{0,62}$`)
@@ -52,7 +52,7 @@ func (r Remark) String() string { return fmt.Sprintf("%s %q: %s", r.Kind, r.User
 
 // A Conversion says how rows become manifests.
 type Conversion struct {
-	Namespace    string // empty to leave it to whoever applies them
+	Namespace    string // empty to leave it to kubectl apply
 	Deletion     v1alpha1.DeletionPolicy
 	IncludeOwned bool
 	DropRoles    bool

@@ -119,8 +119,8 @@ type folder struct {
 	known map[string]*file
 }
 
-// file is one of the folder. What it is likely to be is compared first: of 10,000 files that nobody touched, to take each apart
-// would take most of the time.
+// file returns one of the folder's files. It first compares the file with its likely content, because parsing 10,000 unchanged
+// files would take most of the time.
 func (d *folder) file(path string, likely ...client.Object) (*file, error) {
 	if f := d.known[path]; f != nil {
 		return f, nil

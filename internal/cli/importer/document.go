@@ -125,8 +125,8 @@ func (all *documents) secret() bool {
 	return slices.ContainsFunc(all.list, func(d *document) bool { return !d.sealed && strings.HasPrefix(d.object, objectSecret) })
 }
 
-// merge puts an object among the documents. What is there already and is as wanted stays to the byte; else what the manifest
-// says of it changes, and nothing else: labels, spec.password.maxAge, the place in the file.
+// merge puts an object among the documents. A document that is as wanted stays byte for byte. In any other, only the fields of
+// the manifest change: labels, spec.password.maxAge and the place in the file stay.
 func (all *documents) merge(want client.Object) (differs bool, fields []string, err error) {
 	d, err := documentOf(want)
 	if err != nil {

@@ -56,7 +56,7 @@ func manifestOf(object client.Object) (map[string]any, error) {
 // HasSecret reports whether there is a password to bring along.
 func (e Entry) HasSecret() bool { return e.secret != nil }
 
-// What changes and remarks call objects, and the field of a user that is not import's alone.
+// The names of objects in changes and remarks, and the field of a user that import shares with others.
 const (
 	objectUser    = "shardinguser.sharding.io/"
 	objectSecret  = "secret/"
@@ -71,8 +71,8 @@ func Called(object client.Object) string {
 	return objectSecret + object.GetName()
 }
 
-// differences names the fields in which a user is not as it is wanted, as far as that says. What is said in another way
-// (roles in another order, a default) is no difference.
+// differences returns the fields in which a user differs from the wanted one. Another order of roles, or a default that is not
+// written, is no difference.
 func differences(want, have *v1alpha1.ShardingUser) (fields []string) {
 	differs := func(field string, differs bool) {
 		if differs {
