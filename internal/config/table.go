@@ -56,7 +56,7 @@ func table(s *Settings) []Section {
 				Help: "the settings file, JSON or YAML; empty for none",
 			},
 		}, s.Database.table()...)},
-		{"Changes of rows", s.changes()},
+		{"Row changes", s.changes()},
 		{"Reconciling", append(s.reconciling(), s.DefaultUsers.table()...)},
 		{"Passwords", s.passwords()},
 		{"Logins", append(s.Login.table(), s.Login.outage()...)},
