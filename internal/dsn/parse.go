@@ -49,7 +49,7 @@ func Parse(dsn string) (*pgxpool.Config, error) {
 
 const (
 	exampleURL      = "postgres://USER:PASSWORD@HOST:5432/DATABASE?sslmode=require" //nolint:gosec // An example, no credential.
-	exampleKeywords = "host=HOST port=5432 user=USER password='PASSWORD' dbname=DATABASE sslmode=require"
+	exampleKeywords = "host=HOST port=5432 user=USER dbname=DATABASE sslmode=require"
 )
 
 func invalid(reason string) error {
