@@ -31,7 +31,6 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 	"github.com/sharding-system/shardinguser-operator/internal/config"
 	"github.com/sharding-system/shardinguser-operator/internal/controller"
-	"github.com/sharding-system/shardinguser-operator/internal/password"
 	"github.com/sharding-system/shardinguser-operator/internal/tracing"
 )
 
@@ -139,16 +138,6 @@ func run(ctx context.Context, args []string) error {
 func addOtherFlags(flags *flag.FlagSet, logging *zap.Options) {
 	logging.BindFlags(flags)
 	ctrlconfig.RegisterFlags(flags)
-}
-
-// newHasher is the one for reconciles and log-ins alike.
-func newHasher(settings config.Settings, log logr.Logger) *password.Hasher {
-	hasher := password.NewHasher(settings.BcryptCost, settings.HashCores)
-	if err := hasher.Fault(); err != nil {
-		slog.New(logr.ToSlogHandler(log)).Warn("The built-in bcrypt failed its self-test on this machine; using golang.org/x/crypto/bcrypt, "+
-			"which hashes less than half as many passwords per second", "error", err)
-	}
-	return hasher
 }
 
 // part is something that runs until ctx ends.
