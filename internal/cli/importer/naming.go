@@ -10,9 +10,10 @@ import (
 )
 
 const (
-	// secretSuffix makes a Secret's name from that of its user, secretKey is where the password is in it.
+	// SecretSuffix makes a Secret's name from that of its user.
 	SecretSuffix = "-password"
-	SecretKey    = "password"
+	// SecretKey is the key of the password in it.
+	SecretKey = "password"
 
 	// The API server takes names of 253 characters, and the Secret's is the longer one.
 	maxName = 253 - len(SecretSuffix)
