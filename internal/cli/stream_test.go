@@ -103,7 +103,7 @@ func TestGraphicTextIsLeftAsItIs(t *testing.T) {
 	}
 }
 
-// What programs read is safe to be looked at, too, and each value in it is what it was.
+// Output for programs is safe on a terminal too, and its values are unchanged.
 func TestEscapesChangeNoValueOfJSONOrYAML(t *testing.T) {
 	for name, text := range hostile {
 		for _, format := range []string{asJSON, asYAML} {

@@ -28,7 +28,7 @@ func TestEveryLineOfTheTableIsComplete(t *testing.T) {
 	}
 }
 
-// What a default is written as is what the value returns again, so that it is the same everywhere.
+// A default is parsed and printed again without a change, so that it is the same everywhere.
 func TestDefaultsAreWrittenInOneWay(t *testing.T) {
 	for _, section := range Table() {
 		for _, s := range section.Settings {

@@ -16,7 +16,7 @@ func lockChange(found outcome) time.Duration {
 	if found.observed == nil || !found.observed.OwnedBy(found.desired.Owner) || !found.observed.Locked() {
 		return 0
 	}
-	return min(found.observed.LookAgain(), longestWait) + lockMargin
+	return min(found.observed.NextLockChange(), longestWait) + lockMargin
 }
 
 // nameFreed is when to look again because the name may be free by then. An event tells of that; this is for the one

@@ -60,7 +60,7 @@ func ends(c user.Change) bool { return c.Verb == user.Delete || c.Verb == user.D
 type notKeptError struct {
 	made       user.Decision
 	fields     []user.Field
-	isHashLeft bool // see user.IsHashLeft
+	isHashLeft bool // see user.IsHashNotDisabled
 }
 
 func (e *notKeptError) Error() string { return "the database did not keep the change" }
@@ -178,7 +178,7 @@ func (r *Reconciler) apply(ctx context.Context, u *v1alpha1.ShardingUser, found 
 	}
 	found.observed = &after
 	fields := user.Unkept(d, decision, after)
-	isHashLeft := user.IsHashLeft(fields, after)
+	isHashLeft := user.IsHashNotDisabled(fields, after)
 	if len(fields) > 0 && !isHashLeft {
 		return found, &notKeptError{made: decision, fields: fields}
 	}
@@ -194,10 +194,10 @@ func (r *Reconciler) apply(ctx context.Context, u *v1alpha1.ShardingUser, found 
 	case isHashLeft && refusal == nil:
 		return found, &notKeptError{made: decision, fields: fields, isHashLeft: true}
 	case isHashLeft:
-		found.problem = user.HashLeft(decision, sentence)
+		found.problem = user.HashNotDisabled(decision, sentence)
 		found.retry = r.retries.reject(u.UID, user.Asked(d)+hashLeft, decision.Change.Verb, found.problem)
 	case ends(decision.Change) && after.Row.NeedsDisabledHash():
-		r.events.tell(ctx, u, []user.Event{user.HashLeftEvent(decision, sentence)})
+		r.events.tell(ctx, u, []user.Event{user.HashNotDisabledEvent(decision, sentence)})
 	}
 	return found, nil
 }
@@ -205,7 +205,7 @@ func (r *Reconciler) apply(ctx context.Context, u *v1alpha1.ShardingUser, found 
 // applySpared makes the part of a change that takes no role from its last holder. The problem stays: it is about the rest.
 func (r *Reconciler) applySpared(ctx context.Context, u *v1alpha1.ShardingUser, found outcome, decision user.Decision) (outcome, error) {
 	d := found.desired
-	rest, ok := decision.Spared(*found.observed)
+	rest, ok := decision.WithoutRoleLoss(*found.observed)
 	if !ok {
 		return found, nil
 	}

@@ -201,7 +201,7 @@ func (d *Declarations) passwordKnown(owner *v1alpha1.ShardingUser) (declaredPass
 func declaredAccount(cluster string, owner declaredOwner, p declaredPassword, now time.Time) user.Observed {
 	desired := user.FromResource(cluster, owner.ShardingUser)
 	desired.Permission, desired.Password.Problem = owner.permission, p.problem
-	account := user.Declared(desired, owner.Status, p.PasswordChange, now)
+	account := user.ClusterAccount(desired, owner.Status, p.PasswordChange, now)
 	if !owner.noted {
 		account.Ownership = nil
 		return account
@@ -290,7 +290,7 @@ func (d *Declarations) passwordOf(secret secretValue) user.PasswordChange {
 		hash := string(secret.value)
 		return user.PasswordChange{Hash: hash, Version: secret.Version, Weak: user.DefaultHash(hash), Suspicion: secret.suspicion}
 	}
-	return user.PasswordChange{Hash: d.hasher.Print(secret.value), Weak: password.WellKnown(secret.value), Suspicion: secret.suspicion}
+	return user.PasswordChange{Hash: d.hasher.StandIn(secret.value), Weak: password.WellKnown(secret.value), Suspicion: secret.suspicion}
 }
 
 // take takes up what was read. Where that is no usable password, the one in force stays in force, as everywhere.

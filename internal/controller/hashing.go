@@ -57,7 +57,7 @@ func (h *hashing) take(ctx context.Context, owner user.Owner, secret secretValue
 		return user.PasswordChange{}, err
 	}
 	change.Hash, change.Weak, change.New = hash, password.WellKnown(secret.value), !same
-	if same && password.IsPrint(inForce) {
+	if same && password.IsStandIn(inForce) {
 		change.Replaces = inForce
 	}
 	return change, nil
@@ -76,7 +76,7 @@ func (h *hashing) hash(ctx context.Context, uid types.UID, inForce string, value
 	known, ok := h.known[uid]
 	h.mu.Unlock()
 	computed := ok && known.print == fingerprint
-	printed := password.IsPrint(inForce)
+	printed := password.IsStandIn(inForce)
 	switch {
 	case computed && !printed:
 		return known.hash, known.hash == inForce, nil

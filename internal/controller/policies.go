@@ -94,7 +94,7 @@ func (p *policies) permission(ctx context.Context, u *v1alpha1.ShardingUser) (us
 // permissionIn is what policies say of a resource in a namespace; nil where the namespace does not exist any more.
 func permissionIn(set policy.Set, namespace *metav1.PartialObjectMetadata, u *v1alpha1.ShardingUser) user.Permission {
 	if namespace == nil {
-		return set.OfMissing().Permission(map[string]string{corev1.LabelMetadataName: u.Namespace}, u)
+		return set.ForMissingNamespace().Permission(map[string]string{corev1.LabelMetadataName: u.Namespace}, u)
 	}
 	return set.Permission(labelsOf(namespace), u)
 }

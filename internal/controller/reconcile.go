@@ -210,7 +210,7 @@ func (r *Reconciler) withoutFinalizer(ctx context.Context, u *v1alpha1.ShardingU
 	return errors.Join(cause, err)
 }
 
-// seeToVanished deals with the row of a resource that was gone before it was seen to; see unfinished. Spared tells that the row
+// seeToVanished deals with the row of a resource that was gone before it was seen to; see unfinished. WithoutRoleLoss tells that the row
 // has to stay until somebody else holds its role, or until the database lets it go.
 func (r *Reconciler) seeToVanished(ctx context.Context, former *v1alpha1.ShardingUser) (spared bool, err error) {
 	if err := r.confirmGone(ctx, former); err != nil {

@@ -154,11 +154,11 @@ func (s *secretReader) readLive(ctx context.Context, u *v1alpha1.ShardingUser, t
 }
 
 // judge judges what the Secret has for a user.
-func (s *secretReader) judge(u *v1alpha1.ShardingUser, secret *corev1.Secret, terms user.Terms) password.Judgement {
+func (s *secretReader) judge(u *v1alpha1.ShardingUser, secret *corev1.Secret, terms user.Terms) password.Inspection {
 	source := u.Spec.Password
 	given := password.FromSecret(string(secret.Type), source.SecretRef.Key, secret.Data)
 	given.Hashed = source.Format == v1alpha1.PasswordFormatBcrypt
-	return given.Judge(user.Username(u), max(s.minLength, terms.MinPasswordLength))
+	return given.Inspect(user.Username(u), max(s.minLength, terms.MinPasswordLength))
 }
 
 // isOutdated tells whether a generated password is the one that was applied, and too old, or too short by what is asked by now.

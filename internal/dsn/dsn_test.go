@@ -123,7 +123,7 @@ func FuzzDSN(f *testing.F) {
 			t.Fatalf("Check lets %q pass: %v", dsn, err)
 		}
 		password := config.ConnConfig.Password
-		// What is short, or stands there twice, may be shown as something else; what is in our own words says nothing.
+		// A short or repeated password may be shown as another part, and one that occurs in our own words proves nothing.
 		if len(password) < 4 || strings.Count(dsn, password) != 1 || strings.Contains(unreadable+"password=", password) {
 			return
 		}

@@ -251,7 +251,7 @@ func TestAnOwnedRowStaysWithItsResourceWhereItsOwnIsAskedFor(t *testing.T) {
 	}
 }
 
-// The ownership table is of the database, and whoever may write there has no say in where files are written.
+// A user who may write the ownership table cannot choose where files are written.
 func TestAnOwnerThatIsNoResourcesNameNamesNoFile(t *testing.T) {
 	c := toTeamA
 	c.IncludeOwned = true

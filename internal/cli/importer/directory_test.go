@@ -86,7 +86,7 @@ func TestASecondRunTouchesNoFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Somebody unpacked an archive, say.
+	// As after unpacking an archive.
 	if err := os.Chmod(filepath.Join(d.Path, "secrets", "bob.yaml"), 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -58,7 +58,7 @@ var everyLayout = map[string]Directory{
 	"nowhere, in one file": {Secrets: SecretsSkip, Single: true},
 }
 
-// Rows that the operator adopted are left out of the next import. Whoever has the files in Git, and prunes, would lose the
+// Rows that the operator adopted are left out of the next import. A GitOps tool that prunes would otherwise delete the
 // resources with their documents.
 func TestRowsThatAreLeftOutByNowKeepTheirDocuments(t *testing.T) {
 	for name, d := range everyLayout {
