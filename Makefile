@@ -61,7 +61,7 @@ prepare-demo:
 	hack/prepare-postgres.sh
 
 .PHONY: generate
-generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Regenerate deep copies, CRD, RBAC, API reference, the chart's copies, Argo CD's ConfigMap and the database scripts from their sources.
+generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Regenerate deep copies, CRD, RBAC, references, parts of the chart, Argo CD's ConfigMap and SQL from their sources.
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
 	$(CONTROLLER_GEN) crd rbac:roleName=manager-role paths=./api/... paths=./internal/controller/... \
 		output:crd:artifacts:config=config/crd/bases output:rbac:artifacts:config=config/rbac
@@ -72,6 +72,7 @@ generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Regenerate deep copies, CRD, RBAC
 	go run ./hack/sql config/database/roles.sql config/database/sharding-manager.sql
 	hack/chart-files.sh
 	go run ./hack/argocd config/argocd
+	go run ./hack/reference
 
 .PHONY: build
 build: ## Build bin/manager, and bin/kubectl-shardinguser, which is a plugin for kubectl once it is on PATH.
