@@ -10,10 +10,10 @@ type DefaultPasswords struct {
 	Usernames []string // the first of them, by their bytes; MostDefaultPasswords at most
 }
 
-// MostDefaultPasswords is how many usernames DefaultPasswords lists at most.
+// MostDefaultPasswords is the largest number of usernames that DefaultPasswords lists.
 const MostDefaultPasswords = 100
 
-// Clean is the list in characters that can be printed: other programs write usernames.
+// Clean returns the list in printable characters: other programs write usernames.
 func (p DefaultPasswords) Clean() DefaultPasswords {
 	usernames := make([]string, 0, len(p.Usernames))
 	for _, username := range p.Usernames {

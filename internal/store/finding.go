@@ -65,10 +65,10 @@ func FindingKinds() []string {
 	}
 }
 
-// mostText is how many characters the text of a finding or an orphan has at most.
+// mostText is the largest number of characters of a text of a finding or an orphan.
 const mostText = 1000
 
-// Clean is the finding in characters that can be printed: names of the catalog can hold any.
+// Clean returns the finding in printable characters: names of the catalog can hold any.
 func (f Finding) Clean() Finding {
 	f.Object, f.Consequence = printable(f.Object, mostText, unicode.MaxRune), printable(f.Consequence, mostText, unicode.MaxRune)
 	return f

@@ -41,7 +41,7 @@ const PendingTime = 10 * time.Second
 // GrowthPeriod is how long a lock makes the next ones longer, where locks grow.
 const GrowthPeriod = 24 * time.Hour
 
-// Limits says when an account is locked, and for how long.
+// Limits are when an account is locked, and for how long.
 type Limits struct {
 	Attempts int           // failed attempts that lock; less than 1 is 1
 	Duration time.Duration // more than 0
@@ -52,7 +52,7 @@ type Limits struct {
 	Most int
 }
 
-// For is the limits of an account for which a policy says this.
+// For returns the limits of an account with these terms of a policy.
 func (l Limits) For(terms user.Lockout) Limits {
 	if terms.Attempts > 0 {
 		l.Attempts = terms.Attempts
@@ -67,13 +67,13 @@ func (l Limits) For(terms user.Lockout) Limits {
 	return l
 }
 
-// Lock is how long a lock lasts that was preceded by so many within GrowthPeriod.
+// Lock returns how long a lock lasts after so many others within GrowthPeriod.
 func (l Limits) Lock(before int) time.Duration {
 	grown := float64(l.Duration) * math.Exp2(float64(before))
 	return max(l.Duration, time.Duration(min(grown, float64(l.Longest))))
 }
 
-// Attempt is one try to log in. Its texts may be of any length and hold anything: see Record.
+// Attempt is one attempt to log in. Its texts may have any length and any characters: see Record.
 type Attempt struct {
 	Username  string // as it was sent
 	Alias     string // stands for Username in the audit trail where there is no such account
@@ -81,7 +81,7 @@ type Attempt struct {
 	UserAgent string
 }
 
-// Verdict says what is to be done about an attempt.
+// Verdict is what to do about an attempt.
 type Verdict string
 
 const (
@@ -106,7 +106,7 @@ func (v Verdict) Outcome() Outcome {
 	return Outcome(v)
 }
 
-// Charge is an attempt that was charged, or refused without a charge.
+// Charge is an attempt that was charged, or rejected without a charge.
 type Charge struct {
 	ID           int64 // of the audit row
 	Username     string

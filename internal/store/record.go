@@ -49,13 +49,13 @@ type Record struct {
 	Outcome   Outcome
 }
 
-// TrailSize is an estimate of what the audit trail holds, by outcome.
+// TrailSize is an estimate of the size of the audit trail, by outcome.
 type TrailSize map[Outcome]TrailPart
 
-// TrailPart is the rows of one outcome, and their bytes on the disk with those of their index entries.
+// TrailPart is the number of rows of one outcome, and their bytes on disk with those of their index entries.
 type TrailPart struct{ Rows, Bytes int64 }
 
-// Bytes is the size of all of it.
+// Bytes returns the size of the whole trail.
 func (s TrailSize) Bytes() (sum int64) {
 	for _, part := range s {
 		sum += part.Bytes
@@ -97,7 +97,7 @@ func (r Record) Clean() Record {
 	return r
 }
 
-// printable is the text in characters that can be printed and are not beyond highest, at most so many of them.
+// printable returns the text in printable characters up to highest, at most so many of them. It escapes others as Go does.
 func printable(text string, most int, highest rune) string {
 	var b strings.Builder
 	for length := 0; text != ""; {
