@@ -28,11 +28,12 @@ var calls = regexp.MustCompile(`\b([a-z_]+[a-z0-9_]*)\(`)
 func functionsNamed(t *testing.T, pool *pgxpool.Pool) []string {
 	t.Helper()
 	var called []string
-	err := filepath.WalkDir(".", func(file string, _ fs.DirEntry, err error) error {
+	sources := os.DirFS(".")
+	err := fs.WalkDir(sources, ".", func(file string, _ fs.DirEntry, err error) error {
 		if ext := filepath.Ext(file); err != nil || (ext != ".go" && ext != ".sql") {
 			return err
 		}
-		source, err := os.ReadFile(file)
+		source, err := fs.ReadFile(sources, file)
 		for _, match := range calls.FindAllStringSubmatch(string(source), -1) {
 			called = append(called, match[1])
 		}

@@ -265,6 +265,7 @@ func (r *Registry) current() []*Session {
 // Agreement is the result of a comparison of all sessions.
 type Agreement int
 
+// The results of a comparison.
 const (
 	Undecided   Agreement = iota // sessions are still to be replaced
 	Agreeing                     // as before
