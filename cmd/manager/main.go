@@ -30,6 +30,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 	"github.com/sharding-system/shardinguser-operator/internal/config"
 	"github.com/sharding-system/shardinguser-operator/internal/controller"
+	controllercache "github.com/sharding-system/shardinguser-operator/internal/controller/cache"
 	"github.com/sharding-system/shardinguser-operator/internal/password"
 	"github.com/sharding-system/shardinguser-operator/internal/tracing"
 )
@@ -213,11 +214,11 @@ func newManager(ctx context.Context, settings config.Settings, log logr.Logger) 
 		Logger: withEndingNamespaces(log),
 		Cache: cache.Options{
 			DefaultNamespaces: namespaces,
-			DefaultTransform:  controller.Trim,
+			DefaultTransform:  controllercache.Trim,
 		},
 		Metrics:                 metricsserver.Options{BindAddress: notServed}, // see addMetrics
 		HealthProbeBindAddress:  notServed,                                     // see addProbes
-		MapperProvider:          controller.Mapper,
+		MapperProvider:          controllercache.Mapper,
 		PprofBindAddress:        settings.PprofBindAddress,
 		LeaderElection:          settings.LeaderElect,
 		LeaderElectionID:        config.LeaseName,

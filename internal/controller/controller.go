@@ -28,6 +28,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/cache"
 	"github.com/sharding-system/shardinguser-operator/internal/password"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
@@ -155,7 +156,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, accounts Accounts, rows Rows, 
 	r.secrets.generator = newGenerator(mgr.GetClient(), time.Now)
 	r.reports = &reporter{statuses: statuses, pace: newPace(time.Now), outages: newPace(time.Now), stale: r.stale}
 
-	if err := addIndexes(ctx, mgr); err != nil {
+	if err := cache.AddIndexes(ctx, mgr); err != nil {
 		return err
 	}
 	controlled := ctrl.NewControllerManagedBy(mgr).
@@ -244,6 +245,6 @@ func (r *Reconciler) secretChanges() handler.EventHandler {
 
 // usersOfSecret is everybody whose password is in the Secret.
 func (r *Reconciler) usersOfSecret(ctx context.Context, secret client.Object) []reconcile.Request {
-	return requests(ctx, r.client, client.InNamespace(secret.GetNamespace()),
-		client.MatchingFields{indexSecret: secret.GetName()})
+	return cache.Requests(ctx, r.client, client.InNamespace(secret.GetNamespace()),
+		cache.WithSecret(secret.GetName()))
 }

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/cache"
 	"github.com/sharding-system/shardinguser-operator/internal/password"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
@@ -130,7 +131,7 @@ type declaredOwner struct {
 
 // owners is who has which username.
 func (d *Declarations) owners(ctx context.Context) (map[string]declaredOwner, error) {
-	users, err := cachedUsers(ctx, d.client)
+	users, err := cache.Users(ctx, d.client)
 	if err != nil {
 		return nil, err
 	}
@@ -310,7 +311,7 @@ func (d *Declarations) take(uid types.UID, read declaredPassword) {
 
 // Locks is the locks that the statuses tell of, by username. Whether one is over is for the database's clock to tell.
 func (d *Declarations) Locks(ctx context.Context) (map[string]time.Time, error) {
-	locked, err := cachedUsers(ctx, d.client, client.MatchingFields{indexLocked: isLocked})
+	locked, err := cache.Users(ctx, d.client, cache.Locked())
 	if err != nil {
 		return nil, err
 	}
@@ -353,7 +354,7 @@ func (d *Declarations) PublishLock(ctx context.Context, username string, locked 
 
 // owner is the resource that has the username; nil where none does.
 func (d *Declarations) owner(ctx context.Context, username string) (*v1alpha1.ShardingUser, error) {
-	users, err := cachedUsers(ctx, d.client, client.MatchingFields{indexUsername: username})
+	users, err := cache.Users(ctx, d.client, cache.WithUsername(username))
 	if err != nil {
 		return nil, err
 	}

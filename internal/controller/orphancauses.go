@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/cache"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
@@ -135,7 +136,7 @@ func (o *Orphans) changed(ctx context.Context, usernames []string) {
 		return
 	}
 	usernames = slices.DeleteFunc(slices.Clone(usernames), func(username string) bool {
-		return len(requests(ctx, o.cached, client.MatchingFields{indexUsername: username})) > 0
+		return len(cache.Requests(ctx, o.cached, cache.WithUsername(username))) > 0
 	})
 	if len(usernames) == 0 {
 		return

@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/cache"
 	"github.com/sharding-system/shardinguser-operator/internal/policy"
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
@@ -189,7 +190,7 @@ func namespaceMetadata() *metav1.PartialObjectMetadata {
 func (r *Reconciler) policyChanges() handler.EventHandler {
 	all := func(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 		r.policies.changed()
-		addEdited(queue, requests(ctx, r.client))
+		addEdited(queue, cache.Requests(ctx, r.client))
 	}
 	return handler.Funcs{
 		CreateFunc: func(ctx context.Context, e event.CreateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
@@ -231,7 +232,7 @@ func (r *Reconciler) usersOf(ctx context.Context, policies ...*v1alpha1.Sharding
 	for i := range namespaces.Items {
 		for _, p := range policies {
 			if policy.Selects(p, labelsOf(&namespaces.Items[i])) {
-				concerned = append(concerned, requests(ctx, r.client, client.InNamespace(namespaces.Items[i].Name))...)
+				concerned = append(concerned, cache.Requests(ctx, r.client, client.InNamespace(namespaces.Items[i].Name))...)
 				break
 			}
 		}
@@ -243,7 +244,7 @@ func (r *Reconciler) usersOf(ctx context.Context, policies ...*v1alpha1.Sharding
 func (r *Reconciler) namespaceChanges() handler.EventHandler {
 	return handler.Funcs{UpdateFunc: func(ctx context.Context, e event.UpdateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 		if hasOtherLabels(e.ObjectOld, e.ObjectNew) {
-			addEdited(queue, requests(ctx, r.client, client.InNamespace(e.ObjectNew.GetName())))
+			addEdited(queue, cache.Requests(ctx, r.client, client.InNamespace(e.ObjectNew.GetName())))
 		}
 	}}
 }

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/cache"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
@@ -78,7 +79,7 @@ func (s *rowSource) Start(ctx context.Context, queue workqueue.TypedRateLimiting
 			return
 		}
 		for _, username := range usernames {
-			if users := requests(ctx, s.reader, client.MatchingFields{indexUsername: username}); len(users) > 0 {
+			if users := cache.Requests(ctx, s.reader, cache.WithUsername(username)); len(users) > 0 {
 				s.lag.noticed(username)
 				add(queue, users, rowPriority)
 			}
@@ -124,7 +125,7 @@ func (s *rowSource) lookAhead(
 ) bool {
 	concerned := make(map[string][]reconcile.Request, len(usernames))
 	for _, username := range usernames {
-		if users := requests(ctx, s.reader, client.MatchingFields{indexUsername: username}); len(users) > 0 {
+		if users := cache.Requests(ctx, s.reader, cache.WithUsername(username)); len(users) > 0 {
 			concerned[username] = users
 		}
 	}
@@ -169,7 +170,7 @@ var awaiting = []string{v1alpha1.ReasonPending, v1alpha1.ReasonDatabaseUnavailab
 // outage, which the database has yet to be told of, or never will be.
 func (s *rowSource) waiting(ctx context.Context) []reconcile.Request {
 	var list []reconcile.Request
-	users, err := cachedUsers(ctx, s.reader)
+	users, err := cache.Users(ctx, s.reader)
 	if err != nil {
 		logf.FromContext(ctx).Error(err, "Cannot list the ShardingUsers that wait for the database")
 	}

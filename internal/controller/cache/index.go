@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controller
+package cache
 
 import (
 	"context"
@@ -15,30 +15,42 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// Indexes of the cache: from a Secret and from a row to the users that have to do with it, without a walk over all.
+// The indexes of ShardingUsers. Without them each changed Secret or row would cost a walk over all users.
 const (
-	indexSecret   = "spec.password.secretRef.name"
-	indexUsername = "effectiveUsername"
-	indexLocked   = "status.locked"
+	bySecret   = "spec.password.secretRef.name"
+	byUsername = "effectiveUsername"
+	byLock     = "status.locked"
 )
 
-// isLocked is the one value of indexLocked: nobody asks for those who are not locked.
-const isLocked = "true"
+// yes is the only value of byLock: unlocked users are not looked up.
+const yes = "true"
 
-func addIndexes(ctx context.Context, mgr ctrl.Manager) error {
+// WithUsername selects the users that claim a username.
+func WithUsername(username string) client.ListOption {
+	return client.MatchingFields{byUsername: username}
+}
+
+// WithSecret selects the users that name a Secret.
+func WithSecret(name string) client.ListOption { return client.MatchingFields{bySecret: name} }
+
+// Locked selects the users whose status reports a lock.
+func Locked() client.ListOption { return client.MatchingFields{byLock: yes} }
+
+// AddIndexes adds the indexes that WithUsername, WithSecret and Locked use.
+func AddIndexes(ctx context.Context, mgr ctrl.Manager) error {
 	indexes := map[string]func(*v1alpha1.ShardingUser) []string{
-		indexSecret: func(u *v1alpha1.ShardingUser) []string {
+		bySecret: func(u *v1alpha1.ShardingUser) []string {
 			if u.Spec.Password == nil {
 				return nil
 			}
 			return []string{u.Spec.Password.SecretRef.Name}
 		},
-		indexUsername: func(u *v1alpha1.ShardingUser) []string { return []string{user.Username(u)} },
-		indexLocked: func(u *v1alpha1.ShardingUser) []string {
+		byUsername: func(u *v1alpha1.ShardingUser) []string { return []string{user.Username(u)} },
+		byLock: func(u *v1alpha1.ShardingUser) []string {
 			if !u.Status.Locked {
 				return nil
 			}
-			return []string{isLocked}
+			return []string{yes}
 		},
 	}
 	for name, values := range indexes {
@@ -56,10 +68,10 @@ func addIndexes(ctx context.Context, mgr ctrl.Manager) error {
 	return nil
 }
 
-// requests is a request for each ShardingUser in the cache that the options select.
-func requests(ctx context.Context, reader client.Reader, options ...client.ListOption) []reconcile.Request {
+// Requests returns a request for each cached ShardingUser that the options select.
+func Requests(ctx context.Context, reader client.Reader, options ...client.ListOption) []reconcile.Request {
 	var list []reconcile.Request
-	users, err := cachedUsers(ctx, reader, options...)
+	users, err := Users(ctx, reader, options...)
 	if err != nil {
 		logf.FromContext(ctx).Error(err, "Cannot list the affected ShardingUsers")
 	}
@@ -69,9 +81,9 @@ func requests(ctx context.Context, reader client.Reader, options ...client.ListO
 	return list
 }
 
-// cachedUsers is the ShardingUsers in the cache that the options select. They are the cache's own: nobody may change
-// them. That saves a copy of each, which counts when there are 100,000.
-func cachedUsers(ctx context.Context, reader client.Reader, options ...client.ListOption) ([]v1alpha1.ShardingUser, error) {
+// Users returns the cached ShardingUsers that the options select. The caller must not change them: they are the cache's
+// own, which saves 100,000 copies.
+func Users(ctx context.Context, reader client.Reader, options ...client.ListOption) ([]v1alpha1.ShardingUser, error) {
 	var list v1alpha1.ShardingUserList
 	if err := reader.List(ctx, &list, append(options, client.UnsafeDisableDeepCopy)...); err != nil {
 		return nil, fmt.Errorf("list ShardingUsers from the cache: %w", err)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controller
+package cache
 
 import (
 	"net/http"
@@ -14,9 +14,8 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// Mapper knows the resources of the kinds that are read and written here, and so need not ask the API server for them: a
-// process that starts while that is away can then wait for it, and serve log-ins meanwhile. It is a manager's
-// MapperProvider.
+// Mapper is a manager's MapperProvider that knows the kinds that the operator uses. It does not ask the API server for
+// them, so a process that starts while the API server is unavailable waits for it and serves logins meanwhile.
 func Mapper(*rest.Config, *http.Client) (meta.RESTMapper, error) {
 	mapper := meta.NewDefaultRESTMapper(nil)
 	for kind, scope := range map[schema.GroupVersionKind]meta.RESTScope{

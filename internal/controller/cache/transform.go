@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controller
+// Package cache decides what the manager's cache keeps and how it is searched: what is trimmed from each object, which
+// kinds there are, and the indexes of ShardingUsers.
+package cache
 
 import (
 	"unique"
@@ -12,9 +14,9 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// Trim is a transform for the manager's cache: it keeps out what nobody reads, and keeps once what is the same in many
-// resources. Of a Secret only its name and version are read, and the rest must not be kept: kubectl apply leaves a copy of
-// the whole Secret in an annotation. Of a namespace its labels are read, too.
+// Trim is a transform for the manager's cache. It drops fields that are never read, and shares equal texts of many
+// resources. Of a Secret it keeps only name, version and controller: kubectl apply leaves a copy of the whole Secret in
+// an annotation. Of a namespace it also keeps the labels.
 func Trim(o any) (any, error) {
 	switch o := o.(type) {
 	case *metav1.PartialObjectMetadata:
@@ -41,7 +43,7 @@ func Trim(o any) (any, error) {
 	return cache.TransformStripManagedFields()(o)
 }
 
-// trimUser is Trim of a user. Whoever patches one sends what he changed, so that what is not in the cache stays as it is.
+// trimUser trims a user in place. A patch sends only changed fields, so trimmed fields keep their value on the server.
 func trimUser(u *v1alpha1.ShardingUser) {
 	u.ManagedFields = nil
 	if delete(u.Annotations, corev1.LastAppliedConfigAnnotation); len(u.Annotations) == 0 {
@@ -63,7 +65,7 @@ func trimUser(u *v1alpha1.ShardingUser) {
 	}
 }
 
-// shared is the same text, of which there is one for all who share it.
+// shared returns an equal text whose memory all users of that text share.
 func shared[T ~string](text T) T { return unique.Make(text).Value() }
 
 func share[T ~string](texts []T) {
