@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controller
+package queue
 
 import (
 	"context"
@@ -15,43 +15,42 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
-// isLate tells whether another writer of the object or of the row was first. Each write rests on what was read before it, so
-// that is nothing out of the ordinary: while a namespace is being deleted it happens for most of its users.
-func isLate(err error) bool {
+// IsConflict reports whether another writer changed the object or the row first. Every write is guarded by the version
+// that was read, so conflicts are normal: most users of a namespace that is being deleted have one.
+func IsConflict(err error) bool {
 	return apierrors.IsConflict(err) || errors.Is(err, store.ErrConflict)
 }
 
-// mostLate is how many reconciles of one object in a row may come too late before that is an error. By the queue's backoff they
-// take seconds.
-const mostLate = 8
+// mostConflicts is how many consecutive conflicts of one object are not an error. With the backoff they take seconds.
+const mostConflicts = 8
 
-// lateness counts the reconciles that came too late, of each object those in a row. The zero value is ready to use.
-type lateness struct {
+// Conflicts counts the consecutive conflicts of each object. The zero value is ready to use.
+type Conflicts struct {
 	mu    sync.Mutex
-	inRow map[reconcile.Request]int
+	count map[reconcile.Request]int
 }
 
-// startOver leaves a reconcile that came too late to the queue's backoff, without an error in the log, unless the ones before it
-// came too late as well: then something stands in the way that does not go away, such as a webhook or a trigger.
-func (l *lateness) startOver(ctx context.Context, req reconcile.Request, result ctrl.Result, err error) (ctrl.Result, error) {
-	if l.count(req, isLate(err)) > mostLate || !isLate(err) {
+// Requeue replaces a conflict by a requeue with backoff, which logs no error. After mostConflicts it returns the error:
+// a webhook or a trigger may cause each conflict, and then no retry succeeds.
+func (c *Conflicts) Requeue(ctx context.Context, req reconcile.Request, result ctrl.Result, err error) (ctrl.Result, error) {
+	if c.add(req, IsConflict(err)) > mostConflicts || !IsConflict(err) {
 		return result, err
 	}
 	logf.FromContext(ctx).V(1).Info("Another writer changed the row first; the reconcile is repeated", "reason", err.Error())
 	return ctrl.Result{Requeue: true}, nil //nolint:staticcheck // the only way to the backoff without an error in the log
 }
 
-// count returns how many reconciles in a row came too late, this one included.
-func (l *lateness) count(req reconcile.Request, late bool) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !late {
-		delete(l.inRow, req)
+// add returns the number of consecutive conflicts, this one included.
+func (c *Conflicts) add(req reconcile.Request, isConflict bool) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !isConflict {
+		delete(c.count, req)
 		return 0
 	}
-	if l.inRow == nil {
-		l.inRow = map[reconcile.Request]int{}
+	if c.count == nil {
+		c.count = map[reconcile.Request]int{}
 	}
-	l.inRow[req]++
-	return l.inRow[req]
+	c.count[req]++
+	return c.count[req]
 }

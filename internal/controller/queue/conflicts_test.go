@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controller
+package queue
 
 import (
 	"errors"
@@ -15,48 +15,48 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
-func TestWhoComesTooLateAgainAndAgainIsAnError(t *testing.T) {
+func TestConsecutiveConflictsBecomeAnError(t *testing.T) {
 	t.Parallel()
 	lost := apierrors.NewConflict(schema.GroupResource{Resource: "shardingusers"}, "alice", errors.New("changed"))
 	alice := ctrl.Request{NamespacedName: types.NamespacedName{Namespace: "team-a", Name: "alice"}}
 	bob := ctrl.Request{NamespacedName: types.NamespacedName{Namespace: "team-a", Name: "bob"}}
-	for name, late := range map[string]error{
+	for name, conflict := range map[string]error{
 		"the object":   fmt.Errorf("add the finalizer: %w", lost),
 		"the database": fmt.Errorf("write the row: %w", store.ErrConflict),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var l lateness
-			startsOver := func(req ctrl.Request, err error) bool {
+			var c Conflicts
+			requeues := func(req ctrl.Request, err error) bool {
 				t.Helper()
-				result, got := l.startOver(t.Context(), req, ctrl.Result{}, err)
+				result, got := c.Requeue(t.Context(), req, ctrl.Result{}, err)
 				if got != nil && !errors.Is(got, err) {
 					t.Errorf("it became %v", got)
 				}
-				return got == nil && result.Requeue //nolint:staticcheck // as in startOver
+				return got == nil && result.Requeue //nolint:staticcheck // as in Requeue
 			}
 			for range 2 {
-				for i := range mostLate {
-					if !startsOver(alice, late) {
+				for i := range mostConflicts {
+					if !requeues(alice, conflict) {
 						t.Fatalf("the reconcile ended with an error at try %d", i+1)
 					}
 				}
 				for range 2 {
-					if startsOver(alice, late) {
-						t.Error("what stands in the way for ever is not logged")
+					if requeues(alice, conflict) {
+						t.Error("a permanent conflict is not logged")
 					}
 				}
-				if !startsOver(bob, late) {
-					t.Error("another object is held against this one")
+				if !requeues(bob, conflict) {
+					t.Error("conflicts of another object count for this one")
 				}
-				for _, req := range []ctrl.Request{alice, bob} { // one that comes through, and one that fails otherwise
-					if startsOver(req, nil) || startsOver(req, errors.New("no right")) {
-						t.Error("it starts over though it did not come too late")
+				for _, req := range []ctrl.Request{alice, bob} { // a success, and another failure
+					if requeues(req, nil) || requeues(req, errors.New("no right")) {
+						t.Error("it is requeued without a conflict")
 					}
 				}
 			}
-			if len(l.inRow) != 0 {
-				t.Errorf("%v is kept of what came through", l.inRow)
+			if len(c.count) != 0 {
+				t.Errorf("%v is kept after a success", c.count)
 			}
 		})
 	}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controller
+package queue
 
 import (
 	"sync"
@@ -9,32 +9,14 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/third_party/forked/golang/btree"
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-// Who is reconciled first. What happened to a row comes before all else: a lock shows well under a second after it was
-// written. A change that somebody made to what is there already does not wait for new users in bulk, and these do not wait
-// for what merely was listed at start.
-const (
-	rowPriority  = 20
-	editPriority = 10
-	newPriority  = 0
-	listPriority = handler.LowPriority // controller-runtime's
-
-	// aheadPriority is of those from a list whose rows were read ahead: they come in the order of the reading. From them
-	// no turns are kept for the rest of the list.
-	aheadPriority = listPriority + 1
-
-	// oldestPriority is of who has waited longest, when it is his turn.
-	oldestPriority = 100
-)
-
-// fairShare is the turns of which one goes to who has waited longest, so that nobody waits for ever behind a steady stream
-// of those who come first.
+// fairShare is the number of turns of which the last serves the item that has waited longest. So no steady stream of
+// higher priorities keeps an item waiting forever.
 const fairShare = 8
 
-// fairQueue is a queue by priority that keeps a share of the turns for who has waited longest, whatever the priority.
+// fairQueue is a priority queue that gives a share of the turns to the longest waiting item of any priority.
 type fairQueue struct {
 	byPriority
 	limiter workqueue.TypedRateLimiter[reconcile.Request]
@@ -42,7 +24,7 @@ type fairQueue struct {
 
 	mu    sync.Mutex
 	items map[reconcile.Request]*waiting
-	order *btree.BTree[*waiting] // by since when they wait; without those that were preferred
+	order *btree.BTree[*waiting] // by waiting time; without preferred items
 	added uint64
 	turns int
 }
@@ -53,8 +35,8 @@ type byPriority = priorityqueue.PriorityQueue[reconcile.Request]
 type waiting struct {
 	request  reconcile.Request
 	priority int
-	from     time.Time // when it can be had, and so begins to wait
-	number   uint64    // tells items of the same moment apart
+	from     time.Time // when it may be served, and so begins to wait
+	number   uint64    // orders items of the same moment
 }
 
 func (w *waiting) before(other *waiting) bool {
@@ -64,8 +46,8 @@ func (w *waiting) before(other *waiting) bool {
 	return w.from.Before(other.from)
 }
 
-// newFairQueue is a controller's NewQueue.
-func newFairQueue(name string, limiter workqueue.TypedRateLimiter[reconcile.Request]) workqueue.TypedRateLimitingInterface[reconcile.Request] {
+// New returns a fair queue. It is a controller's NewQueue.
+func New(name string, limiter workqueue.TypedRateLimiter[reconcile.Request]) workqueue.TypedRateLimitingInterface[reconcile.Request] {
 	inner := priorityqueue.New(name, func(o *priorityqueue.Opts[reconcile.Request]) { o.RateLimiter = limiter })
 	return &fairQueue{
 		byPriority: inner,
@@ -76,7 +58,7 @@ func newFairQueue(name string, limiter workqueue.TypedRateLimiter[reconcile.Requ
 	}
 }
 
-// AddWithOpts implements priorityqueue.PriorityQueue, and so do those that follow.
+// AddWithOpts implements priorityqueue.PriorityQueue, as the methods below do.
 func (q *fairQueue) AddWithOpts(o priorityqueue.AddOpts, requests ...reconcile.Request) {
 	if o.Priority == nil {
 		o.Priority = new(newPriority)
@@ -97,20 +79,20 @@ func (q *fairQueue) AddWithOpts(o priorityqueue.AddOpts, requests ...reconcile.R
 	}
 }
 
-// Add adds a request that waits from now on.
+// Add adds a request that may be served at once.
 func (q *fairQueue) Add(request reconcile.Request) { q.AddWithOpts(priorityqueue.AddOpts{}, request) }
 
-// AddAfter adds a request that waits after a while.
+// AddAfter adds a request that may be served after a delay.
 func (q *fairQueue) AddAfter(request reconcile.Request, after time.Duration) {
 	q.AddWithOpts(priorityqueue.AddOpts{After: after}, request)
 }
 
-// AddRateLimited adds a request that waits after what the limiter says.
+// AddRateLimited adds a request that may be served after the limiter's delay.
 func (q *fairQueue) AddRateLimited(request reconcile.Request) {
 	q.AddWithOpts(priorityqueue.AddOpts{RateLimited: true}, request)
 }
 
-// GetWithPriority waits for a request. Its priority is the one it was added with.
+// GetWithPriority waits for a request, and returns it with the priority that it was added with.
 func (q *fairQueue) GetWithPriority() (request reconcile.Request, priority int, shutdown bool) {
 	request, priority, shutdown = q.byPriority.GetWithPriority()
 	if shutdown {
@@ -122,23 +104,23 @@ func (q *fairQueue) GetWithPriority() (request reconcile.Request, priority int, 
 		delete(q.items, request)
 		q.order.Delete(item)
 		priority = item.priority
-	} else if priority == oldestPriority { // he was had by another worker when he was preferred, and comes once more
+	} else if priority == oldestPriority { // another worker served it when it was preferred
 		priority = listPriority
 	}
-	if q.turns++; q.turns%fairShare == 0 && priority > aheadPriority {
+	if q.turns++; q.turns%fairShare == 0 && priority > prefetchedPriority {
 		q.prefer(priority)
 	}
 	return request, priority, shutdown
 }
 
-// Get is GetWithPriority for who does not care.
+// Get is GetWithPriority without the priority.
 func (q *fairQueue) Get() (request reconcile.Request, shutdown bool) {
 	request, _, shutdown = q.GetWithPriority()
 	return request, shutdown
 }
 
-// prefer lets who has waited longest be the next, where he was overtaken by one of that priority. It is called with the
-// lock held. Another worker may be about to have him: then he is looked at once more, which does no harm.
+// prefer serves the longest waiting item next if an item of that priority overtook it. It is called with the lock held.
+// If another worker takes the item at the same moment, it is reconciled once more, which does no harm.
 func (q *fairQueue) prefer(priority int) {
 	oldest, ok := q.order.Min()
 	if !ok || oldest.priority >= priority || oldest.from.After(q.now()) {
@@ -148,8 +130,7 @@ func (q *fairQueue) prefer(priority int) {
 	q.byPriority.AddWithOpts(priorityqueue.AddOpts{Priority: new(oldestPriority)}, oldest.request)
 }
 
-// note remembers since when requests wait. The queue takes the earliest of the times and the highest of the priorities
-// that a request is added with.
+// note records since when requests wait. A request that is added again keeps the earliest time and the highest priority.
 func (q *fairQueue) note(priority int, after time.Duration, requests ...reconcile.Request) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

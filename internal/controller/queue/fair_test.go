@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controller
+package queue
 
 import (
 	"fmt"
@@ -17,11 +17,11 @@ func request(name string, i int) reconcile.Request {
 	return reconcile.Request{NamespacedName: types.NamespacedName{Namespace: name, Name: fmt.Sprint(i)}}
 }
 
-// newTestQueue is a queue that ends with the test.
+// newTestQueue returns a queue that ends with the test.
 func newTestQueue(t *testing.T, firstRetry time.Duration) *fairQueue {
 	t.Helper()
 	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, time.Hour)
-	q := newFairQueue(t.Name(), limiter).(*fairQueue)
+	q := New(t.Name(), limiter).(*fairQueue)
 	t.Cleanup(q.ShutDown)
 	return q
 }
@@ -30,10 +30,10 @@ func TestAListIsReachedUnderASteadyStreamOfEvents(t *testing.T) {
 	q := newTestQueue(t, time.Hour)
 	const listed, busy = 200, 10
 	for i := range listed {
-		add(q, []reconcile.Request{request("listed", i)}, listPriority)
+		Add(q, Listed, request("listed", i))
 	}
 	for i := range busy {
-		add(q, []reconcile.Request{request("busy", i)}, rowPriority)
+		Add(q, RowChanged, request("busy", i))
 	}
 	turns, reached := 0, map[reconcile.Request]bool{}
 	for ; len(reached) < listed; turns++ {
@@ -42,26 +42,26 @@ func TestAListIsReachedUnderASteadyStreamOfEvents(t *testing.T) {
 		}
 		r, priority, _ := q.GetWithPriority()
 		if r.Namespace == "busy" {
-			add(q, []reconcile.Request{r}, rowPriority) // it has changed again
+			Add(q, RowChanged, r) // its row changed again
 		} else {
 			if priority != listPriority {
-				t.Errorf("one that was listed comes with priority %d", priority)
+				t.Errorf("a listed item has priority %d", priority)
 			}
 			reached[r] = true
 		}
 		q.Done(r)
 	}
 	if turns < listed*fairShare/2 {
-		t.Errorf("%d that were listed took %d turns: the others were held up", listed, turns)
+		t.Errorf("%d listed items took %d turns: the others were delayed", listed, turns)
 	}
 }
 
-func TestWhoFailedAndWaitsAgainIsReachedToo(t *testing.T) {
+func TestFailedItemsAreReachedToo(t *testing.T) {
 	q := newTestQueue(t, time.Nanosecond)
 	q.AddWithOpts(priorityqueue.AddOpts{RateLimited: true, Priority: new(listPriority)}, request("failed", 0))
 	q.AddWithOpts(priorityqueue.AddOpts{After: time.Nanosecond, Priority: new(listPriority)}, request("later", 0))
 	for i := range 3 {
-		add(q, []reconcile.Request{request("busy", i)}, rowPriority)
+		Add(q, RowChanged, request("busy", i))
 	}
 	reached := map[string]bool{}
 	for turns := 0; !reached["failed"] || !reached["later"]; turns++ {
@@ -71,68 +71,52 @@ func TestWhoFailedAndWaitsAgainIsReachedToo(t *testing.T) {
 		r, _, _ := q.GetWithPriority()
 		reached[r.Namespace] = true
 		if r.Namespace == "busy" {
-			add(q, []reconcile.Request{r}, rowPriority)
+			Add(q, RowChanged, r)
 		}
 		q.Done(r)
 	}
 }
 
-func TestNobodyIsPreferredBeforeItsTime(t *testing.T) {
+func TestNoItemIsPreferredBeforeItsTime(t *testing.T) {
 	q := newTestQueue(t, time.Hour)
 	q.AddAfter(request("later", 0), time.Hour)
 	q.AddRateLimited(request("failed", 0))
 	for i := range 3 {
-		add(q, []reconcile.Request{request("busy", i)}, rowPriority)
+		Add(q, RowChanged, request("busy", i))
 	}
 	for range 20 * fairShare {
 		r, _, _ := q.GetWithPriority()
 		if r.Namespace != "busy" {
-			t.Fatalf("%v comes an hour early", r)
+			t.Fatalf("%v is served an hour early", r)
 		}
-		add(q, []reconcile.Request{r}, rowPriority)
+		Add(q, RowChanged, r)
 		q.Done(r)
 	}
 }
 
-func TestAnEditOvertakesNewUsersAndALockBoth(t *testing.T) {
+func TestPrefetchedItemsComeBeforeTheRestOfTheList(t *testing.T) {
 	q := newTestQueue(t, time.Hour)
-	for i := range 1000 {
-		q.Add(request("new", i))
+	const prefetched = 10 * fairShare
+	for i := range prefetched {
+		Add(q, Listed, request("listed", i))
 	}
-	add(q, []reconcile.Request{request("new", 999), request("edited", 0)}, editPriority)
-	add(q, []reconcile.Request{request("locked", 0)}, rowPriority)
-	for _, want := range []reconcile.Request{request("locked", 0), request("new", 999), request("edited", 0), request("new", 0)} {
-		got, _ := q.Get()
-		if got != want {
-			t.Fatalf("%v comes before %v", got, want)
-		}
-		q.Done(got)
+	for i := range prefetched {
+		Add(q, Prefetched, request("prefetched", i))
 	}
-}
-
-func TestWhoWasReadAheadIsNotOvertakenByTheRestOfTheList(t *testing.T) {
-	q := newTestQueue(t, time.Hour)
-	const ahead = 10 * fairShare
-	for i := range ahead {
-		add(q, []reconcile.Request{request("listed", i)}, listPriority)
-	}
-	for i := range ahead {
-		add(q, []reconcile.Request{request("ahead", i)}, aheadPriority)
-	}
-	for i := range ahead {
+	for i := range prefetched {
 		r, _, _ := q.GetWithPriority()
-		if r != request("ahead", i) {
-			t.Fatalf("turn %d is %v's", i, r)
+		if r != request("prefetched", i) {
+			t.Fatalf("turn %d serves %v", i, r)
 		}
 		q.Done(r)
 	}
 }
 
-// Another worker can have him in the very moment in which he is preferred; then nobody knows any more who he was.
-func TestWhoIsPreferredTooLateIsNotFirstForGood(t *testing.T) {
+// Another worker can take an item at the moment at which it is preferred. Its own priority is no longer known then.
+func TestAnItemPreferredTooLateGetsTheLowestPriority(t *testing.T) {
 	q := newTestQueue(t, time.Hour)
 	q.byPriority.AddWithOpts(priorityqueue.AddOpts{Priority: new(oldestPriority)}, request("late", 0))
 	if r, priority, _ := q.GetWithPriority(); r != request("late", 0) || priority != listPriority {
-		t.Errorf("%v comes with priority %d, and is added again with that", r, priority)
+		t.Errorf("%v has priority %d, and is added again with it", r, priority)
 	}
 }
