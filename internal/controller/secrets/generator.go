@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controller
+package secrets
 
 import (
 	"cmp"
@@ -21,43 +21,43 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// defaultLength is the length of a generated password, where a resource came past the default of the CRD.
+// defaultLength is the length of a generated password where a resource has not got the CRD's default.
 const defaultLength = 24
 
-// generator makes the Secrets of users who have their passwords made, and puts other passwords into them. It changes no Secret
-// that it did not make: one whose controller is another object than the very resource, or none. Its errors are the API
-// server's.
+// Generator creates the Secrets of users with generated passwords, and replaces these passwords. It changes only Secrets
+// that it created: their controller is this very resource. Its errors are the API server's.
 //
-// The Secret comes first and the row after it, by the road of every other Secret. So whoever is cut off in between has nothing
-// to remember: next time it is a Secret with a new version.
+// It writes the Secret first, and the row follows as with every other Secret. So nothing has to be remembered if the process
+// is killed in between: at the next reconcile the Secret has a new version.
 //
-// Whether the operator may write Secrets is a matter of roles, which change while it runs: the API server's answer to the write
-// decides, and no setting that could contradict it. A right that is missing is remembered for a while, so that many users that
-// wait for it cost few requests.
-type generator struct {
+// Roles decide whether the operator may write Secrets, and they change while it runs. So the API server's answer decides,
+// and there is no setting that could contradict it. A missing right is remembered for a while, so that many users that wait
+// for it cost few requests.
+type Generator struct {
 	client client.Client
 	now    func() time.Time
 
 	mu      sync.Mutex
-	lacking map[right]time.Time // rights that are missing, and when that was found out
+	lacking map[right]time.Time // missing rights, and when each was found missing
 }
 
-// right is that to one verb on the Secrets of a namespace.
+// right is a verb on the Secrets of a namespace.
 type right struct{ namespace, verb string }
 
 // rightMemory is how long a missing right is remembered.
 const rightMemory = 5 * time.Second
 
-func newGenerator(c client.Client, now func() time.Time) *generator {
-	return &generator{client: c, now: now, lacking: map[right]time.Time{}}
+// NewGenerator returns a Generator.
+func NewGenerator(c client.Client, now func() time.Time) *Generator {
+	return &Generator{client: c, now: now, lacking: map[right]time.Time{}}
 }
 
-// errLacksRight says that the operator is bound to no role that lets it write Secrets.
+// errLacksRight reports that no role lets the operator write Secrets.
 var errLacksRight = errors.New("the operator has no right to do that")
 
-// try writes, unless the right to that was missing lately. The error is errLacksRight where it is missing, whatever the API server
-// says of a request that is refused for another reason.
-func (g *generator) try(ctx context.Context, r right, write func() error) error {
+// try writes, unless the right was missing a moment ago. The error is errLacksRight only if the right is missing, and not if
+// the API server refuses the request for another reason.
+func (g *Generator) try(ctx context.Context, r right, write func() error) error {
 	g.mu.Lock()
 	since, isKnown := g.lacking[r]
 	if isKnown && g.now().Sub(since) >= rightMemory {
@@ -78,18 +78,19 @@ func (g *generator) try(ctx context.Context, r right, write func() error) error 
 	return errLacksRight
 }
 
-// has asks the API server for a right: a quota and an admission policy refuse with the same code as RBAC. In doubt it is there.
-func (g *generator) has(ctx context.Context, r right) bool {
+// has asks the API server whether the operator has a right: a quota and an admission policy refuse with the same code as
+// RBAC. If the API server does not say, the answer is yes.
+func (g *Generator) has(ctx context.Context, r right) bool {
 	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
 		ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: r.namespace, Verb: r.verb, Resource: "secrets"},
 	}}
 	return g.client.Create(ctx, review) != nil || review.Status.Allowed
 }
 
-// howToEnable is the end of each sentence about a missing right.
+// howToEnable ends each sentence about a missing right.
 const howToEnable = "turn on config/generated-passwords (Helm: generatedPasswords.enabled=true)"
 
-// missing is the problem of a Secret that the operator could not create.
+// missing returns the problem of a Secret that the operator could not create.
 func missing(key client.ObjectKey, err error) *user.Problem {
 	if errors.Is(err, errLacksRight) {
 		return &user.Problem{Reason: v1alpha1.ReasonGenerationDisabled, Message: fmt.Sprintf(
@@ -105,7 +106,7 @@ func missing(key client.ObjectKey, err error) *user.Problem {
 			"policies, or create the Secret.", key.Name, key.Namespace, cmp.Or(apierrors.ReasonForError(err), "Denied"))}
 }
 
-// notReplaced is why the operator cannot replace a generated password, as a sentence.
+// notReplaced returns a sentence that says why the operator cannot replace a generated password.
 func notReplaced(err error) string {
 	if errors.Is(err, errLacksRight) {
 		return "The operator cannot replace it, since it has no right to patch Secrets there; " + howToEnable + "."
@@ -114,8 +115,8 @@ func notReplaced(err error) string {
 		cmp.Or(apierrors.ReasonForError(err), "Denied"))
 }
 
-// generate makes the Secret of a user.
-func (g *generator) generate(ctx context.Context, u *v1alpha1.ShardingUser, length int) (*corev1.Secret, error) {
+// generate creates the Secret of a user.
+func (g *Generator) generate(ctx context.Context, u *v1alpha1.ShardingUser, username string, length int) (*corev1.Secret, error) {
 	secret := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: u.Namespace,
@@ -124,35 +125,35 @@ func (g *generator) generate(ctx context.Context, u *v1alpha1.ShardingUser, leng
 				"app.kubernetes.io/component":  "generated-password",
 				"app.kubernetes.io/managed-by": "shardinguser-operator",
 			},
-			// The user's deletion does not wait for the Secret's: that would take a right over finalizers.
+			// It does not block the user's deletion: that would need a right on finalizers.
 			OwnerReferences: []metav1.OwnerReference{{
 				APIVersion: v1alpha1.GroupVersion.String(), Kind: "ShardingUser", Name: u.Name, UID: u.UID, Controller: new(true),
 			}},
 		},
 		Type: corev1.SecretTypeBasicAuth,
 		Data: map[string][]byte{
-			corev1.BasicAuthUsernameKey: []byte(user.Username(u)),
+			corev1.BasicAuthUsernameKey: []byte(username),
 			corev1.BasicAuthPasswordKey: []byte(password.Random(length)),
 		},
 	}
 	return secret, g.try(ctx, right{u.Namespace, "create"}, func() error { return g.client.Create(ctx, secret) })
 }
 
-// renew puts another password into the Secret, unless somebody changed it since it was read.
-func (g *generator) renew(ctx context.Context, secret *corev1.Secret, length int) (*corev1.Secret, error) {
+// renew replaces the password in the Secret, unless another writer changed the Secret since it was read.
+func (g *Generator) renew(ctx context.Context, secret *corev1.Secret, length int) (*corev1.Secret, error) {
 	renewed := secret.DeepCopy()
 	renewed.Data[corev1.BasicAuthPasswordKey] = []byte(password.Random(length))
 	patch := client.MergeFromWithOptions(secret, client.MergeFromWithOptimisticLock{})
 	return renewed, g.try(ctx, right{secret.Namespace, "patch"}, func() error { return g.client.Patch(ctx, renewed, patch) })
 }
 
-// isGenerated tells whether the Secret is one that was made for the resource.
+// isGenerated reports whether the operator created the Secret for the resource.
 func isGenerated(secret metav1.Object, u *v1alpha1.ShardingUser) bool {
 	return u.Spec.Password.Generate != nil && metav1.IsControlledBy(secret, u)
 }
 
-// passwordLength is how long a generated password is.
-func (s *secretReader) passwordLength(u *v1alpha1.ShardingUser, terms user.Terms) int {
+// passwordLength returns the length of a generated password.
+func (s *Reader) passwordLength(u *v1alpha1.ShardingUser, terms user.Terms) int {
 	length := int(u.Spec.Password.Generate.Length)
 	if length == 0 {
 		length = defaultLength

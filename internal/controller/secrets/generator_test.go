@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controller
+package secrets
 
 import (
 	"context"
@@ -30,7 +30,7 @@ func TestAMissingRightIsRememberedForAWhile(t *testing.T) {
 	forbidden := apierrors.NewForbidden(schema.GroupResource{Resource: "secrets"}, "alice", nil)
 	now, writes := time.Unix(0, 0), 0
 	rbac := &reviewer{}
-	g := newGenerator(rbac, func() time.Time { return now })
+	g := NewGenerator(rbac, func() time.Time { return now })
 	try := func(namespace string, answer error) error {
 		return g.try(t.Context(), right{namespace, "create"}, func() error { writes++; return answer })
 	}
@@ -57,7 +57,7 @@ func TestAQuotaIsNotTakenForAMissingRight(t *testing.T) {
 		"the right is there":        {allows: true},
 		"nobody says what is right": {err: errors.New("no answer")},
 	} {
-		g := newGenerator(api, time.Now)
+		g := NewGenerator(api, time.Now)
 		for range 2 {
 			err := g.try(t.Context(), right{"team-a", "create"}, func() error { return forbidden })
 			if errors.Is(err, errLacksRight) || !apierrors.IsForbidden(err) {

@@ -1,86 +1,83 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controller
+package secrets
 
 import (
 	"context"
-	"sync"
 
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/memory"
 	"github.com/sharding-system/shardinguser-operator/internal/password"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// hashing turns a Secret's value into what goes into the row, and hashes only what really is another password: a
-// Secret gets a new version by a label, or by another of its keys, as well.
+// Hasher turns the value of a Secret into the hash of a row. It hashes only a changed password: a Secret also gets a new
+// version by a label or by another of its keys.
 //
-// What it hashed itself it recognises by a fingerprint under a key that exists in this process only. What it did not
-// (after a restart) it compares with the hash in force, which costs as much as hashing, but leaves the row as it is.
+// It recognises values that it hashed itself by a fingerprint, under a key that exists in this process only. Other values,
+// after a restart, it compares with the hash in force: that costs as much as hashing, but leaves the row unchanged.
 //
-// Where a print stands for a hash, in a store in memory that was restored, a hash takes its place; the password is the
-// same for all that. No print leaves this place: whatever is written, it is a bcrypt hash.
-type hashing struct {
-	hasher *password.Hasher
-	prints *password.Fingerprinter
-
-	mu    sync.Mutex
-	known map[types.UID]knownPassword
+// In a store in memory that was restored, a stand-in hash may be in force. A bcrypt hash of the same password replaces it.
+// Only bcrypt hashes are written.
+type Hasher struct {
+	hasher       *password.Hasher
+	fingerprints *password.Fingerprinter
+	known        *memory.Slot[knownHash]
 }
 
-// knownPassword is a hash and the fingerprint of the password that it is of.
-type knownPassword struct {
-	hash  string
-	print password.Fingerprint
+// knownHash is a hash and the fingerprint of its password.
+type knownHash struct {
+	hash        string
+	fingerprint password.Fingerprint
 }
 
-func newHashing(hasher *password.Hasher) *hashing {
-	return &hashing{hasher: hasher, prints: password.NewFingerprinter(), known: map[types.UID]knownPassword{}}
+// NewHasher returns a Hasher.
+func NewHasher(hasher *password.Hasher, users *memory.Users) *Hasher {
+	return &Hasher{hasher: hasher, fingerprints: password.NewFingerprinter(), known: memory.NewSlot[knownHash](users, 0)}
 }
 
-// take is what becomes of the owner's password. The only error is that of a context that ended.
-func (h *hashing) take(ctx context.Context, owner user.Owner, secret secretValue, o user.Observed) (user.PasswordChange, error) {
+// Hash returns the change of an owner's password. The only error is that of an ended context.
+func (h *Hasher) Hash(ctx context.Context, owner user.Owner, secret Value, o user.Observed) (user.PasswordChange, error) {
 	inForce := o.PasswordInForce(owner)
-	change := user.PasswordChange{Version: secret.Version, Suspicion: secret.suspicion}
+	change := user.PasswordChange{Version: secret.Version, Suspicion: secret.Suspicion}
 	switch {
-	case secret.format == v1alpha1.PasswordFormatBcrypt:
-		change.Hash = string(secret.value)
+	case secret.Format == v1alpha1.PasswordFormatBcrypt:
+		change.Hash = string(secret.Text)
 		change.Weak, change.New = user.DefaultHash(change.Hash), change.Hash != inForce
 		return change, nil
 	case secret.sameText && isApplied(owner, secret.Version, o):
-		change.Hash, change.Weak = inForce, password.WellKnown(secret.value) // it is only to be judged
+		change.Hash, change.Weak = inForce, password.WellKnown(secret.Text) // it only has to be judged
 		return change, nil
 	}
-	hash, same, err := h.hash(ctx, types.UID(owner.UID), inForce, secret.value)
+	hash, same, err := h.hash(ctx, types.UID(owner.UID), inForce, secret.Text)
 	if err != nil {
 		return user.PasswordChange{}, err
 	}
-	change.Hash, change.Weak, change.New = hash, password.WellKnown(secret.value), !same
+	change.Hash, change.Weak, change.New = hash, password.WellKnown(secret.Text), !same
 	if same && password.IsPrint(inForce) {
 		change.Replaces = inForce
 	}
 	return change, nil
 }
 
-// isApplied tells whether the hash that is noted is of this very version of the Secret, so that nothing has to be compared.
+// isApplied reports whether the recorded hash is of this version of the Secret, so that nothing has to be compared.
 func isApplied(owner user.Owner, version string, o user.Observed) bool {
 	return o.OwnedBy(owner) && o.Ownership.PasswordHash != "" && o.Ownership.PasswordVersion == version
 }
 
-// hash is a hash of the value: the one in force where it is one, or the one that was computed when the same value was
-// to be written before and the database refused, or else a new one. Same tells whether what is in force is of this value.
-func (h *hashing) hash(ctx context.Context, uid types.UID, inForce string, value []byte) (hash string, same bool, err error) {
-	fingerprint := h.prints.Of(value)
-	h.mu.Lock()
-	known, ok := h.known[uid]
-	h.mu.Unlock()
-	computed := ok && known.print == fingerprint
-	printed := password.IsPrint(inForce)
+// hash returns a hash of the value: the one in force if it matches, one that was computed for the same value and could not
+// be written, or a new one. Same reports whether the hash in force is of this value.
+func (h *Hasher) hash(ctx context.Context, uid types.UID, inForce string, value []byte) (hash string, same bool, err error) {
+	fingerprint := h.fingerprints.Of(value)
+	known, ok := h.known.Get(uid)
+	computed := ok && known.fingerprint == fingerprint
+	isStandIn := password.IsPrint(inForce)
 	switch {
-	case computed && !printed:
+	case computed && !isStandIn:
 		return known.hash, known.hash == inForce, nil
-	case printed, !ok, known.hash != inForce:
+	case isStandIn, !ok, known.hash != inForce:
 		if same, err = h.hasher.Matches(ctx, inForce, value); err != nil {
 			return "", false, err
 		}
@@ -88,26 +85,13 @@ func (h *hashing) hash(ctx context.Context, uid types.UID, inForce string, value
 	switch {
 	case computed:
 		return known.hash, same, nil
-	case same && !printed:
+	case same && !isStandIn:
 		hash = inForce
 	default:
 		if hash, err = h.hasher.Hash(ctx, value); err != nil {
 			return "", false, err
 		}
 	}
-	h.remember(uid, hash, fingerprint)
+	h.known.Put(uid, knownHash{hash: hash, fingerprint: fingerprint})
 	return hash, same, nil
-}
-
-func (h *hashing) remember(uid types.UID, hash string, fingerprint password.Fingerprint) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.known[uid] = knownPassword{hash: hash, print: fingerprint}
-}
-
-// forget drops what is known of a resource that is gone.
-func (h *hashing) forget(uid types.UID) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	delete(h.known, uid)
 }

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controller
+package secrets
 
 import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/bcrypt"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/memory"
 	"github.com/sharding-system/shardinguser-operator/internal/password"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
@@ -25,15 +27,18 @@ func inForce(hash string) user.Observed {
 	}
 }
 
-func plain(value, version string) secretValue {
-	return secretValue{Password: user.Password{Managed: true, Version: version}, value: []byte(value), format: v1alpha1.PasswordFormatPlain}
+func plain(value, version string) Value {
+	return Value{Password: user.Password{Managed: true, Version: version}, Text: []byte(value), Format: v1alpha1.PasswordFormatPlain}
 }
 
-// mustTake takes a password and checks how many hashes and comparisons that cost.
-func mustTake(t *testing.T, h *hashing, secret secretValue, o user.Observed, hashes, comparisons uint64) user.PasswordChange {
+// newHasher returns a Hasher that remembers nothing.
+func newHasher(hasher *password.Hasher) *Hasher { return NewHasher(hasher, memory.New(time.Now)) }
+
+// mustHash hashes a password and checks how many hashes and comparisons that cost.
+func mustHash(t *testing.T, h *Hasher, secret Value, o user.Observed, hashes, comparisons uint64) user.PasswordChange {
 	t.Helper()
 	computed, compared := h.hasher.Computed(), h.hasher.Compared()
-	change, err := h.take(t.Context(), alice, secret, o)
+	change, err := h.Hash(t.Context(), alice, secret, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,40 +56,41 @@ func mustTake(t *testing.T, h *hashing, secret secretValue, o user.Observed, has
 
 func TestPasswordIsHashedWhenAndOnlyWhenItChanged(t *testing.T) {
 	hasher := password.NewHasher(password.MinCost, 1)
-	h := newHashing(hasher)
+	h := newHasher(hasher)
+	users := memory.New(time.Now)
 
-	first := mustTake(t, h, plain("first password", "1"), user.Observed{}, 1, 0)
+	first := mustHash(t, h, plain("first password", "1"), user.Observed{}, 1, 0)
 	if !first.New || bcrypt.CompareHashAndPassword([]byte(first.Hash), []byte("first password")) != nil {
 		t.Errorf("not a new hash of the password: %+v", first)
 	}
 	// What this process hashed itself it recognises without bcrypt.
-	same := mustTake(t, h, plain("first password", "2"), inForce(first.Hash), 0, 0)
+	same := mustHash(t, h, plain("first password", "2"), inForce(first.Hash), 0, 0)
 	if same.New || same.Hash != first.Hash {
 		t.Errorf("the same password became another one: %+v", same)
 	}
-	second := mustTake(t, h, plain("second password", "3"), inForce(first.Hash), 1, 0)
+	second := mustHash(t, h, plain("second password", "3"), inForce(first.Hash), 1, 0)
 	if !second.New || second.Hash == first.Hash {
 		t.Errorf("another password is not new: %+v", second)
 	}
 
 	// After a restart the hash in force is compared with, once.
-	h = newHashing(hasher)
-	again := mustTake(t, h, plain("second password", "4"), inForce(second.Hash), 0, 1)
+	h = NewHasher(hasher, users)
+	again := mustHash(t, h, plain("second password", "4"), inForce(second.Hash), 0, 1)
 	if again.New || again.Hash != second.Hash {
 		t.Errorf("after a restart the same password became another one: %+v", again)
 	}
-	mustTake(t, h, plain("second password", "5"), inForce(second.Hash), 0, 0)
+	mustHash(t, h, plain("second password", "5"), inForce(second.Hash), 0, 0)
 
 	// A hash that the database refused to take, or that a restored backup does not have, is written again, not computed.
-	refused := mustTake(t, h, plain("second password", "6"), inForce(first.Hash), 0, 0)
+	refused := mustHash(t, h, plain("second password", "6"), inForce(first.Hash), 0, 0)
 	if !refused.New || refused.Hash != second.Hash {
 		t.Errorf("the password that has yet to be written became another one: %+v", refused)
 	}
 	// Where neither the value nor the hash in force is known, it takes a comparison and a hash.
-	mustTake(t, h, plain("third password", "7"), inForce(first.Hash), 1, 1)
+	mustHash(t, h, plain("third password", "7"), inForce(first.Hash), 1, 1)
 
-	h.forget(types.UID(alice.UID))
-	if len(h.known) != 0 {
+	users.Forget(types.UID(alice.UID))
+	if users.Len() != 0 {
 		t.Error("a resource that is gone is remembered")
 	}
 }
@@ -97,74 +103,75 @@ func TestPrintInForceIsReplacedByAHashOfTheSamePassword(t *testing.T) {
 		return bcrypt.CompareHashAndPassword([]byte(hash), []byte(plain)) == nil
 	}
 
-	h := newHashing(hasher)
-	same := mustTake(t, h, plain("the password", "1"), inForce(printed), 1, 0)
+	h := newHasher(hasher)
+	same := mustHash(t, h, plain("the password", "1"), inForce(printed), 1, 0)
 	if same.New || same.Replaces != printed || !isHashOf(same.Hash, "the password") {
 		t.Errorf("the same password is new, or not hashed: %+v", same)
 	}
 	// Somebody else was there first, and the plan is made anew.
-	again := mustTake(t, h, plain("the password", "1"), inForce(printed), 0, 0)
+	again := mustHash(t, h, plain("the password", "1"), inForce(printed), 0, 0)
 	if again != same {
 		t.Errorf("at the second try the same password became another one: %+v", again)
 	}
-	if later := mustTake(t, h, plain("the password", "2"), inForce(same.Hash), 0, 0); later.New || later.Hash != same.Hash || later.Replaces != "" {
+	if later := mustHash(t, h, plain("the password", "2"), inForce(same.Hash), 0, 0); later.New || later.Hash != same.Hash || later.Replaces != "" {
 		t.Errorf("later the same password became another one: %+v", later)
 	}
 
 	// Another password is a new one, whoever it is compared with, and is never taken for what is in force.
-	other := mustTake(t, newHashing(hasher), plain("another password", "3"), inForce(printed), 1, 0)
+	other := mustHash(t, newHasher(hasher), plain("another password", "3"), inForce(printed), 1, 0)
 	if !other.New || other.Replaces != "" || !isHashOf(other.Hash, "another password") {
 		t.Errorf("another password is not new, or not hashed: %+v", other)
 	}
-	if other := mustTake(t, h, plain("another password", "3"), inForce(printed), 1, 0); !other.New || !isHashOf(other.Hash, "another password") {
+	if other := mustHash(t, h, plain("another password", "3"), inForce(printed), 1, 0); !other.New || !isHashOf(other.Hash, "another password") {
 		t.Errorf("another password is not new, or not hashed: %+v", other)
 	}
 	foreign := password.NewHasher(password.MinCost, 1).Print([]byte("the password"))
-	if change := mustTake(t, newHashing(hasher), plain("the password", "4"), inForce(foreign), 1, 0); !change.New {
+	if change := mustHash(t, newHasher(hasher), plain("the password", "4"), inForce(foreign), 1, 0); !change.New {
 		t.Error("the print of another process is taken for one of the password")
 	}
 }
 
 func TestUnusableHashInForceCostsNoComparison(t *testing.T) {
-	h := newHashing(password.NewHasher(password.MinCost, 1))
-	change := mustTake(t, h, plain("the first one", "1"), inForce(user.UnusablePassword), 1, 0)
+	h := newHasher(password.NewHasher(password.MinCost, 1))
+	change := mustHash(t, h, plain("the first one", "1"), inForce(user.UnusablePassword), 1, 0)
 	if !change.New {
 		t.Error("the first password is not new")
 	}
 }
 
 func TestHashIsTakenWithoutBcrypt(t *testing.T) {
-	h := newHashing(password.NewHasher(password.MinCost, 1))
+	h := newHasher(password.NewHasher(password.MinCost, 1))
 	secret := plain("$2b$10$some hash", "1")
-	secret.format = v1alpha1.PasswordFormatBcrypt
-	if change := mustTake(t, h, secret, inForce("$2b$10$another hash"), 0, 0); !change.New || change.Hash != "$2b$10$some hash" || change.Weak {
+	secret.Format = v1alpha1.PasswordFormatBcrypt
+	if change := mustHash(t, h, secret, inForce("$2b$10$another hash"), 0, 0); !change.New || change.Hash != "$2b$10$some hash" || change.Weak {
 		t.Errorf("the hash was not taken as it is: %+v", change)
 	}
-	if change := mustTake(t, h, secret, inForce("$2b$10$some hash"), 0, 0); change.New {
+	if change := mustHash(t, h, secret, inForce("$2b$10$some hash"), 0, 0); change.New {
 		t.Errorf("the same hash is new: %+v", change)
 	}
 }
 
 func TestWeakPasswordIsCalledSo(t *testing.T) {
-	h := newHashing(password.NewHasher(password.MinCost, 1))
-	if change := mustTake(t, h, plain("admin123", "1"), user.Observed{}, 1, 0); !change.Weak {
+	h := newHasher(password.NewHasher(password.MinCost, 1))
+	if change := mustHash(t, h, plain("admin123", "1"), user.Observed{}, 1, 0); !change.Weak {
 		t.Error("a well-known password is not called weak")
 	}
 	secret := plain("$2a$10$LtlhX7.r1Rf9Fl7XjR9VKeaZvwU7PJK6tlWF5rXdxe1fg55wurAnW", "1")
-	secret.format = v1alpha1.PasswordFormatBcrypt
-	if change := mustTake(t, h, secret, user.Observed{}, 0, 0); !change.Weak {
+	secret.Format = v1alpha1.PasswordFormatBcrypt
+	if change := mustHash(t, h, secret, user.Observed{}, 0, 0); !change.Weak {
 		t.Error("a well-known hash is not called weak")
 	}
 }
 
 func TestHashingEndsWithItsContext(t *testing.T) {
-	h := newHashing(password.NewHasher(password.MinCost, 1))
+	users := memory.New(time.Now)
+	h := NewHasher(password.NewHasher(password.MinCost, 1), users)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := h.take(ctx, alice, plain("some password", "1"), user.Observed{}); !errors.Is(err, context.Canceled) {
+	if _, err := h.Hash(ctx, alice, plain("some password", "1"), user.Observed{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("the error is %v", err)
 	}
-	if len(h.known) != 0 {
+	if users.Len() != 0 {
 		t.Error("a password that was not taken is remembered")
 	}
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controller
+// Package secrets reads, generates and hashes the passwords that Secrets hold. The cache has only the metadata of Secrets;
+// a Secret is read from the API server when its version is new.
+package secrets
 
 import (
 	"bytes"
@@ -11,63 +13,63 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/memory"
 	"github.com/sharding-system/shardinguser-operator/internal/password"
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// secretReader finds out which password a resource asks for. The cache holds the metadata of Secrets only: their
-// version tells whether there is something new, and then the Secret is read from the API server, once.
-type secretReader struct {
+// Reader finds the password that a resource asks for.
+type Reader struct {
 	cached    client.Reader
 	live      client.Reader
-	generator *generator // nil where no Secrets are to be made
+	generator *Generator // nil where Secrets are not generated
 	minLength int
-
-	mu       sync.Mutex
-	problems map[types.UID]secretProblem // of users, so that who has one does not read the Secret again and again
+	problems  *memory.Slot[knownProblem]
 }
 
-// secretProblem is what was wrong with the Secret at some version, as glance has it.
-type secretProblem struct {
+// knownProblem is what was wrong with a version of a Secret, as Peek returns it. It saves reading the Secret again.
+type knownProblem struct {
 	version string
 	problem *user.Problem
 }
 
-// appliedVersion is the version of the password in force, "" where it is of no Secret, and whether that is too old by now.
-type appliedVersion struct {
-	version string
-	expired bool
+// Applied is the version of the password in force, "" if it came from no Secret, and whether it has expired.
+type Applied struct {
+	Version string
+	Expired bool
 }
 
-// secretValue is what a Secret has for a user.
-type secretValue struct {
+// Value is what a Secret holds for a user.
+type Value struct {
 	user.Password
-	value     []byte // as it is hashed
-	format    v1alpha1.PasswordFormat
-	suspicion user.Suspicions
-	sameText  bool // versions of the operator that judged nothing took the same bytes of the Secret
+	Text      []byte // as it is hashed; a hash where the format is Bcrypt
+	Format    v1alpha1.PasswordFormat
+	Suspicion user.Suspicions
+	sameText  bool // earlier versions of the operator, which judged nothing, took the same bytes of the Secret
 }
 
-func newSecretReader(cached, live client.Reader, minLength int) *secretReader {
-	return &secretReader{cached: cached, live: live, minLength: minLength, problems: map[types.UID]secretProblem{}}
+// NewReader returns a Reader. It reads metadata from cached and Secrets from live. Generator is nil where no Secrets are to
+// be generated. MinLength is the least number of characters of a password.
+func NewReader(cached, live client.Reader, generator *Generator, minLength int, users *memory.Users) *Reader {
+	return &Reader{
+		cached: cached, live: live, generator: generator, minLength: minLength, problems: memory.NewSlot[knownProblem](users, 0),
+	}
 }
 
-// glance answers which password the resource asks for by what the cache knows: its version, but not whether it is of any
-// use. A Secret that the cache does not have is a version too. Terms are those of the policy that permits the resource.
-func (s *secretReader) glance(ctx context.Context, u *v1alpha1.ShardingUser, terms user.Terms) (user.Password, error) {
-	source := u.Spec.Password
-	found := user.FromResource("", u).Password
-	if source == nil || !u.DeletionTimestamp.IsZero() {
+// Peek returns the password that a resource asks for, as far as the cache knows it: the version of the Secret, but not
+// whether its value is usable. A missing Secret is a version too. D is what the resource asks for, on the terms of the
+// policy that permits it.
+func (s *Reader) Peek(ctx context.Context, u *v1alpha1.ShardingUser, d user.Desired) (user.Password, error) {
+	source, found := u.Spec.Password, asked(d)
+	if source == nil || d.Deleting {
 		return found, nil
 	}
 	metadata := &metav1.PartialObjectMetadata{}
@@ -80,59 +82,53 @@ func (s *secretReader) glance(ctx context.Context, u *v1alpha1.ShardingUser, ter
 	case err != nil:
 		return found, fmt.Errorf("look up the Secret: %w", err)
 	}
-	found.Version, found.Generated = s.version(metadata, source, terms), isGenerated(metadata, u)
+	found.Version, found.Generated = s.version(metadata, source, d.Permission.Terms), isGenerated(metadata, u)
 	return found, nil
 }
 
-// read takes the password from the Secret. Glanced is the version that the cache knows, and applied is the one in force, which a
-// generated password makes way for where it is too old by now. What people can get wrong is a Problem of the password; an error
-// is the API server's, or store.ErrConflict where somebody else changed the Secret at this moment.
-func (s *secretReader) read(ctx context.Context, u *v1alpha1.ShardingUser, terms user.Terms, glanced string, applied appliedVersion) (secretValue, error) {
-	s.mu.Lock()
-	known, ok := s.problems[u.UID]
-	s.mu.Unlock()
-	if ok && known.version == glanced {
-		found := secretValue{Password: user.FromResource("", u).Password}
+// asked returns the password as a resource asks for it, of which no Secret is known yet.
+func asked(d user.Desired) user.Password {
+	return user.Password{Managed: d.Password.Managed, MaxAge: d.Password.MaxAge}
+}
+
+// Read takes the password from the Secret. D is as for Peek, with the password that Peek returned. Applied is the password
+// in force: a generated one is replaced when it has expired. What people can get wrong is a Problem of the password. An
+// error is the API server's, or store.ErrConflict if another writer changed the Secret meanwhile.
+func (s *Reader) Read(ctx context.Context, u *v1alpha1.ShardingUser, d user.Desired, applied Applied) (Value, error) {
+	peeked := d.Password.Version
+	if known, ok := s.problems.Get(u.UID); ok && known.version == peeked {
+		found := Value{Password: asked(d)}
 		found.Problem = known.problem
 		return found, nil
 	}
-	found, err := s.readLive(ctx, u, terms, applied)
+	found, err := s.readUncached(ctx, u, d, applied)
 	if err != nil {
 		return found, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if found.Problem != nil && !isRefusedSecret(u, found.Problem) {
-		s.problems[u.UID] = secretProblem{version: glanced, problem: found.Problem}
+	if found.Problem != nil && !IsGenerationRefused(u, found.Problem) {
+		s.problems.Put(u.UID, knownProblem{version: peeked, problem: found.Problem})
 	} else {
-		delete(s.problems, u.UID)
+		s.problems.Drop(u.UID)
 	}
 	return found, nil
 }
 
-// forget drops what is known of a resource that is gone.
-func (s *secretReader) forget(uid types.UID) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.problems, uid)
-}
-
-func (s *secretReader) readLive(ctx context.Context, u *v1alpha1.ShardingUser, terms user.Terms, applied appliedVersion) (secretValue, error) {
+func (s *Reader) readUncached(ctx context.Context, u *v1alpha1.ShardingUser, d user.Desired, applied Applied) (Value, error) {
 	source := u.Spec.Password
-	found := secretValue{Password: user.FromResource("", u).Password, format: source.Format}
-	secret, problem, err := s.fetch(ctx, u, terms)
+	found := Value{Password: asked(d), Format: source.Format}
+	secret, problem, err := s.fetch(ctx, u, d)
 	if err != nil || problem != nil {
 		found.Problem = problem
 		return found, err
 	}
 	found.Generated = s.generator != nil && isGenerated(secret, u)
-	if found.Generated && s.isOutdated(u, secret, terms, applied) {
-		renewed, err := s.renew(ctx, u, secret, terms)
+	if found.Generated && s.isOutdated(u, secret, d, applied) {
+		renewed, err := s.renew(ctx, u, secret, d)
 		switch {
 		case err == nil:
 			secret = renewed
 		case isRefused(err):
-			found.Generated, found.NotReplaced = false, notReplaced(err) // the one in force works on
+			found.Generated, found.NotReplaced = false, notReplaced(err) // the one in force keeps working
 		default:
 			return found, fmt.Errorf("renew the password: %w", withoutText(err))
 		}
@@ -141,38 +137,38 @@ func (s *secretReader) readLive(ctx context.Context, u *v1alpha1.ShardingUser, t
 		found.Problem = user.NoSuchKey(secret.Name, source.SecretRef.Key, slices.Collect(maps.Keys(secret.Data)))
 		return found, nil
 	}
-	judged := s.judge(u, secret, terms)
+	judged := s.judge(u, secret, d)
 	if judged.Err != nil {
 		found.Problem = &user.Problem{Reason: v1alpha1.ReasonPasswordInvalid, Message: strings.TrimSpace(fmt.Sprintf(
 			"The value of key %q in Secret %q cannot be used: %v. %s", source.SecretRef.Key, secret.Name, judged.Err, found.NotReplaced))}
 		return found, nil //nolint:nilerr // what people can get wrong is no error
 	}
-	found.value, found.suspicion = judged.Value, judged.Suspicion
+	found.Text, found.Suspicion = judged.Value, judged.Suspicion
 	found.sameText = !bytes.HasSuffix(secret.Data[source.SecretRef.Key], []byte("\r\n"))
-	found.Version = s.version(secret, source, terms)
+	found.Version = s.version(secret, source, d.Permission.Terms)
 	return found, nil
 }
 
-// judge judges what the Secret has for a user.
-func (s *secretReader) judge(u *v1alpha1.ShardingUser, secret *corev1.Secret, terms user.Terms) password.Judgement {
+// judge judges the value that the Secret holds for a user.
+func (s *Reader) judge(u *v1alpha1.ShardingUser, secret *corev1.Secret, d user.Desired) password.Judgement {
 	source := u.Spec.Password
 	given := password.FromSecret(string(secret.Type), source.SecretRef.Key, secret.Data)
 	given.Hashed = source.Format == v1alpha1.PasswordFormatBcrypt
-	return given.Judge(user.Username(u), max(s.minLength, terms.MinPasswordLength))
+	return given.Judge(d.Username, max(s.minLength, d.Permission.Terms.MinPasswordLength))
 }
 
-// isOutdated tells whether a generated password is the one that was applied, and too old, or too short by what is asked by now.
-// What somebody else wrote into the Secret since then is his to answer for.
-func (s *secretReader) isOutdated(u *v1alpha1.ShardingUser, secret *corev1.Secret, terms user.Terms, applied appliedVersion) bool {
-	if !strings.HasPrefix(applied.version+"/", s.version(secret, u.Spec.Password, user.Terms{})+"/") {
+// isOutdated reports whether a generated password is the applied one, and has expired or is too short by now. A value that
+// another writer put into the Secret since then is not replaced.
+func (s *Reader) isOutdated(u *v1alpha1.ShardingUser, secret *corev1.Secret, d user.Desired, applied Applied) bool {
+	if !strings.HasPrefix(applied.Version+"/", s.version(secret, u.Spec.Password, user.Terms{})+"/") {
 		return false
 	}
-	return applied.expired || s.judge(u, secret, terms).Err != nil
+	return applied.Expired || s.judge(u, secret, d).Err != nil
 }
 
-// renew puts another password into the Secret.
-func (s *secretReader) renew(ctx context.Context, u *v1alpha1.ShardingUser, secret *corev1.Secret, terms user.Terms) (*corev1.Secret, error) {
-	renewed, err := s.generator.renew(ctx, secret, s.passwordLength(u, terms))
+// renew replaces the password in the Secret.
+func (s *Reader) renew(ctx context.Context, u *v1alpha1.ShardingUser, secret *corev1.Secret, d user.Desired) (*corev1.Secret, error) {
+	renewed, err := s.generator.renew(ctx, secret, s.passwordLength(u, d.Permission.Terms))
 	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
 		err = store.ErrConflict
 	}
@@ -182,8 +178,8 @@ func (s *secretReader) renew(ctx context.Context, u *v1alpha1.ShardingUser, secr
 	return renewed, nil
 }
 
-// isRefused tells whether we are not let do that: by the API server, for want of a right or since the Secret is immutable, or by
-// an admission policy or webhook, each of which answers in a way of its own.
+// isRefused reports whether the API server refused a write: for want of a right, because the Secret is immutable, or by an
+// admission policy or webhook. Each answers with a different code.
 func isRefused(err error) bool {
 	if errors.Is(err, errLacksRight) {
 		return true
@@ -193,9 +189,9 @@ func isRefused(err error) bool {
 		slices.Contains([]int32{http.StatusBadRequest, http.StatusForbidden, http.StatusUnprocessableEntity}, answer.Status().Code)
 }
 
-// fetch is the Secret as the API server has it: a cache that does not have it yet is no proof that there is none. Where there
-// is none, and the resource wants it so, it is made.
-func (s *secretReader) fetch(ctx context.Context, u *v1alpha1.ShardingUser, terms user.Terms) (*corev1.Secret, *user.Problem, error) {
+// fetch returns the Secret as the API server has it, since the cache may be behind. A missing Secret is generated if the
+// resource asks for that.
+func (s *Reader) fetch(ctx context.Context, u *v1alpha1.ShardingUser, d user.Desired) (*corev1.Secret, *user.Problem, error) {
 	key := client.ObjectKey{Namespace: u.Namespace, Name: u.Spec.Password.SecretRef.Name}
 	secret := &corev1.Secret{}
 	switch err := s.live.Get(ctx, key, secret); {
@@ -207,19 +203,19 @@ func (s *secretReader) fetch(ctx context.Context, u *v1alpha1.ShardingUser, term
 		return nil, &user.Problem{Reason: v1alpha1.ReasonSecretNotFound, Message: fmt.Sprintf(
 			"Secret %q does not exist in namespace %q; create it, and the password is taken from it at once.", key.Name, key.Namespace)}, nil
 	}
-	secret, err := s.generator.generate(ctx, u, s.passwordLength(u, terms))
+	secret, err := s.generator.generate(ctx, u, d.Username, s.passwordLength(u, d.Permission.Terms))
 	switch {
 	case apierrors.IsAlreadyExists(err):
-		return nil, nil, fmt.Errorf("make the Secret: %w", store.ErrConflict)
+		return nil, nil, fmt.Errorf("create the Secret: %w", store.ErrConflict)
 	case isRefused(err):
 		return nil, missing(key, err), nil
 	case err != nil:
-		return nil, nil, fmt.Errorf("make the Secret: %w", withoutText(err))
+		return nil, nil, fmt.Errorf("create the Secret: %w", withoutText(err))
 	}
 	return secret, nil, nil
 }
 
-// withoutText is an API server's answer to a Secret that we wrote, by its reason alone: a webhook may say what it was sent.
+// withoutText reduces an API server's answer to a written Secret to its reason: a webhook may quote what it was sent.
 func withoutText(err error) error {
 	if reason := apierrors.ReasonForError(err); reason != metav1.StatusReasonUnknown {
 		return errors.New(string(reason))
@@ -227,19 +223,20 @@ func withoutText(err error) error {
 	return err
 }
 
-// isRefusedSecret tells whether the problem is a Secret that the API server did not let us make. Nothing tells when it would.
-func isRefusedSecret(u *v1alpha1.ShardingUser, p *user.Problem) bool {
+// IsGenerationRefused reports whether the problem is a Secret that the API server did not let the operator create. No event
+// says when it would, so the user has to be retried.
+func IsGenerationRefused(u *v1alpha1.ShardingUser, p *user.Problem) bool {
 	return p != nil && (p.Reason == v1alpha1.ReasonSecretNotFound || p.Reason == v1alpha1.ReasonGenerationDisabled) &&
 		u.Spec.Password != nil && u.Spec.Password.Generate != nil
 }
 
-// version identifies the value that a user takes from a Secret, and the length that a policy asks of it: where that becomes
-// another one, the value is looked at again.
-func (s *secretReader) version(secret client.Object, source *v1alpha1.PasswordSource, terms user.Terms) string {
+// version identifies the value that a user takes from a Secret, and the length that a policy asks of it. If either changes,
+// the value is judged again.
+func (s *Reader) version(secret client.Object, source *v1alpha1.PasswordSource, terms user.Terms) string {
 	value := user.SecretValue{
 		UID: string(secret.GetUID()), ResourceVersion: secret.GetResourceVersion(), Key: source.SecretRef.Key, Format: string(source.Format),
 	}
-	if terms.MinPasswordLength > 0 { // also where the settings ask for more by now: they may have asked for less before
+	if terms.MinPasswordLength > 0 { // even if the setting asks for more: it may have asked for less before
 		value.MinLength = max(s.minLength, terms.MinPasswordLength)
 	}
 	return value.Version()
