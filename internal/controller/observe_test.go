@@ -20,42 +20,6 @@ func resource(uid types.UID, version string) *v1alpha1.ShardingUser {
 	}}
 }
 
-func TestCopyIsStaleWhileItIsOlderThanOurLastWrite(t *testing.T) {
-	c := newClock()
-	s := newStaleness(c.now)
-	if s.isOlder(resource("a", "5")) {
-		t.Error("nothing was written, and a copy is called old")
-	}
-	s.wrote(resource("a", "10"))
-	for _, step := range []struct {
-		version string
-		older   bool
-	}{{"9", true}, {"9", true}, {"10", false}, {"9", false}} {
-		// The last one cannot happen, since a cache does not go back; it tells that the note is gone by then.
-		if got := s.isOlder(resource("a", step.version)); got != step.older {
-			t.Errorf("version %s is older: %v", step.version, got)
-		}
-	}
-
-	s.wrote(resource("a", "99"))
-	if s.isOlder(resource("a", "100")) {
-		t.Error("100 is older than 99: versions were compared as texts")
-	}
-	s.wrote(resource("a", "99"))
-	c.move(catchUpTime)
-	if s.isOlder(resource("a", "7")) {
-		t.Error("versions that count anew, after a restore, are waited for for ever")
-	}
-	s.wrote(resource("a", "99"))
-	if s.isOlder(resource("b", "1")) {
-		t.Error("another resource is called old")
-	}
-	s.forget("a")
-	if s.isOlder(resource("a", "1")) || len(s.written) != 0 {
-		t.Error("a resource that is gone is remembered")
-	}
-}
-
 func TestLagIsMeasuredFromTheFirstNoticeToTheStatusThatTellsOfIt(t *testing.T) {
 	c := newClock()
 	var observed []float64

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controller
+package status
 
 import (
 	"context"
@@ -18,84 +18,84 @@ import (
 var usersDesc = prometheus.NewDesc("shardinguser_users",
 	"ShardingUsers by state. One user can have several states.", []string{"state"}, nil)
 
-// tally counts the users in the cache by state. It counts what changes and not, at each scrape, all of them: to walk
-// over 10,000 takes longer than all else that is scraped.
-type tally struct {
+// userCounts counts the cached users by state. It counts changes, and not all users at each scrape: a walk over 10,000 takes
+// longer than all other metrics.
+type userCounts struct {
 	isFilled func() bool // all that the cache began with is counted
 
 	mu     sync.Mutex
-	counts tallied
+	counts byState
 }
 
-// tallied is how many users are in which state.
-type tallied struct{ ready, notReady, locked, inactive int }
+// byState is the number of users in each state.
+type byState struct{ ready, notReady, locked, inactive int }
 
-// newTally counts the users of a cache, from the moment at which that is filled.
-func newTally(ctx context.Context, users cache.Cache) (*tally, error) {
+// NewUserCounts returns a metric of the users in a cache, once the cache is filled.
+func NewUserCounts(ctx context.Context, users cache.Cache) (prometheus.Collector, error) {
 	informer, err := users.GetInformer(ctx, &v1alpha1.ShardingUser{}, cache.BlockUntilSynced(false))
 	if err != nil {
 		return nil, fmt.Errorf("find the cache of ShardingUsers: %w", err)
 	}
-	t := &tally{}
+	c := &userCounts{}
 	registration, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-		AddFunc:    func(o any) { t.count(o, 1) },
-		UpdateFunc: t.replace,
-		DeleteFunc: func(o any) { t.count(o, -1) },
+		AddFunc:    func(o any) { c.add(o, 1) },
+		UpdateFunc: c.replace,
+		DeleteFunc: func(o any) { c.add(o, -1) },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("watch the cache of ShardingUsers: %w", err)
 	}
-	t.isFilled = registration.HasSynced
-	return t, nil
+	c.isFilled = registration.HasSynced
+	return c, nil
 }
 
-// count adds a user so many times.
-func (t *tally) count(o any, times int) {
+// add adds n to the states of a user.
+func (c *userCounts) add(o any, n int) {
 	if gone, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
 		o = gone.Obj // as it was counted
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.counts.add(o, times)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.counts.add(o, n)
 }
 
-// replace counts a user's new state in place of the old one.
-func (t *tally) replace(before, after any) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.counts.add(before, -1)
-	t.counts.add(after, 1)
+// replace counts a user's new states in place of the old ones.
+func (c *userCounts) replace(before, after any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.counts.add(before, -1)
+	c.counts.add(after, 1)
 }
 
-func (c *tallied) add(o any, times int) {
+func (c *byState) add(o any, n int) {
 	u, ok := o.(*v1alpha1.ShardingUser)
 	if !ok {
 		return
 	}
 	if meta.IsStatusConditionTrue(u.Status.Conditions, v1alpha1.ConditionReady) {
-		c.ready += times
+		c.ready += n
 	} else {
-		c.notReady += times
+		c.notReady += n
 	}
 	if u.Status.Locked {
-		c.locked += times
+		c.locked += n
 	}
 	if u.Spec.Active != nil && !*u.Spec.Active {
-		c.inactive += times
+		c.inactive += n
 	}
 }
 
 // Describe implements prometheus.Collector.
-func (t *tally) Describe(descs chan<- *prometheus.Desc) { descs <- usersDesc }
+func (c *userCounts) Describe(descs chan<- *prometheus.Desc) { descs <- usersDesc }
 
 // Collect implements prometheus.Collector.
-func (t *tally) Collect(out chan<- prometheus.Metric) {
-	if !t.isFilled() {
-		return // no figures are better than zeros
+func (c *userCounts) Collect(out chan<- prometheus.Metric) {
+	if !c.isFilled() {
+		return // no value is better than 0
 	}
-	t.mu.Lock()
-	counts := t.counts
-	t.mu.Unlock()
+	c.mu.Lock()
+	counts := c.counts
+	c.mu.Unlock()
 	for state, n := range map[string]int{
 		"ready": counts.ready, "notready": counts.notReady, "locked": counts.locked, "inactive": counts.inactive,
 	} {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controller
+package status
 
 import (
 	"context"
@@ -16,35 +16,34 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// How many Events are made at once, and how many a second after that. An Event costs the API server a quarter of the
-// status that says the same: of 10,000 users that come at once, a few are told of and the others are counted. What needs
-// somebody's attention (warnings) has a budget of its own, which nothing else uses up, and so have locks that came or went:
-// who makes many of them by log-ins is not to hide by that what else he does.
+// The budgets of Events: a burst, and a number a second after it. An Event costs the API server a quarter of the status write
+// that says the same, so most of 10,000 simultaneous ones are only counted. Warnings have a budget of their own, which
+// nothing else uses up. So have locks and their ends: an attacker who causes many of them must not hide other warnings.
 const (
-	eventBurst      = 25
-	eventsPerSecond = 2
-	alarmBurst      = 50
-	alarmsPerSecond = 10
+	eventBurst        = 25
+	eventsPerSecond   = 2
+	warningBurst      = 50
+	warningsPerSecond = 10
 )
 
-// events tells people what happened to accounts: by an Event, as far as the budget goes, and always by a line of the log,
-// since Events are gone after an hour.
-type events struct {
+// Events reports what happened to accounts: by an Event, within the budget, and always by a log line, since Events are
+// deleted after an hour.
+type Events struct {
 	recorder recorder.EventRecorder
 	now      func() time.Time
 	ordinary *rate.Limiter
-	alarms   *rate.Limiter
+	warnings *rate.Limiter
 	locks    *rate.Limiter
 	dropped  *prometheus.CounterVec
 }
 
-func newEvents(recorder recorder.EventRecorder, now func() time.Time) *events {
-	e := &events{
+func newEvents(recorder recorder.EventRecorder, now func() time.Time) *Events {
+	e := &Events{
 		recorder: recorder,
 		now:      now,
 		ordinary: rate.NewLimiter(eventsPerSecond, eventBurst),
-		alarms:   rate.NewLimiter(alarmsPerSecond, alarmBurst),
-		locks:    rate.NewLimiter(alarmsPerSecond, alarmBurst),
+		warnings: rate.NewLimiter(warningsPerSecond, warningBurst),
+		locks:    rate.NewLimiter(warningsPerSecond, warningBurst),
 		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "shardinguser_events_dropped_total",
 			Help: "Events that were not created because of the rate limit. They are in the log.",
@@ -56,12 +55,12 @@ func newEvents(recorder recorder.EventRecorder, now func() time.Time) *events {
 	return e
 }
 
-// tell tells of what happened to the account of a resource.
-func (e *events) tell(ctx context.Context, u *v1alpha1.ShardingUser, happened []user.Event) {
+// Report reports what happened to the account of a resource.
+func (e *Events) Report(ctx context.Context, u *v1alpha1.ShardingUser, happened []user.Event) {
 	for _, event := range happened {
 		kind, budget := corev1.EventTypeNormal, e.ordinary
 		if event.Warning {
-			kind, budget = corev1.EventTypeWarning, e.alarms
+			kind, budget = corev1.EventTypeWarning, e.warnings
 		}
 		if event.Reason == v1alpha1.EventLocked || event.Reason == v1alpha1.EventUnlocked {
 			budget = e.locks

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controller
+package status
 
 import (
 	"testing"
@@ -28,35 +28,35 @@ var (
 	created  = user.Event{Reason: v1alpha1.EventCreated, Message: "Created."}
 	locked   = user.Event{Reason: v1alpha1.EventLocked, Message: "Locked.", Warning: true}
 	unlocked = user.Event{Reason: v1alpha1.EventUnlocked, Message: "Unlocked."}
-	drift    = user.Event{Reason: v1alpha1.EventDriftCorrected, Message: "Put back.", Warning: true}
+	drift    = user.Event{Reason: v1alpha1.EventDriftCorrected, Message: "Corrected.", Warning: true}
 )
 
 func TestOneUserAtATimeAlwaysHasItsEvents(t *testing.T) {
-	c, told := newClock(), recorded{}
-	e := newEvents(told, c.now)
+	c, reported := newClock(), recorded{}
+	e := newEvents(reported, c.now)
 	for range 1000 {
-		e.tell(t.Context(), &v1alpha1.ShardingUser{}, []user.Event{created, locked, unlocked})
+		e.Report(t.Context(), &v1alpha1.ShardingUser{}, []user.Event{created, locked, unlocked})
 		c.move(time.Second)
 	}
 	for _, reason := range []string{created.Reason, locked.Reason, unlocked.Reason} {
-		if told[reason] != 1000 {
-			t.Errorf("%d of 1000 were told %s", told[reason], reason)
+		if reported[reason] != 1000 {
+			t.Errorf("%d of 1000 Events are %s", reported[reason], reason)
 		}
 	}
 }
 
 func TestEventsOfTenThousandUsersAreAFewAndTheOthersAreCounted(t *testing.T) {
-	c, told := newClock(), recorded{}
-	e := newEvents(told, c.now)
+	c, reported := newClock(), recorded{}
+	e := newEvents(reported, c.now)
 	for range 10_000 {
-		e.tell(t.Context(), &v1alpha1.ShardingUser{}, []user.Event{created})
+		e.Report(t.Context(), &v1alpha1.ShardingUser{}, []user.Event{created})
 		c.move(5 * time.Millisecond)
 	}
-	if n := told[created.Reason]; n < eventBurst || n > eventBurst+50*eventsPerSecond {
+	if n := reported[created.Reason]; n < eventBurst || n > eventBurst+50*eventsPerSecond {
 		t.Errorf("%d Events in 50 seconds", n)
 	}
-	if n := counted(t, e.dropped); int(n) != 10_000-told[created.Reason] {
-		t.Errorf("%v of 10000 counted, with %d Events", n, told[created.Reason])
+	if n := counted(t, e.dropped); int(n) != 10_000-reported[created.Reason] {
+		t.Errorf("%v of 10000 counted, with %d Events", n, reported[created.Reason])
 	}
 }
 
@@ -81,23 +81,23 @@ func counted(t *testing.T, c prometheus.Collector) float64 {
 }
 
 func TestWhatComesInBulkLeavesOtherEventsAlone(t *testing.T) {
-	c, told := newClock(), recorded{}
-	e := newEvents(told, c.now)
+	c, reported := newClock(), recorded{}
+	e := newEvents(reported, c.now)
 	for range 10_000 {
-		e.tell(t.Context(), &v1alpha1.ShardingUser{}, []user.Event{created})
+		e.Report(t.Context(), &v1alpha1.ShardingUser{}, []user.Event{created})
 	}
-	e.tell(t.Context(), &v1alpha1.ShardingUser{}, []user.Event{locked, unlocked})
-	if told[locked.Reason] != 1 || told[unlocked.Reason] != 1 {
-		t.Errorf("told were %v", told)
+	e.Report(t.Context(), &v1alpha1.ShardingUser{}, []user.Event{locked, unlocked})
+	if reported[locked.Reason] != 1 || reported[unlocked.Reason] != 1 {
+		t.Errorf("reported were %v", reported)
 	}
 	for range 10_000 {
-		e.tell(t.Context(), &v1alpha1.ShardingUser{}, []user.Event{locked})
+		e.Report(t.Context(), &v1alpha1.ShardingUser{}, []user.Event{locked})
 	}
-	if n := told[locked.Reason] + told[unlocked.Reason]; n != alarmBurst {
+	if n := reported[locked.Reason] + reported[unlocked.Reason]; n != warningBurst {
 		t.Errorf("%d warnings at once", n)
 	}
-	e.tell(t.Context(), &v1alpha1.ShardingUser{}, []user.Event{drift})
-	if told[drift.Reason] != 1 {
-		t.Error("locks in bulk hide that a row was put back")
+	e.Report(t.Context(), &v1alpha1.ShardingUser{}, []user.Event{drift})
+	if reported[drift.Reason] != 1 {
+		t.Error("locks in bulk hide that drift was corrected")
 	}
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controller
+package status
 
 import (
 	"maps"
@@ -9,154 +9,139 @@ import (
 
 	"golang.org/x/time/rate"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/sharding-system/shardinguser-operator/internal/controller/memory"
 )
 
-// How fast statuses are written because of what happens at log-in time. Attackers set that rate, and the API server
-// must not feel it: over all users at most 20 writes in any second, and for one user's mere counters one write in
-// counterSpacing, which leaves time to keep the promise of a minute.
+// The limits of status writes that logins cause. Attackers set their rate, and the API server must not feel it: at most 20
+// writes in any second over all users, and one write in counterSpacing for the counters of one user, which shows them within
+// the promised minute.
 const (
-	// Somewhat less than 20 in a second, since a write happens not when it is let through but shortly after.
+	// Somewhat less than 20 a second, since a write happens shortly after it is allowed.
 	writesPerSecond = 14
 	writeBurst      = 3
-	counterReserve  = 1 // of the burst, what counters leave to the locks that may come
+	counterReserve  = 1 // of the burst, what counters leave for locks
 	counterSpacing  = 50 * time.Second
 
-	// Locks that one statement wrote are no attack: each log-in is a transaction of its own. A thousand of them are
-	// written as fast as they can be, and as many that are lifted; saved up again they are within a quarter of an hour or
-	// so, which is what a lock lasts.
-	togetherBurst     = 2000
-	togetherPerSecond = 2
+	// Locks of one statement are no attack, since each login is a transaction of its own. A thousand of them and as many ends
+	// are written at once. The budget fills again within about a quarter of an hour, the duration of a lock.
+	statementBurst     = 2000
+	statementPerSecond = 2
 
-	// togetherTime is how long after one of them the next has to come.
-	togetherTime = 10 * time.Second
+	// statementTime is the longest time between two locks of the same statement.
+	statementTime = 10 * time.Second
 )
 
-// pace says when a status may be written that differs only in what happened at log-in time. Locks that came or went
-// stand in one line, counters and last log-ins in another, which moves only while the first is empty.
-type pace struct {
-	now func() time.Time
+// limiter decides when a status may be written that differs only in what logins cause. Locks and their ends wait in one line,
+// counters and last logins in another. The second line moves only while the first is empty.
+type limiter struct {
+	now  func() time.Time
+	last *memory.Slot[time.Time] // the last write of each user, for counterSpacing
 
-	mu       sync.Mutex
-	limiter  *rate.Limiter
-	locks    line
-	counters line
-	last     map[types.UID]time.Time // the last write, for counterSpacing
-	together *rate.Limiter
-	acts     map[int64]act // by the moment until which they locked, in microseconds
-	pruned   time.Time
+	mu         sync.Mutex
+	writes     *rate.Limiter
+	locks      line
+	counters   line
+	atOnce     *rate.Limiter       // locks of one statement
+	statements map[int64]statement // by the end of their locks, in microseconds
+	pruned     time.Time
 }
 
-// act is what wrote locks that end in the same moment: a statement, if there are several of them.
-type act struct {
-	first types.UID // whose lock came first
-	seen  time.Time // when one came last
+// statement is what wrote locks with the same end, if there are several of them.
+type statement struct {
+	first types.UID // the user whose lock came first
+	seen  time.Time // when the last one came
 }
 
-func newPace(now func() time.Time) *pace {
-	return &pace{
-		now:      now,
-		limiter:  rate.NewLimiter(writesPerSecond, writeBurst),
-		locks:    newLine(),
-		counters: newLine(),
-		last:     map[types.UID]time.Time{},
-		together: rate.NewLimiter(togetherPerSecond, togetherBurst),
-		acts:     map[int64]act{},
-		pruned:   now(),
+func newLimiter(now func() time.Time, users *memory.Users) *limiter {
+	l := &limiter{
+		now:        now,
+		last:       memory.NewSlot[time.Time](users, counterSpacing),
+		writes:     rate.NewLimiter(writesPerSecond, writeBurst),
+		locks:      newLine(),
+		counters:   newLine(),
+		atOnce:     rate.NewLimiter(statementPerSecond, statementBurst),
+		statements: map[int64]statement{},
+		pruned:     now(),
 	}
+	users.OnForget(l.leave)
+	return l
 }
 
-// wait is how long the write has to wait; 0 means to write now. Urgent tells a lock that came or went from counters, and
-// until is the end of that lock, the zero time where it is not known. The wait is an estimate: who comes back has kept its
+// wait returns how long the write has to wait; 0 means that it may be made now. Urgent is true for a lock or its end, and
+// until is the end of that lock, the zero time if it is unknown. The wait is an estimate: a user that asks again keeps its
 // place in line, and may have to wait a little more.
-func (p *pace) wait(uid types.UID, urgent bool, until time.Time) time.Duration {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	now := p.now()
-	p.prune(now)
+func (l *limiter) wait(uid types.UID, urgent bool, until time.Time) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.now()
+	l.prune(now)
 	if urgent {
-		p.counters.leave(uid)
-		if p.isOfMany(uid, until, now) && p.together.AllowN(now, 1) {
-			p.locks.leave(uid)
+		l.counters.leave(uid)
+		if l.isOfStatement(uid, until, now) && l.atOnce.AllowN(now, 1) {
+			l.locks.leave(uid)
 			return 0
 		}
-		return p.inTurn(&p.locks, uid, now, 1)
+		return l.inTurn(&l.locks, uid, now, 1)
 	}
-	p.locks.leave(uid)
-	if since := now.Sub(p.last[uid]); since < counterSpacing {
-		return counterSpacing - since
+	l.locks.leave(uid)
+	if last, ok := l.last.Get(uid); ok {
+		return counterSpacing - now.Sub(last)
 	}
-	if p.locks.isEmpty() {
-		return p.inTurn(&p.counters, uid, now, 1+counterReserve)
+	if l.locks.isEmpty() {
+		return l.inTurn(&l.counters, uid, now, 1+counterReserve)
 	}
-	return max(time.Second, p.counters.place(uid)) // there is nothing left over while locks wait
+	return max(time.Second, l.counters.place(uid)) // nothing is left over while locks wait
 }
 
-// isOfMany tells whether the lock was written together with another user's.
-func (p *pace) isOfMany(uid types.UID, until, now time.Time) bool {
+// isOfStatement reports whether one statement wrote this lock and another user's.
+func (l *limiter) isOfStatement(uid types.UID, until, now time.Time) bool {
 	if until.IsZero() {
 		return false
 	}
-	a, ok := p.acts[until.UnixMicro()]
+	s, ok := l.statements[until.UnixMicro()]
 	if !ok {
-		a.first = uid
+		s.first = uid
 	}
-	a.seen = now
-	p.acts[until.UnixMicro()] = a
-	return a.first != uid
+	s.seen = now
+	l.statements[until.UnixMicro()] = s
+	return s.first != uid
 }
 
-// inTurn is the wait until a turn; 0 where it has come. That takes so many writes that are saved up.
-func (p *pace) inTurn(l *line, uid types.UID, now time.Time, saved float64) time.Duration {
-	place := l.place(uid)
-	if p.limiter.TokensAt(now) < saved || !p.limiter.AllowN(now, 1) {
+// inTurn returns the wait until the user's turn; 0 if it has come. A write needs that many saved-up writes.
+func (l *limiter) inTurn(turns *line, uid types.UID, now time.Time, saved float64) time.Duration {
+	place := turns.place(uid)
+	if l.writes.TokensAt(now) < saved || !l.writes.AllowN(now, 1) {
 		return place
 	}
-	l.leave(uid)
+	turns.leave(uid)
 	return 0
 }
 
-// settled takes a user out of line who has no need to write any more.
-func (p *pace) settled(uid types.UID) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.leave(uid)
+// wrote records that a user's status was written, for whatever reason.
+func (l *limiter) wrote(uid types.UID) {
+	l.leave(uid)
+	l.last.Put(uid, l.now())
 }
 
-// wrote notes that a user's status was written, for whatever reason.
-func (p *pace) wrote(uid types.UID) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	now := p.now()
-	p.leave(uid)
-	p.last[uid] = now
-	p.prune(now)
+// leave takes a user out of both lines, because it has nothing to write any more.
+func (l *limiter) leave(uid types.UID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.locks.leave(uid)
+	l.counters.leave(uid)
 }
 
-// prune drops what is of no use any more, now and then. It is called with the lock held.
-func (p *pace) prune(now time.Time) {
-	if now.Sub(p.pruned) < togetherTime {
+// prune drops old statements, once in a while. It is called with the lock held.
+func (l *limiter) prune(now time.Time) {
+	if now.Sub(l.pruned) < statementTime {
 		return
 	}
-	p.pruned = now
-	maps.DeleteFunc(p.last, func(_ types.UID, at time.Time) bool { return now.Sub(at) >= counterSpacing })
-	maps.DeleteFunc(p.acts, func(_ int64, a act) bool { return now.Sub(a.seen) >= togetherTime })
+	l.pruned = now
+	maps.DeleteFunc(l.statements, func(_ int64, s statement) bool { return now.Sub(s.seen) >= statementTime })
 }
 
-// forget drops what is known of a resource that is gone.
-func (p *pace) forget(uid types.UID) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.leave(uid)
-	delete(p.last, uid)
-}
-
-// leave is called with the lock held.
-func (p *pace) leave(uid types.UID) {
-	p.locks.leave(uid)
-	p.counters.leave(uid)
-}
-
-// line is users who wait for their turns. Each draws a number, and how many have left tells how long it is to it.
+// line is users that wait for their turns. Each draws a number. The number of users that left tells how far away it is.
 type line struct {
 	numbers map[types.UID]uint64
 	drawn   uint64
@@ -167,7 +152,7 @@ func newLine() line { return line{numbers: map[types.UID]uint64{}} }
 
 func (l *line) isEmpty() bool { return len(l.numbers) == 0 }
 
-// place is the wait of the place that a user has in line, or takes now.
+// place returns the wait at the user's place in line, which it takes now if it has none.
 func (l *line) place(uid types.UID) time.Duration {
 	number, ok := l.numbers[uid]
 	if !ok {
@@ -182,7 +167,7 @@ func (l *line) place(uid types.UID) time.Duration {
 	return time.Duration(turn) * (time.Second / writesPerSecond)
 }
 
-// leave takes a user out of line.
+// leave takes a user out of the line.
 func (l *line) leave(uid types.UID) {
 	if _, ok := l.numbers[uid]; ok {
 		delete(l.numbers, uid)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controller
+package status
 
 import (
 	"fmt"
@@ -9,14 +9,18 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/sharding-system/shardinguser-operator/internal/controller/memory"
 )
 
-// clock is a clock that stands until it is moved.
+// clock stands still until it is moved.
 type clock struct{ at time.Time }
 
 func newClock() *clock                { return &clock{at: time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)} }
 func (c *clock) now() time.Time       { return c.at }
 func (c *clock) move(d time.Duration) { c.at = c.at.Add(d) }
+
+func newTestLimiter(c *clock) *limiter { return newLimiter(c.now, memory.New(c.now)) }
 
 func uid(i int) types.UID { return types.UID(fmt.Sprint("user-", i)) }
 
@@ -40,7 +44,7 @@ func noLock(int) time.Time { return time.Time{} }
 
 // writeAll lets all of these users ask for a write, and ask again when they were told to, until each has written. It
 // returns when each write was.
-func writeAll(p *pace, c *clock, until func(int) time.Time, users int) []time.Time {
+func writeAll(l *limiter, c *clock, until func(int) time.Time, users int) []time.Time {
 	var queue []due
 	for i := range users {
 		queue = append(queue, due{uid(i), until(i), c.at})
@@ -51,11 +55,11 @@ func writeAll(p *pace, c *clock, until func(int) time.Time, users int) []time.Ti
 		next := queue[0]
 		queue = queue[1:]
 		c.at = next.at
-		if wait := p.wait(next.uid, !next.until.IsZero(), next.until); wait > 0 {
+		if wait := l.wait(next.uid, !next.until.IsZero(), next.until); wait > 0 {
 			queue = append(queue, due{next.uid, next.until, c.at.Add(wait)})
 			continue
 		}
-		p.wrote(next.uid)
+		l.wrote(next.uid)
 		writes = append(writes, c.at)
 	}
 	return writes
@@ -75,10 +79,10 @@ func mostInASecond(times []time.Time) int {
 
 func TestAThousandLocksAreWrittenInTurnAndNoneIsForgotten(t *testing.T) {
 	c := newClock()
-	p := newPace(c.now)
+	l := newTestLimiter(c)
 	c.move(time.Hour) // however long nothing happened, no more than the burst is saved up
 	from := c.at
-	writes := writeAll(p, c, lockOfItsOwn, 1000)
+	writes := writeAll(l, c, lockOfItsOwn, 1000)
 	if len(writes) != 1000 {
 		t.Errorf("%d writes, want 1000", len(writes))
 	}
@@ -92,9 +96,9 @@ func TestAThousandLocksAreWrittenInTurnAndNoneIsForgotten(t *testing.T) {
 
 func TestAThousandLocksOfOneStatementAreWrittenAtOnce(t *testing.T) {
 	c := newClock()
-	p := newPace(c.now)
+	l := newTestLimiter(c)
 	from := c.at
-	writes := writeAll(p, c, oneLock, 1000)
+	writes := writeAll(l, c, oneLock, 1000)
 	if last := writes[len(writes)-1]; len(writes) != 1000 || last != from {
 		t.Errorf("%d writes, the last of them after %v", len(writes), last.Sub(from))
 	}
@@ -102,7 +106,7 @@ func TestAThousandLocksOfOneStatementAreWrittenAtOnce(t *testing.T) {
 	// They end together as well.
 	c.move(15 * time.Minute)
 	from = c.at
-	writes = writeAll(p, c, oneLock, 1000)
+	writes = writeAll(l, c, oneLock, 1000)
 	if last := writes[len(writes)-1]; last != from {
 		t.Errorf("the last one's end was written after %v", last.Sub(from))
 	}
@@ -110,16 +114,16 @@ func TestAThousandLocksOfOneStatementAreWrittenAtOnce(t *testing.T) {
 
 func TestMoreLocksOfOneStatementThanAreSavedUpWaitForTheirTurns(t *testing.T) {
 	c := newClock()
-	p := newPace(c.now)
+	l := newTestLimiter(c)
 	from := c.at
-	writes := writeAll(p, c, oneLock, 4000)
+	writes := writeAll(l, c, oneLock, 4000)
 	var later []time.Time
 	for _, at := range writes {
 		if at.After(from) {
 			later = append(later, at)
 		}
 	}
-	if atOnce := len(writes) - len(later); atOnce > togetherBurst+writeBurst {
+	if atOnce := len(writes) - len(later); atOnce > statementBurst+writeBurst {
 		t.Errorf("%d writes at once", atOnce)
 	}
 	if most := mostInASecond(later); most > 20 {
@@ -129,12 +133,12 @@ func TestMoreLocksOfOneStatementThanAreSavedUpWaitForTheirTurns(t *testing.T) {
 
 func TestAStatementsLocksDoNotWaitForAnAttacksLocks(t *testing.T) {
 	c := newClock()
-	p := newPace(c.now)
+	l := newTestLimiter(c)
 	for i := range 1000 {
-		p.wait(uid(i), true, lockOfItsOwn(i))
+		l.wait(uid(i), true, lockOfItsOwn(i))
 	}
 	for i := range 500 {
-		wait := p.wait(types.UID(fmt.Sprint("locked-", i)), true, lockOfItsOwn(-1))
+		wait := l.wait(types.UID(fmt.Sprint("locked-", i)), true, lockOfItsOwn(-1))
 		if i > 0 && wait != 0 { // there is no telling the first of them from the attack's
 			t.Fatalf("lock %d has to wait %v", i, wait)
 		}
@@ -143,12 +147,12 @@ func TestAStatementsLocksDoNotWaitForAnAttacksLocks(t *testing.T) {
 
 func TestALockThatIsPutOffIsNotTakenForTwo(t *testing.T) {
 	c := newClock()
-	p := newPace(c.now)
+	l := newTestLimiter(c)
 	for i := range 100 {
-		p.wait(uid(i), true, lockOfItsOwn(i))
+		l.wait(uid(i), true, lockOfItsOwn(i))
 	}
 	for range 3 {
-		if p.wait(uid(99), true, lockOfItsOwn(99)) == 0 {
+		if l.wait(uid(99), true, lockOfItsOwn(99)) == 0 {
 			t.Fatal("it is written before its turn")
 		}
 	}
@@ -156,63 +160,63 @@ func TestALockThatIsPutOffIsNotTakenForTwo(t *testing.T) {
 
 func TestReconcilersThatComeLateDoNotWriteAllAtOnce(t *testing.T) {
 	c := newClock()
-	p := newPace(c.now)
+	l := newTestLimiter(c)
 	for i := range 1000 {
-		p.wait(uid(i), true, lockOfItsOwn(i))
+		l.wait(uid(i), true, lockOfItsOwn(i))
 	}
 	c.move(10 * time.Second) // 150 turns have come by now, and nobody has used them
-	if most := mostInASecond(writeAll(p, c, lockOfItsOwn, 1000)); most > 20 {
+	if most := mostInASecond(writeAll(l, c, lockOfItsOwn, 1000)); most > 20 {
 		t.Errorf("%d writes in a second, want 20 at most", most)
 	}
 }
 
 func TestALockAloneIsWrittenAtOnce(t *testing.T) {
 	c := newClock()
-	p := newPace(c.now)
+	l := newTestLimiter(c)
 	for range 5 {
-		if wait := p.wait("a", true, time.Time{}); wait != 0 {
+		if wait := l.wait("a", true, time.Time{}); wait != 0 {
 			t.Errorf("a lock has to wait %v", wait)
 		}
-		p.wrote("a")
+		l.wrote("a")
 		c.move(time.Second)
 	}
 }
 
 func TestAskingAgainKeepsThePlaceInLine(t *testing.T) {
 	c := newClock()
-	p := newPace(c.now)
+	l := newTestLimiter(c)
 	for i := range 20 {
-		p.wait(uid(i), true, lockOfItsOwn(i))
+		l.wait(uid(i), true, lockOfItsOwn(i))
 	}
-	first := p.wait("late", true, time.Time{})
+	first := l.wait("late", true, time.Time{})
 	if first == 0 {
 		t.Fatal("there is no line")
 	}
-	p.wait("later", true, time.Time{})
-	if again := p.wait("late", true, time.Time{}); again != first {
+	l.wait("later", true, time.Time{})
+	if again := l.wait("late", true, time.Time{}); again != first {
 		t.Errorf("the wait is %v after %v", again, first)
 	}
 	c.move(first)
-	writeAll(p, c, lockOfItsOwn, 20)
+	writeAll(l, c, lockOfItsOwn, 20)
 	c.move(time.Second / writesPerSecond)
-	if wait := p.wait("late", true, time.Time{}); wait != 0 {
+	if wait := l.wait("late", true, time.Time{}); wait != 0 {
 		t.Errorf("the wait is %v when the turn has come", wait)
 	}
 }
 
 func TestPlacesThatWereNeverUsedLetNobodyPassLater(t *testing.T) {
 	c := newClock()
-	p := newPace(c.now)
+	l := newTestLimiter(c)
 	for i := range 1000 { // all are locked, and the locks go before their turns come
-		p.wait(uid(i), true, lockOfItsOwn(i))
+		l.wait(uid(i), true, lockOfItsOwn(i))
 	}
 	for i := range 1000 {
-		p.settled(uid(i))
+		l.leave(uid(i))
 	}
 	c.move(10 * time.Minute)
 	atOnce := 0
 	for i := range 1000 {
-		if p.wait(uid(i), true, lockOfItsOwn(i)) == 0 {
+		if l.wait(uid(i), true, lockOfItsOwn(i)) == 0 {
 			atOnce++
 		}
 	}
@@ -223,30 +227,30 @@ func TestPlacesThatWereNeverUsedLetNobodyPassLater(t *testing.T) {
 
 func TestAWriteForAnotherReasonGivesThePlaceBack(t *testing.T) {
 	c := newClock()
-	p := newPace(c.now)
+	l := newTestLimiter(c)
 	for i := range 20 {
-		p.wait(uid(i), true, lockOfItsOwn(i))
+		l.wait(uid(i), true, lockOfItsOwn(i))
 	}
-	p.wrote(uid(19)) // a write that was for the spec told of the lock too
+	l.wrote(uid(19)) // a write that was for the spec told of the lock too
 	c.move(10 * time.Minute)
 	for i := range 5 {
-		p.wait(types.UID(fmt.Sprint("other-", i)), true, time.Time{}) // takes what is saved up
+		l.wait(types.UID(fmt.Sprint("other-", i)), true, time.Time{}) // takes what is saved up
 	}
-	if p.wait(uid(19), true, time.Time{}) == 0 {
+	if l.wait(uid(19), true, time.Time{}) == 0 {
 		t.Error("the next lock passes by the place of the last one")
 	}
 }
 
 func TestCountersOfOneUserAreWrittenOncePerSpacing(t *testing.T) {
 	c := newClock()
-	p := newPace(c.now)
-	p.wrote("a")
+	l := newTestLimiter(c)
+	l.wrote("a")
 	c.move(20 * time.Second)
-	if wait := p.wait("a", false, time.Time{}); wait != counterSpacing-20*time.Second {
+	if wait := l.wait("a", false, time.Time{}); wait != counterSpacing-20*time.Second {
 		t.Errorf("the wait is %v", wait)
 	}
 	c.move(counterSpacing)
-	if wait := p.wait("a", false, time.Time{}); wait != 0 {
+	if wait := l.wait("a", false, time.Time{}); wait != 0 {
 		t.Errorf("the wait is %v when the spacing is over", wait)
 	}
 	if counterSpacing >= time.Minute {
@@ -256,76 +260,78 @@ func TestCountersOfOneUserAreWrittenOncePerSpacing(t *testing.T) {
 
 func TestCountersLeaveRoomForLocks(t *testing.T) {
 	c := newClock()
-	p := newPace(c.now)
+	l := newTestLimiter(c)
 	written := 0
 	for i := range 100 {
-		if p.wait(uid(i), false, time.Time{}) == 0 {
+		if l.wait(uid(i), false, time.Time{}) == 0 {
 			written++
 		}
 	}
 	if written == 0 || written > writeBurst-counterReserve {
 		t.Errorf("%d counters at once", written)
 	}
-	if wait := p.wait("locked", true, time.Time{}); wait != 0 {
+	if wait := l.wait("locked", true, time.Time{}); wait != 0 {
 		t.Errorf("a lock has to wait %v behind counters", wait)
 	}
 }
 
 func TestCountersOfManyUsersStayBelowTheLimit(t *testing.T) {
 	c := newClock()
-	p := newPace(c.now)
-	if most := mostInASecond(writeAll(p, c, noLock, 100)); most > 20 {
+	l := newTestLimiter(c)
+	if most := mostInASecond(writeAll(l, c, noLock, 100)); most > 20 {
 		t.Errorf("%d writes in a second, want 20 at most", most)
 	}
 }
 
 func TestCountersOfAThousandUsersAreWrittenInAboutAMinute(t *testing.T) {
 	c := newClock()
-	p := newPace(c.now)
+	l := newTestLimiter(c)
 	from := c.at
-	writes := writeAll(p, c, noLock, 1000)
+	writes := writeAll(l, c, noLock, 1000)
 	if took := c.at.Sub(from); took > 80*time.Second {
 		t.Errorf("the last counter was written after %v", took)
 	}
 	if most := mostInASecond(writes); most > 20 {
 		t.Errorf("%d writes in a second, want 20 at most", most)
 	}
-	if !p.counters.isEmpty() || p.counters.drawn != p.counters.left {
-		t.Errorf("%d of %d are still in line", len(p.counters.numbers), p.counters.drawn)
+	if !l.counters.isEmpty() || l.counters.drawn != l.counters.left {
+		t.Errorf("%d of %d are still in line", len(l.counters.numbers), l.counters.drawn)
 	}
 }
 
 func TestALockPassesAThousandCountersInLine(t *testing.T) {
 	c := newClock()
-	p := newPace(c.now)
+	l := newTestLimiter(c)
 	for i := range 1000 {
-		p.wait(uid(i), false, time.Time{})
+		l.wait(uid(i), false, time.Time{})
 	}
 	c.move(time.Second)
-	if wait := p.wait("locked", true, time.Time{}); wait != 0 {
+	if wait := l.wait("locked", true, time.Time{}); wait != 0 {
 		t.Errorf("a lock has to wait %v behind counters", wait)
 	}
 }
 
-func TestPaceForgets(t *testing.T) {
+func TestTheLimiterForgets(t *testing.T) {
 	c := newClock()
-	p := newPace(c.now)
+	users := memory.New(c.now)
+	l := newLimiter(c.now, users)
 	for i := range 1000 {
-		p.wrote(uid(i))
+		l.wrote(uid(i))
 	}
 	c.move(2 * counterSpacing)
-	p.wrote("the next")
-	if len(p.last) != 1 {
-		t.Errorf("%d users are remembered, want 1", len(p.last))
+	l.wrote("the next")
+	if users.Len() != 1 {
+		t.Errorf("%d users are remembered, want 1", users.Len())
 	}
-	p.wait("the next", true, lockOfItsOwn(0))
-	p.forget("the next")
-	if len(p.last) != 0 {
+	l.wait("the next", true, lockOfItsOwn(0))
+	l.wait("the next", true, lockOfItsOwn(0))
+	users.Forget("the next")
+	if users.Len() != 0 || !l.locks.isEmpty() {
 		t.Error("a resource that is gone is remembered")
 	}
-	c.move(2 * togetherTime)
-	p.wait("another", true, lockOfItsOwn(1)) // nobody need succeed to write
-	if len(p.acts) != 1 {
+	c.move(2 * statementTime)
+	l.wait("another", true, lockOfItsOwn(1)) // the statement is recorded whether or not the write is allowed
+	if len(l.statements) != 1 {
 		t.Error("a lock of long ago is remembered")
 	}
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controller
+package status
 
 import (
 	"context"
@@ -17,33 +17,31 @@ const (
 	EventFallbackEnded = "FallbackEnded"
 )
 
-// Replica is the pod that this process runs in. Outside a cluster there is none of that name, and Events are made all the
-// same.
+// Replica is the pod that this process runs in. Outside a cluster there is no such pod, and Events are still created.
 type Replica struct {
 	Namespace, Name string
 	UID             string // "" where it is not known
 }
 
-// pod is the object that Events about the replica are about.
-func (r Replica) pod() *corev1.Pod {
+// Pod returns the object of Events about the replica.
+func (r Replica) Pod() *corev1.Pod {
 	return &corev1.Pod{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
 		ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: r.Name, UID: types.UID(r.UID)},
 	}
 }
 
-// Announcer returns what tells people, by an Event about the replica, that it began to decide log-ins from memory, or
-// ended to.
+// Announcer returns a function that reports, by an Event about the replica, that the fallback began or ended.
 func Announcer(mgr ctrl.Manager, r Replica) func(ctx context.Context, active bool) {
 	events := mgr.GetEventRecorder("shardinguser-operator")
-	pod := r.pod()
+	pod := r.Pod()
 	return func(_ context.Context, active bool) {
 		if active {
-			events.Eventf(pod, nil, corev1.EventTypeWarning, EventFallbackBegan, "DecideLogIns",
-				"The database is away: log-ins are decided from memory.")
+			events.Eventf(pod, nil, corev1.EventTypeWarning, EventFallbackBegan, "DecideLogins",
+				"The database is unavailable: logins continue from the account cache.")
 			return
 		}
-		events.Eventf(pod, nil, corev1.EventTypeNormal, EventFallbackEnded, "DecideLogIns",
-			"The database is back: log-ins are decided by it, and what happened meanwhile was merged.")
+		events.Eventf(pod, nil, corev1.EventTypeNormal, EventFallbackEnded, "DecideLogins",
+			"The database is available again: it decides logins, and the attempts of the fallback were merged.")
 	}
 }

@@ -1,69 +1,46 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controller
+package status
 
 import (
-	"sync"
 	"time"
 
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sharding-system/shardinguser-operator/internal/controller/memory"
 )
 
-// staleness tells copies of a resource that are older than our own last write of it. A status computed against such a
-// copy could find nothing to write where there is something, and no later event would put that right, since status
-// writes cause no reconcile.
+// Staleness detects cached copies of a resource that are older than the operator's last write of it. Against such a copy a
+// reconcile could find no difference where there is one. No later event would correct that, since status writes cause no
+// reconcile.
 //
-// (The client of controller-runtime can wait for its own writes by itself, but not yet where several namespaces are
-// watched.)
-type staleness struct {
-	now func() time.Time
-
-	mu      sync.Mutex
-	written map[types.UID]write // our last one; gone once the cache has it
+// (controller-runtime's client can wait for its own writes, but not yet with several watched namespaces.)
+type Staleness struct {
+	written *memory.Slot[string] // the resourceVersion of the last write; gone once the cache has it
 }
 
-// write is one of ours.
-type write struct {
-	version string // the resourceVersion that it made
-	at      time.Time
-}
-
-// catchUpTime is longer than a cache is behind. What is older for longer than that is not behind, but an API server
-// that was restored from a backup and counts its versions anew.
+// catchUpTime is longer than a cache is behind. An older version after that time is of an API server that was restored from a
+// backup and counts versions from an earlier one.
 const catchUpTime = 10 * time.Second
 
-func newStaleness(now func() time.Time) *staleness {
-	return &staleness{now: now, written: map[types.UID]write{}}
+// NewStaleness returns a Staleness that knows of no write.
+func NewStaleness(users *memory.Users) *Staleness {
+	return &Staleness{written: memory.NewSlot[string](users, catchUpTime)}
 }
 
-// wrote notes a write; the object is the one that the API server answered with.
-func (s *staleness) wrote(o client.Object) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.written[o.GetUID()] = write{version: o.GetResourceVersion(), at: s.now()}
-}
+// Wrote records a write, by the object as the API server returned it.
+func (s *Staleness) Wrote(o client.Object) { s.written.Put(o.GetUID(), o.GetResourceVersion()) }
 
-// isOlder reports whether a copy from the cache is older than our own last write.
-func (s *staleness) isOlder(o client.Object) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	written, ok := s.written[o.GetUID()]
+// IsStale reports whether a cached copy is older than the last write.
+func (s *Staleness) IsStale(o client.Object) bool {
+	written, ok := s.written.Get(o.GetUID())
 	if !ok {
 		return false
 	}
-	order, err := resourceversion.CompareResourceVersion(o.GetResourceVersion(), written.version)
-	if err == nil && order < 0 && s.now().Sub(written.at) < catchUpTime {
+	if order, err := resourceversion.CompareResourceVersion(o.GetResourceVersion(), written); err == nil && order < 0 {
 		return true
 	}
-	delete(s.written, o.GetUID())
+	s.written.Drop(o.GetUID())
 	return false
-}
-
-// forget drops what is known of a resource that is gone.
-func (s *staleness) forget(uid types.UID) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.written, uid)
 }

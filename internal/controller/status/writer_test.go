@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controller
+package status
 
 import (
 	"testing"
@@ -12,7 +12,6 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// By what locks are taken for those of one statement.
 func TestLockOf(t *testing.T) {
 	now := newClock().now()
 	var (
@@ -30,22 +29,22 @@ func TestLockOf(t *testing.T) {
 		observed *user.Observed
 		want     time.Time
 	}{
-		"a lock is known by its end":                             {nil, row(&soon), soon},
-		"also where the status tells of another one":             {&before, row(&soon), soon},
-		"one that ran out is known by its end":                   {&before, row(&over), over},
-		"one that was lifted is known by what was told":          {&second, row(nil), second},
-		"also where the row is gone":                             {&second, &user.Observed{Now: now}, second},
-		"one that a log-in may have lifted is that user's alone": {&before, row(nil), unknown},
-		"also in the moment in which it ends":                    {&now, row(nil), unknown},
-		"who was never locked has none":                          {nil, row(nil), unknown},
-		"nothing is known while the database is away":            {&second, nil, unknown},
+		"a lock is known by its end":                         {nil, row(&soon), soon},
+		"also if the status reports another one":             {&before, row(&soon), soon},
+		"an expired lock is known by its end":                {&before, row(&over), over},
+		"a lifted lock is known by the status":               {&second, row(nil), second},
+		"also if the row is gone":                            {&second, &user.Observed{Now: now}, second},
+		"a lock that a login may have lifted is unknown":     {&before, row(nil), unknown},
+		"also at the moment of its end":                      {&now, row(nil), unknown},
+		"no lock is unknown":                                 {nil, row(nil), unknown},
+		"nothing is known while the database is unavailable": {&second, nil, unknown},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var told v1alpha1.ShardingUserStatus
 			if tt.told != nil {
 				told.LockedUntil = &metav1.Time{Time: *tt.told}
 			}
-			if got := lockOf(told, outcome{observed: tt.observed}); !got.Equal(tt.want) {
+			if got := lockOf(told, tt.observed); !got.Equal(tt.want) {
 				t.Errorf("lockOf = %v, want %v", got, tt.want)
 			}
 		})
