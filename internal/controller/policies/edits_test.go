@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controller
+package policies
 
 import (
 	"testing"
@@ -12,7 +12,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-func TestWhichChangesOfPoliciesAreLookedAt(t *testing.T) {
+func TestEditsOfPolicies(t *testing.T) {
 	policy := func(uid types.UID, generation int64, version string) *v1alpha1.ShardingUserPolicy {
 		return &v1alpha1.ShardingUserPolicy{ObjectMeta: metav1.ObjectMeta{UID: uid, Generation: generation, ResourceVersion: version}}
 	}
@@ -20,13 +20,13 @@ func TestWhichChangesOfPoliciesAreLookedAt(t *testing.T) {
 		before, after *v1alpha1.ShardingUserPolicy
 		want          bool
 	}{
-		"an edit":                         {policy("a", 1, "7"), policy("a", 2, "8"), true},
-		"a status":                        {policy("a", 2, "7"), policy("a", 2, "8"), false},
-		"one made anew while none looked": {policy("a", 1, "7"), policy("b", 1, "9"), true},
+		"an edit":                    {policy("a", 1, "7"), policy("a", 2, "8"), true},
+		"a status":                   {policy("a", 2, "7"), policy("a", 2, "8"), false},
+		"a new one of the same name": {policy("a", 1, "7"), policy("b", 1, "9"), true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := policyEdits().Update(event.UpdateEvent{ObjectOld: tt.before, ObjectNew: tt.after}); got != tt.want {
-				t.Errorf("looked at: %t, want %t", got, tt.want)
+			if got := Edits().Update(event.UpdateEvent{ObjectOld: tt.before, ObjectNew: tt.after}); got != tt.want {
+				t.Errorf("passed: %t, want %t", got, tt.want)
 			}
 		})
 	}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controller
+package policies
 
 import (
 	"context"
@@ -22,34 +22,37 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/queue"
 	"github.com/sharding-system/shardinguser-operator/internal/policy"
 )
 
 // +kubebuilder:rbac:groups="",namespace=system,resources=configmaps,verbs=create
 // +kubebuilder:rbac:groups="",namespace=system,resources=configmaps,resourceNames=shardinguser-policies,verbs=get;patch
 
-// PolicyIndex is the name of the ConfigMap, in the manager's namespace, that tells the ValidatingAdmissionPolicy of
+// IndexName is the name of the ConfigMap, in the manager's namespace, that tells the ValidatingAdmissionPolicy of
 // config/admission what policies say. Nothing else reads it: the reconciler decides by the policies themselves.
-const PolicyIndex = "shardinguser-policies"
+const IndexName = "shardinguser-policies"
 
-// policyStatuses tells of policies whether the operator decides by them, and publishes all of them as the index.
-type policyStatuses struct {
+// statuses reports for each policy whether it is in force, and publishes all of them as the index.
+type statuses struct {
 	client    client.Client
 	live      client.Reader
-	policies  *policies
+	policies  *Policies
 	namespace string
-	late      lateness
+	conflicts queue.Conflicts
 }
 
-// setUp adds it to the manager. It looks at the index once at the start, too, since policies may have gone while nobody ran.
-func (s *policyStatuses) setUp(mgr ctrl.Manager) error {
-	begin := source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
-		queue.Add(reconcile.Request{})
+// AddStatuses adds the controller of the policies' statuses to the manager, and of the index in the manager's own namespace.
+// It also checks the index at start, since policies may have been deleted while no operator ran.
+func AddStatuses(mgr ctrl.Manager, policies *Policies, namespace string) error {
+	s := &statuses{client: mgr.GetClient(), live: mgr.GetAPIReader(), policies: policies, namespace: namespace}
+	begin := source.Func(func(_ context.Context, q workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+		q.Add(reconcile.Request{})
 		return nil
 	})
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("shardinguserpolicy").
-		For(&v1alpha1.ShardingUserPolicy{}, builder.WithPredicates(policyEdits())).
+		For(&v1alpha1.ShardingUserPolicy{}, builder.WithPredicates(Edits())).
 		WatchesRawSource(begin).
 		Complete(s)
 	if err != nil {
@@ -59,7 +62,7 @@ func (s *policyStatuses) setUp(mgr ctrl.Manager) error {
 }
 
 // Reconcile writes the status of a policy, if there is one of that name, and the index.
-func (s *policyStatuses) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+func (s *statuses) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	p := &v1alpha1.ShardingUserPolicy{}
 	switch err := s.client.Get(ctx, req.NamespacedName, p); {
 	case apierrors.IsNotFound(err):
@@ -67,14 +70,14 @@ func (s *policyStatuses) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 		return ctrl.Result{}, fmt.Errorf("read the policy: %w", err)
 	default:
 		if err := s.report(ctx, p); err != nil {
-			return s.late.startOver(ctx, req, ctrl.Result{}, err)
+			return s.conflicts.Requeue(ctx, req, ctrl.Result{}, err)
 		}
 	}
-	return s.late.startOver(ctx, req, ctrl.Result{}, s.publish(ctx))
+	return s.conflicts.Requeue(ctx, req, ctrl.Result{}, s.publish(ctx))
 }
 
 // report writes the status where it differs.
-func (s *policyStatuses) report(ctx context.Context, p *v1alpha1.ShardingUserPolicy) error {
+func (s *statuses) report(ctx context.Context, p *v1alpha1.ShardingUserPolicy) error {
 	before := p.DeepCopy()
 	p.Status.ObservedGeneration = p.Generation
 	ready := metav1.Condition{
@@ -100,23 +103,22 @@ func (s *policyStatuses) report(ctx context.Context, p *v1alpha1.ShardingUserPol
 	return nil
 }
 
-// publish writes the index where it differs. It is for early errors only: whoever does not let it be written, or has no such
-// namespace, does without them.
-func (s *policyStatuses) publish(ctx context.Context) error {
+// publish writes the index if it differs. It only serves early errors, so a missing right or namespace is no error.
+func (s *statuses) publish(ctx context.Context) error {
 	list, err := s.policies.list(ctx)
 	if err != nil {
 		return err
 	}
 	index := &corev1.ConfigMap{}
-	key := client.ObjectKey{Namespace: s.namespace, Name: PolicyIndex}
+	key := client.ObjectKey{Namespace: s.namespace, Name: IndexName}
 	data := policy.Index(list)
 	if size(data) > mostIndex {
 		logf.FromContext(ctx).Info("The policies are too large to be published for admission; the operator still enforces them")
-		data = nil // an old one would refuse what is permitted by now
+		data = nil // an old one would reject what is permitted by now
 	}
 	switch err = s.live.Get(ctx, key, index); {
 	case len(data) == 0 && (apierrors.IsNotFound(err) || apierrors.IsForbidden(err)):
-		return nil // there is nothing to tell
+		return nil // nothing to publish
 	case apierrors.IsNotFound(err):
 		index.ObjectMeta = metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}
 		index.Data = data
@@ -137,7 +139,7 @@ func (s *policyStatuses) publish(ctx context.Context) error {
 	return nil
 }
 
-// mostIndex is how many bytes a ConfigMap surely holds: a megabyte, keys and all.
+// mostIndex is a number of bytes that a ConfigMap holds, including keys.
 const mostIndex = 1_000_000
 
 func size(data map[string]string) (bytes int) {
@@ -147,13 +149,12 @@ func size(data map[string]string) (bytes int) {
 	return bytes
 }
 
-// policyPatience bounds the first question for policies.
-const policyPatience = 10 * time.Second
+// checkTimeout bounds Check.
+const checkTimeout = 10 * time.Second
 
-// CheckPolicies asks the API server for policies, as the manager will. An error that will not change is one that people have
-// to do something about: it says what.
-func CheckPolicies(ctx context.Context, reader client.Reader) error {
-	ctx, cancel := context.WithTimeout(ctx, policyPatience)
+// Check asks the API server for policies, as the manager will. The error says what to do if only people can fix it.
+func Check(ctx context.Context, reader client.Reader) error {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	err := reader.List(ctx, &v1alpha1.ShardingUserPolicyList{}, client.Limit(1))
 	switch {
