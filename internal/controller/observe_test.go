@@ -20,37 +20,6 @@ func resource(uid types.UID, version string) *v1alpha1.ShardingUser {
 	}}
 }
 
-func TestLagIsMeasuredFromTheFirstNoticeToTheStatusThatTellsOfIt(t *testing.T) {
-	c := newClock()
-	var observed []float64
-	l := newLag(func(seconds float64) { observed = append(observed, seconds) }, c.now)
-
-	l.settle("a", true, false) // a reconcile for another reason
-	l.noticed("a")
-	c.move(time.Second)
-	l.noticed("a") // one more change before the first was told
-	c.move(time.Second)
-	l.settle("a", false, true) // put off
-	c.move(time.Second)
-	l.settle("a", true, false)
-	if len(observed) != 1 || observed[0] != 3 {
-		t.Errorf("measured %v, want one of 3 s", observed)
-	}
-
-	l.noticed("b")
-	l.settle("b", false, false) // there was nothing to tell
-	c.move(time.Hour)
-	l.noticed("b")
-	c.move(time.Second)
-	l.settle("b", true, false)
-	if len(observed) != 2 || observed[1] != 1 {
-		t.Errorf("measured %v, want a second one of 1 s", observed)
-	}
-	if len(l.since) != 0 {
-		t.Errorf("%d measurements never end", len(l.since))
-	}
-}
-
 func TestOnlyWhatMattersIsWorthALook(t *testing.T) {
 	worth := worthALook()
 	for name, test := range map[string]struct {
@@ -129,16 +98,5 @@ func TestUnfinishedResourcesAreRememberedAsLongAsNeeded(t *testing.T) {
 	f.forget(owing)
 	if len(f.by) != 1 {
 		t.Errorf("%d are remembered, want 1", len(f.by))
-	}
-}
-
-func TestLagForgetsNoticesOfResourcesThatWentAway(t *testing.T) {
-	c := newClock()
-	l := newLag(func(float64) { t.Error("measured what never was told") }, c.now)
-	l.noticed("gone")
-	c.move(2 * longestLag)
-	l.noticed("here")
-	if len(l.since) != 1 {
-		t.Errorf("%d notices are remembered, want 1", len(l.since))
 	}
 }

@@ -146,6 +146,7 @@ func (s *Slot[T]) UpdateKnown(uid types.UID, change func(value *T)) bool {
 	defer s.users.mu.Unlock()
 	r, ok := s.get(uid)
 	if ok {
+		r.at = s.users.now()
 		change(&r.value)
 	}
 	return ok

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controller
+package rows
 
 import (
 	"context"
@@ -8,236 +8,183 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"github.com/sharding-system/shardinguser-operator/internal/controller/queue"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
 const (
-	// probeInterval is how often a call is let through that is bound to fail, for all that is known.
+	// probeInterval is the time between two calls that an open breaker lets through.
 	probeInterval = time.Second
 
-	// wakeInterval is how often somebody is sent to make it: a little later than he may, since some get to it sooner than others.
+	// wakeInterval is the time between two releases of a request that makes such a call. It is a little longer, since some
+	// requests reach their call sooner than others.
 	wakeInterval = probeInterval + 100*time.Millisecond
 )
 
-// gate stands between the reconciler and the store, and holds back what an outage would fail: while a hundred thousand users
-// wait for their database, it is asked once a second, and not by each of them.
+// Store is the store as a reconcile needs it; package store says what it promises.
+type Store interface {
+	Observe(ctx context.Context, username string) (user.Observed, error)
+	Apply(ctx context.Context, change user.Change) (user.Observed, error)
+}
+
+// Breaker makes no call that an outage of the database would fail: while 100,000 users wait for their database, it gets one
+// call a second, and not one from each of them.
 //
-// Of what is wrong it believes the store. A store notices by itself when it can be used again, and says so to whoever watches
-// its rows; but that a database takes writes which it refused is known by the next write only. So one call a second is let
-// through, and one of those who wait is sent to make it.
-type gate struct {
-	Accounts
+//	state     | when                              | a call
+//	----------+-----------------------------------+-----------------------------------------------------
+//	closed    | the store knows of no trouble     | is made
+//	open      | the store knows of trouble        | fails at once; the request waits in queue.Waitlist
+//	half-open | open, once in probeInterval       | is made: a probe
+//
+// Reads and writes have a state each. The store finds out by itself that the database is available again, and reports it to
+// the Source, which closes the breaker for all requests. That a database takes writes again shows only by the next write,
+// so one of the waiting requests is released to make it.
+type Breaker struct {
+	store   Store
 	trouble func() (reading, writing error)
 	now     func() time.Time
 	later   func(time.Duration, func())
+	waiting *queue.Waitlist
 
-	mu     sync.Mutex
-	probed time.Time // when a call was let through last
-	held   map[reconcile.Request]waiter
-	drawn  uint64                         // the numbers of those who were held back
-	failed map[reconcile.Request]struct{} // who made a call in this outage, in vain
-	wanted map[reconcile.Request]struct{} // of whom somebody asked for something that did not get through
-	waking bool                           // somebody will wake those who wait
-	resume func(released)
+	mu        sync.Mutex
+	probed    time.Time // when the last probe was made
+	waking    bool      // wake is going to be called
+	onRelease func(queue.Released)
 }
 
-// waiter is why somebody is held back.
-type waiter struct {
-	access access
-	number uint64 // who came later has a higher one
-}
-
-// released is who is held back no more, and whether somebody asked for something.
-type released map[reconcile.Request]bool
-
-// access is what a call does.
-type access int
-
-const (
-	reads access = iota
-	writes
-)
-
-// heldBackError is the store's trouble, as it is told to a call that was not made.
-type heldBackError struct {
+// openError is the store's trouble, returned for a call that was not made.
+type openError struct {
 	error
-	access access
+	access queue.Access
 }
 
-func (e *heldBackError) Unwrap() error { return e.error }
+func (e *openError) Unwrap() error { return e.error }
 
-// isHeldBack tells whether a call was not made because of an outage.
-func isHeldBack(err error) bool {
-	var heldBack *heldBackError
-	return errors.As(err, &heldBack)
+// IsOpen reports whether a call was not made because the breaker is open.
+func IsOpen(err error) bool {
+	var open *openError
+	return errors.As(err, &open)
 }
 
-// newGate is a gate that holds nobody back where trouble is nil.
-func newGate(accounts Accounts, trouble func() (reading, writing error), now func() time.Time) *gate {
+// NewBreaker returns a Breaker before a store. Trouble is what a read and a write will fail with, as far as the store knows;
+// without it the breaker is always closed.
+func NewBreaker(store Store, trouble func() (reading, writing error), now func() time.Time) *Breaker {
 	if trouble == nil {
 		trouble = func() (reading, writing error) { return nil, nil }
 	}
-	return &gate{
-		Accounts: accounts, trouble: trouble, now: now,
+	return &Breaker{
+		store: store, trouble: trouble, now: now, waiting: queue.NewWaitlist(),
 		later: func(wait time.Duration, f func()) { time.AfterFunc(wait, f) },
-		held:  map[reconcile.Request]waiter{}, failed: map[reconcile.Request]struct{}{}, wanted: map[reconcile.Request]struct{}{},
 	}
 }
 
-// open says how those who were held back are looked at again.
-func (g *gate) open(resume func(released)) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.resume = resume
+// OnRelease sets how released requests are enqueued. It is called before the first reconcile.
+func (b *Breaker) OnRelease(enqueue func(queue.Released)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.onRelease = enqueue
 }
 
 // Observe is the store's.
-func (g *gate) Observe(ctx context.Context, username string) (user.Observed, error) {
-	if reading, _ := g.trouble(); reading != nil && !g.mayProbe() {
-		return user.Observed{}, &heldBackError{error: reading, access: reads}
+func (b *Breaker) Observe(ctx context.Context, username string) (user.Observed, error) {
+	if reading, _ := b.trouble(); reading != nil && !b.mayProbe() {
+		return user.Observed{}, &openError{error: reading, access: queue.Read}
 	}
-	return g.Accounts.Observe(ctx, username)
+	return call(ctx, "observe", func(ctx context.Context) (user.Observed, error) { return b.store.Observe(ctx, username) })
 }
 
 // Apply is the store's.
-func (g *gate) Apply(ctx context.Context, change user.Change) (user.Observed, error) {
-	if _, writing := g.trouble(); writing != nil && !g.mayProbe() {
-		return user.Observed{}, &heldBackError{error: writing, access: writes}
+func (b *Breaker) Apply(ctx context.Context, change user.Change) (user.Observed, error) {
+	if _, writing := b.trouble(); writing != nil && !b.mayProbe() {
+		return user.Observed{}, &openError{error: writing, access: queue.Write}
 	}
-	return g.Accounts.Apply(ctx, change)
+	return call(ctx, "apply", func(ctx context.Context) (user.Observed, error) { return b.store.Apply(ctx, change) },
+		attribute.String("verb", string(change.Verb)))
 }
 
-// refusesWrites tells whether a write is bound to fail, for all that is known.
-func (g *gate) refusesWrites() bool {
-	_, writing := g.trouble()
+var tracer = otel.Tracer("github.com/sharding-system/shardinguser-operator/internal/controller/rows")
+
+// call makes a call in a span of its own. No error of a store holds a secret.
+func call(
+	ctx context.Context, name string, do func(context.Context) (user.Observed, error), attributes ...attribute.KeyValue,
+) (user.Observed, error) {
+	ctx, span := tracer.Start(ctx, name, trace.WithAttributes(attributes...))
+	defer span.End()
+	observed, err := do(ctx)
+	if err != nil {
+		span.SetStatus(codes.Error, err.Error())
+	}
+	return observed, err
+}
+
+// RefusesWrites reports whether the breaker is open for writes.
+func (b *Breaker) RefusesWrites() bool {
+	_, writing := b.trouble()
 	return writing != nil
 }
 
-func (g *gate) mayProbe() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	now := g.now()
-	if now.Sub(g.probed) < probeInterval {
+func (b *Breaker) mayProbe() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.now()
+	if now.Sub(b.probed) < probeInterval {
 		return false
 	}
-	g.probed = now
+	b.probed = now
 	return true
 }
 
-// hold remembers whose call was not made, and why. Awaited tells that somebody asked for something.
-func (g *gate) hold(request reconcile.Request, err error, awaited bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	var heldBack *heldBackError
-	errors.As(err, &heldBack)
-	g.want(request, awaited)
-	g.drawn++
-	g.held[request] = waiter{access: heldBack.access, number: g.drawn}
-	g.wakeLater()
-}
-
-// failedItself remembers whose call was made, in vain. Awaited is as with hold.
-func (g *gate) failedItself(request reconcile.Request, awaited bool) {
-	refuses := g.refusesWrites() // else it is his own trouble, or it is not known yet
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.want(request, awaited)
-	if refuses {
-		g.failed[request] = struct{}{}
+// Hold keeps a request waiting whose call was not made: IsOpen is true for err.
+func (b *Breaker) Hold(request reconcile.Request, err error, hasPendingChange bool) {
+	var open *openError
+	if !errors.As(err, &open) {
+		return
 	}
+	b.waiting.Add(request, open.access, hasPendingChange)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.wakeLater()
 }
 
-// want remembers of whom somebody asked for something, until he got through: from the moment that his status tells of the
-// outage, that does not say so any more. It is called with the lock held.
-func (g *gate) want(request reconcile.Request, awaited bool) {
-	if awaited {
-		g.wanted[request] = struct{}{}
-	}
+// Fail records a request whose call was made and failed. It waits in the queue.
+func (b *Breaker) Fail(request reconcile.Request, hasPendingChange bool) {
+	// Without known trouble the failure is the request's own, or the outage has just begun.
+	b.waiting.Fail(request, hasPendingChange, b.RefusesWrites())
 }
 
-// gotThrough forgets what somebody asked for.
-func (g *gate) gotThrough(request reconcile.Request) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	delete(g.wanted, request)
-}
+// Succeed records that a request's change was made.
+func (b *Breaker) Succeed(request reconcile.Request) { b.waiting.Succeed(request) }
 
-// release lets go of all who are held back, and of all of whom somebody asked for something.
-func (g *gate) release() released {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	clear(g.failed)
-	free := g.let(func(waiter) bool { return true })
-	for request := range g.wanted {
-		free[request] = true
-	}
-	return free
-}
+// ReleaseAll ends an outage: it returns all waiting requests, and all with a pending change.
+func (b *Breaker) ReleaseAll() queue.Released { return b.waiting.ReleaseAll() }
 
 // wakeLater is called with the lock held.
-func (g *gate) wakeLater() {
-	if !g.waking && len(g.held) > 0 {
-		g.waking = true
-		g.later(wakeInterval, g.wake)
+func (b *Breaker) wakeLater() {
+	if !b.waking && b.waiting.Len() > 0 {
+		b.waking = true
+		b.later(wakeInterval, b.wake)
 	}
 }
 
-// wake lets go of those whom nothing is known to keep from going on, and else of one, who will find out.
-func (g *gate) wake() {
-	reading, writing := g.trouble()
-	g.mu.Lock()
-	free := g.let(func(w waiter) bool {
-		return (w.access == reads && reading == nil) || (w.access == writes && writing == nil)
-	})
+// wake releases the requests whose calls are possible again, or one request that probes.
+func (b *Breaker) wake() {
+	reading, writing := b.trouble()
+	free := b.waiting.Release(reading == nil, writing == nil)
 	if len(free) == 0 {
-		free = g.letOne()
+		free = b.waiting.ReleaseProbe()
 	}
-	g.waking = false
-	g.wakeLater()
-	resume := g.resume
-	g.mu.Unlock()
+	b.mu.Lock()
+	b.waking = false
+	b.wakeLater()
+	enqueue := b.onRelease
+	b.mu.Unlock()
 	if len(free) > 0 {
-		resume(free)
+		enqueue(free)
 	}
-}
-
-// let lets go of whoever may. It is called with the lock held.
-func (g *gate) let(goes func(waiter) bool) released {
-	free := released{}
-	for request, w := range g.held {
-		if goes(w) {
-			delete(g.held, request)
-			_, free[request] = g.wanted[request]
-		}
-	}
-	return free
-}
-
-// letOne lets go of one. There are calls that fail whatever the others do, for want of a right to delete, say: so one who has
-// not yet failed comes first, and of them the last of whom somebody asked for something; the next who comes does not wait for
-// all those who were there before. Else it is anybody, but not always the same. It is called with the lock held.
-func (g *gate) letOne() released {
-	var one reconcile.Request
-	best := -1
-	var number uint64
-	for request, w := range g.held {
-		rank := 0
-		if _, failed := g.failed[request]; !failed {
-			rank = 1
-			if _, wanted := g.wanted[request]; wanted {
-				rank = 2
-			}
-		}
-		if rank > best || (rank == 2 && rank == best && w.number > number) {
-			one, best, number = request, rank, w.number
-		}
-	}
-	if best < 0 {
-		return nil
-	}
-	delete(g.held, one)
-	_, wanted := g.wanted[one]
-	return released{one: wanted}
 }

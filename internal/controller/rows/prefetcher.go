@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controller
+package rows
 
 import (
 	"context"
@@ -17,49 +17,47 @@ import (
 )
 
 const (
-	// aheadSize is how many accounts are read ahead in one statement.
-	aheadSize = 1000
+	// batchSize is the largest number of accounts in one statement.
+	batchSize = 1000
 
-	// aheadTime is how long what was read ahead may wait for its reconcile.
-	aheadTime = 5 * time.Second
+	// prefetchedFor is how long a prefetched account may wait for its reconcile.
+	prefetchedFor = 5 * time.Second
 )
 
-// Batches is the store as ReadAhead needs it.
+// Batches is the store as the Prefetcher needs it.
 type Batches interface {
-	Accounts
+	Store
 
-	// Snapshot is Observe for many usernames in one moment, aheadSize at most. It has an entry for each.
+	// Snapshot is Observe for up to 1,000 usernames at one moment. It returns an entry for each.
 	Snapshot(ctx context.Context, usernames []string) (map[string]user.Observed, error)
 }
 
-// ReadAhead is the store for who reconciles many users, of whom each looks at one account. It asks for many accounts in one
-// statement, in two ways:
+// Prefetcher reads many accounts in one statement, for reconciles that observe one account each:
 //
-//   - Who asks while a statement is under way waits for the next one, with all others who do. Who comes alone waits for
-//     nobody.
-//   - Accounts that somebody plans to ask for are read ahead, with those that are asked for, and each answers one Observe.
-//     A thousand are read when fewer than that are left, so that memory holds twice as many at most.
+//   - Concurrent reads are batched: those that come while a statement runs share the next one. A single read does not wait.
+//   - Planned reads are prefetched, together with the batches, and each fetched account answers one Observe. The next ones are
+//     fetched when fewer than batchSize are left, so at most twice as many are in memory.
 //
-// Nobody gets what is known to be old. What was read ahead is dropped when the account may have changed, which whoever
-// watches the store has to tell by Forget, before anything is done about it; and by aheadTime at the latest.
-type ReadAhead struct {
-	store Batches
-	now   func() time.Time
+// It returns nothing that is known to be old. A prefetched account is dropped when it may have changed, which Forget reports
+// before anything is done about the change, and after prefetchedFor.
+type Prefetcher struct {
+	source Batches
+	now    func() time.Time
 
-	mu      sync.Mutex
-	next    *batch                  // who waits for the next statement; nil where nobody does
-	asking  bool                    // one is under way
-	ahead   map[string]aheadAccount // by username
-	reading map[string]struct{}     // usernames that are just being read ahead, and may not have changed since
+	mu       sync.Mutex
+	next     *batch                       // the reads that wait for the next statement; nil if there are none
+	running  bool                         // a statement runs
+	ready    map[string]prefetchedAccount // by username
+	fetching map[string]struct{}          // usernames that are being prefetched and have not changed since
 
-	planned map[string][]reconcile.Request // by username, who will ask
+	planned map[string][]reconcile.Request // who will observe each username
 	enqueue func(users []reconcile.Request, areLast bool)
 }
 
-// aheadAccount is an account that was read ahead.
-type aheadAccount struct {
+// prefetchedAccount is an account and the time at which it was fetched.
+type prefetchedAccount struct {
 	user.Observed
-	at time.Time // when it had been read
+	at time.Time
 }
 
 // batch is one statement.
@@ -68,36 +66,40 @@ type batch struct {
 	done      chan struct{} // closed when there is an answer
 	read      map[string]user.Observed
 	err       error
-	panicked  any // what the store panicked with; nil where it did not
+	panicked  any // the value of the store's panic; nil if there was none
 }
 
-// NewReadAhead returns a ReadAhead of which nothing was read yet.
-func NewReadAhead(store Batches) *ReadAhead {
-	return &ReadAhead{store: store, now: time.Now, ahead: map[string]aheadAccount{}, planned: map[string][]reconcile.Request{}}
+func newBatch() *batch { return &batch{usernames: map[string]struct{}{}, done: make(chan struct{})} }
+
+// NewPrefetcher returns a Prefetcher before a store.
+func NewPrefetcher(source Batches) *Prefetcher {
+	return &Prefetcher{
+		source: source, now: time.Now, ready: map[string]prefetchedAccount{}, planned: map[string][]reconcile.Request{},
+	}
 }
 
 // Observe is the store's.
-func (r *ReadAhead) Observe(ctx context.Context, username string) (user.Observed, error) {
-	r.mu.Lock()
-	if observed, ok := r.take(username); ok {
-		r.goOn(ctx)
-		r.mu.Unlock()
+func (p *Prefetcher) Observe(ctx context.Context, username string) (user.Observed, error) {
+	p.mu.Lock()
+	if observed, ok := p.pop(username); ok {
+		p.start(ctx)
+		p.mu.Unlock()
 		return observed, nil
 	}
-	if r.next == nil {
-		r.next = &batch{usernames: map[string]struct{}{}, done: make(chan struct{})}
+	if p.next == nil {
+		p.next = newBatch()
 	}
-	b := r.next
+	b := p.next
 	b.usernames[username] = struct{}{}
-	r.goOn(ctx)
-	r.mu.Unlock()
+	p.start(ctx)
+	p.mu.Unlock()
 	select {
 	case <-b.done:
 		if b.panicked != nil {
-			panic(b.panicked) // where it is recovered from, and counted
+			panic(b.panicked) // in the reconcile, where it is recovered and counted
 		}
 		if errors.Is(b.err, store.ErrRejected) && len(b.usernames) > 1 {
-			return r.observeAlone(ctx, username) // one row of the batch cannot be read, which says nothing of the others
+			return p.observeAlone(ctx, username) // one unreadable row of the batch says nothing about the others
 		}
 		return b.read[username], b.err
 	case <-ctx.Done():
@@ -106,144 +108,144 @@ func (r *ReadAhead) Observe(ctx context.Context, username string) (user.Observed
 }
 
 // observeAlone reads one account in a statement of its own.
-func (r *ReadAhead) observeAlone(ctx context.Context, username string) (user.Observed, error) {
-	read, err := r.store.Snapshot(ctx, []string{username})
+func (p *Prefetcher) observeAlone(ctx context.Context, username string) (user.Observed, error) {
+	read, err := p.source.Snapshot(ctx, []string{username})
 	return read[username], err
 }
 
-// Plan reads the accounts of users ahead who are to be reconciled, in step with their reconciles, and calls enqueue with
-// those whose accounts were read, or could not be: each then reads for himself, and tells of the error.
-func (r *ReadAhead) Plan(ctx context.Context, users map[string][]reconcile.Request, enqueue func(users []reconcile.Request, areLast bool)) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	maps.Copy(r.planned, users)
-	r.enqueue = enqueue
-	r.goOn(ctx)
+// Plan prefetches the accounts of users that are to be reconciled, and calls enqueue with those whose accounts were fetched.
+// If a fetch fails, enqueue is called too: each reconcile then reads by itself, and reports the error.
+func (p *Prefetcher) Plan(ctx context.Context, users map[string][]reconcile.Request, enqueue func(users []reconcile.Request, areLast bool)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	maps.Copy(p.planned, users)
+	p.enqueue = enqueue
+	p.start(ctx)
 }
 
-// goOn asks the store where there is something to ask and nobody does. It is called with the lock held.
-func (r *ReadAhead) goOn(ctx context.Context) {
-	if !r.asking && (r.next != nil || r.hasRoom()) {
-		r.asking = true
-		go r.ask(context.WithoutCancel(ctx)) // it answers others as well; the store bounds the time that it takes
+// start starts fetching, if there is something to fetch and no statement runs. It is called with the lock held.
+func (p *Prefetcher) start(ctx context.Context) {
+	if !p.running && (p.next != nil || p.hasRoom()) {
+		p.running = true
+		go p.fetch(context.WithoutCancel(ctx)) // it serves other reconciles too; the store limits its time
 	}
 }
 
-// hasRoom tells whether it is time to read more ahead. It is called with the lock held.
-func (r *ReadAhead) hasRoom() bool { return len(r.planned) > 0 && len(r.ahead) < aheadSize }
+// hasRoom reports whether more accounts can be prefetched. It is called with the lock held.
+func (p *Prefetcher) hasRoom() bool { return len(p.planned) > 0 && len(p.ready) < batchSize }
 
-// ask asks the store for those who wait, and for those who will, until there is nobody.
-func (r *ReadAhead) ask(ctx context.Context) {
+// fetch runs statements until there is nothing left to fetch.
+func (p *Prefetcher) fetch(ctx context.Context) {
 	for {
-		r.mu.Lock()
-		r.dropOld()
-		if r.next == nil && !r.hasRoom() {
-			r.asking = false
-			if len(r.planned) > 0 { // should nobody come, since the users are gone, say
-				time.AfterFunc(aheadTime, func() { r.resume(ctx) })
+		p.mu.Lock()
+		p.dropOld()
+		if p.next == nil && !p.hasRoom() {
+			p.running = false
+			if len(p.planned) > 0 { // in case the fetched users never come: they were deleted, say
+				time.AfterFunc(prefetchedFor, func() { p.resume(ctx) })
 			}
-			r.mu.Unlock()
+			p.mu.Unlock()
 			return
 		}
-		b := r.next
+		b := p.next
 		if b == nil {
-			b = &batch{usernames: map[string]struct{}{}, done: make(chan struct{})}
+			b = newBatch()
 		}
-		r.next = nil
-		users, enqueue := r.fill(b), r.enqueue
-		areLast := len(r.planned) == 0
-		r.mu.Unlock()
+		p.next = nil
+		users, enqueue := p.fill(b), p.enqueue
+		areLast := len(p.planned) == 0
+		p.mu.Unlock()
 
-		b.ask(ctx, r.store)
-		r.put(b)
+		b.run(ctx, p.source)
+		p.store(b)
 		if len(users) > 0 {
 			enqueue(users, areLast)
 		}
 	}
 }
 
-// fill adds accounts to a batch that are planned, and returns who will ask for them. It is called with the lock held.
-func (r *ReadAhead) fill(b *batch) (users []reconcile.Request) {
-	r.reading = map[string]struct{}{}
-	if !r.hasRoom() {
+// fill adds planned accounts to a batch, and returns the users that will observe them. It is called with the lock held.
+func (p *Prefetcher) fill(b *batch) (users []reconcile.Request) {
+	p.fetching = map[string]struct{}{}
+	if !p.hasRoom() {
 		return nil
 	}
-	for username, requests := range r.planned {
-		if len(b.usernames) >= aheadSize {
+	for username, requests := range p.planned {
+		if len(b.usernames) >= batchSize {
 			break
 		}
-		delete(r.planned, username)
+		delete(p.planned, username)
 		users = append(users, requests...)
-		if _, asked := b.usernames[username]; !asked {
-			b.usernames[username], r.reading[username] = struct{}{}, struct{}{}
+		if _, isRead := b.usernames[username]; !isRead {
+			b.usernames[username], p.fetching[username] = struct{}{}, struct{}{}
 		}
 	}
 	return users
 }
 
-// put keeps what was read ahead and did not change meanwhile.
-func (r *ReadAhead) put(b *batch) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	at := r.now()
-	for username := range r.reading {
+// store keeps the prefetched accounts of a batch that did not change meanwhile.
+func (p *Prefetcher) store(b *batch) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	at := p.now()
+	for username := range p.fetching {
 		if observed, ok := b.read[username]; ok {
-			r.ahead[username] = aheadAccount{Observed: observed, at: at}
+			p.ready[username] = prefetchedAccount{Observed: observed, at: at}
 		}
 	}
-	r.reading = nil
+	p.fetching = nil
 }
 
-func (r *ReadAhead) resume(ctx context.Context) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.dropOld()
-	r.goOn(ctx)
+func (p *Prefetcher) resume(ctx context.Context) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dropOld()
+	p.start(ctx)
 }
 
-func (b *batch) ask(ctx context.Context, store Batches) {
+func (b *batch) run(ctx context.Context, source Batches) {
 	defer close(b.done)
 	defer func() { b.panicked = recover() }()
-	b.read, b.err = store.Snapshot(ctx, slices.Collect(maps.Keys(b.usernames)))
+	b.read, b.err = source.Snapshot(ctx, slices.Collect(maps.Keys(b.usernames)))
 }
 
 // Apply is the store's.
-func (r *ReadAhead) Apply(ctx context.Context, change user.Change) (user.Observed, error) {
-	defer r.Forget(change.Username)
-	return r.store.Apply(ctx, change)
+func (p *Prefetcher) Apply(ctx context.Context, change user.Change) (user.Observed, error) {
+	defer p.Forget(change.Username)
+	return p.source.Apply(ctx, change)
 }
 
-// Forget drops what was read ahead of accounts that may have changed.
-func (r *ReadAhead) Forget(usernames ...string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+// Forget drops prefetched accounts that may have changed.
+func (p *Prefetcher) Forget(usernames ...string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	for _, username := range usernames {
-		delete(r.reading, username)
-		delete(r.ahead, username)
+		delete(p.fetching, username)
+		delete(p.ready, username)
 	}
 }
 
-// take is what was read ahead of an account. It is called with the lock held.
-func (r *ReadAhead) take(username string) (user.Observed, bool) {
-	a, ok := r.ahead[username]
+// pop removes and returns a prefetched account, if it is not too old. It is called with the lock held.
+func (p *Prefetcher) pop(username string) (user.Observed, bool) {
+	a, ok := p.ready[username]
 	if !ok {
 		return user.Observed{}, false
 	}
-	delete(r.ahead, username)
-	now := r.now()
-	// The database's clock went on. The time since the answer is a little less than that since the reading: whoever
-	// waits for the end of a lock comes too early rather than that it is over too early.
+	delete(p.ready, username)
+	now := p.now()
+	// The database's clock went on. The time since the answer is a little less than the time since the statement, so a
+	// reconcile that waits for the end of a lock comes too early rather than too late.
 	a.Now = a.Now.Add(now.Sub(a.at))
 	return a.Observed, !a.isOld(now)
 }
 
 // dropOld is called with the lock held.
-func (r *ReadAhead) dropOld() {
-	if len(r.planned) == 0 {
+func (p *Prefetcher) dropOld() {
+	if len(p.planned) == 0 {
 		return
 	}
-	now := r.now()
-	maps.DeleteFunc(r.ahead, func(_ string, a aheadAccount) bool { return a.isOld(now) })
+	now := p.now()
+	maps.DeleteFunc(p.ready, func(_ string, a prefetchedAccount) bool { return a.isOld(now) })
 }
 
-func (a aheadAccount) isOld(now time.Time) bool { return now.Sub(a.at) >= aheadTime }
+func (a prefetchedAccount) isOld(now time.Time) bool { return now.Sub(a.at) >= prefetchedFor }

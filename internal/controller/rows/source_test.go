@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controller
+package rows
 
 import (
 	"context"
@@ -15,6 +15,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/memory"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/queue"
 )
 
 // oneUser reads a cluster in which alice is the only user.
@@ -29,10 +31,10 @@ func (oneUser) List(_ context.Context, list client.ObjectList, options ...client
 	return nil
 }
 
-func TestReconcilesBeginAfterThePageThatConcernsSomebody(t *testing.T) {
+func TestReconcilesBeginAfterThePageThatConcernsAUser(t *testing.T) {
 	t.Parallel()
 	var others []string
-	for n := range 2 * bulk {
+	for n := range 2 * queue.Bulk {
 		others = append(others, fmt.Sprint("other-", n))
 	}
 	for name, c := range map[string]struct {
@@ -48,10 +50,11 @@ func TestReconcilesBeginAfterThePageThatConcernsSomebody(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			told := make(chan struct{})
-			queue := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
-			defer queue.ShutDown()
-			s := newRowSource(pagedRows{c.pages, told}, oneUser{}, newGate(newStatements(time.Now), nil, time.Now), NewReadAhead(newStatements(time.Now, "alice")), newRetries(time.Now, 0), newLag(func(float64) {}, time.Now))
-			if err := s.Start(t.Context(), queue); err != nil {
+			q := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
+			defer q.ShutDown()
+			s := NewSource(pagedRows{c.pages, told}, oneUser{}, NewBreaker(newStatements(time.Now), nil, time.Now),
+				NewPrefetcher(newStatements(time.Now, "alice")), NewRetries(memory.New(time.Now), time.Now, 0), NewLag(func(float64) {}, time.Now))
+			if err := s.Start(t.Context(), q); err != nil {
 				t.Fatal(err)
 			}
 			<-told
@@ -68,14 +71,14 @@ func TestReconcilesBeginAfterThePageThatConcernsSomebody(t *testing.T) {
 			case <-time.After(10 * time.Second):
 				t.Fatal("reconciles do not begin")
 			}
-			if n := queue.Len(); n != c.users {
+			if n := q.Len(); n != c.users {
 				t.Errorf("%d users are in the queue, want %d", n, c.users)
 			}
 		})
 	}
 }
 
-// pagedRows tells of pages, one after the other, and closes told after the last one.
+// pagedRows reports pages, one after the other, and closes told after the last one.
 type pagedRows struct {
 	pages [][]string
 	told  chan struct{}
