@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controller
+// Package declared derives accounts from what the cluster declares: ShardingUsers, their Secrets and their statuses. The
+// fallback decides logins by these cluster accounts if the database was unavailable since the start, and a store in memory
+// is restored from them.
+package declared
 
 import (
 	"context"
@@ -17,132 +20,144 @@ import (
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 	"github.com/sharding-system/shardinguser-operator/internal/controller/cache"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/memory"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/policies"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/secrets"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/status"
 	"github.com/sharding-system/shardinguser-operator/internal/password"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
 const (
-	// secretsAtOnce is how many Secrets are read at the same time.
+	// secretsAtOnce is how many Secrets are read concurrently.
 	secretsAtOnce = 16
 
-	// readTimeout bounds the reading of one Secret.
+	// readTimeout limits the reading of one Secret.
 	readTimeout = 2 * time.Second
 
-	// patience is how long one call of Accounts goes on to read. What has not been read by then is in the answer to a
-	// later one: 10,000 Secrets take ten seconds and more.
-	patience = 2 * time.Second
+	// accountsTimeout limits how long one call of Accounts reads Secrets. Later calls return the rest: 10,000 Secrets take ten
+	// seconds and more.
+	accountsTimeout = 2 * time.Second
 )
 
-// Declarations tells of accounts what the cluster declares: resources, Secrets and statuses. It is what log-ins are decided
-// by where there was no database since the start, and what a store in memory is restored from; see
-// docs/adr/0007-accounts-as-the-cluster-declares-them.md.
-//
-// It works on every replica, whether or not it leads. It may be used by any number of goroutines.
-type Declarations struct {
+// ClusterAccounts are the accounts that the cluster declares; see docs/adr/0007-accounts-as-the-cluster-declares-them.md. It
+// works on every replica, leader or not. It may be used by any number of goroutines.
+type ClusterAccounts struct {
 	client   client.Client // reads from the cache, writes to the API server
-	secrets  *secretReader
-	policies *policies // nil where they are turned off
+	secrets  *secrets.Reader
+	users    *memory.Users // what the reader of Secrets remembers
+	policies *policies.Policies
 	hasher   *password.Hasher
 	cluster  func(context.Context) (string, error)
-	statuses *statuses
+	statuses *status.Writer
 	now      func() time.Time
 
 	mu    sync.Mutex
-	known map[types.UID]declaredPassword // of those who have a username, as far as it was read
+	known map[types.UID]knownPassword // of the owners of usernames whose Secret was read
 }
 
-// declaredPassword is what became of a Secret's value; of the value itself nothing is kept.
-type declaredPassword struct {
-	glanced string // the version of the Secret by which it was read
+// knownPassword is what a Secret's value became; the value itself is not kept.
+type knownPassword struct {
+	peeked string // the version of the Secret when it was read
 	user.PasswordChange
-	problem  *user.Problem // of what the Secret holds now; the password is then the one before
-	replaced *time.Time    // when it took the place of another password, by this process's clock; nil where it was the first
+	problem  *user.Problem // of the present Secret; the password is then the one before
+	replaced *time.Time    // when it replaced another password, by this process's clock; nil for the first one
 }
 
-// NewDeclarations builds it. Setup has to be given it, in the options, and provides the indexes that it needs.
-func NewDeclarations(ctx context.Context, mgr ctrl.Manager, hasher *password.Hasher, options Options) (*Declarations, error) {
-	statuses, err := newStatuses(mgr, options.Registry)
-	if err != nil {
-		return nil, err
-	}
-	var policies *policies
-	if !options.NoPolicies {
-		if policies, err = newPolicies(ctx, mgr); err != nil {
-			return nil, err
-		}
-	}
-	return &Declarations{
+// Options are the settings of ClusterAccounts.
+type Options struct {
+	// Cluster returns the UID of the namespace kube-system, and waits until it is known.
+	Cluster func(context.Context) (string, error)
+
+	// Policies are those of the cluster; nil where they are turned off.
+	Policies *policies.Policies
+
+	// Statuses writes the locks of the fallback.
+	Statuses *status.Writer
+
+	// MinPasswordLength is the least number of characters of a password in a Secret.
+	MinPasswordLength int
+}
+
+// New returns the ClusterAccounts of a manager. They need the indexes of package cache.
+func New(mgr ctrl.Manager, hasher *password.Hasher, options Options) *ClusterAccounts {
+	users := memory.New(time.Now)
+	return &ClusterAccounts{
 		client:   mgr.GetClient(),
-		secrets:  newSecretReader(mgr.GetClient(), mgr.GetAPIReader(), options.MinPasswordLength),
-		policies: policies,
+		secrets:  secrets.NewReader(mgr.GetClient(), mgr.GetAPIReader(), nil, options.MinPasswordLength, users),
+		users:    users,
+		policies: options.Policies,
 		hasher:   hasher,
 		cluster:  options.Cluster,
-		statuses: statuses,
+		statuses: options.Statuses,
 		now:      time.Now,
-		known:    map[types.UID]declaredPassword{},
-	}, nil
+		known:    map[types.UID]knownPassword{},
+	}
 }
 
-// Accounts is the accounts that are declared, by username. A row's hash is a print where the Secret holds a clear password,
-// and matches nothing where there is no usable one. Ownership tells whose the account was by its resource's status; it is
-// nil where that tells of nothing.
+// Accounts returns the declared accounts by username. The hash of a row is a stand-in hash if the Secret holds a plain
+// password, and matches nothing if no Secret is usable. Ownership is known from the status of the resource; it is nil if the
+// status does not show the account.
 //
-// It reads the Secrets that changed, for a few seconds at most: an account whose Secret has not been read yet is left
-// out, and one whose Secret cannot be read any more stays as it was. It is an error only where nothing is known at all.
-func (d *Declarations) Accounts(ctx context.Context) (map[string]user.Observed, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+// It reads changed Secrets, for a few seconds at most. An account whose Secret was not read yet is left out; one whose Secret
+// is unreadable by now stays unchanged. An error is returned only if no account is known.
+func (c *ClusterAccounts) Accounts(ctx context.Context) (map[string]user.Observed, error) {
+	ctx, cancel := context.WithTimeout(ctx, accountsTimeout)
 	defer cancel()
-	accounts, err := d.accounts(ctx)
+	accounts, err := c.accounts(ctx)
 	if len(accounts) > 0 {
 		return accounts, nil
 	}
 	return accounts, err
 }
 
-// accounts is Accounts until ctx ends; what is being read then is read to the end. With an error there are those that are
-// known.
-func (d *Declarations) accounts(ctx context.Context) (map[string]user.Observed, error) {
-	cluster, err := d.cluster(ctx)
+// accounts is Accounts until ctx ends; a Secret that is being read then is read to the end. With an error it returns the known
+// accounts.
+func (c *ClusterAccounts) accounts(ctx context.Context) (map[string]user.Observed, error) {
+	cluster, err := c.cluster(ctx)
 	if err != nil {
 		return nil, err
 	}
-	owners, err := d.owners(ctx)
+	owners, err := c.owners(ctx, cluster)
 	if err != nil {
 		return nil, err
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	err = d.readSecrets(ctx, owners)
-	now, accounts := d.now(), make(map[string]user.Observed, len(owners))
-	for username, owner := range owners {
-		if p, ok := d.passwordKnown(owner.ShardingUser); ok {
-			accounts[username] = declaredAccount(cluster, owner, p, now)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	err = c.readSecrets(ctx, owners)
+	now, accounts := c.now(), make(map[string]user.Observed, len(owners))
+	for username, o := range owners {
+		if p, ok := c.passwordOf(o.ShardingUser); ok {
+			accounts[username] = o.account(p, now)
 		}
 	}
 	return accounts, err
 }
 
-// declaredOwner is a resource that has its username, and whether that is noted; see user.Claimant.
-type declaredOwner struct {
+// owner is the resource that has a username, and whether its status shows that; see user.Claimant.
+type owner struct {
 	*v1alpha1.ShardingUser
-	noted      bool
+	isShown    bool
 	permission user.Permission
+	desired    user.Desired // only in what owners returns
 }
 
-// owners is who has which username.
-func (d *Declarations) owners(ctx context.Context) (map[string]declaredOwner, error) {
-	users, err := cache.Users(ctx, d.client)
+// owners returns the owners of all usernames.
+func (c *ClusterAccounts) owners(ctx context.Context, cluster string) (map[string]owner, error) {
+	users, err := cache.Users(ctx, c.client)
 	if err != nil {
 		return nil, err
 	}
-	owners := make(map[string]declaredOwner, len(users))
+	owners := make(map[string]owner, len(users))
 	for username, claims := range byUsername(users) {
-		owner, err := d.claimant(ctx, claims)
+		o, err := c.claimant(ctx, claims)
 		if err != nil {
 			return nil, err
 		}
-		if owner.ShardingUser != nil {
-			owners[username] = owner
+		if o.ShardingUser != nil {
+			o.desired = user.FromResource(cluster, o.ShardingUser)
+			o.desired.Permission = o.permission
+			owners[username] = o
 		}
 	}
 	return owners, nil
@@ -157,19 +172,19 @@ func byUsername(users []v1alpha1.ShardingUser) map[string][]*v1alpha1.ShardingUs
 	return claims
 }
 
-// claimant is user.Claimant, by what the policies say: whom none permits gets no username, but keeps what he shows that he
-// has. Not so where somebody who is permitted shows it, too: whoever may write the one status could claim any username by it.
-// There is no resource in it where nobody has the username.
-func (d *Declarations) claimant(ctx context.Context, claims []*v1alpha1.ShardingUser) (declaredOwner, error) {
+// claimant is user.Claimant with the policies applied: a resource that none permits gets no username, but keeps one that its
+// status shows. It does not keep it if a permitted resource shows it too: otherwise a right to write one status would be a
+// way to any username. The owner has no resource if the username has none.
+func (c *ClusterAccounts) claimant(ctx context.Context, claims []*v1alpha1.ShardingUser) (owner, error) {
 	var permitted, keeping []*v1alpha1.ShardingUser
 	permissions := make(map[types.UID]user.Permission, len(claims))
 	for _, u := range claims {
-		permission, err := d.policies.permission(ctx, u)
+		permission, err := c.policies.Permission(ctx, u)
 		switch {
-		case errors.Is(err, errNamespaceUnknown): // which must not keep all others waiting
+		case errors.Is(err, policies.ErrNamespaceUnknown): // this must not delay all other accounts
 			permission.Refusal = &user.Problem{Reason: v1alpha1.ReasonNotPermitted, Message: err.Error()}
 		case err != nil:
-			return declaredOwner{}, err
+			return owner{}, err
 		}
 		permissions[u.UID] = permission
 		switch {
@@ -182,28 +197,28 @@ func (d *Declarations) claimant(ctx context.Context, claims []*v1alpha1.Sharding
 	if slices.ContainsFunc(permitted, user.ShowsAccount) {
 		keeping = nil
 	}
-	owner, noted := user.Claimant(append(permitted, keeping...))
-	if owner == nil {
-		return declaredOwner{}, nil
+	u, isShown := user.Claimant(append(permitted, keeping...))
+	if u == nil {
+		return owner{}, nil
 	}
-	return declaredOwner{owner, noted, permissions[owner.UID]}, nil
+	return owner{ShardingUser: u, isShown: isShown, permission: permissions[u.UID]}, nil
 }
 
-// passwordKnown is what is known of an owner's password; not where its Secret has not been read yet. It is called with the
-// lock held.
-func (d *Declarations) passwordKnown(owner *v1alpha1.ShardingUser) (declaredPassword, bool) {
-	if owner.Spec.Password == nil {
-		return declaredPassword{PasswordChange: user.PasswordChange{Hash: user.UnusablePassword}}, true
+// passwordOf returns what is known of an owner's password, if its Secret was read. It is called with the lock held.
+func (c *ClusterAccounts) passwordOf(u *v1alpha1.ShardingUser) (knownPassword, bool) {
+	if u.Spec.Password == nil {
+		return knownPassword{PasswordChange: user.PasswordChange{Hash: user.UnusablePassword}}, true
 	}
-	known, ok := d.known[owner.UID]
+	known, ok := c.known[u.UID]
 	return known, ok
 }
 
-func declaredAccount(cluster string, owner declaredOwner, p declaredPassword, now time.Time) user.Observed {
-	desired := user.FromResource(cluster, owner.ShardingUser)
-	desired.Permission, desired.Password.Problem = owner.permission, p.problem
-	account := user.Declared(desired, owner.Status, p.PasswordChange, now)
-	if !owner.noted {
+// account returns the owner's account.
+func (o owner) account(p knownPassword, now time.Time) user.Observed {
+	desired := o.desired
+	desired.Password.Problem = p.problem
+	account := user.Declared(desired, o.Status, p.PasswordChange, now)
+	if !o.isShown {
 		account.Ownership = nil
 		return account
 	}
@@ -213,17 +228,17 @@ func declaredAccount(cluster string, owner declaredOwner, p declaredPassword, no
 	return account
 }
 
-// unreadSecret is one that changed, or was never read.
+// unreadSecret is a Secret that changed, or was never read.
 type unreadSecret struct {
-	owner   declaredOwner
-	glanced string
-	read    *declaredPassword // nil until it has been
+	owner   owner
+	desired user.Desired   // with the password as peeked
+	read    *knownPassword // nil until it was read
 }
 
-// readSecrets brings what is known of the owners' passwords up to date, as far as it can: the error is one of those that it
-// met with. It is called with the lock held.
-func (d *Declarations) readSecrets(ctx context.Context, owners map[string]declaredOwner) error {
-	unread, err := d.unread(ctx, owners)
+// readSecrets updates the passwords of the owners as far as possible. The error is one of those that occurred. It is called
+// with the lock held.
+func (c *ClusterAccounts) readSecrets(ctx context.Context, owners map[string]owner) error {
+	unread, err := c.unread(ctx, owners)
 	if err != nil {
 		return err
 	}
@@ -236,9 +251,11 @@ func (d *Declarations) readSecrets(ctx context.Context, owners map[string]declar
 			}
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTimeout)
 			defer cancel()
-			secret, err := d.secrets.read(ctx, unread[i].owner.ShardingUser, unread[i].owner.permission.Terms, unread[i].glanced, appliedVersion{})
+			secret, err := c.secrets.Read(ctx, unread[i].owner.ShardingUser, unread[i].desired, secrets.Applied{})
 			if err == nil {
-				unread[i].read = &declaredPassword{glanced: unread[i].glanced, PasswordChange: d.passwordOf(secret), problem: secret.Problem}
+				unread[i].read = &knownPassword{
+					peeked: unread[i].desired.Password.Version, PasswordChange: c.standIn(secret), problem: secret.Problem,
+				}
 			}
 			return err
 		})
@@ -246,57 +263,58 @@ func (d *Declarations) readSecrets(ctx context.Context, owners map[string]declar
 	err = reading.Wait()
 	for _, secret := range unread {
 		if secret.read != nil {
-			d.take(secret.owner.UID, *secret.read)
+			c.setPassword(secret.owner.UID, *secret.read)
 		}
 	}
 	return err
 }
 
-// unread finds the Secrets to read, by what the cache knows of them, and forgets those of who has no username any more.
-func (d *Declarations) unread(ctx context.Context, owners map[string]declaredOwner) ([]unreadSecret, error) {
+// unread returns the Secrets to read, by what the cache knows of them, and forgets those of users without a username.
+func (c *ClusterAccounts) unread(ctx context.Context, owners map[string]owner) ([]unreadSecret, error) {
 	var unread []unreadSecret
-	known := make(map[types.UID]declaredPassword, len(owners))
-	for _, owner := range owners {
-		if owner.Spec.Password == nil {
+	known := make(map[types.UID]knownPassword, len(owners))
+	for _, o := range owners {
+		if o.Spec.Password == nil {
 			continue
 		}
-		glanced, err := d.secrets.glance(ctx, owner.ShardingUser, owner.permission.Terms)
+		peeked, err := c.secrets.Peek(ctx, o.ShardingUser, o.desired)
 		if err != nil {
 			return nil, err
 		}
-		before, ok := d.known[owner.UID]
+		before, ok := c.known[o.UID]
 		if ok {
-			known[owner.UID] = before
+			known[o.UID] = before
 		}
-		if !ok || before.glanced != glanced.Version {
-			unread = append(unread, unreadSecret{owner: owner, glanced: glanced.Version})
-		}
-	}
-	for uid := range d.known {
-		if _, still := known[uid]; !still {
-			d.secrets.forget(uid)
+		if !ok || before.peeked != peeked.Version {
+			desired := o.desired
+			desired.Password = peeked
+			unread = append(unread, unreadSecret{owner: o, desired: desired})
 		}
 	}
-	d.known = known
+	for uid := range c.known {
+		if _, isKnown := known[uid]; !isKnown {
+			c.users.Forget(uid)
+		}
+	}
+	c.known = known
 	return unread, nil
 }
 
-// passwordOf is what stands for a Secret's value. A hash that is there already is noted as applied, so that nobody has to
-// apply it again.
-func (d *Declarations) passwordOf(secret secretValue) user.PasswordChange {
+// standIn returns what stands for a Secret's value. A bcrypt hash counts as applied, so that it is not applied again.
+func (c *ClusterAccounts) standIn(secret secrets.Value) user.PasswordChange {
 	switch {
 	case secret.Problem != nil:
 		return user.PasswordChange{Hash: user.UnusablePassword}
-	case secret.format == v1alpha1.PasswordFormatBcrypt:
-		hash := string(secret.value)
-		return user.PasswordChange{Hash: hash, Version: secret.Version, Weak: user.DefaultHash(hash), Suspicion: secret.suspicion}
+	case secret.Format == v1alpha1.PasswordFormatBcrypt:
+		hash := string(secret.Text)
+		return user.PasswordChange{Hash: hash, Version: secret.Version, Weak: user.DefaultHash(hash), Suspicion: secret.Suspicion}
 	}
-	return user.PasswordChange{Hash: d.hasher.Print(secret.value), Weak: password.WellKnown(secret.value), Suspicion: secret.suspicion}
+	return user.PasswordChange{Hash: c.hasher.Print(secret.Text), Weak: password.WellKnown(secret.Text), Suspicion: secret.Suspicion}
 }
 
-// take takes up what was read. Where that is no usable password, the one in force stays in force, as everywhere.
-func (d *Declarations) take(uid types.UID, read declaredPassword) {
-	before, ok := d.known[uid]
+// setPassword records a password that was read. If it is unusable, the one in force stays, as in the database.
+func (c *ClusterAccounts) setPassword(uid types.UID, read knownPassword) {
+	before, ok := c.known[uid]
 	switch {
 	case !ok:
 	case read.Hash == user.UnusablePassword:
@@ -304,14 +322,14 @@ func (d *Declarations) take(uid types.UID, read declaredPassword) {
 	case read.Hash == before.Hash:
 		read.replaced = before.replaced
 	case before.Hash != user.UnusablePassword:
-		read.replaced = new(d.now())
+		read.replaced = new(c.now())
 	}
-	d.known[uid] = read
+	c.known[uid] = read
 }
 
-// Locks is the locks that the statuses tell of, by username. Whether one is over is for the database's clock to tell.
-func (d *Declarations) Locks(ctx context.Context) (map[string]time.Time, error) {
-	locked, err := cache.Users(ctx, d.client, cache.Locked())
+// Locks returns the ends of the locks that statuses report, by username. The database's clock decides whether one has expired.
+func (c *ClusterAccounts) Locks(ctx context.Context) (map[string]time.Time, error) {
+	locked, err := cache.Users(ctx, c.client, cache.Locked())
 	if err != nil {
 		return nil, err
 	}
@@ -321,43 +339,43 @@ func (d *Declarations) Locks(ctx context.Context) (map[string]time.Time, error) 
 		if until == nil {
 			continue
 		}
-		owner, err := d.owner(ctx, user.Username(&u))
+		o, err := c.owner(ctx, user.Username(&u))
 		if err != nil {
 			return nil, err
 		}
-		if owner != nil && owner.UID == u.UID {
+		if o != nil && o.UID == u.UID {
 			locks[user.Username(&u)] = until.UTC()
 		}
 	}
 	return locks, nil
 }
 
-// PublishLock writes the lock of the account's row into the status of the account's resource, where there is one, unless it tells of that
-// lock, or of a later one, already. So other replicas know of a lock that the database knows nothing of, and a process that
-// begins anew. Whoever else writes the status meanwhile makes it fail: to try again is the caller's.
+// PublishLock writes the lock of a row into the status of the account's resource, unless the status reports that lock or a
+// later one. So other replicas, and a restarted process, know of a lock that the database does not know. It returns an error
+// if another writer changed the status meanwhile; the caller retries.
 //
-// It is the exception to the rule that one reconciler writes the statuses: it never waits for its turn.
-func (d *Declarations) PublishLock(ctx context.Context, username string, locked user.Observed) error {
-	owner, err := d.owner(ctx, username)
-	if err != nil || owner == nil {
+// It is the exception to the rule that one reconciler writes statuses: no limit delays it.
+func (c *ClusterAccounts) PublishLock(ctx context.Context, username string, locked user.Observed) error {
+	o, err := c.owner(ctx, username)
+	if err != nil || o == nil {
 		return err
 	}
-	after := user.WithLock(owner.Status, *locked.Row, locked.Now)
-	if user.Same(owner.Status, after) {
+	after := user.WithLock(o.Status, *locked.Row, locked.Now)
+	if user.Same(o.Status, after) {
 		return nil
 	}
-	if err := d.statuses.write(ctx, owner.DeepCopy(), after); err != nil {
+	if err := c.statuses.Write(ctx, o.DeepCopy(), after); err != nil {
 		return fmt.Errorf("write the lock into the status: %w", err)
 	}
 	return nil
 }
 
-// owner is the resource that has the username; nil where none does.
-func (d *Declarations) owner(ctx context.Context, username string) (*v1alpha1.ShardingUser, error) {
-	users, err := cache.Users(ctx, d.client, cache.WithUsername(username))
+// owner returns the resource that has a username, or nil.
+func (c *ClusterAccounts) owner(ctx context.Context, username string) (*v1alpha1.ShardingUser, error) {
+	users, err := cache.Users(ctx, c.client, cache.WithUsername(username))
 	if err != nil {
 		return nil, err
 	}
-	owner, err := d.claimant(ctx, byUsername(users)[username])
-	return owner.ShardingUser, err
+	o, err := c.claimant(ctx, byUsername(users)[username])
+	return o.ShardingUser, err
 }

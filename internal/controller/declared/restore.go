@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controller
+package declared
 
 import (
 	"context"
@@ -13,46 +13,45 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// Restorer is a store that forgets everything when its process ends.
-type Restorer interface {
-	// Restore puts accounts for usernames of which nothing is there yet.
+// Store is a store that loses everything when its process ends.
+type Store interface {
+	// Restore adds accounts for usernames that the store does not know yet.
 	Restore(accounts map[string]user.Observed)
 }
 
-// Rebuild gives such a store back what the cluster can tell of it, once, when the process begins to lead: who has which
-// username, with locks, counters and last log-ins. Until then nothing may be reconciled, since who comes first would get a
-// contested username, and no log-in may be decided. On a replica that does not lead the store stays empty: its log-ins are
-// not to be served.
-type Rebuild struct {
-	declarations *Declarations
-	store        Restorer
-	done         chan struct{}
+// Restore restores such a store from the cluster accounts, once, when the process begins to lead: owners of usernames, locks,
+// counters and last logins. Nothing may be reconciled before, since the first reconcile would get a contested username, and
+// no login may be decided. The store of a standby stays empty and must not serve logins.
+type Restore struct {
+	accounts *ClusterAccounts
+	store    Store
+	done     chan struct{}
 }
 
-// NewRebuild builds it. It has to be added to the manager, and Wait is what Options.Restored is to be.
-func NewRebuild(declarations *Declarations, store Restorer) *Rebuild {
-	return &Rebuild{declarations: declarations, store: store, done: make(chan struct{})}
+// NewRestore returns a Restore. Add it to the manager, and Wait before the first reconcile.
+func NewRestore(accounts *ClusterAccounts, store Store) *Restore {
+	return &Restore{accounts: accounts, store: store, done: make(chan struct{})}
 }
 
-// Start implements manager.Runnable, of the leader's kind. It tries until all is known: the password of an account that was
-// restored without it would look like another one later, and lift the lock.
+// Start implements manager.Runnable, for the leader. It retries until everything is known: an account without its password
+// would later seem to get another one, which lifts its lock.
 //
-// Resources that nobody ever saw to are left to their first reconcile.
-func (b *Rebuild) Start(ctx context.Context) error {
-	told := false
+// Resources that were never reconciled are left to their first reconcile.
+func (r *Restore) Start(ctx context.Context) error {
+	isLogged := false
 	err := wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
-		accounts, err := b.declarations.accounts(ctx)
+		accounts, err := r.accounts.accounts(ctx)
 		if err != nil {
-			if !told && ctx.Err() == nil {
+			if !isLogged && ctx.Err() == nil {
 				logf.FromContext(ctx).Info("Waiting to restore the accounts from the cluster", "error", err.Error())
-				told = true
+				isLogged = true
 			}
 			return false, nil
 		}
 		maps.DeleteFunc(accounts, func(_ string, account user.Observed) bool { return account.Ownership == nil })
-		b.store.Restore(accounts)
+		r.store.Restore(accounts)
 		logf.FromContext(ctx).Info("Restored the accounts from the cluster", "accounts", len(accounts))
-		close(b.done)
+		close(r.done)
 		return true, nil
 	})
 	if err != nil && ctx.Err() == nil {
@@ -62,9 +61,9 @@ func (b *Rebuild) Start(ctx context.Context) error {
 }
 
 // Wait waits until the store is restored. The only error is the context's.
-func (b *Rebuild) Wait(ctx context.Context) error {
+func (r *Restore) Wait(ctx context.Context) error {
 	select {
-	case <-b.done:
+	case <-r.done:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
