@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controller
+package orphans
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -15,6 +14,8 @@ import (
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 	"github.com/sharding-system/shardinguser-operator/internal/controller/cache"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/policies"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/queue"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
@@ -22,7 +23,7 @@ import (
 
 // watchCluster causes searches until stop is called: when a resource is deleted, whose finalizer may not have run, and when the
 // policies or the labels of a namespace change.
-func (o *Orphans) watchCluster(ctx context.Context) (stop func(), err error) {
+func (o *Search) watchCluster(ctx context.Context) (stop func(), err error) {
 	var stops []func() error
 	stop = func() {
 		for _, stop := range stops {
@@ -47,9 +48,9 @@ func (o *Orphans) watchCluster(ctx context.Context) (stop func(), err error) {
 	})
 	if o.leavers != nil {
 		err = errors.Join(err, watch(&v1alpha1.ShardingUserPolicy{}, toolscache.ResourceEventHandlerFuncs{
-			AddFunc: func(any) { o.want() }, UpdateFunc: o.wantAfter(isPolicyEdit), DeleteFunc: func(any) { o.want() },
-		}), watch(namespaceMetadata(), toolscache.ResourceEventHandlerFuncs{
-			UpdateFunc: o.wantAfter(hasOtherLabels), DeleteFunc: func(any) { o.want() },
+			AddFunc: func(any) { o.want() }, UpdateFunc: o.wantAfter(policies.IsEdit), DeleteFunc: func(any) { o.want() },
+		}), watch(policies.Namespace(), toolscache.ResourceEventHandlerFuncs{
+			UpdateFunc: o.wantAfter(policies.HasOtherLabels), DeleteFunc: func(any) { o.want() },
 		}))
 	}
 	if err != nil {
@@ -60,7 +61,7 @@ func (o *Orphans) watchCluster(ctx context.Context) (stop func(), err error) {
 }
 
 // wantAfter returns a handler of updates that causes a search after those that matter.
-func (o *Orphans) wantAfter(matters func(before, after client.Object) bool) func(before, after any) {
+func (o *Search) wantAfter(matters func(before, after client.Object) bool) func(before, after any) {
 	return func(before, after any) {
 		was, wasObject := before.(client.Object)
 		is, isObject := after.(client.Object)
@@ -70,18 +71,8 @@ func (o *Orphans) wantAfter(matters func(before, after client.Object) bool) func
 	}
 }
 
-// isPolicyEdit reports whether a policy says another thing than before. One that was deleted and created again while nobody watched
-// comes as an update, from generation 1 to generation 1.
-func isPolicyEdit(before, after client.Object) bool {
-	return before.GetGeneration() != after.GetGeneration() || before.GetUID() != after.GetUID()
-}
-
-func hasOtherLabels(before, after client.Object) bool {
-	return !maps.Equal(before.GetLabels(), after.GetLabels())
-}
-
-// watch causes searches until ctx ends. The first rows are all that there are, of which the first search finds out.
-func (o *Orphans) watch(ctx context.Context) {
+// watch causes searches until ctx ends. The first rows are the whole table, which the first search covers.
+func (o *Search) watch(ctx context.Context) {
 	isFirst := true
 	o.options.Rows.Watch(ctx, func(usernames []string) {
 		if !isFirst {
@@ -91,8 +82,8 @@ func (o *Orphans) watch(ctx context.Context) {
 	}, o.want)
 }
 
-// interval is the time until the next search. Orphans that are yet to be deactivated or suspended are searched for again soon.
-func (o *Orphans) interval() time.Duration {
+// next is the time until the next search. Orphans that are yet to be deactivated or suspended are searched for again soon.
+func (o *Search) next() time.Duration {
 	if o.leavers.isPending() {
 		return time.Millisecond // after the rest
 	}
@@ -102,18 +93,18 @@ func (o *Orphans) interval() time.Duration {
 	if o.options.Deactivate && len(o.known) > 0 {
 		return o.options.Grace
 	}
-	return orphanInterval
+	return interval
 }
 
 // rest is the least time until the next search.
-func (o *Orphans) rest() time.Duration {
+func (o *Search) rest() time.Duration {
 	if o.leavers.isPending() {
 		return o.options.Confirm
 	}
 	return o.options.Rest
 }
 
-func (o *Orphans) want() {
+func (o *Search) want() {
 	select {
 	case o.wanted <- struct{}{}:
 	default:
@@ -122,8 +113,8 @@ func (o *Orphans) want() {
 
 // changed causes a search where a row changed that no resource claims, and an ownership record of ours has: it may be back
 // from an older dump.
-func (o *Orphans) changed(ctx context.Context, usernames []string) {
-	if len(usernames) > bulk {
+func (o *Search) changed(ctx context.Context, usernames []string) {
+	if len(usernames) > queue.Bulk {
 		o.want()
 		return
 	}
@@ -158,7 +149,7 @@ func (o *Orphans) changed(ctx context.Context, usernames []string) {
 	}
 }
 
-func (o *Orphans) isKnown(username string) bool {
+func (o *Search) isKnown(username string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.usernames[username]

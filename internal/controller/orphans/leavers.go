@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controller
+package orphans
 
 import (
 	"context"
@@ -17,13 +17,14 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/policies"
 	"github.com/sharding-system/shardinguser-operator/internal/policy"
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// leaverConfirm is the time between the two searches that both have to find a leaver before it is suspended.
-const leaverConfirm = 10 * time.Second
+// usualConfirm is the time between the two searches that both have to find a leaver before it is suspended.
+const usualConfirm = 10 * time.Second
 
 // EventSuspendedAccounts is the reason of the Event about a replica's pod that reports suspended leavers.
 const EventSuspendedAccounts = "SuspendedAccounts"
@@ -34,8 +35,8 @@ const EventSuspendedAccounts = "SuspendedAccounts"
 //
 // A nil leavers, where policies are turned off, suspends nothing.
 type leavers struct {
-	orphans   *Orphans
-	policies  *policies
+	orphans   *Search
+	policies  *policies.Policies
 	suspended prometheus.Counter
 
 	// Of the goroutine that searches alone:
@@ -43,7 +44,7 @@ type leavers struct {
 	refused  map[store.Owned]string    // why one cannot be suspended, as it was logged
 }
 
-func newLeavers(o *Orphans, p *policies) *leavers {
+func newLeavers(o *Search, p *policies.Policies) *leavers {
 	return &leavers{
 		orphans: o, policies: p, suspects: map[store.Owned]time.Time{}, refused: map[store.Owned]string{},
 		suspended: prometheus.NewCounter(prometheus.CounterOpts{
@@ -69,7 +70,7 @@ func (l *leavers) refuses(ctx context.Context, username string, account user.Obs
 		return false
 	}
 	u.DeletionTimestamp = &metav1.Time{Time: account.Now} // its namespace may be gone
-	permission, err := l.policies.permission(ctx, u)
+	permission, err := l.policies.Permission(ctx, u)
 	return err != nil || permission.Refusal != nil
 }
 
@@ -121,7 +122,7 @@ func (r *leaverRound) searchReleased(ctx context.Context, cluster string) error 
 		}
 		for _, username := range usernames {
 			if own := accounts[username].Ownership; own == nil || own.State != user.Released || own.Owner.Cluster != cluster {
-				continue // a resource took it up
+				continue // a resource took it
 			}
 			if _, err := r.consider(ctx, username, accounts[username]); err != nil {
 				return err
@@ -177,7 +178,7 @@ func (r *leaverRound) permits(ctx context.Context, u *v1alpha1.ShardingUser) (bo
 		if err := r.orphans.gets.Wait(ctx); err != nil {
 			return false, err
 		}
-		namespace = namespaceMetadata()
+		namespace = policies.Namespace()
 		err := r.orphans.live.Get(ctx, client.ObjectKey{Name: u.Namespace}, namespace)
 		switch {
 		case apierrors.IsNotFound(err) && namesObject(err):
@@ -187,7 +188,7 @@ func (r *leaverRound) permits(ctx context.Context, u *v1alpha1.ShardingUser) (bo
 		}
 		r.namespaces[u.Namespace] = namespace
 	}
-	return permissionIn(r.set, namespace, u).Refusal == nil, nil
+	return policies.PermissionIn(r.set, namespace, u).Refusal == nil, nil
 }
 
 func (r *leaverRound) suspend(ctx context.Context, record store.Owned, observed user.Observed) error {
@@ -221,7 +222,7 @@ func (r *leaverRound) end(ctx context.Context) {
 	if len(names) == 0 {
 		return
 	}
-	r.orphans.events.Eventf(r.orphans.options.Replica.pod(), nil, corev1.EventTypeWarning, EventSuspendedAccounts, "SearchForOrphans",
+	r.orphans.events.Eventf(r.orphans.options.Replica.Pod(), nil, corev1.EventTypeWarning, EventSuspendedAccounts, "SearchForOrphans",
 		"Deactivated %d accounts whose ShardingUsers do not exist, since no ShardingUserPolicy permits them: %s. Create the ShardingUsers "+
 			"again, or permit the deletion policy Retain and activate the rows.", len(names), firstFew(names))
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controller
+// Package orphans finds accounts whose ShardingUser does not exist: orphans, and leavers that no policy permits. It reports
+// and, if asked to, deactivates them, and publishes them with the findings about the table users.
+package orphans
 
 import (
 	"cmp"
@@ -23,34 +25,37 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/recorder"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/policies"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/rows"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/status"
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
 // The usual times of a search.
 const (
-	// orphanInterval is the time between two searches that nothing else causes.
-	orphanInterval = time.Hour
+	// interval is the time between two searches that nothing else causes.
+	interval = time.Hour
 
-	// orphanRest is the least time between two searches that changed rows cause.
-	orphanRest = 30 * time.Second
+	// usualRest is the least time between two searches that changed rows cause.
+	usualRest = 30 * time.Second
 
-	// orphanDelay lets what causes a search come to its end first: a restore, or the deletions that an outage held up.
-	orphanDelay = 2 * time.Second
+	// usualDelay lets the cause of a search finish first: a restore, or deletions that an outage delayed.
+	usualDelay = 2 * time.Second
 
-	// orphanGrace is how long an account is an orphan before it is deactivated: whoever restores a cluster may bring the
-	// resource back.
-	orphanGrace = time.Minute
+	// usualGrace is how long an account is an orphan before it is deactivated: a restore of the
+	// cluster may bring the resource back.
+	usualGrace = time.Minute
 
-	// orphanPage is how many ownership records are read at once.
-	orphanPage = 1000
+	// pageSize is how many ownership records are read at once.
+	pageSize = 1000
 
-	// orphanGets is how many resources are confirmed a second.
-	orphanGets = 50
+	// getsPerSecond is how many resources are confirmed a second.
+	getsPerSecond = 50
 )
 
-// OwnershipRecords is the store as the search for orphans needs it.
-type OwnershipRecords interface {
+// Records is the store as the search needs it.
+type Records interface {
 	// Owned reads the next ownership records of a cluster that follow a username, at most limit of them.
 	Owned(ctx context.Context, cluster, after string, limit int) ([]store.Owned, error)
 
@@ -58,11 +63,11 @@ type OwnershipRecords interface {
 	Released(ctx context.Context, cluster, after string, limit int) ([]store.Owned, error)
 }
 
-// OrphanOptions are the settings of Orphans.
-type OrphanOptions struct {
-	Records  OwnershipRecords
-	Accounts Batches
-	Rows     Rows
+// Options are the settings of a Search.
+type Options struct {
+	Records  Records
+	Accounts rows.Batches
+	Rows     rows.Watcher
 	Cluster  func(context.Context) (string, error)
 
 	// Findings are about the table users. They are published with the orphans.
@@ -75,7 +80,7 @@ type OrphanOptions struct {
 	Namespace string
 
 	// Replica is the pod that Events are about.
-	Replica Replica
+	Replica status.Replica
 
 	// WatchNamespaces are those that the manager watches; none means all.
 	WatchNamespaces []string
@@ -83,36 +88,36 @@ type OrphanOptions struct {
 	// Deactivate makes the rows of orphans inactive.
 	Deactivate bool
 
-	// ProtectedRoles are those that are not taken from the last active user who holds them.
+	// ProtectedRoles are the roles that the last active holder keeps.
 	ProtectedRoles []string
 
-	// Declarations have the policies by which accounts without a resource are judged; nil where nothing is judged.
-	Declarations *Declarations
+	// Policies judge accounts without a resource; nil where policies are turned off.
+	Policies *policies.Policies
 
 	// Delay, Rest, Grace and Confirm are other times than the usual ones; 0 for those.
 	Delay, Rest, Grace, Confirm time.Duration
 
-	// Restored waits until the store knows what it has to; nil where that is so at once.
+	// Restored waits until the store is restored; nil where it needs no restore.
 	Restored func(context.Context) error
 
 	Registry prometheus.Registerer
 }
 
-// EventOrphanedAccounts is the reason of the Event about a replica's pod that tells of new orphans.
+// EventOrphanedAccounts is the reason of the Event about a replica's pod that reports new orphans.
 const EventOrphanedAccounts = "OrphanedAccounts"
 
-// Orphans searches for orphans on the leader: at start, after each recovery of the database, when rows change that no
+// Search searches for orphans on the leader: at start, after each recovery of the database, when rows change that no
 // resource claims, and hourly. Only a GET past the cache makes an account an orphan, so an empty or partial list does not.
-type Orphans struct {
-	options OrphanOptions
-	cache   cache.Cache
-	cached  client.Reader
-	live    client.Reader
-	gets    *rate.Limiter
-	count   prometheus.Gauge
-	events  recorder.EventRecorder
-	reports *databaseReports
-	leavers *leavers // nil where no policies are in force
+type Search struct {
+	options   Options
+	cache     cache.Cache
+	cached    client.Reader
+	live      client.Reader
+	gets      *rate.Limiter
+	count     prometheus.Gauge
+	events    recorder.EventRecorder
+	publisher *publisher
+	leavers   *leavers // nil where no policies are in force
 
 	wanted chan struct{} // holds one when a search is due
 
@@ -125,33 +130,34 @@ type Orphans struct {
 	usernames map[string]bool // of known
 }
 
-// NewOrphans adds the search to the manager, and what publishes its results and the findings.
-func NewOrphans(mgr ctrl.Manager, options OrphanOptions) error {
-	options.Delay, options.Rest = cmp.Or(options.Delay, orphanDelay), cmp.Or(options.Rest, orphanRest)
-	options.Grace, options.Confirm = cmp.Or(options.Grace, orphanGrace), cmp.Or(options.Confirm, leaverConfirm)
-	o := &Orphans{
-		options: options, cache: mgr.GetCache(), cached: mgr.GetClient(), live: mgr.GetAPIReader(), gets: rate.NewLimiter(orphanGets, orphanGets),
+// Add adds a Search to the manager, and the publisher of its results and of the findings.
+func Add(mgr ctrl.Manager, options Options) error {
+	options.Delay, options.Rest = cmp.Or(options.Delay, usualDelay), cmp.Or(options.Rest, usualRest)
+	options.Grace, options.Confirm = cmp.Or(options.Grace, usualGrace), cmp.Or(options.Confirm, usualConfirm)
+	o := &Search{
+		options: options, cache: mgr.GetCache(), cached: mgr.GetClient(), live: mgr.GetAPIReader(), gets: rate.NewLimiter(getsPerSecond, getsPerSecond),
 		events: mgr.GetEventRecorder("shardinguser-operator"), wanted: make(chan struct{}, 1), known: map[store.Owned]time.Time{},
 		refused: map[store.Owned]string{},
 		count: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "shardinguser_orphaned_accounts",
 			Help: "Accounts whose ownership record names a ShardingUser that does not exist, at the leader's last check.",
 		}),
-		reports: &databaseReports{
+		publisher: &publisher{
 			client: mgr.GetClient(), live: mgr.GetAPIReader(), namespace: options.Namespace, findings: options.Findings,
 			defaults: options.DefaultPasswords,
 		},
 	}
-	if d := options.Declarations; d != nil && d.policies != nil {
-		o.leavers = newLeavers(o, d.policies)
-		if err := register(options.Registry, o.leavers.suspended); err != nil {
-			return err
+	metrics := []prometheus.Collector{o.count}
+	if options.Policies != nil {
+		o.leavers = newLeavers(o, options.Policies)
+		metrics = append(metrics, o.leavers.suspended)
+	}
+	for _, metric := range metrics {
+		if err := options.Registry.Register(metric); err != nil {
+			return fmt.Errorf("register the metrics of orphans: %w", err)
 		}
 	}
-	if err := register(options.Registry, o.count); err != nil {
-		return err
-	}
-	for _, part := range []manager.Runnable{o, o.reports} {
+	for _, part := range []manager.Runnable{o, o.publisher} {
 		if err := mgr.Add(part); err != nil {
 			return fmt.Errorf("add the search for orphans: %w", err)
 		}
@@ -160,10 +166,10 @@ func NewOrphans(mgr ctrl.Manager, options OrphanOptions) error {
 }
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
-func (o *Orphans) NeedLeaderElection() bool { return true }
+func (o *Search) NeedLeaderElection() bool { return true }
 
 // Start implements manager.Runnable. The caches are filled by then.
-func (o *Orphans) Start(ctx context.Context) error {
+func (o *Search) Start(ctx context.Context) error {
 	if o.options.Restored != nil {
 		if err := o.options.Restored(ctx); err != nil {
 			return nil // the manager ends
@@ -179,7 +185,7 @@ func (o *Orphans) Start(ctx context.Context) error {
 	watching.Go(func() { o.watch(ctx) })
 	o.want()
 	for {
-		wait := time.NewTimer(o.interval())
+		wait := time.NewTimer(o.next())
 		select {
 		case <-ctx.Done():
 		case <-o.wanted:
@@ -204,7 +210,7 @@ func (o *Orphans) Start(ctx context.Context) error {
 }
 
 // search compares the ownership records with the resources, and reports and deactivates what it finds.
-func (o *Orphans) search(ctx context.Context) error {
+func (o *Search) search(ctx context.Context) error {
 	cluster, err := o.options.Cluster(ctx)
 	if err != nil {
 		return err
@@ -227,7 +233,7 @@ func (o *Orphans) search(ctx context.Context) error {
 }
 
 // searchOwned returns the owned records whose resource is gone. Those among them that no policy permits are suspended.
-func (o *Orphans) searchOwned(ctx context.Context, cluster string, round *leaverRound) ([]store.Owned, error) {
+func (o *Search) searchOwned(ctx context.Context, cluster string, round *leaverRound) ([]store.Owned, error) {
 	var found []store.Owned
 	err := eachPage(ctx, cluster, o.options.Records.Owned, func(page []store.Owned) error {
 		for _, record := range page {
@@ -256,14 +262,14 @@ func eachPage(
 	do func(page []store.Owned) error,
 ) error {
 	for after := ""; ; {
-		page, err := read(ctx, cluster, after, orphanPage)
+		page, err := read(ctx, cluster, after, pageSize)
 		if err != nil {
 			return fmt.Errorf("read the ownership records: %w", err)
 		}
 		if err := do(page); err != nil {
 			return err
 		}
-		if len(page) < orphanPage {
+		if len(page) < pageSize {
 			return nil
 		}
 		after = page[len(page)-1].Username
@@ -272,7 +278,7 @@ func eachPage(
 
 // orphaned returns the account of a record whose resource is gone, by the cache first; nil where it is not. That it cannot be
 // found out is an error.
-func (o *Orphans) orphaned(ctx context.Context, record store.Owned) (*user.Observed, error) {
+func (o *Search) orphaned(ctx context.Context, record store.Owned) (*user.Observed, error) {
 	if !o.isWatched(record.Owner.Namespace) {
 		return nil, nil //nolint:nilnil // as documented
 	}
@@ -297,11 +303,11 @@ func (o *Orphans) orphaned(ctx context.Context, record store.Owned) (*user.Obser
 }
 
 // isWatched reports whether the manager watches a namespace. Of another one it knows nothing.
-func (o *Orphans) isWatched(namespace string) bool {
+func (o *Search) isWatched(namespace string) bool {
 	return len(o.options.WatchNamespaces) == 0 || slices.Contains(o.options.WatchNamespaces, namespace)
 }
 
-// claims tells whether the resource of a record is there, or another one in its place that takes the username over.
+// claims reports whether the resource of a record is there, or another one in its place that takes the username over.
 func claims(ctx context.Context, reader client.Reader, record store.Owned) (bool, error) {
 	var u v1alpha1.ShardingUser
 	err := reader.Get(ctx, client.ObjectKey{Namespace: record.Owner.Namespace, Name: record.Owner.Name}, &u)
@@ -322,7 +328,7 @@ func isAbandoned(u client.Object) bool {
 	return !u.GetDeletionTimestamp().IsZero() && !controllerutil.ContainsFinalizer(u, v1alpha1.Finalizer)
 }
 
-// namesObject tells whether the API server says that one object is not there. Where it does not know the kind, its answer
+// namesObject reports whether the API server says that one object does not exist. If it does not know the kind, its answer
 // names none.
 func namesObject(err error) bool {
 	var status apierrors.APIStatus
@@ -335,8 +341,8 @@ func identity(record store.Owned) store.Owned {
 	return store.Owned{Username: record.Username, Owner: record.Owner}
 }
 
-// deactivateAll deactivates the orphans that have been known for long enough, where that is asked for, and returns the others.
-func (o *Orphans) deactivateAll(ctx context.Context, found []store.Owned) (left []store.Owned) {
+// deactivateAll deactivates the orphans that have been known for long enough, if asked to, and returns the others.
+func (o *Search) deactivateAll(ctx context.Context, found []store.Owned) (left []store.Owned) {
 	log := logf.FromContext(ctx)
 	for _, record := range found {
 		since, isKnown := o.known[identity(record)]
@@ -360,8 +366,8 @@ func (o *Orphans) deactivateAll(ctx context.Context, found []store.Owned) (left 
 	return left
 }
 
-// deactivate does with the row what its resource would have done by the deletion policy Deactivate.
-func (o *Orphans) deactivate(ctx context.Context, record store.Owned) error {
+// deactivate does what the deletion policy Deactivate does with the row of a deleted resource.
+func (o *Search) deactivate(ctx context.Context, record store.Owned) error {
 	observed, err := o.options.Accounts.Observe(ctx, record.Username)
 	if err != nil {
 		return err
@@ -376,3 +382,26 @@ func (o *Orphans) deactivate(ctx context.Context, record store.Owned) error {
 	decision.Change.Confirmed = true // by the live GET
 	return deactivateGone(ctx, o.options.Accounts, decision.Change)
 }
+
+// deactivateGone makes a change that deactivates the row of a deleted resource. It logs if the hash could not be disabled: no
+// resource can report that.
+func deactivateGone(ctx context.Context, accounts rows.Store, change user.Change) error {
+	after, refusal, err := rows.ApplyInactive(ctx, accounts, change)
+	switch {
+	case err != nil:
+		return err
+	case after.Row != nil && after.Row.Active:
+		return errStaysActive
+	case after.Row.NeedsDisabledHash():
+		reason := "the database did not keep it"
+		if refusal != nil {
+			reason = refusal.Error()
+		}
+		logf.FromContext(ctx).Info("Deactivated an account without a ShardingUser, but cannot disable its password hash",
+			"shardinguser", change.Owner.String(), "username", change.Username, "reason", reason)
+	}
+	return nil
+}
+
+// errStaysActive reports that the database accepted the deactivation and did not keep it.
+var errStaysActive = errors.New("the database did not keep the deactivation")

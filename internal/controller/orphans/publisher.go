@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controller
+package orphans
 
 import (
 	"context"
@@ -23,7 +23,7 @@ import (
 // +kubebuilder:rbac:groups="",namespace=system,resources=configmaps,resourceNames=shardinguser-database,verbs=get;patch
 
 const (
-	// reportInterval is the time between two looks whether the report differs from the published one.
+	// reportInterval is the time between two comparisons of the report with the published one.
 	reportInterval = 5 * time.Second
 
 	// reportRetry is the time until a report that could not be written is written again.
@@ -33,8 +33,8 @@ const (
 	mostOrphans = 1000
 )
 
-// databaseReports publishes on the leader what is found about the database.
-type databaseReports struct {
+// publisher publishes what the leader found about the database: for kubectl shardinguser doctor, in a ConfigMap.
+type publisher struct {
 	client    client.Client
 	live      client.Reader
 	namespace string
@@ -51,51 +51,51 @@ type databaseReports struct {
 }
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
-func (r *databaseReports) NeedLeaderElection() bool { return true }
+func (p *publisher) NeedLeaderElection() bool { return true }
 
 // setOrphans takes the result of a search.
-func (r *databaseReports) setOrphans(orphans []store.Orphan) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.orphans, r.ready = orphans, true
+func (p *publisher) setOrphans(orphans []store.Orphan) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.orphans, p.ready = orphans, true
 }
 
-// report is what there is to publish now; false where that is not known yet.
-func (r *databaseReports) report() (store.Report, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	report := store.Report{Findings: r.findings(), Orphans: r.orphans, CheckedAt: time.Now().UTC().Truncate(time.Second)}
-	defaults := r.defaults().Clean()
+// report returns what there is to publish; false if the first search is not done.
+func (p *publisher) report() (store.Report, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	report := store.Report{Findings: p.findings(), Orphans: p.orphans, CheckedAt: time.Now().UTC().Truncate(time.Second)}
+	defaults := p.defaults().Clean()
 	report.DefaultPasswords, report.MoreDefaultPasswords = defaults.Usernames, defaults.Count-len(defaults.Usernames)
 	if more := len(report.Orphans) - mostOrphans; more > 0 {
 		report.Orphans, report.MoreOrphans = report.Orphans[:mostOrphans], more
 	}
-	return report, r.ready
+	return report, p.ready
 }
 
 // Start implements manager.Runnable.
-func (r *databaseReports) Start(ctx context.Context) error {
+func (p *publisher) Start(ctx context.Context) error {
 	for wait := time.Duration(0); sleep(ctx, wait); {
 		wait = reportInterval
-		report, isKnown := r.report()
-		if !isKnown || (!r.published.CheckedAt.IsZero() && sameReport(report, r.published)) {
+		report, isKnown := p.report()
+		if !isKnown || (!p.published.CheckedAt.IsZero() && sameReport(report, p.published)) {
 			continue
 		}
-		if err := r.publish(ctx, report); err != nil && !isNeedless(report, err) {
+		if err := p.publish(ctx, report); err != nil && !isNeedless(report, err) {
 			wait = reportRetry
-			if text := err.Error(); text != r.failure && ctx.Err() == nil {
-				r.failure = text
+			if text := err.Error(); text != p.failure && ctx.Err() == nil {
+				p.failure = text
 				logf.FromContext(ctx).Info("Cannot publish the findings about the database; they are in the log and the metrics",
-					"configMap", r.namespace+"/"+store.ReportName, "error", text)
+					"configMap", p.namespace+"/"+store.ReportName, "error", text)
 			}
 			continue
 		}
-		r.published, r.failure = report, ""
+		p.published, p.failure = report, ""
 	}
 	return nil
 }
 
-// isNeedless tells whether a ConfigMap that may not be written, or has no namespace, would hold nothing to read.
+// isNeedless reports whether a ConfigMap that cannot be written would be empty.
 func isNeedless(report store.Report, err error) bool {
 	return len(report.Findings)+len(report.Orphans)+len(report.DefaultPasswords) == 0 && (apierrors.IsForbidden(err) || apierrors.IsNotFound(err))
 }
@@ -106,19 +106,19 @@ func sameReport(a, b store.Report) bool {
 		slices.Equal(a.DefaultPasswords, b.DefaultPasswords) && a.MoreDefaultPasswords == b.MoreDefaultPasswords
 }
 
-// publish writes the report where the published one differs.
-func (r *databaseReports) publish(ctx context.Context, report store.Report) error {
+// publish writes the report if the published one differs.
+func (p *publisher) publish(ctx context.Context, report store.Report) error {
 	value, err := json.MarshalIndent(report, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode the report: %w", err)
 	}
 	data := map[string]string{store.ReportKey: string(value)}
 	there := &corev1.ConfigMap{}
-	err = r.live.Get(ctx, client.ObjectKey{Namespace: r.namespace, Name: store.ReportName}, there)
+	err = p.live.Get(ctx, client.ObjectKey{Namespace: p.namespace, Name: store.ReportName}, there)
 	switch {
 	case apierrors.IsNotFound(err):
-		there.ObjectMeta, there.Data = metav1.ObjectMeta{Namespace: r.namespace, Name: store.ReportName}, data
-		if err := r.client.Create(ctx, there); err != nil {
+		there.ObjectMeta, there.Data = metav1.ObjectMeta{Namespace: p.namespace, Name: store.ReportName}, data
+		if err := p.client.Create(ctx, there); err != nil {
 			return fmt.Errorf("create the ConfigMap: %w; apply config/rbac/role.yaml, which allows it", err)
 		}
 		return nil
@@ -131,7 +131,7 @@ func (r *databaseReports) publish(ctx context.Context, report store.Report) erro
 	}
 	base := there.DeepCopy()
 	there.Data = data
-	if err := r.client.Patch(ctx, there, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{})); err != nil {
+	if err := p.client.Patch(ctx, there, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{})); err != nil {
 		return fmt.Errorf("write the ConfigMap: %w; apply config/rbac/role.yaml, which allows it", err)
 	}
 	return nil

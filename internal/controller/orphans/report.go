@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controller
+package orphans
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 )
 
 // report counts, logs and announces the orphans. Each is logged and announced once.
-func (o *Orphans) report(ctx context.Context, found []store.Owned) {
+func (o *Search) report(ctx context.Context, found []store.Owned) {
 	log := logf.FromContext(ctx)
 	o.count.Set(float64(len(found)))
 	known, usernames := make(map[store.Owned]time.Time, len(found)), make(map[string]bool, len(found))
@@ -43,12 +43,12 @@ func (o *Orphans) report(ctx context.Context, found []store.Owned) {
 	o.usernames = usernames
 	o.mu.Unlock()
 	if hasNew {
-		o.events.Eventf(o.options.Replica.pod(), nil, corev1.EventTypeWarning, EventOrphanedAccounts, "SearchForOrphans", "%s", orphanMessage(orphans))
+		o.events.Eventf(o.options.Replica.Pod(), nil, corev1.EventTypeWarning, EventOrphanedAccounts, "SearchForOrphans", "%s", orphanMessage(orphans))
 	}
-	o.reports.setOrphans(orphans)
+	o.publisher.setOrphans(orphans)
 }
 
-// orphanMessage is the Event about orphans: how many there are, and the first few.
+// orphanMessage returns the text of the Event about orphans: how many there are, and the first few.
 func orphanMessage(orphans []store.Orphan) string {
 	names := make([]string, 0, len(orphans))
 	for _, orphan := range orphans {
@@ -58,7 +58,7 @@ func orphanMessage(orphans []store.Orphan) string {
 		"Run kubectl shardinguser doctor to list them; create the ShardingUsers again, or delete the rows.", len(orphans), firstFew(names))
 }
 
-// sleep waits, and tells whether ctx goes on.
+// sleep waits, and reports whether ctx has not ended.
 func sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
