@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controller
+package defaultusers
 
 import (
 	"context"
@@ -18,22 +18,21 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// The sharding manager inserts accounts for the same three users into an empty table, with passwords that everybody knows. It may
-// have done so before the operator starts, or do so while the operator creates its users. In both cases the default users take
-// these rows over, with the passwords of their Secrets:
+// The sharding manager inserts accounts for the same three users into an empty table, with well-known passwords. It may do so
+// before the operator starts, or while the operator creates its users. In both cases the default users adopt these rows, with
+// the passwords of their Secrets:
 //
-//   - Before: the users are created where the table holds exactly these rows.
-//   - Meanwhile: a user whose row the sharding manager inserted first meets with a row that nobody owns, which is refused. The
-//     user gets the adoption policy IfUnowned then. A row that the sharding manager overwrites after the operator wrote it is
-//     drift, and put back.
+//   - Before: the users are created if the table holds exactly these rows.
+//   - Meanwhile: the user of such a row is refused, since its row has no owner. The user then gets the adoption policy
+//     IfUnowned. A row that the sharding manager overwrites after the operator wrote it is drift, and is corrected.
 //
-// A row is taken over only as the sharding manager inserted it, and only while the table holds no account of anybody else: an
-// installation that is in use is for its administrators to clean up.
+// A row is adopted only as the sharding manager inserted it, and only while the table holds no other account. Administrators
+// clean up an installation that is in use.
 
-// whyNotOver returns why the accounts of a database that is not fresh are not taken over; "" where they are to be. Where the
-// sharding manager may still be inserting them, that is an error.
-func (d *DefaultUsers) whyNotOver(ctx context.Context) (string, error) {
-	beginning, err := d.options.Beginning(ctx, len(defaultUsers)+1)
+// whyNotAdopted returns why the accounts of a used database are not adopted; "" if they are. It returns an error while the
+// sharding manager may still insert them.
+func (c *Creator) whyNotAdopted(ctx context.Context) (string, error) {
+	beginning, err := c.options.Beginning(ctx, len(defaultUsers)+1)
 	if err != nil {
 		return "", err
 	}
@@ -48,8 +47,8 @@ func (d *DefaultUsers) whyNotOver(ctx context.Context) (string, error) {
 	return why, nil
 }
 
-// untouched returns the usernames of the rows that can be taken over, or else why none can. Rows that the default users own
-// already do not matter.
+// untouched returns the usernames of the rows that can be adopted, or else why none can. It ignores rows that the default users
+// already own.
 func untouched(accounts []store.Account) (unowned []string, why string) {
 	for _, account := range accounts {
 		switch {
@@ -65,22 +64,22 @@ func untouched(accounts []store.Account) (unowned []string, why string) {
 	return unowned, ""
 }
 
-// errTakingOver says that another look has to show whether each default user has its row.
+// errTakingOver reports that the default users have to be checked again.
 var errTakingOver = errors.New("not every one of them has been confirmed to have its row yet")
 
-// takeOver lets the default users take over what the sharding manager inserted while they were created. It returns nil once
-// each of them owns its row, or cannot get it this way.
-func (d *DefaultUsers) takeOver(ctx context.Context) error {
-	if d.options.Beginning == nil {
+// takeOver lets the default users adopt what the sharding manager inserted while they were created. It returns nil once each
+// of them owns its row, or cannot get it this way.
+func (c *Creator) takeOver(ctx context.Context) error {
+	if c.options.Beginning == nil {
 		return nil
 	}
-	beginning, err := d.options.Beginning(ctx, len(defaultUsers)+1)
+	beginning, err := c.options.Beginning(ctx, len(defaultUsers)+1)
 	if err != nil {
 		return err
 	}
 	unowned, why := untouched(beginning.Accounts)
 	if why != "" {
-		d.options.Log.Info("Accounts of the sharding manager are not adopted: " + why)
+		c.options.Log.Info("Accounts of the sharding manager are not adopted: " + why)
 		return nil
 	}
 	areAwaited := false
@@ -89,7 +88,7 @@ func (d *DefaultUsers) takeOver(ctx context.Context) error {
 		if isOwned {
 			continue
 		}
-		isAwaited, err := d.letTakeOver(ctx, name, slices.Contains(unowned, name))
+		isAwaited, err := c.letTakeOver(ctx, name, slices.Contains(unowned, name))
 		if err != nil {
 			return err
 		}
@@ -101,12 +100,12 @@ func (d *DefaultUsers) takeOver(ctx context.Context) error {
 	return nil
 }
 
-// letTakeOver lets a default user take over the row of its username, if there is one. It reports whether the user may still get
-// its row. One that somebody deletes, pauses or made, or that no policy permits, does not keep the others waiting.
-func (d *DefaultUsers) letTakeOver(ctx context.Context, name string, hasRow bool) (isAwaited bool, err error) {
-	ours := d.user(name)
+// letTakeOver lets a default user adopt the row of its username, if there is one. It reports whether the user may still get its
+// row. The others do not wait for a user that was deleted, paused or created by an administrator, or that no policy permits.
+func (c *Creator) letTakeOver(ctx context.Context, name string, hasRow bool) (isAwaited bool, err error) {
+	ours := c.user(name)
 	var u v1alpha1.ShardingUser
-	if err := d.live.Get(ctx, client.ObjectKeyFromObject(ours), &u); err != nil {
+	if err := c.live.Get(ctx, client.ObjectKeyFromObject(ours), &u); err != nil {
 		if client.IgnoreNotFound(err) == nil {
 			return false, nil
 		}
@@ -116,9 +115,9 @@ func (d *DefaultUsers) letTakeOver(ctx context.Context, name string, hasRow bool
 		return false, nil
 	}
 	if hasRow && u.Spec.AdoptionPolicy != v1alpha1.AdoptionIfUnowned {
-		d.options.Log.Info("The sharding manager inserted an account first; its default user adopts it, with a new password", "name", name)
+		c.options.Log.Info("The sharding manager inserted an account first; its default user adopts it, with a new password", "name", name)
 		patch := fmt.Sprintf(`{"spec":{"adoptionPolicy":%q}}`, v1alpha1.AdoptionIfUnowned)
-		err := d.writer.Patch(ctx, ours, client.RawPatch(types.MergePatchType, []byte(patch)))
+		err := c.writer.Patch(ctx, ours, client.RawPatch(types.MergePatchType, []byte(patch)))
 		if client.IgnoreNotFound(err) != nil {
 			return false, fmt.Errorf("let the ShardingUser %s adopt the row of the sharding manager: %w", name, err)
 		}
