@@ -3,65 +3,113 @@
 package controller
 
 import (
+	"context"
+	"errors"
 	"time"
 
+	ctrl "sigs.k8s.io/controller-runtime"
+
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/rows"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/secrets"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/status"
+	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
-// When to look at a resource again although nothing will tell: zero where there is no such time.
+const (
+	// lockMargin is added to the time until a lock changes by itself, so that it has changed by then.
+	lockMargin = 50 * time.Millisecond
 
-// lockChange is when to look again because a lock will have run out, or may be told of; zero where there is none. It
-// comes from the database's clock, as a length of time, so that the clock here does not matter.
-func lockChange(found outcome) time.Duration {
-	if found.observed == nil || !found.observed.OwnedBy(found.desired.Owner) || !found.observed.Locked() {
-		return 0
-	}
-	return min(found.observed.LookAgain(), longestWait) + lockMargin
+	// longestWait is the longest time until the next reconcile of a locked user: a lock may last until the end of time.
+	longestWait = 24 * time.Hour
+
+	// nameRetry is the time until a username of another owner is tried again.
+	nameRetry = 5 * time.Minute
+
+	// secretRetry is the time until the API server is asked again for a Secret that it does not let the operator write.
+	secretRetry = 5 * time.Minute
+
+	// lastHolderRetry is the time until a last holder is checked again for other holders of its role.
+	lastHolderRetry = 5 * time.Second
+
+	// conflictRetry is the time until a change with persistent conflicts is tried again.
+	conflictRetry = 5 * time.Second
+)
+
+// outcome is what a reconcile found out and did.
+type outcome struct {
+	status.Outcome
+	again        bool          // there is a next step, to be taken at once
+	isLastHolder bool          // the change would have taken a role from its last holder, and was not made
+	retry        time.Duration // until a rejected or lost write is made again; 0 if there is none
 }
 
-// nameFreed is when to look again because the name may be free by then. An event tells of that; this is for the one
-// that comes before anybody listens.
-func nameFreed(found outcome) time.Duration {
-	if p := found.problem; p != nil && (p.Reason == v1alpha1.ReasonRowExists || p.Reason == v1alpha1.ReasonUsernameTaken) {
-		return slowLook
+// isDeleted reports whether a resource that is being deleted has nothing left to wait for. The policy Retain does not need the
+// database: the row can be released later, unless it must not stay active.
+func (o outcome) isDeleted(err error) bool {
+	noAnswer := errors.Is(err, store.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded)
+	if o.Desired.Deletion == v1alpha1.DeletionRetain && o.Desired.Permission.Refusal == nil && noAnswer {
+		return true
+	}
+	return err == nil && o.Problem == nil
+}
+
+// next returns the time until the next reconcile that no event causes; 0 if there is none.
+func (o outcome) next(u *v1alpha1.ShardingUser, statusDelay time.Duration) time.Duration {
+	return earliest(statusDelay, o.retry, o.lockChange(), o.nameFreed(), o.roleShared(), o.passwordExpiry(), o.secretPermitted(u))
+}
+
+// lockChange is when a lock expires, or may be reported. It is a duration by the database's clock, so the clock here does not
+// matter.
+func (o outcome) lockChange() time.Duration {
+	if o.Observed == nil || !o.Observed.OwnedBy(o.Desired.Owner) || !o.Observed.Locked() {
+		return 0
+	}
+	return min(o.Observed.LookAgain(), longestWait) + lockMargin
+}
+
+// nameFreed is when the username may be free. An event reports that, but not if it comes before the operator watches.
+func (o outcome) nameFreed() time.Duration {
+	if p := o.Problem; p != nil && (p.Reason == v1alpha1.ReasonRowExists || p.Reason == v1alpha1.ReasonUsernameTaken) {
+		return nameRetry
 	}
 	return 0
 }
 
-// roleShared is when to look again because somebody else may hold the role by then that the resource would take from the
-// last one. Each protected role has one last holder at most, so that few ever wait.
-func roleShared(found outcome) time.Duration {
-	if found.spared {
-		return sparedLook
+// roleShared is when another user may hold the role of a last holder. No event reports that. Each protected role has one last
+// holder at most, so few users ever wait.
+func (o outcome) roleShared() time.Duration {
+	if o.isLastHolder {
+		return lastHolderRetry
 	}
 	return 0
 }
 
-// passwordExpiry is when to look again because the password will be older than it may become.
-func passwordExpiry(found outcome) time.Duration {
-	if found.observed == nil {
+// passwordExpiry is when the password expires.
+func (o outcome) passwordExpiry() time.Duration {
+	if o.Observed == nil {
 		return 0
 	}
-	left, known := found.observed.PasswordExpiry(found.desired)
+	left, known := o.Observed.PasswordExpiry(o.Desired)
 	if !known || left <= 0 {
 		return 0
 	}
 	return min(left, longestWait) + lockMargin
 }
 
-// secretPermitted is when to look again because we may be let make a Secret by then, or change one.
-func secretPermitted(u *v1alpha1.ShardingUser, found outcome) time.Duration {
-	if u.Spec.Password == nil || u.Spec.Password.Generate == nil || found.observed == nil {
+// secretPermitted is when the operator may have the right to create or change a Secret.
+func (o outcome) secretPermitted(u *v1alpha1.ShardingUser) time.Duration {
+	if u.Spec.Password == nil || u.Spec.Password.Generate == nil || o.Observed == nil {
 		return 0
 	}
-	left, known := found.observed.PasswordExpiry(found.desired)
-	if isRefusedSecret(u, found.problem) || (known && left <= 0) {
-		return slowLook
+	left, known := o.Observed.PasswordExpiry(o.Desired)
+	if secrets.IsGenerationRefused(u, o.Problem) || (known && left <= 0) {
+		return secretRetry
 	}
 	return 0
 }
 
-// earliest is the shortest of these waits, of which zero is none.
+// earliest returns the shortest wait, of which 0 is none.
 func earliest(waits ...time.Duration) time.Duration {
 	shortest := time.Duration(0)
 	for _, wait := range waits {
@@ -70,4 +118,18 @@ func earliest(waits ...time.Duration) time.Duration {
 		}
 	}
 	return shortest
+}
+
+// retry leaves a failed request to the queue's backoff, or to the end of the outage. The store and the statuses report an
+// unavailable database once, and not each retry of each user.
+func (r *Reconciler) retry(req ctrl.Request, err error, hasPendingChange bool) (ctrl.Result, error) {
+	switch {
+	case rows.IsOpen(err):
+		r.store.Hold(req, err, hasPendingChange)
+		return ctrl.Result{}, nil
+	case errors.Is(err, store.ErrUnavailable):
+		r.store.Fail(req, hasPendingChange)
+		return ctrl.Result{Requeue: true}, nil //nolint:staticcheck // the only way to the backoff without an error in the log
+	}
+	return ctrl.Result{}, err
 }
