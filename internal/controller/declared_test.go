@@ -20,7 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
-	"github.com/sharding-system/shardinguser-operator/internal/controller"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/rows"
 	"github.com/sharding-system/shardinguser-operator/internal/password"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
@@ -282,8 +282,8 @@ func TestALockOfAnOutageIsPublishedAndKept(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	database := &outage{}
-	s.wrap = func(accounts controller.Accounts) controller.Accounts {
-		database.Accounts = accounts
+	s.wrap = func(accounts rows.Store) rows.Store {
+		database.Store = accounts
 		return database
 	}
 	op := s.start()

@@ -19,15 +19,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
-	"github.com/sharding-system/shardinguser-operator/internal/controller"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/defaultusers"
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
 // A leading is the default users' part of one leader's time.
 type leading struct {
 	kube    client.Client // the leader's
-	store   controller.Freshness
-	options controller.DefaultUsersOptions
+	store   defaultusers.Store
+	options defaultusers.Options
 	log     *lockedBuffer
 }
 
@@ -37,7 +37,7 @@ func (s *story) leading() *leading {
 	accounts, closeStore := openStore(s.t, s.dsn)
 	s.t.Cleanup(closeStore)
 	l := &leading{kube: s.kube, store: accounts, log: &lockedBuffer{}}
-	l.options = controller.DefaultUsersOptions{
+	l.options = defaultusers.Options{
 		Namespace: s.namespace, Watched: []string{s.namespace}, MinPasswordLength: 8,
 		Log: funcr.New(func(_, line string) { fmt.Fprintln(l.log, line) }, funcr.Options{}),
 	}
@@ -49,7 +49,7 @@ func (l *leading) run(s *story) string {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), soon)
 	defer cancel()
-	s.Expect(controller.NewDefaultUsers(l.kube, l.kube, l.store, l.options).Start(ctx)).To(gomega.Succeed())
+	s.Expect(defaultusers.New(l.kube, l.kube, l.store, l.options).Start(ctx)).To(gomega.Succeed())
 	s.Expect(ctx.Err()).NotTo(gomega.HaveOccurred(), "it decided: %s", l.log)
 	return l.log.String()
 }
@@ -248,7 +248,7 @@ func (l *leading) killedAfter(s *story, writes int) {
 			return c.Patch(ctx, o, p, options...)
 		},
 	})
-	s.Expect(controller.NewDefaultUsers(l.kube, l.kube, l.store, l.options).Start(ctx)).To(gomega.Succeed())
+	s.Expect(defaultusers.New(l.kube, l.kube, l.store, l.options).Start(ctx)).To(gomega.Succeed())
 	s.Expect(ctx.Err()).To(gomega.HaveOccurred(), "it was killed")
 }
 
@@ -347,7 +347,7 @@ func TestRandomPasswordsAreAsLongAsPasswordsHaveToBe(t *testing.T) {
 
 // failing is a store that is away so many times.
 type failing struct {
-	controller.Freshness
+	defaultusers.Store
 	times int
 }
 
@@ -356,14 +356,14 @@ func (f *failing) Fresh(ctx context.Context) (bool, error) {
 		f.times--
 		return false, errors.New("the database is away")
 	}
-	return f.Freshness.Fresh(ctx)
+	return f.Store.Fresh(ctx)
 }
 
 func TestDefaultUsersWaitForBothServersAndReportEachOnce(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	l := s.leading()
-	l.store = &failing{Freshness: l.store, times: 2}
+	l.store = &failing{Store: l.store, times: 2}
 	refusals := 2
 	l.kube = s.intercepted(interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
@@ -387,7 +387,7 @@ func TestWaitingForADatabaseThatStaysAwayEndsWithTheManager(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	l.store = &failing{times: 1}
 	l.options.Log = funcr.New(func(_, _ string) { cancel() }, funcr.Options{}) // it told that it waits
-	s.Expect(controller.NewDefaultUsers(l.kube, l.kube, l.store, l.options).Start(ctx)).To(gomega.Succeed())
+	s.Expect(defaultusers.New(l.kube, l.kube, l.store, l.options).Start(ctx)).To(gomega.Succeed())
 	s.Expect(s.users()).To(gomega.BeEmpty())
 	s.Expect(s.passwords()).To(gomega.BeEmpty())
 }

@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
-	"github.com/sharding-system/shardinguser-operator/internal/controller"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/orphans"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
@@ -90,7 +90,7 @@ func (s *story) suspensions(g gomega.Gomega) (notes []string) {
 	var list eventsv1.EventList
 	g.Expect(s.kube.List(s.t.Context(), &list, client.InNamespace(s.namespace))).To(gomega.Succeed())
 	for _, event := range list.Items {
-		if event.Reason == controller.EventSuspendedAccounts {
+		if event.Reason == orphans.EventSuspendedAccounts {
 			g.Expect(event.Regarding.Name).To(gomega.Equal("the-replica"))
 			notes = append(notes, event.Note)
 		}

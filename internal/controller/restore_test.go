@@ -11,7 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
-	"github.com/sharding-system/shardinguser-operator/internal/controller"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/rows"
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
@@ -76,7 +76,7 @@ func TestAUserThatNeverOwnedItsNameLeavesATombstone(t *testing.T) {
 
 // outage is a store that can be away.
 type outage struct {
-	controller.Accounts
+	rows.Store
 	away atomic.Bool
 }
 
@@ -84,15 +84,15 @@ func (o *outage) Observe(ctx context.Context, username string) (user.Observed, e
 	if o.away.Load() {
 		return user.Observed{}, &store.UnavailableError{Sentence: "It is away."}
 	}
-	return o.Accounts.Observe(ctx, username)
+	return o.Store.Observe(ctx, username)
 }
 
 func TestARowRetainedDuringAnOutageIsReleasedAfterIt(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	database := &outage{}
-	s.wrap = func(accounts controller.Accounts) controller.Accounts {
-		database.Accounts = accounts
+	s.wrap = func(accounts rows.Store) rows.Store {
+		database.Store = accounts
 		return database
 	}
 	s.start()

@@ -8,7 +8,6 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
@@ -20,8 +19,8 @@ func resource(uid types.UID, version string) *v1alpha1.ShardingUser {
 	}}
 }
 
-func TestOnlyWhatMattersIsWorthALook(t *testing.T) {
-	worth := worthALook()
+func TestOnlyRelevantEditsCauseReconciles(t *testing.T) {
+	edits := relevantEdits()
 	for name, test := range map[string]struct {
 		change func(*v1alpha1.ShardingUser)
 		want   bool
@@ -47,56 +46,20 @@ func TestOnlyWhatMattersIsWorthALook(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			before, after := resource("a", "1"), resource("a", "2")
 			test.change(after)
-			if got := worth.Update(event.UpdateEvent{ObjectOld: before, ObjectNew: after}); got != test.want {
-				t.Errorf("it is worth a look: %v", got)
+			if got := edits.Update(event.UpdateEvent{ObjectOld: before, ObjectNew: after}); got != test.want {
+				t.Errorf("it causes a reconcile: %v", got)
 			}
-			if got := worth.Update(event.UpdateEvent{ObjectOld: after, ObjectNew: before}); got != test.want {
-				t.Errorf("the way back is worth a look: %v", got)
+			if got := edits.Update(event.UpdateEvent{ObjectOld: after, ObjectNew: before}); got != test.want {
+				t.Errorf("the way back causes a reconcile: %v", got)
 			}
 		})
 	}
 	stripped := resource("a", "2")
 	stripped.Finalizers = nil
-	if !worth.Update(event.UpdateEvent{ObjectOld: resource("a", "1"), ObjectNew: stripped}) {
-		t.Error("a finalizer that somebody took away is not put back")
+	if !edits.Update(event.UpdateEvent{ObjectOld: resource("a", "1"), ObjectNew: stripped}) {
+		t.Error("a removed finalizer causes no reconcile")
 	}
-	if !worth.Create(event.CreateEvent{Object: resource("a", "1")}) {
-		t.Error("a new resource is not worth a look")
-	}
-}
-
-func TestUnfinishedResourcesAreRememberedAsLongAsNeeded(t *testing.T) {
-	c := newClock()
-	f := newUnfinished(c.now)
-	newcomer, owing := resource("a", "1"), resource("b", "1")
-	newcomer.Name, owing.Name = "newcomer", "owing"
-	f.add(newcomer, newcomerTime)
-	f.add(owing, 0)
-
-	newer := newcomer.DeepCopy()
-	newer.Spec.DeletionPolicy = v1alpha1.DeletionRetain
-	f.refresh(newer)
-	f.refresh(resource("c", "1"))
-	if got := f.get(client.ObjectKeyFromObject(newcomer)); got == nil || got.Spec.DeletionPolicy != v1alpha1.DeletionRetain {
-		t.Errorf("the newcomer is %v, want its newer copy", got)
-	}
-	another := resource("d", "1")
-	another.Name = newcomer.Name
-	f.refresh(another)
-	if got := f.get(client.ObjectKeyFromObject(newcomer)); got.UID != "a" {
-		t.Error("a resource of the same name took the place of the one that is owing")
-	}
-
-	c.move(2 * newcomerTime)
-	f.add(resource("e", "1"), newcomerTime)
-	if f.get(client.ObjectKeyFromObject(newcomer)) != nil {
-		t.Error("a newcomer is remembered for ever")
-	}
-	if f.get(client.ObjectKeyFromObject(owing)) == nil {
-		t.Error("a row that has yet to be seen to is forgotten")
-	}
-	f.forget(owing)
-	if len(f.by) != 1 {
-		t.Errorf("%d are remembered, want 1", len(f.by))
+	if !edits.Create(event.CreateEvent{Object: resource("a", "1")}) {
+		t.Error("a new resource causes no reconcile")
 	}
 }

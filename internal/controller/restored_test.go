@@ -11,7 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
-	"github.com/sharding-system/shardinguser-operator/internal/controller"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/rows"
 	"github.com/sharding-system/shardinguser-operator/internal/password"
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
@@ -151,12 +151,12 @@ func TestRequestsDuringARestartWithoutADatabaseAreDoneLater(t *testing.T) {
 
 // early is a store in memory that counts what is asked of it before there is anything in it.
 type early struct {
-	controller.Accounts
+	rows.Store
 	asked chan string
 }
 
 func (a *early) Observe(ctx context.Context, username string) (user.Observed, error) {
-	o, err := a.Accounts.Observe(ctx, username)
+	o, err := a.Store.Observe(ctx, username)
 	if o.Row == nil {
 		a.asked <- username
 	}
@@ -168,7 +168,7 @@ func TestNothingIsReconciledBeforeAllIsRestored(t *testing.T) {
 	s := newStory(t)
 	s.inMemory = true
 	store := &early{asked: make(chan string, 1000)}
-	s.wrap = func(accounts controller.Accounts) controller.Accounts { store.Accounts = accounts; return store }
+	s.wrap = func(accounts rows.Store) rows.Store { store.Store = accounts; return store }
 	first := s.start()
 	s.secret("shared", "password", canary+" shared")
 	var users []*v1alpha1.ShardingUser
