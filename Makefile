@@ -93,7 +93,7 @@ empty :=
 shares := ^($(subst $(empty) $(empty),|,$(strip $(SHARE_TESTS))))$$
 
 # Their goroutines share state, so the race detector watches them. The other packages hold pure functions, or start programs.
-RACE_PACKAGES := ./internal/bcrypt ./internal/controller ./internal/fair ./internal/login ./internal/password \
+RACE_PACKAGES := ./internal/bcrypt ./internal/controller/... ./internal/fair ./internal/login ./internal/password \
 	./internal/serving ./internal/store/... ./cmd/...
 
 .PHONY: test

@@ -11,7 +11,6 @@ import (
 // notYet are folders whose texts are not covered yet, but for log lines and the help of metrics. Shrink this list.
 var notYet = []string{
 	"internal/bcrypt",     // panics of programming errors
-	"internal/controller", // conditions and Events
 	"internal/password",   // conditions
 	"internal/policy",     // conditions
 	"internal/store",      // conditions, findings about the table users
@@ -20,7 +19,7 @@ var notYet = []string{
 }
 
 // commented are folders whose comments are covered too, because users see them. Shrink the rest the same way.
-var commented = []string{"api/v1alpha1", "hack/prose"}
+var commented = []string{"api/v1alpha1", "hack/prose", "internal/controller"}
 
 // plain are files, and folders of YAML files, that are covered line by line.
 var plain = []string{
