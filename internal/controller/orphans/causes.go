@@ -19,7 +19,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// What makes a search for orphans due: changed rows, deleted resources, and changed policies.
+// Three causes make a search due: changed rows, deleted resources, and changed policies.
 
 // watchCluster causes searches until stop is called: when a resource is deleted, whose finalizer may not have run, and when the
 // policies or the labels of a namespace change.

@@ -118,7 +118,7 @@ func (w *Waitlist) release(mayGo func(place) bool) Released {
 
 // ReleaseProbe releases one request, whose call shows whether the database is available again. Some calls always fail, for
 // want of a right, say. So requests that have not failed yet come first, and of these the newest one with a pending
-// change: it does not wait for all that were there before. Otherwise it is any request, but not always the same.
+// change: it does not wait for all earlier ones. Otherwise it is any request, but not always the same.
 func (w *Waitlist) ReleaseProbe() Released {
 	w.mu.Lock()
 	defer w.mu.Unlock()

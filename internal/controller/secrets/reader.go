@@ -92,7 +92,7 @@ func asked(d user.Desired) user.Password {
 }
 
 // Read takes the password from the Secret. D is as for Peek, with the password that Peek returned. Applied is the password
-// in force: a generated one is replaced when it has expired. What people can get wrong is a Problem of the password. An
+// in force: a generated one is replaced when it has expired. A mistake of people is a Problem of the password. An
 // error is the API server's, or store.ErrConflict if another writer changed the Secret meanwhile.
 func (s *Reader) Read(ctx context.Context, u *v1alpha1.ShardingUser, d user.Desired, applied Applied) (Value, error) {
 	peeked := d.Password.Version
