@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -16,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/memory"
 	"github.com/sharding-system/shardinguser-operator/internal/controller/queue"
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
@@ -34,7 +34,7 @@ func (r *Reconciler) ensureFinalizer(ctx context.Context, u *v1alpha1.ShardingUs
 		return fmt.Errorf("add the finalizer: %w", err)
 	}
 	r.staleness.Wrote(u)
-	r.orphans.add(u, newResourceTime)
+	r.orphans.added(u)
 	return nil
 }
 
@@ -58,7 +58,7 @@ func (r *Reconciler) withoutFinalizer(ctx context.Context, u *v1alpha1.ShardingU
 // handled yet.
 func (r *Reconciler) finish(ctx context.Context, u *v1alpha1.ShardingUser, isOrphaned bool) error {
 	if isOrphaned {
-		r.orphans.add(u, 0)
+		r.orphans.release(u)
 	} else {
 		r.orphans.remove(u)
 	}
@@ -84,7 +84,7 @@ func (r *Reconciler) finalizeOrphan(ctx context.Context, orphan *v1alpha1.Shardi
 	case err != nil:
 		return false, err
 	case found.isLastHolder, found.retry > 0: // or the database does not let the row go
-		r.orphans.add(orphan, 0)
+		r.orphans.release(orphan)
 		return true, nil
 	}
 	r.orphans.remove(orphan)
@@ -101,72 +101,59 @@ func (r *Reconciler) forget(u *v1alpha1.ShardingUser) {
 // newResourceTime is longer than the API server takes for a deletion that began before the finalizer was added.
 const newResourceTime = time.Minute
 
-// possibleOrphans remembers resources whose rows may have to be handled although the resources are gone:
-//
-//   - For a while those that just got the finalizer. The API server decides whether a deletion waits before it deletes: a
-//     deletion that began before the finalizer was added ignores it.
-//   - Until they are handled those that were released while the database was unavailable, as the policy Retain asks. Their
-//     rows have to be released when it is available again.
+// possibleOrphans remembers resources whose rows may have to be handled although the resources are gone.
 type possibleOrphans struct {
-	now func() time.Time
+	// fresh are those that just got the finalizer. The API server decides whether a deletion waits before it deletes: a
+	// deletion that began before the finalizer was added ignores it.
+	fresh *memory.Map[client.ObjectKey, *v1alpha1.ShardingUser]
 
-	mu     sync.Mutex
-	by     map[client.ObjectKey]possibleOrphan
-	pruned time.Time
-}
-
-// possibleOrphan is a copy of a resource, and until when it is remembered; the zero time means until remove.
-type possibleOrphan struct {
-	user  *v1alpha1.ShardingUser
-	until time.Time
+	// released are those that were released while the database was unavailable, as the policy Retain asks, or whose rows the
+	// database does not let go. They stay until their rows are handled.
+	released *memory.Map[client.ObjectKey, *v1alpha1.ShardingUser]
 }
 
 func newPossibleOrphans(now func() time.Time) *possibleOrphans {
-	return &possibleOrphans{now: now, by: map[client.ObjectKey]possibleOrphan{}, pruned: now()}
+	return &possibleOrphans{
+		fresh:    memory.NewMap[client.ObjectKey, *v1alpha1.ShardingUser](now, newResourceTime),
+		released: memory.NewMap[client.ObjectKey, *v1alpha1.ShardingUser](now, 0),
+	}
 }
 
-// add remembers a resource for a time; 0 means until remove.
-func (o *possibleOrphans) add(u *v1alpha1.ShardingUser, limit time.Duration) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	now := o.now()
-	orphan := possibleOrphan{user: u.DeepCopy()}
-	if limit > 0 {
-		orphan.until = now.Add(limit)
-	}
-	o.by[client.ObjectKeyFromObject(u)] = orphan
-	if now.Sub(o.pruned) < newResourceTime {
-		return
-	}
-	o.pruned = now
-	for key, orphan := range o.by {
-		if !orphan.until.IsZero() && !now.Before(orphan.until) {
-			delete(o.by, key)
-		}
-	}
+// added remembers a resource that got the finalizer.
+func (o *possibleOrphans) added(u *v1alpha1.ShardingUser) {
+	o.remove(u)
+	o.fresh.Put(client.ObjectKeyFromObject(u), u.DeepCopy())
+}
+
+// release remembers a resource whose row was not handled.
+func (o *possibleOrphans) release(u *v1alpha1.ShardingUser) {
+	o.remove(u)
+	o.released.Put(client.ObjectKeyFromObject(u), u.DeepCopy())
 }
 
 // refresh replaces the copy of a remembered resource.
 func (o *possibleOrphans) refresh(u *v1alpha1.ShardingUser) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	key := client.ObjectKeyFromObject(u)
-	if orphan, ok := o.by[key]; ok && orphan.user.UID == u.UID {
-		orphan.user = u.DeepCopy()
-		o.by[key] = orphan
+	refresh := func(old *v1alpha1.ShardingUser) *v1alpha1.ShardingUser {
+		if old.UID != u.UID {
+			return old
+		}
+		return u.DeepCopy()
 	}
+	o.fresh.Change(client.ObjectKeyFromObject(u), refresh)
+	o.released.Change(client.ObjectKeyFromObject(u), refresh)
 }
 
 // get returns a copy of the resource that is remembered under a name, or nil.
 func (o *possibleOrphans) get(key client.ObjectKey) *v1alpha1.ShardingUser {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.by[key].user.DeepCopy() // the copy of nil is nil
+	if u, ok := o.released.Get(key); ok {
+		return u.DeepCopy()
+	}
+	u, _ := o.fresh.Get(key)
+	return u.DeepCopy() // the copy of nil is nil
 }
 
 // remove drops a resource.
 func (o *possibleOrphans) remove(u *v1alpha1.ShardingUser) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	delete(o.by, client.ObjectKeyFromObject(u))
+	o.fresh.Remove(client.ObjectKeyFromObject(u))
+	o.released.Remove(client.ObjectKeyFromObject(u))
 }

@@ -16,8 +16,8 @@ func TestPossibleOrphansAreRememberedAsLongAsNeeded(t *testing.T) {
 	o := newPossibleOrphans(func() time.Time { return at })
 	added, orphan := resource("a", "1"), resource("b", "1")
 	added.Name, orphan.Name = "added", "orphan"
-	o.add(added, newResourceTime)
-	o.add(orphan, 0)
+	o.added(added)
+	o.release(orphan)
 
 	newer := added.DeepCopy()
 	newer.Spec.DeletionPolicy = v1alpha1.DeletionRetain
@@ -34,7 +34,7 @@ func TestPossibleOrphansAreRememberedAsLongAsNeeded(t *testing.T) {
 	}
 
 	at = at.Add(2 * newResourceTime)
-	o.add(resource("e", "1"), newResourceTime)
+	o.added(resource("e", "1"))
 	if o.get(client.ObjectKeyFromObject(added)) != nil {
 		t.Error("a resource with a finalizer is remembered forever")
 	}
@@ -42,7 +42,7 @@ func TestPossibleOrphansAreRememberedAsLongAsNeeded(t *testing.T) {
 		t.Error("an orphan that was not handled is forgotten")
 	}
 	o.remove(orphan)
-	if len(o.by) != 1 {
-		t.Errorf("%d are remembered, want 1", len(o.by))
+	if o.fresh.Len()+o.released.Len() != 1 {
+		t.Errorf("%d are remembered, want 1", o.fresh.Len()+o.released.Len())
 	}
 }

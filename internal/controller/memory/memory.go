@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package memory holds what the process remembers about each user between two reconciles: one expiring map with one
+// Package memory holds what the process remembers about each user between two reconciles: Users, one expiring map with one
 // Forget. No decision depends on it, so a restart loses nothing but time.
 package memory
 
@@ -80,12 +80,6 @@ func (u *Users) prune(now time.Time) {
 type Slot[T any] struct {
 	users *Users
 	index int
-}
-
-// remembered is a value and the time of its last change.
-type remembered[T any] struct {
-	value T
-	at    time.Time
 }
 
 // NewSlot adds a slot whose values expire when they were not changed for this long. With 0 they stay until Forget.

@@ -59,3 +59,30 @@ func TestValuesStayUntilTheyExpireOrAreForgotten(t *testing.T) {
 		t.Error("alice is remembered")
 	}
 }
+
+func TestMapKeepsValuesForATime(t *testing.T) {
+	at := time.Unix(0, 0)
+	m := NewMap[string, int](func() time.Time { return at }, time.Minute)
+	m.Put("a", 1)
+	m.PutNew("a", 2)
+	at = at.Add(time.Minute - 1)
+	m.Change("a", func(value int) int { return value + 1 })
+	m.Change("b", func(value int) int { return value + 1 })
+	if value, ok := m.Get("a"); !ok || value != 2 || m.Len() != 1 {
+		t.Errorf("a is %d (%t) of %d values, want 2", value, ok, m.Len())
+	}
+	at = at.Add(1)
+	if _, ok := m.Get("a"); ok {
+		t.Error("a was changed and lives longer")
+	}
+	m.PutNew("a", 5)
+	if value, ok := m.Take("a"); !ok || value != 5 {
+		t.Errorf("a is %d (%t), want 5", value, ok)
+	}
+	m.Put("b", 6)
+	at = at.Add(2 * pruneInterval)
+	m.Put("c", 7)
+	if m.Remove("c"); m.Len() != 0 {
+		t.Errorf("%d values are left", m.Len())
+	}
+}

@@ -33,8 +33,8 @@ func TestLagIsMeasuredFromTheFirstNotificationToTheStatusThatReportsIt(t *testin
 	if len(observed) != 2 || observed[1] != 1 {
 		t.Errorf("measured %v, want a second one of 1 s", observed)
 	}
-	if len(l.notified) != 0 {
-		t.Errorf("%d measurements never end", len(l.notified))
+	if l.notified.Len() != 0 {
+		t.Errorf("%d measurements never end", l.notified.Len())
 	}
 }
 
@@ -44,7 +44,7 @@ func TestLagForgetsNotificationsOfDeletedResources(t *testing.T) {
 	l.Notified("gone")
 	c.move(2 * longestLag)
 	l.Notified("here")
-	if len(l.notified) != 1 {
-		t.Errorf("%d notifications are remembered, want 1", len(l.notified))
+	if l.notified.Len() != 1 {
+		t.Errorf("%d notifications are remembered, want 1", l.notified.Len())
 	}
 }

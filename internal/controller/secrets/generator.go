@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -17,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/memory"
 	"github.com/sharding-system/shardinguser-operator/internal/password"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
@@ -34,11 +34,8 @@ const defaultLength = 24
 // and there is no setting that could contradict it. A missing right is remembered for a while, so that many users that wait
 // for it cost few requests.
 type Generator struct {
-	client client.Client
-	now    func() time.Time
-
-	mu      sync.Mutex
-	lacking map[right]time.Time // missing rights, and when each was found missing
+	client  client.Client
+	lacking *memory.Map[right, struct{}] // missing rights
 }
 
 // right is a verb on the Secrets of a namespace.
@@ -49,7 +46,7 @@ const rightMemory = 5 * time.Second
 
 // NewGenerator returns a Generator.
 func NewGenerator(c client.Client, now func() time.Time) *Generator {
-	return &Generator{client: c, now: now, lacking: map[right]time.Time{}}
+	return &Generator{client: c, lacking: memory.NewMap[right, struct{}](now, rightMemory)}
 }
 
 // errLacksRight reports that no role lets the operator write Secrets.
@@ -58,23 +55,14 @@ var errLacksRight = errors.New("the operator has no right to do that")
 // try writes, unless the right was missing a moment ago. The error is errLacksRight only if the right is missing, and not if
 // the API server refuses the request for another reason.
 func (g *Generator) try(ctx context.Context, r right, write func() error) error {
-	g.mu.Lock()
-	since, isKnown := g.lacking[r]
-	if isKnown && g.now().Sub(since) >= rightMemory {
-		delete(g.lacking, r)
-		isKnown = false
-	}
-	g.mu.Unlock()
-	if isKnown {
+	if _, isLacking := g.lacking.Get(r); isLacking {
 		return errLacksRight
 	}
 	err := write()
 	if !apierrors.IsForbidden(err) || g.has(ctx, r) {
 		return err
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.lacking[r] = g.now()
+	g.lacking.Put(r, struct{}{})
 	return errLacksRight
 }
 
