@@ -31,11 +31,8 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/config"
 	"github.com/sharding-system/shardinguser-operator/internal/controller"
 	controllercache "github.com/sharding-system/shardinguser-operator/internal/controller/cache"
-	"github.com/sharding-system/shardinguser-operator/internal/controller/declared"
-	"github.com/sharding-system/shardinguser-operator/internal/controller/policies"
 	"github.com/sharding-system/shardinguser-operator/internal/controller/rows"
 	"github.com/sharding-system/shardinguser-operator/internal/controller/status"
-	"github.com/sharding-system/shardinguser-operator/internal/password"
 	"github.com/sharding-system/shardinguser-operator/internal/tracing"
 )
 
@@ -130,43 +127,6 @@ func run(ctx context.Context, args []string) error {
 	}
 	log.Info("Stopped")
 	return nil
-}
-
-// newOptions returns the reconciler's options, and the cluster accounts, which share its policies and statuses.
-func newOptions(
-	ctx context.Context, mgr ctrl.Manager, cluster *cluster, hasher *password.Hasher, settings config.Settings,
-) (options controller.Options, clusterAccounts *declared.ClusterAccounts, err error) {
-	options = controller.Options{
-		Cluster:           cluster.UID,
-		Concurrency:       settings.MaxConcurrentReconciles,
-		MinPasswordLength: settings.PasswordMinLength,
-		ProtectedRoles:    settings.ProtectedRoles,
-		Registry:          ctrlmetrics.Registry,
-	}
-	if options.Statuses, err = status.NewWriter(mgr, options.Registry); err != nil {
-		return options, nil, err
-	}
-	if settings.Policies {
-		if options.Policies, err = policies.New(ctx, mgr); err != nil {
-			return options, nil, err
-		}
-		if err := policies.AddStatuses(mgr, options.Policies, settings.Namespace); err != nil {
-			return options, nil, err
-		}
-	}
-	return options, declared.New(mgr, hasher, declared.Options{
-		Cluster: options.Cluster, Policies: options.Policies, Statuses: options.Statuses, MinPasswordLength: options.MinPasswordLength,
-	}), nil
-}
-
-// newHasher is the one for reconciles and log-ins alike.
-func newHasher(settings config.Settings, log logr.Logger) *password.Hasher {
-	hasher := password.NewHasher(settings.BcryptCost, settings.HashCores)
-	if err := hasher.Fault(); err != nil {
-		slog.New(logr.ToSlogHandler(log)).Warn("The built-in bcrypt failed its self-test on this machine; using golang.org/x/crypto/bcrypt, "+
-			"which hashes less than half as many passwords per second", "error", err)
-	}
-	return hasher
 }
 
 // part is something that runs until ctx ends.

@@ -25,7 +25,7 @@ const (
 	// soon is the deadline for what comes by an event. It is far below every resync and every slow retry, and long
 	// enough for a machine that is busy with other tests.
 	soon = 30 * time.Second
-	poll = 10 * time.Millisecond
+	poll = 40 * time.Millisecond
 
 	// prompt is the bound for what the contract promises within a second. How long it really takes, the benchmarks tell:
 	// here a machine that is busy with other tests may take its time, and still each poll, resync and slow retry is longer.

@@ -11,7 +11,7 @@ import (
 
 // All rows at a small size: that they run, and what they count. Times are the bench's to tell, not a test's to judge.
 func TestEveryRowCountsWhatItShould(t *testing.T) {
-	program, err := testenv.Build(t.Context(), t.TempDir(), "manager")
+	program, err := testenv.BuildManager(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

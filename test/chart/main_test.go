@@ -57,7 +57,7 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
-	if program, err = testenv.Build(ctx, folder, "manager"); err != nil {
+	if program, err = testenv.BuildManager(ctx, folder); err != nil {
 		return 1, err
 	}
 	if plane, err = testenv.StartControlPlane(ctx, testenv.WithControllerManager()); err != nil {

@@ -89,7 +89,7 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer db.Close()
-	program, err := testenv.Build(ctx, folder, "manager")
+	program, err := testenv.BuildManager(ctx, folder)
 	if err != nil {
 		return 1, err
 	}

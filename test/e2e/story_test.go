@@ -32,7 +32,7 @@ const (
 	aHash = "$2b$10$" + "abcdefghijklmnopqrstuu" + "ABCDEFGHIJKLMNOPQRSTUVWXYZ01234"
 
 	soon = 30 * time.Second
-	poll = 50 * time.Millisecond
+	poll = 100 * time.Millisecond
 )
 
 // A story has a namespace and a database of its own.

@@ -56,7 +56,7 @@ func newSite(t *testing.T) *site {
 
 	proxy, dsn := testenv.DatabaseProxy(t, testenv.Database(t))
 	s.database = proxy
-	program, err := testenv.Build(t.Context(), t.TempDir(), "manager")
+	program, err := testenv.BuildManager(t.Context(), t.TempDir())
 	s.Expect(err).NotTo(gomega.HaveOccurred())
 	s.manager, err = plane.StartManager(testenv.ManagerOptions{
 		Program: program, DSN: dsn, Rights: rights,

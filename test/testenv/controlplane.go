@@ -123,17 +123,20 @@ func StartControlPlane(ctx context.Context, options ...ControlPlaneOption) (_ *C
 // kube-controller-manager makes in it. They are the last thing that each does before it is of use.
 const defaultName = "default"
 
+// fewCollections is a variable that makes a Go program collect garbage less often than usual: memory is cheaper here than cores.
+const fewCollections = "GOGC=300"
+
 func (c *ControlPlane) startServers(etcd, apiserver string) error {
 	for _, dir := range []string{"etcd", "apiserver"} {
 		if err := c.scope.mkdir(dir); err != nil {
 			return err
 		}
 	}
-	etcd, err := c.scope.wrap("etcd", etcd)
+	etcd, err := c.scope.wrap("etcd", etcd, fewCollections)
 	if err != nil {
 		return err
 	}
-	apiserver, err = c.scope.wrap("kube-apiserver", apiserver)
+	apiserver, err = c.scope.wrap("kube-apiserver", apiserver, fewCollections)
 	if err != nil {
 		return err
 	}

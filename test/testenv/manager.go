@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"testing"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/rand"
@@ -22,14 +24,28 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// Build builds one of the commands below cmd, and returns the path of the program in this folder. All packages' tests share
-// bin/tests: there Go links a program again only when its sources have changed.
-func Build(ctx context.Context, folder, command string) (program string, err error) {
+// CheapHashes is a build tag of the manager: it then creates password hashes of bcrypt's lowest cost.
+const CheapHashes = "cheaphashes"
+
+// BuildManager builds the manager as Build does. In a short test run its hashes are cheap: they are three quarters of what it computes.
+func BuildManager(ctx context.Context, folder string) (program string, err error) {
+	if testing.Testing() && !flag.Parsed() {
+		flag.Parse() // a TestMain comes before the testing package's own call
+	}
+	if testing.Testing() && testing.Short() {
+		return Build(ctx, folder, "manager", CheapHashes)
+	}
+	return Build(ctx, folder, "manager")
+}
+
+// Build builds one of the commands below cmd with these build tags, and returns the path of the program in this folder. All packages'
+// tests share bin/tests: there Go links a program again only when its sources have changed.
+func Build(ctx context.Context, folder, command string, tags ...string) (program string, err error) {
 	root, err := Root()
 	if err != nil {
 		return "", err
 	}
-	shared := filepath.Join(root, "bin", "tests")
+	shared := filepath.Join(append([]string{root, "bin", "tests"}, tags...)...) // the program keeps its name, which it tells API servers
 	if err := os.MkdirAll(shared, 0o755); err != nil {
 		return "", fmt.Errorf("build %s: %w", command, err)
 	}
@@ -40,7 +56,8 @@ func Build(ctx context.Context, folder, command string) (program string, err err
 	defer func() { err = errors.Join(err, unlock()) }()
 	built := filepath.Join(shared, command)
 	// Without a commit in it, the program stays the same from one commit to the next.
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", built, "./cmd/"+command)
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w",
+		"-tags="+strings.Join(tags, ","), "-o", built, "./cmd/"+command)
 	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	if output, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build %s: %w: %s", command, err, output)

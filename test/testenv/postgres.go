@@ -15,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -129,6 +130,11 @@ func (p *Postgres) Start(ctx context.Context) error {
 		"-h", "127.0.0.1", "-p", p.port.number, "-k", "", // no Unix socket: its path could grow too long
 		"-c", "max_connections=300", "-c", "timezone=UTC", // and not the machine's
 		"-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off",
+	}
+	if testing.Testing() {
+		// Hundreds of small databases keep the workers of autovacuum busy, and short queries gain nothing by JIT. Benchmarks
+		// measure a server that has both.
+		args = append(args, "-c", "autovacuum=off", "-c", "jit=off")
 	}
 	for _, setting := range p.settings {
 		args = append(args, "-c", setting)

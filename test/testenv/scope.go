@@ -154,8 +154,9 @@ func (s *scope) port() (*port, error) {
 }
 
 // wrap returns a script that records its process id for the reaper and then becomes the program at path. The id has to
-// be known to the reaper before the program runs, and envtest, which starts some of them, tells nobody.
-func (s *scope) wrap(name, path string) (string, error) {
+// be known to the reaper before the program runs, and envtest, which starts some of them, tells nobody. The environment
+// (NAME=value) is added to this process's.
+func (s *scope) wrap(name, path string, environment ...string) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.lifeline == nil {
@@ -163,8 +164,12 @@ func (s *scope) wrap(name, path string) (string, error) {
 	}
 	s.names[name]++
 	name = s.newest(name)
-	return s.write("run/"+name, fmt.Sprintf("#!/bin/sh\nset -e\necho $$ >%s\nprintf '%%s\\n' \"$@\" >%s\nexec %s \"$@\"\n",
-		quote(s.path("pids", name)), quote(s.path("run", name+".args")), quote(path)), 0o700)
+	words := []string{"exec", "env"}
+	for _, variable := range environment {
+		words = append(words, quote(variable))
+	}
+	return s.write("run/"+name, fmt.Sprintf("#!/bin/sh\nset -e\necho $$ >%s\nprintf '%%s\\n' \"$@\" >%s\n%s %s \"$@\"\n",
+		quote(s.path("pids", name)), quote(s.path("run", name+".args")), strings.Join(words, " "), quote(path)), 0o700)
 }
 
 // newest is what the newest script for a program of that name is called. The caller holds the mutex.

@@ -149,7 +149,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 		select {
 		case <-deadline:
 			t.Fatalf("%s: it did not come about", what)
-		case <-time.After(5 * time.Millisecond):
+		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }

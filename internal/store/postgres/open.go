@@ -34,9 +34,10 @@ func strangersOf(privileges, owner, kind string, more ...string) string {
 }
 
 // Roles that are no strangers: the owners of the table users and of the ownership record with their members, and the owner of a schema
-// which holds one of them. Each of them can do anything with the operator's tables anyway.
+// which holds one of them. Each of them can do anything with the operator's tables anyway. The subquery for the tables is evaluated once;
+// an expression would be evaluated for each role and each relation.
 const (
-	ourTables   = `ARRAY[pg_catalog.to_regclass('` + usersTable + `'), pg_catalog.to_regclass('` + ownershipTable + `')]::oid[]`
+	ourTables   = `ARRAY(SELECT pg_catalog.to_regclass(known.name)::oid FROM (VALUES ('` + usersTable + `'), ('` + ownershipTable + `')) known (name))`
 	tableOwners = `ARRAY(SELECT m.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_roles m ON pg_catalog.pg_has_role(m.oid, c.relowner, 'USAGE')
         WHERE c.oid = ANY (` + ourTables + `))`
 	schemaOwner = `ARRAY(SELECT n.nspowner WHERE EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relnamespace = n.oid AND c.oid = ANY (` + ourTables + `)))`
@@ -56,8 +57,8 @@ SELECT 'path', p.name, ARRAY[]::text[] FROM pg_catalog.unnest($4::text[]) p (nam
 UNION ALL
 SELECT 'owner', o.name, ARRAY[pg_catalog.quote_ident(r.rolname)]
 FROM (SELECT c.oid::regclass::text, c.relowner FROM pg_catalog.pg_class c
-      WHERE c.oid = ANY (ARRAY[pg_catalog.to_regclass('` + ownershipTable + `'), pg_catalog.to_regclass('` + attemptsTable + `'),
-          pg_catalog.to_regclass('` + mergesTable + `'), pg_catalog.to_regclass('` + probesTable + `'), pg_catalog.to_regclass('` + versionTable + `')]::oid[])
+      WHERE c.oid = ANY (ARRAY(SELECT pg_catalog.to_regclass(known.name)::oid FROM (VALUES ('` + ownershipTable + `'), ('` + attemptsTable + `'),
+          ('` + mergesTable + `'), ('` + probesTable + `'), ('` + versionTable + `')) known (name)))
       UNION ALL
       SELECT p.oid::regprocedure::text, p.proowner FROM pg_catalog.pg_proc p
       WHERE p.oid = pg_catalog.to_regprocedure('` + triggerFunction + `()')::oid) o (name, owner)
