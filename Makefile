@@ -17,6 +17,7 @@ CONTROLLER_GEN := $(TOOLS)/controller-gen
 KUSTOMIZE := $(TOOLS)/kustomize
 CRD_REF_DOCS := $(TOOLS)/crd-ref-docs
 GOLANGCI_LINT := $(TOOLS)/golangci-lint
+MISSPELL := $(TOOLS)/misspell
 GOVULNCHECK := $(TOOLS)/govulncheck
 HELM := $(TOOLS)/helm
 CHART := charts/shardinguser-operator
@@ -92,16 +93,16 @@ SHARE_TESTS := TestBodiesThatNeverComeShutNobodyOut TestGuessesAtNamesThatNobody
 empty :=
 shares := ^($(subst $(empty) $(empty),|,$(strip $(SHARE_TESTS))))$$
 
-# Their goroutines share state, so the race detector watches them. The other packages hold pure functions, or start programs.
-RACE_PACKAGES := ./internal/bcrypt ./internal/controller/... ./internal/fair ./internal/login ./internal/password \
-	./internal/serving ./internal/store/... ./cmd/...
+# The race detector watches all that shares state between goroutines. A short run runs these packages under it alone.
+RACED := ./internal/bcrypt ./internal/fair ./internal/login ./internal/password ./internal/serving ./internal/store/...
 
 .PHONY: test
 test: prepare ## Run every test in its short form: unit, conformance, stories, and what is concurrent under the race detector.
-	$(call timed,stories) $(GO_TEST) -short -skip '$(shares)' -timeout 25m ./...
-	$(call timed,race detector) $(GO_TEST_RACE) -short -timeout 25m $(RACE_PACKAGES)
+	$(call timed,stories) $(GO_TEST) -short -timeout 25m $$(comm -23 <(go list ./... | sort) <(go list $(RACED) | sort))
+	$(call timed,race detector) $(GO_TEST_RACE) -short -timeout 25m $(RACED) ./internal/controller/... ./cmd/...
 	$(call timed,shares) go test -short -count=1 -run '$(shares)' ./internal/login
-	$(call timed,Postgres $(GATE_MAJORS)) $(MAKE) --no-print-directory test-postgres MAJORS="$(GATE_MAJORS)" SHORT=-short
+	$(call timed,Postgres $(GATE_MAJORS)) $(MAKE) --no-print-directory test-postgres MAJORS="$(GATE_MAJORS)" \
+		SHORT=-short MAJOR_PACKAGES="./internal/store/postgres ./test/shardingmanager"
 	$(call timed,tools) go -C hack/benchplot test ./...
 	$(call timed,Argo CD's scripts) go -C test/gitops test ./scripts
 
@@ -133,16 +134,17 @@ MAJOR_TESTS := TestTheStoreOnPostgresKeepsTheStoresPromises TestTwoRolesKeepTheS
 	TestTheScriptMakesTheRolesWhereTheyAreNotThere TestTheScriptMakesTheTriggersThatTheOperatorMakes \
 	TestChangesAreToldByNotificationsAlone TestTheTriggerNeverFailsAnotherProgramsWrite \
 	TestSamplesBecomeThreeRowsThatKubectlShows TestUserLogsInIsLockedByFiveFailuresAndUnlockedByRequest \
-	TestTableOfTheShardingManagerIsUsedAsItIs TestTheScriptLetsEitherGenerationStart \
+	TestTableOfTheShardingManagerIsUsedAsItIs TestTheScriptLetsBothGenerationsStart \
 	TestInspectionFindsLocksThatLieHoursOff TestInspectTableFindsRolesThatCannotStartAManager
+MAJOR_PACKAGES ?= ./internal/store/postgres ./test/e2e ./test/shardingmanager
 
 # Go's test cache does not see which server a test started, hence the count.
 .PHONY: test-postgres
-test-postgres: ## Run the store's conformance tests and the main story on each major version of Postgres in MAJORS (14 to 18).
+test-postgres: ## Run the store's conformance tests and the main story (MAJOR_PACKAGES) on each major version of Postgres in MAJORS (14 to 18).
 	hack/prepare-postgres-majors.sh $(MAJORS)
 	@names='$(MAJOR_TESTS)'; for major in $(MAJORS); do \
 		bin=$$(hack/find-postgres.sh $$major) && echo "Postgres $$major:" && env -u TEST_DATABASE_DSN POSTGRES_BIN=$$bin \
-		$(GO_TEST) $(SHORT) -count=1 -timeout 20m -run "^($${names// /|})\$$" ./internal/store/postgres ./test/e2e ./test/shardingmanager || exit 1; \
+		$(GO_TEST) $(SHORT) -count=1 -timeout 20m -run "^($${names// /|})\$$" $(MAJOR_PACKAGES) || exit 1; \
 	done
 
 # Shared out among all targets, which the script finds by itself.
@@ -171,7 +173,7 @@ soak: prepare build ## Live through faults of everything around for DURATION (10
 
 .PHONY: dashboard-picture
 dashboard-picture: ## Draw the picture of docs/monitoring.md anew, from some minutes of a real manager and a real Prometheus.
-	go test -count=1 -timeout 15m -run TestARealPrometheusTellsOfWhatHappens ./test/monitoring -args -dashboard=$(CURDIR)/bin/dashboard.json
+	go test -count=1 -timeout 15m -run TestARealPrometheusFiresAlerts ./test/monitoring -args -dashboard=$(CURDIR)/bin/dashboard.json
 	mkdir -p docs/images
 	go -C hack/benchplot run ./dashboard $(CURDIR)/bin/dashboard.json $(CURDIR)/docs/images/dashboard.svg
 
@@ -182,8 +184,9 @@ demo-picture: prepare-demo build ## Draw the README's picture of the demo again,
 	hack/demo-picture.sh bin/demo.txt docs/images/demo.svg
 
 .PHONY: lint
-lint: $(GOLANGCI_LINT) $(HELM) ## Run the linters, those for Kubernetes APIs and for prose among them.
+lint: $(GOLANGCI_LINT) $(MISSPELL) $(HELM) ## Run the linters, those for Kubernetes APIs, prose and spelling among them.
 	go run ./hack/prose
+	git ls-files -z '*.md' '*.yaml' '*.sh' | xargs -0 $(MISSPELL) -error # golangci-lint covers Go
 	$(GOLANGCI_LINT) run
 	cd hack/benchplot && $(GOLANGCI_LINT) run
 	cd test/gitops && $(GOLANGCI_LINT) run ./scripts # the rest compiles all of Argo CD: see test-deep
@@ -248,3 +251,6 @@ $(GOVULNCHECK): hack/tools/vuln/go.mod hack/tools/vuln/go.sum
 # golangci-lint with kube-api-linter built in: one program, as `golangci-lint custom` would make it.
 $(GOLANGCI_LINT): hack/tools/lint/go.mod hack/tools/lint/go.sum
 	$(TOOL_BUILD) sigs.k8s.io/kube-api-linter/cmd/golangci-lint-kube-api-linter
+
+$(MISSPELL): hack/tools/lint/go.mod hack/tools/lint/go.sum
+	$(TOOL_BUILD) github.com/golangci/misspell/cmd/misspell

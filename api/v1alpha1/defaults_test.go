@@ -152,7 +152,7 @@ func TestStatusIsApartFromSpec(t *testing.T) {
 	u.Object["status"] = claimed
 	u = created(t, c, u)
 	if diff := cmp.Diff(unseen(), u.Object["status"]); diff != "" {
-		t.Errorf("whoever creates a user sets its status (-want +got):\n%s", diff)
+		t.Errorf("a create sets the status (-want +got):\n%s", diff)
 	}
 
 	edit := u.DeepCopy()
@@ -163,7 +163,7 @@ func TestStatusIsApartFromSpec(t *testing.T) {
 	}
 	u = stored(t, c, u)
 	if diff := cmp.Diff(unseen(), u.Object["status"]); diff != "" {
-		t.Errorf("whoever edits a user sets its status (-want +got):\n%s", diff)
+		t.Errorf("an edit sets the status (-want +got):\n%s", diff)
 	}
 	if got := u.GetGeneration(); got != 2 {
 		t.Errorf("after an edit the generation is %d, want 2", got)
@@ -177,7 +177,7 @@ func TestStatusIsApartFromSpec(t *testing.T) {
 	}
 	u = stored(t, c, u)
 	if diff := cmp.Diff(with(plainSpec(), fields{"active": false}), u.Object["spec"]); diff != "" {
-		t.Errorf("whoever writes the status edits the spec (-want +got):\n%s", diff)
+		t.Errorf("a write of the status edits the spec (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(claimed, u.Object["status"]); diff != "" {
 		t.Errorf("the status says something else (-want +got):\n%s", diff)

@@ -235,7 +235,7 @@ func TestRolesThatWereASetBecomeOneList(t *testing.T) {
 	if err := c.Update(t.Context(), crd); err != nil {
 		t.Fatal(err)
 	}
-	// What was stored stays valid, and the upgrade alone takes nothing away. The API server needs a moment to take the schema.
+	// Stored objects stay valid, and the upgrade alone removes nothing. The API server needs a moment to apply the schema.
 	duplicate := u.DeepCopy()
 	duplicate.SetName("duplicate")
 	duplicate.Object["spec"] = fields{"roles": []any{"a", "a"}}

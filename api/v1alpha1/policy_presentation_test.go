@@ -19,7 +19,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// createdPolicy is the manifest as the API server stores it. It goes with the test, for policies are everybody's.
+// createdPolicy is the manifest as the API server stores it. It is deleted after the test, because policies are cluster-wide.
 func createdPolicy(t *testing.T, c client.Client, p *unstructured.Unstructured) *unstructured.Unstructured {
 	t.Helper()
 	if err := c.Create(t.Context(), p); err != nil {

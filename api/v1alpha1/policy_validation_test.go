@@ -34,7 +34,7 @@ const (
 	noTerms     = "password is empty; set minLength, maxAge or both, or remove password"
 )
 
-// policyManifest is a ShardingUserPolicy as somebody may write it; a nil spec is none.
+// policyManifest returns a ShardingUserPolicy as a user may write it; nil means no spec.
 func policyManifest(name string, spec fields) *unstructured.Unstructured {
 	p := &unstructured.Unstructured{Object: fields{}}
 	p.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("ShardingUserPolicy"))
@@ -45,7 +45,7 @@ func policyManifest(name string, spec fields) *unstructured.Unstructured {
 	return p
 }
 
-// attemptPolicy is what the API server says of a policy for everybody with these fields more, without storing it.
+// attemptPolicy returns the response of the API server to a policy for all users with these fields, without storing it.
 func attemptPolicy(t *testing.T, c client.Client, more fields) string {
 	t.Helper()
 	spec := with(fields{"namespaceSelector": fields{}, "usernames": []any{"*"}}, more)

@@ -26,7 +26,7 @@ import (
 // These tests ask a real API server that has the CRD as it is shipped.
 func TestMain(m *testing.M) { testenv.Main(m) }
 
-// server is a client that sends what it is given, and wants to be told of fields that nobody knows.
+// server returns a client that sends objects unchanged, and fails for unknown fields.
 func server(t *testing.T) client.Client {
 	t.Helper()
 	scheme := runtime.NewScheme()
@@ -57,7 +57,7 @@ func namespace(t *testing.T, c client.Client) string {
 // fields are what a manifest says in one place.
 type fields = map[string]any //nolint:kubeapilinter // no type of the API
 
-// manifest is a ShardingUser as somebody may write it; a nil spec is none.
+// manifest returns a ShardingUser as a user may write it; nil means no spec.
 func manifest(namespace, name string, spec fields) *unstructured.Unstructured {
 	u := &unstructured.Unstructured{Object: fields{}}
 	u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("ShardingUser"))

@@ -20,7 +20,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 
 	"github.com/sharding-system/shardinguser-operator/internal/config"
-	"github.com/sharding-system/shardinguser-operator/internal/login"
 	"github.com/sharding-system/shardinguser-operator/internal/serving"
 )
 
@@ -45,7 +44,7 @@ func addMetrics(ctx context.Context, mgr ctrl.Manager, settings config.Settings,
 	if settings.MetricsBindAddress == notServed {
 		return nil
 	}
-	certificate, err := login.NewCertificates(settings.MetricsCertDir, time.Now, slog.New(logr.ToSlogHandler(log)))
+	certificate, err := serving.NewCertificates(settings.MetricsCertDir, time.Now, slog.New(logr.ToSlogHandler(log)))
 	if err != nil {
 		return fmt.Errorf("get a certificate for the metrics: %w", err)
 	}

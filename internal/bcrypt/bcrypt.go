@@ -16,7 +16,7 @@ const (
 	MaxCost = 31
 )
 
-// Lanes is how many hashes are computed at once at the most.
+// Lanes is the maximum number of hashes that are computed at once.
 const Lanes = 4
 
 const (
@@ -32,16 +32,15 @@ const (
 var encoding = base64.NewEncoding("./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789").
 	WithPadding(base64.NoPadding)
 
-// A Setting is all that a hash says but for the digest: version, cost and salt.
-// Its zero value is none.
+// A Setting is everything of a hash except the digest: version, cost and salt. The zero value is invalid.
 type Setting struct {
-	text string // as it stands at the beginning of the hash
+	text string // the beginning of the hash
 	cost int
 	salt [saltBytes]byte
 }
 
-// NewSetting returns one of version $2a$, the given cost and a new random salt.
-// It panics where cost is not from [MinCost] to [MaxCost].
+// NewSetting returns a Setting of version $2a$, the given cost and a new random salt. It panics if cost is not from
+// [MinCost] to [MaxCost].
 func NewSetting(cost int) Setting {
 	if cost < MinCost || cost > MaxCost {
 		panic(fmt.Sprintf("bcrypt: cost %d is not from %d to %d", cost, MinCost, MaxCost))
@@ -52,12 +51,11 @@ func NewSetting(cost int) Setting {
 	return s
 }
 
-// errHash quotes nothing of the hash.
+// errHash contains no part of the hash.
 var errHash = errors.New("not a bcrypt hash of version $2a$, $2b$ or $2y$")
 
-// Parse returns the setting of a whole hash of version $2a$, $2b$ or $2y$, which
-// are one and the same for passwords of up to 72 bytes without NUL. The digest
-// is not looked at.
+// Parse returns the Setting of a whole hash of version $2a$, $2b$ or $2y$, which are equivalent for passwords of up to
+// 72 bytes without NUL. It does not check the digest.
 func Parse(hash string) (Setting, error) {
 	if len(hash) != hashBytes || hash[:2] != "$2" || hash[3] != '$' || hash[6] != '$' {
 		return Setting{}, errHash
@@ -67,34 +65,33 @@ func Parse(hash string) (Setting, error) {
 	default:
 		return Setting{}, errHash
 	}
-	cost, err := strconv.ParseUint(hash[4:6], 10, 8) // takes no sign
+	cost, err := strconv.ParseUint(hash[4:6], 10, 8) // accepts no sign
 	if err != nil || cost < MinCost || cost > MaxCost {
 		return Setting{}, errHash
 	}
 	s := Setting{text: hash[:settingBytes], cost: int(cost)}
 	salt, err := encoding.DecodeString(s.text[7:])
-	if err != nil || len(salt) != saltBytes { // it is shorter where there were newlines, which base64 skips
+	if err != nil || len(salt) != saltBytes { // shorter if it contained newlines, which base64 skips
 		return Setting{}, errHash
 	}
 	copy(s.salt[:], salt)
 	return s, nil
 }
 
-// Cost is the binary logarithm of the rounds.
+// Cost returns the binary logarithm of the number of rounds.
 func (s Setting) Cost() int { return s.cost }
 
 // A Job is one hash to compute.
 type Job struct {
-	// Password is read up to its 72nd byte; a NUL in it ends nothing. Both are
-	// for the caller to refuse.
+	// Password is read up to its 72nd byte, including NULs. Callers have to reject longer passwords and NULs.
 	Password []byte
 	Setting  Setting
-	// Hash is what comes of it: the setting's text and the digest.
+	// Hash is the result.
 	Hash string
 }
 
-// Crypt computes the hashes of 1 to [Lanes] jobs, which have the same cost, side
-// by side. It panics on any other number, and on costs that differ.
+// Crypt computes the hashes of 1 to [Lanes] jobs of one cost side by side. It panics for another number of jobs, and
+// for different costs.
 func Crypt(jobs []*Job) {
 	if len(jobs) < 1 || len(jobs) > Lanes {
 		panic(fmt.Sprintf("bcrypt: %d jobs at once", len(jobs)))

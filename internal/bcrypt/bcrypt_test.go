@@ -12,8 +12,7 @@ import (
 	reference "golang.org/x/crypto/bcrypt"
 )
 
-// vectors are published: those of jBCrypt (cost 6 to 12, and OpenBSD's among
-// them), and of crypt_blowfish (cost 5).
+// vectors are published by jBCrypt (cost 6 to 12, with those of OpenBSD) and crypt_blowfish (cost 5).
 var vectors = []struct{ password, hash string }{
 	{"", "$2a$06$DCq7YPn5Rq63x1Lad4cll.TV4S6ytwfsfvkgY8jIucDrjc8deX1s."},
 	{"", "$2a$08$HqWuK6/Ng6sg9gQzbLrgb.Tl.ZHfXLhvt/SgVyWhQqgqcZ7ZuUtye"},
@@ -46,7 +45,7 @@ var vectors = []struct{ password, hash string }{
 	{"\xa3", "$2y$05$/OK.fbVrR/bpIqNJ5ianF.Sa7shbm4.OzKpvFnX1pQLmQW96oUlCq"},
 }
 
-// Those of one cost go together, in batches of each size.
+// Vectors of one cost are computed together, in batches of each size.
 func TestPublishedVectors(t *testing.T) {
 	byCost := map[int][]*Job{}
 	want := map[*Job]string{}
@@ -78,8 +77,7 @@ func parse(t testing.TB, hash string) Setting {
 	return setting
 }
 
-// agrees fails the test where the hash of a job is not the one that the reference
-// computes.
+// agrees fails the test if the reference computes another hash for a job.
 func agrees(t *testing.T, job *Job) {
 	t.Helper()
 	if got := job.Hash; len(got) != 60 || !strings.HasPrefix(got, job.Setting.text) {
@@ -89,8 +87,8 @@ func agrees(t *testing.T, job *Job) {
 	}
 }
 
-// Passwords of each length, whatever their bytes, in batches of each size.
-func TestHashesAreTheReferences(t *testing.T) {
+// Passwords of each length and any bytes, in batches of each size.
+func TestEachHashEqualsTheReference(t *testing.T) {
 	random := rand.NewChaCha8([32]byte{20, 26, 11, 24})
 	length := 0
 	for n := 1; length <= 80; n = n%Lanes + 1 {
@@ -108,9 +106,8 @@ func TestHashesAreTheReferences(t *testing.T) {
 	}
 }
 
-// More costs in use beyond those of the published vectors: what is made here, the
-// reference takes; what it makes, comes out here.
-func TestEachCostInUse(t *testing.T) {
+// Costs beyond those of the published vectors, in both directions.
+func TestOtherCosts(t *testing.T) {
 	for _, cost := range []int{4, 7, 9, 11} {
 		password := []byte("correct horse battery staple")
 		theirs, err := reference.GenerateFromPassword(password, cost)
@@ -126,8 +123,8 @@ func TestEachCostInUse(t *testing.T) {
 	}
 }
 
-// The highest costs in use, by hashes that the reference made: it takes ten times as long where it looks for races.
-func TestTheHighestCostsInUse(t *testing.T) {
+// The reference computed these hashes. It is not run here, because it takes ten times as long under the race detector.
+func TestHighestCosts(t *testing.T) {
 	for _, hashes := range [][]string{
 		{"$2a$13$lHA4SBXj8gKM7PoS1C0Z4.9gt9h2C/gHeOMOkdxZyg.TAVoxDC9E.", "$2a$13$RBedCj7NAaAtZ.V2cQpoju6MHBR3ly2.Mmn45nqD1MimFN131XrK."},
 		{"$2a$14$qgWJZdeFAMsR4rRhuVxhUuN1vwi/Cu1CHp39mUBqymDtKNE/Hc/LK", "$2a$14$YwK55iH9TRMy.gGgCVzK7u.JwXsqM56QCfm/Cz/iIXSKlw9RYWrMi"},
@@ -163,7 +160,7 @@ func FuzzCrypt(f *testing.F) {
 	})
 }
 
-// What Parse takes, the reference understands the same way.
+// The reference understands what Parse accepts in the same way.
 func FuzzParse(f *testing.F) {
 	for _, v := range vectors {
 		f.Add(v.hash)
@@ -179,44 +176,44 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-func TestParseRefuses(t *testing.T) {
+func TestParseRejects(t *testing.T) {
 	const tail = "N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy"
 	parse(t, "$2a$10$"+tail)
 	for name, hash := range map[string]string{
-		"nothing":              "",
-		"another scheme":       "$1a$10$" + tail,
-		"the faulty $2x$":      "$2x$10$" + tail,
-		"$2$ of old":           "$2$10$" + tail + "x",
-		"cost 3":               "$2a$03$" + tail,
-		"cost 32":              "$2a$32$" + tail,
-		"a cost with a sign":   "$2a$+9$" + tail,
-		"a cost of no digits":  "$2a$1_$" + tail,
-		"a missing dollar":     "$2a$100" + tail,
-		"a newline in salt":    "$2a$10$\n" + tail[1:],
-		"another alphabet":     "$2a$10$+" + tail[1:],
-		"59 characters":        "$2a$10$" + tail[1:],
-		"61 characters":        "$2a$10$" + tail + "x",
-		"a setting by itself":  ("$2a$10$" + tail)[:29],
-		"sixty of one and all": strings.Repeat("$", 60),
+		"nothing":                 "",
+		"another scheme":          "$1a$10$" + tail,
+		"the faulty version $2x$": "$2x$10$" + tail,
+		"the old version $2$":     "$2$10$" + tail + "x",
+		"cost 3":                  "$2a$03$" + tail,
+		"cost 32":                 "$2a$32$" + tail,
+		"a cost with a sign":      "$2a$+9$" + tail,
+		"a cost without digits":   "$2a$1_$" + tail,
+		"a missing dollar":        "$2a$100" + tail,
+		"a newline in salt":       "$2a$10$\n" + tail[1:],
+		"another alphabet":        "$2a$10$+" + tail[1:],
+		"59 characters":           "$2a$10$" + tail[1:],
+		"61 characters":           "$2a$10$" + tail + "x",
+		"a setting by itself":     ("$2a$10$" + tail)[:29],
+		"60 dollar signs":         strings.Repeat("$", 60),
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := Parse(hash); err == nil {
-				t.Errorf("Parse(%q) took it", hash)
+				t.Errorf("Parse(%q) accepted it", hash)
 			}
 		})
 	}
 }
 
-// The last character of a salt has four bits too many. Who has a hash where they
-// are set can log in with the reference, and so he can here.
-func TestSpareBitsOfTheSaltStay(t *testing.T) {
+// The last character of a salt has four spare bits. A hash with some of them set is valid for the reference, and so
+// here.
+func TestSaltKeepsItsSpareBits(t *testing.T) {
 	password := []byte("secret")
 	theirs, err := reference.GenerateFromPassword(password, MinCost)
 	if err != nil {
 		t.Fatal(err)
 	}
 	hash := theirs
-	hash[28]++ // of '.', 'O', 'e' and 'u', which alone stand there in a hash that was made
+	hash[28]++ // a created hash has '.', 'O', 'e' or 'u' there
 	if err := reference.CompareHashAndPassword(hash, password); err != nil {
 		t.Fatal(err)
 	}
@@ -227,7 +224,7 @@ func TestSpareBitsOfTheSaltStay(t *testing.T) {
 	}
 }
 
-func TestSettingsAreNew(t *testing.T) {
+func TestNewSettingHasANewSalt(t *testing.T) {
 	one, other := NewSetting(12), NewSetting(12)
 	if one.text == other.text || !strings.HasPrefix(one.text, "$2a$12$") || len(one.text) != 29 {
 		t.Errorf("settings %q and %q", one.text, other.text)
@@ -237,15 +234,15 @@ func TestSettingsAreNew(t *testing.T) {
 	}
 }
 
-func TestMisuseIsNotComputed(t *testing.T) {
+func TestMisusePanics(t *testing.T) {
 	job := func(cost int) *Job { return &Job{Setting: NewSetting(cost)} }
 	for name, misuse := range map[string]func(){
-		"no job":             func() { Crypt(nil) },
-		"five jobs":          func() { Crypt([]*Job{job(4), job(4), job(4), job(4), job(4)}) },
-		"costs that differ":  func() { Crypt([]*Job{job(4), job(5)}) },
-		"no setting":         func() { Crypt([]*Job{{}}) },
-		"a cost of nothing":  func() { NewSetting(3) },
-		"a cost of too much": func() { NewSetting(32) },
+		"no job":                  func() { Crypt(nil) },
+		"five jobs":               func() { Crypt([]*Job{job(4), job(4), job(4), job(4), job(4)}) },
+		"different costs":         func() { Crypt([]*Job{job(4), job(5)}) },
+		"no setting":              func() { Crypt([]*Job{{}}) },
+		"a cost that is too low":  func() { NewSetting(3) },
+		"a cost that is too high": func() { NewSetting(32) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer func() {
@@ -264,7 +261,7 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// A fault in any one lane, of however many, is found.
+// A fault in any lane is found, for each number of lanes.
 func TestVerifyFindsAFault(t *testing.T) {
 	for n := 1; n <= Lanes; n++ {
 		for lane := range n {
@@ -281,7 +278,7 @@ func TestVerifyFindsAFault(t *testing.T) {
 	}
 }
 
-// Machin's formula: π/4 = 4 arctan 1/5 - arctan 1/239.
+// The test uses Machin's formula: π/4 = 4 arctan 1/5 - arctan 1/239.
 func TestPi(t *testing.T) {
 	const guard = 64
 	bits := uint(32 * tableSize)

@@ -2,18 +2,15 @@
 
 package bcrypt
 
-// The functions expand1 to expand4 are one and the same for as many lanes: what a
-// single one does is a line, and the lines of the others stand below it. They are
-// written out, since the blocks of all lanes have to be in registers at once, and
-// since the compiler unrolls no loop. The lanes are reached through one pointer,
-// which leaves it enough registers for that.
+// The functions expand1 to expand4 do the same for one to four lanes. They are written out, because the blocks of all lanes
+// have to be in registers at once and the compiler does not unroll loops. One pointer to all lanes leaves enough registers
+// for that.
 
-// lanes are the hashes that are computed side by side: 17 KiB, which fits the
-// first-level cache of every core of today.
+// lanes are the hashes that are computed side by side: 17 KiB, which fits the first-level cache of current cores.
 type lanes [Lanes]lane
 
-// run does what takes the time: 2^cost times it expands the tables of the first
-// n lanes by the key and by the salt.
+// run expands the tables of the first n lanes 2^cost times by the key and by the salt, which takes nearly all of the
+// time.
 func (l *lanes) run(n, cost int) {
 	expand := [...]func(*lanes){expand1, expand2, expand3, expand4}[n-1]
 	for range uint64(1) << cost {
@@ -28,11 +25,10 @@ func (l *lanes) run(n, cost int) {
 	}
 }
 
-// expand1 replaces every word of the first lane's table, two at a time, by the
-// cipher's output under the table as it is by then.
+// expand1 replaces every word of the first lane's table, two at a time, by the cipher's output under the current table.
 //
-// The race detector may overlook it and the others: the lanes are on their
-// goroutine's stack, and tests that hash would take ten times as long.
+// The race detector skips it and the others: the lanes are on the stack of their goroutine, and tests with hashes would
+// take ten times as long.
 //
 //go:norace
 func expand1(l *lanes) {

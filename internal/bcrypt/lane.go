@@ -4,8 +4,8 @@ package bcrypt
 
 import "encoding/binary"
 
-// Where the parts of a table begin: the 18 words that Blowfish mixes in between
-// its rounds, and the four boxes that it substitutes bytes by.
+// The offsets of the table's parts: the 18 words that Blowfish mixes in between its rounds, and the four boxes that
+// substitute bytes.
 const (
 	rounds    = 16
 	subkeys   = rounds + 2
@@ -16,12 +16,10 @@ const (
 	tableSize = box3 + 256
 )
 
-// A table is Blowfish's state. Its parts are one array, since they are replaced
-// one after the other in one loop.
+// A table is Blowfish's state. Its parts are one array, because one loop replaces them one after another.
 type table [tableSize]uint32
 
-// subst is the cipher's function F. The indexes are bytes, which is why the
-// compiler leaves out the checks of bounds.
+// subst is the cipher's function F. The indexes are bytes, so the compiler omits bounds checks.
 func (t *table) subst(x uint32) uint32 {
 	return ((t[box0+int(x>>24)] + t[box1+int(x>>16&0xff)]) ^ t[box2+int(x>>8&0xff)]) + t[box3+int(x&0xff)]
 }
@@ -43,17 +41,17 @@ func (t *table) mix(key *[subkeys]uint32) {
 	}
 }
 
-// A lane is one hash on its way.
+// A lane is one hash in progress.
 type lane struct {
 	table table
-	key   [subkeys]uint32 // the password and a NUL, over and over
-	salt  [subkeys]uint32 // likewise, without the NUL
+	key   [subkeys]uint32 // the password and a NUL, repeated
+	salt  [subkeys]uint32 // repeated, without a NUL
 }
 
-// begin sets the lane up, to the point from which all lanes do the same.
+// begin prepares the lane up to the steps that all lanes share.
 func (l *lane) begin(password []byte, salt [saltBytes]byte) {
 	l.table = pi
-	// The slice's capacity is cut, lest the NUL be written behind the password.
+	// The capacity is cut, so that the NUL is not written into the caller's memory.
 	repeat(&l.key, append(password[:len(password):len(password)], 0))
 	repeat(&l.salt, salt[:])
 
@@ -66,8 +64,7 @@ func (l *lane) begin(password []byte, salt [saltBytes]byte) {
 	}
 }
 
-// repeat fills words with the bytes of key, over and over, the first of them on
-// top.
+// repeat fills words with the repeated bytes of key, the first byte on top.
 func repeat(words *[subkeys]uint32, key []byte) {
 	at := 0
 	for i := range words {

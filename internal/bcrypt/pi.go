@@ -9,16 +9,15 @@ import (
 	"strings"
 )
 
-// piText is the fractional part of π in hexadecimal, as many digits as Blowfish's
-// tables need. A test computes it anew.
+// piText is the fractional part of π in hexadecimal, as many digits as Blowfish's tables need. A test computes it.
 //
 //go:embed pi.txt
 var piText string
 
-// pi is every hash's first table.
+// pi is the initial table of every hash.
 var pi = parseTable(piText)
 
-// parseTable panics where the text is not hexadecimal, or too short.
+// parseTable panics if the text is not hexadecimal or too short.
 func parseTable(text string) (t table) {
 	digits, err := hex.DecodeString(strings.ReplaceAll(text, "\n", ""))
 	if err != nil {

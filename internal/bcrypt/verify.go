@@ -4,8 +4,7 @@ package bcrypt
 
 import "fmt"
 
-// answers are hashes that Openwall's crypt_blowfish, John the Ripper and others
-// test themselves with, of cost 5.
+// answers are test hashes of Openwall's crypt_blowfish, John the Ripper and others, of cost 5.
 var answers = [Lanes]struct{ password, hash string }{
 	{"U*U", "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"},
 	{
@@ -16,9 +15,8 @@ var answers = [Lanes]struct{ password, hash string }{
 	{"U*U*U", "$2a$05$XXXXXXXXXXXXXXXXXXXXXOAcXxm9kjPGEMsLznoKqmqw7tc8WCx4a"},
 }
 
-// Verify has crypt, which is [Crypt] but in tests, compute hashes that are known,
-// with each number of lanes, and says where one comes out wrong. It takes some
-// milliseconds.
+// Verify checks known hashes with each number of lanes and returns where one is wrong. Crypt is [Crypt] except in
+// tests. It takes some milliseconds.
 func Verify(crypt func([]*Job)) error {
 	for n := 1; n <= Lanes; n++ {
 		var jobs []*Job

@@ -110,7 +110,7 @@ func checkReady(f facts) []result {
 		return one("Ready", wrong, "Check that the operator is running, and that its --watch-namespaces includes this namespace.",
 			"The operator has not processed the latest edit (generation %d) yet; it has processed generation %d.", u.Generation, c.ObservedGeneration)
 	case c.Status == metav1.ConditionTrue:
-		return one("Ready", fine, "", "The row says what the spec says.")
+		return one("Ready", fine, "", "The row matches the spec.")
 	case c.Reason == v1alpha1.ReasonPaused:
 		return nil // was told
 	}
@@ -169,7 +169,7 @@ func checkPassword(f facts) []result {
 	}
 	given := password.FromSecret(string(f.secret.it.Type), key, f.secret.it.Data)
 	given.Hashed = source.Format == v1alpha1.PasswordFormatBcrypt
-	judged := given.Judge(user.Username(f.user), 1) // what the operator's least is, it alone knows
+	judged := given.Inspect(user.Username(f.user), 1) // what the operator's least is, it alone knows
 	if judged.Err != nil {
 		return one("Password", wrong, adviceFor(v1alpha1.ReasonPasswordInvalid, f.user), "The key %q of the Secret %q is invalid: %v.", key, name, judged.Err)
 	}

@@ -120,7 +120,7 @@ func (p *passwordSetter) run(ctx context.Context, name string) error {
 	}
 	given := password.FromSecret(string(secret.Type), source.SecretRef.Key, secret.Data)
 	given.Value = plain
-	judged := given.Judge(user.Username(u), max(p.minLength, policyMinLength(ctx, kube, u)))
+	judged := given.Inspect(user.Username(u), max(p.minLength, policyMinLength(ctx, kube, u)))
 	if judged.Err != nil {
 		return judged.Err
 	}

@@ -79,7 +79,7 @@ func ends(c user.Change) bool { return c.Verb == user.Delete || c.Verb == user.D
 type notKeptError struct {
 	made       user.Decision
 	fields     []user.Field
-	isHashLeft bool // see user.IsHashLeft
+	isHashLeft bool // see user.IsHashNotDisabled
 }
 
 func (e *notKeptError) Error() string { return "the database did not keep the change" }
@@ -202,7 +202,7 @@ func (r *Reconciler) apply(ctx context.Context, u *v1alpha1.ShardingUser, found 
 	}
 	found.Observed = &after
 	fields := user.Unkept(d, decision, after)
-	isHashLeft := user.IsHashLeft(fields, after)
+	isHashLeft := user.IsHashNotDisabled(fields, after)
 	if len(fields) > 0 && !isHashLeft {
 		return found, &notKeptError{made: decision, fields: fields}
 	}
@@ -218,10 +218,10 @@ func (r *Reconciler) apply(ctx context.Context, u *v1alpha1.ShardingUser, found 
 	case isHashLeft && refusal == nil:
 		return found, &notKeptError{made: decision, fields: fields, isHashLeft: true}
 	case isHashLeft:
-		found.Problem = user.HashLeft(decision, sentence)
+		found.Problem = user.HashNotDisabled(decision, sentence)
 		found.retry = r.retries.Reject(u.UID, user.Asked(d)+hashLeft, decision.Change.Verb, found.Problem)
 	case ends(decision.Change) && after.Row.NeedsDisabledHash():
-		r.events.Report(ctx, u, []user.Event{user.HashLeftEvent(decision, sentence)})
+		r.events.Report(ctx, u, []user.Event{user.HashNotDisabledEvent(decision, sentence)})
 	}
 	return found, nil
 }
@@ -230,7 +230,7 @@ func (r *Reconciler) apply(ctx context.Context, u *v1alpha1.ShardingUser, found 
 // rest.
 func (r *Reconciler) applyToLastHolder(ctx context.Context, u *v1alpha1.ShardingUser, found outcome, decision user.Decision) (outcome, error) {
 	d := found.Desired
-	rest, ok := decision.Spared(*found.Observed)
+	rest, ok := decision.WithoutRoleLoss(*found.Observed)
 	if !ok {
 		return found, nil
 	}

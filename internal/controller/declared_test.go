@@ -87,15 +87,15 @@ func (s *story) declares(op *operator, username string, check func(g gomega.Gome
 	})
 }
 
-// isPrintOf tells whether a row has a print that is of this password, disabled where the row is inactive.
-func (o *operator) isPrintOf(t *testing.T, row *user.Row, plain string) bool {
+// isStandInOf tells whether a row has a print that is of this password, disabled where the row is inactive.
+func (o *operator) isStandInOf(t *testing.T, row *user.Row, plain string) bool {
 	t.Helper()
 	hash := user.EnabledHash(row.PasswordHash)
 	matches, err := o.hasher.Matches(t.Context(), hash, []byte(plain))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return matches && password.IsPrint(hash) && (hash == row.PasswordHash) == row.Active
+	return matches && password.IsStandIn(hash) && (hash == row.PasswordHash) == row.Active
 }
 
 func TestDeclaredAccountsAreThoseOfResourcesSecretsAndStatuses(t *testing.T) {
@@ -129,7 +129,7 @@ func TestDeclaredAccountsAreThoseOfResourcesSecretsAndStatuses(t *testing.T) {
 	s.Expect(reads.Load()).To(gomega.BeEquivalentTo(6), "of each user with a password its Secret")
 
 	got := accounts["alice"]
-	s.Expect(op.isPrintOf(t, got.Row, canary+" alice")).To(gomega.BeTrue())
+	s.Expect(op.isStandInOf(t, got.Row, canary+" alice")).To(gomega.BeTrue())
 	s.Expect(got.Row.Roles).To(gomega.ConsistOf("operator", "viewer"))
 	s.Expect(got.Row.Active).To(gomega.BeTrue())
 	s.Expect(got.Row.FailedLoginAttempts).To(gomega.Equal(5))
@@ -143,13 +143,13 @@ func TestDeclaredAccountsAreThoseOfResourcesSecretsAndStatuses(t *testing.T) {
 	s.Expect(accounts["bob"].Row.PasswordHash).To(gomega.Equal(user.DisabledHash(aHash)))
 	s.Expect(accounts["bob"].Ownership.PasswordHash).To(gomega.Equal(aHash), "nobody has to apply it again")
 	s.Expect(accounts["bob"].Row.Active).To(gomega.BeFalse())
-	s.Expect(op.isPrintOf(t, accounts["weak"].Row, "admin123")).To(gomega.BeTrue())
+	s.Expect(op.isStandInOf(t, accounts["weak"].Row, "admin123")).To(gomega.BeTrue())
 	s.Expect(accounts["weak"].Ownership.PasswordWeak).To(gomega.BeTrue())
 	for _, name := range []string{"open", "missing", "short"} {
 		s.Expect(accounts[name].Row.PasswordHash).To(gomega.Equal(user.UnusablePassword), name)
 	}
 	s.Expect(accounts["newcomer"].Ownership).To(gomega.BeNil(), "nobody ever saw to it")
-	s.Expect(op.isPrintOf(t, accounts["newcomer"].Row, canary+" alice")).To(gomega.BeTrue())
+	s.Expect(op.isStandInOf(t, accounts["newcomer"].Row, canary+" alice")).To(gomega.BeTrue())
 
 	s.accounts(op, 7)
 	s.Expect(reads.Load()).To(gomega.BeEquivalentTo(6), "what did not change is not read again")
@@ -171,7 +171,7 @@ func TestDeclaredAccountsFollowResourcesAndSecrets(t *testing.T) {
 	u := s.user("alice", secretRef("alice", ""), roles("viewer"))
 	s.seenTo(u)
 	s.declares(op, "alice", func(g gomega.Gomega, a user.Observed) {
-		g.Expect(op.isPrintOf(t, a.Row, canary+" first")).To(gomega.BeTrue())
+		g.Expect(op.isStandInOf(t, a.Row, canary+" first")).To(gomega.BeTrue())
 		g.Expect(a.Ownership).NotTo(gomega.BeNil())
 		g.Expect(*a.Ownership.PasswordChangedAt).To(gomega.BeTemporally("==", u.Status.PasswordChangedTime.Time))
 	})
@@ -186,7 +186,7 @@ func TestDeclaredAccountsFollowResourcesAndSecrets(t *testing.T) {
 	from := time.Now()
 	s.put(secret, "password", canary+" second")
 	s.declares(op, "alice", func(g gomega.Gomega, a user.Observed) {
-		g.Expect(op.isPrintOf(t, a.Row, canary+" second")).To(gomega.BeTrue())
+		g.Expect(op.isStandInOf(t, a.Row, canary+" second")).To(gomega.BeTrue())
 		g.Expect(*a.Ownership.PasswordChangedAt).To(gomega.BeTemporally(">=", from), "tokens of the former password are good no more")
 	})
 	s.put(secret, "unrelated", "value")
@@ -203,14 +203,14 @@ func TestDeclaredAccountsFollowResourcesAndSecrets(t *testing.T) {
 	s.put(secret, "password", "short")
 	s.eventually(func(g gomega.Gomega) {
 		s.declares(op, "alice", func(g gomega.Gomega, a user.Observed) {
-			g.Expect(op.isPrintOf(t, a.Row, canary+" second")).To(gomega.BeTrue())
+			g.Expect(op.isStandInOf(t, a.Row, canary+" second")).To(gomega.BeTrue())
 		})
 		g.Expect(reads.Load()).To(gomega.BeEquivalentTo(4))
 	})
 	s.remove(secret)
 	s.eventually(func(g gomega.Gomega) {
 		s.declares(op, "alice", func(g gomega.Gomega, a user.Observed) {
-			g.Expect(op.isPrintOf(t, a.Row, canary+" second")).To(gomega.BeTrue())
+			g.Expect(op.isStandInOf(t, a.Row, canary+" second")).To(gomega.BeTrue())
 		})
 		g.Expect(reads.Load()).To(gomega.BeEquivalentTo(5))
 	})
@@ -265,7 +265,7 @@ func TestWhatIsDeclaredIsKnownWhileTheAPIServerIsAway(t *testing.T) {
 		from := time.Now()
 		accounts, err := op.declared.Accounts(t.Context())
 		s.Expect(err).NotTo(gomega.HaveOccurred())
-		s.Expect(op.isPrintOf(t, accounts["alice"].Row, canary+" alice")).To(gomega.BeTrue())
+		s.Expect(op.isStandInOf(t, accounts["alice"].Row, canary+" alice")).To(gomega.BeTrue())
 		s.Expect(time.Since(from)).To(gomega.BeNumerically("<", prompt))
 		_, err = op.declared.Locks(t.Context())
 		s.Expect(err).NotTo(gomega.HaveOccurred())
@@ -361,7 +361,7 @@ func TestALockIsNotPublishedOverAStatusThatNobodyHasSeen(t *testing.T) {
 func TestTheValueOfASecretThatLooksLikeAPrintIsNoHash(t *testing.T) {
 	t.Parallel()
 	s, op := begin(t)
-	s.secret("print", "password", op.hasher.Print([]byte(canary)))
+	s.secret("print", "password", op.hasher.StandIn([]byte(canary)))
 	u := s.user("alice", hashedSecret("print"))
 	s.reports(u, v1alpha1.ReasonPasswordInvalid)
 	s.Expect(s.accounts(op, 1)["alice"].Row.PasswordHash).To(gomega.Equal(user.UnusablePassword))

@@ -39,13 +39,13 @@ func TestUserWhomNoPolicyPermitsAnyMoreIsDeactivatedUntilOneDoes(t *testing.T) {
 	p := s.policy("operators", grants("operator"))
 	s.reports(bob, v1alpha1.ReasonNotPermitted)
 	s.Expect(s.condition(bob, v1alpha1.ConditionStalled, v1alpha1.ReasonNotPermitted).Message).
-		To(gomega.Equal(`No ShardingUserPolicy permits this: "` + p.Name + `" does not permit the role "admin".`))
+		To(gomega.Equal(`No ShardingUserPolicy permits this user: "` + p.Name + `" does not permit the role "admin".`))
 	s.Expect(bob.Status.PermittedBy).To(gomega.BeEmpty())
 	after := s.row("bob")
 	s.Expect(after.Active).To(gomega.BeFalse())
 	s.Expect(after.Roles).To(gomega.Equal(row.Roles))
 	s.Expect(after.Hash).To(gomega.Equal(user.DisabledHash(row.Hash)))
-	s.Expect(s.reports(carol, v1alpha1.ReasonNotPermitted).Message).To(gomega.ContainSubstring("none is for the namespace"))
+	s.Expect(s.reports(carol, v1alpha1.ReasonNotPermitted).Message).To(gomega.ContainSubstring("none selects the namespace"))
 	s.Expect(s.row("carol").Active).To(gomega.BeFalse())
 	s.reports(dave, v1alpha1.ReasonNotPermitted) // to pause is no way past a policy
 	s.Expect(s.row("dave").Active).To(gomega.BeFalse())

@@ -133,7 +133,7 @@ func TestAnUnpermittedLastAdministratorStaysUntilThereIsAnother(t *testing.T) {
 	alice := s.readyUser("alice", roles("admin", "root"))
 	s.policy("no-root", grants("admin"))
 	s.Expect(s.reports(alice, v1alpha1.ReasonNotPermitted).Message).To(gomega.And(
-		gomega.ContainSubstring(`does not permit the role "root"`), gomega.ContainSubstring("stays active for now")))
+		gomega.ContainSubstring(`does not permit the role "root"`), gomega.ContainSubstring("stays active, because")))
 	s.Expect(s.row("alice").Active).To(gomega.BeTrue())
 	s.readyUser("bob", roles("admin"))
 	s.eventually(func(g gomega.Gomega) { g.Expect(s.row("alice").Active).To(gomega.BeFalse()) })

@@ -65,7 +65,7 @@ func (o outcome) lockChange() time.Duration {
 	if o.Observed == nil || !o.Observed.OwnedBy(o.Desired.Owner) || !o.Observed.Locked() {
 		return 0
 	}
-	return min(o.Observed.LookAgain(), longestWait) + lockMargin
+	return min(o.Observed.NextLockChange(), longestWait) + lockMargin
 }
 
 // nameFreed is when the username may be free. An event reports that, but not if it comes before the operator watches.

@@ -153,7 +153,7 @@ func TestSuspicionsOfWhatAnOlderVersionApplied(t *testing.T) {
 	second := s.start()
 	s.condition(quotes, v1alpha1.ConditionPasswordSuspicious, v1alpha1.ReasonLooksQuoted)
 	for _, u := range []*v1alpha1.ShardingUser{quotes, good, crlf} {
-		s.eventually(func(g gomega.Gomega) { g.Expect(s.note(u.Name).PasswordUnjudged).To(gomega.BeFalse(), u.Name) })
+		s.eventually(func(g gomega.Gomega) { g.Expect(s.note(u.Name).PasswordUnchecked).To(gomega.BeFalse(), u.Name) })
 	}
 	s.Expect(s.row("quotes")).To(gomega.Equal(before), "judging it changes nothing in the row")
 	s.Expect(s.row("crlf").isOf(canary + "-crlf")).To(gomega.BeTrue())
@@ -198,7 +198,7 @@ func TestMissingKeyNamesTheKeysThatAreThere(t *testing.T) {
 	s.secret("none")
 	s.secret("some", "b", canary+"-b", "a", canary+"-a")
 	for name, want := range map[string]string{
-		"one": `set spec.password.secretRef.key to "pass".`, "none": "it has no keys", "some": `its keys are "a", "b"`,
+		"one": `set spec.password.secretRef.key to "pass".`, "none": "it is empty", "some": `its keys are "a", "b"`,
 	} {
 		c := s.reports(s.user(name, secretRef(name, "")), v1alpha1.ReasonSecretKeyNotFound)
 		s.Expect(c.Message).To(gomega.And(gomega.ContainSubstring(want), gomega.Not(gomega.ContainSubstring(canary))))

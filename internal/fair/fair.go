@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package fair shares a scarce resource out by network, source address and account: the least recently served goes first,
-// and the one that holds the most is dropped first.
+// Package fair shares a scarce resource by network, source address and account. The least recently served claim is
+// next, and the largest holder is dropped first.
 //
-// A network is an address or, of IPv6, a /48, which is what one site gets; a source is an address or, of IPv6, a /64. So
-// neither a site with 65,536 sources, nor a source with any number of names, nor one name from any number of sources has
-// more than one share.
+// A network is an IPv4 address or an IPv6 /48, the allocation of one site. A source is an IPv4 address or an IPv6 /64.
+// So one share is all that a site with 65,536 sources gets, or a source with many usernames, or a username with many
+// sources.
 package fair
 
 import (
@@ -13,17 +13,17 @@ import (
 	"net/netip"
 )
 
-// A Key says for whom something is done.
+// A Key identifies the source and the account of a claim.
 type Key struct {
 	Source  netip.Addr
 	Account [32]byte // a fingerprint of the username
 }
 
-// Bucket returns the source that an address belongs to. An invalid address is a source too.
-func Bucket(address netip.Addr) netip.Prefix { return within(address, 64) }
+// SourceOf returns the source of an address. Invalid addresses share one source.
+func SourceOf(address netip.Addr) netip.Prefix { return within(address, 64) }
 
-// Site returns the network that an address belongs to: what one client can have of addresses.
-func Site(address netip.Addr) netip.Prefix { return within(address, 48) }
+// NetworkOf returns the network of an address.
+func NetworkOf(address netip.Addr) netip.Prefix { return within(address, 48) }
 
 func within(address netip.Addr, ofIPv6 int) netip.Prefix {
 	bits := address.BitLen()
@@ -34,35 +34,35 @@ func within(address netip.Addr, ofIPv6 int) netip.Prefix {
 	return prefix
 }
 
-// A Ledger knows the claims on one resource and the turns that were taken lately. Its callers hold a lock.
+// A Ledger records the claims on one resource and the latest turns. Callers must hold a lock.
 type Ledger struct {
 	parties map[name]*party
-	turns   []*Claim // the last ones that were served, as a ring
+	turns   []*Claim // a ring of the latest served claims
 	served  uint64
 	arrived uint64
 }
 
-// name is that of a network, a source or an account.
+// name identifies a network, a source or an account.
 type name struct {
 	kind    byte
 	prefix  netip.Prefix
 	account [32]byte
 }
 
-// party is one network, source or account.
+// party is a network, source or account.
 type party struct {
 	name
-	holds int    // claims that were not released
-	turn  uint64 // when it was last served; 0 for never, or so long ago that it does not matter
+	holds int    // claims that are not released
+	turn  uint64 // when it was last served; 0 for never or long ago
 }
 
-// A Claim is one use of the resource, from its arrival until it is released.
+// A Claim is one use of the resource, from its arrival until its release.
 type Claim struct {
 	network, source, account *party
 	arrival, turn            uint64
 }
 
-// NewLedger returns a Ledger that remembers so many turns. It has to be more than the claims that may wait at once.
+// NewLedger returns a Ledger that remembers the given number of turns, which must exceed the number of waiting claims.
 func NewLedger(remembered int) *Ledger {
 	return &Ledger{parties: map[name]*party{}, turns: make([]*Claim, remembered)}
 }
@@ -71,8 +71,8 @@ func NewLedger(remembered int) *Ledger {
 func (l *Ledger) Claim(k Key) *Claim {
 	l.arrived++
 	return &Claim{
-		network: l.party(name{kind: 'n', prefix: Site(k.Source)}),
-		source:  l.party(name{kind: 's', prefix: Bucket(k.Source)}),
+		network: l.party(name{kind: 'n', prefix: NetworkOf(k.Source)}),
+		source:  l.party(name{kind: 's', prefix: SourceOf(k.Source)}),
 		account: l.party(name{kind: 'a', account: k.Account}),
 		arrival: l.arrived,
 	}
@@ -101,7 +101,7 @@ func (l *Ledger) Serve(c *Claim) {
 	at := &l.turns[l.served%uint64(len(l.turns))]
 	if old := *at; old != nil {
 		for _, p := range old.parties() {
-			if p.turn == old.turn { // it had none since
+			if p.turn == old.turn { // no later turn
 				p.turn = 0
 				l.forget(p)
 			}
@@ -115,10 +115,10 @@ func (l *Ledger) Serve(c *Claim) {
 	}
 }
 
-// Served returns how many turns there were.
+// Served returns the number of turns.
 func (l *Ledger) Served() uint64 { return l.served }
 
-// forget keeps the memory bounded by the claims that there are and the turns that are remembered.
+// forget limits the memory to existing claims and remembered turns.
 func (l *Ledger) forget(p *party) {
 	if p.holds == 0 && p.turn == 0 {
 		delete(l.parties, p.name)
@@ -127,11 +127,11 @@ func (l *Ledger) forget(p *party) {
 
 func (c *Claim) parties() [3]*party { return [...]*party{c.network, c.source, c.account} }
 
-// Holds is how many claims the account of this one has.
+// Holds returns the number of claims of this account.
 func (c *Claim) Holds() int { return c.account.holds }
 
-// Before tells whether c is to be served before another claim: the one whose network and account were both served less
-// recently. Among those of one network, or on one account, the source decides, then the account, then the arrival.
+// Before reports whether c is served before another claim: its network and account were both served less recently.
+// Within one network, or for one account, the source decides, then the account, then the arrival.
 func (c *Claim) Before(other *Claim) bool {
 	return cmp.Or(
 		cmp.Compare(max(c.network.turn, c.account.turn), max(other.network.turn, other.account.turn)),
@@ -141,8 +141,8 @@ func (c *Claim) Before(other *Claim) bool {
 	) < 0
 }
 
-// Outweighs tells whether c is to be dropped rather than another claim: the one whose network or account holds more, then
-// the one whose source does, then the one that would be served later.
+// Outweighs reports whether c is dropped before another claim: its network or account holds more, then its source, then
+// it would be served later.
 func (c *Claim) Outweighs(other *Claim) bool {
 	order := cmp.Or(
 		cmp.Compare(max(c.network.holds, c.account.holds), max(other.network.holds, other.account.holds)),

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// key is of a text such as "192.0.2.1 alice".
+// key returns the key of a text such as "192.0.2.1 alice".
 func key(t *testing.T, text string) (k Key) {
 	t.Helper()
 	address, account, _ := strings.Cut(text, " ")
@@ -19,7 +19,7 @@ func key(t *testing.T, text string) (k Key) {
 	return k
 }
 
-// queue is claims that wait, by their texts.
+// queue has waiting claims by their texts.
 type queue struct {
 	*Ledger
 	t     *testing.T
@@ -43,7 +43,7 @@ func (q *queue) add(text string) {
 	q.wait = append(q.wait, c)
 }
 
-// remove takes out what is first by an order.
+// remove removes the first claim by an order.
 func (q *queue) remove(isFirst func(a, b *Claim) bool) *Claim {
 	first := slices.MinFunc(q.wait, func(a, b *Claim) int {
 		if isFirst(a, b) {
@@ -62,7 +62,7 @@ func (q *queue) serve() string {
 	return q.names[c]
 }
 
-func TestWhoIsServedNext(t *testing.T) {
+func TestTheLeastRecentlyServedClaimIsNext(t *testing.T) {
 	for name, tt := range map[string]struct {
 		served, wait, want []string
 	}{
@@ -74,7 +74,7 @@ func TestWhoIsServedNext(t *testing.T) {
 			wait: []string{"192.0.2.1 a", "192.0.2.1 b", "192.0.2.2 c", "192.0.2.2 d"},
 			want: []string{"192.0.2.1 a", "192.0.2.2 c", "192.0.2.1 b", "192.0.2.2 d"},
 		},
-		"a new source goes before one that was served": {
+		"a new source precedes one that was served": {
 			served: []string{"192.0.2.1 a"},
 			wait:   []string{"192.0.2.1 b", "192.0.2.1 c", "192.0.2.2 d"},
 			want:   []string{"192.0.2.2 d", "192.0.2.1 b", "192.0.2.1 c"},
@@ -98,7 +98,7 @@ func TestWhoIsServedNext(t *testing.T) {
 			wait:   []string{"192.0.2.2 a", "192.0.2.3 a", "192.0.2.4 b"},
 			want:   []string{"192.0.2.4 b", "192.0.2.2 a", "192.0.2.3 a"},
 		},
-		"on one account the new source goes before those that guess": {
+		"a new source precedes sources that guess one account": {
 			served: []string{"192.0.2.1 a", "192.0.2.2 a"},
 			wait:   []string{"192.0.2.1 a", "192.0.2.2 a", "192.0.2.3 a"},
 			want:   []string{"192.0.2.3 a", "192.0.2.1 a", "192.0.2.2 a"},
@@ -124,7 +124,7 @@ func TestWhoIsServedNext(t *testing.T) {
 	}
 }
 
-func TestWhichClaimIsDroppedFirst(t *testing.T) {
+func TestTheLargestHolderIsDroppedFirst(t *testing.T) {
 	for name, tt := range map[string]struct {
 		served, wait []string
 		want         string
@@ -158,8 +158,8 @@ func TestWhichClaimIsDroppedFirst(t *testing.T) {
 	}
 }
 
-// 65,536 sources of one /48, each new, against two users that were served before: a turn each in three.
-func TestASiteWithManySourcesHasOneShare(t *testing.T) {
+// 65,536 new sources of one /48 and two users that were served before take one turn in three each.
+func TestANetworkWithManySourcesHasOneShare(t *testing.T) {
 	q := newQueue(t, 1000, "192.0.2.1 a", "192.0.2.2 b")
 	q.serve()
 	q.serve()
@@ -177,8 +177,8 @@ func TestASiteWithManySourcesHasOneShare(t *testing.T) {
 	}
 }
 
-// What is remembered is bounded by the turns, and nothing that waits is passed over for ever by sources that are new.
-func TestTurnsAreForgotten(t *testing.T) {
+// The memory is limited by the number of turns, and new sources do not starve a waiting claim.
+func TestOldTurnsAreForgotten(t *testing.T) {
 	const remembered = 50
 	q := newQueue(t, remembered, "192.0.2.1 a")
 	q.serve()
@@ -214,7 +214,7 @@ func TestAnInvalidAddressIsASource(t *testing.T) {
 	c := l.Claim(Key{})
 	l.Serve(c)
 	l.Release(c)
-	if Bucket(netip.Addr{}).IsValid() {
+	if SourceOf(netip.Addr{}).IsValid() {
 		t.Error("it is a valid one")
 	}
 }

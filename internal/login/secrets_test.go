@@ -12,13 +12,15 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/sharding-system/shardinguser-operator/internal/serving"
 )
 
 func TestATokenOfAReplacedSecretIsRefusedAtOnce(t *testing.T) {
 	w, file := withTokens(t)
 	old := w.token()
 	write(t, file, anotherSecret+"\n")
-	w.clock.passes(lookEvery)
+	w.clock.passes(serving.ReloadInterval)
 	fresh := w.token()
 	if _, err := jwt.NewParser(jwt.WithTimeFunc(w.Now)).Parse(fresh, func(*jwt.Token) (any, error) { return []byte(anotherSecret), nil }); err != nil {
 		t.Errorf("a new token is not signed with the new secret: %v", err)
@@ -100,7 +102,7 @@ func TestAPreviousSecretThatGoesEndsAtOnce(t *testing.T) {
 				t.Errorf("while it is there: %d", got)
 			}
 			goes(t, files.Previous)
-			w.clock.passes(lookEvery)
+			w.clock.passes(serving.ReloadInterval)
 			if got := w.bearer(w.forge(secret)); got != http.StatusUnauthorized {
 				t.Errorf("once it has gone: %d", got)
 			}
@@ -120,12 +122,12 @@ func TestASecretThatIsNoneLeavesTheFormerInForce(t *testing.T) {
 		},
 	} {
 		change()
-		w.clock.passes(lookEvery)
+		w.clock.passes(serving.ReloadInterval)
 		if got := w.bearer(w.token()); got != http.StatusOK {
 			t.Errorf("%s: %d", name, got)
 		}
 		write(t, file, secret)
-		w.clock.passes(lookEvery)
+		w.clock.passes(serving.ReloadInterval)
 	}
 	if !strings.Contains(w.log.String(), "shorter than 32 bytes") {
 		t.Errorf("nothing is said of it:\n%s", w.log)

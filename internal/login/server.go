@@ -43,7 +43,7 @@ type Server struct {
 
 // NewServer returns a Server that does not serve yet.
 func NewServer(s *Service, options ServerOptions) (*Server, error) {
-	certificate, err := NewCertificates(options.CertDir, s.Now, s.Log)
+	certificate, err := serving.NewCertificates(options.CertDir, s.Now, s.Log)
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sharding-system/shardinguser-operator/internal/serving"
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
@@ -105,7 +106,7 @@ func TestLogInOverTLS(t *testing.T) {
 func TestARotatedCertificateIsTakenUp(t *testing.T) {
 	dir := t.TempDir()
 	mount := func() {
-		serve, err := SelfSigned(time.Now())
+		serve, err := serving.SelfSigned(time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -122,13 +123,13 @@ func TestARotatedCertificateIsTakenUp(t *testing.T) {
 	first := s.presented()
 
 	mount()
-	s.clock.passes(lookEvery)
+	s.clock.passes(serving.ReloadInterval)
 	second := s.presented()
 	if second.Equal(first) {
 		t.Error("the former certificate is shown")
 	}
 	write(t, filepath.Join(dir, "tls.crt"), "half written")
-	s.clock.passes(lookEvery)
+	s.clock.passes(serving.ReloadInterval)
 	if !s.presented().Equal(second) {
 		t.Error("what cannot be used is shown")
 	}

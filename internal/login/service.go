@@ -78,7 +78,7 @@ func New(options Options) (*Service, error) {
 	return &Service{
 		Options:  options,
 		aliases:  password.NewFingerprinter(),
-		queue:    newQueue(options.Hasher.Cores(), options.Hasher.Places()),
+		queue:    newQueue(options.Hasher.Cores(), options.Hasher.MaxReservations()),
 		throttle: newThrottle(options.rate(), options.SourceBurst),
 		refusals: newThrottle(options.refusalRate(), refusalBurst),
 		known:    newRecognized(options.RecognizeFor),

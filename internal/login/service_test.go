@@ -29,7 +29,7 @@ func TestAllRefusalsAreOneAnswerAtOnePrice(t *testing.T) {
 	locked := func(w *world) {
 		row(func(r *user.Row) { r.LockedUntil = new(w.clock.now().Add(time.Minute)) })(w)
 	}
-	printed := func(w *world) { hash(w.Hasher.Print([]byte(right)))(w) }
+	standIn := func(w *world) { hash(w.Hasher.StandIn([]byte(right)))(w) }
 	inactive := row(func(r *user.Row) { r.Active = false })
 	cases := map[string]struct {
 		before             func(*world)
@@ -46,8 +46,8 @@ func TestAllRefusalsAreOneAnswerAtOnePrice(t *testing.T) {
 		"a clear password in place of the hash":     {hash("clear"), "alice", "clear"},
 		"a hash that would take hours":              {hash("$2a$31$" + strings.Repeat("x", 53)), "alice", right},
 		"a hash of another kind":                    {hash("$6$salt$" + strings.Repeat("x", 86)), "alice", right},
-		"a print, and another password":             {printed, "alice", wrong},
-		"a print of another process":                {hash(password.NewTestHasher(1).Print([]byte(right))), "alice", right},
+		"a stand-in, and another password":          {standIn, "alice", wrong},
+		"a stand-in of another process":             {hash(password.NewTestHasher(1).StandIn([]byte(right))), "alice", right},
 		"72 right bytes and a suffix":               {hash(hashOf(t, longest)), "alice", longest + "y"},
 		"a password of 73 bytes":                    {nil, "alice", strings.Repeat("y", 73)},
 		"a password that bcrypt would repeat":       {hash(hashOf(t, "ab")), "alice", "ab\x00ab"},

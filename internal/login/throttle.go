@@ -36,7 +36,7 @@ func (t *throttle) take(source netip.Addr, now time.Time) (wait time.Duration, o
 	if t == nil {
 		return 0, true
 	}
-	limiter := t.of(fair.Bucket(source), now)
+	limiter := t.of(fair.SourceOf(source), now)
 	if limiter.AllowN(now, 1) {
 		return 0, true
 	}
@@ -47,7 +47,7 @@ func (t *throttle) take(source netip.Addr, now time.Time) (wait time.Duration, o
 // delay takes one of the tokens of the address (of IPv6, of its /48), also one that is still to come, and returns when it
 // will be there: after the longest time at the latest.
 func (t *throttle) delay(source netip.Addr, now time.Time, longest time.Duration) time.Duration {
-	reservation := t.of(fair.Site(source), now).ReserveN(now, 1)
+	reservation := t.of(fair.NetworkOf(source), now).ReserveN(now, 1)
 	wait := reservation.DelayFrom(now)
 	if wait > longest {
 		reservation.CancelAt(now)

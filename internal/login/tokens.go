@@ -18,6 +18,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/sharding-system/shardinguser-operator/internal/password"
+	"github.com/sharding-system/shardinguser-operator/internal/serving"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
@@ -32,7 +33,7 @@ const (
 	// it, no clock has a say in whether the password was changed since, and changes by other programs count as well. The
 	// claims stay those that the sharding system knows.
 	//
-	// A print that stands for the hash in memory means nothing to another process, nor to this one once the hash takes its
+	// A stand-in hash means nothing to another process, nor to this one once the hash takes its
 	// place: such a token has unboundMark, and is refused once the row has a hash that the operator applied.
 	passwordHeader = "pwd"
 	unboundMark    = "unbound"
@@ -73,8 +74,8 @@ type TokenFiles struct {
 // no longer, unless it is the previous one. It may be used by any number of goroutines.
 type Tokens struct {
 	now      func() time.Time
-	secret   mounted[[]byte]
-	previous *mounted[previousSecret] // nil where no file is named
+	secret   serving.Reloaded[[]byte]
+	previous *serving.Reloaded[previousSecret] // nil where no file is named
 }
 
 // previousSecret has no key where the file is empty or has gone.
@@ -85,15 +86,15 @@ type previousSecret struct {
 
 // NewTokens reads the secrets. Of each file, one trailing newline does not count.
 func NewTokens(files TokenFiles, now func() time.Time, log *slog.Logger) (*Tokens, error) {
-	t := &Tokens{now: now, secret: mounted[[]byte]{files: []string{files.Secret}, parse: parseSecret, now: now, log: log}}
-	if err := t.secret.start(); err != nil {
+	t := &Tokens{now: now, secret: serving.Reloaded[[]byte]{Files: []string{files.Secret}, Parse: parseSecret, Now: now, Log: log}}
+	if err := t.secret.Load(); err != nil {
 		return nil, fmt.Errorf("read the signing secret: %w", err)
 	}
 	if files.Previous == "" {
 		return t, nil
 	}
-	t.previous = &mounted[previousSecret]{files: []string{files.Previous}, now: now, log: log, mayGo: true}
-	t.previous.parse = func(contents [][]byte) (previousSecret, error) {
+	t.previous = &serving.Reloaded[previousSecret]{Files: []string{files.Previous}, Now: now, Log: log, Optional: true}
+	t.previous.Parse = func(contents [][]byte) (previousSecret, error) {
 		if len(trimNewline(contents[0])) == 0 {
 			return previousSecret{}, nil
 		}
@@ -104,10 +105,10 @@ func NewTokens(files TokenFiles, now func() time.Time, log *slog.Logger) (*Token
 		}
 		return previousSecret{key: key, until: until}, err
 	}
-	if err := t.previous.start(); err != nil {
+	if err := t.previous.Load(); err != nil {
 		return nil, fmt.Errorf("read the previous signing secret: %w", err)
 	}
-	if t.previous.value.key == nil {
+	if t.previous.Get().key == nil {
 		log.Warn("The file of the previous signing secret is missing or empty; only the current secret is accepted", "file", files.Previous)
 	}
 	return t, nil
@@ -125,9 +126,9 @@ func parseSecret(contents [][]byte) ([]byte, error) {
 
 // keys are the secrets that a token may be signed with now, the current one first.
 func (t *Tokens) keys() [][]byte {
-	keys := [][]byte{t.secret.get()}
+	keys := [][]byte{t.secret.Get()}
 	if t.previous != nil {
-		if previous := t.previous.get(); previous.key != nil && t.now().Before(previous.until) {
+		if previous := t.previous.Get(); previous.key != nil && t.now().Before(previous.until) {
 			keys = append(keys, previous.key)
 		}
 	}
@@ -136,7 +137,7 @@ func (t *Tokens) keys() [][]byte {
 
 // issue returns a token of an account that has this hash.
 func (t *Tokens) issue(username string, roles []string, hash string) (string, error) {
-	key, now := t.secret.get(), t.now()
+	key, now := t.secret.Get(), t.now()
 	token := jwt.NewWithClaims(jwt.SigningMethodHS256, claims{
 		Username: username,
 		Roles:    listed(roles),
@@ -146,7 +147,7 @@ func (t *Tokens) issue(username string, roles []string, hash string) (string, er
 		},
 	})
 	token.Header[passwordHeader] = unboundMark
-	if !password.IsPrint(hash) {
+	if !password.IsStandIn(hash) {
 		token.Header[passwordHeader] = passwordDigest(key, hash)
 	}
 	return token.SignedString(key)
@@ -200,10 +201,10 @@ func (c checked) allows(o user.Observed) bool {
 	if o.Row == nil || !o.Row.Active {
 		return false
 	}
-	switch isPrint := password.IsPrint(o.Row.PasswordHash); {
+	switch isStandIn := password.IsStandIn(o.Row.PasswordHash); {
 	case c.mark == "" && isOperatorsPassword(o):
 		return false
-	case c.mark == "" || isPrint: // nothing can be compared
+	case c.mark == "" || isStandIn: // nothing can be compared
 	case c.mark == unboundMark && !isOperatorsPassword(o):
 	default:
 		return hmac.Equal([]byte(c.mark), []byte(passwordDigest(c.key, o.Row.PasswordHash)))
@@ -214,7 +215,7 @@ func (c checked) allows(o user.Observed) bool {
 // isOperatorsPassword reports whether the operator applied the row's password, or will.
 func isOperatorsPassword(o user.Observed) bool {
 	return o.Ownership != nil && o.Ownership.State == user.Owned &&
-		(o.Ownership.PasswordHash != "" || password.IsPrint(o.Row.PasswordHash))
+		(o.Ownership.PasswordHash != "" || password.IsStandIn(o.Row.PasswordHash))
 }
 
 func passwordDigest(key []byte, hash string) string {

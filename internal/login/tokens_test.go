@@ -127,7 +127,7 @@ type changedAt struct {
 func (a changedAt) Observe(ctx context.Context, username string) (user.Observed, error) {
 	o, err := a.Accounts.Observe(ctx, username)
 	o.Ownership = &user.Ownership{State: user.Owned, PasswordChangedAt: &a.at}
-	if a.ours && o.Row != nil && !password.IsPrint(o.Row.PasswordHash) {
+	if a.ours && o.Row != nil && !password.IsStandIn(o.Row.PasswordHash) {
 		o.Ownership.PasswordHash = o.Row.PasswordHash
 	}
 	return o, err
@@ -201,15 +201,15 @@ func TestTokensThatOthersSigned(t *testing.T) {
 	}
 }
 
-// Where a print stands for the hash (a database that was away since the start, a store in memory that was restored), the
+// Where a stand-in stands for the hash (a database that was away since the start, a store in memory that was restored), the
 // hash that it stands for may come, or come back.
 func TestATokenOutlivesAPrintButNotAPassword(t *testing.T) {
 	hash := hashOf(t, right)
 	becomes := func(hash string) func(*world) {
 		return func(w *world) { w.edit("alice", func(r *user.Row) { r.PasswordHash = hash }) }
 	}
-	printOf := func(plain string) func(*world) {
-		return func(w *world) { becomes(w.Hasher.Print([]byte(plain)))(w) }
+	standInOf := func(plain string) func(*world) {
+		return func(w *world) { becomes(w.Hasher.StandIn([]byte(plain)))(w) }
 	}
 	const hour = time.Hour
 	for name, tt := range map[string]struct {
@@ -219,14 +219,14 @@ func TestATokenOutlivesAPrintButNotAPassword(t *testing.T) {
 		ours    int // the status where the operator applies the password
 		others  int // and where another program does
 	}{
-		"issued by a print, shown to it":              {printOf(right), func(*world) {}, -hour, 200, 200},
-		"issued by a print, shown to the hash":        {printOf(right), becomes(hash), -hour, 401, 200},
-		"issued by a print, to another password":      {printOf(right), becomes(hashOf(t, wrong)), time.Second, 401, 401},
-		"issued by a print, to another print":         {printOf(right), printOf(wrong), time.Second, 401, 401},
-		"issued by a hash, shown to a print":          {becomes(hash), printOf(right), -hour, 200, 200},
-		"issued by a hash, to another print":          {becomes(hash), printOf(wrong), time.Second, 401, 401},
-		"issued by a hash, shown to it after a print": {becomes(hash), func(w *world) { printOf(right)(w); becomes(hash)(w) }, -hour, 200, 200},
-		"issued by a hash, to another hash":           {becomes(hash), becomes(hashOf(t, right)), -hour, 401, 401},
+		"issued by a stand-in, shown to it":              {standInOf(right), func(*world) {}, -hour, 200, 200},
+		"issued by a stand-in, shown to the hash":        {standInOf(right), becomes(hash), -hour, 401, 200},
+		"issued by a stand-in, to another password":      {standInOf(right), becomes(hashOf(t, wrong)), time.Second, 401, 401},
+		"issued by a stand-in, to another stand-in":      {standInOf(right), standInOf(wrong), time.Second, 401, 401},
+		"issued by a hash, shown to a stand-in":          {becomes(hash), standInOf(right), -hour, 200, 200},
+		"issued by a hash, to another stand-in":          {becomes(hash), standInOf(wrong), time.Second, 401, 401},
+		"issued by a hash, shown to it after a stand-in": {becomes(hash), func(w *world) { standInOf(right)(w); becomes(hash)(w) }, -hour, 200, 200},
+		"issued by a hash, to another hash":              {becomes(hash), becomes(hashOf(t, right)), -hour, 401, 401},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, _ := withTokens(t)
@@ -246,7 +246,7 @@ func TestATokenOutlivesAPrintButNotAPassword(t *testing.T) {
 
 func TestATokenHoldsNothingOfAPrint(t *testing.T) {
 	w, _ := withTokens(t)
-	w.edit("alice", func(r *user.Row) { r.PasswordHash = w.Hasher.Print([]byte(right)) })
+	w.edit("alice", func(r *user.Row) { r.PasswordHash = w.Hasher.StandIn([]byte(right)) })
 	token, _, err := jwt.NewParser().ParseUnverified(w.token(), jwt.MapClaims{})
 	if err != nil {
 		t.Fatal(err)

@@ -48,7 +48,7 @@ func TestWhomTheCoresCannotServeIsNotCharged(t *testing.T) {
 
 func TestNoPlaceToHashIsBusyAndUncharged(t *testing.T) {
 	w := newWorld(t, nil)
-	var places []*password.Place
+	var places []*password.Reservation
 	for {
 		place, err := w.Hasher.Reserve(fair.Key{})
 		if err != nil {

@@ -14,10 +14,9 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/fair"
 )
 
-// Log-ins of so many callers, each of whom asks again as soon as he has his answer,
-// on all cores: how many a second, by either engine, beside what the reference does
-// on all cores and nothing else.
-func BenchmarkLogIns(b *testing.B) {
+// BenchmarkLogins reports the logins per second of a number of callers on all cores, with either engine, beside the
+// reference on all cores.
+func BenchmarkLogins(b *testing.B) {
 	hash, err := reference.GenerateFromPassword([]byte("right"), MinCost)
 	if err != nil {
 		b.Fatal(err)
@@ -32,11 +31,11 @@ func BenchmarkLogIns(b *testing.B) {
 			b.Run(fmt.Sprintf("%s/callers=%d", name, callers), func(b *testing.B) {
 				h := NewHasher(MinCost, runtime.GOMAXPROCS(0))
 				h.setEngine(e)
-				h.maxPlaces = callers
+				h.maxReservations = callers
 				asOften(b, callers, func() error {
-					place, err := h.Reserve(fair.Key{})
+					reservation, err := h.Reserve(fair.Key{})
 					if err == nil {
-						_, err = place.Matches(b.Context(), string(hash), []byte("right"))
+						_, err = reservation.Matches(b.Context(), string(hash), []byte("right"))
 					}
 					return err
 				})
@@ -45,7 +44,7 @@ func BenchmarkLogIns(b *testing.B) {
 	}
 }
 
-// asOften does it b.N times, by so many callers.
+// asOften runs a function b.N times, by the given number of callers.
 func asOften(b *testing.B, callers int, do func() error) {
 	b.Helper()
 	turns := make(chan struct{}, b.N)

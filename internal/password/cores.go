@@ -12,56 +12,53 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/fair"
 )
 
-// A class says who wants a core.
+// A class is the kind of caller that needs a core.
 type class int
 
 const (
-	forLogIn class = iota
+	forLogin class = iota
 	forReconcile
 )
 
-// cores computes jobs on a fixed number of cores. Who comes while a core is free
-// has it at once, alone. Who does not waits in line, and a core that becomes free
-// takes as many of them as its engine computes at once, if their costs are the
-// same: all together are done long before they would be one after the other.
+// cores computes jobs on a fixed number of cores. A job that finds a free core starts at once, alone. Other jobs wait
+// in a queue. A core that becomes free takes as many waiting jobs of the same cost as its engine computes at once,
+// which is much faster than one after another.
 //
-// Logins come first, in the order of package fair: the login whose source and
-// account were served least recently has the next core, so that a flood delays
-// itself and not others. Reconciles have what is left, in the order of their
-// arrival. So that a flood of logins cannot keep reconciles away for good, the
-// one that waits longest has its turn after as many logins as may be in line.
+// Logins come first, in the order of package fair: the login whose source and account were served least recently is
+// next, so a flood delays only itself. Reconciles follow in order of arrival. After as many logins as can wait, the
+// longest-waiting reconcile is next, so logins cannot starve reconciles.
 type cores struct {
 	engine
 
-	mu    sync.Mutex
-	free  int
-	lines [2]line // by class
+	mu     sync.Mutex
+	free   int
+	queues [2]queue // by class
 
-	patience int // log-ins that go before a waiting reconcile
-	passed   int // that went since the last reconcile
+	patience int // logins that precede a waiting reconcile
+	passed   int // logins since the last reconcile
 }
 
-// rememberedTurns is how many turns decide who was served least recently.
+// rememberedTurns is the number of turns that decide which party was served least recently.
 const rememberedTurns = 1024
 
-// A line is the jobs of one class that wait, in the order of their arrival.
-type line struct {
+// A queue holds the waiting jobs of one class in order of arrival.
+type queue struct {
 	ledger  *fair.Ledger
 	waiters []*waiter
 }
 
-// claim returns a claim of the job's.
-func (l *line) claim(j *job) *fair.Claim {
-	if l.ledger == nil {
-		l.ledger = fair.NewLedger(rememberedTurns)
+// claim returns a claim for the job.
+func (q *queue) claim(j *job) *fair.Claim {
+	if q.ledger == nil {
+		q.ledger = fair.NewLedger(rememberedTurns)
 	}
-	return l.ledger.Claim(j.by)
+	return q.ledger.Claim(j.by)
 }
 
-// best returns the waiter that is next among those that can go with the batch,
-// and whether it is the first in line. It returns nil where there is none.
-func (l *line) best(batch []*waiter) (best *waiter, first bool) {
-	for i, w := range l.waiters {
+// best returns the next waiter that can join the batch, and whether it is the first in the queue. It returns nil if
+// there is none.
+func (q *queue) best(batch []*waiter) (best *waiter, first bool) {
+	for i, w := range q.waiters {
 		if len(batch) > 0 && w.cost() != batch[0].cost() {
 			continue
 		}
@@ -72,24 +69,24 @@ func (l *line) best(batch []*waiter) (best *waiter, first bool) {
 	return best, first
 }
 
-// remove takes a waiter out of the line.
-func (l *line) remove(w *waiter) {
-	l.ledger.Release(w.claim)
-	i := slices.Index(l.waiters, w)
-	l.waiters = slices.Delete(l.waiters, i, i+1)
+// remove removes a waiter from the queue.
+func (q *queue) remove(w *waiter) {
+	q.ledger.Release(w.claim)
+	i := slices.Index(q.waiters, w)
+	q.waiters = slices.Delete(q.waiters, i, i+1)
 }
 
-// A waiter is a job in line.
+// A waiter is a waiting job.
 type waiter struct {
 	*job
 	claim    *fair.Claim
-	begun    bool          // and so out of the line
-	done     chan struct{} // closed when the job is
-	panicked any           // what the engine panicked with; nil where it did not
+	begun    bool          // and no longer in the queue
+	done     chan struct{} // closed when the job is done
+	panicked any           // the panic of the engine; nil if there was none
 }
 
-// end returns when the job, which has begun, is done. Where the engine panicked it panics: whoever called recovers from
-// that, as he does where he has a core alone, and on the core's own goroutine it would end the process.
+// end returns when the job, which has begun, is done. It repeats a panic of the engine, so that the caller can recover
+// from it as if it had computed the job itself. On the core's own goroutine a panic would end the process.
 func (w *waiter) end() {
 	<-w.done
 	if w.panicked != nil {
@@ -97,28 +94,28 @@ func (w *waiter) end() {
 	}
 }
 
-// do computes the job, and returns when it is done. The only errors are those of a
-// ctx that ended before the job had begun; once begun, it runs to its end.
+// do computes the job and returns when it is done. It fails only if ctx ends before the job begins; a job that has
+// begun runs to its end.
 func (c *cores) do(ctx context.Context, as class, j *job) error {
-	// Asked first, since a free core may be had under an ended context.
+	// Checked first, because a free core accepts a job of an ended context too.
 	if err := ctx.Err(); err != nil {
 		return noCore(err)
 	}
 	c.mu.Lock()
-	l := &c.lines[as]
-	claim := l.claim(j)
-	if c.free > 0 { // so that nobody waits
+	q := &c.queues[as]
+	claim := q.claim(j)
+	if c.free > 0 { // so no job waits
 		c.free--
-		l.ledger.Serve(claim)
-		l.ledger.Release(claim)
+		q.ledger.Serve(claim)
+		q.ledger.Release(claim)
 		c.begins(as, true)
 		c.mu.Unlock()
-		defer c.handOn()
+		defer c.dispatch()
 		c.compute([]*job{j})
 		return nil
 	}
 	w := &waiter{job: j, claim: claim, done: make(chan struct{})}
-	l.waiters = append(l.waiters, w)
+	q.waiters = append(q.waiters, w)
 	c.mu.Unlock()
 
 	select {
@@ -130,7 +127,7 @@ func (c *cores) do(ctx context.Context, as class, j *job) error {
 	c.mu.Lock()
 	begun := w.begun
 	if !begun {
-		l.remove(w)
+		q.remove(w)
 	}
 	c.mu.Unlock()
 	if !begun {
@@ -140,27 +137,27 @@ func (c *cores) do(ctx context.Context, as class, j *job) error {
 	return nil
 }
 
-func noCore(err error) error { return fmt.Errorf("waiting for a core to hash on: %w", err) }
+func noCore(err error) error { return fmt.Errorf("wait for a hashing core: %w", err) }
 
-// handOn gives a core to those who are next, whom the caller does not wait for.
-func (c *cores) handOn() {
+// dispatch passes a free core to the next waiters, in the background.
+func (c *cores) dispatch() {
 	if batch := c.next(); len(batch) > 0 {
 		go c.serve(batch)
 	}
 }
 
-// serve computes batch after batch until nobody waits.
+// serve computes batch after batch until no job waits.
 func (c *cores) serve(batch []*waiter) {
 	for len(batch) > 0 {
 		c.computeAll(batch)
-		// Those have little left to do, and would wait for this core until the
-		// scheduler takes it away from the next batch.
+		// The callers of this batch have little left to do. Without this they would wait until the scheduler interrupts
+		// the next batch.
 		runtime.Gosched()
 		batch = c.next()
 	}
 }
 
-// computeAll computes a batch, and lets those know who wait for it.
+// computeAll computes a batch and notifies its callers.
 func (c *cores) computeAll(batch []*waiter) {
 	defer func() {
 		panicked := recover()
@@ -176,8 +173,7 @@ func (c *cores) computeAll(batch []*waiter) {
 	c.compute(jobs)
 }
 
-// next takes those out of the line who go on together. Where nobody waits the
-// core is free.
+// next removes the next batch from the queues. If no job waits, the core becomes free.
 func (c *cores) next() []*waiter {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -195,33 +191,32 @@ func (c *cores) next() []*waiter {
 	return batch
 }
 
-// take takes the next one out of the line who can go with the batch, nil where
-// there is none. It is called with the lock held.
+// take removes the next waiter that can join the batch; nil if there is none. The caller holds the lock.
 func (c *cores) take(batch []*waiter) *waiter {
-	order := [...]class{forLogIn, forReconcile}
+	order := [...]class{forLogin, forReconcile}
 	if len(batch) == 0 && c.passed >= c.patience {
-		order = [...]class{forReconcile, forLogIn}
+		order = [...]class{forReconcile, forLogin}
 	}
 	for _, as := range order {
-		l := &c.lines[as]
-		w, first := l.best(batch)
+		q := &c.queues[as]
+		w, first := q.best(batch)
 		if w == nil {
 			continue
 		}
 		w.begun = true
 		c.begins(as, first)
-		l.ledger.Serve(w.claim)
-		l.remove(w)
+		q.ledger.Serve(w.claim)
+		q.remove(w)
 		return w
 	}
 	return nil
 }
 
-// begins counts the turns. A reconcile that only fills a lane, past others of
-// another cost, is not their turn. It is called with the lock held.
+// begins counts the turns. A reconcile that only fills a lane, before others of another cost, does not count as a turn.
+// The caller holds the lock.
 func (c *cores) begins(as class, first bool) {
 	switch {
-	case as == forLogIn:
+	case as == forLogin:
 		c.passed++
 	case first:
 		c.passed = 0

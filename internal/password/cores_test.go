@@ -18,8 +18,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/fair"
 )
 
-// recorder is an engine that computes nothing, and keeps the names of the jobs of
-// each batch.
+// recorder is an engine that computes nothing and keeps the names of the jobs of each batch.
 type recorder struct {
 	mu      sync.Mutex
 	batches []string
@@ -41,7 +40,7 @@ func (r *recorder) engine(lanes int) engine {
 	}}
 }
 
-// begun is what has begun since it was asked last.
+// begun returns what has begun since the last call.
 func (r *recorder) begun() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -50,12 +49,12 @@ func (r *recorder) begun() []string {
 	return begun
 }
 
-// named is a job by its name and class: "L1" is a log-in's and "R2" a reconcile's,
-// at bcrypt's lowest cost, and "L3!" a log-in's at the next one.
+// named returns a job of a name and class: "L1" is a login and "R2" a reconcile, at bcrypt's lowest cost. "L3!" is a
+// login at the next cost.
 func named(name string) (class, *job) {
 	as, cost := forReconcile, bcrypt.MinCost
 	if strings.HasPrefix(name, "L") {
-		as = forLogIn
+		as = forLogin
 	}
 	if strings.HasSuffix(name, "!") {
 		cost++
@@ -63,8 +62,7 @@ func named(name string) (class, *job) {
 	return as, &job{plain: []byte(name), setting: bcrypt.NewSetting(cost)}
 }
 
-// arrive has jobs come one after the other, and returns when each computes or is
-// in line.
+// arrive starts jobs one after another, and returns when each computes or waits.
 func arrive(t *testing.T, c *cores, names ...string) {
 	t.Helper()
 	for _, name := range names {
@@ -78,14 +76,14 @@ func arrive(t *testing.T, c *cores, names ...string) {
 	}
 }
 
-// What one core computes of those who are in line when it becomes free.
-func TestWhoGoesNextAndWithWhom(t *testing.T) {
+// The batches that one core computes from a queue.
+func TestOrderAndBatchesOfJobs(t *testing.T) {
 	for name, tt := range map[string]struct {
 		lanes, patience int
 		line            string
 		want            []string // the batches, in order
 	}{
-		"one goes alone": {
+		"one job is alone": {
 			4, 99, "L1", []string{"L1"},
 		},
 		"four go together, in the order in which they came": {
@@ -94,28 +92,28 @@ func TestWhoGoesNextAndWithWhom(t *testing.T) {
 		"reconciles go together as well": {
 			4, 99, "R1 R2 R3 R4 R5", []string{"R1 R2 R3 R4", "R5"},
 		},
-		"log-ins go first": {
+		"logins come first": {
 			4, 99, "R1 R2 L1 L2 L3 L4", []string{"L1 L2 L3 L4", "R1 R2"},
 		},
-		"reconciles have what log-ins leave": {
+		"reconciles get the cores that logins leave": {
 			4, 99, "R1 R2 R3 L1 L2", []string{"L1 L2 R1 R2", "R3"},
 		},
 		"one lane is one after the other": {
 			1, 99, "R1 L1 R2 L2", []string{"L1", "L2", "R1", "R2"},
 		},
-		"a reconcile has its turn after so many log-ins": {
+		"a reconcile has its turn after as many logins as can wait": {
 			1, 2, "R1 R2 L1 L2 L3 L4 L5", []string{"L1", "L2", "R1", "L3", "L4", "R2", "L5"},
 		},
-		"log-ins fill its batch": {
+		"logins fill its batch": {
 			4, 2, "R1 R2 R3 L1 L2 L3 L4 L5 L6 L7 L8", []string{"L1 L2 L3 L4", "R1 L5 L6 L7", "R2 L8 R3"},
 		},
 		"other costs go by themselves": {
 			4, 99, "L1 L2! L3 L4! L5", []string{"L1 L3 L5", "L2! L4!"},
 		},
-		"who is first is not passed over for long": {
+		"the first in the queue does not starve": {
 			2, 99, "L1 L2! L3 L4 L5", []string{"L1 L3", "L2!", "L4 L5"},
 		},
-		"a lane that is left goes to a reconcile of the same cost": {
+		"a free lane takes a reconcile of the same cost": {
 			4, 99, "R1! R2 L1", []string{"L1 R2", "R1!"},
 		},
 		"which is not the turn of those before it": {
@@ -127,7 +125,7 @@ func TestWhoGoesNextAndWithWhom(t *testing.T) {
 				var r recorder
 				c := &cores{engine: r.engine(tt.lanes), patience: tt.patience}
 				arrive(t, c, strings.Fields(tt.line)...)
-				c.handOn()
+				c.dispatch()
 				synctest.Wait()
 				if got := r.begun(); !slices.Equal(got, tt.want) {
 					t.Errorf("the batches are %q, want %q", got, tt.want)
@@ -140,8 +138,8 @@ func TestWhoGoesNextAndWithWhom(t *testing.T) {
 	}
 }
 
-// Whoever finds a core free begins at once, and nobody joins who comes later.
-func TestALoneJobWaitsForNobody(t *testing.T) {
+// A job that finds a free core starts at once, and later jobs do not join it.
+func TestALoneJobStartsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := recorder{step: make(chan struct{})}
 		c := &cores{engine: r.engine(4), free: 2, patience: 99}
@@ -175,8 +173,8 @@ func TestALoneJobWaitsForNobody(t *testing.T) {
 	})
 }
 
-// Of 64 who want to, two cores compute eight at a time, whatever they are.
-func TestAtMostSoManyComputeAtOnce(t *testing.T) {
+// Two cores compute eight of 64 jobs at a time, whatever they are.
+func TestNumberOfCoresIsLimited(t *testing.T) {
 	const jobs = 64
 	synctest.Test(t, func(t *testing.T) {
 		r := recorder{step: make(chan struct{})}
@@ -211,8 +209,8 @@ func TestAtMostSoManyComputeAtOnce(t *testing.T) {
 	})
 }
 
-// Who gives up while he waits is forgotten; who gives up later has his answer.
-func TestWhatHasBegunRunsToItsEnd(t *testing.T) {
+// A job that is canceled while it waits is dropped. A job that is canceled later gets its result.
+func TestABegunJobRunsToItsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := recorder{step: make(chan struct{})}
 		c := &cores{engine: r.engine(2), patience: 99}
@@ -225,11 +223,11 @@ func TestWhatHasBegunRunsToItsEnd(t *testing.T) {
 			}()
 		}
 		synctest.Wait()
-		c.handOn()
+		c.dispatch()
 		synctest.Wait()
 		cancel()
 		if err := <-results; !errors.Is(err, context.Canceled) {
-			t.Errorf("who waited: %v", err)
+			t.Errorf("the waiting job: %v", err)
 		}
 		synctest.Wait()
 		select {
@@ -250,7 +248,7 @@ func TestWhatHasBegunRunsToItsEnd(t *testing.T) {
 	})
 }
 
-func TestACoreIsNotLostToWhoGaveUp(t *testing.T) {
+func TestACoreIsNotLostToACanceledJob(t *testing.T) {
 	for range 200 { // a race between the core and the end of the context
 		synctest.Test(t, func(t *testing.T) {
 			var r recorder
@@ -266,10 +264,10 @@ func TestACoreIsNotLostToWhoGaveUp(t *testing.T) {
 				}()
 			}
 			go cancel()
-			go c.handOn()
+			go c.dispatch()
 			synctest.Wait()
-			if c.free != 1 || len(c.lines[forLogIn].waiters) != 0 {
-				t.Fatalf("%d cores are free and %d wait, want 1 and none", c.free, len(c.lines[forLogIn].waiters))
+			if c.free != 1 || len(c.queues[forLogin].waiters) != 0 {
+				t.Fatalf("%d cores are free and %d wait, want 1 and none", c.free, len(c.queues[forLogin].waiters))
 			}
 			if got := strings.Count(strings.Join(r.begun(), " "), "L"); int64(got) != computed.Load() {
 				t.Fatalf("%d jobs were computed and %d have their results", got, computed.Load())
@@ -278,8 +276,8 @@ func TestACoreIsNotLostToWhoGaveUp(t *testing.T) {
 	}
 }
 
-// An engine that panics does so where each of those asked who were in the batch: the others go on.
-func TestAPanicIsOfThoseWhoAreInTheBatch(t *testing.T) {
+// A panic of the engine reaches the callers of its batch. Other jobs continue.
+func TestAPanicReachesTheCallersOfItsBatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r recorder
 		e := r.engine(2)
@@ -306,7 +304,7 @@ func TestAPanicIsOfThoseWhoAreInTheBatch(t *testing.T) {
 			}()
 			synctest.Wait()
 		}
-		c.handOn()
+		c.dispatch()
 		synctest.Wait()
 		if panicked.Load() != 2 || done.Load() != 2 || c.free != 1 {
 			t.Errorf("%d panicked and %d are done, want 2 and 2, and %d cores are free", panicked.Load(), done.Load(), c.free)
@@ -322,8 +320,8 @@ func TestAPanicIsOfThoseWhoAreInTheBatch(t *testing.T) {
 	})
 }
 
-// A flood of one source has one share of the cores, and a source that comes later the next one.
-func TestTheLeastRecentlyServedSourceHasTheNextCore(t *testing.T) {
+// A flood from one source has one share of the cores, and a later source is next.
+func TestTheLeastRecentlyServedSourceIsNext(t *testing.T) {
 	for name, tt := range map[string]struct {
 		lanes int
 		line  string // names of logins; the first letter is the source
@@ -343,13 +341,13 @@ func TestTheLeastRecentlyServedSourceHasTheNextCore(t *testing.T) {
 					j.plain = []byte(name)
 					j.by = fair.Key{Source: netip.AddrFrom4([4]byte{192, 0, 2, name[0]}), Account: [32]byte([]byte(name + strings.Repeat(" ", 32-len(name))))}
 					go func() {
-						if err := c.do(t.Context(), forLogIn, j); err != nil {
+						if err := c.do(t.Context(), forLogin, j); err != nil {
 							t.Errorf("%s: %v", name, err)
 						}
 					}()
 					synctest.Wait()
 				}
-				c.handOn()
+				c.dispatch()
 				synctest.Wait()
 				if got := r.begun(); !slices.Equal(got, tt.want) {
 					t.Errorf("the batches are %q, want %q", got, tt.want)
@@ -359,7 +357,7 @@ func TestTheLeastRecentlyServedSourceHasTheNextCore(t *testing.T) {
 	}
 }
 
-func TestWhatTheCoresHashIsMeasured(t *testing.T) {
+func TestPerSecondIsMeasured(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := quick(2)
 		takes := 100 * time.Millisecond
@@ -374,11 +372,11 @@ func TestWhatTheCoresHashIsMeasured(t *testing.T) {
 			{time.Second, 40}, // beside other programs
 		} {
 			takes = tt.takes
-			place, err := h.Reserve(fair.Key{})
+			reservation, err := h.Reserve(fair.Key{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := place.Dummy(t.Context()); err != nil {
+			if err := reservation.Dummy(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			if got := h.PerSecond(); got != tt.want {

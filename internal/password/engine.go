@@ -4,6 +4,7 @@ package password
 
 import (
 	"crypto/subtle"
+	"fmt"
 	"sync"
 
 	reference "golang.org/x/crypto/bcrypt"
@@ -12,42 +13,56 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/fair"
 )
 
-// A job is one computation: of a new hash, or of a comparison with one.
+// A job is one computation: a new hash, or a comparison with one.
 type job struct {
 	plain   []byte
 	setting bcrypt.Setting
-	hash    string // to compare with; empty where one is to be made
+	hash    string // to compare with; empty for a new hash
 	by      fair.Key
 
-	made    string // empty where bcrypt could not
+	made    string // empty if bcrypt failed
 	matches bool
 }
 
 func (j *job) cost() int { return j.setting.Cost() }
 
-// An engine computes jobs on the core that it is called on.
+// An engine computes jobs on the calling goroutine.
 type engine struct {
-	lanes   int // how many jobs it takes at once at the most
-	queue   int // how many log-ins may wait for each core
+	lanes   int // the most jobs that it takes at once
+	queue   int // how many logins may wait for each core
 	compute func(batch []*job)
 }
 
-// verified is the engine of every Hasher of the process. It is chosen once, at the
-// first of them.
-var verified = sync.OnceValues(func() (engine, error) { return choose(bcrypt.Crypt) })
+// The values of implementation.
+const (
+	internalBcrypt  = "internal"  // package internal/bcrypt
+	referenceBcrypt = "reference" // golang.org/x/crypto/bcrypt
+)
 
-// choose returns the engine that computes by crypt if it gets known hashes right.
-// Else it returns the reference's, and says why.
-func choose(crypt func([]*bcrypt.Job)) (engine, error) {
+// implementation selects the bcrypt of the process. It is set when the program is linked; see package internal/bcrypt.
+var implementation = internalBcrypt
+
+// chosen is the engine of every Hasher of the process, chosen once.
+var chosen = sync.OnceValues(func() (engine, error) { return choose(implementation, bcrypt.Crypt) })
+
+// choose returns the engine of an implementation. The internal one uses crypt if crypt computes known hashes correctly;
+// otherwise choose returns the reference's engine and the reason. It panics if the implementation is unknown.
+func choose(implementation string, crypt func([]*bcrypt.Job)) (engine, error) {
+	switch implementation {
+	case referenceBcrypt:
+		return oneByOne(), nil
+	case internalBcrypt:
+	default:
+		panic(fmt.Sprintf("password: there is no bcrypt implementation %q", implementation))
+	}
 	if err := bcrypt.Verify(crypt); err != nil {
 		return oneByOne(), err
 	}
 	return interleaved(crypt), nil
 }
 
-// interleaved computes jobs of one cost side by side, by [bcrypt.Crypt] but in
-// tests. Four of them take at most 1.6 times as long as one, so that in the time
-// of sixteen single ones forty are done.
+// interleaved computes jobs of one cost side by side. Four of them take at most 1.6 times as long as one, so 40 are
+// done in the time of 16 single ones. Crypt is [bcrypt.Crypt] except in tests.
 func interleaved(crypt func([]*bcrypt.Job)) engine {
 	return engine{lanes: bcrypt.Lanes, queue: 40, compute: func(batch []*job) {
 		var lanes []*bcrypt.Job
@@ -62,8 +77,7 @@ func interleaved(crypt func([]*bcrypt.Job)) engine {
 	}}
 }
 
-// oneByOne computes by golang.org/x/crypto/bcrypt, which chooses the salts of new
-// hashes itself.
+// oneByOne computes with golang.org/x/crypto/bcrypt, which chooses the salts of new hashes itself.
 func oneByOne() engine {
 	return engine{lanes: 1, queue: 16, compute: func(batch []*job) {
 		for _, j := range batch {

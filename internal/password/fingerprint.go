@@ -8,19 +8,17 @@ import (
 	"crypto/sha256"
 )
 
-// A Fingerprint stands for one password in this process's memory. Two of the
-// same [Fingerprinter] are equal exactly when their passwords are.
+// A Fingerprint stands for a password in the memory of this process. Two fingerprints of one [Fingerprinter] are equal
+// if and only if their passwords are.
 type Fingerprint [sha256.Size]byte
 
-// A Fingerprinter recognises a password that was seen before without the cost
-// of bcrypt. Its key is random and dies with the process, so that a
-// fingerprint that got out tells nothing; none is ever to be stored or logged
-// all the same. It may be used by any number of goroutines.
+// A Fingerprinter recognises a known password without the cost of bcrypt. Its key is random and ends with the process,
+// so a leaked fingerprint reveals nothing. Still, never store or log one. It is safe for concurrent use.
 type Fingerprinter struct {
 	key [sha256.Size]byte
 }
 
-// NewFingerprinter returns a Fingerprinter with a key of its own.
+// NewFingerprinter returns a Fingerprinter with its own key.
 func NewFingerprinter() *Fingerprinter {
 	f := &Fingerprinter{}
 	// Never fails: without randomness crypto/rand ends the process.

@@ -3,23 +3,19 @@
 package password
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	reference "golang.org/x/crypto/bcrypt"
 
 	"github.com/sharding-system/shardinguser-operator/internal/bcrypt"
-	"github.com/sharding-system/shardinguser-operator/internal/fair"
 )
 
-// tail is what follows the cost in a hash that another program made.
+// tail is the part after the cost of a hash by another program.
 const tail = "N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy"
 
 func TestCheckHash(t *testing.T) {
@@ -76,7 +72,7 @@ func TestCheckHash(t *testing.T) {
 	}
 }
 
-// What CheckHash lets pass, bcrypt must understand.
+// bcrypt understands what CheckHash accepts.
 func FuzzCheckHash(f *testing.F) {
 	for _, s := range []string{"", "!", "$2a$10$" + tail, "$2x$10$" + tail, "$2b$31$" + tail, "$2y$14$" + tail + "\n"} {
 		f.Add(s)
@@ -94,15 +90,15 @@ func FuzzCheckHash(f *testing.F) {
 	})
 }
 
-// What is a hash, and what matches it, is what golang.org/x/crypto/bcrypt says, but for what that takes and should not:
-// another version, another length, a NUL. No hash makes anything panic, and none of a high cost is computed.
+// Matches agrees with golang.org/x/crypto/bcrypt, except for another version, another length and a NUL, which are
+// rejected. No hash causes a panic, and no hash of a high cost is computed.
 func FuzzMatches(f *testing.F) {
 	h := quick(1)
 	hash, err := h.Hash(f.Context(), []byte("secret"))
 	if err != nil {
 		f.Fatal(err)
 	}
-	for _, s := range []string{"", "!", hash, hash[:59], hash + "\n", "$2x" + hash[3:], "$2b" + hash[3:], "$2a$31$" + tail, "$2a$14$" + tail, "$hmac$", h.Print([]byte("secret"))} {
+	for _, s := range []string{"", "!", hash, hash[:59], hash + "\n", "$2x" + hash[3:], "$2b" + hash[3:], "$2a$31$" + tail, "$2a$14$" + tail, "$hmac$", h.StandIn([]byte("secret"))} {
 		f.Add(s, []byte("secret"))
 		f.Add(s, []byte("secret\x00"))
 	}
@@ -124,16 +120,16 @@ func FuzzMatches(f *testing.F) {
 			if want := reference.CompareHashAndPassword([]byte(hash), plain) == nil; matches != want {
 				t.Fatalf("Matches(%q, %q) = %v, and the reference %v", hash, plain, matches, want)
 			}
-		case matches && hash != h.Print(plain):
+		case matches && hash != h.StandIn(plain):
 			t.Fatalf("%q, which is no hash, matches %q", hash, plain)
 		}
 	})
 }
 
-// quick is a Hasher whose hashes take about a millisecond.
+// quick returns a Hasher whose hashes take about a millisecond.
 func quick(cores int) *Hasher { return NewTestHasher(cores) }
 
-func TestHashIsABcryptHashOfTheGivenCost(t *testing.T) {
+func TestHashHasTheGivenCost(t *testing.T) {
 	h := NewHasher(MinCost, 1)
 	hash, err := h.Hash(t.Context(), []byte("a good password"))
 	if err != nil {
@@ -150,7 +146,7 @@ func TestHashIsABcryptHashOfTheGivenCost(t *testing.T) {
 	}
 }
 
-func TestHashRefusesWhatBcryptWouldMistake(t *testing.T) {
+func TestHashRejectsWhatBcryptMistakes(t *testing.T) {
 	h := quick(1)
 	for name, tt := range map[string]struct {
 		plain string
@@ -172,7 +168,7 @@ func TestHashRefusesWhatBcryptWouldMistake(t *testing.T) {
 	}
 }
 
-// quickHash is a hash at the least cost that bcrypt has.
+// quickHash returns a hash of bcrypt's lowest cost.
 func quickHash(t *testing.T, plain string) string {
 	t.Helper()
 	hash, err := reference.GenerateFromPassword([]byte(plain), reference.MinCost)
@@ -191,24 +187,24 @@ func TestMatches(t *testing.T) {
 		want        bool
 		compared    uint64
 	}{
-		"the right password":                       {hash("right"), "right", true, 1},
-		"a wrong password":                         {hash("right"), "wrong", false, 1},
-		"another case":                             {hash("right"), "Right", false, 1},
-		"$2b$, as other programs write it":         {"$2b$" + hash("right")[4:], "right", true, 1},
-		"$2y$, as PHP writes it":                   {"$2y$" + hash("right")[4:], "right", true, 1},
-		"72 bytes":                                 {hash(longest), longest, true, 1},
-		"72 right bytes and a suffix":              {hash(longest), longest + "y", false, 0},
-		"a password that bcrypt repeats past NUL":  {hash("ab"), "ab\x00ab", false, 0},
-		"a password that ends in NUL":              {hash("ab"), "ab\x00", false, 0},
-		"the empty password":                       {hash(""), "", false, 0},
-		"no hash":                                  {"", "right", false, 0},
-		"the unusable hash":                        {"!", "!", false, 0},
-		"$2x$":                                     {"$2x$" + hash("right")[4:], "right", false, 0},
-		"a cut hash":                               {hash("right")[:59], "right", false, 0},
-		"a hash and a newline":                     {hash("right") + "\n", "right", false, 0},
-		"a clear password in place of the hash":    {"right", "right", false, 0},
-		"a cost that would take hours":             {"$2a$31$" + tail, "right", false, 0},
-		"a password that is no UTF-8 but compares": {hash("\xf6"), "\xf6", true, 1},
+		"the right password":                      {hash("right"), "right", true, 1},
+		"a wrong password":                        {hash("right"), "wrong", false, 1},
+		"another case":                            {hash("right"), "Right", false, 1},
+		"$2b$, as other programs write it":        {"$2b$" + hash("right")[4:], "right", true, 1},
+		"$2y$, as PHP writes it":                  {"$2y$" + hash("right")[4:], "right", true, 1},
+		"72 bytes":                                {hash(longest), longest, true, 1},
+		"72 right bytes and a suffix":             {hash(longest), longest + "y", false, 0},
+		"a password that bcrypt repeats past NUL": {hash("ab"), "ab\x00ab", false, 0},
+		"a password that ends in NUL":             {hash("ab"), "ab\x00", false, 0},
+		"the empty password":                      {hash(""), "", false, 0},
+		"no hash":                                 {"", "right", false, 0},
+		"the unusable hash":                       {"!", "!", false, 0},
+		"$2x$":                                    {"$2x$" + hash("right")[4:], "right", false, 0},
+		"a cut hash":                              {hash("right")[:59], "right", false, 0},
+		"a hash and a newline":                    {hash("right") + "\n", "right", false, 0},
+		"a clear password in place of the hash":   {"right", "right", false, 0},
+		"a cost that would take hours":            {"$2a$31$" + tail, "right", false, 0},
+		"a password that is not UTF-8":            {hash("\xf6"), "\xf6", true, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := h.Compared()
@@ -223,13 +219,13 @@ func TestMatches(t *testing.T) {
 	}
 }
 
-func TestMatchesRefusesCheapHashesOfOthers(t *testing.T) {
+func TestMatchesRejectsCheapHashes(t *testing.T) {
 	if ok, err := NewHasher(MinCost, 1).Matches(t.Context(), quickHash(t, "right"), []byte("right")); ok || err != nil {
 		t.Errorf("Matches = %v, %v for a hash of cost 4", ok, err)
 	}
 }
 
-func TestNoHashWithoutACore(t *testing.T) {
+func TestHashNeedsACore(t *testing.T) {
 	h := quick(2)
 	h.cores.free = 0
 
@@ -255,96 +251,14 @@ func TestNoHashWithoutACore(t *testing.T) {
 			}
 		})
 	}
-	h.cores.handOn() // the other stays taken
+	h.cores.dispatch() // the other stays taken
 	wg.Wait()
 	if h.Computed() != 8 {
 		t.Errorf("%d hashes, want 8", h.Computed())
 	}
 }
 
-// Many at once, of every kind, each get their own answer, whichever engine computes.
-func TestEachGetsTheAnswerToHisOwnQuestion(t *testing.T) {
-	for name, e := range map[string]engine{"interleaved": interleaved(bcrypt.Crypt), "one by one": oneByOne()} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				h := quick(2)
-				h.setEngine(e)
-				for i := range 30 {
-					go everyQuestion(t, h, i)
-				}
-				synctest.Wait()
-				if h.Computed() != 30 || h.Compared() != 4*30 {
-					t.Errorf("%d hashes and %d comparisons, want 30 and 120", h.Computed(), h.Compared())
-				}
-				if h.cores.free != 2 || h.places.Load() != 0 {
-					t.Errorf("%d cores are free and %d places taken", h.cores.free, h.places.Load())
-				}
-			})
-		})
-	}
-}
-
-// everyQuestion hashes a password of its own and compares it and another one, as a
-// reconcile and as a log-in, every third time with a hash of another cost.
-func everyQuestion(t *testing.T, h *Hasher, i int) {
-	t.Helper()
-	right, wrong := fmt.Appendf(nil, "password %d", i), fmt.Appendf(nil, "password %d", i+1)
-	hash, err := h.Hash(t.Context(), right)
-	if err != nil || checkHash(hash, h.minCost) != nil {
-		t.Errorf("Hash = %s, %v", hash, err)
-	}
-	if i%3 == 0 {
-		dearer, err := reference.GenerateFromPassword(right, h.cost+1)
-		if err != nil {
-			t.Error(err)
-		}
-		hash = string(dearer)
-	}
-	for _, plain := range [][]byte{right, wrong} {
-		want := bytes.Equal(plain, right)
-		if got, err := h.Matches(t.Context(), hash, plain); got != want || err != nil {
-			t.Errorf("a reconcile's %s compared with %s: %v, %v", plain, hash, got, err)
-		}
-		place, err := h.Reserve(fair.Key{})
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		if got, err := place.Matches(t.Context(), hash, plain); got != want || err != nil {
-			t.Errorf("a log-in's %s compared with %s: %v, %v", plain, hash, got, err)
-		}
-	}
-}
-
-// A fault of our own bcrypt, on a processor or by a compiler of tomorrow, is found
-// before a hash is made by it.
-func TestTheReferenceComputesWhereOursIsWrong(t *testing.T) {
-	faulty := func(jobs []*bcrypt.Job) {
-		bcrypt.Crypt(jobs)
-		if len(jobs) == bcrypt.Lanes {
-			jobs[2].Hash = jobs[0].Hash
-		}
-	}
-	h := newHasher(bcrypt.MinCost, 2, bcrypt.MinCost, func() (engine, error) { return choose(faulty) })
-	if err := h.Fault(); err == nil || !strings.Contains(err.Error(), "wrong") {
-		t.Errorf("Fault = %v", err)
-	}
-	if h.cores.lanes != 1 {
-		t.Errorf("%d hashes at once, want one", h.cores.lanes)
-	}
-	hash, err := h.Hash(t.Context(), []byte("secret"))
-	if err != nil || reference.CompareHashAndPassword([]byte(hash), []byte("secret")) != nil {
-		t.Errorf("Hash = %s, %v", hash, err)
-	}
-	if ok, err := h.Matches(t.Context(), hash, []byte("secret")); !ok || err != nil {
-		t.Errorf("Matches = %v, %v", ok, err)
-	}
-	if err := quick(1).Fault(); err != nil {
-		t.Errorf("ours: %v", err)
-	}
-}
-
-func TestNewHasherRefusesWhatSettingsShouldHave(t *testing.T) {
+func TestNewHasherPanicsOutsideItsLimits(t *testing.T) {
 	for name, tt := range map[string]struct{ cost, cores int }{
 		"cost below the minimum": {9, 1},
 		"cost above the maximum": {15, 1},

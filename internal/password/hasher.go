@@ -11,60 +11,55 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/bcrypt"
 )
 
-// A Hasher makes and compares bcrypt hashes, on so many cores at once and no
-// more: bcrypt is pure computation, and what else the process has to do
-// (probes, leases, the watch) needs room beside it. Who comes while all cores
-// are taken waits in line, log-ins before reconciles: a log-in's computation
-// goes through [Hasher.Reserve], all others are a reconcile's. Up to four of
-// those who wait share a core. A Hasher may be used by any number of goroutines.
+// A Hasher creates and compares bcrypt hashes on a limited number of cores, because probes, leases and watches need the
+// rest. Calls that find all cores busy wait, logins before reconciles. Logins use [Hasher.Reserve]; all other calls
+// count as reconciles. Up to four waiting calls share a core. A Hasher is safe for concurrent use.
 type Hasher struct {
 	cost     int
-	minCost  int // the lowest that Matches computes
+	minCost  int // the lowest cost that Matches accepts
 	cores    cores
 	maxCores int
 	fault    error
-	prints   *Fingerprinter // see Print
+	standIns *Fingerprinter // see StandIn
 
-	places    atomic.Int64 // that log-ins hold
-	maxPlaces int
-	dummy     string
+	reserved        atomic.Int64 // by logins
+	maxReservations int
+	dummy           string
 
 	computed atomic.Uint64
 	compared atomic.Uint64
-	fastest  atomic.Int64 // nanoseconds that one hash of this cost took alone; 0 before the first one
+	fastest  atomic.Int64 // nanoseconds for one hash alone; 0 before the first
 }
 
-// NewHasher returns a Hasher that makes hashes of the given cost, [MinCost] to
-// [MaxCost], on at most cores cores, 1 or more, for which it computes one hash.
-// It panics outside these limits, which are for the settings to check.
+// NewHasher returns a Hasher that creates hashes of the given cost, [MinCost] to [MaxCost], on at most cores cores. It
+// computes one hash. It panics outside these limits, which the settings have to check.
 func NewHasher(cost, cores int) *Hasher {
-	return newHasher(cost, cores, MinCost, verified)
+	return newHasher(cost, cores, MinCost, chosen)
 }
 
-// NewTestHasher returns a Hasher for tests that need many hashes: it makes them
-// at bcrypt's lowest cost, and takes hashes of that cost.
+// NewTestHasher returns a Hasher for tests that need many hashes. It uses bcrypt's lowest cost.
 func NewTestHasher(cores int) *Hasher {
-	return newHasher(bcrypt.MinCost, cores, bcrypt.MinCost, verified)
+	return newHasher(bcrypt.MinCost, cores, bcrypt.MinCost, chosen)
 }
 
-// newHasher lets tests go below MinCost, and take another engine.
-func newHasher(cost, cores, minCost int, chosen func() (engine, error)) *Hasher {
+// newHasher lets tests use a lower cost than MinCost, and another engine.
+func newHasher(cost, cores, minCost int, choose func() (engine, error)) *Hasher {
 	if cost < minCost || cost > MaxCost {
 		panic(fmt.Sprintf("password: cost %d is not from %d to %d", cost, minCost, MaxCost))
 	}
 	if cores < 1 {
 		panic(fmt.Sprintf("password: cannot hash on %d cores", cores))
 	}
-	h := &Hasher{cost: cost, minCost: minCost, maxCores: cores, prints: NewFingerprinter()}
+	h := &Hasher{cost: cost, minCost: minCost, maxCores: cores, standIns: NewFingerprinter()}
 	h.cores.free = cores
 	var e engine
-	e, h.fault = chosen()
+	e, h.fault = choose()
 	h.setEngine(e)
 	h.makeDummy()
 	return h
 }
 
-// setEngine is for a Hasher that nobody uses yet.
+// setEngine must be called before the Hasher is used.
 func (h *Hasher) setEngine(e engine) {
 	compute := e.compute
 	e.compute = func(batch []*job) {
@@ -75,11 +70,11 @@ func (h *Hasher) setEngine(e engine) {
 		}
 	}
 	h.cores.engine = e
-	h.maxPlaces = h.maxCores * (e.lanes + e.queue)
-	h.cores.patience = h.maxPlaces
+	h.maxReservations = h.maxCores * (e.lanes + e.queue)
+	h.cores.patience = h.maxReservations
 }
 
-// took keeps the shortest time: a longer one shows that other programs ran.
+// took keeps the shortest time; a longer one includes work of other programs.
 func (h *Hasher) took(d time.Duration) {
 	for {
 		fastest := h.fastest.Load()
@@ -89,27 +84,23 @@ func (h *Hasher) took(d time.Duration) {
 	}
 }
 
-// PerSecond returns how many hashes of the Hasher's cost its cores compute in a
-// second, one at a time on each. It is measured: by the first hash, at the start,
-// and by each one that had a core alone since. Where several wait it is two to
-// three times as many.
+// PerSecond returns how many hashes of the Hasher's cost its cores compute per second, one at a time on each. The first
+// hash measures it, and each later one that has a core alone. If several jobs wait, two to three times as many are
+// computed.
 func (h *Hasher) PerSecond() float64 {
 	return float64(h.maxCores) * float64(time.Second) / float64(h.fastest.Load())
 }
 
-// Fault says why golang.org/x/crypto/bcrypt computes in place of our own bcrypt,
-// one hash at a time: because ours gets hashes wrong that are known. It is nil
-// where ours computes, and never changes.
+// Fault returns why golang.org/x/crypto/bcrypt computes the hashes instead of internal/bcrypt: known hashes came out
+// wrong. It is nil if they came out right, and never changes.
 func (h *Hasher) Fault() error { return h.fault }
 
-// Cores is how many cores it takes at most.
+// Cores returns the maximum number of cores.
 func (h *Hasher) Cores() int { return h.maxCores }
 
-// Hash returns the bcrypt hash of plain, with prefix $2a$, a new salt and the
-// Hasher's cost. It waits for a core until ctx ends, and then returns an error
-// that wraps ctx's; once begun, a computation runs to its end. What [Check]
-// refuses at a minimum of one character is refused here too, with the same
-// errors, lest a hash be stored that matches nothing or too much.
+// Hash returns the bcrypt hash of plain, with prefix $2a$, a new salt and the Hasher's cost. It waits for a core until
+// ctx ends, and then returns an error that wraps ctx's. A computation that has begun runs to its end. Hash also rejects
+// what [Check] rejects at a minimum of one character, with the same errors.
 func (h *Hasher) Hash(ctx context.Context, plain []byte) (string, error) {
 	if err := Check(plain, 1); err != nil {
 		return "", err
@@ -125,17 +116,15 @@ func (h *Hasher) Hash(ctx context.Context, plain []byte) (string, error) {
 	return j.made, nil
 }
 
-// Matches tells whether hash is one of plain, or a print of it. It is false,
-// without any computation and without an error, for what is neither a print nor
-// passes [CheckHash] (the empty string and "!" among it) and for passwords that
-// are empty, longer than [MaxBytes] bytes or hold a NUL. A print takes no
-// computation either. Callers whose time must not tell one refusal from another
-// use a [Place].
+// Matches reports whether hash is a hash of plain, or a stand-in hash of it. It returns false without a computation for
+// other hashes that [CheckHash] rejects, such as the empty string and "!", and for passwords that are empty, longer
+// than [MaxBytes] bytes or contain a NUL. A stand-in hash needs no computation either. Use a [Reservation] if the
+// duration must not reveal the reason of a refusal.
 //
-// The only errors are ctx's, when it ends before a core is free.
+// It fails only if ctx ends before a core is free.
 func (h *Hasher) Matches(ctx context.Context, hash string, plain []byte) (bool, error) {
-	if IsPrint(hash) {
-		return checkBytes(plain) == nil && h.isPrintOf(hash, plain), nil
+	if IsStandIn(hash) {
+		return checkBytes(plain) == nil && h.isStandInOf(hash, plain), nil
 	}
 	j := h.comparison(hash, plain)
 	if j == nil {
@@ -148,8 +137,7 @@ func (h *Hasher) Matches(ctx context.Context, hash string, plain []byte) (bool, 
 	return j.matches, nil
 }
 
-// comparison is the job of comparing plain with hash, nil where one of them is
-// none that bcrypt may see.
+// comparison returns the job that compares plain with hash; nil if bcrypt must not see one of them.
 func (h *Hasher) comparison(hash string, plain []byte) *job {
 	if checkBytes(plain) != nil || checkHash(hash, h.minCost) != nil {
 		return nil
@@ -161,9 +149,9 @@ func (h *Hasher) comparison(hash string, plain []byte) *job {
 	return &job{plain: plain, setting: setting, hash: hash}
 }
 
-// Computed returns how many hashes Hash has produced.
+// Computed returns how many hashes Hash has created.
 func (h *Hasher) Computed() uint64 { return h.computed.Load() }
 
-// Compared returns how many comparisons have been computed, for reconciles and
-// log-ins together; those that were answered without bcrypt do not count.
+// Compared returns how many comparisons were computed for reconciles and logins together. Comparisons without bcrypt do
+// not count.
 func (h *Hasher) Compared() uint64 { return h.compared.Load() }

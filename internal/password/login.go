@@ -13,75 +13,69 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/fair"
 )
 
-// ErrBusy says that as many log-ins wait for a core as may.
-var ErrBusy = errors.New("more log-ins than the hashing cores can serve")
+// ErrBusy reports that the maximum number of logins already waits for a core.
+var ErrBusy = errors.New("more logins than the hashing cores can serve")
 
-// A Place is one log-in's right to one computation. It is had before the
-// attempt is charged, so that nobody is charged whom the cores cannot serve.
-// Its methods may be called by one goroutine.
-type Place struct {
+// A Reservation is the right of one login to one computation. A login gets it before its attempt is charged, so that no
+// attempt is charged that the cores cannot serve. It is for one goroutine.
+type Reservation struct {
 	h    *Hasher
 	by   fair.Key
 	done atomic.Bool
 }
 
-// Reserve returns a place in the log-ins' queue, or ErrBusy at once where there
-// is none: at the usual cost, the last in it waits for about a second. The key
-// decides when its computation has a core. A place is computed with, or given back.
-func (h *Hasher) Reserve(by fair.Key) (*Place, error) {
-	if h.places.Add(1) > int64(h.maxPlaces) {
-		h.places.Add(-1)
+// Reserve returns a reservation, or ErrBusy at once if there is none. At the default cost the last one waits for about
+// a second. The key decides the order. The reservation has to be used or released.
+func (h *Hasher) Reserve(by fair.Key) (*Reservation, error) {
+	if h.reserved.Add(1) > int64(h.maxReservations) {
+		h.reserved.Add(-1)
 		return nil, ErrBusy
 	}
-	return &Place{h: h, by: by}, nil
+	return &Reservation{h: h, by: by}, nil
 }
 
-// Places returns how many places there are.
-func (h *Hasher) Places() int { return h.maxPlaces }
+// MaxReservations returns the maximum number of reservations.
+func (h *Hasher) MaxReservations() int { return h.maxReservations }
 
-// Release gives the place back. It may be called after a computation, and then
-// does nothing.
-func (p *Place) Release() {
+// Release releases the reservation. After a computation it does nothing.
+func (p *Reservation) Release() {
 	if !p.done.Swap(true) {
-		p.h.places.Add(-1)
+		p.h.reserved.Add(-1)
 	}
 }
 
-// Matches tells whether hash is one of plain, or a print of it, at the price of
-// exactly one bcrypt computation, and uses up the place: what [Hasher.Matches]
-// decides without any computation is decided here at the Hasher's cost, so that
-// the time does not tell one refusal from another. The time of a hash of
-// another cost still does.
+// Matches reports whether hash is a hash of plain, or a stand-in hash of it. It uses up the reservation and always
+// costs exactly one bcrypt computation: a decision that [Hasher.Matches] makes without one takes as long as a hash of
+// the Hasher's cost. So the duration does not reveal the reason of a refusal, except for hashes of another cost.
 //
-// The only errors are ctx's, when it ends before a core is free.
-func (p *Place) Matches(ctx context.Context, hash string, plain []byte) (bool, error) {
+// It fails only if ctx ends before a core is free.
+func (p *Reservation) Matches(ctx context.Context, hash string, plain []byte) (bool, error) {
 	if p.done.Load() {
-		panic("password: a place is for one computation")
+		panic("password: a reservation is for one computation")
 	}
 	defer p.Release()
 	j := p.h.comparison(hash, plain)
 	usable := j != nil
-	printed := checkBytes(plain) == nil && IsPrint(hash) && p.h.isPrintOf(hash, plain)
+	isStandIn := checkBytes(plain) == nil && IsStandIn(hash) && p.h.isStandInOf(hash, plain)
 	if !usable {
-		j = p.h.comparison(p.h.dummy, []byte("nobody's password"))
+		j = p.h.comparison(p.h.dummy, []byte("a password of no user"))
 	}
 	j.by = p.by
-	if err := p.h.cores.do(ctx, forLogIn, j); err != nil {
+	if err := p.h.cores.do(ctx, forLogin, j); err != nil {
 		return false, err
 	}
 	p.h.compared.Add(1)
-	return (j.matches && usable) || printed, nil
+	return (j.matches && usable) || isStandIn, nil
 }
 
-// Dummy computes as much as Matches does, for an attempt that is refused
-// whatever its password is, and uses up the place.
-func (p *Place) Dummy(ctx context.Context) error {
+// Dummy takes as long as Matches, for an attempt that is refused whatever its password is. It uses up the reservation.
+func (p *Reservation) Dummy(ctx context.Context) error {
 	_, err := p.Matches(ctx, "", nil)
 	return err
 }
 
-// makeDummy sets the hash that is compared with where no other may be: a real
-// one of the Hasher's cost, of a password that nobody ever knew.
+// makeDummy sets the hash to compare with when there is no usable one: a hash of the Hasher's cost and of a random
+// password.
 func (h *Hasher) makeDummy() {
 	secret := make([]byte, 32)
 	_, _ = rand.Read(secret) // never fails

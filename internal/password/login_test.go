@@ -12,8 +12,8 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/fair"
 )
 
-// Whatever is compared costs a log-in one computation.
-func TestALogInComputesOnce(t *testing.T) {
+// Every comparison costs a login one computation.
+func TestALoginComputesOneHash(t *testing.T) {
 	h := quick(1)
 	hash := func(plain string) string { return quickHash(t, plain) }
 	longest := strings.Repeat("x", 72)
@@ -33,15 +33,15 @@ func TestALogInComputesOnce(t *testing.T) {
 		"a cut hash":                             {hash("right")[:59], "right", false},
 		"a clear password in place of the hash":  {"right", "right", false},
 		"a cost that would take hours":           {"$2a$31$" + tail, "right", false},
-		"the dummy's own stand-in for passwords": {"!", "nobody's password", false},
+		"the dummy's own stand-in for passwords": {"!", "a password of no user", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := h.Compared()
-			place, err := h.Reserve(fair.Key{})
+			reservation, err := h.Reserve(fair.Key{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := place.Matches(t.Context(), tt.hash, []byte(tt.plain))
+			got, err := reservation.Matches(t.Context(), tt.hash, []byte(tt.plain))
 			if err != nil || got != tt.want {
 				t.Errorf("Matches = %v, %v, want %v", got, err, tt.want)
 			}
@@ -52,7 +52,7 @@ func TestALogInComputesOnce(t *testing.T) {
 	}
 }
 
-func TestTheDummyIsARealHashOfTheHashersCost(t *testing.T) {
+func TestTheDummyIsAHashOfTheHashersCost(t *testing.T) {
 	h := NewHasher(11, 1)
 	if cost, err := reference.Cost([]byte(h.dummy)); cost != 11 || err != nil || CheckHash(h.dummy) != nil {
 		t.Errorf("the dummy has cost %d: %v", cost, err)
@@ -62,27 +62,27 @@ func TestTheDummyIsARealHashOfTheHashersCost(t *testing.T) {
 	}
 }
 
-func TestWhoFindsTheQueueFullIsToldAtOnce(t *testing.T) {
+func TestAFullQueueIsReportedAtOnce(t *testing.T) {
 	h := quick(2)
-	var places []*Place
+	var reservations []*Reservation
 	for range 2 * (h.cores.lanes + h.cores.queue) {
-		place, err := h.Reserve(fair.Key{})
+		reservation, err := h.Reserve(fair.Key{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		places = append(places, place)
+		reservations = append(reservations, reservation)
 	}
 	if _, err := h.Reserve(fair.Key{}); !errors.Is(err, ErrBusy) {
 		t.Errorf("Reserve of a full queue = %v", err)
 	}
-	places[0].Release()
-	places[0].Release() // the second time for nothing
-	if err := places[1].Dummy(t.Context()); err != nil {
+	reservations[0].Release()
+	reservations[0].Release() // the second call does nothing
+	if err := reservations[1].Dummy(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
 		if _, err := h.Reserve(fair.Key{}); err != nil {
-			t.Errorf("Reserve of a freed place = %v", err)
+			t.Errorf("Reserve of a freed reservation = %v", err)
 		}
 	}
 	if _, err := h.Reserve(fair.Key{}); !errors.Is(err, ErrBusy) {
@@ -90,18 +90,18 @@ func TestWhoFindsTheQueueFullIsToldAtOnce(t *testing.T) {
 	}
 }
 
-func TestAPlaceIsForOneComputation(t *testing.T) {
-	place, err := quick(1).Reserve(fair.Key{})
+func TestAReservationIsForOneComputation(t *testing.T) {
+	reservation, err := quick(1).Reserve(fair.Key{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := place.Dummy(t.Context()); err != nil {
+	if err := reservation.Dummy(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	defer func() {
 		if recover() == nil {
-			t.Error("a place was used twice")
+			t.Error("a reservation was used twice")
 		}
 	}()
-	_ = place.Dummy(t.Context())
+	_ = reservation.Dummy(t.Context())
 }

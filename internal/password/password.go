@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package password says what a valid password and a valid password hash are,
-// and makes and checks bcrypt hashes on a bounded number of cores.
+// Package password defines valid passwords and password hashes, and creates and compares bcrypt hashes on a limited
+// number of cores.
 //
-// Go's bcrypt is laxer than the product may be: it compares only the first 72
-// bytes of a password, repeats a password past its NUL, accepts the "$2x$" of
-// a broken implementation and every cost from 4 to 31. So nothing reaches
-// bcrypt here before [Check] or [CheckHash] has let it pass.
+// Go's bcrypt is too lax for the operator. It compares only the first 72 bytes of a password, repeats a password after
+// its NUL, accepts "$2x$" of a faulty implementation, and every cost from 4 to 31. So every value passes [Check] or
+// [CheckHash] before bcrypt.
 //
-// No error of this package quotes a password or a hash: each text is fit for a
-// condition's message, an Event or a log.
+// No error of this package contains a password or a hash, so each can be part of a condition, an Event or a log line.
 package password
 
 import (
@@ -21,27 +19,27 @@ import (
 	"unicode/utf8"
 )
 
-// MaxBytes is the length of the longest password that bcrypt takes in whole.
+// MaxBytes is the length of the longest password that bcrypt reads completely.
 const MaxBytes = 72
 
-// The reasons for which [Check] refuses a password.
+// The errors of [Check].
 var (
-	ErrEmpty    = errors.New("the password is empty: choose one of at least one character")
-	ErrNotUTF8  = errors.New("the password is not UTF-8 text: choose one that is")
-	ErrNUL      = errors.New("the password holds a NUL byte, past which bcrypt does not read: choose one without")
-	ErrTooLong  = errors.New("the password is longer than 72 bytes, of which bcrypt reads no more: choose a shorter one")
+	ErrEmpty    = errors.New("the password is empty: choose one with at least one character")
+	ErrNotUTF8  = errors.New("the password is not UTF-8 text: choose one that is UTF-8")
+	ErrNUL      = errors.New("the password contains a NUL byte, where bcrypt stops reading: choose one without it")
+	ErrTooLong  = errors.New("the password is longer than 72 bytes, the most that bcrypt reads: choose a shorter one")
 	ErrTooShort = errors.New("the password is too short")
-	ErrMark     = errors.New("the password holds a byte order mark, which nobody types: save the file as UTF-8 without one")
-	ErrControl  = errors.New("the password holds a control character, such as a tab, an escape or a line ending in mid-text, which " +
-		"log-in forms do not take: choose one without")
-	ErrHashed = errors.New("the password looks like a hash of one")
+	ErrMark     = errors.New("the password contains a byte order mark: save the file as UTF-8 without one")
+	ErrControl  = errors.New("the password contains a control character, such as a tab, an escape or a line ending within the text, which " +
+		"login forms do not accept: choose one without it")
+	ErrHashed = errors.New("the password looks like a password hash")
 )
 
-// mark is the byte order mark, in UTF-8.
+// mark is the byte order mark in UTF-8.
 const mark = "\uFEFF"
 
-// Trim drops one trailing line ending, \n or \r\n, which an editor or kubectl's --from-file leaves behind in a Secret's value.
-// Every other byte stays, a second line ending among them. The result shares value's memory.
+// Trim removes one trailing line ending, \n or \r\n, that an editor or kubectl's --from-file adds to a Secret's value.
+// All other bytes stay. The result shares the memory of value.
 func Trim(value []byte) []byte {
 	if rest, ok := bytes.CutSuffix(value, []byte("\n")); ok {
 		return bytes.TrimSuffix(rest, []byte("\r"))
@@ -49,12 +47,10 @@ func Trim(value []byte) []byte {
 	return value
 }
 
-// Check tells whether plain may become a password: UTF-8 text without NUL, of
-// minLength characters (Unicode code points, not bytes) or more and of at most
-// [MaxBytes] bytes. The empty password is refused whatever minLength says, and so is
-// one that nobody can have meant: with a byte order mark or control characters, but for
-// line endings at its end, or that is a hash of a password.
-// The error wraps one of this package's sentinels, for [errors.Is], and says what the value looks like where that helps.
+// Check checks that plain can be a password: UTF-8 text without NUL, of at least minLength characters (Unicode code
+// points) and at most [MaxBytes] bytes. It also rejects the empty password and obvious mistakes: a byte order mark,
+// control characters except for line endings at the end, and password hashes. The error wraps one of this package's
+// sentinels, and says what the value looks like if that helps.
 func Check(plain []byte, minLength int) error {
 	err := checkBytes(plain)
 	switch {
@@ -70,7 +66,7 @@ func Check(plain []byte, minLength int) error {
 	return err
 }
 
-// checkText checks what is UTF-8 already.
+// checkText checks UTF-8 text.
 func checkText(plain string, minLength int) error {
 	text := trimLines(plain)
 	switch {
@@ -80,7 +76,7 @@ func checkText(plain string, minLength int) error {
 		return ErrMark
 	}
 	if scheme := hashScheme(text); scheme != nil {
-		return fmt.Errorf("%w, %s: %s", ErrHashed, scheme.name, scheme.advice())
+		return fmt.Errorf("%w (%s): %s", ErrHashed, scheme.name, scheme.advice())
 	}
 	if strings.ContainsFunc(text, unicode.IsControl) {
 		if looks := lookOf([]byte(plain)); looks != "" {
@@ -89,12 +85,12 @@ func checkText(plain string, minLength int) error {
 		return ErrControl
 	}
 	if utf8.RuneCountInString(plain) < minLength {
-		return fmt.Errorf("%w: choose one of at least %d characters", ErrTooShort, minLength)
+		return fmt.Errorf("%w: choose one with at least %d characters", ErrTooShort, minLength)
 	}
 	return nil
 }
 
-// trimLines is the text without the line endings at its end.
+// trimLines removes the line endings at the end.
 func trimLines(text string) string {
 	for {
 		shorter := string(Trim([]byte(text)))
@@ -105,7 +101,7 @@ func trimLines(text string) string {
 	}
 }
 
-// checkBytes refuses what bcrypt would mistake for another password.
+// checkBytes rejects what bcrypt would take for another password.
 func checkBytes(plain []byte) error {
 	switch {
 	case len(plain) == 0:

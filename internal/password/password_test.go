@@ -13,17 +13,17 @@ import (
 
 func TestTrim(t *testing.T) {
 	for name, tt := range map[string]struct{ in, want string }{
-		"nothing stays nothing":            {"", ""},
-		"a value without newline stays":    {"secret", "secret"},
-		"one trailing newline goes":        {"secret\n", "secret"},
-		"only one of two newlines goes":    {"secret\n\n", "secret\n"},
-		"a line ending of Windows goes":    {"secret\r\n", "secret"},
-		"only one of two of Windows goes":  {"secret\r\n\r\n", "secret\r\n"},
-		"a lone one of Windows goes":       {"\r\n", ""},
-		"a carriage return alone stays":    {"secret\r", "secret\r"},
-		"one before a carriage return too": {"secret\n\r", "secret\n\r"},
-		"spaces and leading newlines stay": {"\n secret \n", "\n secret "},
-		"a lone newline leaves nothing":    {"\n", ""},
+		"nothing stays nothing":                              {"", ""},
+		"a value without newline stays":                      {"secret", "secret"},
+		"one trailing newline is removed":                    {"secret\n", "secret"},
+		"only one of two newlines is removed":                {"secret\n\n", "secret\n"},
+		"a line ending of Windows is removed":                {"secret\r\n", "secret"},
+		"only one of two line endings of Windows is removed": {"secret\r\n\r\n", "secret\r\n"},
+		"a line ending of Windows alone is removed":          {"\r\n", ""},
+		"a carriage return alone stays":                      {"secret\r", "secret\r"},
+		"one before a carriage return too":                   {"secret\n\r", "secret\n\r"},
+		"spaces and leading newlines stay":                   {"\n secret \n", "\n secret "},
+		"a lone newline leaves nothing":                      {"\n", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := string(Trim([]byte(tt.in))); got != tt.want {
@@ -75,7 +75,7 @@ func TestCheck(t *testing.T) {
 }
 
 func TestTooShortNamesTheMinimum(t *testing.T) {
-	const want = "the password is too short: choose one of at least 8 characters"
+	const want = "the password is too short: choose one with at least 8 characters"
 	if err := Check([]byte("abc"), 8); err == nil || err.Error() != want {
 		t.Errorf("Check = %v, want %s", err, want)
 	}
@@ -83,7 +83,7 @@ func TestTooShortNamesTheMinimum(t *testing.T) {
 
 var lineEndings = regexp.MustCompile(`(\r?\n)+\z`)
 
-// A Secret's value is taken byte for byte but for one line ending, and what is accepted is what bcrypt takes in whole.
+// A Secret's value is used byte for byte except for one line ending, and bcrypt reads every accepted value completely.
 func FuzzCheck(f *testing.F) {
 	for _, s := range []string{"", "\n", "\n\n", "12345678", "12345678\r\n", "a\x00b", "\xff\xfe", strings.Repeat("ä", 36) + "\n", strings.Repeat("x", 73)} {
 		f.Add([]byte(s), 8)
@@ -122,8 +122,8 @@ func TestWellKnown(t *testing.T) {
 		"the last of the list":                   {"volleyba", true},
 		"a default with something after it":      {"admin123!", false},
 		"a passphrase":                           {"correct horse battery staple", false},
-		"the empty password is no common one":    {"", false},
-		"a newline alone is no common one":       {"\n", false},
+		"the empty password is not common":       {"", false},
+		"a newline alone is not common":          {"\n", false},
 		"two neighbours of the list are not one": {"123456\npassword", false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -134,7 +134,7 @@ func TestWellKnown(t *testing.T) {
 	}
 }
 
-// The comparison is with lower case, so a word that has any other could never match.
+// The comparison uses lower case, so a word with an upper-case letter could never match.
 func TestTheListIsLowerCaseAndComplete(t *testing.T) {
 	lines := strings.Split(strings.TrimSuffix(commonList, "\n"), "\n")
 	if len(lines) != 5000 {

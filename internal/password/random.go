@@ -4,7 +4,7 @@ package password
 
 import "crypto/rand"
 
-// Random is a new password of so many characters, [MaxBytes] at most, that nobody can guess: capital letters and digits of
+// Random returns a new password of the given number of characters, at most [MaxBytes]: capital letters and digits of
 // five random bits each, which need no quoting anywhere.
 func Random(length int) string {
 	text := rand.Text()

@@ -9,7 +9,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/password"
 )
 
-func TestRandomPasswordsAreAsLongAsAskedForAndNoTwoAreTheSame(t *testing.T) {
+func TestRandomPasswordsHaveTheirLengthAndDiffer(t *testing.T) {
 	plain := regexp.MustCompile(`^[A-Z2-7]+$`)
 	seen := map[string]bool{}
 	for _, length := range []int{1, 16, 24, 26, 27, 52, 53, 72} {

@@ -18,40 +18,40 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// Given is what a Secret has for a user.
-type Given struct {
-	Value  []byte // under the key, as it is
-	Hashed bool   // it is a hash: spec.password.format is Bcrypt
-	Login  []byte // the username of a kubernetes.io/basic-auth Secret; nil of any other
+// SecretValue is the value of a Secret for a user.
+type SecretValue struct {
+	Value  []byte // under the key, unchanged
+	Hashed bool   // the value is a hash: spec.password.format is Bcrypt
+	Login  []byte // the username of a kubernetes.io/basic-auth Secret; otherwise nil
 }
 
-// Of a Secret of type kubernetes.io/basic-auth, as k8s.io/api names them.
+// The type and the keys of a kubernetes.io/basic-auth Secret, as in k8s.io/api.
 const (
 	typeBasicAuth = "kubernetes.io/basic-auth"
 	keyOfLogin    = "username"
 	keyOfPassword = "password"
 )
 
-// FromSecret returns what a Secret of that type gives for a user, whose clear password is under the key.
-func FromSecret(secretType, key string, data map[string][]byte) Given {
-	given := Given{Value: data[key]}
+// FromSecret returns the value under the key of a Secret of the given type.
+func FromSecret(secretType, key string, data map[string][]byte) SecretValue {
+	given := SecretValue{Value: data[key]}
 	if secretType == typeBasicAuth && key == keyOfPassword {
 		given.Login = data[keyOfLogin]
 	}
 	return given
 }
 
-// Judgement is what there is to say of what a Secret has. Nothing of it holds any part of the value, but for Value.
-type Judgement struct {
-	Value     []byte          // what is hashed, or stored as the hash
-	Err       error           // why it cannot be used; nil where it can
-	Suspicion user.Suspicions // why it is most likely not what was meant, where it can be used
+// Inspection is the result of Inspect. Only Value contains any part of the value.
+type Inspection struct {
+	Value     []byte          // what to hash, or to store as the hash
+	Err       error           // why the value is invalid; nil if it is valid
+	Suspicion user.Suspicions // why a valid value is probably not the intended one
 }
 
-// Judge judges what a Secret has for the user of that name. A password has minLength characters or more.
-func (g Given) Judge(username string, minLength int) Judgement {
-	j := Judgement{Value: Trim(g.Value)}
-	if g.Hashed {
+// Inspect checks the value for the user of the given name. A password needs at least minLength characters.
+func (v SecretValue) Inspect(username string, minLength int) Inspection {
+	j := Inspection{Value: Trim(v.Value)}
+	if v.Hashed {
 		if j.Err = CheckHash(string(j.Value)); j.Err != nil && lookOfHash(string(j.Value)) == "" && Check(j.Value, minLength) == nil {
 			j.Err = fmt.Errorf("%w; if it is the password itself, set spec.password.format to Plain", j.Err)
 		}
@@ -63,14 +63,14 @@ func (g Given) Judge(username string, minLength int) Judgement {
 	}
 	j.Suspicion = user.NewSuspicions(func(s user.Suspicion) bool {
 		if s == user.SuspectUsername {
-			return len(g.Login) > 0 && string(Trim(g.Login)) != username
+			return len(v.Login) > 0 && string(Trim(v.Login)) != username
 		}
-		return !g.Hashed && isSuspect(string(j.Value), username, s)
+		return !v.Hashed && isSuspect(string(j.Value), username, s)
 	})
 	return j
 }
 
-// isSuspect tells whether there is that suspicion about a password that [Check] lets pass.
+// isSuspect reports whether a valid password has the suspicion.
 func isSuspect(plain, username string, s user.Suspicion) bool {
 	trimmed := trimEdges(plain)
 	text := unquoted(trimmed)
@@ -106,7 +106,7 @@ func isSuspect(plain, username string, s user.Suspicion) bool {
 	return false
 }
 
-// What names itself by its form alone. Each is tried on the text without quotation marks and edge spaces.
+// Formats that can be recognised by themselves. They are matched without surrounding quotation marks and spaces.
 var (
 	assignment = regexp.MustCompile(`(?i)^(export\s+|set\s+|-\s+)?["']?[a-z0-9_.-]*(password|passwd|passphrase|secret|token|pass|pwd|pw|key)["']?\s*(:\s|=\s*[^=\s])`)
 	location   = regexp.MustCompile(`(?i)^[a-z][a-z0-9+.-]*://\S|^(vault|ref\+[a-z]+):\S|^ENC\[[A-Z0-9_]+,|^<path:`)
@@ -115,10 +115,10 @@ var (
 	markup     = regexp.MustCompile(`^<[A-Za-z!?][^<>]*>.*</?[^<>]*>$`)
 )
 
-// placeholders are what programs write where a value is missing.
+// placeholders are what programs write for a missing value.
 var placeholders = []string{"<no value>", "<nil>", "(null)", "undefined", "[object object]", "%!s(<nil>)"}
 
-// isDocument tells whether the text is JSON (an object or an array), XML or PEM.
+// isDocument reports whether the text is a JSON object or array, XML or PEM.
 func isDocument(text string) bool {
 	if strings.HasPrefix(text, "{") || strings.HasPrefix(text, "[") {
 		return json.Valid([]byte(text))
@@ -126,15 +126,15 @@ func isDocument(text string) bool {
 	return markup.MatchString(text) || strings.HasPrefix(text, "-----BEGIN ")
 }
 
-// The shortest texts of which base64 is recognised, in bytes. A random token is base64 as well, and what it decodes to is
-// printable by chance: of 8 random bytes one in 2,800 times, of 16 one in 8,000,000 times. Where there is more than ASCII,
-// or padding that would have to be there is missing, chance has a better hand.
+// The shortest decoded texts, in bytes, that count as base64 of text. A random token decodes to printable bytes by chance:
+// 8 random bytes once in 2,800 times, 16 bytes once in 8,000,000 times. Characters beyond ASCII and missing padding make
+// that more likely.
 const (
 	minDecoded        = 8
 	minDecodedStrange = 12
 )
 
-// isEncodedText tells whether the text is base64 of printable text.
+// isEncodedText reports whether the text is base64 of printable text.
 func isEncodedText(text string) bool {
 	// Base64 of text has letters of both cases, which spares the operator's own passwords, digests and words.
 	if text == strings.ToLower(text) || text == strings.ToUpper(text) {
@@ -165,7 +165,7 @@ func isPrintable(text []byte) bool {
 	return utf8.Valid(text) && bytes.IndexFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) < 0
 }
 
-// isTwiceUTF8 tells whether the text is UTF-8 of what was UTF-8 before, and taken for Latin-1.
+// isTwiceUTF8 reports whether the text is UTF-8 that was read as Latin-1 and encoded again.
 func isTwiceUTF8(text string) bool {
 	latin1, beyond := make([]byte, 0, len(text)), false
 	for _, r := range text {
@@ -178,12 +178,12 @@ func isTwiceUTF8(text string) bool {
 	return beyond && utf8.Valid(latin1)
 }
 
-// pairs are quotation marks that belong together.
+// pairs are matching quotation marks.
 var pairs = []struct{ open, close string }{
 	{`"`, `"`},
 	{"'", "'"},
 	{"`", "`"},
-	{`\"`, `\"`}, // as JSON within JSON has them
+	{`\"`, `\"`}, // JSON within JSON
 	{"\u201c", "\u201d"},
 	{"\u201d", "\u201d"},
 	{"\u201e", "\u201c"},
@@ -203,11 +203,10 @@ var pairs = []struct{ open, close string }{
 	{"\u2032", "\u2032"},
 	{"\u2033", "\u2033"},
 	{`b"`, `"`},
-	{"b'", "'"}, // as Python prints bytes
+	{"b'", "'"}, // bytes in Python
 }
 
-// unquoted is the text without one pair of quotation marks around it, and without the comma or semicolon that is copied along
-// after them.
+// unquoted removes one pair of surrounding quotation marks, and a comma or semicolon copied with them.
 func unquoted(text string) string {
 	for _, pair := range pairs {
 		inner, ok := strings.CutPrefix(text, pair.open)
@@ -224,19 +223,19 @@ func unquoted(text string) string {
 	return text
 }
 
-// trimEdges is the text without spaces, line endings and invisible characters at its ends.
+// trimEdges removes spaces, line endings and invisible characters at both ends.
 func trimEdges(text string) string {
 	return strings.TrimFunc(text, func(r rune) bool { return unicode.IsSpace(r) || isFormat(r) })
 }
 
-// isFormat tells whether the character is one that nobody can see: of zero width, or an order about the text's direction. Those of
-// which emoji of flags consist are not among them.
+// isFormat reports whether the character is invisible: of zero width, or a control of the text direction. The tags in
+// emoji of flags are excluded.
 func isFormat(r rune) bool { return unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) && !isTag(r) }
 
 func isTag(r rune) bool { return r >= '\U000E0020' && r <= '\U000E007F' }
 
-// hasInvisible tells whether there are characters in the text that nobody can see, or spaces that no keyboard has. Emoji are joined
-// by some of them, several scripts need them, and Japanese keyboards have a wide space.
+// hasInvisible reports whether the text has invisible characters, or spaces that keyboards do not have. Emoji and
+// several scripts need joiners, and Japanese keyboards have a wide space.
 func hasInvisible(text string) bool {
 	before := 'a'
 	for _, r := range text {
@@ -251,12 +250,11 @@ func hasInvisible(text string) bool {
 	return false
 }
 
-// lookOf says what a value that cannot be used looks like, as the end of a sentence that begins with "it"; "" where it looks like
-// nothing in particular.
+// lookOf describes an invalid value, as the end of a sentence that begins with "it"; "" if it cannot.
 func lookOf(value []byte) string {
-	const most = 8 << 10 // enough to know it by
+	const most = 8 << 10 // enough to recognise the format
 	if isUTF16(value) {
-		return "looks like UTF-16 text, as Windows writes it: save it as UTF-8 without a byte order mark"
+		return "looks like UTF-16 text, as some Windows programs write it: save it as UTF-8 without a byte order mark"
 	}
 	text := string(Trim(value))
 	if len(text) > most || !utf8.ValidString(text) {
@@ -274,7 +272,8 @@ func lookOf(value []byte) string {
 	}).String()
 }
 
-// isUTF16 tells whether the value begins with UTF-16's byte order mark, or has a NUL in each second place, as ASCII has there.
+// isUTF16 reports whether the value begins with UTF-16's byte order mark, or has a NUL in every second byte, as ASCII
+// in UTF-16 has.
 func isUTF16(value []byte) bool {
 	if len(value) < 4 || len(value)%2 != 0 {
 		return false

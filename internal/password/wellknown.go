@@ -8,16 +8,15 @@ import (
 	"sync"
 )
 
-// commonList is described, with source and licence, in NOTICE.
+// commonList is described in NOTICE, with source and licence.
 //
 //go:embed common.txt
 var commonList string
 
-// systemDefaults are the passwords with which the sharding system creates its
-// accounts admin, operator and viewer.
+// systemDefaults are the passwords of the accounts admin, operator and viewer that the sharding system creates.
 var systemDefaults = []string{"admin123", "operator123", "viewer123"}
 
-// wellKnown is built at the first question: most commands and tests ask none.
+// wellKnown is built on first use, because most commands and tests do not need it.
 var wellKnown = sync.OnceValue(func() map[string]struct{} {
 	set := make(map[string]struct{}, 5000)
 	for word := range strings.Lines(commonList) {
@@ -29,9 +28,8 @@ var wellKnown = sync.OnceValue(func() map[string]struct{} {
 	return set
 })
 
-// WellKnown tells whether plain is, but for upper and lower case, one of the
-// sharding system's default passwords or of the 5,000 commonest of at least 6
-// characters.
+// WellKnown reports whether plain is a default password of the sharding system or one of the 5,000 most common
+// passwords of at least 6 characters. Case does not matter.
 func WellKnown(plain []byte) bool {
 	_, ok := wellKnown()[strings.ToLower(string(plain))]
 	return ok

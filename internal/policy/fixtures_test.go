@@ -11,7 +11,7 @@ import (
 
 type option func(*v1alpha1.ShardingUserPolicy)
 
-// policyOf is a policy that permits team-a-* with the roles operator and viewer, in each namespace.
+// policyOf returns a policy that permits team-a-* with the roles operator and viewer in each namespace.
 func policyOf(name string, options ...option) v1alpha1.ShardingUserPolicy {
 	p := v1alpha1.ShardingUserPolicy{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
@@ -70,7 +70,7 @@ func requiring(key string, operator metav1.LabelSelectorOperator, values ...v1al
 
 type userOption func(*v1alpha1.ShardingUser)
 
-// userOf is a user of the namespace team-a, as the API server stores one.
+// userOf returns a user of the namespace team-a as the API server stores it.
 func userOf(username string, options ...userOption) *v1alpha1.ShardingUser {
 	u := &v1alpha1.ShardingUser{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "team-a", Name: "resource"},
@@ -98,7 +98,7 @@ func withFormat(format v1alpha1.PasswordFormat) userOption {
 	return func(u *v1alpha1.ShardingUser) { u.Spec.Password = &v1alpha1.PasswordSource{Format: format} }
 }
 
-// Few letters, so that what is drawn meets.
+// Few letters, so that drawn texts often match.
 var (
 	anyGlob = rapid.Map(rapid.StringMatching(`[ab.*?+]{1,6}`), func(s string) v1alpha1.Glob { return v1alpha1.Glob(s) })
 	anyName = rapid.StringMatching(`[ab][ab.+]{0,5}`)

@@ -15,25 +15,25 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// Index is the policies in a form in which a ValidatingAdmissionPolicy can decide by all of them at once: what it takes for
-// parameters are objects of which each has to permit a request, and not one of them. It is the data of a ConfigMap. Each
-// policy is an entry, with one condition a line, all of which a user has to meet:
+// Index returns the policies in a form in which a ValidatingAdmissionPolicy can evaluate all of them at once. With the
+// policies as its parameters, every single one would have to permit a request. The index is the data of a ConfigMap.
+// Each policy is an entry with one condition a line, and a user has to meet all of them:
 //
-//	label REGEXP     one of the namespace's labels, written key=value, matches
-//	no-label REGEXP  none does
+//	label REGEXP     one of the namespace's labels, as key=value, matches
+//	no-label REGEXP  no label matches
 //	username REGEXP  the username matches
-//	role REGEXP      each of the roles matches
+//	role REGEXP      each role matches
 //	adoption REGEXP  the adoption policy matches
-//	format REGEXP    the format of the password matches; it is Plain where there is none
+//	format REGEXP    the format of the password matches; Plain if there is none
 //	deletion REGEXP  the deletion policy matches
 //
-// Expressions are RE2's, as Go and CEL have them. Without policies the index is empty. config/admission reads it.
+// The syntax is RE2, as in Go and CEL. Without policies the index is empty. config/admission reads it.
 func Index(policies []v1alpha1.ShardingUserPolicy) map[string]string {
 	index := make(map[string]string, len(policies))
 	for i := range policies {
-		p, err := understand(&policies[i])
+		p, err := compile(&policies[i])
 		if err != nil {
-			index[policies[i].Name] = "username ^$" // permits nobody: no username is empty
+			index[policies[i].Name] = "username ^$" // permits no user: no username is empty
 			continue
 		}
 		index[p.name] = strings.Join(p.conditions(), "\n")
@@ -61,7 +61,8 @@ func (p policy) conditions() []string {
 	return conditions
 }
 
-// labelConditions is the selector. One that selects nothing has no requirements to tell of: it asks for what no label is.
+// labelConditions returns the conditions of the selector. A selector that selects nothing has no requirements, so its
+// condition matches no label.
 func (p policy) labelConditions() []string {
 	requirements, selectable := p.selector.Requirements()
 	if !selectable {
@@ -78,14 +79,14 @@ func (p policy) labelConditions() []string {
 			conditions = append(conditions, fmt.Sprintf("no-label ^%s=", key))
 		case selection.NotIn, selection.NotEquals:
 			conditions = append(conditions, fmt.Sprintf("no-label ^%s=%s$", key, alternatives(r)))
-		default: // In, and what is as good
+		default: // In and its equivalents
 			conditions = append(conditions, fmt.Sprintf("label ^%s=%s$", key, alternatives(r)))
 		}
 	}
 	return conditions
 }
 
-// alternatives is the expression of a requirement's values.
+// alternatives returns the expression that matches one of a requirement's values.
 func alternatives(r labels.Requirement) string {
 	var quoted []string
 	for _, value := range r.ValuesUnsorted() {

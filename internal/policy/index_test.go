@@ -55,7 +55,7 @@ func admits(t rapid.TB, index, labels map[string]string, u *v1alpha1.ShardingUse
 		case "format":
 			return e.MatchString(string(format))
 		}
-		t.Fatalf("nobody knows the line %q", line)
+		t.Fatalf("unknown condition %q", line)
 		return false
 	}
 	for _, conditions := range index {
@@ -66,7 +66,7 @@ func admits(t rapid.TB, index, labels map[string]string, u *v1alpha1.ShardingUse
 	return len(index) == 0
 }
 
-func TestTheIndexDecidesAsThePoliciesDo(t *testing.T) {
+func TestIndexDecidesAsThePolicies(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		policies, labels, u := anyPolicies(t), anyLabels(t), anyUser(t)
 		index := policy.Index(policies)
@@ -131,12 +131,12 @@ func TestIndex(t *testing.T) {
 			policyOf("p", usernames("a"), roles("*"), adoption, selecting(nil)),
 			"label ^$\nusername ^(?:a)$\nrole ^(?:.*)$",
 		},
-		"a policy that cannot be understood": {policyOf("p", usernames("(")), "username ^$"},
+		"a policy that is invalid": {policyOf("p", usernames("(")), "username ^$"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			want := map[string]string{"p": tt.want}
 			if diff := cmp.Diff(want, policy.Index([]v1alpha1.ShardingUserPolicy{tt.policy})); diff != "" {
-				t.Errorf("the index is another one (-want +got):\n%s", diff)
+				t.Errorf("the index differs (-want +got):\n%s", diff)
 			}
 		})
 	}

@@ -10,15 +10,14 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// errGlob is for a glob that the API server should have refused.
-var errGlob = errors.New("a pattern holds only letters, digits, . _ : @ + - and the wildcards * and ?")
+// errGlob reports a glob that the API server should have rejected.
+var errGlob = errors.New("a pattern contains only letters, digits, . _ : @ + - and the wildcards * and ?")
 
-// globs is what a glob may be, as the CRD has it.
+// globs matches a valid glob, as in the CRD.
 var globs = regexp.MustCompile(`^[A-Za-z0-9._:@+*?-]+$`)
 
-// anyOf is the expression of what one of the globs matches; without globs it matches nothing but what is empty. It takes
-// time in proportion to what it is held against, whatever the globs: Go's expressions do not backtrack, nor do those of CEL,
-// which are the same.
+// anyOf returns the expression that matches what one of the globs matches; without globs it matches only the empty
+// text. Matching takes time proportional to the text, because neither Go nor CEL backtracks.
 func anyOf(patterns []v1alpha1.Glob) (*regexp.Regexp, error) {
 	alternatives := make([]string, 0, len(patterns))
 	for _, glob := range patterns {
@@ -31,11 +30,11 @@ func anyOf(patterns []v1alpha1.Glob) (*regexp.Regexp, error) {
 	return regexp.Compile(whole(alternatives...))
 }
 
-// wildcards turns what QuoteMeta makes of the wildcards into expressions. A name has no line end.
+// wildcards turns quoted wildcards into expressions. A name has no line ending.
 var wildcards = strings.NewReplacer(`\*`, `.*`, `\?`, `.`)
 
-// stars matches adjacent stars, which match what one star does and would make the expression cost that of each.
+// stars matches adjacent stars. They match what one star matches, and each would add to the cost of the expression.
 var stars = regexp.MustCompile(`\*{2,}`)
 
-// whole is an expression of which one alternative has to match a text from end to end.
+// whole returns an expression that matches if one alternative matches the whole text.
 func whole(alternatives ...string) string { return "^(?:" + strings.Join(alternatives, "|") + ")$" }

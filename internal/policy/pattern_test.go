@@ -12,7 +12,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/policy"
 )
 
-// matches says by the definition whether a glob matches a text as a whole.
+// matches reports by the definition whether a glob matches a whole text.
 func matches(glob, text string) bool {
 	switch {
 	case glob == "":
@@ -25,7 +25,7 @@ func matches(glob, text string) bool {
 	return (glob[0] == '?' || glob[0] == text[0]) && matches(glob[1:], text[1:])
 }
 
-// permits tells whether a policy with this glob permits the username.
+// permits reports whether a policy with this glob permits the username.
 func permits(glob v1alpha1.Glob, username string) bool {
 	set := policy.New([]v1alpha1.ShardingUserPolicy{policyOf("p", usernames(glob))})
 	return set.Permission(nil, userOf(username)).Refusal == nil
@@ -48,7 +48,7 @@ func TestGlobs(t *testing.T) {
 		"* matches dots and @, for a name has no path": {"*@example.com", "a.b+c@example.com", true},
 		"two * in a row are one":                       {"a**b", "ab", true},
 		"? matches one character":                      {"user-?", "user-1", true},
-		"? does not match none":                        {"user-?", "user-", false},
+		"? does not match the empty text":              {"user-?", "user-", false},
 		"? does not match two":                         {"user-?", "user-12", false},
 		". is a dot":                                   {"a.b", "axb", false},
 		"+ is a plus":                                  {"a+", "aa", false},
@@ -62,7 +62,7 @@ func TestGlobs(t *testing.T) {
 	}
 }
 
-func TestGlobsMatchAsTheyAreDefined(t *testing.T) {
+func TestGlobsMatchTheirDefinition(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		glob, username := anyGlob.Draw(t, "glob"), anyName.Draw(t, "username")
 		if got, want := permits(glob, username), matches(string(glob), username); got != want {
@@ -95,7 +95,7 @@ func FuzzGlob(f *testing.F) {
 		index := policy.Index([]v1alpha1.ShardingUserPolicy{p})["p"]
 		if err := policy.Check(&p); err != nil {
 			if index != "username ^$" {
-				t.Errorf("a glob that is not understood permits somebody: %s", index)
+				t.Errorf("an invalid glob permits a user: %s", index)
 			}
 			return
 		}
@@ -103,7 +103,7 @@ func FuzzGlob(f *testing.F) {
 			t.Errorf("%d bytes of a glob became %d, want at most %d", len(glob), len(index), most)
 		}
 		got := permits(v1alpha1.Glob(glob), username)
-		// A username is what the CRD lets be one; and the definition takes exponential time.
+		// A username is limited by the CRD, and the definition takes exponential time.
 		if strings.Trim(username, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._@+-") != "" || username == "" ||
 			len(username) > 32 || len(glob) > 12 {
 			return

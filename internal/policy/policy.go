@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package policy says what ShardingUserPolicies make of a ShardingUser: which one permits it and on what terms, or why none
-// does. It is pure: no context, clock, logger or I/O.
+// Package policy decides which ShardingUserPolicy permits a ShardingUser and on what terms, or why none does. It is
+// pure: no context, clock, logger or I/O.
 //
-// As with NetworkPolicies, without any policy everything is permitted. Once there is one, wherever, a user needs one that is
-// for its namespace and permits all that it asks for. One that cannot be understood permits nobody.
+// As with NetworkPolicies, everything is permitted without any policy. Once a policy exists, a user needs one that
+// selects its namespace and permits all that it asks for. An invalid policy permits no user.
 package policy
 
 import (
@@ -21,13 +21,13 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// Set is all the policies of a cluster. The zero Set is that of a cluster without any.
+// Set is the policies of a cluster. The zero Set is for a cluster without policies.
 type Set struct {
-	policies []policy // in the order in which they set terms
-	exists   bool     // there are policies, though perhaps none that can be understood
+	policies []policy // in order of precedence
+	exists   bool     // there are policies, perhaps all invalid
 }
 
-// policy is a policy that can be understood.
+// policy is a valid policy.
 type policy struct {
 	name      string
 	priority  int32
@@ -35,16 +35,16 @@ type policy struct {
 	usernames *regexp.Regexp
 	roles     *regexp.Regexp
 	adoption  bool
-	hashes    bool                      // the password may come as a hash
+	hashes    bool                      // the password may be a hash
 	deletions []v1alpha1.DeletionPolicy // nil for all
 	terms     user.Terms
 }
 
-// New returns the set of these policies.
+// New returns the set of the given policies.
 func New(policies []v1alpha1.ShardingUserPolicy) Set {
 	s := Set{exists: len(policies) > 0}
 	for i := range policies {
-		if p, err := understand(&policies[i]); err == nil {
+		if p, err := compile(&policies[i]); err == nil {
 			s.policies = append(s.policies, p)
 		}
 	}
@@ -54,15 +54,15 @@ func New(policies []v1alpha1.ShardingUserPolicy) Set {
 	return s
 }
 
-// Check tells what is wrong with a policy, as a sentence; nil where it can be understood. The API server refuses what
-// cannot; this is for what gets past it.
+// Check returns what is wrong with a policy, as a sentence; nil if it is valid. The API server rejects most invalid
+// policies before.
 func Check(p *v1alpha1.ShardingUserPolicy) error {
-	_, err := understand(p)
+	_, err := compile(p)
 	return err
 }
 
-func understand(p *v1alpha1.ShardingUserPolicy) (policy, error) {
-	understood := policy{
+func compile(p *v1alpha1.ShardingUserPolicy) (policy, error) {
+	compiled := policy{
 		name:      p.Name,
 		priority:  p.Spec.Priority,
 		adoption:  p.Spec.Adoption == v1alpha1.AdoptionAllowed,
@@ -71,19 +71,19 @@ func understand(p *v1alpha1.ShardingUserPolicy) (policy, error) {
 		terms:     termsOf(p.Spec),
 	}
 	var err error
-	if understood.selector, err = selectorOf(p.Spec.NamespaceSelector); err != nil {
-		return policy{}, fmt.Errorf("spec.namespaceSelector cannot be understood: %w", err)
+	if compiled.selector, err = selectorOf(p.Spec.NamespaceSelector); err != nil {
+		return policy{}, fmt.Errorf("spec.namespaceSelector is invalid: %w", err)
 	}
-	if understood.usernames, err = anyOf(p.Spec.Usernames); err != nil {
-		return policy{}, fmt.Errorf("spec.usernames cannot be understood: %w", err)
+	if compiled.usernames, err = anyOf(p.Spec.Usernames); err != nil {
+		return policy{}, fmt.Errorf("spec.usernames is invalid: %w", err)
 	}
-	if understood.roles, err = anyOf(p.Spec.Roles); err != nil {
-		return policy{}, fmt.Errorf("spec.roles cannot be understood: %w", err)
+	if compiled.roles, err = anyOf(p.Spec.Roles); err != nil {
+		return policy{}, fmt.Errorf("spec.roles is invalid: %w", err)
 	}
-	return understood, nil
+	return compiled, nil
 }
 
-// selectorOf is the Kubernetes selector. One that is absent selects nothing.
+// selectorOf returns the Kubernetes selector. Without one, nothing is selected.
 func selectorOf(s *v1alpha1.NamespaceSelector) (labels.Selector, error) {
 	if s == nil {
 		return labels.Nothing(), nil
@@ -125,15 +125,15 @@ func termsOf(spec v1alpha1.ShardingUserPolicySpec) user.Terms {
 	return terms
 }
 
-// IsEmpty reports whether the cluster has no policies, and so everything is permitted.
+// IsEmpty reports whether the cluster has no policies, so everything is permitted.
 func (s Set) IsEmpty() bool { return !s.exists }
 
-// nameLabel is the label that every namespace has with its own name.
+// nameLabel is the label of every namespace that holds its name.
 const nameLabel = "kubernetes.io/metadata.name"
 
-// OfMissing returns the policies that can be for a namespace that does not exist. With the namespace its labels are gone, but for
-// its name: a policy that selects by another label is for no such namespace.
-func (s Set) OfMissing() Set {
+// ForMissingNamespace returns the policies that can select a namespace that does not exist. Only its name is known, so
+// a policy that requires another label selects no such namespace.
+func (s Set) ForMissingNamespace() Set {
 	missing := Set{exists: s.exists}
 	for _, p := range s.policies {
 		requirements, _ := p.selector.Requirements()
@@ -144,7 +144,7 @@ func (s Set) OfMissing() Set {
 	return missing
 }
 
-// Permission is what the policies say of a resource, by the labels of its namespace.
+// Permission returns what the policies decide about a resource, by the labels of its namespace.
 func (s Set) Permission(namespace map[string]string, u *v1alpha1.ShardingUser) user.Permission {
 	if !s.exists {
 		return user.Permission{}
@@ -159,25 +159,25 @@ func (s Set) Permission(namespace map[string]string, u *v1alpha1.ShardingUser) u
 			return user.Permission{By: p.name, Terms: p.terms}
 		}
 		if refused++; refused <= mostPolicies {
-			refusals = append(refusals, fmt.Sprintf("%q does not permit %s", p.name, enumerate(p.lacks(u))))
+			refusals = append(refusals, fmt.Sprintf("%q does not permit %s", p.name, enumerate(p.violations(u))))
 		}
 	}
-	message := fmt.Sprintf("There are ShardingUserPolicies, and none is for the namespace %q.", u.Namespace)
+	message := fmt.Sprintf("ShardingUserPolicies exist, and none selects the namespace %q; label the namespace, or change a policy.", u.Namespace)
 	if refused > 0 {
-		message = fmt.Sprintf("No ShardingUserPolicy permits this: %s.", few(refusals, refused, "; ", mostBytes))
+		message = fmt.Sprintf("No ShardingUserPolicy permits this user: %s.", abbreviate(refusals, refused, "; ", mostBytes))
 	}
 	return user.Permission{Refusal: &user.Problem{Reason: v1alpha1.ReasonNotPermitted, Message: message}}
 }
 
-// What is told of, so that a message fits into an Event, which has a kilobyte for it.
+// Limits of a message, so that it fits into an Event of at most a kilobyte.
 const (
 	mostPolicies = 3
 	mostRoles    = 3
 	mostBytes    = 900
 )
 
-// permits tells whether the policy permits all that a resource asks for. It stops at the first that it does not: somebody may
-// ask for 64 roles of a hundred policies.
+// permits reports whether the policy permits all that a resource asks for. It stops at the first violation, because a
+// resource may have 64 roles and a cluster a hundred policies.
 func (p policy) permits(u *v1alpha1.ShardingUser) bool {
 	return (p.adoption || u.Spec.AdoptionPolicy != v1alpha1.AdoptionIfUnowned) && (p.hashes || !asHash(u)) &&
 		p.permitsDeletion(u) && p.usernames.MatchString(user.Username(u)) &&
@@ -189,21 +189,21 @@ func (p policy) permitsDeletion(u *v1alpha1.ShardingUser) bool {
 	return p.deletions == nil || slices.Contains(p.deletions, deletionPolicy(u))
 }
 
-// deletionPolicy is that of a resource, also of one that came past the default of the CRD.
+// deletionPolicy returns the deletion policy of a resource, also without the default of the CRD.
 func deletionPolicy(u *v1alpha1.ShardingUser) v1alpha1.DeletionPolicy {
 	return cmp.Or(u.Spec.DeletionPolicy, v1alpha1.DeletionDelete)
 }
 
-// asHash tells whether the password comes as a hash.
+// asHash reports whether the password is given as a hash.
 func asHash(u *v1alpha1.ShardingUser) bool {
 	return u.Spec.Password != nil && u.Spec.Password.Format == v1alpha1.PasswordFormatBcrypt
 }
 
-// lacks is what a resource asks for and the policy does not permit, in words.
-func (p policy) lacks(u *v1alpha1.ShardingUser) []string {
-	var lacks []string
+// violations describes what a resource asks for and the policy does not permit.
+func (p policy) violations(u *v1alpha1.ShardingUser) []string {
+	var violations []string
 	if username := user.Username(u); !p.usernames.MatchString(username) {
-		lacks = append(lacks, fmt.Sprintf("the username %q", brief(username)))
+		violations = append(violations, fmt.Sprintf("the username %q", shorten(username)))
 	}
 	var roles []string
 	for _, role := range u.Spec.Roles {
@@ -212,27 +212,27 @@ func (p policy) lacks(u *v1alpha1.ShardingUser) []string {
 		}
 	}
 	if len(roles) > 0 {
-		lacks = append(lacks, "the role "+few(roles[:min(len(roles), mostRoles)], len(roles), ", ", mostBytes))
+		violations = append(violations, "the role "+abbreviate(roles[:min(len(roles), mostRoles)], len(roles), ", ", mostBytes))
 	}
 	if u.Spec.AdoptionPolicy == v1alpha1.AdoptionIfUnowned && !p.adoption {
-		lacks = append(lacks, "adoptionPolicy IfUnowned")
+		violations = append(violations, "adoptionPolicy IfUnowned")
 	}
 	if !p.permitsDeletion(u) {
-		lacks = append(lacks, "deletionPolicy "+string(deletionPolicy(u)))
+		violations = append(violations, "deletionPolicy "+string(deletionPolicy(u)))
 	}
 	if asHash(u) && !p.hashes {
-		lacks = append(lacks, "password.format Bcrypt, since a hash does not tell how long its password is")
+		violations = append(violations, "password.format Bcrypt, because a hash does not show the length of its password")
 	}
-	return lacks
+	return violations
 }
 
-// Selects tells whether a policy is for the namespace with these labels.
+// Selects reports whether a policy selects a namespace with these labels.
 func Selects(p *v1alpha1.ShardingUserPolicy, namespace map[string]string) bool {
 	selector, err := selectorOf(p.Spec.NamespaceSelector)
 	return err == nil && selector.Matches(labels.Set(namespace))
 }
 
-// enumerate joins what is said in one breath.
+// enumerate joins parts with commas and "and".
 func enumerate(parts []string) string {
 	if last := len(parts) - 1; last > 0 {
 		return strings.Join(parts[:last], ", ") + " and " + parts[last]
@@ -240,22 +240,22 @@ func enumerate(parts []string) string {
 	return strings.Join(parts, "")
 }
 
-// few is the first of so many, as many of these parts as make no more than so many bytes, but one at least; and how many more
-// there are.
-func few(parts []string, of int, separator string, bytes int) string {
-	told := len(parts)
-	for told > 1 && len(strings.Join(parts[:told], separator)) > bytes {
-		told--
+// abbreviate joins as many of the first parts as fit into the given bytes, at least one, and appends how many of all
+// are left out.
+func abbreviate(parts []string, of int, separator string, bytes int) string {
+	kept := len(parts)
+	for kept > 1 && len(strings.Join(parts[:kept], separator)) > bytes {
+		kept--
 	}
-	text := strings.Join(parts[:told], separator)
-	if more := of - told; more > 0 {
+	text := strings.Join(parts[:kept], separator)
+	if more := of - kept; more > 0 {
 		return fmt.Sprintf("%s and %d more", text, more)
 	}
 	return text
 }
 
-// brief is the beginning of what is too long for a message.
-func brief(text string) string {
+// shorten cuts a text that is too long for a message.
+func shorten(text string) string {
 	const most = 64
 	if len(text) > most {
 		return text[:most] + "..."

@@ -20,7 +20,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-const unlisted = `There are ShardingUserPolicies, and none is for the namespace "team-a".`
+const unlisted = `ShardingUserPolicies exist, and none selects the namespace "team-a"; label the namespace, or change a policy.`
 
 func TestPermission(t *testing.T) {
 	inTeamA := map[string]string{"team": "a"}
@@ -29,12 +29,12 @@ func TestPermission(t *testing.T) {
 		policies policies
 		user     *v1alpha1.ShardingUser
 		by       string
-		refusal  string // after "No ShardingUserPolicy permits this: ", without the full stop; or all of it
+		refusal  string // after "No ShardingUserPolicy permits this user: ", without the full stop; or all of it
 	}{
-		"without policies everything is permitted": {nil, userOf("root", withRoles("admin"), adopting), "", ""},
-		"a policy permits what it says":            {policies{policyOf("p")}, userOf("team-a-1", withRoles("viewer", "operator")), "p", ""},
-		"a user without roles needs none":          {policies{policyOf("p", roles())}, userOf("team-a-1"), "p", ""},
-		"the name of the resource is the username where there is no other": {
+		"without policies everything is permitted":        {nil, userOf("root", withRoles("admin"), adopting), "", ""},
+		"a policy permits what it says":                   {policies{policyOf("p")}, userOf("team-a-1", withRoles("viewer", "operator")), "p", ""},
+		"a user without roles needs no pattern for roles": {policies{policyOf("p", roles())}, userOf("team-a-1"), "p", ""},
+		"the resource's name is the username if the spec has none": {
 			policies{policyOf("p", usernames("resource"))}, userOf(""), "p", "",
 		},
 		"another username is not permitted": {
@@ -49,8 +49,8 @@ func TestPermission(t *testing.T) {
 		"adoption is not permitted by itself": {
 			policies{policyOf("p")}, userOf("team-a-1", adopting), "", `"p" does not permit adoptionPolicy IfUnowned`,
 		},
-		"adoption that is allowed":                              {policies{policyOf("p", adoption)}, userOf("team-a-1", adopting), "p", ""},
-		"each deletion policy is permitted where none is named": {policies{policyOf("p")}, userOf("team-a-1", leaving(v1alpha1.DeletionRetain)), "p", ""},
+		"adoption that is allowed":                         {policies{policyOf("p", adoption)}, userOf("team-a-1", adopting), "p", ""},
+		"without a list each deletion policy is permitted": {policies{policyOf("p")}, userOf("team-a-1", leaving(v1alpha1.DeletionRetain)), "p", ""},
 		"a deletion policy that is named is permitted": {
 			policies{policyOf("p", deletions(v1alpha1.DeletionDeactivate))}, userOf("team-a-1", leaving(v1alpha1.DeletionDeactivate)), "p", "",
 		},
@@ -61,10 +61,10 @@ func TestPermission(t *testing.T) {
 		"a resource without a deletion policy is deleted": {
 			policies{policyOf("p", deletions(v1alpha1.DeletionDelete))}, userOf("team-a-1", leaving("")), "p", "",
 		},
-		"a hash does not tell its length": {
+		"a hash does not show the length of its password": {
 			policies{policyOf("p", onPasswords(v1alpha1.PasswordTerms{MinLength: 8}))},
 			userOf("team-a-1", withFormat(v1alpha1.PasswordFormatBcrypt)), "",
-			`"p" does not permit password.format Bcrypt, since a hash does not tell how long its password is`,
+			`"p" does not permit password.format Bcrypt, because a hash does not show the length of its password`,
 		},
 		"a password in clear does": {
 			policies{policyOf("p", onPasswords(v1alpha1.PasswordTerms{MinLength: 8}))},
@@ -74,7 +74,7 @@ func TestPermission(t *testing.T) {
 			policies{policyOf("p", onPasswords(v1alpha1.PasswordTerms{MaxAge: &metav1.Duration{Duration: time.Hour}}))},
 			userOf("team-a-1", withFormat(v1alpha1.PasswordFormatBcrypt)), "p", "",
 		},
-		"all that is lacking is told": {
+		"all violations are named": {
 			policies{policyOf("p")},
 			userOf("root", withRoles("a", "b", "c", "d", "viewer"), adopting), "",
 			`"p" does not permit the username "root", the role "a", "b", "c" and 1 more and adoptionPolicy IfUnowned`,
@@ -84,15 +84,15 @@ func TestPermission(t *testing.T) {
 			userOf("root", withRoles("admin")), "",
 			`"names" does not permit the role "admin"; "roles" does not permit the username "root"`,
 		},
-		"a policy of another namespace permits nobody here": {policies{policyOf("p", labelled("team", "b"))}, userOf("team-a-1"), "", unlisted},
-		"the policies of other namespaces are not told of": {
+		"a policy of another namespace permits no user here": {policies{policyOf("p", labelled("team", "b"))}, userOf("team-a-1"), "", unlisted},
+		"policies of other namespaces are not named": {
 			policies{policyOf("p", labelled("team", "b")), policyOf("q", labelled("team", "a"))},
 			userOf("root"), "",
 			`"q" does not permit the username "root"`,
 		},
-		"a policy for no namespace permits nobody":  {policies{policyOf("p", selecting(nil))}, userOf("team-a-1"), "", unlisted},
-		"one that cannot be understood is a policy": {policies{policyOf("p", usernames("("))}, userOf("team-a-1"), "", unlisted},
-		"one that cannot be understood is no obstacle to others": {
+		"a policy without a selector permits no user": {policies{policyOf("p", selecting(nil))}, userOf("team-a-1"), "", unlisted},
+		"an invalid policy is a policy":               {policies{policyOf("p", usernames("("))}, userOf("team-a-1"), "", unlisted},
+		"an invalid policy does not affect others": {
 			policies{policyOf("a", usernames("(")), policyOf("p")}, userOf("team-a-1"), "p", "",
 		},
 		"the highest priority sets the terms":        {policies{policyOf("a"), policyOf("z", priority(1))}, userOf("team-a-1"), "z", ""},
@@ -107,7 +107,7 @@ func TestPermission(t *testing.T) {
 			if tt.refusal != "" {
 				want = &user.Problem{Reason: v1alpha1.ReasonNotPermitted, Message: tt.refusal}
 				if tt.refusal != unlisted {
-					want.Message = "No ShardingUserPolicy permits this: " + tt.refusal + "."
+					want.Message = "No ShardingUserPolicy permits this user: " + tt.refusal + "."
 				}
 			}
 			if diff := cmp.Diff(want, got.Refusal); diff != "" || got.By != tt.by {
@@ -167,16 +167,16 @@ func TestSelectors(t *testing.T) {
 		selector option
 		yes, no  []string // values of the label team; "-" where there is none
 	}{
-		"an empty one selects all":      {selecting(&v1alpha1.NamespaceSelector{}), []string{"a", "", "-"}, nil},
-		"none selects nothing":          {selecting(nil), nil, []string{"a", "", "-"}},
-		"a label":                       {labelled("team", "a"), []string{"a"}, []string{"b", "A", "aa", "", "-"}},
-		"a label with an empty value":   {labelled("team", ""), []string{""}, []string{"a", "-"}},
-		"In":                            {requiring("team", in, "a", "b"), []string{"a", "b"}, []string{"c", "", "-"}},
-		"NotIn":                         {requiring("team", notIn, "a", "b"), []string{"c", "", "-"}, []string{"a", "b"}},
-		"Exists":                        {requiring("team", exists), []string{"a", ""}, []string{"-"}},
-		"DoesNotExist":                  {requiring("team", absent), []string{"-"}, []string{"a", ""}},
-		"In without values":             {requiring("team", in), nil, []string{"a", "", "-"}},
-		"an operator that nobody knows": {requiring("team", "Gt", "1"), nil, []string{"2", "-"}},
+		"an empty one selects all":    {selecting(&v1alpha1.NamespaceSelector{}), []string{"a", "", "-"}, nil},
+		"no selector selects nothing": {selecting(nil), nil, []string{"a", "", "-"}},
+		"a label":                     {labelled("team", "a"), []string{"a"}, []string{"b", "A", "aa", "", "-"}},
+		"a label with an empty value": {labelled("team", ""), []string{""}, []string{"a", "-"}},
+		"In":                          {requiring("team", in, "a", "b"), []string{"a", "b"}, []string{"c", "", "-"}},
+		"NotIn":                       {requiring("team", notIn, "a", "b"), []string{"c", "", "-"}, []string{"a", "b"}},
+		"Exists":                      {requiring("team", exists), []string{"a", ""}, []string{"-"}},
+		"DoesNotExist":                {requiring("team", absent), []string{"-"}, []string{"a", ""}},
+		"In without values":           {requiring("team", in), nil, []string{"a", "", "-"}},
+		"an unknown operator":         {requiring("team", "Gt", "1"), nil, []string{"2", "-"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := policyOf("p", tt.selector)
@@ -202,7 +202,7 @@ func TestSelectors(t *testing.T) {
 	}
 }
 
-func TestANamespaceThatIsGoneIsSelectedByItsNameAlone(t *testing.T) {
+func TestAMissingNamespaceIsSelectedOnlyByItsName(t *testing.T) {
 	const in, notIn = metav1.LabelSelectorOpIn, metav1.LabelSelectorOpNotIn
 	for name, tt := range map[string]struct {
 		policy    v1alpha1.ShardingUserPolicy
@@ -218,19 +218,19 @@ func TestANamespaceThatIsGoneIsSelectedByItsNameAlone(t *testing.T) {
 		"a label that must not be there": {policyOf("p", requiring("team", metav1.LabelSelectorOpDoesNotExist)), false},
 		"nothing":                        {policyOf("p", selecting(nil)), false},
 	} {
-		set := policy.New([]v1alpha1.ShardingUserPolicy{tt.policy}).OfMissing()
+		set := policy.New([]v1alpha1.ShardingUserPolicy{tt.policy}).ForMissingNamespace()
 		permission := set.Permission(map[string]string{corev1.LabelMetadataName: "team-a"}, userOf("team-a-1"))
 		if got := permission.Refusal == nil; got != tt.permitted {
 			t.Errorf("selected by %s: permitted %t, want %t", name, got, tt.permitted)
 		}
 	}
-	if !policy.New(nil).OfMissing().IsEmpty() || policy.New([]v1alpha1.ShardingUserPolicy{policyOf("p", labelled("team", "a"))}).OfMissing().IsEmpty() {
+	if !policy.New(nil).ForMissingNamespace().IsEmpty() || policy.New([]v1alpha1.ShardingUserPolicy{policyOf("p", labelled("team", "a"))}).ForMissingNamespace().IsEmpty() {
 		t.Error("a cluster whose policies are for other namespaces is taken for one without policies, or the reverse")
 	}
 }
 
 func TestCheck(t *testing.T) {
-	const pattern = " cannot be understood: a pattern holds only letters, digits, . _ : @ + - and the wildcards * and ?"
+	const pattern = " is invalid: a pattern contains only letters, digits, . _ : @ + - and the wildcards * and ?"
 	for name, tt := range map[string]struct {
 		policy v1alpha1.ShardingUserPolicy
 		want   string
@@ -241,8 +241,8 @@ func TestCheck(t *testing.T) {
 		"an empty username":       {policyOf("p", usernames("")), "spec.usernames" + pattern},
 		"a username of two lines": {policyOf("p", usernames("a\nb")), "spec.usernames" + pattern},
 		"a bad role":              {policyOf("p", roles("a|b")), "spec.roles" + pattern},
-		"a bad selector":          {policyOf("p", labelled("a..b/c", "x")), "spec.namespaceSelector cannot be understood: "},
-		"a bad value of a label":  {policyOf("p", labelled("a", "-")), "spec.namespaceSelector cannot be understood: "},
+		"a bad selector":          {policyOf("p", labelled("a..b/c", "x")), "spec.namespaceSelector is invalid: "},
+		"a bad value of a label":  {policyOf("p", labelled("a", "-")), "spec.namespaceSelector is invalid: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := policy.Check(&tt.policy)
@@ -253,7 +253,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-func TestTheFirstByPriorityAndNameOfThosePermitting(t *testing.T) {
+func TestPriorityAndNameDecideAmongPermittingPolicies(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		policies, labels, u := anyPolicies(t), anyLabels(t), anyUser(t)
 		got := policy.New(policies).Permission(labels, u)
@@ -279,7 +279,7 @@ func TestTheFirstByPriorityAndNameOfThosePermitting(t *testing.T) {
 }
 
 // An Event holds a kilobyte.
-func TestMessagesAreShort(t *testing.T) {
+func TestMessagesFitIntoAnEvent(t *testing.T) {
 	var policies []v1alpha1.ShardingUserPolicy
 	for i := range 100 {
 		policies = append(policies, policyOf(fmt.Sprintf("%03d-%s", i, strings.Repeat("p", 249)),
@@ -293,15 +293,15 @@ func TestMessagesAreShort(t *testing.T) {
 	for _, n := range []int{1, 2, 3, 4, 100} {
 		message := policy.New(policies[:n]).Permission(nil, u).Refusal.Message
 		if len(message) >= 1000 {
-			t.Errorf("of %d policies %d bytes are told:\n%s", n, len(message), message)
+			t.Errorf("%d policies give %d bytes:\n%s", n, len(message), message)
 		}
 		if !strings.Contains(message, policies[0].Name) || (n > 1) != strings.Contains(message, fmt.Sprintf(" and %d more.", n-1)) {
-			t.Errorf("of %d policies it does not tell of the first and of how many more there are:\n%s", n, message)
+			t.Errorf("%d policies: the message lacks the first or the number of the others:\n%s", n, message)
 		}
 	}
 	short := []v1alpha1.ShardingUserPolicy{policyOf("a"), policyOf("b"), policyOf("c"), policyOf("d")}
 	message := policy.New(short).Permission(nil, userOf("root")).Refusal.Message
-	const want = `No ShardingUserPolicy permits this: "a" does not permit the username "root"; "b" does not permit the username "root"; ` +
+	const want = `No ShardingUserPolicy permits this user: "a" does not permit the username "root"; "b" does not permit the username "root"; ` +
 		`"c" does not permit the username "root" and 1 more.`
 	if message != want {
 		t.Errorf("the message is\n%s\nwant\n%s", message, want)

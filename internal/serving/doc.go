@@ -1,31 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package serving is what the process's servers (logins, metrics, probes) have in common: which TLS they speak, and how
-// much of the process a client can take.
+// Package serving is what the servers of the process (logins, metrics, probes) share: TLS, the reload of certificates
+// and other mounted files, and limits for clients.
 //
 // # Connections
 //
-// A request is ours to serve once its header and its body are complete. Until then its connection waits for the client, as
-// it does while the client does not read an answer, and between requests.
+// The server serves a request when its header and body are complete. Until then its connection waits for the client. It
+// also waits while the client does not read a response, and between requests.
 //
-// A server has so many connections and no more. At the limit a new connection replaces a waiting one: of the address (of
-// IPv6 the /48, then the /64) with the most waiting connections, the one that has waited longest. So a few addresses only
-// replace connections of their own, however fast they connect. A connection whose request is being served is never replaced.
+// A server has a maximum number of connections. At the limit a new connection replaces a waiting one: the
+// longest-waiting one of the address (of IPv6 the /48, then the /64) with the most waiting connections. So a few
+// addresses only replace their own connections, however fast they connect. A connection whose request is being served
+// is never replaced.
 //
-// One address has half of the connections at most, and beyond that replaces its own. Where there are trusted proxies, each
-// of which stands for many clients, a quarter is kept for them, and half is no limit to them.
+// One address has at most half of the connections, and then replaces its own. Each trusted proxy stands for many
+// clients, so a quarter is reserved for trusted proxies, and they may have more than half.
 //
-// A connection that ends before its request is complete is read on for a while. The kernel would reset it otherwise, and
-// the client would lose the answer.
+// If a connection ends before its request is complete, the server reads on for a while. Otherwise the kernel would
+// reset it, and the client would lose the response.
 //
 // # Memory
 //
-// Of a header, net/http makes up to sixteen times its size: 64 KiB of one-letter fields take a megabyte, before any handler
-// runs. So of the requests that are on their way, only a few may be larger than usual. A body has 16 KiB at most.
+// net/http needs up to sixteen times the size of a header: 64 KiB of one-letter fields take a megabyte, before any
+// handler runs. So only a few concurrent requests may be larger than usual. A body has at most 16 KiB.
 //
 // # HTTP/2
 //
-// There is none. One of its connections carries any number of requests, which can be begun and taken back for next to
-// nothing (CVE-2023-44487), and headers without end (CVE-2023-45288); none of the limits above would count. Gateways and
-// Prometheus ask by HTTP/1.1 as well, and have nothing to gain: an answer is a few hundred bytes.
+// HTTP/2 is off. One connection carries any number of requests, which a client can begin and cancel at almost no cost
+// (CVE-2023-44487), and endless headers (CVE-2023-45288); none of the limits above would count. Gateways and Prometheus
+// use HTTP/1.1 as well and lose nothing, because a response has a few hundred bytes.
 package serving

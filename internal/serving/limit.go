@@ -111,7 +111,7 @@ func (l *listener) origin(remote net.Addr) (network netip.Prefix, trusted bool) 
 	}
 	address := at.Addr().Unmap().WithZone("")
 	trusted = slices.ContainsFunc(l.limits.Trusted, func(p netip.Prefix) bool { return p.Contains(address) })
-	return fair.Bucket(address), trusted
+	return fair.SourceOf(address), trusted
 }
 
 // admit counts a connection in, in place of another one when the limits are reached. It returns whether there is room.
@@ -149,7 +149,7 @@ func (l *listener) room(c *conn) (out *conn, admitted bool) {
 
 // sourceOf returns a connection's source, which is a new one where the source has no other connection.
 func (l *listener) sourceOf(c *conn) *source {
-	prefix := fair.Site(c.network.Addr())
+	prefix := fair.NetworkOf(c.network.Addr())
 	switch {
 	case c.trusted:
 		return &source{site: &site{prefix: prefix}}

@@ -6,46 +6,47 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// UnusablePassword stands in the column password_hash where no password may match: it is no bcrypt hash, so that no
-// comparison with it can succeed, here or in the sharding manager.
+// UnusablePassword is the value of the column password_hash when no password may match. It is not a bcrypt hash, so
+// every comparison fails, here and in the sharding manager.
 const UnusablePassword = "!"
 
-// Verb says what a Change does to the row.
+// Verb is what a Change does to the row.
 type Verb string
 
 const (
-	// Nothing leaves everything as it is.
+	// Nothing changes nothing.
 	Nothing Verb = "nothing"
 
-	// Create inserts the row and notes its owner. It fails when there is a row or another owner by then.
+	// Create inserts the row and records its owner. It fails if a row or another owner exists by then.
 	Create Verb = "create"
 
-	// Adopt takes over a row that exists, and notes its owner.
+	// Adopt takes over an existing row and records its owner.
 	Adopt Verb = "adopt"
 
-	// Update changes an owned row, or only what is noted about it.
+	// Update changes an owned row, or only its ownership record.
 	Update Verb = "update"
 
-	// Delete removes an owned row.
+	// Delete deletes an owned row.
 	Delete Verb = "delete"
 
 	// Deactivate sets active to false in an owned row and releases it.
 	Deactivate Verb = "deactivate"
 
-	// Release lets go of an owned row without changing it.
+	// Release releases an owned row without changing it.
 	Release Verb = "release"
 
-	// Suspend sets active to false in a row whose owner is gone, whether the row is owned or released, and notes the
-	// suspension. The record stays as it is otherwise: a resource of the same place takes the row up again.
+	// Suspend sets active to false in a row whose owner is gone, and records the suspension. The row may be owned or
+	// released. The rest of the ownership record stays, so that a resource of the same namespace and name can reclaim
+	// the row.
 	Suspend Verb = "suspend"
 
-	// Bury notes that an owner is gone that never owned the row, so that a Create or Adopt of it that is still under
-	// way comes too late. A name that was never noted, or whose last owner was deleted, gets the owner's tombstone; of
-	// a released one only the revision changes. The row is not touched.
+	// Bury records that an owner is gone that never owned the row, so that a concurrent Create or Adopt fails. A
+	// username without a record, or with a tombstone, gets the owner's tombstone. In the record of a released row, only
+	// the revision changes. The row stays as it is.
 	Bury Verb = "bury"
 )
 
-// Field is a column of the table users that the operator writes, or the row as a whole.
+// Field is a column of the table users that the operator writes, or the whole row.
 type Field string
 
 // The fields that can drift.
@@ -56,64 +57,64 @@ const (
 	FieldRow          Field = "row"
 )
 
-// Change is one change of the database, to be made as a whole or not at all. A store makes it only while Revision is
-// still the one that is noted, and Generation is not older than the one that is noted, nor the owner one that was
-// deleted: otherwise somebody else was there first, and the plan has to be made again.
+// Change is one atomic change of the database. A store applies it only if Revision is still the recorded one,
+// Generation is not older than the recorded one, and the owner has no tombstone. Otherwise another writer was faster,
+// and the caller plans again.
 type Change struct {
 	Verb       Verb
 	Username   string
 	Owner      Owner
 	Generation int64
-	Revision   int64 // of the Ownership that the plan rests on; 0 where there was none
+	Revision   int64 // of the Ownership that was planned on; 0 if there was none
 	Deletion   v1alpha1.DeletionPolicy
 
-	// Confirmed tells that the resource was read from the API server after the account was observed. A generation
-	// that is older than the noted one, or a tombstone of the very owner, then is no sign of a copy that is out of
-	// date, but of an API server that was restored from a backup, and does not hold the change up.
+	// Confirmed reports that the resource was read from the API server after the account was observed. An older
+	// generation, or a tombstone of the same owner, then means that the API server was restored from a backup. Without
+	// Confirmed it means that the cache is out of date.
 	Confirmed bool
 
-	// Write is what the verb Update writes into the row; where it is empty, the row is not touched. Create writes
-	// everything, and Adopt too, but for the password where there is none to write. FieldPasswordHash without a hash in Password
+	// Write lists the columns that Update changes; if it is empty, the row stays as it is. Create writes all columns.
+	// Adopt writes all columns except a password that it does not have. FieldPasswordHash without a hash in Password
 	// disables or enables the row's own hash.
 	Write  []Field
 	Roles  []string
 	Active bool
 
-	// Password is what becomes of the password; nil leaves the password as it is, and with the verb Update the notes about
-	// it too. Create and Adopt begin a new note, in which nothing is left of a former owner's password.
+	// Password is the change of the password. With nil, the password stays, and Update keeps what is recorded about it.
+	// Create and Adopt start a new record without a former owner's password.
 	Password *PasswordChange
 
-	// KeepHash leaves an inactive row's hash usable: the database refuses a disabled one. Without it, every change that leaves the row
-	// inactive disables the hash that it writes, or that the row has, and one that activates the row enables it. See HashAfter.
+	// KeepHash leaves the hash of an inactive row usable, because the database rejects a disabled one. Without it, a
+	// change that leaves the row inactive disables the hash, and one that activates the row enables it. See HashAfter.
 	KeepHash bool
 
-	// ClearLockout clears the lock and the counter of failed attempts.
+	// ClearLockout clears the lock and the failed-attempt counter.
 	ClearLockout bool
 
-	// Unlock is the request to unlock that is noted as handled; "" notes nothing.
+	// Unlock is the unlock request to record as handled; "" records none.
 	Unlock string
 
-	// Suspended is noted: the row is, or stays, deactivated because no policy permits the owner. Lockout is noted as well.
+	// Suspended is recorded: the row is inactive because no policy permits the owner. Lockout is recorded too.
 	Suspended bool
 	Lockout   Lockout
 
-	// Endangered are roles that the change takes from the user. It is not made unless another active user holds each of
-	// them.
+	// Endangered are the roles that the change takes from the user. The store makes the change only if another active
+	// user holds each of them.
 	Endangered []string
 }
 
-// PasswordChange is what is written, and noted, about a password. The zero PasswordChange notes that the password is
-// not, or no longer, ours.
+// PasswordChange is what a Change writes and records about a password. The zero PasswordChange records that the
+// operator does not manage the password.
 type PasswordChange struct {
-	Hash    string // is in the column after the change, disabled where the row is inactive
-	Version string // is noted, and Hash with it; "" notes that no password of ours is in the row
+	Hash    string // the column after the change; disabled if the row is inactive
+	Version string // recorded together with Hash; "" records that the row has no password of the operator
 	Weak    bool
-	New     bool // it is another password than before: the time is noted
+	New     bool // the password differs from the one before; its time is recorded
 
 	Suspicion Suspicions
-	Unjudged  bool // nobody looked for suspicions
+	Unchecked bool // recorded by a version that did not look for suspicions
 
-	// Replaces is what the row of a store in memory has by now in place of a hash, of the very same password; "" in all
-	// other cases. A log-in that was checked against it is good against Hash too.
+	// Replaces is the stand-in hash of the same password that a store in memory has instead of Hash; otherwise "". A
+	// login that was checked against it is valid for Hash too.
 	Replaces string
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// checkRow checks what came of a row: what it must be, and what it must not have lost.
+// checkRow checks the final row: its values, and what it must not lose.
 func checkRow(t *rapid.T, d user.Desired, before, after user.Observed, last user.Decision) {
 	mine := before.OwnedBy(d.Owner)
 	switch {
@@ -69,7 +69,7 @@ func checkDeleted(t *rapid.T, d user.Desired, before, after user.Observed) {
 	}
 }
 
-// checkBuried checks what came of a name that nobody owns when a resource of it went.
+// checkBuried checks an unowned username after a resource of it was deleted.
 func checkBuried(t *rapid.T, d user.Desired, before, after user.Observed) {
 	want := before
 	switch note := before.Ownership; {
@@ -101,13 +101,13 @@ func checkSynced(t *rapid.T, d user.Desired, before, after user.Observed, last u
 	if !slices.Equal(want, got) || row.RolesMalformed || row.Active != d.Active ||
 		note.Generation != d.Generation || note.Deletion != d.Deletion ||
 		note.Suspended || note.Lockout != wantTerms(d, before, after) {
-		t.Errorf("the row or the note says something else than the spec: %s", image(t, after))
+		t.Errorf("the row or the record does not match the spec: %s", image(t, after))
 	}
 	if (last.Problem != nil) != (d.Password.Problem != nil) {
 		t.Errorf("the problem is %v, want %v", last.Problem, d.Password.Problem)
 	}
 
-	// The row to start from: none where the predecessor's had to go first.
+	// The row to start from: none if the predecessor's row was deleted first.
 	start := before.Row
 	if before.OwnedBy(predecessor) && note.Owner == alice &&
 		before.Ownership.Deletion == v1alpha1.DeletionDelete && d.Adoption == v1alpha1.AdoptionNever {
@@ -137,7 +137,7 @@ func checkSynced(t *rapid.T, d user.Desired, before, after user.Observed, last u
 	}
 
 	if d.Unlock != "" && note.UnlockHandled != d.Unlock {
-		t.Errorf("the request %q is not noted as handled, but %q", d.Unlock, note.UnlockHandled)
+		t.Errorf("the request %q is not recorded as handled, but %q", d.Unlock, note.UnlockHandled)
 	}
 	if start == nil {
 		return
@@ -155,6 +155,6 @@ func checkSynced(t *rapid.T, d user.Desired, before, after user.Observed, last u
 		return
 	}
 	if diff := cmp.Diff(start.LockedUntil, row.LockedUntil); diff != "" || start.FailedLoginAttempts != row.FailedLoginAttempts {
-		t.Errorf("the log-in columns were changed: %s", image(t, row))
+		t.Errorf("the login columns were changed: %s", image(t, row))
 	}
 }

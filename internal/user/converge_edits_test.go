@@ -13,8 +13,8 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// TestPlansFollowEdits lets one place live: edits, drift, rotations, requests and restored backups in any order, each
-// followed by what the controller does, and at the end its deletion.
+// TestPlansFollowEdits runs edits, drift, rotations, requests and restored backups in any order, each followed by
+// reconciles, and deletes the resource at the end.
 func TestPlansFollowEdits(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := &world{Observed: user.Observed{Now: now}}
@@ -44,7 +44,7 @@ func TestPlansFollowEdits(t *testing.T) {
 				}
 				d.Password = next
 			},
-			"ask to unlock":             func(t *rapid.T) { d.Unlock = requests.Draw(t, "unlock") },
+			"request an unlock":         func(t *rapid.T) { d.Unlock = requests.Draw(t, "unlock") },
 			"fall under other policies": func(t *rapid.T) { d.Permission = permissions.Draw(t, "permission") },
 			"fail to log in": func(*rapid.T) {
 				if w.Row == nil {
@@ -67,17 +67,17 @@ func TestPlansFollowEdits(t *testing.T) {
 			},
 			"delete the row": func(*rapid.T) { w.Row = nil },
 			"be recreated": func(*rapid.T) {
-				// As by kubectl delete and apply, and the finalizer done with the old one.
+				// As by kubectl delete and apply, after the finalizer of the old one.
 				remove()
 				another()
 			},
 			"vanish": func(*rapid.T) {
-				// The finalizer was taken off by force.
+				// The finalizer was removed by force.
 				another()
 			},
 			"make a backup": func(*rapid.T) { backups = append(backups, d) },
 			"be restored": func(t *rapid.T) {
-				// The API server forgot what happened since, perhaps the deletion.
+				// The API server lost everything since, perhaps the deletion.
 				if rapid.Bool().Draw(t, "deleted before") {
 					remove()
 				}
@@ -114,10 +114,10 @@ func TestPlansFollowEdits(t *testing.T) {
 	})
 }
 
-// TestOldCopiesAskFirst holds a copy of the resource that is out of date against what became of the account since: it
-// may do nothing that was not confirmed. A name that somebody else released is left out, since its note keeps no
-// trace of who else was deleted.
-func TestOldCopiesAskFirst(t *testing.T) {
+// TestPlansOfOutdatedCopiesAreConfirmed plans with an outdated copy of the resource, which must not change anything
+// without a confirmation. A username that another resource released is excluded, because its record keeps no trace of
+// other deletions.
+func TestPlansOfOutdatedCopiesAreConfirmed(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w, old := anyWorld(t), anyDesired(t)
 		old.Deleting, old.Paused = false, false
@@ -139,8 +139,8 @@ func TestOldCopiesAskFirst(t *testing.T) {
 			present.Generation++
 			present.Deleting = true
 			if note := w.Ownership; note != nil && note.State == user.Released && note.Owner != old.Owner {
-				// Not the test is skipped but the case: rapid draws another one. Such a name keeps no tombstone.
-				t.Skip("somebody else released the name")
+				// This skips the case, not the test: rapid draws another one. Such a username keeps no tombstone.
+				t.Skip("another resource released the username")
 			}
 		}
 		w.settle(t, present)

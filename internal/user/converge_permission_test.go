@@ -25,7 +25,7 @@ var (
 	)
 )
 
-// held is the protected roles that the row's user holds.
+// held returns the protected roles of the row's user.
 func held(d user.Desired, o user.Observed) []string {
 	var roles []string
 	for _, role := range d.Protected {
@@ -36,9 +36,8 @@ func held(d user.Desired, o user.Observed) []string {
 	return roles
 }
 
-// checkEndangered checks that a change tells of the protected roles that it takes, and of no others. A change that is a first
-// step takes none that the next one gives back, and one that puts back what another program changed takes none that was meant
-// to be there.
+// checkEndangered checks that a change names exactly the protected roles that it takes. A first step takes none that
+// the next one returns, and a correction takes none that was intended.
 func checkEndangered(t *rapid.T, d user.Desired, before, after user.Observed, decision user.Decision) {
 	t.Helper()
 	stays := held(d, after)
@@ -50,16 +49,16 @@ func checkEndangered(t *rapid.T, d user.Desired, before, after user.Observed, de
 		return d.Unprotected || putsBack || slices.Contains(stays, role)
 	})
 	if got := decision.Change.Endangered; !slices.Equal(got, want) {
-		t.Errorf("the change of %s\nto      %s\ntakes %q, and tells of %q", image(t, before), image(t, after), want, got)
+		t.Errorf("the change of %s\nto      %s\ntakes %q, and names %q", image(t, before), image(t, after), want, got)
 	}
 }
 
-// isKept tells whether the next change of a world waits for somebody else to hold a protected role.
+// isKept reports whether the next change waits for another holder of a protected role.
 func isKept(d user.Desired, w *world) bool {
 	return w.alone && len(user.Plan(d, w.Observed).Change.Endangered) > 0
 }
 
-// checkKept checks what came of a row whose user is the last one with a protected role, and was to lose it.
+// checkKept checks the row of the last user with a protected role, after a change that would take it away.
 func checkKept(t *rapid.T, d user.Desired, before, after user.Observed, last user.Decision) {
 	if d.Unprotected {
 		t.Error("the resource may take the last administrator away, and did not")
@@ -77,8 +76,8 @@ func checkKept(t *rapid.T, d user.Desired, before, after user.Observed, last use
 	}
 }
 
-// checkSuspension checks a change that is made though no policy permits the resource: of its own row nothing but active
-// changes, to false, and of the note only what goes with that. Nothing becomes its own.
+// checkSuspension checks a change without permission: in an owned row only active becomes false, and only the matching
+// fields of the record change. No other row changes its owner.
 func checkSuspension(t *rapid.T, d user.Desired, before, after user.Observed, decision user.Decision) {
 	t.Helper()
 	if !before.OwnedBy(d.Owner) {
@@ -94,7 +93,7 @@ func checkSuspension(t *rapid.T, d user.Desired, before, after user.Observed, de
 	}
 }
 
-// suspendedBy is what a suspension makes of an account.
+// suspendedBy returns the account after a suspension.
 func suspendedBy(before user.Observed, d user.Desired) user.Observed {
 	after, note := before, *before.Ownership
 	if before.Row != nil {
@@ -108,7 +107,7 @@ func suspendedBy(before user.Observed, d user.Desired) user.Observed {
 	return after
 }
 
-// withTerms is what a paused resource lets happen to an account.
+// withTerms returns the account after a change of a paused resource.
 func withTerms(before user.Observed, d user.Desired) user.Observed {
 	if !before.OwnedBy(d.Owner) || before.Ownership.Lockout == wantTerms(d, before, before) {
 		return before
@@ -120,8 +119,8 @@ func withTerms(before user.Observed, d user.Desired) user.Observed {
 	return after
 }
 
-// wantTerms is the policy's terms, of which an exemption is only for a password that was looked at: the one that is noted
-// after the change, or the one that was exempt before.
+// wantTerms returns the policy's terms, with an exemption only for a checked password: the recorded one after the
+// change, or one that was exempt before.
 func wantTerms(d user.Desired, before, after user.Observed) user.Lockout {
 	applied := after.PasswordVersion(d.Owner)
 	exemptBefore := before.PasswordVersion(d.Owner) != "" && before.Ownership.Lockout.Exempt
@@ -133,10 +132,10 @@ func wantTerms(d user.Desired, before, after user.Observed) user.Lockout {
 	return d.Permission.Lockout
 }
 
-// checkRefused checks what came of a resource that no policy permits.
+// checkRefused checks the account of a resource that no policy permits.
 func checkRefused(t *rapid.T, d user.Desired, before, after user.Observed, last user.Decision) {
 	if diff := cmp.Diff(d.Permission.Refusal, last.Problem); diff != "" {
-		t.Errorf("the problem is another one than the refusal (-want +got):\n%s", diff)
+		t.Errorf("the problem is not the refusal (-want +got):\n%s", diff)
 	}
 	if after.OwnedBy(d.Owner) != before.OwnedBy(d.Owner) {
 		t.Errorf("it became another owner than it was: %s", image(t, after))
@@ -145,7 +144,7 @@ func checkRefused(t *rapid.T, d user.Desired, before, after user.Observed, last 
 		t.Errorf("its row is not suspended: %s", image(t, after))
 	}
 	if after.OwnedBy(predecessor) {
-		t.Errorf("its place's former resource was not seen to: %s", image(t, after))
+		t.Errorf("the former resource was not handled: %s", image(t, after))
 	}
 	if before.OwnedBy(predecessor) && after.Row != nil && after.Row.Active {
 		t.Errorf("its place's former resource left an active row: %s", image(t, after))
@@ -155,15 +154,15 @@ func checkRefused(t *rapid.T, d user.Desired, before, after user.Observed, last 
 	}
 }
 
-// TestASuspensionLeavesNoTrace suspends an account, lets its resource be edited or paused meanwhile, and permits it again:
-// it is as it would be had it been permitted all the time, and nobody is blamed for drift.
+// TestASuspensionLeavesNoTrace suspends an account, edits or pauses its resource, and permits it again. The account is
+// as without a suspension, and no drift is reported.
 func TestASuspensionLeavesNoTrace(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		d, w := anyDesired(t), anyWorld(t)
 		d.Deleting, d.Paused, d.Permission = false, false, user.Permission{}
 		w.settle(t, d)
 		if !w.OwnedBy(d.Owner) {
-			return // somebody else's, or not to be adopted
+			return // another owner's, or not to be adopted
 		}
 		if w.Row.Active {
 			w.Row.PasswordHash = user.EnabledHash(w.Row.PasswordHash) // one that another program disabled is lost

@@ -14,13 +14,13 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// world is as small a store as can be: one name, and changes made as user.Change tells.
+// world is a minimal store: one username, and changes as user.Change describes them.
 type world struct {
 	user.Observed
 	alone bool // no other active user holds any role
 }
 
-// apply makes a change, or reports that the plan behind it no longer holds.
+// apply applies a change, or reports that its plan is out of date.
 func (w *world) apply(c user.Change) bool {
 	if !w.holds(c) {
 		return false
@@ -57,7 +57,7 @@ func (w *world) apply(c user.Change) bool {
 	return true
 }
 
-// holds reports whether a change may be made.
+// holds reports whether a change may be applied.
 func (w *world) holds(c user.Change) bool {
 	note := w.Ownership
 	if note == nil {
@@ -86,12 +86,12 @@ func (w *world) holds(c user.Change) bool {
 	return ok && current && note.Revision == c.Revision
 }
 
-// noteSynced notes what a change made of an owned row.
+// noteSynced records a change of an owned row.
 func noteSynced(note *user.Ownership, c user.Change) {
 	note.Owner, note.State, note.Generation, note.Deletion = c.Owner, user.Owned, c.Generation, c.Deletion
 	if p := c.Password; p != nil {
 		note.PasswordVersion, note.PasswordHash, note.PasswordWeak = p.Version, p.Hash, p.Weak
-		note.PasswordSuspicion, note.PasswordUnjudged = p.Suspicion, p.Unjudged
+		note.PasswordSuspicion, note.PasswordUnchecked = p.Suspicion, p.Unchecked
 		if p.Version == "" {
 			note.PasswordHash = ""
 		}
@@ -102,7 +102,7 @@ func noteSynced(note *user.Ownership, c user.Change) {
 	note.Suspended, note.Lockout = c.Suspended, c.Lockout
 }
 
-// write is the row after the change.
+// write returns the row after the change.
 func (w *world) write(c user.Change) *user.Row {
 	var row user.Row
 	if w.Row != nil {
@@ -131,8 +131,8 @@ func (w *world) write(c user.Change) *user.Row {
 	return &row
 }
 
-// step plans and applies once, as the controller does, with a copy of the resource that is up to date. It reports what
-// was decided; nothing, where the change would take a protected role from the last one who holds it.
+// step plans and applies once, as the controller does, with a current copy of the resource. It returns the decision;
+// none if the change would take a protected role from its last holder.
 func (w *world) step(t *rapid.T, d user.Desired) user.Decision {
 	t.Helper()
 	before := w.Observed
@@ -154,7 +154,7 @@ func (w *world) step(t *rapid.T, d user.Desired) user.Decision {
 	return decision
 }
 
-// withPassword is the change with the password that it asks for.
+// withPassword returns the change with the requested password.
 func withPassword(decision user.Decision, d user.Desired, o user.Observed) user.Change {
 	c := decision.Change
 	if decision.TakePassword {
@@ -166,13 +166,12 @@ func withPassword(decision user.Decision, d user.Desired, o user.Observed) user.
 	return c
 }
 
-// settled reports whether the controller was done after such a decision: a resource that is buried is done with, and
-// nobody looks again.
+// settled reports whether the controller is done after a decision. It is done with a tombstone.
 func settled(decision user.Decision) bool {
 	return decision.Change.Verb == user.Nothing || decision.Change.Verb == user.Bury
 }
 
-// settle does what is to be done for a resource.
+// settle reconciles a resource until it is done.
 func (w *world) settle(t *rapid.T, d user.Desired) {
 	t.Helper()
 	for range mostSteps {
@@ -253,20 +252,20 @@ func anyWorld(t *rapid.T) *world {
 			Suspended:     rapid.Bool().Draw(t, "suspended"),
 			Lockout:       lockouts.Draw(t, "noted terms"),
 		}
-		if owner != alice { // who counts generations of his own
+		if owner != alice { // with its own generations
 			w.Ownership.Generation += 10
 		}
 		if version := rapid.SampledFrom([]string{"", "v1", "v2"}).Draw(t, "noted version"); version != "" {
 			w.Ownership.PasswordVersion = version
 			w.Ownership.PasswordHash = map[string]string{"v1": hashV1, "v2": hashV2}[version]
 			w.Ownership.PasswordWeak = rapid.Bool().Draw(t, "weak")
-			w.Ownership.PasswordUnjudged = rapid.Bool().Draw(t, "unjudged")
+			w.Ownership.PasswordUnchecked = rapid.Bool().Draw(t, "unjudged")
 		}
 	}
 	return w
 }
 
-// The longest way: the row of a predecessor goes, the own one comes.
+// The longest sequence: delete the predecessor's row, then create the resource's own.
 const mostSteps = 2
 
 func TestPlansConverge(t *testing.T) {

@@ -25,8 +25,7 @@ var defaultAccounts = []defaultAccount{
 // versions are how a bcrypt hash may begin. The same password matches with each of them.
 var versions = []string{"$2", "$2a", "$2b", "$2x", "$2y"}
 
-// DefaultHashes returns the hashes with which somebody can log in by a default password of the sharding manager, in all
-// spellings.
+// DefaultHashes returns the hashes that match a default password of the sharding manager, in all spellings.
 func DefaultHashes() []string {
 	var hashes []string
 	for _, account := range defaultAccounts {
@@ -37,8 +36,8 @@ func DefaultHashes() []string {
 	return hashes
 }
 
-// DefaultHash reports whether a hash is of a default password of the sharding manager, by the hash alone. A "!" in place of
-// its first "$" shuts an inactive account, and does not make the password another one.
+// DefaultHash reports whether a hash is one of a default password of the sharding manager. A disabled hash counts too:
+// it has "!" in place of its first "$" and matches again when the account is active.
 func DefaultHash(hash string) bool {
 	return slices.ContainsFunc(defaultAccounts, func(a defaultAccount) bool { return a.hasHash(hash) })
 }
@@ -47,7 +46,7 @@ func (a defaultAccount) hasHash(hash string) bool {
 	if shut, ok := strings.CutPrefix(hash, "!"); ok {
 		hash = "$" + shut
 	}
-	version, _, ok := strings.Cut(hash, a.rest) // what follows the hash, such as a newline, does not count for bcrypt
+	version, _, ok := strings.Cut(hash, a.rest) // bcrypt ignores what follows the hash, such as a newline
 	return ok && slices.Contains(versions, version)
 }
 
@@ -60,8 +59,8 @@ func DefaultUsernames() []string {
 	return names
 }
 
-// Untouched reports whether a row is a default account as the sharding manager inserted it: username, hash, role, active. That
-// somebody logged in by the default password, or tried to, does not matter.
+// Untouched reports whether a row is a default account as the sharding manager inserted it: username, hash, role,
+// active. Logins, successful or not, do not matter.
 func Untouched(username string, row Row) bool {
 	return slices.ContainsFunc(defaultAccounts, func(a defaultAccount) bool {
 		return a.username == username && row.Active && !strings.HasPrefix(row.PasswordHash, "!") && a.hasHash(row.PasswordHash) &&

@@ -9,7 +9,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// Owner identifies the ShardingUser that a row belongs to. Several clusters may share one table.
+// Owner identifies the ShardingUser that owns a row. Several clusters may share one table.
 type Owner struct {
 	Cluster   string // UID of the cluster's kube-system namespace
 	Namespace string
@@ -17,8 +17,8 @@ type Owner struct {
 	UID       string
 }
 
-// Succeeds reports whether o has the same place (cluster, namespace and name) as former but is another resource.
-// Since a place holds one resource at a time, the former one is gone when o is known to be there.
+// Succeeds reports whether o has the cluster, namespace and name of former but is another resource. Only one resource
+// can have them at a time, so former is gone when o is known to exist.
 func (o Owner) Succeeds(former Owner) bool {
 	return o.samePlace(former) && o.UID != former.UID
 }
@@ -27,7 +27,7 @@ func (o Owner) samePlace(other Owner) bool {
 	return o.Cluster == other.Cluster && o.Namespace == other.Namespace && o.Name == other.Name
 }
 
-// String is the owner as people write it: namespace/name.
+// String returns namespace/name.
 func (o Owner) String() string { return o.Namespace + "/" + o.Name }
 
 // Desired is the account that a ShardingUser asks for.
@@ -41,46 +41,46 @@ type Desired struct {
 	Adoption   v1alpha1.AdoptionPolicy
 	Deletion   v1alpha1.DeletionPolicy
 	Deleting   bool   // the resource is being deleted
-	Paused     bool   // nothing may be changed in the database
-	Unlock     string // the request to unlock; "" where there is none
+	Paused     bool   // the operator changes nothing in the database
+	Unlock     string // the unlock request; "" if there is none
 	Permission Permission
 
-	// Protected are the roles of which each has to be held by some active user, and Unprotected tells that the resource may
-	// nevertheless take the last one away.
+	// Protected are the roles that at least one active user must hold. Unprotected reports that this resource may take
+	// the last one away.
 	Protected   []string
 	Unprotected bool
 }
 
-// Password is what is known of the password that a ShardingUser asks for, short of the password itself.
+// Password describes the password that a ShardingUser asks for, without the password itself.
 type Password struct {
-	// Managed tells whether the resource names a password at all. Without one the row's password is not ours.
+	// Managed reports whether the resource names a password. If not, the operator does not manage the row's password.
 	Managed bool
 
-	// Version identifies the value that the Secret holds now. It is compared with the version that was applied last,
-	// and has no other meaning. It is empty where there is a Problem.
+	// Version identifies the current value of the Secret. It is only compared with the version that was applied last.
+	// It is empty if there is a Problem.
 	Version string
 
-	// Problem tells why the Secret yields no usable password; nil where it does.
+	// Problem is why the Secret has no usable password; nil if it has one.
 	Problem *Problem
 
-	// Generated tells whether the operator made the Secret, and so may put another password into it.
+	// Generated reports whether the operator created the Secret, so it may replace the password.
 	Generated bool
 
-	// NotReplaced is why the operator cannot replace a generated password that has to be replaced, as a sentence; "" where it can.
+	// NotReplaced is a sentence that says why the operator cannot replace a generated password that is due; "" if it
+	// can.
 	NotReplaced string
 
-	// MaxAge is how old the resource lets the password become; 0 where it says nothing of that.
+	// MaxAge is the maximum age that the resource sets; 0 if it sets none.
 	MaxAge time.Duration
 }
 
-// Problem is something that keeps a resource from being as it should: a reason of the Ready condition and a sentence
-// for people. The sentence is never parsed.
+// Problem is why a resource is not Ready: a reason and a sentence for people. The sentence is never parsed.
 type Problem struct {
 	Reason  string
 	Message string
 }
 
-// Username is the effective username of a resource: spec.username, or else metadata.name.
+// Username returns the effective username of a resource: spec.username, or metadata.name if that is empty.
 func Username(u *v1alpha1.ShardingUser) string {
 	if u.Spec.Username != "" {
 		return u.Spec.Username
@@ -88,8 +88,8 @@ func Username(u *v1alpha1.ShardingUser) string {
 	return u.Name
 }
 
-// FromResource reads what a resource of the given cluster asks for. Of the password it knows only whether there is to
-// be one: what the Secret holds is for the caller to find out, as are what policies say and which roles are protected.
+// FromResource returns what a resource of the given cluster asks for. The caller adds what the resource does not hold:
+// the state of the Secret, the policies' decision, and the protected roles.
 func FromResource(cluster string, u *v1alpha1.ShardingUser) Desired {
 	roles := make([]string, 0, len(u.Spec.Roles))
 	for _, role := range u.Spec.Roles {
@@ -106,7 +106,7 @@ func FromResource(cluster string, u *v1alpha1.ShardingUser) Desired {
 		Deletion:   u.Spec.DeletionPolicy,
 		Deleting:   !u.DeletionTimestamp.IsZero(),
 		Paused:     u.Annotations[v1alpha1.AnnotationPaused] == "true",
-		// Any value is a request, but for the database a text holds no NUL.
+		// Any value is a request, but a text in Postgres cannot contain a NUL.
 		Unlock:      strings.ReplaceAll(u.Annotations[v1alpha1.AnnotationUnlockRequestedAt], "\x00", "\uFFFD"),
 		Unprotected: u.Annotations[v1alpha1.AnnotationAllowLastAdministrator] == "true",
 	}

@@ -7,14 +7,15 @@ import (
 	"slices"
 )
 
-// An inactive row holds a disabled hash, since a program may accept a password before it looks at the column active. See
+// An inactive row has a disabled hash, because a program may check a password before it checks the column active. See
 // docs/adr/0017-an-inactive-row-has-a-disabled-hash.md.
 
-// The beginning of a hash as crypt(3) writes it, and of one that is disabled. The expressions mean the same in Postgres.
+// EnabledHashPattern and DisabledHashPattern match the beginning of a hash in crypt(3) format, enabled and disabled.
+// They mean the same in Postgres.
 //
-// Libraries of bcrypt accept more than that: Go's reads the first byte of the version, which is at most 2, and the length, and neither
-// the rest of the version nor the separators. Such a hash has no second $, or is no identifier before it. It is disabled as well. One that
-// begins with $$ does not come back: !$2a$ is how a DBA locks an account.
+// They cover what bcrypt libraries accept beyond the format. Go's library reads only the first byte of the version,
+// which is at most 2, and the length, so a hash may have no second $ or no identifier before it. A disabled hash that
+// begins with !$ stays disabled: it is how a DBA locks an account.
 const (
 	EnabledHashPattern  = `^[$]([0-9A-Za-z-]+[$]|[^3-~](.|\n){57})`
 	DisabledHashPattern = `^!([0-9A-Za-z-]+[$]|[^3-~$](.|\n){57})`
@@ -25,8 +26,8 @@ var (
 	disabledHash = regexp.MustCompile(DisabledHashPattern)
 )
 
-// DisabledHash returns the hash with ! in place of the leading $, so that no password matches it. Its length stays. It returns
-// what is no hash as it is.
+// DisabledHash returns the hash with "!" in place of the leading "$", so that no password matches. The length stays the
+// same. A text that is not a hash is returned unchanged.
 func DisabledHash(hash string) string {
 	if !enabledHash.MatchString(hash) {
 		return hash
@@ -34,7 +35,7 @@ func DisabledHash(hash string) string {
 	return "!" + hash[1:]
 }
 
-// EnabledHash undoes DisabledHash. It returns what is no disabled hash as it is.
+// EnabledHash undoes DisabledHash. A text that is not a disabled hash is returned unchanged.
 func EnabledHash(hash string) string {
 	if !disabledHash.MatchString(hash) {
 		return hash
@@ -42,13 +43,13 @@ func EnabledHash(hash string) string {
 	return "$" + hash[1:]
 }
 
-// NeedsDisabledHash reports whether the row is inactive and its hash is one that a password may match.
+// NeedsDisabledHash reports whether the row is inactive and a password can match its hash.
 func (r *Row) NeedsDisabledHash() bool {
 	return r != nil && !r.Active && DisabledHash(r.PasswordHash) != r.PasswordHash
 }
 
-// hashFor is the hash of a row that is to be active or not, enabled where it is disabled because the row is inactive or to be so. A
-// disabled hash of an active row is another program's.
+// hashFor returns the hash of a row that is to be active or not. A hash that is disabled because the row is or becomes
+// inactive is returned enabled. A disabled hash of an active row was written by another program and stays.
 func (r *Row) hashFor(active bool) string {
 	if r.Active && active {
 		return r.PasswordHash
@@ -74,7 +75,7 @@ func (c Change) WritesHash() bool {
 	return false
 }
 
-// DisablesHash reports whether the change may put a disabled hash into the row.
+// DisablesHash reports whether the change can put a disabled hash into the row.
 func (c Change) DisablesHash() bool {
 	if c.Verb == Create && (c.Password == nil || DisabledHash(c.Password.Hash) == c.Password.Hash) {
 		return false
@@ -82,12 +83,12 @@ func (c Change) DisablesHash() bool {
 	return c.WritesHash() && c.leavesInactive() && !c.KeepHash
 }
 
-// OnlyDisablesHash reports whether all that the change writes is a disabled hash, in place of the same hash.
+// OnlyDisablesHash reports whether the change only replaces a hash by its disabled form.
 func (c Change) OnlyDisablesHash() bool {
 	return c.Verb == Update && c.DisablesHash() && len(c.Write) == 1 && (c.Password == nil || c.Password.Hash == "")
 }
 
-// leavesInactive reports whether the change leaves a row inactive.
+// leavesInactive reports whether the row is inactive after the change.
 func (c Change) leavesInactive() bool {
 	switch c.Verb {
 	case Create, Adopt, Update:
@@ -99,8 +100,8 @@ func (c Change) leavesInactive() bool {
 	return false
 }
 
-// NewHash returns the hash that a Create, Adopt or Update puts into the column; "" where the row's own hash stays, which is then
-// disabled or enabled.
+// NewHash returns the hash that a Create, Adopt or Update writes; "" if the row's own hash stays and is only disabled
+// or enabled.
 func (c Change) NewHash() string {
 	hash := ""
 	if c.Password != nil {
@@ -115,8 +116,8 @@ func (c Change) NewHash() string {
 	return hash
 }
 
-// HashAfter returns the hash that a row has after a change that writes the column. It is disabled where the row is inactive then,
-// and enabled again where the change activates the row.
+// HashAfter returns the hash of the row after a change that writes the column: disabled if the row is then inactive,
+// enabled if the change activates the row.
 func (c Change) HashAfter(before Row) string {
 	hash := c.NewHash()
 	switch {

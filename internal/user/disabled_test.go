@@ -13,11 +13,11 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// shutV1 and shutAlien are hashes of inactive rows.
+// disabledV1 and disabledAlien are hashes of inactive rows.
 const (
-	shutV1    = "!2a$10$hash-of-v1"
-	shutV2    = "!2a$10$hash-of-v2"
-	shutAlien = "!2a$10$hash-of-another-program"
+	disabledV1    = "!2a$10$hash-of-v1"
+	shutV2        = "!2a$10$hash-of-v2"
+	disabledAlien = "!2a$10$hash-of-another-program"
 )
 
 func TestADisabledHashCanBeEnabled(t *testing.T) {
@@ -41,7 +41,7 @@ func TestADisabledHashCanBeEnabled(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoHashStaysAsItIs(t *testing.T) {
+func TestTextsThatAreNoHashStayUnchanged(t *testing.T) {
 	for _, text := range []string{
 		"", "!", "*", "!!", "$", "$$", "!$", "theirs", "!locked", "! 2a$10$", " $2a$10$", "$2a", "!2a", "x$2a$", "$ü$", "!ü$",
 		"!YzcxNzA4ZGU2YjE4", // as Django marks an account without a password
@@ -52,7 +52,7 @@ func TestWhatIsNoHashStaysAsItIs(t *testing.T) {
 	}
 }
 
-// What a bcrypt library accepts is disabled, however odd it looks.
+// Every hash that a bcrypt library accepts is disabled.
 func TestNoHashThatBcryptAcceptsStaysEnabled(t *testing.T) {
 	right := []byte("right")
 	made, err := bcrypt.GenerateFromPassword(right, bcrypt.MinCost)
@@ -84,7 +84,7 @@ func TestNoHashThatBcryptAcceptsStaysEnabled(t *testing.T) {
 	}
 }
 
-// No text is changed twice, and each comes back.
+// Disabling twice changes nothing, and enabling restores the text.
 func TestDisablingLosesNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text := rapid.StringMatching(`[!$]{0,2}[2a-]{0,3}[!$]{0,2}[a-z]{0,3}`).Draw(t, "text")
@@ -109,114 +109,129 @@ func TestPlanOfTheHashOfAnInactiveRow(t *testing.T) {
 		"a disabled hash of an inactive row is left alone": {
 			desired(inactive), synced(rowInactive), leave(),
 		},
-		"it is left alone where the password is another program's": {
-			desired(inactive, withoutPassword), synced(nothingOfOurs, rowHash(shutAlien), rowUnshut), leave(),
+		"it is left alone if another program manages the password": {
+			desired(inactive, withoutPassword), synced(nothingOfOurs, rowHash(disabledAlien), rowEnabled), leave(),
 		},
-		"a password that nothing matches stays as it is": {
-			desired(inactive, withoutPassword), synced(nothingOfOurs, rowHash(user.UnusablePassword), rowUnshut), leave(),
+		"an unusable password stays": {
+			desired(inactive, withoutPassword), synced(nothingOfOurs, rowHash(user.UnusablePassword), rowEnabled), leave(),
 		},
-		"no hash at all stays none": {
-			desired(inactive, withoutPassword), synced(nothingOfOurs, rowHash(""), rowUnshut), leave(),
+		"a missing hash stays missing": {
+			desired(inactive, withoutPassword), synced(nothingOfOurs, rowHash(""), rowEnabled), leave(),
 		},
-		"a usable hash, as an older version left it, is disabled and is no drift": {
-			desired(inactive), synced(rowUnshut), shuts(),
+		"a usable hash of an older version is disabled without drift": {
+			desired(inactive), synced(rowEnabled), shuts(),
 		},
-		"a usable hash of another program is disabled and is no drift": {
-			desired(inactive, withoutPassword), synced(nothingOfOurs, rowHash(alien), rowUnshut), shuts(),
+		"a usable hash of another program is disabled without drift": {
+			desired(inactive, withoutPassword), synced(nothingOfOurs, rowHash(alien), rowEnabled), shuts(),
 		},
-		"another program's hash on a row with our password is drift": {
-			desired(inactive), synced(rowHash(alien), rowUnshut),
+		"another program's hash instead of a managed one is drift": {
+			desired(inactive), synced(rowHash(alien), rowEnabled),
 			user.Decision{
 				Change: change(user.Update, toInactive, puttingBack, writing(user.FieldPasswordHash)),
 				Drift:  []user.Field{user.FieldPasswordHash},
 			},
 		},
-		"so is another program's hash that is disabled": {
-			desired(inactive), synced(rowHash(shutAlien), rowUnshut),
+		"another program's disabled hash is drift too": {
+			desired(inactive), synced(rowHash(disabledAlien), rowEnabled),
 			user.Decision{
 				Change: change(user.Update, toInactive, puttingBack, writing(user.FieldPasswordHash)),
 				Drift:  []user.Field{user.FieldPasswordHash},
 			},
 		},
-		"a row that another program activated needs no hash where that is disabled still": {
-			desired(inactive), synced(rowHash(shutV1)),
+		"an activated row whose hash is disabled needs no hash": {
+			desired(inactive), synced(rowHash(disabledV1)),
 			user.Decision{Change: change(user.Update, toInactive, writing(user.FieldActive)), Drift: []user.Field{user.FieldActive}},
 		},
-		"a row that another program wrote as a whole is one correction": {
+		"a row that another program rewrote is one correction": {
 			desired(inactive), synced(rowHash(alien), rowRoles("x")),
 			user.Decision{
 				Change: change(user.Update, toInactive, puttingBack, writing(user.FieldRoles, user.FieldActive, user.FieldPasswordHash)),
 				Drift:  []user.Field{user.FieldRoles, user.FieldActive, user.FieldPasswordHash},
 			},
 		},
-		"the hash is enabled where the user becomes active": {
+	})
+}
+
+func TestPlanOfTheHashOfAnActivatedRow(t *testing.T) {
+	runPlan(t, map[string]planCase{
+		"the hash is enabled when the user becomes active": {
 			desired(edited), synced(rowInactive),
 			user.Decision{Change: change(user.Update, toEdited, writing(user.FieldActive, user.FieldPasswordHash))},
 		},
-		"another program's hash is enabled where the user becomes active": {
-			desired(edited, withoutPassword), synced(nothingOfOurs, rowHash(shutAlien), rowUnshut),
+		"another program's hash is enabled too": {
+			desired(edited, withoutPassword), synced(nothingOfOurs, rowHash(disabledAlien), rowEnabled),
 			user.Decision{Change: change(user.Update, toEdited, writing(user.FieldActive, user.FieldPasswordHash))},
 		},
-		"a usable hash needs nothing where the user becomes active": {
-			desired(edited), synced(rowUnshut),
+		"a usable hash stays when the user becomes active": {
+			desired(edited), synced(rowEnabled),
 			user.Decision{Change: change(user.Update, toEdited, writing(user.FieldActive))},
 		},
-		"our password that somebody disabled in an active row is drift": {
-			desired(), synced(rowHash(shutV1)),
+		"a managed password disabled in an active row is drift": {
+			desired(), synced(rowHash(disabledV1)),
 			user.Decision{
 				Change: change(user.Update, puttingBack, writing(user.FieldPasswordHash)),
 				Drift:  []user.Field{user.FieldPasswordHash},
 			},
 		},
-		"another program's password that somebody disabled in an active row stays disabled": {
-			desired(withoutPassword), synced(nothingOfOurs, rowHash(shutAlien)), leave(),
+		"an unmanaged password disabled in an active row stays": {
+			desired(withoutPassword), synced(nothingOfOurs, rowHash(disabledAlien)), leave(),
 		},
-		"a password that is no longer ours stays disabled": {
+		"a password that is no longer managed stays disabled": {
 			desired(edited, inactive, withoutPassword), synced(rowInactive),
-			user.Decision{Change: change(user.Update, toEdited, toInactive, lettingGo)},
+			user.Decision{Change: change(user.Update, toEdited, toInactive, unmanaging)},
 		},
-		"a password that is no longer ours is disabled": {
+		"a password that is no longer managed is disabled": {
 			desired(edited, inactive, withoutPassword), synced(),
-			user.Decision{Change: change(user.Update, toEdited, toInactive, lettingGo, writing(user.FieldActive, user.FieldPasswordHash))},
+			user.Decision{Change: change(user.Update, toEdited, toInactive, unmanaging, writing(user.FieldActive, user.FieldPasswordHash))},
 		},
+	})
+}
+
+func TestPlanOfTheHashOfAnAdoptedRow(t *testing.T) {
+	runPlan(t, map[string]planCase{
 		"an unowned row that is adopted is enabled": {
-			desired(adopting, withoutPassword), synced(neverNoted, rowInactive),
+			desired(adopting, withoutPassword), synced(noRecord, rowInactive),
 			user.Decision{Change: change(user.Adopt, onNothing, writing(user.FieldPasswordHash))},
 		},
 		"an unowned row that is adopted as inactive is disabled": {
-			desired(adopting, inactive, withoutPassword), synced(neverNoted),
+			desired(adopting, inactive, withoutPassword), synced(noRecord),
 			user.Decision{Change: change(user.Adopt, onNothing, toInactive, writing(user.FieldPasswordHash))},
 		},
-		"an unowned row that is adopted as it is keeps its hash": {
-			desired(adopting, inactive, withoutPassword), synced(neverNoted, rowInactive),
+		"an unowned row adopted unchanged keeps its hash": {
+			desired(adopting, inactive, withoutPassword), synced(noRecord, rowInactive),
 			user.Decision{Change: change(user.Adopt, onNothing, toInactive)},
 		},
-		"an active row whose hash another program disabled is adopted as it is": {
-			desired(adopting, withoutPassword), synced(neverNoted, rowHash(shutV1)),
+		"an active row with a disabled hash is adopted unchanged": {
+			desired(adopting, withoutPassword), synced(noRecord, rowHash(disabledV1)),
 			user.Decision{Change: change(user.Adopt, onNothing)},
 		},
 		"a row that a former resource deactivated is enabled": {
 			desired(withoutPassword), synced(ownedBy(predecessor), inState(user.Released), nothingOfOurs, rowInactive),
 			user.Decision{Change: change(user.Adopt, writing(user.FieldPasswordHash)), Confirm: true},
 		},
-		"it is enabled, and the Secret's password is asked for": {
+		"it is enabled, and the Secret's password is requested": {
 			desired(), synced(ownedBy(predecessor), inState(user.Released), nothingOfOurs, rowInactive),
 			user.Decision{Change: change(user.Adopt, writing(user.FieldPasswordHash)), Confirm: true, TakePassword: true},
 		},
+	})
+}
+
+func TestPlanOfTheHashOfARowThatOtherwiseStays(t *testing.T) {
+	runPlan(t, map[string]planCase{
 		"a deletion does not wait for the hash": {
-			desired(inactive, deleting), synced(rowUnshut), user.Decision{Change: change(user.Delete, toInactive)},
+			desired(inactive, deleting), synced(rowEnabled), user.Decision{Change: change(user.Delete, toInactive)},
 		},
-		"a paused resource leaves the hash as it is": {
-			desired(inactive, paused), synced(rowUnshut), leaveBecause(v1alpha1.ReasonPaused, isPaused),
+		"a paused resource leaves the hash unchanged": {
+			desired(inactive, paused), synced(rowEnabled), leaveBecause(v1alpha1.ReasonPaused, isPaused),
 		},
-		"a suspended row with a usable hash is disabled and is no drift": {
+		"a usable hash of a suspended row is disabled without drift": {
 			desired(refused), synced(suspended, rowHash(hashV1)),
 			user.Decision{
 				Change:  change(user.Update, suspending, writing(user.FieldPasswordHash)),
 				Problem: notPermitted, Disables: true,
 			},
 		},
-		"a suspended row with another program's hash gets that one disabled": {
+		"another program's hash of a suspended row is disabled": {
 			desired(refused, withoutPassword), synced(nothingOfOurs, suspended, rowHash(alien)),
 			user.Decision{
 				Change:  change(user.Update, suspending, writing(user.FieldPasswordHash)),
@@ -234,17 +249,17 @@ func TestWithPasswordOfAnInactiveRow(t *testing.T) {
 		hash     string
 		clears   bool
 	}{
-		"another password is written disabled": {
+		"a new password is written disabled": {
 			synced(rowInactive), user.PasswordChange{Hash: hashV2, Version: "v2", New: true}, true, shutV2, true,
 		},
-		"the same password in a new version is only noted": {
-			synced(rowInactive), user.PasswordChange{Hash: hashV1, Version: "v2"}, false, shutV1, false,
+		"the same password in a new version is only recorded": {
+			synced(rowInactive), user.PasswordChange{Hash: hashV1, Version: "v2"}, false, disabledV1, false,
 		},
-		"the same password is disabled where it is usable": {
-			synced(rowUnshut), user.PasswordChange{Hash: hashV1, Version: "v2"}, true, shutV1, false,
+		"the same password is disabled if it is usable": {
+			synced(rowEnabled), user.PasswordChange{Hash: hashV1, Version: "v2"}, true, disabledV1, false,
 		},
-		"a hash of Bcrypt is written disabled": {
-			synced(rowInactive), user.PasswordChange{Hash: alien, Version: "v2", New: true}, true, shutAlien, true,
+		"a hash with format Bcrypt is written disabled": {
+			synced(rowInactive), user.PasswordChange{Hash: alien, Version: "v2", New: true}, true, disabledAlien, true,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -266,31 +281,31 @@ func TestWithPasswordOfAnInactiveRow(t *testing.T) {
 	}
 }
 
-func TestTheHashThatAChangeLeaves(t *testing.T) {
+func TestHashAfterAChange(t *testing.T) {
 	p := &user.PasswordChange{Hash: hashV2, Version: "v2"}
-	active, shut, open := user.Row{PasswordHash: hashV1, Active: true}, user.Row{PasswordHash: shutV1}, user.Row{PasswordHash: hashV1}
+	active, shut, open := user.Row{PasswordHash: hashV1, Active: true}, user.Row{PasswordHash: disabledV1}, user.Row{PasswordHash: hashV1}
 	for name, tt := range map[string]struct {
 		change user.Change
 		before user.Row
 		want   string
 	}{
-		"a new active row has its password":                           {change(user.Create, puttingNew(hashV1, "v1")), user.Row{}, hashV1},
-		"a new inactive row has it disabled":                          {change(user.Create, toInactive, puttingNew(hashV1, "v1")), user.Row{}, shutV1},
-		"a new row without a password has one that nothing matches":   {change(user.Create, toInactive), user.Row{}, user.UnusablePassword},
-		"an adopted row keeps its own":                                {change(user.Adopt), active, hashV1},
-		"an adopted row keeps one that another program disabled":      {change(user.Adopt), user.Row{PasswordHash: shutV1, Active: true}, shutV1},
-		"an adopted inactive row is enabled":                          {change(user.Adopt), shut, hashV1},
-		"a row that is adopted as inactive is disabled":               {change(user.Adopt, toInactive), active, shutV1},
-		"an adopted row gets the Secret's password":                   {change(user.Adopt, func(c *user.Change) { c.Password = p }), shut, hashV2},
-		"a row that is adopted as inactive gets it disabled":          {change(user.Adopt, toInactive, func(c *user.Change) { c.Password = p }), shut, shutV2},
-		"a deactivated row is disabled":                               {change(user.Deactivate), active, shutV1},
-		"a deactivated row that was inactive is disabled":             {change(user.Deactivate), open, shutV1},
-		"a suspended row is disabled":                                 {change(user.Suspend), active, shutV1},
-		"a deactivated row keeps its hash where the database insists": {change(user.Deactivate, keepingHash), active, hashV1},
-		"a new row keeps its hash where the database insists": {
+		"a new active row has its password":                         {change(user.Create, puttingNew(hashV1, "v1")), user.Row{}, hashV1},
+		"a new inactive row has it disabled":                        {change(user.Create, toInactive, puttingNew(hashV1, "v1")), user.Row{}, disabledV1},
+		"a new row without a password has an unusable one":          {change(user.Create, toInactive), user.Row{}, user.UnusablePassword},
+		"an adopted row keeps its own":                              {change(user.Adopt), active, hashV1},
+		"an adopted row keeps a hash that another program disabled": {change(user.Adopt), user.Row{PasswordHash: disabledV1, Active: true}, disabledV1},
+		"an adopted inactive row is enabled":                        {change(user.Adopt), shut, hashV1},
+		"a row that is adopted as inactive is disabled":             {change(user.Adopt, toInactive), active, disabledV1},
+		"an adopted row gets the Secret's password":                 {change(user.Adopt, func(c *user.Change) { c.Password = p }), shut, hashV2},
+		"an inactive adoption gets the Secret's password disabled":  {change(user.Adopt, toInactive, func(c *user.Change) { c.Password = p }), shut, shutV2},
+		"a deactivated row is disabled":                             {change(user.Deactivate), active, disabledV1},
+		"a deactivated row that was inactive is disabled":           {change(user.Deactivate), open, disabledV1},
+		"a suspended row is disabled":                               {change(user.Suspend), active, disabledV1},
+		"a deactivated row keeps a hash that cannot be disabled":    {change(user.Deactivate, keepingHash), active, hashV1},
+		"a new row keeps a hash that cannot be disabled": {
 			change(user.Create, toInactive, puttingNew(hashV1, "v1"), keepingHash), user.Row{}, hashV1,
 		},
-		"a row that becomes inactive keeps its hash where the database insists": {change(user.Update, toInactive, keepingHash), active, hashV1},
+		"an inactive row keeps a hash that cannot be disabled": {change(user.Update, toInactive, keepingHash), active, hashV1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := tt.change.HashAfter(tt.before); got != tt.want {
@@ -305,19 +320,19 @@ func TestTheHashThatAChangeLeaves(t *testing.T) {
 
 func keepingHash(c *user.Change) { c.KeepHash = true }
 
-func TestTheHashInForceIsTheEnabledOne(t *testing.T) {
+func TestPasswordInForceIsEnabled(t *testing.T) {
 	for name, tt := range map[string]struct {
 		observed user.Observed
 		want     string
 	}{
-		"of our own inactive row":                  {synced(rowInactive), hashV1},
-		"of an inactive row of another program":    {synced(neverNoted, rowInactive), hashV1},
-		"of a row that was deactivated":            {synced(inState(user.Released), nothingOfOurs, rowInactive), hashV1},
-		"of an active row whose hash is disabled":  {synced(neverNoted, rowHash(shutV1)), shutV1},
-		"of an inactive row whose hash is usable":  {synced(neverNoted, rowUnshut), hashV1},
-		"of an inactive row that has no password":  {synced(neverNoted, rowHash(""), rowUnshut), ""},
-		"of an inactive row that nothing matches":  {synced(neverNoted, rowHash("!"), rowUnshut), "!"},
-		"of an inactive row that others took over": {synced(ownedBy(neighbour), rowInactive), hashV1},
+		"an owned inactive row":                     {synced(rowInactive), hashV1},
+		"an inactive row of another program":        {synced(noRecord, rowInactive), hashV1},
+		"a deactivated row":                         {synced(inState(user.Released), nothingOfOurs, rowInactive), hashV1},
+		"an active row with a disabled hash":        {synced(noRecord, rowHash(disabledV1)), disabledV1},
+		"an inactive row with a usable hash":        {synced(noRecord, rowEnabled), hashV1},
+		"an inactive row without a password":        {synced(noRecord, rowHash(""), rowEnabled), ""},
+		"an inactive row with an unusable password": {synced(noRecord, rowHash("!"), rowEnabled), "!"},
+		"an inactive row of another owner":          {synced(ownedBy(neighbour), rowInactive), hashV1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := tt.observed.PasswordInForce(alice); got != tt.want {
@@ -333,14 +348,14 @@ func TestEventsOfAnInactiveRow(t *testing.T) {
 		observed user.Observed
 		want     string
 	}{
-		"an edit":                        {desired(edited, inactive), synced(), "Normal Updated: Changed active.\n"},
-		"the way back":                   {desired(edited), synced(rowInactive), "Normal Updated: Changed active.\n"},
-		"a row of an older version":      {desired(inactive), synced(rowUnshut), ""},
-		"a suspended one of that":        {desired(refused), synced(suspended, rowHash(hashV1)), ""},
-		"a hash that others wrote there": {desired(inactive, withoutPassword), synced(nothingOfOurs, rowHash(alien), rowUnshut), ""},
+		"an edit":                             {desired(edited, inactive), synced(), "Normal Updated: Updated active.\n"},
+		"an activation":                       {desired(edited), synced(rowInactive), "Normal Updated: Updated active.\n"},
+		"a row of an older version":           {desired(inactive), synced(rowEnabled), ""},
+		"a suspended row of an older version": {desired(refused), synced(suspended, rowHash(hashV1)), ""},
+		"a hash of another program":           {desired(inactive, withoutPassword), synced(nothingOfOurs, rowHash(alien), rowEnabled), ""},
 		"a suspension": {
 			desired(refused), synced(),
-			"Normal Deactivated: Deactivated the row of username \"alice\", since no policy permits the resource.\n",
+			"Normal Deactivated: Deactivated the row for username \"alice\": no policy permits the resource.\n",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

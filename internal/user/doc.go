@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package user is the heart of the operator: what an account should be (Desired), what it is (Observed), the one
-// change that leads from the one to the other (Plan), and the status that tells of it (Status).
+// Package user is the core of the operator. It has the desired account (Desired), the observed account (Observed), the
+// change between them (Plan), and the status that reports the result (Status).
 //
-// Everything here is a pure function of its arguments. There is no context, clock, logger or I/O; the time comes in as
-// a figure, read from the database in the same SELECT as the row, so that the clocks of pods cannot matter. Nothing
-// changes its input. What can be expected to go wrong (no Secret, a name that is taken) is a value with a reason, a
-// Problem, and never a Go error.
+// Every function is pure: no context, clock, logger or I/O, and no change of its arguments. The time is a value that
+// the database returns with the row, so clock skew between pods has no effect. An expected failure, such as a missing
+// Secret or a username that is taken, is a Problem with a reason, never a Go error.
 package user

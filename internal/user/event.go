@@ -13,56 +13,56 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// Event is one thing that happened to an account, as it is told to people.
+// Event is a Kubernetes Event about an account.
 type Event struct {
 	Warning bool
 	Reason  string
 	Message string
 }
 
-// ChangeEvents tells of a change that was made, and of the drift that it put back.
+// ChangeEvents returns the Events of a change that was made, and of the drift that it corrected.
 func ChangeEvents(c Change, drift []Field) []Event {
 	var events []Event
-	tell := func(warning bool, reason, format string, args ...any) {
+	add := func(warning bool, reason, format string, args ...any) {
 		events = append(events, Event{Warning: warning, Reason: reason, Message: fmt.Sprintf(format, args...)})
 	}
 	if len(drift) > 0 {
-		tell(true, v1alpha1.EventDriftCorrected, "Another program had changed %s; put back%s.", list(drift), grounds(c))
+		add(true, v1alpha1.EventDriftCorrected, "Another program changed %s. Corrected%s.", list(drift), grounds(c))
 	}
 	switch c.Verb {
 	case Create:
 		if len(drift) == 0 {
-			tell(false, v1alpha1.EventCreated, "Created the row of username %q.", c.Username)
+			add(false, v1alpha1.EventCreated, "Created the row for username %q.", c.Username)
 		}
 	case Adopt:
-		tell(false, v1alpha1.EventAdopted, "Took over the row of username %q.", c.Username)
+		add(false, v1alpha1.EventAdopted, "Adopted the row for username %q.", c.Username)
 	case Update:
 		if c.Suspended && slices.Contains(c.Write, FieldActive) && len(drift) == 0 {
-			tell(false, v1alpha1.EventDeactivated, "Deactivated the row of username %q, since no policy permits the resource.", c.Username)
+			add(false, v1alpha1.EventDeactivated, "Deactivated the row for username %q: no policy permits the resource.", c.Username)
 			break
 		}
-		// A hash that was written is drift, is told of as PasswordChanged, or goes with active.
+		// A written hash is reported as drift or as PasswordChanged, or belongs to the change of active.
 		if fields := without(without(c.Write, drift), []Field{FieldPasswordHash}); len(fields) > 0 {
-			tell(false, v1alpha1.EventUpdated, "Changed %s.", list(fields))
+			add(false, v1alpha1.EventUpdated, "Updated %s.", list(fields))
 		}
 	case Delete:
-		tell(false, v1alpha1.EventDeleted, "Deleted the row of username %q.", c.Username)
+		add(false, v1alpha1.EventDeleted, "Deleted the row for username %q.", c.Username)
 	case Deactivate:
-		tell(false, v1alpha1.EventDeactivated, "Deactivated the row of username %q and left it in place.", c.Username)
-	case Nothing, Release, Bury, Suspend: // of a Suspend there is no resource that an Event could be about
+		add(false, v1alpha1.EventDeactivated, "Deactivated the row for username %q; the row stays in the table.", c.Username)
+	case Nothing, Release, Bury, Suspend: // a Suspend has no resource for an Event
 	}
-	created := c.Verb == Create && len(drift) == 0 // what a new account begins with is no change
+	created := c.Verb == Create && len(drift) == 0 // a new account's first values are no changes
 	if c.Password != nil && c.Password.New && !created {
-		tell(false, v1alpha1.EventPasswordChanged, "The password is another one now.")
+		add(false, v1alpha1.EventPasswordChanged, "The password was changed.")
 	}
 	if c.Unlock != "" && c.ClearLockout && c.Verb != Create {
-		tell(false, v1alpha1.EventUnlocked, "Unlocked by request: the lock and the counter of failed attempts are cleared.")
+		add(false, v1alpha1.EventUnlocked, "Unlocked by request: the lock and the failed-attempt counter were cleared.")
 	}
 	return events
 }
 
-// StatusEvents tells of what became different from one status to the next: a Ready that turned False, a lock that
-// came or went, a password that is weak, suspicious or too old. A lock that went by request was told of by ChangeEvents.
+// StatusEvents returns the Events of the difference between two statuses: Ready that became False, a lock that began or
+// ended, a password that is weak, suspicious or too old. ChangeEvents already reports an unlock by request.
 func StatusEvents(from, to v1alpha1.ShardingUserStatus) []Event {
 	var events []Event
 	ready := meta.FindStatusCondition(to.Conditions, v1alpha1.ConditionReady)
@@ -87,7 +87,7 @@ func StatusEvents(from, to v1alpha1.ShardingUserStatus) []Event {
 	return events
 }
 
-// brief is a condition's message as far as an Event holds it: the API server refuses one of more than a kilobyte.
+// brief shortens a condition's message for an Event: the API server rejects messages of more than a kilobyte.
 func brief(message string) string {
 	const most = 1000
 	if len(message) <= most {
@@ -96,18 +96,18 @@ func brief(message string) string {
 	return strings.ToValidUTF8(message[:most], "") + "..."
 }
 
-// changed reports whether a condition is new, or says another thing than before by status or reason.
+// changed reports whether a condition is new or has another status or reason.
 func changed(from v1alpha1.ShardingUserStatus, to *metav1.Condition) bool {
 	was := meta.FindStatusCondition(from.Conditions, to.Type)
 	return was == nil || was.Status != to.Status || was.Reason != to.Reason
 }
 
-// grounds is why a row is put back.
+// grounds says why drift was corrected.
 func grounds(c Change) string {
 	if c.Suspended {
-		return ", since no policy permits the resource"
+		return ": no policy permits the resource"
 	}
-	return " as the resource says"
+	return " to match the spec"
 }
 
 func list(fields []Field) string {
@@ -121,7 +121,7 @@ func list(fields []Field) string {
 	return strings.Join(names, ", ")
 }
 
-// without is the fields that are not among the others.
+// without returns the fields that are not among the others.
 func without(fields, others []Field) []Field {
 	return slices.DeleteFunc(slices.Clone(fields), func(f Field) bool { return slices.Contains(others, f) })
 }

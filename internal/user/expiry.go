@@ -6,11 +6,12 @@ import (
 	"time"
 )
 
-// leastAge is the least age at which a generated password is replaced, whatever a policy says: each costs a hash.
+// leastAge is the minimum age at which a generated password is replaced, even if a policy asks for less: each
+// replacement costs a hash.
 const leastAge = time.Hour
 
-// maxPasswordAge is how old the password may become, by the resource and by the policy that permits it; 0 where neither says
-// so.
+// maxPasswordAge returns the maximum age of the password, from the resource and the policy that permits it; 0 if
+// neither sets one.
 func maxPasswordAge(d Desired) time.Duration {
 	own, policy := d.Password.MaxAge, d.Permission.MaxPasswordAge
 	longest := min(own, policy)
@@ -23,8 +24,8 @@ func maxPasswordAge(d Desired) time.Duration {
 	return longest
 }
 
-// PasswordExpiry is the time until the owner's password is as old as it may become, zero or less where it is already. It
-// is not known where there is no such age, or where the password is not the owner's.
+// PasswordExpiry returns the time until the owner's password expires, zero or less if it has expired. It is unknown if
+// there is no maximum age, or if the password is not the owner's.
 func (o Observed) PasswordExpiry(d Desired) (left time.Duration, known bool) {
 	longest := maxPasswordAge(d)
 	if longest == 0 || !o.OwnedBy(d.Owner) || o.Ownership.PasswordChangedAt == nil {
@@ -33,7 +34,7 @@ func (o Observed) PasswordExpiry(d Desired) (left time.Duration, known bool) {
 	return o.Ownership.PasswordChangedAt.Add(longest).Sub(o.Now), true
 }
 
-// passwordExpired tells whether the owner's password is older than it may be.
+// passwordExpired reports whether the owner's password has expired.
 func passwordExpired(d Desired, o Observed) bool {
 	left, known := o.PasswordExpiry(d)
 	return known && left <= 0

@@ -14,7 +14,7 @@ import (
 )
 
 // The account of these tests is alice of team-a, an active operator whose password comes from version v1 of a Secret.
-// Options say in what a case differs. In sync, the generation is 3 and the note's revision 7.
+// Options change it. When it is in sync, the generation is 3 and the revision of the record 7.
 
 const (
 	hashV1 = "$2a$10$hash-of-v1"
@@ -28,13 +28,13 @@ var now = time.Date(2026, time.March, 4, 12, 0, 0, 0, time.UTC)
 var (
 	alice = user.Owner{Cluster: "cluster-1", Namespace: "team-a", Name: "alice", UID: "uid-1"}
 
-	// predecessor had alice's place before her.
+	// predecessor had alice's namespace and name before.
 	predecessor = user.Owner{Cluster: "cluster-1", Namespace: "team-a", Name: "alice", UID: "uid-0"}
 
-	// neighbour asks for the same username elsewhere in the cluster.
+	// neighbour asks for the same username in another namespace.
 	neighbour = user.Owner{Cluster: "cluster-1", Namespace: "team-b", Name: "alice", UID: "uid-9"}
 
-	// twin has alice's place in another cluster.
+	// twin has alice's namespace and name in another cluster.
 	twin = user.Owner{Cluster: "cluster-2", Namespace: "team-a", Name: "alice", UID: "uid-8"}
 )
 
@@ -106,7 +106,7 @@ func permitted(terms user.Lockout) desiredOption {
 	return func(d *user.Desired) { d.Permission = user.Permission{By: "team-a", Terms: user.Terms{Lockout: terms}} }
 }
 
-// expiring is a resource whose policy lets passwords become so old.
+// expiring is a resource whose policy limits the age of passwords.
 func expiring(longest time.Duration) desiredOption {
 	return func(d *user.Desired) {
 		d.Permission = user.Permission{By: "team-a", Terms: user.Terms{MaxPasswordAge: longest}}
@@ -121,7 +121,7 @@ func unprotected(d *user.Desired) { d.Unprotected = true }
 
 type observedOption func(*user.Observed)
 
-// synced is the account as it is once all of desired() has been applied.
+// synced is the account after desired() has been applied.
 func synced(options ...observedOption) user.Observed {
 	changed := now.Add(-24 * time.Hour)
 	o := user.Observed{
@@ -144,17 +144,17 @@ func synced(options ...observedOption) user.Observed {
 	return o
 }
 
-// nothingThere is a name that the database knows nothing of.
+// nothingThere is a username without row and record.
 func nothingThere() user.Observed { return user.Observed{Now: now} }
 
-func rowGone(o *user.Observed)    { o.Row = nil }
-func neverNoted(o *user.Observed) { o.Ownership = nil }
+func rowGone(o *user.Observed)  { o.Row = nil }
+func noRecord(o *user.Observed) { o.Ownership = nil }
 func rowInactive(o *user.Observed) {
 	o.Row.Active, o.Row.PasswordHash = false, user.DisabledHash(o.Row.PasswordHash)
 }
 
-// rowUnshut is a row that another program, or an older version of the operator, made inactive.
-func rowUnshut(o *user.Observed) { o.Row.Active = false }
+// rowEnabled is a row with a usable hash that another program, or an older version of the operator, deactivated.
+func rowEnabled(o *user.Observed) { o.Row.Active = false }
 
 func rowMalformed(o *user.Observed) { o.Row.Roles, o.Row.RolesMalformed = nil, true }
 
@@ -166,7 +166,7 @@ func rowHash(hash string) observedOption {
 	return func(o *user.Observed) { o.Row.PasswordHash = hash }
 }
 
-// lockedFor locks the row until so long after (or before) now.
+// lockedFor locks the row until the given time after (or before) now.
 func lockedFor(left time.Duration) observedOption {
 	return func(o *user.Observed) {
 		until := o.Now.Add(left)
@@ -174,7 +174,7 @@ func lockedFor(left time.Duration) observedOption {
 	}
 }
 
-// pendingFor lets the lock wait until so long after (or before) now for its log-in to be settled.
+// pendingFor makes the lock pending until the given time after (or before) now.
 func pendingFor(left time.Duration) observedOption {
 	return func(o *user.Observed) { o.Row.LockPendingUntil = ptrTo(o.Now.Add(left)) }
 }
@@ -198,11 +198,11 @@ func inState(state user.OwnershipState) observedOption {
 	return func(o *user.Observed) { o.Ownership.State = state }
 }
 
-func notedPolicy(policy v1alpha1.DeletionPolicy) observedOption {
+func recordedPolicy(policy v1alpha1.DeletionPolicy) observedOption {
 	return func(o *user.Observed) { o.Ownership.Deletion = policy }
 }
 
-func notedGeneration(generation int64) observedOption {
+func recordedGeneration(generation int64) observedOption {
 	return func(o *user.Observed) { o.Ownership.Generation = generation }
 }
 
@@ -216,9 +216,9 @@ func suspected(of user.Suspicions) func(*user.Observed) {
 	return func(o *user.Observed) { o.Ownership.PasswordSuspicion = of }
 }
 
-func unjudged(o *user.Observed) { o.Ownership.PasswordUnjudged = true }
+func unjudged(o *user.Observed) { o.Ownership.PasswordUnchecked = true }
 
-// suspended is a row that was deactivated, since no policy permitted its owner.
+// suspended is a row that is inactive because no policy permitted its owner.
 func suspended(o *user.Observed) {
 	o.Ownership.Suspended = true
 	if o.Row != nil {
@@ -230,13 +230,13 @@ func notedTerms(terms user.Lockout) observedOption {
 	return func(o *user.Observed) { o.Ownership.Lockout = terms }
 }
 
-// nothingOfOurs is a note of a password that was never ours.
+// nothingOfOurs is a record without a managed password.
 func nothingOfOurs(o *user.Observed) {
 	o.Ownership.PasswordVersion, o.Ownership.PasswordHash, o.Ownership.PasswordChangedAt = "", "", nil
 }
 
-// plan is user.Plan, together with what holds in every case: the same input gives the same decision, no input is
-// changed, and nothing in the decision is shared with the input.
+// plan calls user.Plan and checks what always holds: equal input gives equal decisions, no input is changed, and the
+// decision shares nothing with the input.
 func plan(t rapid.TB, d user.Desired, o user.Observed) user.Decision {
 	t.Helper()
 	before := image(t, d, o)
@@ -263,7 +263,7 @@ func scribble[S ~string](list []S) {
 	}
 }
 
-// image is all that the values hold, also behind pointers.
+// image returns everything that the values contain, also behind pointers.
 func image(t rapid.TB, values ...any) string {
 	t.Helper()
 	content, err := json.Marshal(values)
@@ -274,3 +274,8 @@ func image(t rapid.TB, values ...any) string {
 }
 
 func ptrTo[T any](value T) *T { return &value }
+
+const (
+	deactivate = v1alpha1.DeletionDeactivate
+	retain     = v1alpha1.DeletionRetain
+)

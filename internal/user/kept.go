@@ -10,17 +10,18 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// FieldLockout is the lock and the counter of failed attempts. It does not drift: a request clears it.
+// FieldLockout is the lock and the failed-attempt counter. It cannot drift; only an unlock request clears it.
 const FieldLockout Field = "locked_until"
 
-// Unkept returns the fields that the database did not keep of a change that it took: those for which the plan, made again on
-// the account as it was read back, still asks. It returns none where the account is as the change was to leave it.
+// Unkept returns the fields of an accepted change that the database did not keep: those that the plan for the account,
+// as read back, still changes. It returns none if the account is as planned.
 //
-// After a decision with Again, only the same step counts: another one is the next step.
+// After a decision with Again only the same step counts, because another step is the next one.
 func Unkept(d Desired, made Decision, after Observed) []Field {
-	switch verb := made.Change.Verb; { // the note says that the account has ended, and the next plan goes by it
-	case isSomebodyElses(after, made.Change.Owner):
-		// Only an account that has ended can have another owner. Its row is no sign that this one's was kept.
+	// The ownership record already says that the account has ended, and the next plan relies on it.
+	switch verb := made.Change.Verb; {
+	// Only an account that has ended can have another owner. That owner's row does not show that this one was kept.
+	case hasOtherOwner(after, made.Change.Owner):
 	case verb == Delete && after.Row != nil:
 		return []Field{FieldRow}
 	case (verb == Deactivate || verb == Suspend) && after.Row != nil && after.Row.Active:
@@ -28,7 +29,7 @@ func Unkept(d Desired, made Decision, after Observed) []Field {
 	}
 	next := Plan(d, after).Change
 	if made.Change.Verb == Bury && next.Verb == Bury {
-		return nil // a name that another resource released keeps its note: only the revision of it is new
+		return nil // the record of a released username stays, with a new revision
 	}
 	if next.Verb == Nothing || made.Again && (next.Verb != made.Change.Verb || next.Owner != made.Change.Owner) {
 		return nil
@@ -52,12 +53,12 @@ func Unkept(d Desired, made Decision, after Observed) []Field {
 	return fields
 }
 
-// isSomebodyElses reports whether the row has an owner now, and another one.
-func isSomebodyElses(o Observed, owner Owner) bool {
+// hasOtherOwner reports whether another resource owns the row now.
+func hasOtherOwner(o Observed, owner Owner) bool {
 	return o.Ownership != nil && o.Ownership.State == Owned && o.Ownership.Owner != owner
 }
 
-// asked returns the fields that an Update writes, but for a hash that is disabled or enabled with active.
+// asked returns the fields that an Update writes, without a hash that is disabled or enabled together with active.
 func asked(c Change) []Field {
 	if slices.Contains(c.Write, FieldActive) && c.NewHash() == "" {
 		return without(c.Write, []Field{FieldPasswordHash})
@@ -65,8 +66,8 @@ func asked(c Change) []Field {
 	return slices.Clone(c.Write)
 }
 
-// NotKept is the problem of a change that the database took and did not keep. Explanation is what in the database may be the
-// cause; where there is none, another program wrote the row at once.
+// NotKept is the problem of a change that the database accepted but did not keep. Explanation names the cause within
+// the database; if it is empty, another program overwrote the row at once.
 func NotKept(made Decision, after Observed, fields []Field, explanation string) *Problem {
 	c := made.Change
 	var what string
@@ -74,67 +75,69 @@ func NotKept(made Decision, after Observed, fields []Field, explanation string) 
 		return suspended(made, contended(fields, ""))
 	}
 	switch {
-	case IsHashLeft(fields, after):
-		return HashLeft(made, explanation)
+	case IsHashNotDisabled(fields, after):
+		return HashNotDisabled(made, explanation)
 	case slices.Contains(fields, FieldRow) && after.Row != nil:
-		what = fmt.Sprintf("The database did not delete the row of username %q: the account still exists.", c.Username)
+		what = fmt.Sprintf("The database did not delete the row for username %q: the account still exists.", c.Username)
 	case slices.Contains(fields, FieldRow):
-		what = fmt.Sprintf("The database took the row of username %q and did not keep it.", c.Username)
+		what = fmt.Sprintf("The database accepted the row for username %q but did not keep it.", c.Username)
 	case slices.Equal(fields, []Field{FieldActive}) && after.Row != nil && after.Row.Active && EnabledHash(after.Row.PasswordHash) != after.Row.PasswordHash:
-		what = "The database did not keep what was written: column active is still true. The password hash is disabled, so that no password matches it."
+		what = "The database did not keep the change: column active is still true. The password hash is disabled, so no password matches it."
 	case slices.Equal(fields, []Field{FieldActive}) && after.Row != nil && after.Row.Active:
-		what = "The database did not keep what was written: column active is still true, and the account can log in."
+		what = "The database did not keep the change: column active is still true, and the account can log in."
 	case slices.Equal(fields, []Field{FieldLockout}):
-		what = "The database did not keep what was written: the lock or the counter of failed attempts is still there."
+		what = "The database did not keep the change: it did not clear the lock or the failed-attempt counter."
 	default:
-		what = fmt.Sprintf("The database did not keep what was written into %s.", columnList(fields))
+		what = fmt.Sprintf("The database did not keep the change of %s.", columnList(fields))
 	}
 	return suspended(made, Rejected(what+space(explanation), c.Verb == Delete || c.Verb == Deactivate || c.Verb == Release))
 }
 
-// IsHashLeft reports whether all that the database did not keep is the disabled hash of a row that is inactive as it should be.
-func IsHashLeft(fields []Field, after Observed) bool {
+// IsHashNotDisabled reports whether the only field that the database did not keep is the disabled hash of an inactive
+// row.
+func IsHashNotDisabled(fields []Field, after Observed) bool {
 	return slices.Equal(fields, []Field{FieldPasswordHash}) && after.Row.NeedsDisabledHash()
 }
 
-// HashLeft is the problem of an inactive row whose hash the database does not let the operator disable, with a sentence that says why.
-func HashLeft(made Decision, sentence string) *Problem {
-	return suspended(made, Rejected("The row is inactive, but the operator cannot disable its password hash. A program that compares the "+
-		"password before it looks at the column active may let the user in."+space(sentence), false))
+// HashNotDisabled is the problem of an inactive row whose hash the database does not let the operator disable. The
+// sentence says why.
+func HashNotDisabled(made Decision, sentence string) *Problem {
+	return suspended(made, Rejected("The row is inactive, but the operator cannot disable its password hash. A program that checks the "+
+		"password before the column active may accept a login of this user."+space(sentence), false))
 }
 
-// HashLeftEvent is HashLeft of a row whose resource is gone with this change.
-func HashLeftEvent(made Decision, sentence string) Event {
-	return Event{Warning: true, Reason: v1alpha1.ReasonDatabaseRejected, Message: brief(HashLeft(made, sentence).Message)}
+// HashNotDisabledEvent is HashNotDisabled as an Event, for a row whose resource is deleted by this change.
+func HashNotDisabledEvent(made Decision, sentence string) Event {
+	return Event{Warning: true, Reason: v1alpha1.ReasonDatabaseRejected, Message: brief(HashNotDisabled(made, sentence).Message)}
 }
 
-// Rejected is the problem of a row, or a change, that the database refuses, with a sentence that says why.
+// Rejected is the problem of a change that the database rejects. The sentence says why.
 func Rejected(sentence string, deleting bool) *Problem {
 	if deleting {
-		sentence = "The deletion waits: " + sentence
+		sentence = "The deletion is blocked: " + sentence
 	}
 	return &Problem{Reason: v1alpha1.ReasonDatabaseRejected, Message: sentence}
 }
 
-// Contended is the problem of a row that another program changes again and again as soon as it was put back. The operator puts
-// it back again only after a while.
+// Contended is the problem of a row that another program overwrites after every correction. The operator then waits
+// before it corrects the row again.
 func Contended(made Decision, explanation string) *Problem {
 	return suspended(made, contended(made.Corrects(), explanation))
 }
 
 func contended(fields []Field, explanation string) *Problem {
 	return &Problem{Reason: v1alpha1.ReasonDatabaseRejected, Message: fmt.Sprintf(
-		"Contended: another program changes %s again each time that the operator writes it, and the operator now waits between "+
-			"its writes; stop that program from writing it, or change the resource.", columnList(fields)) + space(explanation)}
+		"Contended: another program overwrites %s after each write of the operator, so the operator waits between writes; "+
+			"stop the other program, or change the resource.", columnList(fields)) + space(explanation)}
 }
 
-// Unsettled is the problem of a change that came too late at each of several tries.
+// Unsettled is the problem of a change whose attempts all lost to other writers.
 func Unsettled(deleting bool) *Problem {
-	return Rejected("Another writer changed the account, or the database undid the change, at each of several tries (SQLSTATE 40001 or "+
-		"40P01); see which other program or which trigger writes the row.", deleting)
+	return Rejected("Each of several attempts failed: another writer changed the account, or the database rolled the change back "+
+		"(SQLSTATE 40001 or 40P01). Find the program or the trigger that writes the row.", deleting)
 }
 
-// suspended keeps the reason of a resource that no policy permits: the row refuses to be deactivated.
+// suspended keeps the reason of a resource that no policy permits.
 func suspended(made Decision, p *Problem) *Problem {
 	if made.Problem == nil || made.Problem.Reason != v1alpha1.ReasonNotPermitted {
 		return p
@@ -142,7 +145,7 @@ func suspended(made Decision, p *Problem) *Problem {
 	return &Problem{Reason: made.Problem.Reason, Message: made.Problem.Message + " " + p.Message}
 }
 
-// columnList is fields as people write them.
+// columnList returns the fields as text.
 func columnList(fields []Field) string {
 	if slices.Contains(fields, FieldRow) {
 		return "the row"
@@ -164,8 +167,8 @@ func space(sentence string) string {
 	return " " + sentence
 }
 
-// Asked identifies what a resource asks for, whatever the row is: its spec, its Secret, its annotations and what policies make
-// of it. A write that the database refused is made again at once where it is another one.
+// Asked identifies what a resource asks for: its spec, Secret, annotations and policies. If it differs, a rejected
+// write is retried at once.
 func Asked(d Desired) string {
 	return fmt.Sprintf("%d %t %t %q %t %q %t %v", d.Generation, d.Deleting, d.Paused, d.Unlock, d.Unprotected,
 		d.Password.Version, d.Permission.Refusal != nil, d.Permission.Lockout)

@@ -8,9 +8,9 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// Leaver is the ShardingUser by which policies judge an account whose resource is gone: it has the place and the username of the
-// ownership record, the roles of the row, and asks to be retained, since that is what became of the account. It is nil where
-// there is nothing to judge: no row that is active, or no record that says whose it was.
+// Leaver returns a ShardingUser for policies to decide on an account whose resource is gone. It has the namespace, name
+// and username of the ownership record, the roles of the row, and the deletion policy Retain, which is what happened to
+// the account. It is nil if the row is missing or inactive, or has no recorded owner.
 func Leaver(username string, o Observed) *v1alpha1.ShardingUser {
 	if o.Row == nil || !o.Row.Active || o.Ownership == nil || o.Ownership.State == Deleted {
 		return nil
@@ -24,7 +24,7 @@ func Leaver(username string, o Observed) *v1alpha1.ShardingUser {
 	return u
 }
 
-// Suspension is the change that makes the account of a Leaver inactive. It endangers the protected roles that the row holds.
+// Suspension returns the change that deactivates the account of a Leaver. It endangers the protected roles of the row.
 func Suspension(username string, o Observed, protected []string) Change {
 	own := o.Ownership
 	c := Change{
@@ -39,8 +39,8 @@ func Suspension(username string, o Observed, protected []string) Change {
 	return c
 }
 
-// HoldsRow reports whether the resource is paused and its row, or that of its predecessor, has other roles than it asks for, and is
-// active or would be but for a policy.
+// HoldsRow reports whether the resource is paused while its row, or that of its predecessor, has other roles than it
+// asks for. The row is active, or would be without a policy's decision.
 func (d Desired) HoldsRow(o Observed) bool {
 	own := o.Ownership
 	return d.Paused && own != nil && own.State == Owned && own.Owner.samePlace(d.Owner) &&

@@ -19,7 +19,7 @@ func left(state user.OwnershipState, row *user.Row) user.Observed {
 	}}
 }
 
-func TestOnlyAnActiveAccountWithARecordIsALeaver(t *testing.T) {
+func TestLeaverIsAnActiveAccountWithARecord(t *testing.T) {
 	active := &user.Row{Active: true, Roles: []string{"admin", "viewer"}}
 	for name, tt := range map[string]struct {
 		observed user.Observed
@@ -50,18 +50,18 @@ func TestOnlyAnActiveAccountWithARecordIsALeaver(t *testing.T) {
 	}
 }
 
-func TestASuspensionSparesTheLastHolderOfAProtectedRole(t *testing.T) {
+func TestSuspensionEndangersProtectedRoles(t *testing.T) {
 	o := left(user.Released, &user.Row{Active: true, Roles: []string{"viewer", "admin"}})
 	want := user.Change{
 		Verb: user.Suspend, Username: "alice.a", Owner: gone, Generation: 3, Revision: 7, Deletion: v1alpha1.DeletionDelete,
 		Suspended: true, Lockout: user.Lockout{Attempts: 2}, Endangered: []string{"admin"},
 	}
 	if diff := cmp.Diff(want, user.Suspension("alice.a", o, []string{"auditor", "admin"})); diff != "" {
-		t.Errorf("the change is another one (-want +got):\n%s", diff)
+		t.Errorf("the change differs (-want +got):\n%s", diff)
 	}
 }
 
-func TestAPausedResourceHoldsARowWithOtherRoles(t *testing.T) {
+func TestHoldsRow(t *testing.T) {
 	held := user.Desired{Owner: gone, Roles: []string{"viewer"}, Paused: true}
 	successor := held
 	successor.Owner.UID = "2"

@@ -9,62 +9,62 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// Observed is what the database says of one username at one moment.
+// Observed is what the database holds about one username at one moment.
 type Observed struct {
 	Now       time.Time  // the database's clock
-	Row       *Row       // nil where the table has no such row
-	Ownership *Ownership // nil where nothing was ever noted of the name
+	Row       *Row       // nil if there is none
+	Ownership *Ownership // the ownership record; nil if there is none
 }
 
 // Row is one row of the table users.
 type Row struct {
-	PasswordHash        string // "" where it is NULL; as DisabledHash returns it where the row is inactive
+	PasswordHash        string // "" for NULL; disabled if the row is inactive
 	Roles               []string
-	RolesMalformed      bool // the column holds something other than an array of strings
+	RolesMalformed      bool // the column is not an array of strings
 	Active              bool
 	FailedLoginAttempts int
 	LockedUntil         *time.Time
 	LastLogin           *time.Time
 
-	// LockPendingUntil is how long the lock may wait for the log-in that wrote it to be settled; nil where it waits for
-	// none.
+	// LockPendingUntil is when a pending lock takes effect at the latest; nil if no lock is pending. A lock is pending
+	// until the login that wrote it is settled.
 	LockPendingUntil *time.Time
 }
 
-// OwnershipState says whether a row has an owner now, or had one.
+// OwnershipState is whether a row has an owner, or had one.
 type OwnershipState string
 
 const (
 	// Owned: the row belongs to the owner.
 	Owned OwnershipState = "owned"
 
-	// Released: the owner was deleted and left the row behind, by Deactivate or Retain. It is remembered, so that a
-	// resource of the same place can take the row up again.
+	// Released: the owner was deleted with Deactivate or Retain, and its row stays. A resource of the same namespace
+	// and name can reclaim the row.
 	Released OwnershipState = "released"
 
-	// Deleted: the owner was deleted, and the row with it. It is remembered for a while, so that a former leader that
-	// still believes in the owner cannot bring the row back.
+	// Deleted: the owner was deleted, and the row with it. This tombstone is kept for a day, so that a former leader
+	// with an old copy of the resource cannot create the row again.
 	Deleted OwnershipState = "deleted"
 )
 
-// Ownership is what the operator noted about a username: who owns its row and what was last written into it.
+// Ownership is the ownership record of a username: the owner of the row, and what the operator last wrote into it.
 type Ownership struct {
 	Owner      Owner
 	State      OwnershipState
 	Generation int64 // the owner's generation that was last applied
-	Revision   int64 // grows by one with each note, and so tells whether a plan still rests on what is there
+	Revision   int64 // grows by one with each write, and guards changes
 	Deletion   v1alpha1.DeletionPolicy
 
-	PasswordVersion   string     // Password.Version of the password that was last applied; "" where none was
-	PasswordHash      string     // the hash that was last applied; "" where none was
-	PasswordWeak      bool       // that password is one that attackers try first
-	PasswordSuspicion Suspicions // why that password is most likely not the one that was meant
-	PasswordUnjudged  bool       // an operator that knew no suspicions applied it
-	PasswordChangedAt *time.Time // when another password was last written
-	UnlockHandled     string     // the last request to unlock that was acted upon
+	PasswordVersion   string     // Password.Version that was last applied; "" if none was
+	PasswordHash      string     // the hash that was last applied; "" if none was
+	PasswordWeak      bool       // attackers try that password first
+	PasswordSuspicion Suspicions // why that password is probably not the intended one
+	PasswordUnchecked bool       // a version that did not look for suspicions applied it
+	PasswordChangedAt *time.Time // when the password last changed
+	UnlockHandled     string     // the last unlock request that was handled
 
-	Suspended bool    // the row was deactivated, since no policy permitted the owner
-	Lockout   Lockout // of the policy that permitted the owner last
+	Suspended bool    // the row is inactive because no policy permits the owner
+	Lockout   Lockout // from the policy that last permitted the owner
 }
 
 // OwnedBy reports whether the row belongs to owner.
@@ -72,7 +72,7 @@ func (o Observed) OwnedBy(owner Owner) bool {
 	return o.Ownership != nil && o.Ownership.State == Owned && o.Ownership.Owner == owner
 }
 
-// Lockout is what a policy says of the account's locks: the one that permitted its owner last.
+// Lockout returns the lockout terms of the policy that last permitted the owner.
 func (o Observed) Lockout() Lockout {
 	if o.Ownership == nil || o.Ownership.State != Owned {
 		return Lockout{}
@@ -80,15 +80,15 @@ func (o Observed) Lockout() Lockout {
 	return o.Ownership.Lockout
 }
 
-// Locked reports whether the row's lock lies in the future, by the database's clock: log-ins are refused.
+// Locked reports whether the row's lock ends in the future, by the database's clock. Logins are then refused.
 func (o Observed) Locked() bool { return o.LockLeft() > 0 }
 
-// LockPending reports whether the lock is one that nobody is to be told of yet: it was written ahead of the last try of
-// a log-in, whose password may still turn out to be right.
+// LockPending reports whether the lock is not to be reported yet. It was written before the last allowed attempt, whose
+// password can still be right.
 func (o Observed) LockPending() bool { return o.Locked() && o.left(o.Row.LockPendingUntil) > 0 }
 
-// LockLeft is the time until the row's lock runs out; zero where there is none. A time too long for a time.Duration is
-// the longest that there is.
+// LockLeft returns the time until the row's lock expires; zero if there is none. It is limited to the longest
+// time.Duration.
 func (o Observed) LockLeft() time.Duration {
 	if o.Row == nil {
 		return 0
@@ -96,16 +96,15 @@ func (o Observed) LockLeft() time.Duration {
 	return o.left(o.Row.LockedUntil)
 }
 
-// LookAgain is the time until the lock will be another by itself: until it runs out, or may be told of; zero where there
-// is none.
-func (o Observed) LookAgain() time.Duration {
+// NextLockChange returns the time until the lock expires or stops being pending; zero if there is none.
+func (o Observed) NextLockChange() time.Duration {
 	if o.LockPending() {
 		return min(o.LockLeft(), o.left(o.Row.LockPendingUntil))
 	}
 	return o.LockLeft()
 }
 
-// left is the time until then; zero where it is over.
+// left returns the time until then, at least zero.
 func (o Observed) left(until *time.Time) time.Duration {
 	if until == nil {
 		return 0
@@ -113,7 +112,7 @@ func (o Observed) left(until *time.Time) time.Duration {
 	return max(0, until.Sub(o.Now))
 }
 
-// PasswordVersion is the Password.Version that owner applied last; "" where it did not.
+// PasswordVersion returns the Password.Version that owner applied last; "" if it applied none.
 func (o Observed) PasswordVersion(owner Owner) string {
 	if !o.OwnedBy(owner) {
 		return ""
@@ -121,13 +120,13 @@ func (o Observed) PasswordVersion(owner Owner) string {
 	return o.Ownership.PasswordVersion
 }
 
-// passwordUnjudged reports whether owner's password was applied by an operator that knew no suspicions.
-func (o Observed) passwordUnjudged(owner Owner) bool {
-	return o.OwnedBy(owner) && o.Ownership.PasswordUnjudged
+// passwordUnchecked reports whether a version that did not look for suspicions applied owner's password.
+func (o Observed) passwordUnchecked(owner Owner) bool {
+	return o.OwnedBy(owner) && o.Ownership.PasswordUnchecked
 }
 
-// PasswordInForce is the hash that a new value of the Secret is to be compared with: the one that owner applied last
-// or, where there is none, the one that the row has.
+// PasswordInForce returns the hash to compare a new value of the Secret with: the one that owner applied last or,
+// without one, the row's.
 func (o Observed) PasswordInForce(owner Owner) string {
 	switch {
 	case o.OwnedBy(owner) && o.Ownership.PasswordHash != "":
@@ -138,8 +137,8 @@ func (o Observed) PasswordInForce(owner Owner) string {
 	return ""
 }
 
-// passwordWeak reports whether the password of an owned account is one that attackers try first: as noted when it was applied,
-// or by the hash that the row has now, which is not ours where the resource names no password.
+// passwordWeak reports whether attackers try the password of an owned account first. The ownership record says so, or
+// the row's hash, which matters if the operator does not manage the password.
 func (o Observed) passwordWeak() bool {
 	return o.Ownership.PasswordWeak || o.Row != nil && DefaultHash(o.Row.PasswordHash)
 }

@@ -32,22 +32,22 @@ func TestFromResource(t *testing.T) {
 	annotated := func(key, value string) func(*v1alpha1.ShardingUser) {
 		return func(u *v1alpha1.ShardingUser) { u.Annotations = map[string]string{key: value} }
 	}
-	// The version of the Secret is for the caller to find out.
+	// The caller determines the version of the Secret.
 	unread := withSecret("")
 
 	for name, tt := range map[string]struct {
 		resource *v1alpha1.ShardingUser
 		want     user.Desired
 	}{
-		"a name of its own is the username where the spec gives none": {
+		"the resource's name is the username if the spec has none": {
 			resource(func(*v1alpha1.ShardingUser) {}),
 			desired(unread),
 		},
-		"the spec's username goes before the name, byte for byte": {
+		"the spec's username precedes the name, byte for byte": {
 			resource(func(u *v1alpha1.ShardingUser) { u.Spec.Username = "Alice@Example.com" }),
 			desired(unread, func(d *user.Desired) { d.Username = "Alice@Example.com" }),
 		},
-		"a spec that was never defaulted is an active user with no roles and no password": {
+		"an empty spec is an active user without roles or password": {
 			resource(func(u *v1alpha1.ShardingUser) { u.Spec = v1alpha1.ShardingUserSpec{} }),
 			desired(withoutPassword, withRoles([]string{}...), withPolicy(""), func(d *user.Desired) { d.Adoption = "" }),
 		},
@@ -55,7 +55,7 @@ func TestFromResource(t *testing.T) {
 			resource(func(u *v1alpha1.ShardingUser) { u.Spec.Active = ptrTo(false) }),
 			desired(unread, inactive),
 		},
-		"the policies are taken over": {
+		"adoption and deletion policies are copied": {
 			resource(func(u *v1alpha1.ShardingUser) {
 				u.Spec.AdoptionPolicy, u.Spec.DeletionPolicy = v1alpha1.AdoptionIfUnowned, v1alpha1.DeletionRetain
 			}),
@@ -69,27 +69,27 @@ func TestFromResource(t *testing.T) {
 			resource(annotated(v1alpha1.AnnotationPaused, "true")),
 			desired(unread, paused),
 		},
-		"any other value than true does not pause": {
+		"other values than true do not pause": {
 			resource(annotated(v1alpha1.AnnotationPaused, "True")),
 			desired(unread),
 		},
-		"the last administrator may go where that is said": {
+		"an annotation allows removing the last administrator": {
 			resource(annotated(v1alpha1.AnnotationAllowLastAdministrator, "true")),
 			desired(unread, unprotected),
 		},
-		"any other value than true keeps the last administrator": {
+		"other values than true keep the last administrator": {
 			resource(annotated(v1alpha1.AnnotationAllowLastAdministrator, "yes")),
 			desired(unread),
 		},
-		"a request to unlock is any value": {
+		"any value is an unlock request": {
 			resource(annotated(v1alpha1.AnnotationUnlockRequestedAt, " please ")),
 			desired(unread, requestUnlock(" please ")),
 		},
-		"a request to unlock holds no NUL, which no text of the database can": {
+		"a NUL in an unlock request is replaced": {
 			resource(annotated(v1alpha1.AnnotationUnlockRequestedAt, "a\x00b\x00")),
 			desired(unread, requestUnlock("a\uFFFDb\uFFFD")),
 		},
-		"an empty request to unlock is none": {
+		"an empty value is no unlock request": {
 			resource(annotated(v1alpha1.AnnotationUnlockRequestedAt, "")),
 			desired(unread),
 		},
@@ -113,12 +113,12 @@ func TestSucceeds(t *testing.T) {
 		former user.Owner
 		want   bool
 	}{
-		"another resource of the same place is succeeded":       {predecessor, true},
-		"nobody succeeds himself":                               {alice, false},
-		"a resource of another namespace is not succeeded":      {neighbour, false},
-		"the same place of another cluster is not succeeded":    {twin, false},
-		"another name of the same namespace is not succeeded":   {user.Owner{Cluster: "cluster-1", Namespace: "team-a", Name: "bob", UID: "uid-5"}, false},
-		"the same uid at another place is not succeeded either": {user.Owner{Cluster: "cluster-1", Namespace: "team-b", Name: "alice", UID: "uid-1"}, false},
+		"another resource of the same name is succeeded":      {predecessor, true},
+		"a resource does not succeed itself":                  {alice, false},
+		"a resource of another namespace is not succeeded":    {neighbour, false},
+		"the same name in another cluster is not succeeded":   {twin, false},
+		"another name of the same namespace is not succeeded": {user.Owner{Cluster: "cluster-1", Namespace: "team-a", Name: "bob", UID: "uid-5"}, false},
+		"the same UID with another name is not succeeded":     {user.Owner{Cluster: "cluster-1", Namespace: "team-b", Name: "alice", UID: "uid-1"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := alice.Succeeds(tt.former); got != tt.want {
@@ -133,9 +133,9 @@ func TestLockLeft(t *testing.T) {
 		observed user.Observed
 		want     time.Duration
 	}{
-		"a lock to come has its time left":                      {synced(lockedFor(15 * time.Minute)), 15 * time.Minute},
+		"a current lock has time left":                          {synced(lockedFor(15 * time.Minute)), 15 * time.Minute},
 		"the last nanosecond of a lock counts":                  {synced(lockedFor(1)), 1},
-		"a lock beyond what a duration can hold is cut":         {synced(lockedUntil(9999)), math.MaxInt64},
+		"a lock beyond the range of a duration is cut":          {synced(lockedUntil(9999)), math.MaxInt64},
 		"a lock that ends now has ended":                        {synced(lockedFor(0)), 0},
 		"a lock that ended has nothing left":                    {synced(lockedFor(-time.Hour)), 0},
 		"no lock has nothing left":                              {synced(failed(4)), 0},
@@ -153,25 +153,25 @@ func TestLockLeft(t *testing.T) {
 	}
 }
 
-func TestLookAgain(t *testing.T) {
+func TestNextLockChange(t *testing.T) {
 	for name, tt := range map[string]struct {
 		observed user.Observed
 		pending  bool
 		want     time.Duration
 	}{
-		"no lock changes by itself":                 {synced(failed(4)), false, 0},
-		"no row has no lock":                        {nothingThere(), false, 0},
-		"a lock runs out":                           {synced(lockedFor(time.Minute)), false, time.Minute},
-		"a lock that is pending may be told of":     {synced(lockedFor(time.Minute), pendingFor(time.Second)), true, time.Second},
-		"the last nanosecond of a wait counts":      {synced(lockedFor(time.Minute), pendingFor(1)), true, 1},
-		"a wait that ends now has ended":            {synced(lockedFor(time.Minute), pendingFor(0)), false, time.Minute},
-		"a wait that is over is none":               {synced(lockedFor(time.Minute), pendingFor(-time.Hour)), false, time.Minute},
-		"a pending lock may run out first":          {synced(lockedFor(time.Second), pendingFor(time.Minute)), true, time.Second},
-		"a pending lock that ran out changes never": {synced(lockedFor(-time.Second), pendingFor(time.Minute)), false, 0},
+		"no lock changes by itself":               {synced(failed(4)), false, 0},
+		"no row has no lock":                      {nothingThere(), false, 0},
+		"a lock expires":                          {synced(lockedFor(time.Minute)), false, time.Minute},
+		"a pending lock becomes effective":        {synced(lockedFor(time.Minute), pendingFor(time.Second)), true, time.Second},
+		"the last nanosecond of a wait counts":    {synced(lockedFor(time.Minute), pendingFor(1)), true, 1},
+		"a wait that ends now has ended":          {synced(lockedFor(time.Minute), pendingFor(0)), false, time.Minute},
+		"an ended wait does not count":            {synced(lockedFor(time.Minute), pendingFor(-time.Hour)), false, time.Minute},
+		"a pending lock can expire first":         {synced(lockedFor(time.Second), pendingFor(time.Minute)), true, time.Second},
+		"an expired pending lock does not change": {synced(lockedFor(-time.Second), pendingFor(time.Minute)), false, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := tt.observed.LookAgain(); got != tt.want {
-				t.Errorf("LookAgain = %v, want %v", got, tt.want)
+			if got := tt.observed.NextLockChange(); got != tt.want {
+				t.Errorf("NextLockChange = %v, want %v", got, tt.want)
 			}
 			if got := tt.observed.LockPending(); got != tt.pending {
 				t.Errorf("LockPending = %t, want %t", got, tt.pending)
@@ -180,14 +180,14 @@ func TestLookAgain(t *testing.T) {
 	}
 }
 
-// lockedUntil locks the row until that year begins.
+// lockedUntil locks the row until the beginning of a year.
 func lockedUntil(year int) observedOption {
 	return func(o *user.Observed) {
 		o.Row.LockedUntil = ptrTo(time.Date(year, time.January, 1, 0, 0, 0, 0, time.UTC))
 	}
 }
 
-// inTokyo writes the row's times as a session in Tokyo would.
+// inTokyo returns the row's times as a session in Tokyo would.
 func inTokyo(o *user.Observed) {
 	zone := time.FixedZone("Asia/Tokyo", 9*60*60)
 	for _, at := range []*time.Time{o.Row.LockedUntil, o.Row.LastLogin} {
@@ -203,23 +203,23 @@ func TestPasswordInForce(t *testing.T) {
 		wantHash    string
 		wantVersion string
 	}{
-		"of an owned row it is the one that was applied":                 {synced(), hashV1, "v1"},
-		"another program's hash in an owned row is not in force":         {synced(rowHash(alien)), hashV1, "v1"},
-		"a deleted row's is the one that was applied":                    {synced(rowGone), hashV1, "v1"},
-		"where none was applied it is the row's":                         {synced(nothingOfOurs, rowHash(alien)), alien, ""},
-		"where none was applied and no row is, there is none":            {synced(nothingOfOurs, rowGone), "", ""},
-		"a row that nobody owns has its own":                             {synced(neverNoted, rowHash(alien)), alien, ""},
-		"what another owner applied is not ours":                         {synced(ownedBy(neighbour), rowHash(alien)), alien, ""},
-		"what the predecessor applied is not ours":                       {synced(ownedBy(predecessor), rowHash(alien)), alien, ""},
-		"what was applied before the row was let go of is not in force":  {synced(inState(user.Released), rowHash(alien)), alien, ""},
-		"what was applied before the row was deleted is not in force":    {synced(inState(user.Deleted), rowGone), "", ""},
-		"a name that nobody has, has none":                               {nothingThere(), "", ""},
-		"a row whose hash is NULL and that nobody owns has none":         {synced(neverNoted, rowHash("")), "", ""},
-		"an owned row whose hash became NULL has the one that is noted":  {synced(rowHash("")), hashV1, "v1"},
-		"the twin in another cluster has another password all the same":  {synced(ownedBy(twin), rowHash(alien)), alien, ""},
-		"a row with an unusable password and no note has that one":       {synced(nothingOfOurs, rowHash(user.UnusablePassword)), user.UnusablePassword, ""},
-		"a deleted row of somebody else has none that would concern us":  {synced(ownedBy(neighbour), rowGone), "", ""},
-		"an owner without a row and a note in another state has nothing": {synced(inState(user.Released), rowGone), "", ""},
+		"an owned row has the applied hash":                           {synced(), hashV1, "v1"},
+		"another program's hash in an owned row is not in force":      {synced(rowHash(alien)), hashV1, "v1"},
+		"a deleted row has the applied hash":                          {synced(rowGone), hashV1, "v1"},
+		"without an applied hash the row's hash counts":               {synced(nothingOfOurs, rowHash(alien)), alien, ""},
+		"without an applied hash and a row there is none":             {synced(nothingOfOurs, rowGone), "", ""},
+		"an unowned row has its own hash":                             {synced(noRecord, rowHash(alien)), alien, ""},
+		"the hash of another owner does not count":                    {synced(ownedBy(neighbour), rowHash(alien)), alien, ""},
+		"the hash of a predecessor does not count":                    {synced(ownedBy(predecessor), rowHash(alien)), alien, ""},
+		"the hash of a released row does not count":                   {synced(inState(user.Released), rowHash(alien)), alien, ""},
+		"the hash of a tombstone does not count":                      {synced(inState(user.Deleted), rowGone), "", ""},
+		"an unused username has none":                                 {nothingThere(), "", ""},
+		"an unowned row whose hash is NULL has none":                  {synced(noRecord, rowHash("")), "", ""},
+		"an owned row whose hash became NULL has the recorded hash":   {synced(rowHash("")), hashV1, "v1"},
+		"the hash of the same name in another cluster does not count": {synced(ownedBy(twin), rowHash(alien)), alien, ""},
+		"an unowned row with an unusable password has that one":       {synced(nothingOfOurs, rowHash(user.UnusablePassword)), user.UnusablePassword, ""},
+		"another owner's deleted row has none":                        {synced(ownedBy(neighbour), rowGone), "", ""},
+		"an owner without a row and an owned record has none":         {synced(inState(user.Released), rowGone), "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := tt.observed.PasswordInForce(alice); got != tt.wantHash {

@@ -11,43 +11,43 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// Permission is what the policies say of a resource. The zero Permission is that of a cluster without policies:
-// everything is permitted, on the settings' own terms.
+// Permission is what policies decide about a resource. The zero Permission is for a cluster without policies:
+// everything is permitted, with the lockout and password settings of the manager.
 type Permission struct {
-	// By is the policy that permits the resource and sets its terms; "" where none does, or there is none.
+	// By is the policy that permits the resource and sets its terms; "" if there is none.
 	By string
 
-	// Refusal is why no policy permits the resource; nil where one does, or there is none.
+	// Refusal is why no policy permits the resource; nil if one does, or if there are no policies.
 	Refusal *Problem
 
 	Terms
 }
 
-// Terms are what a policy asks of an account that it permits. The zero Terms are those of the settings.
+// Terms are what a policy requires of an account. Zero values mean the settings of the manager.
 type Terms struct {
 	Lockout           Lockout
-	MinPasswordLength int           // in characters; 0 where it is the settings'
-	MaxPasswordAge    time.Duration // 0 where there is none
+	MinPasswordLength int           // in characters; 0 for the setting
+	MaxPasswordAge    time.Duration // 0 for none
 }
 
-// Lockout says when an account is locked, in place of the log-in side's own settings; what is zero is as they have it.
+// Lockout is when an account is locked. Zero values mean the settings of the login side.
 type Lockout struct {
-	Attempts int           // failed attempts that lock
-	Duration time.Duration // of a lock
-	Longest  time.Duration // to which locks grow, twice as long with each further one within a day; 0 where they do not
-	Exempt   bool          // no attempt locks
+	Attempts int           // the number of failed attempts that lock the account
+	Duration time.Duration // of the first lock
+	Longest  time.Duration // locks double within a day up to this; 0 for constant locks
+	Exempt   bool          // the account is never locked
 }
 
-// planSuspension decides about a resource that no policy permits. A row of its own is deactivated, and stays so until a
-// policy permits the resource: nothing else of it is changed, and nothing that the resource asks for is done. What a former
-// resource of its place left behind goes as that one wanted, but for an active row.
+// planSuspension plans for a resource that no policy permits. Its row is deactivated until a policy permits the
+// resource; nothing else changes. The row of a former resource of the same namespace and name ends as that resource
+// asked, except that no active row stays.
 //
-// That a resource is paused does not hold it up: it is not what the resource asks for.
+// A paused resource is suspended too, because the suspension is not a request of the resource.
 func planSuspension(d Desired, o Observed) Decision {
-	decision := Decision{Change: begin(d, o, Nothing), Problem: d.Permission.Refusal}
+	decision := Decision{Change: newChange(d, o, Nothing), Problem: d.Permission.Refusal}
 	own := o.Ownership
 	if own != nil && own.State == Owned && d.Owner.Succeeds(own.Owner) {
-		return planEndOfFormer(d, o)
+		return planFormerOwner(d, o)
 	}
 	if !o.OwnedBy(d.Owner) {
 		return decision
@@ -56,7 +56,7 @@ func planSuspension(d Desired, o Observed) Decision {
 	if own.Suspended && !active && !o.Row.NeedsDisabledHash() && own.Deletion == d.Deletion {
 		return decision
 	}
-	c := begin(d, o, Update)
+	c := newChange(d, o, Update)
 	c.Suspended, c.Active, c.Lockout = true, false, own.Lockout
 	c.Unlock, c.ClearLockout = "", false
 	if active {
@@ -71,51 +71,51 @@ func planSuspension(d Desired, o Observed) Decision {
 	if o.Row != nil {
 		planHash(&decision, *o.Row)
 	}
-	// A generation that was applied and is not there any more: see planOwned.
+	// See planOwned.
 	decision.Confirm = own.Generation > d.Generation
 	return decision
 }
 
-// planPaused decides about a resource that is paused. What a policy says of its lockout is noted all the same: it is not
-// the resource's to say.
+// planPaused plans for a paused resource. It still records the lockout terms of the policy, because the resource does
+// not decide on them.
 func planPaused(d Desired, o Observed) Decision {
-	decision := refuse(v1alpha1.ReasonPaused, "Nothing is changed in the database while the annotation "+
-		v1alpha1.AnnotationPaused+" is \"true\"; remove it to go on.")
+	decision := refuse(v1alpha1.ReasonPaused, "The operator changes nothing in the database while the annotation "+
+		v1alpha1.AnnotationPaused+" is \"true\"; remove the annotation to resume.")
 	own, terms := o.Ownership, lockout(d, o)
 	if !o.OwnedBy(d.Owner) || own.Lockout == terms {
 		return decision
 	}
 	decision.Change = Change{
 		Verb: Update, Username: d.Username, Owner: d.Owner, Revision: own.Revision, Lockout: terms,
-		Generation: own.Generation, Deletion: own.Deletion, Suspended: own.Suspended, // as they are: nothing is applied
+		Generation: own.Generation, Deletion: own.Deletion, Suspended: own.Suspended, // unchanged: nothing is applied
 	}
 	return decision
 }
 
-// lockout is the terms to be noted: the policy's, but that nobody is exempt whose password may be a short one. A policy that
-// exempts asks for a long one, and where it does not get that, the one in force stays in force.
+// lockout returns the lockout terms to record: those of the policy, without the exemption if the password could be too
+// short. A policy that exempts requires a long password. Until it is applied, the former password stays in force.
 func lockout(d Desired, o Observed) Lockout {
 	terms := d.Permission.Lockout
-	terms.Exempt = terms.Exempt && hasJudgedPassword(d, o)
+	terms.Exempt = terms.Exempt && hasCheckedPassword(d, o)
 	return terms
 }
 
-// hasJudgedPassword tells whether the password that is in force after the change is one of which the policy's length was
-// asked, by the version that goes by that length, or by an exemption before.
-func hasJudgedPassword(d Desired, o Observed) bool {
+// hasCheckedPassword reports whether the password in force after the change satisfies the policy's minimum length. Its
+// version includes that length, or an earlier exemption required it.
+func hasCheckedPassword(d Desired, o Observed) bool {
 	switch applied := o.PasswordVersion(d.Owner); {
 	case !d.Password.Managed:
 		return false
 	case applied != "" && o.Ownership.Lockout.Exempt:
 		return true
-	case d.Paused: // it takes no other one
+	case d.Paused: // the password stays
 		return applied != "" && applied == d.Password.Version
 	}
 	return d.Password.Problem == nil
 }
 
-// endangered is the protected roles that the row's user holds, and would not hold any more with these roles, or with none
-// where it is not active any more. Somebody else has to hold each of them, or the change is not made.
+// endangered returns the protected roles that the row's active user holds and would lose when it keeps only the roles
+// in stays. Another user has to hold each of them.
 func endangered(d Desired, o Observed, stays []string) []string {
 	if d.Unprotected || o.Row == nil || !o.Row.Active {
 		return nil
@@ -129,7 +129,7 @@ func endangered(d Desired, o Observed, stays []string) []string {
 	return roles
 }
 
-// remaining is the roles that a user holds who is as the resource says.
+// remaining returns the roles that the user holds when the row is as the resource asks.
 func remaining(d Desired) []string {
 	if !d.Active || d.Permission.Refusal != nil {
 		return nil
@@ -137,10 +137,10 @@ func remaining(d Desired) []string {
 	return d.Roles
 }
 
-// Spared returns what is left of an Update when nobody else would hold the roles that it takes away: the password, the request to
-// unlock and the policy's terms do not wait for another holder. The noted generation stays, so that the roles do not pass for drift
-// at the next plan. It reports false where nothing is left.
-func (d Decision) Spared(o Observed) (Decision, bool) {
+// WithoutRoleLoss returns the rest of an Update that the store refused because no other user holds the protected roles.
+// The password, the unlock request and the policy's terms do not wait for another holder. The recorded generation
+// stays, so that the next plan does not report the roles as drift. It returns false if nothing is left.
+func (d Decision) WithoutRoleLoss(o Observed) (Decision, bool) {
 	c, own := d.Change, o.Ownership
 	if c.Verb != Update || c.Suspended || o.Row == nil || own == nil {
 		return Decision{}, false
@@ -160,17 +160,17 @@ func (d Decision) Spared(o Observed) (Decision, bool) {
 	return rest, true
 }
 
-// LastAdministrator is the problem of a decision whose change the store refused, since nobody else would hold one of the
-// roles that it takes away.
+// LastAdministrator is the problem of a change that the store refused because no other user holds one of the roles that
+// it takes away.
 func LastAdministrator(decision Decision) *Problem {
 	change := decision.Change
 	last := fmt.Sprintf("%q is the last active user with the role %s", change.Username, either(change.Endangered))
 	override := fmt.Sprintf("give the role to another active user, or set the annotation %s to \"true\".",
 		v1alpha1.AnnotationAllowLastAdministrator)
 	if p := decision.Problem; p != nil && change.Suspended {
-		return &Problem{Reason: p.Reason, Message: fmt.Sprintf("%s The account stays active for now, since %s: %s", p.Message, last, override)}
+		return &Problem{Reason: p.Reason, Message: fmt.Sprintf("%s The account stays active, because %s; %s", p.Message, last, override)}
 	}
-	what := "keeps it"
+	what := "keeps the role"
 	switch change.Verb {
 	case Delete:
 		what = "is not deleted"
@@ -182,10 +182,10 @@ func LastAdministrator(decision Decision) *Problem {
 		}
 	case Nothing, Create, Release, Suspend, Bury:
 	}
-	return &Problem{Reason: v1alpha1.ReasonLastAdministrator, Message: fmt.Sprintf("%s, and so %s; %s", last, what, override)}
+	return &Problem{Reason: v1alpha1.ReasonLastAdministrator, Message: fmt.Sprintf("%s, so it %s; %s", last, what, override)}
 }
 
-// either is the one or the other, quoted.
+// either joins quoted texts with "or".
 func either(texts []string) string {
 	list := make([]string, 0, len(texts))
 	for _, text := range texts {

@@ -9,39 +9,38 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// Decision is what Plan answers: a change to make, or a problem, or a change and a problem that stays after it.
+// Decision is the result of Plan: a change, a problem, or a change after which a problem remains.
 type Decision struct {
 	Change Change
 
-	// Problem is why the row cannot be, or not fully, as the resource asks; nil where it will be once Change is made.
+	// Problem is why the row cannot be as the resource asks, or not fully; nil if it will be after Change.
 	Problem *Problem
 
-	// Drift lists what another program had changed and Change puts back.
+	// Drift lists the fields that another program changed and that Change corrects.
 	Drift []Field
 
-	// Disables tells that Change disables the hash of a row that was inactive already. That is no drift: an older version of the operator
-	// left such rows, or a program whose business the hash is wrote another one.
+	// Disables reports that Change disables the hash of a row that was already inactive. That is not drift: an older
+	// version of the operator left such rows, or a program that manages the hash wrote a new one.
 	Disables bool
 
-	// TakePassword asks the caller to fill in Change.Password from the Secret before it makes the change. That costs
-	// a hash, so it is asked for only when all else is settled.
+	// TakePassword asks the caller to set Change.Password from the Secret before it applies the change. That costs a
+	// hash, so it is requested only when the rest is decided.
 	TakePassword bool
 
-	// Renew asks the caller to put another password into the Secret first, which is one that the operator made: it is as old
-	// as it may become. Where somebody changed the Secret since its password was applied, that one is to be taken.
+	// Renew asks the caller to first write another password into the generated Secret, because the current one expired.
+	// If the Secret changed since its password was applied, the caller takes that password.
 	Renew bool
 
-	// Confirm tells that a copy of the resource that is out of date would lead to the same plan, and that the change
-	// would then do harm: the caller has to make sure that the resource is as it is in the copy, and set
-	// Change.Confirmed.
+	// Confirm reports that an outdated copy of the resource would give the same plan, and that the change would then do
+	// harm. The caller has to compare the resource with the API server and set Change.Confirmed.
 	Confirm bool
 
-	// Again tells that the change is a first step, after which one has to look again.
+	// Again reports that the change is a first step, after which the caller plans again.
 	Again bool
 }
 
-// WithPassword is the change with the password that TakePassword asked for. Another password than before starts from a
-// clean counter of failed attempts.
+// WithPassword returns the change with the password that TakePassword requested. A different password resets the
+// failed-attempt counter.
 func (d Decision) WithPassword(p PasswordChange, o Observed) Change {
 	c := d.Change
 	c.Password, c.Write = &p, slices.Clone(c.Write)
@@ -54,8 +53,8 @@ func (d Decision) WithPassword(p PasswordChange, o Observed) Change {
 	return c
 }
 
-// Corrects returns the fields that Change corrects in the row of a resource that was applied already. Another program may make that
-// necessary again and again.
+// Corrects returns the fields that Change corrects in the row of an already applied resource. Another program can make
+// this necessary repeatedly.
 func (d Decision) Corrects() []Field {
 	if d.Disables && len(d.Drift) == 0 && d.Change.OnlyDisablesHash() {
 		return []Field{FieldPasswordHash}
@@ -63,7 +62,7 @@ func (d Decision) Corrects() []Field {
 	return d.Drift
 }
 
-// Plan decides on the one change that brings the observed account closer to the desired one. It has no side effects.
+// Plan returns the next change that brings the observed account to the desired one. It has no side effects.
 func Plan(d Desired, o Observed) Decision {
 	if d.Deleting {
 		return planDeletion(d, o)
@@ -77,11 +76,11 @@ func Plan(d Desired, o Observed) Decision {
 	if o.OwnedBy(d.Owner) {
 		return planOwned(d, o)
 	}
-	return planForeign(d, o)
+	return planNotOwned(d, o)
 }
 
-// planForeign decides about a name whose row, if there is one, is not the resource's own yet.
-func planForeign(d Desired, o Observed) Decision {
+// planNotOwned plans for a username whose row, if any, the resource does not own yet.
+func planNotOwned(d Desired, o Observed) Decision {
 	own := o.Ownership
 	if own == nil {
 		return planUnowned(d, o)
@@ -89,13 +88,13 @@ func planForeign(d Desired, o Observed) Decision {
 	switch own.State {
 	case Deleted:
 		decision := planUnowned(d, o)
-		// This very resource was deleted, and its row with it: either the copy is out of date, or the API server was
+		// This resource was deleted with its row: either the cached resource is outdated, or the API server was
 		// restored from a backup.
 		decision.Confirm = decision.Confirm || own.Owner == d.Owner
 		return decision
 	case Released:
 		if d.Owner.samePlace(own.Owner) {
-			return planTakeUp(d, o)
+			return planReclaim(d, o)
 		}
 		return planUnowned(d, o)
 	case Owned:
@@ -103,19 +102,19 @@ func planForeign(d Desired, o Observed) Decision {
 			return refuseTaken(d, own.Owner)
 		}
 		if own.Deletion != v1alpha1.DeletionDelete || d.Adoption == v1alpha1.AdoptionIfUnowned {
-			return planTakeUp(d, o)
+			return planReclaim(d, o)
 		}
 		// A new account must not inherit a password or a role from it.
-		return planEndOfFormer(d, o)
+		return planFormerOwner(d, o)
 	}
 	return refuseTaken(d, own.Owner)
 }
 
-// planEndOfFormer does with a row what its owner wanted, the former resource of this place, which went away without its
-// finalizer.
-func planEndOfFormer(d Desired, o Observed) Decision {
+// planFormerOwner ends the row of a former resource of the same namespace and name as that one asked. The former
+// resource was deleted without its finalizer.
+func planFormerOwner(d Desired, o Observed) Decision {
 	own := o.Ownership
-	c := begin(d, o, ending(d, own.Deletion))
+	c := newChange(d, o, ending(d, own.Deletion))
 	c.Owner, c.Generation, c.Deletion = own.Owner, own.Generation, own.Deletion
 	if c.Verb != Release {
 		c.Endangered = endangered(d, o, remaining(d))
@@ -123,8 +122,8 @@ func planEndOfFormer(d Desired, o Observed) Decision {
 	return Decision{Change: c, Confirm: true, Again: true}
 }
 
-// ending is what becomes of the row of a resource that goes. Where no policy permits it, no active row is left behind, for
-// which nobody would ask the policies any more.
+// ending returns what happens to the row of a deleted resource. Without a permission no active row stays, because no
+// reconcile would check the policies for it.
 func ending(d Desired, policy v1alpha1.DeletionPolicy) Verb {
 	switch policy {
 	case v1alpha1.DeletionRetain:
@@ -139,7 +138,7 @@ func ending(d Desired, policy v1alpha1.DeletionPolicy) Verb {
 	return Delete
 }
 
-// planUnowned decides about a name that nobody owns.
+// planUnowned plans for a username without an owner.
 func planUnowned(d Desired, o Observed) Decision {
 	switch {
 	case o.Row == nil:
@@ -148,12 +147,12 @@ func planUnowned(d Desired, o Observed) Decision {
 		return planAdopt(d, o)
 	}
 	return refuse(v1alpha1.ReasonRowExists, fmt.Sprintf(
-		"The table already has a row of username %q that no ShardingUser owns; set spec.adoptionPolicy to IfUnowned to take it over.",
+		"The table already has a row for username %q that no ShardingUser owns; to adopt it, set spec.adoptionPolicy to IfUnowned.",
 		d.Username))
 }
 
-// planTakeUp decides about a row that a former resource of the same place left behind.
-func planTakeUp(d Desired, o Observed) Decision {
+// planReclaim plans for a row that a former resource of the same namespace and name left behind.
+func planReclaim(d Desired, o Observed) Decision {
 	decision := planAdopt(d, o)
 	if o.Row == nil {
 		decision = planCreate(d, o)
@@ -163,7 +162,7 @@ func planTakeUp(d Desired, o Observed) Decision {
 }
 
 func planCreate(d Desired, o Observed) Decision {
-	c := begin(d, o, Create)
+	c := newChange(d, o, Create)
 	decision := Decision{Change: c}
 	takePassword(&decision, d, o)
 	if decision.Change.Password == nil {
@@ -173,30 +172,30 @@ func planCreate(d Desired, o Observed) Decision {
 }
 
 func planAdopt(d Desired, o Observed) Decision {
-	decision := Decision{Change: begin(d, o, Adopt)}
+	decision := Decision{Change: newChange(d, o, Adopt)}
 	decision.Change.Endangered = endangered(d, o, remaining(d))
 	takePassword(&decision, d, o)
 	if o.Row != nil {
 		planHash(&decision, *o.Row)
-		decision.Disables = false // nobody said of this row that it is to be inactive
+		decision.Disables = false // no resource asked for this row to be inactive
 	}
 	return decision
 }
 
-// planOwned decides about a row that is the resource's own.
+// planOwned plans for a row that the resource owns.
 func planOwned(d Desired, o Observed) Decision {
 	own := o.Ownership
 	if o.Row == nil {
 		return planRestoreRow(d, o)
 	}
 
-	decision := Decision{Change: begin(d, o, Update)}
+	decision := Decision{Change: newChange(d, o, Update)}
 	c := &decision.Change
-	decision.Confirm = c.Unlock != "" // annotations have no generation that would tell an old one
+	decision.Confirm = c.Unlock != "" // annotations have no generation that shows an outdated one
 	differs := func(f Field) {
 		c.Write = append(c.Write, f)
 		if own.Generation == d.Generation && !own.Suspended {
-			// The resource is the one that was applied, so it was the row that changed.
+			// The resource was already applied, so the row changed.
 			decision.Drift = append(decision.Drift, f)
 		}
 	}
@@ -206,36 +205,36 @@ func planOwned(d Desired, o Observed) Decision {
 	if o.Row.Active != d.Active {
 		differs(FieldActive)
 	}
-	if len(c.Write) > len(decision.Drift) { // to put back what others changed takes nothing that was meant to be there
+	if len(c.Write) > len(decision.Drift) { // a mere correction takes no intended role away
 		c.Endangered = endangered(d, o, remaining(d))
 	}
 	planPassword(&decision, d, o)
 	planHash(&decision, *o.Row)
-	decision.Disables = decision.Disables && own.Generation == d.Generation // else it is part of an edit
+	decision.Disables = decision.Disables && own.Generation == d.Generation // otherwise it is part of an edit
 
-	nothing := len(c.Write) == 0 && c.Password == nil && c.Unlock == "" && !decision.TakePassword && isNoted(d, o)
+	nothing := len(c.Write) == 0 && c.Password == nil && c.Unlock == "" && !decision.TakePassword && isRecorded(d, o)
 	if nothing {
 		c.Verb = Nothing
 	}
-	// A generation that was applied and is not there any more: either the copy is out of date, or the API server was
-	// restored from a backup.
+	// An applied generation that is gone: either the cached resource is outdated, or the API server was restored from a
+	// backup.
 	decision.Confirm = decision.Confirm || own.Generation > d.Generation
 	return decision
 }
 
-// isNoted tells whether the note of an owned row says all that it should of a resource that is permitted.
-func isNoted(d Desired, o Observed) bool {
+// isRecorded reports whether the ownership record of an owned row is complete for a permitted resource.
+func isRecorded(d Desired, o Observed) bool {
 	own := o.Ownership
 	return own.Generation == d.Generation && own.Deletion == d.Deletion && !own.Suspended && own.Lockout == lockout(d, o)
 }
 
-// planPassword decides about the password of an owned row.
+// planPassword plans for the password of an owned row.
 func planPassword(decision *Decision, d Desired, o Observed) {
 	own := o.Ownership
 	c := &decision.Change
 	if !d.Password.Managed {
 		if own.PasswordVersion != "" || own.PasswordHash != "" {
-			// From now on the password is somebody else's: what was noted of ours goes, the row keeps it.
+			// The operator no longer manages the password: clear the record, keep the row's hash.
 			c.Password = &PasswordChange{}
 		}
 		return
@@ -249,20 +248,20 @@ func planPassword(decision *Decision, d Desired, o Observed) {
 		decision.Drift = append(decision.Drift, FieldPasswordHash)
 	}
 	if drifted && !decision.TakePassword {
-		c.Password = noted(own)
+		c.Password = recordedPassword(own)
 		c.Write = append(c.Write, FieldPasswordHash)
 	}
 }
 
-// planHash disables the hash of a row that is, or becomes, inactive, and enables it again where the row becomes active, whosever
-// the password is.
+// planHash disables the hash of a row that is or becomes inactive, and enables it when the row becomes active, whether
+// or not the operator manages the password.
 func planHash(decision *Decision, row Row) {
 	c := &decision.Change
 	if slices.Contains(c.Write, FieldPasswordHash) {
 		return
 	}
 	kept := *c
-	kept.Password = nil // is asked for, or only noted
+	kept.Password = nil // requested later, or only recorded
 	if kept.HashAfter(row) == row.PasswordHash {
 		return
 	}
@@ -270,28 +269,28 @@ func planHash(decision *Decision, row Row) {
 	decision.Disables = row.NeedsDisabledHash() && !slices.Contains(decision.Drift, FieldPasswordHash)
 }
 
-// planRestoreRow puts a row back that another program deleted.
+// planRestoreRow restores a row that another program deleted.
 func planRestoreRow(d Desired, o Observed) Decision {
 	decision := planCreate(d, o)
 	decision.Drift = []Field{FieldRow}
 	if d.Password.Managed && o.Ownership.PasswordHash != "" {
-		decision.Change.Password = noted(o.Ownership)
+		decision.Change.Password = recordedPassword(o.Ownership)
 	}
-	// For the same reasons as with a row that is there.
+	// For the same reasons as in planOwned.
 	decision.Confirm = decision.Change.ClearLockout || o.Ownership.Generation > d.Generation
 	return decision
 }
 
-// noted is the password that was applied last, as it was.
-func noted(own *Ownership) *PasswordChange {
+// recordedPassword returns the password that was applied last.
+func recordedPassword(own *Ownership) *PasswordChange {
 	return &PasswordChange{
 		Hash: own.PasswordHash, Version: own.PasswordVersion, Weak: own.PasswordWeak,
-		Suspicion: own.PasswordSuspicion, Unjudged: own.PasswordUnjudged,
+		Suspicion: own.PasswordSuspicion, Unchecked: own.PasswordUnchecked,
 	}
 }
 
-// takePassword asks for the Secret's password where it is another version than the one that was applied, or where that one has
-// not been judged yet.
+// takePassword requests the Secret's password if its version differs from the applied one, or if the applied one was
+// not checked for suspicions.
 func takePassword(decision *Decision, d Desired, o Observed) {
 	if !d.Password.Managed {
 		return
@@ -300,10 +299,10 @@ func takePassword(decision *Decision, d Desired, o Observed) {
 	if d.Password.Problem != nil {
 		return
 	}
-	decision.TakePassword = d.Password.Version != o.PasswordVersion(d.Owner) || o.passwordUnjudged(d.Owner)
+	decision.TakePassword = d.Password.Version != o.PasswordVersion(d.Owner) || o.passwordUnchecked(d.Owner)
 }
 
-// planDeletion decides what becomes of the row when the resource is being deleted.
+// planDeletion plans for the row of a resource that is being deleted.
 func planDeletion(d Desired, o Observed) Decision {
 	if !o.OwnedBy(d.Owner) {
 		return planBurial(d, o)
@@ -312,28 +311,28 @@ func planDeletion(d Desired, o Observed) Decision {
 		if d.Permission.Refusal != nil && o.Row != nil && o.Row.Active {
 			return planSuspension(d, o)
 		}
-		return refuse(v1alpha1.ReasonPaused, "The deletion waits while the annotation "+
-			v1alpha1.AnnotationPaused+" is \"true\"; remove it to go on.")
+		return refuse(v1alpha1.ReasonPaused, "The deletion is paused while the annotation "+
+			v1alpha1.AnnotationPaused+" is \"true\"; remove the annotation to resume.")
 	}
-	c := begin(d, o, ending(d, d.Deletion))
+	c := newChange(d, o, ending(d, d.Deletion))
 	if c.Verb != Release {
 		c.Endangered = endangered(d, o, nil)
 	}
 	return Decision{Change: c, Confirm: o.Ownership.Generation > d.Generation}
 }
 
-// planBurial decides about a name that the resource, which is being deleted, does not own. A process that still has the
-// resource for a live one may be about to create the row: it must come too late.
+// planBurial plans for a username that the deleted resource does not own. Another process with an old copy of the
+// resource could be about to create the row, which must fail.
 func planBurial(d Desired, o Observed) Decision {
 	own := o.Ownership
 	if own != nil && (own.State == Owned || own.Owner == d.Owner) {
-		return Decision{Change: begin(d, o, Nothing)}
+		return Decision{Change: newChange(d, o, Nothing)}
 	}
-	return Decision{Change: begin(d, o, Bury)}
+	return Decision{Change: newChange(d, o, Bury)}
 }
 
-// begin is a change with all that follows from the resource alone.
-func begin(d Desired, o Observed, verb Verb) Change {
+// newChange returns a change with all that follows from the resource alone.
+func newChange(d Desired, o Observed, verb Verb) Change {
 	c := Change{
 		Verb:       verb,
 		Username:   d.Username,
@@ -351,13 +350,13 @@ func begin(d Desired, o Observed, verb Verb) Change {
 			handled = own.UnlockHandled
 		}
 	}
-	unlocks := verb == Create || verb == Adopt || verb == Update // a row that is let go of stays as it is
+	unlocks := verb == Create || verb == Adopt || verb == Update // a released row stays unchanged
 	switch {
 	case !unlocks || d.Unlock == "":
 	case d.Unlock != handled:
 		c.Unlock, c.ClearLockout = d.Unlock, true
 	case verb != Update:
-		c.Unlock = d.Unlock // was handled already, and goes into the new note as such
+		c.Unlock = d.Unlock // already handled; the new record keeps it
 	}
 	return c
 }

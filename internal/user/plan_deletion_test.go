@@ -11,36 +11,32 @@ import (
 )
 
 func TestPlanOfADeletion(t *testing.T) {
-	const (
-		deactivate = v1alpha1.DeletionDeactivate
-		retain     = v1alpha1.DeletionRetain
-	)
 	runPlan(t, map[string]planCase{
 		"Delete removes the row": {
 			desired(deleting), synced(),
 			user.Decision{Change: change(user.Delete)},
 		},
-		"a policy that was never defaulted means Delete": {
+		"an empty policy means Delete": {
 			desired(deleting, withPolicy("")), synced(),
 			user.Decision{Change: change(user.Delete, toPolicy(""))},
 		},
-		"Deactivate leaves the row": {
+		"Deactivate keeps the row": {
 			desired(deleting, withPolicy(deactivate)), synced(),
 			user.Decision{Change: change(user.Deactivate, toPolicy(deactivate))},
 		},
-		"Retain lets go of the row": {
+		"Retain releases the row": {
 			desired(deleting, withPolicy(retain)), synced(),
 			user.Decision{Change: change(user.Release, toPolicy(retain))},
 		},
-		"the policy of the resource counts and not the one that was noted": {
-			desired(deleting, withPolicy(retain)), synced(notedPolicy(v1alpha1.DeletionDelete)),
+		"the policy of the resource counts, not the recorded one": {
+			desired(deleting, withPolicy(retain)), synced(recordedPolicy(v1alpha1.DeletionDelete)),
 			user.Decision{Change: change(user.Release, toPolicy(retain))},
 		},
-		"a row that drifted goes without being put back": {
+		"drift is not corrected before the deletion": {
 			desired(deleting), synced(rowRoles("x"), rowHash(alien)),
 			user.Decision{Change: change(user.Delete)},
 		},
-		"a row that is gone already leaves the note to be dealt with": {
+		"without a row only the record is deleted": {
 			desired(deleting), synced(rowGone),
 			user.Decision{Change: change(user.Delete)},
 		},
@@ -48,70 +44,80 @@ func TestPlanOfADeletion(t *testing.T) {
 			desired(deleting, secretMissing), synced(),
 			user.Decision{Change: change(user.Delete)},
 		},
-		"a deletion of an older generation than was applied asks whether the copy is out of date": {
-			desired(deleting), synced(notedGeneration(4)),
+		"an older generation than the applied one is confirmed first": {
+			desired(deleting), synced(recordedGeneration(4)),
 			user.Decision{Change: change(user.Delete), Confirm: true},
 		},
-		"a deletion of a newer generation than was applied goes on": {
+		"a newer generation than the applied one is not confirmed": {
 			desired(deleting, edited, withPolicy(deactivate)), synced(),
 			user.Decision{Change: change(user.Deactivate, toEdited, toPolicy(deactivate))},
 		},
-		"a resource of a name that was never noted is buried": {
+	})
+}
+
+func TestPlanOfADeletionWithoutARow(t *testing.T) {
+	runPlan(t, map[string]planCase{
+		"an unused username gets a tombstone": {
 			desired(deleting), nothingThere(),
 			user.Decision{Change: change(user.Bury, onNothing)},
 		},
-		"a resource that came after another one's deletion is buried": {
+		"another resource's tombstone is replaced": {
 			desired(deleting), synced(ownedBy(neighbour), inState(user.Deleted), rowGone),
 			user.Decision{Change: change(user.Bury)},
 		},
-		"a resource that came after its place's former one, which was deleted, is buried": {
+		"a predecessor's tombstone is replaced": {
 			desired(deleting), synced(ownedBy(predecessor), inState(user.Deleted), rowGone),
 			user.Decision{Change: change(user.Bury)},
 		},
-		"a resource is buried beside a row that another one released": {
+		"a row that another resource released gets a tombstone": {
 			desired(deleting, adopting), synced(ownedBy(neighbour), inState(user.Released)),
 			user.Decision{Change: change(user.Bury)},
 		},
-		"a resource is buried beside a row that its place's former one released": {
+		"a row that a predecessor released gets a tombstone": {
 			desired(deleting), synced(ownedBy(predecessor), inState(user.Released)),
 			user.Decision{Change: change(user.Bury)},
 		},
-		"a resource is buried whatever its policy, without a look at the Secret or the request to unlock": {
+		"policy, Secret and unlock request do not matter": {
 			desired(deleting, withPolicy(retain), secretMissing, requestUnlock("t1")), nothingThere(),
 			user.Decision{Change: change(user.Bury, onNothing, toPolicy(retain))},
 		},
-		"a paused resource does not wait to be buried": {
+		"a paused resource gets a tombstone at once": {
 			desired(deleting, paused), nothingThere(),
 			user.Decision{Change: change(user.Bury, onNothing)},
 		},
-		"somebody else's row stays": {
+		"another resource's row stays": {
 			desired(deleting), synced(ownedBy(neighbour)),
 			leave(),
 		},
-		"the row of the same place in another cluster stays": {
+		"the row of the same name in another cluster stays": {
 			desired(deleting), synced(ownedBy(twin)),
 			leave(),
 		},
-		"the row of the place's former resource stays": {
+		"a predecessor's row stays": {
 			desired(deleting), synced(ownedBy(predecessor)),
 			leave(),
 		},
-		"a row that nobody owns stays, also where it might have been adopted": {
-			desired(deleting, adopting), synced(neverNoted),
+		"an unowned row stays, even with adoption": {
+			desired(deleting, adopting), synced(noRecord),
 			user.Decision{Change: change(user.Bury, onNothing)},
 		},
-		"a row that was let go of stays, and there is nothing left to note": {
+		"a row that the resource released stays": {
 			desired(deleting), synced(inState(user.Released)),
 			leave(),
 		},
-		"a row that came after the deletion stays, and there is nothing left to note": {
+		"a row created after the deletion stays": {
 			desired(deleting), synced(inState(user.Deleted), rowHash(alien)),
 			leave(),
 		},
-		"a name that was dealt with needs nothing": {
+		"an existing tombstone stays": {
 			desired(deleting), synced(inState(user.Deleted), rowGone),
 			leave(),
 		},
+	})
+}
+
+func TestPlanOfADeletionThatIsPausedOrUnlocks(t *testing.T) {
+	runPlan(t, map[string]planCase{
 		"a paused resource waits before it deletes": {
 			desired(deleting, paused), synced(),
 			leaveBecause(v1alpha1.ReasonPaused, deletionWaits),
@@ -120,75 +126,75 @@ func TestPlanOfADeletion(t *testing.T) {
 			desired(deleting, paused, withPolicy(deactivate)), synced(),
 			leaveBecause(v1alpha1.ReasonPaused, deletionWaits),
 		},
-		"a paused resource does not wait to let go": {
+		"a paused resource releases at once": {
 			desired(deleting, paused, withPolicy(retain)), synced(),
 			user.Decision{Change: change(user.Release, toPolicy(retain))},
 		},
-		"a paused resource does not wait where nothing is its own": {
+		"a paused resource without a row does not wait": {
 			desired(deleting, paused), synced(ownedBy(neighbour)),
 			leave(),
 		},
-		"a request to unlock is void once the row is to be deleted": {
+		"an unlock request is ignored before a deletion": {
 			desired(deleting, requestUnlock("t1")), synced(lockedFor(time.Minute)),
 			user.Decision{Change: change(user.Delete)},
 		},
-		"a request to unlock is void once the row is to be deactivated": {
+		"an unlock request is ignored before a deactivation": {
 			desired(deleting, withPolicy(deactivate), requestUnlock("t1")), synced(lockedFor(time.Minute)),
 			user.Decision{Change: change(user.Deactivate, toPolicy(deactivate))},
 		},
-		"a request to unlock is void once the row is to stay as it is": {
+		"an unlock request is ignored before a release": {
 			desired(deleting, withPolicy(retain), requestUnlock("t1")), synced(lockedFor(time.Minute)),
 			user.Decision{Change: change(user.Release, toPolicy(retain))},
 		},
 	})
 }
 
-func TestPlanAfterAPredecessorOfTheSamePlace(t *testing.T) {
+func TestPlanAfterAPredecessor(t *testing.T) {
 	runPlan(t, map[string]planCase{
-		"the row that it released is taken up again without adoption": {
+		"its released row is reclaimed without adoption": {
 			desired(), synced(ownedBy(predecessor), inState(user.Released)),
 			user.Decision{Change: change(user.Adopt), TakePassword: true, Confirm: true},
 		},
-		"the row that it released and that is gone since is created anew": {
+		"its released row is created again if it is gone": {
 			desired(), synced(ownedBy(predecessor), inState(user.Released), rowGone),
 			user.Decision{Change: change(user.Create, unusable), TakePassword: true, Confirm: true},
 		},
-		"a paused resource takes up nothing": {
+		"a paused resource reclaims nothing": {
 			desired(paused), synced(ownedBy(predecessor), inState(user.Released)),
 			leaveBecause(v1alpha1.ReasonPaused, isPaused),
 		},
-		"where it went without its finalizer and would have retained the row, the row is taken up": {
-			desired(), synced(ownedBy(predecessor), notedPolicy(v1alpha1.DeletionRetain)),
+		"without its finalizer, a retained row is reclaimed": {
+			desired(), synced(ownedBy(predecessor), recordedPolicy(retain)),
 			user.Decision{Change: change(user.Adopt), TakePassword: true, Confirm: true},
 		},
-		"where it went without its finalizer and would have deactivated the row, the row is taken up": {
-			desired(), synced(ownedBy(predecessor), notedPolicy(v1alpha1.DeletionDeactivate)),
+		"without its finalizer, a deactivated row is reclaimed": {
+			desired(), synced(ownedBy(predecessor), recordedPolicy(deactivate)),
 			user.Decision{Change: change(user.Adopt), TakePassword: true, Confirm: true},
 		},
-		"where it went without its finalizer and the new one adopts, the row is taken up": {
+		"without its finalizer, a row is reclaimed by adoption": {
 			desired(adopting), synced(ownedBy(predecessor)),
 			user.Decision{Change: change(user.Adopt), TakePassword: true, Confirm: true},
 		},
-		"where it went without its finalizer and the row too, the one that adopts creates it anew": {
+		"without its finalizer, a missing row is created by adoption": {
 			desired(adopting), synced(ownedBy(predecessor), rowGone),
 			user.Decision{Change: change(user.Create, unusable), TakePassword: true, Confirm: true},
 		},
-		"a generation that it had says nothing of the new one's": {
-			desired(adopting, func(d *user.Desired) { d.Generation = 1 }), synced(ownedBy(predecessor), notedGeneration(5)),
+		"its generation does not limit the new one's": {
+			desired(adopting, func(d *user.Desired) { d.Generation = 1 }), synced(ownedBy(predecessor), recordedGeneration(5)),
 			user.Decision{
 				Change:       change(user.Adopt, func(c *user.Change) { c.Generation = 1 }),
 				TakePassword: true, Confirm: true,
 			},
 		},
-		"where it went without its finalizer and would have deleted the row, that comes first": {
+		"without its finalizer, its row is deleted first": {
 			desired(), synced(ownedBy(predecessor)),
 			user.Decision{
 				Change:  change(user.Delete, func(c *user.Change) { c.Owner = predecessor }),
 				Confirm: true, Again: true,
 			},
 		},
-		"a deletion in its stead is as of its generation, which counts on from another start": {
-			desired(func(d *user.Desired) { d.Generation = 1 }), synced(ownedBy(predecessor), notedGeneration(5)),
+		"a deletion for it has its generation": {
+			desired(func(d *user.Desired) { d.Generation = 1 }), synced(ownedBy(predecessor), recordedGeneration(5)),
 			user.Decision{
 				Change: change(user.Delete, func(c *user.Change) {
 					c.Owner, c.Generation = predecessor, 5
@@ -196,14 +202,14 @@ func TestPlanAfterAPredecessorOfTheSamePlace(t *testing.T) {
 				Confirm: true, Again: true,
 			},
 		},
-		"a request to unlock waits until there is a row to unlock": {
+		"an unlock request waits for the new row": {
 			desired(requestUnlock("t1")), synced(ownedBy(predecessor)),
 			user.Decision{
 				Change:  change(user.Delete, func(c *user.Change) { c.Owner = predecessor }),
 				Confirm: true, Again: true,
 			},
 		},
-		"the same place in another cluster is another place": {
+		"the same name in another cluster is not a predecessor": {
 			desired(), synced(ownedBy(twin), inState(user.Released)),
 			leaveBecause(v1alpha1.ReasonRowExists, rowExists),
 		},

@@ -12,7 +12,7 @@ import (
 
 func TestPlanOfAnOwnedRow(t *testing.T) {
 	runPlan(t, map[string]planCase{
-		"a row that says what the spec says is left alone": {
+		"a row that matches the spec stays": {
 			desired(), synced(),
 			leave(),
 		},
@@ -20,11 +20,11 @@ func TestPlanOfAnOwnedRow(t *testing.T) {
 			desired(withRoles("a", "b", "c")), synced(rowRoles("c", "a", "b")),
 			leave(),
 		},
-		"a role that the row has twice is no difference": {
+		"a duplicate role is no difference": {
 			desired(), synced(rowRoles("operator", "operator")),
 			leave(),
 		},
-		"failed attempts, a lock and a log-in are not the operator's": {
+		"failed attempts, locks and logins are left alone": {
 			desired(), synced(lockedFor(time.Hour), loggedIn(time.Minute)),
 			leave(),
 		},
@@ -32,11 +32,11 @@ func TestPlanOfAnOwnedRow(t *testing.T) {
 			desired(edited, withRoles("admin")), synced(),
 			user.Decision{Change: change(user.Update, toEdited, toRoles("admin"), writing(user.FieldRoles))},
 		},
-		"the last role goes from the row as well": {
+		"the last role is removed": {
 			desired(edited, withRoles()), synced(),
 			user.Decision{Change: change(user.Update, toEdited, toRoles(), writing(user.FieldRoles))},
 		},
-		"a user that became inactive is written": {
+		"a deactivation is written": {
 			desired(edited, inactive), synced(),
 			user.Decision{Change: change(user.Update, toEdited, toInactive, writing(user.FieldActive, user.FieldPasswordHash))},
 		},
@@ -45,35 +45,35 @@ func TestPlanOfAnOwnedRow(t *testing.T) {
 			user.Decision{Change: change(user.Update, toEdited, toInactive, toRoles("admin"),
 				writing(user.FieldRoles, user.FieldActive, user.FieldPasswordHash))},
 		},
-		"an edit that does not concern the row is only noted": {
+		"an edit without effect on the row is only recorded": {
 			desired(edited, withPolicy(v1alpha1.DeletionRetain)), synced(),
 			user.Decision{Change: change(user.Update, toEdited, toPolicy(v1alpha1.DeletionRetain))},
 		},
-		"an edit that the row happens to say already is only noted": {
+		"an edit that the row already matches is only recorded": {
 			desired(edited, withRoles("admin")), synced(rowRoles("admin")),
 			user.Decision{Change: change(user.Update, toEdited, toRoles("admin"))},
 		},
-		"a paused resource leaves an edit unwritten": {
+		"a paused resource writes no edit": {
 			desired(paused, edited, withRoles("admin")), synced(),
 			leaveBecause(v1alpha1.ReasonPaused, isPaused),
 		},
-		"a paused resource leaves drift, password and request as they are": {
+		"a paused resource ignores drift, password and request": {
 			desired(paused, withSecret("v2"), requestUnlock("t1")), synced(rowRoles("x"), lockedFor(time.Minute)),
 			leaveBecause(v1alpha1.ReasonPaused, isPaused),
 		},
-		"a generation newer than the resource's asks whether the copy is out of date, and blames nobody for drift": {
+		"a newer recorded generation is confirmed, without drift": {
 			desired(outOfDate), synced(rowRoles("admin")),
 			user.Decision{Change: change(user.Update, toOld, writing(user.FieldRoles)), Confirm: true},
 		},
-		"a generation newer than the resource's asks so also where it only is to be noted": {
+		"a newer recorded generation is confirmed without a write": {
 			desired(outOfDate), synced(),
 			user.Decision{Change: change(user.Update, toOld), Confirm: true},
 		},
-		"a policy other than the noted one of the same generation, as after a restored backup, is noted": {
+		"another policy of the same generation is recorded": {
 			desired(withPolicy(v1alpha1.DeletionRetain)), synced(),
 			user.Decision{Change: change(user.Update, toPolicy(v1alpha1.DeletionRetain))},
 		},
-		"a generation newer than the resource's asks so before a row comes back": {
+		"a newer recorded generation is confirmed before a restore": {
 			desired(outOfDate), synced(rowGone),
 			user.Decision{
 				Change:  change(user.Create, toOld, puttingBack),
@@ -86,56 +86,61 @@ func TestPlanOfAnOwnedRow(t *testing.T) {
 
 func TestPlanOfDrift(t *testing.T) {
 	runPlan(t, map[string]planCase{
-		"roles that another program changed are put back": {
+		"roles that another program changed are corrected": {
 			desired(), synced(rowRoles("operator", "admin")),
 			user.Decision{
 				Change: change(user.Update, writing(user.FieldRoles)),
 				Drift:  []user.Field{user.FieldRoles},
 			},
 		},
-		"roles that are no array of strings are put back": {
+		"malformed roles are corrected": {
 			desired(), synced(rowMalformed),
 			user.Decision{
 				Change: change(user.Update, writing(user.FieldRoles)),
 				Drift:  []user.Field{user.FieldRoles},
 			},
 		},
-		"roles that are no array of strings are put back where there should be none": {
+		"malformed roles are corrected to no roles": {
 			desired(withRoles()), synced(rowMalformed),
 			user.Decision{
 				Change: change(user.Update, toRoles(), writing(user.FieldRoles)),
 				Drift:  []user.Field{user.FieldRoles},
 			},
 		},
-		"a user that another program deactivated is put back": {
+		"a deactivation by another program is corrected": {
 			desired(), synced(rowInactive),
 			user.Decision{
 				Change: change(user.Update, writing(user.FieldActive, user.FieldPasswordHash)),
 				Drift:  []user.Field{user.FieldActive},
 			},
 		},
-		"a user that another program activated is put back": {
+		"an activation by another program is corrected": {
 			desired(inactive), synced(),
 			user.Decision{
 				Change: change(user.Update, toInactive, writing(user.FieldActive, user.FieldPasswordHash)),
 				Drift:  []user.Field{user.FieldActive},
 			},
 		},
-		"a hash that another program changed is put back from the note, without a new hash": {
+	})
+}
+
+func TestPlanOfDriftOfThePassword(t *testing.T) {
+	runPlan(t, map[string]planCase{
+		"a changed hash is restored from the record": {
 			desired(), synced(rowHash(alien)),
 			user.Decision{
 				Change: change(user.Update, puttingBack, writing(user.FieldPasswordHash)),
 				Drift:  []user.Field{user.FieldPasswordHash},
 			},
 		},
-		"a hash that became NULL is put back": {
+		"a hash that became NULL is restored": {
 			desired(), synced(rowHash("")),
 			user.Decision{
 				Change: change(user.Update, puttingBack, writing(user.FieldPasswordHash)),
 				Drift:  []user.Field{user.FieldPasswordHash},
 			},
 		},
-		"a weak password is put back as weak": {
+		"a weak password is restored as weak": {
 			desired(), synced(weak, rowHash(alien)),
 			user.Decision{
 				Change: change(user.Update, writing(user.FieldPasswordHash), func(c *user.Change) {
@@ -144,17 +149,17 @@ func TestPlanOfDrift(t *testing.T) {
 				Drift: []user.Field{user.FieldPasswordHash},
 			},
 		},
-		"a suspicious password is put back as suspicious, and as unjudged where it was": {
+		"a suspicious, unchecked password is restored as such": {
 			desired(secretMissing), synced(suspected("edge"), unjudged, rowHash(alien)),
 			user.Decision{
 				Change: change(user.Update, writing(user.FieldPasswordHash), func(c *user.Change) {
-					c.Password = &user.PasswordChange{Hash: hashV1, Version: "v1", Suspicion: "edge", Unjudged: true}
+					c.Password = &user.PasswordChange{Hash: hashV1, Version: "v1", Suspicion: "edge", Unchecked: true}
 				}),
 				Problem: noSecret,
 				Drift:   []user.Field{user.FieldPasswordHash},
 			},
 		},
-		"a hash that another program changed while the Secret did is replaced by the new one": {
+		"a changed hash is replaced if the Secret changed too": {
 			desired(withSecret("v2")), synced(rowHash(alien)),
 			user.Decision{
 				Change:       change(user.Update),
@@ -162,7 +167,7 @@ func TestPlanOfDrift(t *testing.T) {
 				Drift:        []user.Field{user.FieldPasswordHash},
 			},
 		},
-		"everything at once is one change": {
+		"all drift is one change": {
 			desired(), synced(rowRoles("x"), rowInactive, rowHash(alien)),
 			user.Decision{
 				Change: change(user.Update, puttingBack,
@@ -170,15 +175,20 @@ func TestPlanOfDrift(t *testing.T) {
 				Drift: []user.Field{user.FieldRoles, user.FieldActive, user.FieldPasswordHash},
 			},
 		},
-		"an edit of the resource is no drift": {
+		"an edit is no drift": {
 			desired(edited), synced(rowRoles("x"), rowInactive),
 			user.Decision{Change: change(user.Update, toEdited, writing(user.FieldRoles, user.FieldActive, user.FieldPasswordHash))},
 		},
-		"a row that another program deleted comes back with its password from the note": {
+	})
+}
+
+func TestPlanOfADeletedRow(t *testing.T) {
+	runPlan(t, map[string]planCase{
+		"a deleted row is restored with its recorded password": {
 			desired(), synced(rowGone),
 			user.Decision{Change: change(user.Create, puttingBack), Drift: []user.Field{user.FieldRow}},
 		},
-		"a deleted row comes back with its password though the Secret is missing": {
+		"a deleted row is restored without its Secret": {
 			desired(secretMissing), synced(rowGone),
 			user.Decision{
 				Change:  change(user.Create, puttingBack),
@@ -186,7 +196,7 @@ func TestPlanOfDrift(t *testing.T) {
 				Drift:   []user.Field{user.FieldRow},
 			},
 		},
-		"a deleted row comes back with the Secret's new password": {
+		"a deleted row is restored with the Secret's new password": {
 			desired(withSecret("v2")), synced(rowGone),
 			user.Decision{
 				Change:       change(user.Create, puttingBack),
@@ -194,62 +204,62 @@ func TestPlanOfDrift(t *testing.T) {
 				Drift:        []user.Field{user.FieldRow},
 			},
 		},
-		"a deleted row whose password was not ours comes back with one that nothing matches": {
+		"without a managed password it is restored unusable": {
 			desired(withoutPassword), synced(rowGone, nothingOfOurs),
 			user.Decision{Change: change(user.Create, unusable), Drift: []user.Field{user.FieldRow}},
 		},
-		"a deleted row whose password is no longer ours comes back with one that nothing matches": {
+		"without a password in the spec it is restored unusable": {
 			desired(edited, withoutPassword), synced(rowGone),
 			user.Decision{Change: change(user.Create, toEdited, unusable), Drift: []user.Field{user.FieldRow}},
 		},
 	})
 }
 
-func TestPlanOfARequestToUnlock(t *testing.T) {
+func TestPlanOfAnUnlockRequest(t *testing.T) {
 	runPlan(t, map[string]planCase{
-		"a first request is acted upon": {
+		"a first request is handled": {
 			desired(requestUnlock("t1")), synced(lockedFor(time.Minute)),
 			user.Decision{Change: change(user.Update, unlocking("t1")), Confirm: true},
 		},
-		"another request is acted upon": {
+		"another request is handled": {
 			desired(requestUnlock("t2")), synced(unlockHandled("t1"), lockedFor(time.Minute)),
 			user.Decision{Change: change(user.Update, unlocking("t2")), Confirm: true},
 		},
-		"a request is acted upon where there is no lock, since it clears the counter": {
+		"a request without a lock clears the counter": {
 			desired(requestUnlock("t1")), synced(failed(4)),
 			user.Decision{Change: change(user.Update, unlocking("t1")), Confirm: true},
 		},
-		"a request that was handled does not lift a later lock": {
+		"a handled request does not clear a later lock": {
 			desired(requestUnlock("t1")), synced(unlockHandled("t1"), lockedFor(time.Minute)),
 			leave(),
 		},
-		"a request that was taken back is nothing to act upon": {
+		"a removed request is not handled": {
 			desired(), synced(unlockHandled("t1"), lockedFor(time.Minute)),
 			leave(),
 		},
-		"a request that the place's former resource had handled stays handled": {
+		"a request that a predecessor handled stays handled": {
 			desired(requestUnlock("t1")),
 			synced(ownedBy(predecessor), inState(user.Released), unlockHandled("t1"), lockedFor(time.Minute)),
-			user.Decision{Change: change(user.Adopt, noting("t1")), TakePassword: true, Confirm: true},
+			user.Decision{Change: change(user.Adopt, recordingUnlock("t1")), TakePassword: true, Confirm: true},
 		},
-		"it stays handled where the former resource went without its finalizer": {
+		"it stays handled without the predecessor's finalizer": {
 			desired(adopting, requestUnlock("t1")),
 			synced(ownedBy(predecessor), unlockHandled("t1"), lockedFor(time.Minute)),
-			user.Decision{Change: change(user.Adopt, noting("t1")), TakePassword: true, Confirm: true},
+			user.Decision{Change: change(user.Adopt, recordingUnlock("t1")), TakePassword: true, Confirm: true},
 		},
-		"another request than the place's former resource had handled is acted upon": {
+		"another request than the predecessor's is handled": {
 			desired(requestUnlock("t2")),
 			synced(ownedBy(predecessor), inState(user.Released), unlockHandled("t1"), lockedFor(time.Minute)),
 			user.Decision{Change: change(user.Adopt, unlocking("t2")), TakePassword: true, Confirm: true},
 		},
-		"a request that was handled stays handled when the row comes back": {
+		"a handled request stays handled in a restored row": {
 			desired(requestUnlock("t1")), synced(unlockHandled("t1"), rowGone),
 			user.Decision{
-				Change: change(user.Create, puttingBack, noting("t1")),
+				Change: change(user.Create, puttingBack, recordingUnlock("t1")),
 				Drift:  []user.Field{user.FieldRow},
 			},
 		},
-		"a new request when the row comes back asks whether the copy is out of date": {
+		"a new request with a restored row is confirmed first": {
 			desired(requestUnlock("t2")), synced(unlockHandled("t1"), rowGone),
 			user.Decision{
 				Change:  change(user.Create, puttingBack, unlocking("t2")),
@@ -257,7 +267,7 @@ func TestPlanOfARequestToUnlock(t *testing.T) {
 				Confirm: true,
 			},
 		},
-		"a handled request is no part of an update for another reason": {
+		"a handled request is not part of another update": {
 			desired(edited, requestUnlock("t1"), withRoles("admin")), synced(unlockHandled("t1"), lockedFor(time.Minute)),
 			user.Decision{Change: change(user.Update, toEdited, toRoles("admin"), writing(user.FieldRoles))},
 		},

@@ -13,18 +13,18 @@ import (
 
 func TestPlanOfAPassword(t *testing.T) {
 	runPlan(t, map[string]planCase{
-		"another version of the Secret asks for its password": {
+		"another version of the Secret requests its password": {
 			desired(withSecret("v2")), synced(),
 			user.Decision{Change: change(user.Update), TakePassword: true},
 		},
-		"a password that an older version applied is asked for once more": {
+		"an unchecked password is requested once more": {
 			desired(), synced(unjudged),
 			user.Decision{Change: change(user.Update), TakePassword: true},
 		},
-		"a password that is not ours is not judged": {
+		"an unmanaged password is not checked": {
 			desired(withoutPassword), synced(nothingOfOurs, unjudged), leave(),
 		},
-		"the first password of an owned row is asked for": {
+		"the first password of an owned row is requested": {
 			desired(edited), synced(nothingOfOurs, rowHash(user.UnusablePassword)),
 			user.Decision{Change: change(user.Update, toEdited), TakePassword: true},
 		},
@@ -32,14 +32,14 @@ func TestPlanOfAPassword(t *testing.T) {
 			desired(secretMissing), synced(),
 			user.Decision{Change: user.Change{Verb: user.Nothing}, Problem: noSecret},
 		},
-		"a Secret that is missing keeps nothing else from being written": {
+		"a missing Secret does not stop other changes": {
 			desired(edited, secretMissing, withRoles("admin")), synced(),
 			user.Decision{
 				Change:  change(user.Update, toEdited, toRoles("admin"), writing(user.FieldRoles)),
 				Problem: noSecret,
 			},
 		},
-		"a Secret that is missing does not keep a changed hash from being put back": {
+		"a missing Secret does not stop a correction": {
 			desired(secretMissing), synced(rowHash(alien)),
 			user.Decision{
 				Change:  change(user.Update, puttingBack, writing(user.FieldPasswordHash)),
@@ -47,23 +47,23 @@ func TestPlanOfAPassword(t *testing.T) {
 				Drift:   []user.Field{user.FieldPasswordHash},
 			},
 		},
-		"a Secret that was always missing leaves whatever password the row has": {
+		"a Secret that never existed leaves the row's password": {
 			desired(secretMissing), synced(nothingOfOurs, rowHash(alien)),
 			user.Decision{Change: user.Change{Verb: user.Nothing}, Problem: noSecret},
 		},
-		"a password that is not ours may change at will": {
+		"an unmanaged password may change": {
 			desired(withoutPassword), synced(nothingOfOurs, rowHash(alien)),
 			leave(),
 		},
-		"a password that is no longer ours is let go of, and stays in the row": {
+		"a password that is no longer managed stays in the row": {
 			desired(edited, withoutPassword), synced(),
-			user.Decision{Change: change(user.Update, toEdited, lettingGo)},
+			user.Decision{Change: change(user.Update, toEdited, unmanaging)},
 		},
-		"a password that is no longer ours and was changed meanwhile is not put back": {
+		"a changed password that is no longer managed stays": {
 			desired(edited, withoutPassword), synced(rowHash(alien)),
-			user.Decision{Change: change(user.Update, toEdited, lettingGo)},
+			user.Decision{Change: change(user.Update, toEdited, unmanaging)},
 		},
-		"password and request to unlock together are one change": {
+		"a password and an unlock request are one change": {
 			desired(withSecret("v2"), requestUnlock("t1")), synced(lockedFor(time.Minute)),
 			user.Decision{Change: change(user.Update, unlocking("t1")), TakePassword: true, Confirm: true},
 		},
@@ -77,45 +77,45 @@ func TestWithPassword(t *testing.T) {
 		password user.PasswordChange
 		want     user.Change
 	}{
-		"a new row gets it, with nothing to clear": {
+		"a new row gets it without clearing a counter": {
 			desired(), nothingThere(),
 			user.PasswordChange{Hash: hashV1, Version: "v1", New: true},
 			change(user.Create, onNothing, puttingNew(hashV1, "v1")),
 		},
-		"another password is written and starts from a clean counter": {
+		"another password is written and clears the counter": {
 			desired(withSecret("v2")), synced(lockedFor(time.Minute)),
 			user.PasswordChange{Hash: hashV2, Version: "v2", New: true},
 			change(user.Update, puttingNew(hashV2, "v2"), writing(user.FieldPasswordHash), clearsLock),
 		},
-		"another version of the same password is only noted": {
+		"another version of the same password is only recorded": {
 			desired(withSecret("v2")), synced(lockedFor(time.Minute)),
 			user.PasswordChange{Hash: hashV1, Version: "v2"},
 			change(user.Update, func(c *user.Change) { c.Password = &user.PasswordChange{Hash: hashV1, Version: "v2"} }),
 		},
-		"the same password in a new version is put back where another program changed the hash": {
+		"the same password in a new version is restored": {
 			desired(withSecret("v2")), synced(rowHash(alien), lockedFor(time.Minute)),
 			user.PasswordChange{Hash: hashV1, Version: "v2"},
 			change(user.Update, writing(user.FieldPasswordHash),
 				func(c *user.Change) { c.Password = &user.PasswordChange{Hash: hashV1, Version: "v2"} }),
 		},
-		"a hash that the row has already is not written again": {
+		"an existing hash is not written again": {
 			desired(withSecret("v2")), synced(rowHash(hashV2)),
 			user.PasswordChange{Hash: hashV2, Version: "v2", New: true},
 			change(user.Update, puttingNew(hashV2, "v2"), clearsLock),
 		},
-		"it comes on top of what else is to be written": {
+		"it is added to other writes": {
 			desired(edited, withSecret("v2"), withRoles("admin"), inactive), synced(),
 			user.PasswordChange{Hash: hashV2, Version: "v2", New: true},
 			change(user.Update, toEdited, toRoles("admin"), toInactive, puttingNew(hashV2, "v2"),
 				writing(user.FieldRoles, user.FieldActive, user.FieldPasswordHash), clearsLock),
 		},
-		"an adopted row that has it already keeps its counter": {
-			desired(adopting), synced(neverNoted, lockedFor(time.Minute)),
+		"an adopted row with the same password keeps its counter": {
+			desired(adopting), synced(noRecord, lockedFor(time.Minute)),
 			user.PasswordChange{Hash: hashV1, Version: "v1"},
 			change(user.Adopt, onNothing, puttingBack),
 		},
-		"an adopted row that gets another one starts from a clean counter": {
-			desired(adopting), synced(neverNoted, lockedFor(time.Minute)),
+		"an adopted row with another password clears its counter": {
+			desired(adopting), synced(noRecord, lockedFor(time.Minute)),
 			user.PasswordChange{Hash: hashV2, Version: "v1", New: true},
 			change(user.Adopt, onNothing, puttingNew(hashV2, "v1"), clearsLock),
 		},
@@ -125,7 +125,7 @@ func TestWithPassword(t *testing.T) {
 			change(user.Update, unlocking("t1"),
 				func(c *user.Change) { c.Password = &user.PasswordChange{Hash: hashV1, Version: "v2"} }),
 		},
-		"a deleted row comes back with it": {
+		"a deleted row is restored with it": {
 			desired(withSecret("v2")), synced(rowGone),
 			user.PasswordChange{Hash: hashV2, Version: "v2", New: true},
 			change(user.Create, puttingNew(hashV2, "v2")),
@@ -139,7 +139,7 @@ func TestWithPassword(t *testing.T) {
 			before := image(t, decision, tt.observed)
 			got := decision.WithPassword(tt.password, tt.observed)
 			if diff := cmp.Diff(tt.want, got); diff != "" {
-				t.Errorf("the change is another one (-want +got):\n%s", diff)
+				t.Errorf("the change differs (-want +got):\n%s", diff)
 			}
 			scribble(got.Write)
 			if after := image(t, decision, tt.observed); before != after {

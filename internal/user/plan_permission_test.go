@@ -26,15 +26,15 @@ func TestPlanOfAResourceThatNoPolicyPermits(t *testing.T) {
 			desired(refused), nothingThere(), leaveRefused,
 		},
 		"it adopts nothing": {
-			desired(refused, adopting), synced(neverNoted), leaveRefused,
+			desired(refused, adopting), synced(noRecord), leaveRefused,
 		},
-		"it takes up nothing that a former resource of its place released": {
+		"it reclaims no row that a predecessor released": {
 			desired(refused, adopting), synced(ownedBy(predecessor), inState(user.Released)), leaveRefused,
 		},
-		"it brings nothing back that was deleted": {
+		"it restores no deleted row": {
 			desired(refused), synced(rowGone, inState(user.Deleted)), leaveRefused,
 		},
-		"it says so, and not whose the name is": {
+		"the refusal precedes a taken username": {
 			desired(refused), synced(ownedBy(neighbour)), leaveRefused,
 		},
 		"its row is deactivated": {
@@ -43,39 +43,39 @@ func TestPlanOfAResourceThatNoPolicyPermits(t *testing.T) {
 		"its row is deactivated though it is paused": {
 			desired(refused, paused), synced(), suspension(),
 		},
-		"its row is deactivated though its Secret is missing, which is the lesser problem": {
+		"its row is deactivated though its Secret is missing": {
 			desired(refused, secretMissing), synced(), suspension(),
 		},
-		"nothing else of its row is changed, whatever it asks for": {
+		"nothing else of its row is changed": {
 			desired(refused, edited, withRoles("admin"), withSecret("v2"), requestUnlock("t1")),
 			synced(lockedFor(time.Minute), rowHash(alien), rowRoles("x")),
 			suspension(toEdited, toRoles("admin")),
 		},
-		"roles that are no array of strings stay as they are": {
+		"malformed roles stay unchanged": {
 			desired(refused), synced(rowMalformed), suspension(),
 		},
-		"the terms of the policy that permitted it last go on": {
+		"the terms of its last policy stay": {
 			desired(refused), synced(notedTerms(strict)), suspension(onTerms(strict)),
 		},
-		"a row that is inactive already is noted as suspended": {
+		"an inactive row is recorded as suspended": {
 			desired(refused, inactive), synced(rowInactive), noted(),
 		},
-		"a row that is gone does not come back, and is noted as suspended": {
+		"a missing row stays missing and is recorded as suspended": {
 			desired(refused), synced(rowGone), noted(),
 		},
-		"a row that was suspended stays as it is": {
+		"a suspended row stays unchanged": {
 			desired(refused), synced(suspended), leaveRefused,
 		},
-		"a row that was suspended and is gone stays gone": {
+		"a missing suspended row stays missing": {
 			desired(refused), synced(suspended, rowGone), leaveRefused,
 		},
-		"an edit of a suspended resource is not even noted": {
+		"an edit of a suspended resource is not recorded": {
 			desired(refused, edited, withRoles("admin"), withSecret("v2"), requestUnlock("t1")),
 			synced(rowHash(alien), suspended), leaveRefused,
 		},
-		"what would become of the row is noted, in case the resource vanishes": {
-			desired(refused, edited, withPolicy(v1alpha1.DeletionRetain)), synced(suspended),
-			noted(toEdited, toPolicy(v1alpha1.DeletionRetain)),
+		"its deletion policy is recorded for a lost resource": {
+			desired(refused, edited, withPolicy(retain)), synced(suspended),
+			noted(toEdited, toPolicy(retain)),
 		},
 		"a suspended row that another program activated is drift": {
 			desired(refused), synced(suspended, func(o *user.Observed) { o.Row.Active = true }),
@@ -85,27 +85,32 @@ func TestPlanOfAResourceThatNoPolicyPermits(t *testing.T) {
 				Drift:   []user.Field{user.FieldActive},
 			},
 		},
-		"a generation newer than the resource's asks whether the copy is out of date": {
+		"a newer recorded generation is confirmed": {
 			desired(refused, outOfDate), synced(),
 			user.Decision{
 				Change: change(user.Update, toOld, suspending, writing(user.FieldActive, user.FieldPasswordHash)), Problem: notPermitted, Confirm: true,
 			},
 		},
-		"the row of a former resource without a finalizer is deleted as that one wanted": {
-			desired(refused, withPolicy(v1alpha1.DeletionRetain)), synced(ownedBy(predecessor)),
+	})
+}
+
+func TestPlanOfAFormerResourceThatNoPolicyPermits(t *testing.T) {
+	runPlan(t, map[string]planCase{
+		"a former resource's row is deleted as it asked": {
+			desired(refused, withPolicy(retain)), synced(ownedBy(predecessor)),
 			user.Decision{Change: change(user.Delete, forPredecessor), Confirm: true, Again: true},
 		},
-		"the row of a former resource without a finalizer is deactivated as that one wanted": {
-			desired(refused, adopting), synced(ownedBy(predecessor), notedPolicy(v1alpha1.DeletionDeactivate)),
+		"a former resource's row is deactivated as it asked": {
+			desired(refused, adopting), synced(ownedBy(predecessor), recordedPolicy(deactivate)),
 			user.Decision{
-				Change:  change(user.Deactivate, forPredecessor, toPolicy(v1alpha1.DeletionDeactivate)),
+				Change:  change(user.Deactivate, forPredecessor, toPolicy(deactivate)),
 				Confirm: true, Again: true,
 			},
 		},
-		"the row of a former resource without a finalizer is retained as that one wanted, but not active": {
-			desired(refused), synced(ownedBy(predecessor), notedPolicy(v1alpha1.DeletionRetain)),
+		"a former resource's retained row is deactivated": {
+			desired(refused), synced(ownedBy(predecessor), recordedPolicy(retain)),
 			user.Decision{
-				Change:  change(user.Deactivate, forPredecessor, toPolicy(v1alpha1.DeletionRetain)),
+				Change:  change(user.Deactivate, forPredecessor, toPolicy(retain)),
 				Confirm: true, Again: true,
 			},
 		},
@@ -114,158 +119,157 @@ func TestPlanOfAResourceThatNoPolicyPermits(t *testing.T) {
 
 func forPredecessor(c *user.Change) { c.Owner = predecessor }
 
-// applyingNothing is a change for which it has no meaning what the resource asks for.
+// applyingNothing is a change that does not depend on what the resource asks for.
 func applyingNothing(c *user.Change) { c.Roles, c.Active = nil, false }
 
 func TestPlanOfADeletionThatNoPolicyPermits(t *testing.T) {
-	const retain = v1alpha1.DeletionRetain
 	runPlan(t, map[string]planCase{
 		"Delete removes the row": {
 			desired(refused, deleting), synced(), user.Decision{Change: change(user.Delete)},
 		},
-		"Retain lets go of the row, but not of an active one": {
+		"Retain releases only an inactive row": {
 			desired(refused, deleting, withPolicy(retain)), synced(),
 			user.Decision{Change: change(user.Deactivate, toPolicy(retain))},
 		},
-		"Retain does not wait for a paused resource, and leaves no active row": {
+		"Retain of a paused resource leaves no active row": {
 			desired(refused, deleting, paused, withPolicy(retain)), synced(),
 			user.Decision{Change: change(user.Deactivate, toPolicy(retain))},
 		},
-		"what waits because it is paused is deactivated meanwhile": {
+		"a paused deletion deactivates the row": {
 			desired(refused, deleting, paused), synced(),
 			user.Decision{Change: change(user.Update, suspending, writing(user.FieldActive, user.FieldPasswordHash)), Problem: notPermitted},
 		},
-		"then it waits": {
+		"a paused deletion of an inactive row waits": {
 			desired(refused, deleting, paused), synced(suspended),
 			leaveBecause(v1alpha1.ReasonPaused, deletionWaits),
 		},
-		"it waits where the row is gone": {
+		"a paused deletion of a missing row waits": {
 			desired(refused, deleting, paused), synced(rowGone),
 			leaveBecause(v1alpha1.ReasonPaused, deletionWaits),
 		},
-		"a name that it does not own is buried": {
+		"a username that it does not own gets a tombstone": {
 			desired(refused, deleting), nothingThere(), user.Decision{Change: change(user.Bury, onNothing)},
 		},
 	})
 }
 
-func TestPlanOfAResourceThatIsPermittedAgain(t *testing.T) {
+func TestPlanOfAPermittedResourceAfterASuspension(t *testing.T) {
 	runPlan(t, map[string]planCase{
-		"its row is activated, which is no drift": {
+		"its row is activated without drift": {
 			desired(), synced(suspended),
 			user.Decision{Change: change(user.Update, writing(user.FieldActive, user.FieldPasswordHash))},
 		},
-		"its row is as the spec says by then, which is no drift": {
+		"its row matches the spec, which is no drift": {
 			desired(edited, withRoles("admin")), synced(suspended, rowRoles("x")),
 			user.Decision{Change: change(user.Update, toEdited, toRoles("admin"), writing(user.FieldRoles, user.FieldActive, user.FieldPasswordHash))},
 		},
-		"roles that were edited when the generation was noted already are no drift": {
+		"roles of a recorded generation are no drift": {
 			desired(withRoles("admin")), synced(suspended),
 			user.Decision{Change: change(user.Update, toRoles("admin"), writing(user.FieldRoles, user.FieldActive, user.FieldPasswordHash))},
 		},
-		"a user who is to be inactive is only noted": {
+		"an inactive user is only recorded": {
 			desired(inactive), synced(suspended), user.Decision{Change: change(user.Update, toInactive)},
 		},
-		"the Secret's new password is asked for": {
+		"the Secret's new password is requested": {
 			desired(withSecret("v2")), synced(suspended),
 			user.Decision{Change: change(user.Update, writing(user.FieldActive, user.FieldPasswordHash)), TakePassword: true},
 		},
-		"a request to unlock that came meanwhile is acted upon": {
+		"an unlock request from the meantime is handled": {
 			desired(requestUnlock("t1")), synced(suspended, lockedFor(time.Hour)),
 			user.Decision{Change: change(user.Update, unlocking("t1"), writing(user.FieldActive, user.FieldPasswordHash)), Confirm: true},
 		},
-		"a hash that another program changed meanwhile is drift": {
+		"a hash changed in the meantime is drift": {
 			desired(), synced(suspended, rowHash(alien)),
 			user.Decision{
 				Change: change(user.Update, puttingBack, writing(user.FieldActive, user.FieldPasswordHash)),
 				Drift:  []user.Field{user.FieldPasswordHash},
 			},
 		},
-		"a row that another program deleted meanwhile comes back": {
+		"a row deleted in the meantime is restored": {
 			desired(), synced(suspended, rowGone),
 			user.Decision{Change: change(user.Create, puttingBack), Drift: []user.Field{user.FieldRow}},
 		},
-		"while it is paused its row stays as it is": {
+		"its row stays unchanged while it is paused": {
 			desired(paused), synced(suspended), leaveBecause(v1alpha1.ReasonPaused, isPaused),
 		},
 	})
 }
 
-func TestPlanOfTermsOfLockout(t *testing.T) {
+func TestPlanOfLockoutTerms(t *testing.T) {
 	runPlan(t, map[string]planCase{
-		"they are noted with a new row": {
+		"they are recorded with a new row": {
 			desired(permitted(strict)), nothingThere(),
 			user.Decision{Change: change(user.Create, onNothing, unusable, onTerms(strict)), TakePassword: true},
 		},
-		"they are noted with an adopted row": {
-			desired(permitted(strict), adopting, withoutPassword), synced(neverNoted),
+		"they are recorded with an adopted row": {
+			desired(permitted(strict), adopting, withoutPassword), synced(noRecord),
 			user.Decision{Change: change(user.Adopt, onNothing, onTerms(strict))},
 		},
-		"an adopted row whose password is not ours is exempt from nothing": {
-			desired(permitted(lax), adopting, withoutPassword), synced(neverNoted),
+		"an adopted row with an unmanaged password is not exempt": {
+			desired(permitted(lax), adopting, withoutPassword), synced(noRecord),
 			user.Decision{Change: change(user.Adopt, onNothing)},
 		},
-		"nobody becomes exempt whose password is refused, and so stays the one before": {
+		"a user whose new password is refused is not exempt": {
 			desired(permitted(lax), secretMissing), synced(),
 			leaveBecause(noSecret.Reason, noSecret.Message),
 		},
-		"who gets a password that was looked at is exempt with it": {
+		"a user with a checked password is exempt": {
 			desired(permitted(lax), withSecret("v2")), synced(),
 			user.Decision{Change: change(user.Update, onTerms(lax)), TakePassword: true},
 		},
-		"who is exempt stays so while the Secret is missing": {
+		"an exempt user stays exempt while the Secret is missing": {
 			desired(permitted(lax), secretMissing), synced(notedTerms(lax)),
 			leaveBecause(noSecret.Reason, noSecret.Message),
 		},
-		"who gives up the password that was looked at is exempt no more": {
+		"a user without a managed password is not exempt any more": {
 			desired(permitted(lax), withoutPassword), synced(notedTerms(lax)),
 			user.Decision{Change: change(user.Update, func(c *user.Change) { c.Password = &user.PasswordChange{} })},
 		},
-		"a paused resource takes no password, and is not exempt by one that it would take": {
+		"a pending password does not exempt a paused resource": {
 			desired(paused, permitted(lax), withSecret("v2")), synced(), leaveBecause(v1alpha1.ReasonPaused, isPaused),
 		},
-		"a paused resource is exempt by the password that was looked at": {
+		"a checked password exempts a paused resource": {
 			desired(paused, permitted(lax)), synced(),
 			user.Decision{
 				Change:  change(user.Update, onTerms(lax), applyingNothing),
 				Problem: &user.Problem{Reason: v1alpha1.ReasonPaused, Message: isPaused},
 			},
 		},
-		"they are noted of an owned row": {
+		"they are recorded for an owned row": {
 			desired(permitted(strict)), synced(), user.Decision{Change: change(user.Update, onTerms(strict))},
 		},
-		"other ones are noted, beside an edit": {
+		"other terms are recorded beside an edit": {
 			desired(permitted(lax), edited, inactive), synced(notedTerms(strict)),
 			user.Decision{Change: change(user.Update, toEdited, toInactive, onTerms(lax), writing(user.FieldActive, user.FieldPasswordHash))},
 		},
-		"those that are noted already are not noted again": {
+		"recorded terms are not recorded again": {
 			desired(permitted(strict)), synced(notedTerms(strict)), leave(),
 		},
-		"those of a policy that went are forgotten": {
+		"the terms of a deleted policy are removed": {
 			desired(), synced(notedTerms(strict)), user.Decision{Change: change(user.Update)},
 		},
-		"another policy with the same terms is nothing to note": {
+		"another policy with the same terms changes nothing": {
 			desired(permitted(strict), func(d *user.Desired) { d.Permission.By = "team-b" }), synced(notedTerms(strict)), leave(),
 		},
-		"a paused resource does not hold them up, and nothing else is noted": {
-			desired(paused, permitted(strict), edited, inactive, withPolicy(v1alpha1.DeletionRetain), requestUnlock("t1")),
+		"of a paused resource only they are recorded": {
+			desired(paused, permitted(strict), edited, inactive, withPolicy(retain), requestUnlock("t1")),
 			synced(suspended, lockedFor(time.Minute)),
 			user.Decision{
 				Change:  change(user.Update, onTerms(strict), applyingNothing, suspending),
 				Problem: &user.Problem{Reason: v1alpha1.ReasonPaused, Message: isPaused},
 			},
 		},
-		"a paused resource has them noted though its row is gone": {
+		"of a paused resource without a row they are recorded": {
 			desired(paused, permitted(strict)), synced(rowGone),
 			user.Decision{
 				Change:  change(user.Update, onTerms(strict), applyingNothing),
 				Problem: &user.Problem{Reason: v1alpha1.ReasonPaused, Message: isPaused},
 			},
 		},
-		"a paused resource has none noted of what is not its own": {
+		"of a paused resource without an account none are recorded": {
 			desired(paused, permitted(strict)), synced(ownedBy(neighbour)), leaveBecause(v1alpha1.ReasonPaused, isPaused),
 		},
-		"a paused resource has those that are noted already not noted again": {
+		"of a paused resource recorded terms stay": {
 			desired(paused, permitted(strict)), synced(notedTerms(strict)), leaveBecause(v1alpha1.ReasonPaused, isPaused),
 		},
 	})
@@ -278,15 +282,15 @@ func TestPasswordExpiry(t *testing.T) {
 		left     time.Duration
 		known    bool
 	}{
-		"a password that may still be used":           {desired(expiring(25 * time.Hour)), synced(), time.Hour, true},
-		"one that is as old as it may become":         {desired(expiring(24 * time.Hour)), synced(), 0, true},
-		"one that is older":                           {desired(expiring(time.Hour)), synced(), -23 * time.Hour, true},
-		"one whose row is gone":                       {desired(expiring(25 * time.Hour)), synced(rowGone), time.Hour, true},
-		"one that may become as old as it likes":      {desired(permitted(strict)), synced(), 0, false},
-		"one that is not ours":                        {desired(expiring(time.Hour)), synced(nothingOfOurs), 0, false},
-		"one of somebody else":                        {desired(expiring(time.Hour)), synced(ownedBy(neighbour)), 0, false},
-		"one that nobody noted":                       {desired(expiring(time.Hour)), synced(neverNoted), 0, false},
-		"one of a name that the database never heard": {desired(expiring(time.Hour)), nothingThere(), 0, false},
+		"a password before its maximum age":     {desired(expiring(25 * time.Hour)), synced(), time.Hour, true},
+		"a password of exactly the maximum age": {desired(expiring(24 * time.Hour)), synced(), 0, true},
+		"an older password":                     {desired(expiring(time.Hour)), synced(), -23 * time.Hour, true},
+		"a password without a row":              {desired(expiring(25 * time.Hour)), synced(rowGone), time.Hour, true},
+		"a password without a maximum age":      {desired(permitted(strict)), synced(), 0, false},
+		"an unmanaged password":                 {desired(expiring(time.Hour)), synced(nothingOfOurs), 0, false},
+		"a password of another resource":        {desired(expiring(time.Hour)), synced(ownedBy(neighbour)), 0, false},
+		"an unrecorded password":                {desired(expiring(time.Hour)), synced(noRecord), 0, false},
+		"an unused username":                    {desired(expiring(time.Hour)), nothingThere(), 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if left, known := tt.observed.PasswordExpiry(tt.desired); left != tt.left || known != tt.known {

@@ -15,82 +15,88 @@ import (
 func TestPlanOfProtectedRoles(t *testing.T) {
 	admin, root := protecting("admin"), protecting("root", "admin")
 	asAdmin := rowRoles("operator", "admin")
-	const retain, deactivate = v1alpha1.DeletionRetain, v1alpha1.DeletionDeactivate
 	runPlan(t, map[string]planCase{
-		"who loses one is endangered": {
+		"a role that is taken away is endangered": {
 			desired(admin, edited), synced(asAdmin),
 			user.Decision{Change: change(user.Update, toEdited, writing(user.FieldRoles), endangering("admin"))},
 		},
-		"who loses several is told of each": {
+		"each role that is taken away is endangered": {
 			desired(root, edited), synced(rowRoles("admin", "operator", "root")),
 			user.Decision{Change: change(user.Update, toEdited, writing(user.FieldRoles), endangering("root", "admin"))},
 		},
-		"who keeps it is not": {
+		"a role that stays is not": {
 			desired(root, edited, withRoles("admin")), synced(asAdmin),
 			user.Decision{Change: change(user.Update, toEdited, toRoles("admin"), writing(user.FieldRoles))},
 		},
-		"who never had it is not": {
+		"a role that the row does not have is not": {
 			desired(admin, edited, withRoles()), synced(),
 			user.Decision{Change: change(user.Update, toEdited, toRoles(), writing(user.FieldRoles))},
 		},
-		"who gets it is not": {
+		"a new role is not": {
 			desired(admin, edited, withRoles("admin")), synced(),
 			user.Decision{Change: change(user.Update, toEdited, toRoles("admin"), writing(user.FieldRoles))},
 		},
-		"who becomes inactive loses all of them": {
+		"a deactivation endangers all of them": {
 			desired(admin, edited, inactive, withRoles("operator", "admin")), synced(asAdmin),
 			user.Decision{Change: change(user.Update, toEdited, toInactive, toRoles("operator", "admin"),
 				writing(user.FieldActive, user.FieldPasswordHash), endangering("admin"))},
 		},
-		"who is inactive has none to lose": {
+		"an inactive user endangers none": {
 			desired(admin, edited, inactive), synced(asAdmin, rowInactive),
 			user.Decision{Change: change(user.Update, toEdited, toInactive, writing(user.FieldRoles))},
 		},
-		"roles that cannot be read are none": {
+		"malformed roles are none": {
 			desired(admin), synced(rowMalformed),
 			user.Decision{Change: change(user.Update, writing(user.FieldRoles)), Drift: []user.Field{user.FieldRoles}},
 		},
-		"one that another program gave is taken back, whoever else has it": {
+		"a role that another program added is not": {
 			desired(admin), synced(asAdmin),
 			user.Decision{
 				Change: change(user.Update, writing(user.FieldRoles)),
 				Drift:  []user.Field{user.FieldRoles},
 			},
 		},
-		"who is allowed to lose the last one is not endangered": {
+		"an annotation allows taking the last one": {
 			desired(admin, edited, unprotected), synced(asAdmin),
 			user.Decision{Change: change(user.Update, toEdited, writing(user.FieldRoles))},
 		},
-		"another password takes none": {
+		"another password endangers none": {
 			desired(admin, withRoles("operator", "admin"), withSecret("v2")), synced(asAdmin),
 			user.Decision{Change: change(user.Update, toRoles("operator", "admin")), TakePassword: true},
 		},
-		"Delete takes them": {
+	})
+}
+
+func TestPlanOfTheEndOfARowWithProtectedRoles(t *testing.T) {
+	admin, root := protecting("admin"), protecting("root", "admin")
+	asAdmin := rowRoles("operator", "admin")
+	runPlan(t, map[string]planCase{
+		"Delete endangers them": {
 			desired(admin, deleting), synced(asAdmin), user.Decision{Change: change(user.Delete, endangering("admin"))},
 		},
-		"Delete takes them though the resource never named them": {
+		"Delete endangers roles that the resource does not name": {
 			desired(admin, deleting, withRoles()), synced(asAdmin),
 			user.Decision{Change: change(user.Delete, toRoles(), endangering("admin"))},
 		},
-		"Delete takes none where there is no row": {
+		"Delete without a row endangers none": {
 			desired(admin, deleting), synced(rowGone), user.Decision{Change: change(user.Delete)},
 		},
-		"Deactivate takes them": {
+		"Deactivate endangers them": {
 			desired(admin, deleting, withPolicy(deactivate)), synced(asAdmin),
 			user.Decision{Change: change(user.Deactivate, toPolicy(deactivate), endangering("admin"))},
 		},
-		"Retain leaves them": {
+		"Retain endangers none": {
 			desired(admin, deleting, withPolicy(retain)), synced(asAdmin),
 			user.Decision{Change: change(user.Release, toPolicy(retain))},
 		},
-		"Retain takes them where no policy permits the resource": {
+		"Retain without permission endangers them": {
 			desired(refused, admin, deleting, withPolicy(retain)), synced(asAdmin),
 			user.Decision{Change: change(user.Deactivate, toPolicy(retain), endangering("admin"))},
 		},
-		"a deletion that is allowed to take the last one": {
+		"an annotation allows a deletion": {
 			desired(admin, deleting, unprotected), synced(asAdmin), user.Decision{Change: change(user.Delete)},
 		},
-		"a suspension takes them": {
+		"a suspension endangers them": {
 			desired(refused, admin, withRoles("operator", "admin")), synced(asAdmin),
 			user.Decision{
 				Change: change(user.Update, suspending, toRoles("operator", "admin"), writing(user.FieldActive, user.FieldPasswordHash),
@@ -98,27 +104,27 @@ func TestPlanOfProtectedRoles(t *testing.T) {
 				Problem: notPermitted,
 			},
 		},
-		"a suspension that is allowed to take the last one": {
+		"an annotation allows a suspension": {
 			desired(refused, admin, unprotected), synced(asAdmin),
 			user.Decision{Change: change(user.Update, suspending, writing(user.FieldActive, user.FieldPasswordHash)), Problem: notPermitted},
 		},
-		"an adopted row loses those that the spec does not name": {
-			desired(root, adopting, withoutPassword, withRoles("root")), synced(neverNoted, rowRoles("root", "admin")),
+		"an adoption endangers roles that the spec does not name": {
+			desired(root, adopting, withoutPassword, withRoles("root")), synced(noRecord, rowRoles("root", "admin")),
 			user.Decision{Change: change(user.Adopt, onNothing, toRoles("root"), endangering("admin"))},
 		},
-		"an adopted row loses all of them where the spec is inactive": {
-			desired(admin, adopting, withoutPassword, inactive, withRoles("admin")), synced(neverNoted, asAdmin),
+		"an inactive adoption endangers all of them": {
+			desired(admin, adopting, withoutPassword, inactive, withRoles("admin")), synced(noRecord, asAdmin),
 			user.Decision{Change: change(user.Adopt, onNothing, toInactive, writing(user.FieldPasswordHash), toRoles("admin"), endangering("admin"))},
 		},
-		"the row of a former resource that has to go loses them": {
+		"the end of a former resource's row endangers them": {
 			desired(admin), synced(ownedBy(predecessor), asAdmin),
 			user.Decision{Change: change(user.Delete, forPredecessor, endangering("admin")), Confirm: true, Again: true},
 		},
-		"it does not lose those that come back with the new one": {
+		"it does not endanger roles of the new resource": {
 			desired(admin, withRoles("admin")), synced(ownedBy(predecessor), asAdmin),
 			user.Decision{Change: change(user.Delete, forPredecessor, toRoles("admin")), Confirm: true, Again: true},
 		},
-		"it loses those that would come back with one that no policy permits": {
+		"it endangers roles of a new resource without permission": {
 			desired(refused, admin, withRoles("admin")), synced(ownedBy(predecessor), asAdmin),
 			user.Decision{
 				Change:  change(user.Delete, forPredecessor, toRoles("admin"), endangering("admin")),
@@ -132,7 +138,7 @@ func TestLastAdministrator(t *testing.T) {
 	admin := protecting("admin")
 	asAdmin := rowRoles("operator", "admin")
 	const (
-		last   = `"alice" is the last active user with the role "admin", and so `
+		last   = `"alice" is the last active user with the role "admin", so it `
 		giveIt = `; give the role to another active user, or set the annotation sharding.io/allow-removing-last-administrator to "true".`
 	)
 	for name, tt := range map[string]struct {
@@ -140,33 +146,32 @@ func TestLastAdministrator(t *testing.T) {
 		observed     user.Observed
 		reason, want string
 	}{
-		"a role that would be taken": {
-			desired(admin, edited), synced(asAdmin), v1alpha1.ReasonLastAdministrator, last + "keeps it" + giveIt,
+		"a role that is taken away": {
+			desired(admin, edited), synced(asAdmin), v1alpha1.ReasonLastAdministrator, last + "keeps the role" + giveIt,
 		},
-		"one of two roles that would be taken": {
+		"one of two roles that are taken away": {
 			desired(protecting("admin", "root"), edited), synced(rowRoles("root", "admin")), v1alpha1.ReasonLastAdministrator,
-			strings.Replace(last, `"admin"`, `"admin" or "root"`, 1) + "keeps it" + giveIt,
+			strings.Replace(last, `"admin"`, `"admin" or "root"`, 1) + "keeps the role" + giveIt,
 		},
-		"a user that would become inactive": {
+		"a deactivated user": {
 			desired(admin, edited, inactive), synced(asAdmin), v1alpha1.ReasonLastAdministrator, last + "is not deactivated" + giveIt,
 		},
-		"a row that would be deleted": {
+		"a deleted row": {
 			desired(admin, deleting), synced(asAdmin), v1alpha1.ReasonLastAdministrator, last + "is not deleted" + giveIt,
 		},
-		"a row that would be deactivated": {
-			desired(admin, deleting, withPolicy(v1alpha1.DeletionDeactivate)), synced(asAdmin),
+		"a deactivated row": {
+			desired(admin, deleting, withPolicy(deactivate)), synced(asAdmin),
 			v1alpha1.ReasonLastAdministrator, last + "is not deactivated" + giveIt,
 		},
-		"an adopted row that would lose it": {
-			desired(admin, adopting), synced(neverNoted, asAdmin), v1alpha1.ReasonLastAdministrator, last + "keeps it" + giveIt,
+		"an adopted row": {
+			desired(admin, adopting), synced(noRecord, asAdmin), v1alpha1.ReasonLastAdministrator, last + "keeps the role" + giveIt,
 		},
-		"a problem of the Secret is the lesser one": {
-			desired(admin, edited, secretMissing), synced(asAdmin), v1alpha1.ReasonLastAdministrator, last + "keeps it" + giveIt,
+		"it precedes a problem of the Secret": {
+			desired(admin, edited, secretMissing), synced(asAdmin), v1alpha1.ReasonLastAdministrator, last + "keeps the role" + giveIt,
 		},
-		"a user that no policy permits stays active, and is not permitted all the same": {
+		"a user without permission stays active and not permitted": {
 			desired(refused, admin), synced(asAdmin), v1alpha1.ReasonNotPermitted,
-			`No policy permits alice. The account stays active for now, since "alice" is the last active user with the role "admin": ` +
-				strings.TrimPrefix(giveIt, "; "),
+			`No policy permits alice. The account stays active, because "alice" is the last active user with the role "admin"` + giveIt,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -177,7 +182,7 @@ func TestLastAdministrator(t *testing.T) {
 			before := image(t, decision)
 			got := user.LastAdministrator(decision)
 			if diff := cmp.Diff(&user.Problem{Reason: tt.reason, Message: tt.want}, got); diff != "" {
-				t.Errorf("the problem is another one (-want +got):\n%s", diff)
+				t.Errorf("the problem differs (-want +got):\n%s", diff)
 			}
 			if after := image(t, decision); before != after {
 				t.Errorf("the decision changed:\nbefore %s\nafter  %s", before, after)
@@ -186,8 +191,9 @@ func TestLastAdministrator(t *testing.T) {
 	}
 }
 
-// What takes no role is done at once. The noted generation stays: with another one, the roles would be drift at the next plan.
-func TestWhatDoesNotWaitForAnotherHolder(t *testing.T) {
+// Changes that take no role are made at once. The recorded generation stays: with a new one, the roles would be drift
+// at the next plan.
+func TestWithoutRoleLoss(t *testing.T) {
 	admin := protecting("admin")
 	asAdmin := rowRoles("operator", "admin")
 	passwordV2 := user.PasswordChange{Hash: hashV2, Version: "v2", New: true}
@@ -202,7 +208,7 @@ func TestWhatDoesNotWaitForAnotherHolder(t *testing.T) {
 		"a demotion alone": {desired(admin, edited), synced(asAdmin), nil, user.Decision{}, true},
 		"a deletion":       {desired(admin, deleting), synced(asAdmin), nil, user.Decision{}, true},
 		"a suspension":     {desired(refused, admin), synced(asAdmin), nil, user.Decision{}, true},
-		"an adoption":      {desired(admin, adopting), synced(neverNoted, asAdmin), &passwordV2, user.Decision{}, true},
+		"an adoption":      {desired(admin, adopting), synced(noRecord, asAdmin), &passwordV2, user.Decision{}, true},
 		"a demotion and another password": {
 			desired(admin, edited, withSecret("v2")), synced(asAdmin), &passwordV2,
 			user.Decision{Change: change(user.Update, asItIs, writing(user.FieldPasswordHash), func(c *user.Change) {
@@ -217,12 +223,12 @@ func TestWhatDoesNotWaitForAnotherHolder(t *testing.T) {
 			})},
 			false,
 		},
-		"a demotion and a request to unlock": {
+		"a demotion and an unlock request": {
 			desired(admin, edited, requestUnlock("monday")), synced(asAdmin), nil,
 			user.Decision{Change: change(user.Update, asItIs, func(c *user.Change) { c.Unlock, c.ClearLockout = "monday", true })},
 			false,
 		},
-		"a demotion and a password that is given up": {
+		"a demotion and a password that is no longer managed": {
 			desired(admin, edited, withoutPassword), synced(asAdmin), nil,
 			user.Decision{Change: change(user.Update, asItIs, func(c *user.Change) { c.Password = &user.PasswordChange{} })},
 			false,
@@ -252,7 +258,7 @@ func TestWhatDoesNotWaitForAnotherHolder(t *testing.T) {
 				decision.Change = decision.WithPassword(*tt.taken, tt.observed)
 			}
 			before := image(t, decision, tt.observed)
-			got, ok := decision.Spared(tt.observed)
+			got, ok := decision.WithoutRoleLoss(tt.observed)
 			if diff := cmp.Diff(tt.want, got); diff != "" || ok == tt.nothing {
 				t.Errorf("something else is left, %t (-want +got):\n%s", ok, diff)
 			}

@@ -12,8 +12,8 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// planCase is one case of Plan. Where the change is Nothing, the rest of it has no meaning and is not compared, and
-// there is nothing to confirm.
+// planCase is one case of Plan. If the change is Nothing, its other fields and the confirmation have no meaning and are
+// not compared.
 type planCase struct {
 	desired  user.Desired
 	observed user.Observed
@@ -29,7 +29,7 @@ func runPlan(t *testing.T, cases map[string]planCase) {
 				got.Change, got.Confirm = user.Change{Verb: user.Nothing}, false
 			}
 			if diff := cmp.Diff(tt.want, got); diff != "" {
-				t.Errorf("the decision is another one (-want +got):\n%s", diff)
+				t.Errorf("the decision differs (-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -37,7 +37,7 @@ func runPlan(t *testing.T, cases map[string]planCase) {
 
 type changeOption func(*user.Change)
 
-// change is a change of alice's account that rests on her note as synced has it.
+// change is a change of alice's account, planned on the record of synced.
 func change(verb user.Verb, options ...changeOption) user.Change {
 	c := user.Change{
 		Verb:       verb,
@@ -60,7 +60,7 @@ func toEdited(c *user.Change)    { c.Generation = 4 }
 func toOld(c *user.Change)       { c.Generation = 2 }
 func toInactive(c *user.Change)  { c.Active = false }
 func clearsLock(c *user.Change)  { c.ClearLockout = true }
-func lettingGo(c *user.Change)   { c.Password = &user.PasswordChange{} }
+func unmanaging(c *user.Change)  { c.Password = &user.PasswordChange{} }
 func unusable(c *user.Change)    { c.Password = &user.PasswordChange{Hash: user.UnusablePassword} }
 func puttingBack(c *user.Change) { c.Password = &user.PasswordChange{Hash: hashV1, Version: "v1"} }
 
@@ -80,8 +80,8 @@ func unlocking(request string) changeOption {
 	return func(c *user.Change) { c.Unlock, c.ClearLockout = request, true }
 }
 
-// noting is a request to unlock that was handled already and goes into the new note.
-func noting(request string) changeOption {
+// recordingUnlock is an unlock request that was already handled and is recorded again.
+func recordingUnlock(request string) changeOption {
 	return func(c *user.Change) { c.Unlock = request }
 }
 
@@ -106,41 +106,41 @@ func leaveBecause(reason, message string) user.Decision {
 }
 
 const (
-	rowExists = `The table already has a row of username "alice" that no ShardingUser owns; ` +
-		`set spec.adoptionPolicy to IfUnowned to take it over.`
+	rowExists = `The table already has a row for username "alice" that no ShardingUser owns; ` +
+		`to adopt it, set spec.adoptionPolicy to IfUnowned.`
 	takenByNeighbour = `Username "alice" belongs to ShardingUser team-b/alice; ` +
 		`choose another username, or delete that resource. ` + toKeepTheAccount
 	takenByTwin = `Username "alice" belongs to ShardingUser team-a/alice of the cluster whose kube-system namespace has ` +
 		`the UID cluster-2; choose another username, or delete that resource. ` + toKeepTheAccount
 	toKeepTheAccount = `To keep the account when you rename or move a resource, set spec.deletionPolicy of the old one to Retain ` +
 		`before you delete it, and spec.adoptionPolicy of this one to IfUnowned.`
-	isPaused      = `Nothing is changed in the database while the annotation sharding.io/paused is "true"; remove it to go on.`
-	deletionWaits = `The deletion waits while the annotation sharding.io/paused is "true"; remove it to go on.`
+	isPaused      = `The operator changes nothing in the database while the annotation sharding.io/paused is "true"; remove the annotation to resume.`
+	deletionWaits = `The deletion is paused while the annotation sharding.io/paused is "true"; remove the annotation to resume.`
 )
 
-func TestPlanOfANewName(t *testing.T) {
+func TestPlanOfANewUsername(t *testing.T) {
 	runPlan(t, map[string]planCase{
-		"a name that nobody has is created with the Secret's password": {
+		"an unused username is created with the Secret's password": {
 			desired(), nothingThere(),
 			user.Decision{Change: change(user.Create, onNothing, unusable), TakePassword: true},
 		},
-		"an inactive user with no roles is created as such": {
+		"an inactive user without roles is created": {
 			desired(inactive, withRoles()), nothingThere(),
 			user.Decision{Change: change(user.Create, onNothing, unusable, toInactive, toRoles()), TakePassword: true},
 		},
-		"without a password in the spec the new row has one that nothing matches": {
+		"without a password in the spec the new row is unusable": {
 			desired(withoutPassword), nothingThere(),
 			user.Decision{Change: change(user.Create, onNothing, unusable)},
 		},
-		"without its Secret the row is created all the same, and the problem is told": {
+		"without its Secret the row is created with a problem": {
 			desired(secretMissing), nothingThere(),
 			user.Decision{Change: change(user.Create, onNothing, unusable), Problem: noSecret},
 		},
-		"a request to unlock on a new resource is noted with the row": {
+		"an unlock request of a new resource is recorded": {
 			desired(requestUnlock("t1")), nothingThere(),
 			user.Decision{Change: change(user.Create, onNothing, unusable, unlocking("t1")), TakePassword: true},
 		},
-		"the policies are noted as they are asked for": {
+		"the deletion policy is recorded": {
 			desired(withPolicy(v1alpha1.DeletionRetain), adopting), nothingThere(),
 			user.Decision{
 				Change:       change(user.Create, onNothing, unusable, toPolicy(v1alpha1.DeletionRetain)),
@@ -151,98 +151,98 @@ func TestPlanOfANewName(t *testing.T) {
 			desired(paused), nothingThere(),
 			leaveBecause(v1alpha1.ReasonPaused, isPaused),
 		},
-		"the tombstone of another resource is no obstacle": {
+		"another resource's tombstone does not matter": {
 			desired(), synced(rowGone, ownedBy(neighbour), inState(user.Deleted)),
 			user.Decision{Change: change(user.Create, unusable), TakePassword: true},
 		},
-		"the tombstone of the place's former resource is no obstacle": {
+		"a predecessor's tombstone does not matter": {
 			desired(), synced(rowGone, ownedBy(predecessor), inState(user.Deleted)),
 			user.Decision{Change: change(user.Create, unusable), TakePassword: true},
 		},
-		"the tombstone of the very resource asks whether the copy is out of date": {
+		"the resource's own tombstone is confirmed first": {
 			desired(), synced(rowGone, inState(user.Deleted)),
 			user.Decision{Change: change(user.Create, unusable), TakePassword: true, Confirm: true},
 		},
-		"the tombstone of the very resource asks so of a row that came after it, too": {
+		"its own tombstone is confirmed before an adoption": {
 			desired(adopting, withRoles("admin")), synced(rowHash(alien), inState(user.Deleted)),
 			user.Decision{Change: change(user.Adopt, toRoles("admin")), TakePassword: true, Confirm: true},
 		},
-		"a row that came after the very resource's deletion is not adopted without being asked": {
+		"a row after its own tombstone is not adopted without policy": {
 			desired(), synced(rowHash(alien), inState(user.Deleted)),
 			leaveBecause(v1alpha1.ReasonRowExists, rowExists),
 		},
-		"a request to unlock on a tombstone tells nothing of what was handled": {
+		"a request recorded in a tombstone is not handled": {
 			desired(requestUnlock("t1")), synced(rowGone, inState(user.Deleted), unlockHandled("t1")),
 			user.Decision{Change: change(user.Create, unusable, unlocking("t1")), TakePassword: true, Confirm: true},
 		},
-		"a name released elsewhere without a row is free": {
+		"a username released elsewhere without a row is free": {
 			desired(), synced(rowGone, ownedBy(neighbour), inState(user.Released)),
 			user.Decision{Change: change(user.Create, unusable), TakePassword: true},
 		},
 	})
 }
 
-func TestPlanOfARowThatNobodyOwns(t *testing.T) {
+func TestPlanOfAnUnownedRow(t *testing.T) {
 	runPlan(t, map[string]planCase{
-		"it is not adopted without being asked": {
-			desired(), synced(neverNoted),
+		"it is not adopted without IfUnowned": {
+			desired(), synced(noRecord),
 			leaveBecause(v1alpha1.ReasonRowExists, rowExists),
 		},
-		"it is not adopted without being asked even where it says what the spec says": {
-			desired(withoutPassword), synced(neverNoted),
+		"it is not adopted even if it matches the spec": {
+			desired(withoutPassword), synced(noRecord),
 			leaveBecause(v1alpha1.ReasonRowExists, rowExists),
 		},
-		"an adoption policy that was never defaulted means Never": {
-			desired(func(d *user.Desired) { d.Adoption = "" }), synced(neverNoted),
+		"an empty adoption policy means Never": {
+			desired(func(d *user.Desired) { d.Adoption = "" }), synced(noRecord),
 			leaveBecause(v1alpha1.ReasonRowExists, rowExists),
 		},
 		"it is adopted with the Secret's password": {
-			desired(adopting), synced(neverNoted, rowHash(alien), rowRoles("admin")),
+			desired(adopting), synced(noRecord, rowHash(alien), rowRoles("admin")),
 			user.Decision{Change: change(user.Adopt, onNothing), TakePassword: true},
 		},
-		"it is adopted with the password that it has where the spec names none": {
-			desired(adopting, withoutPassword), synced(neverNoted, rowHash(alien)),
+		"without a password in the spec it keeps its own": {
+			desired(adopting, withoutPassword), synced(noRecord, rowHash(alien)),
 			user.Decision{Change: change(user.Adopt, onNothing)},
 		},
-		"it is adopted with the password that it has where the Secret is missing": {
-			desired(adopting, secretMissing), synced(neverNoted, rowHash(alien)),
+		"without the Secret it keeps its own password": {
+			desired(adopting, secretMissing), synced(noRecord, rowHash(alien)),
 			user.Decision{Change: change(user.Adopt, onNothing), Problem: noSecret},
 		},
 		"it is adopted and unlocked in one step": {
-			desired(adopting, requestUnlock("t1")), synced(neverNoted, lockedFor(time.Minute)),
+			desired(adopting, requestUnlock("t1")), synced(noRecord, lockedFor(time.Minute)),
 			user.Decision{Change: change(user.Adopt, onNothing, unlocking("t1")), TakePassword: true},
 		},
-		"a request that another resource had handled is handled for it alone": {
+		"a request that another resource handled is handled again": {
 			desired(adopting, requestUnlock("t1")),
 			synced(ownedBy(neighbour), inState(user.Released), unlockHandled("t1"), lockedFor(time.Minute)),
 			user.Decision{Change: change(user.Adopt, unlocking("t1")), TakePassword: true},
 		},
 		"a paused resource adopts nothing": {
-			desired(adopting, paused), synced(neverNoted),
+			desired(adopting, paused), synced(noRecord),
 			leaveBecause(v1alpha1.ReasonPaused, isPaused),
 		},
-		"a row that came after another resource's deletion is not adopted without being asked": {
+		"a row after a tombstone is not adopted without IfUnowned": {
 			desired(), synced(ownedBy(neighbour), inState(user.Deleted), rowHash(alien)),
 			leaveBecause(v1alpha1.ReasonRowExists, rowExists),
 		},
-		"a row that another resource released is not adopted without being asked": {
+		"a row that another resource released is not adopted": {
 			desired(), synced(ownedBy(neighbour), inState(user.Released)),
 			leaveBecause(v1alpha1.ReasonRowExists, rowExists),
 		},
-		"a row that another cluster released is not adopted without being asked": {
+		"a row that another cluster released is not adopted": {
 			desired(), synced(ownedBy(twin), inState(user.Released)),
 			leaveBecause(v1alpha1.ReasonRowExists, rowExists),
 		},
 	})
 }
 
-func TestPlanOfANameThatAnotherResourceOwns(t *testing.T) {
+func TestPlanOfATakenUsername(t *testing.T) {
 	runPlan(t, map[string]planCase{
 		"it is refused, and the message names the owner": {
 			desired(), synced(ownedBy(neighbour)),
 			leaveBecause(v1alpha1.ReasonUsernameTaken, takenByNeighbour),
 		},
-		"it is refused where the owner is of another cluster, and the message says of which": {
+		"it is refused, and the message names another cluster": {
 			desired(), synced(ownedBy(twin)),
 			leaveBecause(v1alpha1.ReasonUsernameTaken, takenByTwin),
 		},
@@ -254,15 +254,15 @@ func TestPlanOfANameThatAnotherResourceOwns(t *testing.T) {
 			desired(adopting), synced(ownedBy(neighbour), rowGone),
 			leaveBecause(v1alpha1.ReasonUsernameTaken, takenByNeighbour),
 		},
-		"it is refused where the owner would leave the row behind": {
-			desired(adopting), synced(ownedBy(neighbour), notedPolicy(v1alpha1.DeletionRetain)),
+		"it is refused even if the owner will release the row": {
+			desired(adopting), synced(ownedBy(neighbour), recordedPolicy(v1alpha1.DeletionRetain)),
 			leaveBecause(v1alpha1.ReasonUsernameTaken, takenByNeighbour),
 		},
-		"it is refused without a look at the Secret or the request to unlock": {
+		"it is refused whatever the Secret and the unlock request": {
 			desired(secretMissing, requestUnlock("t1")), synced(ownedBy(neighbour), lockedFor(time.Minute)),
 			leaveBecause(v1alpha1.ReasonUsernameTaken, takenByNeighbour),
 		},
-		"a note in a state that a later version may know counts as taken": {
+		"an unknown state of a later version counts as taken": {
 			desired(adopting), synced(ownedBy(neighbour), inState("leased")),
 			leaveBecause(v1alpha1.ReasonUsernameTaken, takenByNeighbour),
 		},

@@ -11,24 +11,24 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// The bounds of a list of a Secret's keys, which is part of a condition's message and of an Event.
+// The list of a Secret's keys is limited, because it is part of a condition's message and of an Event.
 const (
 	mostKeys    = 10
 	longestName = 40
 )
 
-// NoSuchKey is the problem of a Secret that lacks the key. It names the keys that the Secret has, and nothing that they hold.
+// NoSuchKey is the problem of a Secret without the key. It names the keys of the Secret, never their values.
 func NoSuchKey(secret, key string, there []string) *Problem {
 	return &Problem{Reason: v1alpha1.ReasonSecretKeyNotFound, Message: fmt.Sprintf(
 		"Secret %q has no key %q; %s.", secret, key, KeysInstead(there))}
 }
 
-// KeysInstead says what keys a Secret has instead of the one that is missing, and what to do.
+// KeysInstead says which keys a Secret has and what to do.
 func KeysInstead(there []string) string {
 	there = slices.Sorted(slices.Values(there))
 	switch len(there) {
 	case 0:
-		return "it has no keys: add it"
+		return "it is empty: add the key"
 	case 1:
 		if quoted := strconv.Quote(there[0]); len(there[0]) <= longestName && quoted == `"`+there[0]+`"` {
 			return fmt.Sprintf("its only key is %s: add the key, or set spec.password.secretRef.key to %s", quoted, quoted)

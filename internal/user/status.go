@@ -14,15 +14,15 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// Status is the status that tells of the observed account and of the problem, if there is one. A nil observed means
-// that the database could not be asked: what was known of the account stays.
+// Status returns the status that reports the observed account and the problem, if any. A nil observed means that the
+// database could not be read; the account's last known state then stays.
 //
-// Now is when conditions that change are said to have changed; it has no part in any decision.
+// Now is the transition time of conditions that change. It affects no decision.
 func Status(previous v1alpha1.ShardingUserStatus, d Desired, o *Observed, p *Problem, now time.Time) v1alpha1.ShardingUserStatus {
 	s := *previous.DeepCopy()
 	s.ObservedGeneration = d.Generation
 	s.Username = d.Username
-	if o != nil || d.Permission != (Permission{}) { // else it was not found out
+	if o != nil || d.Permission != (Permission{}) { // else it was not determined
 		s.PermittedBy = d.Permission.By
 	}
 
@@ -31,7 +31,7 @@ func Status(previous v1alpha1.ShardingUserStatus, d Desired, o *Observed, p *Pro
 		c.LastTransitionTime = metav1.NewTime(now)
 		meta.SetStatusCondition(&s.Conditions, *c)
 	}
-	setWhere := func(holds bool, c *metav1.Condition) { // of those that are there only where they are True
+	setWhere := func(holds bool, c *metav1.Condition) { // for conditions that are absent unless True
 		if holds {
 			set(c)
 		} else {
@@ -50,7 +50,7 @@ func Status(previous v1alpha1.ShardingUserStatus, d Desired, o *Observed, p *Pro
 	return s
 }
 
-// reportAccount writes the figures of the account. A row that belongs to somebody else is nobody's business here.
+// reportAccount writes the figures of the account. It reports nothing about a row with another owner.
 func reportAccount(s *v1alpha1.ShardingUserStatus, d Desired, o Observed) {
 	s.Locked, s.FailedLoginAttempts = false, 0
 	s.LockedUntil, s.LastLoginTime, s.PasswordChangedTime = nil, nil, nil
@@ -72,12 +72,12 @@ func reportAccount(s *v1alpha1.ShardingUserStatus, d Desired, o Observed) {
 	}
 }
 
-// attempts is the counter as the API shows it.
+// attempts returns the counter within the range of the API.
 func attempts(row Row) int32 {
 	return int32(min(row.FailedLoginAttempts, 1<<31-1)) //nolint:gosec // the minimum fits
 }
 
-// lockedCondition tells of the lock as the row has it now, whatever an earlier status said. One that is pending is none.
+// lockedCondition reports the row's current lock, whatever an earlier status said. A pending lock is not reported.
 func lockedCondition(d Desired, o Observed) *metav1.Condition {
 	c := &metav1.Condition{Type: v1alpha1.ConditionLocked, Status: metav1.ConditionFalse}
 	owned := o.OwnedBy(d.Owner) && o.Row != nil
@@ -87,10 +87,10 @@ func lockedCondition(d Desired, o Observed) *metav1.Condition {
 		return lockedUntil(*o.Row.LockedUntil)
 	case tells:
 		c.Reason = v1alpha1.ReasonLockExpired
-		c.Message = "The last lock ran out; log-ins are checked again."
+		c.Message = "The last lock expired; logins are checked again."
 	case owned && o.Ownership.UnlockHandled != "":
 		c.Reason = v1alpha1.ReasonUnlocked
-		c.Message = "The account is not locked; the last request to unlock it was carried out."
+		c.Message = "The account is not locked; the last unlock request was applied."
 	default:
 		c.Reason = v1alpha1.ReasonNotLocked
 		c.Message = "The account is not locked."
@@ -103,7 +103,7 @@ func lockedUntil(until time.Time) *metav1.Condition {
 		Type:   v1alpha1.ConditionLocked,
 		Status: metav1.ConditionTrue,
 		Reason: v1alpha1.ReasonTooManyFailedAttempts,
-		Message: fmt.Sprintf("Log-ins are refused until %s because of failed attempts; to lift the lock now, set the annotation %s to a new value.",
+		Message: fmt.Sprintf("Logins are refused until %s because of failed attempts; to unlock now, set the annotation %s to a new value.",
 			toEnd(&until).Format(time.RFC3339), v1alpha1.AnnotationUnlockRequestedAt),
 	}
 }
@@ -113,10 +113,10 @@ func weakPasswordCondition(d Desired) *metav1.Condition {
 		Type:    v1alpha1.ConditionWeakPassword,
 		Status:  metav1.ConditionTrue,
 		Reason:  v1alpha1.ReasonWellKnown,
-		Message: "The password is one of those that attackers try first; it works all the same. Put another one into the Secret.",
+		Message: "The password works, but attackers try it first. Put another password into the Secret.",
 	}
 	if !d.Password.Managed {
-		c.Message = "The password is a default one of the sharding manager, which everybody knows; it works all the same. Add spec.password " +
+		c.Message = "The password works, but it is a well-known default of the sharding manager. Add spec.password " +
 			"with a Secret, or change the password in the sharding manager."
 	}
 	return c
@@ -126,8 +126,8 @@ func suspiciousCondition(o Observed) *metav1.Condition {
 	c := &metav1.Condition{Type: v1alpha1.ConditionPasswordSuspicious, Status: metav1.ConditionTrue}
 	if own := o.Ownership; own != nil {
 		c.Reason = own.PasswordSuspicion.Reason()
-		c.Message = fmt.Sprintf("The password works, and is most likely not the one that was meant: it %v. If it is not meant, put "+
-			"another one into the Secret.", own.PasswordSuspicion)
+		c.Message = fmt.Sprintf("The password works, but is probably not the intended one: it %v. If so, put the "+
+			"intended password into the Secret.", own.PasswordSuspicion)
 	}
 	return c
 }
@@ -141,7 +141,7 @@ func passwordExpiredCondition(d Desired) *metav1.Condition {
 		Type:   v1alpha1.ConditionPasswordExpired,
 		Status: metav1.ConditionTrue,
 		Reason: v1alpha1.ReasonMaxAgeExceeded,
-		Message: fmt.Sprintf("The password is older than the %s that %s lets it become; it works all the same.%s Put another one into the Secret.",
+		Message: fmt.Sprintf("The password works, but is older than the %s that %s allows.%s Put another password into the Secret.",
 			longest, by, space(d.Password.NotReplaced)),
 	}
 }
@@ -159,7 +159,7 @@ func readyCondition(p *Problem) *metav1.Condition {
 		Type:    v1alpha1.ConditionReady,
 		Status:  metav1.ConditionTrue,
 		Reason:  v1alpha1.ReasonSynced,
-		Message: "The row says what the spec says.",
+		Message: "The row matches the spec.",
 	}
 	if p != nil {
 		c.Status, c.Reason, c.Message = metav1.ConditionFalse, p.Reason, p.Message
@@ -170,8 +170,8 @@ func readyCondition(p *Problem) *metav1.Condition {
 	return c
 }
 
-// stalls tells whether no retry can help until somebody changes something. A Secret or a key that is missing may still
-// come, as it does when user and Secret are applied together: tools that fail on what is stalled must not fail then.
+// stalls reports whether no retry can help until something is changed. A missing Secret or key does not stall, because
+// users and Secrets are often applied together and tools fail on stalled resources.
 func stalls(reason string) bool {
 	return slices.Contains([]string{
 		v1alpha1.ReasonGenerationDisabled,
@@ -184,11 +184,11 @@ func stalls(reason string) bool {
 	}, reason)
 }
 
-// Same reports whether two statuses say the same.
+// Same reports whether two statuses are equal.
 func Same(a, b v1alpha1.ShardingUserStatus) bool { return equality.Semantic.DeepEqual(a, b) }
 
-// Urgent reports whether the difference between two statuses has to be written at once. The counter, the last log-in
-// and a lock that merely lasts longer can wait: under attack they change many times a second.
+// Urgent reports whether the difference between two statuses has to be written at once. The counter, the last login and
+// the end of a longer lock can wait: under attack they change many times a second.
 func Urgent(from, to v1alpha1.ShardingUserStatus) bool {
 	if from.Locked != to.Locked {
 		return true
@@ -205,8 +205,8 @@ func withoutCounters(s v1alpha1.ShardingUserStatus) v1alpha1.ShardingUserStatus 
 	return s
 }
 
-// AboutAccount reports whether the difference between two statuses is about the account only: lock, counter and last
-// log-in. Such differences come from outside, at whatever rate an attacker likes.
+// AboutAccount reports whether two statuses differ only in lock, counter and last login. Logins cause such differences,
+// at any rate that an attacker chooses.
 func AboutAccount(from, to v1alpha1.ShardingUserStatus) bool {
 	strip := func(s v1alpha1.ShardingUserStatus) v1alpha1.ShardingUserStatus {
 		s = withoutCounters(s)
@@ -217,8 +217,8 @@ func AboutAccount(from, to v1alpha1.ShardingUserStatus) bool {
 	return Same(strip(from), strip(to))
 }
 
-// toEnd is toTime of when something ends, but the whole second by which it has: a replica that starts while the database is away
-// goes by that, and must not let anybody in early.
+// toEnd is toTime for an end, rounded up to a full second. While the database is unavailable, a starting replica uses
+// this time and must not unlock early.
 func toEnd(t *time.Time) *metav1.Time {
 	if t == nil {
 		return nil
@@ -226,7 +226,7 @@ func toEnd(t *time.Time) *metav1.Time {
 	return toTime(new(t.Add(time.Second - 1)))
 }
 
-// toTime is a database's time as the API shows it: UTC, whole seconds.
+// toTime converts a database time for the API: UTC, full seconds.
 func toTime(t *time.Time) *metav1.Time {
 	if t == nil {
 		return nil

@@ -14,7 +14,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-func TestADatabaseThatDoesNotAnswerLeavesWhatWasKnown(t *testing.T) {
+func TestAnUnavailableDatabaseKeepsTheKnownStatus(t *testing.T) {
 	account := synced(lockedFor(15*time.Minute), loggedIn(time.Minute), unlockHandled("t1"), weak)
 	before := status(t, fresh(), desired(), &account, nil)
 	got := status(t, before, desired(edited), nil, problem(v1alpha1.ReasonDatabaseUnavailable))
@@ -25,29 +25,29 @@ func TestADatabaseThatDoesNotAnswerLeavesWhatWasKnown(t *testing.T) {
 	ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, "DatabaseUnavailable", "It is DatabaseUnavailable."
 	ready.ObservedGeneration = 4
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("the status says something else (-want +got):\n%s", diff)
+		t.Errorf("the status differs (-want +got):\n%s", diff)
 	}
 }
 
-func TestADatabaseThatNeverAnsweredIsToldOfANewResource(t *testing.T) {
+func TestAnUnavailableDatabaseIsReportedOfANewResource(t *testing.T) {
 	got := status(t, fresh(), desired(), nil, problem(v1alpha1.ReasonDatabaseUnavailable))
 	const want = "alice at 3: locked=false failed=0\nReady False DatabaseUnavailable: It is DatabaseUnavailable.\n"
 	if diff := cmp.Diff(want, golden(got)); diff != "" {
-		t.Errorf("the status says something else (-want +got):\n%s", diff)
+		t.Errorf("the status differs (-want +got):\n%s", diff)
 	}
 }
 
-// While the database is away, policies may be known all the same, or not.
-func TestWhoPermitsAUserIsToldWithoutTheDatabaseWhereItIsKnown(t *testing.T) {
+// While the database is unavailable, policies may be known or not.
+func TestPermittedByIsReportedWithoutTheDatabase(t *testing.T) {
 	account := synced()
 	before := status(t, fresh(), desired(permitted(strict)), &account, nil)
 	for name, tt := range map[string]struct {
 		desired user.Desired
 		want    string
 	}{
-		"a policy that permits the user now":         {desired(func(d *user.Desired) { d.Permission.By = "team-b" }), "team-b"},
-		"no policy that permits the user now":        {desired(refused), ""},
-		"nothing, where it was not found out by now": {desired(), "team-a"},
+		"a policy permits the user now":  {desired(func(d *user.Desired) { d.Permission.By = "team-b" }), "team-b"},
+		"no policy permits the user now": {desired(refused), ""},
+		"it was not determined":          {desired(), "team-a"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := status(t, before, tt.desired, nil, problem(v1alpha1.ReasonDatabaseUnavailable))
@@ -58,7 +58,7 @@ func TestWhoPermitsAUserIsToldWithoutTheDatabaseWhereItIsKnown(t *testing.T) {
 	}
 }
 
-func TestStatusForgetsWhatIsNoLongerSo(t *testing.T) {
+func TestStatusRemovesWhatEnded(t *testing.T) {
 	account := synced(lockedFor(15*time.Minute), loggedIn(time.Minute), unlockHandled("t1"), weak)
 	before := status(t, fresh(), desired(expiring(time.Hour)), &account, problem(v1alpha1.ReasonPasswordInvalid))
 	strangers := synced(ownedBy(neighbour))
@@ -70,15 +70,15 @@ func TestStatusForgetsWhatIsNoLongerSo(t *testing.T) {
 		"all of it ended": {
 			synced(), nil,
 			"alice at 3: locked=false failed=0\npasswordChanged=2026-03-03T12:00:00Z\n" +
-				"Locked False NotLocked: The account is not locked.\nReady True Synced: The row says what the spec says.\n",
+				"Locked False NotLocked: The account is not locked.\nReady True Synced: The row matches the spec.\n",
 		},
-		"the row became somebody else's": {
+		"another resource owns the row": {
 			strangers, problem(v1alpha1.ReasonUsernameTaken),
 			"alice at 3: locked=false failed=0\n" +
 				"Locked False NotLocked: The account is not locked.\nReady False UsernameTaken: It is UsernameTaken.\n" +
 				"Stalled True UsernameTaken: It is UsernameTaken.\n",
 		},
-		"what stalled may now come by itself": {
+		"a stalled problem became a transient one": {
 			synced(), problem(v1alpha1.ReasonSecretNotFound),
 			"alice at 3: locked=false failed=0\npasswordChanged=2026-03-03T12:00:00Z\n" +
 				"Locked False NotLocked: The account is not locked.\nReady False SecretNotFound: It is SecretNotFound.\n",
@@ -87,13 +87,13 @@ func TestStatusForgetsWhatIsNoLongerSo(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got := status(t, before, desired(), &tt.observed, tt.problem)
 			if diff := cmp.Diff(tt.want, golden(got)); diff != "" {
-				t.Errorf("the status says something else (-want +got):\n%s", diff)
+				t.Errorf("the status differs (-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
-func TestStatusLeavesConditionsOfOthersAlone(t *testing.T) {
+func TestStatusKeepsConditionsOfOthers(t *testing.T) {
 	before := fresh()
 	other := metav1.Condition{
 		Type: "example.com/Audited", Status: metav1.ConditionTrue, Reason: "Yes", Message: "Seen.", LastTransitionTime: known,
@@ -106,7 +106,7 @@ func TestStatusLeavesConditionsOfOthersAlone(t *testing.T) {
 	}
 }
 
-func TestLastTransitionTimeMovesWithTheStatusOnly(t *testing.T) {
+func TestLastTransitionTimeChangesOnlyWithTheStatus(t *testing.T) {
 	lockedUntil := func(left time.Duration) user.Observed { return synced(lockedFor(left)) }
 	for name, tt := range map[string]struct {
 		condition   string
@@ -143,7 +143,7 @@ func TestLastTransitionTimeMovesWithTheStatusOnly(t *testing.T) {
 			condition: "Stalled", from: synced(), to: synced(),
 			fromProblem: problem("PasswordInvalid"), toProblem: problem("UsernameTaken"),
 		},
-		"Stalled stays True when the policies refuse what they permitted": {
+		"Stalled stays True without permission": {
 			condition: "Stalled", from: synced(), to: synced(suspended),
 			fromProblem: problem("LastAdministrator"), toProblem: notPermitted,
 		},

@@ -9,11 +9,11 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// Suspicion is a reason to think that a password works and is not the one that was meant. It tells of which kind the
-// password is, and nothing else of it. The ownership record stores it, so its value never changes.
+// Suspicion is a reason to think that a working password is not the intended one. It reveals only the kind of the
+// value. The ownership record stores it, so values never change.
 type Suspicion string
 
-// The suspicions, the most telling first.
+// The suspicions, the most significant first.
 const (
 	SuspectBase64      Suspicion = "base64"
 	SuspectDocument    Suspicion = "document"
@@ -28,35 +28,35 @@ const (
 	SuspectCombining   Suspicion = "combining"
 	SuspectInvisible   Suspicion = "invisible"
 	SuspectLost        Suspicion = "lost"
-	SuspectUsername    Suspicion = "username" // of the Secret, and not of the value
+	SuspectUsername    Suspicion = "username" // about the Secret, not the value
 )
 
-// suspicions says of each what the value looks like or has, as the end of a sentence that begins with "it".
+// suspicions has the text of each suspicion, as the end of a sentence that begins with "it".
 var suspicions = []struct {
 	Suspicion
 	reason string
 	text   string
 }{
-	{SuspectBase64, v1alpha1.ReasonLooksEncoded, "looks like base64 of printable text (Kubernetes encodes values itself: encode them once under data, and never under stringData)"},
-	{SuspectDocument, v1alpha1.ReasonLooksEncoded, "looks like a JSON, XML or PEM document (the key must hold the password alone)"},
-	{SuspectAssignment, v1alpha1.ReasonLooksEncoded, "looks like a line of a settings file, with a name before the value (the key must hold the password alone)"},
-	{SuspectCredentials, v1alpha1.ReasonLooksEncoded, "begins with the username and a colon (the key must hold the password alone)"},
+	{SuspectBase64, v1alpha1.ReasonLooksEncoded, "looks like base64 of printable text (Kubernetes encodes values itself: encode them once under data, never under stringData)"},
+	{SuspectDocument, v1alpha1.ReasonLooksEncoded, "looks like a JSON, XML or PEM document (the key must hold only the password)"},
+	{SuspectAssignment, v1alpha1.ReasonLooksEncoded, "looks like a line of a settings file, with a name before the value (the key must hold only the password)"},
+	{SuspectCredentials, v1alpha1.ReasonLooksEncoded, "begins with the username and a colon (the key must hold only the password)"},
 	{SuspectURL, v1alpha1.ReasonLooksEncoded, "looks like a URL, or like a reference that another program should have replaced"},
-	{SuspectTemplate, v1alpha1.ReasonLooksEncoded, "looks like a template or a placeholder that no program filled in"},
+	{SuspectTemplate, v1alpha1.ReasonLooksEncoded, "looks like a template or a placeholder that was not filled in"},
 	{SuspectEscapes, v1alpha1.ReasonLooksEncoded, "holds escape sequences of HTML, JSON or a shell, which stand for other characters"},
 	{SuspectTwiceUTF8, v1alpha1.ReasonLooksEncoded, "looks like UTF-8 that was read as Latin-1 and encoded again"},
 	{SuspectQuotes, v1alpha1.ReasonLooksQuoted, "is surrounded by quotation marks, which are part of the password"},
-	{SuspectEdge, v1alpha1.ReasonHasEdgeSpace, "begins or ends with a space, a line ending or an invisible character (the operator drops one line ending at the end and nothing else)"},
-	{SuspectCombining, v1alpha1.ReasonNotNormalised, "has characters that keyboards write in another way (it is not in Unicode's form NFC)"},
+	{SuspectEdge, v1alpha1.ReasonHasEdgeSpace, "begins or ends with a space, a line ending or an invisible character (the operator drops one line ending at the end, nothing else)"},
+	{SuspectCombining, v1alpha1.ReasonNotNormalised, "has characters that keyboards encode differently (it is not in the Unicode normal form NFC)"},
 	{SuspectInvisible, v1alpha1.ReasonNotNormalised, "holds an invisible character or an unusual space"},
-	{SuspectLost, v1alpha1.ReasonNotNormalised, "holds the character U+FFFD, which stands for one that a conversion lost"},
-	{SuspectUsername, v1alpha1.ReasonUsernameDiffers, `is in a kubernetes.io/basic-auth Secret whose key "username" is not this user's username`},
+	{SuspectLost, v1alpha1.ReasonNotNormalised, "holds the character U+FFFD, which replaces a character that a conversion lost"},
+	{SuspectUsername, v1alpha1.ReasonUsernameDiffers, `is in a kubernetes.io/basic-auth Secret whose key "username" differs from the username of this user`},
 }
 
-// Suspicions is a set of suspicions, as text: comma-separated, the most telling first. The empty text is the empty set.
+// Suspicions is a set of suspicions, comma-separated, the most significant first. The empty text is the empty set.
 type Suspicions string
 
-// NewSuspicions is the set of those for which holds is true.
+// NewSuspicions returns the set of suspicions for which holds returns true.
 func NewSuspicions(holds func(Suspicion) bool) Suspicions {
 	var found []string
 	for _, s := range suspicions {
@@ -72,8 +72,8 @@ func (s Suspicions) Has(one Suspicion) bool {
 	return slices.Contains(strings.Split(string(s), ","), string(one))
 }
 
-// Reason is the reason of the condition PasswordSuspicious: that of the most telling suspicion. It is "" where there is none
-// that this version knows.
+// Reason returns the reason of the condition PasswordSuspicious, from the most significant suspicion; "" if this
+// version knows none of them.
 func (s Suspicions) Reason() string {
 	for _, known := range suspicions {
 		if s.Has(known.Suspicion) {
@@ -83,8 +83,8 @@ func (s Suspicions) Reason() string {
 	return ""
 }
 
-// String says what the value looks like, as the end of a sentence that begins with "it"; "" where nothing is suspicious. It
-// holds nothing of the value.
+// String describes the value, as the end of a sentence that begins with "it"; "" for the empty set. It contains no part
+// of the value.
 func (s Suspicions) String() string {
 	var texts []string
 	for _, known := range suspicions {

@@ -18,14 +18,15 @@ func TestSuspicions(t *testing.T) {
 	if n := len(strings.Split(string(all), ",")); n != 14 || !all.Has(user.SuspectBase64) || !all.Has(user.SuspectUsername) {
 		t.Errorf("all %d suspicions are %q", n, string(all))
 	}
-	// An Event's message is cut at a kilobyte, and a condition's may have 32: what is at the end of the worst must not be lost there.
+	// An Event's message is cut at a kilobyte, and a condition's may have 32. The end of the longest one must not be
+	// lost.
 	if len(all.String()) > 2000 {
-		t.Errorf("all of them are told in %d bytes", len(all.String()))
+		t.Errorf("all suspicions have %d bytes", len(all.String()))
 	}
 	for _, one := range strings.Split(string(all), ",") {
 		s := user.Suspicions(one)
 		if s.Reason() == "" || s.String() == "" || strings.HasSuffix(s.String(), ".") {
-			t.Errorf("of %s is told %s: it %s", one, s.Reason(), s)
+			t.Errorf("%s is reported as %s: it %s", one, s.Reason(), s)
 		}
 	}
 	for set, want := range map[user.Suspicions]string{
@@ -37,13 +38,13 @@ func TestSuspicions(t *testing.T) {
 	}
 }
 
-func TestKeysOfASecretThatLacksOne(t *testing.T) {
+func TestNoSuchKeyListsTheKeys(t *testing.T) {
 	long := strings.Repeat("x", 253)
 	for name, tt := range map[string]struct {
 		there []string
 		want  string
 	}{
-		"none":    {nil, `it has no keys: add it`},
+		"none":    {nil, `it is empty: add the key`},
 		"one":     {[]string{"pass"}, `its only key is "pass": add the key, or set spec.password.secretRef.key to "pass"`},
 		"several": {[]string{"b", "a"}, `its keys are "a", "b": add the key, or name one of these in spec.password.secretRef.key`},
 		"many": {

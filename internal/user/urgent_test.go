@@ -9,7 +9,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// differences are pairs of statuses, with what Urgent and AboutAccount have to say of them.
+// differences are pairs of statuses, with the expected results of Urgent and AboutAccount.
 var differences = map[string]struct {
 	from, to               user.Observed
 	fromProblem, toProblem *user.Problem
@@ -18,16 +18,16 @@ var differences = map[string]struct {
 }{
 	"nothing":          {from: synced(), to: synced(), account: true},
 	"one more attempt": {from: synced(), to: synced(failed(1)), account: true},
-	"a log-in":         {from: synced(failed(3)), to: synced(loggedIn(time.Second)), account: true},
+	"a login":          {from: synced(failed(3)), to: synced(loggedIn(time.Second)), account: true},
 	"a longer lock":    {from: synced(lockedFor(time.Minute)), to: synced(lockedFor(time.Hour)), account: true},
 	"a lock that is pending": {
 		from: synced(failed(4)), to: synced(lockedFor(time.Minute), pendingFor(time.Second)), account: true,
 	},
-	"a pending lock that is one now": {
+	"a pending lock that became effective": {
 		from: synced(lockedFor(time.Minute), pendingFor(time.Second)), to: synced(lockedFor(time.Minute)), urgent: true, account: true,
 	},
-	"a lock that came":   {from: synced(), to: synced(lockedFor(time.Minute)), urgent: true, account: true},
-	"a lock that went":   {from: synced(lockedFor(time.Minute)), to: synced(lockedFor(0)), urgent: true, account: true},
+	"a new lock":         {from: synced(), to: synced(lockedFor(time.Minute)), urgent: true, account: true},
+	"an ended lock":      {from: synced(lockedFor(time.Minute)), to: synced(lockedFor(0)), urgent: true, account: true},
 	"a lock in between":  {from: synced(), to: synced(lockedFor(-time.Second)), urgent: true, account: true},
 	"a cleared old lock": {from: synced(lockedFor(-time.Second)), to: synced(), urgent: true, account: true},
 	"an unlock by request": {

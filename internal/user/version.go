@@ -7,16 +7,16 @@ import (
 	"strings"
 )
 
-// SecretValue identifies the value of one key of a Secret at one version of the Secret.
+// SecretValue identifies the value of one key of a Secret at one version.
 type SecretValue struct {
 	UID             string // of the Secret
 	ResourceVersion string // of the Secret
 	Key             string
 	Format          string
-	MinLength       int // that a policy asks of the value; 0 where none does
+	MinLength       int // required by a policy; 0 if none
 }
 
-// Version returns the Password.Version of the value. None of its parts contains a slash.
+// Version returns the Password.Version of the value. No part of it contains a slash.
 func (v SecretValue) Version() string {
 	parts := []string{v.UID, v.ResourceVersion, v.Key, v.Format}
 	if v.MinLength > 0 {
@@ -25,8 +25,8 @@ func (v SecretValue) Version() string {
 	return strings.Join(parts, "/")
 }
 
-// secretVersion returns the resourceVersion of the Secret whose password is in the row; "" where the row has no password of a
-// Secret. The row decides: a hash that another program wrote is of no Secret until the operator has put it back.
+// secretVersion returns the resourceVersion of the Secret whose password is in the row; "" if the row has none. If
+// another program overwrites the hash, it is "" until the operator corrects the row.
 func secretVersion(o Observed) string {
 	own := o.Ownership
 	if o.Row == nil || own.PasswordHash == "" || own.PasswordHash != o.Row.hashFor(true) {

@@ -13,7 +13,7 @@ func appliedFrom(value user.SecretValue) observedOption {
 	return func(o *user.Observed) { o.Ownership.PasswordVersion = value.Version() }
 }
 
-func TestTheSecretVersionIsOfThePasswordInTheRow(t *testing.T) {
+func TestSecretVersionIsOfThePasswordInTheRow(t *testing.T) {
 	t.Parallel()
 	value := user.SecretValue{UID: "4b1c", ResourceVersion: "4711", Key: "pass.word_1", Format: "Plain"}
 	ofPolicy := value
@@ -35,10 +35,10 @@ func TestTheSecretVersionIsOfThePasswordInTheRow(t *testing.T) {
 		"another program wrote the hash":           {desired(), synced(appliedFrom(value), rowHash(alien)), nil, ""},
 		"the row has no hash":                      {desired(), synced(appliedFrom(value), rowHash("")), nil, ""},
 		"the row is gone":                          {desired(), synced(appliedFrom(value), rowGone), nil, ""},
-		"the password is not ours":                 {desired(withoutPassword), synced(nothingOfOurs), nil, ""},
-		"the row is another resource's":            {desired(), synced(appliedFrom(value), ownedBy(neighbour)), nil, ""},
+		"the password is not managed":              {desired(withoutPassword), synced(nothingOfOurs), nil, ""},
+		"another resource owns the row":            {desired(), synced(appliedFrom(value), ownedBy(neighbour)), nil, ""},
 		"the account was released":                 {desired(), synced(appliedFrom(value), inState(user.Released)), nil, ""},
-		"nothing was ever noted":                   {desired(), synced(neverNoted), nil, ""},
+		"no ownership record":                      {desired(), synced(noRecord), nil, ""},
 		"the version is not one of a Secret":       {desired(), synced(), nil, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -52,8 +52,8 @@ func TestTheSecretVersionIsOfThePasswordInTheRow(t *testing.T) {
 	}
 }
 
-// What waits for it is waiting now: it is not put off, as counters are.
-func TestTheSecretVersionIsReportedAtOnce(t *testing.T) {
+// Users wait for it, so it is not delayed as counters are.
+func TestSecretVersionIsReportedAtOnce(t *testing.T) {
 	t.Parallel()
 	before, after := fresh(), fresh()
 	after.PasswordSecretVersion = "4711"

@@ -138,7 +138,7 @@ func (r *rawAPI) writeStatus(ctx context.Context) error {
 	}
 	body := fmt.Sprintf(`{"status":{"observedGeneration":1,"username":"%s","locked":false,"failedLoginAttempts":%d,
 		"passwordChangedTime":"%s","conditions":[%s,%s]}}`, name(int(n)%rawUsers), n%1_000_000, now,
-		condition("Ready", "True", "Synced", "The row says what the spec says."),
+		condition("Ready", "True", "Synced", "The row matches the spec."),
 		condition("Locked", "False", "NotLocked", "The account is not locked."))
 	err := r.client.Patch(types.MergePatchType).Namespace(r.s.namespace).Resource("shardingusers").
 		Name(name(int(n) % rawUsers)).SubResource("status").Body([]byte(body)).Do(ctx).Error()

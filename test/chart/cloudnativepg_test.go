@@ -24,8 +24,8 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// CloudNativePG itself is not here, but what it leaves in a namespace is: the Secret <cluster>-app, whose uri has no sslmode, and
-// <cluster>-ca with the authority of a server that takes TLS.
+// CloudNativePG itself is not installed. The test creates what it leaves in a namespace: the Secret <cluster>-app,
+// whose uri has no sslmode, and <cluster>-ca with the authority of a server with TLS.
 func TestTheDatabaseOfCloudNativePGIsVerified(t *testing.T) {
 	g := gomega.NewWithT(t)
 	uninstalled(t)
@@ -44,7 +44,7 @@ func TestTheDatabaseOfCloudNativePGIsVerified(t *testing.T) {
 	g.Expect(err).NotTo(gomega.HaveOccurred())
 	uri.RawQuery = ""
 	password, _ := uri.User.Password()
-	app := map[string]string{ // as of 1.27, but for what nobody here asks for
+	app := map[string]string{ // as of 1.27, only the used keys
 		"uri": uri.String(), "fqdn-uri": uri.String(), "host": uri.Hostname(), "port": uri.Port(), "dbname": uri.Path[1:],
 		"user": uri.User.Username(), "username": uri.User.Username(), "password": password,
 	}
@@ -61,7 +61,7 @@ func TestTheDatabaseOfCloudNativePGIsVerified(t *testing.T) {
 	}).WithTimeout(soon).WithPolling(poll).Should(gomega.BeNumerically(">", 0), "it speaks TLS")
 	g.Expect(m.Stop(25 * time.Second)).To(gomega.Succeed())
 
-	// Who stands in between has the certificate of another authority.
+	// A proxy in between has the certificate of another authority.
 	secret(t, system, "accounts-ca", map[string]string{"ca.crt": newAuthority(t).certificate})
 	wary := runs(t, managerName)
 	g.Eventually(func() (string, error) {
@@ -106,8 +106,8 @@ func block(kind string, der []byte) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
 }
 
-// speakTLS gives a running server a certificate for its address. The files are written by the server itself, whose folder it
-// is.
+// speakTLS gives a running server a certificate for its address. The server writes the files itself, because the folder
+// belongs to it.
 func speakTLS(t *testing.T, admin *pgx.Conn, by authority) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -17,7 +17,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// composeFile is what compose.yaml may consist of.
+// composeFile is the allowed content of compose.yaml.
 type composeFile struct {
 	Name     string                    `json:"name"`
 	Services map[string]composeService `json:"services"`
@@ -53,7 +53,8 @@ func readCompose(t *testing.T) composeFile {
 	return file
 }
 
-// interpolated is a text in which compose has put variables in the place of ${NAME}, ${NAME:-default} and ${NAME:?what for}.
+// interpolated returns a text with variables in place of ${NAME}, ${NAME:-default} and ${NAME:?what for}, as compose
+// does.
 func interpolated(t *testing.T, text string, variables map[string]string) string {
 	t.Helper()
 	return regexp.MustCompile(`\$\{(\w+)(?::([-?])([^}]*))?\}`).ReplaceAllStringFunc(text, func(match string) string {
@@ -69,7 +70,7 @@ func interpolated(t *testing.T, text string, variables map[string]string) string
 	})
 }
 
-func TestComposeIsWholeAndAsHardAsTheDeployment(t *testing.T) {
+func TestComposeIsAsHardenedAsTheDeployment(t *testing.T) {
 	t.Parallel()
 	g := gomega.NewWithT(t)
 	file := readCompose(t)
@@ -95,7 +96,7 @@ func TestComposeIsWholeAndAsHardAsTheDeployment(t *testing.T) {
 			g.Expect(port).To(gomega.HavePrefix("127.0.0.1:"), "nothing is open to the network unless one says so")
 		}
 	}
-	// What is published is what the manager listens on.
+	// The manager listens on the published ports.
 	flags, known := flagsOf(manager.Command), defaults(t)
 	for flag := range flags {
 		g.Expect(known).To(gomega.HaveKey(flag))
@@ -115,8 +116,8 @@ func TestComposeIsWholeAndAsHardAsTheDeployment(t *testing.T) {
 	}
 }
 
-// There is no Docker here: the manager is run as its container would be, but for addresses and paths.
-func TestTheManagerRunsAsComposeSays(t *testing.T) {
+// The test has no Docker. It runs the manager as its container would, except for addresses and paths.
+func TestTheManagerRunsInCompose(t *testing.T) {
 	g := gomega.NewWithT(t)
 	uninstalled(t)
 	manager := readCompose(t).Services["manager"]

@@ -16,10 +16,10 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// A tree of config/ and the values that mean the same.
+// A tree of config/ and the equivalent values.
 type twin struct {
-	on     map[string][]string // lines that are comments in a file of config/, and are turned on
-	trees  []string            // of config/, with what was turned on
+	on     map[string][]string // commented lines of a file of config/ that are enabled
+	trees  []string            // of config/, with the enabled lines
 	values string
 }
 
@@ -41,7 +41,7 @@ admission: {enabled: true}
 `,
 	},
 	"for one namespace": {trees: []string{"namespaced"}, values: "watchNamespaces: [team-a]"},
-	"for one namespace with policies, default users and generated passwords": {
+	"one namespace, policies, default users, generated passwords": {
 		on: map[string][]string{"namespaced/kustomization.yaml": {
 			"- ../default-users/namespaced", "- ../generated-passwords/namespaced", "- policies",
 		}},
@@ -55,8 +55,8 @@ generatedPasswords: {enabled: true}
 	},
 }
 
-// Whatever is changed in one of them and not in the other makes this fail.
-func TestTheChartMakesWhatConfigMakes(t *testing.T) {
+// A change in only one of them fails this test.
+func TestTheChartRendersTheObjectsOfConfig(t *testing.T) {
 	t.Parallel()
 	flags := defaults(t)
 	for name, twin := range twins {
@@ -67,7 +67,7 @@ func TestTheChartMakesWhatConfigMakes(t *testing.T) {
 			for _, tree := range twin.trees {
 				maps.Copy(want, parse(t, kubectl(t, "kustomize", filepath.Join(folder, tree))))
 			}
-			delete(want, "Namespace "+system) // helm install --create-namespace makes it
+			delete(want, "Namespace "+system) // helm install --create-namespace creates it
 			wanted, made := slices.Sorted(maps.Keys(want)), slices.Sorted(maps.Keys(got))
 			if diff := cmp.Diff(wanted, made); diff != "" {
 				t.Fatalf("config (-) and chart (+) have different objects:\n%s", diff)
@@ -84,7 +84,7 @@ func TestTheChartMakesWhatConfigMakes(t *testing.T) {
 	}
 }
 
-// turnedOn is a copy of config/ in which these lines are no comments any more.
+// turnedOn returns a copy of config/ in which these lines are no longer comments.
 func turnedOn(t *testing.T, lines map[string][]string) string {
 	t.Helper()
 	folder := t.TempDir()
@@ -111,8 +111,8 @@ func turnedOn(t *testing.T, lines map[string][]string) string {
 	return folder
 }
 
-// sameArguments fails where the manager would be told something else. The chart says some things that are so by default, and
-// has to know these defaults right.
+// sameArguments fails if the manager's arguments differ. The chart sets some defaults explicitly, which have to be
+// right.
 func sameArguments(t *testing.T, defaults map[string]string, config, chart *unstructured.Unstructured) {
 	t.Helper()
 	want, got := argumentsOf(t, config), argumentsOf(t, chart)
@@ -152,8 +152,8 @@ func sameValue(a, b string) bool {
 	return a == b
 }
 
-// essence is an object without what may differ: labels beyond those of its twin, the image, arguments (see above), and that
-// a volume names the keys that it holds.
+// essence returns an object without what may differ: labels beyond those of its twin, the image, arguments (see above),
+// and the keys that a volume names.
 func essence(o, twin *unstructured.Unstructured) map[string]any {
 	o = o.DeepCopy()
 	labels := o.GetLabels()
@@ -191,7 +191,7 @@ func essence(o, twin *unstructured.Unstructured) map[string]any {
 	return unfolded(o.Object).(map[string]any)
 }
 
-// unfolded takes empty lines out of all strings: kustomize puts some into the folded ones that it writes.
+// unfolded removes empty lines from all strings, because kustomize adds some to folded ones.
 func unfolded(value any) any {
 	switch value := value.(type) {
 	case map[string]any:

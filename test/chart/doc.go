@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package chart holds the Helm chart to what it promises: to the manifests of config/, of which it is another form; to its own
-// documentation; and to a real API server, on which helm itself installs, upgrades and uninstalls it, and the built manager
-// runs as the chart's Deployment says. All of it is tests.
+// Package chart tests the Helm chart against the manifests of config/, against its own documentation, and on a real API
+// server. There, helm installs, upgrades and uninstalls it, and the built manager runs as the chart's Deployment says.
 package chart

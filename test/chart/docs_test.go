@@ -17,8 +17,8 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// The blocks of docs/install.md that are marked as sh are one story: each command comes after those above it, and the last one
-// finds the cluster as a reader who did all of it would. The others need what is not here, or say the same in another way.
+// The sh blocks of docs/install.md are one story: each command runs after those above it, in the cluster that they
+// leave. The other blocks need what the test does not have, or repeat another block.
 func TestTheCommandsOfTheGuideInstallTheOperator(t *testing.T) {
 	g := gomega.NewWithT(t)
 	uninstalled(t)
@@ -30,7 +30,7 @@ func TestTheCommandsOfTheGuideInstallTheOperator(t *testing.T) {
 	g.Expect(os.WriteFile(dsn, []byte(testenv.Database(t)+"\n"), 0o600)).To(gomega.Succeed())
 
 	commands := 0
-	// Less the blocks that say why not.
+	// Without the blocks that say why they are not run.
 	runnable := regexp.MustCompile("(?s)<!-- not run: [^\n]+ -->\n\n```sh\n.*?```").ReplaceAllString(string(text), "")
 	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(runnable, -1) {
 		for line := range strings.Lines(block[1]) {
@@ -62,8 +62,8 @@ func TestTheCommandsOfTheGuideInstallTheOperator(t *testing.T) {
 	g.Expect(m.Ready(t.Context())).To(gomega.Succeed())
 }
 
-// What the other pages call --set=... has to be a value, too.
-func TestTheGuidesNameValuesThatThereAre(t *testing.T) {
+// Each --set=... of the other pages has to be a value, too.
+func TestTheGuidesNameExistingValues(t *testing.T) {
 	t.Parallel()
 	known := map[string]bool{}
 	for _, line := range documented(t) {
@@ -91,7 +91,8 @@ func TestTheGuidesNameValuesThatThereAre(t *testing.T) {
 	}
 }
 
-// Wherever a page has somebody type helm, the chart knows the values. (Those of docs/install.md that can be run are, above.)
+// The chart knows the values of every helm command in the documentation. (The test above runs those of
+// docs/install.md.)
 func TestTheChartKnowsTheValuesOfEveryHelmCommand(t *testing.T) {
 	t.Parallel()
 	command := regexp.MustCompile(`(?m)^ *(?:\$ )?helm (?:install|upgrade) shardinguser charts/shardinguser-operator( .*)$`)
@@ -116,8 +117,8 @@ func TestTheChartKnowsTheValuesOfEveryHelmCommand(t *testing.T) {
 	}
 }
 
-// Of the values that docs/high-availability.md shows, the API server would take what they become.
-func TestReplicasCanBeKeptApartAsTheGuideSays(t *testing.T) {
+// The API server accepts what the values of docs/high-availability.md become.
+func TestTheGuideToHighAvailabilityIsAccepted(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(filepath.Join(root, "docs", "high-availability.md"))
 	if err != nil {
@@ -133,8 +134,8 @@ func TestReplicasCanBeKeptApartAsTheGuideSays(t *testing.T) {
 	}
 }
 
-// A release's chart installs the image that was built with it, and not what somebody calls by its name later.
-func TestAPackagedChartIsForOneImage(t *testing.T) {
+// A released chart installs the image that was built with it, not one that later gets the same tag.
+func TestAPackagedChartPinsItsImage(t *testing.T) {
 	t.Parallel()
 	digest := "@sha256:" + strings.Repeat("0a", 32)
 	for image, want := range map[string]string{

@@ -24,8 +24,8 @@ import (
 
 const managerName = release + "-controller-manager"
 
-// Not parallel, and nor are the others of this file: there is one release, and one kind of ShardingUsers.
-func TestTheChartIsInstalledUpgradedAndUninstalledAndTheUsersStay(t *testing.T) {
+// The tests of this file are not parallel: they share one release and one CRD.
+func TestUsersStayOverInstallUpgradeAndUninstall(t *testing.T) {
 	g := gomega.NewWithT(t)
 	uninstalled(t)
 	dsn := testenv.Database(t)
@@ -55,12 +55,12 @@ func TestTheChartIsInstalledUpgradedAndUninstalledAndTheUsersStay(t *testing.T) 
 	g.Expect(d.Spec.Template.Spec.Containers[0].Args).To(gomega.ContainElement("--lockout-attempts=3"))
 	helm(t, append([]string{"rollback", release, "1"}, at...)...)
 
-	// Whoever uninstalls the operator does not mean the accounts.
+	// The accounts outlive the operator.
 	g.Expect(m.Stop(25 * time.Second)).To(gomega.Succeed())
 	helm(t, append([]string{"uninstall", release}, at...)...)
 	g.Expect(client.IgnoreNotFound(kube.Get(t.Context(), client.ObjectKeyFromObject(&d), &d))).To(gomega.Succeed())
 	g.Expect(kubectl(t, "get", "clusterroles", "-o", "name")).NotTo(gomega.ContainSubstring("shardinguser"))
-	becomesReady(t, alice) // is there, and says so still
+	becomesReady(t, alice) // still exists and is Ready
 	g.Expect(alice.DeletionTimestamp).To(gomega.BeNil())
 	db, err := pgx.Connect(t.Context(), dsn)
 	g.Expect(err).NotTo(gomega.HaveOccurred())
@@ -69,7 +69,7 @@ func TestTheChartIsInstalledUpgradedAndUninstalledAndTheUsersStay(t *testing.T) 
 	g.Expect(db.QueryRow(t.Context(), "SELECT count(*) FROM users WHERE username = 'alice'").Scan(&rows)).To(gomega.Succeed())
 	g.Expect(rows).To(gomega.Equal(1))
 
-	// Installed again, it takes up what it left.
+	// When it is installed again, it continues with what it left.
 	helm(t, append([]string{"install", release, chartFolder}, at...)...)
 	again := runs(t, managerName)
 	alice.Spec.Roles = []v1alpha1.Role{"operator"}
@@ -112,7 +112,7 @@ func TestTracesArriveAndSecretsAreOnlyReadWithoutGeneration(t *testing.T) {
 	g.Eventually(arrived).WithTimeout(soon).Should(gomega.Receive(gomega.Equal("/v1/traces")))
 }
 
-// nextVersion is a chart whose CRD has one column more.
+// nextVersion is a chart whose CRD has one more column.
 func nextVersion(t *testing.T) (path string) {
 	t.Helper()
 	g := gomega.NewWithT(t)
@@ -136,7 +136,7 @@ func hasNewColumn(t *testing.T) {
 	}).WithTimeout(soon).WithPolling(poll).Should(gomega.ContainSubstring("Brand-New"), "an upgrade of the chart upgrades the CRD")
 }
 
-func TestTheChartTakesOverWhatKustomizeInstalled(t *testing.T) {
+func TestTheChartAdoptsAKustomizeInstallation(t *testing.T) {
 	g := gomega.NewWithT(t)
 	uninstalled(t)
 	kubectl(t, "apply", "-k", filepath.Join(root, "config", "default"))
@@ -151,7 +151,7 @@ func TestTheChartTakesOverWhatKustomizeInstalled(t *testing.T) {
 	g.Expect(container.Image).To(gomega.HavePrefix("ghcr.io/sharding-system/shardinguser-operator:"))
 	g.Expect(container.VolumeMounts).To(gomega.HaveLen(1))
 	g.Expect(d.Labels).To(gomega.HaveKeyWithValue("app.kubernetes.io/managed-by", "Helm"))
-	// What has been the same in both is kubectl's as well, until it changes.
+	// kubectl owns fields that are equal in both, until they change.
 	helm(t, "upgrade", release, nextVersion(t), "--namespace="+system, "--force-conflicts")
 	hasNewColumn(t)
 }
@@ -161,8 +161,8 @@ func deploymentUID(t *testing.T) string {
 	return kubectl(t, "-n", system, "get", "deployment", managerName, "-o", "jsonpath={.metadata.uid}")
 }
 
-// As far as it knows their kinds: those of the Prometheus Operator and of cert-manager are not installed.
-func TestTheAPIServerTakesWhatTheExamplesMake(t *testing.T) {
+// The kinds of the Prometheus Operator and of cert-manager are not installed and excluded.
+func TestTheAPIServerAcceptsTheExamples(t *testing.T) {
 	for _, namespace := range []string{system, "team-a", "team-b"} {
 		err := kube.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
 		gomega.NewWithT(t).Expect(client.IgnoreAlreadyExists(err)).To(gomega.Succeed())

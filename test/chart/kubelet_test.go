@@ -28,9 +28,9 @@ const (
 	poll = 100 * time.Millisecond
 )
 
-// runs does what a kubelet would with the pod of a Deployment that the API server has: it puts the Secrets of its volumes
-// where they are mounted, and starts the manager by the container's arguments and environment as the pod's ServiceAccount. What
-// has to differ is the place of the mounts, and the addresses, which are free ones.
+// runs does what a kubelet would with the pod of a Deployment: it puts the Secrets of its volumes into files, and
+// starts the manager with the container's arguments and environment as the pod's ServiceAccount. Only the mount paths
+// and the addresses differ.
 func runs(t *testing.T, deployment string) *testenv.Manager {
 	t.Helper()
 	g := gomega.NewWithT(t)
@@ -46,7 +46,7 @@ func runs(t *testing.T, deployment string) *testenv.Manager {
 		return strings.ReplaceAll(text, "/etc/shardinguser/", mounts+"/etc/shardinguser/")
 	}
 
-	args := []string{"--leader-election-namespace=" + system} // which a pod knows by itself
+	args := []string{"--leader-election-namespace=" + system} // a pod knows this itself
 	for _, arg := range container.Args {
 		if name, address, _ := strings.Cut(arg, "="); strings.HasSuffix(name, "-bind-address") {
 			g.Expect(container.Ports).To(gomega.ContainElement(gomega.HaveField("ContainerPort",
@@ -59,7 +59,7 @@ func runs(t *testing.T, deployment string) *testenv.Manager {
 	for _, variable := range container.Env {
 		value := moved(variable.Value)
 		if variable.ValueFrom != nil {
-			value = "pod-of-" + t.Name() // what it is called, or its UID
+			value = "pod-of-" + t.Name() // its name or UID
 		}
 		environment = append(environment, variable.Name+"="+value)
 	}
@@ -102,7 +102,7 @@ func mountSecret(t *testing.T, path string, source *corev1.SecretVolumeSource) {
 	}
 }
 
-// secret creates a Secret, or replaces what is in it, and its namespace where that is missing.
+// secret creates or replaces a Secret, and creates its namespace if that is missing.
 func secret(t *testing.T, namespace, name string, data map[string]string) {
 	t.Helper()
 	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, StringData: data}
@@ -118,7 +118,7 @@ func secret(t *testing.T, namespace, name string, data map[string]string) {
 	}
 }
 
-// becomesReady waits until the operator has done what a user's spec says.
+// becomesReady waits until a user is Ready.
 func becomesReady(t *testing.T, u *v1alpha1.ShardingUser) {
 	t.Helper()
 	g := gomega.NewWithT(t)
@@ -130,8 +130,8 @@ func becomesReady(t *testing.T, u *v1alpha1.ShardingUser) {
 	}).WithTimeout(soon).WithPolling(poll).Should(gomega.Succeed())
 }
 
-// uninstalled takes a release away at the test's end where it is still there, with all users and with the CRDs that it keeps, so
-// that the next test finds the cluster as this one did.
+// uninstalled uninstalls a release at the end of the test, with all users and the CRDs that helm keeps, so that the
+// next test finds a clean cluster.
 func uninstalled(t *testing.T) {
 	t.Helper()
 	t.Cleanup(func() {

@@ -12,15 +12,15 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 )
 
-// made is what the chart makes of some values.
+// made is what the chart renders for some values.
 type made struct {
 	*gomega.WithT
 	objects
 	t *testing.T
 }
 
-// cases are values, with what the chart makes of them. They are those that config/ has no twin of: see there for
-// everything else.
+// cases are values without an equivalent in config/, with what the chart renders for them. config_test.go has all
+// others.
 type cases map[string]struct {
 	values string
 	check  func(m made)
@@ -36,7 +36,7 @@ func (all cases) check(t *testing.T) {
 	}
 }
 
-// secretsVerbs is what rules permit with Secrets.
+// secretsVerbs returns the verbs that rules allow on Secrets.
 func secretsVerbs(rules []rbacv1.PolicyRule) (verbs []string) {
 	for _, rule := range rules {
 		if slices.Contains(rule.Resources, "secrets") {
@@ -51,7 +51,7 @@ func secretVolume(name, key, path string) corev1.VolumeSource {
 	return corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: name, Items: []corev1.KeyToPath{{Key: key, Path: path}}}}
 }
 
-// volume is one that is mounted where the manager looks for it.
+// volume is a volume at the path where the manager expects it.
 func (m made) volume(name string) corev1.VolumeSource {
 	m.t.Helper()
 	m.Expect(manager(m.t, m.objects).VolumeMounts).To(gomega.ContainElement(

@@ -25,17 +25,17 @@ import (
 const (
 	chartFolder = "charts/shardinguser-operator"
 
-	// With this release in this namespace all names are those of config/default.
+	// This release in this namespace has the names of config/default.
 	release = "shardinguser"
 	system  = "shardinguser-system"
 )
 
-// What all tests share.
+// Shared by all tests.
 var (
 	root    string                // of the repository
-	folder  string                // for what is made here
+	folder  string                // for files of the tests
 	program string                // the built manager
-	plane   *testenv.ControlPlane // without anything of ours, which is the chart's to bring
+	plane   *testenv.ControlPlane // without the objects that the chart installs
 	kube    client.Client         // an administrator's
 )
 
@@ -83,7 +83,7 @@ func helm(t *testing.T, args ...string) string {
 	return output
 }
 
-// helmRefuses returns why.
+// helmRefuses returns the reason of a refusal.
 func helmRefuses(t *testing.T, args ...string) string {
 	t.Helper()
 	output, err := testenv.Helm(t.Context(), plane.Kubeconfig(), args...)
@@ -102,8 +102,8 @@ func kubectl(t *testing.T, args ...string) string {
 	return output
 }
 
-// values is a file of values, by its content. (Not in a test's own folder: helm takes a comma in a path, which those have by
-// their names, for the next one.)
+// values writes a file of values. It is not in the test's own folder, because helm splits paths at commas, which names
+// of tests can contain.
 func values(t *testing.T, content string) string {
 	t.Helper()
 	file, err := os.CreateTemp(folder, "values-*.yaml")
@@ -117,7 +117,7 @@ func values(t *testing.T, content string) string {
 	return file.Name()
 }
 
-// examples are the files of values that the chart itself is linted with.
+// examples are the value files that the chart itself is linted with.
 func examples(t *testing.T) []string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(root, chartFolder, "ci", "*.yaml"))
@@ -127,7 +127,7 @@ func examples(t *testing.T) []string {
 	return files
 }
 
-// defaults are those of the manager's flags, as it tells them itself; of a flag without one it is empty.
+// defaults are the defaults of the manager's flags, from its help; empty for a flag without one.
 func defaults(t *testing.T) map[string]string {
 	t.Helper()
 	usage, err := exec.CommandContext(t.Context(), program, "--help").CombinedOutput()

@@ -15,7 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/yaml"
 )
 
-// objects are manifests by what each is called.
+// objects are manifests by kind, namespace and name.
 type objects map[string]*unstructured.Unstructured
 
 func parse(t *testing.T, manifests string) objects {
@@ -42,7 +42,7 @@ func parse(t *testing.T, manifests string) objects {
 	}
 }
 
-// render is what the chart makes, as the release that has the names of config/default.
+// render returns what the chart renders, as the release that has the names of config/default.
 func render(t *testing.T, args ...string) objects {
 	t.Helper()
 	return parse(t, helm(t, append([]string{"template", release, chartFolder, "--namespace=" + system}, args...)...))
@@ -64,7 +64,7 @@ func get[T any](t *testing.T, all objects, name string) *T {
 
 const deploymentName = "Deployment " + system + "/" + release + "-controller-manager"
 
-// manager is the one container.
+// manager returns the only container.
 func manager(t *testing.T, all objects) corev1.Container {
 	t.Helper()
 	containers := get[appsv1.Deployment](t, all, deploymentName).Spec.Template.Spec.Containers
@@ -74,7 +74,7 @@ func manager(t *testing.T, all objects) corev1.Container {
 	return containers[0]
 }
 
-// flagsOf are arguments of the manager by flag, of which the last of a kind counts; one without a value is "true".
+// flagsOf returns arguments by flag. The last one of a kind counts; a flag without a value is "true".
 func flagsOf(args []string) map[string]string {
 	flags := map[string]string{}
 	for _, arg := range args {

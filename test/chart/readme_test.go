@@ -14,7 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// page is a file of the chart.
+// page returns a file of the chart.
 func page(t *testing.T, name string) string {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(root, chartFolder, name))
@@ -24,8 +24,8 @@ func page(t *testing.T, name string) string {
 	return string(content)
 }
 
-// documented is each value, its default and what values.yaml says of it in the comment that begins with two dashes. What has
-// such a comment is one value, whatever it consists of.
+// documented returns each value with its default and its comment in values.yaml that begins with two dashes. A value
+// with such a comment counts as one, whatever it contains.
 func documented(t *testing.T) (lines [][3]string) {
 	t.Helper()
 	var document yaml.Node
@@ -60,8 +60,8 @@ func documented(t *testing.T) (lines [][3]string) {
 	return lines
 }
 
-// The table of README.md has every value with its default and what values.yaml says of it.
-func TestTheReadmeHasEveryValue(t *testing.T) {
+// The table of README.md has every value with its default and its description in values.yaml.
+func TestTheReadmeListsEveryValue(t *testing.T) {
 	t.Parallel()
 	want := documented(t)
 	row := regexp.MustCompile("(?m)^\\| `([^`]+)` \\| `([^`]*)` \\| (.+) \\|$")

@@ -11,8 +11,8 @@ import (
 	"github.com/onsi/gomega"
 )
 
-// As a dependency that a parent chart turns on, with values for all its charts.
-func TestTheChartCanBePartOfAnother(t *testing.T) {
+// The chart is a dependency that a parent chart enables, with values for all its charts.
+func TestTheChartCanBeADependency(t *testing.T) {
 	t.Parallel()
 	parent := t.TempDir()
 	g := gomega.NewWithT(t)
@@ -28,8 +28,8 @@ func TestTheChartCanBePartOfAnother(t *testing.T) {
 	g.Expect(parse(t, helm(t, "template", "platform", parent, "--set=shardinguser-operator.enabled=false"))).To(gomega.BeEmpty())
 }
 
-// What names the release's namespace, or one of the chart's own objects, has to follow the release.
-func TestNothingOfAnotherReleaseNamesTheDefaultOne(t *testing.T) {
+// Every reference to the release's namespace or to an object of the chart follows the release.
+func TestAnotherReleaseDoesNotNameTheDefaultOne(t *testing.T) {
 	t.Parallel()
 	all := filepath.Join(root, chartFolder, "ci", "everything-values.yaml")
 	manifests := helm(t, "template", "other", chartFolder, "--namespace=elsewhere", "--values="+all)
@@ -49,12 +49,12 @@ func TestNotesSayWhatToDoNext(t *testing.T) {
 		values string
 		says   []string
 	}{
-		"as it is":      {"{}", []string{"create secret generic shardinguser-database --from-file=dsn=./dsn.txt", "kind: ShardingUser", "https://shardinguser-controller-manager-login." + system + ".svc:443", "self-signed"}},
-		"cnpg":          {"database: {cloudNativePG: {cluster: accounts}}", []string{"accounts-app", "accounts-ca"}},
-		"in memory":     {"{database: {inMemory: true}, replicas: 2}", []string{"keeps all accounts in memory", "run one replica", "no PodDisruptionBudget"}},
-		"CRDs that go":  {"crds: {keep: false}", []string{"WARNING"}},
-		"no CRDs":       {"crds: {enabled: false}", []string{"install and upgrade the CustomResourceDefinitions yourself"}},
-		"default users": {"defaultUsers: {passwords: generated}", []string{"get secret admin-password"}},
+		"with the default values": {"{}", []string{"create secret generic shardinguser-database --from-file=dsn=./dsn.txt", "kind: ShardingUser", "https://shardinguser-controller-manager-login." + system + ".svc:443", "self-signed"}},
+		"cnpg":                    {"database: {cloudNativePG: {cluster: accounts}}", []string{"accounts-app", "accounts-ca"}},
+		"in memory":               {"{database: {inMemory: true}, replicas: 2}", []string{"keeps all accounts in memory", "run one replica", "no PodDisruptionBudget"}},
+		"CRDs that go":            {"crds: {keep: false}", []string{"WARNING"}},
+		"no CRDs":                 {"crds: {enabled: false}", []string{"install and upgrade the CustomResourceDefinitions yourself"}},
+		"default users":           {"defaultUsers: {passwords: generated}", []string{"get secret admin-password"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := gomega.NewWithT(t)

@@ -11,10 +11,10 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 )
 
-func TestValuesSayWhoMayDoWhat(t *testing.T) {
+func TestValuesOfRights(t *testing.T) {
 	t.Parallel()
 	cases{
-		"each watched namespace has a Role, and no ClusterRole reads Secrets": {
+		"each watched namespace has a Role instead of a ClusterRole": {
 			"watchNamespaces: [team-a, team-b]",
 			func(m made) {
 				m.Expect(m.objects).To(gomega.HaveKey("RoleBinding team-a/shardinguser-manager"))
@@ -30,20 +30,20 @@ func TestValuesSayWhoMayDoWhat(t *testing.T) {
 				}
 			},
 		},
-		"an unquoted off is no password": {
+		"an unquoted off means no password": {
 			"defaultUsers: {passwords: off}",
 			func(m made) {
 				m.Expect(m.flags()).NotTo(gomega.HaveKey("default-users"))
 			},
 		},
-		"default users can live elsewhere, with the right to make them there": {
+		"default users in another namespace have a Role there": {
 			"defaultUsers: {passwords: generated, namespace: people}",
 			func(m made) {
 				m.Expect(m.flags()).To(gomega.HaveKeyWithValue("default-users-namespace", "people"))
 				m.Expect(m.objects).To(gomega.HaveKey("Role people/shardinguser-default-users-role"))
 			},
 		},
-		"default users can take over what the sharding manager inserted": {
+		"default users can adopt the sharding manager's accounts": {
 			"defaultUsers: {passwords: generated, takeOver: true}",
 			func(m made) {
 				m.Expect(m.flags()).To(gomega.HaveKeyWithValue("default-users-take-over", "on"))
@@ -78,7 +78,7 @@ func TestValuesSayWhoMayDoWhat(t *testing.T) {
 					To(gomega.Equal([]string{"create"}))
 			},
 		},
-		"the fence is about the account and the namespace of the release": {
+		"the fence names the account and namespace of the release": {
 			"{serviceAccount: {name: theirs}, defaultUsers: {passwords: generated, namespace: people}}",
 			func(m made) {
 				fence := get[admissionv1.ValidatingAdmissionPolicy](m.t, m.objects, "ValidatingAdmissionPolicy shardinguser-secrets.sharding.io").Spec

@@ -9,7 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-func TestValuesSayWhatIsMounted(t *testing.T) {
+func TestValuesOfMounts(t *testing.T) {
 	t.Parallel()
 	cases{
 		"one key of a Secret is mounted, and no other": {
@@ -18,7 +18,7 @@ func TestValuesSayWhatIsMounted(t *testing.T) {
 				m.Expect(m.volume("database")).To(gomega.Equal(secretVolume("accounts", "url", "dsn")))
 			},
 		},
-		"a Cluster of CloudNativePG is a DSN, an authority and verify-full": {
+		"a CloudNativePG Cluster gives a DSN, a CA and verify-full": {
 			"database: {cloudNativePG: {cluster: accounts}}",
 			func(m made) {
 				m.Expect(m.volume("database")).To(gomega.Equal(secretVolume("accounts-app", "uri", "dsn")))
@@ -62,7 +62,7 @@ func TestValuesSayWhatIsMounted(t *testing.T) {
 				m.Expect(m.flags()).To(gomega.HaveKeyWithValue("notifications", "off"))
 			},
 		},
-		"the log-in API has the certificate of a Secret": {
+		"the login API has the certificate of a Secret": {
 			"login: {tls: {existingSecret: mine}}",
 			func(m made) {
 				m.Expect(m.volume("login-tls").Secret.SecretName).To(gomega.Equal("mine"))

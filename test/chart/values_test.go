@@ -16,7 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-func TestValuesSayWhatIsMade(t *testing.T) {
+func TestValuesOfObjects(t *testing.T) {
 	t.Parallel()
 	cases{
 		"what is turned off leaves nothing behind": {
@@ -32,7 +32,7 @@ func TestValuesSayWhatIsMade(t *testing.T) {
 				m.Expect(manager(m.t, m.objects).Ports).To(gomega.ConsistOf(gomega.HaveField("Name", "health")))
 			},
 		},
-		"replicas share out what the lockout allows while the database is unavailable": {
+		"replicas share the fallback's lockout limit": {
 			"replicas: 2",
 			func(m made) {
 				m.Expect(m.flags()).To(gomega.HaveKeyWithValue("fallback-attempts", "2"))
@@ -54,7 +54,7 @@ func TestValuesSayWhatIsMade(t *testing.T) {
 					gomega.HaveKeyWithValue("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"), gomega.HaveKeyWithValue("OTEL_TRACES_SAMPLER_ARG", "0")))
 			},
 		},
-		"what is scraped is the metrics, and not the log-in API besides": {
+		"only the metrics are scraped, not the login API": {
 			"monitoring: {serviceMonitor: {enabled: true}}",
 			func(m made) {
 				selector, _, err := unstructured.NestedStringMap(m.objects["ServiceMonitor "+system+"/shardinguser-controller-manager-metrics-monitor"].Object,
@@ -69,7 +69,7 @@ func TestValuesSayWhatIsMade(t *testing.T) {
 				m.Expect(scraped).To(gomega.ConsistOf("Service " + system + "/shardinguser-controller-manager-metrics-service"))
 			},
 		},
-		"a roll-out takes no replica away before another one is ready": {
+		"a rollout stops no replica before another is ready": {
 			"replicas: 4",
 			func(m made) {
 				strategy := get[appsv1.Deployment](m.t, m.objects, deploymentName).Spec.Strategy
@@ -86,7 +86,7 @@ func TestValuesSayWhatIsMade(t *testing.T) {
 				m.Expect(*pods.Spec.Replicas).To(gomega.BeEquivalentTo(3))
 			},
 		},
-		"gateways are let in from where one says": {
+		"only the named namespaces may connect as gateways": {
 			"networkPolicy: {enabled: true, loginFrom: {kubernetes.io/metadata.name: edge}}",
 			func(m made) {
 				policy := get[networkingv1.NetworkPolicy](m.t, m.objects, "NetworkPolicy "+system+"/shardinguser-allow-login-traffic")
@@ -102,7 +102,7 @@ func TestValuesSayWhatIsMade(t *testing.T) {
 					To(gomega.HaveKeyWithValue("helm.sh/resource-policy", "keep"))
 			},
 		},
-		"an image is told by its digest before its tag": {
+		"a digest precedes a tag of the image": {
 			"image: {repository: r/i, tag: v1, digest: 'sha256:" + strings.Repeat("0a", 32) + "'}",
 			func(m made) {
 				m.Expect(manager(m.t, m.objects).Image).To(gomega.Equal("r/i@sha256:" + strings.Repeat("0a", 32)))
@@ -117,8 +117,8 @@ func TestValuesSayWhatIsMade(t *testing.T) {
 	}.check(t)
 }
 
-// Helm lists all that the schema has against the values at once.
-func TestValuesOfAnotherFormAreAllRefusedByTheSchema(t *testing.T) {
+// Helm lists all violations of the schema at once.
+func TestTheSchemaRejectsInvalidValues(t *testing.T) {
 	t.Parallel()
 	args := []string{"template", release, chartFolder}
 	wrong := map[string]string{
@@ -144,7 +144,7 @@ func TestValuesOfAnotherFormAreAllRefusedByTheSchema(t *testing.T) {
 	}
 }
 
-func TestValuesThatMeanNothingAreRefusedWithASentence(t *testing.T) {
+func TestContradictoryValuesAreRejectedWithAReason(t *testing.T) {
 	t.Parallel()
 	for setting, want := range map[string]string{
 		"database.existingSecret=":                                                      "name the Secret with the DSN, or set database.cloudNativePG.cluster or database.inMemory",
@@ -166,7 +166,7 @@ func TestValuesThatMeanNothingAreRefusedWithASentence(t *testing.T) {
 	}
 }
 
-func TestEveryExampleIsLintedAndStartsTheManagerWithFlagsItHas(t *testing.T) {
+func TestEveryExampleIsLintedAndUsesExistingFlags(t *testing.T) {
 	t.Parallel()
 	flags := defaults(t)
 	for _, file := range examples(t) {

@@ -23,7 +23,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// metrics is what the manager counts, those of one name summed up.
+// metrics returns the manager's counters, with those of one name summed up.
 func metrics(t *testing.T) map[string]float64 {
 	t.Helper()
 	status, body := manager.Scrape(t.Context(), scraper)
@@ -54,9 +54,10 @@ const (
 	hashes       = "shardinguser_password_hashes_total"
 )
 
-// quietens tells what must hold after so many changes by people: the manager comes to rest, and has worked no more than they
-// gave it reason to. That is less than three looks each (the resource, its Secret, its row, the record of it, the next sweep). Looks
-// that were put off do not count: where the cache lags behind the manager's own writes, it looks again each 50 ms, and asks nobody.
+// quietens checks that the manager comes to rest after so many changes by people, and does no more work than they
+// cause: fewer than three reconciles for each cause (the resource, its Secret, its row, its ownership record, the next
+// sweep). Delayed reconciles do not count: while the cache lags behind the manager's own writes, it checks again every
+// 50 ms without a request.
 func quietens(t *testing.T, before map[string]float64, changes int) {
 	t.Helper()
 	g := gomega.NewWithT(t)
@@ -79,7 +80,7 @@ func quietens(t *testing.T, before map[string]float64, changes int) {
 	}
 }
 
-// newNamespace is one that is cleared at the end.
+// newNamespace creates a namespace that is cleared at the end.
 func newNamespace(t *testing.T) string {
 	t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "corpus-"}}
@@ -89,7 +90,7 @@ func newNamespace(t *testing.T) string {
 	return namespace.Name
 }
 
-// clearUsers deletes the users of a namespace, whatever holds them back, and waits until they are gone.
+// clearUsers deletes the users of a namespace by force, and waits until they are gone.
 func clearUsers(t *testing.T, namespace string) {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
@@ -138,7 +139,7 @@ func each[T any](items []T, f func(T)) {
 	all.Wait()
 }
 
-// A row is one of the table users.
+// A row is a row of the table users.
 type row struct {
 	Username string
 	Hash     string
@@ -146,7 +147,7 @@ type row struct {
 	Active   bool
 }
 
-// aRowOfOthers is a row that some other program wrote, and that the operator must not touch unasked.
+// aRowOfOthers is a row of another program that the operator must not change without adoption.
 func aRowOfOthers(t *testing.T, username string) row {
 	t.Helper()
 	r := row{username, aHash, `["kept"]`, true}
@@ -158,13 +159,13 @@ func aRowOfOthers(t *testing.T, username string) row {
 	return r
 }
 
-// cut is a text that can be printed whatever is in it.
+// cut returns a printable text, shortened.
 func cut(text string) string {
 	const most = 300
 	return strconv.Quote(strings.ToValidUTF8(text[:min(len(text), most)], "?"))
 }
 
-// rolesOf is the row's roles in order; nil where there are none, or they cannot be read.
+// rolesOf returns the row's roles in order; nil if there are none or they are malformed.
 func rolesOf(r row) []v1alpha1.Role {
 	var roles []v1alpha1.Role
 	if json.Unmarshal([]byte(r.Roles), &roles) != nil || len(roles) == 0 {

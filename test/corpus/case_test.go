@@ -11,76 +11,75 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// A manifest is a ShardingUser that somebody sends to the API server, by itself or with a Secret.
+// A manifest is a ShardingUser that a user sends to the API server, alone or with a Secret.
 type manifest struct {
 	Name string `json:"name"`
 
-	// What is sent: a spec, in a resource that is complete but for it, or a whole body as it is.
+	// The input: a spec within an otherwise complete resource, or a whole body.
 	Spec        any            `json:"spec"`
-	Metadata    map[string]any `json:"metadata"`    // more of it, beside name and namespace
-	Body        string         `json:"body"`        // in place of the above; <<name>> is the name to give it
-	ContentType string         `json:"contentType"` // of the body; application/yaml where it is absent
+	Metadata    map[string]any `json:"metadata"`    // besides name and namespace
+	Body        string         `json:"body"`        // instead of the above; <<name>> is the resource's name
+	ContentType string         `json:"contentType"` // of the body; default application/yaml
 
-	Secret   map[string]string `json:"secret"`   // the data of a Secret of the resource's name, if there is to be one
-	Existing bool              `json:"existing"` // there is a row of the resource's name that nobody owns
-	Edit     any               `json:"edit"`     // a merge patch that comes after the creation, and that Refused is about then
+	Secret   map[string]string `json:"secret"`   // the data of a Secret with the resource's name
+	Existing bool              `json:"existing"` // a row with the resource's name exists without an owner
+	Edit     any               `json:"edit"`     // a merge patch after the creation; Refused is then about it
 
-	// What must come of it: a refusal whose message holds this text; or else the reason of the condition Ready, a text
-	// that its message holds, and what there is in the table: an active row (as it is where nothing is said), an inactive
-	// one, or none.
+	// The expected outcome: a rejection whose message contains this text. Otherwise the reason of the condition Ready,
+	// a text that its message contains, and the row: active (the default), inactive or none.
 	Refused  string `json:"refused"`
 	Reason   string `json:"reason"`
 	Message  string `json:"message"`
-	Username string `json:"username"` // of the row, where it is not the resource's name
+	Username string `json:"username"` // of the row; default the resource's name
 	Row      string `json:"row"`
 
-	stored   string // the row's password_hash, where it matters
-	password string // what the row's password_hash has to be of, where it matters
+	stored   string // the row's password_hash, if it matters
+	password string // the password of the row's hash, if it matters
 }
 
 // A secret is a Secret with one value, and a ShardingUser whose password is in it.
 type secret struct {
 	Name   string `json:"name"`
 	Value  string `json:"value"`
-	Format string `json:"format"` // Plain where it is absent
+	Format string `json:"format"` // default Plain
 
-	// What must come of it: the reason of the condition Ready, and a text that its message holds. Where the reason is
-	// Synced, the row has the value for a password or for a hash, but for one trailing line ending.
+	// The expected outcome: the reason of the condition Ready, and a text that its message contains. If the reason is
+	// Synced, the row has the value as its password or hash, without one trailing line ending.
 	Reason  string `json:"reason"`
 	Message string `json:"message"`
 }
 
-// A policy is a ShardingUserPolicy. Those without users are not stored: a policy is the whole cluster's.
+// A policy is a ShardingUserPolicy. It is not stored without users, because it is cluster-wide.
 type policy struct {
 	Name string `json:"name"`
-	Spec any    `json:"spec"` // <<namespace>> is one of the case's own
-	Body string `json:"body"` // in place of a spec
+	Spec any    `json:"spec"` // <<namespace>> is the case's own namespace
+	Body string `json:"body"` // instead of a spec
 
-	Refused string `json:"refused"` // "" where it must be taken
+	Refused string `json:"refused"` // "" if it must be accepted
 	Users   []struct {
 		Spec     any    `json:"spec"` // <<name>> is the name of a Secret with alice's password, too
 		Reason   string `json:"reason"`
 		Message  string `json:"message"`
-		Username string `json:"username"` // of the row, where it is not the resource's name
-		Row      string `json:"row"`      // where it is absent: none for whom no policy permits
+		Username string `json:"username"` // of the row; default the resource's name
+		Row      string `json:"row"`      // by default: none if no policy permits the user
 	} `json:"users"`
 }
 
-// A request is one to the log-in API, or what should have been one.
+// A request is a request to the login API, or a malformed one.
 type request struct {
 	Name string `json:"name"`
 
-	// What is sent: these bytes, or a request of these parts, in which a body comes with its length.
+	// The input: these bytes, or a request of these parts. A body comes with its length.
 	Raw           string   `json:"raw"`
-	Method        string   `json:"method"` // POST where it is absent
-	Path          string   `json:"path"`   // log-in's where it is absent
+	Method        string   `json:"method"` // default POST
+	Path          string   `json:"path"`   // default the login path
 	Headers       []string `json:"headers"`
 	Body          string   `json:"body"`
 	Authorization *string  `json:"authorization"` // of a GET of verify
-	HangsUp       bool     `json:"hangsUp"`       // the client says at once that it says no more
+	HangsUp       bool     `json:"hangsUp"`       // the client closes its side at once
 
-	// What must come back: this status (0 where the connection is closed without an answer), lines of the header, a text
-	// that the body holds, and no further answers. And how many attempts to log in are on record by it.
+	// The expected response: this status (0 if the connection is closed without one), lines of the header, a text that
+	// the body contains, and no further responses. Also the number of recorded login attempts.
 	Status   int      `json:"status"`
 	Header   []string `json:"header"`
 	Answer   string   `json:"answer"`
@@ -109,13 +108,13 @@ func byHand[T any](t *testing.T, kind string) []T {
 	return all
 }
 
-// The corpus is to be at least this large, and so much of it made by people, who think of what rules do not.
+// The corpus must stay at least this large. Part of it must be written by people, who find what rules do not.
 const (
 	fewestCases  = 500
 	fewestByHand = 150
 )
 
-func TestTheCorpusIsLarge(t *testing.T) {
+func TestTheCorpusKeepsItsSize(t *testing.T) {
 	token := signed(signingSecret, `{"alg":"HS256","typ":"JWT"}`, `{"username":"alice","roles":["operator"],"iat":1,"exp":2}`)
 	kinds := map[string]struct{ byHand, generated []string }{
 		"manifests": {names(byHand[manifest](t, "manifests")), names(generatedManifests())},

@@ -10,7 +10,7 @@ import (
 
 const alphanumeric = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
-// A field is a text in a manifest, and the rule for it as docs/api-reference.md has it.
+// A field is a text in a manifest, and its rule as docs/api-reference.md has it.
 type field struct {
 	name    string
 	says    string           // what a refusal says
@@ -57,14 +57,14 @@ var glob = field{
 	},
 }
 
-// strangers are characters that are none of ASCII's, of each kind that looks like one, or like nothing at all.
+// strangers are non-ASCII characters of each kind that looks like an ASCII one, or is invisible.
 var strangers = []rune{
 	0x80, 0xa0, 0xad, 0xe4, 0x131, 0x17f, 0x391, 0x430, 0x5d0, 0x661, 0x115f, 0x1e9e, 0x200b, 0x200d, 0x200e, 0x2024, 0x202e, 0x2028,
 	0x2060, 0x2212, 0x212a, 0x3000, 0xfe0f, 0xfeff, 0xff10, 0xff21, 0xff41, 0xfffd, 0xffff, 0x1d41a, 0x1f600, 0xe0061, 0x10ffff,
 }
 
-// forbidden is the texts with one character that the rule forbids, at each place: at the beginning, within, and at the end.
-// Under -short each character is at one of these places, in turn.
+// forbidden returns texts with one forbidden character: at the beginning, within, and at the end. Under -short each
+// character is at one of these places, in turn.
 func (f field) forbidden() (texts []string) {
 	var ascii []rune
 	for r := range rune(0x80) {
@@ -100,7 +100,7 @@ func generatedManifests() (cases []manifest) {
 	return append(append(cases, longest()...), wrongTypes()...)
 }
 
-// longest is what is as long as it may be, or as short, and taken.
+// longest returns valid texts of the maximum and minimum length.
 func longest() (cases []manifest) {
 	for _, name := range []string{"Z", strings.Repeat("z", 254), strings.Repeat("z", 255)} {
 		cases = append(cases, manifest{
@@ -126,8 +126,8 @@ func longest() (cases []manifest) {
 	return cases
 }
 
-// wrongTypes is each field with a value of each type that is not its own. Such a value is refused, whatever it is: nothing is
-// taken for what it might have been meant to be. (A null is another matter: it stands for a field that is absent.)
+// wrongTypes returns each field with a value of each wrong type. Each is rejected; no value is converted. (A null is
+// different: it means an absent field.)
 func wrongTypes() (cases []manifest) {
 	values := map[string][]any{
 		"string":  {"", "true", "1"},
@@ -183,7 +183,7 @@ func generatedPolicies() (cases []policy) {
 	return append(cases, terms()...)
 }
 
-// terms is policies whose figures are at the edges of what may be, and beyond.
+// terms returns policies with figures at and beyond their limits.
 func terms() (cases []policy) {
 	policyWith := func(name string, more map[string]any, refused string) {
 		spec := glob.in("*").(map[string]any)
@@ -211,7 +211,7 @@ func terms() (cases []policy) {
 		policyWith(f.path+" as a text", f.in("1"), f.path+" in body must be of type int")
 		policyWith(f.path+" with a fraction", f.in(1.5), f.path+" in body must be of type int")
 	}
-	// Whole hours, minutes and seconds, of at least a second.
+	// Full hours, minutes and seconds, of at least a second.
 	for duration, good := range map[string]bool{
 		"1s": true, "15m": true, "1h30m": true, "8760h": true, "8759h59m60s": true, "0s": false, "8761h": false, "8760h1s": false, "": false,
 		"15": false, "15 m": false, "m": false, "-1h": false, "+1h": false, "1.5h": false, "1ms": false, "1d": false, "1H": false, "1h ": false,

@@ -10,7 +10,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// generatedRequests needs a token that is good.
+// generatedRequests needs a valid token.
 func generatedRequests(token string) (cases []request) {
 	cases = append(cases, mutatedBodies()...)
 	cases = append(cases, mutatedBasics()...)
@@ -18,8 +18,8 @@ func generatedRequests(token string) (cases []request) {
 	return append(cases, otherPlaces()...)
 }
 
-// mutatedBodies is a log-in's body cut short at each place, and with a byte at each place that makes it something else than
-// UTF-8; and each type of JSON in place of a text. None is a log-in.
+// mutatedBodies returns a login's body cut at each place, with an invalid UTF-8 byte at each place, and each type of
+// JSON instead of a text. None is a login.
 func mutatedBodies() (cases []request) {
 	bad := func(name, body string) {
 		cases = append(cases, request{Name: name, Body: body, Status: 400, Answer: "BAD_REQUEST"})
@@ -43,8 +43,8 @@ func mutatedBodies() (cases []request) {
 	return cases
 }
 
-// mutatedBasics is Basic credentials cut short at each place. They are an attempt where they are base64 as it is written and
-// hold a colon, and then one with another password; else they are nothing.
+// mutatedBasics returns Basic credentials cut at each place. If they are strict base64 and contain a colon, they are an
+// attempt with another password. Otherwise they are no credentials.
 func mutatedBasics() (cases []request) {
 	whole := basic("alice", right)
 	for i := range len(whole) {
@@ -60,8 +60,8 @@ func mutatedBasics() (cases []request) {
 	return cases
 }
 
-// mutatedTokens is a token with another character at each place, without each, and cut short at each. A token has one
-// spelling, so none of them is one.
+// mutatedTokens returns a token with another character at each place, without each character, and cut at each place. A
+// token has one spelling, so none of them is valid.
 func mutatedTokens(token string) (cases []request) {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	bad := func(name, token string) {
@@ -79,11 +79,11 @@ func mutatedTokens(token string) (cases []request) {
 	return cases
 }
 
-// otherPlaces is each method where another one belongs, and each path that is none.
+// otherPlaces returns each wrong method and wrong path.
 func otherPlaces() (cases []request) {
 	for _, method := range []string{"GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "post", "Post", "POSTS", "X"} {
 		cases = append(cases, request{
-			Name: "the method " + method + " for a log-in", Method: method, Headers: []string{"Authorization: " + basic("alice", right)},
+			Name: "the method " + method + " for a login", Method: method, Headers: []string{"Authorization: " + basic("alice", right)},
 			Status: 405, Header: []string{"Allow: POST"},
 		})
 	}
@@ -94,7 +94,7 @@ func otherPlaces() (cases []request) {
 		})
 	}
 	body := `{"username":"alice","password":"` + right + `"}`
-	// No path but log-in's own is log-in's, however it is spelt.
+	// Only the login path is the login path, however it is spelled.
 	for _, path := range []string{
 		"/", "//", "/api", "/api/v1/auth", "/api/v1/auth/", "/login", testenv.LoginPath + "/", testenv.LoginPath + "/x", "/" + testenv.LoginPath,
 		"/api/v1/auth//login", "/api/v1/auth/./login", "/api/v1/auth/x/../login", "/api/v1/auth/login%2f", "/api/v1/auth/login%00",

@@ -11,19 +11,19 @@ import (
 	"unicode/utf8"
 )
 
-// A hash that is taken: one of bcrypt, of cost 10 to 14, and nothing more; but for one line ending, which an editor leaves.
+// A valid hash is a bcrypt hash of cost 10 to 14 and nothing else, except for one line ending of an editor.
 var usableHash = regexp.MustCompile(`\A\$2[aby]\$1[0-4]\$[./A-Za-z0-9]{53}(\r?\n)?\z`)
 
-// lineEnding is the one at the end that does not count, and moreLineEndings are those that may come before it.
+// lineEnding is the ignored one at the end. moreLineEndings are those that may precede it.
 var (
 	lineEnding      = regexp.MustCompile(`\r?\n\z`)
 	moreLineEndings = regexp.MustCompile(`(\r?\n)+\z`)
 )
 
-// aPassword is what the generated passwords are made of.
+// aPassword is the base of the generated passwords.
 const aPassword = canary + "-word"
 
-// step is how far the places of a text that are changed lie apart: under -short not each one is.
+// step is the distance of the changed places in a text: under -short not every place is changed.
 func step() int {
 	if testing.Short() {
 		return 3 // with which all kinds of change are left
@@ -62,8 +62,8 @@ func generatedSecrets() (cases []secret) {
 	return append(cases, generatedPasswords()...)
 }
 
-// A password that is taken: 8 characters and up to 72 bytes of UTF-8 without control characters, where one line ending at the end
-// does not count, and more of them do no harm.
+// A valid password has 8 characters to 72 bytes of UTF-8 without control characters. One line ending at the end is
+// ignored, and more of them do no harm.
 func usablePassword(value string) bool {
 	value = lineEnding.ReplaceAllString(value, "")
 	text := moreLineEndings.ReplaceAllString(value, "")
@@ -88,7 +88,7 @@ func generatedPasswords() (cases []secret) {
 	for i := 0; i <= len(aPassword); i += step() {
 		plain(fmt.Sprintf("a password with a NUL after %d characters", i), aPassword[:i]+"\x00"+aPassword[i:])
 	}
-	// Too long, cut in a character, a surrogate, beyond Unicode, a byte of nothing, and Latin-1.
+	// Too long, cut within a character, a surrogate, beyond Unicode, an invalid byte, and Latin-1.
 	for _, bad := range []string{"\xc0\x80", "\xe2\x82", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xff", "\xe4"} {
 		for i, place := range []int{0, len(aPassword) / 2, len(aPassword)} {
 			plain(fmt.Sprintf("a password with %+q at place %d", bad, i), aPassword[:place]+bad+aPassword[place:])

@@ -25,26 +25,26 @@ import (
 )
 
 const (
-	// canary is in passwords, and in nothing else.
+	// canary is only in passwords.
 	canary = "c4n4ry"
 
-	// right is the password of alice, whom the requests are about.
+	// right is the password of alice, the user of the requests.
 	right = canary + " of alice"
 
-	// aHash is of a password that is nobody's concern.
+	// aHash is a hash of an unknown password.
 	aHash = "$2b$10$" + "abcdefghijklmnopqrstuu" + "ABCDEFGHIJKLMNOPQRSTUVWXYZ01234"
 
 	signingSecret = "the signing secret of the corpus, " + canary
 
 	soon = time.Minute
-	poll = 500 * time.Millisecond // each looks at all users
+	poll = 500 * time.Millisecond // each poll reads all users
 )
 
-// What all cases share: one API server, one database, and one manager between them.
+// Shared by all cases: one API server, one database, and one manager between them.
 var (
 	plane   *testenv.ControlPlane
 	kube    client.Client // an administrator's
-	direct  *http.Client  // likewise, for what no proper client would send
+	direct  *http.Client  // the same, for malformed requests
 	db      *pgxpool.Pool
 	manager *testenv.Manager
 	scraper string // a token for the metrics
@@ -100,7 +100,7 @@ func run(m *testing.M) (code int, err error) {
 	return code, errors.Join(manager.Stop(25*time.Second), checkLog())
 }
 
-// connect makes the clients.
+// connect creates the clients.
 func connect(ctx context.Context) (err error) {
 	scheme := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
@@ -115,8 +115,8 @@ func connect(ctx context.Context) (err error) {
 	return err
 }
 
-// begin starts the manager. What is not to come between a request and its outcome is out of the way: locks, the limit of one
-// address, and that credentials that passed are recognised.
+// begin starts the manager without what could prevent an outcome: locks, the rate limit of one address, and the
+// recognition of earlier credentials.
 func begin(ctx context.Context, program, dsn string, rights *rest.Config) error {
 	var err error
 	manager, err = plane.StartManager(testenv.ManagerOptions{
@@ -133,10 +133,10 @@ func begin(ctx context.Context, program, dsn string, rights *rest.Config) error 
 	return manager.Ready(ctx)
 }
 
-// aHashIsIn tells whether a text holds what every bcrypt hash begins with, or every print that stands for one.
+// aHashIsIn reports whether a text contains the beginning of any bcrypt hash or stand-in hash.
 var aHashIsIn = regexp.MustCompile(`[$!]2[abxy]?\$\d\d\$|[$!]hmac\$`).MatchString
 
-// checkLog tells what no case may bring into the manager's log.
+// checkLog returns what no case may write into the manager's log.
 func checkLog() error {
 	content, err := os.ReadFile(manager.Log)
 	if err != nil {

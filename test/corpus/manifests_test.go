@@ -21,11 +21,11 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-func TestManifestsAreRefusedOrExplained(t *testing.T) {
+func TestManifestsAreRejectedOrExplained(t *testing.T) {
 	send(t, "m", append(byHand[manifest](t, "manifests"), generatedManifests()...))
 }
 
-func TestSecretsGiveAPasswordOrAReason(t *testing.T) {
+func TestSecretsHaveAPasswordOrAReason(t *testing.T) {
 	cases := append(byHand[secret](t, "secrets"), generatedSecrets()...)
 	manifests := make([]manifest, 0, len(cases))
 	plain := 0
@@ -37,13 +37,13 @@ func TestSecretsGiveAPasswordOrAReason(t *testing.T) {
 	}
 	before := metrics(t)[hashes]
 	send(t, "s", manifests)
-	// What cannot be a password costs no hash, nor does one that is hashed already.
+	// A value that cannot be a password costs no hash, nor does a value that is a hash.
 	if made := metrics(t)[hashes] - before; made != float64(plain) {
 		t.Errorf("%v passwords were hashed, want %d", made, plain)
 	}
 }
 
-// manifest is the ShardingUser that has this password.
+// manifest returns the ShardingUser that has this password.
 func (s secret) manifest(t *testing.T) manifest {
 	t.Helper()
 	value := with(t, nil).text(s.Value)
@@ -67,7 +67,7 @@ func (s secret) manifest(t *testing.T) manifest {
 	return m
 }
 
-// A sent manifest is one on its way.
+// A sent manifest is in progress.
 type sent struct {
 	manifest
 	namespace string
@@ -75,7 +75,7 @@ type sent struct {
 	others    row    // that was there before it, if any
 }
 
-// send sends all manifests to the API server, checks what comes of them, and deletes what came.
+// send sends all manifests to the API server, checks their outcomes, and deletes the resources.
 func send(t *testing.T, prefix string, manifests []manifest) {
 	t.Helper()
 	before, namespace := metrics(t), newNamespace(t)
@@ -94,8 +94,8 @@ func send(t *testing.T, prefix string, manifests []manifest) {
 	quietens(t, before, taken)
 }
 
-// settle sends manifests, waits until the statuses say what they must, and looks at the rows. It returns how many the API
-// server had to take.
+// settle sends manifests, waits for the expected statuses, and checks the rows. It returns how many the API server had
+// to accept.
 func settle(t *testing.T, all []*sent) (taken int) {
 	t.Helper()
 	each(all, func(s *sent) { s.send(t) })
@@ -139,7 +139,7 @@ func (s *sent) send(t *testing.T) {
 	checkAnswer(t, s.Name, s.Refused, status, answer)
 }
 
-// checkAnswer compares the API server's answer with the refusal that it must be, or with none.
+// checkAnswer compares the API server's response with the expected rejection, or with none.
 func checkAnswer(t *testing.T, name, refused string, status int, answer string) {
 	t.Helper()
 	accepted := status == http.StatusOK || status == http.StatusCreated
@@ -183,7 +183,7 @@ func encoded(t *testing.T, v any) string {
 	return string(body)
 }
 
-// ask sends the API server what no client of Go's would, and returns the message of its Status where it is one.
+// ask sends the API server what no Go client would send, and returns the message of its Status, if it is one.
 func ask(t *testing.T, method, path, contentType, body string, options ...string) (status int, answer string) {
 	t.Helper()
 	url := strings.TrimSuffix(plane.Config().Host, "/") + path + "?" + strings.Join(append(options, "fieldValidation=Strict"), "&")
@@ -210,7 +210,7 @@ func ask(t *testing.T, method, path, contentType, body string, options ...string
 	return response.StatusCode, string(content)
 }
 
-// unexpected lists, up to a number, the users that should be there or should say something else.
+// unexpected lists, up to a number, the users that are missing or have another status.
 func unexpected(there []v1alpha1.ShardingUser, want map[string]*sent) (list []string) {
 	found := map[string]bool{}
 	for _, u := range there {
@@ -235,7 +235,7 @@ func unexpected(there []v1alpha1.ShardingUser, want map[string]*sent) (list []st
 	return list[:min(len(list), 10)]
 }
 
-// checkRow compares the table with what must have come of a manifest.
+// checkRow compares the table with the expected outcome of a manifest.
 func (s *sent) checkRow(t *testing.T, table map[string]row) {
 	t.Helper()
 	username := s.Username
@@ -271,7 +271,7 @@ func (s *sent) checkRow(t *testing.T, table map[string]row) {
 	}
 }
 
-// rows is the table users, by username.
+// rows returns the table users by username.
 func rows(t *testing.T) map[string]row {
 	t.Helper()
 	found, err := db.Query(t.Context(), `SELECT username, coalesce(password_hash, '') AS hash, roles::text, active FROM users`)

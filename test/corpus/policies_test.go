@@ -18,7 +18,7 @@ import (
 
 const policiesPath = "/apis/sharding.io/v1alpha1/shardinguserpolicies"
 
-func TestPoliciesAreRefusedOrDecide(t *testing.T) {
+func TestPoliciesAreRejectedOrDecide(t *testing.T) {
 	cases := append(byHand[policy](t, "policies"), generatedPolicies()...)
 	var deciding []policy
 	var others []policy
@@ -52,8 +52,8 @@ func (p policy) body(t *testing.T, name, namespace string) (body, contentType st
 	return encoded(t, resource), "application/json"
 }
 
-// decide stores policies, each for a namespace of its own, and compares what comes of the users there. No other users are there
-// at that time: for them, too, there would be policies.
+// decide stores policies, each for its own namespace, and compares the outcomes of the users there. No other users
+// exist at that time, because the policies would apply to them too.
 func decide(t *testing.T, cases []policy) {
 	t.Helper()
 	before := metrics(t)
@@ -87,7 +87,7 @@ func decide(t *testing.T, cases []policy) {
 	quietens(t, before, len(all)+len(cases))
 }
 
-// users are those whom the policy with this number decides about.
+// users returns the users that the policy with this number decides about.
 func (p policy) users(namespace string, number int) (list []*sent) {
 	for i, u := range p.Users {
 		m := manifest{

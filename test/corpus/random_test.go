@@ -23,23 +23,23 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// seedVariable is set to run the same manifests again: the order in which the servers got to see them is another one, though.
+// seedVariable is set to send the same manifests again. The servers may receive them in another order.
 const seedVariable = "CORPUS_SEED"
 
 const (
 	randomUsers = 240 // half of them under -short
-	randomSteps = 5   // of each of them, and of each Secret
+	randomSteps = 5   // of each user and each Secret
 	secretsPool = 40
 	othersRows  = 20
 )
 
-// allReasons are those that the condition Ready may have.
+// allReasons are the possible reasons of the condition Ready.
 var allReasons = []string{
 	v1alpha1.ReasonSynced, v1alpha1.ReasonSecretNotFound, v1alpha1.ReasonSecretKeyNotFound, v1alpha1.ReasonPasswordInvalid,
 	v1alpha1.ReasonUsernameTaken, v1alpha1.ReasonRowExists, v1alpha1.ReasonLastAdministrator, v1alpha1.ReasonPaused,
 }
 
-func TestRandomManifestsAreRefusedOrExplained(t *testing.T) {
+func TestRandomManifestsAreRejectedOrExplained(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	if given := os.Getenv(seedVariable); given != "" {
 		var err error
@@ -54,7 +54,7 @@ func TestRandomManifestsAreRefusedOrExplained(t *testing.T) {
 		aRowOfOthers(t, fmt.Sprintf("shared-%d", i))
 	}
 
-	// Each user has its own chance, so that what is sent does not depend on who comes first; so has each Secret.
+	// Each user and each Secret has its own random source, so that the input does not depend on their order.
 	var lives []func()
 	users := randomUsers
 	if testing.Short() {
@@ -75,7 +75,7 @@ func TestRandomManifestsAreRefusedOrExplained(t *testing.T) {
 	w.nothingIsLeft()
 }
 
-// chance is users of one namespace, whom everything happens to.
+// chance runs random changes on the users of one namespace.
 type chance struct {
 	*gomega.WithT
 	t         *testing.T
@@ -84,7 +84,7 @@ type chance struct {
 	kept      sync.Map // names of users of whom the API server took a deletionPolicy that keeps the row
 }
 
-// secret is what happens to one Secret that users refer to: it comes, is changed and goes.
+// secret creates, changes and deletes one Secret that users refer to.
 func (w *chance) secret(number uint64, r *rand.Rand) {
 	values := []string{canary + " 1", canary + " 2", aHash, "short", "", "a\x00bcdefgh", "\xff\xfe\xfd\xfc", aHash[:59], canary + "\n"}
 	for range randomSteps {
@@ -110,7 +110,7 @@ func aSecret(r *rand.Rand) string { return fmt.Sprintf("secret-%d", r.IntN(secre
 
 func pick[T any](r *rand.Rand, from ...T) T { return from[r.IntN(len(from))] }
 
-// live is what happens to one resource: it comes, is changed and goes, in any order, and some of it is refused.
+// live creates, changes and deletes one resource in any order, with some invalid requests.
 func (w *chance) live(number uint64, r *rand.Rand) {
 	name := fmt.Sprintf("random-%d", number)
 	claimed := "" // spec.username, which does not change
@@ -144,7 +144,7 @@ func (w *chance) live(number uint64, r *rand.Rand) {
 	}
 }
 
-// mustBe tells whether the API server took what is good, and refused what is bad with a reason.
+// mustBe checks that the API server accepted a valid request, or rejected an invalid one with a reason.
 func (w *chance) mustBe(bad bool, err error, verb string, u *v1alpha1.ShardingUser) {
 	if refused := apierrors.IsInvalid(err); refused != bad || (err != nil && !refused) {
 		w.t.Errorf("%s %s: %v; want it refused: %t: %+v", verb, u.Name, err, bad, u.Spec)
@@ -154,7 +154,7 @@ func (w *chance) mustBe(bad bool, err error, verb string, u *v1alpha1.ShardingUs
 	}
 }
 
-// fill gives the resource a spec and annotations, and tells whether something in it is bad.
+// fill gives the resource a spec and annotations, and reports whether they are invalid.
 func (w *chance) fill(u *v1alpha1.ShardingUser, claimed string, r *rand.Rand) (bad bool) {
 	u.Spec = v1alpha1.ShardingUserSpec{
 		Username:       claimed,
@@ -201,7 +201,7 @@ func (w *chance) fill(u *v1alpha1.ShardingUser, claimed string, r *rand.Rand) (b
 	return true
 }
 
-// explained waits until each status tells about the resource as it is now, by a reason that there is.
+// explained waits until each status is about the current resource and has a known reason.
 func (w *chance) explained() {
 	w.t.Helper()
 	count := map[string]int{}
@@ -225,7 +225,7 @@ func (w *chance) explained() {
 	w.Expect(len(count)).To(gomega.BeNumerically(">=", 4), "nor all alike")
 }
 
-// agree waits until rows and resources say the same.
+// agree waits until rows and resources match.
 func (w *chance) agree() {
 	w.t.Helper()
 	w.Eventually(func() (differing []string) {
@@ -245,7 +245,7 @@ func (w *chance) agree() {
 	}).WithTimeout(soon).WithPolling(poll).Should(gomega.BeEmpty(), "rows that are not as the resources say")
 }
 
-// disagreement tells in what a row, which has this owner, is not as a status claims it to be.
+// disagreement describes how a row with this owner differs from a status.
 func disagreement(u v1alpha1.ShardingUser, reason string, r row, there bool, owner string) string {
 	switch reason {
 	case v1alpha1.ReasonSynced, v1alpha1.ReasonSecretNotFound, v1alpha1.ReasonSecretKeyNotFound, v1alpha1.ReasonPasswordInvalid:
@@ -265,7 +265,7 @@ func disagreement(u v1alpha1.ShardingUser, reason string, r row, there bool, own
 		}
 	case v1alpha1.ReasonRowExists:
 		if !there || owner != "" {
-			return "there is no row, or somebody owns it"
+			return "there is no row, or it has an owner"
 		}
 	case v1alpha1.ReasonLastAdministrator:
 		if !there || !r.Active || !slices.Contains(rolesOf(r), "admin") {
@@ -275,7 +275,7 @@ func disagreement(u v1alpha1.ShardingUser, reason string, r row, there bool, own
 	return ""
 }
 
-// owners is the names of the resources that own the rows, by username.
+// owners returns the names of the resources that own the rows, by username.
 func (w *chance) owners() map[string]string {
 	w.t.Helper()
 	found, err := db.Query(w.t.Context(), `SELECT username, name FROM shardinguser_ownership WHERE state = 'owned'`)
@@ -290,8 +290,8 @@ func (w *chance) owners() map[string]string {
 	return owners
 }
 
-// nothingIsLeft tells whether the rows are gone, but for those whose resources ever wanted them to stay, and whether none
-// belongs to anybody any more.
+// nothingIsLeft reports whether the rows are gone, except for those whose resources ever asked to keep them, and
+// whether no row has an owner.
 func (w *chance) nothingIsLeft() {
 	w.t.Helper()
 	w.Expect(w.owners()).To(gomega.BeEmpty())

@@ -23,7 +23,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-func TestRequestsAreAnsweredAsTheyMustBe(t *testing.T) {
+func TestRequestsHaveTheirResponses(t *testing.T) {
 	before, namespace := metrics(t), newNamespace(t)
 	defer clearUsers(t, namespace)
 	alice(t, namespace)
@@ -38,14 +38,14 @@ func TestRequestsAreAnsweredAsTheyMustBe(t *testing.T) {
 	each(cases, func(c request) { c.check(t, with(t, map[string]string{"token": token})) })
 	t.Logf("%d requests were answered within %v, %d of them after a look at a password", len(cases), time.Since(begun).Round(time.Millisecond), attempts)
 	if got := recorded(t) - onRecord; got != attempts {
-		t.Errorf("%d attempts are on record, want %d", got, attempts)
+		t.Errorf("%d attempts are recorded, want %d", got, attempts)
 	}
-	// After all that, alice logs in as before.
+	// Afterwards, alice logs in as before.
 	aToken(t)
 	quietens(t, before, 4)
 }
 
-// alice is whom the requests are about.
+// alice is the user of the requests.
 func alice(t *testing.T, namespace string) {
 	t.Helper()
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "alice"}, Data: map[string][]byte{"password": []byte(right)}}
@@ -58,7 +58,7 @@ func alice(t *testing.T, namespace string) {
 	g.Eventually(func() map[string]row { return rows(t) }).WithTimeout(soon).WithPolling(poll).Should(gomega.HaveKey("alice"))
 }
 
-// aToken is what alice gets for her password.
+// aToken returns a token of alice.
 func aToken(t *testing.T) string {
 	t.Helper()
 	answer, err := manager.LogIn(t.Context(), "alice", right)
@@ -69,7 +69,7 @@ func aToken(t *testing.T) string {
 	return granted.Token
 }
 
-// recorded is how many attempts are on record.
+// recorded returns the number of recorded attempts.
 func recorded(t *testing.T) (attempts int) {
 	t.Helper()
 	if err := db.QueryRow(t.Context(), `SELECT count(*) FROM login_attempts`).Scan(&attempts); err != nil {
@@ -78,7 +78,7 @@ func recorded(t *testing.T) (attempts int) {
 	return attempts
 }
 
-// bytes are what is sent.
+// bytes returns the bytes to send.
 func (r request) bytes(e expander) string {
 	if r.Raw != "" {
 		return e.text(r.Raw)
@@ -105,10 +105,10 @@ func (r request) bytes(e expander) string {
 	return b.String() + "\r\n" + body
 }
 
-// patience is how long a client waits for what has to come.
+// patience is how long a client waits for an expected response.
 const patience = 30 * time.Second
 
-// check sends a request on a connection of its own and compares all that comes back.
+// check sends a request on its own connection and compares the responses.
 func (r request) check(t *testing.T, e expander) {
 	t.Helper()
 	dialer := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}
@@ -141,21 +141,22 @@ func (r request) check(t *testing.T, e expander) {
 	}
 	r.compare(t, e, got)
 
-	// Only now, since who hangs up earlier may be one whom nobody answers. An answer to what was not asked is none either.
+	// Only now, because a client that hangs up earlier may get no response. A response to no request is not allowed
+	// either.
 	_ = connection.CloseWrite()
 	if another, err := hear(reader, http.MethodGet); err == nil {
 		t.Errorf("%s: there is one more answer, %d", r.Name, another.status)
 	}
 }
 
-// An answer is what the log-in API said.
+// An answer is a response of the login API.
 type answer struct {
 	status int
 	header http.Header
 	body   string
 }
 
-// hear is the next final answer.
+// hear returns the next final response.
 func hear(reader *bufio.Reader, method string) (answer, error) {
 	for {
 		response, err := http.ReadResponse(reader, &http.Request{Method: method})
@@ -185,12 +186,12 @@ func (r request) compare(t *testing.T, e expander, got answer) {
 			t.Errorf("%s: the header is %s, want the line %s", r.Name, cut(head.String()), line)
 		}
 	}
-	// What holds for all answers.
+	// Rules for all responses.
 	switch all := head.String() + got.body; {
 	case strings.Contains(all, canary) || aHashIsIn(all) || strings.Contains(all, "goroutine"):
 		t.Errorf("%s: the answer tells too much", r.Name)
 	case strings.Contains(all, "X-Auth-") && (got.status != http.StatusOK || got.header.Get("X-Auth-Username") != "alice"):
-		t.Errorf("%s: the answer names somebody who did not log in", r.Name)
+		t.Errorf("%s: the response names a user that did not log in", r.Name)
 	case got.status == http.StatusInternalServerError || got.status == http.StatusServiceUnavailable:
 		t.Errorf("%s: the server did not manage", r.Name)
 	}

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// functions are those of the text between << and >> in every case.
+// functions are available between << and >> in every case.
 var functions = template.FuncMap{
 	"repeat":  func(times int, text string) string { return strings.Repeat(text, times) },
 	"hex":     func(digits string) (string, error) { b, err := hex.DecodeString(digits); return string(b), err },
@@ -23,12 +23,12 @@ var functions = template.FuncMap{
 	"basic":   basic,
 	"numbers": numbers,
 
-	// What alice logs in with, and a bcrypt hash that nobody knows the password of.
+	// The password of alice, and a bcrypt hash of an unknown password.
 	"password": func() string { return right },
 	"hash":     func() string { return aHash },
 
-	// A JSON web token of a header and claims in JSON, signed by HMAC-SHA256 with the manager's secret or another one. And a
-	// time for its claims, so long from now.
+	// A JSON web token of a header and claims in JSON, signed by HMAC-SHA256 with the manager's secret or another one.
+	// And a time for its claims, relative to now.
 	"jwt":    func(header, claims string) string { return signed(signingSecret, header, claims) },
 	"signed": signed,
 	"in": func(length string) (int64, error) {
@@ -48,7 +48,7 @@ func signed(key, header, claims string) string {
 	return token + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// numbers is so many different words for a list.
+// numbers returns the given number of different words for a list.
 func numbers(count int) string {
 	words := make([]string, count)
 	for i := range words {
@@ -57,13 +57,13 @@ func numbers(count int) string {
 	return strings.Join(words, ",")
 }
 
-// An expander fills in what stands between << and >>.
+// An expander replaces the text between << and >>.
 type expander struct {
 	t    *testing.T
 	more template.FuncMap // beside functions
 }
 
-// with is an expander that knows words of its own, too.
+// with returns an expander that knows additional words.
 func with(t *testing.T, words map[string]string) expander {
 	t.Helper()
 	more := maps.Clone(functions)
@@ -89,7 +89,7 @@ func (e expander) text(s string) string {
 	return b.String()
 }
 
-// value fills in all texts within a value of JSON, keys included.
+// value expands all texts within a JSON value, including keys.
 func (e expander) value(v any) any {
 	e.t.Helper()
 	switch v := v.(type) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package docs holds the documentation to what is there: the tests and files that it names exist. Whether commands and resources
-// of its pages work is for test/e2e.
+// Package docs tests that the tests and files that the documentation names exist. test/e2e tests the commands and
+// resources of its pages.
 package docs

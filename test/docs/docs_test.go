@@ -14,7 +14,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
-// repository is its root, two folders up from that of the package.
+// repository is the root of the repository, two folders above the package.
 func repository(t *testing.T) (root string) {
 	t.Helper()
 	root, err := filepath.Abs(filepath.Join("..", ".."))
@@ -24,7 +24,7 @@ func repository(t *testing.T) (root string) {
 	return root
 }
 
-// page is a file of the repository, by its path from the root.
+// page returns a file of the repository by its path from the root.
 func page(t *testing.T, path string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(repository(t), path))
@@ -34,7 +34,7 @@ func page(t *testing.T, path string) string {
 	return string(text)
 }
 
-// code is what stands between backticks in a text, blocks left out.
+// code returns the spans between backticks in a text, without code blocks.
 func code(text string) (spans []string) {
 	text = regexp.MustCompile("(?s)```.*?```").ReplaceAllString(text, "")
 	for _, span := range regexp.MustCompile("`([^`\n]+)`").FindAllStringSubmatch(text, -1) {
@@ -43,7 +43,7 @@ func code(text string) (spans []string) {
 	return spans
 }
 
-// declared is the names of all tests and fuzz targets, and the sentences of the conformance suite.
+// declared returns the names of all tests and fuzz targets, and the sentences of the conformance suite.
 func declared(t *testing.T) map[string]bool {
 	t.Helper()
 	function := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
@@ -80,8 +80,8 @@ func declared(t *testing.T) map[string]bool {
 	return names
 }
 
-// A claim without the test that shows it, or with one that is gone, is none.
-func TestWhatTheThreatModelNamesIsThere(t *testing.T) {
+// A claim needs a test that exists.
+func TestTheThreatModelNamesExistingFilesAndTests(t *testing.T) {
 	t.Parallel()
 	text, tests, root := page(t, "docs/security.md"), declared(t), repository(t)
 	test := regexp.MustCompile(`^(?:Test|Fuzz)\w+$`)
@@ -112,7 +112,7 @@ func TestWhatTheThreatModelNamesIsThere(t *testing.T) {
 	}
 }
 
-func TestThePageOnDatabasesHasEachKindOfFinding(t *testing.T) {
+func TestThePageOnDatabasesListsEachKindOfFinding(t *testing.T) {
 	t.Parallel()
 	_, section, found := strings.Cut(page(t, "docs/database.md"), "## Table findings\n")
 	if !found {
@@ -127,8 +127,8 @@ func TestThePageOnDatabasesHasEachKindOfFinding(t *testing.T) {
 	}
 }
 
-// Links to other pages, and to their headings.
-func TestLinksOfTheDocumentationLead(t *testing.T) {
+// Links to other pages and to their headings.
+func TestLinksOfTheDocumentationResolve(t *testing.T) {
 	t.Parallel()
 	root := repository(t)
 	pages, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
@@ -181,7 +181,7 @@ func TestLinksOfTheDocumentationLead(t *testing.T) {
 	}
 }
 
-// headings are a page's, as its links name them.
+// headings returns the anchors of a page.
 func headings(t *testing.T, path string) map[string]bool {
 	t.Helper()
 	text, err := os.ReadFile(path)

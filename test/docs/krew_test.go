@@ -63,14 +63,14 @@ func readKrew(t *testing.T, text []byte) (p krewPlugin) {
 	return p
 }
 
-// krew refuses what has another form when it is too late, after a release.
-func TestManifestForKrewHasTheFormThatKrewAsksFor(t *testing.T) {
+// krew rejects another format, but only after a release.
+func TestTheKrewManifestIsValid(t *testing.T) {
 	t.Parallel()
 	p := readKrew(t, []byte(page(t, "config/krew/shardinguser.yaml")))
 	if p.APIVersion != "krew.googlecontainertools.github.com/v1alpha2" || p.Kind != "Plugin" {
 		t.Errorf("it is a %s of %s", p.Kind, p.APIVersion)
 	}
-	if p.Metadata.Name != "shardinguser" { // the file's, and the program's after kubectl-
+	if p.Metadata.Name != "shardinguser" { // the name of the file, and of the program after kubectl-
 		t.Errorf("it is called %q", p.Metadata.Name)
 	}
 	if n := len(p.Spec.ShortDescription); n == 0 || n > 50 || p.Spec.Description == "" || !strings.HasPrefix(p.Spec.Homepage, "https://") {
@@ -96,7 +96,7 @@ func TestManifestForKrewHasTheFormThatKrewAsksFor(t *testing.T) {
 	}
 }
 
-func TestReleaseHasWhatTheManifestForKrewNames(t *testing.T) {
+func TestAReleaseHasTheFilesOfTheKrewManifest(t *testing.T) {
 	t.Parallel()
 	release := page(t, ".github/workflows/release.yaml")
 	for _, part := range []string{
@@ -113,8 +113,8 @@ func TestReleaseHasWhatTheManifestForKrewNames(t *testing.T) {
 	}
 }
 
-// Of one platform, which is ours: the others differ in what Go is told to build for.
-func TestArchiveOfThePluginIsWhatTheManifestSays(t *testing.T) {
+// For one platform, because the others differ only in the target of the Go build.
+func TestThePluginsArchiveMatchesTheKrewManifest(t *testing.T) {
 	t.Parallel()
 	platform := runtime.GOOS + "_" + runtime.GOARCH
 	out := t.TempDir()
@@ -154,7 +154,7 @@ func TestArchiveOfThePluginIsWhatTheManifestSays(t *testing.T) {
 	}
 }
 
-// unpack writes what is in an archive into a folder, and returns the names in order.
+// unpack writes the content of an archive into a folder, and returns the names in order.
 func unpack(t *testing.T, archive, folder string) (names []string) {
 	t.Helper()
 	f, err := os.Open(archive)

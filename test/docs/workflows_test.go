@@ -12,7 +12,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// workflow is what is looked at of a file of GitHub Actions.
+// workflow is the tested part of a GitHub Actions file.
 type workflow struct {
 	On          map[string]any    `json:"on"`
 	Permissions map[string]string `json:"permissions"`
@@ -28,8 +28,8 @@ type workflow struct {
 	} `json:"jobs"`
 }
 
-// What has the rights of a release is not to be told by others what to do.
-func TestWorkflowsHaveNoMoreRightsThanTheyName(t *testing.T) {
+// A workflow with the rights of a release must not accept input from outside.
+func TestWorkflowsHaveOnlyTheRightsThatTheyName(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob(filepath.Join(repository(t), ".github", "workflows", "*.yaml"))
 	if err != nil || len(files) < 2 {
@@ -43,7 +43,7 @@ func TestWorkflowsHaveNoMoreRightsThanTheyName(t *testing.T) {
 			t.Fatal(err)
 		}
 		var w workflow
-		// YAML 1.1 takes an unquoted on for true.
+		// YAML 1.1 reads an unquoted on as true.
 		if err := yaml.Unmarshal([]byte(strings.Replace(string(text), "\non:\n", "\n\"on\":\n", 1)), &w); err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -52,7 +52,7 @@ func TestWorkflowsHaveNoMoreRightsThanTheyName(t *testing.T) {
 			t.Errorf("%s has the events %v and %d jobs", name, w.On, len(w.Jobs))
 		}
 		if w.On["pull_request_target"] != nil || w.On["workflow_run"] != nil {
-			t.Errorf("%s runs with rights of its own for whoever proposes a change", name)
+			t.Errorf("%s runs with its own rights for any proposed change", name)
 		}
 		if w.Permissions == nil || len(w.Permissions) != 0 {
 			t.Errorf("%s gives each job the rights %v, want none: permissions: {}", name, w.Permissions)

@@ -211,7 +211,7 @@ func TestALockedUserIsHealthyAndTheMessageSaysUntilWhen(t *testing.T) {
 	eventually(t, func() string {
 		until, _, err := unstructured.NestedString(stored(t, application.namespace, "locked").Object, "status", "lockedUntil")
 		got := application.health(t)["ShardingUser/locked"]
-		if err == nil && until != "" && got.Status == "Healthy" && strings.Contains(got.Message, "Log-ins are refused until "+until) {
+		if err == nil && until != "" && got.Status == "Healthy" && strings.Contains(got.Message, "Logins are refused until "+until) {
 			return ""
 		}
 		return fmt.Sprintf("the health is %+v, and the user is locked until %q", got, until)

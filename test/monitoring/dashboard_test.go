@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// A panel is one of the dashboard, as far as it is looked at here.
+// A panel is the tested part of a panel of the dashboard.
 type panel struct {
 	ID          int    `json:"id"`
 	Type        string `json:"type"`
@@ -49,12 +49,12 @@ func readPanels(t *testing.T) []panel {
 	return dashboard.Panels
 }
 
-// evaluated is an expression as Grafana sends it, where one looks at all namespaces.
+// evaluated returns an expression as Grafana sends it for all namespaces.
 func evaluated(expression, interval string) string {
 	return strings.NewReplacer("$__rate_interval", interval, "$namespace", ".*").Replace(expression)
 }
 
-// everyPanelHasData fails where an expression cannot be evaluated, or finds nothing of a manager that has lived a little.
+// everyPanelHasData fails if an expression cannot be evaluated, or has no data of a manager that has run for a while.
 func (s *site) everyPanelHasData(butFor ...string) {
 	s.t.Helper()
 	for _, p := range readPanels(s.t) {
@@ -72,8 +72,8 @@ func (s *site) everyPanelHasData(butFor ...string) {
 
 var metricName = regexp.MustCompile(`\b(?:shardinguser|pgxpool|controller_runtime|workqueue|process)_\w+`)
 
-// What is neither on the dashboard nor in an alert is told by the guide at least.
-func TestTheGuideKnowsAllMetricsOfOurOwn(t *testing.T) {
+// The guide describes every metric that is neither on the dashboard nor in an alert.
+func TestTheGuideListsAllMetricsOfTheOperator(t *testing.T) {
 	t.Parallel()
 	guide := file(t, "docs/monitoring.md")
 	shown := file(t, "config/prometheus/dashboard.json") + file(t, "config/prometheus/rules.yaml")

@@ -29,7 +29,7 @@ const (
 	poll   = 200 * time.Millisecond
 )
 
-// A site is the operator of config/default between a real API server and a real Postgres, and a Prometheus that scrapes it.
+// A site is the operator of config/default with a real API server, a real Postgres, and a Prometheus that scrapes it.
 type site struct {
 	*gomega.WithT
 	t          *testing.T
@@ -40,8 +40,7 @@ type site struct {
 	namespace  string // of the users
 }
 
-// newSite waits until the first scrape. Rules are those of config/prometheus, but for how long something has to last: a second
-// of a test is what minutes are else.
+// newSite waits until the first scrape. The rules are those of config/prometheus, with seconds instead of minutes.
 func newSite(t *testing.T) *site {
 	t.Helper()
 	s := &site{WithT: gomega.NewWithT(t), t: t, namespace: "team-a"}
@@ -73,7 +72,8 @@ func newSite(t *testing.T) *site {
 	return s
 }
 
-// scraped starts the Prometheus, with the token of a ServiceAccount that may read the metrics, and waits until it does.
+// scraped starts the Prometheus with the token of a ServiceAccount that may read the metrics, and waits for the first
+// scrape.
 func (s *site) scraped() {
 	s.t.Helper()
 	token, err := testenv.Cluster(s.t).Scraper(s.t.Context())
@@ -105,8 +105,8 @@ func (s *site) scraped() {
 	})
 }
 
-// scrapeConfig is what the Prometheus Operator makes of the ServiceMonitor: by the same path and scheme, with the ServiceAccount's
-// token and the same checks of the certificate, and with its labels.
+// scrapeConfig is what the Prometheus Operator generates from the ServiceMonitor: the same path, scheme, token, checks
+// of the certificate, and labels.
 func scrapeConfig(t *testing.T, address string) string {
 	t.Helper()
 	var monitor struct {
@@ -146,7 +146,7 @@ func (s *site) eventually(check func(g gomega.Gomega)) {
 	s.Eventually(check).WithTimeout(soon).WithPolling(poll).Should(gomega.Succeed())
 }
 
-// value is that of the one series of an expression; -1 where there are none, or several.
+// value returns the value of the only series of an expression; -1 if there is no series or more than one.
 func (s *site) value(expression string) float64 {
 	s.t.Helper()
 	found, err := s.prometheus.Query(context.WithoutCancel(s.t.Context()), expression)
@@ -157,7 +157,7 @@ func (s *site) value(expression string) float64 {
 	return found[0].Value.Value
 }
 
-// firing is which alerts do.
+// firing returns the alerts that fire.
 func (s *site) firing() []string {
 	s.t.Helper()
 	found, err := s.prometheus.Query(context.WithoutCancel(s.t.Context()), `ALERTS{alertstate="firing"}`)
@@ -170,7 +170,7 @@ func (s *site) firing() []string {
 	return names
 }
 
-// fires waits until these alerts fire, and no others.
+// fires waits until exactly these alerts fire.
 func (s *site) fires(alerts ...any) {
 	s.t.Helper()
 	s.eventually(func(g gomega.Gomega) { g.Expect(s.firing()).To(gomega.ConsistOf(alerts...)) })
@@ -194,7 +194,7 @@ func (s *site) user(name, password string) {
 	})).To(gomega.Succeed())
 }
 
-// logIn tries a password, and returns the status code.
+// logIn tries a password and returns the status code.
 func (s *site) logIn(name, password string) int {
 	s.t.Helper()
 	answer, err := s.manager.LogIn(s.t.Context(), name, password)

@@ -16,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) { testenv.Main(m) }
 
-// A rule is an alert, as far as it is looked at here.
+// A rule is the tested part of an alert.
 type rule struct {
 	Alert       string            `json:"alert"`
 	Expr        string            `json:"expr"`
@@ -25,7 +25,7 @@ type rule struct {
 	Annotations map[string]string `json:"annotations"`
 }
 
-// ruleSpec is what a PrometheusRule holds, and in the same form a file of rules for Prometheus itself.
+// ruleSpec is the content of a PrometheusRule, and also the format of a rule file for Prometheus.
 type ruleSpec struct {
 	Groups []struct {
 		Name  string `json:"name"`
@@ -33,7 +33,7 @@ type ruleSpec struct {
 	} `json:"groups"`
 }
 
-// file is one of the repository, by its path from the root.
+// file returns a file of the repository by its path from the root.
 func file(t *testing.T, path string) string {
 	t.Helper()
 	root, err := testenv.Root()
@@ -47,7 +47,7 @@ func file(t *testing.T, path string) string {
 	return string(content)
 }
 
-// readRules are those of config/prometheus, and which there are.
+// readRules returns the rules of config/prometheus and their names.
 func readRules(t *testing.T) (spec ruleSpec, rules []rule) {
 	t.Helper()
 	var resource struct {
@@ -65,7 +65,7 @@ func readRules(t *testing.T) (spec ruleSpec, rules []rule) {
 	return resource.Spec, rules
 }
 
-// write makes a file of rules for Prometheus.
+// write writes a rule file for Prometheus.
 func write(t *testing.T, spec ruleSpec) string {
 	t.Helper()
 	content, err := yaml.Marshal(spec)
@@ -75,7 +75,7 @@ func write(t *testing.T, spec ruleSpec) string {
 	return string(content)
 }
 
-func TestEachAlertFiresWhenItShouldAndOnlyThen(t *testing.T) {
+func TestEachAlertFiresOnlyWhenItShould(t *testing.T) {
 	t.Parallel()
 	spec, rules := readRules(t)
 	folder := t.TempDir()
@@ -110,8 +110,8 @@ func TestEachAlertFiresWhenItShouldAndOnlyThen(t *testing.T) {
 	}
 }
 
-// Who is woken by an alert finds what to do by its link.
-func TestEachAlertHasAChapterInTheGuide(t *testing.T) {
+// The link of each alert leads to what to do.
+func TestEachAlertHasASectionInTheGuide(t *testing.T) {
 	t.Parallel()
 	_, rules := readRules(t)
 	const guide = "docs/monitoring.md"

@@ -16,13 +16,13 @@ import (
 	"github.com/onsi/gomega"
 )
 
-// What `make dashboard-picture` draws. The story then takes its time.
+// The data of `make dashboard-picture`. With it, the story takes longer.
 var picture = flag.String("dashboard", "", "file to write what the dashboard shows of the story into")
 
-const password = "the password of everybody"
+const password = "the password of all users"
 
-// Each step is one that an on-call engineer could live through, by the alerts of config/prometheus.
-func TestARealPrometheusTellsOfWhatHappens(t *testing.T) {
+// Each step is an incident that the alerts of config/prometheus report to on-call engineers.
+func TestARealPrometheusFiresAlerts(t *testing.T) {
 	began := time.Now()
 	s := newSite(t)
 	s.fires()
@@ -40,7 +40,7 @@ func TestARealPrometheusTellsOfWhatHappens(t *testing.T) {
 	s.fires("ShardingUsersNotReady")
 	s.everyPanelHasData("Logins during fallback")
 
-	// Somebody guesses.
+	// An attacker guesses passwords.
 	for i := range crowd - 1 {
 		for range 5 {
 			s.Expect(s.logIn(fmt.Sprintf("user-%d", i+1), "a guess")).To(gomega.Equal(http.StatusUnauthorized))
@@ -50,7 +50,7 @@ func TestARealPrometheusTellsOfWhatHappens(t *testing.T) {
 	s.fires("ShardingUsersNotReady", "ShardingUserLockoutBurst")
 	s.lives(20 * time.Second)
 
-	// The database goes, log-ins go on, and it comes back.
+	// The database fails, logins continue, and the database returns.
 	s.database.Cut()
 	s.fires("ShardingUsersNotReady", "ShardingUserLockoutBurst", "ShardingUserDatabaseDown", "ShardingUserFallbackActive")
 	s.Expect(s.logIn("user-0", password)).To(gomega.Equal(http.StatusOK))
@@ -68,7 +68,7 @@ func TestARealPrometheusTellsOfWhatHappens(t *testing.T) {
 	s.eventually(func(g gomega.Gomega) { g.Expect(s.firing()).To(gomega.ContainElement("ShardingUserOperatorDown")) })
 }
 
-// lives lets people log in and gateways ask for a while, where there is a picture to be had of it.
+// lives logs users in and sends requests of gateways for a while, if a picture is drawn.
 func (s *site) lives(long time.Duration) {
 	s.t.Helper()
 	if *picture == "" {
@@ -88,7 +88,7 @@ func (s *site) lives(long time.Duration) {
 			s.logIn("who-is-this", "a guess")
 		case turn%17 == 8:
 			s.logIn("user-0", "a slip")
-			s.logIn("user-0", password) // the counter begins anew
+			s.logIn("user-0", password) // the counter starts again
 		case turn%3 == 0:
 			s.logIn("user-0", password)
 		default:
@@ -98,7 +98,7 @@ func (s *site) lives(long time.Duration) {
 	}
 }
 
-// What hack/benchplot/dashboard draws.
+// The input of hack/benchplot/dashboard.
 type (
 	shownDashboard struct {
 		From, To time.Time
@@ -114,7 +114,7 @@ type (
 	}
 )
 
-// drawn writes what the dashboard shows of the time since the beginning, where there is a picture to be had.
+// drawn writes the dashboard's data since the beginning, if a picture is drawn.
 func (s *site) drawn(from time.Time) {
 	s.t.Helper()
 	if *picture == "" {

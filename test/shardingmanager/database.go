@@ -27,7 +27,7 @@ type database struct {
 	cache map[string]user
 }
 
-// The real program sends the whole of these at once, so that they are one transaction.
+// The real program sends all of these at once, so they are one transaction.
 const (
 	createTable = `
 CREATE TABLE IF NOT EXISTS users (
@@ -41,7 +41,7 @@ CREATE TABLE IF NOT EXISTS users (
 CREATE INDEX IF NOT EXISTS idx_users_active ON users(active) WHERE active = true;
 CREATE INDEX IF NOT EXISTS idx_users_locked ON users(locked_until) WHERE locked_until IS NOT NULL;`
 
-	// The indexes come before the columns that they are on.
+	// The indexes precede the columns that they are on.
 	createOAuth = `
 CREATE INDEX IF NOT EXISTS idx_users_oauth ON users(oauth_provider, oauth_id) WHERE oauth_provider IS NOT NULL;
 CREATE INDEX IF NOT EXISTS idx_users_email ON users(email) WHERE email IS NOT NULL;
@@ -49,7 +49,7 @@ ALTER TABLE users ADD COLUMN IF NOT EXISTS oauth_provider VARCHAR(50), ADD COLUM
     ADD COLUMN IF NOT EXISTS email VARCHAR(255);`
 )
 
-// createNewer is the newer generation's: the hash may be NULL, and the columns are there from the beginning.
+// createNewer is the statement of the newer generation: the hash may be NULL, and all columns exist from the beginning.
 var createNewer = strings.NewReplacer("password_hash VARCHAR(255) NOT NULL", "password_hash VARCHAR(255)",
 	"locked_until TIMESTAMP\n", "locked_until TIMESTAMP, oauth_provider VARCHAR(50), oauth_id VARCHAR(255), email VARCHAR(255)\n").Replace(createTable)
 
@@ -59,7 +59,7 @@ func openDatabase(ctx context.Context, options Options, log *journal) (*database
 		return nil, fmt.Errorf("failed to open database: %w", err)
 	}
 	config.MaxConns = 25
-	// The driver of the real program has the server say what types parameters have, and sends times as text.
+	// The driver of the real program lets the server decide the types of parameters, and sends times as text.
 	config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeDescribeExec
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
@@ -86,7 +86,7 @@ func (d *database) start(ctx context.Context) error {
 	}
 	empty, err := d.isEmpty(ctx)
 	if err != nil {
-		d.log.say("failed to ensure default users: %v", err) // the real program goes on, too
+		d.log.say("failed to ensure default users: %v", err) // the real program continues, too
 	}
 	if !empty || d.options.Generation == Newer {
 		return nil
@@ -107,7 +107,7 @@ func (d *database) isEmpty(ctx context.Context) (bool, error) {
 	return err == nil && rows == 0, err
 }
 
-// find answers from the cache without a look at the row. What it reads is cached before active is looked at; a lock is looked at
+// find answers from the cache without reading the row. It caches a row before it checks active, and checks the lock
 // before that.
 func (d *database) find(ctx context.Context, username string) (user, error) {
 	d.mu.Lock()
@@ -172,7 +172,7 @@ func (d *database) succeeded(ctx context.Context, username string) error {
 		updated_at = CURRENT_TIMESTAMP WHERE username = $1`, username)
 }
 
-// failed counts a failure in a statement of its own, and writes a lock from the fifth on, whether there is one or not.
+// failed counts a failure in its own statement, and writes a lock from the fifth failure on, even if there is one.
 func (d *database) failed(ctx context.Context, username string) {
 	if err := d.exec(ctx, `UPDATE users SET failed_login_attempts = failed_login_attempts + 1, updated_at = CURRENT_TIMESTAMP
 		WHERE username = $1`, username); err != nil {
@@ -184,7 +184,8 @@ func (d *database) failed(ctx context.Context, username string) {
 	if err != nil || failures < 5 {
 		return
 	}
-	// As the real program's driver writes a time. A column without a zone drops the zone, and keeps the local wall time.
+	// This is how the real program's driver writes a time. A column without a zone drops the zone and keeps the local
+	// wall time.
 	until := time.Now().In(d.options.Zone).Add(15 * time.Minute).Format("2006-01-02 15:04:05.999999999Z07:00:00")
 	d.warn(d.exec(ctx, "UPDATE users SET locked_until = $1, updated_at = CURRENT_TIMESTAMP WHERE username = $2", until, username))
 }
@@ -246,8 +247,8 @@ func (d *database) warn(err error) {
 
 var errNoDatabase = errors.New("the manager serves from memory")
 
-// Add adds an account with this hash, as its own programs do: it overwrites one that exists. Roles may be nil, which is stored as
-// the JSON value null.
+// Add adds an account with this hash, as the program itself does: it overwrites an existing one. Nil roles are stored
+// as the JSON value null.
 func (m *Manager) Add(ctx context.Context, username, hash string, roles ...string) error {
 	if m.database == nil {
 		return errNoDatabase
@@ -255,9 +256,9 @@ func (m *Manager) Add(ctx context.Context, username, hash string, roles ...strin
 	return m.database.add(ctx, user{username: username, hash: hash, roles: roles, active: true})
 }
 
-// LogInByOAuth logs in somebody whom an OAuth provider vouched for, by name or email, and returns the username. An active account with
-// that email is linked. An account that is missing, inactive or locked is created under the name: one that has the name is overwritten,
-// and belongs to whoever logged in from then on.
+// LogInByOAuth logs in a person that an OAuth provider authenticated, by name or email, and returns the username. An
+// active account with that email is linked. An account that is missing, inactive or locked is created under the name.
+// An existing account of that name is overwritten, and then belongs to that person.
 func (m *Manager) LogInByOAuth(ctx context.Context, provider, id, name string) (username string, err error) {
 	d := m.database
 	if d == nil || m.options.Generation != Newer {

@@ -14,7 +14,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/shardingmanager"
 )
 
-// running is an installation with a manager of the newer generation and the account alice.
+// running returns an installation with a manager of the newer generation and the account alice.
 func running(t *testing.T, zone *time.Location) (*installation, *manager) {
 	t.Helper()
 	i := theirs(t)
@@ -23,7 +23,7 @@ func running(t *testing.T, zone *time.Location) (*installation, *manager) {
 	return i, m
 }
 
-// minutes is until when alice is locked, from now, by the database's clock; 0 for no lock.
+// minutes returns the remaining minutes of alice's lock, by the database's clock; 0 for no lock.
 func (i *installation) minutes() float64 {
 	i.t.Helper()
 	return ask[float64](i, `SELECT COALESCE(EXTRACT(epoch FROM locked_until - (now() AT TIME ZONE 'UTC')) / 60, 0)::float8 FROM users WHERE username = 'alice'`)
@@ -36,7 +36,7 @@ func (i *installation) isAbout(what string, got, want float64) {
 	}
 }
 
-func TestALoginOfTheManager(t *testing.T) {
+func TestManagerLogin(t *testing.T) {
 	t.Parallel()
 	i, m := running(t, nil)
 	if !m.logsIn(" alice ", right) || m.logsIn("alice", "wrong") || m.logsIn("nobody", right) {
@@ -47,7 +47,7 @@ func TestALoginOfTheManager(t *testing.T) {
 	}
 }
 
-func TestATokenOfTheManagerLastsForADay(t *testing.T) {
+func TestManagerTokensLastADay(t *testing.T) {
 	t.Parallel()
 	i := theirs(t)
 	m := i.start(shardingmanager.Options{Generation: shardingmanager.Newer, Secret: "a secret of both programs, 32 bytes"})
@@ -65,8 +65,8 @@ func TestATokenOfTheManagerLastsForADay(t *testing.T) {
 	}
 }
 
-// The row says that alice is inactive, and every second try gets in.
-func TestADeactivatedAccountLogsInOnEverySecondTry(t *testing.T) {
+// The row says that alice is inactive, and every second attempt succeeds.
+func TestADeactivatedAccountLogsInAtEverySecondAttempt(t *testing.T) {
 	t.Parallel()
 	i, m := running(t, nil)
 	i.sql("UPDATE users SET active = false")
@@ -99,7 +99,7 @@ func TestTheCacheServesOneMoreLoginAfterAChange(t *testing.T) {
 	}
 }
 
-func TestALockOrAnUnusableHashKeepsPeopleOut(t *testing.T) {
+func TestALockOrAnUnusableHashRefusesLogins(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]string{
 		"a lock":           "UPDATE users SET active = false, locked_until = now() + interval '1 hour'",
@@ -118,7 +118,7 @@ func TestALockOrAnUnusableHashKeepsPeopleOut(t *testing.T) {
 	}
 }
 
-func TestTheManagersLocks(t *testing.T) {
+func TestManagerLocks(t *testing.T) {
 	t.Parallel()
 	i, m := running(t, nil)
 	for range 5 {
@@ -142,8 +142,8 @@ func TestTheManagersLocks(t *testing.T) {
 	}
 }
 
-// The column has no zone: it keeps the wall time of the process, and everybody reads it as UTC.
-func TestLocksAreWrittenInTheZoneOfTheProcess(t *testing.T) {
+// The column has no zone: it keeps the wall time of the process, and every reader takes it as UTC.
+func TestLocksAreWrittenInTheTimeZoneOfTheProcess(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		zone    *time.Location
@@ -175,7 +175,7 @@ func TestLocksAreWrittenInTheZoneOfTheProcess(t *testing.T) {
 	}
 }
 
-// A failure is counted after the check, so that more guesses than five are checked at once.
+// A failure is counted after the check, so more than five guesses are checked at once.
 func TestParallelGuessesAreCheckedBeforeTheyCount(t *testing.T) {
 	t.Parallel()
 	i, m := running(t, nil)
@@ -194,7 +194,7 @@ func TestParallelGuessesAreCheckedBeforeTheyCount(t *testing.T) {
 	}
 }
 
-func TestWhatTheNewerGenerationKeeps(t *testing.T) {
+func TestLimitsOfTheNewerGeneration(t *testing.T) {
 	t.Parallel()
 	i, m := running(t, nil)
 	username, err := m.LogInByOAuth(t.Context(), "github", "7", "Zoë Müller")
@@ -221,7 +221,7 @@ func TestWhatTheNewerGenerationKeeps(t *testing.T) {
 	}
 }
 
-func TestOAuthLetsInWhoIsLockedOrInactive(t *testing.T) {
+func TestOAuthLogsInLockedAndInactiveAccounts(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]string{
 		"a lock":         "UPDATE users SET locked_until = now() + interval '1 hour'",

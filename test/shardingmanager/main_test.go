@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// An installation is a database where the sharding manager has a role of its own.
+// An installation is a database in which the sharding manager has its own role.
 type installation struct {
 	t         *testing.T
 	admin     string
@@ -50,7 +50,7 @@ func install(t *testing.T) *installation {
 	return i
 }
 
-// theirs is an installation where the manager may create its table.
+// theirs returns an installation where the manager may create its table.
 func theirs(t *testing.T) *installation {
 	t.Helper()
 	i := install(t)
@@ -58,7 +58,7 @@ func theirs(t *testing.T) *installation {
 	return i
 }
 
-// other is another role.
+// other creates another role.
 func (i *installation) other() string {
 	i.t.Helper()
 	config, err := pgx.ParseConfig(testenv.Role(i.t, i.admin))
@@ -68,7 +68,7 @@ func (i *installation) other() string {
 	return config.User
 }
 
-// sql runs statements. $role in them is the manager's, $other another one.
+// sql runs statements. $role is the manager's role, $other another one.
 func (i *installation) sql(statements string) {
 	i.t.Helper()
 	statements = strings.ReplaceAll(statements, "$role", i.role)
@@ -109,7 +109,7 @@ type manager struct {
 	t *testing.T
 }
 
-// logsIn tells whether a password is accepted.
+// logsIn reports whether a password is accepted.
 func (m *manager) logsIn(username, password string) bool {
 	m.t.Helper()
 	answer, err := m.LogIn(m.t.Context(), username, password)

@@ -18,11 +18,11 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// Generation is one of the two that are in use.
+// Generation is one of the two generations in use.
 type Generation string
 
 const (
-	// Older is the generation that knows passwords alone.
+	// Older is the generation that knows only passwords.
 	Older Generation = "older"
 
 	// Newer is the generation that also knows OAuth.
@@ -32,13 +32,13 @@ const (
 // FallbackLine is in the log of a manager that serves its well-known accounts from memory.
 const FallbackLine = "falling back to in-memory"
 
-// The paths of its API.
+// The paths of the API.
 const (
 	loginPath = "/api/v1/auth/login"
 	setupPath = "/api/v1/auth/setup"
 )
 
-// Options say how a manager is started.
+// Options are the settings of a manager.
 type Options struct {
 	DSN        string
 	Generation Generation
@@ -55,7 +55,7 @@ type user struct {
 	email          string
 }
 
-// users is where accounts come from: the table, or the memory of the process.
+// users is the source of accounts: the table, or the memory of the process.
 type users interface {
 	authenticate(ctx context.Context, username, password string) (user, error)
 	add(ctx context.Context, u user) error
@@ -63,7 +63,7 @@ type users interface {
 	close()
 }
 
-// Manager is a stand-in that runs. Its methods may be called by several goroutines.
+// Manager is a running stand-in. It is safe for concurrent use.
 type Manager struct {
 	URL string
 
@@ -72,10 +72,10 @@ type Manager struct {
 	server   *http.Server
 	log      journal
 	stopped  chan struct{}
-	database *database // nil for one that fell back
+	database *database // nil after a fallback
 }
 
-// Start starts a manager. It returns an error only where no port is to be had: a database that cannot be used makes it fall back.
+// Start starts a manager. It fails only if there is no free port: an unusable database makes the manager fall back.
 func Start(ctx context.Context, options Options) (*Manager, error) {
 	if options.Zone == nil {
 		options.Zone = time.UTC
@@ -108,7 +108,7 @@ func Start(ctx context.Context, options Options) (*Manager, error) {
 	return m, nil
 }
 
-// Stop ends the manager.
+// Stop stops the manager.
 func (m *Manager) Stop() error {
 	err := m.server.Close()
 	<-m.stopped
@@ -116,10 +116,10 @@ func (m *Manager) Stop() error {
 	return err
 }
 
-// FellBack tells by the log whether the manager serves its well-known accounts from memory.
+// FellBack reports by the log whether the manager serves its well-known accounts from memory.
 func (m *Manager) FellBack() bool { return strings.Contains(m.Log(), FallbackLine) }
 
-// Log is what the manager logged so far.
+// Log returns the log of the manager.
 func (m *Manager) Log() string { return m.log.String() }
 
 // credentials is the body of both requests.
@@ -133,7 +133,7 @@ func (m *Manager) logIn(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	// The database is asked whether the client waits or not.
+	// The database is asked whether or not the client waits.
 	u, err := m.users.authenticate(context.WithoutCancel(r.Context()), given.Username, given.Password)
 	if err != nil {
 		m.log.say("authentication failed: %v", err)
@@ -143,7 +143,7 @@ func (m *Manager) logIn(w http.ResponseWriter, r *http.Request) {
 	m.answer(w, http.StatusOK, u)
 }
 
-// setUp creates the first administrator of an empty table for anybody who asks.
+// setUp creates the first administrator of an empty table for any client.
 func (m *Manager) setUp(w http.ResponseWriter, r *http.Request) {
 	given, ok := read(w, r)
 	if !ok {
@@ -206,7 +206,7 @@ func write(w http.ResponseWriter, status int, body any) {
 	_ = json.NewEncoder(w).Encode(body) // the client is gone
 }
 
-// Answer is what the API answered.
+// Answer is a response of the API.
 type Answer struct {
 	Status int
 	Roles  []string
@@ -218,7 +218,7 @@ func (m *Manager) LogIn(ctx context.Context, username, password string) (Answer,
 	return m.post(ctx, loginPath, credentials{username, password})
 }
 
-// SetUp asks for the first administrator by the API, as anybody can.
+// SetUp requests the first administrator by the API, as any client can.
 func (m *Manager) SetUp(ctx context.Context, username, password string) (Answer, error) {
 	return m.post(ctx, setupPath, credentials{username, password})
 }
@@ -246,7 +246,7 @@ func (m *Manager) post(ctx context.Context, path string, body credentials) (answ
 	return answer, err
 }
 
-// journal is a log that several goroutines write.
+// journal is a log for concurrent writers.
 type journal struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -258,7 +258,7 @@ func (j *journal) say(format string, args ...any) {
 	_, _ = fmt.Fprintf(&j.text, format+"\n", args...)
 }
 
-// String is what was logged.
+// String returns the log.
 func (j *journal) String() string {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// Defaults are the accounts that an older manager inserts into an empty table, and that every manager has in memory when it falls
-// back: by username, with their passwords.
+// Defaults are the accounts, by username with their passwords, that an older manager inserts into an empty table. Every
+// manager has them in memory when it falls back.
 func Defaults() map[string]string {
 	return map[string]string{"admin": "admin123", "operator": "operator123", "viewer": "viewer123"}
 }
@@ -25,7 +25,7 @@ var wellKnown = map[string]string{
 
 var errInvalid = errors.New("invalid password")
 
-// memory has the default accounts. It counts nothing and locks nobody.
+// memory has the default accounts. It counts and locks nothing.
 type memory struct {
 	mu    sync.Mutex
 	users map[string]user

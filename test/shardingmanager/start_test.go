@@ -13,7 +13,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// operatorsTable is the table as the operator creates it, which the contract fixes.
+// operatorsTable is the table as the operator creates it, which the contract defines.
 const operatorsTable = `CREATE TABLE users (
     username VARCHAR(255) PRIMARY KEY, password_hash VARCHAR(255) NOT NULL, roles JSONB NOT NULL DEFAULT '[]'::jsonb,
     active BOOLEAN NOT NULL DEFAULT true, created_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP,
@@ -23,7 +23,7 @@ const operatorsTable = `CREATE TABLE users (
 
 const owning = `; ALTER TABLE users OWNER TO $role`
 
-// fallsBack holds that a manager serves its default accounts from memory, and not from the table.
+// fallsBack checks that a manager serves its default accounts from memory, not from the table.
 func (m *manager) fallsBack(falls bool) {
 	m.t.Helper()
 	if m.FellBack() != falls {
@@ -36,12 +36,12 @@ func (m *manager) fallsBack(falls bool) {
 	}
 }
 
-func TestWhichRightsKeepAManagerFromMemory(t *testing.T) {
+func TestRightsThatAManagerNeedsForTheDatabase(t *testing.T) {
 	t.Parallel()
 	const create = "; GRANT CREATE ON SCHEMA public TO $role"
 	for name, tt := range map[string]struct {
 		sql          string
-		older, newer bool // they start
+		older, newer bool // whether they start
 	}{
 		"nothing at all":                     {operatorsTable, false, false},
 		"SELECT and UPDATE":                  {operatorsTable + "; GRANT SELECT, UPDATE ON users TO $role", false, false},
@@ -72,7 +72,7 @@ func TestAManagerWithoutADatabaseServesFromMemory(t *testing.T) {
 	i.start(shardingmanager.Options{Generation: shardingmanager.Older}).fallsBack(true)
 }
 
-func TestTheScriptLetsEitherGenerationStart(t *testing.T) {
+func TestTheScriptLetsBothGenerationsStart(t *testing.T) {
 	t.Parallel()
 	for name, before := range map[string]string{
 		"on an empty database": "SELECT", "on the operator's table": operatorsTable,
@@ -93,13 +93,13 @@ func TestTheScriptLetsEitherGenerationStart(t *testing.T) {
 				}
 			}
 			if ask[bool](i, "SELECT EXISTS (SELECT FROM pg_namespace, aclexplode(nspacl) a WHERE nspname = 'public' AND a.grantee = 0 AND a.privilege_type = 'CREATE')") {
-				t.Error("everybody may create objects in the schema")
+				t.Error("PUBLIC may create objects in the schema")
 			}
 		})
 	}
 }
 
-// The sharding manager names no schema: it looks where its role's search path leads.
+// The sharding manager names no schema. It uses the one that its role's search path leads to.
 func TestTheScriptLeadsAManagerToAnotherSchema(t *testing.T) {
 	t.Parallel()
 	i := install(t)
@@ -119,13 +119,13 @@ func TestTheScriptLeadsAManagerToAnotherSchema(t *testing.T) {
 	}
 }
 
-// Without the script's trigger, a stranger of the OAuth provider gets the account of whoever is locked or inactive.
+// Without the script's trigger, a stranger of the OAuth provider gets the account of a locked or inactive user.
 func TestTheScriptKeepsOAuthFromOverwritingAccounts(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		set    string // of the account admin
-		as, id string // who logs in by OAuth
-		want   string // the username; "" where the login is refused
+		as, id string // the person that logs in by OAuth
+		want   string // the username; "" if the login is refused
 	}{
 		"a stranger with the name of a locked account":       {"locked_until = now() + interval '1 hour'", "Admin", "666", ""},
 		"a stranger with the name of an inactive account":    {"active = false", "Admin", "666", ""},
@@ -163,7 +163,7 @@ func TestTheScriptKeepsOAuthFromOverwritingAccounts(t *testing.T) {
 	}
 }
 
-// An administrator of a managed Postgres is no superuser.
+// An administrator of a managed Postgres is not a superuser.
 func TestTheScriptNeedsNoSuperuser(t *testing.T) {
 	t.Parallel()
 	for name, before := range map[string]string{
@@ -180,7 +180,7 @@ func TestTheScriptNeedsNoSuperuser(t *testing.T) {
 			}
 			operator := i.other()
 			i.sql("ALTER ROLE " + config.User + " CREATEROLE; ALTER DATABASE " + config.Database + " OWNER TO " + config.User)
-			if ask[int](i, "SELECT current_setting('server_version_num')::int") >= 160000 { // where it created the roles, it has this
+			if ask[int](i, "SELECT current_setting('server_version_num')::int") >= 160000 { // the creator of a role has this
 				i.sql("GRANT " + i.role + ", " + operator + " TO " + config.User + " WITH ADMIN TRUE, INHERIT FALSE, SET FALSE")
 			}
 			i.sql(strings.ReplaceAll(before, "$admin", config.User))
@@ -201,8 +201,8 @@ func TestTheScriptNeedsNoSuperuser(t *testing.T) {
 	}
 }
 
-// A manager that runs loses its rights when its table gets another owner.
-func TestTheScriptSaysWhoseTableItTakes(t *testing.T) {
+// A running manager loses its rights when its table gets another owner.
+func TestTheScriptNamesTheOwnerOfTheTable(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		owner func(i *installation, operator string) string
@@ -253,7 +253,7 @@ func TestAManagerStartsBesideTwoRolesOfTheOperator(t *testing.T) {
 	}
 }
 
-func TestWhatEachGenerationMakesOfAnEmptyTable(t *testing.T) {
+func TestEachGenerationStartsWithAnEmptyTable(t *testing.T) {
 	t.Parallel()
 	t.Run("the older one inserts accounts with default passwords", func(t *testing.T) {
 		t.Parallel()
@@ -268,7 +268,7 @@ func TestWhatEachGenerationMakesOfAnEmptyTable(t *testing.T) {
 			t.Errorf("the table has %d rows:\n%s", n, m.Log())
 		}
 	})
-	t.Run("the newer one makes whoever asks first the administrator", func(t *testing.T) {
+	t.Run("the newer one creates the first administrator on request", func(t *testing.T) {
 		t.Parallel()
 		i := theirs(t)
 		m := i.start(shardingmanager.Options{Generation: shardingmanager.Newer})

@@ -2,7 +2,10 @@ module github.com/sharding-system/shardinguser-operator/hack/tools/lint
 
 go 1.26.0
 
-tool sigs.k8s.io/kube-api-linter/cmd/golangci-lint-kube-api-linter
+tool (
+	github.com/golangci/misspell/cmd/misspell
+	sigs.k8s.io/kube-api-linter/cmd/golangci-lint-kube-api-linter
+)
 
 require (
 	4d63.com/gocheckcompilerdirectives v1.4.0 // indirect

@@ -217,7 +217,7 @@ func (c *ClusterAccounts) passwordOf(u *v1alpha1.ShardingUser) (knownPassword, b
 func (o owner) account(p knownPassword, now time.Time) user.Observed {
 	desired := o.desired
 	desired.Password.Problem = p.problem
-	account := user.Declared(desired, o.Status, p.PasswordChange, now)
+	account := user.ClusterAccount(desired, o.Status, p.PasswordChange, now)
 	if !o.isShown {
 		account.Ownership = nil
 		return account
@@ -309,7 +309,7 @@ func (c *ClusterAccounts) standIn(secret secrets.Value) user.PasswordChange {
 		hash := string(secret.Text)
 		return user.PasswordChange{Hash: hash, Version: secret.Version, Weak: user.DefaultHash(hash), Suspicion: secret.Suspicion}
 	}
-	return user.PasswordChange{Hash: c.hasher.Print(secret.Text), Weak: password.WellKnown(secret.Text), Suspicion: secret.Suspicion}
+	return user.PasswordChange{Hash: c.hasher.StandIn(secret.Text), Weak: password.WellKnown(secret.Text), Suspicion: secret.Suspicion}
 }
 
 // setPassword records a password that was read. If it is unusable, the one in force stays, as in the database.

@@ -93,7 +93,7 @@ func (p *Policies) Permission(ctx context.Context, u *v1alpha1.ShardingUser) (us
 // PermissionIn returns what policies say about a resource in a namespace, which is nil if it does not exist any more.
 func PermissionIn(set policy.Set, namespace *metav1.PartialObjectMetadata, u *v1alpha1.ShardingUser) user.Permission {
 	if namespace == nil {
-		return set.OfMissing().Permission(map[string]string{corev1.LabelMetadataName: u.Namespace}, u)
+		return set.ForMissingNamespace().Permission(map[string]string{corev1.LabelMetadataName: u.Namespace}, u)
 	}
 	return set.Permission(Labels(namespace), u)
 }

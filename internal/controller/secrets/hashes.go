@@ -56,7 +56,7 @@ func (h *Hasher) Hash(ctx context.Context, owner user.Owner, secret Value, o use
 		return user.PasswordChange{}, err
 	}
 	change.Hash, change.Weak, change.New = hash, password.WellKnown(secret.Text), !same
-	if same && password.IsPrint(inForce) {
+	if same && password.IsStandIn(inForce) {
 		change.Replaces = inForce
 	}
 	return change, nil
@@ -73,7 +73,7 @@ func (h *Hasher) hash(ctx context.Context, uid types.UID, inForce string, value 
 	fingerprint := h.fingerprints.Of(value)
 	known, ok := h.known.Get(uid)
 	computed := ok && known.fingerprint == fingerprint
-	isStandIn := password.IsPrint(inForce)
+	isStandIn := password.IsStandIn(inForce)
 	switch {
 	case computed && !isStandIn:
 		return known.hash, known.hash == inForce, nil

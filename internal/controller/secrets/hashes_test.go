@@ -98,7 +98,7 @@ func TestPasswordIsHashedWhenAndOnlyWhenItChanged(t *testing.T) {
 // A print is what a store in memory was restored with.
 func TestPrintInForceIsReplacedByAHashOfTheSamePassword(t *testing.T) {
 	hasher := password.NewHasher(password.MinCost, 1)
-	printed := hasher.Print([]byte("the password"))
+	printed := hasher.StandIn([]byte("the password"))
 	isHashOf := func(hash, plain string) bool {
 		return bcrypt.CompareHashAndPassword([]byte(hash), []byte(plain)) == nil
 	}
@@ -125,7 +125,7 @@ func TestPrintInForceIsReplacedByAHashOfTheSamePassword(t *testing.T) {
 	if other := mustHash(t, h, plain("another password", "3"), inForce(printed), 1, 0); !other.New || !isHashOf(other.Hash, "another password") {
 		t.Errorf("another password is not new, or not hashed: %+v", other)
 	}
-	foreign := password.NewHasher(password.MinCost, 1).Print([]byte("the password"))
+	foreign := password.NewHasher(password.MinCost, 1).StandIn([]byte("the password"))
 	if change := mustHash(t, newHasher(hasher), plain("the password", "4"), inForce(foreign), 1, 0); !change.New {
 		t.Error("the print of another process is taken for one of the password")
 	}

@@ -150,11 +150,11 @@ func (s *Reader) readUncached(ctx context.Context, u *v1alpha1.ShardingUser, d u
 }
 
 // judge judges the value that the Secret holds for a user.
-func (s *Reader) judge(u *v1alpha1.ShardingUser, secret *corev1.Secret, d user.Desired) password.Judgement {
+func (s *Reader) judge(u *v1alpha1.ShardingUser, secret *corev1.Secret, d user.Desired) password.Inspection {
 	source := u.Spec.Password
 	given := password.FromSecret(string(secret.Type), source.SecretRef.Key, secret.Data)
 	given.Hashed = source.Format == v1alpha1.PasswordFormatBcrypt
-	return given.Judge(d.Username, max(s.minLength, d.Permission.Terms.MinPasswordLength))
+	return given.Inspect(d.Username, max(s.minLength, d.Permission.Terms.MinPasswordLength))
 }
 
 // isOutdated reports whether a generated password is the applied one, and has expired or is too short by now. A value that

@@ -142,7 +142,7 @@ func (s *Store) note(change user.Change, before user.Ownership) user.Ownership {
 // notePassword notes a password. The time stays where it is the same password as before.
 func (s *Store) notePassword(note *user.Ownership, p user.PasswordChange) {
 	note.PasswordVersion, note.PasswordHash, note.PasswordWeak = p.Version, p.Hash, p.Weak
-	note.PasswordSuspicion, note.PasswordUnjudged = p.Suspicion, p.Unjudged
+	note.PasswordSuspicion, note.PasswordUnchecked = p.Suspicion, p.Unchecked
 	switch {
 	case p.New:
 		note.PasswordChangedAt = new(s.now())
@@ -151,6 +151,6 @@ func (s *Store) notePassword(note *user.Ownership, p user.PasswordChange) {
 	}
 	if p.Version == "" {
 		note.PasswordHash, note.PasswordWeak = "", false
-		note.PasswordSuspicion, note.PasswordUnjudged = "", false
+		note.PasswordSuspicion, note.PasswordUnchecked = "", false
 	}
 }

@@ -124,5 +124,5 @@ func network(address string) string {
 	if at.Is4() {
 		return at.String()
 	}
-	return fair.Bucket(at).String()
+	return fair.SourceOf(at).String()
 }

@@ -354,7 +354,7 @@ func (s *Store) arguments(change user.Change) (pgx.NamedArgs, error) {
 		noted = password
 	}
 	judged := noted.Version
-	if noted.Unjudged {
+	if noted.Unchecked {
 		judged = ""
 	}
 	return pgx.NamedArgs{

@@ -27,12 +27,12 @@ func TestPasswordsOfAnOlderVersionAreUnjudged(t *testing.T) {
 	if err := applied(t, s, change); err != nil {
 		t.Fatal(err)
 	}
-	if n := note(); n.PasswordUnjudged || n.PasswordSuspicion != "base64" {
+	if n := note(); n.PasswordUnchecked || n.PasswordSuspicion != "base64" {
 		t.Errorf("what was judged is %+v", n)
 	}
 
 	run(t, pool, "UPDATE shardinguser_ownership SET password_version = 'v2'")
-	if n := note(); !n.PasswordUnjudged || n.PasswordSuspicion != "" {
+	if n := note(); !n.PasswordUnchecked || n.PasswordSuspicion != "" {
 		t.Errorf("what an older version wrote over it is %+v", n)
 	}
 
@@ -41,7 +41,7 @@ func TestPasswordsOfAnOlderVersionAreUnjudged(t *testing.T) {
 	if err := open(t, quick(dsn)).Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if n := note(); !n.PasswordUnjudged || n.PasswordSuspicion != "" {
+	if n := note(); !n.PasswordUnchecked || n.PasswordSuspicion != "" {
 		t.Errorf("what was there before the migration is %+v", n)
 	}
 }

@@ -131,7 +131,7 @@ func scanAccount(result pgx.Row) (place int, observed user.Observed, err error) 
 		&exists, &row.PasswordHash, &roles, &row.Active, &failed, &locked, &login, &pending,
 		&noted, &note.Owner.Cluster, &note.Owner.Namespace, &note.Owner.Name, &note.Owner.UID,
 		&note.State, &note.Generation, &note.Revision, &note.Deletion,
-		&note.PasswordVersion, &note.PasswordHash, &note.PasswordWeak, &note.PasswordSuspicion, &note.PasswordUnjudged, &changed, &note.UnlockHandled,
+		&note.PasswordVersion, &note.PasswordHash, &note.PasswordWeak, &note.PasswordSuspicion, &note.PasswordUnchecked, &changed, &note.UnlockHandled,
 		&note.Suspended, &note.Lockout.Attempts, &duration, &longest, &note.Lockout.Exempt)
 	if err != nil {
 		return 0, user.Observed{}, err

@@ -188,7 +188,7 @@ var pending = []test{
 			o := s.observe(t, "alice")
 			expect(t, "in force", o.Locked(), true)
 			expect(t, "pending", o.LockPending(), true)
-			if again := o.LookAgain(); again > store.PendingTime || again < store.PendingTime-5*time.Second {
+			if again := o.NextLockChange(); again > store.PendingTime || again < store.PendingTime-5*time.Second {
 				t.Errorf("one is to look again in %v, want %v", again, store.PendingTime)
 			}
 			s.settle(t, list[0], false)

@@ -126,7 +126,7 @@ var updating = []test{
 	}},
 	{"what is suspected of a password is noted with it, and whether anybody looked", func(t *testing.T, s *subject) {
 		o := s.created(t)
-		expect(t, "unjudged", o.Ownership.PasswordUnjudged, false)
+		expect(t, "unjudged", o.Ownership.PasswordUnchecked, false)
 		p := user.PasswordChange{Hash: firstHash, Version: "v1", Suspicion: "base64"}
 		s.apply(t, next(user.Update, o, password(p)))
 		after := s.observe(t, "alice")
@@ -134,15 +134,15 @@ var updating = []test{
 		s.apply(t, next(user.Update, after, roles("admin"), writing(user.FieldRoles)))
 		after = s.observe(t, "alice")
 		expect(t, "the suspicion", after.Ownership.PasswordSuspicion, "base64")
-		expect(t, "unjudged", after.Ownership.PasswordUnjudged, false)
+		expect(t, "unjudged", after.Ownership.PasswordUnchecked, false)
 
 		// What an older version wrote, and is put back before anybody looked.
-		s.apply(t, next(user.Update, after, password(user.PasswordChange{Hash: firstHash, Version: "v1", Unjudged: true})))
+		s.apply(t, next(user.Update, after, password(user.PasswordChange{Hash: firstHash, Version: "v1", Unchecked: true})))
 		after = s.observe(t, "alice")
-		expect(t, "unjudged", after.Ownership.PasswordUnjudged, true)
+		expect(t, "unjudged", after.Ownership.PasswordUnchecked, true)
 		expect(t, "the suspicion", after.Ownership.PasswordSuspicion, "")
 		s.apply(t, next(user.Update, after, password(user.PasswordChange{Hash: firstHash, Version: "v2"})))
-		expect(t, "unjudged", s.observe(t, "alice").Ownership.PasswordUnjudged, false)
+		expect(t, "unjudged", s.observe(t, "alice").Ownership.PasswordUnchecked, false)
 	}},
 	{"a new password with a clean counter is one change", func(t *testing.T, s *subject) {
 		o := s.created(t)

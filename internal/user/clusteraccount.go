@@ -14,19 +14,18 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// What resources and their statuses tell of accounts. Everywhere else the truth is read again each time, and nothing is
-// concluded from a status. This is the exception, for when the truth is away or gone: a database that cannot be reached,
-// or a store in memory whose process ended.
+// The cluster accounts: what resources and their statuses say about accounts. This is the only place that relies on a
+// status. It is needed while the database is unavailable, and to restore a store in memory after a restart.
 
-// Claimant is the one of some resources with the same username that has the account, as far as they tell; nil where none
-// may have it. A resource is out of the question when it is being deleted, was refused the name, or was not permitted and
-// shows nothing of an account that it had before. Of the others, one that shows that it owned the account goes first; then
-// the oldest; then the first by namespace and name.
+// Claimant returns the resource that owns the account among resources with the same username, according to their
+// statuses. It returns nil if none may own it. These are excluded: resources that are being deleted, that were refused
+// the username, and that are not permitted and never showed an account. Of the others, one that shows an account
+// precedes; then the oldest; then the first by namespace and name.
 //
-// Noted tells that the account counts as the resource's already: it shows so, or others claim the name too, who might
-// else be quicker. Where it does not, nobody ever saw to the resource.
+// Noted reports that the account counts as the resource's own. Either its status shows the account, or other resources
+// claim the username and could be reconciled first. Otherwise no operator has reconciled the resource.
 func Claimant(claims []*v1alpha1.ShardingUser) (owner *v1alpha1.ShardingUser, noted bool) {
-	possible := slices.DeleteFunc(slices.Clone(claims), outOfTheQuestion)
+	possible := slices.DeleteFunc(slices.Clone(claims), isExcluded)
 	if len(possible) == 0 {
 		return nil, false
 	}
@@ -41,7 +40,7 @@ func Claimant(claims []*v1alpha1.ShardingUser) (owner *v1alpha1.ShardingUser, no
 	return owner, ShowsAccount(owner) || len(claims) > 1
 }
 
-func outOfTheQuestion(u *v1alpha1.ShardingUser) bool {
+func isExcluded(u *v1alpha1.ShardingUser) bool {
 	if !u.DeletionTimestamp.IsZero() {
 		return true
 	}
@@ -61,8 +60,8 @@ func rank(u *v1alpha1.ShardingUser) int {
 	return 1
 }
 
-// ShowsAccount tells whether a status says what only an owner's can: something of an account, or that all is done but for
-// the password.
+// ShowsAccount reports whether a status has what only an owner's status can have: data of an account, or a Ready reason
+// that is only about the password.
 func ShowsAccount(u *v1alpha1.ShardingUser) bool {
 	s := u.Status
 	if s.Locked || s.FailedLoginAttempts > 0 || s.LastLoginTime != nil || s.PasswordChangedTime != nil || s.LastHandledUnlock != "" ||
@@ -84,10 +83,10 @@ func readyReason(u *v1alpha1.ShardingUser) string {
 	return ""
 }
 
-// Declared is the account that a resource and its status tell of, as a database would that has applied the spec and what
-// policies say of it. Of the password, Hash is in the row; it is noted as applied where there is a Version, else it has yet
-// to be.
-func Declared(d Desired, s v1alpha1.ShardingUserStatus, p PasswordChange, now time.Time) Observed {
+// ClusterAccount returns the account that a resource and its status describe, as if a database had applied the spec and
+// the policies. Hash of the password is in the row. It is recorded as applied if p has a Version; otherwise it has yet
+// to be applied.
+func ClusterAccount(d Desired, s v1alpha1.ShardingUserStatus, p PasswordChange, now time.Time) Observed {
 	note := &Ownership{
 		Owner:             d.Owner,
 		State:             Owned,
@@ -96,7 +95,7 @@ func Declared(d Desired, s v1alpha1.ShardingUserStatus, p PasswordChange, now ti
 		PasswordVersion:   p.Version,
 		PasswordWeak:      p.Weak,
 		PasswordSuspicion: p.Suspicion,
-		PasswordUnjudged:  p.Unjudged,
+		PasswordUnchecked: p.Unchecked,
 		PasswordChangedAt: fromTime(s.PasswordChangedTime),
 		UnlockHandled:     s.LastHandledUnlock,
 		Suspended:         d.Permission.Refusal != nil,
@@ -117,16 +116,16 @@ func Declared(d Desired, s v1alpha1.ShardingUserStatus, p PasswordChange, now ti
 			Roles:               slices.Clone(d.Roles),
 			Active:              active,
 			FailedLoginAttempts: int(s.FailedLoginAttempts),
-			LockedUntil:         lockTold(s, now),
+			LockedUntil:         reportedLock(s, now),
 			LastLogin:           fromTime(s.LastLoginTime),
 		},
 		Ownership: note,
 	}
 }
 
-// lockTold is the end of the lock that a status tells of. Of one that ran out it tells as well, but not when; it was no
-// later than it was told. It matters, since the counter that is left from it gives a new budget.
-func lockTold(s v1alpha1.ShardingUserStatus, now time.Time) *time.Time {
+// reportedLock returns the end of the lock that a status reports. For an expired lock the status has only the time of
+// the report, which is not before the end. The end matters: a counter from before it starts a new budget.
+func reportedLock(s v1alpha1.ShardingUserStatus, now time.Time) *time.Time {
 	if s.Locked {
 		return fromTime(s.LockedUntil)
 	}
@@ -140,10 +139,10 @@ func lockTold(s v1alpha1.ShardingUserStatus, now time.Time) *time.Time {
 	return fromTime(&c.LastTransitionTime)
 }
 
-// WithLock is a status that tells of the row's lock too, and otherwise says what it said; the very status where the lock
-// is over, or where it tells of that one or a later one already. It is for locks of which the database knows nothing yet.
+// WithLock returns a status that also reports the row's lock. It returns the same status if the lock is over, or if the
+// status already reports this lock or a later one. It is for locks that the database does not have yet.
 //
-// Now is the clock that the lock goes by.
+// Now is the clock that the lock uses.
 func WithLock(previous v1alpha1.ShardingUserStatus, row Row, now time.Time) v1alpha1.ShardingUserStatus {
 	s := *previous.DeepCopy()
 	until := toEnd(row.LockedUntil)
@@ -159,7 +158,7 @@ func WithLock(previous v1alpha1.ShardingUserStatus, row Row, now time.Time) v1al
 	return s
 }
 
-// fromTime is the time that toTime showed.
+// fromTime is the inverse of toTime.
 func fromTime(t *metav1.Time) *time.Time {
 	if t == nil {
 		return nil

@@ -16,7 +16,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// claim is a resource of a place (namespace/name), created so many hours before now, that says this of itself.
+// claim is a resource (namespace/name) that was created the given number of hours ago and has this status.
 func claim(namespace, name string, hours int, say ...func(*v1alpha1.ShardingUser)) *v1alpha1.ShardingUser {
 	u := &v1alpha1.ShardingUser{
 		ObjectMeta: metav1.ObjectMeta{
@@ -48,46 +48,46 @@ func TestClaimant(t *testing.T) {
 		want   string // namespace/name; "" for nobody
 		noted  bool
 	}{
-		"nobody claims the name":                           {nil, "", false},
-		"who is alone and new has the name":                {[]*v1alpha1.ShardingUser{claim("a", "new", 1)}, "a/new", false},
-		"who is alone and Ready had it before":             {[]*v1alpha1.ShardingUser{claim("a", "old", 1, says("Synced"))}, "a/old", true},
-		"who is being deleted has nothing":                 {[]*v1alpha1.ShardingUser{claim("a", "old", 1, says("Synced"), ends)}, "", false},
-		"who was refused the name has nothing":             {[]*v1alpha1.ShardingUser{claim("a", "late", 1, says("UsernameTaken"))}, "", false},
-		"who may not adopt the row has nothing":            {[]*v1alpha1.ShardingUser{claim("a", "late", 1, says("RowExists"))}, "", false},
-		"who is refused now had a password once, and yet":  {[]*v1alpha1.ShardingUser{claim("a", "late", 1, passwordKnown, says("UsernameTaken"))}, "", false},
-		"of two that are new the older one, before others": {[]*v1alpha1.ShardingUser{claim("a", "young", 1), claim("b", "old", 2)}, "b/old", true},
-		"of two of one age the first by namespace": {
+		"no resource claims the username":                             {nil, "", false},
+		"the only resource has the username":                          {[]*v1alpha1.ShardingUser{claim("a", "new", 1)}, "a/new", false},
+		"the only resource is Ready and had it before":                {[]*v1alpha1.ShardingUser{claim("a", "old", 1, says("Synced"))}, "a/old", true},
+		"a resource that is being deleted has no account":             {[]*v1alpha1.ShardingUser{claim("a", "old", 1, says("Synced"), ends)}, "", false},
+		"a resource that was refused the username has no account":     {[]*v1alpha1.ShardingUser{claim("a", "late", 1, says("UsernameTaken"))}, "", false},
+		"a resource that may not adopt the row has no account":        {[]*v1alpha1.ShardingUser{claim("a", "late", 1, says("RowExists"))}, "", false},
+		"a refused resource has no account despite a former password": {[]*v1alpha1.ShardingUser{claim("a", "late", 1, passwordKnown, says("UsernameTaken"))}, "", false},
+		"the older of two new resources":                              {[]*v1alpha1.ShardingUser{claim("a", "young", 1), claim("b", "old", 2)}, "b/old", true},
+		"the first by namespace of two of the same age": {
 			[]*v1alpha1.ShardingUser{claim("b", "alice", 1), claim("a", "bob", 1)}, "a/bob", true,
 		},
-		"of two of one age in a namespace the first by name": {
+		"the first by name of two of the same age and namespace": {
 			[]*v1alpha1.ShardingUser{claim("a", "bob", 1), claim("a", "alice", 1)}, "a/alice", true,
 		},
-		"the young one that is Ready, not the old one that is not": {
+		"the younger one if only it is Ready": {
 			[]*v1alpha1.ShardingUser{claim("a", "old", 9), claim("b", "young", 1, says("Synced"))}, "b/young", true,
 		},
-		"the older of two that both seem to have it": {
+		"the older of two that both show an account": {
 			[]*v1alpha1.ShardingUser{claim("a", "young", 1, says("Synced")), claim("b", "old", 2, says("Synced"))}, "b/old", true,
 		},
-		"the young one, where the owner is being deleted": {
+		"the younger one if the owner is being deleted": {
 			[]*v1alpha1.ShardingUser{claim("a", "old", 9, says("Synced"), ends), claim("b", "young", 1)}, "b/young", true,
 		},
-		"who was not permitted, and had no account before, has nothing": {
+		"a resource that was never permitted has no account": {
 			[]*v1alpha1.ShardingUser{claim("a", "late", 1, says("NotPermitted"))}, "", false,
 		},
-		"who was not permitted any more keeps the account that it had": {
+		"a resource that lost its permission keeps its account": {
 			[]*v1alpha1.ShardingUser{claim("a", "old", 1, says("NotPermitted"), passwordKnown)}, "a/old", true,
 		},
-		"the young one that nobody saw to, not the old one that was not permitted": {
+		"the younger new one if the older is not permitted": {
 			[]*v1alpha1.ShardingUser{claim("a", "old", 9, says("NotPermitted")), claim("b", "young", 1)}, "b/young", true,
 		},
-		"the young one that had it, not the old one that would be the last administrator": {
+		"the younger owner, not an older last administrator": {
 			[]*v1alpha1.ShardingUser{claim("a", "old", 9, says("LastAdministrator")), claim("b", "young", 1, says("Synced"))},
 			"b/young", true,
 		},
-		"nobody, where the owner is being deleted and the other was refused": {
+		"none if the owner is being deleted and the other refused": {
 			[]*v1alpha1.ShardingUser{claim("a", "old", 9, says("Synced"), ends), claim("b", "young", 1, says("UsernameTaken"))}, "", false,
 		},
-		"a paused one of which nothing is told, where the other was refused": {
+		"a paused one without status if the other was refused": {
 			[]*v1alpha1.ShardingUser{claim("a", "young", 1, says("Paused")), claim("b", "old", 2, says("UsernameTaken"))}, "a/young", true,
 		},
 	} {
@@ -114,24 +114,24 @@ func TestClaimant(t *testing.T) {
 	}
 }
 
-func TestWhatShowsThatAResourceHadTheAccount(t *testing.T) {
+func TestShowsAccount(t *testing.T) {
 	for name, tt := range map[string]struct {
 		status func(*v1alpha1.ShardingUser)
 		want   bool
 	}{
-		"nothing yet":                  {func(*v1alpha1.ShardingUser) {}, false},
-		"that all is done":             {says("Synced"), true},
-		"that its Secret is missing":   {says("SecretNotFound"), true},
-		"that its key is missing":      {says("SecretKeyNotFound"), true},
-		"that its password is none":    {says("PasswordInvalid"), true},
-		"that the database is away":    {says("DatabaseUnavailable"), false},
-		"that it is paused":            {says("Paused"), false},
-		"a lock":                       {tells(func(s *v1alpha1.ShardingUserStatus) { s.Locked = true }), true},
-		"failed attempts":              {tells(func(s *v1alpha1.ShardingUserStatus) { s.FailedLoginAttempts = 1 }), true},
-		"a log-in":                     {tells(func(s *v1alpha1.ShardingUserStatus) { s.LastLoginTime = &known }), true},
-		"a password":                   {tells(func(s *v1alpha1.ShardingUserStatus) { s.PasswordChangedTime = &known }), true},
-		"a request that was handled":   {tells(func(s *v1alpha1.ShardingUserStatus) { s.LastHandledUnlock = "t1" }), true},
-		"a username that it asked for": {tells(func(s *v1alpha1.ShardingUserStatus) { s.Username = "alice" }), false},
+		"no status":            {func(*v1alpha1.ShardingUser) {}, false},
+		"Synced":               {says("Synced"), true},
+		"SecretNotFound":       {says("SecretNotFound"), true},
+		"SecretKeyNotFound":    {says("SecretKeyNotFound"), true},
+		"PasswordInvalid":      {says("PasswordInvalid"), true},
+		"DatabaseUnavailable":  {says("DatabaseUnavailable"), false},
+		"Paused":               {says("Paused"), false},
+		"a lock":               {tells(func(s *v1alpha1.ShardingUserStatus) { s.Locked = true }), true},
+		"failed attempts":      {tells(func(s *v1alpha1.ShardingUserStatus) { s.FailedLoginAttempts = 1 }), true},
+		"a login":              {tells(func(s *v1alpha1.ShardingUserStatus) { s.LastLoginTime = &known }), true},
+		"a password":           {tells(func(s *v1alpha1.ShardingUserStatus) { s.PasswordChangedTime = &known }), true},
+		"a handled request":    {tells(func(s *v1alpha1.ShardingUserStatus) { s.LastHandledUnlock = "t1" }), true},
+		"a requested username": {tells(func(s *v1alpha1.ShardingUserStatus) { s.Username = "alice" }), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, noted := user.Claimant([]*v1alpha1.ShardingUser{claim("a", "alice", 1, tt.status)}); noted != tt.want {
@@ -141,15 +141,15 @@ func TestWhatShowsThatAResourceHadTheAccount(t *testing.T) {
 	}
 }
 
-// What was told of an account, made an account again, is told of as before; and what is left to do for it is no more than
-// to take the password again.
-func TestAnAccountThatIsDeclaredIsTheOneThatWasToldOf(t *testing.T) {
+// An account that is restored from its status gives the same status, and all that is left to do is to take the
+// password.
+func TestClusterAccountMatchesTheReportedAccount(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		d, w := anyDesired(t), anyWorld(t)
 		d.Deleting, d.Paused = false, false
 		w.settle(t, d)
 		if w.Row == nil || !w.OwnedBy(d.Owner) {
-			return // somebody else's
+			return // another resource owns it
 		}
 		if rapid.Bool().Draw(t, "attacked") {
 			w.Row.FailedLoginAttempts = rapid.IntRange(0, 6).Draw(t, "failed since")
@@ -167,13 +167,13 @@ func TestAnAccountThatIsDeclaredIsTheOneThatWasToldOf(t *testing.T) {
 			p.Version = ""
 		}
 		before := image(t, d, told, p)
-		declared := user.Declared(d, told, p, now.Add(time.Second))
-		scribble(user.Declared(d, told, p, now).Row.Roles)
+		declared := user.ClusterAccount(d, told, p, now.Add(time.Second))
+		scribble(user.ClusterAccount(d, told, p, now).Row.Roles)
 		if after := image(t, d, told, p); before != after {
-			t.Errorf("Declared changed its input, or shares it:\nbefore %s\nafter  %s", before, after)
+			t.Errorf("ClusterAccount changed its input, or shares it:\nbefore %s\nafter  %s", before, after)
 		}
 		if again := status(t, told, d, &declared, problem); !user.Same(told, again) && !lockEnded(told, declared) {
-			t.Errorf("it is told of otherwise (-before +after):\n%s", cmp.Diff(told, again))
+			t.Errorf("the status differs (-before +after):\n%s", cmp.Diff(told, again))
 		}
 		decision := plan(t, d, declared)
 		change := decision.WithPassword(user.PasswordChange{Hash: hashV2, Version: d.Password.Version}, declared)
@@ -183,12 +183,12 @@ func TestAnAccountThatIsDeclaredIsTheOneThatWasToldOf(t *testing.T) {
 	})
 }
 
-// lockEnded tells whether the lock that was told of has run out by the time that it is declared.
+// lockEnded reports whether the reported lock has expired when the account is restored.
 func lockEnded(told v1alpha1.ShardingUserStatus, declared user.Observed) bool {
 	return told.Locked && !declared.Locked()
 }
 
-func TestDeclared(t *testing.T) {
+func TestClusterAccount(t *testing.T) {
 	taken := user.PasswordChange{Hash: hashV1, Version: "v1"}
 	toTake := user.PasswordChange{Hash: "print of v1", Weak: true, Suspicion: "edge"}
 	tellsOf := func(o user.Observed) v1alpha1.ShardingUserStatus {
@@ -201,27 +201,27 @@ func TestDeclared(t *testing.T) {
 		password user.PasswordChange
 		want     user.Observed
 	}{
-		"all that is told comes back": {
+		"everything reported is restored": {
 			desired(), tellsOf(synced(lockedFor(15*time.Minute), loggedIn(time.Minute), unlockHandled("t1"))), taken,
 			synced(lockedFor(15*time.Minute), loggedIn(time.Minute), unlockHandled("t1")),
 		},
-		"a password that has yet to be taken is in the row, and not noted": {
+		"a pending password is in the row but not recorded": {
 			desired(), tellsOf(synced(weak)), toTake,
 			synced(weak, suspected("edge"), rowHash("print of v1"), func(o *user.Observed) { o.Ownership.PasswordHash, o.Ownership.PasswordVersion = "", "" }),
 		},
-		"counters and handled requests do": {
+		"counters and handled requests are restored": {
 			desired(), tellsOf(synced(failed(4), unlockHandled("t1"))), taken, synced(failed(4), unlockHandled("t1")),
 		},
-		"the counter of a lock that ran out is that of a lock that ran out, and leaves a new budget": {
+		"the counter of an expired lock leaves a new budget": {
 			desired(), tellsOf(synced(lockedFor(-time.Minute))), taken,
 			synced(failed(5), func(o *user.Observed) { o.Row.LockedUntil = ptrTo(now) }),
 		},
-		"a lock that is pending is none, and leaves one attempt": {
+		"a pending lock is no lock and leaves one attempt": {
 			desired(), tellsOf(synced(lockedFor(time.Minute), pendingFor(time.Second))), taken, synced(failed(5)),
 		},
-		"what was edited since is as it is now, and has yet to be noted": {
+		"a later edit is in the row but not recorded": {
 			desired(edited, inactive, withRoles("admin"), withPolicy(v1alpha1.DeletionRetain)), tellsOf(synced()), taken,
-			synced(rowRoles("admin"), rowInactive, notedPolicy(v1alpha1.DeletionRetain)),
+			synced(rowRoles("admin"), rowInactive, recordedPolicy(v1alpha1.DeletionRetain)),
 		},
 		"an account that no policy permits is suspended": {
 			desired(refused), tellsOf(synced(loggedIn(time.Minute))), taken, synced(loggedIn(time.Minute), suspended),
@@ -229,25 +229,25 @@ func TestDeclared(t *testing.T) {
 		"an account is locked on the terms of its policy": {
 			desired(permitted(strict)), tellsOf(synced()), taken, synced(notedTerms(strict)),
 		},
-		"a resource that nobody saw to begins with a clean account": {
+		"a new resource starts with a clean account": {
 			desired(), fresh(), toTake,
-			synced(notedGeneration(0), nothingOfOurs, weak, suspected("edge"), rowHash("print of v1")),
+			synced(recordedGeneration(0), nothingOfOurs, weak, suspected("edge"), rowHash("print of v1")),
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tt.want.Ownership.Revision = 0 // which a store gives
-			if diff := cmp.Diff(tt.want, user.Declared(tt.desired, tt.status, tt.password, now)); diff != "" {
+			if diff := cmp.Diff(tt.want, user.ClusterAccount(tt.desired, tt.status, tt.password, now)); diff != "" {
 				t.Errorf("another account (-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
-func TestARequestToUnlockThatCameMeanwhileIsHandled(t *testing.T) {
+func TestClusterAccountLeavesANewUnlockRequestToHandle(t *testing.T) {
 	account := synced(lockedFor(time.Hour), unlockHandled("t1"))
 	told := user.Status(fresh(), desired(), &account, nil, reported)
 	d := desired(requestUnlock("t2"))
-	decision := plan(t, d, user.Declared(d, told, user.PasswordChange{Hash: hashV1, Version: "v1"}, now))
+	decision := plan(t, d, user.ClusterAccount(d, told, user.PasswordChange{Hash: hashV1, Version: "v1"}, now))
 	if c := decision.Change; c.Unlock != "t2" || !c.ClearLockout {
 		t.Errorf("the request is not handled: %+v", c)
 	}
@@ -262,17 +262,17 @@ func TestWithLock(t *testing.T) {
 		row    user.Row
 		want   string // until when it is locked; "" where the status is to stay as it is
 	}{
-		"a lock is told of":                               {synced(failed(2)), lock(15 * time.Minute), "2026-03-04T12:15:00Z"},
-		"a lock after one that ran out too":               {synced(lockedFor(-time.Hour)), lock(time.Minute), "2026-03-04T12:01:00Z"},
-		"a longer lock too":                               {synced(lockedFor(time.Minute)), lock(time.Hour), "2026-03-04T13:00:00Z"},
-		"the same lock changes nothing":                   {synced(lockedFor(time.Minute)), lock(time.Minute), ""},
-		"nor the same but for the fraction of a second":   {synced(lockedFor(time.Minute)), lock(time.Minute - 900*time.Millisecond), ""},
-		"a fraction of a second counts as a whole one":    {synced(lockedFor(time.Minute)), lock(time.Minute + time.Millisecond), "2026-03-04T12:01:01Z"},
-		"nor a shorter one":                               {synced(lockedFor(time.Hour)), lock(time.Minute), ""},
-		"nor one that ran out":                            {synced(), lock(-time.Second), ""},
-		"nor one that runs out this very moment":          {synced(), lock(0), ""},
-		"nor none":                                        {synced(), user.Row{FailedLoginAttempts: 4}, ""},
-		"a lock after a request that was handled is told": {synced(unlockHandled("t1")), lock(time.Minute), "2026-03-04T12:01:00Z"},
+		"a lock is reported":                         {synced(failed(2)), lock(15 * time.Minute), "2026-03-04T12:15:00Z"},
+		"a lock after an expired one is reported":    {synced(lockedFor(-time.Hour)), lock(time.Minute), "2026-03-04T12:01:00Z"},
+		"a longer lock is reported":                  {synced(lockedFor(time.Minute)), lock(time.Hour), "2026-03-04T13:00:00Z"},
+		"the same lock changes nothing":              {synced(lockedFor(time.Minute)), lock(time.Minute), ""},
+		"a fraction of a second changes nothing":     {synced(lockedFor(time.Minute)), lock(time.Minute - 900*time.Millisecond), ""},
+		"a fraction of a second is rounded up":       {synced(lockedFor(time.Minute)), lock(time.Minute + time.Millisecond), "2026-03-04T12:01:01Z"},
+		"a shorter lock changes nothing":             {synced(lockedFor(time.Hour)), lock(time.Minute), ""},
+		"an expired lock changes nothing":            {synced(), lock(-time.Second), ""},
+		"a lock that expires now changes nothing":    {synced(), lock(0), ""},
+		"no lock changes nothing":                    {synced(), user.Row{FailedLoginAttempts: 4}, ""},
+		"a lock after a handled request is reported": {synced(unlockHandled("t1")), lock(time.Minute), "2026-03-04T12:01:00Z"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := user.Status(fresh(), desired(), &tt.before, nil, known.Time)
@@ -287,33 +287,33 @@ func TestWithLock(t *testing.T) {
 				}
 				return
 			}
-			// It is what a database would have led to that knew of the lock; but of nothing else it is told.
+			// It equals the status by a database that knows the lock, and nothing else is reported.
 			locked := tt.before
 			locked.Row.FailedLoginAttempts, locked.Row.LockedUntil = 5, tt.row.LockedUntil
 			if diff := cmp.Diff(user.Status(before, desired(), &locked, nil, now), got); diff != "" {
-				t.Errorf("the lock is told of otherwise than usual (-usual +this):\n%s", diff)
+				t.Errorf("the lock is reported differently (-usual +this):\n%s", diff)
 			}
 			if got.LockedUntil.Format(time.RFC3339) != tt.want || !user.AboutAccount(before, got) {
 				t.Errorf("locked until %s, want %s", got.LockedUntil, tt.want)
 			}
 			if again := user.WithLock(got, tt.row, now.Add(time.Second)); !user.Same(got, again) {
-				t.Errorf("what is told already is told again (-before +after):\n%s", cmp.Diff(got, again))
+				t.Errorf("a reported lock is reported again (-before +after):\n%s", cmp.Diff(got, again))
 			}
 			away := user.Status(got, desired(), nil, problem(v1alpha1.ReasonDatabaseUnavailable), now)
 			if c := meta.FindStatusCondition(away.Conditions, v1alpha1.ConditionLocked); !away.Locked || c.Status != metav1.ConditionTrue {
-				t.Error("a database that is away unlocks")
+				t.Error("an unavailable database unlocks")
 			}
 		})
 	}
 }
 
-func TestALockOfAResourceThatNobodySawToIsToldOfAndNothingElse(t *testing.T) {
+func TestWithLockOfANewResourceReportsOnlyTheLock(t *testing.T) {
 	got := user.WithLock(fresh(), user.Row{FailedLoginAttempts: 5, LockedUntil: ptrTo(now.Add(time.Minute))}, now)
 	const want = " at -1: locked=true failed=5\nlockedUntil=2026-03-04T12:01:00Z\n" +
-		"Locked True TooManyFailedAttempts: Log-ins are refused until 2026-03-04T12:01:00Z because of failed attempts; " +
-		"to lift the lock now, set the annotation sharding.io/unlock-requested-at to a new value.\n"
+		"Locked True TooManyFailedAttempts: Logins are refused until 2026-03-04T12:01:00Z because of failed attempts; " +
+		"to unlock now, set the annotation sharding.io/unlock-requested-at to a new value.\n"
 	if diff := cmp.Diff(want, golden(got)); diff != "" {
-		t.Errorf("the status says something else (-want +got):\n%s", diff)
+		t.Errorf("the status differs (-want +got):\n%s", diff)
 	}
 	if got.Conditions[0].ObservedGeneration != 0 {
 		t.Error("the API server takes no generation below zero")

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package login
+package serving
 
 import (
 	"crypto/ecdsa"
@@ -19,10 +19,11 @@ import (
 	"time"
 )
 
-// Certificates is what [tls.Config] wants as GetCertificate.
+// Certificates is the type of GetCertificate in [tls.Config].
 type Certificates func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 
-// NewCertificates serves tls.crt and tls.key of a folder, as they are now, or a certificate of its own where dir is "".
+// NewCertificates returns the certificate of tls.crt and tls.key in a folder, reloaded when they change. If dir is "",
+// it returns a self-signed one.
 func NewCertificates(dir string, now func() time.Time, log *slog.Logger) (Certificates, error) {
 	if dir == "" {
 		return SelfSigned(now())
@@ -30,28 +31,36 @@ func NewCertificates(dir string, now func() time.Time, log *slog.Logger) (Certif
 	return mountedCertificate(dir, now, log)
 }
 
-// mountedCertificate serves tls.crt and tls.key of a folder, as they are now.
+// mountedCertificate returns the certificate of tls.crt and tls.key in a folder, reloaded when they change.
+//
+// controller-runtime's certwatcher is not used. It does not start if the node has no inotify instance left, needs a
+// goroutine of its own, and logs an unusable pair with each poll instead of once. Signing secrets need Reloaded in any
+// case.
 func mountedCertificate(dir string, now func() time.Time, log *slog.Logger) (Certificates, error) {
-	pair := &mounted[*tls.Certificate]{
-		files: []string{filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")},
-		now:   now, log: log,
-		parse: func(contents [][]byte) (*tls.Certificate, error) {
+	pair := &Reloaded[*tls.Certificate]{
+		Files: []string{filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")},
+		Now:   now, Log: log,
+		Parse: func(contents [][]byte) (*tls.Certificate, error) {
 			certificate, err := tls.X509KeyPair(contents[0], contents[1])
 			if err != nil {
-				// Not wrapped: it might quote a key one day.
+				// Not wrapped, because a later version could quote a key.
 				return nil, errors.New("not a certificate and its key in PEM format")
 			}
 			return &certificate, nil
 		},
 	}
-	if err := pair.start(); err != nil {
+	if err := pair.Load(); err != nil {
 		return nil, fmt.Errorf("read the certificate: %w", err)
 	}
-	return func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return pair.get(), nil }, nil
+	return func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return pair.Get(), nil }, nil
 }
 
-// SelfSigned serves a certificate that this process makes for itself, of a kind that takes no time to make. It is good for a
-// year from now on, for localhost and the name of this host.
+// SelfSigned returns a certificate that this process creates for itself. It is valid for a year from now, for localhost
+// and the name of this host.
+//
+// client-go's util/cert is not used. Its GenerateSelfSignedCertKey takes 136 ms for two RSA keys instead of 0.14 ms,
+// and each handshake then costs 1 ms for a signature instead of 0.03 ms. Its NewSelfSignedCACert has neither IP
+// addresses nor the usage of a server.
 func SelfSigned(now time.Time) (Certificates, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
