@@ -170,7 +170,7 @@ func TestSystemThatWasUsedBeforeGetsNoDefaultUsers(t *testing.T) {
 			}
 			s.Expect(s.kube.DeleteAllOf(s.t.Context(), &corev1.Secret{}, client.InNamespace(s.namespace))).To(gomega.Succeed())
 		},
-		"there were default users, and the first was deleted with his Secret": func(s *story, _ *leading) {
+		"there were default users, and the first was deleted with its Secret": func(s *story, _ *leading) {
 			s.start()
 			s.leading().run(s)
 			s.remove(s.defaultUser("admin"))
@@ -264,12 +264,12 @@ func TestAUserDeletedAfterAKilledLeaderDelaysNoOthers(t *testing.T) {
 func TestSecretThatIsThereIsTakenAsItIs(t *testing.T) {
 	t.Parallel()
 	s, _ := begin(t)
-	s.secret("operator-password", "password", canary+" of somebody")
+	s.secret("operator-password", "password", canary+" of an administrator")
 	log := s.leading().run(s)
 	s.defaultUser("admin")
 	s.defaultUser("operator")
 	s.defaultUser("viewer")
-	s.Expect(s.passwords()["operator-password"]).To(gomega.Equal(canary + " of somebody"))
+	s.Expect(s.passwords()["operator-password"]).To(gomega.Equal(canary + " of an administrator"))
 	s.Expect(log).To(gomega.ContainSubstring("operator-password"))
 	s.Expect(log).NotTo(gomega.ContainSubstring(canary))
 }
@@ -277,7 +277,7 @@ func TestSecretThatIsThereIsTakenAsItIs(t *testing.T) {
 func TestWhatAnEarlierTryCreatedIsNotToldOf(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
-	s.secret("viewer-password", "password", canary+" of somebody")
+	s.secret("viewer-password", "password", canary+" of an administrator")
 	l := s.leading()
 	refusals := 2
 	l.kube = s.intercepted(interceptor.Funcs{
@@ -345,7 +345,7 @@ func TestRandomPasswordsAreAsLongAsPasswordsHaveToBe(t *testing.T) {
 	}
 }
 
-// failing is a store that is away so many times.
+// failing is a store that is unavailable for the first calls.
 type failing struct {
 	defaultusers.Store
 	times int
@@ -354,7 +354,7 @@ type failing struct {
 func (f *failing) Fresh(ctx context.Context) (bool, error) {
 	if f.times > 0 {
 		f.times--
-		return false, errors.New("the database is away")
+		return false, errors.New("the database is unavailable")
 	}
 	return f.Store.Fresh(ctx)
 }
@@ -369,15 +369,15 @@ func TestDefaultUsersWaitForBothServersAndReportEachOnce(t *testing.T) {
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
 			if refusals > 0 {
 				refusals--
-				return errors.New("the API server is away")
+				return errors.New("the API server is unavailable")
 			}
 			return c.Get(ctx, key, o, options...)
 		},
 	})
 	log := l.run(s)
 	s.Expect(s.users()).To(gomega.ConsistOf(defaultNames))
-	s.Expect(strings.Count(log, "the API server is away")).To(gomega.Equal(1))
-	s.Expect(strings.Count(log, "the database is away")).To(gomega.Equal(1))
+	s.Expect(strings.Count(log, "the API server is unavailable")).To(gomega.Equal(1))
+	s.Expect(strings.Count(log, "the database is unavailable")).To(gomega.Equal(1))
 }
 
 func TestWaitingForADatabaseThatStaysAwayEndsWithTheManager(t *testing.T) {

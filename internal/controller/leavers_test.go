@@ -181,7 +181,7 @@ func TestTheLastAdministratorThatLeftStaysUntilThereIsAnother(t *testing.T) {
 	s.becomes("last", false)
 }
 
-// What the operator cannot see, or another one looks after, it does not suspend.
+// The operator does not suspend accounts that it cannot see, or that are of another operator.
 func TestOnlyLeaversOfWatchedNamespacesAreSuspended(t *testing.T) {
 	t.Parallel()
 	s := searching(t)

@@ -218,7 +218,7 @@ func (s *story) answering(status int, body string, instead func(*http.Request) b
 	}
 }
 
-// A database is restored from an older dump beside a running operator: whoever was deleted since is in the table again.
+// A database is restored from an older dump beside a running operator: users that were deleted since are in the table again.
 func TestUsersWhoCameBackWithARestoredDatabaseAreReported(t *testing.T) {
 	t.Parallel()
 	s := searching(t)

@@ -13,7 +13,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
-// attempts is the store as the log-in side of another replica has it.
+// attempts is the store as the login side of another replica has it.
 type attempts interface {
 	Charge(ctx context.Context, attempt store.Attempt, limits store.Limits) (store.Charged, error)
 	Settle(ctx context.Context, charged store.Charged, success bool) (stands bool, err error)

@@ -56,7 +56,7 @@ func TestUserWhomNoPolicyPermitsAnyMoreIsDeactivatedUntilOneDoes(t *testing.T) {
 	})
 	s.Expect(s.row("alice").Active).To(gomega.BeTrue())
 
-	// What is asked for meanwhile is not done, and nobody else undoes what was.
+	// Later requests are not handled, and earlier changes are not undone.
 	s.edit(bob, annotation(v1alpha1.AnnotationUnlockRequestedAt, "now"), roles("operator", "admin", "security"))
 	s.reports(bob, v1alpha1.ReasonNotPermitted)
 	s.sql(`UPDATE users SET active = true WHERE username = 'bob'`)
@@ -245,7 +245,7 @@ func TestPasswordThatIsTooOldIsToldOfUntilThereIsAnother(t *testing.T) {
 	s.policy("fresh", asking(v1alpha1.PasswordTerms{MaxAge: &metav1.Duration{Duration: 3 * time.Second}}))
 	s.condition(u, v1alpha1.ConditionPasswordExpired, v1alpha1.ReasonMaxAgeExceeded)
 	s.ready(u)
-	s.Expect(s.row("alice").Active).To(gomega.BeTrue(), "it works all the same")
+	s.Expect(s.row("alice").Active).To(gomega.BeTrue(), "it still works")
 	s.eventually(func(g gomega.Gomega) {
 		g.Expect(s.events(g, "alice")).To(gomega.HaveKeyWithValue(v1alpha1.ConditionPasswordExpired, 1))
 	})

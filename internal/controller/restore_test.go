@@ -47,7 +47,7 @@ func TestAResourceThatWasDeletedAfterTheBackupGetsItsRowBack(t *testing.T) {
 	t.Parallel()
 	s, op := begin(t)
 	u := s.readyUser("carol", roles("viewer"))
-	// A row that goes with its note is told of by a notification alone.
+	// Only a notification reports a row that is deleted with its ownership record.
 	observer, ok := op.store.Batches.(interface{ Notifying() bool })
 	s.Expect(ok).To(gomega.BeTrue(), "the store does not say whether it is notifying")
 	s.eventually(func(g gomega.Gomega) { g.Expect(observer.Notifying()).To(gomega.BeTrue()) })
@@ -67,14 +67,14 @@ func TestAUserThatNeverOwnedItsNameLeavesATombstone(t *testing.T) {
 	u := s.user("dave")
 	s.reports(u, v1alpha1.ReasonRowExists)
 	s.remove(u)
-	s.Expect(s.row("dave")).NotTo(gomega.BeNil(), "it is somebody else's")
+	s.Expect(s.row("dave")).NotTo(gomega.BeNil(), "it is another resource's")
 	note := s.note("dave")
 	s.Expect(note).NotTo(gomega.BeNil())
 	s.Expect(note.State).To(gomega.Equal(user.Deleted), "so that a create of it that is under way comes too late")
 	s.Expect(note.Owner.UID).To(gomega.BeEquivalentTo(u.UID))
 }
 
-// outage is a store that can be away.
+// outage is a store that can be unavailable.
 type outage struct {
 	rows.Store
 	away atomic.Bool
@@ -82,7 +82,7 @@ type outage struct {
 
 func (o *outage) Observe(ctx context.Context, username string) (user.Observed, error) {
 	if o.away.Load() {
-		return user.Observed{}, &store.UnavailableError{Sentence: "It is away."}
+		return user.Observed{}, &store.UnavailableError{Sentence: "It is unavailable."}
 	}
 	return o.Store.Observe(ctx, username)
 }
@@ -109,6 +109,6 @@ func TestARowRetainedDuringAnOutageIsReleasedAfterIt(t *testing.T) {
 	database.away.Store(false)
 	s.ready(again)
 	after := s.row("erin")
-	s.Expect(after.Created).To(gomega.Equal(before.Created), "the row was retained and taken up, not made anew")
+	s.Expect(after.Created).To(gomega.Equal(before.Created), "the row was retained and taken over, not created again")
 	s.Expect(after.Roles).To(gomega.MatchJSON(`["admin"]`))
 }

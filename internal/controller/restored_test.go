@@ -142,7 +142,7 @@ func TestRequestsDuringARestartWithoutADatabaseAreDoneLater(t *testing.T) {
 	s.told("new", map[string]int{v1alpha1.EventCreated: 1})
 	s.Expect(newcomer.Status.PasswordChangedTime).NotTo(gomega.BeNil())
 
-	// A lock that ran out leaves a new budget, and not the last attempt of the old one.
+	// An expired lock leaves a new budget, and not the last attempt of the old one.
 	for _, name := range []string{"expired", "ended"} {
 		second.fails(t, name, 4)
 		s.Expect(second.observed(t, name).Locked()).To(gomega.BeFalse(), name)

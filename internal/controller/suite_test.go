@@ -99,8 +99,8 @@ var scheme = func() *runtime.Scheme {
 // clusterID stands for the UID of kube-system.
 const clusterID = "the-cluster"
 
-// A story has a namespace of its own on the real API server and a database of its own on the real Postgres. What is in
-// both stays when the operator between them is stopped, so that another one can be started.
+// A story has a namespace of its own on the real API server and a database of its own on the real Postgres. Both keep
+// their contents when the operator between them is stopped, so that another one can be started.
 type story struct {
 	*gomega.WithT
 	t         *testing.T

@@ -18,7 +18,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store/postgres"
 )
 
-// What the sharding manager inserts into an empty table, one row after the other.
+// The rows that the sharding manager inserts into an empty table, one after the other.
 var managersRows = map[string]string{
 	"admin":    "$2a$10$LtlhX7.r1Rf9Fl7XjR9VKeaZvwU7PJK6tlWF5rXdxe1fg55wurAnW",
 	"operator": "$2a$10$oDZulSnupJh0OdVrJImYNO/HrxjmUx8QA.ICMSA/Pdskkdwd68.bu",

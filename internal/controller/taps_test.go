@@ -51,7 +51,7 @@ func (p *process) roundTrip(next http.RoundTripper, r *http.Request) (*http.Resp
 	return response, nil
 }
 
-// faultyAccounts is a store behind faults. A failure is that of a database that is away: it does not tell whether the change
+// faultyAccounts is a store behind faults. A failure is that of an unavailable database: it does not show whether the change
 // was made.
 type faultyAccounts struct {
 	accounts rows.Store
@@ -78,7 +78,7 @@ func (a *faultyAccounts) Apply(ctx context.Context, change user.Change) (after u
 	return after, unavailable(err)
 }
 
-// faultyAttempts is the log-in side's store behind faults. What is overtaken may take longer than the log-in side waits for.
+// faultyAttempts is the login side's store behind faults. Overtaken calls may take longer than the login side waits.
 type faultyAttempts struct {
 	attempts attempts
 	process  *process

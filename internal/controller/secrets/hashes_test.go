@@ -63,7 +63,7 @@ func TestPasswordIsHashedWhenAndOnlyWhenItChanged(t *testing.T) {
 	if !first.New || bcrypt.CompareHashAndPassword([]byte(first.Hash), []byte("first password")) != nil {
 		t.Errorf("not a new hash of the password: %+v", first)
 	}
-	// What this process hashed itself it recognises without bcrypt.
+	// It recognises without bcrypt the passwords that this process hashed.
 	same := mustHash(t, h, plain("first password", "2"), inForce(first.Hash), 0, 0)
 	if same.New || same.Hash != first.Hash {
 		t.Errorf("the same password became another one: %+v", same)
@@ -108,7 +108,7 @@ func TestPrintInForceIsReplacedByAHashOfTheSamePassword(t *testing.T) {
 	if same.New || same.Replaces != printed || !isHashOf(same.Hash, "the password") {
 		t.Errorf("the same password is new, or not hashed: %+v", same)
 	}
-	// Somebody else was there first, and the plan is made anew.
+	// Another writer was first, and the plan is made again.
 	again := mustHash(t, h, plain("the password", "1"), inForce(printed), 0, 0)
 	if again != same {
 		t.Errorf("at the second try the same password became another one: %+v", again)
@@ -117,7 +117,7 @@ func TestPrintInForceIsReplacedByAHashOfTheSamePassword(t *testing.T) {
 		t.Errorf("later the same password became another one: %+v", later)
 	}
 
-	// Another password is a new one, whoever it is compared with, and is never taken for what is in force.
+	// Another password is new, whatever it is compared with, and is never taken for the one in force.
 	other := mustHash(t, newHasher(hasher), plain("another password", "3"), inForce(printed), 1, 0)
 	if !other.New || other.Replaces != "" || !isHashOf(other.Hash, "another password") {
 		t.Errorf("another password is not new, or not hashed: %+v", other)

@@ -231,7 +231,7 @@ func TestAWriteForAnotherReasonGivesThePlaceBack(t *testing.T) {
 	for i := range 20 {
 		l.wait(uid(i), true, lockOfItsOwn(i))
 	}
-	l.wrote(uid(19)) // a write that was for the spec told of the lock too
+	l.wrote(uid(19)) // a write for the spec reported the lock too
 	c.move(10 * time.Minute)
 	for i := range 5 {
 		l.wait(types.UID(fmt.Sprint("other-", i)), true, time.Time{}) // takes what is saved up
