@@ -341,7 +341,7 @@ func TestALockOfAnOutageIsPublishedAndKept(t *testing.T) {
 	s.isLocked(bob, false)
 }
 
-func TestALockIsNotPublishedOverAStatusThatNobodyHasSeen(t *testing.T) {
+func TestALockIsNotPublishedOverANewerStatus(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.somebodyLeads()

@@ -274,7 +274,7 @@ func TestSecretThatIsThereIsTakenAsItIs(t *testing.T) {
 	s.Expect(log).NotTo(gomega.ContainSubstring(canary))
 }
 
-func TestWhatAnEarlierTryCreatedIsNotToldOf(t *testing.T) {
+func TestObjectsOfAnEarlierTryAreNotLogged(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.secret("viewer-password", "password", canary+" of an administrator")
@@ -295,7 +295,7 @@ func TestWhatAnEarlierTryCreatedIsNotToldOf(t *testing.T) {
 	s.Expect(log).To(gomega.ContainSubstring("viewer-password"))
 }
 
-func TestWhoCreatesAdminAtTheSameMomentHasTheSay(t *testing.T) {
+func TestAnAdminCreatedAtTheSameMomentDecides(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	l := s.leading()
@@ -318,7 +318,7 @@ func TestWhoCreatesAdminAtTheSameMomentHasTheSay(t *testing.T) {
 	s.Expect(theirs.Annotations).To(gomega.BeEmpty())
 }
 
-func TestAnnotationThatSomebodyForgedMakesNoPassword(t *testing.T) {
+func TestAForgedAnnotationMakesNoPassword(t *testing.T) {
 	t.Parallel()
 	s, _ := begin(t)
 	s.user("admin", annotation(incomplete, "true"))

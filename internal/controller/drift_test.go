@@ -10,7 +10,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-func TestDriftIsPutBackAndTheLogInColumnsKeepTheirValues(t *testing.T) {
+func TestDriftIsCorrectedAndTheLoginColumnsKeepTheirValues(t *testing.T) {
 	t.Parallel()
 	for name, drift := range map[string]struct {
 		statement string
@@ -79,7 +79,7 @@ func TestRolesInAnotherOrderAreNoDrift(t *testing.T) {
 	s.Expect(op.metric(t, "shardinguser_drift_corrections_total", "roles")).To(gomega.BeZero())
 }
 
-func TestRowsOfNobodyAreNeverTouched(t *testing.T) {
+func TestRowsWithoutAnOwnerAreNeverChanged(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.table()

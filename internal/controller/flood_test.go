@@ -14,7 +14,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-func TestTenThousandFailedLogInsOfOneUserAreTwoStatusWritesAtMost(t *testing.T) {
+func TestTenThousandFailedLoginsOfOneUserAreTwoStatusWritesAtMost(t *testing.T) {
 	t.Parallel()
 	s, op := begin(t)
 	u := s.readyUser("victim")
@@ -49,7 +49,7 @@ func crowd() int {
 	return 1000
 }
 
-func TestThousandUsersThatCanNeverSucceed(t *testing.T) {
+func TestAThousandUsersThatCanNeverSucceed(t *testing.T) {
 	s := newStory(t)
 	s.settings = append(s.settings, wholePool)
 	op := s.start()

@@ -77,7 +77,7 @@ func TestGeneratedPasswordIsInASecretOfTheUsersOwn(t *testing.T) {
 	s.gone(u)
 }
 
-func TestSecretThatSomebodyElseMadeIsTakenAndNeverChanged(t *testing.T) {
+func TestSecretOfAnotherOwnerIsReadAndNeverChanged(t *testing.T) {
 	t.Parallel()
 	s, _ := begin(t)
 	secret := s.secret("alice", "password", canary+" alice")
@@ -131,7 +131,7 @@ func TestGeneratedPasswordThatIsTooOldIsReplacedOnce(t *testing.T) {
 	s.Expect(op.hasher.Computed()).To(gomega.BeEquivalentTo(2))
 }
 
-func TestNoPasswordIsMadeForWhoGetsNoRow(t *testing.T) {
+func TestNoPasswordIsGeneratedWithoutARow(t *testing.T) {
 	t.Parallel()
 	s, _ := begin(t)
 	s.readyUser("alice")

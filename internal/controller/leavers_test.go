@@ -203,7 +203,7 @@ func TestOnlyLeaversOfWatchedNamespacesAreSuspended(t *testing.T) {
 	}
 }
 
-func TestAnAPIServerThatDoesNotAnswerSuspendsNobody(t *testing.T) {
+func TestAnAPIServerThatDoesNotAnswerSuspendsNoAccount(t *testing.T) {
 	t.Parallel()
 	const forbidden = `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403}`
 	for name, answer := range map[string]struct {

@@ -34,7 +34,7 @@ func TestUserBecomesARowWithAHashOfItsPassword(t *testing.T) {
 	s.counts(op, "ready", 1)
 }
 
-func TestChangedSpecReachesTheRowAndLeavesTheLogInColumns(t *testing.T) {
+func TestChangedSpecReachesTheRowAndLeavesTheLoginColumns(t *testing.T) {
 	t.Parallel()
 	s, op := begin(t)
 	u := s.readyUser("bob", roles("viewer"))
@@ -194,7 +194,7 @@ func TestTakenUsernameIsRefusedAndComesFreeWithItsOwner(t *testing.T) {
 	s.told("second", map[string]int{v1alpha1.ReasonUsernameTaken: 1, v1alpha1.EventCreated: 1})
 }
 
-func TestReleasedUsernameIsAdoptedByWhoWaitedForIt(t *testing.T) {
+func TestReleasedUsernameIsAdoptedByAWaitingUser(t *testing.T) {
 	t.Parallel()
 	s, _ := begin(t)
 	owner := s.readyUser("owner", username("judy"), deletion(v1alpha1.DeletionRetain))

@@ -52,7 +52,7 @@ func TestLockShowsPromptly(t *testing.T) {
 	s.Expect(op.metric(t, "shardinguser_observe_lag_seconds")).To(gomega.BeNumerically(">=", 5))
 }
 
-func TestLockThatRunsOutShowsPromptlyAndNobodyTouchesAnything(t *testing.T) {
+func TestAnExpiredLockShowsPromptlyWithoutAnotherEvent(t *testing.T) {
 	t.Parallel()
 	s, op := begin(t)
 	u := s.readyUser("alice")
@@ -82,7 +82,7 @@ func TestLockThatIsProlongedRunsOutLater(t *testing.T) {
 	s.told("bob", map[string]int{v1alpha1.EventCreated: 1, v1alpha1.EventLocked: 1, v1alpha1.EventUnlocked: 1})
 }
 
-func TestLockThatRunsOutWhileTheOperatorIsAwayIsToldWhenItIsBack(t *testing.T) {
+func TestLockThatExpiresWithoutAnOperatorIsReportedLater(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	op := s.start()

@@ -55,7 +55,7 @@ func TestAnEditDoesNotWaitForNewUsersInBulk(t *testing.T) {
 	s.Expect(s.row("edited").Roles).To(gomega.MatchJSON(`["admin"]`))
 }
 
-func TestAFloodOfAFewUsersKeepsNobodyFromHisTurn(t *testing.T) {
+func TestAFloodOfAFewUsersDelaysNoOther(t *testing.T) {
 	t.Parallel()
 	s, op := begin(t)
 	s.newUsers("busy", 5)

@@ -219,7 +219,7 @@ func (s *story) answering(status int, body string, instead func(*http.Request) b
 }
 
 // A database is restored from an older dump beside a running operator: users that were deleted since are in the table again.
-func TestUsersWhoCameBackWithARestoredDatabaseAreReported(t *testing.T) {
+func TestUsersThatReturnWithARestoredDatabaseAreReported(t *testing.T) {
 	t.Parallel()
 	s := searching(t)
 	s.settings = []func(*postgres.Settings){func(p *postgres.Settings) { p.ResyncInterval, p.PollInterval = time.Second, time.Second }}

@@ -175,7 +175,7 @@ func TestUserWithoutAPasswordKeepsWhatOthersWrite(t *testing.T) {
 	s.Expect(op.metric(t, "shardinguser_drift_corrections_total", "password_hash")).To(gomega.BeZero())
 }
 
-func TestWeakPasswordIsTakenAndTold(t *testing.T) {
+func TestWeakPasswordIsUsedAndReported(t *testing.T) {
 	t.Parallel()
 	s, _ := begin(t)
 	secret := s.secret("weak", "password", "Operator123")

@@ -85,7 +85,7 @@ func TestARightPasswordOnTheFifthTryIsNeverReportedAsALock(t *testing.T) {
 	s.told("dave", map[string]int{v1alpha1.EventCreated: 1, v1alpha1.EventUpdated: 2})
 }
 
-func TestLockWhoseAttemptNobodySettlesShowsAfterAWhile(t *testing.T) {
+func TestLockOfAnAttemptThatIsNeverSettledShowsAfterAWhile(t *testing.T) {
 	t.Parallel()
 	s, _ := begin(t)
 	u := s.readyUser("erin")

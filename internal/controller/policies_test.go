@@ -21,7 +21,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-func TestUserWhomNoPolicyPermitsAnyMoreIsDeactivatedUntilOneDoes(t *testing.T) {
+func TestUserThatNoPolicyPermitsAnyMoreIsDeactivatedUntilOneDoes(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	elsewhere := s.newNamespace()
@@ -89,7 +89,7 @@ func TestUserWhomNoPolicyPermitsAnyMoreIsDeactivatedUntilOneDoes(t *testing.T) {
 	s.Expect(op.metric(t, "shardinguser_password_hashes_total")).To(gomega.BeEquivalentTo(1))
 }
 
-func TestNewUserWhomNoPolicyPermitsGetsNoRowAndGoesWithoutATrace(t *testing.T) {
+func TestNewUserThatNoPolicyPermitsGetsNoRowAndLeavesNoTrace(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.table()
@@ -111,7 +111,7 @@ func TestNewUserWhomNoPolicyPermitsGetsNoRowAndGoesWithoutATrace(t *testing.T) {
 	s.readyUser("team-c", roles("viewer"))
 }
 
-func TestUserOfANamespaceThatGetsOtherLabelsIsDecidedAnew(t *testing.T) {
+func TestOtherLabelsOfANamespaceAreJudgedAgain(t *testing.T) {
 	t.Parallel()
 	s, _ := begin(t)
 	s.policy("labelled", where("team", "a"))
@@ -132,7 +132,7 @@ func TestUserOfANamespaceThatGetsOtherLabelsIsDecidedAnew(t *testing.T) {
 	s.Expect(s.row("alice").Active).To(gomega.BeFalse())
 }
 
-func TestUserWhoseNamespaceWasTakenAwayByForceKeepsNobodyWaiting(t *testing.T) {
+func TestUserOfANamespaceDeletedByForceDelaysNoOther(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.inMemory = true
@@ -237,7 +237,7 @@ func TestPasswordIsAskedWhatThePolicySays(t *testing.T) {
 	s.Expect(s.row("bob")).To(gomega.BeNil())
 }
 
-func TestPasswordThatIsTooOldIsToldOfUntilThereIsAnother(t *testing.T) {
+func TestExpiredPasswordIsReportedUntilThereIsAnother(t *testing.T) {
 	t.Parallel()
 	s, _ := begin(t)
 	secret := s.secret("alice", "password", canary+" alice")
@@ -293,7 +293,7 @@ func TestRefusedUserThatIsDeletedLeavesNoActiveRowBehind(t *testing.T) {
 	s.Expect(s.row("alice").Active).To(gomega.BeTrue())
 }
 
-func TestOnlyWhomAPolicyPermitsIsDeclaredWithAnActiveAccount(t *testing.T) {
+func TestOnlyPermittedUsersAreDeclaredWithAnActiveAccount(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	first := s.start()

@@ -16,7 +16,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-func TestAFinalizerThatSomebodyTookAwayIsPutBack(t *testing.T) {
+func TestARemovedFinalizerIsAddedAgain(t *testing.T) {
 	t.Parallel()
 	s, _ := begin(t)
 	u := s.readyUser("alice")

@@ -56,7 +56,7 @@ func (s *story) isHashOf(op *operator, username, plain string) user.Observed {
 	return o
 }
 
-func TestARestartWithoutADatabaseForgetsNothingThatWasTold(t *testing.T) {
+func TestARestartWithoutADatabaseForgetsNothingThatWasReported(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.inMemory = true

@@ -127,18 +127,18 @@ type story struct {
 // raced are the stories that a short run tells under the race detector: each part of the operator that goroutines share takes part in
 // one of them.
 var raced = map[string]bool{
-	"TestThousandUsersThatCanNeverSucceed":                        true, // queue, limiter of statuses, Events
+	"TestAThousandUsersThatCanNeverSucceed":                       true, // queue, limiter of statuses, Events
 	"TestAnOutagePausesTheWorkOfAThousandUsersAndItsEndResumesIt": true, // breaker, retries
 	"TestRestartReadsManyRowsInOneStatement":                      true, // prefetcher, rows
-	"TestAFloodOfAFewUsersKeepsNobodyFromHisTurn":                 true, // notifications
+	"TestAFloodOfAFewUsersDelaysNoOther":                          true, // notifications
 	"TestOneSecretRotatesAllOfItsUsersAtOnce":                     true, // Secrets, hashes
 	"TestAnAccountWithoutAResourceThatNoPolicyPermitsIsSuspended": true, // orphans, leavers, policies
 	"TestPolicyIsReadyAndAllOfThemArePublished":                   true, // statuses of policies
-	"TestARestartWithoutADatabaseForgetsNothingThatWasTold":       true, // the restore of a store in memory
+	"TestARestartWithoutADatabaseForgetsNothingThatWasReported":   true, // the restore of a store in memory
 	"TestDeclaredAccountsFollowResourcesAndSecrets":               true, // the cluster's accounts
 	"TestEmptySystemStartsWithThreeUsersOfRandomPasswords":        true, // default users
 	"TestGeneratedPasswordIsInASecretOfTheUsersOwn":               true, // generated passwords
-	"TestUsersWhoCameBackWithARestoredDatabaseAreReported":        true, // the report on the database
+	"TestUsersThatReturnWithARestoredDatabaseAreReported":         true, // the report on the database
 }
 
 func TestStoriesForTheRaceDetectorAreThere(t *testing.T) {

@@ -80,7 +80,7 @@ func TestDefaultUsersTakeOverWhatTheManagerInserted(t *testing.T) {
 	}
 }
 
-func TestAccountsAreTakenOverOnlyWhereNobodyTouchedThem(t *testing.T) {
+func TestOnlyUntouchedAccountsAreTakenOver(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		edit string
@@ -179,7 +179,7 @@ func TestTheNextLeaderGoesOnTakingOver(t *testing.T) {
 	}
 }
 
-func TestUserThatNobodyPermitsDoesNotKeepOthersWaiting(t *testing.T) {
+func TestUserThatNoPolicyPermitsDelaysNoOther(t *testing.T) {
 	t.Parallel()
 	s, _ := begin(t)
 	s.managerInserts()
@@ -198,7 +198,7 @@ func TestUserThatNobodyPermitsDoesNotKeepOthersWaiting(t *testing.T) {
 	s.Expect(s.row("viewer").Hash).To(gomega.Equal(managersRows["viewer"]))
 }
 
-func TestUserOfSomebodyElseIsNotMadeToTakeOver(t *testing.T) {
+func TestUserOfAnotherOwnerIsNotMadeToTakeOver(t *testing.T) {
 	t.Parallel()
 	s, _ := begin(t)
 	l := s.takingOver()

@@ -31,7 +31,7 @@ func TestAPendingChangeThatFailedComesFirstAfterTheOutage(t *testing.T) {
 }
 
 // A deletion without the right to it fails forever.
-func TestAnEditDoesNotWaitForAThousandWhoCanNeverSucceed(t *testing.T) {
+func TestAnEditDoesNotWaitForAThousandThatCanNeverSucceed(t *testing.T) {
 	w := NewWaitlist()
 	doomed := requested(1001)
 	doomed, edited := doomed[:1000], doomed[1000]

@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-func TestAnAnswerToASecretIsToldByItsReasonAlone(t *testing.T) {
+func TestAnAnswerToASecretIsReportedByItsReasonAlone(t *testing.T) {
 	secrets := schema.GroupResource{Resource: "secrets"}
 	for want, err := range map[string]error{
 		"InternalError": apierrors.NewInternalError(errors.New("a webhook did not like c4n4ry")),

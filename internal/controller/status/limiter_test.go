@@ -204,7 +204,7 @@ func TestAskingAgainKeepsThePlaceInLine(t *testing.T) {
 	}
 }
 
-func TestPlacesThatWereNeverUsedLetNobodyPassLater(t *testing.T) {
+func TestUnusedPlacesLetNoWritePassLater(t *testing.T) {
 	c := newClock()
 	l := newTestLimiter(c)
 	for i := range 1000 { // all are locked, and the locks go before their turns come
