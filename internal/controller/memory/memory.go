@@ -5,6 +5,7 @@
 package memory
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -19,7 +20,7 @@ type Users struct {
 	now func() time.Time
 
 	mu       sync.Mutex
-	users    map[types.UID]map[int]any // by user and slot
+	users    map[types.UID][]any // by slot; nil where there is no value
 	slots    []pruner
 	onForget []func(types.UID)
 	pruned   time.Time
@@ -30,7 +31,7 @@ type pruner func(value any, now time.Time) bool
 
 // New returns an empty memory.
 func New(now func() time.Time) *Users {
-	return &Users{now: now, users: map[types.UID]map[int]any{}, pruned: now()}
+	return &Users{now: now, users: map[types.UID][]any{}, pruned: now()}
 }
 
 // Forget drops all that is known about a user. It is called when the resource is gone.
@@ -66,13 +67,18 @@ func (u *Users) prune(now time.Time) {
 	u.pruned = now
 	for uid, values := range u.users {
 		for slot, value := range values {
-			if u.slots[slot](value, now) {
-				delete(values, slot)
+			if value != nil && u.slots[slot](value, now) {
+				values[slot] = nil
 			}
 		}
-		if len(values) == 0 {
-			delete(u.users, uid)
-		}
+		u.dropIfEmpty(uid)
+	}
+}
+
+// dropIfEmpty is called with the lock held.
+func (u *Users) dropIfEmpty(uid types.UID) {
+	if !slices.ContainsFunc(u.users[uid], func(value any) bool { return value != nil }) {
+		delete(u.users, uid)
 	}
 }
 
@@ -95,7 +101,11 @@ func NewSlot[T any](users *Users, keep time.Duration) *Slot[T] {
 
 // get is called with the lock held.
 func (s *Slot[T]) get(uid types.UID) (*remembered[T], bool) {
-	r, ok := s.users.users[uid][s.index].(*remembered[T])
+	values := s.users.users[uid]
+	if s.index >= len(values) {
+		return nil, false
+	}
+	r, ok := values[s.index].(*remembered[T])
 	if !ok || s.users.slots[s.index](r, s.users.now()) {
 		return nil, false
 	}
@@ -125,13 +135,20 @@ func (s *Slot[T]) Update(uid types.UID, change func(value *T)) {
 	r, ok := s.get(uid)
 	if !ok {
 		r = &remembered[T]{}
-		if s.users.users[uid] == nil {
-			s.users.users[uid] = map[int]any{}
-		}
-		s.users.users[uid][s.index] = r
+		s.set(uid, r)
 	}
 	r.at = now
 	change(&r.value)
+}
+
+// set is called with the lock held.
+func (s *Slot[T]) set(uid types.UID, r *remembered[T]) {
+	values := s.users.users[uid]
+	if s.index >= len(values) {
+		values = append(values, make([]any, len(s.users.slots)-len(values))...)
+		s.users.users[uid] = values
+	}
+	values[s.index] = r
 }
 
 // UpdateKnown is Update, but it adds no value where there is none. It reports whether there is one.
@@ -150,9 +167,9 @@ func (s *Slot[T]) UpdateKnown(uid types.UID, change func(value *T)) bool {
 func (s *Slot[T]) Drop(uid types.UID) {
 	s.users.mu.Lock()
 	defer s.users.mu.Unlock()
-	delete(s.users.users[uid], s.index)
-	if len(s.users.users[uid]) == 0 {
-		delete(s.users.users, uid)
+	if values := s.users.users[uid]; s.index < len(values) {
+		values[s.index] = nil
+		s.users.dropIfEmpty(uid)
 	}
 }
 

@@ -40,7 +40,7 @@ func TestValuesStayUntilTheyExpireOrAreForgotten(t *testing.T) {
 	}
 	at = at.Add(2 * pruneInterval)
 	short.Put("carol", 3)
-	if users.Len() != 3 || len(users.users["alice"]) != 1 {
+	if users.Len() != 3 || users.users["alice"][short.index] != nil {
 		t.Errorf("kept are %v", users.users)
 	}
 	sum := 0
