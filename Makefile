@@ -97,9 +97,12 @@ shares := ^($(subst $(empty) $(empty),|,$(strip $(SHARE_TESTS))))$$
 # The race detector watches all that shares state between goroutines. A short run runs these packages under it alone.
 RACED := ./internal/bcrypt ./internal/fair ./internal/login ./internal/password ./internal/serving ./internal/store/...
 
+# Packages run in this order, and the longest would leave a core idle at the end.
+LONGEST := ./test/e2e ./internal/controller
+
 .PHONY: test
 test: prepare ## Run every test in its short form: unit, conformance, stories, and what is concurrent under the race detector.
-	$(call timed,stories) $(GO_TEST) -short -timeout 25m $$(comm -23 <(go list ./... | sort) <(go list $(RACED) | sort))
+	$(call timed,stories) $(GO_TEST) -short -timeout 25m $(LONGEST) $$(comm -23 <(go list ./... | sort) <(go list $(RACED) | sort))
 	$(call timed,race detector) $(GO_TEST_RACE) -short -timeout 25m $(RACED) ./internal/controller/... ./cmd/...
 	$(call timed,shares) go test -short -count=1 -run '$(shares)' ./internal/login
 	$(call timed,Postgres $(GATE_MAJORS)) $(MAKE) --no-print-directory test-postgres MAJORS="$(GATE_MAJORS)" \
