@@ -24,6 +24,7 @@ var commented = []string{
 	"internal/password",
 	"internal/policy",
 	"internal/user",
+	"test/bench",
 	"test/chart",
 	"test/corpus",
 	"test/docs",

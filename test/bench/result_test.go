@@ -59,7 +59,7 @@ func TestWrongCountersAreSentences(t *testing.T) {
 	r := Result{Counters: Counters{hashes: 3, statusWrites: 12}}
 	r.exactly(hashes, 3)
 	r.atMost(statusWrites, 12)
-	r.exactly(sqlStatements, 0) // nobody counted them
+	r.exactly(sqlStatements, 0) // there is no such counter
 	if len(r.Broken) != 0 {
 		t.Errorf("broken: %q, want nothing", r.Broken)
 	}
