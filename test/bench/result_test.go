@@ -36,7 +36,7 @@ func TestQuantiles(t *testing.T) {
 	}
 }
 
-func TestAimsAreReachedFromTheirSide(t *testing.T) {
+func TestAimsAreMinimaOrMaxima(t *testing.T) {
 	for name, test := range map[string]struct {
 		result Result
 		want   bool
@@ -94,7 +94,7 @@ nonsense
 	}
 }
 
-func TestFiguresHaveAsManyDigitsAsTheyAreGoodFor(t *testing.T) {
+func TestFiguresHaveTheirSignificantDigits(t *testing.T) {
 	for value, want := range map[float64]string{
 		0: "0", 0.0123: "0.01", 1.2: "1.20", 12.34: "12.3", 123.4: "123", 2000: "2,000", 1234567.8: "1,234,568",
 	} {
@@ -104,7 +104,7 @@ func TestFiguresHaveAsManyDigitsAsTheyAreGoodFor(t *testing.T) {
 	}
 }
 
-func TestARowThatDoesNotExistIsRefusedWithThoseThatDo(t *testing.T) {
+func TestAnUnknownRowIsRejectedWithTheKnownOnes(t *testing.T) {
 	if _, err := chosen("cold,warm"); err == nil {
 		t.Error("it was taken")
 	}
