@@ -93,16 +93,16 @@ SHARE_TESTS := TestBodiesThatNeverComeShutNobodyOut TestGuessesAtNamesThatNobody
 empty :=
 shares := ^($(subst $(empty) $(empty),|,$(strip $(SHARE_TESTS))))$$
 
-# Their goroutines share state, so the race detector watches them. The other packages hold pure functions, or start programs.
-RACE_PACKAGES := ./internal/bcrypt ./internal/controller ./internal/fair ./internal/login ./internal/password \
-	./internal/serving ./internal/store/... ./cmd/...
+# The race detector watches all that shares state between goroutines. A short run runs these packages under it alone.
+RACED := ./internal/bcrypt ./internal/fair ./internal/login ./internal/password ./internal/serving ./internal/store/...
 
 .PHONY: test
 test: prepare ## Run every test in its short form: unit, conformance, stories, and what is concurrent under the race detector.
-	$(call timed,stories) $(GO_TEST) -short -skip '$(shares)' -timeout 25m ./...
-	$(call timed,race detector) $(GO_TEST_RACE) -short -timeout 25m $(RACE_PACKAGES)
+	$(call timed,stories) $(GO_TEST) -short -timeout 25m $$(comm -23 <(go list ./... | sort) <(go list $(RACED) | sort))
+	$(call timed,race detector) $(GO_TEST_RACE) -short -timeout 25m $(RACED) ./internal/controller/... ./cmd/...
 	$(call timed,shares) go test -short -count=1 -run '$(shares)' ./internal/login
-	$(call timed,Postgres $(GATE_MAJORS)) $(MAKE) --no-print-directory test-postgres MAJORS="$(GATE_MAJORS)" SHORT=-short
+	$(call timed,Postgres $(GATE_MAJORS)) $(MAKE) --no-print-directory test-postgres MAJORS="$(GATE_MAJORS)" \
+		SHORT=-short MAJOR_PACKAGES="./internal/store/postgres ./test/shardingmanager"
 	$(call timed,tools) go -C hack/benchplot test ./...
 	$(call timed,Argo CD's scripts) go -C test/gitops test ./scripts
 
@@ -136,14 +136,15 @@ MAJOR_TESTS := TestTheStoreOnPostgresKeepsTheStoresPromises TestTwoRolesKeepTheS
 	TestSamplesBecomeThreeRowsThatKubectlShows TestUserLogsInIsLockedByFiveFailuresAndUnlockedByRequest \
 	TestTableOfTheShardingManagerIsUsedAsItIs TestTheScriptLetsBothGenerationsStart \
 	TestInspectionFindsLocksThatLieHoursOff TestInspectTableFindsRolesThatCannotStartAManager
+MAJOR_PACKAGES ?= ./internal/store/postgres ./test/e2e ./test/shardingmanager
 
 # Go's test cache does not see which server a test started, hence the count.
 .PHONY: test-postgres
-test-postgres: ## Run the store's conformance tests and the main story on each major version of Postgres in MAJORS (14 to 18).
+test-postgres: ## Run the store's conformance tests and the main story (MAJOR_PACKAGES) on each major version of Postgres in MAJORS (14 to 18).
 	hack/prepare-postgres-majors.sh $(MAJORS)
 	@names='$(MAJOR_TESTS)'; for major in $(MAJORS); do \
 		bin=$$(hack/find-postgres.sh $$major) && echo "Postgres $$major:" && env -u TEST_DATABASE_DSN POSTGRES_BIN=$$bin \
-		$(GO_TEST) $(SHORT) -count=1 -timeout 20m -run "^($${names// /|})\$$" ./internal/store/postgres ./test/e2e ./test/shardingmanager || exit 1; \
+		$(GO_TEST) $(SHORT) -count=1 -timeout 20m -run "^($${names// /|})\$$" $(MAJOR_PACKAGES) || exit 1; \
 	done
 
 # Shared out among all targets, which the script finds by itself.
