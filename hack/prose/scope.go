@@ -23,6 +23,7 @@ var commented = []string{
 	"internal/fair",
 	"internal/password",
 	"internal/policy",
+	"internal/serving",
 	"internal/user",
 	"test/bench",
 	"test/chart",
