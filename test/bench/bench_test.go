@@ -10,7 +10,7 @@ import (
 )
 
 // All rows run at a small size (in a short run, those of one act), and their counters are right. Times are not checked.
-func TestEveryRowHasItsCounters(t *testing.T) {
+func TestEveryRowCountsWhatItShould(t *testing.T) {
 	program, err := testenv.BuildManager(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
