@@ -61,7 +61,7 @@ prepare-demo:
 	hack/prepare-postgres.sh
 
 .PHONY: generate
-generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Regenerate deep copies, CRD, RBAC, API reference, the chart's copies and Argo CD's ConfigMap from their sources.
+generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Regenerate deep copies, CRD, RBAC, references, parts of the chart and Argo CD's ConfigMap from their sources.
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
 	$(CONTROLLER_GEN) crd rbac:roleName=manager-role paths=./api/... paths=./internal/controller/... \
 		output:crd:artifacts:config=config/crd/bases output:rbac:artifacts:config=config/rbac
@@ -71,6 +71,7 @@ generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Regenerate deep copies, CRD, RBAC
 	cat hack/server-side-apply.md >>docs/api-reference.md
 	hack/chart-files.sh
 	go run ./hack/argocd config/argocd
+	go run ./hack/reference
 
 .PHONY: build
 build: ## Build bin/manager, and bin/kubectl-shardinguser, which is a plugin for kubectl once it is on PATH.

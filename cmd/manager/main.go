@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/go-logr/logr"
+	"github.com/spf13/pflag"
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -38,7 +39,7 @@ var version = "development"
 
 func main() {
 	err := run(ctrl.SetupSignalHandler(), os.Args[1:])
-	if err != nil && !errors.Is(err, flag.ErrHelp) {
+	if err != nil && !errors.Is(err, pflag.ErrHelp) {
 		fmt.Fprintf(os.Stderr, "manager: %v\n", err)
 		os.Exit(1)
 	}
@@ -53,9 +54,8 @@ func run(ctx context.Context, args []string) error {
 	logging := zap.Options{StacktraceLevel: zapcore.PanicLevel} // an error that is retried has nothing to show but its text
 	var verbosity flag.Value
 	settings, err := config.Load(args, os.Stderr, func(flags *flag.FlagSet) {
-		logging.BindFlags(flags)
+		addOtherFlags(flags, &logging)
 		verbosity = flags.Lookup("zap-log-level").Value
-		ctrlconfig.RegisterFlags(flags)
 	})
 	if err != nil {
 		return err
@@ -132,6 +132,12 @@ func run(ctx context.Context, args []string) error {
 	}
 	log.Info("Stopped")
 	return nil
+}
+
+// addOtherFlags adds the flags of controller-runtime.
+func addOtherFlags(flags *flag.FlagSet, logging *zap.Options) {
+	logging.BindFlags(flags)
+	ctrlconfig.RegisterFlags(flags)
 }
 
 // part is something that runs until ctx ends.

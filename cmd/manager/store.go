@@ -17,6 +17,7 @@ import (
 
 	"github.com/sharding-system/shardinguser-operator/internal/config"
 	"github.com/sharding-system/shardinguser-operator/internal/controller"
+	"github.com/sharding-system/shardinguser-operator/internal/dsn"
 	"github.com/sharding-system/shardinguser-operator/internal/login"
 	"github.com/sharding-system/shardinguser-operator/internal/store/memory"
 	"github.com/sharding-system/shardinguser-operator/internal/store/postgres"
@@ -148,11 +149,11 @@ func openDatabase(settings config.Settings, log logr.Logger) (controller, logins
 		s, err := postgres.Open(common)
 		return s, s, err
 	}
-	dsn, err := d.CurrentLoginDSN()
+	own, err := d.CurrentLoginDSN()
 	if err != nil {
 		return nil, nil, err
 	}
-	log.Info("Using the database for logins", "dsn", dsn.String())
+	log.Info("Using the database for logins", "dsn", own.String())
 	ours, theirs := common, common
 	ours.Role = postgres.RoleController
 	if controller, err = postgres.Open(ours); err != nil {
@@ -182,10 +183,10 @@ func registerPools(registry prometheus.Registerer, a accounts) error {
 }
 
 // plain is a source of DSNs in clear, which only the driver may see.
-func plain(current func() (config.DSN, error)) postgres.DSNSource {
+func plain(current func() (dsn.DSN, error)) postgres.DSNSource {
 	return func() (string, error) {
-		dsn, err := current()
-		return string(dsn), err
+		text, err := current()
+		return string(text), err
 	}
 }
 

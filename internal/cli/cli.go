@@ -2,10 +2,10 @@
 
 // Package cli is kubectl-shardinguser, the plugin for kubectl: a file for each command.
 //
-// What a command decides (the state of a user, the name of an imported one, a diagnosis, a difference) is a pure function
-// beside it. What it asks is the API server, with the rights of whoever runs it, and for import and logins the database, by
-// a DSN from a file or the environment. Results go to the standard output and everything else to the other, so that output
-// can be piped. No password and no hash is ever printed but where that is what was asked for.
+// The decisions of a command (the state of a user, a diagnosis, a difference) are pure functions beside it. Commands read the
+// API server with the rights of the user who runs them. Import and logins also read the database, by a DSN from a file or the
+// environment. Results go to the standard output and everything else to the standard error, so that output can be piped. No
+// password or hash is printed unless that was requested.
 //
 // Exit codes are the same for all commands: [ExitDone], [ExitFinding], [ExitFailed]; import has [ExitLeftOut] besides.
 package cli
@@ -114,7 +114,7 @@ Exit codes:
 		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		// What kubectl's users see.
+		// The name that users of kubectl see.
 		Annotations: map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl shardinguser"},
 	}
 	root.SetIn(e.In)

@@ -62,7 +62,7 @@ func TestWrongCommandLinesAreRefusedWithASentence(t *testing.T) {
 		"both names and all":                {[]string{"unlock", "alice", "--all-locked"}, "--all-locked"},
 		"names of all namespaces":           {[]string{"unlock", "alice", "-A"}, "--all-locked"},
 		"a name in all namespaces":          {[]string{"doctor", "alice", "-A"}, "cannot be combined with a name"},
-		"nobody to tell of":                 {[]string{"logins"}, "--username"},
+		"no username":                       {[]string{"logins"}, "--username"},
 		"an outcome that there is none":     {[]string{"logins", "alice", "--outcome", "good"}, "success"},
 		"no database":                       {[]string{"logins", "--username", "alice"}, "USER_DATABASE_DSN"},
 		"a DSN in place of its file":        {[]string{"import", "--dsn-file", "postgres://a:c4n4ry@b/c"}, "the path of a file"},

@@ -46,7 +46,7 @@ func mapper() meta.RESTMapper {
 	return m
 }
 
-// cluster is the API server, with the rights of whoever runs the program, and the namespace that is meant.
+// cluster is the API server, with the rights of the user who runs the program, and the namespace that is meant.
 func (e *env) cluster() (kube client.Client, namespace string, err error) {
 	config, err := e.flags.ToRESTConfig()
 	if err != nil {

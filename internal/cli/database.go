@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/sharding-system/shardinguser-operator/internal/config"
+	"github.com/sharding-system/shardinguser-operator/internal/dsn"
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/store/postgres"
 )
@@ -36,15 +36,15 @@ func (d *database) bind(cmd *cobra.Command) {
 
 // open is a reader of the database; nothing is asked of it yet.
 func (d *database) open() (reader, error) {
-	dsn, err := config.FindDSN(d.file)
+	text, err := dsn.Find(d.file)
 	if err != nil {
 		return nil, err
 	}
-	if dsn == "" {
+	if text == "" {
 		return nil, errors.New("no database DSN is set; use --dsn-file, or set USER_DATABASE_DSN")
 	}
 	return postgres.Open(postgres.Settings{
-		DSN:              func() (string, error) { return string(dsn), nil },
+		DSN:              func() (string, error) { return string(text), nil },
 		MaxConns:         1,
 		MinIdleConns:     -1,
 		StatementTimeout: time.Minute,

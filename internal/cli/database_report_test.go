@@ -40,7 +40,7 @@ func TestDoctorListsWhatTheOperatorFoundAboutTheDatabase(t *testing.T) {
 		"locks of another time zone": {
 			seen[store.Report]{it: &store.Report{CheckedAt: now, Findings: []store.Finding{
 				{Kind: store.FindingLockZone, Object: `"locked_until"`, Consequence: "A program wrote it."},
-				{Kind: store.FindingLongLock, Object: `"locked_until"`, Consequence: "Somebody set it."},
+				{Kind: store.FindingLongLock, Object: `"locked_until"`, Consequence: "An administrator set it."},
 				{Kind: store.FindingManagerRights, Object: "theirs", Consequence: "The role may write."},
 			}}},
 			[]string{`WRONG Table lock-time-zone "locked_until": A program`, "note Table long-lock", "note Table manager-rights theirs", "ok Orphans"},

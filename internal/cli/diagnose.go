@@ -72,7 +72,7 @@ func diagnose(f facts) (results []result) {
 		results = append(results, check(f)...)
 	}
 	results = append(results, checkOperator(f.lease, f.leaseIn, f.now))
-	if isWrong(results) { // else they tell of what is over
+	if isWrong(results) { // else they report the past
 		results = append(results, checkEvents(f)...)
 	}
 	return results
@@ -286,7 +286,7 @@ func checkAccount(f facts) (results []result) {
 	return results
 }
 
-// adviceForWarning is what to do about what works all the same.
+// adviceForWarning returns what to do about a warning.
 func adviceForWarning(f facts, warning string) string {
 	made := makes(f.user) && (f.secret.it == nil || metav1.IsControlledBy(f.secret.it, f.user))
 	switch {

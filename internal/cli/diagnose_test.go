@@ -305,7 +305,7 @@ func TestAHealthyUserHasNoProblems(t *testing.T) {
 	}
 }
 
-// Whoever may write Events in his namespace has no say in what an administrator's terminal does.
+// A user who may write Events in a namespace cannot control an administrator's terminal.
 func TestDiagnosisEscapesControlCharacters(t *testing.T) {
 	var out bytes.Buffer
 	d := doctor{env: &env{Out: &stream{&out}}}

@@ -24,7 +24,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// envOperatorNamespace spares whoever installed the operator elsewhere the flag.
+// envOperatorNamespace takes the place of the flag where the operator runs in another namespace.
 const envOperatorNamespace = "SHARDINGUSER_OPERATOR_NAMESPACE"
 
 type doctor struct {
@@ -233,7 +233,7 @@ func complaints(ctx context.Context, kube client.Client, u *v1alpha1.ShardingUse
 	return list.Items
 }
 
-// checkPolicies tells of policies that cannot be understood, which permit nobody.
+// checkPolicies reports policies that cannot be parsed, which permit no user.
 func checkPolicies(policies seen[[]v1alpha1.ShardingUserPolicy]) (results []result) {
 	if policies.err != nil {
 		return one("Policies", unknown, "", "Cannot read the ShardingUserPolicies: %v.", policies.err)

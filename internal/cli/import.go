@@ -6,24 +6,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/cli/importer"
 )
 
-// secretsMode says what becomes of the hashes.
-type secretsMode string
-
-const (
-	secretsSkip     secretsMode = "skip"     // they are not written
-	secretsInline   secretsMode = "inline"   // each with its user
-	secretsSeparate secretsMode = "separate" // in files of their own
-)
-
-type importer struct {
+type importCommand struct {
 	*env
 	output     output
 	database   database
@@ -33,11 +26,11 @@ type importer struct {
 	dryRun     bool
 	secrets    string
 	deletion   string
-	conversion conversion
+	conversion importer.Conversion
 }
 
 func newImport(e *env) *cobra.Command {
-	i := &importer{env: e}
+	i := &importCommand{env: e}
 	cmd := &cobra.Command{
 		Use:   "import",
 		Short: "Create manifests from the rows of an existing table",
@@ -83,10 +76,10 @@ Password hashes are confidential. Only the owner can read files with hashes (mod
 	flags.BoolVar(&i.dryRun, "dry-run", false, "Write nothing; show what would change in the directory, or without one in the cluster")
 	flags.StringVar(&i.secrets, "secrets", "", "Where to write the hashes: skip (nowhere), inline (with the user) or separate (in separate files; the default with --directory)")
 	flags.StringVar(&i.deletion, "deletion-policy", string(v1alpha1.DeletionRetain), "spec.deletionPolicy of the users: Retain, Deactivate or Delete")
-	flags.BoolVar(&i.conversion.includeOwned, "include-owned", false, "Include rows that a resource already owns")
-	flags.BoolVar(&i.conversion.dropRoles, "drop-illegal-roles", false, "Import rows with roles that a ShardingUser cannot have, without these roles")
+	flags.BoolVar(&i.conversion.IncludeOwned, "include-owned", false, "Include rows that a resource already owns")
+	flags.BoolVar(&i.conversion.DropRoles, "drop-illegal-roles", false, "Import rows with roles that a ShardingUser cannot have, without these roles")
 	cmd.MarkFlagsMutuallyExclusive("directory", "apply")
-	complete(cmd, "secrets", words(string(secretsSkip), string(secretsInline), string(secretsSeparate)))
+	complete(cmd, "secrets", words(string(importer.SecretsSkip), string(importer.SecretsInline), string(importer.SecretsSeparate)))
 	complete(cmd, "deletion-policy", words(deletionPolicies...))
 	if err := cmd.MarkFlagDirname("directory"); err != nil {
 		panic(err) // the flag was just added
@@ -100,16 +93,16 @@ var deletionPolicies = []string{
 
 // imported is the report for programs.
 type imported struct {
-	Rows    int      `json:"rows"`
-	Users   int      `json:"users"` // of which there are manifests
-	Secrets int      `json:"secrets"`
-	LeftOut int      `json:"leftOut"` // rows that no ShardingUser can be made of
-	DryRun  bool     `json:"dryRun"`
-	Changes []change `json:"changes"`
-	Remarks []remark `json:"remarks"`
+	Rows    int               `json:"rows"`
+	Users   int               `json:"users"` // of which there are manifests
+	Secrets int               `json:"secrets"`
+	LeftOut int               `json:"leftOut"` // rows that no ShardingUser can be made of
+	DryRun  bool              `json:"dryRun"`
+	Changes []importer.Change `json:"changes"`
+	Remarks []importer.Remark `json:"remarks"`
 }
 
-func (i *importer) run(ctx context.Context) error {
+func (i *importCommand) run(ctx context.Context) error {
 	secrets, err := i.check()
 	if err != nil {
 		return err
@@ -127,27 +120,27 @@ func (i *importer) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	entries, remarks := i.conversion.convert(accounts)
+	entries, remarks := i.conversion.Convert(accounts)
 	report := imported{Rows: len(accounts), Users: len(entries), DryRun: i.dryRun}
 	for _, e := range entries {
-		if e.secret != nil && secrets != secretsSkip {
+		if e.HasSecret() && secrets != importer.SecretsSkip {
 			report.Secrets++
 		}
 	}
 
-	var more []remark
+	var more []importer.Remark
 	switch {
 	case to == nil:
 		err = i.print(entries, secrets)
 	case i.dryRun:
-		report.Changes, more, err = to.changes(ctx, entries)
+		report.Changes, more, err = to.Changes(ctx, entries)
 	default:
-		report.Changes, more, err = to.write(ctx, entries)
+		report.Changes, more, err = to.Write(ctx, entries)
 	}
-	slices.SortFunc(more, func(a, b remark) int { return strings.Compare(a.Username, b.Username) })
+	slices.SortFunc(more, func(a, b importer.Remark) int { return strings.Compare(a.Username, b.Username) })
 	report.Remarks = append(remarks, more...)
 	for _, r := range report.Remarks {
-		if r.Kind == leftOut {
+		if r.Kind == importer.LeftOut {
 			report.LeftOut++
 		}
 	}
@@ -162,28 +155,28 @@ func (i *importer) run(ctx context.Context) error {
 }
 
 // check refuses what does not go together, and returns what becomes of the hashes.
-func (i *importer) check() (secretsMode, error) {
+func (i *importCommand) check() (importer.SecretsMode, error) {
 	if err := i.output.check(); err != nil {
 		return "", err
 	}
 	if !slices.Contains(deletionPolicies, i.deletion) {
 		return "", fmt.Errorf("--deletion-policy must be one of %s", strings.Join(deletionPolicies, ", "))
 	}
-	i.conversion.deletion = v1alpha1.DeletionPolicy(i.deletion)
+	i.conversion.Deletion = v1alpha1.DeletionPolicy(i.deletion)
 	if i.single && i.directory == "" {
 		return "", errors.New("--single-file requires --directory")
 	}
-	secrets := secretsMode(i.secrets)
+	secrets := importer.SecretsMode(i.secrets)
 	switch secrets {
 	case "":
-		if secrets = secretsInline; i.directory != "" {
-			secrets = secretsSeparate
+		if secrets = importer.SecretsInline; i.directory != "" {
+			secrets = importer.SecretsSeparate
 		}
-	case secretsSeparate:
+	case importer.SecretsSeparate:
 		if i.directory == "" {
 			return "", errors.New("--secrets=separate requires --directory, because there is only one standard output")
 		}
-	case secretsSkip, secretsInline:
+	case importer.SecretsSkip, importer.SecretsInline:
 	default:
 		return "", errors.New("--secrets must be one of skip, inline, separate")
 	}
@@ -191,13 +184,13 @@ func (i *importer) check() (secretsMode, error) {
 }
 
 // target is where the manifests go; nil for the standard output, which needs no cluster.
-func (i *importer) target(secrets secretsMode) (target, error) {
+func (i *importCommand) target(secrets importer.SecretsMode) (importer.Target, error) {
 	if given := i.flags.Namespace; given != nil {
-		i.conversion.namespace = *given
+		i.conversion.Namespace = *given
 	}
 	switch {
 	case i.directory != "":
-		return directory{i.directory, secrets, i.single}, nil
+		return importer.Directory{Path: i.directory, Secrets: secrets, Single: i.single}, nil
 	case !i.apply && !i.dryRun:
 		return nil, nil //nolint:nilnil // see above
 	}
@@ -205,35 +198,43 @@ func (i *importer) target(secrets secretsMode) (target, error) {
 	if err != nil {
 		return nil, err
 	}
-	i.conversion.namespace = namespace
-	return applying{kube, namespace, secrets != secretsSkip}, nil
+	i.conversion.Namespace = namespace
+	return importer.Cluster{Kube: kube, Namespace: namespace, Secrets: secrets != importer.SecretsSkip}, nil
 }
 
 // print writes all manifests to the standard output.
-func (i *importer) print(entries []entry, secrets secretsMode) error {
-	all := []any{}
+func (i *importCommand) print(entries []importer.Entry, secrets importer.SecretsMode) error {
+	all := []map[string]any{}
 	for _, e := range entries {
-		all = append(all, e.manifests(secrets == secretsInline)...)
+		manifests, err := e.Manifests(secrets == importer.SecretsInline)
+		if err != nil {
+			return err
+		}
+		all = append(all, manifests...)
 	}
 	if i.output.format == asJSON {
 		return i.output.value(i.Out, map[string]any{"apiVersion": "v1", "kind": "List", "items": all})
 	}
-	text, err := yamlOf(all...)
-	if err != nil {
-		return err
+	var b strings.Builder
+	for _, manifest := range all {
+		text, err := safeYAML(manifest)
+		if err != nil {
+			return err
+		}
+		b.WriteString("---\n" + text)
 	}
-	_, err = i.Out.Write(text)
+	_, err := io.WriteString(i.Out, b.String())
 	return err
 }
 
 // tell reports; to programs only where the standard output is free for that.
-func (i *importer) tell(report imported, free bool) error {
+func (i *importCommand) tell(report imported, free bool) error {
 	if free && i.output.structured() {
 		if report.Changes == nil {
-			report.Changes = []change{}
+			report.Changes = []importer.Change{}
 		}
 		if report.Remarks == nil {
-			report.Remarks = []remark{}
+			report.Remarks = []importer.Remark{}
 		}
 		return i.output.value(i.Out, report)
 	}
@@ -241,7 +242,7 @@ func (i *importer) tell(report imported, free bool) error {
 		i.ErrOut.say("%v", r)
 	}
 	for _, c := range report.Changes {
-		i.Out.say("%s", c.told(report.DryRun))
+		i.Out.say("%s", told(c, report.DryRun))
 	}
 	summarize(i.ErrOut, report, free)
 	if i.directory != "" && report.Secrets > 0 && len(report.Changes) > 0 && !report.DryRun {
@@ -251,10 +252,10 @@ func (i *importer) tell(report imported, free bool) error {
 }
 
 // told is a change as people read it.
-func (c change) told(dryRun bool) string {
-	made := map[string]string{create: "created", update: "changed"}[c.Action]
+func told(c importer.Change, dryRun bool) string {
+	made := map[string]string{importer.Create: "created", importer.Update: "changed"}[c.Action]
 	if dryRun {
-		made = map[string]string{create: "would be created", update: "would be changed"}[c.Action]
+		made = map[string]string{importer.Create: "would be created", importer.Update: "would be changed"}[c.Action]
 	}
 	if len(c.Fields) > 0 {
 		return fmt.Sprintf("%s %s: %s", c.Object, made, strings.Join(c.Fields, ", "))
@@ -263,7 +264,7 @@ func (c change) told(dryRun bool) string {
 }
 
 func summarize(w *stream, report imported, changes bool) {
-	count := map[remarkKind]int{}
+	count := map[importer.RemarkKind]int{}
 	for _, r := range report.Remarks {
 		count[r.Kind]++
 	}
@@ -272,14 +273,14 @@ func summarize(w *stream, report imported, changes bool) {
 		changed = fmt.Sprintf(" %d changes.", len(report.Changes))
 	}
 	w.say("%d rows: %d users, %d of them without a password; %d rows already belong to resources, %d are skipped.%s",
-		report.Rows, report.Users, count[withoutPassword], count[owned], report.LeftOut, changed)
+		report.Rows, report.Users, count[importer.WithoutPassword], count[importer.Owned], report.LeftOut, changed)
 }
 
 // judge says whether the exit code is that of a finding.
 func judge(report imported) error {
 	refused := 0
 	for _, r := range report.Remarks {
-		if r.Kind == notApplied {
+		if r.Kind == importer.NotApplied {
 			refused++
 		}
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// gitOps is the tool that keeps an object as Git has it; empty where nothing tells of one. Each leaves its own mark:
+// gitOps is the tool that keeps an object as Git has it; empty for none. Each leaves its own mark:
 // https://argo-cd.readthedocs.io/en/stable/user-guide/resource_tracking/, https://fluxcd.io/flux/components/kustomize/ and
 // https://helm.sh/docs/topics/advanced/.
 func gitOps(o client.Object) string {
@@ -25,8 +25,8 @@ func gitOps(o client.Object) string {
 	return ""
 }
 
-// keeper is who would undo it if somebody changed a Secret: a controller that owns it or marks it, or a GitOps tool; empty for
-// nobody. The operator does not, of one that it made for the user: what is in there counts until its time is over.
+// keeper returns the program that would revert a change of a Secret: a controller that owns or marks it, or a GitOps tool; empty
+// for none. The operator does not revert a Secret that it generated: its value counts until it expires.
 func keeper(o client.Object, u *v1alpha1.ShardingUser) string {
 	if owner := metav1.GetControllerOf(o); owner != nil && !metav1.IsControlledBy(o, u) {
 		return owner.Kind + " " + owner.Name

@@ -30,7 +30,7 @@ func TestWhoKeepsASecret(t *testing.T) {
 		metadata metav1.ObjectMeta
 		want     string
 	}{
-		"nobody where nothing tells of one":           {metav1.ObjectMeta{}, ""},
+		"none without a mark":                         {metav1.ObjectMeta{}, ""},
 		"its controller, whatever that is":            {owned("Something", new(true)), "Something a"},
 		"not the operator, that made it for the user": {made("1"), ""},
 		"but that of another user, or an earlier one": {made("2"), "ShardingUser alice"},
@@ -42,7 +42,7 @@ func TestWhoKeepsASecret(t *testing.T) {
 		"Argo CD, by label":                           {labelled("argocd.argoproj.io/instance", "x"), "Argo CD"},
 		"Flux":                                        {labelled("kustomize.toolkit.fluxcd.io/name", "x"), "Flux"},
 		"Helm":                                        {annotated("meta.helm.sh/release-name", "x"), "Helm release x"},
-		"nobody where somebody else's label is there": {labelled("app", "x"), ""},
+		"none by the label of another program":        {labelled("app", "x"), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := keeper(&corev1.Secret{ObjectMeta: tt.metadata}, alice); got != tt.want {

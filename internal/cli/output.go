@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/cli/importer"
 )
 
 // The values of -o.
@@ -111,9 +112,4 @@ func ago(now time.Time, then *time.Time) string {
 }
 
 // called is an object as kubectl calls it: kind and name.
-func called(o client.Object) string {
-	if _, ok := o.(*v1alpha1.ShardingUser); ok {
-		return objectUser + o.GetName()
-	}
-	return objectSecret + o.GetName()
-}
+func called(o client.Object) string { return importer.Called(o) }

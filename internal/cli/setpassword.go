@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/cli/importer"
 	"github.com/sharding-system/shardinguser-operator/internal/password"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
@@ -161,7 +162,7 @@ func passwordSource(u *v1alpha1.ShardingUser) v1alpha1.PasswordSource {
 		return *u.Spec.Password
 	}
 	return v1alpha1.PasswordSource{
-		SecretRef: v1alpha1.SecretKeyReference{Name: u.Name + secretSuffix, Key: secretKey},
+		SecretRef: v1alpha1.SecretKeyReference{Name: u.Name + importer.SecretSuffix, Key: importer.SecretKey},
 		Format:    v1alpha1.PasswordFormatPlain,
 	}
 }
@@ -211,7 +212,7 @@ func (p *passwordSetter) confirm(ctx context.Context, questions []string) error 
 	return nil
 }
 
-// unexpected is what somebody may not know who sets a password.
+// unexpected returns the questions about effects that a user may not expect.
 func unexpected(u *v1alpha1.ShardingUser, source v1alpha1.PasswordSource, secret *corev1.Secret) (questions []string) {
 	if u.Spec.Password == nil {
 		questions = append(questions, fmt.Sprintf("%s has no spec.password, so another program manages its password. From now on the password comes from %s.",
@@ -228,7 +229,7 @@ func unexpected(u *v1alpha1.ShardingUser, source v1alpha1.PasswordSource, secret
 	return questions
 }
 
-// sharers are the other users of a Secret's key. Who may not list users is not told.
+// sharers returns the other users of a Secret's key; none without the right to list users.
 func sharers(ctx context.Context, kube client.Client, u *v1alpha1.ShardingUser, ref v1alpha1.SecretKeyReference) (names []string) {
 	users, err := listUsers(ctx, kube, u.Namespace, false, "")
 	if err != nil {
@@ -301,7 +302,7 @@ func (p *passwordSetter) write(ctx context.Context, kube client.Client, u *v1alp
 		}
 		err = kube.Create(ctx, secret)
 	} else {
-		// Whoever changed it since it was looked at may be one who keeps it.
+		// A program that changed it since it was read may manage it.
 		err = kube.Patch(ctx, secret, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{}))
 	}
 	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {

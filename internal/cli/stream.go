@@ -20,8 +20,7 @@ import (
 // Postgres. A terminal that got it as it is could be made to do what its author likes, or to show something else. So the
 // streams of commands are of a type that escapes, and there is no other way to the terminal.
 
-// stream is an output of the program. What it writes has no character that a terminal acts on but the end of a line and,
-// between columns, the tab.
+// stream is an output of the program. It writes no control character but the end of a line and, between columns, the tab.
 type stream struct{ raw io.Writer }
 
 // newEnv returns what commands share. From here on the streams escape.

@@ -103,7 +103,7 @@ func TestGraphicTextIsLeftAsItIs(t *testing.T) {
 	}
 }
 
-// What programs read is safe to be looked at, too, and each value in it is what it was.
+// Output for programs is safe on a terminal too, and its values are unchanged.
 func TestEscapesChangeNoValueOfJSONOrYAML(t *testing.T) {
 	for name, text := range hostile {
 		for _, format := range []string{asJSON, asYAML} {
@@ -196,14 +196,16 @@ func TestStreamsEscapeWhateverWritesToThem(t *testing.T) {
 // not package fmt or log, and not another stream made of the ones that Run got.
 func TestNothingIsPrintedAroundTheStreams(t *testing.T) {
 	files := token.NewFileSet()
-	packages, err := parser.ParseDir(files, ".", func(f fs.FileInfo) bool { return !strings.HasSuffix(f.Name(), "_test.go") }, 0) //nolint:staticcheck // build tags do not matter
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range packages {
-		for name, file := range p.Files {
-			for _, found := range around(file, name == "stream.go") {
-				t.Errorf("%s: %s goes around the streams: use say", files.Position(found.Pos()), found.Name)
+	for _, folder := range []string{".", "importer"} {
+		packages, err := parser.ParseDir(files, folder, func(f fs.FileInfo) bool { return !strings.HasSuffix(f.Name(), "_test.go") }, 0) //nolint:staticcheck // build tags do not matter
+		if err != nil || len(packages) != 1 {
+			t.Fatalf("%s has %d packages: %v", folder, len(packages), err)
+		}
+		for _, p := range packages {
+			for name, file := range p.Files {
+				for _, found := range around(file, name == "stream.go") {
+					t.Errorf("%s: %s goes around the streams: use say", files.Position(found.Pos()), found.Name)
+				}
 			}
 		}
 	}

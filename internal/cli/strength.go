@@ -10,7 +10,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/password"
 )
 
-// strength is zxcvbn's estimate of how hard a password is to guess for somebody who knows whose it is.
+// strength is zxcvbn's estimate of how hard a password is to guess for an attacker who knows the username.
 type strength struct {
 	Score     int    `json:"score"` // 0 to 4
 	Of        int    `json:"of"`

@@ -14,7 +14,7 @@ func TestStrength(t *testing.T) {
 		plain    string
 		min, max int
 	}{
-		"one that everybody knows is none":        {"admin123", 0, 0},
+		"a well-known one has none":               {"admin123", 0, 0},
 		"a word with a digit is little":           {"Sunshine7", 0, 1},
 		"the username is little":                  {"alice.example", 0, 1},
 		"four words are much":                     {"correct horse battery staple", 4, 4},

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/term"
 )
 
-// terminal is whom one can ask; nil where nobody sits there. Who breaks off has the context end.
+// terminal asks the user; it is nil where there is none. Ctrl-C ends the context.
 type terminal interface {
 	// hidden asks for a line that is not shown while it is typed.
 	hidden(ctx context.Context, prompt string) ([]byte, error)

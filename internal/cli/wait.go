@@ -31,7 +31,7 @@ func (w *waiting) bind(cmd *cobra.Command) {
 // A verdict says whether a user is as it was waited for: true, or a finding where it never will be.
 type verdict func(u *v1alpha1.ShardingUser) (bool, error)
 
-// until reads the user anew until it is as waited for. A finding says what it is like when the time is over.
+// until reads the user again until it is as wanted. When the time is over, it returns a finding with the state.
 func (w *waiting) until(ctx context.Context, kube client.Client, u *v1alpha1.ShardingUser, what string, is verdict) error {
 	if !w.wait {
 		return nil

@@ -26,7 +26,7 @@ func TestWhenAnEditIsInTheRow(t *testing.T) {
 		"not when nobody saw it":                    {aUser(unseen), false, false},
 		"when all is but for a Secret that is gone": {aUser(ready(metav1.ConditionFalse, v1alpha1.ReasonSecretNotFound), stalled), true, false},
 		"or for a password that is none":            {aUser(ready(metav1.ConditionFalse, v1alpha1.ReasonPasswordInvalid), stalled), true, false},
-		"not while the database is away":            {aUser(ready(metav1.ConditionFalse, v1alpha1.ReasonDatabaseUnavailable)), false, false},
+		"not while the database is unavailable":     {aUser(ready(metav1.ConditionFalse, v1alpha1.ReasonDatabaseUnavailable)), false, false},
 		"never when it is refused":                  {aUser(ready(metav1.ConditionFalse, v1alpha1.ReasonLastAdministrator), stalled), false, true},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -6,18 +6,20 @@
 // Each setting is a flag. In rising order of precedence its value comes from
 // the settings file (section "operator", key "bcrypt-cost"), the environment
 // (SHARDINGUSER_BCRYPT_COST; empty counts as not set) and the command line
-// (--bcrypt-cost). The database's DSN alone never is a flag's value, since a
-// process's arguments are for everybody to read: it comes from
-// security.user_database_dsn in the file, from USER_DATABASE_DSN, or from the
-// file that --user-database-dsn-file names, the last of these winning. Those of
-// other roles and other ways to the same database come from files only.
+// (--bcrypt-cost). All of it follows from one table, see [Table].
 //
-// Errors never hold any part of a DSN.
+// The DSN of the database is never a flag's value, because other users of the
+// machine can read a process's arguments. It comes from the file that
+// --user-database-dsn-file names, from USER_DATABASE_DSN, or from
+// security.user_database_dsn in the settings file; the first of these wins.
+// DSNs of other roles come from files only. Errors never hold a part of a DSN.
 package config
 
 import (
 	"net/netip"
 	"time"
+
+	"github.com/sharding-system/shardinguser-operator/internal/dsn"
 )
 
 // LeaseName is that of the lease which the leader holds.
@@ -48,8 +50,8 @@ type Settings struct {
 	// off.
 	MetricsBindAddress     string
 	HealthProbeBindAddress string
-	// PprofBindAddress is where Go's profiles can be had by whoever gets there;
-	// "0", for off, by default.
+	// PprofBindAddress serves Go's profiles without authentication; "0", for
+	// off, by default.
 	PprofBindAddress string
 	// MetricsCertDir has tls.crt and tls.key; empty for a self-signed
 	// certificate.
@@ -102,7 +104,7 @@ type Settings struct {
 type Database struct {
 	// DSN is the one in force when the settings were loaded; empty for the
 	// in-memory store. Use [Database.CurrentDSN] for each new connection.
-	DSN DSN
+	DSN dsn.DSN
 	// DSNFile is the file that DSN was read from; empty where DSN came from
 	// the settings file or the environment, which cannot change.
 	DSNFile string
@@ -111,14 +113,14 @@ type Database struct {
 	// the pool's DSN does for both.
 	ListenDSNFile string
 
-	// LoginDSNFile holds the DSN of the log-in side's own role. Empty where one
-	// role does for both; else there is a database, and log-ins are served.
+	// LoginDSNFile holds the DSN of a separate role for logins. Empty where one
+	// role serves both; else there is a database, and logins are served.
 	LoginDSNFile string
 
 	// MaxConnections is 1 or more, IdleConnections 0 to MaxConnections.
 	MaxConnections int
-	// LoginMaxConnections, 1 or more, is MaxConnections of the log-in side's own
-	// pool, where it has one.
+	// LoginMaxConnections, 1 or more, is MaxConnections of the login pool, where
+	// there is one.
 	LoginMaxConnections int
 
 	IdleConnections    int
@@ -128,7 +130,7 @@ type Database struct {
 	Timeout time.Duration
 }
 
-// Login says how the log-in side works.
+// Login says how logins are served.
 type Login struct {
 	// BindAddress is host:port, or "0" for off.
 	BindAddress string
@@ -160,30 +162,30 @@ type Login struct {
 	// VerifyCacheTTL is how long credentials that passed are recognised without
 	// bcrypt; 0 is never.
 	VerifyCacheTTL time.Duration
-	// AuditRetention is how long attempts stay on record.
+	// AuditRetention is how long attempts stay in the record.
 	AuditRetention time.Duration
-	// AuditMaxSize is how many bytes of attempts stay on record, about; 0 for any
-	// number.
+	// AuditMaxSize is about how many bytes of attempts stay in the record; 0 for
+	// any number.
 	AuditMaxSize int64
 
 	// AccountCacheSize is how many accounts each replica keeps a copy of.
 	AccountCacheSize int
-	// Fallback tells whether log-ins are decided from memory while the database
-	// is away.
+	// Fallback reports whether logins are decided from the account cache while
+	// the database is unavailable.
 	Fallback bool
 	// FallbackAttempts is how many failures one replica alone counts then before
 	// it locks; 0 is LockoutAttempts.
 	FallbackAttempts int
 }
 
-// What DefaultUsers.Passwords may be.
+// The values of DefaultUsers.Passwords.
 const (
 	DefaultUsersOff       = "off"
 	DefaultUsersGenerated = "generated"
 	DefaultUsersSharding  = "sharding"
 )
 
-// What Settings.Orphans may be.
+// The values of Settings.Orphans.
 const (
 	OrphansReport     = "report"
 	OrphansDeactivate = "deactivate"
@@ -204,10 +206,10 @@ type DefaultUsers struct {
 	TakeOver bool
 }
 
-// Enabled tells whether there are any.
+// Enabled reports whether there are any.
 func (d DefaultUsers) Enabled() bool { return d.Passwords != DefaultUsersOff }
 
-// Enabled tells whether log-ins are served.
+// Enabled reports whether logins are served.
 func (l Login) Enabled() bool { return l.BindAddress != off }
 
 // Configured tells whether there is a database at all; without, the in-memory
@@ -216,62 +218,18 @@ func (d Database) Configured() bool { return d.DSN != "" }
 
 // CurrentDSN returns the DSN for a new connection, read again where it comes
 // from a file, so that a rotated credential is taken up. Its errors are
-// [ReadDSNFile]'s.
-func (d Database) CurrentDSN() (DSN, error) {
+// [dsn.ReadFile]'s.
+func (d Database) CurrentDSN() (dsn.DSN, error) {
 	if d.DSNFile == "" {
 		return d.DSN, nil
 	}
-	return ReadDSNFile(d.DSNFile)
+	return dsn.ReadFile(d.DSNFile)
 }
 
 // CurrentListenDSN returns the DSN for a new connection that listens, where
 // there is a file for it.
-func (d Database) CurrentListenDSN() (DSN, error) { return ReadDSNFile(d.ListenDSNFile) }
+func (d Database) CurrentListenDSN() (dsn.DSN, error) { return dsn.ReadFile(d.ListenDSNFile) }
 
-// CurrentLoginDSN returns the DSN for a new connection of the log-in side's own
-// role, where there is a file for it.
-func (d Database) CurrentLoginDSN() (DSN, error) { return ReadDSNFile(d.LoginDSNFile) }
-
-// defaults returns the settings that nobody gave.
-func defaults(cores int) Settings {
-	return Settings{
-		Database: Database{
-			MaxConnections:      25,
-			LoginMaxConnections: 10,
-			IdleConnections:     5,
-			ConnectionLifetime:  5 * time.Minute,
-			ConnectionIdleTime:  time.Minute,
-			Timeout:             5 * time.Second,
-		},
-		Login: Login{
-			BindAddress:     ":8082",
-			LockoutAttempts: 5,
-			LockoutDuration: 15 * time.Minute,
-			SourceRate:      Auto,
-			SourceBurst:     200,
-			MaxConnections:  2048,
-			VerifyCacheTTL:  time.Minute,
-			AuditRetention:  90 * 24 * time.Hour,
-			AuditMaxSize:    2 << 30,
-
-			AccountCacheSize: 150_000,
-			Fallback:         true,
-		},
-		DefaultUsers:            DefaultUsers{Passwords: DefaultUsersOff},
-		BcryptCost:              10,
-		PasswordMinLength:       8,
-		HashCores:               cores,
-		MetricsBindAddress:      ":8443",
-		HealthProbeBindAddress:  ":8081",
-		PprofBindAddress:        off,
-		MaxConcurrentReconciles: 32,
-		Policies:                true,
-		ProtectedRoles:          []string{"admin"},
-		Orphans:                 OrphansReport,
-		KubeAPIBurst:            400,
-		ResyncInterval:          30 * time.Second,
-		PollInterval:            2 * time.Second,
-		Notifications:           true,
-		GracefulShutdownTimeout: 20 * time.Second,
-	}
-}
+// CurrentLoginDSN returns the DSN for a new connection of the login role, where
+// there is a file for it.
+func (d Database) CurrentLoginDSN() (dsn.DSN, error) { return dsn.ReadFile(d.LoginDSNFile) }

@@ -47,7 +47,7 @@ func TestTheManagersOwnNamespace(t *testing.T) {
 }
 
 func TestTheShardingSystemsPasswordsFitTheDefaultLength(t *testing.T) {
-	if s := defaults(1); s.PasswordMinLength > shortestOfSharding {
+	if s := defaults(); s.PasswordMinLength > shortestOfSharding {
 		t.Errorf("by default, passwords have at least %d characters", s.PasswordMinLength)
 	}
 }

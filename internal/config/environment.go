@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/sharding-system/shardinguser-operator/internal/dsn"
 )
 
 // notSettings are variables with our prefix that other programs of this repository read.
@@ -40,7 +42,7 @@ func (l *loader) unknownVariables(environ []string) []string {
 // isSetting tells whether a variable is one of a flag.
 func (l *loader) isSetting(name string) bool {
 	for flag := range l.settings {
-		if envName(flag) == name {
+		if variable(flag) == name {
 			return true
 		}
 	}
@@ -49,11 +51,11 @@ func (l *loader) isSetting(name string) bool {
 
 // nearestVariable returns the variable of the setting whose name is the fewest edits away.
 func (l *loader) nearestVariable(name string) string {
-	if name == envPrefix+"_"+envDSN || name == envPrefix+"_DSN" || name == envPrefix+"_DATABASE_DSN" {
-		return envDSN // the one without our prefix
+	if name == envPrefix+"_"+dsn.Variable || name == envPrefix+"_DSN" || name == envPrefix+"_DATABASE_DSN" {
+		return dsn.Variable // the one without our prefix
 	}
 	flag := strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(name, envPrefix+"_"), "_", "-"))
-	return envName(l.nearest(flag))
+	return variable(l.nearest(flag))
 }
 
 const (

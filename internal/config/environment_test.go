@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/sharding-system/shardinguser-operator/internal/dsn"
 )
 
 func TestAnUnknownVariableIsWarnedOf(t *testing.T) {
@@ -39,7 +41,7 @@ func TestVariablesThatAreNoMistakeAreNotWarnedOf(t *testing.T) {
 	service := "SHARDINGUSER_CONTROLLER_MANAGER_LOGIN"
 	got, err := world{env: map[string]string{
 		"SHARDINGUSER_BCRYPT_COST": "12", "SHARDINGUSER_ZAP_DEVEL": "true", "SHARDINGUSER_OPERATOR_NAMESPACE": "accounts",
-		"SHARDINGUSER_NOTHING": "", "OTHER_BCRYPT_COST": "1", "SHARDINGUSERS": "1", envDSN: goodDSN,
+		"SHARDINGUSER_NOTHING": "", "OTHER_BCRYPT_COST": "1", "SHARDINGUSERS": "1", dsn.Variable: goodDSN,
 		service + "_SERVICE_HOST": "10.0.0.1", service + "_SERVICE_PORT": "443", service + "_SERVICE_PORT_HTTPS": "443",
 		service + "_PORT": "tcp://10.0.0.1:443", service + "_PORT_443_TCP": "tcp://10.0.0.1:443",
 		service + "_PORT_443_TCP_PROTO": "tcp", service + "_PORT_443_TCP_PORT": "443", service + "_PORT_443_TCP_ADDR": "10.0.0.1",
@@ -52,10 +54,8 @@ func TestVariablesThatAreNoMistakeAreNotWarnedOf(t *testing.T) {
 }
 
 func TestAVariableWithAStrangeNameIsWarnedOfWithoutItsName(t *testing.T) {
-	s := defaults(2)
-	defined := flag.NewFlagSet("manager", flag.ContinueOnError)
-	s.bind(defined)
-	l := newLoader(defined)
+	s := defaults()
+	l := newLoader(&s, flag.NewFlagSet("", flag.ContinueOnError))
 	warnings := l.unknownVariables([]string{"SHARDINGUSER_" + goodDSN + "=x", "SHARDINGUSER_a b=x", "SHARDINGUSER_" + strings.Repeat("x", 99) + "=1"})
 	if len(warnings) == 0 || slices.ContainsFunc(warnings, func(w string) bool {
 		return strings.Contains(w, canary) || strings.Contains(w, "a b") || strings.Contains(w, "xxx")

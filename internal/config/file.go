@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -14,7 +13,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/spf13/pflag"
 	"sigs.k8s.io/yaml"
+
+	"github.com/sharding-system/shardinguser-operator/internal/dsn"
 )
 
 // The keys of the settings file that are ours. The others are the sharding
@@ -28,14 +30,14 @@ const (
 // maxFileBytes bounds what is read by mistake, such as a device.
 const maxFileBytes = 1 << 20
 
-// readFile is an ff.ConfigFileParser for the settings file, JSON or YAML:
+// readFile sets the flags that were not given yet by the settings file, JSON or YAML:
 //
 //	{"security": {"user_database_dsn": "postgres://..."},
 //	 "operator": {"bcrypt-cost": 12, "watch-namespaces": ["a", "b"]}}
 //
 // What is wrong with it becomes a problem; the error returned is that of
 // reading alone.
-func (l *loader) readFile(r io.Reader, set func(name, value string) error) error {
+func (l *loader) readFile(r io.Reader) error {
 	text, err := io.ReadAll(io.LimitReader(r, maxFileBytes+1))
 	if err != nil {
 		return err
@@ -52,11 +54,11 @@ func (l *loader) readFile(r io.Reader, set func(name, value string) error) error
 
 	if security, ok := l.section(file, sectionSecurity); ok {
 		_, key, _ := strings.Cut(keyDSN, ".")
-		var dsn *string // null is as good as none
-		if raw, ok := security[key]; ok && json.Unmarshal(raw, &dsn) != nil {
+		var text *string // null is as good as none
+		if raw, ok := security[key]; ok && json.Unmarshal(raw, &text) != nil {
 			l.problem(keyDSN+" in "+l.file, "the value is not a string; put it in quotes")
-		} else if dsn != nil {
-			l.fileDSN = strings.TrimSpace(*dsn)
+		} else if text != nil {
+			l.fileDSN = strings.TrimSpace(*text)
 		}
 	}
 
@@ -65,18 +67,18 @@ func (l *loader) readFile(r io.Reader, set func(name, value string) error) error
 		origin := l.originOf(name)
 		setting, ok := l.settings[name]
 		switch {
-		case !ok && looksSecret(name):
+		case !ok && dsn.MayBe(name):
 			l.problem(sectionOperator+" in "+l.file, "it has a key that is not a setting")
 		case !ok:
 			l.problem(origin, "no such setting; did you mean %s?", l.nearest(name))
 		case name == flagConfig:
 			l.problem(origin, "the settings file cannot name another settings file; remove the key")
 		default:
-			value, err := flagValue(setting.Value, operator[name])
+			text, err := flagText(setting.Value, operator[name])
 			if err != nil {
 				l.problem(origin, "%w", err)
-			} else if err := set(name, value); err != nil {
-				l.problem(origin, "%w", err)
+			} else if !setting.given() {
+				_ = setting.Set(text) // it keeps its error for later
 			}
 		}
 	}
@@ -142,30 +144,26 @@ func notYAML(text []byte, err error) error {
 	return fmt.Errorf("it is neither JSON nor YAML (%s)", where)
 }
 
-// flagValue turns a value of the file into what the flag v takes on the command
-// line. Its type must be the flag's own: a number in quotes is wrong.
-func flagValue(v flag.Value, raw json.RawMessage) (string, error) {
+// flagText turns a value of the file into what the flag takes on the command line. Its form must be the flag's own: a number in
+// quotes is wrong.
+func flagText(flag pflag.Value, raw json.RawMessage) (string, error) {
 	raw = bytes.TrimSpace(raw)
-	var value any = ""
-	if g, ok := v.(flag.Getter); ok {
-		value = g.Get()
-	}
 	isNumber := raw[0] == '-' || '0' <= raw[0] && raw[0] <= '9'
 	var text string
 	isText := raw[0] == '"' && json.Unmarshal(raw, &text) == nil
 
-	switch value.(type) {
-	case bool:
+	switch flag.Type() {
+	case typeBool:
 		if s := string(raw); s == "true" || s == "false" {
 			return s, nil
 		}
 		return "", errors.New("the value is not true or false without quotes")
-	case int, int64, uint, uint64, float32, float64:
+	case typeNumber:
 		if isNumber {
 			return string(raw), nil
 		}
 		return "", errors.New("the value is not a number without quotes")
-	case []string:
+	case typeList:
 		var list []string
 		if isText {
 			return text, nil

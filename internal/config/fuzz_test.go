@@ -7,43 +7,7 @@ import (
 	"flag"
 	"strings"
 	"testing"
-
-	"github.com/jackc/pgx/v5/pgxpool"
 )
-
-// Whatever text is given for a DSN: what the driver takes for its password, and was written down just once, is not in the
-// masked one; masking it again changes nothing that is shown; and errors hold nothing of it.
-func FuzzDSN(f *testing.F) {
-	for _, dsn := range []string{
-		goodDSN, "host=db user=alice password=" + canary, "password='" + canary + `\'' host=db`, "postgres://alice:" + canary + "/x@db",
-		"postgres://db?password=" + canary + "&host=x", "host=" + canary + " port=x", canary, "postgresql:///?password=" + canary,
-		"password =\t" + canary + " sslmode=disable", "postgres://a:b@c@d/" + canary, "user=" + canary + " password=" + canary,
-		"host=db keepalives=1 schema=" + canary + " password=" + canary, "postgres://a:" + canary + "@db?keepalives_idle=30&pgbouncer=true&" + canary + "=1",
-	} {
-		f.Add(dsn)
-	}
-	f.Fuzz(func(t *testing.T, dsn string) {
-		masked := Mask(dsn)
-		if err := checkDSN(strings.TrimSpace(dsn)); err != nil {
-			if strings.Contains(dsn, canary) && strings.Contains(err.Error(), canary) {
-				t.Fatalf("checkDSN(%q) = %v", dsn, err)
-			}
-			return
-		}
-		config, err := pgxpool.ParseConfig(strings.TrimSpace(dsn))
-		if err != nil {
-			t.Fatalf("checkDSN lets %q pass: %v", dsn, err)
-		}
-		password := config.ConnConfig.Password
-		// What is short, or stands there twice, may be shown as something else; what is in our own words says nothing.
-		if len(password) < 4 || strings.Count(dsn, password) != 1 || strings.Contains(unreadable+"password=", password) {
-			return
-		}
-		if strings.Contains(masked, password) {
-			t.Fatalf("Mask(%q) = %q, whose password is %q", dsn, masked, password)
-		}
-	})
-}
 
 // A settings file gives settings or an error, and however a DSN got into it, no error quotes its password.
 func FuzzReadFile(f *testing.F) {
@@ -71,12 +35,10 @@ func FuzzReadFile(f *testing.F) {
 		if strings.Contains(before+after, canary) {
 			return
 		}
-		s := defaults(2)
-		defined := flag.NewFlagSet("manager", flag.ContinueOnError)
-		s.bind(defined)
-		l := newLoader(defined)
+		s := defaults()
+		l := newLoader(&s, flag.NewFlagSet("", flag.ContinueOnError))
 		l.source, l.file = fromFile, defaultConfigFile
-		err := l.readFile(strings.NewReader(before+goodDSN+after), l.flags.Set)
+		err := l.readFile(strings.NewReader(before + goodDSN + after))
 		l.collect()
 		if err := errors.Join(append(l.problems, err)...); err != nil && strings.Contains(err.Error(), canary) {
 			t.Fatalf("of %q it says: %v", before+goodDSN+after, err)

@@ -9,12 +9,13 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"regexp"
-	"runtime"
+	"slices"
 	"strings"
 
-	"github.com/peterbourgon/ff/v3"
+	"github.com/spf13/pflag"
+
+	"github.com/sharding-system/shardinguser-operator/internal/dsn"
 )
 
 const (
@@ -31,21 +32,20 @@ const (
 // three places too.
 //
 // With -h or --help among args, it writes the flags' description to usage and
-// returns [flag.ErrHelp]. Every other error is one sentence a line, each
+// returns [pflag.ErrHelp]. Every other error is one sentence a line, each
 // saying which setting is wrong, where its value came from, and what would be
 // right; all that could be found are there. No error holds a secret.
 func Load(args []string, usage io.Writer, extra func(*flag.FlagSet)) (Settings, error) {
-	s := defaults(runtime.GOMAXPROCS(0))
-	defined := flag.NewFlagSet("manager", flag.ContinueOnError)
-	s.bind(defined)
+	s := defaults()
+	others := flag.NewFlagSet("", flag.ContinueOnError)
 	if extra != nil {
-		extra(defined)
+		extra(others)
 	}
-	l := newLoader(defined)
+	l := newLoader(&s, others)
 
-	if err := l.flags.Parse(args); errors.Is(err, flag.ErrHelp) {
-		printUsage(usage, defined)
-		return Settings{}, flag.ErrHelp
+	if err := l.flags.Parse(l.doubleDashed(args)); errors.Is(err, pflag.ErrHelp) {
+		printUsage(usage, table(&s), others)
+		return Settings{}, err
 	} else if err != nil {
 		return Settings{}, l.commandLineError(err)
 	}
@@ -53,21 +53,11 @@ func Load(args []string, usage io.Writer, extra func(*flag.FlagSet)) (Settings, 
 		return Settings{}, fmt.Errorf("argument %d is not a flag or the value of one, and there are no other arguments: "+
 			"write flags, in particular boolean ones, as --name=value", len(args)-l.flags.NArg()+1)
 	}
-
-	// The command line is parsed; ff adds the environment, then the file, to
-	// the flags that it did not set.
-	l.source = fromEnvironment
-	if given := l.settings[flagConfig].given(); !given && os.Getenv(envName(flagConfig)) == "" && exists(defaultConfigFile) {
+	l.readEnvironment()
+	if !l.settings[flagConfig].given() && exists(defaultConfigFile) {
 		s.ConfigFile = defaultConfigFile
 	}
-	err := ff.Parse(l.flags, nil,
-		ff.WithEnvVarPrefix(envPrefix),
-		ff.WithConfigFileFlag(flagConfig),
-		ff.WithConfigFileParser(func(r io.Reader, set func(name, value string) error) error {
-			l.source, l.file = fromFile, s.ConfigFile
-			return l.readFile(r, set)
-		}))
-	if err != nil {
+	if err := l.openFile(s.ConfigFile); err != nil {
 		l.problem(l.settings[flagConfig].origin, "cannot read the settings file %s: %w", quoted(s.ConfigFile), cause(err))
 	}
 
@@ -88,14 +78,9 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// envName returns the environment variable of a flag, as ff derives it.
-func envName(flagName string) string {
-	return envPrefix + "_" + strings.ToUpper(strings.ReplaceAll(flagName, "-", "_"))
-}
-
-// A loader reads the three sources and remembers what came from where.
+// A loader reads the three sources, the one of the highest precedence first, and remembers what came from where.
 type loader struct {
-	flags    *flag.FlagSet
+	flags    *pflag.FlagSet
 	settings map[string]*setting // by flag name
 
 	source  source // the one being read
@@ -113,24 +98,76 @@ const (
 	fromFile
 )
 
-// newLoader takes over the flags of defined, each wrapped in a setting.
-func newLoader(defined *flag.FlagSet) *loader {
-	l := &loader{flags: flag.NewFlagSet(defined.Name(), flag.ContinueOnError), settings: map[string]*setting{}}
-	// The flag package would print its errors, values included, by itself.
-	l.flags.SetOutput(io.Discard)
-	l.flags.Usage = func() {}
-	defined.VisitAll(func(f *flag.Flag) {
-		s := &setting{Value: f.Value, name: f.Name, loader: l}
-		l.settings[f.Name] = s
-		l.flags.Var(s, f.Name, f.Usage)
-	})
+// newLoader returns a loader into s, and into the values of flags that are not this package's.
+func newLoader(s *Settings, others *flag.FlagSet) *loader {
+	l := &loader{flags: pflag.NewFlagSet("manager", pflag.ContinueOnError), settings: map[string]*setting{}}
+	l.flags.Usage = func() {} // pflag would print by itself
+	l.flags.SetInterspersed(false)
+	for _, section := range table(s) {
+		for _, setting := range section.Settings {
+			l.add(setting.Name, setting.Value)
+		}
+	}
+	others.VisitAll(func(f *flag.Flag) { l.add(f.Name, pflag.PFlagFromGoFlag(f).Value) })
 	return l
+}
+
+// add adds a flag.
+func (l *loader) add(name string, value pflag.Value) {
+	s := &setting{Value: value, name: name, loader: l}
+	l.settings[name] = s
+	f := l.flags.VarPF(s, name, "", "")
+	if s.Type() == typeBool {
+		f.NoOptDefVal = "true" // it may go without a value
+	}
+}
+
+// doubleDashed returns args with two dashes before each flag. One is accepted, too, as by Go's package flag.
+func (l *loader) doubleDashed(args []string) []string {
+	args = slices.Clone(args)
+	for i := 0; i < len(args); i++ {
+		if len(args[i]) < 2 || args[i][0] != '-' || args[i] == "--" {
+			break // no flags after it
+		}
+		if args[i][1] != '-' && len(args[i]) > 2 {
+			args[i] = "-" + args[i]
+		}
+		name, _, hasValue := strings.Cut(strings.TrimPrefix(args[i], "--"), "=")
+		if f := l.flags.Lookup(name); f != nil && !hasValue && f.NoOptDefVal == "" {
+			i++ // its value, which may begin with a dash
+		}
+	}
+	return args
+}
+
+// readEnvironment sets the flags that were not given yet. An empty variable counts as not set.
+func (l *loader) readEnvironment() {
+	l.source = fromEnvironment
+	for name, s := range l.settings {
+		if value := os.Getenv(variable(name)); value != "" && !s.given() {
+			_ = s.Set(value) // it keeps its error for later
+		}
+	}
+}
+
+// openFile reads the settings file at path, if there is one.
+func (l *loader) openFile(path string) error {
+	if path == "" {
+		return nil
+	}
+	file, err := os.Open(path) //nolint:gosec // The path is the operator's own setting.
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Close() }()
+	l.source, l.file = fromFile, path
+	return l.readFile(file)
 }
 
 // A setting is a flag that keeps a refusal for later, so that one wrong value
 // does not hide the next.
 type setting struct {
-	flag.Value
+	pflag.Value
 	name   string
 	loader *loader
 
@@ -143,26 +180,20 @@ func (s *setting) Set(value string) error {
 	s.origin = s.loader.originOf(s.name)
 	s.err = nil
 	err := s.Value.Set(value)
-	if err != nil && s.IsBoolFlag() {
-		err = want("true or false") // package flag's own error says nothing
+	if err != nil && s.Type() == typeBool {
+		err = want("true or false") // Go's own error says nothing
 	}
 	var w want
 	switch {
 	case err == nil:
 	case errors.As(err, &w):
 		s.err = fmt.Errorf("%s: %s is not %w", s.origin, quoted(value), err)
-	case looksSecret(value): // which the error may quote
+	case dsn.MayBe(value): // which the error may quote
 		s.err = fmt.Errorf("%s: %s is rejected", s.origin, quoted(value))
 	default:
 		s.err = fmt.Errorf("%s: %s is rejected: %w", s.origin, quoted(value), err)
 	}
 	return nil
-}
-
-// IsBoolFlag lets a boolean flag go without a value.
-func (s *setting) IsBoolFlag() bool {
-	b, ok := s.Value.(interface{ IsBoolFlag() bool })
-	return ok && b.IsBoolFlag()
 }
 
 func (s *setting) given() bool { return s.origin != "" }
@@ -171,7 +202,7 @@ func (s *setting) given() bool { return s.origin != "" }
 func (l *loader) originOf(name string) string {
 	switch l.source {
 	case fromEnvironment:
-		return "environment variable " + envName(name)
+		return "environment variable " + variable(name)
 	case fromFile:
 		return "operator." + name + " in " + l.file
 	default:
@@ -190,176 +221,55 @@ func (l *loader) problem(origin, format string, args ...any) {
 
 // collect adds the refused values, in the flags' order.
 func (l *loader) collect() {
-	l.flags.VisitAll(func(f *flag.Flag) {
+	l.flags.VisitAll(func(f *pflag.Flag) {
 		if err := l.settings[f.Name].err; err != nil {
 			l.problems = append(l.problems, err)
 		}
 	})
 }
 
-// checkTogether checks what one value alone cannot tell.
-func (l *loader) checkTogether(s *Settings) {
-	if d := &s.Database; d.IdleConnections > d.MaxConnections {
-		if idle := l.settings[flagIdleConnections]; idle.given() {
-			l.problem(idle.origin, "%d idle connections are more than the %d of --%s; lower the first or raise the second",
-				d.IdleConnections, d.MaxConnections, flagMaxConnections)
-		} else {
-			d.IdleConnections = d.MaxConnections
-		}
-	}
-	l.checkAddresses(s)
-	l.checkDefaultUsers(s)
-	l.checkCertificate(flagMetricsCertDir, s.MetricsCertDir)
-	l.checkCertificate(flagLoginCertDir, s.Login.TLSCertDir)
-	l.checkSecrets(&s.Login)
-}
-
-// checkSecrets checks the files of the signing secrets. Their paths are not quoted: somebody may have given a secret itself.
-func (l *loader) checkSecrets(login *Login) {
-	for _, secret := range []struct{ flag, file string }{
-		{flagJWTSecretFile, login.JWTSecretFile},
-		{flagJWTPreviousSecretFile, login.JWTPreviousSecretFile},
-	} {
-		if secret.file == "" {
-			continue
-		}
-		_, err := os.ReadFile(secret.file)
-		if secret.flag == flagJWTPreviousSecretFile && errors.Is(err, fs.ErrNotExist) {
-			continue // it was removed to end it, and a restart must not fail by that
-		}
-		if err != nil {
-			l.problem(l.settings[secret.flag].origin, "cannot read the file of the signing secret: %w; "+
-				"set a file that contains at least 32 bytes", cause(err))
-		}
-	}
-	if login.JWTSecretFile == "" && login.JWTPreviousSecretFile != "" {
-		l.problem(l.settings[flagJWTPreviousSecretFile].origin, "a previous signing secret is set, but no current one; set --%s too", flagJWTSecretFile)
-	}
-	if login.JWTPreviousSecretFile == "" && !login.JWTPreviousSecretUntil.IsZero() {
-		l.problem(l.settings[flagJWTPreviousSecretUntil].origin, "no previous signing secret is set; set --%s too", flagJWTPreviousSecretFile)
-	}
-}
-
-// checkAddresses checks that no two servers listen where only one can.
-func (l *loader) checkAddresses(s *Settings) {
-	servers := []struct{ flag, address string }{
-		{flagMetricsAddress, s.MetricsBindAddress},
-		{flagHealthAddress, s.HealthProbeBindAddress},
-		{flagLoginAddress, s.Login.BindAddress},
-		{flagPprofAddress, s.PprofBindAddress},
-	}
-	for i, a := range servers {
-		for _, b := range servers[i+1:] {
-			if overlap(a.address, b.address) {
-				l.problem("", "--%s (%s) and --%s (%s) are the same address; set different ports", a.flag, a.address, b.flag, b.address)
-			}
-		}
-	}
-}
-
-// checkCertificate checks that the folder has a certificate and its key.
-func (l *loader) checkCertificate(flag, dir string) {
-	if dir == "" {
-		return
-	}
-	for _, name := range []string{"tls.crt", "tls.key"} {
-		//nolint:gosec // The path is the operator's own setting.
-		if _, err := os.ReadFile(filepath.Join(dir, name)); err != nil {
-			l.problem(l.settings[flag].origin, "cannot read %[2]s in the folder %[1]s: %[3]w; "+
-				"mount a TLS Secret there", quoted(dir), name, cause(err))
-		}
-	}
-}
-
-// resolveDSN settles which DSN is in force, and checks it and the listener's.
-func (l *loader) resolveDSN(d *Database) {
-	switch env := strings.TrimSpace(os.Getenv(envDSN)); {
-	case d.DSNFile != "":
-		dsn, err := ReadDSNFile(d.DSNFile)
-		if err != nil {
-			l.problem(l.settings[flagDSNFile].origin, "%w", err)
-		}
-		d.DSN = dsn
-	case env != "":
-		if err := checkDSN(env); err != nil {
-			l.problem("environment variable "+envDSN, "%w", err)
-		}
-		d.DSN = DSN(env)
-	case l.fileDSN != "":
-		if err := checkDSN(l.fileDSN); err != nil {
-			l.problem(keyDSN+" in "+l.file, "%w", err)
-		}
-		d.DSN = DSN(l.fileDSN)
-	}
-
-	if d.ListenDSNFile == "" {
-		return
-	}
-	origin := l.settings[flagListenDSNFile].origin
-	if _, err := ReadDSNFile(d.ListenDSNFile); err != nil {
-		l.problem(origin, "%w", err)
-	}
-	if d.DSN == "" && d.DSNFile == "" {
-		l.problem(origin, "no database is set to listen to; set its DSN by --%s, %s or %s in the settings file",
-			flagDSNFile, envDSN, keyDSN)
-	}
-}
-
-// checkLoginDSN checks the DSN of the log-in side's role, and whether that side is there.
-func (l *loader) checkLoginDSN(s Settings) {
-	d := s.Database
-	if d.LoginDSNFile == "" {
-		if given := l.settings[flagLoginMaxConnections]; given.given() {
-			l.problem(given.origin, "logins have no connection pool without a separate role; set the DSN of one by --%s, "+
-				"or set --%s for all", flagLoginDSNFile, flagMaxConnections)
-		}
-		return
-	}
-	origin := l.settings[flagLoginDSNFile].origin
-	switch dsn, err := ReadDSNFile(d.LoginDSNFile); {
-	case err != nil:
-		l.problem(origin, "%w", err)
-	case dsn == d.DSN:
-		l.problem(origin, "the file contains the controller's DSN; write the DSN of another role, or remove the flag")
-	}
-	if d.DSN == "" && d.DSNFile == "" {
-		l.problem(origin, "the login role needs a controller role; set the controller's DSN by --%s, %s or %s in the settings file",
-			flagDSNFile, envDSN, keyDSN)
-	}
-	if !s.Login.Enabled() {
-		l.problem(origin, "the login role is unused while --%s is 0; remove one of the two flags",
-			flagLoginAddress)
-	}
-}
-
 var flagName = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
 
-// commandLineError puts the flag package's error into our words. It quotes a
-// flag's name only where it looks like one: a DSN may stand in its place.
+// commandLineError puts pflag's error into our words. It quotes a flag's name only where it looks like one: a DSN may stand in
+// its place.
 func (l *loader) commandLineError(err error) error {
-	if name, ok := strings.CutPrefix(err.Error(), "flag needs an argument: -"); ok {
-		return fmt.Errorf("flag --%s needs a value; write --%[1]s=value", name)
+	var valueless *pflag.ValueRequiredError
+	if errors.As(err, &valueless) {
+		return fmt.Errorf("flag --%s needs a value; write --%[1]s=value", valueless.GetSpecifiedName())
 	}
-	name, ok := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
+	name := ""
+	var unknown *pflag.NotExistError
+	if errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() == "" {
+		name = unknown.GetSpecifiedName()
+	}
 	switch {
-	case !ok || !flagName.MatchString(name):
+	case !flagName.MatchString(name):
 		return errors.New("an argument is not a flag; write --name=value, and see --help")
 	case strings.HasSuffix(name, "dsn") && name+"-file" != flagDSNFile && l.settings[name+"-file"] != nil:
 		return fmt.Errorf("unknown flag --%s: a DSN contains a password and is never a flag's value; write it to a file and set "+
 			"--%[1]s-file", name)
 	case strings.HasSuffix(name, "dsn"):
 		return fmt.Errorf("unknown flag --%s: a DSN contains a password and is never a flag's value; "+
-			"set the environment variable %s, or write it to a file and set --%s", name, envDSN, flagDSNFile)
+			"set the environment variable %s, or write it to a file and set --%s", name, dsn.Variable, flagDSNFile)
 	}
 	return fmt.Errorf("unknown flag --%s: did you mean --%s? See --help", name, l.nearest(name))
+}
+
+// cause is what is wrong with a file, without the path that the message names already.
+func cause(err error) error {
+	var pathErr *fs.PathError
+	if errors.As(err, &pathErr) {
+		return pathErr.Err
+	}
+	return err
 }
 
 // quoted returns value in quotes, cut where it is long, or *** where it may be
 // a secret.
 func quoted(value string) string {
 	const most = 100
-	if looksSecret(value) {
-		return hidden
+	if dsn.MayBe(value) {
+		return dsn.Hidden
 	}
 	if len(value) > most {
 		value = strings.ToValidUTF8(value[:most], "") + "..."

@@ -14,6 +14,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/sharding-system/shardinguser-operator/internal/dsn"
 )
 
 const canary = "cAnAry7"
@@ -34,7 +38,7 @@ func (w world) load(t *testing.T) (Settings, error) {
 	t.Chdir(t.TempDir())
 	for _, entry := range os.Environ() {
 		name, _, _ := strings.Cut(entry, "=")
-		if strings.HasPrefix(name, envPrefix) || strings.HasPrefix(name, "PG") || name == envDSN {
+		if strings.HasPrefix(name, envPrefix) || strings.HasPrefix(name, "PG") || name == dsn.Variable {
 			t.Setenv(name, "")
 		}
 	}
@@ -100,6 +104,8 @@ func TestPrecedence(t *testing.T) {
 		"a named file replaces the default one":     {world{files: map[string]string{"a.yaml": file, defaultConfigFile: "operator: {bcrypt-cost: 14}"}, args: []string{"--config=a.yaml"}}, 11},
 		"an empty name stands for no file":          {world{files: map[string]string{defaultConfigFile: file}, args: []string{"--config="}}, 10},
 		"a file of the sharding manager's is taken": {world{files: map[string]string{defaultConfigFile: "{\n\t\"server\": {\"port\": 8080},\n\t\"security\": {\"jwt\": 1},\n\t\"operator\": {\"bcrypt-cost\": 11}}"}}, 11},
+		"one dash is enough":                        {world{args: []string{"-leader-elect", "-bcrypt-cost", "12", "-config="}}, 12},
+		"a value may begin with a dash":             {world{files: map[string]string{"-a.yaml": file}, args: []string{"--config", "-a.yaml"}}, 11},
 		"an empty file is taken":                    {world{files: map[string]string{defaultConfigFile: "# nothing yet\n"}}, 10},
 		"empty sections are taken":                  {world{files: map[string]string{defaultConfigFile: "operator:\nsecurity:\n"}}, 10},
 	} {
@@ -133,11 +139,12 @@ operator:
   default-users-namespace: team-b
   default-users-take-over: on
   zap-devel: true
+  audit-max-size: 512MiB
 `}}.load(t)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := defaults(runtime.GOMAXPROCS(0))
+	want := defaults()
 	want.ConfigFile = defaultConfigFile
 	want.LeaderElect = true
 	want.WatchNamespaces = []string{"team-a", "team-b"}
@@ -152,6 +159,7 @@ operator:
 	want.Login.LockoutAttempts = 3
 	want.Login.MaxConnections = 64
 	want.Login.VerifyCacheTTL = 0
+	want.Login.AuditMaxSize = 512 << 20
 	want.Login.Fallback = false
 	want.Notifications = false
 	want.DefaultUsers = DefaultUsers{Passwords: "generated", Namespace: "team-b", TakeOver: true}
@@ -161,11 +169,11 @@ operator:
 }
 
 func TestWhereTheDSNComesFrom(t *testing.T) {
-	dsn := func(host string) string { return "host=" + host + " password=" + canary }
-	file := "security: {user_database_dsn: '" + dsn("file") + "'}"
+	with := func(host string) string { return "host=" + host + " password=" + canary }
+	file := "security: {user_database_dsn: '" + with("file") + "'}"
 	all := world{
-		files: map[string]string{defaultConfigFile: file, "dsn": dsn("mounted") + "\n"},
-		env:   map[string]string{envDSN: dsn("env")},
+		files: map[string]string{defaultConfigFile: file, "dsn": with("mounted") + "\n"},
+		env:   map[string]string{dsn.Variable: with("env")},
 		args:  []string{"--user-database-dsn-file=dsn"},
 	}
 	for name, tt := range map[string]struct {
@@ -173,11 +181,11 @@ func TestWhereTheDSNComesFrom(t *testing.T) {
 		want, file string
 	}{
 		"nowhere":                                {world{}, "", ""},
-		"the settings file":                      {world{files: all.files}, dsn("file"), ""},
-		"the environment before the file":        {world{files: all.files, env: all.env}, dsn("env"), ""},
-		"a mounted file before all others":       {all, dsn("mounted"), "dsn"},
-		"a mounted file that the settings name":  {world{files: map[string]string{defaultConfigFile: "operator: {user-database-dsn-file: dsn}", "dsn": dsn("mounted")}, env: all.env}, dsn("mounted"), "dsn"},
-		"white space in the environment is none": {world{files: all.files, env: map[string]string{envDSN: " \n"}}, dsn("file"), ""},
+		"the settings file":                      {world{files: all.files}, with("file"), ""},
+		"the environment before the file":        {world{files: all.files, env: all.env}, with("env"), ""},
+		"a mounted file before all others":       {all, with("mounted"), "dsn"},
+		"a mounted file that the settings name":  {world{files: map[string]string{defaultConfigFile: "operator: {user-database-dsn-file: dsn}", "dsn": with("mounted")}, env: all.env}, with("mounted"), "dsn"},
+		"white space in the environment is none": {world{files: all.files, env: map[string]string{dsn.Variable: " \n"}}, with("file"), ""},
 		"white space in the file is none":        {world{files: map[string]string{defaultConfigFile: "security: {user_database_dsn: ' '}"}}, "", ""},
 		"null in the file is none":               {world{files: map[string]string{defaultConfigFile: "security: {user_database_dsn: }"}}, "", ""},
 	} {
@@ -308,17 +316,17 @@ func TestWrongDSNSettings(t *testing.T) {
 		"a DSN file that is missing":           {args("--user-database-dsn-file=none"), []string{"flag --user-database-dsn-file: cannot read the DSN file none: no such file or directory"}},
 		"a DSN file that is empty":             {world{files: map[string]string{"dsn": " \n"}, args: []string{"--user-database-dsn-file=dsn"}}, []string{"the DSN file dsn is empty: write a DSN such as postgres://"}},
 		"a listening DSN without database":     {world{files: map[string]string{"dsn": goodDSN}, args: []string{"--listen-dsn-file=dsn"}}, []string{"flag --listen-dsn-file: no database is set to listen to"}},
-		"a listening DSN file that is missing": {world{env: map[string]string{envDSN: goodDSN}, args: []string{"--listen-dsn-file=none"}}, []string{"flag --listen-dsn-file: cannot read the DSN file none"}},
+		"a listening DSN file that is missing": {world{env: map[string]string{dsn.Variable: goodDSN}, args: []string{"--listen-dsn-file=none"}}, []string{"flag --listen-dsn-file: cannot read the DSN file none"}},
 		"a login role alone":                   {world{files: map[string]string{"dsn": goodDSN}, args: []string{"--login-database-dsn-file=dsn"}}, []string{"flag --login-database-dsn-file: the login role needs a controller role; set the controller's DSN by --user-database-dsn-file"}},
-		"a login role without log-ins":         {world{files: map[string]string{"dsn": goodDSN}, env: map[string]string{envDSN: goodDSN, "SHARDINGUSER_LOGIN_DATABASE_DSN_FILE": "dsn"}, args: []string{"--login-bind-address=0"}}, []string{"SHARDINGUSER_LOGIN_DATABASE_DSN_FILE: the login role is unused while --login-bind-address is 0"}},
-		"a login role that is the same":        {world{files: map[string]string{"dsn": goodDSN}, env: map[string]string{envDSN: goodDSN}, args: []string{"--login-database-dsn-file=dsn"}}, []string{"flag --login-database-dsn-file: the file contains the controller's DSN"}},
-		"a login DSN file that is missing":     {world{env: map[string]string{envDSN: goodDSN}, args: []string{"--login-database-dsn-file=none"}}, []string{"flag --login-database-dsn-file: cannot read the DSN file none"}},
+		"a login role without logins":          {world{files: map[string]string{"dsn": goodDSN}, env: map[string]string{dsn.Variable: goodDSN, "SHARDINGUSER_LOGIN_DATABASE_DSN_FILE": "dsn"}, args: []string{"--login-bind-address=0"}}, []string{"SHARDINGUSER_LOGIN_DATABASE_DSN_FILE: the login role is unused while --login-bind-address is 0"}},
+		"a login role that is the same":        {world{files: map[string]string{"dsn": goodDSN}, env: map[string]string{dsn.Variable: goodDSN}, args: []string{"--login-database-dsn-file=dsn"}}, []string{"flag --login-database-dsn-file: the file contains the controller's DSN"}},
+		"a login DSN file that is missing":     {world{env: map[string]string{dsn.Variable: goodDSN}, args: []string{"--login-database-dsn-file=none"}}, []string{"flag --login-database-dsn-file: cannot read the DSN file none"}},
 		"a login pool without a role":          {args("--login-database-max-connections=3"), []string{"flag --login-database-max-connections: logins have no connection pool", "--login-database-dsn-file"}},
 		"a login DSN for a flag":               {args("--login-database-dsn=x"), []string{"never a flag's value; write it to a file and set --login-database-dsn-file"}},
 		"several at once": {
 			world{
 				files: map[string]string{defaultConfigFile: "operator: {hash-cores: 0, x: 1}"},
-				env:   map[string]string{"SHARDINGUSER_POLL_INTERVAL": "soon", envDSN: "nonsense"},
+				env:   map[string]string{"SHARDINGUSER_POLL_INTERVAL": "soon", dsn.Variable: "nonsense"},
 				args:  []string{"--bcrypt-cost=9"},
 			},
 			[]string{"operator.hash-cores", "operator.x ", "SHARDINGUSER_POLL_INTERVAL", "flag --bcrypt-cost", "USER_DATABASE_DSN"},
@@ -334,9 +342,9 @@ func TestNoErrorQuotesADSN(t *testing.T) {
 		"behind three dashes":             {args: []string{"---dsn=" + goodDSN}},
 		"as an argument":                  {args: []string{goodDSN}},
 		"in place of its file's path":     {args: []string{"--user-database-dsn-file=" + goodDSN}},
-		"in place of the listener's path": {args: []string{"--listen-dsn-file", "host=db password=" + canary}, env: map[string]string{envDSN: goodDSN}},
-		"in place of the log-in side's":   {args: []string{"--login-database-dsn-file=" + goodDSN}, env: map[string]string{envDSN: goodDSN}},
-		"as the log-in side's flag":       {args: []string{"--login-database-dsn=" + goodDSN}},
+		"in place of the listener's path": {args: []string{"--listen-dsn-file", "host=db password=" + canary}, env: map[string]string{dsn.Variable: goodDSN}},
+		"in place of the login DSN":       {args: []string{"--login-database-dsn-file=" + goodDSN}, env: map[string]string{dsn.Variable: goodDSN}},
+		"as the flag of the login DSN":    {args: []string{"--login-database-dsn=" + goodDSN}},
 		"in place of the settings file":   {args: []string{"--config=" + goodDSN}},
 		"in place of the certificates":    {args: []string{"--metrics-cert-dir=" + goodDSN}},
 		"in place of a number":            {args: []string{"--bcrypt-cost=" + goodDSN}},
@@ -348,7 +356,7 @@ func TestNoErrorQuotesADSN(t *testing.T) {
 		"as a key":                        {files: map[string]string{defaultConfigFile: "operator: {'" + goodDSN + "': 1}"}},
 		"as a list":                       {files: map[string]string{defaultConfigFile: "security: {user_database_dsn: ['" + goodDSN + "']}"}},
 		"wrong in the settings file":      {files: map[string]string{defaultConfigFile: "security: {user_database_dsn: '" + canary + "'}"}},
-		"wrong in the environment":        {env: map[string]string{envDSN: "mysql://alice:" + canary + "@db/users"}},
+		"wrong in the environment":        {env: map[string]string{dsn.Variable: "mysql://alice:" + canary + "@db/users"}},
 		"wrong in a mounted file":         {files: map[string]string{"dsn": "postgres://a:" + canary + "/x@db:port"}, args: []string{"--user-database-dsn-file=dsn"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -372,10 +380,10 @@ func TestADSNFlagIsExplained(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	var b strings.Builder
-	t.Setenv(envDSN, "not looked at")
+	t.Setenv(dsn.Variable, "not looked at")
 	_, err := Load([]string{"--help"}, &b, nil)
-	if !errors.Is(err, flag.ErrHelp) {
-		t.Errorf("Load = %v, want %v", err, flag.ErrHelp)
+	if !errors.Is(err, pflag.ErrHelp) {
+		t.Errorf("Load = %v, want %v", err, pflag.ErrHelp)
 	}
 	for _, says := range []string{"--bcrypt-cost cost\n", "(default 10)", "--leader-elect\n", "SHARDINGUSER_BCRYPT_COST", "USER_DATABASE_DSN"} {
 		if !strings.Contains(b.String(), says) {

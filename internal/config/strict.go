@@ -32,9 +32,9 @@ func (l *loader) checkKeys(file keyed) {
 	for _, section := range ours[""] {
 		l.checkSection(section, file.sections[section], ours[section])
 	}
-	dsn := spelling(keyName(keyDSN))
+	wanted := spelling(keyName(keyDSN))
 	for _, key := range slices.Sorted(maps.Keys(file.lines)) {
-		if spelling(key) == dsn {
+		if spelling(key) == wanted {
 			l.keyProblem(file.lines[key], "the DSN is not in its section; write it as %s", keyDSN)
 		}
 	}
@@ -153,8 +153,8 @@ func isEmpty(document *yaml.Node) bool {
 	return len(document.Content) == 0 || document.Content[0].Tag == "!!null"
 }
 
-// mappingOf reads the keys of a mapping, and of its sections. What a merge key (<<) brings is no key of the mapping: those
-// that stand there win over it, as is meant.
+// mappingOf reads the keys of a mapping, and of its sections. Keys that a merge key (<<) brings do not count: the mapping's own
+// keys override them.
 func mappingOf(node *yaml.Node, sections bool) keyed {
 	found := keyed{lines: map[string][]int{}, sections: map[string]keyed{}}
 	for node.Kind == yaml.DocumentNode && len(node.Content) > 0 || node.Kind == yaml.AliasNode {

@@ -6,10 +6,16 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"regexp"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/sharding-system/shardinguser-operator/internal/dsn"
 )
 
-// printUsage describes all flags of fs, in the order of their names.
-func printUsage(w io.Writer, fs *flag.FlagSet) {
+// printUsage describes the settings of the table, and the flags that are not in it.
+func printUsage(w io.Writer, sections []Section, others *flag.FlagSet) {
 	fmt.Fprintf(w, `Usage: manager [flags]
 
 Each flag can also be set by an environment variable (--bcrypt-cost is
@@ -20,26 +26,41 @@ The database DSN is never a flag. It comes from the file that
 --%s names, from the environment variable %s,
 or from %s in the settings file, in this order of precedence.
 Without a DSN, accounts are kept in memory. DSNs of other roles are in files too.
-
-Flags:
-`, envName("bcrypt-cost"), sectionOperator, flagDSNFile, envDSN, keyDSN)
-	fs.VisitAll(func(f *flag.Flag) {
-		kind, text := flag.UnquoteUsage(f)
-		name := "  --" + f.Name
-		if kind != "" {
-			name += " " + kind
+`, variable("bcrypt-cost"), sectionOperator, flagDSNFile, dsn.Variable, keyDSN)
+	for _, section := range sections {
+		fmt.Fprintf(w, "\n%s:\n", section.Title)
+		for _, s := range section.Settings {
+			printFlag(w, s.Name, s.Unit, plainText(s.Help), s.Default+plainText(s.Absent))
 		}
-		if f.DefValue != "" && f.DefValue != "false" {
-			text += " (default " + f.DefValue + ")"
-		}
-		fmt.Fprintf(w, "%s\n    \t%s\n", name, text)
+	}
+	fmt.Fprint(w, "\nOther flags:\n")
+	others.VisitAll(func(f *flag.Flag) {
+		unit, text := flag.UnquoteUsage(f)
+		printFlag(w, f.Name, unit, text, f.DefValue)
 	})
+}
+
+func printFlag(w io.Writer, name, unit, text, fallback string) {
+	if unit != "" {
+		name += " " + unit
+	}
+	if fallback != "" && fallback != "false" {
+		text += " (default " + fallback + ")"
+	}
+	fmt.Fprintf(w, "  --%s\n    \t%s\n", name, text)
+}
+
+var link = regexp.MustCompile(`\[([^]]*)\]\([^)]*\)`)
+
+// plainText returns a text in Markdown without its links and backticks.
+func plainText(markdown string) string {
+	return strings.ReplaceAll(link.ReplaceAllString(markdown, "$1"), "`", "")
 }
 
 // nearest returns the flag whose name is the fewest edits away from name.
 func (l *loader) nearest(name string) string {
 	best, least := "", -1
-	l.flags.VisitAll(func(f *flag.Flag) {
+	l.flags.VisitAll(func(f *pflag.Flag) {
 		if d := distance(name, f.Name); least < 0 || d < least {
 			best, least = f.Name, d
 		}

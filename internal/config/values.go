@@ -13,7 +13,15 @@ import (
 	"time"
 )
 
-// The kinds of setting, each a flag.Getter. Their Set refuses with a want.
+// The kinds of setting, each a pflag.Value. Their Set refuses with a want.
+
+// Type returns how a value is written in the settings file.
+const (
+	typeNumber = "number"
+	typeBool   = "bool"
+	typeList   = "list"
+	typeText   = "text" // a number will do
+)
 
 // A want is the error of a refused value: what would have been right, in words
 // that go on after `"..." is not`.
@@ -35,8 +43,8 @@ func (n number) Set(s string) error {
 	*n.at = v
 	return nil
 }
-func (n number) String() string { return strconv.Itoa(n.Get().(int)) }
-func (n number) Get() any       { return *n.at }
+func (n number) String() string { return strconv.Itoa(*n.at) }
+func (number) Type() string     { return typeNumber }
 
 // Auto is the value of a number that the program chooses by itself.
 const Auto = -1
@@ -63,7 +71,7 @@ func (n numberOrAuto) String() string {
 	}
 	return n.number.String()
 }
-func (n numberOrAuto) Get() any { return n.String() }
+func (numberOrAuto) Type() string { return typeText }
 
 // rate is a number a second, 1 to 10000, or 0 for any number.
 type rate struct{ at *float32 }
@@ -78,7 +86,7 @@ func (r rate) Set(s string) error {
 	return nil
 }
 func (r rate) String() string { return strconv.FormatFloat(float64(*r.at), 'g', -1, 32) }
-func (r rate) Get() any       { return *r.at }
+func (rate) Type() string     { return typeNumber }
 
 // duration is a length of time of at least min.
 type duration struct {
@@ -95,7 +103,7 @@ func (d duration) Set(s string) error {
 	return nil
 }
 func (d duration) String() string { return d.at.String() }
-func (d duration) Get() any       { return *d.at }
+func (duration) Type() string     { return typeText }
 
 // moment is a point in time; the zero time is none.
 type moment struct{ at *time.Time }
@@ -120,7 +128,7 @@ func (m moment) String() string {
 	}
 	return m.at.Format(time.RFC3339)
 }
-func (m moment) Get() any { return *m.at }
+func (moment) Type() string { return typeText }
 
 // size is a number of bytes: 0, or 1 MiB or more.
 type size struct{ at *int64 }
@@ -157,14 +165,14 @@ func (s size) String() string {
 	}
 	return strconv.FormatInt(*s.at, 10)
 }
-func (s size) Get() any { return *s.at }
+func (size) Type() string { return typeText }
 
 // path is the path of a file or folder; whether it exists is checked later.
 type path struct{ at *string }
 
 func (p path) Set(s string) error { *p.at = strings.TrimSpace(s); return nil }
 func (p path) String() string     { return *p.at }
-func (p path) Get() any           { return *p.at }
+func (path) Type() string         { return typeText }
 
 // choice is one of a few words.
 type choice struct {
@@ -181,7 +189,7 @@ func (c choice) Set(s string) error {
 	return nil
 }
 func (c choice) String() string { return *c.at }
-func (c choice) Get() any       { return *c.at }
+func (choice) Type() string     { return typeText }
 
 // off is the address of what does not serve.
 const off = "0"
@@ -207,7 +215,7 @@ func (a address) Set(s string) error {
 	return nil
 }
 func (a address) String() string { return *a.at }
-func (a address) Get() any       { return *a.at }
+func (address) Type() string     { return typeText }
 
 // overlap tells whether two addresses cannot be listened on together.
 func overlap(a, b string) bool {
@@ -237,7 +245,7 @@ func (n namespace) Set(s string) error {
 	return nil
 }
 func (n namespace) String() string { return *n.at }
-func (n namespace) Get() any       { return *n.at }
+func (namespace) Type() string     { return typeText }
 
 // roleName is what the API server lets a role be.
 var roleName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:-]{0,62}$`)
@@ -246,7 +254,7 @@ var roleName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:-]{0,62}$`)
 type names struct {
 	at    *[]string
 	valid *regexp.Regexp
-	want  want // what they are
+	of    string // what they are, and an example
 }
 
 func (n names) Set(s string) error {
@@ -257,7 +265,7 @@ func (n names) Set(s string) error {
 			continue // a trailing comma, or no name at all
 		}
 		if !n.valid.MatchString(name) {
-			return n.want
+			return want("a comma-separated list of " + n.of)
 		}
 		list = append(list, name)
 	}
@@ -266,7 +274,7 @@ func (n names) Set(s string) error {
 	return nil
 }
 func (n names) String() string { return strings.Join(*n.at, ",") }
-func (n names) Get() any       { return *n.at }
+func (names) Type() string     { return typeList }
 
 // networks is a comma-separated list of networks or single addresses, kept
 // sorted and distinct.
@@ -293,15 +301,14 @@ func (n networks) Set(s string) error {
 	return nil
 }
 
-func (n networks) String() string { return strings.Join(n.Get().([]string), ",") }
-
-func (n networks) Get() any {
+func (n networks) String() string {
 	texts := make([]string, 0, len(*n.at))
 	for _, prefix := range *n.at {
 		texts = append(texts, prefix.String())
 	}
-	return texts
+	return strings.Join(texts, ",")
 }
+func (networks) Type() string { return typeList }
 
 // onOff is on or off.
 type onOff struct{ at *bool }
@@ -324,4 +331,18 @@ func (o onOff) String() string {
 	}
 	return "off"
 }
-func (o onOff) Get() any { return o.String() }
+func (onOff) Type() string { return typeText }
+
+// boolean is true or false.
+type boolean struct{ at *bool }
+
+func (b boolean) Set(s string) error {
+	v, err := strconv.ParseBool(strings.TrimSpace(s))
+	if err != nil {
+		return want("true or false")
+	}
+	*b.at = v
+	return nil
+}
+func (b boolean) String() string { return strconv.FormatBool(*b.at) }
+func (boolean) Type() string     { return typeBool }

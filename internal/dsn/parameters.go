@@ -146,7 +146,7 @@ var refused = byName(
 	alternative{"sslinline", "write files into sslcert, sslkey and sslrootcert"},
 	alternative{"sslpasswordcallback", "write sslpassword"},
 
-	// Who and where.
+	// User, host and database.
 	alternative{"hostname", "write host"},
 	alternative{"server", "write host"},
 	alternative{"db", "write dbname"},
@@ -160,7 +160,7 @@ var refused = byName(
 	alternative{"loadBalanceHosts", leaveOut},
 	alternative{"hostRecheckSeconds", leaveOut},
 
-	// What other drivers do with rows and their code.
+	// The behaviour of other drivers.
 	alternative{"adapter", leaveOut},
 	alternative{"driver", leaveOut},
 	alternative{"engine", leaveOut},

@@ -102,7 +102,7 @@ func (sh *shell) files(folder string) map[string][]byte {
 
 func TestTenThousandRowsAreImportedAsManifestsThatAreAccepted(t *testing.T) {
 	t.Parallel()
-	rows := orShort(10_000, 1000)
+	rows := orShort(10_000, 400)
 	s := newStory(t)
 	s.theirs(rows)
 	s.sql(`INSERT INTO users (username, roles) VALUES ('has space', '[]'), ('мария', '[]'), ('_leading', '[]'), ('', '[]'),

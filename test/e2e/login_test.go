@@ -118,8 +118,8 @@ func TestAKilledReplicaForgetsNoFailure(t *testing.T) {
 func TestAThousandLogInsAtOnceAreServedOrSentAwayUncharged(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
-	p := s.start("--login-source-rate=0", "--hash-cores=2", "--bcrypt-cost=11") // with which 193 may wait
-	users, each := 20, orShort(50, 15)
+	p := s.start("--login-source-rate=0", "--hash-cores=1", "--bcrypt-cost=11") // with which 97 may wait
+	users, each := 20, orShort(50, 10)
 	for i := range users {
 		s.secret(fmt.Sprint("user-", i), canary+" storm")
 		s.user(fmt.Sprint("user-", i), secret(fmt.Sprint("user-", i)))

@@ -140,10 +140,14 @@ func (s *story) start(args ...string) *process {
 	return s.launch(args...).begin(s.t).ready()
 }
 
-// eventually waits until all that check expects holds.
+// eventually waits until all that check expects holds. It polls less often if that may take long: many checks start a program.
 func (s *story) eventually(within time.Duration, check func(g gomega.Gomega)) {
 	s.t.Helper()
-	s.Eventually(check).WithTimeout(within).WithPolling(poll).Should(gomega.Succeed())
+	interval := poll
+	if within > soon {
+		interval = within / 120
+	}
+	s.Eventually(check).WithTimeout(within).WithPolling(interval).Should(gomega.Succeed())
 }
 
 // usually is how long something takes while nothing is wrong: the longest of a few times. A machine that is busy with other

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/onsi/gomega"
 )
 
 // A panel is the tested part of a panel of the dashboard.
@@ -68,6 +70,22 @@ func (s *site) everyPanelHasData(butFor ...string) {
 			}
 		}
 	}
+}
+
+// thePageHasEveryMetric fails where the table of docs/monitoring.md and the metrics of the manager differ.
+func (s *site) thePageHasEveryMetric() {
+	s.t.Helper()
+	found, err := s.prometheus.Query(s.t.Context(), `count by (__name__) ({__name__=~"shardinguser_.+"})`)
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	scraped := map[string]bool{}
+	for _, series := range found {
+		scraped[regexp.MustCompile(`_(bucket|count|sum)$`).ReplaceAllString(series.Labels["__name__"], "")] = true
+	}
+	listed := map[string]bool{}
+	for _, row := range regexp.MustCompile("(?m)^\\| `(shardinguser_\\w+)").FindAllStringSubmatch(file(s.t, "docs/monitoring.md"), -1) {
+		listed[row[1]] = true
+	}
+	s.Expect(listed).To(gomega.Equal(scraped))
 }
 
 var metricName = regexp.MustCompile(`\b(?:shardinguser|pgxpool|controller_runtime|workqueue|process)_\w+`)

@@ -39,6 +39,7 @@ func TestARealPrometheusFiresAlerts(t *testing.T) {
 	s.user("nobody", "") // its Secret is missing
 	s.fires("ShardingUsersNotReady")
 	s.everyPanelHasData("Logins during fallback")
+	s.thePageHasEveryMetric()
 
 	// An attacker guesses passwords.
 	for i := range crowd - 1 {

@@ -15,21 +15,9 @@
 {{- if .Values.listenDatabase.existingSecret }}
 - --listen-dsn-file=/etc/shardinguser/listen-database/dsn
 {{- end }}
-{{- if not .Values.notifications.enabled }}
-- --notifications=off
-{{- end }}
-{{- with .Values.watchNamespaces }}
-- --watch-namespaces={{ join "," . }}
-{{- end }}
 {{- if not (include "shardinguser.policies" .) }}
 - --policies=off
 {{- end }}
-- {{ printf "--protected-roles=%s" (join "," .Values.protectedRoles) | quote }}
-{{- if ne .Values.orphans "report" }}
-- --orphans={{ .Values.orphans }}
-{{- end }}
-- --lockout-attempts={{ .Values.lockout.attempts }}
-- --lockout-duration={{ .Values.lockout.duration }}
 {{- $users := include "shardinguser.defaultUsers" . }}
 {{- if ne $users "off" }}
 - --default-users={{ $users }}
@@ -56,20 +44,19 @@
 {{- end }}
 {{- end }}
 {{- end }}
-{{- with .Values.login.trustedProxies }}
-- {{ printf "--login-trusted-proxies=%s" (join "," .) | quote }}
-{{- end }}
-{{- if not .Values.login.fallback.enabled }}
-- --fallback=off
-{{- end }}
 {{- with include "shardinguser.fallbackAttempts" . }}
 - --fallback-attempts={{ . }}
 {{- end }}
-{{- if .Values.tracing.enabled }}
-- --tracing=on
-{{- end }}
+{{- include "shardinguser.settings" . }}
 {{- range .Values.extraArgs }}
 - {{ . | quote }}
+{{- end }}
+{{- end }}
+
+{{/* The argument for a setting, if its value differs from the default: a list of name, default and value. */}}
+{{- define "shardinguser.setting" }}
+{{- if ne (index . 1) (index . 2) }}
+- {{ printf "--%s=%s" (index . 0) (index . 2) | quote }}
 {{- end }}
 {{- end }}
 

@@ -4,7 +4,6 @@ package postgres
 
 import (
 	"cmp"
-	"errors"
 	"log/slog"
 	"strings"
 	"time"
@@ -144,16 +143,8 @@ func read(source DSNSource) (string, error) {
 // understand takes the DSN apart.
 func understand(dsn string) (*pgxpool.Config, error) {
 	config, err := pgdsn.Parse(dsn)
-	var refused *pgdsn.RefusedError
-	switch {
-	case errors.As(err, &refused):
-		return nil, &store.UnavailableError{Sentence: "The DSN cannot be used: " + refused.Error() + ".", Err: err}
-	case err != nil:
-		return nil, &store.UnavailableError{
-			Sentence: "The DSN cannot be understood; write a URL like postgres://USER:PASSWORD@HOST:5432/DATABASE, with " +
-				"special characters of the password percent-encoded, or keywords like host=... user=... dbname=....",
-			Err: err,
-		}
+	if err != nil {
+		return nil, &store.UnavailableError{Sentence: "The DSN cannot be used: " + err.Error() + ".", Err: err}
 	}
 	return config, nil
 }

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package importer
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,6 +12,7 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 	"github.com/sharding-system/shardinguser-operator/internal/store"
@@ -44,7 +44,7 @@ func ownedBy(namespace, name string) func(*store.Account) {
 	return func(a *store.Account) { a.Owner = &user.Owner{Namespace: namespace, Name: name} }
 }
 
-var toTeamA = conversion{namespace: "team-a", deletion: v1alpha1.DeletionRetain}
+var toTeamA = Conversion{Namespace: "team-a", Deletion: v1alpha1.DeletionRetain}
 
 const manifestsOfAlice = `---
 apiVersion: v1
@@ -78,23 +78,31 @@ spec:
 
 func TestManifestsSayAllOfARow(t *testing.T) {
 	a := account("Alice@example.com", withRoles("operator", "viewer", "operator"), func(a *store.Account) { a.Row.Active = false })
-	entries, remarks := toTeamA.convert([]store.Account{a})
+	entries, remarks := toTeamA.Convert([]store.Account{a})
 	if len(entries) != 1 || len(remarks) != 0 {
 		t.Fatalf("convert = %v, %v", entries, remarks)
 	}
-	got, err := yamlOf(entries[0].manifests(true)...)
+	manifests, err := entries[0].Manifests(true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := gocmp.Diff(manifestsOfAlice, string(got)); diff != "" {
+	var got strings.Builder
+	for _, m := range manifests {
+		text, err := yaml.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got.WriteString(mark + "\n" + string(text))
+	}
+	if diff := gocmp.Diff(manifestsOfAlice, got.String()); diff != "" {
 		t.Errorf("the manifests (-want +got):\n%s", diff)
 	}
 }
 
 func TestAUsernameThatIsItsResourcesNameIsNotSaidTwice(t *testing.T) {
-	entries, _ := toTeamA.convert([]store.Account{account("alice")})
-	if got := entries[0].user; got.Metadata.Name != "alice" || got.Spec.Username != "" {
-		t.Errorf("it is called %q, for the username %q", got.Metadata.Name, got.Spec.Username)
+	entries, _ := toTeamA.Convert([]store.Account{account("alice")})
+	if got := entries[0].user; got.Name != "alice" || got.Spec.Username != "" {
+		t.Errorf("it is called %q, for the username %q", got.Name, got.Spec.Username)
 	}
 }
 
@@ -103,44 +111,44 @@ func TestRowsThatAreNotAsOneMightExpectAreRemarkedOn(t *testing.T) {
 	for i := range manyRoles {
 		manyRoles[i] = fmt.Sprintf("role-%d", i)
 	}
-	with := func(change func(*conversion)) conversion { c := toTeamA; change(&c); return c }
+	with := func(change func(*Conversion)) Conversion { c := toTeamA; change(&c); return c }
 	for name, tt := range map[string]struct {
-		c        conversion
+		c        Conversion
 		account  store.Account
-		remark   remarkKind // "" for none
+		remark   RemarkKind // "" for none
 		imported bool
 		password bool
 	}{
 		"nothing is said of one like any other":    {toTeamA, account("alice"), "", true, true},
 		"nor of hashes of other programs":          {toTeamA, account("alice", hashed("$2y$14$"+hashBody)), "", true, true},
-		"a row of a resource is left to it":        {toTeamA, account("alice", ownedBy("b", "c")), owned, false, false},
-		"unless that was asked for":                {with(func(c *conversion) { c.includeOwned = true }), account("alice", ownedBy("b", "c")), "", true, true},
-		"a username with a space":                  {toTeamA, account("a b"), leftOut, false, false},
-		"a username in another script":             {toTeamA, account("мария"), leftOut, false, false},
-		"a username that begins otherwise":         {toTeamA, account("_alice"), leftOut, false, false},
-		"no username":                              {toTeamA, account(""), leftOut, false, false},
-		"a username that ends with a line":         {toTeamA, account("alice\n"), leftOut, false, false},
-		"a username that is too long":              {toTeamA, account(strings.Repeat("a", 256)), leftOut, false, false},
+		"a row of a resource is left to it":        {toTeamA, account("alice", ownedBy("b", "c")), Owned, false, false},
+		"unless that was asked for":                {with(func(c *Conversion) { c.IncludeOwned = true }), account("alice", ownedBy("b", "c")), "", true, true},
+		"a username with a space":                  {toTeamA, account("a b"), LeftOut, false, false},
+		"a username in another script":             {toTeamA, account("мария"), LeftOut, false, false},
+		"a username that begins otherwise":         {toTeamA, account("_alice"), LeftOut, false, false},
+		"no username":                              {toTeamA, account(""), LeftOut, false, false},
+		"a username that ends with a line":         {toTeamA, account("alice\n"), LeftOut, false, false},
+		"a username that is too long":              {toTeamA, account(strings.Repeat("a", 256)), LeftOut, false, false},
 		"the longest username":                     {toTeamA, account(strings.Repeat("a", 255)), "", true, true},
-		"roles that are no list":                   {toTeamA, account("alice", func(a *store.Account) { a.Row.RolesMalformed = true }), leftOut, false, false},
-		"a role that no resource can have":         {toTeamA, account("alice", withRoles("viewer", "not one")), leftOut, false, false},
-		"too many roles":                           {toTeamA, account("alice", withRoles(manyRoles...)), leftOut, false, false},
-		"roles that are no list can be dropped":    {with(func(c *conversion) { c.dropRoles = true }), account("alice", func(a *store.Account) { a.Row.RolesMalformed = true }), rolesDropped, true, true},
-		"such roles can be dropped":                {with(func(c *conversion) { c.dropRoles = true }), account("alice", withRoles("viewer", "not one")), rolesDropped, true, true},
+		"roles that are no list":                   {toTeamA, account("alice", func(a *store.Account) { a.Row.RolesMalformed = true }), LeftOut, false, false},
+		"a role that no resource can have":         {toTeamA, account("alice", withRoles("viewer", "not one")), LeftOut, false, false},
+		"too many roles":                           {toTeamA, account("alice", withRoles(manyRoles...)), LeftOut, false, false},
+		"roles that are no list can be dropped":    {with(func(c *Conversion) { c.DropRoles = true }), account("alice", func(a *store.Account) { a.Row.RolesMalformed = true }), RolesDropped, true, true},
+		"such roles can be dropped":                {with(func(c *Conversion) { c.DropRoles = true }), account("alice", withRoles("viewer", "not one")), RolesDropped, true, true},
 		"no roles are fine":                        {toTeamA, account("alice", withRoles()), "", true, true},
-		"no hash at all, or NULL":                  {toTeamA, account("alice", hashed("")), withoutPassword, true, false},
+		"no hash at all, or NULL":                  {toTeamA, account("alice", hashed("")), WithoutPassword, true, false},
 		"the disabled hash of an inactive row":     {toTeamA, account("alice", hashed("!"+hash[1:]), inactiveRow), "", true, true},
-		"such a hash of an active row":             {toTeamA, account("alice", hashed("!"+hash[1:])), withoutPassword, true, false},
-		"a hash that nothing matches":              {toTeamA, account("alice", hashed("!")), withoutPassword, true, false},
-		"a hash of the faulty implementation":      {toTeamA, account("alice", hashed("$2x$10$"+hashBody)), withoutPassword, true, false},
+		"such a hash of an active row":             {toTeamA, account("alice", hashed("!"+hash[1:])), WithoutPassword, true, false},
+		"a hash that nothing matches":              {toTeamA, account("alice", hashed("!")), WithoutPassword, true, false},
+		"a hash of the faulty implementation":      {toTeamA, account("alice", hashed("$2x$10$"+hashBody)), WithoutPassword, true, false},
 		"a default hash of the sharding manager":   {toTeamA, account("admin", hashed(user.DefaultHashes()[1])), defaultPassword, true, true},
-		"a cost that is too low":                   {toTeamA, account("alice", hashed("$2a$09$"+hashBody)), withoutPassword, true, false},
-		"a cost that is too high":                  {toTeamA, account("alice", hashed("$2a$15$"+hashBody)), withoutPassword, true, false},
-		"another kind of hash":                     {toTeamA, account("alice", hashed("{SHA}"+hashBody)), withoutPassword, true, false},
-		"a hash with something before or after it": {toTeamA, account("alice", hashed(hash+" ")), withoutPassword, true, false},
+		"a cost that is too low":                   {toTeamA, account("alice", hashed("$2a$09$"+hashBody)), WithoutPassword, true, false},
+		"a cost that is too high":                  {toTeamA, account("alice", hashed("$2a$15$"+hashBody)), WithoutPassword, true, false},
+		"another kind of hash":                     {toTeamA, account("alice", hashed("{SHA}"+hashBody)), WithoutPassword, true, false},
+		"a hash with something before or after it": {toTeamA, account("alice", hashed(hash+" ")), WithoutPassword, true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			entries, remarks := tt.c.convert([]store.Account{tt.account})
+			entries, remarks := tt.c.Convert([]store.Account{tt.account})
 			if tt.imported != (len(entries) == 1) {
 				t.Fatalf("convert = %v, %v", entries, remarks)
 			}
@@ -161,11 +169,11 @@ func TestRowsThatAreNotAsOneMightExpectAreRemarkedOn(t *testing.T) {
 }
 
 func TestADisabledHashIsImportedAsItWasBefore(t *testing.T) {
-	entries, _ := toTeamA.convert([]store.Account{account("alice", hashed("!"+hash[1:]), inactiveRow)})
-	if got := string(entries[0].secret.Data[secretKey]); got != hash {
+	entries, _ := toTeamA.Convert([]store.Account{account("alice", hashed("!"+hash[1:]), inactiveRow)})
+	if got := string(entries[0].secret.Data[SecretKey]); got != hash {
 		t.Errorf("the Secret has %q", got)
 	}
-	if entries[0].user.Spec.Active {
+	if *entries[0].user.Spec.Active {
 		t.Error("the user is active")
 	}
 }
@@ -183,8 +191,8 @@ func TestARemarkNamesWhatTheUsernameMustNotHold(t *testing.T) {
 		"é":                      `the username contains 'é' (U+00E9);`,
 		"\xff":                   "the username is not UTF-8;",
 	} {
-		_, remarks := toTeamA.convert([]store.Account{account(username)})
-		if len(remarks) != 1 || remarks[0].Kind != leftOut || !strings.HasPrefix(remarks[0].Message, want) {
+		_, remarks := toTeamA.Convert([]store.Account{account(username)})
+		if len(remarks) != 1 || remarks[0].Kind != LeftOut || !strings.HasPrefix(remarks[0].Message, want) {
 			t.Errorf("of %q it says %v, want %s", username, remarks, want)
 		}
 	}
@@ -200,13 +208,13 @@ func TestEveryLegalUsernameBecomesAResource(t *testing.T) {
 	for _, username := range usernames {
 		accounts = append(accounts, account(username))
 	}
-	entries, remarks := toTeamA.convert(accounts)
+	entries, remarks := toTeamA.Convert(accounts)
 	if len(entries) != len(usernames) || len(remarks) != 0 {
 		t.Fatalf("%d of %d became resources: %v", len(entries), len(usernames), remarks)
 	}
 	names := map[string]string{}
 	for i, e := range entries {
-		name := e.user.Metadata.Name
+		name := e.user.Name
 		if !isName(name) || names[name] != "" {
 			t.Errorf("%q gets the name %q, which is none or that of %q", usernames[i], name, names[name])
 		}
@@ -217,34 +225,13 @@ func TestEveryLegalUsernameBecomesAResource(t *testing.T) {
 	}
 }
 
-func TestExitCodesOfImport(t *testing.T) {
-	row := func(kind remarkKind) remark { return remark{"alice", kind, "for a reason"} }
-	for name, tt := range map[string]struct {
-		report imported
-		want   int
-	}{
-		"all was done":                           {imported{}, ExitDone},
-		"rows that are owned, or no password":    {imported{Remarks: []remark{row(owned), row(withoutPassword), row(rolesDropped)}}, ExitDone},
-		"rows are left out":                      {imported{LeftOut: 2}, ExitLeftOut},
-		"there would be changes":                 {imported{DryRun: true, Changes: []change{{}}}, ExitFinding},
-		"there would be changes, and left out":   {imported{DryRun: true, Changes: []change{{}}, LeftOut: 1}, ExitLeftOut},
-		"left out, and not all could be applied": {imported{LeftOut: 1, Remarks: []remark{row(notApplied)}}, ExitFinding},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if got := exitCode(errors.Join(nil, judge(tt.report))); got != tt.want {
-				t.Errorf("the exit code is %d, want %d", got, tt.want)
-			}
-		})
-	}
-}
-
 func TestImportSaysWhatAHashLooksLike(t *testing.T) {
 	for says, hash := range map[string]string{
 		"spaces or line endings": "$2a$10$" + hashBody + "\n", "quotation marks": "'$2a$10$" + hashBody + "'",
 		"Argon2": "$argon2id$v=19$m=65536,t=3,p=4$c4n4ryc4n4ry", "LDAP": "{SSHA}c4n4ryc4n4ryc4n4ry",
 	} {
-		_, remarks := conversion{}.convert([]store.Account{account("alice", hashed(hash))})
-		if len(remarks) != 1 || remarks[0].Kind != withoutPassword || !strings.Contains(remarks[0].Message, says) {
+		_, remarks := Conversion{}.Convert([]store.Account{account("alice", hashed(hash))})
+		if len(remarks) != 1 || remarks[0].Kind != WithoutPassword || !strings.Contains(remarks[0].Message, says) {
 			t.Errorf("the remarks are %v, want one that says %q", remarks, says)
 			continue
 		}
@@ -256,20 +243,20 @@ func TestImportSaysWhatAHashLooksLike(t *testing.T) {
 
 func TestAnOwnedRowStaysWithItsResourceWhereItsOwnIsAskedFor(t *testing.T) {
 	c := toTeamA
-	c.includeOwned = true
-	entries, _ := c.convert([]store.Account{account("alice", ownedBy("team-a", "somebody")), account("bob", ownedBy("team-b", "somebody"))})
-	if len(entries) != 2 || entries[0].user.Metadata.Name != "somebody" || entries[0].user.Spec.Username != "alice" ||
-		entries[1].user.Metadata.Name != "bob" {
+	c.IncludeOwned = true
+	entries, _ := c.Convert([]store.Account{account("alice", ownedBy("team-a", "somebody")), account("bob", ownedBy("team-b", "somebody"))})
+	if len(entries) != 2 || entries[0].user.Name != "somebody" || entries[0].user.Spec.Username != "alice" ||
+		entries[1].user.Name != "bob" {
 		t.Errorf("convert = %+v", entries)
 	}
 }
 
-// The ownership table is of the database, and whoever may write there has no say in where files are written.
+// A user who may write the ownership table cannot choose where files are written.
 func TestAnOwnerThatIsNoResourcesNameNamesNoFile(t *testing.T) {
 	c := toTeamA
-	c.includeOwned = true
-	entries, _ := c.convert([]store.Account{account("alice", ownedBy("team-a", "../../alice"))})
-	if len(entries) != 1 || entries[0].user.Metadata.Name != "alice" {
+	c.IncludeOwned = true
+	entries, _ := c.Convert([]store.Account{account("alice", ownedBy("team-a", "../../alice"))})
+	if len(entries) != 1 || entries[0].user.Name != "alice" {
 		t.Errorf("convert = %+v", entries)
 	}
 }
@@ -277,25 +264,26 @@ func TestAnOwnerThatIsNoResourcesNameNamesNoFile(t *testing.T) {
 // Ten digits of a digest would have to agree: here a resource is called so on purpose.
 func TestNoTwoRowsBecomeOneResource(t *testing.T) {
 	c := toTeamA
-	c.includeOwned = true
-	entries, remarks := c.convert([]store.Account{account("alice", ownedBy("team-a", "bob")), account("bob"), account("carol")})
-	if len(entries) != 1 || entries[0].user.Metadata.Name != "carol" || len(remarks) != 2 || remarks[0].Kind != leftOut {
+	c.IncludeOwned = true
+	entries, remarks := c.Convert([]store.Account{account("alice", ownedBy("team-a", "bob")), account("bob"), account("carol")})
+	if len(entries) != 1 || entries[0].user.Name != "carol" || len(remarks) != 2 || remarks[0].Kind != LeftOut {
 		t.Errorf("convert = %v, %v", entries, remarks)
 	}
 }
 
 func TestDifferencesAreThoseThatMatter(t *testing.T) {
-	entries, _ := toTeamA.convert([]store.Account{account("alice", withRoles("a", "b"))})
+	entries, _ := toTeamA.Convert([]store.Account{account("alice", withRoles("a", "b"))})
 	want := entries[0].user
 	same := func() *v1alpha1.ShardingUser {
-		return aUser(func(u *v1alpha1.ShardingUser) {
-			u.Spec = v1alpha1.ShardingUserSpec{
+		return &v1alpha1.ShardingUser{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "team-a", Name: "alice"},
+			Spec: v1alpha1.ShardingUserSpec{
 				Roles: []v1alpha1.Role{"b", "a"}, AdoptionPolicy: v1alpha1.AdoptionIfUnowned, DeletionPolicy: v1alpha1.DeletionRetain,
 				Password: &v1alpha1.PasswordSource{
 					SecretRef: v1alpha1.SecretKeyReference{Name: "alice-password", Key: "password"}, Format: v1alpha1.PasswordFormatBcrypt,
 				},
-			}
-		})
+			},
+		}
 	}
 	for name, tt := range map[string]struct {
 		change func(*v1alpha1.ShardingUser)
@@ -305,7 +293,7 @@ func TestDifferencesAreThoseThatMatter(t *testing.T) {
 		"not a username that is said though it is the name":    {func(u *v1alpha1.ShardingUser) { u.Spec.Username = "alice" }, nil},
 		"the username":     {func(u *v1alpha1.ShardingUser) { u.Spec.Username = "bob" }, []string{"username"}},
 		"a role":           {func(u *v1alpha1.ShardingUser) { u.Spec.Roles = u.Spec.Roles[1:] }, []string{"roles"}},
-		"whether it is on": {inactive, []string{"active"}},
+		"whether it is on": {func(u *v1alpha1.ShardingUser) { u.Spec.Active = new(bool) }, []string{"active"}},
 		"the policies": {func(u *v1alpha1.ShardingUser) {
 			u.Spec.AdoptionPolicy, u.Spec.DeletionPolicy = v1alpha1.AdoptionNever, v1alpha1.DeletionDelete
 		}, []string{"adoptionPolicy", "deletionPolicy"}},
@@ -316,7 +304,7 @@ func TestDifferencesAreThoseThatMatter(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			have := same()
 			tt.change(have)
-			if got := want.differences(have); !slices.Equal(got, tt.want) {
+			if got := differences(want, have); !slices.Equal(got, tt.want) {
 				t.Errorf("differences = %v, want %v", got, tt.want)
 			}
 		})

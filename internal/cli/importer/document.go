@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package importer
 
 import (
 	"bufio"
@@ -11,7 +11,9 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
@@ -31,15 +33,6 @@ type document struct {
 type documents struct {
 	list []*document
 	of   map[string]*document // by object, where they are of one
-}
-
-// A manifest is a document as import wants it.
-type manifest interface {
-	// object is what it is of, as a change calls it.
-	object() string
-
-	// compare tells whether a document of that object is another one, as far as the manifest says, and in which fields.
-	compare(text []byte) (differs bool, fields []string, err error)
 }
 
 // parse takes a file's content apart.
@@ -76,17 +69,26 @@ func parse(content []byte) (documents, error) {
 	}
 }
 
-// documentsOf is a file of these manifests.
-func documentsOf(manifests []manifest) (documents, error) {
+// documentsOf is a file of these objects.
+func documentsOf(objects []client.Object) (documents, error) {
 	all := documents{of: map[string]*document{}}
-	for _, m := range manifests {
-		text, err := yaml.Marshal(m)
+	for _, object := range objects {
+		d, err := documentOf(object)
 		if err != nil {
 			return all, err
 		}
-		all.add(document{text: text, object: m.object()})
+		all.add(d)
 	}
 	return all, nil
+}
+
+func documentOf(object client.Object) (d document, err error) {
+	manifest, err := manifestOf(object)
+	if err != nil {
+		return d, err
+	}
+	text, err := yaml.Marshal(manifest)
+	return document{text: text, object: Called(object)}, err
 }
 
 func (all *documents) add(d document) {
@@ -123,29 +125,29 @@ func (all *documents) secret() bool {
 	return slices.ContainsFunc(all.list, func(d *document) bool { return !d.sealed && strings.HasPrefix(d.object, objectSecret) })
 }
 
-// merge puts a manifest among the documents. What is there already and is as wanted stays to the byte; else what the manifest
-// says of it changes, and nothing else: labels, spec.password.maxAge, the place in the file.
-func (all *documents) merge(want manifest) (differs bool, fields []string, err error) {
-	text, err := yaml.Marshal(want)
+// merge puts an object among the documents. A document that is as wanted stays byte for byte. In any other, only the fields of
+// the manifest change: labels, spec.password.maxAge and the place in the file stay.
+func (all *documents) merge(want client.Object) (differs bool, fields []string, err error) {
+	d, err := documentOf(want)
 	if err != nil {
 		return false, nil, err
 	}
-	have := all.of[want.object()]
+	have := all.of[d.object]
 	switch {
 	case have == nil:
-		all.add(document{text: text, object: want.object()})
+		all.add(d)
 		return true, nil, nil
-	case have.sealed, bytes.Equal(have.text, text):
+	case have.sealed, bytes.Equal(have.text, d.text):
 		return false, nil, nil
 	}
-	if differs, fields, err = want.compare(have.text); err != nil || !differs {
+	if differs, fields, err = compare(want, have.text); err != nil || !differs {
 		return false, nil, err
 	}
 	var over, under map[string]any
-	if err := errors.Join(yaml.Unmarshal(text, &over), yaml.Unmarshal(have.text, &under)); err != nil {
+	if err := errors.Join(yaml.Unmarshal(d.text, &over), yaml.Unmarshal(have.text, &under)); err != nil {
 		return false, nil, err
 	}
-	if user, ok := want.(userManifest); ok && user.Spec.Password == nil && slices.Contains(fields, fieldPassword) {
+	if u, ok := want.(*v1alpha1.ShardingUser); ok && u.Spec.Password == nil && slices.Contains(fields, fieldPassword) {
 		delete(under["spec"].(map[string]any), fieldPassword) //nolint:forcetypeassert // compare found it there
 	}
 	have.text, err = yaml.Marshal(overlaid(under, over))
@@ -165,15 +167,25 @@ func overlaid(under, over any) any {
 	return lower
 }
 
-func (want userManifest) object() string { return objectUser + want.Metadata.Name }
-
-func (want userManifest) compare(text []byte) (differs bool, fields []string, err error) {
-	have, err := parseUser(text)
-	if err != nil {
-		return false, nil, err
+// compare reports whether a document of an object is another one, as far as the object says, and in which fields.
+func compare(want client.Object, text []byte) (differs bool, fields []string, err error) {
+	switch want := want.(type) {
+	case *v1alpha1.ShardingUser:
+		have, err := parseUser(text)
+		if err != nil {
+			return false, nil, err
+		}
+		fields = differences(want, have)
+		return len(fields) > 0, fields, nil
+	case *corev1.Secret:
+		var have corev1.Secret
+		if err := yaml.Unmarshal(text, &have); err != nil {
+			return false, nil, fmt.Errorf("%s is not the manifest of a Secret", Called(want)) // what is wrong could quote a value
+		}
+		moved := want.Namespace != "" && want.Namespace != have.Namespace
+		return moved || secretDiffers(want, have.Data), nil, nil
 	}
-	fields = want.differences(have)
-	return len(fields) > 0, fields, nil
+	return true, nil, nil
 }
 
 // parseUser is a document's ShardingUser, with what the API server would put in where it says nothing.
@@ -189,21 +201,10 @@ func parseUser(text []byte) (*v1alpha1.ShardingUser, error) {
 		u.Spec.DeletionPolicy = v1alpha1.DeletionDelete
 	}
 	if p := u.Spec.Password; p != nil && p.SecretRef.Key == "" {
-		p.SecretRef.Key = secretKey
+		p.SecretRef.Key = SecretKey
 	}
 	if p := u.Spec.Password; p != nil && p.Format == "" {
 		p.Format = v1alpha1.PasswordFormatPlain
 	}
 	return u, nil
-}
-
-func (want secretManifest) object() string { return objectSecret + want.Metadata.Name }
-
-func (want secretManifest) compare(text []byte) (differs bool, fields []string, err error) {
-	var have secretManifest
-	if err := yaml.Unmarshal(text, &have); err != nil {
-		return false, nil, fmt.Errorf("%s is not the manifest of a Secret", want.object()) // what is wrong could quote a value
-	}
-	moved := want.Metadata.Namespace != "" && want.Metadata.Namespace != have.Metadata.Namespace
-	return moved || want.differs(have.Data), nil, nil
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package importer
 
 import (
 	"os"
@@ -38,30 +38,30 @@ const (
 )
 
 func TestHashesAreInFilesForTheirOwnerOnly(t *testing.T) {
-	entries, _ := toTeamA.convert([]store.Account{account("alice"), account("bob", hashed("!"))})
+	entries, _ := toTeamA.Convert([]store.Account{account("alice"), account("bob", hashed("!"))})
 	for name, tt := range map[string]struct {
-		secrets secretsMode
+		secrets SecretsMode
 		single  bool
 		want    map[string]string
 	}{
-		"apart":                {secretsSeparate, false, map[string]string{"users/alice.yaml": all, "users/bob.yaml": all, "secrets/alice.yaml": ours}},
-		"with their users":     {secretsInline, false, map[string]string{"users/alice.yaml": ours, "users/bob.yaml": all}},
-		"nowhere":              {secretsSkip, false, map[string]string{"users/alice.yaml": all, "users/bob.yaml": all}},
-		"apart, in one file":   {secretsSeparate, true, map[string]string{"users.yaml": all, "secrets.yaml": ours}},
-		"with all, in one":     {secretsInline, true, map[string]string{"users.yaml": ours}},
-		"nowhere, in one file": {secretsSkip, true, map[string]string{"users.yaml": all}},
+		"apart":                {SecretsSeparate, false, map[string]string{"users/alice.yaml": all, "users/bob.yaml": all, "secrets/alice.yaml": ours}},
+		"with their users":     {SecretsInline, false, map[string]string{"users/alice.yaml": ours, "users/bob.yaml": all}},
+		"nowhere":              {SecretsSkip, false, map[string]string{"users/alice.yaml": all, "users/bob.yaml": all}},
+		"apart, in one file":   {SecretsSeparate, true, map[string]string{"users.yaml": all, "secrets.yaml": ours}},
+		"with all, in one":     {SecretsInline, true, map[string]string{"users.yaml": ours}},
+		"nowhere, in one file": {SecretsSkip, true, map[string]string{"users.yaml": all}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "accounts")
-			d := directory{path, tt.secrets, tt.single}
-			wanted, _, err := d.changes(t.Context(), entries)
+			d := Directory{path, tt.secrets, tt.single}
+			wanted, _, err := d.Changes(t.Context(), entries)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if _, err := os.Stat(path); !os.IsNotExist(err) {
 				t.Errorf("to look at changes wrote something: %v", err)
 			}
-			made, _, err := d.write(t.Context(), entries)
+			made, _, err := d.Write(t.Context(), entries)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -76,21 +76,21 @@ func TestHashesAreInFilesForTheirOwnerOnly(t *testing.T) {
 }
 
 func TestASecondRunTouchesNoFile(t *testing.T) {
-	d := directory{t.TempDir(), secretsSeparate, false}
-	entries, _ := toTeamA.convert([]store.Account{account("alice"), account("bob")})
-	if _, _, err := d.write(t.Context(), entries); err != nil {
+	d := Directory{t.TempDir(), SecretsSeparate, false}
+	entries, _ := toTeamA.Convert([]store.Account{account("alice"), account("bob")})
+	if _, _, err := d.Write(t.Context(), entries); err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(d.path, "users", "alice.yaml")
+	file := filepath.Join(d.Path, "users", "alice.yaml")
 	before, err := os.Stat(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Somebody unpacked an archive, say.
-	if err := os.Chmod(filepath.Join(d.path, "secrets", "bob.yaml"), 0o644); err != nil {
+	// As after unpacking an archive.
+	if err := os.Chmod(filepath.Join(d.Path, "secrets", "bob.yaml"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	made, _, err := d.write(t.Context(), entries)
+	made, _, err := d.Write(t.Context(), entries)
 	if err != nil || len(made) != 0 {
 		t.Errorf("write = %v, %v", made, err)
 	}
@@ -101,33 +101,33 @@ func TestASecondRunTouchesNoFile(t *testing.T) {
 	if !os.SameFile(before, after) || !before.ModTime().Equal(after.ModTime()) {
 		t.Error("the file was written again")
 	}
-	if got := modes(t, d.path)["secrets/bob.yaml"]; got != ours {
+	if got := modes(t, d.Path)["secrets/bob.yaml"]; got != ours {
 		t.Errorf("the hash of bob is for %s", got)
 	}
 }
 
 func TestWhatChangedInTheTableChangesInItsFile(t *testing.T) {
-	d := directory{t.TempDir(), secretsSeparate, false}
-	entries, _ := toTeamA.convert([]store.Account{account("alice"), account("bob")})
-	if _, _, err := d.write(t.Context(), entries); err != nil {
+	d := Directory{t.TempDir(), SecretsSeparate, false}
+	entries, _ := toTeamA.Convert([]store.Account{account("alice"), account("bob")})
+	if _, _, err := d.Write(t.Context(), entries); err != nil {
 		t.Fatal(err)
 	}
-	entries, _ = toTeamA.convert([]store.Account{
+	entries, _ = toTeamA.Convert([]store.Account{
 		account("alice", withRoles("admin")), account("bob", hashed("$2b$11$"+hashBody)), account("carol", hashed("")),
 	})
-	want := []change{
-		{update, filepath.Join(d.path, "users", "alice.yaml"), []string{"roles"}},
-		{update, filepath.Join(d.path, "secrets", "bob.yaml"), nil},
-		{create, filepath.Join(d.path, "users", "carol.yaml"), nil},
+	want := []Change{
+		{Update, filepath.Join(d.Path, "users", "alice.yaml"), []string{"roles"}},
+		{Update, filepath.Join(d.Path, "secrets", "bob.yaml"), nil},
+		{Create, filepath.Join(d.Path, "users", "carol.yaml"), nil},
 	}
-	made, _, err := d.write(t.Context(), entries)
+	made, _, err := d.Write(t.Context(), entries)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(want, made); diff != "" {
 		t.Errorf("write (-want +got):\n%s", diff)
 	}
-	if made, _, err = d.changes(t.Context(), entries); err != nil || len(made) != 0 {
+	if made, _, err = d.Changes(t.Context(), entries); err != nil || len(made) != 0 {
 		t.Errorf("and after that: %v, %v", made, err)
 	}
 }
@@ -137,8 +137,8 @@ func TestAnUnwritableFolderIsAnErrorBeforeAnythingIsWritten(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(path, "secrets"), nil, 0o600); err != nil { // where a folder is to be
 		t.Fatal(err)
 	}
-	entries, _ := toTeamA.convert([]store.Account{account("alice")})
-	_, _, err := directory{path, secretsSeparate, false}.write(t.Context(), entries)
+	entries, _ := toTeamA.Convert([]store.Account{account("alice")})
+	_, _, err := Directory{path, SecretsSeparate, false}.Write(t.Context(), entries)
 	if err == nil {
 		t.Error("there is no error")
 	}

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package importer
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -19,42 +18,44 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
 // fieldManager is whose the fields are that import applies.
 const fieldManager = "kubectl-shardinguser"
 
-// applying is a target of one namespace of a cluster. What is as it has to be is not sent at all.
-type applying struct {
-	kube      client.Client
-	namespace string
-	secrets   bool
+// A Cluster is a target of one namespace of a cluster. Objects that are as wanted are not sent.
+type Cluster struct {
+	Kube      client.Client
+	Namespace string
+	Secrets   bool // whether Secrets are applied, too
 }
 
 // A step is one object that is to be applied.
 type step struct {
-	change
+	Change
 	username string
-	manifest any
+	object   client.Object
 }
 
-func (a applying) changes(ctx context.Context, entries []entry) (changes []change, remarks []remark, err error) {
+// Changes implements Target.
+func (a Cluster) Changes(ctx context.Context, entries []Entry) (changes []Change, remarks []Remark, err error) {
 	plans, remarks, err := a.plan(ctx, entries)
 	for _, p := range slices.Concat(plans...) {
-		changes = append(changes, p.change)
+		changes = append(changes, p.Change)
 	}
 	return changes, remarks, err
 }
 
 // plan is what is to be applied of each entry that needs it, the Secret first.
-func (a applying) plan(ctx context.Context, entries []entry) (plans [][]step, remarks []remark, err error) {
-	users, err := listUsers(ctx, a.kube, a.namespace, false, "")
-	if err != nil {
+func (a Cluster) plan(ctx context.Context, entries []Entry) (plans [][]step, remarks []Remark, err error) {
+	var users v1alpha1.ShardingUserList
+	if err := a.Kube.List(ctx, &users, client.InNamespace(a.Namespace)); err != nil {
 		return nil, nil, err
 	}
 	haveUsers := map[string]*v1alpha1.ShardingUser{}
-	for i := range users {
-		haveUsers[users[i].Name] = &users[i]
+	for i := range users.Items {
+		haveUsers[users.Items[i].Name] = &users.Items[i]
 	}
 	haveSecrets, err := a.listSecrets(ctx)
 	if err != nil {
@@ -62,7 +63,7 @@ func (a applying) plan(ctx context.Context, entries []entry) (plans [][]step, re
 	}
 	for _, e := range entries {
 		var steps []step
-		have, username := haveUsers[e.user.Metadata.Name], e.user.username()
+		have, username := haveUsers[e.user.Name], user.Username(e.user)
 		e, r, ok := e.settle(have)
 		if r != nil {
 			remarks = append(remarks, *r)
@@ -70,20 +71,20 @@ func (a applying) plan(ctx context.Context, entries []entry) (plans [][]step, re
 		if !ok {
 			continue
 		}
-		if e.secret != nil && a.secrets {
-			data, exists := haveSecrets[e.secret.Metadata.Name]
-			if s := (step{change{Action: create, Object: e.secret.object()}, username, e.secret}); !exists {
+		if e.secret != nil && a.Secrets {
+			data, exists := haveSecrets[e.secret.Name]
+			if s := (step{Change{Action: Create, Object: Called(e.secret)}, username, e.secret}); !exists {
 				steps = append(steps, s)
-			} else if e.secret.differs(data) {
-				s.Action, s.Fields = update, []string{"data." + secretKey}
+			} else if secretDiffers(e.secret, data) {
+				s.Action, s.Fields = Update, []string{"data." + SecretKey}
 				steps = append(steps, s)
 			}
 		}
-		s := step{change{Action: create, Object: e.user.object()}, username, e.user}
+		s := step{Change{Action: Create, Object: Called(e.user)}, username, e.user}
 		if have == nil {
 			steps = append(steps, s)
-		} else if s.Fields = e.user.differences(have); len(s.Fields) > 0 {
-			s.Action = update
+		} else if s.Fields = differences(e.user, have); len(s.Fields) > 0 {
+			s.Action = Update
 			steps = append(steps, s)
 		}
 		if len(steps) > 0 {
@@ -93,13 +94,13 @@ func (a applying) plan(ctx context.Context, entries []entry) (plans [][]step, re
 	return plans, remarks, nil
 }
 
-func (a applying) listSecrets(ctx context.Context) (map[string]map[string][]byte, error) {
-	if !a.secrets {
+func (a Cluster) listSecrets(ctx context.Context) (map[string]map[string][]byte, error) {
+	if !a.Secrets {
 		return nil, nil
 	}
 	var list corev1.SecretList
-	if err := a.kube.List(ctx, &list, client.InNamespace(a.namespace)); err != nil {
-		return nil, fmt.Errorf("read the Secrets of the namespace %q to compare them: %w; allow it, or set --secrets=skip", a.namespace, err)
+	if err := a.Kube.List(ctx, &list, client.InNamespace(a.Namespace)); err != nil {
+		return nil, fmt.Errorf("read the Secrets of the namespace %q to compare them: %w; allow it, or set --secrets=skip", a.Namespace, err)
 	}
 	data := make(map[string]map[string][]byte, len(list.Items))
 	for i := range list.Items {
@@ -108,14 +109,14 @@ func (a applying) listSecrets(ctx context.Context) (map[string]map[string][]byte
 	return data, nil
 }
 
-// write applies what differs, several entries at once. What the API server refuses of one keeps no other from being applied.
-func (a applying) write(ctx context.Context, entries []entry) (changes []change, remarks []remark, err error) {
+// Write applies the objects that differ, several entries at once. An object that the API server rejects stops no other entry.
+func (a Cluster) Write(ctx context.Context, entries []Entry) (changes []Change, remarks []Remark, err error) {
 	plans, remarks, err := a.plan(ctx, entries)
 	if err != nil {
 		return nil, remarks, err
 	}
 	var mu sync.Mutex
-	results := make([][]change, len(plans))
+	results := make([][]Change, len(plans))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(16)
 	for i, steps := range plans {
@@ -128,7 +129,7 @@ func (a applying) write(ctx context.Context, entries []entry) (changes []change,
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			remarks = append(remarks, remark{r.step.username, notApplied, r.Error()})
+			remarks = append(remarks, Remark{r.step.username, NotApplied, r.Error()})
 			return nil
 		})
 	}
@@ -149,19 +150,19 @@ func (r refusal) Error() string { return fmt.Sprintf("%s: %v", r.step.Object, r.
 
 // take applies the objects of one entry, and returns which. None is, unless what is there already could be: a Secret is of
 // no use where its user is refused.
-func (a applying) take(ctx context.Context, steps []step) (done []change, err error) {
+func (a Cluster) take(ctx context.Context, steps []step) (done []Change, err error) {
 	for _, s := range steps {
-		if s.Action == update {
+		if s.Action == Update {
 			if err := a.try(ctx, s); err != nil {
 				return nil, refused(s, err)
 			}
 		}
 	}
 	for _, s := range steps {
-		if _, err := a.apply(ctx, s.manifest); err != nil {
+		if _, err := a.apply(ctx, s.object); err != nil {
 			return done, refused(s, err)
 		}
-		done = append(done, s.change)
+		done = append(done, s.Change)
 	}
 	return done, nil
 }
@@ -173,14 +174,14 @@ func refused(s step, err error) error {
 	return fmt.Errorf("apply %s: %w", s.Object, err)
 }
 
-// try sees what would come of a step: somebody else may have added roles, of which server-side apply would leave both his and
-// ours.
-func (a applying) try(ctx context.Context, s step) error {
-	tried, err := a.apply(ctx, s.manifest, client.DryRunAll)
+// try checks the result of a step by a dry run: another field manager may have added roles, and server-side apply would leave
+// both its roles and ours.
+func (a Cluster) try(ctx context.Context, s step) error {
+	tried, err := a.apply(ctx, s.object, client.DryRunAll)
 	if err != nil {
 		return err
 	}
-	wanted, ok := s.manifest.(userManifest)
+	wanted, ok := s.object.(*v1alpha1.ShardingUser)
 	if !ok {
 		return nil
 	}
@@ -188,7 +189,7 @@ func (a applying) try(ctx context.Context, s step) error {
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(tried.Object, &after); err != nil {
 		return err
 	}
-	if fields := wanted.differences(&after); len(fields) > 0 {
+	if fields := differences(wanted, &after); len(fields) > 0 {
 		return fmt.Errorf("%s: %w", strings.Join(fields, ", "), errShared)
 	}
 	return nil
@@ -200,17 +201,13 @@ func isRefusal(err error) bool {
 	return errors.Is(err, errShared) || apierrors.IsConflict(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsForbidden(err)
 }
 
-// apply is server-side apply, and returns what comes of it. Of fields that somebody else has, the API server says whose they
-// are.
-func (a applying) apply(ctx context.Context, manifest any, options ...client.ApplyOption) (*unstructured.Unstructured, error) {
-	text, err := json.Marshal(manifest)
+// apply returns the result of server-side apply. If another field manager owns a field, the API server's error names it.
+func (a Cluster) apply(ctx context.Context, wanted client.Object, options ...client.ApplyOption) (*unstructured.Unstructured, error) {
+	manifest, err := manifestOf(wanted)
 	if err != nil {
 		return nil, err
 	}
-	object := &unstructured.Unstructured{}
-	if err := json.Unmarshal(text, &object.Object); err != nil {
-		return nil, err
-	}
-	object.SetNamespace(a.namespace)
-	return object, a.kube.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), append(options, client.FieldOwner(fieldManager))...)
+	object := &unstructured.Unstructured{Object: manifest}
+	object.SetNamespace(a.Namespace)
+	return object, a.Kube.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), append(options, client.FieldOwner(fieldManager))...)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package importer
 
 import (
 	"bytes"
@@ -11,36 +11,50 @@ import (
 	"os"
 	"path/filepath"
 
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// A change is one that import makes, or would make.
-type change struct {
+// A Change is one that import makes, or would make.
+type Change struct {
 	Action string   `json:"action"` // create or update
 	Object string   `json:"object"` // a file's path, or kind and name
 	Fields []string `json:"fields,omitempty"`
 }
 
+// The actions of changes.
 const (
-	create = "create"
-	update = "update"
+	Create = "create"
+	Update = "update"
 )
 
-// A target is where manifests go.
-type target interface {
-	// changes are those that make the target say what the entries say, in their order. Nothing is changed.
-	changes(ctx context.Context, entries []entry) ([]change, []remark, error)
+// A Target is where manifests go.
+type Target interface {
+	// Changes returns the changes that make the target say what the entries say, in their order. Nothing is changed.
+	Changes(ctx context.Context, entries []Entry) ([]Change, []Remark, error)
 
-	// write makes them, and tells which it made.
-	write(ctx context.Context, entries []entry) ([]change, []remark, error)
+	// Write makes these changes, and returns those that it made.
+	Write(ctx context.Context, entries []Entry) ([]Change, []Remark, error)
 }
 
-// directory is a target of files. What somebody wrote into one of them, beside what import says, stays.
-type directory struct {
-	path    string
-	secrets secretsMode
-	single  bool // all in one file, or one for users and one for Secrets
+// A Directory is a target of files. Additions of users to a file stay.
+type Directory struct {
+	Path    string
+	Secrets SecretsMode
+	Single  bool // all in one file, or one for users and one for Secrets
 }
+
+// SecretsMode says what becomes of the hashes.
+type SecretsMode string
+
+// The modes.
+const (
+	SecretsSkip     SecretsMode = "skip"     // they are not written
+	SecretsInline   SecretsMode = "inline"   // each with its user
+	SecretsSeparate SecretsMode = "separate" // in files of their own
+)
 
 // file is one as it is, and as it is to be.
 type file struct {
@@ -67,12 +81,12 @@ func (f *file) mode() fs.FileMode {
 	return forAll
 }
 
-// want puts a manifest into the file.
-func (f *file) want(m manifest) error {
-	if f.untouched && f.documents.of[m.object()] != nil {
+// want puts an object into the file.
+func (f *file) want(object client.Object) error {
+	if f.untouched && f.documents.of[Called(object)] != nil {
 		return nil
 	}
-	differs, fields, err := f.documents.merge(m)
+	differs, fields, err := f.documents.merge(object)
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.path, err)
 	}
@@ -87,16 +101,16 @@ func (f *file) drop(object string) {
 }
 
 // change is what becomes of the file; nil where that is nothing.
-func (f *file) change() *change {
+func (f *file) change() *Change {
 	switch {
 	case !f.changed:
 		return nil
 	case f.content == nil:
-		return &change{Action: create, Object: f.path}
+		return &Change{Action: Create, Object: f.path}
 	case f.wanted > 1:
-		return &change{Action: update, Object: f.path}
+		return &Change{Action: Update, Object: f.path}
 	}
-	return &change{Action: update, Object: f.path, Fields: f.fields}
+	return &Change{Action: Update, Object: f.path, Fields: f.fields}
 }
 
 // folder is the files of a directory that were looked at, in that order.
@@ -105,9 +119,9 @@ type folder struct {
 	known map[string]*file
 }
 
-// file is one of the folder. What it is likely to be is compared first: of 10,000 files that nobody touched, to take each apart
-// would take most of the time.
-func (d *folder) file(path string, likely ...manifest) (*file, error) {
+// file returns one of the folder's files. It first compares the file with its likely content, because parsing 10,000 unchanged
+// files would take most of the time.
+func (d *folder) file(path string, likely ...client.Object) (*file, error) {
 	if f := d.known[path]; f != nil {
 		return f, nil
 	}
@@ -129,9 +143,9 @@ func (d *folder) file(path string, likely ...manifest) (*file, error) {
 }
 
 // plan is the files of the entries, with what is to be in them.
-func (d directory) plan(entries []entry) ([]*file, []remark, error) {
+func (d Directory) plan(entries []Entry) ([]*file, []Remark, error) {
 	found := folder{known: map[string]*file{}}
-	var all []remark
+	var all []Remark
 	for _, e := range entries {
 		remarks, err := d.planEntry(&found, e)
 		if err != nil {
@@ -142,14 +156,14 @@ func (d directory) plan(entries []entry) ([]*file, []remark, error) {
 	return found.files, all, nil
 }
 
-func (d directory) planEntry(found *folder, e entry) (remarks []remark, err error) {
-	name := e.user.Metadata.Name
+func (d Directory) planEntry(found *folder, e Entry) (remarks []Remark, err error) {
+	name := e.user.Name
 	users, err := found.file(d.file("users", name), d.likely(e)...)
 	if err != nil {
 		return nil, err
 	}
 	var have *v1alpha1.ShardingUser
-	if there := users.documents.of[e.user.object()]; there != nil && !users.untouched {
+	if there := users.documents.of[Called(e.user)]; there != nil && !users.untouched {
 		if have, err = parseUser(there.text); err != nil {
 			return nil, fmt.Errorf("%s: %w", users.path, err)
 		}
@@ -161,12 +175,12 @@ func (d directory) planEntry(found *folder, e entry) (remarks []remark, err erro
 	if !ok {
 		return remarks, nil
 	}
-	if d.secrets != secretsInline {
-		users.drop(objectSecret + name + secretSuffix) // of a run that wanted it there
+	if d.Secrets != SecretsInline {
+		users.drop(objectSecret + name + SecretSuffix) // of a run that wanted it there
 	}
-	if e.secret != nil && d.secrets != secretsSkip {
+	if e.secret != nil && d.Secrets != SecretsSkip {
 		secrets := users
-		if d.secrets == secretsSeparate {
+		if d.Secrets == SecretsSeparate {
 			if secrets, err = found.file(d.file("secrets", name), e.secret); err != nil {
 				return nil, err
 			}
@@ -174,33 +188,34 @@ func (d directory) planEntry(found *folder, e entry) (remarks []remark, err erro
 		if err := secrets.want(e.secret); err != nil {
 			return nil, err
 		}
-		if secrets.documents.of[e.secret.object()].sealed {
-			remarks = append(remarks, remark{e.user.username(), sealed, secrets.path + " is encrypted and stays unchanged; check whether the hash changed"})
+		if secrets.documents.of[Called(e.secret)].sealed {
+			remarks = append(remarks, Remark{user.Username(e.user), sealed, secrets.path + " is encrypted and stays unchanged; check whether the hash changed"})
 		}
 	}
 	return remarks, users.want(e.user)
 }
 
 // likely is what is in the file of a user that was imported before; nothing where others are in it, too.
-func (d directory) likely(e entry) (likely []manifest) {
-	if d.single {
+func (d Directory) likely(e Entry) (likely []client.Object) {
+	if d.Single {
 		return nil
 	}
-	if e.secret != nil && d.secrets == secretsInline {
+	if e.secret != nil && d.Secrets == SecretsInline {
 		likely = append(likely, e.secret)
 	}
 	return append(likely, e.user)
 }
 
 // file is the path of the file of users or of secrets, or that of one of them.
-func (d directory) file(of, name string) string {
-	if d.single {
-		return filepath.Join(d.path, of+".yaml")
+func (d Directory) file(of, name string) string {
+	if d.Single {
+		return filepath.Join(d.Path, of+".yaml")
 	}
-	return filepath.Join(d.path, of, name+".yaml")
+	return filepath.Join(d.Path, of, name+".yaml")
 }
 
-func (d directory) changes(_ context.Context, entries []entry) (changes []change, remarks []remark, err error) {
+// Changes implements Target.
+func (d Directory) Changes(_ context.Context, entries []Entry) (changes []Change, remarks []Remark, err error) {
 	files, remarks, err := d.plan(entries)
 	for _, f := range files {
 		if c := f.change(); c != nil {
@@ -210,7 +225,8 @@ func (d directory) changes(_ context.Context, entries []entry) (changes []change
 	return changes, remarks, err
 }
 
-func (d directory) write(_ context.Context, entries []entry) (changes []change, remarks []remark, err error) {
+// Write implements Target.
+func (d Directory) Write(_ context.Context, entries []Entry) (changes []Change, remarks []Remark, err error) {
 	files, remarks, err := d.plan(entries)
 	if err != nil {
 		return nil, remarks, err

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package importer
 
 import (
 	"strings"
@@ -46,7 +46,7 @@ func TestResourceNamesAreLegalAndDistinct(t *testing.T) {
 		names := map[string]string{}
 		for _, u := range rapid.SliceOfN(username, 1, 50).Draw(t, "usernames") {
 			name := resourceName(u)
-			if problems := validation.IsDNS1123Subdomain(name + secretSuffix); len(problems) > 0 {
+			if problems := validation.IsDNS1123Subdomain(name + SecretSuffix); len(problems) > 0 {
 				t.Fatalf("%q gets %q: %v", u, name, problems)
 			}
 			if len(name+".yaml") > 255 {

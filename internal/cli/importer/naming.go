@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package importer
 
 import (
 	"crypto/sha256"
@@ -10,12 +10,13 @@ import (
 )
 
 const (
-	// secretSuffix makes a Secret's name from that of its user, secretKey is where the password is in it.
-	secretSuffix = "-password"
-	secretKey    = "password"
+	// SecretSuffix makes a Secret's name from that of its user.
+	SecretSuffix = "-password"
+	// SecretKey is the key of the password in it.
+	SecretKey = "password"
 
 	// The API server takes names of 253 characters, and the Secret's is the longer one.
-	maxName = 253 - len(secretSuffix)
+	maxName = 253 - len(SecretSuffix)
 	maxStem = 40
 )
 

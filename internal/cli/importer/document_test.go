@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package importer
 
 import (
 	"os"
@@ -14,14 +14,14 @@ import (
 )
 
 // importInto runs an import of these rows into the directory, and returns what it changed and remarked on.
-func importInto(t *testing.T, d directory, accounts ...store.Account) ([]change, []remark) {
+func importInto(t *testing.T, d Directory, accounts ...store.Account) ([]Change, []Remark) {
 	t.Helper()
-	entries, _ := toTeamA.convert(accounts)
-	wanted, _, err := d.changes(t.Context(), entries)
+	entries, _ := toTeamA.Convert(accounts)
+	wanted, _, err := d.Changes(t.Context(), entries)
 	if err != nil {
 		t.Fatal(err)
 	}
-	made, remarks, err := d.write(t.Context(), entries)
+	made, remarks, err := d.Write(t.Context(), entries)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,18 +52,18 @@ func replace(t *testing.T, path, what, with string) {
 	}
 }
 
-var everyLayout = map[string]directory{
-	"apart": {secrets: secretsSeparate}, "with their users": {secrets: secretsInline}, "nowhere": {secrets: secretsSkip},
-	"apart, in one file": {secrets: secretsSeparate, single: true}, "with all, in one": {secrets: secretsInline, single: true},
-	"nowhere, in one file": {secrets: secretsSkip, single: true},
+var everyLayout = map[string]Directory{
+	"apart": {Secrets: SecretsSeparate}, "with their users": {Secrets: SecretsInline}, "nowhere": {Secrets: SecretsSkip},
+	"apart, in one file": {Secrets: SecretsSeparate, Single: true}, "with all, in one": {Secrets: SecretsInline, Single: true},
+	"nowhere, in one file": {Secrets: SecretsSkip, Single: true},
 }
 
-// Rows that the operator adopted are left out of the next import. Whoever has the files in Git, and prunes, would lose the
+// Rows that the operator adopted are left out of the next import. A GitOps tool that prunes would otherwise delete the
 // resources with their documents.
 func TestRowsThatAreLeftOutByNowKeepTheirDocuments(t *testing.T) {
 	for name, d := range everyLayout {
 		t.Run(name, func(t *testing.T) {
-			d.path = t.TempDir()
+			d.Path = t.TempDir()
 			importInto(t, d, account("alice"), account("bob"))
 			users := d.file("users", "alice")
 			before := read(t, users)
@@ -83,7 +83,7 @@ func TestASecondRunChangesNothingInAnyLayout(t *testing.T) {
 	rows := []store.Account{account("alice"), account("Bob@example.com"), account("carol", hashed(""))}
 	for name, d := range everyLayout {
 		t.Run(name, func(t *testing.T) {
-			d.path = t.TempDir()
+			d.Path = t.TempDir()
 			importInto(t, d, rows...)
 			if made, remarks := importInto(t, d, rows...); len(made) != 0 || len(remarks) != 0 {
 				t.Errorf("import changed %v, with %v", made, remarks)
@@ -95,7 +95,7 @@ func TestASecondRunChangesNothingInAnyLayout(t *testing.T) {
 func TestWhatPeopleAddToAFileStays(t *testing.T) {
 	for name, d := range everyLayout {
 		t.Run(name, func(t *testing.T) {
-			d.path = t.TempDir()
+			d.Path = t.TempDir()
 			importInto(t, d, account("alice"), account("bob"))
 			users := d.file("users", "alice")
 			replace(t, users, "  name: alice\n", "  name: alice\n  labels: {team: a} # ours\n")
@@ -120,7 +120,7 @@ func TestWhatPeopleAddToAFileStays(t *testing.T) {
 func TestAPasswordThatTheOperatorMakesStaysTheOperators(t *testing.T) {
 	for name, d := range everyLayout {
 		t.Run(name, func(t *testing.T) {
-			d.path = t.TempDir()
+			d.Path = t.TempDir()
 			const bob = "---\napiVersion: sharding.io/v1alpha1\nkind: ShardingUser\nmetadata:\n  name: bob\n  namespace: team-a\nspec:\n" +
 				"  password:\n    secretRef: {name: bob-login}\n    generate: {length: 32}\n    maxAge: 2160h\n"
 			if err := os.MkdirAll(filepath.Dir(d.file("users", "bob")), 0o755); err != nil {
@@ -139,8 +139,8 @@ func TestAPasswordThatTheOperatorMakesStaysTheOperators(t *testing.T) {
 					t.Errorf("there is no %q in\n%s", want, after)
 				}
 			}
-			for file := range modes(t, d.path) {
-				if text := read(t, d.path, file); strings.Contains(text, "JDJ") {
+			for file := range modes(t, d.Path) {
+				if text := read(t, d.Path, file); strings.Contains(text, "JDJ") {
 					t.Errorf("%s has a hash:\n%s", file, text)
 				}
 			}
@@ -150,28 +150,28 @@ func TestAPasswordThatTheOperatorMakesStaysTheOperators(t *testing.T) {
 
 func TestAHashDoesNotStayWhereItIsNotWantedAnyMore(t *testing.T) {
 	for _, single := range []bool{false, true} {
-		d := directory{path: t.TempDir(), secrets: secretsInline, single: single}
+		d := Directory{Path: t.TempDir(), Secrets: SecretsInline, Single: single}
 		importInto(t, d, account("alice"))
-		d.secrets = secretsSeparate
+		d.Secrets = SecretsSeparate
 		importInto(t, d, account("alice"))
 		users := d.file("users", "alice")
 		if text := read(t, users); strings.Contains(text, "kind: Secret\n") {
 			t.Errorf("the file of the users has the hash:\n%s", text)
 		}
 		// While it has that of a row that was left out since, it is for its owner only.
-		d.secrets = secretsInline
+		d.Secrets = SecretsInline
 		importInto(t, d, account("alice"), account("bob"))
-		d.secrets = secretsSeparate
+		d.Secrets = SecretsSeparate
 		importInto(t, d, account("alice", withRoles("admin")))
-		name, _ := filepath.Rel(d.path, users)
-		if text, mode := read(t, users), modes(t, d.path)[name]; strings.Contains(text, "kind: Secret\n") != (mode == ours) {
+		name, _ := filepath.Rel(d.Path, users)
+		if text, mode := read(t, users), modes(t, d.Path)[name]; strings.Contains(text, "kind: Secret\n") != (mode == ours) {
 			t.Errorf("%s is %s:\n%s", name, mode, text)
 		}
 	}
 }
 
 func TestAHashThatIsNoneAnyMoreDoesNotComeBack(t *testing.T) {
-	d := directory{path: t.TempDir(), secrets: secretsSeparate}
+	d := Directory{Path: t.TempDir(), Secrets: SecretsSeparate}
 	importInto(t, d, account("alice"))
 	made, _ := importInto(t, d, account("alice", hashed("!")))
 	if text := read(t, d.file("users", "alice")); len(made) != 1 || strings.Contains(text, "password") {
@@ -191,7 +191,7 @@ func TestWhatWasEncryptedWhereItIsStays(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := directory{path: t.TempDir(), secrets: secretsSeparate}
+			d := Directory{Path: t.TempDir(), Secrets: SecretsSeparate}
 			importInto(t, d, account("alice"))
 			path := d.file("secrets", "alice")
 			edit(t, path)
@@ -205,19 +205,19 @@ func TestWhatWasEncryptedWhereItIsStays(t *testing.T) {
 }
 
 func TestFilesOfSomebodyElseAreNotTouched(t *testing.T) {
-	d := directory{path: t.TempDir(), secrets: secretsSkip}
+	d := Directory{Path: t.TempDir(), Secrets: SecretsSkip}
 	importInto(t, d, account("alice"))
 	users := d.file("users", "alice")
 	replace(t, users, "spec:\n", "spec:\n  username: somebody-else\n")
 	before := read(t, users)
 	made, remarks := importInto(t, d, account("alice"))
-	if len(made) != 0 || read(t, users) != before || len(remarks) != 1 || remarks[0].Kind != notApplied {
+	if len(made) != 0 || read(t, users) != before || len(remarks) != 1 || remarks[0].Kind != NotApplied {
 		t.Errorf("import changed %v, with %v", made, remarks)
 	}
 
 	replace(t, users, "kind:", "\tkind:")
-	entries, _ := toTeamA.convert([]store.Account{account("alice")})
-	if _, _, err := d.write(t.Context(), entries); err == nil || !strings.Contains(err.Error(), users) {
+	entries, _ := toTeamA.Convert([]store.Account{account("alice")})
+	if _, _, err := d.Write(t.Context(), entries); err == nil || !strings.Contains(err.Error(), users) {
 		t.Errorf("a file that is no YAML: %v", err)
 	}
 }

@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package config
+package dsn
 
 import (
 	"maps"
 	"regexp"
 	"strings"
-
-	pgdsn "github.com/sharding-system/shardinguser-operator/internal/dsn"
 )
 
 const (
-	hidden = "***"
+	// Hidden is shown in place of a secret.
+	Hidden = "***"
 
 	// unreadable is shown for what Mask cannot take apart without doubt.
 	unreadable = "*** (not shown, because it is not a valid DSN)"
@@ -23,7 +22,7 @@ const (
 const plainName = `[A-Za-z0-9._-]+`
 
 // harmless has the parameters that Mask shows, with the values it shows them
-// for. It is an allow-list: what pgx or Postgres learn later stays hidden
+// for. It is an allow-list: what pgx or Postgres learn later stays Hidden
 // until it is put here.
 var harmless = withIgnored(map[string]*regexp.Regexp{
 	"host":                       whole(`[A-Za-z0-9._,:/-]*`),
@@ -50,9 +49,9 @@ var harmless = withIgnored(map[string]*regexp.Regexp{
 
 const authMethod = `!?(password|md5|gss|sspi|scram-sha-256|none)`
 
-// withIgnored adds the parameters that have no effect here. They stand in the DSN all the same.
+// withIgnored adds the parameters that have no effect here.
 func withIgnored(shown map[string]*regexp.Regexp) map[string]*regexp.Regexp {
-	maps.Copy(shown, pgdsn.Ignored())
+	maps.Copy(shown, ignored)
 	return shown
 }
 
@@ -69,8 +68,8 @@ func whole(pattern string) *regexp.Regexp { return regexp.MustCompile(`^(?:` + p
 
 // Mask returns dsn in a form that may be printed: hosts, ports, user, database
 // and a few parameters that cannot hold a secret as they are, everything else
-// as ***. What cannot be read as a DSN, or only in more than one way, becomes
-// a fixed text; the empty DSN stays empty.
+// as ***. A text that is no DSN, or that can be read in more than one way,
+// becomes a fixed text; the empty DSN stays empty.
 //
 // It follows pgx's way of reading a DSN, which is libpq's and not that of
 // net/url: a password with an '@' or '/' that is not percent-encoded ends
@@ -109,7 +108,7 @@ func maskURL(dsn string) (string, bool) {
 			masked += shownOr("user", user)
 		}
 		if hasPassword {
-			masked += ":" + hidden
+			masked += ":" + Hidden
 		}
 		masked += "@"
 		rest = afterAt
@@ -191,9 +190,9 @@ func maskPair(key, value string) string {
 		return key + "=" + shownOr(key, value)
 	}
 	if named[key] {
-		return key + "=" + hidden
+		return key + "=" + Hidden
 	}
-	return hidden
+	return Hidden
 }
 
 // shownOr returns value where it is harmless as the parameter key, or ***.
@@ -201,5 +200,5 @@ func shownOr(key, value string) string {
 	if harmless[key].MatchString(value) {
 		return value
 	}
-	return hidden
+	return Hidden
 }
