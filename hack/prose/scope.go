@@ -27,12 +27,15 @@ var commented = []string{
 	"internal/fair",
 	"internal/password",
 	"internal/policy",
+	"internal/serving",
 	"internal/user",
+	"test/bench",
 	"test/chart",
 	"test/corpus",
 	"test/docs",
 	"test/monitoring",
 	"test/shardingmanager",
+	"test/soak",
 }
 
 // plain are files, and folders of YAML files, that are covered line by line.

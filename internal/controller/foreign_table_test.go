@@ -205,7 +205,7 @@ func TestSixtyLockedRowsHoldUpNoOtherUser(t *testing.T) {
 		longest = max(longest, time.Since(began))
 	}
 	t.Logf("at most %v", longest.Round(time.Millisecond))
-	s.Expect(longest).To(gomega.BeNumerically("<", 2*time.Second))
+	s.Expect(longest).To(gomega.BeNumerically("<", prompt))
 	s.readyUser("carol")
 	s.eventually(func(g gomega.Gomega) {
 		g.Expect(s.kube.List(t.Context(), &list, client.InNamespace(s.namespace))).To(gomega.Succeed())
