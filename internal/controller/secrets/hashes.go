@@ -48,7 +48,7 @@ func (h *Hasher) Hash(ctx context.Context, owner user.Owner, secret Value, o use
 		change.Weak, change.New = user.DefaultHash(change.Hash), change.Hash != inForce
 		return change, nil
 	case secret.sameText && isApplied(owner, secret.Version, o):
-		change.Hash, change.Weak = inForce, password.WellKnown(secret.Text) // it only has to be judged
+		change.Hash, change.Weak = inForce, password.WellKnown(secret.Text) // it only has to be inspected
 		return change, nil
 	}
 	hash, same, err := h.hash(ctx, types.UID(owner.UID), inForce, secret.Text)

@@ -53,7 +53,7 @@ type Value struct {
 	Text      []byte // as it is hashed; a hash where the format is Bcrypt
 	Format    v1alpha1.PasswordFormat
 	Suspicion user.Suspicions
-	sameText  bool // earlier versions of the operator, which judged nothing, took the same bytes of the Secret
+	sameText  bool // earlier versions of the operator, which inspected nothing, took the same bytes of the Secret
 }
 
 // NewReader returns a Reader. It reads metadata from cached and Secrets from live. Generator is nil where no Secrets are to
@@ -137,20 +137,20 @@ func (s *Reader) readUncached(ctx context.Context, u *v1alpha1.ShardingUser, d u
 		found.Problem = user.NoSuchKey(secret.Name, source.SecretRef.Key, slices.Collect(maps.Keys(secret.Data)))
 		return found, nil
 	}
-	judged := s.judge(u, secret, d)
-	if judged.Err != nil {
+	inspected := s.inspect(u, secret, d)
+	if inspected.Err != nil {
 		found.Problem = &user.Problem{Reason: v1alpha1.ReasonPasswordInvalid, Message: strings.TrimSpace(fmt.Sprintf(
-			"The value of key %q in Secret %q cannot be used: %v. %s", source.SecretRef.Key, secret.Name, judged.Err, found.NotReplaced))}
+			"The value of key %q in Secret %q cannot be used: %v. %s", source.SecretRef.Key, secret.Name, inspected.Err, found.NotReplaced))}
 		return found, nil //nolint:nilerr // what people can get wrong is no error
 	}
-	found.Text, found.Suspicion = judged.Value, judged.Suspicion
+	found.Text, found.Suspicion = inspected.Value, inspected.Suspicion
 	found.sameText = !bytes.HasSuffix(secret.Data[source.SecretRef.Key], []byte("\r\n"))
 	found.Version = s.version(secret, source, d.Permission.Terms)
 	return found, nil
 }
 
-// judge judges the value that the Secret holds for a user.
-func (s *Reader) judge(u *v1alpha1.ShardingUser, secret *corev1.Secret, d user.Desired) password.Inspection {
+// inspect inspects the value that the Secret holds for a user.
+func (s *Reader) inspect(u *v1alpha1.ShardingUser, secret *corev1.Secret, d user.Desired) password.Inspection {
 	source := u.Spec.Password
 	given := password.FromSecret(string(secret.Type), source.SecretRef.Key, secret.Data)
 	given.Hashed = source.Format == v1alpha1.PasswordFormatBcrypt
@@ -163,7 +163,7 @@ func (s *Reader) isOutdated(u *v1alpha1.ShardingUser, secret *corev1.Secret, d u
 	if !strings.HasPrefix(applied.Version+"/", s.version(secret, u.Spec.Password, user.Terms{})+"/") {
 		return false
 	}
-	return applied.Expired || s.judge(u, secret, d).Err != nil
+	return applied.Expired || s.inspect(u, secret, d).Err != nil
 }
 
 // renew replaces the password in the Secret.
@@ -231,7 +231,7 @@ func IsGenerationRefused(u *v1alpha1.ShardingUser, p *user.Problem) bool {
 }
 
 // version identifies the value that a user takes from a Secret, and the length that a policy asks of it. If either changes,
-// the value is judged again.
+// the value is inspected again.
 func (s *Reader) version(secret client.Object, source *v1alpha1.PasswordSource, terms user.Terms) string {
 	value := user.SecretValue{
 		UID: string(secret.GetUID()), ResourceVersion: secret.GetResourceVersion(), Key: source.SecretRef.Key, Format: string(source.Format),
