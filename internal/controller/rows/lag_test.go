@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-func TestLagIsMeasuredFromTheFirstNotificationToTheStatusThatReportsIt(t *testing.T) {
+func TestLagRunsFromTheFirstNotificationToTheStatusWrite(t *testing.T) {
 	c := newClock()
 	var observed []float64
 	l := NewLag(func(seconds float64) { observed = append(observed, seconds) }, c.now)
