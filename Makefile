@@ -22,6 +22,9 @@ GOVULNCHECK := $(TOOLS)/govulncheck
 HELM := $(TOOLS)/helm
 CHART := charts/shardinguser-operator
 
+# Programs are linked beside each other, also those that a target adds.
+BUILD = go build -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ ./cmd/manager ./cmd/kubectl-shardinguser
+
 ##@ Use
 
 .PHONY: help
@@ -30,8 +33,8 @@ help: ## Show this.
 		/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: prepare-demo build ## Live through the main story on a real API server and a real Postgres; STAY=0 ends by itself.
-	go build -o bin/demo ./hack/demo
+demo: prepare-demo ## Live through the main story on a real API server and a real Postgres; STAY=0 ends by itself.
+	$(BUILD) ./hack/demo
 	@STAY="$(STAY)" exec bin/demo # not `go run`, which SIGTERM would end without its child
 
 .PHONY: run
@@ -76,7 +79,7 @@ generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Regenerate deep copies, CRD, RBAC
 
 .PHONY: build
 build: ## Build bin/manager, and bin/kubectl-shardinguser, which is a plugin for kubectl once it is on PATH.
-	go build -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ ./cmd/manager ./cmd/kubectl-shardinguser
+	$(BUILD)
 
 # Tests wait most of the time, so more of them than there are cores run at once: of one package, and packages.
 TESTS_AT_ONCE ?= 5
@@ -98,9 +101,12 @@ shares := ^($(subst $(empty) $(empty),|,$(strip $(SHARE_TESTS))))$$
 # The race detector watches all that shares state between goroutines. A short run runs these packages under it alone.
 RACED := ./internal/bcrypt ./internal/fair ./internal/login ./internal/password ./internal/serving ./internal/store/...
 
+# Packages run in this order, and the longest would leave a core idle at the end.
+LONGEST := ./test/e2e ./internal/controller
+
 .PHONY: test
 test: prepare ## Run every test in its short form: unit, conformance, stories, and what is concurrent under the race detector.
-	$(call timed,stories) $(GO_TEST) -short -timeout 25m $$(comm -23 <(go list ./... | sort) <(go list $(RACED) | sort))
+	$(call timed,stories) $(GO_TEST) -short -timeout 25m $(LONGEST) $$(comm -23 <(go list ./... | sort) <(go list $(RACED) | sort))
 	$(call timed,race detector) $(GO_TEST_RACE) -short -timeout 25m $(RACED) ./internal/controller/... ./cmd/...
 	$(call timed,shares) go test -short -count=1 -run '$(shares)' ./internal/login
 	$(call timed,Postgres $(GATE_MAJORS)) $(MAKE) --no-print-directory test-postgres MAJORS="$(GATE_MAJORS)" \
@@ -180,8 +186,8 @@ dashboard-picture: ## Draw the picture of docs/monitoring.md anew, from some min
 	go -C hack/benchplot run ./dashboard $(CURDIR)/bin/dashboard.json $(CURDIR)/docs/images/dashboard.svg
 
 .PHONY: demo-picture
-demo-picture: prepare-demo build ## Draw the README's picture of the demo again, from the output of a real one.
-	go build -o bin/demo ./hack/demo
+demo-picture: prepare-demo ## Draw the README's picture of the demo again, from the output of a real one.
+	$(BUILD) ./hack/demo
 	STAY=0 bin/demo >bin/demo.txt || { cat bin/demo.txt; exit 1; }
 	hack/demo-picture.sh bin/demo.txt docs/images/demo.svg
 

@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/sharding-system/shardinguser-operator/internal/config"
-	"github.com/sharding-system/shardinguser-operator/internal/controller"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/rows"
 	"github.com/sharding-system/shardinguser-operator/internal/login"
 	"github.com/sharding-system/shardinguser-operator/internal/password"
 	"github.com/sharding-system/shardinguser-operator/internal/store"
@@ -165,7 +165,7 @@ func (l logins) reconciled(accounts accounts) reconciled {
 }
 
 type reconciled interface {
-	controller.Batches
-	controller.Rows
+	rows.Batches
+	rows.Watcher
 	Health() store.Health
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sharding-system/shardinguser-operator/internal/config"
 	"github.com/sharding-system/shardinguser-operator/internal/controller"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/orphans"
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
@@ -30,11 +31,11 @@ func (a accounts) defaultPasswords() store.DefaultPasswords {
 }
 
 // addOrphans adds the search for orphaned accounts, and what publishes them and the findings.
-func addOrphans(mgr ctrl.Manager, accounts accounts, rows reconciled, settings config.Settings, options controller.Options) error {
-	return controller.NewOrphans(mgr, controller.OrphanOptions{
+func addOrphans(mgr ctrl.Manager, accounts accounts, reconciled reconciled, settings config.Settings, options controller.Options) error {
+	return orphans.Add(mgr, orphans.Options{
 		Records:          accounts,
-		Accounts:         rows,
-		Rows:             rows,
+		Accounts:         reconciled,
+		Rows:             reconciled,
 		Cluster:          options.Cluster,
 		Findings:         accounts.findings,
 		DefaultPasswords: accounts.defaultPasswords,
@@ -43,7 +44,7 @@ func addOrphans(mgr ctrl.Manager, accounts accounts, rows reconciled, settings c
 		WatchNamespaces:  settings.WatchNamespaces,
 		Deactivate:       settings.Orphans == config.OrphansDeactivate,
 		ProtectedRoles:   settings.ProtectedRoles,
-		Declarations:     options.Declarations,
+		Policies:         options.Policies,
 		Restored:         options.Restored,
 		Registry:         options.Registry,
 	})

@@ -169,14 +169,14 @@ func checkPassword(f facts) []result {
 	}
 	given := password.FromSecret(string(f.secret.it.Type), key, f.secret.it.Data)
 	given.Hashed = source.Format == v1alpha1.PasswordFormatBcrypt
-	judged := given.Inspect(user.Username(f.user), 1) // what the operator's least is, it alone knows
-	if judged.Err != nil {
-		return one("Password", wrong, adviceFor(v1alpha1.ReasonPasswordInvalid, f.user), "The key %q of the Secret %q is invalid: %v.", key, name, judged.Err)
+	inspected := given.Inspect(user.Username(f.user), 1) // only the operator knows its minimum length
+	if inspected.Err != nil {
+		return one("Password", wrong, adviceFor(v1alpha1.ReasonPasswordInvalid, f.user), "The key %q of the Secret %q is invalid: %v.", key, name, inspected.Err)
 	}
 	results := one("Password", fine, "", "The Secret %q has a valid value (format %s).", name, source.Format)
-	if judged.Suspicion != "" && !meta.IsStatusConditionTrue(f.user.Status.Conditions, v1alpha1.ConditionPasswordSuspicious) {
+	if inspected.Suspicion != "" && !meta.IsStatusConditionTrue(f.user.Status.Conditions, v1alpha1.ConditionPasswordSuspicious) {
 		results = append(results, one("Password", note, adviceForWarning(f, v1alpha1.ConditionPasswordSuspicious),
-			"The key %q of the Secret %q is probably not what was intended: it %v.", key, name, judged.Suspicion)...)
+			"The key %q of the Secret %q is probably not what was intended: it %v.", key, name, inspected.Suspicion)...)
 	}
 	if makes(f.user) && !metav1.IsControlledBy(f.secret.it, f.user) {
 		results = append(results, one("Password", note, "To let the operator generate the password, delete the Secret.",

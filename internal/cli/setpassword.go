@@ -121,17 +121,17 @@ func (p *passwordSetter) run(ctx context.Context, name string) error {
 	}
 	given := password.FromSecret(string(secret.Type), source.SecretRef.Key, secret.Data)
 	given.Value = plain
-	judged := given.Inspect(user.Username(u), max(p.minLength, policyMinLength(ctx, kube, u)))
-	if judged.Err != nil {
-		return judged.Err
+	inspected := given.Inspect(user.Username(u), max(p.minLength, policyMinLength(ctx, kube, u)))
+	if inspected.Err != nil {
+		return inspected.Err
 	}
-	if judged.Suspicion != "" {
-		question := fmt.Sprintf("The password %v. It works, but is probably not the one that you intended.", judged.Suspicion)
+	if inspected.Suspicion != "" {
+		question := fmt.Sprintf("The password %v. It works, but is probably not the one that you intended.", inspected.Suspicion)
 		if err := p.confirm(ctx, []string{question}); err != nil {
 			return err
 		}
 	}
-	plain = judged.Value
+	plain = inspected.Value
 	estimate := strengthOf(plain, user.Username(u), u.Name, u.Namespace)
 	p.ErrOut.say("%v", estimate)
 	if err := p.write(ctx, kube, u, source, secret, plain); err != nil {
@@ -141,7 +141,7 @@ func (p *passwordSetter) run(ctx context.Context, name string) error {
 		p.ErrOut.say("The operator created %s. This password is valid until the operator replaces it after the maxAge of %s or of a policy, if set.",
 			called(secret), called(u))
 	}
-	return p.tell(u, source, written{Strength: estimate, Suspicious: judged.Suspicion.Reason()}, plain)
+	return p.tell(u, source, written{Strength: estimate, Suspicious: inspected.Suspicion.Reason()}, plain)
 }
 
 func (p *passwordSetter) check() error {

@@ -13,7 +13,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
-// attempts is the store as the log-in side of another replica has it.
+// attempts is the store as the login side of another replica has it.
 type attempts interface {
 	Charge(ctx context.Context, attempt store.Attempt, limits store.Limits) (store.Charge, error)
 	Settle(ctx context.Context, charged store.Charge, success bool) (accepted bool, err error)
@@ -85,7 +85,7 @@ func TestARightPasswordOnTheFifthTryIsNeverReportedAsALock(t *testing.T) {
 	s.told("dave", map[string]int{v1alpha1.EventCreated: 1, v1alpha1.EventUpdated: 2})
 }
 
-func TestLockWhoseAttemptNobodySettlesShowsAfterAWhile(t *testing.T) {
+func TestLockOfAnAttemptThatIsNeverSettledShowsAfterAWhile(t *testing.T) {
 	t.Parallel()
 	s, _ := begin(t)
 	u := s.readyUser("erin")

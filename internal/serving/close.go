@@ -4,8 +4,8 @@ package serving
 
 import "time"
 
-// Once the listener is closed, a client may keep a connection waiting for as long, so that none that does not read its answer
-// delays the end of the process.
+// After the listener is closed, a client may keep its connection waiting for this long, so that a client that does not
+// read its response cannot delay the end of the process.
 const (
 	closingTime  = 5 * time.Second
 	closingCheck = time.Second
@@ -18,7 +18,7 @@ func (l *listener) Close() error {
 	return err
 }
 
-// dropLate drops the connections that have waited for too long, again and again until all connections are closed.
+// dropLate drops connections that have waited too long, until all connections are closed.
 func (l *listener) dropLate() {
 	var late []*conn
 	l.mu.Lock()

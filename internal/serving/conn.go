@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// A connection that ends before its request is complete is read on, within these bounds. Else the kernel would reset it,
-// and the client would lose the answer.
+// A connection that ends before its request is complete is read on within these limits. Otherwise the kernel would
+// reset it, and the client would lose the response.
 const (
 	lingerTime  = 5 * time.Second
 	lingerBytes = 2 << 20
@@ -27,8 +27,8 @@ var (
 	errPlainHTTP    = errors.New("the client sent plain HTTP to an HTTPS port")
 )
 
-// conn is a connection that is counted. It waits for its client until a request is complete, while the client does not
-// take its answer, and between requests.
+// conn is a counted connection. It waits for its client until a request is complete, while the client does not read its
+// response, and between requests.
 type conn struct {
 	net.Conn
 	l       *listener
@@ -38,7 +38,7 @@ type conn struct {
 	overTLS bool          // set before the first Read
 	gone    chan struct{} // closed once it is no longer counted
 
-	// Under the listener's lock:
+	// With the listener's lock held:
 	counted  bool
 	waits    *list.Element // nil while its request is served
 	since    time.Time     // when that began
@@ -71,14 +71,15 @@ func remember(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, limited)
 }
 
-// follow notices that a connection waits for its next request.
+// follow detects that a connection waits for its next request.
 func follow(c net.Conn, state http.ConnState) {
 	if limited, _ := limited(c); limited != nil && state == http.StateIdle {
 		limited.await()
 	}
 }
 
-// serve ends the wait: the request of the context is complete. It returns false where its connection was dropped before.
+// serve ends the wait, because the request of the context is complete. It returns false if its connection was dropped
+// before.
 func serve(ctx context.Context) bool {
 	c, ok := ctx.Value(connKey{}).(*conn)
 	if !ok {
@@ -99,7 +100,7 @@ func (c *conn) await() {
 	c.l.wait(c)
 }
 
-// Read counts what arrives, and answers a client that does not speak TLS where it has to.
+// Read counts the received bytes, and responds to a client that does not use TLS, if that is required.
 func (c *conn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	first, out, refused := c.arrived(n, err)
@@ -116,8 +117,8 @@ func (c *conn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// arrived counts bytes that a client sent. It returns whether they are its first, which connection has to go for them,
-// and the error of a connection that may not be read any more.
+// arrived counts bytes of a client. It returns whether they are the first ones, which connection has to be dropped for
+// them, and the error of a connection that may not be read any more.
 func (c *conn) arrived(n int, err error) (first bool, out *conn, refused error) {
 	c.l.mu.Lock()
 	defer c.l.mu.Unlock()
@@ -145,7 +146,7 @@ func (c *conn) arrived(n int, err error) (first bool, out *conn, refused error) 
 	return first, out, refused
 }
 
-// Write waits for the client, too, which may not read.
+// Write waits for the client too, because the client may not read.
 func (c *conn) Write(b []byte) (int, error) {
 	c.l.mu.Lock()
 	served := c.waits == nil
@@ -162,8 +163,8 @@ func (c *conn) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// Close ends the connection. What a client still sends of a request that is not complete is read first, by a goroutine of
-// its own; the connection waits meanwhile, and so is dropped when there is no room.
+// Close ends the connection. First, a goroutine reads what the client still sends of an incomplete request. The
+// connection waits meanwhile, so it is dropped when the limit is reached.
 func (c *conn) Close() error {
 	c.l.mu.Lock()
 	again := c.closed

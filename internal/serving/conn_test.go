@@ -12,13 +12,13 @@ import (
 	"testing"
 )
 
-// What a client can send, or leave unsent, so that its connection waits.
+// Inputs of clients, sent or missing, with which a connection waits.
 const (
 	post     = "POST / HTTP/1.1\r\nHost: x\r\n"
 	declared = post + "Content-Length: 1000\r\n\r\n"
 )
 
-// owing returns the kinds of clients that owe something, by what they send.
+// owing returns the kinds of waiting clients by their inputs.
 func owing() map[string]string {
 	return map[string]string{
 		"nothing is sent":               "",
@@ -31,7 +31,7 @@ func owing() map[string]string {
 		"chunks have no end":            post + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
 		"no chunk comes":                post + "Transfer-Encoding: chunked\r\n\r\n",
 		"a trailer has no end":          post + "Transfer-Encoding: chunked\r\n\r\n0\r\nX: y\r\n",
-		"it was told to go on":          post + "Expect: 100-continue\r\nContent-Length: 10\r\n\r\n",
+		"it got 100 Continue":           post + "Expect: 100-continue\r\nContent-Length: 10\r\n\r\n",
 		"a GET declares a body":         "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n",
 		"HTTP/1.0 declares a body":      "POST / HTTP/1.0\r\nContent-Length: 10\r\n\r\n",
 		"it is idle":                    request,
@@ -44,7 +44,7 @@ func owing() map[string]string {
 	}
 }
 
-// Whatever it is that a client owes, its connection makes room for a request that is complete.
+// Every waiting connection makes room for a complete request.
 func TestAConnectionWaitsUntilTheClientOwesNothing(t *testing.T) {
 	for name, sent := range owing() {
 		t.Run(name, func(t *testing.T) {
@@ -62,7 +62,7 @@ func TestAConnectionWaitsUntilTheClientOwesNothing(t *testing.T) {
 	}
 }
 
-// answered is served, beside clients that are not.
+// answered is served beside clients that are not.
 func (c client) answered() {
 	c.t.Helper()
 	c.send(request)
@@ -71,7 +71,7 @@ func (c client) answered() {
 	}
 }
 
-// A few addresses that connect again and again replace their own connections, also those that waited for less long.
+// A few addresses that connect repeatedly replace their own connections, even shorter-waiting ones.
 func TestAFewAddressesOnlyReplaceTheirOwnConnections(t *testing.T) {
 	for name, addresses := range map[string]int{"two": 2, "three": 3, "ten": 10} {
 		t.Run(name, func(t *testing.T) {
@@ -92,8 +92,8 @@ func TestAFewAddressesOnlyReplaceTheirOwnConnections(t *testing.T) {
 	}
 }
 
-// A request on a connection that was idle for long is not the first to go.
-func TestAnIdleConnectionThatAsksAgainIsNotTheFirstToGo(t *testing.T) {
+// A request on a connection that was idle for long is not dropped first.
+func TestAnIdleConnectionWithANewRequestIsNotDroppedFirst(t *testing.T) {
 	w := newWorld(t, 4)
 	kept := w.dial("192.0.2.1")
 	kept.served()
@@ -111,7 +111,7 @@ func TestAnIdleConnectionThatAsksAgainIsNotTheFirstToGo(t *testing.T) {
 	}
 }
 
-// A request whose connection was dropped meanwhile has no effect.
+// A request whose connection was dropped in the meantime has no effect.
 func TestARequestOfADroppedConnectionIsNotServed(t *testing.T) {
 	l := Limit(nil, Limits{Connections: 4}).(*listener)
 	dropped := &conn{l: l}

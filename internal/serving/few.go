@@ -9,9 +9,9 @@ import (
 
 const tooManyBody = `{"error":{"code":"TOO_MANY_REQUESTS","message":"Too many concurrent requests from one address; try again later"}}`
 
-// FewAtOnce returns a handler that serves a few requests of one address (of IPv6, of one /48) at once, and holds connections
-// whose requests are refused. It is for servers that ask another one who a client is: what is asked, and who waits for that,
-// would else be for any client to choose.
+// FewAtOnce returns a handler that serves a few requests of one address (of IPv6, of one /48) at once, and holds
+// connections of refused requests. It is for servers that authenticate clients at another server: otherwise any client
+// could choose how often that server is asked.
 func FewAtOnce(next http.Handler, each int, hold time.Duration) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, ok := r.Context().Value(connKey{}).(*conn)
@@ -35,7 +35,7 @@ func FewAtOnce(next http.Handler, each int, hold time.Duration) http.Handler {
 	})
 }
 
-// enter returns whether one more request of the connection's site may be served.
+// enter reports whether one more request of the connection's network may be served.
 func (c *conn) enter(each int) bool {
 	c.l.mu.Lock()
 	defer c.l.mu.Unlock()

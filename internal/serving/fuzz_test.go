@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// oneConn is a listener of one connection, whose client sent its bytes and nothing more.
+// oneConn is a listener of one connection, whose client sent its bytes and nothing else.
 type oneConn struct {
 	next  chan net.Conn
 	ended chan struct{}
@@ -33,7 +33,7 @@ func (l oneConn) Accept() (net.Conn, error) {
 func (oneConn) Close() error   { return nil }
 func (oneConn) Addr() net.Addr { return &net.TCPAddr{} }
 
-// inMemory is a connection to a client that sends a text and keeps the answer.
+// inMemory is a connection to a client that sends a text and keeps the response.
 type inMemory struct {
 	sent     io.Reader
 	mu       sync.Mutex
@@ -60,8 +60,8 @@ func (*inMemory) SetDeadline(time.Time) error      { return nil }
 func (*inMemory) SetReadDeadline(time.Time) error  { return nil }
 func (*inMemory) SetWriteDeadline(time.Time) error { return nil }
 
-// Whatever bytes arrive: a request is served with a body that is whole and within the limit or not at all, what is
-// answered is HTTP, and no connection stays counted.
+// For any input, a request is served with a complete body within the limit or not at all, responses are HTTP, and no
+// connection stays counted.
 func FuzzRequests(f *testing.F) {
 	for _, sent := range owing() {
 		f.Add([]byte(sent))
@@ -106,7 +106,7 @@ func FuzzRequests(f *testing.F) {
 	})
 }
 
-// checkAnswers reads answers one by one: each of what was served is 204, and at the most one more is a refusal, the last.
+// checkAnswers reads responses one by one: 204 for each served request, and at most one refusal, the last.
 func checkAnswers(t *testing.T, answers []byte, served int) {
 	t.Helper()
 	r := bufio.NewReader(bytes.NewReader(answers))

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// Hold sends what was answered and then delays the next request of the connection, until the time is over, the
-// connection is gone or end is closed. The connection waits meanwhile, and so is dropped when there is no room. Connections
-// of trusted proxies are not held, since the next request may be another client's.
+// Hold sends the response and then delays the next request of the connection, until the time is over, the connection is
+// closed or end is closed. The connection waits meanwhile, so it is dropped when the limit is reached. Connections of
+// trusted proxies are not held, because the next request may come from another client.
 func Hold(ctx context.Context, w http.ResponseWriter, d time.Duration, end <-chan struct{}) {
 	c, ok := ctx.Value(connKey{}).(*conn)
 	if !ok || c.trusted || http.NewResponseController(w).Flush() != nil {
@@ -27,7 +27,7 @@ func Hold(ctx context.Context, w http.ResponseWriter, d time.Duration, end <-cha
 	}
 }
 
-// A Recorder notes the status of an answer, by which a connection may be held.
+// A Recorder records the status of a response, by which a connection can be held.
 type Recorder struct {
 	http.ResponseWriter
 	Status int

@@ -11,7 +11,7 @@ import (
 
 const heldRequest = "GET /hold HTTP/1.1\r\nHost: x\r\nUser-Agent: x\r\n\r\n"
 
-// With the first byte of a next request in its buffer, net/http does not notice that a connection ended.
+// With the first byte of a next request in its buffer, net/http does not detect that a connection ended.
 func TestAHoldEndsWithItsConnection(t *testing.T) {
 	w := newWorld(t, 4)
 	c := w.dial("192.0.2.1")
@@ -34,7 +34,7 @@ func TestAHoldEndsWithItsConnection(t *testing.T) {
 	}
 }
 
-// A header can take a megabyte, and all connections may be held.
+// A header can take a megabyte, and all connections can be held.
 func TestAHeldConnectionKeepsNoHeader(t *testing.T) {
 	w := newWorld(t, 4)
 	c := w.dial("192.0.2.1")

@@ -18,26 +18,26 @@ const (
 	// usualBytes is what a client may send, of handshake and request, before its connection counts as a large one.
 	usualBytes = 8 << 10
 
-	// maxLarge is how many large ones there may be: up to a megabyte each.
+	// maxLarge is the maximum number of large connections, of up to a megabyte each.
 	maxLarge = 64
 )
 
-// Limits say what clients may take.
+// Limits are the limits for clients.
 type Limits struct {
-	// Connections is how many there may be at once, 4 or more.
+	// Connections is the maximum number of connections, 4 or more.
 	Connections int
 
-	// Trusted are proxies, each of which has many clients.
+	// Trusted are proxies, each with many clients.
 	Trusted []netip.Prefix
 
-	// Dropped, which may be nil, is called for each connection that is dropped, an old or a new one.
+	// Dropped, which may be nil, is called for each dropped connection, old or new.
 	Dropped func()
 }
 
-// share is how many connections one address may have, unless it is a trusted proxy's.
+// share is the maximum number of connections of one address that is not a trusted proxy.
 func (l Limits) share() int { return l.Connections / 2 }
 
-// strangers is how many connections all clients other than trusted proxies may have together.
+// strangers is the maximum number of connections of all clients other than trusted proxies.
 func (l Limits) strangers() int {
 	if len(l.Trusted) == 0 {
 		return l.Connections
@@ -59,24 +59,24 @@ type listener struct {
 	large     int                      // of those that wait
 }
 
-// source is one address and what its connections take. Each connection of a trusted proxy is a source of its own, since
-// it may be another client's.
+// source is one address and its connections. Each connection of a trusted proxy is a separate source, because it may be
+// of another client.
 type source struct {
 	site *site
 	counts
 }
 
-// site is what one client can have of addresses: one or, of IPv6, a /48 with its 65,536 sources.
+// site is the network that one client can have: an address or, of IPv6, a /48 with its 65,536 sources.
 type site struct {
 	prefix netip.Prefix
 	served int // requests, see FewAtOnce
 	counts
 }
 
-// counts are those of connections.
+// counts are numbers of connections.
 type counts struct{ open, waiting, large int }
 
-// count changes the counts of a source and of its site.
+// count changes the counts of a source and of its network.
 func (s *source) count(change func(*counts)) {
 	change(&s.counts)
 	change(&s.site.counts)
@@ -87,7 +87,7 @@ func Limit(l net.Listener, limits Limits) net.Listener {
 	return &listener{Listener: l, limits: limits, sources: map[netip.Prefix]*source{}, sites: map[netip.Prefix]*site{}}
 }
 
-// Accept waits for a connection that there is room for.
+// Accept waits for a connection within the limits.
 func (l *listener) Accept() (net.Conn, error) {
 	for {
 		accepted, err := l.Listener.Accept()
@@ -103,7 +103,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// origin returns the address of a connection or, of IPv6, the network that one client usually has to itself.
+// origin returns the address of a connection or, of IPv6, the network that one client usually has.
 func (l *listener) origin(remote net.Addr) (network netip.Prefix, trusted bool) {
 	at, err := netip.ParseAddrPort(remote.String())
 	if err != nil {
@@ -114,7 +114,7 @@ func (l *listener) origin(remote net.Addr) (network netip.Prefix, trusted bool) 
 	return fair.SourceOf(address), trusted
 }
 
-// admit counts a connection in, in place of another one when the limits are reached. It returns whether there is room.
+// admit counts a new connection, and drops another one if a limit is reached. It reports whether there was room.
 func (l *listener) admit(c *conn) bool {
 	l.mu.Lock()
 	out, admitted := l.room(c)
@@ -131,7 +131,7 @@ func (l *listener) admit(c *conn) bool {
 	return admitted
 }
 
-// room returns the connection that a new one replaces, which is nil below the limits, and whether there is room at all.
+// room returns the connection that a new one replaces, nil below the limits, and whether there is room at all.
 func (l *listener) room(c *conn) (out *conn, admitted bool) {
 	c.source = l.sourceOf(c)
 	switch {
@@ -147,7 +147,7 @@ func (l *listener) room(c *conn) (out *conn, admitted bool) {
 	return out, out != nil
 }
 
-// sourceOf returns a connection's source, which is a new one where the source has no other connection.
+// sourceOf returns the source of a connection, a new one if it has no other connection.
 func (l *listener) sourceOf(c *conn) *source {
 	prefix := fair.NetworkOf(c.network.Addr())
 	switch {
@@ -161,8 +161,8 @@ func (l *listener) sourceOf(c *conn) *source {
 	return &source{site: &site{prefix: prefix}}
 }
 
-// most returns, of those that match, a connection of the site, and of its source, with the most connections by a count: the
-// one that has waited longest. So a few clients, however fast they connect, only replace connections of their own.
+// most returns the longest-waiting matching connection of the network, and of its source, with the most connections by
+// a count. So a few clients, however fast they connect, only replace their own connections.
 func (l *listener) most(by func(counts) int, matches func(*conn) bool) (out *conn) {
 	for e := l.waiting.Front(); e != nil; e = e.Next() {
 		if c := e.Value.(*conn); matches(c) && (out == nil || c.source.compare(out.source, by) > 0) {
@@ -176,12 +176,12 @@ func waiting(n counts) int { return n.waiting }
 
 func large(n counts) int { return n.large }
 
-// compare compares sources by a count of their sites, then by their own.
+// compare compares sources by a count of their networks, then by their own.
 func (s *source) compare(other *source, by func(counts) int) int {
 	return cmp.Or(cmp.Compare(by(s.site.counts), by(other.site.counts)), cmp.Compare(by(s.counts), by(other.counts)))
 }
 
-// drop closes a connection that is no longer counted: at once, and so that nothing of it stays with the kernel.
+// drop closes a connection that is no longer counted, at once, so that nothing of it stays in the kernel.
 func (l *listener) drop(c *conn) {
 	if tcp, ok := c.Conn.(interface{ SetLinger(int) error }); ok {
 		_ = tcp.SetLinger(0)
@@ -192,7 +192,7 @@ func (l *listener) drop(c *conn) {
 	}
 }
 
-// add counts a connection in. It waits for its client from the beginning.
+// add counts a connection. It waits for its client from the beginning.
 func (l *listener) add(c *conn) {
 	c.counted = true
 	l.open++
@@ -205,7 +205,7 @@ func (l *listener) add(c *conn) {
 	l.wait(c)
 }
 
-// remove takes a connection out of the count.
+// remove removes a connection from the counts.
 func (l *listener) remove(c *conn) {
 	if !c.counted {
 		return
@@ -226,7 +226,7 @@ func (l *listener) remove(c *conn) {
 	}
 }
 
-// wait puts a connection last in the order of those that wait for their clients.
+// wait appends a connection to the order of waiting connections.
 func (l *listener) wait(c *conn) {
 	if c.counted && c.waits == nil {
 		c.waits, c.since = l.waiting.PushBack(c), time.Now()
@@ -234,7 +234,7 @@ func (l *listener) wait(c *conn) {
 	}
 }
 
-// endWait takes a connection out of that order.
+// endWait removes a connection from that order.
 func (l *listener) endWait(c *conn) {
 	if c.waits != nil {
 		l.waiting.Remove(c.waits)
@@ -244,7 +244,7 @@ func (l *listener) endWait(c *conn) {
 	l.shrink(c)
 }
 
-// shrink makes a large connection a usual one: what it held is released.
+// shrink makes a large connection a usual one: its memory is released.
 func (l *listener) shrink(c *conn) {
 	if c.large {
 		c.large = false
@@ -253,8 +253,8 @@ func (l *listener) shrink(c *conn) {
 	}
 }
 
-// grow makes a connection a large one. It returns the one that has to go for it, if any: of the site, and of its source, that has most
-// of them the one that has waited longest.
+// grow makes a connection a large one. It returns the connection to drop for it, if any: the longest-waiting large one
+// of the network, and of its source, with the most large connections.
 func (l *listener) grow(c *conn) (out *conn) {
 	c.large = true
 	l.large++

@@ -19,13 +19,13 @@ import (
 	"weak"
 )
 
-// patience is how long a test waits for what has to come, and glance for what must not.
+// patience is how long a test waits for what has to happen, and glance for what must not happen.
 const (
 	patience = 10 * time.Second
 	glance   = 50 * time.Millisecond
 )
 
-// world is a server with limits, whose clients come from addresses that they choose.
+// world is a server with limits, whose clients choose their addresses.
 type world struct {
 	t       *testing.T
 	l       *listener
@@ -39,7 +39,7 @@ type world struct {
 	held    chan struct{}             // gets one for each of them that is held no longer
 }
 
-// addressed is a listener whose connections come from where the test says.
+// addressed is a listener whose connections have addresses that the test chooses.
 type addressed struct {
 	net.Listener
 	from  chan netip.AddrPort
@@ -116,7 +116,7 @@ func newWorld(t *testing.T, connections int, trusted ...string) *world {
 	return w
 }
 
-// until waits until something holds of the listener.
+// until waits until a condition of the listener holds.
 func (w *world) until(what string, holds func(*listener) bool) {
 	w.t.Helper()
 	deadline := time.After(patience)
@@ -137,7 +137,7 @@ func (w *world) until(what string, holds func(*listener) bool) {
 	}
 }
 
-// empties waits until nothing is counted any more, which says that nothing is counted for ever.
+// empties waits until nothing is counted any more.
 func (w *world) empties() {
 	w.t.Helper()
 	w.until("all connections are closed", func(l *listener) bool {
@@ -152,7 +152,7 @@ type client struct {
 	r *bufio.Reader
 }
 
-// dial returns once the connection was let in, or not.
+// dial returns when the connection was accepted or dropped.
 func (w *world) dial(from string) client {
 	w.t.Helper()
 	<-w.ready
@@ -171,7 +171,7 @@ func (c client) send(text string) {
 	_, _ = c.Write([]byte(text)) // that it arrives is for the answer to tell
 }
 
-// status is that of the next answer, 0 where the connection was closed.
+// status returns the status of the next response, 0 if the connection was closed.
 func (c client) status() int {
 	c.t.Helper()
 	_ = c.SetReadDeadline(time.Now().Add(patience))
@@ -188,7 +188,7 @@ func (c client) status() int {
 
 const request = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
-// served returns once the next request is waited for.
+// served returns when the server waits for the next request.
 func (c client) served() {
 	c.t.Helper()
 	c.send(request)
@@ -213,7 +213,7 @@ func (c client) stays() {
 	}
 }
 
-func TestWhoKeepsUsWaitingForLongestMakesRoom(t *testing.T) {
+func TestTheLongestWaitingConnectionMakesRoom(t *testing.T) {
 	w := newWorld(t, 4)
 	first, second, third := w.dial("192.0.2.1"), w.dial("192.0.2.2"), w.dial("192.0.2.3")
 	fourth := w.dial("192.0.2.4")
@@ -225,11 +225,11 @@ func TestWhoKeepsUsWaitingForLongestMakesRoom(t *testing.T) {
 	first.stays()
 	fourth.served()
 	if n := w.dropped.Load(); n != 2 {
-		t.Errorf("told of %d that were sent away, want 2", n)
+		t.Errorf("%d dropped connections are reported, want 2", n)
 	}
 }
 
-func TestNobodyIsSentAwayWhoseRequestIsServed(t *testing.T) {
+func TestAServedRequestIsNotDropped(t *testing.T) {
 	w := newWorld(t, 2)
 	busy := []client{w.dial("192.0.2.1"), w.dial("192.0.2.2")}
 	for _, c := range busy {
@@ -289,7 +289,7 @@ func TestAQuarterIsKeptForTrustedProxies(t *testing.T) {
 	}
 }
 
-func TestHalfIsNoLimitToATrustedProxy(t *testing.T) {
+func TestATrustedProxyMayHaveMoreThanHalf(t *testing.T) {
 	w := newWorld(t, 8, "10.0.0.0/8")
 	for range 8 {
 		w.dial("10.0.0.1").served()
@@ -299,8 +299,8 @@ func TestHalfIsNoLimitToATrustedProxy(t *testing.T) {
 	}
 }
 
-// One site of IPv6 is a /48, with 65,536 networks that count as an address each.
-func TestASiteOnlyReplacesConnectionsOfItsOwn(t *testing.T) {
+// A /48 of IPv6 has 65,536 networks that count as one address each.
+func TestANetworkOnlyReplacesItsOwnConnections(t *testing.T) {
 	w := newWorld(t, 8)
 	slow := []client{w.dial("192.0.2.1"), w.dial("2001:db8:ffff::1")}
 	for i := range 20 {
@@ -314,8 +314,8 @@ func TestASiteOnlyReplacesConnectionsOfItsOwn(t *testing.T) {
 	}
 }
 
-// Sixty-four may be on their way, each of which can take a megabyte of memory.
-func TestOfManyLargeHeadersTheSlowestGoes(t *testing.T) {
+// Sixty-four large requests may be in progress, each of which can take a megabyte of memory.
+func TestTheSlowestOfManyLargeHeadersIsDropped(t *testing.T) {
 	w := newWorld(t, 300)
 	large := "GET / HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("a:\r\n", usualBytes/4)
 	usual := w.dial("192.0.2.1")
@@ -340,7 +340,7 @@ func TestOfManyLargeHeadersTheSlowestGoes(t *testing.T) {
 	}
 }
 
-// What was sent counts from one request to the next: a client that asks often is not a large one.
+// The counted bytes are reset with each request, so a client with many requests is not a large one.
 func TestManyUsualHeadersAreNotALargeOne(t *testing.T) {
 	w := newWorld(t, 4)
 	c := w.dial("192.0.2.1")

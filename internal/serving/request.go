@@ -10,22 +10,22 @@ import (
 	"strconv"
 )
 
-// MaxBodyBytes is how large the body of a request may be.
+// MaxBodyBytes is the maximum size of a request's body.
 const MaxBodyBytes = 16 << 10
 
-// The answers to requests that are never served, in the sharding system's form.
+// The responses to requests that are never served, in the sharding system's format.
 const (
 	tooLargeBody   = `{"error":{"code":"PAYLOAD_TOO_LARGE","message":"The body is larger than 16 KiB"}}`
 	incompleteBody = `{"error":{"code":"BAD_REQUEST","message":"The body is incomplete or malformed"}}`
 	plainHTTPBody  = `{"error":{"code":"BAD_REQUEST","message":"This port serves HTTPS; use https:// instead of http://"}}`
 )
 
-// plainHTTPAnswer is written before anything of the request is understood.
+// plainHTTPAnswer is written before anything of the request is parsed.
 var plainHTTPAnswer = fmt.Sprintf("HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s",
 	len(plainHTTPBody), plainHTTPBody)
 
-// CompleteRequests returns a handler that reads the body of each request before next sees it. Until then the client owes
-// us something, and its connection counts as waiting.
+// CompleteRequests returns a handler that reads the body of each request before next sees it. Until then the connection
+// counts as waiting.
 func CompleteRequests(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength > MaxBodyBytes { // also where the client waits for 100 Continue
@@ -50,7 +50,7 @@ func CompleteRequests(next http.Handler) http.Handler {
 	})
 }
 
-// refuse answers a request whose body was not read to its end, at once: by itself net/http reads on before it answers.
+// refuse responds at once to a request whose body was not read to its end: net/http itself would read on first.
 func refuse(w http.ResponseWriter, status int, body string) {
 	_ = http.NewResponseController(w).EnableFullDuplex() // where it cannot, the answer is late
 	h := w.Header()

@@ -20,7 +20,7 @@ import (
 	"time"
 )
 
-// encrypted serves over TLS with limits, and returns where.
+// encrypted serves over TLS with limits, and returns the address.
 func encrypted(t *testing.T, handler http.HandlerFunc) (address string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -39,8 +39,8 @@ func encrypted(t *testing.T, handler http.HandlerFunc) (address string) {
 	return l.Addr().String()
 }
 
-// sent writes all of a request before it reads, and returns the answer and what follows it, which is nothing where the
-// connection ended as it should.
+// sent writes a whole request before it reads. It returns the response and what follows it, which is nothing if the
+// connection ended properly.
 func sent(t *testing.T, c net.Conn, request string) (answer string, err error) {
 	t.Helper()
 	defer func() { _ = c.Close() }()
@@ -65,7 +65,7 @@ func dialed(t *testing.T, address string, overTLS bool) net.Conn {
 	return c
 }
 
-// Whatever the method and the size of the request, the answer is one sentence, and the connection is not reset.
+// For any method and size of the request, the response is one sentence, and the connection is not reset.
 func TestPlainHTTPOnATLSPortGetsASentence(t *testing.T) {
 	address := encrypted(t, func(http.ResponseWriter, *http.Request) { t.Error("it was served") })
 	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PRI"} {
@@ -84,8 +84,8 @@ func TestPlainHTTPOnATLSPortGetsASentence(t *testing.T) {
 	}
 }
 
-// What is neither plain HTTP nor TLS gets nothing of ours.
-func TestWhatIsNoHTTPGetsNoAnswer(t *testing.T) {
+// A client that uses neither plain HTTP nor TLS gets no response.
+func TestInputThatIsNotHTTPGetsNoResponse(t *testing.T) {
 	address := encrypted(t, func(http.ResponseWriter, *http.Request) { t.Error("it was served") })
 	for _, bytes := range []string{"\x00\x01\x02\x03\x04\x05\x06\x07", "get / http", "\xff\xff\xff\xff\xff\xff"} {
 		if answer, _ := sent(t, dialed(t, address, false), bytes); strings.Contains(answer, "HTTP/1") {
@@ -94,7 +94,7 @@ func TestWhatIsNoHTTPGetsNoAnswer(t *testing.T) {
 	}
 }
 
-// refused are requests that are answered before they were read, by what their client gets.
+// refused are requests that get a response before they are read, by that response.
 func refused(size int) map[string]string {
 	chunked := new(strings.Builder)
 	chunked.WriteString(post + "Transfer-Encoding: chunked\r\n\r\n")
@@ -114,7 +114,7 @@ func refused(size int) map[string]string {
 	}
 }
 
-// A client that writes all before it reads gets the answer, and then the end of the connection: never a reset.
+// A client that writes everything before it reads gets the response and then the end of the connection, never a reset.
 func TestTheAnswerToARefusedRequestIsRead(t *testing.T) {
 	for _, overTLS := range []bool{true, false} {
 		for _, size := range []int{17 << 10, 200 << 10, 1 << 20} {
@@ -137,7 +137,7 @@ func TestTheAnswerToARefusedRequestIsRead(t *testing.T) {
 	}
 }
 
-// newPlain serves without TLS, and with limits.
+// newPlain serves without TLS, with limits.
 func newPlain(t *testing.T) (address string) {
 	t.Helper()
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -150,7 +150,7 @@ func newPlain(t *testing.T) (address string) {
 	return l.Addr().String()
 }
 
-// Go's client reads beside its writing, and gives up the one for an error of the other.
+// Go's client reads while it writes, and stops one for an error of the other.
 func TestGosClientReadsTheAnswerToALargeBody(t *testing.T) {
 	address := encrypted(t, func(http.ResponseWriter, *http.Request) { t.Error("it was served") })
 	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
@@ -180,7 +180,7 @@ func TestGosClientReadsTheAnswerToALargeBody(t *testing.T) {
 	}
 }
 
-// What a client sends on and on after its answer is read within bounds, and no longer.
+// Input that continues after the response is read within limits only.
 func TestABodyWithoutEndIsCutOff(t *testing.T) {
 	c := dialed(t, newPlain(t), false)
 	defer func() { _ = c.Close() }()

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// listening serves without TLS, with limits and a change to the server, and returns where.
+// listening serves without TLS, with limits and a change of the server, and returns the address.
 func listening(t *testing.T, handler http.HandlerFunc, connections int, change func(*http.Server)) (address string) {
 	t.Helper()
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -24,7 +24,7 @@ func listening(t *testing.T, handler http.HandlerFunc, connections int, change f
 	return l.Addr().String()
 }
 
-// net/http has a handler of its own for these, with none of our limits.
+// net/http has its own handler for these, without the limits of this package.
 func TestOptionsOfTheServerAreServedAsAllRequests(t *testing.T) {
 	address := listening(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }, 4, func(*http.Server) {})
 	answer, err := sent(t, dialed(t, address, false), "OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Each wait for a client has a bound of its own, and all of them together, but for that for the next request, stay below a
+// Each wait for a client has its own limit. All of them together, without the wait for the next request, are below a
 // minute. A handshake has as long as a header.
 const (
 	readHeaderTimeout = 5 * time.Second
@@ -19,8 +19,8 @@ const (
 	maxHeaderBytes    = 64 << 10 // gateways pass on their clients' cookies
 )
 
-// NewServer returns a server by these limits, with TLS unless there is no configuration of it. The number of connections is
-// limited where it serves a listener of [Limit].
+// NewServer returns a server with these limits, with TLS unless its configuration is nil. The number of connections is
+// limited if it serves a listener of [Limit].
 func NewServer(handler http.Handler, config *tls.Config, log *slog.Logger) *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
@@ -35,9 +35,9 @@ func NewServer(handler http.Handler, config *tls.Config, log *slog.Logger) *http
 		MaxHeaderBytes:    maxHeaderBytes,
 		ConnContext:       remember,
 		ConnState:         follow,
-		// net/http's own answer to OPTIONS * would know none of the handler's limits.
+		// net/http's own response to OPTIONS * ignores the handler's limits.
 		DisableGeneralOptionsHandler: true,
-		// Any client can make any number of these, by a handshake that fails.
+		// Any client can cause any number of these by a failing handshake.
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 }

@@ -30,7 +30,7 @@ func certified(t *testing.T, key crypto.Signer) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-// listen serves HTTP by a configuration, and returns where.
+// listen serves HTTP with a configuration, and returns the address.
 func listen(t *testing.T, config *tls.Config) (address string) {
 	t.Helper()
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -43,7 +43,7 @@ func listen(t *testing.T, config *tls.Config) (address string) {
 	return l.Addr().String()
 }
 
-// shakeHands is the state of a connection with a client of this configuration.
+// shakeHands returns the state of a connection with a client of this configuration.
 func shakeHands(t *testing.T, address string, client *tls.Config) (tls.ConnectionState, error) {
 	t.Helper()
 	client = client.Clone()
@@ -56,7 +56,7 @@ func shakeHands(t *testing.T, address string, client *tls.Config) (tls.Connectio
 	return c.(*tls.Conn).ConnectionState(), nil
 }
 
-// Each handshake that is to be refused is made with a server without a floor, too: it would be accepted there.
+// A server without a minimum accepts each handshake that has to be refused.
 func TestHandshakes(t *testing.T) {
 	elliptical, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -135,8 +135,8 @@ func insecure() (suites []uint16) {
 	return suites
 }
 
-// Whoever could speak HTTP/2 speaks HTTP/1.1, and whoever speaks nothing else is refused.
-func TestThereIsNoHTTP2(t *testing.T) {
+// Clients of HTTP/2 use HTTP/1.1, and clients that know only HTTP/2 are refused.
+func TestHTTP2IsOff(t *testing.T) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)

@@ -45,7 +45,7 @@ func TestClaimant(t *testing.T) {
 	passwordKnown := tells(func(s *v1alpha1.ShardingUserStatus) { s.PasswordChangedTime = &known })
 	for name, tt := range map[string]struct {
 		claims []*v1alpha1.ShardingUser
-		want   string // namespace/name; "" for nobody
+		want   string // namespace/name; "" for none
 		noted  bool
 	}{
 		"no resource claims the username":                             {nil, "", false},

@@ -48,7 +48,7 @@ func TestPlansFollowEdits(t *testing.T) {
 			"fall under other policies": func(t *rapid.T) { d.Permission = permissions.Draw(t, "permission") },
 			"fail to log in": func(*rapid.T) {
 				if w.Row == nil {
-					return // nobody can log in
+					return // no login is possible
 				}
 				w.Row = ptrTo(*w.Row)
 				if w.Row.FailedLoginAttempts++; w.Row.FailedLoginAttempts >= 5 {

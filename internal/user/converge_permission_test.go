@@ -147,7 +147,7 @@ func checkRefused(t *rapid.T, d user.Desired, before, after user.Observed, last 
 		t.Errorf("the former resource was not handled: %s", image(t, after))
 	}
 	if before.OwnedBy(predecessor) && after.Row != nil && after.Row.Active {
-		t.Errorf("its place's former resource left an active row: %s", image(t, after))
+		t.Errorf("the former resource left an active row: %s", image(t, after))
 	}
 	if !before.OwnedBy(d.Owner) && !before.OwnedBy(predecessor) {
 		unchanged(t, "a row that is not its own", before, after)

@@ -20,10 +20,10 @@ type Owner struct {
 // Succeeds reports whether o has the cluster, namespace and name of former but is another resource. Only one resource
 // can have them at a time, so former is gone when o is known to exist.
 func (o Owner) Succeeds(former Owner) bool {
-	return o.samePlace(former) && o.UID != former.UID
+	return o.sameName(former) && o.UID != former.UID
 }
 
-func (o Owner) samePlace(other Owner) bool {
+func (o Owner) sameName(other Owner) bool {
 	return o.Cluster == other.Cluster && o.Namespace == other.Namespace && o.Name == other.Name
 }
 

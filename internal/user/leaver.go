@@ -43,6 +43,6 @@ func Suspension(username string, o Observed, protected []string) Change {
 // asks for. The row is active, or would be without a policy's decision.
 func (d Desired) HoldsRow(o Observed) bool {
 	own := o.Ownership
-	return d.Paused && own != nil && own.State == Owned && own.Owner.samePlace(d.Owner) &&
+	return d.Paused && own != nil && own.State == Owned && own.Owner.sameName(d.Owner) &&
 		o.Row != nil && (o.Row.Active || own.Suspended) && !sameRoles(o.Row.Roles, d.Roles)
 }

@@ -93,7 +93,7 @@ func planNotOwned(d Desired, o Observed) Decision {
 		decision.Confirm = decision.Confirm || own.Owner == d.Owner
 		return decision
 	case Released:
-		if d.Owner.samePlace(own.Owner) {
+		if d.Owner.sameName(own.Owner) {
 			return planReclaim(d, o)
 		}
 		return planUnowned(d, o)
@@ -346,7 +346,7 @@ func newChange(d Desired, o Observed, verb Verb) Change {
 	handled := ""
 	if own := o.Ownership; own != nil {
 		c.Revision = own.Revision
-		if own.State != Deleted && own.Owner.samePlace(d.Owner) {
+		if own.State != Deleted && own.Owner.sameName(d.Owner) {
 			handled = own.UnlockHandled
 		}
 	}

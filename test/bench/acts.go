@@ -11,22 +11,21 @@ import (
 	"time"
 )
 
-// A row measures, and answers with a line or more of the table.
+// A row is a measurement that returns one or more lines of the table.
 type row struct {
 	name    string
 	measure func(context.Context, *stage) ([]Result, error)
 }
 
-// An act is rows that follow each other on one stage. The first one makes the users whom the others find, so it takes
-// part whoever is asked for.
+// An act is a series of rows on one stage. The first one creates the users for the others, so it always runs.
 type act struct {
 	name  string
 	users int
 	rows  []row
-	whole string // where set, the one name by which all of its rows are asked for
+	whole string // the name that selects all of its rows, if set
 }
 
-// acts are all of them, in the order in which they are played.
+// acts are all acts in the order in which they run.
 func acts(size sizes) []act {
 	all := []act{
 		{name: "plain passwords", users: size.plain[0], rows: []row{
@@ -35,7 +34,7 @@ func acts(size sizes) []act {
 			{"verify", verify},
 			{"login", logIns},
 			{"refuse", refuse},
-			{"edit", edit}, // the last: it leaves many users behind, and much to do
+			{"edit", edit}, // the last one: it leaves many users and much work
 		}},
 		{name: "hashed passwords", users: size.users, rows: []row{
 			{"hash", coldHashed},
@@ -44,7 +43,7 @@ func acts(size sizes) []act {
 			{"locks", lockAll},
 			{"fifth", fifth},
 			{"idle", idle},
-			{"memory", memory}, // the last: what is resident at rest
+			{"memory", memory}, // the last one: the memory at rest
 		}},
 		{name: "rows that nobody owns", rows: []row{{"unowned", unowned}}},
 		{name: "scale", users: size.scale, whole: "scale", rows: []row{
@@ -61,7 +60,7 @@ func acts(size sizes) []act {
 	return all
 }
 
-// rowNames are the names that rows are asked for by.
+// rowNames returns the names of all rows.
 func rowNames() (all []string) {
 	for _, a := range acts(sizes{plain: []int{0}}) {
 		for _, r := range a.rows {
@@ -79,12 +78,12 @@ func (a act) nameOf(r row) string {
 	return r.name
 }
 
-// has tells whether one of the rows that were asked for is in the act.
+// has reports whether the act contains one of the selected rows.
 func (a act) has(asked []string) bool {
 	return slices.ContainsFunc(a.rows, func(r row) bool { return slices.Contains(asked, a.nameOf(r)) })
 }
 
-// play plays the rows that were asked for, and returns what was measured, also when it fails.
+// play runs the selected rows and returns the results, also after a failure.
 func (a act) play(ctx context.Context, size sizes, asked []string, say func(string, ...any)) (results []Result, err error) {
 	say("%s: starting the servers", a.name)
 	s, err := newStage(ctx, size, a.users, say)
@@ -116,7 +115,7 @@ func (a act) play(ctx context.Context, size sizes, asked []string, say func(stri
 	return results, nil
 }
 
-// told adds to an error what the manager said last.
+// told adds the last log lines of the manager to an error.
 func (s *stage) told(err error) error {
 	if s.manager == nil {
 		return err

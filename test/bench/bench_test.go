@@ -9,7 +9,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// All rows at a small size (in a short run, those of one act): that they run, and what they count. Times are the bench's to tell, not a test's to judge.
+// All rows run at a small size (in a short run, those of one act), and their counters are right. Times are not checked.
 func TestEveryRowCountsWhatItShould(t *testing.T) {
 	program, err := testenv.BuildManager(t.Context(), t.TempDir())
 	if err != nil {
@@ -17,7 +17,7 @@ func TestEveryRowCountsWhatItShould(t *testing.T) {
 	}
 	size := sizes{
 		program: program,
-		// So that sweeps are part of what is counted, too.
+		// So that sweeps are counted, too.
 		arguments: []string{"--resync-interval=5s"},
 		users:     200, plain: []int{16}, scale: 20, unowned: 5000, locks: 20, repeat: 2,
 		rounds: 1, clients: []int{4}, window: 100 * time.Millisecond, requests: 50,

@@ -17,10 +17,10 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// Counters are what happened while a figure was measured. What a server does not count is missing.
+// Counters are what happened during a measurement. Counters that a server does not have are missing.
 type Counters map[string]float64
 
-// The counters, by who counts.
+// The counters, by their source.
 const (
 	// The manager itself.
 	hashes       = "hashes"
@@ -29,7 +29,7 @@ const (
 	statusWrites = "status writes"
 	recognized   = "recognised"
 
-	// The API server. What the bench itself does with these resources counts, too.
+	// The API server. The bench's own requests for these resources are included.
 	apiStatusPatches   = "API status patches"
 	apiResourcePatches = "API resource patches"
 	apiEvents          = "API Events"
@@ -48,7 +48,7 @@ const (
 	wallTime = "seconds"
 )
 
-// managerMetrics are the manager's names of counters.
+// managerMetrics are the manager's names of the counters.
 var managerMetrics = map[string]string{
 	"shardinguser_password_hashes_total":      hashes,
 	"shardinguser_password_comparisons_total": comparisons,
@@ -59,27 +59,27 @@ var managerMetrics = map[string]string{
 	"shardinguser_login_accounts":             accountCopies,
 }
 
-// queued is no counter but a figure of the moment: how many resources wait to be reconciled.
+// queued is a gauge, not a counter: the number of resources that wait for a reconcile.
 const queued = "queued"
 
-// accountCopies is one of the moment, too: how many accounts the manager has a copy of.
+// accountCopies is a gauge, too: the number of accounts in the manager's account cache.
 const accountCopies = "copies of accounts"
 
-// A phase is a part of a run over which is counted.
+// A phase is the part of a run in which events are counted.
 type phase struct {
 	s      *stage
 	begun  time.Time
 	before Counters
 }
 
-// begin begins to count. A manager that starts later counts from zero.
+// begin starts counting. A manager that starts later counts from zero.
 func (s *stage) begin(ctx context.Context) (*phase, error) {
 	before, err := s.count(ctx)
 	s.profile(ctx)
 	return &phase{s: s, before: before, begun: time.Now()}, err
 }
 
-// launch starts a manager, and begins just before that.
+// launch starts a manager, and starts counting just before.
 func (s *stage) launch(ctx context.Context) (*phase, error) {
 	p, err := s.begin(ctx)
 	if err != nil {
@@ -92,8 +92,8 @@ func (s *stage) launch(ctx context.Context) (*phase, error) {
 	return p, nil
 }
 
-// end is what was counted since begin. A watch may show a write before those who count it have: so at least is what must
-// have been counted, unless it is not within settling.
+// end returns the counts since begin. A watch can show a write before its counter does, so end waits up to settling for
+// the minimum counts.
 func (p *phase) end(ctx context.Context, atLeast Counters) (Counters, error) {
 	took := time.Since(p.begun)
 	var counted Counters
@@ -117,10 +117,10 @@ func (p *phase) end(ctx context.Context, atLeast Counters) (Counters, error) {
 	return counted, ctx.Err()
 }
 
-// settling is how long counters may lag behind what they count.
+// settling is how long counters may lag.
 const settling = 10 * time.Second
 
-// reach tells whether no counter is less than it has to be at least.
+// reach reports whether no counter is below its minimum.
 func (c Counters) reach(atLeast Counters) bool {
 	for name, least := range atLeast {
 		if c[name] < least {
@@ -130,7 +130,7 @@ func (c Counters) reach(atLeast Counters) bool {
 	return true
 }
 
-// count is all counters as they are now.
+// count returns all current counters.
 func (s *stage) count(ctx context.Context) (Counters, error) {
 	all := Counters{}
 	if s.manager != nil {
@@ -158,7 +158,7 @@ func (s *stage) count(ctx context.Context) (Counters, error) {
 		return nil, err
 	}
 	if s.postgres.PID() == 0 {
-		return all, nil // another machine's, maybe
+		return all, nil // perhaps of another machine
 	}
 	return all, s.processTime(cpuPostgres, s.postgres.PID(), nil, cpuOfTree, all)
 }
@@ -170,7 +170,7 @@ func (s *stage) processTime(name string, pid int, err error, of func(int) (float
 	return err
 }
 
-// counters is what the manager counts: the sum over the labels of each of its metrics.
+// counters returns the counters of the manager, with those of one name summed up.
 func (s *stage) counters(ctx context.Context) (Counters, error) {
 	var counted Counters
 	err := s.within(ctx, "the metrics", poll, func(ctx context.Context) (ok bool, _ error) {
@@ -180,7 +180,7 @@ func (s *stage) counters(ctx context.Context) (Counters, error) {
 	return counted, err
 }
 
-// scrape is counters as they are now, if they can be had.
+// scrape returns the counters, if they can be read.
 func (s *stage) scrape(ctx context.Context) (Counters, bool) {
 	status, body := s.manager.Scrape(ctx, s.token)
 	if status != http.StatusOK {
@@ -195,7 +195,7 @@ func (s *stage) scrape(ctx context.Context) (Counters, bool) {
 	return counted, true
 }
 
-// countRequests adds what the API server was asked for.
+// countRequests adds the requests to the API server.
 func (s *stage) countRequests(ctx context.Context, all Counters) error {
 	body, err := s.apiMetrics(ctx)
 	if err != nil {
@@ -223,7 +223,7 @@ func (s *stage) countRequests(ctx context.Context, all Counters) error {
 	return nil
 }
 
-// apiMetrics is what the API server tells of itself.
+// apiMetrics returns the metrics of the API server.
 func (s *stage) apiMetrics(ctx context.Context) (string, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(s.cluster.Config().Host, "/")+"/metrics", nil)
 	if err != nil {
@@ -244,7 +244,7 @@ func (s *stage) apiMetrics(ctx context.Context) (string, error) {
 	return string(body), nil
 }
 
-// countStatements adds what the manager asked of Postgres, where that has the extension pg_stat_statements.
+// countStatements adds the manager's statements, if Postgres has the extension pg_stat_statements.
 func (s *stage) countStatements(ctx context.Context, all Counters) error {
 	if !s.statements {
 		return nil
@@ -264,7 +264,7 @@ WHERE userid = (SELECT oid FROM pg_roles WHERE rolname = $1)`, s.role).Scan(&sta
 // A sample is one line of metrics: name{labels} value.
 type sample struct{ name, labels string }
 
-// samples reads Prometheus' text format, as far as counters and gauges need it.
+// samples parses Prometheus' text format, as far as counters and gauges need it.
 func samples(body string) iter.Seq2[sample, float64] {
 	return func(yield func(sample, float64) bool) {
 		for line := range strings.Lines(body) {
@@ -295,7 +295,7 @@ func labelsOf(text string) map[string]string {
 	return labels
 }
 
-// within waits until the condition holds, as long as the manager runs, if one does.
+// within waits until the condition holds, or until a running manager ends.
 func (s *stage) within(ctx context.Context, what string, every time.Duration, holds func(context.Context) (bool, error)) error {
 	err := wait.PollUntilContextTimeout(ctx, every, patience, true, func(ctx context.Context) (bool, error) {
 		if s.manager != nil {

@@ -21,23 +21,23 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// sizes say how large a run is.
+// sizes are the dimensions of a run.
 type sizes struct {
 	program   string   // the manager
-	arguments []string // of it, more at will
+	arguments []string // additional arguments
 
-	users    int           // with hashed passwords, and those who are created while others are edited
-	plain    []int         // with plain passwords; the rows that follow have the first
+	users    int           // with hashed passwords, and created during edits
+	plain    []int         // with plain passwords; later rows use the first
 	scale    int           // of the act scale
-	unowned  int           // rows that nobody owns
-	sweeps   time.Duration // over which their memory is measured
+	unowned  int           // rows without an owner
+	sweeps   time.Duration // in which their memory is measured
 	locks    int           // rows that are locked at once
-	repeat   int           // how often what is done one at a time is done
-	rounds   int           // in which things are measured in turns, since the machine may be busier at one time than at another
-	clients  []int         // who log in at once
-	window   time.Duration // of log-ins, each round
-	requests int           // of verify, each round
-	calm     time.Duration // without a status write, after which the manager has nothing to do any more
+	repeat   int           // repetitions of single operations
+	rounds   int           // of alternating measurements, because the load of the machine varies
+	clients  []int         // concurrent logins
+	window   time.Duration // of logins in each round
+	requests int           // of verify in each round
+	calm     time.Duration // without a status write, after which the manager is idle
 	idle     time.Duration
 
 	folder  string        // for results
@@ -54,7 +54,7 @@ func main() {
 	}
 }
 
-// run is the program. What it starts has ended when it returns.
+// run runs the program. Everything that it starts has ended when it returns.
 func run(ctx context.Context, args []string) error {
 	root, err := testenv.Root()
 	if err != nil {
@@ -100,7 +100,7 @@ func run(ctx context.Context, args []string) error {
 			continue
 		}
 		results, err := a.play(ctx, size, rows, say)
-		// What was measured is told, whatever came then.
+		// The results are reported, even after a failure.
 		report.Results = append(report.Results, results...)
 		if err != nil {
 			return errors.Join(fmt.Errorf("%s: %w", a.name, err), report.write(size.folder))
@@ -127,7 +127,7 @@ func numbers(list string) (all []int, err error) {
 	return all, nil
 }
 
-// chosen is the rows that were asked for; all but the scale run where none was.
+// chosen returns the selected rows; without a selection, all except the scale run.
 func chosen(list string) ([]string, error) {
 	known := rowNames()
 	if list == "" {
@@ -144,9 +144,9 @@ func chosen(list string) ([]string, error) {
 
 var concurrencyDefault = regexp.MustCompile(`--max-concurrent-reconciles[^\n]*\n[^\n]*\(default (\d+)\)`)
 
-// concurrencyOf is how many users the manager reconciles at once by default, as it says itself.
+// concurrencyOf returns the manager's default number of concurrent reconciles, from its help.
 func concurrencyOf(ctx context.Context, program string) (int, error) {
-	help, _ := exec.CommandContext(ctx, program, "--help").CombinedOutput() // whatever its status is
+	help, _ := exec.CommandContext(ctx, program, "--help").CombinedOutput() // the status does not matter
 	match := concurrencyDefault.FindSubmatch(help)
 	if match == nil {
 		return 0, errors.New("the manager's help does not tell the default of --max-concurrent-reconciles")

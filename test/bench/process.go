@@ -11,10 +11,10 @@ import (
 	"strings"
 )
 
-// clockTicks is in how many parts of a second Linux tells CPU times, on every machine that Go runs on.
+// clockTicks is the unit of CPU times on Linux, in parts of a second, on every machine that Go runs on.
 const clockTicks = 100
 
-// cpuOf is the CPU time of a process until now, in seconds.
+// cpuOf returns the CPU time of a process until now, in seconds.
 func cpuOf(pid int) (float64, error) {
 	fields, err := stat(pid)
 	if err != nil {
@@ -23,7 +23,7 @@ func cpuOf(pid int) (float64, error) {
 	return ticks(fields[11:13])
 }
 
-// cpuOfTree is the CPU time of a process and of its children, those that ended included.
+// cpuOfTree returns the CPU time of a process and its children, including those that ended.
 func cpuOfTree(pid int) (float64, error) {
 	fields, err := stat(pid)
 	if err != nil {
@@ -44,7 +44,7 @@ func cpuOfTree(pid int) (float64, error) {
 		}
 		fields, err := stat(child)
 		if err != nil || fields[1] != strconv.Itoa(pid) {
-			continue // gone, or somebody else's
+			continue // gone, or of another user
 		}
 		own, err := ticks(fields[11:13])
 		if err != nil {
@@ -55,13 +55,14 @@ func cpuOfTree(pid int) (float64, error) {
 	return sum, nil
 }
 
-// stat is the fields of /proc/PID/stat from the third on: state, parent, and from [11] on utime, stime, cutime, cstime.
+// stat returns the fields of /proc/PID/stat from the third on: state, parent, and from [11] on utime, stime, cutime,
+// cstime.
 func stat(pid int) ([]string, error) {
 	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return nil, fmt.Errorf("read the CPU time of a process: %w", err)
 	}
-	// The second field is the name in parentheses, which may hold anything.
+	// The second field is the name in parentheses, which can contain anything.
 	fields := strings.Fields(string(content[bytes.LastIndexByte(content, ')')+1:]))
 	if len(fields) < 15 {
 		return nil, fmt.Errorf("read the CPU time of a process: %d fields", len(fields))
@@ -80,7 +81,7 @@ func ticks(fields []string) (seconds float64, err error) {
 	return seconds, nil
 }
 
-// residentOf is what a process has in memory now, and had at most, in MiB.
+// residentOf returns the current and the maximum resident memory of a process, in MiB.
 func residentOf(pid int) (now, peak float64, err error) {
 	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

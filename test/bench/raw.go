@@ -27,15 +27,13 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// rawGroup is the API group of a copy of our CRD: the same schema and the same cost, but nobody watches it, whatever the
-// manager does meanwhile.
+// rawGroup is the API group of a copy of the CRD: the same schema and the same cost, but no program watches it.
 const rawGroup = "raw.sharding.io"
 
-// rawUsers is how many resources of the copy there are. Their statuses are written in turn, so that there is no end of
-// them.
+// rawUsers is the number of resources of the copy. Their statuses are written in turn.
 const rawUsers = 256
 
-// A rawAPI does by itself what the manager cannot do without.
+// A rawAPI makes the calls that every implementation needs.
 type rawAPI struct {
 	s      *stage
 	client *rest.RESTClient
@@ -70,7 +68,7 @@ func newRawAPI(ctx context.Context, s *stage) (*rawAPI, error) {
 	return r, r.connect(ctx)
 }
 
-// installCopy installs the CRD once more, in another group.
+// installCopy installs the CRD again in another group.
 func installCopy(config *rest.Config) error {
 	root, err := testenv.Root()
 	if err != nil {
@@ -95,7 +93,7 @@ func installCopy(config *rest.Config) error {
 	return nil
 }
 
-// connect makes what the raw way of a lock needs.
+// connect creates what the raw measurement of a lock needs.
 func (r *rawAPI) connect(ctx context.Context) (err error) {
 	const table = `
 CREATE TABLE bench_raw AS
@@ -128,7 +126,7 @@ func (r *rawAPI) close(ctx context.Context) error {
 	return nil
 }
 
-// writeStatus writes a status such as the manager writes.
+// writeStatus writes a status like one of the manager.
 func (r *rawAPI) writeStatus(ctx context.Context) error {
 	n := r.writes.Add(1) // so that each write changes something
 	now := time.Now().UTC().Format(time.RFC3339)
@@ -148,17 +146,17 @@ func (r *rawAPI) writeStatus(ctx context.Context) error {
 	return nil
 }
 
-// statuses is how long n raw status writes take, as many at once as the manager does.
+// statuses returns the time for n raw status writes, with the manager's concurrency.
 func (r *rawAPI) statuses(ctx context.Context, n int) (time.Duration, error) {
 	begun := time.Now()
 	err := atOnce(ctx, r.s.concurrency, n, func(ctx context.Context, _ int) error { return r.writeStatus(ctx) })
 	return time.Since(begun), err
 }
 
-// lists is how long it takes to read all that a start has to: the resources, the metadata of the Secrets, and the rows
-// with the notes, one after the other.
+// lists returns the time to read what a start has to: the resources, the metadata of the Secrets, and the rows with the
+// ownership records, one after another.
 func (r *rawAPI) lists(ctx context.Context) (time.Duration, error) {
-	fromCache := &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: "0"}} // as informers ask
+	fromCache := &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: "0"}} // as informers do
 	begun := time.Now()
 	var users v1alpha1.ShardingUserList
 	if err := r.s.api.List(ctx, &users, fromCache); err != nil {
@@ -181,8 +179,7 @@ func (r *rawAPI) lists(ctx context.Context) (time.Duration, error) {
 	return time.Since(begun), rows.Err()
 }
 
-// lock is how long a notification, a SELECT and a status write take, one after the other, from the moment at which a row
-// is to be changed.
+// lock returns the time for a notification, a SELECT and a status write, one after another, from the change of a row.
 func (r *rawAPI) lock(ctx context.Context, username string) (time.Duration, error) {
 	begun := time.Now()
 	if err := r.s.exec(ctx, `WITH locked AS (
@@ -200,17 +197,17 @@ func (r *rawAPI) lock(ctx context.Context, username string) (time.Duration, erro
 	return since(begun, r.writeStatus(ctx))
 }
 
-// since is how long something took that ended with this error.
+// since returns the duration of something that ended with this error.
 func since(begun time.Time, err error) (time.Duration, error) { return time.Since(begun), err }
 
-// oneHash is how long one bcrypt takes of golang.org/x/crypto, at the manager's default cost.
+// oneHash returns the time of one bcrypt of golang.org/x/crypto at the manager's default cost.
 func oneHash() (time.Duration, error) {
 	begun := time.Now()
 	_, err := bcrypt.GenerateFromPassword([]byte(newPassword()), bcrypt.DefaultCost)
 	return since(begun, err)
 }
 
-// hashing is how long n of them take on all cores, and nothing else.
+// hashing returns the time of n hashes on all cores without other work.
 func hashing(ctx context.Context, n int) (time.Duration, error) {
 	begun := time.Now()
 	err := atOnce(ctx, runtime.GOMAXPROCS(0), n, func(context.Context, int) error {

@@ -18,15 +18,15 @@ import (
 	"time"
 )
 
-// A Report is what is known of a run; it is the JSON, too.
+// A Report is the result of a run, also as JSON.
 type Report struct {
 	At      time.Time `json:"at"`
 	Version string    `json:"version"` // of the product, as git describes it
 	Go      string    `json:"go"`
 	Cores   int       `json:"cores"`
-	Hash    float64   `json:"hashMilliseconds"` // one bcrypt at the beginning, to know the machine by
+	Hash    float64   `json:"hashMilliseconds"` // one bcrypt at the beginning, to compare machines
 	Repeat  int       `json:"repeat"`
-	Seconds float64   `json:"seconds"` // of the whole run; 0 where it failed
+	Seconds float64   `json:"seconds"` // of the whole run; 0 after a failure
 	Results []Result  `json:"results"`
 }
 
@@ -42,7 +42,7 @@ func newReport(ctx context.Context, size sizes, at time.Time) *Report {
 	return r
 }
 
-// broken is every counter that is wrong.
+// broken returns every wrong counter.
 func (r *Report) broken() (all []string) {
 	for _, result := range r.Results {
 		for _, sentence := range result.Broken {
@@ -52,7 +52,7 @@ func (r *Report) broken() (all []string) {
 	return all
 }
 
-// write prints the table, and leaves it in the folder beside the JSON, by the time of the run and as the latest.
+// write prints the table and writes it with the JSON into the folder, by the time of the run and as the latest.
 func (r *Report) write(folder string) error {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return fmt.Errorf("write the results: %w", err)
@@ -74,7 +74,7 @@ func (r *Report) write(folder string) error {
 	return nil
 }
 
-// table writes the results as docs/performance.md has them: one figure a cell.
+// table writes the results in the format of docs/performance.md: one figure a cell.
 func (r *Report) table(w io.Writer) {
 	fmt.Fprintf(w, "%s, %s, %d cores, one bcrypt %.1f ms, %s; %.0f minutes in all.\n\n",
 		r.Version, r.Go, r.Cores, r.Hash, r.At.Format(time.DateOnly), r.Seconds/60)
@@ -129,7 +129,7 @@ func (r *Result) markdown() string {
 	}, " | ") + " |"
 }
 
-// line is the result in short.
+// line returns the result in short.
 func (r *Result) line() string {
 	text := fmt.Sprintf("%s: %s %s", r.What, figure(r.Value), r.Unit)
 	if r.Limit > 0 {
@@ -170,7 +170,7 @@ func (r *Result) verdict() string {
 	}
 }
 
-// figure is a number with no more digits than it is good for.
+// figure formats a number with its significant digits.
 func figure(v float64) string {
 	switch {
 	case v == float64(int64(v)) || v >= 1000:

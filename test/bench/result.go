@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// A Result is one measured figure, as it stands in a line of the table and in the JSON.
+// A Result is one figure, as in a line of the table and in the JSON.
 type Result struct {
-	Row   string `json:"row"` // by which name it is asked for
+	Row   string `json:"row"` // the name that selects it
 	What  string `json:"what"`
 	Users int    `json:"users"` // in place
 
@@ -23,7 +23,7 @@ type Result struct {
 	Ratio   float64 `json:"ratio,omitempty"` // of value to limit
 	Aim     *Aim    `json:"aim,omitempty"`
 
-	// Counters are what happened meanwhile; see counters.go for their names.
+	// Counters are what happened during the measurement; counters.go has their names.
 	Counters Counters `json:"counters,omitempty"`
 
 	// Beside are other figures of interest, with their unit in the name.
@@ -33,18 +33,18 @@ type Result struct {
 	Broken []string `json:"broken,omitempty"`
 }
 
-// An Aim is what issue 4 asks of a figure.
+// An Aim is the target of a figure.
 type Aim struct {
 	At    float64 `json:"at"`
-	Value bool    `json:"value,omitempty"` // of the value, and not of the ratio
-	Least bool    `json:"least,omitempty"` // at least, and not at most
+	Value bool    `json:"value,omitempty"` // about the value, not the ratio
+	Least bool    `json:"least,omitempty"` // a minimum, not a maximum
 }
 
 func ratioAtMost(at float64) *Aim  { return &Aim{At: at} }
 func ratioAtLeast(at float64) *Aim { return &Aim{At: at, Least: true} }
 func valueAtMost(at float64) *Aim  { return &Aim{At: at, Value: true} }
 
-// measured is the figure that the aim is for.
+// measured returns the figure that the aim is about.
 func (r *Result) measured() float64 {
 	if r.Aim != nil && r.Aim.Value {
 		return r.Value
@@ -52,7 +52,7 @@ func (r *Result) measured() float64 {
 	return r.Ratio
 }
 
-// reached tells whether the aim is; a result without one has nothing to reach.
+// reached reports whether the aim is reached. Without an aim it is.
 func (r *Result) reached() bool {
 	switch {
 	case r.Aim == nil:
@@ -69,7 +69,7 @@ func (r *Result) against(limit float64, of string) {
 	r.Limit, r.LimitOf, r.Ratio = limit, of, r.Value/limit
 }
 
-// exactly demands a count of a counter that was counted at all: not every server counts everything.
+// exactly requires a count, if the counter exists: not every server counts everything.
 func (r *Result) exactly(counter string, want float64) { r.between(counter, want, want) }
 
 // atMost is exactly for an upper bound.
@@ -99,7 +99,7 @@ func (r *Result) beside(name string, value float64) {
 	r.Beside[name] = value
 }
 
-// quantile is the smallest of the values that so large a share of them does not exceed.
+// quantile returns the smallest value that the given share of the values does not exceed.
 func quantile[T cmp.Ordered](values []T, share float64) T {
 	sorted := slices.Sorted(slices.Values(values))
 	return sorted[max(0, int(math.Ceil(share*float64(len(sorted))))-1)]

@@ -36,7 +36,7 @@ func TestQuantiles(t *testing.T) {
 	}
 }
 
-func TestAimsAreReachedFromTheirSide(t *testing.T) {
+func TestAimsAreMinimaOrMaxima(t *testing.T) {
 	for name, test := range map[string]struct {
 		result Result
 		want   bool
@@ -59,7 +59,7 @@ func TestWrongCountersAreSentences(t *testing.T) {
 	r := Result{Counters: Counters{hashes: 3, statusWrites: 12}}
 	r.exactly(hashes, 3)
 	r.atMost(statusWrites, 12)
-	r.exactly(sqlStatements, 0) // nobody counted them
+	r.exactly(sqlStatements, 0) // there is no such counter
 	if len(r.Broken) != 0 {
 		t.Errorf("broken: %q, want nothing", r.Broken)
 	}
@@ -94,7 +94,7 @@ nonsense
 	}
 }
 
-func TestFiguresHaveAsManyDigitsAsTheyAreGoodFor(t *testing.T) {
+func TestFiguresHaveTheirSignificantDigits(t *testing.T) {
 	for value, want := range map[float64]string{
 		0: "0", 0.0123: "0.01", 1.2: "1.20", 12.34: "12.3", 123.4: "123", 2000: "2,000", 1234567.8: "1,234,568",
 	} {
@@ -104,7 +104,7 @@ func TestFiguresHaveAsManyDigitsAsTheyAreGoodFor(t *testing.T) {
 	}
 }
 
-func TestARowThatDoesNotExistIsRefusedWithThoseThatDo(t *testing.T) {
+func TestAnUnknownRowIsRejectedWithTheKnownOnes(t *testing.T) {
 	if _, err := chosen("cold,warm"); err == nil {
 		t.Error("it was taken")
 	}

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// cold measures a manager that meets users with plain passwords for the first time: resources and Secrets are there, the
-// database is empty.
+// cold measures a manager that reconciles users with plain passwords for the first time: resources and Secrets exist,
+// the database is empty.
 func cold(ctx context.Context, s *stage) ([]Result, error) {
 	begun := time.Now()
 	var err error
@@ -21,7 +21,7 @@ func cold(ctx context.Context, s *stage) ([]Result, error) {
 	}
 	s.say("%d users with plain passwords are created (%.1f s)", s.users, time.Since(begun).Seconds())
 
-	// Half before and half after, since the machine may be busier at one time than at another.
+	// Half before and half after, because the machine can be busier at one time than at another.
 	sample := min(s.users, 200) / 2
 	pure, err := hashing(ctx, sample)
 	if err != nil {
@@ -51,10 +51,10 @@ func cold(ctx context.Context, s *stage) ([]Result, error) {
 	return []Result{*result}, nil
 }
 
-// coldHashed is cold where the Secrets hold bcrypt hashes: what is left is to read and to write.
+// coldHashed is cold with bcrypt hashes in the Secrets, so only reads and writes are left.
 func coldHashed(ctx context.Context, s *stage) ([]Result, error) { return s.coldHashed(ctx, false) }
 
-// coldShared is coldHashed where one Secret serves all.
+// coldShared is coldHashed with one Secret for all users.
 func coldShared(ctx context.Context, s *stage) ([]Result, error) { return s.coldHashed(ctx, true) }
 
 func (s *stage) coldHashed(ctx context.Context, shared bool) ([]Result, error) {
@@ -122,8 +122,8 @@ func (s *stage) coldHashed(ctx context.Context, shared bool) ([]Result, error) {
 
 func nothing(context.Context) error { return nil }
 
-// meet starts a manager that knows nobody yet, and measures until every user has a row and a status. What is to be done
-// meanwhile has a context that ends then.
+// meet starts a manager with unknown users, and measures until every user has a row and a status. The context of
+// meanwhile ends then.
 func (s *stage) meet(ctx context.Context, meanwhile func(context.Context) error) (*Result, error) {
 	phase, err := s.launch(ctx)
 	if err != nil {
@@ -144,7 +144,7 @@ func (s *stage) meet(ctx context.Context, meanwhile func(context.Context) error)
 	}
 	result := &Result{Users: s.users, Value: took.Seconds(), Unit: "s", Counters: counters}
 	result.exactly(comparisons, 0)
-	// A few may be written twice: the cache lags behind, or the row's notification comes late.
+	// A few may be written twice: the cache lags, or the row's notification is late.
 	result.between(apiStatusPatches, float64(s.users), few(s.users))
 	result.between(apiResourcePatches, float64(s.users), few(s.users))
 	missing, err := s.notReady(ctx)
@@ -154,12 +154,12 @@ func (s *stage) meet(ctx context.Context, meanwhile func(context.Context) error)
 	return result, err
 }
 
-// few is n and some more.
+// few returns n and some more.
 func few(n int) float64 { return float64(n + n/10 + 5) }
 
-// emptyStart is how long a manager takes to be ready that has nobody to look at, and whose tables are there.
+// emptyStart returns how long a manager takes to be ready without users and with existing tables.
 func (s *stage) emptyStart(ctx context.Context) (took time.Duration, err error) {
-	for range 2 { // the first makes the tables
+	for range 2 { // the first one creates the tables
 		begun := time.Now()
 		if err := s.start(); err != nil {
 			return 0, err

@@ -16,11 +16,11 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// look is how often the database is asked whether a row has changed: often enough not to count.
+// look is the interval of queries for a changed row. It is short enough not to matter.
 const look = time.Millisecond
 
-// rotate measures Secrets that get another password one at a time, from the API server's answer until the row has another
-// hash, each beside one bcrypt.
+// rotate measures Secrets that change one at a time, from the API server's response until the row has another hash,
+// each beside one bcrypt.
 func rotate(ctx context.Context, s *stage) ([]Result, error) {
 	if err := s.ensureManager(ctx); err != nil {
 		return nil, err
@@ -50,7 +50,7 @@ func rotate(ctx context.Context, s *stage) ([]Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	delete(counters, wallTime) // waits are in it
+	delete(counters, wallTime) // it includes waits
 	typical := Result{
 		Row: "rotate", What: "Secret changed → new hash in the row, p50", Users: s.users,
 		Value: median(delays), Unit: "ms", Aim: ratioAtMost(1.1), Counters: counters,
@@ -87,13 +87,13 @@ func (s *stage) rotateOne(ctx context.Context, n int) (time.Duration, error) {
 	return time.Since(begun), err
 }
 
-// tooLong is after what time an edit counts as lost, for a product that lets it stand in line.
+// tooLong is the time after which an edit counts as lost, for a product that lets it wait.
 const tooLong = time.Minute
 
-// edits are milliseconds from requests until the API server answered, and until the rows had what was asked for.
+// edits are milliseconds from requests to the API server's responses and to the changes of the rows.
 type edits struct{ answered, took []float64 }
 
-// edit measures edits of users that are in place, alone, and while many others are being created.
+// edit measures edits of existing users, alone and while many others are created.
 func edit(ctx context.Context, s *stage) ([]Result, error) {
 	if err := s.ensureManager(ctx); err != nil {
 		return nil, err
@@ -119,7 +119,7 @@ func edit(ctx context.Context, s *stage) ([]Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	// What the bench itself writes counts as much.
+	// The bench's own writes count as much.
 	delete(counters, apiResourcePatches)
 	result := Result{
 		Row: "edit", What: fmt.Sprintf("1 edit among %d users that are being created → in the row, p99", s.size.users), Users: s.users,
@@ -133,7 +133,7 @@ func edit(ctx context.Context, s *stage) ([]Result, error) {
 	return []Result{result}, nil
 }
 
-// editsDuring edits one user after the other, a few a second, until work is done and there were enough edits.
+// editsDuring edits one user after another, a few a second, until work is done and there were enough edits.
 func (s *stage) editsDuring(ctx context.Context, work func(context.Context) error) (all edits, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -161,7 +161,7 @@ func (s *stage) editsDuring(ctx context.Context, work func(context.Context) erro
 	return all, nil
 }
 
-// editOne gives a user another role, and adds how long it takes until the row has it; tooLong at most.
+// editOne gives a user another role and adds the time until the row has it, tooLong at most.
 func (s *stage) editOne(ctx context.Context, i int, all *edits) error {
 	username, role := name(i%s.users), fmt.Sprintf("role-%d", i)
 	u := &v1alpha1.ShardingUser{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: username}}
@@ -179,7 +179,7 @@ func (s *stage) editOne(ctx context.Context, i int, all *edits) error {
 	took := time.Since(begun)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		took = tooLong
-		err = s.reconnect(ctx) // a query that the deadline cut off takes its connection with it
+		err = s.reconnect(ctx) // a query that the deadline ends closes its connection
 	}
 	all.took = append(all.took, milliseconds(took))
 	return err

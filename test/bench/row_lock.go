@@ -17,11 +17,11 @@ import (
 )
 
 const (
-	// The manager's default is that the fifth failure locks.
+	// By default the fifth failure locks.
 	failuresBeforeLast = 4
 
-	// In the long run the manager writes at most 20 statuses a second because of what happens at log-in time. Locks one at
-	// a time are measured slowly enough for that limit not to show.
+	// The manager writes at most 20 statuses a second because of logins. Single locks are measured slowly enough to
+	// stay below that limit.
 	spacing = 150 * time.Millisecond
 
 	lockRows   = `UPDATE users SET failed_login_attempts = 5, locked_until = now() AT TIME ZONE 'UTC' + interval '15 minutes'`
@@ -29,13 +29,13 @@ const (
 	these      = ` WHERE username = ANY($1)`
 )
 
-// A story is a watch over users, and how they become locked and unlocked.
+// A story is a watch of users that become locked and unlocked.
 type story struct {
 	*stage
 	events <-chan watch.Event
 }
 
-// watching runs what needs a watch.
+// watching runs a measurement with a watch.
 func (s *stage) watching(ctx context.Context, do func(*story) ([]Result, error)) ([]Result, error) {
 	if err := s.ensureManager(ctx); err != nil {
 		return nil, err
@@ -64,7 +64,7 @@ func (y *story) unlock(ctx context.Context, names ...string) error {
 	return y.await(ctx, y.events, names, false)
 }
 
-// lock measures rows that are locked by SQL one at a time, beside the raw way of the same news.
+// lock measures rows that are locked by SQL one at a time, beside the raw calls for the same result.
 func lock(ctx context.Context, s *stage) ([]Result, error) {
 	return s.watching(ctx, func(y *story) ([]Result, error) {
 		locked := names(min(s.size.repeat, s.users))
@@ -107,10 +107,10 @@ func lock(ctx context.Context, s *stage) ([]Result, error) {
 	})
 }
 
-// locksMeanwhile locks one row a second by SQL, of those that are long done, until ctx ends, and tells how many
-// milliseconds passed until a watch showed it. The rows stay locked.
+// locksMeanwhile locks one reconciled row a second by SQL until ctx ends, and returns the milliseconds until a watch
+// showed it. The rows stay locked.
 func (s *stage) locksMeanwhile(ctx context.Context) (delays []float64, err error) {
-	conn, err := pgx.Connect(ctx, s.administrator()) // the other ones are in use, and to stay whole
+	conn, err := pgx.Connect(ctx, s.administrator()) // the other connections are in use
 	if err != nil {
 		return nil, fmt.Errorf("connect to the database: %w", err)
 	}
@@ -127,11 +127,11 @@ func (s *stage) locksMeanwhile(ctx context.Context) (delays []float64, err error
 		err := conn.QueryRow(ctx, `SELECT username FROM shardinguser_ownership JOIN users USING (username)
 			WHERE locked_until IS NULL AND changed_at < now() - interval '5 s' LIMIT 1`).Scan(&username)
 		if err != nil {
-			continue // there is none yet, or not even a table
+			continue // no row yet, or no table
 		}
 		delay, err := s.lockWatched(ctx, conn, username)
 		switch {
-		case ctx.Err() != nil: // in the midst of it
+		case ctx.Err() != nil: // ended meanwhile
 			return delays, nil
 		case err != nil:
 			return delays, err
@@ -140,7 +140,7 @@ func (s *stage) locksMeanwhile(ctx context.Context) (delays []float64, err error
 	}
 }
 
-// lockWatched locks one user, with a watch for this one alone.
+// lockWatched locks one user, with a watch of this user alone.
 func (s *stage) lockWatched(ctx context.Context, conn *pgx.Conn, username string) (time.Duration, error) {
 	w, err := s.api.Watch(ctx, &v1alpha1.ShardingUserList{}, client.InNamespace(s.namespace),
 		client.MatchingFields{"metadata.name": username})
@@ -190,7 +190,7 @@ func lockAll(ctx context.Context, s *stage) ([]Result, error) {
 	})
 }
 
-// fifth measures the lock that the fifth wrong password makes, from its answer until a watch shows it.
+// fifth measures the lock of the fifth wrong password, from its response until a watch shows it.
 func fifth(ctx context.Context, s *stage) ([]Result, error) {
 	return s.watching(ctx, func(y *story) ([]Result, error) {
 		locked := names(min(s.size.repeat/2, s.users))
@@ -227,7 +227,7 @@ func fifth(ctx context.Context, s *stage) ([]Result, error) {
 	})
 }
 
-// expect makes an error of an answer that has another status.
+// expect returns an error if a response has another status.
 func expect(status int, answer testenv.Answer, err error) error {
 	if err == nil && answer.Status != status {
 		err = fmt.Errorf("status %d, want %d", answer.Status, status)

@@ -14,8 +14,8 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// logIns measures right passwords with bcrypt each time: how many log-ins a second many clients get through, beside what
-// bcrypt alone does on all cores, and how long one takes alone, beside one bcrypt.
+// logIns measures right passwords with one bcrypt each: the logins per second of many clients, beside bcrypt alone on
+// all cores, and the time of one login, beside one bcrypt.
 func logIns(ctx context.Context, s *stage) ([]Result, error) {
 	if err := s.ensureManager(ctx); err != nil {
 		return nil, err
@@ -41,13 +41,13 @@ func logIns(ctx context.Context, s *stage) ([]Result, error) {
 		alone, pure = append(alone, milliseconds(time.Since(begun))), append(pure, milliseconds(one))
 	}
 	lone := Result{
-		Row: "login", What: "one log-in alone, p50", Users: s.users, Value: median(alone), Unit: "ms", Aim: ratioAtMost(1.05),
+		Row: "login", What: "one login alone, p50", Users: s.users, Value: median(alone), Unit: "ms", Aim: ratioAtMost(1.05),
 	}
 	lone.against(median(pure), "one bcrypt")
 	return append(results, lone), nil
 }
 
-// logInsOf measures so many clients that log in one time after the other.
+// logInsOf measures a number of clients that log in repeatedly.
 func (s *stage) logInsOf(ctx context.Context, clients int) (*Result, error) {
 	if _, _, err := s.logInsFor(ctx, clients, 0); err != nil { // connects
 		return nil, err
@@ -70,7 +70,7 @@ func (s *stage) logInsOf(ctx context.Context, clients int) (*Result, error) {
 		if err != nil {
 			return nil, err
 		}
-		// The last ones end after the window, and count as the time does that they took.
+		// The last ones end after the window. Their time counts, too.
 		rates = append(rates, float64(passed)/time.Since(begun).Seconds())
 		all, refused = all+passed, refused+busy
 	}
@@ -79,7 +79,7 @@ func (s *stage) logInsOf(ctx context.Context, clients int) (*Result, error) {
 		return nil, err
 	}
 	result := &Result{
-		Row: "login", What: fmt.Sprintf("log-ins with bcrypt each time, %d clients", clients), Users: s.users,
+		Row: "login", What: fmt.Sprintf("logins with bcrypt, %d clients", clients), Users: s.users,
 		Value: median(rates), Unit: "a second", Aim: ratioAtLeast(1.7), Counters: counters,
 	}
 	result.against(median(pure), "cores ÷ one bcrypt")
@@ -89,8 +89,8 @@ func (s *stage) logInsOf(ctx context.Context, clients int) (*Result, error) {
 	return result, nil
 }
 
-// logInsFor lets clients log in until the time is over, once at least, and tells how many passed, and how often one was
-// told to come again later, which it does.
+// logInsFor lets clients log in until the time is over, at least once each. It returns how many succeeded, and how many
+// got a 429 and tried again later.
 func (s *stage) logInsFor(ctx context.Context, clients int, window time.Duration) (passed, busy int, err error) {
 	var tried, through atomic.Int64
 	until := time.Now().Add(window)
@@ -113,7 +113,7 @@ func (s *stage) logInsFor(ctx context.Context, clients int, window time.Duration
 	return int(through.Load()), int(tried.Load() - through.Load()), err
 }
 
-// logIn lets the n-th user log in, and tells whether there was room for him.
+// logIn logs the n-th user in, and reports whether the manager had capacity.
 func (s *stage) logIn(ctx context.Context, n int) (bool, error) {
 	n %= s.users
 	answer, err := s.manager.LogIn(ctx, name(n), s.passwords[n])
@@ -123,8 +123,8 @@ func (s *stage) logIn(ctx context.Context, n int) (bool, error) {
 	return true, expect(http.StatusOK, answer, err)
 }
 
-// verify measures what a gateway asks on every request, of users who passed lately: requests for each second of the
-// manager's CPU time, beside those that it merely refuses as 404 by the same TLS and the same routing.
+// verify measures the requests of a gateway for users that recently logged in: requests per second of the manager's CPU
+// time, beside requests that get a 404 over the same TLS and routing.
 func verify(ctx context.Context, s *stage) ([]Result, error) {
 	if err := s.ensureManager(ctx); err != nil {
 		return nil, err
@@ -184,12 +184,12 @@ func verify(ctx context.Context, s *stage) ([]Result, error) {
 	return results, nil
 }
 
-// credentials lets so many users log in, and returns their Authorization headers.
+// credentials logs users in and returns their Authorization headers.
 func (s *stage) credentials(ctx context.Context, n int) (basic, bearer []string, err error) {
 	basic, bearer = make([]string, n), make([]string, n)
 	err = atOnce(ctx, 8, n, func(ctx context.Context, i int) error {
 		basic[i] = "Basic " + base64.StdEncoding.EncodeToString([]byte(name(i)+":"+s.passwords[i]))
-		answer, err := s.manager.LogIn(ctx, name(i), s.passwords[i]) // and so is known from now on
+		answer, err := s.manager.LogIn(ctx, name(i), s.passwords[i]) // recognised from now on
 		var body struct{ Token string }
 		if err := expect(http.StatusOK, answer, err); err != nil {
 			return err
@@ -201,7 +201,7 @@ func (s *stage) credentials(ctx context.Context, n int) (basic, bearer []string,
 	return basic, bearer, err
 }
 
-// verifies asks by credentials whether a request may pass, and looks whose they are.
+// verifies sends verify requests with credentials, and checks the returned usernames.
 func (s *stage) verifies(credentials []string) func(context.Context, int) error {
 	return func(ctx context.Context, i int) error {
 		i %= len(credentials)

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// restart measures a manager that finds everything in place, from the start of its process until it has looked at
-// everybody: the median of a few times.
+// restart measures a manager that finds everything in place, from the start of its process until it has reconciled all
+// users: the median of a few runs.
 func restart(ctx context.Context, s *stage) ([]Result, error) {
 	var took, limits []time.Duration
 	var results []Result
@@ -44,7 +44,7 @@ func restart(ctx context.Context, s *stage) ([]Result, error) {
 	return []Result{typical}, nil
 }
 
-// lookAtAll starts a manager that has nothing to do, and waits until it knows.
+// lookAtAll starts a manager that has nothing to do, and waits until it has reconciled all users.
 func (s *stage) lookAtAll(ctx context.Context) (*Result, error) {
 	phase, err := s.launch(ctx)
 	if err != nil {
@@ -54,7 +54,7 @@ func (s *stage) lookAtAll(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	ready := time.Since(phase.begun)
-	err = s.within(ctx, "everybody to be looked at", s.scrapes(), func(ctx context.Context) (bool, error) {
+	err = s.within(ctx, "all users to be reconciled", s.scrapes(), func(ctx context.Context) (bool, error) {
 		counted, ok := s.scrape(ctx)
 		return ok && counted[reconciles] >= float64(s.users) && counted[queued] == 0, nil
 	})
@@ -82,12 +82,12 @@ func (s *stage) lookAtAll(ctx context.Context) (*Result, error) {
 	return result, nil
 }
 
-// selectsAtRestart is how many SELECTs a restart may need: rows are read in batches, and some statements look after the
-// schema, the trigger, and what changes meanwhile.
+// selectsAtRestart is the maximum number of SELECTs of a restart: rows are read in batches, and some statements check
+// the schema, the trigger and changes.
 func selectsAtRestart(users int) float64 { return float64(60 + users/10) }
 
-// memory tells what the manager has in memory with all users in place: now, at the most since it started, and when it had just
-// met them for the first time, with all the garbage of that.
+// memory returns the manager's memory with all users in place: now, at most since the start, and after it reconciled
+// all users for the first time.
 func memory(ctx context.Context, s *stage) ([]Result, error) {
 	if err := s.ensureManager(ctx); err != nil {
 		return nil, err
@@ -128,11 +128,10 @@ func memory(ctx context.Context, s *stage) ([]Result, error) {
 	return []Result{result}, nil
 }
 
-// lastTable is the one that the manager makes last.
+// lastTable is the table that the manager creates last.
 const lastTable = "shardinguser_probes"
 
-// unowned measures what a manager has in memory beside a large table in which nobody owns a row: at rest, and at the most
-// since it started.
+// unowned measures the manager's memory beside a large table without owners: at rest, and at most since the start.
 func unowned(ctx context.Context, s *stage) ([]Result, error) {
 	if err := s.ensureManager(ctx); err != nil { // which creates the tables
 		return nil, err

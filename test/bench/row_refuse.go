@@ -19,12 +19,12 @@ const (
 	wrong = "a wrong password"
 )
 
-// A refused is a kind of attempt that nobody must be able to tell from the others.
+// A refused is a kind of attempt that clients must not be able to distinguish from the others.
 type refused struct {
 	name    string
 	values  string // of its rows, $1 their username and $2 the hash of the right password; empty for no rows
 	shown   string // the password
-	outcome string // on record
+	outcome string // recorded
 }
 
 var refusals = []refused{
@@ -35,8 +35,8 @@ var refusals = []refused{
 	{"no hash", `($1, NULLIF($2, $2), true, NULL)`, right, "failed"},
 }
 
-// refuse measures every way to be refused, one attempt at a time and in random order: how far apart the medians of their
-// times are. The answers themselves must be the same, and each costs one bcrypt.
+// refuse measures every kind of refusal, one attempt at a time and in random order: the difference of the medians of
+// their times. The responses must be equal, and each costs one bcrypt.
 func refuse(ctx context.Context, s *stage) ([]Result, error) {
 	if err := s.ensureManager(ctx); err != nil {
 		return nil, err
@@ -82,11 +82,11 @@ func refuse(ctx context.Context, s *stage) ([]Result, error) {
 	return []Result{result}, s.recorded(ctx, len(attempts)/len(refusals))
 }
 
-// refusedName of the n-th account, which no resource owns.
+// refusedName returns the name of the n-th account, which no resource owns.
 func refusedName(n int) string { return "refused-" + name(n) }
 
-// prepareRefusals makes the accounts, and returns the numbers of those who are to try, each as often as does not lock
-// it. The kind of an account is what is left when its number is divided.
+// prepareRefusals creates the accounts, and returns the numbers of those that try, each as often as does not lock it.
+// The kind of an account is the remainder of its number.
 func (s *stage) prepareRefusals(ctx context.Context) (attempts []int, err error) {
 	hash, err := bcrypt.GenerateFromPassword([]byte(right), bcrypt.DefaultCost)
 	if err != nil {
@@ -107,14 +107,14 @@ func (s *stage) prepareRefusals(ctx context.Context) (attempts []int, err error)
 	return attempts, nil
 }
 
-// recorded waits until so many attempts of each kind are on record, with the outcome that they must have.
+// recorded waits until the given number of attempts of each kind is recorded with the expected outcome.
 func (s *stage) recorded(ctx context.Context, each int) error {
 	want := map[string]int{}
 	for _, kind := range refusals {
 		want[kind.outcome] += each
 	}
-	return s.within(ctx, fmt.Sprintf("the outcomes %v on record", want), poll, func(ctx context.Context) (bool, error) {
-		// Those of unknown names are on record under a digest.
+	return s.within(ctx, fmt.Sprintf("the outcomes %v to be recorded", want), poll, func(ctx context.Context) (bool, error) {
+		// Attempts with unknown usernames are recorded under a digest.
 		rows, err := s.db.Query(ctx, `
 SELECT outcome, sum(attempts)::integer FROM login_attempts
 WHERE username LIKE 'refused-%' OR username = '' OR outcome = 'unknown' GROUP BY outcome`)

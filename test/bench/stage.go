@@ -30,18 +30,17 @@ import (
 
 const (
 	poll     = 20 * time.Millisecond
-	patience = time.Hour // for anything at all: 100,000 users on a noisy machine
+	patience = time.Hour // for any step: 100,000 users on a busy machine
 )
 
-// A stage is what rows play on: a control plane and a database of their own, with so many users. The manager between the
-// two comes and goes.
+// A stage is the environment of rows: a control plane, a database and a number of users. The manager starts and stops.
 type stage struct {
 	size  sizes
 	users int
 	say   func(format string, arguments ...any)
 
 	cluster    *testenv.ControlPlane
-	api        client.WithWatch // an administrator's, without a limit of its own
+	api        client.WithWatch // an administrator's, without a rate limit
 	http       *http.Client     // an administrator's, too
 	raw        *rawAPI
 	postgres   *testenv.Postgres
@@ -51,18 +50,18 @@ type stage struct {
 	namespace string
 	rights    *rest.Config // the manager's
 	dsn, role string       // the manager's
-	token     string       // of one who may read the metrics
+	token     string       // of an account that may read the metrics
 
 	concurrency int              // the manager's
 	manager     *testenv.Manager // nil while none runs
 
-	row       string // that is played
+	row       string // the running row
 	profiles  string // where the manager serves them
 	profiling sync.WaitGroup
 
-	passwords []string      // of the users, where they are plain
-	formerRSS float64       // MiB, of the manager that met all users for the first time
-	emptyTook time.Duration // until a manager was ready that had nobody to meet
+	passwords []string      // of the users, if plain
+	formerRSS float64       // MiB, of the manager that reconciled all users first
+	emptyTook time.Duration // until a manager without users was ready
 }
 
 // newStage starts the servers.
@@ -101,7 +100,7 @@ func newStage(ctx context.Context, size sizes, users int, say func(string, ...an
 	return s, err
 }
 
-// startPostgres starts a server that counts statements, or one that cannot.
+// startPostgres starts a server that counts statements if it can.
 func startPostgres(ctx context.Context) (server *testenv.Postgres, counts bool, err error) {
 	if server, err = testenv.StartPostgres(ctx, "shared_preload_libraries=pg_stat_statements"); err == nil {
 		return server, true, nil
@@ -110,7 +109,7 @@ func startPostgres(ctx context.Context) (server *testenv.Postgres, counts bool, 
 	return server, false, err
 }
 
-// connect makes the administrator's clients and the namespace of the users.
+// connect creates the administrator's clients and the namespace of the users.
 func (s *stage) connect(ctx context.Context) (err error) {
 	scheme := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
@@ -131,7 +130,7 @@ func (s *stage) connect(ctx context.Context) (err error) {
 	return nil
 }
 
-// openDatabase makes a database, and a role for the manager, by which its statements can be told from ours.
+// openDatabase creates a database, and a role for the manager by which its statements are counted.
 func (s *stage) openDatabase(ctx context.Context) error {
 	dsn, err := s.postgres.NewDatabase(ctx)
 	if err != nil {
@@ -166,8 +165,8 @@ func (s *stage) giveRights(ctx context.Context) (err error) {
 	return err
 }
 
-// start starts the manager under its ServiceAccount, with its default settings but for addresses, a secret to sign tokens
-// with, and no limit for log-ins from one address, since all come from one here. It waits for nothing.
+// start starts the manager as its ServiceAccount with default settings, except for addresses, a signing secret, and no
+// limit of logins from one address, because all come from one. It does not wait.
 func (s *stage) start() error {
 	profiles, err := s.profileAt()
 	if err != nil {
@@ -190,7 +189,7 @@ func (s *stage) ensureManager(ctx context.Context) error {
 	return s.quiet(ctx)
 }
 
-// quiet waits until the manager looked at everybody and has nothing to do any more: no status was written for a while.
+// quiet waits until the manager has reconciled all users and writes no more statuses.
 func (s *stage) quiet(ctx context.Context) error {
 	last, since := -1.0, time.Now()
 	return s.within(ctx, "the manager to have nothing to do", s.scrapes(), func(ctx context.Context) (bool, error) {
@@ -203,13 +202,13 @@ func (s *stage) quiet(ctx context.Context) error {
 	})
 }
 
-// scrapes is how often the manager is asked for its metrics. It counts all users then, and that is not to be what is
-// measured: with 10,000 it is asked ten times a second.
+// scrapes is the interval of scrapes. With each scrape the manager counts all users, which must not affect the
+// measurement: with 10,000 users it is scraped ten times a second.
 func (s *stage) scrapes() time.Duration {
 	return max(2*poll, time.Duration(s.users)*10*time.Microsecond)
 }
 
-// stop ends the manager as a kubelet would, if one runs.
+// stop stops a running manager as a kubelet would.
 func (s *stage) stop() error {
 	if s.manager == nil {
 		return nil
@@ -217,16 +216,16 @@ func (s *stage) stop() error {
 	m := s.manager
 	s.manager = nil
 	s.profiling.Wait()
-	return m.Stop(30 * time.Second) // its grace period, and some
+	return m.Stop(30 * time.Second) // more than its grace period
 }
 
-// close ends everything. It may be called on a stage that did not come up.
+// close ends everything. It also works for a stage that did not start.
 func (s *stage) close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	var errs []error
 	if s.manager != nil {
-		s.manager.Kill() // what it still had to do nobody waits for
+		s.manager.Kill() // its remaining work does not matter
 	}
 	s.profiling.Wait()
 	if s.raw != nil {
@@ -252,7 +251,7 @@ func (s *stage) exec(ctx context.Context, statement string, arguments ...any) er
 
 // reconnect replaces a connection that may be broken.
 func (s *stage) reconnect(ctx context.Context) error {
-	_ = s.db.Close(ctx) // as it may be
+	_ = s.db.Close(ctx) // it may be broken
 	db, err := pgx.Connect(ctx, s.administrator())
 	if err != nil {
 		return fmt.Errorf("connect to the database: %w", err)
@@ -261,7 +260,7 @@ func (s *stage) reconnect(ctx context.Context) error {
 	return nil
 }
 
-// administrator is the DSN of the database with all rights.
+// administrator returns the DSN of the database with all rights.
 func (s *stage) administrator() string {
 	config := s.db.Config()
 	return (&url.URL{
@@ -270,7 +269,7 @@ func (s *stage) administrator() string {
 	}).String()
 }
 
-// pause waits; its error is the context's.
+// pause waits; it returns the error of the context.
 func pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -282,10 +281,10 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// name of the n-th user.
+// name returns the name of the n-th user.
 func name(n int) string { return fmt.Sprintf("user-%06d", n) }
 
-// names of the first n users.
+// names returns the names of the first n users.
 func names(n int) []string {
 	all := make([]string, n)
 	for i := range all {
@@ -294,5 +293,5 @@ func names(n int) []string {
 	return all
 }
 
-// newPassword is one that nobody has.
+// newPassword returns an unused password.
 func newPassword() string { return strings.ToLower(rand.Text()) }

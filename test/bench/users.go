@@ -19,10 +19,10 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// creators is how many create at once.
+// creators is the number of concurrent creators.
 const creators = 32
 
-// account is a user whose password is in this Secret.
+// account returns a user whose password is in this Secret.
 func (s *stage) account(name, secret string, format v1alpha1.PasswordFormat) *v1alpha1.ShardingUser {
 	return &v1alpha1.ShardingUser{
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: name},
@@ -42,8 +42,8 @@ func (s *stage) secret(name, password string) *corev1.Secret {
 	}
 }
 
-// createPlain creates so many users from number first on, with a Secret each that holds a password of their own, and
-// returns the passwords.
+// createPlain creates users from number first on, each with a Secret that holds its own password, and returns the
+// passwords.
 func (s *stage) createPlain(ctx context.Context, first, n int) ([]string, error) {
 	passwords := make([]string, n)
 	err := atOnce(ctx, creators, n, func(ctx context.Context, i int) error {
@@ -56,7 +56,7 @@ func (s *stage) createPlain(ctx context.Context, first, n int) ([]string, error)
 	return passwords, err
 }
 
-// createHashed creates so many users whose Secrets hold a hash: one of their own each, or one for all.
+// createHashed creates users whose Secrets hold a hash: one each, or one for all.
 func (s *stage) createHashed(ctx context.Context, n int, shared bool) error {
 	hash, err := bcrypt.GenerateFromPassword([]byte(newPassword()), bcrypt.DefaultCost)
 	if err != nil {
@@ -80,7 +80,7 @@ func (s *stage) createHashed(ctx context.Context, n int, shared bool) error {
 	})
 }
 
-// atOnce does n things, so many at once.
+// atOnce does n things with the given concurrency.
 func atOnce(ctx context.Context, limit, n int, do func(ctx context.Context, i int) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(limit)
@@ -93,8 +93,8 @@ func atOnce(ctx context.Context, limit, n int, do func(ctx context.Context, i in
 	return group.Wait()
 }
 
-// allReady waits until every user has a row and a status, and tells how long that took since begun. What it asks on the
-// way costs next to nothing: the rows first, and the statuses, which come last, only when all rows are there.
+// allReady waits until every user has a row and a status, and returns the time since begun. Its own queries cost
+// little: first the rows, then the statuses, which come last.
 func (s *stage) allReady(ctx context.Context, begun time.Time) (time.Duration, error) {
 	for _, question := range []string{
 		"SELECT to_regclass('users') IS NOT NULL AND $1 > 0",
@@ -115,7 +115,7 @@ func (s *stage) allReady(ctx context.Context, begun time.Time) (time.Duration, e
 	return time.Since(begun), err
 }
 
-// notReady is how many users are not, as the API server has them.
+// notReady returns how many users are not ready, according to the API server.
 func (s *stage) notReady(ctx context.Context) (int, error) {
 	var list v1alpha1.ShardingUserList
 	if err := s.api.List(ctx, &list, client.InNamespace(s.namespace)); err != nil {
@@ -130,13 +130,13 @@ func (s *stage) notReady(ctx context.Context) (int, error) {
 	return missing, nil
 }
 
-// hashOf is the column password_hash of a user.
+// hashOf returns the column password_hash of a user.
 func (s *stage) hashOf(ctx context.Context, username string) (hash string, err error) {
 	err = s.db.QueryRow(ctx, "SELECT password_hash FROM users WHERE username = $1", username).Scan(&hash)
 	return hash, err
 }
 
-// watch reports each state of users from now on. It ends with stop.
+// watch reports each state of users from now on, until stop.
 func (s *stage) watch(ctx context.Context) (_ <-chan watch.Event, stop func(), err error) {
 	var now v1alpha1.ShardingUserList
 	if err := s.api.List(ctx, &now, client.InNamespace(s.namespace), client.Limit(1)); err != nil {

@@ -15,23 +15,23 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// A fault is something that goes wrong for a while. It returns when it is over, or when it cannot be played.
+// A fault is a failure that lasts for a while. It returns when it is over, or when it cannot be run.
 type fault struct {
 	play func(ctx context.Context, s *stage, lasts time.Duration, dice *rand.Rand) error
 
-	away  bool // the database may be out of reach meanwhile
-	solid bool // it is, without a moment in between
-	lease bool // a leader may lose its lease by it, and end
+	away  bool // the database may be unavailable
+	solid bool // the database is unavailable all the time
+	lease bool // a leader may lose its lease and end
 }
 
-// The faults that no run is without.
+// The faults of every run.
 const (
 	databaseStopped = "Postgres stopped"
 	managerKilled   = "manager killed"
 	apiServerKilled = "API server killed"
 )
 
-// Others that may cost a leader.
+// Other faults that can cost a leader its lease.
 const (
 	managerStopped    = "manager stopped (SIGSTOP)"
 	managerKilledAway = "manager killed in an outage"
@@ -70,10 +70,10 @@ var faults = map[string]fault{
 	"database and API server away": {away: true, solid: true, lease: true, play: bothAway},
 }
 
-// lasting waits for as long as the fault lasts. The end of the run ends it early.
+// lasting waits for the duration of the fault, or until the run ends.
 func lasting(ctx context.Context, lasts time.Duration) { _ = pause(ctx, lasts) }
 
-// network plays a trick on the connections to the database.
+// network disturbs the connections to the database.
 func network(begin func(*testenv.Link, *rand.Rand)) func(context.Context, *stage, time.Duration, *rand.Rand) error {
 	return func(ctx context.Context, s *stage, lasts time.Duration, dice *rand.Rand) error {
 		begin(s.link, dice)
@@ -82,7 +82,7 @@ func network(begin func(*testenv.Link, *rand.Rand)) func(context.Context, *stage
 	}
 }
 
-// server ends Postgres, and starts it again at once or when the fault is over.
+// server stops Postgres, and starts it again at once or when the fault is over.
 func server(end func(*stage, context.Context) error, stays bool) func(context.Context, *stage, time.Duration, *rand.Rand) error {
 	return func(ctx context.Context, s *stage, lasts time.Duration, _ *rand.Rand) error {
 		if err := end(s, ctx); err != nil {
@@ -109,7 +109,7 @@ func readOnly(ctx context.Context, s *stage, lasts time.Duration, _ *rand.Rand) 
 	return s.endSessions(ctx, "true")
 }
 
-// sessions ends those of the managers' database sessions for which the condition holds, twice a second.
+// sessions ends the managers' database sessions for which the condition holds, twice a second.
 func sessions(condition string) func(context.Context, *stage, time.Duration, *rand.Rand) error {
 	return func(ctx context.Context, s *stage, lasts time.Duration, _ *rand.Rand) error {
 		for until := time.Now().Add(lasts); time.Now().Before(until) && ctx.Err() == nil; {
@@ -137,7 +137,7 @@ func upTo(dice *rand.Rand, most time.Duration) time.Duration {
 	return time.Duration(dice.Int64N(int64(most)))
 }
 
-// either is one of the replicas, as chance has it: of three times twice the one that was last seen to lead.
+// either returns a random replica: in two of three cases the last known leader.
 func (s *stage) either(dice *rand.Rand) *replica {
 	leads := func(r *replica) bool { return r.leads.Load() }
 	leader := max(0, slices.IndexFunc(s.replicas, leads))
@@ -150,7 +150,7 @@ func (s *stage) either(dice *rand.Rand) *replica {
 func killed(ctx context.Context, s *stage, lasts time.Duration, dice *rand.Rand) error {
 	r := s.either(dice)
 	r.kill()
-	lasting(ctx, lasts/2) // a kubelet is quick
+	lasting(ctx, lasts/2) // a kubelet restarts quickly
 	return r.start()
 }
 
@@ -162,7 +162,7 @@ func toldToEnd(_ context.Context, s *stage, _ time.Duration, dice *rand.Rand) er
 	return r.start()
 }
 
-// stopped: a leader that sleeps for longer than its lease wakes up as a former one.
+// stopped: a leader that sleeps for longer than its lease wakes up as a former leader.
 func stopped(ctx context.Context, s *stage, lasts time.Duration, dice *rand.Rand) error {
 	r := s.either(dice)
 	r.signal(syscall.SIGSTOP)
@@ -171,7 +171,7 @@ func stopped(ctx context.Context, s *stage, lasts time.Duration, dice *rand.Rand
 	return nil
 }
 
-// killedInOutage: what the one counted is lost, and the one that follows has only the cluster to decide by.
+// killedInOutage: the counters of the killed process are lost, and its successor has only the cluster accounts.
 func killedInOutage(ctx context.Context, s *stage, lasts time.Duration, dice *rand.Rand) error {
 	s.link.Cut()
 	lasting(ctx, lasts/2)
@@ -193,7 +193,7 @@ func bothAway(ctx context.Context, s *stage, lasts time.Duration, dice *rand.Ran
 	return both.Wait()
 }
 
-// takes is how long a fault takes, with its end. Another leader has to wait until the lease runs out.
+// takes returns the duration of a fault with its end. Another leader has to wait until the lease expires.
 func (st step) takes() time.Duration {
 	if st.kind == managerStopped || st.kind == managerKilled || st.kind == managerKilledAway {
 		return 2*st.lasts + 18*time.Second
@@ -201,9 +201,9 @@ func (st step) takes() time.Duration {
 	return st.lasts + 6*time.Second
 }
 
-// disturb plays the plan until the time is over.
+// disturb runs the plan until the time is over.
 func (s *stage) disturb(ctx context.Context, steps func(yield func(step) bool), until time.Time) error {
-	left := len(always) // that are played however little time there is
+	left := len(always) // the faults that always run
 	for st := range steps {
 		left--
 		if left < 0 && time.Now().Add(st.takes()).After(until) {
@@ -224,7 +224,7 @@ func (s *stage) disturb(ctx context.Context, steps func(yield func(step) bool), 
 	return nil
 }
 
-// playFault plays one, and waits until everything has recovered.
+// playFault runs a fault, and waits until everything has recovered.
 func (s *stage) playFault(ctx context.Context, st step) error {
 	f := faults[st.kind]
 	begun := time.Now()

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// A forged history: what a ledger would know had this happened to the user vera, of whom the right password is "right".
+// A forged history is a ledger with events of the user vera, whose right password is "right".
 type forged struct {
 	*ledger
 	noon time.Time
@@ -25,7 +25,7 @@ func forge() forged {
 	return f
 }
 
-// at is so many seconds after noon.
+// at returns the given number of seconds after noon.
 func (f forged) at(seconds float64) time.Time {
 	return f.noon.Add(time.Duration(seconds * float64(time.Second)))
 }
@@ -37,7 +37,7 @@ func (f forged) asks(process int, password string, status int, at float64) int64
 	return a.id
 }
 
-// fails is an attempt that failed, by the database's count, which is then this.
+// fails is a failed attempt after which the database's count is n.
 func (f forged) fails(at float64, failed int, lock time.Time) {
 	id := f.asks(1, "wrong", http.StatusUnauthorized, at)
 	f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(at + 0.01), outcome: outcomeFailed, lock: lock}}, nil, f.at(90))
@@ -61,7 +61,7 @@ func (f forged) write(c change) {
 	f.learn(nil, []change{c}, f.at(90))
 }
 
-// merged is an attempt that was decided from memory, and merged later.
+// merged is an attempt that the fallback decided, and that was merged later.
 func (f forged) merged(process int, at float64, outcome string) {
 	status := http.StatusUnauthorized
 	password := "wrong"
@@ -72,7 +72,7 @@ func (f forged) merged(process int, at float64, outcome string) {
 	f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(at + 0.01), outcome: outcome, merged: true, kept: f.at(at + 0.5)}}, nil, f.at(90))
 }
 
-// locked is five failures in the first five seconds, and the lock that the fifth writes.
+// locked is five failures in the first five seconds, and the lock of the fifth.
 func (f forged) locked() (until time.Time) {
 	until = f.at(19)
 	for i := range 4 {
@@ -82,13 +82,13 @@ func (f forged) locked() (until time.Time) {
 	return until
 }
 
-// histories are forged ones, with what the judge has to say of each.
+// histories are forged ones, with the expected violation of each.
 type histories map[string]struct {
 	history func(f forged)
 	want    string // in the only violation; empty for none
 }
 
-// judge expects that each history breaks the one promise that it names, and no other.
+// judge checks that each history breaks exactly the promise that it names.
 func (all histories) judge(t *testing.T) {
 	t.Helper()
 	for name, c := range all {

@@ -9,15 +9,15 @@ import (
 	"time"
 )
 
-// A violation is a promise that was not kept.
+// A violation is a broken promise.
 type violation struct {
 	what string
-	user string // whom it is about; empty where nobody
+	user string // empty if it is about no user
 	at   time.Time
 }
 
-// judge is every promise that was broken, as far as is known. Complete is the moment up to which all attempts that were made
-// have to be on record: zero while nobody can say so.
+// judge returns every broken promise that is known. All attempts up to complete have to be recorded; complete is zero
+// while that is unknown.
 func (l *ledger) judge(complete time.Time) (all []violation) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -35,8 +35,8 @@ func (l *ledger) judge(complete time.Time) (all []violation) {
 	return all
 }
 
-// judgeAnswers: nobody gets in by a password that was never valid, or not any more. What was judged once stays so: later
-// changes do not reach back.
+// judgeAnswers: no login succeeds with a password that was never valid or no longer is. A judgement is final: later
+// changes do not affect it.
 func (l *ledger) judgeAnswers() (all []violation) {
 	for id, a := range l.attempts {
 		if l.judgedAnswers[id] || a.answered.IsZero() {
@@ -53,9 +53,9 @@ func (l *ledger) judgeAnswers() (all []violation) {
 	return all
 }
 
-// judgeRecord: each attempt that was answered by 200 or 401 is on record once, each that was not answered at most once, and
-// nothing else is; and what is on record is what was answered, and right. Of attempts that were refused without a check, the record
-// may have a number instead.
+// judgeRecord: each attempt with the response 200 or 401 is recorded once, each without a response at most once, and
+// nothing else is. Each record matches its response and is right. Attempts that were refused without a check may be
+// recorded as a number.
 func (l *ledger) judgeRecord(complete time.Time) (all []violation) {
 	found := map[int64]int{}
 	for _, r := range l.records {
@@ -65,7 +65,7 @@ func (l *ledger) judgeRecord(complete time.Time) (all []violation) {
 			continue
 		}
 		if found[a.id]++; found[a.id] == 2 {
-			all = append(all, violation{fmt.Sprintf("attempt %d is on record twice", a.id), a.user, r.at})
+			all = append(all, violation{fmt.Sprintf("attempt %d is recorded twice", a.id), a.user, r.at})
 		}
 		if wrong := l.contradiction(a, r); wrong != "" && a.answered.Before(r.asOf) {
 			all = append(all, violation{fmt.Sprintf("attempt %d %s", a.id, wrong), a.user, r.at})
@@ -89,20 +89,20 @@ func (l *ledger) judgeRecord(complete time.Time) (all []violation) {
 	return all
 }
 
-// contradiction is in what an attempt's record is not what was answered; empty where it is.
+// contradiction describes how a record differs from its response; empty if it does not.
 func (l *ledger) contradiction(a *attempt, r record) string {
 	success := r.outcome == outcomeSuccess
 	switch a.status {
 	case http.StatusTooManyRequests:
-		return "was sent away by 429 and is on record"
+		return "got a 429 and is recorded"
 	case http.StatusOK:
 		if !success {
-			return "was answered 200 and is on record as " + r.outcome
+			return "was answered 200 and is recorded as " + r.outcome
 		}
 	case http.StatusUnauthorized:
 		switch {
 		case success:
-			return "was answered 401 and is on record as " + r.outcome
+			return "was answered 401 and is recorded as " + r.outcome
 		case r.outcome == outcomeFailed && l.passwords.certain(a.user, a.password, a.sent, a.answered):
 			return "showed the right password, which was found to be wrong"
 		}
@@ -110,8 +110,8 @@ func (l *ledger) contradiction(a *attempt, r record) string {
 	return ""
 }
 
-// judgeMissing: an attempt that is not on record was not decided, or lost with its process. A gateway's may have been
-// recognised without a check, but not under a lock.
+// judgeMissing: an attempt without a record was not decided, or lost with its process. A gateway's attempt may have
+// been recognised without a check, but not during a lock.
 func (l *ledger) judgeMissing(a *attempt) []violation {
 	switch {
 	case a.status != http.StatusOK && a.status != http.StatusUnauthorized, l.lostWithItsProcess(a):
@@ -122,10 +122,11 @@ func (l *ledger) judgeMissing(a *attempt) []violation {
 		}
 		return nil
 	}
-	return []violation{{fmt.Sprintf("attempt %d was answered %d and "+notOnRecord, a.id, a.status), a.user, a.answered}}
+	return []violation{{fmt.Sprintf("attempt %d was answered %d and "+notRecorded, a.id, a.status), a.user, a.answered}}
 }
 
-// lostWithItsProcess tells whether the attempt may have been decided from memory by a process that did not live to merge it.
+// lostWithItsProcess reports whether the fallback of a process that ended before the merge may have decided the
+// attempt.
 func (l *ledger) lostWithItsProcess(a *attempt) bool {
 	end, ended := l.ended[a.process]
 	return ended && slices.ContainsFunc(l.away, func(s span) bool {
@@ -133,9 +134,9 @@ func (l *ledger) lostWithItsProcess(a *attempt) bool {
 	})
 }
 
-// judgeChecks: for each lock, no more passwords than the limit are compared by the database's count, and none while there is
-// a lock. What an outage counted is in that, once it was merged. Charges of one row wait for each other, so the times of
-// records and of rows are in the order of the charges.
+// judgeChecks: for each lock, no more passwords than the limit are compared by the database's count, and none during a
+// lock. Merged counts of an outage are included. Charges of one row wait for each other, so records and rows have the
+// order of the charges.
 func (l *ledger) judgeChecks(user string, records []record) (all []violation) {
 	changes := l.changes[user]
 	var checks int
@@ -145,9 +146,9 @@ func (l *ledger) judgeChecks(user string, records []record) (all []violation) {
 			continue
 		}
 		for len(changes) > 0 && changes[0].at.Before(r.at) {
-			ranOut := !lock.IsZero() && !changes[0].at.Before(lock) // and what an outage brought took its place
-			if changes[0].failed == 0 || changes[0].foreign || ranOut {
-				checks, cleared = 0, changes[0].at // whether rightly so, judgeClears says
+			expired := !lock.IsZero() && !changes[0].at.Before(lock) // replaced by an outage's count
+			if changes[0].failed == 0 || changes[0].foreign || expired {
+				checks, cleared = 0, changes[0].at // judgeClears checks whether that was right
 			}
 			lock = changes[0].lock
 			changes = changes[1:]
@@ -159,7 +160,7 @@ func (l *ledger) judgeChecks(user string, records []record) (all []violation) {
 			continue
 		}
 		if !lock.IsZero() {
-			checks, lock, cleared = 0, time.Time{}, r.at // it ran out
+			checks, lock, cleared = 0, time.Time{}, r.at // it expired
 		}
 		checks++
 		if sum := checks + l.mergedBefore(r, records, cleared); sum > l.rules.attempts {
@@ -169,9 +170,9 @@ func (l *ledger) judgeChecks(user string, records []record) (all []violation) {
 	return all
 }
 
-// mergedBefore is how many failures from memory the row's counter must have had when this attempt was charged: those since it
-// was cleared that were on record by then, which they are after they were counted, and that neither a log-in has cleared nor a
-// lock that ran out.
+// mergedBefore returns how many failures of the fallback the row's counter must have had when this attempt was charged:
+// those recorded since the counter was last cleared, by a login or an expired lock. They are recorded after they are
+// counted.
 func (l *ledger) mergedBefore(charged record, records []record, cleared time.Time) (n int) {
 	since := charged.at.Add(-l.rules.lock)
 	byProcess := map[int]int{}
@@ -191,8 +192,8 @@ func (l *ledger) mergedBefore(charged record, records []record, cleared time.Tim
 	return n
 }
 
-// judgeMemory: while the database is away, each replica counts by itself. It has no more than its own budget, both together
-// have no more than one in an outage, and none of them checks anything under a lock that it can know of.
+// judgeMemory: while the database is unavailable, each replica counts by itself. Each has its own budget, all together
+// have one budget in an outage, and none checks a password under a lock that it can know.
 func (l *ledger) judgeMemory(user string, records []record) (all []violation) {
 	var memory []record
 	for _, r := range records {
@@ -210,8 +211,8 @@ func (l *ledger) judgeMemory(user string, records []record) (all []violation) {
 	return all
 }
 
-// judgeBudget judges the last of these checks from memory. Those from before a lock that has run out do not count any more;
-// and what a process counted that was killed in the outage is lost with it.
+// judgeBudget judges the last of these checks by the fallback. Checks from before an expired lock do not count, and the
+// count of a process that was killed in the outage is lost.
 func (l *ledger) judgeBudget(user string, last record, memory []record) []violation {
 	begun := last.at.Add(-l.rules.lock)
 	if anyTouches(l.excuses[user], begun, last.at) {
@@ -260,7 +261,8 @@ func (l *ledger) processOf(r record) int {
 	return -1
 }
 
-// outageAt is the time at which the database was away without a pause; one that holds nothing where it was not.
+// outageAt returns the span around a moment in which the database was unavailable without a pause; an empty one if
+// there is none.
 func (l *ledger) outageAt(at time.Time) span {
 	for _, s := range l.solid {
 		if s.holds(at) {
@@ -270,8 +272,8 @@ func (l *ledger) outageAt(at time.Time) span {
 	return span{From: at.Add(time.Nanosecond), To: at.Add(-time.Nanosecond)}
 }
 
-// knownLock is the end of a lock that was in force at that moment, and that every replica had the time to learn of while
-// nothing was broken; zero where there is none.
+// knownLock returns the end of a lock that was in force at that moment and that every replica had time to learn while
+// nothing was broken; zero if there is none.
 func (l *ledger) knownLock(user string, at time.Time) time.Time {
 	changes := l.changes[user]
 	for i, c := range changes {
@@ -290,10 +292,10 @@ func (l *ledger) knownLock(user string, at time.Time) time.Time {
 	return time.Time{}
 }
 
-// judgeClears: no lock goes before it runs out, and no counter, without a reason.
+// judgeClears: no lock is cleared before it expires, and no counter is cleared, without a reason.
 func (l *ledger) judgeClears(user string, records []record) (all []violation) {
 	var last change
-	taken := 0 // unchecked attempts that were taken off the counter
+	taken := 0 // unchecked attempts that were subtracted
 	for _, c := range l.changes[user] {
 		before := last
 		last = c
@@ -319,8 +321,8 @@ func (l *ledger) judgeClears(user string, records []record) (all []violation) {
 	return all
 }
 
-// isUnchecked tells whether so many attempts that were never compared explain that the row was lowered. Of locks only that
-// goes which one of them wrote.
+// isUnchecked reports whether so many attempts that were never compared explain a lower counter. Only a lock that one
+// of them wrote may go.
 func isUnchecked(records []record, c, before change, shortened bool, count int) bool {
 	unchecked, wroteLock := 0, false
 	for _, r := range records {
@@ -332,7 +334,8 @@ func isUnchecked(records []record, c, before change, shortened bool, count int) 
 	return unchecked >= count && (!shortened || wroteLock)
 }
 
-// succeeded tells whether a log-in explains that the row was cleared. Of locks it lifts the one that its own charge wrote.
+// succeeded reports whether a login explains that the row was cleared. It clears only the lock that its own charge
+// wrote.
 func (l *ledger) succeeded(records []record, c, before change, shortened bool) bool {
 	return slices.ContainsFunc(records, func(r record) bool {
 		if r.outcome != outcomeSuccess || r.merged || r.at.After(c.at) {
@@ -346,5 +349,5 @@ func (l *ledger) succeeded(records []record, c, before change, shortened bool) b
 	})
 }
 
-// notOnRecord is how the sentence about a missing record ends: what an outage decided is recorded some time after it.
-const notOnRecord = "is not on record"
+// notRecorded is the end of the sentence about a missing record: decisions of an outage are recorded later.
+const notRecorded = "is not recorded"

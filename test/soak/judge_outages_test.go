@@ -28,7 +28,7 @@ func TestTheJudgeCountsTheChecksOfAnOutage(t *testing.T) {
 				f.fails(3+float64(i), 3+i, none)
 			}
 		}, "check 6 for one lock"},
-		"six checks of which an outage had two, and a log-in after them": {func(f forged) {
+		"six checks, two of them in an outage, and then a login": {func(f forged) {
 			f.merged(1, 1, outcomeFailed)
 			f.merged(1, 2, outcomeFailed)
 			f.merged(1, 2.2, outcomeSuccess)
@@ -49,7 +49,7 @@ func TestTheJudgeCountsTheChecksOfAnOutage(t *testing.T) {
 				f.merged(1, 1+float64(i), outcomeFailed)
 			}
 		}, "check 3 of an outage by process 1"},
-		"two more once a lock of the outage ran out": {func(f forged) {
+		"two more after a lock of the outage expired": {func(f forged) {
 			f.mark(&f.solid, f.at(0))
 			for _, at := range []float64{1, 2, 17.1, 18} {
 				f.merged(1, at, outcomeFailed)
@@ -66,14 +66,14 @@ func TestTheJudgeCountsTheChecksOfAnOutage(t *testing.T) {
 				f.merged(1+i/2, 1+float64(i), outcomeFailed)
 			}
 		}, "check 6 of an outage by all replicas"},
-		"checks of an outage that were lost with a process count no more": {func(f forged) {
+		"checks of an outage that were lost with their process": {func(f forged) {
 			f.mark(&f.solid, f.at(0))
 			for i := range 6 {
 				f.merged(1+i/2, 1+float64(i), outcomeFailed)
 			}
 			f.over(1, f.at(2.5))
 		}, ""},
-		"a check from memory under a lock that everybody knew": {func(f forged) {
+		"a check by the fallback under a known lock": {func(f forged) {
 			f.mark(&f.calm, f.at(-50))
 			f.locked()
 			f.unmark(&f.calm, f.at(8))
@@ -85,7 +85,7 @@ func TestTheJudgeCountsTheChecksOfAnOutage(t *testing.T) {
 			f.unmark(&f.calm, f.at(5))
 			f.merged(2, 9, outcomeFailed)
 		}, ""},
-		"credentials that were recognised under a lock that everybody knew": {func(f forged) {
+		"credentials recognised under a known lock": {func(f forged) {
 			f.mark(&f.calm, f.at(-50))
 			f.locked()
 			a := f.begin(attempt{user: "vera", password: "right", process: 1, verify: true, sent: f.at(10)})

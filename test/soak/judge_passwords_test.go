@@ -7,14 +7,14 @@ import (
 	"testing"
 )
 
-func TestTheJudgeFindsWhoGetsInWithoutAPassword(t *testing.T) {
+func TestTheJudgeFindsALoginWithoutAPassword(t *testing.T) {
 	t.Parallel()
 	histories{
 		"a wrong password that gets in": {func(f forged) {
 			id := f.asks(1, "wrong", http.StatusOK, 1)
 			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(1.01), outcome: outcomeSuccess}}, nil, f.at(90))
 		}, "a password was accepted that was not valid"},
-		"an old password that gets in while the new one is not in force": {func(f forged) {
+		"an old password before the new one is in force": {func(f forged) {
 			f.intend("vera", "new", true, f.at(0))
 			id := f.asks(1, "right", http.StatusOK, 1)
 			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(1.01), outcome: outcomeSuccess}}, nil, f.at(90))
@@ -32,7 +32,7 @@ func TestTheJudgeFindsWhoGetsInWithoutAPassword(t *testing.T) {
 			id := f.asks(1, "right", http.StatusOK, 4)
 			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(4.01), outcome: outcomeSuccess}}, nil, f.at(90))
 		}, "a password was accepted that was not valid"},
-		"another program's password, until that was put back": {func(f forged) {
+		"another program's password, until it was corrected": {func(f forged) {
 			f.admit("vera", "foreign", f.at(0))
 			for _, at := range []float64{1, 4} {
 				id := f.asks(1, "foreign", http.StatusOK, at)
@@ -43,19 +43,19 @@ func TestTheJudgeFindsWhoGetsInWithoutAPassword(t *testing.T) {
 	}.judge(t)
 }
 
-func TestTheJudgeFindsWhoIsKeptOutWithOne(t *testing.T) {
+func TestTheJudgeFindsARefusalOfARightPassword(t *testing.T) {
 	t.Parallel()
 	histories{
 		"the right password that is found wrong": {func(f forged) {
 			id := f.asks(1, "right", http.StatusUnauthorized, 1)
 			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(1), outcome: outcomeFailed}}, nil, f.at(90))
 		}, "which was found to be wrong"},
-		"the right password of a user who is deactivated meanwhile": {func(f forged) {
+		"the right password of a user that is being deactivated": {func(f forged) {
 			f.intend("vera", "", false, f.at(1.05))
 			id := f.asks(1, "right", http.StatusUnauthorized, 1)
 			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(1), outcome: outcomeFailed}}, nil, f.at(90))
 		}, ""},
-		"the right password of a user whose row another program deletes meanwhile": {func(f forged) {
+		"the right password of a user whose row is being deleted": {func(f forged) {
 			f.admit("vera", "right", f.at(1.05))
 			id := f.asks(1, "right", http.StatusUnauthorized, 1)
 			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(1), outcome: outcomeFailed}}, nil, f.at(90))

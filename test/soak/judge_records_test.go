@@ -12,28 +12,28 @@ func TestTheJudgeFindsAnAttemptWithoutItsRecord(t *testing.T) {
 	t.Parallel()
 	none := time.Time{}
 	histories{
-		"an attempt that is not on record": {func(f forged) {
+		"an attempt that is not recorded": {func(f forged) {
 			f.asks(1, "wrong", http.StatusUnauthorized, 1)
-		}, "is not on record"},
-		"an attempt that nobody answered, and that is not on record": {func(f forged) {
+		}, "is not recorded"},
+		"an attempt without a response and without a record": {func(f forged) {
 			f.asks(1, "wrong", 0, 1)
 			f.asks(1, "wrong", http.StatusServiceUnavailable, 2)
 		}, ""},
-		"an attempt that is on record twice": {func(f forged) {
+		"an attempt that is recorded twice": {func(f forged) {
 			f.fails(1, 1, none)
 			f.learn([]record{{id: 77, attempt: 1, user: "vera", at: f.at(1.5), outcome: "locked"}}, nil, f.at(90))
-		}, "is on record twice"},
-		"an attempt that was sent away, and is on record": {func(f forged) {
+		}, "is recorded twice"},
+		"an attempt with a 429 that is recorded": {func(f forged) {
 			id := f.asks(1, "wrong", http.StatusTooManyRequests, 1)
 			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(1), outcome: "locked"}}, nil, f.at(90))
-		}, "was sent away by 429"},
+		}, "got a 429"},
 		"a record of no attempt": {func(f forged) {
 			f.learn([]record{{id: 7, attempt: 7, user: "vera", at: f.at(1), outcome: "locked"}}, nil, f.at(90))
 		}, "is of no attempt"},
-		"a success on record of who was refused": {func(f forged) {
+		"a recorded success of a refused attempt": {func(f forged) {
 			id := f.asks(1, "right", http.StatusUnauthorized, 1)
 			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(1), outcome: outcomeSuccess}}, nil, f.at(90))
-		}, "was answered 401 and is on record as success"},
+		}, "was answered 401 and is recorded as success"},
 		"an attempt of an outage that is lost with its process": {func(f forged) {
 			f.mark(&f.away, f.at(0))
 			f.asks(1, "wrong", http.StatusUnauthorized, 1)
@@ -45,15 +45,15 @@ func TestTheJudgeFindsAnAttemptWithoutItsRecord(t *testing.T) {
 			f.asks(1, "wrong", http.StatusUnauthorized, 1)
 			f.unmark(&f.away, f.at(5))
 			f.over(1, f.at(9))
-		}, "is not on record"},
+		}, "is not recorded"},
 		"an attempt without an outage, whose process was killed": {func(f forged) {
 			f.asks(1, "wrong", http.StatusUnauthorized, 1)
 			f.over(1, f.at(2))
-		}, "is not on record"},
+		}, "is not recorded"},
 	}.judge(t)
 }
 
-func TestWhatIsNotYetOnRecordIsNoViolationBeforeItHasToBe(t *testing.T) {
+func TestAMissingRecordIsNoViolationBeforeItIsDue(t *testing.T) {
 	t.Parallel()
 	f := forge()
 	f.asks(1, "wrong", http.StatusUnauthorized, 1)
@@ -64,7 +64,7 @@ func TestWhatIsNotYetOnRecordIsNoViolationBeforeItHasToBe(t *testing.T) {
 	}
 }
 
-func TestWhatWasReadBeforeTheAnswerMayBePendingStill(t *testing.T) {
+func TestARecordReadBeforeTheResponseMayBePending(t *testing.T) {
 	t.Parallel()
 	f := forge()
 	id := f.asks(1, "right", http.StatusOK, 1)
@@ -75,11 +75,11 @@ func TestWhatWasReadBeforeTheAnswerMayBePendingStill(t *testing.T) {
 	}
 	f.learn(pending, nil, f.at(2))
 	if broken := f.judge(f.at(100)); len(broken) != 1 {
-		t.Errorf("it found %v, want that a success is not on record", broken)
+		t.Errorf("it found %v, want that a success is not recorded", broken)
 	}
 }
 
-func TestWhatWasReadTwiceCountsOnce(t *testing.T) {
+func TestARecordReadTwiceCountsOnce(t *testing.T) {
 	t.Parallel()
 	f := forge()
 	f.locked()

@@ -26,17 +26,17 @@ func TestTheJudgeFindsABrokenLock(t *testing.T) {
 			until := f.locked()
 			f.fails(10, 6, until)
 		}, "under a lock"},
-		"a check after the lock ran out": {func(f forged) {
+		"a check after the lock expired": {func(f forged) {
 			f.locked()
 			f.fails(20, 1, none)
 		}, ""},
-		"six checks after the lock ran out": {func(f forged) {
+		"six checks after the lock expired": {func(f forged) {
 			f.locked()
 			for i := range 6 {
 				f.fails(20+float64(i), i+1, none)
 			}
 		}, "check 6 for one lock"},
-		"five checks after a lock ran out and an outage's first failure took its place": {func(f forged) {
+		"five checks after an expired lock and a failure of an outage": {func(f forged) {
 			f.locked()
 			f.merged(1, 20, outcomeFailed)
 			f.row(21, 1, none)
@@ -44,7 +44,7 @@ func TestTheJudgeFindsABrokenLock(t *testing.T) {
 				f.fails(22+float64(i), i+2, none)
 			}
 		}, ""},
-		"a lock that goes before its time": {func(f forged) {
+		"a lock that is cleared before its end": {func(f forged) {
 			f.locked()
 			f.row(8, 0, none)
 		}, "was lost"},
@@ -59,25 +59,25 @@ func TestTheJudgeFindsABrokenLock(t *testing.T) {
 			f.unchecked(4, 5, f.at(19))
 			f.row(8, 4, none)
 		}, ""},
-		"a lock of another attempt than the one that was never compared": {func(f forged) {
+		"a lock of another attempt than the uncompared one": {func(f forged) {
 			f.unchecked(-1, 1, none)
 			f.locked()
 			f.row(8, 4, none)
 		}, "was lost"},
-		"a lock that somebody asked to lift": {func(f forged) {
+		"a lock that is cleared by request": {func(f forged) {
 			f.locked()
 			f.unlock("vera", f.at(7))
 			f.row(8, 0, none)
 			f.settle("vera", f.at(12))
 			f.fails(13, 1, none)
 		}, ""},
-		"a lock that goes long after one was asked to lift it": {func(f forged) {
+		"a lock that is cleared long after the request": {func(f forged) {
 			f.unlock("vera", f.at(-20))
 			f.settle("vera", f.at(-10))
 			f.locked()
 			f.row(8, 0, none)
 		}, "was lost"},
-		"a lock that goes with the old password": {func(f forged) {
+		"a lock that is cleared with the old password": {func(f forged) {
 			f.locked()
 			f.intend("vera", "new", true, f.at(7))
 			f.row(8, 0, none)
@@ -87,7 +87,7 @@ func TestTheJudgeFindsABrokenLock(t *testing.T) {
 			f.intend("vera", "", false, f.at(7))
 			f.row(8, 0, none)
 		}, "was lost"},
-		"a log-in that lifts another attempt's lock": {func(f forged) {
+		"a login that clears another attempt's lock": {func(f forged) {
 			for i := range 3 {
 				f.fails(float64(i), i+1, none)
 			}
@@ -110,29 +110,29 @@ func TestTheJudgeFindsABrokenCounter(t *testing.T) {
 	t.Parallel()
 	none := time.Time{}
 	histories{
-		"a counter that goes back": {func(f forged) {
+		"a lower counter": {func(f forged) {
 			f.fails(0, 1, none)
 			f.fails(1, 2, none)
 			f.row(2, 1, none)
 		}, "the counter went from 2 to 1"},
-		"a counter that goes back by an attempt that was never compared": {func(f forged) {
+		"a counter lower by an attempt that was never compared": {func(f forged) {
 			f.fails(0, 1, none)
 			f.unchecked(1, 2, none)
 			f.row(2, 1, none)
 		}, ""},
-		"a counter that goes back by more than was never compared": {func(f forged) {
+		"a counter lower by more than was never compared": {func(f forged) {
 			f.fails(0, 1, none)
 			f.unchecked(1, 2, none)
 			f.row(2, 0, none)
 		}, "the counter went from 2 to 0"},
-		"a counter that a log-in clears": {func(f forged) {
+		"a counter that a login clears": {func(f forged) {
 			f.fails(0, 1, none)
 			id := f.asks(1, "right", http.StatusOK, 1)
 			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(1.01), outcome: outcomeSuccess}}, nil, f.at(90))
 			f.row(1.02, 2, none)
 			f.row(1.08, 0, none)
 		}, ""},
-		"a counter that goes after the log-in was answered": {func(f forged) {
+		"a counter that is cleared after the response of a login": {func(f forged) {
 			id := f.asks(1, "right", http.StatusOK, 1)
 			f.learn([]record{{id: id, attempt: id, user: "vera", at: f.at(1.01), outcome: outcomeSuccess}}, nil, f.at(90))
 			f.row(1.02, 1, none)

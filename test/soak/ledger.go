@@ -10,25 +10,25 @@ import (
 	"time"
 )
 
-// rules is what the ledger judges by: the managers' settings, and what docs/login.md promises with them.
+// rules are what the ledger judges by: the managers' settings, and the promises of docs/login.md.
 type rules struct {
 	attempts int           // checks for each lock
-	alone    int           // checks that a replica has in an outage
-	lock     time.Duration // how long one lasts
+	alone    int           // checks of one replica in an outage
+	lock     time.Duration // duration
 	known    time.Duration // after which a change is known on every replica, unless something is broken
-	settling time.Duration // after its charge an attempt may be settled, whoever waits for it
+	settling time.Duration // an attempt may be settled this long after its charge
 }
 
-// An attempt is a log-in as the soak made it.
+// An attempt is a login attempt of the soak.
 type attempt struct {
 	id       int64
 	user     string
 	password string
-	process  int  // that was asked: each start of a replica is another one
-	verify   bool // asked as a gateway does, which may be answered without a check
+	process  int  // that received it: each start of a replica is a new one
+	verify   bool // a gateway's request, which may be answered without a check
 	sent     time.Time
-	answered time.Time // zero where no answer came
-	status   int       // of the answer; 0 where none came
+	answered time.Time // zero without a response
+	status   int       // of the response; 0 without one
 }
 
 // A record is a row of login_attempts.
@@ -38,37 +38,37 @@ type record struct {
 	user    string
 	at      time.Time
 	outcome string
-	lock    time.Time // that its charge wrote; zero where it wrote none
-	merged  bool      // written after an outage in which it was decided from memory
+	lock    time.Time // written by its charge; zero if none
+	merged  bool      // decided by the fallback, written after the outage
 	kept    time.Time // when it was written
-	asOf    time.Time // when it was read: what was answered later may be on record as pending still
+	asOf    time.Time // when it was read; a later response may still be pending
 }
 
-// checked tells whether a password was compared.
+// checked reports whether a password was compared.
 func (r record) checked() bool {
 	return r.outcome == outcomePending || r.outcome == outcomeSuccess || r.outcome == outcomeFailed
 }
 
-// The outcomes on record that matter here.
+// The recorded outcomes that matter here.
 const (
 	outcomePending = "pending"
 	outcomeSuccess = "success"
 	outcomeFailed  = "failed"
 
-	outcomeUnchecked = "unchecked" // charged, never compared, and taken off the counter again
+	outcomeUnchecked = "unchecked" // charged, never compared, and subtracted again
 )
 
-// A change is what a write left of a row of users.
+// A change is the state of a row of users after a write.
 type change struct {
 	seq     int64
 	user    string
 	at      time.Time
 	failed  int
-	lock    time.Time // zero where there is none
-	foreign bool      // written by the program that drifts, or a row made or deleted
+	lock    time.Time // zero if there is none
+	foreign bool      // written by the other program, or a created or deleted row
 }
 
-// A ledger is what the soak knows by itself, whatever the operator says. It may be used by any number of goroutines.
+// A ledger is the soak's own knowledge, independent of the operator. It is safe for concurrent use.
 type ledger struct {
 	rules rules
 
@@ -76,19 +76,19 @@ type ledger struct {
 	passwords passwords
 	attempts  map[int64]*attempt
 	records   map[int64]record
-	refused   int                 // attempts that the record has as a number only
+	refused   int                 // attempts that are recorded only as a number
 	changes   map[string][]change // by user, in the order in which they were written
 	lastID    int64
 
-	// excuses are times in which the operator may clear a user's counter and lock, since it was asked to: an unlock, another
+	// excuses are spans in which the operator may clear a user's counter and lock by request: an unlock or another
 	// password.
 	excuses map[string][]span
 
 	calm  []span // nothing is broken, and everything has recovered
 	away  []span // of the database, in any way, until all has recovered
-	solid []span // of the database, without a moment in which it could be reached
+	solid []span // of the database, without a moment of availability
 
-	ended map[int]time.Time // processes that are no more
+	ended map[int]time.Time // ended processes
 
 	seen          map[int64]bool // changes
 	judgedAnswers map[int64]bool
@@ -102,14 +102,14 @@ func newLedger(r rules) *ledger {
 	}
 }
 
-// learnRefused takes note of how many refused attempts the record has as a number only.
+// learnRefused records how many refused attempts have only a number in the audit.
 func (l *ledger) learnRefused(attempts int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.refused = attempts
 }
 
-// intend notes that a resource is about to ask for this password, or for none. A fresh one starts from a clean counter.
+// intend records that a resource is about to ask for this password, or for none. A fresh one clears the counter.
 func (l *ledger) intend(user, password string, fresh bool, at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -125,7 +125,7 @@ func (l *ledger) admit(user, password string, at time.Time) {
 	l.passwords.admit(user, password, at)
 }
 
-// unlock notes that an unlock is about to be asked for.
+// unlock records that an unlock is about to be requested.
 func (l *ledger) unlock(user string, at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -139,7 +139,7 @@ func (l *ledger) excuse(user string, at time.Time) {
 	}
 }
 
-// settle notes that all that was asked for a user is in force everywhere.
+// settle records that all requests about a user are in force everywhere.
 func (l *ledger) settle(user string, at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -149,14 +149,14 @@ func (l *ledger) settle(user string, at time.Time) {
 	}
 }
 
-// current is the password that the user is to have, and former one that it had before.
+// current returns the intended password of the user, and former a previous one.
 func (l *ledger) current(user string) (current, former string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.passwords.intended[user], l.passwords.former(user)
 }
 
-// begin notes an attempt that is about to be made.
+// begin records an attempt that is about to be made.
 func (l *ledger) begin(a attempt) *attempt {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -166,7 +166,7 @@ func (l *ledger) begin(a attempt) *attempt {
 	return &a
 }
 
-// end notes how it ended.
+// end records its result.
 func (l *ledger) end(a *attempt, status int, at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -176,7 +176,7 @@ func (l *ledger) end(a *attempt, status int, at time.Time) {
 	}
 }
 
-// learn takes in what the triggers had kept at this moment, or a little later.
+// learn adds what the triggers recorded until this moment, or a little later.
 func (l *ledger) learn(records []record, changes []change, asOf time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -196,7 +196,7 @@ func (l *ledger) learn(records []record, changes []change, asOf time.Time) {
 	}
 }
 
-// over notes that a process is no more.
+// over records that a process ended.
 func (l *ledger) over(process int, at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -220,7 +220,7 @@ func (l *ledger) unmark(spans *[]span, at time.Time) {
 	}
 }
 
-// isCalm tells whether nothing was broken since then.
+// isCalm reports whether nothing was broken since then.
 func (l *ledger) isCalm(since time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -228,7 +228,7 @@ func (l *ledger) isCalm(since time.Time) bool {
 	return n > 0 && l.calm[n-1].To.IsZero() && !l.calm[n-1].From.After(since)
 }
 
-// lockedFor is the users among these who are locked for at least so long, as the rows say that were seen last.
+// lockedFor returns the users that are locked for at least so long, according to their last known rows.
 func (l *ledger) lockedFor(users []string, left time.Duration, now time.Time) (locked []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -240,7 +240,7 @@ func (l *ledger) lockedFor(users []string, left time.Duration, now time.Time) (l
 	return locked
 }
 
-// recordsByUser is everybody's records in the order in which they were charged. It is called with the lock held.
+// recordsByUser returns the records by user in the order of their charges. It is called with the lock held.
 func (l *ledger) recordsByUser() map[string][]record {
 	all := map[string][]record{}
 	for _, r := range l.records {
@@ -257,7 +257,7 @@ func (l *ledger) recordsByUser() map[string][]record {
 	return all
 }
 
-// history is what is known of a user around a moment, for people.
+// history returns what is known of a user around a moment, as text.
 func (l *ledger) history(user string, around time.Time) (lines []string) {
 	const before, after = 45 * time.Second, 15 * time.Second
 	l.mu.Lock()
@@ -319,7 +319,7 @@ func clock(t time.Time) string {
 	return t.UTC().Format("15:04:05.000")
 }
 
-// outcomes counts what is on record.
+// outcomes counts the recorded attempts.
 func (l *ledger) outcomes() map[string]int {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -15,9 +15,9 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// The load: who logs in, who guesses, and the program that writes into the table without asking.
+// The load: logins, guesses, and a program that writes into the table.
 
-// logging logs people in on a replica, mostly with the right password, and as clients do and as gateways do.
+// logging logs users in on a replica, mostly with the right password, both as clients and as gateways do.
 func (s *stage) logging(ctx context.Context, r *replica) error {
 	for pause(ctx, s.pace/2+rand.N(s.pace)) == nil {
 		p := s.others()[rand.IntN(len(s.others()))]
@@ -52,7 +52,7 @@ func (s *stage) guessing(ctx context.Context, r *replica, victim string) error {
 	return nil
 }
 
-// tryingLocks shows the right password of victims who are locked.
+// tryingLocks uses the right password of locked victims.
 func (s *stage) tryingLocks(ctx context.Context) error {
 	var names []string
 	for _, p := range s.victims {
@@ -67,7 +67,7 @@ func (s *stage) tryingLocks(ctx context.Context) error {
 		current, _ := s.ledger.current(name)
 		s.calm.RLock()
 		if s.replicas[rand.IntN(len(s.replicas))].logIn(ctx, name, current, false) == http.StatusOK {
-			s.story.count("log-in of a victim that was unlocked meanwhile, or that a replica's memory did not know to be locked")
+			s.story.count("login of a victim that was unlocked meanwhile, or that a replica's memory did not know to be locked")
 		} else {
 			s.story.count("right password of a locked victim refused")
 		}
@@ -76,7 +76,8 @@ func (s *stage) tryingLocks(ctx context.Context) error {
 	return nil
 }
 
-// relieving unlocks one of the victims now and then, and gives another one another password. The first is left alone.
+// relieving sometimes unlocks a victim, and sometimes gives another one another password. The first victim is left
+// alone.
 func (s *stage) relieving(ctx context.Context) error {
 	for turn := 0; pause(ctx, 8*time.Second+rand.N(8*time.Second)) == nil; turn++ {
 		s.calm.RLock()
@@ -99,10 +100,10 @@ func (s *stage) relieving(ctx context.Context) error {
 	return nil
 }
 
-// drifts tells whether the other program changes a person's row.
+// drifts reports whether the other program changes a person's row.
 func drifts(p *person) bool { return strings.HasSuffix(p.name, "0") || strings.HasSuffix(p.name, "5") }
 
-// drifting is the other program: it changes what is the operator's to say, deletes rows, and writes the columns of log-ins.
+// drifting is the other program: it changes columns of the operator, deletes rows, and writes the login columns.
 func (s *stage) drifting(ctx context.Context) error {
 	foreign := newPassword()
 	hash, err := bcrypt.GenerateFromPassword([]byte(foreign), bcryptCost)
@@ -124,7 +125,7 @@ func (s *stage) drifting(ctx context.Context) error {
 	return nil
 }
 
-// driftOne is called with the person locked. Whether the database is there does not matter.
+// driftOne is called with the person locked. The database may be unavailable.
 func (s *stage) driftOne(ctx context.Context, p *person, foreign, hash string) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()

@@ -17,14 +17,14 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// settings say what a run is like.
+// settings are the settings of a run.
 type settings struct {
 	program  string // the manager
 	duration time.Duration
 	seed     uint64
 	users    int
 	folder   string // for reports
-	keepLogs bool   // also of a run that went well
+	keepLogs bool   // also after a successful run
 }
 
 func main() {
@@ -37,7 +37,7 @@ func main() {
 	}
 }
 
-// run is the program. What it starts has ended when it returns.
+// run runs the program. Everything that it starts has ended when it returns.
 func run(ctx context.Context, args []string) error {
 	root, err := testenv.Root()
 	if err != nil {
@@ -64,7 +64,7 @@ func run(ctx context.Context, args []string) error {
 	story := newStory(set)
 	story.say("seed %d, %v, %d users", set.seed, set.duration, set.users)
 	err = soak(ctx, set, story)
-	// What happened is told, however it ended.
+	// The run is reported, however it ended.
 	path, reportErr := story.write(set.folder, err)
 	if reportErr == nil {
 		story.say("the report is %s", path)
@@ -75,7 +75,7 @@ func run(ctx context.Context, args []string) error {
 	return errors.Join(err, reportErr)
 }
 
-// soak plays one run from start to end.
+// soak runs from start to end.
 func soak(ctx context.Context, set settings, story *story) (err error) {
 	s, err := newStage(ctx, set, story)
 	if err != nil {
@@ -90,7 +90,7 @@ func soak(ctx context.Context, set settings, story *story) (err error) {
 	return s.live(ctx)
 }
 
-// pause waits; its error is the context's.
+// pause waits; it returns the error of the context.
 func pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -19,7 +19,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// figures is a manager's metrics: the sum over the labels of each.
+// figures are a manager's metrics, with those of one name summed up.
 type figures map[string]float64
 
 const (
@@ -36,7 +36,7 @@ const (
 	mostRoleSessions = 2 * (poolSize + listeners)
 )
 
-// scrape is the metrics of a replica's manager as they are now. That has to ask the API server who we are.
+// scrape returns the current metrics of a replica's manager, which authenticates the request at the API server.
 func (s *stage) scrape(ctx context.Context, r *replica) (figures, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -57,7 +57,7 @@ func (s *stage) scrape(ctx context.Context, r *replica) (figures, error) {
 				all[name] += metric.GetCounter().GetValue()
 			case dto.MetricType_GAUGE:
 				all[name] += metric.GetGauge().GetValue()
-			default: // of which nothing is asked here
+			default: // not used here
 			}
 		}
 	}
@@ -65,7 +65,7 @@ func (s *stage) scrape(ctx context.Context, r *replica) (figures, error) {
 	return all, nil
 }
 
-// measure takes figures of what runs in a replica every second, and sees to it that counters do not fall.
+// measure takes figures of a replica every second, and checks that counters do not fall.
 func (s *stage) measure(ctx context.Context, r *replica) error {
 	var last figures
 	var of *testenv.Manager
@@ -73,7 +73,7 @@ func (s *stage) measure(ctx context.Context, r *replica) error {
 		m := r.now()
 		now, err := s.scrape(ctx, r)
 		if err != nil || m != r.now() {
-			continue // the API server may be away, or the manager
+			continue // the API server or the manager may be unavailable
 		}
 		writes := 0.0
 		if m == of {
@@ -97,7 +97,7 @@ func (s *stage) measure(ctx context.Context, r *replica) error {
 	return nil
 }
 
-// limits is which figure is beyond what it may be at any time; nil where none is.
+// limits returns which figure exceeds its limit; nil if none does.
 func limits(name string, now figures) error {
 	switch {
 	case now[residentMemory] > mostResident:
@@ -110,7 +110,7 @@ func limits(name string, now figures) error {
 	return nil
 }
 
-// bounded is what has grown beyond its bounds at a quiet point; nil where nothing has.
+// bounded returns what exceeds its limit at a quiet point; nil if nothing does.
 func (s *stage) bounded(ctx context.Context) error {
 	var sessions int
 	err := within(ctx, "there are too many sessions", patience, 500*time.Millisecond, func(ctx context.Context) error {
@@ -142,14 +142,14 @@ func (s *stage) bounded(ctx context.Context) error {
 	})
 }
 
-// What must never be told, and never happen.
+// Texts that must never appear.
 var (
 	aHash   = regexp.MustCompile(`[$!]2[abxy]?\$\d\d\$|[$!]hmac\$`)
 	aPanic  = regexp.MustCompile(`(?m)^panic:|bserved a panic|Recovered from a panic|^fatal error:`)
 	hashing = "a password hash"
 )
 
-// readForSecrets reads all that people get to see: the managers' logs, Events and statuses.
+// readForSecrets reads all that people see: the managers' logs, Events and statuses.
 func (s *stage) readForSecrets(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -183,7 +183,7 @@ func (s *stage) readForSecrets(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// secretIn is what kind of secret a text tells; empty where none.
+// secretIn returns the kind of secret that a text contains; empty if none.
 func secretIn(text string, secrets []string) string {
 	if strings.Contains(text, canary) {
 		return "a password"

@@ -7,25 +7,25 @@ import (
 	"time"
 )
 
-// passwords is when which password of which user may be accepted. A change is not in force at once: what was valid before
-// stays so until the new state was seen to be in force everywhere.
+// passwords has when which password of which user may be accepted. A change takes effect with a delay: the former state
+// stays valid until the new one was observed everywhere.
 type passwords struct {
 	valid    map[string][]validity
-	intended map[string]string // the one that the resource asks for; empty for none
+	intended map[string]string // the password of the spec; empty for none
 }
 
 type validity struct {
 	password string
 	span
-	sure    time.Time // since when it is known to be in force everywhere; zero while it is not
-	doubted time.Time // since when something else was asked for or written; zero where nothing was since then
+	sure    time.Time // when it was known to be in force everywhere; zero before
+	doubted time.Time // when another one was requested or written; zero if none was
 }
 
 func newPasswords() passwords {
 	return passwords{valid: map[string][]validity{}, intended: map[string]string{}}
 }
 
-// intend notes, before it is asked for, that the user is to have this password, or none that is accepted.
+// intend records that the user is to have this password, or none, before it is requested.
 func (p *passwords) intend(user, password string, at time.Time) {
 	if p.intended[user] != password {
 		p.doubt(user, at)
@@ -34,7 +34,7 @@ func (p *passwords) intend(user, password string, at time.Time) {
 	p.open(user, password, at)
 }
 
-// doubt notes that what is in force may not be any more: the attempt that is under way may find the row to be another one.
+// doubt records that the current password may no longer be in force, because a running attempt may find another row.
 func (p *passwords) doubt(user string, at time.Time) {
 	for i, v := range p.valid[user] {
 		if v.doubted.IsZero() {
@@ -43,7 +43,7 @@ func (p *passwords) doubt(user string, at time.Time) {
 	}
 }
 
-// admit notes that a password may be accepted from now on without having been asked for: another program writes to the row.
+// admit records that a password may be accepted from now on without a request: another program writes to the row.
 func (p *passwords) admit(user, password string, at time.Time) {
 	p.doubt(user, at)
 	p.open(user, password, at)
@@ -57,7 +57,7 @@ func (p *passwords) open(user, password string, at time.Time) {
 	p.valid[user] = append(p.valid[user], validity{password: password, span: span{From: at}})
 }
 
-// settle notes that what is intended has come to be in force everywhere, and so nothing else.
+// settle records that the intended password is in force everywhere, and no other.
 func (p *passwords) settle(user string, at time.Time) {
 	for i, v := range p.valid[user] {
 		switch {
@@ -70,12 +70,12 @@ func (p *passwords) settle(user string, at time.Time) {
 	}
 }
 
-// acceptable tells whether the password was one that could be accepted at some moment between these two.
+// acceptable reports whether the password could be accepted at some moment between these two.
 func (p *passwords) acceptable(user, password string, from, to time.Time) bool {
 	return slices.ContainsFunc(p.valid[user], func(v validity) bool { return v.password == password && v.touches(from, to) })
 }
 
-// certain tells whether the password was the one in force everywhere, and no other one could be, from one moment to the other.
+// certain reports whether the password, and no other, was in force everywhere between two moments.
 func (p *passwords) certain(user, password string, from, to time.Time) bool {
 	is := false
 	for _, v := range p.valid[user] {
@@ -90,7 +90,7 @@ func (p *passwords) certain(user, password string, from, to time.Time) bool {
 	return is
 }
 
-// former is a password of the user that is not the intended one; empty where there is none.
+// former returns a password of the user that is not the intended one; empty if there is none.
 func (p *passwords) former(user string) string {
 	for _, v := range slices.Backward(p.valid[user]) {
 		if v.password != p.intended[user] {

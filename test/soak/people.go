@@ -24,36 +24,36 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// canary is in every password, so that one is found wherever it should not be.
+// canary is in every password, so that a leaked password is found.
 const canary = "soak-canary-"
 
 func newPassword() string { return canary + strings.ToLower(rand.Text()) }
 
-// A person is a user as it should be: a resource, or what one left behind.
+// A person is the intended state of a user: a resource, or what one left behind.
 type person struct {
 	name string
 
 	mu       sync.Mutex
-	exists   bool // the resource does
-	row      bool // the row should
+	exists   bool // whether the resource exists
+	row      bool // whether the row should exist
 	active   bool
 	roles    []string
-	password string // that the row should match; it is accepted while the row is active
+	password string // the row's password; valid while the row is active
 	unlock   string // the last request
 	left     bool   // a former resource left the row behind
 
-	seen  time.Time       // since when the row was seen to be as it should; zero where it is not, or was touched
+	seen  time.Time       // since when the row is as intended; zero if it is not, or was changed
 	knows map[string]bool // hashes that were compared with the password, and whether they match
 }
 
-// resource is the person's, as it should be.
+// resource returns the person's intended resource.
 func (p *person) resource(namespace string) *v1alpha1.ShardingUser {
 	u := &v1alpha1.ShardingUser{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: p.name}}
 	p.apply(u)
 	return u
 }
 
-// apply makes a resource what it should be.
+// apply makes a resource equal to the intended one.
 func (p *person) apply(u *v1alpha1.ShardingUser) {
 	u.Spec.Roles = nil
 	for _, role := range p.roles {
@@ -66,7 +66,7 @@ func (p *person) apply(u *v1alpha1.ShardingUser) {
 	}
 }
 
-// accepted is the password that should get the person in; empty for none.
+// accepted returns the password that should log the person in; empty for none.
 func (p *person) accepted() string {
 	if p.row && p.active {
 		return p.password
@@ -74,17 +74,17 @@ func (p *person) accepted() string {
 	return ""
 }
 
-// row is one of the table users.
+// row is a row of the table users.
 type row struct {
 	hash   string
 	roles  []string
 	active bool
-	lock   *time.Time // nil where there is none, or it ran out
-	unlock string     // the request that was handled last, by the operator's note
-	noted  string     // the hash, by the operator's note
+	lock   *time.Time // nil if there is none, or it expired
+	unlock string     // the last handled request, from the ownership record
+	noted  string     // the hash, from the ownership record
 }
 
-// enabledHash is the hash as it is while the row is active.
+// enabledHash returns the hash of the row when it is active.
 func (r *row) enabledHash() string {
 	if rest, disabled := strings.CutPrefix(r.hash, "!"); disabled && !r.active {
 		return "$" + rest
@@ -92,7 +92,7 @@ func (r *row) enabledHash() string {
 	return r.hash
 }
 
-// differs says in what a row is not as it should be; empty where it is. It is nil where there is none.
+// differs describes how a row differs from the intended one; empty if it does not. A missing row is nil.
 func (p *person) differs(r *row) string {
 	switch {
 	case !p.row && r != nil:
@@ -120,8 +120,8 @@ func (p *person) differs(r *row) string {
 	return ""
 }
 
-// everybody makes the people, all of whom begin with a resource.
-func (s *stage) everybody(ctx context.Context) error {
+// createPeople creates the people, each with a resource.
+func (s *stage) createPeople(ctx context.Context) error {
 	const victims = 3
 	for i := range s.set.users {
 		name := fmt.Sprintf("user-%03d", i)
@@ -146,11 +146,11 @@ func (s *stage) everybody(ctx context.Context) error {
 	return creating.Wait()
 }
 
-// others is who is edited: everybody but the victims and the probe.
+// others returns the people that are edited: all except the victims and the probe.
 func (s *stage) others() []*person { return s.people[len(s.victims)+1:] }
 
-// The edits. They are called with the person locked. Each says what it is about to ask for before it does, and asks until
-// that has been done: what is left undone by an API server that is away is done when it is back.
+// The edits are called with the person locked. Each records its request in the ledger first, and repeats the request
+// until it succeeded, also while the API server is unavailable.
 
 func (s *stage) create(ctx context.Context, p *person) error {
 	p.exists, p.row, p.active, p.unlock = true, true, true, ""
@@ -164,7 +164,7 @@ func (s *stage) create(ctx context.Context, p *person) error {
 		if !apierrors.IsAlreadyExists(err) {
 			return err
 		}
-		// The one that was answered by nobody, or a former one that is not gone yet.
+		// The one whose response was lost, or a former one that still exists.
 		var there v1alpha1.ShardingUser
 		if err := s.api.Get(ctx, s.key(p), &there); err != nil {
 			return err
@@ -201,9 +201,9 @@ func (s *stage) requestUnlock(ctx context.Context, p *person) error {
 	return s.update(ctx, p)
 }
 
-// delete deletes the resource. A row that stays behind stays as it is, so that one has to be as it should before. And where a
-// former resource left one behind, this one has to have taken it up before: one that comes and goes while nobody leads was
-// never there, and the row stays as the former one wanted.
+// delete deletes the resource. A row that stays is unchanged, so it has to match the spec before. If a former resource
+// left it, this resource must have reclaimed it before: one that comes and goes without a leader never existed for the
+// operator, and the row stays as the former one asked.
 func (s *stage) delete(ctx context.Context, p *person, policy v1alpha1.DeletionPolicy) error {
 	if p.left && p.seen.IsZero() {
 		return nil // another time
@@ -230,7 +230,7 @@ func (s *stage) delete(ctx context.Context, p *person, policy v1alpha1.DeletionP
 	})
 }
 
-// intend tells the ledger what the person is to be, and whether its password is a fresh one.
+// intend tells the ledger the intended state of the person, and whether its password is a fresh one.
 func (s *stage) intend(p *person, fresh bool) {
 	p.seen = time.Time{}
 	s.ledger.intend(p.name, p.accepted(), fresh, time.Now())
@@ -267,12 +267,12 @@ func (s *stage) writeSecret(ctx context.Context, p *person) error {
 	})
 }
 
-// insist asks the API server until it does as asked.
+// insist repeats a request until the API server accepts it.
 func (s *stage) insist(ctx context.Context, ask func(context.Context) error) error {
 	return within(ctx, "the API server does not do as asked", 2*patience, 200*time.Millisecond, ask)
 }
 
-// editing edits some of the people at random, one after the other.
+// editing edits random people, one after another.
 func (s *stage) editing(ctx context.Context, people []*person) error {
 	for pause(ctx, mathrand.N(2*s.pace)) == nil {
 		s.calm.RLock()
@@ -285,7 +285,8 @@ func (s *stage) editing(ctx context.Context, people []*person) error {
 	return nil
 }
 
-// editOne edits a person. Rows that another program changes are never left behind: one could not say how.
+// editOne edits a person. Rows that another program changes are never left behind, because their state would be
+// unknown.
 func (s *stage) editOne(ctx context.Context, p *person) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -321,7 +322,7 @@ func someRoles() []string {
 	return all[:1+mathrand.IntN(3)]
 }
 
-// ready is why a resource's status does not tell that all is as asked; nil where it does.
+// ready returns why a resource's status is not as intended; nil if it is.
 func ready(u *v1alpha1.ShardingUser) error {
 	condition := meta.FindStatusCondition(u.Status.Conditions, v1alpha1.ConditionReady)
 	switch {

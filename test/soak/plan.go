@@ -12,13 +12,12 @@ import (
 // A step of the plan is one fault.
 type step struct {
 	kind  string
-	lasts time.Duration // what else it takes (a server that starts) comes on top
-	gap   time.Duration // of quiet that follows, once everything has recovered
-	dice  uint64        // for what else the fault leaves to chance
+	lasts time.Duration // without additional time, such as for a server start
+	gap   time.Duration // of quiet after the recovery
+	dice  uint64        // the seed of the fault's random choices
 }
 
-// plan is the faults that a seed stands for, without end. First come those that no run may be without, in some order; then
-// all others once; then any.
+// plan returns the endless faults of a seed: first those of every run, in random order; then all others once; then any.
 func plan(seed uint64, always, others []string) iter.Seq[step] {
 	return func(yield func(step) bool) {
 		dice := rand.New(rand.NewPCG(seed, 0))

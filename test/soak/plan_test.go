@@ -17,7 +17,7 @@ func first(n int, seed uint64) (steps []step) {
 	return steps
 }
 
-func TestASeedStandsForOnePlan(t *testing.T) {
+func TestASeedGivesOnePlan(t *testing.T) {
 	t.Parallel()
 	if !slices.Equal(first(100, 7), first(100, 7)) {
 		t.Error("the same seed made two plans")
@@ -27,7 +27,7 @@ func TestASeedStandsForOnePlan(t *testing.T) {
 	}
 }
 
-func TestAPlanBeginsWithTheUsualFaultsAndThenHasEachOnce(t *testing.T) {
+func TestAPlanStartsWithTheFaultsOfEveryRun(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(20) {
 		seen := map[string]bool{}

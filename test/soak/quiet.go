@@ -17,7 +17,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// steps is the plan of the run's seed.
+// steps returns the plan of the run's seed.
 func (s *stage) steps() iter.Seq[step] {
 	var others []string
 	for kind := range faults {
@@ -29,8 +29,8 @@ func (s *stage) steps() iter.Seq[step] {
 	return plan(s.set.seed, always, others)
 }
 
-// recovery waits until all is as it was before a fault: both replicas decide by the database and let people in, one of them
-// leads, and an edit is done. It returns when that was.
+// recovery waits until all is as before a fault: both replicas use the database and accept logins, one of them leads,
+// and an edit is reconciled. It returns the time of that.
 func (s *stage) recovery(ctx context.Context) (time.Time, error) {
 	s.probe.mu.Lock()
 	defer s.probe.mu.Unlock()
@@ -63,15 +63,15 @@ func (s *stage) recovery(ctx context.Context) (time.Time, error) {
 	return time.Now(), nil
 }
 
-// watchBackoff is how long client-go waits at most until it watches again: an API server that has just started refuses watches,
-// since it does not know of rights yet, and each refusal doubles the wait, up to half a minute and as much of jitter. That is
-// forgotten after two minutes without a refusal, and API servers do not end that often elsewhere.
+// watchBackoff is the longest time until client-go watches again. An API server that has just started refuses watches,
+// because it does not know the rights yet, and each refusal doubles the delay, up to half a minute plus jitter. The
+// delay is reset after two minutes without a refusal. In production, API servers do not restart that often.
 const watchBackoff = time.Minute
 
-// slowRecovery is how long it may take before one wants to know why.
+// slowRecovery is the time after which a recovery is explained.
 const slowRecovery = 10 * time.Second
 
-// serving is why not both replicas serve by the database with one leader among them; nil where they do.
+// serving returns why the replicas do not both use the database with one leader; nil if they do.
 func (s *stage) serving(ctx context.Context) error {
 	leaders := 0.0
 	for _, r := range s.replicas {
@@ -92,7 +92,7 @@ func (s *stage) serving(ctx context.Context) error {
 	return nil
 }
 
-// quietEvery is how often everything is compared, unless the run ends sooner than that takes: then it is compared anyhow.
+// quietEvery is the interval of complete comparisons. A shorter run compares at its end.
 const (
 	quietEvery = 30 * time.Second
 	quietTakes = 10 * time.Second
@@ -100,8 +100,8 @@ const (
 
 func (s *stage) quietDue() bool { return time.Since(s.lastQuiet) > quietEvery }
 
-// quietPoint stops whoever acts, waits until all that was asked for is done, and compares everything. Where more follows
-// upon what there is, it waits until every replica knows.
+// quietPoint pauses all actors, waits until every request is done, and compares everything. If actors continue, it
+// waits until every replica knows the state.
 func (s *stage) quietPoint(ctx context.Context, goesOn bool) error {
 	s.calm.Lock()
 	defer s.calm.Unlock()
@@ -131,11 +131,11 @@ func (s *stage) quietPoint(ctx context.Context, goesOn bool) error {
 	}
 	s.lastQuiet = time.Now()
 	s.story.quiet(span{begun, s.lastQuiet})
-	s.say("a quiet point: %d users agree with their rows, and all attempts are on record (%.1f s)", len(s.people), s.lastQuiet.Sub(begun).Seconds())
+	s.say("a quiet point: %d users agree with their rows, and all attempts are recorded (%.1f s)", len(s.people), s.lastQuiet.Sub(begun).Seconds())
 	return nil
 }
 
-// settleAll waits as long as it takes until every replica knows what was seen to be so.
+// settleAll waits until every replica knows what was observed.
 func (s *stage) settleAll(ctx context.Context) error {
 	if err := pause(ctx, s.ledger.rules.known); err != nil {
 		return err
@@ -146,14 +146,14 @@ func (s *stage) settleAll(ctx context.Context) error {
 	return nil
 }
 
-// complete waits until all that was decided before is on record, and judges.
+// complete waits until all former decisions are recorded, and judges.
 func (s *stage) complete(ctx context.Context, before time.Time) error {
 	deadline := time.Now().Add(patience)
 	for {
 		if err := s.readRecord(ctx, time.Time{}); err != nil {
 			return err
 		}
-		missing := func(v violation) bool { return strings.HasSuffix(v.what, notOnRecord) }
+		missing := func(v violation) bool { return strings.HasSuffix(v.what, notRecorded) }
 		broken := s.ledger.judge(before)
 		if !slices.ContainsFunc(broken, missing) || time.Now().After(deadline) || slices.ContainsFunc(broken, func(v violation) bool { return !missing(v) }) {
 			break
@@ -165,8 +165,8 @@ func (s *stage) complete(ctx context.Context, before time.Time) error {
 	return s.judge(before)
 }
 
-// converged is why rows and statuses of these people are not as they should be; nil where they are. Of all people, there must
-// be no other row.
+// converged returns why rows and statuses of these people are not as intended; nil if they are. With all people, no
+// other row may exist.
 func (s *stage) converged(ctx context.Context, people []*person) error {
 	var list v1alpha1.ShardingUserList
 	if err := s.api.List(ctx, &list, client.InNamespace(s.namespace)); err != nil {
@@ -195,7 +195,7 @@ func (s *stage) converged(ctx context.Context, people []*person) error {
 	return nil
 }
 
-// agrees is why a person's resource and row are not as they should be; nil where they are. It is called with the person
+// agrees returns why a person's resource and row are not as intended; nil if they are. It is called with the person
 // locked.
 func agrees(p *person, u *v1alpha1.ShardingUser, r *row) error {
 	if differs := p.differs(r); differs != "" {

@@ -12,12 +12,12 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// ourName is how the soak's own connections to the database are called.
+// ourName is the application name of the soak's own connections to the database.
 const ourName = "soak"
 
-// keepRecord lets the database keep what happens to rows, beside what the operator keeps: each state of an account's counter
-// and lock, and how an attempt was recorded at first, which tells whether it was decided by the database (it is pending
-// then) or merged after an outage.
+// keepRecord lets the database record what happens to rows, independent of the operator: each state of an account's
+// counter and lock, and how an attempt was first recorded. If it was pending, the database decided it; otherwise it was
+// merged after an outage.
 func (s *stage) keepRecord(ctx context.Context) error {
 	return s.exec(ctx, `
 CREATE SCHEMA soak;
@@ -55,23 +55,23 @@ CREATE TRIGGER soak_change AFTER UPDATE ON public.users FOR EACH ROW
     EXECUTE FUNCTION soak.keep_change();`)
 }
 
-// overlap is how far back what was read is read again: transactions do not become visible in the order of their times, and an
+// overlap is how far back rows are read again: transactions do not become visible in the order of their times, and an
 // attempt is settled after it was recorded.
 const overlap = 30 * time.Second
 
-// readRecord reads what was kept since then into the ledger; all of it where since is zero.
+// readRecord reads what was recorded since then into the ledger; everything if since is zero.
 func (s *stage) readRecord(ctx context.Context, since time.Time) error {
 	var (
 		records []record
 		changes []change
 		asOf    = time.Now()
 	)
-	// Of one moment: what a settlement wrote here and there is seen as a whole or not at all.
+	// One snapshot, so that a settlement is seen completely or not at all.
 	tx, err := s.db.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 	if err != nil {
 		return fmt.Errorf("read the record: %w", err)
 	}
-	defer func() { _ = tx.Rollback(ctx) }() // there is nothing to lose
+	defer func() { _ = tx.Rollback(ctx) }() // nothing was written
 	rows, err := tx.Query(ctx, `
 SELECT a.id, a.user_agent, a.username, a.attempted_at, a.outcome, COALESCE(a.locked_until, 'epoch'), k.outcome IN ('success', 'failed'), k.at
 FROM soak.attempts k JOIN login_attempts a ON a.id = k.id WHERE k.at > $1 AND a.username <> ''`, since)
@@ -87,7 +87,7 @@ FROM soak.attempts k JOIN login_attempts a ON a.id = k.id WHERE k.at > $1 AND a.
 		if r.lock.Unix() == 0 {
 			r.lock = time.Time{}
 		}
-		r.attempt, _ = strconv.ParseInt(strings.TrimPrefix(userAgent, agent), 10, 64) // 0 is nobody's
+		r.attempt, _ = strconv.ParseInt(strings.TrimPrefix(userAgent, agent), 10, 64) // 0 belongs to no attempt
 		records = append(records, r)
 	}
 	if err := rows.Err(); err != nil {
@@ -113,7 +113,7 @@ SELECT seq, username, at, failed, COALESCE(locked_until, 'epoch'), foreigner FRO
 	}
 	var refused int
 	if err := tx.QueryRow(ctx, `SELECT COALESCE(sum(attempts), 0) FROM login_attempts WHERE username = ''`).Scan(&refused); err != nil {
-		return fmt.Errorf("read how many refused attempts are on record: %w", err)
+		return fmt.Errorf("read how many refused attempts are recorded: %w", err)
 	}
 	s.ledger.learn(records, changes, asOf)
 	s.ledger.learnRefused(refused)

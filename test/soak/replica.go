@@ -24,23 +24,23 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// A replica is one of the two places for a manager. What runs there is started again when it ends, as a kubelet does.
+// A replica is one of the two places of a manager. A manager that ends is started again, as by a kubelet.
 type replica struct {
 	s    *stage
 	name string
 
-	starting sync.Mutex // held by whoever starts one
+	starting sync.Mutex // held during a start
 
 	mu      sync.Mutex
 	manager *testenv.Manager
 	process int
-	ended   map[*testenv.Manager]bool // those that we ended, or are about to
+	ended   map[*testenv.Manager]bool // those that the soak ended, or is about to
 	logs    []string
 
-	leads atomic.Bool // as far as was seen
+	leads atomic.Bool // as last observed
 }
 
-// start starts a manager there, unless one runs, and waits for nothing.
+// start starts a manager there, unless one runs. It does not wait.
 func (r *replica) start() error {
 	r.starting.Lock()
 	defer r.starting.Unlock()
@@ -68,7 +68,7 @@ func (r *replica) start() error {
 	return nil
 }
 
-// attend notes the end of a manager. One that nobody ended has lost its lease, which ends it by design, or is broken.
+// attend records the end of a manager. If the soak did not end it, it lost its lease, by design, or is broken.
 func (r *replica) attend(m *testenv.Manager, process int) {
 	<-m.Ended()
 	r.s.ledger.over(process, time.Now())
@@ -94,10 +94,10 @@ func (r *replica) attend(m *testenv.Manager, process int) {
 	}
 }
 
-// leaseDuration is how long a lease lasts that nobody renews.
+// leaseDuration is the duration of a lease that is not renewed.
 const leaseDuration = 15 * time.Second
 
-// feelThePulse notes when the API server does not answer us either: a machine may have so much else to do that no lease can be
+// feelThePulse records when the API server does not respond to the soak either: on a busy machine no lease may be
 // renewed in time.
 func (s *stage) feelThePulse(ctx context.Context) error {
 	const tooSlow = 2 * time.Second
@@ -111,7 +111,7 @@ func (s *stage) feelThePulse(ctx context.Context) error {
 	return nil
 }
 
-// now is the manager that runs there, or ran last.
+// now returns the running manager, or the last one.
 func (r *replica) now() *testenv.Manager {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -132,18 +132,19 @@ func (r *replica) kill() {
 	}
 }
 
-// stop ends it as a kubelet does.
+// stop stops it as a kubelet does.
 func (r *replica) stop() error { return r.end().Stop(30 * time.Second) }
 
 func (r *replica) signal(sig os.Signal) { r.now().Signal(sig) }
 
-// web trusts everybody, and waits no longer than a client might.
+// web trusts every certificate, and waits no longer than a client might.
 var web = &http.Client{
 	Timeout:   15 * time.Second,
 	Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, MaxIdleConnsPerHost: 32, IdleConnTimeout: 20 * time.Second},
 }
 
-// logIn makes one attempt, on the ledger. Its number is in the user agent, so that it can be found on record.
+// logIn makes one attempt, and records it in the ledger. Its number is in the user agent, so that its record can be
+// found.
 func (r *replica) logIn(ctx context.Context, username, password string, verify bool) (status int) {
 	r.mu.Lock()
 	address, process := r.manager.Login, r.process
@@ -155,7 +156,7 @@ func (r *replica) logIn(ctx context.Context, username, password string, verify b
 	return status
 }
 
-// ask is the status of the answer; 0 where none came.
+// ask returns the status of the response; 0 if there was none.
 func ask(ctx context.Context, address string, a *attempt) int {
 	method, path, body := http.MethodPost, testenv.LoginPath, []byte(nil)
 	if a.verify {
@@ -185,10 +186,10 @@ func ask(ctx context.Context, address string, a *attempt) int {
 	return response.StatusCode
 }
 
-// agent is how the soak calls itself, before the number of an attempt.
+// agent is the soak's user agent, before the number of an attempt.
 const agent = "soak/"
 
-// allLogs is the paths of what was logged in all the managers' lives, and by Postgres.
+// allLogs returns the paths of the logs of all managers and of Postgres.
 func (s *stage) allLogs() (paths map[string]string) {
 	paths = map[string]string{}
 	for _, r := range s.replicas {
@@ -201,7 +202,7 @@ func (s *stage) allLogs() (paths map[string]string) {
 	return paths
 }
 
-// keepLogs copies the logs to where the report goes.
+// keepLogs copies the logs to the folder of the report.
 func (s *stage) keepLogs() error {
 	folder := filepath.Join(s.set.folder, s.story.name()+"-logs")
 	if err := os.MkdirAll(folder, 0o755); err != nil {

@@ -13,8 +13,8 @@ import (
 	"strings"
 )
 
-// write leaves the report in the folder, by the time of the run and as the latest, beside the same as JSON, and returns its
-// path. What it says at the end is the error by which the run ended.
+// write writes the report into the folder, by the time of the run and as the latest, beside the JSON, and returns its
+// path. The report ends with the error by which the run ended.
 func (t *story) write(folder string, failed error) (path string, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -59,7 +59,7 @@ func (t *story) markdown(w io.Writer, name string, failed error) {
 	}
 	t.faultTable(w)
 
-	fmt.Fprintf(w, "\n## Log-ins\n\n| | |\n| --- | --- |\n")
+	fmt.Fprintf(w, "\n## Logins\n\n| | |\n| --- | --- |\n")
 	var sum answers
 	for _, a := range t.Answers {
 		sum.Passed, sum.Refused, sum.Away, sum.Lost = sum.Passed+a.Passed, sum.Refused+a.Refused, sum.Away+a.Away, sum.Lost+a.Lost
@@ -67,7 +67,7 @@ func (t *story) markdown(w io.Writer, name string, failed error) {
 	fmt.Fprintf(w, "| let in (200) | %d |\n| refused (401) | %d |\n| not decided (503, 429) | %d |\n| without an answer | %d |\n",
 		sum.Passed, sum.Refused, sum.Away, sum.Lost)
 	for _, outcome := range slices.Sorted(maps.Keys(t.Record)) {
-		fmt.Fprintf(w, "| on record: %s | %d |\n", outcome, t.Record[outcome])
+		fmt.Fprintf(w, "| recorded: %s | %d |\n", outcome, t.Record[outcome])
 	}
 	fmt.Fprintf(w, "\n## Counts\n\n| | |\n| --- | --- |\n")
 	for _, what := range slices.Sorted(maps.Keys(t.Counts)) {
@@ -83,7 +83,7 @@ func (t *story) markdown(w io.Writer, name string, failed error) {
 	}
 }
 
-// faultTable is how often each kind was played, and how long it took at most until all had recovered.
+// faultTable has how often each kind of fault ran, and the longest time until all had recovered.
 func (t *story) faultTable(w io.Writer) {
 	fmt.Fprintf(w, "\n## Faults\n\n| kind | times | lasted, s | recovered within, s |\n| --- | --- | --- | --- |\n")
 	byKind := map[string][]band{}

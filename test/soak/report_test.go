@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-func TestAReportTellsWhatHappenedAndWhatWasBroken(t *testing.T) {
+func TestAReportHasTheEventsAndTheBrokenPromise(t *testing.T) {
 	t.Parallel()
 	story := newStory(settings{seed: 42, duration: time.Minute, users: 60})
 	story.fault(band{Kind: databaseStopped, Begin: 1, End: 4, Recovered: 6.5})
@@ -53,7 +53,7 @@ func TestAReportTellsWhatHappenedAndWhatWasBroken(t *testing.T) {
 	}
 }
 
-func TestSecretsAreFoundInWhatIsTold(t *testing.T) {
+func TestLeakedSecretsAreFound(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		`{"user":"vera"}`:               "",

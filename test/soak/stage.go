@@ -27,7 +27,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// The managers' settings, and what follows from them. Locks are short, so that a run sees many.
+// The managers' settings, and what follows from them. Locks are short, so that a run has many.
 const (
 	lockoutAttempts  = 5
 	fallbackAttempts = 2 // as docs/login.md has it for two replicas
@@ -37,10 +37,10 @@ const (
 	bcryptCost       = 10
 )
 
-// patience is how long anything may take that has to happen in the end, on a machine that has much else to do.
+// patience is the longest time for anything that has to happen, on a busy machine.
 const patience = 60 * time.Second
 
-// A stage is the servers, the two replicas between them, and who acts upon all that.
+// A stage is the servers, the two replicas, and the actors.
 type stage struct {
 	set    settings
 	story  *story
@@ -58,18 +58,18 @@ type stage struct {
 	namespace string
 	rights    *rest.Config // the managers'
 	dsn       string       // the managers'
-	token     string       // of one who may read the metrics
+	token     string       // of an account that may read the metrics
 	pace      time.Duration
 
 	replicas  []*replica
 	processes atomic.Int64 // that were started
 	people    []*person
-	victims   []*person // who are attacked all the time
-	probe     *person   // whom nobody touches but recovery
+	victims   []*person // attacked all the time
+	probe     *person   // changed only by recovery
 
-	calm        sync.RWMutex              // whoever acts holds it for reading, a quiet point for writing
-	leaseAtRisk atomic.Bool               // what was played last may cost a leader its lease
-	slowAPI     atomic.Pointer[time.Time] // when the API server last did not answer us in time
+	calm        sync.RWMutex              // actors hold it for reading, a quiet point for writing
+	leaseAtRisk atomic.Bool               // the last fault may cost a leader its lease
+	slowAPI     atomic.Pointer[time.Time] // when the API server last responded late
 	lastQuiet   time.Time
 	broken      chan error // what ends the run
 }
@@ -93,7 +93,7 @@ func newStage(ctx context.Context, set settings, st *story) (_ *stage, err error
 		return err
 	})
 	group.Go(func() (err error) {
-		// What was committed outlives a crash.
+		// Committed transactions survive a crash.
 		s.postgres, err = testenv.StartPostgres(ctx, "synchronous_commit=on")
 		return err
 	})
@@ -124,12 +124,12 @@ func newStage(ctx context.Context, set settings, st *story) (_ *stage, err error
 			return nil, err
 		}
 	}
-	// A manager that is ready may still be about to make its tables.
+	// A ready manager may still be creating its tables.
 	return s, within(ctx, "there are no tables", patience, 200*time.Millisecond, s.keepRecord)
 }
 
-// paceOf is how long one who logs in waits between two attempts, so that all of them take no more than some third of two
-// cores: a multiple of what a comparison takes on this machine now.
+// paceOf returns how long a client waits between two logins, so that all of them use about a third of two cores: a
+// multiple of the current time of a comparison on this machine.
 func paceOf() (time.Duration, error) {
 	begun := time.Now()
 	if _, err := bcrypt.GenerateFromPassword([]byte("pace"), bcryptCost); err != nil {
@@ -138,7 +138,7 @@ func paceOf() (time.Duration, error) {
 	return max(500*time.Millisecond, min(3*time.Second, 16*time.Since(begun))), nil
 }
 
-// openDatabase makes a database, a role for the managers that may make its tables, and the link that they connect through.
+// openDatabase creates a database, a role for the managers that may create tables, and the link of their connections.
 func (s *stage) openDatabase(ctx context.Context) error {
 	admin, err := s.postgres.NewDatabase(ctx)
 	if err != nil {
@@ -172,7 +172,7 @@ func (s *stage) openDatabase(ctx context.Context) error {
 	return err
 }
 
-// connect makes the administrator's client and the namespace of the users.
+// connect creates the administrator's client and the namespace of the users.
 func (s *stage) connect(ctx context.Context) (err error) {
 	scheme := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
@@ -198,11 +198,11 @@ func (s *stage) giveRights(ctx context.Context) (err error) {
 	return err
 }
 
-// close ends everything. It may be called on a stage that did not come up.
+// close ends everything. It also works for a stage that did not start.
 func (s *stage) close() error {
 	var errs []error
 	for _, r := range s.replicas {
-		r.kill() // what it still had to do nobody waits for
+		r.kill() // its remaining work does not matter
 	}
 	if s.db != nil {
 		s.db.Close()
@@ -227,7 +227,7 @@ func (s *stage) exec(ctx context.Context, statement string, arguments ...any) er
 	return nil
 }
 
-// endSessions ends those of the managers' for which the condition holds.
+// endSessions ends the managers' sessions for which the condition holds.
 func (s *stage) endSessions(ctx context.Context, condition string) error {
 	return s.exec(ctx, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1 AND "+condition, s.role)
 }
@@ -236,7 +236,7 @@ func (s *stage) haltPostgres(ctx context.Context) error  { return s.postgres.Hal
 func (s *stage) crashPostgres(ctx context.Context) error { return s.postgres.Crash(ctx) }
 func (s *stage) killPostgres(ctx context.Context) error  { return s.postgres.Kill(ctx) }
 
-// startPostgres starts the server again. After a kill, its children may hold what it needs for a moment longer.
+// startPostgres starts the server again. After a kill, its children can hold its resources for a moment longer.
 func (s *stage) startPostgres(ctx context.Context) error {
 	var last error
 	err := wait.PollUntilContextTimeout(ctx, 200*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
@@ -250,7 +250,7 @@ func (s *stage) startPostgres(ctx context.Context) error {
 	return nil
 }
 
-// within waits until the condition holds: its error says why it does not yet.
+// within waits until the condition holds: its error says why it does not hold yet.
 func within(ctx context.Context, what string, limit, every time.Duration, holds func(context.Context) error) error {
 	var last error
 	err := wait.PollUntilContextTimeout(ctx, every, limit, true, func(ctx context.Context) (bool, error) {

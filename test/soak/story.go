@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// A story is what happened in a run, for the report and the picture. Its fields are the JSON, which hack/benchplot/soak reads.
-// Times are seconds since it began.
+// A story is what happened in a run, for the report and the picture. Its fields are the JSON that hack/benchplot/soak
+// reads. Times are seconds since the beginning.
 type story struct {
 	set     settings
 	secrets []string
@@ -53,7 +53,7 @@ type band struct {
 	Recovered float64 `json:"recovered"`
 }
 
-// answers is how log-ins were answered in one second.
+// answers counts the responses to logins in one second.
 type answers struct {
 	Passed  int `json:"passed"`
 	Refused int `json:"refused"`
@@ -80,10 +80,10 @@ func newStory(set settings) *story {
 	}
 }
 
-// name is that of the run's files.
+// name returns the name of the run's files.
 func (t *story) name() string { return t.Begun.UTC().Format("20060102-150405") }
 
-// say tells whoever waits.
+// say prints progress.
 func (t *story) say(format string, arguments ...any) {
 	fmt.Fprintf(os.Stderr, "%7.1f s  %s\n", time.Since(t.Begun).Seconds(), fmt.Sprintf(format, arguments...))
 }
@@ -125,7 +125,7 @@ func (t *story) note(format string, arguments ...any) {
 	t.Notes = append(t.Notes, fmt.Sprintf(format, arguments...))
 }
 
-// answer counts an answer in its second.
+// answer counts a response in its second.
 func (t *story) answer(status int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -165,7 +165,8 @@ func (t *story) mostSessions(n int) {
 	t.most("sessions in the database at a quiet point", float64(n))
 }
 
-// baseline is how many goroutines a replica had at most before the load began: at the first quiet point it takes note of that.
+// baseline returns the maximum number of goroutines of a replica before the load began, recorded at the first quiet
+// point.
 func (t *story) baseline(now float64) float64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -10,15 +10,15 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// live is the run itself, on a stage that is up.
+// live is the run itself, on a started stage.
 func (s *stage) live(ctx context.Context) error {
 	begun := time.Now()
 	s.story.Begun = begun
-	if err := s.everybody(ctx); err != nil {
+	if err := s.createPeople(ctx); err != nil {
 		return err
 	}
 	s.ledger.mark(&s.ledger.calm, time.Now())
-	if err := s.quietPoint(ctx, false); err != nil { // nobody has logged in yet
+	if err := s.quietPoint(ctx, false); err != nil { // before the first login
 		return err
 	}
 	s.say("all %d users are in place; the load begins", len(s.people))
@@ -47,7 +47,7 @@ func (s *stage) live(ctx context.Context) error {
 	stop()
 	s.story.Seconds, s.story.Record = s.since(time.Now()), s.ledger.outcomes()
 	switch {
-	case ctx.Err() != nil: // somebody wants it to end
+	case ctx.Err() != nil: // the run was canceled
 		return ctx.Err()
 	case err != nil:
 		return err
@@ -55,7 +55,7 @@ func (s *stage) live(ctx context.Context) error {
 	return s.readForSecrets(ctx)
 }
 
-// act lets everybody act until ctx ends.
+// act runs all actors until ctx ends.
 func (s *stage) act(ctx context.Context, group *errgroup.Group) {
 	const editors = 4
 	for i := range editors {
@@ -81,13 +81,13 @@ func (s *stage) act(ctx context.Context, group *errgroup.Group) {
 	group.Go(func() error { return s.feelThePulse(ctx) })
 }
 
-// watch looks at rows and records all the time, and judges.
+// watch reads rows and records all the time, and judges.
 func (s *stage) watch(ctx context.Context) error {
 	for pause(ctx, time.Second) == nil {
 		now := time.Now()
 		rows, err := s.readRows(ctx)
 		if err != nil {
-			continue // the database may be away, for us as well
+			continue // the database may be unavailable for the soak, too
 		}
 		s.settleSeen(rows, now)
 		if err := s.readRecord(ctx, now.Add(-overlap)); err != nil {
@@ -100,7 +100,7 @@ func (s *stage) watch(ctx context.Context) error {
 	return nil
 }
 
-// judge fails on the first promise that was broken.
+// judge fails on the first broken promise.
 func (s *stage) judge(complete time.Time) error {
 	broken := s.ledger.judge(complete)
 	if len(broken) == 0 {
@@ -112,7 +112,7 @@ func (s *stage) judge(complete time.Time) error {
 	return s.fatal(broken[0])
 }
 
-// fatal is the error of a broken promise, with what is known around it.
+// fatal returns the error of a broken promise, with what is known around it.
 func (s *stage) fatal(v violation) error {
 	if v.user != "" {
 		s.story.History = s.ledger.history(v.user, v.at)
@@ -120,17 +120,17 @@ func (s *stage) fatal(v violation) error {
 	return fmt.Errorf("a promise is broken: %s (%s)", v.what, v.user)
 }
 
-// fail ends the run for what somebody found who has no error to return.
+// fail ends the run for a goroutine that has no error to return.
 func (s *stage) fail(v violation) {
 	s.story.violation(v)
 	select {
 	case s.broken <- s.fatal(v):
-	default: // it ends already
+	default: // it already ends
 	}
 }
 
-// settleSeen tells the ledger of users whose rows have been as they should for so long, while nothing was broken, that every
-// replica knows.
+// settleSeen tells the ledger the users whose rows were as intended for so long, without a fault, that every replica
+// knows.
 func (s *stage) settleSeen(rows map[string]*row, now time.Time) {
 	for _, p := range s.people {
 		if !p.mu.TryLock() {
@@ -149,7 +149,7 @@ func (s *stage) settleSeen(rows map[string]*row, now time.Time) {
 	}
 }
 
-// readRows reads the table, and what the operator noted.
+// readRows reads the table and the ownership records.
 func (s *stage) readRows(ctx context.Context) (map[string]*row, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
