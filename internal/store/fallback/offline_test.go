@@ -87,7 +87,7 @@ func TestTheReconcilerWaitsForTheFallbackOfTheLoginRoleAlone(t *testing.T) {
 }
 
 // The first attempt does not wait for a check.
-func TestTheAttemptThatFindsTheDatabaseUnavailableIsDecidedByTheFallback(t *testing.T) {
+func TestTheFallbackDecidesTheAttemptThatFindsAnOutage(t *testing.T) {
 	inWorld(t, false, nil, func(w *world) {
 		w.db.unavailable.Store(true)
 		if charged := w.charge("alice"); !charged.Fallback {

@@ -175,7 +175,7 @@ func TestBothSidesListenByOneCredential(t *testing.T) {
 }
 
 // A right that logins do not need does not make the database unavailable.
-func TestARightThatLoginsDoNotNeedDoesNotMakeTheLoginRoleUnavailable(t *testing.T) {
+func TestARightThatLoginsDoNotNeedIsNoOutageOfTheirs(t *testing.T) {
 	t.Parallel()
 	admin := databaseWithSchema(t)
 	controller, login := testenv.TwoRoles(t, admin)

@@ -42,7 +42,7 @@ func TestAnUnprovedOutageCausesACheckAndNoMore(t *testing.T) {
 	}
 }
 
-func TestADatabaseThatRejectsWritesIsUnavailableUntilItAcceptsThem(t *testing.T) {
+func TestADatabaseThatRejectsWritesIsUnavailable(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/observer"
@@ -84,6 +85,15 @@ func (w *watched) forget() {
 func (w *watched) told(t *testing.T, username string) {
 	t.Helper()
 	eventually(t, "the subscriber is notified of "+username, func() bool { return w.of(username) > 0 })
+}
+
+// caughtUp waits until no earlier change is reported any more, and forgets all reports: notifications arrive in order, and the next
+// sweep reports them again.
+func (w *watched) caughtUp(t *testing.T, pool *pgxpool.Pool) {
+	t.Helper()
+	run(t, pool, "SELECT pg_notify($1, 'marker')", observer.RowsChannel)
+	eventually(t, "the marker is reported twice", func() bool { return w.of("marker") > 1 })
+	w.forget()
 }
 
 // insert makes a row as another program does.
