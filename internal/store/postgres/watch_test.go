@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/observer"
 	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/schema"
