@@ -67,7 +67,7 @@ func (r *pageReader) follow(generation shardingmanager.Generation) (checked stri
 	return checked
 }
 
-func TestThePageSharesATableWithNoDefaultPasswordAlive(t *testing.T) {
+func TestSharingPageLeavesNoDefaultPassword(t *testing.T) {
 	t.Parallel()
 	s := storyOn(t, serverOfItsOwn(t, "timezone=Asia/Tokyo")) // what the page says about zones has to hold here, too
 	s.sql(`REVOKE CREATE ON SCHEMA public FROM ` + s.role)

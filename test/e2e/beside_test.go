@@ -152,7 +152,7 @@ func TestBothProgramsStartInAnyOrderOnOneTable(t *testing.T) {
 	}
 }
 
-func TestLocksAndPasswordsHoldInBothPrograms(t *testing.T) {
+func TestLocksAndPasswordsApplyToBothPrograms(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	managers := s.share()
@@ -212,7 +212,7 @@ func (s *story) inactive(username string) {
 	s.eventually(soon, func(g gomega.Gomega) { g.Expect(s.row(username).Active).To(gomega.BeFalse()) })
 }
 
-func TestAnInactiveAccountStaysOutOfTheManager(t *testing.T) {
+func TestInactiveAccountCannotLogInToTheShardingManager(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	managers := s.share()
@@ -256,7 +256,7 @@ func TestAnInactiveAccountStaysOutOfTheManager(t *testing.T) {
 }
 
 // Anybody can lock an account. A stranger of the OAuth provider with its name must not get what the operator puts back.
-func TestNoStrangerGetsALockedAccountByOAuth(t *testing.T) {
+func TestOAuthDoesNotTakeOverALockedAccount(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	managers := s.share()
@@ -276,7 +276,7 @@ func TestNoStrangerGetsALockedAccountByOAuth(t *testing.T) {
 }
 
 // Policies are the whole cluster's, so that this is not parallel.
-func TestASuspendedAccountStaysOutOfTheManager(t *testing.T) {
+func TestSuspendedAccountCannotLogInToTheShardingManager(t *testing.T) {
 	s := newStory(t)
 	managers := s.share()
 	s.start()
@@ -289,7 +289,7 @@ func TestASuspendedAccountStaysOutOfTheManager(t *testing.T) {
 	n.keepsOut("alice")
 }
 
-func TestDoctorFindsLocksOfAManagerInTokyo(t *testing.T) {
+func TestDoctorFindsTimeZoneMismatchOfTheShardingManager(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.publishes()
@@ -317,7 +317,7 @@ func TestDoctorFindsLocksOfAManagerInTokyo(t *testing.T) {
 }
 
 // What the newer sharding manager leaves in its table becomes ShardingUsers, as far as their names permit.
-func TestImportTakesWhatTheNewerManagerKeeps(t *testing.T) {
+func TestImportReadsTheTableOfTheNewerShardingManager(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	n := s.beside(newer(s.share()))

@@ -57,7 +57,7 @@ func (s *story) act(x *subject) error {
 	return s.kube.Patch(ctx, u, client.RawPatch("application/merge-patch+json", fmt.Appendf(nil, `{"spec":{"roles":[%q]}}`, x.role)))
 }
 
-func TestAKilledManagerLeavesNothingUndoneAndHashesNothingTwice(t *testing.T) {
+func TestKilledManagerCompletesWorkAndHashesOncePerPassword(t *testing.T) {
 	t.Parallel()
 	users, length := orShort(100, 30), time.Duration(orShort(20, 5))*time.Second
 	s := newStory(t)

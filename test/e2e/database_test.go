@@ -108,7 +108,7 @@ func (s *story) disconnect() {
 	s.sql(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1`, s.role)
 }
 
-func TestDatabaseThatFailsIsToldOfAndWorkGoesOnWhenItIsBack(t *testing.T) {
+func TestDatabaseFaultIsReportedAndWorkResumesAfterIt(t *testing.T) {
 	t.Parallel()
 	for name, fault := range variants(t, faults,
 		"connections are cut and refused", "connections are half open", "it became a read-only node", "the disk is full") {
@@ -204,7 +204,7 @@ func (s *story) message(g gomega.Gomega, u *v1alpha1.ShardingUser) string {
 	return c.Message
 }
 
-func TestManagerStartsWithoutItsDatabaseAndGoesOnWhenItComes(t *testing.T) {
+func TestManagerStartsBeforeItsDatabase(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	proxy, through := testenv.DatabaseProxy(t, s.dsn)
@@ -223,7 +223,7 @@ func TestManagerStartsWithoutItsDatabaseAndGoesOnWhenItComes(t *testing.T) {
 	s.Expect(p.Running()).To(gomega.BeTrue())
 }
 
-func TestUsersThatAreThereBeforeTheTablesAreNotTurnedAway(t *testing.T) {
+func TestUsersCreatedBeforeTheTablesAreAccepted(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	u := s.user("early")
@@ -235,7 +235,7 @@ func TestUsersThatAreThereBeforeTheTablesAreNotTurnedAway(t *testing.T) {
 		WithTimeout(time.Second).WithPolling(100 * time.Millisecond).Should(gomega.Succeed())
 }
 
-func TestRoleThatMayNotCreateTablesIsToldWhichGrantIsMissing(t *testing.T) {
+func TestMissingGrantToCreateTablesIsReported(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.sql(`REVOKE CREATE ON SCHEMA public FROM ` + s.role)
@@ -247,7 +247,7 @@ func TestRoleThatMayNotCreateTablesIsToldWhichGrantIsMissing(t *testing.T) {
 }
 
 // As docs/upgrade.md says: an older version left its tables, and the role of the newer one may not change them.
-func TestAnUpgradeWithoutTheRightToMigrateReportsWhatIsMissing(t *testing.T) {
+func TestUpgradeWithoutMigrationRightReportsMissingGrants(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	older := s.start()
@@ -275,7 +275,7 @@ func TestAnUpgradeWithoutTheRightToMigrateReportsWhatIsMissing(t *testing.T) {
 	s.logsIn(newer, "alice", http.StatusOK)
 }
 
-func TestTableOfTheShardingManagerIsUsedAsItIs(t *testing.T) {
+func TestTableOfTheShardingManagerIsUsedUnchanged(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.sql(`CREATE TABLE users (username VARCHAR(255) PRIMARY KEY, password_hash VARCHAR(255), roles JSONB NOT NULL DEFAULT '[]'::jsonb,

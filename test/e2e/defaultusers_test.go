@@ -143,7 +143,7 @@ func TestDefaultUsersAreCreatedAtTheFirstStartOnly(t *testing.T) {
 	s.Expect(s.kubectl("-n", systemNamespace, "get", "suser,secret", "-o", "name")).To(gomega.BeEmpty())
 }
 
-func TestGeneratedUsersWaitForTheRightToBeCreatedWhichIsToldOf(t *testing.T) {
+func TestMissingRightToCreateDefaultUsersIsReported(t *testing.T) {
 	s := newStory(t)
 	s.clearDefaultUsers()
 	p := s.launchOn(s.dsn, "--leader-elect", "--default-users=generated").begin(t).ready()
@@ -185,7 +185,7 @@ func TestDefaultAccountsOfTheShardingManagerAreTakenOver(t *testing.T) {
 	s.Expect(p.said()).To(gomega.ContainSubstring("Accounts have a well-known default password of the sharding manager"))
 }
 
-func TestDefaultUsersInANamespaceThatIsWatched(t *testing.T) {
+func TestDefaultUsersInAWatchedNamespace(t *testing.T) {
 	s := newStory(t)
 	s.installNamespaced(s.withDefaultUsers("namespaced"))
 	s.eventually(soon, func(g gomega.Gomega) {

@@ -201,7 +201,7 @@ var elsewhere = map[string]string{
 	"docs/security.md":                    "internal/store/postgres",
 }
 
-func TestEveryCommandOfAPageDoesWhatItSays(t *testing.T) {
+func TestDocumentedCommandsWork(t *testing.T) {
 	t.Parallel()
 	for page, given := range pages {
 		t.Run(page, func(t *testing.T) {
@@ -215,7 +215,7 @@ func TestEveryCommandOfAPageDoesWhatItSays(t *testing.T) {
 }
 
 // Where a page gets a command, it is run, or it says why not.
-func TestEveryPageWithCommandsIsRun(t *testing.T) {
+func TestEveryPageWithCommandsIsTested(t *testing.T) {
 	t.Parallel()
 	found, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
 	if err != nil {

@@ -198,7 +198,7 @@ func (s *story) installGeneration() {
 	s.kubectl("apply", unvalidated, "-k", s.turnedOn("default", "../generated-passwords"))
 }
 
-func TestTheManagersAccountCannotBecomeClusterAdmin(t *testing.T) {
+func TestManagerAccountCannotBecomeClusterAdmin(t *testing.T) {
 	s := newStory(t)
 	s.secret("another", "a password")
 	s.cannotEscalate(s.namespace)
@@ -214,7 +214,7 @@ func TestTheManagersAccountCannotBecomeClusterAdmin(t *testing.T) {
 	s.isFenced(s.namespace)
 }
 
-func TestNoRoleLetsTheManagerThroughTheFence(t *testing.T) {
+func TestNoRoleBypassesTheSecretAdmissionPolicy(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	another := s.secret("another", "a password")
@@ -238,7 +238,7 @@ func TestNoRoleLetsTheManagerThroughTheFence(t *testing.T) {
 	s.Expect(string(another.Data["password"])).To(gomega.Equal("a password"))
 }
 
-func TestTheManagerOfOneNamespaceCannotBecomeClusterAdmin(t *testing.T) {
+func TestNamespacedManagerCannotBecomeClusterAdmin(t *testing.T) {
 	s := newStory(t)
 	s.installNamespaced(s.turnedOn("namespaced", "../generated-passwords/namespaced"))
 	s.eventually(soon, func(g gomega.Gomega) {
@@ -252,7 +252,7 @@ func TestTheManagerOfOneNamespaceCannotBecomeClusterAdmin(t *testing.T) {
 	s.isFenced(tenant)
 }
 
-func TestWithoutTheRightToPatchAnOldGeneratedPasswordWorksOn(t *testing.T) {
+func TestGeneratedPasswordKeepsWorkingWithoutPatchRight(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.allowGeneration(s.namespace)

@@ -16,7 +16,7 @@ import (
 )
 
 // Only nginx is run here. Of the others this much can be seen without them.
-func TestGatewaysInTheExamplesAskTheServiceThatIsInstalled(t *testing.T) {
+func TestGatewayExamplesCallTheInstalledService(t *testing.T) {
 	t.Parallel()
 	g := gomega.NewWithT(t)
 	kube, err := client.New(plane.Config(), client.Options{Scheme: scheme})

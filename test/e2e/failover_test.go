@@ -71,7 +71,7 @@ var failovers = map[string]struct {
 	},
 }
 
-func TestWorkGoesOnAtAStandbyThatIsPromotedWhenThePrimaryIsLost(t *testing.T) {
+func TestWorkResumesOnAPromotedStandby(t *testing.T) {
 	t.Parallel()
 	for name, failover := range variants(t, failovers, "an address that moves to a read-only node") {
 		t.Run(name, func(t *testing.T) {

@@ -75,7 +75,7 @@ func (s *story) attempts(username, outcome string) (n int) {
 	return n
 }
 
-func TestLogInsGoOnWhileTheDatabaseIsAway(t *testing.T) {
+func TestLoginsContinueWhileTheDatabaseIsUnavailable(t *testing.T) {
 	t.Parallel()
 	for name, fault := range variants(t, map[string]fault{
 		"connections are cut and refused": faults["connections are cut and refused"],
@@ -143,7 +143,7 @@ func (s *story) announced() {
 	})
 }
 
-func TestWithoutFallbackNobodyLogsInWhileTheDatabaseIsAway(t *testing.T) {
+func TestLoginsFailWithoutFallbackAndDatabase(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	proxy, through := testenv.DatabaseProxy(t, s.dsn)
@@ -162,7 +162,7 @@ func TestWithoutFallbackNobodyLogsInWhileTheDatabaseIsAway(t *testing.T) {
 }
 
 // A restart in the midst of an outage: what is left is the cluster.
-func TestAReplicaThatStartsWithoutTheDatabaseDecidesByTheCluster(t *testing.T) {
+func TestReplicaStartedWithoutDatabaseUsesClusterAccounts(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	proxy, through := testenv.DatabaseProxy(t, s.dsn)
@@ -207,7 +207,7 @@ func TestAReplicaThatStartsWithoutTheDatabaseDecidesByTheCluster(t *testing.T) {
 }
 
 // Two replicas on one database: log-ins on both, and locks of an outage on both.
-func TestReplicasTellEachOtherOfTheLocksOfAnOutage(t *testing.T) {
+func TestReplicasShareLocksWhileTheDatabaseIsUnavailable(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	lease := s.ownLease()
@@ -236,7 +236,7 @@ func TestReplicasTellEachOtherOfTheLocksOfAnOutage(t *testing.T) {
 }
 
 // What somebody else changes in the table counts for what a gateway asks next, though the password was recognised before.
-func TestAGatewayIsRefusedWithinASecondWhereverTheChangeWasMade(t *testing.T) {
+func TestVerifyAppliesTableChangesWithinASecond(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	p := s.start()
@@ -252,7 +252,7 @@ func TestAGatewayIsRefusedWithinASecondWhereverTheChangeWasMade(t *testing.T) {
 }
 
 // The API server and the lease are the reconciler's matter.
-func TestLogInsNeedNoAPIServer(t *testing.T) {
+func TestLoginsNeedNoAPIServer(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	first := s.start()

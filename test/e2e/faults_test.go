@@ -12,7 +12,7 @@ import (
 	"github.com/onsi/gomega"
 )
 
-func TestEveryTestThatTheDocumentationNamesIsThere(t *testing.T) {
+func TestEveryTestInTheDocumentationExists(t *testing.T) {
 	t.Parallel()
 	g := gomega.NewWithT(t)
 	checkout := os.DirFS(root)

@@ -23,7 +23,7 @@ func (s *story) isUp(g gomega.Gomega, p *process) {
 }
 
 // What another program's trigger raises for one row looks like a defect of the database, and concerns that row alone.
-func TestWhatATriggerRaisesForOneRowConcernsThatUserAlone(t *testing.T) {
+func TestTriggerErrorOnOneRowAffectsOnlyThatUser(t *testing.T) {
 	t.Parallel()
 	const missingFunction = `PERFORM no_such_function(NEW.username); RETURN NEW;`
 	for name, tt := range variants(t, map[string]struct {
@@ -79,7 +79,7 @@ func (s *story) foreignOwner(rights string) {
 }
 
 // A right that is there is not advised, since row-level security is what refuses, hides or skips the row.
-func TestRowLevelSecurityIsNamedAndNoGrantIsAdvised(t *testing.T) {
+func TestRowLevelSecurityIsReportedWithoutAdvisingAGrant(t *testing.T) {
 	t.Parallel()
 	for name, policies := range variants(t, map[string][]string{
 		"no policy at all":             nil,
@@ -118,7 +118,7 @@ func TestRowLevelSecurityIsNamedAndNoGrantIsAdvised(t *testing.T) {
 }
 
 // A row that no policy lets the operator's role end is still there, and can log in.
-func TestADeletionThatRowLevelSecuritySkipsWaitsAndSaysWhy(t *testing.T) {
+func TestDeletionSkippedByRowLevelSecurityWaits(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		policy  v1alpha1.DeletionPolicy
@@ -168,7 +168,7 @@ func TestADeletionThatRowLevelSecuritySkipsWaitsAndSaysWhy(t *testing.T) {
 }
 
 // The same SQLSTATE as of row-level security, and here a GRANT is what helps.
-func TestOfARightThatIsMissingTheGrantIsAdvised(t *testing.T) {
+func TestMissingRightIsReportedWithItsGrant(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.start()
@@ -184,7 +184,7 @@ func TestOfARightThatIsMissingTheGrantIsAdvised(t *testing.T) {
 }
 
 // A column that pads the hash makes no login an outage.
-func TestLoginsWithAPaddedHashColumnAreDecided(t *testing.T) {
+func TestLoginsWorkWithAPaddedHashColumn(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	p := s.start()

@@ -115,7 +115,7 @@ func (c *committer) isNew(username string, before *row) {
 	c.Expect(after.Failed).To(gomega.BeZero())
 }
 
-func TestGitOwnsWhatItSays(t *testing.T) {
+func TestGitWorkflows(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	other := s.newNamespace()

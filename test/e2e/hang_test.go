@@ -43,7 +43,7 @@ func (s *story) standbys(name string, hang bool) {
 }
 
 // A lost synchronous standby is an outage: reads work, and no commit returns.
-func TestTheFallbackServesLoginsWhileCommitsHangAndLocksNobody(t *testing.T) {
+func TestFallbackServesLoginsWhileCommitsHang(t *testing.T) {
 	t.Parallel()
 	s := storyOn(t, serverOfItsOwn(t, "synchronous_commit=on"))
 	p := s.start("--login-source-rate=0")

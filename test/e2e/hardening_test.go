@@ -15,7 +15,7 @@ import (
 )
 
 // The certificate of a folder goes another way than the manager's own.
-func TestMetricsAndLogInsSpeakModernTLSOnly(t *testing.T) {
+func TestMetricsAndLoginsAcceptModernTLSOnly(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	certificate, key := newAuthority(t).issue(t, "localhost")
@@ -55,7 +55,7 @@ func TestMetricsAndLogInsSpeakModernTLSOnly(t *testing.T) {
 }
 
 // Connections that do nothing, more than there may be, on each of the ports.
-func TestAFloodOfConnectionsStopsNeitherProbesNorLogIns(t *testing.T) {
+func TestIdleConnectionsDoNotBlockProbesOrLogins(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	p := s.start("--login-max-connections=64")

@@ -100,7 +100,7 @@ func (sh *shell) files(folder string) map[string][]byte {
 	return all
 }
 
-func TestTenThousandRowsAreImportedAsManifestsThatAreAccepted(t *testing.T) {
+func TestImportOfTenThousandRowsWritesValidManifests(t *testing.T) {
 	t.Parallel()
 	rows := orShort(10_000, 400)
 	s := newStory(t)
@@ -173,7 +173,7 @@ func (s *story) accepts(files map[string][]byte) {
 }
 
 // The operator takes over what was imported, and no program of the sharding system could tell.
-func TestAThousandImportedUsersKeepTheirPasswordsLocksAndCounters(t *testing.T) {
+func TestImportedUsersKeepPasswordsLocksAndCounters(t *testing.T) {
 	t.Parallel()
 	rows := orShort(1000, 200)
 	s := newStory(t)
@@ -232,7 +232,7 @@ func (s *story) versions() map[string]string {
 	return versions
 }
 
-func TestImportTellsOfWhatIsNotItsOwn(t *testing.T) {
+func TestImportReportsConflicts(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.theirs(3)
@@ -295,7 +295,7 @@ func TestImportTellsOfWhatIsNotItsOwn(t *testing.T) {
 }
 
 // Whoever has the operator make a password, or takes it from elsewhere, gets no Secret beside that.
-func TestImportMakesNoSecretThatNobodyWouldUse(t *testing.T) {
+func TestImportWritesNoUnusedSecret(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.theirs(0)

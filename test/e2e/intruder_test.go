@@ -40,7 +40,7 @@ func (i *intruder) remove(u *v1alpha1.ShardingUser) {
 }
 
 // Not parallel: policies are the whole cluster's.
-func TestATenantWithAllRightsInItsNamespaceChangesNoOthers(t *testing.T) {
+func TestTenantCannotChangeOtherNamespaces(t *testing.T) {
 	s := newStory(t)
 	mine := s.newNamespace()
 	manager := s.start("--watch-namespaces=" + s.namespace + "," + mine)

@@ -16,7 +16,7 @@ import (
 )
 
 // Not parallel: its manager watches the whole cluster.
-func TestSamplesBecomeThreeRowsThatKubectlShows(t *testing.T) {
+func TestSamplesAreReconciledAndListedByKubectl(t *testing.T) {
 	s := newStory(t)
 	s.launchOn(s.dsn, "--leader-elect").begin(t).ready()
 	samples := filepath.Join(root, "config/samples")

@@ -57,7 +57,7 @@ func (s *story) holder() string {
 	return s.kubectl("get", "leases", "-n", s.namespace, "-o=jsonpath={.items[*].spec.holderIdentity}")
 }
 
-func TestStandbyTakesOverFromALeaderThatWasKilled(t *testing.T) {
+func TestStandbyTakesOverFromAKilledLeader(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	leader, standby := s.pair(s.ownLease())
@@ -68,7 +68,7 @@ func TestStandbyTakesOverFromALeaderThatWasKilled(t *testing.T) {
 	s.Expect(standby.leads()).To(gomega.BeTrue())
 }
 
-func TestStandbyTakesOverAtOnceFromALeaderThatEndedCleanly(t *testing.T) {
+func TestStandbyTakesOverAtOnceFromAStoppedLeader(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	leader, standby := s.pair(s.ownLease())
@@ -81,7 +81,7 @@ func TestStandbyTakesOverAtOnceFromALeaderThatEndedCleanly(t *testing.T) {
 	s.Expect(standby.leads()).To(gomega.BeTrue())
 }
 
-func TestFormerLeaderThatWakesUpWritesNothing(t *testing.T) {
+func TestResumedFormerLeaderWritesNothing(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	leader, _ := s.pair(s.ownLease(), "--hash-cores=1") // which leaves time to stop it in the midst of its work

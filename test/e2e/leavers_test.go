@@ -16,7 +16,7 @@ import (
 // aMinuteLater is when a leaver's account is inactive: within a minute, on a machine that is busy with other tests.
 const aMinuteLater = 90 * time.Second
 
-func TestATenantThatLeavesKeepsNoActiveAccountThatNoPolicyPermits(t *testing.T) {
+func TestAccountsOfATenantThatLeavesAreDeactivated(t *testing.T) {
 	s := newStory(t)
 	mine := s.newNamespace()
 	s.start("--watch-namespaces=" + s.namespace + "," + mine)

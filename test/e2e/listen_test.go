@@ -35,7 +35,7 @@ func (s *story) notifying(p *process, active float64) {
 	})
 }
 
-func TestAThousandLocksWhileNobodyListensAreAllToldOf(t *testing.T) {
+func TestLocksMadeWithoutAListenerAreReported(t *testing.T) {
 	t.Parallel()
 	users := orShort(1000, 100)
 	s := newStory(t)

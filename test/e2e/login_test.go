@@ -27,7 +27,7 @@ func (p *process) logIn(username, password string) (int, string) {
 
 const refused = `{"error":{"code":"UNAUTHORIZED","message":"Invalid credentials"}}`
 
-func TestUserLogsInIsLockedByFiveFailuresAndUnlockedByRequest(t *testing.T) {
+func TestUserIsLockedAfterFiveFailuresAndUnlockedOnRequest(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	p := s.start()
@@ -68,7 +68,7 @@ func TestUserLogsInIsLockedByFiveFailuresAndUnlockedByRequest(t *testing.T) {
 }
 
 // Keycloak CVE-2024-4629: parallel guesses on several replicas.
-func TestParallelGuessesOnSeveralReplicasGetFiveChecksAndOneLock(t *testing.T) {
+func TestParallelGuessesOnReplicasGetFiveChecksAndOneLock(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.secret("alice", canary+" alice")
@@ -98,7 +98,7 @@ func TestParallelGuessesOnSeveralReplicasGetFiveChecksAndOneLock(t *testing.T) {
 }
 
 // Argo CD CVE-2024-21652: a crash must not give the budget back.
-func TestAKilledReplicaForgetsNoFailure(t *testing.T) {
+func TestKilledReplicaKeepsFailureCount(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	p := s.start()
@@ -115,7 +115,7 @@ func TestAKilledReplicaForgetsNoFailure(t *testing.T) {
 
 // A storm: whom the cores cannot serve is told so, and was not charged; whoever was charged is on record; and the process
 // goes on answering its kubelet.
-func TestAThousandLogInsAtOnceAreServedOrSentAwayUncharged(t *testing.T) {
+func TestThousandConcurrentLoginsAreServedOrRejectedUncharged(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	p := s.start("--login-source-rate=0", "--hash-cores=1", "--bcrypt-cost=11") // with which 97 may wait

@@ -15,7 +15,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-func TestManagerWithoutADSNServesFromMemoryAndSaysSo(t *testing.T) {
+func TestManagerWithoutADSNServesFromMemoryAndReportsIt(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	start := func() *process { return launch{args: []string{"--watch-namespaces=" + s.namespace}}.begin(t).ready() }
@@ -96,7 +96,7 @@ func (s *story) isLocked(u *v1alpha1.ShardingUser, locked bool) {
 	})
 }
 
-func TestAKilledManagerWithoutADatabaseForgetsNoLockAndNoOwner(t *testing.T) {
+func TestKilledManagerInMemoryModeKeepsLocksAndOwners(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	const lockout = "--lockout-duration=30s"
@@ -146,7 +146,7 @@ func TestAKilledManagerWithoutADatabaseForgetsNoLockAndNoOwner(t *testing.T) {
 	s.isLocked(waits, false)
 }
 
-func TestWithoutADatabaseOnlyTheLeaderServesLogIns(t *testing.T) {
+func TestOnlyTheLeaderServesLoginsInMemoryMode(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	lease := s.ownLease()

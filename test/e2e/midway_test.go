@@ -39,7 +39,7 @@ func (s *story) waiting() {
 	})
 }
 
-func TestRowThatAnotherProgramHoldsKeepsNobodyElseWaiting(t *testing.T) {
+func TestRowLockOfAnotherProgramDelaysOnlyThatUser(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	p := s.start()
@@ -62,7 +62,7 @@ func TestRowThatAnotherProgramHoldsKeepsNobodyElseWaiting(t *testing.T) {
 }
 
 // Whether it was carried out nobody knows by then: here it is, once the row is let go of.
-func TestStatementWhoseConnectionIsResetInItsMidstIsDoneOnce(t *testing.T) {
+func TestStatementInterruptedByAResetIsAppliedOnce(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	wire, through := testenv.DatabaseWire(t, s.dsn)

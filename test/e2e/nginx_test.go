@@ -37,7 +37,7 @@ func (s *story) launchBehindNginx(l launch) (*process, *front) {
 	return p, newFront(s.t, p.Login, ca)
 }
 
-func TestNginxLetsThroughWhoCanLogIn(t *testing.T) {
+func TestNginxAcceptsUsersThatCanLogIn(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	signing := filepath.Join(t.TempDir(), "secret")
@@ -92,7 +92,7 @@ func TestNginxLetsThroughWhoCanLogIn(t *testing.T) {
 	s.Expect(sources).To(gomega.ConsistOf(clientAddress), "neither nginx's nor what the client said")
 }
 
-func TestNginxHandsOnNoHeaderThatTheClientMadeUp(t *testing.T) {
+func TestNginxRemovesForgedHeaders(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	_, f := s.behindNginx()
@@ -155,7 +155,7 @@ func TestManyRequestsThroughNginxCostOneAttempt(t *testing.T) {
 	s.Expect(attempts).To(gomega.Equal(1))
 }
 
-func TestWhoIsLockedDoesNotPassNginxFromThenOn(t *testing.T) {
+func TestNginxRejectsALockedUser(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	p, f := s.behindNginx()
@@ -173,7 +173,7 @@ func TestWhoIsLockedDoesNotPassNginxFromThenOn(t *testing.T) {
 	s.Expect(f.app.take()).To(gomega.BeEmpty())
 }
 
-func TestNobodyPassesNginxWithoutAnAnswer(t *testing.T) {
+func TestNginxRejectsRequestsWithoutADecision(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	proxy, through := testenv.DatabaseProxy(t, s.dsn)
@@ -205,7 +205,7 @@ func verify(t *testing.T, called string, by *authority, handle http.HandlerFunc)
 	return newRecorder(t, handle, certificate)
 }
 
-func TestNginxTakesNothingElseForAPass(t *testing.T) {
+func TestNginxRejectsEveryOtherVerifyResponse(t *testing.T) {
 	t.Parallel()
 	known, stranger := newAuthority(t), newAuthority(t)
 	for name, tt := range map[string]struct {
@@ -246,7 +246,7 @@ func TestNginxTakesNothingElseForAPass(t *testing.T) {
 	}
 }
 
-func TestNginxAsksOnOneConnectionAndTellsNoMoreThanItMust(t *testing.T) {
+func TestNginxReusesItsConnectionAndSendsMinimalHeaders(t *testing.T) {
 	t.Parallel()
 	g := gomega.NewWithT(t)
 	ca := newAuthority(t)

@@ -102,7 +102,7 @@ func (s *story) sqlOf(page string) (statements []string) {
 	return statements
 }
 
-func TestMovingInAndOutAgainIsAsTheGuideSays(t *testing.T) {
+func TestMovingInAndOutFollowsTheGuide(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.theirs(0)
@@ -139,7 +139,7 @@ func TestMovingInAndOutAgainIsAsTheGuideSays(t *testing.T) {
 	s.Expect(s.state()).To(gomega.Equal(before))
 }
 
-func TestMigrationFromMemoryIsAsTheGuideSays(t *testing.T) {
+func TestMigrationFromMemoryFollowsTheGuide(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	memory := s.serving(s.startInMemory())
@@ -182,7 +182,7 @@ func TestMigrationFromMemoryIsAsTheGuideSays(t *testing.T) {
 	}
 }
 
-func TestThePageOfThePluginIsAsItRuns(t *testing.T) {
+func TestPluginOutputMatchesItsPage(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	p, sh := s.start(), s.somebody()

@@ -31,7 +31,7 @@ func (s *story) pooled() string {
 	return dsn
 }
 
-func TestBehindPgBouncerInTransactionMode(t *testing.T) {
+func TestManagerWorksBehindPgBouncerInTransactionMode(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		direct    bool

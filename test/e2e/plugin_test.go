@@ -127,7 +127,7 @@ func lines(text string) (rows [][]string) {
 	return rows
 }
 
-func TestPluginShowsWhoIsLockedAndUnlocks(t *testing.T) {
+func TestPluginListsAndUnlocksLockedUsers(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	p, sh := s.start(), s.somebody()
@@ -212,7 +212,7 @@ func (s *story) completes(sh *shell) {
 	s.Expect(complete("logins", "alice", "--outcome", "")).To(gomega.ContainElement("success"))
 }
 
-func TestPluginLocksAndLetsInAgain(t *testing.T) {
+func TestPluginLocksAndReadmitsUsers(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	p, sh := s.start(), s.somebody()
@@ -252,7 +252,7 @@ func TestPluginLocksAndLetsInAgain(t *testing.T) {
 // done is for the end of a story, where nobody looks at what was told.
 func (s *story) done(sh *shell, args ...string) { s.t.Helper(); _ = sh.done(args...) }
 
-func TestNobodyWaitsForAnOperatorThatIsNotThere(t *testing.T) {
+func TestPluginReportsAMissingOperator(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.user("alice")
@@ -261,7 +261,7 @@ func TestNobodyWaitsForAnOperatorThatIsNotThere(t *testing.T) {
 	s.Expect(got.errOut).To(gomega.ContainSubstring("doctor alice"))
 }
 
-func TestDoctorSaysWhatIsWrongAndWhatToDo(t *testing.T) {
+func TestDoctorReportsProblemsAndRemedies(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.sql(`CREATE TABLE users (username VARCHAR(255) PRIMARY KEY, password_hash VARCHAR(255), roles JSONB NOT NULL DEFAULT '[]',
@@ -311,7 +311,7 @@ func TestDoctorSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 }
 
 // Who may read ShardingUsers of one namespace and nothing else is told what could not be looked at, and no more than that.
-func TestDoctorNeedsFewRights(t *testing.T) {
+func TestDoctorWorksWithFewRights(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.start()

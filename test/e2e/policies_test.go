@@ -41,7 +41,7 @@ func selecting(namespace string) *v1alpha1.NamespaceSelector {
 	return &v1alpha1.NamespaceSelector{MatchLabels: map[string]v1alpha1.LabelValue{corev1.LabelMetadataName: v1alpha1.LabelValue(namespace)}}
 }
 
-func TestLockoutOfAPolicyIsThatOfEveryReplica(t *testing.T) {
+func TestPolicyLockoutAppliesToEveryReplica(t *testing.T) {
 	s := newStory(t)
 	s.policy("strict", func(p *v1alpha1.ShardingUserPolicySpec) {
 		p.Lockout = &v1alpha1.LockoutTerms{
@@ -78,7 +78,7 @@ func TestLockoutOfAPolicyIsThatOfEveryReplica(t *testing.T) {
 	s.Expect(status).To(gomega.Equal(http.StatusOK), body)
 }
 
-func TestAdmissionRefusesWhatNoPolicyPermits(t *testing.T) {
+func TestAdmissionRejectsUsersThatNoPolicyPermits(t *testing.T) {
 	s := newStory(t)
 	s.installAdmission()
 	s.start("--leader-election-namespace=" + systemNamespace)
@@ -153,7 +153,7 @@ func (s *story) installAdmission() {
 	})
 }
 
-func TestPoliciesInNamedNamespacesTakeNoMoreThanTheirOwnRole(t *testing.T) {
+func TestPoliciesInNamedNamespacesNeedOnlyTheirRole(t *testing.T) {
 	s := newStory(t)
 	s.installNamespaced(s.turnedOn("namespaced", "policies"))
 	s.eventually(soon, func(g gomega.Gomega) {

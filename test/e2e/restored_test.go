@@ -13,7 +13,7 @@ import (
 )
 
 // As where etcd came back from a snapshot that is older than the resources, or from none.
-func TestRowsOfResourcesThatVanishedStayAsTheyAre(t *testing.T) {
+func TestOrphanedRowsStayUnchanged(t *testing.T) {
 	t.Parallel()
 	const users = 20
 	for name, kept := range variants(t, map[string]int{"some of them": users / 2, "all of them": 0}, "all of them") {

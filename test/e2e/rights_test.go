@@ -138,7 +138,7 @@ func (s *story) looksAgain(u *v1alpha1.ShardingUser) {
 }
 
 // Not parallel, and nor are those that install something: they are about rights that all managers share.
-func TestManagerHasNoMoreRightsThanItNeeds(t *testing.T) {
+func TestManagerHasOnlyTheRightsThatItNeeds(t *testing.T) {
 	s := newStory(t)
 	cluster := all(everywhere, readingPolicies, askingForOthers)
 	s.Expect(s.mayMore(s.namespace)).To(gomega.ConsistOf(cluster))
@@ -146,7 +146,7 @@ func TestManagerHasNoMoreRightsThanItNeeds(t *testing.T) {
 	s.Expect(s.mayMore(systemNamespace)).To(gomega.ConsistOf(all(cluster, publishing, leaderElection)))
 }
 
-func TestRolesForPeopleLeaveStatusesToTheOperator(t *testing.T) {
+func TestUserRolesCannotWriteStatuses(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	for _, role := range []string{"shardinguser-admin-role", "shardinguser-editor-role", "shardinguser-viewer-role"} {
@@ -194,7 +194,7 @@ func (s *story) installNamespaced(tree string) {
 	s.kubectl("delete", "clusterrole", "shardinguser-manager-role")
 }
 
-func TestRolesInTheWatchedNamespacesAreEnough(t *testing.T) {
+func TestRolesInWatchedNamespacesAreEnough(t *testing.T) {
 	s := newStory(t)
 	s.installNamespaced(filepath.Join(root, "config/namespaced"))
 	s.eventually(soon, func(g gomega.Gomega) {

@@ -56,7 +56,7 @@ func roleOf(g gomega.Gomega, dsn string) string {
 	return config.User
 }
 
-func TestTwoDatabaseRolesDoTogetherWhatOneDoes(t *testing.T) {
+func TestManagerWorksWithTwoDatabaseRoles(t *testing.T) {
 	t.Parallel()
 	server, err := testenv.StartPostgres(t.Context(), "log_line_prefix=%u ")
 	if err != nil {
@@ -137,7 +137,7 @@ func TestTwoDatabaseRolesDoTogetherWhatOneDoes(t *testing.T) {
 }
 
 // One of two passwords changes in the database first and in its Secret later.
-func TestCredentialOfEitherRoleIsRotatedByItself(t *testing.T) {
+func TestEachDatabaseRoleCanBeRotatedAlone(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	controller, login := s.twoRoles(testenv.Server(t))

@@ -15,7 +15,7 @@ import (
 
 // What the managers of all stories print is read for secrets at the end of each (see process.finish). This story
 // provokes whatever could make the operator talk, and reads everything else that people get to see.
-func TestNoPasswordHashOrDSNSecretIsTold(t *testing.T) {
+func TestOutputHasNoPasswordHashOrDSNSecret(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	proxy, through := testenv.DatabaseProxy(t, s.dsn)

@@ -16,7 +16,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-func TestMetricsAreForThoseWhomTheAPIServerLets(t *testing.T) {
+func TestMetricsRequireAuthorization(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	p := s.start()
@@ -53,7 +53,7 @@ func TestMetricsAreForThoseWhomTheAPIServerLets(t *testing.T) {
 	s.Expect(body).NotTo(gomega.ContainSubstring("alice"), "no username is a label")
 }
 
-func TestProbesTellAliveFromReady(t *testing.T) {
+func TestProbesReportLivenessAndReadiness(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	p := s.start()
@@ -65,7 +65,7 @@ func TestProbesTellAliveFromReady(t *testing.T) {
 	})
 }
 
-func TestManagerIsNotReadyBeforeItCanSeeTheCluster(t *testing.T) {
+func TestManagerIsNotReadyBeforeItsCachesSync(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	// Its rights are those of the manager, but for the ones about what it watches.
@@ -87,7 +87,7 @@ func TestManagerIsNotReadyBeforeItCanSeeTheCluster(t *testing.T) {
 	p.exit(20 * time.Second)
 }
 
-func TestSIGTERMEndsTheManagerCleanlyInTheMidstOfWork(t *testing.T) {
+func TestSIGTERMStopsABusyManagerCleanly(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	p := s.start()
@@ -119,7 +119,7 @@ func (s *story) countReady() int {
 	return n
 }
 
-func TestFiftyUsersOfOneSecretAreRotatedAtOnce(t *testing.T) {
+func TestFiftyUsersOfOneSecretAreRotatedTogether(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	p := s.start()
@@ -139,7 +139,7 @@ func TestFiftyUsersOfOneSecretAreRotatedAtOnce(t *testing.T) {
 	s.Expect(hashes).To(gomega.BeEquivalentTo(100))
 }
 
-func TestCountersAndLastLogInShowWithinAMinute(t *testing.T) {
+func TestCountersAndLastLoginAreReportedWithinAMinute(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.start()

@@ -41,7 +41,7 @@ func (s *story) value(name string) string {
 	return string(secret.Data["password"])
 }
 
-func TestPluginSetsAPasswordWhereverItComesFrom(t *testing.T) {
+func TestPluginSetsAPasswordFromAnySource(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.start()
@@ -98,7 +98,7 @@ func TestPluginSetsAPasswordWhereverItComesFrom(t *testing.T) {
 	s.isPassword("alice", canary+" all")
 }
 
-func TestPasswordsThatTheOperatorWouldRefuseAreNotWritten(t *testing.T) {
+func TestPluginRejectsInvalidPasswords(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.secret("alice", canary+" before")
@@ -118,7 +118,7 @@ func TestPasswordsThatTheOperatorWouldRefuseAreNotWritten(t *testing.T) {
 	s.Expect(sh.setPassword("admin123", "alice").errOut).To(gomega.ContainSubstring("attackers try it first"))
 }
 
-func TestASecretThatAnotherProgramKeepsIsLeftToIt(t *testing.T) {
+func TestPluginDoesNotChangeASecretOfAnotherProgram(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	sh := s.somebody()
@@ -148,7 +148,7 @@ func TestASecretThatAnotherProgramKeepsIsLeftToIt(t *testing.T) {
 }
 
 // Not parallel: policies are the whole cluster's.
-func TestThePolicysLengthCountsToo(t *testing.T) {
+func TestPluginChecksThePolicysPasswordLength(t *testing.T) {
 	s := newStory(t)
 	policy := s.policy("long-"+s.namespace, func(spec *v1alpha1.ShardingUserPolicySpec) {
 		spec.Password = &v1alpha1.PasswordTerms{MinLength: 16}
@@ -162,7 +162,7 @@ func TestThePolicysLengthCountsToo(t *testing.T) {
 	s.Expect(got.errOut).To(gomega.ContainSubstring("at least 16"))
 }
 
-func TestAPasswordIsPutIntoTheSecretThatTheOperatorMade(t *testing.T) {
+func TestPluginSetsAPasswordInAGeneratedSecret(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	sh := s.somebody()

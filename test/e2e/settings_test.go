@@ -11,7 +11,7 @@ import (
 	"github.com/onsi/gomega"
 )
 
-func TestWrongSettingsEndTheManagerAtOnceWithASentence(t *testing.T) {
+func TestWrongSettingsStopTheManagerWithAnError(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
 	file := func(name, content string) string {
@@ -83,7 +83,7 @@ func TestWrongSettingsEndTheManagerAtOnceWithASentence(t *testing.T) {
 	}
 }
 
-func TestHelpTellsEveryFlagAndEndsWell(t *testing.T) {
+func TestHelpListsEveryFlag(t *testing.T) {
 	t.Parallel()
 	g := gomega.NewWithT(t)
 	p := launch{args: []string{"--help"}}.begin(t)

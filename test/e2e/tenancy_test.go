@@ -19,7 +19,7 @@ import (
 
 // The API server tells of fields that nobody knows, and stores nothing. Policies are the whole cluster's: stored, they would
 // decide about the users of other tests.
-func TestTheAPIServerTakesWhatTheGuideToTenancyShows(t *testing.T) {
+func TestAPIServerAcceptsTheTenancyExamples(t *testing.T) {
 	t.Parallel()
 	c, err := client.New(plane.Config(), client.Options{})
 	if err != nil {

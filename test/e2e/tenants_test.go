@@ -18,7 +18,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-func TestTwoNamespacesThatClaimOneUsernameGetExactlyOneOwner(t *testing.T) {
+func TestUsernameClaimedInTwoNamespacesHasOneOwner(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	other := s.newNamespace()
@@ -59,7 +59,7 @@ func TestTwoNamespacesThatClaimOneUsernameGetExactlyOneOwner(t *testing.T) {
 	}
 }
 
-func TestUserAndSecretThatGoWithTheirNamespaceKeepNothingWaiting(t *testing.T) {
+func TestDeletedNamespaceDoesNotWaitForUsersAndSecrets(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.start()
@@ -76,7 +76,7 @@ func TestUserAndSecretThatGoWithTheirNamespaceKeepNothingWaiting(t *testing.T) {
 	s.Expect(s.rows()).To(gomega.BeEmpty())
 }
 
-func TestUserMadeAnewWhileTheOldOneWasNotLetGoOfGetsACleanRow(t *testing.T) {
+func TestUserRecreatedDuringDeletionGetsACleanRow(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	proxy, through := testenv.DatabaseProxy(t, s.dsn)
@@ -106,7 +106,7 @@ func TestUserMadeAnewWhileTheOldOneWasNotLetGoOfGetsACleanRow(t *testing.T) {
 	s.Expect(s.row("alice")).To(gomega.BeNil())
 }
 
-func TestUserIsDeletedAndMadeAnewOverAndOver(t *testing.T) {
+func TestUserIsDeletedAndRecreatedRepeatedly(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.start()
@@ -123,7 +123,7 @@ func TestUserIsDeletedAndMadeAnewOverAndOver(t *testing.T) {
 	s.readyUser("phoenix")
 }
 
-func TestANamespaceStaysAsLongAsItHasTheLastAdministrator(t *testing.T) {
+func TestNamespaceDeletionWaitsForTheLastAdministrator(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.start()

@@ -50,7 +50,7 @@ func (s *story) hostile(u *v1alpha1.ShardingUser) {
 }
 
 // Owner names, roles, user agents, conditions and Events that were written by others reach no terminal as they are.
-func TestThePluginEscapesTerminalCodes(t *testing.T) {
+func TestPluginEscapesTerminalCodes(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.publishes()

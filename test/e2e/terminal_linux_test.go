@@ -110,7 +110,7 @@ func (sh *shell) talk(args []string, prompts ...prompt) (code int, seen string) 
 	return cmd.ProcessState.ExitCode(), at.shows()
 }
 
-func TestAPasswordThatIsTypedIsNotShown(t *testing.T) {
+func TestTypedPasswordIsNotEchoed(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.secret("alice", canary+" before")

@@ -95,7 +95,7 @@ func haveOne(names ...string) func(map[string][]string) bool {
 	}
 }
 
-func TestTracesTellOfAReconcileAndOfALogInButNotOfWhoLoggedIn(t *testing.T) {
+func TestTracesRecordReconcilesAndLoginsWithoutUsernames(t *testing.T) {
 	t.Parallel()
 	s, c := newStory(t), newCollector(t)
 	l := s.launch("--tracing=on")
@@ -124,7 +124,7 @@ func TestTracesTellOfAReconcileAndOfALogInButNotOfWhoLoggedIn(t *testing.T) {
 	}
 }
 
-func TestACollectorThatIsAwayCostsSpansAndNothingElse(t *testing.T) {
+func TestUnavailableTraceCollectorLosesOnlySpans(t *testing.T) {
 	t.Parallel()
 	s, c := newStory(t), newCollector(t)
 	c.Close()
