@@ -15,7 +15,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// It has an API server of its own, since all other stories lean on theirs.
+// It has an API server of its own: all other stories share one.
 func TestLoginsContinueWithoutTheAPIServerAndAreReportedLater(t *testing.T) {
 	t.Parallel()
 	own, err := newSite(t.Context())
@@ -42,7 +42,7 @@ func TestLoginsContinueWithoutTheAPIServerAndAreReportedLater(t *testing.T) {
 	s.fails(standby, "bob", 5)
 	both("bob", http.StatusUnauthorized)
 
-	// Who cannot renew the lease ends, once, and is started again as a kubelet does; who has none waits.
+	// A manager that cannot renew the lease ends once and is restarted, as a kubelet does. A manager without a lease waits.
 	s.Expect(leader.exit(time.Minute)).NotTo(gomega.BeZero())
 	again := s.launch(lease, "--leader-elect").begin(t)
 	s.sql(`UPDATE users SET roles = '["forged"]' WHERE username = 'alice'`)
@@ -58,17 +58,17 @@ func TestLoginsContinueWithoutTheAPIServerAndAreReportedLater(t *testing.T) {
 
 	s.Expect(own.Restart(t.Context(), "etcd", "kube-apiserver")).To(gomega.Succeed())
 	from := time.Now()
-	s.eventually(2*soon, func(g gomega.Gomega) { // the lease may have to run out
+	s.eventually(2*soon, func(g gomega.Gomega) { // the lease may have to expire
 		g.Expect(s.kube.Get(t.Context(), key(bob), bob)).To(gomega.Succeed())
 		g.Expect(bob.Status.Locked).To(gomega.BeTrue())
 	})
 	s.eventually(soon, func(g gomega.Gomega) { g.Expect(s.row("alice").Roles).To(gomega.MatchJSON(`["operator"]`)) })
-	t.Logf("all was told of and put back %v after the API server was there again", time.Since(from))
+	t.Logf("all was reported and corrected %v after the API server was available again", time.Since(from))
 	s.edit(alice, roles("viewer"))
 	s.reports(soon, alice, v1alpha1.ReasonSynced)
 	s.readyUser("created")
-	s.Expect(again.Running()).To(gomega.BeTrue(), "it did not end a second time")
-	s.Expect(standby.Running()).To(gomega.BeTrue(), "who does not lead has no reason to end")
+	s.Expect(again.Running()).To(gomega.BeTrue(), "the restarted manager keeps running")
+	s.Expect(standby.Running()).To(gomega.BeTrue(), "a standby keeps running")
 	again.ready()
 
 	var leases coordinationv1.LeaseList

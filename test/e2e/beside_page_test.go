@@ -18,10 +18,10 @@ import (
 
 const besidePage = "docs/beside-the-sharding-manager.md"
 
-// A pageReader follows the page about the sharding manager, on a server of its own: the page names roles, which are all databases'.
+// A pageReader follows the page about the sharding manager. It has a server of its own: the page names roles, which are global to a server.
 type pageReader struct {
 	*reader
-	place string // where the database is: what a DSN says after the password
+	place string // where the database is: the part of a DSN after the password
 	p     *process
 	n     *neighbour
 }
@@ -34,7 +34,7 @@ func (s *story) readBeside() *pageReader {
 	return r
 }
 
-// written is what a command of the page wrote into a file.
+// written returns what a command of the page wrote into a file.
 func (r *pageReader) written(name string) string {
 	r.t.Helper()
 	content, err := os.ReadFile(filepath.Join(r.dir, name))
@@ -42,15 +42,15 @@ func (r *pageReader) written(name string) string {
 	return strings.TrimSpace(string(content))
 }
 
-// follow does what the page says, and starts the programs where it says so.
+// follow runs the commands of the page, and starts the programs where the page says so.
 func (r *pageReader) follow(generation shardingmanager.Generation) (checked string) {
 	r.t.Helper()
 	for _, b := range blocks(r.t, besidePage) {
 		b.text = strings.ReplaceAll(b.text, "db.example.com:5432/sharding?sslmode=verify-full", r.place)
 		switch {
-		case strings.HasPrefix(b.text, "# admin.yaml"): // step 3 came before
+		case strings.HasPrefix(b.text, "# admin.yaml"): // step 3 ran before
 			r.p = r.launchOn(r.written("dsn.txt"), "--watch-namespaces="+r.namespace).begin(r.t).ready()
-		case b.language == "sh" && strings.Contains(b.text, "curl"): // and step 5 before that
+		case b.language == "sh" && strings.Contains(b.text, "curl"): // step 5 ran before step 3
 			r.n = r.beside(shardingmanager.Options{DSN: r.written("manager-dsn.txt"), Generation: generation})
 			to := fmt.Sprintf("connect-to = sharding-manager.example.com:8080:%s\n", strings.TrimPrefix(r.n.URL, "http://"))
 			for _, variable := range r.env {
@@ -69,7 +69,7 @@ func (r *pageReader) follow(generation shardingmanager.Generation) (checked stri
 
 func TestSharingPageLeavesNoDefaultPassword(t *testing.T) {
 	t.Parallel()
-	s := storyOn(t, serverOfItsOwn(t, "timezone=Asia/Tokyo")) // what the page says about zones has to hold here, too
+	s := storyOn(t, serverOfItsOwn(t, "timezone=Asia/Tokyo")) // the page's notes on time zones have to hold here, too
 	s.sql(`REVOKE CREATE ON SCHEMA public FROM ` + s.role)
 	r := s.readBeside()
 	checked := r.follow(shardingmanager.Older)
@@ -84,7 +84,7 @@ func TestSharingPageLeavesNoDefaultPassword(t *testing.T) {
 		WHERE username = 'alice'`).Scan(&off)).To(gomega.Succeed())
 	s.Expect(off).To(gomega.BeNumerically("<", 60))
 
-	// The manager is upgraded, and both programs start again.
+	// The manager is upgraded, and both programs restart.
 	r.p.Kill()
 	upgraded := s.beside(newer(r.written("manager-dsn.txt")))
 	p := s.launchOn(r.written("dsn.txt"), "--watch-namespaces="+s.namespace).begin(t).ready()

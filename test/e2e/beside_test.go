@@ -23,8 +23,8 @@ type neighbour struct {
 	s *story
 }
 
-// share runs config/database/sharding-manager.sql for the operator's role and a new one, and returns the DSN of that for the
-// sharding manager.
+// share runs config/database/sharding-manager.sql for the operator's role and a new role. It returns the DSN of the new role,
+// for the sharding manager.
 func (s *story) share() string {
 	s.t.Helper()
 	admin := s.db.Config().ConnString()
@@ -37,7 +37,7 @@ func (s *story) share() string {
 	return dsn
 }
 
-// beside starts a sharding manager. It must not have fallen back to memory.
+// beside starts a sharding manager. It expects that the manager uses the database and not its memory.
 func (s *story) beside(options shardingmanager.Options) *neighbour {
 	s.t.Helper()
 	m, err := shardingmanager.Start(s.t.Context(), options)
@@ -51,7 +51,7 @@ func (s *story) beside(options shardingmanager.Options) *neighbour {
 	return &neighbour{m, s}
 }
 
-// newer are the options of a sharding manager of the newer generation.
+// newer returns the options of a sharding manager of the newer generation.
 func newer(dsn string) shardingmanager.Options {
 	return shardingmanager.Options{DSN: dsn, Generation: shardingmanager.Newer}
 }
@@ -60,7 +60,7 @@ func older(dsn string) shardingmanager.Options {
 	return shardingmanager.Options{DSN: dsn, Generation: shardingmanager.Older}
 }
 
-// tries a password at the sharding manager, and returns the status.
+// tries logs in to the sharding manager with a password, and returns the status.
 func (n *neighbour) tries(username, password string) int {
 	n.s.t.Helper()
 	answer, err := n.LogIn(n.s.t.Context(), username, password)
@@ -68,13 +68,13 @@ func (n *neighbour) tries(username, password string) int {
 	return answer.Status
 }
 
-// logsIn tries the password that a user of these stories has.
+// logsIn tries the password that the users of these stories have.
 func (n *neighbour) logsIn(username string, want int) {
 	n.s.t.Helper()
 	n.s.ExpectWithOffset(1, n.tries(username, canary+" "+username)).To(gomega.Equal(want), "%s:\n%s", username, n.Log())
 }
 
-// keepsOut makes more tries with the right password than the cache of the sharding manager could refuse.
+// keepsOut tries the right password more often than the cache of the sharding manager could reject.
 func (n *neighbour) keepsOut(username string) {
 	n.s.t.Helper()
 	for try := range 6 {
@@ -82,7 +82,7 @@ func (n *neighbour) keepsOut(username string) {
 	}
 }
 
-// hasNoDefaults expects that no default password is accepted.
+// hasNoDefaults expects that the sharding manager rejects all default passwords.
 func (n *neighbour) hasNoDefaults() {
 	n.s.t.Helper()
 	for username, password := range shardingmanager.Defaults() {
@@ -90,7 +90,7 @@ func (n *neighbour) hasNoDefaults() {
 	}
 }
 
-// findsNothing expects that the operator finds nothing wrong with the roles and the zones of both programs.
+// findsNothing expects that the operator finds no problem in the roles and time zones of both programs.
 func (s *story) findsNothing(p *process) {
 	s.t.Helper()
 	s.eventually(soon, func(g gomega.Gomega) {
@@ -107,7 +107,7 @@ func (s *story) findsNothing(p *process) {
 func TestBothProgramsStartInAnyOrderOnOneTable(t *testing.T) {
 	t.Parallel()
 	for name, start := range variants(t, map[string]func(s *story) (*process, *neighbour){
-		"the operator first": func(s *story) (*process, *neighbour) {
+		"the operator starts first": func(s *story) (*process, *neighbour) {
 			managers := s.share()
 			p := s.start()
 			s.member("alice")
@@ -115,7 +115,7 @@ func TestBothProgramsStartInAnyOrderOnOneTable(t *testing.T) {
 			n.hasNoDefaults()
 			return p, n
 		},
-		"the manager first": func(s *story) (*process, *neighbour) {
+		"the manager starts first": func(s *story) (*process, *neighbour) {
 			managers := s.share()
 			n := s.beside(newer(managers))
 			p := s.start()
@@ -123,7 +123,7 @@ func TestBothProgramsStartInAnyOrderOnOneTable(t *testing.T) {
 			n.hasNoDefaults()
 			return p, n
 		},
-		"both at once on an empty database": func(s *story) (*process, *neighbour) {
+		"both start at once on an empty database": func(s *story) (*process, *neighbour) {
 			managers := s.share()
 			p := s.launch().begin(s.t)
 			n := s.beside(older(managers))
@@ -131,15 +131,15 @@ func TestBothProgramsStartInAnyOrderOnOneTable(t *testing.T) {
 			s.member("alice")
 			return p, n
 		},
-		"the operator alone until now": func(s *story) (*process, *neighbour) {
+		"the manager joins the operator": func(s *story) (*process, *neighbour) {
 			p := s.start()
 			s.member("alice")
-			managers := s.share() // the table gets another owner and three columns beside the operator
+			managers := s.share() // the table gets another owner and three columns while the operator runs
 			n := s.beside(newer(managers))
 			n.hasNoDefaults()
 			return p, n
 		},
-	}, "the manager first", "the operator alone until now") {
+	}, "the manager starts first", "the manager joins the operator") {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newStory(t)
@@ -206,7 +206,7 @@ func TestLocksAndPasswordsApplyToBothPrograms(t *testing.T) {
 	s.Expect(n.tries("alice", canary+" rotated")).To(gomega.Equal(http.StatusUnauthorized))
 }
 
-// inactive waits until the row says so.
+// inactive waits until the row is inactive.
 func (s *story) inactive(username string) {
 	s.t.Helper()
 	s.eventually(soon, func(g gomega.Gomega) { g.Expect(s.row(username).Active).To(gomega.BeFalse()) })
@@ -237,7 +237,7 @@ func TestInactiveAccountCannotLogInToTheShardingManager(t *testing.T) {
 	}
 	n.logsIn(given.Name, http.StatusOK)
 
-	// What is active again has its password again, once the failures are forgiven.
+	// An account that is active again has its password again, once the failures are forgiven.
 	back := s.resource("deactivated")
 	s.Expect(s.kube.Get(t.Context(), key(back), back)).To(gomega.Succeed())
 	s.edit(back, func(u *v1alpha1.ShardingUser) {
@@ -255,7 +255,7 @@ func TestInactiveAccountCannotLogInToTheShardingManager(t *testing.T) {
 	})
 }
 
-// Anybody can lock an account. A stranger of the OAuth provider with its name must not get what the operator puts back.
+// Any user can lock an account. An OAuth user of the same name must not get access when the operator corrects the row.
 func TestOAuthDoesNotTakeOverALockedAccount(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
@@ -275,7 +275,7 @@ func TestOAuthDoesNotTakeOverALockedAccount(t *testing.T) {
 	s.Expect(after.Roles).To(gomega.Equal(before.Roles))
 }
 
-// Policies are the whole cluster's, so that this is not parallel.
+// Not parallel: policies are cluster-wide.
 func TestSuspendedAccountCannotLogInToTheShardingManager(t *testing.T) {
 	s := newStory(t)
 	managers := s.share()
@@ -304,7 +304,7 @@ func TestDoctorFindsTimeZoneMismatchOfTheShardingManager(t *testing.T) {
 	}
 	s.Expect(first.Stop(25 * time.Second)).To(gomega.Succeed())
 
-	// The table is inspected at start.
+	// The manager inspects the table when it starts.
 	p := s.start("--leader-election-namespace=" + s.namespace)
 	sh := s.somebody()
 	s.eventually(time.Minute, func(g gomega.Gomega) {
@@ -316,7 +316,7 @@ func TestDoctorFindsTimeZoneMismatchOfTheShardingManager(t *testing.T) {
 	s.Expect(findings).To(gomega.BeEquivalentTo(1))
 }
 
-// What the newer sharding manager leaves in its table becomes ShardingUsers, as far as their names permit.
+// Import turns the rows of the newer sharding manager into ShardingUsers if their names permit it.
 func TestImportReadsTheTableOfTheNewerShardingManager(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
@@ -327,7 +327,7 @@ func TestImportReadsTheTableOfTheNewerShardingManager(t *testing.T) {
 	s.Expect(err).NotTo(gomega.HaveOccurred())
 	s.Expect(n.Add(t.Context(), "admin", aHash, "admin")).To(gomega.Succeed())
 	for _, username := range []string{"Bob Smith", "ADMIN", "dave@example.com"} {
-		s.Expect(n.Add(t.Context(), username, aHash)).To(gomega.Succeed()) // with the roles null
+		s.Expect(n.Add(t.Context(), username, aHash)).To(gomega.Succeed()) // with null roles
 	}
 	s.sql(`INSERT INTO users (username, password_hash, roles, active) VALUES ('gone', '!' || substr($1, 2), '["viewer"]', false)`, aHash)
 	before := s.rows()

@@ -19,16 +19,16 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// A subject is one user whom things are done to, and what it should come to.
+// A subject is a user that the test changes, with the expected state.
 type subject struct {
 	name      string
 	there     bool
 	role      v1alpha1.Role
 	password  string
-	passwords int // that the user has had so far; each is worth one hash at most
+	passwords int // count of passwords so far; each may cost one hash
 }
 
-// act does one random thing to a user.
+// act makes one random change to a user.
 func (s *story) act(x *subject) error {
 	ctx := s.t.Context()
 	meta := metav1.ObjectMeta{Namespace: s.namespace, Name: x.name}
@@ -38,7 +38,7 @@ func (s *story) act(x *subject) error {
 	switch choice := rand.IntN(4); {
 	case !x.there:
 		if err := s.kube.Create(ctx, u); err != nil {
-			if apierrors.IsAlreadyExists(err) { // the last one is not gone yet
+			if apierrors.IsAlreadyExists(err) { // the last one is not deleted yet
 				return nil
 			}
 			return err
@@ -94,7 +94,7 @@ func TestKilledManagerCompletesWorkAndHashesOncePerPassword(t *testing.T) {
 	kills := 0
 	for ; time.Now().Before(until); kills++ {
 		p := s.launch("--hash-cores=1").begin(t)
-		select { // long enough to get to work, as long as chance has it
+		select { // a random time, long enough for some work
 		case <-time.After(300*time.Millisecond + rand.N(2*time.Second)):
 		case <-p.Ended():
 			t.Fatal("the manager ended by itself")
@@ -109,7 +109,7 @@ func TestKilledManagerCompletesWorkAndHashesOncePerPassword(t *testing.T) {
 	s.Expect(s.hashes(subjects)).To(gomega.BeNumerically(">", users/2), "there was work")
 	last.Kill()
 
-	// Once all is stored, one more start hashes and writes nothing.
+	// Once all is stored, another start hashes and writes nothing.
 	before := s.everything()
 	again := s.start()
 	s.readyUser("marker")
@@ -129,7 +129,7 @@ func TestKilledManagerCompletesWorkAndHashesOncePerPassword(t *testing.T) {
 	s.Expect(s.everything()).To(gomega.Equal(before))
 }
 
-// agree waits until rows and resources agree, and checks that the passwords do too.
+// agree waits until rows, resources and passwords agree.
 func (s *story) agree(subjects []*subject) {
 	s.t.Helper()
 	there := 0
@@ -165,7 +165,7 @@ func (s *story) agree(subjects []*subject) {
 	}
 }
 
-// hashes counts the hashes that were ever stored, and checks that no user had more of them than passwords.
+// hashes counts the hashes that were ever stored. It expects that no user had more hashes than passwords.
 func (s *story) hashes(subjects []*subject) int {
 	s.t.Helper()
 	total := 0

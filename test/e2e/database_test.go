@@ -16,13 +16,13 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// A fault takes the database away in one of the ways that happen, and gives it back.
+// A fault makes the database unavailable in one realistic way, and ends.
 type fault struct {
 	begin, end func(s *story, p *testenv.Proxy)
-	says       string // what the sentence has to be about
+	says       string // what the message has to contain
 }
 
-// writtenTables are those that the operator writes.
+// writtenTables are the tables that the operator writes.
 var writtenTables = []string{"users", "shardinguser_ownership", "login_attempts", "shardinguser_merges", "shardinguser_probes"}
 
 var faults = map[string]fault{
@@ -36,12 +36,12 @@ var faults = map[string]fault{
 		func(_ *story, p *testenv.Proxy) { p.Restore() },
 		"(?i)answer|time|reach|slow",
 	},
-	"answers take too long": {
+	"responses time out": {
 		func(_ *story, p *testenv.Proxy) { p.Delay(7 * time.Second) },
 		func(_ *story, p *testenv.Proxy) { p.Restore() },
 		"(?i)answer|time|reach|slow",
 	},
-	"it became a read-only node": {
+	"the node became read-only": {
 		func(s *story, _ *testenv.Proxy) {
 			s.sql(`ALTER DATABASE ` + s.database + ` SET default_transaction_read_only = on`)
 			s.disconnect()
@@ -52,12 +52,12 @@ var faults = map[string]fault{
 		},
 		"(?i)read-only|standby|writ",
 	},
-	"the role may not log in": {
+	"the role cannot log in": {
 		func(s *story, _ *testenv.Proxy) { s.sql(`ALTER ROLE ` + s.role + ` NOLOGIN`); s.disconnect() },
 		func(s *story, _ *testenv.Proxy) { s.sql(`ALTER ROLE ` + s.role + ` LOGIN`) },
 		"(?i)log-?in|role|refuse|credential",
 	},
-	"the password is another one": {
+	"the password changed": {
 		func(s *story, _ *testenv.Proxy) {
 			s.sql(`CREATE TABLE kept AS SELECT rolpassword FROM pg_authid WHERE rolname = $1`, s.role)
 			s.sql(`ALTER ROLE ` + s.role + ` PASSWORD 'another'`)
@@ -76,7 +76,7 @@ var faults = map[string]fault{
 		func(s *story, _ *testenv.Proxy) { s.sql(`ALTER ROLE ` + s.role + ` CONNECTION LIMIT -1`) },
 		"(?i)connections",
 	},
-	// No test can fill a disk without rights over the machine: what the server says then, triggers on all tables say.
+	// A test cannot fill a disk without rights over the machine. Triggers on all tables raise the server's error instead.
 	"the disk is full": {
 		func(s *story, _ *testenv.Proxy) {
 			s.sql(`CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -92,7 +92,7 @@ var faults = map[string]fault{
 		},
 		"(?i)disk is full",
 	},
-	"the right to write is gone": {
+	"the right to write is missing": {
 		func(s *story, _ *testenv.Proxy) {
 			s.sql(`ALTER TABLE users OWNER TO CURRENT_USER`)
 			s.sql(`GRANT SELECT ON users TO ` + s.role)
@@ -111,7 +111,7 @@ func (s *story) disconnect() {
 func TestDatabaseFaultIsReportedAndWorkResumesAfterIt(t *testing.T) {
 	t.Parallel()
 	for name, fault := range variants(t, faults,
-		"connections are cut and refused", "connections are half open", "it became a read-only node", "the disk is full") {
+		"connections are cut and refused", "connections are half open", "the node became read-only", "the disk is full") {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newStory(t)
@@ -121,12 +121,12 @@ func TestDatabaseFaultIsReportedAndWorkResumesAfterIt(t *testing.T) {
 		})
 	}
 	for name, end := range variants(t, map[string]func(*testenv.Postgres, context.Context) error{
-		"the server is stopped and started":     (*testenv.Postgres).Halt,
-		"the server crashes and has to recover": (*testenv.Postgres).Crash,
-	}, "the server crashes and has to recover") {
+		"the server stops and starts":     (*testenv.Postgres).Halt,
+		"the server crashes and recovers": (*testenv.Postgres).Crash,
+	}, "the server crashes and recovers") {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			// Ours does without, for speed, and then forgets in a crash what it has just committed.
+			// The shared server runs without fsync, for speed, and loses recent commits in a crash.
 			server, err := testenv.StartPostgres(t.Context(), "synchronous_commit=on")
 			if err != nil {
 				t.Fatal(err)
@@ -147,7 +147,7 @@ func TestDatabaseFaultIsReportedAndWorkResumesAfterIt(t *testing.T) {
 	}
 }
 
-// outage is the story of every fault: what is there when it begins, what happens during it, and how it ends.
+// outage checks a fault from its beginning to its end.
 func (s *story) outage(p *process, begin, end func(), says string) {
 	s.t.Helper()
 	edited, doomed := s.readyUser("edited", roles("viewer")), s.readyUser("doomed")
@@ -159,19 +159,19 @@ func (s *story) outage(p *process, begin, end func(), says string) {
 	s.delete(doomed)
 	s.delete(retained)
 	created := s.user("created")
-	s.eventually(30*time.Second, func(g gomega.Gomega) { // the first message may be that of a session that was ended
+	s.eventually(30*time.Second, func(g gomega.Gomega) { // the first message may be about a session that was ended
 		g.Expect(s.message(g, edited)).To(gomega.MatchRegexp(says))
 		g.Expect(s.message(g, created)).To(gomega.MatchRegexp(says))
 		g.Expect(s.message(g, doomed)).To(gomega.And(gomega.ContainSubstring("deletion waits"), gomega.MatchRegexp(says)))
 	})
-	s.gone(10*time.Second, retained) // Retain does not wait
+	s.gone(10*time.Second, retained) // Retain does not wait for the database
 	s.eventually(30*time.Second, func(g gomega.Gomega) {
 		up, found := p.metric("shardinguser_database_up")
 		g.Expect(found).To(gomega.BeTrue())
 		g.Expect(up).To(gomega.BeZero())
 	})
-	s.Expect(p.probe("/healthz")).To(gomega.Equal(http.StatusOK), "an outage restarts nobody")
-	s.Expect(p.probe("/readyz")).To(gomega.Equal(http.StatusOK), "an outage takes nobody out of service")
+	s.Expect(p.probe("/healthz")).To(gomega.Equal(http.StatusOK), "an outage restarts no replica")
+	s.Expect(p.probe("/readyz")).To(gomega.Equal(http.StatusOK), "an outage takes no replica out of service")
 
 	end()
 	from := time.Now()
@@ -188,14 +188,14 @@ func (s *story) outage(p *process, begin, end func(), says string) {
 		up, _ := p.metric("shardinguser_database_up")
 		g.Expect(up).To(gomega.BeEquivalentTo(1))
 	})
-	// What was let go of without the database's knowledge is taken up again by its own place.
+	// A resource of the same namespace and name adopts the row whose release the database did not record.
 	s.readyUser("retained", roles("admin"))
 	// Rows are watched again, too.
 	s.sql(`UPDATE users SET active = false WHERE username = 'edited'`)
 	s.eventually(soon, func(g gomega.Gomega) { g.Expect(s.row("edited").Active).To(gomega.BeTrue()) })
 }
 
-// message is why a user is not ready, which has to be the database.
+// message returns why a user is not ready. The reason has to be the database.
 func (s *story) message(g gomega.Gomega, u *v1alpha1.ShardingUser) string {
 	g.Expect(s.kube.Get(s.t.Context(), key(u), u)).To(gomega.Succeed())
 	c := meta.FindStatusCondition(u.Status.Conditions, v1alpha1.ConditionReady)
@@ -246,7 +246,7 @@ func TestMissingGrantToCreateTablesIsReported(t *testing.T) {
 	s.reports(40*time.Second, u, v1alpha1.ReasonSynced)
 }
 
-// As docs/upgrade.md says: an older version left its tables, and the role of the newer one may not change them.
+// docs/upgrade.md: an older version created the tables, and the role of the newer version may not change them.
 func TestUpgradeWithoutMigrationRightReportsMissingGrants(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
@@ -262,7 +262,7 @@ func TestUpgradeWithoutMigrationRightReportsMissingGrants(t *testing.T) {
 
 	newer := s.start()
 	s.fallen(newer, 1)
-	s.eventually(soon, func(g gomega.Gomega) { // until it knows what the cluster declares
+	s.eventually(soon, func(g gomega.Gomega) { // until it has read the cluster's accounts
 		status, _ := newer.logIn("alice", canary+" alice")
 		g.Expect(status).To(gomega.Equal(http.StatusOK))
 	})
@@ -282,7 +282,7 @@ func TestTableOfTheShardingManagerIsUsedUnchanged(t *testing.T) {
 		active BOOLEAN NOT NULL DEFAULT true, created_at TIMESTAMPTZ NOT NULL DEFAULT now(), updated_at TIMESTAMPTZ NOT NULL DEFAULT now(),
 		last_login_at TIMESTAMPTZ, failed_login_attempts INTEGER NOT NULL DEFAULT 0, locked_until TIMESTAMPTZ, email TEXT)`)
 	s.sql(`INSERT INTO users (username, email) VALUES ('theirs', 'a@example.com')`)
-	s.sql(`GRANT SELECT, INSERT, UPDATE, DELETE ON users TO ` + s.role) // no trigger then: the manager polls
+	s.sql(`GRANT SELECT, INSERT, UPDATE, DELETE ON users TO ` + s.role) // without a trigger: the manager polls
 	p := s.start()
 	u := s.readyUser("ours")
 	s.sql(`UPDATE users SET failed_login_attempts = 5, locked_until = now() + interval '1 hour' WHERE username = 'ours'`)
@@ -293,5 +293,5 @@ func TestTableOfTheShardingManagerIsUsedUnchanged(t *testing.T) {
 	s.Expect(u.Status.LockedUntil.Time).To(gomega.BeTemporally("~", time.Now().Add(time.Hour), time.Minute))
 	s.Expect(s.row("theirs")).NotTo(gomega.BeNil())
 	_, body := p.scrape(scraperToken(t))
-	s.Expect(body).To(gomega.MatchRegexp(`(?m)^shardinguser_[a-z_]*(notif|poll)[a-z_]* [01]$`), "a metric says that it polls")
+	s.Expect(body).To(gomega.MatchRegexp(`(?m)^shardinguser_[a-z_]*(notif|poll)[a-z_]* [01]$`), "a metric reports polling")
 }

@@ -23,7 +23,7 @@ import (
 
 var defaultNames = []string{"admin", "operator", "viewer"}
 
-// What the manager may do in the namespace of the default users: everywhere, and create.
+// Rights of the manager in the namespace of the default users: everywhere, and create.
 var whereDefaultUsersAre = []string{
 	"events.events.k8s.io [] [] [create patch]",
 	"secrets [] [] [create get list watch]",
@@ -31,13 +31,13 @@ var whereDefaultUsersAre = []string{
 	"shardingusers.sharding.io/status [] [] [patch]",
 }
 
-// withDefaultUsers is a tree of config with the default users.
+// withDefaultUsers returns a copy of a config tree with the default users enabled.
 func (s *story) withDefaultUsers(tree string) string {
 	s.t.Helper()
 	return s.turnedOn(tree, "../default-users")
 }
 
-// turnedOn is a copy of a tree of config, in which the line that turns a component on is no comment any more.
+// turnedOn returns a copy of a config tree in which the line of a component is uncommented.
 func (s *story) turnedOn(tree, component string) string {
 	s.t.Helper()
 	folder := s.t.TempDir()
@@ -51,7 +51,7 @@ func (s *story) turnedOn(tree, component string) string {
 	return filepath.Join(folder, tree)
 }
 
-// allowDefaultUsers applies config/default with the default users, until the test ends.
+// allowDefaultUsers applies config/default with the default users until the test ends.
 func (s *story) allowDefaultUsers() {
 	s.t.Helper()
 	s.t.Cleanup(func() {
@@ -68,7 +68,7 @@ func (s *story) allowDefaultUsers() {
 	s.kubectl("apply", unvalidated, "-k", s.withDefaultUsers("default"))
 }
 
-// clearDefaultUsers lets nothing of them outlive the test.
+// clearDefaultUsers deletes the default users now and when the test ends.
 func (s *story) clearDefaultUsers() {
 	s.t.Helper()
 	s.t.Cleanup(func() {
@@ -82,7 +82,7 @@ func (s *story) clearDefaultUsers() {
 	})
 }
 
-// flags are those of the deployed manager that have to do with default users.
+// flags returns the flags of the deployed manager that concern default users.
 func (s *story) flags() []string {
 	s.t.Helper()
 	var deployment appsv1.Deployment
@@ -93,13 +93,13 @@ func (s *story) flags() []string {
 	})
 }
 
-// logInAsDefaultUsers waits until each of them is ready, logs in with what the Secrets hold, and returns that.
+// logInAsDefaultUsers waits until all default users are ready, and logs in with the passwords of their Secrets. It returns these passwords.
 func (s *story) logInAsDefaultUsers(p *process, namespace string) map[string]string {
 	s.t.Helper()
 	passwords := map[string]string{}
 	for _, name := range defaultNames {
 		u := s.resource(name, in(namespace))
-		s.reports(time.Minute, u, v1alpha1.ReasonSynced) // the last leader's lease may have to run out
+		s.reports(time.Minute, u, v1alpha1.ReasonSynced) // the last leader's lease may have to expire
 		var secret corev1.Secret
 		s.Expect(s.kube.Get(s.t.Context(), client.ObjectKey{Namespace: namespace, Name: name + "-password"}, &secret)).To(gomega.Succeed())
 		passwords[name] = string(secret.Data["password"])
@@ -111,7 +111,7 @@ func (s *story) logInAsDefaultUsers(p *process, namespace string) map[string]str
 	return passwords
 }
 
-// Not parallel, and nor are the next: they are about rights that all managers share, and this one watches the whole
+// Not parallel, like the tests that follow: they change rights that all managers share, and this one watches the whole
 // cluster.
 func TestDefaultUsersAreCreatedAtTheFirstStartOnly(t *testing.T) {
 	s := newStory(t)
@@ -128,7 +128,7 @@ func TestDefaultUsersAreCreatedAtTheFirstStartOnly(t *testing.T) {
 
 	for _, name := range defaultNames {
 		u := s.resource(name, in(systemNamespace))
-		s.edit(u, func(u *v1alpha1.ShardingUser) { // there is no other admin
+		s.edit(u, func(u *v1alpha1.ShardingUser) { // no other admin exists
 			metav1.SetMetaDataAnnotation(&u.ObjectMeta, v1alpha1.AnnotationAllowLastAdministrator, "true")
 		})
 		s.delete(u)
@@ -194,6 +194,6 @@ func TestDefaultUsersInAWatchedNamespace(t *testing.T) {
 	})
 	p := s.launchOn(s.dsn, append(s.flags(), "--leader-elect")...).begin(t).ready()
 	s.logInAsDefaultUsers(p, tenant)
-	// The API server may still apply an admission policy that the test before deleted: that refusal is no missing right.
+	// The API server may still apply an admission policy that the previous test deleted. That rejection is no missing right.
 	s.Expect(p.said()).NotTo(gomega.ContainSubstring("forbidden: User"))
 }

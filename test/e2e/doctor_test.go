@@ -11,7 +11,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
-// publishes lets the manager publish what it finds in the story's namespace, as config/rbac does in the operator's own.
+// publishes lets the manager publish its findings in the story's namespace, as config/rbac does in the operator's namespace.
 func (s *story) publishes() {
 	s.t.Helper()
 	s.kubectl("-n", s.namespace, "create", "role", "publisher", "--verb=create,get,patch", "--resource=configmaps")
@@ -31,7 +31,7 @@ func TestDoctorListsFindingsAndOrphansWithoutADSN(t *testing.T) {
 		g.Expect(got.out).To(gomega.MatchRegexp(`ok +Table .*(?s:.*)ok +Orphans `))
 	})
 
-	// What a restored dump brings back: a row, and the ownership record of a user that is gone.
+	// A restored dump brings back a row and the ownership record of a deleted user.
 	s.sql(`CREATE UNIQUE INDEX no_case ON users (lower(username))`)
 	s.sql(`INSERT INTO shardinguser_ownership (username, cluster, namespace, name, uid, state, generation, deletion_policy,
 		password_version, password_hash, password_weak, unlock_handled)
@@ -48,7 +48,7 @@ func TestDoctorListsFindingsAndOrphansWithoutADSN(t *testing.T) {
 	s.Expect(orphans).To(gomega.BeEquivalentTo(1))
 	p.Kill()
 
-	// The table is inspected at start. The sharding manager inserted an account.
+	// The manager inspects the table when it starts. The sharding manager inserted an account.
 	s.sql(`INSERT INTO users (username, password_hash) VALUES ('admin', '$2a$10$LtlhX7.r1Rf9Fl7XjR9VKeaZvwU7PJK6tlWF5rXdxe1fg55wurAnW')`)
 	p = s.start("--leader-election-namespace=" + s.namespace)
 	s.eventually(2*time.Minute, func(g gomega.Gomega) {

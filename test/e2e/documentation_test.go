@@ -19,17 +19,17 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// A block is what stands between fences on a page. Its language says what becomes of it: what is `sh` is run, what is `yaml`
-// and begins with a comment that names a file is written to that file, and what is `sql` is run as an administrator. What is
-// `console` or `text` is there to look at.
+// A block is the text between fences on a page. Its language decides what the test does with it: run `sh`, write `yaml` that
+// begins with a comment that names a file to that file, and run `sql` as an administrator. `console` and `text` are only
+// shown.
 type block struct {
 	line     int
 	language string
 	text     string
-	excuse   string // why it cannot be run here; a comment of the page that says "not run:" just before it
+	excuse   string // why it cannot run here: the page's comment "not run:" just before the block
 }
 
-// blocks are those of a page, in their order.
+// blocks returns the blocks of a page, in their order.
 func blocks(t *testing.T, page string) []block {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(root, page))
@@ -64,8 +64,8 @@ func blocks(t *testing.T, page string) []block {
 	return all
 }
 
-// A reader does what a page says, as an administrator of the cluster whose current namespace is the story's, in a folder that
-// looks like the root of the repository.
+// A reader follows a page as a cluster administrator whose current namespace is the story's. Its working directory looks
+// like the root of the repository.
 type reader struct {
 	*story
 	page string
@@ -73,7 +73,7 @@ type reader struct {
 	env  []string
 }
 
-// read begins a story for a page, with a manager that serves log-ins where the manifests' Service would be.
+// read begins a story for a page. Its manager serves logins in place of the manifests' Service.
 func (s *story) read(page string, p *process) *reader {
 	s.t.Helper()
 	r := &reader{story: s, page: page, dir: s.t.TempDir()}
@@ -86,7 +86,7 @@ func (s *story) read(page string, p *process) *reader {
 	}
 	kubeconfig := s.kubeconfig(plane.Config())
 	home := s.t.TempDir()
-	// The Service's name leads to this manager.
+	// The Service's name resolves to this manager.
 	service := fmt.Sprintf("%s-login.%s", account, systemNamespace)
 	s.Expect(os.WriteFile(filepath.Join(home, ".curlrc"), fmt.Appendf(nil, "connect-to = %s:443:%s\nsilent\nshow-error\n", service, p.Login), 0o600)).
 		To(gomega.Succeed())
@@ -97,7 +97,7 @@ func (s *story) read(page string, p *process) *reader {
 	return r
 }
 
-// all does everything that the page says, block by block.
+// all runs all blocks of the page, in order.
 func (r *reader) all() {
 	r.t.Helper()
 	run := 0
@@ -109,7 +109,7 @@ func (r *reader) all() {
 	r.Expect(run).To(gomega.BeNumerically(">", 0), "%s says nothing that could be done", r.page)
 }
 
-// do does what one block says, and returns what that printed.
+// do runs one block and returns its output.
 func (r *reader) do(b block) (done bool, printed string) {
 	r.t.Helper()
 	file := regexp.MustCompile(`^# ([a-z0-9.-]+\.yaml)\n`)
@@ -128,7 +128,7 @@ func (r *reader) do(b block) (done bool, printed string) {
 	return false, ""
 }
 
-// shell runs a block. What it exports is there for the next one.
+// shell runs a block. Exported variables are kept for the next block.
 func (r *reader) shell(at, script string) string {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), 2*time.Minute)
@@ -145,7 +145,7 @@ func (r *reader) shell(at, script string) string {
 	return out.String()
 }
 
-// pages are those whose commands are run here, each with what it takes for granted.
+// pages are the pages whose commands run here, each with the setup that it requires.
 var pages = map[string]func(*reader){
 	"README.md": func(r *reader) {
 		r.Expect(os.WriteFile(filepath.Join(r.dir, "dsn.txt"), []byte("postgres://nobody@db.example.com/sharding\n"), 0o600)).To(gomega.Succeed())
@@ -169,7 +169,7 @@ var pages = map[string]func(*reader){
 		})
 	},
 	"docs/rotate.md": func(r *reader) {
-		r.allowGeneration(r.namespace) // the page says that it takes config/generated-passwords
+		r.allowGeneration(r.namespace) // the page requires config/generated-passwords
 		r.user("alice", secret("alice-password"))
 		r.secret("old", aHash)
 		u := r.readyUser("old", secret("old"), hashed, maxAge(time.Hour))
@@ -189,7 +189,7 @@ var pages = map[string]func(*reader){
 	"docs/upgrade.md":         func(*reader) {},
 }
 
-// elsewhere are pages whose commands, or SQL, other packages run.
+// elsewhere lists pages whose commands or SQL run in other packages.
 var elsewhere = map[string]string{
 	"docs/argocd.md":                      "test/gitops",
 	"docs/beside-the-sharding-manager.md": "test/e2e",
@@ -214,7 +214,7 @@ func TestDocumentedCommandsWork(t *testing.T) {
 	}
 }
 
-// Where a page gets a command, it is run, or it says why not.
+// A new command on a page has to run in a test, or the page says why not.
 func TestEveryPageWithCommandsIsTested(t *testing.T) {
 	t.Parallel()
 	found, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))

@@ -31,7 +31,7 @@ func named(namespace, name string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{Namespace: namespace, Name: name}
 }
 
-// escalations are ways to the rights of a cluster's administrator that begin with one request each.
+// escalations are ways to become a cluster administrator, each of which begins with one request.
 func escalations(namespace string) map[string]func(context.Context, client.Client) error {
 	admin := rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "cluster-admin"}
 	self := []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: systemNamespace, Name: account}}
@@ -55,26 +55,26 @@ func escalations(namespace string) map[string]func(context.Context, client.Clien
 	bound := &rbacv1.ClusterRoleBinding{ObjectMeta: named("", "escalation"), RoleRef: admin, Subjects: self}
 	fence := &admissionv1.ValidatingAdmissionPolicy{ObjectMeta: named("", secretFence)}
 	return map[string]func(context.Context, client.Client) error{
-		"a token Secret in kube-system":       create(tokenOf("kube-system")),
-		"a token Secret in its own namespace": create(tokenOf(systemNamespace)),
-		"a token Secret in a watched one":     create(tokenOf(namespace)),
+		"a token Secret in kube-system":         create(tokenOf("kube-system")),
+		"a token Secret in its own namespace":   create(tokenOf(systemNamespace)),
+		"a token Secret in a watched namespace": create(tokenOf(namespace)),
 		"a token of a ServiceAccount": func(ctx context.Context, c client.Client) error {
 			return c.SubResource("token").Create(ctx, &corev1.ServiceAccount{ObjectMeta: named("kube-system", "default")}, &authenticationv1.TokenRequest{})
 		},
 		"a token of its own": func(ctx context.Context, c client.Client) error {
 			return c.SubResource("token").Create(ctx, &corev1.ServiceAccount{ObjectMeta: named(systemNamespace, account)}, &authenticationv1.TokenRequest{})
 		},
-		"a binding to cluster-admin":       create(bound),
-		"a binding in kube-system":         create(&rbacv1.RoleBinding{ObjectMeta: named("kube-system", "escalation"), RoleRef: admin, Subjects: self}),
-		"more in a ClusterRole of its own": patch(&rbacv1.ClusterRole{ObjectMeta: named("", "shardinguser-metrics-auth-role")}, everything),
-		"more in a Role of its own":        patch(&rbacv1.Role{ObjectMeta: named(systemNamespace, "shardinguser-manager-role")}, everything),
-		"a pod":                            create(&corev1.Pod{ObjectMeta: named("kube-system", "escalation"), Spec: pod}),
-		"another command for its own pods": patch(&appsv1.Deployment{ObjectMeta: named(systemNamespace, account)}, `{"spec":{"replicas":2}}`),
-		"no fence":                         patch(fence, `{"spec":{"matchConditions":null}}`),
-		"no binding of the fence": func(ctx context.Context, c client.Client) error {
+		"a binding to cluster-admin":         create(bound),
+		"a binding in kube-system":           create(&rbacv1.RoleBinding{ObjectMeta: named("kube-system", "escalation"), RoleRef: admin, Subjects: self}),
+		"more rights in its own ClusterRole": patch(&rbacv1.ClusterRole{ObjectMeta: named("", "shardinguser-metrics-auth-role")}, everything),
+		"more rights in its own Role":        patch(&rbacv1.Role{ObjectMeta: named(systemNamespace, "shardinguser-manager-role")}, everything),
+		"a pod":                              create(&corev1.Pod{ObjectMeta: named("kube-system", "escalation"), Spec: pod}),
+		"another command for its own pods":   patch(&appsv1.Deployment{ObjectMeta: named(systemNamespace, account)}, `{"spec":{"replicas":2}}`),
+		"no fence":                           patch(fence, `{"spec":{"matchConditions":null}}`),
+		"delete the Secret admission policy's binding": func(ctx context.Context, c client.Client) error {
 			return c.Delete(ctx, &admissionv1.ValidatingAdmissionPolicyBinding{ObjectMeta: named("", secretFence)}, client.DryRunAll)
 		},
-		"another CRD": patch(&metav1.PartialObjectMetadata{
+		"change the CRD": patch(&metav1.PartialObjectMetadata{
 			TypeMeta:   metav1.TypeMeta{APIVersion: "apiextensions.k8s.io/v1", Kind: "CustomResourceDefinition"},
 			ObjectMeta: named("", "shardingusers.sharding.io"),
 		}, `{"metadata":{"labels":{"a":"b"}}}`),
@@ -87,16 +87,16 @@ func escalations(namespace string) map[string]func(context.Context, client.Clien
 		"another's Secret, which gets an owner": patch(&corev1.Secret{ObjectMeta: named(namespace, "another")},
 			`{"metadata":{"labels":{"app.kubernetes.io/managed-by":"shardinguser-operator","app.kubernetes.io/component":"generated-password"},`+
 				`"ownerReferences":[{"apiVersion":"sharding.io/v1alpha1","kind":"ShardingUser","name":"u","uid":"1","controller":true}]}}`),
-		"the end of another's Secret": func(ctx context.Context, c client.Client) error {
+		"delete another's Secret": func(ctx context.Context, c client.Client) error {
 			return c.Delete(ctx, &corev1.Secret{ObjectMeta: named(namespace, "another")}, client.DryRunAll)
 		},
-		"the end of all Secrets": func(ctx context.Context, c client.Client) error {
+		"delete all Secrets": func(ctx context.Context, c client.Client) error {
 			return c.DeleteAllOf(ctx, &corev1.Secret{}, client.InNamespace(namespace), client.DryRunAll)
 		},
 	}
 }
 
-// cannotEscalate tries each of the escalations as the manager, and as the manager in the clothes of others.
+// cannotEscalate tries each escalation as the manager, and as the manager that impersonates others.
 func (s *story) cannotEscalate(namespace string) {
 	s.t.Helper()
 	manager, err := client.New(rights, client.Options{Scheme: scheme})
@@ -118,7 +118,7 @@ func (s *story) cannotEscalate(namespace string) {
 	}
 }
 
-// generatedSecret is one as the operator generates it for a user.
+// generatedSecret returns a Secret as the operator generates it for a user.
 func generatedSecret(u *v1alpha1.ShardingUser, edits ...func(*corev1.Secret)) *corev1.Secret {
 	s := &corev1.Secret{ObjectMeta: named(u.Namespace, u.Name+"-login"), Type: corev1.SecretTypeBasicAuth}
 	s.Labels = map[string]string{"app.kubernetes.io/component": "generated-password", "app.kubernetes.io/managed-by": "shardinguser-operator"}
@@ -132,7 +132,7 @@ func generatedSecret(u *v1alpha1.ShardingUser, edits ...func(*corev1.Secret)) *c
 	return s
 }
 
-// strangeSecrets are Secrets that differ in one thing each from those that the operator may create.
+// strangeSecrets are Secrets that differ in one field from those that the operator may create.
 func strangeSecrets() map[string]func(*corev1.Secret) {
 	return map[string]func(*corev1.Secret){
 		"a token": func(s *corev1.Secret) {
@@ -151,14 +151,14 @@ func strangeSecrets() map[string]func(*corev1.Secret) {
 			s.OwnerReferences[0].APIVersion = "example.com/v1alpha1"
 		},
 		"an owner that is no controller": func(s *corev1.Secret) { s.OwnerReferences[0].Controller = nil },
-		"a default user's elsewhere": func(s *corev1.Secret) {
+		"a default user's in another namespace": func(s *corev1.Secret) {
 			s.Name, s.Type, s.OwnerReferences = "admin-password", corev1.SecretTypeOpaque, nil
 			s.Labels["app.kubernetes.io/component"] = "default-users"
 		},
 	}
 }
 
-// isFenced expects that of Secrets the manager may write those that it generates, and no other.
+// isFenced expects that the manager may write only the Secrets that it generates.
 func (s *story) isFenced(namespace string) {
 	s.t.Helper()
 	ctx := s.t.Context()
@@ -185,7 +185,7 @@ func (s *story) isFenced(namespace string) {
 	s.clearUsers(namespace)
 }
 
-// installGeneration turns config/generated-passwords on, until the test ends.
+// installGeneration installs config/generated-passwords until the test ends.
 func (s *story) installGeneration() {
 	s.t.Helper()
 	s.t.Cleanup(func() {

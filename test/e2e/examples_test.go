@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Only nginx is run here. Of the others this much can be seen without them.
+// Tests run only nginx. For the other gateways, this compares the address with the Service.
 func TestGatewayExamplesCallTheInstalledService(t *testing.T) {
 	t.Parallel()
 	g := gomega.NewWithT(t)

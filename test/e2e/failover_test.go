@@ -16,7 +16,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// replicated is a primary and its standby, which end with the test.
+// replicated returns a primary and its standby, which stop with the test.
 func replicated(t *testing.T) (primary, standby *testenv.Postgres) {
 	t.Helper()
 	start := func(server *testenv.Postgres, err error) *testenv.Postgres {
@@ -35,7 +35,7 @@ func replicated(t *testing.T) (primary, standby *testenv.Postgres) {
 	return primary, start(primary.NewStandby(t.Context()))
 }
 
-// moveTo lets the story ask another server from now on.
+// moveTo makes the story use another server from now on.
 func (s *story) moveTo(server *testenv.Postgres) {
 	s.t.Helper()
 	dsn, err := server.On(s.db.Config().ConnString())
@@ -45,12 +45,12 @@ func (s *story) moveTo(server *testenv.Postgres) {
 	s.t.Cleanup(s.db.Close)
 }
 
-// A failover is how a manager's DSN leads to whoever is the primary, and what is done to that before it is lost.
+// A failover decides how a manager's DSN leads to the current primary, and what happens before the primary is lost.
 var failovers = map[string]struct {
 	dsn  func(s *story, primary, standby *testenv.Postgres) (dsn string, move func())
 	says string
 }{
-	// As with a list of hosts in the DSN; the first one is always there, and takes no writes at first.
+	// As a list of hosts in the DSN. The first host is always available, and is read-only at first.
 	"two hosts in the DSN": {
 		func(s *story, primary, standby *testenv.Postgres) (string, func()) {
 			dsn, err := testenv.WithHosts(s.dsn, standby, primary)
@@ -59,7 +59,7 @@ var failovers = map[string]struct {
 		},
 		"(?i)no host of the DSN|reach|connect",
 	},
-	// As with a virtual address or a Service, which leads to the standby before that is promoted (25006).
+	// As a virtual address or a Service that leads to the standby before its promotion (25006).
 	"an address that moves to a read-only node": {
 		func(s *story, _, standby *testenv.Postgres) (string, func()) {
 			proxy, dsn := testenv.DatabaseProxy(s.t, s.dsn)
@@ -108,7 +108,7 @@ func TestWorkResumesOnAPromotedStandby(t *testing.T) {
 			s.moveTo(standby)
 			s.reports(soon, alice, v1alpha1.ReasonSynced)
 			s.reports(soon, created, v1alpha1.ReasonSynced)
-			s.within(10*time.Second+3*calm, from, "writing goes on after there is a primary again")
+			s.within(10*time.Second+3*calm, from, "writes resume once a primary is available")
 			s.fallen(p, 0)
 			s.Expect(s.row("alice").Roles).To(gomega.MatchJSON(`["admin"]`))
 			s.Expect(s.row("created")).NotTo(gomega.BeNil())

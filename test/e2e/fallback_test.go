@@ -80,9 +80,9 @@ func TestLoginsContinueWhileTheDatabaseIsUnavailable(t *testing.T) {
 	for name, fault := range variants(t, map[string]fault{
 		"connections are cut and refused": faults["connections are cut and refused"],
 		"connections are half open":       faults["connections are half open"],
-		"it became a read-only node":      faults["it became a read-only node"],
-		"the role may not log in":         faults["the role may not log in"],
-	}, "connections are half open", "the role may not log in") {
+		"the node became read-only":       faults["the node became read-only"],
+		"the role cannot log in":          faults["the role cannot log in"],
+	}, "connections are half open", "the role cannot log in") {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newStory(t)
