@@ -18,7 +18,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// fallen waits until a replica decides log-ins from memory, or until it does not any more.
+// fallen waits until the fallback decides a replica's logins (1), or until it no longer does (0).
 func (s *story) fallen(p *process, active float64) {
 	s.t.Helper()
 	s.eventually(30*time.Second, func(g gomega.Gomega) {
@@ -28,14 +28,14 @@ func (s *story) fallen(p *process, active float64) {
 	})
 }
 
-// logsIn tries the password that a user of these stories has, and wants this status.
+// logsIn tries the password that the users of these stories have, and expects this status.
 func (s *story) logsIn(p *process, username string, want int) {
 	s.t.Helper()
 	status, _ := p.logIn(username, canary+" "+username)
 	s.ExpectWithOffset(1, status).To(gomega.Equal(want), username)
 }
 
-// fails makes so many failed log-ins.
+// fails makes this many failed logins.
 func (s *story) fails(p *process, username string, times int) {
 	s.t.Helper()
 	for range times {
@@ -45,7 +45,7 @@ func (s *story) fails(p *process, username string, times int) {
 	}
 }
 
-// locked waits until a user's status says that it is locked.
+// locked waits until a user's status reports the lock.
 func (s *story) locked(u *v1alpha1.ShardingUser) {
 	s.t.Helper()
 	s.eventually(soon, func(g gomega.Gomega) {
@@ -55,19 +55,19 @@ func (s *story) locked(u *v1alpha1.ShardingUser) {
 	})
 }
 
-// member makes a user whose password is known to the story.
+// member creates a user whose password the story knows.
 func (s *story) member(name string) *v1alpha1.ShardingUser {
 	s.t.Helper()
 	s.secret(name, canary+" "+name)
 	return s.readyUser(name, secret(name), roles("operator"))
 }
 
-// basic is the Authorization header of Basic credentials.
+// basic returns the Authorization header of Basic credentials.
 func basic(username, password string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(username+":"+password))
 }
 
-// attempts is how many attempts of a user are on record with this outcome.
+// attempts returns the count of a user's recorded attempts with this outcome.
 func (s *story) attempts(username, outcome string) (n int) {
 	s.t.Helper()
 	s.Expect(s.db.QueryRow(s.t.Context(), `SELECT count(*) FROM login_attempts WHERE username = $1 AND outcome = $2`, username, outcome).
@@ -102,11 +102,11 @@ func TestLoginsContinueWhileTheDatabaseIsUnavailable(t *testing.T) {
 			s.logsIn(p, "bob", http.StatusUnauthorized)
 			s.logsIn(p, "admin", http.StatusUnauthorized)
 			status, _ := p.logIn("admin", "admin123")
-			s.Expect(status).To(gomega.Equal(http.StatusUnauthorized), "a default password that nobody created")
+			s.Expect(status).To(gomega.Equal(http.StatusUnauthorized), "a default password that no resource declares")
 			s.fails(p, "alice", 3)
 			s.fails(p, "carol", 3)
 			s.logsIn(p, "carol", http.StatusUnauthorized)
-			s.locked(carol) // everybody sees it during the outage
+			s.locked(carol) // the lock is reported while the database is unavailable
 
 			fault.end(s, proxy)
 			s.fallen(p, 0)
@@ -127,7 +127,7 @@ func TestLoginsContinueWhileTheDatabaseIsUnavailable(t *testing.T) {
 	}
 }
 
-// announced wants one Event of the beginning and one of the end, about the story's replica.
+// announced expects one Event of the beginning and one of the end, about the story's replica.
 func (s *story) announced() {
 	s.t.Helper()
 	s.eventually(soon, func(g gomega.Gomega) {
@@ -161,7 +161,7 @@ func TestLoginsFailWithoutFallbackAndDatabase(t *testing.T) {
 	})
 }
 
-// A restart in the midst of an outage: what is left is the cluster.
+// A replica that restarts while the database is unavailable has only the cluster.
 func TestReplicaStartedWithoutDatabaseUsesClusterAccounts(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
@@ -201,12 +201,12 @@ func TestReplicaStartedWithoutDatabaseUsesClusterAccounts(t *testing.T) {
 	var locked bool
 	s.Expect(s.db.QueryRow(t.Context(), `SELECT locked_until > now() AT TIME ZONE 'UTC' FROM users WHERE username = 'carol'`).
 		Scan(&locked)).To(gomega.Succeed())
-	s.Expect(locked).To(gomega.BeTrue(), "the lock of the first process")
+	s.Expect(locked).To(gomega.BeTrue(), "the lock that the first process made")
 	s.Expect(s.row("dave").Failed).To(gomega.Equal(2))
 	s.reports(soon, alice, v1alpha1.ReasonSynced)
 }
 
-// Two replicas on one database: log-ins on both, and locks of an outage on both.
+// Two replicas use one database. Logins on both, and locks that both make while it is unavailable.
 func TestReplicasShareLocksWhileTheDatabaseIsUnavailable(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
@@ -235,7 +235,7 @@ func TestReplicasShareLocksWhileTheDatabaseIsUnavailable(t *testing.T) {
 	s.logsIn(there, "alice", http.StatusUnauthorized)
 }
 
-// What somebody else changes in the table counts for what a gateway asks next, though the password was recognised before.
+// Another program's change in the table applies to the next verify request, although the password was verified before.
 func TestVerifyAppliesTableChangesWithinASecond(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
@@ -251,7 +251,7 @@ func TestVerifyAppliesTableChangesWithinASecond(t *testing.T) {
 	s.eventually(time.Second, func(g gomega.Gomega) { g.Expect(verify()).To(gomega.Equal(http.StatusUnauthorized)) })
 }
 
-// The API server and the lease are the reconciler's matter.
+// Only the reconciler needs the API server and the lease.
 func TestLoginsNeedNoAPIServer(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)

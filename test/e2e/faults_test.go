@@ -33,7 +33,7 @@ func TestEveryTestInTheDocumentationExists(t *testing.T) {
 	}
 	for file, atLeast := range map[string]int{
 		"docs/faults.md": 50,
-		"Makefile":       5, // a name that is gone would silently select no test
+		"Makefile":       5, // a name that does not exist would silently select no test
 	} {
 		content, err := fs.ReadFile(checkout, file)
 		g.Expect(err).NotTo(gomega.HaveOccurred())

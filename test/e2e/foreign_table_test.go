@@ -13,7 +13,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// isUp expects that the database counts as available, and that it decides logins.
+// isUp expects that the database counts as available, and that the database decides logins.
 func (s *story) isUp(g gomega.Gomega, p *process) {
 	for name, want := range map[string]float64{"shardinguser_database_up": 1, "shardinguser_fallback_active": 0} {
 		is, found := p.metric(name)
@@ -22,7 +22,7 @@ func (s *story) isUp(g gomega.Gomega, p *process) {
 	}
 }
 
-// What another program's trigger raises for one row looks like a defect of the database, and concerns that row alone.
+// An error that another program's trigger raises for one row looks like a database fault, but affects that row only.
 func TestTriggerErrorOnOneRowAffectsOnlyThatUser(t *testing.T) {
 	t.Parallel()
 	const missingFunction = `PERFORM no_such_function(NEW.username); RETURN NEW;`
@@ -31,12 +31,12 @@ func TestTriggerErrorOnOneRowAffectsOnlyThatUser(t *testing.T) {
 		superuser  bool
 	}{
 		"a missing right": {body: `RAISE insufficient_privilege;`, code: "42501"},
-		"a missing right, and the role is a superuser":   {body: `RAISE insufficient_privilege;`, code: "42501", superuser: true},
-		"a missing function":                             {body: missingFunction, code: "42883"},
-		"a missing right to a table that is not ours":    {body: `PERFORM * FROM secrets; RETURN NEW;`, code: "42501"},
-		"a missing table":                                {body: `PERFORM * FROM no_such_table; RETURN NEW;`, code: "42P01"},
-		"a shut-down of the server, as the trigger says": {body: `RAISE admin_shutdown;`, code: "57P01"},
-	}, "a missing right", "a shut-down of the server, as the trigger says") {
+		"a missing right, and the role is a superuser": {body: `RAISE insufficient_privilege;`, code: "42501", superuser: true},
+		"a missing function":                           {body: missingFunction, code: "42883"},
+		"a missing right to a foreign table":           {body: `PERFORM * FROM secrets; RETURN NEW;`, code: "42501"},
+		"a missing table":                              {body: `PERFORM * FROM no_such_table; RETURN NEW;`, code: "42P01"},
+		"a shutdown that the trigger reports":          {body: `RAISE admin_shutdown;`, code: "57P01"},
+	}, "a missing right", "a shutdown that the trigger reports") {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newStory(t)
@@ -65,32 +65,32 @@ func TestTriggerErrorOnOneRowAffectsOnlyThatUser(t *testing.T) {
 				WithTimeout(3 * time.Second).WithPolling(200 * time.Millisecond).Should(gomega.Succeed())
 
 			s.sql(`DROP TRIGGER theirs ON users`)
-			s.edit(alice, roles("viewer")) // has it retried at once
+			s.edit(alice, roles("viewer")) // retries at once
 			s.reports(soon, alice, v1alpha1.ReasonSynced)
 			s.logsIn(p, "alice", http.StatusOK)
 		})
 	}
 }
 
-// foreignOwner makes the table users the administrator's, and gives the operator's role these rights.
+// foreignOwner makes the administrator own the table users, and grants these rights to the operator's role.
 func (s *story) foreignOwner(rights string) {
 	s.t.Helper()
 	s.sql(`ALTER TABLE users OWNER TO CURRENT_USER; GRANT ` + rights + ` ON users TO ` + s.role) // in one transaction
 }
 
-// A right that is there is not advised, since row-level security is what refuses, hides or skips the row.
+// No grant helps here: row-level security refuses, hides or skips the row.
 func TestRowLevelSecurityIsReportedWithoutAdvisingAGrant(t *testing.T) {
 	t.Parallel()
 	for name, policies := range variants(t, map[string][]string{
-		"no policy at all":             nil,
-		"a policy for reading alone":   {`CREATE POLICY reading ON users FOR SELECT USING (true)`},
-		"a policy that refuses values": {`CREATE POLICY theirs ON users USING (true) WITH CHECK (active AND NOT roles ? 'admin')`},
+		"no policy":                    nil,
+		"a policy for SELECT only":     {`CREATE POLICY reading ON users FOR SELECT USING (true)`},
+		"a policy that rejects values": {`CREATE POLICY theirs ON users USING (true) WITH CHECK (active AND NOT roles ? 'admin')`},
 		"a policy that hides the row":  {`CREATE POLICY theirs ON users USING (roles ? 'admin') WITH CHECK (true)`},
-		"a policy that is restrictive": {
+		"a restrictive policy": {
 			`CREATE POLICY everything ON users USING (true)`,
 			`CREATE POLICY theirs ON users AS RESTRICTIVE FOR UPDATE USING (true) WITH CHECK (NOT roles ? 'admin')`,
 		},
-	}, "a policy that refuses values", "a policy that hides the row") {
+	}, "a policy that rejects values", "a policy that hides the row") {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newStory(t)
@@ -110,14 +110,14 @@ func TestRowLevelSecurityIsReportedWithoutAdvisingAGrant(t *testing.T) {
 			s.isUp(s, p)
 
 			s.sql(`ALTER ROLE ` + s.role + ` BYPASSRLS`)
-			s.edit(alice, roles("operator"))                // a session that is there may still have its plans from before
+			s.edit(alice, roles("operator"))                // an open session may still have its earlier plans
 			s.reports(2*soon, alice, v1alpha1.ReasonSynced) // by the first retry, which follows after 30 s
 			s.Expect(s.row("alice").Roles).To(gomega.MatchJSON(`["operator"]`))
 		})
 	}
 }
 
-// A row that no policy lets the operator's role end is still there, and can log in.
+// A row that no policy lets the operator's role delete still exists, and can log in.
 func TestDeletionSkippedByRowLevelSecurityWaits(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -156,7 +156,7 @@ func TestDeletionSkippedByRowLevelSecurityWaits(t *testing.T) {
 			s.isUp(s, p)
 
 			s.sql(`CREATE POLICY may_` + tt.missing + ` ON users FOR ` + tt.missing + ` USING (true)`)
-			s.edit(alice, func(u *v1alpha1.ShardingUser) { // has it retried at once
+			s.edit(alice, func(u *v1alpha1.ShardingUser) { // retries at once
 				u.Annotations = map[string]string{v1alpha1.AnnotationUnlockRequestedAt: "now"}
 			})
 			s.gone(soon, alice)
@@ -167,7 +167,7 @@ func TestDeletionSkippedByRowLevelSecurityWaits(t *testing.T) {
 	}
 }
 
-// The same SQLSTATE as of row-level security, and here a GRANT is what helps.
+// The SQLSTATE is the same as that of row-level security, but here a GRANT helps.
 func TestMissingRightIsReportedWithItsGrant(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
@@ -183,7 +183,7 @@ func TestMissingRightIsReportedWithItsGrant(t *testing.T) {
 	s.Expect(s.row("alice").Roles).To(gomega.MatchJSON(`["admin"]`))
 }
 
-// A column that pads the hash makes no login an outage.
+// A column that pads the hash must not make logins look like a database fault.
 func TestLoginsWorkWithAPaddedHashColumn(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)

@@ -29,14 +29,14 @@ import (
 )
 
 const (
-	loginName = "shardinguser-controller-manager-login.shardinguser-system.svc" // of the Service, as gateways know it
+	loginName = "shardinguser-controller-manager-login.shardinguser-system.svc" // of the Service, as gateways use it
 	appName   = "app.example.com"
 
-	// nginx and all that is behind it are at 127.0.0.1. The client is not, so that one can tell them apart.
+	// nginx and the programs behind it listen on 127.0.0.1. The client has another address, so that they can be told apart.
 	clientAddress = "127.0.0.7"
 )
 
-// A front is the nginx of examples/gateways, between a client, the log-in API and an application.
+// A front is the nginx of examples/gateways, between a client, the login API and an application.
 type front struct {
 	t      *testing.T
 	nginx  *testenv.Nginx
@@ -44,8 +44,8 @@ type front struct {
 	app    *recorder
 }
 
-// newFront starts nginx by the example as it is, but for addresses and the folder of the certificates. It trusts those
-// who have their certificate from the authority.
+// newFront starts nginx with the example's configuration, except for addresses and the folder of the certificates. It trusts
+// servers whose certificate the authority signed.
 func newFront(t *testing.T, login string, trusted *authority) *front {
 	t.Helper()
 	example, err := os.ReadFile(filepath.Join(root, "examples", "gateways", "nginx-site.conf"))
@@ -99,25 +99,25 @@ func newFront(t *testing.T, login string, trusted *authority) *front {
 	return &front{t: t, nginx: nginx, app: app, client: &http.Client{Transport: transport, Timeout: 20 * time.Second}}
 }
 
-// An ask changes a request that is about to be sent.
+// An ask changes a request before it is sent.
 type ask func(*http.Request)
 
 func as(username, password string) ask {
 	return func(r *http.Request) { r.SetBasicAuth(username, password) }
 }
 
-// with adds a header whose name is sent as it is written here.
+// with adds a header whose name is sent as written.
 func with(name string, values ...string) ask {
 	return func(r *http.Request) { r.Header[name] = append(r.Header[name], values...) }
 }
 
-// An answer of the application's, or of nginx in its place.
+// An answer is a response of the application, or of nginx in its place.
 type answer struct {
 	status int
 	header http.Header
 }
 
-// get asks for something of the application's.
+// get sends a GET request to the application.
 func (f *front) get(asks ...ask) answer {
 	f.t.Helper()
 	return f.send(http.MethodGet, "/reports?year=2026", nil, asks...)
@@ -143,22 +143,22 @@ func (f *front) send(method, path string, body io.Reader, asks ...ask) answer {
 	return answer{response.StatusCode, response.Header}
 }
 
-// A recorder answers, and keeps what it was asked.
+// A recorder answers requests and records them.
 type recorder struct {
 	address     string
-	connections atomic.Int64 // that were made to it
+	connections atomic.Int64 // count of connections to it
 	mu          sync.Mutex
 	asked       []asked
 }
 
-// asked is one request.
+// asked is one recorded request.
 type asked struct {
 	Method, Path string
 	Header       http.Header
 	Body         string
 }
 
-// newRecorder starts one, which speaks TLS if it has a certificate.
+// newRecorder starts a recorder, with TLS if it has a certificate.
 func newRecorder(t *testing.T, handle http.HandlerFunc, certificates ...tls.Certificate) *recorder {
 	t.Helper()
 	r := &recorder{}
@@ -189,7 +189,7 @@ func newRecorder(t *testing.T, handle http.HandlerFunc, certificates ...tls.Cert
 	return r
 }
 
-// take is what it was asked since the last time.
+// take returns the requests since the last call.
 func (r *recorder) take() []asked {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -200,7 +200,7 @@ func (r *recorder) take() []asked {
 
 // An authority signs certificates.
 type authority struct {
-	certificate string // its own, in PEM
+	certificate string // in PEM
 	signed      *x509.Certificate
 	key         *ecdsa.PrivateKey
 }
@@ -220,7 +220,7 @@ func (a *authority) issue(t *testing.T, name string) (certificate, key string) {
 	return a.sign(t, &x509.Certificate{DNSNames: []string{name}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
 }
 
-// sign makes a key and signs its certificate; the first one is the authority's own.
+// sign creates a key and signs its certificate. The first certificate is the authority's own.
 func (a *authority) sign(t *testing.T, template *x509.Certificate) (certificate, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -246,7 +246,7 @@ func (a *authority) sign(t *testing.T, template *x509.Certificate) (certificate,
 		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: plain}))
 }
 
-// pool trusts the authority and nobody else.
+// pool returns a pool that trusts only the authority.
 func (a *authority) pool(t *testing.T) *x509.CertPool {
 	t.Helper()
 	pool := x509.NewCertPool()

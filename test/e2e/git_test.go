@@ -20,12 +20,12 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// A committer has manifests in Git and applies them with kubectl, in the story's namespace.
+// A committer keeps manifests in Git and applies them with kubectl, in the story's namespace.
 type committer struct {
 	*story
 }
 
-// in is the same committer for a subtest.
+// in returns the committer for a subtest.
 func (c *committer) in(t *testing.T) *committer {
 	t.Helper()
 	s := *c.story
@@ -33,13 +33,13 @@ func (c *committer) in(t *testing.T) *committer {
 	return &committer{&s}
 }
 
-// manifest is a ShardingUser in Git, with these lines in its spec and perhaps annotations. Its label is that of its commits.
+// manifest returns a ShardingUser with these lines in its spec and optional annotations. Its label groups the manifests of a commit.
 func (c *committer) manifest(label, name, annotations string, spec ...string) string {
 	return "---\napiVersion: sharding.io/v1alpha1\nkind: ShardingUser\nmetadata:\n  name: " + name + "\n  labels: {app: " + label + "}\n  annotations: {" +
 		annotations + "}\nspec:\n  " + strings.Join(spec, "\n  ") + "\n"
 }
 
-// try runs kubectl with manifests as its standard input, and returns all that it printed.
+// try runs kubectl with manifests as its standard input, and returns its output.
 func (c *committer) try(manifests string, args ...string) (string, error) {
 	c.t.Helper()
 	cmd := exec.CommandContext(c.t.Context(), plane.KubectlPath(), append([]string{"--namespace=" + c.namespace}, args...)...)
@@ -51,7 +51,7 @@ func (c *committer) try(manifests string, args ...string) (string, error) {
 	return out.String(), err
 }
 
-// run is try of what has to work.
+// run is try for commands that have to succeed.
 func (c *committer) run(manifests string, args ...string) string {
 	c.t.Helper()
 	out, err := c.try(manifests, args...)
@@ -64,7 +64,7 @@ func (c *committer) apply(manifests string, args ...string) string {
 	return c.run(manifests, append([]string{"apply", "--filename=-"}, args...)...)
 }
 
-// prune applies all that has the label, and prunes what has it and is not in Git any more.
+// prune applies the manifests with the label, and prunes resources with the label that are no longer in Git.
 func (c *committer) prune(label, manifests string) string {
 	c.t.Helper()
 	return c.apply(manifests, "--prune", "--selector=app="+label, "--prune-allowlist=sharding.io/v1alpha1/ShardingUser")
@@ -87,14 +87,14 @@ func (c *committer) hasRoles(username string, roles ...string) {
 	})
 }
 
-// used gives the account a history, and returns its row.
+// used gives the account a history of logins, and returns its row.
 func (c *committer) used(username string) *row {
 	c.t.Helper()
 	c.sql(`UPDATE users SET failed_login_attempts = 3, last_login_at = '2026-01-31 12:00:00' WHERE username = $1`, username)
 	return c.row(username)
 }
 
-// keeps expects that the account is the one of before, with its password and its history.
+// keeps expects that the account is unchanged, with its password and its history.
 func (c *committer) keeps(username string, before *row) {
 	c.t.Helper()
 	after := c.row(username)
@@ -104,7 +104,7 @@ func (c *committer) keeps(username string, before *row) {
 	var logins int
 	c.Expect(c.db.QueryRow(c.t.Context(), `SELECT count(*) FROM users WHERE username = $1 AND last_login_at = '2026-01-31 12:00:00'`, username).
 		Scan(&logins)).To(gomega.Succeed())
-	c.Expect(logins).To(gomega.Equal(1), "the last login")
+	c.Expect(logins).To(gomega.Equal(1), "the history of the account")
 }
 
 // isNew expects that the account was deleted and created again.
@@ -121,18 +121,18 @@ func TestGitWorkflows(t *testing.T) {
 	other := s.newNamespace()
 	s.allowGeneration(s.namespace)
 	p := s.start("--watch-namespaces="+s.namespace+","+other, "--protected-roles=admin,owner")
-	s.readyUser("root", roles("admin")) // so that nobody else is the last administrator
+	s.readyUser("root", roles("admin")) // another administrator, so that no story deletes the last one
 	c := &committer{s}
 	for name, story := range map[string]func(*committer){
-		"a role that is added by hand goes with the next apply":      twoManagers,
-		"replace loses annotations and neither finalizer nor unlock": replaced,
-		"replace --force makes another account, but for Retain":      replacedByForce,
-		"apply --prune takes the account away":                       pruned,
-		"a rename in one commit makes another account":               renamed,
-		"a rename with Retain and IfUnowned keeps the account":       renamedWithItsAccount,
-		"a rename makes another generated password":                  renamedWithAGeneratedPassword,
-		"a resource that waits for a name says how to keep it":       waitsForTheName,
-		"a namespace ends with all that is in it": func(c *committer) {
+		"the next apply removes a role that was added by hand":      twoManagers,
+		"replace loses annotations, but no finalizer or unlock":     replaced,
+		"replace --force creates a new account, except with Retain": replacedByForce,
+		"apply --prune deletes the account":                         pruned,
+		"a rename in one commit creates a new account":              renamed,
+		"a rename with Retain and IfUnowned keeps the account":      renamedWithItsAccount,
+		"a rename generates a new password":                         renamedWithAGeneratedPassword,
+		"a resource that waits for a name reports how to keep it":   waitsForTheName,
+		"a deleted namespace deletes its accounts": func(c *committer) {
 			c.namespace = other
 			namespaceEnds(c)
 		},
@@ -165,14 +165,14 @@ func twoManagers(c *committer) {
 	c.hasRoles("two-managers", "viewer")
 	c.synced("two-managers")
 
-	// A list that another manager applies takes the whole, and so does Git's after it.
+	// A manager that applies a list owns the whole list, and Git owns it after the next apply.
 	byHand := c.manifest("two", "two-managers", "", "roles: [operator]")
 	c.apply(byHand, "--server-side", "--field-manager=by-hand", "--force-conflicts")
 	c.hasRoles("two-managers", "operator")
 	c.apply(alice, "--server-side", "--field-manager=git", "--force-conflicts")
 	c.hasRoles("two-managers", "viewer")
 
-	// Without server-side apply it is the same.
+	// Client-side apply has the same result.
 	plain := c.manifest("two", "one-manager", "", "roles: [viewer]")
 	c.apply(plain)
 	c.synced("one-manager")
@@ -206,18 +206,18 @@ func replaced(c *committer) {
 	c.Expect(after.Annotations).NotTo(gomega.HaveKey(v1alpha1.AnnotationUnlockRequestedAt))
 	c.eventually(soon, func(g gomega.Gomega) {
 		g.Expect(c.kube.Get(c.t.Context(), key(after), after)).To(gomega.Succeed())
-		g.Expect(after.Finalizers).To(gomega.ContainElement(v1alpha1.Finalizer), "the operator adds its finalizer again")
+		g.Expect(after.Finalizers).To(gomega.ContainElement(v1alpha1.Finalizer), "the operator restores its finalizer")
 	})
-	c.Expect(after.Status.LastHandledUnlock).To(gomega.Equal("monday"), "a request that is lost is no new one")
+	c.Expect(after.Status.LastHandledUnlock).To(gomega.Equal("monday"), "the lost annotation is no new request")
 	c.run("", "annotate", "shardinguser", "replaced", unlock+"monday")
 	c.run("", "patch", "shardinguser", "replaced", "--type=merge", `--patch={"spec": {"roles": ["viewer"]}}`)
 	c.hasRoles("replaced", "viewer")
 	c.synced("replaced")
-	locked(c) // the same request again is none
+	locked(c) // the same value is no new request
 	c.run("", "annotate", "shardinguser", "replaced", "--overwrite", unlock+"tuesday")
 	c.eventually(soon, func(g gomega.Gomega) { g.Expect(c.row("replaced").Failed).To(gomega.BeZero()) })
 
-	// A pause that is not in Git ends with it.
+	// A pause that is not in Git ends with the replace.
 	c.run("", "annotate", "shardinguser", "replaced", "sharding.io/paused=true")
 	c.reports(soon, u, v1alpha1.ReasonPaused)
 	c.run(inGit, "replace", "--filename=-")
@@ -238,7 +238,7 @@ func replacedByForce(c *committer) {
 	before = c.used("forced")
 	c.run(inGit, "replace", "--force", "--filename=-")
 	c.synced("forced")
-	c.keeps("forced", before) // a resource of the same namespace and name takes the row up again
+	c.keeps("forced", before) // a resource of the same namespace and name adopts the row again
 }
 
 func pruned(c *committer) {
@@ -246,14 +246,14 @@ func pruned(c *committer) {
 	c.prune("prune", stays+goes)
 	c.synced("stays")
 	u := c.synced("goes")
-	c.apply(stays, "--prune", "--selector=app=prune") // kubectl prunes no custom resources unless they are named
+	c.apply(stays, "--prune", "--selector=app=prune") // kubectl prunes custom resources only if they are named
 	c.synced("goes")
 	c.Expect(c.prune("prune", stays)).To(gomega.ContainSubstring("goes pruned"))
 	c.gone(soon, u)
 	c.Expect(c.row("goes")).To(gomega.BeNil())
 	c.synced("stays")
 
-	// By an ApplySet, which remembers the kinds by itself.
+	// An ApplySet records the kinds itself.
 	first, second := c.manifest("set", "set-first", "", "roles: [viewer]"), c.manifest("set", "set-second", "", "roles: [viewer]")
 	c.apply(first+second, "--server-side", "--prune", "--applyset=accounts")
 	c.synced("set-first")
@@ -268,7 +268,7 @@ func renamed(c *committer) {
 	c.prune("rename", c.manifest("rename", "old-name", "", "username: carol", "roles: [viewer]"))
 	old, before := c.synced("old-name"), c.used("carol")
 	c.prune("rename", c.manifest("rename", "new-name", "", "username: carol", "roles: [viewer]"))
-	c.synced("new-name") // which takes the name by itself once the old one is gone
+	c.synced("new-name") // it gets the name once the old resource is deleted
 	c.gone(soon, old)
 	c.isNew("carol", before)
 }
@@ -276,7 +276,7 @@ func renamed(c *committer) {
 func renamedWithItsAccount(c *committer) {
 	for username, password := range map[string]string{
 		"dave": "password: {secretRef: {name: dave}, format: Bcrypt}",
-		"erin": "active: true", // the password is another program's
+		"erin": "active: true", // another program sets the password
 	} {
 		if username == "dave" {
 			c.secret("dave", aHash)
@@ -310,7 +310,7 @@ func renamedWithAGeneratedPassword(c *committer) {
 	c.Expect(c.kube.Get(c.t.Context(), secret, former)).To(gomega.Succeed())
 
 	c.prune("generated", inGit("grace-2", "adoptionPolicy: IfUnowned"))
-	c.eventually(time.Minute, func(g gomega.Gomega) { // the former Secret goes with the resource that it belongs to
+	c.eventually(time.Minute, func(g gomega.Gomega) { // the former Secret is deleted with its owner
 		g.Expect(c.kube.Get(c.t.Context(), secret, latter)).To(gomega.Succeed())
 		g.Expect(latter.UID).NotTo(gomega.Equal(former.UID))
 		u := c.resource("grace-2")

@@ -14,7 +14,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// serverOfItsOwn is a Postgres server that ends with the test.
+// serverOfItsOwn starts a Postgres server that stops with the test.
 func serverOfItsOwn(t *testing.T, settings ...string) *testenv.Postgres {
 	t.Helper()
 	server, err := testenv.StartPostgres(t.Context(), settings...)
@@ -29,7 +29,7 @@ func serverOfItsOwn(t *testing.T, settings ...string) *testenv.Postgres {
 	return server
 }
 
-// standbys makes commits wait for a synchronous standby of this name, or for none, and returns once they do.
+// standbys makes commits wait for a synchronous standby of this name, or for none. It returns once they do.
 func (s *story) standbys(name string, hang bool) {
 	s.t.Helper()
 	s.sql(`ALTER SYSTEM SET synchronous_standby_names = '` + name + `'`)
@@ -42,7 +42,7 @@ func (s *story) standbys(name string, hang bool) {
 	})
 }
 
-// A lost synchronous standby is an outage: reads work, and no commit returns.
+// Without its synchronous standby a database is unavailable: reads work, and no commit returns.
 func TestFallbackServesLoginsWhileCommitsHang(t *testing.T) {
 	t.Parallel()
 	s := storyOn(t, serverOfItsOwn(t, "synchronous_commit=on"))
@@ -100,7 +100,7 @@ func TestFallbackServesLoginsWhileCommitsHang(t *testing.T) {
 		g.Expect(others).To(gomega.BeZero())
 		g.Expect(s.attempts("alice", "success")).To(gomega.BeNumerically(">=", 3+1+6))
 	})
-	s.Expect(s.attempts("bob", "unchecked")).NotTo(gomega.BeZero(), "no attempt was cut off")
+	s.Expect(s.attempts("bob", "unchecked")).NotTo(gomega.BeZero(), "no attempt was aborted")
 	s.logsIn(p, "bob", http.StatusOK)
 	s.isLocked(alice, false)
 	s.isLocked(bob, false)

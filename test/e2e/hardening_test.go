@@ -14,7 +14,7 @@ import (
 	"github.com/onsi/gomega"
 )
 
-// The certificate of a folder goes another way than the manager's own.
+// The certificate of a folder is configured by other code than the manager's own.
 func TestMetricsAndLoginsAcceptModernTLSOnly(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
@@ -29,8 +29,8 @@ func TestMetricsAndLoginsAcceptModernTLSOnly(t *testing.T) {
 		}
 	}
 	for certified, p := range map[string]*process{
-		"by itself":   s.start(),
-		"by a folder": s.start("--metrics-cert-dir="+dir, "--login-tls-cert-dir="+dir),
+		"own certificate":    s.start(),
+		"certificate folder": s.start("--metrics-cert-dir="+dir, "--login-tls-cert-dir="+dir),
 	} {
 		for server, address := range map[string]string{"metrics": p.Metrics, "log-ins": p.Login} {
 			for name, test := range map[string]struct {
@@ -54,7 +54,7 @@ func TestMetricsAndLoginsAcceptModernTLSOnly(t *testing.T) {
 	}
 }
 
-// Connections that do nothing, more than there may be, on each of the ports.
+// Idle connections on each port exceed the limit.
 func TestIdleConnectionsDoNotBlockProbesOrLogins(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
@@ -71,7 +71,7 @@ func TestIdleConnectionsDoNotBlockProbesOrLogins(t *testing.T) {
 	for range 5 {
 		begun := time.Now()
 		s.Expect(p.probe("/healthz")).To(gomega.Equal(http.StatusOK))
-		s.Expect(time.Since(begun)).To(gomega.BeNumerically("<", 4*time.Second), "before any of them is given up")
+		s.Expect(time.Since(begun)).To(gomega.BeNumerically("<", 4*time.Second), "before the manager closes any of them")
 		status, _ := p.logIn("alice", canary+" alice")
 		s.Expect(status).To(gomega.Equal(http.StatusOK))
 	}

@@ -25,8 +25,8 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// theirs makes the table as the sharding manager does, with so many rows of all kinds that such a table has. Of a hundred, five
-// have no hash that the operator takes; of ten, five have a username that is no resource's name.
+// theirs creates the table as the sharding manager does, with this many rows of all kinds. Of a hundred rows, five have a hash
+// that the operator cannot use. Of ten rows, five have a username that is no valid resource name.
 func (s *story) theirs(rows int) {
 	s.t.Helper()
 	s.sql(`CREATE TABLE users (username VARCHAR(255) PRIMARY KEY, password_hash VARCHAR(255), roles JSONB NOT NULL DEFAULT '[]'::jsonb,
@@ -45,8 +45,8 @@ func (s *story) theirs(rows int) {
 	s.sql(`GRANT SELECT, INSERT, UPDATE, DELETE, TRIGGER ON users TO ` + s.role)
 }
 
-// state is all that the sharding system's programs see of the rows, but for when they were changed last, byte by byte. Hashes of inactive
-// rows are as they would be if these were active.
+// state returns the rows as the sharding system's programs read them, without updated_at. Hashes of inactive
+// rows are as they would be in active rows.
 func (s *story) state() map[string]string {
 	s.t.Helper()
 	found, err := s.db.Query(s.t.Context(), `SELECT username, concat_ws('|',
@@ -61,7 +61,7 @@ func (s *story) state() map[string]string {
 	return all
 }
 
-// An importReport is what import tells programs.
+// An importReport is the machine-readable report of import.
 type importReport struct {
 	Rows, Users, Secrets int
 	Changes              []struct{ Action, Object string }
@@ -84,7 +84,7 @@ func (sh *shell) imports(args ...string) (code int, report importReport) {
 	return got.code, report
 }
 
-// files is what is in a folder, by path.
+// files returns the contents of the files in a folder, by path.
 func (sh *shell) files(folder string) map[string][]byte {
 	sh.s.t.Helper()
 	all := map[string][]byte{}
@@ -110,7 +110,7 @@ func TestImportOfTenThousandRowsWritesValidManifests(t *testing.T) {
 	sh := s.somebody()
 
 	code, report := sh.imports("--directory=accounts", "--dry-run")
-	s.Expect(code).To(gomega.Equal(3), "rows would be left out")
+	s.Expect(code).To(gomega.Equal(3), "import would skip rows")
 	s.Expect(report.Changes).To(gomega.HaveLen(rows + rows*95/100))
 	_, err := os.Stat(filepath.Join(sh.folder, "accounts"))
 	s.Expect(os.IsNotExist(err)).To(gomega.BeTrue())
@@ -126,7 +126,7 @@ func TestImportOfTenThousandRowsWritesValidManifests(t *testing.T) {
 	files := sh.files("accounts")
 	s.Expect(files).To(gomega.HaveLen(rows + rows*95/100))
 
-	// Nothing changes without a change, neither here nor anywhere else.
+	// A second import changes nothing in the cluster or the table.
 	began = time.Now()
 	code, report = sh.imports("--directory=accounts")
 	t.Logf("the second run took %v", time.Since(began).Round(time.Millisecond))
@@ -134,14 +134,14 @@ func TestImportOfTenThousandRowsWritesValidManifests(t *testing.T) {
 	s.Expect(report.Changes).To(gomega.BeEmpty())
 	code, report = sh.imports("--directory=accounts", "--dry-run")
 	s.Expect(code).To(gomega.Equal(3))
-	s.Expect(report.Changes).To(gomega.BeEmpty(), "there is no difference")
+	s.Expect(report.Changes).To(gomega.BeEmpty(), "the second import changes nothing")
 	_, _ = sh.imports("--directory=elsewhere")
 	s.Expect(sh.files("elsewhere")).To(gomega.Equal(files))
 
 	s.accepts(files)
 }
 
-// accepts has the API server look at all manifests, and store none.
+// accepts sends all manifests to the API server as a dry run.
 func (s *story) accepts(files map[string][]byte) {
 	s.t.Helper()
 	kube := client.NewDryRunClient(client.WithFieldValidation(s.kube, metav1.FieldValidationStrict))
@@ -172,7 +172,7 @@ func (s *story) accepts(files map[string][]byte) {
 	s.t.Logf("the API server looked at %d manifests in %v", len(files), time.Since(began).Round(time.Millisecond))
 }
 
-// The operator takes over what was imported, and no program of the sharding system could tell.
+// The operator adopts the imported rows without a visible change for the programs of the sharding system.
 func TestImportedUsersKeepPasswordsLocksAndCounters(t *testing.T) {
 	t.Parallel()
 	rows := orShort(1000, 200)
@@ -192,7 +192,7 @@ func TestImportedUsersKeepPasswordsLocksAndCounters(t *testing.T) {
 	s.Expect(code).To(gomega.BeZero())
 	s.Expect(report.Changes).To(gomega.HaveLen(rows + rows*95/100))
 
-	// A second run sends nothing, before the rows are owned and after that.
+	// A second import sends nothing, before and after the operator adopts the rows.
 	versions := s.versions()
 	s.Expect(versions).To(gomega.HaveLen(rows))
 	code, report = sh.imports("--apply")
@@ -204,7 +204,7 @@ func TestImportedUsersKeepPasswordsLocksAndCounters(t *testing.T) {
 	s.start()
 	s.eventually(3*time.Minute, func(g gomega.Gomega) { g.Expect(s.countReady()).To(gomega.Equal(rows)) })
 	t.Logf("the operator adopted %d rows in %v, its start included", rows, time.Since(began).Round(time.Millisecond))
-	s.Expect(s.state()).To(gomega.Equal(before), "but for updated_at, each row is as it was")
+	s.Expect(s.state()).To(gomega.Equal(before), "only updated_at may change")
 
 	code, report = sh.imports("--dry-run")
 	s.Expect(code).To(gomega.BeZero())
@@ -213,7 +213,7 @@ func TestImportedUsersKeepPasswordsLocksAndCounters(t *testing.T) {
 	s.Expect(code).To(gomega.BeZero(), "%v", report.Changes)
 	s.Expect(report.Users).To(gomega.Equal(rows))
 
-	// Who was locked still is, and the statuses tell.
+	// Locks are kept, and the statuses report them.
 	var locked int
 	s.Expect(s.db.QueryRow(t.Context(), `SELECT count(*) FROM users WHERE locked_until > now()`).Scan(&locked)).To(gomega.Succeed())
 	s.Expect(locked).To(gomega.BeNumerically(">", rows/10))
@@ -222,7 +222,7 @@ func TestImportedUsersKeepPasswordsLocksAndCounters(t *testing.T) {
 	})
 }
 
-// versions are those of the story's users, by name.
+// versions returns the resource versions of the story's users, by name.
 func (s *story) versions() map[string]string {
 	s.t.Helper()
 	versions := map[string]string{}
@@ -238,7 +238,7 @@ func TestImportReportsConflicts(t *testing.T) {
 	s.theirs(3)
 	sh := s.somebody()
 
-	// The standard output has manifests and nothing else; hashes are among them, since that is what was asked for.
+	// The standard output has only manifests. They contain hashes on request.
 	got := sh.run("", "kubectl", "shardinguser", "import", "--dsn-file=dsn.txt")
 	s.Expect(got.code).To(gomega.BeZero())
 	s.Expect(strings.Count(got.out, "\n  password: JDJ")).To(gomega.Equal(3))
@@ -248,7 +248,7 @@ func TestImportReportsConflicts(t *testing.T) {
 	s.Expect(strings.Count(applied, "shardinguser.sharding.io/")).To(gomega.Equal(3))
 	s.Expect(sh.done("import", "--dsn-file=dsn.txt", "--secrets=skip", "-o", "json")).NotTo(gomega.ContainSubstring(`"Secret"`))
 
-	// What somebody else applied is not taken from him.
+	// Import does not change a resource that another user applied.
 	taken := s.user("mixed-case-3-x8fc42d2313", username("somebody-else"))
 	code, report := sh.imports("--apply")
 	for _, u := range s.users() {
@@ -263,7 +263,7 @@ func TestImportReportsConflicts(t *testing.T) {
 	s.Expect(taken.Spec.AdoptionPolicy).To(gomega.Equal(v1alpha1.AdoptionNever))
 	s.Expect(s.users()).To(gomega.HaveLen(3))
 
-	// What another manager set stays, and is reported: a field, or the list of roles.
+	// Import keeps and reports what another manager set: a field, or the list of roles.
 	var fields, addition v1alpha1.ShardingUser
 	for _, u := range s.users() {
 		switch u.Spec.Username {
@@ -287,14 +287,14 @@ func TestImportReportsConflicts(t *testing.T) {
 	}
 	s.Expect(s.versions()).To(gomega.Equal(versions))
 
-	// Rows that may not be read name the grant.
+	// If rows are not readable, the error names the grant.
 	s.sql(`REVOKE SELECT ON users FROM ` + s.role)
 	refused := sh.plugin("import", "--dsn-file=dsn.txt")
 	s.Expect(refused.code).To(gomega.Equal(2))
 	s.Expect(refused.errOut).To(gomega.ContainSubstring("GRANT"))
 }
 
-// Whoever has the operator make a password, or takes it from elsewhere, gets no Secret beside that.
+// A user with a generated password or a Secret of its own gets no second Secret.
 func TestImportWritesNoUnusedSecret(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
@@ -316,7 +316,7 @@ func TestImportWritesNoUnusedSecret(t *testing.T) {
 	s.Expect(s.kube.List(t.Context(), &secrets, client.InNamespace(s.namespace))).To(gomega.Succeed())
 	s.Expect(secrets.Items).To(gomega.BeEmpty())
 
-	// What else import says of such a user is applied beside what the operator makes.
+	// Import applies the other fields of such a user, beside the generated password.
 	s.Expect(s.kube.Delete(t.Context(), alice)).To(gomega.Succeed())
 	_, err := plane.Apply(t.Context(), `{"apiVersion": "sharding.io/v1alpha1", "kind": "ShardingUser", "metadata": {"name": "alice"},
 		"spec": {"password": {"secretRef": {"name": "alice-login"}, "generate": {}, "maxAge": "2160h"}}}`,

@@ -16,7 +16,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// An intruder is a tenant of the namespace mine, who is after what is in the story's own.
+// An intruder is a tenant of the namespace mine that attacks the story's namespace.
 type intruder struct {
 	*story
 	tenant client.Client
@@ -24,7 +24,7 @@ type intruder struct {
 	victim *v1alpha1.ShardingUser
 }
 
-// create makes a user in the intruder's namespace, as the intruder.
+// create creates a user in the intruder's namespace, as the intruder.
 func (i *intruder) create(name string, edits ...edit) *v1alpha1.ShardingUser {
 	i.t.Helper()
 	u := i.resource(name, append([]edit{in(i.mine)}, edits...)...)
@@ -32,14 +32,14 @@ func (i *intruder) create(name string, edits ...edit) *v1alpha1.ShardingUser {
 	return u
 }
 
-// remove deletes a user as the intruder, and waits until it is gone.
+// remove deletes a user as the intruder, and waits until it is deleted.
 func (i *intruder) remove(u *v1alpha1.ShardingUser) {
 	i.t.Helper()
 	i.Expect(i.tenant.Delete(i.t.Context(), u)).To(gomega.Succeed())
 	i.gone(soon, u)
 }
 
-// Not parallel: policies are the whole cluster's.
+// Not parallel: policies are cluster-wide.
 func TestTenantCannotChangeOtherNamespaces(t *testing.T) {
 	s := newStory(t)
 	mine := s.newNamespace()
@@ -71,7 +71,7 @@ func TestTenantCannotChangeOtherNamespaces(t *testing.T) {
 	s.Expect(strings.Contains(manager.said(), "panic")).To(gomega.BeFalse())
 }
 
-// reachesNothing expects that what is another's cannot be read or changed.
+// reachesNothing expects that the intruder cannot read or change another's resources.
 func (i *intruder) reachesNothing() {
 	i.t.Helper()
 	ctx := i.t.Context()
@@ -92,7 +92,7 @@ func (i *intruder) reachesNothing() {
 	}
 }
 
-// staysItself expects that the intruder may change its namespace's labels, but not the one by which policies tell tenants apart.
+// staysItself expects that the intruder may change its namespace's labels, except the label by which policies select tenants.
 func (i *intruder) staysItself() {
 	i.t.Helper()
 	ctx := i.t.Context()
@@ -102,7 +102,7 @@ func (i *intruder) staysItself() {
 	i.Expect(own.Labels).To(gomega.HaveKeyWithValue(corev1.LabelMetadataName, i.mine))
 }
 
-// getsHoldOfNothing expects that no resource, and no forged status, gets hold of the account.
+// getsHoldOfNothing expects that no resource and no forged status gets the account.
 func (i *intruder) getsHoldOfNothing() {
 	i.t.Helper()
 	ctx := i.t.Context()
@@ -123,14 +123,14 @@ func (i *intruder) getsHoldOfNothing() {
 		})...)
 		i.reports(soon, u, v1alpha1.ReasonNotPermitted)
 
-		// A status that tells of an account, and of a permission, is believed by nobody.
+		// A forged status that reports an account and a permission has no effect.
 		forged := u.DeepCopy()
 		forged.Status.PermittedBy, forged.Status.LastHandledUnlock = "others", "now"
 		forged.Status.PasswordChangedTime = new(metav1.Now())
 		forged.Status.Conditions[0].Reason, forged.Status.Conditions[0].Status = v1alpha1.ReasonSynced, metav1.ConditionTrue
 		i.Expect(i.tenant.Status().Patch(ctx, forged, client.MergeFrom(u))).To(gomega.Succeed())
 		i.Expect(i.tenant.Patch(ctx, u, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`)))).To(gomega.Succeed())
-		i.eventually(soon, func(g gomega.Gomega) { // it is put back, and the status with it
+		i.eventually(soon, func(g gomega.Gomega) { // the row is corrected, and the status with it
 			g.Expect(i.kube.Get(ctx, key(u), u)).To(gomega.Succeed())
 			g.Expect(u.Finalizers).NotTo(gomega.BeEmpty())
 			g.Expect(u.Status.PermittedBy).To(gomega.BeEmpty())
@@ -139,16 +139,16 @@ func (i *intruder) getsHoldOfNothing() {
 	}
 }
 
-// readsNoSecret expects that a resource reads no Secret of another namespace.
+// readsNoSecret expects that the operator reads no Secret of another namespace for a resource.
 func (i *intruder) readsNoSecret() {
 	i.t.Helper()
-	u := i.create("mine", secret("victim")) // which is in the other namespace
+	u := i.create("mine", secret("victim")) // in the other namespace
 	i.reports(soon, u, v1alpha1.ReasonSecretNotFound)
 	i.Expect(i.row("mine").Hash).To(gomega.Equal("!"))
 	i.remove(u)
 }
 
-// takesNoName expects that a name that is taken stays whose it is.
+// takesNoName expects that a username stays with its owner.
 func (i *intruder) takesNoName() {
 	i.t.Helper()
 	i.policy("generous", func(p *v1alpha1.ShardingUserPolicySpec) {

@@ -42,7 +42,7 @@ func TestSamplesAreReconciledAndListedByKubectl(t *testing.T) {
 	s.Expect(s.kubectl("-n", "sharding-system", "get", "suser", "-o", `jsonpath={.items[*].status.conditions[?(@.type=="WeakPassword")].status}`)).
 		To(gomega.Equal("True True True"))
 
-	// The locked one can be selected.
+	// A label selects the locked user.
 	s.sql(`UPDATE users SET failed_login_attempts = 5, last_login_at = now() AT TIME ZONE 'UTC',
 		locked_until = (now() AT TIME ZONE 'UTC') + interval '15 minutes' WHERE username = 'operator'`)
 	s.eventually(soon, func(g gomega.Gomega) {
@@ -50,7 +50,7 @@ func TestSamplesAreReconciledAndListedByKubectl(t *testing.T) {
 			To(gomega.Equal("shardinguser.sharding.io/operator\n"))
 	})
 	line := strings.Split(s.kubectl("-n", "sharding-system", "get", "suser", "operator", "--no-headers"), "\n")[0]
-	s.Expect(line).To(gomega.MatchRegexp(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`), "when the lock runs out")
+	s.Expect(line).To(gomega.MatchRegexp(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`), "when the lock expires")
 	s.Expect(line).NotTo(gomega.ContainSubstring("<invalid>"))
 	s.Expect(s.kubectl("get", "suser", "-A", "--field-selector=spec.active=false", "-o", "name")).To(gomega.BeEmpty())
 	s.Expect(s.kubectl("get", "suser", "-A", "--field-selector=status.username=viewer", "-o", "name")).
@@ -58,7 +58,7 @@ func TestSamplesAreReconciledAndListedByKubectl(t *testing.T) {
 	s.kubectl("-n", "sharding-system", "annotate", "suser", "operator", "sharding.io/unlock-requested-at=now")
 	s.eventually(soon, func(g gomega.Gomega) { g.Expect(s.row("operator").Failed).To(gomega.BeZero()) })
 
-	// A rotation as the sample's comment tells it.
+	// A rotation as the sample's comment describes it.
 	file := s.kubectl("-n", "sharding-system", "create", "secret", "generic", "admin-password",
 		"--from-literal=password="+canary+" rotated", "--dry-run=client", "-o", "yaml")
 	_, err := plane.Apply(t.Context(), file)
@@ -66,7 +66,7 @@ func TestSamplesAreReconciledAndListedByKubectl(t *testing.T) {
 	s.eventually(soon, func(g gomega.Gomega) { g.Expect(s.row("admin").Hash).NotTo(gomega.Equal(rows["admin"].Hash)) })
 	s.Expect(bcrypt.CompareHashAndPassword([]byte(s.row("admin").Hash), []byte(canary+" rotated"))).To(gomega.Succeed())
 
-	// Users, Secrets and namespace go together, in any order, and nothing hangs once the last admin may go.
+	// Users, Secrets and namespace are deleted together, in any order. Nothing hangs once the last admin may be deleted.
 	s.kubectl("-n", "sharding-system", "annotate", "suser", "admin", v1alpha1.AnnotationAllowLastAdministrator+"=true")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()

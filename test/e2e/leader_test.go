@@ -14,15 +14,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// leads tells whether a manager says that it is the leader.
+// leads reports whether a manager's metric says that it is the leader.
 func (p *process) leads() bool {
 	p.t.Helper()
 	leads, _ := p.metric("leader_election_master_status")
 	return leads == 1
 }
 
-// ownLease lets managers have their lease in the story's namespace, where no other story waits for it, with the very rights
-// that they have in the operator's. It returns the flag that says so.
+// ownLease gives managers a lease in the story's namespace, where no other story waits for it, with the same rights
+// as in the operator's namespace. It returns the flag that sets this.
 func (s *story) ownLease() string {
 	s.t.Helper()
 	var roles rbacv1.RoleList
@@ -40,7 +40,7 @@ func (s *story) ownLease() string {
 	return "--leader-election-namespace=" + s.namespace
 }
 
-// pair starts two managers for the story of which the first leads.
+// pair starts two managers for the story. The first leads.
 func (s *story) pair(args ...string) (leader, standby *process) {
 	s.t.Helper()
 	args = append(args, "--leader-elect")
@@ -51,7 +51,7 @@ func (s *story) pair(args ...string) (leader, standby *process) {
 	return leader, standby
 }
 
-// holder is who holds the story's lease; empty where nobody does.
+// holder returns the holder of the story's lease, or "".
 func (s *story) holder() string {
 	s.t.Helper()
 	return s.kubectl("get", "leases", "-n", s.namespace, "-o=jsonpath={.items[*].spec.holderIdentity}")
@@ -76,7 +76,7 @@ func TestStandbyTakesOverAtOnceFromAStoppedLeader(t *testing.T) {
 	held := s.holder()
 	leader.Signal(syscall.SIGTERM)
 	s.Expect(leader.exit(20 * time.Second)).To(gomega.BeZero())
-	s.Expect(s.holder()).NotTo(gomega.Equal(held), "nobody has to wait until the lease runs out")
+	s.Expect(s.holder()).NotTo(gomega.Equal(held), "the leader releases the lease")
 	s.readyUser("after")
 	s.Expect(standby.leads()).To(gomega.BeTrue())
 }
@@ -84,7 +84,7 @@ func TestStandbyTakesOverAtOnceFromAStoppedLeader(t *testing.T) {
 func TestResumedFormerLeaderWritesNothing(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
-	leader, _ := s.pair(s.ownLease(), "--hash-cores=1") // which leaves time to stop it in the midst of its work
+	leader, _ := s.pair(s.ownLease(), "--hash-cores=1") // leaves time to stop it during its work
 	shared := s.secret("shared", canary+" shared")
 	const users = 40
 	for i := range users {
@@ -116,11 +116,11 @@ func TestResumedFormerLeaderWritesNothing(t *testing.T) {
 	}).WithTimeout(time.Minute).WithPolling(2 * time.Second).Should(gomega.BeTrue())
 
 	leader.Signal(syscall.SIGCONT)
-	s.Expect(leader.exit(25*time.Second)).NotTo(gomega.BeZero(), "who lost the lease ends, and says so")
+	s.Expect(leader.exit(25*time.Second)).NotTo(gomega.BeZero(), "a manager that lost the lease exits with an error")
 	s.Expect(s.everything()).To(gomega.Equal(before))
 }
 
-// everything is all rows, notes and resources of the story, each with its version.
+// everything returns all rows, ownership records and resources of the story, each with its version.
 func (s *story) everything() string {
 	s.t.Helper()
 	var notes string

@@ -13,7 +13,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// aMinuteLater is when a leaver's account is inactive: within a minute, on a machine that is busy with other tests.
+// aMinuteLater is the time until a leaver's account is inactive: within a minute, on a machine that is busy with other tests.
 const aMinuteLater = 90 * time.Second
 
 func TestAccountsOfATenantThatLeavesAreDeactivated(t *testing.T) {
@@ -46,7 +46,7 @@ func TestAccountsOfATenantThatLeavesAreDeactivated(t *testing.T) {
 	s.delete(retained)
 	s.gone(soon, retained)
 	kept := create("mine-kept", deletion(v1alpha1.DeletionRetain))
-	remove(kept) // while that was permitted
+	remove(kept) // deleted while a policy permitted it
 	s.Expect(s.row("mine-kept").Active).To(gomega.BeTrue())
 	retains, strips := create("mine-retains"), create("mine-strips")
 
@@ -57,7 +57,7 @@ func TestAccountsOfATenantThatLeavesAreDeactivated(t *testing.T) {
 	remove(retains)
 	s.Expect(s.row("mine-retains").Active).To(gomega.BeFalse())
 
-	// A deletion that is paused waits, and does not prevent that the finalizer is taken away.
+	// A paused deletion waits, and does not prevent the removal of the finalizer.
 	patch(strips, `{"metadata":{"annotations":{"`+v1alpha1.AnnotationPaused+`":"true"}}}`)
 	s.reports(soon, strips, v1alpha1.ReasonPaused)
 	s.Expect(tenant.Delete(t.Context(), strips)).To(gomega.Succeed())
@@ -75,5 +75,5 @@ func TestAccountsOfATenantThatLeavesAreDeactivated(t *testing.T) {
 		}
 	})
 	create("mine-strips")
-	s.Expect(s.row("mine-strips").Active).To(gomega.BeTrue(), "who comes back has the account again")
+	s.Expect(s.row("mine-strips").Active).To(gomega.BeTrue(), "a tenant that returns has its account again")
 }

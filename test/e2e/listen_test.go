@@ -17,7 +17,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// file writes a file that is gone with the test, and returns its path.
+// file writes a file that is deleted with the test, and returns its path.
 func (s *story) file(name, content string) string {
 	s.t.Helper()
 	path := filepath.Join(s.t.TempDir(), name)
@@ -25,7 +25,7 @@ func (s *story) file(name, content string) string {
 	return path
 }
 
-// notifying waits until changes come by notifications, or until they do not any more.
+// notifying waits until changes arrive by notifications (1), or by polling (0).
 func (s *story) notifying(p *process, active float64) {
 	s.t.Helper()
 	s.eventually(soon, func(g gomega.Gomega) {
@@ -50,7 +50,7 @@ func TestLocksMadeWithoutAListenerAreReported(t *testing.T) {
 		s.Expect(work.Wait()).To(gomega.Succeed())
 	}
 	each(func(name string) error { return s.kube.Create(t.Context(), s.resource(name)) })
-	seldom := func(check func(g gomega.Gomega)) { // the API server has enough to do
+	seldom := func(check func(g gomega.Gomega)) { // polls seldom, to spare the API server
 		s.Eventually(check).WithTimeout(3 * time.Minute).WithPolling(500 * time.Millisecond).Should(gomega.Succeed())
 	}
 	seldom(func(g gomega.Gomega) { g.Expect(s.countReady()).To(gomega.Equal(users)) })
@@ -74,11 +74,11 @@ func TestLocksMadeWithoutAListenerAreReported(t *testing.T) {
 	took := time.Since(from)
 	s.notifying(p, 1)
 
-	// How long as many statuses take where somebody listens.
+	// The time for as many statuses while the manager listens.
 	from = time.Now()
 	s.sql(`UPDATE users SET failed_login_attempts = 0, locked_until = NULL`)
 	areLocked(0)
 	usual := time.Since(from)
-	t.Logf("%d locks were in the statuses after %v, as many unlockings that somebody listened to after %v", users, took, usual)
+	t.Logf("%d locks were in the statuses after %v, as many unlocks with a listener after %v", users, took, usual)
 	s.Expect(took).To(gomega.BeNumerically("<=", 5*time.Second+2*usual))
 }

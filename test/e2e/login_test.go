@@ -15,7 +15,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// logIn tries a password over HTTPS, and answers with status and body.
+// logIn logs in over HTTPS, and returns the status and the body.
 func (p *process) logIn(username, password string) (int, string) {
 	p.t.Helper()
 	answer, err := p.LogIn(p.t.Context(), username, password)
@@ -97,7 +97,7 @@ func TestParallelGuessesOnReplicasGetFiveChecksAndOneLock(t *testing.T) {
 	s.Expect(locks).To(gomega.Equal(1))
 }
 
-// Argo CD CVE-2024-21652: a crash must not give the budget back.
+// Argo CD CVE-2024-21652: a crash must not reset the count of failures.
 func TestKilledReplicaKeepsFailureCount(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
@@ -113,12 +113,12 @@ func TestKilledReplicaKeepsFailureCount(t *testing.T) {
 	s.Expect(status).To(gomega.Equal(http.StatusUnauthorized))
 }
 
-// A storm: whom the cores cannot serve is told so, and was not charged; whoever was charged is on record; and the process
-// goes on answering its kubelet.
+// Under load, a login that gets no core is rejected and not charged. Charged logins are recorded, and probes still
+// succeed.
 func TestThousandConcurrentLoginsAreServedOrRejectedUncharged(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
-	p := s.start("--login-source-rate=0", "--hash-cores=1", "--bcrypt-cost=11") // with which 97 may wait
+	p := s.start("--login-source-rate=0", "--hash-cores=1", "--bcrypt-cost=11") // 97 logins may wait
 	users, each := 20, orShort(50, 10)
 	for i := range users {
 		s.secret(fmt.Sprint("user-", i), canary+" storm")

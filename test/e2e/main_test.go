@@ -19,19 +19,19 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// Where config/default puts the operator, and the account that it runs as there.
+// The namespace of the operator in config/default, and its account there.
 const (
 	systemNamespace = testenv.SystemNamespace
 	account         = testenv.ManagerAccount
 )
 
-// What all stories share.
+// State that all stories share.
 var (
 	root    string       // of the repository
 	program string       // the built manager
-	plugins string       // the folder of the built plugin for kubectl, as one would have it on PATH
-	plane   *site        // of all stories but those that start one of their own
-	rights  *rest.Config // the manager's there
+	plugins string       // the folder of the built kubectl plugin, which tests add to PATH
+	plane   *site        // of all stories, except those that start their own
+	rights  *rest.Config // the manager's rights on plane
 	scheme  = func() *runtime.Scheme {
 		s := runtime.NewScheme()
 		utilruntime.Must(clientgoscheme.AddToScheme(s))
@@ -40,11 +40,11 @@ var (
 	}()
 )
 
-// A site is a control plane with everything of config/default.
+// A site is a control plane with all of config/default.
 type site struct {
 	*testenv.ControlPlane
-	rights  *rest.Config           // the manager's
-	scraper func() (string, error) // the token of a ServiceAccount that may read the metrics, as config/rbac says one is made
+	rights  *rest.Config           // the manager's rights
+	scraper func() (string, error) // returns a token of a ServiceAccount that may read the metrics, created as config/rbac documents
 }
 
 func newSite(ctx context.Context) (*site, error) {

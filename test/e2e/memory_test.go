@@ -45,7 +45,7 @@ func TestManagerWithoutADSNServesFromMemoryAndReportsIt(t *testing.T) {
 	first.Signal(syscall.SIGTERM)
 	s.Expect(first.exit(20 * time.Second)).To(gomega.BeZero())
 
-	// The resources rebuild what was lost.
+	// The resources restore the accounts that the memory lost.
 	last := start()
 	inMemory(last)
 	hashed(last, 1)
@@ -56,13 +56,13 @@ func TestManagerWithoutADSNServesFromMemoryAndReportsIt(t *testing.T) {
 	s.gone(soon, bob)
 }
 
-// startInMemory starts a manager without a database over the story's namespace.
+// startInMemory starts a manager without a database for the story's namespace.
 func (s *story) startInMemory(args ...string) *process {
 	s.t.Helper()
 	return launch{args: append([]string{"--watch-namespaces=" + s.namespace}, args...)}.begin(s.t).ready()
 }
 
-// serves tells whether somebody answers where log-ins are served.
+// serves reports whether the login API answers.
 func (p *process) serves() bool {
 	connection, err := new(net.Dialer).DialContext(p.t.Context(), "tcp", p.Login)
 	if err != nil {
@@ -71,14 +71,14 @@ func (p *process) serves() bool {
 	return connection.Close() == nil
 }
 
-// serving waits until log-ins are served: without a database, some time after the process is ready.
+// serving waits until the manager serves logins: without a database, some time after it is ready.
 func (s *story) serving(p *process) *process {
 	s.t.Helper()
 	s.eventually(40*time.Second, func(g gomega.Gomega) { g.Expect(p.serves()).To(gomega.BeTrue()) })
 	return p
 }
 
-// locks fails five times, and waits until that shows.
+// locks fails five times, and waits until the status reports the lock.
 func (s *story) locks(p *process, u *v1alpha1.ShardingUser) {
 	s.t.Helper()
 	for range 5 {
@@ -117,19 +117,19 @@ func TestKilledManagerInMemoryModeKeepsLocksAndOwners(t *testing.T) {
 		status, _ := second.logIn(username, canary+" shared")
 		return status
 	}
-	s.Expect(tries("waits")).To(gomega.Equal(http.StatusUnauthorized), "the right password, and locked")
-	s.Expect(tries("unlocked")).To(gomega.Equal(http.StatusUnauthorized), "the right password, and locked")
+	s.Expect(tries("waits")).To(gomega.Equal(http.StatusUnauthorized), "a locked account rejects the right password")
+	s.Expect(tries("unlocked")).To(gomega.Equal(http.StatusUnauthorized), "a locked account rejects the right password")
 	status, body := second.logIn("calm", canary+" shared")
-	s.Expect(status).To(gomega.Equal(http.StatusOK), "the hash has not been made yet, perhaps")
+	s.Expect(status).To(gomega.Equal(http.StatusOK), "possibly before the hash is made")
 	s.Expect(body).To(gomega.MatchJSON(`{"username":"calm","roles":["operator"]}`))
 	status, _ = second.logIn("calm", canary+" thief")
 	s.Expect(status).To(gomega.Equal(http.StatusUnauthorized))
-	s.eventually(soon, func(g gomega.Gomega) { // by now they have
+	s.eventually(soon, func(g gomega.Gomega) { // by now the hashes are made
 		hashes, _ := second.metric("shardinguser_password_hashes_total")
 		g.Expect(hashes).To(gomega.BeEquivalentTo(3))
 	})
 	s.Expect(tries("calm")).To(gomega.Equal(http.StatusOK))
-	s.Expect(tries("waits")).To(gomega.Equal(http.StatusUnauthorized), "the hash of the same password lifts no lock")
+	s.Expect(tries("waits")).To(gomega.Equal(http.StatusUnauthorized), "a new hash of the same password keeps the lock")
 	s.Expect(s.kubectl("get", "shardingusers", "-n", s.namespace, "--field-selector=status.locked=true", "-o=name")).To(
 		gomega.And(gomega.ContainSubstring("/waits"), gomega.ContainSubstring("/unlocked")))
 	s.isLocked(waits, true)
@@ -163,7 +163,7 @@ func TestOnlyTheLeaderServesLoginsInMemoryMode(t *testing.T) {
 
 	s.serving(standby)
 	status, _ := standby.logIn("alice", canary+" alice")
-	s.Expect(status).To(gomega.Equal(http.StatusUnauthorized), "locked by the former leader")
+	s.Expect(status).To(gomega.Equal(http.StatusUnauthorized), "the former leader's lock")
 	status, _ = standby.logIn("bob", canary+" bob")
 	s.Expect(status).To(gomega.Equal(http.StatusOK))
 }
