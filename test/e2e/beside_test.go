@@ -306,7 +306,7 @@ func TestDoctorFindsTimeZoneMismatchOfTheShardingManager(t *testing.T) {
 
 	// The manager inspects the table when it starts.
 	p := s.start("--leader-election-namespace=" + s.namespace)
-	sh := s.somebody()
+	sh := s.newShell()
 	s.eventually(time.Minute, func(g gomega.Gomega) {
 		got := sh.plugin("doctor")
 		g.Expect(got.code).To(gomega.Equal(1), got.out)
@@ -331,7 +331,7 @@ func TestImportReadsTheTableOfTheNewerShardingManager(t *testing.T) {
 	}
 	s.sql(`INSERT INTO users (username, password_hash, roles, active) VALUES ('gone', '!' || substr($1, 2), '["viewer"]', false)`, aHash)
 	before := s.rows()
-	sh := s.somebody()
+	sh := s.newShell()
 
 	code, report := sh.imports("--apply")
 	s.Expect(code).To(gomega.Equal(3), "%v", report.Remarks)

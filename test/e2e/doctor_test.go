@@ -24,7 +24,7 @@ func TestDoctorListsFindingsAndOrphansWithoutADSN(t *testing.T) {
 	s.publishes()
 	p := s.start("--leader-election-namespace=" + s.namespace)
 	s.readyUser("fine")
-	sh := s.somebody()
+	sh := s.newShell()
 	s.eventually(time.Minute, func(g gomega.Gomega) {
 		got := sh.plugin("doctor")
 		g.Expect(got.code).To(gomega.BeZero(), got.out)

@@ -107,7 +107,7 @@ func TestImportOfTenThousandRowsWritesValidManifests(t *testing.T) {
 	s.theirs(rows)
 	s.sql(`INSERT INTO users (username, roles) VALUES ('has space', '[]'), ('мария', '[]'), ('_leading', '[]'), ('', '[]'),
 		('bad-role', '["not one"]'), ('no-list', '{"admin": true}')`)
-	sh := s.somebody()
+	sh := s.newShell()
 
 	code, report := sh.imports("--directory=accounts", "--dry-run")
 	s.Expect(code).To(gomega.Equal(3), "import would skip rows")
@@ -179,7 +179,7 @@ func TestImportedUsersKeepPasswordsLocksAndCounters(t *testing.T) {
 	s := newStory(t)
 	s.theirs(rows)
 	before := s.state()
-	sh := s.somebody()
+	sh := s.newShell()
 
 	code, report := sh.imports("--dry-run")
 	s.Expect(code).To(gomega.Equal(1))
@@ -236,7 +236,7 @@ func TestImportReportsConflicts(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.theirs(3)
-	sh := s.somebody()
+	sh := s.newShell()
 
 	// The standard output has only manifests. They contain hashes on request.
 	got := sh.run("", "kubectl", "shardinguser", "import", "--dsn-file=dsn.txt")
@@ -300,7 +300,7 @@ func TestImportWritesNoUnusedSecret(t *testing.T) {
 	s := newStory(t)
 	s.theirs(0)
 	s.sql(`INSERT INTO users (username, password_hash) VALUES ('alice', $1), ('bob', $1)`, aHash)
-	sh := s.somebody()
+	sh := s.newShell()
 	asImported := func(u *v1alpha1.ShardingUser) {
 		u.Spec.AdoptionPolicy, u.Spec.DeletionPolicy = v1alpha1.AdoptionIfUnowned, v1alpha1.DeletionRetain
 	}

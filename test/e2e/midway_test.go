@@ -16,19 +16,19 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// holding is another program's transaction that changed a row and does not end.
+// holding returns another program's open transaction, which changed the user's row.
 func (s *story) holding(username string) pgx.Tx {
 	s.t.Helper()
 	tx, err := s.db.Begin(s.t.Context())
 	s.Expect(err).NotTo(gomega.HaveOccurred())
-	s.t.Cleanup(func() { _ = tx.Rollback(context.WithoutCancel(s.t.Context())) }) // else the pool waits for it where the story fails
+	s.t.Cleanup(func() { _ = tx.Rollback(context.WithoutCancel(s.t.Context())) }) // else the pool waits for it if the story fails
 	tag, err := tx.Exec(s.t.Context(), `UPDATE users SET updated_at = now() WHERE username = $1`, username)
 	s.Expect(err).NotTo(gomega.HaveOccurred())
 	s.Expect(tag.RowsAffected()).To(gomega.BeEquivalentTo(1))
 	return tx
 }
 
-// waiting waits until a statement of the manager's waits for another program's lock.
+// waiting waits until a statement of the manager waits for another program's lock.
 func (s *story) waiting() {
 	s.t.Helper()
 	s.eventually(soon, func(g gomega.Gomega) {
@@ -55,13 +55,13 @@ func TestRowLockOfAnotherProgramDelaysOnlyThatUser(t *testing.T) {
 	s.Expect(p.probe("/readyz")).To(gomega.Equal(http.StatusOK))
 	up, found := p.metric("shardinguser_database_up")
 	s.Expect(found).To(gomega.BeTrue())
-	s.Expect(up).To(gomega.BeEquivalentTo(1), "one row is not the database")
+	s.Expect(up).To(gomega.BeEquivalentTo(1), "a locked row is no database fault")
 	s.Expect(tx.Rollback(t.Context())).To(gomega.Succeed())
 	s.reports(soon, held, v1alpha1.ReasonSynced)
 	s.Expect(s.row("held").Roles).To(gomega.MatchJSON(`["admin"]`))
 }
 
-// Whether it was carried out nobody knows by then: here it is, once the row is let go of.
+// The manager cannot know whether the statement was executed. Here it is, once the row's lock is released.
 func TestStatementInterruptedByAResetIsAppliedOnce(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
@@ -88,7 +88,7 @@ func TestStatementInterruptedByAResetIsAppliedOnce(t *testing.T) {
 	})
 	s.reports(soon, edited, v1alpha1.ReasonSynced)
 	after, _ := p.metric("shardinguser_password_hashes_total")
-	s.Expect(after-hashes).To(gomega.BeNumerically("<=", 2), "hashed for the rotation, and at most once more if that was lost")
+	s.Expect(after-hashes).To(gomega.BeNumerically("<=", 2), "one hash for the rotation, and one more if the first was lost")
 
 	tx := s.holding("doomed")
 	s.delete(doomed)
@@ -98,6 +98,6 @@ func TestStatementInterruptedByAResetIsAppliedOnce(t *testing.T) {
 	s.gone(soon, doomed)
 	s.Expect(s.row("doomed")).To(gomega.BeNil())
 	drift, _ := p.metric("shardinguser_drift_corrections_total")
-	s.Expect(drift).To(gomega.BeZero(), "what was done was our own")
+	s.Expect(drift).To(gomega.BeZero(), "the operator's own write is no drift")
 	s.Expect(p.Running()).To(gomega.BeTrue())
 }

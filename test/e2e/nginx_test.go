@@ -18,7 +18,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// behindNginx is a manager whose log-in API has a certificate that nginx can check, and nginx in front of it.
+// behindNginx starts a manager whose login API has a certificate that nginx can verify, and nginx in front of it.
 func (s *story) behindNginx(args ...string) (*process, *front) {
 	s.t.Helper()
 	return s.launchBehindNginx(s.launch(args...))
@@ -72,12 +72,12 @@ func TestNginxAcceptsUsersThatCanLogIn(t *testing.T) {
 	s.Expect(f.app.take()).To(gomega.ConsistOf(gomega.HaveField("Header", gomega.HaveKeyWithValue("X-Auth-Username", []string{"alice"}))))
 
 	for name, asks := range map[string][]ask{
-		"no credentials":           nil,
-		"a wrong password":         {as("alice", canary+" wrong"), with("X-Forwarded-For", "192.0.2.1")},
-		"an unknown user":          {as("nobody", canary+" alice")},
-		"a token of somebody else": {with("Authorization", "Bearer a.b.c")},
-		"a username alone":         {with("X-Auth-Username", "alice")},
-		"an address of ours":       {with("X-Forwarded-For", "127.0.0.1")},
+		"no credentials":                    nil,
+		"a wrong password":                  {as("alice", canary+" wrong"), with("X-Forwarded-For", "192.0.2.1")},
+		"an unknown user":                   {as("nobody", canary+" alice")},
+		"a token with an invalid signature": {with("Authorization", "Bearer a.b.c")},
+		"a username alone":                  {with("X-Auth-Username", "alice")},
+		"an internal address":               {with("X-Forwarded-For", "127.0.0.1")},
 	} {
 		refused := f.get(asks...)
 		s.Expect(refused.status).To(gomega.Equal(http.StatusUnauthorized), name)
@@ -101,13 +101,13 @@ func TestNginxRemovesForgedHeaders(t *testing.T) {
 	s.readyUser("nobody", secret("password"))
 
 	for name, spoof := range map[string][]ask{
-		"once":                      {with("X-Auth-Roles", "admin"), with("X-Auth-Username", "root")},
-		"several times":             {with("X-Auth-Roles", "admin", "admin", ""), with("X-Auth-Username", "root", "root")},
-		"in capitals":               {with("X-AUTH-ROLES", "admin"), with("X-AUTH-USERNAME", "root")},
-		"with underscores":          {with("X_Auth_Roles", "admin"), with("X_Auth_Username", "root")},
-		"with an underscore":        {with("X-Auth_Roles", "admin"), with("x_auth-username", "root")},
-		"with dots":                 {with("X.Auth.Roles", "admin"), with("X.Auth.Username", "root")},
-		"as what ends with the hop": {with("Connection", "X-Auth-Roles, X-Auth-Username")},
+		"once":                  {with("X-Auth-Roles", "admin"), with("X-Auth-Username", "root")},
+		"several times":         {with("X-Auth-Roles", "admin", "admin", ""), with("X-Auth-Username", "root", "root")},
+		"in capitals":           {with("X-AUTH-ROLES", "admin"), with("X-AUTH-USERNAME", "root")},
+		"with underscores":      {with("X_Auth_Roles", "admin"), with("X_Auth_Username", "root")},
+		"with an underscore":    {with("X-Auth_Roles", "admin"), with("x_auth-username", "root")},
+		"with dots":             {with("X.Auth.Roles", "admin"), with("X.Auth.Username", "root")},
+		"as hop-by-hop headers": {with("Connection", "X-Auth-Roles, X-Auth-Username")},
 	} {
 		for _, user := range []string{"operator", "nobody"} {
 			s.Expect(f.get(append(spoof, as(user, canary+" password"))...).status).To(gomega.Equal(http.StatusOK), name)
@@ -123,7 +123,7 @@ func TestNginxRemovesForgedHeaders(t *testing.T) {
 	}
 }
 
-// said is what all headers together say that an application could take for X-Auth-something.
+// said returns the headers that an application could take for X-Auth-something.
 func said(header http.Header, something string) []string {
 	var lines []string
 	for name, values := range header {
@@ -146,7 +146,7 @@ func TestManyRequestsThroughNginxCostOneAttempt(t *testing.T) {
 	for range 51 {
 		s.Expect(f.get(as("alice", canary+" alice")).status).To(gomega.Equal(http.StatusOK))
 	}
-	s.eventually(soon, func(g gomega.Gomega) { // RBAC takes a moment to get about
+	s.eventually(soon, func(g gomega.Gomega) { // RBAC changes take effect after a moment
 		recognized, _ := p.metric("shardinguser_login_recognized_total")
 		g.Expect(recognized).To(gomega.BeEquivalentTo(50))
 	})
@@ -179,14 +179,14 @@ func TestNginxRejectsRequestsWithoutADecision(t *testing.T) {
 	proxy, through := testenv.DatabaseProxy(t, s.dsn)
 	p, f := s.launchBehindNginx(s.launchOn(through, "--watch-namespaces="+s.namespace,
 		"--login-source-rate=1", "--login-source-burst=1"))
-	s.eventually(soon, func(g gomega.Gomega) { // one a second is let through
+	s.eventually(soon, func(g gomega.Gomega) { // one request a second is permitted
 		throttled := f.get(as("nobody", canary))
 		g.Expect(throttled.status).To(gomega.Equal(http.StatusTooManyRequests))
 		g.Expect(throttled.header.Get("Retry-After")).To(gomega.Equal("1"))
 	})
 	proxy.Cut()
 	s.eventually(soon, func(g gomega.Gomega) {
-		// Undecided, or refused where the manager remembers whom there is.
+		// Undecided, or rejected if the fallback knows the accounts.
 		g.Expect(f.get(as("nobody", canary)).status).To(gomega.BeElementOf(http.StatusServiceUnavailable, http.StatusUnauthorized))
 	})
 	p.Kill()
@@ -194,7 +194,7 @@ func TestNginxRejectsRequestsWithoutADecision(t *testing.T) {
 	s.Expect(f.app.take()).To(gomega.BeEmpty())
 }
 
-// verify stands in for the log-in API where it is to answer what the real one answers rarely, or never.
+// verify replaces the login API, for responses that the real one gives rarely or never.
 func verify(t *testing.T, called string, by *authority, handle http.HandlerFunc) *recorder {
 	t.Helper()
 	chain, key := by.issue(t, called)
@@ -209,20 +209,20 @@ func TestNginxRejectsEveryOtherVerifyResponse(t *testing.T) {
 	t.Parallel()
 	known, stranger := newAuthority(t), newAuthority(t)
 	for name, tt := range map[string]struct {
-		verify int // what it answers
+		verify int // the status of verify
 		called string
 		by     *authority
-		status int // what nginx answers
+		status int // the status of nginx
 	}{
-		"verify passes":                    {http.StatusOK, loginName, known, http.StatusOK},
-		"verify refuses":                   {http.StatusUnauthorized, loginName, known, http.StatusUnauthorized},
-		"verify has too much to do":        {http.StatusTooManyRequests, loginName, known, http.StatusTooManyRequests},
-		"verify has a defect":              {http.StatusInternalServerError, loginName, known, http.StatusServiceUnavailable},
-		"verify cannot decide":             {http.StatusServiceUnavailable, loginName, known, http.StatusServiceUnavailable},
-		"verify leads elsewhere":           {http.StatusFound, loginName, known, http.StatusServiceUnavailable},
-		"verify is another program":        {http.StatusNotFound, loginName, known, http.StatusServiceUnavailable},
-		"its certificate has another name": {http.StatusOK, "localhost", known, http.StatusServiceUnavailable},
-		"its certificate is a stranger's":  {http.StatusOK, loginName, stranger, http.StatusServiceUnavailable},
+		"verify accepts":                     {http.StatusOK, loginName, known, http.StatusOK},
+		"verify rejects":                     {http.StatusUnauthorized, loginName, known, http.StatusUnauthorized},
+		"verify is overloaded":               {http.StatusTooManyRequests, loginName, known, http.StatusTooManyRequests},
+		"verify fails":                       {http.StatusInternalServerError, loginName, known, http.StatusServiceUnavailable},
+		"verify is unavailable":              {http.StatusServiceUnavailable, loginName, known, http.StatusServiceUnavailable},
+		"verify redirects":                   {http.StatusFound, loginName, known, http.StatusServiceUnavailable},
+		"verify is another program":          {http.StatusNotFound, loginName, known, http.StatusServiceUnavailable},
+		"the certificate has another name":   {http.StatusOK, "localhost", known, http.StatusServiceUnavailable},
+		"the certificate has another issuer": {http.StatusOK, loginName, stranger, http.StatusServiceUnavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -252,7 +252,7 @@ func TestNginxReusesItsConnectionAndSendsMinimalHeaders(t *testing.T) {
 	ca := newAuthority(t)
 	refuse := false
 	v := verify(t, loginName, ca, func(w http.ResponseWriter, _ *http.Request) {
-		if refuse = !refuse; refuse { // every other one, since a refusal is to keep the connection too
+		if refuse = !refuse; refuse { // every other request, since a rejection has to keep the connection too
 			w.WriteHeader(http.StatusUnauthorized)
 		}
 	})

@@ -20,11 +20,11 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// A typed command is one of a page, with what the page says that it prints: "" where it says nothing, and "..." for lines that
-// it leaves out.
+// A typed command is a command on a page, with the output that the page shows: "" for none, and "..." for lines that
+// the page omits.
 type typed struct{ command, prints string }
 
-// section is what is typed under a heading of a page of the documentation, or on all of it where there is no heading.
+// section returns the commands under a heading of a page of the documentation, or on the whole page without a heading.
 func (s *story) section(page, heading string) (commands []typed) {
 	s.t.Helper()
 	content, err := os.ReadFile(filepath.Join(root, "docs", page))
@@ -53,8 +53,8 @@ func (s *story) section(page, heading string) (commands []typed) {
 	return commands
 }
 
-// same is what a page and a run are to have in common: no times, no random characters, no widths of columns, and the
-// namespace of the documentation.
+// same normalizes output for comparison: it replaces times, random characters, column widths, and the
+// namespace.
 func (s *story) same(text string) string {
 	for _, replace := range []struct{ pattern, with string }{
 		{`\d{4}-\d\d-\d\dT[0-9:.]+Z`, "TIME"},
@@ -69,12 +69,12 @@ func (s *story) same(text string) string {
 	return text
 }
 
-// follow types the commands one after another, and holds what comes against what the page says.
+// follow runs the commands one after another, and compares their output with the page.
 func (sh *shell) follow(commands []typed) {
 	sh.s.t.Helper()
 	code := 0
 	for i, c := range commands {
-		// Each in a shell of its own, which begins with the exit code of the one before.
+		// Each command has a shell of its own, which begins with the exit code of the previous command.
 		got := sh.run("", "bash", "-c", "exec 2>&1; (exit "+strconv.Itoa(code)+"); "+c.command)
 		code = got.code
 		asked := i+1 < len(commands) && strings.HasPrefix(commands[i+1].command, "echo $?")
@@ -88,7 +88,7 @@ func (sh *shell) follow(commands []typed) {
 	}
 }
 
-// sqlOf is the statements of a page.
+// sqlOf returns the SQL statements of a page.
 func (s *story) sqlOf(page string) (statements []string) {
 	s.t.Helper()
 	text, err := os.ReadFile(filepath.Join(root, "docs", page))
@@ -112,16 +112,16 @@ func TestMovingInAndOutFollowsTheGuide(t *testing.T) {
 		aHash, strings.Replace(aHash, "$10$", "$12$", 1))
 	before := s.state()
 	s.start()
-	sh := s.somebody()
+	sh := s.newShell()
 	sh.follow(s.section("import.md", "Moving in"))
 	s.Expect(s.users()).To(gomega.HaveLen(3))
 	s.Expect(s.state()).To(gomega.Equal(before))
 
-	// By now they are the operator's.
+	// By now the operator owns the accounts.
 	s.sql(`UPDATE users SET active = true WHERE username = 'Bob@example.com'`)
 	s.eventually(soon, func(g gomega.Gomega) { g.Expect(s.row("Bob@example.com").Active).To(gomega.BeFalse()) })
 
-	for _, u := range s.users() { // as they would be where they were not imported
+	for _, u := range s.users() { // as for users that were not imported
 		s.edit(&u, deletion(v1alpha1.DeletionDelete))
 	}
 	sh.follow(s.section("import.md", "Leaving"))
@@ -135,7 +135,7 @@ func TestMovingInAndOutFollowsTheGuide(t *testing.T) {
 	s.Expect(s.db.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND
 		relkind = 'r' AND relname <> 'users') + (SELECT count(*) FROM pg_trigger WHERE tgrelid = 'users'::regclass) +
 		(SELECT count(*) FROM pg_proc WHERE pronamespace = 'public'::regnamespace)`).Scan(&left)).To(gomega.Succeed())
-	s.Expect(left).To(gomega.BeZero(), "nothing of ours is left")
+	s.Expect(left).To(gomega.BeZero(), "no object of the operator is left")
 	s.Expect(s.state()).To(gomega.Equal(before))
 }
 
@@ -143,7 +143,7 @@ func TestMigrationFromMemoryFollowsTheGuide(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	memory := s.serving(s.startInMemory())
-	sh := s.somebody()
+	sh := s.newShell()
 	s.secret("alice-password", canary+" alice")
 	alice := s.readyUser("alice", secret("alice-password"), roles("operator"))
 	s.readyUser("bob", roles("viewer"))
@@ -160,19 +160,19 @@ func TestMigrationFromMemoryFollowsTheGuide(t *testing.T) {
 	apply := slices.IndexFunc(steps, func(c typed) bool { return strings.HasPrefix(c.command, "kubectl apply") })
 	s.Expect(apply).To(gomega.BeNumerically(">", 0))
 	sh.follow(steps[:apply+1])
-	// What the Deployment would do by now.
+	// The Deployment would do this by now.
 	memory.Signal(syscall.SIGTERM)
 	s.Expect(memory.exit(20 * time.Second)).To(gomega.BeZero())
 	p := s.start()
-	s.eventually(soon, func(g gomega.Gomega) { // what the statuses say may be of before
-		g.Expect(s.row("alice")).NotTo(gomega.BeNil()) // at first there is no table
+	s.eventually(soon, func(g gomega.Gomega) { // the statuses may still be those of before
+		g.Expect(s.row("alice")).NotTo(gomega.BeNil()) // the table may not exist yet
 		g.Expect(s.row("bob")).NotTo(gomega.BeNil())
 		g.Expect(s.kube.Get(t.Context(), key(alice), alice)).To(gomega.Succeed())
-		g.Expect(alice.Status.Locked).To(gomega.BeFalse(), "the lock does not come along")
+		g.Expect(alice.Status.Locked).To(gomega.BeFalse(), "the lock is not migrated")
 	})
 	sh.follow(steps[apply+1:])
 	value, found := p.metric("shardinguser_in_memory_store")
-	s.Expect(found && value != 0).To(gomega.BeFalse(), "the metric says that the memory still serves")
+	s.Expect(found && value != 0).To(gomega.BeFalse(), "the metric reports the memory mode")
 
 	made, err := os.ReadFile(filepath.Join(sh.folder, "bob.txt"))
 	s.Expect(err).NotTo(gomega.HaveOccurred())
@@ -185,7 +185,7 @@ func TestMigrationFromMemoryFollowsTheGuide(t *testing.T) {
 func TestPluginOutputMatchesItsPage(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
-	p, sh := s.start(), s.somebody()
+	p, sh := s.start(), s.newShell()
 	sh.env = append(sh.env, "NEW_PASSWORD="+canary+" for alice from now on")
 	s.secret("alice-password", canary+" alice")
 	alice := s.readyUser("alice", secret("alice-password"), roles("operator"))
@@ -193,7 +193,7 @@ func TestPluginOutputMatchesItsPage(t *testing.T) {
 	s.reports(soon, s.user("carol", secret("carol-password"), roles("viewer")), v1alpha1.ReasonSecretNotFound)
 	p.logIn("alice", canary+" alice")
 	s.locks(p, alice)
-	s.eventually(soon, func(g gomega.Gomega) { // the last log-in is told of in its own time
+	s.eventually(soon, func(g gomega.Gomega) { // the last login is reported with a delay
 		g.Expect(s.kube.Get(t.Context(), key(alice), alice)).To(gomega.Succeed())
 		g.Expect(alice.Status.LastLoginTime).NotTo(gomega.BeNil())
 	})
@@ -201,12 +201,12 @@ func TestPluginOutputMatchesItsPage(t *testing.T) {
 	sh.follow(commands)
 	s.isPassword("alice", canary+" for alice from now on")
 
-	// Each command is there.
+	// The page has each command.
 	var all strings.Builder
 	for _, c := range commands {
 		all.WriteString(c.command)
 	}
 	for _, name := range []string{"list", "doctor", "logins", "unlock", "lock", "set-password", "import", "completion"} {
-		s.Expect(all.String()).To(gomega.MatchRegexp(`shardinguser `+name+`\b`), "the page leaves it out")
+		s.Expect(all.String()).To(gomega.MatchRegexp(`shardinguser `+name+`\b`), "the page omits it")
 	}
 }

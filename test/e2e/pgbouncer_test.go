@@ -12,7 +12,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// pooled is the story's DSN through a PgBouncer, with all that docs/database.md asks for.
+// pooled returns the story's DSN through a PgBouncer that is configured as docs/database.md requires.
 func (s *story) pooled() string {
 	s.t.Helper()
 	pooler, err := testenv.StartPgBouncer(s.t.Context(), s.dsn, "ignore_startup_parameters = search_path")
@@ -37,8 +37,8 @@ func TestManagerWorksBehindPgBouncerInTransactionMode(t *testing.T) {
 		direct    bool
 		notifying float64
 	}{
-		"without a direct DSN the table is polled":        {direct: false, notifying: 0},
-		"with a direct DSN changes come by notifications": {direct: true, notifying: 1},
+		"without a direct DSN the manager polls the table": {direct: false, notifying: 0},
+		"with a direct DSN the manager gets notifications": {direct: true, notifying: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

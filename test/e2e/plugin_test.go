@@ -23,15 +23,15 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// A shell is where somebody types: kubectl and the plugin are on its PATH, and the story's namespace is the current one.
+// A shell runs commands of a user: kubectl and the plugin are on its PATH, and the story's namespace is the current one.
 type shell struct {
 	s      *story
 	folder string   // the working directory, with a file dsn.txt
-	env    []string // of what is started
+	env    []string // of the commands
 }
 
-// somebody is a shell of a user of the cluster, by default an administrator.
-func (s *story) somebody(as ...*rest.Config) *shell {
+// newShell returns the shell of a user of the cluster, by default an administrator.
+func (s *story) newShell(as ...*rest.Config) *shell {
 	s.t.Helper()
 	config := plane.Config()
 	if len(as) > 0 {
@@ -42,13 +42,13 @@ func (s *story) somebody(as ...*rest.Config) *shell {
 	sh.env = []string{
 		"PATH=" + plugins + ":" + filepath.Dir(plane.KubectlPath()) + ":" + os.Getenv("PATH"),
 		"HOME=" + sh.folder, "KUBECONFIG=" + kubeconfig,
-		"SHARDINGUSER_OPERATOR_NAMESPACE=" + s.namespace, // the lease of the usual one is that of all stories
+		"SHARDINGUSER_OPERATOR_NAMESPACE=" + s.namespace, // all stories share the lease in the default namespace
 	}
 	sh.write("dsn.txt", s.dsn)
 	return sh
 }
 
-// kubeconfig is the path of one that connects as config does, with the story's namespace for the current one.
+// kubeconfig returns the path of a kubeconfig that connects as config does, with the story's namespace as the current one.
 func (s *story) kubeconfig(config *rest.Config) string {
 	s.t.Helper()
 	path, err := plane.KubeconfigFor(config)
@@ -65,17 +65,17 @@ func (sh *shell) write(name, content string) {
 	sh.s.Expect(os.WriteFile(filepath.Join(sh.folder, name), []byte(content), 0o600)).To(gomega.Succeed())
 }
 
-// told is how a command ended, and what it printed.
+// A result is the exit code and the output of a command.
 type told struct {
 	code        int
 	out, errOut string
 }
 
-// run runs a program with this on its standard input.
+// run runs a program with this standard input.
 func (sh *shell) run(input, name string, args ...string) told {
 	sh.s.t.Helper()
 	path := name
-	for _, variable := range sh.env { // PATH is the shell's, not ours
+	for _, variable := range sh.env { // PATH is the shell's, not the test's
 		if folders, ok := strings.CutPrefix(variable, "PATH="); ok {
 			for _, folder := range filepath.SplitList(folders) {
 				if _, err := os.Stat(filepath.Join(folder, name)); err == nil && path == name {
@@ -96,7 +96,7 @@ func (sh *shell) run(input, name string, args ...string) told {
 	return told{cmd.ProcessState.ExitCode(), out.String(), errOut.String()}
 }
 
-// plugin runs what `kubectl shardinguser` becomes, which tells no secret. (The pages' commands go through kubectl itself.)
+// plugin runs the program behind `kubectl shardinguser`, and expects no secret in its output. (Commands of pages use kubectl.)
 func (sh *shell) plugin(args ...string) told {
 	sh.s.t.Helper()
 	return sh.discreet(sh.run("", "kubectl-shardinguser", args...))
@@ -111,7 +111,7 @@ func (sh *shell) discreet(got told) told {
 	return got
 }
 
-// done is what a command printed that had to be done.
+// done returns the output of a command that has to succeed.
 func (sh *shell) done(args ...string) string {
 	sh.s.t.Helper()
 	got := sh.plugin(args...)
@@ -119,7 +119,7 @@ func (sh *shell) done(args ...string) string {
 	return got.out
 }
 
-// lines are those of a table, their columns apart.
+// lines returns the lines of a table, split into columns.
 func lines(text string) (rows [][]string) {
 	for line := range strings.Lines(text) {
 		rows = append(rows, strings.Fields(line))
@@ -130,7 +130,7 @@ func lines(text string) (rows [][]string) {
 func TestPluginListsAndUnlocksLockedUsers(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
-	p, sh := s.start(), s.somebody()
+	p, sh := s.start(), s.newShell()
 	s.secret("alice", canary+" alice")
 	alice := s.readyUser("alice", secret("alice"), roles("operator", "viewer"))
 	s.readyUser("bob", username("bob@example.com"), roles("viewer"))
@@ -160,13 +160,13 @@ func TestPluginListsAndUnlocksLockedUsers(t *testing.T) {
 	s.locks(p, alice)
 	s.Expect(sh.done("unlock", "--all-locked", "-o", "name")).To(gomega.Equal("shardinguser.sharding.io/alice\n"))
 	s.isLocked(alice, false)
-	s.Expect(sh.plugin("unlock", "alice", "nobody").code).To(gomega.Equal(2), "all that are named have to be there")
+	s.Expect(sh.plugin("unlock", "alice", "nobody").code).To(gomega.Equal(2), "all named users have to exist")
 
 	s.logins(sh)
 	s.completes(sh)
 }
 
-// logins is what the audit trail says of the story above.
+// logins checks the audit trail of the story above.
 func (s *story) logins(sh *shell) {
 	s.t.Helper()
 	rows := lines(sh.done("logins", "alice", "--dsn-file", "dsn.txt"))
@@ -186,13 +186,13 @@ func (s *story) logins(sh *shell) {
 	s.Expect(trail.Attempts[0].Time).To(gomega.BeTemporally("~", time.Now(), time.Minute))
 	sh.env = append(sh.env, "USER_DATABASE_DSN="+s.dsn)
 	s.Expect(lines(sh.done("logins", "--username", "alice", "--limit", "3"))).To(gomega.HaveLen(4))
-	s.Expect(sh.plugin("logins", "bob").errOut).To(gomega.ContainSubstring("bob@example.com"), "by the username that it has")
+	s.Expect(sh.plugin("logins", "bob").errOut).To(gomega.ContainSubstring("bob@example.com"), "by its username")
 }
 
-// completes is what a shell shows when somebody presses the tab key.
+// completes checks the suggestions when a user presses the tab key.
 func (s *story) completes(sh *shell) {
 	s.t.Helper()
-	// kubectl asks a program of this name, and hands on what is typed.
+	// kubectl calls a program of this name with the typed words.
 	script, err := os.ReadFile(filepath.Join(root, "config/krew/kubectl_complete-shardinguser"))
 	s.Expect(err).NotTo(gomega.HaveOccurred())
 	folder := filepath.Join(sh.folder, "bin")
@@ -215,11 +215,11 @@ func (s *story) completes(sh *shell) {
 func TestPluginLocksAndReadmitsUsers(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
-	p, sh := s.start(), s.somebody()
+	p, sh := s.start(), s.newShell()
 	s.secret("alice", canary+" alice")
 	s.readyUser("alice", secret("alice"))
 	s.Expect(sh.done("lock", "alice")).To(gomega.ContainSubstring("locked"))
-	s.Expect(s.row("alice").Active).To(gomega.BeFalse(), "it waits for that")
+	s.Expect(s.row("alice").Active).To(gomega.BeFalse(), "the command waits for the row")
 	status, _ := p.logIn("alice", canary+" alice")
 	s.Expect(status).To(gomega.Equal(http.StatusUnauthorized))
 	s.Expect(sh.done("list")).To(gomega.MatchRegexp(`alice +alice +Inactive`))
@@ -227,7 +227,7 @@ func TestPluginLocksAndReadmitsUsers(t *testing.T) {
 	status, _ = p.logIn("alice", canary+" alice")
 	s.Expect(status).To(gomega.Equal(http.StatusOK))
 
-	// What the operator refuses is no success.
+	// The command fails if the operator rejects the change.
 	s.readyUser("root", roles("admin"))
 	got := sh.plugin("lock", "root")
 	s.Expect(got.code).To(gomega.Equal(1))
@@ -235,7 +235,7 @@ func TestPluginLocksAndReadmitsUsers(t *testing.T) {
 	s.Expect(s.row("root").Active).To(gomega.BeTrue())
 	s.done(sh, "lock", "root", "--undo")
 
-	// Who manages it is told of, since that would put it back.
+	// The plugin names the tool that manages the user and would revert the change.
 	s.user("carol", func(u *v1alpha1.ShardingUser) {
 		u.Annotations = map[string]string{"argocd.argoproj.io/tracking-id": "app:sharding.io/ShardingUser:x/carol"}
 	})
@@ -243,20 +243,20 @@ func TestPluginLocksAndReadmitsUsers(t *testing.T) {
 	s.Expect(got.code).To(gomega.BeZero())
 	s.Expect(got.errOut).To(gomega.ContainSubstring("Argo CD"))
 
-	// Who is paused waits in vain.
+	// A paused user would wait in vain.
 	s.user("dave", func(u *v1alpha1.ShardingUser) { u.Annotations = map[string]string{v1alpha1.AnnotationPaused: "true"} })
 	s.Expect(sh.plugin("lock", "dave").code).To(gomega.Equal(2))
 	s.Expect(sh.plugin("unlock", "dave").errOut).To(gomega.ContainSubstring(v1alpha1.AnnotationPaused + "-"))
 }
 
-// done is for the end of a story, where nobody looks at what was told.
+// done runs a command that has to succeed, and ignores its output.
 func (s *story) done(sh *shell, args ...string) { s.t.Helper(); _ = sh.done(args...) }
 
 func TestPluginReportsAMissingOperator(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.user("alice")
-	got := s.somebody().plugin("unlock", "alice", "--timeout=1s")
+	got := s.newShell().plugin("unlock", "alice", "--timeout=1s")
 	s.Expect(got.code).To(gomega.Equal(1))
 	s.Expect(got.errOut).To(gomega.ContainSubstring("doctor alice"))
 }
@@ -270,7 +270,7 @@ func TestDoctorReportsProblemsAndRemedies(t *testing.T) {
 	s.sql(`INSERT INTO users (username) VALUES ('theirs')`)
 	s.sql(`ALTER TABLE users OWNER TO ` + s.role)
 	s.start()
-	sh := s.somebody()
+	sh := s.newShell()
 	s.readyUser("fine")
 	s.Expect(sh.plugin("doctor", "fine").code).To(gomega.BeZero())
 	healthy := sh.plugin("doctor")
@@ -289,7 +289,7 @@ func TestDoctorReportsProblemsAndRemedies(t *testing.T) {
 	} {
 		u := s.user(strings.ToLower(name), tt.edits...)
 		s.reports(soon, u, name)
-		s.eventually(soon, func(g gomega.Gomega) { // an Event comes after the status
+		s.eventually(soon, func(g gomega.Gomega) { // an Event follows the status
 			got := sh.plugin("doctor", u.Name)
 			g.Expect(got.code).To(gomega.Equal(1))
 			g.Expect(got.out).To(gomega.MatchRegexp("WRONG +Ready +"+name), u.Name)
@@ -310,7 +310,7 @@ func TestDoctorReportsProblemsAndRemedies(t *testing.T) {
 	s.Expect(sh.plugin("doctor", "nobody").code).To(gomega.Equal(2))
 }
 
-// Who may read ShardingUsers of one namespace and nothing else is told what could not be looked at, and no more than that.
+// For a user that may only read ShardingUsers of one namespace, doctor reports which checks it skipped, and nothing else.
 func TestDoctorWorksWithFewRights(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
@@ -325,7 +325,7 @@ func TestDoctorWorksWithFewRights(t *testing.T) {
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "shardinguser-viewer-role"},
 		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: reader}},
 	})).To(gomega.Succeed())
-	sh := s.somebody(config)
+	sh := s.newShell(config)
 	got := sh.plugin("doctor", "fine")
 	s.Expect(got.code).To(gomega.BeZero(), got.out+got.errOut)
 	s.Expect(got.out).To(gomega.MatchRegexp(`unknown +Policies `))
@@ -334,6 +334,6 @@ func TestDoctorWorksWithFewRights(t *testing.T) {
 	got = sh.plugin("doctor", "wrong")
 	s.Expect(got.code).To(gomega.Equal(1))
 	s.Expect(got.out).To(gomega.MatchRegexp(`unknown +Password .*"none"`))
-	s.Expect(sh.plugin("unlock", "fine").code).To(gomega.Equal(2), "which takes the right to patch")
+	s.Expect(sh.plugin("unlock", "fine").code).To(gomega.Equal(2), "unlock needs the right to patch")
 	s.Expect(sh.plugin("list", "-A").code).To(gomega.Equal(2))
 }

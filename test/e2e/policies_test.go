@@ -19,9 +19,9 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// Policies are the whole cluster's: none of these stories is parallel.
+// Policies are cluster-wide: none of these stories is parallel.
 
-// policy creates a policy for the story's namespace, which is gone before the next story begins.
+// policy creates a policy for the story's namespace, which is deleted before the next story begins.
 func (s *story) policy(name string, change func(*v1alpha1.ShardingUserPolicySpec)) *v1alpha1.ShardingUserPolicy {
 	s.t.Helper()
 	p := &v1alpha1.ShardingUserPolicy{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.ShardingUserPolicySpec{
@@ -82,7 +82,7 @@ func TestAdmissionRejectsUsersThatNoPolicyPermits(t *testing.T) {
 	s := newStory(t)
 	s.installAdmission()
 	s.start("--leader-election-namespace=" + systemNamespace)
-	s.eventually(soon, func(g gomega.Gomega) { // an earlier story's index may still be there
+	s.eventually(soon, func(g gomega.Gomega) { // the index of an earlier story may still be in use
 		g.Expect(s.kube.Create(t.Context(), s.resource("before", roles("boss")), client.DryRunAll)).To(gomega.Succeed())
 	})
 	u := s.readyUser("before", roles("boss"))
@@ -102,7 +102,7 @@ func TestAdmissionRejectsUsersThatNoPolicyPermits(t *testing.T) {
 		g.Expect(apierrors.IsForbidden(err)).To(gomega.BeTrue(), "%s: %v", u.Name, err)
 		return err.Error()
 	}
-	s.eventually(time.Minute, func(g gomega.Gomega) { // the API server learns of the admission policy in its own time
+	s.eventually(time.Minute, func(g gomega.Gomega) { // the API server applies the admission policy with a delay
 		g.Expect(refused(g, s.resource("team-ab", roles("viewer")))).To(gomega.ContainSubstring(
 			"no ShardingUserPolicy permits namespace " + s.namespace + " the username team-ab with the roles viewer"))
 	})
@@ -117,7 +117,7 @@ func TestAdmissionRejectsUsersThatNoPolicyPermits(t *testing.T) {
 	}
 	s.Expect(s.kube.Create(t.Context(), s.resource("team-a", roles("viewer", "viewers", "operator"), secret("x"), deletion(v1alpha1.DeletionDeactivate)), client.DryRunAll)).To(gomega.Succeed())
 
-	// Who asks for nothing new is let through, and can be deleted; who asks for less is told.
+	// An update that requests nothing new is accepted, and so is a deletion. An update that requests less gets a warning.
 	s.reports(soon, u, v1alpha1.ReasonNotPermitted)
 	s.edit(u, func(u *v1alpha1.ShardingUser) { metav1.SetMetaDataLabel(&u.ObjectMeta, "a", "label") })
 	s.edit(u, roles("viewer"))
@@ -125,7 +125,7 @@ func TestAdmissionRejectsUsersThatNoPolicyPermits(t *testing.T) {
 	s.delete(u)
 	s.gone(soon, u)
 
-	// A second policy that permits is enough, and without any everything is permitted.
+	// One permitting policy is enough. Without policies everything is permitted.
 	second := s.policy("admins", func(p *v1alpha1.ShardingUserPolicySpec) { p.Roles = []v1alpha1.Glob{"admin"} })
 	permitted := func() {
 		t.Helper()
@@ -164,7 +164,7 @@ func TestPoliciesInNamedNamespacesNeedOnlyTheirRole(t *testing.T) {
 		p.NamespaceSelector, p.Roles = selecting(tenant), []v1alpha1.Glob{"viewer"}
 	})
 	p := s.launchOn(s.dsn, "--leader-elect", "--leader-election-namespace="+systemNamespace, "--watch-namespaces="+tenant).begin(t).ready()
-	s.reports(2*soon, s.user("alice", in(tenant), roles("viewer")), v1alpha1.ReasonSynced) // the last leader's lease may have to run out
+	s.reports(2*soon, s.user("alice", in(tenant), roles("viewer")), v1alpha1.ReasonSynced) // the last leader's lease may have to expire
 	s.reports(soon, s.user("bob", in(tenant), roles("admin")), v1alpha1.ReasonNotPermitted)
 	s.Expect(s.row("bob")).To(gomega.BeNil())
 	s.Expect(s.kubectl("-n", systemNamespace, "get", "configmap", "shardinguser-policies", "-o", "jsonpath={.data.viewers}")).
@@ -172,7 +172,7 @@ func TestPoliciesInNamedNamespacesNeedOnlyTheirRole(t *testing.T) {
 	s.Expect(p.said()).NotTo(gomega.ContainSubstring("forbidden"))
 }
 
-// tenantOf is somebody with all rights that there can be in a namespace, to the statuses of users as well.
+// tenantOf returns a client with all rights in a namespace, including the statuses of users.
 func (s *story) tenantOf(namespace string) client.Client {
 	s.t.Helper()
 	account, err := plane.ServiceAccount(s.t.Context(), namespace, "tenant")

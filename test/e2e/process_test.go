@@ -15,7 +15,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// A process is the built manager as it runs, or ran.
+// A process is the built manager, running or ended.
 type process struct {
 	*testenv.Manager
 	site    *site
@@ -23,17 +23,17 @@ type process struct {
 	secrets []string
 }
 
-// A launch says how a manager is started.
+// A launch configures how a manager is started.
 type launch struct {
-	site    *site  // nil for the one of all stories
+	site    *site  // nil for the site that all stories share
 	dsn     string // empty for none
-	login   string // of a role for log-ins alone; empty for none
+	login   string // of a role for logins only; empty for none
 	args    []string
 	env     []string
-	secrets []string // what it must never print, beside all passwords and hashes
+	secrets []string // secrets that must not be in the output, besides all passwords and hashes
 }
 
-// begin starts a manager under the rights of config/rbac and does not wait for anything.
+// begin starts a manager with the rights of config/rbac, without waiting.
 func (l launch) begin(t *testing.T) *process {
 	t.Helper()
 	if l.site == nil {
@@ -52,7 +52,7 @@ func (l launch) begin(t *testing.T) *process {
 	return p
 }
 
-// finish ends a process that a story left running, and reads what it printed.
+// finish stops a process that a story left running, and checks its output.
 func (p *process) finish() {
 	p.Signal(syscall.SIGCONT)
 	if err := p.Stop(25 * time.Second); err != nil {
@@ -75,10 +75,10 @@ func (p *process) finish() {
 	}
 }
 
-// aHashIsIn tells whether a text holds what every bcrypt hash begins with, or every print that stands for one.
+// aHashIsIn reports whether a text contains the prefix of a bcrypt hash, or of a stand-in hash.
 var aHashIsIn = regexp.MustCompile(`[$!]2[abxy]?\$\d\d\$|[$!]hmac\$`).MatchString
 
-// exit waits for the end of the process and returns its exit code, or -1 where a signal ended it.
+// exit waits for the end of the process and returns its exit code, or -1 if a signal ended it.
 func (p *process) exit(within time.Duration) int {
 	p.t.Helper()
 	select {
@@ -90,7 +90,7 @@ func (p *process) exit(within time.Duration) int {
 	}
 }
 
-// said is all that the process printed so far.
+// said returns the output of the process so far.
 func (p *process) said() string {
 	content, err := os.ReadFile(p.Log)
 	if err != nil {
@@ -99,9 +99,9 @@ func (p *process) said() string {
 	return string(content)
 }
 
-// probe is the status code of a probe, 0 where nobody answers.
+// probe returns the status code of a probe, or 0 without a response.
 func (p *process) probe(path string) int {
-	// It may be asked for while the test ends.
+	// A test may call this while it ends.
 	return p.Probe(context.WithoutCancel(p.t.Context()), path)
 }
 
@@ -116,13 +116,13 @@ func (p *process) ready() *process {
 	return p
 }
 
-// scrape asks for the metrics with this token.
+// scrape requests the metrics with this token.
 func (p *process) scrape(token string) (status int, body string) {
 	p.t.Helper()
 	return p.Scrape(p.t.Context(), token)
 }
 
-// metric is the sum over the metrics of this name, with at least these labels (as they are printed).
+// metric returns the sum of the metrics of this name that have at least these labels (as printed).
 func (p *process) metric(name string, labels ...string) (sum float64, found bool) {
 	p.t.Helper()
 	token, err := p.site.scraper()

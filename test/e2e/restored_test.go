@@ -12,11 +12,11 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// As where etcd came back from a snapshot that is older than the resources, or from none.
+// As if etcd was restored from a snapshot that is older than the resources, or without one.
 func TestOrphanedRowsStayUnchanged(t *testing.T) {
 	t.Parallel()
 	const users = 20
-	for name, kept := range variants(t, map[string]int{"some of them": users / 2, "all of them": 0}, "all of them") {
+	for name, kept := range variants(t, map[string]int{"some resources vanished": users / 2, "all resources vanished": 0}, "all resources vanished") {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newStory(t)
@@ -38,7 +38,7 @@ func TestOrphanedRowsStayUnchanged(t *testing.T) {
 			second := s.start("--resync-interval=1s")
 			s.readyUser("marker")
 			reads, _ := second.metric("pgxpool_acquire_count")
-			s.eventually(soon, func(g gomega.Gomega) { // it looked for changes a few times
+			s.eventually(soon, func(g gomega.Gomega) { // until it has polled for changes a few times
 				now, found := second.metric("pgxpool_acquire_count")
 				g.Expect(found).To(gomega.BeTrue())
 				g.Expect(now - reads).To(gomega.BeNumerically(">", 5))

@@ -25,7 +25,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// What the manager may do beyond what every ServiceAccount may: resource, URLs, names, verbs.
+// Rights of the manager beyond those of every ServiceAccount: resource, URLs, names, verbs.
 var (
 	everywhere = []string{
 		"events.events.k8s.io [] [] [create patch]",
@@ -33,7 +33,7 @@ var (
 		"shardingusers.sharding.io [] [] [get list patch watch]",
 		"shardingusers.sharding.io/status [] [] [patch]",
 	}
-	generating      = []string{"secrets [] [] [create get list patch watch]"} // in place of reading them only
+	generating      = []string{"secrets [] [] [create get list patch watch]"} // replaces the right to read Secrets
 	clusterIdentity = []string{"namespaces [] [kube-system] [get]"}
 	readingPolicies = []string{
 		"namespaces [] [] [get list watch]", // for their labels, and for the cluster's identity
@@ -44,14 +44,14 @@ var (
 		"configmaps [] [] [create]", "configmaps [] [shardinguser-database] [get patch]", "configmaps [] [shardinguser-policies] [get patch]",
 	}
 	leaderElection  = []string{"leases.coordination.k8s.io [] [] [create get update]", "events [] [] [create]"}
-	announcing      = []string{"events.events.k8s.io [] [] [create]"} // which config/rbac/role.yaml allows everywhere
-	askingForOthers = []string{                                       // who scrapes, and whether it may
+	announcing      = []string{"events.events.k8s.io [] [] [create]"} // config/rbac/role.yaml allows this everywhere
+	askingForOthers = []string{                                       // authenticates and authorizes scrapes
 		"tokenreviews.authentication.k8s.io [] [] [create]",
 		"subjectaccessreviews.authorization.k8s.io [] [] [create]",
 	}
 )
 
-// can is what an account may do in a namespace, in lines as kubectl auth can-i --list has them.
+// can returns the rights of an account in a namespace, in the format of kubectl auth can-i --list.
 func (s *story) can(config *rest.Config, namespace string) map[string]bool {
 	s.t.Helper()
 	kube, err := client.New(config, client.Options{Scheme: scheme})
@@ -77,13 +77,13 @@ func (s *story) can(config *rest.Config, namespace string) map[string]bool {
 	}
 	lines := map[string]bool{}
 	for line, verbs := range verbs {
-		slices.Sort(verbs) // of several roles they come in any order
+		slices.Sort(verbs) // rights from several roles come in any order
 		lines[line+"["+strings.Join(slices.Compact(verbs), " ")+"]"] = true
 	}
 	return lines
 }
 
-// mayMore is what the manager's account may do in a namespace, and an account without any rights may not.
+// mayMore returns the rights that the manager's account has in a namespace beyond those of an account without roles.
 func (s *story) mayMore(namespace string) []string {
 	s.t.Helper()
 	nobody, err := plane.ServiceAccount(s.t.Context(), s.namespace, "nobody")
@@ -106,12 +106,12 @@ func all(lists ...[]string) []string {
 	return joined
 }
 
-// alsoGenerating is a list of rights with config/generated-passwords.
+// alsoGenerating returns rights with config/generated-passwords.
 func alsoGenerating(lists ...[]string) []string {
 	return slices.DeleteFunc(all(append(lists, generating)...), func(line string) bool { return line == "secrets [] [] [get list watch]" })
 }
 
-// allowGeneration lets the operator create Secrets in a namespace, as config/generated-passwords/namespaced does.
+// allowGeneration permits the operator to create Secrets in a namespace, as config/generated-passwords/namespaced does.
 func (s *story) allowGeneration(namespace string) {
 	s.t.Helper()
 	manifests, err := os.ReadFile(filepath.Join(root, "config/generated-passwords/namespaced/role.yaml"))
@@ -121,7 +121,7 @@ func (s *story) allowGeneration(namespace string) {
 	s.eventually(soon, func(g gomega.Gomega) { g.Expect(s.mayMore(namespace)).To(gomega.ContainElements(generating)) })
 }
 
-// looksAgain edits a user until it is Synced. By itself the operator looks at it again after five minutes, and it remembers a
+// looksAgain edits a user until it is Synced. Without an edit, the operator retries after five minutes, and it caches a
 // missing right for some seconds.
 func (s *story) looksAgain(u *v1alpha1.ShardingUser) {
 	s.t.Helper()
@@ -137,7 +137,7 @@ func (s *story) looksAgain(u *v1alpha1.ShardingUser) {
 	}).WithTimeout(2 * soon).WithPolling(2 * time.Second).Should(gomega.Succeed())
 }
 
-// Not parallel, and nor are those that install something: they are about rights that all managers share.
+// Not parallel, like the tests that install something: they concern rights that all managers share.
 func TestManagerHasOnlyTheRightsThatItNeeds(t *testing.T) {
 	s := newStory(t)
 	cluster := all(everywhere, readingPolicies, askingForOthers)
@@ -153,7 +153,7 @@ func TestUserRolesCannotWriteStatuses(t *testing.T) {
 		account, err := plane.ServiceAccount(t.Context(), s.namespace, role)
 		s.Expect(err).NotTo(gomega.HaveOccurred())
 		s.kubectl("-n", s.namespace, "create", "rolebinding", role, "--clusterrole="+role, "--serviceaccount="+s.namespace+":"+role)
-		s.eventually(soon, func(g gomega.Gomega) { // the API server learns of it in its own time
+		s.eventually(soon, func(g gomega.Gomega) { // the API server applies it with a delay
 			g.Expect(s.can(account, s.namespace)).To(gomega.HaveKey("shardingusers.sharding.io/status [] [] [get]"))
 		})
 	}
@@ -162,15 +162,15 @@ func TestUserRolesCannotWriteStatuses(t *testing.T) {
 // tenant is the namespace of config/rbac/namespaced.
 const tenant = "team-a"
 
-// unvalidated spares kubectl the reading of all schemas where a tree of config is applied another time: it was validated when it was
-// installed for all stories.
+// unvalidated skips schema validation when a config tree is applied again: it was validated when it was installed for all
+// stories, and reading all schemas is slow.
 const unvalidated = "--validate=false"
 
-// installNamespaced puts a tree like config/namespaced in the place of config/default, until the test ends.
+// installNamespaced replaces config/default by a tree like config/namespaced until the test ends.
 func (s *story) installNamespaced(tree string) {
 	s.t.Helper()
 	err := s.kube.Create(s.t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: tenant}})
-	s.Expect(client.IgnoreAlreadyExists(err)).To(gomega.Succeed(), "it stays from story to story")
+	s.Expect(client.IgnoreAlreadyExists(err)).To(gomega.Succeed(), "the namespace stays for later stories")
 	s.t.Cleanup(func() {
 		ctx := context.WithoutCancel(s.t.Context())
 		for _, args := range [][]string{
@@ -212,7 +212,7 @@ func TestRolesInWatchedNamespacesAreEnough(t *testing.T) {
 	password.ObjectMeta = metav1.ObjectMeta{Namespace: tenant, Name: "alice"}
 	s.Expect(s.kube.Create(t.Context(), password)).To(gomega.Succeed())
 	alice := s.user("alice", in(tenant), secret("alice"), hashed)
-	s.reports(2*soon, alice, v1alpha1.ReasonSynced) // the last leader's lease may have to run out
+	s.reports(2*soon, alice, v1alpha1.ReasonSynced) // the last leader's lease may have to expire
 	s.Expect(s.row("alice").Hash).To(gomega.Equal(aHash))
 	elsewhere := s.user("elsewhere")
 	s.edit(alice, roles("operator"))
@@ -223,7 +223,7 @@ func TestRolesInWatchedNamespacesAreEnough(t *testing.T) {
 	s.gone(soon, alice)
 	s.Expect(p.said()).NotTo(gomega.ContainSubstring("forbidden"))
 
-	// Passwords are generated only where that is turned on.
+	// Passwords are generated only where that is enabled.
 	bob := s.user("bob", in(tenant), secret("bob-login"), generated)
 	s.Expect(s.reports(soon, bob, v1alpha1.ReasonGenerationDisabled)).To(gomega.ContainSubstring("turn on config/generated-passwords"))
 	s.kubectl("apply", "-f", filepath.Join(root, "config/generated-passwords/namespaced/role.yaml"))
@@ -236,5 +236,5 @@ func TestRolesInWatchedNamespacesAreEnough(t *testing.T) {
 	s.gone(soon, bob)
 	s.Expect(s.rows()).To(gomega.BeEmpty())
 	s.Expect(s.kube.Get(t.Context(), key(elsewhere), elsewhere)).To(gomega.Succeed())
-	s.Expect(elsewhere.Status.ObservedGeneration).To(gomega.BeEquivalentTo(-1), "what is not watched is not touched")
+	s.Expect(elsewhere.Status.ObservedGeneration).To(gomega.BeEquivalentTo(-1), "the manager ignores namespaces that it does not watch")
 }

@@ -17,8 +17,8 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// twoRoles makes the tables by the story's one role, as an operator that is there already has done, and gives the story two
-// others by config/database/roles.sql.
+// twoRoles creates the tables by the story's one role, as an existing operator has done, and then creates two
+// other roles by config/database/roles.sql.
 func (s *story) twoRoles(server *testenv.Postgres) (controller, login string) {
 	s.t.Helper()
 	one := s.start()
@@ -34,7 +34,7 @@ func (s *story) twoRoles(server *testenv.Postgres) (controller, login string) {
 	return controller, login
 }
 
-// launchTwo is launch with a role for log-ins.
+// launchTwo is launch with a role for logins.
 func (s *story) launchTwo(controller, login string, args ...string) launch {
 	s.t.Helper()
 	l := s.launchOn(controller, append([]string{"--watch-namespaces=" + s.namespace}, args...)...)
@@ -43,7 +43,7 @@ func (s *story) launchTwo(controller, login string, args ...string) launch {
 	return l
 }
 
-// sessions is how many a role has.
+// sessions returns the count of a role's sessions.
 func (s *story) sessions(g gomega.Gomega, dsn string) (n int) {
 	g.Expect(s.db.QueryRow(s.t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE usename = $1`, roleOf(g, dsn)).Scan(&n)).
 		To(gomega.Succeed())
@@ -136,7 +136,7 @@ func TestManagerWorksWithTwoDatabaseRoles(t *testing.T) {
 	s.Expect(p.said()).NotTo(gomega.MatchRegexp(`permission denied|lacks a right|GRANT`))
 }
 
-// One of two passwords changes in the database first and in its Secret later.
+// One password changes in the database first, and in its Secret later.
 func TestEachDatabaseRoleCanBeRotatedAlone(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
@@ -173,7 +173,7 @@ func TestEachDatabaseRoleCanBeRotatedAlone(t *testing.T) {
 	}
 
 	changePassword(login)
-	s.fallen(p, 1) // as when the whole database is away
+	s.fallen(p, 1) // as if the whole database is unavailable
 	up(0)
 	s.logsIn(p, "alice", http.StatusOK)
 	s.edit(u, roles("operator"))
@@ -190,7 +190,7 @@ func TestEachDatabaseRoleCanBeRotatedAlone(t *testing.T) {
 	s.edit(u, roles("viewer"))
 	s.eventually(soon, func(g gomega.Gomega) { g.Expect(s.message(g, u)).To(gomega.ContainSubstring("The controller's DSN: ")) })
 	s.logsIn(p, "alice", http.StatusOK)
-	s.fallen(p, 0) // log-ins do not lean on that role
+	s.fallen(p, 0) // logins do not need that role
 	followIn(controller)
 	s.reports(2*soon, u, v1alpha1.ReasonSynced)
 	up(1)

@@ -13,8 +13,8 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// What the managers of all stories print is read for secrets at the end of each (see process.finish). This story
-// provokes whatever could make the operator talk, and reads everything else that people get to see.
+// Every process's output is checked for secrets at the end of each story (see process.finish). This story
+// provokes errors that could contain secrets, and checks all other output that users see.
 func TestOutputHasNoPasswordHashOrDSNSecret(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
@@ -35,7 +35,7 @@ func TestOutputHasNoPasswordHashOrDSNSecret(t *testing.T) {
 	s.readyUser("hash", secret("hash"), hashed)
 	s.sql(`UPDATE users SET password_hash = $1 WHERE username = 'plain'`, "drift "+canary)
 	s.eventually(soon, func(g gomega.Gomega) { g.Expect(s.row("plain").Hash).NotTo(gomega.ContainSubstring(canary)) })
-	// The database refuses with a message that quotes the row.
+	// The database rejects the row with a message that quotes it.
 	s.sql(`ALTER TABLE users ADD CONSTRAINT no_admins CHECK (roles <> '["admin"]')`)
 	s.rotate(good, canary+" rotated")
 	s.edit(plain, roles("admin"))
@@ -68,16 +68,16 @@ func TestOutputHasNoPasswordHashOrDSNSecret(t *testing.T) {
 	var record string
 	s.Expect(s.db.QueryRow(t.Context(), `SELECT string_agg(a::text, E'\n') FROM login_attempts a`).Scan(&record)).To(gomega.Succeed())
 	told := map[string]string{
-		"the record":   record,
-		"the log":      p.said(),
-		"the metrics":  metrics,
-		"the Events":   s.kubectl("get", "events.events.k8s.io", "--namespace="+s.namespace, "-o", "yaml"),
-		"the statuses": s.kubectl("get", "shardingusers", "--namespace="+s.namespace, "-o", "yaml"),
+		"the ownership records": record,
+		"the log":               p.said(),
+		"the metrics":           metrics,
+		"the Events":            s.kubectl("get", "events.events.k8s.io", "--namespace="+s.namespace, "-o", "yaml"),
+		"the statuses":          s.kubectl("get", "shardingusers", "--namespace="+s.namespace, "-o", "yaml"),
 	}
 	for where, text := range told {
 		s.Expect(text).NotTo(gomega.BeEmpty(), where)
 		for _, secret := range append(l.secrets, canary, aHash[7:]) {
-			// Not by a matcher, which would print the text.
+			// A matcher would print the text.
 			if i := strings.Index(text, secret); i >= 0 {
 				t.Errorf("%s: %q", where, text[max(0, i-300):min(len(text), i+100)])
 			}

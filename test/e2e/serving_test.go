@@ -25,23 +25,23 @@ func TestMetricsRequireAuthorization(t *testing.T) {
 
 	s.eventually(soon, func(g gomega.Gomega) {
 		status, _ := p.scrape("")
-		g.Expect(status).To(gomega.Equal(http.StatusUnauthorized), "without a token")
+		g.Expect(status).To(gomega.Equal(http.StatusUnauthorized), "a request without a token")
 	})
 	status, _ := p.scrape("no token of this cluster")
-	s.Expect(status).To(gomega.BeNumerically(">=", http.StatusUnauthorized), "with a token that is none")
+	s.Expect(status).To(gomega.BeNumerically(">=", http.StatusUnauthorized), "a request with an invalid token")
 	nobody, err := plane.ServiceAccount(t.Context(), "monitoring", "nobody")
 	s.Expect(err).NotTo(gomega.HaveOccurred())
 	status, body := p.scrape(nobody.BearerToken)
-	s.Expect(status).To(gomega.Equal(http.StatusForbidden), "without the right")
+	s.Expect(status).To(gomega.Equal(http.StatusForbidden), "a request without the right")
 	s.Expect(body).NotTo(gomega.ContainSubstring("shardinguser_"))
 
 	token := scraperToken(t)
-	s.eventually(soon, func(g gomega.Gomega) { // RBAC takes a moment to get about, and so does a status
+	s.eventually(soon, func(g gomega.Gomega) { // RBAC changes and statuses take a moment
 		status, body = p.scrape(token)
 		g.Expect(status).To(gomega.Equal(http.StatusOK))
 		g.Expect(body).To(gomega.ContainSubstring(`shardinguser_users{state="ready"} 1`))
 	})
-	for _, name := range []string{ // contract, section 6, but for the log-in API's
+	for _, name := range []string{ // contract, section 6, except the login API's metrics
 		`shardinguser_users{state="ready"} 1`, `shardinguser_users{state="notready"} 0`,
 		`shardinguser_users{state="locked"} 0`, `shardinguser_users{state="inactive"} 0`,
 		"shardinguser_lockouts_total 0", "shardinguser_password_hashes_total 1", "shardinguser_drift_corrections_total",
@@ -59,16 +59,16 @@ func TestProbesReportLivenessAndReadiness(t *testing.T) {
 	p := s.start()
 	s.Expect(p.probe("/healthz")).To(gomega.Equal(http.StatusOK))
 	s.Expect(p.probe("/readyz")).To(gomega.Equal(http.StatusOK))
-	s.eventually(soon, func(g gomega.Gomega) { // it makes its certificate first
+	s.eventually(soon, func(g gomega.Gomega) { // it creates its certificate first
 		status, _ := testenv.Get(t.Context(), "http://"+p.Metrics+"/metrics", "")
-		g.Expect(status).To(gomega.Equal(http.StatusBadRequest), "metrics are HTTPS")
+		g.Expect(status).To(gomega.Equal(http.StatusBadRequest), "metrics need HTTPS")
 	})
 }
 
 func TestManagerIsNotReadyBeforeItsCachesSync(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
-	// Its rights are those of the manager, but for the ones about what it watches.
+	// Its rights are the manager's, except those for the resources that it watches.
 	nobody := "not-ready"
 	_, err := plane.ServiceAccount(t.Context(), s.namespace, nobody)
 	s.Expect(err).NotTo(gomega.HaveOccurred())
@@ -82,7 +82,7 @@ func TestManagerIsNotReadyBeforeItsCachesSync(t *testing.T) {
 	s.eventually(30*time.Second, func(g gomega.Gomega) { g.Expect(p.probe("/healthz")).To(gomega.Equal(http.StatusOK)) })
 	s.Consistently(func() int { return p.probe("/readyz") }).WithTimeout(2 * time.Second).WithPolling(100 * time.Millisecond).
 		Should(gomega.Equal(http.StatusInternalServerError))
-	// It ends all the same.
+	// It still stops cleanly.
 	p.Signal(syscall.SIGTERM)
 	p.exit(20 * time.Second)
 }
@@ -100,12 +100,12 @@ func TestSIGTERMStopsABusyManagerCleanly(t *testing.T) {
 	p.Signal(syscall.SIGTERM)
 	s.Expect(p.exit(20 * time.Second)).To(gomega.BeZero())
 	s.Expect(time.Since(from)).To(gomega.BeNumerically("<", 20*time.Second))
-	// What it had not come to, the next one does.
+	// The next manager does the remaining work.
 	s.start()
 	s.eventually(time.Minute, func(g gomega.Gomega) { g.Expect(s.countReady()).To(gomega.Equal(50)) })
 }
 
-// countReady is how many users of the story are ready for their specs as they are now.
+// countReady returns the count of the story's users that are ready for their current specs.
 func (s *story) countReady() int {
 	s.t.Helper()
 	n := 0

@@ -45,7 +45,7 @@ func TestPluginSetsAPasswordFromAnySource(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.start()
-	sh := s.somebody()
+	sh := s.newShell()
 
 	// A Secret that is missing is made, one that is there keeps its other keys.
 	s.user("alice", secret("alice"))
@@ -103,7 +103,7 @@ func TestPluginRejectsInvalidPasswords(t *testing.T) {
 	s := newStory(t)
 	s.secret("alice", canary+" before")
 	s.user("alice", secret("alice"))
-	sh := s.somebody()
+	sh := s.newShell()
 	for name, password := range map[string]string{
 		"empty": "", "a newline alone": "\n", "too short": "c4n4ry1", "a NUL": canary + "\x00 after it", "not UTF-8": canary + "\xff\xfe\xfd",
 		"too long": strings.Repeat(canary, 13), "much too long": strings.Repeat(canary, 1000),
@@ -121,7 +121,7 @@ func TestPluginRejectsInvalidPasswords(t *testing.T) {
 func TestPluginDoesNotChangeASecretOfAnotherProgram(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
-	sh := s.somebody()
+	sh := s.newShell()
 	kept := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: s.namespace, Name: "alice",
@@ -157,7 +157,7 @@ func TestPluginChecksThePolicysPasswordLength(t *testing.T) {
 	u := s.user("alice", secret("alice"))
 	u.Status.PermittedBy, u.Status.ObservedGeneration = policy.Name, u.Generation
 	s.Expect(s.kube.Status().Update(t.Context(), u)).To(gomega.Succeed())
-	got := s.somebody().setPassword(canary+" 1234567", "alice")
+	got := s.newShell().setPassword(canary+" 1234567", "alice")
 	s.Expect(got.code).To(gomega.Equal(2))
 	s.Expect(got.errOut).To(gomega.ContainSubstring("at least 16"))
 }
@@ -165,7 +165,7 @@ func TestPluginChecksThePolicysPasswordLength(t *testing.T) {
 func TestPluginSetsAPasswordInAGeneratedSecret(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
-	sh := s.somebody()
+	sh := s.newShell()
 
 	// While it has not made it, whoever makes it is asked, and programs find what they look for.
 	s.user("alice", secret("alice-login"), generated)

@@ -18,7 +18,7 @@ func TestPluginAsksAboutASuspiciousPassword(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.start()
-	sh := s.somebody()
+	sh := s.newShell()
 	s.secret("alice", canary+" before")
 	s.readyUser("alice", secret("alice"))
 	for says, given := range map[string]string{
@@ -65,7 +65,7 @@ func TestDoctorFindsASecretInAnotherNamespace(t *testing.T) {
 	})).To(gomega.Succeed())
 	s.user("alice", secret(name))
 	const sentence = "A ShardingUser reads only Secrets of its own namespace."
-	s.Expect(s.somebody().plugin("doctor", "alice").out).To(gomega.And(
+	s.Expect(s.newShell().plugin("doctor", "alice").out).To(gomega.And(
 		gomega.ContainSubstring(`exists in namespace `+elsewhere+". "+sentence), gomega.Not(gomega.ContainSubstring("namespace "+s.namespace+". A"))))
 
 	// It is found by its name alone, and not looked for where that is not allowed.
@@ -79,7 +79,7 @@ func TestDoctorFindsASecretInAnotherNamespace(t *testing.T) {
 			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role}, Subjects: subjects,
 		})).To(gomega.Succeed())
 	}
-	got := s.somebody(config).plugin("doctor", "alice")
+	got := s.newShell(config).plugin("doctor", "alice")
 	s.Expect(got.out).To(gomega.MatchRegexp(`WRONG +Password .*does not exist`))
 	s.Expect(got.out).NotTo(gomega.ContainSubstring(sentence))
 }

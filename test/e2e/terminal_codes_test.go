@@ -61,7 +61,7 @@ func TestPluginEscapesTerminalCodes(t *testing.T) {
 	s.Expect(s.kube.Get(s.t.Context(), client.ObjectKeyFromObject(alice), alice)).To(gomega.Succeed())
 	s.hostile(alice)
 
-	sh := s.somebody()
+	sh := s.newShell()
 	sh.env = append(sh.env, "USER_DATABASE_DSN="+s.dsn)
 	shown := 0 // of the commands that print something of it
 	for _, command := range []string{

@@ -116,7 +116,7 @@ func TestTypedPasswordIsNotEchoed(t *testing.T) {
 	s.secret("alice", canary+" before")
 	s.user("alice", secret("alice"))
 	s.user("bob")
-	sh := s.somebody()
+	sh := s.newShell()
 
 	code, seen := sh.talk([]string{"set-password", "alice"},
 		prompt{"New password of alice: ", canary + " typed" + enter}, prompt{"Repeat: ", canary + " typed" + enter})
