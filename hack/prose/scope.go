@@ -33,6 +33,7 @@ var commented = []string{
 	"test/chart",
 	"test/corpus",
 	"test/docs",
+	"test/e2e",
 	"test/monitoring",
 	"test/shardingmanager",
 	"test/soak",

@@ -137,7 +137,7 @@ func TestThousandConcurrentLoginsAreServedOrRejectedUncharged(t *testing.T) {
 				return
 			}
 			if answer.Status == http.StatusTooManyRequests && answer.Header.Get("Retry-After") == "" {
-				t.Error("who is sent away is not told for how long")
+				t.Error("a rejected login has no Retry-After header")
 			}
 			mu.Lock()
 			defer mu.Unlock()

@@ -66,13 +66,13 @@ func (sh *shell) write(name, content string) {
 }
 
 // A result is the exit code and the output of a command.
-type told struct {
+type result struct {
 	code        int
 	out, errOut string
 }
 
 // run runs a program with this standard input.
-func (sh *shell) run(input, name string, args ...string) told {
+func (sh *shell) run(input, name string, args ...string) result {
 	sh.s.t.Helper()
 	path := name
 	for _, variable := range sh.env { // PATH is the shell's, not the test's
@@ -93,20 +93,20 @@ func (sh *shell) run(input, name string, args ...string) told {
 	if err != nil && !errors.As(err, &exit) {
 		sh.s.t.Fatal(err)
 	}
-	return told{cmd.ProcessState.ExitCode(), out.String(), errOut.String()}
+	return result{cmd.ProcessState.ExitCode(), out.String(), errOut.String()}
 }
 
 // plugin runs the program behind `kubectl shardinguser`, and expects no secret in its output. (Commands of pages use kubectl.)
-func (sh *shell) plugin(args ...string) told {
+func (sh *shell) plugin(args ...string) result {
 	sh.s.t.Helper()
 	return sh.discreet(sh.run("", "kubectl-shardinguser", args...))
 }
 
-func (sh *shell) discreet(got told) told {
+func (sh *shell) discreet(got result) result {
 	sh.s.t.Helper()
 	all := got.out + got.errOut
 	if strings.Contains(all, canary) || aHashIsIn(all) || strings.Contains(all, "password=") {
-		sh.s.t.Errorf("the plugin told a secret:\n%s", all)
+		sh.s.t.Errorf("the plugin printed a secret:\n%s", all)
 	}
 	return got
 }

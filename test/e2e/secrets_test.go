@@ -67,14 +67,14 @@ func TestOutputHasNoPasswordHashOrDSNSecret(t *testing.T) {
 	_, metrics := p.scrape(scraperToken(t))
 	var record string
 	s.Expect(s.db.QueryRow(t.Context(), `SELECT string_agg(a::text, E'\n') FROM login_attempts a`).Scan(&record)).To(gomega.Succeed())
-	told := map[string]string{
-		"the ownership records": record,
-		"the log":               p.said(),
-		"the metrics":           metrics,
-		"the Events":            s.kubectl("get", "events.events.k8s.io", "--namespace="+s.namespace, "-o", "yaml"),
-		"the statuses":          s.kubectl("get", "shardingusers", "--namespace="+s.namespace, "-o", "yaml"),
+	printed := map[string]string{
+		"the audit trail": record,
+		"the log":         p.said(),
+		"the metrics":     metrics,
+		"the Events":      s.kubectl("get", "events.events.k8s.io", "--namespace="+s.namespace, "-o", "yaml"),
+		"the statuses":    s.kubectl("get", "shardingusers", "--namespace="+s.namespace, "-o", "yaml"),
 	}
-	for where, text := range told {
+	for where, text := range printed {
 		s.Expect(text).NotTo(gomega.BeEmpty(), where)
 		for _, secret := range append(l.secrets, canary, aHash[7:]) {
 			// A matcher would print the text.
@@ -84,6 +84,6 @@ func TestOutputHasNoPasswordHashOrDSNSecret(t *testing.T) {
 		}
 		s.Expect(aHashIsIn(text)).To(gomega.BeFalse(), where)
 	}
-	s.Expect(told["the Events"]).To(gomega.ContainSubstring(v1alpha1.EventDriftCorrected))
-	s.Expect(told["the statuses"]).To(gomega.ContainSubstring(v1alpha1.ReasonPasswordInvalid))
+	s.Expect(printed["the Events"]).To(gomega.ContainSubstring(v1alpha1.EventDriftCorrected))
+	s.Expect(printed["the statuses"]).To(gomega.ContainSubstring(v1alpha1.ReasonPasswordInvalid))
 }

@@ -17,7 +17,7 @@ import (
 )
 
 // setPassword gives a user the password on the standard input.
-func (sh *shell) setPassword(password, name string, args ...string) told {
+func (sh *shell) setPassword(password, name string, args ...string) result {
 	sh.s.t.Helper()
 	args = append([]string{"set-password", name, "--stdin"}, args...)
 	return sh.discreet(sh.run(password, "kubectl-shardinguser", args...))
@@ -33,7 +33,7 @@ func (s *story) isPassword(username, password string) {
 	})
 }
 
-// value is what a Secret has for a user.
+// value returns the password in a user's Secret.
 func (s *story) value(name string) string {
 	s.t.Helper()
 	var secret corev1.Secret
@@ -47,7 +47,7 @@ func TestPluginSetsAPasswordFromAnySource(t *testing.T) {
 	s.start()
 	sh := s.newShell()
 
-	// A Secret that is missing is made, one that is there keeps its other keys.
+	// A missing Secret is created. An existing Secret keeps its other keys.
 	s.user("alice", secret("alice"))
 	s.Expect(sh.setPassword(canary+" one\n", "alice").code).To(gomega.BeZero())
 	s.isPassword("alice", canary+" one")
@@ -62,7 +62,7 @@ func TestPluginSetsAPasswordFromAnySource(t *testing.T) {
 	s.Expect(s.kube.Get(t.Context(), client.ObjectKeyFromObject(&kept), &kept)).To(gomega.Succeed())
 	s.Expect(string(kept.Data["other"])).To(gomega.Equal("kept"))
 
-	// One that is generated is all that is printed.
+	// Only a generated password is printed.
 	made := sh.plugin("set-password", "alice", "--generate")
 	s.Expect(made.out).To(gomega.MatchRegexp(`^[A-Za-z0-9]{24}\n$`))
 	s.isPassword("alice", strings.TrimSuffix(made.out, "\n"))
@@ -75,13 +75,13 @@ func TestPluginSetsAPasswordFromAnySource(t *testing.T) {
 	s.Expect(written.Strength.Score).To(gomega.Equal(4))
 	s.isPassword("alice", written.Password)
 
-	// Where a hash is asked for, no clear password gets into the cluster.
+	// For a user with a hash, no plaintext password is stored in the cluster.
 	s.user("bob", secret("bob"), hashed)
 	s.Expect(sh.setPassword(canary+" bob", "bob", "--bcrypt-cost=11").code).To(gomega.BeZero())
 	s.isPassword("bob", canary+" bob")
 	s.Expect(s.value("bob")).To(gomega.HavePrefix("$2a$11$"))
 
-	// Who has no spec.password gets one, once that is agreed to.
+	// A user without spec.password gets one after a confirmation.
 	carol := s.readyUser("carol")
 	got = sh.setPassword(canary+" carol", "carol")
 	s.Expect(got.code).To(gomega.Equal(2))
@@ -91,7 +91,7 @@ func TestPluginSetsAPasswordFromAnySource(t *testing.T) {
 	s.Expect(s.kube.Get(t.Context(), key(carol), carol)).To(gomega.Succeed())
 	s.Expect(carol.Spec.Password.SecretRef.Name).To(gomega.Equal("carol-password"))
 
-	// So has a Secret of several.
+	// A Secret that several users share also needs a confirmation.
 	s.readyUser("dave", secret("alice"))
 	s.Expect(sh.setPassword(canary+" all", "dave").errOut).To(gomega.ContainSubstring("alice"))
 	s.Expect(sh.setPassword(canary+" all", "dave", "-y").code).To(gomega.BeZero())
@@ -147,7 +147,7 @@ func TestPluginDoesNotChangeASecretOfAnotherProgram(t *testing.T) {
 	s.Expect(sh.setPassword(canary+" after", "bob", "--force").errOut).To(gomega.ContainSubstring("immutable"))
 }
 
-// Not parallel: policies are the whole cluster's.
+// Not parallel: policies are cluster-wide.
 func TestPluginChecksThePolicysPasswordLength(t *testing.T) {
 	s := newStory(t)
 	policy := s.policy("long-"+s.namespace, func(spec *v1alpha1.ShardingUserPolicySpec) {
@@ -167,7 +167,7 @@ func TestPluginSetsAPasswordInAGeneratedSecret(t *testing.T) {
 	s := newStory(t)
 	sh := s.newShell()
 
-	// While it has not made it, whoever makes it is asked, and programs find what they look for.
+	// Before the operator creates the Secret, the plugin asks, and creates it with all keys that programs expect.
 	s.user("alice", secret("alice-login"), generated)
 	got := sh.setPassword(canary+" alice", "alice")
 	s.Expect(got.code).To(gomega.Equal(2))

@@ -27,37 +27,37 @@ func TestWrongSettingsStopTheManagerWithAnError(t *testing.T) {
 		launch launch
 		says   string
 	}{
-		"an unknown flag":     {launch{args: []string{"--bcrypt-costs=10"}}, "bcrypt-cost"},
-		"an argument":         {launch{args: []string{secret}}, "not a flag or the value of one"},
-		"a cost that is weak": {launch{args: []string{"--bcrypt-cost=9"}}, `bcrypt-cost.*10 to 14`},
+		"an unknown flag": {launch{args: []string{"--bcrypt-costs=10"}}, "bcrypt-cost"},
+		"an argument":     {launch{args: []string{secret}}, "not a flag or the value of one"},
+		"a weak cost":     {launch{args: []string{"--bcrypt-cost=9"}}, `bcrypt-cost.*10 to 14`},
 		"a cost from the environment": {
 			launch{env: []string{"SHARDINGUSER_BCRYPT_COST=15"}},
 			`SHARDINGUSER_BCRYPT_COST.*10 to 14`,
 		},
-		"a DSN that cannot be understood": {
+		"an invalid DSN": {
 			launch{env: []string{"USER_DATABASE_DSN=mysql://u:" + secret + "@h/db"}},
 			`USER_DATABASE_DSN.*postgres://`,
 		},
-		"a password that is not encoded": {
+		"a password without encoding": {
 			launch{env: []string{"USER_DATABASE_DSN=postgres://u:" + secret + "/@:%@h/db"}},
 			`USER_DATABASE_DSN.*percent-encoded|USER_DATABASE_DSN.*invalid Postgres DSN`,
 		},
-		"a DSN file that is not there": {
+		"a missing DSN file": {
 			launch{args: []string{"--user-database-dsn-file=" + folder + "/none"}},
 			`cannot read the DSN file .*none: no such file`,
 		},
-		"a DSN file that is empty":   {launch{args: []string{"--user-database-dsn-file=" + file("empty", "\n")}}, "is empty"},
+		"an empty DSN file":          {launch{args: []string{"--user-database-dsn-file=" + file("empty", "\n")}}, "is empty"},
 		"a DSN in place of a file":   {launch{args: []string{"--user-database-dsn-file=" + dsn}}, "set the path of a file"},
 		"a listen DSN without a DSN": {launch{args: []string{"--listen-dsn-file=" + file("listen", dsn)}}, "no database is set"},
-		"a log-in role without a controller's": {
+		"a login role without a controller role": {
 			launch{args: []string{"--login-database-dsn-file=" + file("login", dsn)}},
 			`login-database-dsn-file.*--user-database-dsn-file`,
 		},
-		"a log-in role without log-ins": {
+		"a login role without a login API": {
 			launch{dsn: dsn, login: dsn, args: []string{"--login-bind-address=0"}},
 			`login-database-dsn-file.*--login-bind-address is 0`,
 		},
-		"a settings file that is none": {
+		"an invalid settings file": {
 			launch{args: []string{"--config=" + file("broken.json", `{"security": {"user_database_dsn": "`+dsn)}},
 			"neither JSON nor YAML",
 		},
@@ -69,8 +69,8 @@ func TestWrongSettingsStopTheManagerWithAnError(t *testing.T) {
 			launch{args: []string{"--metrics-bind-address=:9999", "--health-probe-bind-address=:9999"}},
 			"same address",
 		},
-		"a namespace that cannot be":  {launch{args: []string{"--watch-namespaces=Team_A"}}, "watch-namespaces.*namespaces"},
-		"a cluster that is not given": {launch{args: []string{"--kubeconfig=" + folder + "/none"}}, `(?s)cannot find a cluster|none`},
+		"an invalid namespace": {launch{args: []string{"--watch-namespaces=Team_A"}}, "watch-namespaces.*namespaces"},
+		"a missing cluster":    {launch{args: []string{"--kubeconfig=" + folder + "/none"}}, `(?s)cannot find a cluster|none`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -100,6 +100,6 @@ func TestDSNIsMaskedWhereItIsPrinted(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	p := s.start()
-	s.Expect(p.said()).To(gomega.ContainSubstring(s.role), "the DSN is told")
-	// That its password is not, every story checks at its end.
+	s.Expect(p.said()).To(gomega.ContainSubstring(s.role), "the DSN is printed")
+	// Every story checks at its end that the password is not printed.
 }

@@ -4,8 +4,8 @@ package e2e
 
 import "testing"
 
-// variants are those of a matrix that run: all of them, and under -short only those that are named here. These differ in kind:
-// each takes another way through the manager.
+// variants returns the variants of a matrix to run: all of them, or under -short only the named ones. The named ones differ
+// in kind: each tests another path through the manager.
 func variants[T any](t *testing.T, all map[string]T, short ...string) map[string]T {
 	t.Helper()
 	some := map[string]T{}
@@ -22,7 +22,7 @@ func variants[T any](t *testing.T, all map[string]T, short ...string) map[string
 	return all
 }
 
-// orShort is how many of something a story has, and under -short.
+// orShort returns the first number, or the second under -short.
 func orShort(all, short int) int {
 	if testing.Short() {
 		return short

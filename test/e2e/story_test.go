@@ -25,10 +25,10 @@ import (
 )
 
 const (
-	// canary is in every password of every story but the samples', and in nothing else.
+	// canary is in every password of the stories except the samples', and in nothing else.
 	canary = "c4n4ry"
 
-	// aHash is what stories that are not about hashing have in their Secrets. What password it is of is nobody's concern.
+	// aHash is the hash in the Secrets of stories that do not test hashing. Its password is unknown.
 	aHash = "$2b$10$" + "abcdefghijklmnopqrstuu" + "ABCDEFGHIJKLMNOPQRSTUVWXYZ01234"
 
 	soon = 30 * time.Second
@@ -40,15 +40,15 @@ type story struct {
 	*gomega.WithT
 	t         *testing.T
 	site      *site
-	kube      client.Client // an administrator's
-	db        *pgxpool.Pool // an administrator's
-	dsn       string        // the manager's: a role of its own
+	kube      client.Client // an administrator's client
+	db        *pgxpool.Pool // an administrator's pool
+	dsn       string        // the manager's, with its own role
 	role      string
 	database  string
 	namespace string
 }
 
-// newStory is a story with a database on the shared server.
+// newStory returns a story with a database on the shared server.
 func newStory(t *testing.T) *story {
 	t.Helper()
 	return storyOn(t, testenv.Server(t))
@@ -81,8 +81,8 @@ func storyAt(t *testing.T, site *site, server *testenv.Postgres) *story {
 	return s
 }
 
-// newNamespace has no users any more when the test ends. The namespace itself stays: to end one, kube-controller-manager goes
-// through all kinds of resources there are, which costs more than most stories, and would keep waiting those that are about it.
+// newNamespace creates a namespace and deletes its users when the test ends. It keeps the namespace: a deletion costs
+// kube-controller-manager more than most stories, and would delay the stories that test it.
 func (s *story) newNamespace() string {
 	s.t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "story-"}}
@@ -91,7 +91,7 @@ func (s *story) newNamespace() string {
 	return namespace.Name
 }
 
-// clear takes a namespace away with all users in it.
+// clear deletes a namespace with all users in it.
 func (s *story) clear(namespace string) {
 	ctx := context.WithoutCancel(s.t.Context())
 	if err := s.kube.Delete(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}); client.IgnoreNotFound(err) != nil {
@@ -100,7 +100,7 @@ func (s *story) clear(namespace string) {
 	s.clearUsers(namespace)
 }
 
-// clearUsers takes the finalizers away too, since by now nobody may be there who would.
+// clearUsers also removes the finalizers, since the manager may have stopped.
 func (s *story) clearUsers(namespace string) {
 	ctx := context.WithoutCancel(s.t.Context())
 	var users v1alpha1.ShardingUserList
@@ -120,13 +120,13 @@ func (s *story) clearUsers(namespace string) {
 	}
 }
 
-// launch is how this story's managers are started: alone, over the story's namespace and its database.
+// launch returns the settings of this story's managers: one replica, the story's namespace and its database.
 func (s *story) launch(args ...string) launch {
 	s.t.Helper()
 	return s.launchOn(s.dsn, append([]string{"--watch-namespaces=" + s.namespace}, args...)...)
 }
 
-// launchOn leaves the choice of namespaces, and of the way to the database.
+// launchOn is launch with another DSN, and without --watch-namespaces.
 func (s *story) launchOn(dsn string, args ...string) launch {
 	s.t.Helper()
 	config, err := pgx.ParseConfig(dsn)
@@ -140,7 +140,7 @@ func (s *story) start(args ...string) *process {
 	return s.launch(args...).begin(s.t).ready()
 }
 
-// eventually waits until all that check expects holds. It polls less often if that may take long: many checks start a program.
+// eventually waits until all expectations of check hold. It polls less often if that may take long: many checks start a program.
 func (s *story) eventually(within time.Duration, check func(g gomega.Gomega)) {
 	s.t.Helper()
 	interval := poll
@@ -150,8 +150,8 @@ func (s *story) eventually(within time.Duration, check func(g gomega.Gomega)) {
 	s.Eventually(check).WithTimeout(within).WithPolling(interval).Should(gomega.Succeed())
 }
 
-// usually is how long something takes while nothing is wrong: the longest of a few times. A machine that is busy with other
-// tests adds a multiple of it to what is promised on one that has room.
+// usually returns how long something takes without a fault: the longest of a few runs. On a machine that is busy with other
+// tests, limits grow by a multiple of it.
 func (s *story) usually(do func(i int)) time.Duration {
 	s.t.Helper()
 	longest := time.Duration(0)
@@ -163,7 +163,7 @@ func (s *story) usually(do func(i int)) time.Duration {
 	return longest
 }
 
-// calm is how long it takes usually until a status tells of a change.
+// calm returns how long a status usually takes to report a change.
 func (s *story) calm() time.Duration {
 	s.t.Helper()
 	u := s.readyUser("calm")
@@ -173,7 +173,7 @@ func (s *story) calm() time.Duration {
 	})
 }
 
-// within expects that no more time has passed.
+// within expects that the time since from is within the limit.
 func (s *story) within(limit time.Duration, from time.Time, what string) {
 	s.t.Helper()
 	took := time.Since(from)
@@ -181,7 +181,7 @@ func (s *story) within(limit time.Duration, from time.Time, what string) {
 	s.Expect(took).To(gomega.BeNumerically("<=", limit), what)
 }
 
-// kubectl runs kubectl as an administrator and returns what it printed.
+// kubectl runs kubectl as an administrator and returns its output.
 func (s *story) kubectl(args ...string) string {
 	s.t.Helper()
 	out, err := plane.Kubectl(s.t.Context(), args...)
@@ -189,7 +189,7 @@ func (s *story) kubectl(args ...string) string {
 	return out
 }
 
-// An edit changes a ShardingUser that is about to be written.
+// An edit changes a ShardingUser before it is written.
 type edit func(*v1alpha1.ShardingUser)
 
 func secret(name string) edit {
@@ -218,7 +218,7 @@ func deletion(policy v1alpha1.DeletionPolicy) edit {
 	return func(u *v1alpha1.ShardingUser) { u.Spec.DeletionPolicy = policy }
 }
 
-// resource is a ShardingUser that has not been created yet.
+// resource returns a ShardingUser that is not created yet.
 func (s *story) resource(name string, edits ...edit) *v1alpha1.ShardingUser {
 	u := &v1alpha1.ShardingUser{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: name}}
 	for _, change := range edits {
@@ -243,7 +243,7 @@ func (s *story) readyUser(name string, edits ...edit) *v1alpha1.ShardingUser {
 	return u
 }
 
-// edit changes a ShardingUser that is there.
+// edit updates an existing ShardingUser.
 func (s *story) edit(u *v1alpha1.ShardingUser, edits ...edit) {
 	s.t.Helper()
 	base := u.DeepCopy()
@@ -253,7 +253,7 @@ func (s *story) edit(u *v1alpha1.ShardingUser, edits ...edit) {
 	s.Expect(s.kube.Patch(s.t.Context(), u, client.MergeFrom(base))).To(gomega.Succeed())
 }
 
-// reports waits until Ready has this reason, for the spec as it is now, and returns the condition's message.
+// reports waits until Ready has this reason for the current spec, and returns the condition's message.
 func (s *story) reports(within time.Duration, u *v1alpha1.ShardingUser, reason string) string {
 	s.t.Helper()
 	var c *metav1.Condition
@@ -267,7 +267,7 @@ func (s *story) reports(within time.Duration, u *v1alpha1.ShardingUser, reason s
 	return c.Message
 }
 
-// delete asks for the end of an object; gone waits for it.
+// delete requests the deletion of an object. gone waits for it.
 func (s *story) delete(o client.Object) {
 	s.t.Helper()
 	s.Expect(s.kube.Delete(s.t.Context(), o)).To(gomega.Succeed())
@@ -299,7 +299,7 @@ func (s *story) rotate(secret *corev1.Secret, password string) {
 	s.Expect(s.kube.Patch(s.t.Context(), secret, client.MergeFrom(base))).To(gomega.Succeed())
 }
 
-// A row is one row of the table users. Version is another one after every write.
+// A row is a row of the table users. Version changes with every write.
 type row struct {
 	Username string
 	Hash     string
@@ -313,7 +313,7 @@ type row struct {
 const selectRows = `SELECT username, coalesce(password_hash, '') AS hash, roles::text, active, created_at AS created,
 	failed_login_attempts AS failed, xmin::text || ctid::text AS version FROM users`
 
-// row is the row of a username; nil where there is none, or no table yet.
+// row returns the row of a username, or nil without a row or a table.
 func (s *story) row(username string) *row {
 	s.t.Helper()
 	found, err := s.db.Query(s.t.Context(), selectRows+` WHERE username = $1`, username)
@@ -329,7 +329,7 @@ func (s *story) row(username string) *row {
 	return nil
 }
 
-// rows is the whole table, by username.
+// rows returns the whole table, by username.
 func (s *story) rows() map[string]row {
 	s.t.Helper()
 	found, err := s.db.Query(s.t.Context(), selectRows)
@@ -349,7 +349,7 @@ func (s *story) sql(statement string, args ...any) {
 	s.Expect(err).NotTo(gomega.HaveOccurred())
 }
 
-// scraperToken may read the metrics of all managers but those of a site of their own.
+// scraperToken returns a token that may read the metrics of all managers except those of their own site.
 func scraperToken(t *testing.T) string {
 	t.Helper()
 	token, err := plane.scraper()
@@ -359,7 +359,7 @@ func scraperToken(t *testing.T) string {
 	return token
 }
 
-// users is the story's users as they are now.
+// users returns the current users of the story.
 func (s *story) users() []v1alpha1.ShardingUser {
 	s.t.Helper()
 	var list v1alpha1.ShardingUserList

@@ -30,7 +30,7 @@ func TestPluginAsksAboutASuspiciousPassword(t *testing.T) {
 		s.Expect(s.value("alice")).To(gomega.Equal(canary+" before"), says)
 	}
 
-	// What is agreed to is the password, byte for byte, and the operator tells of it.
+	// After a confirmation the password is stored byte for byte, and the operator reports it.
 	got := sh.setPassword(canary+" lines\n\n", "alice", "--yes", "-o", "json")
 	s.Expect(got.code).To(gomega.BeZero(), got.errOut)
 	var written struct{ Suspicious string }
@@ -41,7 +41,7 @@ func TestPluginAsksAboutASuspiciousPassword(t *testing.T) {
 		g.Expect(sh.plugin("doctor", "alice").out).To(gomega.MatchRegexp(`note +Account +PasswordSuspicious: .* line ending`))
 	})
 
-	// A Windows line ending is none.
+	// A Windows line ending is not part of the password.
 	s.Expect(sh.setPassword(canary+" windows\r\n", "alice").code).To(gomega.BeZero())
 	s.isPassword("alice", canary+" windows")
 
@@ -59,7 +59,7 @@ func TestDoctorFindsASecretInAnotherNamespace(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	elsewhere := s.newNamespace()
-	name := "only-in-" + elsewhere // the API server is everybody's
+	name := "only-in-" + elsewhere // all stories share the API server
 	s.Expect(s.kube.Create(t.Context(), &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: elsewhere, Name: name}, Data: map[string][]byte{"password": []byte(canary)},
 	})).To(gomega.Succeed())
@@ -68,7 +68,7 @@ func TestDoctorFindsASecretInAnotherNamespace(t *testing.T) {
 	s.Expect(s.newShell().plugin("doctor", "alice").out).To(gomega.And(
 		gomega.ContainSubstring(`exists in namespace `+elsewhere+". "+sentence), gomega.Not(gomega.ContainSubstring("namespace "+s.namespace+". A"))))
 
-	// It is found by its name alone, and not looked for where that is not allowed.
+	// The Secret is found by its name alone. The plugin does not search where it has no right to.
 	administrator := "administrator-" + s.namespace
 	config, err := plane.User(administrator)
 	s.Expect(err).NotTo(gomega.HaveOccurred())

@@ -13,7 +13,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// dsnsOf are the DSNs by which a manager reaches a story's database, by the flag that names their file.
+// dsnsOf returns the DSNs by which a manager reaches a story's database, by the flag that names their file.
 var dsnsOf = map[string]func(s *story) map[string]string{
 	"one role": func(s *story) map[string]string {
 		return map[string]string{"--user-database-dsn-file": s.dsn}
@@ -27,7 +27,7 @@ var dsnsOf = map[string]func(s *story) map[string]string{
 	},
 }
 
-// The DSN files name another database while the manager runs, and the former one goes on.
+// The DSN files change to another database while the manager runs, and the former database stays available.
 func TestANewDSNMovesAllSessionsUsersAndLogins(t *testing.T) {
 	t.Parallel()
 	for name, dsns := range variants(t, dsnsOf, "a role for logins", "a DSN for listening") {
@@ -40,7 +40,7 @@ func TestANewDSNMovesAllSessionsUsersAndLogins(t *testing.T) {
 				files[flag] = s.file(flag, dsn)
 				args = append(args, flag+"="+files[flag])
 			}
-			p := s.launchOn(s.dsn, args...).begin(t).ready() // the last flag of a kind counts
+			p := s.launchOn(s.dsn, args...).begin(t).ready() // the last of repeated flags is used
 			alice, bob := s.member("alice"), s.member("bob")
 			carol := s.readyUser("carol", roles("viewer"))
 			s.logsIn(p, "alice", http.StatusOK)
@@ -69,14 +69,14 @@ func TestANewDSNMovesAllSessionsUsersAndLogins(t *testing.T) {
 			s.locked(bob)
 			s.Expect(there.attempts("alice", "success")).To(gomega.Equal(1))
 			s.Expect(there.row("bob").Failed).To(gomega.Equal(5))
-			s.Expect(s.attempts("alice", "success")).To(gomega.Equal(1), "the login before")
+			s.Expect(s.attempts("alice", "success")).To(gomega.Equal(1), "the login before the change")
 			s.Expect(s.row("bob").Failed).To(gomega.BeZero())
 			s.edit(carol, roles("operator"))
 			s.reports(soon, carol, v1alpha1.ReasonSynced)
 			s.Expect(there.row("carol").Roles).To(gomega.MatchJSON(`["operator"]`))
 			s.Expect(s.row("carol").Roles).To(gomega.MatchJSON(`["viewer"]`))
 			for _, dsn := range from {
-				s.Expect(s.sessions(s, dsn)).To(gomega.BeZero(), "no session came back")
+				s.Expect(s.sessions(s, dsn)).To(gomega.BeZero(), "no new session in the former database")
 			}
 		})
 	}

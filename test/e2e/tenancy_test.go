@@ -17,8 +17,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// The API server tells of fields that nobody knows, and stores nothing. Policies are the whole cluster's: stored, they would
-// decide about the users of other tests.
+// The API server reports unknown fields. Nothing is stored: policies are cluster-wide, and would affect
+// the users of other tests.
 func TestAPIServerAcceptsTheTenancyExamples(t *testing.T) {
 	t.Parallel()
 	c, err := client.New(plane.Config(), client.Options{})

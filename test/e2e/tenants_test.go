@@ -86,7 +86,7 @@ func TestUserRecreatedDuringDeletionGetsACleanRow(t *testing.T) {
 	s.sql(`UPDATE users SET failed_login_attempts = 4, last_login_at = now() WHERE username = 'alice'`)
 	before := s.row("alice")
 
-	// The finalizer is at work, and cannot get on, when somebody takes it away by force and makes the user anew.
+	// While the finalizer waits for the database, a user removes it by force and creates the resource again.
 	proxy.Cut()
 	s.delete(old)
 	s.reports(soon, old, v1alpha1.ReasonDatabaseUnavailable)
@@ -96,7 +96,7 @@ func TestUserRecreatedDuringDeletionGetsACleanRow(t *testing.T) {
 	proxy.Restore()
 	s.reports(30*time.Second, anew, v1alpha1.ReasonSynced)
 	r := s.row("alice")
-	s.Expect(r.Hash).To(gomega.Equal("!"), "nothing of the old password")
+	s.Expect(r.Hash).To(gomega.Equal("!"), "no old password")
 	s.Expect(r.Roles).To(gomega.MatchJSON(`["viewer"]`))
 	s.Expect(r.Failed).To(gomega.BeZero())
 	s.Expect(r.Created).To(gomega.BeTemporally(">", before.Created))
@@ -115,9 +115,9 @@ func TestUserIsDeletedAndRecreatedRepeatedly(t *testing.T) {
 		if round%2 == 0 {
 			s.reports(soon, u, v1alpha1.ReasonSynced)
 		}
-		s.delete(u) // at odd rounds before it is known what has come of it
+		s.delete(u) // in odd rounds before the user is ready
 		s.gone(soon, u)
-		// Not at once: the API server heeds no finalizer that comes when it has begun to delete.
+		// The deletion may complete before the row is deleted: the API server ignores a finalizer that is added during a deletion.
 		s.eventually(soon, func(g gomega.Gomega) { g.Expect(s.row("phoenix")).To(gomega.BeNil()) })
 	}
 	s.readyUser("phoenix")
@@ -140,7 +140,7 @@ func TestNamespaceDeletionWaitsForTheLastAdministrator(t *testing.T) {
 	s.Expect(s.row("admin")).To(gomega.BeNil())
 }
 
-// events counts what people were told about a ShardingUser, by reason.
+// events counts the Events of a ShardingUser, by reason.
 func (s *story) events(g gomega.Gomega, name string) map[string]int {
 	var list eventsv1.EventList
 	g.Expect(s.kube.List(s.t.Context(), &list, client.InNamespace(s.namespace))).To(gomega.Succeed())

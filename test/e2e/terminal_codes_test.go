@@ -18,10 +18,10 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// strange is what the database and the API server take, and no terminal may get.
+// strange is text that the database and the API server accept, and that no terminal may get.
 const strange = "\x1b[31m\x1b]0;x\x07\u009b2J\u202egnp\u2066\u200b\x7f\r\nforged\tline"
 
-// hostile puts it wherever tenants, other programs and clients of the login API may write.
+// hostile writes strange wherever tenants, other programs and clients of the login API may write.
 func (s *story) hostile(u *v1alpha1.ShardingUser) {
 	s.t.Helper()
 	s.sql(`UPDATE login_attempts SET user_agent = $1::text, source = left($1::text, 64)`, strange)
@@ -49,7 +49,7 @@ func (s *story) hostile(u *v1alpha1.ShardingUser) {
 	})).To(gomega.Succeed())
 }
 
-// Owner names, roles, user agents, conditions and Events that were written by others reach no terminal as they are.
+// Owner names, roles, user agents, conditions and Events of others are escaped before they reach a terminal.
 func TestPluginEscapesTerminalCodes(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
@@ -57,13 +57,13 @@ func TestPluginEscapesTerminalCodes(t *testing.T) {
 	p := s.start("--leader-election-namespace=" + s.namespace)
 	s.secret("alice", canary+" alice")
 	alice := s.readyUser("alice", secret("alice"))
-	p.Kill() // it would correct some of what follows
+	p.Kill() // the manager would correct some of these writes
 	s.Expect(s.kube.Get(s.t.Context(), client.ObjectKeyFromObject(alice), alice)).To(gomega.Succeed())
 	s.hostile(alice)
 
 	sh := s.newShell()
 	sh.env = append(sh.env, "USER_DATABASE_DSN="+s.dsn)
-	shown := 0 // of the commands that print something of it
+	shown := 0 // count of the commands that print some of it
 	for _, command := range []string{
 		"list", "list -o wide", "list -A -o wide", "list -o name", "list -o json", "list -o yaml", "doctor", "doctor alice", "doctor -o json", "doctor alice -o yaml",
 		"logins alice", "logins alice -o json", "logins alice -o yaml", "import", "import -o json", "import --dry-run --directory=accounts",

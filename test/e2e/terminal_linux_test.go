@@ -18,10 +18,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A screen is a pseudo-terminal: what somebody types there, and sees.
+// A screen is a pseudo-terminal that records its output.
 type screen struct {
 	master, slave *os.File
-	drained       chan struct{} // closed when all was seen, after nobody has the slave open any more
+	drained       chan struct{} // closed when all output is read and the slave is closed
 	mu            sync.Mutex
 	seen          bytes.Buffer
 }
@@ -61,7 +61,7 @@ func (s *screen) shows() string {
 	return s.seen.String()
 }
 
-// A prompt is what is to be seen before something is typed.
+// A prompt is the output to wait for before the input.
 type prompt struct{ shows, typed string }
 
 const (
@@ -70,7 +70,7 @@ const (
 	quit      = "\x1c"
 )
 
-// talk runs the plugin at a terminal, where somebody answers, and returns its exit code and all that was to be seen.
+// talk runs the plugin at a terminal with these inputs, and returns its exit code and all output.
 func (sh *shell) talk(args []string, prompts ...prompt) (code int, seen string) {
 	sh.s.t.Helper()
 	at := newScreen(sh.s.t)
@@ -80,10 +80,10 @@ func (sh *shell) talk(args []string, prompts ...prompt) (code int, seen string) 
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	sh.s.Expect(cmd.Start()).To(gomega.Succeed())
 	ended := make(chan struct{})
-	go func() { defer close(ended); _ = cmd.Wait() }() // its exit code is looked at below
+	go func() { defer close(ended); _ = cmd.Wait() }() // the exit code is read below
 	for _, p := range prompts {
 		sh.s.Eventually(at.shows).WithTimeout(soon).WithPolling(poll).Should(gomega.ContainSubstring(p.shows))
-		// The prompt comes before the echo goes.
+		// The prompt appears before the plugin turns the echo off.
 		hides := strings.Contains(p.shows, "assword") || strings.Contains(p.shows, "Repeat")
 		sh.s.Eventually(func() bool {
 			state, err := unix.IoctlGetTermios(int(at.slave.Fd()), unix.TCGETS)
@@ -97,14 +97,14 @@ func (sh *shell) talk(args []string, prompts ...prompt) (code int, seen string) 
 	case <-time.After(soon):
 		sh.s.t.Fatalf("it still waits, after\n%s", at.shows())
 	}
-	// What comes last is read last: by then all that the plugin wrote is on the screen.
+	// Output is read in order: when the end marker appears, all output of the plugin was read.
 	const end = "[the plugin has ended]"
 	_, err := at.slave.WriteString(end)
 	sh.s.Expect(err).NotTo(gomega.HaveOccurred())
 	sh.s.Eventually(at.shows).WithTimeout(soon).WithPolling(poll).Should(gomega.HaveSuffix(end))
 	state, err := unix.IoctlGetTermios(int(at.slave.Fd()), unix.TCGETS)
 	sh.s.Expect(err).NotTo(gomega.HaveOccurred())
-	sh.s.Expect(state.Lflag&unix.ECHO).NotTo(gomega.BeZero(), "the terminal shows again what is typed")
+	sh.s.Expect(state.Lflag&unix.ECHO).NotTo(gomega.BeZero(), "the terminal echoes input again")
 	sh.s.Expect(at.slave.Close()).To(gomega.Succeed())
 	sh.s.Eventually(at.drained).WithTimeout(soon).Should(gomega.BeClosed())
 	return cmd.ProcessState.ExitCode(), at.shows()
@@ -130,7 +130,7 @@ func TestTypedPasswordIsNotEchoed(t *testing.T) {
 	s.Expect(seen).To(gomega.And(gomega.ContainSubstring("the two passwords differ"), gomega.Not(gomega.ContainSubstring(canary))))
 	s.Expect(s.value("alice")).To(gomega.Equal(canary + " typed"))
 
-	// Who breaks off changes nothing.
+	// An interrupt changes nothing.
 	for _, key := range []string{interrupt, quit} {
 		code, seen = sh.talk([]string{"set-password", "alice"}, prompt{"New password of alice: ", canary + key})
 		s.Expect(code).To(gomega.Equal(2))
@@ -142,7 +142,7 @@ func TestTypedPasswordIsNotEchoed(t *testing.T) {
 	s.Expect(code).To(gomega.Equal(2), seen)
 	s.Expect(s.value("alice")).To(gomega.Equal(canary + " typed"))
 
-	// What may not be expected is asked about first.
+	// The plugin asks before it adds spec.password.
 	code, seen = sh.talk([]string{"set-password", "bob"}, prompt{"[y/N] ", "no" + enter})
 	s.Expect(code).To(gomega.Equal(1), seen)
 	code, seen = sh.talk([]string{"set-password", "bob"}, prompt{"[y/N] ", "y" + enter},

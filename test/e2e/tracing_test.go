@@ -19,12 +19,12 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// aCollector takes traces as an OpenTelemetry collector does, by OTLP over HTTP.
+// aCollector receives traces as an OpenTelemetry collector does, by OTLP over HTTP.
 type aCollector struct {
 	*httptest.Server
 	mu    sync.Mutex
 	spans []*tracepb.Span
-	text  strings.Builder // all that came, in words
+	text  strings.Builder // all received data, as text
 }
 
 func newCollector(t *testing.T) *aCollector {
@@ -52,7 +52,7 @@ func newCollector(t *testing.T) *aCollector {
 	return c
 }
 
-// trees is the names of the spans of each trace, each with those above it, such as "reconcile/apply".
+// trees returns the span names of each trace, each with its parents, such as "reconcile/apply".
 func (c *aCollector) trees() map[string][]string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -77,7 +77,7 @@ func (c *aCollector) told() string {
 	return c.text.String()
 }
 
-// haveOne matches where one trace has spans of all these names, or with a name that begins so where it ends in "*".
+// haveOne matches if one trace has spans of all these names. A name that ends in "*" is a prefix.
 func haveOne(names ...string) func(map[string][]string) bool {
 	return func(trees map[string][]string) bool {
 		for _, tree := range trees {
@@ -107,7 +107,7 @@ func TestTracesRecordReconcilesAndLoginsWithoutUsernames(t *testing.T) {
 		g.Expect(c.trees()).To(gomega.Satisfy(haveOne("reconcile", "reconcile/observe", "reconcile/apply", "reconcile/apply/*", "reconcile/HTTP PATCH")))
 	})
 	s.Expect(c.told()).To(gomega.And(gomega.ContainSubstring(`"shardinguser-operator"`), gomega.ContainSubstring(`"story"`), gomega.ContainSubstring(`"alice"`),
-		gomega.ContainSubstring("JOIN shardinguser_ownership"))) // a statement's text
+		gomega.ContainSubstring("JOIN shardinguser_ownership"))) // the text of a statement
 
 	status, _ := p.logIn("alice-the-username", canary+" alice")
 	s.Expect(status).To(gomega.Equal(http.StatusOK))
@@ -116,7 +116,7 @@ func TestTracesRecordReconcilesAndLoginsWithoutUsernames(t *testing.T) {
 	s.eventually(time.Minute, func(g gomega.Gomega) {
 		g.Expect(c.trees()).To(gomega.Satisfy(haveOne("POST", "POST/charge", "POST/charge/*", "POST/check", "POST/settle", "POST/settle/*")))
 	})
-	s.Expect(p.Stop(time.Minute)).To(gomega.Succeed()) // what is left is sent
+	s.Expect(p.Stop(time.Minute)).To(gomega.Succeed()) // the remaining spans are sent
 	s.Expect(c.told()).NotTo(gomega.ContainSubstring(canary))
 	s.Expect(c.told()).NotTo(gomega.ContainSubstring("alice-the-username"))
 	for _, secret := range l.secrets {
