@@ -15,7 +15,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// It has an API server of its own: all other stories share one.
+// It has its own API server: all other stories share one.
 func TestLoginsContinueWithoutTheAPIServerAndAreReportedLater(t *testing.T) {
 	t.Parallel()
 	own, err := newSite(t.Context())

@@ -18,7 +18,7 @@ import (
 
 const besidePage = "docs/beside-the-sharding-manager.md"
 
-// A pageReader follows the page about the sharding manager. It has a server of its own: the page names roles, which are global to a server.
+// A pageReader follows the page about the sharding manager. It has its own server: the page names roles, which are per server.
 type pageReader struct {
 	*reader
 	place string // where the database is: the part of a DSN after the password

@@ -17,7 +17,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// A neighbour is a stand-in for the sharding manager, on the story's table.
+// A neighbour is a stand-in for the sharding manager on the story's table.
 type neighbour struct {
 	*shardingmanager.Manager
 	s *story

@@ -97,7 +97,7 @@ func TestKilledManagerCompletesWorkAndHashesOncePerPassword(t *testing.T) {
 		select { // a random time, long enough for some work
 		case <-time.After(300*time.Millisecond + rand.N(2*time.Second)):
 		case <-p.Ended():
-			t.Fatal("the manager ended by itself")
+			t.Fatal("the manager exited unexpectedly")
 		}
 		p.Kill()
 	}
@@ -106,7 +106,7 @@ func TestKilledManagerCompletesWorkAndHashesOncePerPassword(t *testing.T) {
 
 	last := s.start()
 	s.agree(subjects)
-	s.Expect(s.hashes(subjects)).To(gomega.BeNumerically(">", users/2), "there was work")
+	s.Expect(s.hashes(subjects)).To(gomega.BeNumerically(">", users/2), "the managers hashed passwords")
 	last.Kill()
 
 	// Once all is stored, another start hashes and writes nothing.

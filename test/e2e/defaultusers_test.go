@@ -111,8 +111,7 @@ func (s *story) logInAsDefaultUsers(p *process, namespace string) map[string]str
 	return passwords
 }
 
-// Not parallel, like the tests that follow: they change rights that all managers share, and this one watches the whole
-// cluster.
+// Not parallel, like the tests that follow: they change rights that all managers share. This one watches the whole cluster.
 func TestDefaultUsersAreCreatedAtTheFirstStartOnly(t *testing.T) {
 	s := newStory(t)
 	s.clearDefaultUsers()

@@ -19,9 +19,8 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// A block is the text between fences on a page. Its language decides what the test does with it: run `sh`, write `yaml` that
-// begins with a comment that names a file to that file, and run `sql` as an administrator. `console` and `text` are only
-// shown.
+// A block is the text between fences on a page. The test runs `sh`, and runs `sql` as an administrator. It writes `yaml` to the
+// file that its first comment names. It ignores `console` and `text`.
 type block struct {
 	line     int
 	language string
@@ -59,7 +58,7 @@ func blocks(t *testing.T, page string) []block {
 		}
 	}
 	if current != nil {
-		t.Errorf("%s:%d: the block has no end", page, current.line)
+		t.Errorf("%s:%d: the block is not closed", page, current.line)
 	}
 	return all
 }
@@ -233,7 +232,7 @@ func TestEveryPageWithCommandsIsTested(t *testing.T) {
 			case b.language == "":
 				t.Errorf("%s:%d: a block without a language; sh is run, console and text are shown", page, b.line)
 			case (b.language == "sh" || b.language == "sql") && b.excuse == "" && !here && !there:
-				t.Errorf("%s:%d: nobody runs this; add the page to pages", page, b.line)
+				t.Errorf("%s:%d: no test runs this block; add the page to pages", page, b.line)
 			}
 		}
 	}

@@ -110,9 +110,9 @@ func (s *story) cannotEscalate(namespace string) {
 	} {
 		config := rest.CopyConfig(rights)
 		config.Impersonate = other
-		somebody, err := client.New(config, client.Options{Scheme: scheme})
+		impersonated, err := client.New(config, client.Options{Scheme: scheme})
 		if err == nil {
-			err = somebody.List(s.t.Context(), &corev1.NamespaceList{})
+			err = impersonated.List(s.t.Context(), &corev1.NamespaceList{})
 		}
 		s.Expect(apierrors.IsForbidden(err)).To(gomega.BeTrue(), "impersonate %s: %v", other.UserName, err)
 	}

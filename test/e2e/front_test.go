@@ -32,7 +32,7 @@ const (
 	loginName = "shardinguser-controller-manager-login.shardinguser-system.svc" // of the Service, as gateways use it
 	appName   = "app.example.com"
 
-	// nginx and the programs behind it listen on 127.0.0.1. The client has another address, so that they can be told apart.
+	// nginx and the programs behind it listen on 127.0.0.1. The client has another address, so that tests can tell them apart.
 	clientAddress = "127.0.0.7"
 )
 
@@ -82,7 +82,7 @@ func newFront(t *testing.T, login string, trusted *authority) *front {
 			t.Error("nginx printed a password")
 		}
 		if t.Failed() {
-			t.Logf("nginx said last:\n%s", said)
+			t.Logf("the last output of nginx:\n%s", said)
 		}
 		if err := nginx.Stop(); err != nil {
 			t.Error(err)

@@ -64,7 +64,7 @@ func TestFallbackServesLoginsWhileCommitsHang(t *testing.T) {
 			case answer.Status == http.StatusOK:
 				served <- time.Since(began)
 			case answer.Status != http.StatusServiceUnavailable:
-				t.Errorf("a right password was answered with %d", answer.Status)
+				t.Errorf("a correct password got status %d", answer.Status)
 			}
 		})
 	}

@@ -129,7 +129,7 @@ func TestImportOfTenThousandRowsWritesValidManifests(t *testing.T) {
 	// A second import changes nothing in the cluster or the table.
 	began = time.Now()
 	code, report = sh.imports("--directory=accounts")
-	t.Logf("the second run took %v", time.Since(began).Round(time.Millisecond))
+	t.Logf("the second import took %v", time.Since(began).Round(time.Millisecond))
 	s.Expect(code).To(gomega.Equal(3))
 	s.Expect(report.Changes).To(gomega.BeEmpty())
 	code, report = sh.imports("--directory=accounts", "--dry-run")
@@ -169,7 +169,7 @@ func (s *story) accepts(files map[string][]byte) {
 		})
 	}
 	s.Expect(asking.Wait()).To(gomega.Succeed())
-	s.t.Logf("the API server looked at %d manifests in %v", len(files), time.Since(began).Round(time.Millisecond))
+	s.t.Logf("the API server validated %d manifests in %v", len(files), time.Since(began).Round(time.Millisecond))
 }
 
 // The operator adopts the imported rows without a visible change for the programs of the sharding system.
@@ -253,7 +253,7 @@ func TestImportReportsConflicts(t *testing.T) {
 	code, report := sh.imports("--apply")
 	for _, u := range s.users() {
 		if u.Spec.Username == "MIXED.Case.3" {
-			t.Fatalf("its name is %s by now: correct it above", u.Name)
+			t.Fatalf("its name is now %s: correct it above", u.Name)
 		}
 	}
 	s.Expect(code).To(gomega.Equal(1))

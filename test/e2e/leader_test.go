@@ -109,7 +109,7 @@ func TestResumedFormerLeaderWritesNothing(t *testing.T) {
 		}
 	}
 	before := ""
-	s.Eventually(func() bool { // until nothing changes any more
+	s.Eventually(func() bool { // until nothing changes
 		last := before
 		before = s.everything()
 		return last == before && s.countReady() == len(s.users())

@@ -81,7 +81,7 @@ func TestParallelGuessesOnReplicasGetFiveChecksAndOneLock(t *testing.T) {
 		guesses.Go(func() {
 			status, _ := replicas[i%len(replicas)].logIn("alice", canary+" guess")
 			if status != http.StatusUnauthorized && status != http.StatusTooManyRequests {
-				t.Errorf("a guess was answered with %d", status)
+				t.Errorf("a guess got status %d", status)
 			}
 		})
 	}

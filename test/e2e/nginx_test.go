@@ -89,7 +89,7 @@ func TestNginxAcceptsUsersThatCanLogIn(t *testing.T) {
 	var sources []string
 	s.Expect(s.db.QueryRow(t.Context(), `SELECT array_agg(DISTINCT source) FROM login_attempts WHERE outcome <> 'success'`).
 		Scan(&sources)).To(gomega.Succeed())
-	s.Expect(sources).To(gomega.ConsistOf(clientAddress), "neither nginx's nor what the client said")
+	s.Expect(sources).To(gomega.ConsistOf(clientAddress), "neither nginx's address nor the client's claim")
 }
 
 func TestNginxRemovesForgedHeaders(t *testing.T) {

@@ -19,7 +19,7 @@ func (s *story) pooled() string {
 	s.Expect(err).NotTo(gomega.HaveOccurred())
 	s.t.Cleanup(func() {
 		if s.t.Failed() {
-			s.t.Logf("PgBouncer said last:\n%s", pooler.Tail())
+			s.t.Logf("the last output of PgBouncer:\n%s", pooler.Tail())
 		}
 		if err := pooler.Stop(); err != nil {
 			s.t.Error(err)

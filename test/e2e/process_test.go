@@ -71,7 +71,7 @@ func (p *process) finish() {
 		p.t.Error("the manager printed a panic")
 	}
 	if p.t.Failed() {
-		p.t.Logf("the manager said last:\n%s", p.Tail())
+		p.t.Logf("the last output of the manager:\n%s", p.Tail())
 	}
 }
 

@@ -12,7 +12,7 @@ func variants[T any](t *testing.T, all map[string]T, short ...string) map[string
 	for _, name := range short {
 		variant, found := all[name]
 		if !found {
-			t.Fatalf("there is no variant %q", name)
+			t.Fatalf("no variant %q exists", name)
 		}
 		some[name] = variant
 	}

@@ -177,7 +177,7 @@ func (s *story) calm() time.Duration {
 func (s *story) within(limit time.Duration, from time.Time, what string) {
 	s.t.Helper()
 	took := time.Since(from)
-	s.t.Logf("%s: %v, and no more than %v", what, took.Round(time.Millisecond), limit.Round(time.Millisecond))
+	s.t.Logf("%s: %v, limit %v", what, took.Round(time.Millisecond), limit.Round(time.Millisecond))
 	s.Expect(took).To(gomega.BeNumerically("<=", limit), what)
 }
 

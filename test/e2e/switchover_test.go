@@ -13,7 +13,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// dsnsOf returns the DSNs by which a manager reaches a story's database, by the flag that names their file.
+// dsnsOf maps a setup to the DSNs by which a manager reaches a story's database, by the flag that names their file.
 var dsnsOf = map[string]func(s *story) map[string]string{
 	"one role": func(s *story) map[string]string {
 		return map[string]string{"--user-database-dsn-file": s.dsn}

@@ -38,7 +38,7 @@ func TestAPIServerAcceptsTheTenancyExamples(t *testing.T) {
 		blocks = append(blocks, []byte(block[1]))
 	}
 	if len(blocks) < 4 {
-		t.Errorf("docs/tenancy.md has %d blocks of YAML: are they still read right?", len(blocks))
+		t.Errorf("docs/tenancy.md has %d blocks of YAML: does the test still parse the page?", len(blocks))
 	}
 	blocks = append(blocks, []byte(page("config/samples/shardinguserpolicy.yaml")))
 	policies := 0
@@ -64,6 +64,6 @@ func TestAPIServerAcceptsTheTenancyExamples(t *testing.T) {
 		}
 	}
 	if policies < 5 {
-		t.Errorf("of %d policies the API server was asked", policies)
+		t.Errorf("the test sent %d policies to the API server", policies)
 	}
 }

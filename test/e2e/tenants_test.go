@@ -92,17 +92,17 @@ func TestUserRecreatedDuringDeletionGetsACleanRow(t *testing.T) {
 	s.reports(soon, old, v1alpha1.ReasonDatabaseUnavailable)
 	s.edit(old, func(u *v1alpha1.ShardingUser) { u.Finalizers = nil })
 	s.gone(soon, old)
-	anew := s.user("alice", roles("viewer"))
+	recreated := s.user("alice", roles("viewer"))
 	proxy.Restore()
-	s.reports(30*time.Second, anew, v1alpha1.ReasonSynced)
+	s.reports(30*time.Second, recreated, v1alpha1.ReasonSynced)
 	r := s.row("alice")
 	s.Expect(r.Hash).To(gomega.Equal("!"), "no old password")
 	s.Expect(r.Roles).To(gomega.MatchJSON(`["viewer"]`))
 	s.Expect(r.Failed).To(gomega.BeZero())
 	s.Expect(r.Created).To(gomega.BeTemporally(">", before.Created))
 
-	s.delete(anew)
-	s.gone(soon, anew)
+	s.delete(recreated)
+	s.gone(soon, recreated)
 	s.Expect(s.row("alice")).To(gomega.BeNil())
 }
 

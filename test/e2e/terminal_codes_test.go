@@ -76,7 +76,7 @@ func TestPluginEscapesTerminalCodes(t *testing.T) {
 				t.Errorf("the %s of %q has %q", stream, command, text[at:min(at+20, len(text))])
 			}
 			if strings.Contains(text, "\nforged") {
-				t.Errorf("the %s of %q has a line of its own:\n%s", stream, command, text)
+				t.Errorf("the %s of %q has an injected line:\n%s", stream, command, text)
 			}
 		}
 		if strings.Contains(got.out+got.errOut, `\u202e`) {
@@ -86,10 +86,10 @@ func TestPluginEscapesTerminalCodes(t *testing.T) {
 		switch {
 		case strings.Contains(command, "-o json") && json.Unmarshal([]byte(got.out), &value) != nil,
 			strings.Contains(command, "-o yaml") && yaml.Unmarshal([]byte(got.out), &value) != nil:
-			t.Errorf("%q is not what its format says:\n%s%s", command, got.out, got.errOut)
+			t.Errorf("%q does not match its format:\n%s%s", command, got.out, got.errOut)
 		}
 	}
 	if shown < 10 {
-		t.Errorf("%d commands print something of it, and so say little", shown)
+		t.Errorf("only %d commands print the strange text", shown)
 	}
 }

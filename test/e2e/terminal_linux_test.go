@@ -95,7 +95,7 @@ func (sh *shell) talk(args []string, prompts ...prompt) (code int, seen string) 
 	select {
 	case <-ended:
 	case <-time.After(soon):
-		sh.s.t.Fatalf("it still waits, after\n%s", at.shows())
+		sh.s.t.Fatalf("the plugin still waits, after\n%s", at.shows())
 	}
 	// Output is read in order: when the end marker appears, all output of the plugin was read.
 	const end = "[the plugin has ended]"

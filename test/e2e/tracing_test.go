@@ -34,7 +34,7 @@ func newCollector(t *testing.T) *aCollector {
 		body, err := io.ReadAll(r.Body)
 		request := &collector.ExportTraceServiceRequest{}
 		if err != nil || r.URL.Path != "/v1/traces" || proto.Unmarshal(body, request) != nil {
-			t.Errorf("%s is no export of traces", r.URL.Path)
+			t.Errorf("%s is no path for traces", r.URL.Path)
 			w.WriteHeader(http.StatusBadRequest)
 			return
 		}
@@ -71,7 +71,7 @@ func (c *aCollector) trees() map[string][]string {
 	return trees
 }
 
-func (c *aCollector) told() string {
+func (c *aCollector) received() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.text.String()
@@ -106,7 +106,7 @@ func TestTracesRecordReconcilesAndLoginsWithoutUsernames(t *testing.T) {
 	s.eventually(time.Minute, func(g gomega.Gomega) {
 		g.Expect(c.trees()).To(gomega.Satisfy(haveOne("reconcile", "reconcile/observe", "reconcile/apply", "reconcile/apply/*", "reconcile/HTTP PATCH")))
 	})
-	s.Expect(c.told()).To(gomega.And(gomega.ContainSubstring(`"shardinguser-operator"`), gomega.ContainSubstring(`"story"`), gomega.ContainSubstring(`"alice"`),
+	s.Expect(c.received()).To(gomega.And(gomega.ContainSubstring(`"shardinguser-operator"`), gomega.ContainSubstring(`"story"`), gomega.ContainSubstring(`"alice"`),
 		gomega.ContainSubstring("JOIN shardinguser_ownership"))) // the text of a statement
 
 	status, _ := p.logIn("alice-the-username", canary+" alice")
@@ -117,10 +117,10 @@ func TestTracesRecordReconcilesAndLoginsWithoutUsernames(t *testing.T) {
 		g.Expect(c.trees()).To(gomega.Satisfy(haveOne("POST", "POST/charge", "POST/charge/*", "POST/check", "POST/settle", "POST/settle/*")))
 	})
 	s.Expect(p.Stop(time.Minute)).To(gomega.Succeed()) // the remaining spans are sent
-	s.Expect(c.told()).NotTo(gomega.ContainSubstring(canary))
-	s.Expect(c.told()).NotTo(gomega.ContainSubstring("alice-the-username"))
+	s.Expect(c.received()).NotTo(gomega.ContainSubstring(canary))
+	s.Expect(c.received()).NotTo(gomega.ContainSubstring("alice-the-username"))
 	for _, secret := range l.secrets {
-		s.Expect(c.told()).NotTo(gomega.ContainSubstring(secret))
+		s.Expect(c.received()).NotTo(gomega.ContainSubstring(secret))
 	}
 }
 
