@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package rows is what a reconcile sees of the store. Two layers stand before it: the Breaker, and below it the Prefetcher.
+// Package rows is what a reconcile sees of the store. A reconcile reaches the store through the Breaker, then the Prefetcher. In a
+// process that serves logins, fallback.GuardedRows follows.
 // Beside them are the Source, which enqueues the users of changed rows, and the Retries of rejected writes.
 package rows
 
