@@ -159,9 +159,6 @@ func (s *Source) resume(ctx context.Context, q workqueue.TypedRateLimitingInterf
 	go s.prefetch(ctx, q, usernames)
 }
 
-// recoverable are the reasons of Ready that an available database, or another one, may end.
-var recoverable = []string{v1alpha1.ReasonPending, v1alpha1.ReasonDatabaseUnavailable, v1alpha1.ReasonDatabaseRejected}
-
 // affected returns the resources that the outage stopped, and those with a lock: it may be of the fallback, and then the
 // database does not know it yet, or never will.
 func (s *Source) affected(ctx context.Context) []reconcile.Request {
@@ -172,7 +169,7 @@ func (s *Source) affected(ctx context.Context) []reconcile.Request {
 	}
 	for _, u := range users {
 		ready := meta.FindStatusCondition(u.Status.Conditions, v1alpha1.ConditionReady)
-		if ready == nil || u.Status.Locked || slices.Contains(recoverable, ready.Reason) {
+		if ready == nil || u.Status.Locked || user.OfReady(ready.Reason).Recoverable {
 			list = append(list, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&u)})
 		}
 	}
