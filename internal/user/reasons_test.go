@@ -20,7 +20,7 @@ func TestEveryReasonOfReadyHasAMeaning(t *testing.T) {
 	var declared []string
 	for _, d := range file.Decls {
 		constants, ok := d.(*ast.GenDecl)
-		if !ok || !strings.HasPrefix(constants.Doc.Text(), "Reasons of the condition Ready") {
+		if !ok || !strings.HasPrefix(constants.Doc.Text(), "Reasons of the condition Ready.") {
 			continue
 		}
 		for _, spec := range constants.Specs {
