@@ -290,6 +290,7 @@ func TestWrongSyntaxOfSettings(t *testing.T) {
 		"a word without a flag":            {args("serve"), []string{"argument 1 is not a flag"}},
 		"a flag without value":             {args("--bcrypt-cost"), []string{"flag --bcrypt-cost needs a value"}},
 		"a flag that does not exist":       {args("--bcrypt-cots=12"), []string{"unknown flag --bcrypt-cots", "did you mean --bcrypt-cost?"}},
+		"a letter":                         {args("-v"), []string{"unknown flag --v"}},
 		"three dashes":                     {args("---bcrypt-cost=12"), []string{"an argument is not a flag"}},
 		"a folder without certificate":     {args("--metrics-cert-dir=."), []string{`cannot read tls.crt in the folder ".": no such file or directory`, "cannot read tls.key"}},
 		"a settings file that is missing":  {args("--config=there/is.none"), []string{`flag --config: cannot read the settings file "there/is.none": no such file or directory`}},
@@ -375,6 +376,14 @@ func TestADSNFlagIsExplained(t *testing.T) {
 	_, err := world{args: []string{"--user-database-dsn=" + goodDSN}}.load(t)
 	if err == nil || !strings.Contains(err.Error(), "USER_DATABASE_DSN") || !strings.Contains(err.Error(), "--user-database-dsn-file") {
 		t.Errorf("Load = %v", err)
+	}
+}
+
+func TestEachSpellingOfHelp(t *testing.T) {
+	for _, args := range [][]string{{"-h"}, {"--h"}, {"-help"}, {"-h=true"}, {"--help=true"}, {"--bcrypt-cost", "12", "-h"}, {"--leader-elect", "--help"}} {
+		if _, err := (world{args: args}).load(t); !errors.Is(err, pflag.ErrHelp) {
+			t.Errorf("%q: Load = %v, want %v", args, err, pflag.ErrHelp)
+		}
 	}
 }
 
