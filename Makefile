@@ -64,7 +64,7 @@ prepare-demo:
 	hack/prepare-postgres.sh
 
 .PHONY: generate
-generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Regenerate deep copies, CRD, RBAC, references, parts of the chart and Argo CD's ConfigMap from their sources.
+generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Regenerate deep copies, CRD, RBAC, references, parts of the chart, Argo CD's ConfigMap and SQL from their sources.
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
 	$(CONTROLLER_GEN) crd rbac:roleName=manager-role paths=./api/... paths=./internal/controller/... \
 		output:crd:artifacts:config=config/crd/bases output:rbac:artifacts:config=config/rbac
@@ -72,6 +72,7 @@ generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Regenerate deep copies, CRD, RBAC
 	$(CRD_REF_DOCS) --source-path=api --config=hack/api-reference.yaml --renderer=markdown \
 		--output-path=docs/api-reference.md --log-level=ERROR
 	cat hack/server-side-apply.md >>docs/api-reference.md
+	go run ./hack/sql config/database/roles.sql config/database/sharding-manager.sql
 	hack/chart-files.sh
 	go run ./hack/argocd config/argocd
 	go run ./hack/reference
@@ -83,9 +84,10 @@ build: ## Build bin/manager, and bin/kubectl-shardinguser, which is a plugin for
 # Tests wait most of the time, so more of them than there are cores run at once: of one package, and packages.
 TESTS_AT_ONCE ?= 5
 PACKAGES_AT_ONCE ?= 2
-GO_TEST := go test -parallel $(TESTS_AT_ONCE) -p $(PACKAGES_AT_ONCE)
+# Go's cache of results does not see the programs and servers that a test starts, hence the count.
+GO_TEST := go test -count=1 -parallel $(TESTS_AT_ONCE) -p $(PACKAGES_AT_ONCE)
 # The race detector multiplies what a test computes, so packages run one after the other.
-GO_TEST_RACE := CGO_ENABLED=1 go test -race -parallel 4 -p 1
+GO_TEST_RACE := CGO_ENABLED=1 go test -count=1 -race -parallel 4 -p 1
 
 # $(call timed,NAME) COMMAND prints the time that the command took.
 export TIMEFORMAT := %R s
@@ -130,7 +132,7 @@ test-deep: prepare build $(GOLANGCI_LINT) ## Run every test in full, which takes
 test-profile: prepare ## Run the tests of PACKAGES (./...) again, in their short forms, and list the time of packages, tests and builds.
 	go build -o bin/testprofile ./hack/testprofile
 	mkdir -p bin/profile
-	$(GO_TEST) -short -count=1 -skip '$(shares)' -json -debug-actiongraph=bin/profile/actions.json $(or $(PACKAGES),./...) | \
+	$(GO_TEST) -short -skip '$(shares)' -json -debug-actiongraph=bin/profile/actions.json $(or $(PACKAGES),./...) | \
 		bin/testprofile bin/profile/actions.json
 
 MAJORS ?= 14 15 16 17 18
@@ -139,19 +141,18 @@ MAJORS ?= 14 15 16 17 18
 MAJOR_TESTS := TestTheStoreOnPostgresKeepsTheStoresPromises TestTwoRolesKeepTheStoresPromisesTogether \
 	TestTheTableUsersIsMadeAsTheContractHasIt TestACompleteSchemaNeedsNoRightToCreate \
 	TestTheScriptMakesTheRolesWhereTheyAreNotThere TestTheScriptMakesTheTriggersThatTheOperatorMakes \
-	TestChangesAreToldByNotificationsAlone TestTheTriggerNeverFailsAnotherProgramsWrite \
+	TestChangesAreReportedByNotificationsAlone TestTheTriggerNeverFailsAnotherProgramsWrite \
 	TestSamplesBecomeThreeRowsThatKubectlShows TestUserLogsInIsLockedByFiveFailuresAndUnlockedByRequest \
 	TestTableOfTheShardingManagerIsUsedAsItIs TestTheScriptLetsBothGenerationsStart \
 	TestInspectionFindsLocksThatLieHoursOff TestInspectTableFindsRolesThatCannotStartAManager
 MAJOR_PACKAGES ?= ./internal/store/postgres ./test/e2e ./test/shardingmanager
 
-# Go's test cache does not see which server a test started, hence the count.
 .PHONY: test-postgres
 test-postgres: ## Run the store's conformance tests and the main story (MAJOR_PACKAGES) on each major version of Postgres in MAJORS (14 to 18).
 	hack/prepare-postgres-majors.sh $(MAJORS)
 	@names='$(MAJOR_TESTS)'; for major in $(MAJORS); do \
 		bin=$$(hack/find-postgres.sh $$major) && echo "Postgres $$major:" && env -u TEST_DATABASE_DSN POSTGRES_BIN=$$bin \
-		$(GO_TEST) $(SHORT) -count=1 -timeout 20m -run "^($${names// /|})\$$" $(MAJOR_PACKAGES) || exit 1; \
+		$(GO_TEST) $(SHORT) -timeout 20m -run "^($${names// /|})\$$" $(MAJOR_PACKAGES) || exit 1; \
 	done
 
 # Shared out among all targets, which the script finds by itself.

@@ -14,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/sharding-system/shardinguser-operator/internal/controller"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/policies"
 )
 
 // cluster finds out which cluster this is: the UID of the namespace kube-system stands for it. And it finds out whether
@@ -77,7 +77,7 @@ func (c *cluster) ask(ctx context.Context, namespace *corev1.Namespace) error {
 			metav1.NamespaceSystem, err)
 	}
 	if c.policies {
-		return controller.CheckPolicies(ctx, c.reader)
+		return policies.Check(ctx, c.reader)
 	}
 	return nil
 }

@@ -9,7 +9,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/sharding-system/shardinguser-operator/internal/config"
-	"github.com/sharding-system/shardinguser-operator/internal/controller"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/defaultusers"
 )
 
 // addDefaultUsers adds the creation of the default users, where they are wanted.
@@ -17,7 +17,7 @@ func addDefaultUsers(mgr ctrl.Manager, accounts accounts, settings config.Settin
 	if !settings.DefaultUsers.Enabled() {
 		return nil
 	}
-	options := controller.DefaultUsersOptions{
+	options := defaultusers.Options{
 		Namespace:         settings.DefaultUsers.Namespace,
 		Watched:           settings.WatchNamespaces,
 		WellKnown:         settings.DefaultUsers.Passwords == config.DefaultUsersSharding,
@@ -27,7 +27,7 @@ func addDefaultUsers(mgr ctrl.Manager, accounts accounts, settings config.Settin
 	if settings.DefaultUsers.TakeOver && accounts.database != nil { // the sharding manager inserts nothing into memory
 		options.Beginning = accounts.database.Beginning
 	}
-	err := mgr.Add(controller.NewDefaultUsers(mgr.GetAPIReader(), mgr.GetClient(), accounts, options))
+	err := mgr.Add(defaultusers.New(mgr.GetAPIReader(), mgr.GetClient(), accounts, options))
 	if err != nil {
 		return fmt.Errorf("add the default users: %w", err)
 	}

@@ -15,23 +15,24 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/sharding-system/shardinguser-operator/internal/config"
-	"github.com/sharding-system/shardinguser-operator/internal/controller"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/rows"
 	"github.com/sharding-system/shardinguser-operator/internal/login"
 	"github.com/sharding-system/shardinguser-operator/internal/password"
 	"github.com/sharding-system/shardinguser-operator/internal/store"
-	"github.com/sharding-system/shardinguser-operator/internal/store/mirror"
+	"github.com/sharding-system/shardinguser-operator/internal/store/cache"
+	"github.com/sharding-system/shardinguser-operator/internal/store/fallback"
 )
 
 // logins is the log-in side. It needs neither the API server nor the lease, and so runs beside the manager and not within.
 type logins struct {
-	server *login.Server  // nil where log-ins are not served
-	mirror *mirror.Mirror // nil where there is no database, or nobody to ask it
-	upkeep []part         // what they lean on; it has no errors but those that it logs
+	server   *login.Server   // nil where log-ins are not served
+	fallback *fallback.Store // nil where there is no database, or nobody to ask it
+	upkeep   []part          // what they lean on; it has no errors but those that it logs
 }
 
 // newLogins builds the log-in side over the store that serves.
 func newLogins(
-	accounts accounts, declared mirror.Cluster, announce func(context.Context, bool), hasher *password.Hasher, settings config.Settings,
+	accounts accounts, declared fallback.Cluster, announce func(context.Context, bool), hasher *password.Hasher, settings config.Settings,
 	registry prometheus.Registerer, logger logr.Logger,
 ) (logins, error) {
 	log := slog.New(logr.ToSlogHandler(logger.WithName("login")))
@@ -66,24 +67,31 @@ func newLogins(
 		Now:          time.Now,
 	}
 	if accounts.logins != nil {
-		var err error
-		l.mirror, err = mirror.New(mirror.Options{
-			Primary:     accounts.logins,
-			Cluster:     declared,
-			Limits:      limits,
-			Attempts:    settings.Login.FallbackAttempts,
-			MaxAccounts: settings.Login.AccountCacheSize,
-			NoFallback:  !settings.Login.Fallback,
-			Announce:    announce,
-			Registry:    registry,
-			Log:         log,
-			Now:         time.Now,
+		cached, err := cache.New(cache.Options{
+			Database: accounts.logins,
+			Size:     settings.Login.AccountCacheSize,
+			Registry: registry,
+			Now:      time.Now,
 		})
 		if err != nil {
 			return l, fmt.Errorf("build the account cache: %w", err)
 		}
-		l.upkeep = append(l.upkeep, l.mirror.Run)
-		options.Attempts, options.Accounts = l.mirror, l.mirror
+		l.fallback, err = fallback.New(fallback.Options{
+			Database:   accounts.logins,
+			Cache:      cached,
+			Cluster:    declared,
+			Limits:     limits,
+			Attempts:   settings.Login.FallbackAttempts,
+			NoFallback: !settings.Login.Fallback,
+			Announce:   announce,
+			Registry:   registry,
+			Log:        log,
+		})
+		if err != nil {
+			return l, fmt.Errorf("build the fallback: %w", err)
+		}
+		l.upkeep = append(l.upkeep, cached.Run, l.fallback.Run)
+		options.Attempts, options.Accounts = l.fallback, l.fallback
 	}
 	if file := settings.Login.JWTSecretFile; file != "" {
 		tokens, err := login.NewTokens(login.TokenFiles{
@@ -123,7 +131,7 @@ func (l logins) run(ctx context.Context) error {
 	for _, run := range l.upkeep {
 		parts.Go(func() { _ = run(upkeep) })
 	}
-	if l.server == nil || l.mirror == nil {
+	if l.server == nil || l.fallback == nil {
 		<-ctx.Done()
 		return nil
 	}
@@ -133,7 +141,7 @@ func (l logins) run(ctx context.Context) error {
 // addTo adds to the manager what has to wait for it: without a database the accounts are where the leader is, once they
 // were restored.
 func (l logins) addTo(mgr ctrl.Manager, restored part) error {
-	if l.server == nil || l.mirror != nil {
+	if l.server == nil || l.fallback != nil {
 		return nil
 	}
 	err := mgr.Add(manager.RunnableFunc(func(ctx context.Context) error { // of the leader's kind
@@ -150,14 +158,14 @@ func (l logins) addTo(mgr ctrl.Manager, restored part) error {
 
 // reconciled is the store as the reconciler needs it.
 func (l logins) reconciled(accounts accounts) reconciled {
-	if l.mirror == nil {
+	if l.fallback == nil {
 		return accounts
 	}
-	return l.mirror.ForReconciler(accounts.database)
+	return l.fallback.ForReconciler(accounts.database)
 }
 
 type reconciled interface {
-	controller.Batches
-	controller.Rows
-	Trouble() (reading, writing error)
+	rows.Batches
+	rows.Watcher
+	Health() store.Health
 }

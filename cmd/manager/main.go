@@ -31,6 +31,9 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 	"github.com/sharding-system/shardinguser-operator/internal/config"
 	"github.com/sharding-system/shardinguser-operator/internal/controller"
+	controllercache "github.com/sharding-system/shardinguser-operator/internal/controller/cache"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/rows"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/status"
 	"github.com/sharding-system/shardinguser-operator/internal/tracing"
 )
 
@@ -92,36 +95,28 @@ func run(ctx context.Context, args []string) error {
 	keepSmall()
 	spareThreads(settings.HashCores)
 	hasher := newHasher(settings, log)
-	options := controller.Options{
-		Cluster:           cluster.UID,
-		Concurrency:       settings.MaxConcurrentReconciles,
-		MinPasswordLength: settings.PasswordMinLength,
-		Namespace:         settings.Namespace,
-		NoPolicies:        !settings.Policies,
-		ProtectedRoles:    settings.ProtectedRoles,
-		Registry:          ctrlmetrics.Registry,
-	}
-	if options.Declarations, err = controller.NewDeclarations(ctx, mgr, hasher, options); err != nil {
+	options, clusterAccounts, err := newOptions(ctx, mgr, cluster, hasher, settings)
+	if err != nil {
 		return err
 	}
-	if options.Restored, err = accounts.restore(mgr, options.Declarations); err != nil {
+	if options.Restored, err = accounts.restore(mgr, clusterAccounts); err != nil {
 		return err
 	}
-	announce := controller.Announcer(mgr, replica(settings))
-	logins, err := newLogins(accounts, options.Declarations, announce, hasher, settings, ctrlmetrics.Registry, log)
+	announce := status.Announcer(mgr, replica(settings))
+	logins, err := newLogins(accounts, clusterAccounts, announce, hasher, settings, ctrlmetrics.Registry, log)
 	if err != nil {
 		return err
 	}
 	if err := logins.addTo(mgr, options.Restored); err != nil {
 		return err
 	}
-	rows := logins.reconciled(accounts)
-	options.Trouble, options.Explain = rows.Trouble, accounts.explain()
-	options.ReadAhead = controller.NewReadAhead(rows)
-	if err := controller.Setup(ctx, mgr, options.ReadAhead, rows, hasher, options); err != nil {
+	reconciled := logins.reconciled(accounts)
+	options.Health, options.Explain = reconciled.Health, accounts.explain()
+	options.Prefetcher = rows.NewPrefetcher(reconciled)
+	if err := controller.Setup(ctx, mgr, options.Prefetcher, reconciled, hasher, options); err != nil {
 		return err
 	}
-	if err := addOrphans(mgr, accounts, rows, settings, options); err != nil {
+	if err := addOrphans(mgr, accounts, reconciled, settings, options); err != nil {
 		return err
 	}
 	if err := addDefaultUsers(mgr, accounts, settings, log); err != nil {
@@ -172,8 +167,8 @@ func manage(ctx context.Context, mgr ctrl.Manager, synced <-chan struct{}) error
 }
 
 // replica is the pod that this process runs in, as the manifests let it know.
-func replica(settings config.Settings) controller.Replica {
-	r := controller.Replica{Namespace: settings.Namespace, Name: os.Getenv("POD_NAME"), UID: os.Getenv("POD_UID")}
+func replica(settings config.Settings) status.Replica {
+	r := status.Replica{Namespace: settings.Namespace, Name: os.Getenv("POD_NAME"), UID: os.Getenv("POD_UID")}
 	if r.Name == "" {
 		host, _ := os.Hostname()
 		r.Name = strings.ToLower(host)
@@ -208,11 +203,11 @@ func newManager(ctx context.Context, settings config.Settings, log logr.Logger) 
 		Logger: withEndingNamespaces(log),
 		Cache: cache.Options{
 			DefaultNamespaces: namespaces,
-			DefaultTransform:  controller.Trim,
+			DefaultTransform:  controllercache.Trim,
 		},
 		Metrics:                 metricsserver.Options{BindAddress: notServed}, // see addMetrics
 		HealthProbeBindAddress:  notServed,                                     // see addProbes
-		MapperProvider:          controller.Mapper,
+		MapperProvider:          controllercache.Mapper,
 		PprofBindAddress:        settings.PprofBindAddress,
 		LeaderElection:          settings.LeaderElect,
 		LeaderElectionID:        config.LeaseName,

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sharding-system/shardinguser-operator/internal/config"
 	"github.com/sharding-system/shardinguser-operator/internal/controller"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/orphans"
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
@@ -18,7 +19,7 @@ import (
 func (a accounts) findings() []store.Finding {
 	var found []store.Finding
 	for _, s := range a.databases() {
-		found = append(found, s.Findings()...)
+		found = append(found, s.Health().Findings...)
 	}
 	return store.SortFindings(found)
 }
@@ -26,18 +27,15 @@ func (a accounts) findings() []store.Finding {
 // defaultPasswords returns the accounts with a default password of the sharding manager. No other program writes a store in
 // memory, and its users have the condition WeakPassword.
 func (a accounts) defaultPasswords() store.DefaultPasswords {
-	if a.database == nil {
-		return store.DefaultPasswords{}
-	}
-	return a.database.DefaultPasswords()
+	return a.Health().DefaultPasswords
 }
 
 // addOrphans adds the search for orphaned accounts, and what publishes them and the findings.
-func addOrphans(mgr ctrl.Manager, accounts accounts, rows reconciled, settings config.Settings, options controller.Options) error {
-	return controller.NewOrphans(mgr, controller.OrphanOptions{
+func addOrphans(mgr ctrl.Manager, accounts accounts, reconciled reconciled, settings config.Settings, options controller.Options) error {
+	return orphans.Add(mgr, orphans.Options{
 		Records:          accounts,
-		Accounts:         rows,
-		Rows:             rows,
+		Accounts:         reconciled,
+		Rows:             reconciled,
 		Cluster:          options.Cluster,
 		Findings:         accounts.findings,
 		DefaultPasswords: accounts.defaultPasswords,
@@ -46,7 +44,7 @@ func addOrphans(mgr ctrl.Manager, accounts accounts, rows reconciled, settings c
 		WatchNamespaces:  settings.WatchNamespaces,
 		Deactivate:       settings.Orphans == config.OrphansDeactivate,
 		ProtectedRoles:   settings.ProtectedRoles,
-		Declarations:     options.Declarations,
+		Policies:         options.Policies,
 		Restored:         options.Restored,
 		Registry:         options.Registry,
 	})

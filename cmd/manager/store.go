@@ -16,9 +16,13 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/sharding-system/shardinguser-operator/internal/config"
-	"github.com/sharding-system/shardinguser-operator/internal/controller"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/declared"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/defaultusers"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/orphans"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/rows"
 	"github.com/sharding-system/shardinguser-operator/internal/dsn"
 	"github.com/sharding-system/shardinguser-operator/internal/login"
+	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/store/memory"
 	"github.com/sharding-system/shardinguser-operator/internal/store/postgres"
 	"github.com/sharding-system/shardinguser-operator/internal/tracing"
@@ -27,10 +31,10 @@ import (
 
 // accounts is the store that serves, whichever it is, and what there is to do for it.
 type accounts struct {
-	controller.Batches
-	controller.Rows
-	controller.Freshness
-	controller.OwnershipRecords
+	rows.Batches
+	rows.Watcher
+	defaultusers.Store
+	orphans.Records
 	login.Attempts
 	login.Trail
 
@@ -40,12 +44,12 @@ type accounts struct {
 	close    func()
 }
 
-// Trouble is the database's; a store in memory has none.
-func (a accounts) Trouble() (reading, writing error) {
+// Health returns that of the reconciler's store. A store in memory has no database that could fail.
+func (a accounts) Health() store.Health {
 	if a.database == nil {
-		return nil, nil
+		return store.Health{}
 	}
-	return a.database.Trouble()
+	return a.database.Health()
 }
 
 // explain asks the database what may keep a row from being written; nil where there is no database.
@@ -69,25 +73,25 @@ func (a accounts) databases() []*postgres.Store {
 
 // up tells whether the database can be used, by all roles that are needed for that.
 func (a accounts) up() bool {
-	return !slices.ContainsFunc(a.databases(), func(s *postgres.Store) bool { return !s.Up() })
+	return !slices.ContainsFunc(a.databases(), func(s *postgres.Store) bool { return !s.Health().Up() })
 }
 
 // notifying tells whether nobody has to poll.
 func (a accounts) notifying() bool {
-	return a.logins.Notifying() && (a.database == a.logins || !a.database.Polling())
+	return a.logins.Health().Notified && (a.database == a.logins || !a.database.Health().Polling())
 }
 
 // restore sees to it that a store that begins empty is given back what the cluster can tell of it, on the leader. Restored
 // waits until it is; of a database, until it was tried to make its tables.
-func (a accounts) restore(mgr ctrl.Manager, declarations *controller.Declarations) (restored part, err error) {
+func (a accounts) restore(mgr ctrl.Manager, clusterAccounts *declared.ClusterAccounts) (restored part, err error) {
 	if a.database != nil {
 		return a.database.Tried, nil
 	}
-	rebuild := controller.NewRebuild(declarations, a.memory)
-	if err := mgr.Add(rebuild); err != nil {
+	restore := declared.NewRestore(clusterAccounts, a.memory)
+	if err := mgr.Add(restore); err != nil {
 		return nil, fmt.Errorf("add the restore of the accounts: %w", err)
 	}
-	return rebuild.Wait, nil
+	return restore.Wait, nil
 }
 
 // openStore opens the database's store or, where none is configured, the one in memory, and registers its metrics.
@@ -99,7 +103,7 @@ func openStore(settings config.Settings, registry prometheus.Registerer, log log
 		no := func() bool { return false }
 		err := errors.Join(registerStoreMetrics(registry, true, no, no), registerFindings(registry, accounts{}))
 		return accounts{
-			Batches: s, Rows: s, Freshness: s, OwnershipRecords: s, Attempts: s, Trail: s, memory: s, close: func() {},
+			Batches: s, Watcher: s, Store: s, Records: s, Attempts: s, Trail: s, memory: s, close: func() {},
 		}, err
 	}
 
@@ -108,7 +112,7 @@ func openStore(settings config.Settings, registry prometheus.Registerer, log log
 		return accounts{}, fmt.Errorf("open the database: %w", err)
 	}
 	a := accounts{
-		Batches: database, Rows: database, Freshness: database, OwnershipRecords: database, database: database,
+		Batches: database, Watcher: database, Store: database, Records: database, database: database,
 		Attempts: logins, Trail: logins, logins: logins,
 	}
 	a.close = func() {
@@ -159,7 +163,7 @@ func openDatabase(settings config.Settings, log logr.Logger) (controller, logins
 	if controller, err = postgres.Open(ours); err != nil {
 		return nil, nil, err
 	}
-	theirs.Role, theirs.Beside = postgres.RoleLogin, controller
+	theirs.Role, theirs.Peer = postgres.RoleLogin, controller
 	theirs.DSN = plain(d.CurrentLoginDSN)
 	theirs.MaxConns = d.LoginMaxConnections
 	theirs.Log = slog.New(logr.ToSlogHandler(log.WithName("database").WithName("login")))

@@ -104,8 +104,9 @@ GRANT INSERT (username, password_hash, roles, active, created_at, updated_at),
 GRANT UPDATE (failed_login_attempts, locked_until, last_login_at) ON TABLE users TO :"login";
 
 \if :notifications
--- The triggers that tell of changes, as the operator makes them where it may. Neither role gets the right to make any: one
--- on this table runs in the transactions of all who write it.
+-- The triggers that notify of changed rows, as the operator creates them with the right to. Neither role gets that right: a
+-- trigger on this table runs in the transactions of every program that writes it.
+-- Generated from internal/store/postgres/schema/trigger.sql: begin
 DO $do$
 DECLARE
     body CONSTANT pg_catalog.text := $fn$
@@ -145,6 +146,7 @@ BEGIN
     END IF;
 END
 $do$;
+-- Generated: end
 \else
 DROP TRIGGER IF EXISTS shardinguser_notify_v1_rows ON users;
 DROP TRIGGER IF EXISTS shardinguser_notify_v1_truncate ON users;

@@ -64,6 +64,7 @@ GRANT USAGE, CREATE ON SCHEMA :"schema" TO :"manager", :"operator";
 
 -- As both create it, with the three columns that the newer generation of the sharding manager takes for granted.
 CREATE TABLE IF NOT EXISTS :"schema".users (
+-- Generated from internal/store/postgres/schema/migrations/00001_users_and_ownership.sql: begin
     username VARCHAR(255) PRIMARY KEY,
     password_hash VARCHAR(255) NOT NULL,
     roles JSONB NOT NULL DEFAULT '[]'::jsonb,
@@ -73,6 +74,7 @@ CREATE TABLE IF NOT EXISTS :"schema".users (
     last_login_at TIMESTAMP,
     failed_login_attempts INTEGER NOT NULL DEFAULT 0,
     locked_until TIMESTAMP
+-- Generated: end
 );
 ALTER TABLE :"schema".users
     ADD COLUMN IF NOT EXISTS oauth_provider VARCHAR(50),

@@ -10,9 +10,7 @@ import (
 
 // notYet are folders whose texts are not covered yet, but for log lines and the help of metrics. Shrink this list.
 var notYet = []string{
-	"internal/controller", // conditions and Events
-	"internal/store",      // conditions, findings about the table users
-	"test",                // what the bench and the soak report
+	"test", // what the bench and the soak report
 }
 
 // commented are folders whose comments are covered too, because users see them. Shrink the rest the same way.
@@ -23,11 +21,13 @@ var commented = []string{
 	"internal/bcrypt",
 	"internal/cli",
 	"internal/config",
+	"internal/controller",
 	"internal/dsn",
 	"internal/fair",
 	"internal/password",
 	"internal/policy",
 	"internal/serving",
+	"internal/store",
 	"internal/user",
 	"test/bench",
 	"test/chart",

@@ -12,14 +12,14 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// TestEveryScenarioEndsTheSameDespiteAFaultAtAnyBoundary runs each scenario once undisturbed, which tells its
+// TestEveryScenarioEndsTheSameDespiteAFaultAtAnyBoundary runs each scenario once undisturbed, which shows its
 // boundaries and its end, and then once for every boundary and every fault: the end is the same, and no password is hashed
 // twice that was stored once. The faults are:
 //
-//   - A call fails, before it is made or after: somebody tries again.
+//   - A call fails, before it is made or after: it is tried again.
 //   - The process stops there: another one takes its place.
 //   - A call takes so long that something else overtakes it, which people or other programs do to the account meanwhile. The
-//     end is that of an undisturbed run in which it came afterwards; for log-ins, before, between charge and settlement, or
+//     end is that of an undisturbed run in which it came afterwards; for logins, before, between charge and settlement, or
 //     afterwards.
 //   - The connection that carries a statement is cut off, before the statement or before its answer.
 //
@@ -27,7 +27,7 @@ import (
 // write in two. To be overtaken after a call is to be overtaken before the next one, so only the last one is overtaken in
 // both ways; a read is out of date by the one that follows it.
 //
-// A log-in that is cut off is not tried again: the end is that of a run in which it was not made, or was charged and never
+// A login that is cut off is not tried again: the end is that of a run in which it was not made, or was charged and never
 // settled.
 //
 // A short run takes the few disturbed runs that sample chooses.
@@ -46,7 +46,7 @@ type scenario struct {
 	given []step // before anything fails
 	when  []step
 
-	// logsIn is the word of a password with which somebody logs in, in place of what the only step of when does.
+	// logsIn is the word of a password with which a login happens, in place of what the only step of when does.
 	logsIn string
 
 	// overtakings are what may overtake any call, by the sentence's end that names it.
@@ -64,12 +64,12 @@ type step struct {
 // A course is what happens to an account, apart from faults, and so what determines its end.
 type course struct {
 	scenario  string
-	fate      fate   // of its log-in
+	fate      fate   // of its login
 	meanwhile string // what overtakes it; "" for nothing
 	order     order  // when
 }
 
-// A fate is how far a log-in gets.
+// A fate is how far a login gets.
 type fate string
 
 const (
@@ -143,7 +143,7 @@ func disturbEverywhere(t *testing.T, scenarios map[string]scenario) {
 	}
 	testenv.Counted(t, "%d scenarios with %d boundaries: %d runs, %d of them undisturbed, %d whose calls fail, %d whose processes stop, "+
 		"%d overtaken, %d cut off on the wire; %d of those disturbed came to their boundary", len(names), total, len(references)+len(all), len(references),
-		len(batches["failing"]), len(batches["stopping"]), len(batches["overtaken"])+len(batches["overtaken log-ins"]), len(batches["cut off"]), reached)
+		len(batches["failing"]), len(batches["stopping"]), len(batches["overtaken"])+len(batches["overtaken logins"]), len(batches["cut off"]), reached)
 }
 
 // sample chooses of all disturbed runs a few in which each fault strikes each kind of call, each thing that may overtake does, and
@@ -229,7 +229,7 @@ func (l *lane) disturbAll(batches map[string][]*run, name string, boundaries []b
 	}
 }
 
-// disturb adds the runs that are disturbed at a scenario's ith boundary. What overtakes takes turns, but where log-ins are
+// disturb adds the runs that are disturbed at a scenario's ith boundary. Overtaking calls take turns, but where logins are
 // overtaken, which is decided by what overtakes them.
 func (l *lane) disturb(batches map[string][]*run, name string, at boundary, i int, isLast bool) {
 	add := func(kind string, fault fault, meanwhile string) {
@@ -244,8 +244,8 @@ func (l *lane) disturb(batches map[string][]*run, name string, at boundary, i in
 	meanwhile := slices.Sorted(maps.Keys(l.scenarios[name].overtakings))
 	if at.logsIn() { // by themselves: what is done about them waits for them
 		for _, m := range meanwhile {
-			add("overtaken log-ins", waitsBefore, m)
-			add("overtaken log-ins", waitsAfter, m)
+			add("overtaken logins", waitsBefore, m)
+			add("overtaken logins", waitsAfter, m)
 		}
 		return
 	}

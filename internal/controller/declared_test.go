@@ -20,7 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
-	"github.com/sharding-system/shardinguser-operator/internal/controller"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/rows"
 	"github.com/sharding-system/shardinguser-operator/internal/password"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
@@ -148,7 +148,7 @@ func TestDeclaredAccountsAreThoseOfResourcesSecretsAndStatuses(t *testing.T) {
 	for _, name := range []string{"open", "missing", "short"} {
 		s.Expect(accounts[name].Row.PasswordHash).To(gomega.Equal(user.UnusablePassword), name)
 	}
-	s.Expect(accounts["newcomer"].Ownership).To(gomega.BeNil(), "nobody ever saw to it")
+	s.Expect(accounts["newcomer"].Ownership).To(gomega.BeNil(), "it was never reconciled")
 	s.Expect(op.isStandInOf(t, accounts["newcomer"].Row, canary+" alice")).To(gomega.BeTrue())
 
 	s.accounts(op, 7)
@@ -234,7 +234,7 @@ func (s *story) tells(u *v1alpha1.ShardingUser, change func(*v1alpha1.ShardingUs
 	s.Expect(s.kube.Status().Patch(s.t.Context(), u, client.MergeFrom(base))).To(gomega.Succeed())
 }
 
-// seenTo makes a resource look as one does that was seen to once: nobody leads in the story.
+// seenTo makes a resource look as if it had been reconciled once: no replica leads in the story.
 func (s *story) seenTo(u *v1alpha1.ShardingUser) {
 	s.t.Helper()
 	s.tells(u, func(status *v1alpha1.ShardingUserStatus) {
@@ -282,8 +282,8 @@ func TestALockOfAnOutageIsPublishedAndKept(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	database := &outage{}
-	s.wrap = func(accounts controller.Accounts) controller.Accounts {
-		database.Accounts = accounts
+	s.wrap = func(accounts rows.Store) rows.Store {
+		database.Store = accounts
 		return database
 	}
 	op := s.start()
@@ -321,7 +321,7 @@ func TestALockOfAnOutageIsPublishedAndKept(t *testing.T) {
 	s.refresh(late)
 	s.Expect(late.Status.Locked).To(gomega.BeFalse(), "it is not the owner")
 
-	// Who leads sees to the resource meanwhile, and cannot reach the database.
+	// The leader reconciles the resource meanwhile, and cannot reach the database.
 	s.edit(alice, roles("viewer"))
 	s.reports(alice, v1alpha1.ReasonDatabaseUnavailable)
 	s.Expect(alice.Status.Locked).To(gomega.BeTrue())
@@ -341,7 +341,7 @@ func TestALockOfAnOutageIsPublishedAndKept(t *testing.T) {
 	s.isLocked(bob, false)
 }
 
-func TestALockIsNotPublishedOverAStatusThatNobodyHasSeen(t *testing.T) {
+func TestALockIsNotPublishedOverANewerStatus(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.somebodyLeads()

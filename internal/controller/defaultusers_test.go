@@ -19,15 +19,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
-	"github.com/sharding-system/shardinguser-operator/internal/controller"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/defaultusers"
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
 // A leading is the default users' part of one leader's time.
 type leading struct {
 	kube    client.Client // the leader's
-	store   controller.Freshness
-	options controller.DefaultUsersOptions
+	store   defaultusers.Store
+	options defaultusers.Options
 	log     *lockedBuffer
 }
 
@@ -37,7 +37,7 @@ func (s *story) leading() *leading {
 	accounts, closeStore := openStore(s.t, s.dsn)
 	s.t.Cleanup(closeStore)
 	l := &leading{kube: s.kube, store: accounts, log: &lockedBuffer{}}
-	l.options = controller.DefaultUsersOptions{
+	l.options = defaultusers.Options{
 		Namespace: s.namespace, Watched: []string{s.namespace}, MinPasswordLength: 8,
 		Log: funcr.New(func(_, line string) { fmt.Fprintln(l.log, line) }, funcr.Options{}),
 	}
@@ -49,7 +49,7 @@ func (l *leading) run(s *story) string {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), soon)
 	defer cancel()
-	s.Expect(controller.NewDefaultUsers(l.kube, l.kube, l.store, l.options).Start(ctx)).To(gomega.Succeed())
+	s.Expect(defaultusers.New(l.kube, l.kube, l.store, l.options).Start(ctx)).To(gomega.Succeed())
 	s.Expect(ctx.Err()).NotTo(gomega.HaveOccurred(), "it decided: %s", l.log)
 	return l.log.String()
 }
@@ -170,7 +170,7 @@ func TestSystemThatWasUsedBeforeGetsNoDefaultUsers(t *testing.T) {
 			}
 			s.Expect(s.kube.DeleteAllOf(s.t.Context(), &corev1.Secret{}, client.InNamespace(s.namespace))).To(gomega.Succeed())
 		},
-		"there were default users, and the first was deleted with his Secret": func(s *story, _ *leading) {
+		"there were default users, and the first was deleted with its Secret": func(s *story, _ *leading) {
 			s.start()
 			s.leading().run(s)
 			s.remove(s.defaultUser("admin"))
@@ -248,7 +248,7 @@ func (l *leading) killedAfter(s *story, writes int) {
 			return c.Patch(ctx, o, p, options...)
 		},
 	})
-	s.Expect(controller.NewDefaultUsers(l.kube, l.kube, l.store, l.options).Start(ctx)).To(gomega.Succeed())
+	s.Expect(defaultusers.New(l.kube, l.kube, l.store, l.options).Start(ctx)).To(gomega.Succeed())
 	s.Expect(ctx.Err()).To(gomega.HaveOccurred(), "it was killed")
 }
 
@@ -264,20 +264,20 @@ func TestAUserDeletedAfterAKilledLeaderDelaysNoOthers(t *testing.T) {
 func TestSecretThatIsThereIsTakenAsItIs(t *testing.T) {
 	t.Parallel()
 	s, _ := begin(t)
-	s.secret("operator-password", "password", canary+" of somebody")
+	s.secret("operator-password", "password", canary+" of an administrator")
 	log := s.leading().run(s)
 	s.defaultUser("admin")
 	s.defaultUser("operator")
 	s.defaultUser("viewer")
-	s.Expect(s.passwords()["operator-password"]).To(gomega.Equal(canary + " of somebody"))
+	s.Expect(s.passwords()["operator-password"]).To(gomega.Equal(canary + " of an administrator"))
 	s.Expect(log).To(gomega.ContainSubstring("operator-password"))
 	s.Expect(log).NotTo(gomega.ContainSubstring(canary))
 }
 
-func TestWhatAnEarlierTryCreatedIsNotToldOf(t *testing.T) {
+func TestObjectsOfAnEarlierTryAreNotLogged(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
-	s.secret("viewer-password", "password", canary+" of somebody")
+	s.secret("viewer-password", "password", canary+" of an administrator")
 	l := s.leading()
 	refusals := 2
 	l.kube = s.intercepted(interceptor.Funcs{
@@ -295,7 +295,7 @@ func TestWhatAnEarlierTryCreatedIsNotToldOf(t *testing.T) {
 	s.Expect(log).To(gomega.ContainSubstring("viewer-password"))
 }
 
-func TestWhoCreatesAdminAtTheSameMomentHasTheSay(t *testing.T) {
+func TestAnAdminCreatedAtTheSameMomentDecides(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	l := s.leading()
@@ -318,7 +318,7 @@ func TestWhoCreatesAdminAtTheSameMomentHasTheSay(t *testing.T) {
 	s.Expect(theirs.Annotations).To(gomega.BeEmpty())
 }
 
-func TestAnnotationThatSomebodyForgedMakesNoPassword(t *testing.T) {
+func TestAForgedAnnotationMakesNoPassword(t *testing.T) {
 	t.Parallel()
 	s, _ := begin(t)
 	s.user("admin", annotation(incomplete, "true"))
@@ -345,39 +345,39 @@ func TestRandomPasswordsAreAsLongAsPasswordsHaveToBe(t *testing.T) {
 	}
 }
 
-// failing is a store that is away so many times.
+// failing is a store that is unavailable for the first calls.
 type failing struct {
-	controller.Freshness
+	defaultusers.Store
 	times int
 }
 
 func (f *failing) Fresh(ctx context.Context) (bool, error) {
 	if f.times > 0 {
 		f.times--
-		return false, errors.New("the database is away")
+		return false, errors.New("the database is unavailable")
 	}
-	return f.Freshness.Fresh(ctx)
+	return f.Store.Fresh(ctx)
 }
 
 func TestDefaultUsersWaitForBothServersAndReportEachOnce(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	l := s.leading()
-	l.store = &failing{Freshness: l.store, times: 2}
+	l.store = &failing{Store: l.store, times: 2}
 	refusals := 2
 	l.kube = s.intercepted(interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
 			if refusals > 0 {
 				refusals--
-				return errors.New("the API server is away")
+				return errors.New("the API server is unavailable")
 			}
 			return c.Get(ctx, key, o, options...)
 		},
 	})
 	log := l.run(s)
 	s.Expect(s.users()).To(gomega.ConsistOf(defaultNames))
-	s.Expect(strings.Count(log, "the API server is away")).To(gomega.Equal(1))
-	s.Expect(strings.Count(log, "the database is away")).To(gomega.Equal(1))
+	s.Expect(strings.Count(log, "the API server is unavailable")).To(gomega.Equal(1))
+	s.Expect(strings.Count(log, "the database is unavailable")).To(gomega.Equal(1))
 }
 
 func TestWaitingForADatabaseThatStaysAwayEndsWithTheManager(t *testing.T) {
@@ -387,7 +387,7 @@ func TestWaitingForADatabaseThatStaysAwayEndsWithTheManager(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	l.store = &failing{times: 1}
 	l.options.Log = funcr.New(func(_, _ string) { cancel() }, funcr.Options{}) // it told that it waits
-	s.Expect(controller.NewDefaultUsers(l.kube, l.kube, l.store, l.options).Start(ctx)).To(gomega.Succeed())
+	s.Expect(defaultusers.New(l.kube, l.kube, l.store, l.options).Start(ctx)).To(gomega.Succeed())
 	s.Expect(s.users()).To(gomega.BeEmpty())
 	s.Expect(s.passwords()).To(gomega.BeEmpty())
 }

@@ -23,7 +23,7 @@ func (s *story) has(username, hash string, active bool) {
 	})
 }
 
-// reactivated has another program activate a row and waits until the operator has put that back.
+// reactivated has another program activate a row and waits until the operator has corrected that.
 func (s *story) reactivated(op *operator, u *v1alpha1.ShardingUser, set string) {
 	s.t.Helper()
 	before := op.metric(s.t, "shardinguser_drift_corrections_total", "active")
@@ -178,7 +178,7 @@ func TestATableThatTakesNoDisabledHashIsReported(t *testing.T) {
 				v1alpha1.EventCreated: 1, tt.event: 1, v1alpha1.ReasonDatabaseRejected: 1,
 			})
 
-			// That is no hot loop, and does not keep drift of active from being put back.
+			// That is no hot loop, and does not keep drift of active from being corrected.
 			writes, before := op.metric(t, "shardinguser_rejected_writes_total"), s.row("alice")
 			s.Consistently(func() *row { return s.row("alice") }).
 				WithTimeout(time.Second).WithPolling(50 * time.Millisecond).Should(gomega.Equal(before))
@@ -201,7 +201,7 @@ func TestATableThatTakesNoDisabledHashIsReported(t *testing.T) {
 	}
 }
 
-// A trigger that raises a conflict looks like another writer. The row becomes inactive all the same.
+// A trigger that raises a conflict looks like another writer. The row still becomes inactive.
 func TestAConflictOverAHashKeepsNoRowActive(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)

@@ -10,25 +10,25 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-func TestDriftIsPutBackAndTheLogInColumnsKeepTheirValues(t *testing.T) {
+func TestDriftIsCorrectedAndTheLoginColumnsKeepTheirValues(t *testing.T) {
 	t.Parallel()
 	for name, drift := range map[string]struct {
 		statement string
 		field     string
-		others    string // what the same statement does to the log-in columns
+		others    string // what the same statement does to the login columns
 	}{
-		"a hash of somebody else": {`UPDATE users SET password_hash = 'theirs'`, "password_hash", ""},
-		"more roles":              {`UPDATE users SET roles = roles || '["admin"]'`, "roles", ""},
-		"roles that are no list":  {`UPDATE users SET roles = '{"admin": true}'`, "roles", ""},
-		"no active account":       {`UPDATE users SET active = false`, "active", ""},
-		"no row":                  {`DELETE FROM users`, "row", "lost"},
+		"a hash of another program": {`UPDATE users SET password_hash = 'theirs'`, "password_hash", ""},
+		"more roles":                {`UPDATE users SET roles = roles || '["admin"]'`, "roles", ""},
+		"roles that are no list":    {`UPDATE users SET roles = '{"admin": true}'`, "roles", ""},
+		"no active account":         {`UPDATE users SET active = false`, "active", ""},
+		"no row":                    {`DELETE FROM users`, "row", "lost"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s, op := begin(t)
 			s.secret("ours", "password", aHash)
 			u := s.readyUser("ours", hashedSecret("ours"), roles("viewer", "operator"))
-			// Nobody is told of what an unknown column holds, but it stays too.
+			// The value of an unknown column is reported nowhere, but it stays too.
 			s.sql(`ALTER TABLE users ADD COLUMN note TEXT`)
 			s.sql(`UPDATE users SET failed_login_attempts = 2, last_login_at = '2026-01-31 12:00:00',
 				locked_until = (now() AT TIME ZONE 'UTC') + interval '1 hour', note = 'theirs'`)
@@ -79,7 +79,7 @@ func TestRolesInAnotherOrderAreNoDrift(t *testing.T) {
 	s.Expect(op.metric(t, "shardinguser_drift_corrections_total", "roles")).To(gomega.BeZero())
 }
 
-func TestRowsOfNobodyAreNeverTouched(t *testing.T) {
+func TestRowsWithoutAnOwnerAreNeverChanged(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.table()

@@ -28,14 +28,14 @@ func (b boundary) writes() bool {
 	return strings.HasPrefix(b.call, "apply") || strings.HasPrefix(b.call, http.MethodPatch) || b.logsIn()
 }
 
-// logsIn tells whether the call is one of the log-in side.
+// logsIn reports whether the call is one of the login side.
 func (b boundary) logsIn() bool { return b.call == callCharge || b.call == callSettle }
 
 const (
 	callCharge = "charge"
 	callSettle = "settle"
 
-	// callStatement is a statement on the wire to Postgres, whoever sends it.
+	// callStatement is a statement on the wire to Postgres, by any program.
 	callStatement = "statement"
 )
 
@@ -129,7 +129,7 @@ func (f *faults) calm() bool {
 	return f.underWay == 0 && time.Since(f.last) > 150*time.Millisecond
 }
 
-// A process is one operator's way to the API server and the database, or that of a replica of the log-in side beside it.
+// A process is one operator's way to the API server and the database, or that of a replica of the login side beside it.
 type process struct{ *faults }
 
 // call makes a call about an account, unless a fault is in its way. Carries is the new hash that it takes along, or "".

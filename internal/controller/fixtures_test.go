@@ -224,7 +224,7 @@ func (s *story) openNotes() {
 	s.store = accounts
 }
 
-// trail is the outcomes of attempts to log in to an account, as they are on record.
+// trail is the outcomes of attempts to log in to an account, as recorded.
 func (s *story) trail(username string) []string {
 	s.t.Helper()
 	rows, err := s.db.Query(s.t.Context(), `SELECT outcome FROM login_attempts WHERE username = $1 ORDER BY id`, username)
@@ -273,7 +273,7 @@ func (s *story) events(g gomega.Gomega, name string) map[string]int {
 	return counts
 }
 
-// told waits until exactly these Events were told of a ShardingUser, and sees that no more come.
+// told waits until a ShardingUser has exactly these Events, and checks that no more come.
 func (s *story) told(name string, want map[string]int) {
 	s.t.Helper()
 	s.eventually(func(g gomega.Gomega) { g.Expect(s.events(g, name)).To(gomega.Equal(want)) })

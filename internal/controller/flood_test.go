@@ -14,7 +14,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-func TestTenThousandFailedLogInsOfOneUserAreTwoStatusWritesAtMost(t *testing.T) {
+func TestTenThousandFailedLoginsOfOneUserAreTwoStatusWritesAtMost(t *testing.T) {
 	t.Parallel()
 	s, op := begin(t)
 	u := s.readyUser("victim")
@@ -32,7 +32,7 @@ func TestTenThousandFailedLogInsOfOneUserAreTwoStatusWritesAtMost(t *testing.T) 
 		END LOOP;
 	END $$`)
 	s.isLocked(u, true)
-	// What comes next is noticed after all that: nothing of it is under way any more.
+	// The next change is noticed after all that: nothing of it is under way any more.
 	s.readyUser("bystander")
 	s.Expect(s.row("victim").Failed).To(gomega.Equal(10000))
 	s.Expect(op.writes.count()-before).To(gomega.BeNumerically("<=", 3), "two for the victim, one for the bystander")
@@ -49,7 +49,7 @@ func crowd() int {
 	return 1000
 }
 
-func TestThousandUsersThatCanNeverSucceed(t *testing.T) {
+func TestAThousandUsersThatCanNeverSucceed(t *testing.T) {
 	s := newStory(t)
 	s.settings = append(s.settings, wholePool)
 	op := s.start()
@@ -95,12 +95,12 @@ func TestThousandUsersThatCanNeverSucceed(t *testing.T) {
 		s.Expect(time.Since(from)).To(gomega.BeNumerically("<", prompt))
 	})
 
-	t.Run("are told of without a wait when one statement locks all of them", func(t *testing.T) {
+	t.Run("are reported without a wait when one statement locks all of them", func(t *testing.T) {
 		s := s.within(t)
 		s.sql(`UPDATE users SET locked_until = (now() AT TIME ZONE 'UTC') + interval '2 hours' WHERE username LIKE 'bad-%'`)
 		// In turns it would take longer than that.
 		s.Eventually(s.locked).WithTimeout(time.Minute).WithPolling(250 * time.Millisecond).Should(gomega.Equal(crowd()))
-		// Counted as soon as it was told of, and not each time.
+		// Counted when it is first reported, and not each time.
 		s.Expect(op.metric(t, "shardinguser_lockouts_total")).To(gomega.BeEquivalentTo(crowd()))
 		// Fifty Events at once, and ten a second: a busy machine takes so long that few are too many.
 		s.Expect(dropped() - droppedBefore).To(gomega.BeNumerically(">=", float64(crowd()-50)-10*(time.Since(attacked).Seconds()+1)))

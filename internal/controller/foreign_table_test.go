@@ -51,7 +51,7 @@ func TestARowThatTheDatabaseRefusesOrDoesNotKeepIsReported(t *testing.T) {
 			s.Expect(s.row("alice") != nil).To(gomega.Equal(tt.stays))
 
 			// It concerns this user alone, and is not written over and over.
-			_, writing := op.trouble()
+			writing := op.health().Writing
 			s.Expect(writing).NotTo(gomega.HaveOccurred())
 			before, writes := s.row("alice"), op.metric(t, "shardinguser_rejected_writes_total")
 			s.Consistently(func() float64 { return op.metric(t, "shardinguser_rejected_writes_total") }).
@@ -128,7 +128,7 @@ func TestARowThatAnotherProgramChangesAgainAndAgainIsContended(t *testing.T) {
 		WithTimeout(3 * time.Second).WithPolling(50 * time.Millisecond).Should(gomega.Equal(corrections))
 	s.sql(`UPDATE users SET active = false WHERE username = 'bob'`)
 	s.eventually(func(g gomega.Gomega) {
-		g.Expect(s.row("bob").Active).To(gomega.BeTrue(), "others are put back as before")
+		g.Expect(s.row("bob").Active).To(gomega.BeTrue(), "others are corrected as before")
 	})
 	s.ready(other)
 
@@ -217,7 +217,7 @@ func TestSixtyLockedRowsHoldUpNoOtherUser(t *testing.T) {
 			}
 		}
 	})
-	s.Expect(op.database.Up()).To(gomega.BeTrue())
+	s.Expect(op.database.Health().Up()).To(gomega.BeTrue())
 	s.Expect(tx.Rollback(t.Context())).To(gomega.Succeed())
 	s.allReady("held", 60)
 }

@@ -58,7 +58,7 @@ func TestGeneratedPasswordIsInASecretOfTheUsersOwn(t *testing.T) {
 	s.told("alice", map[string]int{v1alpha1.EventCreated: 1})
 	s.Expect(meta.FindStatusCondition(u.Status.Conditions, v1alpha1.ConditionWeakPassword)).To(gomega.BeNil())
 
-	// What somebody writes into it counts, as with every Secret.
+	// A value that an administrator writes into it counts, as with every Secret.
 	s.put(secret, "password", canary+" alice")
 	s.eventually(func(g gomega.Gomega) {
 		g.Expect(s.row("alice@example.com").isOf(canary + " alice")).To(gomega.BeTrue())
@@ -77,7 +77,7 @@ func TestGeneratedPasswordIsInASecretOfTheUsersOwn(t *testing.T) {
 	s.gone(u)
 }
 
-func TestSecretThatSomebodyElseMadeIsTakenAndNeverChanged(t *testing.T) {
+func TestSecretOfAnotherOwnerIsReadAndNeverChanged(t *testing.T) {
 	t.Parallel()
 	s, _ := begin(t)
 	secret := s.secret("alice", "password", canary+" alice")
@@ -131,7 +131,7 @@ func TestGeneratedPasswordThatIsTooOldIsReplacedOnce(t *testing.T) {
 	s.Expect(op.hasher.Computed()).To(gomega.BeEquivalentTo(2))
 }
 
-func TestNoPasswordIsMadeForWhoGetsNoRow(t *testing.T) {
+func TestNoPasswordIsGeneratedWithoutARow(t *testing.T) {
 	t.Parallel()
 	s, _ := begin(t)
 	s.readyUser("alice")
@@ -169,7 +169,7 @@ func TestGeneratedPasswordThatIsTooShortByNowIsReplaced(t *testing.T) {
 	s.ready(u)
 }
 
-// Somebody froze the Secret: its password stays in force, and all else that is asked for is done.
+// The Secret is immutable: its password stays in force, and every other request is handled.
 func TestRenewalThatIsRefusedHoldsUpNothingElse(t *testing.T) {
 	t.Parallel()
 	s, _ := begin(t)
@@ -211,9 +211,9 @@ func TestNoPasswordIsRenewedWhileTheDatabaseTakesNoWrites(t *testing.T) {
 	}
 	become("SET default_transaction_read_only = on")
 	s.eventually(func(g gomega.Gomega) {
-		reading, writing := op.trouble()
-		g.Expect(reading).NotTo(gomega.HaveOccurred())
-		g.Expect(writing).To(gomega.HaveOccurred())
+		health := op.health()
+		g.Expect(health.Reading).NotTo(gomega.HaveOccurred())
+		g.Expect(health.Writing).To(gomega.HaveOccurred())
 	})
 	_, err = writer.Exec(t.Context(), `UPDATE shardinguser_ownership SET password_changed_at = now() - interval '2 hours'`)
 	s.Expect(err).NotTo(gomega.HaveOccurred())

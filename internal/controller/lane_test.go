@@ -23,7 +23,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// A lane is a story in which many runs happen, under one operator and one replica of the log-in side at a time.
+// A lane is a story in which many runs happen, under one operator and one replica of the login side at a time.
 type lane struct {
 	*story
 	*faults
@@ -32,7 +32,7 @@ type lane struct {
 	replica   *replica
 	process   *process // the operator's
 	beside    *process // the replica's: one of the two may stop while the other goes on
-	side      attempts // the log-in side's store
+	side      attempts // the login side's store
 	runs      int
 
 	computed, compared int // by hashers of processes that were stopped
@@ -41,13 +41,13 @@ type lane struct {
 	hashed map[course]int // passwords
 }
 
-// A replica is the log-in side of a process.
+// A replica is the login side of a process.
 type replica struct {
 	*login.Service
 	hasher *password.Hasher
 }
 
-// usual are the limits of log-ins.
+// usual are the limits of logins.
 var usual = store.Limits{Attempts: 5, Duration: 15 * time.Minute}
 
 func newLane(t *testing.T, scenarios map[string]scenario) *lane {
@@ -91,7 +91,7 @@ func (l *lane) hasStopped(r *run) bool {
 	return r.stopped != nil && (r.stopped == l.process || r.stopped == l.beside)
 }
 
-// newReplica is the real log-in side on a store. It hashes as quickly as can be.
+// newReplica is the real login side on a store. It hashes as quickly as can be.
 func (s *story) newReplica(side attempts) *replica {
 	s.t.Helper()
 	r := &replica{hasher: password.NewTestHasher(16)}
@@ -115,7 +115,7 @@ func (r *replica) try(t *testing.T, username, password string) login.Outcome {
 // hashes is how many passwords were hashed since the lane began.
 func (l *lane) hashes() int { return l.computed + int(l.op.hasher.Computed()) } //nolint:gosec // a handful
 
-// checks is how many passwords were compared with a hash at log-ins.
+// checks is how many passwords were compared with a hash at logins.
 func (l *lane) checks() int { return l.compared + int(l.replica.hasher.Compared()) } //nolint:gosec // a handful
 
 // run is a new run.
@@ -149,7 +149,7 @@ func (l *lane) happen(runs ...*run) {
 		checks += r.checksOnce()
 	}
 	l.Expect(l.hashes()).To(gomega.Equal(hashes), "passwords hashed, where each is taken to the database")
-	l.Expect(l.checks()).To(gomega.Equal(checks), "passwords compared at log-ins, where each was charged before")
+	l.Expect(l.checks()).To(gomega.Equal(checks), "passwords compared at logins, where each was charged before")
 }
 
 // walk has runs take steps, each at the same time.
@@ -204,7 +204,7 @@ func (l *lane) settle(runs []*run) {
 }
 
 // attend lets that happen which overtakes calls that wait, and then lets these go on: an operator's the next time, since it
-// can do nothing about the account meanwhile; a log-in's when all is done.
+// can do nothing about the account meanwhile; a login's when all is done.
 func (l *lane) attend(runs []*run) {
 	l.t.Helper()
 	for _, r := range runs {

@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
-	"github.com/sharding-system/shardinguser-operator/internal/controller"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/orphans"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
@@ -90,7 +90,7 @@ func (s *story) suspensions(g gomega.Gomega) (notes []string) {
 	var list eventsv1.EventList
 	g.Expect(s.kube.List(s.t.Context(), &list, client.InNamespace(s.namespace))).To(gomega.Succeed())
 	for _, event := range list.Items {
-		if event.Reason == controller.EventSuspendedAccounts {
+		if event.Reason == orphans.EventSuspendedAccounts {
 			g.Expect(event.Regarding.Name).To(gomega.Equal("the-replica"))
 			notes = append(notes, event.Note)
 		}
@@ -181,7 +181,7 @@ func TestTheLastAdministratorThatLeftStaysUntilThereIsAnother(t *testing.T) {
 	s.becomes("last", false)
 }
 
-// What the operator cannot see, or another one looks after, it does not suspend.
+// The operator does not suspend accounts that it cannot see, or that are of another operator.
 func TestOnlyLeaversOfWatchedNamespacesAreSuspended(t *testing.T) {
 	t.Parallel()
 	s := searching(t)
@@ -203,7 +203,7 @@ func TestOnlyLeaversOfWatchedNamespacesAreSuspended(t *testing.T) {
 	}
 }
 
-func TestAnAPIServerThatDoesNotAnswerSuspendsNobody(t *testing.T) {
+func TestAnAPIServerThatDoesNotAnswerSuspendsNoAccount(t *testing.T) {
 	t.Parallel()
 	const forbidden = `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403}`
 	for name, answer := range map[string]struct {

@@ -34,7 +34,7 @@ func TestUserBecomesARowWithAHashOfItsPassword(t *testing.T) {
 	s.counts(op, "ready", 1)
 }
 
-func TestChangedSpecReachesTheRowAndLeavesTheLogInColumns(t *testing.T) {
+func TestChangedSpecReachesTheRowAndLeavesTheLoginColumns(t *testing.T) {
 	t.Parallel()
 	s, op := begin(t)
 	u := s.readyUser("bob", roles("viewer"))
@@ -131,7 +131,7 @@ func TestAnUnownedRowStaysByteIdenticalUntilAdoptionIsAllowed(t *testing.T) {
 	s.Expect(after.Failed).To(gomega.Equal(2))
 	s.told("frank", map[string]int{v1alpha1.ReasonRowExists: 1, v1alpha1.EventAdopted: 1})
 
-	// What it adopted is its own: deletion deletes.
+	// An adopted row is its own: deletion deletes it.
 	s.remove(u)
 	s.Expect(s.row("frank")).To(gomega.BeNil())
 }
@@ -158,7 +158,7 @@ func TestUserComesAsSoonAsTheRowInItsWayGoes(t *testing.T) {
 	s.start()
 	u := s.user("heidi")
 	s.reports(u, v1alpha1.ReasonRowExists)
-	s.readyUser("marker") // its drift, put back, shows that rows are watched by now
+	s.readyUser("marker") // its corrected drift shows that rows are watched by now
 	s.sql(`UPDATE users SET active = false WHERE username = 'marker'`)
 	s.eventually(func(g gomega.Gomega) { g.Expect(s.row("marker").Active).To(gomega.BeTrue()) })
 
@@ -194,7 +194,7 @@ func TestTakenUsernameIsRefusedAndComesFreeWithItsOwner(t *testing.T) {
 	s.told("second", map[string]int{v1alpha1.ReasonUsernameTaken: 1, v1alpha1.EventCreated: 1})
 }
 
-func TestReleasedUsernameIsAdoptedByWhoWaitedForIt(t *testing.T) {
+func TestReleasedUsernameIsAdoptedByAWaitingUser(t *testing.T) {
 	t.Parallel()
 	s, _ := begin(t)
 	owner := s.readyUser("owner", username("judy"), deletion(v1alpha1.DeletionRetain))
@@ -219,7 +219,7 @@ func TestPausedUserIsLeftAloneUntilThePauseEnds(t *testing.T) {
 	s.reports(u, v1alpha1.ReasonPaused)
 	s.Expect(s.row("kim")).To(gomega.Equal(paused))
 
-	// Drift stays, and lockouts are reported all the same.
+	// Drift stays, and lockouts are still reported.
 	s.sql(`UPDATE users SET roles = '["drift"]', locked_until = (now() AT TIME ZONE 'UTC') + interval '1 hour' WHERE username = 'kim'`)
 	s.condition(u, v1alpha1.ConditionLocked, v1alpha1.ReasonTooManyFailedAttempts)
 	s.Expect(s.row("kim").Roles).To(gomega.MatchJSON(`["drift"]`))

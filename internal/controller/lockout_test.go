@@ -52,7 +52,7 @@ func TestLockShowsPromptly(t *testing.T) {
 	s.Expect(op.metric(t, "shardinguser_observe_lag_seconds")).To(gomega.BeNumerically(">=", 5))
 }
 
-func TestLockThatRunsOutShowsPromptlyAndNobodyTouchesAnything(t *testing.T) {
+func TestAnExpiredLockShowsPromptlyWithoutAnotherEvent(t *testing.T) {
 	t.Parallel()
 	s, op := begin(t)
 	u := s.readyUser("alice")
@@ -65,7 +65,7 @@ func TestLockThatRunsOutShowsPromptlyAndNobodyTouchesAnything(t *testing.T) {
 	s.Expect(took).To(gomega.And(gomega.BeNumerically(">=", 2*time.Second), gomega.BeNumerically("<", 2*time.Second+prompt)))
 	s.condition(u, v1alpha1.ConditionLocked, v1alpha1.ReasonLockExpired)
 	s.Expect(u.Status.LockedUntil).To(gomega.BeNil())
-	s.Expect(s.row("alice")).To(gomega.Equal(row), "what the log-in side wrote stays as it is")
+	s.Expect(s.row("alice")).To(gomega.Equal(row), "what the login side wrote stays as it is")
 	s.told("alice", map[string]int{v1alpha1.EventCreated: 1, v1alpha1.EventLocked: 1, v1alpha1.EventUnlocked: 1})
 	s.Expect(op.metric(t, "shardinguser_lockouts_total")).To(gomega.BeEquivalentTo(1))
 }
@@ -82,7 +82,7 @@ func TestLockThatIsProlongedRunsOutLater(t *testing.T) {
 	s.told("bob", map[string]int{v1alpha1.EventCreated: 1, v1alpha1.EventLocked: 1, v1alpha1.EventUnlocked: 1})
 }
 
-func TestLockThatRunsOutWhileTheOperatorIsAwayIsToldWhenItIsBack(t *testing.T) {
+func TestLockThatExpiresWithoutAnOperatorIsReportedLater(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	op := s.start()

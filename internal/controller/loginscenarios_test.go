@@ -9,7 +9,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
-// logIns are scenarios in which somebody logs in through the real log-in side, beside the operator and on the same database.
+// logIns are scenarios in which a login goes through the real login side, beside the operator and on the same database.
 var logIns = map[string]scenario{
 	"failure to log in": {
 		given: withPassword(), when: []step{{until: always}}, logsIn: second,
@@ -20,15 +20,15 @@ var logIns = map[string]scenario{
 		given: append(withPassword(), failures(4)...), when: []step{{until: locked}}, logsIn: second,
 		overtakings: overtakings("an unlocking", "a rotation"),
 	},
-	"log-in after failures": {
+	"login after failures": {
 		given: append(withPassword(), failures(2)...), when: []step{{until: always}}, logsIn: first,
 		overtakings: overtakings("a rotation", "an unlocking", "deactivation"),
 	},
-	"log-in at the last try": {
+	"login at the last try": {
 		given: append(withPassword(), failures(4)...), when: []step{{until: always}}, logsIn: first,
 		overtakings: overtakings("a rotation", "an unlocking", "an edit"),
 	},
-	"log-in while locked": {
+	"login while locked": {
 		given: append(withPassword(), steps(lock, locked)...), when: []step{{until: always}}, logsIn: first,
 		overtakings: overtakings("a rotation", "an edit"),
 	},
@@ -47,14 +47,14 @@ func failures(number int) (all []step) {
 	return all
 }
 
-// logIn has somebody log in, and does not wait for the answer.
+// logIn starts a login, and does not wait for the answer.
 func (r *run) logIn() {
 	answered, replica := make(chan login.Outcome, 1), r.replica
 	r.answered = answered
 	go func() { answered <- replica.try(r.t, r.name, r.plain(r.logsIn)) }()
 }
 
-// checksOnce is how often the log-in compared a password, in a run that is over: once where it was charged and nobody stopped
+// checksOnce is how often the login compared a password, in a run that is over: once where it was charged and nobody stopped
 // the process then, even where nothing was to be compared.
 func (r *run) checksOnce() int {
 	if r.answered == nil || (r.at.call == callCharge && !r.fault.waits() && r.fault != noFault) {
@@ -63,7 +63,7 @@ func (r *run) checksOnce() int {
 	return 1
 }
 
-// charge is the beginning of a log-in, and settleCharge its end.
+// charge is the beginning of a login, and settleCharge its end.
 func (r *run) charge() {
 	var err error
 	r.charged, err = r.side.Charge(r.t.Context(), store.Attempt{Username: r.name, Alias: "nobody"}, usual)

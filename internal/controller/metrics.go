@@ -11,13 +11,14 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// metrics is what the reconciler counts. No username is ever a label.
+// metrics are what the reconciler counts. No username is ever a label.
 type metrics struct {
 	drift      *prometheus.CounterVec
 	lagSeconds prometheus.Histogram
 }
 
-func newMetrics(registry prometheus.Registerer, users *tally, hasher *password.Hasher) (*metrics, error) {
+// newMetrics registers the reconciler's metrics, and those of its rooms.
+func newMetrics(registry prometheus.Registerer, hasher *password.Hasher, ofRooms ...prometheus.Collector) (*metrics, error) {
 	m := &metrics{
 		drift: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "shardinguser_drift_corrections_total",
@@ -38,21 +39,16 @@ func newMetrics(registry prometheus.Registerer, users *tally, hasher *password.H
 		Help: "Passwords compared with a bcrypt hash.",
 	}, func() float64 { return float64(hasher.Compared()) })
 
-	// From the start, so that the first drift is a growth that a query can see.
+	// From the start, so that a query sees the first drift as growth.
 	for _, field := range []user.Field{user.FieldPasswordHash, user.FieldRoles, user.FieldActive, user.FieldRow} {
 		m.drift.WithLabelValues(string(field))
 	}
-
-	return m, register(registry, m.drift, m.lagSeconds, hashes, comparisons, users)
-}
-
-func register(registry prometheus.Registerer, collectors ...prometheus.Collector) error {
-	for _, c := range collectors {
+	for _, c := range append(ofRooms, m.drift, m.lagSeconds, hashes, comparisons) {
 		if err := registry.Register(c); err != nil {
-			return fmt.Errorf("register a metric: %w", err)
+			return nil, fmt.Errorf("register a metric: %w", err)
 		}
 	}
-	return nil
+	return m, nil
 }
 
 func (m *metrics) observeLag(seconds float64) { m.lagSeconds.Observe(seconds) }

@@ -28,9 +28,9 @@ type model struct {
 	row   *modelRow // nil where there is none
 	owned bool      // the row is the resource's
 	noted string    // the password that was applied last
-	trail []string  // the outcomes of attempts to log in, as they are on record
+	trail []string  // the outcomes of attempts to log in, as recorded
 
-	// clears tells that what is under way may clear what the log-in side writes, or make the row anew. Whether that or
+	// clears reports that what is under way may clear what the login side writes, or create the row again. Whether that or
 	// another program's write comes first would be chance.
 	clears bool
 
@@ -55,7 +55,7 @@ type lockState string
 const (
 	noLock  lockState = ""
 	inForce lockState = "in force"
-	ranOut  lockState = "ran out"
+	ranOut  lockState = "expired"
 )
 
 // junk is what a Secret may hold that is too short for a password.
@@ -77,7 +77,7 @@ func (m *model) converge() {
 	if !m.managed || !m.owned {
 		m.noted = ""
 	}
-	// What another program disabled stays so, unless the password is ours.
+	// A hash that another program disabled stays so, unless the password is ours.
 	staysDisabled := m.row.disabled && m.row.active
 	if m.noted != "" {
 		m.row.hash, staysDisabled = m.noted, false
@@ -144,7 +144,7 @@ func (m *model) logIn(word string) (outcome login.Outcome) {
 	r := m.row
 	switch {
 	case r == nil:
-		return login.Unknown // and on record under a digest of its name
+		return login.Unknown // and recorded under a digest of its name
 	case !r.active:
 		outcome = login.Inactive
 	case r.lock == inForce:
@@ -165,7 +165,7 @@ func (m *model) logIn(word string) (outcome login.Outcome) {
 	return outcome
 }
 
-// recorded is what outcomes are on record as.
+// recorded returns how outcomes are recorded.
 var recorded = map[login.Outcome]store.Outcome{
 	login.Succeeded: store.Succeeded, login.Failed: store.Failed, login.Locked: store.RefusedLocked, login.Inactive: store.RefusedInactive,
 }

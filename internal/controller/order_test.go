@@ -55,7 +55,7 @@ func TestAnEditDoesNotWaitForNewUsersInBulk(t *testing.T) {
 	s.Expect(s.row("edited").Roles).To(gomega.MatchJSON(`["admin"]`))
 }
 
-func TestAFloodOfAFewUsersKeepsNobodyFromHisTurn(t *testing.T) {
+func TestAFloodOfAFewUsersDelaysNoOther(t *testing.T) {
 	t.Parallel()
 	s, op := begin(t)
 	s.newUsers("busy", 5)
@@ -65,7 +65,7 @@ func TestAFloodOfAFewUsersKeepsNobodyFromHisTurn(t *testing.T) {
 	var flood sync.WaitGroup
 	t.Cleanup(func() { end(); flood.Wait() })
 	flood.Go(func() {
-		for ctx.Err() == nil { // each tells of all five of them
+		for ctx.Err() == nil { // each notifies of all five of them
 			_, _ = s.db.Exec(ctx, `UPDATE users SET locked_until = CASE WHEN locked_until IS NULL
 				THEN (clock_timestamp() AT TIME ZONE 'UTC') + interval '1 hour' END WHERE username LIKE 'busy-%'`)
 		}

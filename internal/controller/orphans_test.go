@@ -21,6 +21,9 @@ import (
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 	"github.com/sharding-system/shardinguser-operator/internal/controller"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/orphans"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/rows"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/status"
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/store/postgres"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
@@ -31,26 +34,28 @@ import (
 func searching(t *testing.T) *story {
 	t.Helper()
 	s := newStory(t)
-	s.orphans = &controller.OrphanOptions{Delay: 10 * time.Millisecond, Rest: 50 * time.Millisecond, Grace: 100 * time.Millisecond, Confirm: 100 * time.Millisecond}
+	s.orphans = &orphans.Options{Delay: 10 * time.Millisecond, Rest: 50 * time.Millisecond, Grace: 100 * time.Millisecond, Confirm: 100 * time.Millisecond}
 	return s
 }
 
 // searchForOrphans adds the search to a story's manager.
 func (s *story) searchForOrphans(
-	mgr ctrl.Manager, op *operator, batches controller.Batches, rows controller.Rows, options controller.Options, watched []string,
+	mgr ctrl.Manager, op *operator, batches rows.Batches, watcher rows.Watcher, options controller.Options, watched []string,
 ) error {
 	search := *s.orphans
-	search.Accounts, search.Rows, search.Cluster, search.Registry = batches, rows, options.Cluster, op.registry
+	search.Accounts, search.Rows, search.Cluster, search.Registry = batches, watcher, options.Cluster, op.registry
 	search.Namespace, search.WatchNamespaces, search.Restored = s.namespace, watched, options.Restored
-	search.ProtectedRoles, search.Declarations = s.protected, options.Declarations
-	search.Replica = controller.Replica{Namespace: s.namespace, Name: "the-replica"}
+	search.ProtectedRoles, search.Policies = s.protected, options.Policies
+	search.Replica = status.Replica{Namespace: s.namespace, Name: "the-replica"}
 	search.Findings = func() []store.Finding { return nil }
 	search.DefaultPasswords = func() store.DefaultPasswords { return store.DefaultPasswords{} }
 	search.Records = op.memory
 	if op.database != nil {
-		search.Records, search.Findings, search.DefaultPasswords = op.database, op.database.Findings, op.database.DefaultPasswords
+		search.Records = op.database
+		search.Findings = func() []store.Finding { return op.database.Health().Findings }
+		search.DefaultPasswords = func() store.DefaultPasswords { return op.database.Health().DefaultPasswords }
 	}
-	return controller.NewOrphans(mgr, search)
+	return orphans.Add(mgr, search)
 }
 
 // published is what the operator published about the database; nil where there is nothing yet.
@@ -85,7 +90,7 @@ func (s *story) announced(g gomega.Gomega) (notes []string) {
 	var list eventsv1.EventList
 	g.Expect(s.kube.List(s.t.Context(), &list, client.InNamespace(s.namespace))).To(gomega.Succeed())
 	for _, event := range list.Items {
-		if event.Reason == controller.EventOrphanedAccounts {
+		if event.Reason == orphans.EventOrphanedAccounts {
 			g.Expect(event.Regarding.Name).To(gomega.Equal("the-replica"))
 			g.Expect(event.Series).To(gomega.BeNil(), "it is made once")
 			notes = append(notes, event.Note)
@@ -215,8 +220,8 @@ func (s *story) answering(status int, body string, instead func(*http.Request) b
 	}
 }
 
-// A database is restored from an older dump beside a running operator: whoever was deleted since is in the table again.
-func TestUsersWhoCameBackWithARestoredDatabaseAreReported(t *testing.T) {
+// A database is restored from an older dump beside a running operator: users that were deleted since are in the table again.
+func TestUsersThatReturnWithARestoredDatabaseAreReported(t *testing.T) {
 	t.Parallel()
 	s := searching(t)
 	s.settings = []func(*postgres.Settings){func(p *postgres.Settings) { p.ResyncInterval, p.PollInterval = time.Second, time.Second }}
@@ -256,7 +261,7 @@ func TestTheReportIsWrittenOnlyWhenItChanges(t *testing.T) {
 	s.Expect(s.kube.Get(t.Context(), key, &before)).To(gomega.Succeed())
 	op.stop()
 	op = s.start() // which publishes the same
-	s.eventually(func(g gomega.Gomega) { g.Expect(op.database.Findings()).To(gomega.HaveLen(1)) })
+	s.eventually(func(g gomega.Gomega) { g.Expect(op.database.Health().Findings).To(gomega.HaveLen(1)) })
 	s.readyUser("alice")
 	s.Expect(s.kube.Get(t.Context(), key, &after)).To(gomega.Succeed())
 	s.Expect(after.ResourceVersion).To(gomega.Equal(before.ResourceVersion))

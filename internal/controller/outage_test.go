@@ -13,8 +13,8 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// TestAnOutagePausesTheWorkOfAThousandUsersAndItsEndResumesIt has all users looked at while the database is away: it is not
-// asked for each of them, nor is each of them told of at once, and those come first of whom somebody asked for something.
+// TestAnOutagePausesTheWorkOfAThousandUsersAndItsEndResumesIt reconciles all users while the database is unavailable. It gets
+// no call for each of them, their statuses report it one after the other, and users with pending changes come first.
 func TestAnOutagePausesTheWorkOfAThousandUsersAndItsEndResumesIt(t *testing.T) {
 	s := newStory(t)
 	s.settings = append(s.settings, wholePool)
@@ -28,7 +28,7 @@ func TestAnOutagePausesTheWorkOfAThousandUsersAndItsEndResumesIt(t *testing.T) {
 	s.sql(`CREATE TABLE before AS SELECT username, password_hash FROM users`)
 
 	proxy.Cut()
-	s.Eventually(func() error { reading, _ := op.trouble(); return reading }).WithTimeout(soon).WithPolling(poll).Should(gomega.HaveOccurred())
+	s.Eventually(func() error { return op.health().Reading }).WithTimeout(soon).WithPolling(poll).Should(gomega.HaveOccurred())
 	reads, written, looks := op.reads(), op.writes.count(), reconciles(t)
 	from := time.Now()
 	s.put(shared, "password", canary+" of them all, the second")
@@ -38,7 +38,7 @@ func TestAnOutagePausesTheWorkOfAThousandUsersAndItsEndResumesIt(t *testing.T) {
 	s.edit(edited, roles("admin"))
 	s.reports(edited, v1alpha1.ReasonDatabaseUnavailable)
 	s.Eventually(func() int { return s.count("user", v1alpha1.ReasonDatabaseUnavailable) }).WithTimeout(soon).WithPolling(poll).
-		Should(gomega.BeNumerically(">=", 50), "they are told of one after the other")
+		Should(gomega.BeNumerically(">=", 50), "they are reported one after the other")
 	seconds := time.Since(from).Seconds()
 	s.Expect(op.reads()-reads).To(gomega.BeNumerically("<=", seconds+1), "one asks for all of them")
 	s.Expect(op.writes.count() - written).To(gomega.BeNumerically("<=", 20*(seconds+1)))
@@ -67,7 +67,7 @@ func (s *story) crowdReady(prefix string) {
 		Should(gomega.Equal(crowd()))
 }
 
-// watchConnections begins to count the connections that the database has, but the story's own. What it returns ends that, and
+// watchConnections begins to count the connections that the database has, but the story's own. The returned function ends that, and
 // tells how many there were at most.
 func (s *story) watchConnections() (most func() int) {
 	s.t.Helper()

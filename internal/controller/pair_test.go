@@ -58,12 +58,12 @@ func (p *pair) create(a *modelled) {
 	p.user(a.name, secretRef(a.name, ""), active(true))
 }
 
-// resource is the account's, with the name only: edits read it anew.
+// resource is the account's, with the name only: edits read it again.
 func (p *pair) resource(a *modelled) *v1alpha1.ShardingUser {
 	return &v1alpha1.ShardingUser{ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: a.name}}
 }
 
-// settle has operator and database back where they were away, and waits until everything is as the model says.
+// settle starts operator and database again if they were stopped, and waits until everything is as the model says.
 func (p *pair) settle() {
 	if p.cut {
 		p.proxy.Restore()

@@ -17,7 +17,7 @@ import (
 )
 
 // Hashes are costly, and many times so under the race detector: stories that are not about hashing take this one from
-// their Secrets. What password it is of is nobody's concern.
+// their Secrets. Its password does not matter.
 const (
 	aHash       = "$2b$10$" + "abcdefghijklmnopqrstuu" + "ABCDEFGHIJKLMNOPQRSTUVWXYZ01234"
 	anotherHash = "$2b$10$" + "abcdefghijklmnopqrstuu" + "01234ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -130,7 +130,7 @@ func TestNewPasswordStartsFromACleanCounter(t *testing.T) {
 	s.Expect(r.Hash).To(gomega.Equal(anotherHash))
 	s.Expect(r.Failed).To(gomega.BeZero())
 	s.Expect(r.LockedUntil).To(gomega.BeNil())
-	s.Expect(r.LastLogin).NotTo(gomega.BeNil(), "the last log-in is not about the password")
+	s.Expect(r.LastLogin).NotTo(gomega.BeNil(), "the last login is not about the password")
 }
 
 func TestHashIsTakenAsItIs(t *testing.T) {
@@ -175,7 +175,7 @@ func TestUserWithoutAPasswordKeepsWhatOthersWrite(t *testing.T) {
 	s.Expect(op.metric(t, "shardinguser_drift_corrections_total", "password_hash")).To(gomega.BeZero())
 }
 
-func TestWeakPasswordIsTakenAndTold(t *testing.T) {
+func TestWeakPasswordIsUsedAndReported(t *testing.T) {
 	t.Parallel()
 	s, _ := begin(t)
 	secret := s.secret("weak", "password", "Operator123")

@@ -13,10 +13,10 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
-// attempts is the store as the log-in side of another replica has it.
+// attempts is the store as the login side of another replica has it.
 type attempts interface {
-	Charge(ctx context.Context, attempt store.Attempt, limits store.Limits) (store.Charged, error)
-	Settle(ctx context.Context, charged store.Charged, success bool) (stands bool, err error)
+	Charge(ctx context.Context, attempt store.Attempt, limits store.Limits) (store.Charge, error)
+	Settle(ctx context.Context, charged store.Charge, success bool) (accepted bool, err error)
 }
 
 func (s *story) attempts() attempts {
@@ -27,7 +27,7 @@ func (s *story) attempts() attempts {
 }
 
 // fifth charges five attempts and settles four of them as failures; the fifth it returns.
-func (s *story) fifth(a attempts, username string) store.Charged {
+func (s *story) fifth(a attempts, username string) store.Charge {
 	s.t.Helper()
 	for i := range 5 {
 		c, err := a.Charge(s.t.Context(), store.Attempt{Username: username}, store.Limits{Attempts: 5, Duration: time.Hour})
@@ -41,7 +41,7 @@ func (s *story) fifth(a attempts, username string) store.Charged {
 		_, err = a.Settle(s.t.Context(), c, false)
 		s.Expect(err).NotTo(gomega.HaveOccurred())
 	}
-	return store.Charged{}
+	return store.Charge{}
 }
 
 func TestLockShowsOnceTheFifthFailureIsSettled(t *testing.T) {
@@ -75,9 +75,9 @@ func TestARightPasswordOnTheFifthTryIsNeverReportedAsALock(t *testing.T) {
 	s.ready(u)
 	s.Expect(u.Status.Locked).To(gomega.BeFalse())
 
-	stands, err := a.Settle(t.Context(), last, true)
+	accepted, err := a.Settle(t.Context(), last, true)
 	s.Expect(err).NotTo(gomega.HaveOccurred())
-	s.Expect(stands).To(gomega.BeTrue())
+	s.Expect(accepted).To(gomega.BeTrue())
 	s.edit(u, roles("operator"))
 	s.ready(u)
 	s.Expect(u.Status.Locked).To(gomega.BeFalse())
@@ -85,7 +85,7 @@ func TestARightPasswordOnTheFifthTryIsNeverReportedAsALock(t *testing.T) {
 	s.told("dave", map[string]int{v1alpha1.EventCreated: 1, v1alpha1.EventUpdated: 2})
 }
 
-func TestLockWhoseAttemptNobodySettlesShowsAfterAWhile(t *testing.T) {
+func TestLockOfAnAttemptThatIsNeverSettledShowsAfterAWhile(t *testing.T) {
 	t.Parallel()
 	s, _ := begin(t)
 	u := s.readyUser("erin")

@@ -21,7 +21,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-func TestUserWhomNoPolicyPermitsAnyMoreIsDeactivatedUntilOneDoes(t *testing.T) {
+func TestUserThatNoPolicyPermitsAnyMoreIsDeactivatedUntilOneDoes(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	elsewhere := s.newNamespace()
@@ -56,7 +56,7 @@ func TestUserWhomNoPolicyPermitsAnyMoreIsDeactivatedUntilOneDoes(t *testing.T) {
 	})
 	s.Expect(s.row("alice").Active).To(gomega.BeTrue())
 
-	// What is asked for meanwhile is not done, and nobody else undoes what was.
+	// Later requests are not handled, and earlier changes are not undone.
 	s.edit(bob, annotation(v1alpha1.AnnotationUnlockRequestedAt, "now"), roles("operator", "admin", "security"))
 	s.reports(bob, v1alpha1.ReasonNotPermitted)
 	s.sql(`UPDATE users SET active = true WHERE username = 'bob'`)
@@ -89,7 +89,7 @@ func TestUserWhomNoPolicyPermitsAnyMoreIsDeactivatedUntilOneDoes(t *testing.T) {
 	s.Expect(op.metric(t, "shardinguser_password_hashes_total")).To(gomega.BeEquivalentTo(1))
 }
 
-func TestNewUserWhomNoPolicyPermitsGetsNoRowAndGoesWithoutATrace(t *testing.T) {
+func TestNewUserThatNoPolicyPermitsGetsNoRowAndLeavesNoTrace(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.table()
@@ -111,7 +111,7 @@ func TestNewUserWhomNoPolicyPermitsGetsNoRowAndGoesWithoutATrace(t *testing.T) {
 	s.readyUser("team-c", roles("viewer"))
 }
 
-func TestUserOfANamespaceThatGetsOtherLabelsIsDecidedAnew(t *testing.T) {
+func TestOtherLabelsOfANamespaceAreJudgedAgain(t *testing.T) {
 	t.Parallel()
 	s, _ := begin(t)
 	s.policy("labelled", where("team", "a"))
@@ -132,7 +132,7 @@ func TestUserOfANamespaceThatGetsOtherLabelsIsDecidedAnew(t *testing.T) {
 	s.Expect(s.row("alice").Active).To(gomega.BeFalse())
 }
 
-func TestUserWhoseNamespaceWasTakenAwayByForceKeepsNobodyWaiting(t *testing.T) {
+func TestUserOfANamespaceDeletedByForceDelaysNoOther(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.inMemory = true
@@ -237,7 +237,7 @@ func TestPasswordIsAskedWhatThePolicySays(t *testing.T) {
 	s.Expect(s.row("bob")).To(gomega.BeNil())
 }
 
-func TestPasswordThatIsTooOldIsToldOfUntilThereIsAnother(t *testing.T) {
+func TestExpiredPasswordIsReportedUntilThereIsAnother(t *testing.T) {
 	t.Parallel()
 	s, _ := begin(t)
 	secret := s.secret("alice", "password", canary+" alice")
@@ -245,7 +245,7 @@ func TestPasswordThatIsTooOldIsToldOfUntilThereIsAnother(t *testing.T) {
 	s.policy("fresh", asking(v1alpha1.PasswordTerms{MaxAge: &metav1.Duration{Duration: 3 * time.Second}}))
 	s.condition(u, v1alpha1.ConditionPasswordExpired, v1alpha1.ReasonMaxAgeExceeded)
 	s.ready(u)
-	s.Expect(s.row("alice").Active).To(gomega.BeTrue(), "it works all the same")
+	s.Expect(s.row("alice").Active).To(gomega.BeTrue(), "it still works")
 	s.eventually(func(g gomega.Gomega) {
 		g.Expect(s.events(g, "alice")).To(gomega.HaveKeyWithValue(v1alpha1.ConditionPasswordExpired, 1))
 	})
@@ -293,7 +293,7 @@ func TestRefusedUserThatIsDeletedLeavesNoActiveRowBehind(t *testing.T) {
 	s.Expect(s.row("alice").Active).To(gomega.BeTrue())
 }
 
-func TestOnlyWhomAPolicyPermitsIsDeclaredWithAnActiveAccount(t *testing.T) {
+func TestOnlyPermittedUsersAreDeclaredWithAnActiveAccount(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	first := s.start()

@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
-	"github.com/sharding-system/shardinguser-operator/internal/controller"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/policies"
 	"github.com/sharding-system/shardinguser-operator/internal/policy"
 )
 
@@ -24,7 +24,7 @@ func TestPolicyIsReadyAndAllOfThemArePublished(t *testing.T) {
 	other := s.policy("team-b", where("team", "b"))
 	index := func() map[string]string {
 		published := &corev1.ConfigMap{}
-		if err := s.kube.Get(t.Context(), client.ObjectKey{Namespace: s.namespace, Name: controller.PolicyIndex}, published); err != nil {
+		if err := s.kube.Get(t.Context(), client.ObjectKey{Namespace: s.namespace, Name: policies.IndexName}, published); err != nil {
 			return map[string]string{"": err.Error()}
 		}
 		return published.Data
@@ -53,7 +53,7 @@ func TestPoliciesThatNoConfigMapHoldsAreNotPublished(t *testing.T) {
 	s, _ := begin(t)
 	index := func(g gomega.Gomega) map[string]string {
 		published := &corev1.ConfigMap{}
-		g.Expect(s.kube.Get(t.Context(), client.ObjectKey{Namespace: s.namespace, Name: controller.PolicyIndex}, published)).To(gomega.Succeed())
+		g.Expect(s.kube.Get(t.Context(), client.ObjectKey{Namespace: s.namespace, Name: policies.IndexName}, published)).To(gomega.Succeed())
 		return published.Data
 	}
 	s.policy("first")

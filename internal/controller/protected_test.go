@@ -60,7 +60,7 @@ func TestLastAdministratorStillGetsAnotherPassword(t *testing.T) {
 			s.inForce(alice, secret)
 			s.Expect(s.row("alice").isOf(canary + " second")).To(gomega.BeTrue())
 
-			// What waits is still the resource's edit, and no drift that would be put back whoever holds the role.
+			// The resource's edit still waits. It is no drift, which would be corrected for any holder of the role.
 			s.sql(`UPDATE users SET failed_login_attempts = 3`)
 			s.edit(alice, annotation(v1alpha1.AnnotationUnlockRequestedAt, "now"))
 			s.eventually(func(g gomega.Gomega) { g.Expect(s.row("alice").Failed).To(gomega.BeZero()) })

@@ -29,7 +29,7 @@ var refusedDeletions = map[string]refusedDeletion{
 		short: true,
 		given: `CREATE FUNCTION archive() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO users SELECT OLD.*; RETURN NULL; END $$;
 			CREATE CONSTRAINT TRIGGER archive AFTER DELETE ON users DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION archive()`,
-		says: []string{"archive", "the row is back"}, drop: `DROP TRIGGER archive ON users`,
+		says: []string{"archive", "the row was created or activated again"}, drop: `DROP TRIGGER archive ON users`,
 	},
 	"an archive that takes each name once": {
 		given: `CREATE TABLE archive (username TEXT CONSTRAINT archived_once PRIMARY KEY); INSERT INTO archive VALUES ('alice');` +

@@ -12,13 +12,13 @@ import (
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
-	"github.com/sharding-system/shardinguser-operator/internal/controller"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/rows"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
 // seen counts by username how often the operator looked at a row, and panics where it is told to.
 type seen struct {
-	controller.Accounts
+	rows.Store
 	counts  chan string
 	panicky string
 }
@@ -27,7 +27,7 @@ func (a *seen) Observe(ctx context.Context, username string) (user.Observed, err
 	if username == a.panicky {
 		panic("a defect, made up for a test")
 	}
-	o, err := a.Accounts.Observe(ctx, username)
+	o, err := a.Store.Observe(ctx, username)
 	if err == nil {
 		a.counts <- username
 	}
@@ -37,8 +37,8 @@ func (a *seen) Observe(ctx context.Context, username string) (user.Observed, err
 // watchAccounts lets the story tell when the operator has looked at each of its users.
 func (s *story) watchAccounts() *seen {
 	a := &seen{counts: make(chan string, 10000)}
-	s.wrap = func(accounts controller.Accounts) controller.Accounts {
-		a.Accounts = accounts
+	s.wrap = func(accounts rows.Store) rows.Store {
+		a.Store = accounts
 		return a
 	}
 	return a

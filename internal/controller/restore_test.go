@@ -11,12 +11,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
-	"github.com/sharding-system/shardinguser-operator/internal/controller"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/rows"
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-func TestAFinalizerThatSomebodyTookAwayIsPutBack(t *testing.T) {
+func TestARemovedFinalizerIsAddedAgain(t *testing.T) {
 	t.Parallel()
 	s, _ := begin(t)
 	u := s.readyUser("alice")
@@ -47,10 +47,8 @@ func TestAResourceThatWasDeletedAfterTheBackupGetsItsRowBack(t *testing.T) {
 	t.Parallel()
 	s, op := begin(t)
 	u := s.readyUser("carol", roles("viewer"))
-	// A row that goes with its note is told of by a notification alone.
-	observer, ok := op.store.Batches.(interface{ Notifying() bool })
-	s.Expect(ok).To(gomega.BeTrue(), "the store does not say whether it is notifying")
-	s.eventually(func(g gomega.Gomega) { g.Expect(observer.Notifying()).To(gomega.BeTrue()) })
+	// Only a notification reports a row that is deleted with its ownership record.
+	s.eventually(func(g gomega.Gomega) { g.Expect(op.health().Notified).To(gomega.BeTrue()) })
 	// In one statement, as the operator has it: between two it might look.
 	s.sql(`WITH buried AS (UPDATE shardinguser_ownership SET state = 'deleted', revision = DEFAULT WHERE username = 'carol')
 		DELETE FROM users WHERE username = 'carol'`)
@@ -67,32 +65,32 @@ func TestAUserThatNeverOwnedItsNameLeavesATombstone(t *testing.T) {
 	u := s.user("dave")
 	s.reports(u, v1alpha1.ReasonRowExists)
 	s.remove(u)
-	s.Expect(s.row("dave")).NotTo(gomega.BeNil(), "it is somebody else's")
+	s.Expect(s.row("dave")).NotTo(gomega.BeNil(), "it is another resource's")
 	note := s.note("dave")
 	s.Expect(note).NotTo(gomega.BeNil())
 	s.Expect(note.State).To(gomega.Equal(user.Deleted), "so that a create of it that is under way comes too late")
 	s.Expect(note.Owner.UID).To(gomega.BeEquivalentTo(u.UID))
 }
 
-// outage is a store that can be away.
+// outage is a store that can be unavailable.
 type outage struct {
-	controller.Accounts
+	rows.Store
 	away atomic.Bool
 }
 
 func (o *outage) Observe(ctx context.Context, username string) (user.Observed, error) {
 	if o.away.Load() {
-		return user.Observed{}, &store.UnavailableError{Sentence: "It is away."}
+		return user.Observed{}, &store.UnavailableError{Sentence: "It is unavailable."}
 	}
-	return o.Accounts.Observe(ctx, username)
+	return o.Store.Observe(ctx, username)
 }
 
 func TestARowRetainedDuringAnOutageIsReleasedAfterIt(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	database := &outage{}
-	s.wrap = func(accounts controller.Accounts) controller.Accounts {
-		database.Accounts = accounts
+	s.wrap = func(accounts rows.Store) rows.Store {
+		database.Store = accounts
 		return database
 	}
 	s.start()
@@ -109,6 +107,6 @@ func TestARowRetainedDuringAnOutageIsReleasedAfterIt(t *testing.T) {
 	database.away.Store(false)
 	s.ready(again)
 	after := s.row("erin")
-	s.Expect(after.Created).To(gomega.Equal(before.Created), "the row was retained and taken up, not made anew")
+	s.Expect(after.Created).To(gomega.Equal(before.Created), "the row was retained and taken over, not created again")
 	s.Expect(after.Roles).To(gomega.MatchJSON(`["admin"]`))
 }

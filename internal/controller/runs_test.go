@@ -37,8 +37,8 @@ type run struct {
 	isLast   bool
 	overtook bool // what overtakes has happened
 
-	charged  store.Charged      // by a log-in without a replica
-	answered chan login.Outcome // by the log-in through the replica; nil where there was none
+	charged  store.Charge       // by a login without a replica
+	answered chan login.Outcome // by the login through the replica; nil where there was none
 	outcome  login.Outcome
 }
 
@@ -69,7 +69,7 @@ func (r *run) steps() []step {
 // passes expects that the run has taken its step.
 func (r *run) passes(g gomega.Gomega) {
 	if r.hasStopped(r) {
-		return // the next process sees to it
+		return // the next process handles it
 	}
 	if r.answered != nil && r.outcome == "" {
 		select {
@@ -86,7 +86,7 @@ func (r *run) passes(g gomega.Gomega) {
 	}
 }
 
-// seldom is how often many runs are looked after: whoever waits for one keeps the others from nothing.
+// seldom is how often many runs are checked: to wait for one does not delay the others.
 const seldom = 3 * poll
 
 // patience is the deadline for one of hundreds of runs under one operator, whose tests other packages' tests slow down.
@@ -108,7 +108,7 @@ func (r *run) seen() probe {
 	return r.probe
 }
 
-// judge sees to it that a run ends as one that was not disturbed, and tells whether it was disturbed.
+// judge checks that a run ends as one that was not disturbed, and reports whether it was disturbed.
 func (r *run) judge(t *testing.T) bool {
 	t.Helper()
 	g := gomega.NewWithT(t)
@@ -131,14 +131,14 @@ func (r *run) judge(t *testing.T) bool {
 	if r.answered != nil {
 		r.judgeAnswer(g)
 	}
-	// How often it reads, or finds that it has to begin anew, depends on how events come together.
+	// How often it reads, or has to begin again, depends on how events come together.
 	g.Expect(saw.reached || !r.at.writes() || r.at.nth > 1).To(gomega.BeTrue(), "%s was never reached", r.at)
 	return saw.reached
 }
 
-// judgeAnswer expects that nobody is let in by what is not on record as a success, and that a store that fails lets nobody in.
+// judgeAnswer expects that no login succeeds that is not recorded as a success, and none while the store fails.
 func (r *run) judgeAnswer(g gomega.Gomega) {
-	g.Expect(r.outcome).NotTo(gomega.BeEmpty(), "the log-in got no answer")
+	g.Expect(r.outcome).NotTo(gomega.BeEmpty(), "the login got no answer")
 	if r.outcome == login.Succeeded {
 		g.Expect(r.trail(r.name)).To(gomega.ContainElement("success"))
 	}
@@ -207,7 +207,7 @@ func (r *run) end(g gomega.Gomega) string {
 		for i := range u.Status.Conditions {
 			u.Status.Conditions[i].LastTransitionTime = metav1.Time{}
 		}
-		if r.scenario.logsIn != "" { // what no trigger tells of shows with the next sweep
+		if r.scenario.logsIn != "" { // changes without a notification show with the next sweep
 			u.Status.FailedLoginAttempts, u.Status.LastLoginTime = 0, nil
 		}
 		u.Status.PasswordSecretVersion = r.age(g, u.Status.PasswordSecretVersion, func(secret *corev1.Secret) string { return secret.ResourceVersion })

@@ -62,7 +62,7 @@ var edits = map[string]scenario{
 		overtakings: overtakings("an edit", "drift", "a lock"),
 		wired:       true,
 	},
-	// It clears the lock, which the status tells of.
+	// It clears the lock that the status reports.
 	"rotation of a locked user's password": {
 		given:       append(withPassword(), steps(lock, locked)...),
 		when:        steps(func(r *run) { r.password(second) }, unlocked),
@@ -243,7 +243,7 @@ func unlocked(g gomega.Gomega, r *run) {
 
 func gone(g gomega.Gomega, r *run) { g.Expect(r.resource(g, r.name)).To(gomega.BeNil()) }
 
-// released waits for the note as well: the policy Retain does not wait for a database that is away.
+// released waits for the ownership record too: the policy Retain does not wait for an unavailable database.
 func released(g gomega.Gomega, r *run) {
 	gone(g, r)
 	g.Expect(r.row(r.name)).NotTo(gomega.BeNil())

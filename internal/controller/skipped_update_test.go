@@ -49,7 +49,7 @@ func TestAnUpdateThatTheDatabaseSkipsTurnsReadyFalse(t *testing.T) {
 			}
 			s.Expect(meta.IsStatusConditionTrue(u.Status.Conditions, v1alpha1.ConditionStalled)).To(gomega.BeTrue())
 			s.Expect(s.row("alice").Active).To(gomega.BeTrue())
-			_, writing := op.trouble()
+			writing := op.health().Writing
 			s.Expect(writing).NotTo(gomega.HaveOccurred())
 
 			s.sql(tt.drop)

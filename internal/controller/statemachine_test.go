@@ -53,11 +53,11 @@ func TestTheOperatorDoesWhatTheModelSaysInAnyOrder(t *testing.T) {
 	}
 	seeds := fewChecks(t, check)
 	s.Expect(checks).To(gomega.BeNumerically(">", 0))
-	testenv.Counted(t, "%d checks with %d quiet points and %d log-ins; -rapid.seed=%s", checks, quiet, p.logIns, strings.Join(seeds, ", -rapid.seed="))
+	testenv.Counted(t, "%d checks with %d quiet points and %d logins; -rapid.seed=%s", checks, quiet, p.logIns, strings.Join(seeds, ", -rapid.seed="))
 }
 
-// fewChecks has rapid make a few checks where nobody asked for another number: each talks to real servers. It returns the seeds. One
-// of them it draws where nobody gave one: rapid would, and tell of it in a failure only.
+// fewChecks has rapid make a few checks if no other number was asked for: each talks to real servers. It returns the seeds. It
+// draws one if none is given: rapid would too, but report it in a failure only.
 func fewChecks(t *testing.T, check func(*rapid.T)) (seeds []string) {
 	t.Helper()
 	asked := map[string]bool{"rapid.seed": flag.Lookup("rapid.seed").Value.String() != "0"} // by RAPID_SEED
@@ -92,7 +92,7 @@ var (
 	randomSecrets = rapid.SampledFrom([]string{"A", "B", "C", "D", junk, ""})
 )
 
-// actions is what may happen. What depends on what has been done so far waits for a quiet point.
+// actions is what may happen. An action that depends on earlier ones waits for a quiet point.
 func (p *pair) actions() map[string]func(*rapid.T) {
 	one := func(t *rapid.T) *modelled { return rapid.SampledFrom(p.accounts).Draw(t, "account") }
 	return map[string]func(*rapid.T){
@@ -115,14 +115,14 @@ func (p *pair) actions() map[string]func(*rapid.T) {
 		"lock elsewhere": func(t *rapid.T) {
 			p.another(one(t), `failed_login_attempts = 5, locked_until = '2099-01-01'`, func(r *modelRow) { r.failed, r.lock = 5, inForce })
 		},
-		"lock runs out": func(t *rapid.T) {
+		"lock expires": func(t *rapid.T) {
 			p.another(one(t), `locked_until = '2001-01-01' WHERE locked_until IS NOT NULL AND`, func(r *modelRow) {
 				if r.lock != noLock {
 					r.lock = ranOut
 				}
 			})
 		},
-		"log-in elsewhere": func(t *rapid.T) {
+		"login elsewhere": func(t *rapid.T) {
 			p.another(one(t), `failed_login_attempts = 0, locked_until = NULL, last_login_at = now() AT TIME ZONE 'UTC'`,
 				func(r *modelRow) { r.failed, r.lock, r.loggedIn = 0, noLock, true })
 		},
@@ -245,7 +245,7 @@ func (p *pair) come(a *modelled) {
 	a.clears = true
 }
 
-// logIn has somebody try a few times through the real log-in side, with the password of the row or another one.
+// logIn tries a few times through the real login side, with the password of the row or another one.
 func (p *pair) logIn(a *modelled, times int, right bool) {
 	if a.clears || a.unsure {
 		p.settle()
@@ -256,7 +256,7 @@ func (p *pair) logIn(a *modelled, times int, right bool) {
 	}
 	for range times {
 		p.logIns++
-		p.Expect(p.replica.try(p.t, a.name, plainOf(word))).To(gomega.Equal(a.logIn(word)), "log-in of %s", a.name)
+		p.Expect(p.replica.try(p.t, a.name, plainOf(word))).To(gomega.Equal(a.logIn(word)), "login of %s", a.name)
 	}
 }
 
@@ -274,7 +274,7 @@ func (p *pair) another(a *modelled, set string, effect func(*modelRow)) {
 	}
 }
 
-// drift is such a write that the operator puts back.
+// drift is such a write that the operator corrects.
 func (p *pair) drift(a *modelled, set string, effect func(*modelRow)) {
 	p.another(a, set, effect)
 	a.unsure = true

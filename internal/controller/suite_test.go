@@ -36,7 +36,13 @@ import (
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 	"github.com/sharding-system/shardinguser-operator/internal/controller"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/declared"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/orphans"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/policies"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/rows"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/status"
 	"github.com/sharding-system/shardinguser-operator/internal/password"
+	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/store/memory"
 	"github.com/sharding-system/shardinguser-operator/internal/store/postgres"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
@@ -94,8 +100,8 @@ var scheme = func() *runtime.Scheme {
 // clusterID stands for the UID of kube-system.
 const clusterID = "the-cluster"
 
-// A story has a namespace of its own on the real API server and a database of its own on the real Postgres. What is in
-// both stays when the operator between them is stopped, so that another one can be started.
+// A story has a namespace of its own on the real API server and a database of its own on the real Postgres. Both keep
+// their contents when the operator between them is stopped, so that another one can be started.
 type story struct {
 	*gomega.WithT
 	t         *testing.T
@@ -103,10 +109,10 @@ type story struct {
 	db        *pgxpool.Pool
 	dsn       string
 	namespace string
-	store     controller.Accounts // to read notes from; the operator has its own
+	store     rows.Store // to read ownership records from; the operator has its own
 
 	// wrap, where it is set, stands between the operator and the store.
-	wrap func(controller.Accounts) controller.Accounts
+	wrap func(rows.Store) rows.Store
 
 	inMemory  bool               // the operator's store is one in memory
 	protected []string           // roles that are not taken from the last one who holds them
@@ -115,25 +121,25 @@ type story struct {
 	costly    bool               // the operator's hashes cost what they do in production, and not next to nothing
 	retry     time.Duration      // of what the database refused; 0 is the usual time
 
-	orphans  *controller.OrphanOptions // where they are set, the operator searches for orphans
+	orphans  *orphans.Options // where they are set, the operator searches for orphans
 	settings []func(*postgres.Settings)
 }
 
 // raced are the stories that a short run tells under the race detector: each part of the operator that goroutines share takes part in
 // one of them.
 var raced = map[string]bool{
-	"TestThousandUsersThatCanNeverSucceed":                        true, // queue, limiter of statuses, Events
+	"TestAThousandUsersThatCanNeverSucceed":                       true, // queue, limiter of statuses, Events
 	"TestAnOutagePausesTheWorkOfAThousandUsersAndItsEndResumesIt": true, // breaker, retries
 	"TestRestartReadsManyRowsInOneStatement":                      true, // prefetcher, rows
-	"TestAFloodOfAFewUsersKeepsNobodyFromHisTurn":                 true, // notifications
+	"TestAFloodOfAFewUsersDelaysNoOther":                          true, // notifications
 	"TestOneSecretRotatesAllOfItsUsersAtOnce":                     true, // Secrets, hashes
 	"TestAnAccountWithoutAResourceThatNoPolicyPermitsIsSuspended": true, // orphans, leavers, policies
 	"TestPolicyIsReadyAndAllOfThemArePublished":                   true, // statuses of policies
-	"TestARestartWithoutADatabaseForgetsNothingThatWasTold":       true, // the restore of a store in memory
+	"TestARestartWithoutADatabaseForgetsNothingThatWasReported":   true, // the restore of a store in memory
 	"TestDeclaredAccountsFollowResourcesAndSecrets":               true, // the cluster's accounts
 	"TestEmptySystemStartsWithThreeUsersOfRandomPasswords":        true, // default users
 	"TestGeneratedPasswordIsInASecretOfTheUsersOwn":               true, // generated passwords
-	"TestUsersWhoCameBackWithARestoredDatabaseAreReported":        true, // the report on the database
+	"TestUsersThatReturnWithARestoredDatabaseAreReported":         true, // the report on the database
 }
 
 func TestStoriesForTheRaceDetectorAreThere(t *testing.T) {
@@ -193,10 +199,10 @@ type operator struct {
 	hasher   *password.Hasher
 	writes   *writes
 	store    *statements
-	declared *controller.Declarations
+	declared *declared.ClusterAccounts
 	memory   *memory.Store // nil where there is a database
 	database *postgres.Store
-	trouble  func() (reading, writing error)
+	health   func() store.Health
 	explain  func(ctx context.Context, fields []user.Field) string
 	stop     func()
 }
@@ -205,10 +211,10 @@ type operator struct {
 func (s *story) start(more ...string) *operator {
 	s.t.Helper()
 	op := &operator{registry: prometheus.NewRegistry(), hasher: s.newHasher(), writes: &writes{}}
-	batches, rows, closeStore := s.open(op)
+	batches, watcher, closeStore := s.open(op)
 	op.store = &statements{Batches: batches}
-	ahead := controller.NewReadAhead(op.store)
-	accounts := controller.Accounts(ahead)
+	prefetcher := rows.NewPrefetcher(op.store)
+	accounts := rows.Store(prefetcher)
 	if s.wrap != nil {
 		accounts = s.wrap(accounts)
 	}
@@ -237,19 +243,24 @@ func (s *story) start(more ...string) *operator {
 	s.Expect(err).NotTo(gomega.HaveOccurred())
 	options := controller.Options{
 		Cluster: func(context.Context) (string, error) { return clusterID, nil }, Concurrency: 16, MinPasswordLength: 8, Registry: op.registry,
-		Trouble: op.trouble, Explain: op.explain, RejectedRetry: s.retry, ReadAhead: ahead, Namespace: s.namespace, ProtectedRoles: s.protected,
+		Health: op.health, Explain: op.explain, RejectedRetry: s.retry, Prefetcher: prefetcher, ProtectedRoles: s.protected,
 	}
-	op.declared, err = controller.NewDeclarations(s.t.Context(), mgr, op.hasher, options)
+	options.Statuses, err = status.NewWriter(mgr, op.registry)
 	s.Expect(err).NotTo(gomega.HaveOccurred())
-	options.Declarations = op.declared
+	options.Policies, err = policies.New(s.t.Context(), mgr)
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	s.Expect(policies.AddStatuses(mgr, options.Policies, s.namespace)).To(gomega.Succeed())
+	op.declared = declared.New(mgr, op.hasher, declared.Options{
+		Cluster: options.Cluster, Policies: options.Policies, Statuses: options.Statuses, MinPasswordLength: options.MinPasswordLength,
+	})
 	if op.memory != nil {
-		rebuild := controller.NewRebuild(op.declared, op.memory)
-		s.Expect(mgr.Add(rebuild)).To(gomega.Succeed())
-		options.Restored = rebuild.Wait
+		restore := declared.NewRestore(op.declared, op.memory)
+		s.Expect(mgr.Add(restore)).To(gomega.Succeed())
+		options.Restored = restore.Wait
 	}
-	s.Expect(controller.Setup(s.t.Context(), mgr, accounts, rows, op.hasher, options)).To(gomega.Succeed())
+	s.Expect(controller.Setup(s.t.Context(), mgr, accounts, watcher, op.hasher, options)).To(gomega.Succeed())
 	if s.orphans != nil {
-		s.Expect(s.searchForOrphans(mgr, op, batches, rows, options, append(more, s.namespace))).To(gomega.Succeed())
+		s.Expect(s.searchForOrphans(mgr, op, batches, watcher, options, append(more, s.namespace))).To(gomega.Succeed())
 	}
 
 	ctx, cancel := context.WithCancel(logr.NewContext(context.WithoutCancel(s.t.Context()), ctrl.Log))
@@ -274,20 +285,20 @@ func (s *story) newHasher() *password.Hasher {
 }
 
 // open opens the operator's store.
-func (s *story) open(op *operator) (controller.Batches, controller.Rows, func()) {
+func (s *story) open(op *operator) (rows.Batches, rows.Watcher, func()) {
 	s.t.Helper()
 	if s.inMemory {
 		op.memory = memory.New(time.Now)
 		return op.memory, op.memory, func() {}
 	}
 	database, closeStore := openStore(s.t, s.dsn, s.settings...)
-	op.database, op.trouble, op.explain = database, database.Trouble, database.Explain
+	op.database, op.health, op.explain = database, database.Health, database.Explain
 	return database, database, closeStore
 }
 
 // statements counts how often the operator reads from its store.
 type statements struct {
-	controller.Batches
+	rows.Batches
 	snapshots atomic.Int64
 }
 

@@ -18,7 +18,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// mistakes are Secrets as people make them every day. What of the value may be seen nowhere is in told.
+// mistakes are Secrets as people make them every day. No part of told may be shown.
 var mistakes = map[string]struct {
 	value     string
 	ready     string // the reason of Ready
@@ -97,7 +97,7 @@ func TestSecretsThatCannotBeMeant(t *testing.T) {
 	s.told("quotes", map[string]int{v1alpha1.EventCreated: 1, v1alpha1.ConditionPasswordSuspicious: 1})
 	s.remove(marker)
 
-	// What is put right is told of no more.
+	// A fixed value is reported no more.
 	var secret corev1.Secret
 	s.Expect(s.kube.Get(t.Context(), client.ObjectKey{Namespace: s.namespace, Name: "quotes"}, &secret)).To(gomega.Succeed())
 	s.put(&secret, "password", canary+"-right")
@@ -139,7 +139,7 @@ func TestSuspicionsOfWhatAnOlderVersionApplied(t *testing.T) {
 	quotes, good, crlf := s.readyUser("quotes", secretRef("quotes", "")), s.readyUser("good", secretRef("good", "")), s.readyUser("crlf", secretRef("crlf", ""))
 	first.stop()
 
-	// What an older version leaves behind: it did not know the columns, and took the carriage return for a part of the password.
+	// An older version leaves this behind: it did not know the columns, and took the carriage return for a part of the password.
 	hash, err := bcrypt.GenerateFromPassword([]byte(canary+"-crlf\r"), bcrypt.MinCost)
 	s.Expect(err).NotTo(gomega.HaveOccurred())
 	s.sql(`UPDATE shardinguser_ownership SET password_judged = '', password_suspicion = ''`)

@@ -18,7 +18,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store/postgres"
 )
 
-// What the sharding manager inserts into an empty table, one row after the other.
+// The rows that the sharding manager inserts into an empty table, one after the other.
 var managersRows = map[string]string{
 	"admin":    "$2a$10$LtlhX7.r1Rf9Fl7XjR9VKeaZvwU7PJK6tlWF5rXdxe1fg55wurAnW",
 	"operator": "$2a$10$oDZulSnupJh0OdVrJImYNO/HrxjmUx8QA.ICMSA/Pdskkdwd68.bu",
@@ -65,7 +65,7 @@ func TestDefaultUsersTakeOverWhatTheManagerInserted(t *testing.T) {
 	s.managerInserts()
 	s.sql("UPDATE users SET last_login_at = now(), failed_login_attempts = 5, locked_until = now() + interval '15 minutes' WHERE username = 'admin'")
 	op := s.start()
-	s.eventually(func(g gomega.Gomega) { g.Expect(op.database.DefaultPasswords().Count).To(gomega.Equal(3)) })
+	s.eventually(func(g gomega.Gomega) { g.Expect(op.database.Health().DefaultPasswords.Count).To(gomega.Equal(3)) })
 
 	log := s.takingOver().run(s)
 	s.Expect(log).To(gomega.ContainSubstring("adopt the accounts of the sharding manager"))
@@ -80,7 +80,7 @@ func TestDefaultUsersTakeOverWhatTheManagerInserted(t *testing.T) {
 	}
 }
 
-func TestAccountsAreTakenOverOnlyWhereNobodyTouchedThem(t *testing.T) {
+func TestOnlyUntouchedAccountsAreTakenOver(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		edit string
@@ -179,7 +179,7 @@ func TestTheNextLeaderGoesOnTakingOver(t *testing.T) {
 	}
 }
 
-func TestUserThatNobodyPermitsDoesNotKeepOthersWaiting(t *testing.T) {
+func TestUserThatNoPolicyPermitsDelaysNoOther(t *testing.T) {
 	t.Parallel()
 	s, _ := begin(t)
 	s.managerInserts()
@@ -198,7 +198,7 @@ func TestUserThatNobodyPermitsDoesNotKeepOthersWaiting(t *testing.T) {
 	s.Expect(s.row("viewer").Hash).To(gomega.Equal(managersRows["viewer"]))
 }
 
-func TestUserOfSomebodyElseIsNotMadeToTakeOver(t *testing.T) {
+func TestUserOfAnotherOwnerIsNotMadeToTakeOver(t *testing.T) {
 	t.Parallel()
 	s, _ := begin(t)
 	l := s.takingOver()

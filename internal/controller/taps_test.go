@@ -10,7 +10,7 @@ import (
 
 	"k8s.io/client-go/rest"
 
-	"github.com/sharding-system/shardinguser-operator/internal/controller"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/rows"
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
@@ -18,7 +18,7 @@ import (
 // next has the operator of the story that is started next go through the faults.
 func (f *faults) next(s *story) *process {
 	p := &process{faults: f}
-	s.wrap = func(accounts controller.Accounts) controller.Accounts {
+	s.wrap = func(accounts rows.Store) rows.Store {
 		return &faultyAccounts{accounts: accounts, process: p}
 	}
 	s.reach = func(config *rest.Config) {
@@ -51,10 +51,10 @@ func (p *process) roundTrip(next http.RoundTripper, r *http.Request) (*http.Resp
 	return response, nil
 }
 
-// faultyAccounts is a store behind faults. A failure is that of a database that is away: it does not tell whether the change
+// faultyAccounts is a store behind faults. A failure is that of an unavailable database: it does not show whether the change
 // was made.
 type faultyAccounts struct {
-	accounts controller.Accounts
+	accounts rows.Store
 	process  *process
 }
 
@@ -78,13 +78,13 @@ func (a *faultyAccounts) Apply(ctx context.Context, change user.Change) (after u
 	return after, unavailable(err)
 }
 
-// faultyAttempts is the log-in side's store behind faults. What is overtaken may take longer than the log-in side waits for.
+// faultyAttempts is the login side's store behind faults. Overtaken calls may take longer than the login side waits.
 type faultyAttempts struct {
 	attempts attempts
 	process  *process
 }
 
-func (a *faultyAttempts) Charge(ctx context.Context, attempt store.Attempt, limits store.Limits) (charged store.Charged, err error) {
+func (a *faultyAttempts) Charge(ctx context.Context, attempt store.Attempt, limits store.Limits) (charged store.Charge, err error) {
 	ctx = context.WithoutCancel(ctx)
 	err = a.process.call(ctx, callCharge, attempt.Username, "", func() (err error) {
 		charged, err = a.attempts.Charge(ctx, attempt, limits)
@@ -93,13 +93,13 @@ func (a *faultyAttempts) Charge(ctx context.Context, attempt store.Attempt, limi
 	return charged, unavailable(err)
 }
 
-func (a *faultyAttempts) Settle(ctx context.Context, charged store.Charged, success bool) (stands bool, err error) {
+func (a *faultyAttempts) Settle(ctx context.Context, charged store.Charge, success bool) (accepted bool, err error) {
 	ctx = context.WithoutCancel(ctx)
 	err = a.process.call(ctx, callSettle, charged.Username, "", func() (err error) {
-		stands, err = a.attempts.Settle(ctx, charged, success)
+		accepted, err = a.attempts.Settle(ctx, charged, success)
 		return err
 	})
-	return stands, unavailable(err)
+	return accepted, unavailable(err)
 }
 
 func unavailable(err error) error {

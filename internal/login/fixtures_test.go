@@ -165,25 +165,25 @@ func (a *tap) Observe(ctx context.Context, username string) (user.Observed, erro
 	return a.Store.Observe(ctx, username)
 }
 
-func (a *tap) Charge(ctx context.Context, attempt store.Attempt, limits store.Limits) (store.Charged, error) {
+func (a *tap) Charge(ctx context.Context, attempt store.Attempt, limits store.Limits) (store.Charge, error) {
 	a.charges.Add(1)
 	if a.asked != nil {
 		a.asked(attempt.Username)
 	}
 	if err := call(a.charging); err != nil {
-		return store.Charged{}, err
+		return store.Charge{}, err
 	}
 	charged, err := a.Store.Charge(ctx, attempt, limits)
 	if charged.Verdict == store.Check {
 		a.checks.Add(1)
 	}
 	if failed := call(a.charged); failed != nil {
-		return store.Charged{}, failed
+		return store.Charge{}, failed
 	}
 	return charged, err
 }
 
-func (a *tap) Settle(ctx context.Context, charged store.Charged, success bool) (bool, error) {
+func (a *tap) Settle(ctx context.Context, charged store.Charge, success bool) (bool, error) {
 	a.settles.Add(1)
 	if err := call(a.settling); err != nil {
 		return false, err

@@ -21,8 +21,8 @@ import (
 
 // Attempts charges and settles attempts. Package store says what is promised.
 type Attempts interface {
-	Charge(ctx context.Context, attempt store.Attempt, limits store.Limits) (store.Charged, error)
-	Settle(ctx context.Context, charged store.Charged, success bool) (stands bool, err error)
+	Charge(ctx context.Context, attempt store.Attempt, limits store.Limits) (store.Charge, error)
+	Settle(ctx context.Context, charged store.Charge, success bool) (accepted bool, err error)
 }
 
 // Accounts looks an account up. It is asked on every request of a gateway.
@@ -279,7 +279,7 @@ func (s *Service) decide(ctx context.Context, c Credentials, e entrant, attempt 
 	if charged.Verdict == store.Check {
 		s.queue.setExempt(e.account, charged.Exempt)
 	}
-	defer func() { result.fromMemory = charged.FromMemory }()
+	defer func() { result.fromMemory = charged.Fallback }()
 
 	checking, span := tracer.Start(ctx, "check")
 	if refusal, refused := refusals[charged.Verdict]; refused {
@@ -298,12 +298,12 @@ func (s *Service) decide(ctx context.Context, c Credentials, e entrant, attempt 
 		return Result{Outcome: Failed}, true
 	}
 
-	stands, err := s.settle(ctx, charged, true)
+	accepted, err := s.settle(ctx, charged, true)
 	switch {
 	case err != nil:
 		s.Log.Error("Cannot settle a successful login; it stays charged", "error", err.Error())
 		return Result{Outcome: Unavailable}, true
-	case !stands:
+	case !accepted:
 		return Result{Outcome: Superseded}, true
 	}
 	s.known.remember(c, charged.PasswordHash, s.Now())
@@ -313,7 +313,7 @@ func (s *Service) decide(ctx context.Context, c Credentials, e entrant, attempt 
 // refusals are the verdicts with which nothing is to be compared.
 var refusals = map[store.Verdict]Outcome{store.Unknown: Unknown, store.Locked: Locked, store.Inactive: Inactive}
 
-func (s *Service) charge(ctx context.Context, attempt store.Attempt) (store.Charged, error) {
+func (s *Service) charge(ctx context.Context, attempt store.Attempt) (store.Charge, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	ctx, span := tracer.Start(ctx, "charge")
@@ -321,7 +321,7 @@ func (s *Service) charge(ctx context.Context, attempt store.Attempt) (store.Char
 	return s.Attempts.Charge(ctx, attempt, s.Limits)
 }
 
-func (s *Service) settle(ctx context.Context, charged store.Charged, success bool) (bool, error) {
+func (s *Service) settle(ctx context.Context, charged store.Charge, success bool) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	ctx, span := tracer.Start(ctx, "settle")

@@ -8,17 +8,17 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// Account is a row of the table users as a program finds it that has yet to make a resource of it.
+// Account is a row of the table users, for a program that creates a resource for it.
 type Account struct {
 	Username string
 	Row      user.Row
 	Owner    *user.Owner // the resource that owns the row; nil where none does
 }
 
-// Trail says which attempts of the audit trail are asked for.
+// Trail selects attempts of the audit trail.
 type Trail struct {
 	Username string        // as the account has it
-	Since    time.Duration // back from now, by the store's clock; 0 for all that are on record
+	Since    time.Duration // back from now, by the store's clock; 0 for all
 	Outcomes []Outcome     // none for all
 	Limit    int           // how many at most, the latest; 0 for all
 }

@@ -4,16 +4,16 @@ package store
 
 import "unicode"
 
-// DefaultPasswords are the active accounts, whoever owns them, whose hash is of a default password of the sharding manager.
+// DefaultPasswords are the active accounts, owned or not, with a hash of a default password of the sharding manager.
 type DefaultPasswords struct {
 	Count     int
 	Usernames []string // the first of them, by their bytes; MostDefaultPasswords at most
 }
 
-// MostDefaultPasswords is how many usernames DefaultPasswords lists at most.
+// MostDefaultPasswords is the largest number of usernames that DefaultPasswords lists.
 const MostDefaultPasswords = 100
 
-// Clean is the list in characters that can be printed: other programs write usernames.
+// Clean returns the list in printable characters: other programs write usernames.
 func (p DefaultPasswords) Clean() DefaultPasswords {
 	usernames := make([]string, 0, len(p.Usernames))
 	for _, username := range p.Usernames {
@@ -23,11 +23,11 @@ func (p DefaultPasswords) Clean() DefaultPasswords {
 	return p
 }
 
-// Beginning is what decides whether the operator may take over the accounts that the sharding manager made for itself.
+// Beginning decides whether the operator may take over the accounts that the sharding manager creates for itself.
 type Beginning struct {
 	// Accounts are those of the table, up to the limit that was asked for.
 	Accounts []Account
 
-	// Used tells whether an operator keeps or kept an account in the database. In doubt it is true.
+	// Used reports whether an operator keeps or kept an account in the database. In doubt it is true.
 	Used bool
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // Finding is one property of the table users, of its database or of a session that keeps some statements from working, or
-// changes what they do, or of a time that another program stored. Its texts hold names from the catalogue, settings of the server and
+// changes what they do, or of a time that another program stored. Its texts hold names from the catalog, settings of the server and
 // time zones, never a value of a row.
 type Finding struct {
 	Kind        string `json:"kind"`        // one of FindingKinds
@@ -65,10 +65,10 @@ func FindingKinds() []string {
 	}
 }
 
-// mostText is how many characters the text of a finding or an orphan has at most.
+// mostText is the largest number of characters of a text of a finding or an orphan.
 const mostText = 1000
 
-// Clean is the finding in characters that can be printed: names of the catalogue can hold any.
+// Clean returns the finding in printable characters: names of the catalog can hold any.
 func (f Finding) Clean() Finding {
 	f.Object, f.Consequence = printable(f.Object, mostText, unicode.MaxRune), printable(f.Consequence, mostText, unicode.MaxRune)
 	return f

@@ -10,8 +10,8 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
-// Whatever a client sends, it is put on record in one line that can be printed and is not too long; and what is on record
-// stays as it is when it is put on record again.
+// The texts of a client are recorded in one line that can be printed and is not too long. Recorded texts stay as they are when
+// they are recorded again.
 func FuzzRecord(f *testing.F) {
 	for _, s := range []string{"", "alice", "a\r\nb\x1b[31m", "\xff\xc3", "\u2028\u202e\x00", `DOMAIN\alice`, "😀é", `\x0`, "\\"} {
 		f.Add(s, s, s)
@@ -41,7 +41,7 @@ func FuzzRecord(f *testing.F) {
 			t.Fatalf("%+v is %+v once more", got, again)
 		}
 		if got := a.Record(false); got.Username != "digest" {
-			t.Fatalf("a name that no account has is on record as %q", got.Username)
+			t.Fatalf("a username that no account has is recorded as %q", got.Username)
 		}
 	})
 }

@@ -9,41 +9,39 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// The log-in side of a store. One attempt is charged before anything is checked, and settled after:
+// A store charges an attempt before its password is checked, and settles it after:
 //
-//   - Charge takes one attempt off the account's budget and writes the audit row, in one transaction that is committed
-//     when it returns. The charge that reaches the limit writes the lock. So no number of parallel callers, replicas,
-//     restarts or crashes gets more checks against the real hash than the limit for each lock. An error may leave one
-//     attempt charged, never more: whoever tries again charges another one.
-//   - A locked account is not charged, and its lock is not prolonged. A lock that ran out leaves a clean counter: the
-//     next charge is the first of a new budget, and takes the old lock out of the row.
-//   - Settle of a success clears the counter and notes the log-in, but only while the row still has the hash that was
-//     verified and is still active; otherwise the success does not stand, and counts as a failure. It clears all that
-//     was charged until then, also the failures of attempts that were charged after it: a success is one at the moment
-//     when it is settled.
-//   - Of locks it lifts the one that its own charge wrote. One that another attempt wrote meanwhile, or another
-//     program, stays in force, and the counter under it.
-//   - Settle of a failure changes nothing but the audit row. Whoever never settles has used up one attempt. To settle
-//     again changes nothing, and answers the same.
-//   - Until it is settled, and at most for PendingTime, a charge that reached the limit is pending: the lock it wrote is
-//     in force for everybody, but Observe reports it as pending, since a right password on the last try is to be a
-//     success that nobody is told of as a lock. When it is settled, observers are told to look again.
-//   - Other programs' columns and rules hold: their counters and locks are read as they are. A counter that is at the
-//     limit or beyond without a lock, as the sharding manager leaves it when it dies between its two statements, has one
-//     attempt left: the next charge locks, as its own next failure would. A counter below zero is zero.
-//   - The limits are the caller's, but for an account whose note has a policy's: those come first. An account that is exempt
-//     is charged and never locked by it. Where locks grow, each one lasts twice as long as the one before, as far as that was
-//     written within GrowthPeriod by charges of this store whose attempts did not succeed.
-//   - PurgeAttempts deletes attempts that are older than this, no more than a batch of them at once, and tells how many. Those
-//     by which locks grow stay for that long.
+//   - Charge takes one attempt off the account's budget and writes the audit row, in one transaction that is committed when it
+//     returns. The charge that reaches the limit writes the lock. So no number of parallel callers, replicas, restarts or
+//     crashes gets more checks against the hash than the limit for each lock. A charge that returns an error may have charged
+//     one attempt, never more; a retry charges another one.
+//   - A locked account is not charged, and its lock is not prolonged. An expired lock leaves a clean counter: the next charge is
+//     the first of a new budget, and clears the old lock in the row.
+//   - Settle of a success clears the counter and records the login, but only while the row still has the hash that was verified
+//     and is still active. Otherwise the success is not accepted, and counts as a failure. It clears all that was charged until
+//     then, also failures of attempts that were charged after it: the moment of the success is when it is settled.
+//   - Of locks it clears the one that its own charge wrote. A lock of another attempt or program stays, with its counter.
+//   - Settle of a failure changes nothing but the audit row. An attempt that is never settled has used up one of the budget.
+//     Settling again changes nothing and returns the same.
+//   - Until it is settled, and at most for PendingTime, a charge that reached the limit is pending. Its lock is in force, but
+//     Observe reports it as pending: a right password on the last attempt is a success, and must not be reported as a lock.
+//     Observers are notified when it is settled.
+//   - Columns and rules of other programs hold: their counters and locks are read as they are. A counter at or above the limit
+//     without a lock, as the sharding manager leaves it when it dies between its two statements, has one attempt left: the next
+//     charge locks, as its own next failure would. A counter below zero is zero.
+//   - The limits are those of the caller, unless the ownership record has limits of a policy. An exempt account is charged and
+//     never locked by a charge. Where locks grow, each lasts twice as long as the one before. Only locks count that charges of
+//     this store wrote within GrowthPeriod and whose attempts did not succeed.
+//   - PurgeAttempts deletes attempts older than a time, at most one batch at once, and returns how many. Attempts by which locks
+//     grow are kept for GrowthPeriod.
 
-// PendingTime is how long a charge that nobody settled may keep a lock from being told of.
+// PendingTime is how long an unsettled charge may keep a lock from being reported.
 const PendingTime = 10 * time.Second
 
 // GrowthPeriod is how long a lock makes the next ones longer, where locks grow.
 const GrowthPeriod = 24 * time.Hour
 
-// Limits says when an account is locked, and for how long.
+// Limits are when an account is locked, and for how long.
 type Limits struct {
 	Attempts int           // failed attempts that lock; less than 1 is 1
 	Duration time.Duration // more than 0
@@ -54,7 +52,7 @@ type Limits struct {
 	Most int
 }
 
-// For is the limits of an account for which a policy says this.
+// For returns the limits of an account with these terms of a policy.
 func (l Limits) For(terms user.Lockout) Limits {
 	if terms.Attempts > 0 {
 		l.Attempts = terms.Attempts
@@ -69,13 +67,13 @@ func (l Limits) For(terms user.Lockout) Limits {
 	return l
 }
 
-// Lock is how long a lock lasts that was preceded by so many within GrowthPeriod.
+// Lock returns how long a lock lasts after so many others within GrowthPeriod.
 func (l Limits) Lock(before int) time.Duration {
 	grown := float64(l.Duration) * math.Exp2(float64(before))
 	return max(l.Duration, time.Duration(min(grown, float64(l.Longest))))
 }
 
-// Attempt is one try to log in. Its texts may be of any length and hold anything: see Record.
+// Attempt is one attempt to log in. Its texts may have any length and any characters: see Record.
 type Attempt struct {
 	Username  string // as it was sent
 	Alias     string // stands for Username in the audit trail where there is no such account
@@ -83,11 +81,11 @@ type Attempt struct {
 	UserAgent string
 }
 
-// Verdict says what is to be done about an attempt.
+// Verdict is what to do about an attempt.
 type Verdict string
 
 const (
-	// Check: the attempt was charged; the password is to be compared with Charged.PasswordHash.
+	// Check: the attempt was charged; the password is to be compared with Charge.PasswordHash.
 	Check Verdict = "check"
 
 	// Unknown: there is no such account.
@@ -100,7 +98,7 @@ const (
 	Inactive Verdict = "inactive"
 )
 
-// Outcome is what the attempt is on record with until it is settled.
+// Outcome is the recorded outcome of the attempt until it is settled.
 func (v Verdict) Outcome() Outcome {
 	if v == Check {
 		return Pending
@@ -108,8 +106,8 @@ func (v Verdict) Outcome() Outcome {
 	return Outcome(v)
 }
 
-// Charged is an attempt that was charged, or refused without a charge.
-type Charged struct {
+// Charge is an attempt that was charged, or rejected without a charge.
+type Charge struct {
 	ID           int64 // of the audit row
 	Username     string
 	Verdict      Verdict
@@ -119,14 +117,14 @@ type Charged struct {
 	// Failed is the account's counter with this charge; only with Check.
 	Failed int
 
-	// Exempt tells that a policy exempts the account from lockout; only with Check.
+	// Exempt is true where a policy exempts the account from lockout; only with Check.
 	Exempt bool
 
-	// Locks tells that this charge reached the limit and wrote the lock, which stays unless the attempt is a success. Until is
-	// when it runs out, by the store's clock.
+	// Locks is true where this charge reached the limit and wrote the lock, which stays unless the attempt succeeds. Until is
+	// when it expires, by the store's clock.
 	Locks bool
 	Until time.Time
 
-	// FromMemory tells that the attempt is decided from memory, since the database is away.
-	FromMemory bool
+	// Fallback is true where the fallback decides the attempt, since the database is unavailable.
+	Fallback bool
 }

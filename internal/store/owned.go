@@ -4,7 +4,7 @@ package store
 
 import "github.com/sharding-system/shardinguser-operator/internal/user"
 
-// Owned is an ownership record, and what is there of its row.
+// Owned is an ownership record, and whether its row exists and is active.
 type Owned struct {
 	Username  string
 	Owner     user.Owner

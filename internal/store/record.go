@@ -49,13 +49,13 @@ type Record struct {
 	Outcome   Outcome
 }
 
-// TrailSize is an estimate of what the audit trail holds, by outcome.
+// TrailSize is an estimate of the size of the audit trail, by outcome.
 type TrailSize map[Outcome]TrailPart
 
-// TrailPart is the rows of one outcome, and their bytes on the disk with those of their index entries.
+// TrailPart is the number of rows of one outcome, and their bytes on disk with those of their index entries.
 type TrailPart struct{ Rows, Bytes int64 }
 
-// Bytes is the size of all of it.
+// Bytes returns the size of the whole trail.
 func (s TrailSize) Bytes() (sum int64) {
 	for _, part := range s {
 		sum += part.Bytes
@@ -70,7 +70,13 @@ const (
 	MaxUserAgent = 255
 )
 
-// Record is the attempt as it is put on record: under the username that was sent where there is such an account, else
+// MayBeUsername reports whether an account can have this username in any database. No other text is sent to a database.
+func MayBeUsername(text string) bool {
+	return len(text) <= MaxUsername*utf8.UTFMax && utf8.RuneCountInString(text) <= MaxUsername &&
+		utf8.ValidString(text) && !strings.Contains(text, "\x00")
+}
+
+// Record returns the attempt as it is recorded: under the username that was sent where there is such an account, otherwise
 // under the alias, since people type passwords into the wrong field.
 func (a Attempt) Record(exists bool) Record {
 	username := a.Alias
@@ -84,14 +90,14 @@ func (a Attempt) Record(exists bool) Record {
 	}
 }
 
-// Clean is the record with texts that a Record may have, whoever made it. What has such texts stays as it is.
+// Clean returns the record with texts that a Record may have. Such texts stay as they are.
 func (r Record) Clean() Record {
 	texts := Attempt{Username: r.Username, Source: r.Source, UserAgent: r.UserAgent}.Record(true)
 	r.Username, r.Source, r.UserAgent = texts.Username, texts.Source, texts.UserAgent
 	return r
 }
 
-// printable is the text in characters that can be printed and are not beyond highest, at most so many of them.
+// printable returns the text in printable characters up to highest, at most so many of them. It escapes others as Go does.
 func printable(text string, most int, highest rune) string {
 	var b strings.Builder
 	for length := 0; text != ""; {

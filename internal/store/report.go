@@ -15,7 +15,7 @@ const (
 
 // Report is what the leader found about the database.
 type Report struct {
-	CheckedAt   time.Time `json:"checkedAt"` // when the leader first found exactly this
+	CheckedAt   time.Time `json:"checkedAt"` // when the leader first found this content
 	Findings    []Finding `json:"findings"`
 	Orphans     []Orphan  `json:"orphans"`
 	MoreOrphans int       `json:"moreOrphans,omitempty"` // that the list has no room for
@@ -33,7 +33,7 @@ type Orphan struct {
 	Active    bool   `json:"active"`
 }
 
-// Clean is the orphan in characters that can be printed: ownership records are in a table that others may write.
+// Clean returns the orphan in printable characters: other programs may write the ownership records.
 func (o Orphan) Clean() Orphan {
 	for _, text := range []*string{&o.Namespace, &o.Name, &o.Username} {
 		*text = printable(*text, mostText, unicode.MaxRune)

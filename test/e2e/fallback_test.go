@@ -14,7 +14,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
-	"github.com/sharding-system/shardinguser-operator/internal/controller"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/status"
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
@@ -139,7 +139,7 @@ func (s *story) announced() {
 				count[e.Reason]++
 			}
 		}
-		g.Expect(count).To(gomega.Equal(map[string]int{controller.EventFallbackBegan: 1, controller.EventFallbackEnded: 1}))
+		g.Expect(count).To(gomega.Equal(map[string]int{status.EventFallbackBegan: 1, status.EventFallbackEnded: 1}))
 	})
 }
 

@@ -178,7 +178,7 @@ func TestCredentialOfEitherRoleIsRotatedByItself(t *testing.T) {
 	s.logsIn(p, "alice", http.StatusOK)
 	s.edit(u, roles("operator"))
 	s.eventually(soon, func(g gomega.Gomega) {
-		g.Expect(s.message(g, u)).To(gomega.ContainSubstring("The log-in side's DSN: "))
+		g.Expect(s.message(g, u)).To(gomega.ContainSubstring("The login DSN: "))
 	})
 	followIn(login)
 	s.fallen(p, 0)

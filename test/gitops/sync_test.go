@@ -232,7 +232,7 @@ func TestAnOutageOfTheDatabaseIsProgress(t *testing.T) {
 	application.syncedAnd(t, map[string]healthCode{"ShardingUser/old": "Progressing", "ShardingUser/new": "Progressing"})
 	eventually(t, func() string {
 		for name, health := range maps.All(application.health(t)) {
-			if !strings.HasPrefix(health.Message, "The database is not available: ") {
+			if !strings.HasPrefix(health.Message, "The database is unavailable: ") {
 				return fmt.Sprintf("the message of %s is %q", name, health.Message)
 			}
 		}

@@ -8,58 +8,58 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// holds tells whether the plan behind a change still holds: it rests on the note that is there, the note's owner may
-// be followed by the change's, and the row is there or not as the verb needs it.
-func holds(change user.Change, exists bool, note user.Ownership, noted bool) bool {
-	if noted != (change.Revision != 0) || (noted && note.Revision != change.Revision) {
+// holds reports whether the plan of a change still holds: the ownership record is the one that was observed, the owner of the
+// change may follow that of the record, and the row exists or not as the verb needs it.
+func holds(change user.Change, exists bool, record user.Ownership, recorded bool) bool {
+	if recorded != (change.Revision != 0) || (recorded && record.Revision != change.Revision) {
 		return false
 	}
 	switch change.Verb {
 	case user.Create, user.Adopt:
-		return exists == (change.Verb == user.Adopt) && (!noted || mayFollow(change, note))
+		return exists == (change.Verb == user.Adopt) && (!recorded || mayFollow(change, record))
 	case user.Update:
-		return ownedBy(change, note) && current(change, note) && (exists || !touchesRow(change))
+		return ownedBy(change, record) && current(change, record) && (exists || !touchesRow(change))
 	case user.Delete, user.Deactivate, user.Release:
-		return ownedBy(change, note) && current(change, note)
+		return ownedBy(change, record) && current(change, record)
 	case user.Suspend:
-		return exists && noted && isLeft(change, note)
+		return exists && recorded && isLeft(change, record)
 	case user.Bury:
-		return !noted || (note.State != user.Owned && current(change, note))
+		return !recorded || (record.State != user.Owned && current(change, record))
 	case user.Nothing:
 	}
 	return false
 }
 
-// isLeft tells whether the record is of the owner that is gone.
-func isLeft(change user.Change, note user.Ownership) bool {
-	return note.State != user.Deleted && note.Owner.UID == change.Owner.UID
+// isLeft reports whether the record is of the owner that is gone.
+func isLeft(change user.Change, record user.Ownership) bool {
+	return record.State != user.Deleted && record.Owner.UID == change.Owner.UID
 }
 
-func ownedBy(change user.Change, note user.Ownership) bool {
-	return note.State == user.Owned && note.Owner.UID == change.Owner.UID
+func ownedBy(change user.Change, record user.Ownership) bool {
+	return record.State == user.Owned && record.Owner.UID == change.Owner.UID
 }
 
-// current tells whether the change is not older than what the same owner applied last.
-func current(change user.Change, note user.Ownership) bool {
-	return change.Confirmed || note.Owner.UID != change.Owner.UID || note.Generation <= change.Generation
+// current reports whether the change is not older than what the same owner applied last.
+func current(change user.Change, record user.Ownership) bool {
+	return change.Confirmed || record.Owner.UID != change.Owner.UID || record.Generation <= change.Generation
 }
 
-// mayFollow tells whether a name whose last owner is noted may be taken over: an owned one only in the owner's own
-// place, and one that was deleted not by the owner that was deleted, unless that one is confirmed.
-func mayFollow(change user.Change, note user.Ownership) bool {
-	switch note.State {
+// mayFollow reports whether a username may be taken over: an owned one only by a resource with the same cluster, namespace and
+// name, and a deleted one not by the owner that was deleted, unless that is confirmed.
+func mayFollow(change user.Change, record user.Ownership) bool {
+	switch record.State {
 	case user.Owned:
-		samePlace := note.Owner
+		samePlace := record.Owner
 		samePlace.UID = change.Owner.UID
-		return samePlace == change.Owner && current(change, note)
+		return samePlace == change.Owner && current(change, record)
 	case user.Deleted:
-		return change.Confirmed || note.Owner.UID != change.Owner.UID
+		return change.Confirmed || record.Owner.UID != change.Owner.UID
 	case user.Released:
 	}
-	return current(change, note)
+	return current(change, record)
 }
 
-// touchesRow tells whether an Update writes a column of the row.
+// touchesRow reports whether an Update writes a column of the row.
 func touchesRow(change user.Change) bool {
 	return len(change.Write) > 0 || change.ClearLockout
 }
@@ -86,8 +86,8 @@ func written(change user.Change, row user.Row) user.Row {
 	return row
 }
 
-// note is what is noted after a change, with a new revision.
-func (s *Store) note(change user.Change, before user.Ownership) user.Ownership {
+// recordAfter returns the ownership record after a change, with a new revision.
+func (s *Store) recordAfter(change user.Change, before user.Ownership) user.Ownership {
 	after := before
 	after.Revision = s.revision
 	switch change.Verb {
@@ -101,10 +101,10 @@ func (s *Store) note(change user.Change, before user.Ownership) user.Ownership {
 		if change.Password != nil {
 			password = *change.Password
 		}
-		s.notePassword(&after, password)
+		s.recordPassword(&after, password)
 	case user.Update:
 		if change.Password != nil {
-			s.notePassword(&after, *change.Password)
+			s.recordPassword(&after, *change.Password)
 		}
 	case user.Suspend:
 		after.Suspended = true
@@ -112,7 +112,7 @@ func (s *Store) note(change user.Change, before user.Ownership) user.Ownership {
 	case user.Deactivate, user.Release:
 		after.State = user.Released
 		after.Generation = change.Generation
-		after.PasswordHash = "" // a hash is kept only as long as it is of use
+		after.PasswordHash = "" // of no further use
 		return after
 	case user.Delete:
 		return user.Ownership{
@@ -139,18 +139,18 @@ func (s *Store) note(change user.Change, before user.Ownership) user.Ownership {
 	return after
 }
 
-// notePassword notes a password. The time stays where it is the same password as before.
-func (s *Store) notePassword(note *user.Ownership, p user.PasswordChange) {
-	note.PasswordVersion, note.PasswordHash, note.PasswordWeak = p.Version, p.Hash, p.Weak
-	note.PasswordSuspicion, note.PasswordUnchecked = p.Suspicion, p.Unchecked
+// recordPassword records a password. The time of an unchanged password stays.
+func (s *Store) recordPassword(record *user.Ownership, p user.PasswordChange) {
+	record.PasswordVersion, record.PasswordHash, record.PasswordWeak = p.Version, p.Hash, p.Weak
+	record.PasswordSuspicion, record.PasswordUnchecked = p.Suspicion, p.Unchecked
 	switch {
 	case p.New:
-		note.PasswordChangedAt = new(s.now())
+		record.PasswordChangedAt = new(s.now())
 	case p.Version == "":
-		note.PasswordChangedAt = nil
+		record.PasswordChangedAt = nil
 	}
 	if p.Version == "" {
-		note.PasswordHash, note.PasswordWeak = "", false
-		note.PasswordSuspicion, note.PasswordUnchecked = "", false
+		record.PasswordHash, record.PasswordWeak = "", false
+		record.PasswordSuspicion, record.PasswordUnchecked = "", false
 	}
 }

@@ -4,7 +4,7 @@ package memory
 
 import "context"
 
-// Fresh tells whether there is no row, and never was a note. The only error is the context's.
+// Fresh reports whether there is no row, and never was an ownership record. The only error is that of the context.
 func (s *Store) Fresh(ctx context.Context) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err

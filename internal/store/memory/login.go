@@ -12,7 +12,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// mostAttempts is how many attempts are kept on record: whoever tries to log in must not fill the memory.
+// mostAttempts is how many attempts are kept: an attacker must not fill the memory.
 const mostAttempts = 8192
 
 // attempt is one row of the audit trail.
@@ -22,21 +22,21 @@ type attempt struct {
 	lockedUntil *time.Time // the lock that it wrote
 }
 
-// wrote tells whether the attempt wrote this lock.
+// wrote reports whether the attempt wrote this lock.
 func (a *attempt) wrote(lock *time.Time) bool {
 	return lock != nil && a.lockedUntil != nil && a.lockedUntil.Equal(*lock)
 }
 
-// Charge charges an attempt, or refuses it. The only error is the context's.
-func (s *Store) Charge(ctx context.Context, a store.Attempt, limits store.Limits) (store.Charged, error) {
+// Charge charges an attempt, or rejects it. The only error is that of the context.
+func (s *Store) Charge(ctx context.Context, a store.Attempt, limits store.Limits) (store.Charge, error) {
 	if err := ctx.Err(); err != nil {
-		return store.Charged{}, err
+		return store.Charge{}, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
 	row, exists := s.rows[a.Username]
-	charged := store.Charged{Username: a.Username, Verdict: verdict(row, exists, now)}
+	charged := store.Charge{Username: a.Username, Verdict: verdict(row, exists, now)}
 	entry := attempt{Record: a.Record(exists)}
 	entry.Time, entry.Outcome = now, charged.Verdict.Outcome()
 	if exists {
@@ -53,7 +53,7 @@ func (s *Store) Charge(ctx context.Context, a store.Attempt, limits store.Limits
 			charged.Locks, charged.Until = true, *entry.lockedUntil
 		}
 		s.rows[a.Username] = row
-		s.tell(a.Username)
+		s.notify(a.Username)
 	}
 	charged.ID = s.record(entry)
 	return charged, nil
@@ -73,7 +73,7 @@ func verdict(row user.Row, exists bool, now time.Time) store.Verdict {
 
 // limitsOf is the limits of an account: a policy's come first.
 func (s *Store) limitsOf(username string, limits store.Limits) store.Limits {
-	if note, noted := s.notes[username]; noted {
+	if note, recorded := s.ownership[username]; recorded {
 		return limits.For(user.Observed{Ownership: &note}.Lockout())
 	}
 	return limits.For(user.Lockout{})
@@ -95,7 +95,7 @@ func (s *Store) locksBefore(username string, now time.Time) (locks int) {
 // charge takes one attempt off a row's budget, and returns the lock where that was the last. Before is how many locks
 // preceded it.
 func charge(row *user.Row, limits store.Limits, now time.Time, before func() int) (lock *time.Time) {
-	if row.LockedUntil != nil { // it ran out
+	if row.LockedUntil != nil { // it expired
 		row.FailedLoginAttempts, row.LockedUntil = 0, nil
 	}
 	row.FailedLoginAttempts = max(0, row.FailedLoginAttempts) + 1
@@ -105,9 +105,8 @@ func charge(row *user.Row, limits store.Limits, now time.Time, before func() int
 	return copyOf(row.LockedUntil)
 }
 
-// Settle says how a charged attempt ended, and answers whether it is a success that stands. The only error is the
-// context's.
-func (s *Store) Settle(ctx context.Context, charged store.Charged, success bool) (stands bool, err error) {
+// Settle settles a charged attempt, and reports whether it is an accepted success. The only error is that of the context.
+func (s *Store) Settle(ctx context.Context, charged store.Charge, success bool) (accepted bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
@@ -118,13 +117,13 @@ func (s *Store) Settle(ctx context.Context, charged store.Charged, success bool)
 		return false, nil
 	}
 	row, exists := s.rows[charged.Username]
-	stands = success && exists && row.Active && s.samePassword(charged.Username, charged.PasswordHash, row)
+	accepted = success && exists && row.Active && s.samePassword(charged.Username, charged.PasswordHash, row)
 	if entry.Outcome != store.Pending {
-		return stands && entry.Outcome == store.Succeeded, nil
+		return accepted && entry.Outcome == store.Succeeded, nil
 	}
 
 	entry.Outcome = store.Failed
-	if stands {
+	if accepted {
 		entry.Outcome = store.Succeeded
 		now := s.now()
 		row = copied(row)
@@ -134,8 +133,8 @@ func (s *Store) Settle(ctx context.Context, charged store.Charged, success bool)
 		}
 		s.rows[charged.Username] = row
 	}
-	s.tell(charged.Username)
-	return stands, nil
+	s.notify(charged.Username)
+	return accepted, nil
 }
 
 // pendingUntil is how long a lock may wait for the attempt that wrote it to be settled; nil where it waits for none.
@@ -155,8 +154,8 @@ func (s *Store) pendingUntil(username string, lock *time.Time, now time.Time) *t
 	return nil
 }
 
-// PurgeAttempts deletes attempts that are older than this, at most a batch of them, and tells how many. The only error
-// is the context's.
+// PurgeAttempts deletes attempts older than this, at most one batch, and returns how many. The only error is that of the
+// context.
 func (s *Store) PurgeAttempts(ctx context.Context, olderThan time.Duration, batch int) (int, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
@@ -186,7 +185,7 @@ func (s *Store) Attempts() []store.Record {
 	return records
 }
 
-// record puts an attempt on record and returns its ID, which is one more than the last one's.
+// record records an attempt and returns its ID, which is one more than that of the last one.
 func (s *Store) record(a attempt) int64 {
 	if len(s.attempts) == mostAttempts {
 		s.makeRoom(mostAttempts / 4)
@@ -197,8 +196,8 @@ func (s *Store) record(a attempt) int64 {
 	return a.ID
 }
 
-// makeRoom forgets so many attempts: the oldest of those that were refused without a check, which anybody can make any number of,
-// and where they do not suffice the oldest of the others.
+// makeRoom drops so many attempts: the oldest of those that were rejected without a check, since an attacker can make any number
+// of them, and then the oldest of the others.
 func (s *Store) makeRoom(room int) {
 	forget := func(of func(attempt) bool) {
 		s.attempts = slices.DeleteFunc(s.attempts, func(a attempt) bool {
@@ -215,7 +214,7 @@ func (s *Store) makeRoom(room int) {
 	forget(func(attempt) bool { return true })
 }
 
-// attempt is the attempt of this ID; nil where it is not on record any more.
+// attempt returns the attempt of this ID; nil where it is no longer kept.
 func (s *Store) attempt(id int64) *attempt {
 	i, found := slices.BinarySearchFunc(s.attempts, id, func(a attempt, id int64) int { return cmp.Compare(a.ID, id) })
 	if !found {

@@ -15,17 +15,17 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// Store is a store in memory. It may be used by any number of goroutines.
+// Store is a store in memory. It is safe for concurrent use.
 type Store struct {
 	now func() time.Time
 
-	mu       sync.Mutex
-	revision int64 // of the last note, so that none ever comes twice
-	rows     map[string]user.Row
-	notes    map[string]user.Ownership
-	merges   map[string]time.Time // when which outage was merged
-	watchers map[*watcher]struct{}
-	replaced map[string]replacement // by username, those of late
+	mu        sync.Mutex
+	revision  int64 // of the latest ownership record, so that each is unique
+	rows      map[string]user.Row
+	ownership map[string]user.Ownership
+	merges    map[string]time.Time // when each batch was merged
+	watchers  map[*watcher]struct{}
+	replaced  map[string]replacement // by username, those of late
 
 	attempts    []attempt // the last ones, in the order of their IDs
 	lastAttempt int64     // the ID of the latest one ever
@@ -34,12 +34,12 @@ type Store struct {
 // New returns an empty store whose clock is now.
 func New(now func() time.Time) *Store {
 	return &Store{
-		now:      now,
-		rows:     map[string]user.Row{},
-		notes:    map[string]user.Ownership{},
-		merges:   map[string]time.Time{},
-		watchers: map[*watcher]struct{}{},
-		replaced: map[string]replacement{},
+		now:       now,
+		rows:      map[string]user.Row{},
+		ownership: map[string]user.Ownership{},
+		merges:    map[string]time.Time{},
+		watchers:  map[*watcher]struct{}{},
+		replaced:  map[string]replacement{},
 	}
 }
 
@@ -72,9 +72,9 @@ func (s *Store) observe(username string, now time.Time) user.Observed {
 		row.LockPendingUntil = s.pendingUntil(username, row.LockedUntil, now)
 		observed.Row = &row
 	}
-	if note, ok := s.notes[username]; ok {
-		note.PasswordChangedAt = copyOf(note.PasswordChangedAt)
-		observed.Ownership = &note
+	if record, ok := s.ownership[username]; ok {
+		record.PasswordChangedAt = copyOf(record.PasswordChangedAt)
+		observed.Ownership = &record
 	}
 	return observed
 }
@@ -91,8 +91,8 @@ func (s *Store) Apply(ctx context.Context, change user.Change) (user.Observed, e
 		return s.observe(change.Username, s.now()), nil
 	}
 	row, exists := s.rows[change.Username]
-	note, noted := s.notes[change.Username]
-	if !holds(change, exists, note, noted) {
+	record, recorded := s.ownership[change.Username]
+	if !holds(change, exists, record, recorded) {
 		return user.Observed{}, store.ErrConflict
 	}
 	if !s.othersHold(change) {
@@ -100,10 +100,10 @@ func (s *Store) Apply(ctx context.Context, change user.Change) (user.Observed, e
 	}
 
 	s.revision++
-	s.notes[change.Username] = s.note(change, note)
+	s.ownership[change.Username] = s.recordAfter(change, record)
 	switch change.Verb {
 	case user.Create, user.Adopt, user.Update:
-		s.noteReplaced(change, row)
+		s.recordReplaced(change, row)
 		s.rows[change.Username] = written(change, row)
 	case user.Delete:
 		delete(s.rows, change.Username)
@@ -114,11 +114,11 @@ func (s *Store) Apply(ctx context.Context, change user.Change) (user.Observed, e
 		}
 	case user.Release, user.Bury, user.Nothing:
 	}
-	s.tell(change.Username)
+	s.notify(change.Username)
 	return s.observe(change.Username, s.now()), nil
 }
 
-// othersHold tells whether other active users hold the roles that a change endangers.
+// othersHold reports whether other active users hold the roles that a change endangers.
 func (s *Store) othersHold(change user.Change) bool {
 	held := func(role string) bool {
 		for username, row := range s.rows {
@@ -131,8 +131,8 @@ func (s *Store) othersHold(change user.Change) bool {
 	return !slices.ContainsFunc(change.Endangered, func(role string) bool { return !held(role) })
 }
 
-// Edit changes a row as another program does, without regard for who owns it: edit is given a copy of the row, or nil
-// where there is none, and returns the row as it is to be, or nil for none.
+// Edit changes a row as another program does, whatever resource owns it. Edit gets a copy of the row, or nil where there is
+// none, and returns the new row, or nil for none.
 func (s *Store) Edit(username string, edit func(row *user.Row) *user.Row) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -146,11 +146,11 @@ func (s *Store) Edit(username string, edit func(row *user.Row) *user.Row) {
 	} else {
 		delete(s.rows, username)
 	}
-	s.tell(username)
+	s.notify(username)
 }
 
-// Watch calls changed with the usernames of all rows, once without any, and from then on with those whose row or note
-// changed. It returns when ctx ends. A store in memory is never away, so recovered is not called.
+// Watch calls changed with the usernames of all rows, once without any, and from then on with those whose row or
+// ownership record changed. It returns when ctx ends. A store in memory is never unavailable, so recovered is not called.
 func (s *Store) Watch(ctx context.Context, changed func(usernames []string), recovered func()) {
 	_ = recovered
 	w := &watcher{pending: map[string]struct{}{}, some: make(chan struct{}, 1)}
@@ -187,14 +187,14 @@ func (s *Store) Watch(ctx context.Context, changed func(usernames []string), rec
 	}
 }
 
-// tell is called with the lock held.
-func (s *Store) tell(username string) {
+// notify is called with the lock held.
+func (s *Store) notify(username string) {
 	for w := range s.watchers {
 		w.add(username)
 	}
 }
 
-// watcher is what one Watch has yet to tell. It is guarded by the store's lock.
+// watcher is what one Watch has yet to report. It is guarded by the store's lock.
 type watcher struct {
 	pending map[string]struct{}
 	some    chan struct{} // holds one when pending is not empty

@@ -56,7 +56,7 @@ func TestAFloodOfUnknownNamesFillsNoMemoryAndLeavesACounterAsItIs(t *testing.T) 
 	s := memory.New(time.Now)
 	s.Edit("admin", func(*user.Row) *user.Row { return &user.Row{Active: true} })
 	limits := store.Limits{Attempts: 5, Duration: time.Minute}
-	charge := func(username string) store.Charged {
+	charge := func(username string) store.Charge {
 		c, err := s.Charge(t.Context(), store.Attempt{
 			Username: username, Alias: fmt.Sprintf("%0255s", username), UserAgent: strings.Repeat("x", 1000),
 		}, limits)

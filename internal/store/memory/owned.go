@@ -14,18 +14,18 @@ import (
 // Owned reads the next ownership records of a cluster that follow a username, at most limit of them. The only error is the
 // context's.
 func (s *Store) Owned(ctx context.Context, cluster, after string, limit int) ([]store.Owned, error) {
-	return s.records(ctx, cluster, after, limit, func(note user.Ownership, _ bool) bool { return note.State == user.Owned })
+	return s.records(ctx, cluster, after, limit, func(record user.Ownership, _ bool) bool { return record.State == user.Owned })
 }
 
 // Released reads the next released records whose rows are active, as Owned reads those that are owned.
 func (s *Store) Released(ctx context.Context, cluster, after string, limit int) ([]store.Owned, error) {
-	return s.records(ctx, cluster, after, limit, func(note user.Ownership, isActive bool) bool {
-		return note.State == user.Released && isActive
+	return s.records(ctx, cluster, after, limit, func(record user.Ownership, isActive bool) bool {
+		return record.State == user.Released && isActive
 	})
 }
 
 func (s *Store) records(
-	ctx context.Context, cluster, after string, limit int, isWanted func(note user.Ownership, isActive bool) bool,
+	ctx context.Context, cluster, after string, limit int, isWanted func(record user.Ownership, isActive bool) bool,
 ) ([]store.Owned, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -33,17 +33,17 @@ func (s *Store) records(
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var records []store.Owned
-	for _, username := range slices.Sorted(maps.Keys(s.notes)) {
-		note := s.notes[username]
+	for _, username := range slices.Sorted(maps.Keys(s.ownership)) {
+		record := s.ownership[username]
 		row, exists := s.rows[username]
 		isActive := exists && row.Active
-		if note.Owner.Cluster != cluster || username <= after || !isWanted(note, isActive) {
+		if record.Owner.Cluster != cluster || username <= after || !isWanted(record, isActive) {
 			continue
 		}
 		if len(records) == limit {
 			break
 		}
-		records = append(records, store.Owned{Username: username, Owner: note.Owner, RowExists: exists, Active: isActive})
+		records = append(records, store.Owned{Username: username, Owner: record.Owner, RowExists: exists, Active: isActive})
 	}
 	return records, nil
 }

@@ -33,6 +33,6 @@ func TestAFloodOfNamesLeavesCheckedAttemptsOnRecord(t *testing.T) {
 		}
 	}
 	if checked != 5 || len(s.Attempts()) > mostAttempts {
-		t.Errorf("%d of %d attempts on record are alice's, want 5 of %d at most", checked, len(s.Attempts()), mostAttempts)
+		t.Errorf("%d of %d recorded attempts are alice's, want 5 of %d at most", checked, len(s.Attempts()), mostAttempts)
 	}
 }

@@ -10,29 +10,28 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// Restore puts rows and notes for usernames of which nothing is there yet; the others it leaves alone. Each note gets a
-// revision of this store's.
+// Restore adds rows and ownership records of usernames that have neither. Each record gets a revision of this store.
 func (s *Store) Restore(accounts map[string]user.Observed) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for username, observed := range accounts {
 		_, exists := s.rows[username]
-		_, noted := s.notes[username]
-		if exists || noted {
+		_, recorded := s.ownership[username]
+		if exists || recorded {
 			continue
 		}
 		s.put(username, observed)
 	}
 }
 
-// replacement is a hash that took the place of what a row was restored with, and is of the same password.
+// replacement is a hash that replaced the stand-in hash of a restored row, of the same password.
 type replacement struct {
 	former, hash string
 	at           time.Time
 }
 
-// noteReplaced notes such a change of a row, for the attempts that are being checked against what the row had.
-func (s *Store) noteReplaced(change user.Change, before user.Row) {
+// recordReplaced records such a change of a row, for attempts that are checked against the former value.
+func (s *Store) recordReplaced(change user.Change, before user.Row) {
 	p := change.Password
 	if p == nil || p.Replaces == "" || p.Replaces != before.PasswordHash {
 		return
@@ -42,21 +41,20 @@ func (s *Store) noteReplaced(change user.Change, before user.Row) {
 	s.replaced[change.Username] = replacement{former: p.Replaces, hash: p.Hash, at: now}
 }
 
-// samePassword tells whether an attempt that was checked against a hash was checked against what the row has now: against
-// the hash itself, or what stood for it.
+// samePassword reports whether the row has the password that an attempt was checked against: the hash itself, or the stand-in
+// hash that it replaced.
 func (s *Store) samePassword(username, checked string, row user.Row) bool {
 	r := s.replaced[username]
 	return row.PasswordHash == checked || (checked != "" && r.former == checked && r.hash == row.PasswordHash)
 }
 
-// Restate puts an account in the place of one that was restored, whose counter and lock stay; nothing, where it has
-// neither row nor note.
+// Restate replaces a restored account, whose counter and lock stay. An account without row and record is removed.
 func (s *Store) Restate(username string, account user.Observed) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before, existed := s.rows[username]
 	delete(s.rows, username)
-	delete(s.notes, username)
+	delete(s.ownership, username)
 	s.put(username, account)
 	if row, exists := s.rows[username]; exists && existed {
 		row.FailedLoginAttempts, row.LockedUntil, row.LastLogin = before.FailedLoginAttempts, before.LockedUntil, before.LastLogin
@@ -73,9 +71,9 @@ func (s *Store) put(username string, account user.Observed) {
 	}
 	if account.Ownership != nil {
 		s.revision++
-		note := *account.Ownership
-		note.Revision, note.PasswordChangedAt = s.revision, copyOf(note.PasswordChangedAt)
-		s.notes[username] = note
+		record := *account.Ownership
+		record.Revision, record.PasswordChangedAt = s.revision, copyOf(record.PasswordChangedAt)
+		s.ownership[username] = record
 	}
-	s.tell(username)
+	s.notify(username)
 }

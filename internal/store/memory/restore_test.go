@@ -51,10 +51,10 @@ func TestWhatIsRestoredIsThereAndGoesOn(t *testing.T) {
 		t.Errorf("another account, or no revision (-want +got):\n%s", diff)
 	}
 	if o := observe(t, s, "bob"); o.Row == nil || o.Ownership != nil {
-		t.Errorf("a row without a note became %+v", o)
+		t.Errorf("a row without an ownership record became %+v", o)
 	}
 	if o := observe(t, s, "carol"); o.Row != nil || o.Ownership == nil || o.Ownership.Revision == want.Ownership.Revision {
-		t.Errorf("a note without a row became %+v", o)
+		t.Errorf("an ownership record without a row became %+v", o)
 	}
 
 	// Nothing is shared with who gave it.
@@ -99,7 +99,7 @@ func TestALockThatIsRestoredIsNotPending(t *testing.T) {
 	}
 }
 
-func TestWhoWatchesIsToldOfWhatIsRestored(t *testing.T) {
+func TestASubscriberIsNotifiedOfRestoredAccounts(t *testing.T) {
 	s, now := restored(nil)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
@@ -116,11 +116,11 @@ func TestWhoWatchesIsToldOfWhatIsRestored(t *testing.T) {
 	}, func() {})
 	<-watched
 	if !slices.Contains(told, "alice") {
-		t.Errorf("told of %q", told)
+		t.Errorf("reported are %q", told)
 	}
 }
 
-func TestALogInIsGoodThoughTheHashTookItsPlaceMeanwhile(t *testing.T) {
+func TestALoginSucceedsThoughTheStandInHashWasReplacedMeanwhile(t *testing.T) {
 	for name, tt := range map[string]struct {
 		password user.PasswordChange
 		edit     func(*user.Row) // after it
@@ -140,23 +140,23 @@ func TestALogInIsGoodThoughTheHashTookItsPlaceMeanwhile(t *testing.T) {
 			if err != nil || charged.PasswordHash != "print" {
 				t.Fatalf("Charge = %+v, %v", charged, err)
 			}
-			note := observe(t, s, "alice").Ownership
+			record := observe(t, s, "alice").Ownership
 			_, err = s.Apply(t.Context(), user.Change{
-				Verb: user.Update, Username: "alice", Owner: note.Owner, Generation: note.Generation, Revision: note.Revision,
+				Verb: user.Update, Username: "alice", Owner: record.Owner, Generation: record.Generation, Revision: record.Revision,
 				Write: []user.Field{user.FieldPasswordHash}, Password: &tt.password,
 			})
 			if err != nil {
 				t.Fatal(err)
 			}
 			s.Edit("alice", func(row *user.Row) *user.Row { tt.edit(row); return row })
-			if stands, err := s.Settle(t.Context(), charged, true); stands != tt.want || err != nil {
-				t.Errorf("Settle = %v, %v, want %v", stands, err, tt.want)
+			if accepted, err := s.Settle(t.Context(), charged, true); accepted != tt.want || err != nil {
+				t.Errorf("Settle = %v, %v, want %v", accepted, err, tt.want)
 			}
 			if locked := observe(t, s, "alice").Locked(); locked == tt.want {
 				t.Errorf("locked = %v", locked)
 			}
-			if stands, err := s.Settle(t.Context(), charged, true); stands != tt.want || err != nil {
-				t.Errorf("the second time, Settle = %v, %v, want %v", stands, err, tt.want)
+			if accepted, err := s.Settle(t.Context(), charged, true); accepted != tt.want || err != nil {
+				t.Errorf("the second time, Settle = %v, %v, want %v", accepted, err, tt.want)
 			}
 		})
 	}

@@ -27,8 +27,8 @@ ORDER BY u.username COLLATE "C"`
 FROM users u ORDER BY u.username COLLATE "C"`
 )
 
-// Accounts reads all rows of the table users, in the order of their usernames' bytes. It needs no table but that one: where
-// no operator ever ran, nobody owns anything. Its errors are Observe's.
+// Accounts reads all rows of the table users, in the order of their usernames' bytes. It needs no other table: where no
+// operator ever ran, no row has an owner. Its errors are Observe's.
 func (s *Store) Accounts(ctx context.Context) ([]store.Account, error) {
 	var accounts []store.Account
 	err := s.run(ctx, reads, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {
@@ -88,7 +88,7 @@ ORDER BY attempted_at DESC, id DESC LIMIT @limit::bigint`
 
 // Attempts reads what the audit trail has of an account, the latest first. Its errors are Observe's.
 func (s *Store) Attempts(ctx context.Context, trail store.Trail) ([]store.Record, error) {
-	if !mayBeAccount(trail.Username) {
+	if !store.MayBeUsername(trail.Username) {
 		return nil, ctx.Err()
 	}
 	outcomes := make([]string, 0, len(trail.Outcomes))
@@ -102,7 +102,7 @@ func (s *Store) Attempts(ctx context.Context, trail store.Trail) ([]store.Record
 	var records []store.Record
 	err := s.run(ctx, reads, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {
 		rows, err := conn.Query(ctx, listAttempts, pgx.NamedArgs{
-			// On record is what Record makes of the name.
+			// The trail has the username as Record returns it.
 			"username": store.Attempt{Username: trail.Username}.Record(true).Username,
 			"since":    trail.Since.Microseconds(), "outcomes": outcomes, "limit": limit,
 		})

@@ -14,14 +14,14 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
-// Attempts that are refused without a charge (unknown, locked, inactive) cost an attacker nothing but time. Of each source, and of
-// all together, some a minute get a row of their own in the audit trail. Those beyond are added to one row for each minute,
+// Attempts that are rejected without a charge (unknown, locked, inactive) cost an attacker only time. Of each source, and of all
+// together, a limited number a minute gets a row of its own in the audit trail. Further ones are added to one row for each minute,
 // source and outcome, so that a flood neither fills the disk nor hides other attempts. Each replica counts by itself.
 const (
 	ownRowsOfSource = 100
 	ownRows         = 1000
 
-	// aggregatedSources bounds the rows, and the memory, of attempts from very many sources. Beyond it they share one source.
+	// aggregatedSources bounds the rows, and the memory, of attempts from very many sources. Above it they share one source.
 	aggregatedSources = 1000
 	otherSources      = "other"
 )
@@ -44,7 +44,7 @@ type aggregatedRow struct {
 // refusals are the verdicts of attempts that are not charged.
 var refusals = [...]store.Verdict{store.Unknown, store.Locked, store.Inactive}
 
-// A placement says how an attempt goes on record if it is refused.
+// placement is how an attempt is recorded if it is rejected.
 type placement struct {
 	minute     time.Time
 	source     string                  // by which it is counted
@@ -52,8 +52,8 @@ type placement struct {
 	ids        map[store.Verdict]int64 // of the row to add to; 0 where there is none
 }
 
-// next is the placement of the next attempt from the address. It has its rows to itself until it is returned by done, so that no charge
-// waits for the lock of another's row.
+// next returns the placement of the next attempt from the address. Its rows are its own until done gives it back, so that no
+// charge waits for the lock of another one's row.
 func (a *aggregates) next(address string, now time.Time) placement {
 	source := network(address)
 	a.mu.Lock()
@@ -80,7 +80,7 @@ func (a *aggregates) next(address string, now time.Time) placement {
 	return s
 }
 
-// done returns a placement. Where the attempt was refused it is on record with this ID.
+// done gives a placement back. A rejected attempt is recorded with this ID.
 func (a *aggregates) done(s placement, verdict store.Verdict, id int64) {
 	isRefused := slices.Contains(refusals[:], verdict)
 	a.mu.Lock()
@@ -107,13 +107,13 @@ func (a *aggregates) done(s placement, verdict store.Verdict, id int64) {
 	}
 }
 
-// arguments completes those of a charge.
+// arguments completes the arguments of a charge.
 func (s placement) arguments(args pgx.NamedArgs) {
 	args["aggregated"], args["aggregated_source"] = s.aggregated, s.source
 	args["unknown_row"], args["locked_row"], args["inactive_row"] = s.ids[store.Unknown], s.ids[store.Locked], s.ids[store.Inactive]
 }
 
-// network is the address or, of IPv6, the /64 that one client usually has to itself. What is no address stays as it is, as far as a
+// network is the address or, of IPv6, the /64 that one client usually has to itself. Other text stays as it is, as far as a
 // record can have it.
 func network(address string) string {
 	at, err := netip.ParseAddr(address)

@@ -28,7 +28,7 @@ func TestAFloodOfRefusedAttemptsIsAggregated(t *testing.T) {
 	for _, outcome := range []store.Outcome{store.RefusedLocked, store.RefusedInactive, store.RefusedUnknown} {
 		sum := value[int](t, pool, "SELECT sum(attempts) FROM login_attempts WHERE outcome = $1", string(outcome))
 		if sum != each {
-			t.Errorf("%d attempts are on record as %s, want %d", sum, outcome, each)
+			t.Errorf("%d attempts are recorded as %s, want %d", sum, outcome, each)
 		}
 	}
 	// A minute may end meanwhile, and another begin.
@@ -57,7 +57,7 @@ func TestAFloodHidesNoCheckedAttempt(t *testing.T) {
 		charge(t, s, "alice")
 	}
 	if rows := value[int](t, pool, "SELECT count(*) FROM login_attempts WHERE username = 'alice' AND user_agent = 'a browser'"); rows != 3 {
-		t.Errorf("alice has %d attempts on record, want 3", rows)
+		t.Errorf("alice has %d recorded attempts, want 3", rows)
 	}
 }
 
@@ -85,11 +85,11 @@ func TestConcurrentRefusalsLoseNoAttempt(t *testing.T) {
 		}
 	}
 	if sum := value[int](t, pool, "SELECT sum(attempts) FROM login_attempts"); sum != callers*each {
-		t.Errorf("%d attempts are on record, want %d", sum, callers*each)
+		t.Errorf("%d attempts are recorded, want %d", sum, callers*each)
 	}
 }
 
-func TestAPurgedAggregateIsBegunAnew(t *testing.T) {
+func TestAPurgedAggregateBeginsAgain(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
@@ -100,7 +100,7 @@ func TestAPurgedAggregateIsBegunAnew(t *testing.T) {
 	run(t, pool, "DELETE FROM login_attempts")
 	charge(t, s, "nobody")
 	if sum := value[int](t, pool, "SELECT sum(attempts) FROM login_attempts"); sum != 1 {
-		t.Errorf("%d attempts are on record, want 1", sum)
+		t.Errorf("%d attempts are recorded, want 1", sum)
 	}
 }
 

@@ -10,10 +10,9 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// shouldPing tells whether a connection of the pool is to be asked whether it is still there before it is used: when it was
-// idle for a second, since TCP does not tell, and when something has come on it that nobody waits for, which mostly is its
-// end. A statement that is sent on a dead connection may have been executed, for all that one knows; one for which there
-// was no connection was not.
+// shouldPing reports whether a connection of the pool is pinged before it is used: if it was idle for a second, since TCP does
+// not report a lost peer, and if data arrived that no call waits for, which most often is its end. A statement that is sent on
+// a dead connection may have been executed. Without a connection it was not.
 func shouldPing(_ context.Context, params pgxpool.ShouldPingParams) bool {
 	return params.IdleDuration > time.Second || !silent(bare(params.Conn.PgConn().Conn()))
 }

@@ -10,8 +10,8 @@ import (
 	"syscall"
 )
 
-// silent tells, by one system call that does not wait, that there is nothing to read on a connection: no data, no end and
-// no error.
+// silent reports, by one system call that does not wait, whether there is nothing to read on a connection: no data, no end and no
+// error.
 func silent(conn net.Conn) bool {
 	socket, ok := conn.(syscall.Conn)
 	if !ok {
@@ -22,7 +22,7 @@ func silent(conn net.Conn) bool {
 		return false
 	}
 	var peeked error
-	// Not by Read: that waits for a reader that the driver may have left behind. The socket itself never blocks.
+	// Not by Read, which waits for a reader that the driver may have left. The socket itself never blocks.
 	err = raw.Control(func(fd uintptr) {
 		_, _, peeked = syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK)
 	})

@@ -10,45 +10,46 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/observer"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
 // A change is one statement of up to five steps, each fed by the one before:
 //
-//	fence   locks the note, where there is one, and yields a row only while the plan behind the change still holds
-//	written writes the row of users, and yields a row only where it did
-//	gone    of a change that ends the account: yields a row only where the row of users is now deleted, or inactive
-//	noted   writes the note, with a new revision
-//	SELECT  says whether the fence held, and notifies where a note was written
+//	fence    locks the ownership record, if there is one, and yields a row only while the plan of the change still holds
+//	written  writes the row of users, and yields a row only if it did
+//	gone     of a change that ends the account: yields a row only if the row of users is now deleted or inactive
+//	recorded writes the ownership record, with a new revision
+//	SELECT   returns whether the fence held, and notifies if a record was written
 //
-// So nothing is written once the fence yields nothing, and nothing is noted once there was no row to write. A writer
-// that waited in the fence for another one sees the note as that one left it, with another revision, and yields
-// nothing. The order of locks is the same in all of them, note before row, so that they cannot deadlock.
+// So nothing is written if the fence yields nothing, and nothing is recorded if no row was written. A writer that waited in the
+// fence for another one sees the record as that one left it, with another revision, and yields nothing. All statements lock the
+// record before the row, so they cannot deadlock.
 //
-// Another program's trigger, rule or policy may skip the write, or change it. A row that was skipped is not noted. A row
-// that was changed is, since the rest of the change was made. Either way the account is read back after the commit, also
-// since AFTER triggers and deferred ones run later than RETURNING: what was read back is what the caller believes.
+// A trigger, rule or policy of another program may skip the write, or change it. A skipped row is not recorded. A changed row is,
+// since the rest of the change was made. Either way the account is read back after the commit, because AFTER triggers and
+// deferred ones run later than RETURNING. The caller believes only the account that was read back.
 
-// patient makes the transaction wait for a lock of another one for no longer than this. A plain SELECT evaluates it before
-// a lock is taken, since rows are locked above the join. It is no start-up parameter because PgBouncer refuses those that it
-// does not know, and is local to the transaction because PgBouncer hands the session on.
+// patient limits how long the transaction waits for a lock of another one. A plain SELECT evaluates it before a lock is taken,
+// since rows are locked above the join. It is no start-up parameter because PgBouncer rejects unknown ones. It is local to the
+// transaction because PgBouncer passes the session on.
 const patient = `
 patience AS MATERIALIZED (
     SELECT pg_catalog.set_config('lock_timeout', @lock_timeout::text, true) AS milliseconds
 ),`
 
-// The fences. A change that is confirmed may rest on an older generation, and may follow the tombstone of its own owner.
+// The fences. A confirmed change may have an older generation, and may follow the tombstone of its own owner.
 const (
-	// No note was observed. That there still is none, noteNew ensures: a second note of the name violates the primary
-	// key, and the error undoes the whole statement.
+	// No record was observed. recordNew makes sure that there still is none: a second record of the username violates the
+	// primary key, and the error undoes the whole statement.
 	fenceNone = `
 fence AS (
     SELECT @username::text AS username FROM patience
 )`
 
-	// A note was observed, and is to be taken over. The revision says that it is still the same. An owned name is taken
-	// over only in the owner's own place, and never by an older generation; a deleted one not by the owner that was
-	// deleted.
+	// A record was observed, and is to be taken over. The revision shows that it is still the same. An owned username is taken
+	// over only by a resource with the same cluster, namespace and name, and never by an older generation. A deleted one is not
+	// taken over by the owner that was deleted.
 	fenceTakeOver = `
 fence AS (
     SELECT o.username FROM patience, shardinguser_ownership o
@@ -58,7 +59,7 @@ fence AS (
     FOR UPDATE OF o
 )`
 
-	// The row is the owner's own, as it was observed, and the owner has applied no newer generation.
+	// The resource owns the row, as it was observed, and no newer generation of it was applied.
 	fenceOwned = `
 fence AS (
     SELECT o.username FROM patience, shardinguser_ownership o
@@ -67,7 +68,7 @@ fence AS (
     FOR UPDATE OF o
 )`
 
-	// A note was observed, and nobody owns the row.
+	// A record was observed, and no resource owns the row.
 	fenceUnowned = `
 fence AS (
     SELECT o.username FROM patience, shardinguser_ownership o
@@ -77,8 +78,8 @@ fence AS (
 )`
 )
 
-// What is written into users. A row that exists makes the INSERT violate the primary key, which undoes the whole
-// statement. The columns of the log-in side are left to their defaults.
+// The steps that write users. A row that exists makes the INSERT violate the primary key, which undoes the whole
+// statement. The columns of the login side are left to their defaults.
 const (
 	insertRow = `,
 written AS (
@@ -95,7 +96,7 @@ written AS (
     RETURNING u.username, (COALESCE(u.failed_login_attempts, 0) = 0 AND u.locked_until IS NULL) AS cleared
 )`
 
-	// %[2]s is what else is written, and %[3]s which inactive rows are written too.
+	// %[2]s are further columns, and %[3]s is a condition for inactive rows that are written too.
 	deactivateRow = `,
 written AS (
     UPDATE users u SET active = false%[2]s, updated_at = pg_catalog.now() FROM fence f
@@ -118,8 +119,8 @@ gone AS (
     WHERE EXISTS (SELECT FROM written) OR (NOT EXISTS (SELECT FROM users u WHERE u.username::text = f.username::text) AND NOT ` + hides + `)
 )`
 
-	// hides is whether row-level security may hide rows from the role, so that a row that is not seen may still be there. It does
-	// not where a policy lets the role read all rows, and none restricts that.
+	// hides is true if row-level security may hide rows from the role, so that a row that is not found may exist. It is false if
+	// a policy lets the role read all rows and none restricts that.
 	hides = `(pg_catalog.row_security_active('users') AND (
         EXISTS (` + readPolicies + ` AND NOT p.polpermissive)
         OR NOT EXISTS (` + readPolicies + ` AND p.polpermissive AND pg_catalog.pg_get_expr(p.polqual, p.polrelid) = 'true')))`
@@ -128,22 +129,22 @@ gone AS (
             AND EXISTS (SELECT FROM pg_catalog.unnest(p.polroles) r (id) WHERE CASE WHEN r.id = 0::oid THEN true ELSE pg_catalog.pg_has_role(r.id, 'USAGE') END)`
 )
 
-// sameName is the username of the note; NULL, which the table refuses, where a trigger gave the row another one. Without it
-// the note of another account would be written, and a row left behind that nobody asked for.
+// sameName is the username of the record. If a trigger gave the row another one, it is NULL, which the table rejects. Otherwise
+// the record of another account would be written, and an unwanted row would remain.
 const sameName = "CASE WHEN w.username::text = @username::text THEN @username::text END"
 
-// notePolicy is what is noted of what policies say.
-const notePolicy = `,
+// recordPolicy are the columns that hold the decision of policies.
+const recordPolicy = `,
         suspended = @suspended::boolean, lockout_attempts = @lockout_attempts::integer,
         lockout_duration = @lockout_duration::bigint::float8 * INTERVAL '1 microsecond',
         lockout_longest = @lockout_longest::bigint::float8 * INTERVAL '1 microsecond',
         lockout_exempt = @lockout_exempt::boolean`
 
-// What is noted. %[1]s is the step that it follows: written where there has to be a row, gone where there must be none that
-// is active, fence where it does not matter.
+// The steps that write the ownership record. %[1]s is the step before: written where there has to be a row, gone where there
+// must be no active one, fence where it does not matter.
 const (
-	noteNew = `,
-noted AS (
+	recordNew = `,
+recorded AS (
     INSERT INTO shardinguser_ownership (username, cluster, namespace, name, uid, state, generation, deletion_policy,
         password_version, password_hash, password_weak, password_suspicion, password_judged, password_changed_at, unlock_handled,
         suspended, lockout_attempts, lockout_duration, lockout_longest, lockout_exempt)
@@ -157,10 +158,10 @@ noted AS (
     RETURNING username
 )`
 
-	// A request to unlock, and the time of a password that is still the same, survive only under the same owner. A request
-	// counts as handled once the row has no lock and a clean counter.
-	noteTakeOver = `,
-noted AS (
+	// A request to unlock, and the time of an unchanged password, are kept only for the same owner. A request is handled once
+	// the row has no lock and a clean counter.
+	recordTakeOver = `,
+recorded AS (
     UPDATE shardinguser_ownership o SET
         username = ` + sameName + `,
         cluster = @cluster, namespace = @namespace, name = @name, uid = @uid,
@@ -176,32 +177,32 @@ noted AS (
             WHEN o.uid = @uid THEN o.unlock_handled
             ELSE ''
         END,
-        changed_at = pg_catalog.now()` + notePolicy + `
+        changed_at = pg_catalog.now()` + recordPolicy + `
     FROM %[1]s w WHERE o.username::text = @username::text
     RETURNING o.username
 )`
 
-	// %[2]s is what else the change notes.
-	noteUpdate = `,
-noted AS (
+	// %[2]s are further columns.
+	recordUpdate = `,
+recorded AS (
     UPDATE shardinguser_ownership o SET
         username = ` + sameName + `,
-        generation = @generation, revision = DEFAULT, deletion_policy = @deletion, changed_at = pg_catalog.now()` + notePolicy + `%[2]s
+        generation = @generation, revision = DEFAULT, deletion_policy = @deletion, changed_at = pg_catalog.now()` + recordPolicy + `%[2]s
     FROM %[1]s w WHERE o.username::text = @username::text
     RETURNING o.username
 )`
 
-	// A hash is kept only as long as it is of use.
-	noteReleased = `,
-noted AS (
+	// The hash is of no further use.
+	recordReleased = `,
+recorded AS (
     UPDATE shardinguser_ownership o SET
         state = 'released', generation = @generation, revision = DEFAULT, password_hash = '', changed_at = pg_catalog.now()
     FROM %[1]s w WHERE o.username::text = w.username::text
     RETURNING o.username
 )`
 
-	noteDeleted = `,
-noted AS (
+	recordDeleted = `,
+recorded AS (
     UPDATE shardinguser_ownership o SET
         state = 'deleted', revision = DEFAULT, password_version = '', password_hash = '', password_weak = false,
         password_suspicion = '', password_judged = '', password_changed_at = NULL, unlock_handled = '', changed_at = pg_catalog.now()
@@ -209,8 +210,8 @@ noted AS (
     RETURNING o.username
 )`
 
-	noteBuriedNew = `,
-noted AS (
+	recordBuriedNew = `,
+recorded AS (
     INSERT INTO shardinguser_ownership (username, cluster, namespace, name, uid, state, generation, deletion_policy,
         password_version, password_hash, password_weak, unlock_handled)
     SELECT w.username, @cluster, @namespace, @name, @uid, 'deleted', @generation::bigint, @deletion, '', '', false, ''
@@ -218,9 +219,9 @@ noted AS (
     RETURNING username
 )`
 
-	// A tombstone becomes that of the owner who came last; what was released stays the former owner's.
-	noteBuried = `,
-noted AS (
+	// A tombstone becomes that of the latest owner. A released record stays that of its owner.
+	recordBuried = `,
+recorded AS (
     UPDATE shardinguser_ownership o SET
         cluster = CASE o.state WHEN 'deleted' THEN @cluster ELSE o.cluster END,
         namespace = CASE o.state WHEN 'deleted' THEN @namespace ELSE o.namespace END,
@@ -234,7 +235,7 @@ noted AS (
     RETURNING o.username
 )`
 
-	// With a new tombstone goes a handful of those that are more than a day old: nobody can still believe in them.
+	// With a new tombstone, some older than a day are deleted: no process has a copy of the resource that old.
 	purge = `,
 purged AS (
     DELETE FROM shardinguser_ownership WHERE username::text IN (
@@ -246,19 +247,19 @@ purged AS (
 )`
 )
 
-// answer says whether the fence held. It notifies observers where a note was written, also of what the trigger on users
-// does not see: a name that was freed without its row being changed may be what another resource waits for.
+// answer returns whether the fence held. It notifies observers if a record was written, also of changes that the trigger on
+// users does not see: another resource may wait for a username that was freed without a change of its row.
 const answer = `
-SELECT EXISTS (SELECT FROM fence), (SELECT pg_catalog.pg_notify('` + rowsChannel + `', noted.username)::text FROM noted)`
+SELECT EXISTS (SELECT FROM fence), (SELECT pg_catalog.pg_notify('` + observer.RowsChannel + `', recorded.username)::text FROM recorded)`
 
-// statementFor is the statement that makes the change.
+// statementFor returns the statement that makes the change.
 func statementFor(change user.Change) (string, error) {
 	steps := func(steps ...string) (string, error) { return "WITH" + patient + strings.Join(steps, "") + answer, nil }
-	after := func(step, note string) string { return strings.ReplaceAll(note, "%[1]s", step) }
+	after := func(step, record string) string { return strings.ReplaceAll(record, "%[1]s", step) }
 
-	fence, note := fenceTakeOver, noteTakeOver
+	fence, record := fenceTakeOver, recordTakeOver
 	if change.Revision == 0 {
-		fence, note = fenceNone, noteNew
+		fence, record = fenceNone, recordNew
 	}
 	owned := fenceOwned
 	if len(change.Endangered) > 0 {
@@ -266,34 +267,34 @@ func statementFor(change user.Change) (string, error) {
 	}
 	switch change.Verb {
 	case user.Create:
-		return steps(fence, insertRow, after("written", note))
+		return steps(fence, insertRow, after("written", record))
 	case user.Adopt:
-		return steps(fence, fmt.Sprintf(updateRow, columns(change)), after("written", note))
+		return steps(fence, fmt.Sprintf(updateRow, columns(change)), after("written", record))
 	case user.Update:
-		note := strings.ReplaceAll(noteUpdate, "%[2]s", notes(change))
+		record := strings.ReplaceAll(recordUpdate, "%[2]s", recorded(change))
 		if set := columns(change); set != "" {
-			return steps(owned, fmt.Sprintf(updateRow, set), after("written", note))
+			return steps(owned, fmt.Sprintf(updateRow, set), after("written", record))
 		}
-		return steps(owned, after("fence", note))
+		return steps(owned, after("fence", record))
 	case user.Delete:
-		return steps(owned, deleteRow, after("gone", noteDeleted), purge)
+		return steps(owned, deleteRow, after("gone", recordDeleted), purge)
 	case user.Deactivate:
-		return steps(owned, deactivation(change), after("gone", noteReleased))
+		return steps(owned, deactivation(change), after("gone", recordReleased))
 	case user.Suspend:
 		return steps(suspension(change)...)
 	case user.Release:
-		return steps(fenceOwned, after("fence", noteReleased))
+		return steps(fenceOwned, after("fence", recordReleased))
 	case user.Bury:
 		if change.Revision == 0 {
-			return steps(fenceNone, after("fence", noteBuriedNew), purge)
+			return steps(fenceNone, after("fence", recordBuriedNew), purge)
 		}
-		return steps(fenceUnowned, after("fence", noteBuried), purge)
+		return steps(fenceUnowned, after("fence", recordBuried), purge)
 	case user.Nothing:
 	}
 	return "", fmt.Errorf("no statement for the verb %q", change.Verb)
 }
 
-// columns is what an Adopt or Update sets in the row; "" where it sets nothing.
+// columns returns what an Adopt or Update sets in the row; "" where it sets nothing.
 func columns(change user.Change) string {
 	writes := func(f user.Field) bool { return change.Verb == user.Adopt || slices.Contains(change.Write, f) }
 	var set []string
@@ -312,8 +313,8 @@ func columns(change user.Change) string {
 	return strings.Join(set, ", ")
 }
 
-// notes is what an Update notes beside the generation and the deletion policy.
-func notes(change user.Change) string {
+// recorded returns what an Update records besides the generation and the deletion policy.
+func recorded(change user.Change) string {
 	set := ""
 	if p := change.Password; p != nil {
 		set += `,
@@ -328,7 +329,7 @@ func notes(change user.Change) string {
 	}
 	switch {
 	case change.Unlock == "":
-	case change.ClearLockout: // handled is what was really cleared
+	case change.ClearLockout: // handled only if it was really cleared
 		set += ", unlock_handled = CASE WHEN w.cleared THEN @unlock ELSE o.unlock_handled END"
 	default:
 		set += ", unlock_handled = @unlock"
@@ -336,11 +337,11 @@ func notes(change user.Change) string {
 	return set
 }
 
-// arguments is all that a statement may name.
+// arguments returns all arguments that a statement may name.
 func (s *Store) arguments(change user.Change) (pgx.NamedArgs, error) {
 	roles := change.Roles
 	if roles == nil {
-		roles = []string{} // null is no set of roles
+		roles = []string{} // not null, which is malformed
 	}
 	encoded, err := json.Marshal(roles)
 	if err != nil {

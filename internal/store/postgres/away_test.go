@@ -12,10 +12,11 @@ import (
 	"time"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/backoff"
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// unsent tells whether an error says that the database cannot have got the call.
+// unsent reports whether an error says that the database cannot have got the call.
 func unsent(t *testing.T, err error) bool {
 	t.Helper()
 	var unavailable *store.UnavailableError
@@ -34,7 +35,7 @@ func chargeFails(t *testing.T, s *Store, username string) error {
 	return err
 }
 
-// awayMeanwhile tells whether the database was ever away while do ran.
+// awayMeanwhile reports whether the database was ever away while do ran.
 func awayMeanwhile(s *Store, do func()) bool {
 	done := make(chan struct{})
 	go func() {
@@ -43,7 +44,7 @@ func awayMeanwhile(s *Store, do func()) bool {
 	}()
 	was := false
 	for {
-		was = was || s.Away()
+		was = was || s.Health().Unavailable
 		select {
 		case <-done:
 			return was
@@ -60,14 +61,14 @@ func TestWithoutAConnectionTheDatabaseIsUnavailableAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	charge(t, s, "alice")
-	if s.Away() {
-		t.Error("it is away from the beginning")
+	if s.Health().Unavailable {
+		t.Error("it is unavailable from the beginning")
 	}
 	proxy.Cut()
 	eventually(t, "the connection is no more", func() bool {
 		return unsent(t, chargeFails(t, s, "alice")) // the cut may come in the midst of a first one
 	})
-	if !s.Away() {
+	if !s.Health().Unavailable {
 		t.Error("it is not away")
 	}
 	_, err := s.Observe(t.Context(), "alice")
@@ -93,13 +94,13 @@ func TestAUselessDSNMakesTheDatabaseUnavailableUnsent(t *testing.T) {
 		dsn = useless
 		mu.Unlock()
 		s.Pool().Reset()
-		if err := chargeFails(t, s, "alice"); !unsent(t, err) || !s.Away() {
-			t.Errorf("unsent is %t, and away is %t after: %v", unsent(t, err), s.Away(), err)
+		if err := chargeFails(t, s, "alice"); !unsent(t, err) || !s.Health().Unavailable {
+			t.Errorf("unsent is %t, and away is %t after: %v", unsent(t, err), s.Health().Unavailable, err)
 		}
 		mu.Lock()
 		dsn = good
 		mu.Unlock()
-		eventually(t, "it is back", func() bool { return !s.Away() })
+		eventually(t, "it is back", func() bool { return !s.Health().Unavailable })
 		charge(t, s, "alice")
 	}
 }
@@ -120,7 +121,7 @@ func TestAStatementOnABrokenConnectionIsNotReportedUnsent(t *testing.T) {
 		run(t, pool, "DELETE FROM login_attempts")
 		run(t, pool, insertActive, "alice")
 		tx := hold(t, pool, "SELECT FROM users FOR UPDATE")
-		call := start(func() (store.Charged, error) { return s.Charge(t.Context(), attempt("alice"), usual) })
+		call := start(func() (store.Charge, error) { return s.Charge(t.Context(), attempt("alice"), usual) })
 		waits(t, pool, 1)
 		disturb()
 		if _, err := call.wait(t); unsent(t, err) {
@@ -176,7 +177,7 @@ func TestAStoppedServerGetsNoStatementOnAClosedConnection(t *testing.T) {
 				t.Errorf("it is not said to be unsent: %v", err)
 			}
 		}
-		if !s.Away() {
+		if !s.Health().Unavailable {
 			t.Error("it is not away")
 		}
 		if err := server.Start(t.Context()); err != nil {
@@ -205,27 +206,27 @@ func TestADatabaseMissingAtTheStartIsUnavailableUntilItComes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			disturb()
 			s := open(t, Settings{DSN: fixed(dsn), MinIdleConns: -1}) // by the usual times
-			if s.Away() {
-				t.Error("it is away before anybody looked")
+			if s.Health().Unavailable {
+				t.Error("it is unavailable before anybody looked")
 			}
 			background(t, func(ctx context.Context) { _ = s.Maintain(ctx) })
-			eventually(t, "it is away", s.Away)
+			eventually(t, "it is unavailable", isUnavailable(s))
 			proxy.Restore()
-			eventually(t, "it is back", func() bool { return !s.Away() })
+			eventually(t, "it is back", func() bool { return !s.Health().Unavailable })
 			charge(t, s, "alice")
 		})
 	}
 }
 
-func TestAnOutageIsNoticedWhileNobodyCallsAndSoIsItsEnd(t *testing.T) {
+func TestAnOutageAndItsEndAreNoticedWithoutCalls(t *testing.T) {
 	t.Parallel()
 	proxy, dsn := testenv.DatabaseProxy(t, databaseWithSchema(t))
 	s := ready(t, Settings{DSN: fixed(dsn)})
 	for name, disturb := range map[string]func(){"it is cut": proxy.Cut, "the network swallows": proxy.Stall} {
 		disturb()
-		eventually(t, name+", and it is away", s.Away)
+		eventually(t, name+", and it is unavailable", isUnavailable(s))
 		proxy.Restore()
-		eventually(t, name+", and it is back", func() bool { return !s.Away() })
+		eventually(t, name+", and it is back", func() bool { return !s.Health().Unavailable })
 		charge(t, s, "alice")
 	}
 }
@@ -246,7 +247,7 @@ func TestALoginFloodDoesNotMakeTheDatabaseUnavailable(t *testing.T) {
 		s.timing.lookPool, s.timing.look = 100*time.Millisecond, patience // a connection of their own may take its time
 		background(t, func(ctx context.Context) { _ = s.Maintain(ctx) })
 		watch(t, s)
-		eventually(t, "it listens", s.Current)
+		eventually(t, "it listens", func() bool { return s.Health().Current })
 		run(t, pool, "DELETE FROM users")
 		run(t, pool, "INSERT INTO users (username, password_hash) SELECT 'user-' || n, 'hash' FROM generate_series(1, 2) n")
 		if name == "of the server" {
@@ -267,8 +268,8 @@ func TestALoginFloodDoesNotMakeTheDatabaseUnavailable(t *testing.T) {
 				flood.Wait()
 			}
 		})
-		if away || !s.Up() || busy.Load() == 0 {
-			t.Errorf("%s: away is %t, up is %t, and %d calls got no connection: %v", name, away, s.Up(), busy.Load(), s.Failure())
+		if away || !s.Health().Up() || busy.Load() == 0 {
+			t.Errorf("%s: away is %t, up is %t, and %d calls got no connection: %v", name, away, s.Health().Up(), busy.Load(), s.Health().Writing)
 		}
 		commit(t, tx)
 	}
@@ -290,15 +291,15 @@ func TestAServerWithoutFreeConnectionsIsUnavailableAfterAWhile(t *testing.T) {
 	s.timing.shortage = time.Hour
 	s.Pool().Reset()
 	_ = chargeFails(t, s, "alice")
-	if s.check(t.Context()); s.Away() {
-		t.Error("it is away as soon as its own connections are gone")
+	if s.check(t.Context()); s.Health().Unavailable {
+		t.Error("it is unavailable as soon as its own connections are gone")
 	}
 	s.timing.shortage = time.Millisecond
-	pause(t.Context(), s.timing.shortage)
-	if s.check(t.Context()); !s.Away() {
+	backoff.Pause(t.Context(), s.timing.shortage)
+	if s.check(t.Context()); !s.Health().Unavailable {
 		t.Error("it is not away, though it has no connection and gets none")
 	}
 	run(t, pool, "ALTER ROLE "+role+" CONNECTION LIMIT 1")
 	// The server counts a connection that it refused until that one's process has ended.
-	eventually(t, "the database is available", func() bool { s.check(t.Context()); return !s.Away() })
+	eventually(t, "the database is available", func() bool { s.check(t.Context()); return !s.Health().Unavailable })
 }

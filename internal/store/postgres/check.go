@@ -10,56 +10,57 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/backoff"
 )
 
-// Whether the database is away decides who decides about log-ins: it or, without its count of failures, each replica by
-// itself. So nobody may be able to make it look away by logging in, and what a call meets with proves nothing: rows are
-// locked, the pool is exhausted, the server is busy, a connection breaks. Away is
+// While the database is unavailable, each replica decides logins by itself, without the counters of the others. So an attacker
+// must not be able to make it seem unavailable by logging in, and the error of a call proves nothing: rows are locked, the pool
+// is exhausted, the server is busy, a connection breaks. A database is unavailable if
 //
-//   - a database to which no connection can be made, for another reason than that there are too many, or that it takes too
-//     long;
-//   - one that a check found to be of no use. A check waits for nobody: not for a connection of the pool when there is none
-//     to be had soon, and not for the lock of a row. Its own time-out proves nothing while the connection that listens gets
-//     answers: hashing may have taken the time. That there are too many connections does once we have had none for a while.
+//   - no connection can be made, for another reason than too many connections or a time-out;
+//   - a check found it of no use for logins. A check does not wait for a connection of the pool for long, nor for the lock of a
+//     row. A time-out of the check proves nothing while the listening connection gets answers: hashing may have used the time.
+//     Too many connections prove it once the store has had no connection for a while.
 //
-// A call that fails causes a check, and so does the passing of CheckInterval.
+// A check runs after a call failed, and every CheckInterval.
 
-// lookAtLogIns looks whether a session may write, and whether the tables that log-ins need are there and may be read, those of
-// an older version not taken for them. It reads no row, since the dead ones before the first may be many. lookAtTables looks at
-// all tables, of which the last is of no use to the controller.
+// lookAtLogins asks whether a session may write, and whether the tables that logins need exist in this version and may be read.
+// It reads no row, since there may be many dead ones before the first. lookAtTables asks for all tables; the controller does not
+// need the last one.
 const (
-	lookAtLogIns = `
+	lookAtLogins = `
 SELECT pg_catalog.current_setting('transaction_read_only')::boolean
        OR EXISTS (SELECT ` + readColumns + ` FROM users WHERE false)
        OR EXISTS (SELECT suspended, lockout_exempt FROM shardinguser_ownership WHERE false)
        OR EXISTS (SELECT attempt_key, attempts FROM login_attempts WHERE false)`
 
-	lookAtTables = lookAtLogIns + `
+	lookAtTables = lookAtLogins + `
        OR EXISTS (SELECT FROM shardinguser_merges WHERE false)`
 )
 
-// tryWriting does what a charge does: to no account, so that no lock is waited for, but with a record, since there may be
-// no room. It is undone.
+// tryWriting does what a charge does and is rolled back. It writes no account, so that it waits for no lock, and one audit row,
+// since the disk may be full.
 const tryWriting = `
 WITH written AS (
     UPDATE users SET failed_login_attempts = 0, locked_until = NULL, last_login_at = NULL WHERE false
 )
 INSERT INTO login_attempts (attempted_at, username, source, user_agent, outcome) VALUES (pg_catalog.now(), '', '', '', 'unknown')`
 
-// errUndone undoes what was tried.
+// errUndone rolls tryWriting back.
 var errUndone = errors.New("undone")
 
 // keepChecking checks until ctx ends.
 func (s *Store) keepChecking(ctx context.Context) {
 	for {
 		s.check(ctx)
-		// However many calls fail, they cause no more checks than this.
-		if !pause(ctx, s.timing.firstRetry) {
+		// Any number of failed calls cause no more checks than this.
+		if !backoff.Pause(ctx, s.timing.firstRetry) {
 			return
 		}
 		interval := s.settings.CheckInterval
-		if !s.Up() || s.Away() {
-			interval = min(interval, s.timing.lastRetry) // its end is worth noticing soon
+		if known := s.Health(); !known.Up() || known.Unavailable {
+			interval = min(interval, s.timing.lastRetry) // to notice the recovery soon
 		}
 		timer := time.NewTimer(max(0, interval-s.timing.firstRetry))
 		select {
@@ -71,10 +72,10 @@ func (s *Store) keepChecking(ctx context.Context) {
 	}
 }
 
-// check finds out whether the database is away.
+// check finds out whether the database is unavailable.
 func (s *Store) check(ctx context.Context) {
 	began := time.Now()
-	if s.isAstray(ctx) {
+	if s.isMismatched(ctx) {
 		return
 	}
 	isReadOnly, err := s.look(ctx, s.settings.Role.tables())
@@ -84,8 +85,8 @@ func (s *Store) check(ctx context.Context) {
 		if ctx.Err() != nil || !s.found(v, err) {
 			return
 		}
-		if v.kind == unreadable { // what is missing may be none of log-ins' business
-			isReadOnly, err = s.look(ctx, lookAtLogIns)
+		if v.kind == unreadable { // logins may not need what is missing
+			isReadOnly, err = s.look(ctx, lookAtLogins)
 		}
 		if err != nil {
 			s.health.setUseless(v.kind)
@@ -96,7 +97,7 @@ func (s *Store) check(ctx context.Context) {
 	}
 	switch {
 	case isReadOnly:
-		err = &pgconn.PgError{Code: codeReadOnly} // as the next write would be told
+		err = &pgconn.PgError{Code: codeReadOnly} // as the next write would get it
 		s.found(s.meaning(err, writes, s.timing.look), err)
 		s.health.setUseless(readOnly)
 		return
@@ -109,17 +110,16 @@ func (s *Store) check(ctx context.Context) {
 	s.health.setUseless(none)
 }
 
-// checkWrites finds out whether the database takes writes, where there is reason to ask. It tells whether nothing shows that it
-// does not.
+// checkWrites finds out whether the database accepts writes, if there is a reason to ask. It returns false if it does not.
 func (s *Store) checkWrites(ctx context.Context) bool {
 	code, refuses := s.health.refusedFor()
 	if doubted := s.health.takeDoubt(); !doubted && !refuses {
 		return true
 	}
-	if s.settings.Role.servesLogIns() { // what is refused may be none of the login side's business
-		// A statement's trigger runs too, though there is no row: what it raises concerns writes of rows, and a probe goes on.
+	if s.settings.Role.servesLogins() { // the rejected write may be one that logins do not make
+		// A statement trigger runs although there is no row. Its errors concern writes of rows, so the probe follows.
 		if err := s.tryToWrite(ctx); err != nil {
-			v := s.weighed(ctx, s.judge(err, writes, s.timing.look), err)
+			v := s.weighed(ctx, s.classify(err, writes, s.timing.look), err)
 			if v.kind == refusing || v.kind == readOnly {
 				s.found(v, err)
 				s.health.setUseless(v.kind)
@@ -132,7 +132,7 @@ func (s *Store) checkWrites(ctx context.Context) bool {
 	err := s.prove(ctx)
 	switch {
 	case err == nil || isProbeMissing(err):
-		if code != codeMissingRight || !s.lacksRight(ctx) {
+		if code != codeMissingRight || !s.findSuspects(ctx, &pgconn.PgError{Code: code}).lacksRight() {
 			s.health.proved()
 		}
 		return true
@@ -140,16 +140,16 @@ func (s *Store) checkWrites(ctx context.Context) bool {
 		return false
 	}
 	v := s.meaning(err, writes, s.timing.look)
-	if v.kind == away && !isUnreachable(err) {
-		return !refuses // the connection or the time fell short, which proves nothing
+	if v.kind == unavailable && !isUnreachable(err) {
+		return !refuses // a broken connection or a time-out proves nothing
 	}
 	s.found(v, err)
 	s.health.setUseless(v.kind)
 	return false
 }
 
-// found takes note of what a check failed at, and tells whether that proves anything.
-func (s *Store) found(v verdict, err error) bool {
+// found records the failure of a check, and reports whether it proves anything.
+func (s *Store) found(v class, err error) bool {
 	if stat := s.pool.Stat(); stat.TotalConns() > stat.ConstructingConns() {
 		s.health.hadConnection()
 	}
@@ -157,36 +157,36 @@ func (s *Store) found(v verdict, err error) bool {
 	case v.kind == statement || v.kind == conflict || v.kind == blocked || v.kind == busy:
 		return false
 	case isShort(err) && !s.health.isWithoutConnection(s.timing.shortage):
-		return false // what is in use is ours, or was: the server may not have noticed yet that we gave it up
+		return false // the connections are ours, or were: the server may not have noticed yet that we closed them
 	case timedOut(err) && s.isHeard():
-		return false // it is this process that is short of time, mostly
+		return false // most likely this process is short of time
 	case isLacking(v.code) && s.isMigrating():
 		wake(s.missing)
-		return false // they are being made
+		return false // they are being created
 	}
 	_ = s.took(v, err)
 	return true
 }
 
-// isHeard tells whether the database that the pool uses answers, though not to the pool.
-func (s *Store) isHeard() bool { return !s.settings.listensElsewhere && s.Current() }
+// isHeard reports whether the database that the pool uses answers, though not to the pool.
+func (s *Store) isHeard() bool { return !s.settings.listensElsewhere && s.Health().Current }
 
-// look looks at the tables by a connection of the pool and, where that comes to nothing, by one of its own: the pool says
-// nothing of the database while all its connections are in use, or dead without anybody's having been told.
+// look asks by a connection of the pool and, if that fails, by one of its own: the pool says nothing of the database while all
+// its connections are in use, or dead without a sign of it.
 func (s *Store) look(ctx context.Context, sql string) (isReadOnly bool, err error) {
 	isSuspect := true
-	if s.health.whyUseless() != away {
+	if s.health.whyUseless() != unavailable {
 		limited, cancel := context.WithTimeout(ctx, s.timing.lookPool)
 		defer cancel()
 		err = s.ask(limited, sql, &isReadOnly)
-		if err == nil || s.meaning(err, reads, s.timing.lookPool).kind != away {
+		if err == nil || s.meaning(err, reads, s.timing.lookPool).kind != unavailable {
 			return isReadOnly, err
 		}
 		isSuspect = !s.isBusy()
 	}
 	isReadOnly, err = s.lookDirectly(ctx, sql)
 	if err == nil && isSuspect {
-		s.pool.Reset() // who knows which of its connections are still there
+		s.pool.Reset() // some of its connections may be dead
 	}
 	return isReadOnly, err
 }
@@ -216,7 +216,7 @@ func (s *Store) tryToWrite(ctx context.Context) error {
 	return err
 }
 
-// isMigrating tells whether the tables are being made for the first time, for all that is known.
+// isMigrating reports whether the tables are being created for the first time, as far as is known.
 func (s *Store) isMigrating() bool {
 	select {
 	case <-s.migrated:

@@ -7,18 +7,20 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/session"
 )
 
 // A conn is a connection whose statements resolve names by the store's search path. Behind a pooler each transaction may have
-// another session, whose path is any: there each statement sets it first, in its own transaction.
+// another session, with any path: there each statement sets it first, in its own transaction.
 type conn struct {
 	raw  *pgx.Conn
 	path string // that each transaction sets; "" where the session has it
 }
 
-// on is a pooled connection as a conn.
+// on returns a pooled connection as a conn.
 func (s *Store) on(raw *pgx.Conn) *conn {
-	return &conn{raw: raw, path: s.sessions.of(raw.PgConn()).path.local()}
+	return &conn{raw: raw, path: s.sessions.Of(raw.PgConn()).Path.Local()}
 }
 
 // Exec runs a statement that yields no rows.
@@ -48,7 +50,7 @@ func (c *conn) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, er
 	return &batchRows{Rows: rows, results: results}, nil
 }
 
-// QueryRow runs a statement of which the first row counts.
+// QueryRow runs a statement and returns its first row.
 func (c *conn) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	if c.path == "" {
 		return c.raw.QueryRow(ctx, sql, args...)
@@ -63,10 +65,10 @@ func (c *conn) SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchResults
 		return c.raw.SendBatch(ctx, batch)
 	}
 	with := &pgx.Batch{}
-	with.Queue(setPath(c.path, true))
+	with.Queue(session.SetPath(c.path, true))
 	with.QueuedQueries = append(with.QueuedQueries, batch.QueuedQueries...)
 	results := c.raw.SendBatch(ctx, with)
-	_, _ = results.Exec() // its error is that of all that follow
+	_, _ = results.Exec() // its error is also that of the next ones
 	return results
 }
 
@@ -75,7 +77,7 @@ func (c *conn) Begin(ctx context.Context) (pgx.Tx, error) {
 	if c.path == "" {
 		return c.raw.Begin(ctx)
 	}
-	return c.raw.BeginTx(ctx, pgx.TxOptions{BeginQuery: "BEGIN; " + setPath(c.path, true)})
+	return c.raw.BeginTx(ctx, pgx.TxOptions{BeginQuery: "BEGIN; " + session.SetPath(c.path, true)})
 }
 
 // send sends one statement after the one that sets the path. A batch has no mode of its own.
@@ -90,7 +92,7 @@ func (c *conn) send(ctx context.Context, sql string, args []any) pgx.BatchResult
 	return c.SendBatch(ctx, batch)
 }
 
-// batchRows are the rows of the last statement of a batch. What fails at the commit is known when the batch is closed.
+// batchRows are the rows of the last statement of a batch. An error of the commit is known when the batch is closed.
 type batchRows struct {
 	pgx.Rows
 	results pgx.BatchResults
@@ -163,21 +165,21 @@ func (s *Store) transact(ctx context.Context, do func(pgx.Tx) error) error {
 	return s.borrow(ctx, func(c *conn) error { return pgx.BeginFunc(ctx, c, do) })
 }
 
-// dial opens a connection by the pool's DSN that is not the pool's.
+// dial opens a connection by the pool's DSN outside of the pool.
 func (s *Store) dial(ctx context.Context) (*conn, error) {
 	config, err := connConfig(s.settings.DSN)
 	if err != nil {
 		return nil, err
 	}
-	s.sessions.fit(config)
+	s.sessions.Fit(config)
 	raw, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return nil, err
 	}
-	path, err := settlePath(ctx, raw.PgConn(), config)
+	path, err := session.Settle(ctx, raw.PgConn(), config)
 	if err != nil {
 		hangUp(ctx, raw)
 		return nil, err
 	}
-	return &conn{raw: raw, path: path.local()}, nil
+	return &conn{raw: raw, path: path.Local()}, nil
 }

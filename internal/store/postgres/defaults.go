@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/backoff"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
@@ -19,17 +20,7 @@ SELECT u.username::text, pg_catalog.count(*) OVER ()
 FROM users u WHERE u.active AND pg_catalog.left(u.password_hash::text, 60) = ANY ($1::text[])
 ORDER BY u.username::text COLLATE "C" LIMIT $2::bigint`
 
-// DefaultPasswords returns the accounts with a default password of the sharding manager, as [Store.Maintain] found them last;
-// none before that.
-func (s *Store) DefaultPasswords() store.DefaultPasswords {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	found := s.defaults
-	found.Usernames = slices.Clone(found.Usernames)
-	return found
-}
-
-// keepFindingDefaults looks for default passwords as soon as the tables are there, and every DefaultsInterval, until ctx ends.
+// keepFindingDefaults looks for default passwords as soon as the tables exist, and every DefaultsInterval, until ctx ends.
 func (s *Store) keepFindingDefaults(ctx context.Context) {
 	if !s.settings.Role.makesSchema() {
 		return // the controller's store does
@@ -42,19 +33,19 @@ func (s *Store) keepFindingDefaults(ctx context.Context) {
 	delay := s.newDelay()
 	for {
 		if err := s.findDefaults(ctx); err != nil { // logged where it changes the database's state
-			if !delay.wait(ctx) {
+			if !delay.Wait(ctx) {
 				return
 			}
 			continue
 		}
-		delay.reset()
-		if !pause(ctx, s.settings.DefaultsInterval) {
+		delay.Reset()
+		if !backoff.Pause(ctx, s.settings.DefaultsInterval) {
 			return
 		}
 	}
 }
 
-// findDefaults looks once, keeps the result and logs what is new.
+// findDefaults searches once, keeps the result and logs what is new.
 func (s *Store) findDefaults(ctx context.Context) error {
 	found, err := s.readDefaults(ctx)
 	if err != nil {

@@ -83,11 +83,11 @@ func TestDefaultPasswordsAreLoggedOnceAndOnceTheyAreGone(t *testing.T) {
 	settings := quick(admin)
 	settings.Log, settings.DefaultsInterval = log.logger(), 20*time.Millisecond
 	s := ready(t, settings)
-	eventually(t, "the default passwords are found", func() bool { return s.DefaultPasswords().Count == 3 })
+	eventually(t, "the default passwords are found", func() bool { return s.Health().DefaultPasswords.Count == 3 })
 	run(t, pool, "UPDATE users SET password_hash = '!' WHERE username = 'viewer'")
-	eventually(t, "one is gone", func() bool { return s.DefaultPasswords().Count == 2 })
+	eventually(t, "one is gone", func() bool { return s.Health().DefaultPasswords.Count == 2 })
 	run(t, pool, "UPDATE users SET active = false")
-	eventually(t, "all are gone", func() bool { return s.DefaultPasswords().Count == 0 })
+	eventually(t, "all are gone", func() bool { return s.Health().DefaultPasswords.Count == 0 })
 	eventually(t, "that is logged", func() bool { return strings.Contains(log.String(), "No account has a default password") })
 	said := log.String()
 	if n := strings.Count(said, "Accounts have a well-known default password"); n != 1 {

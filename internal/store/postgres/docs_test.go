@@ -41,7 +41,7 @@ func TestTheSQLOfTheDocumentationIsUnderstood(t *testing.T) {
 	}
 }
 
-// What an administrator grants where the sharding system made the table is all that the operator needs, its trigger included.
+// The GRANTs for a table of the sharding system are all that the operator needs, its trigger included.
 func TestTheRightsOfTheGuideAreEnough(t *testing.T) {
 	t.Parallel()
 	admin := testenv.Database(t)

@@ -20,25 +20,26 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/schema"
 )
 
-// kind says whom a failure concerns.
+// kind is what a failure concerns.
 type kind int
 
 const (
-	none       kind = iota
-	conflict        // somebody else was there first
-	away            // the database cannot be used at all
-	doubtful        // the call got no answer or no connection: a look has to tell what that means
-	unreadable      // it answers, and does not let the tables be read
-	readOnly        // it answers, and takes no writes because it is no primary
-	refusing        // it answers, and refuses writes for another reason, or does not complete them
-	statement       // it refuses this row or this statement
-	blocked         // another transaction holds a lock on the row for longer than we wait
-	busy            // every connection of the pool is in use
+	none        kind = iota
+	conflict         // another change came first
+	unavailable      // the database cannot be used at all
+	doubtful         // the call got no answer or no connection: a check finds out why
+	unreadable       // it answers, and does not let the tables be read
+	readOnly         // it answers, and takes no writes because it is no primary
+	refusing         // it answers, and refuses writes for another reason, or does not complete them
+	statement        // it refuses this row or this statement
+	blocked          // another transaction holds a lock on the row for longer than we wait
+	busy             // every connection of the pool is in use
 )
 
-// SQLSTATEs with a part in more than a sentence.
+// SQLSTATEs that decide more than a sentence.
 const (
 	codeUndefinedTable     = "42P01"
 	codeUndefinedColumn    = "42703"
@@ -58,20 +59,20 @@ const (
 	codeNotSupported        = "0A000"
 )
 
-// isLacking tells whether a table or a column is not there.
+// isLacking reports whether a table or a column does not exist.
 func isLacking(code string) bool { return code == codeUndefinedTable || code == codeUndefinedColumn }
 
-// verdict is what a failure means.
-type verdict struct {
+// class is what a failure means.
+type class struct {
 	kind     kind
-	code     string // SQLSTATE; "" where the server said none
+	code     string // SQLSTATE; "" where there is none
 	sentence string
 }
 
-// errBlocked is part of the error where another transaction holds a lock on the row.
+// errBlocked is part of the error if another transaction holds a lock on the row.
 var errBlocked = errors.New("another transaction holds a lock on the row")
 
-func (v verdict) unavailable(err error) *store.UnavailableError {
+func (v class) unavailable(err error) *store.UnavailableError {
 	if v.kind == blocked {
 		err = errors.Join(errBlocked, err)
 	}
@@ -79,7 +80,7 @@ func (v verdict) unavailable(err error) *store.UnavailableError {
 	return &store.UnavailableError{Sentence: v.sentence, Err: err, Unsent: errors.As(err, &unsent), Locked: v.kind == blocked}
 }
 
-// unsentError is one from before the database got anything of a call.
+// unsentError is an error before the database received anything of a call.
 type unsentError struct{ error }
 
 func (e *unsentError) Unwrap() error { return e.error }
@@ -87,40 +88,40 @@ func (e *unsentError) Unwrap() error { return e.error }
 // errBusy says that all connections of the pool are taken.
 var errBusy = errors.New("every connection of the pool is in use")
 
-// judge turns an error of a call into what it means. What does not answer may be held up by another program's lock on a
-// row, or by our own callers, or be one connection that broke: only that no connection can be made proves by itself that
-// the database is away.
-func (s *Store) judge(err error, access access, limit time.Duration) verdict {
+// classify returns the class of an error of a call. A call without an answer may wait for a lock of another program or for
+// our own callers, or its connection may be broken. So a time-out proves nothing: only a failure to connect proves by itself
+// that the database is unavailable.
+func (s *Store) classify(err error, access access, limit time.Duration) class {
 	v := s.meaning(err, access, limit)
-	if v.kind == away && !isUnreachable(err) {
+	if v.kind == unavailable && !isUnreachable(err) {
 		v.kind = doubtful
 	}
 	return v
 }
 
-// meaning is what an error means where nothing but the database can be the reason.
-func (s *Store) meaning(err error, access access, limit time.Duration) verdict {
-	at := placeOf(s.settings.DSN, s.settings.ListenDSN)
+// meaning returns the class of an error if only the database can be the reason.
+func (s *Store) meaning(err error, access access, limit time.Duration) class {
+	at := dsnIdentityOf(s.settings.DSN, s.settings.ListenDSN)
 	at.serves = s.settings.Role
-	v := judge(err, at, limit)
+	v := classify(err, at, limit)
 	if access != writes && (v.kind == refusing || v.kind == readOnly) {
 		v.kind = unreadable
 	}
 	return v
 }
 
-// isUnreachable tells whether no connection can be made. One that took too long, or for which there was no room, is no
-// proof: a flood of calls may do that.
+// isUnreachable reports whether no connection can be made. A time-out and too many connections prove nothing: a flood of calls may
+// cause them.
 func isUnreachable(err error) bool {
 	var known *store.UnavailableError // about the DSN
 	var connecting *pgconn.ConnectError
 	return errors.As(err, &known) || (errors.As(err, &connecting) && !timedOut(err) && !isShort(err))
 }
 
-// shortages are what PgBouncer's refusals say.
+// shortages are messages of PgBouncer's refusals.
 var shortages = []string{"no more connections allowed", "client connections exceeded", "too many servers in the pool"}
 
-// isShort tells whether the server, or this machine, has no room for another connection.
+// isShort reports whether the server, or this machine, has no room for another connection.
 func isShort(err error) bool {
 	var connecting *pgconn.ConnectError
 	var refusal *pgconn.PgError
@@ -136,130 +137,130 @@ func isShort(err error) bool {
 		errors.Is(err, syscall.ENOMEM)
 }
 
-// judge is the one place where errors of the driver get a meaning. A sentence is built from SQLSTATEs, from names of
-// tables, columns and hosts, and from nothing else: the driver's own text can hold the DSN, and the server's a value.
-func judge(err error, at place, limit time.Duration) verdict {
+// classify is the only place that classifies errors of the driver. A sentence is built only from SQLSTATEs and from names of
+// tables, columns and hosts: the text of the driver can hold the DSN, and that of the server a value.
+func classify(err error, at dsnIdentity, limit time.Duration) class {
 	var refusal *pgconn.PgError
 	refused := errors.As(err, &refusal)
-	var known *store.UnavailableError // of ours already: about the DSN, or a right
+	var known *store.UnavailableError // an error of ours: about the DSN, or a right
 	switch {
 	case errors.As(err, &known) && refused:
-		return verdict{kind: refusing, sentence: known.Sentence}
+		return class{kind: refusing, sentence: known.Sentence}
 	case known != nil:
-		return verdict{kind: away, sentence: known.Sentence}
+		return class{kind: unavailable, sentence: known.Sentence}
 	case refused:
-		v, ok := judgeParameter(err, refusal)
+		v, ok := classifyParameter(err, refusal)
 		if !ok {
-			v = judgeRefusal(refusal, at, limit)
+			v = classifyRefusal(refusal, at, limit)
 		}
 		v.code = refusal.Code
 		return v
 	case errors.Is(err, errBack):
-		return verdict{kind: statement, sentence: "The database does not let the account end: within the same transaction the row is back, or " +
-			"active again."}
+		return class{kind: statement, sentence: "The database does not keep the account deleted or inactive: within the same transaction the " +
+			"row was created or activated again."}
 	case errors.Is(err, errRelocked):
-		return verdict{kind: statement, sentence: "The database does not let the account be unlocked: within the same transaction it is " +
+		return class{kind: statement, sentence: "The database does not keep the account unlocked: within the same transaction it was " +
 			"locked again."}
 	case errors.Is(err, errHidden):
-		return verdict{kind: statement, sentence: "The database may still have the row: row-level security of table users hides rows " +
+		return class{kind: statement, sentence: "The database may still have the row: row-level security of table users hides rows " +
 			"from the operator's role; add a policy that lets it read and delete all rows, or ALTER ROLE ... BYPASSRLS."}
 	case errors.Is(err, errHangs):
-		return verdict{kind: refusing, sentence: fmt.Sprintf("The database answers, but a commit did not return within %v; check that the "+
+		return class{kind: refusing, sentence: fmt.Sprintf("The database answers, but a commit did not return within %v; check that the "+
 			"standbys in synchronous_standby_names are connected, and that the server's disk keeps up.", limit)}
 	case errors.Is(err, errBusy):
-		return verdict{kind: busy, sentence: "All connections of the operator's pool are in use; raise its largest number " +
-			"of connections, or see what they wait for."}
+		return class{kind: busy, sentence: "All connections of the operator's pool are in use; raise its largest number " +
+			"of connections, or check pg_stat_activity for what they wait for."}
 	}
 	if sentence := decodeSentence(err); sentence != "" {
-		return verdict{kind: statement, sentence: sentence}
+		return class{kind: statement, sentence: sentence}
 	}
-	return verdict{kind: away, sentence: connectionSentence(err, at, limit)}
+	return class{kind: unavailable, sentence: connectionSentence(err, at, limit)}
 }
 
-// decodeSentence is about a value that the database sent and that we cannot read; "" where the error is none of that kind.
+// decodeSentence returns the sentence for a value of the database that cannot be decoded; "" for other errors.
 func decodeSentence(err error) string {
 	var scan pgx.ScanArgError
 	if !errors.As(err, &scan) {
 		return ""
 	}
-	return fmt.Sprintf("The operator cannot read column %d of what the database sent: its type or its text form is another one than "+
-		"expected; compare the columns of table users with docs/database.md.", scan.ColumnIndex+1)
+	return fmt.Sprintf("The operator cannot read column %d of what the database sent: its type or its text form is not the "+
+		"expected one; compare the columns of table users with docs/database.md.", scan.ColumnIndex+1)
 }
 
-// judgeRefusal is about errors that the server sent, by SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html
-func judgeRefusal(e *pgconn.PgError, at place, limit time.Duration) verdict {
+// classifyRefusal classifies errors that the server sent, by SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html
+func classifyRefusal(e *pgconn.PgError, at dsnIdentity, limit time.Duration) class {
 	switch e.Code {
 	case "40001", "40P01":
-		return verdict{kind: conflict}
+		return class{kind: conflict}
 	case codeUniqueViolation:
-		if isOurs(e.TableName) {
-			return verdict{kind: conflict}
+		if schema.IsOurs(e.TableName) {
+			return class{kind: conflict}
 		}
 	case codeReadOnly:
-		return verdict{kind: readOnly, sentence: "The database is read-only, as a standby or a former primary is; writing goes " +
-			"on as soon as a host of the DSN takes writes."}
+		return class{kind: readOnly, sentence: "The database is read-only, as a standby or a former primary is; writes " +
+			"continue as soon as a host of the DSN accepts them."}
 	case "28P01", "28000":
-		return verdict{kind: away, sentence: "The database refused the log-in; check user and password in the DSN, and the " +
+		return class{kind: unavailable, sentence: "The database rejected the login; check user and password in the DSN, and the " +
 			"server's pg_hba.conf."}
 	case "3D000":
-		return verdict{kind: away, sentence: "The database that the DSN names does not exist; create it, or correct the DSN."}
+		return class{kind: unavailable, sentence: "The database that the DSN names does not exist; create it or correct the DSN."}
 	case codeTooManyConnections:
-		return verdict{kind: away, sentence: "The database has no connection left; raise its max_connections, or lower the " +
+		return class{kind: unavailable, sentence: "The database has no connection left; raise its max_connections, or lower the " +
 			"operator's largest number of connections."}
 	case "53100":
-		return verdict{kind: refusing, sentence: "The database's disk is full; it has to get room."}
+		return class{kind: refusing, sentence: "The database disk is full; free or add space."}
 	case codeMissingRight:
-		return verdict{kind: refusing, sentence: missingRight(e.Message, at)}
+		return class{kind: refusing, sentence: missingRight(e.Message, at)}
 	case codeUndefinedTable, "3F000":
-		return verdict{kind: refusing, sentence: "The tables are not there yet; they are made as soon as the database and its " +
-			"rights allow it."}
+		return class{kind: refusing, sentence: "The operator's tables do not exist yet; they are created as soon as the database and " +
+			"the role's rights allow it."}
 	case "42P07":
-		return verdict{kind: refusing, sentence: "A table that the operator has to make is there already, made by another program; " +
+		return class{kind: refusing, sentence: "A table that the operator has to create exists already and belongs to another program; " +
 			"rename that one, or let the operator's search_path begin with a schema of its own, followed by that of users."}
 	case codeUndefinedColumn:
-		return verdict{kind: refusing, sentence: "A column that the operator needs is missing; compare the table users with " +
+		return class{kind: refusing, sentence: "A column that the operator needs is missing; compare the table users with " +
 			"the one in the operator's documentation."}
 	case codeQueryCanceled:
-		return verdict{kind: away, sentence: fmt.Sprintf("The server ended a statement before the operator's own limit of %v: its "+
+		return class{kind: unavailable, sentence: fmt.Sprintf("The server ended a statement before the operator's own limit of %v: its "+
 			"statement_timeout is shorter, or an administrator canceled the statement; raise it with ALTER ROLE %s SET statement_timeout.",
 			limit, quoted(at.role, "..."))}
 	case codeLockNotAvailable:
-		return verdict{kind: blocked, sentence: "Another transaction holds a lock on the row for too long; the operator tries again. " +
+		return class{kind: blocked, sentence: "Another transaction holds a lock on the row for too long; the operator retries. " +
 			"pg_stat_activity and pg_blocking_pids() show that transaction: end it."}
 	case "57P01", "57P02", "57P03":
-		return verdict{kind: away, sentence: "The database is starting up or shutting down."}
+		return class{kind: unavailable, sentence: "The database is starting up or shutting down."}
 	case codeNotSupported:
-		return verdict{kind: statement, sentence: "The database does not support that, because of a rule on the table users for example, or a table " +
+		return class{kind: statement, sentence: "The database does not support that, because of a rule on the table users for example, or a table " +
 			"changed under a prepared statement (SQLSTATE 0A000)."}
 	case "42P05", "26000":
-		return verdict{kind: refusing, sentence: "A pooler stands between the operator and the database and mixes up prepared " +
+		return class{kind: refusing, sentence: "A pooler between the operator and the database mixes up prepared " +
 			"statements; add default_query_exec_mode=exec to the DSN."}
 	}
-	return judgeClass(e, at)
+	return classifyByPrefix(e, at)
 }
 
-// judgeClass is about SQLSTATEs that have no sentence of their own, by their first two characters.
-func judgeClass(e *pgconn.PgError, at place) verdict {
-	class := e.Code[:min(2, len(e.Code))]
-	switch class {
+// classifyByPrefix classifies SQLSTATEs without a sentence of their own by their first two characters.
+func classifyByPrefix(e *pgconn.PgError, at dsnIdentity) class {
+	prefix := e.Code[:min(2, len(e.Code))]
+	switch prefix {
 	case "08":
 		if strings.Contains(e.Message, "search_path") || strings.Contains(e.Message, "startup parameter") {
-			return verdict{kind: away, sentence: fmt.Sprintf("The pooler between the operator and the database refuses a start-up "+
+			return class{kind: unavailable, sentence: fmt.Sprintf("The pooler between the operator and the database rejects a start-up "+
 				"parameter; set ignore_startup_parameters = search_path in PgBouncer, and ALTER ROLE %s SET search_path = %s "+
 				"in the database.", quoted(at.role, "the role"), quoted(at.schema, "the schema"))}
 		}
-		return verdict{kind: away, sentence: "The connection to the database broke."}
+		return class{kind: unavailable, sentence: "The connection to the database broke."}
 	case "53":
-		return verdict{kind: refusing, sentence: fmt.Sprintf("The database is short of resources (SQLSTATE %s).", e.Code)}
+		return class{kind: refusing, sentence: fmt.Sprintf("The database is short of resources (SQLSTATE %s).", e.Code)}
 	case "57":
-		return verdict{kind: away, sentence: fmt.Sprintf("The database ended the call (SQLSTATE %s).", e.Code)}
+		return class{kind: unavailable, sentence: fmt.Sprintf("The database ended the call (SQLSTATE %s).", e.Code)}
 	case "09", "21", "22", "23", "27", "2F", "38", "39", "44", "54", "55", "P0":
-		return verdict{kind: statement, sentence: fmt.Sprintf("The database does not take this row (SQLSTATE %s%s).", e.Code, objects(e))}
+		return class{kind: statement, sentence: fmt.Sprintf("The database rejects this row (SQLSTATE %s%s).", e.Code, objects(e))}
 	}
-	return verdict{kind: refusing, sentence: fmt.Sprintf("The database refused a statement (SQLSTATE %s); its log says more.", e.Code)}
+	return class{kind: refusing, sentence: fmt.Sprintf("The database rejected a statement (SQLSTATE %s); see the database's log.", e.Code)}
 }
 
-// objects is which of the database's objects stood in the way.
+// objects lists the database objects that the error names.
 func objects(e *pgconn.PgError) string {
 	var b strings.Builder
 	for _, name := range []struct{ what, name string }{
@@ -272,9 +273,9 @@ func objects(e *pgconn.PgError) string {
 	return b.String()
 }
 
-// missingRight is the sentence that says which GRANT is missing. The server names the object in its message only, which
-// holds no value, and never the column; in another language than English all that the role needs is told.
-func missingRight(message string, at place) string {
+// missingRight returns the sentence that names the missing GRANT. The server names the object in its message only, which holds no
+// value, and never the column. If the message is not in English, the sentence names all that the role needs.
+func missingRight(message string, at dsnIdentity) string {
 	if what, found := strings.CutPrefix(message, "must be owner of "); found {
 		kind, name, _ := strings.Cut(what, " ")
 		return fmt.Sprintf("The database role does not own the %s %s, which this version has to change; start this version once "+
@@ -295,13 +296,13 @@ func missingRight(message string, at place) string {
 	return fmt.Sprintf("The database role lacks a right; let an administrator run: %s;", grant)
 }
 
-// missingCreate is the sentence for a role that may not make the operator's tables.
+// missingCreate returns the sentence for a role that may not create the operator's tables.
 func missingCreate(schema, role string) string {
 	return fmt.Sprintf("The database role may not create the operator's tables; let an administrator run: "+
 		"GRANT USAGE, CREATE ON SCHEMA %s TO %s;", quoted(schema, "public"), quoted(role, "the role"))
 }
 
-// quoted is a name as SQL writes it, or else a word for it.
+// quoted returns a name as SQL writes it, or otherwise a word for it.
 func quoted(name, otherwise string) string {
 	name = strings.Trim(name, `"`)
 	if name == "" {
@@ -315,12 +316,21 @@ func timedOut(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || pgconn.Timeout(err) || (errors.As(err, &network) && network.Timeout())
 }
 
-func slowSentence(limit time.Duration) string {
-	return fmt.Sprintf("The database did not answer within %v.", limit)
+// slowSentence names the limit that ended the wait: that of the call, or the shorter one of a connection attempt. The DSN
+// that sets the latter is named only where it can be read in one way.
+func slowSentence(err error, at dsnIdentity, limit time.Duration) string {
+	var connecting *pgconn.ConnectError
+	switch {
+	case !errors.As(err, &connecting) || connecting.Config.ConnectTimeout == 0 || connecting.Config.ConnectTimeout >= limit:
+		return fmt.Sprintf("The database did not answer within %v.", limit)
+	case len(at.hosts) == 0:
+		return "The database did not accept a connection within the connect_timeout."
+	}
+	return fmt.Sprintf("The database did not accept a connection within %v (connect_timeout).", connecting.Config.ConnectTimeout)
 }
 
-// connectionSentence is about errors that came from the way to the server.
-func connectionSentence(err error, at place, limit time.Duration) string {
+// connectionSentence returns the sentence for an error of the connection.
+func connectionSentence(err error, at dsnIdentity, limit time.Duration) string {
 	var (
 		dns         *net.DNSError
 		operation   *net.OpError
@@ -340,23 +350,24 @@ func connectionSentence(err error, at place, limit time.Duration) string {
 	case dns != nil:
 		return fmt.Sprintf("The database's host name %q cannot be resolved.", dns.Name)
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Sprintf("Nothing answers at %s: the connection was refused.", address)
+		return fmt.Sprintf("Cannot connect to the database at %s: connection refused; check that Postgres is running, and that a "+
+			"NetworkPolicy allows the connection.", address)
 	case errors.Is(err, fs.ErrNotExist) && operation != nil:
-		return fmt.Sprintf("There is no socket at %s.", address)
+		return fmt.Sprintf("Cannot connect to the database: there is no socket at %s.", address)
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
-		return fmt.Sprintf("There is no way to %s.", address)
+		return fmt.Sprintf("Cannot connect to the database: there is no route to %s.", address)
 	case errors.As(err, &verify), errors.As(err, &authority), errors.As(err, &hostname), errors.As(err, &certificate):
 		return "The database's TLS certificate is not trusted; check sslmode, sslrootcert and the host name in the DSN."
 	case errors.As(err, &record), strings.Contains(err.Error(), "server refused TLS connection"):
 		return "The database does not speak TLS; check sslmode in the DSN."
 	case errors.Is(err, pgconn.ErrReadOnlyConnection), errors.Is(err, pgconn.ErrReadWriteConnection),
 		errors.Is(err, pgconn.ErrPrimaryConnection), errors.Is(err, pgconn.ErrStandbyConnection):
-		return "No host of the DSN is what its target_session_attrs asks for."
+		return "No host of the DSN meets its target_session_attrs."
 	case timedOut(err):
-		return slowSentence(limit)
+		return slowSentence(err, at, limit)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET),
 		errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed), errors.Is(err, pgconn.ErrConnClosed):
 		return "The connection to the database broke."
 	}
-	return "The database cannot be reached."
+	return "The database is unreachable; check the host and the port in the DSN."
 }

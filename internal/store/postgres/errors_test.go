@@ -24,7 +24,7 @@ import (
 
 func TestSQLSTATEsGetAMeaning(t *testing.T) {
 	t.Parallel()
-	at := place{role: "app", schema: "accounts"}
+	at := dsnIdentity{role: "app", schema: "accounts"}
 	for code, want := range map[string]struct {
 		kind  kind
 		words string
@@ -33,25 +33,25 @@ func TestSQLSTATEsGetAMeaning(t *testing.T) {
 		"40P01": {conflict, ""},
 		"23505": {statement, "SQLSTATE 23505"},
 		"25006": {readOnly, "read-only"},
-		"28P01": {away, "refused the log-in"},
-		"28000": {away, "refused the log-in"},
-		"3D000": {away, "does not exist"},
-		"3F000": {refusing, "not there yet"},
+		"28P01": {unavailable, "rejected the login"},
+		"28000": {unavailable, "rejected the login"},
+		"3D000": {unavailable, "does not exist"},
+		"3F000": {refusing, "do not exist yet"},
 		"42P07": {refusing, "rename that one"},
-		"42P01": {refusing, "not there yet"},
+		"42P01": {refusing, "do not exist yet"},
 		"42703": {refusing, "column"},
 		"42501": {refusing, `GRANT USAGE, CREATE ON SCHEMA "accounts" TO "app"`},
 		"53100": {refusing, "disk is full"},
 		"53200": {refusing, "short of resources (SQLSTATE 53200)"},
-		"53300": {away, "max_connections"},
+		"53300": {unavailable, "max_connections"},
 		"55P03": {blocked, "holds a lock"},
-		"57014": {away, "statement_timeout"},
-		"57P01": {away, "starting up or shutting down"},
-		"57P02": {away, "starting up or shutting down"},
-		"57P03": {away, "starting up or shutting down"},
-		"57P05": {away, "ended the call"},
-		"08006": {away, "broke"},
-		"08P01": {away, "broke"},
+		"57014": {unavailable, "statement_timeout"},
+		"57P01": {unavailable, "starting up or shutting down"},
+		"57P02": {unavailable, "starting up or shutting down"},
+		"57P03": {unavailable, "starting up or shutting down"},
+		"57P05": {unavailable, "ended the call"},
+		"08006": {unavailable, "broke"},
+		"08P01": {unavailable, "broke"},
 		"26000": {refusing, "default_query_exec_mode=exec"},
 		"42P05": {refusing, "default_query_exec_mode=exec"},
 		"0A000": {statement, "SQLSTATE 0A000"},
@@ -62,7 +62,7 @@ func TestSQLSTATEsGetAMeaning(t *testing.T) {
 		"":      {refusing, "SQLSTATE"},
 	} {
 		err := fmt.Errorf("wrapped: %w", &pgconn.PgError{Code: code, Message: "canary", Detail: "canary", Hint: "canary", Where: "canary"})
-		got := judge(err, at, 5*time.Second)
+		got := classify(err, at, 5*time.Second)
 		if got.kind != want.kind || !strings.Contains(got.sentence, want.words) || strings.Contains(got.sentence, "canary") {
 			t.Errorf("%q: got %d, %q; want %d, %q", code, got.kind, got.sentence, want.kind, want.words)
 		}
@@ -71,24 +71,24 @@ func TestSQLSTATEsGetAMeaning(t *testing.T) {
 
 func TestARightThatIsMissingIsNamed(t *testing.T) {
 	t.Parallel()
-	at := place{role: `a"pp`, schema: "public"}
+	at := dsnIdentity{role: `a"pp`, schema: "public"}
 	for message, want := range map[string]string{
 		"permission denied for table users":       `GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE "users" TO "a""pp";`,
 		"permission denied for schema accounts":   `GRANT USAGE, CREATE ON SCHEMA "accounts" TO "a""pp";`,
 		`permission denied for database "shards"`: `GRANT CONNECT ON DATABASE "shards" TO "a""pp";`,
 		"keine Berechtigung für Tabelle users":    `ON TABLE users, shardinguser_ownership, login_attempts, shardinguser_merges, shardinguser_probes TO "a""pp";`,
 	} {
-		got := judge(&pgconn.PgError{Code: "42501", Message: message}, at, 0)
+		got := classify(&pgconn.PgError{Code: "42501", Message: message}, at, 0)
 		if !strings.Contains(got.sentence, want) {
 			t.Errorf("%s: got %s, want %s", message, got.sentence, want)
 		}
 	}
 }
 
-func TestAPoolerThatRefusesOurStartUpParametersIsToldOf(t *testing.T) {
+func TestAPoolerThatRejectsOurStartUpParametersIsReported(t *testing.T) {
 	t.Parallel()
-	got := judge(&pgconn.PgError{Code: "08P01", Message: "unsupported startup parameter: search_path"}, place{role: "app", schema: "public"}, 0)
-	if got.kind != away || !strings.Contains(got.sentence, "ignore_startup_parameters = search_path") {
+	got := classify(&pgconn.PgError{Code: "08P01", Message: "unsupported startup parameter: search_path"}, dsnIdentity{role: "app", schema: "public"}, 0)
+	if got.kind != unavailable || !strings.Contains(got.sentence, "ignore_startup_parameters = search_path") {
 		t.Errorf("got %d, %q", got.kind, got.sentence)
 	}
 }
@@ -102,21 +102,36 @@ func TestFailuresOfTheWayToTheServerGetASentence(t *testing.T) {
 		err  error
 		want string
 	}{
-		{dial(syscall.ECONNREFUSED), "Nothing answers at 192.0.2.1:5432"},
-		{dial(syscall.EHOSTUNREACH), "There is no way to 192.0.2.1:5432."},
+		{dial(syscall.ECONNREFUSED), "Cannot connect to the database at 192.0.2.1:5432"},
+		{dial(syscall.EHOSTUNREACH), "there is no route to 192.0.2.1:5432."},
 		{dial(&net.DNSError{Name: "db.example", IsNotFound: true}), `"db.example" cannot be resolved`},
 		{dial(&net.DNSError{Name: "canary.example", IsNotFound: true}), "The database's host name cannot be resolved."},
 		{context.DeadlineExceeded, "did not answer within 5s"},
 		{io.ErrUnexpectedEOF, "broke"},
 		{dial(syscall.ECONNRESET), "broke"},
 		{pgconn.ErrReadOnlyConnection, "target_session_attrs"},
-		{errors.New("canary"), "The database cannot be reached."},
+		{errors.New("canary"), "The database is unreachable; check the host and the port in the DSN."},
 	} {
-		got := judge(fmt.Errorf("wrapped: %w", test.err), place{hosts: []string{"db.example"}}, 5*time.Second)
-		if got.kind != away || !strings.Contains(got.sentence, test.want) || strings.Contains(got.sentence, "canary") {
+		got := classify(fmt.Errorf("wrapped: %w", test.err), dsnIdentity{hosts: []string{"db.example"}}, 5*time.Second)
+		if got.kind != unavailable || !strings.Contains(got.sentence, test.want) || strings.Contains(got.sentence, "canary") {
 			t.Errorf("%v: got %d, %q; want %q", test.err, got.kind, got.sentence, test.want)
 		}
 	}
+}
+
+// A connection attempt has a limit of its own, which can be shorter than that of the call.
+func TestTheLimitThatEndedTheWaitIsNamed(t *testing.T) {
+	t.Parallel()
+	silent, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0") // the kernel accepts, and nobody answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = silent.Close() }()
+	s := open(t, quick("postgres://app@"+silent.Addr().String()+"/db?sslmode=disable&connect_timeout=1"))
+	expectUnavailable(t, s.Migrate(t.Context()), "did not accept a connection within 1s (connect_timeout)")
+	s.settings.StatementTimeout = 100 * time.Millisecond
+	_, err = s.Observe(t.Context(), "alice")
+	expectUnavailable(t, err, "did not answer within 100ms")
 }
 
 func TestNoSentenceEverHoldsThePassword(t *testing.T) {
@@ -212,7 +227,7 @@ func TestOfADSNThatCanBeReadInTwoWaysNothingIsNamed(t *testing.T) {
 				}
 			}
 			// Neither is the role or the schema, whatever a server may refuse.
-			for _, at := range []place{placeOf(fixed(dsn), fixed(dsn)), placeOf(fixed("host=h"), fixed(dsn)), placeOf(fixed(dsn), fixed("host=h"))} {
+			for _, at := range []dsnIdentity{dsnIdentityOf(fixed(dsn), fixed(dsn)), dsnIdentityOf(fixed("host=h"), fixed(dsn)), dsnIdentityOf(fixed(dsn), fixed("host=h"))} {
 				if said := fmt.Sprint(at); strings.Contains(said, "c4nary") {
 					t.Errorf("the place is %q", said)
 				}
@@ -236,9 +251,9 @@ func saidOf(t *testing.T, settings Settings) string {
 	errs := []error{err, applied(t, s, creation("alice")), s.Migrate(t.Context())}
 	_, err = s.runMigrations(t.Context())
 	errs = append(errs, s.failure(t.Context(), err, asks, time.Second))
-	o := newObserver(s)
-	_, err = o.connect(t.Context())
-	o.polling(err) // logs it
+	o := &observed{Store: s}
+	_, err = o.Listen(t.Context(), func(string, string) {})
+	said.WriteString(o.Reason(err)) // as it is logged
 	for _, err := range errs {
 		if !errors.Is(err, store.ErrUnavailable) {
 			t.Errorf("got %v, want an UnavailableError", err)
@@ -250,7 +265,7 @@ func saidOf(t *testing.T, settings Settings) string {
 
 func TestADSNThatCanBeReadInOneWayIsNamed(t *testing.T) {
 	t.Parallel()
-	for dsn, want := range map[string]place{
+	for dsn, want := range map[string]dsnIdentity{
 		"postgres://app:pa%40ss:w,rd@db.example:5432/db?sslmode=disable":     {"app", "public", []string{"db.example"}, RoleBoth},
 		"postgresql://app@one.example,two.example:5433?search_path=accounts": {"app", "accounts", []string{"one.example", "two.example"}, RoleBoth},
 		"postgres://app@[::1]/db":                                                 {"app", "public", []string{"::1"}, RoleBoth},
@@ -259,7 +274,7 @@ func TestADSNThatCanBeReadInOneWayIsNamed(t *testing.T) {
 		`host = db.example user='app' password='it\'s a = secret' search_path=x `: {"app", "x", []string{"db.example"}, RoleBoth},
 		"host=db.example user=app search_path='$user'":                            {"app", "", []string{"db.example"}, RoleBoth},
 	} {
-		got := placeOf(fixed(dsn), fixed(dsn))
+		got := dsnIdentityOf(fixed(dsn), fixed(dsn))
 		slices.Sort(got.hosts)
 		got.hosts = slices.Compact(got.hosts) // with TLS and without
 		if !reflect.DeepEqual(got, want) {
@@ -268,7 +283,7 @@ func TestADSNThatCanBeReadInOneWayIsNamed(t *testing.T) {
 	}
 }
 
-func TestADSNThatCannotBeReadOrIsEmptyIsToldOf(t *testing.T) {
+func TestADSNThatCannotBeReadOrIsEmptyIsReported(t *testing.T) {
 	t.Parallel()
 	_, err := Open(Settings{DSN: func() (string, error) { return "", errors.New("no file") }})
 	expectUnavailable(t, err, "no file")

@@ -4,7 +4,6 @@ package postgres
 
 import (
 	"context"
-	"fmt"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/observer"
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
@@ -68,7 +68,7 @@ func TestHalfAGigabyteOfNotificationsMovesTheMemoryLittle(t *testing.T) {
 			run(t, pool, insert, "alice")
 			w := watch(t, s)
 			w.told(t, "alice")
-			eventually(t, "notifications pass", s.Notifying)
+			eventually(t, "notifications pass", notified(s))
 			w.forget()
 			debug.FreeOSMemory()
 			before, peak := residentMemory(), uint64(0)
@@ -88,7 +88,7 @@ func TestHalfAGigabyteOfNotificationsMovesTheMemoryLittle(t *testing.T) {
 			if moved >= most {
 				t.Errorf("the memory moved by %d MiB, want less than %d", moved, most)
 			}
-			eventually(t, "notifications still pass", s.Notifying)
+			eventually(t, "notifications still pass", notified(s))
 		})
 	}
 }
@@ -111,11 +111,11 @@ func TestEmptyNotificationsCauseOneSweepAnInterval(t *testing.T) {
 	settings := quick(admin)
 	settings.PollInterval, settings.ResyncInterval, settings.Tracer = 2*time.Second, time.Hour, sweeps
 	s := ready(t, settings)
-	s.timing.requests = usualTiming().requests // as outside of tests; nobody watches yet
+	s.observer.Timing.Requests = observer.UsualTiming().Requests // as outside of tests; nobody watches yet
 	run(t, connect(t, admin), "INSERT INTO users (username, password_hash) SELECT 'user-' || n, '!' FROM generate_series(1, 10000) n")
 	w := watch(t, s)
 	w.told(t, "user-10000")
-	eventually(t, "notifications pass", s.Notifying)
+	eventually(t, "notifications pass", notified(s))
 	before, began := sweeps.count.Load(), time.Now()
 	pool := connect(t, testenv.Role(t, admin))
 	for range 200 {
@@ -126,27 +126,5 @@ func TestEmptyNotificationsCauseOneSweepAnInterval(t *testing.T) {
 	most := int64(time.Since(began)/settings.PollInterval) + 1
 	if swept := sweeps.count.Load() - before; swept > most {
 		t.Errorf("%d sweeps came in %s, want %d at most", swept, time.Since(began), most)
-	}
-}
-
-func TestPendingNamesAreBoundedInNumberAndBytes(t *testing.T) {
-	for length, want := range map[int]int{10: mostPending, 1000: mostPendingBytes / 1000} {
-		var p pending
-		for n := range mostPending + 1 {
-			if isKept := p.add(fmt.Sprintf("%0*d", length, n)); isKept != (n < want) {
-				t.Fatalf("name %d of %d bytes is kept: %v", n, length, isKept)
-			}
-		}
-		if !p.add(fmt.Sprintf("%0*d", length, 0)) {
-			t.Error("a name that is kept has no room")
-		}
-		other := pending{}
-		other.add(strings.Repeat("o", 1000))
-		if p.addAll(other) {
-			t.Error("a full set has room for another one")
-		}
-		if got := len(p.take()); got != want || len(p.names) != 0 || p.bytes != 0 {
-			t.Errorf("%d names are taken, want %d; %d are left", got, want, len(p.names))
-		}
 	}
 }

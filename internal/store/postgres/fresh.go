@@ -6,9 +6,8 @@ import (
 	"context"
 )
 
-// askUsed asks whether there is an ownership record, or ever was one. Records of what was deleted are purged after a while: what
-// never goes back is the sequence that their revisions come from. A role that may not see it gets true. askFresh asks whether
-// there is no row either.
+// askUsed asks whether there is an ownership record, or ever was one. Records of deleted rows are purged after a while, but the
+// sequence of their revisions never goes back. A role that may not read it gets true. askFresh also asks whether there is no row.
 const (
 	askUsed = `
 SELECT EXISTS (SELECT FROM shardinguser_ownership)
@@ -18,7 +17,7 @@ FROM (SELECT pg_catalog.pg_get_serial_sequence('shardinguser_ownership', 'revisi
 	askFresh = `SELECT NOT EXISTS (SELECT FROM users) AND NOT (` + askUsed + `)`
 )
 
-// Fresh tells whether nobody ever used this database. In doubt it is false. Its errors are Observe's.
+// Fresh reports whether this database never had an account. In doubt it is false. Its errors are Observe's.
 func (s *Store) Fresh(ctx context.Context) (bool, error) {
 	var fresh bool
 	err := s.run(ctx, reads, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {

@@ -31,7 +31,7 @@ func TestADatabaseIsFreshUntilThereIsARowOrWasANote(t *testing.T) {
 		"another program's row came later":    {use: func(t *testing.T, _ *Store, admin string) { t.Helper(); run(t, connect(t, admin), insert) }},
 		"another program's only row went":     {prepare: plainTable + ";" + insert + "; DELETE FROM users", want: true},
 		"a row is ours":                       {use: func(t *testing.T, s *Store, _ string) { t.Helper(); apply(t, s, user.Create, 0) }},
-		"the only row ever and its note went": {use: func(t *testing.T, s *Store, admin string) {
+		"the only row ever and its ownership record went": {use: func(t *testing.T, s *Store, admin string) {
 			t.Helper()
 			apply(t, s, user.Create, 0)
 			apply(t, s, user.Delete, 1)
@@ -55,7 +55,7 @@ func TestADatabaseIsFreshUntilThereIsARowOrWasANote(t *testing.T) {
 	}
 }
 
-func TestADatabaseWhoseNotesNobodyCanCountIsNotFresh(t *testing.T) {
+func TestADatabaseWhoseRecordsCannotBeCountedIsNotFresh(t *testing.T) {
 	t.Parallel()
 	admin := databaseWithSchema(t)
 	ready(t, quick(admin))
@@ -76,5 +76,5 @@ func TestADatabaseWhoseNotesNobodyCanCountIsNotFresh(t *testing.T) {
 func TestADatabaseThatDoesNotAnswerIsNeitherFreshNorUsed(t *testing.T) {
 	t.Parallel()
 	_, err := open(t, quick(testenv.Database(t))).Fresh(t.Context())
-	expectUnavailable(t, err, "The tables are not there yet")
+	expectUnavailable(t, err, "The operator's tables do not exist yet")
 }

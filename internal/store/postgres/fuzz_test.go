@@ -6,12 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -20,7 +18,7 @@ import (
 
 // A password shows in no sentence, wherever in a DSN it stands and whatever of it the driver takes for a host, a role or a
 // schema.
-func FuzzPlace(f *testing.F) {
+func FuzzDSNIdentity(f *testing.F) {
 	const canary = "c4nary"
 	for _, s := range []string{"", "a", "x@y/", "12/", "1?", "&", "&host=", "'", `\`, " user=", " search_path=", "=", "#", ",h:", "%2F", "@%2e", "\x00", "?"} {
 		f.Add(s, s)
@@ -42,7 +40,7 @@ func FuzzPlace(f *testing.F) {
 			dsns = append(dsns, "postgres://alice@db/users?password="+password)
 		}
 		for _, dsn := range dsns {
-			for _, at := range []place{placeOf(fixed(dsn), fixed("host=h")), placeOf(fixed("host=h"), fixed(dsn)), placeOf(fixed(dsn), fixed(dsn))} {
+			for _, at := range []dsnIdentity{dsnIdentityOf(fixed(dsn), fixed("host=h")), dsnIdentityOf(fixed("host=h"), fixed(dsn)), dsnIdentityOf(fixed(dsn), fixed(dsn))} {
 				for _, sentence := range sentences(dsn, at) {
 					if strings.Contains(sentence, canary) {
 						t.Fatalf("of %q it says: %s", dsn, sentence)
@@ -54,7 +52,7 @@ func FuzzPlace(f *testing.F) {
 }
 
 // sentences are all that may name something of a DSN, about failures that can follow from it.
-func sentences(dsn string, at place) (sentences []string) {
+func sentences(dsn string, at dsnIdentity) (sentences []string) {
 	failures := []error{
 		&pgconn.PgError{Code: "42501", Message: "permission denied for schema"},
 		&pgconn.PgError{Code: "42501", Message: "permission denied for table users"},
@@ -79,67 +77,7 @@ func sentences(dsn string, at place) (sentences []string) {
 		}
 	}
 	for _, failure := range failures {
-		sentences = append(sentences, judge(failure, at, time.Second).sentence)
+		sentences = append(sentences, classify(failure, at, time.Second).sentence)
 	}
 	return append(sentences, missingCreate(at.schema, at.role), fmt.Sprintf("%+v", at))
-}
-
-// A notification is a name to look at once more and nothing else, whoever sent it: each subscriber is told of it at once, and
-// again after the next sweep. What no account can be called is dropped.
-func FuzzNotification(f *testing.F) {
-	for _, s := range []string{"", "alice", "zoe", " ", "a\x00b", "\xff", strings.Repeat("é", 256), `{"username":"alice"}`, "'; DROP TABLE users; --", "alice\nbob"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, payload string) {
-		o := newObserver(&Store{})
-		subscribers := []*subscriber{newSubscriber(), newSubscriber()}
-		for _, m := range subscribers {
-			o.join(m)
-		}
-		expect := func(what string, want ...string) {
-			t.Helper()
-			for _, m := range subscribers {
-				if told := takeAll(m); !slices.Equal(told, want) {
-					t.Fatalf("%s: it is told of %q, want %q", what, told, want)
-				}
-			}
-		}
-		sweep := func() {
-			o.begin()
-			found := compareWith(o.known)
-			found.add([]byte("zoe"), 1)
-			o.tell(t.Context(), found)
-			o.end(nil, nil)
-		}
-		var notified []string
-		if payload != "" && mayBeAccount(payload) { // an empty one is for no row in particular
-			notified = []string{payload}
-		}
-		sweep()
-		expect("at first", "zoe")
-		o.arrived(nil, &pgconn.Notification{Channel: probeChannel, Payload: payload}) // is of no interest
-		o.arrived(nil, &pgconn.Notification{Channel: rowsChannel, Payload: payload})
-		if o.requested != (payload == "") {
-			t.Fatalf("%q requests a sweep: %v", payload, o.requested)
-		}
-		expect("by the notification", notified...)
-		sweep()
-		expect("by the next sweep", notified...)
-		sweep()
-		expect("by the last sweep")
-		if mayBeAccount(payload) && (!utf8.ValidString(payload) || strings.Contains(payload, "\x00") || utf8.RuneCountInString(payload) > store.MaxUsername) {
-			t.Fatalf("%q would be asked of the database", payload)
-		}
-	})
-}
-
-// takeAll takes all that is pending.
-func takeAll(m *subscriber) (all []string) {
-	for {
-		usernames, ok := m.take()
-		if !ok {
-			return all
-		}
-		all = append(all, usernames...)
-	}
 }

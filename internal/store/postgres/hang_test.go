@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/backoff"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
@@ -34,7 +35,7 @@ func hang(t *testing.T, server *testenv.Postgres) (end func()) {
 	committing.Go(func() {
 		for ctx.Err() == nil {
 			_, _ = admin.Exec(ctx, "SELECT pg_logical_emit_message(true, 'test', '')")
-			pause(ctx, 10*time.Millisecond)
+			backoff.Pause(ctx, 10*time.Millisecond)
 		}
 	})
 	eventually(t, "a commit hangs", func() bool { return waiters(t, admin) > 0 })
@@ -69,7 +70,7 @@ func TestCommitsThatHangAreAnOutageWithinFiveSeconds(t *testing.T) {
 	pool := connect(t, dsn)
 	run(t, pool, insertActive, "alice")
 	run(t, pool, insertActive, "bob")
-	eventually(t, "the store is up", s.Up)
+	eventually(t, "the store is up", up(s))
 	end := hang(t, server)
 
 	began := time.Now()
@@ -78,14 +79,14 @@ func TestCommitsThatHangAreAnOutageWithinFiveSeconds(t *testing.T) {
 		_, err := s.Charge(context.WithoutCancel(t.Context()), attempt("alice"), usual)
 		failed <- err
 	}()
-	eventually(t, "the store is away", s.Away)
+	eventually(t, "the store is unavailable", isUnavailable(s))
 	took := time.Since(began)
 	t.Logf("away after %v", took.Round(time.Millisecond))
 	if most := 5 * time.Second; took > most {
 		t.Errorf("it took %v, want %v at most", took, most)
 	}
-	if reading, writing := s.Trouble(); reading != nil || writing == nil || !strings.Contains(writing.Error(), "commit did not return") {
-		t.Errorf("trouble of reading: %v, of writing: %v", reading, writing)
+	if known := s.Health(); known.Reading != nil || known.Writing == nil || !strings.Contains(known.Writing.Error(), "commit did not return") {
+		t.Errorf("reading: %v, writing: %v", known.Reading, known.Writing)
 	}
 	if err := <-failed; err == nil {
 		t.Error("the attempt was charged")
@@ -95,7 +96,7 @@ func TestCommitsThatHangAreAnOutageWithinFiveSeconds(t *testing.T) {
 	}
 
 	end()
-	eventually(t, "the store is back", func() bool { return s.Up() && !s.Away() })
+	eventually(t, "the store is back", func() bool { return s.Health().Up() && !s.Health().Unavailable })
 	eventually(t, "the attempt does not count", func() bool {
 		return value[int](t, pool, "SELECT failed_login_attempts FROM users WHERE username = 'alice'") == 0
 	})
@@ -111,7 +112,7 @@ func waiters(t *testing.T, admin *pgxpool.Pool) int {
 }
 
 // A long transaction of another program that holds sixty rows holds up nobody else.
-func TestSixtyLockedRowsHoldUpNobodyElse(t *testing.T) {
+func TestSixtyLockedRowsDelayNoOther(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
@@ -120,7 +121,7 @@ func TestSixtyLockedRowsHoldUpNobodyElse(t *testing.T) {
 		run(t, pool, insertActive, fmt.Sprintf("held-%d", i))
 	}
 	run(t, pool, insertActive, "free")
-	eventually(t, "the store is up", s.Up)
+	eventually(t, "the store is up", up(s))
 	began := time.Now()
 	charge(t, s, "free")
 	alone := time.Since(began) // longer on a busy machine
@@ -148,7 +149,7 @@ func TestSixtyLockedRowsHoldUpNobodyElse(t *testing.T) {
 			t.Fatalf("%v", err)
 		}
 		took = append(took, time.Since(began))
-		pause(ctx, 20*time.Millisecond)
+		backoff.Pause(ctx, 20*time.Millisecond)
 	}
 	flood.Wait()
 	slices.Sort(took)
@@ -157,8 +158,8 @@ func TestSixtyLockedRowsHoldUpNobodyElse(t *testing.T) {
 	if most := max(2*time.Second, 20*alone); nine > most { // each would wait for its own 5s behind the locked rows
 		t.Errorf("9 of 10 other logins took up to %v, want %v at most: one alone took %v", nine, most, alone)
 	}
-	if s.Away() || !s.Up() {
-		t.Errorf("it counts as an outage: %v", s.Failure())
+	if s.Health().Unavailable || !s.Health().Up() {
+		t.Errorf("it counts as an outage: %v", s.Health().Writing)
 	}
 	commit(t, tx)
 	eventually(t, "a row that was held is charged", func() bool {
@@ -168,13 +169,13 @@ func TestSixtyLockedRowsHoldUpNobodyElse(t *testing.T) {
 }
 
 // A column that gets another type beside logins makes none of them fail.
-func TestAColumnThatGetsAnotherTypeBesideLoginsFailsNone(t *testing.T) {
+func TestAColumnThatGetsAnotherTypeDuringLoginsFailsNone(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
 	pool := connect(t, dsn)
 	run(t, pool, insertActive, "alice")
-	eventually(t, "the store is up", s.Up)
+	eventually(t, "the store is up", up(s))
 	ctx, cancel := context.WithCancel(t.Context())
 	var callers sync.WaitGroup
 	var failed sync.Map
@@ -210,7 +211,7 @@ func TestAColumnThatGetsAnotherTypeBesideLoginsFailsNone(t *testing.T) {
 	})
 }
 
-// What the role or the database has for its sessions makes no difference, also where the driver gets all values as text.
+// Settings of the role or the database make no difference, also where the driver gets all values as text.
 func TestSettingsOfTheRoleMakeNoDifference(t *testing.T) {
 	t.Parallel()
 	for m, mode := range []string{"", "default_query_exec_mode=exec"} {
@@ -236,7 +237,7 @@ func TestSettingsOfTheRoleMakeNoDifference(t *testing.T) {
 					t.Fatal(err)
 				}
 				if after.Ownership == nil || after.Ownership.Lockout != change.Lockout {
-					t.Fatalf("the note is %+v, want the lockout %+v", after.Ownership, change.Lockout)
+					t.Fatalf("the ownership record is %+v, want the lockout %+v", after.Ownership, change.Lockout)
 				}
 				for range 7 {
 					if c, err := s.Charge(t.Context(), attempt("alice"), usual); err != nil || c.Verdict != store.Check {
@@ -262,13 +263,13 @@ func TestAStatementTimeoutOfTheServerIsNamed(t *testing.T) {
 	s := ready(t, quick(with(admin, "statement_timeout=200ms")))
 	pool := connect(t, admin)
 	run(t, pool, insertActive, "alice")
-	eventually(t, "the store is up", s.Up)
+	eventually(t, "the store is up", up(s))
 	run(t, pool, trigger("slow", "BEFORE UPDATE", "PERFORM pg_sleep(1); RETURN NEW;"))
 	for range 3 {
 		_, err := s.Charge(t.Context(), attempt("alice"), usual)
 		expectUnavailable(t, err, "statement_timeout")
-		if s.Away() || !s.Up() {
-			t.Errorf("it counts as an outage: %v", s.Failure())
+		if s.Health().Unavailable || !s.Health().Up() {
+			t.Errorf("it counts as an outage: %v", s.Health().Writing)
 		}
 	}
 }

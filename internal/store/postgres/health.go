@@ -10,10 +10,10 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
-// health is what is known of whether the database answers.
+// health is what is known of the database.
 //
-// A database may answer and refuse to write: a standby, a full disk. Reading proves nothing then, and must not count
-// as a recovery: whoever waits for one would try to write, fail, and be called again at once by the next reader.
+// A database may answer and reject writes: a standby, a full disk. Then a successful read proves nothing and is no recovery.
+// Otherwise a subscriber that waits for the recovery would write, fail, and be called again after the next read.
 type health struct {
 	log *slog.Logger
 
@@ -22,12 +22,11 @@ type health struct {
 	failure  *store.UnavailableError
 	kind     kind            // of the failure
 	code     string          // its SQLSTATE; "" where there is none
-	failedAt time.Time       // when it was met with last
-	told     map[string]bool // sentences that were logged since the database answered last
+	failedAt time.Time       // when it was last met
+	logged   map[string]bool // sentences that were logged since the database answered last
 
-	// useless says why the database is of no use for log-ins, as a check found, or since no connection can be made; it is
-	// none otherwise. It ends with a check that finds otherwise. It is a matter of its own, since a failure may be one of the
-	// operator's other business.
+	// useless is why the database is unavailable for logins, as a check or a failure to connect showed; none where it is not. A
+	// check ends it. It is apart from failure, which may concern calls that logins do not make.
 	useless kind
 
 	writesDoubted bool // a write did not return, or failed in a way that a probe explains
@@ -35,45 +34,38 @@ type health struct {
 	connectedAt time.Time // when there was last known to be a connection
 
 	notifying bool
-	heard     time.Time                  // when the connection that listens was last known to be alive
+	alive     time.Time                  // when the listening connection was last known to be alive
 	waiting   map[chan struct{}]struct{} // each gets one when the database answers again
 }
 
 func newHealth(log *slog.Logger) *health {
-	return &health{log: log, told: map[string]bool{}, waiting: map[chan struct{}]struct{}{}}
+	return &health{log: log, logged: map[string]bool{}, waiting: map[chan struct{}]struct{}{}}
 }
 
-func (h *health) up() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.answered && h.failure == nil
-}
-
-// succeeded takes note of a call that the database answered.
+// succeeded records a call that the database answered.
 func (h *health) succeeded(access access) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.answered = true
 	switch {
 	case h.kind == unreadable && isLacking(h.code):
-		// Other calls do without what is not there, and prove nothing.
-	case access == writes || h.kind == away || (access == reads && h.kind == unreadable):
+		// Other calls do not need what is missing, and prove nothing.
+	case access == writes || h.kind == unavailable || (access == reads && h.kind == unreadable):
 		h.recover()
 	}
 }
 
-// whole takes note that all tables are there, with all their columns, and may be read.
+// whole records that all tables exist, with all their columns, and may be read.
 func (h *health) whole() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.answered = true
-	if h.kind == away || h.kind == unreadable {
+	if h.kind == unavailable || h.kind == unreadable {
 		h.recover()
 	}
 }
 
-// writable takes note that the database says it takes writes, as it was asked at this time: what failed since then was
-// perhaps asked of another one.
+// writable records that the database said at this time that it accepts writes. A later failure may be of another server.
 func (h *health) writable(asked time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -88,12 +80,12 @@ func (h *health) recover() {
 		return
 	}
 	h.failure, h.kind = nil, none
-	clear(h.told)
+	clear(h.logged)
 	h.log.Info("The database is available again")
 	h.wakeWaiting()
 }
 
-// announce has watchers look again at what failed.
+// announce has subscribers retry what failed.
 func (h *health) announce() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -107,56 +99,51 @@ func (h *health) wakeWaiting() {
 	}
 }
 
-// failed takes note of a call that failed. A refusal that concerns one row or one statement is none of the database, and
-// what is doubtful will be looked at.
+// failed records a call that failed. An error of one row or one statement says nothing of the database, and a check follows a
+// doubtful one.
 func (h *health) failed(kind kind, code string, err *store.UnavailableError) {
 	switch kind {
 	case statement, blocked, busy, doubtful, conflict, none:
 		return
-	case away, unreadable, readOnly, refusing:
+	case unavailable, unreadable, readOnly, refusing:
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.failure, h.kind, h.code, h.failedAt = err, kind, code, time.Now()
-	// Several sentences may take turns during one outage; each is worth one line.
+	// Several sentences may alternate; each is logged once.
 	const most = 16
-	if sentence := err.Error(); !h.told[sentence] && len(h.told) < most {
-		h.told[sentence] = true
+	if sentence := err.Error(); !h.logged[sentence] && len(h.logged) < most {
+		h.logged[sentence] = true
 		h.log.Warn("The database is unavailable", "reason", sentence)
 	}
 }
 
-// lastFailure is the failure since which the database was of no use; nil where there is none.
-func (h *health) lastFailure() error {
+// known returns what is known of the database. Subscribers of a current store know every change older than this age.
+func (h *health) known(age time.Duration) store.Health {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	known := store.Health{
+		Answered: h.answered, Unavailable: h.useless != none, Notified: h.notifying,
+		Current: h.notifying && time.Since(h.alive) < age,
+	}
 	if h.failure == nil {
-		return nil // and not a nil of another type
+		return known // not a nil pointer in an error
 	}
-	return h.failure
+	known.Writing = h.failure
+	if h.kind != readOnly && h.kind != refusing {
+		known.Reading = h.failure
+	}
+	return known
 }
 
-// trouble is lastFailure as it concerns calls that read, and those that write.
-func (h *health) trouble() (reading, writing error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	switch {
-	case h.failure == nil:
-		return nil, nil
-	case h.kind == readOnly || h.kind == refusing:
-		return nil, h.failure
-	}
-	return h.failure, h.failure
-}
-
-// refusedFor tells whether writes are refused, and by which SQLSTATE.
+// refusedFor reports whether writes are rejected, and with which SQLSTATE.
 func (h *health) refusedFor() (code string, refuses bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.code, h.kind == refusing
 }
 
-// proved takes note that a probe wrote, and that nothing else is known to keep us from writing.
+// proved records that a probe wrote, and that nothing else is known to prevent writes.
 func (h *health) proved() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -171,7 +158,7 @@ func (h *health) doubtWrites() {
 	h.writesDoubted = true
 }
 
-// takeDoubt tells whether writes are doubted, and no longer.
+// takeDoubt reports whether writes are doubted, and ends the doubt.
 func (h *health) takeDoubt() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -192,21 +179,21 @@ func (h *health) setUseless(why kind) {
 	h.useless = why
 }
 
-// hadConnection takes note that there is a connection, or was one until now.
+// hadConnection records that there is a connection, or was one until now.
 func (h *health) hadConnection() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.connectedAt = time.Now()
 }
 
-// isWithoutConnection tells whether there has been none for so long.
+// isWithoutConnection reports whether there has been none for so long.
 func (h *health) isWithoutConnection(since time.Duration) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return time.Since(h.connectedAt) >= since
 }
 
-// join makes a channel get one when the database answers again after it did not.
+// join has a value sent to a channel when the database answers again after it did not.
 func (h *health) join(recovered chan struct{}) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -219,29 +206,16 @@ func (h *health) leave(recovered chan struct{}) {
 	delete(h.waiting, recovered)
 }
 
-// setNotifying takes note of how the watchers learn of changes.
+// setNotifying records whether subscribers learn of changes by notifications.
 func (h *health) setNotifying(notifying bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.notifying, h.heard = notifying, time.Now()
+	h.notifying, h.alive = notifying, time.Now()
 }
 
-// hear takes note that the connection that listens is alive, and that all that it brought was told.
-func (h *health) hear() {
+// markAlive records that the listening connection is alive and that all its notifications were passed on.
+func (h *health) markAlive() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.heard = time.Now()
-}
-
-// isCurrent tells whether no change older than this can have gone untold.
-func (h *health) isCurrent(age time.Duration) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.notifying && time.Since(h.heard) < age
-}
-
-func (h *health) isNotifying() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.notifying
+	h.alive = time.Now()
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
@@ -24,7 +25,7 @@ func limited(t *testing.T) (s *Store, owner func(sql string), end user.Change) {
 	pool := connect(t, admin)
 	run(t, pool, "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO "+name)
 	s = maintained(t, quick(role))
-	eventually(t, "the store is up", s.Up)
+	eventually(t, "the store is up", up(s))
 	after, err := s.Apply(t.Context(), creation("alice"))
 	if err != nil {
 		t.Fatal(err)
@@ -34,7 +35,7 @@ func limited(t *testing.T) (s *Store, owner func(sql string), end user.Change) {
 	return s, func(sql string) { run(t, pool, strings.ReplaceAll(sql, "THE_ROLE", name)) }, end
 }
 
-// A row that row-level security hides is not one that is gone: its note must not say so.
+// A row that row-level security hides is not one that is gone: its ownership record must not say so.
 func TestARowThatRowSecurityHidesIsNotTakenForDeleted(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -97,12 +98,39 @@ func TestARightThatIsThereIsNotAdvised(t *testing.T) {
 			s.pool.Reset()
 			_, err := s.Observe(t.Context(), "alice")
 			expectUnavailable(t, err, "row-level security")
-			eventually(t, "it counts as an outage", func() bool { return !s.Up() })
-			if text := s.Failure(); text == nil || strings.Contains(text.Error(), "GRANT") {
+			eventually(t, "it counts as an outage", func() bool { return !s.Health().Up() })
+			if text := s.Health().Writing; text == nil || strings.Contains(text.Error(), "GRANT") {
 				t.Errorf("it says %v", text)
 			}
 		})
 	}
+}
+
+// Where the catalog does not answer in time, no right is advised: it may be granted already.
+func TestNoRightIsAdvisedWhereTheCauseIsUnknown(t *testing.T) {
+	t.Parallel()
+	s, owner, end := limited(t)
+	owner("ALTER TABLE users ENABLE ROW LEVEL SECURITY; ALTER ROLE THE_ROLE SET row_security = off")
+	s.timing.catalogue = time.Nanosecond
+	s.pool.Reset()
+	_, err := s.Observe(t.Context(), "alice")
+	expectUnavailable(t, err, "could not be determined")
+	if strings.Contains(err.Error(), "GRANT") {
+		t.Errorf("it advises a right: %v", err)
+	}
+	end.Verb = user.Deactivate
+	expectRejected(t, applied(t, s, end), "could not be determined")
+}
+
+// A right that is revoked shortly after another refusal was explained is reported as missing.
+func TestARightRevokedAfterAnotherRefusalIsNamed(t *testing.T) {
+	t.Parallel()
+	s, owner, _ := limited(t)
+	s.timing.proof = patience
+	owner("ALTER TABLE users ENABLE ROW LEVEL SECURITY; CREATE POLICY a ON users FOR SELECT USING (true)")
+	expectRejected(t, applied(t, s, creation("bob")), "row-level security")
+	owner("ALTER TABLE users DISABLE ROW LEVEL SECURITY; REVOKE INSERT ON users FROM THE_ROLE")
+	expectUnavailable(t, applied(t, s, creation("bob")), "GRANT")
 }
 
 // A trigger that keeps the counter or the lock as it was gives nobody more guesses.
@@ -140,7 +168,7 @@ func TestACounterThatATriggerKeepsGivesNobodyAGuess(t *testing.T) {
 	}
 }
 
-// What a trigger raises for each statement is none of the database, also when writes are doubted.
+// An error of a statement trigger says nothing of the database, also when writes are doubted.
 func TestAStatementTriggerMakesNoOutage(t *testing.T) {
 	t.Parallel()
 	for _, code := range []string{"42501", "53100", "42P01", "25006"} {
@@ -150,13 +178,13 @@ func TestAStatementTriggerMakesNoOutage(t *testing.T) {
 			s := ready(t, quick(dsn))
 			pool := connect(t, dsn)
 			run(t, pool, insertActive, "alice")
-			eventually(t, "the store is up", s.Up)
+			eventually(t, "the store is up", up(s))
 			run(t, pool, `CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION USING ERRCODE = '`+code+`'; END $$;
 				CREATE TRIGGER refuse BEFORE UPDATE ON users FOR EACH STATEMENT EXECUTE FUNCTION refuse()`)
 			s.health.doubtWrites()
 			s.check(t.Context())
-			if s.Away() || !s.Up() {
-				t.Errorf("it counts as an outage: %v", s.Failure())
+			if s.Health().Unavailable || !s.Health().Up() {
+				t.Errorf("it counts as an outage: %v", s.Health().Writing)
 			}
 		})
 	}

@@ -4,15 +4,15 @@ package postgres
 
 import "strings"
 
-// A change that endangers roles takes the locks of rows that hold them, two of each, in the order of usernames. It is made
-// only where one of each role is another user's; that one keeps the role until the change is committed. So of two changes
-// that would take a role from its last two holders one waits for the other, and then finds nobody. The locks come after the
-// note's, as those of all rows do.
+// A change that endangers roles locks rows that hold them, two of each role, in the order of usernames. It is made only if one
+// of each role is of another user, which keeps the role until the change is committed. So of two changes that would take a role
+// from its last two holders, one waits for the other, and then finds no holder. The rows are locked after the ownership record,
+// as all rows are.
 
-// holds tells whether a row's user holds a role: a column roles that is no array holds none.
+// holds is a condition: the user of a row holds a role. A column that is not an array holds none.
 const holds = `u.active AND pg_catalog.jsonb_typeof(u.roles::jsonb) = 'array' AND u.roles::jsonb ? r.role`
 
-// sparing goes between the fence, which is called candidate then, and what follows it.
+// sparing is inserted after the fence, which is then called candidate.
 const sparing = `,
 holders AS MATERIALIZED (
     SELECT r.role, h.username
@@ -32,12 +32,12 @@ fence AS (
     )
 )`
 
-// sparingLastHolders is a fence that yields nothing either where nobody else holds an endangered role.
+// sparingLastHolders returns a fence that also yields nothing if no other user holds an endangered role.
 func sparingLastHolders(fence string) string {
 	return strings.Replace(fence, "fence AS", "candidate AS", 1) + sparing
 }
 
-// isLastHolder tells whether that is why a change was not made.
+// isLastHolder asks whether that is why a change was not made.
 const isLastHolder = `
 SELECT EXISTS (
     SELECT FROM pg_catalog.unnest(@endangered::text[]) AS r (role)

@@ -12,22 +12,21 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/observer"
 )
 
-// A charge, and a settlement, is one statement, and so one transaction. All of them take the lock of the account's row
-// first, and then:
+// A charge is one statement, and so one transaction, and so is a settlement. Each locks the row of the account first. Then:
 //
-//   - They decide by the row as it is once the lock is theirs, whatever the statement's snapshot shows: a SELECT that
-//     had to wait for its row lock reads the row again, and so does the UPDATE of a row that is newer than the snapshot.
-//     (Both need READ COMMITTED. Where a role or a database has another default, the server undoes what waited, and it
-//     is tried again.) A row that was deleted meanwhile is none.
-//   - They take the time once the lock is theirs: now() is from before the wait. A CTE that is MATERIALIZED, or that
-//     writes, is evaluated once and where the next one reads it.
-//   - Nobody else's transaction waits for more than a charge takes, and foreign keys to users do not wait at all: the
-//     key is not what is locked.
+//   - It decides by the row as it is once the lock is held, whatever the statement's snapshot shows: a SELECT that waited for its
+//     row lock reads the row again, and so does the UPDATE of a row that is newer than the snapshot. (Both need READ COMMITTED.
+//     If a role or a database has another default, the server rolls the waiting statement back, and it is retried.) A row that
+//     was deleted meanwhile does not exist.
+//   - It takes the time once the lock is held: now() is from before the wait. A CTE that is MATERIALIZED, or that writes, is
+//     evaluated once, when the next one reads it.
+//   - Other transactions wait no longer than a charge takes. Foreign keys to users do not wait at all: the key is not locked.
 
-// chargeAttempt yields one row always, but for an account whose row could not be written, or does not hold what was written:
-// then nothing is on record and nobody may check anything.
+// chargeAttempt always yields one row, except for an account whose row could not be written or does not have the written
+// values: then nothing is recorded, and no password may be checked.
 const chargeAttempt = `
 WITH` + patient + `
 account AS MATERIALIZED (
@@ -102,14 +101,14 @@ SELECT r.id, j.verdict, r.locked_until,
        j.verdict = 'check' AND j.exempt
 FROM (TABLE added UNION ALL TABLE recorded) r CROSS JOIN judged j`
 
-// askCharged reads the row in the transaction of the charge, whose lock keeps others from it: an AFTER trigger of another program
-// may have set the counter, or the lock, back. Such a charge does not count, and nobody may check anything.
+// askCharged reads the row in the transaction of the charge, which holds its lock: an AFTER trigger of another program may have
+// reset the counter or the lock. Such a charge does not count, and no password may be checked.
 const askCharged = `
 SELECT COALESCE(failed_login_attempts, 0)::bigint, locked_until IS NOT NULL FROM users WHERE username::text = @username::text`
 
-// settleAttempt yields a row where the attempt is on record. Who wrote a lock is known by its end, as the row has it: a
-// column may round. A settlement that comes a second time writes nothing. The trigger does not see that an attempt was
-// settled, and watchers wait for that where it wrote a lock.
+// settleAttempt yields a row if the attempt is recorded. The end of a lock, as the row has it, identifies the attempt that wrote
+// it: a column may round. A second settlement writes nothing. The trigger does not see that an attempt was settled, and
+// subscribers wait for that if it wrote a lock.
 const settleAttempt = `
 WITH` + patient + `
 account AS MATERIALIZED (
@@ -126,7 +125,7 @@ attempt AS MATERIALIZED (
 judged AS MATERIALIZED (
     SELECT a.id,
            a.outcome = 'pending' AS is_first,
-           a.outcome IN ('pending', 'success') AND c.found IS NOT NULL AS stands,
+           a.outcome IN ('pending', 'success') AND c.found IS NOT NULL AS accepted,
            a.locked_until IS NOT NULL AS locks,
            COALESCE(c.locked_until <= pg_catalog.clock_timestamp() OR c.locked_until = a.locked_until, c.locked_until IS NULL) AS clears
     FROM attempt a LEFT JOIN (SELECT true AS found, account.* FROM account) c ON true
@@ -136,16 +135,16 @@ written AS (
         last_login_at = pg_catalog.clock_timestamp(),
         failed_login_attempts = CASE WHEN j.clears THEN 0 ELSE u.failed_login_attempts END,
         locked_until = CASE WHEN j.clears THEN NULL ELSE u.locked_until END
-    FROM judged j WHERE u.username::text = @username::text AND j.is_first AND j.stands
+    FROM judged j WHERE u.username::text = @username::text AND j.is_first AND j.accepted
 ),
 recorded AS (
-    UPDATE login_attempts a SET outcome = CASE WHEN j.stands THEN 'success' ELSE 'failed' END
+    UPDATE login_attempts a SET outcome = CASE WHEN j.accepted THEN 'success' ELSE 'failed' END
     FROM judged j WHERE a.id = j.id AND j.is_first
 )
-SELECT j.stands, CASE WHEN j.is_first AND j.locks THEN pg_catalog.pg_notify('` + rowsChannel + `', @username::text)::text END
+SELECT j.accepted, CASE WHEN j.is_first AND j.locks THEN pg_catalog.pg_notify('` + observer.RowsChannel + `', @username::text)::text END
 FROM judged j`
 
-// purgeAttempts looks for its batch once: an array is not looked for again for each row, as a subquery may be.
+// purgeAttempts finds its batch once: an array is not evaluated again for each row, as a subquery may be.
 const purgeAttempts = `
 DELETE FROM login_attempts WHERE id = ANY (ARRAY(
     SELECT a.id FROM login_attempts a
@@ -155,34 +154,34 @@ DELETE FROM login_attempts WHERE id = ANY (ARRAY(
     FOR UPDATE SKIP LOCKED
 ))`
 
-// mostTries is how often a statement is tried that the server undid because somebody else was there first. It does so
-// under another isolation than READ COMMITTED only; of those that wait for one row, one gets through each time.
+// mostTries is how often a statement is tried that the server rolled back because of a concurrent one. That happens only
+// under an isolation other than READ COMMITTED. Of those that wait for one row, one succeeds each time.
 const mostTries = 50
 
-// insist does what the server may undo, or another transaction may hold up.
+// insist retries what the server may roll back, or another transaction may block.
 func (s *Store) insist(ctx context.Context, username string, do func() error) error {
 	return s.patiently(ctx, username, s.settings.StatementTimeout, func() error { return insist(do) })
 }
 
-// insist does what the server may undo.
+// insist retries what the server may roll back.
 func insist(do func() error) error {
 	for range mostTries {
 		if err := do(); !errors.Is(err, store.ErrConflict) {
 			return err
 		}
 	}
-	return &store.UnavailableError{Sentence: "Too many log-ins to one account at once."}
+	return &store.UnavailableError{Sentence: "Too many logins to one account at once."}
 }
 
-// Charge charges an attempt, or refuses it. Its errors are package store's ErrUnavailable, and the context's.
-func (s *Store) Charge(ctx context.Context, a store.Attempt, limits store.Limits) (store.Charged, error) {
+// Charge charges an attempt, or rejects it. Its errors are package store's ErrUnavailable, and that of the context.
+func (s *Store) Charge(ctx context.Context, a store.Attempt, limits store.Limits) (store.Charge, error) {
 	key := rand.Text()
 	args := chargeArguments(a, limits)
 	args["key"], args["lock_timeout"] = key, milliseconds(s.timing.lock)
 	refusal := s.aggregates.next(a.Source, time.Now())
 	refusal.arguments(args)
 	charged, err := s.charge(ctx, a.Username, args)
-	if args["username"] != nil && isUntranslatable(err) {
+	if args["username"] != nil && isUnencodable(err) {
 		args["username"], args["name"] = nil, "" // no name of this database
 		charged, err = s.charge(ctx, a.Username, args)
 	}
@@ -191,7 +190,7 @@ func (s *Store) Charge(ctx context.Context, a store.Attempt, limits store.Limits
 		if args["username"] != nil && mayBeMade(err) {
 			s.unchecked.addKey(a.Username, key)
 		}
-		return store.Charged{}, err
+		return store.Charge{}, err
 	}
 	charged.Username = a.Username
 	return charged, nil
@@ -203,15 +202,15 @@ func chargeArguments(a store.Attempt, limits store.Limits) pgx.NamedArgs {
 		"username": nil, "name": "", "alias": unknown.Username, "source": known.Source, "user_agent": known.UserAgent,
 		"attempts": limits.Attempts, "duration": limits.Duration.Microseconds(), "growth": store.GrowthPeriod.Microseconds(),
 	}
-	if mayBeAccount(a.Username) {
+	if store.MayBeUsername(a.Username) {
 		args["username"], args["name"] = a.Username, known.Username
 	}
 	return args
 }
 
-func (s *Store) charge(ctx context.Context, username string, args pgx.NamedArgs) (store.Charged, error) {
+func (s *Store) charge(ctx context.Context, username string, args pgx.NamedArgs) (store.Charge, error) {
 	var (
-		charged   store.Charged
+		charged   store.Charge
 		roles     *string
 		lock      pgtype.Timestamptz
 		isCharged = true
@@ -242,9 +241,9 @@ func (s *Store) charge(ctx context.Context, username string, args pgx.NamedArgs)
 	})
 	switch {
 	case err != nil:
-		return store.Charged{}, err
+		return store.Charge{}, err
 	case !isCharged:
-		return store.Charged{}, &store.RejectedError{Sentence: "The database does not count the login: a trigger, a rule or a policy " +
+		return store.Charge{}, &store.RejectedError{Sentence: "The database does not count the login: a trigger, a rule or a policy " +
 			"on the table users skips the write to the row, or changes failed_login_attempts or locked_until."}
 	}
 	if until := moment(lock); until != nil {
@@ -256,9 +255,9 @@ func (s *Store) charge(ctx context.Context, username string, args pgx.NamedArgs)
 	return charged, nil
 }
 
-// Settle says how a charged attempt ended, and answers whether it is a success that stands. Its errors are package
-// store's ErrUnavailable, and the context's; it may be called again after any of them.
-func (s *Store) Settle(ctx context.Context, charged store.Charged, success bool) (stands bool, err error) {
+// Settle settles a charged attempt, and reports whether it is an accepted success. Its errors are package store's
+// ErrUnavailable, and that of the context. It may be called again after any of them.
+func (s *Store) Settle(ctx context.Context, charged store.Charge, success bool) (accepted bool, err error) {
 	if charged.Verdict != store.Check {
 		return false, nil
 	}
@@ -269,7 +268,7 @@ func (s *Store) Settle(ctx context.Context, charged store.Charged, success bool)
 	err = s.insist(ctx, charged.Username, func() error {
 		return s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {
 			var notified *string
-			err := conn.QueryRow(ctx, settleAttempt, args).Scan(&stands, &notified)
+			err := conn.QueryRow(ctx, settleAttempt, args).Scan(&accepted, &notified)
 			if errors.Is(err, pgx.ErrNoRows) {
 				return nil
 			}
@@ -278,15 +277,15 @@ func (s *Store) Settle(ctx context.Context, charged store.Charged, success bool)
 	})
 	if err != nil {
 		if success {
-			s.unchecked.addID(charged.Username, charged.ID) // it was right, and nobody was let in
+			s.unchecked.addID(charged.Username, charged.ID) // the password was right, and the login was not accepted
 		}
 		return false, err
 	}
-	return stands, nil
+	return accepted, nil
 }
 
-// PurgeAttempts deletes attempts that are older than this, by the database's clock, at most a batch of them, and tells
-// how many. Several replicas may do it at once. Its errors are package store's sentinels and the context's.
+// PurgeAttempts deletes attempts that are older than this by the database's clock, at most one batch, and returns how many.
+// Several replicas may do it at once. Its errors are package store's sentinels and that of the context.
 func (s *Store) PurgeAttempts(ctx context.Context, olderThan time.Duration, batch int) (int, error) {
 	var purged int64
 	err := s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {

@@ -40,7 +40,7 @@ func TestAChargeThatIsCancelledInTheMidstIsChargedOnceOrNot(t *testing.T) {
 	tx := hold(t, pool, "SELECT FROM users FOR UPDATE")
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	call := start(func() (store.Charged, error) { return s.Charge(ctx, attempt("alice"), endless) })
+	call := start(func() (store.Charge, error) { return s.Charge(ctx, attempt("alice"), endless) })
 	waits(t, pool, 1)
 	cancel()
 	if c, err := call.wait(t); !errors.Is(err, context.Canceled) {
@@ -57,7 +57,7 @@ func TestAChargeThatIsCancelledInTheMidstIsChargedOnceOrNot(t *testing.T) {
 		cancel()
 	}
 	chargedOnce(t, pool, 1+calls)
-	if !s.Up() {
+	if !s.Health().Up() {
 		t.Error("it says that the database is down")
 	}
 }
@@ -85,8 +85,8 @@ func TestAConnectionCutBetweenChargeAndSettlementLosesNothing(t *testing.T) {
 
 	proxy.Restore()
 	eventually(t, "the success is settled", func() bool {
-		stands, err := s.Settle(t.Context(), last, true)
-		return err == nil && stands
+		accepted, err := s.Settle(t.Context(), last, true)
+		return err == nil && accepted
 	})
 	if value[bool](t, pool, "SELECT locked_until IS NOT NULL FROM users") {
 		t.Error("the success did not lift its lock")
@@ -108,7 +108,7 @@ func TestAChargeWhoseAnswerIsLostIsChargedOnceOrNot(t *testing.T) {
 	charge(t, s, "alice")
 
 	tx := hold(t, pool, "SELECT FROM users FOR UPDATE")
-	call := start(func() (store.Charged, error) { return s.Charge(t.Context(), attempt("alice"), usual) })
+	call := start(func() (store.Charge, error) { return s.Charge(t.Context(), attempt("alice"), usual) })
 	waits(t, pool, 1)
 	proxy.Stall()
 	commit(t, tx)
@@ -124,7 +124,7 @@ func TestARowThatCannotBeChargedIsNotChecked(t *testing.T) {
 	s := ready(t, quick(dsn))
 	pool := connect(t, dsn)
 	run(t, pool, insertActive, "alice")
-	eventually(t, "the store is up", s.Up)
+	eventually(t, "the store is up", up(s))
 	run(t, pool, "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
 	run(t, pool, "CREATE TRIGGER keep BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION keep()")
 	c, err := s.Charge(t.Context(), attempt("alice"), usual)
@@ -135,7 +135,7 @@ func TestARowThatCannotBeChargedIsNotChecked(t *testing.T) {
 	if n := value[int](t, pool, "SELECT count(*) FROM login_attempts"); n != 0 {
 		t.Errorf("%d records, want none", n)
 	}
-	if !s.Up() {
+	if !s.Health().Up() {
 		t.Error("it says that the database is down")
 	}
 }

@@ -21,7 +21,7 @@ func attempt(username string) store.Attempt {
 // insertActive makes a row that may log in.
 const insertActive = "INSERT INTO users (username, password_hash) VALUES ($1, 'hash')"
 
-func charge(t *testing.T, s *Store, username string) store.Charged {
+func charge(t *testing.T, s *Store, username string) store.Charge {
 	t.Helper()
 	c, err := s.Charge(t.Context(), attempt(username), usual)
 	if err != nil {
@@ -73,7 +73,7 @@ func TestOf100ChargesByFourReplicasFiveAreCheckedAndOneLocks(t *testing.T) {
 			}
 			if n := value[int](t, pool, "SELECT count(*) FROM users JOIN login_attempts USING (username) "+
 				"WHERE users.locked_until = login_attempts.locked_until AT TIME ZONE 'UTC' AND outcome = 'pending'"); n != 3 {
-				t.Errorf("%d rows have the lock that is on record, want 3", n)
+				t.Errorf("%d rows have the recorded lock, want 3", n)
 			}
 		})
 	}
@@ -190,12 +190,12 @@ func TestAColumnThatRoundsTimesKeepsALockItsOwn(t *testing.T) {
 	pool := connect(t, dsn)
 	run(t, pool, "ALTER TABLE users ALTER locked_until TYPE TIMESTAMP(0)")
 	run(t, pool, insertActive, "alice")
-	var last store.Charged
+	var last store.Charge
 	for range 5 {
 		last = charge(t, s, "alice")
 	}
-	if stands, err := s.Settle(t.Context(), last, true); err != nil || !stands {
-		t.Errorf("stands is %t, %v", stands, err)
+	if accepted, err := s.Settle(t.Context(), last, true); err != nil || !accepted {
+		t.Errorf("accepted is %t, %v", accepted, err)
 	}
 	if value[bool](t, pool, "SELECT locked_until IS NOT NULL FROM users") {
 		t.Error("the success did not lift its lock")

@@ -96,8 +96,9 @@ func open(t *testing.T, settings Settings) *Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.timing.lastRetry, s.timing.requests = 200*time.Millisecond, 50*time.Millisecond
-	s.timing.catalogue = patience // a busy machine does not keep the catalogue from explaining a refusal
+	s.timing.lastRetry, s.observer.Timing.LastRetry = 200*time.Millisecond, 200*time.Millisecond
+	s.observer.Timing.Requests = 50 * time.Millisecond
+	s.timing.catalogue = patience // a busy machine does not keep the catalog from explaining a refusal
 	t.Cleanup(s.Close)
 	return s
 }
@@ -125,6 +126,13 @@ func ready(t *testing.T, settings Settings) *Store {
 	}
 	return s
 }
+
+// up returns a condition for eventually.
+func up(s *Store) func() bool { return func() bool { return s.Health().Up() } }
+
+// unavailable and notified are as up.
+func isUnavailable(s *Store) func() bool { return func() bool { return s.Health().Unavailable } }
+func notified(s *Store) func() bool      { return func() bool { return s.Health().Notified } }
 
 // background runs do until the test ends.
 func background(t *testing.T, do func(context.Context)) {

@@ -43,17 +43,17 @@ func (s *Store) keepMigrated(ctx context.Context) {
 			case <-ctx.Done():
 			}
 			if time.Since(began) > s.timing.lastRetry {
-				delay.reset() // it had been fine
+				delay.Reset() // it had been fine
 			}
 		}
-		if !delay.wait(ctx) {
+		if !delay.Wait(ctx) {
 			return
 		}
 	}
 }
 
-// Tried waits until the tables were there, or it was tried to make them. Whoever needs them need not meet with a database
-// that is merely new. The only error is the context's.
+// Tried waits until the tables exist, or until the first attempt to create them has ended. After it, a missing table is not
+// merely that of a new database. The only error is that of the context.
 func (s *Store) Tried(ctx context.Context) error {
 	select {
 	case <-s.tried:

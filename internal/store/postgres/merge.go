@@ -11,11 +11,10 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
-// mergeOutage is one statement, and so happens as a whole or not at all. Only who writes the ID gets any further; who comes
-// with the same one meanwhile waits there, and before it has a row. The rows are locked in the order of their usernames, so
-// that those who merge at once do not wait for each other in a circle. As in a charge, what is decided is decided by the
-// row and the clock as they are once the lock is there.
-const mergeOutage = `
+// mergeBatch is one statement, and so happens as a whole or not at all. Only the transaction that writes the ID continues. A
+// concurrent one with the same ID waits there, before it locks a row. The rows are locked in the order of their usernames, so
+// that concurrent merges cannot deadlock. As in a charge, the row and the clock decide as they are once the lock is held.
+const mergeBatch = `
 WITH merge AS (
     INSERT INTO shardinguser_merges (id) VALUES (@id::text) ON CONFLICT (id) DO NOTHING RETURNING id
 ),
@@ -85,11 +84,11 @@ forgotten AS (
 )
 SELECT pg_catalog.count(*) FROM merge`
 
-// Merge takes in what happened while the database was away, as package store says, and may be called again after any error.
-// These are package store's ErrUnavailable, and the context's.
-func (s *Store) Merge(ctx context.Context, outage store.Outage, limits store.Limits) error {
+// Merge merges what happened while the database was unavailable, as package store describes. It may be called again after any
+// error. Its errors are package store's ErrUnavailable, and that of the context.
+func (s *Store) Merge(ctx context.Context, outage store.OfflineBatch, limits store.Limits) error {
 	err := s.merge(ctx, mergeArguments(outage, limits, nil))
-	if isUntranslatable(err) {
+	if isUnencodable(err) {
 		var names []string
 		for _, missed := range outage.Accounts {
 			names = append(names, missed.Username)
@@ -97,9 +96,9 @@ func (s *Store) Merge(ctx context.Context, outage store.Outage, limits store.Lim
 		for _, r := range outage.Attempts {
 			names = append(names, r.Clean().Username)
 		}
-		var foreign map[string]bool
-		if foreign, err = s.foreign(ctx, names); err == nil {
-			err = s.merge(ctx, mergeArguments(outage, limits, foreign))
+		var unencodable map[string]bool
+		if unencodable, err = s.unencodable(ctx, names); err == nil {
+			err = s.merge(ctx, mergeArguments(outage, limits, unencodable))
 		}
 	}
 	return err
@@ -108,14 +107,14 @@ func (s *Store) Merge(ctx context.Context, outage store.Outage, limits store.Lim
 func (s *Store) merge(ctx context.Context, args pgx.NamedArgs) error {
 	return insist(func() error {
 		return s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {
-			_, err := conn.Exec(ctx, mergeOutage, args)
+			_, err := conn.Exec(ctx, mergeBatch, args)
 			return err
 		})
 	})
 }
 
-// mergeArguments leaves out accounts that the database cannot have, and escapes names that it cannot write.
-func mergeArguments(outage store.Outage, limits store.Limits, foreign map[string]bool) pgx.NamedArgs {
+// mergeArguments omits accounts that the database cannot have, and escapes usernames that it cannot encode.
+func mergeArguments(outage store.OfflineBatch, limits store.Limits, unencodable map[string]bool) pgx.NamedArgs {
 	var (
 		usernames, names, outcomes, sources, agents []string
 		failures                                    []int64
@@ -123,14 +122,14 @@ func mergeArguments(outage store.Outage, limits store.Limits, foreign map[string
 		times                                       []time.Time
 	)
 	for _, missed := range outage.Accounts {
-		if mayBeAccount(missed.Username) && !foreign[missed.Username] {
+		if store.MayBeUsername(missed.Username) && !unencodable[missed.Username] {
 			usernames, failures = append(usernames, missed.Username), append(failures, int64(missed.Failures))
 			locks, logins = append(locks, missed.LockedUntil), append(logins, missed.LastLogin)
 		}
 	}
 	for _, r := range outage.Attempts {
 		r = r.Clean()
-		if foreign[r.Username] {
+		if unencodable[r.Username] {
 			r.Username = store.Attempt{UserAgent: r.Username}.Record(true).UserAgent // in ASCII
 		}
 		times, names, outcomes = append(times, r.Time), append(names, r.Username), append(outcomes, string(r.Outcome))

@@ -16,10 +16,10 @@ import (
 )
 
 // failures is an outage in which each of these accounts had one.
-func failures(id string, usernames ...string) store.Outage {
-	outage := store.Outage{ID: id}
+func failures(id string, usernames ...string) store.OfflineBatch {
+	outage := store.OfflineBatch{ID: id}
 	for _, username := range usernames {
-		outage.Accounts = append(outage.Accounts, store.Missed{Username: username, Failures: 1})
+		outage.Accounts = append(outage.Accounts, store.OfflineActivity{Username: username, Failures: 1})
 	}
 	return outage
 }
@@ -34,11 +34,11 @@ func TestReplicasThatMergeAtOnceAllCountWhateverTheirIsolation(t *testing.T) {
 	var all sync.WaitGroup
 	for i, s := range stores {
 		for n := range 10 {
-			outage := store.Outage{ID: fmt.Sprintf("%d-%d", i, n)}
+			outage := store.OfflineBatch{ID: fmt.Sprintf("%d-%d", i, n)}
 			for user := range 10 {
-				outage.Accounts = append(outage.Accounts, store.Missed{Username: fmt.Sprintf("user-%d", (user*3+n)%10), Failures: 1})
+				outage.Accounts = append(outage.Accounts, store.OfflineActivity{Username: fmt.Sprintf("user-%d", (user*3+n)%10), Failures: 1})
 			}
-			for range 2 { // as whoever does not know whether it succeeded
+			for range 2 { // as a caller that does not know whether it succeeded
 				all.Go(func() {
 					if err := s.Merge(t.Context(), outage, store.Limits{Attempts: 30, Duration: time.Hour}); err != nil {
 						t.Error(err)
@@ -64,7 +64,7 @@ func TestAMergeThatWaitedForAnotherProgramAddsToWhatThatOneLeft(t *testing.T) {
 		"a clean counter":     {"UPDATE users SET failed_login_attempts = 0", 1, ""},
 		"a lock":              {"UPDATE users SET locked_until = now() + INTERVAL '1 hour'", 4, "60"},
 		"a lock forever":      {"UPDATE users SET locked_until = 'infinity'", 4, "infinity"},
-		"a lock that ran out": {"UPDATE users SET locked_until = now()", 1, ""},
+		"a lock that expired": {"UPDATE users SET locked_until = now()", 1, ""},
 		"nothing new":         {"SELECT FROM users FOR UPDATE", 4, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -153,14 +153,14 @@ func TestAMergeWhoseAnswerIsLostIsMergedOnceWhenItIsTriedAgain(t *testing.T) {
 	}
 }
 
-func TestAnAccountThatAnOutageNamesTwiceHasItsSum(t *testing.T) {
+func TestAnAccountThatABatchNamesTwiceHasItsSum(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
 	pool := connect(t, dsn)
 	run(t, pool, insertActive, "alice")
 	early, late := time.Now().Add(-time.Hour), time.Now().Add(time.Hour).Truncate(time.Microsecond)
-	outage := store.Outage{ID: "1", Accounts: []store.Missed{
+	outage := store.OfflineBatch{ID: "1", Accounts: []store.OfflineActivity{
 		{Username: "alice", Failures: 1, LockedUntil: &late}, {Username: "alice", Failures: 2, LastLogin: &early},
 	}}
 	if err := s.Merge(t.Context(), outage, usual); err != nil {
@@ -172,7 +172,7 @@ func TestAnAccountThatAnOutageNamesTwiceHasItsSum(t *testing.T) {
 	}
 }
 
-func TestADatabaseThatIsNotInUTF8TakesTheRestOfAnOutage(t *testing.T) {
+func TestADatabaseWithoutUTF8MergesTheRest(t *testing.T) {
 	t.Parallel()
 	dsn := with(testenv.Database(t), "client_encoding=UTF8")
 	_, database := names(t, dsn)
@@ -197,7 +197,7 @@ func TestADatabaseThatIsNotInUTF8TakesTheRestOfAnOutage(t *testing.T) {
 	}
 	recorded := value[[]string](t, pool, "SELECT array_agg(username::text ORDER BY id) FROM login_attempts")
 	if want := []string{"Ünal", `\u65e5\u672c`}; strings.Join(recorded, " ") != strings.Join(want, " ") {
-		t.Errorf("on record are %q, want %q", recorded, want)
+		t.Errorf("recorded are %q, want %q", recorded, want)
 	}
 }
 
@@ -222,7 +222,7 @@ func TestWhatWasMergedMoreThanADayAgoIsForgottenByLaterMerges(t *testing.T) {
 	}
 }
 
-func TestTheTableOfMergesIsMadeAgainWhenItIsDropped(t *testing.T) {
+func TestTheTableOfMergesIsCreatedAgainWhenItIsDropped(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
@@ -236,7 +236,7 @@ func TestTheTableOfMergesIsMadeAgainWhenItIsDropped(t *testing.T) {
 		}
 		return err == nil
 	})
-	eventually(t, "it is back", func() bool { return s.Up() && !s.Away() })
+	eventually(t, "it is back", func() bool { return s.Health().Up() && !s.Health().Unavailable })
 	if n := value[int](t, pool, "SELECT failed_login_attempts FROM users"); n != 1 {
 		t.Errorf("the counter is %d, want 1", n)
 	}
@@ -258,6 +258,6 @@ func TestAnUpgradeAddsTheTableOfMergesToWhatIsThere(t *testing.T) {
 		eventually(t, "an outage is merged", func() bool { return s.Merge(t.Context(), failures("1", "alice"), usual) == nil })
 	})
 	if away {
-		t.Error("it was away meanwhile")
+		t.Error("it was unavailable meanwhile")
 	}
 }

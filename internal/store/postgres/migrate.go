@@ -5,7 +5,6 @@ package postgres
 import (
 	"context"
 	"database/sql"
-	"embed"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,28 +16,26 @@ import (
 	"github.com/pressly/goose/v3"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/backoff"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/schema"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/session"
 )
 
-//go:embed migrations/*.sql
-var migrations embed.FS
-
 const (
-	versionTable = "shardinguser_migrations"
-
-	// migrationLock is the advisory lock of migrations, drawn by lot.
+	// migrationLock is the advisory lock of migrations, a random number.
 	migrationLock int64 = 7263881540917334
 
-	// migrationTimeout is how long one attempt may take, the wait for another replica's included.
+	// migrationTimeout is how long one attempt may take, including the wait for another replica.
 	migrationTimeout = 2 * time.Minute
 )
 
-// Migrate makes what is missing of the schema, once; [Store.Maintain] calls it until it succeeds, and again when a table
-// has gone. A schema that is complete needs no right to create anything. Of several replicas one migrates, and the others
-// wait. Its errors are package store's sentinels and the context's.
+// Migrate creates what is missing of the schema. [Store.Maintain] calls it until it succeeds, and again when a table is gone.
+// A complete schema needs no right to create. Of several replicas one migrates, and the others wait. Its errors are package
+// store's sentinels and those of the context.
 //
-// It also sees to the trigger. That one may be missing: changes are then found by polling.
+// It also creates the trigger. Without the right to, changes are found by polling.
 //
-// As RoleLogin it makes nothing, and fails until everything is there.
+// As RoleLogin it creates nothing, and fails until everything exists.
 func (s *Store) Migrate(ctx context.Context) error {
 	var made bool
 	err := s.call(ctx, asks, migrationTimeout, func(ctx context.Context) error {
@@ -51,8 +48,8 @@ func (s *Store) Migrate(ctx context.Context) error {
 	})
 	var notMigrated *store.UnavailableError
 	if errors.As(err, &notMigrated) {
-		if k := s.judge(notMigrated.Err, asks, migrationTimeout).kind; k == away || k == doubtful {
-			notMigrated = nil // that is no story of the tables
+		if k := s.classify(notMigrated.Err, asks, migrationTimeout).kind; k == unavailable || k == doubtful {
+			notMigrated = nil // that does not explain missing tables
 		}
 	}
 	s.mu.Lock()
@@ -66,7 +63,7 @@ func (s *Store) Migrate(ctx context.Context) error {
 		s.health.whole()
 		s.health.succeeded(writes)
 	}
-	if err := s.arrangeTrigger(ctx); err != nil {
+	if _, err := s.arrangeTrigger(ctx); err != nil {
 		return err
 	}
 	s.migratedOnce.Do(func() {
@@ -76,7 +73,7 @@ func (s *Store) Migrate(ctx context.Context) error {
 	return nil
 }
 
-// migrate tells whether there was something to make.
+// migrate reports whether something was missing.
 func (s *Store) migrate(ctx context.Context) (made bool, err error) {
 	var there bool
 	if err := s.ask(ctx, tablesThere, &there); err != nil {
@@ -88,26 +85,26 @@ func (s *Store) migrate(ctx context.Context) (made bool, err error) {
 	}
 	latest, err := latestMigration()
 	if err != nil || (there && current >= latest) {
-		return false, err // a newer schema than ours is one that a newer operator made, and still fits
+		return false, err // a newer operator created a newer schema, which still fits
 	}
 	if err := s.mayCreate(ctx); err != nil {
 		return false, err
 	}
 	if !there && current >= latest {
-		if err := s.beginAnew(ctx); err != nil {
+		if err := s.rerun(ctx); err != nil {
 			return false, err
 		}
 	}
 	return s.runMigrations(ctx)
 }
 
-// findSchema fails where something is missing, which is another role's to make. That one is given a moment, since both come
-// to an empty database at once.
+// findSchema fails if something is missing, which another role creates. It waits a moment for that, since both start on an empty
+// database at once.
 func (s *Store) findSchema(ctx context.Context) error {
-	if s.settings.Beside != nil {
+	if s.settings.Peer != nil {
 		limited, cancel := context.WithTimeout(ctx, s.settings.StatementTimeout)
 		defer cancel()
-		_ = s.settings.Beside.Tried(limited)
+		_ = s.settings.Peer.Tried(limited)
 	}
 	var there bool
 	if err := s.ask(ctx, tablesThere, &there); err != nil {
@@ -125,8 +122,8 @@ func (s *Store) findSchema(ctx context.Context) error {
 	if err := s.ask(ctx, "SELECT "+firstOfPath, &schema); err != nil {
 		return err
 	}
-	sentence := "The tables of this version are not there yet, or not in the schema of its search_path; the controller's role makes " +
-		"them, or an administrator, and config/database/roles.sql has to run after that."
+	sentence := "The tables of this version do not exist yet, or not in the schema of its search_path; the controller's role or an " +
+		"administrator creates them, and config/database/roles.sql has to run after that."
 	if schema == nil {
 		sentence = missingSchema
 	}
@@ -137,14 +134,14 @@ func (s *Store) findSchema(ctx context.Context) error {
 const missingSchema = "The first schema of the search_path does not exist, or the role may not use it; create it, grant USAGE on " +
 	"it, or name another one by search_path in the DSN."
 
-// tablesThere tells whether no table has gone.
-const tablesThere = "SELECT pg_catalog.to_regclass('users') IS NOT NULL AND pg_catalog.to_regclass('" + ownershipTable + "') IS NOT NULL " +
-	"AND pg_catalog.to_regclass('" + attemptsTable + "') IS NOT NULL AND pg_catalog.to_regclass('" + mergesTable + "') IS NOT NULL " +
-	"AND pg_catalog.to_regclass('" + probesTable + "') IS NOT NULL"
+// tablesThere asks whether all tables exist.
+const tablesThere = "SELECT pg_catalog.to_regclass('users') IS NOT NULL AND pg_catalog.to_regclass('" + schema.Ownership + "') IS NOT NULL " +
+	"AND pg_catalog.to_regclass('" + schema.Attempts + "') IS NOT NULL AND pg_catalog.to_regclass('" + schema.Merges + "') IS NOT NULL " +
+	"AND pg_catalog.to_regclass('" + schema.Probes + "') IS NOT NULL"
 
-// beginAnew makes the migrations run again, since a table that one of them made has gone. It holds their lock: what
-// another replica makes meanwhile is there afterwards.
-func (s *Store) beginAnew(ctx context.Context) error {
+// rerun has the migrations run again, since a table of one of them is gone. It holds their lock: tables that another replica
+// creates meanwhile exist afterwards.
+func (s *Store) rerun(ctx context.Context) error {
 	return s.transact(ctx, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SELECT pg_catalog.pg_advisory_xact_lock($1::bigint)", migrationLock); err != nil {
 			return err
@@ -153,32 +150,33 @@ func (s *Store) beginAnew(ctx context.Context) error {
 		if err := tx.QueryRow(ctx, tablesThere).Scan(&there); err != nil || there {
 			return err
 		}
-		_, err := tx.Exec(ctx, "DELETE FROM "+versionTable+" WHERE version_id > 0")
+		_, err := tx.Exec(ctx, "DELETE FROM "+schema.Versions+" WHERE version_id > 0")
 		return err
 	})
 }
 
-// runMigrations runs those that have not run yet, and tells whether there were any.
+// runMigrations runs the migrations that have not run yet, and reports whether there were any.
 func (s *Store) runMigrations(ctx context.Context) (made bool, err error) {
 	config, err := connConfig(s.settings.ListenDSN)
 	if err != nil {
 		return false, err
 	}
-	// This session has to resolve names as the pool's do. One of a pooler that drops the path is not changed: others get it next.
+	// This session has to resolve names as those of the pool do. The session of a pooler that drops the path is not changed: other
+	// clients get it next.
 	db := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(func(ctx context.Context, raw *pgx.Conn) error {
-		path, err := settlePath(ctx, raw.PgConn(), config)
-		if err != nil || path.isDropped || path.path == config.RuntimeParams["search_path"] {
+		path, err := session.Settle(ctx, raw.PgConn(), config)
+		if err != nil || path.IsDropped || path.Value == config.RuntimeParams["search_path"] {
 			return err
 		}
-		_, err = raw.Exec(ctx, setPath(path.path, false), pgx.QueryExecModeSimpleProtocol)
+		_, err = raw.Exec(ctx, session.SetPath(path.Value, false), pgx.QueryExecModeSimpleProtocol)
 		return err
 	}))
 	defer func() { _ = db.Close() }()
-	files, err := fs.Sub(migrations, "migrations")
+	files, err := fs.Sub(schema.Migrations, "migrations")
 	if err != nil {
 		return false, fmt.Errorf("open the migrations: %w", err)
 	}
-	provider, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithTableName(versionTable),
+	provider, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithTableName(schema.Versions),
 		goose.WithSessionLocker(migrationLocker{}), goose.WithDisableGlobalRegistry(true))
 	if err != nil {
 		return false, fmt.Errorf("read the migrations: %w", err)
@@ -187,11 +185,11 @@ func (s *Store) runMigrations(ctx context.Context) (made bool, err error) {
 	return len(results) > 0, err
 }
 
-// migrationLocker has one replica migrate after the other. The locker that comes with goose leaves the type of the lock's number
-// open, so that a function of the same name in our schema could be taken for the server's.
+// migrationLocker has one replica migrate after the other. The locker of goose does not qualify the type of the lock's number, so
+// a function of the same name in our schema could be called in place of the server's.
 type migrationLocker struct{}
 
-// SessionLock waits for the lock for as long as the context lasts.
+// SessionLock waits for the lock until the context ends.
 func (migrationLocker) SessionLock(ctx context.Context, conn *sql.Conn) error {
 	for {
 		var isLocked bool
@@ -199,22 +197,22 @@ func (migrationLocker) SessionLock(ctx context.Context, conn *sql.Conn) error {
 		if err != nil || isLocked {
 			return err
 		}
-		if !pause(ctx, time.Second) {
+		if !backoff.Pause(ctx, time.Second) {
 			return ctx.Err()
 		}
 	}
 }
 
-// SessionUnlock gives the lock back.
+// SessionUnlock releases the lock.
 func (migrationLocker) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
 	_, err := conn.ExecContext(ctx, "SELECT pg_catalog.pg_advisory_unlock($1::bigint)", migrationLock)
 	return err
 }
 
-// schemaVersion is the number of the last migration that was made; 0 where there is none.
+// schemaVersion returns the number of the last applied migration; 0 where there is none.
 func (s *Store) schemaVersion(ctx context.Context) (int64, error) {
 	var version int64
-	err := s.ask(ctx, "SELECT COALESCE(pg_catalog.max(version_id), 0) FROM "+versionTable+" WHERE is_applied", &version)
+	err := s.ask(ctx, "SELECT COALESCE(pg_catalog.max(version_id), 0) FROM "+schema.Versions+" WHERE is_applied", &version)
 	var refusal *pgconn.PgError
 	if errors.As(err, &refusal) && refusal.Code == codeUndefinedTable {
 		return 0, nil
@@ -222,20 +220,20 @@ func (s *Store) schemaVersion(ctx context.Context) (int64, error) {
 	return version, err
 }
 
-// latestMigration is the number of the newest migration that we know.
+// latestMigration returns the number of the newest migration of this version.
 func latestMigration() (int64, error) {
-	files, err := fs.Glob(migrations, "migrations/*.sql")
+	files, err := fs.Glob(schema.Migrations, "migrations/*.sql")
 	if err != nil || len(files) == 0 {
 		return 0, fmt.Errorf("find the migrations: %w", errors.Join(err, fs.ErrNotExist))
 	}
 	return goose.NumericComponent(files[len(files)-1])
 }
 
-// firstOfPath is the schema in which tables are made. Where the path leads nowhere, the server takes the temporary one.
+// firstOfPath is the schema in which tables are created. If no schema of the path exists, the server uses the temporary one.
 const firstOfPath = `(SELECT n.nspname::text FROM pg_catalog.pg_namespace n
     WHERE n.nspname = pg_catalog.current_schema() AND n.oid <> pg_catalog.pg_my_temp_schema())`
 
-// mayCreate looks whether the role may make tables, to name the GRANT that is missing before anything is tried.
+// mayCreate fails if the role may not create tables, and names the missing GRANT before anything is tried.
 func (s *Store) mayCreate(ctx context.Context) error {
 	var (
 		role   string

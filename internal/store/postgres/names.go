@@ -5,31 +5,20 @@ package postgres
 import (
 	"context"
 	"errors"
-	"strings"
-	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgconn"
-
-	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
-// mayBeAccount tells whether the database could have such a username at all; whatever else somebody sends is kept from
-// it.
-func mayBeAccount(username string) bool {
-	return len(username) <= store.MaxUsername*utf8.UTFMax && utf8.RuneCountInString(username) <= store.MaxUsername &&
-		utf8.ValidString(username) && !strings.Contains(username, "\x00")
-}
-
-// isUntranslatable tells whether a database that is not in UTF-8 cannot write a text.
-func isUntranslatable(err error) bool {
+// isUnencodable reports whether the database, which does not use UTF-8, cannot encode a text.
+func isUnencodable(err error) bool {
 	var refusal *pgconn.PgError
 	return errors.As(err, &refusal) && (refusal.Code == "22P05" || refusal.Code == "22021")
 }
 
-// foreign is those of the texts that the database cannot write, and so has not. It finds them by halves: the server
-// does not say which one it refuses.
-func (s *Store) foreign(ctx context.Context, texts []string) (map[string]bool, error) {
-	foreign := map[string]bool{}
+// unencodable returns the texts that the database cannot encode, and so does not have. It finds them by bisection: the server
+// does not say which one it rejects.
+func (s *Store) unencodable(ctx context.Context, texts []string) (map[string]bool, error) {
+	unencodable := map[string]bool{}
 	var search func(texts []string) error
 	search = func(texts []string) error {
 		err := s.run(ctx, asks, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {
@@ -37,14 +26,14 @@ func (s *Store) foreign(ctx context.Context, texts []string) (map[string]bool, e
 			return err
 		})
 		switch half := len(texts) / 2; {
-		case !isUntranslatable(err):
+		case !isUnencodable(err):
 			return err
 		case half == 0:
-			foreign[texts[0]] = true
+			unencodable[texts[0]] = true
 			return nil
 		default:
 			return errors.Join(search(texts[:half]), search(texts[half:]))
 		}
 	}
-	return foreign, search(texts)
+	return unencodable, search(texts)
 }

@@ -8,25 +8,24 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/schema"
 )
 
-// errTurnedOff says that the settings do without notifications.
-var errTurnedOff = errors.New("notifications are turned off")
-
-// arrangeTrigger makes the triggers where they are missing or, without notifications, drops them.
-func (s *Store) arrangeTrigger(ctx context.Context) error {
+// arrangeTrigger creates the triggers if they are missing or, without notifications, drops them. It reports whether changed
+// rows are notified.
+func (s *Store) arrangeTrigger(ctx context.Context) (isThere bool, err error) {
 	if s.settings.NoNotifications {
-		return s.dropTrigger(ctx)
+		return false, s.dropTrigger(ctx)
 	}
-	_, err := s.ensureTrigger(ctx)
-	return err
+	return s.ensureTrigger(ctx)
 }
 
 // findTrigger finds our triggers on users, also disabled ones, and their function.
 const findTrigger = `
 SELECT EXISTS (SELECT FROM pg_catalog.pg_trigger
-               WHERE tgrelid = pg_catalog.to_regclass('users')::oid AND tgname IN ('` + rowTrigger + `', '` + truncateTrigger + `')),
-       pg_catalog.to_regprocedure('` + triggerFunction + `()') IS NOT NULL`
+               WHERE tgrelid = pg_catalog.to_regclass('users')::oid AND tgname IN ('` + schema.RowTrigger + `', '` + schema.TruncateTrigger + `')),
+       pg_catalog.to_regprocedure('` + schema.TriggerFunction + `()') IS NOT NULL`
 
 // dropTrigger drops our triggers and their function, where they are there and that is the role's to do. That they cannot be
 // dropped is no error; it is logged once.
@@ -44,10 +43,10 @@ func (s *Store) dropTrigger(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, s.settings.StatementTimeout)
 	defer cancel()
 	if triggers {
-		err = s.drop(limited, "DROP TRIGGER IF EXISTS "+rowTrigger+" ON users; DROP TRIGGER IF EXISTS "+truncateTrigger+" ON users")
+		err = s.drop(limited, "DROP TRIGGER IF EXISTS "+schema.RowTrigger+" ON users; DROP TRIGGER IF EXISTS "+schema.TruncateTrigger+" ON users")
 	}
 	if err == nil && function {
-		err = s.drop(limited, "DROP FUNCTION IF EXISTS "+triggerFunction+"()")
+		err = s.drop(limited, "DROP FUNCTION IF EXISTS "+schema.TriggerFunction+"()")
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -78,7 +77,7 @@ func (s *Store) triggerStays(err error) {
 	case errors.As(err, &refusal) && refusal.Code == "2BP01":
 		failed = "a trigger of another program uses its function"
 	default:
-		failed = s.judge(err, asks, s.settings.StatementTimeout).sentence
+		failed = s.classify(err, asks, s.settings.StatementTimeout).sentence
 	}
 	s.mu.Lock()
 	before := s.triggerFailed
@@ -86,16 +85,7 @@ func (s *Store) triggerStays(err error) {
 	s.mu.Unlock()
 	if failed != "" && failed != before {
 		s.settings.Log.Warn("Notifications are off, but the trigger on the table users cannot be dropped", "reason", failed,
-			"remedy", "let the owner of the table run: DROP TRIGGER "+rowTrigger+" ON users; DROP TRIGGER "+truncateTrigger+
-				" ON users; DROP FUNCTION "+triggerFunction+"()")
-	}
-}
-
-// poll opens no connection that listens, so that sweeps come every PollInterval, until ctx ends. It drops the trigger again
-// where a replica with other settings made it.
-func (o *observer) poll(ctx context.Context) {
-	o.polling(errTurnedOff)
-	for pause(ctx, o.s.timing.retryListen) {
-		_ = o.s.dropTrigger(ctx) // the next one may succeed
+			"remedy", "let the owner of the table run: DROP TRIGGER "+schema.RowTrigger+" ON users; DROP TRIGGER "+schema.TruncateTrigger+
+				" ON users; DROP FUNCTION "+schema.TriggerFunction+"()")
 	}
 }

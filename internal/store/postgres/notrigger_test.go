@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/schema"
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
@@ -78,8 +79,8 @@ func TestATwoPhaseCommitWorksWithoutNotificationsOnly(t *testing.T) {
 	}
 	run(t, pool, "COMMIT PREPARED 'bob'")
 	w.told(t, "bob")
-	if without.Notifying() || !without.Polling() {
-		t.Errorf("notifying %v, polling %v", without.Notifying(), without.Polling())
+	if without.Health().Notified || !without.Health().Polling() {
+		t.Errorf("notifying %v, polling %v", without.Health().Notified, without.Health().Polling())
 	}
 }
 
@@ -98,8 +99,8 @@ func TestWithoutNotificationsAllKindsOfChangesAreReported(t *testing.T) {
 	}
 	listeners := value[int](t, pool, `SELECT count(*) FROM pg_stat_activity
 		WHERE datname = current_database() AND (query LIKE 'LISTEN%' OR query LIKE '-- ping')`)
-	if n := value[int](t, pool, ownedTriggers); n != 0 || listeners != 0 || s.Notifying() {
-		t.Errorf("%d triggers and functions, %d listeners, notifying %v", n, listeners, s.Notifying())
+	if n := value[int](t, pool, ownedTriggers); n != 0 || listeners != 0 || s.Health().Notified {
+		t.Errorf("%d triggers and functions, %d listeners, notifying %v", n, listeners, s.Health().Notified)
 	}
 }
 
@@ -108,7 +109,7 @@ func TestATriggerThatAnotherReplicaMadeIsDroppedAgain(t *testing.T) {
 	dsn := testenv.Database(t)
 	pool := connect(t, dsn)
 	s := open(t, polling(dsn))
-	s.timing.retryListen = 50 * time.Millisecond
+	s.observer.Timing.RetryListen = 50 * time.Millisecond
 	background(t, func(ctx context.Context) { _ = s.Maintain(ctx) })
 	watch(t, s)
 	eventually(t, "the schema is complete", func() bool {
@@ -126,14 +127,14 @@ func TestATriggerThatAnotherReplicaMadeIsDroppedAgain(t *testing.T) {
 	eventually(t, "the trigger is gone", func() bool { return value[int](t, pool, ownedTriggers) == 0 })
 }
 
-func TestTheRoleForLogInsDropsNoTrigger(t *testing.T) {
+func TestTheLoginRoleDropsNoTrigger(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	ready(t, quick(dsn))
 	settings := polling(dsn)
 	settings.Role = RoleLogin
 	s := ready(t, settings)
-	s.timing.retryListen = 50 * time.Millisecond
+	s.observer.Timing.RetryListen = 50 * time.Millisecond
 	pool := connect(t, dsn)
 	w := watch(t, s)
 	run(t, pool, insert, "alice")
@@ -141,8 +142,8 @@ func TestTheRoleForLogInsDropsNoTrigger(t *testing.T) {
 	if err := s.dropTrigger(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if n := value[int](t, pool, ownedTriggers); n != triggerCount+1 {
-		t.Errorf("%d triggers and functions, want %d", n, triggerCount+1)
+	if n := value[int](t, pool, ownedTriggers); n != schema.TriggerCount+1 {
+		t.Errorf("%d triggers and functions, want %d", n, schema.TriggerCount+1)
 	}
 }
 
@@ -178,8 +179,8 @@ func TestTheScriptOfRolesDropsTheTriggersWithoutNotifications(t *testing.T) {
 	pool := connect(t, admin)
 	run(t, pool, plainTable)
 	testenv.TwoRoles(t, admin)
-	if n := value[int](t, pool, ownedTriggers); n != triggerCount+1 {
-		t.Fatalf("%d triggers and functions, want %d", n, triggerCount+1)
+	if n := value[int](t, pool, ownedTriggers); n != schema.TriggerCount+1 {
+		t.Fatalf("%d triggers and functions, want %d", n, schema.TriggerCount+1)
 	}
 	testenv.TwoRoles(t, admin, "notifications=off")
 	if n := value[int](t, pool, ownedTriggers); n != 0 {
@@ -195,8 +196,8 @@ func TestOfTriggersOnTheTableOnlyOursAreDropped(t *testing.T) {
 	run(t, pool, `CREATE FUNCTION theirs() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'`)
 	run(t, pool, `CREATE TRIGGER theirs AFTER INSERT ON users FOR EACH ROW EXECUTE FUNCTION theirs()`)
 	run(t, pool, `CREATE TABLE others (username text)`)
-	run(t, pool, `CREATE TRIGGER ours AFTER INSERT ON others FOR EACH ROW EXECUTE FUNCTION `+triggerFunction+`()`)
-	run(t, pool, `ALTER TABLE users DISABLE TRIGGER `+rowTrigger)
+	run(t, pool, `CREATE TRIGGER ours AFTER INSERT ON others FOR EACH ROW EXECUTE FUNCTION `+schema.TriggerFunction+`()`)
+	run(t, pool, `ALTER TABLE users DISABLE TRIGGER `+schema.RowTrigger)
 	var log logged
 	settings := polling(dsn)
 	settings.Log = log.logger()
@@ -208,7 +209,7 @@ func TestOfTriggersOnTheTableOnlyOursAreDropped(t *testing.T) {
 }
 
 // A transaction that writes to the table for long keeps the trigger from being dropped, and is not waited for.
-func TestDroppingTheTriggerBesideALongTransactionBlocksNobody(t *testing.T) {
+func TestDroppingTheTriggerDuringALongTransactionBlocksNoOther(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	ready(t, quick(dsn))

@@ -16,18 +16,9 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// The sharding system's table, and those of our own.
-const (
-	usersTable     = "users"
-	ownershipTable = "shardinguser_ownership" // the notes
-	attemptsTable  = "login_attempts"         // the audit trail of log-ins
-	mergesTable    = "shardinguser_merges"    // which outages were merged
-	probesTable    = "shardinguser_probes"    // what probes write
-)
-
-// observeAccounts reads the clock, and the rows and notes of usernames, in one moment. It yields one row for each that is
-// asked for, by its place in the list. NULL stands for a name that no account can have. Other programs may have left NULL
-// in any column.
+// observeAccounts reads the clock, and the rows and ownership records of usernames, at one moment. It yields one row for each
+// username, by its index in the list. NULL replaces a username that no account can have. Other programs may have left NULL in any
+// column.
 const observeAccounts = `
 SELECT asked.place, pg_catalog.now(),
        u.username IS NOT NULL,
@@ -56,32 +47,32 @@ FROM ROWS FROM (pg_catalog.unnest(@usernames::text[]), pg_catalog.unnest(@record
 LEFT JOIN users u ON u.username::text = asked.username::text
 LEFT JOIN shardinguser_ownership o ON o.username::text = asked.username::text`
 
-// Observe reads what there is of a username. Its errors are package store's ErrUnavailable, and the context's.
+// Observe reads an account. Its errors are package store's ErrUnavailable, and that of the context.
 func (s *Store) Observe(ctx context.Context, username string) (user.Observed, error) {
 	observed, err := s.Snapshot(ctx, []string{username})
 	return observed[username], err
 }
 
-// Snapshot is Observe for many usernames in one moment, a thousand at most by custom. It has an entry for each.
+// Snapshot is Observe for many usernames at one moment, usually a thousand at most. It has an entry for each.
 func (s *Store) Snapshot(ctx context.Context, usernames []string) (map[string]user.Observed, error) {
 	observed, err := s.snapshot(ctx, usernames, nil)
-	if isUntranslatable(err) {
-		var foreign map[string]bool
-		if foreign, err = s.foreign(ctx, usernames); err == nil {
-			observed, err = s.snapshot(ctx, usernames, foreign)
+	if isUnencodable(err) {
+		var unencodable map[string]bool
+		if unencodable, err = s.unencodable(ctx, usernames); err == nil {
+			observed, err = s.snapshot(ctx, usernames, unencodable)
 		}
 	}
 	return observed, err
 }
 
-// snapshot asks for the usernames, but for those that are foreign to the database.
-func (s *Store) snapshot(ctx context.Context, usernames []string, foreign map[string]bool) (map[string]user.Observed, error) {
+// snapshot asks for the usernames, except for the unencodable ones.
+func (s *Store) snapshot(ctx context.Context, usernames []string, unencodable map[string]bool) (map[string]user.Observed, error) {
 	if len(usernames) == 0 {
 		return nil, ctx.Err()
 	}
 	var observed map[string]user.Observed
 	err := s.run(ctx, reads, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) (err error) {
-		observed, err = snapshotOn(ctx, conn, usernames, foreign)
+		observed, err = snapshotOn(ctx, conn, usernames, unencodable)
 		return err
 	})
 	if err != nil {
@@ -91,10 +82,10 @@ func (s *Store) snapshot(ctx context.Context, usernames []string, foreign map[st
 }
 
 // snapshotOn is snapshot on one connection. Its errors are the driver's.
-func snapshotOn(ctx context.Context, conn *conn, usernames []string, foreign map[string]bool) (map[string]user.Observed, error) {
+func snapshotOn(ctx context.Context, conn *conn, usernames []string, unencodable map[string]bool) (map[string]user.Observed, error) {
 	asked, recorded := make([]*string, len(usernames)), make([]*string, len(usernames))
 	for i, username := range usernames {
-		if mayBeAccount(username) && !foreign[username] {
+		if store.MayBeUsername(username) && !unencodable[username] {
 			asked[i] = &username
 			recorded[i] = new(store.Attempt{Username: username}.Record(true).Username)
 		}
@@ -155,7 +146,7 @@ func scanAccount(result pgx.Row) (place int, observed user.Observed, err error) 
 	return place, observed, nil
 }
 
-// share lets a note keep once what it has in common with other notes, and with its row: copies of all of them are kept.
+// share lets a record share equal texts with other records and with its row: the account cache keeps all of them.
 func share(note *user.Ownership, hash string) {
 	note.Owner.Cluster = unique.Make(note.Owner.Cluster).Value()
 	note.Owner.Namespace = unique.Make(note.Owner.Namespace).Value()
@@ -166,14 +157,14 @@ func share(note *user.Ownership, hash string) {
 	}
 }
 
-// The times that RFC 3339 can write, and that we therefore tell. A lock until 'infinity' is one that somebody set by
-// hand; it lasts until the end of these.
+// The first and the last time that RFC 3339 can write. A lock until 'infinity', which an administrator may set by hand, is
+// reported as one until the last time.
 var (
 	earliest = time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)
 	latest   = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
 )
 
-// moment is a database's time; nil where there is none.
+// moment returns a time of the database; nil where there is none.
 func moment(t pgtype.Timestamptz) *time.Time {
 	switch {
 	case !t.Valid:
@@ -186,7 +177,7 @@ func moment(t pgtype.Timestamptz) *time.Time {
 	return new(t.Time.UTC())
 }
 
-// parseRoles reads the column roles: an array of strings, or else malformed.
+// parseRoles parses the column roles. Anything but an array of strings is malformed.
 func parseRoles(column *string) (roles []string, malformed bool) {
 	if column == nil {
 		return nil, true

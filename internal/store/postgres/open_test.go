@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/schema"
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
@@ -28,7 +29,7 @@ func ofKind(t *testing.T, s *Store, kind string) []store.Finding {
 func TestAnOpenSchemaIsFoundWithTheStatementThatClosesIt(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ open, path, object, who, remedy string }{
-		"everybody may create":        {"GRANT CREATE ON SCHEMA public TO PUBLIC", "", "public", "PUBLIC", "REVOKE CREATE ON SCHEMA"},
+		"all roles may create":        {"GRANT CREATE ON SCHEMA public TO PUBLIC", "", "public", "PUBLIC", "REVOKE CREATE ON SCHEMA"},
 		"a stranger may create":       {"GRANT CREATE ON SCHEMA public TO {stranger}", "", "public", "{stranger}", "REVOKE CREATE ON SCHEMA"},
 		"a stranger's schema":         {"CREATE SCHEMA theirs AUTHORIZATION {stranger}", "theirs,public", "theirs", "{stranger}", "ALTER SCHEMA"},
 		"a schema that is to be made": {"GRANT CREATE ON DATABASE {database} TO PUBLIC", "late,public", "late", "PUBLIC", "REVOKE CREATE ON DATABASE"},
@@ -62,7 +63,7 @@ func TestAnOpenSchemaIsFoundWithTheStatementThatClosesIt(t *testing.T) {
 				found := ofKind(t, open(t, quick(dsn)), store.FindingOpenSchema)
 				switch {
 				case test.object == "" && len(found) == 0:
-				case len(found) != 1 || found[0].Object != ident(filled.Replace(test.object)) || !strings.Contains(found[0].Consequence, test.remedy) ||
+				case len(found) != 1 || found[0].Object != schema.Ident(filled.Replace(test.object)) || !strings.Contains(found[0].Consequence, test.remedy) ||
 					!strings.Contains(found[0].Consequence, filled.Replace(test.who)+" may create"):
 					t.Errorf("it finds %v", found)
 				}
@@ -83,7 +84,7 @@ func TestAnOpenSchemaIsLoggedOnceAndAgainWhenItIsClosed(t *testing.T) {
 	settings.Tracer = inspections
 	s := ready(t, settings)
 	isOpen := func() bool {
-		return slices.ContainsFunc(s.Findings(), func(f store.Finding) bool { return f.Kind == store.FindingOpenSchema })
+		return slices.ContainsFunc(s.Health().Findings, func(f store.Finding) bool { return f.Kind == store.FindingOpenSchema })
 	}
 	eventually(t, "the schema is found open", isOpen)
 	seen := inspections.count.Load()
@@ -102,7 +103,7 @@ func TestTheFunctionOfAStrangerBecomesNoTrigger(t *testing.T) {
 	run(t, pool, "GRANT CREATE ON SCHEMA public TO PUBLIC; CREATE SEQUENCE runs; GRANT ALL ON SEQUENCE runs TO PUBLIC")
 	stranger := testenv.Role(t, admin)
 	role, _ := names(t, stranger)
-	run(t, connect(t, stranger), "CREATE FUNCTION "+triggerFunction+"() RETURNS trigger LANGUAGE plpgsql AS "+
+	run(t, connect(t, stranger), "CREATE FUNCTION "+schema.TriggerFunction+"() RETURNS trigger LANGUAGE plpgsql AS "+
 		"'BEGIN PERFORM nextval(''runs''); RETURN NULL; END'")
 	for _, dsn := range []string{admin, testenv.Role(t, admin)} { // a superuser, and a role
 		var log logged
@@ -119,7 +120,7 @@ func TestTheFunctionOfAStrangerBecomesNoTrigger(t *testing.T) {
 		if found := ofKind(t, s, store.FindingForeignOwner); len(found) != 1 || !strings.Contains(found[0].Consequence, role) {
 			t.Errorf("%s: it finds %v", name, found)
 		}
-		if s.Notifying() {
+		if s.Health().Notified {
 			t.Errorf("%s: it relies on the stranger's function", name)
 		}
 	}
@@ -136,7 +137,7 @@ func TestTheTriggerRunsNothingOfAStrangersInOtherPrograms(t *testing.T) {
 	if _, err := s.Apply(t.Context(), creation("alice")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "notifications pass", s.Notifying)
+	eventually(t, "notifications pass", notified(s))
 	program, err := pgx.Connect(t.Context(), admin)
 	if err != nil {
 		t.Fatal(err)
@@ -164,13 +165,13 @@ func TestAnOlderFunctionOfTheTriggerIsReplaced(t *testing.T) {
 	t.Parallel()
 	admin := databaseWithSchema(t)
 	pool := connect(t, admin)
-	const source = "SELECT prosrc FROM pg_proc WHERE proname = '" + triggerFunction + "'"
-	run(t, pool, "CREATE OR REPLACE FUNCTION "+triggerFunction+"() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
+	const source = "SELECT prosrc FROM pg_proc WHERE proname = '" + schema.TriggerFunction + "'"
+	run(t, pool, "CREATE OR REPLACE FUNCTION "+schema.TriggerFunction+"() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
 	migrated(t, admin)
-	if value[string](t, pool, source) != notify {
+	if value[string](t, pool, source) != schema.TriggerBody {
 		t.Error("the function is the older one")
 	}
-	run(t, pool, "CREATE OR REPLACE FUNCTION "+triggerFunction+"() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
+	run(t, pool, "CREATE OR REPLACE FUNCTION "+schema.TriggerFunction+"() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
 	dsn := testenv.Role(t, admin)
 	role, _ := names(t, dsn)
 	run(t, pool, fmt.Sprintf("GRANT ALL ON ALL TABLES IN SCHEMA public TO %s; GRANT USAGE ON SCHEMA public TO %s", role, role))

@@ -38,12 +38,12 @@ func expectRejected(t *testing.T, err error, words ...string) {
 	}
 }
 
-// expectTrouble checks what calls are said to meet with.
+// expectTrouble checks which calls are expected to fail.
 func expectTrouble(t *testing.T, s *Store, reading, writing bool) {
 	t.Helper()
-	r, w := s.Trouble()
-	if (r != nil) != reading || (w != nil) != writing {
-		t.Errorf("trouble of reading: %v, of writing: %v", r, w)
+	known := s.Health()
+	if (known.Reading != nil) != reading || (known.Writing != nil) != writing {
+		t.Errorf("reading: %v, writing: %v", known.Reading, known.Writing)
 	}
 }
 
@@ -57,8 +57,8 @@ func TestADatabaseThatIsNotThereYetIsTakenUpWhenItComes(t *testing.T) {
 	s := maintained(t, settings)
 	w := watch(t, s)
 	_, err := s.Observe(t.Context(), "alice")
-	expectUnavailable(t, err, "Nothing answers at "+proxy.Addr())
-	if s.Up() {
+	expectUnavailable(t, err, "Cannot connect to the database at "+proxy.Addr()+": connection refused")
+	if s.Health().Up() {
 		t.Error("it says that the database is up")
 	}
 	eventually(t, "the outage is in the log", func() bool { return strings.Contains(log.String(), "is unavailable") })
@@ -67,8 +67,8 @@ func TestADatabaseThatIsNotThereYetIsTakenUpWhenItComes(t *testing.T) {
 	eventually(t, "a row can be created", func() bool { return applied(t, s, creation("alice")) == nil })
 	w.told(t, "alice")
 	eventually(t, "the recovery is announced", func() bool { return w.recoveries() > 0 })
-	eventually(t, "the store is up", s.Up)
-	if n := strings.Count(log.String(), "Nothing answers"); n != 1 {
+	eventually(t, "the store is up", up(s))
+	if n := strings.Count(log.String(), "connection refused"); n != 1 {
 		t.Errorf("the outage is in the log %d times: %s", n, log.String())
 	}
 }
@@ -78,9 +78,9 @@ func TestAConnectionThatBreaksIsAnOutageAndItsEndIsAnnounced(t *testing.T) {
 	proxy, dsn := testenv.DatabaseProxy(t, databaseWithSchema(t))
 	s := ready(t, quick(dsn))
 	w := watch(t, s)
-	eventually(t, "the store is notifying", s.Notifying)
+	eventually(t, "the store is notifying", notified(s))
 	proxy.Cut()
-	eventually(t, "the store is down", func() bool { return !s.Up() })
+	eventually(t, "the store is down", func() bool { return !s.Health().Up() })
 	expectTrouble(t, s, true, true)
 	expectUnavailable(t, applied(t, s, creation("alice")), "")
 	proxy.Restore()
@@ -108,12 +108,12 @@ func TestADatabaseThatDoesNotAnswerIsSlowAndNothingHangs(t *testing.T) {
 	})
 }
 
-func TestAReadOnlyDatabaseIsToldOfAndLeft(t *testing.T) {
+func TestAReadOnlyDatabaseIsReportedAndLeft(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
 	w := watch(t, s)
-	eventually(t, "the store is notifying", s.Notifying)
+	eventually(t, "the store is notifying", notified(s))
 	_, database := names(t, dsn)
 	admin := connect(t, testenv.Server(t).DSN())
 	run(t, admin, "ALTER DATABASE "+database+" SET default_transaction_read_only = on")
@@ -125,8 +125,8 @@ func TestAReadOnlyDatabaseIsToldOfAndLeft(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := w.recoveries(); n != 0 || s.Up() {
-		t.Errorf("%d recoveries were announced, and up is %v", n, s.Up())
+	if n := w.recoveries(); n != 0 || s.Health().Up() {
+		t.Errorf("%d recoveries were announced, and up is %v", n, s.Health().Up())
 	}
 	expectTrouble(t, s, false, true)
 
@@ -134,7 +134,7 @@ func TestAReadOnlyDatabaseIsToldOfAndLeft(t *testing.T) {
 	eventually(t, "the recovery is announced", func() bool { return w.recoveries() > 0 })
 	// A session that began before that stays read-only, until a write has met it.
 	eventually(t, "a row can be created", func() bool { return applied(t, s, creation("alice")) == nil })
-	eventually(t, "the store is up", s.Up)
+	eventually(t, "the store is up", up(s))
 	expectTrouble(t, s, false, false)
 }
 
@@ -160,13 +160,13 @@ func TestAPasswordThatIsRotatedInTheDSNsFileNeedsNoRestart(t *testing.T) {
 	}
 	s := ready(t, settings)
 	w := watch(t, s)
-	eventually(t, "the store is notifying", s.Notifying)
+	eventually(t, "the store is notifying", notified(s))
 
 	run(t, pool, "ALTER ROLE "+role+" PASSWORD 'the-next-one'")
 	run(t, pool, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1", role)
-	eventually(t, "the log-in is refused", func() bool {
+	eventually(t, "the login is refused", func() bool {
 		_, err := s.Observe(t.Context(), "alice")
-		return err != nil && strings.Contains(err.Error(), "refused the log-in")
+		return err != nil && strings.Contains(err.Error(), "rejected the login")
 	})
 	old, err := connConfig(fixed(dsn))
 	if err != nil {
@@ -177,7 +177,7 @@ func TestAPasswordThatIsRotatedInTheDSNsFileNeedsNoRestart(t *testing.T) {
 	w.told(t, "alice")
 }
 
-func TestAWriteThatWaitsForAnothersLockIsNoOutage(t *testing.T) {
+func TestAWriteThatWaitsForALockIsNoOutage(t *testing.T) {
 	t.Parallel()
 	dsn := testenv.Database(t)
 	settings := quick(dsn)
@@ -201,7 +201,7 @@ func TestAWriteThatWaitsForAnothersLockIsNoOutage(t *testing.T) {
 	change := creation("alice")
 	change.Verb, change.Revision, change.ClearLockout = "update", o.Ownership.Revision, true
 	expectUnavailable(t, applied(t, s, change), "Another transaction holds a lock")
-	if !s.Up() {
+	if !s.Health().Up() {
 		t.Error("it says that the database is down")
 	}
 	if err := tx.Rollback(t.Context()); err != nil {
@@ -218,14 +218,14 @@ func TestAWriteThatWaitsForAnothersLockIsNoOutage(t *testing.T) {
 	})
 }
 
-func TestARowThatTheTableDoesNotTakeIsNoOutage(t *testing.T) {
+func TestARejectedRowIsNoOutage(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
 	run(t, connect(t, dsn), "ALTER TABLE users ADD CONSTRAINT lower_case CHECK (username = lower(username))")
-	eventually(t, "the store is up", s.Up)
+	eventually(t, "the store is up", up(s))
 	expectRejected(t, applied(t, s, creation("ALICE")), `constraint "lower_case" of table "users"`)
-	if !s.Up() {
+	if !s.Health().Up() {
 		t.Error("it says that the database is down")
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// nameable are settings that servers of some versions do not know, do not let a session set, or take with some values only.
-// A message may name these. Any other name may be a part of a password that is not quoted as it should be.
+// nameable are settings that servers of some versions do not know, do not let a session set, or accept with some values only.
+// A message may name these. Any other name may be a part of a password that is not quoted correctly.
 var nameable = set(`
 	client_connection_check_interval client_min_messages commit_delay compute_query_id cursor_tuple_fraction
 	deadlock_timeout default_table_access_method default_tablespace default_toast_compression
@@ -28,11 +28,12 @@ var nameable = set(`
 
 var word = regexp.MustCompile(`[A-Za-z_]+`)
 
-// judgeParameter is about a connection that the server refused because of a parameter of the DSN. Not ok is another refusal.
-func judgeParameter(err error, e *pgconn.PgError) (v verdict, ok bool) {
+// classifyParameter classifies a connection that the server rejected because of a parameter of the DSN. It is not ok for other
+// refusals.
+func classifyParameter(err error, e *pgconn.PgError) (v class, ok bool) {
 	var connecting *pgconn.ConnectError
 	if !errors.As(err, &connecting) {
-		return verdict{}, false
+		return class{}, false
 	}
 	var problem string
 	switch {
@@ -49,7 +50,7 @@ func judgeParameter(err error, e *pgconn.PgError) (v verdict, ok bool) {
 	case strings.HasPrefix(e.Code, "08") && strings.Contains(e.Message, "startup parameter") && !strings.Contains(e.Message, "search_path"):
 		problem = "a parameter that the pooler before the server does not take"
 	default:
-		return verdict{}, false
+		return class{}, false
 	}
 	name := ""
 	for _, found := range word.FindAllString(e.Message, -1) {
@@ -57,7 +58,7 @@ func judgeParameter(err error, e *pgconn.PgError) (v verdict, ok bool) {
 			name = strings.ToLower(found) + ", "
 		}
 	}
-	return verdict{kind: away, sentence: fmt.Sprintf("The DSN has %s (%sSQLSTATE %s); remove it from the DSN, or correct it.",
+	return class{kind: unavailable, sentence: fmt.Sprintf("The DSN has %s (%sSQLSTATE %s); remove it from the DSN, or correct it.",
 		problem, name, e.Code)}, true
 }
 

@@ -8,31 +8,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/session"
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
-
-func TestASearchPathEndsWithPgTempWhateverTheDSNSays(t *testing.T) {
-	for path, want := range map[string]string{
-		"":                                 "pg_temp",
-		"public":                           "public, pg_temp",
-		"Public , ACCOUNTS":                "public, accounts, pg_temp",
-		"pg_temp, public":                  "public, pg_temp",
-		"public, pg_temp, other":           "public, other, pg_temp",
-		"public, pg_catalog":               "public, pg_temp",
-		"pg_temp_3,PG_CATALOG,\"PG_Temp\"": `"PG_Temp", pg_temp`,
-		`"$user", public`:                  `"$user", public, pg_temp`,
-		`$user,public`:                     `"$user", public, pg_temp`,
-		`"a ""b"", c" , d`:                 `"a ""b"", c", d, pg_temp`,
-		`"pg_temp"`:                        "pg_temp",
-		`"open`:                            `"open`, // which the server refuses
-		`a,,b`:                             `a,,b`,
-		`a b`:                              `a b`,
-	} {
-		if got := safePath(path); got != want {
-			t.Errorf("of %q came %q, want %q", path, got, want)
-		}
-	}
-}
 
 func TestEverySessionHasPgTempLastWhateverTheDSNAndTheRoleSay(t *testing.T) {
 	t.Parallel()
@@ -81,10 +59,10 @@ func TestThePathBehindAPoolerLeadsToTheOperatorsTables(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { hangUp(context.WithoutCancel(t.Context()), conn) })
-	leads := func(session, role, want string) {
+	leads := func(ofSession, role, want string) {
 		t.Helper()
-		if path, err := rolesPath(t.Context(), conn.PgConn(), session, role); err != nil || path != want {
-			t.Errorf("of the session's path %q and the role's %q it takes %q, want %q, %v", session, role, path, want, err)
+		if path, err := session.RolesPath(t.Context(), conn.PgConn(), ofSession, role); err != nil || path != want {
+			t.Errorf("of the session's path %q and the role's %q it takes %q, want %q, %v", ofSession, role, path, want, err)
 		}
 	}
 	leads("empty", "public", "public, pg_temp")

@@ -13,11 +13,11 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// A probe is one tiny committed write to a table of ours, on a connection of its own. It proves whether the database takes
-// writes: no other program has a trigger there, no lock is waited for since each probe writes a row of its own, and the
-// commit waits for whatever commits wait for, a synchronous standby too.
+// A probe is one small committed write to a table of the operator, on a connection of its own. It proves whether the database
+// accepts writes: no other program has a trigger there, each probe writes a row of its own and so waits for no lock, and its
+// commit waits for what any commit waits for, such as a synchronous standby.
 
-// probeWrite also deletes the rows of probes that were cut off.
+// probeWrite also deletes rows of interrupted probes.
 const probeWrite = `
 WITH old AS (
     DELETE FROM shardinguser_probes WHERE id = ANY (ARRAY(
@@ -27,22 +27,23 @@ WITH old AS (
 )
 INSERT INTO shardinguser_probes (id) VALUES ($1::text)`
 
-// errHangs says that the database answers, and does not complete a write.
+// errHangs says that the database answers, but does not complete a write.
 var errHangs = errors.New("a commit does not return")
 
-// shared is an answer that concurrent callers share, and those who ask shortly after.
+// shared is an answer that concurrent callers share, and callers that ask about the same subject shortly after.
 type shared[T any] struct {
-	mu     sync.Mutex
-	at     time.Time
-	answer T
+	mu      sync.Mutex
+	at      time.Time
+	subject string
+	answer  T
 }
 
-// get asks, unless the last answer is younger than that.
-func (s *shared[T]) get(age time.Duration, ask func() T) T {
+// get returns the last answer if it is about this subject and younger than age. Otherwise it asks.
+func (s *shared[T]) get(subject string, age time.Duration, ask func() T) T {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.at.IsZero() || time.Since(s.at) >= age {
-		s.answer = ask()
+	if s.at.IsZero() || s.subject != subject || time.Since(s.at) >= age {
+		s.subject, s.answer = subject, ask()
 		s.at = time.Now()
 	}
 	return s.answer
@@ -50,15 +51,15 @@ func (s *shared[T]) get(age time.Duration, ask func() T) T {
 
 // prove probes, unless a result is fresh. The error is the driver's, or errHangs.
 func (s *Store) prove(ctx context.Context) error {
-	return s.proofs.get(s.timing.proof, func() error { return s.probe(context.WithoutCancel(ctx)) })
+	return s.proofs.get("", s.timing.proof, func() error { return s.probe(context.WithoutCancel(ctx)) })
 }
 
-// probe makes one probe. A time-out proves that writes hang only where a read on the same connection was answered before it
-// and another one, on a new connection, is answered after it: else this process or the server is merely short of time.
+// probe makes one probe. A time-out proves that writes hang only if a read on the same connection was answered before it, and
+// another one on a new connection after it. Otherwise this process or the server is merely short of time.
 func (s *Store) probe(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, s.timing.look)
 	defer cancel()
-	// The context's end cancels the statement at the server: a backend that waits for a standby would wait on without us.
+	// The end of the context cancels the statement at the server: otherwise a backend would continue to wait for a standby.
 	conn, err := s.dial(limited)
 	if err != nil {
 		return err
@@ -80,7 +81,7 @@ func (s *Store) probe(ctx context.Context) error {
 	return errHangs
 }
 
-// isProbeMissing tells whether a probe says nothing, since its table is not there yet, or not granted to the role.
+// isProbeMissing reports whether a probe proves nothing, since its table does not exist yet, or is not granted to the role.
 func isProbeMissing(err error) bool {
 	var refusal *pgconn.PgError
 	return errors.As(err, &refusal) && (refusal.Code == codeUndefinedTable || refusal.Code == codeMissingRight)

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/schema"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
@@ -52,8 +53,8 @@ func (s *Store) Apply(ctx context.Context, change user.Change) (user.Observed, e
 // errMaybeFirst says that another writer was there first, unless the account is as it was planned on.
 var errMaybeFirst = errors.New("another writer may have been there first")
 
-// makeChange runs the statement. What ends an account, or lifts its lock by request, is looked at before it is committed, since
-// the note of it must not outlive a trigger that brings the account, or the lock, back.
+// makeChange runs the statement. A change that ends an account, or clears its lock on request, is checked before the commit:
+// a trigger may restore the account or the lock, and the ownership record must not say otherwise.
 func (s *Store) makeChange(ctx context.Context, conn *conn, sql string, args pgx.NamedArgs, change user.Change) error {
 	isEnd := change.Verb == user.Delete || change.Verb == user.Deactivate || change.Verb == user.Suspend
 	lifts := change.Unlock != "" && change.ClearLockout
@@ -65,7 +66,7 @@ func (s *Store) makeChange(ctx context.Context, conn *conn, sql string, args pgx
 		err := s.change(ctx, tx, sql, args, change)
 		sent = err == nil
 		if skipped = err == errMaybeFirst; skipped && isEnd { //nolint:errorlint // a wrapped one is of a statement that failed
-			return s.seen(ctx, tx, change.Username) // nothing was noted; what a trigger does in place of the change is its author's wish
+			return s.seen(ctx, tx, change.Username) // nothing was recorded; a trigger may do something else in place of the change
 		}
 		if err != nil && !skipped {
 			return err
@@ -120,7 +121,7 @@ const askBack = `SELECT EXISTS (SELECT FROM users u WHERE u.username::text = $1:
 // errRelocked says that a trigger locked an account again, in the transaction that unlocked it. Nothing was changed.
 var errRelocked = errors.New("the account is locked again before the transaction's end")
 
-// errBack says that a trigger brought an account back that was ended, in the same transaction. Nothing was changed.
+// errBack says that a trigger restored an account that was ended, in the same transaction. Nothing was changed.
 var errBack = errors.New("the account is back before the transaction's end")
 
 // querier is a connection, or a transaction on it.
@@ -129,7 +130,7 @@ type querier interface {
 }
 
 // change runs the statement. A unique key of users may be violated for one of two reasons: the name is taken by now, or
-// another program's unique index does not take the row. Which of them it is, the account tells that is read back.
+// the row violates a unique index of another program. The account that is read back shows which.
 func (s *Store) change(ctx context.Context, conn querier, sql string, args pgx.NamedArgs, change user.Change) error {
 	var (
 		fenced   bool
@@ -138,7 +139,7 @@ func (s *Store) change(ctx context.Context, conn querier, sql string, args pgx.N
 	err := conn.QueryRow(ctx, sql, args).Scan(&fenced, &notified)
 	var refusal *pgconn.PgError
 	switch {
-	case errors.As(err, &refusal) && refusal.Code == codeUniqueViolation && !isOurs(refusal.TableName):
+	case errors.As(err, &refusal) && refusal.Code == codeUniqueViolation && !schema.IsOurs(refusal.TableName):
 		return fmt.Errorf("%w: %w", errMaybeFirst, err)
 	case err != nil:
 		return err
@@ -159,8 +160,8 @@ func (s *Store) change(ctx context.Context, conn querier, sql string, args pgx.N
 	return store.ErrConflict
 }
 
-// decide tells a change that came too late from one that the database does not take: after the first the account is not as
-// the change needs it any more. A row that was skipped without a word is left to the caller, which plans again.
+// decide distinguishes a change that came too late from one that the database rejects: after the first, the account is no
+// longer as the change needs it. A row that was skipped without an error is left to the caller, which plans again.
 func decide(err error, change user.Change, after user.Observed) error {
 	if err == nil {
 		return nil
@@ -192,7 +193,7 @@ func (s *Store) readBack(ctx context.Context, conn *conn, username string) (user
 	return list[username], nil
 }
 
-// sentError is one from after the database got a part of a call, whatever the driver says of the rest.
+// sentError is an error after the database received a part of a call, whatever the driver reports of the rest.
 type sentError struct{ error }
 
 func (e *sentError) Unwrap() error { return e.error }

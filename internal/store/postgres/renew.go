@@ -9,18 +9,21 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/backoff"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/session"
 )
 
 // All sessions of a store have to lead to one database. The pool and the listening connection are renewed together when
 //
 //   - the text of a DSN changes. Where only the credential is new, the renewal waits until the server accepts it;
 //   - a connection leads to another server or database than the others. A probe opens one every timing.compare, since an
-//     address may have moved while the former server goes on;
+//     address may have moved while the former server still runs;
 //   - a server is read-only.
 //
-// After a renewal Current is false until all sessions agree.
+// After a renewal, Health.Current is false until all sessions agree.
 
-// dsnDigests are those of DSN and ListenDSN; zero where one cannot be understood and so names no database.
+// dsnDigests are the digests of DSN and ListenDSN; zero where one is invalid and so names no database.
 type dsnDigests struct {
 	texts   [2][sha256.Size]byte
 	targets [2][sha256.Size]byte // of the DSNs without their credentials
@@ -58,7 +61,7 @@ type renewal struct {
 	attempts int       // renewals since the sessions agreed last
 }
 
-// retryCredential bounds how often a credential that the server refuses writes an error into its log.
+// retryCredential limits how often a rejected credential causes a line in the log of the server.
 const retryCredential = 3 * time.Second
 
 // keepOneDatabase keeps all sessions in one database until ctx ends.
@@ -71,7 +74,7 @@ func (s *Store) keepOneDatabase(ctx context.Context) {
 			r.probedAt = time.Now()
 		}
 		s.compareSessions(ctx, &r)
-		if !pause(ctx, s.settings.CheckInterval) {
+		if !backoff.Pause(ctx, s.settings.CheckInterval) {
 			return
 		}
 	}
@@ -98,54 +101,54 @@ func (s *Store) followDSN(ctx context.Context, r *renewal) {
 		}
 		r.triedAt = time.Now()
 		if !s.locate(ctx) {
-			return // the sessions that are there go on until the server accepts the new credential
+			return // existing sessions continue until the server accepts the new credential
 		}
 	}
 	r.dsns, r.attempts = dsns, 0
-	s.sessions.renew(0)
+	s.sessions.Renew(0)
 	s.pool.Reset()
 	s.settings.Log.Debug("The DSN changed; all connections are renewed")
 }
 
-// renew renews all sessions, unless the latest renewal was too recent: at most this long ago.
+// renew renews all sessions, unless the latest renewal is too recent. No renewal older than most is.
 func (s *Store) renew(most time.Duration) bool {
-	if !s.sessions.renew(most) {
+	if !s.sessions.Renew(most) {
 		return false
 	}
 	s.pool.Reset()
 	return true
 }
 
-// locate opens a connection by each DSN to see where it leads now. It returns whether that succeeded.
+// locate opens a connection by each DSN to find out where it leads now. It reports whether that succeeded.
 func (s *Store) locate(ctx context.Context) bool {
 	sources := []DSNSource{s.settings.DSN}
 	if s.settings.listensElsewhere {
 		sources = append(sources, s.settings.ListenDSN)
 	}
-	var probes []*session
+	var probes []*session.Session
 	for _, source := range sources {
 		if found := s.locateOne(ctx, source); found != nil {
 			probes = append(probes, found)
 		}
 	}
-	s.sessions.probed(probes)
+	s.sessions.SetProbes(probes)
 	return len(probes) == len(sources)
 }
 
-func (s *Store) locateOne(ctx context.Context, source DSNSource) *session {
+func (s *Store) locateOne(ctx context.Context, source DSNSource) *session.Session {
 	limited, cancel := context.WithTimeout(ctx, s.timing.look)
 	defer cancel()
-	generation := s.sessions.now()
+	generation := s.sessions.Renewals()
 	config, err := connConfig(source)
 	if err != nil {
 		return nil
 	}
 	conn, err := pgx.ConnectConfig(limited, config)
 	if err != nil {
-		return nil // the checks find out what that means
+		return nil // checks report the reason
 	}
 	defer hangUp(ctx, conn)
-	found, err := s.sessions.identify(limited, conn.PgConn(), config, generation, s.timing.look)
+	found, err := s.sessions.Identify(limited, conn.PgConn(), config, generation, s.timing.look)
 	if err != nil {
 		return nil
 	}
@@ -154,18 +157,18 @@ func (s *Store) locateOne(ctx context.Context, source DSNSource) *session {
 
 // compareSessions ends stale sessions, and renews all of them where they disagree.
 func (s *Store) compareSessions(ctx context.Context, r *renewal) {
-	if s.sessions.hasStale() {
+	if s.sessions.HasStale() {
 		for _, idle := range s.pool.AcquireAllIdle(ctx) { // this closes those that are stale
 			idle.Release()
 		}
 	}
-	s.sessions.endOld(s.settings.StatementTimeout)
-	switch s.sessions.compare() {
-	case undecided:
+	s.sessions.EndOld(s.settings.StatementTimeout)
+	switch s.sessions.Compare() {
+	case session.Undecided:
 		return
-	case disagreeing:
+	case session.Disagreeing:
 		const many = 3
-		if !s.renew(lastRenewal) {
+		if !s.renew(session.LastRenewal) {
 			return
 		}
 		if r.attempts++; r.attempts == many {
@@ -173,13 +176,13 @@ func (s *Store) compareSessions(ctx context.Context, r *renewal) {
 				"addresses of both DSNs lead", "attempts", r.attempts)
 		}
 		return
-	case moved:
+	case session.Moved:
 		s.settings.Log.Info("All connections lead to another server of the database")
-	case movedAway:
+	case session.MovedAway:
 		s.settings.Log.Info("All connections lead to another database; the operator checks every account there")
-		wake(s.missing)     // its tables may be missing, or older
-		s.health.announce() // what the former database refused, this one may accept
-	case agreeing:
+		wake(s.missing)     // its tables may be missing, or of an older version
+		s.health.announce() // this database may accept what the former one rejected
+	case session.Agreeing:
 	}
 	r.attempts = 0
 }

@@ -198,15 +198,15 @@ func TestASwitchOfDatabaseLeavesNoSessionAndReportsEveryUser(t *testing.T) {
 				}
 				w.told(t, username)
 			}
-			eventually(t, "the store is current", s.Current)
+			eventually(t, "the store is current", func() bool { return s.Health().Current })
 			run(t, to, plainTable)
 			run(t, to, insert, "carol")
 			w.forget()
 
 			over.move()
-			eventually(t, "the store is no longer current", func() bool { return !s.Current() })
+			eventually(t, "the store is no longer current", func() bool { return !s.Health().Current })
 			eventually(t, "no session is left", func() bool { return ourSessions(t, from) == 0 })
-			eventually(t, "the store is current", s.Current)
+			eventually(t, "the store is current", func() bool { return s.Health().Current })
 			if n := listeners(t, to); n != 1 {
 				t.Errorf("%d connections listen in the new database, want 1", n)
 			}
@@ -245,7 +245,7 @@ func TestAfterAFailoverBehindOneAddressAllSessionsMove(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.told(t, "alice")
-	eventually(t, "the store is current", s.Current)
+	eventually(t, "the store is current", func() bool { return s.Health().Current })
 	if err := standby.CatchUp(t.Context(), primary); err != nil {
 		t.Fatal(err)
 	}
@@ -253,13 +253,13 @@ func TestAfterAFailoverBehindOneAddressAllSessionsMove(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.forget()
-
 	former := connect(t, from)
+	w.caughtUp(t, former)
+
 	r.lead(t, to) // the standby, to begin with
 	eventually(t, "no session is left", func() bool { return ourSessions(t, former) == 0 })
 	expectUnavailable(t, applied(t, s, creation("bob")), "read-only")
-	if s.Current() {
+	if s.Health().Current {
 		t.Error("a standby cannot notify, and the store is current")
 	}
 	if err := standby.Promote(t.Context()); err != nil {
@@ -270,7 +270,7 @@ func TestAfterAFailoverBehindOneAddressAllSessionsMove(t *testing.T) {
 	if took := time.Since(promoted); took > 10*time.Second {
 		t.Errorf("writes resumed after %v", took)
 	}
-	eventually(t, "the store is current", s.Current)
+	eventually(t, "the store is current", func() bool { return s.Health().Current })
 	w.told(t, "bob")
 	if n := w.of("alice"); n != 0 {
 		t.Errorf("an account that did not change was reported %d times", n)
@@ -298,8 +298,8 @@ func TestARotatedCredentialRenewsTheSessionsOnceItIsAccepted(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.told(t, "alice")
-	eventually(t, "the store is current", s.Current)
-	w.forget()
+	eventually(t, "the store is current", func() bool { return s.Health().Current })
+	w.caughtUp(t, pool)
 	old, err := connConfig(fixed(dsn))
 	if err != nil {
 		t.Fatal(err)
@@ -310,13 +310,13 @@ func TestARotatedCredentialRenewsTheSessionsOnceItIsAccepted(t *testing.T) {
 	defer looks.Stop()
 	for range 50 {
 		<-looks.C
-		if s.sessions.now() > 0 || !s.Notifying() {
+		if s.sessions.Renewals() > 0 || !s.Health().Notified {
 			t.Fatal("the sessions that are there do not go on")
 		}
 	}
 	run(t, pool, "ALTER ROLE "+role+" PASSWORD 'the-next-one'")
-	eventually(t, "the sessions are renewed", func() bool { return s.sessions.now() > 0 })
-	eventually(t, "the store is current", s.Current)
+	eventually(t, "the sessions are renewed", func() bool { return s.sessions.Renewals() > 0 })
+	eventually(t, "the store is current", func() bool { return s.Health().Current })
 	if strings.Contains(log.String(), "All connections lead to") {
 		t.Errorf("the rotation is in the log as a switch: %s", log.String())
 	}

@@ -4,44 +4,46 @@ package postgres
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/schema"
 )
 
-// Role is what the database role of a store is for, and so what it may be granted.
+// Role is the purpose of the database role of a store, and so what it needs to be granted.
 type Role int
 
 const (
-	// RoleBoth is for everything: the one role of whoever does not have two.
+	// RoleBoth is for everything, where there is one role.
 	RoleBoth Role = iota
 
-	// RoleController makes the schema, and the accounts as the resources want them.
+	// RoleController creates the schema, and writes the accounts as the resources declare them.
 	RoleController
 
-	// RoleLogin writes what happens at log-in time. It makes no table and no trigger, and waits for those of the
-	// controller's store.
+	// RoleLogin charges and settles logins. It creates no table and no trigger, and waits for those of the controller's store.
 	RoleLogin
 )
 
-// makesSchema tells whether the role is to make what is missing of tables and triggers.
+// makesSchema reports whether the role creates missing tables and triggers.
 func (r Role) makesSchema() bool { return r != RoleLogin }
 
-// servesLogIns tells whether log-ins are charged and settled by the role.
-func (r Role) servesLogIns() bool { return r != RoleController }
+// servesLogins reports whether logins are charged and settled by the role.
+func (r Role) servesLogins() bool { return r != RoleController }
 
-// of begins a sentence where there are two DSNs that it could be about.
+// of returns the beginning of a sentence where it could be about either of two DSNs.
 func (r Role) of() string {
 	switch r {
 	case RoleController:
 		return "The controller's DSN: "
 	case RoleLogin:
-		return "The log-in side's DSN: "
+		return "The login DSN: "
 	case RoleBoth:
 	}
 	return ""
 }
 
-// aboutDSN is the sentence with the DSN that it is about. One that has it already stays as it is.
+// aboutDSN returns the sentence with the DSN that it is about, once.
 func (r Role) aboutDSN(sentence string) string {
 	if strings.HasPrefix(sentence, r.of()) {
 		return sentence
@@ -49,15 +51,15 @@ func (r Role) aboutDSN(sentence string) string {
 	return r.of() + sentence
 }
 
-// tables is the look at all tables that the role needs.
+// tables returns the query that checks all tables which the role needs.
 func (r Role) tables() string {
-	if r.servesLogIns() {
+	if r.servesLogins() {
 		return lookAtTables
 	}
-	return lookAtLogIns
+	return lookAtLogins
 }
 
-// readColumns of the table users are all that anybody here reads.
+// readColumns are all columns of the table users that the operator reads.
 const readColumns = "username, password_hash, roles, active, last_login_at, failed_login_attempts, locked_until"
 
 // probing is what each role needs to probe: it writes a row of its own, and locks and deletes old ones.
@@ -71,27 +73,27 @@ func (r Role) rights() []right {
 	switch r {
 	case RoleController:
 		return []right{
-			{usersTable, "SELECT (" + readColumns + "), INSERT (username, password_hash, roles, active, created_at, updated_at), " +
+			{schema.Users, "SELECT (" + readColumns + "), INSERT (username, password_hash, roles, active, created_at, updated_at), " +
 				"UPDATE (password_hash, roles, active, updated_at, failed_login_attempts, locked_until), DELETE"},
-			{ownershipTable, "SELECT, INSERT, UPDATE, DELETE"},
-			{attemptsTable, "SELECT (username, attempted_at, outcome, locked_until, attempt_key, attempts)"},
-			{probesTable, probing},
-			{versionTable, "SELECT"},
+			{schema.Ownership, "SELECT, INSERT, UPDATE, DELETE"},
+			{schema.Attempts, "SELECT (username, attempted_at, outcome, locked_until, attempt_key, attempts)"},
+			{schema.Probes, probing},
+			{schema.Versions, "SELECT"},
 		}
 	case RoleLogin:
 		return []right{
-			{usersTable, "SELECT (" + readColumns + "), UPDATE (failed_login_attempts, locked_until, last_login_at)"},
-			{ownershipTable, "SELECT"},
-			{attemptsTable, "SELECT (id, username, attempted_at, outcome, locked_until, user_agent, attempt_key, attempts), " +
+			{schema.Users, "SELECT (" + readColumns + "), UPDATE (failed_login_attempts, locked_until, last_login_at)"},
+			{schema.Ownership, "SELECT"},
+			{schema.Attempts, "SELECT (id, username, attempted_at, outcome, locked_until, user_agent, attempt_key, attempts), " +
 				"INSERT (username, attempted_at, outcome, locked_until, source, user_agent, attempt_key), UPDATE (outcome, attempts), DELETE"},
-			{mergesTable, "SELECT (id, merged_at), INSERT (id), UPDATE (merged_at), DELETE"},
-			{probesTable, probing},
-			{versionTable, "SELECT"},
+			{schema.Merges, "SELECT (id, merged_at), INSERT (id), UPDATE (merged_at), DELETE"},
+			{schema.Probes, probing},
+			{schema.Versions, "SELECT"},
 		}
 	case RoleBoth:
 	}
 	return []right{{
-		strings.Join([]string{usersTable, ownershipTable, attemptsTable, mergesTable, probesTable}, ", "), "SELECT, INSERT, UPDATE, DELETE",
+		strings.Join([]string{schema.Users, schema.Ownership, schema.Attempts, schema.Merges, schema.Probes}, ", "), "SELECT, INSERT, UPDATE, DELETE",
 	}}
 }
 
@@ -101,7 +103,7 @@ func (r Role) onTable(table, to string) string {
 	if i := slices.IndexFunc(r.rights(), func(has right) bool { return has.table == table }); i >= 0 {
 		privileges = r.rights()[i].privileges
 	}
-	return grant(right{quoted(table, usersTable), privileges}, to)
+	return grant(right{quoted(table, schema.Users), privileges}, to)
 }
 
 // onAll is the GRANTs of what the role needs of all tables.
@@ -124,4 +126,26 @@ func (r Role) onSchema(schema, to string) string {
 
 func grant(has right, to string) string {
 	return fmt.Sprintf("GRANT %s ON TABLE %s TO %s", has.privileges, has.table, to)
+}
+
+// privilege is one of a GRANT, with its columns where it has some.
+var privilege = regexp.MustCompile(`([A-Z]+)(?: \(([^)]*)\))?`)
+
+// needs lists what the role needs: a table, a column or "", and a privilege. One role for everything needs what the other two
+// need together.
+func (r Role) needs() (tables, columns, privileges []string) {
+	roles := []Role{r}
+	if r == RoleBoth {
+		roles = []Role{RoleController, RoleLogin}
+	}
+	for _, role := range roles {
+		for _, has := range role.rights() {
+			for _, match := range privilege.FindAllStringSubmatch(has.privileges, -1) {
+				for column := range strings.SplitSeq(match[2], ", ") {
+					tables, columns, privileges = append(tables, has.table), append(columns, column), append(privileges, match[1])
+				}
+			}
+		}
+	}
+	return tables, columns, privileges
 }

@@ -11,11 +11,12 @@ import (
 	"time"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/schema"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// What is told of a right that is missing is a statement that brings it back, and brings no more.
+// The sentence about a missing right is a statement that grants it, and nothing else.
 func TestAMissingRightOfEitherRoleIsNamedWithItsColumns(t *testing.T) {
 	t.Parallel()
 	observe := func(t *testing.T, s *Store) error {
@@ -31,7 +32,7 @@ func TestAMissingRightOfEitherRoleIsNamedWithItsColumns(t *testing.T) {
 	}
 	merge := func(t *testing.T, s *Store) error {
 		t.Helper()
-		return s.Merge(t.Context(), store.Outage{ID: t.Name()}, usual)
+		return s.Merge(t.Context(), store.OfflineBatch{ID: t.Name()}, usual)
 	}
 	rotate := func(t *testing.T, s *Store) error {
 		t.Helper()
@@ -49,21 +50,21 @@ func TestAMissingRightOfEitherRoleIsNamedWithItsColumns(t *testing.T) {
 		revoke string // from the role
 		do     func(t *testing.T, s *Store) error
 	}{
-		"the controller's, of users":            {RoleController, "ALL ON users", observe},
-		"the controller's, of a column's read":  {RoleController, "SELECT (roles) ON users", observe},
-		"the controller's, of a column":         {RoleController, "UPDATE (password_hash) ON users", rotate},
-		"the controller's, of the lock":         {RoleController, "UPDATE (locked_until) ON users", rotate},
-		"the controller's, of its notes":        {RoleController, "UPDATE ON shardinguser_ownership", rotate},
-		"the controller's, of the trail":        {RoleController, "ALL ON login_attempts", observe},
-		"the controller's, of the migrations":   {RoleController, "ALL ON shardinguser_migrations", migrate},
-		"the controller's, of the schema":       {RoleController, "USAGE ON SCHEMA public", observe},
-		"the log-in side's, of users":           {RoleLogin, "ALL ON users", charge},
-		"the log-in side's, of a column":        {RoleLogin, "UPDATE (locked_until) ON users", charge},
-		"the log-in side's, of the notes":       {RoleLogin, "ALL ON shardinguser_ownership", observe},
-		"the log-in side's, of the trail":       {RoleLogin, "INSERT (source) ON login_attempts", charge},
-		"the log-in side's, of what was merged": {RoleLogin, "ALL ON shardinguser_merges", merge},
-		"the log-in side's, of the migrations":  {RoleLogin, "ALL ON shardinguser_migrations", migrate},
-		"the log-in side's, of the schema":      {RoleLogin, "USAGE ON SCHEMA public", migrate},
+		"the controller's, of users":           {RoleController, "ALL ON users", observe},
+		"the controller's, of a column's read": {RoleController, "SELECT (roles) ON users", observe},
+		"the controller's, of a column":        {RoleController, "UPDATE (password_hash) ON users", rotate},
+		"the controller's, of the lock":        {RoleController, "UPDATE (locked_until) ON users", rotate},
+		"the controller's, of its notes":       {RoleController, "UPDATE ON shardinguser_ownership", rotate},
+		"the controller's, of the trail":       {RoleController, "ALL ON login_attempts", observe},
+		"the controller's, of the migrations":  {RoleController, "ALL ON shardinguser_migrations", migrate},
+		"the controller's, of the schema":      {RoleController, "USAGE ON SCHEMA public", observe},
+		"the login role's, of users":           {RoleLogin, "ALL ON users", charge},
+		"the login role's, of a column":        {RoleLogin, "UPDATE (locked_until) ON users", charge},
+		"the login role's, of the notes":       {RoleLogin, "ALL ON shardinguser_ownership", observe},
+		"the login role's, of the trail":       {RoleLogin, "INSERT (source) ON login_attempts", charge},
+		"the login role's, of what was merged": {RoleLogin, "ALL ON shardinguser_merges", merge},
+		"the login role's, of the migrations":  {RoleLogin, "ALL ON shardinguser_migrations", migrate},
+		"the login role's, of the schema":      {RoleLogin, "USAGE ON SCHEMA public", migrate},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -78,7 +79,7 @@ func TestAMissingRightOfEitherRoleIsNamedWithItsColumns(t *testing.T) {
 				t.Fatal(err)
 			}
 			table := tt.revoke[strings.LastIndex(tt.revoke, " ")+1:]
-			before := granted(t, pool, role, usersTable)
+			before := granted(t, pool, role, schema.Users)
 			run(t, pool, "REVOKE "+tt.revoke+" FROM "+role)
 
 			s := open(t, settings)
@@ -88,7 +89,7 @@ func TestAMissingRightOfEitherRoleIsNamedWithItsColumns(t *testing.T) {
 			}
 			if table == "public" { // which a role that may not use it does not even see
 				if !strings.Contains(err.Error(), "GRANT USAGE") && !strings.Contains(err.Error(), "grant USAGE") &&
-					!strings.Contains(err.Error(), "not there yet") {
+					!strings.Contains(err.Error(), "do not exist yet") {
 					t.Errorf("got %v", err)
 				}
 				return
@@ -101,25 +102,25 @@ func TestAMissingRightOfEitherRoleIsNamedWithItsColumns(t *testing.T) {
 			if err := tt.do(t, s); err != nil {
 				t.Errorf("after %s: %v", grant, err)
 			}
-			if after := granted(t, pool, role, usersTable); strings.Join(after, ", ") != strings.Join(before, ", ") {
+			if after := granted(t, pool, role, schema.Users); strings.Join(after, ", ") != strings.Join(before, ", ") {
 				t.Errorf("the role had %q, and has %q", before, after)
 			}
 		})
 	}
 }
 
-func TestATableOfAnotherOwnerThatAnUpgradeChangesIsToldOf(t *testing.T) {
+func TestATableOfAnotherOwnerThatAnUpgradeChangesIsReported(t *testing.T) {
 	t.Parallel()
 	admin := databaseWithSchema(t)
 	controller, _ := testenv.TwoRoles(t, admin)
 	_, err := connect(t, controller).Exec(t.Context(), "ALTER TABLE login_attempts ADD more TEXT")
-	got := judge(err, place{serves: RoleController}, 0)
+	got := classify(err, dsnIdentity{serves: RoleController}, 0)
 	if want := `does not own the table "login_attempts"`; !strings.Contains(got.sentence, want) {
 		t.Errorf("got %q, want %q", got.sentence, want)
 	}
 }
 
-func TestOneRoleIsAwayWhileTheOtherIsNot(t *testing.T) {
+func TestOneRoleIsUnavailableWhileTheOtherIsNot(t *testing.T) {
 	t.Parallel()
 	admin := databaseWithSchema(t)
 	controller, login := testenv.TwoRoles(t, admin)
@@ -132,15 +133,15 @@ func TestOneRoleIsAwayWhileTheOtherIsNot(t *testing.T) {
 		role, _ := names(t, side.dsn)
 		run(t, pool, "ALTER ROLE "+role+" NOLOGIN")
 		run(t, pool, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1", role)
-		eventually(t, "the one is away", func() bool { return side.lost.Away() && !side.lost.Up() })
-		if err := side.lost.Failure(); err == nil || !strings.HasPrefix(err.Error(), side.lost.settings.Role.of()+"The database refused the log-in") {
+		eventually(t, "the one is unavailable", func() bool { return side.lost.Health().Unavailable && !side.lost.Health().Up() })
+		if err := side.lost.Health().Writing; err == nil || !strings.HasPrefix(err.Error(), side.lost.settings.Role.of()+"The database rejected the login") {
 			t.Errorf("its failure is %v", err)
 		}
-		if _, err := side.other.Observe(t.Context(), "alice"); err != nil || !side.other.Up() || side.other.Away() {
-			t.Errorf("the other: %v, up %v, away %v", err, side.other.Up(), side.other.Away())
+		if _, err := side.other.Observe(t.Context(), "alice"); err != nil || !side.other.Health().Up() || side.other.Health().Unavailable {
+			t.Errorf("the other: %v, up %v, away %v", err, side.other.Health().Up(), side.other.Health().Unavailable)
 		}
 		run(t, pool, "ALTER ROLE "+role+" LOGIN")
-		eventually(t, "the one is back", func() bool { return !side.lost.Away() && side.lost.Up() })
+		eventually(t, "the one is back", func() bool { return !side.lost.Health().Unavailable && side.lost.Health().Up() })
 	}
 }
 
@@ -155,7 +156,7 @@ func TestBothSidesListenByOneCredential(t *testing.T) {
 	pool := connect(t, admin)
 	role, _ := names(t, direct)
 	for s := range watchers {
-		eventually(t, "it is notified", s.Notifying)
+		eventually(t, "it is notified", notified(s))
 	}
 	if _, err := p.Apply(t.Context(), creation("alice")); err != nil {
 		t.Fatal(err)
@@ -165,7 +166,7 @@ func TestBothSidesListenByOneCredential(t *testing.T) {
 	for s, w := range watchers {
 		w.told(t, "alice")
 		w.forget()
-		eventually(t, "it polls, and is up", func() bool { return s.Polling() && s.Up() && !s.Away() })
+		eventually(t, "it polls, and is up", func() bool { return s.Health().Polling() && s.Health().Up() && !s.Health().Unavailable })
 	}
 	charge(t, p.login, "alice")
 	for _, w := range watchers {
@@ -173,8 +174,8 @@ func TestBothSidesListenByOneCredential(t *testing.T) {
 	}
 }
 
-// What is refused to the log-in side need not be what log-ins take, and does not make the database away then.
-func TestARightThatLogInsDoNotNeedDoesNotMakeTheLogInSideAway(t *testing.T) {
+// A right that logins do not need does not make the database unavailable.
+func TestARightThatLoginsDoNotNeedIsNoOutageOfTheirs(t *testing.T) {
 	t.Parallel()
 	admin := databaseWithSchema(t)
 	controller, login := testenv.TwoRoles(t, admin)
@@ -183,23 +184,23 @@ func TestARightThatLogInsDoNotNeedDoesNotMakeTheLogInSideAway(t *testing.T) {
 	run(t, pool, insertActive, "alice")
 	role, _ := names(t, login)
 	run(t, pool, "REVOKE INSERT (id) ON shardinguser_merges FROM "+role)
-	expectUnavailable(t, p.Merge(t.Context(), store.Outage{ID: "x"}, usual), "GRANT SELECT (id, merged_at), INSERT (id)")
+	expectUnavailable(t, p.Merge(t.Context(), store.OfflineBatch{ID: "x"}, usual), "GRANT SELECT (id, merged_at), INSERT (id)")
 	if _, refuses := p.login.health.refusedFor(); !refuses {
 		t.Error("it was not refused")
 	}
 	p.login.check(t.Context())
-	if p.login.Away() {
-		t.Error("it is away")
+	if p.login.Health().Unavailable {
+		t.Error("it is unavailable")
 	}
 	run(t, pool, "REVOKE INSERT (source) ON login_attempts FROM "+role)
 	expectUnavailable(t, chargeFails(t, p.login, "alice"), "GRANT SELECT (id, username")
-	eventually(t, "it is away without what log-ins need", p.login.Away)
+	eventually(t, "it is unavailable without what logins need", isUnavailable(p.login))
 	testenv.GrantRoles(t, admin, controller, login)
-	eventually(t, "it is back", func() bool { return !p.login.Away() })
+	eventually(t, "it is back", func() bool { return !p.login.Health().Unavailable })
 	charge(t, p.login, "alice")
 }
 
-func TestALogInSideThatLeadsElsewhereServesNobody(t *testing.T) {
+func TestALoginDSNThatLeadsElsewhereServesNoLogin(t *testing.T) {
 	t.Parallel()
 	admin, elsewhere := testenv.Database(t), testenv.Database(t)
 	for _, dsn := range []string{admin, elsewhere} {
@@ -222,7 +223,7 @@ func TestALogInSideThatLeadsElsewhereServesNobody(t *testing.T) {
 			var log logged
 			ours, theirs := quick(controller), quick(login)
 			ours.Role, theirs.Role = RoleController, RoleLogin
-			theirs.Beside = ready(t, ours)
+			theirs.Peer = ready(t, ours)
 			var dsn atomic.Pointer[string]
 			dsn.Store(&wrong)
 			theirs.DSN = func() (string, error) { return *dsn.Load(), nil }
@@ -230,19 +231,19 @@ func TestALogInSideThatLeadsElsewhereServesNobody(t *testing.T) {
 			s := maintained(t, theirs)
 			eventually(t, "nobody is served", func() bool {
 				_, err := s.Charge(t.Context(), attempt("alice"), usual)
-				return err != nil && strings.Contains(err.Error(), astray) && strings.HasPrefix(err.Error(), RoleLogin.of())
+				return err != nil && strings.Contains(err.Error(), mismatchedDSNs) && strings.HasPrefix(err.Error(), RoleLogin.of())
 			})
-			if s.Up() || s.Away() || s.Failure() == nil {
-				t.Errorf("up %v, away %v, %v; want neither, and a failure", s.Up(), s.Away(), s.Failure())
+			if s.Health().Up() || s.Health().Unavailable || s.Health().Writing == nil {
+				t.Errorf("up %v, away %v, %v; want neither, and a failure", s.Health().Up(), s.Health().Unavailable, s.Health().Writing)
 			}
 			dsn.Store(&login)
-			eventually(t, "everybody is served", func() bool {
+			eventually(t, "all logins are served", func() bool {
 				_, err := s.Charge(t.Context(), attempt("nobody"), usual)
-				return err == nil && s.Up()
+				return err == nil && s.Health().Up()
 			})
-			// Once more where a log-in was under way that then succeeded, elsewhere.
-			if n := strings.Count(log.String(), astray); n < 1 || n > 2 {
-				t.Errorf("it was told of %d times: %s", n, log.String())
+			// Once more where a login was under way that then succeeded, elsewhere.
+			if n := strings.Count(log.String(), mismatchedDSNs); n < 1 || n > 2 {
+				t.Errorf("it was reported %d times: %s", n, log.String())
 			}
 		})
 	}
@@ -257,15 +258,15 @@ func TestAServerThatHidesItsIdentifierIsStillCompared(t *testing.T) {
 	run(t, pool, "REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC")
 	controller, login := testenv.TwoRoles(t, admin)
 	p := openPair(t, controller, login, nil)
-	eventually(t, "it is up", p.login.Up)
+	eventually(t, "it is up", up(p.login))
 	charge(t, p.login, "alice")
 	for _, s := range []*Store{p.controller, p.login} {
 		at, err := s.identify(t.Context())
-		if err != nil || at.server != "" || !at.isKnown() || s.sessions.identifier.level.Load() != asksLimited {
-			t.Errorf("got %+v, %v at level %d; want the start time alone", at, err, s.sessions.identifier.level.Load())
+		if err != nil || at.HasServer() || !at.IsKnown() {
+			t.Errorf("got %+v, %v; want the start time alone", at, err)
 		}
 	}
-	if p.login.isAstray(t.Context()) {
+	if p.login.isMismatched(t.Context()) {
 		t.Error("the stores are said to lead to different tables")
 	}
 }

@@ -5,16 +5,11 @@ package postgres
 import (
 	"context"
 	"errors"
-	"os"
-	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/store/storetest"
@@ -54,11 +49,11 @@ func (p twoStores) Watch(ctx context.Context, changed func([]string), recovered 
 	p.reader.Watch(ctx, changed, recovered)
 }
 
-func (p twoStores) Charge(ctx context.Context, a store.Attempt, l store.Limits) (store.Charged, error) {
+func (p twoStores) Charge(ctx context.Context, a store.Attempt, l store.Limits) (store.Charge, error) {
 	return p.login.Charge(ctx, a, l)
 }
 
-func (p twoStores) Settle(ctx context.Context, charged store.Charged, success bool) (bool, error) {
+func (p twoStores) Settle(ctx context.Context, charged store.Charge, success bool) (bool, error) {
 	return p.login.Settle(ctx, charged, success)
 }
 
@@ -66,7 +61,7 @@ func (p twoStores) PurgeAttempts(ctx context.Context, olderThan time.Duration, b
 	return p.login.PurgeAttempts(ctx, olderThan, batch)
 }
 
-func (p twoStores) Merge(ctx context.Context, o store.Outage, l store.Limits) error {
+func (p twoStores) Merge(ctx context.Context, o store.OfflineBatch, l store.Limits) error {
 	return p.login.Merge(ctx, o, l)
 }
 
@@ -88,7 +83,7 @@ func openPair(t *testing.T, controller, login string, change func(*Settings)) tw
 		change(&theirs)
 	}
 	p := twoStores{controller: ready(t, ours)}
-	theirs.Beside = p.controller
+	theirs.Peer = p.controller
 	p.login = ready(t, theirs)
 	p.reader = p.controller
 	return p
@@ -101,7 +96,7 @@ func TestTwoRolesKeepTheStoresPromisesTogether(t *testing.T) {
 		variables []string
 		fill      string
 		harness   storetest.Harness
-		byLogin   bool // the log-in side reads
+		byLogin   bool // the login role reads
 		isWhole   bool // under -short, too
 	}{
 		"on the operator's own table": {},
@@ -147,15 +142,15 @@ func TestTwoRolesKeepTheStoresPromisesTogether(t *testing.T) {
 				return harness
 			})
 			for _, s := range []*Store{p.controller, p.login} {
-				if err := s.Failure(); err != nil || !s.Up() {
-					t.Errorf("in the end: up is %v, %v", s.Up(), err)
+				if err := s.Health().Writing; err != nil || !s.Health().Up() {
+					t.Errorf("in the end: up is %v, %v", s.Health().Up(), err)
 				}
 			}
 		})
 	}
 }
 
-// What each role must not do. Alice's row is there, and an attempt of hers.
+// Statements that each role must not run. Alice's row exists, and one attempt.
 func TestNeitherRoleWritesWhatIsTheOthers(t *testing.T) {
 	t.Parallel()
 	admin := databaseWithSchema(t)
@@ -203,7 +198,7 @@ func TestNeitherRoleWritesWhatIsTheOthers(t *testing.T) {
 		}, both...),
 	} {
 		pool := connect(t, dsn)
-		run(t, pool, "SELECT FROM users FOR NO KEY UPDATE") // whoever writes a column may
+		run(t, pool, "SELECT FROM users FOR NO KEY UPDATE") // a role that writes a column may
 		for _, statement := range statements {
 			_, err := pool.Exec(t.Context(), statement)
 			var refusal *pgconn.PgError
@@ -217,110 +212,8 @@ func TestNeitherRoleWritesWhatIsTheOthers(t *testing.T) {
 	}
 }
 
-// granted is what the catalogue says that a role may do with a table, one privilege of one column a line, or of the whole.
-func granted(t *testing.T, admin *pgxpool.Pool, role, table string) []string {
-	t.Helper()
-	rows, err := admin.Query(t.Context(), `
-SELECT acl.privilege_type FROM pg_class c, aclexplode(c.relacl) acl
-WHERE c.oid = $1::text::regclass AND acl.grantee = $2::text::regrole
-UNION ALL
-SELECT acl.privilege_type || ' ' || a.attname FROM pg_attribute a, aclexplode(a.attacl) acl
-WHERE a.attrelid = $1::text::regclass AND acl.grantee = $2::text::regrole
-ORDER BY 1`, table, role)
-	if err != nil {
-		t.Fatal(err)
-	}
-	lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return lines
-}
-
-// lines is a right in the way of granted.
-func (r right) lines() []string {
-	var lines []string
-	for _, match := range regexp.MustCompile(`([A-Z]+)( \([^)]*\))?`).FindAllStringSubmatch(r.privileges, -1) {
-		if match[2] == "" {
-			lines = append(lines, match[1])
-			continue
-		}
-		for column := range strings.SplitSeq(strings.Trim(match[2], " ()"), ", ") {
-			lines = append(lines, match[1]+" "+column)
-		}
-	}
-	slices.Sort(lines)
-	return lines
-}
-
-func TestTheScriptGrantsWhatTheRolesNeedHoweverOftenItRuns(t *testing.T) {
-	t.Parallel()
-	admin := databaseWithSchema(t)
-	pool := connect(t, admin)
-	controller, login := testenv.TwoRoles(t, admin)
-	for name, spoil := range map[string]string{
-		"the first time": "", "again": "",
-		"after more was granted": "GRANT ALL ON ALL TABLES IN SCHEMA public TO %[1]s; GRANT CREATE ON SCHEMA public TO %[1]s",
-		"where one owned it all": "ALTER TABLE users OWNER TO %[1]s; ALTER TABLE login_attempts OWNER TO %[1]s; " +
-			"ALTER FUNCTION shardinguser_notify_v1 OWNER TO %[1]s; ALTER TABLE shardinguser_ownership OWNER TO %[1]s",
-	} {
-		for dsn, role := range map[string]Role{controller: RoleController, login: RoleLogin} {
-			to, _ := names(t, dsn)
-			if spoil != "" {
-				run(t, pool, strings.ReplaceAll(spoil, "%[1]s", to))
-			}
-			testenv.GrantRoles(t, admin, controller, login)
-			for _, table := range []string{usersTable, ownershipTable, attemptsTable, mergesTable, versionTable} {
-				var want []string
-				for _, r := range role.rights() {
-					if r.table == table {
-						want = r.lines()
-					}
-				}
-				if got := granted(t, pool, to, table); !slices.Equal(got, want) {
-					t.Errorf("%s: of %s the role %d has\n%q\nwant\n%q", name, table, role, got, want)
-				}
-			}
-			owned := value[int](t, pool, `SELECT (SELECT count(*) FROM pg_class WHERE relowner = $1::text::regrole)
-				+ (SELECT count(*) FROM pg_proc WHERE proowner = $1::text::regrole)`, to)
-			if owned != 0 || value[bool](t, pool, "SELECT has_schema_privilege($1::text, 'public', 'CREATE')", to) {
-				t.Errorf("%s: the role %d owns %d objects, or may create some", name, role, owned)
-			}
-		}
-	}
-	// The default users depend on what only the sequence tells.
-	if fresh, err := open(t, quick(controller)).Fresh(t.Context()); err != nil || !fresh {
-		t.Errorf("Fresh = %v, %v, want true", fresh, err)
-	}
-}
-
-// countTriggers counts the operator's triggers that are enabled.
-func countTriggers(t *testing.T, pool *pgxpool.Pool) int {
-	t.Helper()
-	return value[int](t, pool, `
-SELECT count(*) FROM pg_trigger WHERE tgrelid = to_regclass('users') AND tgenabled <> 'D' AND tgname LIKE 'shardinguser_notify_v1%'`)
-}
-
-func TestTheScriptMakesTheTriggersThatTheOperatorMakes(t *testing.T) {
-	t.Parallel()
-	script, err := os.ReadFile("../../../config/database/roles.sql")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := strings.TrimSpace(triggers) + ";"; !strings.Contains(string(script), want) {
-		t.Errorf("the script has not the statement\n%s", want)
-	}
-	admin := testenv.Database(t)
-	pool := connect(t, admin)
-	run(t, pool, plainTable)
-	testenv.TwoRoles(t, admin)
-	if n := countTriggers(t, pool); n != triggerCount {
-		t.Errorf("%d triggers are there, want %d", n, triggerCount)
-	}
-}
-
-// The roles are made where they are not there, and log-ins wait for tables that the controller makes.
-func TestTheLogInSideWaitsForTheControllersTablesAndForItsRights(t *testing.T) {
+// The roles are made where they are not there, and logins wait for tables that the controller makes.
+func TestTheLoginRoleWaitsForTheControllersTablesAndForItsRights(t *testing.T) {
 	t.Parallel()
 	admin := testenv.Database(t)
 	pool := connect(t, admin)
@@ -332,7 +225,7 @@ func TestTheLogInSideWaitsForTheControllersTablesAndForItsRights(t *testing.T) {
 	w := watch(t, s)
 	eventually(t, "it says what it waits for", func() bool {
 		_, err := s.Charge(t.Context(), attempt("alice"), usual)
-		return err != nil && strings.HasPrefix(err.Error(), "The log-in side's DSN: The tables of this version are not there yet")
+		return err != nil && strings.HasPrefix(err.Error(), "The login DSN: The tables of this version do not exist yet")
 	})
 	if value[bool](t, pool, "SELECT to_regclass('users') IS NOT NULL") {
 		t.Fatal("it made the tables")
@@ -342,10 +235,10 @@ func TestTheLogInSideWaitsForTheControllersTablesAndForItsRights(t *testing.T) {
 	ours.Role = RoleController
 	c := ready(t, ours)
 	eventually(t, "it says which right is missing", func() bool {
-		return s.Failure() != nil && strings.Contains(s.Failure().Error(), `GRANT SELECT ON TABLE "shardinguser_migrations" TO `)
+		return s.Health().Writing != nil && strings.Contains(s.Health().Writing.Error(), `GRANT SELECT ON TABLE "shardinguser_migrations" TO `)
 	})
 	testenv.GrantRoles(t, admin, controller, login, "migrate=on")
-	eventually(t, "the log-in side's store is up and notified", func() bool { return s.Up() && s.Notifying() })
+	eventually(t, "the login role's store is up and notified", func() bool { return s.Health().Up() && s.Health().Notified })
 	if _, err := c.Apply(t.Context(), creation("alice")); err != nil {
 		t.Fatal(err)
 	}
@@ -356,42 +249,9 @@ func TestTheLogInSideWaitsForTheControllersTablesAndForItsRights(t *testing.T) {
 	_, err := connect(t, controller).Exec(t.Context(), "UPDATE users SET last_login_at = now()")
 	var refusal *pgconn.PgError
 	if !errors.As(err, &refusal) || refusal.Code != codeMissingRight {
-		t.Errorf("the controller, which made the table, writes the last log-in: %v", err)
+		t.Errorf("the controller, which made the table, writes the last login: %v", err)
 	}
-	// An upgrade adds a column to the note, and a table.
+	// An upgrade adds a column to the ownership record, and a table.
 	run(t, connect(t, controller), "ALTER TABLE shardinguser_ownership ADD more TEXT; CREATE TABLE shardinguser_more (x INT); "+
 		"INSERT INTO shardinguser_migrations (version_id, is_applied) VALUES (99, true)")
-}
-
-func TestTheScriptMakesTheRolesWhereTheyAreNotThere(t *testing.T) {
-	t.Parallel()
-	admin := testenv.Database(t)
-	pool := connect(t, admin)
-	_, database := names(t, admin)
-	owner := testenv.Role(t, admin) // an administrator of no more than this database
-	ownerName, _ := names(t, owner)
-	run(t, pool, "ALTER ROLE "+ownerName+" CREATEROLE; ALTER DATABASE "+database+" OWNER TO "+ownerName)
-	migrated(t, owner)
-	for _, name := range []string{"controller_", "login_"} {
-		t.Cleanup(func() {
-			ctx := context.WithoutCancel(t.Context())
-			if conn, err := pgx.Connect(ctx, admin); err == nil {
-				_, err = conn.Exec(ctx, "DROP OWNED BY "+name+database+"; DROP ROLE "+name+database)
-				if err := errors.Join(err, conn.Close(ctx)); err != nil {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	for range 2 {
-		printed, err := testenv.Psql(t.Context(), owner, "config/database/roles.sql", "controller=controller_"+database, "login=login_"+database)
-		if err != nil || printed != "" {
-			t.Errorf("it printed %q, %v", printed, err)
-		}
-	}
-	may := value[bool](t, pool, `SELECT bool_and(rolcanlogin AND NOT rolsuper AND NOT rolcreaterole AND NOT rolcreatedb AND NOT rolbypassrls)
-		AND count(*) = 2 FROM pg_roles WHERE rolname IN ($1, $2)`, "controller_"+database, "login_"+database)
-	if !may {
-		t.Error("the roles are not two that may log in, and nothing more")
-	}
 }

@@ -12,10 +12,11 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/schema"
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// shape is what the catalogue says of the table users: its columns, and its indexes.
+// shape is what the catalog says of the table users: its columns, and its indexes.
 func shape(t *testing.T, pool *pgxpool.Pool) string {
 	t.Helper()
 	rows, err := pool.Query(t.Context(), `
@@ -105,7 +106,7 @@ func TestAMigrationWaitsForAnotherReplicasUntilItsContextEnds(t *testing.T) {
 	}
 }
 
-func TestARoleThatMayNotCreateTablesIsToldWhichGrantIsMissing(t *testing.T) {
+func TestTheGrantThatCreatingTablesNeedsIsNamed(t *testing.T) {
 	t.Parallel()
 	admin := testenv.Database(t)
 	dsn := testenv.Role(t, admin)
@@ -171,7 +172,7 @@ func TestATableThatMayNotBeReadIsNamedWithItsGrant(t *testing.T) {
 	}
 }
 
-func TestASchemaThatDoesNotExistIsToldOf(t *testing.T) {
+func TestASchemaThatDoesNotExistIsReported(t *testing.T) {
 	t.Parallel()
 	s := open(t, quick(with(testenv.Database(t), "search_path=nowhere")))
 	err := s.Migrate(t.Context())
@@ -180,7 +181,7 @@ func TestASchemaThatDoesNotExistIsToldOf(t *testing.T) {
 	}
 }
 
-func TestATableOfAnotherProgramThatHasTheNameOfOursIsToldOf(t *testing.T) {
+func TestATableOfAnotherProgramThatHasTheNameOfOursIsReported(t *testing.T) {
 	t.Parallel()
 	dsn := testenv.Database(t)
 	pool := connect(t, dsn)
@@ -194,7 +195,7 @@ func TestATableOfAnotherProgramThatHasTheNameOfOursIsToldOf(t *testing.T) {
 	}
 }
 
-func TestTablesThatWereDroppedAreMadeAgain(t *testing.T) {
+func TestTablesThatWereDroppedAreCreatedAgain(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
@@ -202,9 +203,9 @@ func TestTablesThatWereDroppedAreMadeAgain(t *testing.T) {
 	eventually(t, "a row can be created", func() bool { return applied(t, s, creation("alice")) == nil })
 }
 
-func TestATableThatIsDroppedWhileOthersStayIsMadeAgain(t *testing.T) {
+func TestATableThatIsDroppedWhileOthersStayIsCreatedAgain(t *testing.T) {
 	t.Parallel()
-	for _, table := range []string{"users", ownershipTable, attemptsTable} {
+	for _, table := range []string{"users", schema.Ownership, schema.Attempts} {
 		t.Run(table, func(t *testing.T) {
 			t.Parallel()
 			dsn := testenv.Database(t)
@@ -220,7 +221,7 @@ func TestATableThatIsDroppedWhileOthersStayIsMadeAgain(t *testing.T) {
 				t.Fatal(err)
 			}
 			w.told(t, "alice")
-			eventually(t, "the store is notifying", s.Notifying)
+			eventually(t, "the store is notifying", notified(s))
 			w.forget()
 			run(t, pool, "DROP TABLE "+table)
 			eventually(t, "a row can be created", func() bool {
@@ -228,15 +229,15 @@ func TestATableThatIsDroppedWhileOthersStayIsMadeAgain(t *testing.T) {
 				return err == nil || errors.Is(err, store.ErrConflict) // it was created, and could not be read back
 			})
 			w.told(t, "bob")
-			if table != attemptsTable {
-				w.told(t, "alice") // her row or her note is no longer there
+			if table != schema.Attempts {
+				w.told(t, "alice") // the row or the ownership record is gone
 			}
 			eventually(t, "the recovery is announced", func() bool { return w.recoveries() > 0 })
-			eventually(t, "the store is up and notifying", func() bool { return s.Up() && s.Notifying() })
+			eventually(t, "the store is up and notifying", func() bool { return s.Health().Up() && s.Health().Notified })
 			if after := shape(t, pool); after != before {
 				t.Errorf("the table was\n%s\nand is\n%s", before, after)
 			}
-			eventually(t, "the triggers are there", func() bool { return countTriggers(t, pool) == triggerCount })
+			eventually(t, "the triggers are there", func() bool { return countTriggers(t, pool) == schema.TriggerCount })
 			if n := strings.Count(log.String(), "\n"); n > 15 {
 				t.Errorf("%d lines were logged: %s", n, log.String())
 			}
@@ -258,7 +259,7 @@ func TestSeveralReplicasMakeADroppedTableAgainAtOnce(t *testing.T) {
 			go func() { results <- s.Migrate(t.Context()) }()
 		}
 		for range replicas {
-			// Who looked between the one that forgot and the one that made it may have been too early: it comes again.
+			// A subscriber that read between the two may have been too early, so it is notified again.
 			if err := <-results; err != nil && !errors.Is(err, store.ErrUnavailable) {
 				t.Error(err)
 			}
@@ -286,7 +287,7 @@ func TestADroppedTableThatMayNotBeCreatedIsReportedOnce(t *testing.T) {
 	w := watch(t, s)
 	eventually(t, "a row can be created", func() bool { return applied(t, s, creation("alice")) == nil })
 	w.told(t, "alice")
-	eventually(t, "the store is up", s.Up)
+	eventually(t, "the store is up", up(s))
 
 	run(t, pool, "DROP TABLE users")
 	want := `GRANT USAGE, CREATE ON SCHEMA "public" TO "` + role + `";`
@@ -297,7 +298,7 @@ func TestADroppedTableThatMayNotBeCreatedIsReportedOnce(t *testing.T) {
 	began, calls := time.Now(), s.Pool().Stat().AcquireCount()
 	recoveries := w.recoveries()
 	eventually(t, "it has tried many times", func() bool {
-		if s.Up() {
+		if s.Health().Up() {
 			t.Fatal("it says that the database is up")
 		}
 		return s.Pool().Stat().AcquireCount() > calls+60
@@ -314,10 +315,10 @@ func TestADroppedTableThatMayNotBeCreatedIsReportedOnce(t *testing.T) {
 
 	run(t, pool, plainTable)
 	run(t, pool, "GRANT SELECT, INSERT, UPDATE, DELETE ON users TO "+role)
-	eventually(t, "the recovery is announced", func() bool { return w.recoveries() > recoveries && s.Up() })
+	eventually(t, "the recovery is announced", func() bool { return w.recoveries() > recoveries && s.Health().Up() })
 }
 
-// Reads that do without what is missing must not be taken for the end of it: each would wake everybody who waits.
+// A read that does not need the missing table is no recovery: it would wake all subscribers that wait for one.
 func TestAnUpgradeThatMayNotAlterTablesIsReportedOnce(t *testing.T) {
 	t.Parallel()
 	admin := testenv.Database(t)
@@ -340,13 +341,13 @@ func TestAnUpgradeThatMayNotAlterTablesIsReportedOnce(t *testing.T) {
 	w := watch(t, s)
 
 	want := `GRANT USAGE, CREATE ON SCHEMA "public" TO "` + role + `";`
-	eventually(t, "it says what is missing, and log-ins are others' to decide", func() bool {
+	eventually(t, "it says what is missing, and logins are others' to decide", func() bool {
 		_, err := s.Observe(t.Context(), "alice")
-		return err != nil && strings.Contains(err.Error(), want) && s.Away()
+		return err != nil && strings.Contains(err.Error(), want) && s.Health().Unavailable
 	})
 	calls := s.Pool().Stat().AcquireCount()
 	eventually(t, "it has tried many times", func() bool {
-		if s.Up() || !s.Away() {
+		if s.Health().Up() || !s.Health().Unavailable {
 			t.Fatal("it says that the database is of use")
 		}
 		return s.Pool().Stat().AcquireCount() > calls+60
@@ -361,7 +362,7 @@ func TestAnUpgradeThatMayNotAlterTablesIsReportedOnce(t *testing.T) {
 	if err := open(t, quick(admin)).Migrate(t.Context()); err != nil { // as the tables' owner
 		t.Fatal(err)
 	}
-	eventually(t, "the recovery is announced", func() bool { return w.recoveries() > 0 && s.Up() && !s.Away() })
+	eventually(t, "the recovery is announced", func() bool { return w.recoveries() > 0 && s.Health().Up() && !s.Health().Unavailable })
 }
 
 func TestWhatWasDeletedMoreThanADayAgoIsPurgedByLaterDeletions(t *testing.T) {

@@ -13,15 +13,16 @@ import (
 
 	pgdsn "github.com/sharding-system/shardinguser-operator/internal/dsn"
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/session"
 )
 
-// DSNSource returns the DSN for a new connection: a URL or keywords and values. It is asked each time, and so may read
-// a file that changes. Its errors are shown to operators and must not hold any part of a DSN.
+// DSNSource returns the DSN for a new connection: a URL or keywords and values. It is called each time, and so may read
+// a file that changes. Its errors are shown to administrators and must not hold any part of a DSN.
 type DSNSource func() (string, error)
 
-// Settings say how the database is reached. The zero value of a field is its default.
+// Settings configure a Store. The zero value of a field is its default.
 type Settings struct {
-	// DSN is the pool's. It is required.
+	// DSN is the DSN of the pool. It is required.
 	DSN DSNSource
 
 	// ListenDSN is that of direct connections, which LISTEN and migrations need where the pool goes through a pooler
@@ -30,11 +31,11 @@ type Settings struct {
 
 	listensElsewhere bool // the two are not the same
 
-	// Role is what the DSN's role is for. The default is everything.
+	// Role is the purpose of the DSN's role. The default is everything.
 	Role Role
 
-	// Beside is the controller's store, for one of RoleLogin: its Maintain makes the tables, and both have to lead to the same.
-	Beside *Store
+	// Peer is the controller's store, for a store of RoleLogin. Its Maintain creates the tables, and both have to lead to the same.
+	Peer *Store
 
 	MaxConns        int           // the most connections of the pool; default 25
 	MinIdleConns    int           // connections that wait in the pool; negative for none; default 5
@@ -42,19 +43,19 @@ type Settings struct {
 	MaxConnIdleTime time.Duration // default 1 min
 
 	StatementTimeout time.Duration // of one call, the wait for a connection included; default 5 s
-	ResyncInterval   time.Duration // from sweep to sweep while notifications pass; default 30 s
+	ResyncInterval   time.Duration // from sweep to sweep while notifications arrive; default 30 s
 	PollInterval     time.Duration // from sweep to sweep while they do not; default 2 s
-	CheckInterval    time.Duration // of Maintain's looks at whether the database answers; default 1 s
-	InspectInterval  time.Duration // from one of Maintain's inspections of the table to the next; default 10 min
-	DefaultsInterval time.Duration // from one of Maintain's looks for default passwords to the next; default 1 min
+	CheckInterval    time.Duration // between checks of whether the database answers; default 1 s
+	InspectInterval  time.Duration // between inspections of the table; default 10 min
+	DefaultsInterval time.Duration // between searches for default passwords; default 1 min
 
-	// NoNotifications does without the trigger on users: the store drops it where it may, and polls.
+	// NoNotifications does without the trigger on users: the store drops it if it may, and polls.
 	NoNotifications bool
 
-	// Tracer is told of the pool's statements. The default is none.
+	// Tracer traces the statements of the pool. The default is none.
 	Tracer pgx.QueryTracer
 
-	// Log is told of changes of state, not of each failure. The default discards.
+	// Log logs changes of state, not each failure. The default discards.
 	Log *slog.Logger
 }
 
@@ -134,13 +135,13 @@ func read(source DSNSource) (string, error) {
 		return "", &store.UnavailableError{Sentence: "The DSN cannot be read: " + err.Error(), Err: err}
 	}
 	if dsn = strings.TrimSpace(dsn); dsn == "" {
-		// The parser would take it for a server on this machine.
+		// The parser would use a server on this machine.
 		return "", &store.UnavailableError{Sentence: "The DSN is empty; write a URL (postgres://...) or keywords (host=... user=...)."}
 	}
 	return dsn, nil
 }
 
-// understand takes the DSN apart.
+// understand parses the DSN.
 func understand(dsn string) (*pgxpool.Config, error) {
 	config, err := pgdsn.Parse(dsn)
 	if err != nil {
@@ -149,14 +150,13 @@ func understand(dsn string) (*pgxpool.Config, error) {
 	return config, nil
 }
 
-// pin sets what a session starts with, over what the DSN, the role or the database say.
+// pin sets what a session starts with, whatever the DSN, the role or the database set.
 func pin(config *pgx.ConnConfig) {
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = defaultConnectTimeout
 	}
 	params := config.RuntimeParams
-	pinSettings(params)
-	pinPath(params)
+	session.Pin(params)
 	if params["application_name"] == "" {
 		params["application_name"] = applicationName
 	}

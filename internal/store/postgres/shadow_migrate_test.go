@@ -27,6 +27,6 @@ GRANT ALL ON ALL TABLES IN SCHEMA early TO PUBLIC`)
 		t.Error("the trigger of a stranger ran as " + value[string](t, pool, "SELECT by FROM early.ran"))
 	}
 	if !value[bool](t, pool, "SELECT EXISTS (SELECT FROM shardinguser_migrations WHERE version_id = 6)") {
-		t.Error("the migration is not on record where the tables are")
+		t.Error("the migration is not recorded where the tables are")
 	}
 }

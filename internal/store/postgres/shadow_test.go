@@ -13,7 +13,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// shadow is a table users of somebody else's, in a schema, with an account that may do all.
+// shadow is a table users of another role, in a schema, with an account that has all roles.
 func shadow(create, schema string) string {
 	return create + " " + schema + strings.TrimPrefix(plainTable, "CREATE TABLE ") + "; INSERT INTO " + schema +
 		`users (username, password_hash, roles) VALUES ('mallory', 'hash', '["admin"]')`

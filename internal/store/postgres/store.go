@@ -15,16 +15,18 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/observer"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/session"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// Store is a store on Postgres. It may be used by any number of goroutines. [Store.Maintain] has to run beside it.
+// Store is a store on Postgres. It is safe for concurrent use. [Store.Maintain] has to run.
 type Store struct {
 	settings Settings
 	timing   timing
 	pool     *pgxpool.Pool
 	health   *health
-	sessions *sessions
+	sessions *session.Registry
 	opened   dsnDigests // of the DSNs, when the store was opened
 
 	lanes      *lanes
@@ -37,49 +39,47 @@ type Store struct {
 
 	migrated      chan struct{} // closed when the schema is complete for the first time
 	migratedOnce  sync.Once
-	tried         chan struct{} // closed when the first migration has ended, well or not
+	tried         chan struct{} // closed when the first migration has ended or failed
 	triedOnce     sync.Once
 	missing       chan struct{} // holds one when a call found a table missing
-	doubts        chan struct{} // holds one when a call failed in a way that a look at the database explains
-	inspectable   chan struct{} // holds one when the tables were found complete, and are yet to be inspected
+	doubts        chan struct{} // holds one when a call failed in a way that a check explains
+	inspectable   chan struct{} // holds one when the tables are complete and not inspected yet
 	mu            sync.Mutex
 	findings      []store.Finding         // of the last inspection
 	defaults      store.DefaultPasswords  // as they were found last
-	notMigrated   *store.UnavailableError // why the last migration was refused; nil where it was not
+	notMigrated   *store.UnavailableError // why the last migration failed; nil where it did not
 	triggerFailed string                  // why there is no trigger, as it was logged; "" where there is one
 
-	strays   atomic.Bool // the tables are not those of the store beside
-	compared time.Time   // when that was found out last; of the goroutine that checks alone
+	mismatched atomic.Bool // the tables are not those of the peer
+	compared   time.Time   // when they were compared last; of the checking goroutine only
 
-	comparedAfter uint64 // how many renewals both stores had made by then
-	suspects      bool   // the last comparison found different tables
+	comparedAfter     uint64 // how many renewals both stores had made by then
+	mismatchSuspected bool   // the last comparison found different tables
 
-	watching sync.Mutex
-	observer *observer       // nil while nobody watches
-	observed <-chan struct{} // closed when the last observer has ended
+	observer *observer.Observer
 }
 
-// Open makes a store. It does not need the database to be there, only a DSN that can be understood: an error is an
-// UnavailableError about that.
+// Open returns a store. The database need not be available, but the DSN has to be valid: an error is an UnavailableError about
+// it.
 func Open(settings Settings) (*Store, error) {
 	settings = settings.withDefaults()
 	config, err := settings.poolConfig()
 	if err != nil {
 		return nil, err
 	}
-	sessions := newSessions()
+	sessions := session.NewRegistry()
 	config.BeforeConnect = func(_ context.Context, config *pgx.ConnConfig) error {
-		generation := sessions.now() // before the DSN is read
+		generation := sessions.Renewals() // before the DSN is read
 		fresh, err := connConfig(settings.DSN)
 		if err != nil {
 			return err
 		}
 		fresh.Tracer = settings.Tracer
-		sessions.fit(fresh)
+		sessions.Fit(fresh)
 		fresh.AfterConnect = func(ctx context.Context, conn *pgconn.PgConn) error {
-			added, err := sessions.identify(ctx, conn, fresh, generation, settings.StatementTimeout)
+			added, err := sessions.Identify(ctx, conn, fresh, generation, settings.StatementTimeout)
 			if err == nil {
-				sessions.add(conn, added)
+				sessions.Add(conn, added)
 			}
 			return err
 		}
@@ -89,16 +89,14 @@ func Open(settings Settings) (*Store, error) {
 	health := newHealth(settings.Log)
 	config.BeforeClose = func(conn *pgx.Conn) {
 		health.hadConnection()
-		sessions.remove(conn.PgConn())
+		sessions.Remove(conn.PgConn())
 	}
-	config.PrepareConn = func(_ context.Context, conn *pgx.Conn) (bool, error) { return !sessions.isStale(conn.PgConn()), nil }
+	config.PrepareConn = func(_ context.Context, conn *pgx.Conn) (bool, error) { return !sessions.IsStale(conn.PgConn()), nil }
 	pool, err := pgxpool.NewWithConfig(context.Background(), config)
 	if err != nil {
-		return nil, &store.UnavailableError{Sentence: "The connection pool cannot be made from these settings.", Err: err}
+		return nil, &store.UnavailableError{Sentence: "The connection pool cannot be created with these settings.", Err: err}
 	}
-	nobody := make(chan struct{})
-	close(nobody)
-	return &Store{
+	s := &Store{
 		settings: settings,
 		timing:   usualTiming(),
 		pool:     pool,
@@ -110,17 +108,20 @@ func Open(settings Settings) (*Store, error) {
 		tried:    make(chan struct{}),
 		missing:  make(chan struct{}, 1),
 		doubts:   make(chan struct{}, 1),
-		observed: nobody,
 
 		inspectable: make(chan struct{}, 1),
-	}, nil
+	}
+	s.observer = observer.New(&observed{Store: s}, observer.Settings{
+		NoNotifications: settings.NoNotifications, PollInterval: settings.PollInterval, ResyncInterval: settings.ResyncInterval,
+		Ready: s.migrated, Log: settings.Log,
+	})
+	return s, nil
 }
 
 // closeTimeout is how long Close waits: a server that does not answer must not keep the process from ending.
 const closeTimeout = 3 * time.Second
 
-// Close closes the connections. It waits for calls that are under way, so end their contexts first, but not for longer
-// than three seconds.
+// Close closes the connections. It waits for running calls, but not for longer than three seconds, so end their contexts first.
 func (s *Store) Close() {
 	closed := make(chan struct{})
 	go func() {
@@ -135,52 +136,27 @@ func (s *Store) Close() {
 	}
 }
 
-// Pool is the connections, for their figures.
+// Pool returns the connections, for their metrics.
 func (s *Store) Pool() *pgxpool.Pool { return s.pool }
 
-// Up tells whether the database answered last, and did not refuse writes.
-func (s *Store) Up() bool { return s.health.up() && !s.strays.Load() }
-
-// Away tells whether the database is known to be of no use for log-ins: it cannot be reached or read, or takes no writes.
-// It is false while nothing is known. Nobody can bring it about by calling: see check.go.
-func (s *Store) Away() bool { return s.health.whyUseless() != none }
-
-// Notifying tells whether changes come by notifications. It is false while they have to be looked for, and while nobody
-// watches.
-func (s *Store) Notifying() bool { return s.health.isNotifying() }
-
-// Polling tells whether somebody watches for whom changes have to be looked for.
-func (s *Store) Polling() bool {
-	s.watching.Lock()
-	defer s.watching.Unlock()
-	return s.observer != nil && !s.Notifying()
-}
-
-// Failure is what keeps the database from being used, as it was met with last; nil where nothing does.
-func (s *Store) Failure() error {
-	if s.strays.Load() {
-		return s.errAstray()
+// Health returns what the store knows of the database.
+func (s *Store) Health() store.Health {
+	h := s.health.known(currentAge)
+	if s.mismatched.Load() {
+		h.Reading, h.Writing = s.errMismatched(), s.errMismatched()
 	}
-	return s.health.lastFailure()
+	h.Current = h.Current && s.sessions.IsAgreed()
+	h.Watched = s.observer.IsWatched()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h.Findings, h.DefaultPasswords = s.findings, s.defaults
+	return h
 }
 
-// Trouble is what a call will meet with, as far as is known: one that reads, and one that writes. It is nil where nothing is
-// known to keep the call from its end, and what keeps from reading keeps from writing. As with Up, nobody who is held up by
-// one row, or by the pool, brings it about.
-func (s *Store) Trouble() (reading, writing error) {
-	if s.strays.Load() {
-		return s.errAstray(), s.errAstray()
-	}
-	return s.health.trouble()
-}
+// currentAge is the age from which changes are known to subscribers of a store that is current.
+const currentAge = time.Second
 
-// Current tells whether watchers know of every change that is older than a second, as far as the trigger tells of it. It is
-// false too while the connection that listens is silent, though nothing else tells yet that it broke.
-//
-// It is also false while the pool and the connection that listens may lead to different databases.
-func (s *Store) Current() bool { return s.sessions.isAgreed() && s.health.isCurrent(time.Second) }
-
-// access says what a call does, and so what its success proves.
+// access is what a call does, and so what its success proves.
 type access int
 
 const (
@@ -189,11 +165,11 @@ const (
 	writes               // them
 )
 
-// run is call for what one statement, or one transaction, does on one connection of the pool. Its error tells whether the
-// database can have got any of it.
+// run is call for one statement or one transaction on one connection of the pool. Its error says whether the database can have
+// received any of it.
 func (s *Store) run(ctx context.Context, access access, limit time.Duration, do func(context.Context, *conn) error) error {
-	if s.strays.Load() {
-		return s.errAstray()
+	if s.mismatched.Load() {
+		return s.errMismatched()
 	}
 	return s.call(ctx, access, limit, func(ctx context.Context) error {
 		pooled, err := s.pool.Acquire(ctx)
@@ -211,11 +187,11 @@ func (s *Store) run(ctx context.Context, access access, limit time.Duration, do 
 	})
 }
 
-// mostPlans is how often a statement is prepared for one call. Once more is enough, unless the table is altered again just then.
+// mostPlans is how often a statement is prepared for one call. Two are enough unless the table is altered again in between.
 const mostPlans = 4
 
-// replanned does something again that the server refused because a column got another type since the statement was prepared.
-// The server refuses that before it executes anything, and the driver has dropped the statement by then.
+// replanned repeats a call that the server rejected because a column got another type since the statement was prepared. The
+// server rejects it before it executes anything, and the driver has dropped the statement by then.
 func replanned(do func() error) error {
 	for plans := 1; ; plans++ {
 		err := do()
@@ -227,15 +203,14 @@ func replanned(do func() error) error {
 	}
 }
 
-// isBusy tells whether all connections of the pool are in use.
+// isBusy reports whether all connections of the pool are in use.
 func (s *Store) isBusy() bool {
 	stat := s.pool.Stat()
 	return stat.AcquiredConns() >= stat.MaxConns()
 }
 
-// call runs a call of the database within the time that it may take, turns its error into package store's, and takes
-// note of whether the database answered. A write that does not return is reason to probe before its time is over: a commit
-// may hang, which a read does not show.
+// call runs a call of the database within a limit, turns its error into one of package store, and records whether the database
+// answered. A write that does not return causes a probe before the limit: a commit may hang, which a read does not show.
 func (s *Store) call(ctx context.Context, access access, limit time.Duration, do func(context.Context) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -252,7 +227,7 @@ func (s *Store) call(ctx context.Context, access access, limit time.Duration, do
 		s.health.succeeded(access)
 		return nil
 	case ctx.Err() != nil:
-		return ctx.Err() // the caller's own, which says nothing of the database
+		return ctx.Err() // the error of the caller's context says nothing of the database
 	case errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrLastHolder):
 		s.health.succeeded(min(access, reads))
 		return err
@@ -260,15 +235,15 @@ func (s *Store) call(ctx context.Context, access access, limit time.Duration, do
 	return s.failure(ctx, err, access, limit)
 }
 
-// doubtWrites has the database checked by a write.
+// doubtWrites has a check write to the database.
 func (s *Store) doubtWrites() {
 	s.health.doubtWrites()
 	wake(s.doubts)
 }
 
-// failure is what an error of the driver means to callers.
+// failure returns an error of the driver as callers get it, and records it.
 func (s *Store) failure(ctx context.Context, err error, access access, limit time.Duration) error {
-	v := s.judge(err, access, limit)
+	v := s.classify(err, access, limit)
 	switch access {
 	case writes:
 		v = s.weighed(ctx, v, err)
@@ -286,8 +261,8 @@ func (s *Store) failure(ctx context.Context, err error, access access, limit tim
 		}
 		s.health.succeeded(min(access, reads))
 		return &store.RejectedError{Sentence: s.settings.Role.aboutDSN(v.sentence), Err: err}
-	case away:
-		s.health.setUseless(away)
+	case unavailable:
+		s.health.setUseless(unavailable)
 		wake(s.doubts)
 	case doubtful:
 		s.doubtWrites()
@@ -298,12 +273,12 @@ func (s *Store) failure(ctx context.Context, err error, access access, limit tim
 	return s.took(v, err)
 }
 
-// took takes note of a failure, and returns it as callers get it.
-func (s *Store) took(v verdict, err error) *store.UnavailableError {
+// took records a failure, and returns it as callers get it.
+func (s *Store) took(v class, err error) *store.UnavailableError {
 	v.sentence = s.settings.Role.aboutDSN(v.sentence)
 	unavailable := v.unavailable(err)
 	if isLacking(v.code) {
-		// Why the tables are not there, or not those of this version, is the better story.
+		// The reason why the tables do not exist, or are of another version, says more.
 		s.mu.Lock()
 		if s.notMigrated != nil {
 			unavailable = s.notMigrated
@@ -314,16 +289,16 @@ func (s *Store) took(v verdict, err error) *store.UnavailableError {
 		wake(s.missing)
 	}
 	if v.code == codeReadOnly {
-		s.renew(readOnlyRenewal) // new connections may find a primary
+		s.renew(session.ReadOnlyRenewal) // new connections may find a primary
 	}
 	s.health.failed(v.kind, v.code, unavailable)
 	return unavailable
 }
 
-// wake puts one into a channel that holds one.
+// wake puts a value into a channel that holds one.
 func wake(channel chan<- struct{}) {
 	select {
 	case channel <- struct{}{}:
-	default: // it has not yet been looked at
+	default: // the last one is not handled yet
 	}
 }

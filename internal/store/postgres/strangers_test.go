@@ -5,6 +5,7 @@ package postgres
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -22,30 +23,30 @@ import (
 // calls finds what could be a call of a function, in Go or in SQL.
 var calls = regexp.MustCompile(`\b([a-z_]+[a-z0-9_]*)\(`)
 
-// functionsNamed lists the names that this package's sources call and that the server has a function for.
+// functionsNamed lists the names that the sources of this package and of those below it call, and that the server has a function
+// for.
 func functionsNamed(t *testing.T, pool *pgxpool.Pool) []string {
 	t.Helper()
 	var called []string
-	for _, pattern := range []string{"*.go", "migrations/*.sql"} {
-		files, err := filepath.Glob(pattern)
-		if err != nil {
-			t.Fatal(err)
+	sources := os.DirFS(".")
+	err := fs.WalkDir(sources, ".", func(file string, _ fs.DirEntry, err error) error {
+		if ext := filepath.Ext(file); err != nil || (ext != ".go" && ext != ".sql") {
+			return err
 		}
-		for _, file := range files {
-			source, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, match := range calls.FindAllStringSubmatch(string(source), -1) {
-				called = append(called, match[1])
-			}
+		source, err := fs.ReadFile(sources, file)
+		for _, match := range calls.FindAllStringSubmatch(string(source), -1) {
+			called = append(called, match[1])
 		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	return value[[]string](t, pool, `SELECT array_agg(DISTINCT proname::text) FROM pg_proc
 WHERE pronamespace = 'pg_catalog'::regnamespace AND proname = ANY ($1::text[])`, called)
 }
 
-// openSchema is a database with a schema where everybody may create objects, and a stranger has. It returns an administrator's DSN
+// openSchema is a database with a schema where all roles may create objects, and a stranger has. It returns an administrator's DSN
 // and one of a role for the operator, in whose path the schema is.
 func openSchema(t *testing.T) (admin, ours string) {
 	t.Helper()
@@ -119,7 +120,7 @@ func TestNothingOfAStrangerRunsWithOurRights(t *testing.T) {
 // wholeStory does what the conformance suite does not.
 func wholeStory(t *testing.T, s *Store) {
 	t.Helper()
-	eventually(t, "notifications pass", func() bool { return s.Notifying() || !s.Polling() })
+	eventually(t, "notifications pass", func() bool { return s.Health().Notified || !s.Health().Polling() })
 	if _, err := s.Apply(t.Context(), creation("wholestory")); err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +135,7 @@ func wholeStory(t *testing.T, s *Store) {
 			return err
 		},
 		"fresh":         func() error { _, err := s.Fresh(t.Context()); return err },
-		"foreign names": func() error { _, err := s.foreign(t.Context(), []string{"a"}); return err },
+		"foreign names": func() error { _, err := s.unencodable(t.Context(), []string{"a"}); return err },
 		"probe":         func() error { return s.probe(t.Context()) },
 		"try to write":  func() error { return s.tryToWrite(t.Context()) },
 		"identify":      func() error { _, err := s.identify(t.Context()); return err },
@@ -145,7 +146,7 @@ func wholeStory(t *testing.T, s *Store) {
 		"purge":         func() error { _, err := s.PurgeAttempts(t.Context(), 1, 10); return err },
 		"size":          func() error { _, err := s.TrailSize(t.Context()); return err },
 		"trim":          func() error { _, err := s.TrimAttempts(t.Context(), store.Failed, 10); return err },
-		"begin anew":    func() error { return s.beginAnew(t.Context()) },
+		"rerun":         func() error { return s.rerun(t.Context()) },
 		"migrate":       func() error { return s.Migrate(t.Context()) },
 	} {
 		if err := call(); err != nil {

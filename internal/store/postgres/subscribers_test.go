@@ -18,7 +18,7 @@ func listeners(t *testing.T, pool *pgxpool.Pool) int {
 		"AND (query LIKE 'LISTEN%' OR query LIKE '-- ping')")
 }
 
-// watchUntil watches until stop is called, which returns when the watcher has ended.
+// watchUntil watches until stop is called, which returns when the subscriber has ended.
 func watchUntil(t *testing.T, s *Store, changed func(usernames []string)) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -35,7 +35,7 @@ func watchUntil(t *testing.T, s *Store, changed func(usernames []string)) (stop 
 	return stop
 }
 
-func TestWatchersShareOneConnectionThatListens(t *testing.T) {
+func TestSubscribersShareOneListeningConnection(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	s := ready(t, listening(dsn))
@@ -43,7 +43,7 @@ func TestWatchersShareOneConnectionThatListens(t *testing.T) {
 	run(t, pool, insert, "alice")
 	watchers := []*watched{watch(t, s), watch(t, s), watch(t, s)}
 	for i, username := range []string{"alice", "bob", "carol"} {
-		eventually(t, "the store is notifying", s.Notifying)
+		eventually(t, "the store is notifying", notified(s))
 		if i > 0 {
 			run(t, pool, insert, username)
 		}
@@ -58,7 +58,7 @@ func TestWatchersShareOneConnectionThatListens(t *testing.T) {
 	}
 }
 
-func TestAWatcherThatComesLateIsToldAtOnceOfAllThatIsKnown(t *testing.T) {
+func TestALateSubscriberGetsAllThatIsKnownAtOnce(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	s := ready(t, listening(dsn)) // no sweep comes again
@@ -67,9 +67,9 @@ func TestAWatcherThatComesLateIsToldAtOnceOfAllThatIsKnown(t *testing.T) {
 	if _, err := s.Apply(t.Context(), creation("bob")); err != nil {
 		t.Fatal(err)
 	}
-	run(t, pool, "DELETE FROM users WHERE username = 'bob'") // and leaves his note
+	run(t, pool, "DELETE FROM users WHERE username = 'bob'") // and leaves the ownership record
 	first := watch(t, s)
-	eventually(t, "the store is notifying", s.Notifying)
+	eventually(t, "the store is notifying", notified(s))
 	run(t, pool, insert, "carol") // of whom a notification told, and no sweep
 	first.told(t, "carol")
 	first.forget()
@@ -86,12 +86,12 @@ func TestAWatcherThatComesLateIsToldAtOnceOfAllThatIsKnown(t *testing.T) {
 	}
 }
 
-func TestNothingFallsIntoTheGapWhileWatchersCome(t *testing.T) {
+func TestNoChangeIsLostWhileSubscribersCome(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	s := ready(t, listening(dsn))
 	watch(t, s)
-	eventually(t, "the store is notifying", s.Notifying)
+	eventually(t, "the store is notifying", notified(s))
 	pool := connect(t, dsn)
 	writing := start(func() (struct{}, error) {
 		for i := range 200 {
@@ -115,7 +115,7 @@ func TestNothingFallsIntoTheGapWhileWatchersCome(t *testing.T) {
 	}
 }
 
-func TestWatchersLeaveInAnyOrderAndTheLastOneEndsTheListening(t *testing.T) {
+func TestSubscribersLeaveInAnyOrderAndTheLastOneEndsTheListening(t *testing.T) {
 	t.Parallel()
 	for name, order := range map[string][]int{"the first one first": {0, 1, 2}, "the last one first": {2, 1, 0}} {
 		t.Run(name, func(t *testing.T) {
@@ -130,7 +130,7 @@ func TestWatchersLeaveInAnyOrderAndTheLastOneEndsTheListening(t *testing.T) {
 					w := &watched{times: map[string]int{}}
 					told, stops = append(told, w), append(stops, watchUntil(t, s, w.changed))
 				}
-				eventually(t, "the store is notifying", s.Notifying)
+				eventually(t, "the store is notifying", notified(s))
 				for n, i := range order {
 					stops[i]()
 					username := fmt.Sprintf("user-%d", n)
@@ -140,7 +140,7 @@ func TestWatchersLeaveInAnyOrderAndTheLastOneEndsTheListening(t *testing.T) {
 						told[other].told(t, username)
 					}
 				}
-				if s.Notifying() {
+				if s.Health().Notified {
 					t.Error("it says that it is notifying")
 				}
 				eventually(t, "nobody listens", func() bool { return listeners(t, pool) == 0 })
@@ -149,7 +149,7 @@ func TestWatchersLeaveInAnyOrderAndTheLastOneEndsTheListening(t *testing.T) {
 	}
 }
 
-func TestAWatcherThatTakesItsTimeHoldsUpNoOtherAndLosesNothing(t *testing.T) {
+func TestASlowSubscriberDelaysNoOtherAndLosesNothing(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	s := ready(t, listening(dsn))
@@ -167,14 +167,14 @@ func TestAWatcherThatTakesItsTimeHoldsUpNoOtherAndLosesNothing(t *testing.T) {
 	})
 	<-busy
 	quick := watch(t, s)
-	eventually(t, "the store is notifying", s.Notifying)
+	eventually(t, "the store is notifying", notified(s))
 	for i := range 100 {
 		username := fmt.Sprintf("user-%d", i)
 		run(t, pool, insert, username)
 		quick.told(t, username)
 	}
 	if n := slow.of("user-0"); n != 0 {
-		t.Errorf("the slow one was told %d times while it was busy", n)
+		t.Errorf("the slow one was notified %d times while it was busy", n)
 	}
 	close(release)
 	slow.told(t, "alice")
@@ -183,7 +183,7 @@ func TestAWatcherThatTakesItsTimeHoldsUpNoOtherAndLosesNothing(t *testing.T) {
 	}
 }
 
-func TestHoweverWatchersComeAndGoTheyShareOneConnection(t *testing.T) {
+func TestSubscribersThatComeAndGoShareOneConnection(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	s := ready(t, listening(dsn))

@@ -9,8 +9,8 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// suspension is the steps of a Suspend: of a record whose owner is gone, owned or released, the row becomes inactive, with a
-// disabled hash, and the record says so. The revision says that the record is still the one that was observed.
+// suspension returns the steps of a Suspend: if the owner of an owned or released record is gone, the row becomes inactive, with
+// a disabled hash, and the record says so. The revision shows that the record is still the one that was observed.
 func suspension(change user.Change) []string {
 	fence := fenceSuspended
 	if len(change.Endangered) > 0 {
@@ -32,7 +32,7 @@ fence AS (
 )`
 
 	noteSuspended = `,
-noted AS (
+recorded AS (
     UPDATE shardinguser_ownership o SET suspended = true, revision = DEFAULT, changed_at = pg_catalog.now()
     FROM %[1]s w WHERE o.username::text = w.username::text
     RETURNING o.username

@@ -15,59 +15,52 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/backoff"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/observer"
 )
 
-// sweeper is an observer whose sweeps a test calls, with one subscriber.
-type sweeper struct {
-	*observer
-	t *testing.T
-	m *subscriber
-}
-
-func newSweeper(t *testing.T, s *Store) *sweeper {
+// digestsOf returns the digest of each row, as a sweep reads it.
+func digestsOf(t *testing.T, s *Store) map[string]int64 {
 	t.Helper()
-	w := &sweeper{observer: newObserver(s), t: t, m: newSubscriber()}
-	w.join(w.m)
-	return w
-}
-
-// expect fails unless exactly these usernames are pending.
-func (w *sweeper) expect(want ...string) {
-	w.t.Helper()
-	if told := slices.Sorted(slices.Values(takeAll(w.m))); !slices.Equal(told, want) {
-		w.t.Errorf("told of %q, want %q", told, want)
-	}
-}
-
-// sweepAround sweeps, and calls do when the sweep has read the table.
-func (w *sweeper) sweepAround(do func()) {
-	w.t.Helper()
-	w.begin()
-	found, err := w.read(w.t.Context())
-	do()
-	if err == nil {
-		w.tell(w.t.Context(), found)
-	}
-	w.end(nil, err)
+	var digests map[string]int64
+	err := (&observed{Store: s}).ReadDigests(t.Context(), func(bool) { digests = map[string]int64{} },
+		func(username []byte, digest int64) { digests[string(username)] = digest })
 	if err != nil {
-		w.t.Fatal(err)
+		t.Fatal(err)
 	}
+	return digests
 }
 
-func (w *sweeper) sweepNow() { w.sweepAround(func() {}) }
-
-func TestASweepTellsOfEachKindOfChange(t *testing.T) {
+func TestTheDigestShowsEachKindOfChange(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
 	pool := connect(t, dsn)
-	w := newSweeper(t, s)
-	w.sweepNow()
-	w.expect()
+	before := digestsOf(t, s)
+	expect := func(what string, want ...string) {
+		t.Helper()
+		after := digestsOf(t, s)
+		var differ []string
+		for username, digest := range after {
+			if known, ok := before[username]; !ok || known != digest {
+				differ = append(differ, username)
+			}
+		}
+		for username := range before {
+			if _, ok := after[username]; !ok {
+				differ = append(differ, username)
+			}
+		}
+		if slices.Sort(differ); !slices.Equal(differ, want) {
+			t.Errorf("%s: %q differ, want %q", what, differ, want)
+		}
+		before = after
+	}
+	expect("no change")
 	run(t, pool, insert, "alice")
 	run(t, pool, insert, "Élodie")
-	w.sweepNow()
-	w.expect("alice", "Élodie")
+	expect("two new rows", "alice", "Élodie")
 	for _, sql := range []string{
 		"UPDATE users SET roles = '[\"x\"]' WHERE username = 'alice'",
 		"UPDATE users SET failed_login_attempts = 3 WHERE username = 'alice'",
@@ -77,113 +70,17 @@ func TestASweepTellsOfEachKindOfChange(t *testing.T) {
 		"INSERT INTO users (username, password_hash) VALUES ('alice', '!')",
 	} {
 		run(t, pool, sql)
-		w.sweepNow()
-		w.expect("alice")
+		expect(sql, "alice")
 	}
 	if _, err := s.Apply(t.Context(), creation("bob")); err != nil {
 		t.Fatal(err)
 	}
-	w.sweepNow()
-	w.expect("bob")
+	expect("a row of the operator", "bob")
 	run(t, pool, "DELETE FROM users WHERE username = 'bob'") // and leaves the ownership record
-	w.sweepNow()
-	w.expect("bob")
+	expect("a row that is gone", "bob")
 	run(t, pool, "UPDATE users SET username = 'carol' WHERE username = 'alice'")
-	w.sweepNow()
-	w.expect("alice", "carol")
-	w.sweepNow()
-	w.expect()
-}
-
-func TestWhatIsNotifiedAroundASweepIsToldByTheNextOne(t *testing.T) {
-	t.Parallel()
-	for name, story := range map[string]func(w *sweeper, sql func(string)){
-		"a row that comes and goes while a sweep runs": func(w *sweeper, sql func(string)) {
-			w.sweepAround(func() {
-				sql("INSERT INTO users (username, password_hash) VALUES ('bob', '!')")
-				w.notified("bob")
-				sql("DELETE FROM users WHERE username = 'bob'")
-			})
-			w.expect("bob")
-		},
-		"a row that comes and goes between two sweeps": func(w *sweeper, _ func(string)) {
-			w.notified("bob")
-			w.expect("bob")
-		},
-		"a row that is as before when the next sweep comes": func(w *sweeper, sql func(string)) {
-			sql("INSERT INTO users (username, password_hash) VALUES ('bob', '!')")
-			w.sweepNow()
-			w.expect("bob")
-			sql("UPDATE users SET active = false WHERE username = 'bob'")
-			w.notified("bob")
-			w.expect("bob")
-			sql("UPDATE users SET active = true WHERE username = 'bob'")
-		},
-		"a name of which a sweep that failed did not tell": func(w *sweeper, _ func(string)) {
-			w.notified("bob")
-			w.expect("bob")
-			w.begin()
-			w.end(nil, errDeaf)
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			dsn := databaseWithSchema(t)
-			s := ready(t, quick(dsn))
-			pool := connect(t, dsn)
-			run(t, pool, insert, "alice")
-			w := newSweeper(t, s)
-			w.sweepNow()
-			w.expect("alice")
-			story(w, func(sql string) { run(t, pool, sql) })
-			w.sweepNow()
-			w.expect("bob")
-			w.sweepNow()
-			w.expect()
-		})
-	}
-}
-
-func TestMoreNotificationsThanAreKeptLeadToASweep(t *testing.T) {
-	t.Parallel()
-	s := ready(t, quick(databaseWithSchema(t)))
-	w := newSweeper(t, s)
-	w.sweepNow()
-	takeAll(w.m)
-	for n := range 3 * mostPending {
-		w.notified(fmt.Sprint("nobody-", n))
-	}
-	if told := takeAll(w.m); len(told) != mostPending || len(w.touched.names) != mostPending {
-		t.Errorf("%d names are told and %d kept, want %d", len(told), len(w.touched.names), mostPending)
-	}
-	if !w.missed || !w.requested {
-		t.Errorf("a notification was dropped: %t; a sweep is requested: %t", w.missed, w.requested)
-	}
-	s.health.setNotifying(true)
-	before := s.health.heard
-	if w.hear(); s.health.heard != before {
-		t.Error("the store is current, and a notification was dropped")
-	}
-	swept := make(chan struct{})
-	go func() {
-		defer close(swept)
-		w.sweepNow()
-	}()
-	var told []string
-	for done := false; !done; {
-		select {
-		case <-swept:
-			done = true
-		case <-w.m.some:
-		}
-		told = append(told, takeAll(w.m)...)
-	}
-	if len(told) != mostPending {
-		t.Errorf("the sweep tells of %d names, want %d", len(told), mostPending)
-	}
-	if w.hear(); s.health.heard == before {
-		t.Error("the store is not current after the sweep")
-	}
+	expect("another username", "alice", "carol")
+	expect("no change")
 }
 
 // sweepCounter counts the sweeps among the statements of a pool.
@@ -205,24 +102,24 @@ func TestEmptyNotificationsAreCoalescedIntoFewSweeps(t *testing.T) {
 	settings := listening(dsn)
 	settings.Tracer = &counter
 	s := open(t, settings)
-	s.timing.requests = 500 * time.Millisecond
+	s.observer.Timing.Requests = 500 * time.Millisecond
 	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	w := watch(t, s)
-	eventually(t, "the store is notifying", s.Notifying)
+	eventually(t, "the store is notifying", notified(s))
 	pool := connect(t, dsn)
 	run(t, pool, insert, "alice")
 	w.told(t, "alice")
 	before, began := counter.sweeps.Load(), time.Now()
 	for range 200 {
-		run(t, pool, "SELECT pg_notify($1, '')", rowsChannel)
+		run(t, pool, "SELECT pg_notify($1, '')", observer.RowsChannel)
 	}
 	w.forget()
 	run(t, pool, "UPDATE users SET failed_login_attempts = 1")
-	run(t, pool, "SELECT pg_notify($1, '')", rowsChannel)
+	run(t, pool, "SELECT pg_notify($1, '')", observer.RowsChannel)
 	w.told(t, "alice")
-	most := 2 + int32(time.Since(began)/s.timing.requests) //nolint:gosec // a few
+	most := 2 + int32(time.Since(began)/s.observer.Timing.Requests) //nolint:gosec // a few
 	if n := counter.sweeps.Load() - before; n < 1 || n > most {
 		t.Errorf("%d sweeps, want 1 to %d", n, most)
 	}
@@ -233,17 +130,17 @@ func TestAPayloadThatCannotBeAUsernameIsDropped(t *testing.T) {
 	dsn := databaseWithSchema(t)
 	s := ready(t, listening(dsn))
 	w := watch(t, s)
-	eventually(t, "the store is notifying", s.Notifying)
+	eventually(t, "the store is notifying", notified(s))
 	pool := connect(t, dsn)
 	for _, payload := range []string{strings.Repeat("x", 7900), strings.Repeat("é", 256)} {
-		run(t, pool, "SELECT pg_notify($1, $2)", rowsChannel, payload)
+		run(t, pool, "SELECT pg_notify($1, $2)", observer.RowsChannel, payload)
 	}
 	run(t, pool, insert, "alice")
 	w.told(t, "alice")
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.times) != 1 {
-		t.Errorf("told of %d names, want of alice alone", len(w.times))
+		t.Errorf("reported are %d names, want of alice alone", len(w.times))
 	}
 }
 
@@ -253,18 +150,18 @@ func TestNotificationsPassWhileASweepRuns(t *testing.T) {
 	dsn := databaseWithSchema(t)
 	s := ready(t, listening(dsn))
 	w := watch(t, s)
-	eventually(t, "the store is notifying", s.Notifying)
+	eventually(t, "the store is notifying", notified(s))
 	pool := connect(t, dsn)
 	tx := hold(t, pool, "LOCK TABLE shardinguser_ownership")
-	run(t, pool, "SELECT pg_notify($1, '')", rowsChannel)
+	run(t, pool, "SELECT pg_notify($1, '')", observer.RowsChannel)
 	waits(t, pool, 1)
 	for n := range 20 {
 		username := fmt.Sprint("user-", n)
 		run(t, pool, insert, username)
 		w.told(t, username)
 	}
-	if !s.Notifying() || !s.Current() {
-		t.Errorf("notifying is %t, and current is %t", s.Notifying(), s.Current())
+	if !s.Health().Notified || !s.Health().Current {
+		t.Errorf("notifying is %t, and current is %t", s.Health().Notified, s.Health().Current)
 	}
 	commit(t, tx)
 }
@@ -296,9 +193,9 @@ func TestASubscriberThatIsStuckHoldsUpNoNotificationOfAnother(t *testing.T) {
 	}
 }
 
-func TestEachWatcherIsToldOnceThatItKnowsAll(t *testing.T) {
+func TestEachSubscriberIsNotifiedOnceOfTheEndOfTheRows(t *testing.T) {
 	t.Parallel()
-	for name, rows := range map[string]int{"no row": 0, "one row": 1, "some pages of rows": 3 * pageSize} {
+	for name, rows := range map[string]int{"no row": 0, "one row": 1, "some pages of rows": 10_000} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dsn := databaseWithSchema(t)
@@ -319,13 +216,13 @@ func TestEachWatcherIsToldOnceThatItKnowsAll(t *testing.T) {
 				})
 				eventually(t, watcher+" knows all", func() bool { return ends.Load() > 0 })
 				if n := known.Load(); n < int32(rows) { //nolint:gosec // some thousand
-					t.Errorf("%s was told of %d names before the end, want %d", watcher, n, rows)
+					t.Errorf("%s had %d names before the end, want %d", watcher, n, rows)
 				}
 				username := "new of " + watcher
 				run(t, pool, insert, username)
-				eventually(t, watcher+" is told of a new row", func() bool { return late.Load() > 0 })
+				eventually(t, watcher+" is notified of a new row", func() bool { return late.Load() > 0 })
 				if n := ends.Load(); n != 1 {
-					t.Errorf("%s was told %d times that these were all", watcher, n)
+					t.Errorf("%s was notified %d times that these were all", watcher, n)
 				}
 			}
 		})
@@ -360,12 +257,12 @@ func TestSweepsOfAMillionRowsTakeLittleMemory(t *testing.T) {
 	before := heapObjects()
 	var peak atomic.Uint64
 	background(t, func(ctx context.Context) {
-		for pause(ctx, time.Millisecond) {
+		for backoff.Pause(ctx, time.Millisecond) {
 			peak.Store(max(peak.Load(), heapObjects()))
 		}
 	})
 	var told, ends atomic.Int64
-	for range 2 { // as the controller and the copy of the accounts
+	for range 2 { // as the controller and the account cache
 		watchUntil(t, s, func(usernames []string) {
 			told.Add(int64(len(usernames)))
 			if len(usernames) == 0 {
@@ -375,14 +272,14 @@ func TestSweepsOfAMillionRowsTakeLittleMemory(t *testing.T) {
 	}
 	eventually(t, "all is told", func() bool { return ends.Load() == 2 })
 	if n := told.Load(); n < int64(2*rows) {
-		t.Errorf("told of %d names, want %d", n, 2*rows)
+		t.Errorf("reported are %d names, want %d", n, 2*rows)
 	}
-	eventually(t, "the store is notifying", s.Notifying)
+	eventually(t, "the store is notifying", notified(s))
 	for n := range 2 {
 		run(t, pool, "UPDATE users SET failed_login_attempts = $1 WHERE username = 'user-0000007@example.com'", n+1)
-		run(t, pool, "SELECT pg_notify($1, '')", rowsChannel)
+		run(t, pool, "SELECT pg_notify($1, '')", observer.RowsChannel)
 		was := told.Load()
-		eventually(t, "a sweep tells of the change", func() bool { return told.Load() >= was+2 })
+		eventually(t, "a sweep reports the change", func() bool { return told.Load() >= was+2 })
 	}
 	runtime.GC()
 	kept := int64(heapObjects()) - int64(before) //nolint:gosec // far below the bound

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/schema"
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
@@ -43,152 +44,158 @@ func expectFindings(t *testing.T, s *Store, want ...string) (consequences string
 	return consequences
 }
 
-// Each statement changes a table that the operator made.
+// skipFunction creates a trigger function that drops the row.
+const skipFunction = "CREATE FUNCTION skip() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; "
+
+// A ddlCase is a change to the table, and what InspectTable then finds.
+type ddlCase struct {
+	ddl  string
+	want []string
+	says string
+}
+
+var ddlCases = map[string]ddlCase{
+	"nothing about the operator's own table": {},
+	"nothing about types that work": {ddl: `ALTER TABLE users ALTER username TYPE text, ALTER password_hash TYPE text,
+		ALTER created_at TYPE timestamptz, ALTER updated_at TYPE timestamptz, ALTER last_login_at TYPE timestamptz,
+		ALTER failed_login_attempts TYPE bigint, ALTER roles DROP DEFAULT, ALTER roles TYPE json USING roles::json`},
+	"nothing about further columns that may be left out": {ddl: `ALTER TABLE users ADD id BIGSERIAL UNIQUE, ADD email TEXT,
+		ADD tenant TEXT NOT NULL DEFAULT 'a', ADD key UUID DEFAULT gen_random_uuid() UNIQUE`},
+	"nothing about a trigger of an older version of ours, and one that is disabled": {ddl: skipFunction + `
+		CREATE TRIGGER shardinguser_notify_v0_rows AFTER UPDATE ON users FOR EACH ROW EXECUTE FUNCTION skip();
+		CREATE TRIGGER idle AFTER UPDATE ON users FOR EACH ROW EXECUTE FUNCTION skip();
+		ALTER TABLE users DISABLE TRIGGER idle`},
+	"an array of roles": {
+		ddl:  `ALTER TABLE users ALTER roles DROP DEFAULT, ALTER roles TYPE text[] USING ARRAY[]::text[]`,
+		want: []string{`column-type "roles"`}, says: "text[]",
+	},
+	"a padded hash": {
+		ddl:  `ALTER TABLE users ALTER password_hash TYPE CHAR(72)`,
+		want: []string{`column-type "password_hash"`}, says: "pads values with blanks",
+	},
+	"a short hash": {
+		ddl:  `ALTER TABLE users ALTER password_hash TYPE VARCHAR(40)`,
+		want: []string{`column-type "password_hash"`}, says: "too short",
+	},
+	"a short username and rounded times": {
+		ddl:  `ALTER TABLE users ALTER username TYPE VARCHAR(20), ALTER locked_until TYPE TIMESTAMP(0), ALTER last_login_at TYPE DATE`,
+		want: []string{`column-type "username"`, `column-type "locked_until"`, `column-type "last_login_at"`}, says: "character varying(20)",
+	},
+	"an integer in place of a boolean, and a small counter": {
+		ddl: `DROP INDEX idx_users_active; ALTER TABLE users ALTER active DROP DEFAULT, ALTER active TYPE integer USING 1,
+			ALTER failed_login_attempts TYPE smallint`,
+		want: []string{`column-type "active"`, `column-type "failed_login_attempts"`}, says: "32767",
+	},
+	"a type of an extension or of a role": {
+		ddl: `CREATE TYPE state AS ENUM ('true', 'false'); DROP INDEX idx_users_active;
+			ALTER TABLE users ALTER active DROP DEFAULT, ALTER active TYPE state USING 'true'`,
+		want: []string{`column-type "active"`}, says: "state",
+	},
+	"a domain": {
+		ddl:  `CREATE DOMAIN lower_name AS text CHECK (VALUE = lower(VALUE)); ALTER TABLE users ALTER username TYPE lower_name`,
+		want: []string{`domain "username"`}, says: "lower_name",
+	},
+	"a collation without case": {
+		ddl: `CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+			ALTER TABLE users ALTER username TYPE text COLLATE nocase`,
+		want: []string{`collation "username"`}, says: "nondeterministic",
+	},
+	"a generated column": {
+		ddl:  `ALTER TABLE users DROP updated_at, ADD updated_at TIMESTAMP GENERATED ALWAYS AS (created_at) STORED`,
+		want: []string{`generated-column "updated_at"`}, says: "refuses any other",
+	},
+	"a column of ours that is gone": {
+		ddl:  `ALTER TABLE users DROP updated_at`,
+		want: []string{`missing-column "updated_at"`},
+	},
+	"columns that take no NULL": {
+		ddl:  `ALTER TABLE users ADD tenant TEXT NOT NULL, ALTER locked_until SET NOT NULL, ALTER failed_login_attempts DROP DEFAULT`,
+		want: []string{`not-null-column "failed_login_attempts"`, `not-null-column "locked_until"`, `not-null-column "tenant"`},
+	},
+	"no unique key": {
+		ddl:  `ALTER TABLE users DROP CONSTRAINT users_pkey`,
+		want: []string{`missing-unique-key "username"`}, says: "primary key",
+	},
+	"a unique key that is partial, and one of two columns": {
+		ddl: `ALTER TABLE users DROP CONSTRAINT users_pkey; CREATE UNIQUE INDEX partial ON users (username) WHERE active;
+			CREATE UNIQUE INDEX pair ON users (username, active)`,
+		want: []string{`missing-unique-key "username"`, `unique-constraint pair`, `unique-constraint partial`},
+	},
+	"a unique key that is deferrable": {
+		ddl:  `ALTER TABLE users DROP CONSTRAINT users_pkey, ADD UNIQUE (username) DEFERRABLE`,
+		want: []string{`missing-unique-key "username"`}, says: "deferrable",
+	},
+	"unique indexes of others": {
+		ddl:  `CREATE UNIQUE INDEX no_case ON users (lower(username)); ALTER TABLE users ADD email TEXT UNIQUE`,
+		want: []string{`unique-constraint no_case`, `unique-constraint users_email_key`},
+	},
+	"constraints": {
+		ddl: `CREATE TABLE roles (role TEXT PRIMARY KEY); ALTER TABLE users ADD CONSTRAINT "Short" CHECK (length(username) < 9),
+			ADD CONSTRAINT alone EXCLUDE USING btree (username WITH =), ADD role TEXT REFERENCES roles`,
+		want: []string{`check-constraint "Short"`, `exclusion-constraint "alone"`, `foreign-key "users_role_fkey"`},
+	},
+	"foreign keys to it": {
+		ddl: `CREATE TABLE orders (customer TEXT REFERENCES users); CREATE TABLE notes (author TEXT REFERENCES users ON DELETE CASCADE);
+			CREATE TABLE logs (username TEXT REFERENCES users ON DELETE SET NULL)`,
+		want: []string{`foreign-key "logs_username_fkey"`, `foreign-key "notes_author_fkey"`, `foreign-key "orders_customer_fkey"`},
+		says: "deletionPolicy to Deactivate",
+	},
+	"columns of a login by OAuth": {
+		ddl:  `ALTER TABLE users ADD oauth_provider TEXT, ADD oauth_id TEXT`,
+		want: []string{`oauth-guard "shardinguser_oauth_guard"`}, says: "sharding-manager.sql",
+	},
+	"columns of a login by OAuth, with a trigger that is disabled": {
+		ddl: `ALTER TABLE users ADD oauth_id TEXT; CREATE FUNCTION guard() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+			CREATE TRIGGER shardinguser_oauth_guard BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION guard();
+			ALTER TABLE users DISABLE TRIGGER shardinguser_oauth_guard`,
+		want: []string{`oauth-guard "shardinguser_oauth_guard"`},
+	},
+	"nothing about columns of a login by OAuth that are guarded": {
+		ddl: `ALTER TABLE users ADD oauth_id TEXT; CREATE FUNCTION guard() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+			CREATE TRIGGER shardinguser_oauth_guard BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION guard()`,
+	},
+	"triggers of others": {
+		ddl: skipFunction + `CREATE TRIGGER soft_delete BEFORE DELETE ON users FOR EACH ROW EXECUTE FUNCTION skip();
+			CREATE CONSTRAINT TRIGGER late AFTER INSERT ON users DEFERRABLE FOR EACH ROW EXECUTE FUNCTION skip()`,
+		want: []string{`foreign-trigger "late"`, `foreign-trigger "soft_delete"`}, says: "before each DELETE",
+	},
+	"a trigger of ours that is disabled": {
+		ddl:  `ALTER TABLE users DISABLE TRIGGER ` + schema.RowTrigger,
+		want: []string{`notification-trigger "` + schema.RowTrigger + `"`}, says: "polls",
+	},
+	"a name that could not be printed as it is": {
+		ddl:  "CREATE RULE \"a\x1b[2J\nb\" AS ON DELETE TO users DO ALSO NOTHING",
+		want: []string{`rule "a\x1b[2J\nb"`},
+	},
+	"a rule": {
+		ddl:  `CREATE RULE keep AS ON DELETE TO users DO INSTEAD NOTHING`,
+		want: []string{`rule "keep"`}, says: "DELETE",
+	},
+	"a table that inherits": {
+		ddl:  `CREATE TABLE admins () INHERITS (users)`,
+		want: []string{`inheritance admins`},
+	},
+	"an unlogged table": {
+		ddl:  `ALTER TABLE users SET UNLOGGED`,
+		want: []string{`unlogged-table "users"`},
+	},
+	"a published table without a replica identity": {
+		ddl:  `ALTER TABLE users REPLICA IDENTITY NOTHING; CREATE PUBLICATION p FOR TABLE users`,
+		want: []string{`replica-identity "users"`}, says: "every UPDATE and DELETE fails",
+	},
+	"a published table with one": {ddl: `CREATE PUBLICATION p FOR TABLE users`},
+	"row-level security that the owner is exempt from": {
+		ddl: `ALTER TABLE users ENABLE ROW LEVEL SECURITY`,
+	},
+	"a newer schema": {
+		ddl:  `INSERT INTO shardinguser_migrations (version_id, is_applied) VALUES (999, true)`,
+		want: []string{`schema-version "shardinguser_migrations"`}, says: "newer operator",
+	},
+}
+
 func TestInspectTableFindsWhatTheDDLDid(t *testing.T) {
 	t.Parallel()
-	const skip = "CREATE FUNCTION skip() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; "
-	for name, tt := range map[string]struct {
-		ddl  string
-		want []string
-		says string
-	}{
-		"nothing about the operator's own table": {},
-		"nothing about types that work": {ddl: `ALTER TABLE users ALTER username TYPE text, ALTER password_hash TYPE text,
-			ALTER created_at TYPE timestamptz, ALTER updated_at TYPE timestamptz, ALTER last_login_at TYPE timestamptz,
-			ALTER failed_login_attempts TYPE bigint, ALTER roles DROP DEFAULT, ALTER roles TYPE json USING roles::json`},
-		"nothing about further columns that may be left out": {ddl: `ALTER TABLE users ADD id BIGSERIAL UNIQUE, ADD email TEXT,
-			ADD tenant TEXT NOT NULL DEFAULT 'a', ADD key UUID DEFAULT gen_random_uuid() UNIQUE`},
-		"nothing about a trigger of an older version of ours, and one that is disabled": {ddl: skip + `
-			CREATE TRIGGER shardinguser_notify_v0_rows AFTER UPDATE ON users FOR EACH ROW EXECUTE FUNCTION skip();
-			CREATE TRIGGER idle AFTER UPDATE ON users FOR EACH ROW EXECUTE FUNCTION skip();
-			ALTER TABLE users DISABLE TRIGGER idle`},
-		"an array of roles": {
-			ddl:  `ALTER TABLE users ALTER roles DROP DEFAULT, ALTER roles TYPE text[] USING ARRAY[]::text[]`,
-			want: []string{`column-type "roles"`}, says: "text[]",
-		},
-		"a padded hash": {
-			ddl:  `ALTER TABLE users ALTER password_hash TYPE CHAR(72)`,
-			want: []string{`column-type "password_hash"`}, says: "pads values with blanks",
-		},
-		"a short hash": {
-			ddl:  `ALTER TABLE users ALTER password_hash TYPE VARCHAR(40)`,
-			want: []string{`column-type "password_hash"`}, says: "too short",
-		},
-		"a short username and rounded times": {
-			ddl:  `ALTER TABLE users ALTER username TYPE VARCHAR(20), ALTER locked_until TYPE TIMESTAMP(0), ALTER last_login_at TYPE DATE`,
-			want: []string{`column-type "username"`, `column-type "locked_until"`, `column-type "last_login_at"`}, says: "character varying(20)",
-		},
-		"an integer in place of a boolean, and a small counter": {
-			ddl: `DROP INDEX idx_users_active; ALTER TABLE users ALTER active DROP DEFAULT, ALTER active TYPE integer USING 1,
-				ALTER failed_login_attempts TYPE smallint`,
-			want: []string{`column-type "active"`, `column-type "failed_login_attempts"`}, says: "32767",
-		},
-		"a type of an extension or of somebody": {
-			ddl: `CREATE TYPE state AS ENUM ('true', 'false'); DROP INDEX idx_users_active;
-				ALTER TABLE users ALTER active DROP DEFAULT, ALTER active TYPE state USING 'true'`,
-			want: []string{`column-type "active"`}, says: "state",
-		},
-		"a domain": {
-			ddl:  `CREATE DOMAIN lower_name AS text CHECK (VALUE = lower(VALUE)); ALTER TABLE users ALTER username TYPE lower_name`,
-			want: []string{`domain "username"`}, says: "lower_name",
-		},
-		"a collation without case": {
-			ddl: `CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
-				ALTER TABLE users ALTER username TYPE text COLLATE nocase`,
-			want: []string{`collation "username"`}, says: "nondeterministic",
-		},
-		"a generated column": {
-			ddl:  `ALTER TABLE users DROP updated_at, ADD updated_at TIMESTAMP GENERATED ALWAYS AS (created_at) STORED`,
-			want: []string{`generated-column "updated_at"`}, says: "refuses any other",
-		},
-		"a column of ours that is gone": {
-			ddl:  `ALTER TABLE users DROP updated_at`,
-			want: []string{`missing-column "updated_at"`},
-		},
-		"columns that take no NULL": {
-			ddl:  `ALTER TABLE users ADD tenant TEXT NOT NULL, ALTER locked_until SET NOT NULL, ALTER failed_login_attempts DROP DEFAULT`,
-			want: []string{`not-null-column "failed_login_attempts"`, `not-null-column "locked_until"`, `not-null-column "tenant"`},
-		},
-		"no unique key": {
-			ddl:  `ALTER TABLE users DROP CONSTRAINT users_pkey`,
-			want: []string{`missing-unique-key "username"`}, says: "primary key",
-		},
-		"a unique key that is partial, and one of two columns": {
-			ddl: `ALTER TABLE users DROP CONSTRAINT users_pkey; CREATE UNIQUE INDEX partial ON users (username) WHERE active;
-				CREATE UNIQUE INDEX pair ON users (username, active)`,
-			want: []string{`missing-unique-key "username"`, `unique-constraint pair`, `unique-constraint partial`},
-		},
-		"a unique key that is deferrable": {
-			ddl:  `ALTER TABLE users DROP CONSTRAINT users_pkey, ADD UNIQUE (username) DEFERRABLE`,
-			want: []string{`missing-unique-key "username"`}, says: "deferrable",
-		},
-		"unique indexes of others": {
-			ddl:  `CREATE UNIQUE INDEX no_case ON users (lower(username)); ALTER TABLE users ADD email TEXT UNIQUE`,
-			want: []string{`unique-constraint no_case`, `unique-constraint users_email_key`},
-		},
-		"constraints": {
-			ddl: `CREATE TABLE roles (role TEXT PRIMARY KEY); ALTER TABLE users ADD CONSTRAINT "Short" CHECK (length(username) < 9),
-				ADD CONSTRAINT alone EXCLUDE USING btree (username WITH =), ADD role TEXT REFERENCES roles`,
-			want: []string{`check-constraint "Short"`, `exclusion-constraint "alone"`, `foreign-key "users_role_fkey"`},
-		},
-		"foreign keys to it": {
-			ddl: `CREATE TABLE orders (customer TEXT REFERENCES users); CREATE TABLE notes (author TEXT REFERENCES users ON DELETE CASCADE);
-				CREATE TABLE logs (username TEXT REFERENCES users ON DELETE SET NULL)`,
-			want: []string{`foreign-key "logs_username_fkey"`, `foreign-key "notes_author_fkey"`, `foreign-key "orders_customer_fkey"`},
-			says: "deletionPolicy to Deactivate",
-		},
-		"columns of a login by OAuth": {
-			ddl:  `ALTER TABLE users ADD oauth_provider TEXT, ADD oauth_id TEXT`,
-			want: []string{`oauth-guard "shardinguser_oauth_guard"`}, says: "sharding-manager.sql",
-		},
-		"columns of a login by OAuth, with a trigger that is disabled": {
-			ddl: `ALTER TABLE users ADD oauth_id TEXT; CREATE FUNCTION guard() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
-				CREATE TRIGGER shardinguser_oauth_guard BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION guard();
-				ALTER TABLE users DISABLE TRIGGER shardinguser_oauth_guard`,
-			want: []string{`oauth-guard "shardinguser_oauth_guard"`},
-		},
-		"nothing about columns of a login by OAuth that are guarded": {
-			ddl: `ALTER TABLE users ADD oauth_id TEXT; CREATE FUNCTION guard() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
-				CREATE TRIGGER shardinguser_oauth_guard BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION guard()`,
-		},
-		"triggers of others": {
-			ddl: skip + `CREATE TRIGGER soft_delete BEFORE DELETE ON users FOR EACH ROW EXECUTE FUNCTION skip();
-				CREATE CONSTRAINT TRIGGER late AFTER INSERT ON users DEFERRABLE FOR EACH ROW EXECUTE FUNCTION skip()`,
-			want: []string{`foreign-trigger "late"`, `foreign-trigger "soft_delete"`}, says: "before each DELETE",
-		},
-		"a trigger of ours that is disabled": {
-			ddl:  `ALTER TABLE users DISABLE TRIGGER ` + rowTrigger,
-			want: []string{`notification-trigger "` + rowTrigger + `"`}, says: "polls",
-		},
-		"a name that could not be printed as it is": {
-			ddl:  "CREATE RULE \"a\x1b[2J\nb\" AS ON DELETE TO users DO ALSO NOTHING",
-			want: []string{`rule "a\x1b[2J\nb"`},
-		},
-		"a rule": {
-			ddl:  `CREATE RULE keep AS ON DELETE TO users DO INSTEAD NOTHING`,
-			want: []string{`rule "keep"`}, says: "DELETE",
-		},
-		"a table that inherits": {
-			ddl:  `CREATE TABLE admins () INHERITS (users)`,
-			want: []string{`inheritance admins`},
-		},
-		"an unlogged table": {
-			ddl:  `ALTER TABLE users SET UNLOGGED`,
-			want: []string{`unlogged-table "users"`},
-		},
-		"a published table without a replica identity": {
-			ddl:  `ALTER TABLE users REPLICA IDENTITY NOTHING; CREATE PUBLICATION p FOR TABLE users`,
-			want: []string{`replica-identity "users"`}, says: "every UPDATE and DELETE fails",
-		},
-		"a published table with one": {ddl: `CREATE PUBLICATION p FOR TABLE users`},
-		"row-level security that the owner is exempt from": {
-			ddl: `ALTER TABLE users ENABLE ROW LEVEL SECURITY`,
-		},
-		"a newer schema": {
-			ddl:  `INSERT INTO shardinguser_migrations (version_id, is_applied) VALUES (999, true)`,
-			want: []string{`schema-version "shardinguser_migrations"`}, says: "newer operator",
-		},
-	} {
+	for name, tt := range ddlCases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dsn := databaseWithSchema(t)
@@ -216,7 +223,7 @@ func TestInspectTableFindsTablesOfAnotherKind(t *testing.T) {
 		},
 		"a view": {
 			ddl:  strings.Replace(plainTable, "CREATE TABLE users", "CREATE TABLE accounts", 1) + `; CREATE VIEW users AS SELECT * FROM accounts`,
-			want: []string{`not-a-table "users"`, `notification-trigger "` + rowTrigger + `"`},
+			want: []string{`not-a-table "users"`, `notification-trigger "` + schema.RowTrigger + `"`},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -233,7 +240,7 @@ func TestInspectTableFindsThatThereIsNoTable(t *testing.T) {
 	t.Parallel()
 	s := open(t, quick(testenv.Database(t)))
 	expectFindings(t, s, `missing-table "users"`)
-	if err := s.Failure(); err != nil {
+	if err := s.Health().Writing; err != nil {
 		t.Errorf("an inspection says something of the database's health: %v", err)
 	}
 }
@@ -303,17 +310,6 @@ func TestInspectTableFindsSettingsOfSessions(t *testing.T) {
 	}
 }
 
-func TestVersionsOfPostgresThatAreSupportedAreNoFinding(t *testing.T) {
-	t.Parallel()
-	for number, want := range map[string]int{
-		"130022": 1, "140000": 0, "150004": 0, "160010": 0, "170005": 0, "180001": 0, "190000": 1, "90624": 1,
-	} {
-		if got := serverVersionFinding(number); len(got) != want {
-			t.Errorf("%s: %v", number, got)
-		}
-	}
-}
-
 func TestMaintainReportsFindingsWhenTheyComeAndGo(t *testing.T) {
 	t.Parallel()
 	dsn := testenv.Database(t)
@@ -324,9 +320,9 @@ func TestMaintainReportsFindingsWhenTheyComeAndGo(t *testing.T) {
 	settings.InspectInterval, settings.Log = 50*time.Millisecond, log.logger()
 	s := ready(t, settings)
 	// Before the first migration there may be others.
-	eventually(t, "the finding alone is there", func() bool { return len(s.Findings()) == 1 && s.Findings()[0].Object == "no_case" })
+	eventually(t, "the finding alone is there", func() bool { return len(s.Health().Findings) == 1 && s.Health().Findings[0].Object == "no_case" })
 	run(t, pool, "DROP INDEX no_case")
-	eventually(t, "the finding is gone", func() bool { return len(s.Findings()) == 0 })
+	eventually(t, "the finding is gone", func() bool { return len(s.Health().Findings) == 0 })
 	resolved := `is resolved" kind=unique-constraint object=no_case`
 	eventually(t, "the end is logged", func() bool { return strings.Contains(log.String(), resolved) })
 	for _, once := range []string{`has a finding" kind=unique-constraint object=no_case`, resolved} {
@@ -347,12 +343,12 @@ func TestMaintainInspectsATableThatWasReplaced(t *testing.T) {
 	s := ready(t, settings)
 	pool := connect(t, dsn)
 	run(t, pool, "DROP TABLE users")
-	eventually(t, "the table is made again", func() bool {
+	eventually(t, "the table is created again", func() bool {
 		return value[bool](t, pool, "SELECT to_regclass('users') IS NOT NULL")
 	})
-	eventually(t, "nothing is found", func() bool { return len(s.Findings()) == 0 })
+	eventually(t, "nothing is found", func() bool { return len(s.Health().Findings) == 0 })
 	run(t, pool, "BEGIN; DROP TABLE users; "+plainTable+"; ALTER TABLE users SET UNLOGGED; DROP TABLE shardinguser_merges; COMMIT")
 	eventually(t, "the new table is inspected", func() bool {
-		return slices.ContainsFunc(s.Findings(), func(f store.Finding) bool { return f.Kind == store.FindingUnloggedTable })
+		return slices.ContainsFunc(s.Health().Findings, func(f store.Finding) bool { return f.Kind == store.FindingUnloggedTable })
 	})
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// statementCounter counts the statements on users that it is told of.
+// statementCounter counts the statements on users that it is notified of.
 type statementCounter struct{ begun atomic.Int32 }
 
 func (c *statementCounter) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
@@ -24,7 +24,7 @@ func (c *statementCounter) TraceQueryStart(ctx context.Context, _ *pgx.Conn, dat
 func (*statementCounter) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
 // Each connection is made by the DSN as it is then, and the tracer is no part of that.
-func TestTheTracerIsToldOfTheStatementsOfEveryConnection(t *testing.T) {
+func TestTheTracerTracesTheStatementsOfEveryConnection(t *testing.T) {
 	counter := &statementCounter{}
 	settings := quick(databaseWithSchema(t))
 	settings.Tracer = counter

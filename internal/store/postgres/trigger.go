@@ -10,91 +10,28 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/schema"
 )
 
-const (
-	rowsChannel  = "shardinguser_rows"  // carries usernames; an empty one stands for any
-	probeChannel = "shardinguser_probe" // carries the self-tests of watchers
-
-	// triggerFunction has its version in the name: another function gets another one, so that replicas of two versions
-	// do not replace each other's.
-	triggerFunction = "shardinguser_notify_v1"
-)
-
-// Triggers on the table users: for rows, and for TRUNCATE.
-const (
-	rowTrigger      = triggerFunction + "_rows"
-	truncateTrigger = triggerFunction + "_truncate"
-	triggerCount    = 2
-)
-
-// notify is the body of the function. It runs in other programs' sessions, with their rights and by their search path, and in
-// ours: everything in it is qualified. What goes wrong in it must not be their problem. It keeps silent about the two columns
-// that change with every log-in. Which columns changed is found out here, since columns that a trigger's WHEN names could not be
-// altered by their owner any more.
-const notify = `
-        BEGIN
-            IF TG_OP OPERATOR(pg_catalog.=) 'TRUNCATE'::pg_catalog.text THEN
-                PERFORM pg_catalog.pg_notify('` + rowsChannel + `', '');
-                RETURN NULL;
-            END IF;
-            IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE'::pg_catalog.text
-                AND ROW(OLD.username, OLD.password_hash, OLD.roles, OLD.active, OLD.locked_until)::pg_catalog.text
-                OPERATOR(pg_catalog.=) ROW(NEW.username, NEW.password_hash, NEW.roles, NEW.active, NEW.locked_until)::pg_catalog.text THEN
-                RETURN NULL;
-            END IF;
-            IF TG_OP OPERATOR(pg_catalog.<>) 'INSERT'::pg_catalog.text THEN
-                PERFORM pg_catalog.pg_notify('` + rowsChannel + `', OLD.username::pg_catalog.text);
-            END IF;
-            IF TG_OP OPERATOR(pg_catalog.<>) 'DELETE'::pg_catalog.text THEN
-                PERFORM pg_catalog.pg_notify('` + rowsChannel + `', NEW.username::pg_catalog.text);
-            END IF;
-            RETURN NULL;
-        EXCEPTION WHEN OTHERS THEN
-            RETURN NULL;  -- the sweep finds what was not told
-        END
-        `
-
-// lookAtTriggers counts our triggers on the table users that are enabled, and says whether their function is another version's that
-// the role may replace.
+// lookAtTriggers counts our enabled triggers on the table users, and returns whether their function is another version's that the
+// role may replace.
 const lookAtTriggers = `
 SELECT (SELECT pg_catalog.count(*) FROM pg_catalog.pg_trigger
-        WHERE tgrelid = pg_catalog.to_regclass('users')::oid AND tgenabled <> 'D' AND tgname IN ('` + rowTrigger + `', '` + truncateTrigger + `')),
-       EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE p.oid = pg_catalog.to_regprocedure('` + triggerFunction + `()')::oid
+        WHERE tgrelid = pg_catalog.to_regclass('users')::oid AND tgenabled <> 'D' AND tgname IN ('` + schema.RowTrigger + `', '` + schema.TruncateTrigger + `')),
+       EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE p.oid = pg_catalog.to_regprocedure('` + schema.TriggerFunction + `()')::oid
                AND p.prosrc <> $1::text AND pg_catalog.pg_has_role(p.proowner, 'USAGE')
                AND pg_catalog.has_schema_privilege(p.pronamespace, 'CREATE'))`
 
-// strangersFunction yields the owner of a function of our name that somebody else made: one that is neither a superuser, nor the
-// role itself, nor the owner of the table. Its code would run with our rights.
+// strangersFunction yields the owner of a function with our name, if that owner is neither a superuser, nor the role itself, nor
+// the owner of the table. Its code would run with our rights.
 const strangersFunction = `
 SELECT pg_catalog.quote_ident(r.rolname) FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_roles r ON r.oid = p.proowner
 JOIN pg_catalog.pg_roles me ON me.rolname = CURRENT_USER
-WHERE p.oid = pg_catalog.to_regprocedure('` + triggerFunction + `()')::oid AND NOT r.rolsuper
+WHERE p.oid = pg_catalog.to_regprocedure('` + schema.TriggerFunction + `()')::oid AND NOT r.rolsuper
   AND CASE WHEN me.rolsuper THEN r.oid <> me.oid ELSE NOT pg_catalog.pg_has_role(r.oid, 'USAGE') END
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass('users')::oid AND c.relowner = r.oid)`
 
-// triggers are made where they are missing, and the function also where it is another version's.
-const triggers = `
-DO $do$
-DECLARE
-    body CONSTANT pg_catalog.text := $fn$` + notify + `$fn$;
-BEGIN
-    IF NOT EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE p.oid = pg_catalog.to_regprocedure('` + triggerFunction + `()')::oid
-        AND (p.prosrc = body OR NOT pg_catalog.pg_has_role(p.proowner, 'USAGE'))) THEN
-        EXECUTE pg_catalog.format('CREATE OR REPLACE FUNCTION ` + triggerFunction + `() RETURNS trigger LANGUAGE plpgsql AS %L', body);
-    END IF;
-    IF NOT EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = 'users'::regclass::oid AND tgname = '` + rowTrigger + `') THEN
-        CREATE TRIGGER ` + rowTrigger + ` AFTER INSERT OR UPDATE OR DELETE ON users
-            FOR EACH ROW EXECUTE FUNCTION ` + triggerFunction + `();
-    END IF;
-    IF NOT EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = 'users'::regclass::oid AND tgname = '` + truncateTrigger + `') THEN
-        CREATE TRIGGER ` + truncateTrigger + ` AFTER TRUNCATE ON users
-            FOR EACH STATEMENT EXECUTE FUNCTION ` + triggerFunction + `();
-    END IF;
-END
-$do$`
-
-// ensureTrigger makes the triggers where they are missing and that is the role's to do, and tells whether they are there.
+// ensureTrigger makes the triggers where they are missing and that is the role's to do, and reports whether they are there.
 // That they may not be made is no error; it is logged once. That there is no table is one.
 func (s *Store) ensureTrigger(ctx context.Context) (bool, error) {
 	var (
@@ -102,14 +39,14 @@ func (s *Store) ensureTrigger(ctx context.Context) (bool, error) {
 		isOther bool
 	)
 	err := s.run(ctx, asks, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {
-		return conn.QueryRow(ctx, lookAtTriggers, notify).Scan(&count, &isOther)
+		return conn.QueryRow(ctx, lookAtTriggers, schema.TriggerBody).Scan(&count, &isOther)
 	})
 	if err != nil {
 		return false, err
 	}
-	if (count == triggerCount && !isOther) || !s.settings.Role.makesSchema() {
+	if (count == schema.TriggerCount && !isOther) || !s.settings.Role.makesSchema() {
 		s.triggerIs("")
-		return count == triggerCount, nil
+		return count == schema.TriggerCount, nil
 	}
 
 	limited, cancel := context.WithTimeout(ctx, s.settings.StatementTimeout)
@@ -118,10 +55,10 @@ func (s *Store) ensureTrigger(ctx context.Context) (bool, error) {
 		if ctx.Err() != nil {
 			return false, ctx.Err()
 		}
-		if count == triggerCount {
+		if count == schema.TriggerCount {
 			return true, nil // the other version's function does as well
 		}
-		v := s.judge(err, writes, s.settings.StatementTimeout)
+		v := s.classify(err, writes, s.settings.StatementTimeout)
 		if v.code == codeUndefinedTable {
 			return false, s.failure(ctx, err, asks, s.settings.StatementTimeout)
 		}
@@ -146,28 +83,28 @@ func (s *Store) makeTrigger(ctx context.Context) error {
 			isOther bool
 			owner   string
 		)
-		if err := tx.QueryRow(ctx, lookAtTriggers, notify).Scan(&count, &isOther); err != nil || (count == triggerCount && !isOther) {
+		if err := tx.QueryRow(ctx, lookAtTriggers, schema.TriggerBody).Scan(&count, &isOther); err != nil || (count == schema.TriggerCount && !isOther) {
 			return err
 		}
 		switch err := tx.QueryRow(ctx, strangersFunction).Scan(&owner); {
 		case err == nil:
 			return &store.UnavailableError{Sentence: fmt.Sprintf("The function %s() belongs to the role %s, whose code must not run with "+
-				"the operator's rights; drop the function.", triggerFunction, owner)}
+				"the operator's rights; drop the function.", schema.TriggerFunction, owner)}
 		case !errors.Is(err, pgx.ErrNoRows):
 			return err
 		}
 		// CREATE TRIGGER waits for transactions that write to the table, and makes all that come later wait behind it:
-		// log-ins must not stand still because of us.
+		// logins must not stand still because of us.
 		if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '1s'"); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, triggers); err != nil {
+		if _, err := tx.Exec(ctx, schema.Triggers); err != nil {
 			return err
 		}
-		if err := tx.QueryRow(ctx, lookAtTriggers, notify).Scan(&count, &isOther); err != nil || count == triggerCount {
+		if err := tx.QueryRow(ctx, lookAtTriggers, schema.TriggerBody).Scan(&count, &isOther); err != nil || count == schema.TriggerCount {
 			return err
 		}
-		return &store.UnavailableError{Sentence: "The trigger is there, and somebody disabled it."}
+		return &store.UnavailableError{Sentence: "The trigger exists but is disabled; enable it."}
 	})
 }
 
@@ -180,9 +117,9 @@ func (s *Store) triggerIs(failed string) {
 	if failed == "" || failed == before {
 		return
 	}
-	remedy := "GRANT TRIGGER ON TABLE users, and CREATE on its schema, to the role"
+	remedy := "run GRANT TRIGGER ON TABLE users TO the role, and GRANT CREATE ON SCHEMA for its schema"
 	if s.settings.Role == RoleController {
-		remedy = "config/database/roles.sql makes it"
+		remedy = "run config/database/roles.sql"
 	}
 	s.settings.Log.Warn("Cannot create the trigger on the table users; polling for changes",
 		"reason", failed, "remedy", remedy)

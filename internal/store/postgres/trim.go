@@ -10,9 +10,9 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
-// The relation's size does not shrink when rows are deleted, so it says nothing of what it holds: free space is used again. The
-// rows say it. A sample of about a thousand pages is read; a small table is read whole. The columns are named, since the login side's
-// role may not read all of them.
+// The size of the relation does not shrink when rows are deleted, since free space is reused. So the size is estimated from the
+// rows: from a sample of about a thousand pages, or from all rows of a small table. The columns are named, since the login role may
+// not read all of them.
 const sizeAttempts = `
 SELECT a.outcome,
        (pg_catalog.count(*)::float8 * p.scale)::bigint,
@@ -29,7 +29,7 @@ GROUP BY a.outcome, p.scale`
 // the entries in five indexes, and what fill factors leave free. TestTheEstimatedSizeIsThatOfTheTable compares.
 const rowOverhead = 280
 
-// trimAttempts spares attempts by which locks grow.
+// trimAttempts keeps attempts by which locks grow.
 const trimAttempts = `
 DELETE FROM login_attempts WHERE id = ANY (ARRAY(
     SELECT a.id FROM login_attempts a
@@ -43,7 +43,7 @@ DELETE FROM login_attempts WHERE id = ANY (ARRAY(
 // trimTime is how many times as long as other statements one batch may take: it passes over older rows of other outcomes.
 const trimTime = 12
 
-// TrailSize estimates how much the audit trail holds. Its errors are package store's sentinels and the context's.
+// TrailSize estimates how much the audit trail holds. Its errors are package store's sentinels and that of the context.
 func (s *Store) TrailSize(ctx context.Context) (store.TrailSize, error) {
 	size := store.TrailSize{}
 	err := s.run(ctx, reads, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {
@@ -64,7 +64,7 @@ func (s *Store) TrailSize(ctx context.Context) (store.TrailSize, error) {
 }
 
 // TrimAttempts deletes the oldest attempts of an outcome, at most a batch of them, and returns how many. Several replicas may do it at
-// once. Its errors are package store's sentinels and the context's.
+// once. Its errors are package store's sentinels and that of the context.
 func (s *Store) TrimAttempts(ctx context.Context, outcome store.Outcome, batch int) (int, error) {
 	var trimmed int64
 	err := s.run(ctx, writes, trimTime*s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {

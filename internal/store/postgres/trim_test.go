@@ -11,7 +11,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// fill puts attempts on record as charges do, hours old.
+// fill records attempts as charges do, hours old.
 func fill(t *testing.T, pool *pgxpool.Pool, outcome store.Outcome, n int) {
 	t.Helper()
 	run(t, pool, `INSERT INTO login_attempts (attempted_at, username, outcome, source, user_agent, attempt_key)
@@ -65,7 +65,7 @@ func TestTrimmingSparesLocksAndWhatIsPending(t *testing.T) {
 	}
 }
 
-func TestTheLogInSidesRoleMayTrimTheRecord(t *testing.T) {
+func TestTheLoginRoleMayTrimTheAuditTrail(t *testing.T) {
 	t.Parallel()
 	admin := databaseWithSchema(t)
 	controller, login := testenv.TwoRoles(t, admin)

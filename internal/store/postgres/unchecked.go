@@ -11,19 +11,20 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/backoff"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/observer"
 )
 
-// A charge whose commit does not return may have been made: the attempt counts, and was never compared with a password. Such
-// attempts are remembered, and taken off the counter once the database answers. That gives nobody a guess: whoever made the
-// attempt learned nothing from it.
+// A charge whose commit does not return may be committed. Then the attempt counts, and its password was never checked. Such
+// attempts are kept, and taken off the counter once the database answers. That gives no attacker a guess, since the attempt
+// revealed nothing.
 
-// uncharge settles attempts of one account as unchecked, those that are still pending. They are taken off the counter only
-// where it still holds them: it is at least what was charged since the first of them. A success, an unlock or a lock that
-// expired has cleared it otherwise, and taking more off would be a guess for free. Of locks it lifts the one that these
-// attempts wrote.
+// uncharge settles the pending attempts of one account as unchecked. They are taken off the counter only if it still holds them:
+// it is at least the number of charges since the first of them. Otherwise a success, an unlock or an expired lock has cleared it,
+// and taking off more would give a free guess. Of locks it clears the one that these attempts wrote.
 //
-// The account is locked by a statement before it: what is counted here would else be older than the counter, by what others
-// did while this one waited.
+// A statement before it locks the account. Otherwise the count would be older than the counter, by what other transactions did
+// while this one waited.
 const uncharge = `
 WITH account AS MATERIALIZED (
     SELECT u.username, GREATEST(u.failed_login_attempts, 0)::bigint AS failed, u.locked_until::timestamptz AS locked_until
@@ -52,39 +53,39 @@ written AS (
 recorded AS (
     UPDATE login_attempts a SET outcome = 'unchecked' FROM attempt t WHERE a.id = t.id
 )
-SELECT CASE WHEN t.lock IS NOT NULL THEN pg_catalog.pg_notify('` + rowsChannel + `', @username::text)::text END FROM taken t`
+SELECT CASE WHEN t.lock IS NOT NULL THEN pg_catalog.pg_notify('` + observer.RowsChannel + `', @username::text)::text END FROM taken t`
 
 const lockAccount = `
 SELECT FROM users u WHERE u.username::text = @username::text AND pg_catalog.set_config('lock_timeout', @lock_timeout::text, true) IS NOT NULL
 FOR NO KEY UPDATE OF u`
 
 const (
-	// mostUnchecked is how many attempts are remembered. What comes beyond stays charged.
+	// mostUnchecked is how many attempts are kept. Further ones stay charged.
 	mostUnchecked = 10_000
 
-	// uncheckedRetry is how often it is tried to settle them.
+	// uncheckedRetry is the time between attempts to settle them.
 	uncheckedRetry = time.Second
 )
 
-// unchecked is attempts that may have been charged and were not compared with a password, by username.
+// unchecked holds attempts that may have been charged and whose password was not checked, by username.
 type unchecked struct {
 	mu    sync.Mutex
 	by    map[string]openAttempts
 	count int
 }
 
-// openAttempts are known by their keys, or by their IDs.
+// openAttempts are identified by their keys, or by their IDs.
 type openAttempts struct {
 	keys []string
 	ids  []int64
 }
 
-// addKey remembers an attempt whose charge did not return.
+// addKey adds an attempt whose charge did not return.
 func (u *unchecked) addKey(username, key string) {
 	u.add(username, openAttempts{keys: []string{key}})
 }
 
-// addID remembers an attempt whose charge is known, and that could not be settled.
+// addID adds an attempt whose charge is known, and that could not be settled.
 func (u *unchecked) addID(username string, id int64) {
 	u.add(username, openAttempts{ids: []int64{id}})
 }
@@ -103,7 +104,7 @@ func (u *unchecked) add(username string, more openAttempts) {
 	u.by[username] = openAttempts{keys: append(known.keys, more.keys...), ids: append(known.ids, more.ids...)}
 }
 
-// take returns all that is remembered, and forgets it.
+// take returns all attempts, and removes them.
 func (u *unchecked) take() map[string]openAttempts {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -112,16 +113,16 @@ func (u *unchecked) take() map[string]openAttempts {
 	return by
 }
 
-// keepUncharging settles what is unchecked, as soon as the database takes it, until ctx ends.
+// keepUncharging settles unchecked attempts as soon as the database accepts it, until ctx ends.
 func (s *Store) keepUncharging(ctx context.Context) {
-	for pause(ctx, uncheckedRetry) {
-		if s.Away() {
+	for backoff.Pause(ctx, uncheckedRetry) {
+		if s.Health().Unavailable {
 			continue
 		}
 		by := s.unchecked.take()
 		for username, list := range by {
 			if err := s.uncharge(ctx, username, list); err != nil {
-				s.unchecked.add(username, list) // the next time, then
+				s.unchecked.add(username, list) // the next round retries
 			}
 		}
 	}
@@ -146,8 +147,8 @@ func (s *Store) uncharge(ctx context.Context, username string, list openAttempts
 	})
 }
 
-// mayBeMade tells whether a write may have been made that failed by this error: the server did not answer it, and may have
-// got it.
+// mayBeMade reports whether a write with this error may have been made: the server did not answer it, and may have received
+// it.
 func mayBeMade(err error) bool {
 	if err == nil {
 		return false

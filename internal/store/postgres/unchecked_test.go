@@ -18,7 +18,7 @@ type uncharging struct {
 }
 
 // charge charges an attempt, which gets this key; with "" it keeps its own.
-func (u uncharging) charge(key string) store.Charged {
+func (u uncharging) charge(key string) store.Charge {
 	u.Helper()
 	c, err := u.s.Charge(u.Context(), attempt("alice"), usual)
 	if err != nil || c.Verdict != store.Check {
@@ -30,10 +30,10 @@ func (u uncharging) charge(key string) store.Charged {
 	return c
 }
 
-func (u uncharging) settle(c store.Charged, success bool) {
+func (u uncharging) settle(c store.Charge, success bool) {
 	u.Helper()
-	if stands, err := u.s.Settle(u.Context(), c, success); err != nil || (success && !stands) {
-		u.Fatalf("%t, %v", stands, err)
+	if accepted, err := u.s.Settle(u.Context(), c, success); err != nil || (success && !accepted) {
+		u.Fatalf("%t, %v", accepted, err)
 	}
 }
 
@@ -54,7 +54,7 @@ func (u uncharging) holds(when string, failed int, locked bool) {
 	}
 }
 
-// What is unchecked is taken off the counter, and no more than it put there.
+// Unchecked attempts are taken off the counter, and no others.
 func TestAnUncheckedAttemptGivesNobodyAGuess(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)

@@ -10,10 +10,11 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/backoff"
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-func TestWhatDoesNotProveAnOutageIsLookedAtAndNoMore(t *testing.T) {
+func TestAnUnprovedOutageCausesACheckAndNoMore(t *testing.T) {
 	t.Parallel()
 	s := open(t, quick("postgres://u@h/db"))
 	for name, err := range map[string]error{
@@ -34,14 +35,14 @@ func TestWhatDoesNotProveAnOutageIsLookedAtAndNoMore(t *testing.T) {
 	} {
 		for _, access := range []access{asks, reads, writes} {
 			_ = s.failure(t.Context(), err, access, time.Second)
-			if s.Away() {
-				t.Fatalf("%s, access %d: it is away", name, access)
+			if s.Health().Unavailable {
+				t.Fatalf("%s, access %d: it is unavailable", name, access)
 			}
 		}
 	}
 }
 
-func TestADatabaseThatTakesNoWritesIsAwayUntilItDoes(t *testing.T) {
+func TestADatabaseThatRejectsWritesIsUnavailable(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
@@ -49,9 +50,9 @@ func TestADatabaseThatTakesNoWritesIsAwayUntilItDoes(t *testing.T) {
 	admin := connect(t, testenv.Server(t).DSN())
 	run(t, admin, "ALTER DATABASE "+database+" SET default_transaction_read_only = on")
 	s.Pool().Reset()
-	eventually(t, "it is away", s.Away)
+	eventually(t, "it is unavailable", isUnavailable(s))
 	run(t, admin, "ALTER DATABASE "+database+" RESET default_transaction_read_only")
-	eventually(t, "it is back", func() bool { return !s.Away() })
+	eventually(t, "it is back", func() bool { return !s.Health().Unavailable })
 	charge(t, s, "alice")
 }
 
@@ -72,31 +73,31 @@ func TestADatabaseThatRefusesLoginsIsUnavailableUntilItRecovers(t *testing.T) {
 	if err := chargeFails(t, s, "alice"); unsent(t, err) {
 		t.Errorf("it is said to be unsent: %v", err)
 	}
-	eventually(t, "it is away", s.Away)
+	eventually(t, "it is unavailable", isUnavailable(s))
 	run(t, pool, "GRANT UPDATE ON users TO "+role)
-	eventually(t, "it is back", func() bool { return !s.Away() })
+	eventually(t, "it is back", func() bool { return !s.Health().Unavailable })
 	charge(t, s, "alice")
 
 	run(t, pool, "REVOKE SELECT ON users FROM "+role)
-	eventually(t, "it is away", s.Away)
+	eventually(t, "it is unavailable", isUnavailable(s))
 	run(t, pool, "GRANT SELECT ON users TO "+role)
-	eventually(t, "it is back", func() bool { return !s.Away() })
+	eventually(t, "it is back", func() bool { return !s.Health().Unavailable })
 
-	// What log-ins do not need is no reason.
+	// A missing table that logins do not need is no reason.
 	run(t, pool, "REVOKE INSERT ON users FROM "+role)
 	away := awayMeanwhile(s, func() {
 		for range 20 {
 			expectUnavailable(t, applied(t, s, creation("bob")), "GRANT")
-			pause(t.Context(), 10*time.Millisecond)
+			backoff.Pause(t.Context(), 10*time.Millisecond)
 		}
 	})
-	if away || s.Up() {
-		t.Errorf("away is %t, and up is %t", away, s.Up())
+	if away || s.Health().Up() {
+		t.Errorf("away is %t, and up is %t", away, s.Health().Up())
 	}
 	charge(t, s, "alice")
 }
 
-func TestATableThatLogInsDoNotNeedMakesNoDatabaseAway(t *testing.T) {
+func TestATableThatLoginsDoNotNeedMakesNoDatabaseUnavailable(t *testing.T) {
 	t.Parallel()
 	admin := testenv.Database(t)
 	dsn := testenv.Role(t, admin)
@@ -110,7 +111,7 @@ func TestATableThatLogInsDoNotNeedMakesNoDatabaseAway(t *testing.T) {
 	away := awayMeanwhile(s, func() {
 		run(t, pool, "REVOKE ALL ON shardinguser_merges FROM "+role)
 		eventually(t, "it says that a right is missing", func() bool {
-			return !s.Up() && strings.Contains(log.String(), `ON TABLE \"shardinguser_merges\" TO`)
+			return !s.Health().Up() && strings.Contains(log.String(), `ON TABLE \"shardinguser_merges\" TO`)
 		})
 		expectUnavailable(t, s.Merge(t.Context(), failures("1", "alice"), usual), "shardinguser_merges")
 		charge(t, s, "alice")
@@ -123,9 +124,9 @@ func TestATableThatLogInsDoNotNeedMakesNoDatabaseAway(t *testing.T) {
 		charge(t, s, "alice")
 	})
 	if away {
-		t.Error("it was away meanwhile")
+		t.Error("it was unavailable meanwhile")
 	}
 	run(t, pool, "GRANT CREATE ON SCHEMA public TO "+role)
 	eventually(t, "it can merge", func() bool { return s.Merge(t.Context(), failures("1", "alice"), usual) == nil })
-	eventually(t, "it is up", s.Up)
+	eventually(t, "it is up", up(s))
 }

@@ -73,28 +73,28 @@ func TestAChargeThatWaitedForARowDecidesByWhatItBecame(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		sql  string
-		want store.Charged
+		want store.Charge
 	}{
 		"a failure more": {
 			"UPDATE users SET failed_login_attempts = 4",
-			store.Charged{Verdict: store.Check, PasswordHash: "hash", Locks: true},
+			store.Charge{Verdict: store.Check, PasswordHash: "hash", Locks: true},
 		},
 		"a failure more, and the lock not yet": {
 			"UPDATE users SET failed_login_attempts = 5",
-			store.Charged{Verdict: store.Check, PasswordHash: "hash", Locks: true},
+			store.Charge{Verdict: store.Check, PasswordHash: "hash", Locks: true},
 		},
 		"a clean counter": {
 			"UPDATE users SET failed_login_attempts = 0, last_login_at = now()",
-			store.Charged{Verdict: store.Check, PasswordHash: "hash"},
+			store.Charge{Verdict: store.Check, PasswordHash: "hash"},
 		},
-		"a lock":         {"UPDATE users SET locked_until = now() + INTERVAL '1 hour'", store.Charged{Verdict: store.Locked}},
-		"a lock forever": {"UPDATE users SET locked_until = 'infinity'", store.Charged{Verdict: store.Locked}},
-		"not active":     {"UPDATE users SET active = false", store.Charged{Verdict: store.Inactive}},
-		"deleted":        {"DELETE FROM users", store.Charged{Verdict: store.Unknown}},
-		"renamed":        {"UPDATE users SET username = 'bob'", store.Charged{Verdict: store.Unknown}},
+		"a lock":         {"UPDATE users SET locked_until = now() + INTERVAL '1 hour'", store.Charge{Verdict: store.Locked}},
+		"a lock forever": {"UPDATE users SET locked_until = 'infinity'", store.Charge{Verdict: store.Locked}},
+		"not active":     {"UPDATE users SET active = false", store.Charge{Verdict: store.Inactive}},
+		"deleted":        {"DELETE FROM users", store.Charge{Verdict: store.Unknown}},
+		"renamed":        {"UPDATE users SET username = 'bob'", store.Charge{Verdict: store.Unknown}},
 		"another hash": {
 			"UPDATE users SET password_hash = 'another', roles = '[\"x\"]'",
-			store.Charged{Verdict: store.Check, PasswordHash: "another", Roles: []string{"x"}, Locks: true},
+			store.Charge{Verdict: store.Check, PasswordHash: "another", Roles: []string{"x"}, Locks: true},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -104,7 +104,7 @@ func TestAChargeThatWaitedForARowDecidesByWhatItBecame(t *testing.T) {
 			pool := connect(t, dsn)
 			run(t, pool, "INSERT INTO users (username, password_hash, failed_login_attempts) VALUES ('alice', 'hash', 4)")
 			tx := hold(t, pool, tt.sql)
-			call := start(func() (store.Charged, error) { return s.Charge(t.Context(), attempt("alice"), usual) })
+			call := start(func() (store.Charge, error) { return s.Charge(t.Context(), attempt("alice"), usual) })
 			waits(t, pool, 1)
 			commit(t, tx)
 			got, err := call.wait(t)
@@ -119,7 +119,7 @@ func TestAChargeThatWaitedForARowDecidesByWhatItBecame(t *testing.T) {
 	}
 }
 
-func TestAChargeTellsTheTimeOnceItsWaitIsOver(t *testing.T) {
+func TestAChargeTakesTheTimeAfterItsWait(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
@@ -127,34 +127,34 @@ func TestAChargeTellsTheTimeOnceItsWaitIsOver(t *testing.T) {
 	run(t, pool, insertActive, "alice")
 	run(t, pool, "UPDATE users SET failed_login_attempts = 5, locked_until = clock_timestamp() + INTERVAL '300 ms'")
 	tx := hold(t, pool, "SELECT FROM users FOR UPDATE") // and so leaves no newer row behind
-	call := start(func() (store.Charged, error) {
+	call := start(func() (store.Charge, error) {
 		return s.Charge(t.Context(), attempt("alice"), store.Limits{Attempts: 1, Duration: time.Minute})
 	})
 	waits(t, pool, 1)
-	eventually(t, "the lock runs out", func() bool {
+	eventually(t, "the lock expires", func() bool {
 		return value[bool](t, pool, "SELECT locked_until <= clock_timestamp() FROM users")
 	})
 	over := value[time.Time](t, pool, "SELECT clock_timestamp()")
 	commit(t, tx)
 	c, err := call.wait(t)
 	if err != nil || c.Verdict != store.Check {
-		t.Fatalf("got %+v, %v; want a check, since the lock ran out during the wait", c, err)
+		t.Fatalf("got %+v, %v; want a check, since the lock expired during the wait", c, err)
 	}
 	if until := value[time.Time](t, pool, "SELECT locked_until::timestamptz FROM users"); until.Before(over.Add(time.Minute)) {
 		t.Errorf("locked until %v, want a minute from %v or later", until, over)
 	}
 	if at := value[time.Time](t, pool, "SELECT attempted_at FROM login_attempts"); at.Before(over) {
-		t.Errorf("the attempt is on record at %v, want %v or later", at, over)
+		t.Errorf("the attempt is recorded at %v, want %v or later", at, over)
 	}
 }
 
 func TestASettlementThatWaitedForARowDecidesByWhatItBecame(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
-		sql    string
-		stands bool
-		failed int
-		locked bool
+		sql      string
+		accepted bool
+		failed   int
+		locked   bool
 	}{
 		"a failure more": {"UPDATE users SET failed_login_attempts = failed_login_attempts + 1", true, 0, false},
 		"a longer lock":  {"UPDATE users SET locked_until = now() + INTERVAL '1 hour'", true, 5, true},
@@ -173,9 +173,9 @@ func TestASettlementThatWaitedForARowDecidesByWhatItBecame(t *testing.T) {
 			call := start(func() (bool, error) { return s.Settle(t.Context(), c, true) })
 			waits(t, pool, 1)
 			commit(t, tx)
-			stands, err := call.wait(t)
-			if err != nil || stands != tt.stands {
-				t.Errorf("stands is %t, %v, want %t", stands, err, tt.stands)
+			accepted, err := call.wait(t)
+			if err != nil || accepted != tt.accepted {
+				t.Errorf("accepted is %t, %v, want %t", accepted, err, tt.accepted)
 			}
 			if failed := value[int](t, pool, "SELECT failed_login_attempts FROM users"); failed != tt.failed {
 				t.Errorf("the counter is %d, want %d", failed, tt.failed)

@@ -4,144 +4,179 @@ package postgres
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/observer"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/session"
 )
 
-// Watch calls changed with usernames whose row or note may have changed, and recovered when the database answers again
-// after it did not. The two are never called at the same time. It returns when ctx ends, and for no other reason: the
-// package's documentation says what it does about failures.
+// Watch calls changed with usernames whose row or ownership record may have changed, and recovered when the database answers
+// again after it did not. The two are never called at the same time. It returns when ctx ends, and for no other reason.
 //
 // The first calls of changed have the usernames of all rows, a page in each call. Notified usernames may come in between.
-// A call without usernames, exactly one, says that all were told.
+// Exactly one call without usernames says that all rows were reported.
 //
-// However many watch at once, one connection listens for all of them, and one sweep is told to all. Notifications do not
-// wait for other subscribers' callbacks. A sweep does: it offers the next page when each subscriber took the last one.
+// All subscribers share one listening connection, and each sweep. Notifications do not wait for the callbacks of other
+// subscribers. A sweep does: it offers the next page when each subscriber took the last one.
 //
 // Until the schema is complete there is nothing to watch, so [Store.Maintain] has to run.
 func (s *Store) Watch(ctx context.Context, changed func(usernames []string), recovered func()) {
-	m := newSubscriber()
-	s.join(ctx, m)
-	defer s.leave(m)
-	// A database that comes and goes must not set its callers on it more often than this.
-	m.run(ctx, changed, recovered, min(time.Second, s.timing.lastRetry))
+	again := make(chan struct{}, 1)
+	s.health.join(again)
+	defer s.health.leave(again)
+	s.observer.Watch(ctx, changed, again, recovered)
 }
 
-// join makes a watcher a subscriber of the observer, which the first one starts.
-func (s *Store) join(ctx context.Context, m *subscriber) {
-	s.health.join(m.recovered)
-	s.watching.Lock()
-	defer s.watching.Unlock()
-	if s.observer == nil {
-		s.observer = newObserver(s)
-		s.observed = s.observer.start(context.WithoutCancel(ctx), s.observed)
-	}
-	s.observer.join(m)
+// observed is the store as its observer uses it.
+type observed struct {
+	*Store
+
+	mu sync.Mutex
+	at session.Identity // where the last sweep was
 }
 
-// leave ends the observer with its last subscriber, and returns when it has ended.
-func (s *Store) leave(m *subscriber) {
-	s.health.leave(m.recovered)
-	s.watching.Lock()
-	ended := s.observed
-	isLast := s.observer.leave(m)
-	if isLast {
-		s.observer.cancel()
-		s.observer = nil
-	}
-	s.watching.Unlock()
-	if isLast {
-		<-ended
-	}
-}
+// rowDigests returns a digest for each username that has a row or an ownership record. The digest changes when either
+// changes, or when the attempt that wrote the row's lock is settled. The record of a deleted row does not count: no
+// subscriber has to read it.
+const rowDigests = `
+SELECT COALESCE(u.username, o.username)::text,
+       pg_catalog.hashtextextended(ROW(u.username, u.password_hash, u.roles, u.active, u.failed_login_attempts, u.locked_until,
+           u.last_login_at, o.revision,
+           CASE WHEN u.locked_until::timestamptz > pg_catalog.now() THEN (
+               SELECT pg_catalog.min(a.outcome) FROM login_attempts a
+               WHERE a.username::text = u.username::text AND a.locked_until = u.locked_until::timestamptz)
+           END)::text, 0)
+FROM users u
+FULL JOIN (SELECT username, revision FROM shardinguser_ownership WHERE state <> 'deleted') o ON o.username::text = u.username::text`
 
-// subscriber is one Watch.
-type subscriber struct {
-	recovered chan struct{} // holds one when the database answers again
-	left      chan struct{} // closed when the Watch ends
-	pages     chan []string // holds two pages that a sweep found; an empty one says that all were told
-
-	mu       sync.Mutex
-	notified pending       // what it is yet to be told of
-	known    []*digestPage // what was known when it joined, and it is yet to be told of
-	isLate   bool          // it is yet to be told that this was all
-	some     chan struct{} // holds one when there may be something to be told of
-}
-
-func newSubscriber() *subscriber {
-	return &subscriber{
-		recovered: make(chan struct{}, 1), left: make(chan struct{}), pages: make(chan []string, 2),
-		some: make(chan struct{}, 1),
-	}
-}
-
-// notify makes a username pending, however long the subscriber's callbacks take. It reports whether there was room.
-func (m *subscriber) notify(username string) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	hasRoom := m.notified.add(username)
-	wake(m.some)
-	return hasRoom
-}
-
-// offer hands over a page of usernames, and waits while there is no room for it.
-func (m *subscriber) offer(ctx context.Context, usernames []string) {
-	select {
-	case m.pages <- slices.Clone(usernames):
-		wake(m.some)
-	case <-m.left:
-	case <-ctx.Done():
-	}
-}
-
-// begin makes all that is known pending.
-func (m *subscriber) begin(known digests) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.known, m.isLate = known.pages, true
-	wake(m.some)
-}
-
-// take returns what is pending, up to a page of it, and whether there is anything. Notified names go first.
-func (m *subscriber) take() (usernames []string, ok bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	switch {
-	case len(m.notified.names) > 0:
-		return m.notified.take(), true
-	case len(m.known) > 0:
-		usernames, m.known = m.known[0].usernames(), m.known[1:]
-		return usernames, true
-	case m.isLate:
-		m.known, m.isLate = nil, false
-		return nil, true
-	}
-	select {
-	case usernames = <-m.pages:
-		return usernames, true
-	default:
-		return nil, false
-	}
-}
-
-// run calls the callbacks, recovered no more often than every so often, until ctx ends.
-func (m *subscriber) run(ctx context.Context, changed func(usernames []string), recovered func(), every time.Duration) {
-	defer close(m.left)
-	again, rested := m.recovered, make(<-chan time.Time)
-	for ctx.Err() == nil {
-		select {
-		case <-ctx.Done():
-		case <-m.some:
-			if usernames, ok := m.take(); ok {
-				wake(m.some) // there may be more
-				changed(usernames)
-			}
-		case <-again:
-			recovered()
-			again, rested = nil, time.After(every)
-		case <-rested:
-			again = m.recovered
+// ReadDigests implements observer.Database.
+func (o *observed) ReadDigests(ctx context.Context, begin func(isOther bool), add func(username []byte, digest int64)) error {
+	return o.run(ctx, reads, o.timing.sweep, func(ctx context.Context, conn *conn) error {
+		begin(o.move(o.sessions.Of(conn.raw.PgConn()).At))
+		rows, err := conn.Query(ctx, rowDigests)
+		if err != nil {
+			return err
 		}
+		var (
+			username pgtype.DriverBytes // of the driver's buffer
+			digest   int64
+		)
+		_, err = pgx.ForEachRow(rows, []any{&username, &digest}, func() error {
+			if username != nil {
+				add(username, digest)
+			}
+			return nil
+		})
+		return err
+	})
+}
+
+// move records where a sweep is, and reports whether the last one was of another table.
+func (o *observed) move(at session.Identity) (isOther bool) {
+	if !at.IsKnown() {
+		return false
 	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	before := o.at
+	o.at = at
+	return before.IsKnown() && !before.Meets(at)
+}
+
+// Notify implements observer.Database.
+func (o *observed) Notify(ctx context.Context, channel, payload string) error {
+	return o.run(ctx, asks, o.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {
+		_, err := conn.Exec(ctx, "SELECT pg_catalog.pg_notify($1::text, $2::text)", channel, payload)
+		return err
+	})
+}
+
+// ArrangeTrigger implements observer.Database.
+func (o *observed) ArrangeTrigger(ctx context.Context) (isThere bool, err error) {
+	return o.arrangeTrigger(ctx)
+}
+
+// SetNotified implements observer.Database.
+func (o *observed) SetNotified(isNotified bool) { o.health.setNotifying(isNotified) }
+
+// MarkAlive implements observer.Database.
+func (o *observed) MarkAlive() { o.health.markAlive() }
+
+// Reason implements observer.Database.
+func (o *observed) Reason(err error) string {
+	return o.classify(err, reads, o.settings.StatementTimeout).sentence
+}
+
+// Listen implements observer.Database. Its errors say nothing of the pool, which may take another way.
+func (o *observed) Listen(ctx context.Context, arrived func(channel, payload string)) (observer.Connection, error) {
+	// Each of several hosts may use up its time.
+	limited, cancel := context.WithTimeout(ctx, 4*o.settings.StatementTimeout)
+	defer cancel()
+	generation, renewed := o.sessions.Generation() // before the DSN is read
+	config, err := connConfig(o.settings.ListenDSN)
+	if err != nil {
+		return nil, err
+	}
+	config.OnNotification = func(_ *pgconn.PgConn, notification *pgconn.Notification) {
+		arrived(notification.Channel, notification.Payload)
+	}
+	raw, err := pgx.ConnectConfig(limited, config)
+	if err != nil {
+		return nil, err
+	}
+	opened, err := o.sessions.Identify(limited, raw.PgConn(), config, generation, o.settings.StatementTimeout)
+	if err == nil {
+		_, err = raw.Exec(limited, "LISTEN "+observer.RowsChannel+"; LISTEN "+observer.ProbeChannel, pgx.QueryExecModeSimpleProtocol)
+	}
+	if err != nil {
+		_ = raw.Close(limited)
+		return nil, err
+	}
+	return &listener{raw: raw, sessions: o.sessions, session: opened, renewed: renewed}, nil
+}
+
+// listener is a listening connection.
+type listener struct {
+	raw      *pgx.Conn
+	sessions *session.Registry
+	session  *session.Session
+	renewed  <-chan struct{}
+}
+
+// Wait implements observer.Connection. The connection stays usable where no notification arrived.
+func (l *listener) Wait(ctx context.Context, until time.Time) (hasArrived bool, err error) {
+	limited, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	_, err = l.raw.WaitForNotification(limited)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil && !l.raw.IsClosed() {
+		return false, nil // none arrived, and the connection is fine
+	}
+	return err == nil, err
+}
+
+// Ping implements observer.Connection.
+func (l *listener) Ping(ctx context.Context) error { return l.raw.Ping(ctx) }
+
+// Rely implements observer.Connection.
+func (l *listener) Rely() { l.sessions.Listen(l.session) }
+
+// Renewed implements observer.Connection.
+func (l *listener) Renewed() <-chan struct{} { return l.renewed }
+
+// Close implements observer.Connection.
+func (l *listener) Close(ctx context.Context) {
+	hangUp(ctx, l.raw)
+	l.sessions.Listen(nil)
+}
+
+// hangUp closes a connection, and waits for no longer than a second.
+func hangUp(ctx context.Context, conn *pgx.Conn) {
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	_ = conn.Close(closing)
 }

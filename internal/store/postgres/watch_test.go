@@ -11,12 +11,15 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/observer"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/schema"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// listening are settings under which only notifications can tell of a change in time.
+// listening are settings under which only notifications can report a change in time.
 func listening(dsn string) Settings {
 	settings := quick(dsn)
 	settings.ResyncInterval, settings.PollInterval = time.Hour, time.Hour
@@ -32,7 +35,7 @@ func listeningThroughAProxy(t *testing.T, dsn string) (*testenv.Proxy, Settings)
 	return proxy, settings
 }
 
-// watched is what a watcher was told.
+// watched is what a subscriber was told.
 type watched struct {
 	mu        sync.Mutex
 	times     map[string]int // by username
@@ -81,7 +84,16 @@ func (w *watched) forget() {
 
 func (w *watched) told(t *testing.T, username string) {
 	t.Helper()
-	eventually(t, "the watcher is told of "+username, func() bool { return w.of(username) > 0 })
+	eventually(t, "the subscriber is notified of "+username, func() bool { return w.of(username) > 0 })
+}
+
+// caughtUp waits until no earlier change is reported any more, and forgets all reports: notifications arrive in order, and the next
+// sweep reports them again.
+func (w *watched) caughtUp(t *testing.T, pool *pgxpool.Pool) {
+	t.Helper()
+	run(t, pool, "SELECT pg_notify($1, 'marker')", observer.RowsChannel)
+	eventually(t, "the marker is reported twice", func() bool { return w.of("marker") > 1 })
+	w.forget()
 }
 
 // insert makes a row as another program does.
@@ -92,12 +104,12 @@ const cutListeners = `
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 WHERE datname = current_database() AND (query LIKE 'LISTEN%' OR query LIKE '-- ping')`
 
-func TestChangesAreToldByNotificationsAlone(t *testing.T) {
+func TestChangesAreReportedByNotificationsAlone(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	s := ready(t, listening(dsn))
 	w := watch(t, s)
-	eventually(t, "the store is notifying", s.Notifying)
+	eventually(t, "the store is notifying", notified(s))
 	pool := connect(t, dsn)
 	run(t, pool, insert, "alice")
 	w.told(t, "alice")
@@ -127,7 +139,7 @@ func TestChangesAreToldByNotificationsAlone(t *testing.T) {
 	w.told(t, "dave") // of a name without a row only the notification tells
 }
 
-func TestTheTriggerKeepsSilentAboutWhatChangesWithEveryLogIn(t *testing.T) {
+func TestTheTriggerDoesNotNotifyOfColumnsThatChangeWithEveryLogin(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	ready(t, quick(dsn))
@@ -138,7 +150,7 @@ func TestTheTriggerKeepsSilentAboutWhatChangesWithEveryLogIn(t *testing.T) {
 	}
 	defer func() { _ = listener.Close(context.WithoutCancel(t.Context())) }()
 	run(t, pool, insert, "alice")
-	if _, err := listener.Exec(t.Context(), "LISTEN "+rowsChannel); err != nil {
+	if _, err := listener.Exec(t.Context(), "LISTEN "+observer.RowsChannel); err != nil {
 		t.Fatal(err)
 	}
 	run(t, pool, "UPDATE users SET failed_login_attempts = failed_login_attempts + 1, last_login_at = now(), updated_at = now()")
@@ -158,7 +170,7 @@ func TestTheTriggerNeverFailsAnotherProgramsWrite(t *testing.T) {
 	role, _ := names(t, dsn)
 	run(t, pool, "GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON users TO "+role)
 	run(t, pool, "REVOKE EXECUTE ON FUNCTION pg_notify(text, text) FROM PUBLIC")
-	run(t, pool, "REVOKE ALL ON FUNCTION "+triggerFunction+"() FROM PUBLIC")
+	run(t, pool, "REVOKE ALL ON FUNCTION "+schema.TriggerFunction+"() FROM PUBLIC")
 	run(t, pool, "ALTER TABLE users ALTER COLUMN username TYPE TEXT")
 	other := connect(t, dsn)
 	run(t, other, insert, "alice")
@@ -171,13 +183,13 @@ func TestTheTriggerNeverFailsAnotherProgramsWrite(t *testing.T) {
 	}
 }
 
-func TestAThousandChangesWhileTheListenerIsCutAreAllTold(t *testing.T) {
+func TestAThousandChangesWhileTheListenerIsCutAreAllReported(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	proxy, settings := listeningThroughAProxy(t, dsn)
 	s := ready(t, settings)
 	w := watch(t, s)
-	eventually(t, "the store is notifying", s.Notifying)
+	eventually(t, "the store is notifying", notified(s))
 
 	proxy.Cut()
 	pool := connect(t, dsn)
@@ -194,7 +206,7 @@ func TestARowKnownByANotificationOnlyIsReportedWhenItVanishes(t *testing.T) {
 	proxy, settings := listeningThroughAProxy(t, dsn)
 	s := ready(t, settings)
 	w := watch(t, s)
-	eventually(t, "the store is notifying", s.Notifying)
+	eventually(t, "the store is notifying", notified(s))
 	pool := connect(t, dsn)
 	run(t, pool, insert, "alice")
 	w.told(t, "alice")
@@ -210,7 +222,7 @@ func TestAListenerThatTheServerEndsListensAgain(t *testing.T) {
 	dsn := databaseWithSchema(t)
 	s := ready(t, listening(dsn))
 	w := watch(t, s)
-	eventually(t, "the store is notifying", s.Notifying)
+	eventually(t, "the store is notifying", notified(s))
 	pool := connect(t, dsn)
 	for i := range 3 {
 		if cut := value[int](t, pool, cutListeners); cut != 1 {
@@ -219,7 +231,7 @@ func TestAListenerThatTheServerEndsListensAgain(t *testing.T) {
 		username := fmt.Sprintf("user-%d", i)
 		run(t, pool, insert, username)
 		w.told(t, username)
-		eventually(t, "the store is notifying", s.Notifying)
+		eventually(t, "the store is notifying", notified(s))
 	}
 }
 
@@ -229,40 +241,39 @@ func TestAListenerThatTheNetworkForgotIsFoundOut(t *testing.T) {
 	proxy, settings := listeningThroughAProxy(t, dsn)
 	settings.PollInterval = 50 * time.Millisecond
 	s := open(t, settings)
-	s.timing.keepAlive, s.timing.ping = 100*time.Millisecond, 100*time.Millisecond
+	s.observer.Timing.KeepAlive, s.observer.Timing.Ping = 100*time.Millisecond, 100*time.Millisecond
 	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	w := watch(t, s)
-	eventually(t, "the store is notifying", s.Notifying)
+	eventually(t, "the store is notifying", notified(s))
 
 	proxy.Stall()
 	run(t, connect(t, dsn), insert, "alice")
 	w.told(t, "alice") // by polling: the pool's way is another one
-	eventually(t, "the store is no longer notifying", func() bool { return !s.Notifying() })
+	eventually(t, "the store is no longer notifying", func() bool { return !s.Health().Notified })
 	proxy.Restore()
-	eventually(t, "the store is notifying again", s.Notifying)
+	eventually(t, "the store is notifying again", notified(s))
 }
 
-// Whoever keeps a copy must not go by it while nobody knows whether the listener still hears: that takes its time to find
-// out.
+// A cache must not be used while it is unknown whether the listening connection is alive, which takes some time to find out.
 func TestAStoreWhoseListenerIsSilentIsNotCurrent(t *testing.T) {
 	t.Parallel()
 	proxy, settings := listeningThroughAProxy(t, databaseWithSchema(t))
 	s := open(t, settings)
-	s.timing.ping = time.Hour
+	s.observer.Timing.Ping = time.Hour
 	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	watch(t, s)
-	eventually(t, "the store is current", s.Current)
+	eventually(t, "the store is current", func() bool { return s.Health().Current })
 	proxy.Stall()
-	eventually(t, "the store is no longer current", func() bool { return !s.Current() })
-	if !s.Notifying() {
+	eventually(t, "the store is no longer current", func() bool { return !s.Health().Current })
+	if !s.Health().Notified {
 		t.Error("it was found out")
 	}
 	proxy.Restore()
-	eventually(t, "the store is current again", s.Current)
+	eventually(t, "the store is current again", func() bool { return s.Health().Current })
 }
 
 func TestWhereNotificationsDoNotPassTheStorePollsAndTriesAgain(t *testing.T) {
@@ -278,7 +289,7 @@ func TestWhereNotificationsDoNotPassTheStorePollsAndTriesAgain(t *testing.T) {
 	}
 	ready(t, quick(dsn))
 	s := open(t, settings)
-	s.timing.selfTest, s.timing.retryListen = 50*time.Millisecond, 100*time.Millisecond
+	s.observer.Timing.SelfTest, s.observer.Timing.RetryListen = 50*time.Millisecond, 100*time.Millisecond
 	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -287,24 +298,24 @@ func TestWhereNotificationsDoNotPassTheStorePollsAndTriesAgain(t *testing.T) {
 	run(t, pool, insert, "alice")
 	w.told(t, "alice")
 	run(t, pool, "UPDATE users SET failed_login_attempts = 3")
-	eventually(t, "the watcher is told of the counter", func() bool { return w.of("alice") > 1 })
-	if s.Notifying() {
+	eventually(t, "the subscriber is notified of the counter", func() bool { return w.of("alice") > 1 })
+	if s.Health().Notified {
 		t.Error("it says that it is notifying")
 	}
 	mu.Lock()
 	listen = dsn
 	mu.Unlock()
-	eventually(t, "the store is notifying", s.Notifying)
+	eventually(t, "the store is notifying", notified(s))
 }
 
-func TestWithoutTheRightToATriggerTheStorePollsAndSaysSoOnce(t *testing.T) {
+func TestWithoutTheRightToATriggerTheStorePollsAndLogsItOnce(t *testing.T) {
 	t.Parallel()
 	dsns := anothersTable(t, testenv.Database(t))
 	var log logged
 	settings := quick(dsns.dsn)
 	settings.Log = log.logger()
 	s := open(t, settings)
-	s.timing.retryListen = 50 * time.Millisecond
+	s.observer.Timing.RetryListen = 50 * time.Millisecond
 	background(t, func(ctx context.Context) { _ = s.Maintain(ctx) })
 	w := watch(t, s)
 	w.told(t, "legacy-1")
@@ -314,10 +325,10 @@ func TestWithoutTheRightToATriggerTheStorePollsAndSaysSoOnce(t *testing.T) {
 		run(t, other, "UPDATE users SET failed_login_attempts = $1 WHERE username = 'legacy-1'", i+1)
 		w.told(t, "legacy-1")
 		if n := w.of("legacy-2"); n != 0 {
-			t.Errorf("told of a row that did not change %d times", n)
+			t.Errorf("a row that did not change was reported %d times", n)
 		}
 	}
-	if s.Notifying() {
+	if s.Health().Notified {
 		t.Error("it says that it is notifying")
 	}
 	if n := strings.Count(log.String(), "GRANT TRIGGER"); n != 1 {
@@ -325,21 +336,21 @@ func TestWithoutTheRightToATriggerTheStorePollsAndSaysSoOnce(t *testing.T) {
 	}
 	role, _ := names(t, dsns.dsn)
 	run(t, other, "GRANT TRIGGER ON users TO "+role)
-	eventually(t, "the store is notifying", s.Notifying)
+	eventually(t, "the store is notifying", notified(s))
 }
 
-func TestATriggerThatSomebodyDropsIsMadeAgain(t *testing.T) {
+func TestATriggerThatAnotherProgramDropsIsCreatedAgain(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	s := ready(t, quick(dsn))
 	watch(t, s)
-	eventually(t, "the store is notifying", s.Notifying)
+	eventually(t, "the store is notifying", notified(s))
 	pool := connect(t, dsn)
-	run(t, pool, "DROP FUNCTION "+triggerFunction+" CASCADE")
-	eventually(t, "the trigger is there", func() bool { return countTriggers(t, pool) == triggerCount })
+	run(t, pool, "DROP FUNCTION "+schema.TriggerFunction+" CASCADE")
+	eventually(t, "the trigger is there", func() bool { return countTriggers(t, pool) == schema.TriggerCount })
 }
 
-func TestNothingIsToldWhileNothingChanges(t *testing.T) {
+func TestNothingIsReportedWhileNothingChanges(t *testing.T) {
 	t.Parallel()
 	dsn := databaseWithSchema(t)
 	settings := quick(dsn)
@@ -351,7 +362,7 @@ func TestNothingIsToldWhileNothingChanges(t *testing.T) {
 	began := s.Pool().Stat().AcquireCount()
 	eventually(t, "it has swept a few times", func() bool { return s.Pool().Stat().AcquireCount() > began+50 })
 	if n := w.of("alice"); n != 1 {
-		t.Errorf("told %d times, want once", n)
+		t.Errorf("reported %d times, want once", n)
 	}
 }
 
@@ -374,11 +385,11 @@ func TestAListenerThatCannotConnectDoesNotKeepLocksFromBeingSeen(t *testing.T) {
 				run(t, pool, "UPDATE users SET locked_until = clock_timestamp() + INTERVAL '15 minutes'")
 				w.told(t, "alice")
 			}
-			if s.Notifying() || !s.Up() {
-				t.Errorf("notifying is %v, and up is %v", s.Notifying(), s.Up())
+			if s.Health().Notified || !s.Health().Up() {
+				t.Errorf("notifying is %v, and up is %v", s.Health().Notified, s.Health().Up())
 			}
 			proxy.Restore()
-			eventually(t, "the store is notifying", s.Notifying)
+			eventually(t, "the store is notifying", notified(s))
 		})
 	}
 }

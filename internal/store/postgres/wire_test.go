@@ -25,14 +25,14 @@ type wiredCall struct {
 	// once tells that nobody makes the call again who does not know what came of it.
 	once bool
 
-	// refuses tells that the call answers with this error, having changed nothing.
+	// refuses is the error with which the call ends, having changed nothing.
 	refuses error
 }
 
-// TestOfEveryExchangeOfEveryCallThatIsCutOffAllIsDoneOrNothing makes each call once, which tells how many exchanges with the
-// server it takes, and then once for each of them with the connection cut off before it, and once after it. What is in the
-// database then is what was there before the call, or what the call is to make of it: the latter from one exchange on, the
-// one that carries the call out. Calling again comes to the same end as if nothing had failed.
+// TestOfEveryExchangeOfEveryCallThatIsCutOffAllIsDoneOrNothing makes each call once, which shows how many exchanges with the
+// server it takes. Then it cuts the connection off before each exchange, and after each. The database then has either the state
+// before the call, or the state after it: the latter from one exchange on, the one that carries the call out. A second call ends as
+// if nothing had failed.
 func TestOfEveryExchangeOfEveryCallThatIsCutOffAllIsDoneOrNothing(t *testing.T) {
 	t.Parallel()
 	var cuts atomic.Int64
@@ -145,7 +145,7 @@ func (w *wired) make(c wiredCall, name string) (start, end string) {
 	return start, w.state(name)
 }
 
-// cutOff makes the call with one exchange cut off, and tells whether it was done.
+// cutOff makes the call with one exchange cut off, and reports whether it was done.
 func (w *wired) cutOff(c wiredCall, nth int, cut testenv.Cut, start, end string) (isDone bool) {
 	w.t.Helper()
 	w.runs++
@@ -301,11 +301,11 @@ var wiredCalls = map[string]wiredCall{
 		c.Write, c.ClearLockout = []user.Field{user.FieldPasswordHash}, true
 		c.Password = &user.PasswordChange{Hash: "another", Version: "2", New: true}
 	}),
-	"an unlocking": applies(func(c *user.Change) { c.ClearLockout, c.Unlock = true, "now" }),
-	"a note":       applies(func(c *user.Change) { c.Lockout.Attempts = 3 }),
-	"a deletion":   applies(func(c *user.Change) { c.Verb = user.Delete }),
-	"deactivation": applies(func(c *user.Change) { c.Verb = user.Deactivate }),
-	"a release":    applies(func(c *user.Change) { c.Verb = user.Release }),
+	"an unlocking":        applies(func(c *user.Change) { c.ClearLockout, c.Unlock = true, "now" }),
+	"an ownership record": applies(func(c *user.Change) { c.Lockout.Attempts = 3 }),
+	"a deletion":          applies(func(c *user.Change) { c.Verb = user.Delete }),
+	"deactivation":        applies(func(c *user.Change) { c.Verb = user.Deactivate }),
+	"a release":           applies(func(c *user.Change) { c.Verb = user.Release }),
 	"a tombstone": {given: func(t *testing.T, s *Store, _ *pgxpool.Pool, name string) func(*Store) error {
 		t.Helper()
 		return changing(t, s, name, func(c *user.Change) { c.Verb = user.Bury })
@@ -332,8 +332,8 @@ var wiredCalls = map[string]wiredCall{
 	"a failure that locked":       attempts("failed_login_attempts = 4", settles(false)),
 	"what happened in an outage": attempts("failed_login_attempts = 3", func(t *testing.T, _ *Store, name string) func(*Store) error {
 		t.Helper()
-		outage := store.Outage{
-			ID: name, Accounts: []store.Missed{{Username: name, Failures: 2}},
+		outage := store.OfflineBatch{
+			ID: name, Accounts: []store.OfflineActivity{{Username: name, Failures: 2}},
 			Attempts: []store.Record{{Time: time.Now(), Username: name, Outcome: store.Failed, Source: "192.0.2.7"}},
 		}
 		return func(s *Store) error { return s.Merge(t.Context(), outage, usual) }

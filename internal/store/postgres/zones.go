@@ -13,6 +13,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/findings"
+	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/schema"
 )
 
 // The columns have no zone, and hold UTC. Another program stores the wall time of its own zone instead: the sharding manager writes
@@ -20,13 +22,13 @@ import (
 
 // readZones lists the roles that own the table users or may write all of it, themselves or as members of another role, the time zone that
 // their new sessions get, as far as role or database set it, and the name of the database. There are none where the columns have a zone.
-const readZones = `WITH t AS (SELECT c.* FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass('` + usersTable + `')::oid)
+const readZones = `WITH t AS (SELECT c.* FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass('` + schema.Users + `')::oid)
 SELECT DISTINCT pg_catalog.quote_ident(r.rolname), COALESCE((
     SELECT pg_catalog.split_part(c.setting, '=', 2) FROM pg_catalog.pg_db_role_setting s CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig) c (setting)
     WHERE pg_catalog.lower(pg_catalog.split_part(c.setting, '=', 1)) = 'timezone'::text
       AND s.setdatabase IN (0::oid, d.oid) AND s.setrole IN (0::oid, r.oid)
     ORDER BY s.setrole = 0::oid, s.setdatabase = 0::oid LIMIT 1), ''), pg_catalog.quote_ident(d.datname)
-` + fromGrantees + `
+` + findings.FromGrantees + `
 JOIN pg_catalog.pg_roles r ON r.rolcanlogin AND (r.oid = g.id OR NOT r.rolsuper AND pg_catalog.pg_has_role(r.oid, g.id, 'USAGE'))
 JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database()
 WHERE EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = t.oid AND a.attname = 'last_login_at'::pg_catalog.name
@@ -40,8 +42,8 @@ var utc = []string{
 
 func isUTC(zone string) bool { return slices.Contains(utc, strings.ToLower(zone)) }
 
-// describeZones is about sessions of other programs, which do not pin their time zone. Where neither role nor database sets one, it is
-// the server's; "" where that is not known.
+// describeZones finds time zones of other programs, which do not pin theirs. If neither role nor database sets one, it is that of
+// the server; "" where that is not known.
 func describeZones(roles []roleZone, server string) (found []store.Finding) {
 	for _, role := range roles {
 		zone := cmp.Or(role.zone, server)
@@ -78,7 +80,7 @@ func (s *Store) serverZone(ctx context.Context) (zone string, err error) {
 	err = connection.QueryRow(ctx, `SELECT s.setting, s.source FROM pg_catalog.pg_settings s
 		WHERE s.name OPERATOR(pg_catalog.=) 'TimeZone'::pg_catalog.text`, pgx.QueryExecModeSimpleProtocol).Scan(&zone, &source)
 	if source == "database" || source == "user" || source == "database user" {
-		return "", err // of the database the catalogue tells, and the role is not another program's
+		return "", err // the catalog has the zone of the database, and the role is not another program's
 	}
 	return zone, err
 }
@@ -90,7 +92,7 @@ WHERE u.locked_until IS NOT NULL AND pg_catalog.isfinite(u.locked_until::timesta
   AND NOT EXISTS (SELECT FROM login_attempts a WHERE a.username::text = u.username::text AND a.locked_until = u.locked_until::timestamptz)
 ORDER BY u.locked_until DESC LIMIT 1000`
 
-// lock is one that another program wrote.
+// lock is a lock that another program wrote.
 type lock struct {
 	now, until time.Time
 	changed    *time.Time // the row; nil where that is not known
@@ -102,10 +104,10 @@ const (
 	lockTolerance = 5 * time.Second
 )
 
-// wallTime returns the zone in whose wall time the lock was written, as its distance to UTC; 0 where nothing tells that it was written
+// wallTime returns the zone in whose wall time the lock was written, as its distance to UTC; 0 where nothing shows that it was written
 // in another one. The sharding manager writes a lock and the time of the change in one statement: the lock by the zone of its process,
-// the time of the change by that of its session. Zones that are not whole or half hours away are not told from locks that somebody
-// set by hand.
+// the time of the change by that of its session. Zones that differ by other than whole or half hours cannot be distinguished
+// from locks that an administrator set by hand.
 func (l lock) wallTime() time.Duration {
 	if l.changed == nil {
 		return 0
@@ -118,12 +120,12 @@ func (l lock) wallTime() time.Duration {
 	return zone
 }
 
-// isAhead tells whether the lock lies later than any that the sharding manager writes.
+// isAhead reports whether the lock lies later than any that the sharding manager writes.
 func (l lock) isAhead() bool { return l.until.Sub(l.now) > managersLock+time.Minute }
 
-// describeLocks is about the locks of other programs.
+// describeLocks finds locks of other programs in another time zone.
 func describeLocks(locks []lock) (found []store.Finding) {
-	object := ident("locked_until")
+	object := schema.Ident("locked_until")
 	for _, l := range locks {
 		f := store.Finding{Object: object}
 		switch zone := l.wallTime(); {
@@ -137,7 +139,7 @@ func describeLocks(locks []lock) (found []store.Finding) {
 				"start that program, the sharding manager for example, with TZ=UTC.", offset(zone))
 		case l.isAhead():
 			f.Kind = store.FindingLongLock
-			f.Consequence = "A lock that the login API did not write ends later than any of the sharding manager's, which are 15 minutes long. Somebody set it by " +
+			f.Consequence = "A lock that the login API did not write ends later than any of the sharding manager's, which are 15 minutes long. An administrator set it by " +
 				"SQL, or the time zone of a program is ahead of UTC: start that one with TZ=UTC."
 		default:
 			continue
@@ -202,7 +204,7 @@ func (s *Store) inspectTimes(ctx context.Context) ([]store.Finding, error) {
 }
 
 // mayReadChanged asks whether the role may read when a row was changed.
-const mayReadChanged = `SELECT COALESCE(pg_catalog.has_column_privilege(pg_catalog.to_regclass('` + usersTable + `')::oid, 'updated_at', 'SELECT'), false)`
+const mayReadChanged = `SELECT COALESCE(pg_catalog.has_column_privilege(pg_catalog.to_regclass('` + schema.Users + `')::oid, 'updated_at', 'SELECT'), false)`
 
 func collect[T any](ctx context.Context, c *conn, sql string, scan pgx.RowToFunc[T]) ([]T, error) {
 	rows, err := c.Query(ctx, sql)

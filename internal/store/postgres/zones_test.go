@@ -134,11 +134,11 @@ func TestInspectionFindsTheZoneOfTheServer(t *testing.T) {
 	_, database := names(t, dsn)
 	role := value[string](t, connect(t, dsn), "SELECT CURRENT_USER::text")
 	eventually(t, "the zone is found", func() bool {
-		found := store.Findings()
+		found := store.Health().Findings
 		return len(found) == 1 && found[0].Object == role && strings.Contains(found[0].Consequence, "the time zone Asia/Tokyo")
 	})
 	run(t, connect(t, dsn), "ALTER DATABASE "+database+" SET timezone TO 'UTC'")
-	eventually(t, "the zone of the database is another one", func() bool { return len(store.Findings()) == 0 })
+	eventually(t, "the zone of the database is another one", func() bool { return len(store.Health().Findings) == 0 })
 }
 
 func TestInspectionFindsZonesOfOthersSessions(t *testing.T) {

@@ -17,7 +17,7 @@ var burying = []test{
 			t.Errorf("the revision is %d, want more than 0", note.Revision)
 		}
 		note.Revision = 0
-		expect(t, "the note", note, &user.Ownership{Owner: alice, State: user.Deleted, Generation: 3, Deletion: "Delete"})
+		expect(t, "the ownership record", note, &user.Ownership{Owner: alice, State: user.Deleted, Generation: 3, Deletion: "Delete"})
 	}},
 	{"burying leaves a row that nobody owns as it is", func(t *testing.T, s *subject) {
 		s.Other.Insert(t, "alice", Row{Hash: secondHash, Roles: `["viewer"]`, Active: true})
@@ -47,7 +47,7 @@ var burying = []test{
 		if note.Revision == before {
 			t.Error("the revision is the one of before")
 		}
-		expect(t, "the note", note, user.Ownership{
+		expect(t, "the ownership record", note, user.Ownership{
 			Owner: stranger, State: user.Deleted, Generation: 1, Revision: note.Revision, Deletion: "Retain",
 		})
 		s.conflicts(t, creation("alice", before, by(stranger)))
@@ -64,7 +64,7 @@ var burying = []test{
 		}
 		s.conflicts(t, adoption("alice", before.Ownership.Revision, by(stranger)))
 		before.Ownership.Revision = after.Ownership.Revision
-		expect(t, "the note", after.Ownership, before.Ownership)
+		expect(t, "the ownership record", after.Ownership, before.Ownership)
 		expect(t, "the row", after.Row, before.Row)
 	}},
 	{"a burial that rests on another note, or on one that is not there, is a conflict", func(t *testing.T, s *subject) {
@@ -95,7 +95,7 @@ var burying = []test{
 			if o.Row != nil {
 				s.apply(t, next(user.Delete, o, by(stranger)))
 			}
-			s.apply(t, burial(s.revision(t, "alice"))) // alice's tombstone does not stand in the stranger's way
+			s.apply(t, burial(s.revision(t, "alice"))) // alice's tombstone does not prevent that of the stranger
 		}
 	}},
 	{"of a creation and a burial of one new name, one succeeds", func(t *testing.T, s *subject) {
@@ -145,7 +145,7 @@ var confirming = []test{
 		s.apply(t, creation("alice", o.Ownership.Revision, generation(4), confirmed))
 		expect(t, "the generation", s.observe(t, "alice").Ownership.Generation, 4)
 	}},
-	{"a confirmed change needs the revision all the same", func(t *testing.T, s *subject) {
+	{"a confirmed change still needs the revision", func(t *testing.T, s *subject) {
 		o := s.created(t)
 		s.apply(t, next(user.Update, o))
 		for _, verb := range []user.Verb{user.Update, user.Delete, user.Deactivate, user.Release, user.Adopt, user.Bury} {
@@ -155,7 +155,7 @@ var confirming = []test{
 		s.conflicts(t, creation("alice", o.Ownership.Revision, confirmed))
 		s.conflicts(t, creation("alice", 0, confirmed))
 	}},
-	{"a confirmed change needs the owner all the same", func(t *testing.T, s *subject) {
+	{"a confirmed change still needs the owner", func(t *testing.T, s *subject) {
 		o := s.created(t)
 		for _, verb := range []user.Verb{user.Update, user.Delete, user.Deactivate, user.Release, user.Adopt, user.Bury} {
 			s.conflicts(t, next(verb, o, confirmed, by(stranger)))
@@ -163,15 +163,15 @@ var confirming = []test{
 		s.Other.Delete(t, "alice")
 		s.conflicts(t, creation("alice", o.Ownership.Revision, confirmed, by(stranger)))
 	}},
-	{"a confirmed change needs the state all the same", func(t *testing.T, s *subject) {
+	{"a confirmed change still needs the state", func(t *testing.T, s *subject) {
 		s.apply(t, next(user.Release, s.created(t)))
 		ended := []user.Verb{user.Update, user.Delete, user.Deactivate, user.Release}
 		for _, verb := range ended {
 			s.conflicts(t, next(verb, s.observe(t, "alice"), confirmed))
 		}
-		s.conflicts(t, creation("alice", s.revision(t, "alice"), confirmed)) // there is a row
+		s.conflicts(t, creation("alice", s.revision(t, "alice"), confirmed)) // the row exists
 		s.Other.Delete(t, "alice")
-		s.conflicts(t, adoption("alice", s.revision(t, "alice"), confirmed)) // there is none
+		s.conflicts(t, adoption("alice", s.revision(t, "alice"), confirmed)) // no row exists
 		s.apply(t, burial(0, named("bob")))
 		for _, verb := range ended {
 			s.conflicts(t, next(verb, s.observe(t, "bob"), confirmed, named("bob")))
@@ -179,7 +179,7 @@ var confirming = []test{
 	}},
 }
 
-// burial is a change that buries alice on the note of this revision.
+// burial is a change that buries alice on the record of this revision.
 func burial(revision int64, edits ...func(*user.Change)) user.Change {
 	return changed(user.Change{
 		Verb: user.Bury, Username: "alice", Owner: alice, Generation: 1, Revision: revision, Deletion: "Delete",

@@ -24,7 +24,7 @@ var charging = []test{
 			t.Error("the ID is missing")
 		}
 		c.ID = 0
-		expect(t, "the charge", c, store.Charged{
+		expect(t, "the charge", c, store.Charge{
 			Username: "alice", Verdict: store.Check, PasswordHash: firstHash, Roles: []string{"viewer", "operator"}, Failed: 1,
 		})
 		s.unchangedBut(t, "alice", before, "failed_login_attempts")
@@ -92,7 +92,7 @@ var charging = []test{
 		before := s.Other.Columns(t, "alice")
 		c := s.charge(t, "alice")
 		c.ID = 0
-		expect(t, "the charge", c, store.Charged{Username: "alice", Verdict: store.Locked})
+		expect(t, "the charge", c, store.Charge{Username: "alice", Verdict: store.Locked})
 		s.unchangedBut(t, "alice", before)
 	}},
 	{"an inactive account is not charged, locked or not", func(t *testing.T, s *subject) {
@@ -101,7 +101,7 @@ var charging = []test{
 			before := s.Other.Columns(t, "alice")
 			c := s.charge(t, "alice")
 			c.ID = 0
-			expect(t, "the charge", c, store.Charged{Username: "alice", Verdict: store.Inactive})
+			expect(t, "the charge", c, store.Charge{Username: "alice", Verdict: store.Inactive})
 			s.unchangedBut(t, "alice", before)
 			s.Other.Lock(t, "alice", time.Hour)
 		}
@@ -113,7 +113,7 @@ var charging = []test{
 		} {
 			c := s.charge(t, username)
 			c.ID = 0
-			expect(t, "the charge", c, store.Charged{Username: username, Verdict: store.Unknown})
+			expect(t, "the charge", c, store.Charge{Username: username, Verdict: store.Unknown})
 		}
 		expect(t, "the counter", s.observe(t, "admin").Row.FailedLoginAttempts, 0)
 	}},
@@ -125,7 +125,7 @@ var charging = []test{
 		}
 		expect(t, "locks", s.charge(t, "alice").Locks, true)
 	}},
-	{"a lock that ran out leaves a full budget again, and no trace of itself", func(t *testing.T, s *subject) {
+	{"an expired lock leaves a full budget and is cleared", func(t *testing.T, s *subject) {
 		s.created(t)
 		s.charges(t, 5)
 		s.Other.Lock(t, "alice", -time.Second)
@@ -154,7 +154,7 @@ var charging = []test{
 		s.created(t)
 		for _, failed := range []int{5, 6, 1000, math.MaxInt32} {
 			s.Other.Lock(t, "alice", -time.Second)
-			s.charge(t, "alice") // takes the old lock out
+			s.charge(t, "alice") // clears the old lock
 			s.Other.SetFailed(t, "alice", &failed)
 			expect(t, "the number of checks", s.checksLeft(t), 1)
 			s.lockedFor(t, 15*time.Minute)
@@ -185,7 +185,7 @@ var charging = []test{
 		expect(t, "the counter", s.failed(t), 5)
 		s.lockedFor(t, 15*time.Minute)
 	}},
-	{"a lock that ran out gives one more budget, to however many at once", func(t *testing.T, s *subject) {
+	{"an expired lock gives one more budget to any number of parallel attempts", func(t *testing.T, s *subject) {
 		s.created(t)
 		s.Other.SetFailed(t, "alice", new(5))
 		s.Other.Lock(t, "alice", -time.Second)
@@ -232,7 +232,7 @@ var charging = []test{
 			}
 		}
 	}},
-	{"the name of an account that cannot be printed is on record escaped", func(t *testing.T, s *subject) {
+	{"a username that cannot be printed is recorded escaped", func(t *testing.T, s *subject) {
 		s.Other.Insert(t, "a\nb", Row{Hash: firstHash, Roles: `[]`, Active: true})
 		expect(t, "the verdict", s.charge(t, "a\nb").Verdict, store.Check)
 		expect(t, "the username", s.Other.Attempts(t)[0].Username, `a\nb`)
@@ -256,7 +256,7 @@ var charging = []test{
 // limits are the usual ones.
 var limits = store.Limits{Attempts: 5, Duration: 15 * time.Minute}
 
-// sources makes each attempt that of another source: beyond some number, refused attempts of one source share records.
+// sources gives each attempt another source: above a number, rejected attempts of one source share records.
 var sources atomic.Uint32
 
 func attemptBy(username string) store.Attempt {
@@ -264,7 +264,7 @@ func attemptBy(username string) store.Attempt {
 	return store.Attempt{Username: username, Alias: "digest", Source: source, UserAgent: "a browser"}
 }
 
-func (s *subject) chargeBy(t *testing.T, a store.Attempt, limits store.Limits) store.Charged {
+func (s *subject) chargeBy(t *testing.T, a store.Attempt, limits store.Limits) store.Charge {
 	t.Helper()
 	c, err := s.Store.Charge(t.Context(), a, limits)
 	if err != nil {
@@ -274,15 +274,15 @@ func (s *subject) chargeBy(t *testing.T, a store.Attempt, limits store.Limits) s
 }
 
 // charge is one attempt under the usual limits.
-func (s *subject) charge(t *testing.T, username string) store.Charged {
+func (s *subject) charge(t *testing.T, username string) store.Charge {
 	t.Helper()
 	return s.chargeBy(t, attemptBy(username), limits)
 }
 
-// charges are so many attempts of alice's, each of which has to get its check.
-func (s *subject) charges(t *testing.T, n int) []store.Charged {
+// charges makes so many attempts of alice, each of which has to be charged.
+func (s *subject) charges(t *testing.T, n int) []store.Charge {
 	t.Helper()
-	var list []store.Charged
+	var list []store.Charge
 	for range n {
 		c := s.charge(t, "alice")
 		expect(t, "the verdict", c.Verdict, store.Check)
@@ -291,7 +291,7 @@ func (s *subject) charges(t *testing.T, n int) []store.Charged {
 	return list
 }
 
-// checksLeft uses up alice's budget, and tells how much there was.
+// checksLeft uses up alice's budget, and returns how much there was.
 func (s *subject) checksLeft(t *testing.T) int {
 	t.Helper()
 	for n := 0; ; n++ {
@@ -301,10 +301,10 @@ func (s *subject) checksLeft(t *testing.T) int {
 	}
 }
 
-// exactly makes n charges of alice's at once, of which so many have to get their check, and one to lock.
+// exactly makes n charges of alice at once, of which so many have to be charged, and one to lock.
 func (s *subject) exactly(t *testing.T, n, checks int) {
 	t.Helper()
-	results := make([]store.Charged, n)
+	results := make([]store.Charge, n)
 	parallel(t, n, func(i int) (err error) {
 		results[i], err = s.Store.Charge(t.Context(), attemptBy("alice"), limits)
 		return err
@@ -334,7 +334,7 @@ func (s *subject) failed(t *testing.T) int {
 	return s.observe(t, "alice").Row.FailedLoginAttempts
 }
 
-// lockedFor expects that alice's lock lasts that long, from just now on.
+// lockedFor expects that alice's lock lasts that long from now.
 func (s *subject) lockedFor(t *testing.T, length time.Duration) {
 	t.Helper()
 	if left := s.observe(t, "alice").LockLeft(); left > length || left < length-10*time.Second {

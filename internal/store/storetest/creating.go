@@ -13,7 +13,7 @@ var creating = []test{
 	{"nothing is known of a name that nobody used", func(t *testing.T, s *subject) {
 		o := s.observe(t, "nobody")
 		expect(t, "the row", o.Row, nil)
-		expect(t, "the note", o.Ownership, nil)
+		expect(t, "the ownership record", o.Ownership, nil)
 	}},
 	{"a created row says what the change says", func(t *testing.T, s *subject) {
 		s.apply(t, creation("alice", 0, roles("viewer", "operator")))
@@ -34,7 +34,7 @@ var creating = []test{
 			t.Errorf("the revision is %d, want more than 0", note.Revision)
 		}
 		note.Revision = 0
-		expect(t, "the note", note, &user.Ownership{
+		expect(t, "the ownership record", note, &user.Ownership{
 			Owner: alice, State: user.Owned, Generation: 3, Deletion: "Retain",
 			PasswordVersion: "v1", PasswordHash: firstHash, PasswordWeak: true, PasswordSuspicion: "quotes,username",
 			UnlockHandled: "monday",
@@ -71,30 +71,30 @@ var creating = []test{
 		s.Other.Insert(t, "alice", Row{Hash: secondHash, Roles: `["viewer"]`, Active: true})
 		s.conflicts(t, creation("alice", 0))
 	}},
-	{"where somebody else owns the row, creating it is a conflict", func(t *testing.T, s *subject) {
+	{"creating a row that another resource owns is a conflict", func(t *testing.T, s *subject) {
 		o := s.created(t)
 		s.conflicts(t, creation("alice", 0, by(stranger)))
 		s.conflicts(t, creation("alice", o.Ownership.Revision, by(stranger)))
 		s.Other.Delete(t, "alice")
 		s.conflicts(t, creation("alice", o.Ownership.Revision, by(stranger)))
 	}},
-	{"a note that came up meanwhile makes creating a conflict, also when the row is gone", func(t *testing.T, s *subject) {
+	{"an ownership record that came up meanwhile makes creating a conflict, also when the row is gone", func(t *testing.T, s *subject) {
 		s.created(t)
 		s.Other.Delete(t, "alice")
 		s.conflicts(t, creation("alice", 0))
 	}},
-	{"a note that is not there, or is another one by now, makes creating a conflict", func(t *testing.T, s *subject) {
+	{"an ownership record that is not there, or is another one by now, makes creating a conflict", func(t *testing.T, s *subject) {
 		s.conflicts(t, creation("alice", 7))
 		o := s.created(t)
 		s.apply(t, next(user.Delete, o))
 		s.conflicts(t, creation("alice", o.Ownership.Revision, by(remade)))
 	}},
-	{"a row that another program deleted is put back by its owner, with what was noted about it", func(t *testing.T, s *subject) {
+	{"a row that another program deleted is created again by its owner, with its ownership record", func(t *testing.T, s *subject) {
 		o := s.created(t, unlock("monday"))
 		s.Other.Delete(t, "alice")
 		gone := s.observe(t, "alice")
 		expect(t, "the row", gone.Row, nil)
-		expect(t, "the note", gone.Ownership, o.Ownership)
+		expect(t, "the ownership record", gone.Ownership, o.Ownership)
 
 		p := user.PasswordChange{Hash: firstHash, Version: "v1"}
 		s.apply(t, creation("alice", gone.Ownership.Revision, password(p)))
@@ -133,7 +133,7 @@ var creating = []test{
 }
 
 var adopting = []test{
-	{"an adopted row gets roles and active, and keeps its password and the columns of the log-in side", func(t *testing.T, s *subject) {
+	{"an adopted row gets roles and active, and keeps its password and the login columns", func(t *testing.T, s *subject) {
 		s.Other.Insert(t, "alice", Row{Hash: secondHash, Roles: `["viewer"]`})
 		s.Other.LogIn(t, "alice")
 		s.Other.Fail(t, "alice")
@@ -173,17 +173,17 @@ var adopting = []test{
 		s.Other.Delete(t, "alice")
 		s.conflicts(t, adoption("alice", s.revision(t, "alice")))
 	}},
-	{"where somebody else owns the row, adopting it is a conflict", func(t *testing.T, s *subject) {
+	{"adopting a row that another resource owns is a conflict", func(t *testing.T, s *subject) {
 		o := s.created(t)
 		s.conflicts(t, adoption("alice", 0, by(stranger)))
 		s.conflicts(t, adoption("alice", o.Ownership.Revision, by(stranger)))
 	}},
-	{"a resource that was made anew takes the row up, and no note of the former one", func(t *testing.T, s *subject) {
+	{"a recreated resource takes the row, without the ownership record of the former one", func(t *testing.T, s *subject) {
 		o := s.created(t, unlock("monday"), generation(9))
 		s.apply(t, adoption("alice", o.Ownership.Revision, by(remade)))
 		note := s.observe(t, "alice").Ownership
 		note.Revision = 0
-		expect(t, "the note", note, &user.Ownership{Owner: remade, State: user.Owned, Generation: 1, Deletion: "Delete"})
+		expect(t, "the ownership record", note, &user.Ownership{Owner: remade, State: user.Owned, Generation: 1, Deletion: "Delete"})
 	}},
 	{"a row that was released may be adopted by anybody", func(t *testing.T, s *subject) {
 		s.apply(t, next(user.Release, s.created(t)))

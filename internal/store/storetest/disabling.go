@@ -151,7 +151,7 @@ var disabling = []test{
 			expect(t, "the hash after "+username, after.PasswordHash, firstHash)
 		}
 	}},
-	{"an inactive row's hash matches nothing at a log-in", func(t *testing.T, s *subject) {
+	{"an inactive row's hash matches nothing at a login", func(t *testing.T, s *subject) {
 		s.created(t, inactive)
 		c := s.charge(t, "alice")
 		expect(t, "the verdict", string(c.Verdict), "inactive")

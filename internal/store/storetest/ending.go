@@ -24,7 +24,7 @@ var ending = []test{
 		expect(t, "the unlock that was handled", note.UnlockHandled, "")
 		expect(t, "the time of the password", note.PasswordChangedAt, nil)
 	}},
-	{"a row that another program deleted can be deleted all the same", func(t *testing.T, s *subject) {
+	{"a row that another program deleted can still be deleted", func(t *testing.T, s *subject) {
 		o := s.created(t)
 		s.Other.Delete(t, "alice")
 		s.apply(t, next(user.Delete, o))
@@ -56,12 +56,12 @@ var ending = []test{
 		after := s.observe(t, "alice")
 		expect(t, "the row", after.Row, &user.Row{PasswordHash: secondHash, Roles: []string{"viewer"}, Active: true})
 		after.Ownership.Revision, after.Ownership.PasswordChangedAt = 0, nil
-		expect(t, "the note", after.Ownership, &user.Ownership{
+		expect(t, "the ownership record", after.Ownership, &user.Ownership{
 			Owner: stranger, State: user.Owned, Generation: 1, Deletion: "Delete",
 			PasswordVersion: "v9", PasswordHash: secondHash,
 		})
 	}},
-	{"a deactivated row stays, refuses log-ins, and belongs to nobody", func(t *testing.T, s *subject) {
+	{"a deactivated row stays, rejects logins, and has no owner", func(t *testing.T, s *subject) {
 		o := s.created(t)
 		before := s.Other.Columns(t, "alice")
 		s.apply(t, next(user.Deactivate, o))
@@ -75,7 +75,7 @@ var ending = []test{
 		s.conflicts(t, next(user.Deactivate, after))
 		s.conflicts(t, next(user.Delete, after))
 	}},
-	{"a row that another program deleted can be deactivated all the same", func(t *testing.T, s *subject) {
+	{"a row that another program deleted can still be deactivated", func(t *testing.T, s *subject) {
 		o := s.created(t)
 		s.Other.Delete(t, "alice")
 		s.apply(t, next(user.Deactivate, o))
@@ -153,7 +153,7 @@ var racing = []test{
 			s.apply(t, next(user.Delete, s.observe(t, "alice")))
 		}
 	}},
-	{"failed log-ins that happen during updates are all counted", func(t *testing.T, s *subject) {
+	{"failed logins during updates are all counted", func(t *testing.T, s *subject) {
 		o := s.created(t)
 		succeeded := parallel(t, 8, func(i int) error {
 			if i%2 == 0 {
@@ -171,7 +171,7 @@ var racing = []test{
 		_, err := s.Store.Observe(ctx, "alice")
 		expectCancelled(t, err)
 		expectCancelled(t, s.try(ctx, creation("alice", 0)))
-		expect(t, "the note", s.observe(t, "alice").Ownership, nil)
+		expect(t, "the ownership record", s.observe(t, "alice").Ownership, nil)
 	}},
 }
 

@@ -16,10 +16,10 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// patience is how long a test waits for something that has to come.
+// patience is how long a test waits for a condition.
 const patience = 15 * time.Second
 
-// conflicts expects that a change is refused as one that came too late, and that nothing of it is left behind.
+// conflicts expects that a change is rejected as a late one, and that it changed nothing.
 func (s *subject) conflicts(t *testing.T, change user.Change) {
 	t.Helper()
 	row, note := s.Other.Columns(t, change.Username), s.observe(t, change.Username).Ownership
@@ -27,7 +27,7 @@ func (s *subject) conflicts(t *testing.T, change user.Change) {
 		t.Errorf("%s %q: want a conflict, got: %v", change.Verb, change.Username, err)
 	}
 	expect(t, "the row", s.Other.Columns(t, change.Username), row)
-	expect(t, "the note", s.observe(t, change.Username).Ownership, note)
+	expect(t, "the ownership record", s.observe(t, change.Username).Ownership, note)
 }
 
 func expect[T any](t *testing.T, what string, got, want T) {
@@ -37,7 +37,7 @@ func expect[T any](t *testing.T, what string, got, want T) {
 	}
 }
 
-// unchangedBut expects that a row holds what it held, but for these columns.
+// unchangedBut expects that a row is unchanged except for these columns.
 func (s *subject) unchangedBut(t *testing.T, username string, before map[string]any, columns ...string) {
 	t.Helper()
 	after := s.Other.Columns(t, username)
@@ -58,7 +58,7 @@ func (s *subject) unchangedBut(t *testing.T, username string, before map[string]
 	}
 }
 
-// told collects what a watcher is told.
+// told collects the usernames of which a subscriber is notified.
 type told struct {
 	mu        sync.Mutex
 	usernames map[string]struct{}
@@ -91,14 +91,14 @@ func (s *subject) watch(t *testing.T) *told {
 	return w
 }
 
-// forget drops what was told so far.
+// forget drops the usernames so far.
 func (w *told) forget() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	clear(w.usernames)
 }
 
-// has waits until all of the usernames were told.
+// has waits until all of the usernames were reported.
 func (w *told) has(t *testing.T, usernames ...string) {
 	t.Helper()
 	deadline := time.After(patience)
@@ -115,7 +115,7 @@ func (w *told) has(t *testing.T, usernames ...string) {
 		}
 		select {
 		case <-deadline:
-			t.Fatalf("not told of %q, only of %q", missing, all)
+			t.Fatalf("not notified of %q, only of %q", missing, all)
 		case <-time.After(2 * time.Millisecond):
 		}
 	}

@@ -13,7 +13,7 @@ import (
 // strict is a policy that is stricter than the usual limits, and whose locks grow.
 var strict = user.Lockout{Attempts: 2, Duration: time.Minute, Longest: 5 * time.Minute}
 
-// governing is about what policies say of accounts.
+// governing is about the decisions of policies on accounts.
 var governing = []test{
 	{"what a policy says is noted, and read as it was noted", func(t *testing.T, s *subject) {
 		o := s.created(t, under(strict))
@@ -29,7 +29,7 @@ var governing = []test{
 		expect(t, "the lockout", o.Ownership.Lockout, user.Lockout{})
 		expect(t, "suspended", o.Ownership.Suspended, false)
 	}},
-	{"who takes a row up or over is noted with his own policy's terms", func(t *testing.T, s *subject) {
+	{"a resource that takes a row is recorded with the terms of its own policy", func(t *testing.T, s *subject) {
 		o := s.created(t, under(strict), suspending)
 		s.apply(t, next(user.Release, o))
 		longest := user.Lockout{Duration: 8760 * time.Hour, Longest: 8760 * time.Hour}
@@ -91,7 +91,7 @@ var governing = []test{
 		s.charge(t, "alice")
 		last := s.charge(t, "alice")
 		expect(t, "locks", last.Locks, true)
-		expect(t, "stands", s.settle(t, last, true), true)
+		expect(t, "accepted", s.settle(t, last, true), true)
 		expect(t, "the number of checks", s.checksLeft(t), 2)
 		s.lockedFor(t, time.Minute)
 	}},
@@ -121,7 +121,7 @@ var governing = []test{
 		expect(t, "the number of checks", s.checksLeft(t), 1)
 		s.lockedFor(t, 8760*time.Hour)
 	}},
-	{"who is exempt is counted and put on record, and never locked", func(t *testing.T, s *subject) {
+	{"an exempt account is counted and recorded, and never locked", func(t *testing.T, s *subject) {
 		s.created(t, under(user.Lockout{Exempt: true}))
 		for i := range 20 {
 			c := s.charge(t, "alice")
@@ -132,10 +132,10 @@ var governing = []test{
 		}
 		expect(t, "the number of records", len(s.Other.Attempts(t)), 20)
 		expect(t, "in force", s.observe(t, "alice").Locked(), false)
-		s.merges(t, store.Missed{Failures: 20})
+		s.merges(t, store.OfflineActivity{Failures: 20})
 		expect(t, "in force", s.observe(t, "alice").Locked(), false)
 	}},
-	{"a lock that somebody else wrote holds for who is exempt, too", func(t *testing.T, s *subject) {
+	{"a lock of another program holds for an exempt account too", func(t *testing.T, s *subject) {
 		s.created(t, under(user.Lockout{Exempt: true}))
 		s.Other.Lock(t, "alice", time.Hour)
 		c := s.charge(t, "alice")
@@ -151,7 +151,7 @@ var governing = []test{
 	}},
 	{"a merge locks by the policy's limits", func(t *testing.T, s *subject) {
 		s.created(t, under(strict))
-		s.merges(t, store.Missed{Failures: 2})
+		s.merges(t, store.OfflineActivity{Failures: 2})
 		s.lockedFor(t, time.Minute)
 	}},
 	{"a hundred parallel attempts get as many checks as the policy says", func(t *testing.T, s *subject) {

@@ -33,7 +33,7 @@ var reading = []test{
 			t.Errorf("the lock lasts %v more, want 15 minutes", left)
 		}
 	}},
-	{"a lock that has run out is still told, and is none", func(t *testing.T, s *subject) {
+	{"an expired lock is still reported, and not in force", func(t *testing.T, s *subject) {
 		s.created(t)
 		s.Other.Lock(t, "alice", -time.Second)
 		o := s.observe(t, "alice")
@@ -44,16 +44,16 @@ var reading = []test{
 		s.Other.Lock(t, "alice", time.Hour)
 		expect(t, "locked", s.observe(t, "alice").Locked(), true)
 	}},
-	{"a last log-in is read as the moment it was", func(t *testing.T, s *subject) {
+	{"a last login is read as the moment it was", func(t *testing.T, s *subject) {
 		s.created(t)
-		expect(t, "the last log-in", s.observe(t, "alice").Row.LastLogin, nil)
+		expect(t, "the last login", s.observe(t, "alice").Row.LastLogin, nil)
 		s.Other.LogIn(t, "alice")
-		near(t, "the last log-in", s.observe(t, "alice").Row.LastLogin, s.Other.Now(t))
+		near(t, "the last login", s.observe(t, "alice").Row.LastLogin, s.Other.Now(t))
 	}},
 	{"a row of another program is read without an owner", func(t *testing.T, s *subject) {
 		s.Other.Insert(t, "alice", Row{Hash: firstHash, Roles: `["viewer", "operator"]`})
 		o := s.observe(t, "alice")
-		expect(t, "the note", o.Ownership, nil)
+		expect(t, "the ownership record", o.Ownership, nil)
 		expect(t, "the row", o.Row, &user.Row{PasswordHash: firstHash, Roles: []string{"viewer", "operator"}})
 	}},
 	{"what is no array of strings is malformed roles", func(t *testing.T, s *subject) {
@@ -118,7 +118,7 @@ var reading = []test{
 	{"a snapshot of nobody is empty", func(t *testing.T, s *subject) {
 		expect(t, "the number of entries", len(s.snapshot(t)), 0)
 	}},
-	{"a store with a row or a note is not fresh", func(t *testing.T, s *subject) {
+	{"a store with a row or an ownership record is not fresh", func(t *testing.T, s *subject) {
 		s.Other.Insert(t, "bob", Row{Hash: firstHash, Roles: `[]`})
 		expect(t, "fresh", s.fresh(t), false)
 		s.Other.Delete(t, "bob")
@@ -135,7 +135,7 @@ var reading = []test{
 	}},
 }
 
-// snapshot is what the store says of the usernames.
+// snapshot returns the accounts of the usernames.
 func (s *subject) snapshot(t *testing.T, usernames ...string) map[string]user.Observed {
 	t.Helper()
 	snapshot, err := s.Store.Snapshot(t.Context(), usernames)
@@ -155,12 +155,12 @@ func (s *subject) fresh(t *testing.T) bool {
 }
 
 var watching = []test{
-	{"a watcher is told of what was there before it came", func(t *testing.T, s *subject) {
+	{"a subscriber is notified of rows that existed before it", func(t *testing.T, s *subject) {
 		s.created(t)
 		s.Other.Insert(t, "bob", Row{Hash: firstHash, Roles: `[]`})
 		s.watch(t).has(t, "alice", "bob")
 	}},
-	{"a watcher is told of every change of the operator's own", func(t *testing.T, s *subject) {
+	{"a subscriber is notified of every change of the operator", func(t *testing.T, s *subject) {
 		s.created(t)
 		w := s.watch(t)
 		w.has(t, "alice")
@@ -181,7 +181,7 @@ var watching = []test{
 			w.has(t, "alice")
 		}
 	}},
-	{"a watcher is told of every change of another program", func(t *testing.T, s *subject) {
+	{"a subscriber is notified of every change of another program", func(t *testing.T, s *subject) {
 		s.created(t)
 		w := s.watch(t)
 		w.has(t, "alice")

@@ -11,30 +11,30 @@ import (
 )
 
 var settling = []test{
-	{"a success clears the counter and notes the log-in, and nothing else", func(t *testing.T, s *subject) {
+	{"a success clears the counter and records the login, and nothing else", func(t *testing.T, s *subject) {
 		s.created(t)
 		s.charges(t, 3)
 		before := s.Other.Columns(t, "alice")
 		c := s.charge(t, "alice")
-		s.stands(t, c)
+		s.succeeds(t, c)
 		s.unchangedBut(t, "alice", before, "failed_login_attempts", "last_login_at")
 		row := s.observe(t, "alice").Row
 		expect(t, "the counter", row.FailedLoginAttempts, 0)
-		near(t, "the last log-in", row.LastLogin, s.Other.Now(t))
+		near(t, "the last login", row.LastLogin, s.Other.Now(t))
 		expect(t, "the outcome", s.outcome(t, c), store.Succeeded)
 	}},
 	{"a failure changes nothing but its record", func(t *testing.T, s *subject) {
 		s.created(t)
 		c := s.charge(t, "alice")
 		before := s.Other.Columns(t, "alice")
-		expect(t, "stands", s.settle(t, c, false), false)
+		expect(t, "accepted", s.settle(t, c, false), false)
 		s.unchangedBut(t, "alice", before)
 		expect(t, "the outcome", s.outcome(t, c), store.Failed)
 	}},
-	{"whoever never settles has used up one attempt", func(t *testing.T, s *subject) {
+	{"an attempt that is never settled is used up", func(t *testing.T, s *subject) {
 		s.created(t)
 		c := s.charge(t, "alice")
-		s.stands(t, s.charge(t, "alice"))
+		s.succeeds(t, s.charge(t, "alice"))
 		expect(t, "the outcome", s.outcome(t, c), store.Pending)
 		s.charge(t, "alice")
 		expect(t, "the number of checks that are left", s.checksLeft(t), 4)
@@ -42,7 +42,7 @@ var settling = []test{
 	{"a right password on the last try lifts the lock that its charge wrote", func(t *testing.T, s *subject) {
 		s.created(t)
 		c := s.charges(t, 5)[4]
-		s.stands(t, c)
+		s.succeeds(t, c)
 		row := s.observe(t, "alice").Row
 		expect(t, "the lock", row.LockedUntil, nil)
 		expect(t, "the counter", row.FailedLoginAttempts, 0)
@@ -59,7 +59,7 @@ var settling = []test{
 		s.created(t)
 		list := s.charges(t, 3)
 		s.settle(t, list[1], false)
-		s.stands(t, list[0])
+		s.succeeds(t, list[0])
 		expect(t, "the counter", s.failed(t), 0)
 		s.settle(t, list[2], false)
 		expect(t, "the counter", s.failed(t), 0)
@@ -67,11 +67,11 @@ var settling = []test{
 	{"a success lifts no lock that a later attempt wrote, and leaves its counter", func(t *testing.T, s *subject) {
 		s.created(t)
 		list := s.charges(t, 5)
-		s.stands(t, list[0])
+		s.succeeds(t, list[0])
 		expect(t, "the counter", s.failed(t), 5)
 		s.lockedFor(t, 15*time.Minute)
-		near(t, "the last log-in", s.observe(t, "alice").Row.LastLogin, s.Other.Now(t))
-		s.stands(t, list[4])
+		near(t, "the last login", s.observe(t, "alice").Row.LastLogin, s.Other.Now(t))
+		s.succeeds(t, list[4])
 		expect(t, "the number of checks that are left", s.checksLeft(t), 5)
 	}},
 	{"a success lifts no lock that another program wrote meanwhile", func(t *testing.T, s *subject) {
@@ -79,7 +79,7 @@ var settling = []test{
 		for _, n := range []int{1, 5} {
 			c := s.charges(t, n)[n-1]
 			s.Other.Lock(t, "alice", time.Hour)
-			s.stands(t, c)
+			s.succeeds(t, c)
 			expect(t, "the counter", s.failed(t), n)
 			s.lockedFor(t, time.Hour)
 			s.Other.Lock(t, "alice", -time.Second)
@@ -90,14 +90,14 @@ var settling = []test{
 		c := s.charges(t, 5)[4]
 		s.apply(t, next(user.Update, o, clearingLockout, unlock("monday")))
 		s.charges(t, 2)
-		s.stands(t, c)
+		s.succeeds(t, c)
 		expect(t, "the counter", s.failed(t), 0)
 	}},
-	{"a success over a lock that ran out meanwhile takes it out of the row", func(t *testing.T, s *subject) {
+	{"a success clears a lock that expired meanwhile", func(t *testing.T, s *subject) {
 		s.created(t)
 		c := s.charge(t, "alice")
 		s.Other.Lock(t, "alice", -time.Second)
-		s.stands(t, c)
+		s.succeeds(t, c)
 		expect(t, "the lock", s.observe(t, "alice").Row.LockedUntil, nil)
 	}},
 	{"a success does not stand once the hash is another one", func(t *testing.T, s *subject) {
@@ -117,20 +117,20 @@ var settling = []test{
 		s.created(t)
 		c := s.charge(t, "alice")
 		s.Other.Delete(t, "alice")
-		expect(t, "stands", s.settle(t, c, true), false)
+		expect(t, "accepted", s.settle(t, c, true), false)
 		expect(t, "the outcome", s.outcome(t, c), store.Failed)
 	}},
 	{"to settle again answers the same and changes nothing", func(t *testing.T, s *subject) {
 		s.created(t)
 		won, lost := s.charge(t, "alice"), s.charge(t, "alice")
-		s.stands(t, won)
+		s.succeeds(t, won)
 		s.settle(t, lost, false)
 		s.charges(t, 2)
 		before, records := s.Other.Columns(t, "alice"), s.Other.Attempts(t)
-		s.stands(t, won)
-		expect(t, "stands", s.settle(t, lost, false), false)
-		expect(t, "stands", s.settle(t, lost, true), false)
-		expect(t, "stands", s.settle(t, won, false), false)
+		s.succeeds(t, won)
+		expect(t, "accepted", s.settle(t, lost, false), false)
+		expect(t, "accepted", s.settle(t, lost, true), false)
+		expect(t, "accepted", s.settle(t, won, false), false)
 		s.unchangedBut(t, "alice", before)
 		expect(t, "the records", s.Other.Attempts(t), records)
 	}},
@@ -139,13 +139,13 @@ var settling = []test{
 		s.Other.Lock(t, "alice", time.Hour)
 		c := s.charge(t, "alice")
 		before := s.Other.Columns(t, "alice")
-		expect(t, "stands", s.settle(t, c, true), false)
+		expect(t, "accepted", s.settle(t, c, true), false)
 		c.Verdict, c.PasswordHash = store.Check, firstHash
-		expect(t, "stands", s.settle(t, c, true), false)
+		expect(t, "accepted", s.settle(t, c, true), false)
 		s.unchangedBut(t, "alice", before)
 		expect(t, "the outcome", s.outcome(t, c), store.RefusedLocked)
 	}},
-	{"of 40 right log-ins, four at a time, all stand and nobody is locked", func(t *testing.T, s *subject) {
+	{"of 40 right logins, four at a time, all are accepted and none locks", func(t *testing.T, s *subject) {
 		s.created(t)
 		succeeded := parallel(t, 4, func(int) error {
 			for range 10 {
@@ -153,8 +153,8 @@ var settling = []test{
 				if err != nil {
 					return err
 				}
-				if stands, err := s.Store.Settle(t.Context(), c, true); err != nil || !stands {
-					t.Errorf("%s: stands is %t, %v", c.Verdict, stands, err)
+				if accepted, err := s.Store.Settle(t.Context(), c, true); err != nil || !accepted {
+					t.Errorf("%s: accepted is %t, %v", c.Verdict, accepted, err)
 				}
 			}
 			return nil
@@ -162,7 +162,7 @@ var settling = []test{
 		expect(t, "the number that succeeded", succeeded, 4)
 		expect(t, "the counter", s.failed(t), 0)
 	}},
-	{"a watcher is told of a lock, and of what became of the attempt that wrote it", func(t *testing.T, s *subject) {
+	{"a subscriber is notified of a lock, and of the end of the attempt that wrote it", func(t *testing.T, s *subject) {
 		s.created(t)
 		w := s.watch(t)
 		w.has(t, "alice")
@@ -216,7 +216,7 @@ var pending = []test{
 		o := s.observe(t, "alice")
 		expect(t, "in force", o.Locked(), true)
 		expect(t, "pending", o.LockPending(), false)
-		s.stands(t, last) // late, and a success all the same
+		s.succeeds(t, last) // late, and still a success
 		expect(t, "in force", s.observe(t, "alice").Locked(), false)
 	}},
 	{"the lock of another program is not pending, also over one that is", func(t *testing.T, s *subject) {
@@ -225,7 +225,7 @@ var pending = []test{
 		s.Other.Lock(t, "alice", time.Hour)
 		expect(t, "pending", s.observe(t, "alice").LockPending(), false)
 	}},
-	{"a lock of one account keeps no other's from being told of", func(t *testing.T, s *subject) {
+	{"a lock of one account does not delay the report of another's", func(t *testing.T, s *subject) {
 		s.created(t)
 		s.Other.Insert(t, "bob", Row{Hash: firstHash, Roles: `[]`, Active: true})
 		s.charges(t, 5)
@@ -294,43 +294,43 @@ var keeping = []test{
 		if _, err := s.Store.PurgeAttempts(t.Context(), time.Minute, 10); err != nil {
 			t.Fatal(err)
 		}
-		expect(t, "stands", s.settle(t, c, true), false)
+		expect(t, "accepted", s.settle(t, c, true), false)
 		expect(t, "the counter", s.failed(t), 1)
 	}},
 }
 
-func (s *subject) settle(t *testing.T, c store.Charged, success bool) (stands bool) {
+func (s *subject) settle(t *testing.T, c store.Charge, success bool) (accepted bool) {
 	t.Helper()
-	stands, err := s.Store.Settle(t.Context(), c, success)
+	accepted, err := s.Store.Settle(t.Context(), c, success)
 	if err != nil {
 		t.Fatalf("settle: %v", err)
 	}
-	return stands
+	return accepted
 }
 
-// stands settles a success that has to stand.
-func (s *subject) stands(t *testing.T, c store.Charged) {
+// succeeds settles a success that has to be accepted.
+func (s *subject) succeeds(t *testing.T, c store.Charge) {
 	t.Helper()
-	expect(t, "stands", s.settle(t, c, true), true)
+	expect(t, "accepted", s.settle(t, c, true), true)
 }
 
-// falls settles a success that must not stand, nor change the row.
-func (s *subject) falls(t *testing.T, c store.Charged) {
+// falls settles a success that must not be accepted, nor change the row.
+func (s *subject) falls(t *testing.T, c store.Charge) {
 	t.Helper()
 	before := s.Other.Columns(t, "alice")
-	expect(t, "stands", s.settle(t, c, true), false)
+	expect(t, "accepted", s.settle(t, c, true), false)
 	s.unchangedBut(t, "alice", before)
 	expect(t, "the outcome", s.outcome(t, c), store.Failed)
 }
 
-// outcome is what is on record of an attempt.
-func (s *subject) outcome(t *testing.T, c store.Charged) store.Outcome {
+// outcome returns the recorded outcome of an attempt.
+func (s *subject) outcome(t *testing.T, c store.Charge) store.Outcome {
 	t.Helper()
 	for _, r := range s.Other.Attempts(t) {
 		if r.ID == c.ID {
 			return r.Outcome
 		}
 	}
-	t.Errorf("attempt %d is not on record", c.ID)
+	t.Errorf("attempt %d is not recorded", c.ID)
 	return ""
 }

@@ -31,7 +31,7 @@ var sparing = []test{
 			s.isSpared(t, change)
 		}
 	}},
-	{"it is, once there is a second one, whoever made that", func(t *testing.T, s *subject) {
+	{"it is, once there is a second one of any program", func(t *testing.T, s *subject) {
 		o := s.created(t, roles("admin"))
 		for _, verb := range []user.Verb{user.Update, user.Deactivate, user.Delete} {
 			s.isSpared(t, next(verb, o, writing(user.FieldRoles), roles(), endangering("admin")))
@@ -56,7 +56,7 @@ var sparing = []test{
 		o := s.created(t, roles("admin"))
 		s.apply(t, next(user.Delete, o))
 	}},
-	{"a plan that came too late is a conflict, whoever else holds the role", func(t *testing.T, s *subject) {
+	{"a late plan is a conflict, whatever other user holds the role", func(t *testing.T, s *subject) {
 		o := s.created(t, roles("admin"))
 		s.Other.Insert(t, "bob", Row{Hash: firstHash, Roles: `["admin"]`, Active: true})
 		s.apply(t, next(user.Update, o))
@@ -101,7 +101,7 @@ func endangering(roles ...string) func(*user.Change) {
 	return func(c *user.Change) { c.Endangered = roles }
 }
 
-// isSpared expects that a change is refused since nobody else holds the role, and that nothing of it is left behind.
+// isSpared expects that a change is rejected since no other user holds the role, and that it changed nothing.
 func (s *subject) isSpared(t *testing.T, change user.Change) {
 	t.Helper()
 	row, note := s.Other.Columns(t, change.Username), s.observe(t, change.Username).Ownership
@@ -111,5 +111,5 @@ func (s *subject) isSpared(t *testing.T, change user.Change) {
 	if !reflect.DeepEqual(s.Other.Columns(t, change.Username), row) {
 		t.Errorf("%s %q: the row changed", change.Verb, change.Username)
 	}
-	expect(t, "the note", s.observe(t, change.Username).Ownership, note)
+	expect(t, "the ownership record", s.observe(t, change.Username).Ownership, note)
 }

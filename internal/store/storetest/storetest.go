@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package storetest is the conformance suite for stores: what package store promises, as tests. Every store runs it,
-// and a database runs it once for each kind of table that it may meet.
+// Package storetest is the conformance suite for stores: the promises of package store as tests. Every store runs it, and a
+// database runs it once for each kind of table that it may have.
 package storetest
 
 import (
@@ -14,7 +14,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// Store is what is tested.
+// Store is the tested store.
 type Store interface {
 	Observe(ctx context.Context, username string) (user.Observed, error)
 	Snapshot(ctx context.Context, usernames []string) (map[string]user.Observed, error)
@@ -24,38 +24,38 @@ type Store interface {
 	Released(ctx context.Context, cluster, after string, limit int) ([]store.Owned, error)
 	Watch(ctx context.Context, changed func(usernames []string), recovered func())
 
-	Charge(ctx context.Context, attempt store.Attempt, limits store.Limits) (store.Charged, error)
-	Settle(ctx context.Context, charged store.Charged, success bool) (stands bool, err error)
+	Charge(ctx context.Context, attempt store.Attempt, limits store.Limits) (store.Charge, error)
+	Settle(ctx context.Context, charged store.Charge, success bool) (accepted bool, err error)
 	PurgeAttempts(ctx context.Context, olderThan time.Duration, batch int) (int, error)
-	Merge(ctx context.Context, outage store.Outage, limits store.Limits) error
+	Merge(ctx context.Context, outage store.OfflineBatch, limits store.Limits) error
 }
 
-// Harness is a store that is empty when it is opened, and what a test needs around it.
+// Harness is a store that is empty when it is opened, with what a test needs besides.
 type Harness struct {
 	Store Store
 	Other Program
 
-	// Nullable tells that every column but the username may be NULL.
+	// Nullable is true where every column but the username may be NULL.
 	Nullable bool
 }
 
 // Program is another program that reads and writes the same rows with its own SQL, as the sharding manager does. Its
 // methods end the test when they fail.
 type Program interface {
-	// Insert makes a row. Whatever the table has beside the known columns is filled with something.
+	// Insert creates a row. Unknown columns of the table get some value.
 	Insert(t *testing.T, username string, row Row)
 
-	// Columns is all that a row holds, columns that no one here knows included, as something to compare; nil where
-	// there is no such row. The keys are the table's.
+	// Columns returns all columns of a row, also unknown ones, as values to compare; nil where there is no such row. The keys are
+	// those of the table.
 	Columns(t *testing.T, username string) map[string]any
 
-	// Fail is a log-in that failed: the counter goes up by one and, at the fifth, the account is locked for 15 minutes.
+	// Fail is a login that failed: the counter goes up by one and, at the fifth, the account is locked for 15 minutes.
 	Fail(t *testing.T, username string)
 
-	// LogIn is a log-in that succeeded: last_login_at is now.
+	// LogIn is a login that succeeded: last_login_at is now.
 	LogIn(t *testing.T, username string)
 
-	// Lock makes the lock run out after this time from now on, which may lie in the past.
+	// Lock has the lock expire after this time from now, which may be negative.
 	Lock(t *testing.T, username string, left time.Duration)
 
 	// SetRoles writes the column roles, in JSON.
@@ -76,14 +76,14 @@ type Program interface {
 	// Attempts is the audit trail, in the order of the charges.
 	Attempts(t *testing.T) []store.Record
 
-	// Age makes every attempt that is on record older by this.
+	// Age makes every recorded attempt older by this.
 	Age(t *testing.T, by time.Duration)
 
 	// Now is the store's clock.
 	Now(t *testing.T) time.Time
 }
 
-// Row is what another program knows of a row that it makes.
+// Row is what another program knows of a row that it creates.
 type Row struct {
 	Hash   string
 	Roles  string // JSON
@@ -100,8 +100,8 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 	}
 }
 
-// RunSample runs the first test of each group, which takes a tenth of the time. It finds a table that a kind of statement does not
-// fit. Open is called once for each test.
+// RunSample runs the first test of each group, which takes a tenth of the time. It finds a table for which a kind of statement
+// fails. Open is called once for each test.
 func RunSample(t *testing.T, open func(t *testing.T) Harness) {
 	t.Helper()
 	for _, group := range groups() {
@@ -134,10 +134,10 @@ func (c test) on(t *testing.T, open func(t *testing.T) Harness) {
 // subject is the harness with the few steps that most tests take.
 type subject struct {
 	Harness
-	outages int // that were merged, so that each has an ID of its own
+	outages int // merged batches, so that each has an ID of its own
 }
 
-// observe is what the store says of the username.
+// observe returns the account of the username.
 func (s *subject) observe(t *testing.T, username string) user.Observed {
 	t.Helper()
 	observed, err := s.Store.Observe(t.Context(), username)
@@ -156,16 +156,16 @@ func (s *subject) apply(t *testing.T, change user.Change) {
 	}
 	observed := s.observe(t, change.Username)
 	expect(t, "the row that Apply returns", after.Row, observed.Row)
-	expect(t, "the note that Apply returns", after.Ownership, observed.Ownership)
+	expect(t, "the ownership record that Apply returns", after.Ownership, observed.Ownership)
 }
 
-// try makes a change, whatever comes of it.
+// try makes a change that may fail.
 func (s *subject) try(ctx context.Context, change user.Change) error {
 	_, err := s.Store.Apply(ctx, change)
 	return err
 }
 
-// created makes the row of a resource, as most stories begin, and returns what is observed then.
+// created creates the row of a resource, as most tests begin, and returns the account.
 func (s *subject) created(t *testing.T, edits ...func(*user.Change)) user.Observed {
 	t.Helper()
 	change := creation("alice", 0, edits...)
@@ -173,7 +173,7 @@ func (s *subject) created(t *testing.T, edits ...func(*user.Change)) user.Observ
 	return s.observe(t, change.Username)
 }
 
-// revision is that of the note of a username; 0 where there is none.
+// revision returns that of the record of a username; 0 where there is none.
 func (s *subject) revision(t *testing.T, username string) int64 {
 	t.Helper()
 	if note := s.observe(t, username).Ownership; note != nil {
@@ -182,26 +182,26 @@ func (s *subject) revision(t *testing.T, username string) int64 {
 	return 0
 }
 
-// exists tells whether there is a row.
+// exists reports whether there is a row.
 func (s *subject) exists(t *testing.T, username string) bool {
 	t.Helper()
 	return s.Other.Columns(t, username) != nil
 }
 
-// Owners of the stories.
+// Owners of the tests.
 var (
 	alice    = user.Owner{Cluster: "cluster-1", Namespace: "team-a", Name: "alice", UID: "uid-1"}
 	remade   = user.Owner{Cluster: "cluster-1", Namespace: "team-a", Name: "alice", UID: "uid-2"}
 	stranger = user.Owner{Cluster: "cluster-1", Namespace: "team-b", Name: "alice", UID: "uid-3"}
 )
 
-// Hashes look like bcrypt's and are of no password.
+// Hashes that look like those of bcrypt and match no password.
 var (
 	firstHash  = fmt.Sprintf("$2a$10$%053d", 1)
 	secondHash = fmt.Sprintf("$2a$10$%053d", 2)
 )
 
-// creation is a change that creates alice's row on the note of this revision.
+// creation is a change that creates alice's row on the record of this revision.
 func creation(username string, revision int64, edits ...func(*user.Change)) user.Change {
 	return changed(user.Change{
 		Verb: user.Create, Username: username, Owner: alice, Generation: 1, Revision: revision, Deletion: "Delete",
@@ -218,7 +218,7 @@ func adoption(username string, revision int64, edits ...func(*user.Change)) user
 	}, edits...)
 }
 
-// next is a change of alice's own row by her next generation, on what was observed.
+// next is a change of alice's row by the next generation, planned on the observed account.
 func next(verb user.Verb, o user.Observed, edits ...func(*user.Change)) user.Change {
 	return changed(user.Change{
 		Verb: verb, Username: "alice", Owner: alice, Generation: o.Ownership.Generation + 1,

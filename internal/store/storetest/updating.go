@@ -46,7 +46,7 @@ var updating = []test{
 			seen[o.Ownership.Revision] = true
 		}
 	}},
-	{"a counter, a lock and a last log-in survive every update that does not clear them", func(t *testing.T, s *subject) {
+	{"a counter, a lock and a last login survive every update that does not clear them", func(t *testing.T, s *subject) {
 		o := s.created(t)
 		s.Other.LogIn(t, "alice")
 		for range 5 {
@@ -58,7 +58,7 @@ var updating = []test{
 		after := s.observe(t, "alice")
 		expect(t, "locked", after.Locked(), true)
 		expect(t, "the counter", after.Row.FailedLoginAttempts, 5)
-		near(t, "the last log-in", after.Row.LastLogin, s.Other.Now(t))
+		near(t, "the last login", after.Row.LastLogin, s.Other.Now(t))
 	}},
 	{"unlocking by request clears the lock and the counter, and nothing else, and is noted", func(t *testing.T, s *subject) {
 		o := s.created(t)
@@ -103,7 +103,7 @@ var updating = []test{
 		expect(t, "the noted hash", after.PasswordHash, firstHash)
 		expect(t, "the time of the password", after.PasswordChangedAt, o.Ownership.PasswordChangedAt)
 	}},
-	{"a password that another program changed is put back, and the time stays", func(t *testing.T, s *subject) {
+	{"a password that another program changed is restored, and the time stays", func(t *testing.T, s *subject) {
 		o := s.created(t)
 		s.Other.SetHash(t, "alice", &secondHash)
 		expect(t, "the hash", s.observe(t, "alice").Row.PasswordHash, secondHash)
@@ -136,7 +136,7 @@ var updating = []test{
 		expect(t, "the suspicion", after.Ownership.PasswordSuspicion, "base64")
 		expect(t, "unjudged", after.Ownership.PasswordUnchecked, false)
 
-		// What an older version wrote, and is put back before anybody looked.
+		// An older version wrote it, and it is restored before it was observed.
 		s.apply(t, next(user.Update, after, password(user.PasswordChange{Hash: firstHash, Version: "v1", Unchecked: true})))
 		after = s.observe(t, "alice")
 		expect(t, "unjudged", after.Ownership.PasswordUnchecked, true)
@@ -162,7 +162,7 @@ var updating = []test{
 			s.conflicts(t, next(verb, o, writing(user.FieldRoles), roles("viewer"), generation(9)))
 		}
 	}},
-	{"an older generation of the same owner is a conflict, also on the note as it is now", func(t *testing.T, s *subject) {
+	{"an older generation of the same owner is a conflict, also on the ownership record as it is now", func(t *testing.T, s *subject) {
 		o := s.created(t, generation(5))
 		for _, verb := range []user.Verb{user.Update, user.Deactivate, user.Release} {
 			s.conflicts(t, next(verb, o, generation(4), writing(user.FieldRoles), roles("viewer")))
@@ -170,7 +170,7 @@ var updating = []test{
 		s.conflicts(t, adoption("alice", o.Ownership.Revision, generation(4)))
 		s.apply(t, next(user.Update, o, generation(5), writing(user.FieldRoles), roles("viewer")))
 	}},
-	{"a change by another owner is a conflict, also on the note as it is now", func(t *testing.T, s *subject) {
+	{"a change by another owner is a conflict, also on the ownership record as it is now", func(t *testing.T, s *subject) {
 		o := s.created(t)
 		for _, verb := range []user.Verb{user.Update, user.Delete, user.Deactivate, user.Release} {
 			s.conflicts(t, next(verb, o, by(stranger), writing(user.FieldRoles), roles("viewer")))
@@ -190,7 +190,7 @@ var updating = []test{
 		change.Revision, change.Generation = s.revision(t, "alice"), 9
 		s.conflicts(t, change)
 	}},
-	{"malformed roles are put back", func(t *testing.T, s *subject) {
+	{"malformed roles are restored", func(t *testing.T, s *subject) {
 		o := s.created(t)
 		s.Other.SetRoles(t, "alice", `{"admin": true}`)
 		s.apply(t, next(user.Update, o, writing(user.FieldRoles)))
@@ -200,7 +200,7 @@ var updating = []test{
 	}},
 	{"the verb nothing does nothing", func(t *testing.T, s *subject) {
 		s.apply(t, user.Change{Verb: user.Nothing, Username: "alice", Owner: alice})
-		expect(t, "the note", s.observe(t, "alice").Ownership, nil)
+		expect(t, "the ownership record", s.observe(t, "alice").Ownership, nil)
 	}},
 	{"an updated row says when", func(t *testing.T, s *subject) {
 		o := s.created(t)

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+
+	ctrl "sigs.k8s.io/controller-runtime"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/sharding-system/shardinguser-operator/internal/config"
+	"github.com/sharding-system/shardinguser-operator/internal/controller"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/declared"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/policies"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/status"
+	"github.com/sharding-system/shardinguser-operator/internal/password"
+)
+
+// newOptions returns the reconciler's options, and the cluster accounts, which share its policies and statuses.
+func newOptions(
+	ctx context.Context, mgr ctrl.Manager, cluster *cluster, hasher *password.Hasher, settings config.Settings,
+) (options controller.Options, clusterAccounts *declared.ClusterAccounts, err error) {
+	options = controller.Options{
+		Cluster:           cluster.UID,
+		Concurrency:       settings.MaxConcurrentReconciles,
+		MinPasswordLength: settings.PasswordMinLength,
+		ProtectedRoles:    settings.ProtectedRoles,
+		Registry:          ctrlmetrics.Registry,
+	}
+	if options.Statuses, err = status.NewWriter(mgr, options.Registry); err != nil {
+		return options, nil, err
+	}
+	if settings.Policies {
+		if options.Policies, err = policies.New(ctx, mgr); err != nil {
+			return options, nil, err
+		}
+		if err := policies.AddStatuses(mgr, options.Policies, settings.Namespace); err != nil {
+			return options, nil, err
+		}
+	}
+	return options, declared.New(mgr, hasher, declared.Options{
+		Cluster: options.Cluster, Policies: options.Policies, Statuses: options.Statuses, MinPasswordLength: options.MinPasswordLength,
+	}), nil
+}
