@@ -5,6 +5,7 @@ package mirror
 import (
 	"context"
 	"fmt"
+	"maps"
 	"testing"
 	"time"
 
@@ -160,6 +161,21 @@ func TestACopyThatWasMarkedWhileItWasReadStaysStale(t *testing.T) {
 	a.put(map[string]user.Observed{"alice": {Row: &user.Row{}}}, map[string]uint64{"alice": a.stale["alice"]})
 	if _, ok := a.get("alice"); !ok {
 		t.Error("it is never taken for the truth")
+	}
+}
+
+// The database may become unavailable before the account is read again, and the fallback then counts from the cached row.
+func TestAnOlderReadDoesNotReplaceALaterAttempt(t *testing.T) {
+	a := newAccounts(10, time.Now)
+	a.filled = true
+	a.changed("alice")
+	a.put(map[string]user.Observed{"alice": {Row: &user.Row{}}}, a.stale)
+	a.changed("alice")
+	marked := maps.Clone(a.stale)
+	a.charged(store.Charged{Username: "alice", Verdict: store.Check, Failed: 3})
+	a.put(map[string]user.Observed{"alice": {Row: &user.Row{FailedLoginAttempts: 2}}}, marked)
+	if n := a.all()["alice"].Row.FailedLoginAttempts; n != 3 {
+		t.Errorf("the cached row has %d failed attempts, want 3", n)
 	}
 }
 
