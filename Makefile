@@ -145,7 +145,8 @@ MAJOR_TESTS := TestTheStoreOnPostgresKeepsTheStoresPromises TestTwoRolesKeepTheS
 	TestChangesAreReportedByNotificationsAlone TestTheTriggerNeverFailsAnotherProgramsWrite \
 	TestSamplesBecomeThreeRowsThatKubectlShows TestUserLogsInIsLockedByFiveFailuresAndUnlockedByRequest \
 	TestTableOfTheShardingManagerIsUsedAsItIs TestTheScriptLetsBothGenerationsStart \
-	TestInspectionFindsLocksThatLieHoursOff TestInspectTableFindsRolesThatCannotStartAManager
+	TestInspectionFindsLocksThatLieHoursOff TestInspectTableFindsRolesThatCannotStartAManager \
+	TestAStatementTriggerMakesNoOutage
 MAJOR_PACKAGES ?= ./internal/store/postgres ./test/e2e ./test/shardingmanager
 
 .PHONY: test-postgres

@@ -8,7 +8,9 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -43,6 +45,35 @@ func TestHealthOfEveryState(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A reason that is added to the API needs a test of its health.
+func TestEveryReasonOfTheAPIHasItsHealthTested(t *testing.T) {
+	source, err := os.ReadFile("../../../api/v1alpha1/conditions.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	paths, err := filepath.Glob(filepath.Join(customizations, "*", "testdata", "*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tested strings.Builder
+	for _, path := range paths {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tested.Write(content)
+	}
+	reasons := regexp.MustCompile(`\bReason\w+ += "(\w+)"`).FindAllStringSubmatch(string(source), -1)
+	for _, reason := range reasons {
+		if !strings.Contains(tested.String(), "reason: "+reason[1]+"\n") {
+			t.Errorf("no test has the reason %s", reason[1])
+		}
+	}
+	if len(reasons) < 18 {
+		t.Errorf("the API has %d reasons: are they still read right?", len(reasons))
 	}
 }
 
