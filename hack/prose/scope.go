@@ -34,6 +34,7 @@ var commented = []string{
 	"test/chart",
 	"test/corpus",
 	"test/docs",
+	"test/gitops",
 	"test/monitoring",
 	"test/shardingmanager",
 	"test/soak",
