@@ -47,11 +47,7 @@ var plain = []string{
 	"charts/shardinguser-operator/templates/NOTES.txt",
 	"charts/shardinguser-operator/values.schema.json",
 	"charts/shardinguser-operator/values.yaml",
-	"config/default",
-	"config/krew",
-	"config/manager",
-	"config/prometheus",
-	"config/samples",
+	"config",
 	"internal/login/openapi.yaml",
 }
 
