@@ -48,11 +48,15 @@ var plain = []string{
 	"charts/shardinguser-operator/values.schema.json",
 	"charts/shardinguser-operator/values.yaml",
 	"config",
+	"config/database/roles.sql",
+	"config/database/sharding-manager.sql",
+	"examples",
+	"examples/gateways/nginx-site.conf",
 	"internal/login/openapi.yaml",
 }
 
 // pages are Markdown files and folders of them.
-var pages = []string{"README.md", "CONTRIBUTING.md", "SECURITY.md", "docs", "charts", "hack/server-side-apply.md"}
+var pages = []string{"README.md", "CONTRIBUTING.md", "SECURITY.md", "docs", "charts", "examples", "hack/server-side-apply.md"}
 
 type kind int
 
