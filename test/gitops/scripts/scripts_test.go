@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package scripts is the short form of the tests of Argo CD's scripts: it runs them in a plain Lua interpreter, which builds in
-// seconds. Package gitops runs the same cases by Argo CD's own libraries, and asks kstatus too.
+// Package scripts tests Argo CD's scripts in a plain Lua interpreter, which builds in seconds. Package gitops runs the same cases
+// with Argo CD's libraries and kstatus.
 package scripts
 
 import (
@@ -34,7 +34,7 @@ func TestHealthOfEveryState(t *testing.T) {
 		}
 		read(t, filepath.Join(customizations, kind, "health_test.yaml"), &file)
 		if len(file.Tests) < 4 {
-			t.Fatalf("%s has %d tests", kind, len(file.Tests))
+			t.Fatalf("%s has %d tests, want at least 4", kind, len(file.Tests))
 		}
 		for _, tt := range file.Tests {
 			t.Run(kind+"/"+tt.InputPath, func(t *testing.T) {
@@ -105,7 +105,7 @@ func TestActionsOnEveryState(t *testing.T) {
 				want[name] = action
 			}
 			if diff := cmp.Diff(want, run(t, filepath.Join(actions, "discovery.lua"), input)); diff != "" {
-				t.Errorf("other actions are offered (-want +got):\n%s", diff)
+				t.Errorf("the offered actions differ (-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -119,13 +119,13 @@ func TestActionsOnEveryState(t *testing.T) {
 				requestIsOfNow(t, got)
 			}
 			if diff := cmp.Diff(withoutEmpty(want), withoutEmpty(got)); diff != "" {
-				t.Errorf("another object comes out (-want +got):\n%s", diff)
+				t.Errorf("the changed object differs (-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
-// requestIsOfNow checks the time of a request to unlock, and puts the time there that the expected object has.
+// requestIsOfNow checks the time of a request to unlock, and replaces it with the time of the expected object.
 func requestIsOfNow(t *testing.T, user object) {
 	t.Helper()
 	const key = "sharding.io/unlock-requested-at"
@@ -200,7 +200,7 @@ func fromLua(value lua.LValue) any {
 	return nil
 }
 
-// withoutEmpty drops empty lists and objects, which Lua cannot tell apart.
+// withoutEmpty returns the fields without empty lists and objects, which are equal in Lua.
 func withoutEmpty(fields object) object {
 	for _, key := range slices.Collect(maps.Keys(fields)) {
 		switch value := fields[key].(type) {
