@@ -28,6 +28,7 @@ var commented = []string{
 	"internal/policy",
 	"internal/serving",
 	"internal/store",
+	"internal/tracing",
 	"internal/user",
 	"test/bench",
 	"test/chart",
