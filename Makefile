@@ -94,7 +94,7 @@ export TIMEFORMAT := %R s
 timed = @echo "==== $(1)"; time
 
 # Measure the share of the cores that each source of logins gets, so nothing else may use the cores meanwhile.
-SHARE_TESTS := TestBodiesThatNeverComeShutNobodyOut TestGuessesAtNamesThatNobodyHasLeaveOthersTheirShare \
+SHARE_TESTS := TestRequestsWithoutBodiesDoNotBlockOtherClients TestGuessesAtUnknownNamesLeaveOthersTheirShare \
 	TestGuessesAtAnExemptAccountLeaveItsOwnerAShare
 empty :=
 shares := ^($(subst $(empty) $(empty),|,$(strip $(SHARE_TESTS))))$$

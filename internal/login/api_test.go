@@ -14,7 +14,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-func TestABodyThatIsNoLogInIsRefusedWithoutALook(t *testing.T) {
+func TestInvalidBodiesAreRejectedWithoutALookup(t *testing.T) {
 	const refusal = `{"error":{"code":"BAD_REQUEST","message":"The body must be a JSON object with username and password"}}`
 	for name, tt := range map[string]struct {
 		body   string
@@ -58,7 +58,7 @@ func TestABodyThatIsNoLogInIsRefusedWithoutALook(t *testing.T) {
 	}
 }
 
-func TestABodyOf16KiBIsTaken(t *testing.T) {
+func TestABodyOf16KiBIsAccepted(t *testing.T) {
 	w := newWorld(t, nil)
 	body := `{"username":"alice","password":"` + right + `","device":"unknown to us"}`
 	if a := w.post(body + strings.Repeat(" ", serving.MaxBodyBytes-len(body))); a.Code != http.StatusOK {
@@ -119,7 +119,7 @@ func TestVerifyAsksForCredentials(t *testing.T) {
 }
 
 // What another program wrote into the table must not reach the gateway as something else.
-func TestHeadersCarryNothingElseThanTheRow(t *testing.T) {
+func TestResponseHeadersHaveOnlyWhatTheRowHas(t *testing.T) {
 	for name, tt := range map[string]struct {
 		username string
 		roles    []string
@@ -151,7 +151,7 @@ func TestHeadersCarryNothingElseThanTheRow(t *testing.T) {
 	}
 }
 
-func TestADefectIsKeptToItsRequest(t *testing.T) {
+func TestAPanicFailsOnlyItsRequest(t *testing.T) {
 	w := newWorld(t, nil)
 	w.tap.charging = func() error { panic("cAnAry") }
 	if a := w.postLogIn("alice", right); a.Code != http.StatusInternalServerError || !strings.Contains(a.Body.String(), "INTERNAL_ERROR") {

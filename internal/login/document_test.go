@@ -65,7 +65,7 @@ func withALongBody(request requesting) requesting {
 	}
 }
 
-func TestTheDocumentAndTheHandlersSayTheSame(t *testing.T) {
+func TestTheHandlersMatchTheDescription(t *testing.T) {
 	const (
 		login    = "POST " + loginPath
 		verify   = "GET " + verifyPath
@@ -144,7 +144,7 @@ func TestTheDocumentAndTheHandlersSayTheSame(t *testing.T) {
 }
 
 // What the document says in words, since paths cannot say it.
-func TestPathsThatTheDocumentHasInWords(t *testing.T) {
+func TestPathsThatTheDescriptionHasInWords(t *testing.T) {
 	d := readDocument(t)
 	w := newWorld(t, nil)
 	for _, method := range []string{http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions} {
@@ -164,7 +164,7 @@ func TestPathsThatTheDocumentHasInWords(t *testing.T) {
 	}
 }
 
-func TestTheDocumentMayBeKeptForAWhile(t *testing.T) {
+func TestTheDescriptionIsCacheable(t *testing.T) {
 	w := newWorld(t, nil)
 	whole, head := w.serve(w.request(http.MethodGet, documentPath, "")), w.serve(w.request(http.MethodHead, documentPath, ""))
 	for _, header := range []string{"Cache-Control", "Content-Type", "Content-Length"} {

@@ -9,7 +9,7 @@ import (
 )
 
 // A client that does not read has no say in when, and how, the process ends.
-func TestAClientThatDoesNotReadDelaysNoEnd(t *testing.T) {
+func TestAClientThatDoesNotReadDelaysNoShutdown(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
 	s := start(t, w, ServerOptions{})

@@ -18,7 +18,7 @@ import (
 
 // A stranger takes all connections there are by default, from two addresses, and sends complete headers whose bodies
 // never come. It connects again whenever a connection ends.
-func TestBodiesThatNeverComeShutNobodyOut(t *testing.T) {
+func TestRequestsWithoutBodiesDoNotBlockOtherClients(t *testing.T) {
 	connections := 2048
 	if testing.Short() {
 		connections = 512 // as many as there are, too

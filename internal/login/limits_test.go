@@ -21,7 +21,7 @@ import (
 
 // Slow clients. Their tests are about what is cut off, and go by shorter times than clients do.
 
-func TestTheTimesThatClientsHave(t *testing.T) {
+func TestTheTimeoutsOfTheServer(t *testing.T) {
 	server, err := NewServer(newWorld(t, nil).Service, ServerOptions{MaxConnections: 16})
 	if err != nil {
 		t.Fatal(err)
@@ -36,7 +36,7 @@ func short(h *http.Server) {
 	h.ReadHeaderTimeout, h.ReadTimeout, h.IdleTimeout = 200*time.Millisecond, 400*time.Millisecond, 200*time.Millisecond
 }
 
-func TestAHandshakeThatNeverEndsIsCutOff(t *testing.T) {
+func TestAnUnfinishedHandshakeTimesOut(t *testing.T) {
 	s := startWith(t, newWorld(t, nil), ServerOptions{}, short)
 	c, err := new(net.Dialer).DialContext(t.Context(), "tcp", s.address)
 	if err != nil {
@@ -51,7 +51,7 @@ func TestAHandshakeThatNeverEndsIsCutOff(t *testing.T) {
 }
 
 // Slowloris: a byte now and then keeps no connection.
-func TestAHeaderThatComesByDropsIsCutOff(t *testing.T) {
+func TestASlowHeaderTimesOut(t *testing.T) {
 	w := newWorld(t, nil)
 	s := startWith(t, w, ServerOptions{}, short)
 	c := s.connect()
@@ -81,7 +81,7 @@ func TestAHeaderThatComesByDropsIsCutOff(t *testing.T) {
 	w.nothingHappened()
 }
 
-func TestABodyThatComesByDropsIsRefusedUncharged(t *testing.T) {
+func TestASlowBodyIsRejectedUncharged(t *testing.T) {
 	w := newWorld(t, nil)
 	s := startWith(t, w, ServerOptions{}, short)
 	c := s.connect()
@@ -95,7 +95,7 @@ func TestABodyThatComesByDropsIsRefusedUncharged(t *testing.T) {
 }
 
 // Verify does not need a body, and yet a request that declares one is complete only with it.
-func TestAVerifyWhoseBodyDoesNotComeIsNotDecided(t *testing.T) {
+func TestAVerifyWithoutItsBodyIsNotDecided(t *testing.T) {
 	w := newWorld(t, nil)
 	s := startWith(t, w, ServerOptions{}, short)
 	c := s.connect()
@@ -115,7 +115,7 @@ func TestAnIdleConnectionIsClosed(t *testing.T) {
 
 // Large requests.
 
-func TestAHeaderOf64KiBIsTakenAndALargerOneIsNot(t *testing.T) {
+func TestAHeaderOf64KiBIsAcceptedAndALargerOneIsNot(t *testing.T) {
 	w := newWorld(t, nil)
 	s := start(t, w, ServerOptions{})
 	ask := func(bytes int) raw {
@@ -132,7 +132,7 @@ func TestAHeaderOf64KiBIsTakenAndALargerOneIsNot(t *testing.T) {
 }
 
 // A field of one letter takes a hundred bytes of memory, for as long as its request waits in line.
-func TestAHeaderOfVeryManyFieldsIsRefused(t *testing.T) {
+func TestAHeaderWithTooManyFieldsIsRejected(t *testing.T) {
 	w := newWorld(t, nil)
 	s := start(t, w, ServerOptions{})
 	fields := func(n int, name func(int) string) string {
@@ -163,7 +163,7 @@ func TestAHeaderOfVeryManyFieldsIsRefused(t *testing.T) {
 	c.mustHear(http.StatusOK)
 }
 
-func TestNoBodyIsAskedForThatWouldBeRefused(t *testing.T) {
+func TestATooLargeBodyIsNotContinued(t *testing.T) {
 	w := newWorld(t, nil)
 	s := startWith(t, w, ServerOptions{}, short)
 	c := s.connect()
@@ -184,7 +184,7 @@ func TestNoBodyIsAskedForThatWouldBeRefused(t *testing.T) {
 	c.mustHear(http.StatusExpectationFailed)
 }
 
-func TestABodyInChunksHasTheSameLimit(t *testing.T) {
+func TestAChunkedBodyHasTheSameLimit(t *testing.T) {
 	w := newWorld(t, nil)
 	s := start(t, w, ServerOptions{})
 	c := s.connect()
@@ -199,7 +199,7 @@ func TestABodyInChunksHasTheSameLimit(t *testing.T) {
 // Many connections.
 
 // A connection that does nothing, or began something, keeps nobody out.
-func TestAFloodOfConnectionsKeepsNobodyOut(t *testing.T) {
+func TestAFloodOfConnectionsDoesNotBlockOtherClients(t *testing.T) {
 	w := newWorld(t, nil)
 	s := start(t, w, ServerOptions{MaxConnections: 16})
 	for i := range 100 {
@@ -240,7 +240,7 @@ func (w *world) dropped() float64 {
 }
 
 // One connection is one request at a time, however many were sent.
-func TestRequestsOneBehindTheOtherAreAnsweredOneByOne(t *testing.T) {
+func TestPipelinedRequestsAreAnsweredOneByOne(t *testing.T) {
 	w := newWorld(t, nil)
 	inside, goOn := make(chan struct{}, 10), make(chan struct{})
 	w.tap.charged = func() error { inside <- struct{}{}; <-goOn; return nil }

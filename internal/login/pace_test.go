@@ -17,7 +17,7 @@ import (
 
 // A client that gets a 429 has its answer at once, and its next request is read after the Retry-After. A trusted
 // proxy's next request may be another client's.
-func TestAConnectionIsHeldWhoseClientIsToComeAgain(t *testing.T) {
+func TestAConnectionIsHeldAfterA429(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		rate    int
@@ -53,7 +53,7 @@ func TestAConnectionIsHeldWhoseClientIsToComeAgain(t *testing.T) {
 }
 
 // Held connections are the first to go, and keep nobody out.
-func TestHeldConnectionsKeepNobodyOut(t *testing.T) {
+func TestHeldConnectionsDoNotBlockOtherClients(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.SourceRate, o.SourceBurst = 1, 1 })
 	s := start(t, w, ServerOptions{MaxConnections: 16})
 	var held []raw
@@ -75,7 +75,7 @@ func TestHeldConnectionsKeepNobodyOut(t *testing.T) {
 }
 
 // The API's description is there for anybody, and is larger than any other answer.
-func TestRequestsForTheDescriptionArePaced(t *testing.T) {
+func TestRequestsForTheDescriptionAreRateLimited(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.SourceRate, o.SourceBurst = 1, 1 })
 	w.refusals = newThrottle(func() rate.Limit { return 1 }, 1)
 	s := start(t, w, ServerOptions{})
@@ -90,7 +90,7 @@ func TestRequestsForTheDescriptionArePaced(t *testing.T) {
 	}
 }
 
-func TestAServerThatEndsHoldsNothing(t *testing.T) {
+func TestAServerThatShutsDownHoldsNoConnection(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.SourceRate, o.SourceBurst = 1, 1 })
 	w.refusals = newThrottle(func() rate.Limit { return 0.01 }, 1)
 	s := start(t, w, ServerOptions{})
@@ -110,7 +110,7 @@ func TestAServerThatEndsHoldsNothing(t *testing.T) {
 	}
 }
 
-func TestRefusalsOfOneAddressArePaced(t *testing.T) {
+func TestRefusalsOfOneAddressAreRateLimited(t *testing.T) {
 	th := newThrottle(func() rate.Limit { return 10 }, 5)
 	now := time.Now()
 	address, other := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
@@ -128,7 +128,7 @@ func TestRefusalsOfOneAddressArePaced(t *testing.T) {
 }
 
 // One site of IPv6 has 65,536 networks that count as an address each.
-func TestRefusalsOfOneSiteArePacedTogether(t *testing.T) {
+func TestRefusalsOfOneIPv6SiteShareARateLimit(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.SourceRate, o.SourceBurst = 1, 1 })
 	held := 0
 	for i := range 2 * refusalBurst {
@@ -142,7 +142,7 @@ func TestRefusalsOfOneSiteArePacedTogether(t *testing.T) {
 	}
 }
 
-func TestTheSourceRateComesFromWhatTheCoresHash(t *testing.T) {
+func TestTheSourceRateFollowsTheHashRate(t *testing.T) {
 	h := password.NewHasher(password.MinCost, 2)
 	for name, tt := range map[string]struct {
 		setting int
@@ -168,7 +168,7 @@ func TestTheSourceRateComesFromWhatTheCoresHash(t *testing.T) {
 }
 
 // A rate that was measured too low, at a busy start, rises for the addresses that are known by then.
-func TestARateThatRisesCountsForKnownAddresses(t *testing.T) {
+func TestARisingRateAppliesToKnownAddresses(t *testing.T) {
 	limit := rate.Limit(1)
 	th := newThrottle(func() rate.Limit { return limit }, 1)
 	now, address := time.Now(), netip.MustParseAddr("192.0.2.1")

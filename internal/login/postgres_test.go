@@ -130,7 +130,7 @@ func (c *cluster) outcomes(replicas ...*world) map[store.Outcome]int {
 }
 
 // 200 parallel wrong passwords against 4 replicas on one database (Keycloak CVE-2024-4629).
-func TestParallelGuessesGetFiveChecksOnOneDatabase(t *testing.T) {
+func TestParallelGuessesGetFiveChecksOnADatabase(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	replicas := []*world{c.replica(), c.replica(), c.replica(), c.replica()}
@@ -151,7 +151,7 @@ func TestParallelGuessesGetFiveChecksOnOneDatabase(t *testing.T) {
 	}
 }
 
-func TestFourFailuresHereAndOneThereLockOnBoth(t *testing.T) {
+func TestFailuresOnTwoReplicasLockOnBoth(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	here, there := c.replica(), c.replica()
@@ -168,7 +168,7 @@ func TestFourFailuresHereAndOneThereLockOnBoth(t *testing.T) {
 	}
 }
 
-func TestAHundredParallelRightLogInsAllSucceedOnADatabase(t *testing.T) {
+func TestAHundredParallelLoginsSucceedOnADatabase(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	w := c.replica()
@@ -184,7 +184,7 @@ func TestAHundredParallelRightLogInsAllSucceedOnADatabase(t *testing.T) {
 
 // The clocks of replicas differ, and so do the time zones of sessions: a lock lasts as long as it should, by the database's
 // clock.
-func TestAReplicaWhoseClockIsOffWritesTheSameLock(t *testing.T) {
+func TestAReplicaWithAWrongClockWritesTheSameLock(t *testing.T) {
 	t.Parallel()
 	for o, off := range []time.Duration{-time.Hour, time.Hour} {
 		for z, zone := range []string{"Asia/Tokyo", "America/Los_Angeles"} {
@@ -220,7 +220,7 @@ func TestAReplicaWhoseClockIsOffWritesTheSameLock(t *testing.T) {
 }
 
 // Whatever is sent for a name, the database is not asked what it fails at.
-func TestNamesThatNoDatabaseTakesAreUnknown(t *testing.T) {
+func TestUnencodableUsernamesAreUnknown(t *testing.T) {
 	t.Parallel()
 	w := newCluster(t).replica()
 	for _, name := range []string{"alice\x00", "\xff\xfe", "alice\r\n", string(make([]byte, 1<<10)), "' OR true --"} {
@@ -230,7 +230,7 @@ func TestNamesThatNoDatabaseTakesAreUnknown(t *testing.T) {
 	}
 }
 
-func TestAGatewaysRequestsOnADatabase(t *testing.T) {
+func TestGatewayRequestsOnADatabase(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	w := c.replica()

@@ -87,7 +87,7 @@ func (c *crowd) turn(username string) (n int) {
 	return n
 }
 
-func TestANewcomerIsServedBeforeABacklogOfGuesses(t *testing.T) {
+func TestANewSourceIsServedBeforeABacklogOfGuesses(t *testing.T) {
 	for name, tt := range map[string]struct {
 		source func(i int) string
 		latest int // turn, which is behind sources that were never served either
@@ -136,7 +136,7 @@ func TestOnOneAccountTheNewestSourceGoesFirst(t *testing.T) {
 	})
 }
 
-func TestAFullLineDropsTheSourceThatHoldsMost(t *testing.T) {
+func TestAFullLineDropsFromTheLargestSource(t *testing.T) {
 	crowded(t, func(t *testing.T, c *crowd) {
 		t.Helper()
 		for i := range c.queue.most {
@@ -186,7 +186,7 @@ func TestAnExemptAccountHasNoSerialLine(t *testing.T) {
 	})
 }
 
-func TestAnAccountThatIsNoLongerExemptHasALine(t *testing.T) {
+func TestAnAccountThatIsNoLongerExemptHasASerialLine(t *testing.T) {
 	w := newWorld(t, nil)
 	alice := w.aliases.Of([]byte("alice"))
 	w.queue.setExempt(alice, true)

@@ -10,7 +10,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-func TestCredentialsThatPassedAreRecognisedWithoutBcrypt(t *testing.T) {
+func TestCredentialsThatPassedAreRecognizedWithoutBcrypt(t *testing.T) {
 	w := newWorld(t, nil)
 	for range 100 {
 		a := w.verifyBasic("alice", right)
@@ -23,7 +23,7 @@ func TestCredentialsThatPassedAreRecognisedWithoutBcrypt(t *testing.T) {
 	}
 }
 
-func TestALogInMakesTheGatewaysRequestsRecognised(t *testing.T) {
+func TestALoginMakesGatewayRequestsRecognized(t *testing.T) {
 	w := newWorld(t, nil)
 	w.try("alice", right)
 	if a := w.verifyBasic("alice", right); a.Code != http.StatusOK || w.Hasher.Compared() != 1 {
@@ -47,7 +47,7 @@ func TestParallelRequestsOfOneClientComputeOnce(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotRecognised(t *testing.T) {
+func TestCredentialsThatAreNotRecognized(t *testing.T) {
 	for name, tt := range map[string]struct {
 		change             func(*world)
 		username, password string
@@ -90,7 +90,7 @@ func TestWhatIsNotRecognised(t *testing.T) {
 	}
 }
 
-func TestNothingIsRecognisedWhereThatIsTurnedOff(t *testing.T) {
+func TestNothingIsRecognizedIfDisabled(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.RecognizeFor = 0 })
 	for range 3 {
 		w.verifyBasic("alice", right)
@@ -100,7 +100,7 @@ func TestNothingIsRecognisedWhereThatIsTurnedOff(t *testing.T) {
 	}
 }
 
-func TestAnUnlockedAccountIsRecognisedAgain(t *testing.T) {
+func TestAnUnlockedAccountIsRecognizedAgain(t *testing.T) {
 	w := newWorld(t, nil)
 	w.verifyBasic("alice", right)
 	for range 5 {

@@ -80,7 +80,7 @@ func (d *disk) TrimAttempts(_ context.Context, outcome store.Outcome, batch int)
 	return int(n), nil
 }
 
-func TestTheLeastWorthyAttemptsMakeRoom(t *testing.T) {
+func TestTheLeastUsefulAttemptsAreTrimmedFirst(t *testing.T) {
 	const most = 10_000_000 // 100,000 rows
 	for name, tt := range map[string]struct {
 		disk disk

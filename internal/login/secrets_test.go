@@ -40,7 +40,7 @@ func TestATokenOfAReplacedSecretIsRefusedAtOnce(t *testing.T) {
 	}
 }
 
-func TestThePreviousSecretCountsUntilItsEnd(t *testing.T) {
+func TestThePreviousSecretIsValidUntilItExpires(t *testing.T) {
 	for name, until := range map[string]time.Duration{"given": time.Hour, "by default": 0} {
 		t.Run(name, func(t *testing.T) {
 			folder := t.TempDir()
@@ -71,7 +71,7 @@ func TestThePreviousSecretCountsUntilItsEnd(t *testing.T) {
 	}
 }
 
-func TestAPreviousSecretThatGoesEndsAtOnce(t *testing.T) {
+func TestARemovedPreviousSecretIsInvalidAtOnce(t *testing.T) {
 	for name, goes := range map[string]func(testing.TB, string){
 		"removed": func(t testing.TB, file string) {
 			t.Helper()
@@ -110,7 +110,7 @@ func TestAPreviousSecretThatGoesEndsAtOnce(t *testing.T) {
 	}
 }
 
-func TestASecretThatIsNoneLeavesTheFormerInForce(t *testing.T) {
+func TestAnInvalidSecretFileKeepsTheOldSecret(t *testing.T) {
 	w, file := withTokens(t)
 	for name, change := range map[string]func(){
 		"a short one":  func() { write(t, file, secret[:31]+"\n") },

@@ -93,7 +93,7 @@ func (s *served) presented() *x509.Certificate {
 	return connection.(*tls.Conn).ConnectionState().PeerCertificates[0]
 }
 
-func TestLogInOverTLS(t *testing.T) {
+func TestLoginOverTLS(t *testing.T) {
 	s := start(t, newWorld(t, nil), ServerOptions{})
 	if status, body := s.logIn("alice", right); status != http.StatusOK {
 		t.Errorf("%d %s", status, body)
@@ -103,7 +103,7 @@ func TestLogInOverTLS(t *testing.T) {
 	}
 }
 
-func TestARotatedCertificateIsTakenUp(t *testing.T) {
+func TestARotatedCertificateIsReloaded(t *testing.T) {
 	dir := t.TempDir()
 	mount := func() {
 		serve, err := serving.SelfSigned(time.Now())
@@ -138,13 +138,13 @@ func TestARotatedCertificateIsTakenUp(t *testing.T) {
 	}
 }
 
-func TestNoServerWithoutTheCertificateThatWasGiven(t *testing.T) {
+func TestAMissingCertificateIsAnError(t *testing.T) {
 	if _, err := NewServer(newWorld(t, nil).Service, ServerOptions{CertDir: t.TempDir()}); err == nil {
 		t.Error("it would serve another one")
 	}
 }
 
-func TestAServerThatEndsAnswersWhatItCharged(t *testing.T) {
+func TestAServerThatShutsDownAnswersChargedAttempts(t *testing.T) {
 	w := newWorld(t, nil)
 	inside, goOn := make(chan struct{}), make(chan struct{})
 	w.tap.charged = func() error { close(inside); <-goOn; return nil }
@@ -196,7 +196,7 @@ func (w *world) waits(n int) {
 	}
 }
 
-func TestAnAddressThatIsTakenIsAnError(t *testing.T) {
+func TestAnAddressInUseIsAnError(t *testing.T) {
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

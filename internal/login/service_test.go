@@ -20,7 +20,7 @@ import (
 
 // Unknown, wrong, inactive, locked, no usable hash: status, headers and body are identical, and each costs exactly one
 // computation (Traefik CVE-2026-32595, OpenBao CVE-2025-6011).
-func TestAllRefusalsAreOneAnswerAtOnePrice(t *testing.T) {
+func TestAllRefusalsHaveTheSameAnswerAndCost(t *testing.T) {
 	longest := strings.Repeat("x", 72)
 	row := func(change func(*user.Row)) func(*world) {
 		return func(w *world) { w.edit("alice", change) }
@@ -99,7 +99,7 @@ func TestAllRefusalsAreOneAnswerAtOnePrice(t *testing.T) {
 	}
 }
 
-func TestTheEmptyPasswordOfABasicHeaderIsRefusedAtOnePrice(t *testing.T) {
+func TestAnEmptyBasicPasswordIsRefusedAtTheSameCost(t *testing.T) {
 	w := newWorld(t, nil)
 	w.edit("alice", func(r *user.Row) { r.PasswordHash = hashOf(t, "") })
 	if a := w.verifyBasic("alice", ""); a.Code != http.StatusUnauthorized || w.Hasher.Compared() != 1 {
@@ -124,7 +124,7 @@ func TestARightPasswordLogsIn(t *testing.T) {
 	}
 }
 
-func TestRolesAreAListWhereThereAreNone(t *testing.T) {
+func TestNoRolesAreAnEmptyList(t *testing.T) {
 	w := newWorld(t, nil)
 	w.edit("alice", func(r *user.Row) { r.Roles = nil })
 	if a := w.postLogIn("alice", right); a.Body.String() != `{"username":"alice","roles":[]}` {
@@ -186,7 +186,7 @@ func TestARightPasswordWhileLockedDoesNotProlongTheLock(t *testing.T) {
 	}
 }
 
-func TestAHundredParallelRightLogInsAllSucceed(t *testing.T) {
+func TestAHundredParallelLoginsSucceed(t *testing.T) {
 	w := newWorld(t, nil)
 	for range 4 {
 		w.try("alice", wrong)
@@ -204,7 +204,7 @@ func TestAHundredParallelRightLogInsAllSucceed(t *testing.T) {
 	}
 }
 
-func TestAStoreThatIsAwayAnswers503AndIsAskedOnce(t *testing.T) {
+func TestAnUnavailableStoreAnswers503AndIsAskedOnce(t *testing.T) {
 	for name, tt := range map[string]struct {
 		when    func(*tap)
 		charged int64 // really
@@ -233,7 +233,7 @@ func TestAStoreThatIsAwayAnswers503AndIsAskedOnce(t *testing.T) {
 	}
 }
 
-func TestAFailureThatCannotBeSettledIsAFailureAllTheSame(t *testing.T) {
+func TestAFailureThatCannotBeSettledIsStillAFailure(t *testing.T) {
 	w := newWorld(t, nil)
 	w.tap.settling = away
 	if a := w.postLogIn("alice", wrong); a.Code != http.StatusUnauthorized {
@@ -245,7 +245,7 @@ func TestAFailureThatCannotBeSettledIsAFailureAllTheSame(t *testing.T) {
 	}
 }
 
-func TestASuccessDoesNotStandOnARowThatChangedMeanwhile(t *testing.T) {
+func TestASuccessIsRefusedIfTheRowChangedMeanwhile(t *testing.T) {
 	for name, change := range map[string]func(*user.Row){
 		"another password": func(r *user.Row) { r.PasswordHash = "$2a$10$" },
 		"deactivated":      func(r *user.Row) { r.Active = false },
@@ -263,7 +263,7 @@ func TestASuccessDoesNotStandOnARowThatChangedMeanwhile(t *testing.T) {
 	}
 }
 
-func TestALogLineTellsOfEachAttempt(t *testing.T) {
+func TestEachAttemptIsLogged(t *testing.T) {
 	w := newWorld(t, nil)
 	w.try("alice", right)
 	w.try(wrong, wrong) // typed into the wrong field
@@ -285,7 +285,7 @@ func TestALogLineTellsOfEachAttempt(t *testing.T) {
 }
 
 // Unknown names after 4 failures of alice (Argo CD CVE-2024-21662): nothing that is kept grows with them.
-func TestUnknownNamesLeaveNothingBehind(t *testing.T) {
+func TestUnknownNamesUseNoMemory(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.SourceRate, o.SourceBurst = 1000, 1000000 })
 	for range 4 {
 		w.try("alice", wrong)

@@ -184,7 +184,7 @@ func (s *served) mustPass(want, of int, username func(i int) string, before floa
 	}
 }
 
-func TestGuessesAtNamesThatNobodyHasLeaveOthersTheirShare(t *testing.T) {
+func TestGuessesAtUnknownNamesLeaveOthersTheirShare(t *testing.T) {
 	s := atDefaults(t)
 	hash, err := reference.GenerateFromPassword([]byte(right), password.MinCost)
 	if err != nil {

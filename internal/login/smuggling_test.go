@@ -13,7 +13,7 @@ import (
 )
 
 // What two programs read in two ways lets a client put a request of its own into another's.
-func TestWhatCanBeReadInTwoWaysIsRefused(t *testing.T) {
+func TestAmbiguousRequestsAreRejected(t *testing.T) {
 	body := `{"username":"alice","password":"` + right + `"}`
 	post := "POST " + loginPath + " HTTP/1.1\r\nHost: x\r\n"
 	for name, request := range map[string]string{
@@ -58,7 +58,7 @@ func TestWhatCanBeReadInTwoWaysIsRefused(t *testing.T) {
 
 // Go takes chunks for what counts where there is a length as well, as RFC 9112 has it; who passed it on may have taken the
 // length. So nothing that follows is taken for a request.
-func TestNothingFollowsABodyInChunks(t *testing.T) {
+func TestNoRequestFollowsAChunkedBody(t *testing.T) {
 	for name, lines := range map[string]string{"chunks": "", "chunks and a length": "Content-Length: 4\r\n"} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, nil)
@@ -74,7 +74,7 @@ func TestNothingFollowsABodyInChunks(t *testing.T) {
 }
 
 // What comes behind a body is not part of its header.
-func TestATrailerSaysNothing(t *testing.T) {
+func TestTrailersAreIgnored(t *testing.T) {
 	w := newWorld(t, nil)
 	s := start(t, w, ServerOptions{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
 	chunked := func(path, chunks, trailer string) raw {
@@ -102,7 +102,7 @@ func TestATrailerSaysNothing(t *testing.T) {
 }
 
 // Whatever a client sends, an attempt is one line in the log, and what is in it can be printed.
-func TestNothingThatAClientSendsEndsALineOfTheLog(t *testing.T) {
+func TestClientsCannotBreakLogLines(t *testing.T) {
 	w := newWorld(t, nil)
 	s := start(t, w, ServerOptions{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
 	strange := "\xff\x9b31m\u2028\u202e\u0085"

@@ -45,7 +45,7 @@ func TestTheClientsAddress(t *testing.T) {
 	}
 }
 
-func TestAnAddressMayMakeSoManyAttempts(t *testing.T) {
+func TestTheAttemptsOfAnAddressAreLimited(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.SourceRate, o.SourceBurst = 1, 3 })
 	w.trusted = []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")} // as httptest's requests come from
 	from := func(source string) *httptest.ResponseRecorder {
@@ -84,7 +84,7 @@ func TestAnAddressMayMakeSoManyAttempts(t *testing.T) {
 	}
 }
 
-func TestWhoIsRecognisedIsNotThrottled(t *testing.T) {
+func TestRecognizedCredentialsAreNotThrottled(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.SourceRate, o.SourceBurst = 1, 1 })
 	for range 100 {
 		if a := w.verifyBasic("alice", right); a.Code != http.StatusOK {
@@ -93,7 +93,7 @@ func TestWhoIsRecognisedIsNotThrottled(t *testing.T) {
 	}
 }
 
-func TestOnlySoManyAddressesAreRemembered(t *testing.T) {
+func TestTheNumberOfCachedAddressesIsLimited(t *testing.T) {
 	th := newThrottle(Options{SourceRate: 1}.rate(), 1)
 	now := time.Now()
 	address := netip.MustParseAddr("10.0.0.0")

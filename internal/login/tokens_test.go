@@ -59,7 +59,7 @@ func (w *world) token() string {
 // bearer is the status of a gateway's question.
 func (w *world) bearer(token string) int { return w.serve(w.verifying("Bearer " + token)).Code }
 
-func TestATokenHasTheClaimsThatTheShardingSystemKnows(t *testing.T) {
+func TestATokenHasTheClaimsOfTheShardingSystem(t *testing.T) {
 	w, _ := withTokens(t)
 	token, err := jwt.NewParser(jwt.WithTimeFunc(w.Now)).Parse(w.token(), func(*jwt.Token) (any, error) { return []byte(secret), nil })
 	if err != nil || token.Method.Alg() != "HS256" {
@@ -75,7 +75,7 @@ func TestATokenHasTheClaimsThatTheShardingSystemKnows(t *testing.T) {
 	}
 }
 
-func TestATokenIsGoodForAsLongAsItsUserIs(t *testing.T) {
+func TestATokenIsValidAsLongAsItsUser(t *testing.T) {
 	for name, tt := range map[string]struct {
 		change func(*world)
 		status int
@@ -107,7 +107,7 @@ func TestATokenIsGoodForAsLongAsItsUserIs(t *testing.T) {
 	}
 }
 
-func TestATokensRolesAreThoseOfTheRow(t *testing.T) {
+func TestTheRolesOfATokenAreThoseOfTheRow(t *testing.T) {
 	w, _ := withTokens(t)
 	token := w.token()
 	w.edit("alice", func(r *user.Row) { r.Roles = []string{"viewer", "auditor"} })
@@ -133,7 +133,7 @@ func (a changedAt) Observe(ctx context.Context, username string) (user.Observed,
 	return o, err
 }
 
-func TestTokensThatOthersSigned(t *testing.T) {
+func TestTokensOfOtherPrograms(t *testing.T) {
 	begin := worldBegins
 	good := func() jwt.MapClaims {
 		return jwt.MapClaims{"username": "alice", "roles": []string{"admin"}, "iat": begin.Unix(), "exp": begin.Add(time.Hour).Unix()}
@@ -203,7 +203,7 @@ func TestTokensThatOthersSigned(t *testing.T) {
 
 // Where a stand-in stands for the hash (a database that was away since the start, a store in memory that was restored), the
 // hash that it stands for may come, or come back.
-func TestATokenOutlivesAPrintButNotAPassword(t *testing.T) {
+func TestATokenOutlivesAStandInButNotAPassword(t *testing.T) {
 	hash := hashOf(t, right)
 	becomes := func(hash string) func(*world) {
 		return func(w *world) { w.edit("alice", func(r *user.Row) { r.PasswordHash = hash }) }
@@ -244,7 +244,7 @@ func TestATokenOutlivesAPrintButNotAPassword(t *testing.T) {
 	}
 }
 
-func TestATokenHoldsNothingOfAPrint(t *testing.T) {
+func TestATokenHasNoDigestOfAStandIn(t *testing.T) {
 	w, _ := withTokens(t)
 	w.edit("alice", func(r *user.Row) { r.PasswordHash = w.Hasher.StandIn([]byte(right)) })
 	token, _, err := jwt.NewParser().ParseUnverified(w.token(), jwt.MapClaims{})
@@ -271,7 +271,7 @@ func (w *world) forge(key string) string {
 	return raw
 }
 
-func TestATokenWithoutAStoreIsNotDecided(t *testing.T) {
+func TestATokenIsNotDecidedWithoutAStore(t *testing.T) {
 	w, _ := withTokens(t)
 	token := w.token()
 	w.Accounts = gone{}

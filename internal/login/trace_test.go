@@ -14,7 +14,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 )
 
-func TestATraceNamesTheEndpointAndNothingElseOfARequest(t *testing.T) {
+func TestATraceHasOnlyTheEndpointOfARequest(t *testing.T) {
 	const told = "mArker" // the log has what a client calls itself
 	spans := tracetest.NewSpanRecorder()
 	before := otel.GetTracerProvider()

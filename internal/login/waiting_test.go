@@ -18,7 +18,7 @@ import (
 )
 
 // 1,000 concurrent log-ins: most find no place, and are not charged for it.
-func TestWhomTheCoresCannotServeIsNotCharged(t *testing.T) {
+func TestAttemptsBeyondTheCapacityAreNotCharged(t *testing.T) {
 	w := newWorld(t, nil)
 	hash := hashOf(t, right)
 	for i := range 1000 {
@@ -46,7 +46,7 @@ func TestWhomTheCoresCannotServeIsNotCharged(t *testing.T) {
 	}
 }
 
-func TestNoPlaceToHashIsBusyAndUncharged(t *testing.T) {
+func TestAnAttemptWithoutAHashingPlaceIsBusyAndUncharged(t *testing.T) {
 	w := newWorld(t, nil)
 	var places []*password.Reservation
 	for {
@@ -70,7 +70,7 @@ func TestNoPlaceToHashIsBusyAndUncharged(t *testing.T) {
 	}
 }
 
-func TestAClientThatHangsUpDoesNotUndoItsCharge(t *testing.T) {
+func TestADisconnectDoesNotUndoTheCharge(t *testing.T) {
 	for name, when := range map[string]func(*tap, func() error){
 		"as it is charged": func(a *tap, hangUp func() error) { a.charging = hangUp },
 		"once charged":     func(a *tap, hangUp func() error) { a.charged = hangUp },
@@ -90,7 +90,7 @@ func TestAClientThatHangsUpDoesNotUndoItsCharge(t *testing.T) {
 	}
 }
 
-func TestWhoHangsUpInLineIsNotCharged(t *testing.T) {
+func TestADisconnectInTheQueueIsNotCharged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil)
 		inside, goOn := make(chan struct{}), make(chan struct{})
@@ -113,7 +113,7 @@ func TestWhoHangsUpInLineIsNotCharged(t *testing.T) {
 	})
 }
 
-func TestALineHasAnEnd(t *testing.T) {
+func TestTheLengthOfALineIsLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil)
 		inside, goOn := make(chan struct{}), make(chan struct{})
@@ -141,7 +141,7 @@ func TestALineHasAnEnd(t *testing.T) {
 	})
 }
 
-func TestAProcessThatEndsSendsAwayWhoWaits(t *testing.T) {
+func TestAShutdownRejectsWaitingAttempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil)
 		inside, goOn := make(chan struct{}), make(chan struct{})
@@ -167,7 +167,7 @@ func TestAProcessThatEndsSendsAwayWhoWaits(t *testing.T) {
 }
 
 // However many accounts they are for: who would wait for long is told to come again, and was not charged.
-func TestOnlySoManyWaitAtOnce(t *testing.T) {
+func TestTheNumberOfWaitingAttemptsIsLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil)
 		goOn := make(chan struct{})
