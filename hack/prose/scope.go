@@ -25,6 +25,7 @@ var commented = []string{
 	"internal/controller",
 	"internal/dsn",
 	"internal/fair",
+	"internal/login",
 	"internal/password",
 	"internal/policy",
 	"internal/serving",

@@ -30,11 +30,11 @@ func TestALoginMakesGatewayRequestsRecognized(t *testing.T) {
 		t.Errorf("%d after %d computations", a.Code, w.Hasher.Compared())
 	}
 	if got := w.try("alice", right); got != Succeeded || w.Hasher.Compared() != 2 {
-		t.Error("a log-in was recognised: it is bcrypt's each time")
+		t.Error("a login was recognized; each login must compute bcrypt")
 	}
 }
 
-// Parallel requests of one page: one of them computes, the others find it done when it is their turn.
+// Of the parallel requests of one page, the first computes, and the others are recognized.
 func TestParallelRequestsOfOneClientComputeOnce(t *testing.T) {
 	w := newWorld(t, nil)
 	parallel(50, func(int) {
@@ -53,13 +53,13 @@ func TestCredentialsThatAreNotRecognized(t *testing.T) {
 		username, password string
 		status             int
 	}{
-		"another password":              {nil, "alice", wrong, http.StatusUnauthorized},
-		"a longer password":             {nil, "alice", right + "x", http.StatusUnauthorized},
-		"a part of the password":        {nil, "alice", right[:len(right)-1], http.StatusUnauthorized},
-		"the password of somebody else": {nil, "bob", right, http.StatusUnauthorized},
-		"a colon moved over":            {nil, "alice:", right, http.StatusUnauthorized},
-		"after the time":                {func(w *world) { w.clock.passes(time.Minute) }, "alice", right, http.StatusOK},
-		"after the same password was hashed anew": {func(w *world) {
+		"another password":             {nil, "alice", wrong, http.StatusUnauthorized},
+		"a longer password":            {nil, "alice", right + "x", http.StatusUnauthorized},
+		"a prefix of the password":     {nil, "alice", right[:len(right)-1], http.StatusUnauthorized},
+		"the password of another user": {nil, "bob", right, http.StatusUnauthorized},
+		"a colon in the username":      {nil, "alice:", right, http.StatusUnauthorized},
+		"after they expired":           {func(w *world) { w.clock.passes(time.Minute) }, "alice", right, http.StatusOK},
+		"after the same password was hashed again": {func(w *world) {
 			w.edit("alice", func(r *user.Row) { r.PasswordHash = hashOf(w.t, right) })
 		}, "alice", right, http.StatusOK},
 		"after the password changed": {func(w *world) {
