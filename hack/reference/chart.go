@@ -85,10 +85,11 @@ func writeTemplate(root *os.Root) error {
 		case "array":
 			value = `join "," ` + value
 		case "boolean":
-			value = `ternary "on" "off" ` + value
+			value = `ternary "off" "on" (not ` + value + `)` // null is false
 		case "integer":
 			value = "toString (int64 " + value + ")"
 		case "string":
+			value += ` | default ""` // for null
 		default:
 			return fmt.Errorf("--%s: no argument is known for values of the type %v", s.Name, kind)
 		}

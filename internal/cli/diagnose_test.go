@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
 // healthy returns the facts of a healthy user.
@@ -318,11 +319,11 @@ func TestDiagnosisEscapesControlCharacters(t *testing.T) {
 
 // A reason without advice leaves people alone.
 func TestEveryReasonOfReadyHasAdvice(t *testing.T) {
-	for _, reason := range []string{
-		v1alpha1.ReasonSecretNotFound, v1alpha1.ReasonSecretKeyNotFound, v1alpha1.ReasonPasswordInvalid, v1alpha1.ReasonUsernameTaken,
-		v1alpha1.ReasonRowExists, v1alpha1.ReasonNotPermitted, v1alpha1.ReasonLastAdministrator, v1alpha1.ReasonDatabaseUnavailable,
-		v1alpha1.ReasonGenerationDisabled, v1alpha1.ReasonDatabaseRejected,
-	} {
+	for _, reason := range user.ReadyReasons() {
+		switch reason {
+		case v1alpha1.ReasonSynced, v1alpha1.ReasonPending, v1alpha1.ReasonPaused: // checkReady and checkPaused have sentences of their own
+			continue
+		}
 		if adviceFor(reason, aUser()) == "" || adviceFor(reason, aUser(withSecret(v1alpha1.PasswordFormatPlain), generates)) == "" {
 			t.Errorf("there is no advice about %s", reason)
 		}

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
 // waiting is the flags --wait and --timeout.
@@ -51,15 +52,13 @@ func (w *waiting) until(ctx context.Context, kube client.Client, u *v1alpha1.Sha
 	return err
 }
 
-// applied is the verdict of an edit of the spec: the row says what the spec says, but for the password, of which the edit is
-// not.
+// applied reports whether the operator applied an edit of the spec that does not concern the password.
 func applied(u *v1alpha1.ShardingUser) (bool, error) {
 	ready := meta.FindStatusCondition(u.Status.Conditions, v1alpha1.ConditionReady)
 	if ready == nil || ready.ObservedGeneration != u.Generation {
 		return false, nil
 	}
-	switch ready.Reason {
-	case v1alpha1.ReasonSecretNotFound, v1alpha1.ReasonGenerationDisabled, v1alpha1.ReasonSecretKeyNotFound, v1alpha1.ReasonPasswordInvalid:
+	if user.OfReady(ready.Reason).PasswordOnly {
 		return true, nil
 	}
 	stalled := meta.FindStatusCondition(u.Status.Conditions, v1alpha1.ConditionStalled)

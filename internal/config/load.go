@@ -122,17 +122,20 @@ func (l *loader) add(name string, value pflag.Value) {
 	}
 }
 
-// doubleDashed returns args with two dashes before each flag. One is accepted, too, as by Go's package flag.
+// doubleDashed returns args with two dashes before each flag. One is accepted, too, as by Go's package flag, and h for help.
 func (l *loader) doubleDashed(args []string) []string {
 	args = slices.Clone(args)
 	for i := 0; i < len(args); i++ {
 		if len(args[i]) < 2 || args[i][0] != '-' || args[i] == "--" {
 			break // no flags after it
 		}
-		if args[i][1] != '-' && len(args[i]) > 2 {
+		if args[i][1] != '-' {
 			args[i] = "-" + args[i]
 		}
 		name, _, hasValue := strings.Cut(strings.TrimPrefix(args[i], "--"), "=")
+		if name == "h" {
+			args[i] = "--help"
+		}
 		if f := l.flags.Lookup(name); f != nil && !hasValue && f.NoOptDefVal == "" {
 			i++ // its value, which may begin with a dash
 		}
@@ -239,7 +242,7 @@ func (l *loader) commandLineError(err error) error {
 	}
 	name := ""
 	var unknown *pflag.NotExistError
-	if errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() == "" {
+	if errors.As(err, &unknown) {
 		name = unknown.GetSpecifiedName()
 	}
 	switch {

@@ -204,6 +204,14 @@ func TestWhereTheDSNComesFrom(t *testing.T) {
 	}
 }
 
+func TestEachSpellingOfHelp(t *testing.T) {
+	for _, args := range [][]string{{"-h"}, {"--h"}, {"-help"}, {"-h=true"}, {"--help=true"}, {"--bcrypt-cost", "12", "-h"}, {"--leader-elect", "--help"}} {
+		if _, err := (world{args: args}).load(t); !errors.Is(err, pflag.ErrHelp) {
+			t.Errorf("%q: Load = %v, want %v", args, err, pflag.ErrHelp)
+		}
+	}
+}
+
 func TestHelp(t *testing.T) {
 	var b strings.Builder
 	t.Setenv(dsn.Variable, "not looked at")

@@ -42,17 +42,17 @@ func (r *Reconciler) synchronise(ctx context.Context, u *v1alpha1.ShardingUser, 
 
 	var found outcome
 	var lost *notKeptError
-	isLate := false // each attempt but the last had a conflict, which a trigger may raise because of a disabled hash
+	isLastTry := false // after conflicts alone, which a trigger may raise because of a disabled hash
 	err = store.ErrConflict
 	for try := 0; try < attempts && errors.Is(err, store.ErrConflict); try++ {
-		before := lost
-		isLate = before == nil && try == attempts-1
-		found, err = r.attempt(ctx, u, desired, confirm, before != nil || isLate)
-		if errors.As(err, &lost) && (before != nil && before.isHashLeft == lost.isHashLeft || ends(lost.made.Change)) {
+		previousLoss := lost
+		isLastTry = previousLoss == nil && try == attempts-1
+		found, err = r.attempt(ctx, u, desired, confirm, previousLoss != nil || isLastTry)
+		if errors.As(err, &lost) && (previousLoss != nil && previousLoss.isHashLeft == lost.isHashLeft || ends(lost.made.Change)) {
 			break // the next plan would find nothing left to do of a deletion
 		}
 	}
-	if isLate && lost != nil && lost.isHashLeft {
+	if isLastTry && lost != nil && lost.isHashLeft {
 		return found, store.ErrConflict // so far only conflicts are known to prevent the hash
 	}
 	if errors.As(err, &lost) {

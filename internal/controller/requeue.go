@@ -14,6 +14,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/controller/secrets"
 	"github.com/sharding-system/shardinguser-operator/internal/controller/status"
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
 const (
@@ -70,7 +71,7 @@ func (o outcome) lockChange() time.Duration {
 
 // nameFreed is when the username may be free. An event reports that, but not if it comes before the operator watches.
 func (o outcome) nameFreed() time.Duration {
-	if p := o.Problem; p != nil && (p.Reason == v1alpha1.ReasonRowExists || p.Reason == v1alpha1.ReasonUsernameTaken) {
+	if p := o.Problem; p != nil && user.OfReady(p.Reason).NameTaken {
 		return nameRetry
 	}
 	return 0

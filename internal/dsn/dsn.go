@@ -33,13 +33,11 @@ const Variable = "USER_DATABASE_DSN"
 // around it. It is an error when the file cannot be read, is empty or holds no
 // DSN that pgx understands. The error quotes nothing of the file.
 func ReadFile(path string) (DSN, error) {
-	// A DSN given where its file's path belongs would be quoted by every
-	// error that names the file.
-	if MayBe(path) {
-		return "", errors.New("the value is a DSN; set the path of a file that contains it")
-	}
 	b, err := os.ReadFile(path) //nolint:gosec // The path is the operator's own setting.
-	if err != nil {
+	switch {
+	case err != nil && MayBe(path): // and the error would quote it
+		return "", errors.New("the value is a DSN; set the path of a file that contains it")
+	case err != nil:
 		return "", fmt.Errorf("cannot read the DSN file %s: %w", path, cause(err))
 	}
 	d := DSN(strings.TrimSpace(string(b)))
@@ -93,7 +91,7 @@ func cause(err error) error {
 	return err
 }
 
-var secretLike = regexp.MustCompile(`(?i)://|password\s*=`)
+var secretLike = regexp.MustCompile(`(?is)://|(password|passwd|pwd)\s*=|:.*@`)
 
 // MayBe reports whether value may be a DSN, given where a path or the like belongs. Then no message may quote it.
 func MayBe(value string) bool { return secretLike.MatchString(value) }

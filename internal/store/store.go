@@ -25,8 +25,8 @@
 //     them at once. Otherwise Apply returns ErrLastHolder and has changed nothing.
 //   - Apply writes the columns of the operator, and of the login columns only those that a change asks to clear. Other columns
 //     keep their values.
-//   - An observer of the store is notified of the usernames that Apply or other programs changed: at first of those of all
-//     rows. A notification only means "read again". Several observers do not delay each other.
+//   - A subscriber of Watch first gets the usernames of all rows, then those that Apply or other programs change. A
+//     notification only means "read again". Several subscribers do not delay each other.
 //   - Once a store can be reached again, calls succeed again without a restart.
 package store
 

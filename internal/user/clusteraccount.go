@@ -44,13 +44,8 @@ func isExcluded(u *v1alpha1.ShardingUser) bool {
 	if !u.DeletionTimestamp.IsZero() {
 		return true
 	}
-	switch readyReason(u) {
-	case v1alpha1.ReasonUsernameTaken, v1alpha1.ReasonRowExists:
-		return true
-	case v1alpha1.ReasonNotPermitted:
-		return !ShowsAccount(u)
-	}
-	return false
+	reason := readyReason(u)
+	return OfReady(reason).NameTaken || reason == v1alpha1.ReasonNotPermitted && !ShowsAccount(u)
 }
 
 func rank(u *v1alpha1.ShardingUser) int {
@@ -68,12 +63,8 @@ func ShowsAccount(u *v1alpha1.ShardingUser) bool {
 		s.PasswordSecretVersion != "" {
 		return true
 	}
-	switch readyReason(u) {
-	case v1alpha1.ReasonSynced, v1alpha1.ReasonSecretNotFound, v1alpha1.ReasonGenerationDisabled, v1alpha1.ReasonSecretKeyNotFound,
-		v1alpha1.ReasonPasswordInvalid:
-		return true
-	}
-	return false
+	reason := readyReason(u)
+	return reason == v1alpha1.ReasonSynced || OfReady(reason).PasswordOnly
 }
 
 func readyReason(u *v1alpha1.ShardingUser) string {

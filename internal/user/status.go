@@ -4,7 +4,6 @@ package user
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -46,7 +45,7 @@ func Status(previous v1alpha1.ShardingUserStatus, d Desired, o *Observed, p *Pro
 		setWhere(passwordExpired(d, *o), passwordExpiredCondition(d))
 	}
 	set(readyCondition(p))
-	setWhere(p != nil && stalls(p.Reason), stalledCondition(p))
+	setWhere(p != nil && OfReady(p.Reason).Stalls, stalledCondition(p))
 	return s
 }
 
@@ -168,20 +167,6 @@ func readyCondition(p *Problem) *metav1.Condition {
 		}
 	}
 	return c
-}
-
-// stalls reports whether no retry can help until something is changed. A missing Secret or key does not stall, because
-// users and Secrets are often applied together and tools fail on stalled resources.
-func stalls(reason string) bool {
-	return slices.Contains([]string{
-		v1alpha1.ReasonGenerationDisabled,
-		v1alpha1.ReasonPasswordInvalid,
-		v1alpha1.ReasonUsernameTaken,
-		v1alpha1.ReasonRowExists,
-		v1alpha1.ReasonNotPermitted,
-		v1alpha1.ReasonLastAdministrator,
-		v1alpha1.ReasonDatabaseRejected,
-	}, reason)
 }
 
 // Same reports whether two statuses are equal.

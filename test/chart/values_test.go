@@ -46,6 +46,13 @@ func TestValuesOfObjects(t *testing.T) {
 				}
 			},
 		},
+		"null turns a switch off": {
+			"{tracing: {enabled: null}, notifications: {enabled: null}, login: {fallback: {enabled: null}}}",
+			func(m made) {
+				m.Expect(m.flags()).To(gomega.And(gomega.Not(gomega.HaveKey("tracing")),
+					gomega.HaveKeyWithValue("notifications", "off"), gomega.HaveKeyWithValue("fallback", "off")))
+			},
+		},
 		"traces go to a collector, as many as one says": {
 			"tracing: {enabled: true, endpoint: 'http://collector:4318', sampler: parentbased_traceidratio, samplerArgument: 0}",
 			func(m made) {

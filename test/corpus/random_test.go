@@ -33,8 +33,8 @@ const (
 	othersRows  = 20
 )
 
-// allReasons are the possible reasons of the condition Ready.
-var allReasons = []string{
+// expectedReasons are the reasons of the condition Ready that manifests alone can cause here.
+var expectedReasons = []string{
 	v1alpha1.ReasonSynced, v1alpha1.ReasonSecretNotFound, v1alpha1.ReasonSecretKeyNotFound, v1alpha1.ReasonPasswordInvalid,
 	v1alpha1.ReasonUsernameTaken, v1alpha1.ReasonRowExists, v1alpha1.ReasonLastAdministrator, v1alpha1.ReasonPaused,
 }
@@ -212,7 +212,7 @@ func (w *chance) explained() {
 			switch {
 			case ready == nil || ready.ObservedGeneration != u.Generation || u.Status.ObservedGeneration != u.Generation:
 				silent = append(silent, u.Name)
-			case !slices.Contains(allReasons, ready.Reason) || ready.Message == "" && ready.Reason != v1alpha1.ReasonSynced:
+			case !slices.Contains(expectedReasons, ready.Reason) || ready.Message == "" && ready.Reason != v1alpha1.ReasonSynced:
 				silent = append(silent, u.Name+": "+ready.Reason)
 			default:
 				count[ready.Reason]++

@@ -1,12 +1,12 @@
 {{/* Generated from internal/config/table.go by `make generate`: the arguments for values that differ from the default. */}}
 {{- define "shardinguser.settings" }}
-{{- include "shardinguser.setting" (list "notifications" "on" (ternary "on" "off" .Values.notifications.enabled)) }}
+{{- include "shardinguser.setting" (list "notifications" "on" (ternary "off" "on" (not .Values.notifications.enabled))) }}
 {{- include "shardinguser.setting" (list "watch-namespaces" "" (join "," .Values.watchNamespaces)) }}
 {{- include "shardinguser.setting" (list "protected-roles" "admin" (join "," .Values.protectedRoles)) }}
-{{- include "shardinguser.setting" (list "orphans" "report" (.Values.orphans)) }}
+{{- include "shardinguser.setting" (list "orphans" "report" (.Values.orphans | default "")) }}
 {{- include "shardinguser.setting" (list "lockout-attempts" "5" (toString (int64 .Values.lockout.attempts))) }}
-{{- include "shardinguser.setting" (list "lockout-duration" "15m" (.Values.lockout.duration)) }}
+{{- include "shardinguser.setting" (list "lockout-duration" "15m" (.Values.lockout.duration | default "")) }}
 {{- include "shardinguser.setting" (list "login-trusted-proxies" "" (join "," .Values.login.trustedProxies)) }}
-{{- include "shardinguser.setting" (list "fallback" "on" (ternary "on" "off" .Values.login.fallback.enabled)) }}
-{{- include "shardinguser.setting" (list "tracing" "off" (ternary "on" "off" .Values.tracing.enabled)) }}
+{{- include "shardinguser.setting" (list "fallback" "on" (ternary "off" "on" (not .Values.login.fallback.enabled))) }}
+{{- include "shardinguser.setting" (list "tracing" "off" (ternary "off" "on" (not .Values.tracing.enabled))) }}
 {{- end }}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package memory holds what the process remembers about each user between two reconciles: Users, one expiring map with one
-// Forget. No decision depends on it, so a restart loses nothing but time.
+// Package memory holds what the process remembers between two reconciles: Users, one expiring map for each user with one
+// Forget, and Map, for other keys. It delays or saves work. After a restart everything is tried once more.
 package memory
 
 import (
@@ -45,7 +45,7 @@ func (u *Users) Forget(uid types.UID) {
 	}
 }
 
-// OnForget has forget called by each Forget, for what cannot be kept in a slot.
+// OnForget makes each Forget call forget, for what cannot be kept in a slot.
 func (u *Users) OnForget(forget func(uid types.UID)) {
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -12,8 +12,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-// fairShare is the number of turns of which the last serves the item that has waited longest. So no steady stream of
-// higher priorities keeps an item waiting forever.
+// Every fairShare-th turn serves the item that has waited longest, so no steady stream of higher priorities keeps an item
+// waiting forever.
 const fairShare = 8
 
 // fairQueue is a priority queue that gives a share of the turns to the longest waiting item of any priority.

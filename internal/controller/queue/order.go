@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package queue decides which user is reconciled first. No other package sets a priority, a backoff or an order.
+// Package queue decides which user is reconciled first. No other package sets a priority or an order. How long a single user
+// waits after a rejected write is decided by package rows.
 //
 //	turn             | users                                                                     | decided by
 //	-----------------+---------------------------------------------------------------------------+-----------

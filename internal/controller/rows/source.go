@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package rows is what a reconcile sees of the store. Two layers stand before it: the Breaker, and below it the Prefetcher.
+// Package rows is what a reconcile sees of the store. A reconcile reaches the store through the Breaker, then the Prefetcher. In a
+// process that serves logins, fallback.GuardedRows follows.
 // Beside them are the Source, which enqueues the users of changed rows, and the Retries of rejected writes.
 package rows
 
@@ -158,9 +159,6 @@ func (s *Source) resume(ctx context.Context, q workqueue.TypedRateLimitingInterf
 	go s.prefetch(ctx, q, usernames)
 }
 
-// recoverable are the reasons of Ready that an available database, or another one, may end.
-var recoverable = []string{v1alpha1.ReasonPending, v1alpha1.ReasonDatabaseUnavailable, v1alpha1.ReasonDatabaseRejected}
-
 // affected returns the resources that the outage stopped, and those with a lock: it may be of the fallback, and then the
 // database does not know it yet, or never will.
 func (s *Source) affected(ctx context.Context) []reconcile.Request {
@@ -171,7 +169,7 @@ func (s *Source) affected(ctx context.Context) []reconcile.Request {
 	}
 	for _, u := range users {
 		ready := meta.FindStatusCondition(u.Status.Conditions, v1alpha1.ConditionReady)
-		if ready == nil || u.Status.Locked || slices.Contains(recoverable, ready.Reason) {
+		if ready == nil || u.Status.Locked || user.OfReady(ready.Reason).Recoverable {
 			list = append(list, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&u)})
 		}
 	}

@@ -80,7 +80,7 @@ func newCache(options Options) *Cache {
 	}
 }
 
-// Follow has learn called with accounts as they are read from the database. It is called before Run.
+// Follow makes the cache call learn with the accounts that it reads from the database. It must be called before Run.
 func (c *Cache) Follow(learn func(map[string]user.Observed)) { c.follow = learn }
 
 // Observe returns an account from the cache, or from the database where the cache may be out of date. Its errors are those

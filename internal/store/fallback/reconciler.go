@@ -19,29 +19,29 @@ type Rows interface {
 	Health() store.Health
 }
 
-// Reconciler is the database for the reconciler of a process that also serves logins. A change invalidates the account in
-// the cache. The database counts as unavailable until the fallback is merged: before that its rows have none of the locks
-// of the fallback, and the reconciler would remove them from the statuses.
-type Reconciler struct {
+// GuardedRows is the database as the reconciler of a process that also serves logins may use it. A change invalidates the
+// account in the cache. The database counts as unavailable until the fallback is merged: before that its rows have none of
+// the locks of the fallback, and the reconciler would remove them from the statuses.
+type GuardedRows struct {
 	rows   Rows
 	logins *Store
 }
 
 // ForReconciler returns the database as the reconciler may use it.
-func (s *Store) ForReconciler(rows Rows) *Reconciler { return &Reconciler{rows: rows, logins: s} }
+func (s *Store) ForReconciler(rows Rows) *GuardedRows { return &GuardedRows{rows: rows, logins: s} }
 
 var errNotMerged = &store.UnavailableError{
 	Sentence: "The database is available again, but the fallback logins are not merged into it yet.", Unsent: true,
 }
 
 // Observe is Snapshot for one username.
-func (r *Reconciler) Observe(ctx context.Context, username string) (user.Observed, error) {
+func (r *GuardedRows) Observe(ctx context.Context, username string) (user.Observed, error) {
 	observed, err := r.Snapshot(ctx, []string{username})
 	return observed[username], err
 }
 
 // Snapshot is that of the database. It fails while the fallback decides logins, although a standby may be readable.
-func (r *Reconciler) Snapshot(ctx context.Context, usernames []string) (map[string]user.Observed, error) {
+func (r *GuardedRows) Snapshot(ctx context.Context, usernames []string) (map[string]user.Observed, error) {
 	active := r.logins.Active() // before the rows are read: what was merged since then may not be in them
 	observed, err := r.rows.Snapshot(ctx, usernames)
 	if err != nil || !active {
@@ -51,12 +51,12 @@ func (r *Reconciler) Snapshot(ctx context.Context, usernames []string) (map[stri
 }
 
 // cause returns why the fallback decides logins. With two roles, only that of the logins may be rejected.
-func (r *Reconciler) cause() error {
+func (r *GuardedRows) cause() error {
 	return cmp.Or(r.rows.Health().Writing, r.logins.Database.Health().Writing, error(errNotMerged))
 }
 
 // Health is that of the database. While the fallback decides logins, every call is expected to fail.
-func (r *Reconciler) Health() store.Health {
+func (r *GuardedRows) Health() store.Health {
 	health := r.rows.Health()
 	if r.logins.Active() {
 		cause := r.cause()
@@ -66,13 +66,13 @@ func (r *Reconciler) Health() store.Health {
 }
 
 // Apply is that of the database.
-func (r *Reconciler) Apply(ctx context.Context, change user.Change) (user.Observed, error) {
+func (r *GuardedRows) Apply(ctx context.Context, change user.Change) (user.Observed, error) {
 	defer r.logins.Cache.Invalidate(change.Username)
 	return r.rows.Apply(ctx, change)
 }
 
 // Watch is that of the database, but recovered is called when the fallback has ended.
-func (r *Reconciler) Watch(ctx context.Context, changed func(usernames []string), recovered func()) {
+func (r *GuardedRows) Watch(ctx context.Context, changed func(usernames []string), recovered func()) {
 	w := &watcher{over: make(chan struct{}, 1)}
 	r.logins.join(w)
 	defer r.logins.leave(w)

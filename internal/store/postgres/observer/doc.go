@@ -19,9 +19,11 @@
 //
 //  5. When the connection breaks it begins again at 1, with a growing delay.
 //
-//     listening connection ──▶ notified ─┐
-//     ├─▶ subscriber ──▶ changed(usernames)
-//     pool ──▶ sweep ──▶ pages ──────────┘
+// Both ways end at the subscribers:
+//
+//	listening connection ──▶ notified ─┐
+//	                                   ├─▶ subscriber ──▶ changed(usernames)
+//	pool ──▶ sweep ──▶ pages ──────────┘
 //
 // While notifications do not arrive, also while it connects, it sweeps every PollInterval. With NoNotifications it opens no
 // listening connection and has the trigger dropped.

@@ -113,7 +113,7 @@ func (r *run) testSelf(ctx context.Context, connection Connection) error {
 	return nil
 }
 
-// receive has arrived called with each notification as it comes. A busy subscriber collects them. It returns when the
+// receive passes each notification to arrived as it comes. A busy subscriber collects them. It returns when the
 // connection breaks, or when ctx ends.
 func (r *run) receive(ctx context.Context, connection Connection) error {
 	for {

@@ -24,14 +24,16 @@ type run struct {
 	known       digests    // of the last sweep
 	isKnown     bool       // there was one
 	notified    pending    // usernames that were notified since the last sweep began
-	sweeping    pending    // usernames that were notified before it, while one runs
-	dropped     bool       // a notification was dropped since the last sweep began
-	making      bool       // a notification was dropped before it, while one runs
+	inSweep     pending    // usernames that the running sweep reports, because they were notified before it
 	requested   bool       // a sweep was requested
 	listening   *listening // nil while no connection listens
 	tried       time.Time  // when the last sweep ended or failed
 	reason      string     // why the observer polls, as it was logged
-	renews      bool       // the connection is replaced because of a renewal
+
+	// A notification was dropped: since the last sweep began, or before the one that runs.
+	droppedSinceSweep, droppedBeforeSweep bool
+
+	renews bool // the connection is replaced because of a renewal
 
 	// Of the goroutine that listens alone.
 	connection Connection // the latest one
@@ -82,7 +84,7 @@ func (r *run) join(m *subscriber) {
 		return
 	}
 	m.begin(r.known)
-	for _, notified := range []pending{r.sweeping, r.notified} {
+	for _, notified := range []pending{r.inSweep, r.notified} {
 		for username := range notified.names {
 			r.notify(m, username)
 		}
@@ -145,7 +147,7 @@ func (r *run) notify(m *subscriber, username string) {
 // drop leaves a notification to a sweep. Until that has ended, the subscribers do not know every change. It is called with
 // the lock held.
 func (r *run) drop() {
-	r.dropped = true
+	r.droppedSinceSweep = true
 	r.request()
 }
 
@@ -182,7 +184,7 @@ func (r *run) listensNoMore() {
 func (r *run) markAlive() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.dropped && !r.making {
+	if !r.droppedSinceSweep && !r.droppedBeforeSweep {
 		r.database.MarkAlive()
 	}
 }

@@ -153,8 +153,8 @@ func TestMoreNotificationsThanAreKeptCauseASweep(t *testing.T) {
 	if got := takeAll(w.m); len(got) != mostPending || len(w.notified.names) != mostPending {
 		t.Errorf("%d usernames are reported and %d kept, want %d", len(got), len(w.notified.names), mostPending)
 	}
-	if !w.dropped || !w.requested {
-		t.Errorf("a notification was dropped: %t; a sweep is requested: %t", w.dropped, w.requested)
+	if !w.droppedSinceSweep || !w.requested {
+		t.Errorf("a notification was dropped: %t; a sweep is requested: %t", w.droppedSinceSweep, w.requested)
 	}
 	if w.markAlive(); w.db.alive != 0 {
 		t.Error("it is marked alive, and a notification was dropped")

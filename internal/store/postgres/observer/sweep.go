@@ -58,8 +58,8 @@ func (r *run) begin() *listening {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.requested = false
-	r.sweeping, r.notified = r.notified, pending{}
-	r.making, r.dropped = r.dropped, false
+	r.inSweep, r.notified = r.notified, pending{}
+	r.droppedBeforeSweep, r.droppedSinceSweep = r.droppedSinceSweep, false
 	return r.listening
 }
 
@@ -69,10 +69,10 @@ func (r *run) end(current *listening, err error) {
 	defer r.mu.Unlock()
 	r.tried = time.Now()
 	if err != nil {
-		hasRoom := r.notified.addAll(r.sweeping)
-		r.dropped = r.dropped || r.making || !hasRoom
+		hasRoom := r.notified.addAll(r.inSweep)
+		r.droppedSinceSweep = r.droppedSinceSweep || r.droppedBeforeSweep || !hasRoom
 	}
-	r.sweeping, r.making = pending{}, false
+	r.inSweep, r.droppedBeforeSweep = pending{}, false
 	if current == nil || r.listening != current {
 		return // it came or went meanwhile
 	}
@@ -122,7 +122,7 @@ func (r *run) report(ctx context.Context, found *comparison) {
 	r.mu.Lock()
 	isFirst := !r.isKnown
 	r.known, r.isKnown = after, true
-	notified := r.sweeping
+	notified := r.inSweep
 	subscribers := slices.Collect(maps.Keys(r.subscribers)) // a later one gets all that is known
 	r.mu.Unlock()
 
