@@ -21,6 +21,7 @@ var commented = []string{
 	"hack/demo",
 	"hack/prose",
 	"hack/reference",
+	"hack/sql",
 	"hack/testprofile",
 	"internal/bcrypt",
 	"internal/cli",
