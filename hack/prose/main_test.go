@@ -83,7 +83,7 @@ func TestKindOf(t *testing.T) {
 		"api/v1alpha1/conditions.go":      spelled,
 		"api/v1alpha1/zz_generated.go":    skipped,
 		"internal/config/flags.go":        spelled,
-		"internal/login/service.go":       strung,
+		"internal/login/service.go":       spelled,
 		"internal/configuration/flags.go": strung,
 		"internal/user/plan.go":           spelled,
 		"test/e2e/story.go":               faces,
