@@ -1,10 +1,10 @@
-# The targets that matter: `make demo` to see it, `make test` to trust it, `make help` for the rest.
+# The main targets are `make demo` and `make test`; `make help` lists all.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-# One set of compiled packages serves programs, tools and tests (but for those under the race detector), in all clones.
+# With the same flags everywhere, programs, tools, tests and all clones share compiled packages, except under the race detector.
 export GOFLAGS += -trimpath
 export CGO_ENABLED ?= 0
 
@@ -22,32 +22,32 @@ GOVULNCHECK := $(TOOLS)/govulncheck
 HELM := $(TOOLS)/helm
 CHART := charts/shardinguser-operator
 
-# Programs are linked beside each other, also those that a target adds.
+# Targets may append packages, so that all programs are built in one command.
 BUILD = go build -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ ./cmd/manager ./cmd/kubectl-shardinguser
 
 ##@ Use
 
 .PHONY: help
-help: ## Show this.
+help: ## List the targets.
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
 		/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: prepare-demo ## Live through the main story on a real API server and a real Postgres; STAY=0 ends by itself.
+demo: prepare-demo ## Show the main features on a real API server and a real Postgres; with STAY=0 it ends by itself.
 	$(BUILD) ./hack/demo
-	@STAY="$(STAY)" exec bin/demo # not `go run`, which SIGTERM would end without its child
+	@STAY="$(STAY)" exec bin/demo # not `go run`, which SIGTERM ends without its child
 
 .PHONY: run
-run: build ## Run the manager against the cluster of your kubeconfig; ARGS are its arguments.
+run: build ## Run the manager with the arguments ARGS against the cluster of your kubeconfig.
 	bin/manager --zap-devel $(ARGS)
 
 ##@ Develop
 
-# The versions of Postgres that `make test` covers besides the installed one: the oldest and the newest.
+# The versions of Postgres that `make test` covers besides the installed one are the oldest and the newest.
 GATE_MAJORS ?= 14 18
 
 .PHONY: prepare
-prepare: ## Get the real pair, control plane (into bin/k8s) and Postgres; nginx and PgBouncer: built from source, ten minutes the first time.
+prepare: ## Install the programs that tests run: a control plane in bin/k8s, Postgres, nginx, PgBouncer, Prometheus and Helm. The first build from source takes ten minutes.
 	hack/prepare-controlplane.sh kube-controller-manager
 	hack/prepare-postgres.sh
 	hack/prepare-postgres-majors.sh $(GATE_MAJORS)
@@ -56,8 +56,7 @@ prepare: ## Get the real pair, control plane (into bin/k8s) and Postgres; nginx 
 	hack/prepare-program.sh prometheus
 	$(MAKE) --no-print-directory $(HELM)
 
-# The demo does without kube-controller-manager, which the release archives lack: where those are within reach, it need
-# not build anything.
+# The demo does not need kube-controller-manager, which the release archives lack: if they are reachable, nothing is built.
 .PHONY: prepare-demo
 prepare-demo:
 	hack/prepare-controlplane.sh
@@ -78,36 +77,37 @@ generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Regenerate deep copies, CRD, RBAC
 	go run ./hack/reference
 
 .PHONY: build
-build: ## Build bin/manager, and bin/kubectl-shardinguser, which is a plugin for kubectl once it is on PATH.
+build: ## Build bin/manager and the kubectl plugin bin/kubectl-shardinguser, which kubectl finds on PATH.
 	$(BUILD)
 
-# Tests wait most of the time, so more of them than there are cores run at once: of one package, and packages.
+# Tests wait most of the time, so more tests and packages than cores run at once.
 TESTS_AT_ONCE ?= 5
 PACKAGES_AT_ONCE ?= 2
-# Go's cache of results does not see the programs and servers that a test starts, hence the count.
+# -count=1 disables Go's cache of test results, which ignores changes of the programs and servers that a test starts.
 GO_TEST := go test -count=1 -parallel $(TESTS_AT_ONCE) -p $(PACKAGES_AT_ONCE)
-# The race detector multiplies what a test computes, so packages run one after the other.
+# The race detector multiplies the CPU time of tests, so packages run one by one.
 GO_TEST_RACE := CGO_ENABLED=1 go test -count=1 -race -parallel 4 -p 1
 
 # $(call timed,NAME) COMMAND prints the time that the command took.
 export TIMEFORMAT := %R s
 timed = @echo "==== $(1)"; time
 
-# Measure the share of the cores that each source of logins gets, so nothing else may use the cores meanwhile.
-SHARE_TESTS := TestBodiesThatNeverComeShutNobodyOut TestGuessesAtNamesThatNobodyHasLeaveOthersTheirShare \
+# These tests measure the share of the cores that each source of logins gets, so they must run alone.
+SHARE_TESTS := TestRequestsWithoutBodiesDoNotBlockOtherClients TestGuessesAtUnknownNamesLeaveOthersTheirShare \
 	TestGuessesAtAnExemptAccountLeaveItsOwnerAShare
 empty :=
 shares := ^($(subst $(empty) $(empty),|,$(strip $(SHARE_TESTS))))$$
 
-# The race detector watches all that shares state between goroutines. A short run runs these packages under it alone.
+# The race detector covers the packages that share state between goroutines. `make test` runs these only under it.
 RACED := ./internal/bcrypt ./internal/fair ./internal/login ./internal/password ./internal/serving ./internal/store/...
 
-# Packages run in this order, and the longest would leave a core idle at the end.
+# The longest packages run first, since they would leave a core idle at the end.
 LONGEST := ./test/e2e ./internal/controller
 
 .PHONY: test
-test: prepare ## Run every test in its short form: unit, conformance, stories, and what is concurrent under the race detector.
-	$(call timed,stories) $(GO_TEST) -short -timeout 25m $(LONGEST) $$(comm -23 <(go list ./... | sort) <(go list $(RACED) | sort))
+test: prepare ## Run all tests in their short form: unit, conformance and end-to-end tests, and concurrent packages under the race detector.
+	@mkdir -p bin; go list ./... | sort >bin/packages; go list $(RACED) | sort >bin/raced
+	$(call timed,stories) $(GO_TEST) -short -timeout 25m $(LONGEST) $$(comm -23 bin/packages bin/raced)
 	$(call timed,race detector) $(GO_TEST_RACE) -short -timeout 25m $(RACED) ./internal/controller/... ./cmd/...
 	$(call timed,shares) go test -short -count=1 -run '$(shares)' ./internal/login
 	$(call timed,Postgres $(GATE_MAJORS)) $(MAKE) --no-print-directory test-postgres MAJORS="$(GATE_MAJORS)" \
@@ -116,9 +116,9 @@ test: prepare ## Run every test in its short form: unit, conformance, stories, a
 	$(call timed,Argo CD's scripts) go -C test/gitops test ./scripts
 
 .PHONY: test-deep
-test-deep: prepare build $(GOLANGCI_LINT) ## Run every test in full, which takes half an hour: long runs, large tables, all faults, all majors, Argo CD's libraries.
+test-deep: prepare build $(GOLANGCI_LINT) ## Run all tests in full, which takes half an hour: long runs, large tables, all faults, all Postgres majors, Argo CD's libraries.
 	$(call timed,race detector) TEST_COUNTS=$(CURDIR)/bin/counts $(GO_TEST_RACE) -timeout 40m ./api/... ./internal/... ./cmd/...
-	@cat bin/counts/* # how much was tried, which `go test` does not show
+	@cat bin/counts/* # the numbers of tried cases, which `go test` does not show
 	$(call timed,shares) go test -count=1 -run '$(shares)' ./internal/login
 	$(call timed,stories) $(GO_TEST) -timeout 30m ./test/...
 	$(call timed,Postgres $(MAJORS)) $(MAKE) --no-print-directory test-postgres
@@ -129,7 +129,7 @@ test-deep: prepare build $(GOLANGCI_LINT) ## Run every test in full, which takes
 	$(call timed,fuzz) $(MAKE) --no-print-directory fuzz FUZZ_TIME=3m
 
 .PHONY: test-profile
-test-profile: prepare ## Run the tests of PACKAGES (./...) again, in their short forms, and list the time of packages, tests and builds.
+test-profile: prepare ## Run the tests of PACKAGES (./...) in their short form, and list the time of packages, tests and builds.
 	go build -o bin/testprofile ./hack/testprofile
 	mkdir -p bin/profile
 	$(GO_TEST) -short -skip '$(shares)' -json -debug-actiongraph=bin/profile/actions.json $(or $(PACKAGES),./...) | \
@@ -137,76 +137,77 @@ test-profile: prepare ## Run the tests of PACKAGES (./...) again, in their short
 
 MAJORS ?= 14 15 16 17 18
 
-# What depends on the version of Postgres: the conformance of the store, its schema, triggers and roles, and the main story.
+# The tests that depend on the version of Postgres cover the store, its schema, triggers and roles, and the main features.
 MAJOR_TESTS := TestTheStoreOnPostgresKeepsTheStoresPromises TestTwoRolesKeepTheStoresPromisesTogether \
 	TestTheTableUsersIsMadeAsTheContractHasIt TestACompleteSchemaNeedsNoRightToCreate \
 	TestTheScriptMakesTheRolesWhereTheyAreNotThere TestTheScriptMakesTheTriggersThatTheOperatorMakes \
 	TestChangesAreReportedByNotificationsAlone TestTheTriggerNeverFailsAnotherProgramsWrite \
 	TestSamplesAreReconciledAndListedByKubectl TestUserIsLockedAfterFiveFailuresAndUnlockedOnRequest \
 	TestTableOfTheShardingManagerIsUsedUnchanged TestTheScriptLetsBothGenerationsStart \
-	TestInspectionFindsLocksThatLieHoursOff TestInspectTableFindsRolesThatCannotStartAManager
+	TestInspectionFindsLocksThatLieHoursOff TestInspectTableFindsRolesThatCannotStartAManager \
+	TestAStatementTriggerMakesNoOutage
 MAJOR_PACKAGES ?= ./internal/store/postgres ./test/e2e ./test/shardingmanager
 
 .PHONY: test-postgres
-test-postgres: ## Run the store's conformance tests and the main story (MAJOR_PACKAGES) on each major version of Postgres in MAJORS (14 to 18).
+test-postgres: ## Run the tests that depend on Postgres, in MAJOR_PACKAGES, on each major version in MAJORS (14 to 18).
 	hack/prepare-postgres-majors.sh $(MAJORS)
 	@names='$(MAJOR_TESTS)'; for major in $(MAJORS); do \
 		bin=$$(hack/find-postgres.sh $$major) && echo "Postgres $$major:" && env -u TEST_DATABASE_DSN POSTGRES_BIN=$$bin \
 		$(GO_TEST) $(SHORT) -timeout 20m -run "^($${names// /|})\$$" $(MAJOR_PACKAGES) || exit 1; \
 	done
 
-# Shared out among all targets, which the script finds by itself.
+# The script finds the targets and divides the time among them.
 FUZZ_TIME ?= 1h
 
 .PHONY: fuzz
-fuzz: ## Throw inputs at every parser of what comes from outside, for FUZZ_TIME (1h) in all.
+fuzz: ## Fuzz all parsers of outside input, for FUZZ_TIME (1h) in total.
 	hack/fuzz.sh $(FUZZ_TIME)
 
 .PHONY: bench
-bench: prepare build ## Measure what docs/performance.md claims, into bin/bench; USERS, PLAIN, ROWS, IDLE, REPEAT, SCALE, PROFILE set sizes and rows.
+bench: prepare build ## Measure the figures of docs/performance.md, and write them to bin/bench; USERS, PLAIN, ROWS, IDLE, REPEAT, SCALE and PROFILE set sizes and rows.
 	go build -o bin/bench/bench ./test/bench
 	status=0; bin/bench/bench $(if $(USERS),-users=$(USERS)) $(if $(PLAIN),-plain=$(PLAIN)) $(if $(ROWS),-rows=$(ROWS)) \
 		$(if $(IDLE),-idle=$(IDLE)) $(if $(REPEAT),-repeat=$(REPEAT)) $(if $(SCALE),-scale=$(SCALE)) \
 		$(if $(PROFILE),-profile=$(PROFILE)) || status=$$?; \
-	go -C hack/benchplot run . $$(ls -t $(CURDIR)/bin/bench/*.json | head -n 2); exit $$status # this run's, and the latest
+	go -C hack/benchplot run . $$(ls -t $(CURDIR)/bin/bench/*.json | head -n 2); exit $$status # of this run and of the one before
 
-# How long, and with which faults; without a SEED any.
+# Without SEED, the faults are random.
 DURATION ?= 10m
 
 .PHONY: soak
-soak: prepare build ## Live through faults of everything around for DURATION (10m), and check all promises, into bin/soak; SEED replays a run's faults.
+soak: prepare build ## Inject faults for DURATION (10m), check all guarantees, and write the results to bin/soak; SEED replays the faults of a run.
 	go build -o bin/soak/soak ./test/soak
 	status=0; bin/soak/soak -duration=$(DURATION) $(if $(SEED),-seed=$(SEED)) || status=$$?; \
 	for run in bin/soak/latest.json $$(ls -t bin/soak/2*.json | head -n 1); do go -C hack/benchplot run ./soak $(CURDIR)/$$run; done; exit $$status
 
 .PHONY: dashboard-picture
-dashboard-picture: ## Draw the picture of docs/monitoring.md anew, from some minutes of a real manager and a real Prometheus.
+dashboard-picture: ## Draw the picture of docs/monitoring.md again, from minutes of a real manager and a real Prometheus.
 	go test -count=1 -timeout 15m -run TestARealPrometheusFiresAlerts ./test/monitoring -args -dashboard=$(CURDIR)/bin/dashboard.json
 	mkdir -p docs/images
 	go -C hack/benchplot run ./dashboard $(CURDIR)/bin/dashboard.json $(CURDIR)/docs/images/dashboard.svg
 
 .PHONY: demo-picture
-demo-picture: prepare-demo ## Draw the README's picture of the demo again, from the output of a real one.
+demo-picture: prepare-demo ## Draw the picture of the demo in the README again, from a real run.
 	$(BUILD) ./hack/demo
 	STAY=0 bin/demo >bin/demo.txt || { cat bin/demo.txt; exit 1; }
 	hack/demo-picture.sh bin/demo.txt docs/images/demo.svg
 
 .PHONY: lint
-lint: $(GOLANGCI_LINT) $(MISSPELL) $(HELM) ## Run the linters, those for Kubernetes APIs, prose and spelling among them.
+lint: $(GOLANGCI_LINT) $(MISSPELL) $(HELM) ## Run all linters, including those for Kubernetes APIs, prose and spelling.
 	go run ./hack/prose
 	git ls-files -z '*.md' '*.yaml' '*.sh' | xargs -0 $(MISSPELL) -error # golangci-lint covers Go
 	$(GOLANGCI_LINT) run
 	cd hack/benchplot && $(GOLANGCI_LINT) run
-	cd test/gitops && $(GOLANGCI_LINT) run ./scripts # the rest compiles all of Argo CD: see test-deep
+	cd test/gitops && $(GOLANGCI_LINT) run ./scripts # test-deep lints the rest, which compiles all of Argo CD
 	for values in $(CHART)/ci/*.yaml; do $(HELM) lint --strict --quiet --values $$values $(CHART) || exit 1; done
 	if command -v shellcheck >/dev/null; then shellcheck .ci/run hack/*.sh; fi
 
 .PHONY: vulncheck
-vulncheck: $(GOVULNCHECK) ## Fail where the programs call what Go's vulnerability database knows of; DB is another database than vuln.go.dev.
+vulncheck: $(GOVULNCHECK) ## Fail if the programs call code with known vulnerabilities; DB replaces the database vuln.go.dev.
 	$(GOVULNCHECK) $(if $(DB),-db $(DB)) ./cmd/...
 
 .PHONY: verify
-verify: $(KUSTOMIZE) $(GOLANGCI_LINT) ## Fail where generated files, modules, formatting or manifests are not what the sources make.
+verify: $(KUSTOMIZE) $(GOLANGCI_LINT) ## Fail if generated files, modules, formatting or manifests are out of date.
 	hack/verify.sh $(MAKE) generate
 	for module in . hack/tools hack/tools/helm hack/tools/lint hack/tools/vuln hack/controlplane hack/benchplot; do go -C $$module mod tidy -diff || exit 1; done
 	$(GOLANGCI_LINT) fmt --diff
@@ -215,7 +216,7 @@ verify: $(KUSTOMIZE) $(GOLANGCI_LINT) ## Fail where generated files, modules, fo
 ##@ Ship
 
 .PHONY: build-installer
-build-installer: $(KUSTOMIZE) ## Write dist/install.yaml: CRD, rights, and the manager of the image IMG.
+build-installer: $(KUSTOMIZE) ## Write dist/install.yaml with the CRDs, the RBAC rules, and the manager with the image IMG.
 	mkdir -p dist
 	$(KUSTOMIZE) build config/default | sed 's|image: controller:latest|image: $(IMG)|' >dist/install.yaml
 
@@ -224,7 +225,7 @@ package-chart: $(HELM) ## Write dist/shardinguser-operator-VERSION.tgz, the Helm
 	HELM=$(HELM) hack/package-chart.sh $(VERSION) $(IMG)
 
 .PHONY: build-plugin
-build-plugin: ## Write the plugin's archives for all platforms, and its manifest for krew, into dist.
+build-plugin: ## Write the archives of the kubectl plugin for all platforms, and its krew manifest, to dist.
 	hack/build-plugin.sh $(VERSION)
 
 .PHONY: docker-build
@@ -232,11 +233,11 @@ docker-build: ## Build the image IMG.
 	$(CONTAINER_TOOL) build --build-arg VERSION=$(VERSION) -t $(IMG) .
 
 .PHONY: clean
-clean: ## Remove what was built or downloaded: bin and dist.
+clean: ## Delete bin and dist, which have all builds and downloads.
 	if [[ -d bin ]]; then chmod -R u+w bin; fi # setup-envtest keeps its archives read-only
 	rm -rf bin dist
 
-# Tools are built once for each version that hack/tools pins.
+# Each tool is built again when hack/tools changes its version.
 
 TOOL_BUILD = go -C $(<D) build -ldflags "-s -w" -o $@
 
@@ -249,14 +250,14 @@ $(KUSTOMIZE): hack/tools/go.mod hack/tools/go.sum
 $(CRD_REF_DOCS): hack/tools/go.mod hack/tools/go.sum
 	$(TOOL_BUILD) github.com/elastic/crd-ref-docs
 
-# In a module of its own, since its dependencies are many and would pin those of the others.
+# Helm has its own module, since its many dependencies would pin those of the other tools.
 $(HELM): hack/tools/helm/go.mod hack/tools/helm/go.sum
 	$(TOOL_BUILD) helm.sh/helm/v4/cmd/helm
 
 $(GOVULNCHECK): hack/tools/vuln/go.mod hack/tools/vuln/go.sum
 	$(TOOL_BUILD) golang.org/x/vuln/cmd/govulncheck
 
-# golangci-lint with kube-api-linter built in: one program, as `golangci-lint custom` would make it.
+# golangci-lint is built with kube-api-linter in it, as `golangci-lint custom` does.
 $(GOLANGCI_LINT): hack/tools/lint/go.mod hack/tools/lint/go.sum
 	$(TOOL_BUILD) sigs.k8s.io/kube-api-linter/cmd/golangci-lint-kube-api-linter
 

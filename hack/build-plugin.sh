@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Builds the plugin for kubectl as a release has it: an archive for each platform, and the manifest for krew with their digests.
+# Builds the release artifacts of the kubectl plugin: an archive for each platform, and the krew manifest with their digests.
 #
 #   hack/build-plugin.sh v1.2.3 [DIRECTORY [PLATFORM...]]
 #
-# A platform is linux_amd64, say; all that the manifest names are the default, and dist is the default directory.
+# A platform has the form linux_amd64. The default is all platforms in the manifest, and the directory dist.
 set -euo pipefail
 
 version=${1:?the version, such as v1.2.3}

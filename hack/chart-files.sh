@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Copies into the Helm chart what it takes from config/ as it is: a chart cannot read what lies outside of it. The templates
-# take the rules, the CRDs and the alerts from there.
+# Copies files of config/ into the Helm chart, since a chart cannot read files outside of it. Its templates include the RBAC
+# rules, the CRDs and the alerts.
 #
 #   hack/chart-files.sh    part of `make generate`
 set -euo pipefail

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Draws some steps of the demo as the terminal shows them: the picture of README.md.
+# Draws some steps of the demo as a terminal shows them, for README.md.
 #
 #   demo-picture.sh OUTPUT PICTURE.svg [STEP...]
 #
-# OUTPUT is what `make demo STAY=0` printed. The steps are numbers; by default those of a lockout and its end.
+# OUTPUT is the output of `make demo STAY=0`. STEP is the number of a step; the default is the lockout and the unlock.
 set -euo pipefail
 
 output=$1
@@ -22,7 +22,7 @@ awk -v steps="${steps:-3 4}" '
 		split(steps, numbers, " ")
 		for (i in numbers) wanted[numbers[i]] = 1
 	}
-	# A heading begins a step; a line at the margin after the last step ends it.
+	# A heading begins a step. After the last step, an unindented line ends it.
 	/^[0-9]+\/[0-9]+  / { shown = substr($0, 1, index($0, "/") - 1) in wanted; kind = "heading" }
 	!/^[0-9]+\/[0-9]+  / { kind = "" }
 	/^[^ ]/ && kind != "heading" { shown = 0 }
@@ -30,7 +30,7 @@ awk -v steps="${steps:-3 4}" '
 	/^   \$ / { kind = "command" }
 	/^   ✓ / { kind = "good" }
 	/^   ✗ / { print "demo-picture: a step failed: " $0 >"/dev/stderr"; failed = 1; exit 1 }
-	# A command goes on in lines that are indented more.
+	# Lines with more indentation continue a command.
 	kind == "" && before == "command" && /^     / { kind = "command" }
 	{
 		before = kind

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Prints the folder that holds Postgres' server programs (initdb, postgres), or fails with a sentence that says what to do.
-# The scripts here and test/testenv both ask this one, so that they always agree.
+# Prints the folder of the Postgres server programs (initdb, postgres), or fails with an instruction. The scripts here and
+# test/testenv both run it, so that they agree.
 #
 #   find-postgres.sh [MAJOR]
 #
-#   MAJOR          the major version, such as 14; without it, any version will do
-#   POSTGRES_BIN   that folder, when it is none of the usual ones
+#   MAJOR          the major version, such as 14; the default is any version
+#   POSTGRES_BIN   the folder, if it is not one of the usual ones
 set -eu
 
 wanted=${1:-}
@@ -14,7 +14,7 @@ has_server() {
 	[ -x "$1/initdb" ] && [ -x "$1/postgres" ]
 }
 
-# is_major FOLDER: the server in this folder runs, and has the major version that is wanted.
+# is_major FOLDER: succeeds if the server in this folder runs and has the wanted major version.
 is_major() {
 	has_server "$1" && [ "$("$1/postgres" --version 2>/dev/null | awk '{ print int($3) }')" = "$wanted" ]
 }
@@ -39,7 +39,7 @@ if [ -n "${POSTGRES_BIN:-}" ]; then
 		printf '%s\n' "$POSTGRES_BIN"
 		exit 0
 	fi
-	echo "POSTGRES_BIN is $POSTGRES_BIN, which holds no initdb and postgres" >&2
+	echo "POSTGRES_BIN is $POSTGRES_BIN, which does not contain initdb and postgres" >&2
 	exit 1
 fi
 
@@ -48,7 +48,7 @@ if on_path=$(command -v initdb) && has_server "$(dirname "$on_path")"; then
 	exit 0
 fi
 
-# Debian keeps them off PATH, one folder for each major version; so do Red Hat and Homebrew.
+# Debian, Red Hat and Homebrew install them outside PATH, in a folder for each major version.
 newest=''
 newest_major=0
 for dir in /usr/lib/postgresql/*/bin /usr/pgsql-*/bin \

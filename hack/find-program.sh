@@ -1,11 +1,10 @@
 #!/bin/sh
-# Prints the path of a program that tests run, or fails with a sentence that says what to do. The scripts here and
-# test/testenv both ask this one, so that they always agree. (Postgres has a script of its own: it is looked for in more
-# places.)
+# Prints the path of a program that tests run, or fails with an instruction. The scripts here and test/testenv both run it, so
+# that they agree. (find-postgres.sh finds Postgres, which is installed in more places.)
 #
 #   find-program.sh nginx|pgbouncer|prometheus|promtool
 #
-#   NGINX, PGBOUNCER, PROMETHEUS, PROMTOOL   that path, when it is none of the usual ones
+#   NGINX, PGBOUNCER, PROMETHEUS, PROMTOOL   the path, if it is not one of the usual ones
 set -eu
 
 name=$1
@@ -21,11 +20,11 @@ if [ -n "$given" ]; then
 		printf '%s\n' "$given"
 		exit 0
 	fi
-	echo "$variable is $given, which is no program" >&2
+	echo "$variable is $given, which is not a program" >&2
 	exit 1
 fi
 
-# Debian keeps some off the PATH of people who are not root.
+# Debian installs some programs outside the PATH of users other than root.
 PATH="$PATH:/usr/sbin:/usr/local/sbin:/opt/homebrew/bin"
 if command -v "$name"; then
 	exit 0

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Runs every fuzz target that there is, one after the other, and shares out a time among them: a crasher fails the run, once
-# all have had their turn. Building does not count.
+# Runs all fuzz targets one by one, and divides a time among them. A crash fails the run after all targets ran. The time excludes
+# builds.
 #
-#   hack/fuzz.sh [TIME]   s, m or h; an hour by default. Each target has a second at least
+#   hack/fuzz.sh [TIME]   in s, m or h; 1h by default. Each target runs for at least 1 s
 #
-# New inputs that reach new code go to Go's cache, from which the next run goes on; crashers to the package's testdata.
+# Inputs that reach new code are kept in Go's cache for the next run; inputs that crash, in the testdata of the package.
 set -euo pipefail
 
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
@@ -26,19 +26,19 @@ seconds_of() {
 	esac
 }
 
-# out_of_time LOG: up to Go 1.26, the end of the time itself is sometimes taken for a failure (golang/go#75804), of which nothing
-# but that is said.
+# out_of_time LOG: succeeds if the only failure is the end of the time, which Go up to 1.26 sometimes reports as one
+# (golang/go#75804).
 out_of_time() {
 	grep -A1 '^--- FAIL: ' "$1" | grep -qx '    context deadline exceeded' && ! grep -q 'Failing input written\|panic:\|failure while testing' "$1"
 }
 
 if ! total=$(seconds_of "$time"); then
-	echo "fuzz: '$time' is no time: write 60s, 10m or 1h" >&2
+	echo "fuzz: '$time' is not a time: write 60s, 10m or 1h" >&2
 	exit 2
 fi
 
-# Of the packages, only those whose tests have a target in them are worth building: go test -list builds each.
-# shellcheck disable=SC2016 # a template of Go's
+# Find the packages with targets by their files, since go test -list would build every package.
+# shellcheck disable=SC2016 # a Go template
 files='{{$p := .}}{{range .TestGoFiles}}{{$p.ImportPath}} {{$p.Dir}}/{{.}}{{"\n"}}{{end}}'
 # shellcheck disable=SC2016
 files+='{{range .XTestGoFiles}}{{$p.ImportPath}} {{$p.Dir}}/{{.}}{{"\n"}}{{end}}'
@@ -62,10 +62,10 @@ done
 
 count=${#targets[@]}
 if ((count == 0)); then
-	echo "fuzz: there is no target" >&2
+	echo "fuzz: no targets found" >&2
 	exit 1
 fi
-# What whole seconds leave over goes to the first ones.
+# The first targets get the remaining seconds.
 each=$((total / count))
 over=$((total % count))
 if ((each == 0)); then
@@ -79,8 +79,8 @@ failed=()
 binaries=$(mktemp -d)
 trap 'rm -rf "$binaries"' EXIT
 
-# One binary for all targets of a package, in which only our code and the parsers behind it lead the fuzzer. go test -fuzz
-# would have all that tests import do so, Kubernetes among it: it takes minutes to build, and is up to a hundred times slower.
+# Build one binary for all targets of a package, with coverage instrumentation only in our code and its parsers. go test -fuzz
+# would instrument all imports of the tests, including Kubernetes: that takes minutes to build, and runs up to 100 times slower.
 module=$(go list -m)
 guides=()
 for pattern in "$module/..." github.com/jackc/pgx/... github.com/golang-jwt/jwt/...; do
@@ -113,8 +113,8 @@ if ((${#failed[@]} > 0)); then
 	for target in "${failed[@]}"; do
 		read -r package name <<<"$target"
 		folder=$(go list -f '{{.Dir}}' "$package")
-		echo "fuzz: $name FAILED. Its input is in ${folder#"$PWD"/}/testdata/fuzz/$name, unless one of its seeds was it." >&2
-		echo "      To see it again: go test $package -run '^$name\$'. Mend it, and commit the input with that." >&2
+		echo "fuzz: $name FAILED. Its input is in ${folder#"$PWD"/}/testdata/fuzz/$name, unless it is one of the seeds." >&2
+		echo "      To reproduce it: go test $package -run '^$name\$'. Commit the input with the fix." >&2
 	done
 	exit 1
 fi

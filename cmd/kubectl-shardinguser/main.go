@@ -20,9 +20,9 @@ var version = "development"
 func main() { os.Exit(run()) }
 
 func run() int {
-	// SIGQUIT and SIGHUP, too: at once they would leave a terminal that does not show what is typed.
+	// SIGQUIT and SIGHUP too: their default action would leave the terminal without echo.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGHUP)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends the program, whatever it waits for
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	return cli.Run(ctx, version, genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}, os.Args[1:])
 }

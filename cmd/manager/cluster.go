@@ -17,12 +17,12 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/controller/policies"
 )
 
-// cluster finds out which cluster this is: the UID of the namespace kube-system stands for it. And it finds out whether
-// policies can be read, where they are to be. It does so beside the rest, so that a manager whose API server is away is alive
-// and waits; and beside the manager's caches, which would wait for ever for what they may not read.
+// cluster identifies the cluster by the UID of the namespace kube-system, and checks that the policies can be read if they are
+// enabled. It runs concurrently with the other parts, so that the manager stays alive while the API server is unavailable. It
+// does not use the manager's caches, which wait forever for resources that they may not read.
 type cluster struct {
 	reader   client.Reader
-	policies bool // are to be read
+	policies bool // checks that policies can be read
 	log      logr.Logger
 
 	known chan struct{} // closed once uid is set
@@ -33,14 +33,14 @@ func newCluster(reader client.Reader, policies bool, log logr.Logger) *cluster {
 	return &cluster{reader: reader, policies: policies, log: log, known: make(chan struct{})}
 }
 
-// refusals is how many in a row, a second apart, are an answer. An API server that has just started refuses what it will
-// allow once it has read its roles; to end because of that would be to end whenever it was away.
+// refusals is the number of consecutive refusals, a second apart, that are an error. An API server that has just started
+// refuses requests until it has read its roles.
 const refusals = 10
 
-// find asks the API server until it answers. A refusal that stays is an error.
+// find asks the API server until it answers. It returns an error if the API server keeps refusing.
 func (c *cluster) find(ctx context.Context) error {
 	var namespace corev1.Namespace
-	told, refused := false, 0
+	logged, refused := false, 0
 	err := wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
 		err := c.ask(ctx, &namespace)
 		switch {
@@ -53,9 +53,9 @@ func (c *cluster) find(ctx context.Context) error {
 		default:
 			refused = 0
 		}
-		if !told {
+		if !logged {
 			c.log.Info("Waiting for the API server", "error", err.Error())
-			told = true
+			logged = true
 		}
 		return false, nil
 	})
@@ -82,7 +82,7 @@ func (c *cluster) ask(ctx context.Context, namespace *corev1.Namespace) error {
 	return nil
 }
 
-// UID waits until it is known. The only error is the context's.
+// UID waits for the UID of the cluster and returns it. Its only error is that of the context.
 func (c *cluster) UID(ctx context.Context) (string, error) {
 	select {
 	case <-c.known:

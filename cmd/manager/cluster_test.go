@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// answers are what an API server says to one question after the other. The last of them is said for good.
+// answers is an API server that returns these errors in order, and repeats the last one.
 type answers struct {
 	client.Reader
 	errs  []error
@@ -29,9 +29,9 @@ func (a *answers) Get(_ context.Context, _ client.ObjectKey, object client.Objec
 	return err
 }
 
-func TestTheClusterIsAskedForUntilItAnswers(t *testing.T) {
+func TestTheAPIServerIsAskedUntilItAnswers(t *testing.T) {
 	t.Parallel()
-	away := errors.New("connection refused")
+	unreachable := errors.New("connection refused")
 	refused := apierrors.NewForbidden(schema.GroupResource{Resource: "namespaces"}, "kube-system", errors.New("no role yet"))
 	for name, tt := range map[string]struct {
 		errs  []error
@@ -42,16 +42,16 @@ func TestTheClusterIsAskedForUntilItAnswers(t *testing.T) {
 			errs: []error{nil}, known: true, asked: 1,
 		},
 		"after minutes without an API server": {
-			errs: append(slices.Repeat([]error{away}, 600), nil), known: true, asked: 601,
+			errs: append(slices.Repeat([]error{unreachable}, 600), nil), known: true, asked: 601,
 		},
-		"after an API server has started, and read its roles last": {
-			errs: slices.Concat([]error{away, away}, slices.Repeat([]error{refused}, refusals-1), []error{nil}), known: true, asked: refusals + 2,
+		"after a start of the API server that reads its roles last": {
+			errs: slices.Concat([]error{unreachable, unreachable}, slices.Repeat([]error{refused}, refusals-1), []error{nil}), known: true, asked: refusals + 2,
 		},
-		"after an API server has started twice": {
-			errs: slices.Concat(slices.Repeat([]error{refused}, refusals-1), []error{away}, slices.Repeat([]error{refused}, refusals-1),
+		"after two starts of the API server": {
+			errs: slices.Concat(slices.Repeat([]error{refused}, refusals-1), []error{unreachable}, slices.Repeat([]error{refused}, refusals-1),
 				[]error{nil}), known: true, asked: 2 * refusals,
 		},
-		"and no longer, where the right is missing": {
+		"never, without the permission": {
 			errs: []error{refused}, known: false, asked: refusals,
 		},
 	} {
@@ -62,7 +62,7 @@ func TestTheClusterIsAskedForUntilItAnswers(t *testing.T) {
 				c := newCluster(server, false, logr.Discard())
 				err := c.find(t.Context())
 				if tt.known != (err == nil) || server.asked != tt.asked {
-					t.Fatalf("after %d questions it ends with %v", server.asked, err)
+					t.Fatalf("after %d requests it returns %v", server.asked, err)
 				}
 				if !tt.known {
 					return

@@ -12,7 +12,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/controller/defaultusers"
 )
 
-// addDefaultUsers adds the creation of the default users, where they are wanted.
+// addDefaultUsers adds the creation of the default users to the manager, if it is enabled.
 func addDefaultUsers(mgr ctrl.Manager, accounts accounts, settings config.Settings, log logr.Logger) error {
 	if !settings.DefaultUsers.Enabled() {
 		return nil

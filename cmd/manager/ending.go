@@ -10,11 +10,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
-// endingNamespaces is a log sink for which it is no error that the API server creates nothing in a namespace that is being
-// terminated, or is gone: Events about the users that go with it, say. Such lines become details (V(1)).
+// endingNamespaces is a log sink that logs some errors as details (V(1)): those of creating an object, such as an Event, in a
+// namespace that is being terminated or is gone.
 type endingNamespaces struct{ logr.LogSink }
 
-// withEndingNamespaces returns the logger with that sink.
+// withEndingNamespaces returns the logger with an endingNamespaces sink.
 func withEndingNamespaces(log logr.Logger) logr.Logger {
 	return log.WithSink(endingNamespaces{log.GetSink()})
 }
@@ -37,7 +37,7 @@ func (s endingNamespaces) WithName(name string) logr.LogSink {
 	return endingNamespaces{s.LogSink.WithName(name)}
 }
 
-// isOfEndingNamespace tells whether the API server refused something since the namespace is being terminated, or is gone.
+// isOfEndingNamespace reports whether the API server refused a request because the namespace is being terminated or is gone.
 func isOfEndingNamespace(err error) bool {
 	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 		return true

@@ -16,7 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-func TestWhatANamespaceThatEndsRefusesIsNoError(t *testing.T) {
+func TestRefusalsOfATerminatingNamespaceAreNoErrors(t *testing.T) {
 	t.Parallel()
 	events := schema.GroupResource{Resource: "events"}
 	refused := apierrors.NewForbidden(events, "alice.1", errors.New("no right"))
@@ -29,8 +29,8 @@ func TestWhatANamespaceThatEndsRefusesIsNoError(t *testing.T) {
 		"an Event in a namespace that is being terminated": {terminating, false},
 		"the same, wrapped":                    {fmt.Errorf("create an Event: %w", terminating), false},
 		"an Event in a namespace that is gone": {apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, "team-a"), false},
-		"a right that is missing":              {refused, true},
-		"another object that is gone":          {apierrors.NewNotFound(events, "alice.1"), true},
+		"a missing permission":                 {refused, true},
+		"another missing object":               {apierrors.NewNotFound(events, "alice.1"), true},
 		"no answer of the API server":          {errors.New("connection refused"), true},
 		"no error":                             {nil, true},
 	} {
@@ -47,7 +47,7 @@ func TestWhatANamespaceThatEndsRefusesIsNoError(t *testing.T) {
 	}
 }
 
-func TestWhatANamespaceThatEndsRefusesIsADetail(t *testing.T) {
+func TestRefusalsOfATerminatingNamespaceAreDetails(t *testing.T) {
 	t.Parallel()
 	var lines []string
 	sink := funcr.New(func(_, args string) { lines = append(lines, args) }, funcr.Options{Verbosity: 1}).GetSink()

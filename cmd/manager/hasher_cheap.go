@@ -11,7 +11,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/password"
 )
 
-// hasherOf is for short test runs. A cost above the lowest setting is kept: tests of the cost set one.
+// hasherOf returns a Hasher for short test runs. It keeps a cost above the lowest setting, which tests of the cost set.
 func hasherOf(settings config.Settings, log logr.Logger) *password.Hasher {
 	if settings.BcryptCost > password.MinCost {
 		return password.NewHasher(settings.BcryptCost, settings.HashCores)

@@ -11,6 +11,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/password"
 )
 
+// hasherOf returns a Hasher with the configured cost.
 func hasherOf(settings config.Settings, _ logr.Logger) *password.Hasher {
 	return password.NewHasher(settings.BcryptCost, settings.HashCores)
 }

@@ -8,15 +8,15 @@ import (
 	"strconv"
 )
 
-// mostVerbose is the highest level of detail that is ever logged. From the next on, client-go prints the bodies of
-// requests and answers, and with them what is in Secrets.
+// mostVerbose is the highest level of detail that the manager logs. Above it, client-go prints the bodies of requests and
+// responses, which contain the data of Secrets.
 const mostVerbose = 7
 
-// limitVerbosity lowers the value of the flag --zap-log-level to mostVerbose where it is higher.
+// limitVerbosity lowers the value of the flag --zap-log-level to mostVerbose if it is higher.
 func limitVerbosity(level flag.Value) error {
 	given, err := strconv.Atoi(level.String())
 	if err != nil || given <= mostVerbose {
-		return nil //nolint:nilerr // a level with a name is none of the high ones
+		return nil //nolint:nilerr // no named level is that high
 	}
 	if err := level.Set(strconv.Itoa(mostVerbose)); err != nil {
 		return fmt.Errorf("limit the level of detail of the log: %w", err)

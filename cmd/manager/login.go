@@ -23,14 +23,14 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store/fallback"
 )
 
-// logins is the log-in side. It needs neither the API server nor the lease, and so runs beside the manager and not within.
+// logins is the login side. It needs neither the API server nor the lease, and so runs outside the manager.
 type logins struct {
-	server   *login.Server   // nil where log-ins are not served
-	fallback *fallback.Store // nil where there is no database, or nobody to ask it
-	upkeep   []part          // what they lean on; it has no errors but those that it logs
+	server   *login.Server   // nil if the login API is disabled
+	fallback *fallback.Store // nil without a database or the login API
+	upkeep   []part          // of the store and the caches; it logs its errors
 }
 
-// newLogins builds the log-in side over the store that serves.
+// newLogins returns the login side over the store.
 func newLogins(
 	accounts accounts, declared fallback.Cluster, announce func(context.Context, bool), hasher *password.Hasher, settings config.Settings,
 	registry prometheus.Registerer, logger logr.Logger,
@@ -114,7 +114,7 @@ func newLogins(
 		TrustedProxies: settings.Login.TrustedProxies,
 		MaxConnections: settings.Login.MaxConnections,
 		Traced:         settings.Tracing,
-		Drain:          settings.GracefulShutdownTimeout / 2, // the rest is for what is then still to be settled
+		Drain:          settings.GracefulShutdownTimeout / 2, // the rest is for the attempts that are not settled by then
 	})
 	if err != nil {
 		return l, fmt.Errorf("build the login server: %w", err)
@@ -122,7 +122,7 @@ func newLogins(
 	return l, nil
 }
 
-// run serves until ctx ends. What the last attempts need ends after them.
+// run serves until ctx ends. The upkeep ends after the last attempts, which need it.
 func (l logins) run(ctx context.Context) error {
 	upkeep, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var parts sync.WaitGroup
@@ -138,13 +138,13 @@ func (l logins) run(ctx context.Context) error {
 	return l.server.Run(ctx)
 }
 
-// addTo adds to the manager what has to wait for it: without a database the accounts are where the leader is, once they
-// were restored.
+// addTo adds the login server to the manager if there is no database: only the leader has the accounts then, and only after
+// they were restored.
 func (l logins) addTo(mgr ctrl.Manager, restored part) error {
 	if l.server == nil || l.fallback != nil {
 		return nil
 	}
-	err := mgr.Add(manager.RunnableFunc(func(ctx context.Context) error { // of the leader's kind
+	err := mgr.Add(manager.RunnableFunc(func(ctx context.Context) error { // runs on the leader only
 		if restored(ctx) != nil {
 			return nil //nolint:nilerr // the process ends
 		}
@@ -156,7 +156,7 @@ func (l logins) addTo(mgr ctrl.Manager, restored part) error {
 	return nil
 }
 
-// reconciled is the store as the reconciler needs it.
+// reconciled returns the store that the reconciler uses.
 func (l logins) reconciled(accounts accounts) reconciled {
 	if l.fallback == nil {
 		return accounts

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command manager keeps the accounts of a sharding system as Kubernetes resources. This package only wires: it builds
-// the parts in the order in which they need each other, and stops them in the opposite one.
+// Command manager is the operator. It builds the parts in the order of their dependencies, and stops them in the reverse
+// order.
 package main
 
 import (
@@ -48,13 +48,13 @@ func main() {
 	}
 }
 
-// run is the program, from its settings to its end.
+// run runs the operator with these arguments until ctx ends.
 func run(ctx context.Context, args []string) error {
 	if slices.Contains(args, "--version") {
 		fmt.Fprintln(os.Stdout, version)
 		return nil
 	}
-	logging := zap.Options{StacktraceLevel: zapcore.PanicLevel} // an error that is retried has nothing to show but its text
+	logging := zap.Options{StacktraceLevel: zapcore.PanicLevel} // errors that are retried need no stack
 	var verbosity flag.Value
 	settings, err := config.Load(args, os.Stderr, func(flags *flag.FlagSet) {
 		addOtherFlags(flags, &logging)
@@ -80,7 +80,7 @@ func run(ctx context.Context, args []string) error {
 		defer stop()
 	}
 
-	// Opening waits for nothing: there is nothing to cancel.
+	// Opening does not wait, so there is nothing to cancel.
 	accounts, err := openStore(settings, ctrlmetrics.Registry, log) //nolint:contextcheck // see above
 	if err != nil {
 		return err
@@ -135,21 +135,21 @@ func addOtherFlags(flags *flag.FlagSet, logging *zap.Options) {
 	ctrlconfig.RegisterFlags(flags)
 }
 
-// part is something that runs until ctx ends.
+// part runs until ctx ends.
 type part func(ctx context.Context) error
 
-// start runs the manager, and beside it what does not need it, until ctx ends or one of them fails.
-func start(ctx context.Context, mgr ctrl.Manager, synced <-chan struct{}, beside ...part) error {
+// start runs the manager and the parts that do not need it until ctx ends or one of them fails.
+func start(ctx context.Context, mgr ctrl.Manager, synced <-chan struct{}, parts ...part) error {
 	group, ctx := errgroup.WithContext(ctx)
-	for _, run := range beside {
+	for _, run := range parts {
 		group.Go(func() error { return run(ctx) })
 	}
 	group.Go(func() error { return manage(ctx, mgr, synced) })
 	return group.Wait()
 }
 
-// manage runs the manager until ctx ends. While it waits for its caches it does not notice that (somebody took its rights
-// away, say), and so is left then: it has begun nothing yet that would have to be ended.
+// manage runs the manager until ctx ends. The manager ignores ctx while it waits for its caches (without permissions, for
+// example), so manage returns without it then: it has started nothing yet that has to stop.
 func manage(ctx context.Context, mgr ctrl.Manager, synced <-chan struct{}) error {
 	ended := make(chan error, 1)
 	go func() { ended <- mgr.Start(ctx) }()
@@ -166,7 +166,7 @@ func manage(ctx context.Context, mgr ctrl.Manager, synced <-chan struct{}) error
 	}
 }
 
-// replica is the pod that this process runs in, as the manifests let it know.
+// replica returns the pod of this process, which the manifests pass in environment variables.
 func replica(settings config.Settings) status.Replica {
 	r := status.Replica{Namespace: settings.Namespace, Name: os.Getenv("POD_NAME"), UID: os.Getenv("POD_UID")}
 	if r.Name == "" {
@@ -176,7 +176,7 @@ func replica(settings config.Settings) status.Replica {
 	return r
 }
 
-// newManager is controller-runtime's manager by our settings. Synced is closed once its caches are filled.
+// newManager returns a manager of controller-runtime with our settings. Synced is closed when its caches are filled.
 func newManager(ctx context.Context, settings config.Settings, log logr.Logger) (_ ctrl.Manager, synced <-chan struct{}, err error) {
 	scheme := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
@@ -188,7 +188,7 @@ func newManager(ctx context.Context, settings config.Settings, log logr.Logger) 
 	}
 	cluster.QPS, cluster.Burst = settings.KubeAPIQPS, settings.KubeAPIBurst
 	if cluster.QPS == 0 {
-		cluster.QPS = -1 // what client-go takes for no limit
+		cluster.QPS = -1 // means no limit to client-go
 	}
 
 	if settings.Tracing {
@@ -212,7 +212,7 @@ func newManager(ctx context.Context, settings config.Settings, log logr.Logger) 
 		LeaderElection:          settings.LeaderElect,
 		LeaderElectionID:        config.LeaseName,
 		LeaderElectionNamespace: settings.LeaderElectionNamespace,
-		// The process ends when the manager does, so the lease can be handed on at once.
+		// The process ends with the manager, so the lease can be released at once.
 		LeaderElectionReleaseOnCancel: true,
 		GracefulShutdownTimeout:       &settings.GracefulShutdownTimeout,
 	})

@@ -16,7 +16,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/config"
 )
 
-func TestEachFlagStandsOnThePageAboutConfiguration(t *testing.T) {
+func TestTheConfigurationPageDocumentsEachFlag(t *testing.T) {
 	var help strings.Builder
 	_, err := config.Load([]string{"--help"}, &help, func(flags *flag.FlagSet) { addOtherFlags(flags, &zap.Options{}) })
 	if !errors.Is(err, pflag.ErrHelp) {
@@ -28,7 +28,7 @@ func TestEachFlagStandsOnThePageAboutConfiguration(t *testing.T) {
 	}
 	flags := regexp.MustCompile(`(?m)^  --([a-z-]+)`).FindAllStringSubmatch(help.String(), -1)
 	if len(flags) < 50 {
-		t.Fatalf("the help has %d flags: are they still read right?", len(flags))
+		t.Fatalf("the help has %d flags; check the regular expression", len(flags))
 	}
 	for _, f := range flags {
 		if !strings.Contains(string(page), "\n| `--"+f[1]+"` |") {

@@ -15,7 +15,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
-// findings returns what all roles found at the table, each once. A store in memory has no table.
+// findings returns the findings of all roles about the table, without duplicates. A store in memory has no table.
 func (a accounts) findings() []store.Finding {
 	var found []store.Finding
 	for _, s := range a.databases() {
@@ -30,7 +30,7 @@ func (a accounts) defaultPasswords() store.DefaultPasswords {
 	return a.Health().DefaultPasswords
 }
 
-// addOrphans adds the search for orphaned accounts, and what publishes them and the findings.
+// addOrphans adds the search for orphaned accounts, and the reports of these and of the findings.
 func addOrphans(mgr ctrl.Manager, accounts accounts, reconciled reconciled, settings config.Settings, options controller.Options) error {
 	return orphans.Add(mgr, orphans.Options{
 		Records:          accounts,
@@ -50,19 +50,19 @@ func addOrphans(mgr ctrl.Manager, accounts accounts, reconciled reconciled, sett
 	})
 }
 
-// findingsMetric counts findings by kind. Each kind is there from the start.
+// findingsMetric returns a collector that counts findings by kind, and starts with all kinds at zero.
 func findingsMetric(findings func() []store.Finding) prometheus.Collector {
 	return findingsCollector{findings: findings, description: prometheus.NewDesc("shardinguser_table_findings",
 		"Properties of the table users that make statements fail, at this replica's last check.", []string{"kind"}, nil)}
 }
 
-// registerFindings registers the metrics of what was found at the database.
+// registerFindings registers the metrics of the findings.
 func registerFindings(registry prometheus.Registerer, a accounts) error {
 	return errors.Join(registry.Register(findingsMetric(a.findings)), registry.Register(schemaOpenMetric(a.findings)),
 		registry.Register(defaultPasswordsMetric(a.defaultPasswords)))
 }
 
-// defaultPasswordsMetric counts the accounts with a default password of the sharding manager.
+// defaultPasswordsMetric returns a collector that counts the accounts with a default password of the sharding manager.
 func defaultPasswordsMetric(found func() store.DefaultPasswords) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "shardinguser_well_known_passwords",
@@ -70,7 +70,7 @@ func defaultPasswordsMetric(found func() store.DefaultPasswords) prometheus.Coll
 	}, func() float64 { return float64(found().Count) })
 }
 
-// schemaOpenMetric reports whether strangers may create objects in a schema of the search path.
+// schemaOpenMetric returns a collector that reports whether other roles may create objects in a schema of the search path.
 func schemaOpenMetric(findings func() []store.Finding) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "shardinguser_schema_open",

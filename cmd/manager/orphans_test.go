@@ -40,7 +40,7 @@ func TestEachKindOfFindingIsCountedFromTheStart(t *testing.T) {
 	}
 }
 
-func TestTheMetricSaysWhetherASchemaIsOpen(t *testing.T) {
+func TestTheMetricReportsAnOpenSchema(t *testing.T) {
 	t.Parallel()
 	var found []store.Finding
 	registry := prometheus.NewRegistry()

@@ -19,7 +19,7 @@ func (f everyReplica) Start(ctx context.Context) error { return f(ctx) }
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
 func (everyReplica) NeedLeaderElection() bool { return false }
 
-// readyWhen is a check that holds once the channel is closed.
+// readyWhen returns a check that succeeds when the channel is closed.
 func readyWhen(done <-chan struct{}) healthz.Checker {
 	return func(*http.Request) error {
 		select {

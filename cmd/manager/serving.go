@@ -23,23 +23,23 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/serving"
 )
 
-// Metrics and probes are served by us and not by controller-runtime, whose servers take any number of connections, wait 32 s
-// for a megabyte of header and for ever for a body.
+// The servers of controller-runtime are not used: they accept any number of connections, wait 32 s for a megabyte of header,
+// and wait forever for a body.
 
-// maxConnections is how many connections the metrics may have, and how many the probes. Kubelet and scrapers need a few.
+// maxConnections is the largest number of connections of each server. The kubelet and scrapers need a few.
 const maxConnections = 256
 
-// scrapesAtOnce is how many scrapes of one address are served at once, and refusedScrape how long a connection is held whose
-// scrape was refused: the API server is asked about each new token, in our name.
+// scrapesAtOnce is the largest number of concurrent scrapes of one address. A connection whose scrape is rejected is held for
+// refusedScrape, since the operator sends a TokenReview for each new token.
 const (
 	scrapesAtOnce = 8
 	refusedScrape = time.Second
 )
 
-// notServed is the address of what is not served.
+// notServed is the address that disables a server.
 const notServed = "0"
 
-// addMetrics serves the metrics over TLS, to those whom the API server lets.
+// addMetrics adds a server of the metrics over TLS, for clients that the API server authorizes.
 func addMetrics(ctx context.Context, mgr ctrl.Manager, settings config.Settings, log logr.Logger) error {
 	if settings.MetricsBindAddress == notServed {
 		return nil
@@ -61,8 +61,8 @@ func addMetrics(ctx context.Context, mgr ctrl.Manager, settings config.Settings,
 	return addServer(ctx, mgr, "metrics", settings.MetricsBindAddress, mux, serving.TLS(certificate), settings, log)
 }
 
-// addProbes says what the probes mean. Alive is who answers. Ready is whose caches are filled; a database that is away
-// shows in metrics and statuses, since neither a restart nor taking the pod out of service would bring it back.
+// addProbes adds a server of the probes. The process is live if it answers, and ready when its caches are filled. Metrics and
+// statuses report an unavailable database, since neither a restart nor removing the pod from the Service would fix it.
 func addProbes(ctx context.Context, mgr ctrl.Manager, settings config.Settings, log logr.Logger) (synced <-chan struct{}, err error) {
 	filled := make(chan struct{})
 	err = mgr.Add(everyReplica(func(ctx context.Context) error {
@@ -84,13 +84,13 @@ func addProbes(ctx context.Context, mgr ctrl.Manager, settings config.Settings, 
 	} {
 		handler := http.StripPrefix(path, &healthz.Handler{Checks: checks})
 		mux.Handle(path, handler)
-		mux.Handle(path+"/", handler) // of one check
+		mux.Handle(path+"/", handler) // for a single check
 	}
 	return filled, addServer(ctx, mgr, "probes", settings.HealthProbeBindAddress, mux, nil, settings, log)
 }
 
-// addServer adds a server with the limits that ours have, without TLS where there is no configuration of it. It listens at
-// once: an address that is taken ends the start.
+// addServer adds a server with the limits of the login API, without TLS if config is nil. It listens at once, so that an
+// address in use is an error at start.
 func addServer(
 	ctx context.Context, mgr ctrl.Manager, name, address string, handler http.Handler, config *tls.Config, settings config.Settings,
 	log logr.Logger,

@@ -29,7 +29,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// accounts is the store that serves, whichever it is, and what there is to do for it.
+// accounts is the store in Postgres or in memory, by its interfaces.
 type accounts struct {
 	rows.Batches
 	rows.Watcher
@@ -38,13 +38,13 @@ type accounts struct {
 	login.Attempts
 	login.Trail
 
-	database *postgres.Store // the reconciler's; nil where there is no database, and then there is
+	database *postgres.Store // of the reconciler; nil without a database, when memory is set
 	memory   *memory.Store
-	logins   *postgres.Store // the log-in side's: the same, unless it has a role of its own
+	logins   *postgres.Store // of the login side: the same, unless logins have their own role
 	close    func()
 }
 
-// Health returns that of the reconciler's store. A store in memory has no database that could fail.
+// Health returns the health of the reconciler's store. A store in memory is always healthy.
 func (a accounts) Health() store.Health {
 	if a.database == nil {
 		return store.Health{}
@@ -52,7 +52,7 @@ func (a accounts) Health() store.Health {
 	return a.database.Health()
 }
 
-// explain asks the database what may keep a row from being written; nil where there is no database.
+// explain returns a function that asks the database why a row cannot be written, or nil without a database.
 func (a accounts) explain() func(ctx context.Context, fields []user.Field) string {
 	if a.database == nil {
 		return nil
@@ -60,7 +60,7 @@ func (a accounts) explain() func(ctx context.Context, fields []user.Field) strin
 	return a.database.Explain
 }
 
-// databases is the stores that there are.
+// databases returns the open stores in Postgres, without duplicates.
 func (a accounts) databases() []*postgres.Store {
 	switch a.logins {
 	case nil:
@@ -71,18 +71,18 @@ func (a accounts) databases() []*postgres.Store {
 	return []*postgres.Store{a.database, a.logins}
 }
 
-// up tells whether the database can be used, by all roles that are needed for that.
+// up reports whether the database is available to all configured roles.
 func (a accounts) up() bool {
 	return !slices.ContainsFunc(a.databases(), func(s *postgres.Store) bool { return !s.Health().Up() })
 }
 
-// notifying tells whether nobody has to poll.
+// notifying reports whether no store has to poll.
 func (a accounts) notifying() bool {
 	return a.logins.Health().Notified && (a.database == a.logins || !a.database.Health().Polling())
 }
 
-// restore sees to it that a store that begins empty is given back what the cluster can tell of it, on the leader. Restored
-// waits until it is; of a database, until it was tried to make its tables.
+// restore adds the restore of a store in memory from the resources of the cluster, on the leader. Restored waits for its end;
+// with a database, it waits for the first attempt to create the tables.
 func (a accounts) restore(mgr ctrl.Manager, clusterAccounts *declared.ClusterAccounts) (restored part, err error) {
 	if a.database != nil {
 		return a.database.Tried, nil
@@ -94,7 +94,7 @@ func (a accounts) restore(mgr ctrl.Manager, clusterAccounts *declared.ClusterAcc
 	return restore.Wait, nil
 }
 
-// openStore opens the database's store or, where none is configured, the one in memory, and registers its metrics.
+// openStore opens the store in Postgres, or the one in memory if no database is configured, and registers its metrics.
 func openStore(settings config.Settings, registry prometheus.Registerer, log logr.Logger) (accounts, error) {
 	if !settings.Database.Configured() {
 		slog.New(logr.ToSlogHandler(log)).Warn("No database is configured: accounts are kept in memory and are lost on restart; " +
@@ -124,8 +124,8 @@ func openStore(settings config.Settings, registry prometheus.Registerer, log log
 		registerFindings(registry, a))
 }
 
-// openDatabase opens the store, or two, each with a pool and a role of its own, where log-ins have one. What listens takes no
-// right: where there is a DSN for that, both use it.
+// openDatabase opens one store, or two with separate pools and roles if logins have their own DSN. Both use the DSN for
+// listening if there is one, since listening needs no privileges.
 func openDatabase(settings config.Settings, log logr.Logger) (controller, logins *postgres.Store, err error) {
 	d := settings.Database
 	var listen postgres.DSNSource
@@ -174,7 +174,7 @@ func openDatabase(settings config.Settings, log logr.Logger) (controller, logins
 	return controller, logins, nil
 }
 
-// registerPools registers the figures of the pools. They have a label only where there are two.
+// registerPools registers the metrics of the pools. They have a label only if there are two.
 func registerPools(registry prometheus.Registerer, a accounts) error {
 	if a.logins == a.database {
 		return registry.Register(pgxpoolprometheus.NewCollector(a.database.Pool(), nil))
@@ -186,7 +186,7 @@ func registerPools(registry prometheus.Registerer, a accounts) error {
 	return errors.Join(errs...)
 }
 
-// plain is a source of DSNs in clear, which only the driver may see.
+// plain returns a source of DSNs with their passwords, which only the driver may see.
 func plain(current func() (dsn.DSN, error)) postgres.DSNSource {
 	return func() (string, error) {
 		text, err := current()
@@ -194,7 +194,7 @@ func plain(current func() (dsn.DSN, error)) postgres.DSNSource {
 	}
 }
 
-// idle is a number of idle connections as the store takes it, for whom zero is the default and less is none.
+// idle returns a number of idle connections for the store, where zero means the default and a negative number means none.
 func idle(connections int) int {
 	if connections == 0 {
 		return -1
@@ -202,7 +202,7 @@ func idle(connections int) int {
 	return connections
 }
 
-// registerStoreMetrics registers what tells which store serves, and how it is.
+// registerStoreMetrics registers the metrics of the kind and the state of the store.
 func registerStoreMetrics(registry prometheus.Registerer, inMemory bool, up, notifying func() bool) error {
 	gauge := func(name, help string, holds func() bool) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 {

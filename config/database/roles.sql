@@ -1,26 +1,26 @@
 -- SPDX-License-Identifier: Apache-2.0
 
--- Two database roles for the operator instead of one: the controller's role writes what the resources say, the login role
--- writes what happens at login time, and neither can write the other's columns. docs/database.md describes how to use them.
+-- Creates two database roles for the operator instead of one. The controller's role writes the columns of the resources, and the login
+-- role those of logins. Neither can write the other's columns. docs/database.md describes how to use them.
 --
 --   psql "$ADMIN_DSN" -f config/database/roles.sql
 --   psql "$ADMIN_DSN" -v schema=accounts -v controller=su_controller -v login=su_login -f config/database/roles.sql
 --
--- Run it as a superuser, or as the owner of schema and tables where that one may create roles. It may run again at any time, and
--- has to after an upgrade that brings a new table: it then takes away what the two roles have here, and grants what they
--- need. There is no password in it: set one for each role by \password, and again to rotate it.
+-- Run it as a superuser, or as the owner of the schema and the tables with the right to create roles. You can run it repeatedly, and
+-- have to after an upgrade with a new table: it revokes the rights of the two roles, and grants those that they need. It sets no
+-- passwords: set one for each role with \password, also to rotate it.
 
 \set ON_ERROR_STOP on
 
--- schema        where the operator's tables are, or will be
--- users_schema  where the table users is, if not there
+-- schema        the schema of the operator's tables
+-- users_schema  the schema of the table users, if it is another one
 -- controller    the role of --user-database-dsn-file
 -- login         the role of --login-database-dsn-file
--- owner         who gets what either of the two owns and must not: an owner may do anything with a table
--- migrate       on: the controller's role makes tables and upgrades them. off: an administrator does, by starting the
---               operator with an administrator's DSN, once for each version that brings a migration
--- trusted       more roles, with commas between, that may create objects in the schemas
--- notifications on, or off to drop the triggers: give it the value of --notifications
+-- owner         the new owner of tables that the two roles own: an owner has all rights on a table
+-- migrate       on: the controller's role creates and migrates tables. off: an administrator does, by starting the operator
+--               with an administrator's DSN, once for each version with a migration
+-- trusted       further roles, separated by commas, that may create objects in the schemas
+-- notifications the value of --notifications; off drops the triggers
 \if :{?schema} \else \set schema public \endif
 \if :{?users_schema} \else \set users_schema :schema \endif
 \if :{?controller} \else \set controller shardinguser_controller \endif
@@ -32,8 +32,8 @@
 
 BEGIN;
 
--- The names of tables are looked up here, with everything else qualified, and the rest of the script's functions and operators in
--- pg_catalog alone: what strangers have created in the schemas must not run with an administrator's rights.
+-- Only this statement looks up tables in the schemas, with all other names qualified. The others look up functions and operators only
+-- in pg_catalog: those of other roles in the schemas must not run with an administrator's rights.
 SET LOCAL search_path = :"schema", :"users_schema", pg_temp;
 SELECT pg_catalog.to_regclass('users') IS NOT NULL AS has_users,
        COALESCE(pg_catalog.to_regclass('users')::pg_catalog.oid, 0::pg_catalog.oid) AS users_oid,
@@ -55,16 +55,15 @@ FROM unnest(ARRAY[:'controller', :'login']) AS name
 WHERE NOT has_database_privilege(name, current_database(), 'CONNECT')
 \gexec
 
--- The owner of users keeps CREATE where only PUBLIC has it: a sharding manager that may not create objects falls back to memory, and
--- accepts its default passwords.
+-- The owner of users gets CREATE before it is revoked from PUBLIC: a sharding manager that may not create objects falls back to memory,
+-- and accepts its default passwords.
 SELECT format('GRANT CREATE ON SCHEMA %I TO %I', :'users_schema', r.rolname)
 FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner
 WHERE c.oid = :'users_oid'::oid AND NOT r.rolsuper AND r.rolname NOT IN (:'controller', :'login')
   AND has_schema_privilege(r.oid, :'users_schema', 'CREATE')
 \gexec
 
--- An operator, a function or a table of another role could be taken for the one that is meant. Grant these rights by name to other
--- roles that need them.
+-- An operator, a function or a table of another role could be used by mistake. Grant CREATE by name to other roles that need it.
 REVOKE CREATE ON SCHEMA :"schema", :"users_schema" FROM PUBLIC, :"controller", :"login";
 SELECT format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC, %I, %I', current_database(), :'controller', :'login')
 \gexec
@@ -73,8 +72,8 @@ GRANT USAGE ON SCHEMA :"schema", :"users_schema" TO :"controller", :"login";
 GRANT CREATE ON SCHEMA :"schema" TO :"controller";
 \endif
 
--- What the controller made and must not own. The function of the trigger runs in everybody's transactions, so nobody else may own
--- it either, who could change it.
+-- Objects that the two roles created and must not own. The trigger's function runs in the transactions of all roles, so no other role
+-- may own and change it.
 SELECT format('ALTER TABLE %s OWNER TO %I', c.oid::regclass, :'owner')
 FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner
 WHERE c.oid = ANY (:'all_oids'::oid[]) AND r.rolname IN (:'controller', :'login')
@@ -91,11 +90,11 @@ SET LOCAL search_path = :"schema", :"users_schema", pg_temp;
 
 REVOKE ALL ON TABLE users FROM :"controller", :"login";
 
--- Not when a row was made, which nobody here asks, and not the columns that other programs added.
+-- Without created_at and updated_at, which the operator does not read, and without the columns of other programs.
 GRANT SELECT (username, password_hash, roles, active, last_login_at, failed_login_attempts, locked_until)
     ON TABLE users TO :"controller", :"login";
 
--- The counter and the lock are to unlock by request, and for a clean start with a new password.
+-- The counter and the lock: a request to unlock and a new password reset them.
 GRANT INSERT (username, password_hash, roles, active, created_at, updated_at),
       UPDATE (password_hash, roles, active, updated_at, failed_login_attempts, locked_until),
       DELETE
@@ -104,8 +103,8 @@ GRANT INSERT (username, password_hash, roles, active, created_at, updated_at),
 GRANT UPDATE (failed_login_attempts, locked_until, last_login_at) ON TABLE users TO :"login";
 
 \if :notifications
--- The triggers that notify of changed rows, as the operator creates them with the right to. Neither role gets that right: a
--- trigger on this table runs in the transactions of every program that writes it.
+-- The triggers that notify of changed rows, as the operator creates them if it has the right. Neither role gets that right: a trigger
+-- on this table runs in the transactions of every program that writes the table.
 -- Generated from internal/store/postgres/schema/trigger.sql: begin
 DO $do$
 DECLARE
@@ -169,12 +168,12 @@ REVOKE ALL ON TABLE shardinguser_ownership, login_attempts, shardinguser_merges,
 GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE shardinguser_ownership TO :"controller";
 GRANT SELECT ON TABLE shardinguser_ownership TO :"login";
 
--- Whether there ever was an account, which the default users depend on, is told by the sequence of the revisions.
+-- The sequence of the revisions shows whether an account has ever existed. The default users depend on that.
 SELECT pg_catalog.pg_get_serial_sequence('shardinguser_ownership', 'revision') AS revisions
 \gset
 GRANT SELECT ON SEQUENCE :revisions TO :"controller";
 
--- Where an attempt came from is written, and read by neither.
+-- The login role writes the source of an attempt. Neither role reads it.
 GRANT SELECT (username, attempted_at, outcome, locked_until, attempt_key, attempts) ON TABLE login_attempts TO :"controller";
 GRANT SELECT (id, username, attempted_at, outcome, locked_until, user_agent, attempt_key, attempts),
       INSERT (username, attempted_at, outcome, locked_until, source, user_agent, attempt_key),
@@ -182,7 +181,7 @@ GRANT SELECT (id, username, attempted_at, outcome, locked_until, user_agent, att
       DELETE
     ON TABLE login_attempts TO :"login";
 
--- The UPDATE is what SELECT ... FOR UPDATE takes; nobody changes the column.
+-- SELECT ... FOR UPDATE requires the right UPDATE on a column, which is never changed.
 GRANT SELECT (id, merged_at), INSERT (id), UPDATE (merged_at), DELETE ON TABLE shardinguser_merges TO :"login";
 GRANT SELECT (id, probed_at), INSERT (id), UPDATE (probed_at), DELETE ON TABLE shardinguser_probes TO :"controller", :"login";
 
@@ -193,7 +192,7 @@ GRANT INSERT, UPDATE, DELETE ON TABLE shardinguser_migrations TO :"controller";
 
 \endif
 
--- The script fails, and undoes all, if another role may still create objects.
+-- The script fails and rolls back if another role may still create objects.
 SET LOCAL search_path = pg_catalog, pg_temp;
 SELECT set_config('shardinguser.users', :'users_oid', true),
        set_config('shardinguser.schemas', concat_ws(',', quote_ident(:'schema'), quote_ident(:'users_schema')), true),

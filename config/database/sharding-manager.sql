@@ -1,27 +1,26 @@
 -- SPDX-License-Identifier: Apache-2.0
 
--- One table users for the sharding manager and the operator, each with a database role of its own. docs/beside-the-sharding-manager.md
--- says what each right is for.
+-- Creates one table users for the sharding manager and the operator, and a database role for each.
+-- docs/beside-the-sharding-manager.md explains each right.
 --
 --   psql "$ADMIN_DSN" -f config/database/sharding-manager.sql
 --   psql "$ADMIN_DSN" -v schema=accounts -v manager=sm -v operator=su -f config/database/sharding-manager.sql
 --
--- Run it as a superuser, or as the owner of database and table where that one may create roles (CREATEROLE), before either program
--- starts, or while they run. It may run again at any time. It has no password in it: set
--- one for each role.
+-- Run it as a superuser, or as the owner of the database and the table with the right to create roles (CREATEROLE). You can run it
+-- before the programs start or while they run, and repeatedly. It sets no passwords: set one for each role.
 
 \set ON_ERROR_STOP on
 
--- schema    where the table users is, or will be
+-- schema    the schema of the table users
 -- manager   the role of the sharding manager's USER_DATABASE_DSN, which owns the table afterwards
--- operator  the role of the operator's --user-database-dsn-file; the controller's, where it has two
+-- operator  the role of the operator's --user-database-dsn-file; the controller's role, if there are two
 \if :{?schema} \else \set schema public \endif
 \if :{?manager} \else \set manager sharding_manager \endif
 \if :{?operator} \else \set operator shardinguser \endif
 
 BEGIN;
 
--- What others have created in the schema must not run with an administrator's rights.
+-- Functions and operators of other roles in the schema must not run with an administrator's rights.
 SET LOCAL search_path = pg_catalog, pg_temp;
 SET LOCAL client_min_messages = warning;
 
@@ -35,7 +34,8 @@ SELECT COALESCE((SELECT bool_or(r.rolname <> ALL (ARRAY[:'manager', :'operator']
 SELECT format('CREATE ROLE %I LOGIN', name) FROM unnest(ARRAY[:'manager', :'operator']) AS name
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name)
 \gexec
--- Without superuser, only a member of a role may give it a table, or change its table later. That ends with the script.
+-- Only a superuser or a member of a role may make it the owner of a table, and change the table later. The membership ends with
+-- the script.
 SELECT NOT rolsuper AND rolname <> :'manager' AND NOT pg_has_role(rolname, :'manager', 'USAGE') AS is_lent FROM pg_roles WHERE rolname = CURRENT_USER
 \gset
 \if :is_lent
@@ -49,20 +49,21 @@ SELECT format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), name) FR
 SELECT format('ALTER ROLE %I IN DATABASE %I SET timezone TO %L', :'manager', current_database(), 'UTC')
 \gexec
 
--- The operator pins UTC. Another program may connect by its role.
+-- The operator sets UTC itself, but another program may connect with its role.
 SELECT format('ALTER ROLE %I IN DATABASE %I SET timezone TO %L', :'operator', current_database(), 'UTC')
 \gexec
 
--- It names no schema. Elsewhere it would create another table users, with its default accounts, or fall back to memory.
+-- The sharding manager names no schema. With another search_path it would create another table users, with its default accounts,
+-- or fall back to memory.
 SELECT format('ALTER ROLE %I IN DATABASE %I SET search_path TO %I', :'manager', current_database(), :'schema')
 \gexec
 
--- Both create objects at their start, and nobody else may. The sharding manager takes CREATE at every start, also where it creates
--- nothing.
+-- Both create objects when they start, and no other role may. The sharding manager requires CREATE at every start, even if it
+-- creates nothing.
 REVOKE CREATE ON SCHEMA :"schema" FROM PUBLIC;
 GRANT USAGE, CREATE ON SCHEMA :"schema" TO :"manager", :"operator";
 
--- As both create it, with the three columns that the newer generation of the sharding manager takes for granted.
+-- The table as both create it, with the three columns that the newer generation of the sharding manager requires.
 CREATE TABLE IF NOT EXISTS :"schema".users (
 -- Generated from internal/store/postgres/schema/migrations/00001_users_and_ownership.sql: begin
     username VARCHAR(255) PRIMARY KEY,
@@ -81,9 +82,9 @@ ALTER TABLE :"schema".users
     ADD COLUMN IF NOT EXISTS oauth_id VARCHAR(255),
     ADD COLUMN IF NOT EXISTS email VARCHAR(255);
 
--- A user of OAuth whose name is that of an account that is inactive or locked overwrites that account: the newer generation inserts it
--- anew, without a password, and links it to that user. When the operator then puts roles and password back, the user has both. The
--- trigger refuses that. It is looked at only where a statement writes password_hash, which linking by email does not.
+-- The newer generation overwrites an inactive or locked account when an OAuth user with the same name logs in: it inserts the account
+-- again, without a password, and links it to that user. When the operator then corrects the roles and the password, the OAuth user
+-- has both. The trigger rejects the insert. It runs only for statements that write password_hash, which linking by email does not.
 CREATE OR REPLACE FUNCTION :"schema".shardinguser_oauth_guard() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $fn$
 BEGIN
     RAISE EXCEPTION 'an account is not overwritten by a login with OAuth' USING ERRCODE = 'integrity_constraint_violation';
@@ -96,7 +97,7 @@ CREATE TRIGGER shardinguser_oauth_guard BEFORE UPDATE OF password_hash ON :"sche
         OR NEW.active AND OLD.active IS NOT TRUE))
     EXECUTE FUNCTION :"schema".shardinguser_oauth_guard();
 
--- Only the owner of the table may create an index on it, or add a column, and so start as the sharding manager.
+-- The sharding manager creates an index and columns when it starts, which only the owner of the table may do.
 ALTER TABLE :"schema".users OWNER TO :"manager";
 GRANT SELECT, INSERT, UPDATE, DELETE, TRIGGER ON TABLE :"schema".users TO :"operator";
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command argocd puts the Lua scripts of config/argocd/resource_customizations, which have the form in which Argo CD's own
-// repository takes them, into a patch of the ConfigMap argocd-cm, where every Argo CD takes them.
+// Command argocd generates a patch of the ConfigMap argocd-cm, which every Argo CD reads, from the Lua scripts in
+// config/argocd/resource_customizations, which have the layout of Argo CD's repository.
 //
 //	go run ./hack/argocd config/argocd
 package main
@@ -56,7 +56,7 @@ func generate(folder string) error {
 	return root.WriteFile("argocd-cm.yaml", append([]byte(header), patch...), 0o644)
 }
 
-// The part of a ConfigMap that there is in the patch, without the creationTimestamp of the real type.
+// configMap and metadata have the fields of the patch. The types of Kubernetes would add a creationTimestamp.
 type (
 	configMap struct {
 		APIVersion string            `json:"apiVersion"`
@@ -69,7 +69,7 @@ type (
 	}
 )
 
-// customizations is the data of the ConfigMap, with one key for the health of each kind and one for its actions, if any.
+// customizations returns the data of the ConfigMap, with one key for the health of each kind and one for its actions, if any.
 func customizations(tree fs.FS) (map[string]string, error) {
 	scripts, err := fs.Glob(tree, "resource_customizations/*/*/health.lua")
 	if err != nil {
@@ -98,7 +98,7 @@ func customizations(tree fs.FS) (map[string]string, error) {
 	return data, nil
 }
 
-// Argo CD's names of things.
+// resourceActions and actionDefinition have the field names of Argo CD.
 type (
 	resourceActions struct {
 		Discovery   string             `json:"discovery.lua"`
@@ -110,7 +110,7 @@ type (
 	}
 )
 
-// actions is what a kind's folder of actions holds, as one YAML document; empty where there is no such folder.
+// actions returns the actions in a kind's folder as one YAML document, or an empty text if the folder does not exist.
 func actions(tree fs.FS, folder string) (string, error) {
 	discovery, err := fs.ReadFile(tree, path.Join(folder, "discovery.lua"))
 	if errors.Is(err, fs.ErrNotExist) {

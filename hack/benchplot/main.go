@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command benchplot draws what `make bench` measured: a bar for each figure that has an aim, as a share of the aim, so
-// that whatever ends left of the line is reached.
+// Command benchplot plots a run of `make bench`: a bar for each figure that has an aim, as a share of the aim. Bars that end
+// left of the line reach their aim.
 //
 //	benchplot RUN.json...   # writes RUN.svg...
 package main
@@ -22,7 +22,7 @@ import (
 	"gonum.org/v1/plot/vg"
 )
 
-// report is test/bench's Report, as far as it is drawn.
+// report contains the plotted fields of test/bench's Report.
 type report struct {
 	Version string
 	Cores   int
@@ -71,7 +71,7 @@ func run(path string) error {
 	return nil
 }
 
-// share is how much of the aim a figure takes: 1 at the aim, less where it is better.
+// share returns the ratio of the figure and its aim: 1 at the aim, less if the figure is better.
 func (r result) share() float64 {
 	measured := r.Ratio
 	if r.Aim.Value {
@@ -83,7 +83,7 @@ func (r result) share() float64 {
 	return measured / r.Aim.At
 }
 
-// label is what a bar is of.
+// label returns the name of a bar.
 func (r result) label() string {
 	aim := "≤ "
 	if r.Aim.Least {
@@ -103,7 +103,7 @@ func number(v float64) string {
 	return strconv.FormatFloat(v, 'g', 3, 64)
 }
 
-// The axis is logarithmic. What is further away is cut off.
+// The ends of the logarithmic axis. Longer bars are clipped.
 const (
 	least, most = 1. / 32, 32.
 )
@@ -111,7 +111,7 @@ const (
 func draw(r report) (p *plot.Plot, bars int, err error) {
 	var shares plotter.Values
 	var labels []string
-	for _, result := range slices.Backward(r.Results) { // the first one ends up on top
+	for _, result := range slices.Backward(r.Results) { // the first result is at the top
 		if result.Aim == nil {
 			continue
 		}
@@ -119,10 +119,10 @@ func draw(r report) (p *plot.Plot, bars int, err error) {
 		labels = append(labels, result.label())
 	}
 	if len(shares) == 0 {
-		return nil, 0, errors.New("there is no figure with an aim in it")
+		return nil, 0, errors.New("the run has no figure with an aim")
 	}
 	p = plot.New()
-	p.Title.Text = fmt.Sprintf("%s, %d cores: measured ÷ aim; left of the line is reached", r.Version, r.Cores)
+	p.Title.Text = fmt.Sprintf("%s, %d cores: measured ÷ aim; bars left of the line reach their aim", r.Version, r.Cores)
 	p.X.Min, p.X.Max = least, most
 	p.X.Scale = plot.LogScale{}
 	p.X.Tick.Marker = plot.ConstantTicks([]plot.Tick{
@@ -134,7 +134,7 @@ func draw(r report) (p *plot.Plot, bars int, err error) {
 	})
 	p.NominalY(labels...)
 	for i, share := range shares {
-		// A bar chart of gonum's begins at zero, which a logarithm has not.
+		// plotter.BarChart begins at zero, which a logarithmic axis does not have.
 		bar, err := plotter.NewPolygon(plotter.XYs{
 			{X: least, Y: float64(i) - 0.3},
 			{X: share, Y: float64(i) - 0.3},

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-func TestARunBecomesAPictureThatNamesItsFigures(t *testing.T) {
+func TestPlotNamesTheFiguresWithAims(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "run.json")
 	content := `{"version": "v1", "cores": 2, "results": [
 		{"what": "reached", "unit": "s", "value": 1, "limit": 2, "ratio": 0.5, "aim": {"at": 1.2}},
@@ -29,16 +29,16 @@ func TestARunBecomesAPictureThatNamesItsFigures(t *testing.T) {
 	}
 	for _, want := range []string{"<svg", "reached: 0.5 of its limit", "missed by far: 60000 ms", "enough: 2 of its limit"} {
 		if !bytes.Contains(svg, []byte(want)) {
-			t.Errorf("the picture lacks %q", want)
+			t.Errorf("the plot lacks %q", want)
 		}
 	}
 	if bytes.Contains(svg, []byte("without an aim")) {
-		t.Error("the picture has a figure that has no aim")
+		t.Error("the plot has a figure without an aim")
 	}
 }
 
-func TestARunWithoutAimsIsAnError(t *testing.T) {
+func TestRunWithoutAimsIsRejected(t *testing.T) {
 	if _, _, err := draw(report{}); err == nil {
-		t.Error("it was drawn")
+		t.Error("draw accepted a run without aims")
 	}
 }

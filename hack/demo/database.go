@@ -14,10 +14,10 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// A database is the sharding system's, as its administrator sees it.
+// A database is the database of the sharding system with the privileges of its administrator.
 type database struct {
 	dsn  string
-	psql string // path of the program, empty where there is none
+	psql string // path of the program, empty if there is none
 	conn *pgx.Conn
 }
 
@@ -29,7 +29,7 @@ func openDatabase(ctx context.Context, root, dsn string) (*database, error) {
 	return &database{dsn: dsn, psql: findPsql(ctx, root), conn: conn}, nil
 }
 
-// findPsql looks on PATH and beside the server.
+// findPsql returns the path of psql on PATH or next to the server, or an empty one.
 func findPsql(ctx context.Context, root string) string {
 	if path, err := exec.LookPath("psql"); err == nil {
 		return path
@@ -45,21 +45,21 @@ func findPsql(ctx context.Context, root string) string {
 	return path
 }
 
-// psqlLine is how one would type a statement.
+// psqlLine returns the command line that runs a statement.
 func psqlLine(statement string) string {
 	return `psql "$DSN" -c "` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, `$`, `\$`, "`", "\\`").Replace(statement) + `"`
 }
 
-// table is the result of a query as psql prints it.
+// table returns the result of a query as psql prints it.
 func (d *database) table(ctx context.Context, query string) (string, error) {
 	if d.psql != "" {
 		cmd := exec.CommandContext(ctx, d.psql, "--no-psqlrc", "--pset=pager=off", "--command="+query, d.dsn)
-		// It may be of another kind than pgx, and not like a DSN that pgx likes: then we print the table ourselves.
+		// libpq rejects some DSNs that pgx accepts. The demo prints the table itself then.
 		if output, err := cmd.Output(); err == nil {
 			return string(output), nil
 		}
 	}
-	// The simple protocol gives every value as text.
+	// The simple protocol returns every value as text.
 	rows, err := d.conn.Query(ctx, query, pgx.QueryExecModeSimpleProtocol)
 	if err != nil {
 		return "", fmt.Errorf("query: %w", err)
@@ -83,7 +83,7 @@ func (d *database) table(ctx context.Context, query string) (string, error) {
 	return align(lines), nil
 }
 
-// align prints lines, the first of which is the header, as a table.
+// align returns lines as a table. The first line is the header.
 func align(lines [][]string) string {
 	widths := make([]int, len(lines[0]))
 	for _, line := range lines {
@@ -116,17 +116,17 @@ func align(lines [][]string) string {
 	return fmt.Sprintf("%s(%d rows)\n", b.String(), len(lines)-1)
 }
 
-// A row is what the story looks at in a row of the table users.
+// A row has the columns of the table users that the story checks.
 type row struct {
 	Hash     string
 	Roles    string
 	Failed   int
 	Unlocked bool
-	LoggedIn bool // at any time
+	LoggedIn bool // at least once
 	Updated  string
 }
 
-// row reads an account's row; pgx.ErrNoRows where there is none.
+// row returns the row of an account, or pgx.ErrNoRows if there is none.
 func (d *database) row(ctx context.Context, username string) (row, error) {
 	rows, err := d.conn.Query(ctx, `SELECT password_hash, roles::text, failed_login_attempts,
 		locked_until IS NULL, last_login_at IS NOT NULL, updated_at::text FROM users WHERE username = $1`, username)
@@ -140,13 +140,13 @@ func (d *database) row(ctx context.Context, username string) (row, error) {
 	return r, nil
 }
 
-// An attempt is what the story looks at in the record of log-ins.
+// An attempt has the columns of the record of logins that the story checks.
 type attempt struct {
 	Username string
 	Outcome  string
 }
 
-// attempts are those on record, in the order in which they were made.
+// attempts returns the recorded attempts in their order.
 func (d *database) attempts(ctx context.Context) ([]attempt, error) {
 	rows, err := d.conn.Query(ctx, "SELECT username, outcome FROM login_attempts ORDER BY id")
 	if err != nil {
@@ -159,7 +159,7 @@ func (d *database) attempts(ctx context.Context) ([]attempt, error) {
 	return list, nil
 }
 
-// shown is the DSN as it may be printed: in full where the server is the demo's own and goes with it, else without its
+// shown returns the DSN for printing: in full if the server belongs to the demo and stops with it, otherwise without the
 // password.
 func (d *database) shown(own bool) string {
 	if own {

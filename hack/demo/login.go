@@ -32,22 +32,22 @@ FROM login_attempts ORDER BY id`
 SELECT username, date_trunc('second', last_login_at) AS last_login_at, failed_login_attempts AS failed
 FROM users WHERE username = 'operator'`
 
-	// The password of operator, which is shown nowhere, as a shell would have it.
+	// The demo never prints the password of operator; commands read it from the Secret.
 	readPassword  = `PASSWORD=$(kubectl get secret operator-password -o jsonpath={.data.password} | base64 -d)`
 	passwordInEnv = `'"$PASSWORD"'`
 )
 
-// loginURL is what the paths of the log-in API have in common.
+// loginURL returns the base URL of the login API.
 func (s *stage) loginURL() string {
 	return "https://" + s.manager.Login + "/api/v1/auth"
 }
 
-// curlLogIn is how one would log in.
+// curlLogIn returns the command line of a login.
 func curlLogIn(username, password string) string {
 	return fmt.Sprintf(`curl -k $LOGIN/login -d '{"username":"%s","password":"%s"}'`, username, password)
 }
 
-// logIn tries a password, and shows the answer with no more of a token than its beginning.
+// logIn tries a password and shows the answer, with only the beginning of a token.
 func (s *story) logIn(ctx context.Context, username, password string) (answer testenv.Answer, token string, err error) {
 	if answer, err = s.manager.LogIn(ctx, username, password); err != nil {
 		return answer, "", err
@@ -67,7 +67,7 @@ func (s *story) logIn(ctx context.Context, username, password string) (answer te
 	return answer, body.Token, nil
 }
 
-// refusal is what a client can tell one refusal from another by.
+// refusal returns the parts of an answer by which a client could distinguish refusals.
 func refusal(a testenv.Answer) string {
 	var headers []string
 	for _, name := range slices.Sorted(maps.Keys(a.Header)) {
@@ -129,20 +129,20 @@ func (s *story) lockSeen(ctx context.Context, events watch.Interface) error {
 		select {
 		case event, ok := <-events.ResultChan():
 			if !ok {
-				return errors.New("expected Locked=True; the watch ended before it came")
+				return errors.New("expected Locked=True; the watch ended before")
 			}
 			u, ok := event.Object.(*v1alpha1.ShardingUser)
 			if ok && meta.IsStatusConditionTrue(u.Status.Conditions, v1alpha1.ConditionLocked) {
 				return nil
 			}
 		case <-deadline.Done():
-			return fmt.Errorf("expected Locked=True; it did not come within %s", patience)
+			return fmt.Errorf("expected Locked=True within %s", patience)
 		}
 	}
 }
 
-// sameAnswers tries the right password of the locked account, and a name that nobody has: both get the answer that a
-// wrong password got.
+// sameAnswers tries the right password of the locked account, and an unknown username: both must get the answer that a wrong
+// password got.
 func (s *story) sameAnswers(ctx context.Context, wrong testenv.Answer) error {
 	password, err := s.password(ctx, "operator")
 	if err != nil {
@@ -199,7 +199,7 @@ func loggedIn(ctx context.Context, s *story) error {
 }
 
 func record(ctx context.Context, s *story) error {
-	// A failure's row is settled when its answer is on its way already.
+	// The row of a failure is settled after its answer is sent.
 	err := s.until(ctx, "recorded: 5 failures, one attempt while locked, one with an unknown username, and a success",
 		func(ctx context.Context) (string, bool, error) {
 			all, err := s.db.attempts(ctx)

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command demo shows what the operator does, on a real API server and a real Postgres that it starts for the purpose and
-// ends again: `make demo`. Each step of its story says what it does, does it by commands that one could type, and checks
-// what came out.
+// Command demo shows what the operator does, on a real API server and a real Postgres that it starts and stops: `make demo`.
+// Each step of its story explains itself, runs commands that you could type, and checks their results.
 //
-//	STAY=0   ends after the story, with exit code 1 where a step did not come out; otherwise it stays up until Ctrl-C
+//	STAY=0   end after the story, with exit code 1 if a step failed; otherwise keep running until Ctrl-C
 package main
 
 import (
@@ -28,14 +27,14 @@ func main() {
 const (
 	exitGood        = 0
 	exitBad         = 1
-	exitInterrupted = 130 // as of a program that SIGINT ended
+	exitInterrupted = 130 // of a program that SIGINT ended
 )
 
-// run is the demo, from an empty stage to an empty stage.
+// run builds the stage, plays the story, and stops everything. It returns the exit code.
 func run(out *screen, stay bool) (code int) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	context.AfterFunc(ctx, stop) // who asks twice does not want to wait
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 
 	out.say("%s", out.paint(bold, "shardinguser-operator: accounts of a sharding system as Kubernetes resources"))
 	out.say("")
@@ -55,7 +54,7 @@ func run(out *screen, stay bool) (code int) {
 	}
 
 	begun := time.Now()
-	bad, err := tell(ctx, s, out)
+	bad, err := play(ctx, s, out)
 	switch {
 	case ctx.Err() != nil:
 		out.say("\nInterrupted; stopping everything.")
@@ -87,9 +86,9 @@ func run(out *screen, stay bool) (code int) {
 	return code
 }
 
-// tell plays the steps and counts those that did not come out. It fails where there is no point in going on.
-func tell(ctx context.Context, s *stage, out *screen) (bad int, err error) {
-	// A manager that ends takes the step with it.
+// play runs the steps and counts those that failed. It returns an error if the story cannot continue.
+func play(ctx context.Context, s *stage, out *screen) (bad int, err error) {
+	// If the manager ends, cancel the step.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {

@@ -13,14 +13,14 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// The ServiceAccount of config/rbac, under the names that hack/demo/cluster gives.
+// The ServiceAccount of config/rbac, by the names of hack/demo/cluster.
 const (
 	systemNamespace = "shardinguser-system"
 	serviceAccount  = "shardinguser-controller-manager"
 )
 
-// startManager starts bin/manager with the rights of its ServiceAccount, and returns when it is ready. A manager that
-// did start is returned also when it does not get that far.
+// startManager starts bin/manager with the permissions of its ServiceAccount, and returns when it is ready. It returns a started
+// manager even with an error.
 func startManager(ctx context.Context, root string, cluster *testenv.ControlPlane, dsn string) (*testenv.Manager, error) {
 	rights, err := cluster.ServiceAccount(ctx, systemNamespace, serviceAccount)
 	if err != nil {
@@ -39,23 +39,23 @@ func startManager(ctx context.Context, root string, cluster *testenv.ControlPlan
 			return nil, err
 		}
 		err = m.Ready(ctx)
-		// A port that was free may be taken by now.
+		// Another program may have taken the free port.
 		if err == nil || attempt == 3 || !strings.Contains(err.Error(), "address already in use") {
 			return m, err
 		}
 	}
 }
 
-// stopManager ends the manager, if there is one, and tells when it did not end cleanly.
+// stopManager stops the manager, if it runs, and returns an error if its exit code is not 0.
 func stopManager(m *testenv.Manager) error {
 	if m == nil || !m.Running() {
-		return nil // and the story has told
+		return nil // the story has reported it
 	}
-	if err := m.Stop(30 * time.Second); err != nil { // its grace period, and some
+	if err := m.Stop(30 * time.Second); err != nil { // longer than its grace period
 		return err
 	}
 	if code := m.ExitCode(); code != 0 {
-		return fmt.Errorf("the manager's exit code is %d after SIGTERM, expected 0; it said last:\n%s", code, m.Tail())
+		return fmt.Errorf("the manager's exit code is %d after SIGTERM, expected 0; the end of its log:\n%s", code, m.Tail())
 	}
 	return nil
 }

@@ -18,7 +18,7 @@ const lockOfOperator = `
 SELECT username, failed_login_attempts AS failed, date_trunc('second', locked_until) AS locked_until
 FROM users WHERE username = 'operator'`
 
-// outage takes the server away in the midst of it all, where it is one of ours.
+// outage stops the database server, if it belongs to the demo.
 func outage(ctx context.Context, s *story) error {
 	if os.Getenv("TEST_DATABASE_DSN") != "" {
 		s.good("skipped: the server of TEST_DATABASE_DSN is not part of the demo and keeps running")
@@ -32,7 +32,7 @@ func outage(ctx context.Context, s *story) error {
 	if err != nil {
 		return err
 	}
-	// An attempt that was under way when the server went is not decided.
+	// An attempt that was running when the server stopped is not decided.
 	if err := s.until(ctx, "a login to be decided from the account cache", func(ctx context.Context) (string, bool, error) {
 		answer, err := s.manager.LogIn(ctx, "operator", string(password))
 		return fmt.Sprint("status ", answer.Status), answer.Status == http.StatusOK, err
@@ -60,7 +60,7 @@ func outage(ctx context.Context, s *story) error {
 	return s.outageEnds(ctx)
 }
 
-// outageEnds brings the server back, and what happened meanwhile into its table.
+// outageEnds starts the server again, and checks that the changes during the outage reach the table.
 func (s *story) outageEnds(ctx context.Context) error {
 	s.command("pg_ctl start")
 	if err := s.postgres.Start(ctx); err != nil {

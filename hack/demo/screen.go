@@ -9,16 +9,16 @@ import (
 	"strings"
 )
 
-// A screen is where the reader looks. What belongs to a step is indented.
+// A screen prints the story. The lines of a step are indented.
 type screen struct {
 	w      io.Writer
 	colour bool
-	shown  bool // something was, since the last line that tells what came of it
+	shown  bool // output was printed since the last result
 }
 
 const indent = "   "
 
-// newScreen writes to the standard output, in colour where that is a terminal and nobody minds (no-color.org).
+// newScreen returns a screen on the standard output, in colour on a terminal unless NO_COLOR is set (no-color.org).
 func newScreen() *screen {
 	info, err := os.Stdout.Stat()
 	terminal := err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb"
@@ -51,7 +51,7 @@ func (s *screen) heading(number, of int, title, why string) {
 	s.block("", why)
 }
 
-// command shows a command as one would type it.
+// command shows a command line.
 func (s *screen) command(line string) {
 	s.say("")
 	first, rest, more := strings.Cut(line, "\n")
@@ -61,13 +61,13 @@ func (s *screen) command(line string) {
 	}
 }
 
-// output shows what came out of a command.
+// output shows the output of a command.
 func (s *screen) output(text string) {
 	s.block("", text)
 	s.shown = true
 }
 
-// apart leaves a line between what was shown and what came of it.
+// apart prints an empty line between output and a result.
 func (s *screen) apart() {
 	if s.shown {
 		s.say("")
@@ -102,7 +102,7 @@ func (s *screen) block(code, text string) {
 	}
 }
 
-// words is a command line as one would type it.
+// words returns a command line with its arguments quoted for a shell.
 func words(args ...string) string {
 	quoted := make([]string, len(args))
 	for i, arg := range args {

@@ -21,26 +21,26 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-// userNamespace is where the manager makes the default users.
+// userNamespace is the namespace of the default users.
 const userNamespace = systemNamespace
 
-// A stage is what the story plays on: the real pair, and the manager between the two.
+// A stage is the environment of the story: a control plane, Postgres and the manager.
 type stage struct {
 	root     string
 	cluster  *testenv.ControlPlane
 	postgres *testenv.Postgres
-	api      client.WithWatch // an administrator's
+	api      client.WithWatch // with the permissions of an administrator
 	db       *database
 	manager  *testenv.Manager
 }
 
-// build puts the stage up. What it started is there for strike, also when it fails.
+// build starts everything. If it fails, strike stops what it started.
 func (s *stage) build(ctx context.Context, out *screen) (err error) {
 	if s.root, err = testenv.Root(); err != nil {
 		return err
 	}
-	if err := os.Chdir(s.root); err != nil { // commands are shown as typed there
-		return fmt.Errorf("go to the checkout: %w", err)
+	if err := os.Chdir(s.root); err != nil { // the shown commands have paths from there
+		return fmt.Errorf("change to the checkout: %w", err)
 	}
 	if _, err := os.Stat(filepath.Join("bin", "manager")); err != nil {
 		return errors.New("bin/manager does not exist: run `make demo`, which builds it")
@@ -60,7 +60,7 @@ func (s *stage) build(ctx context.Context, out *screen) (err error) {
 	for _, args := range [][]string{
 		{"apply", "-k", "hack/demo/cluster"},
 		{"wait", "--for=condition=Established", "--timeout=60s", "crd/shardingusers.sharding.io"},
-		// The story's commands need no -n then.
+		// The commands of the story then need no -n.
 		{"config", "set-context", "--current", "--namespace=" + userNamespace},
 	} {
 		if _, err := s.cluster.Kubectl(ctx, args...); err != nil {
@@ -77,7 +77,7 @@ func (s *stage) build(ctx context.Context, out *screen) (err error) {
 	return nil
 }
 
-// startPair starts control plane and database side by side.
+// startPair starts the control plane and the database concurrently.
 func (s *stage) startPair(ctx context.Context) error {
 	var group errgroup.Group
 	group.Go(func() (err error) {
@@ -96,7 +96,7 @@ func (s *stage) startPair(ctx context.Context) error {
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))
 	var err error
 	if s.api, err = client.NewWithWatch(s.cluster.Config(), client.Options{Scheme: scheme}); err != nil {
-		return fmt.Errorf("make a client: %w", err)
+		return fmt.Errorf("create a client: %w", err)
 	}
 	dsn, err := s.postgres.NewDatabase(ctx)
 	if err != nil {
@@ -106,7 +106,7 @@ func (s *stage) startPair(ctx context.Context) error {
 	return err
 }
 
-// version names both servers.
+// version returns the names and versions of both servers.
 func (s *stage) version(ctx context.Context) (string, error) {
 	kubernetes, err := s.cluster.Kubectl(ctx, "get", "--raw", "/version")
 	if err != nil {
@@ -123,13 +123,13 @@ func (s *stage) version(ctx context.Context) (string, error) {
 	return fmt.Sprintf("A real API server (%s) and a real Postgres (%s)", match[1], postgres), nil
 }
 
-// strike ends everything in the opposite order.
+// strike stops everything in the reverse order.
 func (s *stage) strike() error {
 	err := stopManager(s.manager)
 	if s.db != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
-		_ = s.db.conn.Close(ctx) // the server goes next
+		_ = s.db.conn.Close(ctx) // the server stops next
 	}
 	if s.cluster != nil {
 		err = errors.Join(err, s.cluster.Stop())
@@ -140,7 +140,7 @@ func (s *stage) strike() error {
 	return err
 }
 
-// hints tells how to go on by hand.
+// hints prints how to continue by hand.
 func (s *stage) hints(out *screen) {
 	own := os.Getenv("TEST_DATABASE_DSN") == ""
 	out.say("\n%s", out.paint(bold, "Continue by hand in another terminal"))
@@ -170,7 +170,7 @@ func (s *stage) hints(out *screen) {
 	out.say("%stail -f %s  %s", indent, words(s.manager.Log), out.paint(dim, "# the manager's log"))
 }
 
-// kubectlDir is the folder of the kubectl that came with the servers; empty where there is one on PATH.
+// kubectlDir returns the folder of the kubectl that belongs to the servers; empty if there is one on PATH.
 func (s *stage) kubectlDir() string {
 	if _, err := exec.LookPath("kubectl"); err == nil {
 		return ""

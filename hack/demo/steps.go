@@ -17,7 +17,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// A step of the story: an error of its run says what was expected and what was seen.
+// A step is a step of the story. An error of its run has the expected and the actual result.
 type step struct {
 	title       string
 	explanation string
@@ -99,7 +99,7 @@ func steps() []step {
 	}
 }
 
-// defaultUsers have the role of their name, and their password in the Secret NAME-password.
+// defaultUsers are the usernames of the default users. Each has the role of its name, and a password in the Secret NAME-password.
 var defaultUsers = []string{"admin", "operator", "viewer"}
 
 const (
@@ -112,7 +112,7 @@ FROM users ORDER BY username`
 	hashOfOperator = `SELECT username, left(password_hash, 14) || '...' AS password_hash FROM users WHERE username = 'operator'`
 )
 
-// messageOf has kubectl print what a condition says.
+// messageOf returns the output format with which kubectl prints the message of a condition.
 func messageOf(condition string) string {
 	return fmt.Sprintf("jsonpath={.status.conditions[?(@.type==%q)].message}", condition)
 }
@@ -155,7 +155,7 @@ func rotatedPassword(ctx context.Context, s *story) error {
 	if err != nil {
 		return err
 	}
-	password := rand.Text() // unlike those that everybody knows, it is never shown
+	password := rand.Text() // never shown, unlike the well-known passwords
 	s.command("NEW_PASSWORD=$(openssl rand -base64 18)\n" +
 		`kubectl patch secret operator-password -p '{"stringData":{"password":"'"$NEW_PASSWORD"'"}}'`)
 	begun := time.Now()
@@ -256,9 +256,9 @@ spec:
 `)
 	switch {
 	case err == nil:
-		return errors.New("expected the API server to refuse it; it did not")
+		return errors.New("expected the API server to reject it; it did not")
 	case !strings.Contains(err.Error(), rule):
-		return fmt.Errorf("expected the API server to say %q; it said:\n%w", rule, err)
+		return fmt.Errorf("expected the API server to report %q; it reported:\n%w", rule, err)
 	}
 	s.good("rejected, with the rule")
 	return nil

@@ -22,30 +22,30 @@ import (
 
 const (
 	poll     = 20 * time.Millisecond
-	patience = 30 * time.Second // a noisy machine's; all of it takes milliseconds
+	patience = 30 * time.Second // for a busy machine; usually it takes milliseconds
 )
 
 var gitVersion = regexp.MustCompile(`"gitVersion": *"([^"]+)"`)
 
-// A story has what its steps need: they show what they do, and check what comes out.
+// A story has the methods of its steps, which show commands and check their results.
 type story struct {
 	*stage
 	*screen
 }
 
-// kubectl shows and runs a command, and shows what came out.
+// kubectl shows and runs a command, and shows its output.
 func (s *story) kubectl(ctx context.Context, args ...string) error {
 	s.command(words(append([]string{"kubectl"}, args...)...))
 	return s.printed(s.cluster.Kubectl(ctx, args...))
 }
 
-// apply shows and applies a manifest, and shows what came out.
+// apply shows and applies a manifest, and shows the output.
 func (s *story) apply(ctx context.Context, manifest string) error {
 	s.command("kubectl apply -f - <<EOF\n" + manifest + "EOF")
 	return s.printed(s.cluster.Apply(ctx, manifest))
 }
 
-// printed shows what came out of kubectl. What it said of a failure is shown as well, and is the error.
+// printed shows the output of kubectl. If kubectl failed, printed also shows and returns its error message.
 func (s *story) printed(output string, err error) error {
 	s.output(output)
 	var exit *exec.ExitError
@@ -58,7 +58,7 @@ func (s *story) printed(output string, err error) error {
 	return err
 }
 
-// query shows a query and what came out.
+// query shows and runs a query, and shows its result.
 func (s *story) query(ctx context.Context, query string) error {
 	s.command(psqlLine(query))
 	table, err := s.db.table(ctx, query)
@@ -80,7 +80,7 @@ func (s *story) exec(ctx context.Context, statement string) error {
 	return nil
 }
 
-// until waits until look sees what is expected. Look says what it sees, and whether that is it.
+// until calls look until it returns ok. Saw describes the current state for the error.
 func (s *story) until(ctx context.Context, expected string, look func(context.Context) (saw string, ok bool, err error)) error {
 	var saw string
 	deadline, cancel := context.WithTimeout(ctx, patience)
@@ -136,7 +136,7 @@ func conditions(status v1alpha1.ShardingUserStatus) string {
 	return strings.Join(all, ", ")
 }
 
-// users waits until there are so many.
+// users waits until there are n resources.
 func (s *story) users(ctx context.Context, n int) error {
 	return s.until(ctx, fmt.Sprintf("%d ShardingUsers", n), func(ctx context.Context) (string, bool, error) {
 		var list v1alpha1.ShardingUserList
@@ -164,7 +164,7 @@ func (s *story) event(ctx context.Context, name, reason string) error {
 	})
 }
 
-// password is what the Secret of a default user holds.
+// password returns the password in the Secret of a user.
 func (s *story) password(ctx context.Context, name string) ([]byte, error) {
 	var secret corev1.Secret
 	if err := s.api.Get(ctx, client.ObjectKey{Namespace: userNamespace, Name: name + "-password"}, &secret); err != nil {
@@ -173,12 +173,12 @@ func (s *story) password(ctx context.Context, name string) ([]byte, error) {
 	return secret.Data["password"], nil
 }
 
-// matches tells whether a hash is the password's.
+// matches reports whether a hash is one of the password.
 func matches(hash string, password []byte) bool {
 	return bcrypt.CompareHashAndPassword([]byte(hash), password) == nil
 }
 
-// took is a length of time as people say it.
+// took returns the time since then for printing.
 func took(since time.Time) string {
 	d := time.Since(since)
 	if d < time.Second {

@@ -34,7 +34,7 @@ spec:
   roles: [viewer]
 `
 
-// hasReason tells whether Ready says this for now.
+// hasReason returns a function that reports whether the condition Ready has this reason.
 func hasReason(reason string) func(v1alpha1.ShardingUserStatus) bool {
 	return func(status v1alpha1.ShardingUserStatus) bool {
 		c := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
@@ -63,7 +63,7 @@ spec:
 		return err
 	}
 	if _, err := s.db.row(ctx, "team-b.bob"); !errors.Is(err, pgx.ErrNoRows) {
-		return fmt.Errorf("expected no row of team-b.bob; it says %w", err)
+		return fmt.Errorf("expected no row of team-b.bob; reading it returned %w", err)
 	}
 	if err := s.kubectl(ctx, "patch", "shardinguser", "team-b.bob", "-n", "team-b", "--type=merge", `--patch={"spec":{"roles":["viewer"]}}`); err != nil {
 		return err
@@ -76,7 +76,7 @@ spec:
 	for _, args := range [][]string{
 		{"get", "shardinguserpolicies"},
 		{"delete", "shardinguser", "team-b.bob", "-n", "team-b", "--timeout=30s"},
-		{"delete", "shardinguserpolicies", "platform", "team-b"}, // whoever goes on by hand may do all
+		{"delete", "shardinguserpolicies", "platform", "team-b"}, // so that they do not restrict what you try by hand
 	} {
 		if err := s.kubectl(ctx, args...); err != nil {
 			return err

@@ -74,18 +74,21 @@ func child(of map[string]any, key string) map[string]any {
 	return object
 }
 
-// writeTemplate writes how these values become arguments of the manager.
+// writeTemplate writes how these values become arguments of the manager. Switches are passed only if they are turned.
 func writeTemplate(root *os.Root) error {
 	var b strings.Builder
-	b.WriteString("{{/* Generated from internal/config/table.go by `make generate`: the arguments for values that differ from the default. */}}\n" +
+	b.WriteString("{{/* Generated from internal/config/table.go by `make generate`: the arguments of values. They win over a settings file. */}}\n" +
 		"{{- define \"shardinguser.settings\" }}\n")
 	for _, s := range chartSettings() {
-		value := ".Values." + s.Chart
+		value, unset := ".Values."+s.Chart, "" // what is not passed
 		switch kind := s.Schema()["type"]; kind {
 		case "array":
 			value = `join "," ` + value
+			if s.Default != "" {
+				unset = "\n" // no list gives it: an empty list is passed too
+			}
 		case "boolean":
-			value = `ternary "off" "on" (not ` + value + `)` // null is false
+			value, unset = `ternary "off" "on" (not `+value+`)`, s.Default // null is false
 		case "integer":
 			value = "toString (int64 " + value + ")"
 		case "string":
@@ -93,7 +96,7 @@ func writeTemplate(root *os.Root) error {
 		default:
 			return fmt.Errorf("--%s: no argument is known for values of the type %v", s.Name, kind)
 		}
-		fmt.Fprintf(&b, "{{- include \"shardinguser.setting\" (list %q %q (%s)) }}\n", s.Name, s.Default, value)
+		fmt.Fprintf(&b, "{{- include \"shardinguser.setting\" (list %q %q (%s)) }}\n", s.Name, unset, value)
 	}
 	b.WriteString("{{- end }}\n")
 	return root.WriteFile(chart+"templates/_settings.tpl", []byte(b.String()), 0o644)

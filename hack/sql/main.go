@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command sql copies statements of internal/store/postgres/schema into the scripts of config/database, which have to work without the
-// rest of the repository. It replaces what is between two comments, of which the first names the source.
+// Command sql copies statements of internal/store/postgres/schema into the scripts of config/database, which must work without the
+// repository. It replaces the text between two comments, the first of which names the source.
 //
 //	go run ./hack/sql config/database/roles.sql config/database/sharding-manager.sql
 package main
@@ -15,7 +15,7 @@ import (
 	"strings"
 )
 
-// generated matches one copy: the line that names the source, the copy, and the line that ends it.
+// generated matches a copy with the line before, which names the source, and the line after.
 var generated = regexp.MustCompile(`(?ms)^-- Generated from (\S+): begin\n(.*?)^-- Generated: end\n`)
 
 func main() {
@@ -27,7 +27,7 @@ func main() {
 	}
 }
 
-// generate renews the copies in a script.
+// generate updates the copies in a script.
 func generate(script string) error {
 	before, err := os.ReadFile(script)
 	if err != nil {
@@ -52,10 +52,10 @@ func generate(script string) error {
 	return os.WriteFile(script, after.Bytes(), 0o644)
 }
 
-// columns matches those of the table users in its migration.
+// columns matches the columns of the table users in its migration.
 var columns = regexp.MustCompile(`(?ms)^ *CREATE TABLE users \(\n(.*?)^ *\);`)
 
-// read returns the statement of a source without the comments at its top or, of a migration, the columns of the table users.
+// read returns the statement of a source without its leading comments, or the columns of the table users from a migration.
 func read(source string) (string, error) {
 	text, err := os.ReadFile(source)
 	if err != nil {

@@ -39,7 +39,7 @@ type event struct {
 	Output  string
 }
 
-// An entry is a line of a report: what took how long.
+// An entry is a line of a report: a name and its duration.
 type entry struct {
 	name    string
 	elapsed time.Duration
@@ -55,7 +55,7 @@ func report(w io.Writer, events io.Reader, tests int, graphs []string) (failed b
 	for lines.Scan() {
 		var e event
 		if json.Unmarshal(lines.Bytes(), &e) != nil {
-			fmt.Fprintln(w, lines.Text()) // the go command's own words, such as an error of a build
+			fmt.Fprintln(w, lines.Text()) // output of the go command, such as a build error
 			continue
 		}
 		key := e.Package + "." + e.Test
@@ -99,13 +99,13 @@ func report(w io.Writer, events io.Reader, tests int, graphs []string) (failed b
 	return failed, nil
 }
 
-// An action is a node of the go command's graph of what it built, linked and ran.
+// An action is a node of the go command's action graph: something that it built, linked or ran.
 type action struct {
 	Mode                string
 	TimeStart, TimeDone time.Time
 }
 
-// readActions sums the time of each kind of action.
+// readActions returns the total time of each kind of action.
 func readActions(files []string) ([]entry, error) {
 	sums := map[string]time.Duration{}
 	for _, file := range files {
@@ -128,7 +128,7 @@ func readActions(files []string) ([]entry, error) {
 	return entries, nil
 }
 
-// table writes the longest entries under a title that has the sum of all.
+// table writes the longest entries under a title with the total of all entries.
 func table(w io.Writer, title string, entries []entry, longest int) {
 	slices.SortStableFunc(entries, func(a, b entry) int { return cmp.Compare(b.elapsed, a.elapsed) })
 	var sum time.Duration

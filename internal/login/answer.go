@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// refusal is an answer that is not the one that was hoped for, in the sharding system's form.
+// refusal is an error response in the format of the sharding system.
 type refusal struct {
 	status     int
 	code, text string
@@ -34,14 +34,14 @@ func (f refusal) write(w http.ResponseWriter) {
 	writeJSON(w, f.status, map[string]body{"error": {f.code, f.text}})
 }
 
-// methodNotAllowed refuses what is none of the path's methods.
+// methodNotAllowed rejects a method that is not one of the path's.
 func methodNotAllowed(w http.ResponseWriter, methods ...string) {
 	allowed := strings.Join(methods, ", ")
 	w.Header().Set("Allow", allowed)
 	refusal{http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "Method not allowed; allowed methods: " + allowed}.write(w)
 }
 
-// refusalOf is the answer to an attempt that did not succeed, and sets its header.
+// refusalOf returns the response to an attempt that did not succeed, and sets its header.
 func refusalOf(result Result, header http.Header) refusal {
 	switch result.Outcome {
 	case Busy, Throttled:
@@ -58,10 +58,10 @@ func refusalOf(result Result, header http.Header) refusal {
 func writeJSON(w http.ResponseWriter, status int, body any) {
 	content, err := json.Marshal(body)
 	if err != nil {
-		panic(err) // of texts and lists of texts
+		panic(err) // impossible for strings and lists of strings
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(content)))
 	w.WriteHeader(status)
-	_, _ = w.Write(content) // who is gone hears nothing
+	_, _ = w.Write(content) // fails only if the client is gone
 }

@@ -19,7 +19,8 @@ const (
 	loginPath  = "/api/v1/auth/login"
 	verifyPath = "/api/v1/auth/verify"
 
-	// maxHeaderFields is how many a request may have that waits in line: in memory, a short one is many times its size.
+	// maxHeaderFields is the largest number of header fields of a request. A request keeps its header in memory while it is
+	// queued, where short fields take many times their size.
 	maxHeaderFields = 200
 )
 
@@ -29,17 +30,17 @@ type api struct {
 	trusted []netip.Prefix
 }
 
-// NewHandler returns the HTTP API over a Service, for requests that are complete ([serving.CompleteRequests]). What the
-// trusted proxies say of a client's address is believed.
+// NewHandler returns the HTTP API of a Service, for requests that are complete ([serving.CompleteRequests]). It accepts the
+// client addresses that trusted proxies report.
 func NewHandler(s *Service, trusted []netip.Prefix) http.Handler { return &api{s, trusted} }
 
-// ServeHTTP knows its paths by itself, since a mux would redirect the clients' paths that Envoy puts behind verify's.
+// ServeHTTP matches the paths without a mux, which would redirect the client paths that Envoy appends to the path of verify.
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer a.recover(w)
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	if len(r.TransferEncoding) > 0 {
-		// Whoever passed on a length as well takes what follows this body for part of it: nothing may follow.
+		// A proxy that forwarded a length too may take the next request for part of this body, so none may follow.
 		w.Header().Set("Connection", "close")
 	}
 	switch path := r.URL.Path; {
@@ -58,10 +59,10 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// isVerify tells whether the path is verify's, or one that a gateway put behind it.
+// isVerify reports whether the path is that of verify, with or without a path that a gateway appended.
 func isVerify(path string) bool { return path == verifyPath || strings.HasPrefix(path, verifyPath+"/") }
 
-// fields is how many fields a header has, those of one name one by one.
+// fields returns the number of fields of a header; each value of a name counts.
 func fields(h http.Header) (n int) {
 	for _, values := range h {
 		n += len(values)
@@ -69,16 +70,16 @@ func fields(h http.Header) (n int) {
 	return n
 }
 
-// recover keeps a defect to its request, and what it knows to the log.
+// recover turns a panic into an error response, and logs it.
 func (a *api) recover(w http.ResponseWriter) {
 	defect := recover()
 	if defect == nil {
 		return
 	}
-	if defect == http.ErrAbortHandler { //nolint:errorlint // As net/http does: the value itself is thrown.
+	if defect == http.ErrAbortHandler { //nolint:errorlint // As net/http does: the panic value is the error itself.
 		panic(defect)
 	}
-	// Of the value only its kind, unless the runtime made it: it may quote anything.
+	// The value may contain secrets: it is logged by its type only, unless it is a runtime error.
 	kind := fmt.Sprintf("%T", defect)
 	if err, ok := defect.(runtime.Error); ok {
 		kind = err.Error()
@@ -87,10 +88,10 @@ func (a *api) recover(w http.ResponseWriter) {
 	internal.write(w)
 }
 
-// login answers whoever posts username and password.
+// login answers a request with a username and a password.
 func (a *api) login(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
-	r.Body = http.NoBody // so that its memory is free while the attempt waits
+	r.Body = http.NoBody // frees its memory while the attempt is queued
 	credentials, ok := decode(body)
 	if err != nil || !ok {
 		badRequest.write(w)
@@ -118,8 +119,8 @@ func (a *api) login(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, answer)
 }
 
-// decode reads a log-in's body: a JSON object with username and password, both not empty, and nothing after it. JSON
-// that is not UTF-8 is none; the decoder would make one password of many.
+// decode returns the credentials in the body of a login: a JSON object with a username and a password, not empty, and nothing
+// after it. It rejects invalid UTF-8, since the JSON decoder would map several passwords to one.
 func decode(body []byte) (Credentials, bool) {
 	var request *struct {
 		Username string `json:"username"`
@@ -131,8 +132,8 @@ func decode(body []byte) (Credentials, bool) {
 	return Credentials{Username: request.Username, Password: request.Password}, true
 }
 
-// verify answers a gateway that asks whether its client's request may pass. Whatever that client's method and the rest
-// of its path are: some gateways pass them on.
+// verify answers a gateway that asks whether to accept a client's request. It ignores the method and the rest of the path,
+// since some gateways forward those of the client.
 func (a *api) verify(w http.ResponseWriter, r *http.Request) {
 	result := a.passes(r)
 	switch {
@@ -142,7 +143,7 @@ func (a *api) verify(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", "0")
 		w.WriteHeader(http.StatusOK)
 		return
-	case result.Outcome == Succeeded: // its name would reach the gateway as another one
+	case result.Outcome == Succeeded: // the gateway would read another username
 		result = Result{Outcome: Failed}
 	}
 	refusal := refusalOf(result, w.Header())
@@ -157,7 +158,7 @@ func (a *api) verify(w http.ResponseWriter, r *http.Request) {
 
 func (a *api) passes(r *http.Request) Result {
 	shown := r.Header.Values("Authorization")
-	if len(shown) != 1 { // none, or of two one does not know which the gateway's own backend would read
+	if len(shown) != 1 { // with two, the backend of the gateway may read the other one
 		return Result{Outcome: Unknown}
 	}
 	if scheme, token, _ := strings.Cut(shown[0], " "); strings.EqualFold(scheme, "Bearer") {

@@ -14,32 +14,32 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-func TestABodyThatIsNoLogInIsRefusedWithoutALook(t *testing.T) {
+func TestInvalidBodiesAreRejectedWithoutALookup(t *testing.T) {
 	const refusal = `{"error":{"code":"BAD_REQUEST","message":"The body must be a JSON object with username and password"}}`
 	for name, tt := range map[string]struct {
 		body   string
 		status int
 	}{
-		"nothing":                       {``, http.StatusBadRequest},
-		"no JSON":                       {`username=alice&password=x`, http.StatusBadRequest},
-		"null":                          {`null`, http.StatusBadRequest},
-		"an array":                      {`[]`, http.StatusBadRequest},
-		"a text":                        {`"alice"`, http.StatusBadRequest},
-		"an empty object":               {`{}`, http.StatusBadRequest},
-		"no username":                   {`{"password":"x"}`, http.StatusBadRequest},
-		"an empty username":             {`{"username":"","password":"x"}`, http.StatusBadRequest},
-		"no password":                   {`{"username":"alice"}`, http.StatusBadRequest},
-		"an empty password":             {`{"username":"alice","password":""}`, http.StatusBadRequest},
-		"null for a password":           {`{"username":"alice","password":null}`, http.StatusBadRequest},
-		"a number for a username":       {`{"username":1,"password":"x"}`, http.StatusBadRequest},
-		"an object for a password":      {`{"username":"alice","password":{"$ne":null}}`, http.StatusBadRequest},
-		"an array for a username":       {`{"username":["alice"],"password":"x"}`, http.StatusBadRequest},
-		"something after the object":    {`{"username":"alice","password":"x"} {}`, http.StatusBadRequest},
-		"bytes that are no UTF-8":       {"{\"username\":\"alice\",\"password\":\"\xff\"}", http.StatusBadRequest},
-		"nesting without end":           {strings.Repeat(`{"a":`, 3000), http.StatusBadRequest},
-		"16 KiB and one byte":           {strings.Repeat(" ", serving.MaxBodyBytes+1), http.StatusRequestEntityTooLarge},
-		"a password of a megabyte":      {`{"username":"alice","password":"` + strings.Repeat("x", 1<<20) + `"}`, http.StatusRequestEntityTooLarge},
-		"a log-in with a megabyte more": {`{"username":"alice","password":"` + right + `"}` + strings.Repeat(" ", 1<<20), http.StatusRequestEntityTooLarge},
+		"nothing":                          {``, http.StatusBadRequest},
+		"no JSON":                          {`username=alice&password=x`, http.StatusBadRequest},
+		"null":                             {`null`, http.StatusBadRequest},
+		"an array":                         {`[]`, http.StatusBadRequest},
+		"a string":                         {`"alice"`, http.StatusBadRequest},
+		"an empty object":                  {`{}`, http.StatusBadRequest},
+		"no username":                      {`{"password":"x"}`, http.StatusBadRequest},
+		"an empty username":                {`{"username":"","password":"x"}`, http.StatusBadRequest},
+		"no password":                      {`{"username":"alice"}`, http.StatusBadRequest},
+		"an empty password":                {`{"username":"alice","password":""}`, http.StatusBadRequest},
+		"null for a password":              {`{"username":"alice","password":null}`, http.StatusBadRequest},
+		"a number for a username":          {`{"username":1,"password":"x"}`, http.StatusBadRequest},
+		"an object for a password":         {`{"username":"alice","password":{"$ne":null}}`, http.StatusBadRequest},
+		"an array for a username":          {`{"username":["alice"],"password":"x"}`, http.StatusBadRequest},
+		"data after the object":            {`{"username":"alice","password":"x"} {}`, http.StatusBadRequest},
+		"invalid UTF-8":                    {"{\"username\":\"alice\",\"password\":\"\xff\"}", http.StatusBadRequest},
+		"unclosed nesting":                 {strings.Repeat(`{"a":`, 3000), http.StatusBadRequest},
+		"16 KiB and one byte":              {strings.Repeat(" ", serving.MaxBodyBytes+1), http.StatusRequestEntityTooLarge},
+		"a password of a megabyte":         {`{"username":"alice","password":"` + strings.Repeat("x", 1<<20) + `"}`, http.StatusRequestEntityTooLarge},
+		"a login and a megabyte of spaces": {`{"username":"alice","password":"` + right + `"}` + strings.Repeat(" ", 1<<20), http.StatusRequestEntityTooLarge},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, nil)
@@ -58,7 +58,7 @@ func TestABodyThatIsNoLogInIsRefusedWithoutALook(t *testing.T) {
 	}
 }
 
-func TestABodyOf16KiBIsTaken(t *testing.T) {
+func TestABodyOf16KiBIsAccepted(t *testing.T) {
 	w := newWorld(t, nil)
 	body := `{"username":"alice","password":"` + right + `","device":"unknown to us"}`
 	if a := w.post(body + strings.Repeat(" ", serving.MaxBodyBytes-len(body))); a.Code != http.StatusOK {
@@ -71,14 +71,14 @@ func TestPathsAndMethods(t *testing.T) {
 		method, path string
 		status       int
 	}{
-		"a log-in is posted":                  {http.MethodGet, loginPath, http.StatusMethodNotAllowed},
-		"and not put":                         {http.MethodPut, loginPath, http.StatusMethodNotAllowed},
-		"there is no root":                    {http.MethodGet, "/", http.StatusNotFound},
-		"paths are taken as they are":         {http.MethodPost, loginPath + "/", http.StatusNotFound},
-		"capitals count":                      {http.MethodPost, strings.ToUpper(loginPath), http.StatusNotFound},
-		"verify may be asked with any method": {http.MethodPost, verifyPath, http.StatusUnauthorized},
-		"and with Envoy's path behind it":     {http.MethodDelete, verifyPath + "/a//../b?c=d", http.StatusUnauthorized},
-		"but not with another name":           {http.MethodGet, verifyPath + "ing", http.StatusNotFound},
+		"GET of login":                           {http.MethodGet, loginPath, http.StatusMethodNotAllowed},
+		"PUT of login":                           {http.MethodPut, loginPath, http.StatusMethodNotAllowed},
+		"the root":                               {http.MethodGet, "/", http.StatusNotFound},
+		"a trailing slash":                       {http.MethodPost, loginPath + "/", http.StatusNotFound},
+		"capitals":                               {http.MethodPost, strings.ToUpper(loginPath), http.StatusNotFound},
+		"POST of verify":                         {http.MethodPost, verifyPath, http.StatusUnauthorized},
+		"verify with a path that Envoy appended": {http.MethodDelete, verifyPath + "/a//../b?c=d", http.StatusUnauthorized},
+		"verify with another name":               {http.MethodGet, verifyPath + "ing", http.StatusNotFound},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, nil)
@@ -98,12 +98,12 @@ func TestPathsAndMethods(t *testing.T) {
 
 func TestVerifyAsksForCredentials(t *testing.T) {
 	for name, headers := range map[string][]string{
-		"where there are none":   nil,
-		"where they are empty":   {""},
-		"of another scheme":      {"Digest username=alice"},
-		"that cannot be decoded": {"Basic !"},
-		"without a colon":        {"Basic YWxpY2U="},
-		"of which there are two": {"Basic YWxpY2U6eA==", "Basic YWxpY2U6eA=="},
+		"missing":           nil,
+		"empty":             {""},
+		"of another scheme": {"Digest username=alice"},
+		"invalid base64":    {"Basic !"},
+		"without a colon":   {"Basic YWxpY2U="},
+		"twice":             {"Basic YWxpY2U6eA==", "Basic YWxpY2U6eA=="},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, nil)
@@ -118,27 +118,27 @@ func TestVerifyAsksForCredentials(t *testing.T) {
 	}
 }
 
-// What another program wrote into the table must not reach the gateway as something else.
-func TestHeadersCarryNothingElseThanTheRow(t *testing.T) {
+// The gateway must not read other values than those that another program wrote into the table.
+func TestResponseHeadersHaveOnlyWhatTheRowHas(t *testing.T) {
 	for name, tt := range map[string]struct {
 		username string
 		roles    []string
 		status   int
 		want     string
 	}{
-		"roles as they are":              {"bob", []string{"b:c", "a"}, http.StatusOK, "b:c,a"},
-		"no roles":                       {"bob", nil, http.StatusOK, ""},
-		"a role that would become two":   {"bob", []string{"viewer,admin", "viewer"}, http.StatusOK, "viewer"},
-		"a role that would be trimmed":   {"bob", []string{" admin", "viewer"}, http.StatusOK, "viewer"},
-		"a role that would end the line": {"bob", []string{"a\r\nX-Auth-Roles: admin", "viewer"}, http.StatusOK, "viewer"},
-		"a name beyond ASCII":            {"jürgen", nil, http.StatusOK, ""},
-		"a name that would be trimmed":   {"admin ", nil, http.StatusUnauthorized, ""},
-		"a name that would end the line": {"bob\r\nX-Auth-Roles", nil, http.StatusUnauthorized, ""},
+		"several roles":                    {"bob", []string{"b:c", "a"}, http.StatusOK, "b:c,a"},
+		"no roles":                         {"bob", nil, http.StatusOK, ""},
+		"a role with a comma":              {"bob", []string{"viewer,admin", "viewer"}, http.StatusOK, "viewer"},
+		"a role with a leading space":      {"bob", []string{" admin", "viewer"}, http.StatusOK, "viewer"},
+		"a role with a line end":           {"bob", []string{"a\r\nX-Auth-Roles: admin", "viewer"}, http.StatusOK, "viewer"},
+		"a non-ASCII username":             {"jürgen", nil, http.StatusOK, ""},
+		"a username with a trailing space": {"admin ", nil, http.StatusUnauthorized, ""},
+		"a username with a line end":       {"bob\r\nX-Auth-Roles", nil, http.StatusUnauthorized, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, nil)
 			w.add(tt.username, user.Row{PasswordHash: hashOf(t, right), Active: true, Roles: tt.roles})
-			for range 2 { // the second time recognised
+			for range 2 { // the second time recognized
 				a := w.verifyBasic(tt.username, right)
 				if a.Code != tt.status || a.Header().Get("X-Auth-Roles") != tt.want {
 					t.Errorf("%d %v", a.Code, a.Header())
@@ -151,7 +151,7 @@ func TestHeadersCarryNothingElseThanTheRow(t *testing.T) {
 	}
 }
 
-func TestADefectIsKeptToItsRequest(t *testing.T) {
+func TestAPanicFailsOnlyItsRequest(t *testing.T) {
 	w := newWorld(t, nil)
 	w.tap.charging = func() error { panic("cAnAry") }
 	if a := w.postLogIn("alice", right); a.Code != http.StatusInternalServerError || !strings.Contains(a.Body.String(), "INTERNAL_ERROR") {

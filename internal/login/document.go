@@ -15,7 +15,7 @@ const documentPath = "/openapi.yaml"
 //go:embed openapi.yaml
 var openAPI []byte
 
-// document serves the API's description to anybody: there is nothing in it that is not in our repository.
+// document serves the description of the API without authentication, since the public repository has it too.
 func document(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		methodNotAllowed(w, http.MethodGet, http.MethodHead)
@@ -26,6 +26,6 @@ func document(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Length", strconv.Itoa(len(openAPI)))
 	w.WriteHeader(http.StatusOK)
 	if r.Method == http.MethodGet {
-		_, _ = w.Write(openAPI) // who is gone hears nothing
+		_, _ = w.Write(openAPI) // fails only if the client is gone
 	}
 }

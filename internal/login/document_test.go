@@ -24,7 +24,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// requesting returns a request to the server of a test.
+// requesting returns a request to the server of a world.
 type requesting func(w *world) *http.Request
 
 func posting(body string) requesting {
@@ -65,7 +65,7 @@ func withALongBody(request requesting) requesting {
 	}
 }
 
-func TestTheDocumentAndTheHandlersSayTheSame(t *testing.T) {
+func TestTheHandlersMatchTheDescription(t *testing.T) {
 	const (
 		login    = "POST " + loginPath
 		verify   = "GET " + verifyPath
@@ -82,69 +82,69 @@ func TestTheDocumentAndTheHandlersSayTheSame(t *testing.T) {
 		operation string
 		request   requesting
 		status    int
-		befalls   func(*world) // what happened before
-		forbidden bool         // the document has no such request
+		given     func(*world) // prepares the world
+		forbidden bool         // the description does not allow the request
 	}{
-		"a log-in":                              {operation: login, request: rightLogIn, status: 200},
-		"a log-in without roles":                {operation: login, request: rightLogIn, status: 200, befalls: (*world).takesRoles},
-		"a log-in for a token":                  {operation: login, request: rightLogIn, status: 200, befalls: (*world).signsTokens},
-		"a log-in with a field of its own":      {operation: login, request: posting(`{"username":"alice","password":"` + right + `","device":"x"}`), status: 200},
-		"a log-in with an empty body":           {operation: login, request: posting(``), status: 400, forbidden: true},
-		"a log-in with an array":                {operation: login, request: posting(`[]`), status: 400, forbidden: true},
-		"a log-in without a username":           {operation: login, request: posting(`{"password":"x"}`), status: 400, forbidden: true},
-		"a log-in without a password":           {operation: login, request: posting(`{"username":"alice"}`), status: 400, forbidden: true},
-		"a log-in with an empty password":       {operation: login, request: posting(`{"username":"alice","password":""}`), status: 400, forbidden: true},
-		"a log-in with null for a password":     {operation: login, request: posting(`{"username":"alice","password":null}`), status: 400, forbidden: true},
-		"a log-in with a number for a username": {operation: login, request: posting(`{"username":1,"password":"x"}`), status: 400, forbidden: true},
-		"a log-in with a wrong password":        {operation: login, request: wrongLogIn, status: 401},
-		"a log-in while locked":                 {operation: login, request: rightLogIn, status: 401, befalls: (*world).locks},
-		"a log-in by GET":                       {operation: login, request: asking(http.MethodGet, loginPath), status: 405, forbidden: true},
-		"a log-in of 17 KiB":                    {operation: login, request: posting(`{"username":"alice","password":"` + strings.Repeat("x", 17<<10) + `"}`), status: 413},
-		"a log-in too many of an address":       {operation: login, request: rightLogIn, status: 429, befalls: (*world).throttles},
-		"a log-in too many for the cores":       {operation: login, request: rightLogIn, status: 429, befalls: (*world).isBusy},
-		"a log-in with many header fields":      {operation: login, request: withManyFields(rightLogIn), status: 431},
-		"a log-in that meets a defect":          {operation: login, request: rightLogIn, status: 500, befalls: (*world).hasADefect},
-		"a log-in without a database":           {operation: login, request: rightLogIn, status: 503, befalls: (*world).losesItsDatabase},
-		"Basic credentials":                     {operation: verify, request: withBasic(right), status: 200},
-		"Basic credentials without roles":       {operation: verify, request: withBasic(right), status: 200, befalls: (*world).takesRoles},
-		"a token":                               {operation: verify, request: token, status: 200, befalls: (*world).signsTokens},
-		"no credentials":                        {operation: verify, request: anonymous, status: 401, forbidden: true},
-		"no credentials, but there are tokens":  {operation: verify, request: anonymous, status: 401, befalls: (*world).signsTokens, forbidden: true},
-		"wrong Basic credentials":               {operation: verify, request: withBasic(wrong), status: 401},
-		"what is no token":                      {operation: verify, request: noToken, status: 401},
-		"credentials and a body of 17 KiB":      {operation: verify, request: withALongBody(withBasic(right)), status: 413},
-		"credentials too many of an address":    {operation: verify, request: withBasic(wrong), status: 429, befalls: (*world).throttles},
-		"credentials and many header fields":    {operation: verify, request: withManyFields(withBasic(right)), status: 431},
-		"credentials that meet a defect":        {operation: verify, request: withBasic(right), status: 500, befalls: (*world).hasADefect},
-		"credentials without a database":        {operation: verify, request: withBasic(right), status: 503, befalls: (*world).losesItsDatabase},
-		"the document":                          {operation: document, request: asking(http.MethodGet, documentPath), status: 200},
-		"the document's head":                   {operation: "HEAD " + documentPath, request: asking(http.MethodHead, documentPath), status: 200},
-		"a document of one's own":               {operation: document, request: asking(http.MethodPut, documentPath), status: 405, forbidden: true},
+		"a login":                              {operation: login, request: rightLogIn, status: 200},
+		"a login without roles":                {operation: login, request: rightLogIn, status: 200, given: (*world).takesRoles},
+		"a login for a token":                  {operation: login, request: rightLogIn, status: 200, given: (*world).signsTokens},
+		"a login with an unknown field":        {operation: login, request: posting(`{"username":"alice","password":"` + right + `","device":"x"}`), status: 200},
+		"a login with an empty body":           {operation: login, request: posting(``), status: 400, forbidden: true},
+		"a login with an array":                {operation: login, request: posting(`[]`), status: 400, forbidden: true},
+		"a login without a username":           {operation: login, request: posting(`{"password":"x"}`), status: 400, forbidden: true},
+		"a login without a password":           {operation: login, request: posting(`{"username":"alice"}`), status: 400, forbidden: true},
+		"a login with an empty password":       {operation: login, request: posting(`{"username":"alice","password":""}`), status: 400, forbidden: true},
+		"a login with null for a password":     {operation: login, request: posting(`{"username":"alice","password":null}`), status: 400, forbidden: true},
+		"a login with a number for a username": {operation: login, request: posting(`{"username":1,"password":"x"}`), status: 400, forbidden: true},
+		"a login with a wrong password":        {operation: login, request: wrongLogIn, status: 401},
+		"a login while locked":                 {operation: login, request: rightLogIn, status: 401, given: (*world).locks},
+		"a login by GET":                       {operation: login, request: asking(http.MethodGet, loginPath), status: 405, forbidden: true},
+		"a login of 17 KiB":                    {operation: login, request: posting(`{"username":"alice","password":"` + strings.Repeat("x", 17<<10) + `"}`), status: 413},
+		"a throttled login":                    {operation: login, request: rightLogIn, status: 429, given: (*world).throttles},
+		"a login while the cores are busy":     {operation: login, request: rightLogIn, status: 429, given: (*world).isBusy},
+		"a login with many header fields":      {operation: login, request: withManyFields(rightLogIn), status: 431},
+		"a login that panics":                  {operation: login, request: rightLogIn, status: 500, given: (*world).hasADefect},
+		"a login without a database":           {operation: login, request: rightLogIn, status: 503, given: (*world).losesItsDatabase},
+		"Basic credentials":                    {operation: verify, request: withBasic(right), status: 200},
+		"Basic credentials without roles":      {operation: verify, request: withBasic(right), status: 200, given: (*world).takesRoles},
+		"a token":                              {operation: verify, request: token, status: 200, given: (*world).signsTokens},
+		"no credentials":                       {operation: verify, request: anonymous, status: 401, forbidden: true},
+		"no credentials, with tokens enabled":  {operation: verify, request: anonymous, status: 401, given: (*world).signsTokens, forbidden: true},
+		"wrong Basic credentials":              {operation: verify, request: withBasic(wrong), status: 401},
+		"an invalid token":                     {operation: verify, request: noToken, status: 401},
+		"credentials and a body of 17 KiB":     {operation: verify, request: withALongBody(withBasic(right)), status: 413},
+		"throttled credentials":                {operation: verify, request: withBasic(wrong), status: 429, given: (*world).throttles},
+		"credentials and many header fields":   {operation: verify, request: withManyFields(withBasic(right)), status: 431},
+		"credentials that panic":               {operation: verify, request: withBasic(right), status: 500, given: (*world).hasADefect},
+		"credentials without a database":       {operation: verify, request: withBasic(right), status: 503, given: (*world).losesItsDatabase},
+		"the description":                      {operation: document, request: asking(http.MethodGet, documentPath), status: 200},
+		"HEAD of the description":              {operation: "HEAD " + documentPath, request: asking(http.MethodHead, documentPath), status: 200},
+		"PUT of the description":               {operation: document, request: asking(http.MethodPut, documentPath), status: 405, forbidden: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, nil)
-			if tt.befalls != nil {
-				tt.befalls(w)
+			if tt.given != nil {
+				tt.given(w)
 			}
 			if err := d.allows(tt.operation, tt.request(w)); (err != nil) != tt.forbidden {
-				t.Errorf("of the request the document says: %v", err)
+				t.Errorf("the description rejects the request: %v", err)
 			}
 			a := w.serve(tt.request(w))
 			if a.Code != tt.status {
 				t.Errorf("%d %s", a.Code, a.Body)
 			}
 			if err := d.expects(tt.operation, a); err != nil {
-				t.Errorf("of the answer %d the document says: %v", a.Code, err)
+				t.Errorf("the description rejects the answer %d: %v", a.Code, err)
 			}
 		})
 	}
 	for _, unseen := range d.unseen() {
-		t.Errorf("the document has what no answer had: %s", unseen)
+		t.Errorf("no answer has %s, which is in the description", unseen)
 	}
 }
 
-// What the document says in words, since paths cannot say it.
-func TestPathsThatTheDocumentHasInWords(t *testing.T) {
+// OpenAPI has no syntax for these paths, so the description has them in words.
+func TestPathsThatTheDescriptionHasInWords(t *testing.T) {
 	d := readDocument(t)
 	w := newWorld(t, nil)
 	for _, method := range []string{http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions} {
@@ -164,7 +164,7 @@ func TestPathsThatTheDocumentHasInWords(t *testing.T) {
 	}
 }
 
-func TestTheDocumentMayBeKeptForAWhile(t *testing.T) {
+func TestTheDescriptionIsCacheable(t *testing.T) {
 	w := newWorld(t, nil)
 	whole, head := w.serve(w.request(http.MethodGet, documentPath, "")), w.serve(w.request(http.MethodHead, documentPath, ""))
 	for _, header := range []string{"Cache-Control", "Content-Type", "Content-Length"} {
@@ -217,15 +217,15 @@ func (w *world) isBusy() {
 }
 
 func (w *world) hasADefect()       { w.tap.charging = func() error { panic("a defect") } }
-func (w *world) losesItsDatabase() { w.tap.charging = away }
+func (w *world) losesItsDatabase() { w.tap.charging = unavailableStore }
 
-// described is the API as the document has it, and what of that has been seen in answers.
+// described is the OpenAPI description, and the parts of it that answers have had.
 type described struct {
 	*openapi3.T
 	seen map[string]bool
 }
 
-// readDocument is how a client comes by it.
+// readDocument requests the description from the API.
 func readDocument(t *testing.T) *described {
 	t.Helper()
 	w := newWorld(t, nil)
@@ -239,14 +239,14 @@ func readDocument(t *testing.T) *described {
 	return &described{document, map[string]bool{}}
 }
 
-// route is that of an operation, which is a method and a path.
+// route returns the route of an operation, which is a method and a path.
 func (d *described) route(operation string) *routers.Route {
 	method, path, _ := strings.Cut(operation, " ")
 	item := d.Paths.Value(path)
 	return &routers.Route{Spec: d.T, Path: path, PathItem: item, Method: method, Operation: item.GetOperation(method)}
 }
 
-// allows tells why there is no such request of the operation.
+// allows returns an error if the operation does not allow the request.
 func (d *described) allows(operation string, r *http.Request) error {
 	route := d.route(operation)
 	if r.Method != route.Method {
@@ -266,7 +266,7 @@ func carriesCredentials(_ context.Context, in *openapi3filter.AuthenticationInpu
 	return nil
 }
 
-// expects tells what of an answer the operation does not have, and marks as seen what it has.
+// expects returns an error if the operation does not have the answer, and marks the parts of the answer as seen.
 func (d *described) expects(operation string, a *httptest.ResponseRecorder) error {
 	route := d.route(operation)
 	response := route.Operation.Responses.Status(a.Code)
@@ -280,7 +280,7 @@ func (d *described) expects(operation string, a *httptest.ResponseRecorder) erro
 		switch {
 		case slices.Contains(described, name):
 			d.seen[place+" "+name] = true
-		case name != "Content-Type" && name != "Content-Length": // which are the content's
+		case name != "Content-Type" && name != "Content-Length": // these belong to the content
 			return fmt.Errorf("there is no such header: %s", name)
 		}
 	}
@@ -294,7 +294,7 @@ func (d *described) expects(operation string, a *httptest.ResponseRecorder) erro
 		}
 	}
 
-	// The library looks only at one value of each header, and at none in answers to HEAD.
+	// The library checks only one value of each header, and none in answers to HEAD.
 	asked := httptest.NewRequestWithContext(context.Background(), http.MethodGet, route.Path, nil)
 	for i := range max(1, len(a.Header()["Www-Authenticate"])) {
 		header := a.Header().Clone()
@@ -314,7 +314,7 @@ func (d *described) expects(operation string, a *httptest.ResponseRecorder) erro
 	return nil
 }
 
-// unseen is what the document has, and no answer had so far.
+// unseen returns the parts of the description that no answer had.
 func (d *described) unseen() []string {
 	var unseen []string
 	look := func(what string) {
@@ -341,7 +341,7 @@ func (d *described) unseen() []string {
 	return unseen
 }
 
-// headersIn are the names of a response's headers, as Go writes them.
+// headersIn returns the canonical names of a response's headers.
 func headersIn(response *openapi3.ResponseRef) []string {
 	var headers []string
 	for name := range response.Value.Headers {
@@ -350,7 +350,7 @@ func headersIn(response *openapi3.ResponseRef) []string {
 	return headers
 }
 
-// fieldsOf are those of a JSON value, and fieldsIn those of its schema.
+// fieldsOf returns the fields of a JSON value.
 func fieldsOf(value any) []string {
 	var fields []string
 	object, _ := value.(map[string]any)
@@ -363,6 +363,7 @@ func fieldsOf(value any) []string {
 	return fields
 }
 
+// fieldsIn returns the fields of a schema.
 func fieldsIn(schema *openapi3.SchemaRef) []string {
 	var fields []string
 	for name, inner := range schema.Value.Properties {

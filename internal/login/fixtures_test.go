@@ -45,7 +45,7 @@ type world struct {
 // worldBegins is the time at which each world begins.
 var worldBegins = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-// newWorld makes one in which alice has the right password. Nothing is throttled unless change says so.
+// newWorld returns a world in which alice has the right password. Nothing is throttled unless change configures it.
 func newWorld(t testing.TB, change func(*Options)) *world {
 	t.Helper()
 	clock, log := &clock{}, &record{}
@@ -72,14 +72,14 @@ func newWorld(t testing.TB, change func(*Options)) *world {
 	t.Cleanup(func() {
 		s.Wait()
 		if said := log.String(); strings.Contains(said, "cAnAry") || strings.Contains(said, "$2a$") || strings.Contains(said, "$hmac$") {
-			t.Errorf("the log holds a secret:\n%s", said)
+			t.Errorf("the log contains a secret:\n%s", said)
 		}
 	})
 	w.add("alice", user.Row{PasswordHash: hashOf(t, right), Active: true, Roles: []string{"operator"}})
 	return w
 }
 
-// another is another replica on the same store.
+// another returns another replica on the same store.
 func (w *world) another() *world {
 	return newWorld(w.t, func(o *Options) {
 		*o = w.Options
@@ -95,7 +95,7 @@ func (w *world) edit(username string, edit func(*user.Row)) {
 	w.store.Edit(username, func(row *user.Row) *user.Row { edit(row); return row })
 }
 
-// row is that of a username. What is under way is waited for first: it says whether a lock is pending.
+// row returns the row of a username, after all running attempts are settled.
 func (w *world) row(username string) user.Row {
 	w.t.Helper()
 	w.settling.Wait()
@@ -106,12 +106,12 @@ func (w *world) row(username string) user.Row {
 	return *o.Row
 }
 
-// try makes an attempt that is not over HTTP.
+// try makes an attempt without HTTP.
 func (w *world) try(username, password string) Outcome {
 	return w.LogIn(w.t.Context(), Credentials{Username: username, Password: password}).Outcome
 }
 
-// outcomes are those of the audit trail, counted. What is under way is waited for first.
+// outcomes counts the outcomes in the audit trail, after all running attempts are settled.
 func (w *world) outcomes() map[store.Outcome]int {
 	w.settling.Wait()
 	count := map[store.Outcome]int{}
@@ -151,12 +151,12 @@ func (w *world) verifyBasic(username, password string) *httptest.ResponseRecorde
 	return w.serve(r)
 }
 
-// tap is a store through which a test sees, and meddles with, what is asked of it.
+// tap is a store that counts its calls and lets a test intercept them.
 type tap struct {
 	*memory.Store
 	charges, checks, settles, looks atomic.Int64
 
-	charging, charged, settling func() error // around them, with the store's lock free
+	charging, charged, settling func() error // called around them, without the lock of the store
 	asked                       func(username string)
 }
 
@@ -198,8 +198,10 @@ func call(f func() error) error {
 	return f()
 }
 
-// away is what a store says that cannot be reached.
-func away() error { return &store.UnavailableError{Sentence: "the database is away"} }
+// unavailableStore returns the error of a store whose database is unavailable.
+func unavailableStore() error {
+	return &store.UnavailableError{Sentence: "the database is unavailable"}
+}
 
 type clock struct{ at atomic.Pointer[time.Time] }
 
@@ -207,7 +209,7 @@ func (c *clock) now() time.Time                { return *c.at.Load() }
 func (c *clock) set(at time.Time)              { c.at.Store(&at) }
 func (c *clock) passes(duration time.Duration) { c.set(c.now().Add(duration)) }
 
-// record keeps what is logged.
+// record collects the log.
 type record struct {
 	mu sync.Mutex
 	bytes.Buffer
@@ -234,7 +236,7 @@ func hashOf(t testing.TB, plain string) string {
 	return string(hash)
 }
 
-// parallel calls f so many times at once and returns when all have returned.
+// parallel calls f concurrently this many times, and returns when all calls have returned.
 func parallel(times int, f func(i int)) {
 	var wg sync.WaitGroup
 	for i := range times {

@@ -16,12 +16,12 @@ import (
 	"testing"
 )
 
-// A stranger takes all connections there are by default, from two addresses, and sends complete headers whose bodies
-// never come. It connects again whenever a connection ends.
-func TestBodiesThatNeverComeShutNobodyOut(t *testing.T) {
+// A stranger opens the default maximum of connections from two addresses, and sends complete headers without their bodies. It
+// connects again whenever a connection ends.
+func TestRequestsWithoutBodiesDoNotBlockOtherClients(t *testing.T) {
 	connections := 2048
 	if testing.Short() {
-		connections = 512 // as many as there are, too
+		connections = 512 // also the limit of the server
 	}
 	w := newWorld(t, nil)
 	s := start(t, w, ServerOptions{MaxConnections: connections})
@@ -43,10 +43,10 @@ func TestBodiesThatNeverComeShutNobodyOut(t *testing.T) {
 		})
 	}
 	<-all
-	s.client.Transport.(*http.Transport).DisableKeepAlives = true // each request on a connection of its own
+	s.client.Transport.(*http.Transport).DisableKeepAlives = true // a new connection for each request
 	retries := int64(0)
 	for i := range 15 {
-		// This process computes the attackers' handshakes too, so a connection can time out on either side, also after its charge.
+		// This process also computes the handshakes of the attackers, so a connection can time out on either side, even after a charge.
 		status, body := s.logIn("alice", right)
 		for tries := 1; status == 0 && tries < 3; tries++ {
 			retries++
@@ -60,11 +60,11 @@ func TestBodiesThatNeverComeShutNobodyOut(t *testing.T) {
 		t.Errorf("%d attempts were charged, want 15, and at most %d retries more", charges, retries)
 	}
 	if w.dropped() == 0 {
-		t.Error("no connection was dropped: there was room for all")
+		t.Error("no connection was dropped; the limit was not reached")
 	}
 }
 
-// holdWithoutABody connects from an address and keeps the connection until the server ends it, or ctx ends.
+// holdWithoutABody connects from an address and keeps the connection until the server closes it or ctx ends.
 func (s *served) holdWithoutABody(ctx context.Context, from string, begun func()) {
 	dialer := tls.Dialer{
 		NetDialer: &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}},

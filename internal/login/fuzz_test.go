@@ -14,8 +14,8 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// What is taken for a log-in is one object in UTF-8 and nothing after it, with a username and a password; and whoever
-// writes it down again writes the same log-in.
+// decode accepts only one object in UTF-8 with a username and a password, and nothing after it. Encoding the credentials again
+// gives the same login.
 func FuzzDecode(f *testing.F) {
 	for _, s := range []string{
 		``, `null`, `{}`, `{"username":"alice","password":"x"}`, `{"username":"\ud800","password":"\u0000"}`, `[{"username":1}]`,
@@ -35,7 +35,7 @@ func FuzzDecode(f *testing.F) {
 		if c.Username == "" || c.Password == "" || !utf8.ValidString(c.Username) || !utf8.ValidString(c.Password) {
 			t.Fatalf("decode(%q) = %+v", body, c)
 		}
-		var object map[string]any // json.Unmarshal refuses what comes after it
+		var object map[string]any // json.Unmarshal rejects trailing data
 		if json.Unmarshal(body, &object) != nil || object == nil || !utf8.Valid(body) {
 			t.Fatalf("decode(%q) took what is no object", body)
 		}
@@ -49,10 +49,10 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// asks is a gateway's question in a world of many of them.
+// asks sends a request of a gateway; a fuzz target shares one world among all its inputs.
 func (w *world) asks(t *testing.T, authorization string) (status int, body string) {
 	t.Helper()
-	w.t = t // a target's own F may not be asked meanwhile
+	w.t = t // a target must not use its F
 	w.log.mu.Lock()
 	w.log.Reset()
 	w.log.mu.Unlock()
@@ -67,8 +67,8 @@ func (w *world) asks(t *testing.T, authorization string) (status int, body strin
 	return a.Code, a.Body.String()
 }
 
-// What is not alice's username and password, written as RFC 7617 has it, passes nobody; all of it gets one answer, and what
-// can be read costs one computation.
+// Only alice's username and password in the encoding of RFC 7617 pass. All other inputs get the same answer, and those that can
+// be decoded cost one computation.
 func FuzzBasic(f *testing.F) {
 	w := newWorld(f, func(o *Options) { o.RecognizeFor = 0 })
 	refusal := w.serve(w.verifying("Basic !")).Body.String()
@@ -99,7 +99,7 @@ func FuzzBasic(f *testing.F) {
 	})
 }
 
-// A token is good as it was issued and in no other spelling.
+// A token is valid only in the spelling that was issued.
 func FuzzBearer(f *testing.F) {
 	w, _ := withTokens(f)
 	token := w.token()
@@ -115,7 +115,7 @@ func FuzzBearer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, at int, b byte, instead string) {
 		var raw string
 		switch {
-		case at >= 0 && at < len(token): // another byte in its place, or something more
+		case at >= 0 && at < len(token): // replace a byte or append one
 			raw = token[:at] + string(rune(b)) + instead + token[at+1:]
 			if b >= 0x80 {
 				raw = token[:at] + string([]byte{b}) + instead + token[at+1:]
@@ -134,7 +134,7 @@ func FuzzBearer(f *testing.F) {
 	})
 }
 
-// Of X-Forwarded-For counts what trusted proxies wrote. Whatever a client put before that changes nothing.
+// Only the part of X-Forwarded-For that trusted proxies wrote counts. Earlier parts, which the client wrote, change nothing.
 func FuzzSourceOf(f *testing.F) {
 	proxies := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
 	for _, s := range []string{
@@ -165,7 +165,7 @@ func FuzzSourceOf(f *testing.F) {
 				named = named || addressIn(strings.TrimSpace(hop)) == source
 			}
 			if !named {
-				t.Fatalf("%q from %q is %v, whom nobody named", forwarded, remote, source)
+				t.Fatalf("%q from %q is %v, which is in none of them", forwarded, remote, source)
 			}
 		}
 		if !within(source, proxies) {

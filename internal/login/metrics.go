@@ -13,7 +13,7 @@ type metrics struct {
 	attempts   *prometheus.CounterVec
 	duration   prometheus.Histogram
 	recognized prometheus.Counter
-	fromMemory *prometheus.CounterVec
+	fallback   *prometheus.CounterVec
 	dropped    prometheus.Counter
 }
 
@@ -37,24 +37,24 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 		Name: "shardinguser_login_connections_dropped_total",
 		Help: "Connections of the login API that were closed because of the connection limit.",
 	})
-	m.fromMemory = prometheus.NewCounterVec(prometheus.CounterOpts{
+	m.fallback = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "shardinguser_fallback_attempts_total",
 		Help: "Login attempts that were decided from the account cache while the database was unavailable, by outcome.",
 	}, []string{"outcome"})
-	for _, o := range outcomes { // shown from the start
+	for _, o := range outcomes { // export zeros from the start
 		m.attempts.WithLabelValues(string(o))
 	}
 	for _, o := range []Outcome{Succeeded, Failed, Unknown, Locked, Inactive, Superseded} {
-		m.fromMemory.WithLabelValues(string(o))
+		m.fallback.WithLabelValues(string(o))
 	}
 	return m, errors.Join(registry.Register(m.attempts), registry.Register(m.duration), registry.Register(m.recognized),
-		registry.Register(m.fromMemory), registry.Register(m.dropped))
+		registry.Register(m.fallback), registry.Register(m.dropped))
 }
 
 func (m *metrics) attempt(result Result, took time.Duration) {
 	m.attempts.WithLabelValues(string(result.Outcome)).Inc()
 	m.duration.Observe(took.Seconds())
-	if result.fromMemory {
-		m.fromMemory.WithLabelValues(string(result.Outcome)).Inc()
+	if result.fallback {
+		m.fallback.WithLabelValues(string(result.Outcome)).Inc()
 	}
 }

@@ -11,19 +11,18 @@ import (
 )
 
 const (
-	// refusalsPerCore is how many refusals and API descriptions a second one address gets for each hashing core, about a
-	// hundredth of its time, and refusalBurst how many at once.
+	// refusalsPerCore is the number of refusals and API descriptions that an address gets each second for each hashing core, for
+	// about 1 % of its time. refusalBurst is the number that it gets at once.
 	refusalsPerCore = 100
 	refusalBurst    = 1000
 
-	// retryAfter is how long a connection is held after a 429: no less than the shortest Retry-After.
+	// retryAfter is the time that a connection is held after a 429: at least the shortest Retry-After.
 	retryAfter  = time.Second
 	longestHold = 10 * time.Second
 )
 
-// paced holds connections on which requests that need no password come faster than they may. The answer is sent at once,
-// and the next request is not read before its time: thousands of connections that ask again at once would leave hashing no
-// core.
+// paced limits the rate of requests that compute no hash. It answers at once, and delays reading the next request of the
+// connection. Otherwise thousands of connections that retry at once would take the cores from hashing.
 func paced(next http.Handler, s *Service, trusted []netip.Prefix) http.Handler {
 	if s.refusals == nil {
 		return next
@@ -32,7 +31,7 @@ func paced(next http.Handler, s *Service, trusted []netip.Prefix) http.Handler {
 		answer := &serving.Recorder{ResponseWriter: w}
 		next.ServeHTTP(answer, r)
 		free := answer.Status >= http.StatusBadRequest || r.URL.Path == documentPath
-		if !free || r.Close { // a client that has no next request here may wait for the end
+		if !free || r.Close { // a connection that closes has no next request
 			return
 		}
 		hold := s.refusals.delay(sourceOf(r, trusted), s.Now(), longestHold)

@@ -15,19 +15,19 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/password"
 )
 
-// A client that gets a 429 has its answer at once, and its next request is read after the Retry-After. A trusted
-// proxy's next request may be another client's.
-func TestAConnectionIsHeldWhoseClientIsToComeAgain(t *testing.T) {
+// A 429 is sent at once, and the next request of the connection is read after the Retry-After. Connections of trusted proxies are
+// not held, since the next request may be that of another client.
+func TestAConnectionIsHeldAfterA429(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		rate    int
 		trusted []netip.Prefix
 		held    bool
 	}{
-		"of a stranger":           {1, nil, true},
-		"of a trusted proxy":      {1, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, false},
-		"where nothing is paced":  {0, nil, false},
-		"by a rate of the cores'": {-1, nil, true},
+		"of a stranger":            {1, nil, true},
+		"of a trusted proxy":       {1, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, false},
+		"without a rate limit":     {0, nil, false},
+		"with a rate of the cores": {-1, nil, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -35,12 +35,12 @@ func TestAConnectionIsHeldWhoseClientIsToComeAgain(t *testing.T) {
 			w.throttle = newThrottle(func() rate.Limit { return 1 }, 1)
 			s := start(t, w, ServerOptions{TrustedProxies: tt.trusted})
 			c := s.connect()
-			c.say(posted("bob", wrong, ""))
-			c.mustHear(http.StatusUnauthorized)
+			c.send(posted("bob", wrong, ""))
+			c.mustAnswer(http.StatusUnauthorized)
 			begun := time.Now()
 			for range 4 {
-				c.say(posted("bob", wrong, ""))
-				c.mustHear(http.StatusTooManyRequests)
+				c.send(posted("bob", wrong, ""))
+				c.mustAnswer(http.StatusTooManyRequests)
 			}
 			if held := time.Since(begun) > 2*retryAfter; held != tt.held {
 				t.Errorf("held: %v, want %v", held, tt.held)
@@ -52,52 +52,52 @@ func TestAConnectionIsHeldWhoseClientIsToComeAgain(t *testing.T) {
 	}
 }
 
-// Held connections are the first to go, and keep nobody out.
-func TestHeldConnectionsKeepNobodyOut(t *testing.T) {
+// Held connections are closed first, so they do not block other clients.
+func TestHeldConnectionsDoNotBlockOtherClients(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.SourceRate, o.SourceBurst = 1, 1 })
 	s := start(t, w, ServerOptions{MaxConnections: 16})
 	var held []raw
 	for range 8 {
 		c := s.connect()
-		c.say(posted("bob", wrong, ""))
-		c.hears()
+		c.send(posted("bob", wrong, ""))
+		c.receive()
 		held = append(held, c)
 	}
 	w.throttle = nil
 	for range 8 {
 		c := s.connect()
-		c.say(posted("alice", right, ""))
-		c.mustHear(http.StatusOK)
+		c.send(posted("alice", right, ""))
+		c.mustAnswer(http.StatusOK)
 	}
 	if w.dropped() == 0 {
 		t.Errorf("none of %d connections was dropped", len(held))
 	}
 }
 
-// The API's description is there for anybody, and is larger than any other answer.
-func TestRequestsForTheDescriptionArePaced(t *testing.T) {
+// The description of the API needs no authentication, and is larger than any other answer.
+func TestRequestsForTheDescriptionAreRateLimited(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.SourceRate, o.SourceBurst = 1, 1 })
 	w.refusals = newThrottle(func() rate.Limit { return 1 }, 1)
 	s := start(t, w, ServerOptions{})
 	c := s.connect()
 	begun := time.Now()
 	for range 3 { // the second one is held for a second
-		c.say("GET " + documentPath + " HTTP/1.1\r\nHost: x\r\n\r\n")
-		c.mustHear(http.StatusOK)
+		c.send("GET " + documentPath + " HTTP/1.1\r\nHost: x\r\n\r\n")
+		c.mustAnswer(http.StatusOK)
 	}
 	if took := time.Since(begun); took < time.Second {
 		t.Errorf("three took %v", took)
 	}
 }
 
-func TestAServerThatEndsHoldsNothing(t *testing.T) {
+func TestAServerThatShutsDownHoldsNoConnection(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.SourceRate, o.SourceBurst = 1, 1 })
 	w.refusals = newThrottle(func() rate.Limit { return 0.01 }, 1)
 	s := start(t, w, ServerOptions{})
 	for range 2 {
 		c := s.connect()
-		c.say("GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n") // the second one is held for longestHold
-		c.mustHear(http.StatusNotFound)
+		c.send("GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n") // the second one is held for longestHold
+		c.mustAnswer(http.StatusNotFound)
 	}
 	begun := time.Now()
 	s.stop()
@@ -110,7 +110,7 @@ func TestAServerThatEndsHoldsNothing(t *testing.T) {
 	}
 }
 
-func TestRefusalsOfOneAddressArePaced(t *testing.T) {
+func TestRefusalsOfOneAddressAreRateLimited(t *testing.T) {
 	th := newThrottle(func() rate.Limit { return 10 }, 5)
 	now := time.Now()
 	address, other := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
@@ -127,8 +127,8 @@ func TestRefusalsOfOneAddressArePaced(t *testing.T) {
 	}
 }
 
-// One site of IPv6 has 65,536 networks that count as an address each.
-func TestRefusalsOfOneSiteArePacedTogether(t *testing.T) {
+// One IPv6 site has 65,536 /64 networks, each of which counts as an address elsewhere.
+func TestRefusalsOfOneIPv6SiteShareARateLimit(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.SourceRate, o.SourceBurst = 1, 1 })
 	held := 0
 	for i := range 2 * refusalBurst {
@@ -142,7 +142,7 @@ func TestRefusalsOfOneSiteArePacedTogether(t *testing.T) {
 	}
 }
 
-func TestTheSourceRateComesFromWhatTheCoresHash(t *testing.T) {
+func TestTheSourceRateFollowsTheHashRate(t *testing.T) {
 	h := password.NewHasher(password.MinCost, 2)
 	for name, tt := range map[string]struct {
 		setting int
@@ -160,15 +160,15 @@ func TestTheSourceRateComesFromWhatTheCoresHash(t *testing.T) {
 	if (Options{Hasher: h}).rate() != nil || newThrottle(nil, 1) != nil {
 		t.Error("a rate of 0 limits something")
 	}
-	synctest.Test(t, func(t *testing.T) { // where no time passes, nothing is measured
+	synctest.Test(t, func(t *testing.T) { // in a bubble no time passes, so nothing is measured
 		if got := (Options{Hasher: password.NewTestHasher(2), SourceRate: -1}).rate()(); got != rate.Limit(math.Inf(1)) {
 			t.Errorf("the rate is %v", got)
 		}
 	})
 }
 
-// A rate that was measured too low, at a busy start, rises for the addresses that are known by then.
-func TestARateThatRisesCountsForKnownAddresses(t *testing.T) {
+// A rate that was measured too low during a busy start rises also for addresses that are already cached.
+func TestARisingRateAppliesToKnownAddresses(t *testing.T) {
 	limit := rate.Limit(1)
 	th := newThrottle(func() rate.Limit { return limit }, 1)
 	now, address := time.Now(), netip.MustParseAddr("192.0.2.1")

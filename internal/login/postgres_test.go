@@ -36,14 +36,14 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// cluster is a real database, and as many replicas on it as are asked for.
+// cluster is a real database with any number of replicas.
 type cluster struct {
 	t     *testing.T
 	dsn   string
 	admin *pgx.Conn
 }
 
-// newCluster makes one in which alice has the right password.
+// newCluster returns a cluster in which alice has the right password.
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	dsn := testenv.Database(t)
@@ -91,7 +91,7 @@ func (c *cluster) store() *postgres.Store {
 	s, err := postgres.Open(postgres.Settings{
 		DSN:          func() (string, error) { return c.dsn, nil },
 		MinIdleConns: -1, MaxConns: 5,
-		StatementTimeout: time.Minute, // a hundred log-ins come at once
+		StatementTimeout: time.Minute, // for a hundred concurrent logins
 	})
 	if err != nil {
 		c.t.Fatal(err)
@@ -100,7 +100,7 @@ func (c *cluster) store() *postgres.Store {
 	return s
 }
 
-// replica is a process's log-in side, with a pool of its own.
+// replica is the login side of a process, with its own pool.
 func (c *cluster) replica() *world {
 	s := c.store()
 	return newWorld(c.t, func(o *Options) {
@@ -108,7 +108,7 @@ func (c *cluster) replica() *world {
 	})
 }
 
-// outcomes are those of the audit trail, counted.
+// outcomes counts the outcomes in the audit trail.
 func (c *cluster) outcomes(replicas ...*world) map[store.Outcome]int {
 	c.t.Helper()
 	for _, replica := range replicas {
@@ -130,7 +130,7 @@ func (c *cluster) outcomes(replicas ...*world) map[store.Outcome]int {
 }
 
 // 200 parallel wrong passwords against 4 replicas on one database (Keycloak CVE-2024-4629).
-func TestParallelGuessesGetFiveChecksOnOneDatabase(t *testing.T) {
+func TestParallelGuessesGetFiveChecksOnADatabase(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	replicas := []*world{c.replica(), c.replica(), c.replica(), c.replica()}
@@ -140,7 +140,7 @@ func TestParallelGuessesGetFiveChecksOnOneDatabase(t *testing.T) {
 		}
 	})
 	if got := c.outcomes(replicas...); got[store.Failed] != 5 || got[store.RefusedLocked] != 195 {
-		t.Errorf("on record are %v", got)
+		t.Errorf("the record has %v", got)
 	}
 	if got := replicas[0].try("alice", right); got != Locked {
 		t.Errorf("the right password while locked: %s", got)
@@ -151,7 +151,7 @@ func TestParallelGuessesGetFiveChecksOnOneDatabase(t *testing.T) {
 	}
 }
 
-func TestFourFailuresHereAndOneThereLockOnBoth(t *testing.T) {
+func TestFailuresOnTwoReplicasLockOnBoth(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	here, there := c.replica(), c.replica()
@@ -168,7 +168,7 @@ func TestFourFailuresHereAndOneThereLockOnBoth(t *testing.T) {
 	}
 }
 
-func TestAHundredParallelRightLogInsAllSucceedOnADatabase(t *testing.T) {
+func TestAHundredParallelLoginsSucceedOnADatabase(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	w := c.replica()
@@ -178,18 +178,18 @@ func TestAHundredParallelRightLogInsAllSucceedOnADatabase(t *testing.T) {
 		}
 	})
 	if got := c.outcomes(w); got[store.Succeeded] != 100 || len(got) != 1 {
-		t.Errorf("on record are %v", got)
+		t.Errorf("the record has %v", got)
 	}
 }
 
-// The clocks of replicas differ, and so do the time zones of sessions: a lock lasts as long as it should, by the database's
-// clock.
-func TestAReplicaWhoseClockIsOffWritesTheSameLock(t *testing.T) {
+// The clocks of replicas and the time zones of sessions differ. A lock still has the configured duration by the clock of the
+// database.
+func TestAReplicaWithAWrongClockWritesTheSameLock(t *testing.T) {
 	t.Parallel()
 	for o, off := range []time.Duration{-time.Hour, time.Hour} {
 		for z, zone := range []string{"Asia/Tokyo", "America/Los_Angeles"} {
 			if testing.Short() && o != z {
-				continue // each of them once
+				continue // test each of them once
 			}
 			t.Run(fmt.Sprint(off, " in ", zone), func(t *testing.T) {
 				t.Parallel()
@@ -219,8 +219,8 @@ func TestAReplicaWhoseClockIsOffWritesTheSameLock(t *testing.T) {
 	}
 }
 
-// Whatever is sent for a name, the database is not asked what it fails at.
-func TestNamesThatNoDatabaseTakesAreUnknown(t *testing.T) {
+// Usernames that the database cannot encode are not looked up.
+func TestUnencodableUsernamesAreUnknown(t *testing.T) {
 	t.Parallel()
 	w := newCluster(t).replica()
 	for _, name := range []string{"alice\x00", "\xff\xfe", "alice\r\n", string(make([]byte, 1<<10)), "' OR true --"} {
@@ -230,7 +230,7 @@ func TestNamesThatNoDatabaseTakesAreUnknown(t *testing.T) {
 	}
 }
 
-func TestAGatewaysRequestsOnADatabase(t *testing.T) {
+func TestGatewayRequestsOnADatabase(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	w := c.replica()

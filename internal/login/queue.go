@@ -20,59 +20,59 @@ const (
 	maxWaitingOnAccount = 128
 	maxWait             = 30 * time.Second
 
-	// waitingPerCore is how many attempts there may be for each core, besides one whole line of an account: at the usual
-	// cost, the last one waits for one or two seconds. More are better refused than kept.
+	// waitingPerCore is the number of attempts that may wait for each core, besides one full line of an account. At the default
+	// cost, the last one waits for one or two seconds.
 	waitingPerCore = 32
 
-	// maxExempt is how many exempt accounts are remembered. One that is forgotten has a serial line until its next charge.
+	// maxExempt is the largest number of exempt accounts in the cache. An evicted one has a serial line until its next charge.
 	maxExempt = 1 << 14
 )
 
-// errClosed says that the queue takes no more attempts.
+// errClosed reports that the queue accepts no more attempts.
 var errClosed = errors.New("the process is shutting down")
 
-// A queue lets attempts through to the store and the hashing cores, as many at once as the cores have places, in the order
-// of package fair: the least recently served source and account goes first. Beyond its bound it drops the newest attempt of
-// the source, or on the account, that holds the most.
+// A queue admits attempts to the store and the hashing cores, as many at once as the cores have places, in the order of package
+// fair: the least recently served source and account goes first. If the queue is full, it drops the newest attempt of the source
+// or account that holds the most.
 //
-// The attempts on one account go one by one, since each takes one off the budget until it is known to be right: side by
-// side, six right logins would lock the account. Names that no account has are treated the same way. An account that is
-// exempt from lockout has no budget, and so no such line.
+// The queue admits the attempts on one account one by one, since each takes one off the budget until it succeeds: six concurrent
+// right logins would lock the account. Unknown usernames are treated the same way. An account that is exempt from lockout has no
+// budget, and so no line.
 type queue struct {
 	mu      sync.Mutex
 	ledger  *fair.Ledger
 	waiting []*waiter                         // in the order of arrival
-	lines   map[password.Fingerprint]struct{} // in which one has its turn
-	inside  int                               // that have their turn
-	places  int                               // for them
-	most    int                               // that wait or have their turn
+	lines   map[password.Fingerprint]struct{} // with an admitted attempt
+	inside  int                               // admitted attempts
+	places  int                               // the largest number of admitted attempts
+	most    int                               // the largest number of waiting and admitted attempts
 	exempt  *lru.Cache[password.Fingerprint, struct{}]
 	closed  chan struct{}
 	closing sync.Once
 }
 
-// An entrant is what the queue knows of an attempt.
+// An entrant describes an attempt to the queue.
 type entrant struct {
 	source  netip.Addr
 	account password.Fingerprint // of the username, which may be of any length
 
-	// credentials is the fingerprint of what may be recognised once another attempt has passed with it; else zero.
+	// credentials is the fingerprint of credentials that may be recognized after another attempt succeeds; zero for none.
 	credentials password.Fingerprint
 }
 
-// key is whose share the attempt takes.
+// key returns the source and the account whose share the attempt uses.
 func (e entrant) key() fair.Key { return fair.Key{Source: e.source, Account: e.account} }
 
 // A waiter is an attempt that waits.
 type waiter struct {
 	entrant
 	claim   *fair.Claim
-	decided chan error           // nil where it has its turn, ErrBusy where it was dropped
-	inside  bool                 // it has its turn
-	line    password.Fingerprint // in this line, zero for none
+	decided chan error           // receives nil when it is admitted, ErrBusy when it is dropped
+	inside  bool                 // it is admitted
+	line    password.Fingerprint // its line when it was admitted, zero for none
 }
 
-// newQueue returns a queue for so many cores, with so many places.
+// newQueue returns a queue for this number of cores, with this number of places.
 func newQueue(cores, places int) *queue {
 	most := max(places, maxWaitingOnAccount+waitingPerCore*cores+1)
 	return &queue{
@@ -81,7 +81,8 @@ func newQueue(cores, places int) *queue {
 	}
 }
 
-// enter waits for the attempt's turn. The error is ErrBusy where it was dropped or waited for too long, errClosed, or ctx's.
+// enter waits until the attempt is admitted. It returns ErrBusy if the attempt was dropped or waited too long, errClosed, or the
+// error of ctx.
 func (q *queue) enter(ctx context.Context, e entrant) (*turn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -93,7 +94,7 @@ func (q *queue) enter(ctx context.Context, e entrant) (*turn, error) {
 	select {
 	case err = <-w.decided:
 		if err == nil {
-			err = ctx.Err() // nobody waits for the answer any more
+			err = ctx.Err() // the client may be gone
 		}
 		if err == nil {
 			return &turn{q, w}, nil
@@ -109,7 +110,7 @@ func (q *queue) enter(ctx context.Context, e entrant) (*turn, error) {
 	return nil, err
 }
 
-// join adds an attempt, and drops one where that is one too many.
+// join adds an attempt, and drops one if there are too many.
 func (q *queue) join(e entrant) *waiter {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -126,8 +127,8 @@ func (q *queue) join(e entrant) *waiter {
 	return w
 }
 
-// lineOf is the line of an attempt, zero for none. Equal credentials for an exempt account have a line of their own: one
-// computes, and the others find them recognised.
+// lineOf returns the line of an attempt, zero for none. Equal credentials for an exempt account share a line: one attempt
+// computes, and the others are recognized.
 func (q *queue) lineOf(w *waiter) password.Fingerprint {
 	if q.exempt.Contains(w.account) {
 		return w.credentials
@@ -135,7 +136,7 @@ func (q *queue) lineOf(w *waiter) password.Fingerprint {
 	return w.account
 }
 
-// drop refuses the one that holds the most of those that are concerned.
+// drop rejects the concerned attempt whose source or account holds the most.
 func (q *queue) drop(concerns func(*waiter) bool) {
 	var worst *waiter
 	for _, w := range q.waiting {
@@ -148,7 +149,7 @@ func (q *queue) drop(concerns func(*waiter) bool) {
 	worst.decided <- password.ErrBusy
 }
 
-// dispatch gives places to those that are next.
+// dispatch admits the next attempts to free places.
 func (q *queue) dispatch() {
 	for q.inside < q.places {
 		var next *waiter
@@ -176,7 +177,7 @@ func (q *queue) dispatch() {
 	}
 }
 
-// remove takes one out of those that wait, and tells whether it was there.
+// remove removes a waiting attempt, and reports whether it was waiting.
 func (q *queue) remove(w *waiter) bool {
 	i := slices.Index(q.waiting, w)
 	if i >= 0 {
@@ -185,7 +186,7 @@ func (q *queue) remove(w *waiter) bool {
 	return i >= 0
 }
 
-// leave ends an attempt's waiting, or its turn.
+// leave removes an attempt that is waiting or admitted.
 func (q *queue) leave(w *waiter) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -216,14 +217,14 @@ func (q *queue) setExempt(account password.Fingerprint, exempt bool) {
 	}
 }
 
-// close refuses all attempts that wait.
+// close rejects all waiting attempts.
 func (q *queue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closing.Do(func() { close(q.closed) })
 }
 
-// holdOpen adds an attempt to those that the process waits for, unless it waits already.
+// holdOpen adds an attempt to the group that the process waits for at its end. It reports false if the queue is closed.
 func (q *queue) holdOpen(group *sync.WaitGroup) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -236,7 +237,7 @@ func (q *queue) holdOpen(group *sync.WaitGroup) bool {
 	}
 }
 
-// turn is an attempt's turn.
+// turn is the admission of an attempt.
 type turn struct {
 	q *queue
 	w *waiter

@@ -28,22 +28,22 @@ func (w *world) exempts(username, hash string) {
 	}
 }
 
-// crowd is attempts on a service whose charges do not return until goOn is closed.
+// crowd is a service whose charges do not return until proceed is closed or receives.
 type crowd struct {
 	*world
-	goOn chan struct{}
+	proceed chan struct{}
 
 	mu      sync.Mutex
 	charged []string // usernames
 	ended   map[string]map[Outcome]int
 }
 
-// crowded runs a story in which no place becomes free until it says so.
+// crowded runs a story in which a place becomes free only when the story sends to proceed.
 func crowded(t *testing.T, story func(t *testing.T, c *crowd)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		c := &crowd{newWorld(t, nil), make(chan struct{}), sync.Mutex{}, nil, map[string]map[Outcome]int{}}
-		c.tap.charging = func() error { <-c.goOn; return nil }
+		c.tap.charging = func() error { <-c.proceed; return nil }
 		c.tap.asked = func(username string) {
 			c.mu.Lock()
 			defer c.mu.Unlock()
@@ -52,12 +52,12 @@ func crowded(t *testing.T, story func(t *testing.T, c *crowd)) {
 		story(t, c)
 		synctest.Wait()
 		if len(c.queue.waiting)+len(c.queue.lines)+c.queue.inside != 0 {
-			t.Errorf("%d wait in the end, %d lines are taken, and %d have their turn", len(c.queue.waiting), len(c.queue.lines), c.queue.inside)
+			t.Errorf("at the end %d attempts wait, %d lines are taken, and %d attempts are admitted", len(c.queue.waiting), len(c.queue.lines), c.queue.inside)
 		}
 	})
 }
 
-// arrive makes an attempt from an address, and returns when it has its turn, waits or was dropped.
+// arrive makes an attempt from an address, and returns when the attempt is admitted, waits or was dropped.
 func (c *crowd) arrive(from, username string) {
 	go func() {
 		outcome := c.LogIn(context.Background(), Credentials{Username: username, Password: right, Source: netip.MustParseAddr(from)}).Outcome
@@ -71,11 +71,11 @@ func (c *crowd) arrive(from, username string) {
 	synctest.Wait()
 }
 
-// turn ends one attempt after the other until a name has its turn, and returns how many that took.
+// turn ends attempts one by one until an attempt with the username is charged, and returns the number of ended attempts.
 func (c *crowd) turn(username string) (n int) {
 	for n < c.queue.most {
 		n++
-		c.goOn <- struct{}{}
+		c.proceed <- struct{}{}
 		synctest.Wait()
 		c.mu.Lock()
 		charged := slices.Contains(c.charged, username)
@@ -87,10 +87,10 @@ func (c *crowd) turn(username string) (n int) {
 	return n
 }
 
-func TestANewcomerIsServedBeforeABacklogOfGuesses(t *testing.T) {
+func TestANewSourceIsServedBeforeABacklogOfGuesses(t *testing.T) {
 	for name, tt := range map[string]struct {
 		source func(i int) string
-		latest int // turn, which is behind sources that were never served either
+		latest int // turn; sources that were never served either go first
 	}{
 		"of two addresses":        {func(i int) string { return fmt.Sprintf("192.0.2.%d", 1+i%2) }, 1},
 		"of a hundred addresses":  {func(i int) string { return fmt.Sprintf("192.0.2.%d", 1+i%100) }, 1 + 100 - 88},
@@ -107,7 +107,7 @@ func TestANewcomerIsServedBeforeABacklogOfGuesses(t *testing.T) {
 				if turn := c.turn("alice"); turn > tt.latest {
 					t.Errorf("alice had turn %d of those that waited, want %d at the latest", turn, tt.latest)
 				}
-				close(c.goOn)
+				close(c.proceed)
 				synctest.Wait()
 				if c.ended["198.51.100.7"][Succeeded] != 1 {
 					t.Errorf("alice's login ended with %v", c.ended["198.51.100.7"])
@@ -117,7 +117,7 @@ func TestANewcomerIsServedBeforeABacklogOfGuesses(t *testing.T) {
 	}
 }
 
-// The owner of an account that many sources guess at, each on one connection, before it is locked.
+// The owner of an account logs in while many sources guess at it, each on one connection, before it is locked.
 func TestOnOneAccountTheNewestSourceGoesFirst(t *testing.T) {
 	crowded(t, func(t *testing.T, c *crowd) {
 		t.Helper()
@@ -128,7 +128,7 @@ func TestOnOneAccountTheNewestSourceGoesFirst(t *testing.T) {
 			t.Errorf("%d were dropped, want all but the first and %d", n, maxWaitingOnAccount)
 		}
 		c.arrive("198.51.100.7", "alice")
-		close(c.goOn)
+		close(c.proceed)
 		synctest.Wait()
 		if c.ended["198.51.100.7"][Succeeded] != 1 {
 			t.Errorf("the owner's login ended with %v", c.ended["198.51.100.7"])
@@ -136,7 +136,7 @@ func TestOnOneAccountTheNewestSourceGoesFirst(t *testing.T) {
 	})
 }
 
-func TestAFullLineDropsTheSourceThatHoldsMost(t *testing.T) {
+func TestAFullLineDropsFromTheLargestSource(t *testing.T) {
 	crowded(t, func(t *testing.T, c *crowd) {
 		t.Helper()
 		for i := range c.queue.most {
@@ -152,7 +152,7 @@ func TestAFullLineDropsTheSourceThatHoldsMost(t *testing.T) {
 		if got := len(c.queue.waiting) + c.queue.inside; got != c.queue.most {
 			t.Errorf("%d wait or have their turn, want %d", got, c.queue.most)
 		}
-		close(c.goOn)
+		close(c.proceed)
 	})
 }
 
@@ -160,8 +160,8 @@ func TestAnExemptAccountHasNoSerialLine(t *testing.T) {
 	crowded(t, func(t *testing.T, c *crowd) {
 		t.Helper()
 		c.exempts("robot", hashOf(t, right))
-		c.arrive("192.0.2.1", "robot") // by whose charge it is known
-		c.goOn <- struct{}{}
+		c.arrive("192.0.2.1", "robot") // the charge finds that it is exempt
+		c.proceed <- struct{}{}
 		synctest.Wait()
 		for i := range 3 * 60 {
 			c.arrive(fmt.Sprintf("192.0.2.%d", 1+i%3), "robot")
@@ -176,7 +176,7 @@ func TestAnExemptAccountHasNoSerialLine(t *testing.T) {
 		if turn := c.turn("alice"); turn != 1 {
 			t.Errorf("the account of another user had turn %d, want the first", turn)
 		}
-		close(c.goOn)
+		close(c.proceed)
 		synctest.Wait()
 		for i := range 15 {
 			if got := c.ended[fmt.Sprintf("198.51.100.%d", i)]; got[Succeeded] != 1 {
@@ -186,17 +186,17 @@ func TestAnExemptAccountHasNoSerialLine(t *testing.T) {
 	})
 }
 
-func TestAnAccountThatIsNoLongerExemptHasALine(t *testing.T) {
+func TestAnAccountThatIsNoLongerExemptHasASerialLine(t *testing.T) {
 	w := newWorld(t, nil)
 	alice := w.aliases.Of([]byte("alice"))
 	w.queue.setExempt(alice, true)
-	w.try("alice", right) // by whose charge it is known
+	w.try("alice", right) // the charge finds that it is not exempt
 	if w.queue.exempt.Contains(alice) {
 		t.Error("it counts as exempt")
 	}
 }
 
-// Parallel requests of one client of a gateway, as for an account that may be locked.
+// Parallel requests of one client compute once, as for accounts that are not exempt.
 func TestEqualCredentialsOfAnExemptAccountComputeOnce(t *testing.T) {
 	w := newWorld(t, nil)
 	w.exempts("robot", hashOf(t, right))
@@ -212,7 +212,7 @@ func TestEqualCredentialsOfAnExemptAccountComputeOnce(t *testing.T) {
 	}
 }
 
-// Refusals that need no hash take no place, and no turn.
+// Refusals that need no hash take no place and no share.
 func TestRefusalsWithoutAHashTakeNoShare(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.SourceRate, o.SourceBurst = 1, 1 })
 	w.postLogIn("bob", wrong)

@@ -14,10 +14,10 @@ import (
 	"time"
 )
 
-// patience is how long a client waits for what has to come.
+// patience is the longest time that a client waits for an expected answer.
 const patience = 10 * time.Second
 
-// raw is a connection over TLS, on which a test says what it likes.
+// raw is a TLS connection on which a test sends any bytes.
 type raw struct {
 	*tls.Conn
 	t testing.TB
@@ -35,18 +35,18 @@ func (s *served) connect() raw {
 	return raw{c.(*tls.Conn), s.t, bufio.NewReader(c)}
 }
 
-// say sends a text. A server that closed the connection meanwhile may have answered before.
-func (c raw) say(text string) {
+// send sends a text. It ignores errors: a server that closed the connection may have answered before.
+func (c raw) send(text string) {
 	_, _ = io.WriteString(c.Conn, text)
 }
 
-// hears is the next answer, with status 0 where the connection was closed.
-func (c raw) hears() (status int, header http.Header, body string) {
+// receive returns the next answer, with status 0 if the connection was closed.
+func (c raw) receive() (status int, header http.Header, body string) {
 	c.t.Helper()
 	_ = c.SetReadDeadline(time.Now().Add(patience))
 	answer, err := http.ReadResponse(c.r, nil)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		c.t.Fatal("there is neither an answer nor an end")
+		c.t.Fatal("the server neither answered nor closed the connection")
 	}
 	if err != nil {
 		return 0, nil, ""
@@ -59,30 +59,30 @@ func (c raw) hears() (status int, header http.Header, body string) {
 	return answer.StatusCode, answer.Header, string(content)
 }
 
-func (c raw) mustHear(want int) (header http.Header, body string) {
+func (c raw) mustAnswer(want int) (header http.Header, body string) {
 	c.t.Helper()
-	status, header, body := c.hears()
+	status, header, body := c.receive()
 	if status != want {
 		c.t.Fatalf("the answer is %d %s, want %d", status, body, want)
 	}
 	return header, body
 }
 
-// mustEnd tells whether the server closes the connection and says no more.
+// mustEnd fails the test unless the server closes the connection without another answer.
 func (c raw) mustEnd() {
 	c.t.Helper()
-	if status, _, body := c.hears(); status != 0 {
+	if status, _, body := c.receive(); status != 0 {
 		c.t.Errorf("there is one more answer: %d %s", status, body)
 	}
 }
 
-// posted is a log-in as it is sent, with more lines of header.
+// posted returns the request of a login with additional header lines.
 func posted(username, password, lines string) string {
 	body := `{"username":"` + username + `","password":"` + password + `"}`
 	return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n%s\r\n%s", loginPath, len(body), lines, body)
 }
 
-// nothingHappened tells whether the store was asked nothing.
+// nothingHappened fails the test if the store was called.
 func (w *world) nothingHappened() {
 	w.t.Helper()
 	if charges, looks := w.tap.charges.Load(), w.tap.looks.Load(); charges+looks != 0 {

@@ -11,24 +11,24 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/password"
 )
 
-// maxRecognized is how many credentials are remembered, a few megabytes of them.
+// maxRecognized is the largest number of credentials in the cache, which take a few megabytes.
 const maxRecognized = 1 << 14
 
-// recognized remembers credentials that passed, as fingerprints under a key of this process (HMAC over username and
-// password), with the hash that the password was verified against: with another hash in the row they count no more.
+// recognized is a cache of credentials that passed, as fingerprints under a key of this process (HMAC of username and password).
+// Each has the hash that the password was verified against, and is invalid when the row has another hash.
 type recognized struct {
 	prints *password.Fingerprinter
 	ttl    time.Duration
 	passed *lru.Cache[password.Fingerprint, passed]
 }
 
-// passed tells of credentials what they were verified against, and until when that is worth anything.
+// passed is the hash that credentials were verified against, and the time when they expire.
 type passed struct {
 	hash  string
 	until time.Time
 }
 
-// newRecognized returns nil, which remembers nothing, for a time of 0.
+// newRecognized returns a cache with this time to live, or nil, which caches nothing, for 0.
 func newRecognized(ttl time.Duration) *recognized {
 	if ttl == 0 {
 		return nil
@@ -36,13 +36,12 @@ func newRecognized(ttl time.Duration) *recognized {
 	return &recognized{prints: password.NewFingerprinter(), ttl: ttl, passed: newLRU[password.Fingerprint, passed](maxRecognized)}
 }
 
-// of is the fingerprint. Neither of its parts can hold the NUL that parts them: no username has one (Postgres refuses
-// them), and no password that passed.
+// of returns the fingerprint. NUL is a safe separator: Postgres rejects it in usernames, and no password with NUL passes.
 func (k *recognized) of(c Credentials) password.Fingerprint {
 	return k.prints.Of([]byte(c.Username + "\x00" + c.Password))
 }
 
-// fingerprint is of, and zero where nothing is recognised.
+// fingerprint returns the fingerprint, or zero if nothing is recognized.
 func (k *recognized) fingerprint(c Credentials) password.Fingerprint {
 	if k == nil {
 		return password.Fingerprint{}
@@ -56,7 +55,7 @@ func (k *recognized) remember(c Credentials, hash string, now time.Time) {
 	}
 }
 
-// verified is the hash that the credentials passed against lately.
+// verified returns the hash that the credentials recently passed against.
 func (k *recognized) verified(c Credentials, now time.Time) (hash string, ok bool) {
 	if k == nil {
 		return "", false
@@ -65,8 +64,8 @@ func (k *recognized) verified(c Credentials, now time.Time) (hash string, ok boo
 	return known.hash, ok && now.Before(known.until)
 }
 
-// recognize passes credentials that passed lately, if the account lets them pass now. It decides nothing else, but that
-// there is nothing to decide from. Who did not pass lately costs the store nothing here: nobody throttled him yet.
+// recognize accepts credentials that passed recently, if the account still permits it, and reports whether it decided. It also
+// decides when the account cannot be read. Other credentials do not reach the store here, since they are not throttled yet.
 func (s *Service) recognize(ctx context.Context, c Credentials) (Result, bool) {
 	hash, ok := s.known.verified(c, s.Now())
 	if !ok {

@@ -10,7 +10,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-func TestCredentialsThatPassedAreRecognisedWithoutBcrypt(t *testing.T) {
+func TestCredentialsThatPassedAreRecognizedWithoutBcrypt(t *testing.T) {
 	w := newWorld(t, nil)
 	for range 100 {
 		a := w.verifyBasic("alice", right)
@@ -23,18 +23,18 @@ func TestCredentialsThatPassedAreRecognisedWithoutBcrypt(t *testing.T) {
 	}
 }
 
-func TestALogInMakesTheGatewaysRequestsRecognised(t *testing.T) {
+func TestALoginMakesGatewayRequestsRecognized(t *testing.T) {
 	w := newWorld(t, nil)
 	w.try("alice", right)
 	if a := w.verifyBasic("alice", right); a.Code != http.StatusOK || w.Hasher.Compared() != 1 {
 		t.Errorf("%d after %d computations", a.Code, w.Hasher.Compared())
 	}
 	if got := w.try("alice", right); got != Succeeded || w.Hasher.Compared() != 2 {
-		t.Error("a log-in was recognised: it is bcrypt's each time")
+		t.Error("a login was recognized; each login must compute bcrypt")
 	}
 }
 
-// Parallel requests of one page: one of them computes, the others find it done when it is their turn.
+// Of the parallel requests of one page, the first computes, and the others are recognized.
 func TestParallelRequestsOfOneClientComputeOnce(t *testing.T) {
 	w := newWorld(t, nil)
 	parallel(50, func(int) {
@@ -47,19 +47,19 @@ func TestParallelRequestsOfOneClientComputeOnce(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotRecognised(t *testing.T) {
+func TestCredentialsThatAreNotRecognized(t *testing.T) {
 	for name, tt := range map[string]struct {
 		change             func(*world)
 		username, password string
 		status             int
 	}{
-		"another password":              {nil, "alice", wrong, http.StatusUnauthorized},
-		"a longer password":             {nil, "alice", right + "x", http.StatusUnauthorized},
-		"a part of the password":        {nil, "alice", right[:len(right)-1], http.StatusUnauthorized},
-		"the password of somebody else": {nil, "bob", right, http.StatusUnauthorized},
-		"a colon moved over":            {nil, "alice:", right, http.StatusUnauthorized},
-		"after the time":                {func(w *world) { w.clock.passes(time.Minute) }, "alice", right, http.StatusOK},
-		"after the same password was hashed anew": {func(w *world) {
+		"another password":             {nil, "alice", wrong, http.StatusUnauthorized},
+		"a longer password":            {nil, "alice", right + "x", http.StatusUnauthorized},
+		"a prefix of the password":     {nil, "alice", right[:len(right)-1], http.StatusUnauthorized},
+		"the password of another user": {nil, "bob", right, http.StatusUnauthorized},
+		"a colon in the username":      {nil, "alice:", right, http.StatusUnauthorized},
+		"after they expired":           {func(w *world) { w.clock.passes(time.Minute) }, "alice", right, http.StatusOK},
+		"after the same password was hashed again": {func(w *world) {
 			w.edit("alice", func(r *user.Row) { r.PasswordHash = hashOf(w.t, right) })
 		}, "alice", right, http.StatusOK},
 		"after the password changed": {func(w *world) {
@@ -90,7 +90,7 @@ func TestWhatIsNotRecognised(t *testing.T) {
 	}
 }
 
-func TestNothingIsRecognisedWhereThatIsTurnedOff(t *testing.T) {
+func TestNothingIsRecognizedIfDisabled(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.RecognizeFor = 0 })
 	for range 3 {
 		w.verifyBasic("alice", right)
@@ -100,7 +100,7 @@ func TestNothingIsRecognisedWhereThatIsTurnedOff(t *testing.T) {
 	}
 }
 
-func TestAnUnlockedAccountIsRecognisedAgain(t *testing.T) {
+func TestAnUnlockedAccountIsRecognizedAgain(t *testing.T) {
 	w := newWorld(t, nil)
 	w.verifyBasic("alice", right)
 	for range 5 {

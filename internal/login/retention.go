@@ -18,37 +18,37 @@ const (
 	purgeBatch = 1000
 	purgePause = 100 * time.Millisecond // between batches: logins come first
 
-	// trimBatch is deleted by one estimate: other replicas trim too. It is large, since each batch may have to pass over all rows of
-	// other outcomes.
+	// trimBatch is the largest number of rows that are deleted before the size is estimated again, since other replicas trim too.
+	// It is large because a batch may scan all rows of other outcomes.
 	trimBatch = 20_000
 )
 
 // Trail is the record of attempts.
 type Trail interface {
-	// PurgeAttempts deletes attempts that are older than this, at most a batch of them, and tells how many.
+	// PurgeAttempts deletes at most a batch of the attempts that are older, and returns their number.
 	PurgeAttempts(ctx context.Context, olderThan time.Duration, batch int) (int, error)
 }
 
-// SizedTrail is a record of attempts that takes up space on a disk.
+// SizedTrail is a record of attempts on disk.
 type SizedTrail interface {
-	// TrailSize estimates how much the record holds.
+	// TrailSize estimates the size of the record.
 	TrailSize(ctx context.Context) (store.TrailSize, error)
 
-	// TrimAttempts deletes the oldest attempts of an outcome, at most a batch of them, and returns how many.
+	// TrimAttempts deletes at most a batch of the oldest attempts with an outcome, and returns their number.
 	TrimAttempts(ctx context.Context, outcome store.Outcome, batch int) (int, error)
 }
 
-// trimOrder is the outcomes from the least worthy: those that strangers can cause most of, and that say least.
+// trimOrder lists the outcomes in the order of deletion. First are those that strangers can cause most, and that say least.
 var trimOrder = []store.Outcome{
 	store.RefusedUnknown, store.RefusedInactive, store.RefusedLocked, store.Unchecked, store.Pending, store.Failed, store.Succeeded,
 }
 
-// Retention keeps the record of attempts from growing for ever.
+// Retention limits the age and the size of the record of attempts.
 type Retention struct {
 	Trail Trail
 	Keep  time.Duration
 
-	// Sized is the record's size, nil where it is in memory, and MaxSize what it may be, in bytes; 0 for any size.
+	// Sized is the record on disk, nil if it is in memory. MaxSize is its largest size in bytes, 0 for no limit.
 	Sized   SizedTrail
 	MaxSize int64
 
@@ -59,7 +59,7 @@ type Retention struct {
 	trimmed *prometheus.CounterVec
 }
 
-// NewRetention returns r with its metrics. The error is that of metrics that are there already.
+// NewRetention returns r with its metrics. It returns an error if they are registered already.
 func NewRetention(r Retention) (Retention, error) {
 	r.bytes = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "shardinguser_audit_bytes",
@@ -69,13 +69,13 @@ func NewRetention(r Retention) (Retention, error) {
 		Name: "shardinguser_audit_trimmed_total",
 		Help: "Login attempts that were deleted before their retention time because the record was too large, by outcome.",
 	}, []string{"outcome"})
-	for _, outcome := range trimOrder { // shown from the start
+	for _, outcome := range trimOrder { // export zeros from the start
 		r.trimmed.WithLabelValues(string(outcome))
 	}
 	return r, errors.Join(r.Registry.Register(r.bytes), r.Registry.Register(r.trimmed))
 }
 
-// Run deletes what is older than Keep, and what makes the record too large, every now and then, until ctx ends.
+// Run deletes attempts older than Keep, and those that make the record too large, every 10 minutes until ctx ends.
 func (r Retention) Run(ctx context.Context) error {
 	pause := time.Duration(0)
 	for {
@@ -93,13 +93,13 @@ func (r Retention) Run(ctx context.Context) error {
 		case err == nil && r.Sized != nil:
 			err = r.trim(ctx)
 		}
-		if err != nil && !errors.Is(err, store.ErrUnavailable) && ctx.Err() == nil { // an outage is logged elsewhere
+		if err != nil && !errors.Is(err, store.ErrUnavailable) && ctx.Err() == nil { // the store logs an unavailable database
 			r.Log.Error("Cannot delete old login attempts", "error", err.Error())
 		}
 	}
 }
 
-// trim brings a record that is too large down to nine tenths of its largest size.
+// trim reduces a record that is too large to nine tenths of its largest size.
 func (r Retention) trim(ctx context.Context) error {
 	size, err := r.Sized.TrailSize(ctx)
 	if err != nil {
@@ -130,7 +130,7 @@ func (r Retention) trim(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		exhausted[outcome] = n == 0 // what is left of it has to stay, or was an error of the estimate
+		exhausted[outcome] = n == 0 // the other rows cannot be deleted, or the estimate was wrong
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -144,7 +144,7 @@ func (r Retention) trim(ctx context.Context) error {
 	return nil
 }
 
-// toTrim is the least worthy outcome that has rows, and how many of them are to go; 0 where none has any.
+// toTrim returns the first outcome of trimOrder that has rows, and the number of rows to delete; 0 if none has rows.
 func toTrim(size store.TrailSize, target int64, exhausted map[store.Outcome]bool) (outcome store.Outcome, rows int) {
 	for _, outcome := range trimOrder {
 		part := size[outcome]

@@ -16,10 +16,10 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
-// trail answers with one of these numbers after the other, then always with 0; -1 is an error.
+// trail returns these numbers in order and then always 0; -1 is an error.
 type trail struct {
 	answers []int
-	asked   []time.Duration // since the beginning
+	asked   []time.Duration // since begin
 	begin   time.Time
 }
 
@@ -54,7 +54,7 @@ func TestOldAttemptsAreDeletedInBatches(t *testing.T) {
 	})
 }
 
-// disk is a record of attempts of 100 bytes each.
+// disk is a record of attempts with 100 bytes each.
 type disk struct {
 	rows   map[store.Outcome]int64
 	stays  store.Outcome // whose rows cannot be deleted
@@ -80,7 +80,7 @@ func (d *disk) TrimAttempts(_ context.Context, outcome store.Outcome, batch int)
 	return int(n), nil
 }
 
-func TestTheLeastWorthyAttemptsMakeRoom(t *testing.T) {
+func TestTheLeastUsefulAttemptsAreTrimmedFirst(t *testing.T) {
 	const most = 10_000_000 // 100,000 rows
 	for name, tt := range map[string]struct {
 		disk disk
@@ -90,7 +90,7 @@ func TestTheLeastWorthyAttemptsMakeRoom(t *testing.T) {
 			disk{rows: map[store.Outcome]int64{store.RefusedUnknown: 100_000}},
 			map[store.Outcome]int64{store.RefusedUnknown: 100_000},
 		},
-		"one beyond it": {
+		"above the limit": {
 			disk{rows: map[store.Outcome]int64{store.RefusedUnknown: 50_000, store.Failed: 50_000, store.Succeeded: 1}},
 			map[store.Outcome]int64{store.RefusedUnknown: 39_998, store.Failed: 50_000, store.Succeeded: 1},
 		},
@@ -98,11 +98,11 @@ func TestTheLeastWorthyAttemptsMakeRoom(t *testing.T) {
 			disk{rows: map[store.Outcome]int64{store.RefusedUnknown: 300_000, store.RefusedLocked: 20_000, store.Succeeded: 10_000}},
 			map[store.Outcome]int64{store.RefusedUnknown: 59_998, store.RefusedLocked: 20_000, store.Succeeded: 10_000},
 		},
-		"some that have to stay": {
+		"an outcome that cannot be deleted": {
 			disk{rows: map[store.Outcome]int64{store.RefusedLocked: 50_000, store.Failed: 60_000}, stays: store.RefusedLocked},
 			map[store.Outcome]int64{store.RefusedLocked: 50_000, store.Failed: 39_998},
 		},
-		"nothing but successes": {
+		"only successes": {
 			disk{rows: map[store.Outcome]int64{store.Succeeded: 120_000}},
 			map[store.Outcome]int64{store.Succeeded: 89_999},
 		},
@@ -140,7 +140,7 @@ func TestTheLeastWorthyAttemptsMakeRoom(t *testing.T) {
 	}
 }
 
-// trimmed is what the metric says of an outcome.
+// trimmed returns the metric of an outcome.
 func trimmed(t *testing.T, registry *prometheus.Registry, outcome store.Outcome) int64 {
 	t.Helper()
 	families, err := registry.Gather()

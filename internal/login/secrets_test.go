@@ -29,10 +29,10 @@ func TestATokenOfAReplacedSecretIsRefusedAtOnce(t *testing.T) {
 		token  string
 		status int
 	}{
-		"issued before":                 {old, http.StatusUnauthorized},
-		"forged with the old secret":    {w.forge(secret), http.StatusUnauthorized},
-		"issued with the new secret":    {fresh, http.StatusOK},
-		"by others with the new secret": {w.forge(anotherSecret), http.StatusOK},
+		"issued before":              {old, http.StatusUnauthorized},
+		"forged with the old secret": {w.forge(secret), http.StatusUnauthorized},
+		"issued with the new secret": {fresh, http.StatusOK},
+		"by another program":         {w.forge(anotherSecret), http.StatusOK},
 	} {
 		if got := w.bearer(tt.token); got != tt.status {
 			t.Errorf("%s: %d, want %d", name, got, tt.status)
@@ -40,7 +40,7 @@ func TestATokenOfAReplacedSecretIsRefusedAtOnce(t *testing.T) {
 	}
 }
 
-func TestThePreviousSecretCountsUntilItsEnd(t *testing.T) {
+func TestThePreviousSecretIsValidUntilItExpires(t *testing.T) {
 	for name, until := range map[string]time.Duration{"given": time.Hour, "by default": 0} {
 		t.Run(name, func(t *testing.T) {
 			folder := t.TempDir()
@@ -71,7 +71,7 @@ func TestThePreviousSecretCountsUntilItsEnd(t *testing.T) {
 	}
 }
 
-func TestAPreviousSecretThatGoesEndsAtOnce(t *testing.T) {
+func TestARemovedPreviousSecretIsInvalidAtOnce(t *testing.T) {
 	for name, goes := range map[string]func(testing.TB, string){
 		"removed": func(t testing.TB, file string) {
 			t.Helper()
@@ -110,11 +110,11 @@ func TestAPreviousSecretThatGoesEndsAtOnce(t *testing.T) {
 	}
 }
 
-func TestASecretThatIsNoneLeavesTheFormerInForce(t *testing.T) {
+func TestAnInvalidSecretFileKeepsTheOldSecret(t *testing.T) {
 	w, file := withTokens(t)
 	for name, change := range map[string]func(){
-		"a short one":  func() { write(t, file, secret[:31]+"\n") },
-		"an empty one": func() { write(t, file, "") },
+		"too short": func() { write(t, file, secret[:31]+"\n") },
+		"empty":     func() { write(t, file, "") },
 		"none": func() {
 			if err := os.Remove(file); err != nil {
 				t.Fatal(err)
@@ -136,9 +136,9 @@ func TestASecretThatIsNoneLeavesTheFormerInForce(t *testing.T) {
 
 func TestNoTokensWithoutASecret(t *testing.T) {
 	for name, content := range map[string]string{
-		"none":           "",
-		"31 bytes":       secret[:31],
-		"31 and newline": secret[:31] + "\n",
+		"none":                   "",
+		"31 bytes":               secret[:31],
+		"31 bytes and a newline": secret[:31] + "\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "secret")

@@ -14,21 +14,21 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/serving"
 )
 
-// ServerOptions says how a Service is served.
+// ServerOptions configures a Server.
 type ServerOptions struct {
 	Address string // host:port
 	CertDir string // has tls.crt and tls.key; "" for a self-signed certificate
 
-	// TrustedProxies are those whose X-Forwarded-For is believed.
+	// TrustedProxies are the addresses of proxies whose X-Forwarded-For is used.
 	TrustedProxies []netip.Prefix
 
-	// MaxConnections is how many clients may have at once, 4 or more. Package serving says who goes when more come.
+	// MaxConnections is the largest number of open connections, 4 or more. Package serving describes which are closed for others.
 	MaxConnections int
 
-	// Traced tells whether there are traces to send of requests.
+	// Traced reports whether requests are traced.
 	Traced bool
 
-	// Drain is the time that running requests get when the server ends.
+	// Drain is the time that running requests have after the server begins to end.
 	Drain time.Duration
 }
 
@@ -41,7 +41,7 @@ type Server struct {
 	http    *http.Server
 }
 
-// NewServer returns a Server that does not serve yet.
+// NewServer returns a Server. Run starts it.
 func NewServer(s *Service, options ServerOptions) (*Server, error) {
 	certificate, err := serving.NewCertificates(options.CertDir, s.Now, s.Log)
 	if err != nil {
@@ -65,7 +65,7 @@ func NewServer(s *Service, options ServerOptions) (*Server, error) {
 	}, nil
 }
 
-// Run serves until ctx ends and what runs by then has been answered and settled.
+// Run serves until ctx ends, and then until the running attempts are answered and settled.
 func (s *Server) Run(ctx context.Context) error {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.address)
 	if err != nil {
@@ -86,7 +86,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	case <-ctx.Done():
 	}
 
-	// Who waits in line is sent away, uncharged, and may try another replica.
+	// Waiting attempts are rejected uncharged, so that their clients can try another replica.
 	s.service.queue.close()
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.drain)
 	defer cancel()

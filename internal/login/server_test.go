@@ -21,7 +21,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
-// served is a server that runs.
+// served is a running server.
 type served struct {
 	*world
 	address string
@@ -35,7 +35,7 @@ func start(t *testing.T, w *world, options ServerOptions) *served {
 	return startWith(t, w, options, func(*http.Server) {})
 }
 
-// startWith lets a test change the server before it runs.
+// startWith is start with a function that changes the server before it runs.
 func startWith(t *testing.T, w *world, options ServerOptions, change func(*http.Server)) *served {
 	t.Helper()
 	options.Drain = time.Minute
@@ -81,7 +81,7 @@ func (s *served) logIn(username, password string) (int, string) {
 	return answer.StatusCode, string(body)
 }
 
-// presented is the certificate that a client is shown.
+// presented returns the certificate that a client receives.
 func (s *served) presented() *x509.Certificate {
 	s.t.Helper()
 	dialer := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}
@@ -93,7 +93,7 @@ func (s *served) presented() *x509.Certificate {
 	return connection.(*tls.Conn).ConnectionState().PeerCertificates[0]
 }
 
-func TestLogInOverTLS(t *testing.T) {
+func TestLoginOverTLS(t *testing.T) {
 	s := start(t, newWorld(t, nil), ServerOptions{})
 	if status, body := s.logIn("alice", right); status != http.StatusOK {
 		t.Errorf("%d %s", status, body)
@@ -103,7 +103,7 @@ func TestLogInOverTLS(t *testing.T) {
 	}
 }
 
-func TestARotatedCertificateIsTakenUp(t *testing.T) {
+func TestARotatedCertificateIsReloaded(t *testing.T) {
 	dir := t.TempDir()
 	mount := func() {
 		serve, err := serving.SelfSigned(time.Now())
@@ -138,16 +138,16 @@ func TestARotatedCertificateIsTakenUp(t *testing.T) {
 	}
 }
 
-func TestNoServerWithoutTheCertificateThatWasGiven(t *testing.T) {
+func TestAMissingCertificateIsAnError(t *testing.T) {
 	if _, err := NewServer(newWorld(t, nil).Service, ServerOptions{CertDir: t.TempDir()}); err == nil {
 		t.Error("it would serve another one")
 	}
 }
 
-func TestAServerThatEndsAnswersWhatItCharged(t *testing.T) {
+func TestAServerThatShutsDownAnswersChargedAttempts(t *testing.T) {
 	w := newWorld(t, nil)
-	inside, goOn := make(chan struct{}), make(chan struct{})
-	w.tap.charged = func() error { close(inside); <-goOn; return nil }
+	inside, proceed := make(chan struct{}), make(chan struct{})
+	w.tap.charged = func() error { close(inside); <-proceed; return nil }
 	s := start(t, w, ServerOptions{})
 	charged, waiting := make(chan int, 1), make(chan int, 1)
 	go func() { status, _ := s.logIn("alice", wrong); charged <- status }()
@@ -157,25 +157,25 @@ func TestAServerThatEndsAnswersWhatItCharged(t *testing.T) {
 
 	s.stop()
 	if status := <-waiting; status != http.StatusServiceUnavailable {
-		t.Errorf("who waited in line: %d", status)
+		t.Errorf("the waiting attempt got %d", status)
 	}
-	close(goOn)
+	close(proceed)
 	if status := <-charged; status != http.StatusUnauthorized {
-		t.Errorf("who was charged: %d", status)
+		t.Errorf("the charged attempt got %d", status)
 	}
 	if err := <-s.ended; err != nil {
 		t.Error(err)
 	}
 	close(s.ended)
 	if got := w.outcomes(); got[store.Failed] != 1 || len(got) != 1 {
-		t.Errorf("on record are %v", got)
+		t.Errorf("the record has %v", got)
 	}
 	if status, _ := s.logIn("alice", right); status != 0 {
 		t.Errorf("once it ended: %d", status)
 	}
 }
 
-// waits returns once so many wait in line.
+// waits returns when this many attempts wait in the queue.
 func (w *world) waits(n int) {
 	w.t.Helper()
 	ticker := time.NewTicker(time.Millisecond)
@@ -196,7 +196,7 @@ func (w *world) waits(n int) {
 	}
 }
 
-func TestAnAddressThatIsTakenIsAnError(t *testing.T) {
+func TestAnAddressInUseIsAnError(t *testing.T) {
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -19,32 +19,32 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// Attempts charges and settles attempts. Package store says what is promised.
+// Attempts charges and settles attempts. Package store describes the methods.
 type Attempts interface {
 	Charge(ctx context.Context, attempt store.Attempt, limits store.Limits) (store.Charge, error)
 	Settle(ctx context.Context, charged store.Charge, success bool) (accepted bool, err error)
 }
 
-// Accounts looks an account up. It is asked on every request of a gateway.
+// Accounts looks up an account. It is called on every request of a gateway.
 type Accounts interface {
 	Observe(ctx context.Context, username string) (user.Observed, error)
 }
 
-// Options is what a Service works with and by.
+// Options configures a Service.
 type Options struct {
 	Attempts Attempts
 	Accounts Accounts
 	Hasher   *password.Hasher
 	Limits   store.Limits
 
-	// Tokens issues and checks tokens; nil where there is no secret to sign with.
+	// Tokens issues and checks tokens; nil without a signing secret.
 	Tokens *Tokens
 
-	// RecognizeFor is how long credentials that passed are recognised without bcrypt; 0 is never.
+	// RecognizeFor is the time for which credentials that passed are recognized without bcrypt; 0 disables it.
 	RecognizeFor time.Duration
 
-	// SourceRate is the attempts a second that one address may make, and SourceBurst how many at once. A rate of 0 is
-	// no limit, and one below 0 (config.Auto) is half of what the hashing cores compute one by one.
+	// SourceRate is the number of attempts that an address may make each second, and SourceBurst at once. A rate of 0 means no
+	// limit, and a negative one (config.Auto) half of the hashes that the cores compute each second.
 	SourceRate  int
 	SourceBurst int
 
@@ -53,23 +53,23 @@ type Options struct {
 	Now      func() time.Time
 }
 
-// storeTimeout bounds a charge, and a settlement. It is longer than the database's own time-out for a statement.
+// storeTimeout limits a charge and a settlement. It is longer than the statement timeout of the database.
 const storeTimeout = 10 * time.Second
 
-// Service decides attempts. It may be used by any number of goroutines.
+// Service decides attempts. It is safe for concurrent use.
 type Service struct {
 	Options
 	aliases  *password.Fingerprinter
 	queue    *queue
 	throttle *throttle
 	refusals *throttle
-	known    *recognized // nil where nothing is
+	known    *recognized // nil if disabled
 	metrics  *metrics
 
 	settling sync.WaitGroup
 }
 
-// New returns a Service. The error is that of metrics that are there already.
+// New returns a Service. It returns an error if its metrics are registered already.
 func New(options Options) (*Service, error) {
 	metrics, err := newMetrics(options.Registry)
 	if err != nil {
@@ -86,7 +86,7 @@ func New(options Options) (*Service, error) {
 	}, nil
 }
 
-// rate returns the attempts a second that one address may make, as of now; it returns nil for any number.
+// rate returns a function for the current number of attempts that an address may make each second, or nil for no limit.
 func (o Options) rate() func() rate.Limit {
 	switch {
 	case o.SourceRate == 0:
@@ -97,8 +97,8 @@ func (o Options) rate() func() rate.Limit {
 	return func() rate.Limit { return rate.Limit(max(1, o.Hasher.PerSecond()/2)) }
 }
 
-// refusalRate returns the refusals a second that one address gets before its connections are held; it returns nil for any
-// number.
+// refusalRate returns a function for the number of refusals that an address gets each second before its connections are held, or
+// nil for no limit.
 func (o Options) refusalRate() func() rate.Limit {
 	if o.SourceRate == 0 {
 		return nil
@@ -106,7 +106,7 @@ func (o Options) refusalRate() func() rate.Limit {
 	return func() rate.Limit { return rate.Limit(refusalsPerCore * o.Hasher.Cores()) }
 }
 
-// Credentials is what a client shows, and what is known of the client.
+// Credentials are a client's username and password, with its address and user agent.
 type Credentials struct {
 	Username  string
 	Password  string
@@ -114,7 +114,7 @@ type Credentials struct {
 	UserAgent string
 }
 
-// Outcome says how an attempt ended, for logs and metrics. Clients see less of it.
+// Outcome is the end of an attempt for logs and metrics. Clients see less of it.
 type Outcome string
 
 const (
@@ -124,7 +124,7 @@ const (
 	// Failed: a wrong password, or no usable hash to compare with.
 	Failed Outcome = "failed"
 
-	// Unknown: no such account. To the client it is what Failed is, and so are the next three.
+	// Unknown: no such account. Clients cannot distinguish it, and the next three, from Failed.
 	Unknown Outcome = "unknown"
 
 	// Locked: the account is locked; nothing was checked.
@@ -133,39 +133,39 @@ const (
 	// Inactive: the account is not active; nothing was checked.
 	Inactive Outcome = "inactive"
 
-	// Superseded: the right password, but the account was changed meanwhile.
+	// Superseded: the right password, but the account changed during the attempt.
 	Superseded Outcome = "superseded"
 
-	// Busy: more log-ins than the cores can serve; nothing was charged.
+	// Busy: more logins than the cores can serve; nothing was charged.
 	Busy Outcome = "busy"
 
-	// Throttled: more log-ins than one address may make; nothing was charged.
+	// Throttled: more logins than one address may make; nothing was charged.
 	Throttled Outcome = "throttled"
 
-	// Abandoned: the client hung up while it waited in line; nothing was charged.
+	// Abandoned: the client disconnected while the attempt was queued; nothing was charged.
 	Abandoned Outcome = "abandoned"
 
-	// Unavailable: there is no store to decide from. If it went away in mid-attempt, the attempt is charged.
+	// Unavailable: the store is unavailable. If it became so during the attempt, the attempt stays charged.
 	Unavailable Outcome = "unavailable"
 )
 
 var outcomes = []Outcome{Succeeded, Failed, Unknown, Locked, Inactive, Superseded, Busy, Throttled, Abandoned, Unavailable}
 
-// Result is how an attempt ended.
+// Result is the end of an attempt.
 type Result struct {
 	Outcome Outcome
 
-	// Of the account, with Succeeded only.
+	// These describe the account, with Succeeded only.
 	Username string
 	Roles    []string
 	hash     string
 
 	RetryAfter time.Duration // with Busy and Throttled
 
-	fromMemory bool // it was decided while the database was away
+	fallback bool // decided from the account cache while the database was unavailable
 }
 
-// Wait ends the waiting in line, for the process is about to end, and returns when all that was charged is settled.
+// Wait closes the queue before the process ends, and returns when all charged attempts are settled.
 func (s *Service) Wait() {
 	s.queue.close()
 	s.settling.Wait()
@@ -176,7 +176,7 @@ func (s *Service) LogIn(ctx context.Context, c Credentials) Result {
 	return s.attempt(ctx, c, false)
 }
 
-// Verify is LogIn, but for credentials that passed lately, which it recognises.
+// Verify is LogIn, but recognizes credentials that passed recently.
 func (s *Service) Verify(ctx context.Context, c Credentials) Result {
 	if result, ok := s.recognize(ctx, c); ok {
 		return result
@@ -184,7 +184,7 @@ func (s *Service) Verify(ctx context.Context, c Credentials) Result {
 	return s.attempt(ctx, c, true)
 }
 
-// attempt makes one attempt and tells of it. With verify, it recognises what passed while it waited in line.
+// attempt makes one attempt, counts and logs it. With verify, it recognizes credentials that passed while it was queued.
 func (s *Service) attempt(ctx context.Context, c Credentials, verify bool) Result {
 	begun := s.Now()
 	digest := s.aliases.Of([]byte(c.Username))
@@ -194,7 +194,7 @@ func (s *Service) attempt(ctx context.Context, c Credentials, verify bool) Resul
 		Source:    c.Source.String(),
 		UserAgent: c.UserAgent,
 	}
-	exists := false // as far as is known
+	exists := false // or unknown
 	result := func() Result {
 		if delay, ok := s.throttle.take(c.Source, begun); !ok {
 			return Result{Outcome: Throttled, RetryAfter: delay}
@@ -227,14 +227,14 @@ func (s *Service) attempt(ctx context.Context, c Credentials, verify bool) Resul
 		slog.String("userAgent", record.UserAgent),
 		slog.Duration("took", took),
 	}
-	if result.fromMemory {
+	if result.fallback {
 		attributes = append(attributes, slog.Bool("fallback", true))
 	}
 	s.Log.LogAttrs(ctx, level(result.Outcome), "Login attempt", attributes...)
 	return result
 }
 
-// notDecided is the result of an attempt that came to nothing before it was charged.
+// notDecided returns the result of an attempt that ended before it was charged.
 func notDecided(err error) Result {
 	switch {
 	case errors.Is(err, password.ErrBusy):
@@ -245,7 +245,7 @@ func notDecided(err error) Result {
 	return Result{Outcome: Abandoned}
 }
 
-// level keeps out of the log what any client can make any amount of.
+// level returns the level of an outcome in the log: debug for those that any client can cause without limit.
 func level(o Outcome) slog.Level {
 	switch o {
 	case Throttled, Busy, Abandoned:
@@ -255,8 +255,8 @@ func level(o Outcome) slog.Level {
 	}
 }
 
-// decide charges, checks and settles. It tells, too, whether there is such an account. A failure is settled when the
-// answer is on its way already, since a refusal without a charge has nothing to settle and would be the quicker one.
+// decide charges, checks and settles an attempt, and reports whether the account exists. It settles a failure in the background,
+// since a refusal without a charge has nothing to settle and would be faster.
 func (s *Service) decide(ctx context.Context, c Credentials, e entrant, attempt store.Attempt) (result Result, exists bool) {
 	place, err := s.Hasher.Reserve(e.key())
 	if err != nil {
@@ -264,7 +264,7 @@ func (s *Service) decide(ctx context.Context, c Credentials, e entrant, attempt 
 	}
 	defer place.Release()
 
-	// From here on the attempt is seen through, whether or not the client waits; the process does.
+	// From here on the attempt is completed even if the client disconnects. The process waits for it.
 	if !s.queue.holdOpen(&s.settling) {
 		return notDecided(errClosed), false
 	}
@@ -279,11 +279,11 @@ func (s *Service) decide(ctx context.Context, c Credentials, e entrant, attempt 
 	if charged.Verdict == store.Check {
 		s.queue.setExempt(e.account, charged.Exempt)
 	}
-	defer func() { result.fromMemory = charged.Fallback }()
+	defer func() { result.fallback = charged.Fallback }()
 
 	checking, span := tracer.Start(ctx, "check")
 	if refusal, refused := refusals[charged.Verdict]; refused {
-		_ = place.Dummy(checking) // whose only error is that of a context that ended
+		_ = place.Dummy(checking) // it fails only if its context ends
 		span.End()
 		return Result{Outcome: refusal}, exists
 	}
@@ -310,7 +310,7 @@ func (s *Service) decide(ctx context.Context, c Credentials, e entrant, attempt 
 	return Result{Outcome: Succeeded, Username: charged.Username, Roles: charged.Roles, hash: charged.PasswordHash}, true
 }
 
-// refusals are the verdicts with which nothing is to be compared.
+// refusals are the verdicts without a hash to compare.
 var refusals = map[store.Verdict]Outcome{store.Unknown: Unknown, store.Locked: Locked, store.Inactive: Inactive}
 
 func (s *Service) charge(ctx context.Context, attempt store.Attempt) (store.Charge, error) {

@@ -18,9 +18,9 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// Unknown, wrong, inactive, locked, no usable hash: status, headers and body are identical, and each costs exactly one
-// computation (Traefik CVE-2026-32595, OpenBao CVE-2025-6011).
-func TestAllRefusalsAreOneAnswerAtOnePrice(t *testing.T) {
+// Unknown, wrong, inactive, locked and no usable hash have identical status, headers and body, and cost exactly one computation
+// each (Traefik CVE-2026-32595, OpenBao CVE-2025-6011).
+func TestAllRefusalsHaveTheSameAnswerAndCost(t *testing.T) {
 	longest := strings.Repeat("x", 72)
 	row := func(change func(*user.Row)) func(*world) {
 		return func(w *world) { w.edit("alice", change) }
@@ -35,34 +35,34 @@ func TestAllRefusalsAreOneAnswerAtOnePrice(t *testing.T) {
 		before             func(*world)
 		username, password string
 	}{
-		"a wrong password":                          {nil, "alice", wrong},
-		"an unknown user":                           {nil, "bob", right},
-		"an inactive user":                          {inactive, "alice", right},
-		"an inactive user and a wrong password":     {inactive, "alice", wrong},
-		"a locked user":                             {locked, "alice", right},
-		"a locked user and a wrong password":        {locked, "alice", wrong},
-		"no hash":                                   {hash(""), "alice", right},
-		"the hash that nothing matches":             {hash("!"), "alice", "!"},
-		"a clear password in place of the hash":     {hash("clear"), "alice", "clear"},
-		"a hash that would take hours":              {hash("$2a$31$" + strings.Repeat("x", 53)), "alice", right},
-		"a hash of another kind":                    {hash("$6$salt$" + strings.Repeat("x", 86)), "alice", right},
-		"a stand-in, and another password":          {standIn, "alice", wrong},
-		"a stand-in of another process":             {hash(password.NewTestHasher(1).StandIn([]byte(right))), "alice", right},
-		"72 right bytes and a suffix":               {hash(hashOf(t, longest)), "alice", longest + "y"},
-		"a password of 73 bytes":                    {nil, "alice", strings.Repeat("y", 73)},
-		"a password that bcrypt would repeat":       {hash(hashOf(t, "ab")), "alice", "ab\x00ab"},
-		"a password with NUL behind it":             {nil, "alice", right + "\x00"},
-		"the name in capitals":                      {nil, "ALICE", right},
-		"a space before the name":                   {nil, " alice", right},
-		"a space behind the name":                   {nil, "alice ", right},
-		"a zero-width space in the name":            {nil, "alice\u200b", right},
-		"a Cyrillic letter in the name":             {nil, "\u0430lice", right},
-		"a NUL behind the name":                     {nil, "alice\x00", right},
-		"a name longer than any":                    {nil, strings.Repeat("a", 256), right},
-		"a name with line ends and colours":         {nil, "alice\r\n\x1b[31m", right},
-		"a name that looks like SQL":                {nil, "alice' OR '1'='1", right},
-		"a name that looks like its own stand-in":   {nil, "hmac:000000000000", right},
-		"a name that is a right password elsewhere": {nil, right, right},
+		"a wrong password":                        {nil, "alice", wrong},
+		"an unknown user":                         {nil, "bob", right},
+		"an inactive user":                        {inactive, "alice", right},
+		"an inactive user and a wrong password":   {inactive, "alice", wrong},
+		"a locked user":                           {locked, "alice", right},
+		"a locked user and a wrong password":      {locked, "alice", wrong},
+		"no hash":                                 {hash(""), "alice", right},
+		"the hash that nothing matches":           {hash("!"), "alice", "!"},
+		"a plain password instead of a hash":      {hash("clear"), "alice", "clear"},
+		"a hash that would take hours":            {hash("$2a$31$" + strings.Repeat("x", 53)), "alice", right},
+		"a hash of another scheme":                {hash("$6$salt$" + strings.Repeat("x", 86)), "alice", right},
+		"a stand-in, and another password":        {standIn, "alice", wrong},
+		"a stand-in of another process":           {hash(password.NewTestHasher(1).StandIn([]byte(right))), "alice", right},
+		"72 right bytes and a suffix":             {hash(hashOf(t, longest)), "alice", longest + "y"},
+		"a password of 73 bytes":                  {nil, "alice", strings.Repeat("y", 73)},
+		"a password that bcrypt would repeat":     {hash(hashOf(t, "ab")), "alice", "ab\x00ab"},
+		"a password with NUL at the end":          {nil, "alice", right + "\x00"},
+		"the name in capitals":                    {nil, "ALICE", right},
+		"a leading space":                         {nil, " alice", right},
+		"a trailing space":                        {nil, "alice ", right},
+		"a zero-width space in the name":          {nil, "alice\u200b", right},
+		"a Cyrillic letter in the name":           {nil, "\u0430lice", right},
+		"a NUL at the end of the name":            {nil, "alice\x00", right},
+		"a name longer than the limit":            {nil, strings.Repeat("a", 256), right},
+		"a name with line ends and colours":       {nil, "alice\r\n\x1b[31m", right},
+		"a name that looks like SQL":              {nil, "alice' OR '1'='1", right},
+		"a name that looks like its own stand-in": {nil, "hmac:000000000000", right},
+		"a name that is a valid password":         {nil, right, right},
 	}
 	for path, answer := range map[string]func(w *world, username, password string) (int, http.Header, string){
 		loginPath: func(w *world, username, password string) (int, http.Header, string) {
@@ -92,14 +92,14 @@ func TestAllRefusalsAreOneAnswerAtOnePrice(t *testing.T) {
 					t.Errorf("%d computations, want 1", n)
 				}
 				if n := w.tap.charges.Load(); n != 1 {
-					t.Errorf("the store was asked for %d charges, want 1", n)
+					t.Errorf("the store made %d charges, want 1", n)
 				}
 			})
 		}
 	}
 }
 
-func TestTheEmptyPasswordOfABasicHeaderIsRefusedAtOnePrice(t *testing.T) {
+func TestAnEmptyBasicPasswordIsRefusedAtTheSameCost(t *testing.T) {
 	w := newWorld(t, nil)
 	w.edit("alice", func(r *user.Row) { r.PasswordHash = hashOf(t, "") })
 	if a := w.verifyBasic("alice", ""); a.Code != http.StatusUnauthorized || w.Hasher.Compared() != 1 {
@@ -124,7 +124,7 @@ func TestARightPasswordLogsIn(t *testing.T) {
 	}
 }
 
-func TestRolesAreAListWhereThereAreNone(t *testing.T) {
+func TestNoRolesAreAnEmptyList(t *testing.T) {
 	w := newWorld(t, nil)
 	w.edit("alice", func(r *user.Row) { r.Roles = nil })
 	if a := w.postLogIn("alice", right); a.Body.String() != `{"username":"alice","roles":[]}` {
@@ -151,7 +151,7 @@ func TestParallelGuessesGetFiveChecks(t *testing.T) {
 		t.Errorf("the row after 200 guesses: %+v", row)
 	}
 	if got := w.outcomes(); got[store.Failed] != 5 || got[store.RefusedLocked] != 195 {
-		t.Errorf("on record are %v", got)
+		t.Errorf("the record has %v", got)
 	}
 	if got := w.try("alice", right); got != Locked {
 		t.Errorf("the right password while locked: %s", got)
@@ -186,14 +186,14 @@ func TestARightPasswordWhileLockedDoesNotProlongTheLock(t *testing.T) {
 	}
 }
 
-func TestAHundredParallelRightLogInsAllSucceed(t *testing.T) {
+func TestAHundredParallelLoginsSucceed(t *testing.T) {
 	w := newWorld(t, nil)
 	for range 4 {
 		w.try("alice", wrong)
 	}
 	parallel(100, func(int) {
 		if got := w.try("alice", right); got != Succeeded {
-			t.Errorf("a right log-in: %s", got)
+			t.Errorf("a right login: %s", got)
 		}
 	})
 	if row := w.row("alice"); row.FailedLoginAttempts != 0 || row.LockedUntil != nil {
@@ -204,17 +204,17 @@ func TestAHundredParallelRightLogInsAllSucceed(t *testing.T) {
 	}
 }
 
-func TestAStoreThatIsAwayAnswers503AndIsAskedOnce(t *testing.T) {
+func TestAnUnavailableStoreAnswers503AndIsAskedOnce(t *testing.T) {
 	for name, tt := range map[string]struct {
 		when    func(*tap)
-		charged int64 // really
+		charged int64 // in the store
 	}{
-		"before the charge":            {func(a *tap) { a.charging = away }, 0},
-		"with the charge's answer":     {func(a *tap) { a.charged = away }, 1},
-		"as a success is settled":      {func(a *tap) { a.settling = away }, 1},
-		"by a time-out in the charge":  {func(a *tap) { a.charging = func() error { return context.DeadlineExceeded } }, 0},
-		"by a defect of its own":       {func(a *tap) { a.charging = func() error { return errors.New("a defect") } }, 0},
-		"by a time-out as it is ended": {func(a *tap) { a.settling = func() error { return context.DeadlineExceeded } }, 1},
+		"before the charge":                  {func(a *tap) { a.charging = unavailableStore }, 0},
+		"with the charge's answer":           {func(a *tap) { a.charged = unavailableStore }, 1},
+		"during the settlement of a success": {func(a *tap) { a.settling = unavailableStore }, 1},
+		"after a timeout of the charge":      {func(a *tap) { a.charging = func() error { return context.DeadlineExceeded } }, 0},
+		"after another error":                {func(a *tap) { a.charging = func() error { return errors.New("a defect") } }, 0},
+		"after a timeout of the settlement":  {func(a *tap) { a.settling = func() error { return context.DeadlineExceeded } }, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, nil)
@@ -224,7 +224,7 @@ func TestAStoreThatIsAwayAnswers503AndIsAskedOnce(t *testing.T) {
 				t.Errorf("%d %s", a.Code, a.Body)
 			}
 			if n := w.tap.charges.Load(); n != 1 {
-				t.Errorf("asked for %d charges, want 1", n)
+				t.Errorf("the store got %d charges, want 1", n)
 			}
 			if n := w.tap.checks.Load(); n != tt.charged || w.row("alice").FailedLoginAttempts != int(tt.charged) {
 				t.Errorf("%d charged, and in the row %d, want %d", n, w.row("alice").FailedLoginAttempts, tt.charged)
@@ -233,9 +233,9 @@ func TestAStoreThatIsAwayAnswers503AndIsAskedOnce(t *testing.T) {
 	}
 }
 
-func TestAFailureThatCannotBeSettledIsAFailureAllTheSame(t *testing.T) {
+func TestAFailureThatCannotBeSettledIsStillAFailure(t *testing.T) {
 	w := newWorld(t, nil)
-	w.tap.settling = away
+	w.tap.settling = unavailableStore
 	if a := w.postLogIn("alice", wrong); a.Code != http.StatusUnauthorized {
 		t.Errorf("%d %s", a.Code, a.Body)
 	}
@@ -245,7 +245,7 @@ func TestAFailureThatCannotBeSettledIsAFailureAllTheSame(t *testing.T) {
 	}
 }
 
-func TestASuccessDoesNotStandOnARowThatChangedMeanwhile(t *testing.T) {
+func TestASuccessIsRefusedIfTheRowChangedMeanwhile(t *testing.T) {
 	for name, change := range map[string]func(*user.Row){
 		"another password": func(r *user.Row) { r.PasswordHash = "$2a$10$" },
 		"deactivated":      func(r *user.Row) { r.Active = false },
@@ -263,14 +263,14 @@ func TestASuccessDoesNotStandOnARowThatChangedMeanwhile(t *testing.T) {
 	}
 }
 
-func TestALogLineTellsOfEachAttempt(t *testing.T) {
+func TestEachAttemptIsLogged(t *testing.T) {
 	w := newWorld(t, nil)
 	w.try("alice", right)
 	w.try(wrong, wrong) // typed into the wrong field
 	w.try(wrong, wrong)
 	lines := strings.Split(strings.TrimSpace(w.log.String()), "\n")
 	if len(lines) != 3 || !strings.Contains(lines[0], `"outcome":"success","user":"alice"`) {
-		t.Fatalf("the log says\n%s", w.log)
+		t.Fatalf("the log is\n%s", w.log)
 	}
 	_, first, _ := strings.Cut(lines[1], `"outcome":"unknown",`)
 	_, second, _ := strings.Cut(lines[2], `"outcome":"unknown",`)
@@ -279,13 +279,13 @@ func TestALogLineTellsOfEachAttempt(t *testing.T) {
 	}
 	for _, a := range w.store.Attempts() {
 		if strings.Contains(a.Username, wrong) {
-			t.Errorf("on record is a name that nobody has: %s", a.Username)
+			t.Errorf("the record has an unknown username: %s", a.Username)
 		}
 	}
 }
 
-// Unknown names after 4 failures of alice (Argo CD CVE-2024-21662): nothing that is kept grows with them.
-func TestUnknownNamesLeaveNothingBehind(t *testing.T) {
+// Unknown names after 4 failures of alice (Argo CD CVE-2024-21662): no data structure grows with them.
+func TestUnknownNamesUseNoMemory(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.SourceRate, o.SourceBurst = 1000, 1000000 })
 	for range 4 {
 		w.try("alice", wrong)

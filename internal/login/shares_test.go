@@ -25,16 +25,16 @@ import (
 )
 
 const (
-	// inTime is the promise for two cores that compute usualRate hashes a second one by one, as the machine of
-	// docs/performance.md does; where other programs take the cores, it is as much longer as hashing is slower.
+	// inTime is the limit on two cores that compute usualRate hashes a second, like the machine of docs/performance.md. It grows in
+	// proportion if other programs slow down hashing.
 	inTime    = 2 * time.Second
 	usualRate = 40
 
-	// mostHashes is what these cores compute one by one in the half of that time.
+	// mostHashes is the number of hashes that these cores compute in half of that time.
 	mostHashes = 40
 )
 
-// guesses is what a flood heard, by status; 0 where the connection failed.
+// guesses counts the answers to a flood by status; 0 if the connection failed.
 type guesses struct{ passed, refused, busy, failed atomic.Int64 }
 
 func (g *guesses) count(status int) {
@@ -50,7 +50,7 @@ func (g *guesses) count(status int) {
 	}
 }
 
-// hashesPerSecond is what two goroutines compute together, beside whatever else runs on the machine.
+// hashesPerSecond measures the hashes that two goroutines compute, besides other programs on the machine.
 func hashesPerSecond(t testing.TB) float64 {
 	t.Helper()
 	const each = 4
@@ -65,7 +65,7 @@ func hashesPerSecond(t testing.TB) float64 {
 	return 2 * each / time.Since(begun).Seconds()
 }
 
-// atDefaults is a server as the manager has it without any setting, on two cores.
+// atDefaults returns a server with the default settings of the manager, on two cores.
 func atDefaults(t *testing.T) *served {
 	t.Helper()
 	return start(t, newWorld(t, func(o *Options) {
@@ -84,7 +84,7 @@ func (s *served) dial(ctx context.Context, from string) (net.Conn, error) {
 	return dialer.DialContext(ctx, "tcp", s.address)
 }
 
-// says sends one attempt on a connection, and returns the status; 0 where the connection failed.
+// says sends one attempt on a connection and returns the status; 0 if the connection failed.
 func says(c io.Writer, r *bufio.Reader, username, password string) int {
 	_, _ = io.WriteString(c, posted(username, password, ""))
 	answer, err := http.ReadResponse(r, nil)
@@ -96,8 +96,8 @@ func says(c io.Writer, r *bufio.Reader, username, password string) int {
 	return answer.StatusCode
 }
 
-// flood guesses from an address on so many connections until the returned function is called, and asks again at once. It
-// returns once all are connected.
+// flood guesses from an address on this many connections until the returned function is called. Each connection retries at once.
+// It returns when all are connected.
 func (s *served) flood(from string, connections int, username func(i int) string) (*guesses, func()) {
 	s.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -133,8 +133,8 @@ func (s *served) flood(from string, connections int, username func(i int) string
 	return heard, end
 }
 
-// right logs in so many times, each time from an address of its own, and returns how long each one took; a refusal counts
-// as for ever. Those that saw more than mostHashes computed meanwhile are counted, too.
+// right logs in this many times, each time from another address, and returns the duration of each login; a refusal counts as an
+// endless one. It also returns the number of logins that waited for more than mostHashes hashes.
 func (s *served) right(times int, username func(i int) string) (took []time.Duration, late int) {
 	s.t.Helper()
 	for i := range times {
@@ -158,7 +158,7 @@ func (s *served) right(times int, username func(i int) string) (took []time.Dura
 	return took, late
 }
 
-// mustPass tells whether so many right logins pass in time while a flood goes on, which it ends.
+// mustPass fails the test unless this many right logins pass in time during a flood, which it then ends.
 func (s *served) mustPass(want, of int, username func(i int) string, before float64, end func()) {
 	s.t.Helper()
 	took, late := s.right(of, username)
@@ -166,7 +166,7 @@ func (s *served) mustPass(want, of int, username func(i int) string, before floa
 	rate := min(max(before, hashesPerSecond(s.t)), usualRate)
 	limit := time.Duration(float64(inTime) * usualRate / rate)
 	if testing.Short() {
-		limit = time.Minute // what other tests take of the cores changes meanwhile: the hashes that each waited for count alone
+		limit = time.Minute // the load of other tests changes, so only the number of hashes counts
 	}
 	passed, inTime := 0, 0
 	for _, t := range took {
@@ -184,7 +184,7 @@ func (s *served) mustPass(want, of int, username func(i int) string, before floa
 	}
 }
 
-func TestGuessesAtNamesThatNobodyHasLeaveOthersTheirShare(t *testing.T) {
+func TestGuessesAtUnknownNamesLeaveOthersTheirShare(t *testing.T) {
 	s := atDefaults(t)
 	hash, err := reference.GenerateFromPassword([]byte(right), password.MinCost)
 	if err != nil {

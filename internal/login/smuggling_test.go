@@ -12,42 +12,42 @@ import (
 	"testing"
 )
 
-// What two programs read in two ways lets a client put a request of its own into another's.
-func TestWhatCanBeReadInTwoWaysIsRefused(t *testing.T) {
+// If two programs read a request differently, a client can smuggle a request into that of another client.
+func TestAmbiguousRequestsAreRejected(t *testing.T) {
 	body := `{"username":"alice","password":"` + right + `"}`
 	post := "POST " + loginPath + " HTTP/1.1\r\nHost: x\r\n"
 	for name, request := range map[string]string{
-		"two lengths":                  post + "Content-Length: 5\r\nContent-Length: 6\r\n\r\n" + body,
-		"a list of lengths":            post + "Content-Length: 5, 6\r\n\r\n" + body,
-		"a length with a sign":         post + "Content-Length: +5\r\n\r\n" + body,
-		"a length below nothing":       post + "Content-Length: -1\r\n\r\n" + body,
-		"a length in hexadecimal":      post + "Content-Length: 0x5\r\n\r\n" + body,
-		"two encodings":                post + "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
-		"another encoding":             post + "Transfer-Encoding: xchunked\r\n\r\n" + body,
-		"a list of encodings":          post + "Transfer-Encoding: gzip, chunked\r\n\r\n" + body,
-		"an encoding behind a tab":     post + "Transfer-Encoding:\x0bchunked\r\n\r\n" + body,
-		"a space before the colon":     post + "Content-Length : 5\r\n\r\n" + body,
-		"a field without a name":       post + ": 5\r\n\r\n" + body,
-		"a line without a colon":       post + "Content-Length\r\n\r\n" + body,
-		"a carriage return by itself":  post + "X: a\rContent-Length: 5\r\n\r\n" + body,
-		"a NUL":                        post + "X: a\x00b\r\n\r\n" + body,
-		"an escape character":          post + "User-Agent: \x1b[31m\r\n\r\n" + body,
-		"no host":                      "POST " + loginPath + " HTTP/1.1\r\n\r\n" + body,
-		"two hosts":                    post + "Host: y\r\n\r\n" + body,
-		"a space in the path":          "POST /a b HTTP/1.1\r\nHost: x\r\n\r\n",
-		"another protocol":             "POST " + loginPath + " HTTP/3.0\r\nHost: x\r\n\r\n",
-		"a chunk of no size":           post + "Transfer-Encoding: chunked\r\n\r\nzz\r\n" + body,
-		"a chunk of any size":          post + "Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n" + body,
-		"a chunk without its end":      post + "Transfer-Encoding: chunked\r\n\r\n2\r\n" + body,
-		"a chunk with half a line end": post + "Transfer-Encoding: chunked\r\n\r\n2;a\nb\r\n{}\r\n0\r\n\r\n",
-		"HTTP/2, unasked":              "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+		"two lengths":                      post + "Content-Length: 5\r\nContent-Length: 6\r\n\r\n" + body,
+		"a list of lengths":                post + "Content-Length: 5, 6\r\n\r\n" + body,
+		"a length with a sign":             post + "Content-Length: +5\r\n\r\n" + body,
+		"a negative length":                post + "Content-Length: -1\r\n\r\n" + body,
+		"a length in hexadecimal":          post + "Content-Length: 0x5\r\n\r\n" + body,
+		"two encodings":                    post + "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+		"another encoding":                 post + "Transfer-Encoding: xchunked\r\n\r\n" + body,
+		"a list of encodings":              post + "Transfer-Encoding: gzip, chunked\r\n\r\n" + body,
+		"an encoding after a vertical tab": post + "Transfer-Encoding:\x0bchunked\r\n\r\n" + body,
+		"a space before the colon":         post + "Content-Length : 5\r\n\r\n" + body,
+		"a field without a name":           post + ": 5\r\n\r\n" + body,
+		"a line without a colon":           post + "Content-Length\r\n\r\n" + body,
+		"a bare carriage return":           post + "X: a\rContent-Length: 5\r\n\r\n" + body,
+		"a NUL":                            post + "X: a\x00b\r\n\r\n" + body,
+		"an escape character":              post + "User-Agent: \x1b[31m\r\n\r\n" + body,
+		"no host":                          "POST " + loginPath + " HTTP/1.1\r\n\r\n" + body,
+		"two hosts":                        post + "Host: y\r\n\r\n" + body,
+		"a space in the path":              "POST /a b HTTP/1.1\r\nHost: x\r\n\r\n",
+		"another protocol":                 "POST " + loginPath + " HTTP/3.0\r\nHost: x\r\n\r\n",
+		"a chunk with an invalid size":     post + "Transfer-Encoding: chunked\r\n\r\nzz\r\n" + body,
+		"a chunk with a huge size":         post + "Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n" + body,
+		"a chunk without its end":          post + "Transfer-Encoding: chunked\r\n\r\n2\r\n" + body,
+		"a chunk with a bare line feed":    post + "Transfer-Encoding: chunked\r\n\r\n2;a\nb\r\n{}\r\n0\r\n\r\n",
+		"HTTP/2 without negotiation":       "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, nil)
 			s := start(t, w, ServerOptions{})
 			c := s.connect()
-			c.say(request)
-			if status, _, _ := c.hears(); status < 400 || status == http.StatusUnauthorized || status >= 600 {
+			c.send(request)
+			if status, _, _ := c.receive(); status < 400 || status == http.StatusUnauthorized || status >= 600 {
 				t.Errorf("the answer is %d", status)
 			}
 			w.nothingHappened()
@@ -56,53 +56,53 @@ func TestWhatCanBeReadInTwoWaysIsRefused(t *testing.T) {
 	}
 }
 
-// Go takes chunks for what counts where there is a length as well, as RFC 9112 has it; who passed it on may have taken the
-// length. So nothing that follows is taken for a request.
-func TestNothingFollowsABodyInChunks(t *testing.T) {
+// By RFC 9112, Go uses the chunks if there is a length as well. A proxy may have used the length, so no request may follow on the
+// connection.
+func TestNoRequestFollowsAChunkedBody(t *testing.T) {
 	for name, lines := range map[string]string{"chunks": "", "chunks and a length": "Content-Length: 4\r\n"} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, nil)
 			s := start(t, w, ServerOptions{})
 			c := s.connect()
-			c.say("POST " + loginPath + " HTTP/1.1\r\nHost: x\r\n" + lines + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n" +
+			c.send("POST " + loginPath + " HTTP/1.1\r\nHost: x\r\n" + lines + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n" +
 				posted("alice", right, ""))
-			c.mustHear(http.StatusBadRequest) // of no body
+			c.mustAnswer(http.StatusBadRequest) // for an empty body
 			c.mustEnd()
 			w.nothingHappened()
 		})
 	}
 }
 
-// What comes behind a body is not part of its header.
-func TestATrailerSaysNothing(t *testing.T) {
+// Fields after the body are not part of the header.
+func TestTrailersAreIgnored(t *testing.T) {
 	w := newWorld(t, nil)
 	s := start(t, w, ServerOptions{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
 	chunked := func(path, chunks, trailer string) raw {
 		c := s.connect()
-		c.say("POST " + path + " HTTP/1.1\r\nHost: x\r\nTrailer: Authorization, X-Forwarded-For, User-Agent\r\n" +
+		c.send("POST " + path + " HTTP/1.1\r\nHost: x\r\nTrailer: Authorization, X-Forwarded-For, User-Agent\r\n" +
 			"Transfer-Encoding: chunked\r\n\r\n" + chunks + "0\r\n" + trailer + "\r\n")
 		return c
 	}
-	chunked(verifyPath, "", "Authorization: "+basic("alice", right)+"\r\n").mustHear(http.StatusUnauthorized)
+	chunked(verifyPath, "", "Authorization: "+basic("alice", right)+"\r\n").mustAnswer(http.StatusUnauthorized)
 	w.nothingHappened()
 
 	body := `{"username":"alice","password":"` + wrong + `"}`
 	chunk := fmt.Sprintf("%x\r\n%s\r\n", len(body), body)
-	chunked(loginPath, chunk, "X-Forwarded-For: 192.0.2.1\r\nUser-Agent: forged\r\n").mustHear(http.StatusUnauthorized)
+	chunked(loginPath, chunk, "X-Forwarded-For: 192.0.2.1\r\nUser-Agent: forged\r\n").mustAnswer(http.StatusUnauthorized)
 	w.settling.Wait()
 	if a := w.store.Attempts(); len(a) != 1 || a[0].Source != "127.0.0.1" || a[0].UserAgent != "" {
-		t.Errorf("on record is %+v", a)
+		t.Errorf("the record has %+v", a)
 	}
-	// One without end is none at all.
+	// A trailer that does not end is an error.
 	w.tap.charges.Store(0)
-	chunked(loginPath, chunk, "X: "+strings.Repeat("x", 1<<20)+"\r\n").mustHear(http.StatusBadRequest)
+	chunked(loginPath, chunk, "X: "+strings.Repeat("x", 1<<20)+"\r\n").mustAnswer(http.StatusBadRequest)
 	if w.tap.charges.Load() != 0 {
 		t.Error("it was charged")
 	}
 }
 
-// Whatever a client sends, an attempt is one line in the log, and what is in it can be printed.
-func TestNothingThatAClientSendsEndsALineOfTheLog(t *testing.T) {
+// Each attempt is one line in the log with only printable characters, for any request.
+func TestClientsCannotBreakLogLines(t *testing.T) {
 	w := newWorld(t, nil)
 	s := start(t, w, ServerOptions{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
 	strange := "\xff\x9b31m\u2028\u202e\u0085"
@@ -113,8 +113,8 @@ func TestNothingThatAClientSendsEndsALineOfTheLog(t *testing.T) {
 		"\x00\x1b[31m\n\n",
 	} {
 		c := s.connect()
-		c.say(request)
-		c.hears()
+		c.send(request)
+		c.receive()
 	}
 	w.settling.Wait()
 	attempts := 0

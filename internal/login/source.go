@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// sourceOf is the client's address: that of the connection or, as long as that is a trusted proxy's, the one that the
-// proxy saw. Only the right end of X-Forwarded-For was written by somebody whom one can trust; what cannot be read there
-// ends the search.
+// sourceOf returns the client's address: that of the connection or, while that is a trusted proxy, the one that the proxy
+// reports. Trusted proxies wrote only the right end of X-Forwarded-For, so the search goes from the right and ends at the first
+// hop that is no valid address.
 func sourceOf(r *http.Request, trusted []netip.Prefix) netip.Addr {
 	source := addressIn(r.RemoteAddr)
 	if !within(source, trusted) {
@@ -31,7 +31,7 @@ func sourceOf(r *http.Request, trusted []netip.Prefix) netip.Addr {
 	return source
 }
 
-// addressIn is an address with or without a port, or no valid one.
+// addressIn returns the address in a text with or without a port, or an invalid one.
 func addressIn(text string) netip.Addr {
 	if withPort, err := netip.ParseAddrPort(text); err == nil {
 		return withPort.Addr().Unmap().WithZone("")

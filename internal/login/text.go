@@ -9,21 +9,21 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
-// possible tells whether there can be an account of this name, whoever made it. No other is to be looked up: some
-// databases fail at the question.
+// possible reports whether an account can have this username. Other usernames are not looked up, since some databases fail to
+// encode them.
 func possible(username string) bool {
 	return username != "" && utf8.ValidString(username) && !strings.ContainsRune(username, 0) &&
 		utf8.RuneCountInString(username) <= store.MaxUsername
 }
 
-// carries tells whether an HTTP header brings the text to its reader unchanged: without spaces, which are trimmed, and
-// without control characters, which end it or are replaced.
+// carries reports whether an HTTP header transports the text unchanged: without spaces, which are trimmed, and without control
+// characters, which end it or are replaced.
 func carries(text string) bool {
 	return text != "" && utf8.ValidString(text) && !strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r == 0x7f })
 }
 
-// carriedRoles are the roles for a header's comma-separated list. One that the list would bring to its reader as
-// another, or as two, is left out: a right too few is the safe mistake.
+// carriedRoles returns the roles as a header's comma-separated list. It omits roles that the reader would see as another role or
+// as two, since a missing role is safer than a wrong one.
 func carriedRoles(roles []string) string {
 	var carried []string
 	for _, role := range roles {

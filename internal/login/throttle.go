@@ -12,18 +12,18 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/fair"
 )
 
-// maxSources is how many addresses are remembered, a few megabytes of them. An address that is forgotten starts anew.
+// maxSources is the largest number of addresses in the cache, which take a few megabytes. An evicted address gets a full burst.
 const maxSources = 1 << 14
 
-// throttle limits the attempts of one address, before they wait in line. It slows down one client; the accounts' locks and
-// the shares of package fair do not depend on it.
+// throttle limits the attempts of one address before they are queued. The accounts' locks and the shares of package fair do not
+// depend on it.
 type throttle struct {
 	limit   func() rate.Limit
 	burst   int
 	sources *lru.Cache[netip.Prefix, *rate.Limiter]
 }
 
-// newThrottle returns a throttle by a rate that may change, or nil, which limits nothing, where there is none.
+// newThrottle returns a throttle with a rate that may change, or nil, which limits nothing, if limit is nil.
 func newThrottle(limit func() rate.Limit, burst int) *throttle {
 	if limit == nil {
 		return nil
@@ -31,7 +31,7 @@ func newThrottle(limit func() rate.Limit, burst int) *throttle {
 	return &throttle{limit: limit, burst: max(1, burst), sources: newLRU[netip.Prefix, *rate.Limiter](maxSources)}
 }
 
-// take takes one of the address's tokens or, where none is left, says when there will be one.
+// take takes a token of the address. If none is left, it returns the time until there is one.
 func (t *throttle) take(source netip.Addr, now time.Time) (wait time.Duration, ok bool) {
 	if t == nil {
 		return 0, true
@@ -44,8 +44,8 @@ func (t *throttle) take(source netip.Addr, now time.Time) (wait time.Duration, o
 	return time.Duration(missing / float64(limiter.Limit()) * float64(time.Second)), false
 }
 
-// delay takes one of the tokens of the address (of IPv6, of its /48), also one that is still to come, and returns when it
-// will be there: after the longest time at the latest.
+// delay takes a token of the address (of the /48 for IPv6), even a future one, and returns the time until it is valid, at most
+// the longest. It takes none if the wait would be longer.
 func (t *throttle) delay(source netip.Addr, now time.Time, longest time.Duration) time.Duration {
 	reservation := t.of(fair.NetworkOf(source), now).ReserveN(now, 1)
 	wait := reservation.DelayFrom(now)
@@ -55,7 +55,7 @@ func (t *throttle) delay(source netip.Addr, now time.Time, longest time.Duration
 	return min(wait, longest)
 }
 
-// of returns the limiter of a network.
+// of returns the limiter of a network with the current rate.
 func (t *throttle) of(key netip.Prefix, now time.Time) *rate.Limiter {
 	limit := t.limit()
 	limiter, found := t.sources.Get(key)
@@ -71,7 +71,7 @@ func (t *throttle) of(key netip.Prefix, now time.Time) *rate.Limiter {
 	return limiter
 }
 
-// newLRU is lru.New for a size that is known to be right.
+// newLRU returns an LRU cache; it panics if the size is not positive.
 func newLRU[K comparable, V any](size int) *lru.Cache[K, V] {
 	c, err := lru.New[K, V](size)
 	if err != nil {

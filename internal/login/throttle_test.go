@@ -18,21 +18,21 @@ func TestTheClientsAddress(t *testing.T) {
 		forwarded []string
 		want      string
 	}{
-		"is the connection's":                      {"192.0.2.1:1234", nil, "192.0.2.1"},
-		"is not what a stranger says":              {"192.0.2.1:1234", []string{"198.51.100.7"}, "192.0.2.1"},
-		"is what a trusted proxy says":             {"10.1.2.3:1234", []string{"198.51.100.7"}, "198.51.100.7"},
-		"is not what the client told the proxy":    {"10.1.2.3:1234", []string{"203.0.113.9, 198.51.100.7"}, "198.51.100.7"},
-		"is looked for behind trusted proxies":     {"10.1.2.3:1234", []string{"203.0.113.9, 198.51.100.7, 10.9.9.9"}, "198.51.100.7"},
-		"is looked for in all headers":             {"10.1.2.3:1234", []string{"198.51.100.7", "10.9.9.9"}, "198.51.100.7"},
-		"is the proxy's where it says nothing":     {"10.1.2.3:1234", nil, "10.1.2.3"},
-		"is the proxy's where it says nonsense":    {"10.1.2.3:1234", []string{"198.51.100.7, unknown"}, "10.1.2.3"},
-		"is the last that can be trusted":          {"10.1.2.3:1234", []string{"nonsense, 10.9.9.9"}, "10.9.9.9"},
-		"may come with a port":                     {"10.1.2.3:1234", []string{"198.51.100.7:4711"}, "198.51.100.7"},
-		"may be one of IPv6":                       {"[fd00::1]:1234", []string{"2001:db8::7"}, "2001:db8::7"},
-		"may be one of IPv6 in brackets":           {"[fd00::1]:1234", []string{"[2001:db8::7]"}, "2001:db8::7"},
-		"may be one of IPv6 with a port":           {"[fd00::1]:1234", []string{"[2001:db8::7]:4711"}, "2001:db8::7"},
-		"of IPv4 in IPv6 is that of IPv4":          {"[::ffff:10.1.2.3]:1234", []string{"::ffff:198.51.100.7"}, "198.51.100.7"},
-		"has no zone, which would make many of it": {"[fe80::1%eth0]:1234", nil, "fe80::1"},
+		"is that of the connection":                     {"192.0.2.1:1234", nil, "192.0.2.1"},
+		"is not what a stranger reports":                {"192.0.2.1:1234", []string{"198.51.100.7"}, "192.0.2.1"},
+		"is what a trusted proxy reports":               {"10.1.2.3:1234", []string{"198.51.100.7"}, "198.51.100.7"},
+		"is not what the client reports to the proxy":   {"10.1.2.3:1234", []string{"203.0.113.9, 198.51.100.7"}, "198.51.100.7"},
+		"is behind several trusted proxies":             {"10.1.2.3:1234", []string{"203.0.113.9, 198.51.100.7, 10.9.9.9"}, "198.51.100.7"},
+		"is in one of several headers":                  {"10.1.2.3:1234", []string{"198.51.100.7", "10.9.9.9"}, "198.51.100.7"},
+		"is that of a proxy that reports none":          {"10.1.2.3:1234", nil, "10.1.2.3"},
+		"is that of a proxy that reports nonsense":      {"10.1.2.3:1234", []string{"198.51.100.7, unknown"}, "10.1.2.3"},
+		"is the last trusted one":                       {"10.1.2.3:1234", []string{"nonsense, 10.9.9.9"}, "10.9.9.9"},
+		"may come with a port":                          {"10.1.2.3:1234", []string{"198.51.100.7:4711"}, "198.51.100.7"},
+		"may be IPv6":                                   {"[fd00::1]:1234", []string{"2001:db8::7"}, "2001:db8::7"},
+		"may be IPv6 in brackets":                       {"[fd00::1]:1234", []string{"[2001:db8::7]"}, "2001:db8::7"},
+		"may be IPv6 with a port":                       {"[fd00::1]:1234", []string{"[2001:db8::7]:4711"}, "2001:db8::7"},
+		"is IPv4 if mapped into IPv6":                   {"[::ffff:10.1.2.3]:1234", []string{"::ffff:198.51.100.7"}, "198.51.100.7"},
+		"has no zone, which would give one client many": {"[fe80::1%eth0]:1234", nil, "fe80::1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
@@ -45,9 +45,9 @@ func TestTheClientsAddress(t *testing.T) {
 	}
 }
 
-func TestAnAddressMayMakeSoManyAttempts(t *testing.T) {
+func TestTheAttemptsOfAnAddressAreLimited(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.SourceRate, o.SourceBurst = 1, 3 })
-	w.trusted = []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")} // as httptest's requests come from
+	w.trusted = []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")} // the address of httptest's requests
 	from := func(source string) *httptest.ResponseRecorder {
 		r := w.verifying()
 		r.SetBasicAuth("bob", wrong)
@@ -84,7 +84,7 @@ func TestAnAddressMayMakeSoManyAttempts(t *testing.T) {
 	}
 }
 
-func TestWhoIsRecognisedIsNotThrottled(t *testing.T) {
+func TestRecognizedCredentialsAreNotThrottled(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.SourceRate, o.SourceBurst = 1, 1 })
 	for range 100 {
 		if a := w.verifyBasic("alice", right); a.Code != http.StatusOK {
@@ -93,7 +93,7 @@ func TestWhoIsRecognisedIsNotThrottled(t *testing.T) {
 	}
 }
 
-func TestOnlySoManyAddressesAreRemembered(t *testing.T) {
+func TestTheNumberOfCachedAddressesIsLimited(t *testing.T) {
 	th := newThrottle(Options{SourceRate: 1}.rate(), 1)
 	now := time.Now()
 	address := netip.MustParseAddr("10.0.0.0")

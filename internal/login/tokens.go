@@ -23,29 +23,29 @@ import (
 )
 
 const (
-	// MinSecretBytes is the length of the shortest secret: what HMAC-SHA256 makes use of.
+	// MinSecretBytes is the smallest length of a secret: the output size of HMAC-SHA256.
 	MinSecretBytes = 32
 
-	// tokenLife is from iat to exp.
+	// tokenLife is the time from iat to exp.
 	tokenLife = 24 * time.Hour
 
-	// passwordHeader is the token's header parameter that binds it to a password: a keyed digest of the row's hash. With
-	// it, no clock has a say in whether the password was changed since, and changes by other programs count as well. The
-	// claims stay those that the sharding system knows.
+	// passwordHeader is the header parameter that binds a token to a password, by a keyed digest of the row's hash. It detects
+	// password changes without comparing clocks, including those by other programs. It is not a claim, so that the claims stay
+	// those of the sharding system.
 	//
-	// A stand-in hash means nothing to another process, nor to this one once the hash takes its
-	// place: such a token has unboundMark, and is refused once the row has a hash that the operator applied.
+	// A stand-in hash is valid only in this process and until the real hash replaces it. A token issued with one has
+	// unboundMark, and is refused once the row has a hash that the operator applied.
 	passwordHeader = "pwd"
 	unboundMark    = "unbound"
 
-	// clockSkew is how far another replica's clock may be ahead of this one's.
+	// clockSkew is the largest time that another replica's clock may be ahead of this one's.
 	clockSkew = 10 * time.Second
 )
 
-// ErrShortSecret says that a signing secret is too short to be one.
+// ErrShortSecret reports that a signing secret is too short.
 var ErrShortSecret = fmt.Errorf("the signing secret is shorter than %d bytes; create one with `openssl rand -base64 48`", MinSecretBytes)
 
-// CheckSecret tells whether a file's contents can be a signing secret.
+// CheckSecret returns an error if the contents of a file cannot be a signing secret.
 func CheckSecret(content []byte) error {
 	if len(trimNewline(content)) < MinSecretBytes {
 		return ErrShortSecret
@@ -53,7 +53,7 @@ func CheckSecret(content []byte) error {
 	return nil
 }
 
-// claims are those that the sharding system's tokens have.
+// claims are the claims of the sharding system's tokens.
 type claims struct {
 	Username string   `json:"username"`
 	Roles    []string `json:"roles"`
@@ -64,27 +64,27 @@ type claims struct {
 type TokenFiles struct {
 	Secret string
 
-	// Previous holds a secret that tokens may still be signed with, and PreviousUntil ends that; where that is zero, the secret
-	// counts for as long as a token, from when the process read it. Both are for those who replace a secret that did not leak.
+	// Previous names the file of a secret that is still valid until PreviousUntil; if that is zero, for the life of a token after
+	// the process read the file. Use it to replace a secret that did not leak.
 	Previous      string // "" for none
 	PreviousUntil time.Time
 }
 
-// Tokens issues tokens and checks them. The secrets are read again when their files change. A secret that was replaced counts
-// no longer, unless it is the previous one. It may be used by any number of goroutines.
+// Tokens issues and checks tokens. It reads the secrets again when their files change. A replaced secret is invalid unless it is
+// the previous one. Tokens is safe for concurrent use.
 type Tokens struct {
 	now      func() time.Time
 	secret   serving.Reloaded[[]byte]
-	previous *serving.Reloaded[previousSecret] // nil where no file is named
+	previous *serving.Reloaded[previousSecret] // nil if no file is configured
 }
 
-// previousSecret has no key where the file is empty or has gone.
+// previousSecret has no key if the file is empty or missing.
 type previousSecret struct {
 	key   []byte
 	until time.Time
 }
 
-// NewTokens reads the secrets. Of each file, one trailing newline does not count.
+// NewTokens reads the secrets and returns Tokens. It ignores one trailing newline of each file.
 func NewTokens(files TokenFiles, now func() time.Time, log *slog.Logger) (*Tokens, error) {
 	t := &Tokens{now: now, secret: serving.Reloaded[[]byte]{Files: []string{files.Secret}, Parse: parseSecret, Now: now, Log: log}}
 	if err := t.secret.Load(); err != nil {
@@ -114,7 +114,7 @@ func NewTokens(files TokenFiles, now func() time.Time, log *slog.Logger) (*Token
 	return t, nil
 }
 
-// trimNewline drops one trailing newline. A carriage return before it has always counted: to drop it would refuse all tokens.
+// trimNewline returns the content without one trailing newline. A carriage return before it stays: existing secrets may have one.
 func trimNewline(content []byte) []byte { return bytes.TrimSuffix(content, []byte("\n")) }
 
 func parseSecret(contents [][]byte) ([]byte, error) {
@@ -124,7 +124,7 @@ func parseSecret(contents [][]byte) ([]byte, error) {
 	return slices.Clone(trimNewline(contents[0])), nil
 }
 
-// keys are the secrets that a token may be signed with now, the current one first.
+// keys returns the valid secrets, the current one first.
 func (t *Tokens) keys() [][]byte {
 	keys := [][]byte{t.secret.Get()}
 	if t.previous != nil {
@@ -135,7 +135,7 @@ func (t *Tokens) keys() [][]byte {
 	return keys
 }
 
-// issue returns a token of an account that has this hash.
+// issue returns a token for an account with this hash.
 func (t *Tokens) issue(username string, roles []string, hash string) (string, error) {
 	key, now := t.secret.Get(), t.now()
 	token := jwt.NewWithClaims(jwt.SigningMethodHS256, claims{
@@ -153,19 +153,19 @@ func (t *Tokens) issue(username string, roles []string, hash string) (string, er
 	return token.SignedString(key)
 }
 
-// checked is a token whose signature and times are right.
+// checked is a token with a valid signature and valid times.
 type checked struct {
 	claims
-	key  []byte // that it was signed with
-	mark string // of the password; "" in tokens that another program signed
+	key  []byte // of its signature
+	mark string // of the password; "" in tokens of other programs
 }
 
 var errToken = errors.New("the token is invalid or expired")
 
-// check tells whose a token is. Whether he may still use it is for the account to tell, see allows.
+// check returns a token if its signature and times are valid. See allows for the state of its account.
 //
-// A token has one spelling: base64 has several of the same bytes, by bits at an end that count for nothing and by line ends
-// that it skips, and whoever keeps a list of tokens, of revoked ones say, would be told another one.
+// It accepts only the canonical encoding. Lax base64 ignores trailing bits and line ends, so one token would have several
+// spellings, which a list of revoked tokens would not match.
 func (t *Tokens) check(raw string) (checked, error) {
 	if strings.ContainsAny(raw, "\r\n") {
 		return checked{}, errToken
@@ -184,7 +184,7 @@ func (t *Tokens) check(raw string) (checked, error) {
 			return checked{}, errToken
 		}
 		if mark, there := token.Header[passwordHeader]; there {
-			// One that is no text is compared with, too, and differs.
+			// A value that is not a string matches no digest.
 			c.mark = fmt.Sprint(mark)
 		}
 		return c, nil
@@ -192,11 +192,11 @@ func (t *Tokens) check(raw string) (checked, error) {
 	return checked{}, errToken
 }
 
-// allows reports whether the account still stands by a token: the row exists, is active, and has the password that it had when
-// the token was issued. A lock is no reason to refuse a token: anybody can cause one, from outside.
+// allows reports whether the account still accepts a token: the row exists, is active, and has the password that it had when the
+// token was issued. A locked account accepts its tokens, since anyone can cause a lock from outside.
 //
-// An account whose password is the operator's takes only tokens that have the mark of its password. Of other accounts, tokens
-// without the mark, which another program signed with the same secret, are judged by their times, to the second.
+// An account whose password the operator manages accepts only tokens with the mark of its password. Other accounts accept tokens
+// without the mark, which another program signed with the same secret, by their times, to the second.
 func (c checked) allows(o user.Observed) bool {
 	if o.Row == nil || !o.Row.Active {
 		return false
@@ -204,7 +204,7 @@ func (c checked) allows(o user.Observed) bool {
 	switch isStandIn := password.IsStandIn(o.Row.PasswordHash); {
 	case c.mark == "" && isOperatorsPassword(o):
 		return false
-	case c.mark == "" || isStandIn: // nothing can be compared
+	case c.mark == "" || isStandIn: // there is nothing to compare
 	case c.mark == unboundMark && !isOperatorsPassword(o):
 	default:
 		return hmac.Equal([]byte(c.mark), []byte(passwordDigest(c.key, o.Row.PasswordHash)))
@@ -224,7 +224,7 @@ func passwordDigest(key []byte, hash string) string {
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:16])
 }
 
-// listed are roles that are written as a list even where there are none.
+// listed returns the roles, or an empty list for nil, which JSON would encode as null.
 func listed(roles []string) []string {
 	if roles == nil {
 		return []string{}
@@ -232,7 +232,7 @@ func listed(roles []string) []string {
 	return roles
 }
 
-// Bearer passes a token of ours, with the roles that the account has now.
+// Bearer accepts a valid token, and returns the current roles of its account.
 func (s *Service) Bearer(ctx context.Context, raw string) Result {
 	if s.Tokens == nil {
 		return Result{Outcome: Unknown}

@@ -20,7 +20,7 @@ import (
 
 var secret = strings.Repeat("cAnAry-s", 4)
 
-// withTokens is a world that signs with the secret of the file.
+// withTokens returns a world that signs with the secret in the file.
 func withTokens(t testing.TB) (w *world, file string) {
 	t.Helper()
 	files := TokenFiles{Secret: filepath.Join(t.TempDir(), "secret")}
@@ -45,7 +45,7 @@ func write(t testing.TB, file, content string) {
 	}
 }
 
-// token logs alice in.
+// token logs alice in and returns the token.
 func (w *world) token() string {
 	w.t.Helper()
 	var answer struct{ Token string }
@@ -56,10 +56,10 @@ func (w *world) token() string {
 	return answer.Token
 }
 
-// bearer is the status of a gateway's question.
+// bearer returns the status of verify for a token.
 func (w *world) bearer(token string) int { return w.serve(w.verifying("Bearer " + token)).Code }
 
-func TestATokenHasTheClaimsThatTheShardingSystemKnows(t *testing.T) {
+func TestATokenHasTheClaimsOfTheShardingSystem(t *testing.T) {
 	w, _ := withTokens(t)
 	token, err := jwt.NewParser(jwt.WithTimeFunc(w.Now)).Parse(w.token(), func(*jwt.Token) (any, error) { return []byte(secret), nil })
 	if err != nil || token.Method.Alg() != "HS256" {
@@ -75,22 +75,22 @@ func TestATokenHasTheClaimsThatTheShardingSystemKnows(t *testing.T) {
 	}
 }
 
-func TestATokenIsGoodForAsLongAsItsUserIs(t *testing.T) {
+func TestATokenIsValidAsLongAsItsUser(t *testing.T) {
 	for name, tt := range map[string]struct {
 		change func(*world)
 		status int
 	}{
-		"at once":       {func(*world) {}, http.StatusOK},
-		"up to its end": {func(w *world) { w.clock.passes(tokenLife - time.Second) }, http.StatusOK},
-		"at its end":    {func(w *world) { w.clock.passes(tokenLife) }, http.StatusUnauthorized},
+		"at once":                {func(*world) {}, http.StatusOK},
+		"just before it expires": {func(w *world) { w.clock.passes(tokenLife - time.Second) }, http.StatusOK},
+		"when it expires":        {func(w *world) { w.clock.passes(tokenLife) }, http.StatusUnauthorized},
 		"once the user is locked": {func(w *world) {
 			w.edit("alice", func(r *user.Row) { r.LockedUntil = new(w.clock.now().Add(time.Hour)) })
 		}, http.StatusOK},
-		"once the user is gone":         {func(w *world) { w.store.Edit("alice", func(*user.Row) *user.Row { return nil }) }, http.StatusUnauthorized},
-		"once the user may not":         {func(w *world) { w.edit("alice", func(r *user.Row) { r.Active = false }) }, http.StatusUnauthorized},
-		"once the password is new":      {func(w *world) { w.edit("alice", func(r *user.Row) { r.PasswordHash = hashOf(w.t, wrong) }) }, http.StatusUnauthorized},
-		"where a clock is a bit behind": {func(w *world) { w.clock.passes(-clockSkew) }, http.StatusOK},
-		"where it is from the future":   {func(w *world) { w.clock.passes(-clockSkew - time.Second) }, http.StatusUnauthorized},
+		"once the user is deleted":     {func(w *world) { w.store.Edit("alice", func(*user.Row) *user.Row { return nil }) }, http.StatusUnauthorized},
+		"once the user is deactivated": {func(w *world) { w.edit("alice", func(r *user.Row) { r.Active = false }) }, http.StatusUnauthorized},
+		"once the password changed":    {func(w *world) { w.edit("alice", func(r *user.Row) { r.PasswordHash = hashOf(w.t, wrong) }) }, http.StatusUnauthorized},
+		"with a clock slightly behind": {func(w *world) { w.clock.passes(-clockSkew) }, http.StatusOK},
+		"issued in the future":         {func(w *world) { w.clock.passes(-clockSkew - time.Second) }, http.StatusUnauthorized},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, _ := withTokens(t)
@@ -107,7 +107,7 @@ func TestATokenIsGoodForAsLongAsItsUserIs(t *testing.T) {
 	}
 }
 
-func TestATokensRolesAreThoseOfTheRow(t *testing.T) {
+func TestTheRolesOfATokenAreThoseOfTheRow(t *testing.T) {
 	w, _ := withTokens(t)
 	token := w.token()
 	w.edit("alice", func(r *user.Row) { r.Roles = []string{"viewer", "auditor"} })
@@ -117,11 +117,11 @@ func TestATokensRolesAreThoseOfTheRow(t *testing.T) {
 	}
 }
 
-// changedAt is a store that notes when the password of its accounts was changed, and who applied it.
+// changedAt is a store that has the time of the last password change, and whether the operator applied it.
 type changedAt struct {
 	Accounts
 	at   time.Time
-	ours bool // the operator applied the hash that the row has
+	ours bool // the operator applied the row's hash
 }
 
 func (a changedAt) Observe(ctx context.Context, username string) (user.Observed, error) {
@@ -133,7 +133,7 @@ func (a changedAt) Observe(ctx context.Context, username string) (user.Observed,
 	return o, err
 }
 
-func TestTokensThatOthersSigned(t *testing.T) {
+func TestTokensOfOtherPrograms(t *testing.T) {
 	begin := worldBegins
 	good := func() jwt.MapClaims {
 		return jwt.MapClaims{"username": "alice", "roles": []string{"admin"}, "iat": begin.Unix(), "exp": begin.Add(time.Hour).Unix()}
@@ -162,30 +162,30 @@ func TestTokensThatOthersSigned(t *testing.T) {
 	}
 	for name, tt := range map[string]struct {
 		token   string
-		changed time.Time // the password
+		changed time.Time // time of the last password change
 		status  int
 	}{
-		"with our secret":                      {hs256(good()), begin.Add(-time.Hour), http.StatusOK},
-		"before the password changed":          {hs256(good()), begin.Add(time.Second), http.StatusUnauthorized},
-		"bound to another password":            {boundElsewhere, begin.Add(-time.Hour), http.StatusUnauthorized},
-		"with another secret":                  {signed(jwt.SigningMethodHS256, []byte(strings.Repeat("x", 32)), good()), begin, http.StatusUnauthorized},
-		"with no signature":                    {signed(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, good()), begin, http.StatusUnauthorized},
-		"by another method":                    {signed(jwt.SigningMethodHS512, ours, good()), begin, http.StatusUnauthorized},
-		"without an end":                       {hs256(with("exp", nil)), begin, http.StatusUnauthorized},
-		"without a beginning":                  {hs256(with("iat", nil)), begin, http.StatusUnauthorized},
-		"for longer than a day":                {hs256(with("exp", begin.Add(25*time.Hour).Unix())), begin, http.StatusUnauthorized},
-		"that ran out":                         {hs256(with("exp", begin.Add(-time.Second).Unix())), begin, http.StatusUnauthorized},
-		"issued in the future":                 {hs256(with("iat", begin.Add(clockSkew+time.Second).Unix())), begin, http.StatusUnauthorized},
-		"that are not yet good":                {hs256(with("nbf", begin.Add(time.Hour).Unix())), begin, http.StatusUnauthorized},
-		"without a user":                       {hs256(with("username", nil)), begin, http.StatusUnauthorized},
-		"of somebody unknown":                  {hs256(with("username", "bob")), begin, http.StatusUnauthorized},
-		"of a name that no database may hear":  {hs256(with("username", "alice\x00")), begin, http.StatusUnauthorized},
-		"of a user who is a number":            {hs256(with("username", 7)), begin, http.StatusUnauthorized},
-		"that are cut":                         {hs256(good())[:40], begin, http.StatusUnauthorized},
-		"that are empty":                       {"", begin, http.StatusUnauthorized},
-		"that are none":                        {"a.b.c", begin, http.StatusUnauthorized},
-		"with a signature of somebody else's":  {hs256(good())[:60] + hs256(with("username", "bob"))[60:], begin, http.StatusUnauthorized},
-		"whose payload was changed afterwards": {strings.Replace(hs256(good()), ".", ".e30", 1), begin, http.StatusUnauthorized},
+		"with our secret":                     {hs256(good()), begin.Add(-time.Hour), http.StatusOK},
+		"before the password changed":         {hs256(good()), begin.Add(time.Second), http.StatusUnauthorized},
+		"bound to another password":           {boundElsewhere, begin.Add(-time.Hour), http.StatusUnauthorized},
+		"with another secret":                 {signed(jwt.SigningMethodHS256, []byte(strings.Repeat("x", 32)), good()), begin, http.StatusUnauthorized},
+		"with no signature":                   {signed(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, good()), begin, http.StatusUnauthorized},
+		"by another method":                   {signed(jwt.SigningMethodHS512, ours, good()), begin, http.StatusUnauthorized},
+		"without exp":                         {hs256(with("exp", nil)), begin, http.StatusUnauthorized},
+		"without iat":                         {hs256(with("iat", nil)), begin, http.StatusUnauthorized},
+		"for longer than a day":               {hs256(with("exp", begin.Add(25*time.Hour).Unix())), begin, http.StatusUnauthorized},
+		"expired":                             {hs256(with("exp", begin.Add(-time.Second).Unix())), begin, http.StatusUnauthorized},
+		"issued in the future":                {hs256(with("iat", begin.Add(clockSkew+time.Second).Unix())), begin, http.StatusUnauthorized},
+		"not yet valid":                       {hs256(with("nbf", begin.Add(time.Hour).Unix())), begin, http.StatusUnauthorized},
+		"without a username":                  {hs256(with("username", nil)), begin, http.StatusUnauthorized},
+		"of an unknown user":                  {hs256(with("username", "bob")), begin, http.StatusUnauthorized},
+		"of an unencodable username":          {hs256(with("username", "alice\x00")), begin, http.StatusUnauthorized},
+		"with a number as username":           {hs256(with("username", 7)), begin, http.StatusUnauthorized},
+		"truncated":                           {hs256(good())[:40], begin, http.StatusUnauthorized},
+		"empty":                               {"", begin, http.StatusUnauthorized},
+		"malformed":                           {"a.b.c", begin, http.StatusUnauthorized},
+		"with the signature of another token": {hs256(good())[:60] + hs256(with("username", "bob"))[60:], begin, http.StatusUnauthorized},
+		"with a changed payload":              {strings.Replace(hs256(good()), ".", ".e30", 1), begin, http.StatusUnauthorized},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, _ := withTokens(t)
@@ -201,9 +201,9 @@ func TestTokensThatOthersSigned(t *testing.T) {
 	}
 }
 
-// Where a stand-in stands for the hash (a database that was away since the start, a store in memory that was restored), the
-// hash that it stands for may come, or come back.
-func TestATokenOutlivesAPrintButNotAPassword(t *testing.T) {
+// While the row has a stand-in (the database was unavailable since the start, or a store in memory was restored), the real hash
+// may replace it.
+func TestATokenOutlivesAStandInButNotAPassword(t *testing.T) {
 	hash := hashOf(t, right)
 	becomes := func(hash string) func(*world) {
 		return func(w *world) { w.edit("alice", func(r *user.Row) { r.PasswordHash = hash }) }
@@ -213,20 +213,20 @@ func TestATokenOutlivesAPrintButNotAPassword(t *testing.T) {
 	}
 	const hour = time.Hour
 	for name, tt := range map[string]struct {
-		issued  func(*world) // what the row has when the token is issued
-		checked func(*world) // and when it is shown
+		issued  func(*world) // prepares the row before the token is issued
+		checked func(*world) // prepares the row before the token is checked
 		changed time.Duration
-		ours    int // the status where the operator applies the password
-		others  int // and where another program does
+		ours    int // the status if the operator applies the password
+		others  int // the status if another program does
 	}{
-		"issued by a stand-in, shown to it":              {standInOf(right), func(*world) {}, -hour, 200, 200},
-		"issued by a stand-in, shown to the hash":        {standInOf(right), becomes(hash), -hour, 401, 200},
-		"issued by a stand-in, to another password":      {standInOf(right), becomes(hashOf(t, wrong)), time.Second, 401, 401},
-		"issued by a stand-in, to another stand-in":      {standInOf(right), standInOf(wrong), time.Second, 401, 401},
-		"issued by a hash, shown to a stand-in":          {becomes(hash), standInOf(right), -hour, 200, 200},
-		"issued by a hash, to another stand-in":          {becomes(hash), standInOf(wrong), time.Second, 401, 401},
-		"issued by a hash, shown to it after a stand-in": {becomes(hash), func(w *world) { standInOf(right)(w); becomes(hash)(w) }, -hour, 200, 200},
-		"issued by a hash, to another hash":              {becomes(hash), becomes(hashOf(t, right)), -hour, 401, 401},
+		"from a stand-in, to the same":              {standInOf(right), func(*world) {}, -hour, 200, 200},
+		"from a stand-in, to the hash":              {standInOf(right), becomes(hash), -hour, 401, 200},
+		"from a stand-in, to another password":      {standInOf(right), becomes(hashOf(t, wrong)), time.Second, 401, 401},
+		"from a stand-in, to another stand-in":      {standInOf(right), standInOf(wrong), time.Second, 401, 401},
+		"from a hash, to its stand-in":              {becomes(hash), standInOf(right), -hour, 200, 200},
+		"from a hash, to another stand-in":          {becomes(hash), standInOf(wrong), time.Second, 401, 401},
+		"from a hash, to the same after a stand-in": {becomes(hash), func(w *world) { standInOf(right)(w); becomes(hash)(w) }, -hour, 200, 200},
+		"from a hash, to another hash":              {becomes(hash), becomes(hashOf(t, right)), -hour, 401, 401},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, _ := withTokens(t)
@@ -244,7 +244,7 @@ func TestATokenOutlivesAPrintButNotAPassword(t *testing.T) {
 	}
 }
 
-func TestATokenHoldsNothingOfAPrint(t *testing.T) {
+func TestATokenHasNoDigestOfAStandIn(t *testing.T) {
 	w, _ := withTokens(t)
 	w.edit("alice", func(r *user.Row) { r.PasswordHash = w.Hasher.StandIn([]byte(right)) })
 	token, _, err := jwt.NewParser().ParseUnverified(w.token(), jwt.MapClaims{})
@@ -258,7 +258,7 @@ func TestATokenHoldsNothingOfAPrint(t *testing.T) {
 
 const anotherSecret = "cAnAry-2cAnAry-2cAnAry-2cAnAry-2"
 
-// forge signs a token for alice, issued and ending at will, as somebody who knows a secret can.
+// forge returns a token for alice with the role admin, signed with a secret as another program can.
 func (w *world) forge(key string) string {
 	w.t.Helper()
 	token := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
@@ -271,7 +271,7 @@ func (w *world) forge(key string) string {
 	return raw
 }
 
-func TestATokenWithoutAStoreIsNotDecided(t *testing.T) {
+func TestATokenIsNotDecidedWithoutAStore(t *testing.T) {
 	w, _ := withTokens(t)
 	token := w.token()
 	w.Accounts = gone{}
@@ -283,7 +283,9 @@ func TestATokenWithoutAStoreIsNotDecided(t *testing.T) {
 	}
 }
 
-// gone is a store that cannot be reached.
+// gone is an unavailable store.
 type gone struct{}
 
-func (gone) Observe(context.Context, string) (user.Observed, error) { return user.Observed{}, away() }
+func (gone) Observe(context.Context, string) (user.Observed, error) {
+	return user.Observed{}, unavailableStore()
+}

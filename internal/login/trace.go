@@ -12,32 +12,32 @@ import (
 	"go.opentelemetry.io/otel/metric/noop"
 )
 
-// tracer is of the parts of an attempt: charge, check, settle. Who tries to log in stands in none of them, since people type
-// their passwords into the wrong field.
+// tracer creates the spans of an attempt: charge, check, settle. None has the username, since people type their passwords into
+// the wrong field.
 var tracer = otel.Tracer("github.com/sharding-system/shardinguser-operator/internal/login")
 
-// traced has a span for each request. Anybody can send one that says which trace it belongs to, and that it is worth keeping:
-// so a span only links to that.
+// traced returns a handler that creates a span for each request. The span only links to the trace that a request names: clients
+// are not trusted to choose what is sampled.
 func traced(handler http.Handler) http.Handler {
-	inner := http.HandlerFunc(func(w http.ResponseWriter, told *http.Request) {
-		asSent, _ := told.Context().Value(asSentKey{}).(*http.Request)
-		handler.ServeHTTP(w, asSent.WithContext(told.Context()))
+	inner := http.HandlerFunc(func(w http.ResponseWriter, reduced *http.Request) {
+		asSent, _ := reduced.Context().Value(asSentKey{}).(*http.Request)
+		handler.ServeHTTP(w, asSent.WithContext(reduced.Context()))
 	})
 	outer := otelhttp.NewHandler(inner, "login API",
 		otelhttp.WithPublicEndpointFn(func(*http.Request) bool { return true }),
-		otelhttp.WithMeterProvider(noop.NewMeterProvider()), // metrics are Prometheus'
+		otelhttp.WithMeterProvider(noop.NewMeterProvider()), // Prometheus collects the metrics
 	)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		outer.ServeHTTP(w, tellable(r).WithContext(context.WithValue(r.Context(), asSentKey{}, r)))
+		outer.ServeHTTP(w, traceable(r).WithContext(context.WithValue(r.Context(), asSentKey{}, r)))
 	})
 }
 
 // asSentKey is a context's key for the request as the client sent it.
 type asSentKey struct{}
 
-// tellable is what a trace may tell of a request. It has neither the path behind verify's, which is that of a gateway's client
-// and may hold a secret, nor what the headers claim, nor the body, whose length tells how long a password is.
-func tellable(r *http.Request) *http.Request {
+// traceable returns a copy of a request with what a trace may record. It omits the path that a gateway appends to that of verify,
+// which may contain a secret, the other headers, and the body, whose length reveals the length of a password.
+func traceable(r *http.Request) *http.Request {
 	path := "/"
 	switch {
 	case isVerify(r.URL.Path):

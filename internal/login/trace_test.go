@@ -14,8 +14,8 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 )
 
-func TestATraceNamesTheEndpointAndNothingElseOfARequest(t *testing.T) {
-	const told = "mArker" // the log has what a client calls itself
+func TestATraceHasOnlyTheEndpointOfARequest(t *testing.T) {
+	const marker = "mArker" // not cAnAry: the log contains the user agent
 	spans := tracetest.NewSpanRecorder()
 	before := otel.GetTracerProvider()
 	otel.SetTracerProvider(trace.NewTracerProvider(trace.WithSpanProcessor(spans)))
@@ -23,20 +23,20 @@ func TestATraceNamesTheEndpointAndNothingElseOfARequest(t *testing.T) {
 	w := newWorld(t, nil)
 	handler := traced(NewHandler(w.Service, nil))
 
-	request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, verifyPath+"/reset/"+told+"?token="+told, http.NoBody)
+	request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, verifyPath+"/reset/"+marker+"?token="+marker, http.NoBody)
 	request.SetBasicAuth("alice", right)
-	request.Header.Set("User-Agent", told)
-	request.Header.Set("X-Forwarded-For", told)
+	request.Header.Set("User-Agent", marker)
+	request.Header.Set("X-Forwarded-For", marker)
 	answer := httptest.NewRecorder()
 	handler.ServeHTTP(answer, request)
 	if answer.Code != http.StatusOK {
-		t.Fatalf("the request as it was sent was answered with %d", answer.Code)
+		t.Fatalf("the request got the status %d", answer.Code)
 	}
 	answer = httptest.NewRecorder()
 	body := strings.NewReader(`{"username":"alice","password":"` + right + `"}`)
 	handler.ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodPost, loginPath, body))
 	if answer.Code != http.StatusOK {
-		t.Fatalf("the log-in was answered with %d", answer.Code)
+		t.Fatalf("the login got the status %d", answer.Code)
 	}
 
 	w.settling.Wait()
@@ -44,7 +44,7 @@ func TestATraceNamesTheEndpointAndNothingElseOfARequest(t *testing.T) {
 	for _, span := range spans.Ended() {
 		for _, attribute := range span.Attributes() {
 			text := fmt.Sprintf("%s=%v", attribute.Key, attribute.Value.String())
-			if strings.Contains(text, "cAnAry") || strings.Contains(text, told) || strings.HasPrefix(text, "http.request.body") {
+			if strings.Contains(text, "cAnAry") || strings.Contains(text, marker) || strings.HasPrefix(text, "http.request.body") {
 				t.Errorf("%s has %s", span.Name(), text)
 			}
 			if text == "url.path="+verifyPath || text == "url.path="+loginPath {

@@ -17,8 +17,8 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// 1,000 concurrent log-ins: most find no place, and are not charged for it.
-func TestWhomTheCoresCannotServeIsNotCharged(t *testing.T) {
+// Of 1,000 concurrent logins most find no place, and these are not charged.
+func TestAttemptsBeyondTheCapacityAreNotCharged(t *testing.T) {
 	w := newWorld(t, nil)
 	hash := hashOf(t, right)
 	for i := range 1000 {
@@ -39,14 +39,14 @@ func TestWhomTheCoresCannotServeIsNotCharged(t *testing.T) {
 		}
 	})
 	if served.Load() == 0 || served.Load()+busy.Load() != 1000 {
-		t.Errorf("%d served and %d turned away", served.Load(), busy.Load())
+		t.Errorf("%d served and %d rejected", served.Load(), busy.Load())
 	}
 	if n := w.tap.charges.Load(); n != served.Load() {
 		t.Errorf("%d charges for %d that were served", n, served.Load())
 	}
 }
 
-func TestNoPlaceToHashIsBusyAndUncharged(t *testing.T) {
+func TestAnAttemptWithoutAHashingPlaceIsBusyAndUncharged(t *testing.T) {
 	w := newWorld(t, nil)
 	var places []*password.Reservation
 	for {
@@ -60,7 +60,7 @@ func TestNoPlaceToHashIsBusyAndUncharged(t *testing.T) {
 		t.Errorf("%d %v", a.Code, a.Header())
 	}
 	if w.tap.charges.Load() != 0 {
-		t.Error("who found no place was charged")
+		t.Error("an attempt without a place was charged")
 	}
 	for _, place := range places {
 		place.Release()
@@ -70,11 +70,11 @@ func TestNoPlaceToHashIsBusyAndUncharged(t *testing.T) {
 	}
 }
 
-func TestAClientThatHangsUpDoesNotUndoItsCharge(t *testing.T) {
+func TestADisconnectDoesNotUndoTheCharge(t *testing.T) {
 	for name, when := range map[string]func(*tap, func() error){
-		"as it is charged": func(a *tap, hangUp func() error) { a.charging = hangUp },
-		"once charged":     func(a *tap, hangUp func() error) { a.charged = hangUp },
-		"as it is settled": func(a *tap, hangUp func() error) { a.settling = hangUp },
+		"during the charge":     func(a *tap, hangUp func() error) { a.charging = hangUp },
+		"after the charge":      func(a *tap, hangUp func() error) { a.charged = hangUp },
+		"during the settlement": func(a *tap, hangUp func() error) { a.settling = hangUp },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, nil)
@@ -84,17 +84,17 @@ func TestAClientThatHangsUpDoesNotUndoItsCharge(t *testing.T) {
 				t.Errorf("the outcome is %s", got.Outcome)
 			}
 			if got := w.outcomes(); got[store.Failed] != 1 || w.row("alice").FailedLoginAttempts != 1 {
-				t.Errorf("on record are %v, and in the row %+v", got, w.row("alice"))
+				t.Errorf("the record has %v, and in the row %+v", got, w.row("alice"))
 			}
 		})
 	}
 }
 
-func TestWhoHangsUpInLineIsNotCharged(t *testing.T) {
+func TestADisconnectInTheQueueIsNotCharged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil)
-		inside, goOn := make(chan struct{}), make(chan struct{})
-		w.tap.charging = func() error { close(inside); <-goOn; return nil }
+		inside, proceed := make(chan struct{}), make(chan struct{})
+		w.tap.charging = func() error { close(inside); <-proceed; return nil }
 		go w.try("alice", right)
 		<-inside
 		ctx, cancel := context.WithCancel(t.Context())
@@ -105,7 +105,7 @@ func TestWhoHangsUpInLineIsNotCharged(t *testing.T) {
 		if got := <-ended; got != Abandoned {
 			t.Errorf("the outcome is %s", got)
 		}
-		close(goOn)
+		close(proceed)
 		synctest.Wait()
 		if n := w.tap.charges.Load(); n != 1 {
 			t.Errorf("%d charges, want that of the first alone", n)
@@ -113,11 +113,11 @@ func TestWhoHangsUpInLineIsNotCharged(t *testing.T) {
 	})
 }
 
-func TestALineHasAnEnd(t *testing.T) {
+func TestTheLengthOfALineIsLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil)
-		inside, goOn := make(chan struct{}), make(chan struct{})
-		w.tap.charging = func() error { close(inside); <-goOn; return nil }
+		inside, proceed := make(chan struct{}), make(chan struct{})
+		w.tap.charging = func() error { close(inside); <-proceed; return nil }
 		go w.try("alice", right)
 		<-inside
 		ended := make(chan Outcome, maxWaitingOnAccount)
@@ -128,12 +128,12 @@ func TestALineHasAnEnd(t *testing.T) {
 		if got := w.try("alice", right); got != Busy {
 			t.Errorf("behind a full line: %s", got)
 		}
-		for range maxWaitingOnAccount { // the first one takes too long
+		for range maxWaitingOnAccount { // the first one blocks the others
 			if got := <-ended; got != Busy {
 				t.Errorf("in a line that does not move: %s", got)
 			}
 		}
-		close(goOn)
+		close(proceed)
 		synctest.Wait()
 		if n := w.tap.charges.Load(); n != 1 || len(w.queue.lines) != 0 {
 			t.Errorf("%d charges and %d lines are left", n, len(w.queue.lines))
@@ -141,11 +141,11 @@ func TestALineHasAnEnd(t *testing.T) {
 	})
 }
 
-func TestAProcessThatEndsSendsAwayWhoWaits(t *testing.T) {
+func TestAShutdownRejectsWaitingAttempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil)
-		inside, goOn := make(chan struct{}), make(chan struct{})
-		w.tap.charging = func() error { close(inside); <-goOn; return nil }
+		inside, proceed := make(chan struct{}), make(chan struct{})
+		w.tap.charging = func() error { close(inside); <-proceed; return nil }
 		first, second := make(chan Outcome, 1), make(chan Outcome, 1)
 		go func() { first <- w.try("alice", wrong) }()
 		<-inside
@@ -153,25 +153,25 @@ func TestAProcessThatEndsSendsAwayWhoWaits(t *testing.T) {
 		synctest.Wait()
 		w.queue.close()
 		if got := <-second; got != Unavailable {
-			t.Errorf("who waited: %s", got)
+			t.Errorf("a waiting attempt ended with %s", got)
 		}
-		close(goOn)
+		close(proceed)
 		if got := <-first; got != Failed {
-			t.Errorf("who was charged: %s", got)
+			t.Errorf("a charged attempt ended with %s", got)
 		}
 		w.Wait()
 		if got := w.outcomes(); got[store.Failed] != 1 {
-			t.Errorf("on record are %v", got)
+			t.Errorf("the record has %v", got)
 		}
 	})
 }
 
-// However many accounts they are for: who would wait for long is told to come again, and was not charged.
-func TestOnlySoManyWaitAtOnce(t *testing.T) {
+// The limit is for all accounts together: attempts that would wait too long are rejected uncharged with a Retry-After.
+func TestTheNumberOfWaitingAttemptsIsLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil)
-		goOn := make(chan struct{})
-		w.tap.charging = func() error { <-goOn; return nil }
+		proceed := make(chan struct{})
+		w.tap.charging = func() error { <-proceed; return nil }
 		const accounts, each = 10, 100
 		outcomes := make(chan Outcome, accounts*each)
 		for i := range accounts * each {
@@ -179,14 +179,14 @@ func TestOnlySoManyWaitAtOnce(t *testing.T) {
 		}
 		synctest.Wait()
 		if sent, waiting := len(outcomes), w.queue.most; sent != accounts*each-waiting {
-			t.Errorf("%d were sent away, want all but %d", sent, waiting)
+			t.Errorf("%d were rejected, want all but %d", sent, waiting)
 		}
 		for range len(outcomes) {
 			if got := <-outcomes; got != Busy {
-				t.Errorf("who was sent away: %s", got)
+				t.Errorf("a rejected attempt ended with %s", got)
 			}
 		}
-		close(goOn)
+		close(proceed)
 		w.Wait()
 	})
 }

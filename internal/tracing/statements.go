@@ -13,16 +13,16 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// Statements has a span for each statement that is part of something traced. Call it after Start.
+// Statements returns a tracer that creates a span for each statement within a trace. Call it after Start.
 func Statements() pgx.QueryTracer {
 	return statements{otelpgx.NewTracer(otelpgx.WithDisableConnectionDetailsInAttributes())}
 }
 
-// statements is otelpgx's tracer, but for the texts of errors: the server's may quote a value (a trigger's, for example), and
-// the driver's say who connects to where.
+// statements is the tracer of otelpgx without the texts of errors: those of the server may quote a value (from a trigger, for
+// example), and those of the driver contain the user and the address.
 type statements struct{ *otelpgx.Tracer }
 
-// TraceQueryEnd implements pgx.QueryTracer, and those that follow the tracers of other calls.
+// TraceQueryEnd implements pgx.QueryTracer. The methods below implement the tracers of other calls.
 func (s statements) TraceQueryEnd(ctx context.Context, conn *pgx.Conn, data pgx.TraceQueryEndData) {
 	data.Err = bare(data.Err)
 	s.Tracer.TraceQueryEnd(ctx, conn, data)
@@ -46,7 +46,7 @@ func (s statements) TraceBatchEnd(ctx context.Context, conn *pgx.Conn, data pgx.
 	s.Tracer.TraceBatchEnd(ctx, conn, data)
 }
 
-// TracePrepareEnd is TraceQueryEnd for the preparing of a statement.
+// TracePrepareEnd is TraceQueryEnd for the preparation of a statement.
 func (s statements) TracePrepareEnd(ctx context.Context, conn *pgx.Conn, data pgx.TracePrepareEndData) {
 	data.Err = bare(data.Err)
 	s.Tracer.TracePrepareEnd(ctx, conn, data)
@@ -64,7 +64,7 @@ func (s statements) TraceAcquireEnd(ctx context.Context, pool *pgxpool.Pool, dat
 	s.Tracer.TraceAcquireEnd(ctx, pool, data)
 }
 
-// bare is an error without what its text quotes: the SQLSTATE where the server sent one, or else only its kind.
+// bare returns an error without values: with the SQLSTATE if the server sent one, otherwise with only its type.
 func bare(err error) error {
 	var refusal *pgconn.PgError
 	switch {

@@ -13,7 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-func TestNoTextOfAnErrorIsInASpanButWhatKindItIsOf(t *testing.T) {
+func TestSpansHaveTheKindOfAnErrorButNotItsText(t *testing.T) {
 	const secret = "cAnAry"
 	refused := &pgconn.PgError{
 		Severity: "ERROR", Code: "P0001", Message: secret + " may not log in", Detail: secret, Hint: secret, Where: secret,
@@ -22,10 +22,10 @@ func TestNoTextOfAnErrorIsInASpanButWhatKindItIsOf(t *testing.T) {
 		err  error
 		says string
 	}{
-		"a trigger that quotes a value":      {fmt.Errorf("charge %s: %w", secret, refused), "P0001"},
-		"a driver that quotes the DSN":       {fmt.Errorf("connect to user=%s: %w", secret, errors.ErrUnsupported), "wrapError"},
-		"a context that ended":               {fmt.Errorf("%s: %w", secret, context.DeadlineExceeded), "deadline exceeded"},
-		"a row that is not there (no error)": {pgx.ErrNoRows, "no rows"},
+		"a trigger that quotes a value": {fmt.Errorf("charge %s: %w", secret, refused), "P0001"},
+		"a driver that quotes the DSN":  {fmt.Errorf("connect to user=%s: %w", secret, errors.ErrUnsupported), "wrapError"},
+		"an ended context":              {fmt.Errorf("%s: %w", secret, context.DeadlineExceeded), "deadline exceeded"},
+		"a missing row (no error)":      {pgx.ErrNoRows, "no rows"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			told := bare(c.err)

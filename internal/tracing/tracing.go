@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package tracing sends traces of reconciles and log-ins to an OpenTelemetry collector. What is traced is said where it
-// happens, by go.opentelemetry.io/otel's global tracers, which do nothing at all until Start.
+// Package tracing sends traces of reconciles and logins to an OpenTelemetry collector. The traced packages create their spans
+// with the global tracers of go.opentelemetry.io/otel, which do nothing until Start.
 //
-// A trace tells who was reconciled, since resources are no secrets. It never tells who logged in, or tried to: people type
-// their passwords into the wrong field. Nor does it hold a statement's parameters.
+// A trace names the reconciled resource, which is not secret. It never has the username of a login: people type their
+// passwords into the wrong field. It has no parameters of statements either.
 package tracing
 
 import (
@@ -25,12 +25,12 @@ import (
 	span "go.opentelemetry.io/otel/trace"
 )
 
-// lastSpans is how long the end of the process waits for the collector to take the last spans.
+// lastSpans is the longest time that the process waits at its end for the collector to accept the last spans.
 const lastSpans = 2 * time.Second
 
-// Start begins to send traces by OTLP over HTTP, to where OTEL_EXPORTER_OTLP_ENDPOINT says, and of as many as
-// OTEL_TRACES_SAMPLER says: all variables of the OpenTelemetry specification count. A collector that is away costs spans and
-// nothing else. Stop sends what is left.
+// Start begins to send traces by OTLP over HTTP. The environment variables of the OpenTelemetry specification configure it,
+// such as OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_TRACES_SAMPLER. While the collector is unavailable, spans are lost and nothing
+// else happens. Stop sends the remaining spans.
 func Start(ctx context.Context, version, instance string, log *slog.Logger) (stop func(), err error) {
 	exporter, err := otlptracehttp.New(ctx)
 	if err != nil {
@@ -40,7 +40,7 @@ func Start(ctx context.Context, version, instance string, log *slog.Logger) (sto
 		resource.WithTelemetrySDK(),
 		resource.WithAttributes(
 			semconv.ServiceName("shardinguser-operator"), semconv.ServiceVersion(version), semconv.ServiceInstanceID(instance)),
-		resource.WithFromEnv(), // OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES come last, and so count
+		resource.WithFromEnv(), // last, so that OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take precedence
 	)
 	if err != nil {
 		return nil, fmt.Errorf("send traces: %w; check the variable OTEL_RESOURCE_ATTRIBUTES", err)
@@ -53,15 +53,15 @@ func Start(ctx context.Context, version, instance string, log *slog.Logger) (sto
 	return func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSpans)
 		defer cancel()
-		_ = provider.Shutdown(ctx) // what the error handler did not say is of no use by now
+		_ = provider.Shutdown(ctx) // the error handler has logged what matters
 	}, nil
 }
 
-// Transport has a span for each request to the API server that is part of something traced. A watch is part of nothing: it
-// has no end.
+// Transport returns a RoundTripper that creates a span for each request to the API server within a trace. Watches belong to
+// no trace, because they do not end.
 func Transport(base http.RoundTripper) http.RoundTripper {
 	return otelhttp.NewTransport(base,
 		otelhttp.WithFilter(func(r *http.Request) bool { return span.SpanContextFromContext(r.Context()).IsValid() }),
-		otelhttp.WithMeterProvider(noop.NewMeterProvider()), // metrics are Prometheus'
+		otelhttp.WithMeterProvider(noop.NewMeterProvider()), // Prometheus collects the metrics
 	)
 }

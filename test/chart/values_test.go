@@ -9,6 +9,7 @@ import (
 
 	"github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -30,6 +31,19 @@ func TestValuesOfObjects(t *testing.T) {
 				m.Expect(m.flags()).To(gomega.And(gomega.HaveKeyWithValue("login-bind-address", "0"),
 					gomega.HaveKeyWithValue("metrics-bind-address", "0"), gomega.Not(gomega.HaveKey("user-database-dsn-file"))))
 				m.Expect(manager(m.t, m.objects).Ports).To(gomega.ConsistOf(gomega.HaveField("Name", "health")))
+			},
+		},
+		"the container has no rights that it does not need": {
+			"{}",
+			func(m made) {
+				pod, container := get[appsv1.Deployment](m.t, m.objects, deploymentName).Spec.Template.Spec, manager(m.t, m.objects)
+				m.Expect(pod.SecurityContext).To(gomega.Equal(&corev1.PodSecurityContext{
+					RunAsNonRoot: new(true), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+				}))
+				m.Expect(container.SecurityContext).To(gomega.Equal(&corev1.SecurityContext{
+					AllowPrivilegeEscalation: new(false), ReadOnlyRootFilesystem: new(true),
+					Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+				}))
 			},
 		},
 		"replicas share the fallback's lockout limit": {

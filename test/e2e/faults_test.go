@@ -16,7 +16,7 @@ func TestEveryTestInTheDocumentationExists(t *testing.T) {
 	t.Parallel()
 	g := gomega.NewWithT(t)
 	checkout := os.DirFS(root)
-	there := map[string]bool{}
+	there, withoutRaceDetector := map[string]bool{}, map[string]bool{}
 	declared := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
 	for _, folder := range []string{"api", "cmd", "internal", "test"} {
 		err := fs.WalkDir(checkout, folder, func(path string, _ fs.DirEntry, err error) error {
@@ -26,10 +26,19 @@ func TestEveryTestInTheDocumentationExists(t *testing.T) {
 			source, err := fs.ReadFile(checkout, path)
 			for _, match := range declared.FindAllStringSubmatch(string(source), -1) {
 				there[match[1]] = true
+				if strings.Contains(string(source), "\n//go:build !race\n") {
+					withoutRaceDetector[match[1]] = true
+				}
 			}
 			return err
 		})
 		g.Expect(err).NotTo(gomega.HaveOccurred())
+	}
+	// The short run tests packages of RACED under the race detector alone, and else only what SHARE_TESTS names.
+	makefile, err := fs.ReadFile(checkout, "Makefile")
+	g.Expect(err).NotTo(gomega.HaveOccurred())
+	for name := range withoutRaceDetector {
+		g.Expect(string(makefile)).To(gomega.ContainSubstring(name), "SHARE_TESTS")
 	}
 	for file, atLeast := range map[string]int{
 		"docs/faults.md": 50,

@@ -26,7 +26,7 @@ const (
 	paused            = "sharding.io/paused"
 )
 
-// offered is the actions that Argo CD offers for an object, by name.
+// offered returns the actions that Argo CD offers for an object, sorted by name.
 func offered(t *testing.T, u *unstructured.Unstructured) []v1alpha1.ResourceAction {
 	t.Helper()
 	vm := runner(t)
@@ -42,7 +42,7 @@ func offered(t *testing.T, u *unstructured.Unstructured) []v1alpha1.ResourceActi
 	return actions
 }
 
-// enabled is the names of those that can be chosen.
+// enabled returns the names of the enabled actions.
 func enabled(t *testing.T, u *unstructured.Unstructured) []string {
 	t.Helper()
 	var names []string
@@ -54,7 +54,7 @@ func enabled(t *testing.T, u *unstructured.Unstructured) []string {
 	return names
 }
 
-// after is the object as the action wants it.
+// after returns the object that results from an action.
 func after(t *testing.T, u *unstructured.Unstructured, name string) *unstructured.Unstructured {
 	t.Helper()
 	vm := runner(t)
@@ -67,12 +67,12 @@ func after(t *testing.T, u *unstructured.Unstructured, name string) *unstructure
 		t.Fatal(err)
 	}
 	if len(changed) != 1 || changed[0].K8SOperation != lua.PatchOperation {
-		t.Fatalf("the action changes %+v, want the object alone", changed)
+		t.Fatalf("the action changes %+v, want only the object", changed)
 	}
 	return changed[0].UnstructuredObj
 }
 
-// patch is what Argo CD sends to the API server for an action.
+// patch returns the patch that Argo CD sends to the API server for an action.
 func patch(t *testing.T, u *unstructured.Unstructured, name string) (merge []byte, fields map[string]any) {
 	t.Helper()
 	from, err := json.Marshal(u)
@@ -92,12 +92,12 @@ func patch(t *testing.T, u *unstructured.Unstructured, name string) (merge []byt
 	return merge, fields
 }
 
-// act runs an action on a user that is live.
+// act runs an action on a live user.
 func act(t *testing.T, namespace, user, name string) {
 	t.Helper()
 	u := stored(t, namespace, user)
 	if !slices.Contains(enabled(t, u), name) {
-		t.Fatalf("the action %s cannot be chosen", name)
+		t.Fatalf("the action %s is not enabled", name)
 	}
 	merge, _ := patch(t, u, name)
 	if _, err := of(u).Patch(t.Context(), user, types.MergePatchType, merge, metav1.PatchOptions{FieldManager: "argocd-server"}); err != nil {
@@ -105,7 +105,7 @@ func act(t *testing.T, namespace, user, name string) {
 	}
 }
 
-// actionTests is an action_test.yaml, which has the form that Argo CD's own repository asks for.
+// actionTests is an action_test.yaml, in the format of Argo CD's repository.
 type actionTests struct {
 	DiscoveryTests []struct {
 		InputPath string                    `json:"inputPath"`
@@ -118,7 +118,7 @@ type actionTests struct {
 	} `json:"actionTests"`
 }
 
-// TestActionsOnEveryState runs the tests that go to Argo CD's repository with the scripts, by the scripts of the ConfigMap.
+// TestActionsOnEveryState runs the tests in Argo CD's format with the scripts of the ConfigMap.
 func TestActionsOnEveryState(t *testing.T) {
 	var tests actionTests
 	parse(t, content(t, users.path("actions", "action_test.yaml")), &tests)
@@ -126,7 +126,7 @@ func TestActionsOnEveryState(t *testing.T) {
 		t.Run("discovery/"+tt.InputPath, func(t *testing.T) {
 			slices.SortFunc(tt.Result, func(a, b v1alpha1.ResourceAction) int { return cmp.Compare(a.Name, b.Name) })
 			if diff := gocmp.Diff(tt.Result, offered(t, object(t, users.path("actions", tt.InputPath)))); diff != "" {
-				t.Errorf("other actions are offered (-want +got):\n%s", diff)
+				t.Errorf("the offered actions differ (-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -141,7 +141,7 @@ func TestActionsOnEveryState(t *testing.T) {
 				annotations := got.GetAnnotations()
 				at, err := time.Parse(time.RFC3339, annotations[unlockRequestedAt])
 				if age := time.Since(at); err != nil || age < 0 || age > patience {
-					t.Errorf("it asks for an unlock with %q, want the time that it is", annotations[unlockRequestedAt])
+					t.Errorf("the action requests an unlock with %q, want the current time", annotations[unlockRequestedAt])
 				}
 				annotations[unlockRequestedAt] = "0001-01-01T00:00:00Z"
 				got.SetAnnotations(annotations)
@@ -150,7 +150,7 @@ func TestActionsOnEveryState(t *testing.T) {
 				got.SetAnnotations(nil)
 			}
 			if diff := gocmp.Diff(want.Object, got.Object); diff != "" {
-				t.Errorf("another object comes out (-want +got):\n%s", diff)
+				t.Errorf("the changed object differs (-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -161,8 +161,8 @@ func TestActionsOnEveryState(t *testing.T) {
 	}
 }
 
-// Whatever Lua makes of an object, of its empty lists and maps and of its numbers, no more of it is sent than is meant.
-func TestAnActionChangesNothingButWhatItIsAbout(t *testing.T) {
+// Lua changes empty lists, maps and numbers of an object. The patch must not contain them.
+func TestActionsPatchOnlyTheirFields(t *testing.T) {
 	application := newApplication(t)
 	application.commit(t, map[string]string{"users.yaml": `
 apiVersion: sharding.io/v1alpha1
@@ -179,13 +179,13 @@ metadata: {name: untouched}
 	} {
 		_, got := patch(t, stored(t, application.namespace, "untouched"), action)
 		if diff := gocmp.Diff(want, got); diff != "" {
-			t.Errorf("%s sends another patch (-want +got):\n%s", action, diff)
+			t.Errorf("the patch of %s differs (-want +got):\n%s", action, diff)
 		}
 	}
 	_, got := patch(t, stored(t, application.namespace, "untouched"), "unlock")
 	at, _, _ := unstructured.NestedString(got, "metadata", "annotations", unlockRequestedAt)
 	if diff := gocmp.Diff(map[string]any{"metadata": map[string]any{"annotations": map[string]any{unlockRequestedAt: at}}}, got); diff != "" {
-		t.Errorf("unlock sends another patch (-want +got):\n%s", diff)
+		t.Errorf("the patch of unlock differs (-want +got):\n%s", diff)
 	}
 }
 
@@ -212,7 +212,7 @@ spec: {roles: [viewer]}
 		t.Helper()
 		eventually(t, func() string {
 			if !hasRow(t, "acted", condition) {
-				return "the row does not become " + condition
+				return "the row is not " + condition
 			}
 			return ""
 		})
@@ -224,14 +224,14 @@ spec: {roles: [viewer]}
 	act(t, application.namespace, "acted", "unlock")
 	row("locked_until IS NULL AND failed_login_attempts = 0")
 	offers("deactivate", "pause")
-	application.syncedAnd(t, healthy("acted")) // an annotation that Git does not have is no difference
+	application.syncedAnd(t, healthy("acted")) // an annotation that is not in Git is no difference
 
 	act(t, application.namespace, "acted", "pause")
 	application.syncedAnd(t, map[string]healthCode{"ShardingUser/acted": suspended})
 	edit(t, application.namespace, "acted", `{"spec":{"roles":["operator"]}}`)
 	application.becomes(t, map[string]healthCode{"ShardingUser/acted": suspended})
 	row(`roles = '["viewer"]'`)
-	application.sync(t) // nor does a sync resume what an action paused
+	application.sync(t) // a sync does not resume the user
 	application.syncedAnd(t, map[string]healthCode{"ShardingUser/acted": suspended})
 	offers("deactivate", "resume")
 	act(t, application.namespace, "acted", "resume")
@@ -240,7 +240,7 @@ spec: {roles: [viewer]}
 	act(t, application.namespace, "acted", "deactivate")
 	row("NOT active")
 	offers("pause")
-	application.syncedAnd(t, healthy("acted")) // Git says nothing about it, and so it stays
+	application.syncedAnd(t, healthy("acted")) // the field is not in Git, so it stays
 
 	application.commit(t, map[string]string{"users.yaml": `
 apiVersion: sharding.io/v1alpha1
@@ -249,19 +249,19 @@ metadata: {name: acted}
 spec: {roles: [viewer], active: true}
 `})
 	if application.outOfSync(t) == "" {
-		t.Error("Git says that the user is active, and Argo CD finds no difference")
+		t.Error("the user is active in Git, and Argo CD finds no difference")
 	}
 	act(t, application.namespace, "acted", "pause")
 	application.becomes(t, map[string]healthCode{"ShardingUser/acted": suspended})
 	application.sync(t)
 	application.syncedAnd(t, map[string]healthCode{"ShardingUser/acted": suspended})
-	row("NOT active") // the pause holds the row, whatever Git says
+	row("NOT active") // the pause keeps the row unchanged
 	act(t, application.namespace, "acted", "resume")
 	row("active")
 	application.syncedAnd(t, healthy("acted"))
 }
 
-// Git has the last word about annotations that it has.
+// A sync reverts annotations that are in Git.
 func TestActionsOnAnnotationsThatGitHas(t *testing.T) {
 	application := newApplication(t)
 	const asked = "2026-01-31T12:00:00Z"
@@ -289,7 +289,7 @@ metadata:
 			if hasRow(t, "asked", "locked_until IS NULL") && (handled == asked) == (by == "Git") {
 				return ""
 			}
-			return "the last request that was handled is " + handled
+			return "the last handled request is " + handled
 		})
 	}
 	locked := func() {
@@ -297,7 +297,7 @@ metadata:
 		lock(t, "asked")
 		eventually(t, func() string {
 			if !slices.Contains(enabled(t, stored(t, application.namespace, "asked")), "unlock") {
-				return "the lock does not show"
+				return "the lock is not reported"
 			}
 			return ""
 		})
@@ -315,8 +315,8 @@ metadata:
 	application.syncedAnd(t, health)
 }
 
-// The page has a rule of Argo CD's RBAC for who may unlock and do nothing else.
-func TestThePageLetsTheHelpDeskUnlock(t *testing.T) {
+// docs/argocd.md has an RBAC rule that permits only unlocking.
+func TestDocumentedRuleLetsTheHelpDeskUnlock(t *testing.T) {
 	rule := regexp.MustCompile(`(?m)^p, role:help-desk,.*$`).FindString(content(t, filepath.Join(root, "docs/argocd.md")))
 	enforcer := rbac.NewEnforcer(client, "argocd", "argocd-rbac-cm", nil)
 	if err := enforcer.SetUserPolicy(rule); err != nil {
@@ -326,7 +326,7 @@ func TestThePageLetsTheHelpDeskUnlock(t *testing.T) {
 		"action/sharding.io/ShardingUser/unlock": true, "action/sharding.io/ShardingUser/deactivate": false, "sync": false,
 	} {
 		if got := enforcer.Enforce("role:help-desk", "applications", action, "default/sharding-users-team-a"); got != want {
-			t.Errorf("whether the help desk may do %s is %t, want %t", action, got, want)
+			t.Errorf("the help desk may %s: %t, want %t", action, got, want)
 		}
 	}
 }

@@ -33,8 +33,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// An application is what Argo CD's controller makes of the resource of that name: it is synced, compared and deleted by the
-// same libraries, in the same steps.
+// An application is synced, compared and deleted by the same libraries and in the same steps as an Application of Argo CD.
 type application struct {
 	name, namespace string
 	repository      repository
@@ -42,8 +41,8 @@ type application struct {
 	serverSide      bool   // the sync option ServerSideApply=true
 	serverSideDiff  bool   // the compare option ServerSideDiff=true
 
-	skipped func(*unstructured.Unstructured) bool // of what there is no CRD for
-	built   []*unstructured.Unstructured          // of the revision, as repo-server caches it
+	skipped func(*unstructured.Unstructured) bool // of kinds without a CRD
+	built   []*unstructured.Unstructured          // the manifests of a revision, cached as by repo-server
 	of      string                                // that revision
 }
 
@@ -52,7 +51,7 @@ var (
 	tracking = argo.NewResourceTracking()
 )
 
-// only is the kinds that Argo CD is to watch here.
+// only are the kinds that Argo CD watches in these tests.
 type only []string
 
 func (o only) IsExcludedResource(group, kind, _ string) bool {
@@ -83,20 +82,20 @@ func cluster(t *testing.T) cache.ClusterCache {
 	return watched.cluster
 }
 
-// newApplication is one of its own in a new namespace, of the same name, from a new repository.
+// newApplication returns an application with a new repository, in a new namespace of the same name.
 func newApplication(t *testing.T) *application {
 	t.Helper()
 	namespace := newNamespace(t)
 	return &application{name: namespace, namespace: namespace, repository: newRepository(t)}
 }
 
-// commit makes files all that the application is to be.
+// commit replaces the content of the repository.
 func (a *application) commit(t *testing.T, files map[string]string) {
 	t.Helper()
 	a.revision = a.repository.commit(t, files)
 }
 
-// reconcile sets what is in Git beside what is live.
+// reconcile pairs the objects in Git with the live ones.
 func (a *application) reconcile(t *testing.T) sync.ReconciliationResult {
 	t.Helper()
 	if a.of != a.revision {
@@ -125,7 +124,7 @@ func (a *application) reconcile(t *testing.T) sync.ReconciliationResult {
 	return sync.Reconcile(targets, live, a.namespace, cluster(t))
 }
 
-// compare is Argo CD's comparison of the two.
+// compare returns Argo CD's comparison.
 func (a *application) compare(t *testing.T, r sync.ReconciliationResult) *diff.DiffResultList {
 	t.Helper()
 	builder := argodiff.NewDiffConfigBuilder().
@@ -153,7 +152,7 @@ func (a *application) compare(t *testing.T, r sync.ReconciliationResult) *diff.D
 	return list
 }
 
-// outOfSync is what differs from Git, a line each; none where the application is Synced.
+// outOfSync returns the differences from Git, one a line; "" if the application is Synced.
 func (a *application) outOfSync(t *testing.T) string {
 	t.Helper()
 	r := a.reconcile(t)
@@ -177,7 +176,7 @@ func (a *application) outOfSync(t *testing.T) string {
 
 func named(u *unstructured.Unstructured) string { return u.GetKind() + "/" + u.GetName() }
 
-// health is that of everything in Git that has one, by kind and name.
+// health returns the health of the objects in Git that have one, by kind and name.
 func (a *application) health(t *testing.T) map[string]health.HealthStatus {
 	t.Helper()
 	r := a.reconcile(t)
@@ -193,7 +192,7 @@ func (a *application) health(t *testing.T) map[string]health.HealthStatus {
 	return all
 }
 
-// becomes waits until everything that has a health has these.
+// becomes waits for these health codes, by kind and name.
 func (a *application) becomes(t *testing.T, want map[string]healthCode) {
 	t.Helper()
 	eventually(t, func() string {
@@ -209,14 +208,14 @@ func (a *application) becomes(t *testing.T, want map[string]healthCode) {
 	})
 }
 
-// syncedAnd is becomes with everything in sync as well.
+// syncedAnd waits for these health codes, and until everything is in sync.
 func (a *application) syncedAnd(t *testing.T, want map[string]healthCode) {
 	t.Helper()
 	a.becomes(t, want)
 	eventually(t, func() string { return a.outOfSync(t) })
 }
 
-// An operation is a sync that may take more than one step.
+// An operation is a sync, which may take several steps.
 type operation struct {
 	phase   syncing.OperationPhase
 	message string
@@ -228,14 +227,14 @@ func begin() *operation {
 	return &operation{phase: syncing.OperationRunning, started: metav1.NewTime(time.Now())}
 }
 
-// step takes the operation on as far as it goes with what is live now.
+// step continues the operation until it has to wait for live objects.
 func (a *application) step(t *testing.T, o *operation) {
 	t.Helper()
 	r := a.reconcile(t)
 	steps, cleanup, err := sync.NewSyncContext(a.revision, r, config, config, engine, a.namespace, cluster(t).GetOpenAPISchema(),
 		sync.WithLogr(logr.Discard()),
 		sync.WithHealthOverride(lua.ResourceHealthOverrides(overrides(t))),
-		sync.WithOperationSettings(false, true, false, false), // it prunes
+		sync.WithOperationSettings(false, true, false, false), // prune
 		sync.WithInitialState(o.phase, o.message, o.results, o.started),
 		sync.WithManifestValidation(true),
 		sync.WithServerSideApply(a.serverSide),
@@ -250,7 +249,7 @@ func (a *application) step(t *testing.T, o *operation) {
 	o.phase, o.message, o.results = steps.GetState()
 }
 
-// sync syncs the application, and returns when that has succeeded.
+// sync syncs the application, and returns when the sync has succeeded.
 func (a *application) sync(t *testing.T) {
 	t.Helper()
 	if o := a.finish(t, begin()); o.phase != syncing.OperationSucceeded {
@@ -258,7 +257,7 @@ func (a *application) sync(t *testing.T) {
 	}
 }
 
-// finish takes the operation to its end.
+// finish continues the operation until it ends.
 func (a *application) finish(t *testing.T, o *operation) *operation {
 	t.Helper()
 	eventually(t, func() string {
@@ -270,8 +269,8 @@ func (a *application) finish(t *testing.T, o *operation) *operation {
 	return o
 }
 
-// delete is the cascade of Argo CD's finalizer: the last wave first, in the foreground, and the next one when all of that is
-// gone. It returns when nothing is left.
+// delete deletes the application as Argo CD's finalizer does: the last wave first, in the foreground, and the next wave when
+// that is deleted. It returns when everything is deleted.
 func (a *application) delete(t *testing.T) {
 	t.Helper()
 	eventually(t, func() string {
@@ -283,7 +282,7 @@ func (a *application) delete(t *testing.T) {
 	})
 }
 
-// deleteWave takes the deletion on as far as it goes now, and tells what is left.
+// deleteWave continues the deletion until it has to wait, and returns the remaining objects.
 func (a *application) deleteWave(t *testing.T) (left string) {
 	t.Helper()
 	live, err := cluster(t).GetManagedLiveObjs(nil, func(r *cache.Resource) bool { return r.Info == a.name })
@@ -318,7 +317,7 @@ type healthCode = health.HealthStatusCode
 
 const suspended = health.HealthStatusSuspended
 
-// healthy is the health of users who all have a good one.
+// healthy returns the health codes of users that are all Healthy.
 func healthy(names ...string) map[string]healthCode {
 	all := map[string]healthCode{}
 	for _, name := range names {

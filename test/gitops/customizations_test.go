@@ -21,7 +21,7 @@ import (
 
 const customizations = "config/argocd/resource_customizations"
 
-// A kind is one that Argo CD is taught about.
+// A kind is a kind with customizations for Argo CD.
 type kind string
 
 const (
@@ -29,12 +29,12 @@ const (
 	policies kind = "ShardingUserPolicy"
 )
 
-// path is that of a file of the kind's customizations.
+// path returns the path of a file of the kind's customizations.
 func (k kind) path(elements ...string) string {
 	return filepath.Join(append([]string{root, customizations, "sharding.io", string(k)}, elements...)...)
 }
 
-// argoCM is the ConfigMap of an Argo CD with some settings of its own.
+// argoCM returns the ConfigMap of an Argo CD with other settings.
 func argoCM() *corev1.ConfigMap {
 	return &corev1.ConfigMap{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
@@ -50,7 +50,7 @@ var installed struct {
 	overrides map[string]v1alpha1.ResourceOverride
 }
 
-// overrides are Argo CD's settings of resources as it reads them from its ConfigMap after the command of docs/argocd.md.
+// overrides returns Argo CD's settings of resources, read from its ConfigMap after the command of docs/argocd.md.
 func overrides(t *testing.T) map[string]v1alpha1.ResourceOverride {
 	t.Helper()
 	installed.once.Do(func() {
@@ -72,27 +72,26 @@ func overrides(t *testing.T) map[string]v1alpha1.ResourceOverride {
 		installed.overrides = read
 	})
 	if installed.overrides == nil {
-		t.Fatal("Argo CD's settings could not be read: see the first test that failed")
+		t.Fatal("Argo CD's settings could not be read: see the first failed test")
 	}
 	return installed.overrides
 }
 
-// runner runs scripts as Argo CD does: those of its ConfigMap, without Lua's standard library.
+// runner returns a VM that runs the scripts of the ConfigMap as Argo CD does, without Lua's standard library.
 func runner(t *testing.T) lua.VM {
 	t.Helper()
 	return lua.VM{ResourceOverrides: overrides(t)}
 }
 
-// TestArgoCDReadsTheConfigMapAsItIsMeant holds the ConfigMap to the scripts that it is made of.
-func TestArgoCDReadsTheConfigMapAsItIsMeant(t *testing.T) {
+func TestArgoCDReadsTheScriptsFromTheConfigMap(t *testing.T) {
 	for kind, actions := range map[kind][]string{users: {"deactivate", "pause", "resume", "unlock"}, policies: nil} {
 		t.Run(string(kind), func(t *testing.T) {
 			override := overrides(t)["sharding.io/"+string(kind)]
 			if diff := cmp.Diff(content(t, kind.path("health.lua")), override.HealthLua); diff != "" {
-				t.Errorf("another script tells of the health (-want +got):\n%s", diff)
+				t.Errorf("the health script differs (-want +got):\n%s", diff)
 			}
 			if override.UseOpenLibs {
-				t.Error("the scripts ask for Lua's standard library")
+				t.Error("the scripts require Lua's standard library")
 			}
 			got, err := override.GetActions()
 			if err != nil {
@@ -106,13 +105,13 @@ func TestArgoCDReadsTheConfigMapAsItIsMeant(t *testing.T) {
 				})
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("there are other actions (-want +got):\n%s", diff)
+				t.Errorf("the actions differ (-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
-func TestThePatchLeavesOtherSettingsOfArgoCDAlone(t *testing.T) {
+func TestPatchKeepsOtherSettingsOfArgoCD(t *testing.T) {
 	overrides(t)
 	cm, err := client.CoreV1().ConfigMaps("argocd").Get(t.Context(), "argocd-cm", metav1.GetOptions{})
 	if err != nil {
@@ -121,12 +120,12 @@ func TestThePatchLeavesOtherSettingsOfArgoCDAlone(t *testing.T) {
 	if got, want := cm.Data["url"], argoCM().Data["url"]; got != want {
 		t.Errorf("the setting url is %q, want %q", got, want)
 	}
-	if len(cm.Data) != 4 { // and health of two kinds, actions of one
-		t.Errorf("it has %d keys, want 4", len(cm.Data))
+	if len(cm.Data) != 4 { // url, health of two kinds, actions of one
+		t.Errorf("the ConfigMap has %d keys, want 4", len(cm.Data))
 	}
 }
 
-func TestTheComponentPatchesAnArgoCDInstalledByKustomize(t *testing.T) {
+func TestComponentPatchesAnArgoCDInstalledByKustomize(t *testing.T) {
 	folder := t.TempDir()
 	base, err := yaml.Marshal(argoCM())
 	if err != nil {
@@ -152,7 +151,7 @@ func TestTheComponentPatchesAnArgoCDInstalledByKustomize(t *testing.T) {
 		want.Data[key] = value
 	}
 	if diff := cmp.Diff(want, &built); diff != "" {
-		t.Errorf("another ConfigMap is built (-want +got):\n%s", diff)
+		t.Errorf("the ConfigMap differs (-want +got):\n%s", diff)
 	}
 }
 
@@ -165,7 +164,7 @@ func content(t *testing.T, path string) string {
 	return string(text)
 }
 
-// parse reads YAML, in which there may be nothing but what the value has room for.
+// parse reads YAML, and rejects unknown fields.
 func parse(t *testing.T, text string, value any) {
 	t.Helper()
 	if err := yaml.UnmarshalStrict([]byte(text), value); err != nil {
@@ -173,7 +172,7 @@ func parse(t *testing.T, text string, value any) {
 	}
 }
 
-// object is the one that a file of the customizations' tests holds.
+// object returns the object in a file of the customizations' tests.
 func object(t *testing.T, path string) *unstructured.Unstructured {
 	t.Helper()
 	text, err := yaml.YAMLToJSONStrict([]byte(content(t, path)))
@@ -181,7 +180,7 @@ func object(t *testing.T, path string) *unstructured.Unstructured {
 		t.Fatal(err)
 	}
 	u := &unstructured.Unstructured{}
-	if err := u.UnmarshalJSON(text); err != nil { // numbers are as an API server gives them
+	if err := u.UnmarshalJSON(text); err != nil { // it reads numbers as API clients do
 		t.Fatal(err)
 	}
 	return u

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package gitops holds the operator to what tools for GitOps make of it: Argo CD by its own health and action scripts, its
-// settings, its diff and its GitOps engine, Flux and kubectl by kstatus, all as the Go modules that those are made of,
-// against a real API server, a real Postgres and the real operator.
+// Package gitops tests the operator with GitOps tools: Argo CD (health and action scripts, settings, diff and GitOps engine),
+// and kstatus, which Flux uses. They run as Go libraries against a real API server, Postgres and operator.
 //
-// It is a module of its own, since Argo CD pins Kubernetes' modules to versions of its own: it knows the operator by its
-// public face alone, and has it started by test/testenv/pair.
+// It is a separate module, since Argo CD requires other versions of the Kubernetes modules. So it uses only the operator's
+// public interfaces, and starts the operator with test/testenv/pair.
 package gitops

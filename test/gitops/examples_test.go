@@ -15,12 +15,13 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// foreign is a kind of another project, whose CRD is not here.
+// foreign reports whether the object's kind is of another project, whose CRD is not installed.
 func foreign(u *unstructured.Unstructured) bool {
 	return slices.Contains([]string{"bitnami.com", "external-secrets.io"}, u.GroupVersionKind().Group)
 }
 
-// promised is the Secret that another project's controller would make of its object, with its keys; none of a store.
+// promised returns the name and the keys of the Secret that another project's controller creates for an object; none for a
+// SecretStore.
 func promised(t *testing.T, u *unstructured.Unstructured) (name string, keys []string) {
 	t.Helper()
 	switch u.GetKind() {
@@ -41,14 +42,14 @@ func promised(t *testing.T, u *unstructured.Unstructured) (name string, keys []s
 		return "", nil
 	}
 	if name == "" || len(keys) == 0 {
-		t.Fatalf("%s promises no Secret", named(u))
+		t.Fatalf("%s has no Secret", named(u))
 	}
 	return name, keys
 }
 
-// TestTheExampleRepository commits examples/gitops as it is, syncs each team's folder, and plays the controllers of the other
-// projects. Then it runs what docs/argocd.md says to type.
-func TestTheExampleRepository(t *testing.T) {
+// TestExampleRepository commits examples/gitops, syncs the folder of each team, and acts as the controllers of the other projects.
+// Then it runs the commands of docs/argocd.md.
+func TestExampleRepository(t *testing.T) {
 	tree := filepath.Join(root, "examples/gitops")
 	files := map[string]string{}
 	paths, err := filepath.Glob(filepath.Join(tree, "*/*/*.yaml"))
@@ -70,7 +71,7 @@ func TestTheExampleRepository(t *testing.T) {
 	for team, names := range teams {
 		a := newApplication(t)
 		a.namespace, a.repository, a.revision, a.path = team, repository, revision, "teams/"+team
-		a.serverSide, a.skipped = true, foreign // as the ApplicationSet says
+		a.serverSide, a.skipped = true, foreign // as in the ApplicationSet
 		applications[team] = a
 		a.sync(t)
 		waiting := map[string]healthCode{}
@@ -101,11 +102,11 @@ func TestTheExampleRepository(t *testing.T) {
 		a.delete(t)
 	}
 	if hasRow(t, "alice", "true") || !hasRow(t, "carol", "NOT active") {
-		t.Error("the rows are not as the deletion policies say")
+		t.Error("the rows do not match the deletion policies")
 	}
 }
 
-// runThePage runs every block of shell in docs/argocd.md, as it stands there.
+// runThePage runs every shell block of docs/argocd.md unchanged.
 func runThePage(t *testing.T) {
 	t.Helper()
 	lock(t, "alice")
@@ -113,20 +114,20 @@ func runThePage(t *testing.T) {
 	for _, block := range blocks {
 		output := shell(t, root, "", block[1])
 		if strings.Contains(block[1], "status.locked=true") && !strings.Contains(output, "alice") {
-			t.Errorf("%s prints\n%swant alice, who is locked", block[1], output)
+			t.Errorf("%s prints\n%swant the locked user alice", block[1], output)
 		}
 	}
 	if len(blocks) != 4 {
-		t.Errorf("there are %d blocks, want 4: are they still read right?", len(blocks))
+		t.Errorf("found %d blocks, want 4: check the pattern", len(blocks))
 	}
 	row(t, "alice", "locked_until IS NULL")
 	if u := stored(t, "team-a", "alice"); u.GetAnnotations()["sharding.io/allow-removing-last-administrator"] != "true" {
-		t.Error("alice may not go")
+		t.Error("alice lacks the annotation sharding.io/allow-removing-last-administrator")
 	}
 }
 
-// The manifests of Argo CD itself are ones that it takes, and all of them and Flux's name folders that are there.
-func TestTheExamplesOfApplicationsAreValid(t *testing.T) {
+// Argo CD accepts its manifests. Its manifests and those of Flux name existing folders.
+func TestExamplesOfApplicationsAreValid(t *testing.T) {
 	tree := filepath.Join(root, "examples/gitops")
 	var set v1alpha1.ApplicationSet
 	parse(t, content(t, filepath.Join(tree, "argocd/users.yaml")), &set)

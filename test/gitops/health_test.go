@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
 )
 
-// A healthTest is one of a health_test.yaml, which has the form that Argo CD's own repository asks for.
+// A healthTest is a test of a health_test.yaml, in the format of Argo CD's repository.
 type healthTest struct {
 	InputPath    string              `json:"inputPath"`
 	HealthStatus health.HealthStatus `json:"healthStatus"`
@@ -30,7 +30,7 @@ func healthTests(t *testing.T, k kind) []healthTest {
 	return file.Tests
 }
 
-// healthOf is what Argo CD says of a live object.
+// healthOf returns the health that Argo CD reports for a live object.
 func healthOf(t *testing.T, u *unstructured.Unstructured) health.HealthStatus {
 	t.Helper()
 	status, err := health.GetResourceHealth(u, lua.ResourceHealthOverrides(overrides(t)))
@@ -43,7 +43,7 @@ func healthOf(t *testing.T, u *unstructured.Unstructured) health.HealthStatus {
 	return *status
 }
 
-// kstatusOf is what kstatus says where Argo CD says this. It knows no pause.
+// kstatusOf maps the health of Argo CD to the status of kstatus, which has no status for a pause.
 var kstatusOf = map[health.HealthStatusCode]status.Status{
 	health.HealthStatusHealthy:     status.CurrentStatus,
 	health.HealthStatusDegraded:    status.FailedStatus,
@@ -51,42 +51,41 @@ var kstatusOf = map[health.HealthStatusCode]status.Status{
 	health.HealthStatusSuspended:   status.InProgressStatus,
 }
 
-// TestHealthOfEveryState runs the tests that go to Argo CD's repository with the scripts, by the scripts of the ConfigMap, and
-// asks kstatus as well.
+// TestHealthOfEveryState runs the tests in Argo CD's format with the scripts of the ConfigMap, and compares with kstatus.
 func TestHealthOfEveryState(t *testing.T) {
 	for _, k := range []kind{users, policies} {
 		for _, tt := range healthTests(t, k) {
 			t.Run(string(k)+"/"+tt.InputPath, func(t *testing.T) {
 				u := object(t, k.path(tt.InputPath))
 				if got := healthOf(t, u); got != tt.HealthStatus {
-					t.Errorf("Argo CD says\n%+v\nwant\n%+v", got, tt.HealthStatus)
+					t.Errorf("Argo CD reports\n%+v\nwant\n%+v", got, tt.HealthStatus)
 				}
 				if name := filepath.Base(tt.InputPath); !strings.HasPrefix(name, strings.ToLower(string(tt.HealthStatus.Status))) {
-					t.Errorf("the file %s does not say that it is %s", name, tt.HealthStatus.Status)
+					t.Errorf("the name of the file %s does not begin with the health %s", name, tt.HealthStatus.Status)
 				}
 				result, err := status.Compute(u)
 				if err != nil {
 					t.Fatal(err)
 				}
 				if want := kstatusOf[tt.HealthStatus.Status]; result.Status != want {
-					t.Errorf("kstatus says %s (%s), want %s", result.Status, result.Message, want)
+					t.Errorf("kstatus reports %s (%s), want %s", result.Status, result.Message, want)
 				}
 
 				now := metav1.Now()
 				u.SetDeletionTimestamp(&now)
 				if got := healthOf(t, u); got.Status != health.HealthStatusProgressing {
-					t.Errorf("while it is deleted Argo CD says %+v, want Progressing", got)
+					t.Errorf("during the deletion Argo CD reports %+v, want Progressing", got)
 				}
 				if result, err = status.Compute(u); err != nil || result.Status != status.TerminatingStatus {
-					t.Errorf("while it is deleted kstatus says %+v and %v, want Terminating", result, err)
+					t.Errorf("during the deletion kstatus reports %+v and %v, want Terminating", result, err)
 				}
 			})
 		}
 	}
 }
 
-// A state that the operator learns to report gets a test here.
-func TestEveryReasonOfTheAPIHasItsHealthTested(t *testing.T) {
+// A new reason of the API needs a case in health_test.yaml.
+func TestEveryReasonHasAHealthTest(t *testing.T) {
 	var tested strings.Builder
 	for _, k := range []kind{users, policies} {
 		for _, tt := range healthTests(t, k) {
@@ -101,12 +100,12 @@ func TestEveryReasonOfTheAPIHasItsHealthTested(t *testing.T) {
 		}
 	}
 	if len(reasons) < 18 {
-		t.Errorf("the API has %d reasons: are they still read right?", len(reasons))
+		t.Errorf("found %d reasons in the API: check the pattern", len(reasons))
 	}
 }
 
-// What the tests are about has to be what an API server would have.
-func TestTheObjectsOfTheTestsAreValid(t *testing.T) {
+// The objects of the tests have to be possible on an API server.
+func TestObjectsOfTheTestsAreValid(t *testing.T) {
 	namespace := newNamespace(t)
 	for _, k := range []kind{users, policies} {
 		files, err := filepath.Glob(k.path("testdata", "*.yaml"))
@@ -124,7 +123,7 @@ func TestTheObjectsOfTheTestsAreValid(t *testing.T) {
 		for _, file := range append(files, more...) {
 			t.Run(string(k)+"/"+filepath.Base(file), func(t *testing.T) {
 				if !strings.Contains(named, "testdata/"+filepath.Base(file)) {
-					t.Error("no test names it")
+					t.Error("no test uses the file")
 				}
 				u := object(t, file)
 				u.SetDeletionTimestamp(nil)

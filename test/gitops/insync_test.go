@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// A way is one in which Argo CD applies and compares.
+// A way is a combination of the methods with which Argo CD applies and compares.
 type way struct{ serverSide, serverSideDiff bool }
 
 const (
@@ -25,14 +25,14 @@ var ways = map[string]way{
 	byClient: {false, false}, serverCompares: {false, true}, byServer: {true, false}, bothByServer: {true, true},
 }
 
-// known is what docs/argocd.md says of comparisons that go wrong, for every kind whose CRD has defaults or whose controller has
-// a finalizer: Argo CD computes them without the CRD.
+// known are the wrong comparisons that docs/argocd.md describes, by name of a manifest. They affect every kind whose controller
+// has a finalizer, since Argo CD compares without the CRD.
 var known = map[string]string{
-	// A list that Git has replaces the one that is live.
+	// A list in Git replaces the live list.
 	"another finalizer": byClient,
 }
 
-// written is manifests as people and their tools write them. NAME is another one in each test.
+// written are manifests as people and tools write them. Each test replaces NAME.
 var written = map[string]string{
 	"nothing but a name": `
 apiVersion: sharding.io/v1alpha1
@@ -43,12 +43,12 @@ apiVersion: sharding.io/v1alpha1
 kind: ShardingUser
 metadata: {name: NAME}
 spec: {}`,
-	"a username of its own": `
+	"another username": `
 apiVersion: sharding.io/v1alpha1
 kind: ShardingUser
 metadata: {name: NAME}
 spec: {username: NAME@example.com}`,
-	"the defaults of a password left out": `
+	"a password without defaults": `
 apiVersion: sharding.io/v1alpha1
 kind: ShardingUser
 metadata: {name: NAME}
@@ -59,7 +59,7 @@ apiVersion: v1
 kind: Secret
 metadata: {name: NAME}
 stringData: {password: correct horse battery}`,
-	"all defaults spelled out": `
+	"explicit defaults": `
 apiVersion: sharding.io/v1alpha1
 kind: ShardingUser
 metadata: {name: NAME}
@@ -74,12 +74,12 @@ apiVersion: v1
 kind: Secret
 metadata: {name: NAME}
 stringData: {password: correct horse battery}`,
-	"roles in no order": `
+	"unsorted roles": `
 apiVersion: sharding.io/v1alpha1
 kind: ShardingUser
 metadata: {name: NAME}
 spec: {roles: [viewer, operator, analyst]}`,
-	"a row that stays, inactive": `
+	"deletionPolicy Deactivate": `
 apiVersion: sharding.io/v1alpha1
 kind: ShardingUser
 metadata:
@@ -87,7 +87,7 @@ metadata:
   labels: {team: a}
   annotations: {sharding.io/paused: "false", sharding.io/unlock-requested-at: "2026-01-31T12:00:00Z"}
 spec: {active: false, adoptionPolicy: IfUnowned, deletionPolicy: Deactivate}`,
-	"the finalizer spelled out": `
+	"an explicit finalizer": `
 apiVersion: sharding.io/v1alpha1
 kind: ShardingUser
 metadata: {name: NAME, finalizers: [sharding.io/row]}`,
@@ -95,7 +95,7 @@ metadata: {name: NAME, finalizers: [sharding.io/row]}`,
 apiVersion: sharding.io/v1alpha1
 kind: ShardingUser
 metadata: {name: NAME, finalizers: [example.com/ours]}`,
-	"as kubectl get -o yaml prints it, trimmed": `
+	"the output of kubectl get, trimmed": `
 apiVersion: sharding.io/v1alpha1
 kind: ShardingUser
 metadata: {name: NAME, creationTimestamp: null}
@@ -115,16 +115,16 @@ spec:
   lockout: {mode: Enforced, attempts: 3, duration: 300s, maxDuration: 8h}
   password: {minLength: 14, maxAge: 2160h}
   priority: 10`,
-	"the policy with the defaults left out": `
+	"the policy without defaults": `
 apiVersion: sharding.io/v1alpha1
 kind: ShardingUserPolicy
 metadata: {name: NAME}
 spec: {namespaceSelector: {}, usernames: ["*"], roles: ["*"], adoption: Allowed}`,
 }
 
-// TestWhatTheOperatorWritesIsNeverOutOfSync also knows what the API server writes: defaults, and what its ways of applying
-// leave behind. The operator has written its finalizer and its status before anything is compared.
-func TestWhatTheOperatorWritesIsNeverOutOfSync(t *testing.T) {
+// The comparison comes after the API server has written defaults and managed fields, and the operator the finalizer and the
+// status.
+func TestOperatorWritesCauseNoDifference(t *testing.T) {
 	for by, way := range ways {
 		t.Run(by, func(t *testing.T) {
 			application := newApplication(t)
@@ -143,13 +143,13 @@ func TestWhatTheOperatorWritesIsNeverOutOfSync(t *testing.T) {
 			application.sync(t)
 			application.syncedAnd(t, want)
 
-			// What happens to accounts is no difference, either.
+			// Logins and locks cause no difference, either.
 			user := application.namespace + "-nothing-but-a-name"
 			lock(t, user)
 			statement(t, "UPDATE users SET last_login_at = now() AT TIME ZONE 'UTC' WHERE username = $1", user)
 			eventually(t, func() string {
 				if u := stored(t, application.namespace, user); reason(u, "Locked") != "TooManyFailedAttempts" {
-					return "the lock does not show"
+					return "the lock is not reported"
 				}
 				return ""
 			})
@@ -157,7 +157,7 @@ func TestWhatTheOperatorWritesIsNeverOutOfSync(t *testing.T) {
 			application.sync(t)
 			application.syncedAnd(t, want)
 
-			for _, live := range application.reconcile(t).Live { // the deletion would wait for whoever takes it away
+			for _, live := range application.reconcile(t).Live { // the deletion would wait for the other finalizer
 				if len(live.GetFinalizers()) > 1 {
 					edit(t, live.GetNamespace(), live.GetName(), `{"metadata":{"finalizers":["sharding.io/row"]}}`)
 				}
@@ -167,8 +167,8 @@ func TestWhatTheOperatorWritesIsNeverOutOfSync(t *testing.T) {
 	}
 }
 
-// TestWhatIsKnownToBeOutOfSync fails where Argo CD has learned better: docs/argocd.md need not tell of it any more.
-func TestWhatIsKnownToBeOutOfSync(t *testing.T) {
+// If this test fails because Argo CD has fixed a comparison, remove the case here and in docs/argocd.md.
+func TestKnownWrongComparisons(t *testing.T) {
 	for name, by := range known {
 		t.Run(name, func(t *testing.T) {
 			application := newApplication(t)
@@ -178,9 +178,9 @@ func TestWhatIsKnownToBeOutOfSync(t *testing.T) {
 			application.sync(t)
 			application.becomes(t, healthy(user))
 			if application.outOfSync(t) == "" {
-				t.Error("it is in sync")
+				t.Error("the application is in sync")
 			}
-			application.serverSide, application.serverSideDiff = true, true // which mends it
+			application.serverSide, application.serverSideDiff = true, true // the documented workaround
 			application.sync(t)
 			application.syncedAnd(t, healthy(user))
 		})
@@ -194,8 +194,7 @@ func kindOf(manifest string) string {
 	return string(users)
 }
 
-// TestTheSamplesAreNeverOutOfSync is about the manifests that people copy.
-func TestTheSamplesAreNeverOutOfSync(t *testing.T) {
+func TestSamplesAreInSync(t *testing.T) {
 	for by, way := range ways {
 		t.Run(by, func(t *testing.T) {
 			application := newApplication(t)
@@ -214,7 +213,7 @@ func TestTheSamplesAreNeverOutOfSync(t *testing.T) {
 					if u.GetNamespace() != "" {
 						u.SetNamespace(application.namespace)
 					}
-					// Those of a first look have the role admin, the last holder of which does not go.
+					// The operator does not delete the last administrator without this annotation.
 					roles, _, _ := unstructured.NestedStringSlice(u.Object, "spec", "roles")
 					if len(roles) == 1 && roles[0] == "admin" {
 						u.SetAnnotations(map[string]string{"sharding.io/allow-removing-last-administrator": "true"})
@@ -226,10 +225,10 @@ func TestTheSamplesAreNeverOutOfSync(t *testing.T) {
 				}
 			}
 			if len(want) < 5 {
-				t.Fatalf("there are only the samples %v: are they still read right?", want)
+				t.Fatalf("found only the samples %v: check the pattern of their names", want)
 			}
-			// The sample of a policy permits hardly anybody.
-			files["everybody.yaml"] = `
+			// The policy of the samples permits few users.
+			files["all-users.yaml"] = `
 apiVersion: sharding.io/v1alpha1
 kind: ShardingUserPolicy
 metadata: {name: ` + application.name + `}

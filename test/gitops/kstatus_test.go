@@ -13,16 +13,15 @@ import (
 	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
 )
 
-// Flux asks kstatus about what it has applied, and kubectl wait about conditions. TestHealthOfEveryState has the states that a
-// file can show; here they come to pass.
-func TestWhatKstatusSaysOfAUsersLife(t *testing.T) {
+// Flux uses kstatus, and kubectl wait uses conditions. TestHealthOfEveryState has the states as files; this test causes them.
+func TestKstatusOfALiveUser(t *testing.T) {
 	namespace := newNamespace(t)
 	become := func(name string, want status.Status) {
 		t.Helper()
 		eventually(t, func() string {
 			result, err := status.Compute(stored(t, namespace, name))
 			if err != nil || result.Status != want {
-				return fmt.Sprintf("kstatus says %+v and %v, want %s", result, err, want)
+				return fmt.Sprintf("kstatus reports %+v and %v, want %s", result, err, want)
 			}
 			return ""
 		})
@@ -41,7 +40,7 @@ func TestWhatKstatusSaysOfAUsersLife(t *testing.T) {
 		t.Fatal(err)
 	}
 	if result, err := status.Compute(unseen); err != nil || result.Status != status.InProgressStatus {
-		t.Errorf("of a user that nobody has seen kstatus says %+v and %v, want InProgress", result, err)
+		t.Errorf("for a user that the operator has not seen kstatus reports %+v and %v, want InProgress", result, err)
 	}
 
 	apply(user("lived", withSecret("lived")))
@@ -67,7 +66,7 @@ func TestWhatKstatusSaysOfAUsersLife(t *testing.T) {
 	shell(t, root, "", "kubectl -n "+namespace+" annotate shardinguser lived sharding.io/paused-")
 	shell(t, root, "", "kubectl -n "+namespace+" wait --for=delete shardinguser/lived --timeout=120s")
 
-	// Stalled until somebody changes something.
+	// Stalled until the resource or the row is changed.
 	statement(t, `INSERT INTO users (username, password_hash) VALUES ('stalled', 'x')`)
 	apply(user("stalled"))
 	shell(t, root, "", "kubectl -n "+namespace+" wait --for=condition=Stalled shardinguser/stalled --timeout=120s")
@@ -77,13 +76,13 @@ func TestWhatKstatusSaysOfAUsersLife(t *testing.T) {
 	shell(t, root, "", "kubectl -n "+namespace+" delete shardinguser stalled --timeout=120s")
 }
 
-// Flux takes what a dry run of its server-side apply would change for drift.
+// Flux regards as drift what a dry run of its server-side apply would change.
 func TestFluxFindsNoDrift(t *testing.T) {
 	namespace := newNamespace(t)
 	manager := metav1.ApplyOptions{FieldManager: "kustomize-controller", Force: true}
 	for name, text := range written {
 		if kindOf(text) == string(policies) {
-			continue // it would decide about everybody
+			continue // it would apply to the users of all tests
 		}
 		t.Run(name, func(t *testing.T) {
 			user := "flux-" + strings.NewReplacer(" ", "-", ",", "").Replace(strings.ToLower(name))
@@ -111,7 +110,7 @@ func TestFluxFindsNoDrift(t *testing.T) {
 	}
 }
 
-// withoutNulls drops a creationTimestamp of null.
+// withoutNulls returns the object without a creationTimestamp of null.
 func withoutNulls(u *unstructured.Unstructured) *unstructured.Unstructured {
 	unstructured.RemoveNestedField(u.Object, "metadata", "creationTimestamp")
 	return u

@@ -26,21 +26,21 @@ import (
 )
 
 const (
-	patience = 2 * time.Minute // of a noisy machine
+	patience = 2 * time.Minute // for busy machines
 	poll     = 100 * time.Millisecond
 )
 
-// What all tests share.
+// All tests share these.
 var (
 	root    string // of the repository
 	pair    running
-	config  *rest.Config // an administrator's
+	config  *rest.Config // of an administrator
 	objects dynamic.Interface
 	client  kubernetes.Interface
 )
 
 func TestMain(m *testing.M) {
-	// What the libraries tell of their work is theirs.
+	// The libraries' logs are irrelevant.
 	logrus.SetOutput(io.Discard)
 	klog.SetLogger(klog.Logger{})
 	code, err := run(m)
@@ -72,7 +72,7 @@ func run(m *testing.M) (code int, err error) {
 	return m.Run(), nil
 }
 
-// running is test/testenv/pair as it runs: the servers, with the operator between them.
+// running is a process of test/testenv/pair: the servers and the operator.
 type running struct {
 	Kubeconfig string
 	DSN        string
@@ -83,7 +83,7 @@ type running struct {
 	answers  *bufio.Reader
 }
 
-// start returns when the operator is ready.
+// start starts the servers, and returns when the operator is ready.
 func (r *running) start() error {
 	r.cmd = exec.Command("go", "run", "./test/testenv/pair") //nolint:noctx // it ends with its standard input
 	r.cmd.Dir, r.cmd.Stderr = root, os.Stderr
@@ -116,7 +116,7 @@ func (r *running) stop() error {
 	return nil
 }
 
-// do has the pair do something, and returns when it is done.
+// do sends a command to the process, and returns when it is executed.
 func (r *running) do(t *testing.T, command string) {
 	t.Helper()
 	if _, err := fmt.Fprintln(r.commands, command); err != nil {
@@ -127,7 +127,7 @@ func (r *running) do(t *testing.T, command string) {
 	}
 }
 
-// eventually waits until nothing is wrong.
+// eventually waits until wrong returns no problem.
 func eventually(t *testing.T, wrong func() string) {
 	t.Helper()
 	deadline := time.NewTimer(patience)
@@ -147,14 +147,14 @@ func eventually(t *testing.T, wrong func() string) {
 	}
 }
 
-// shell runs a line of bash in a folder with this standard input, as somebody would who has kubectl and git.
+// shell runs a line of bash with this standard input in a folder, with kubectl and git on PATH, and returns its output.
 func shell(t *testing.T, folder, input, line string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "bash", "-eu", "-o", "pipefail", "-c", line)
 	cmd.Dir, cmd.Stdin = folder, strings.NewReader(input)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+pair.Kubeconfig,
 		"PATH="+filepath.Dir(kubectl(t))+string(os.PathListSeparator)+os.Getenv("PATH"),
-		// Nobody's own settings of git, and a committer all the same.
+		// The developer's git configuration has no effect.
 		"GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_CONFIG_SYSTEM="+os.DevNull,
 		"GIT_AUTHOR_NAME=Ada", "GIT_AUTHOR_EMAIL=ada@example.com", "GIT_COMMITTER_NAME=Ada", "GIT_COMMITTER_EMAIL=ada@example.com")
 	var stdout, stderr bytes.Buffer
@@ -165,7 +165,7 @@ func shell(t *testing.T, folder, input, line string) string {
 	return stdout.String()
 }
 
-// kubectl is the path of the program that `make prepare` got.
+// kubectl returns the path of the program that `make prepare` installs.
 func kubectl(t *testing.T) string {
 	t.Helper()
 	folder := os.Getenv("KUBEBUILDER_ASSETS")
@@ -175,7 +175,7 @@ func kubectl(t *testing.T) string {
 	return filepath.Join(folder, "kubectl")
 }
 
-// statement executes SQL as the database's administrator, and returns how many rows it was about.
+// statement executes SQL as the database's administrator, and returns the number of affected rows.
 func statement(t *testing.T, sql string, arguments ...any) int {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), pair.DSN)
@@ -190,7 +190,7 @@ func statement(t *testing.T, sql string, arguments ...any) int {
 	return int(tag.RowsAffected())
 }
 
-// lock locks an account for a quarter of an hour, as the log-in side does.
+// lock locks an account for 15 minutes, as the login API does.
 func lock(t *testing.T, username string) {
 	t.Helper()
 	n := statement(t, `UPDATE users SET failed_login_attempts = 5, locked_until = (now() AT TIME ZONE 'UTC') + interval '15 minutes'
@@ -200,7 +200,7 @@ func lock(t *testing.T, username string) {
 	}
 }
 
-// hasRow tells whether the table has a row of this username that meets a condition, in SQL.
+// hasRow reports whether the table has a row of this username that meets a condition, in SQL.
 func hasRow(t *testing.T, username, condition string) bool {
 	t.Helper()
 	return statement(t, "SELECT FROM users WHERE username = $1 AND "+condition, username) == 1

@@ -20,7 +20,7 @@ var (
 	policyResource = schema.GroupVersionResource{Group: "sharding.io", Version: "v1alpha1", Resource: "shardinguserpolicies"}
 )
 
-// of is where the API server keeps an object of one of our kinds.
+// of returns the client for the kind and the namespace of an object.
 func of(u *unstructured.Unstructured) dynamic.ResourceInterface {
 	if u.GetKind() == string(policies) {
 		return objects.Resource(policyResource)
@@ -28,7 +28,7 @@ func of(u *unstructured.Unstructured) dynamic.ResourceInterface {
 	return objects.Resource(userResource).Namespace(u.GetNamespace())
 }
 
-// newNamespace is the name of one.
+// newNamespace creates a namespace and returns its name.
 func newNamespace(t *testing.T) string {
 	t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "gitops-"}}
@@ -39,7 +39,7 @@ func newNamespace(t *testing.T) string {
 	return namespace.Name
 }
 
-// stored is a user as it is now; nil where there is none.
+// stored returns a live user; nil if it does not exist.
 func stored(t *testing.T, namespace, name string) *unstructured.Unstructured {
 	t.Helper()
 	u, err := objects.Resource(userResource).Namespace(namespace).Get(t.Context(), name, metav1.GetOptions{})
@@ -52,7 +52,7 @@ func stored(t *testing.T, namespace, name string) *unstructured.Unstructured {
 	return u
 }
 
-// edit changes a user by hand, by a merge patch.
+// edit changes a live user with a merge patch.
 func edit(t *testing.T, namespace, name, patch string) {
 	t.Helper()
 	_, err := objects.Resource(userResource).Namespace(namespace).
@@ -62,7 +62,7 @@ func edit(t *testing.T, namespace, name, patch string) {
 	}
 }
 
-// reason is that of a condition of a user; empty where there is none.
+// reason returns the reason of a user's condition; "" if there is none.
 func reason(u *unstructured.Unstructured, condition string) string {
 	conditions, _, _ := unstructured.NestedSlice(u.Object, "status", "conditions")
 	for _, c := range conditions {
@@ -74,7 +74,7 @@ func reason(u *unstructured.Unstructured, condition string) string {
 	return ""
 }
 
-// manifest is an object as YAML.
+// manifest returns an object as YAML.
 func manifest(t *testing.T, u *unstructured.Unstructured) string {
 	t.Helper()
 	text, err := yaml.Marshal(u)

@@ -12,17 +12,17 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// annotated puts an annotation into a manifest.
+// annotated returns the manifest with an annotation.
 func annotated(manifest, name, value string) string {
 	return strings.Replace(manifest, "metadata: {", fmt.Sprintf("metadata: {annotations: {%s: %q}, ", name, value), 1)
 }
 
-// claiming is the manifest of a user with another username than its name, and these lines more in its spec.
+// claiming returns the manifest of a user whose username differs from its name, with further lines in the spec.
 func claiming(name, username string, spec ...string) string {
 	return user(name, append([]string{"  username: " + username + "\n"}, spec...)...)
 }
 
-// used gives an account a history that a new account does not have.
+// used sets a counter of an account that is zero in a new account.
 func used(t *testing.T, username string) {
 	t.Helper()
 	if n := statement(t, `UPDATE users SET failed_login_attempts = 3 WHERE username = $1`, username); n != 1 {
@@ -30,7 +30,7 @@ func used(t *testing.T, username string) {
 	}
 }
 
-// byHand is how a role gets into a user beside Git.
+// byHand are changes of a user's roles without Git.
 var byHand = map[string]func(t *testing.T, namespace, name string){
 	"by a patch, as kubectl edit sends it": func(t *testing.T, namespace, name string) {
 		t.Helper()
@@ -47,7 +47,7 @@ var byHand = map[string]func(t *testing.T, namespace, name string){
 	},
 }
 
-func TestASyncTakesBackARoleThatWasAddedByHand(t *testing.T) {
+func TestSyncRemovesARoleThatWasAddedByHand(t *testing.T) {
 	for name, w := range ways {
 		t.Run(name, func(t *testing.T) {
 			application := newApplication(t)
@@ -55,7 +55,7 @@ func TestASyncTakesBackARoleThatWasAddedByHand(t *testing.T) {
 			one := "one-" + application.name
 			application.commit(t, map[string]string{
 				"one.yaml": user(one),
-				// With another administrator, who may go: the role can be taken from the first one.
+				// Another administrator, so that the first user can lose the role.
 				"admin.yaml": annotated(strings.Replace(user("admin-"+application.name), "viewer", "admin", 1),
 					"sharding.io/allow-removing-last-administrator", "true"),
 			})
@@ -70,7 +70,7 @@ func TestASyncTakesBackARoleThatWasAddedByHand(t *testing.T) {
 					}
 					return how + " the role is no difference: self-heal would not see it"
 				})
-				application.sync(t) // which is what self-heal does
+				application.sync(t) // as self-heal does
 				row(t, one, `roles = '["viewer"]'`)
 				application.syncedAnd(t, healthy(one, "admin-"+application.name))
 			}
@@ -79,14 +79,14 @@ func TestASyncTakesBackARoleThatWasAddedByHand(t *testing.T) {
 	}
 }
 
-func TestARenameInOneCommit(t *testing.T) {
+func TestRenameInOneCommit(t *testing.T) {
 	for name, tt := range map[string]struct {
-		before, after []string // what the spec says before the rename, and in it
+		before, after []string // lines of the spec before and after the rename
 		kept          bool
 	}{
-		"makes another account":                          {nil, nil, false},
-		"keeps the account with Retain and IfUnowned":    {[]string{"  deletionPolicy: Retain\n"}, []string{"  adoptionPolicy: IfUnowned\n"}, true},
-		"makes another account with IfUnowned and alone": {nil, []string{"  adoptionPolicy: IfUnowned\n"}, false},
+		"replaces the account":                        {nil, nil, false},
+		"keeps the account with Retain and IfUnowned": {[]string{"  deletionPolicy: Retain\n"}, []string{"  adoptionPolicy: IfUnowned\n"}, true},
+		"replaces the account with only IfUnowned":    {nil, []string{"  adoptionPolicy: IfUnowned\n"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			application := newApplication(t)
@@ -106,8 +106,9 @@ func TestARenameInOneCommit(t *testing.T) {
 	}
 }
 
-// With PruneLast the new resource comes before the old one goes, and the sync fails: docs/gitops.md says to do it in two commits.
-func TestARenameWithPruneLastSaysWhatToDo(t *testing.T) {
+// With PruneLast the new resource is applied before the old one is deleted, so the sync fails. docs/gitops.md recommends two
+// commits.
+func TestRenameWithPruneLastFailsWithInstructions(t *testing.T) {
 	application := newApplication(t)
 	username := "last-" + application.name
 	last := func(manifest string) string {
@@ -123,10 +124,10 @@ func TestARenameWithPruneLastSaysWhatToDo(t *testing.T) {
 	o := application.finish(t, begin())
 	const message = "set spec.deletionPolicy of the old one to Retain before you delete it"
 	if o.phase != syncing.OperationFailed || !strings.Contains(fmt.Sprint(o.results), message) {
-		t.Errorf("the sync ended as %s: %s: %+v, want it to fail and to say %q", o.phase, o.message, o.results, message)
+		t.Errorf("the sync ended as %s: %s: %+v, want a failure with %q", o.phase, o.message, o.results, message)
 	}
 	if stored(t, application.namespace, "former") == nil || !hasRow(t, username, "active") {
-		t.Error("a sync that failed took the account away")
+		t.Error("a failed sync deleted the account")
 	}
 
 	application.commit(t, nil)

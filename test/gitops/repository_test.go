@@ -24,7 +24,7 @@ func newRepository(t *testing.T) repository {
 	return r
 }
 
-// commit makes files the repository's only ones, and returns the revision.
+// commit replaces the files of the repository, and returns the revision.
 func (r repository) commit(t *testing.T, files map[string]string) string {
 	t.Helper()
 	shell(t, r.folder, "", "git rm -r --quiet --force --ignore-unmatch .")
@@ -41,8 +41,8 @@ func (r repository) commit(t *testing.T, files map[string]string) string {
 		"git add --all && git commit --quiet --allow-empty --message='As it should be' && git rev-parse HEAD"))
 }
 
-// manifests are what a revision holds, by the way that Argo CD's repo-server goes: a kustomization is built, and of plain
-// folders all YAML is read.
+// manifests returns the manifests of a revision as Argo CD's repo-server does: it builds a kustomization, or reads all YAML files
+// of the folder.
 func (r repository) manifests(t *testing.T, revision, path string) []*unstructured.Unstructured {
 	t.Helper()
 	checkout := t.TempDir()

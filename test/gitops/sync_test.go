@@ -14,25 +14,25 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// user is the manifest of a user, with these lines more in its spec.
+// user returns the manifest of a user, with further lines in the spec.
 func user(name string, spec ...string) string {
 	return "apiVersion: sharding.io/v1alpha1\nkind: ShardingUser\nmetadata: {name: " + name + "}\nspec:\n  roles: [viewer]\n" +
 		strings.Join(spec, "")
 }
 
-// withSecret is the line for a password of the Secret of that name.
+// withSecret returns the line of the spec for a password in the Secret of that name.
 func withSecret(name string) string { return "  password: {secretRef: {name: " + name + "}}\n" }
 
 func secret(name string) string {
 	return "apiVersion: v1\nkind: Secret\nmetadata: {name: " + name + "}\nstringData: {password: correct horse battery}\n"
 }
 
-// inWave puts a manifest into a wave of the sync.
+// inWave returns the manifest with a sync wave.
 func inWave(wave int, manifest string) string {
 	return strings.Replace(manifest, "metadata: {", fmt.Sprintf("metadata: {annotations: {argocd.argoproj.io/sync-wave: %q}, ", fmt.Sprint(wave)), 1)
 }
 
-// createSecret makes the Secret of that name, which is not the application's.
+// createSecret creates a Secret that is not part of the application.
 func createSecret(t *testing.T, namespace, name string, keys ...string) {
 	t.Helper()
 	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}, StringData: map[string]string{}}
@@ -54,7 +54,7 @@ func row(t *testing.T, username, condition string) {
 	})
 }
 
-func TestAnApplicationFromItsFirstCommitToItsLast(t *testing.T) {
+func TestApplicationFromCreationToDeletion(t *testing.T) {
 	application := newApplication(t)
 	application.commit(t, map[string]string{"first.yaml": user("first", withSecret("first")), "secret.yaml": secret("first"), "second.yaml": user("second")})
 	if got := application.health(t); got["ShardingUser/first"].Status != "Missing" {
@@ -66,18 +66,18 @@ func TestAnApplicationFromItsFirstCommitToItsLast(t *testing.T) {
 
 	application.commit(t, map[string]string{"first.yaml": user("first", withSecret("first"), "  active: false\n"), "secret.yaml": secret("first"), "second.yaml": user("second")})
 	if got := application.outOfSync(t); !strings.HasPrefix(got, "ShardingUser/first is out of sync") || strings.Contains(got, "second") {
-		t.Errorf("after a commit Argo CD says %q, want that first is out of sync", got)
+		t.Errorf("after a commit Argo CD reports %q, want first out of sync", got)
 	}
 	application.sync(t)
 	application.syncedAnd(t, healthy("first", "second"))
 	row(t, "first", "NOT active")
 
-	// Self-heal: an edit by hand is taken back by a sync.
+	// Self-heal: a sync reverts a manual edit.
 	edit(t, application.namespace, "second", `{"spec":{"roles":["admin","viewer"]}}`)
 	row(t, "second", `roles @> '["admin"]'`)
 	eventually(t, func() string {
 		if application.outOfSync(t) == "" {
-			return "the edit is no difference"
+			return "Argo CD finds no difference after the edit"
 		}
 		return ""
 	})
@@ -86,38 +86,38 @@ func TestAnApplicationFromItsFirstCommitToItsLast(t *testing.T) {
 	row(t, "second", `roles = '["viewer"]'`)
 	application.syncedAnd(t, healthy("first", "second"))
 
-	// What others change in the table is the operator's to put back, and none of Argo CD's business.
+	// The operator corrects changes of the row. Argo CD does not see them.
 	statement(t, `UPDATE users SET roles = '["owner"]', active = false WHERE username = 'second'`)
 	row(t, "second", `roles = '["viewer"]' AND active`)
 	if got := application.outOfSync(t); got != "" {
-		t.Errorf("after drift in the table Argo CD says %q, want Synced", got)
+		t.Errorf("after drift in the table Argo CD reports %q, want Synced", got)
 	}
 	application.becomes(t, healthy("first", "second"))
 
-	// Prune: a user that leaves Git leaves the table.
+	// Prune: the row of a user that is deleted in Git is deleted.
 	application.commit(t, map[string]string{"second.yaml": user("second")})
 	application.sync(t)
 	application.syncedAnd(t, healthy("second"))
 	if hasRow(t, "first", "true") || stored(t, application.namespace, "first") != nil {
-		t.Error("what was pruned is still there")
+		t.Error("the row of a pruned user still exists")
 	}
 
 	application.delete(t)
 	if hasRow(t, "second", "true") || stored(t, application.namespace, "second") != nil {
-		t.Error("the application was deleted, and its user is still there")
+		t.Error("the user still exists after the deletion of the application")
 	}
 }
 
-func TestAUserMayComeBeforeItsSecret(t *testing.T) {
+func TestUserMayBeCreatedBeforeItsSecret(t *testing.T) {
 	users, secrets := newApplication(t), newApplication(t)
-	secrets.namespace = users.namespace // another application, which is synced whenever it is
+	secrets.namespace = users.namespace // another application, which is synced independently
 	users.commit(t, map[string]string{"early.yaml": user("early", withSecret("late"))})
 	secrets.commit(t, map[string]string{"late.yaml": secret("late")})
 	users.sync(t)
 	users.syncedAnd(t, map[string]healthCode{"ShardingUser/early": "Progressing"})
-	eventually(t, func() string { // it is in progress as well until the operator has seen it
+	eventually(t, func() string { // the health is also Progressing before the operator has seen the user
 		if got := users.health(t)["ShardingUser/early"].Message; !strings.Contains(got, `Secret "late" does not exist`) {
-			return fmt.Sprintf("the message is %q, want which Secret does not exist", got)
+			return fmt.Sprintf("the message is %q, want one that names the missing Secret", got)
 		}
 		return ""
 	})
@@ -127,8 +127,8 @@ func TestAUserMayComeBeforeItsSecret(t *testing.T) {
 	secrets.delete(t)
 }
 
-// A wave waits until the one before it is healthy: docs/argocd.md says which comes first.
-func TestASyncWaitsForUsersWhoseSecretIsInALaterWave(t *testing.T) {
+// A wave waits until the previous one is healthy. docs/argocd.md recommends the order.
+func TestSyncWaitsForUsersWithSecretsInALaterWave(t *testing.T) {
 	application := newApplication(t)
 	application.commit(t, map[string]string{"user.yaml": inWave(0, user("waiting", withSecret("later"))), "secret.yaml": inWave(1, secret("later"))})
 	o := begin()
@@ -151,7 +151,7 @@ func TestASyncWaitsForUsersWhoseSecretIsInALaterWave(t *testing.T) {
 	application.delete(t)
 }
 
-func TestAPausedUserHoldsUpTheNextWave(t *testing.T) {
+func TestPausedUserBlocksTheNextWave(t *testing.T) {
 	application := newApplication(t)
 	files := map[string]string{"paused.yaml": inWave(0, user("paused"))}
 	application.commit(t, files)
@@ -179,7 +179,7 @@ func TestAPausedUserHoldsUpTheNextWave(t *testing.T) {
 	application.delete(t)
 }
 
-func TestAStalledUserFailsTheSyncAndTheHealth(t *testing.T) {
+func TestStalledUserFailsTheSyncAndIsDegraded(t *testing.T) {
 	owner, application := newApplication(t), newApplication(t)
 	owner.commit(t, map[string]string{"user.yaml": user("taken")})
 	owner.sync(t)
@@ -189,20 +189,20 @@ func TestAStalledUserFailsTheSyncAndTheHealth(t *testing.T) {
 	o := application.finish(t, begin())
 	message := fmt.Sprintf(`Username "taken" belongs to ShardingUser %s/taken`, owner.namespace)
 	if o.phase != syncing.OperationFailed || !strings.Contains(fmt.Sprint(o.results), message) {
-		t.Errorf("the sync ended as %s: %s: %+v, want it to fail and to say %q", o.phase, o.message, o.results, message)
+		t.Errorf("the sync ended as %s: %s: %+v, want a failure with %q", o.phase, o.message, o.results, message)
 	}
 	if got := application.health(t)["ShardingUser/taken"]; got.Status != "Degraded" || !strings.Contains(got.Message, message) {
 		t.Errorf("the health is %+v, want Degraded with %q", got, message)
 	}
 
-	owner.delete(t) // the name is free
+	owner.delete(t) // this releases the username
 	application.becomes(t, map[string]healthCode{"ShardingUser/taken": "Healthy", "ShardingUser/other": "Missing"})
 	application.sync(t)
 	application.syncedAnd(t, healthy("taken", "other"))
 	application.delete(t)
 }
 
-func TestALockedUserIsHealthyAndTheMessageSaysUntilWhen(t *testing.T) {
+func TestLockedUserIsHealthyWithTheEndOfTheLock(t *testing.T) {
 	application := newApplication(t)
 	application.commit(t, map[string]string{"user.yaml": user("locked")})
 	application.sync(t)
@@ -220,7 +220,7 @@ func TestALockedUserIsHealthyAndTheMessageSaysUntilWhen(t *testing.T) {
 	application.delete(t)
 }
 
-func TestAnOutageOfTheDatabaseIsProgress(t *testing.T) {
+func TestUnavailableDatabaseIsProgressing(t *testing.T) {
 	application := newApplication(t)
 	application.commit(t, map[string]string{"old.yaml": user("old")})
 	application.sync(t)
@@ -244,7 +244,7 @@ func TestAnOutageOfTheDatabaseIsProgress(t *testing.T) {
 	application.delete(t)
 }
 
-func TestAnApplicationThatIsDeletedWaitsForItsLastAdministrator(t *testing.T) {
+func TestDeletedApplicationWaitsForItsLastAdministrator(t *testing.T) {
 	application := newApplication(t)
 	application.commit(t, map[string]string{"user.yaml": strings.Replace(user("root"), "viewer", "admin", 1), "other.yaml": user("guest")})
 	application.sync(t)
@@ -262,6 +262,6 @@ func TestAnApplicationThatIsDeletedWaitsForItsLastAdministrator(t *testing.T) {
 	edit(t, application.namespace, "root", `{"metadata":{"annotations":{"sharding.io/allow-removing-last-administrator":"true"}}}`)
 	application.delete(t)
 	if hasRow(t, "root", "true") {
-		t.Error("the row is still there")
+		t.Error("the row still exists")
 	}
 }

@@ -21,7 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
 
-// User returns how to connect as a user of these groups. RBAC decides what such a user may do.
+// User returns the configuration to connect as a user of these groups. RBAC decides the user's rights.
 func (c *ControlPlane) User(name string, groups ...string) (*rest.Config, error) {
 	user, err := c.plane.AddUser(envtest.User{Name: name, Groups: groups}, nil)
 	if err != nil {
@@ -30,9 +30,8 @@ func (c *ControlPlane) User(name string, groups ...string) (*rest.Config, error)
 	return user.Config(), nil
 }
 
-// ServiceAccount returns how to connect as a ServiceAccount, with a token of the TokenRequest API as a pod would have
-// it, good for a day. The ServiceAccount and its namespace are created where they are missing; its rights are not: it
-// has those that manifests gave it.
+// ServiceAccount returns the configuration to connect as a ServiceAccount, with a token of the TokenRequest API, as a pod
+// has it, that is valid for a day. It creates the ServiceAccount and its namespace if they are missing, but no rights.
 func (c *ControlPlane) ServiceAccount(ctx context.Context, namespace, name string) (*rest.Config, error) {
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 	for _, object := range []client.Object{
@@ -49,13 +48,13 @@ func (c *ControlPlane) ServiceAccount(ctx context.Context, namespace, name strin
 		return nil, fmt.Errorf("request a token of the ServiceAccount %s/%s: %w", namespace, name, err)
 	}
 	config := rest.AnonymousClientConfig(c.config)
-	config.QPS, config.Burst = 0, 0 // whoever connects brings his own limits
+	config.QPS, config.Burst = 0, 0 // the caller sets its own limits
 	config.BearerToken = request.Status.Token
 	return config, nil
 }
 
-// KubeconfigFor writes a kubeconfig that connects as config does, and returns its path. The file goes with the control
-// plane.
+// KubeconfigFor writes a kubeconfig that connects as config does, and returns its path. The file is deleted with the
+// control plane.
 func (c *ControlPlane) KubeconfigFor(config *rest.Config) (string, error) {
 	const name = "testenv"
 	content, err := clientcmd.Write(clientcmdapi.Config{
@@ -74,21 +73,21 @@ func (c *ControlPlane) KubeconfigFor(config *rest.Config) (string, error) {
 	return c.scope.write("kubeconfig-"+rand.String(8), string(content), 0o600)
 }
 
-// KubectlPath is the kubectl that fits the control plane.
+// KubectlPath returns the path of the kubectl of the control plane's version.
 func (c *ControlPlane) KubectlPath() string { return c.kubectl }
 
-// Kubectl runs kubectl as an administrator and returns its standard output; the standard error is part of the error.
-// As another user: give it --kubeconfig with a path of KubeconfigFor.
+// Kubectl runs kubectl as an administrator and returns its standard output. The standard error is part of the error.
+// To run it as another user, pass --kubeconfig with a path of KubeconfigFor.
 func (c *ControlPlane) Kubectl(ctx context.Context, args ...string) (string, error) {
 	return c.runKubectl(ctx, "", args...)
 }
 
-// Apply is kubectl apply of these manifests, with more arguments at will.
+// Apply runs kubectl apply for these manifests, with optional further arguments.
 func (c *ControlPlane) Apply(ctx context.Context, manifests string, args ...string) (string, error) {
 	return c.runKubectl(ctx, manifests, append([]string{"apply", "--filename=-"}, args...)...)
 }
 
-// uncollected is for programs that end before it pays to collect their garbage, which takes a quarter of their time.
+// uncollected turns garbage collection off in short-lived Go programs: it takes a quarter of their time.
 const uncollected = "GOGC=off"
 
 func (c *ControlPlane) runKubectl(ctx context.Context, input string, args ...string) (string, error) {

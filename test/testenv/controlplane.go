@@ -21,13 +21,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
-// Noisy machines take their time; who waits in vain should still learn of it within a test's own timeout.
+// startTimeout allows for busy machines, and is shorter than the timeout of a test.
 const (
 	startTimeout = 2 * time.Minute
 	pollInterval = 50 * time.Millisecond
 )
 
-// A ControlPlane is a running etcd and kube-apiserver, with RBAC on, that belong to this process alone.
+// A ControlPlane is a running etcd and kube-apiserver with RBAC, which end with this process.
 type ControlPlane struct {
 	scope      *scope
 	plane      *envtest.ControlPlane
@@ -45,8 +45,8 @@ type controlPlaneOptions struct {
 // A ControlPlaneOption changes what StartControlPlane starts.
 type ControlPlaneOption func(*controlPlaneOptions)
 
-// WithControllerManager runs kube-controller-manager too: namespaces then end, owned objects are collected, and each
-// namespace gets its default ServiceAccount.
+// WithControllerManager also runs kube-controller-manager: it deletes terminating namespaces and orphaned dependents, and
+// creates the default ServiceAccounts.
 func WithControllerManager() ControlPlaneOption {
 	return func(o *controlPlaneOptions) { o.controllerManager = true }
 }
@@ -56,8 +56,7 @@ func WithCRDs(paths ...string) ControlPlaneOption {
 	return func(o *controlPlaneOptions) { o.crds = append(o.crds, paths...) }
 }
 
-// silence keeps controller-runtime, whose clients come back with errors anyway, from telling on the standard error that
-// it has no logger. Whoever gave it one before keeps that: the first counts.
+// silence sets a logger, since controller-runtime otherwise prints a warning. A logger that was set before stays.
 var silence = sync.OnceFunc(func() { log.SetLogger(logr.Discard()) })
 
 // StartControlPlane starts a control plane and returns when it serves. It ends with Stop, or with this process.
@@ -93,13 +92,13 @@ func StartControlPlane(ctx context.Context, options ...ControlPlaneOption) (_ *C
 	if c.config, err = c.User("admin", "system:masters"); err != nil {
 		return nil, err
 	}
-	// Tests ask a lot at once; client-go would let them through at five requests a second.
+	// By default, client-go limits clients to five requests a second.
 	c.config.QPS, c.config.Burst = 1000, 2000
 	if c.kubeconfig, err = c.KubeconfigFor(c.config); err != nil {
 		return nil, err
 	}
 	if c.client, err = client.New(c.config, client.Options{}); err != nil {
-		return nil, fmt.Errorf("make a client: %w", err)
+		return nil, fmt.Errorf("create a client: %w", err)
 	}
 	if err := c.waitFor(ctx, client.ObjectKey{Name: defaultName}, &corev1.Namespace{}); err != nil {
 		return nil, s.withLog("kube-apiserver", err)
@@ -119,11 +118,11 @@ func StartControlPlane(ctx context.Context, options ...ControlPlaneOption) (_ *C
 	return c, nil
 }
 
-// defaultName names the namespace that kube-apiserver makes by itself, and the ServiceAccount that
-// kube-controller-manager makes in it. They are the last thing that each does before it is of use.
+// defaultName is the name of the namespace that kube-apiserver creates, and of the ServiceAccount that
+// kube-controller-manager creates in it. Each program is ready when its object exists.
 const defaultName = "default"
 
-// fewCollections is a variable that makes a Go program collect garbage less often than usual: memory is cheaper here than cores.
+// fewCollections makes a Go program collect garbage less often: tests are short of CPU, not of memory.
 const fewCollections = "GOGC=300"
 
 func (c *ControlPlane) startServers(etcd, apiserver string) error {
@@ -144,7 +143,7 @@ func (c *ControlPlane) startServers(etcd, apiserver string) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = etcdLog.Close() }() // theirs is a copy
+	defer func() { _ = etcdLog.Close() }() // the program has its own descriptor
 	apiserverLog, err := c.scope.log("kube-apiserver")
 	if err != nil {
 		return err
@@ -212,7 +211,7 @@ func (c *ControlPlane) startControllerManager(ctx context.Context, path string) 
 	return nil
 }
 
-// waitFor waits until the object is there. While it waits every error may be one of a server that is not up yet.
+// waitFor waits until the object exists. It retries after any error, since the server may not be ready.
 func (c *ControlPlane) waitFor(ctx context.Context, key client.ObjectKey, object client.Object) error {
 	var last error
 	err := wait.PollUntilContextTimeout(ctx, pollInterval, startTimeout, true, func(ctx context.Context) (bool, error) {
@@ -229,7 +228,7 @@ func (c *ControlPlane) waitFor(ctx context.Context, key client.ObjectKey, object
 func whileRunning(ctx context.Context, cmd *exec.Cmd, name string) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	go func() {
-		_ = cmd.Wait() // the same is in ProcessState, where zero has words too
+		_ = cmd.Wait() // ProcessState has the same, also for exit status 0
 		cancel(fmt.Errorf("%s %w: %s", name, errEnded, cmd.ProcessState))
 	}()
 	return ctx, func() { cancel(nil) }
@@ -237,22 +236,22 @@ func whileRunning(ctx context.Context, cmd *exec.Cmd, name string) (context.Cont
 
 var errEnded = errors.New("ended by itself")
 
-// Config is an administrator's. It is the caller's to change.
+// Config returns an administrator's configuration, a copy.
 func (c *ControlPlane) Config() *rest.Config {
 	return rest.CopyConfig(c.config)
 }
 
-// Kubeconfig is the path of an administrator's kubeconfig.
+// Kubeconfig returns the path of an administrator's kubeconfig.
 func (c *ControlPlane) Kubeconfig() string {
 	return c.kubeconfig
 }
 
-// PID is the process id of one of its programs, such as kube-apiserver.
+// PID returns the process id of a program of the control plane, such as kube-apiserver.
 func (c *ControlPlane) PID(program string) (int, error) {
 	return c.scope.pid(program)
 }
 
-// Stop ends all of it and removes its folder. It may be called again.
+// Stop ends the control plane and deletes its folder. It may be called again.
 func (c *ControlPlane) Stop() error {
 	return c.scope.close()
 }

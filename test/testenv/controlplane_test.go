@@ -16,35 +16,35 @@ import (
 
 func TestMain(m *testing.M) { Main(m) }
 
-func TestAnAdministratorReachesTheAPIServer(t *testing.T) {
+func TestAdministratorConnectsToTheAPIServer(t *testing.T) {
 	version, err := discovery.NewDiscoveryClientForConfigOrDie(APIServer(t)).ServerVersion()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if version.GitVersion == "v0.0.0-master+$Format:%H$" || version.Minor == "" {
-		t.Errorf("the server does not know its version: %s", version)
+		t.Errorf("the server reports the version %s", version)
 	}
 	names, err := Cluster(t).Kubectl(t.Context(), "get", "namespaces", "-o", "name")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(names, "namespace/default\n") {
-		t.Errorf("kubectl sees the namespaces %q, want the default one among them", names)
+		t.Errorf("kubectl lists the namespaces %q, want default among them", names)
 	}
 }
 
-func TestAFailureOfKubectlSaysWhy(t *testing.T) {
+func TestKubectlErrorIncludesTheReason(t *testing.T) {
 	_, err := Cluster(t).Apply(t.Context(), `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"No Name"}}`)
 	if err == nil || !strings.Contains(err.Error(), "a lowercase RFC 1123 subdomain") {
-		t.Errorf("got the error %v, want what the API server said", err)
+		t.Errorf("got the error %v, want the message of the API server", err)
 	}
 }
 
-func TestAServiceAccountHasOnlyTheRightsOfItsRole(t *testing.T) {
+func TestServiceAccountHasOnlyTheRightsOfItsRole(t *testing.T) {
 	plane := Cluster(t)
 	config := ServiceAccount(t, "testenv", "reader")
 	if config.BearerToken == "" || len(config.CertData) > 0 {
-		t.Fatal("the ServiceAccount connects by something other than its token")
+		t.Fatal("the ServiceAccount does not connect with its token")
 	}
 	if err := list(t, config, "testenv"); !apierrors.IsForbidden(err) {
 		t.Fatalf("without a role, listing Secrets gives %v, want Forbidden", err)
@@ -63,7 +63,7 @@ subjects: [{kind: ServiceAccount, name: reader, namespace: testenv}]
 `); err != nil {
 		t.Fatal(err)
 	}
-	within(t, time.Now().Add(startTimeout), "with the role, it may still not list Secrets", func() bool {
+	within(t, time.Now().Add(startTimeout), "with the role, listing Secrets fails", func() bool {
 		return list(t, config, "testenv") == nil
 	})
 
@@ -71,12 +71,12 @@ subjects: [{kind: ServiceAccount, name: reader, namespace: testenv}]
 	if err != nil {
 		t.Fatal(err)
 	}
-	who, err := plane.Kubectl(t.Context(), "--kubeconfig="+kubeconfig, "auth", "whoami")
+	output, err := plane.Kubectl(t.Context(), "--kubeconfig="+kubeconfig, "auth", "whoami")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(who, "system:serviceaccount:testenv:reader") {
-		t.Errorf("the kubeconfig connects as\n%s", who)
+	if !strings.Contains(output, "system:serviceaccount:testenv:reader") {
+		t.Errorf("the kubeconfig connects as\n%s", output)
 	}
 	if err := list(t, config, "default"); !apierrors.IsForbidden(err) {
 		t.Errorf("in another namespace, listing Secrets gives %v, want Forbidden", err)
@@ -92,15 +92,15 @@ func list(t *testing.T, config *rest.Config, namespace string) error {
 	return c.List(t.Context(), &corev1.SecretList{}, client.InNamespace(namespace))
 }
 
-func TestAMissingProgramSaysWhatToRun(t *testing.T) {
+func TestMissingProgramErrorNamesTheCommand(t *testing.T) {
 	t.Setenv("KUBEBUILDER_ASSETS", t.TempDir())
 	_, err := StartControlPlane(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "run `make prepare`") {
-		t.Errorf("got the error %v, want one that says to run `make prepare`", err)
+		t.Errorf("got the error %v, want one with `make prepare`", err)
 	}
 }
 
-func TestACommandEndsWithItsScope(t *testing.T) {
+func TestCommandEndsWithItsScope(t *testing.T) {
 	s, err := newScope("test", nil)
 	if err != nil {
 		t.Fatal(err)

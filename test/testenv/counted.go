@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// Counted logs how much a test tried. `go test` shows no log of a package that passes, so where TEST_COUNTS is a folder, the
-// line is kept there under the test's name as well, for `make test` to print.
+// Counted logs how many cases a test tried. `go test` shows no log of a package that passes. So, if TEST_COUNTS is a folder,
+// Counted also writes the line to a file there, which `make test` prints.
 func Counted(t testing.TB, format string, args ...any) {
 	t.Helper()
 	line := fmt.Sprintf(format, args...)

@@ -16,19 +16,19 @@ import (
 	"time"
 )
 
-// crashVariable makes this test binary start the pair and nginx, tell of it on its standard output, and end in that manner.
+// crashVariable makes this test binary start the servers, print a pair to its standard output, and end in that manner.
 const crashVariable = "TESTENV_CRASH"
 
-// pair is what the crashing process tells of what it started.
+// pair describes what the crashing process started.
 type pair struct {
 	Dirs []string
 	PIDs []int
 }
 
-func TestNothingOutlivesTheProcessThatStartedIt(t *testing.T) {
+func TestServersEndWithTheProcessThatStartedThem(t *testing.T) {
 	manners := []string{"killed", "panic", "exit", "stop"}
 	if testing.Short() {
-		manners = manners[:1] // the one in which the process can do nothing for it
+		manners = manners[:1] // in which the process cannot clean up
 	}
 	for _, manner := range manners {
 		t.Run(manner, func(t *testing.T) {
@@ -42,14 +42,14 @@ func TestNothingOutlivesTheProcessThatStartedIt(t *testing.T) {
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			started := told(t, stdout)
+			started := readPair(t, stdout)
 			if err := cmd.Process.Kill(); err != nil && manner == "killed" {
 				t.Fatal(err)
 			}
-			_ = cmd.Wait() // it fails in most of the manners
+			_ = cmd.Wait() // it fails in most manners
 
 			if want := 6; len(started.PIDs) < want { // etcd, kube-apiserver, kube-controller-manager, initdb, postgres, nginx
-				t.Fatalf("the pair recorded the processes %v, want %d of them", started.PIDs, want)
+				t.Fatalf("the pair recorded the processes %v, want %d", started.PIDs, want)
 			}
 			deadline := time.Now().Add(30 * time.Second)
 			for _, pid := range started.PIDs {
@@ -58,7 +58,7 @@ func TestNothingOutlivesTheProcessThatStartedIt(t *testing.T) {
 				})
 			}
 			for _, dir := range started.Dirs {
-				within(t, deadline, dir+" is still there", func() bool {
+				within(t, deadline, dir+" still exists", func() bool {
 					_, err := os.Stat(dir)
 					return errors.Is(err, os.ErrNotExist)
 				})
@@ -67,22 +67,22 @@ func TestNothingOutlivesTheProcessThatStartedIt(t *testing.T) {
 	}
 }
 
-// told reads what the crashing process tells, which is one line among what the testing package prints.
-func told(t *testing.T, output interface{ Read([]byte) (int, error) }) pair {
+// readPair returns the pair that the crashing process prints, one line in the output of the testing package.
+func readPair(t *testing.T, output interface{ Read([]byte) (int, error) }) pair {
 	t.Helper()
-	var said []string
+	var printed []string
 	for lines := bufio.NewScanner(output); lines.Scan(); {
-		said = append(said, lines.Text())
+		printed = append(printed, lines.Text())
 		var p pair
 		if json.Unmarshal(lines.Bytes(), &p) == nil && len(p.Dirs) > 0 {
 			return p
 		}
 	}
-	t.Fatalf("the process did not start the pair:\n%s", strings.Join(said, "\n"))
+	t.Fatalf("the process did not start the pair:\n%s", strings.Join(printed, "\n"))
 	return pair{}
 }
 
-// TestCrashingProcess is no test: it is what TestNothingOutlivesTheProcessThatStartedIt runs.
+// TestCrashingProcess is not a test: TestServersEndWithTheProcessThatStartedThem runs it in another process.
 func TestCrashingProcess(t *testing.T) {
 	manner := os.Getenv(crashVariable)
 	if manner == "" {
@@ -121,7 +121,7 @@ func TestCrashingProcess(t *testing.T) {
 	}
 	switch manner {
 	case "killed":
-		select {} // the other side kills us
+		select {} // the parent process kills this one
 	case "panic":
 		go panic("as a test may do in any goroutine")
 		select {}
@@ -139,7 +139,7 @@ func TestCrashingProcess(t *testing.T) {
 		}
 		for _, dir := range p.Dirs {
 			if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
-				t.Errorf("%s is still there after Stop: %v", dir, err)
+				t.Errorf("%s still exists after Stop: %v", dir, err)
 			}
 		}
 	}

@@ -12,17 +12,17 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// withDatabase is the DSN, a URL or keywords, with another database.
+// withDatabase returns the DSN, a URL or keywords, with another database.
 func withDatabase(dsn, database string) (string, error) {
 	return change(dsn, func(u *url.URL) { u.Path = "/" + database }, "dbname="+database)
 }
 
-// withUser is the DSN, a URL or keywords, with another user.
+// withUser returns the DSN, a URL or keywords, with another user.
 func withUser(dsn, name, password string) (string, error) {
 	return change(dsn, func(u *url.URL) { u.User = url.UserPassword(name, password) }, "user="+name+" password="+password)
 }
 
-// WithAddr is the DSN, a URL or keywords, with another address: that of a Proxy, say.
+// WithAddr returns the DSN, a URL or keywords, with another address, for example that of a Proxy.
 func WithAddr(dsn, addr string) (string, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -31,7 +31,7 @@ func WithAddr(dsn, addr string) (string, error) {
 	return change(dsn, func(u *url.URL) { u.Host = addr }, "host="+host+" port="+port)
 }
 
-// addrOf is the address of a DSN's server, the first where there are several.
+// addrOf returns the address of a DSN's server, the first if there are several.
 func addrOf(dsn string) (string, error) {
 	config, err := pgx.ParseConfig(dsn)
 	if err != nil {
@@ -40,14 +40,14 @@ func addrOf(dsn string) (string, error) {
 	return net.JoinHostPort(config.Host, strconv.Itoa(int(config.Port))), nil
 }
 
-// change edits a URL by the function, and keywords by more of them, since the last of a kind counts.
+// change edits a URL with the function. It appends to keywords, since the last of a name counts.
 func change(dsn string, edit func(*url.URL), keywords string) (string, error) {
 	if !strings.HasPrefix(dsn, "postgres://") && !strings.HasPrefix(dsn, "postgresql://") {
 		return dsn + " " + keywords, nil
 	}
 	u, err := url.Parse(dsn)
 	if err != nil {
-		return "", fmt.Errorf("change a DSN: it is no URL") // the parser's own error would hold the password
+		return "", fmt.Errorf("change a DSN: it is not a URL") // the parser's error would contain the password
 	}
 	edit(u)
 	return u.String(), nil

@@ -13,12 +13,12 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Dump writes a database into a file by pg_dump, in its custom format.
+// Dump writes a database to a file with pg_dump, in the custom format.
 func Dump(ctx context.Context, dsn, file string) error {
 	return runClient(ctx, dsn, "pg_dump", "--format=custom", "--file="+file)
 }
 
-// Restore reads a database from a file of Dump by pg_restore, with these further arguments.
+// Restore restores a database from a file of Dump with pg_restore and these further arguments.
 func Restore(ctx context.Context, dsn, file string, args ...string) error {
 	config, err := pgx.ParseConfig(dsn)
 	if err != nil {
@@ -27,7 +27,7 @@ func Restore(ctx context.Context, dsn, file string, args ...string) error {
 	return runClient(ctx, dsn, "pg_restore", append(args, "--dbname="+config.Database, file)...)
 }
 
-// runClient runs one of Postgres' client programs against a database. The password is in no process's arguments.
+// runClient runs a Postgres client program. The password is in the environment, not in the arguments.
 func runClient(ctx context.Context, dsn, name string, args ...string) error {
 	config, err := pgx.ParseConfig(dsn)
 	if err != nil {

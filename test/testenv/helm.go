@@ -13,8 +13,8 @@ import (
 	"strings"
 )
 
-// Helm runs the helm of bin/tools in the root of the checkout, as who has this kubeconfig, and returns its standard output;
-// the standard error is part of the error.
+// Helm runs bin/tools/helm in the root of the checkout with this kubeconfig, and returns its standard output. The standard
+// error is part of the error.
 func Helm(ctx context.Context, kubeconfig string, args ...string) (string, error) {
 	root, err := Root()
 	if err != nil {
@@ -24,7 +24,7 @@ func Helm(ctx context.Context, kubeconfig string, args ...string) (string, error
 	if !isProgram(path) {
 		return "", errors.New("helm is not in bin/tools: run `make prepare`")
 	}
-	home, err := os.MkdirTemp("", "shardinguser-helm-") // and not the settings and plugins of whoever runs this
+	home, err := os.MkdirTemp("", "shardinguser-helm-") // so that the developer's settings and plugins have no effect
 	if err != nil {
 		return "", fmt.Errorf("run helm: %w", err)
 	}

@@ -13,14 +13,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// Where config/default puts the operator, and the account that it runs as there.
+// The namespace and the ServiceAccount of the operator in config/default.
 const (
 	SystemNamespace = "shardinguser-system"
 	ManagerAccount  = "shardinguser-controller-manager"
 )
 
-// Install puts all of config/default into the cluster, of which nobody starts the pods here, and returns how the manager
-// connects.
+// Install applies config/default, and returns the configuration with which the manager connects. No pod is started: there
+// is no kubelet.
 func (c *ControlPlane) Install(ctx context.Context) (manager *rest.Config, err error) {
 	root, err := Root()
 	if err != nil {
@@ -37,7 +37,7 @@ func (c *ControlPlane) Install(ctx context.Context) (manager *rest.Config, err e
 	return c.ServiceAccount(ctx, SystemNamespace, ManagerAccount)
 }
 
-// Scraper returns the token of an account that may read the metrics of what Install put there.
+// Scraper returns the token of a ServiceAccount that may read the operator's metrics after Install.
 func (c *ControlPlane) Scraper(ctx context.Context) (token string, err error) {
 	const namespace, name = "monitoring", "prometheus"
 	account, err := c.ServiceAccount(ctx, namespace, name)

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// A Link is a TCP proxy between a program and a server that can imitate faults of a network. It begins without faults. Tests use
+// A Link is a TCP proxy between a program and a server that can simulate network faults. It starts without faults. Tests use
 // it as a [Proxy].
 type Link struct {
 	port  *port
@@ -40,7 +40,7 @@ const (
 	downstream
 )
 
-// NewLink starts a link to the server at this address (host:port). It ends with Close, or with this process.
+// NewLink starts a link to the server at this address (host:port). The link ends with Close, or with this process.
 func NewLink(upstream string) (*Link, error) {
 	port, err := newPort()
 	if err != nil {
@@ -69,19 +69,19 @@ func DatabaseLink(dsn string) (_ *Link, through string, err error) {
 	return l, through, nil
 }
 
-// Close ends it, with all connections.
+// Close ends the link and all of its connections.
 func (l *Link) Close() error {
 	l.Cut()
 	l.ended.Wait()
 	return l.port.close()
 }
 
-// Addr is the address where it listens. It never changes.
+// Addr returns the address where the link listens. It never changes.
 func (l *Link) Addr() string {
 	return l.port.address()
 }
 
-// Cut closes every connection and refuses new ones, as when the server is gone. The link keeps its address.
+// Cut closes every connection and refuses new ones, as when the server is unreachable. The link keeps its address.
 func (l *Link) Cut() {
 	l.mu.Lock()
 	if l.listener != nil {
@@ -92,7 +92,7 @@ func (l *Link) Cut() {
 	l.closeConnections()
 }
 
-// Move closes every connection, and forwards new ones to another server, as when an address moves.
+// Move closes every connection and forwards new ones to another server, as in a failover.
 func (l *Link) Move(upstream string) error {
 	l.mu.Lock()
 	l.upstream = upstream
@@ -101,24 +101,22 @@ func (l *Link) Move(upstream string) error {
 	return l.listen()
 }
 
-// Stall loses every byte in both directions on open and new connections, without an error: TCP that is half open, as when a
-// cable is pulled.
+// Stall drops every byte in both directions on open and new connections, without an error, as when a cable is unplugged.
 func (l *Link) Stall() {
 	l.change(func(f *faults) { f.lose = [2]bool{true, true} })
 }
 
-// Deafen loses the server's answers, while the server still gets requests: it does what it is asked, and the client does not
-// learn of it.
+// Deafen drops the server's answers. The server still receives and executes requests.
 func (l *Link) Deafen() {
 	l.change(func(f *faults) { f.lose[downstream] = true })
 }
 
-// Delay makes every answer arrive that much later.
+// Delay delays every answer by d.
 func (l *Link) Delay(d time.Duration) {
 	l.change(func(f *faults) { f.delay = d })
 }
 
-// Reset ends open and new connections by a TCP reset, this long after the next answer on each begins.
+// Reset resets open and new connections (TCP RST), this long after the next answer on each begins.
 func (l *Link) Reset(after time.Duration) {
 	l.change(func(f *faults) { f.reset = &after })
 }
@@ -150,7 +148,7 @@ func (l *Link) now() (faults, <-chan struct{}) {
 	return l.faults, l.changed
 }
 
-// listen does nothing where the link listens already.
+// listen does nothing if the link already listens.
 func (l *Link) listen() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -215,10 +213,10 @@ func (l *Link) closeConnections() {
 	}
 }
 
-// linked is a connection through a link.
+// A linked is a connection through a link.
 type linked struct {
 	link   *Link
-	ends   [2]net.Conn // by the direction that leads to them: server and client
+	ends   [2]net.Conn // server and client: the destinations of the two directions
 	closed chan struct{}
 	once   sync.Once
 }
@@ -232,7 +230,7 @@ func (c *linked) close() {
 	})
 }
 
-// reset closes the connection by a TCP reset.
+// reset closes the connection with a TCP reset.
 func (c *linked) reset() {
 	for _, end := range c.ends {
 		if tcp, ok := end.(*net.TCPConn); ok {
@@ -242,14 +240,14 @@ func (c *linked) reset() {
 	c.close()
 }
 
-// A packet is bytes that arrive at a time.
+// A packet is bytes, and the time when they are forwarded.
 type packet struct {
 	bytes []byte
 	due   time.Time
 }
 
-// pipe forwards the bytes of one direction until the connection closes, or its source does. Where the source closes, the whole
-// connection closes once all of its bytes have arrived.
+// pipe forwards the bytes of one direction until the connection or its source closes. After the source closes, the
+// connection closes once all bytes are forwarded.
 func (c *linked) pipe(d direction) {
 	defer c.close()
 	packets := make(chan packet, 1024) // so that a delayed answer does not delay the next one
@@ -283,8 +281,8 @@ func (c *linked) pipe(d direction) {
 	}
 }
 
-// carries waits while the link loses the bytes of a direction, and returns whether the connection is open after that. It reads
-// nothing meanwhile, so that nobody learns that the other end closed. Bytes that were read before are lost.
+// carries waits while the link drops the bytes of a direction, and then returns whether the connection is open. It reads
+// nothing meanwhile, so that a close of one end does not reach the other. Bytes that were read before are lost.
 func (c *linked) carries(d direction) bool {
 	for {
 		faults, changed := c.link.now()

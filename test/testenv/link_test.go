@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-func TestALinkMakesTheServersAnswersVanishAndResetsConnections(t *testing.T) {
+func TestLinkDropsAnswersAndResetsConnections(t *testing.T) {
 	admin := Database(t)
 	link, through, err := DatabaseLink(admin)
 	if err != nil {
@@ -23,26 +23,26 @@ func TestALinkMakesTheServersAnswersVanishAndResetsConnections(t *testing.T) {
 		}
 	})
 	direct := connect(t, admin)
-	if _, err := direct.Exec(t.Context(), "CREATE TABLE told (what TEXT)"); err != nil {
+	if _, err := direct.Exec(t.Context(), "CREATE TABLE marks (mark TEXT)"); err != nil {
 		t.Fatal(err)
 	}
 	conn := connect(t, through)
-	tell := func(conn *pgx.Conn, limit time.Duration) error {
+	write := func(conn *pgx.Conn, limit time.Duration) error {
 		ctx, cancel := context.WithTimeout(t.Context(), limit)
 		defer cancel()
-		_, err := conn.Exec(ctx, "INSERT INTO told VALUES ('once')")
+		_, err := conn.Exec(ctx, "INSERT INTO marks VALUES ('once')")
 		return err
 	}
 
 	link.Deafen()
-	if err := tell(conn, 300*time.Millisecond); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("got %v, want nothing until the deadline", err)
+	if err := write(conn, 300*time.Millisecond); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v, want no answer before the deadline", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 	defer cancel()
-	for told := 0; told == 0; {
-		if err := direct.QueryRow(ctx, "SELECT count(*) FROM told").Scan(&told); err != nil {
-			t.Fatalf("what nobody was told of was not done: %v", err)
+	for rows := 0; rows == 0; {
+		if err := direct.QueryRow(ctx, "SELECT count(*) FROM marks").Scan(&rows); err != nil {
+			t.Fatalf("the server did not execute the statement whose answer was lost: %v", err)
 		}
 	}
 	if err := link.Restore(); err != nil {
@@ -51,13 +51,13 @@ func TestALinkMakesTheServersAnswersVanishAndResetsConnections(t *testing.T) {
 
 	conn = connect(t, through)
 	link.Reset(0)
-	if err := tell(conn, startTimeout); err == nil || errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("reset: got %v, want a failure at once", err)
+	if err := write(conn, startTimeout); err == nil || errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("reset: got %v, want an immediate failure", err)
 	}
 	if err := link.Restore(); err != nil {
 		t.Fatal(err)
 	}
-	if err := tell(connect(t, through), startTimeout); err != nil {
+	if err := write(connect(t, through), startTimeout); err != nil {
 		t.Errorf("restored: %v", err)
 	}
 }

@@ -11,20 +11,20 @@ import (
 	"strings"
 )
 
-// The paths of the log-in API.
+// The paths of the login API.
 const (
 	LoginPath  = "/api/v1/auth/login"
 	VerifyPath = "/api/v1/auth/verify"
 )
 
-// An Answer is what the log-in API said.
+// An Answer is a response of the login API.
 type Answer struct {
 	Status int
 	Header http.Header
 	Body   string
 }
 
-// LogIn shows the log-in API a username and a password.
+// LogIn sends a username and a password to the login API.
 func (m *Manager) LogIn(ctx context.Context, username, password string) (Answer, error) {
 	body, err := json.Marshal(map[string]string{"username": username, "password": password})
 	if err != nil {
@@ -33,29 +33,28 @@ func (m *Manager) LogIn(ctx context.Context, username, password string) (Answer,
 	return m.Ask(ctx, http.MethodPost, LoginPath, string(body), "")
 }
 
-// Verify asks, as a gateway does, whether a request with this Authorization header may pass.
+// Verify asks, as a gateway does, whether a request with this Authorization header is allowed.
 func (m *Manager) Verify(ctx context.Context, authorization string) (Answer, error) {
 	return m.Ask(ctx, http.MethodGet, VerifyPath, "", authorization)
 }
 
-// Ask sends one request to the log-in API, on a connection that may have served others before. Body and Authorization
-// header may be empty.
+// Ask sends one request to the login API. It reuses connections. The body and the Authorization header may be empty.
 func (m *Manager) Ask(ctx context.Context, method, path, body, authorization string) (Answer, error) {
 	request, err := http.NewRequestWithContext(ctx, method, "https://"+m.Login+path, strings.NewReader(body))
 	if err != nil {
-		return Answer{}, fmt.Errorf("ask the log-in API: %w", err)
+		return Answer{}, fmt.Errorf("send a request to the login API: %w", err)
 	}
 	if authorization != "" {
 		request.Header.Set("Authorization", authorization)
 	}
 	response, err := web.Do(request)
 	if err != nil {
-		return Answer{}, fmt.Errorf("ask the log-in API: %w", err)
+		return Answer{}, fmt.Errorf("send a request to the login API: %w", err)
 	}
 	defer func() { _ = response.Body.Close() }()
 	content, err := io.ReadAll(response.Body)
 	if err != nil {
-		return Answer{}, fmt.Errorf("ask the log-in API: %w", err)
+		return Answer{}, fmt.Errorf("send a request to the login API: %w", err)
 	}
 	return Answer{Status: response.StatusCode, Header: response.Header, Body: string(content)}, nil
 }

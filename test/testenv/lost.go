@@ -13,8 +13,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// Kill ends servers of the control plane, etcd and kube-apiserver, by SIGKILL, as when their machines are lost, and returns
-// when they have ended. Their data stay for Restart.
+// Kill ends programs of the control plane, etcd and kube-apiserver, with SIGKILL, and returns when they have ended. Their
+// data stay for Restart.
 func (c *ControlPlane) Kill(ctx context.Context, programs ...string) error {
 	for _, program := range programs {
 		pid, err := c.PID(program)
@@ -24,7 +24,7 @@ func (c *ControlPlane) Kill(ctx context.Context, programs ...string) error {
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 			return fmt.Errorf("kill %s: %w", program, err)
 		}
-		// Whoever started it waits for it, and so its id goes.
+		// Its parent process waits for it, so the id disappears.
 		err = wait.PollUntilContextTimeout(ctx, pollInterval, startTimeout, true, func(context.Context) (bool, error) {
 			return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH), nil
 		})
@@ -35,8 +35,7 @@ func (c *ControlPlane) Kill(ctx context.Context, programs ...string) error {
 	return nil
 }
 
-// Restart starts servers that were killed again, in this order, on the same data and ports, and returns when the API server
-// answers.
+// Restart starts killed programs again, in this order, on the same data and ports, and returns when the API server answers.
 func (c *ControlPlane) Restart(ctx context.Context, programs ...string) error {
 	for _, name := range programs {
 		path, err := program(name)
@@ -56,7 +55,7 @@ func (c *ControlPlane) Restart(ctx context.Context, programs ...string) error {
 			return err
 		}
 		cmd.Stdout, cmd.Stderr = log, log
-		err = errors.Join(cmd.Start(), log.Close()) // theirs is a copy
+		err = errors.Join(cmd.Start(), log.Close()) // the program has its own descriptor
 		if err != nil {
 			return fmt.Errorf("start %s: %w", name, err)
 		}

@@ -10,7 +10,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-func TestAKilledControlPlaneComesBackWithItsData(t *testing.T) {
+func TestKilledControlPlaneRestartsWithItsData(t *testing.T) {
 	plane, err := StartControlPlane(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -30,7 +30,7 @@ func TestAKilledControlPlaneComesBackWithItsData(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := api.Get(t.Context(), "kept", metav1.GetOptions{}); err == nil {
-			t.Error("it answers after its end")
+			t.Error("the API server answers after Kill")
 		}
 		if err := plane.Restart(t.Context(), "etcd", "kube-apiserver"); err != nil {
 			t.Fatal(err)

@@ -24,13 +24,14 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// CheapHashes is a build tag of the manager: it then creates password hashes of bcrypt's lowest cost.
+// CheapHashes is a build tag with which the manager creates password hashes of bcrypt's lowest cost.
 const CheapHashes = "cheaphashes"
 
-// BuildManager builds the manager as Build does. In a short test run its hashes are cheap: they are three quarters of what it computes.
+// BuildManager builds the manager as Build does. In a short test run its hashes are cheap: otherwise they take three quarters
+// of its CPU time.
 func BuildManager(ctx context.Context, folder string) (program string, err error) {
 	if testing.Testing() && !flag.Parsed() {
-		flag.Parse() // a TestMain comes before the testing package's own call
+		flag.Parse() // a TestMain runs before the testing package parses the flags
 	}
 	if testing.Testing() && testing.Short() {
 		return Build(ctx, folder, "manager", CheapHashes)
@@ -38,14 +39,14 @@ func BuildManager(ctx context.Context, folder string) (program string, err error
 	return Build(ctx, folder, "manager")
 }
 
-// Build builds one of the commands below cmd with these build tags, and returns the path of the program in this folder. All packages'
-// tests share bin/tests: there Go links a program again only when its sources have changed.
+// Build builds a command of cmd with these build tags, and returns the path of the program in this folder. The tests of all
+// packages share bin/tests, where Go links a program again only if its sources have changed.
 func Build(ctx context.Context, folder, command string, tags ...string) (program string, err error) {
 	root, err := Root()
 	if err != nil {
 		return "", err
 	}
-	shared := filepath.Join(append([]string{root, "bin", "tests"}, tags...)...) // the program keeps its name, which it tells API servers
+	shared := filepath.Join(append([]string{root, "bin", "tests"}, tags...)...) // the program's name is part of its user agent
 	if err := os.MkdirAll(shared, 0o755); err != nil {
 		return "", fmt.Errorf("build %s: %w", command, err)
 	}
@@ -55,7 +56,7 @@ func Build(ctx context.Context, folder, command string, tags ...string) (program
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
 	built := filepath.Join(shared, command)
-	// Without a commit in it, the program stays the same from one commit to the next.
+	// Without the commit's hash, a commit does not change the program.
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w",
 		"-tags="+strings.Join(tags, ","), "-o", built, "./cmd/"+command)
 	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
@@ -67,10 +68,10 @@ func Build(ctx context.Context, folder, command string, tags ...string) (program
 	if os.Link(built, program) == nil {
 		return program, nil
 	}
-	return program, copyProgram(built, program) // the folder may be on another file system
+	return program, copyProgram(built, program) // the folder is on another file system
 }
 
-// lockFile waits until no other process holds the lock of this file.
+// lockFile locks a file, and waits while another process holds the lock.
 func lockFile(path string) (unlock func() error, err error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -90,29 +91,28 @@ func copyProgram(from, to string) error {
 	return os.WriteFile(to, content, 0o700)
 }
 
-// ManagerOptions say how StartManager starts a manager.
+// ManagerOptions are the options of StartManager.
 type ManagerOptions struct {
 	Program  string       // the built manager
-	Rights   *rest.Config // whom it connects to the control plane as
-	DSN      string       // of its database, which it reads from a file; empty for none
-	LoginDSN string       // of a role for log-ins alone, which it reads from a file; empty for none
-	Secret   string       // to sign tokens with, which it reads from a file; empty for no tokens
-	Args     []string     // more of them: they come last, and the last of a kind counts
-	Env      []string     // nil means this process's own, without a developer's settings for the manager
+	Rights   *rest.Config // for its connections to the control plane
+	DSN      string       // of its database, passed in a file; empty for none
+	LoginDSN string       // of the role for logins, passed in a file; empty for none
+	Secret   string       // that signs tokens, passed in a file; empty for no tokens
+	Args     []string     // further ones; they override the others
+	Env      []string     // nil for this process's, without settings of the manager
 }
 
-// A Manager is the built manager as it runs, or ran.
+// A Manager is a process of the manager, running or ended.
 type Manager struct {
-	Health, Metrics, Login string // the addresses (host:port) that it was given
-	Log                    string // path of what it prints
+	Health, Metrics, Login string // its addresses (host:port)
+	Log                    string // path of its output
 
 	cmd   *exec.Cmd
 	ended <-chan struct{}
 }
 
-// StartManager starts a manager and waits for nothing. Its addresses are free ones of the loopback interface, and its
-// working directory is an empty one of its own, where it finds no settings file by chance. Where nobody ends it before,
-// the end of the control plane or of this process does.
+// StartManager starts a manager, and does not wait until it is ready. It listens on free ports of the loopback interface.
+// Its working directory is empty, so that it finds no settings file. It ends with the control plane at the latest.
 func (c *ControlPlane) StartManager(options ManagerOptions) (*Manager, error) {
 	kubeconfig, err := c.KubeconfigFor(options.Rights)
 	if err != nil {
@@ -159,7 +159,7 @@ func (c *ControlPlane) StartManager(options ManagerOptions) (*Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = log.Close() }() // the manager's is a copy
+	defer func() { _ = log.Close() }() // the manager has its own descriptor
 	m.cmd.Stdout, m.cmd.Stderr = log, log
 	if err := m.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start the manager: %w", err)
@@ -169,19 +169,19 @@ func (c *ControlPlane) StartManager(options ManagerOptions) (*Manager, error) {
 	return m, nil
 }
 
-// withoutSettings drops what would be a setting of the manager.
+// withoutSettings returns the environment without settings of the manager.
 func withoutSettings(environ []string) []string {
 	return slices.DeleteFunc(slices.Clone(environ), func(variable string) bool {
 		return strings.HasPrefix(variable, "SHARDINGUSER_") || strings.HasPrefix(variable, "USER_DATABASE_DSN=")
 	})
 }
 
-// Ended is closed when the manager has ended.
+// Ended returns a channel that is closed when the manager has ended.
 func (m *Manager) Ended() <-chan struct{} {
 	return m.ended
 }
 
-// Running tells whether the manager has not ended.
+// Running reports whether the manager has not ended.
 func (m *Manager) Running() bool {
 	select {
 	case <-m.ended:
@@ -191,7 +191,7 @@ func (m *Manager) Running() bool {
 	}
 }
 
-// Err tells how the manager ended, with the end of its log. It is nil as long as the manager runs.
+// Err returns how the manager ended, with the end of its log. It returns nil while the manager runs.
 func (m *Manager) Err() error {
 	if m.Running() {
 		return nil
@@ -199,22 +199,22 @@ func (m *Manager) Err() error {
 	return withTail(fmt.Errorf("the manager %w: %s", errEnded, m.cmd.ProcessState), "it", m.Log)
 }
 
-// PID is its process id.
+// PID returns the process id of the manager.
 func (m *Manager) PID() int {
-	return m.cmd.Process.Pid // the script that recorded it became the manager
+	return m.cmd.Process.Pid // the wrapper script execs the manager
 }
 
-// ExitCode is that of a manager that has ended, -1 where a signal ended it.
+// ExitCode returns the exit code of a manager that has ended; -1 if a signal ended it.
 func (m *Manager) ExitCode() int {
 	return m.cmd.ProcessState.ExitCode()
 }
 
-// Tail is the end of what the manager printed.
+// Tail returns the end of the manager's output.
 func (m *Manager) Tail() string {
 	return tail(m.Log)
 }
 
-// Ready waits until the manager is ready. It fails when the manager ends, and when ctx does.
+// Ready waits until the manager is ready. It fails if the manager or ctx ends.
 func (m *Manager) Ready(ctx context.Context) error {
 	const poll = 20 * time.Millisecond // benchmarks measure this wait
 	err := wait.PollUntilContextCancel(ctx, poll, true, func(ctx context.Context) (bool, error) {
@@ -226,13 +226,13 @@ func (m *Manager) Ready(ctx context.Context) error {
 	return err
 }
 
-// Signal sends a signal. A manager that has ended hears nothing.
+// Signal sends a signal, if the manager has not ended.
 func (m *Manager) Signal(s os.Signal) {
 	_ = m.cmd.Process.Signal(s)
 }
 
-// Stop ends the manager as a kubelet would: by SIGTERM and, where it outlives the grace period, which is an error, by
-// SIGKILL.
+// Stop ends the manager as a kubelet does, with SIGTERM. If the manager still runs after the grace period, Stop sends SIGKILL
+// and returns an error.
 func (m *Manager) Stop(grace time.Duration) error {
 	m.Signal(syscall.SIGTERM)
 	select {
@@ -244,13 +244,13 @@ func (m *Manager) Stop(grace time.Duration) error {
 	}
 }
 
-// Kill ends the manager by SIGKILL.
+// Kill ends the manager with SIGKILL.
 func (m *Manager) Kill() {
 	m.Signal(syscall.SIGKILL)
 	<-m.ended
 }
 
-// Probe is the status code of a probe, /healthz or /readyz; 0 where nobody answers within 20 s.
+// Probe returns the status code of a probe, /healthz or /readyz; 0 without an answer within 20 s.
 func (m *Manager) Probe(ctx context.Context, path string) int {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
@@ -258,20 +258,19 @@ func (m *Manager) Probe(ctx context.Context, path string) int {
 	return status
 }
 
-// Scrape asks for the metrics, in the name of whose token it is. Its results are those of Get.
+// Scrape requests the metrics with a token. It returns what Get returns.
 func (m *Manager) Scrape(ctx context.Context, token string) (status int, body string) {
 	return Get(ctx, "https://"+m.Metrics+"/metrics", token)
 }
 
-// web trusts everybody: a manager signs the certificates of its metrics and of its log-in API itself, at each start. It
-// keeps its connections, as a gateway does.
+// web accepts any certificate: a manager creates a self-signed one at each start. It reuses connections, as a gateway does.
 var web = &http.Client{
-	Timeout:   2 * time.Minute, // longer than a log-in may wait in line, by far: a busy machine may hold it up before that
+	Timeout:   2 * time.Minute, // much longer than a login may be queued, for busy machines
 	Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, MaxIdleConnsPerHost: 256},
 }
 
-// Get is what comes back from a URL of a manager, with a bearer token unless that is empty. Where there is no answer
-// the status code is 0 and the body says why.
+// Get requests a URL with a bearer token, unless that is empty, and returns the answer. Without an answer, the status code
+// is 0 and body is the error.
 func Get(ctx context.Context, url, token string) (status int, body string) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

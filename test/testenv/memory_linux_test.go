@@ -8,15 +8,15 @@ import (
 	"testing"
 )
 
-func TestFoldersInMemoryAreUsedWhereTheyFit(t *testing.T) {
+func TestFoldersInMemoryMustFit(t *testing.T) {
 	if folder := fitting("/proc", 0); folder != "" {
-		t.Errorf("%s is taken for memory", folder)
+		t.Errorf("%s is used, but is not in memory", folder)
 	}
 	if folder := fitting("/nowhere", 0); folder != "" {
-		t.Errorf("%s does not exist", folder)
+		t.Errorf("%s is used, but does not exist", folder)
 	}
 	if folder := fitting(memoryFolder, math.MaxUint64); folder != "" {
-		t.Errorf("%s is taken, and has not the space", folder)
+		t.Errorf("%s is used, but has too little space", folder)
 	}
 }
 

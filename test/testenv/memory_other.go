@@ -4,5 +4,5 @@
 
 package testenv
 
-// inMemory returns "": only Linux has a folder whose files are in memory.
+// inMemory returns "": only Linux has a standard folder in memory.
 func inMemory() string { return "" }

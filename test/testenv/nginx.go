@@ -10,12 +10,11 @@ import (
 
 // An Nginx is a running nginx.
 type Nginx struct {
-	Address string // host:port of the loopback interface that its site listens on
+	Address string // host:port where its site listens
 	scope   *scope
 }
 
-// nginxMain is what surrounds a site: all that nginx would write lies in its own folder, and what it has to say goes to
-// its standard error.
+// nginxMain is the configuration around a site. nginx writes files only to its own folder, and logs to its standard error.
 const nginxMain = `
 daemon off;
 pid nginx.pid;
@@ -32,9 +31,8 @@ http {
 }
 `
 
-// StartNginx starts nginx and returns when it takes connections; it ends with Stop, or with this process. Of its
-// configuration, site is what stands within http, for the address that it is to listen on, and files are what it names
-// by paths without a folder.
+// StartNginx starts nginx and returns when it accepts connections. It ends with Stop, or with this process. site returns the
+// content of the http block for a listen address. files are by name, to which the site refers by relative paths.
 func StartNginx(ctx context.Context, site func(address string) string, files map[string]string) (_ *Nginx, err error) {
 	program, err := found("find-program.sh", "nginx")
 	if err != nil {
@@ -70,12 +68,12 @@ func StartNginx(ctx context.Context, site func(address string) string, files map
 	return n, err
 }
 
-// Tail is the end of what nginx printed.
+// Tail returns the end of nginx's output.
 func (n *Nginx) Tail() string {
 	return tail(n.scope.logPath("nginx"))
 }
 
-// Stop ends nginx, with all its files. It may be called again.
+// Stop ends nginx and deletes its files. It may be called again.
 func (n *Nginx) Stop() error {
 	return n.scope.close()
 }

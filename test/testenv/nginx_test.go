@@ -19,7 +19,7 @@ func TestNginxServesTheSite(t *testing.T) {
 		t.Fatal(err)
 	}
 	if status, body := Get(t.Context(), "http://"+n.Address, ""); status != http.StatusOK || body != "hello" {
-		t.Errorf("it answers %d %s", status, body)
+		t.Errorf("nginx answers %d %s", status, body)
 	}
 	for range 2 {
 		if err := n.Stop(); err != nil {
@@ -27,21 +27,21 @@ func TestNginxServesTheSite(t *testing.T) {
 		}
 	}
 	if status, _ := Get(t.Context(), "http://"+n.Address, ""); status != 0 {
-		t.Error("it answers after its end")
+		t.Error("nginx answers after Stop")
 	}
 }
 
-func TestNginxSaysWhatItDoesNotUnderstand(t *testing.T) {
+func TestNginxErrorNamesTheUnknownDirective(t *testing.T) {
 	_, err := StartNginx(t.Context(), func(string) string { return "no_such_directive on;" }, nil)
 	if err == nil || !strings.Contains(err.Error(), "no_such_directive") {
-		t.Errorf("the error is: %v", err)
+		t.Errorf("got the error %v", err)
 	}
 }
 
-func TestAMissingNginxIsSaidInOneSentence(t *testing.T) {
+func TestMissingNginxIsReported(t *testing.T) {
 	t.Setenv("NGINX", "/nowhere/nginx")
 	_, err := StartNginx(t.Context(), greeting, nil)
 	if err == nil || err.Error() != "NGINX is /nowhere/nginx, which is no program" {
-		t.Errorf("the error is: %v", err)
+		t.Errorf("got the error %v", err)
 	}
 }

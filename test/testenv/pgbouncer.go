@@ -12,15 +12,15 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// A PgBouncer is a running one, in transaction mode, before a database.
+// A PgBouncer is a running PgBouncer in transaction mode, for one database.
 type PgBouncer struct {
 	scope   *scope
 	address string
-	dsn     string // what it was started for
+	dsn     string // of the database behind it
 }
 
-// pgbouncerMain is the configuration but for addresses. Five connections to the server are fewer than the operator wants, so
-// that its sessions do change between transactions.
+// pgbouncerMain is the configuration without addresses. Five connections are fewer than the operator uses, so that its
+// transactions change sessions.
 const pgbouncerMain = `
 [databases]
 %s = host=%s port=%d
@@ -37,8 +37,8 @@ max_client_conn = 200
 %s
 `
 
-// StartPgBouncer starts one for the database and the role of a DSN, and returns when it takes connections. More settings
-// (name = value) are as in its own configuration. It ends with Stop, or with this process.
+// StartPgBouncer starts a PgBouncer for the database and the role of a DSN, with these further settings (name = value). It
+// returns when PgBouncer accepts connections. PgBouncer ends with Stop, or with this process.
 func StartPgBouncer(ctx context.Context, dsn string, settings ...string) (_ *PgBouncer, err error) {
 	program, err := found("find-program.sh", "pgbouncer")
 	if err != nil {
@@ -76,7 +76,7 @@ func StartPgBouncer(ctx context.Context, dsn string, settings ...string) (_ *PgB
 	return b, err
 }
 
-// DSN leads through it, with these parameters (name=value) besides.
+// DSN returns the DSN that leads through PgBouncer, with these further parameters (name=value).
 func (b *PgBouncer) DSN(parameters ...string) (string, error) {
 	through, err := WithAddr(b.dsn, b.address)
 	if err != nil {
@@ -93,12 +93,12 @@ func (b *PgBouncer) DSN(parameters ...string) (string, error) {
 	}, keywords)
 }
 
-// Tail is the end of what it printed.
+// Tail returns the end of PgBouncer's output.
 func (b *PgBouncer) Tail() string {
 	return tail(b.scope.logPath("pgbouncer"))
 }
 
-// Stop ends it, with all its files. It may be called again.
+// Stop ends PgBouncer and deletes its files. It may be called again.
 func (b *PgBouncer) Stop() error {
 	return b.scope.close()
 }

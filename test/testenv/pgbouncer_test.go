@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-func TestPgBouncerLeadsToItsDatabase(t *testing.T) {
+func TestPgBouncerConnectsToItsDatabase(t *testing.T) {
 	admin := Database(t)
 	b, err := StartPgBouncer(t.Context(), Role(t, admin))
 	if err != nil {
@@ -26,7 +26,7 @@ func TestPgBouncerLeadsToItsDatabase(t *testing.T) {
 	var database string
 	err = errors.Join(conn.QueryRow(t.Context(), "SELECT current_database()").Scan(&database), conn.Close(t.Context()))
 	if err != nil || database != conn.Config().Database {
-		t.Errorf("it leads to %q, %v", database, err)
+		t.Errorf("connected to %q, %v", database, err)
 	}
 	for range 2 {
 		if err := b.Stop(); err != nil {
@@ -34,14 +34,14 @@ func TestPgBouncerLeadsToItsDatabase(t *testing.T) {
 		}
 	}
 	if _, err := pgx.Connect(t.Context(), dsn); err == nil {
-		t.Error("it answers after its end")
+		t.Error("PgBouncer answers after Stop")
 	}
 }
 
-func TestAMissingPgBouncerIsSaidInOneSentence(t *testing.T) {
+func TestMissingPgBouncerIsReported(t *testing.T) {
 	t.Setenv("PGBOUNCER", "/nowhere/pgbouncer")
 	_, err := StartPgBouncer(t.Context(), "host=127.0.0.1")
 	if err == nil || err.Error() != "PGBOUNCER is /nowhere/pgbouncer, which is no program" {
-		t.Errorf("the error is: %v", err)
+		t.Errorf("got the error %v", err)
 	}
 }

@@ -12,16 +12,16 @@ import (
 	"syscall"
 )
 
-// A port of the loopback interface that is kept for one server, whether that listens just now or not: else any program's
-// next connection, or the next server that asks for a free port, might get it while its own server starts or is away.
+// A port is a port of the loopback interface, reserved for one server. Otherwise another program could get it while the
+// server starts or is stopped.
 //
-// What keeps it is a socket that is bound to it and does not listen. Connections are refused as if there were none. Linux
-// lets a server listen beside it, as both allow the address to be used again (SO_REUSEADDR, which Go, Postgres and nginx
-// all set), but gives the port to nobody who has no wish for a certain one. Elsewhere the socket would be in the way: there
-// the port is merely one that was free a moment ago, and whoever uses it must be ready to ask for another.
+// On Linux, a bound socket that does not listen reserves the port. Connections are refused as without the socket. The server
+// can listen beside it, since both set SO_REUSEADDR (as Go, Postgres and nginx do), but Linux never assigns the port to a
+// program that asks for any free one. Elsewhere the socket would block the server, so the port is not reserved: it was free
+// a moment ago, and callers have to retry with another one.
 type port struct {
 	number string
-	keeper *os.File // nil where nothing keeps it
+	keeper *os.File // nil if the port is not reserved
 }
 
 func newPort() (_ *port, err error) {
@@ -30,7 +30,7 @@ func newPort() (_ *port, err error) {
 			err = fmt.Errorf("find a free port: %w", err)
 		}
 	}()
-	syscall.ForkLock.RLock() // no child may get the socket before it is marked
+	syscall.ForkLock.RLock() // a child must not inherit the socket before it is close-on-exec
 	socket, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
 	if err == nil {
 		syscall.CloseOnExec(socket)
@@ -63,10 +63,10 @@ func newPort() (_ *port, err error) {
 	return p, nil
 }
 
-// address is host:port.
+// address returns host:port.
 func (p *port) address() string { return net.JoinHostPort("127.0.0.1", p.number) }
 
-// close gives the port back. It may be called again.
+// close releases the port. It may be called again.
 func (p *port) close() error {
 	if p.keeper == nil {
 		return nil

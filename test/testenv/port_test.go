@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-func TestAPortRefusesConnectionsBeforeAndAfterItsServerListens(t *testing.T) {
+func TestPortRefusesConnectionsWhileItsServerDoesNotListen(t *testing.T) {
 	p, err := newPort()
 	if err != nil {
 		t.Fatal(err)
@@ -22,7 +22,7 @@ func TestAPortRefusesConnectionsBeforeAndAfterItsServerListens(t *testing.T) {
 	refused := func() {
 		t.Helper()
 		if _, err := new(net.Dialer).DialContext(t.Context(), "tcp", p.address()); !errors.Is(err, syscall.ECONNREFUSED) {
-			t.Errorf("got %v, want a refusal", err)
+			t.Errorf("got %v, want connection refused", err)
 		}
 	}
 	for range 2 {

@@ -23,27 +23,27 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// A Postgres is a running server: one of our own, or the one of TEST_DATABASE_DSN.
+// A Postgres is a Postgres server, either managed by this package or the external one of TEST_DATABASE_DSN.
 type Postgres struct {
-	dsn      string // an administrator's, on the server's first database
-	external bool   // the server was there before us, and stays
+	dsn      string // of an administrator, for the first database
+	external bool   // the server of TEST_DATABASE_DSN, which is never stopped
 	scope    *scope
 	bin      string
 	settings []string
 	port     *port
-	ended    <-chan struct{} // closed when the server that runs now has ended
+	ended    <-chan struct{} // closed when the server process has ended
 	server   *exec.Cmd
 
 	mu    sync.Mutex
 	roles []string
-	names []string // of the databases that are there because of us
+	names []string // of created databases
 
-	admin atomic.Pointer[pgx.Conn] // the administrator's connection that waits for its next statement; nil where there is none
+	admin atomic.Pointer[pgx.Conn] // an idle connection of the administrator, or nil
 }
 
-// StartPostgres starts a server of our own and returns when it takes connections; it ends with Stop, or with this
-// process. Where TEST_DATABASE_DSN is set, that server is used instead: its user must be allowed to create databases
-// and roles, and Stop removes those that came from here. A server of our own gets these settings (name=value), too.
+// StartPostgres starts a managed server with these settings (name=value), and returns when it accepts connections. The server
+// ends with Stop, or with this process. If TEST_DATABASE_DSN is set, StartPostgres uses that server instead: its user has to
+// be allowed to create databases and roles, and Stop drops those that were created.
 func StartPostgres(ctx context.Context, settings ...string) (_ *Postgres, err error) {
 	if dsn := os.Getenv("TEST_DATABASE_DSN"); dsn != "" {
 		p := &Postgres{dsn: dsn, external: true}
@@ -81,9 +81,9 @@ func StartPostgres(ctx context.Context, settings ...string) (_ *Postgres, err er
 	return p, p.startAnywhere(ctx, url.UserPassword("postgres", password))
 }
 
-// startAnywhere starts the server on a free port, with this administrator.
+// startAnywhere starts a managed server on a free port, with this administrator.
 func (p *Postgres) startAnywhere(ctx context.Context, admin *url.Userinfo) (err error) {
-	// Where nothing keeps the port, it may be taken by the time the server wants it: then it ends at once, and gets another.
+	// A port that is not reserved may be taken meanwhile. Then the server exits, and gets another port.
 	for attempt := 1; ; attempt++ {
 		if p.port, err = p.scope.port(); err != nil {
 			return err
@@ -120,20 +120,19 @@ func (p *Postgres) initdb(password string) error {
 	return nil
 }
 
-// Start starts a server of our own again after Halt, with the same data on the same port.
+// Start starts a managed server again after Halt, on the same data and port.
 func (p *Postgres) Start(ctx context.Context) error {
 	if p.external {
 		return errExternal
 	}
 	args := []string{
 		"-D", p.scope.path("data"),
-		"-h", "127.0.0.1", "-p", p.port.number, "-k", "", // no Unix socket: its path could grow too long
-		"-c", "max_connections=300", "-c", "timezone=UTC", // and not the machine's
+		"-h", "127.0.0.1", "-p", p.port.number, "-k", "", // no Unix socket: its path could be too long
+		"-c", "max_connections=300", "-c", "timezone=UTC", // not that of the machine
 		"-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off",
 	}
 	if testing.Testing() {
-		// Hundreds of small databases keep the workers of autovacuum busy, and short queries gain nothing by JIT. Benchmarks
-		// measure a server that has both.
+		// Autovacuum is expensive with hundreds of small databases, and JIT with short queries. Benchmarks keep both.
 		args = append(args, "-c", "autovacuum=off", "-c", "jit=off")
 	}
 	for _, setting := range p.settings {
@@ -169,24 +168,24 @@ func (p *Postgres) Start(ctx context.Context) error {
 	return nil
 }
 
-// Halt ends a server of our own as its administrator would in a hurry ("fast": clients are cut off, nothing is lost),
-// and returns when it has ended. Its data stay for Start.
+// Halt stops a managed server in mode "fast" (it disconnects clients and loses nothing), and returns when it has ended. The
+// data stay for Start.
 func (p *Postgres) Halt(ctx context.Context) error {
 	return p.signal(ctx, syscall.SIGINT)
 }
 
-// Crash ends a server of our own at once, with nothing put in order ("immediate"): the next Start has to recover. What was
-// committed last may be lost, unless the server has the setting synchronous_commit=on.
+// Crash stops a managed server in mode "immediate": the next Start has to recover. The latest commits may be lost, unless the
+// server has the setting synchronous_commit=on.
 func (p *Postgres) Crash(ctx context.Context) error {
 	return p.signal(ctx, syscall.SIGQUIT)
 }
 
-// Kill ends a server of our own as when its machine is lost: nobody says goodbye. Its children end a moment after it.
+// Kill ends a managed server with SIGKILL. Its child processes end shortly after it.
 func (p *Postgres) Kill(ctx context.Context) error {
 	return p.signal(ctx, syscall.SIGKILL)
 }
 
-// signal ends a server of our own, and returns when it has ended.
+// signal ends a managed server with a signal, and returns when it has ended.
 func (p *Postgres) signal(ctx context.Context, signal syscall.Signal) error {
 	if p.external {
 		return errExternal
@@ -205,9 +204,9 @@ func (p *Postgres) signal(ctx context.Context, signal syscall.Signal) error {
 	}
 }
 
-var errExternal = errors.New("the server of TEST_DATABASE_DSN is not ours to start and stop: unset the variable for this test")
+var errExternal = errors.New("this test cannot start and stop the server of TEST_DATABASE_DSN: unset the variable")
 
-// Log is the path of what a server of our own logs.
+// Log returns the path of a managed server's log.
 func (p *Postgres) Log() (string, error) {
 	if p.external {
 		return "", errExternal
@@ -215,7 +214,7 @@ func (p *Postgres) Log() (string, error) {
 	return p.scope.logPath("postgres"), nil
 }
 
-// PID is the process id of a server of our own that runs; 0 for another's.
+// PID returns the process id of a managed server that runs; 0 for an external one.
 func (p *Postgres) PID() int {
 	if p.external {
 		return 0
@@ -223,13 +222,13 @@ func (p *Postgres) PID() int {
 	return p.server.Process.Pid
 }
 
-// DSN is an administrator's, on a database that nobody uses for anything else.
+// DSN returns the DSN of an administrator, for a database without other uses.
 func (p *Postgres) DSN() string {
 	return p.dsn
 }
 
-// rightsOf15 are the owner and the rights that the schema public has since Postgres 15. In Postgres 14 everybody may create
-// tables there, and the owner of the database has no other right. Tests are written for one set of rights.
+// rightsOf15 sets the owner and the rights that the schema public has since Postgres 15, so that tests find the same rights
+// in each version. In Postgres 14 all roles may create tables there, and the owner of the database has no other right.
 const rightsOf15 = `REVOKE CREATE ON SCHEMA public FROM PUBLIC; ALTER SCHEMA public OWNER TO pg_database_owner`
 
 // NewDatabase creates an empty database and returns an administrator's DSN for it.
@@ -237,8 +236,8 @@ func (p *Postgres) NewDatabase(ctx context.Context) (string, error) {
 	return p.Copy(ctx, "")
 }
 
-// Copy creates a database with all that the database of a DSN holds, to which nobody may be connected, and returns an
-// administrator's DSN for it. An empty DSN stands for an empty database.
+// Copy creates a copy of the database of a DSN, and returns an administrator's DSN for it. There must be no connections to
+// the original. For an empty DSN, the new database is empty.
 func (p *Postgres) Copy(ctx context.Context, of string) (string, error) {
 	name := "test_" + strings.ToLower(rand.Text())
 	is14, err := p.create(ctx, name, of)
@@ -258,8 +257,8 @@ func (p *Postgres) Copy(ctx context.Context, of string) (string, error) {
 	return dsn, nil
 }
 
-// create copies the template's files where the server can (since Postgres 15). That takes a third of the time of a copy through
-// the write-ahead log, the default. It tells whether the server is a Postgres 14.
+// create creates a database, and returns whether the server is a Postgres 14. Since Postgres 15, it copies the template's
+// files, which takes a third of the time of the default, a copy through the write-ahead log.
 func (p *Postgres) create(ctx context.Context, name, of string) (is14 bool, err error) {
 	template := ""
 	if of != "" {
@@ -280,8 +279,7 @@ func (p *Postgres) create(ctx context.Context, name, of string) (is14 bool, err 
 	return is14, err
 }
 
-// NewRole creates a role that may log in and has no other right than those that everybody has, and returns its DSN for
-// the database of dsn. What more it may do, the caller grants it.
+// NewRole creates a role that may log in and has no rights but those of PUBLIC, and returns its DSN for the database of dsn.
 func (p *Postgres) NewRole(ctx context.Context, dsn string) (string, error) {
 	name, password := "role_"+strings.ToLower(rand.Text()), rand.Text()
 	if err := p.exec(ctx, fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD '%s'", name, password)); err != nil {
@@ -293,7 +291,7 @@ func (p *Postgres) NewRole(ctx context.Context, dsn string) (string, error) {
 	return withUser(dsn, name, password)
 }
 
-// DropDatabase drops the database of a DSN that came from NewDatabase, whoever is connected to it.
+// DropDatabase drops the database of a DSN of NewDatabase, and ends its connections.
 func (p *Postgres) DropDatabase(ctx context.Context, dsn string) error {
 	config, err := pgx.ParseConfig(dsn)
 	if err != nil {
@@ -309,8 +307,8 @@ func (p *Postgres) drop(ctx context.Context, name string) error {
 	return nil
 }
 
-// Stop ends a server of our own with all its data; on one of others it removes what was created here. It may be called
-// again.
+// Stop ends a managed server and deletes its data. On an external server it drops the databases and roles that were created.
+// It may be called again.
 func (p *Postgres) Stop() error {
 	if conn := p.admin.Swap(nil); conn != nil {
 		_ = conn.Close(context.Background())
@@ -347,8 +345,8 @@ func (p *Postgres) exec(ctx context.Context, statement string) error {
 	})
 }
 
-// administer calls do with a connection of the administrator, the one that waits where there is one: a new one takes as long as
-// most statements. Whatever ended that one meanwhile, do is called again with a new connection.
+// administer calls do with a connection of the administrator. It reuses an idle connection, since connecting takes as long as
+// most statements. If the idle connection is broken, administer calls do again with a new one.
 func (p *Postgres) administer(ctx context.Context, do func(*pgx.Conn) error) error {
 	conn := p.admin.Swap(nil)
 	for isNew := conn == nil; ; isNew = true {

@@ -29,7 +29,7 @@ func connect(t *testing.T, dsn string) *pgx.Conn {
 	return conn
 }
 
-func TestEachTestHasADatabaseOfItsOwn(t *testing.T) {
+func TestEachTestHasItsOwnDatabase(t *testing.T) {
 	first, second := connect(t, Database(t)), connect(t, Database(t))
 	if _, err := first.Exec(t.Context(), "CREATE TABLE users ()"); err != nil {
 		t.Fatal(err)
@@ -39,11 +39,11 @@ func TestEachTestHasADatabaseOfItsOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	if found != nil {
-		t.Error("a table of one database shows in the other")
+		t.Error("a table of one database exists in the other")
 	}
 }
 
-func TestARoleMayNotCreateTables(t *testing.T) {
+func TestRoleMayNotCreateTables(t *testing.T) {
 	conn := connect(t, Role(t, Database(t)))
 	_, err := conn.Exec(t.Context(), "CREATE TABLE users ()")
 	var pgErr *pgconn.PgError
@@ -52,7 +52,7 @@ func TestARoleMayNotCreateTables(t *testing.T) {
 	}
 }
 
-func TestAHaltedServerComesBackWithItsData(t *testing.T) {
+func TestHaltedServerRestartsWithItsData(t *testing.T) {
 	t.Setenv("TEST_DATABASE_DSN", "")
 	p, err := StartPostgres(t.Context())
 	if err != nil {
@@ -80,7 +80,7 @@ func TestAHaltedServerComesBackWithItsData(t *testing.T) {
 	}
 }
 
-func TestADSNKeepsItsFormWhenItChanges(t *testing.T) {
+func TestChangedDSNKeepsItsForm(t *testing.T) {
 	tests := map[string]struct{ dsn, want string }{
 		"a URL": {
 			"postgres://u:p@h:1/d?sslmode=disable", "postgres://u:p@127.0.0.1:9/other?sslmode=disable",
@@ -106,7 +106,7 @@ func TestADSNKeepsItsFormWhenItChanges(t *testing.T) {
 	}
 }
 
-func TestAServerThatIsThereAlreadyIsUsedAndLeftAsItWas(t *testing.T) {
+func TestExternalServerIsUsedAndCleanedUp(t *testing.T) {
 	own := Server(t)
 	t.Setenv("TEST_DATABASE_DSN", own.DSN())
 	p, err := StartPostgres(t.Context())
@@ -129,11 +129,11 @@ func TestAServerThatIsThereAlreadyIsUsedAndLeftAsItWas(t *testing.T) {
 		t.Errorf("connecting to a database that should be gone gives %v", err)
 	}
 	if err := own.ping(t.Context()); err != nil {
-		t.Errorf("the server itself has to stay: %v", err)
+		t.Errorf("the external server does not answer after Stop: %v", err)
 	}
 }
 
-func TestTheProxyPlaysTheNetworksTricks(t *testing.T) {
+func TestProxySimulatesNetworkFaults(t *testing.T) {
 	proxy, dsn := DatabaseProxy(t, Database(t))
 	query := func(conn *pgx.Conn, limit time.Duration) error {
 		ctx, cancel := context.WithTimeout(t.Context(), limit)
@@ -145,7 +145,7 @@ func TestTheProxyPlaysTheNetworksTricks(t *testing.T) {
 
 	conn := connect(t, dsn)
 	if err := query(conn, patience); err != nil {
-		t.Fatalf("as a plain passage: %v", err)
+		t.Fatalf("without faults: %v", err)
 	}
 
 	proxy.Delay(200 * time.Millisecond)
@@ -161,22 +161,22 @@ func TestTheProxyPlaysTheNetworksTricks(t *testing.T) {
 
 	proxy.Stall()
 	if err := query(conn, 300*time.Millisecond); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("stalled: got %v, want nothing until the deadline", err)
+		t.Errorf("stalled: got %v, want no answer before the deadline", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	if _, err := pgx.Connect(ctx, dsn); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("stalled: a new connection got %v, want nothing until the deadline", err)
+		t.Errorf("stalled: a new connection got %v, want no answer before the deadline", err)
 	}
 	proxy.Restore()
 
 	conn = connect(t, dsn)
 	proxy.Cut()
 	if err := query(conn, patience); err == nil || errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("cut: got %v, want a failure at once", err)
+		t.Errorf("cut: got %v, want an immediate failure", err)
 	}
 	if _, err := pgx.Connect(t.Context(), dsn); err == nil {
-		t.Error("cut: a new connection came about")
+		t.Error("cut: a new connection succeeded")
 	}
 	proxy.Restore()
 	if err := query(connect(t, dsn), patience); err != nil {

@@ -17,7 +17,7 @@ import (
 
 const module = "module github.com/sharding-system/shardinguser-operator\n"
 
-// Root is the folder of the checkout that the current directory lies in.
+// Root returns the root of the checkout that contains the current directory.
 func Root() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -29,12 +29,12 @@ func Root() (string, error) {
 			return dir, nil
 		}
 		if dir == filepath.Dir(dir) {
-			return "", fmt.Errorf("find the checkout: %s is not in one of shardinguser-operator", start)
+			return "", fmt.Errorf("find the checkout: %s is not in a checkout of shardinguser-operator", start)
 		}
 	}
 }
 
-// program finds one of the control plane's programs: in the folder KUBEBUILDER_ASSETS, or in bin/k8s of the checkout.
+// program returns the path of a program of the control plane, in the folder KUBEBUILDER_ASSETS or in bin/k8s of the checkout.
 func program(name string) (string, error) {
 	root, err := Root()
 	if err != nil {
@@ -44,7 +44,7 @@ func program(name string) (string, error) {
 	if assets := os.Getenv("KUBEBUILDER_ASSETS"); assets != "" {
 		dirs = append(dirs, assets)
 	}
-	// Such folders hold no kube-controller-manager. The rest is taken from one place, as versions have to match.
+	// KUBEBUILDER_ASSETS contains no kube-controller-manager. The other programs come from one folder: their versions must match.
 	if len(dirs) == 0 || name == "kube-controller-manager" {
 		dirs = append(dirs, filepath.Join(root, "bin", "k8s"))
 	}
@@ -57,13 +57,13 @@ func program(name string) (string, error) {
 	return "", fmt.Errorf("%s is not in %s: run `make prepare`", name, strings.Join(dirs, " or "))
 }
 
-// found is the path that one of hack's scripts prints, which know where to look for what Debian keeps off PATH.
+// found returns the path that a script of hack prints. The scripts know the folders of programs that Debian keeps off PATH.
 func found(script string, args ...string) (string, error) {
 	root, err := Root()
 	if err != nil {
 		return "", err
 	}
-	output, err := exec.Command(filepath.Join(root, "hack", script), args...).Output() //nolint:noctx // ours, and short
+	output, err := exec.Command(filepath.Join(root, "hack", script), args...).Output() //nolint:noctx // the script is short
 	var exit *exec.ExitError
 	switch {
 	case errors.As(err, &exit) && len(exit.Stderr) > 0:
@@ -74,10 +74,10 @@ func found(script string, args ...string) (string, error) {
 	return strings.TrimSpace(string(output)), nil
 }
 
-// unprivileged is whom servers run as that must not be root, as Postgres refuses to be; nil where we are not root.
+// unprivileged returns the user of servers that must not run as root, such as Postgres; nil if this process is not root.
 func unprivileged() (*syscall.Credential, error) {
 	if os.Geteuid() != 0 {
-		return nil, nil //nolint:nilnil // nil is what SysProcAttr means by "as ourselves"
+		return nil, nil //nolint:nilnil // for SysProcAttr, nil is the user of this process
 	}
 	for _, name := range []string{"postgres", "nobody"} {
 		account, err := user.Lookup(name)
@@ -91,5 +91,5 @@ func unprivileged() (*syscall.Credential, error) {
 		}
 		return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 	}
-	return nil, errors.New("it is not to run as root, and there is no user postgres or nobody to run it as")
+	return nil, errors.New("it must not run as root, and there is no user postgres or nobody")
 }

@@ -15,14 +15,14 @@ import (
 	"time"
 )
 
-// A Prometheus is a running one.
+// A Prometheus is a running Prometheus server.
 type Prometheus struct {
 	Address string // host:port of its API
 	scope   *scope
 }
 
-// StartPrometheus starts one with this configuration, and these files beside it, which it names by their names. It returns
-// when it answers, and ends with Stop, or with this process.
+// StartPrometheus starts Prometheus with this configuration and these files, by name, to which the configuration refers by
+// relative paths. It returns when Prometheus is ready. Prometheus ends with Stop, or with this process.
 func StartPrometheus(ctx context.Context, config string, files map[string]string) (_ *Prometheus, err error) {
 	program, err := found("find-program.sh", "prometheus")
 	if err != nil {
@@ -57,20 +57,20 @@ func StartPrometheus(ctx context.Context, config string, files map[string]string
 	return p, err
 }
 
-// A Series is what a query finds: labels, and values at times.
+// A Series is a result of a query: labels, and samples.
 type Series struct {
 	Labels map[string]string `json:"metric"`
 	Value  Sample            `json:"value"`            // of Query
 	Values []Sample          `json:"values,omitempty"` // of QueryRange
 }
 
-// A Sample is a value at a time.
+// A Sample is a value with its time.
 type Sample struct {
 	At    time.Time
 	Value float64
 }
 
-// UnmarshalJSON reads what Prometheus writes: seconds, and a number in quotes, since it may be NaN.
+// UnmarshalJSON reads a pair of seconds and a quoted number, since JSON has no NaN.
 func (s *Sample) UnmarshalJSON(b []byte) error {
 	var text string
 	var at float64
@@ -85,12 +85,12 @@ func (s *Sample) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// Query evaluates an expression now. What it cannot evaluate is an error.
+// Query evaluates an expression at the current time.
 func (p *Prometheus) Query(ctx context.Context, expression string) ([]Series, error) {
 	return p.query(ctx, "query", url.Values{"query": {expression}})
 }
 
-// QueryRange evaluates an expression at each step between two times.
+// QueryRange evaluates an expression at each step from one time to another.
 func (p *Prometheus) QueryRange(ctx context.Context, expression string, from, to time.Time, step time.Duration) ([]Series, error) {
 	seconds := func(at time.Time) string { return strconv.FormatFloat(float64(at.UnixMilli())/1000, 'f', 3, 64) }
 	return p.query(ctx, "query_range", url.Values{
@@ -113,17 +113,17 @@ func (p *Prometheus) query(ctx context.Context, kind string, parameters url.Valu
 	return answer.Data.Result, nil
 }
 
-// Tail is the end of what it printed.
+// Tail returns the end of Prometheus' output.
 func (p *Prometheus) Tail() string {
 	return tail(p.scope.logPath("prometheus"))
 }
 
-// Stop ends it, with all its files. It may be called again.
+// Stop ends Prometheus and deletes its files. It may be called again.
 func (p *Prometheus) Stop() error {
 	return p.scope.close()
 }
 
-// Promtool runs promtool in a folder, and returns what it printed.
+// Promtool runs promtool in a folder, and returns its output.
 func Promtool(ctx context.Context, folder string, args ...string) (string, error) {
 	program, err := found("find-program.sh", "promtool")
 	if err != nil {

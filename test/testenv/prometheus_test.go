@@ -16,14 +16,14 @@ func TestPrometheusAnswersQueries(t *testing.T) {
 	}
 	found, err := p.Query(t.Context(), `label_replace(vector(3), "name", "three", "", "")`)
 	if err != nil || len(found) != 1 || found[0].Value.Value != 3 || found[0].Labels["name"] != "three" {
-		t.Errorf("it finds %v: %v", found, err)
+		t.Errorf("the query returns %v: %v", found, err)
 	}
 	if _, err := p.Query(t.Context(), "sum("); err == nil || !strings.Contains(err.Error(), "parse error") {
-		t.Errorf("of what is no expression it says: %v", err)
+		t.Errorf("an invalid expression gives the error %v", err)
 	}
 	found, err = p.QueryRange(t.Context(), "vector(3)", began, began.Add(4*time.Second), time.Second)
 	if err != nil || len(found) != 1 || len(found[0].Values) != 5 {
-		t.Errorf("over a range it finds %v: %v", found, err)
+		t.Errorf("the range query returns %v: %v", found, err)
 	}
 	for range 2 {
 		if err := p.Stop(); err != nil {
@@ -32,20 +32,20 @@ func TestPrometheusAnswersQueries(t *testing.T) {
 	}
 }
 
-func TestPrometheusSaysWhatItDoesNotUnderstand(t *testing.T) {
+func TestPrometheusErrorNamesTheUnknownSetting(t *testing.T) {
 	_, err := StartPrometheus(t.Context(), "no_such_setting: 1", nil)
 	if err == nil || !strings.Contains(err.Error(), "no_such_setting") {
-		t.Errorf("the error is: %v", err)
+		t.Errorf("got the error %v", err)
 	}
 }
 
-func TestAMissingPrometheusIsSaidInOneSentence(t *testing.T) {
+func TestMissingPrometheusIsReported(t *testing.T) {
 	t.Setenv("PROMETHEUS", "/nowhere/prometheus")
 	if _, err := StartPrometheus(t.Context(), "", nil); err == nil || err.Error() != "PROMETHEUS is /nowhere/prometheus, which is no program" {
-		t.Errorf("the error is: %v", err)
+		t.Errorf("got the error %v", err)
 	}
 	t.Setenv("PROMTOOL", "/nowhere/promtool")
 	if _, err := Promtool(t.Context(), t.TempDir(), "--version"); err == nil || err.Error() != "PROMTOOL is /nowhere/promtool, which is no program" {
-		t.Errorf("the error is: %v", err)
+		t.Errorf("got the error %v", err)
 	}
 }

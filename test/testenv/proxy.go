@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// A Proxy is a Link for tests, which fail where it does. It ends with its test.
+// A Proxy is a Link whose errors fail the test. It ends with its test.
 type Proxy struct {
 	t    testing.TB
 	link *Link
 }
 
-// NewProxy starts a proxy before the server at this address (host:port). It ends with the test.
+// NewProxy starts a proxy for the server at this address (host:port). The proxy ends with the test.
 func NewProxy(t testing.TB, upstream string) *Proxy {
 	t.Helper()
 	link, err := NewLink(upstream)
@@ -28,7 +28,7 @@ func NewProxy(t testing.TB, upstream string) *Proxy {
 	return &Proxy{t: t, link: link}
 }
 
-// DatabaseProxy starts a proxy before the server of a DSN, and returns it with the DSN that leads through it.
+// DatabaseProxy starts a proxy for the server of a DSN, and returns it with the DSN that leads through it.
 func DatabaseProxy(t testing.TB, dsn string) (*Proxy, string) {
 	t.Helper()
 	upstream, err := addrOf(dsn)
@@ -43,33 +43,33 @@ func DatabaseProxy(t testing.TB, dsn string) (*Proxy, string) {
 	return p, through
 }
 
-// Addr is where the proxy listens; it stays the same for its life.
+// Addr returns the address where the proxy listens. It never changes.
 func (p *Proxy) Addr() string {
 	return p.link.Addr()
 }
 
-// Cut is Link's.
+// Cut calls [Link.Cut].
 func (p *Proxy) Cut() {
 	p.link.Cut()
 }
 
-// Move is Link's.
+// Move calls [Link.Move].
 func (p *Proxy) Move(upstream string) {
 	p.t.Helper()
 	p.check(p.link.Move(upstream))
 }
 
-// Stall is Link's.
+// Stall calls [Link.Stall].
 func (p *Proxy) Stall() {
 	p.link.Stall()
 }
 
-// Delay is Link's.
+// Delay calls [Link.Delay].
 func (p *Proxy) Delay(d time.Duration) {
 	p.link.Delay(d)
 }
 
-// Restore is Link's.
+// Restore calls [Link.Restore].
 func (p *Proxy) Restore() {
 	p.t.Helper()
 	p.check(p.link.Restore())

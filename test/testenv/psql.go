@@ -15,8 +15,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Psql runs a file of the checkout by psql, with these of its variables (name=value), and returns what that printed. It
-// connects as the DSN says, whose password is in no process's arguments.
+// Psql runs a file of the checkout with psql and these variables (name=value), and returns the output. The password of the
+// DSN is in the environment, not in the arguments.
 func Psql(ctx context.Context, dsn, file string, variables ...string) (string, error) {
 	config, err := pgx.ParseConfig(dsn)
 	if err != nil {
@@ -40,12 +40,13 @@ func Psql(ctx context.Context, dsn, file string, variables ...string) (string, e
 		"PGUSER="+config.User, "PGPASSWORD="+config.Password)
 	output, err := cmd.CombinedOutput()
 	if err != nil {
-		return "", fmt.Errorf("run %s by psql: %w: %s", file, err, strings.TrimSpace(string(output)))
+		return "", fmt.Errorf("run %s with psql: %w: %s", file, err, strings.TrimSpace(string(output)))
 	}
 	return string(output), nil
 }
 
-// clientProgram finds one of Postgres' other programs: beside the server's, also where these are only links, or on PATH.
+// clientProgram returns the path of a Postgres client program, in the server's folder or on PATH. The server's programs may be
+// symbolic links into another folder.
 func clientProgram(name string) (string, error) {
 	if bin, err := found("find-postgres.sh"); err == nil {
 		dirs := []string{bin}
@@ -70,8 +71,8 @@ func isProgram(path string) bool {
 	return err == nil && !info.IsDir() && info.Mode().Perm()&0o111 != 0
 }
 
-// TwoRoles are DSNs for the same database as admin's, which is an administrator's on the shared server, as two fresh roles
-// with the rights that config/database/roles.sql gives the operator's two: on what is there. Later GrantRoles gives the rest.
+// TwoRoles returns the DSNs of two new roles for the database of admin, with the rights that config/database/roles.sql grants
+// to the operator's roles on existing tables. After tables were created, call GrantRoles.
 func TwoRoles(t testing.TB, admin string, variables ...string) (controller, login string) {
 	t.Helper()
 	controller, login = Role(t, admin), Role(t, admin)

@@ -27,7 +27,7 @@ func (s *scope) reachable(bin string) (string, error) {
 	return s.path(filepath.Base(bin)), nil
 }
 
-// copyFolder copies a folder, with its symbolic links as they are, into the scope's folder and gives it to the user.
+// copyFolder copies a folder into the scope's folder, with its symbolic links unchanged, and makes the user its owner.
 func (s *scope) copyFolder(from, name string) error {
 	if err := os.CopyFS(s.path(name), os.DirFS(from)); err != nil {
 		return err

@@ -15,13 +15,12 @@ import (
 	"testing"
 )
 
-// reaperScript waits for the end of its standard input, then ends every process whose id is a file's content in the
-// folder $1/pids, and removes the folder $1.
+// reaperScript waits for the end of its standard input. Then it ends the processes whose ids are in files of $1/pids, and
+// deletes the folder $1.
 //
-// The rename comes first: from then on no further program can start, since none can record its id. SIGQUIT ends
-// Postgres at once yet cleanly (it gives its shared memory back), and the Go programs just as fast; SIGKILL is for what
-// is left after five seconds. Each program leads a process group of its own, and it is the group that is signalled: so
-// its children go too, and an id that was used again by some other program, which is hardly a group's leader, is safe.
+// The rename comes first: after it, no program can record its id, so none can start. SIGQUIT ends Postgres quickly and
+// cleanly (it releases its shared memory), and Go programs as well. SIGKILL ends the rest after five seconds. Each program
+// leads its own process group, which gets the signals: they reach child processes, and rarely a reused process id.
 const reaperScript = `
 cat >/dev/null
 mv "$1/pids" "$1/ending" || exit 0
@@ -39,14 +38,13 @@ for group in $groups; do kill -s KILL -- "-$group"; done
 rm -rf "$1" || { sleep 1; rm -rf "$1"; }
 `
 
-// A scope is a temporary folder, the processes that were started from it and their ports: they end together.
+// A scope is a temporary folder, its processes and their ports, which end together.
 //
-// What ends them is a child of ours, the reaper: a shell in a process group of its own that holds the reading end of a
-// pipe. We alone hold the writing end, which closes in close, or by the kernel's hand when we are gone, whichever way we
-// went. So there is one way to clean up, and every clean stop exercises it.
+// The reaper ends them: a child process in its own process group that reads from a pipe. Only this process holds the writing
+// end. close closes it, or else the kernel does when this process ends. So every clean stop tests the cleanup after a crash.
 type scope struct {
 	dir string
-	// user is whom the processes run as; nil means as ourselves.
+	// user is the user of the processes; nil for the user of this process.
 	user *syscall.Credential
 
 	mu       sync.Mutex
@@ -56,11 +54,11 @@ type scope struct {
 	reaper   *exec.Cmd
 }
 
-// newScope makes the folder, which belongs to user, and starts its reaper.
+// newScope creates the folder, owned by user, and starts the reaper.
 func newScope(name string, user *syscall.Credential) (_ *scope, err error) {
 	dir, err := os.MkdirTemp(folderFor(user), "shardinguser-"+name+"-")
 	if err != nil {
-		return nil, fmt.Errorf("make a temporary folder: %w", err)
+		return nil, fmt.Errorf("create a temporary folder: %w", err)
 	}
 	s := &scope{dir: dir, user: user, names: map[string]int{}}
 	defer func() {
@@ -77,12 +75,12 @@ func newScope(name string, user *syscall.Credential) (_ *scope, err error) {
 		return nil, err
 	}
 
-	reading, writing, err := os.Pipe() // close-on-exec: none of our children holds either end, but for the reaper
+	reading, writing, err := os.Pipe() // close-on-exec: only the reaper inherits an end
 	if err != nil {
-		return nil, fmt.Errorf("make a pipe: %w", err)
+		return nil, fmt.Errorf("create a pipe: %w", err)
 	}
 	defer func() { _ = reading.Close() }()
-	//nolint:noctx // it has to outlive every context, and us
+	//nolint:noctx // it outlives every context and this process
 	s.reaper = exec.Command("/bin/sh", "-c", reaperScript, "reaper", dir)
 	s.reaper.Stdin = reading
 	s.reaper.Dir = "/"
@@ -95,8 +93,8 @@ func newScope(name string, user *syscall.Credential) (_ *scope, err error) {
 	return s, nil
 }
 
-// folderFor returns the folder for the scopes of a user; "" is the default one. Tests use memory if there is enough: a database is
-// three hundred files, and creating one on a disk takes ten times as long. TMPDIR overrides that, and benchmarks measure a disk.
+// folderFor returns the parent folder for the scopes of a user; "" is the default one. Tests use memory if there is enough: a
+// database has 300 files, and creating them on a disk takes ten times as long. TMPDIR overrides that. Benchmarks use a disk.
 func folderFor(user *syscall.Credential) string {
 	if os.Getenv("TMPDIR") == "" && testing.Testing() {
 		if folder := inMemory(); folder != "" {
@@ -109,20 +107,20 @@ func folderFor(user *syscall.Credential) string {
 	return ""
 }
 
-// path is a file in the scope's folder.
+// path returns a path in the scope's folder.
 func (s *scope) path(elements ...string) string {
 	return filepath.Join(append([]string{s.dir}, elements...)...)
 }
 
-// mkdir makes a folder in the scope's folder that the processes may write to.
+// mkdir creates a folder in the scope's folder to which the processes can write.
 func (s *scope) mkdir(name string) error {
 	if err := os.Mkdir(s.path(name), 0o700); err != nil {
-		return fmt.Errorf("make a temporary folder: %w", err)
+		return fmt.Errorf("create a temporary folder: %w", err)
 	}
 	return s.own(s.path(name))
 }
 
-// write makes a file in the scope's folder that the processes may read.
+// write creates a file in the scope's folder that the processes can read.
 func (s *scope) write(name, content string, mode os.FileMode) (string, error) {
 	path := s.path(name)
 	if err := os.WriteFile(path, []byte(content), mode); err != nil {
@@ -136,12 +134,12 @@ func (s *scope) own(path string) error {
 		return nil
 	}
 	if err := os.Chown(path, int(s.user.Uid), int(s.user.Gid)); err != nil {
-		return fmt.Errorf("hand a temporary file over: %w", err)
+		return fmt.Errorf("change the owner of a temporary file: %w", err)
 	}
 	return nil
 }
 
-// port is one for a process of the scope, kept until the scope ends.
+// port reserves a port until the scope ends.
 func (s *scope) port() (*port, error) {
 	p, err := newPort()
 	if err != nil {
@@ -153,9 +151,9 @@ func (s *scope) port() (*port, error) {
 	return p, nil
 }
 
-// wrap returns a script that records its process id for the reaper and then becomes the program at path. The id has to
-// be known to the reaper before the program runs, and envtest, which starts some of them, tells nobody. The environment
-// (NAME=value) is added to this process's.
+// wrap returns a script that records its process id for the reaper and then execs the program at path. The reaper needs the
+// id before the program runs, and envtest does not return the ids of its programs. The environment (NAME=value) is added to
+// that of this process.
 func (s *scope) wrap(name, path string, environment ...string) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -172,7 +170,7 @@ func (s *scope) wrap(name, path string, environment ...string) (string, error) {
 		quote(s.path("pids", name)), quote(s.path("run", name+".args")), strings.Join(words, " "), quote(path)), 0o700)
 }
 
-// newest is what the newest script for a program of that name is called. The caller holds the mutex.
+// newest returns the name of the newest script for a program. The caller holds the mutex.
 func (s *scope) newest(name string) string {
 	if n := s.names[name]; n > 1 {
 		name += "-" + strconv.Itoa(n)
@@ -180,7 +178,7 @@ func (s *scope) newest(name string) string {
 	return name
 }
 
-// arguments are those that a program of that name was last started with. None of them may hold a line break.
+// arguments returns the arguments of the latest start of a program. They must not contain line breaks.
 func (s *scope) arguments(name string) ([]string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -191,7 +189,7 @@ func (s *scope) arguments(name string) ([]string, error) {
 	return strings.Split(strings.TrimSuffix(string(content), "\n"), "\n"), nil
 }
 
-// pid is the process id of the program of that name that was last started.
+// pid returns the process id of the latest start of a program.
 func (s *scope) pid(name string) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -202,20 +200,20 @@ func (s *scope) pid(name string) (int, error) {
 	return strconv.Atoi(strings.TrimSpace(string(content)))
 }
 
-// command is exec.Command for a program that ends with the scope.
+// command returns an exec.Cmd for a program that ends with the scope.
 func (s *scope) command(name, path string, args ...string) (*exec.Cmd, error) {
 	script, err := s.wrap(name, path)
 	if err != nil {
 		return nil, err
 	}
-	// A shell reads the script: a file that was just written cannot always be executed ("text file busy").
+	// A shell reads the script: executing a file that was just written can fail ("text file busy").
 	cmd := exec.Command("/bin/sh", append([]string{script}, args...)...) //nolint:noctx // it ends with the scope
 	cmd.Dir = s.dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: s.user}
 	return cmd, nil
 }
 
-// log opens the file for a program's output. It is a file and no pipe, so that go test does not wait for its end.
+// log opens the file for a program's output. go test would wait for the end of a pipe.
 func (s *scope) log(name string) (*os.File, error) {
 	file, err := os.OpenFile(s.logPath(name), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
@@ -228,20 +226,20 @@ func (s *scope) logPath(name string) string {
 	return s.path("logs", name)
 }
 
-// withLog adds the end of a program's output to an error that tells of its failure.
+// withLog adds the end of a program's output to an error.
 func (s *scope) withLog(name string, err error) error {
 	return withTail(err, name, s.logPath(name))
 }
 
 func withTail(err error, name, log string) error {
-	said := tail(log)
-	if said == "" {
+	output := tail(log)
+	if output == "" {
 		return err
 	}
-	return fmt.Errorf("%w; %s said last:\n%s", err, name, said)
+	return fmt.Errorf("%w; the last output of %s:\n%s", err, name, output)
 }
 
-// tail is the last lines of a log; empty where it cannot be read.
+// tail returns the last lines of a log; "" if it cannot be read.
 func tail(log string) string {
 	const lines = 25
 	content, err := os.ReadFile(log)
@@ -252,7 +250,7 @@ func tail(log string) string {
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
-// close ends the processes, removes the folder, and returns when both is done. It may be called again.
+// close ends the processes, deletes the folder, and returns when both are done. It may be called again.
 func (s *scope) close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -261,17 +259,17 @@ func (s *scope) close() error {
 	}
 	err := s.lifeline.Close()
 	s.lifeline = nil
-	_ = s.reaper.Wait() // its exit status tells nothing: what counts is whether the folder is gone
+	_ = s.reaper.Wait() // the check below replaces its exit status
 	for _, p := range s.ports {
 		err = errors.Join(err, p.close())
 	}
 	if _, statErr := os.Stat(s.dir); statErr == nil {
-		err = errors.Join(err, fmt.Errorf("the reaper left %s behind", s.dir))
+		err = errors.Join(err, fmt.Errorf("the reaper did not delete %s", s.dir))
 	}
 	return err
 }
 
-// traversable tells whether any user may reach what lies in the folder.
+// traversable reports whether any user can reach the files in the folder.
 func traversable(dir string) bool {
 	for ; ; dir = filepath.Dir(dir) {
 		info, err := os.Stat(dir)
@@ -284,7 +282,7 @@ func traversable(dir string) bool {
 	}
 }
 
-// quote makes a word of a shell's command line.
+// quote quotes a word for a shell.
 func quote(word string) string {
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }

@@ -11,20 +11,20 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// A server is a program that listens on a port which it is told.
+// A server is a program that listens on a given port.
 type server struct {
-	name    string // of its log
+	name    string // of the log file
 	program string
 
-	// at is its arguments for a port; what else tells it of that, it writes.
+	// at returns the arguments for a port, and writes the files that contain the port.
 	at func(*port) (args []string, err error)
 
-	// answers tells whether it serves by now. The default is that it takes connections.
+	// answers reports whether the server is ready. By default, a server that accepts connections is.
 	answers func(ctx context.Context, address string) bool
 }
 
-// serve starts it on a free port of the loopback interface, and returns that when it answers. Where nothing keeps the port, it
-// may be taken by the time it is wanted: then the program ends, and gets another.
+// serve starts a program on a free port of the loopback interface, and returns its address when it answers. A port that is
+// not reserved may be taken meanwhile: then the program exits, and serve retries with another port.
 func (s *scope) serve(ctx context.Context, program server) (address string, err error) {
 	for attempt := 1; ; attempt++ {
 		port, err := s.port()
@@ -53,7 +53,7 @@ func (s *scope) serveAt(ctx context.Context, program server, address string, arg
 	if err != nil {
 		return err
 	}
-	defer func() { _ = log.Close() }() // the program's is a copy
+	defer func() { _ = log.Close() }() // the program has its own descriptor
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", program.name, err)

@@ -14,7 +14,7 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// lazily is a server that the tests of one process share: the first who asks starts it, the others wait for that.
+// lazily is a server that the tests of a process share. The first call of get starts it.
 type lazily[T interface{ Stop() error }] struct {
 	once    sync.Once
 	start   func(context.Context) (T, error)
@@ -26,7 +26,7 @@ type lazily[T interface{ Stop() error }] struct {
 func (l *lazily[T]) get(t testing.TB) T {
 	t.Helper()
 	l.once.Do(func() {
-		// Not the test's context: the server outlives the test that happened to come first.
+		// Not the test's context: the server outlives the first test.
 		l.server, l.err = l.start(context.Background())
 		l.started = l.err == nil
 	})
@@ -48,7 +48,7 @@ var (
 	sharedPlane    = lazily[*ControlPlane]{start: startWithCRDs}
 )
 
-// startWithCRDs starts a control plane that knows the project's own resources, where they have been generated.
+// startWithCRDs starts a control plane with the project's CRDs, if they have been generated.
 func startWithCRDs(ctx context.Context) (*ControlPlane, error) {
 	root, err := Root()
 	if err != nil {
@@ -66,20 +66,20 @@ func isDir(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-// Server is the Postgres server that the tests of this process share.
+// Server returns the Postgres server that the tests of this process share.
 func Server(t testing.TB) *Postgres {
 	t.Helper()
 	return sharedPostgres.get(t)
 }
 
-// Database is a DSN of a fresh, empty database on the shared server. It is dropped when the test ends.
+// Database returns an administrator's DSN of a new, empty database on the shared server. It is dropped when the test ends.
 func Database(t testing.TB) string {
 	t.Helper()
 	return DatabaseLike(t, "")
 }
 
-// DatabaseLike is a DSN of a fresh copy of a database on the shared server, to which nobody may be connected; with an empty DSN,
-// of an empty one. It is dropped when the test ends.
+// DatabaseLike returns the DSN of a new copy of a database on the shared server, as [Postgres.Copy] does. The copy is dropped
+// when the test ends.
 func DatabaseLike(t testing.TB, template string) string {
 	t.Helper()
 	server := Server(t)
@@ -95,7 +95,7 @@ func DatabaseLike(t testing.TB, template string) string {
 	return dsn
 }
 
-// Role is a DSN for the same database as dsn, as a fresh role without any rights of its own.
+// Role returns a DSN for the same database as dsn, with a new role without rights.
 func Role(t testing.TB, dsn string) string {
 	t.Helper()
 	roleDSN, err := Server(t).NewRole(t.Context(), dsn)
@@ -105,20 +105,20 @@ func Role(t testing.TB, dsn string) string {
 	return roleDSN
 }
 
-// Cluster is the control plane that the tests of this process share: the project's CRDs are installed,
-// kube-controller-manager does not run. Tests keep apart by namespaces.
+// Cluster returns the control plane that the tests of this process share, with the project's CRDs and without
+// kube-controller-manager. Each test uses its own namespaces.
 func Cluster(t testing.TB) *ControlPlane {
 	t.Helper()
 	return sharedPlane.get(t)
 }
 
-// APIServer is an administrator's way into the shared control plane.
+// APIServer returns the configuration to connect to the shared control plane as an administrator.
 func APIServer(t testing.TB) *rest.Config {
 	t.Helper()
 	return Cluster(t).Config()
 }
 
-// ServiceAccount is a ServiceAccount's way into the shared control plane, with the rights that manifests gave it.
+// ServiceAccount returns the configuration to connect to the shared control plane as a ServiceAccount.
 func ServiceAccount(t testing.TB, namespace, name string) *rest.Config {
 	t.Helper()
 	config, err := Cluster(t).ServiceAccount(t.Context(), namespace, name)
@@ -128,12 +128,12 @@ func ServiceAccount(t testing.TB, namespace, name string) *rest.Config {
 	return config
 }
 
-// Stop ends what the tests of this process shared. A TestMain that has more to do than Main calls it after m.Run.
+// Stop ends the shared servers. A TestMain that cannot use Main calls it after m.Run.
 func Stop() error {
 	return errors.Join(sharedPlane.stop(), sharedPostgres.stop())
 }
 
-// Main runs a package's tests, ends what they shared, and exits.
+// Main runs a package's tests, ends the shared servers, and exits.
 func Main(m *testing.M) {
 	code := m.Run()
 	if err := Stop(); err != nil {

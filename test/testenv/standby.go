@@ -13,15 +13,15 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// NewStandby starts a standby of a server of our own: another one that streams all that the first commits, answers queries,
-// and takes no writes until Promote. It has the same databases and roles, and ends with its own Stop.
+// NewStandby starts a hot standby of a managed server, by streaming replication. It rejects writes until Promote. It ends with
+// its own Stop.
 func (p *Postgres) NewStandby(ctx context.Context) (_ *Postgres, err error) {
 	if p.external {
 		return nil, errExternal
 	}
 	primary, err := url.Parse(p.dsn)
 	if err != nil {
-		return nil, errors.New("start a standby: the DSN is no URL") // the parser's own error would hold the password
+		return nil, errors.New("start a standby: the DSN is not a URL") // the parser's error would contain the password
 	}
 	scope, err := newScope("postgres-standby", p.scope.user)
 	if err != nil {
@@ -39,7 +39,7 @@ func (p *Postgres) NewStandby(ctx context.Context) (_ *Postgres, err error) {
 	return standby, standby.startAnywhere(ctx, primary.User)
 }
 
-// copyFrom takes the primary's data as they are, with a note on where to go on from.
+// copyFrom copies the primary's data with pg_basebackup, which also configures the replication.
 func (p *Postgres) copyFrom(primary *url.URL) error {
 	password, _ := primary.User.Password()
 	program, err := clientProgram("pg_basebackup")
@@ -65,12 +65,12 @@ func (p *Postgres) copyFrom(primary *url.URL) error {
 	return nil
 }
 
-// CatchUp waits until a standby has all that its primary has committed by now.
+// CatchUp waits until a standby has applied everything that its primary has committed before the call.
 func (p *Postgres) CatchUp(ctx context.Context, primary *Postgres) error {
 	var position string
 	err := primary.query(ctx, "SELECT pg_current_wal_insert_lsn()::text", &position)
 	if err != nil {
-		return fmt.Errorf("ask the primary for its position: %w", err)
+		return fmt.Errorf("query the position of the primary: %w", err)
 	}
 	err = wait.PollUntilContextTimeout(ctx, pollInterval, startTimeout, true, func(ctx context.Context) (there bool, err error) {
 		err = p.query(ctx, "SELECT pg_last_wal_replay_lsn() >= '"+position+"'", &there)
@@ -82,19 +82,19 @@ func (p *Postgres) CatchUp(ctx context.Context, primary *Postgres) error {
 	return nil
 }
 
-// Promote makes a standby a primary, and returns when it takes writes.
+// Promote makes a standby a primary, and returns when it accepts writes.
 func (p *Postgres) Promote(ctx context.Context) error {
 	var promoted bool
 	if err := p.query(ctx, "SELECT pg_promote()", &promoted); err != nil {
 		return fmt.Errorf("promote the standby: %w", err)
 	}
 	if !promoted {
-		return p.scope.withLog("postgres", errors.New("promote the standby: it did not happen in time"))
+		return p.scope.withLog("postgres", errors.New("promote the standby: timed out"))
 	}
 	return nil
 }
 
-// query asks for one value on a connection of its own.
+// query returns one value. It uses a new connection.
 func (p *Postgres) query(ctx context.Context, query string, value any) error {
 	conn, err := pgx.Connect(ctx, p.dsn)
 	if err != nil {
@@ -103,12 +103,11 @@ func (p *Postgres) query(ctx context.Context, query string, value any) error {
 	return errors.Join(conn.QueryRow(ctx, query).Scan(value), conn.Close(ctx))
 }
 
-// WithHosts is the DSN, a URL, with the addresses of these servers in its place, in this order, of which one that takes
-// writes is to be used.
+// WithHosts returns the DSN, a URL, with the addresses of these servers, in this order, and target_session_attrs=read-write.
 func WithHosts(dsn string, servers ...*Postgres) (string, error) {
 	u, err := url.Parse(dsn)
 	if err != nil {
-		return "", errors.New("change a DSN: it is no URL")
+		return "", errors.New("change a DSN: it is not a URL")
 	}
 	var addresses []string
 	for _, server := range servers {
@@ -125,7 +124,7 @@ func WithHosts(dsn string, servers ...*Postgres) (string, error) {
 	return u.String(), nil
 }
 
-// On is the DSN, of a database and a role that a standby and its primary share, on this one of them.
+// On returns the DSN with this server's address. A standby has the databases and roles of its primary.
 func (p *Postgres) On(dsn string) (string, error) {
 	address, err := addrOf(p.dsn)
 	if err != nil {

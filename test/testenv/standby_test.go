@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestAStandbyFollowsItsPrimaryAndTakesItsPlace(t *testing.T) {
+func TestStandbyReplicatesAndCanBePromoted(t *testing.T) {
 	primary, err := StartPostgres(t.Context())
 	if err != nil {
 		t.Fatal(err)

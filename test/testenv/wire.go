@@ -12,31 +12,30 @@ import (
 	"testing"
 )
 
-// A Wire is a TCP proxy to a Postgres server without TLS. Unlike a Link it knows where a statement begins and ends, and can
-// cut the connection there.
+// A Wire is a TCP proxy to a Postgres server without TLS. Unlike a Link it parses the protocol, so that it can close a
+// connection before or after a statement.
 type Wire struct {
 	listener net.Listener
 	upstream string
-	judge    atomic.Pointer[func(request []byte) Cut]
+	decide   atomic.Pointer[func(request []byte) Cut]
 
 	mu    sync.Mutex
-	conns map[*net.TCPConn]struct{} // both ends of all passages
+	conns map[*net.TCPConn]struct{} // both ends of each connection
 	ended sync.WaitGroup
 }
 
-// A Cut is where an exchange, of a request and its answer, is cut off, together with its connection.
+// A Cut is the point of an exchange, a request and its answer, at which the connection is closed.
 type Cut int
 
-// Where an exchange is cut off: nowhere, before the server gets anything of the request, or after it did all that it asks,
-// so that the answer is lost.
+// The points: none; before the server receives the request; after the server has executed it, so that the answer is lost.
 const (
 	NoCut Cut = iota
 	CutBefore
 	CutAfter
 )
 
-// DatabaseWire starts a passage to the server of a DSN, and returns it with the DSN that leads through it. It ends with the
-// test.
+// DatabaseWire starts a proxy for the server of a DSN, and returns it with the DSN that leads through it. The proxy ends
+// with the test.
 func DatabaseWire(t testing.TB, dsn string) (*Wire, string) {
 	t.Helper()
 	upstream, err := addrOf(dsn)
@@ -63,16 +62,16 @@ func DatabaseWire(t testing.TB, dsn string) (*Wire, string) {
 	return w, through
 }
 
-// Watch shows every request that ends a turn of the client's to judge, who decides what becomes of it: of a statement that
-// the driver prepares there are two, and values of its parameters are in the second. Several connections may ask at once.
-func (w *Wire) Watch(judge func(request []byte) Cut) { w.judge.Store(&judge) }
+// Watch calls decide with each request, up to its Query or Sync message, and cuts the exchange there. A prepared statement
+// takes two requests; the second contains the parameters. Connections call decide concurrently.
+func (w *Wire) Watch(decide func(request []byte) Cut) { w.decide.Store(&decide) }
 
-// Reset breaks every connection that is there by a TCP reset, both ways. New ones pass.
+// Reset resets every open connection (TCP RST) in both directions. New connections are forwarded.
 func (w *Wire) Reset() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for conn := range w.conns {
-		_ = conn.SetLinger(0) // what is closed then is reset
+		_ = conn.SetLinger(0) // so that Close resets
 		_ = conn.Close()
 	}
 }
@@ -83,7 +82,7 @@ func (w *Wire) serve() {
 		if err != nil {
 			return // the test ends
 		}
-		server, err := net.Dial("tcp", w.upstream) //nolint:noctx // loopback: at once, or not at all
+		server, err := net.Dial("tcp", w.upstream) //nolint:noctx // loopback: it succeeds or fails at once
 		if err != nil {
 			_ = client.Close()
 			continue
@@ -94,17 +93,17 @@ func (w *Wire) serve() {
 	}
 }
 
-// pass hands on what comes from one end, until either end is closed.
-func (w *Wire) pass(from, to net.Conn, handOn func() error) {
+// pass runs forward for one direction, and closes both ends when it returns.
+func (w *Wire) pass(from, to net.Conn, forward func() error) {
 	conn, ok := from.(*net.TCPConn)
 	if !ok {
-		panic(errors.New("a TCP connection is none"))
+		panic(errors.New("the connection is not a TCP connection"))
 	}
 	w.mu.Lock()
 	w.conns[conn] = struct{}{}
 	w.mu.Unlock()
 	w.ended.Go(func() {
-		_ = handOn()
+		_ = forward()
 		_ = to.Close()
 		w.mu.Lock()
 		delete(w.conns, conn)
@@ -113,17 +112,17 @@ func (w *Wire) pass(from, to net.Conn, handOn func() error) {
 	})
 }
 
-// A passage is one connection of a client's, as https://www.postgresql.org/docs/current/protocol-message-formats.html has it.
+// A passage is one client connection. It parses https://www.postgresql.org/docs/current/protocol-message-formats.html.
 type passage struct {
 	wire           *Wire
 	client, server net.Conn
-	deaf           atomic.Bool // the answer that comes is lost
+	deaf           atomic.Bool // the next answer is dropped
 }
 
-// protocol3 is how a session begins, in place of a request to cancel another one.
+// protocol3 begins a session. Other codes request TLS or cancel a query.
 const protocol3 = 3 << 16
 
-// errCut ends a passage.
+// errCut closes a connection.
 var errCut = errors.New("cut for a test")
 
 func (p *passage) requests() error {
@@ -146,7 +145,7 @@ func (p *passage) requests() error {
 		}
 		request = append(request, message...)
 		switch message[0] {
-		case 'P', 'B', 'D', 'E', 'C': // Parse, Bind, Describe, Execute, Close: nothing is answered before what follows
+		case 'P', 'B', 'D', 'E', 'C': // Parse, Bind, Describe, Execute, Close: the server answers after Sync
 			continue
 		case 'Q', 'S': // Query, Sync
 			if err := p.cut(request); err != nil {
@@ -161,11 +160,11 @@ func (p *passage) requests() error {
 }
 
 func (p *passage) cut(request []byte) error {
-	judge := p.wire.judge.Load()
-	if judge == nil {
+	decide := p.wire.decide.Load()
+	if decide == nil {
 		return nil
 	}
-	switch (*judge)(request) {
+	switch (*decide)(request) {
 	case CutBefore:
 		return errCut
 	case CutAfter:
@@ -182,7 +181,7 @@ func (p *passage) answers() error {
 		case err != nil:
 			return err
 		case p.deaf.Load():
-			if message[0] == 'Z' { // ReadyForQuery: all is done
+			if message[0] == 'Z' { // ReadyForQuery: the server has executed the request
 				return errCut
 			}
 			continue
@@ -193,13 +192,13 @@ func (p *passage) answers() error {
 	}
 }
 
-// message reads one message: its type, its length, and what is in it.
+// message reads one message: its type, length and body.
 func (p *passage) message(from io.Reader) ([]byte, error) {
 	head := make([]byte, 5)
 	return p.read(from, head, head[1:])
 }
 
-// read reads a message's head, with the length that is in it, and the rest of it.
+// read reads the head of a message, of which length is a part, and the body.
 func (p *passage) read(from io.Reader, head, length []byte) ([]byte, error) {
 	if _, err := io.ReadFull(from, head); err != nil {
 		return nil, err

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command dashboard draws what the panels of config/prometheus/dashboard.json showed of a run, as test/monitoring writes it
-// down: the picture of docs/monitoring.md, since there is no Grafana here to take one of.
+// Command dashboard draws the panels of config/prometheus/dashboard.json with the data of a run of test/monitoring. It creates
+// the picture of docs/monitoring.md without a Grafana.
 //
 //	dashboard RUN.json PICTURE.svg|PICTURE.png
 package main
@@ -24,7 +24,7 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 )
 
-// run is what test/monitoring writes.
+// run is the file that test/monitoring writes.
 type run struct {
 	From, To time.Time
 	Panels   []panel
@@ -50,7 +50,7 @@ type line struct {
 	Points [][2]float64 // seconds since the beginning, value
 }
 
-// Grafana's grid has 24 columns; a row of it is 30 pixels high, and a column is as wide as the window makes it.
+// Grafana's grid has 24 columns, whose width depends on the window. A row is 30 pixels high.
 const (
 	columns = 24
 	column  = vg.Length(40)
@@ -62,7 +62,7 @@ var (
 	paper = color.RGBA{R: 0xf4, G: 0xf5, B: 0xf5, A: 0xff}
 	ink   = color.RGBA{R: 0x24, G: 0x29, B: 0x2e, A: 0xff}
 	grid  = color.RGBA{R: 0xe2, G: 0xe4, B: 0xe6, A: 0xff}
-	hues  = []color.RGBA{ // Grafana's classic palette begins much like it
+	hues  = []color.RGBA{ // similar to Grafana's classic palette
 		{R: 0x56, G: 0xa6, B: 0x4b, A: 0xff},
 		{R: 0xe0, G: 0x2f, B: 0x44, A: 0xff},
 		{R: 0x32, G: 0x74, B: 0xd9, A: 0xff},
@@ -99,7 +99,7 @@ func write(from, to string) error {
 	if len(r.Panels) == 0 {
 		return fmt.Errorf("read the run: %s has no panels", from)
 	}
-	rows, begin := 0, r.To.Sub(r.From).Seconds() // what came before the first sample is left out
+	rows, begin := 0, r.To.Sub(r.From).Seconds() // the time before the first sample is omitted
 	for _, p := range r.Panels {
 		rows = max(rows, p.GridPos.Y+p.GridPos.H)
 		for _, l := range p.Lines {
@@ -111,7 +111,7 @@ func write(from, to string) error {
 	width, height := columns*column, vg.Length(rows)*row
 	picture, err := draw.NewFormattedCanvas(width, height, filepath.Ext(to)[1:])
 	if err != nil {
-		return fmt.Errorf("make the picture: %w", err)
+		return fmt.Errorf("create the picture: %w", err)
 	}
 	all := draw.New(picture)
 	fill(all, paper)
@@ -170,12 +170,12 @@ func (p panel) draw(cell draw.Canvas, begin, end float64) error {
 	lines := plotter.NewGrid()
 	lines.Horizontal.Color, lines.Vertical.Color = grid, grid
 	plotted.Add(lines)
-	below := map[float64]float64{} // of a stacked panel: how high it is by now
+	below := map[float64]float64{} // of a stacked panel: the height of the lower lines
 	highest := 0.
 	for i, l := range p.Lines {
 		stacked := p.FieldConfig.Defaults.Custom.Stacking != nil
 		if stacked && !slices.ContainsFunc(l.Points, func(point [2]float64) bool { return point[1] > 0 }) {
-			continue // it would hide the one that it lies on
+			continue // it would hide the line below it
 		}
 		xys := make(plotter.XYs, 0, len(l.Points))
 		for _, point := range l.Points {
@@ -205,7 +205,7 @@ func (p panel) draw(cell draw.Canvas, begin, end float64) error {
 	return nil
 }
 
-// drawLegend writes what the lines are from the lower edge upwards, as many lines as it takes, and returns how high that is.
+// drawLegend draws the names of the lines at the lower edge, in as many rows as necessary, and returns the height.
 func (p panel) drawLegend(cell draw.Canvas) (height vg.Length) {
 	const mark, space = vg.Length(8), vg.Length(10)
 	words := style(8)
@@ -239,7 +239,7 @@ func (p panel) drawLegend(cell draw.Canvas) (height vg.Length) {
 	return vg.Length(len(rows)) * rowHeight
 }
 
-// drawStat shows the last value, in words where there are some for it.
+// drawStat draws the last value, as text if the panel has a mapping for it.
 func (p panel) drawStat(cell draw.Canvas) error {
 	said := "no data"
 	if len(p.Lines) > 0 && len(p.Lines[0].Points) > 0 {
@@ -261,7 +261,7 @@ func (p panel) drawStat(cell draw.Canvas) error {
 	return nil
 }
 
-// minutes marks each of them.
+// minutes returns a tick for each minute.
 func minutes(_, most float64) (ticks []plot.Tick) {
 	for at := 0.; at <= most; at += 60 {
 		ticks = append(ticks, plot.Tick{Value: at, Label: fmt.Sprintf("%.0f min", at/60)})
@@ -269,7 +269,7 @@ func minutes(_, most float64) (ticks []plot.Tick) {
 	return ticks
 }
 
-// unit labels an axis as Grafana's unit of that name does.
+// unit returns a ticker with the labels of a Grafana unit.
 func unit(name string) plot.TickerFunc {
 	return func(least, most float64) []plot.Tick {
 		ticks := plot.DefaultTicks{}.Ticks(least, most)

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command soak draws what `make soak` lived through: when which fault was there, and what became of log-ins, memory and writes
-// of statuses meanwhile, one above the other.
+// Command soak plots a run of `make soak`: logins, status writes and memory over time, with the faults.
 //
 //	soak RUN.json...   # writes RUN.svg...
 package main
@@ -21,7 +20,7 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// story is test/soak's, as far as it is drawn. Times are seconds.
+// story contains the plotted fields of test/soak's story. Times are seconds.
 type story struct {
 	Version    string
 	Seed       uint64
@@ -29,10 +28,10 @@ type story struct {
 	Seconds    float64
 	Faults     []band
 	Quiet      []band
-	Answers    []struct{ Passed, Refused, Away, Lost float64 } // by second
+	Answers    []struct{ Passed, Refused, Away, Lost float64 } // of each second
 	Samples    []sample
 	Violations []string
-	Broken     []float64 // when
+	Broken     []float64 // times
 }
 
 type band struct {
@@ -73,26 +72,26 @@ func run(path string) error {
 	}
 	out, err := os.Create(strings.TrimSuffix(path, filepath.Ext(path)) + ".svg")
 	if err != nil {
-		return fmt.Errorf("write the picture: %w", err)
+		return fmt.Errorf("write the plot: %w", err)
 	}
 	if _, err := s.arrange(panels).WriteTo(out); err != nil {
-		return fmt.Errorf("write the picture: %w", err)
+		return fmt.Errorf("write the plot: %w", err)
 	}
 	if err := out.Close(); err != nil {
-		return fmt.Errorf("write the picture: %w", err)
+		return fmt.Errorf("write the plot: %w", err)
 	}
 	return nil
 }
 
 var (
-	green   = color.RGBA{R: 0x3b, G: 0x8e, B: 0x5a, A: 0xff}
-	orange  = color.RGBA{R: 0xd9, G: 0x90, B: 0x2f, A: 0xff}
-	red     = color.RGBA{R: 0xc8, G: 0x35, B: 0x3d, A: 0xff}
-	blue    = color.RGBA{R: 0x2f, G: 0x6d, B: 0xb5, A: 0xff}
-	purple  = color.RGBA{R: 0x7d, G: 0x4f, B: 0xa3, A: 0xff}
-	broken  = color.RGBA{R: 0xf2, G: 0xc4, B: 0xc0, A: 0xff} // a fault is there
-	mending = color.RGBA{R: 0xfb, G: 0xec, B: 0xd2, A: 0xff} // it is over, and not all has recovered
-	still   = color.RGBA{R: 0xdd, G: 0xea, B: 0xf7, A: 0xff} // a quiet point
+	green      = color.RGBA{R: 0x3b, G: 0x8e, B: 0x5a, A: 0xff}
+	orange     = color.RGBA{R: 0xd9, G: 0x90, B: 0x2f, A: 0xff}
+	red        = color.RGBA{R: 0xc8, G: 0x35, B: 0x3d, A: 0xff}
+	blue       = color.RGBA{R: 0x2f, G: 0x6d, B: 0xb5, A: 0xff}
+	purple     = color.RGBA{R: 0x7d, G: 0x4f, B: 0xa3, A: 0xff}
+	broken     = color.RGBA{R: 0xf2, G: 0xc4, B: 0xc0, A: 0xff} // during a fault
+	recovering = color.RGBA{R: 0xfb, G: 0xec, B: 0xd2, A: 0xff} // from the end of a fault until recovery
+	still      = color.RGBA{R: 0xdd, G: 0xea, B: 0xf7, A: 0xff} // without a fault
 )
 
 // A series is a line of a panel.
@@ -102,9 +101,9 @@ type series struct {
 	points plotter.XYs
 }
 
-// panels are the plots, from the top: each has the time along it, and the bands of the faults behind it.
+// panels returns the plots, the top one first. The x axis is the time; the faults are bands in the background.
 func (s *story) panels() ([]*plot.Plot, error) {
-	answered := []series{{name: "let in", color: green}, {name: "refused", color: blue}, {name: "not decided", color: orange}, {name: "no answer", color: red}}
+	answered := []series{{name: "accepted", color: green}, {name: "refused", color: blue}, {name: "not decided", color: orange}, {name: "no answer", color: red}}
 	for second, a := range s.Answers {
 		for i, n := range []float64{a.Passed, a.Refused, a.Away, a.Lost} {
 			answered[i].points = append(answered[i].points, plotter.XY{X: float64(second) + 0.5, Y: n})
@@ -125,7 +124,7 @@ func (s *story) panels() ([]*plot.Plot, error) {
 		title string
 		lines []series
 	}{
-		{"log-ins a second", answered},
+		{"logins a second", answered},
 		{"status writes a second", []series{{"replica a", blue, of("a", writes)}, {"replica b", purple, of("b", writes)}}},
 		{"memory, MiB", []series{{"replica a", blue, of("a", memory)}, {"replica b", purple, of("b", memory)}}},
 	} {
@@ -161,7 +160,7 @@ func (s *story) panel(title string, lines []series) (*plot.Plot, error) {
 		if err := fill(p, fault.Begin, fault.End, broken); err != nil {
 			return nil, err
 		}
-		if err := fill(p, fault.End, fault.Recovered, mending); err != nil {
+		if err := fill(p, fault.End, fault.Recovered, recovering); err != nil {
 			return nil, err
 		}
 	}
@@ -188,7 +187,7 @@ func (s *story) panel(title string, lines []series) (*plot.Plot, error) {
 	return p, nil
 }
 
-// fill draws a band over the whole height.
+// fill draws a band over the full height.
 func fill(p *plot.Plot, from, to float64, with color.Color) error {
 	band, err := plotter.NewPolygon(plotter.XYs{
 		{X: from, Y: p.Y.Min}, {X: to, Y: p.Y.Min}, {X: to, Y: p.Y.Max}, {X: from, Y: p.Y.Max},
@@ -201,11 +200,11 @@ func fill(p *plot.Plot, from, to float64, with color.Color) error {
 	return nil
 }
 
-// label names the faults above a panel, each where it begins.
+// label writes the names of the faults above a panel, at their begin.
 func (s *story) label(p *plot.Plot) {
-	p.Title.Text = fmt.Sprintf("%s, seed %d: faults (red), what took until all had recovered (yellow), quiet points (blue)", s.Version, s.Seed)
+	p.Title.Text = fmt.Sprintf("%s, seed %d: faults (red), recovery (yellow), quiet points (blue)", s.Version, s.Seed)
 	if len(s.Violations) > 0 {
-		p.Title.Text += "; A PROMISE WAS BROKEN (black)"
+		p.Title.Text += "; PROMISE BROKEN (black)"
 	}
 	names := plotter.XYLabels{}
 	for _, fault := range s.Faults {
@@ -214,9 +213,9 @@ func (s *story) label(p *plot.Plot) {
 	}
 	labels, err := plotter.NewLabels(names)
 	if err != nil {
-		return // there are as many names as places
+		return // impossible: there are as many names as positions
 	}
-	const upright = 1.0 // radians: nearly, so that neighbours do not cover each other
+	const upright = 1.0 // radians: almost vertical, so that names do not overlap
 	for i := range labels.TextStyle {
 		labels.TextStyle[i].Rotation = upright
 		labels.TextStyle[i].Font.Size = vg.Points(8)
@@ -225,7 +224,7 @@ func (s *story) label(p *plot.Plot) {
 	p.Title.Padding = 2.5 * vg.Centimeter // for the names
 }
 
-// arrange puts the panels one above the other, the first with room for the names of the faults.
+// arrange draws the panels one above the other, with space for the names of the faults at the top.
 func (s *story) arrange(panels []*plot.Plot) *vgsvg.Canvas {
 	width := vg.Length(max(28, min(120, s.Seconds/5))) * vg.Centimeter
 	const height, names = 7 * vg.Centimeter, 3.5 * vg.Centimeter

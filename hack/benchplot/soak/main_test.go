@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-func TestARunBecomesAPictureThatNamesItsFaults(t *testing.T) {
+func TestPlotNamesTheFaults(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "run.json")
 	content := `{"version": "v1", "seed": 42, "load": 5, "seconds": 60,
 		"faults": [{"kind": "Postgres stopped", "begin": 10, "end": 14, "recovered": 17}],
@@ -27,14 +27,14 @@ func TestARunBecomesAPictureThatNamesItsFaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"<svg", "Postgres stopped", "seed 42", "log-ins a second", "status writes a second", "memory, MiB", "A PROMISE WAS BROKEN"} {
+	for _, want := range []string{"<svg", "Postgres stopped", "seed 42", "logins a second", "status writes a second", "memory, MiB", "PROMISE BROKEN"} {
 		if !bytes.Contains(svg, []byte(want)) {
-			t.Errorf("the picture lacks %q", want)
+			t.Errorf("the plot lacks %q", want)
 		}
 	}
 }
 
-func TestARunThatEndedBeforeAnythingHappenedIsDrawnAsWell(t *testing.T) {
+func TestEmptyRunIsPlotted(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "run.json")
 	if err := os.WriteFile(path, []byte(`{"seconds": 0}`), 0o600); err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ package queue
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -60,4 +61,22 @@ func TestConsecutiveConflictsBecomeAnError(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Workers reconcile concurrently, so the race detector has to run this test.
+func TestConflictsAreCountedByAllWorkers(t *testing.T) {
+	t.Parallel()
+	var c Conflicts
+	var workers sync.WaitGroup
+	for i := range 16 {
+		workers.Go(func() {
+			req := ctrl.Request{NamespacedName: types.NamespacedName{Namespace: "team-a", Name: fmt.Sprint("user", i)}}
+			for want := 1; want <= 100; want++ {
+				if n := c.add(req, true); n != want {
+					t.Errorf("%d conflicts of %s in a row, want %d", n, req.Name, want)
+				}
+			}
+		})
+	}
+	workers.Wait()
 }

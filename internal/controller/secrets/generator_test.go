@@ -5,6 +5,8 @@ package secrets
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -65,4 +67,22 @@ func TestAQuotaIsNotTakenForAMissingRight(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Workers create Secrets concurrently, so the race detector has to run this test.
+func TestMissingRightsAreRememberedByAllWorkers(t *testing.T) {
+	forbidden := apierrors.NewForbidden(schema.GroupResource{Resource: "secrets"}, "alice", nil)
+	g := NewGenerator(&reviewer{}, time.Now)
+	var workers sync.WaitGroup
+	for i := range 16 {
+		workers.Go(func() {
+			r := right{fmt.Sprint("team-", i), "create"}
+			for range 100 {
+				if err := g.try(t.Context(), r, func() error { return forbidden }); !errors.Is(err, errLacksRight) {
+					t.Errorf("without the right: %v", err)
+				}
+			}
+		})
+	}
+	workers.Wait()
 }

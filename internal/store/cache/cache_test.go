@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -268,6 +269,21 @@ func TestAnAccountThatWasMarkedWhileItWasReadStaysStale(t *testing.T) {
 	c.put(map[string]user.Observed{"alice": {Row: &user.Row{}}}, map[string]uint64{"alice": c.stale["alice"]})
 	if _, ok := c.get("alice"); !ok {
 		t.Error("the second read does not count")
+	}
+}
+
+// The database may become unavailable before the account is read again, and the fallback then counts from the cached row.
+func TestAnOlderReadDoesNotReplaceALaterAttempt(t *testing.T) {
+	c := unstarted()
+	c.filled = true
+	c.Invalidate("alice")
+	c.put(map[string]user.Observed{"alice": {Row: &user.Row{}}}, c.stale)
+	c.Invalidate("alice")
+	marked := maps.Clone(c.stale)
+	c.Charged(store.Charge{Username: "alice", Verdict: store.Check, Failed: 3})
+	c.put(map[string]user.Observed{"alice": {Row: &user.Row{FailedLoginAttempts: 2}}}, marked)
+	if n := c.All()["alice"].Row.FailedLoginAttempts; n != 3 {
+		t.Errorf("the cached row has %d failed attempts, want 3", n)
 	}
 }
 

@@ -92,6 +92,24 @@ func TestARejectedAccountIsGivenUpInTheEnd(t *testing.T) {
 	})
 }
 
+func TestTheHalvesOfAPartHaveAllOfIt(t *testing.T) {
+	accounts := []store.OfflineActivity{{Username: "alice"}, {Username: "bob"}, {Username: "carol"}}
+	attempts := []store.Record{{ID: 1}, {ID: 2}, {ID: 3}, {ID: 4}}
+	var gotAccounts []string
+	var gotAttempts []int64
+	for _, half := range newPart(accounts, attempts).split() {
+		for _, activity := range half.Accounts {
+			gotAccounts = append(gotAccounts, activity.Username)
+		}
+		for _, record := range half.Attempts {
+			gotAttempts = append(gotAttempts, record.ID)
+		}
+	}
+	if !slices.Equal(gotAccounts, []string{"alice", "bob", "carol"}) || !slices.Equal(gotAttempts, []int64{1, 2, 3, 4}) {
+		t.Errorf("the halves have the accounts %v and the attempts %v", gotAccounts, gotAttempts)
+	}
+}
+
 func TestWhatHappenedIsMergedBeforeTheDatabaseDecides(t *testing.T) {
 	inWorld(t, false, nil, func(w *world) {
 		w.fails("alice", 1)

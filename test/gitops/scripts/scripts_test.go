@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package scripts is the short form of the tests of Argo CD's scripts: it runs them in a plain Lua interpreter, which builds in
-// seconds. Package gitops runs the same cases by Argo CD's own libraries, and asks kstatus too.
+// Package scripts tests Argo CD's scripts in a plain Lua interpreter, which builds in seconds. Package gitops runs the same cases
+// with Argo CD's libraries and kstatus.
 package scripts
 
 import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,7 +34,7 @@ func TestHealthOfEveryState(t *testing.T) {
 		}
 		read(t, filepath.Join(customizations, kind, "health_test.yaml"), &file)
 		if len(file.Tests) < 4 {
-			t.Fatalf("%s has %d tests", kind, len(file.Tests))
+			t.Fatalf("%s has %d tests, want at least 4", kind, len(file.Tests))
 		}
 		for _, tt := range file.Tests {
 			t.Run(kind+"/"+tt.InputPath, func(t *testing.T) {
@@ -43,6 +45,35 @@ func TestHealthOfEveryState(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A reason that is added to the API needs a test of its health.
+func TestEveryReasonOfTheAPIHasItsHealthTested(t *testing.T) {
+	source, err := os.ReadFile("../../../api/v1alpha1/conditions.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	paths, err := filepath.Glob(filepath.Join(customizations, "*", "testdata", "*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tested strings.Builder
+	for _, path := range paths {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tested.Write(content)
+	}
+	reasons := regexp.MustCompile(`\bReason\w+ += "(\w+)"`).FindAllStringSubmatch(string(source), -1)
+	for _, reason := range reasons {
+		if !strings.Contains(tested.String(), "reason: "+reason[1]+"\n") {
+			t.Errorf("no test has the reason %s", reason[1])
+		}
+	}
+	if len(reasons) < 18 {
+		t.Errorf("the API has %d reasons: are they still read right?", len(reasons))
 	}
 }
 
@@ -74,7 +105,7 @@ func TestActionsOnEveryState(t *testing.T) {
 				want[name] = action
 			}
 			if diff := cmp.Diff(want, run(t, filepath.Join(actions, "discovery.lua"), input)); diff != "" {
-				t.Errorf("other actions are offered (-want +got):\n%s", diff)
+				t.Errorf("the offered actions differ (-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -88,13 +119,13 @@ func TestActionsOnEveryState(t *testing.T) {
 				requestIsOfNow(t, got)
 			}
 			if diff := cmp.Diff(withoutEmpty(want), withoutEmpty(got)); diff != "" {
-				t.Errorf("another object comes out (-want +got):\n%s", diff)
+				t.Errorf("the changed object differs (-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
-// requestIsOfNow checks the time of a request to unlock, and puts the time there that the expected object has.
+// requestIsOfNow checks the time of a request to unlock, and replaces it with the time of the expected object.
 func requestIsOfNow(t *testing.T, user object) {
 	t.Helper()
 	const key = "sharding.io/unlock-requested-at"
@@ -169,7 +200,7 @@ func fromLua(value lua.LValue) any {
 	return nil
 }
 
-// withoutEmpty drops empty lists and objects, which Lua cannot tell apart.
+// withoutEmpty returns the fields without empty lists and objects, which are equal in Lua.
 func withoutEmpty(fields object) object {
 	for _, key := range slices.Collect(maps.Keys(fields)) {
 		switch value := fields[key].(type) {

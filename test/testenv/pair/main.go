@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command pair lets tests in modules of their own, whose dependencies the product's do not go together with, have what
-// package testenv starts: a control plane with everything of config/default and config/generated-passwords, a Postgres, and the operator
-// between the two.
+// Command pair starts the servers of package testenv for tests in other modules, whose dependencies conflict with those of the
+// operator: a control plane with config/default and config/generated-passwords, a Postgres server, and the operator.
 //
-// Once the operator is ready, it prints one line of JSON, a [pair]. Then it does what lines on its standard input say, and
-// answers each with an empty line:
+// When the operator is ready, the command prints one line of JSON, a [pair]. Then it reads commands from its standard input,
+// one a line, and answers each with an empty line:
 //
 //	halt     stop Postgres
 //	start    start Postgres again
 //
-// At the end of its input, and so at the latest with whoever started it, it stops everything.
+// At the end of its input it stops everything. The input ends at the latest with the process that started the command.
 package main
 
 import (
@@ -30,17 +29,17 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-const patience = 3 * time.Minute // of a noisy machine
+const patience = 3 * time.Minute // for busy machines
 
-// A pair is how to reach what runs.
+// A pair contains the addresses of the servers.
 type pair struct {
 	Kubeconfig string // path of an administrator's
-	DSN        string // an administrator's, of the operator's database
-	Login      string // where the operator serves log-ins, host:port
+	DSN        string // of an administrator, for the operator's database
+	Login      string // address of the login API, host:port
 }
 
 func main() {
-	// Ctrl-C reaches everybody in the terminal: whoever started us ends by it, and so does our input, and then we clean up.
+	// Ctrl-C also reaches the process that started this one. When it ends, so does the input, and run cleans up.
 	signal.Notify(make(chan os.Signal, 1), os.Interrupt, syscall.SIGTERM)
 	if err := run(context.Background(), os.Stdin, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -64,7 +63,7 @@ func run(ctx context.Context, commands io.Reader, answers io.Writer) (err error)
 		return err
 	}
 	defer func() { err = errors.Join(err, plane.Stop()) }()
-	// A server that others use as well is not for us to stop.
+	// The commands stop the server, so it must not be an external one.
 	if err := os.Unsetenv("TEST_DATABASE_DSN"); err != nil {
 		return err
 	}
@@ -89,7 +88,7 @@ func run(ctx context.Context, commands io.Reader, answers io.Writer) (err error)
 	return errors.Join(err, manager.Stop(patience))
 }
 
-// startOperator installs config/default, and runs the manager as the ServiceAccount that it has there.
+// startOperator applies config/default, and runs the manager with its ServiceAccount.
 func startOperator(ctx context.Context, plane *testenv.ControlPlane, program, dsn string) (*testenv.Manager, error) {
 	rights, err := plane.Install(ctx)
 	if err != nil {
@@ -107,7 +106,7 @@ func startOperator(ctx context.Context, plane *testenv.ControlPlane, program, ds
 	return manager, manager.Ready(ctx)
 }
 
-// allowGeneration turns config/generated-passwords on, which one of the samples needs.
+// allowGeneration enables config/generated-passwords, which a sample needs.
 func allowGeneration(ctx context.Context, plane *testenv.ControlPlane) (err error) {
 	const component = "- ../generated-passwords"
 	root, err := testenv.Root()
@@ -138,7 +137,7 @@ func allowGeneration(ctx context.Context, plane *testenv.ControlPlane) (err erro
 	return err
 }
 
-// serve does what the lines say, until there are no more.
+// serve executes commands until the input ends.
 func serve(ctx context.Context, postgres *testenv.Postgres, commands io.Reader, answers io.Writer) error {
 	lines := bufio.NewScanner(commands)
 	for lines.Scan() {
@@ -149,7 +148,7 @@ func serve(ctx context.Context, postgres *testenv.Postgres, commands io.Reader, 
 		case "start":
 			err = postgres.Start(ctx)
 		default:
-			err = fmt.Errorf("%q is no command", command)
+			err = fmt.Errorf("unknown command %q", command)
 		}
 		if err != nil {
 			return err

@@ -1,5 +1,5 @@
--- Ready is healthy, and a locked user is ready: the message says until when. What no retry can mend is degraded. All else
--- may still come: a Secret that is applied later, or a database that is away.
+-- A user that is Ready is healthy, also while it is locked: the message contains the end of the lock. A user that is Stalled
+-- is degraded. Other states can end without a change: the Secret is applied later, or the database becomes available.
 
 local function condition(kind)
   for _, c in ipairs((obj.status or {}).conditions or {}) do
@@ -10,7 +10,7 @@ local function condition(kind)
   return {}
 end
 
--- Until the operator has seen this generation, its conditions tell of an earlier one.
+-- Until the operator has seen this generation, the conditions are those of an earlier one.
 local ready = condition("Ready")
 if ready.status == nil or obj.status.observedGeneration ~= obj.metadata.generation then
   return {status = "Progressing", message = "Waiting for the operator to see the user"}
@@ -26,7 +26,7 @@ if ready.status ~= "True" then
   return {status = "Progressing", message = ready.message}
 end
 
--- What there is to know of the account, although all is well with it.
+-- Conditions of a healthy account that its owner should know.
 local remarks = {}
 for _, kind in ipairs({"Locked", "WeakPassword", "PasswordSuspicious", "PasswordExpired"}) do
   local remark = condition(kind)

@@ -1,4 +1,4 @@
--- The operator decides by a policy that is ready, and one that it cannot understand permits nobody until it is changed.
+-- The operator applies a policy that is Ready. An invalid policy permits no users until it is changed.
 
 local function condition(kind)
   for _, c in ipairs((obj.status or {}).conditions or {}) do
@@ -9,7 +9,7 @@ local function condition(kind)
   return {}
 end
 
--- Until the operator has seen this generation, its conditions tell of an earlier one.
+-- Until the operator has seen this generation, the conditions are those of an earlier one.
 local ready = condition("Ready")
 if ready.status == nil or obj.status.observedGeneration ~= obj.metadata.generation then
   return {status = "Progressing", message = "Waiting for the operator to see the policy"}

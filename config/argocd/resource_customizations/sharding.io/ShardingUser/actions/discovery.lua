@@ -2,7 +2,7 @@ local status = obj.status or {}
 local paused = (obj.metadata.annotations or {})["sharding.io/paused"] == "true"
 local active = (obj.spec or {}).active ~= false
 
--- A pause holds back a request to unlock as well, so that it would seem to do nothing.
+-- The operator does not handle a request to unlock while the user is paused.
 return {
   ["unlock"] = {
     ["displayName"] = "Unlock",
