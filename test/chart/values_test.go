@@ -75,6 +75,12 @@ func TestValuesOfObjects(t *testing.T) {
 					gomega.HaveKeyWithValue("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"), gomega.HaveKeyWithValue("OTEL_TRACES_SAMPLER_ARG", "0")))
 			},
 		},
+	}.check(t)
+}
+
+func TestValuesOfReplicasAndNetworks(t *testing.T) {
+	t.Parallel()
+	cases{
 		"only the metrics are scraped, not the login API": {
 			"monitoring: {serviceMonitor: {enabled: true}}",
 			func(m made) {
