@@ -81,12 +81,12 @@ build: ## Build bin/manager and the kubectl plugin bin/kubectl-shardinguser, whi
 	$(BUILD)
 
 # Tests wait most of the time, so more tests and packages than cores run at once.
-TESTS_AT_ONCE ?= 5
-PACKAGES_AT_ONCE ?= 2
+TESTS_AT_ONCE ?= 6
+PACKAGES_AT_ONCE ?= 3
 # -count=1 disables Go's cache of test results, which ignores changes of the programs and servers that a test starts.
 GO_TEST := go test -count=1 -parallel $(TESTS_AT_ONCE) -p $(PACKAGES_AT_ONCE)
-# The race detector multiplies the CPU time of tests, so packages run one by one.
-GO_TEST_RACE := CGO_ENABLED=1 go test -count=1 -race -parallel 4 -p 1
+# The race detector multiplies the CPU time of tests, so fewer of them run at once.
+GO_TEST_RACE := CGO_ENABLED=1 go test -count=1 -race -parallel 4 -p 2
 
 # $(call timed,NAME) COMMAND prints the time that the command took.
 export TIMEFORMAT := %R s
@@ -108,7 +108,7 @@ LONGEST := ./test/e2e ./internal/controller
 test: prepare ## Run all tests in their short form: unit, conformance and end-to-end tests, and concurrent packages under the race detector.
 	@mkdir -p bin; go list ./... | sort >bin/packages; go list $(RACED) | sort >bin/raced
 	$(call timed,stories) $(GO_TEST) -short -timeout 25m $(LONGEST) $$(comm -23 bin/packages bin/raced)
-	$(call timed,race detector) $(GO_TEST_RACE) -short -timeout 25m $(RACED) ./internal/controller/... ./cmd/...
+	$(call timed,race detector) $(GO_TEST_RACE) -short -timeout 25m ./internal/store/postgres ./internal/controller $(RACED) ./internal/controller/... ./cmd/...
 	$(call timed,shares) go test -short -count=1 -run '$(shares)' ./internal/login
 	$(call timed,Postgres $(GATE_MAJORS)) $(MAKE) --no-print-directory test-postgres MAJORS="$(GATE_MAJORS)" \
 		SHORT=-short MAJOR_PACKAGES="./internal/store/postgres ./test/shardingmanager"
@@ -120,7 +120,7 @@ test-deep: prepare build $(GOLANGCI_LINT) ## Run all tests in full, which takes 
 	$(call timed,race detector) TEST_COUNTS=$(CURDIR)/bin/counts $(GO_TEST_RACE) -timeout 40m ./api/... ./internal/... ./cmd/...
 	@cat bin/counts/* # the numbers of tried cases, which `go test` does not show
 	$(call timed,shares) go test -count=1 -run '$(shares)' ./internal/login
-	$(call timed,stories) $(GO_TEST) -timeout 30m ./test/...
+	$(call timed,stories) $(GO_TEST) -timeout 30m ./test/... ./hack/...
 	$(call timed,Postgres $(MAJORS)) $(MAKE) --no-print-directory test-postgres
 	$(call timed,Argo CD) go -C test/gitops test -timeout 20m ./...
 	cd test/gitops && $(GOLANGCI_LINT) run

@@ -41,7 +41,7 @@ func TestNginxErrorNamesTheUnknownDirective(t *testing.T) {
 func TestMissingNginxIsReported(t *testing.T) {
 	t.Setenv("NGINX", "/nowhere/nginx")
 	_, err := StartNginx(t.Context(), greeting, nil)
-	if err == nil || err.Error() != "NGINX is /nowhere/nginx, which is no program" {
+	if err == nil || err.Error() != "NGINX is /nowhere/nginx, which is not a program" {
 		t.Errorf("got the error %v", err)
 	}
 }

@@ -41,7 +41,7 @@ func TestPgBouncerConnectsToItsDatabase(t *testing.T) {
 func TestMissingPgBouncerIsReported(t *testing.T) {
 	t.Setenv("PGBOUNCER", "/nowhere/pgbouncer")
 	_, err := StartPgBouncer(t.Context(), "host=127.0.0.1")
-	if err == nil || err.Error() != "PGBOUNCER is /nowhere/pgbouncer, which is no program" {
+	if err == nil || err.Error() != "PGBOUNCER is /nowhere/pgbouncer, which is not a program" {
 		t.Errorf("got the error %v", err)
 	}
 }

@@ -41,11 +41,11 @@ func TestPrometheusErrorNamesTheUnknownSetting(t *testing.T) {
 
 func TestMissingPrometheusIsReported(t *testing.T) {
 	t.Setenv("PROMETHEUS", "/nowhere/prometheus")
-	if _, err := StartPrometheus(t.Context(), "", nil); err == nil || err.Error() != "PROMETHEUS is /nowhere/prometheus, which is no program" {
+	if _, err := StartPrometheus(t.Context(), "", nil); err == nil || err.Error() != "PROMETHEUS is /nowhere/prometheus, which is not a program" {
 		t.Errorf("got the error %v", err)
 	}
 	t.Setenv("PROMTOOL", "/nowhere/promtool")
-	if _, err := Promtool(t.Context(), t.TempDir(), "--version"); err == nil || err.Error() != "PROMTOOL is /nowhere/promtool, which is no program" {
+	if _, err := Promtool(t.Context(), t.TempDir(), "--version"); err == nil || err.Error() != "PROMTOOL is /nowhere/promtool, which is not a program" {
 		t.Errorf("got the error %v", err)
 	}
 }
