@@ -53,7 +53,7 @@
 {{- end }}
 {{- end }}
 
-{{/* The argument for a setting, if its value differs from the default: a list of name, default and value. */}}
+{{/* The argument for a setting: a list of its name, the value that is not passed, and its value. */}}
 {{- define "shardinguser.setting" }}
 {{- if ne (index . 1) (index . 2) }}
 - {{ printf "--%s=%s" (index . 0) (index . 2) | quote }}
