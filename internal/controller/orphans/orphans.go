@@ -25,6 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/recorder"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/backoff"
 	"github.com/sharding-system/shardinguser-operator/internal/controller/policies"
 	"github.com/sharding-system/shardinguser-operator/internal/controller/rows"
 	"github.com/sharding-system/shardinguser-operator/internal/controller/status"
@@ -192,7 +193,7 @@ func (o *Search) Start(ctx context.Context) error {
 		case <-wait.C:
 		}
 		wait.Stop()
-		if !sleep(ctx, o.options.Delay) {
+		if !backoff.Pause(ctx, o.options.Delay) {
 			return nil
 		}
 		err := o.search(ctx)
@@ -203,7 +204,7 @@ func (o *Search) Start(ctx context.Context) error {
 			}
 		}
 		o.failed = err != nil
-		if !sleep(ctx, o.rest()) {
+		if !backoff.Pause(ctx, o.rest()) {
 			return nil
 		}
 	}

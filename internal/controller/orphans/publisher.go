@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/sharding-system/shardinguser-operator/internal/backoff"
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
@@ -75,7 +76,7 @@ func (p *publisher) report() (store.Report, bool) {
 
 // Start implements manager.Runnable.
 func (p *publisher) Start(ctx context.Context) error {
-	for wait := time.Duration(0); sleep(ctx, wait); {
+	for wait := time.Duration(0); backoff.Pause(ctx, wait); {
 		wait = reportInterval
 		report, isKnown := p.report()
 		if !isKnown || (!p.published.CheckedAt.IsZero() && sameReport(report, p.published)) {

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/backoff"
+	"github.com/sharding-system/shardinguser-operator/internal/backoff"
 )
 
 // timing holds the limits and intervals that are not settings.

@@ -8,7 +8,7 @@ import (
 	"errors"
 	"time"
 
-	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/backoff"
+	"github.com/sharding-system/shardinguser-operator/internal/backoff"
 )
 
 // errNotNotified says that notifications do not arrive, so that the observer polls.
