@@ -72,6 +72,9 @@ type Options struct {
 	// ProtectedRoles are the roles that the last active holder keeps.
 	ProtectedRoles []string
 
+	// Digests recognises passwords after a restart; nil where there is no key for that.
+	Digests *secrets.Digests
+
 	// Restored waits until the store is restored, before the first reconcile; nil where it needs no restore.
 	Restored func(context.Context) error
 
@@ -144,7 +147,7 @@ func Setup(
 		store:     rows.NewBreaker(store, options.trouble, time.Now),
 		policies:  options.Policies,
 		secrets:   secrets.NewReader(mgr.GetClient(), mgr.GetAPIReader(), generator, options.MinPasswordLength, users),
-		hasher:    secrets.NewHasher(hasher, users),
+		hasher:    secrets.NewHasher(hasher, options.Digests, users),
 		statuses:  status.NewReporter(options.Statuses, staleness, users),
 		events:    options.Statuses.Events(),
 		staleness: staleness,

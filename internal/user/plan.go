@@ -285,7 +285,7 @@ func planRestoreRow(d Desired, o Observed) Decision {
 func recordedPassword(own *Ownership) *PasswordChange {
 	return &PasswordChange{
 		Hash: own.PasswordHash, Version: own.PasswordVersion, Weak: own.PasswordWeak,
-		Suspicion: own.PasswordSuspicion, Unchecked: own.PasswordUnchecked,
+		Suspicion: own.PasswordSuspicion, Unchecked: own.PasswordUnchecked, Digest: own.PasswordDigest,
 	}
 }
 
