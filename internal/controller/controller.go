@@ -108,7 +108,8 @@ type Reconciler struct {
 	events    *status.Events
 	staleness *status.Staleness
 	orphans   *possibleOrphans
-	users     *memory.Users // what is remembered about users, of all rooms
+	users     *memory.Users        // what is remembered about users, of all rooms
+	unchanged *memory.Slot[string] // the version of the Secret that is still to be recorded
 	retries   *rows.Retries
 	conflicts queue.Conflicts
 	lag       *rows.Lag
@@ -135,7 +136,7 @@ func Setup(
 	}
 	users := memory.New(time.Now)
 	retries := rows.NewRetries(users, time.Now, options.RejectedRetry)
-	m, err := newMetrics(options.Registry, hasher, counts, retries)
+	m, err := newMetrics(options.Registry, hasher, options.Digests, counts, retries)
 	if err != nil {
 		return err
 	}
@@ -153,6 +154,7 @@ func Setup(
 		staleness: staleness,
 		orphans:   newPossibleOrphans(time.Now),
 		users:     users,
+		unchanged: memory.NewSlot[string](users, 0),
 		retries:   retries,
 		lag:       rows.NewLag(m.observeLag, time.Now),
 		metrics:   m,

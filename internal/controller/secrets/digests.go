@@ -66,6 +66,24 @@ func (d *Digests) Active() bool {
 	return d.key != nil
 }
 
+// Start reads the key, and tries again until there is one. It runs on the leader.
+func (d *Digests) Start(ctx context.Context) error {
+	for {
+		key, err := d.load(ctx)
+		if err != nil && ctx.Err() == nil {
+			logf.FromContext(ctx).Info("Cannot read the key of the password digests yet", "secret", d.secret.String(), "reason", err.Error())
+		}
+		if key != nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(digestKeyRetry):
+		}
+	}
+}
+
 // load reads the key once. Its error is one that a retry may not have; a missing or unusable Secret is none.
 func (d *Digests) load(ctx context.Context) (digestKey, error) {
 	if d == nil {
