@@ -139,6 +139,7 @@ var raced = map[string]bool{
 	"TestARestartWithoutADatabaseForgetsNothingThatWasReported":   true, // the restore of a store in memory
 	"TestDeclaredAccountsFollowResourcesAndSecrets":               true, // the cluster's accounts
 	"TestEmptySystemStartsWithThreeUsersOfRandomPasswords":        true, // default users
+	"TestDigestKeyIsWrittenOnce":                                  true, // the key of digests
 	"TestGeneratedPasswordIsInASecretOfTheUsersOwn":               true, // generated passwords
 	"TestUsersThatReturnWithARestoredDatabaseAreReported":         true, // the report on the database
 }

@@ -87,6 +87,11 @@ func escalations(namespace string) map[string]func(context.Context, client.Clien
 		"another's Secret, which gets an owner": patch(&corev1.Secret{ObjectMeta: named(namespace, "another")},
 			`{"metadata":{"labels":{"app.kubernetes.io/managed-by":"shardinguser-operator","app.kubernetes.io/component":"generated-password"},`+
 				`"ownerReferences":[{"apiVersion":"sharding.io/v1alpha1","kind":"ShardingUser","name":"u","uid":"1","controller":true}]}}`),
+		"another Secret of its namespace": create(&corev1.Secret{ObjectMeta: named(systemNamespace, "escalation")}),
+		"the database's Secret":           patch(&corev1.Secret{ObjectMeta: named(systemNamespace, "shardinguser-database")}, `{"stringData":{"dsn":"x"}}`),
+		"delete the digest key": func(ctx context.Context, c client.Client) error {
+			return c.Delete(ctx, &corev1.Secret{ObjectMeta: named(systemNamespace, "shardinguser-digest-key")}, client.DryRunAll)
+		},
 		"delete another's Secret": func(ctx context.Context, c client.Client) error {
 			return c.Delete(ctx, &corev1.Secret{ObjectMeta: named(namespace, "another")}, client.DryRunAll)
 		},
