@@ -50,7 +50,7 @@ var owning = []test{
 
 func expectOwned(t *testing.T, s *subject, after string, limit int, want ...store.Owned) {
 	t.Helper()
-	got, err := s.Store.Owned(t.Context(), alice.Cluster, after, limit)
+	got, err := s.Store.Owned(t.Context(), store.Scope{Cluster: alice.Cluster}, after, limit)
 	if err != nil {
 		t.Fatalf("Owned after %q: %v", after, err)
 	}

@@ -20,8 +20,8 @@ type Store interface {
 	Snapshot(ctx context.Context, usernames []string) (map[string]user.Observed, error)
 	Fresh(ctx context.Context) (bool, error)
 	Apply(ctx context.Context, change user.Change) (user.Observed, error)
-	Owned(ctx context.Context, cluster, after string, limit int) ([]store.Owned, error)
-	Released(ctx context.Context, cluster, after string, limit int) ([]store.Owned, error)
+	Owned(ctx context.Context, scope store.Scope, after string, limit int) ([]store.Owned, error)
+	Released(ctx context.Context, scope store.Scope, after string, limit int) ([]store.Owned, error)
 	Watch(ctx context.Context, changed func(usernames []string), recovered func())
 
 	Charge(ctx context.Context, attempt store.Attempt, limits store.Limits) (store.Charge, error)
