@@ -38,7 +38,7 @@ func TestColumns(t *testing.T) {
 	if diff := cmp.Diff(want, always); diff != "" {
 		t.Errorf("kubectl get shows other columns (-want +got):\n%s", diff)
 	}
-	wantWide := []string{"NAME", "USERNAME", "ROLES", "ACTIVE", "READY", "REASON", "LOCKED", "LOCKED-UNTIL", "FAILED", "LAST-LOGIN", "AGE"}
+	wantWide := []string{"NAME", "USERNAME", "ROLES", "ACTIVE", "READY", "SYSTEM", "REASON", "LOCKED", "LOCKED-UNTIL", "FAILED", "LAST-LOGIN", "AGE"}
 	if diff := cmp.Diff(wantWide, wide); diff != "" {
 		t.Errorf("kubectl get -o wide shows other columns (-want +got):\n%s", diff)
 	}
@@ -117,7 +117,7 @@ func TestWhatKubectlGetShows(t *testing.T) {
 		"get suser":                 "NAME USERNAME ROLES ACTIVE READY LOCKED LOCKED-UNTIL FAILED LAST-LOGIN AGE",
 		"get shardinguser":          "NAME USERNAME ROLES ACTIVE READY LOCKED LOCKED-UNTIL FAILED LAST-LOGIN AGE",
 		"get sharding":              "NAME USERNAME ROLES ACTIVE READY LOCKED LOCKED-UNTIL FAILED LAST-LOGIN AGE",
-		"get shardingusers -o wide": "NAME USERNAME ROLES ACTIVE READY REASON LOCKED LOCKED-UNTIL FAILED LAST-LOGIN AGE",
+		"get shardingusers -o wide": "NAME USERNAME ROLES ACTIVE READY SYSTEM REASON LOCKED LOCKED-UNTIL FAILED LAST-LOGIN AGE",
 	} {
 		t.Run(command, func(t *testing.T) {
 			output, err := testenv.Cluster(t).Kubectl(t.Context(), append(strings.Fields(command), "--namespace="+ns)...)

@@ -346,7 +346,7 @@ func newChange(d Desired, o Observed, verb Verb) Change {
 	handled := ""
 	if own := o.Ownership; own != nil {
 		c.Revision = own.Revision
-		if own.State != Deleted && own.Owner.sameName(d.Owner) {
+		if own.State != Deleted && (own.Owner.sameName(d.Owner) || own.Owner.Is(d.Owner)) {
 			handled = own.UnlockHandled
 		}
 	}

@@ -192,6 +192,7 @@ func (s *subject) exists(t *testing.T, username string) bool {
 var (
 	alice    = user.Owner{Cluster: "cluster-1", Namespace: "team-a", Name: "alice", UID: "uid-1"}
 	remade   = user.Owner{Cluster: "cluster-1", Namespace: "team-a", Name: "alice", UID: "uid-2"}
+	ordered  = user.Owner{Cluster: "cluster-1", System: "orders", Namespace: "team-a", Name: "alice", UID: "uid-4"}
 	stranger = user.Owner{Cluster: "cluster-1", Namespace: "team-b", Name: "alice", UID: "uid-3"}
 )
 
