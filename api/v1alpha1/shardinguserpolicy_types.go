@@ -96,9 +96,10 @@ type ShardingUserPolicySpec struct {
 
 	// systems are the sharding systems that the policy applies to, as spec.system of ShardingUsers names them. The empty name, "", is the default system. Without this field the policy applies to all systems. A ShardingUser whose system no policy applies to is not permitted, like one whose namespace no policy selects.
 	// +optional
-	// +listType=set
+	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:XValidation:rule="self.all(system, self.indexOf(system) == self.lastIndexOf(system))",message="a system is listed twice; list each system once",messageExpression="'system \"' + self.filter(system, self.indexOf(system) != self.lastIndexOf(system))[0] + '\" is listed twice; list each system once'"
 	Systems []SystemName `json:"systems,omitempty"`
 
 	// usernames are patterns of the permitted usernames. * matches any number of characters, including none, and ? matches one character. At least one pattern must match the whole username.
