@@ -13,6 +13,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sharding-system/shardinguser-operator/internal/config"
 )
 
 // answers is an API server that returns these errors in order, and repeats the last one.
@@ -28,6 +30,8 @@ func (a *answers) Get(_ context.Context, _ client.ObjectKey, object client.Objec
 	object.SetUID("the cluster")
 	return err
 }
+
+func (a *answers) List(context.Context, client.ObjectList, ...client.ListOption) error { return nil }
 
 func TestTheAPIServerIsAskedUntilItAnswers(t *testing.T) {
 	t.Parallel()
@@ -59,7 +63,7 @@ func TestTheAPIServerIsAskedUntilItAnswers(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				server := &answers{errs: tt.errs}
-				c := newCluster(server, false, logr.Discard())
+				c := newCluster(server, config.Settings{}, logr.Discard())
 				err := c.find(t.Context())
 				if tt.known != (err == nil) || server.asked != tt.asked {
 					t.Fatalf("after %d requests it returns %v", server.asked, err)

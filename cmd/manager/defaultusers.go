@@ -19,6 +19,7 @@ func addDefaultUsers(mgr ctrl.Manager, accounts accounts, settings config.Settin
 	}
 	options := defaultusers.Options{
 		Namespace:         settings.DefaultUsers.Namespace,
+		System:            settings.System,
 		Watched:           settings.WatchNamespaces,
 		WellKnown:         settings.DefaultUsers.Passwords == config.DefaultUsersSharding,
 		MinPasswordLength: settings.PasswordMinLength,

@@ -9,7 +9,6 @@ import (
 
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/sharding-system/shardinguser-operator/internal/config"
 	"github.com/sharding-system/shardinguser-operator/internal/controller"
@@ -26,10 +25,11 @@ func newOptions(
 ) (options controller.Options, clusterAccounts *declared.ClusterAccounts, err error) {
 	options = controller.Options{
 		Cluster:           cluster.UID,
+		System:            settings.System,
 		Concurrency:       settings.MaxConcurrentReconciles,
 		MinPasswordLength: settings.PasswordMinLength,
 		ProtectedRoles:    settings.ProtectedRoles,
-		Registry:          ctrlmetrics.Registry,
+		Registry:          registry(settings),
 	}
 	if settings.DigestKeySecret != "" {
 		key := client.ObjectKey{Namespace: settings.Namespace, Name: settings.DigestKeySecret}

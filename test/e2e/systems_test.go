@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"testing"
+
+	"github.com/onsi/gomega"
+	eventsv1 "k8s.io/api/events/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+)
+
+func ofSystem(name string) edit { return func(u *v1alpha1.ShardingUser) { u.Spec.System = name } }
+
+// startSystem starts the manager of a system on its own database, over the namespace of another story.
+func (s *story) startSystem(system, namespace string, args ...string) *process {
+	s.t.Helper()
+	args = append([]string{"--system=" + system, "--watch-namespaces=" + namespace, "--leader-elect"}, args...)
+	return s.launchOn(s.dsn, args...).begin(s.t).ready()
+}
+
+// untouched expects that no manager ever wrote anything about a user.
+func (s *story) untouched(u *v1alpha1.ShardingUser) {
+	s.t.Helper()
+	now := &v1alpha1.ShardingUser{}
+	s.Expect(s.kube.Get(s.t.Context(), key(u), now)).To(gomega.Succeed())
+	s.Expect(now.ResourceVersion).To(gomega.Equal(u.ResourceVersion), "its status, finalizers and metadata stay as they are")
+	var events eventsv1.EventList
+	s.Expect(s.kube.List(s.t.Context(), &events, client.InNamespace(u.Namespace))).To(gomega.Succeed())
+	for _, event := range events.Items {
+		s.Expect(event.Regarding.UID).NotTo(gomega.Equal(u.UID), event.Note)
+	}
+}
+
+// Not parallel: its managers hold the leases of their systems.
+func TestTwoSystemsInOneNamespaceServeTheirOwnUsers(t *testing.T) {
+	s, orders := newStory(t), newStory(t)
+	unserved := s.user("invoices", ofSystem("billing"))
+	first := s.start("--leader-elect")
+	second := orders.startSystem("orders", s.namespace)
+
+	// The same username in both systems is two accounts, each in the database of its system.
+	s.secret("password", canary+" of default")
+	s.secret("orders-password", canary+" of orders")
+	alice := s.readyUser("alice", secret("password"), roles("viewer"))
+	other := s.readyUser("orders-alice", username("alice"), ofSystem("orders"), secret("orders-password"), roles("operator"))
+	s.Expect(s.row("alice").Roles).To(gomega.MatchJSON(`["viewer"]`))
+	s.Expect(orders.row("alice").Roles).To(gomega.MatchJSON(`["operator"]`))
+	s.Expect(s.rows()).To(gomega.HaveLen(1))
+	s.Expect(orders.rows()).To(gomega.HaveLen(1))
+	for _, login := range []struct {
+		manager  *process
+		password string
+		status   int
+	}{
+		{first, canary + " of default", 200},
+		{first, canary + " of orders", 401},
+		{second, canary + " of orders", 200},
+		{second, canary + " of default", 401},
+	} {
+		status, answer := login.manager.logIn("alice", login.password)
+		s.Expect(status).To(gomega.Equal(login.status), answer)
+	}
+
+	// Each manager has the lease and the metrics of its system.
+	leases := s.kubectl("-n", systemNamespace, "get", "leases", "-o", "name")
+	s.Expect(leases).To(gomega.ContainSubstring("lease.coordination.k8s.io/shardinguser-operator.sharding.io\n"))
+	s.Expect(leases).To(gomega.ContainSubstring("lease.coordination.k8s.io/orders.shardinguser-operator.sharding.io\n"))
+	s.eventually(soon, func(g gomega.Gomega) {
+		_, metrics := second.Scrape(t.Context(), scraperToken(t))
+		g.Expect(metrics).To(gomega.ContainSubstring(`shardinguser_users{state="ready",system="orders"} 1`))
+		_, metrics = first.Scrape(t.Context(), scraperToken(t))
+		g.Expect(metrics).To(gomega.ContainSubstring(`shardinguser_users{state="ready"} 1`))
+		g.Expect(metrics).NotTo(gomega.ContainSubstring(`system="`))
+	})
+
+	// Without its manager a user of a system waits; the other manager works on, and leaves it alone.
+	s.Expect(second.Stop(soon)).To(gomega.Succeed())
+	s.edit(other, roles("admin"))
+	s.edit(alice, roles("operator"))
+	s.reports(soon, alice, v1alpha1.ReasonSynced)
+	s.untouched(other)
+	s.untouched(unserved)
+	orders.startSystem("orders", s.namespace)
+	s.reports(soon, other, v1alpha1.ReasonSynced)
+	s.Expect(orders.row("alice").Roles).To(gomega.MatchJSON(`["admin"]`))
+
+	// A name may go from one system to the other.
+	s.delete(alice)
+	s.gone(soon, alice)
+	s.Expect(s.rows()).To(gomega.BeEmpty())
+	s.Expect(orders.rows()).To(gomega.HaveLen(1))
+	s.readyUser("alice", username("alice.b"), ofSystem("orders"))
+	s.Expect(s.rows()).To(gomega.BeEmpty())
+	s.Expect(orders.rows()).To(gomega.HaveKey("alice.b"))
+	s.untouched(unserved)
+}
+
+// Not parallel: its managers hold the leases of their systems.
+func TestTwoSystemsOnOneDatabaseNeverTakeEachOthersRows(t *testing.T) {
+	s := newStory(t)
+	first := s.start("--leader-elect", "--orphans=deactivate")
+	second := s.startSystem("orders", s.namespace, "--orphans=deactivate")
+
+	s.readyUser("alice")
+	rival := s.user("orders-alice", username("alice"), ofSystem("orders"), adopting)
+	s.Expect(s.reports(soon, rival, v1alpha1.ReasonUsernameTaken)).To(gomega.ContainSubstring(s.namespace + "/alice of the default system"))
+	bob := s.readyUser("bob", ofSystem("orders"), deletion(v1alpha1.DeletionRetain))
+	late := s.user("default-bob", username("bob"), adopting)
+	s.Expect(s.reports(soon, late, v1alpha1.ReasonUsernameTaken)).To(gomega.ContainSubstring(s.namespace + `/bob of the system "orders"`))
+
+	// An orphan of one system is none of the other.
+	s.Expect(second.Stop(soon)).To(gomega.Succeed())
+	s.edit(bob, func(u *v1alpha1.ShardingUser) { u.Finalizers = nil })
+	s.delete(bob)
+	s.gone(soon, bob)
+	s.Expect(first.Stop(soon)).To(gomega.Succeed())
+	first = s.start("--leader-elect")
+	s.counts(first, "shardinguser_orphaned_accounts 0")
+	s.Expect(s.row("bob").Active).To(gomega.BeTrue())
+	second = s.startSystem("orders", s.namespace)
+	s.counts(second, `shardinguser_orphaned_accounts{system="orders"} 1`)
+
+	// Nor does a resource of the same name in the default system take over what bob left.
+	again := s.user("bob", adopting)
+	s.Expect(s.reports(soon, again, v1alpha1.ReasonUsernameTaken)).To(gomega.ContainSubstring(`of the system "orders"`))
+}
+
+func adopting(u *v1alpha1.ShardingUser) { u.Spec.AdoptionPolicy = v1alpha1.AdoptionIfUnowned }
+
+// counts waits until the metrics of a manager have a line.
+func (s *story) counts(p *process, line string) {
+	s.t.Helper()
+	s.eventually(soon, func(g gomega.Gomega) {
+		_, metrics := p.Scrape(s.t.Context(), scraperToken(s.t))
+		g.Expect(metrics).To(gomega.ContainSubstring("\n" + line + "\n"))
+	})
+}
