@@ -119,6 +119,9 @@ func run(ctx context.Context, args []string) error {
 	if err := addOrphans(mgr, accounts, reconciled, settings, options); err != nil {
 		return err
 	}
+	if err := addSignOfLife(mgr, accounts, cluster, settings, log); err != nil {
+		return err
+	}
 	if err := addDefaultUsers(mgr, accounts, settings, log); err != nil {
 		return err
 	}
