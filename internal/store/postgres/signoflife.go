@@ -27,7 +27,9 @@ SELECT EXISTS (SELECT FROM shardinguser_probes
 )
 
 // MarkAlive records that an operator of this scope runs. The record counts for store.AliveFor.
-func (s *Store) MarkAlive(ctx context.Context, scope store.Scope) error { return s.mark(ctx, markAlive, scope) }
+func (s *Store) MarkAlive(ctx context.Context, scope store.Scope) error {
+	return s.mark(ctx, markAlive, scope)
+}
 
 // MarkStopped records that no operator of this scope runs any more.
 func (s *Store) MarkStopped(ctx context.Context, scope store.Scope) error {
