@@ -161,6 +161,7 @@ type move struct {
 	alive   map[store.Scope]bool
 	refused int
 	moved   int
+	owning  int // users that have their accounts already
 }
 
 func (m *move) run(ctx context.Context, users []v1alpha1.ShardingUser) error {
@@ -179,7 +180,8 @@ func (m *move) run(ctx context.Context, users []v1alpha1.ShardingUser) error {
 			errs = append(errs, err)
 		}
 	}
-	m.ErrOut.say("%d of %d users: %s; %d refused.", m.moved, len(users), m.tense("transferred", "would be transferred"), m.refused)
+	m.ErrOut.say("%d users: %d %s, %d refused, %d already own their accounts.",
+		len(users), m.moved, m.tense("transferred", "would be transferred"), m.refused, m.owning)
 	if m.refused > 0 {
 		errs = append(errs, finding(""))
 	}
@@ -223,7 +225,7 @@ func (m *move) transfer(ctx context.Context, users []v1alpha1.ShardingUser) (mov
 		case err != nil:
 			return nil, err
 		case isOurs:
-			m.Out.say("%s: owns the account %q", called(u), usernames[i])
+			m.owning++
 			continue
 		case refusal == "" && candidates[usernames[i]] != nil:
 			refusal = fmt.Sprintf("%s has the same username", called(candidates[usernames[i]]))
