@@ -31,8 +31,8 @@ func (s *story) untouched(u *v1alpha1.ShardingUser) {
 	s.Expect(now.ResourceVersion).To(gomega.Equal(u.ResourceVersion), "its status, finalizers and metadata stay as they are")
 }
 
-// events returns how many Events there are about a user.
-func (s *story) events(u *v1alpha1.ShardingUser) (count int) {
+// eventsAbout returns how many Events there are about a user.
+func (s *story) eventsAbout(u *v1alpha1.ShardingUser) (count int) {
 	s.t.Helper()
 	var events eventsv1.EventList
 	s.Expect(s.kube.List(s.t.Context(), &events, client.InNamespace(u.Namespace))).To(gomega.Succeed())
@@ -106,7 +106,7 @@ func TestTwoSystemsInOneNamespaceServeTheirOwnUsers(t *testing.T) {
 	s.Expect(s.rows()).To(gomega.BeEmpty())
 	s.Expect(orders.rows()).To(gomega.HaveKey("alice.b"))
 	s.untouched(unserved)
-	s.Expect(s.events(unserved)).To(gomega.BeZero())
+	s.Expect(s.eventsAbout(unserved)).To(gomega.BeZero())
 }
 
 // Not parallel: its managers hold the leases of their systems.
