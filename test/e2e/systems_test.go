@@ -83,6 +83,7 @@ func TestTwoSystemsInOneNamespaceServeTheirOwnUsers(t *testing.T) {
 		g.Expect(metrics).To(gomega.ContainSubstring(`shardinguser_users{state="ready",system="orders"} 1`))
 		_, metrics = first.Scrape(t.Context(), scraperToken(t))
 		g.Expect(metrics).To(gomega.ContainSubstring(`shardinguser_users{state="ready"} 1`))
+		g.Expect(metrics).To(gomega.ContainSubstring(`shardinguser_system_in_use{name="billing"} 1`))
 		g.Expect(metrics).NotTo(gomega.ContainSubstring(`system="`))
 	})
 
