@@ -33,7 +33,9 @@ func (a *answers) Get(_ context.Context, _ client.ObjectKey, object client.Objec
 	return err
 }
 
-func (a *answers) List(context.Context, client.ObjectList, ...client.ListOption) error { return a.listed }
+func (a *answers) List(context.Context, client.ObjectList, ...client.ListOption) error {
+	return a.listed
+}
 
 func TestAnOldCRDIsReportedWithWhatToDo(t *testing.T) {
 	t.Parallel()
