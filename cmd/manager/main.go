@@ -34,6 +34,7 @@ import (
 	controllercache "github.com/sharding-system/shardinguser-operator/internal/controller/cache"
 	"github.com/sharding-system/shardinguser-operator/internal/controller/rows"
 	"github.com/sharding-system/shardinguser-operator/internal/controller/status"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/systems"
 	"github.com/sharding-system/shardinguser-operator/internal/tracing"
 )
 
@@ -120,6 +121,9 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	if err := addSignOfLife(mgr, accounts, cluster, settings, log); err != nil {
+		return err
+	}
+	if err := systems.Add(mgr, systems.Options{WatchNamespaces: settings.WatchNamespaces, Registry: options.Registry}); err != nil {
 		return err
 	}
 	if err := addDefaultUsers(mgr, accounts, settings, log); err != nil {

@@ -43,7 +43,7 @@ func TestTwoReleasesInOneNamespaceServeTheirSystems(t *testing.T) {
 	g.Expect(notes).To(gomega.ContainSubstring("The CustomResourceDefinitions belong to the release " + system + "/" + release))
 	kubectl(t, "wait", "--for=condition=Established", "--timeout=60s", "crd/shardingusers.sharding.io", "crd/shardinguserpolicies.sharding.io")
 
-	// What selects pods selects those of its own release only.
+	// Services and budgets select the pods of their own release only.
 	first, other := podsOf(t, managerName), podsOf(t, secondName)
 	for name, selector := range selectors(t) {
 		ours, theirs := first, other
@@ -71,6 +71,18 @@ func TestTwoReleasesInOneNamespaceServeTheirSystems(t *testing.T) {
 	helm(t, "uninstall", second, atNamespace)
 	g.Expect(kubectl(t, "get", "clusterroles", "-o", "name")).To(gomega.ContainSubstring("/shardinguser-manager-role\n"))
 	g.Expect(podsOf(t, managerName)).To(gomega.HaveKeyWithValue(instance, release))
+}
+
+func TestTheCommandsOfTheGuideToSystemsInstallASecondRelease(t *testing.T) {
+	g := gomega.NewWithT(t)
+	uninstalled(t)
+	secondUninstalled(t)
+	helm(t, "install", release, chartFolder, atNamespace, "--create-namespace") // as README.md says
+	g.Expect(follow(t, "systems.md")).To(gomega.Equal(5))
+	runs(t, secondName)
+	alice := &v1alpha1.ShardingUser{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "orders-alice"}}
+	becomesReady(t, alice)
+	g.Expect(alice.Spec.System).To(gomega.Equal("orders"))
 }
 
 func TestAReleaseWithTheOldLabelsGetsTheNewOnes(t *testing.T) {

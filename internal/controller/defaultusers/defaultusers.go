@@ -17,7 +17,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
-	"github.com/sharding-system/shardinguser-operator/internal/controller/cache"
 	"github.com/sharding-system/shardinguser-operator/internal/password"
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
@@ -93,9 +92,9 @@ const (
 	lastRetry  = 30 * time.Second
 )
 
-// New returns a Creator, which is to be added to the manager.
+// New returns a Creator, which is to be added to the manager. To the reader, only the users of the system exist.
 func New(live client.Reader, writer client.Writer, store Store, options Options) *Creator {
-	return &Creator{live: cache.ForSystem(live, options.System), writer: writer, store: store, options: options, there: map[string]bool{}}
+	return &Creator{live: live, writer: writer, store: store, options: options, there: map[string]bool{}}
 }
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable: one replica decides.
