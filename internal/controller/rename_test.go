@@ -10,7 +10,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// The steps of docs/moves.md for a rename in Git: the tool creates the new resource, and deletes the old one.
+// The steps of docs/gitops.md for a rename in Git: the tool creates the new resource, and deletes the old one.
 func TestARenamedResourceKeepsItsAccount(t *testing.T) {
 	t.Parallel()
 	s, op := begin(t)
@@ -49,7 +49,7 @@ func TestARenamedResourceKeepsItsAccount(t *testing.T) {
 	s.Expect(op.hasher.Compared()).To(gomega.BeNumerically("<=", 1))
 }
 
-// What the page warns of.
+// The page warns of this.
 func TestARenamedResourceWithTheDefaultDeletionPolicyGetsANewAccount(t *testing.T) {
 	t.Parallel()
 	s, _ := begin(t)

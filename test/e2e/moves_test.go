@@ -202,7 +202,7 @@ func TestTransferOfARenamedUserFollowsThePage(t *testing.T) {
 	wrong := sh.plugin("transfer", "alice-smith", "--from-name=bob", "--dsn-file=dsn.txt")
 	s.Expect(wrong.code).To(gomega.Equal(1))
 	s.Expect(wrong.out).To(gomega.ContainSubstring("the owner is shardinguser.sharding.io/alice of the namespace " + s.namespace))
-	sh.follow(s.section("moves.md", "Rename a resource under GitOps"))
+	sh.follow(s.section("moves.md", "Rename a resource, or move it to another namespace"))
 	s.reports(soon, renamed, v1alpha1.ReasonSynced)
 	stop()
 	s.Expect(s.row("alice").Hash).To(gomega.Equal(before.Hash))
