@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"time"
 
@@ -46,10 +47,11 @@ func addSignOfLife(mgr ctrl.Manager, accounts accounts, cluster *cluster, settin
 
 // keepAlive records that an operator of this scope runs, until ctx ends.
 func keepAlive(ctx context.Context, database *postgres.Store, scope store.Scope, log logr.Logger) {
+	process := rand.Text()
 	ticker := time.NewTicker(aliveInterval)
 	defer ticker.Stop()
 	for {
-		if err := database.MarkAlive(ctx, scope); err != nil && ctx.Err() == nil {
+		if err := database.MarkAlive(ctx, scope, process); err != nil && ctx.Err() == nil {
 			log.V(1).Info("Cannot record in the database that the operator runs", "reason", err.Error()) // the health reports it
 		}
 		select {
@@ -59,7 +61,7 @@ func keepAlive(ctx context.Context, database *postgres.Store, scope store.Scope,
 		}
 		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 		defer cancel()
-		if err := database.MarkStopped(ending, scope); err != nil {
+		if err := database.MarkStopped(ending, scope, process); err != nil {
 			log.V(1).Info("Cannot record in the database that the operator stopped", "reason", err.Error())
 		}
 		return

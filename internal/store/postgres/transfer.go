@@ -29,7 +29,7 @@ moved AS (
     FROM asked a
     WHERE o.username::text = a.username AND o.revision = a.revision AND o.state <> 'deleted'
       AND (o.cluster = a.cluster OR NOT EXISTS (
-          SELECT FROM shardinguser_probes p WHERE p.id = 'manager/' || o.cluster || '/' || o.system
+          SELECT FROM shardinguser_probes p WHERE pg_catalog.starts_with(p.id, 'manager/' || o.cluster || '/' || o.system || '/')
             AND p.probed_at > pg_catalog.now() - @alive_for::bigint::float8 * INTERVAL '1 microsecond'))
     RETURNING o.username::text
 )

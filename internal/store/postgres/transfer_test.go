@@ -8,6 +8,7 @@ import (
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
+	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
 func TestTransferMovesTheRecordAlone(t *testing.T) {
@@ -46,7 +47,7 @@ func TestTransferMovesTheRecordAlone(t *testing.T) {
 	}
 
 	// The former operator is alive.
-	if err := s.MarkAlive(t.Context(), former); err != nil {
+	if err := s.MarkAlive(t.Context(), former, "a"); err != nil {
 		t.Fatal(err)
 	}
 	if alive, err := s.IsAlive(t.Context(), former); !alive || err != nil {
@@ -65,10 +66,20 @@ func TestTransferMovesTheRecordAlone(t *testing.T) {
 		t.Errorf("IsAlive = %v, %v", alive, err)
 	}
 	// It runs again, and is stopped.
-	if err := s.MarkAlive(t.Context(), former); err != nil {
+	if err := s.MarkAlive(t.Context(), former, "a"); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.MarkStopped(t.Context(), former); err != nil {
+	// So does another process, for other namespaces.
+	if err := s.MarkAlive(t.Context(), former, "b"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.MarkStopped(t.Context(), former, "a"); err != nil {
+		t.Fatal(err)
+	}
+	if alive, err := s.IsAlive(t.Context(), former); !alive || err != nil {
+		t.Errorf("IsAlive = %v, %v, while another process runs", alive, err)
+	}
+	if err := s.MarkStopped(t.Context(), former, "b"); err != nil {
 		t.Fatal(err)
 	}
 	if moved := transfer(before.Ownership.Revision + 1); len(moved) != 0 {
@@ -110,5 +121,32 @@ func TestTransferMovesTheRecordAlone(t *testing.T) {
 	change.Verb, change.Revision = user.Update, before.Ownership.Revision
 	if err := applied(t, s, change); err == nil {
 		t.Error("the former owner wrote the row")
+	}
+}
+
+func TestTheControllersRoleTransfersAndShowsThatItIsAlive(t *testing.T) {
+	t.Parallel()
+	admin := testenv.Database(t)
+	migrated(t, admin)
+	controller, login := testenv.TwoRoles(t, admin)
+	s := openPair(t, controller, login, nil).controller
+	after, err := s.Apply(t.Context(), creation("alice"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := after.Ownership
+	scope := store.Scope{Cluster: own.Owner.Cluster}
+	for range 2 {
+		if err := s.MarkAlive(t.Context(), scope, "a"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.MarkStopped(t.Context(), scope, "a"); err != nil {
+		t.Fatal(err)
+	}
+	to := user.Owner{Cluster: "here", Namespace: "team-b", Name: "alice", UID: "2"}
+	moved, err := s.Transfer(t.Context(), []store.Transfer{{Username: "alice", Revision: own.Revision, To: to}})
+	if err != nil || len(moved) != 1 {
+		t.Errorf("Transfer = %v, %v", moved, err)
 	}
 }
