@@ -16,7 +16,7 @@ func TestRestartedManagerRecognisesPasswordsByTheirDigests(t *testing.T) {
 	key := &corev1.Secret{ObjectMeta: named(systemNamespace, digestKey)}
 	s.Expect(s.kube.Patch(t.Context(), key, client.RawPatch(merge, []byte(`{"data":null}`)))).To(gomega.Succeed(), "as it is installed")
 	begin := func() *process {
-		p := s.start("--digest-key-secret=" + digestKey)
+		p := s.start()
 		s.eventually(soon, func(g gomega.Gomega) {
 			active, _ := p.metric("shardinguser_password_digest_key")
 			g.Expect(active).To(gomega.BeEquivalentTo(1))
