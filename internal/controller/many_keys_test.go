@@ -107,7 +107,10 @@ func TestOneOfManyKeysChanges(t *testing.T) {
 
 	// After a restart, no password is remembered.
 	op.stop()
+	seen := m.watchAccounts()
 	op = m.start()
+	m.lookedAt(seen, m.users)
+	m.wrap = nil
 	m.gets.Store(0)
 	took, others := m.change(changed, canary+" another")
 	t.Logf("the changed key of %d was in its row after %v, before which %d users were handled", m.users, took, others)
