@@ -240,7 +240,7 @@ func (m *move) name(owner user.Owner) string {
 func (m *move) announce(ctx context.Context, u *v1alpha1.ShardingUser, former user.Owner) {
 	host, _ := os.Hostname()
 	event := &eventsv1.Event{
-		ObjectMeta: metav1.ObjectMeta{Namespace: u.Namespace, GenerateName: u.Name + "."},
+		ObjectMeta: metav1.ObjectMeta{Namespace: u.Namespace, GenerateName: u.Name + "-"},
 		EventTime:  metav1.NewMicroTime(time.Now()),
 		Regarding: corev1.ObjectReference{
 			APIVersion: v1alpha1.GroupVersion.String(), Kind: "ShardingUser", Namespace: u.Namespace, Name: u.Name, UID: u.UID,
