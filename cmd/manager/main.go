@@ -120,7 +120,9 @@ func run(ctx context.Context, args []string) error {
 	if err := addOrphans(mgr, accounts, reconciled, settings, options); err != nil {
 		return err
 	}
-	if err := systems.Add(mgr, systems.Options{WatchNamespaces: settings.WatchNamespaces, Registry: options.Registry}); err != nil {
+	if err := systems.Add(mgr, systems.Options{
+		System: settings.System, WatchNamespaces: settings.WatchNamespaces, Registry: options.Registry,
+	}); err != nil {
 		return err
 	}
 	if err := addDefaultUsers(mgr, accounts, settings, log); err != nil {
