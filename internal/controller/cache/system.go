@@ -32,6 +32,7 @@ func Options(system string, namespaces []string) cache.Options {
 	return cache.Options{
 		DefaultNamespaces: watched,
 		DefaultTransform:  Trim,
+		NewInformer:       NewInformer,
 		ByObject:          map[client.Object]cache.ByObject{&v1alpha1.ShardingUser{}: {Field: OfSystem(system)}},
 	}
 }
