@@ -9,7 +9,8 @@ export GOFLAGS += -trimpath
 export CGO_ENABLED ?= 0
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-IMG ?= ghcr.io/sharding-system/shardinguser-operator:$(VERSION)
+IMAGE_REPOSITORY := ghcr.io/sharding-system/shardinguser-operator
+IMG ?= $(IMAGE_REPOSITORY):$(VERSION)
 CONTAINER_TOOL ?= docker
 
 TOOLS := $(CURDIR)/bin/tools
@@ -36,6 +37,10 @@ help: ## List the targets.
 demo: prepare-demo ## Show the main features on a real API server and a real Postgres; with STAY=0 it ends by itself.
 	$(BUILD) ./hack/demo
 	@STAY="$(STAY)" exec bin/demo # not `go run`, which SIGTERM ends without its child
+
+.PHONY: cluster
+cluster: $(if $(ARGS),,build $(HELM)) ## Start a Kubernetes cluster with a Postgres and the operator's image, by kind or as root on Linux; ARGS=stop ends it.
+	hack/cluster.sh $(IMAGE_REPOSITORY) $(VERSION) $(ARGS)
 
 .PHONY: run
 run: build ## Run the manager with the arguments ARGS against the cluster of your kubeconfig.
@@ -200,7 +205,7 @@ lint: $(GOLANGCI_LINT) $(MISSPELL) $(HELM) ## Run all linters, including those f
 	cd hack/benchplot && $(GOLANGCI_LINT) run
 	cd test/gitops && $(GOLANGCI_LINT) run ./scripts # test-deep lints the rest, which compiles all of Argo CD
 	for values in $(CHART)/ci/*.yaml; do $(HELM) lint --strict --quiet --values $$values $(CHART) || exit 1; done
-	if command -v shellcheck >/dev/null; then shellcheck .ci/run hack/*.sh; fi
+	if command -v shellcheck >/dev/null; then shellcheck .ci/run hack/*.sh hack/*/*.sh; fi
 
 .PHONY: vulncheck
 vulncheck: $(GOVULNCHECK) ## Fail if the programs call code with known vulnerabilities; DB replaces the database vuln.go.dev.
