@@ -127,11 +127,25 @@ test-deep: prepare build $(GOLANGCI_LINT) ## Run all tests in full, which takes 
 	$(call timed,shares) go test -count=1 -run '$(shares)' ./internal/login
 	$(call timed,stories) $(GO_TEST) -timeout 30m ./test/... ./hack/...
 	$(call timed,Postgres $(MAJORS)) $(MAKE) --no-print-directory test-postgres
+	$(call timed,node) $(MAKE) --no-print-directory test-node
 	$(call timed,Argo CD) go -C test/gitops test -timeout 20m ./...
 	cd test/gitops && $(GOLANGCI_LINT) run
 	go -C test/gitops mod tidy -diff
 	$(call timed,soak) $(MAKE) --no-print-directory soak DURATION=3m
 	$(call timed,fuzz) $(MAKE) --no-print-directory fuzz FUZZ_TIME=3m
+
+# FOLDER is not that of `make cluster`, so that both can run.
+test-node: export FOLDER := $(CURDIR)/bin/node
+test-node: export TEST_DATABASE_DSN := postgres://postgres@10.89.0.1:5432/postgres?sslmode=disable
+
+.PHONY: test-node
+test-node: prepare build $(HELM) $(KUSTOMIZE) ## Test the image, the manifests and the chart on a real node, as root on Linux; RUN selects tests, COUNT repeats them, and KEEP=1 keeps the node.
+	hack/node/prepare.sh
+	hack/node/images.sh $(FOLDER)/images $(IMAGE_REPOSITORY) v0.0.1 v0.0.2
+	go test -c -tags node -o bin/tests/node.test ./test/node
+	hack/node/node.sh start
+	status=0; cd test/node; ../../hack/node/node.sh enter ../../bin/tests/node.test -test.v -test.count=$(or $(COUNT),1) -test.timeout=40m \
+		$(if $(RUN),-test.run='$(RUN)') || status=$$?; $(if $(KEEP),,../../hack/node/node.sh stop;) exit $$status
 
 .PHONY: test-profile
 test-profile: prepare ## Run the tests of PACKAGES (./...) in their short form, and list the time of packages, tests and builds.

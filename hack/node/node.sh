@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# A Kubernetes cluster of one node with a Postgres beside it, in namespaces of its own. hack/cluster.sh is its front door.
+# A Kubernetes cluster of one node with a Postgres beside it, in namespaces of its own. `make cluster` and `make test-node` run it.
 #
-#   hack/node/node.sh start            starts it and returns when the node is Ready; IMAGES is a folder of image archives
+#   hack/node/node.sh start            starts it with the archives of FOLDER/images, and returns when the node is Ready
 #   hack/node/node.sh stop             ends it and deletes its state
 #   hack/node/node.sh status           succeeds if it runs
 #   hack/node/node.sh enter COMMAND    runs a command in the node's network
@@ -9,21 +9,23 @@
 #   hack/node/node.sh load ARCHIVE     imports an image
 #   hack/node/node.sh halt PROGRAM     kills a program, such as apiserver, and keeps it from restarting
 #   hack/node/node.sh resume PROGRAM   starts it again
+#
+#   FOLDER   where its state is, bin/cluster by default; each folder can have a node
 set -euo pipefail
 
 here=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 root=$(CDPATH='' cd -- "$here/../.." && pwd)
-export STATE=$root/bin/cluster/state K8S=$root/bin/k8s IMAGES=${IMAGES:-$root/bin/cluster/images}
+folder=${FOLDER:-$root/bin/cluster}
+export STATE=$folder/state K8S=$root/bin/k8s IMAGES=$folder/images
 export CONTROLLERS='cpu cpuacct cpuset memory devices freezer blkio pids systemd'
-pid_file=$root/bin/cluster/init.pid
-# Each checkout can run a node.
-name=shardinguser-node-$(cksum <<<"$root" | cut -d' ' -f1)
+pid_file=$folder/init.pid
+name=shardinguser-node-$(cksum <<<"$folder" | cut -d' ' -f1)
 
 # cgroups: prints the folders of the node's control groups, within those of this shell's first start.
 cgroups() {
 	local controller parent
 	for controller in $CONTROLLERS; do
-		parent=$(awk -F: -v name="$controller" '{ sub(/^name=/, "", $2) } $2 == name { print $3 }' "$root/bin/cluster/cgroups")
+		parent=$(awk -F: -v name="$controller" '{ sub(/^name=/, "", $2) } $2 == name { print $3 }' "$folder/cgroups")
 		echo "/sys/fs/cgroup/$controller${parent%/}/$name"
 	done
 }
@@ -38,13 +40,13 @@ as_admin() { nsenter -t "$(pid)" -n "$K8S/kubectl" --kubeconfig "$STATE/pki/admi
 
 # start_init starts init.sh in namespaces of its own, and writes its process id to the pid file.
 start_init() {
-	local descriptor folder outer
-	for folder in $(cgroups); do
-		mkdir -p "$folder"
-		if [[ $folder == */cpuset/* ]]; then
-			cat "$folder/../cpuset.cpus" >"$folder/cpuset.cpus"
-			cat "$folder/../cpuset.mems" >"$folder/cpuset.mems"
-			echo 1 >"$folder/cgroup.clone_children"
+	local descriptor group outer
+	for group in $(cgroups); do
+		mkdir -p "$group"
+		if [[ $group == */cpuset/* ]]; then
+			cat "$group/../cpuset.cpus" >"$group/cpuset.cpus"
+			cat "$group/../cpuset.mems" >"$group/cpuset.mems"
+			echo 1 >"$group/cgroup.clone_children"
 		fi
 	done
 	(
@@ -53,7 +55,7 @@ start_init() {
 			descriptor=${descriptor##*/}
 			if ((descriptor > 2 && descriptor != 255)); then eval "exec $descriptor>&-"; fi
 		done
-		for folder in $(cgroups); do echo "$BASHPID" >"$folder/cgroup.procs"; done
+		for group in $(cgroups); do echo "$BASHPID" >"$group/cgroup.procs"; done
 		# The namespaces are created in these control groups, which so become their roots.
 		exec setsid unshare -m -n -p -u -i -C --fork --mount-proc --kill-child bash "$here/init.sh" </dev/null >"$STATE/log/init.log" 2>&1
 	) &
@@ -72,7 +74,7 @@ start)
 	export PGBIN
 	"$here/node.sh" stop
 	mkdir -p "$STATE/log"
-	cat /proc/self/cgroup >"$root/bin/cluster/cgroups"
+	cat /proc/self/cgroup >"$folder/cgroups"
 	start_init
 	for _ in {1..400}; do
 		if ! running; then
@@ -91,15 +93,15 @@ stop)
 		kill -KILL "$(pid)"
 		while running; do sleep 0.1; done
 	fi
-	if [[ -f $root/bin/cluster/cgroups ]]; then
-		for folder in $(cgroups); do
+	if [[ -f $folder/cgroups ]]; then
+		for group in $(cgroups); do
 			for _ in {1..50}; do
-				[[ -d $folder ]] || break
-				find "$folder" -depth -type d -exec rmdir {} + 2>/dev/null || sleep 0.1
+				[[ -d $group ]] || break
+				find "$group" -depth -type d -exec rmdir {} + 2>/dev/null || sleep 0.1
 			done
 		done
 	fi
-	rm -rf "$STATE" "$pid_file" "$root/bin/cluster/cgroups"
+	rm -rf "$STATE" "$pid_file" "$folder/cgroups"
 	;;
 status) running ;;
 enter)
