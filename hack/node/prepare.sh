@@ -2,7 +2,8 @@
 # Installs what a node needs beside the control plane: the kubelet, kube-scheduler and kube-proxy in bin/k8s, and a container
 # runtime, network plugins and an image builder from Debian. It says in one sentence why this machine cannot run a node.
 #
-#   hack/node/prepare.sh
+#   hack/node/prepare.sh         installs it
+#   hack/node/prepare.sh check   only says whether this machine can run a node
 set -euo pipefail
 
 root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -18,6 +19,8 @@ fail() {
 	fail "a node needs cgroup v1 with the controllers memory and cpu in /sys/fs/cgroup; install Docker and kind instead"
 unshare -m -n -p -u -i -C --fork true 2>/dev/null ||
 	fail "a node needs namespaces of its own, and this machine does not permit them; run it outside a container"
+
+if [[ ${1:-} == check ]]; then exit 0; fi
 
 # need FILE PACKAGE: installs the package if the program is missing.
 need() {
