@@ -200,6 +200,7 @@ node() {
 		imageGCLowThresholdPercent: 99
 		evictionHard: {memory.available: 100Mi, nodefs.available: 1%, imagefs.available: 1%}
 		nodeStatusUpdateFrequency: 5s
+		syncFrequency: 10s
 		configMapAndSecretChangeDetectionStrategy: Watch
 	END
 	run kubelet "$K8S/kubelet" --config "$STATE/kubelet.yaml" --kubeconfig "$pki/kubelet.kubeconfig" --root-dir "$STATE/kubelet" \

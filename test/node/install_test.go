@@ -77,11 +77,11 @@ func (o *operator) isConfined(pod *corev1.Pod) {
 	mounts, err := os.ReadFile(proc + "mountinfo")
 	o.Expect(err).NotTo(gomega.HaveOccurred())
 	o.Expect(string(mounts)).To(gomega.MatchRegexp(`(?m)^\d+ \d+ \d+:\d+ / / ro,`), "the root is read-only")
-	// All writable mounts are the kernel's, or files that the kubelet makes for the pod.
+	// All writable mounts are the kernel's, or files that the kubelet makes for the pod, and belong to root.
 	for line := range strings.Lines(string(mounts)) {
 		fields := strings.Fields(line)
 		if strings.HasPrefix(fields[5], "rw") {
-			o.Expect(fields[4]).To(gomega.MatchRegexp(`^(/proc|/dev|/dev/(pts|shm|mqueue|termination-log)|/etc/(hosts|hostname|resolv\.conf))$`), line)
+			o.Expect(fields[4]).To(gomega.MatchRegexp(`^(/proc|/sys/fs/cgroup|/dev|/dev/(pts|shm|mqueue|termination-log)|/etc/(hosts|hostname|resolv\.conf))$`), line)
 		}
 	}
 	limit, err := filepath.Glob(proc + "root/manager")
