@@ -112,7 +112,7 @@ inside)
 	shift
 	inside "$@"
 	;;
-load) inside ctr -n k8s.io images import "$2" >/dev/null ;;
+load) inside ctr -n k8s.io images import "$(realpath "$2")" >/dev/null ;;
 halt)
 	touch "$STATE/held/$2"
 	inside kill -KILL "$(<"$STATE/pids/$2")"

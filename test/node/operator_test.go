@@ -208,13 +208,13 @@ func (o *operator) process(pod *corev1.Pod) int {
 	return 0
 }
 
-// startsIn returns the time from the start of each pod to Ready. Kubernetes records whole seconds.
+// startsIn returns the longest time from the start of a container to Ready. Kubernetes records whole seconds.
 func (o *operator) startsIn() time.Duration {
 	var slowest time.Duration
 	for _, pod := range o.pods() {
 		for _, condition := range pod.Status.Conditions {
-			if condition.Type == corev1.PodReady && condition.Status == corev1.ConditionTrue {
-				slowest = max(slowest, condition.LastTransitionTime.Sub(pod.Status.StartTime.Time))
+			if condition.Type == corev1.PodReady && pod.Status.ContainerStatuses[0].State.Running != nil {
+				slowest = max(slowest, condition.LastTransitionTime.Sub(pod.Status.ContainerStatuses[0].State.Running.StartedAt.Time))
 			}
 		}
 	}
