@@ -144,7 +144,7 @@ func (o *operator) user(namespace, name, password string) *v1alpha1.ShardingUser
 	return u
 }
 
-// rolledOut waits until the Deployment has its replicas, all of the latest template and Ready, and no others.
+// rolledOut waits until the Deployment has its replicas, all of the latest template and Ready, no others, and is served.
 func (o *operator) rolledOut() {
 	o.t.Helper()
 	o.eventually(2*time.Minute, func(g gomega.Gomega) {
@@ -156,6 +156,10 @@ func (o *operator) rolledOut() {
 		g.Expect(d.Status.UpdatedReplicas).To(gomega.Equal(*d.Spec.Replicas), "updated")
 		g.Expect(d.Status.ReadyReplicas).To(gomega.Equal(*d.Spec.Replicas), "ready")
 		g.Expect(o.leader(pods)).NotTo(gomega.BeNil(), "leader")
+		// kube-proxy is a second behind the status of the Deployment.
+		c, err := connect(o.service())
+		g.Expect(err).NotTo(gomega.HaveOccurred())
+		c.close()
 	})
 }
 
