@@ -116,7 +116,7 @@ control_plane() {
 		--initial-cluster default=http://127.0.0.1:2380 --unsafe-no-fsync
 	run apiserver "$K8S/kube-apiserver" --etcd-servers http://127.0.0.1:2379 --advertise-address $address --secure-port 6443 \
 		--tls-cert-file "$pki/apiserver.crt" --tls-private-key-file "$pki/apiserver.key" --client-ca-file "$pki/ca.crt" \
-		--authorization-mode Node,RBAC --enable-admission-plugins NodeRestriction --service-cluster-ip-range $services \
+		--authorization-mode Node,RBAC --allow-privileged=true --enable-admission-plugins NodeRestriction --service-cluster-ip-range $services \
 		--service-account-issuer https://kubernetes.default.svc --service-account-key-file "$pki/tokens.key" \
 		--service-account-signing-key-file "$pki/tokens.key" --kubelet-preferred-address-types InternalIP \
 		--kubelet-client-certificate "$pki/apiserver-client.crt" --kubelet-client-key "$pki/apiserver-client.key"

@@ -87,7 +87,7 @@ func TestLoginsContinueWhilePodsComeAndGo(t *testing.T) {
 	o.secret(system, "shardinguser-database", map[string]string{"dsn": o.dsn})
 	o.secret(system, "shardinguser-jwt", map[string]string{"secret": strings.Repeat("k3y ", 12)})
 	helm(t, "install", release, chart, "--namespace="+system, "--set=image.tag="+before, "--set=replicas=2",
-		"--set=podDisruptionBudget.enabled=true", "--set=login.jwt.existingSecret=shardinguser-jwt")
+		"--set=login.jwt.existingSecret=shardinguser-jwt")
 	o.runs(before)
 	logins := o.loadUsers()
 	_, token := o.logIn("load-0", loadPassword)
