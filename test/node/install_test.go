@@ -105,6 +105,7 @@ func (o *operator) takesTheSamples() {
 	doctor := kubectl(o.t, "shardinguser", "doctor", "-n", "default", "alice")
 	o.Expect(doctor).To(gomega.MatchRegexp(`(?m)^\s+ok\s+Operator\s`))
 	o.Expect(regexp.MustCompile(`(?m)^\s+(error|warning)\s`).FindAllString(doctor, -1)).To(gomega.BeEmpty(), doctor)
+	kubectl(o.t, "-n", "sharding-system", "annotate", "shardinguser", "admin", "sharding.io/allow-removing-last-administrator=true")
 	kubectl(o.t, "delete", "-k", "config/samples", "--timeout=60s")
 	o.Expect(o.rows()).To(gomega.Equal([]string{"alice"}))
 }
