@@ -49,9 +49,8 @@ func TestChartIsInstalledUpgradedRolledBackAndRemoved(t *testing.T) {
 			helm(t, "uninstall", release, "--namespace="+system, "--wait")
 			o.Expect(o.rows()).To(gomega.ContainElement("alice"), "accounts outlive the operator")
 			o.Expect(kubectl(t, "get", "shardinguser", "alice", "-o", "name")).To(gomega.ContainSubstring("alice"))
-			left := kubectl(t, "get", "clusterroles,clusterrolebindings,validatingadmissionpolicies", "-o", "name") +
-				kubectl(t, "-n", system, "get", "deployments,services,pods,roles,rolebindings,networkpolicies,poddisruptionbudgets", "-o", "name")
-			o.Expect(left).NotTo(gomega.Or(gomega.ContainSubstring("shardinguser"), gomega.ContainSubstring("accounts")))
+			o.removed("clusterroles,clusterrolebindings,validatingadmissionpolicies")
+			o.removed("deployments,services,pods,roles,rolebindings,networkpolicies,poddisruptionbudgets,serviceaccounts")
 		})
 	}
 }

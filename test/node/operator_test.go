@@ -93,9 +93,18 @@ func (o *operator) remove() {
 	}
 	_, err := command(ctx, "kubectl", "delete", "--ignore-not-found", "--timeout=60s", "namespace", system, "team-a")
 	o.Expect(err).NotTo(gomega.HaveOccurred())
-	// The lease is part of the namespace, everything else has a name of the operator's.
-	left := kubectl(o.t, "get", "clusterroles,clusterrolebindings,crds,validatingadmissionpolicies", "-o", "name")
-	o.Expect(left).NotTo(gomega.ContainSubstring("sharding"))
+	o.removed("clusterroles,clusterrolebindings,crds,validatingadmissionpolicies")
+}
+
+// removed waits until no object of these kinds is the operator's. A pod takes a while to end.
+func (o *operator) removed(kinds string) {
+	o.t.Helper()
+	o.eventually(soon, func(g gomega.Gomega) {
+		names, err := command(context.WithoutCancel(o.t.Context()), "kubectl", "-n", system, "get", kinds, "-o", "name")
+		g.Expect(err).NotTo(gomega.HaveOccurred())
+		left := regexp.MustCompile(`(?m)^.*/(?:shardinguser|accounts).*$`).FindAllString(names, -1)
+		g.Expect(left).To(gomega.BeEmpty())
+	})
 }
 
 func (o *operator) sql(statement string, args ...any) {
