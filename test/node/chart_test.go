@@ -13,6 +13,8 @@ import (
 	"github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
 func TestChartIsInstalledUpgradedRolledBackAndRemoved(t *testing.T) {
@@ -65,7 +67,9 @@ var everything = []string{
 // secretsOfEverything creates the Secrets that these values name.
 func (o *operator) secretsOfEverything() {
 	o.secret(system, "accounts-dsn", map[string]string{"url": o.dsn})
-	o.secret(system, "accounts-login-dsn", map[string]string{"dsn": o.dsn})
+	logins := testenv.Role(o.t, o.admin)
+	o.sql("GRANT " + o.role(o.dsn) + " TO " + o.role(logins))
+	o.secret(system, "accounts-login-dsn", map[string]string{"dsn": logins})
 	o.secret(system, "accounts-listen-dsn", map[string]string{"dsn": o.dsn})
 	o.secret(system, "accounts-jwt", map[string]string{"signing": strings.Repeat("now ", 12), "before": strings.Repeat("before ", 12)})
 	ca, err := os.ReadFile(filepath.Join(folder, "state", "pki", "ca.crt"))

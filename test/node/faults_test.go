@@ -129,7 +129,7 @@ func TestReplacedSecretsAreUsedWithoutARestart(t *testing.T) {
 
 	config, err := pgx.ParseConfig(o.dsn)
 	o.Expect(err).NotTo(gomega.HaveOccurred())
-	o.sql(fmt.Sprintf("ALTER ROLE %s PASSWORD 'rotated'", pgx.Identifier{config.User}.Sanitize()))
+	o.sql(fmt.Sprintf("ALTER ROLE %s PASSWORD 'rotated'", o.role(o.dsn)))
 	o.secret(system, "shardinguser-database", map[string]string{"dsn": strings.Replace(o.dsn, config.Password, "rotated", 1)})
 	o.secret(system, "shardinguser-jwt", map[string]string{"secret": strings.Repeat("new ", 12)})
 	o.certificate("login-tls", "second")

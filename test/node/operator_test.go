@@ -40,6 +40,7 @@ type operator struct {
 	*gomega.WithT
 	t          *testing.T
 	dsn        string // for the operator, with its own role
+	admin      string // an administrator's
 	db         *pgxpool.Pool
 	deployment string
 }
@@ -49,14 +50,12 @@ func newOperator(t *testing.T) *operator {
 	t.Helper()
 	o := &operator{WithT: gomega.NewWithT(t), t: t, deployment: manager}
 	admin := testenv.Database(t)
-	o.dsn = testenv.Role(t, admin)
+	o.admin, o.dsn = admin, testenv.Role(t, admin)
 	var err error
 	o.db, err = pgxpool.New(context.WithoutCancel(t.Context()), admin)
 	o.Expect(err).NotTo(gomega.HaveOccurred())
 	t.Cleanup(o.db.Close)
-	role, err := pgx.ParseConfig(o.dsn)
-	o.Expect(err).NotTo(gomega.HaveOccurred())
-	o.sql("GRANT CREATE ON SCHEMA public TO " + pgx.Identifier{role.User}.Sanitize())
+	o.sql("GRANT CREATE ON SCHEMA public TO " + o.role(o.dsn))
 	t.Cleanup(func() { o.logs(); o.remove() })
 	return o
 }
@@ -111,6 +110,14 @@ func (o *operator) sql(statement string, args ...any) {
 	o.t.Helper()
 	_, err := o.db.Exec(context.WithoutCancel(o.t.Context()), statement, args...)
 	o.Expect(err).NotTo(gomega.HaveOccurred(), statement)
+}
+
+// role returns the role of a DSN, quoted for SQL.
+func (o *operator) role(dsn string) string {
+	o.t.Helper()
+	config, err := pgx.ParseConfig(dsn)
+	o.Expect(err).NotTo(gomega.HaveOccurred())
+	return pgx.Identifier{config.User}.Sanitize()
 }
 
 // rows returns the usernames in the table users.
