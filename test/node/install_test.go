@@ -76,11 +76,15 @@ func (o *operator) isConfined(pod *corev1.Pod) {
 	mounts, err := os.ReadFile(proc + "mountinfo")
 	o.Expect(err).NotTo(gomega.HaveOccurred())
 	o.Expect(string(mounts)).To(gomega.MatchRegexp(`(?m)^\d+ \d+ \d+:\d+ / / ro,`), "the root is read-only")
-	// All writable mounts are the kernel's, or files that the kubelet makes for the pod.
+	// All other writable mounts are the kernel's, files that the kubelet makes for the pod, and volumes of the values.
+	own := map[string]bool{}
+	for _, mount := range pod.Spec.Containers[0].VolumeMounts {
+		own[mount.MountPath] = !mount.ReadOnly
+	}
 	for line := range strings.Lines(string(mounts)) {
 		fields := strings.Fields(line)
-		if strings.HasPrefix(fields[5], "rw") {
-			o.Expect(fields[4]).To(gomega.MatchRegexp(`^/(proc|dev|sys/fs/cgroup)(/|$)|^/etc/(hosts|hostname|resolv\.conf)$`), line)
+		if path := fields[4]; strings.HasPrefix(fields[5], "rw") && !own[path] {
+			o.Expect(path).To(gomega.MatchRegexp(`^/(proc|dev|sys/fs/cgroup)(/|$)|^/etc/(hosts|hostname|resolv\.conf)$`), line)
 		}
 	}
 }
