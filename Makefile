@@ -127,7 +127,7 @@ test-deep: prepare build $(GOLANGCI_LINT) ## Run all tests in full, which takes 
 	$(call timed,shares) go test -count=1 -run '$(shares)' ./internal/login
 	$(call timed,stories) $(GO_TEST) -timeout 30m ./test/... ./hack/...
 	$(call timed,Postgres $(MAJORS)) $(MAKE) --no-print-directory test-postgres
-	$(call timed,node) if hack/node/prepare.sh check; then $(MAKE) --no-print-directory test-node; fi
+	$(call timed,node) if hack/node/prepare.sh check; then $(MAKE) --no-print-directory test-node FULL=1; fi
 	$(call timed,Argo CD) go -C test/gitops test -timeout 20m ./...
 	cd test/gitops && $(GOLANGCI_LINT) run
 	go -C test/gitops mod tidy -diff
@@ -139,13 +139,13 @@ test-node: export FOLDER := $(CURDIR)/bin/node
 test-node: export TEST_DATABASE_DSN := postgres://postgres@10.89.0.1:5432/postgres?sslmode=disable
 
 .PHONY: test-node
-test-node: prepare build $(HELM) $(KUSTOMIZE) ## Test the image, the manifests and the chart on a real node, as root on Linux; RUN selects tests, COUNT repeats them, and KEEP=1 keeps the node.
+test-node: prepare build $(HELM) $(KUSTOMIZE) ## Test the image, the manifests and the chart on a real node, as root on Linux; RUN selects tests, COUNT repeats them, FULL=1 runs them in full, KEEP=1 keeps the node.
 	hack/node/prepare.sh
 	hack/node/images.sh $(FOLDER)/images $(IMAGE_REPOSITORY) v0.0.1 v0.0.2
 	go test -c -tags node -o bin/tests/node.test ./test/node
 	hack/node/node.sh start
 	status=0; cd test/node; ../../hack/node/node.sh enter ../../bin/tests/node.test -test.v -test.count=$(or $(COUNT),1) -test.timeout=40m \
-		$(if $(RUN),-test.run='$(RUN)') || status=$$?; $(if $(KEEP),,../../hack/node/node.sh stop;) exit $$status
+		$(if $(FULL),,-test.short) $(if $(RUN),-test.run='$(RUN)') || status=$$?; $(if $(KEEP),,../../hack/node/node.sh stop;) exit $$status
 
 .PHONY: test-profile
 test-profile: prepare ## Run the tests of PACKAGES (./...) in their short form, and list the time of packages, tests and builds.

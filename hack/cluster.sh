@@ -43,7 +43,11 @@ start_node() {
 }
 
 start_kind() {
-	local image=$repository:$version
+	local image=$repository:$version kubectl
+	kubectl=$(command -v kubectl) || {
+		echo "cluster: kubectl is missing; install it" >&2
+		exit 1
+	}
 	mkdir -p "$folder"
 	if ! kind get clusters 2>/dev/null | grep -qx $name; then kind create cluster --name $name --kubeconfig "$folder/kubeconfig"; fi
 	docker build --build-arg "VERSION=$version" -t "$image" "$root"
@@ -52,7 +56,7 @@ start_kind() {
 		docker run --detach --name $name-postgres --network kind -e POSTGRES_USER=sharding -e POSTGRES_PASSWORD=sharding postgres:17 >/dev/null
 	database=$(docker inspect --format '{{.NetworkSettings.Networks.kind.IPAddress}}' $name-postgres)
 	wrapper enter "exec docker exec $name-control-plane"
-	wrapper kubectl "KUBECONFIG='$folder/kubeconfig' PATH='$folder':\$PATH exec '$(command -v kubectl)'"
+	wrapper kubectl "KUBECONFIG='$folder/kubeconfig' PATH='$folder':\$PATH exec '$kubectl'"
 	wrapper helm "KUBECONFIG='$folder/kubeconfig' exec '$root/bin/tools/helm'"
 }
 

@@ -173,7 +173,6 @@ func TestLoginsNeedNoAPIServer(t *testing.T) {
 		g.Expect(time.Since(halted)).To(gomega.BeNumerically(">", away))
 	})
 	t.Logf("logins: %s", &all)
-	restarts, _ := o.restarts()
 	node(t, "resume", "apiserver")
 	back := time.Now()
 	o.eventually(soon, func(g gomega.Gomega) {
@@ -184,6 +183,7 @@ func TestLoginsNeedNoAPIServer(t *testing.T) {
 	t.Logf("a new user is Ready %s after the API server was started", time.Since(back).Round(time.Second))
 	o.logsIn("bob", "correct-horse-battery")
 	o.rolledOut()
+	restarts, _ := o.restarts()
 	o.Expect(restarts).To(gomega.BeNumerically("<=", 1), "restarts, by the leader alone")
 	o.Expect(all.refused+all.reset).To(gomega.Equal(all.failed()), "only the restarting leader fails logins")
 	o.Expect(all.lastFailure.Sub(all.firstFailure)).To(gomega.BeNumerically("<", 5*time.Second), "failures")
