@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
@@ -161,6 +162,15 @@ func TestMoveToAnotherClusterFollowsThePage(t *testing.T) {
 	before.Expect(after.kube.List(t.Context(), &events, client.InNamespace(after.namespace))).To(gomega.Succeed())
 	before.Expect(events.Items).To(gomega.ContainElement(gomega.And(
 		gomega.HaveField("Reason", v1alpha1.EventTransferred), gomega.HaveField("Regarding.Name", "alice"))))
+
+	for _, statement := range before.sqlOf("moves.md") {
+		moved, err := before.db.Query(t.Context(), statement)
+		before.Expect(err).NotTo(gomega.HaveOccurred())
+		records, err := pgx.CollectRows(moved, pgx.RowToMap)
+		before.Expect(err).NotTo(gomega.HaveOccurred())
+		before.Expect(records).To(gomega.ConsistOf(gomega.HaveKeyWithValue("username", "alice"), gomega.HaveKeyWithValue("username", "bob")))
+		before.Expect(records[0]["transferred_from"]).To(gomega.ContainSubstring("/" + before.namespace + "/"))
+	}
 
 	// The new cluster's resources decide now. The old ones change nothing, also when they are deleted.
 	alice := &v1alpha1.ShardingUser{ObjectMeta: metav1.ObjectMeta{Namespace: after.namespace, Name: "alice"}}
