@@ -43,6 +43,7 @@ var commented = []string{
 	"test/docs",
 	"test/e2e",
 	"test/gitops",
+	"test/ha",
 	"test/monitoring",
 	"test/shardingmanager",
 	"test/soak",

@@ -162,9 +162,13 @@ func (p *Patroni) dsn(address string) string {
 	return (&url.URL{Scheme: "postgres", User: p.admin, Host: address, Path: "/postgres", RawQuery: "sslmode=disable"}).String()
 }
 
-// WithBothHosts returns the DSN with the addresses of both nodes, as docs/high-availability.md recommends.
-func (p *Patroni) WithBothHosts(dsn string) (string, error) {
-	return WithHosts(dsn, &Postgres{dsn: p.dsn(p.Nodes[0].clients.Addr())}, &Postgres{dsn: p.dsn(p.Nodes[1].clients.Addr())})
+// WithBothHosts returns the DSN with the addresses of both nodes, that of the current primary first.
+func (p *Patroni) WithBothHosts(ctx context.Context, dsn string) (string, error) {
+	first := p.Primary(ctx)
+	if first == nil {
+		return "", errors.New("find the hosts: no node is the primary")
+	}
+	return WithHosts(dsn, &Postgres{dsn: p.dsn(first.clients.Addr())}, &Postgres{dsn: p.dsn(p.Other(first).clients.Addr())})
 }
 
 // Primary returns the node that holds the leader key, by its own account; nil if none does.
@@ -261,6 +265,17 @@ func (p *Patroni) Synchronous(ctx context.Context, on bool) error {
 	}
 	p.synchronous = on
 	return nil
+}
+
+// Repair ends all faults, and returns when the pair is as it was after its start.
+func (p *Patroni) Repair(ctx context.Context) error {
+	if err := errors.Join(p.Nodes[0].repair(ctx), p.Nodes[1].repair(ctx)); err != nil {
+		return err
+	}
+	if err := p.Healthy(ctx); err != nil || p.synchronous {
+		return err
+	}
+	return errors.Join(p.Synchronous(ctx, true), p.Healthy(ctx))
 }
 
 // Tail returns the end of the output of both nodes and HAProxy.

@@ -29,6 +29,7 @@ type PatroniNode struct {
 	replication *Link    // from the other node to this node's Postgres
 	clients     *Link    // from clients to Postgres, if they do not use HAProxy
 	frozen      bool
+	killed      bool
 }
 
 // newNode prepares a node. Patroni prefers its environment to its configuration.
@@ -126,6 +127,7 @@ func (n *PatroniNode) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	n.killed = false
 	return n.pair.scope.serveAt(ctx, server{
 		name: n.Name, program: path, env: n.env,
 		answers: func(ctx context.Context, address string) bool {
@@ -148,7 +150,7 @@ func (n *PatroniNode) Kill(ctx context.Context) error {
 			return fmt.Errorf("kill %s of %s: %w", name, n.Name, err)
 		}
 	}
-	n.frozen = false
+	n.frozen, n.killed = false, true
 	err := wait.PollUntilContextTimeout(ctx, pollInterval, startTimeout, true, func(context.Context) (bool, error) {
 		return !alive(pids[0]) && !alive(pids[1]), nil
 	})
@@ -166,6 +168,15 @@ func alive(pid int) bool {
 	}
 	_, rest, _ := strings.Cut(string(stat), ") ")
 	return !strings.HasPrefix(rest, "Z")
+}
+
+// repair ends all faults of the node.
+func (n *PatroniNode) repair(ctx context.Context) error {
+	err := errors.Join(n.Thaw(), n.etcd.Restore(), n.replication.Restore(), n.clients.Restore())
+	if n.killed {
+		err = errors.Join(err, n.Start(ctx))
+	}
+	return err
 }
 
 // Freeze stops the node's Patroni with SIGSTOP, as a starved machine does. Postgres keeps running.
