@@ -10,8 +10,16 @@ import (
 // The leader publishes what it finds about the database in a ConfigMap of its own namespace, for people without a DSN.
 const (
 	ReportName = "shardinguser-database" // of the ConfigMap
-	ReportKey  = "report.json"           // of its only value, a Report
+	ReportKey  = "report.json"           // of the Report of the default system
 )
+
+// ReportKeyOf returns the key of a system's Report. Two releases in one namespace share the ConfigMap.
+func ReportKeyOf(system string) string {
+	if system == "" {
+		return ReportKey
+	}
+	return system + "." + ReportKey
+}
 
 // Report is what the leader found about the database.
 type Report struct {

@@ -24,19 +24,48 @@ func TestTheCommandsOfTheGuideInstallTheOperator(t *testing.T) {
 	uninstalled(t)
 	_, err := plane.Kubectl(t.Context(), "delete", "namespace", system, "--ignore-not-found", "--timeout=60s")
 	g.Expect(err).NotTo(gomega.HaveOccurred())
-	text, err := os.ReadFile(filepath.Join(root, "docs", "install.md"))
-	g.Expect(err).NotTo(gomega.HaveOccurred())
-	dsn := filepath.Join(t.TempDir(), "dsn.txt")
-	g.Expect(os.WriteFile(dsn, []byte(testenv.Database(t)+"\n"), 0o600)).To(gomega.Succeed())
+	if commands := follow(t, "install.md"); commands < 8 {
+		t.Errorf("docs/install.md has %d commands: are they still read right?", commands)
+	}
+	g.Expect(kubectl(t, "-n", system, "get", "deployment", managerName, "-o", "jsonpath={.metadata.labels.app\\.kubernetes\\.io/managed-by}")).
+		To(gomega.Equal("Helm"))
+	m := runs(t, managerName)
+	g.Expect(m.Ready(t.Context())).To(gomega.Succeed())
+}
 
-	commands := 0
+// follow runs the commands of a page in order, and returns how many there are. Files of DSNs are of new databases.
+func follow(t *testing.T, page string) (commands int) {
+	t.Helper()
+	g := gomega.NewWithT(t)
+	text, err := os.ReadFile(filepath.Join(root, "docs", page))
+	g.Expect(err).NotTo(gomega.HaveOccurred())
+	files := t.TempDir()
+	file := func(name string, content []byte) string {
+		path := filepath.Join(files, name)
+		g.Expect(os.WriteFile(path, content, 0o600)).To(gomega.Succeed())
+		return path
+	}
+	replaced := map[string]string{}
+	for _, name := range []string{"dsn.txt", "orders-dsn.txt"} {
+		if strings.Contains(string(text), "./"+name) {
+			replaced["./"+name] = file(name, []byte(testenv.Database(t)+"\n"))
+		}
+	}
+	for _, block := range regexp.MustCompile("(?s)```yaml\n# ([a-z-]+\\.yaml)\n(.*?)```").FindAllSubmatch(text, -1) {
+		replaced[string(block[1])] = file(string(block[1]), block[2])
+	}
 	// Without the blocks that say why they are not run.
 	runnable := regexp.MustCompile("(?s)<!-- not run: [^\n]+ -->\n\n```sh\n.*?```").ReplaceAllString(string(text), "")
 	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(runnable, -1) {
 		for line := range strings.Lines(block[1]) {
 			words := strings.Fields(line)
 			for i, word := range words {
-				word = strings.Replace(word, "./dsn.txt", dsn, 1)
+				before, name, isPair := strings.Cut(word, "=./")
+				if path, ok := replaced["./"+name]; ok && isPair {
+					word = before + "=" + path
+				} else if path, ok := replaced[word]; ok {
+					word = path
+				}
 				if strings.HasPrefix(word, "config/") {
 					word = filepath.Join(root, word)
 				}
@@ -49,17 +78,11 @@ func TestTheCommandsOfTheGuideInstallTheOperator(t *testing.T) {
 			case "helm":
 				helm(t, words[1:]...)
 			default:
-				t.Errorf("docs/install.md has a command that this test does not know: %s", line)
+				t.Errorf("docs/%s has a command that this test does not know: %s", page, line)
 			}
 		}
 	}
-	if commands < 8 {
-		t.Errorf("docs/install.md has %d commands: are they still read right?", commands)
-	}
-	g.Expect(kubectl(t, "-n", system, "get", "deployment", managerName, "-o", "jsonpath={.metadata.labels.app\\.kubernetes\\.io/managed-by}")).
-		To(gomega.Equal("Helm"))
-	m := runs(t, managerName)
-	g.Expect(m.Ready(t.Context())).To(gomega.Succeed())
+	return commands
 }
 
 // Each --set=... of the other pages has to be a value, too.

@@ -198,6 +198,7 @@ var elsewhere = map[string]string{
 	"docs/install.md":                     "test/chart",
 	"docs/plugin.md":                      "test/e2e",
 	"docs/security.md":                    "internal/store/postgres",
+	"docs/systems.md":                     "test/chart",
 }
 
 func TestDocumentedCommandsWork(t *testing.T) {

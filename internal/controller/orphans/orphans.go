@@ -26,6 +26,7 @@ import (
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 	"github.com/sharding-system/shardinguser-operator/internal/backoff"
+	controllercache "github.com/sharding-system/shardinguser-operator/internal/controller/cache"
 	"github.com/sharding-system/shardinguser-operator/internal/controller/policies"
 	"github.com/sharding-system/shardinguser-operator/internal/controller/rows"
 	"github.com/sharding-system/shardinguser-operator/internal/controller/status"
@@ -57,11 +58,11 @@ const (
 
 // Records is the store as the search needs it.
 type Records interface {
-	// Owned reads the next ownership records of a cluster that follow a username, at most limit of them.
-	Owned(ctx context.Context, cluster, after string, limit int) ([]store.Owned, error)
+	// Owned reads the next ownership records of a scope that follow a username, at most limit of them.
+	Owned(ctx context.Context, scope store.Scope, after string, limit int) ([]store.Owned, error)
 
 	// Released reads the next released ownership records whose rows are active, in the same way.
-	Released(ctx context.Context, cluster, after string, limit int) ([]store.Owned, error)
+	Released(ctx context.Context, scope store.Scope, after string, limit int) ([]store.Owned, error)
 }
 
 // Options are the settings of a Search.
@@ -70,6 +71,7 @@ type Options struct {
 	Accounts rows.Batches
 	Rows     rows.Watcher
 	Cluster  func(context.Context) (string, error)
+	System   string // that the manager serves; "" is the default one
 
 	// Findings are about the table users. They are published with the orphans.
 	Findings func() []store.Finding
@@ -136,7 +138,7 @@ func Add(mgr ctrl.Manager, options Options) error {
 	options.Delay, options.Rest = cmp.Or(options.Delay, usualDelay), cmp.Or(options.Rest, usualRest)
 	options.Grace, options.Confirm = cmp.Or(options.Grace, usualGrace), cmp.Or(options.Confirm, usualConfirm)
 	o := &Search{
-		options: options, cache: mgr.GetCache(), cached: mgr.GetClient(), live: mgr.GetAPIReader(), gets: rate.NewLimiter(getsPerSecond, getsPerSecond),
+		options: options, cache: mgr.GetCache(), cached: mgr.GetClient(), live: controllercache.ForSystem(mgr.GetAPIReader(), options.System), gets: rate.NewLimiter(getsPerSecond, getsPerSecond),
 		events: mgr.GetEventRecorder("shardinguser-operator"), wanted: make(chan struct{}, 1), known: map[store.Owned]time.Time{},
 		refused: map[store.Owned]string{},
 		count: prometheus.NewGauge(prometheus.GaugeOpts{
@@ -144,7 +146,7 @@ func Add(mgr ctrl.Manager, options Options) error {
 			Help: "Accounts whose ownership record names a ShardingUser that does not exist, at the leader's last check.",
 		}),
 		publisher: &publisher{
-			client: mgr.GetClient(), live: mgr.GetAPIReader(), namespace: options.Namespace, findings: options.Findings,
+			client: mgr.GetClient(), live: mgr.GetAPIReader(), namespace: options.Namespace, key: store.ReportKeyOf(options.System), findings: options.Findings,
 			defaults: options.DefaultPasswords,
 		},
 	}
@@ -216,15 +218,16 @@ func (o *Search) search(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	scope := store.Scope{Cluster: cluster, System: o.options.System}
 	round, err := o.leavers.begin(ctx)
 	if err != nil {
 		return err
 	}
-	found, err := o.searchOwned(ctx, cluster, round)
+	found, err := o.searchOwned(ctx, scope, round)
 	if err != nil {
 		return err
 	}
-	if err := round.searchReleased(ctx, cluster); err != nil {
+	if err := round.searchReleased(ctx, scope); err != nil {
 		return err
 	}
 	round.end(ctx)
@@ -234,9 +237,9 @@ func (o *Search) search(ctx context.Context) error {
 }
 
 // searchOwned returns the owned records whose resource is gone. Those among them that no policy permits are suspended.
-func (o *Search) searchOwned(ctx context.Context, cluster string, round *leaverRound) ([]store.Owned, error) {
+func (o *Search) searchOwned(ctx context.Context, scope store.Scope, round *leaverRound) ([]store.Owned, error) {
 	var found []store.Owned
-	err := eachPage(ctx, cluster, o.options.Records.Owned, func(page []store.Owned) error {
+	err := eachPage(ctx, scope, o.options.Records.Owned, func(page []store.Owned) error {
 		for _, record := range page {
 			observed, err := o.orphaned(ctx, record)
 			if err != nil {
@@ -259,11 +262,11 @@ func (o *Search) searchOwned(ctx context.Context, cluster string, round *leaverR
 
 // eachPage calls do with each page of the ownership records that read returns.
 func eachPage(
-	ctx context.Context, cluster string, read func(ctx context.Context, cluster, after string, limit int) ([]store.Owned, error),
+	ctx context.Context, scope store.Scope, read func(ctx context.Context, scope store.Scope, after string, limit int) ([]store.Owned, error),
 	do func(page []store.Owned) error,
 ) error {
 	for after := ""; ; {
-		page, err := read(ctx, cluster, after, pageSize)
+		page, err := read(ctx, scope, after, pageSize)
 		if err != nil {
 			return fmt.Errorf("read the ownership records: %w", err)
 		}
@@ -275,6 +278,11 @@ func eachPage(
 		}
 		after = page[len(page)-1].Username
 	}
+}
+
+// scopeOf returns the scope that an owner belongs to.
+func scopeOf(owner user.Owner) store.Scope {
+	return store.Scope{Cluster: owner.Cluster, System: owner.System}
 }
 
 // orphaned returns the account of a record whose resource is gone, by the cache first; nil where it is not. That it cannot be
