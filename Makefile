@@ -9,7 +9,8 @@ export GOFLAGS += -trimpath
 export CGO_ENABLED ?= 0
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-IMG ?= ghcr.io/sharding-system/shardinguser-operator:$(VERSION)
+IMAGE_REPOSITORY := ghcr.io/sharding-system/shardinguser-operator
+IMG ?= $(IMAGE_REPOSITORY):$(VERSION)
 CONTAINER_TOOL ?= docker
 
 TOOLS := $(CURDIR)/bin/tools
@@ -36,6 +37,10 @@ help: ## List the targets.
 demo: prepare-demo ## Show the main features on a real API server and a real Postgres; with STAY=0 it ends by itself.
 	$(BUILD) ./hack/demo
 	@STAY="$(STAY)" exec bin/demo # not `go run`, which SIGTERM ends without its child
+
+.PHONY: cluster
+cluster: $(if $(ARGS),,build $(HELM)) ## Start a Kubernetes cluster with a Postgres and the operator's image, by kind or as root on Linux; ARGS=stop ends it.
+	hack/cluster.sh $(IMAGE_REPOSITORY) $(VERSION) $(ARGS)
 
 .PHONY: run
 run: build ## Run the manager with the arguments ARGS against the cluster of your kubeconfig.
@@ -122,11 +127,25 @@ test-deep: prepare build $(GOLANGCI_LINT) ## Run all tests in full, which takes 
 	$(call timed,shares) go test -count=1 -run '$(shares)' ./internal/login
 	$(call timed,stories) $(GO_TEST) -timeout 30m ./test/... ./hack/...
 	$(call timed,Postgres $(MAJORS)) $(MAKE) --no-print-directory test-postgres
+	$(call timed,node) if hack/node/prepare.sh check; then $(MAKE) --no-print-directory test-node FULL=1; fi
 	$(call timed,Argo CD) go -C test/gitops test -timeout 20m ./...
 	cd test/gitops && $(GOLANGCI_LINT) run
 	go -C test/gitops mod tidy -diff
 	$(call timed,soak) $(MAKE) --no-print-directory soak DURATION=3m
 	$(call timed,fuzz) $(MAKE) --no-print-directory fuzz FUZZ_TIME=3m
+
+# FOLDER is not that of `make cluster`, so that both can run.
+test-node: export FOLDER := $(CURDIR)/bin/node
+test-node: export TEST_DATABASE_DSN := postgres://postgres@10.89.0.1:5432/postgres?sslmode=disable
+
+.PHONY: test-node
+test-node: prepare build $(HELM) $(KUSTOMIZE) ## Test the image, the manifests and the chart on a real node, as root on Linux; RUN selects tests, COUNT repeats them, FULL=1 runs them in full, KEEP=1 keeps the node.
+	hack/node/prepare.sh
+	hack/node/images.sh $(FOLDER)/images $(IMAGE_REPOSITORY) v0.0.1 v0.0.2
+	go test -c -tags node -o bin/tests/node.test ./test/node
+	hack/node/node.sh start
+	status=0; cd test/node; ../../hack/node/node.sh enter ../../bin/tests/node.test -test.v -test.count=$(or $(COUNT),1) -test.timeout=40m \
+		$(if $(FULL),,-test.short) $(if $(RUN),-test.run='$(RUN)') || status=$$?; $(if $(KEEP),,../../hack/node/node.sh stop;) exit $$status
 
 .PHONY: test-profile
 test-profile: prepare ## Run the tests of PACKAGES (./...) in their short form, and list the time of packages, tests and builds.
@@ -200,7 +219,7 @@ lint: $(GOLANGCI_LINT) $(MISSPELL) $(HELM) ## Run all linters, including those f
 	cd hack/benchplot && $(GOLANGCI_LINT) run
 	cd test/gitops && $(GOLANGCI_LINT) run ./scripts # test-deep lints the rest, which compiles all of Argo CD
 	for values in $(CHART)/ci/*.yaml; do $(HELM) lint --strict --quiet --values $$values $(CHART) || exit 1; done
-	if command -v shellcheck >/dev/null; then shellcheck .ci/run hack/*.sh; fi
+	if command -v shellcheck >/dev/null; then shellcheck .ci/run hack/*.sh hack/*/*.sh; fi
 
 .PHONY: vulncheck
 vulncheck: $(GOVULNCHECK) ## Fail if the programs call code with known vulnerabilities; DB replaces the database vuln.go.dev.
