@@ -67,6 +67,12 @@ prepare-demo:
 	hack/prepare-controlplane.sh
 	hack/prepare-postgres.sh
 
+# Only the deep tests need Patroni and HAProxy.
+.PHONY: prepare-ha
+prepare-ha: prepare
+	hack/prepare-program.sh patroni
+	hack/prepare-program.sh haproxy
+
 .PHONY: generate
 generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Regenerate deep copies, CRD, RBAC, references, parts of the chart, Argo CD's ConfigMap and SQL from their sources.
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
@@ -111,7 +117,7 @@ LONGEST := ./test/e2e ./internal/controller
 
 .PHONY: test
 test: prepare ## Run all tests in their short form: unit, conformance and end-to-end tests, and concurrent packages under the race detector.
-	@mkdir -p bin; go list ./... | sort >bin/packages; go list $(RACED) | sort >bin/raced
+	@mkdir -p bin; go list ./... | grep -v '/test/ha$$' | sort >bin/packages; go list $(RACED) | sort >bin/raced
 	$(call timed,stories) $(GO_TEST) -short -timeout 25m $(LONGEST) $$(comm -23 bin/packages bin/raced)
 	$(call timed,race detector) $(GO_TEST_RACE) -short -timeout 25m ./internal/store/postgres ./internal/controller $(RACED) ./internal/controller/... ./cmd/...
 	$(call timed,shares) go test -short -count=1 -run '$(shares)' ./internal/login
@@ -120,12 +126,17 @@ test: prepare ## Run all tests in their short form: unit, conformance and end-to
 	$(call timed,tools) go -C hack/benchplot test ./...
 	$(call timed,Argo CD's scripts) go -C test/gitops test ./scripts
 
+.PHONY: test-ha
+test-ha: prepare-ha ## Run failovers of a real Postgres pair of Patroni, behind HAProxy and by a DSN with both hosts, which takes ten minutes.
+	go test -count=1 -timeout 25m -v ./test/ha | grep -v '^=== '
+
 .PHONY: test-deep
-test-deep: prepare build $(GOLANGCI_LINT) ## Run all tests in full, which takes half an hour: long runs, large tables, all faults, all Postgres majors, Argo CD's libraries.
+test-deep: prepare-ha build $(GOLANGCI_LINT) ## Run all tests in full, which takes half an hour: long runs, large tables, all faults, all Postgres majors, Argo CD's libraries.
 	$(call timed,race detector) TEST_COUNTS=$(CURDIR)/bin/counts $(GO_TEST_RACE) -timeout 40m ./api/... ./internal/... ./cmd/...
 	@cat bin/counts/* # the numbers of tried cases, which `go test` does not show
 	$(call timed,shares) go test -count=1 -run '$(shares)' ./internal/login
-	$(call timed,stories) $(GO_TEST) -timeout 30m ./test/... ./hack/...
+	$(call timed,stories) $(GO_TEST) -timeout 30m $$(go list ./test/... ./hack/... | grep -v '/test/ha$$')
+	$(call timed,failovers) $(MAKE) --no-print-directory test-ha
 	$(call timed,Postgres $(MAJORS)) $(MAKE) --no-print-directory test-postgres
 	$(call timed,node) if hack/node/prepare.sh check; then $(MAKE) --no-print-directory test-node FULL=1; fi
 	$(call timed,Argo CD) go -C test/gitops test -timeout 20m ./...

@@ -44,6 +44,7 @@ var commented = []string{
 	"test/docs",
 	"test/e2e",
 	"test/gitops",
+	"test/ha",
 	"test/monitoring",
 	"test/node",
 	"test/shardingmanager",
