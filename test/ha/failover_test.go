@@ -51,11 +51,17 @@ var failovers = map[string]failover{
 		begin:  func(_ context.Context, old *testenv.PatroniNode) error { old.LoseEtcd(); return nil },
 		repair: func(_ context.Context, old *testenv.PatroniNode) error { return old.FindEtcd() },
 	},
-	// Nothing demotes the former primary. Its commits wait for the standby, so they do not return.
-	"the primary's Patroni is stopped": {
-		begin:  func(_ context.Context, old *testenv.PatroniNode) error { return old.Freeze() },
-		repair: func(_ context.Context, old *testenv.PatroniNode) error { return old.Thaw() },
-		waits:  []string{"two hosts"},
+	// Nothing demotes the former primary. Its commits wait for the standby, so they do not return. The repair is that of a
+	// watchdog: a Patroni 3.0 that continues may take the leader key back.
+	"the primary's Patroni hangs": {
+		begin: func(_ context.Context, old *testenv.PatroniNode) error { return old.Freeze() },
+		repair: func(ctx context.Context, old *testenv.PatroniNode) error {
+			if err := old.Kill(ctx); err != nil {
+				return err
+			}
+			return old.Start(ctx)
+		},
+		waits: []string{"two hosts"},
 	},
 }
 
