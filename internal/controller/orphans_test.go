@@ -140,6 +140,7 @@ func TestAnOrphanIsDeactivatedWhereThatIsAskedFor(t *testing.T) {
 	s.orphans.Deactivate, s.protected = true, []string{"admin"}
 	op := s.start()
 	alice, last := s.readyUser("alice", roles("viewer")), s.readyUser("last", roles("admin"))
+	s.readyUser("stays") // a cluster without any user looks like one that lost them
 	op.stop()
 	s.strip(alice, last)
 

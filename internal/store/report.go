@@ -3,6 +3,10 @@
 package store
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
+	"strings"
 	"time"
 	"unicode"
 )
@@ -19,6 +23,9 @@ type Report struct {
 	Findings    []Finding `json:"findings"`
 	Orphans     []Orphan  `json:"orphans"`
 	MoreOrphans int       `json:"moreOrphans,omitempty"` // that the list has no room for
+
+	// HeldOrphans are those among them that wait for a confirmation; nil where none do.
+	HeldOrphans *HeldOrphans `json:"heldOrphans,omitempty"`
 
 	// DefaultPasswords are the usernames of active accounts with a default password of the sharding manager.
 	DefaultPasswords     []string `json:"defaultPasswords,omitempty"`
@@ -39,4 +46,31 @@ func (o Orphan) Clean() Orphan {
 		*text = printable(*text, mostText, unicode.MaxRune)
 	}
 	return o
+}
+
+// AnnotationDeactivateOrphans confirms, on the ConfigMap of the report, that the held orphans are to be deactivated. Its value is
+// their token.
+const AnnotationDeactivateOrphans = "sharding.io/deactivate-orphans"
+
+// HeldOrphans are orphans that are not deactivated before an administrator confirms it.
+type HeldOrphans struct {
+	Count int          `json:"count"`
+	Token OrphansToken `json:"token"`
+}
+
+// OrphansToken stands for a set of orphans, so that a confirmation is about exactly these.
+type OrphansToken string
+
+// NewOrphansToken returns the token of these orphans in any order; empty for none.
+func NewOrphansToken(orphans []Owned) OrphansToken {
+	if len(orphans) == 0 {
+		return ""
+	}
+	lines := make([]string, 0, len(orphans))
+	for _, o := range orphans {
+		lines = append(lines, strings.Join([]string{o.Username, o.Owner.Cluster, o.Owner.Namespace, o.Owner.Name, o.Owner.UID}, "\x00"))
+	}
+	slices.Sort(lines)
+	sum := sha256.Sum256([]byte(strings.Join(lines, "\n")))
+	return OrphansToken(hex.EncodeToString(sum[:8]))
 }

@@ -45,7 +45,11 @@ func (o *Search) report(ctx context.Context, found []store.Owned) {
 	if hasNew {
 		o.events.Eventf(o.options.Replica.Pod(), nil, corev1.EventTypeWarning, EventOrphanedAccounts, "SearchForOrphans", "%s", orphanMessage(orphans))
 	}
-	o.publisher.setOrphans(orphans)
+	var held *store.HeldOrphans
+	if token := o.guard.token(); token != "" {
+		held = &store.HeldOrphans{Count: len(o.guard.held), Token: token}
+	}
+	o.publisher.setOrphans(orphans, held)
 }
 
 // orphanMessage returns the text of the Event about orphans: how many there are, and the first few.
@@ -55,5 +59,5 @@ func orphanMessage(orphans []store.Orphan) string {
 		names = append(names, orphan.Namespace+"/"+orphan.Name)
 	}
 	return fmt.Sprintf("The table has %d accounts of ShardingUsers that do not exist: %s. They can log in where they are active. "+
-		"Run kubectl shardinguser doctor to list them; create the ShardingUsers again, or delete the rows.", len(orphans), firstFew(names))
+		"Run kubectl shardinguser orphans to list them; create the ShardingUsers again, or delete the rows.", len(orphans), firstFew(names))
 }
