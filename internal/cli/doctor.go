@@ -3,10 +3,8 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -60,9 +58,7 @@ The exit code is 1 if there is a problem.`,
 	}
 	d.output.bind(cmd, asJSON, asYAML)
 	cmd.Flags().BoolVarP(&d.allNamespaces, "all-namespaces", "A", false, "Without a name: check all namespaces")
-	cmd.Flags().StringVar(&d.operatorNamespace, "operator-namespace", cmp.Or(os.Getenv(envOperatorNamespace), "shardinguser-system"),
-		"Namespace of the operator (default: the variable "+envOperatorNamespace+")")
-	complete(cmd, "operator-namespace", e.completeNamespaces)
+	e.bindOperatorNamespace(cmd, &d.operatorNamespace)
 	return cmd
 }
 

@@ -118,8 +118,12 @@ func TestHeldOrphansAreDeactivatedOnceThatIsConfirmed(t *testing.T) {
 	s.strip(users[:5]...)
 
 	op = s.start()
-	s.eventually(func(g gomega.Gomega) { g.Expect(op.metric(t, "shardinguser_held_orphans")).To(gomega.BeEquivalentTo(5)) })
-	s.eventually(func(g gomega.Gomega) { g.Expect(s.published()).To(gomega.HaveField("HeldOrphans", gomega.Not(gomega.BeNil()))) })
+	s.eventually(func(g gomega.Gomega) {
+		g.Expect(op.metric(t, "shardinguser_held_orphans")).To(gomega.BeEquivalentTo(5))
+	})
+	s.eventually(func(g gomega.Gomega) {
+		g.Expect(s.published()).To(gomega.HaveField("HeldOrphans", gomega.Not(gomega.BeNil())))
+	})
 	s.confirms("another list")
 	s.readyUser("marker") // the operator goes on
 	s.Expect(s.inactive()).To(gomega.BeZero())

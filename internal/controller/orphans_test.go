@@ -55,6 +55,10 @@ func (s *story) searchForOrphans(
 		search.Findings = func() []store.Finding { return op.database.Health().Findings }
 		search.DefaultPasswords = func() store.DefaultPasswords { return op.database.Health().DefaultPasswords }
 	}
+	if s.reads != nil {
+		s.reads.Records, s.reads.Batches = search.Records, search.Accounts
+		search.Records, search.Accounts = s.reads, s.reads
+	}
 	return orphans.Add(mgr, search)
 }
 

@@ -122,6 +122,7 @@ type story struct {
 	retry     time.Duration      // of what the database refused; 0 is the usual time
 
 	orphans  *orphans.Options // where they are set, the operator searches for orphans
+	reads    *searchReads     // where they are set, count what that search reads
 	settings []func(*postgres.Settings)
 }
 
