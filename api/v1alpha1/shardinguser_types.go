@@ -201,6 +201,7 @@ type ShardingUserStatus struct {
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:path=shardingusers,singular=shardinguser,scope=Namespaced,shortName=suser,categories=sharding
+// +kubebuilder:metadata:annotations="argocd.argoproj.io/sync-options=Prune=false,Delete=false"
 // +kubebuilder:selectablefield:JSONPath=`.spec.active`
 // +kubebuilder:selectablefield:JSONPath=`.status.locked`
 // +kubebuilder:selectablefield:JSONPath=`.status.username`
