@@ -34,23 +34,8 @@ func TestTheCommandsOfTheGuideInstallTheOperator(t *testing.T) {
 	runnable := regexp.MustCompile("(?s)<!-- not run: [^\n]+ -->\n\n```sh\n.*?```").ReplaceAllString(string(text), "")
 	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(runnable, -1) {
 		for line := range strings.Lines(block[1]) {
-			words := strings.Fields(line)
-			for i, word := range words {
-				word = strings.Replace(word, "./dsn.txt", dsn, 1)
-				if strings.HasPrefix(word, "config/") {
-					word = filepath.Join(root, word)
-				}
-				words[i] = word
-			}
+			follow(t, strings.Replace(line, "./dsn.txt", dsn, 1))
 			commands++
-			switch words[0] {
-			case "kubectl":
-				kubectl(t, words[1:]...)
-			case "helm":
-				helm(t, words[1:]...)
-			default:
-				t.Errorf("docs/install.md has a command that this test does not know: %s", line)
-			}
 		}
 	}
 	if commands < 8 {
@@ -60,6 +45,30 @@ func TestTheCommandsOfTheGuideInstallTheOperator(t *testing.T) {
 		To(gomega.Equal("Helm"))
 	m := runs(t, managerName)
 	g.Expect(m.Ready(t.Context())).To(gomega.Succeed())
+}
+
+// follow runs a command of a page in the root of the repository.
+func follow(t *testing.T, line string) {
+	t.Helper()
+	words := strings.Fields(line)
+	for i, word := range words {
+		word = strings.Trim(word, "'")
+		if name, value, isPair := strings.Cut(word, "="); isPair && strings.HasPrefix(name, "--") {
+			word = name + "=" + strings.Trim(value, "'")
+		}
+		if strings.HasPrefix(word, "config/") {
+			word = filepath.Join(root, word)
+		}
+		words[i] = word
+	}
+	switch words[0] {
+	case "kubectl":
+		kubectl(t, words[1:]...)
+	case "helm":
+		helm(t, words[1:]...)
+	default:
+		t.Errorf("a page has a command that this test does not know: %s", line)
+	}
 }
 
 // Each --set=... of the other pages has to be a value, too.

@@ -96,7 +96,13 @@ func mountSecret(t *testing.T, path string, source *corev1.SecretVolumeSource) {
 	var secret corev1.Secret
 	g.Expect(kube.Get(t.Context(), client.ObjectKey{Namespace: system, Name: source.SecretName}, &secret)).To(gomega.Succeed())
 	g.Expect(os.MkdirAll(path, 0o700)).To(gomega.Succeed())
-	for _, item := range source.Items {
+	items := source.Items
+	if len(items) == 0 {
+		for key := range secret.Data {
+			items = append(items, corev1.KeyToPath{Key: key, Path: key})
+		}
+	}
+	for _, item := range items {
 		g.Expect(secret.Data).To(gomega.HaveKey(item.Key), "a pod would not start")
 		g.Expect(os.WriteFile(filepath.Join(path, item.Path), secret.Data[item.Key], 0o600)).To(gomega.Succeed())
 	}
@@ -146,8 +152,18 @@ func uninstalled(t *testing.T) {
 			g.Expect(client.IgnoreNotFound(kube.Patch(ctx, &u, patch))).To(gomega.Succeed())
 			g.Expect(client.IgnoreNotFound(kube.Delete(ctx, &u))).To(gomega.Succeed())
 		}
-		_, err := testenv.Helm(ctx, plane.Kubeconfig(), "uninstall", release, "--namespace="+system, "--ignore-not-found")
+		for _, name := range []string{release, otherRelease} {
+			_, err := testenv.Helm(ctx, plane.Kubeconfig(), "uninstall", name, "--namespace="+system, "--ignore-not-found")
+			g.Expect(err).NotTo(gomega.HaveOccurred())
+		}
+		crds, err := plane.Kubectl(ctx, "get", "crds", "-o", "name")
 		g.Expect(err).NotTo(gomega.HaveOccurred())
+		for crd := range strings.FieldsSeq(crds) {
+			if strings.HasSuffix(crd, ".sharding.io") {
+				_, err := plane.Kubectl(ctx, "annotate", "--overwrite", crd, confirmation)
+				g.Expect(err).NotTo(gomega.HaveOccurred())
+			}
+		}
 		_, err = plane.Kubectl(ctx, "delete", "--ignore-not-found", "--timeout=60s", "-k", filepath.Join(root, "config", "crd"))
 		g.Expect(err).NotTo(gomega.HaveOccurred())
 	})
