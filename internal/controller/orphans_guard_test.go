@@ -230,3 +230,18 @@ func cutList(response *http.Response, left int, cut *atomic.Int64) (*http.Respon
 	response.Header.Set("Content-Length", strconv.Itoa(len(body)))
 	return response, nil
 }
+
+// A record that is there while the connection breaks causes no notification: nothing but the new connection tells of it.
+func TestOrphansAreSearchedForAfterAReconnection(t *testing.T) {
+	t.Parallel()
+	s := searching(t)
+	op := s.start()
+	s.readyUser("alice")
+	s.findsOrphans(op)
+	s.sql(`INSERT INTO shardinguser_ownership (username, cluster, namespace, name, uid, state, generation, deletion_policy,
+		password_version, password_hash, password_weak, unlock_handled)
+		VALUES ('gone', $1, $2, 'gone', 'gone', 'owned', 1, 'Delete', '', '', false, '')`, clusterID, s.namespace)
+	s.sql(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+		AND backend_type = 'client backend'`)
+	s.findsOrphans(op, "gone")
+}

@@ -92,3 +92,19 @@ func TestAConfirmationIsAboutTheHeldOrphansOnly(t *testing.T) {
 		t.Error("a confirmation holds twice")
 	}
 }
+
+func TestASearchIsDueHourlyAndSoonerWhileOrphansWait(t *testing.T) {
+	t.Parallel()
+	o := &Search{options: Options{Grace: usualGrace}, guard: newGuard(), known: map[store.Owned]time.Time{}}
+	if got := o.next(); got != time.Hour {
+		t.Errorf("without orphans the next search is due in %v", got)
+	}
+	o.known[store.Owned{Username: "alice"}] = time.Now()
+	if got := o.next(); got != time.Hour {
+		t.Errorf("with reported orphans the next search is due in %v", got)
+	}
+	o.options.Deactivate = true
+	if got := o.next(); got != time.Minute {
+		t.Errorf("with orphans to deactivate the next search is due in %v", got)
+	}
+}
