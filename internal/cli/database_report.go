@@ -82,6 +82,10 @@ func checkDatabase(report seen[store.Report], namespace string) (results []resul
 	if more := report.it.MoreOrphans; more > 0 {
 		results = append(results, one(orphans, note, "", "There are %d more.", more)...)
 	}
+	if report.it.HeldOrphans != nil {
+		results = append(results, one(orphans, wrong, "Restore the ShardingUsers, or run kubectl shardinguser orphans --deactivate.",
+			"%s", held(*report.it.HeldOrphans))...)
+	}
 	return results
 }
 

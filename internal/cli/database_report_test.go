@@ -52,6 +52,10 @@ func TestDoctorListsWhatTheOperatorFoundAboutTheDatabase(t *testing.T) {
 				`note Orphans The ShardingUser team-b/bob does not exist, and its account "bob" is inactive.`, "note Orphans There are 7 more.",
 			},
 		},
+		"too many orphans": {
+			seen[store.Report]{it: &store.Report{CheckedAt: now, Orphans: []store.Orphan{idle}, HeldOrphans: &store.HeldOrphans{Count: 4, Token: "a"}}},
+			[]string{"ok Table", "note Orphans The ShardingUser team-b/bob", "WRONG Orphans The operator deactivates none of the 4 orphans"},
+		},
 		"default passwords": {
 			seen[store.Report]{it: &store.Report{CheckedAt: now, DefaultPasswords: []string{"admin", "viewer"}, MoreDefaultPasswords: 7}},
 			[]string{
