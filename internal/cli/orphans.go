@@ -119,7 +119,9 @@ func (l *orphanLister) report(ctx context.Context, kube client.Client) (store.Re
 
 // listOrphans returns the orphans of a namespace, or of all where it is empty.
 func listOrphans(report store.Report, namespace string) orphanList {
-	list := orphanList{CheckedAt: report.CheckedAt.UTC().Format(time.RFC3339), Items: []store.Orphan{}, More: report.MoreOrphans, Held: report.HeldOrphans}
+	list := orphanList{
+		CheckedAt: report.CheckedAt.UTC().Format(time.RFC3339), Items: []store.Orphan{}, More: report.MoreOrphans, Held: report.HeldOrphans,
+	}
 	for _, orphan := range report.Orphans {
 		if namespace == "" || orphan.Namespace == namespace {
 			list.Items = append(list.Items, orphan.Clean())
@@ -167,7 +169,8 @@ func (l *orphanLister) print(list orphanList, namespace string) error {
 
 // held says why orphans wait.
 func held(orphans store.HeldOrphans) string {
-	return fmt.Sprintf("The operator deactivates none of the %d orphans: so many at once look like a cluster that lost its ShardingUsers.", orphans.Count)
+	return fmt.Sprintf("The operator deactivates none of the %d orphans: so many at once look like a cluster that lost its ShardingUsers.",
+		orphans.Count)
 }
 
 // confirm tells the operator to deactivate the orphans that it holds back.
@@ -179,8 +182,8 @@ func (l *orphanLister) confirm(ctx context.Context, kube client.Client, report s
 		return err
 	}
 	there := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: l.operatorNamespace, Name: store.ReportName}}
-	patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, store.AnnotationDeactivateOrphans, report.HeldOrphans.Token))
-	if err := kube.Patch(ctx, there, patch); err != nil {
+	body := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, store.AnnotationDeactivateOrphans, report.HeldOrphans.Token)
+	if err := kube.Patch(ctx, there, client.RawPatch(types.MergePatchType, body)); err != nil {
 		return fmt.Errorf("confirm the deactivation: %w", err)
 	}
 	l.ErrOut.say("Confirmed. The operator deactivates the %d accounts within two minutes, except for those that have a ShardingUser again.",

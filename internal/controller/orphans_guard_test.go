@@ -197,7 +197,10 @@ func (s *story) cutLists(left int) (count func() int64) {
 				isList := r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/shardingusers")
 				if isList && r.URL.Query().Get("sendInitialEvents") != "" {
 					body := `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Invalid","code":422}`
-					return &http.Response{StatusCode: 422, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
+					return &http.Response{
+						StatusCode: 422, Header: http.Header{"Content-Type": {"application/json"}},
+						Body: io.NopCloser(strings.NewReader(body)), Request: r,
+					}, nil
 				}
 				response, err := next.RoundTrip(r)
 				if err != nil || !isList || r.URL.Query().Get("watch") != "" || response.StatusCode != http.StatusOK {

@@ -57,7 +57,8 @@ func (s *story) opens(op *operator, username, plain string) bool {
 // locksRow locks an account as five failed logins do.
 func (s *story) locksRow(u *v1alpha1.ShardingUser) {
 	s.t.Helper()
-	s.sql(`UPDATE users SET failed_login_attempts = 5, locked_until = (now() AT TIME ZONE 'UTC') + interval '1 hour' WHERE username = $1`, user.Username(u))
+	s.sql(`UPDATE users SET failed_login_attempts = 5, locked_until = (now() AT TIME ZONE 'UTC') + interval '1 hour'
+		WHERE username = $1`, user.Username(u))
 	s.isLocked(u, true)
 }
 

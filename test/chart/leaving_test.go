@@ -170,7 +170,9 @@ func (l *leaving) isProtected() {
 func TestNothingIsLeftWhereTheUsersGoFirst(t *testing.T) {
 	l := newLeaving(t)
 	m := l.install()
-	l.users("team-a", map[string]v1alpha1.DeletionPolicy{"alice": v1alpha1.DeletionDelete, "bob": v1alpha1.DeletionDeactivate, "carol": v1alpha1.DeletionRetain})
+	l.users("team-a", map[string]v1alpha1.DeletionPolicy{
+		"alice": v1alpha1.DeletionDelete, "bob": v1alpha1.DeletionDeactivate, "carol": v1alpha1.DeletionRetain,
+	})
 	steps := l.blocks("## Remove everything")
 	l.follow(steps[0])
 	l.Expect(l.accounts()).To(gomega.Equal(map[string]bool{"bob": false, "carol": true}), "as their deletion policies say")
