@@ -147,6 +147,13 @@ func (l *leaving) eventually(check func(g gomega.Gomega)) {
 	l.Eventually(check).WithTimeout(soon).WithPolling(poll).Should(gomega.Succeed())
 }
 
+// release removes the finalizer of a user by force.
+func (l *leaving) release(u *v1alpha1.ShardingUser) {
+	l.t.Helper()
+	patch := client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`))
+	l.Expect(kube.Patch(l.t.Context(), u, patch)).To(gomega.Succeed())
+}
+
 // gone waits until an object is gone.
 func (l *leaving) gone(o client.Object) {
 	l.t.Helper()
@@ -229,18 +236,19 @@ func TestAnOperatorThatIsGoneForGoodLeavesNoAccountByAccident(t *testing.T) {
 	l := newLeaving(t)
 	m := l.install()
 	l.users("team-a", map[string]v1alpha1.DeletionPolicy{"alice": v1alpha1.DeletionDelete})
-	l.users("team-b", map[string]v1alpha1.DeletionPolicy{"carol": v1alpha1.DeletionDelete})
+	dave := l.users("team-b", map[string]v1alpha1.DeletionPolicy{"carol": v1alpha1.DeletionDelete, "dave": v1alpha1.DeletionDeactivate})["dave"]
 	l.stop(m)
 	l.follow(l.blocks("### Helm")...)
 	team := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "team-b"}}
 	l.Expect(kube.Delete(t.Context(), team)).To(gomega.Succeed())
 	l.follow(l.blocks("### Without any operator")...)
+	l.release(dave) // as the page does with carol
 	l.gone(team)
-	l.Expect(l.accounts()).To(gomega.Equal(map[string]bool{"alice": true}))
+	l.Expect(l.accounts()).To(gomega.Equal(map[string]bool{"alice": true, "dave": false}))
 
 	l.install()
 	l.eventually(func(g gomega.Gomega) { g.Expect(l.published(g).Orphans).To(gomega.BeEmpty()) })
-	l.Expect(l.accounts()).To(gomega.Equal(map[string]bool{"alice": true}))
+	l.Expect(l.accounts()).To(gomega.Equal(map[string]bool{"alice": true, "dave": false}))
 }
 
 // By kustomize, kubectl deletes the CRDs first, and the operator with them.
@@ -309,8 +317,7 @@ func TestACRDThatWasDeletedAndCreatedAgainDeactivatesNobody(t *testing.T) {
 	users := l.users("team-a", policies)
 	l.stop(m)
 	for _, u := range users {
-		patch := client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`))
-		l.Expect(kube.Patch(t.Context(), u, patch)).To(gomega.Succeed())
+		l.release(u)
 	}
 	kubectl(t, "annotate", usersCRD, policiesCRD, confirmation)
 	kubectl(t, "delete", "--timeout=60s", usersCRD, policiesCRD)
