@@ -234,7 +234,7 @@ func cutList(response *http.Response, left int, cut *atomic.Int64) (*http.Respon
 	return response, nil
 }
 
-// A record that is there while the connection breaks causes no notification: nothing but the new connection tells of it.
+// A record that is there while the connection breaks causes no notification: only the new connection causes a search.
 func TestOrphansAreSearchedForAfterAReconnection(t *testing.T) {
 	t.Parallel()
 	s := searching(t)

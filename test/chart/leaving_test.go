@@ -94,13 +94,14 @@ func (l *leaving) install(args ...string) *testenv.Manager {
 	l.t.Helper()
 	helm(l.t, append([]string{"install", release, chartFolder, "--namespace=" + system, "--create-namespace"}, args...)...)
 	kubectl(l.t, "wait", "--for=condition=Established", "--timeout=60s", usersCRD, policiesCRD)
-	return l.manager(managerName)
+	return l.manager(system, managerName)
 }
 
-func (l *leaving) manager(deployment string) *testenv.Manager {
+// manager starts the manager of a Deployment, with its database.
+func (l *leaving) manager(namespace, deployment string) *testenv.Manager {
 	l.t.Helper()
-	secret(l.t, system, "shardinguser-database", map[string]string{"dsn": l.dsn})
-	m := runs(l.t, deployment)
+	secret(l.t, namespace, "shardinguser-database", map[string]string{"dsn": l.dsn})
+	m := runsIn(l.t, namespace, deployment)
 	l.Expect(m.Ready(l.t.Context())).To(gomega.Succeed())
 	return m
 }
@@ -219,7 +220,7 @@ func TestWhatWaitsForARemovedOperatorGoesOnUnderAnotherRelease(t *testing.T) {
 	said := helmRefuses(t, "install", otherRelease, chartFolder, "--namespace="+system)
 	l.Expect(said).To(gomega.ContainSubstring("invalid ownership metadata"), "the CRDs are the former release's")
 	l.follow(l.blocks("### Install again")...)
-	m = l.manager(otherRelease + "-shardinguser-controller-manager")
+	m = l.manager(system, otherRelease+"-shardinguser-controller-manager")
 	l.gone(bob)
 	l.gone(team)
 	becomesReady(t, users["alice"])
@@ -251,6 +252,36 @@ func TestAnOperatorThatIsGoneForGoodLeavesNoAccountByAccident(t *testing.T) {
 	l.Expect(l.accounts()).To(gomega.Equal(map[string]bool{"alice": true, "dave": false}))
 }
 
+// The namespace of the operator is deleted while users are in it, such as the default users. No new release can be installed there.
+func TestTheOperatorsNamespaceWaitsForAnOperatorElsewhere(t *testing.T) {
+	const next = "shardinguser-next"
+	l := newLeaving(t)
+	t.Cleanup(func() {
+		_, err := testenv.Helm(context.WithoutCancel(t.Context()), plane.Kubeconfig(), "uninstall", next, "--namespace="+next, "--ignore-not-found")
+		l.Expect(err).NotTo(gomega.HaveOccurred())
+	})
+	m := l.install()
+	l.users(system, map[string]v1alpha1.DeletionPolicy{"first": v1alpha1.DeletionDelete})
+	alice := l.users("team-a", map[string]v1alpha1.DeletionPolicy{"alice": v1alpha1.DeletionDelete})["alice"]
+	l.stop(m)
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: system}}
+	l.Expect(kube.Delete(t.Context(), namespace)).To(gomega.Succeed())
+	l.eventually(func(g gomega.Gomega) {
+		g.Expect(kubectl(t, "get", "namespace", system, "-o", "jsonpath={.status.conditions[*].message}")).To(gomega.ContainSubstring(v1alpha1.Finalizer))
+	})
+
+	steps := l.blocks("### The operator's own namespace")
+	l.follow(steps[0])
+	m = l.manager(next, next+"-controller-manager")
+	l.gone(namespace)
+	becomesReady(t, alice)
+	l.Expect(l.accounts()).To(gomega.Equal(map[string]bool{"alice": true}))
+	l.follow(steps[1:]...)
+	l.Expect(kubectl(t, "get", "clusterroles,clusterrolebindings", "--selector=app.kubernetes.io/instance="+release, "-o", "name")).To(gomega.BeEmpty())
+	l.isProtected()
+	l.stop(m)
+}
+
 // By kustomize, kubectl deletes the CRDs first, and the operator with them.
 func TestKustomizeDeletesNoUserByAccident(t *testing.T) {
 	l := newLeaving(t)
@@ -260,7 +291,7 @@ func TestKustomizeDeletesNoUserByAccident(t *testing.T) {
 	})
 	kubectl(t, "apply", "-k", folder)
 	kubectl(t, "wait", "--for=condition=Established", "--timeout=60s", usersCRD, policiesCRD)
-	m := l.manager(managerName)
+	m := l.manager(system, managerName)
 	users := l.users("team-a", map[string]v1alpha1.DeletionPolicy{"alice": v1alpha1.DeletionDelete})
 	l.isProtected()
 	l.stop(m)
@@ -274,7 +305,7 @@ func TestKustomizeDeletesNoUserByAccident(t *testing.T) {
 	l.Expect(l.accounts()).To(gomega.Equal(map[string]bool{"alice": true}))
 
 	kubectl(t, "apply", "-k", folder)
-	m = l.manager(managerName)
+	m = l.manager(system, managerName)
 	alice.Spec.Roles = []v1alpha1.Role{"viewer"}
 	l.Expect(kube.Update(t.Context(), alice)).To(gomega.Succeed())
 	becomesReady(t, alice)
@@ -324,7 +355,7 @@ func TestACRDThatWasDeletedAndCreatedAgainDeactivatesNobody(t *testing.T) {
 	helm(t, "upgrade", release, chartFolder, "--namespace="+system, "--reuse-values")
 	kubectl(t, "wait", "--for=condition=Established", "--timeout=60s", usersCRD, policiesCRD)
 
-	l.manager(managerName)
+	l.manager(system, managerName)
 	l.eventually(func(g gomega.Gomega) {
 		report := l.published(g)
 		g.Expect(report.Orphans).To(gomega.HaveLen(len(users)))
