@@ -11,8 +11,6 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
-	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/sharding-system/shardinguser-operator/internal/config"
 	"github.com/sharding-system/shardinguser-operator/internal/controller/rows"
@@ -23,7 +21,8 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store/fallback"
 )
 
-// logins is the login side. It needs neither the API server nor the lease, and so runs outside the manager.
+// logins is the login side. It runs outside the manager: with a database it needs neither the API server nor the lease, and it
+// serves for longer than the manager, which releases the lease at once.
 type logins struct {
 	server   *login.Server   // nil if the login API is disabled
 	fallback *fallback.Store // nil without a database or the login API
@@ -114,7 +113,9 @@ func newLogins(
 		TrustedProxies: settings.Login.TrustedProxies,
 		MaxConnections: settings.Login.MaxConnections,
 		Traced:         settings.Tracing,
-		Drain:          settings.GracefulShutdownTimeout / 2, // the rest is for the attempts that are not settled by then
+		Delay:          settings.ShutdownDelay,
+		// The rest is for the attempts that are not settled by then.
+		Drain: (settings.GracefulShutdownTimeout - settings.ShutdownDelay) / 2,
 	})
 	if err != nil {
 		return l, fmt.Errorf("build the login server: %w", err)
@@ -122,8 +123,8 @@ func newLogins(
 	return l, nil
 }
 
-// run serves until ctx ends. The upkeep ends after the last attempts, which need it.
-func (l logins) run(ctx context.Context) error {
+// run serves until ctx ends, from when ready returns. The upkeep ends after the last attempts, which need it.
+func (l logins) run(ctx context.Context, ready part) error {
 	upkeep, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var parts sync.WaitGroup
 	defer parts.Wait()
@@ -131,29 +132,27 @@ func (l logins) run(ctx context.Context) error {
 	for _, run := range l.upkeep {
 		parts.Go(func() { _ = run(upkeep) })
 	}
-	if l.server == nil || l.fallback == nil {
+	if l.server == nil || ready(ctx) != nil {
 		<-ctx.Done()
 		return nil
 	}
 	return l.server.Run(ctx)
 }
 
-// addTo adds the login server to the manager if there is no database: only the leader has the accounts then, and only after
-// they were restored.
-func (l logins) addTo(mgr ctrl.Manager, restored part) error {
-	if l.server == nil || l.fallback != nil {
-		return nil
-	}
-	err := mgr.Add(manager.RunnableFunc(func(ctx context.Context) error { // runs on the leader only
-		if restored(ctx) != nil {
-			return nil //nolint:nilerr // the process ends
+// readyToServe returns what the login server waits for. Without a database that are the lease and the restore: only the leader
+// has the accounts then. The error is that of the context.
+func (l logins) readyToServe(elected <-chan struct{}, restored part) part {
+	return func(ctx context.Context) error {
+		if l.fallback != nil {
+			return nil
 		}
-		return l.server.Run(ctx)
-	}))
-	if err != nil {
-		return fmt.Errorf("add the login server: %w", err)
+		select {
+		case <-elected:
+			return restored(ctx)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	return nil
 }
 
 // reconciled returns the store that the reconciler uses.

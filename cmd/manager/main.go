@@ -10,9 +10,12 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
@@ -87,7 +90,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	defer accounts.close()
 
-	mgr, synced, err := newManager(ctx, settings, log)
+	mgr, err := newManager(ctx, settings, log)
 	if err != nil {
 		return err
 	}
@@ -107,9 +110,6 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := logins.addTo(mgr, options.Restored); err != nil {
-		return err
-	}
 	reconciled := logins.reconciled(accounts)
 	options.Health, options.Explain = reconciled.Health, accounts.explain()
 	options.Prefetcher = rows.NewPrefetcher(reconciled)
@@ -122,7 +122,13 @@ func run(ctx context.Context, args []string) error {
 	if err := addDefaultUsers(mgr, accounts, settings, log); err != nil {
 		return err
 	}
-	if err := start(ctx, mgr, synced, logins.run, cluster.find); err != nil {
+	probes, err := newProbes(ctx, mgr, settings, log.WithName("probes"))
+	if err != nil {
+		return err
+	}
+	ready := logins.readyToServe(mgr.Elected(), options.Restored)
+	serveLogins := func(ctx context.Context) error { return logins.run(ctx, ready) }
+	if err := start(ctx, mgr, probes, serveLogins, cluster.find); err != nil {
 		return fmt.Errorf("run: %w", err)
 	}
 	log.Info("Stopped")
@@ -138,13 +144,24 @@ func addOtherFlags(flags *flag.FlagSet, logging *zap.Options) {
 // part runs until ctx ends.
 type part func(ctx context.Context) error
 
-// start runs the manager and the parts that do not need it until ctx ends or one of them fails.
-func start(ctx context.Context, mgr ctrl.Manager, synced <-chan struct{}, parts ...part) error {
+// start runs the manager and the parts that do not need it until ctx ends or one of them fails. The probes are answered until
+// all others have ended.
+func start(ctx context.Context, mgr ctrl.Manager, probes *probes, parts ...part) error {
+	parts = append(parts, func(ctx context.Context) error { return manage(ctx, mgr, probes.synced) })
 	group, ctx := errgroup.WithContext(ctx)
+	defer context.AfterFunc(ctx, probes.stop)()
+	probing, end := context.WithCancel(context.WithoutCancel(ctx))
+	group.Go(func() error { return probes.run(probing) })
+	var others sync.WaitGroup
 	for _, run := range parts {
-		group.Go(func() error { return run(ctx) })
+		others.Add(1)
+		group.Go(func() error {
+			defer others.Done()
+			return run(ctx)
+		})
 	}
-	group.Go(func() error { return manage(ctx, mgr, synced) })
+	others.Wait()
+	end()
 	return group.Wait()
 }
 
@@ -176,21 +193,23 @@ func replica(settings config.Settings) status.Replica {
 	return r
 }
 
-// newManager returns a manager of controller-runtime with our settings. Synced is closed when its caches are filled.
-func newManager(ctx context.Context, settings config.Settings, log logr.Logger) (_ ctrl.Manager, synced <-chan struct{}, err error) {
+// newManager returns a manager of controller-runtime with our settings.
+func newManager(ctx context.Context, settings config.Settings, log logr.Logger) (ctrl.Manager, error) {
 	scheme := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))
 
 	cluster, err := ctrl.GetConfig()
 	if err != nil {
-		return nil, nil, fmt.Errorf("cannot find a cluster: %w; set --kubeconfig or KUBECONFIG, or run in a cluster", err)
+		return nil, fmt.Errorf("cannot find a cluster: %w; set --kubeconfig or KUBECONFIG, or run in a cluster", err)
 	}
 	cluster.QPS, cluster.Burst = settings.KubeAPIQPS, settings.KubeAPIBurst
 	if cluster.QPS == 0 {
 		cluster.QPS = -1 // means no limit to client-go
 	}
 
+	// client-go's own limit of 30 s would delay the next try where the network drops packets.
+	cluster.Dial = (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}).DialContext
 	if settings.Tracing {
 		cluster.Wrap(tracing.Transport)
 	}
@@ -204,9 +223,10 @@ func newManager(ctx context.Context, settings config.Settings, log logr.Logger) 
 		Cache: cache.Options{
 			DefaultNamespaces: namespaces,
 			DefaultTransform:  controllercache.Trim,
+			NewInformer:       controllercache.NewInformer,
 		},
 		Metrics:                 metricsserver.Options{BindAddress: notServed}, // see addMetrics
-		HealthProbeBindAddress:  notServed,                                     // see addProbes
+		HealthProbeBindAddress:  notServed,                                     // see newProbes
 		MapperProvider:          controllercache.Mapper,
 		PprofBindAddress:        settings.PprofBindAddress,
 		LeaderElection:          settings.LeaderElect,
@@ -221,11 +241,7 @@ func newManager(ctx context.Context, settings config.Settings, log logr.Logger) 
 		if settings.LeaderElect && settings.LeaderElectionNamespace == "" {
 			hint = "; outside a cluster --leader-elect needs --leader-election-namespace"
 		}
-		return nil, nil, fmt.Errorf("build the manager: %w%s", err, hint)
+		return nil, fmt.Errorf("build the manager: %w%s", err, hint)
 	}
-	if err := addMetrics(ctx, mgr, settings, log.WithName("metrics")); err != nil {
-		return nil, nil, err
-	}
-	synced, err = addProbes(ctx, mgr, settings, log.WithName("probes"))
-	return mgr, synced, err
+	return mgr, addMetrics(ctx, mgr, settings, log.WithName("metrics"))
 }

@@ -14,7 +14,6 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
@@ -58,60 +57,34 @@ func addMetrics(ctx context.Context, mgr ctrl.Manager, settings config.Settings,
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", serving.FewAtOnce(metrics, scrapesAtOnce, refusedScrape))
-	return addServer(ctx, mgr, "metrics", settings.MetricsBindAddress, mux, serving.TLS(certificate), settings, log)
-}
-
-// addProbes adds a server of the probes. The process is live if it answers, and ready when its caches are filled. Metrics and
-// statuses report an unavailable database, since neither a restart nor removing the pod from the Service would fix it.
-func addProbes(ctx context.Context, mgr ctrl.Manager, settings config.Settings, log logr.Logger) (synced <-chan struct{}, err error) {
-	filled := make(chan struct{})
-	err = mgr.Add(everyReplica(func(ctx context.Context) error {
-		if mgr.GetCache().WaitForCacheSync(ctx) {
-			close(filled)
-		}
-		return nil
-	}))
+	server, err := newServer(ctx, "metrics", settings.MetricsBindAddress, mux, serving.TLS(certificate), settings, log)
 	if err != nil {
-		return nil, fmt.Errorf("add the wait for the caches: %w", err)
+		return err
 	}
-	if settings.HealthProbeBindAddress == notServed {
-		return filled, nil
+	if err := mgr.Add(server); err != nil {
+		return fmt.Errorf("add the server of the metrics: %w", err)
 	}
-	mux := http.NewServeMux()
-	for path, checks := range map[string]map[string]healthz.Checker{
-		"/healthz": {"ping": healthz.Ping},
-		"/readyz":  {"caches": readyWhen(filled)},
-	} {
-		handler := http.StripPrefix(path, &healthz.Handler{Checks: checks})
-		mux.Handle(path, handler)
-		mux.Handle(path+"/", handler) // for a single check
-	}
-	return filled, addServer(ctx, mgr, "probes", settings.HealthProbeBindAddress, mux, nil, settings, log)
+	return nil
 }
 
-// addServer adds a server with the limits of the login API, without TLS if config is nil. It listens at once, so that an
+// newServer returns a server with the limits of the login API, without TLS if config is nil. It listens at once, so that an
 // address in use is an error at start.
-func addServer(
-	ctx context.Context, mgr ctrl.Manager, name, address string, handler http.Handler, config *tls.Config, settings config.Settings,
-	log logr.Logger,
-) error {
+func newServer(
+	ctx context.Context, name, address string, handler http.Handler, config *tls.Config, settings config.Settings, log logr.Logger,
+) (*manager.Server, error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
-		return fmt.Errorf("serve the %s: %w", name, err)
+		return nil, fmt.Errorf("serve the %s: %w", name, err)
 	}
 	listener = serving.Limit(listener, serving.Limits{Connections: maxConnections})
 	if config != nil {
 		listener = tls.NewListener(listener, config)
 	}
 	shutdown := settings.GracefulShutdownTimeout / 2
-	err = mgr.Add(&manager.Server{
+	return &manager.Server{
 		Name:            name,
 		Server:          serving.NewServer(handler, config, slog.New(logr.ToSlogHandler(log))),
 		Listener:        listener,
 		ShutdownTimeout: &shutdown,
-	})
-	if err != nil {
-		return fmt.Errorf("add the server of the %s: %w", name, err)
-	}
-	return nil
+	}, nil
 }

@@ -21,11 +21,25 @@ func (l *loader) checkTogether(s *Settings) {
 			d.IdleConnections = d.MaxConnections
 		}
 	}
+	l.checkShutdown(s)
 	l.checkAddresses(s)
 	l.checkDefaultUsers(s)
 	l.checkCertificate(flagMetricsCertDir, s.MetricsCertDir)
 	l.checkCertificate(flagLoginCertDir, s.Login.TLSCertDir)
 	l.checkSecrets(&s.Login)
+}
+
+// checkShutdown checks that requests that arrive in the shutdown delay have time to finish.
+func (l *loader) checkShutdown(s *Settings) {
+	if s.ShutdownDelay < s.GracefulShutdownTimeout {
+		return
+	}
+	if delay := l.settings[flagShutdownDelay]; delay.given() && s.ShutdownDelay > 0 {
+		l.problem(delay.origin, "the shutdown delay of %s leaves no time of the %s of --%s to finish requests; lower the first or raise the second",
+			s.ShutdownDelay, s.GracefulShutdownTimeout, flagShutdownTimeout)
+		return
+	}
+	s.ShutdownDelay = s.GracefulShutdownTimeout / 2
 }
 
 // checkSecrets checks the files of the signing secrets. Their paths are not quoted, because one may be a secret itself.

@@ -98,6 +98,9 @@ type Settings struct {
 	// GracefulShutdownTimeout is the time from SIGTERM that running work gets;
 	// 0 ends it at once.
 	GracefulShutdownTimeout time.Duration
+	// ShutdownDelay is the time from SIGTERM in which the login server accepts connections: the proxies of a Service
+	// need it to stop routing to this replica. It is shorter than GracefulShutdownTimeout, unless that is 0.
+	ShutdownDelay time.Duration
 }
 
 // Database says how the database is reached.

@@ -332,8 +332,13 @@ func (s *Settings) serving() []Setting {
 				"other OpenTelemetry variables apply too",
 		},
 		{
-			Name: "graceful-shutdown-timeout", Value: duration{&s.GracefulShutdownTimeout, 0}, Default: "20s", Unit: "time",
+			Name: flagShutdownTimeout, Value: duration{&s.GracefulShutdownTimeout, 0}, Default: "20s", Unit: "time",
 			Help: "time that running work has to finish after SIGTERM",
+		},
+		{
+			Name: flagShutdownDelay, Value: duration{&s.ShutdownDelay, 0}, Default: "5s", Unit: "time",
+			Help: "time after SIGTERM in which the login API still accepts connections, so that " +
+				"[a rollout refuses no login](high-availability.md#a-replica-that-stops); less than `--graceful-shutdown-timeout`",
 		},
 	}
 }
@@ -348,6 +353,8 @@ const (
 	flagDefaultUsersTakeOver   = "default-users-take-over"
 	flagMetricsAddress         = "metrics-bind-address"
 	flagMetricsCertDir         = "metrics-cert-dir"
+	flagShutdownTimeout        = "graceful-shutdown-timeout"
+	flagShutdownDelay          = "shutdown-delay"
 	flagHealthAddress          = "health-probe-bind-address"
 	flagPprofAddress           = "pprof-bind-address"
 	flagLoginAddress           = "login-bind-address"

@@ -28,7 +28,10 @@ type ServerOptions struct {
 	// Traced reports whether requests are traced.
 	Traced bool
 
-	// Drain is the time that running requests have after the server begins to end.
+	// Delay is the time in which the server still accepts connections after it was told to end. Its responses close their
+	// connections meanwhile, so that kept ones move to other replicas.
+	Delay time.Duration
+	// Drain is the time that running requests have after that.
 	Drain time.Duration
 }
 
@@ -36,8 +39,10 @@ type ServerOptions struct {
 type Server struct {
 	service *Service
 	address string
+	delay   time.Duration
 	drain   time.Duration
 	limits  serving.Limits
+	leaving *serving.Leaving
 	http    *http.Server
 }
 
@@ -51,11 +56,14 @@ func NewServer(s *Service, options ServerOptions) (*Server, error) {
 	if options.Traced {
 		handler = traced(handler)
 	}
-	handler = paced(handler, s, options.TrustedProxies)
+	leaving := new(serving.Leaving)
+	handler = leaving.Handler(paced(handler, s, options.TrustedProxies))
 	return &Server{
 		service: s,
 		address: options.Address,
+		delay:   options.Delay,
 		drain:   options.Drain,
+		leaving: leaving,
 		limits: serving.Limits{
 			Connections: options.MaxConnections,
 			Trusted:     options.TrustedProxies,
@@ -65,7 +73,7 @@ func NewServer(s *Service, options ServerOptions) (*Server, error) {
 	}, nil
 }
 
-// Run serves until ctx ends, and then until the running attempts are answered and settled.
+// Run serves until ctx ends, then for the delay, and then until the running attempts are answered and settled.
 func (s *Server) Run(ctx context.Context) error {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.address)
 	if err != nil {
@@ -79,11 +87,9 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	s.service.Log.Info("Serving logins", "address", listener.Addr().String())
 	ended := make(chan error, 1)
 	go func() { ended <- s.http.ServeTLS(serving.Limit(listener, s.limits), "", "") }()
-	select {
-	case err := <-ended:
+	if err := s.untilDelay(ctx, ended); err != nil {
 		s.service.Wait()
 		return fmt.Errorf("serve logins: %w", err)
-	case <-ctx.Done():
 	}
 
 	// Waiting attempts are rejected uncharged, so that their clients can try another replica.
@@ -99,4 +105,24 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	}
 	s.service.Wait()
 	return err
+}
+
+// untilDelay waits until ctx has ended and the delay is over. It returns the error of a server that ends before.
+func (s *Server) untilDelay(ctx context.Context, ended <-chan error) error {
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	s.leaving.Begin()
+	if s.delay == 0 {
+		return nil
+	}
+	s.service.Log.Info("Stopping; logins are still served, for clients that were not yet routed to other replicas", "for", s.delay)
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(s.delay):
+		return nil
+	}
 }

@@ -51,7 +51,7 @@ func TestNotesSayWhatToDoNext(t *testing.T) {
 	}{
 		"with the default values": {"{}", []string{"create secret generic shardinguser-database --from-file=dsn=./dsn.txt", "kind: ShardingUser", "https://shardinguser-controller-manager-login." + system + ".svc:443", "self-signed"}},
 		"cnpg":                    {"database: {cloudNativePG: {cluster: accounts}}", []string{"accounts-app", "accounts-ca"}},
-		"in memory":               {"{database: {inMemory: true}, replicas: 2}", []string{"keeps all accounts in memory", "run one replica", "no PodDisruptionBudget"}},
+		"in memory":               {"{database: {inMemory: true}, replicas: 2, podDisruptionBudget: {enabled: false}}", []string{"keeps all accounts in memory", "run one replica", "no PodDisruptionBudget"}},
 		"CRDs that go":            {"crds: {keep: false}", []string{"WARNING"}},
 		"no CRDs":                 {"crds: {enabled: false}", []string{"install and upgrade the CustomResourceDefinitions yourself"}},
 		"default users":           {"defaultUsers: {passwords: generated}", []string{"get secret admin-password"}},

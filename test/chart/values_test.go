@@ -22,7 +22,7 @@ func TestValuesOfObjects(t *testing.T) {
 	cases{
 		"what is turned off leaves nothing behind": {
 			"{login: {enabled: false}, metrics: {enabled: false}, rbac: {create: false, forPeople: false}, " +
-				"serviceAccount: {create: false, name: theirs}, crds: {enabled: false}, database: {inMemory: true}}",
+				"serviceAccount: {create: false, name: theirs}, crds: {enabled: false}, database: {inMemory: true}, podDisruptionBudget: {enabled: false}}",
 			func(m made) {
 				m.Expect(m.objects).To(gomega.HaveLen(1))
 				pod := get[appsv1.Deployment](m.t, m.objects, deploymentName).Spec.Template.Spec
@@ -103,8 +103,29 @@ func TestValuesOfReplicasAndNetworks(t *testing.T) {
 				m.Expect(strategy.RollingUpdate.MaxUnavailable.IntValue()).To(gomega.BeZero())
 			},
 		},
-		"several replicas have a budget": {
-			"{replicas: 3, podDisruptionBudget: {enabled: true, maxUnavailable: 34%}}",
+		"replicas prefer different nodes, and a drain evicts one": {
+			"{replicas: 2}",
+			func(m made) {
+				pods := get[appsv1.Deployment](m.t, m.objects, deploymentName).Spec
+				budget := get[policyv1.PodDisruptionBudget](m.t, m.objects, "PodDisruptionBudget "+system+"/shardinguser-controller-manager")
+				m.Expect(budget.Spec.MaxUnavailable.IntValue()).To(gomega.Equal(1))
+				m.Expect(budget.Spec.Selector).To(gomega.Equal(pods.Selector))
+				apart := pods.Template.Spec.Affinity.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution
+				m.Expect(apart).To(gomega.HaveLen(1))
+				m.Expect(apart[0].PodAffinityTerm.LabelSelector).To(gomega.Equal(pods.Selector))
+				m.Expect(apart[0].PodAffinityTerm.TopologyKey).To(gomega.Equal("kubernetes.io/hostname"))
+			},
+		},
+		"an affinity of their own replaces the default one": {
+			"affinity: {nodeAffinity: {}}",
+			func(m made) {
+				affinity := get[appsv1.Deployment](m.t, m.objects, deploymentName).Spec.Template.Spec.Affinity
+				m.Expect(affinity.PodAntiAffinity).To(gomega.BeNil())
+				m.Expect(affinity.NodeAffinity).NotTo(gomega.BeNil())
+			},
+		},
+		"a budget can be a share": {
+			"{replicas: 3, podDisruptionBudget: {maxUnavailable: 34%}}",
 			func(m made) {
 				budget := get[policyv1.PodDisruptionBudget](m.t, m.objects, "PodDisruptionBudget "+system+"/shardinguser-controller-manager")
 				pods := get[appsv1.Deployment](m.t, m.objects, deploymentName)
@@ -175,7 +196,6 @@ func TestContradictoryValuesAreRejectedWithAReason(t *testing.T) {
 	t.Parallel()
 	for setting, want := range map[string]string{
 		"database.existingSecret=":                                                      "name the Secret with the DSN, or set database.cloudNativePG.cluster or database.inMemory",
-		"podDisruptionBudget.enabled=true":                                              "set replicas to 2 or more",
 		"login.tls.certManager.enabled=true":                                            "name the Issuer that signs the certificate",
 		"serviceAccount.create=false":                                                   "name the ServiceAccount that is to be used",
 		"policies.enabled=false,admission.enabled=true":                                 "it decides by policies, which are off",

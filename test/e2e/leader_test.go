@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"net/http"
 	"syscall"
 	"testing"
 	"time"
@@ -131,4 +132,27 @@ func (s *story) everything() string {
 		text += fmt.Sprintln(u.Name, u.UID, u.ResourceVersion)
 	}
 	return text
+}
+
+// A replica that stops is still routed to for a while, on kept connections too.
+func TestAStoppingReplicaServesLoginsForTheShutdownDelay(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	leader, standby := s.pair(s.ownLease(), "--shutdown-delay=4s")
+	s.member("alice")
+	s.logsIn(leader, "alice", http.StatusOK) // leaves a kept connection
+	leader.Signal(syscall.SIGTERM)
+
+	s.eventually(4*time.Second, func(g gomega.Gomega) {
+		g.Expect(leader.probe("/readyz")).To(gomega.Equal(http.StatusInternalServerError))
+	})
+	s.Expect(leader.probe("/healthz")).To(gomega.Equal(http.StatusOK))
+	answer, err := leader.Verify(t.Context(), basic("alice", canary+" alice"))
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	s.Expect(answer.Status).To(gomega.Equal(http.StatusOK))
+	s.Expect(answer.Closes).To(gomega.BeTrue(), "a client of a kept connection continues elsewhere")
+	s.eventually(4*time.Second, func(g gomega.Gomega) { g.Expect(standby.leads()).To(gomega.BeTrue()) })
+	s.logsIn(leader, "alice", http.StatusOK) // on a new connection
+	s.Expect(leader.exit(20 * time.Second)).To(gomega.BeZero())
+	s.Expect(leader.said()).To(gomega.MatchRegexp(`The probe fails.*readyz.*the process is stopping`))
 }

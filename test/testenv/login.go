@@ -22,6 +22,7 @@ type Answer struct {
 	Status int
 	Header http.Header
 	Body   string
+	Closes bool // the connection, after this response
 }
 
 // LogIn sends a username and a password to the login API.
@@ -56,5 +57,5 @@ func (m *Manager) Ask(ctx context.Context, method, path, body, authorization str
 	if err != nil {
 		return Answer{}, fmt.Errorf("send a request to the login API: %w", err)
 	}
-	return Answer{Status: response.StatusCode, Header: response.Header, Body: string(content)}, nil
+	return Answer{Status: response.StatusCode, Header: response.Header, Body: string(content), Closes: response.Close}, nil
 }

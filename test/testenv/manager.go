@@ -131,6 +131,7 @@ func (c *ControlPlane) StartManager(options ManagerOptions) (*Manager, error) {
 	args := []string{
 		"--kubeconfig=" + kubeconfig, "--health-probe-bind-address=" + m.Health, "--metrics-bind-address=" + m.Metrics,
 		"--login-bind-address=" + m.Login,
+		"--shutdown-delay=0", // no Service routes to it
 	}
 	for setting, content := range map[string]string{
 		"user-database-dsn-file": options.DSN, "login-database-dsn-file": options.LoginDSN, "jwt-secret-file": options.Secret,
