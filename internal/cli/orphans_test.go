@@ -25,7 +25,8 @@ func TestOrphansAreListedForPeopleAndPrograms(t *testing.T) {
 		not               string
 	}{
 		"a table": {
-			"", "", []string{"NAMESPACE   NAME    USERNAME", "team-a      alice   alice.a", "Can log in\nteam-b      bob ", "Inactive"},
+			"", "",
+			[]string{"NAMESPACE   NAME    USERNAME", "team-a      alice   alice.a", "Can log in\nteam-b      bob ", "Inactive"},
 			[]string{"There are 7 more", "none of the 9 orphans", "kubectl shardinguser orphans --deactivate"}, "\x1b",
 		},
 		"one namespace": {"", "team-b", []string{"team-b "}, nil, "alice"},
