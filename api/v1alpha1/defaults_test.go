@@ -98,16 +98,21 @@ func TestFieldSelectors(t *testing.T) {
 	ns := namespace(t, c)
 	created(t, c, manifest(ns, "new", nil))
 	created(t, c, manifest(ns, "inactive", fields{"active": false}))
+	created(t, c, manifest(ns, "of-orders", fields{"active": false, "system": "orders"}))
 	writeStatus(t, c, created(t, c, manifest(ns, "locked", nil)), fields{"locked": true, "username": "locked"})
 	writeStatus(t, c, created(t, c, manifest(ns, "seen", fields{"username": "bob"})), fields{"locked": false, "username": "bob"})
 
 	for selector, want := range map[string][]string{
-		"status.locked=false":                     {"inactive", "new", "seen"},
-		"status.locked!=true":                     {"inactive", "new", "seen"},
+		"status.locked=false":                     {"inactive", "new", "of-orders", "seen"},
+		"status.locked!=true":                     {"inactive", "new", "of-orders", "seen"},
 		"status.locked=true":                      {"locked"},
 		"spec.active=true":                        {"locked", "new", "seen"},
-		"spec.active=false":                       {"inactive"},
-		"status.username=":                        {"inactive", "new"},
+		"spec.active=false":                       {"inactive", "of-orders"},
+		"spec.system=":                            {"inactive", "locked", "new", "seen"},
+		"spec.system=orders":                      {"of-orders"},
+		"spec.system!=":                           {"of-orders"},
+		"spec.system!=orders,spec.active=false":   {"inactive"},
+		"status.username=":                        {"inactive", "new", "of-orders"},
 		"status.username=bob":                     {"seen"},
 		"status.username!=":                       {"locked", "seen"},
 		"status.locked=false,spec.active=true":    {"new", "seen"},

@@ -16,12 +16,16 @@ import (
 const immutable = "spec.username: Invalid value: username cannot be changed, added or removed after creation; " +
 	"create another ShardingUser and delete this one"
 
+const immutableSystem = "spec.system: Invalid value: system cannot be changed, added or removed after creation; " +
+	"create another ShardingUser and delete this one"
+
 func TestUsernameIsImmutable(t *testing.T) {
 	t.Parallel()
 	c := server(t)
 	ns := namespace(t, c)
 	named := created(t, c, manifest(ns, "named", fields{"username": "alice"}))
 	unnamed := created(t, c, manifest(ns, "unnamed", fields{}))
+	ofOrders := created(t, c, manifest(ns, "of-orders", fields{"system": "orders"}))
 
 	set := func(value any, path ...string) func(*unstructured.Unstructured) {
 		return func(u *unstructured.Unstructured) {
@@ -49,6 +53,11 @@ func TestUsernameIsImmutable(t *testing.T) {
 		"nor with all the rest of the spec":                  {named, remove("spec"), immutable},
 		"a username cannot be added":                         {unnamed, set("bob", "spec", "username"), immutable},
 		"not even the one in effect":                         {unnamed, set("unnamed", "spec", "username"), immutable},
+		"a system cannot be changed":                         {ofOrders, set("billing", "spec", "system"), immutableSystem},
+		"a system cannot be removed":                         {ofOrders, remove("spec", "system"), immutableSystem},
+		"a system cannot be added":                           {unnamed, set("orders", "spec", "system"), immutableSystem},
+		"the same system again passes":                       {ofOrders, set("orders", "spec", "system"), ""},
+		"other fields of a user of a system may be changed":  {ofOrders, set(false, "spec", "active"), ""},
 		"what is wrong with the new one is told first":       {named, set("b b", "spec", "username"), badUsername},
 		"the same username again passes":                     {named, set("alice", "spec", "username"), ""},
 		"other fields of a named user may be changed":        {named, set(false, "spec", "active"), ""},

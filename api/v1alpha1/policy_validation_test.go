@@ -116,6 +116,25 @@ func TestPolicyGlobs(t *testing.T) {
 	}
 }
 
+func TestPolicySystems(t *testing.T) {
+	t.Parallel()
+	c := server(t)
+	const bad = `the name of a system contains only lower-case letters, digits and -, and starts and ends with a letter or digit, for example orders; the default system is ""`
+	for name, tt := range map[string]struct {
+		systems []any
+		want    string
+	}{
+		"the default one and another": {[]any{"", "orders"}, ""},
+		"none":                        {[]any{}, "spec.systems in body should have at least 1 items"},
+		"the same twice":              {[]any{"a", "b", "a"}, `system "a" is listed twice; list each system once`},
+		"a wildcard":                  {[]any{"*"}, bad},
+		"64 characters":               {[]any{strings.Repeat("a", 64)}, "Too long: may not be more than 63"},
+		"null":                        {[]any{nil}, "[0] in body must be of type string"},
+	} {
+		t.Run(name, func(t *testing.T) { expect(t, attemptPolicy(t, c, fields{"systems": tt.systems}), tt.want) })
+	}
+}
+
 func TestPolicyLabels(t *testing.T) {
 	t.Parallel()
 	c := server(t)

@@ -38,7 +38,7 @@ func TestColumns(t *testing.T) {
 	if diff := cmp.Diff(want, always); diff != "" {
 		t.Errorf("kubectl get shows other columns (-want +got):\n%s", diff)
 	}
-	wantWide := []string{"NAME", "USERNAME", "ROLES", "ACTIVE", "READY", "REASON", "LOCKED", "LOCKED-UNTIL", "FAILED", "LAST-LOGIN", "AGE"}
+	wantWide := []string{"NAME", "USERNAME", "ROLES", "ACTIVE", "READY", "SYSTEM", "REASON", "LOCKED", "LOCKED-UNTIL", "FAILED", "LAST-LOGIN", "AGE"}
 	if diff := cmp.Diff(wantWide, wide); diff != "" {
 		t.Errorf("kubectl get -o wide shows other columns (-want +got):\n%s", diff)
 	}
@@ -74,7 +74,7 @@ func TestCells(t *testing.T) {
 	ns := namespace(t, c)
 	created(t, c, manifest(ns, "a-new-one", nil))
 	until := time.Now().Add(15 * time.Minute).UTC().Format(time.RFC3339)
-	locked := created(t, c, manifest(ns, "b-locked", fields{"username": "bob", "active": false, "roles": []any{"admin", "viewer"}}))
+	locked := created(t, c, manifest(ns, "b-locked", fields{"username": "bob", "system": "orders", "active": false, "roles": []any{"admin", "viewer"}}))
 	writeStatus(t, c, locked, fields{
 		"observedGeneration": int64(1), "username": "bob", "locked": true, "failedLoginAttempts": int64(5),
 		"lockedUntil": until, "lastLoginTime": time.Now().Add(-49 * time.Hour).UTC().Format(time.RFC3339),
@@ -99,8 +99,8 @@ func TestCells(t *testing.T) {
 		got[name] = row.Cells[1 : len(row.Cells)-1] // without the age
 	}
 	want := map[string][]any{
-		"a-new-one": {nil, "[]", true, "Unknown", "Pending", false, nil, 0.0, nil},
-		"b-locked":  {"bob", `["admin","viewer"]`, false, "False", "SecretNotFound", true, until, 5.0, "2d1h"},
+		"a-new-one": {nil, "[]", true, "Unknown", nil, "Pending", false, nil, 0.0, nil},
+		"b-locked":  {"bob", `["admin","viewer"]`, false, "False", "orders", "SecretNotFound", true, until, 5.0, "2d1h"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the table has other cells (-want +got):\n%s", diff)
@@ -117,7 +117,7 @@ func TestWhatKubectlGetShows(t *testing.T) {
 		"get suser":                 "NAME USERNAME ROLES ACTIVE READY LOCKED LOCKED-UNTIL FAILED LAST-LOGIN AGE",
 		"get shardinguser":          "NAME USERNAME ROLES ACTIVE READY LOCKED LOCKED-UNTIL FAILED LAST-LOGIN AGE",
 		"get sharding":              "NAME USERNAME ROLES ACTIVE READY LOCKED LOCKED-UNTIL FAILED LAST-LOGIN AGE",
-		"get shardingusers -o wide": "NAME USERNAME ROLES ACTIVE READY REASON LOCKED LOCKED-UNTIL FAILED LAST-LOGIN AGE",
+		"get shardingusers -o wide": "NAME USERNAME ROLES ACTIVE READY SYSTEM REASON LOCKED LOCKED-UNTIL FAILED LAST-LOGIN AGE",
 	} {
 		t.Run(command, func(t *testing.T) {
 			output, err := testenv.Cluster(t).Kubectl(t.Context(), append(strings.Fields(command), "--namespace="+ns)...)

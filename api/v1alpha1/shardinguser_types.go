@@ -56,7 +56,15 @@ type Role string
 
 // ShardingUserSpec is the desired state of the account.
 // +kubebuilder:validation:XValidation:rule="has(self.username) == has(oldSelf.username) && (!has(self.username) || self.username == oldSelf.username)",message="username cannot be changed, added or removed after creation; create another ShardingUser and delete this one",fieldPath=".username"
+// +kubebuilder:validation:XValidation:rule="has(self.system) == has(oldSelf.system) && (!has(self.system) || self.system == oldSelf.system)",message="system cannot be changed, added or removed after creation; create another ShardingUser and delete this one",fieldPath=".system"
 type ShardingUserSpec struct {
+	// system is the sharding system that the account belongs to, a DNS label such as orders. The operator that runs with the same --system manages it, in the database of that operator. Without it, the account belongs to the default system, whose operator runs without --system. It cannot be changed, added or removed after creation; create another ShardingUser instead.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="the name of a system contains only lower-case letters, digits and -, and starts and ends with a letter or digit, for example orders"
+	System string `json:"system,omitempty"`
+
 	// username is the name that the user logs in with. It has 1 to 255 letters, digits and . _ @ + -, and starts with a letter or digit. It is case-sensitive: Admin and admin are two users. It defaults to metadata.name. It cannot be changed, added or removed after creation; create another ShardingUser instead.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
@@ -203,12 +211,14 @@ type ShardingUserStatus struct {
 // +kubebuilder:resource:path=shardingusers,singular=shardinguser,scope=Namespaced,shortName=suser,categories=sharding
 // +kubebuilder:metadata:annotations="argocd.argoproj.io/sync-options=Prune=false,Delete=false"
 // +kubebuilder:selectablefield:JSONPath=`.spec.active`
+// +kubebuilder:selectablefield:JSONPath=`.spec.system`
 // +kubebuilder:selectablefield:JSONPath=`.status.locked`
 // +kubebuilder:selectablefield:JSONPath=`.status.username`
 // +kubebuilder:printcolumn:name="Username",type=string,JSONPath=`.status.username`,description="The name that the user logs in with"
 // +kubebuilder:printcolumn:name="Roles",type=string,JSONPath=`.spec.roles`,description="Roles of the user"
 // +kubebuilder:printcolumn:name="Active",type=boolean,JSONPath=`.spec.active`,description="Whether the user can log in"
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,description="Whether the row matches the spec"
+// +kubebuilder:printcolumn:name="System",type=string,priority=1,JSONPath=`.spec.system`,description="Sharding system of the account; none is the default system"
 // +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,description="Reason of the condition Ready"
 // +kubebuilder:printcolumn:name="Locked",type=boolean,JSONPath=`.status.locked`,description="Whether logins are refused because of failed attempts"
 // +kubebuilder:printcolumn:name="Locked-Until",type=string,JSONPath=`.status.lockedUntil`,description="When the lock expires"

@@ -36,6 +36,11 @@ const (
 // +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9._:@+*?-]+$')",message="a pattern contains only letters, digits, . _ : @ + - and the wildcards * (any characters) and ? (one character), for example team-a-*"
 type Glob string
 
+// SystemName is the name of a sharding system; "" is the default system.
+// +kubebuilder:validation:MaxLength=63
+// +kubebuilder:validation:XValidation:rule="self.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$')",message="the name of a system contains only lower-case letters, digits and -, and starts and ends with a letter or digit, for example orders; the default system is \"\""
+type SystemName string
+
 // LabelValue is the value of a label.
 // +kubebuilder:validation:MaxLength=63
 // +kubebuilder:validation:XValidation:rule="self.matches('^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$')",message="the value of a label has up to 63 letters, digits and - _ ., and starts and ends with a letter or digit"
@@ -88,6 +93,14 @@ type ShardingUserPolicySpec struct {
 	// namespaceSelector selects the namespaces that the policy applies to. An empty selector, {}, selects all.
 	// +required
 	NamespaceSelector *NamespaceSelector `json:"namespaceSelector,omitempty"`
+
+	// systems are the sharding systems that the policy applies to, as spec.system of ShardingUsers names them. The empty name, "", is the default system. Without this field the policy applies to all systems. A ShardingUser whose system no policy applies to is not permitted, like one whose namespace no policy selects.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:XValidation:rule="self.all(system, self.indexOf(system) == self.lastIndexOf(system))",message="a system is listed twice; list each system once",messageExpression="'system \"' + self.filter(system, self.indexOf(system) != self.lastIndexOf(system))[0] + '\" is listed twice; list each system once'"
+	Systems []SystemName `json:"systems,omitempty"`
 
 	// usernames are patterns of the permitted usernames. * matches any number of characters, including none, and ? matches one character. At least one pattern must match the whole username.
 	// +required

@@ -69,6 +69,24 @@ func TestUsername(t *testing.T) {
 	})
 }
 
+func TestSystem(t *testing.T) {
+	t.Parallel()
+	c := server(t)
+	const bad = "the name of a system contains only lower-case letters, digits and -, and starts and ends with a letter or digit, for example orders"
+	for name, tt := range map[string]struct{ system, want string }{
+		"an ordinary one":  {"orders", ""},
+		"one digit":        {"0", ""},
+		"63 characters":    {strings.Repeat("a", 63), ""},
+		"64 characters":    {strings.Repeat("a", 64), "spec.system: Too long: may not be more than 63"},
+		"an empty one":     {"", "spec.system: Invalid value: \"\": "},
+		"a capital":        {"Orders", bad},
+		"a dot":            {"orders.eu", bad},
+		"a hyphen at last": {"orders-", bad},
+	} {
+		t.Run(name, func(t *testing.T) { expect(t, attempt(t, c, fields{"system": tt.system}), tt.want) })
+	}
+}
+
 // checkCharacters tries every character of ASCII, first and later in a name.
 func checkCharacters(t *testing.T, try func(string) string, allowed, message string) {
 	t.Helper()

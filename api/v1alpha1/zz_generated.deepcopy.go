@@ -287,6 +287,11 @@ func (in *ShardingUserPolicySpec) DeepCopyInto(out *ShardingUserPolicySpec) {
 		*out = new(NamespaceSelector)
 		(*in).DeepCopyInto(*out)
 	}
+	if in.Systems != nil {
+		in, out := &in.Systems, &out.Systems
+		*out = make([]SystemName, len(*in))
+		copy(*out, *in)
+	}
 	if in.Usernames != nil {
 		in, out := &in.Usernames, &out.Usernames
 		*out = make([]Glob, len(*in))

@@ -14,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sharding-system/shardinguser-operator/internal/config"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/cache"
 	"github.com/sharding-system/shardinguser-operator/internal/controller/policies"
 )
 
@@ -22,15 +24,15 @@ import (
 // does not use the manager's caches, which wait forever for resources that they may not read.
 type cluster struct {
 	reader   client.Reader
-	policies bool // checks that policies can be read
+	settings config.Settings
 	log      logr.Logger
 
 	known chan struct{} // closed once uid is set
 	uid   string
 }
 
-func newCluster(reader client.Reader, policies bool, log logr.Logger) *cluster {
-	return &cluster{reader: reader, policies: policies, log: log, known: make(chan struct{})}
+func newCluster(reader client.Reader, settings config.Settings, log logr.Logger) *cluster {
+	return &cluster{reader: reader, settings: settings, log: log, known: make(chan struct{})}
 }
 
 // refusals is the number of consecutive refusals, a second apart, that are an error. An API server that has just started
@@ -46,7 +48,7 @@ func (c *cluster) find(ctx context.Context) error {
 		switch {
 		case err == nil:
 			return true, nil
-		case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err), apierrors.IsNotFound(err):
+		case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err), apierrors.IsNotFound(err), apierrors.IsBadRequest(err):
 			if refused++; refused == refusals {
 				return false, err
 			}
@@ -76,10 +78,12 @@ func (c *cluster) ask(ctx context.Context, namespace *corev1.Namespace) error {
 		return fmt.Errorf("read the namespace %s, whose UID identifies the cluster: %w; apply config/rbac, which allows it",
 			metav1.NamespaceSystem, err)
 	}
-	if c.policies {
-		return policies.Check(ctx, c.reader)
+	if c.settings.Policies {
+		if err := policies.Check(ctx, c.reader); err != nil {
+			return err
+		}
 	}
-	return nil
+	return cache.CheckSystem(ctx, c.reader, c.settings.System, c.settings.WatchNamespaces)
 }
 
 // UID waits for the UID of the cluster and returns it. Its only error is that of the context.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -13,13 +14,16 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sharding-system/shardinguser-operator/internal/config"
 )
 
 // answers is an API server that returns these errors in order, and repeats the last one.
 type answers struct {
 	client.Reader
-	errs  []error
-	asked int
+	errs   []error
+	listed error
+	asked  int
 }
 
 func (a *answers) Get(_ context.Context, _ client.ObjectKey, object client.Object, _ ...client.GetOption) error {
@@ -27,6 +31,24 @@ func (a *answers) Get(_ context.Context, _ client.ObjectKey, object client.Objec
 	a.asked++
 	object.SetUID("the cluster")
 	return err
+}
+
+func (a *answers) List(context.Context, client.ObjectList, ...client.ListOption) error {
+	return a.listed
+}
+
+func TestAnOldCRDIsReportedWithWhatToDo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		server := &answers{errs: []error{nil}, listed: apierrors.NewBadRequest("field label not supported: spec.system")}
+		err := newCluster(server, config.Settings{System: "orders"}, logr.Discard()).find(t.Context())
+		if err == nil || !strings.Contains(err.Error(), "apply config/crd of this version") {
+			t.Errorf("the error is %v", err)
+		}
+		if server.asked != refusals {
+			t.Errorf("it asked %d times, want %d", server.asked, refusals)
+		}
+	})
 }
 
 func TestTheAPIServerIsAskedUntilItAnswers(t *testing.T) {
@@ -59,7 +81,7 @@ func TestTheAPIServerIsAskedUntilItAnswers(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				server := &answers{errs: tt.errs}
-				c := newCluster(server, false, logr.Discard())
+				c := newCluster(server, config.Settings{}, logr.Discard())
 				err := c.find(t.Context())
 				if tt.known != (err == nil) || server.asked != tt.asked {
 					t.Fatalf("after %d requests it returns %v", server.asked, err)

@@ -9,6 +9,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/sharding-system/shardinguser-operator/internal/config"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/cache"
 	"github.com/sharding-system/shardinguser-operator/internal/controller/defaultusers"
 )
 
@@ -19,6 +20,7 @@ func addDefaultUsers(mgr ctrl.Manager, accounts accounts, settings config.Settin
 	}
 	options := defaultusers.Options{
 		Namespace:         settings.DefaultUsers.Namespace,
+		System:            settings.System,
 		Watched:           settings.WatchNamespaces,
 		WellKnown:         settings.DefaultUsers.Passwords == config.DefaultUsersSharding,
 		MinPasswordLength: settings.PasswordMinLength,
@@ -27,7 +29,7 @@ func addDefaultUsers(mgr ctrl.Manager, accounts accounts, settings config.Settin
 	if settings.DefaultUsers.TakeOver && accounts.database != nil { // the sharding manager inserts nothing into memory
 		options.Beginning = accounts.database.Beginning
 	}
-	err := mgr.Add(defaultusers.New(mgr.GetAPIReader(), mgr.GetClient(), accounts, options))
+	err := mgr.Add(defaultusers.New(cache.ForSystem(mgr.GetAPIReader(), settings.System), mgr.GetClient(), accounts, options))
 	if err != nil {
 		return fmt.Errorf("add the default users: %w", err)
 	}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/sync/errgroup"
@@ -25,7 +26,6 @@ import (
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/client/config"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
@@ -37,6 +37,7 @@ import (
 	controllercache "github.com/sharding-system/shardinguser-operator/internal/controller/cache"
 	"github.com/sharding-system/shardinguser-operator/internal/controller/rows"
 	"github.com/sharding-system/shardinguser-operator/internal/controller/status"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/systems"
 	"github.com/sharding-system/shardinguser-operator/internal/tracing"
 )
 
@@ -71,7 +72,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	log := zap.New(zap.UseFlagOptions(&logging))
 	ctrl.SetLogger(log)
-	log.Info("Starting", "version", version)
+	log.Info("Starting", "version", version, "system", settings.System)
 	for _, warning := range settings.Warnings {
 		slog.New(logr.ToSlogHandler(log)).Warn("A setting has no effect", "reason", warning)
 	}
@@ -84,7 +85,7 @@ func run(ctx context.Context, args []string) error {
 	}
 
 	// Opening does not wait, so there is nothing to cancel.
-	accounts, err := openStore(settings, ctrlmetrics.Registry, log) //nolint:contextcheck // see above
+	accounts, err := openStore(settings, registry(settings), log) //nolint:contextcheck // see above
 	if err != nil {
 		return err
 	}
@@ -94,7 +95,7 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	cluster := newCluster(mgr.GetAPIReader(), settings.Policies, log)
+	cluster := newCluster(mgr.GetAPIReader(), settings, log)
 	keepSmall()
 	spareThreads(settings.HashCores)
 	hasher := newHasher(settings, log)
@@ -106,7 +107,7 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	announce := status.Announcer(mgr, replica(settings))
-	logins, err := newLogins(accounts, clusterAccounts, announce, hasher, settings, ctrlmetrics.Registry, log)
+	logins, err := newLogins(accounts, clusterAccounts, announce, hasher, settings, registry(settings), log)
 	if err != nil {
 		return err
 	}
@@ -117,6 +118,11 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	if err := addOrphans(mgr, accounts, reconciled, settings, options); err != nil {
+		return err
+	}
+	if err := systems.Add(mgr, systems.Options{
+		System: settings.System, WatchNamespaces: settings.WatchNamespaces, Registry: options.Registry,
+	}); err != nil {
 		return err
 	}
 	if err := addDefaultUsers(mgr, accounts, settings, log); err != nil {
@@ -184,6 +190,15 @@ func manage(ctx context.Context, mgr ctrl.Manager, synced <-chan struct{}) error
 }
 
 // replica returns the pod of this process, which the manifests pass in environment variables.
+// registry returns the registry of our metrics. Those of a named system have it as the label system. Those of the default system
+// do not, which is the same to Prometheus as an empty label.
+func registry(settings config.Settings) prometheus.Registerer {
+	if settings.System == "" {
+		return ctrlmetrics.Registry
+	}
+	return prometheus.WrapRegistererWith(prometheus.Labels{"system": settings.System}, ctrlmetrics.Registry)
+}
+
 func replica(settings config.Settings) status.Replica {
 	r := status.Replica{Namespace: settings.Namespace, Name: os.Getenv("POD_NAME"), UID: os.Getenv("POD_UID")}
 	if r.Name == "" {
@@ -213,24 +228,16 @@ func newManager(ctx context.Context, settings config.Settings, log logr.Logger) 
 	if settings.Tracing {
 		cluster.Wrap(tracing.Transport)
 	}
-	namespaces := map[string]cache.Config{}
-	for _, name := range settings.WatchNamespaces {
-		namespaces[name] = cache.Config{}
-	}
 	mgr, err := ctrl.NewManager(cluster, ctrl.Options{
-		Scheme: scheme,
-		Logger: withEndingNamespaces(log),
-		Cache: cache.Options{
-			DefaultNamespaces: namespaces,
-			DefaultTransform:  controllercache.Trim,
-			NewInformer:       controllercache.NewInformer,
-		},
+		Scheme:                  scheme,
+		Logger:                  withEndingNamespaces(log),
+		Cache:                   controllercache.Options(settings.System, settings.WatchNamespaces),
 		Metrics:                 metricsserver.Options{BindAddress: notServed}, // see addMetrics
 		HealthProbeBindAddress:  notServed,                                     // see newProbes
 		MapperProvider:          controllercache.Mapper,
 		PprofBindAddress:        settings.PprofBindAddress,
 		LeaderElection:          settings.LeaderElect,
-		LeaderElectionID:        config.LeaseName,
+		LeaderElectionID:        config.LeaseOf(settings.System),
 		LeaderElectionNamespace: settings.LeaderElectionNamespace,
 		// The process ends with the manager, so the lease can be released at once.
 		LeaderElectionReleaseOnCancel: true,

@@ -37,6 +37,7 @@ func addOrphans(mgr ctrl.Manager, accounts accounts, reconciled reconciled, sett
 		Accounts:         reconciled,
 		Rows:             reconciled,
 		Cluster:          options.Cluster,
+		System:           options.System,
 		Findings:         accounts.findings,
 		DefaultPasswords: accounts.defaultPasswords,
 		Namespace:        settings.Namespace,

@@ -6,7 +6,6 @@ import (
 	"context"
 
 	ctrl "sigs.k8s.io/controller-runtime"
-	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/sharding-system/shardinguser-operator/internal/config"
 	"github.com/sharding-system/shardinguser-operator/internal/controller"
@@ -22,10 +21,11 @@ func newOptions(
 ) (options controller.Options, clusterAccounts *declared.ClusterAccounts, err error) {
 	options = controller.Options{
 		Cluster:           cluster.UID,
+		System:            settings.System,
 		Concurrency:       settings.MaxConcurrentReconciles,
 		MinPasswordLength: settings.PasswordMinLength,
 		ProtectedRoles:    settings.ProtectedRoles,
-		Registry:          ctrlmetrics.Registry,
+		Registry:          registry(settings),
 	}
 	if options.Statuses, err = status.NewWriter(mgr, options.Registry); err != nil {
 		return options, nil, err

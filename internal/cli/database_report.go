@@ -19,14 +19,18 @@ import (
 var errUnreadableReport = errors.New("it contains no report that this version of the plugin can read")
 
 // databaseReport is what the operator published about the database.
-func databaseReport(ctx context.Context, kube client.Client, namespace string) seen[store.Report] {
+func databaseReport(ctx context.Context, kube client.Client, namespace, system string) seen[store.Report] {
 	var published corev1.ConfigMap
 	there := look(&published, kube.Get(ctx, client.ObjectKey{Namespace: namespace, Name: store.ReportName}, &published))
 	if there.it == nil {
 		return seen[store.Report]{err: there.err}
 	}
 	var report store.Report
-	if err := json.Unmarshal([]byte(published.Data[store.ReportKey]), &report); err != nil {
+	content, isPublished := published.Data[store.ReportKeyOf(system)]
+	if !isPublished && len(published.Data) > 0 {
+		return seen[store.Report]{} // another system's operator published its own
+	}
+	if err := json.Unmarshal([]byte(content), &report); err != nil {
 		return seen[store.Report]{err: errUnreadableReport}
 	}
 	return seen[store.Report]{it: &report}
@@ -44,7 +48,7 @@ var noStatement = map[string]bool{
 var unsafe = map[string]bool{store.FindingOpenSchema: true, store.FindingForeignOwner: true, store.FindingLockZone: true}
 
 // checkDatabase lists what the operator found at the table users, the default passwords, and the orphaned accounts.
-func checkDatabase(report seen[store.Report], namespace string) (results []result) {
+func checkDatabase(report seen[store.Report], namespace, system string) (results []result) {
 	const table, orphans = "Table", "Orphans"
 	name := namespace + "/" + store.ReportName
 	switch {
@@ -83,8 +87,7 @@ func checkDatabase(report seen[store.Report], namespace string) (results []resul
 		results = append(results, one(orphans, note, "", "There are %d more.", more)...)
 	}
 	if report.it.HeldOrphans != nil {
-		results = append(results, one(orphans, wrong, "Restore the ShardingUsers, or run kubectl shardinguser orphans --deactivate.",
-			"%s", held(*report.it.HeldOrphans))...)
+		results = append(results, one(orphans, wrong, adviceOnHeld(system), "%s", held(*report.it.HeldOrphans))...)
 	}
 	return results
 }

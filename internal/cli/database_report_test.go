@@ -70,7 +70,7 @@ func TestDoctorListsWhatTheOperatorFoundAboutTheDatabase(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			results := checkDatabase(tt.report, "system")
+			results := checkDatabase(tt.report, "system", "")
 			if len(results) != len(tt.want) {
 				t.Fatalf("got %v", results)
 			}
@@ -94,7 +94,7 @@ func TestDoctorEscapesNamesOfTheDatabase(t *testing.T) {
 	}
 	var out bytes.Buffer
 	d := &doctor{env: &env{Out: &stream{&out}}}
-	d.results(checkDatabase(seen[store.Report]{it: &report}, "system"))
+	d.results(checkDatabase(seen[store.Report]{it: &report}, "system", ""))
 	if strings.ContainsAny(out.String(), "\x1b\x07") || strings.Count(out.String(), "\n") != 5 {
 		t.Errorf("it prints %q", out.String())
 	}

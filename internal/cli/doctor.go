@@ -5,6 +5,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -31,11 +32,12 @@ type doctor struct {
 	allNamespaces     bool
 	operatorNamespace string
 
-	searches int // how many more Secrets are looked for in other namespaces: each time, the API server goes through all of them
+	leases   map[string]seen[coordinationv1.Lease] // by system
+	searches int                                   // how many more Secrets are looked for in other namespaces: each time, the API server goes through all of them
 }
 
 func newDoctor(e *env) *cobra.Command {
-	d := &doctor{env: e, searches: 20}
+	d := &doctor{env: e, searches: 20, leases: map[string]seen[coordinationv1.Lease]{}}
 	cmd := &cobra.Command{
 		Use:   "doctor [NAME]",
 		Short: "Explain why a user is not ready, and what to do",
@@ -123,9 +125,15 @@ func (d *doctor) examine(ctx context.Context, kube client.Client, namespace stri
 	}
 	x := examination{
 		Looked: len(users), Users: []examined{},
-		Cluster: append([]result{checkOperator(common.lease, common.leaseIn, common.now)}, checkPolicies(common.policies)...),
 	}
-	x.Cluster = append(x.Cluster, checkDatabase(databaseReport(ctx, kube, d.operatorNamespace), d.operatorNamespace)...)
+	for _, system := range systems(users) {
+		x.Cluster = append(x.Cluster, inSystem(system, checkOperator(d.leaseOf(ctx, kube, system), d.operatorNamespace, common.now))...)
+	}
+	x.Cluster = append(x.Cluster, checkPolicies(common.policies)...)
+	for _, system := range systems(users) {
+		report := databaseReport(ctx, kube, d.operatorNamespace, system)
+		x.Cluster = append(x.Cluster, inSystem(system, checkDatabase(report, d.operatorNamespace, system)...)...)
+	}
 	for i := range users {
 		if state(&users[i]) == "Ready" {
 			continue
@@ -138,14 +146,46 @@ func (d *doctor) examine(ctx context.Context, kube client.Client, namespace stri
 	return x, nil
 }
 
+// inSystem names a system in results about it, unless it is the default one.
+func inSystem(system string, results ...result) []result {
+	if system == "" {
+		return results
+	}
+	for i := range results {
+		results[i].Message = fmt.Sprintf("In the system %q: %s", system, results[i].Message)
+	}
+	return results
+}
+
 // common is what is the same for all users.
 func (d *doctor) common(ctx context.Context, kube client.Client) facts {
 	f := facts{now: time.Now(), leaseIn: d.operatorNamespace}
-	var lease coordinationv1.Lease
-	f.lease = look(&lease, kube.Get(ctx, client.ObjectKey{Namespace: d.operatorNamespace, Name: config.LeaseName}, &lease))
 	var policies v1alpha1.ShardingUserPolicyList
 	f.policies = look(&policies.Items, kube.List(ctx, &policies))
 	return f
+}
+
+// leaseOf returns the lease of the operator of a system.
+func (d *doctor) leaseOf(ctx context.Context, kube client.Client, system string) seen[coordinationv1.Lease] {
+	if known, ok := d.leases[system]; ok {
+		return known
+	}
+	var lease coordinationv1.Lease
+	found := look(&lease, kube.Get(ctx, client.ObjectKey{Namespace: d.operatorNamespace, Name: config.LeaseOf(system)}, &lease))
+	d.leases[system] = found
+	return found
+}
+
+// systems returns the systems of users, without users the default one.
+func systems(users []v1alpha1.ShardingUser) (systems []string) {
+	for i := range users {
+		systems = append(systems, users[i].Spec.System)
+	}
+	if len(systems) == 0 {
+		return []string{""}
+	}
+	slices.Sort(systems)
+	return slices.Compact(systems)
 }
 
 // look is what came of asking for something.
@@ -161,7 +201,7 @@ func look[T any](it *T, err error) seen[T] {
 
 // look examines one user.
 func (d *doctor) look(ctx context.Context, kube client.Client, f facts, u *v1alpha1.ShardingUser) examined {
-	f.user = u
+	f.user, f.lease = u, d.leaseOf(ctx, kube, u.Spec.System)
 	if u.Spec.Password != nil {
 		var secret corev1.Secret
 		f.secret = look(&secret, kube.Get(ctx, client.ObjectKey{Namespace: u.Namespace, Name: u.Spec.Password.SecretRef.Name}, &secret))
@@ -199,7 +239,7 @@ func (d *doctor) namesakes(ctx context.Context, kube client.Client, name string)
 	return namespaces
 }
 
-// claimants are the other users of the same username: in the cluster, or nearby where no more may be seen.
+// claimants are the other users of the same username in the system: in the cluster, or nearby where no more may be seen.
 func claimants(ctx context.Context, kube client.Client, u *v1alpha1.ShardingUser) (others []string, nearby bool) {
 	var list v1alpha1.ShardingUserList
 	same := client.MatchingFields{"status.username": user.Username(u)}
@@ -210,7 +250,7 @@ func claimants(ctx context.Context, kube client.Client, u *v1alpha1.ShardingUser
 		}
 	}
 	for i := range list.Items {
-		if other := &list.Items[i]; other.UID != u.UID {
+		if other := &list.Items[i]; other.UID != u.UID && other.Spec.System == u.Spec.System {
 			others = append(others, other.Namespace+"/"+other.Name)
 		}
 	}
@@ -258,11 +298,12 @@ func (d *doctor) tell(x examination) {
 	}
 }
 
-func (d *doctor) results(results []result) {
+// results writes results for people.
+func (e *env) results(results []result) {
 	for _, r := range results {
-		d.Out.say("  %-7s  %-8s  %s", r.Level, r.Check, r.Message)
+		e.Out.say("  %-7s  %-8s  %s", r.Level, r.Check, r.Message)
 		if r.Advice != "" {
-			d.Out.say("%s-> %s", strings.Repeat(" ", 21), r.Advice)
+			e.Out.say("%s-> %s", strings.Repeat(" ", 21), r.Advice)
 		}
 	}
 }

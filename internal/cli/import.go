@@ -75,6 +75,7 @@ Password hashes are confidential. Only the owner can read files with hashes (mod
 	flags.BoolVar(&i.apply, "apply", false, "Apply the manifests to the cluster")
 	flags.BoolVar(&i.dryRun, "dry-run", false, "Write nothing; show what would change in the directory, or without one in the cluster")
 	flags.StringVar(&i.secrets, "secrets", "", "Where to write the hashes: skip (nowhere), inline (with the user) or separate (in separate files; the default with --directory)")
+	flags.StringVar(&i.conversion.System, "system", "", "spec.system of the users, if the database is that of a named sharding system; a prefix of their names")
 	flags.StringVar(&i.deletion, "deletion-policy", string(v1alpha1.DeletionRetain), "spec.deletionPolicy of the users: Retain, Deactivate or Delete")
 	flags.BoolVar(&i.conversion.IncludeOwned, "include-owned", false, "Include rows that a resource already owns")
 	flags.BoolVar(&i.conversion.DropRoles, "drop-illegal-roles", false, "Import rows with roles that a ShardingUser cannot have, without these roles")

@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
@@ -25,6 +27,7 @@ type lister struct {
 	allNamespaces bool
 	locked        bool
 	selector      string
+	system        systemFlag
 }
 
 func newList(e *env) *cobra.Command {
@@ -53,6 +56,7 @@ is also Locked or Inactive if logins are refused.`,
 	cmd.Flags().BoolVarP(&l.allNamespaces, "all-namespaces", "A", false, "List the users of all namespaces")
 	cmd.Flags().BoolVar(&l.locked, "locked", false, "List only users that are locked because of failed attempts")
 	cmd.Flags().StringVarP(&l.selector, "selector", "l", "", "List only users with these labels")
+	l.system.bind(cmd, "List only users of this sharding system; --system= for the default one")
 	return cmd
 }
 
@@ -67,7 +71,7 @@ func (l *lister) run(ctx context.Context) error {
 	if l.allNamespaces {
 		namespace = ""
 	}
-	list, err := listUsers(ctx, kube, namespace, l.locked, l.selector)
+	list, err := listUsers(ctx, kube, namespace, l.locked, l.selector, l.system.options()...)
 	if err != nil {
 		return err
 	}
@@ -84,10 +88,15 @@ func (l *lister) run(ctx context.Context) error {
 }
 
 // listUsers are the users of a namespace, or of all where it is empty, in the order of their names.
-func listUsers(ctx context.Context, kube client.Client, namespace string, locked bool, selector string) ([]v1alpha1.ShardingUser, error) {
-	options := []client.ListOption{client.InNamespace(namespace)}
+func listUsers(
+	ctx context.Context, kube client.Client, namespace string, locked bool, selector string, of ...fields.Selector,
+) ([]v1alpha1.ShardingUser, error) {
 	if locked {
-		options = append(options, client.MatchingFields{"status.locked": "true"})
+		of = append(of, fields.OneTermEqualSelector("status.locked", "true"))
+	}
+	options := []client.ListOption{client.InNamespace(namespace)}
+	if len(of) > 0 {
+		options = append(options, client.MatchingFieldsSelector{Selector: fields.AndSelectors(of...)})
 	}
 	if selector != "" {
 		labels, err := metav1.ParseToLabelSelector(selector)
@@ -121,11 +130,34 @@ func nobody(namespace string, locked bool) string {
 	return fmt.Sprintf("No %s found in the namespace %q.", who, namespace)
 }
 
-// columns are the table of the users.
+// systemFlag is the flag --system. The default system has the empty name, so the flag knows whether it was given.
+type systemFlag struct {
+	name string
+	flag *pflag.Flag
+}
+
+func (s *systemFlag) bind(cmd *cobra.Command, help string) {
+	cmd.Flags().StringVar(&s.name, "system", "", help)
+	s.flag = cmd.Flags().Lookup("system")
+}
+
+// options returns the selector of the system; none if the flag was not given.
+func (s *systemFlag) options() []fields.Selector {
+	if !s.flag.Changed {
+		return nil
+	}
+	return []fields.Selector{fields.OneTermEqualSelector("spec.system", s.name)}
+}
+
+// columns are the table of the users. SYSTEM is among them if a user belongs to a named system.
 func columns(users []v1alpha1.ShardingUser, now time.Time, wide, namespaces bool) (header []string, rows [][]string) {
 	header = []string{"NAME", "USERNAME", "STATE", "ROLES", "FAILED", "LAST-LOGIN"}
 	if namespaces {
 		header = slices.Insert(header, 0, "NAMESPACE")
+	}
+	hasSystems := slices.ContainsFunc(users, func(u v1alpha1.ShardingUser) bool { return u.Spec.System != "" })
+	if hasSystems {
+		header = slices.Insert(header, slices.Index(header, "STATE"), "SYSTEM")
 	}
 	if wide {
 		header = append(header, "SECRET", "PERMITTED-BY", "WARNINGS", "AGE")
@@ -135,6 +167,9 @@ func columns(users []v1alpha1.ShardingUser, now time.Time, wide, namespaces bool
 		row := []string{
 			u.Name, user.Username(u), state(u), joined(u.Spec.Roles),
 			strconv.Itoa(int(u.Status.FailedLoginAttempts)), ago(now, timeOf(u.Status.LastLoginTime)),
+		}
+		if hasSystems {
+			row = slices.Insert(row, 2, u.Spec.System)
 		}
 		if namespaces {
 			row = slices.Insert(row, 0, u.Namespace)

@@ -24,6 +24,7 @@ type orphanLister struct {
 	*env
 	output            output
 	operatorNamespace string
+	system            string
 	deactivate, yes   bool
 }
 
@@ -54,6 +55,7 @@ The exit code is 1 if one of the accounts can log in.`,
 	}
 	l.output.bind(cmd, asName, asJSON, asYAML)
 	e.bindOperatorNamespace(cmd, &l.operatorNamespace)
+	cmd.Flags().StringVar(&l.system, "system", "", "List the orphans of this sharding system (default: the default system)")
 	cmd.Flags().BoolVar(&l.deactivate, "deactivate", false, "Confirm the deactivation of orphans that the operator holds back")
 	cmd.Flags().BoolVarP(&l.yes, "yes", "y", false, "With --deactivate: do not ask")
 	return cmd
@@ -105,14 +107,14 @@ func (l *orphanLister) run(ctx context.Context) error {
 
 // report is what the operator published.
 func (l *orphanLister) report(ctx context.Context, kube client.Client) (store.Report, error) {
-	published := databaseReport(ctx, kube, l.operatorNamespace)
+	published := databaseReport(ctx, kube, l.operatorNamespace, l.system)
 	name := l.operatorNamespace + "/" + store.ReportName
 	switch {
 	case published.err != nil:
 		return store.Report{}, fmt.Errorf("cannot read the ConfigMap %s, where the operator publishes orphans: %w", name, published.err)
 	case published.it == nil:
-		return store.Report{}, fmt.Errorf("the ConfigMap %s, where the operator publishes orphans, does not exist; "+
-			"check --operator-namespace, and that the operator is running", name)
+		return store.Report{}, fmt.Errorf("the ConfigMap %s has no report of the operator of this system; "+
+			"check --operator-namespace and --system, and that the operator is running", name)
 	}
 	return *published.it, nil
 }
@@ -162,7 +164,7 @@ func (l *orphanLister) print(list orphanList, namespace string) error {
 		l.ErrOut.say("There are %d more, which the report has no room for. The operator's log has all.", list.More)
 	}
 	if list.Held != nil {
-		l.ErrOut.say("%s Restore the ShardingUsers, or run kubectl shardinguser orphans --deactivate.", held(*list.Held))
+		l.ErrOut.say("%s %s", held(*list.Held), adviceOnHeld(l.system))
 	}
 	return nil
 }
@@ -171,6 +173,11 @@ func (l *orphanLister) print(list orphanList, namespace string) error {
 func held(orphans store.HeldOrphans) string {
 	return fmt.Sprintf("The operator deactivates none of the %d orphans: so many at once look like a cluster that lost its ShardingUsers.",
 		orphans.Count)
+}
+
+// adviceOnHeld says what to do about held orphans of a system.
+func adviceOnHeld(system string) string {
+	return fmt.Sprintf("Restore the ShardingUsers, or run %s.", store.OrphansCommand(system, "--deactivate"))
 }
 
 // confirm tells the operator to deactivate the orphans that it holds back.
@@ -182,7 +189,7 @@ func (l *orphanLister) confirm(ctx context.Context, kube client.Client, report s
 		return err
 	}
 	there := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: l.operatorNamespace, Name: store.ReportName}}
-	body := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, store.AnnotationDeactivateOrphans, report.HeldOrphans.Token)
+	body := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, store.AnnotationDeactivateOrphansOf(l.system), report.HeldOrphans.Token)
 	if err := kube.Patch(ctx, there, client.RawPatch(types.MergePatchType, body)); err != nil {
 		return fmt.Errorf("confirm the deactivation: %w", err)
 	}

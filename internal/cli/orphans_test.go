@@ -10,6 +10,21 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
+func TestAHeldDeactivationIsConfirmedInItsSystem(t *testing.T) {
+	t.Parallel()
+	for system, want := range map[string][2]string{
+		"":       {"sharding.io/deactivate-orphans", "run kubectl shardinguser orphans --deactivate."},
+		"orders": {"orders.sharding.io/deactivate-orphans", "run kubectl shardinguser orphans --deactivate --system=orders."},
+	} {
+		if got := store.AnnotationDeactivateOrphansOf(system); got != want[0] {
+			t.Errorf("the annotation of the system %q is %s", system, got)
+		}
+		if got := adviceOnHeld(system); !strings.Contains(got, want[1]) {
+			t.Errorf("the advice about the system %q is %s", system, got)
+		}
+	}
+}
+
 func TestOrphansAreListedForPeopleAndPrograms(t *testing.T) {
 	t.Parallel()
 	report := store.Report{

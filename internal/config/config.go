@@ -22,8 +22,16 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/dsn"
 )
 
-// LeaseName is that of the lease which the leader holds.
+// LeaseName is that of the lease which the leader of the default system holds.
 const LeaseName = "shardinguser-operator.sharding.io"
+
+// LeaseOf returns the name of the lease which the leader of a system holds.
+func LeaseOf(system string) string {
+	if system == "" {
+		return LeaseName
+	}
+	return system + "." + LeaseName
+}
 
 // Settings is what the manager runs by. Every value lies within its limits;
 // every file that a path names could be read when [Load] returned.
@@ -68,6 +76,10 @@ type Settings struct {
 	// Namespace is the manager's own: that of its lease, which is the pod's unless
 	// another one was given, or "default" for a manager outside a cluster.
 	Namespace string
+
+	// System is the sharding system that the manager serves: only resources with this spec.system exist to it. It is empty for the
+	// default system, of the resources without one.
+	System string
 
 	// WatchNamespaces are sorted and distinct; none means all.
 	WatchNamespaces         []string

@@ -128,6 +128,7 @@ operator:
   kube-api-qps: 12.5
   database-timeout: 1m30s
   leader-election-namespace: system
+  system: orders
   database-max-connections: 3
   login-trusted-proxies: [10.1.2.3/8, "fd00::1", 10.0.0.0/8]
   lockout-attempts: 3
@@ -147,6 +148,7 @@ operator:
 	want := defaults()
 	want.ConfigFile = defaultConfigFile
 	want.LeaderElect = true
+	want.System = "orders"
 	want.WatchNamespaces = []string{"team-a", "team-b"}
 	want.MetricsBindAddress = "0"
 	want.HealthProbeBindAddress = "127.0.0.1:9000"

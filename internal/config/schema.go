@@ -2,6 +2,8 @@
 
 package config
 
+import "strings"
+
 // Schema returns the JSON schema of the chart's value that becomes the setting. It has no type for kinds that are no value of
 // the chart.
 func (s Setting) Schema() map[string]any {
@@ -16,6 +18,8 @@ func (s Setting) Schema() map[string]any {
 		return map[string]any{"type": "boolean"}
 	case names:
 		return map[string]any{"type": "array", "uniqueItems": true, "items": matching(v.valid.String())}
+	case system:
+		return matching("^(" + strings.Trim(namespaceName.String(), "^$") + ")?$")
 	case networks:
 		return map[string]any{"type": "array", "items": matching(`^[0-9a-fA-F.:]+(/[0-9]{1,3})?$`)}
 	}

@@ -142,6 +142,11 @@ func (s *Settings) changes() []Setting {
 func (s *Settings) reconciling() []Setting {
 	return []Setting{
 		{
+			Name: "system", Value: system{&s.System}, Absent: "the default system", Unit: "name", Chart: "system",
+			Help: "the [sharding system](systems.md) that the manager serves, such as orders: it watches, reconciles and reports on " +
+				"ShardingUsers with this `spec.system` only, and without it on those that have none",
+		},
+		{
 			Name: flagWatchNamespaces, Value: names{&s.WatchNamespaces, namespaceName, "names of namespaces, such as team-a,team-b"},
 			Absent: "all", Unit: "namespaces", Chart: "watchNamespaces",
 			Help: "comma-separated namespaces to watch",

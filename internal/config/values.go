@@ -247,6 +247,20 @@ func (n namespace) Set(s string) error {
 func (n namespace) String() string { return *n.at }
 func (namespace) Type() string     { return typeText }
 
+// system is the name of a sharding system, or empty. It is a DNS label, as a namespace is.
+type system struct{ at *string }
+
+func (n system) Set(s string) error {
+	s = strings.TrimSpace(s)
+	if s != "" && !namespaceName.MatchString(s) {
+		return want("the name of a system: up to 63 of a-z, 0-9 and -, starting and ending with a letter or digit, such as orders")
+	}
+	*n.at = s
+	return nil
+}
+func (n system) String() string { return *n.at }
+func (system) Type() string     { return typeText }
+
 // roleName is what the API server lets a role be.
 var roleName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:-]{0,62}$`)
 

@@ -68,6 +68,7 @@ func TestWrongSettings(t *testing.T) {
 		"an end that is not a time":        {args("--jwt-previous-secret-until=tomorrow"), []string{`"tomorrow" is not a time such as 2027-01-31T00:00:00Z`}},
 		"a record that is too small":       {args("--audit-max-size=4KiB"), []string{`"4KiB" is not a size of at least 1MiB`}},
 		"a record of an unknown unit":      {args("--audit-max-size=2GB"), []string{`"2GB" is not a size of at least 1MiB`}},
+		"a system in capitals":             {args("--system=Orders"), []string{`"Orders" is not the name of a system`}},
 		"a namespace in capitals":          {args("--watch-namespaces=a,Team"), []string{`"a,Team" is not a comma-separated list of names`}},
 		"a lease in no namespace":          {args("--leader-election-namespace=a_b"), []string{"is not the name of a namespace"}},
 	})

@@ -57,6 +57,9 @@ type Options struct {
 	// UID is known.
 	Cluster func(context.Context) (string, error)
 
+	// System is the one whose resources are reconciled; "" is the default system.
+	System string
+
 	// Concurrency is the number of concurrent reconciles, at least 1.
 	Concurrency int
 
@@ -140,7 +143,7 @@ func Setup(
 	staleness := status.NewStaleness(users)
 	r := &Reconciler{
 		client:    mgr.GetClient(),
-		uncached:  mgr.GetAPIReader(),
+		uncached:  cache.ForSystem(mgr.GetAPIReader(), options.System),
 		store:     rows.NewBreaker(store, options.trouble, time.Now),
 		policies:  options.Policies,
 		secrets:   secrets.NewReader(mgr.GetClient(), mgr.GetAPIReader(), generator, options.MinPasswordLength, users),

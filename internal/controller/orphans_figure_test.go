@@ -29,9 +29,9 @@ type searchReads struct {
 	pages, snapshots, observations atomic.Int64
 }
 
-func (c *searchReads) Owned(ctx context.Context, cluster, after string, limit int) ([]store.Owned, error) {
+func (c *searchReads) Owned(ctx context.Context, scope store.Scope, after string, limit int) ([]store.Owned, error) {
 	c.pages.Add(1)
-	return c.Records.Owned(ctx, cluster, after, limit)
+	return c.Records.Owned(ctx, scope, after, limit)
 }
 
 func (c *searchReads) Snapshot(ctx context.Context, usernames []string) (map[string]user.Observed, error) {

@@ -134,7 +134,7 @@ func TestHeldOrphansAreDeactivatedOnceThatIsConfirmed(t *testing.T) {
 	s.Expect(s.note("user-00").State).To(gomega.Equal(user.Released))
 	s.eventually(func(g gomega.Gomega) {
 		report := s.reportMap(g)
-		g.Expect(report.Annotations).NotTo(gomega.HaveKey(store.AnnotationDeactivateOrphans), "a confirmation holds once")
+		g.Expect(report.Annotations).NotTo(gomega.HaveKey(store.AnnotationDeactivateOrphansOf("")), "a confirmation holds once")
 		g.Expect(s.published().HeldOrphans).To(gomega.BeNil())
 	})
 }
@@ -153,7 +153,7 @@ func (s *story) confirms(token string) {
 	if report.Annotations == nil {
 		report.Annotations = map[string]string{}
 	}
-	report.Annotations[store.AnnotationDeactivateOrphans] = token
+	report.Annotations[store.AnnotationDeactivateOrphansOf("")] = token
 	s.Expect(s.kube.Patch(s.t.Context(), report, client.MergeFrom(base))).To(gomega.Succeed())
 }
 

@@ -46,6 +46,10 @@ func deletions(policies ...v1alpha1.DeletionPolicy) option {
 	return func(p *v1alpha1.ShardingUserPolicy) { p.Spec.DeletionPolicies = policies }
 }
 
+func systems(names ...v1alpha1.SystemName) option {
+	return func(p *v1alpha1.ShardingUserPolicy) { p.Spec.Systems = names }
+}
+
 func onPasswords(terms v1alpha1.PasswordTerms) option {
 	return func(p *v1alpha1.ShardingUserPolicy) { p.Spec.Password = &terms }
 }
@@ -94,6 +98,10 @@ func leaving(policy v1alpha1.DeletionPolicy) userOption {
 	return func(u *v1alpha1.ShardingUser) { u.Spec.DeletionPolicy = policy }
 }
 
+func ofSystem(name string) userOption {
+	return func(u *v1alpha1.ShardingUser) { u.Spec.System = name }
+}
+
 func withFormat(format v1alpha1.PasswordFormat) userOption {
 	return func(u *v1alpha1.ShardingUser) { u.Spec.Password = &v1alpha1.PasswordSource{Format: format} }
 }
@@ -104,6 +112,7 @@ var (
 	anyName = rapid.StringMatching(`[ab][ab.+]{0,5}`)
 	aKey    = rapid.SampledFrom([]string{"team", "tier", "example.com/team", "example-com/team"})
 	aPolicy = rapid.SampledFrom([]v1alpha1.DeletionPolicy{v1alpha1.DeletionDelete, v1alpha1.DeletionDeactivate, v1alpha1.DeletionRetain})
+	aSystem = rapid.SampledFrom([]v1alpha1.SystemName{"", "orders", "order"})
 	aValue  = rapid.SampledFrom([]v1alpha1.LabelValue{"", "a", "b", "a.b", "aXb"})
 )
 
@@ -138,6 +147,9 @@ func anyPolicy(t *rapid.T, name string) v1alpha1.ShardingUserPolicy {
 	if rapid.Bool().Draw(t, "deletion") {
 		p.Spec.DeletionPolicies = rapid.SliceOfNDistinct(aPolicy, 1, 3, rapid.ID).Draw(t, "deletion policies")
 	}
+	if rapid.Bool().Draw(t, "of systems") {
+		p.Spec.Systems = rapid.SliceOfNDistinct(aSystem, 1, 2, rapid.ID).Draw(t, "systems")
+	}
 	if rapid.Bool().Draw(t, "terms") {
 		p.Spec.Password = &v1alpha1.PasswordTerms{MinLength: rapid.Int32Range(0, 20).Draw(t, "least length")}
 	}
@@ -167,6 +179,7 @@ func anyUser(t *rapid.T) *v1alpha1.ShardingUser {
 	if rapid.Bool().Draw(t, "adopting") {
 		adopting(u)
 	}
+	u.Spec.System = string(aSystem.Draw(t, "user's system"))
 	u.Spec.DeletionPolicy = aPolicy.Draw(t, "user's deletion policy")
 	switch rapid.IntRange(0, 2).Draw(t, "password") {
 	case 0:

@@ -26,6 +26,7 @@ import (
 //	adoption REGEXP  the adoption policy matches
 //	format REGEXP    the format of the password matches; Plain if there is none
 //	deletion REGEXP  the deletion policy matches
+//	system REGEXP    the system matches; the empty text is the default system
 //
 // The syntax is RE2, as in Go and CEL. Without policies the index is empty. config/admission reads it.
 func Index(policies []v1alpha1.ShardingUserPolicy) map[string]string {
@@ -57,6 +58,14 @@ func (p policy) conditions() []string {
 		}
 		slices.Sort(deletions)
 		conditions = append(conditions, "deletion "+whole(deletions...))
+	}
+	if p.systems != nil {
+		var systems []string
+		for _, system := range p.systems {
+			systems = append(systems, string(system))
+		}
+		slices.Sort(systems)
+		conditions = append(conditions, "system "+whole(systems...))
 	}
 	return conditions
 }

@@ -52,6 +52,8 @@ func admits(t rapid.TB, index, labels map[string]string, u *v1alpha1.ShardingUse
 			return e.MatchString(string(u.Spec.AdoptionPolicy))
 		case "deletion":
 			return e.MatchString(string(u.Spec.DeletionPolicy))
+		case "system":
+			return e.MatchString(u.Spec.System)
 		case "format":
 			return e.MatchString(string(format))
 		}
@@ -113,6 +115,10 @@ func TestIndex(t *testing.T) {
 		"deletion policies": {
 			policyOf("p", usernames("a"), roles("*"), adoption, deletions(v1alpha1.DeletionDelete, v1alpha1.DeletionDeactivate)),
 			"username ^(?:a)$\nrole ^(?:.*)$\ndeletion ^(?:Deactivate|Delete)$",
+		},
+		"systems": {
+			policyOf("p", usernames("a"), roles("*"), adoption, systems("orders", "")),
+			"username ^(?:a)$\nrole ^(?:.*)$\nsystem ^(?:|orders)$",
 		},
 		"each kind of requirement": {
 			policyOf("p", usernames("a"), roles("*"), adoption, selecting(&v1alpha1.NamespaceSelector{

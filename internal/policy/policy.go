@@ -4,7 +4,7 @@
 // pure: no context, clock, logger or I/O.
 //
 // As with NetworkPolicies, everything is permitted without any policy. Once a policy exists, a user needs one that
-// selects its namespace and permits all that it asks for. An invalid policy permits no user.
+// selects its namespace, applies to its system and permits all that it asks for. An invalid policy permits no user.
 package policy
 
 import (
@@ -37,6 +37,7 @@ type policy struct {
 	adoption  bool
 	hashes    bool                      // the password may be a hash
 	deletions []v1alpha1.DeletionPolicy // nil for all
+	systems   []v1alpha1.SystemName     // nil for all
 	terms     user.Terms
 }
 
@@ -68,6 +69,7 @@ func compile(p *v1alpha1.ShardingUserPolicy) (policy, error) {
 		adoption:  p.Spec.Adoption == v1alpha1.AdoptionAllowed,
 		hashes:    p.Spec.Password == nil || p.Spec.Password.MinLength == 0,
 		deletions: p.Spec.DeletionPolicies,
+		systems:   p.Spec.Systems,
 		terms:     termsOf(p.Spec),
 	}
 	var err error
@@ -150,10 +152,13 @@ func (s Set) Permission(namespace map[string]string, u *v1alpha1.ShardingUser) u
 		return user.Permission{}
 	}
 	var refusals []string
-	refused := 0
+	refused, selected := 0, false
 	for _, p := range s.policies {
 		switch {
 		case !p.selector.Matches(labels.Set(namespace)):
+			continue
+		case !p.appliesTo(u.Spec.System):
+			selected = true
 			continue
 		case p.permits(u):
 			return user.Permission{By: p.name, Terms: p.terms}
@@ -163,7 +168,11 @@ func (s Set) Permission(namespace map[string]string, u *v1alpha1.ShardingUser) u
 		}
 	}
 	message := fmt.Sprintf("ShardingUserPolicies exist, and none selects the namespace %q; label the namespace, or change a policy.", u.Namespace)
-	if refused > 0 {
+	switch {
+	case refused == 0 && selected:
+		message = fmt.Sprintf("ShardingUserPolicies select the namespace %q, and none of them applies to the system %q; add it to spec.systems of a policy.",
+			u.Namespace, u.Spec.System)
+	case refused > 0:
 		message = fmt.Sprintf("No ShardingUserPolicy permits this user: %s.", abbreviate(refusals, refused, "; ", mostBytes))
 	}
 	return user.Permission{Refusal: &user.Problem{Reason: v1alpha1.ReasonNotPermitted, Message: message}}
@@ -182,6 +191,11 @@ func (p policy) permits(u *v1alpha1.ShardingUser) bool {
 	return (p.adoption || u.Spec.AdoptionPolicy != v1alpha1.AdoptionIfUnowned) && (p.hashes || !asHash(u)) &&
 		p.permitsDeletion(u) && p.usernames.MatchString(user.Username(u)) &&
 		!slices.ContainsFunc(u.Spec.Roles, func(role v1alpha1.Role) bool { return !p.roles.MatchString(string(role)) })
+}
+
+// appliesTo reports whether the policy applies to a system.
+func (p policy) appliesTo(system string) bool {
+	return p.systems == nil || slices.Contains(p.systems, v1alpha1.SystemName(system))
 }
 
 // permitsDeletion reports whether the policy permits the deletion policy of a resource.

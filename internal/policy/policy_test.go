@@ -22,6 +22,8 @@ import (
 
 const unlisted = `ShardingUserPolicies exist, and none selects the namespace "team-a"; label the namespace, or change a policy.`
 
+const notApplied = `ShardingUserPolicies select the namespace "team-a", and none of them applies to the system `
+
 func TestPermission(t *testing.T) {
 	inTeamA := map[string]string{"team": "a"}
 	type policies = []v1alpha1.ShardingUserPolicy
@@ -90,6 +92,16 @@ func TestPermission(t *testing.T) {
 			userOf("root"), "",
 			`"q" does not permit the username "root"`,
 		},
+		"a policy without systems applies to all of them":    {policies{policyOf("p")}, userOf("team-a-1", ofSystem("orders")), "p", ""},
+		"a policy applies to the systems that it names":      {policies{policyOf("p", systems("orders", "billing"))}, userOf("team-a-1", ofSystem("billing")), "p", ""},
+		"the empty name is the default system":               {policies{policyOf("p", systems(""))}, userOf("team-a-1"), "p", ""},
+		"a policy of another system permits no user of this": {policies{policyOf("p", systems("orders"))}, userOf("team-a-1", ofSystem("billing")), "", notApplied + `"billing"; add it to spec.systems of a policy.`},
+		"a policy of a named system permits no default user": {policies{policyOf("p", systems("orders"))}, userOf("team-a-1"), "", notApplied + `""; add it to spec.systems of a policy.`},
+		"policies of other systems are not named": {
+			policies{policyOf("p", systems("orders")), policyOf("q", systems("billing"))},
+			userOf("root", ofSystem("billing")), "",
+			`"q" does not permit the username "root"`,
+		},
 		"a policy without a selector permits no user": {policies{policyOf("p", selecting(nil))}, userOf("team-a-1"), "", unlisted},
 		"an invalid policy is a policy":               {policies{policyOf("p", usernames("("))}, userOf("team-a-1"), "", unlisted},
 		"an invalid policy does not affect others": {
@@ -106,7 +118,7 @@ func TestPermission(t *testing.T) {
 			var want *user.Problem
 			if tt.refusal != "" {
 				want = &user.Problem{Reason: v1alpha1.ReasonNotPermitted, Message: tt.refusal}
-				if tt.refusal != unlisted {
+				if tt.refusal != unlisted && !strings.HasPrefix(tt.refusal, notApplied) {
 					want.Message = "No ShardingUserPolicy permits this user: " + tt.refusal + "."
 				}
 			}

@@ -4,6 +4,12 @@ package store
 
 import "github.com/sharding-system/shardinguser-operator/internal/user"
 
+// A Scope selects the ownership records of one operator.
+type Scope struct {
+	Cluster string // UID of the cluster's kube-system namespace
+	System  string // "" is the default system
+}
+
 // Owned is an ownership record, and whether its row exists and is active.
 type Owned struct {
 	Username  string

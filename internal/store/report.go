@@ -14,8 +14,16 @@ import (
 // The leader publishes what it finds about the database in a ConfigMap of its own namespace, for people without a DSN.
 const (
 	ReportName = "shardinguser-database" // of the ConfigMap
-	ReportKey  = "report.json"           // of its only value, a Report
+	ReportKey  = "report.json"           // of the Report of the default system
 )
+
+// ReportKeyOf returns the key of a system's Report. Two releases in one namespace share the ConfigMap.
+func ReportKeyOf(system string) string {
+	if system == "" {
+		return ReportKey
+	}
+	return system + "." + ReportKey
+}
 
 // Report is what the leader found about the database.
 type Report struct {
@@ -48,9 +56,26 @@ func (o Orphan) Clean() Orphan {
 	return o
 }
 
-// AnnotationDeactivateOrphans confirms, on the ConfigMap of the report, that the held orphans are to be deactivated. Its value is
-// their token.
-const AnnotationDeactivateOrphans = "sharding.io/deactivate-orphans"
+// annotationDeactivateOrphans confirms, on the ConfigMap of the report, that the held orphans of the default system are to be
+// deactivated. Its value is their token.
+const annotationDeactivateOrphans = "sharding.io/deactivate-orphans"
+
+// AnnotationDeactivateOrphansOf returns the annotation that confirms the deactivation of a system's held orphans.
+func AnnotationDeactivateOrphansOf(system string) string {
+	if system == "" {
+		return annotationDeactivateOrphans
+	}
+	return system + "." + annotationDeactivateOrphans
+}
+
+// OrphansCommand returns the command that lists a system's orphans and, with --deactivate, sets that annotation.
+func OrphansCommand(system string, flags ...string) string {
+	words := append([]string{"kubectl shardinguser orphans"}, flags...)
+	if system != "" {
+		words = append(words, "--system="+system)
+	}
+	return strings.Join(words, " ")
+}
 
 // HeldOrphans are orphans that are not deactivated before an administrator confirms it.
 type HeldOrphans struct {
@@ -68,7 +93,7 @@ func NewOrphansToken(orphans []Owned) OrphansToken {
 	}
 	lines := make([]string, 0, len(orphans))
 	for _, o := range orphans {
-		lines = append(lines, strings.Join([]string{o.Username, o.Owner.Cluster, o.Owner.Namespace, o.Owner.Name, o.Owner.UID}, "\x00"))
+		lines = append(lines, strings.Join([]string{o.Username, o.Owner.Cluster, o.Owner.System, o.Owner.Namespace, o.Owner.Name, o.Owner.UID}, "\x00"))
 	}
 	slices.Sort(lines)
 	sum := sha256.Sum256([]byte(strings.Join(lines, "\n")))

@@ -9,7 +9,7 @@
 //     Observe for many usernames. It has an entry for each, whether there is such an account or could be.
 //   - Fresh reports whether the store never had an account: it has no row, no ownership record, and never had a record. If
 //     that cannot be known, the answer is no.
-//   - Owned lists the ownership records of one cluster, page by page, in a stable order of usernames.
+//   - Owned lists the ownership records of one cluster and system, page by page, in a stable order of usernames.
 //   - Released lists, in the same way, the ownership records that are released and whose rows are active.
 //   - Apply makes a change as a whole or not at all, and only while its plan still holds: the ownership record has the revision
 //     that was observed and, unless the change is confirmed, no newer generation of the same owner. Otherwise it returns

@@ -9,22 +9,31 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// Owner identifies the ShardingUser that owns a row. Several clusters may share one table.
+// Owner identifies the ShardingUser that owns a row. Several clusters, and several systems of a cluster, may share one table.
 type Owner struct {
 	Cluster   string // UID of the cluster's kube-system namespace
+	System    string // spec.system of the resource; "" is the default system
 	Namespace string
 	Name      string
 	UID       string
 }
 
-// Succeeds reports whether o has the cluster, namespace and name of former but is another resource. Only one resource
-// can have them at a time, so former is gone when o is known to exist.
+// Is reports whether both are the same resource. The system of a resource never changes, but an operator that does not know
+// systems records the default one.
+func (o Owner) Is(other Owner) bool {
+	other.System = o.System
+	return o == other
+}
+
+// Succeeds reports whether o has the cluster, system, namespace and name of former but is another resource. Only one resource
+// can have them at a time, so former is gone when o is known to exist. A former resource of another system is left to the
+// operator of that system.
 func (o Owner) Succeeds(former Owner) bool {
 	return o.sameName(former) && o.UID != former.UID
 }
 
 func (o Owner) sameName(other Owner) bool {
-	return o.Cluster == other.Cluster && o.Namespace == other.Namespace && o.Name == other.Name
+	return o.Cluster == other.Cluster && o.System == other.System && o.Namespace == other.Namespace && o.Name == other.Name
 }
 
 // String returns namespace/name.
@@ -96,7 +105,7 @@ func FromResource(cluster string, u *v1alpha1.ShardingUser) Desired {
 		roles = append(roles, string(role))
 	}
 	return Desired{
-		Owner:      Owner{Cluster: cluster, Namespace: u.Namespace, Name: u.Name, UID: string(u.UID)},
+		Owner:      Owner{Cluster: cluster, System: u.Spec.System, Namespace: u.Namespace, Name: u.Name, UID: string(u.UID)},
 		Generation: u.Generation,
 		Username:   Username(u),
 		Roles:      roles,

@@ -36,6 +36,9 @@ var (
 
 	// twin has alice's namespace and name in another cluster.
 	twin = user.Owner{Cluster: "cluster-2", Namespace: "team-a", Name: "alice", UID: "uid-8"}
+
+	// ordered had alice's namespace and name in the system orders.
+	ordered = user.Owner{Cluster: "cluster-1", System: "orders", Namespace: "team-a", Name: "alice", UID: "uid-7"}
 )
 
 type desiredOption func(*user.Desired)
@@ -57,7 +60,11 @@ func desired(options ...desiredOption) user.Desired {
 	return d
 }
 
-func deleting(d *user.Desired)  { d.Deleting = true }
+func deleting(d *user.Desired) { d.Deleting = true }
+func inSystem(system string) desiredOption {
+	return func(d *user.Desired) { d.Owner.System = system }
+}
+
 func paused(d *user.Desired)    { d.Paused = true }
 func inactive(d *user.Desired)  { d.Active = false }
 func adopting(d *user.Desired)  { d.Adoption = v1alpha1.AdoptionIfUnowned }

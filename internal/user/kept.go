@@ -31,7 +31,7 @@ func Unkept(d Desired, made Decision, after Observed) []Field {
 	if made.Change.Verb == Bury && next.Verb == Bury {
 		return nil // the record of a released username stays, with a new revision
 	}
-	if next.Verb == Nothing || made.Again && (next.Verb != made.Change.Verb || next.Owner != made.Change.Owner) {
+	if next.Verb == Nothing || made.Again && (next.Verb != made.Change.Verb || !next.Owner.Is(made.Change.Owner)) {
 		return nil
 	}
 	var fields []Field
@@ -55,7 +55,7 @@ func Unkept(d Desired, made Decision, after Observed) []Field {
 
 // hasOtherOwner reports whether another resource owns the row now.
 func hasOtherOwner(o Observed, owner Owner) bool {
-	return o.Ownership != nil && o.Ownership.State == Owned && o.Ownership.Owner != owner
+	return o.Ownership != nil && o.Ownership.State == Owned && !o.Ownership.Owner.Is(owner)
 }
 
 // asked returns the fields that an Update writes, without a hash that is disabled or enabled together with active.

@@ -8,8 +8,8 @@ import (
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
-// Leaver returns a ShardingUser for policies to decide on an account whose resource is gone. It has the namespace, name
-// and username of the ownership record, the roles of the row, and the deletion policy Retain, which is what happened to
+// Leaver returns a ShardingUser for policies to decide on an account whose resource is gone. It has the system,
+// namespace, name and username of the ownership record, the roles of the row, and the deletion policy Retain, which is what happened to
 // the account. It is nil if the row is missing or inactive, or has no recorded owner.
 func Leaver(username string, o Observed) *v1alpha1.ShardingUser {
 	if o.Row == nil || !o.Row.Active || o.Ownership == nil || o.Ownership.State == Deleted {
@@ -17,6 +17,7 @@ func Leaver(username string, o Observed) *v1alpha1.ShardingUser {
 	}
 	u := &v1alpha1.ShardingUser{}
 	u.Namespace, u.Name = o.Ownership.Owner.Namespace, o.Ownership.Owner.Name
+	u.Spec.System = o.Ownership.Owner.System
 	u.Spec.Username, u.Spec.DeletionPolicy = username, v1alpha1.DeletionRetain
 	for _, role := range o.Row.Roles {
 		u.Spec.Roles = append(u.Spec.Roles, v1alpha1.Role(role))

@@ -69,7 +69,7 @@ type Ownership struct {
 
 // OwnedBy reports whether the row belongs to owner.
 func (o Observed) OwnedBy(owner Owner) bool {
-	return o.Ownership != nil && o.Ownership.State == Owned && o.Ownership.Owner == owner
+	return o.Ownership != nil && o.Ownership.State == Owned && o.Ownership.Owner.Is(owner)
 }
 
 // Lockout returns the lockout terms of the policy that last permitted the owner.

@@ -117,6 +117,7 @@ func TestSucceeds(t *testing.T) {
 		"a resource does not succeed itself":                  {alice, false},
 		"a resource of another namespace is not succeeded":    {neighbour, false},
 		"the same name in another cluster is not succeeded":   {twin, false},
+		"the same name in another system is not succeeded":    {ordered, false},
 		"another name of the same namespace is not succeeded": {user.Owner{Cluster: "cluster-1", Namespace: "team-a", Name: "bob", UID: "uid-5"}, false},
 		"the same UID with another name is not succeeded":     {user.Owner{Cluster: "cluster-1", Namespace: "team-b", Name: "alice", UID: "uid-1"}, false},
 	} {

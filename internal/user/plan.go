@@ -90,7 +90,7 @@ func planNotOwned(d Desired, o Observed) Decision {
 		decision := planUnowned(d, o)
 		// This resource was deleted with its row: either the cached resource is outdated, or the API server was
 		// restored from a backup.
-		decision.Confirm = decision.Confirm || own.Owner == d.Owner
+		decision.Confirm = decision.Confirm || own.Owner.Is(d.Owner)
 		return decision
 	case Released:
 		if d.Owner.sameName(own.Owner) {
@@ -225,7 +225,7 @@ func planOwned(d Desired, o Observed) Decision {
 // isRecorded reports whether the ownership record of an owned row is complete for a permitted resource.
 func isRecorded(d Desired, o Observed) bool {
 	own := o.Ownership
-	return own.Generation == d.Generation && own.Deletion == d.Deletion && !own.Suspended && own.Lockout == lockout(d, o)
+	return own.Owner == d.Owner && own.Generation == d.Generation && own.Deletion == d.Deletion && !own.Suspended && own.Lockout == lockout(d, o)
 }
 
 // planPassword plans for the password of an owned row.
@@ -325,7 +325,7 @@ func planDeletion(d Desired, o Observed) Decision {
 // resource could be about to create the row, which must fail.
 func planBurial(d Desired, o Observed) Decision {
 	own := o.Ownership
-	if own != nil && (own.State == Owned || own.Owner == d.Owner) {
+	if own != nil && (own.State == Owned || own.Owner.Is(d.Owner)) {
 		return Decision{Change: newChange(d, o, Nothing)}
 	}
 	return Decision{Change: newChange(d, o, Bury)}
@@ -346,7 +346,7 @@ func newChange(d Desired, o Observed, verb Verb) Change {
 	handled := ""
 	if own := o.Ownership; own != nil {
 		c.Revision = own.Revision
-		if own.State != Deleted && own.Owner.sameName(d.Owner) {
+		if own.State != Deleted && (own.Owner.sameName(d.Owner) || own.Owner.Is(d.Owner)) {
 			handled = own.UnlockHandled
 		}
 	}
@@ -367,11 +367,22 @@ func refuse(reason, message string) Decision {
 
 func refuseTaken(d Desired, owner Owner) Decision {
 	where := ""
+	if owner.System != d.Owner.System {
+		where = " of " + systemNamed(owner.System)
+	}
 	if owner.Cluster != d.Owner.Cluster {
-		where = fmt.Sprintf(" of the cluster whose kube-system namespace has the UID %s", owner.Cluster)
+		where += fmt.Sprintf(" of the cluster whose kube-system namespace has the UID %s", owner.Cluster)
 	}
 	return refuse(v1alpha1.ReasonUsernameTaken, fmt.Sprintf(
 		"Username %q belongs to ShardingUser %s%s; choose another username, or delete that resource. To keep the account when you rename "+
 			"or move a resource, set spec.deletionPolicy of the old one to Retain before you delete it, and spec.adoptionPolicy of this one to IfUnowned.",
 		d.Username, owner, where))
+}
+
+// systemNamed returns words for a system.
+func systemNamed(system string) string {
+	if system == "" {
+		return "the default system"
+	}
+	return fmt.Sprintf("the system %q", system)
 }

@@ -112,6 +112,8 @@ const (
 		`choose another username, or delete that resource. ` + toKeepTheAccount
 	takenByTwin = `Username "alice" belongs to ShardingUser team-a/alice of the cluster whose kube-system namespace has ` +
 		`the UID cluster-2; choose another username, or delete that resource. ` + toKeepTheAccount
+	takenByOrdered   = `Username "alice" belongs to ShardingUser team-a/alice of the system "orders"; choose another username, or delete that resource. ` + toKeepTheAccount
+	takenInDefault   = `Username "alice" belongs to ShardingUser team-b/alice of the default system; choose another username, or delete that resource. ` + toKeepTheAccount
 	toKeepTheAccount = `To keep the account when you rename or move a resource, set spec.deletionPolicy of the old one to Retain ` +
 		`before you delete it, and spec.adoptionPolicy of this one to IfUnowned.`
 	isPaused      = `The operator changes nothing in the database while the annotation sharding.io/paused is "true"; remove the annotation to resume.`
@@ -245,6 +247,14 @@ func TestPlanOfATakenUsername(t *testing.T) {
 		"it is refused, and the message names another cluster": {
 			desired(), synced(ownedBy(twin)),
 			leaveBecause(v1alpha1.ReasonUsernameTaken, takenByTwin),
+		},
+		"it is refused to a resource of another system that took the name": {
+			desired(adopting), synced(ownedBy(ordered), recordedPolicy(v1alpha1.DeletionRetain)),
+			leaveBecause(v1alpha1.ReasonUsernameTaken, takenByOrdered),
+		},
+		"it is refused, and the message names the default system": {
+			desired(inSystem("orders")), synced(ownedBy(neighbour)),
+			leaveBecause(v1alpha1.ReasonUsernameTaken, takenInDefault),
 		},
 		"it is refused whatever the adoption policy": {
 			desired(adopting), synced(ownedBy(neighbour)),

@@ -152,7 +152,7 @@ func sameValue(a, b string) bool {
 	return a == b
 }
 
-// essence returns an object without what may differ: labels beyond those of its twin, the image, arguments (see above),
+// essence returns an object without what may differ: labels beyond those of its twin, the label of the release, the image, arguments (see above),
 // and the keys that a volume names.
 func essence(o, twin *unstructured.Unstructured) map[string]any {
 	o = o.DeepCopy()
@@ -191,10 +191,11 @@ func essence(o, twin *unstructured.Unstructured) map[string]any {
 	return unfolded(o.Object).(map[string]any)
 }
 
-// unfolded removes empty lines from all strings, because kustomize adds some to folded ones.
+// unfolded removes empty lines from all strings, because kustomize adds some to folded ones, and the label of the release.
 func unfolded(value any) any {
 	switch value := value.(type) {
 	case map[string]any:
+		delete(value, "app.kubernetes.io/instance")
 		for key := range value {
 			value[key] = unfolded(value[key])
 		}

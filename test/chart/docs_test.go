@@ -24,21 +24,7 @@ func TestTheCommandsOfTheGuideInstallTheOperator(t *testing.T) {
 	uninstalled(t)
 	_, err := plane.Kubectl(t.Context(), "delete", "namespace", system, "--ignore-not-found", "--timeout=60s")
 	g.Expect(err).NotTo(gomega.HaveOccurred())
-	text, err := os.ReadFile(filepath.Join(root, "docs", "install.md"))
-	g.Expect(err).NotTo(gomega.HaveOccurred())
-	dsn := filepath.Join(t.TempDir(), "dsn.txt")
-	g.Expect(os.WriteFile(dsn, []byte(testenv.Database(t)+"\n"), 0o600)).To(gomega.Succeed())
-
-	commands := 0
-	// Without the blocks that say why they are not run.
-	runnable := regexp.MustCompile("(?s)<!-- not run: [^\n]+ -->\n\n```sh\n.*?```").ReplaceAllString(string(text), "")
-	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(runnable, -1) {
-		for line := range strings.Lines(block[1]) {
-			follow(t, strings.Replace(line, "./dsn.txt", dsn, 1))
-			commands++
-		}
-	}
-	if commands < 8 {
+	if commands := follow(t, "install.md"); commands < 8 {
 		t.Errorf("docs/install.md has %d commands: are they still read right?", commands)
 	}
 	g.Expect(kubectl(t, "-n", system, "get", "deployment", managerName, "-o", "jsonpath={.metadata.labels.app\\.kubernetes\\.io/managed-by}")).
@@ -47,8 +33,43 @@ func TestTheCommandsOfTheGuideInstallTheOperator(t *testing.T) {
 	g.Expect(m.Ready(t.Context())).To(gomega.Succeed())
 }
 
-// follow runs a command of a page in the root of the repository.
-func follow(t *testing.T, line string) {
+// follow runs the commands of a page in order, and returns how many there are. Files of DSNs are of new databases.
+func follow(t *testing.T, page string) (commands int) {
+	t.Helper()
+	g := gomega.NewWithT(t)
+	text, err := os.ReadFile(filepath.Join(root, "docs", page))
+	g.Expect(err).NotTo(gomega.HaveOccurred())
+	files := t.TempDir()
+	file := func(name string, content []byte) string {
+		path := filepath.Join(files, name)
+		g.Expect(os.WriteFile(path, content, 0o600)).To(gomega.Succeed())
+		return path
+	}
+	replaced := map[string]string{}
+	for _, name := range []string{"dsn.txt", "orders-dsn.txt"} {
+		if strings.Contains(string(text), "./"+name) {
+			replaced["./"+name] = file(name, []byte(testenv.Database(t)+"\n"))
+		}
+	}
+	for _, block := range regexp.MustCompile("(?s)```yaml\n# ([a-z-]+\\.yaml)\n(.*?)```").FindAllSubmatch(text, -1) {
+		replaced[string(block[1])] = file(string(block[1]), block[2])
+	}
+	// Without the blocks that say why they are not run.
+	runnable := regexp.MustCompile("(?s)<!-- not run: [^\n]+ -->\n\n```sh\n.*?```").ReplaceAllString(string(text), "")
+	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(runnable, -1) {
+		for line := range strings.Lines(block[1]) {
+			for name, path := range replaced {
+				line = strings.ReplaceAll(line, name, path)
+			}
+			command(t, line)
+			commands++
+		}
+	}
+	return commands
+}
+
+// command runs a command of a page in the root of the repository.
+func command(t *testing.T, line string) {
 	t.Helper()
 	words := strings.Fields(line)
 	for i, word := range words {

@@ -84,7 +84,7 @@ func (l *leaving) follow(blocks ...pageBlock) {
 			continue
 		}
 		for line := range strings.Lines(block.text) {
-			follow(l.t, line)
+			command(l.t, line)
 		}
 	}
 }

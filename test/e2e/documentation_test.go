@@ -199,6 +199,7 @@ var elsewhere = map[string]string{
 	"docs/install.md":                     "test/chart",
 	"docs/plugin.md":                      "test/e2e",
 	"docs/security.md":                    "internal/store/postgres",
+	"docs/systems.md":                     "test/chart",
 	"docs/uninstall.md":                   "test/chart",
 }
 

@@ -70,7 +70,7 @@ func TestPluginListsOrphansAndConfirmsTheirDeactivation(t *testing.T) {
 	if testing.Short() { // the operator's part is TestHeldOrphansAreDeactivatedOnceThatIsConfirmed
 		var report corev1.ConfigMap
 		s.Expect(s.kube.Get(t.Context(), client.ObjectKey{Namespace: s.namespace, Name: store.ReportName}, &report)).To(gomega.Succeed())
-		s.Expect(report.Annotations[store.AnnotationDeactivateOrphans]).To(gomega.HaveLen(16))
+		s.Expect(report.Annotations[store.AnnotationDeactivateOrphansOf("")]).To(gomega.HaveLen(16))
 		return
 	}
 	s.eventually(3*time.Minute, func(g gomega.Gomega) {

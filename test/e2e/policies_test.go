@@ -88,6 +88,7 @@ func TestAdmissionRejectsUsersThatNoPolicyPermits(t *testing.T) {
 	u := s.readyUser("before", roles("boss"))
 	p := s.policy("team", func(p *v1alpha1.ShardingUserPolicySpec) {
 		p.Usernames, p.Roles = []v1alpha1.Glob{"team-?", "before"}, []v1alpha1.Glob{"view*", "operator"}
+		p.Systems = []v1alpha1.SystemName{"", "billing"}
 		p.Password = &v1alpha1.PasswordTerms{MinLength: 12}
 		p.DeletionPolicies = []v1alpha1.DeletionPolicy{v1alpha1.DeletionDelete, v1alpha1.DeletionDeactivate}
 	})
@@ -112,6 +113,7 @@ func TestAdmissionRejectsUsersThatNoPolicyPermits(t *testing.T) {
 		{func(u *v1alpha1.ShardingUser) { u.Spec.AdoptionPolicy = v1alpha1.AdoptionIfUnowned }},
 		{secret("x"), hashed},
 		{deletion(v1alpha1.DeletionRetain)},
+		{ofSystem("orders")},
 	} {
 		refused(s.WithT, s.resource("team-a", edits...))
 	}

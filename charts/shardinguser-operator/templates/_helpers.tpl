@@ -37,10 +37,49 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{/* Those of config/default, so that its pods can become this release's. */}}
-{{- define "shardinguser.selector" -}}
+{{/* The labels of this release's pods: several releases may be in one namespace. */}}
+{{- define "shardinguser.podLabels" -}}
+app.kubernetes.io/name: shardinguser-operator
+app.kubernetes.io/instance: {{ .Release.Name }}
+control-plane: controller-manager
+{{- end }}
+
+{{/*
+What config/default and older versions of this chart select pods by. The selector of a Deployment cannot be changed, so an existing
+one keeps it. Services and the like keep it as long as the Deployment's pods lack the newer label, so that an upgrade interrupts
+nothing: the next upgrade finds the label.
+*/}}
+{{- define "shardinguser.oldSelector" -}}
 app.kubernetes.io/name: shardinguser-operator
 control-plane: controller-manager
+{{- end }}
+
+{{- define "shardinguser.deploymentSelector" -}}
+{{- $there := lookup "apps/v1" "Deployment" .Release.Namespace (include "shardinguser.manager" .) -}}
+{{- if and $there (not (hasKey $there.spec.selector.matchLabels "app.kubernetes.io/instance")) -}}
+{{ include "shardinguser.oldSelector" . }}
+{{- else -}}
+{{ include "shardinguser.podLabels" . }}
+{{- end -}}
+{{- end }}
+
+{{/* "true" where the pods of an existing Deployment lack the label of the release, else empty. */}}
+{{- define "shardinguser.hasOldPods" -}}
+{{- $there := lookup "apps/v1" "Deployment" .Release.Namespace (include "shardinguser.manager" .) -}}
+{{- if and $there (ne (get $there.spec.template.metadata.labels "app.kubernetes.io/instance") .Release.Name) }}true{{ end -}}
+{{- end }}
+
+{{- define "shardinguser.selector" -}}
+{{- if include "shardinguser.hasOldPods" . -}}
+{{ include "shardinguser.oldSelector" . }}
+{{- else -}}
+{{ include "shardinguser.podLabels" . }}
+{{- end -}}
+{{- end }}
+
+{{/* The prefix of the default users' names: those of a named system may share a namespace with others. */}}
+{{- define "shardinguser.defaultUsersPrefix" -}}
+{{- with .Values.system }}{{ . }}-{{ end -}}
 {{- end }}
 
 {{- define "shardinguser.image" -}}

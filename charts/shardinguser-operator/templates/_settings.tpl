@@ -1,6 +1,7 @@
 {{/* Generated from internal/config/table.go by `make generate`: the arguments of values. They win over a settings file. */}}
 {{- define "shardinguser.settings" }}
 {{- include "shardinguser.setting" (list "notifications" "on" (ternary "off" "on" (not .Values.notifications.enabled))) }}
+{{- include "shardinguser.setting" (list "system" "" (.Values.system | default "")) }}
 {{- include "shardinguser.setting" (list "watch-namespaces" "" (join "," .Values.watchNamespaces)) }}
 {{- include "shardinguser.setting" (list "protected-roles" "\n" (join "," .Values.protectedRoles)) }}
 {{- include "shardinguser.setting" (list "orphans" "" (.Values.orphans | default "")) }}

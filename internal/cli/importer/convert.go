@@ -53,6 +53,7 @@ func (r Remark) String() string { return fmt.Sprintf("%s %q: %s", r.Kind, r.User
 // A Conversion says how rows become manifests.
 type Conversion struct {
 	Namespace    string // empty to leave it to kubectl apply
+	System       string // spec.system, and a prefix of the names; empty for the default system
 	Deletion     v1alpha1.DeletionPolicy
 	IncludeOwned bool
 	DropRoles    bool
@@ -144,6 +145,9 @@ func (c Conversion) name(account store.Account) string {
 	if c.IncludeOwned && account.Owner != nil && account.Owner.Namespace == c.Namespace && isName(account.Owner.Name) {
 		return account.Owner.Name
 	}
+	if c.System != "" {
+		return resourceName(c.System + "-" + account.Username) // another system's users may be in the namespace
+	}
 	return resourceName(account.Username)
 }
 
@@ -171,7 +175,8 @@ func (c Conversion) entry(account store.Account, name string, roles []v1alpha1.R
 			TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "ShardingUser"},
 			ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: c.Namespace},
 			Spec: v1alpha1.ShardingUserSpec{
-				Roles: roles, Active: &account.Row.Active, Password: &source,
+				System: c.System,
+				Roles:  roles, Active: &account.Row.Active, Password: &source,
 				AdoptionPolicy: v1alpha1.AdoptionIfUnowned, DeletionPolicy: c.Deletion,
 			},
 		},

@@ -121,6 +121,7 @@ func TestRowsThatAreNotAsOneMightExpectAreRemarkedOn(t *testing.T) {
 	}{
 		"nothing is said of one like any other":    {toTeamA, account("alice"), "", true, true},
 		"nor of hashes of other programs":          {toTeamA, account("alice", hashed("$2y$14$"+hashBody)), "", true, true},
+		"nor of users of a named system":           {with(func(c *Conversion) { c.System = "orders" }), account("alice"), "", true, true},
 		"a row of a resource is left to it":        {toTeamA, account("alice", ownedBy("b", "c")), Owned, false, false},
 		"unless that was asked for":                {with(func(c *Conversion) { c.IncludeOwned = true }), account("alice", ownedBy("b", "c")), "", true, true},
 		"a username with a space":                  {toTeamA, account("a b"), LeftOut, false, false},
@@ -308,5 +309,24 @@ func TestDifferencesAreThoseThatMatter(t *testing.T) {
 				t.Errorf("differences = %v, want %v", got, tt.want)
 			}
 		})
+	}
+}
+
+func TestUsersOfANamedSystemHaveItsNameAsAPrefix(t *testing.T) {
+	c := Conversion{Namespace: "team-a", System: "orders"}
+	entries, _ := c.Convert([]store.Account{account("alice"), account("Bob@example.com")})
+	if len(entries) != 2 {
+		t.Fatalf("there are %d entries", len(entries))
+	}
+	for i, want := range []struct{ name, username string }{{"orders-alice", "alice"}, {"orders-bob-example-com-x", "Bob@example.com"}} {
+		u := entries[i].user
+		if !strings.HasPrefix(u.Name, want.name) || u.Spec.Username != want.username || u.Spec.System != "orders" {
+			t.Errorf("the user is %s with the spec %+v, want %+v", u.Name, u.Spec, want)
+		}
+	}
+	there := entries[0].user.DeepCopy()
+	there.Spec.System = ""
+	if _, remark, ok := entries[0].settle(there); ok || remark == nil || remark.Kind != NotApplied {
+		t.Errorf("a user of another system is settled with %v, %v", remark, ok)
 	}
 }

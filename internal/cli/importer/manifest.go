@@ -80,6 +80,7 @@ func differences(want, have *v1alpha1.ShardingUser) (fields []string) {
 		}
 	}
 	differs("namespace", want.Namespace != "" && want.Namespace != have.Namespace)
+	differs("system", want.Spec.System != have.Spec.System)
 	differs("username", user.Username(want) != user.Username(have))
 	differs("roles", !slices.Equal(slices.Sorted(slices.Values(want.Spec.Roles)), slices.Sorted(slices.Values(have.Spec.Roles))))
 	differs("active", isActive(want) != isActive(have))
@@ -109,6 +110,9 @@ func (e Entry) settle(have *v1alpha1.ShardingUser) (settled Entry, r *Remark, ok
 	username := user.Username(e.user)
 	switch {
 	case have == nil:
+	case have.Spec.System != e.user.Spec.System:
+		return e, &Remark{username, NotApplied, fmt.Sprintf(
+			"the ShardingUser %s exists in the system %q, which cannot be changed", have.Name, have.Spec.System)}, false
 	case user.Username(have) != username:
 		return e, &Remark{username, NotApplied, fmt.Sprintf(
 			"the ShardingUser %s exists with the username %q, which cannot be changed", have.Name, user.Username(have))}, false

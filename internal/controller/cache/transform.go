@@ -52,6 +52,7 @@ func trimUser(u *v1alpha1.ShardingUser) {
 	u.APIVersion, u.Kind, u.Namespace = shared(u.APIVersion), shared(u.Kind), shared(u.Namespace)
 	share(u.Finalizers)
 	share(u.Spec.Roles)
+	u.Spec.System = shared(u.Spec.System)
 	u.Spec.AdoptionPolicy, u.Spec.DeletionPolicy = shared(u.Spec.AdoptionPolicy), shared(u.Spec.DeletionPolicy)
 	if p := u.Spec.Password; p != nil {
 		p.SecretRef.Key, p.Format = shared(p.SecretRef.Key), shared(p.Format)

@@ -42,6 +42,10 @@ type Store interface {
 type Options struct {
 	Namespace string
 
+	// System is the one that the users belong to. Those of the default system, "", are called as their usernames are, those of
+	// another one SYSTEM-USERNAME.
+	System string
+
 	// Watched are the namespaces in which no ShardingUser may be; none means all.
 	Watched []string
 
@@ -88,7 +92,7 @@ const (
 	lastRetry  = 30 * time.Second
 )
 
-// New returns a Creator, which is to be added to the manager.
+// New returns a Creator, which is to be added to the manager. To the reader, only the users of the system exist.
 func New(live client.Reader, writer client.Writer, store Store, options Options) *Creator {
 	return &Creator{live: live, writer: writer, store: store, options: options, there: map[string]bool{}}
 }
@@ -144,7 +148,7 @@ func (c *Creator) decide(ctx context.Context) error {
 		return err
 	}
 	c.options.Log.Info("The default users exist; the command shows the password of the first one", "command", fmt.Sprintf(
-		"kubectl -n %s get secret %s -o jsonpath={.data.%s} | base64 -d", c.options.Namespace, secretOf(defaultUsers[0]), defaultSecretKey))
+		"kubectl -n %s get secret %s -o jsonpath={.data.%s} | base64 -d", c.options.Namespace, c.secretOf(defaultUsers[0]), defaultSecretKey))
 	return nil
 }
 
@@ -240,12 +244,18 @@ func (c *Creator) create(ctx context.Context, o client.Object) error {
 	return nil
 }
 
-func (c *Creator) user(name string) *v1alpha1.ShardingUser {
+func (c *Creator) user(username string) *v1alpha1.ShardingUser {
+	named := ""
+	if c.options.System != "" {
+		named = username
+	}
 	return &v1alpha1.ShardingUser{
-		ObjectMeta: c.meta(name),
+		ObjectMeta: c.meta(c.nameOf(username)),
 		Spec: v1alpha1.ShardingUserSpec{
-			Roles:    []v1alpha1.Role{v1alpha1.Role(name)},
-			Password: &v1alpha1.PasswordSource{SecretRef: v1alpha1.SecretKeyReference{Name: secretOf(name)}},
+			System:   c.options.System,
+			Username: named,
+			Roles:    []v1alpha1.Role{v1alpha1.Role(username)},
+			Password: &v1alpha1.PasswordSource{SecretRef: v1alpha1.SecretKeyReference{Name: c.secretOf(username)}},
 
 			AdoptionPolicy: c.adoption,
 		},
@@ -254,7 +264,7 @@ func (c *Creator) user(name string) *v1alpha1.ShardingUser {
 
 func (c *Creator) secret(username string) *corev1.Secret {
 	return &corev1.Secret{
-		ObjectMeta: c.meta(secretOf(username)),
+		ObjectMeta: c.meta(c.secretOf(username)),
 		Data:       map[string][]byte{defaultSecretKey: []byte(c.password(username))},
 	}
 }
@@ -262,7 +272,15 @@ func (c *Creator) secret(username string) *corev1.Secret {
 // defaultSecretKey is the default of spec.password.secretRef.key.
 const defaultSecretKey = "password"
 
-func secretOf(username string) string { return username + "-password" }
+// nameOf returns the name of a default user. Those of another system have other names, since they may share a namespace.
+func (c *Creator) nameOf(username string) string {
+	if c.options.System == "" {
+		return username
+	}
+	return c.options.System + "-" + username
+}
+
+func (c *Creator) secretOf(username string) string { return c.nameOf(username) + "-password" }
 
 func (c *Creator) meta(name string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{Namespace: c.options.Namespace, Name: name, Labels: map[string]string{

@@ -101,17 +101,18 @@ func (o *Search) isConfirmed(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	var report corev1.ConfigMap
+	annotation := store.AnnotationDeactivateOrphansOf(o.options.System)
 	err := o.live.Get(ctx, client.ObjectKey{Namespace: o.options.Namespace, Name: store.ReportName}, &report)
 	switch {
 	case apierrors.IsNotFound(err):
 		return false, nil
 	case err != nil:
 		return false, fmt.Errorf("read the confirmation to deactivate orphans: %w", err)
-	case report.Annotations[store.AnnotationDeactivateOrphans] != string(token):
+	case report.Annotations[annotation] != string(token):
 		return false, nil
 	}
 	base := report.DeepCopy()
-	delete(report.Annotations, store.AnnotationDeactivateOrphans)
+	delete(report.Annotations, annotation)
 	if err := o.publisher.client.Patch(ctx, &report, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{})); err != nil {
 		return false, fmt.Errorf("take the confirmation to deactivate orphans: %w", err)
 	}
@@ -130,9 +131,9 @@ func (o *Search) announceHeld(ctx context.Context, accounts int) {
 	if count == 0 {
 		return
 	}
-	logf.FromContext(ctx).Info("Orphaned accounts are not deactivated: there are too many at once. Confirm it by kubectl shardinguser "+
-		"orphans --deactivate", "orphans", count, "accounts", accounts)
+	logf.FromContext(ctx).Info("Orphaned accounts are not deactivated: there are too many at once. Restore the ShardingUsers, or "+
+		"confirm it", "orphans", count, "accounts", accounts, "command", store.OrphansCommand(o.options.System, "--deactivate"))
 	o.events.Eventf(o.options.Replica.Pod(), nil, corev1.EventTypeWarning, EventTooManyOrphans, "SearchForOrphans",
 		"%d of %d accounts are orphaned. That many at once look like a cluster that lost its ShardingUsers, so none is deactivated. "+
-			"Restore the ShardingUsers, or run kubectl shardinguser orphans --deactivate.", count, accounts)
+			"Restore the ShardingUsers, or run %s.", count, accounts, store.OrphansCommand(o.options.System, "--deactivate"))
 }

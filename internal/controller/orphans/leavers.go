@@ -105,11 +105,11 @@ func (l *leavers) begin(ctx context.Context) (*leaverRound, error) {
 }
 
 // searchReleased considers all released records.
-func (r *leaverRound) searchReleased(ctx context.Context, cluster string) error {
+func (r *leaverRound) searchReleased(ctx context.Context, scope store.Scope) error {
 	if r == nil {
 		return nil
 	}
-	return eachPage(ctx, cluster, r.orphans.options.Records.Released, func(page []store.Owned) error {
+	return eachPage(ctx, scope, r.orphans.options.Records.Released, func(page []store.Owned) error {
 		usernames := make([]string, 0, len(page))
 		for _, record := range page {
 			if r.orphans.isWatched(record.Owner.Namespace) {
@@ -121,7 +121,7 @@ func (r *leaverRound) searchReleased(ctx context.Context, cluster string) error 
 			return fmt.Errorf("read the released accounts: %w", err)
 		}
 		for _, username := range usernames {
-			if own := accounts[username].Ownership; own == nil || own.State != user.Released || own.Owner.Cluster != cluster {
+			if own := accounts[username].Ownership; own == nil || own.State != user.Released || scopeOf(own.Owner) != scope {
 				continue // a resource took it
 			}
 			if _, err := r.consider(ctx, username, accounts[username]); err != nil {

@@ -26,6 +26,7 @@ import (
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 	"github.com/sharding-system/shardinguser-operator/internal/backoff"
+	controllercache "github.com/sharding-system/shardinguser-operator/internal/controller/cache"
 	"github.com/sharding-system/shardinguser-operator/internal/controller/policies"
 	"github.com/sharding-system/shardinguser-operator/internal/controller/rows"
 	"github.com/sharding-system/shardinguser-operator/internal/controller/status"
@@ -57,11 +58,11 @@ const (
 
 // Records is the store as the search needs it.
 type Records interface {
-	// Owned reads the next ownership records of a cluster that follow a username, at most limit of them.
-	Owned(ctx context.Context, cluster, after string, limit int) ([]store.Owned, error)
+	// Owned reads the next ownership records of a scope that follow a username, at most limit of them.
+	Owned(ctx context.Context, scope store.Scope, after string, limit int) ([]store.Owned, error)
 
 	// Released reads the next released ownership records whose rows are active, in the same way.
-	Released(ctx context.Context, cluster, after string, limit int) ([]store.Owned, error)
+	Released(ctx context.Context, scope store.Scope, after string, limit int) ([]store.Owned, error)
 }
 
 // Options are the settings of a Search.
@@ -70,6 +71,7 @@ type Options struct {
 	Accounts rows.Batches
 	Rows     rows.Watcher
 	Cluster  func(context.Context) (string, error)
+	System   string // that the manager serves; "" is the default one
 
 	// Findings are about the table users. They are published with the orphans.
 	Findings func() []store.Finding
@@ -139,7 +141,8 @@ func Add(mgr ctrl.Manager, options Options) error {
 	options.Delay, options.Rest = cmp.Or(options.Delay, usualDelay), cmp.Or(options.Rest, usualRest)
 	options.Grace, options.Confirm = cmp.Or(options.Grace, usualGrace), cmp.Or(options.Confirm, usualConfirm)
 	o := &Search{
-		options: options, cache: mgr.GetCache(), cached: mgr.GetClient(), live: mgr.GetAPIReader(), gets: rate.NewLimiter(getsPerSecond, getsPerSecond),
+		options: options, cache: mgr.GetCache(), cached: mgr.GetClient(), live: controllercache.ForSystem(mgr.GetAPIReader(), options.System),
+		gets:   rate.NewLimiter(getsPerSecond, getsPerSecond),
 		events: mgr.GetEventRecorder("shardinguser-operator"), wanted: make(chan struct{}, 1), known: map[store.Owned]time.Time{},
 		refused: map[store.Owned]string{}, guard: newGuard(),
 		count: prometheus.NewGauge(prometheus.GaugeOpts{
@@ -151,8 +154,8 @@ func Add(mgr ctrl.Manager, options Options) error {
 			Help: "Orphaned accounts that --orphans=deactivate does not deactivate before an administrator confirms it: too many at once.",
 		}),
 		publisher: &publisher{
-			client: mgr.GetClient(), live: mgr.GetAPIReader(), namespace: options.Namespace, findings: options.Findings,
-			defaults: options.DefaultPasswords,
+			client: mgr.GetClient(), live: mgr.GetAPIReader(), namespace: options.Namespace, key: store.ReportKeyOf(options.System),
+			findings: options.Findings, defaults: options.DefaultPasswords,
 		},
 	}
 	metrics := []prometheus.Collector{o.count, o.held}
@@ -229,15 +232,16 @@ func (o *Search) search(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	scope := store.Scope{Cluster: cluster, System: o.options.System}
 	round, err := o.leavers.begin(ctx)
 	if err != nil {
 		return err
 	}
-	found, accounts, err := o.searchOwned(ctx, cluster, round)
+	found, accounts, err := o.searchOwned(ctx, scope, round)
 	if err != nil {
 		return err
 	}
-	if err := round.searchReleased(ctx, cluster); err != nil {
+	if err := round.searchReleased(ctx, scope); err != nil {
 		return err
 	}
 	round.end(ctx)
@@ -264,8 +268,8 @@ func (o *Search) isDue(ctx context.Context) bool {
 
 // searchOwned returns the owned records whose resource is gone, and how many records there are in watched namespaces. Those that
 // no policy permits are suspended.
-func (o *Search) searchOwned(ctx context.Context, cluster string, round *leaverRound) (found []store.Owned, accounts int, err error) {
-	err = eachPage(ctx, cluster, o.options.Records.Owned, func(page []store.Owned) error {
+func (o *Search) searchOwned(ctx context.Context, scope store.Scope, round *leaverRound) (found []store.Owned, accounts int, err error) {
+	err = eachPage(ctx, scope, o.options.Records.Owned, func(page []store.Owned) error {
 		page = slices.DeleteFunc(slices.Clone(page), func(record store.Owned) bool { return !o.isWatched(record.Owner.Namespace) })
 		accounts += len(page)
 		gone, observed, err := o.gone(ctx, page)
@@ -287,11 +291,11 @@ func (o *Search) searchOwned(ctx context.Context, cluster string, round *leaverR
 
 // eachPage calls do with each page of the ownership records that read returns.
 func eachPage(
-	ctx context.Context, cluster string, read func(ctx context.Context, cluster, after string, limit int) ([]store.Owned, error),
+	ctx context.Context, scope store.Scope, read func(ctx context.Context, scope store.Scope, after string, limit int) ([]store.Owned, error),
 	do func(page []store.Owned) error,
 ) error {
 	for after := ""; ; {
-		page, err := read(ctx, cluster, after, pageSize)
+		page, err := read(ctx, scope, after, pageSize)
 		if err != nil {
 			return fmt.Errorf("read the ownership records: %w", err)
 		}
@@ -303,6 +307,11 @@ func eachPage(
 		}
 		after = page[len(page)-1].Username
 	}
+}
+
+// scopeOf returns the scope that an owner belongs to.
+func scopeOf(owner user.Owner) store.Scope {
+	return store.Scope{Cluster: owner.Cluster, System: owner.System}
 }
 
 // gone returns the records whose resource is gone, and their accounts. The cache is asked first, and only those that it does not

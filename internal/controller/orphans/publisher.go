@@ -39,6 +39,7 @@ type publisher struct {
 	client    client.Client
 	live      client.Reader
 	namespace string
+	key       string // of the system's report in the ConfigMap; the reports of other systems have other keys
 	findings  func() []store.Finding
 	defaults  func() store.DefaultPasswords
 
@@ -124,7 +125,7 @@ func (p *publisher) publish(ctx context.Context, report store.Report) error {
 	if err != nil {
 		return fmt.Errorf("encode the report: %w", err)
 	}
-	data := map[string]string{store.ReportKey: string(value)}
+	data := map[string]string{p.key: string(value)}
 	there := &corev1.ConfigMap{}
 	err = p.live.Get(ctx, client.ObjectKey{Namespace: p.namespace, Name: store.ReportName}, there)
 	switch {
@@ -138,11 +139,14 @@ func (p *publisher) publish(ctx context.Context, report store.Report) error {
 		return fmt.Errorf("read the ConfigMap: %w; apply config/rbac/role.yaml, which allows it", err)
 	}
 	var before store.Report
-	if json.Unmarshal([]byte(there.Data[store.ReportKey]), &before) == nil && sameReport(before, report) {
+	if json.Unmarshal([]byte(there.Data[p.key]), &before) == nil && sameReport(before, report) {
 		return nil
 	}
 	base := there.DeepCopy()
-	there.Data = data
+	if there.Data == nil {
+		there.Data = data
+	}
+	there.Data[p.key] = data[p.key]
 	if err := p.client.Patch(ctx, there, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{})); err != nil {
 		return fmt.Errorf("write the ConfigMap: %w; apply config/rbac/role.yaml, which allows it", err)
 	}

@@ -44,8 +44,8 @@ func current(change user.Change, record user.Ownership) bool {
 	return change.Confirmed || record.Owner.UID != change.Owner.UID || record.Generation <= change.Generation
 }
 
-// mayFollow reports whether a username may be taken over: an owned one only by a resource with the same cluster, namespace and
-// name, and a deleted one not by the owner that was deleted, unless that is confirmed.
+// mayFollow reports whether a username may be taken over: an owned one only by a resource with the same cluster, system,
+// namespace and name, and a deleted one not by the owner that was deleted, unless that is confirmed.
 func mayFollow(change user.Change, record user.Ownership) bool {
 	switch record.State {
 	case user.Owned:
@@ -130,6 +130,7 @@ func (s *Store) recordAfter(change user.Change, before user.Ownership) user.Owne
 	case user.Nothing:
 	}
 	after.State = user.Owned
+	after.Owner.System = change.Owner.System
 	after.Generation = change.Generation
 	after.Deletion = change.Deletion
 	after.Suspended, after.Lockout = change.Suspended, change.Lockout

@@ -11,21 +11,21 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// Owned reads the next ownership records of a cluster that follow a username, at most limit of them. The only error is the
+// Owned reads the next ownership records of a scope that follow a username, at most limit of them. The only error is the
 // context's.
-func (s *Store) Owned(ctx context.Context, cluster, after string, limit int) ([]store.Owned, error) {
-	return s.records(ctx, cluster, after, limit, func(record user.Ownership, _ bool) bool { return record.State == user.Owned })
+func (s *Store) Owned(ctx context.Context, scope store.Scope, after string, limit int) ([]store.Owned, error) {
+	return s.records(ctx, scope, after, limit, func(record user.Ownership, _ bool) bool { return record.State == user.Owned })
 }
 
 // Released reads the next released records whose rows are active, as Owned reads those that are owned.
-func (s *Store) Released(ctx context.Context, cluster, after string, limit int) ([]store.Owned, error) {
-	return s.records(ctx, cluster, after, limit, func(record user.Ownership, isActive bool) bool {
+func (s *Store) Released(ctx context.Context, scope store.Scope, after string, limit int) ([]store.Owned, error) {
+	return s.records(ctx, scope, after, limit, func(record user.Ownership, isActive bool) bool {
 		return record.State == user.Released && isActive
 	})
 }
 
 func (s *Store) records(
-	ctx context.Context, cluster, after string, limit int, isWanted func(record user.Ownership, isActive bool) bool,
+	ctx context.Context, scope store.Scope, after string, limit int, isWanted func(record user.Ownership, isActive bool) bool,
 ) ([]store.Owned, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -37,7 +37,7 @@ func (s *Store) records(
 		record := s.ownership[username]
 		row, exists := s.rows[username]
 		isActive := exists && row.Active
-		if record.Owner.Cluster != cluster || username <= after || !isWanted(record, isActive) {
+		if record.Owner.Cluster != scope.Cluster || record.Owner.System != scope.System || username <= after || !isWanted(record, isActive) {
 			continue
 		}
 		if len(records) == limit {

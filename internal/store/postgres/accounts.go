@@ -19,11 +19,11 @@ SELECT u.username, COALESCE(u.password_hash, ''), u.roles::text, COALESCE(u.acti
        COALESCE(u.failed_login_attempts, 0)::bigint, u.locked_until::timestamptz, u.last_login_at::timestamptz`
 
 	listOwned = listRows + `,
-       COALESCE(o.cluster, ''), COALESCE(o.namespace, ''), COALESCE(o.name, ''), COALESCE(o.uid, '')
+       COALESCE(o.cluster, ''), COALESCE(pg_catalog.to_jsonb(o) ->> 'system', ''), COALESCE(o.namespace, ''), COALESCE(o.name, ''), COALESCE(o.uid, '')
 FROM users u LEFT JOIN shardinguser_ownership o ON o.username::text = u.username::text AND o.state = 'owned'
 ORDER BY u.username COLLATE "C"`
 
-	listUnowned = listRows + `, '', '', '', ''
+	listUnowned = listRows + `, '', '', '', '', ''
 FROM users u ORDER BY u.username COLLATE "C"`
 )
 
@@ -63,7 +63,7 @@ func scanListed(result pgx.CollectableRow) (store.Account, error) {
 	)
 	row := &account.Row
 	err := result.Scan(&account.Username, &row.PasswordHash, &roles, &row.Active, &failed, &locked, &login,
-		&owner.Cluster, &owner.Namespace, &owner.Name, &owner.UID)
+		&owner.Cluster, &owner.System, &owner.Namespace, &owner.Name, &owner.UID)
 	if err != nil {
 		return store.Account{}, err
 	}

@@ -48,14 +48,14 @@ fence AS (
 )`
 
 	// A record was observed, and is to be taken over. The revision shows that it is still the same. An owned username is taken
-	// over only by a resource with the same cluster, namespace and name, and never by an older generation. A deleted one is not
+	// over only by a resource with the same cluster, system, namespace and name, and never by an older generation. A deleted one is not
 	// taken over by the owner that was deleted.
 	fenceTakeOver = `
 fence AS (
     SELECT o.username FROM patience, shardinguser_ownership o
     WHERE o.username::text = @username::text AND o.revision = @revision
       AND (o.uid <> @uid OR @confirmed::boolean OR (o.generation <= @generation AND o.state <> 'deleted'))
-      AND (o.state <> 'owned' OR (o.cluster = @cluster AND o.namespace = @namespace AND o.name = @name))
+      AND (o.state <> 'owned' OR (o.cluster = @cluster AND o.system = @system AND o.namespace = @namespace AND o.name = @name))
     FOR UPDATE OF o
 )`
 
@@ -145,10 +145,10 @@ const recordPolicy = `,
 const (
 	recordNew = `,
 recorded AS (
-    INSERT INTO shardinguser_ownership (username, cluster, namespace, name, uid, state, generation, deletion_policy,
+    INSERT INTO shardinguser_ownership (username, cluster, system, namespace, name, uid, state, generation, deletion_policy,
         password_version, password_hash, password_weak, password_suspicion, password_judged, password_changed_at, unlock_handled,
         suspended, lockout_attempts, lockout_duration, lockout_longest, lockout_exempt)
-    SELECT ` + sameName + `, @cluster, @namespace, @name, @uid, 'owned', @generation::bigint, @deletion,
+    SELECT ` + sameName + `, @cluster, @system, @namespace, @name, @uid, 'owned', @generation::bigint, @deletion,
         @noted_version, @noted_hash, @noted_weak::boolean, @noted_suspicion, @noted_judged, CASE WHEN @password_new::boolean THEN pg_catalog.now() END,
         CASE WHEN w.cleared OR NOT @clears::boolean THEN @unlock::text ELSE '' END,
         @suspended::boolean, @lockout_attempts::integer, @lockout_duration::bigint::float8 * INTERVAL '1 microsecond',
@@ -164,7 +164,7 @@ recorded AS (
 recorded AS (
     UPDATE shardinguser_ownership o SET
         username = ` + sameName + `,
-        cluster = @cluster, namespace = @namespace, name = @name, uid = @uid,
+        cluster = @cluster, system = @system, namespace = @namespace, name = @name, uid = @uid,
         state = 'owned', generation = @generation, revision = DEFAULT, deletion_policy = @deletion,
         password_version = @noted_version, password_hash = @noted_hash, password_weak = @noted_weak,
         password_suspicion = @noted_suspicion, password_judged = @noted_judged,
@@ -187,7 +187,7 @@ recorded AS (
 recorded AS (
     UPDATE shardinguser_ownership o SET
         username = ` + sameName + `,
-        generation = @generation, revision = DEFAULT, deletion_policy = @deletion, changed_at = pg_catalog.now()` + recordPolicy + `%[2]s
+        system = @system, generation = @generation, revision = DEFAULT, deletion_policy = @deletion, changed_at = pg_catalog.now()` + recordPolicy + `%[2]s
     FROM %[1]s w WHERE o.username::text = @username::text
     RETURNING o.username
 )`
@@ -212,9 +212,9 @@ recorded AS (
 
 	recordBuriedNew = `,
 recorded AS (
-    INSERT INTO shardinguser_ownership (username, cluster, namespace, name, uid, state, generation, deletion_policy,
+    INSERT INTO shardinguser_ownership (username, cluster, system, namespace, name, uid, state, generation, deletion_policy,
         password_version, password_hash, password_weak, unlock_handled)
-    SELECT w.username, @cluster, @namespace, @name, @uid, 'deleted', @generation::bigint, @deletion, '', '', false, ''
+    SELECT w.username, @cluster, @system, @namespace, @name, @uid, 'deleted', @generation::bigint, @deletion, '', '', false, ''
     FROM %[1]s w
     RETURNING username
 )`
@@ -224,6 +224,7 @@ recorded AS (
 recorded AS (
     UPDATE shardinguser_ownership o SET
         cluster = CASE o.state WHEN 'deleted' THEN @cluster ELSE o.cluster END,
+        system = CASE o.state WHEN 'deleted' THEN @system ELSE o.system END,
         namespace = CASE o.state WHEN 'deleted' THEN @namespace ELSE o.namespace END,
         name = CASE o.state WHEN 'deleted' THEN @name ELSE o.name END,
         uid = CASE o.state WHEN 'deleted' THEN @uid ELSE o.uid END,
@@ -362,6 +363,7 @@ func (s *Store) arguments(change user.Change) (pgx.NamedArgs, error) {
 		"lock_timeout":  milliseconds(s.timing.lock),
 		"username":      change.Username,
 		"cluster":       change.Owner.Cluster,
+		"system":        change.Owner.System,
 		"namespace":     change.Owner.Namespace,
 		"name":          change.Owner.Name,
 		"uid":           change.Owner.UID,

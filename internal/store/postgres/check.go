@@ -32,7 +32,7 @@ const (
 	lookAtLogins = `
 SELECT pg_catalog.current_setting('transaction_read_only')::boolean
        OR EXISTS (SELECT ` + readColumns + ` FROM users WHERE false)
-       OR EXISTS (SELECT suspended, lockout_exempt FROM shardinguser_ownership WHERE false)
+       OR EXISTS (SELECT suspended, lockout_exempt, system FROM shardinguser_ownership WHERE false)
        OR EXISTS (SELECT attempt_key, attempts FROM login_attempts WHERE false)`
 
 	lookAtTables = lookAtLogins + `

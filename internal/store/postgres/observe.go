@@ -32,7 +32,7 @@ SELECT asked.place, pg_catalog.now(),
         WHERE a.username::text = asked.recorded AND a.locked_until = u.locked_until::timestamptz AND a.outcome = 'pending'),
 
        o.username IS NOT NULL,
-       COALESCE(o.cluster, ''), COALESCE(o.namespace, ''), COALESCE(o.name, ''), COALESCE(o.uid, ''),
+       COALESCE(o.cluster, ''), COALESCE(o.system, ''), COALESCE(o.namespace, ''), COALESCE(o.name, ''), COALESCE(o.uid, ''),
        COALESCE(o.state, ''), COALESCE(o.generation, 0), COALESCE(o.revision, 0), COALESCE(o.deletion_policy, ''),
        COALESCE(o.password_version, ''), COALESCE(o.password_hash, ''), COALESCE(o.password_weak, false),
        CASE WHEN o.password_judged = o.password_version THEN o.password_suspicion ELSE '' END,
@@ -120,7 +120,7 @@ func scanAccount(result pgx.Row) (place int, observed user.Observed, err error) 
 	)
 	err = result.Scan(&place, &observed.Now,
 		&exists, &row.PasswordHash, &roles, &row.Active, &failed, &locked, &login, &pending,
-		&noted, &note.Owner.Cluster, &note.Owner.Namespace, &note.Owner.Name, &note.Owner.UID,
+		&noted, &note.Owner.Cluster, &note.Owner.System, &note.Owner.Namespace, &note.Owner.Name, &note.Owner.UID,
 		&note.State, &note.Generation, &note.Revision, &note.Deletion,
 		&note.PasswordVersion, &note.PasswordHash, &note.PasswordWeak, &note.PasswordSuspicion, &note.PasswordUnchecked, &changed, &note.UnlockHandled,
 		&note.Suspended, &note.Lockout.Attempts, &duration, &longest, &note.Lockout.Exempt)
@@ -149,6 +149,7 @@ func scanAccount(result pgx.Row) (place int, observed user.Observed, err error) 
 // share lets a record share equal texts with other records and with its row: the account cache keeps all of them.
 func share(note *user.Ownership, hash string) {
 	note.Owner.Cluster = unique.Make(note.Owner.Cluster).Value()
+	note.Owner.System = unique.Make(note.Owner.System).Value()
 	note.Owner.Namespace = unique.Make(note.Owner.Namespace).Value()
 	note.PasswordSuspicion = unique.Make(note.PasswordSuspicion).Value()
 	note.State, note.Deletion = unique.Make(note.State).Value(), unique.Make(note.Deletion).Value()

@@ -29,12 +29,12 @@ func (p twoStores) Apply(ctx context.Context, change user.Change) (user.Observed
 	return p.controller.Apply(ctx, change)
 }
 
-func (p twoStores) Released(ctx context.Context, cluster, after string, limit int) ([]store.Owned, error) {
-	return p.reader.Released(ctx, cluster, after, limit)
+func (p twoStores) Released(ctx context.Context, scope store.Scope, after string, limit int) ([]store.Owned, error) {
+	return p.reader.Released(ctx, scope, after, limit)
 }
 
-func (p twoStores) Owned(ctx context.Context, cluster, after string, limit int) ([]store.Owned, error) {
-	return p.reader.Owned(ctx, cluster, after, limit)
+func (p twoStores) Owned(ctx context.Context, scope store.Scope, after string, limit int) ([]store.Owned, error) {
+	return p.reader.Owned(ctx, scope, after, limit)
 }
 
 func (p twoStores) Observe(ctx context.Context, username string) (user.Observed, error) {

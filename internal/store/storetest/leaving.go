@@ -85,7 +85,7 @@ var leaving = []test{
 
 func expectReleased(t *testing.T, s *subject, after string, limit int, want ...store.Owned) {
 	t.Helper()
-	got, err := s.Store.Released(t.Context(), alice.Cluster, after, limit)
+	got, err := s.Store.Released(t.Context(), store.Scope{Cluster: alice.Cluster}, after, limit)
 	if err != nil {
 		t.Fatalf("Released after %q: %v", after, err)
 	}

@@ -34,6 +34,39 @@ var owning = []test{
 			store.Owned{Username: "rowless", Owner: alice})
 	}},
 
+	{"Owned and Released list the records of one system", func(t *testing.T, s *subject) {
+		s.apply(t, creation("default", 0))
+		s.apply(t, creation("ordered", 0, by(ordered)))
+		s.apply(t, creation("left", 0, by(ordered)))
+		s.apply(t, next(user.Release, s.observe(t, "left"), named("left"), by(ordered)))
+
+		expectOwned(t, s, "", 10, store.Owned{Username: "default", Owner: alice, RowExists: true, Active: true})
+		expectReleased(t, s, "", 10)
+		orders := store.Scope{Cluster: alice.Cluster, System: "orders"}
+		owned, err := s.Store.Owned(t.Context(), orders, "", 10)
+		if want := []store.Owned{{Username: "ordered", Owner: ordered, RowExists: true, Active: true}}; err != nil || !slices.Equal(owned, want) {
+			t.Errorf("Owned of the system: got %+v, %v, want %+v", owned, err, want)
+		}
+		released, err := s.Store.Released(t.Context(), orders, "", 10)
+		if want := []store.Owned{{Username: "left", Owner: ordered, RowExists: true, Active: true}}; err != nil || !slices.Equal(released, want) {
+			t.Errorf("Released of the system: got %+v, %v, want %+v", released, err, want)
+		}
+	}},
+
+	{"a row of another system is not taken over, not even by a resource of the same namespace and name", func(t *testing.T, s *subject) {
+		o := s.created(t)
+		s.conflicts(t, adoption("alice", o.Ownership.Revision, by(ordered)))
+		expect(t, "the owner", s.observe(t, "alice").Ownership.Owner, alice)
+	}},
+
+	{"an update records the system of its owner", func(t *testing.T, s *subject) {
+		o := s.created(t) // as by an operator that does not know systems
+		same := alice
+		same.System = "orders"
+		s.apply(t, next(user.Update, o, by(same)))
+		expect(t, "the owner", s.observe(t, "alice").Ownership.Owner, same)
+	}},
+
 	{"Owned pages from one username to the next", func(t *testing.T, s *subject) {
 		var all []store.Owned
 		for i := range 5 {
@@ -50,7 +83,7 @@ var owning = []test{
 
 func expectOwned(t *testing.T, s *subject, after string, limit int, want ...store.Owned) {
 	t.Helper()
-	got, err := s.Store.Owned(t.Context(), alice.Cluster, after, limit)
+	got, err := s.Store.Owned(t.Context(), store.Scope{Cluster: alice.Cluster}, after, limit)
 	if err != nil {
 		t.Fatalf("Owned after %q: %v", after, err)
 	}

@@ -20,8 +20,8 @@ type Store interface {
 	Snapshot(ctx context.Context, usernames []string) (map[string]user.Observed, error)
 	Fresh(ctx context.Context) (bool, error)
 	Apply(ctx context.Context, change user.Change) (user.Observed, error)
-	Owned(ctx context.Context, cluster, after string, limit int) ([]store.Owned, error)
-	Released(ctx context.Context, cluster, after string, limit int) ([]store.Owned, error)
+	Owned(ctx context.Context, scope store.Scope, after string, limit int) ([]store.Owned, error)
+	Released(ctx context.Context, scope store.Scope, after string, limit int) ([]store.Owned, error)
 	Watch(ctx context.Context, changed func(usernames []string), recovered func())
 
 	Charge(ctx context.Context, attempt store.Attempt, limits store.Limits) (store.Charge, error)
@@ -192,6 +192,7 @@ func (s *subject) exists(t *testing.T, username string) bool {
 var (
 	alice    = user.Owner{Cluster: "cluster-1", Namespace: "team-a", Name: "alice", UID: "uid-1"}
 	remade   = user.Owner{Cluster: "cluster-1", Namespace: "team-a", Name: "alice", UID: "uid-2"}
+	ordered  = user.Owner{Cluster: "cluster-1", System: "orders", Namespace: "team-a", Name: "alice", UID: "uid-4"}
 	stranger = user.Owner{Cluster: "cluster-1", Namespace: "team-b", Name: "alice", UID: "uid-3"}
 )
 
