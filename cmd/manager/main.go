@@ -120,6 +120,9 @@ func run(ctx context.Context, args []string) error {
 	if err := addOrphans(mgr, accounts, reconciled, settings, options); err != nil {
 		return err
 	}
+	if err := addSignOfLife(mgr, accounts, cluster, settings, log); err != nil {
+		return err
+	}
 	if err := systems.Add(mgr, systems.Options{
 		System: settings.System, WatchNamespaces: settings.WatchNamespaces, Registry: options.Registry,
 	}); err != nil {

@@ -76,6 +76,10 @@ func TestWrongCommandLinesAreRefusedWithASentence(t *testing.T) {
 		"two streams on the output":         {[]string{"import", "--secrets=separate"}, "--directory"},
 		"another word for what becomes":     {[]string{"import", "--secrets=no"}, "skip"},
 		"a deletion policy that is none":    {[]string{"import", "--deletion-policy=Keep"}, "Retain"},
+		"nobody to transfer to":             {[]string{"transfer"}, "--all"},
+		"a transfer to names and to all":    {[]string{"transfer", "alice", "--all"}, "--all"},
+		"a transfer to names everywhere":    {[]string{"transfer", "alice", "-A"}, "--all"},
+		"a transfer without a database":     {[]string{"transfer", "alice"}, "USER_DATABASE_DSN"},
 		"no cluster":                        {[]string{"list", "--server=http://127.0.0.1:1"}, "refused"},
 		"no database behind a DSN, refused": {[]string{"import", "--dsn-file", "/nowhere/dsn"}, "cannot read"},
 	} {
