@@ -29,8 +29,8 @@ var lookAtIdentity = func() string {
 	return "SELECT " + strings.Join(columns, ", ")
 }()
 
-// keepNoticingRestores has the schema and the table inspected, and every account read again, when the tables are others than
-// before, until ctx ends.
+// keepNoticingRestores has the schema migrated and the table inspected when the tables are others than before, until ctx ends. The
+// next sweep finds the changed accounts.
 func (s *Store) keepNoticingRestores(ctx context.Context) {
 	if s.Tried(ctx) != nil {
 		return
@@ -66,7 +66,7 @@ func (s *Store) identifyTables(ctx context.Context) (identity tableIdentity, err
 // noticeRestore causes what a restore makes necessary. Migrate creates what is missing, and logs that.
 func (s *Store) noticeRestore(before, after tableIdentity) {
 	latest, _ := latestMigration() // it was read at the start
-	s.settings.Log.Info("The tables were replaced, as by a restore; checking the schema, the trigger and every account",
+	s.settings.Log.Info("The tables were replaced, as by a restore; checking the schema and the trigger",
 		slog.Group("version", "before", before.version, "now", after.version, "ofThisOperator", latest))
 	wake(s.missing)
 	wake(s.inspectable)
