@@ -67,28 +67,9 @@ start_init() {
 	tr -d ' ' <"/proc/$outer/task/$outer/children" >"$pid_file"
 }
 
-case ${1:-} in
-start)
-	if running; then exit 0; fi
-	PGBIN=$(dirname "$(readlink -f "$("$root/hack/find-postgres.sh")/postgres")")
-	export PGBIN
-	"$here/node.sh" stop
-	mkdir -p "$STATE/log"
-	cat /proc/self/cgroup >"$folder/cgroups"
-	start_init
-	for _ in {1..400}; do
-		if ! running; then
-			echo "node: it ended while it started:" >&2
-			tail -n 10 "$STATE/log/init.log" >&2
-			exit 1
-		fi
-		if [[ -f $STATE/pids/kubelet ]] && as_admin wait --for=condition=Ready node/node --timeout=1s >/dev/null 2>&1; then exit 0; fi
-		sleep 0.3
-	done
-	echo "node: it is not Ready after two minutes; see $STATE/log" >&2
-	exit 1
-	;;
-stop)
+# end ends all processes and removes the control groups. The state stays.
+end() {
+	local group
 	if running; then
 		kill -KILL "$(pid)"
 		while running; do sleep 0.1; done
@@ -101,7 +82,35 @@ stop)
 			done
 		done
 	fi
-	rm -rf "$STATE" "$pid_file" "$folder/cgroups"
+	rm -f "$pid_file" "$folder/cgroups"
+}
+
+case ${1:-} in
+start)
+	if running; then exit 0; fi
+	PGBIN=$(dirname "$(readlink -f "$("$root/hack/find-postgres.sh")/postgres")")
+	export PGBIN
+	"$here/node.sh" stop
+	mkdir -p "$STATE/log"
+	cat /proc/self/cgroup >"$folder/cgroups"
+	start_init
+	for _ in {1..400}; do
+		if ! running; then
+			end
+			echo "node: it ended while it started:" >&2
+			tail -n 10 "$STATE/log/init.log" >&2
+			exit 1
+		fi
+		if [[ -f $STATE/pids/kubelet ]] && as_admin wait --for=condition=Ready node/node --timeout=1s >/dev/null 2>&1; then exit 0; fi
+		sleep 0.3
+	done
+	end
+	echo "node: it was not Ready after two minutes; see $STATE/log" >&2
+	exit 1
+	;;
+stop)
+	end
+	rm -rf "$STATE"
 	;;
 status) running ;;
 enter)

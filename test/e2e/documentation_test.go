@@ -197,6 +197,7 @@ var elsewhere = map[string]string{
 	"docs/database.md":                    "internal/store/postgres",
 	"docs/import.md":                      "test/e2e",
 	"docs/install.md":                     "test/chart",
+	"docs/moves.md":                       "test/e2e",
 	"docs/plugin.md":                      "test/e2e",
 	"docs/security.md":                    "internal/store/postgres",
 	"docs/systems.md":                     "test/chart",

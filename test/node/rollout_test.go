@@ -181,7 +181,8 @@ func (o *operator) answers(l *load, seconds int) {
 	o.eventually(soon, func(g gomega.Gomega) { g.Expect(l.sent()).To(gomega.BeNumerically(">=", enough)) })
 }
 
-// serve waits until the Service has this many endpoints, all ready.
+// serve waits until the Service has this many endpoints, all ready, and leads to each of them. kube-proxy is a second behind.
+// Each pod has a self-signed certificate of its own.
 func (o *operator) serve(n int) {
 	o.t.Helper()
 	o.rolledOut()
@@ -189,6 +190,14 @@ func (o *operator) serve(n int) {
 		ready := kubectl(o.t, "-n", system, "get", "endpointslices", "-l", "kubernetes.io/service-name="+o.deployment+"-login",
 			"-o", "jsonpath={.items[*].endpoints[*].conditions.ready}")
 		g.Expect(strings.Fields(ready)).To(gomega.Equal(strings.Fields(strings.Repeat("true ", n))))
+	})
+	seen := map[string]bool{}
+	o.eventually(soon, func(g gomega.Gomega) {
+		c, err := connect(o.service())
+		g.Expect(err).NotTo(gomega.HaveOccurred())
+		defer c.close()
+		seen[string(c.tls.ConnectionState().PeerCertificates[0].Raw)] = true
+		g.Expect(seen).To(gomega.HaveLen(n))
 	})
 }
 

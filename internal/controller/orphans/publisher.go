@@ -86,7 +86,11 @@ func (p *publisher) Start(ctx context.Context) error {
 		if !isKnown || (!p.published.CheckedAt.IsZero() && sameReport(report, p.published)) {
 			continue
 		}
-		if err := p.publish(ctx, report); err != nil && !isNeedless(report, err) {
+		err := p.publish(ctx, report)
+		if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
+			continue // the leader of another system wrote its report meanwhile
+		}
+		if err != nil && !isNeedless(report, err) {
 			wait = reportRetry
 			if text := err.Error(); text != p.failure && ctx.Err() == nil {
 				p.failure = text
