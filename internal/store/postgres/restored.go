@@ -35,13 +35,9 @@ func (s *Store) keepNoticingRestores(ctx context.Context) {
 	if s.Tried(ctx) != nil {
 		return
 	}
-	var known tableIdentity
 	for ticker := time.NewTicker(s.timing.compare); ; {
-		if current, err := s.identifyTables(ctx); err == nil {
-			if known != (tableIdentity{}) && current != known {
-				s.noticeRestore(known, current)
-			}
-			known = current
+		if before, after := s.compareTables(ctx); before != after && before != (tableIdentity{}) {
+			s.noticeRestore(before, after)
 		}
 		select {
 		case <-ctx.Done():
@@ -50,6 +46,19 @@ func (s *Store) keepNoticingRestores(ctx context.Context) {
 		case <-ticker.C:
 		}
 	}
+}
+
+// compareTables returns the tables that were known and those that exist, and remembers the latter. Both are the same if the
+// database does not answer.
+func (s *Store) compareTables(ctx context.Context) (before, after tableIdentity) {
+	current, err := s.identifyTables(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before = s.tables
+	if err == nil {
+		s.tables = current
+	}
+	return before, s.tables
 }
 
 func (s *Store) identifyTables(ctx context.Context) (identity tableIdentity, err error) {
