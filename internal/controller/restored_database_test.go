@@ -151,7 +151,9 @@ func TestRestoredResourcesWithNewUIDsKeepTheirAccounts(t *testing.T) {
 // A dump of the table users alone has no ownership records.
 func TestAccountsWithoutOwnershipRecordsAreAdopted(t *testing.T) {
 	t.Parallel()
-	s, _ := begin(t)
+	s := newStory(t)
+	s.settings = []func(*postgres.Settings){func(p *postgres.Settings) { p.ResyncInterval, p.PollInterval = time.Second, time.Second }}
+	s.start()
 	s.secret("alice", "password", canary+" alice")
 	alice := s.readyUser("alice", secretRef("alice", ""), roles("operator"))
 	before := s.row("alice")

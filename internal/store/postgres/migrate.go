@@ -67,6 +67,7 @@ func (s *Store) Migrate(ctx context.Context) error {
 		return err
 	}
 	s.migratedOnce.Do(func() {
+		s.compareTables(ctx) // from now on, others are noticed
 		s.settings.Log.Info("The database schema is complete")
 		close(s.migrated)
 	})

@@ -29,19 +29,15 @@ var lookAtIdentity = func() string {
 	return "SELECT " + strings.Join(columns, ", ")
 }()
 
-// keepNoticingRestores has the schema and the table inspected, and every account read again, when the tables are others than
-// before, until ctx ends.
+// keepNoticingRestores has the schema migrated and the table inspected when the tables are others than before, until ctx ends. The
+// next sweep finds the changed accounts.
 func (s *Store) keepNoticingRestores(ctx context.Context) {
 	if s.Tried(ctx) != nil {
 		return
 	}
-	var known tableIdentity
 	for ticker := time.NewTicker(s.timing.compare); ; {
-		if current, err := s.identifyTables(ctx); err == nil {
-			if known != (tableIdentity{}) && current != known {
-				s.noticeRestore(known, current)
-			}
-			known = current
+		if before, after := s.compareTables(ctx); before != after && before != (tableIdentity{}) {
+			s.noticeRestore(before, after)
 		}
 		select {
 		case <-ctx.Done():
@@ -50,6 +46,19 @@ func (s *Store) keepNoticingRestores(ctx context.Context) {
 		case <-ticker.C:
 		}
 	}
+}
+
+// compareTables returns the tables that were known and those that exist, and remembers the latter. Both are the same if the
+// database does not answer.
+func (s *Store) compareTables(ctx context.Context) (before, after tableIdentity) {
+	current, err := s.identifyTables(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before = s.tables
+	if err == nil {
+		s.tables = current
+	}
+	return before, s.tables
 }
 
 func (s *Store) identifyTables(ctx context.Context) (identity tableIdentity, err error) {
@@ -66,7 +75,7 @@ func (s *Store) identifyTables(ctx context.Context) (identity tableIdentity, err
 // noticeRestore causes what a restore makes necessary. Migrate creates what is missing, and logs that.
 func (s *Store) noticeRestore(before, after tableIdentity) {
 	latest, _ := latestMigration() // it was read at the start
-	s.settings.Log.Info("The tables were replaced, as by a restore; checking the schema, the trigger and every account",
+	s.settings.Log.Info("The tables were replaced, as by a restore; checking the schema and the trigger",
 		slog.Group("version", "before", before.version, "now", after.version, "ofThisOperator", latest))
 	wake(s.missing)
 	wake(s.inspectable)

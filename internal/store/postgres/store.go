@@ -49,6 +49,7 @@ type Store struct {
 	defaults      store.DefaultPasswords  // as they were found last
 	notMigrated   *store.UnavailableError // why the last migration failed; nil where it did not
 	triggerFailed string                  // why there is no trigger, as it was logged; "" where there is one
+	tables        tableIdentity           // as they were last seen
 
 	mismatched atomic.Bool // the tables are not those of the peer
 	compared   time.Time   // when they were compared last; of the checking goroutine only
