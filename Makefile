@@ -127,7 +127,7 @@ test: prepare ## Run all tests in their short form: unit, conformance and end-to
 	$(call timed,Argo CD's scripts) go -C test/gitops test ./scripts
 
 .PHONY: test-ha
-test-ha: prepare-ha ## Run failovers of a real Postgres pair of Patroni, behind HAProxy and by a DSN with both hosts, which takes ten minutes.
+test-ha: prepare-ha ## Run failovers of a real Postgres pair of Patroni, behind HAProxy and by a DSN with both hosts, which takes five minutes.
 	go test -count=1 -timeout 25m -v ./test/ha | grep -v '^=== '
 
 .PHONY: test-deep

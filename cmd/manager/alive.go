@@ -12,6 +12,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
+	"github.com/sharding-system/shardinguser-operator/internal/backoff"
 	"github.com/sharding-system/shardinguser-operator/internal/config"
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/store/postgres"
@@ -20,6 +21,9 @@ import (
 const (
 	// aliveInterval lets a sign of life survive three failed writes.
 	aliveInterval = store.AliveFor / 4
+
+	// aliveRetry is the time until a failed one is tried again, for example until the tables exist.
+	aliveRetry = 2 * time.Second
 
 	// stopTimeout limits the last write, which the end of the process waits for.
 	stopTimeout = 2 * time.Second
@@ -48,22 +52,19 @@ func addSignOfLife(mgr ctrl.Manager, accounts accounts, cluster *cluster, settin
 // keepAlive records that an operator of this scope runs, until ctx ends.
 func keepAlive(ctx context.Context, database *postgres.Store, scope store.Scope, log logr.Logger) {
 	process := rand.Text()
-	ticker := time.NewTicker(aliveInterval)
-	defer ticker.Stop()
 	for {
+		wait := aliveInterval
 		if err := database.MarkAlive(ctx, scope, process); err != nil && ctx.Err() == nil {
 			log.V(1).Info("Cannot record in the database that the operator runs", "reason", err.Error()) // the health reports it
+			wait = aliveRetry
 		}
-		select {
-		case <-ticker.C:
-			continue
-		case <-ctx.Done():
+		if !backoff.Pause(ctx, wait) {
+			break
 		}
-		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
-		defer cancel()
-		if err := database.MarkStopped(ending, scope, process); err != nil {
-			log.V(1).Info("Cannot record in the database that the operator stopped", "reason", err.Error())
-		}
-		return
+	}
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	if err := database.MarkStopped(ending, scope, process); err != nil {
+		log.V(1).Info("Cannot record in the database that the operator stopped", "reason", err.Error())
 	}
 }

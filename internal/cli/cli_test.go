@@ -56,6 +56,7 @@ func TestWrongCommandLinesAreRefusedWithASentence(t *testing.T) {
 		"no such command":                   {[]string{"lst"}, `unknown command "lst"`},
 		"no such flag":                      {[]string{"list", "--lokked"}, "--lokked"},
 		"a format of another command":       {[]string{"doctor", "-o", "wide"}, "one of json, yaml"},
+		"orphans in a format of others":     {[]string{"orphans", "-o", "wide"}, "one of name, json, yaml"},
 		"an argument too many":              {[]string{"list", "alice"}, "alice"},
 		"an argument too few":               {[]string{"lock"}, "arg"},
 		"nobody to unlock":                  {[]string{"unlock"}, "--all-locked"},

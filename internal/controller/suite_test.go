@@ -123,6 +123,7 @@ type story struct {
 
 	digestKey string           // the Secret of the story with the key of digests; none without it
 	orphans   *orphans.Options // where they are set, the operator searches for orphans
+	reads     *searchReads     // where they are set, count what that search reads
 	settings  []func(*postgres.Settings)
 }
 

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
@@ -82,7 +83,7 @@ func (p *process) keepLoggingIn(s *story) (stop func()) {
 	logins := 0
 	wg.Go(func() {
 		for ctx.Err() == nil {
-			answer, err := p.LogIn(s.t.Context(), "alice", canary+" alice")
+			answer, err := p.LogIn(context.WithoutCancel(ctx), "alice", canary+" alice")
 			if err != nil || answer.Status != http.StatusOK {
 				s.t.Errorf("after %d logins: %+v, %v", logins, answer, err)
 				return
@@ -161,6 +162,15 @@ func TestMoveToAnotherClusterFollowsThePage(t *testing.T) {
 	before.Expect(after.kube.List(t.Context(), &events, client.InNamespace(after.namespace))).To(gomega.Succeed())
 	before.Expect(events.Items).To(gomega.ContainElement(gomega.And(
 		gomega.HaveField("Reason", v1alpha1.EventTransferred), gomega.HaveField("Regarding.Name", "alice"))))
+
+	for _, statement := range before.sqlOf("moves.md") {
+		moved, err := before.db.Query(t.Context(), statement)
+		before.Expect(err).NotTo(gomega.HaveOccurred())
+		records, err := pgx.CollectRows(moved, pgx.RowToMap)
+		before.Expect(err).NotTo(gomega.HaveOccurred())
+		before.Expect(records).To(gomega.ConsistOf(gomega.HaveKeyWithValue("username", "alice"), gomega.HaveKeyWithValue("username", "bob")))
+		before.Expect(records[0]["transferred_from"]).To(gomega.ContainSubstring("/" + before.namespace + "/"))
+	}
 
 	// The new cluster's resources decide now. The old ones change nothing, also when they are deleted.
 	alice := &v1alpha1.ShardingUser{ObjectMeta: metav1.ObjectMeta{Namespace: after.namespace, Name: "alice"}}

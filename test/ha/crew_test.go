@@ -139,15 +139,12 @@ func (c *crew) rows(ctx context.Context, node *testenv.PatroniNode) (map[string]
 	return byName, err
 }
 
-// user creates a ShardingUser without a password.
-func (c *crew) user(name string) *v1alpha1.ShardingUser {
-	c.t.Helper()
-	u := &v1alpha1.ShardingUser{
+// create creates a ShardingUser without a password.
+func (c *crew) create(ctx context.Context, name string) error {
+	return c.kube.Create(ctx, &v1alpha1.ShardingUser{
 		ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: name},
 		Spec:       v1alpha1.ShardingUserSpec{Roles: []v1alpha1.Role{"viewer"}},
-	}
-	c.Expect(c.kube.Create(c.t.Context(), u)).To(gomega.Succeed())
-	return u
+	})
 }
 
 // member creates a ShardingUser that can log in, and waits until it is ready.

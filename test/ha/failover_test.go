@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/onsi/gomega"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
@@ -50,11 +51,17 @@ var failovers = map[string]failover{
 		begin:  func(_ context.Context, old *testenv.PatroniNode) error { old.LoseEtcd(); return nil },
 		repair: func(_ context.Context, old *testenv.PatroniNode) error { return old.FindEtcd() },
 	},
-	// Nothing demotes the former primary. Its commits wait for the standby, so they do not return.
-	"the primary's Patroni is stopped": {
-		begin:  func(_ context.Context, old *testenv.PatroniNode) error { return old.Freeze() },
-		repair: func(_ context.Context, old *testenv.PatroniNode) error { return old.Thaw() },
-		waits:  []string{"two hosts"},
+	// Nothing demotes the former primary. Its commits wait for the standby, so they do not return. The repair is that of a
+	// watchdog: a Patroni 3.0 that continues may take the leader key back.
+	"the primary's Patroni hangs": {
+		begin: func(_ context.Context, old *testenv.PatroniNode) error { return old.Freeze() },
+		repair: func(ctx context.Context, old *testenv.PatroniNode) error {
+			if err := old.Kill(ctx); err != nil {
+				return err
+			}
+			return old.Start(ctx)
+		},
+		waits: []string{"two hosts"},
 	},
 }
 
@@ -153,13 +160,12 @@ func (s *story) failOver(f failover) {
 		}
 		s.resumes(c, s.loads[i], promoted)
 	}
-	repaired := time.Now()
 	if err := f.repair(ctx, s.old); err != nil {
 		s.t.Fatal(err)
 	}
 	for i, c := range s.crews {
 		if slices.Contains(f.waits, c.way) {
-			s.resumes(c, s.loads[i], repaired)
+			s.resumes(c, s.loads[i], s.demoted())
 		}
 	}
 	for i, c := range s.crews {
@@ -200,6 +206,24 @@ func (s *story) promoted(synced [][]string) (at time.Time) {
 		c.Expect(rows[bob].Locked).To(gomega.BeTrue())
 		c.t.Logf("%s: the new primary has the rows of all %d users that were Synced", c.way, len(names))
 	}
+	return at
+}
+
+// demoted waits until the former primary takes no more writes, and returns when it did.
+func (s *story) demoted() (at time.Time) {
+	s.t.Helper()
+	from := time.Now()
+	s.crews[0].Eventually(func() bool {
+		at = time.Now()
+		conn, err := pgx.Connect(s.t.Context(), s.old.DSN())
+		if err != nil {
+			return true
+		}
+		defer func() { _ = conn.Close(s.t.Context()) }()
+		var is bool
+		return conn.QueryRow(s.t.Context(), `SELECT pg_is_in_recovery()`).Scan(&is) != nil || is
+	}).WithTimeout(2 * time.Minute).WithPolling(50 * time.Millisecond).Should(gomega.BeTrue())
+	s.t.Logf("the former primary is demoted %s after its repair", seconds(at.Sub(from)))
 	return at
 }
 

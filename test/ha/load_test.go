@@ -36,7 +36,7 @@ func (c *crew) load(member, locked string) *load {
 	c.t.Cleanup(l.end)
 	l.every(ctx, 250*time.Millisecond, func(ctx context.Context) error { return l.logIn(ctx, member, right) })
 	l.every(ctx, time.Second, func(ctx context.Context) error { return l.logIn(ctx, locked, wrong) })
-	l.every(ctx, 500*time.Millisecond, func(context.Context) error { l.create(); return nil })
+	l.every(ctx, 500*time.Millisecond, l.create)
 	l.every(ctx, 200*time.Millisecond, l.watch)
 	l.every(ctx, 200*time.Millisecond, l.scrape)
 	return l
@@ -82,12 +82,12 @@ func (l *load) logIn(ctx context.Context, username, password string) error {
 	return nil
 }
 
-func (l *load) create() {
+func (l *load) create(ctx context.Context) error {
 	l.mu.Lock()
 	name := fmt.Sprintf("new-%03d", len(l.created))
 	l.created = append(l.created, name)
 	l.mu.Unlock()
-	l.crew.user(name)
+	return l.crew.create(ctx, name)
 }
 
 func (l *load) watch(ctx context.Context) error {

@@ -114,6 +114,7 @@ func TestNamespacedTreeIsInstalledUpgradedRolledBackAndRemoved(t *testing.T) {
 
 	kubectl(t, "-n", "team-a", "delete", "shardingusers", "--all", "--timeout=60s")
 	o.Expect(o.rows()).To(gomega.BeEmpty())
+	o.Expect(confirmCRDs(t.Context())).To(gomega.Succeed())
 	kubectl(t, "delete", "-k", "config/namespaced", "--timeout=120s")
 	err = kube.Get(t.Context(), client.ObjectKey{Name: system}, &corev1.Namespace{})
 	o.Expect(client.IgnoreNotFound(err)).NotTo(gomega.HaveOccurred())

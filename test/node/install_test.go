@@ -40,6 +40,7 @@ func TestInstallYAMLIsInstalledUsedUpgradedAndRemoved(t *testing.T) {
 
 	kubectl(t, "delete", "shardingusers", "-A", "--all", "--timeout=60s")
 	o.Expect(o.rows()).To(gomega.BeEmpty())
+	o.Expect(confirmCRDs(t.Context())).To(gomega.Succeed())
 	kubectl(t, "delete", "-f", filepath.Join("dist", "install.yaml"), "--timeout=120s")
 	o.removed("clusterroles,clusterrolebindings,crds,validatingadmissionpolicies,namespaces")
 }

@@ -86,12 +86,20 @@ func (o *operator) remove() {
 		_, _ = kube.Patch(ctx, &u, patch), kube.Delete(ctx, &u)
 	}
 	_, _ = testenv.Helm(ctx, kubeconfig, "uninstall", release, "--namespace="+system, "--ignore-not-found")
+	_ = confirmCRDs(ctx) // they may not exist
 	for _, tree := range []string{"config/default", "config/namespaced", "config/samples"} {
 		_, _ = command(ctx, "kubectl", "delete", "--ignore-not-found", "--timeout=60s", "-k", tree)
 	}
 	_, err := command(ctx, "kubectl", "delete", "--ignore-not-found", "--timeout=60s", "namespace", system, "team-a")
 	o.Expect(err).NotTo(gomega.HaveOccurred())
 	o.removed("clusterroles,clusterrolebindings,crds,validatingadmissionpolicies")
+}
+
+// confirmCRDs confirms the deletion of the CRDs, as docs/uninstall.md says.
+func confirmCRDs(ctx context.Context) error {
+	_, err := command(ctx, "kubectl", "annotate", "--overwrite", "crd", "shardingusers.sharding.io", "shardinguserpolicies.sharding.io",
+		"sharding.io/confirm-deletion=true")
+	return err
 }
 
 // removed waits until no object of these kinds is the operator's. A pod takes a while to end.

@@ -64,7 +64,8 @@ func StartPatroni(ctx context.Context) (_ *Patroni, err error) {
 	}
 	replication := rand.Text()
 	for i := range p.Nodes {
-		if p.Nodes[i], err = p.newNode(fmt.Sprint("db-", i+1), etcd, replication); err != nil {
+		p.Nodes[i], err = p.newNode(fmt.Sprint("db-", i+1), etcd, replication) //nolint:contextcheck // its links outlive the context
+		if err != nil {
 			return nil, err
 		}
 		if err := p.Nodes[i].Start(ctx); err != nil {

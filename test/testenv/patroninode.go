@@ -95,7 +95,7 @@ func (p *Patroni) programsOf(name string) (folder string, err error) {
 	}
 	bin = filepath.Dir(postgres)
 	if _, err := os.Stat(filepath.Join(bin, "pg_rewind")); err != nil {
-		return "", fmt.Errorf("Patroni needs all of Postgres' programs: %w", err) //nolint:staticcheck // a name
+		return "", fmt.Errorf("Patroni needs all of Postgres' programs: %w", err)
 	}
 	wrapped, err := p.scope.wrap("postgres-"+name, postgres)
 	if err != nil {
@@ -172,7 +172,7 @@ func alive(pid int) bool {
 
 // repair ends all faults of the node.
 func (n *PatroniNode) repair(ctx context.Context) error {
-	err := errors.Join(n.Thaw(), n.etcd.Restore(), n.replication.Restore(), n.clients.Restore())
+	err := errors.Join(n.Thaw(), n.etcd.Restore(), n.replication.Restore(), n.clients.Restore()) //nolint:contextcheck // as in newNode
 	if n.killed {
 		err = errors.Join(err, n.Start(ctx))
 	}

@@ -44,11 +44,24 @@ func (s *Store) MarkStopped(ctx context.Context, scope store.Scope, process stri
 	return s.mark(ctx, markStopped, scope, process)
 }
 
+// mark says nothing about the health of the database: users may be unwritable while this table is not, or the other way round.
 func (s *Store) mark(ctx context.Context, statement string, scope store.Scope, process string) error {
-	return s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {
-		_, err := conn.Exec(ctx, statement, pgx.NamedArgs{"cluster": scope.Cluster, "system": scope.System, "process": process})
+	if err := s.Health().Writing; err != nil {
 		return err
-	})
+	}
+	limited, cancel := context.WithTimeout(ctx, s.settings.StatementTimeout)
+	defer cancel()
+	pooled, err := s.pool.Acquire(limited)
+	if err == nil {
+		defer pooled.Release()
+		_, err = s.on(pooled.Conn()).Exec(limited, statement, pgx.NamedArgs{
+			"cluster": scope.Cluster, "system": scope.System, "process": process,
+		})
+	}
+	if err != nil {
+		return s.classify(err, asks, s.settings.StatementTimeout).unavailable(err)
+	}
+	return nil
 }
 
 // IsAlive reports whether an operator of this scope recorded recently that it runs. An operator of a version before this record

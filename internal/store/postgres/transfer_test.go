@@ -3,6 +3,8 @@
 package postgres
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"testing"
 
@@ -121,6 +123,24 @@ func TestTransferMovesTheRecordAlone(t *testing.T) {
 	change.Verb, change.Revision = user.Update, before.Ownership.Revision
 	if err := applied(t, s, change); err == nil {
 		t.Error("the former owner wrote the row")
+	}
+}
+
+// The right to write users says nothing about the table of signs of life, and the other way round.
+func TestASignOfLifeSaysNothingAboutTheHealth(t *testing.T) {
+	t.Parallel()
+	dsn := databaseWithSchema(t)
+	s, pool := ready(t, quick(dsn)), connect(t, dsn)
+	scope := store.Scope{Cluster: "here"}
+	run(t, pool, "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS "+
+		"$$ BEGIN RAISE 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$")
+	const refuse = "CREATE TRIGGER full_disk BEFORE INSERT OR UPDATE OR DELETE ON %s EXECUTE FUNCTION full_disk()"
+	run(t, pool, fmt.Sprintf(refuse, "shardinguser_probes"))
+	if err := s.MarkAlive(t.Context(), scope, "a"); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("MarkAlive = %v", err)
+	}
+	if health := s.Health(); health.Writing != nil || !health.Up() {
+		t.Errorf("a sign of life that failed makes the health %+v", health)
 	}
 }
 
