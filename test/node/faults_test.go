@@ -27,8 +27,10 @@ func installed(t *testing.T, values ...string) *operator {
 	o.secret(system, "shardinguser-database", map[string]string{"dsn": o.dsn})
 	o.secret(system, "shardinguser-jwt", map[string]string{"secret": strings.Repeat("k3y ", 12)})
 	o.certificate("login-tls", "first")
-	helm(t, append([]string{"install", release, chart, "--namespace=" + system, "--set=image.tag=" + before,
-		"--set=login.jwt.existingSecret=shardinguser-jwt", "--set=login.tls.existingSecret=login-tls"}, values...)...)
+	helm(t, append([]string{
+		"install", release, chart, "--namespace=" + system, "--set=image.tag=" + before,
+		"--set=login.jwt.existingSecret=shardinguser-jwt", "--set=login.tls.existingSecret=login-tls",
+	}, values...)...)
 	o.runs(before)
 	o.user("default", "alice", "correct-horse-battery")
 	return o
@@ -82,7 +84,7 @@ func TestManagerAtItsMemoryLimitIsRestarted(t *testing.T) {
 	}()
 	o.eventually(2*time.Minute, func(g gomega.Gomega) {
 		for range 20 { // each needs memory
-			if c, err := connect(address); err == nil {
+			if c, err := connect(t.Context(), address); err == nil {
 				open = append(open, c)
 			}
 		}
@@ -123,7 +125,7 @@ func TestThrottledManagerIsSlowAndNotRestarted(t *testing.T) {
 func TestReplacedSecretsAreUsedWithoutARestart(t *testing.T) {
 	o := installed(t)
 	_, token := o.logIn("alice", "correct-horse-battery")
-	status, _, err := ask(o.service(), verifyRequest("Bearer "+token))
+	status, _, err := ask(o.t.Context(), o.service(), verifyRequest("Bearer "+token))
 	o.Expect(err).NotTo(gomega.HaveOccurred())
 	o.Expect(status).To(gomega.Equal(200))
 
@@ -135,7 +137,7 @@ func TestReplacedSecretsAreUsedWithoutARestart(t *testing.T) {
 	o.certificate("login-tls", "second")
 	// The kubelet updates the files. Then the connections of the former password are ended.
 	o.eventually(2*time.Minute, func(g gomega.Gomega) {
-		c, err := connect(o.service())
+		c, err := connect(o.t.Context(), o.service())
 		g.Expect(err).NotTo(gomega.HaveOccurred())
 		defer c.close()
 		g.Expect(commonName(c.tls)).To(gomega.Equal("second"))
@@ -168,7 +170,7 @@ func TestLoginsNeedNoAPIServer(t *testing.T) {
 	var all tally
 	o.eventually(away+soon, func(g gomega.Gomega) {
 		sent := time.Now()
-		status, _, err := ask(address, loginRequest("alice", "correct-horse-battery"))
+		status, _, err := ask(t.Context(), address, loginRequest("alice", "correct-horse-battery"))
 		all.count(sent, status, err)
 		g.Expect(time.Since(halted)).To(gomega.BeNumerically(">", away))
 	})

@@ -32,12 +32,12 @@ type connection struct {
 	reader *bufio.Reader
 }
 
-func connect(address string) (*connection, error) {
+func connect(ctx context.Context, address string) (*connection, error) {
 	dialer := &tls.Dialer{
 		NetDialer: &net.Dialer{Timeout: answerWithin},
-		Config:    &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // the certificate is self-signed
+		Config:    &tls.Config{InsecureSkipVerify: true}, // the certificate is self-signed
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), answerWithin)
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
 	c, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
@@ -66,8 +66,8 @@ func (c *connection) ask(request []byte) (status int, body string, closed bool, 
 func (c *connection) close() { _ = c.tls.Close() }
 
 // ask sends a request on a new connection.
-func ask(address string, request []byte) (status int, body string, err error) {
-	c, err := connect(address)
+func ask(ctx context.Context, address string, request []byte) (status int, body string, err error) {
+	c, err := connect(ctx, address)
 	if err != nil {
 		return 0, "", err
 	}
@@ -163,15 +163,15 @@ const (
 	gateways          = 10 // kept connections
 )
 
-func startLoad(address string, logins [][]byte, verify []byte) *load {
-	ctx, stop := context.WithCancel(context.Background())
+func startLoad(ctx context.Context, address string, logins [][]byte, verify []byte) *load {
+	ctx, stop := context.WithCancel(ctx)
 	l := &load{address: address, stop: stop}
-	began := time.Now()
+	began, request := time.Now(), context.WithoutCancel(ctx) // what was sent is finished
 	l.senders.Go(func() {
 		for n := range every(ctx, began, time.Second/loginsPerSecond) {
 			l.senders.Go(func() {
 				began := time.Now()
-				status, _, err := ask(address, logins[n%len(logins)])
+				status, _, err := ask(request, address, logins[n%len(logins)])
 				l.count(&l.logins, began, status, err)
 			})
 		}
@@ -189,7 +189,7 @@ func (l *load) gateway(ctx context.Context, began time.Time, verify []byte) {
 		began, status, closed := time.Now(), 0, false
 		var err error
 		if kept == nil {
-			kept, err = connect(l.address)
+			kept, err = connect(context.WithoutCancel(ctx), l.address)
 		}
 		if err == nil {
 			status, _, closed, err = kept.ask(verify)
@@ -225,8 +225,7 @@ func every(ctx context.Context, began time.Time, interval time.Duration) func(fu
 			if !yield(int(time.Since(began) / interval)) {
 				return
 			}
-			next := time.Since(began)/interval + 1
-			timer.Reset(time.Until(began.Add(next * interval)))
+			timer.Reset(interval - time.Since(began)%interval)
 		}
 	}
 }

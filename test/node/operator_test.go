@@ -7,7 +7,6 @@ package node
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -181,7 +180,7 @@ func (o *operator) rolledOut() {
 		g.Expect(d.Status.ReadyReplicas).To(gomega.Equal(*d.Spec.Replicas), "ready")
 		g.Expect(o.leader(pods)).NotTo(gomega.BeNil(), "leader")
 		// kube-proxy is a second behind the status of the Deployment.
-		c, err := connect(o.service())
+		c, err := connect(o.t.Context(), o.service())
 		g.Expect(err).NotTo(gomega.HaveOccurred())
 		c.close()
 	})
@@ -260,7 +259,7 @@ func (o *operator) service() string {
 // logIn logs in through the Service, and returns the status code and the token.
 func (o *operator) logIn(username, password string) (status int, token string) {
 	o.t.Helper()
-	status, body, err := ask(o.service(), loginRequest(username, password))
+	status, body, err := ask(o.t.Context(), o.service(), loginRequest(username, password))
 	o.Expect(err).NotTo(gomega.HaveOccurred())
 	var answer struct {
 		Token string `json:"token"`
@@ -272,7 +271,7 @@ func (o *operator) logIn(username, password string) (status int, token string) {
 func (o *operator) logsIn(username, password string) {
 	o.t.Helper()
 	o.eventually(soon, func(g gomega.Gomega) {
-		status, _, err := ask(o.service(), loginRequest(username, password))
+		status, _, err := ask(o.t.Context(), o.service(), loginRequest(username, password))
 		g.Expect(err).NotTo(gomega.HaveOccurred())
 		g.Expect(status).To(gomega.Equal(200))
 	})
@@ -299,7 +298,7 @@ func (o *operator) readme() string {
 	host, port, _ := strings.Cut(o.service(), ":")
 	curl := fmt.Sprintf("#!/bin/sh\nexec kubectl -n gateways exec client -- curl --silent --connect-to %s-login.%s:443:%s:%s \"$@\"\n",
 		manager, system, host, port)
-	o.Expect(os.WriteFile(filepath.Join(dir, "curl"), []byte(curl), 0o755)).To(gomega.Succeed()) //nolint:gosec // it is a program
+	o.Expect(os.WriteFile(filepath.Join(dir, "curl"), []byte(curl), 0o755)).To(gomega.Succeed())
 	runnable := regexp.MustCompile("(?s)<!-- not run: [^\n]+ -->\n\n```sh\n.*?```").ReplaceAllString(string(text), "")
 	var output strings.Builder
 	blocks := regexp.MustCompile("(?s)```(sh|yaml)\n(.*?)```").FindAllStringSubmatch(runnable, -1)
@@ -338,8 +337,4 @@ spec:
 `), 0o600)).To(gomega.Succeed())
 	kubectl(o.t, "apply", "-f", manifest)
 	kubectl(o.t, "-n", "gateways", "wait", "--for=condition=Ready", "pod/client", "--timeout=60s")
-}
-
-func basic(username, password string) string {
-	return "Basic " + base64.StdEncoding.EncodeToString([]byte(username+":"+password))
 }

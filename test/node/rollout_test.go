@@ -72,7 +72,7 @@ var disturbances = []disturbance{
 		leader := o.leader(o.pods())
 		return o.replaces(leader, func() { o.signal(o.process(leader), syscall.SIGKILL) })
 	}},
-	{name: "leader frozen", failing: 15 * time.Second, locked: expired, happens: func(o *operator) time.Duration {
+	{name: "leader frozen", failing: 20 * time.Second, locked: expired, happens: func(o *operator) time.Duration {
 		leader := o.leader(o.pods())
 		pid := o.process(leader)
 		took := o.replaces(leader, func() { o.signal(pid, syscall.SIGSTOP) })
@@ -138,7 +138,7 @@ func (o *operator) under(t *testing.T) *operator {
 func (o *operator) disturb(d disturbance, logins [][]byte, verify []byte, table *strings.Builder) {
 	kubectl(o.t, "-n", system, "scale", "deployment", o.deployment, "--replicas=2")
 	o.serve(2)
-	l := startLoad(o.service(), logins, verify)
+	l := startLoad(o.t.Context(), o.service(), logins, verify)
 	o.answers(l, 1)
 	locking := o.startLocking()
 	began := time.Now()
@@ -193,7 +193,7 @@ func (o *operator) serve(n int) {
 	})
 	seen := map[string]bool{}
 	o.eventually(soon, func(g gomega.Gomega) {
-		c, err := connect(o.service())
+		c, err := connect(o.t.Context(), o.service())
 		g.Expect(err).NotTo(gomega.HaveOccurred())
 		defer c.close()
 		seen[string(c.tls.ConnectionState().PeerCertificates[0].Raw)] = true
@@ -276,7 +276,7 @@ func (o *operator) lock(ctx context.Context, address, name string) (time.Duratio
 	locked := false
 	for attempts := 0; !locked; attempts++ {
 		if attempts < 20 { // more than five, since some may reach a pod that does not answer
-			go func() { _, _, _ = ask(address, loginRequest(name, "wrong")) }()
+			go func() { _, _, _ = ask(ctx, address, loginRequest(name, "wrong")) }()
 		}
 		if err := o.db.QueryRow(ctx, "SELECT locked_until IS NOT NULL FROM users WHERE username = $1", name).Scan(&locked); err != nil {
 			return 0, err
