@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,10 +36,12 @@ type transferrer struct {
 	all           bool
 	allNamespaces bool
 	dryRun        bool
+	system        systemFlag
 	from          formerOwner
 }
 
-// formerOwner is which owners accounts are taken from. An empty namespace or name is any.
+// formerOwner is which owners accounts are taken from. An empty namespace or name is any. The system is that of the user, unless
+// another one is named: a system of the same cluster may have another database.
 type formerOwner struct {
 	cluster, namespace, name string
 	system                   systemFlag
@@ -77,14 +80,21 @@ The database role needs the rights of the operator on the table shardinguser_own
 	flags.BoolVar(&t.all, "all", false, "Transfer to all users of the namespace, instead of names")
 	flags.BoolVarP(&t.allNamespaces, "all-namespaces", "A", false, "With --all: to the users of all namespaces")
 	flags.BoolVar(&t.dryRun, "dry-run", false, "Change nothing; show what would be transferred")
-	flags.StringVar(&t.from.cluster, "from-cluster", "", "UID of the former owner's cluster (default: this cluster)")
-	flags.StringVar(&t.from.namespace, "from-namespace", "", "Namespace of the former owner (default: any)")
-	flags.StringVar(&t.from.name, "from-name", "", "Name of the former owner (default: any)")
-	t.from.system.bindAs(cmd, "from-system", "System of the former owner; empty for the default system (default: any)")
+	t.system.bind(cmd, "With --all: transfer only to users of this sharding system; --system= for the default one")
+	complete(cmd, "system", cobra.NoFileCompletions)
+	t.from.bind(cmd)
+	return cmd
+}
+
+func (f *formerOwner) bind(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.cluster, "from-cluster", "", "UID of the former owner's cluster (default: this cluster)")
+	flags.StringVar(&f.namespace, "from-namespace", "", "Namespace of the former owner (default: any)")
+	flags.StringVar(&f.name, "from-name", "", "Name of the former owner (default: any)")
+	f.system.bindAs(cmd, "from-system", "System of the former owner; empty for the default system (default: that of the user)")
 	for _, name := range []string{"from-cluster", "from-namespace", "from-name", "from-system"} {
 		complete(cmd, name, cobra.NoFileCompletions)
 	}
-	return cmd
 }
 
 func (t *transferrer) run(ctx context.Context, names []string) error {
@@ -93,6 +103,8 @@ func (t *transferrer) run(ctx context.Context, names []string) error {
 		return errors.New("set the names of users, or --all")
 	case t.allNamespaces && !t.all:
 		return errors.New("--all-namespaces requires --all")
+	case t.system.flag.Changed && !t.all:
+		return errors.New("--system requires --all")
 	}
 	if err := t.output.check(); err != nil {
 		return err
@@ -131,7 +143,7 @@ func (t *transferrer) run(ctx context.Context, names []string) error {
 // chosen are the users that get the accounts.
 func (t *transferrer) chosen(ctx context.Context, kube client.Client, namespace string, names []string) ([]v1alpha1.ShardingUser, error) {
 	if t.all {
-		return listUsers(ctx, kube, namespace, false, "")
+		return listUsers(ctx, kube, namespace, false, "", t.system.options()...)
 	}
 	users := make([]v1alpha1.ShardingUser, 0, len(names))
 	for _, name := range names {
@@ -144,12 +156,13 @@ func (t *transferrer) chosen(ctx context.Context, kube client.Client, namespace 
 	return users, nil
 }
 
-// matches reports whether accounts of this owner are taken. Here is this cluster, the default.
-func (f *formerOwner) matches(owner user.Owner, here string) bool {
-	cluster := f.cluster
-	if cluster == "" {
-		cluster = here
+// matches reports whether an account of this owner is taken for another one. The cluster and the system are those of the latter by
+// default.
+func (f *formerOwner) matches(owner, to user.Owner) bool {
+	cluster, system := cmp.Or(f.cluster, to.Cluster), to.System
+	if f.system.flag.Changed {
+		system = f.system.name
 	}
-	return owner.Cluster == cluster && (f.namespace == "" || owner.Namespace == f.namespace) &&
-		(f.name == "" || owner.Name == f.name) && (!f.system.flag.Changed || owner.System == f.system.name)
+	return owner.Cluster == cluster && owner.System == system && (f.namespace == "" || owner.Namespace == f.namespace) &&
+		(f.name == "" || owner.Name == f.name)
 }

@@ -183,7 +183,7 @@ func (m *move) judge(ctx context.Context, u *v1alpha1.ShardingUser, owner user.O
 		return "no resource owns an account of this username; the operator creates or adopts it", false, nil
 	case own.Owner == owner && own.State == user.Owned:
 		return "", true, nil
-	case !m.from.matches(own.Owner, m.cluster):
+	case !m.from.matches(own.Owner, owner):
 		return fmt.Sprintf("the owner is %s; name it by --from-cluster, --from-namespace, --from-name or --from-system", m.name(own.Owner)), false, nil
 	case !u.DeletionTimestamp.IsZero():
 		return "it is being deleted", false, nil

@@ -154,10 +154,10 @@ func (r *Reconciler) attempt(
 	return r.apply(ctx, u, found, decision)
 }
 
-// isFirst reports whether a version of the Secret was not looked at before for a user.
+// isFirst reports whether a version of the Secret was not looked at before for a user. The answer stays until the version is recorded:
+// a record that fails is retried with backoff, and not after others again.
 func (r *Reconciler) isFirst(u *v1alpha1.ShardingUser, version string) bool {
 	if seen, ok := r.unchanged.Get(u.UID); ok && seen == version {
-		r.unchanged.Drop(u.UID)
 		return false
 	}
 	r.unchanged.Put(u.UID, version)
@@ -215,6 +215,7 @@ func (r *Reconciler) apply(ctx context.Context, u *v1alpha1.ShardingUser, found 
 		return found, err
 	}
 	found.Observed = &after
+	r.unchanged.Drop(u.UID)
 	fields := user.Unkept(d, decision, after)
 	isHashLeft := user.IsHashNotDisabled(fields, after)
 	if len(fields) > 0 && !isHashLeft {

@@ -152,7 +152,7 @@ func TestDigestKeyIsWrittenOnce(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.digestKey = "digest-key"
-	s.secret(s.digestKey)
+	secret := s.secret(s.digestKey, "note", "of an administrator")
 	before, _ := s.taken(nil, canary+" password", user.Observed{})
 	digests := make(chan string)
 	for range 4 {
@@ -171,4 +171,6 @@ func TestDigestKeyIsWrittenOnce(t *testing.T) {
 	for range 3 {
 		s.Expect(<-digests).To(gomega.Equal(first))
 	}
+	s.Expect(s.kube.Get(t.Context(), client.ObjectKeyFromObject(secret), secret)).To(gomega.Succeed())
+	s.Expect(secret.Data).To(gomega.HaveKey("note"), "only the key was written")
 }

@@ -10,6 +10,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -45,10 +46,13 @@ type Digests struct {
 	secret client.ObjectKey
 	now    func() time.Time
 
+	isActive atomic.Bool // there is a key
+
 	mu      sync.Mutex
 	key     []byte // nil until it was read
 	readAt  time.Time
-	problem string // why there is no key
+	problem string    // why there is no key
+	failing time.Time // since when the Secret cannot be read; zero if the last reading did not fail
 }
 
 // NewDigests returns the Digests under the key in this Secret. It reads the Secret from the API server.
@@ -58,12 +62,7 @@ func NewDigests(reader client.Reader, writer client.Writer, secret client.Object
 
 // Active reports whether there is a key.
 func (d *Digests) Active() bool {
-	if d == nil {
-		return false
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.key != nil
+	return d != nil && d.isActive.Load() // a reading may take long
 }
 
 // Start reads the key, and tries again until there is one. It runs on the leader.
@@ -84,7 +83,8 @@ func (d *Digests) Start(ctx context.Context) error {
 	}
 }
 
-// load reads the key once. Its error is one that a retry may not have; a missing or unusable Secret is none.
+// load reads the key once. Its error is one that a retry may not have; a missing or unusable Secret is none. Nor is one that the
+// API server cannot read for a while: passwords do not wait for it.
 func (d *Digests) load(ctx context.Context) (digestKey, error) {
 	if d == nil {
 		return nil, nil
@@ -95,14 +95,25 @@ func (d *Digests) load(ctx context.Context) (digestKey, error) {
 		return d.key, nil
 	}
 	key, problem, err := d.read(ctx)
-	if err != nil {
+	switch {
+	case err == nil:
+		d.failing = time.Time{}
+	case ctx.Err() != nil:
 		return nil, fmt.Errorf("read the key of the password digests: %w", err)
+	case d.failing.IsZero():
+		d.failing = d.now()
+		fallthrough
+	case d.now().Sub(d.failing) < digestKeyRetry:
+		return nil, fmt.Errorf("read the key of the password digests: %w", err)
+	default:
+		problem = fmt.Sprintf("the Secret cannot be read: %v", err)
 	}
 	if problem != "" && problem != d.problem {
 		logf.FromContext(ctx).Info("Passwords are compared by bcrypt after a restart, because there is no key for digests",
 			"secret", d.secret.String(), "reason", problem)
 	}
 	d.key, d.problem, d.readAt = key, problem, d.now()
+	d.isActive.Store(key != nil)
 	return d.key, nil
 }
 
@@ -142,7 +153,10 @@ func (d *Digests) write(ctx context.Context, secret *corev1.Secret) ([]byte, err
 	key := make([]byte, digestKeySize)
 	_, _ = rand.Read(key) // never fails
 	written := secret.DeepCopy()
-	written.Data = map[string][]byte{DigestKeyEntry: key}
+	if written.Data == nil {
+		written.Data = map[string][]byte{}
+	}
+	written.Data[DigestKeyEntry] = key
 	patch := client.MergeFromWithOptions(secret, client.MergeFromWithOptimisticLock{})
 	return key, d.writer.Patch(ctx, written, patch)
 }

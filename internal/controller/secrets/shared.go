@@ -39,7 +39,7 @@ func (r *sharedReads) get(ctx context.Context, key client.ObjectKey, version str
 	if secret := r.find(key, version); secret != nil {
 		return secret, nil
 	}
-	read, err, _ := r.group.Do(key.String()+"@"+version, func() (any, error) {
+	reading := r.group.DoChan(key.String()+"@"+version, func() (any, error) {
 		if secret := r.find(key, version); secret != nil { // a read ended since
 			return secret, nil
 		}
@@ -50,10 +50,15 @@ func (r *sharedReads) get(ctx context.Context, key client.ObjectKey, version str
 		r.hold(key, secret)
 		return secret, nil
 	})
-	if err != nil {
-		return nil, err
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case read := <-reading:
+		if read.Err != nil {
+			return nil, read.Err
+		}
+		return read.Val.(*corev1.Secret), nil //nolint:forcetypeassert // the function above returns nothing else
 	}
-	return read.(*corev1.Secret), nil //nolint:forcetypeassert // the function above returns nothing else
 }
 
 func (r *sharedReads) find(key client.ObjectKey, version string) *corev1.Secret {

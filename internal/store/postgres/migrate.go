@@ -135,10 +135,15 @@ func (s *Store) findSchema(ctx context.Context) error {
 const missingSchema = "The first schema of the search_path does not exist, or the role may not use it; create it, grant USAGE on " +
 	"it, or name another one by search_path in the DSN."
 
-// tablesThere asks whether all tables exist.
+// tablesThere asks whether all tables exist, and whether those of the operator have the columns that migrations added: a single table
+// may be restored from an older dump.
 const tablesThere = "SELECT pg_catalog.to_regclass('users') IS NOT NULL AND pg_catalog.to_regclass('" + schema.Ownership + "') IS NOT NULL " +
 	"AND pg_catalog.to_regclass('" + schema.Attempts + "') IS NOT NULL AND pg_catalog.to_regclass('" + schema.Merges + "') IS NOT NULL " +
-	"AND pg_catalog.to_regclass('" + schema.Probes + "') IS NOT NULL"
+	"AND pg_catalog.to_regclass('" + schema.Probes + "') IS NOT NULL AND NOT EXISTS (SELECT FROM (VALUES ('" +
+	schema.Ownership + "', 'suspended'), ('" + schema.Ownership + "', 'password_judged'), ('" + schema.Ownership + "', 'system'), ('" +
+	schema.Ownership + "', 'password_digest'), ('" + schema.Attempts + "', 'attempt_key'), ('" + schema.Attempts + "', 'attempts')) " +
+	"AS added (of_table, name) WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE NOT a.attisdropped " +
+	"AND a.attrelid = pg_catalog.to_regclass(added.of_table)::oid AND a.attname::text = added.name))"
 
 // rerun has the migrations run again, since a table of one of them is gone. It holds their lock: tables that another replica
 // creates meanwhile exist afterwards.

@@ -203,6 +203,30 @@ func TestTablesThatWereDroppedAreCreatedAgain(t *testing.T) {
 	eventually(t, "a row can be created", func() bool { return applied(t, s, creation("alice")) == nil })
 }
 
+// As by a dump of one table that an earlier version of the operator had.
+func TestATableOfAnEarlierVersionBesideTheOthersIsMigratedAgain(t *testing.T) {
+	t.Parallel()
+	for _, columns := range []string{
+		"shardinguser_ownership DROP COLUMN password_digest, DROP COLUMN transferred_from, DROP COLUMN transferred_at",
+		"shardinguser_ownership DROP COLUMN system", "login_attempts DROP COLUMN attempts",
+	} {
+		dsn := databaseWithSchema(t)
+		run(t, connect(t, dsn), "ALTER TABLE "+columns)
+		s := open(t, quick(dsn))
+		for range 2 {
+			if err := s.Migrate(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Observe(t.Context(), "alice"); err != nil {
+				t.Errorf("after %s: %v", columns, err)
+			}
+		}
+		if _, err := s.look(t.Context(), lookAtTables); err != nil {
+			t.Errorf("after %s: %v", columns, err)
+		}
+	}
+}
+
 func TestATableThatIsDroppedWhileOthersStayIsCreatedAgain(t *testing.T) {
 	t.Parallel()
 	for _, table := range []string{"users", schema.Ownership, schema.Attempts} {
