@@ -54,7 +54,7 @@ func readPanels(t *testing.T) []panel {
 // Two systems may be in one namespace: the greater one of their figures says nothing of the other.
 func TestPanelsOfUsersAndDatabasesKeepSystemsApart(t *testing.T) {
 	t.Parallel()
-	apart := regexp.MustCompile(`(sum( by \(state\))?|min)\(max by \(namespace, system(, state)?\) \((shardinguser_users|shardinguser_database_up)\{[^}]*\}\)\)`)
+	apart := regexp.MustCompile(`(sum( by \(state\) )?|min)\(max by \(namespace, system(, state)?\) \((shardinguser_users|shardinguser_database_up)\{[^}]*\}\)\)`)
 	looked := 0
 	for _, p := range readPanels(t) {
 		for _, target := range p.Targets {
