@@ -73,6 +73,22 @@ func TestTwoReleasesInOneNamespaceServeTheirSystems(t *testing.T) {
 	g.Expect(podsOf(t, managerName)).To(gomega.HaveKeyWithValue(instance, release))
 }
 
+func TestTheReleaseThatRemainsTakesOverTheCRDs(t *testing.T) {
+	g := gomega.NewWithT(t)
+	uninstalled(t)
+	secondUninstalled(t)
+	helm(t, "install", release, chartFolder, atNamespace, "--create-namespace")
+	helm(t, "install", second, chartFolder, atNamespace, "--set=system=orders")
+	helm(t, "uninstall", release, atNamespace)
+	said := helmRefuses(t, "upgrade", second, nextVersion(t), atNamespace, "--reuse-values")
+	g.Expect(said).To(gomega.ContainSubstring("invalid ownership metadata"))
+	helm(t, "upgrade", second, nextVersion(t), atNamespace, "--reuse-values", "--take-ownership")
+	hasNewColumn(t)
+	helm(t, "upgrade", second, chartFolder, atNamespace, "--reuse-values")
+	notes := helm(t, "install", release, chartFolder, atNamespace)
+	g.Expect(notes).To(gomega.ContainSubstring("The CustomResourceDefinitions belong to the release " + system + "/" + second))
+}
+
 func TestTheCommandsOfTheGuideToSystemsInstallASecondRelease(t *testing.T) {
 	g := gomega.NewWithT(t)
 	uninstalled(t)
@@ -104,7 +120,25 @@ func TestAReleaseWithTheOldLabelsGetsTheNewOnes(t *testing.T) {
 	said := helmRefuses(t, "install", second, chartFolder, atNamespace, "--set=system=orders")
 	g.Expect(said).To(gomega.ContainSubstring("would lead to the pods of this release too"))
 
-	// The second one selects by it.
+	// While a roll-out is stuck, only old pods are ready: nothing may select by the new label yet.
+	left := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: system, Name: managerName + "-old", Labels: map[string]string{
+			"app.kubernetes.io/name": "shardinguser-operator", "control-plane": "controller-manager",
+		}},
+		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "manager", Image: "none"}}},
+	}
+	g.Expect(kube.Create(t.Context(), left)).To(gomega.Succeed())
+	notes = helm(t, "upgrade", release, chartFolder, atNamespace, "--reset-then-reuse-values")
+	g.Expect(notes).To(gomega.ContainSubstring("helm upgrade once more"))
+	for name, selector := range selectors(t) {
+		g.Expect(selector.Matches(labels.Set(left.Labels))).To(gomega.BeTrue(), name)
+	}
+	g.Expect(kube.Delete(t.Context(), left)).To(gomega.Succeed())
+	g.Eventually(func() string {
+		return kubectl(t, "-n", system, "get", "pods", "-l", "control-plane=controller-manager,!"+instance, "-o", "name")
+	}).WithTimeout(soon).WithPolling(poll).Should(gomega.BeEmpty(), "the controller of Deployments replaces pods that are not ready")
+
+	// Without old pods it selects by the new label.
 	notes = helm(t, "upgrade", release, chartFolder, atNamespace, "--reset-then-reuse-values")
 	g.Expect(notes).NotTo(gomega.ContainSubstring("once more"))
 	all := selectors(t)
