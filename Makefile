@@ -9,7 +9,8 @@ export GOFLAGS += -trimpath
 export CGO_ENABLED ?= 0
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-IMG ?= ghcr.io/sharding-system/shardinguser-operator:$(VERSION)
+IMAGE_REPOSITORY := ghcr.io/sharding-system/shardinguser-operator
+IMG ?= $(IMAGE_REPOSITORY):$(VERSION)
 CONTAINER_TOOL ?= docker
 
 TOOLS := $(CURDIR)/bin/tools
@@ -37,6 +38,10 @@ demo: prepare-demo ## Show the main features on a real API server and a real Pos
 	$(BUILD) ./hack/demo
 	@STAY="$(STAY)" exec bin/demo # not `go run`, which SIGTERM ends without its child
 
+.PHONY: cluster
+cluster: $(if $(ARGS),,build $(HELM)) ## Start a Kubernetes cluster with a Postgres and the operator's image, by kind or as root on Linux; ARGS=stop ends it.
+	hack/cluster.sh $(IMAGE_REPOSITORY) $(VERSION) $(ARGS)
+
 .PHONY: run
 run: build ## Run the manager with the arguments ARGS against the cluster of your kubeconfig.
 	bin/manager --zap-devel $(ARGS)
@@ -61,6 +66,12 @@ prepare: ## Install the programs that tests run: a control plane in bin/k8s, Pos
 prepare-demo:
 	hack/prepare-controlplane.sh
 	hack/prepare-postgres.sh
+
+# Only the deep tests need Patroni and HAProxy.
+.PHONY: prepare-ha
+prepare-ha: prepare
+	hack/prepare-program.sh patroni
+	hack/prepare-program.sh haproxy
 
 .PHONY: generate
 generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Regenerate deep copies, CRD, RBAC, references, parts of the chart, Argo CD's ConfigMap and SQL from their sources.
@@ -106,7 +117,7 @@ LONGEST := ./test/e2e ./internal/controller
 
 .PHONY: test
 test: prepare ## Run all tests in their short form: unit, conformance and end-to-end tests, and concurrent packages under the race detector.
-	@mkdir -p bin; go list ./... | sort >bin/packages; go list $(RACED) | sort >bin/raced
+	@mkdir -p bin; go list ./... | grep -v '/test/ha$$' | sort >bin/packages; go list $(RACED) | sort >bin/raced
 	$(call timed,stories) $(GO_TEST) -short -timeout 25m $(LONGEST) $$(comm -23 bin/packages bin/raced)
 	$(call timed,race detector) $(GO_TEST_RACE) -short -timeout 25m ./internal/store/postgres ./internal/controller $(RACED) ./internal/controller/... ./cmd/...
 	$(call timed,shares) go test -short -count=1 -run '$(shares)' ./internal/login
@@ -115,18 +126,37 @@ test: prepare ## Run all tests in their short form: unit, conformance and end-to
 	$(call timed,tools) go -C hack/benchplot test ./...
 	$(call timed,Argo CD's scripts) go -C test/gitops test ./scripts
 
+.PHONY: test-ha
+test-ha: prepare-ha ## Run failovers of a real Postgres pair of Patroni, behind HAProxy and by a DSN with both hosts, which takes five minutes.
+	go test -count=1 -timeout 25m -v ./test/ha | grep -v '^=== '
+
 .PHONY: test-deep
-test-deep: prepare build $(GOLANGCI_LINT) ## Run all tests in full, which takes half an hour: long runs, large tables, all faults, all Postgres majors, Argo CD's libraries.
+test-deep: prepare-ha build $(GOLANGCI_LINT) ## Run all tests in full, which takes half an hour: long runs, large tables, all faults, all Postgres majors, Argo CD's libraries.
 	$(call timed,race detector) TEST_COUNTS=$(CURDIR)/bin/counts $(GO_TEST_RACE) -timeout 40m ./api/... ./internal/... ./cmd/...
 	@cat bin/counts/* # the numbers of tried cases, which `go test` does not show
 	$(call timed,shares) go test -count=1 -run '$(shares)' ./internal/login
-	$(call timed,stories) $(GO_TEST) -timeout 30m ./test/... ./hack/...
+	$(call timed,stories) $(GO_TEST) -timeout 30m $$(go list ./test/... ./hack/... | grep -v '/test/ha$$')
+	$(call timed,failovers) $(MAKE) --no-print-directory test-ha
 	$(call timed,Postgres $(MAJORS)) $(MAKE) --no-print-directory test-postgres
+	$(call timed,node) if hack/node/prepare.sh check; then $(MAKE) --no-print-directory test-node FULL=1; fi
 	$(call timed,Argo CD) go -C test/gitops test -timeout 20m ./...
 	cd test/gitops && $(GOLANGCI_LINT) run
 	go -C test/gitops mod tidy -diff
 	$(call timed,soak) $(MAKE) --no-print-directory soak DURATION=3m
 	$(call timed,fuzz) $(MAKE) --no-print-directory fuzz FUZZ_TIME=3m
+
+# FOLDER is not that of `make cluster`, so that both can run.
+test-node: export FOLDER := $(CURDIR)/bin/node
+test-node: export TEST_DATABASE_DSN := postgres://postgres@10.89.0.1:5432/postgres?sslmode=disable
+
+.PHONY: test-node
+test-node: prepare build $(HELM) $(KUSTOMIZE) ## Test the image, the manifests and the chart on a real node, as root on Linux; RUN selects tests, COUNT repeats them, FULL=1 runs them in full, KEEP=1 keeps the node.
+	hack/node/prepare.sh
+	hack/node/images.sh $(FOLDER)/images $(IMAGE_REPOSITORY) v0.0.1 v0.0.2
+	go test -c -tags node -o bin/tests/node.test ./test/node
+	hack/node/node.sh start
+	status=0; cd test/node; ../../hack/node/node.sh enter ../../bin/tests/node.test -test.v -test.count=$(or $(COUNT),1) -test.timeout=40m \
+		$(if $(FULL),,-test.short) $(if $(RUN),-test.run='$(RUN)') || status=$$?; $(if $(KEEP),,../../hack/node/node.sh stop;) exit $$status
 
 .PHONY: test-profile
 test-profile: prepare ## Run the tests of PACKAGES (./...) in their short form, and list the time of packages, tests and builds.
@@ -200,7 +230,7 @@ lint: $(GOLANGCI_LINT) $(MISSPELL) $(HELM) ## Run all linters, including those f
 	cd hack/benchplot && $(GOLANGCI_LINT) run
 	cd test/gitops && $(GOLANGCI_LINT) run ./scripts # test-deep lints the rest, which compiles all of Argo CD
 	for values in $(CHART)/ci/*.yaml; do $(HELM) lint --strict --quiet --values $$values $(CHART) || exit 1; done
-	if command -v shellcheck >/dev/null; then shellcheck .ci/run hack/*.sh; fi
+	if command -v shellcheck >/dev/null; then shellcheck .ci/run hack/*.sh hack/*/*.sh; fi
 
 .PHONY: vulncheck
 vulncheck: $(GOVULNCHECK) ## Fail if the programs call code with known vulnerabilities; DB replaces the database vuln.go.dev.

@@ -2,15 +2,16 @@
 # Prints the path of a program that tests run, or fails with an instruction. The scripts here and test/testenv both run it, so
 # that they agree. (find-postgres.sh finds Postgres, which is installed in more places.)
 #
-#   find-program.sh nginx|pgbouncer|prometheus|promtool
+#   find-program.sh nginx|pgbouncer|prometheus|promtool|patroni|patronictl|haproxy
 #
-#   NGINX, PGBOUNCER, PROMETHEUS, PROMTOOL   the path, if it is not one of the usual ones
+#   NGINX, PGBOUNCER, PROMETHEUS, PROMTOOL, ...   the path, if it is not one of the usual ones
 set -eu
 
 name=$1
 variable=$(printf '%s' "$name" | tr '[:lower:]' '[:upper:]')
 case $name in
 promtool) package=prometheus ;; # it comes with the server
+patronictl) package=patroni ;;
 *) package=$name ;;
 esac
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Installs a real Kubernetes control plane in bin/k8s: etcd, kube-apiserver and kubectl, and the programs in the arguments (the
-# tests need kube-controller-manager).
+# tests need kube-controller-manager, and a node kubelet, kube-proxy and kube-scheduler too).
 #
-#   hack/prepare-controlplane.sh [kube-controller-manager]
+#   hack/prepare-controlplane.sh [kube-controller-manager | kubelet | kube-proxy | kube-scheduler]...
 #
-#   KUBEBUILDER_ASSETS   a folder with the programs; then nothing is downloaded, and only kube-controller-manager,
-#                        which such folders lack, is built if an argument names it
+#   KUBEBUILDER_ASSETS   a folder with the programs; then nothing is downloaded, and only the programs in the arguments,
+#                        which such folders lack, are built
 #   SHARDINGUSER_CACHE   the folder of built programs for all clones; the default is shardinguser-operator in the
 #                        user's cache folder
 #

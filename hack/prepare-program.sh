@@ -19,7 +19,10 @@ if [ -n "$given" ] || [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; t
 	exit 1
 fi
 
-"$here/install-package.sh" "$program"
+case $program in
+patroni) "$here/install-package.sh" patroni python3-etcd ;; # without it, Patroni cannot use etcd
+*) "$here/install-package.sh" "$program" ;;
+esac
 
 # Stop the server that the package starts. No other can be running, since its program was missing.
 service "$program" stop >/dev/null 2>&1 || true

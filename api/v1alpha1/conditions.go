@@ -152,4 +152,5 @@ const (
 	EventDriftCorrected  = "DriftCorrected"
 	EventDeleted         = "Deleted"
 	EventDeactivated     = "Deactivated"
+	EventTransferred     = "Transferred" // by kubectl shardinguser transfer
 )

@@ -209,6 +209,7 @@ type ShardingUserStatus struct {
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:path=shardingusers,singular=shardinguser,scope=Namespaced,shortName=suser,categories=sharding
+// +kubebuilder:metadata:annotations="argocd.argoproj.io/sync-options=Prune=false,Delete=false"
 // +kubebuilder:selectablefield:JSONPath=`.spec.active`
 // +kubebuilder:selectablefield:JSONPath=`.spec.system`
 // +kubebuilder:selectablefield:JSONPath=`.status.locked`

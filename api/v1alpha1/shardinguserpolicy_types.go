@@ -213,6 +213,7 @@ type ShardingUserPolicyStatus struct {
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:path=shardinguserpolicies,singular=shardinguserpolicy,scope=Cluster,shortName=supolicy,categories=sharding
+// +kubebuilder:metadata:annotations="argocd.argoproj.io/sync-options=Prune=false,Delete=false"
 // +kubebuilder:printcolumn:name="Usernames",type=string,JSONPath=`.spec.usernames`,description="Patterns of the permitted usernames"
 // +kubebuilder:printcolumn:name="Roles",type=string,JSONPath=`.spec.roles`,description="Patterns of the permitted roles"
 // +kubebuilder:printcolumn:name="Adoption",type=string,JSONPath=`.spec.adoption`,description="Whether rows that no ShardingUser owns may be adopted"

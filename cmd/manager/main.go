@@ -120,7 +120,12 @@ func run(ctx context.Context, args []string) error {
 	if err := addOrphans(mgr, accounts, reconciled, settings, options); err != nil {
 		return err
 	}
-	if err := systems.Add(mgr, systems.Options{WatchNamespaces: settings.WatchNamespaces, Registry: options.Registry}); err != nil {
+	if err := addSignOfLife(mgr, accounts, cluster, settings, log); err != nil {
+		return err
+	}
+	if err := systems.Add(mgr, systems.Options{
+		System: settings.System, WatchNamespaces: settings.WatchNamespaces, Registry: options.Registry,
+	}); err != nil {
 		return err
 	}
 	if err := addDefaultUsers(mgr, accounts, settings, log); err != nil {

@@ -4,13 +4,17 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"time"
 
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sharding-system/shardinguser-operator/internal/config"
 	"github.com/sharding-system/shardinguser-operator/internal/controller"
 	"github.com/sharding-system/shardinguser-operator/internal/controller/declared"
 	"github.com/sharding-system/shardinguser-operator/internal/controller/policies"
+	"github.com/sharding-system/shardinguser-operator/internal/controller/secrets"
 	"github.com/sharding-system/shardinguser-operator/internal/controller/status"
 	"github.com/sharding-system/shardinguser-operator/internal/password"
 )
@@ -26,6 +30,13 @@ func newOptions(
 		MinPasswordLength: settings.PasswordMinLength,
 		ProtectedRoles:    settings.ProtectedRoles,
 		Registry:          registry(settings),
+	}
+	if settings.DigestKeySecret != "" {
+		key := client.ObjectKey{Namespace: settings.Namespace, Name: settings.DigestKeySecret}
+		options.Digests = secrets.NewDigests(mgr.GetAPIReader(), mgr.GetClient(), key, time.Now)
+		if err := mgr.Add(options.Digests); err != nil {
+			return options, nil, fmt.Errorf("add the key of password digests: %w", err)
+		}
 	}
 	if options.Statuses, err = status.NewWriter(mgr, options.Registry); err != nil {
 		return options, nil, err

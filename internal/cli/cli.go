@@ -125,7 +125,8 @@ Exit codes:
 	})
 	e.flags.AddFlags(root.PersistentFlags())
 	root.AddCommand(
-		newList(e), newUnlock(e), newLock(e), newSetPassword(e), newLogins(e), newDoctor(e), newCheck(e), newImport(e),
+		newList(e), newUnlock(e), newLock(e), newSetPassword(e), newLogins(e), newDoctor(e), newOrphans(e), newCheck(e), newImport(e),
+		newTransfer(e),
 	)
 	if err := root.RegisterFlagCompletionFunc("namespace", e.completeNamespaces); err != nil {
 		panic(err) // the flag is the one that ConfigFlags just added

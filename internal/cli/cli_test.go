@@ -56,6 +56,7 @@ func TestWrongCommandLinesAreRefusedWithASentence(t *testing.T) {
 		"no such command":                   {[]string{"lst"}, `unknown command "lst"`},
 		"no such flag":                      {[]string{"list", "--lokked"}, "--lokked"},
 		"a format of another command":       {[]string{"doctor", "-o", "wide"}, "one of json, yaml"},
+		"orphans in a format of others":     {[]string{"orphans", "-o", "wide"}, "one of name, json, yaml"},
 		"an argument too many":              {[]string{"list", "alice"}, "alice"},
 		"an argument too few":               {[]string{"lock"}, "arg"},
 		"nobody to unlock":                  {[]string{"unlock"}, "--all-locked"},
@@ -75,6 +76,10 @@ func TestWrongCommandLinesAreRefusedWithASentence(t *testing.T) {
 		"two streams on the output":         {[]string{"import", "--secrets=separate"}, "--directory"},
 		"another word for what becomes":     {[]string{"import", "--secrets=no"}, "skip"},
 		"a deletion policy that is none":    {[]string{"import", "--deletion-policy=Keep"}, "Retain"},
+		"nobody to transfer to":             {[]string{"transfer"}, "--all"},
+		"a transfer to names and to all":    {[]string{"transfer", "alice", "--all"}, "--all"},
+		"a transfer to names everywhere":    {[]string{"transfer", "alice", "-A"}, "--all"},
+		"a transfer without a database":     {[]string{"transfer", "alice"}, "USER_DATABASE_DSN"},
 		"no cluster":                        {[]string{"list", "--server=http://127.0.0.1:1"}, "refused"},
 		"no database behind a DSN, refused": {[]string{"import", "--dsn-file", "/nowhere/dsn"}, "cannot read"},
 	} {

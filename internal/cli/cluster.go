@@ -9,6 +9,7 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -25,6 +26,7 @@ var scheme = func() *runtime.Scheme {
 	s := runtime.NewScheme()
 	utilruntime.Must(corev1.AddToScheme(s))
 	utilruntime.Must(coordinationv1.AddToScheme(s))
+	utilruntime.Must(eventsv1.AddToScheme(s))
 	utilruntime.Must(v1alpha1.AddToScheme(s))
 	return s
 }()
@@ -37,6 +39,7 @@ func mapper() meta.RESTMapper {
 		v1alpha1.GroupVersion.WithKind("ShardingUserPolicy"): meta.RESTScopeRoot,
 		corev1.SchemeGroupVersion.WithKind("Secret"):         meta.RESTScopeNamespace,
 		corev1.SchemeGroupVersion.WithKind("ConfigMap"):      meta.RESTScopeNamespace,
+		eventsv1.SchemeGroupVersion.WithKind("Event"):        meta.RESTScopeNamespace,
 		corev1.SchemeGroupVersion.WithKind("Event"):          meta.RESTScopeNamespace,
 		corev1.SchemeGroupVersion.WithKind("Namespace"):      meta.RESTScopeRoot,
 		coordinationv1.SchemeGroupVersion.WithKind("Lease"):  meta.RESTScopeNamespace,

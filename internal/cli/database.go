@@ -35,7 +35,10 @@ func (d *database) bind(cmd *cobra.Command) {
 }
 
 // open is a reader of the database; nothing is asked of it yet.
-func (d *database) open() (reader, error) {
+func (d *database) open() (reader, error) { return d.openStore() }
+
+// openStore is open for the command that writes.
+func (d *database) openStore() (*postgres.Store, error) {
 	text, err := dsn.Find(d.file)
 	if err != nil {
 		return nil, err

@@ -48,7 +48,7 @@ var noStatement = map[string]bool{
 var unsafe = map[string]bool{store.FindingOpenSchema: true, store.FindingForeignOwner: true, store.FindingLockZone: true}
 
 // checkDatabase lists what the operator found at the table users, the default passwords, and the orphaned accounts.
-func checkDatabase(report seen[store.Report], namespace string) (results []result) {
+func checkDatabase(report seen[store.Report], namespace, system string) (results []result) {
 	const table, orphans = "Table", "Orphans"
 	name := namespace + "/" + store.ReportName
 	switch {
@@ -85,6 +85,9 @@ func checkDatabase(report seen[store.Report], namespace string) (results []resul
 	}
 	if more := report.it.MoreOrphans; more > 0 {
 		results = append(results, one(orphans, note, "", "There are %d more.", more)...)
+	}
+	if report.it.HeldOrphans != nil {
+		results = append(results, one(orphans, wrong, adviceOnHeld(system), "%s", held(*report.it.HeldOrphans))...)
 	}
 	return results
 }

@@ -52,6 +52,10 @@ func TestDoctorListsWhatTheOperatorFoundAboutTheDatabase(t *testing.T) {
 				`note Orphans The ShardingUser team-b/bob does not exist, and its account "bob" is inactive.`, "note Orphans There are 7 more.",
 			},
 		},
+		"too many orphans": {
+			seen[store.Report]{it: &store.Report{CheckedAt: now, Orphans: []store.Orphan{idle}, HeldOrphans: &store.HeldOrphans{Count: 4, Token: "a"}}},
+			[]string{"ok Table", "note Orphans The ShardingUser team-b/bob", "WRONG Orphans The operator deactivates none of the 4 orphans"},
+		},
 		"default passwords": {
 			seen[store.Report]{it: &store.Report{CheckedAt: now, DefaultPasswords: []string{"admin", "viewer"}, MoreDefaultPasswords: 7}},
 			[]string{
@@ -66,7 +70,7 @@ func TestDoctorListsWhatTheOperatorFoundAboutTheDatabase(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			results := checkDatabase(tt.report, "system")
+			results := checkDatabase(tt.report, "system", "")
 			if len(results) != len(tt.want) {
 				t.Fatalf("got %v", results)
 			}
@@ -90,7 +94,7 @@ func TestDoctorEscapesNamesOfTheDatabase(t *testing.T) {
 	}
 	var out bytes.Buffer
 	d := &doctor{env: &env{Out: &stream{&out}}}
-	d.results(checkDatabase(seen[store.Report]{it: &report}, "system"))
+	d.results(checkDatabase(seen[store.Report]{it: &report}, "system", ""))
 	if strings.ContainsAny(out.String(), "\x1b\x07") || strings.Count(out.String(), "\n") != 5 {
 		t.Errorf("it prints %q", out.String())
 	}

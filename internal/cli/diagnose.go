@@ -86,8 +86,13 @@ func checkDeletion(f facts) []result {
 	if f.user.DeletionTimestamp.IsZero() {
 		return nil
 	}
-	return one("Deletion", wrong, "Fix the other problems listed here; the deletion then continues. To keep the row unchanged instead, remove "+
-		"the finalizer "+v1alpha1.Finalizer+" by hand.",
+	advice := "Fix the other problems listed here; the deletion then continues."
+	if f.user.Spec.DeletionPolicy != v1alpha1.DeletionRetain {
+		advice += fmt.Sprintf(" To keep the row unchanged instead: kubectl patch shardinguser %s -n %s --type=merge "+
+			`-p '{"spec":{"deletionPolicy":"Retain"}}'.`, f.user.Name, f.user.Namespace)
+	}
+	advice += " Do not remove the finalizer: the account would stay, and the operator would take it for an orphan."
+	return one("Deletion", wrong, advice,
 		"It was deleted %s ago and waits until the operator has handled its row (deletionPolicy %s).",
 		ago(f.now, &f.user.DeletionTimestamp.Time), f.user.Spec.DeletionPolicy)
 }

@@ -207,7 +207,7 @@ func TestDiagnosisOfTheResource(t *testing.T) {
 			healthy(annotated(v1alpha1.AnnotationPaused), ready(metav1.ConditionUnknown, v1alpha1.ReasonPaused)), func(*facts) {},
 			wrong, "Paused", "sharding.io/paused", "sharding.io/paused-",
 		},
-		"a deletion that waits": {healthy(deleted), func(*facts) {}, wrong, "Deletion", "60s ago", "finalizer"},
+		"a deletion that waits": {healthy(deleted), func(*facts) {}, wrong, "Deletion", "60s ago", `kubectl patch shardinguser alice -n team-a --type=merge -p '{"spec":{"deletionPolicy":"Retain"}}'`},
 		"a username of another resource": {
 			healthy(ready(metav1.ConditionFalse, v1alpha1.ReasonUsernameTaken)), func(f *facts) { f.others = []string{"b/alice"} },
 			wrong, "Username", "b/alice", "another username",

@@ -3,11 +3,9 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -62,9 +60,7 @@ The exit code is 1 if there is a problem.`,
 	}
 	d.output.bind(cmd, asJSON, asYAML)
 	cmd.Flags().BoolVarP(&d.allNamespaces, "all-namespaces", "A", false, "Without a name: check all namespaces")
-	cmd.Flags().StringVar(&d.operatorNamespace, "operator-namespace", cmp.Or(os.Getenv(envOperatorNamespace), "shardinguser-system"),
-		"Namespace of the operator (default: the variable "+envOperatorNamespace+")")
-	complete(cmd, "operator-namespace", e.completeNamespaces)
+	e.bindOperatorNamespace(cmd, &d.operatorNamespace)
 	return cmd
 }
 
@@ -136,7 +132,7 @@ func (d *doctor) examine(ctx context.Context, kube client.Client, namespace stri
 	x.Cluster = append(x.Cluster, checkPolicies(common.policies)...)
 	for _, system := range systems(users) {
 		report := databaseReport(ctx, kube, d.operatorNamespace, system)
-		x.Cluster = append(x.Cluster, inSystem(system, checkDatabase(report, d.operatorNamespace)...)...)
+		x.Cluster = append(x.Cluster, inSystem(system, checkDatabase(report, d.operatorNamespace, system)...)...)
 	}
 	for i := range users {
 		if state(&users[i]) == "Ready" {

@@ -136,9 +136,12 @@ type systemFlag struct {
 	flag *pflag.Flag
 }
 
-func (s *systemFlag) bind(cmd *cobra.Command, help string) {
-	cmd.Flags().StringVar(&s.name, "system", "", help)
-	s.flag = cmd.Flags().Lookup("system")
+func (s *systemFlag) bind(cmd *cobra.Command, help string) { s.bindAs(cmd, "system", help) }
+
+// bindAs adds the flag under another name.
+func (s *systemFlag) bindAs(cmd *cobra.Command, name, help string) {
+	cmd.Flags().StringVar(&s.name, name, "", help)
+	s.flag = cmd.Flags().Lookup(name)
 }
 
 // options returns the selector of the system; none if the flag was not given.

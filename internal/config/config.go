@@ -51,6 +51,9 @@ type Settings struct {
 	BcryptCost int
 	// PasswordMinLength is in characters, 1 to 72.
 	PasswordMinLength int
+	// DigestKeySecret is the name of the Secret with the key of password digests;
+	// empty for no digests.
+	DigestKeySecret string
 	// HashCores is how many cores may compute hashes at once, 1 or more.
 	HashCores int
 

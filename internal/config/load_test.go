@@ -73,7 +73,7 @@ func TestDefaults(t *testing.T) {
 		},
 		DefaultUsers: DefaultUsers{Passwords: "off"},
 		Namespace:    "default",
-		BcryptCost:   10, PasswordMinLength: 8, HashCores: runtime.GOMAXPROCS(0),
+		BcryptCost:   10, PasswordMinLength: 8, DigestKeySecret: "shardinguser-digest-key", HashCores: runtime.GOMAXPROCS(0),
 		MetricsBindAddress: ":8443", HealthProbeBindAddress: ":8081", PprofBindAddress: "0",
 		MaxConcurrentReconciles: 32, KubeAPIBurst: 400, Policies: true, ProtectedRoles: []string{"admin"}, Orphans: OrphansReport,
 		ResyncInterval: 30 * time.Second, PollInterval: 2 * time.Second, GracefulShutdownTimeout: 20 * time.Second, ShutdownDelay: 5 * time.Second,

@@ -221,6 +221,11 @@ func (s *Settings) passwords() []Setting {
 			Help: "minimum number of characters of a password",
 		},
 		{
+			Name: "digest-key-secret", Value: secretName{&s.DigestKeySecret}, Default: "shardinguser-digest-key", Unit: "name",
+			Help: "Secret in the manager's namespace with the key of [password digests](security.md#password-digests); the manager writes a key into " +
+				"an empty Secret. Empty for no digests",
+		},
+		{
 			Name: "hash-cores", Value: number{&s.HashCores, 1, 1024}, Absent: "all", Unit: "number",
 			Help: "number of cores that hash passwords",
 		},

@@ -233,6 +233,20 @@ func overlap(a, b string) bool {
 
 var namespaceName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
+// secretName is the name of a Secret, or empty.
+type secretName struct{ at *string }
+
+func (n secretName) Set(s string) error {
+	s = strings.TrimSpace(s)
+	if s != "" && !namespaceName.MatchString(s) {
+		return want("the name of a Secret: up to 63 of a-z, 0-9 and -, starting and ending with a letter or digit")
+	}
+	*n.at = s
+	return nil
+}
+func (n secretName) String() string { return *n.at }
+func (secretName) Type() string     { return typeText }
+
 // namespace is the name of one, or empty.
 type namespace struct{ at *string }
 

@@ -145,9 +145,23 @@ func (r *Reconciler) attempt(
 			return found, fmt.Errorf("take the password from the Secret: %w", err)
 		}
 		decision.Change = decision.WithPassword(taken, observed)
+		if user.OnlyRecords(*d, decision.Change, observed) && r.isFirst(u, taken.Version) {
+			found.isUnchanged = true
+			return found, nil
+		}
 	}
 	decision.Change.KeepHash = wasLost && (observed.Row == nil || observed.Row.Active)
 	return r.apply(ctx, u, found, decision)
+}
+
+// isFirst reports whether a version of the Secret was not looked at before for a user.
+func (r *Reconciler) isFirst(u *v1alpha1.ShardingUser, version string) bool {
+	if seen, ok := r.unchanged.Get(u.UID); ok && seen == version {
+		r.unchanged.Drop(u.UID)
+		return false
+	}
+	r.unchanged.Put(u.UID, version)
+	return true
 }
 
 // confirm checks by uncached reads what a decision must not take from the cache.

@@ -75,6 +75,9 @@ type Options struct {
 	// ProtectedRoles are the roles that the last active holder keeps.
 	ProtectedRoles []string
 
+	// Digests recognises passwords after a restart; nil where there is no key for that.
+	Digests *secrets.Digests
+
 	// Restored waits until the store is restored, before the first reconcile; nil where it needs no restore.
 	Restored func(context.Context) error
 
@@ -108,7 +111,8 @@ type Reconciler struct {
 	events    *status.Events
 	staleness *status.Staleness
 	orphans   *possibleOrphans
-	users     *memory.Users // what is remembered about users, of all rooms
+	users     *memory.Users        // what is remembered about users, of all rooms
+	unchanged *memory.Slot[string] // the version of the Secret that is still to be recorded
 	retries   *rows.Retries
 	conflicts queue.Conflicts
 	lag       *rows.Lag
@@ -135,7 +139,7 @@ func Setup(
 	}
 	users := memory.New(time.Now)
 	retries := rows.NewRetries(users, time.Now, options.RejectedRetry)
-	m, err := newMetrics(options.Registry, hasher, counts, retries)
+	m, err := newMetrics(options.Registry, hasher, options.Digests, counts, retries)
 	if err != nil {
 		return err
 	}
@@ -147,12 +151,13 @@ func Setup(
 		store:     rows.NewBreaker(store, options.trouble, time.Now),
 		policies:  options.Policies,
 		secrets:   secrets.NewReader(mgr.GetClient(), mgr.GetAPIReader(), generator, options.MinPasswordLength, users),
-		hasher:    secrets.NewHasher(hasher, users),
+		hasher:    secrets.NewHasher(hasher, options.Digests, users),
 		statuses:  status.NewReporter(options.Statuses, staleness, users),
 		events:    options.Statuses.Events(),
 		staleness: staleness,
 		orphans:   newPossibleOrphans(time.Now),
 		users:     users,
+		unchanged: memory.NewSlot[string](users, 0),
 		retries:   retries,
 		lag:       rows.NewLag(m.observeLag, time.Now),
 		metrics:   m,

@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/sharding-system/shardinguser-operator/internal/controller/secrets"
 	"github.com/sharding-system/shardinguser-operator/internal/password"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
@@ -18,7 +19,7 @@ type metrics struct {
 }
 
 // newMetrics registers the reconciler's metrics, and those of its rooms.
-func newMetrics(registry prometheus.Registerer, hasher *password.Hasher, ofRooms ...prometheus.Collector) (*metrics, error) {
+func newMetrics(registry prometheus.Registerer, hasher *password.Hasher, digests *secrets.Digests, ofRooms ...prometheus.Collector) (*metrics, error) {
 	m := &metrics{
 		drift: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "shardinguser_drift_corrections_total",
@@ -39,11 +40,21 @@ func newMetrics(registry prometheus.Registerer, hasher *password.Hasher, ofRooms
 		Help: "Passwords compared with a bcrypt hash.",
 	}, func() float64 { return float64(hasher.Compared()) })
 
+	digestKey := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "shardinguser_password_digest_key",
+		Help: "1 if the leader has a key for password digests, which spare bcrypt comparisons after a restart; 0 on standbys.",
+	}, func() float64 {
+		if digests.Active() {
+			return 1
+		}
+		return 0
+	})
+
 	// From the start, so that a query sees the first drift as growth.
 	for _, field := range []user.Field{user.FieldPasswordHash, user.FieldRoles, user.FieldActive, user.FieldRow} {
 		m.drift.WithLabelValues(string(field))
 	}
-	for _, c := range append(ofRooms, m.drift, m.lagSeconds, hashes, comparisons) {
+	for _, c := range append(ofRooms, m.drift, m.lagSeconds, hashes, comparisons, digestKey) {
 		if err := registry.Register(c); err != nil {
 			return nil, fmt.Errorf("register a metric: %w", err)
 		}

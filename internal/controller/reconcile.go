@@ -92,6 +92,9 @@ func (r *Reconciler) reconcileExisting(ctx context.Context, req ctrl.Request, u 
 	if deleting && found.isDeleted(err) {
 		return ctrl.Result{}, r.finish(ctx, u, err != nil)
 	}
+	if found.isUnchanged && err == nil {
+		return queue.AfterOthers(queue.Unchanged), nil // users with another password do not wait for this record
+	}
 	if found.again && err == nil {
 		return ctrl.Result{RequeueAfter: time.Millisecond}, nil
 	}

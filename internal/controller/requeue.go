@@ -41,6 +41,7 @@ const (
 type outcome struct {
 	status.Outcome
 	again        bool          // there is a next step, to be taken at once
+	isUnchanged  bool          // only another version of the Secret is to be recorded, which can wait for other users
 	isLastHolder bool          // the change would have taken a role from its last holder, and was not made
 	retry        time.Duration // until a rejected or lost write is made again; 0 if there is none
 }

@@ -121,8 +121,10 @@ type story struct {
 	costly    bool               // the operator's hashes cost what they do in production, and not next to nothing
 	retry     time.Duration      // of what the database refused; 0 is the usual time
 
-	orphans  *orphans.Options // where they are set, the operator searches for orphans
-	settings []func(*postgres.Settings)
+	digestKey string           // the Secret of the story with the key of digests; none without it
+	orphans   *orphans.Options // where they are set, the operator searches for orphans
+	reads     *searchReads     // where they are set, count what that search reads
+	settings  []func(*postgres.Settings)
 }
 
 // raced are the stories that a short run tells under the race detector: each part of the operator that goroutines share takes part in
@@ -138,6 +140,7 @@ var raced = map[string]bool{
 	"TestARestartWithoutADatabaseForgetsNothingThatWasReported":   true, // the restore of a store in memory
 	"TestDeclaredAccountsFollowResourcesAndSecrets":               true, // the cluster's accounts
 	"TestEmptySystemStartsWithThreeUsersOfRandomPasswords":        true, // default users
+	"TestDigestKeyIsWrittenOnce":                                  true, // the key of digests
 	"TestGeneratedPasswordIsInASecretOfTheUsersOwn":               true, // generated passwords
 	"TestUsersThatReturnWithARestoredDatabaseAreReported":         true, // the report on the database
 }
@@ -245,6 +248,7 @@ func (s *story) start(more ...string) *operator {
 		Cluster: func(context.Context) (string, error) { return clusterID, nil }, Concurrency: 16, MinPasswordLength: 8, Registry: op.registry,
 		Health: op.health, Explain: op.explain, RejectedRetry: s.retry, Prefetcher: prefetcher, ProtectedRoles: s.protected,
 	}
+	options.Digests = s.digests(mgr.GetAPIReader(), mgr.GetClient())
 	options.Statuses, err = status.NewWriter(mgr, op.registry)
 	s.Expect(err).NotTo(gomega.HaveOccurred())
 	options.Policies, err = policies.New(s.t.Context(), mgr)

@@ -98,7 +98,8 @@ func TestPermission(t *testing.T) {
 		"a policy of another system permits no user of this": {policies{policyOf("p", systems("orders"))}, userOf("team-a-1", ofSystem("billing")), "", notApplied + `"billing"; add it to spec.systems of a policy.`},
 		"a policy of a named system permits no default user": {policies{policyOf("p", systems("orders"))}, userOf("team-a-1"), "", notApplied + `""; add it to spec.systems of a policy.`},
 		"policies of other systems are not named": {
-			policies{policyOf("p", systems("orders")), policyOf("q", systems("billing"))}, userOf("root", ofSystem("billing")), "",
+			policies{policyOf("p", systems("orders")), policyOf("q", systems("billing"))},
+			userOf("root", ofSystem("billing")), "",
 			`"q" does not permit the username "root"`,
 		},
 		"a policy without a selector permits no user": {policies{policyOf("p", selecting(nil))}, userOf("team-a-1"), "", unlisted},

@@ -114,6 +114,10 @@ type PasswordChange struct {
 	Suspicion Suspicions
 	Unchecked bool // recorded by a version that did not look for suspicions
 
+	// Digest is a keyed digest of Hash and its password. It shows later, without bcrypt, that the Secret still has this
+	// password. It is "" without a key.
+	Digest string
+
 	// Replaces is the stand-in hash of the same password that a store in memory has instead of Hash; otherwise "". A
 	// login that was checked against it is valid for Hash too.
 	Replaces string

@@ -60,6 +60,7 @@ type Ownership struct {
 	PasswordWeak      bool       // attackers try that password first
 	PasswordSuspicion Suspicions // why that password is probably not the intended one
 	PasswordUnchecked bool       // a version that did not look for suspicions applied it
+	PasswordDigest    string     // a keyed digest of PasswordHash and its password; "" if there is none
 	PasswordChangedAt *time.Time // when the password last changed
 	UnlockHandled     string     // the last unlock request that was handled
 

@@ -228,6 +228,17 @@ func isRecorded(d Desired, o Observed) bool {
 	return own.Owner == d.Owner && own.Generation == d.Generation && own.Deletion == d.Deletion && !own.Suspended && own.Lockout == lockout(d, o)
 }
 
+// OnlyRecords reports whether a change of an owned row does nothing but record that another version of the Secret has the
+// password in force.
+func OnlyRecords(d Desired, c Change, o Observed) bool {
+	p := c.Password
+	if c.Verb != Update || len(c.Write) > 0 || c.ClearLockout || c.Unlock != "" || p == nil || p.New || !isRecorded(d, o) {
+		return false
+	}
+	own := o.Ownership
+	return p.Hash == own.PasswordHash && p.Weak == own.PasswordWeak && p.Suspicion == own.PasswordSuspicion
+}
+
 // planPassword plans for the password of an owned row.
 func planPassword(decision *Decision, d Desired, o Observed) {
 	own := o.Ownership
@@ -285,7 +296,7 @@ func planRestoreRow(d Desired, o Observed) Decision {
 func recordedPassword(own *Ownership) *PasswordChange {
 	return &PasswordChange{
 		Hash: own.PasswordHash, Version: own.PasswordVersion, Weak: own.PasswordWeak,
-		Suspicion: own.PasswordSuspicion, Unchecked: own.PasswordUnchecked,
+		Suspicion: own.PasswordSuspicion, Unchecked: own.PasswordUnchecked, Digest: own.PasswordDigest,
 	}
 }
 

@@ -32,7 +32,12 @@ func secretVersion(o Observed) string {
 	if o.Row == nil || own.PasswordHash == "" || own.PasswordHash != o.Row.hashFor(true) {
 		return ""
 	}
-	parts := strings.Split(own.PasswordVersion, "/")
+	return SecretResourceVersion(own.PasswordVersion)
+}
+
+// SecretResourceVersion returns the resourceVersion of the Secret in a Password.Version; "" if it names no existing Secret.
+func SecretResourceVersion(version string) string {
+	parts := strings.Split(version, "/")
 	if len(parts) < 4 {
 		return ""
 	}

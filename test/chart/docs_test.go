@@ -58,31 +58,38 @@ func follow(t *testing.T, page string) (commands int) {
 	runnable := regexp.MustCompile("(?s)<!-- not run: [^\n]+ -->\n\n```sh\n.*?```").ReplaceAllString(string(text), "")
 	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(runnable, -1) {
 		for line := range strings.Lines(block[1]) {
-			words := strings.Fields(line)
-			for i, word := range words {
-				before, name, isPair := strings.Cut(word, "=./")
-				if path, ok := replaced["./"+name]; ok && isPair {
-					word = before + "=" + path
-				} else if path, ok := replaced[word]; ok {
-					word = path
-				}
-				if strings.HasPrefix(word, "config/") {
-					word = filepath.Join(root, word)
-				}
-				words[i] = word
+			for name, path := range replaced {
+				line = strings.ReplaceAll(line, name, path)
 			}
+			command(t, line)
 			commands++
-			switch words[0] {
-			case "kubectl":
-				kubectl(t, words[1:]...)
-			case "helm":
-				helm(t, words[1:]...)
-			default:
-				t.Errorf("docs/%s has a command that this test does not know: %s", page, line)
-			}
 		}
 	}
 	return commands
+}
+
+// command runs a command of a page in the root of the repository.
+func command(t *testing.T, line string) {
+	t.Helper()
+	words := strings.Fields(line)
+	for i, word := range words {
+		word = strings.Trim(word, "'")
+		if name, value, isPair := strings.Cut(word, "="); isPair && strings.HasPrefix(name, "--") {
+			word = name + "=" + strings.Trim(value, "'")
+		}
+		if strings.HasPrefix(word, "config/") {
+			word = filepath.Join(root, word)
+		}
+		words[i] = word
+	}
+	switch words[0] {
+	case "kubectl":
+		kubectl(t, words[1:]...)
+	case "helm":
+		helm(t, words[1:]...)
+	default:
+		t.Errorf("a page has a command that this test does not know: %s", line)
+	}
 }
 
 // Each --set=... of the other pages has to be a value, too.

@@ -33,20 +33,25 @@ const (
 // and the addresses differ.
 func runs(t *testing.T, deployment string) *testenv.Manager {
 	t.Helper()
+	return runsIn(t, system, deployment)
+}
+
+func runsIn(t *testing.T, namespace, deployment string) *testenv.Manager {
+	t.Helper()
 	g := gomega.NewWithT(t)
 	var d appsv1.Deployment
-	g.Expect(kube.Get(t.Context(), client.ObjectKey{Namespace: system, Name: deployment}, &d)).To(gomega.Succeed())
+	g.Expect(kube.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: deployment}, &d)).To(gomega.Succeed())
 	pod := d.Spec.Template.Spec
 	container := pod.Containers[0]
 	mounts := t.TempDir()
 	for _, volume := range pod.Volumes {
-		mountSecret(t, filepath.Join(mounts, mountPath(t, container, volume.Name)), volume.Secret)
+		mountSecret(t, namespace, filepath.Join(mounts, mountPath(t, container, volume.Name)), volume.Secret)
 	}
 	moved := func(text string) string {
 		return strings.ReplaceAll(text, "/etc/shardinguser/", mounts+"/etc/shardinguser/")
 	}
 
-	args := []string{"--leader-election-namespace=" + system} // a pod knows this itself
+	args := []string{"--leader-election-namespace=" + namespace} // a pod knows this itself
 	for _, arg := range container.Args {
 		if name, address, _ := strings.Cut(arg, "="); strings.HasSuffix(name, "-bind-address") {
 			g.Expect(container.Ports).To(gomega.ContainElement(gomega.HaveField("ContainerPort",
@@ -63,7 +68,7 @@ func runs(t *testing.T, deployment string) *testenv.Manager {
 		}
 		environment = append(environment, variable.Name+"="+value)
 	}
-	rights, err := plane.ServiceAccount(t.Context(), system, pod.ServiceAccountName)
+	rights, err := plane.ServiceAccount(t.Context(), namespace, pod.ServiceAccountName)
 	g.Expect(err).NotTo(gomega.HaveOccurred())
 	m, err := plane.StartManager(testenv.ManagerOptions{Program: program, Rights: rights, Args: args, Env: environment})
 	g.Expect(err).NotTo(gomega.HaveOccurred())
@@ -94,13 +99,19 @@ func mountPath(t *testing.T, container corev1.Container, volume string) string {
 	return ""
 }
 
-func mountSecret(t *testing.T, path string, source *corev1.SecretVolumeSource) {
+func mountSecret(t *testing.T, namespace, path string, source *corev1.SecretVolumeSource) {
 	t.Helper()
 	g := gomega.NewWithT(t)
 	var secret corev1.Secret
-	g.Expect(kube.Get(t.Context(), client.ObjectKey{Namespace: system, Name: source.SecretName}, &secret)).To(gomega.Succeed())
+	g.Expect(kube.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: source.SecretName}, &secret)).To(gomega.Succeed())
 	g.Expect(os.MkdirAll(path, 0o700)).To(gomega.Succeed())
-	for _, item := range source.Items {
+	items := source.Items
+	if len(items) == 0 {
+		for key := range secret.Data {
+			items = append(items, corev1.KeyToPath{Key: key, Path: key})
+		}
+	}
+	for _, item := range items {
 		g.Expect(secret.Data).To(gomega.HaveKey(item.Key), "a pod would not start")
 		g.Expect(os.WriteFile(filepath.Join(path, item.Path), secret.Data[item.Key], 0o600)).To(gomega.Succeed())
 	}
@@ -150,8 +161,18 @@ func uninstalled(t *testing.T) {
 			g.Expect(client.IgnoreNotFound(kube.Patch(ctx, &u, patch))).To(gomega.Succeed())
 			g.Expect(client.IgnoreNotFound(kube.Delete(ctx, &u))).To(gomega.Succeed())
 		}
-		_, err := testenv.Helm(ctx, plane.Kubeconfig(), "uninstall", release, "--namespace="+system, "--ignore-not-found")
+		for _, name := range []string{release, otherRelease} {
+			_, err := testenv.Helm(ctx, plane.Kubeconfig(), "uninstall", name, "--namespace="+system, "--ignore-not-found")
+			g.Expect(err).NotTo(gomega.HaveOccurred())
+		}
+		crds, err := plane.Kubectl(ctx, "get", "crds", "-o", "name")
 		g.Expect(err).NotTo(gomega.HaveOccurred())
+		for crd := range strings.FieldsSeq(crds) {
+			if strings.HasSuffix(crd, ".sharding.io") {
+				_, err := plane.Kubectl(ctx, "annotate", "--overwrite", crd, confirmation)
+				g.Expect(err).NotTo(gomega.HaveOccurred())
+			}
+		}
 		_, err = plane.Kubectl(ctx, "delete", "--ignore-not-found", "--timeout=60s", "-k", filepath.Join(root, "config", "crd"))
 		g.Expect(err).NotTo(gomega.HaveOccurred())
 	})

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
@@ -55,7 +56,7 @@ func TestTwoReleasesInOneNamespaceServeTheirSystems(t *testing.T) {
 	}
 
 	runs(t, managerName)
-	runs(t, secondName)
+	ofOrders := runs(t, secondName)
 	for name, of := range map[string]string{"admin": "", "orders-admin": "orders"} { // the default users of both
 		u := &v1alpha1.ShardingUser{ObjectMeta: metav1.ObjectMeta{Namespace: system, Name: name}}
 		becomesReady(t, u)
@@ -68,6 +69,7 @@ func TestTwoReleasesInOneNamespaceServeTheirSystems(t *testing.T) {
 	g.Expect(kubectl(t, "get", "crd", "shardingusers.sharding.io", "-o", "yaml")).NotTo(gomega.ContainSubstring("Brand-New"))
 	helm(t, "upgrade", release, nextVersion(t), atNamespace, "--reuse-values")
 	hasNewColumn(t)
+	g.Expect(ofOrders.Stop(25 * time.Second)).To(gomega.Succeed()) // as its pod would
 	helm(t, "uninstall", second, atNamespace)
 	g.Expect(kubectl(t, "get", "clusterroles", "-o", "name")).To(gomega.ContainSubstring("/shardinguser-manager-role\n"))
 	g.Expect(podsOf(t, managerName)).To(gomega.HaveKeyWithValue(instance, release))
@@ -209,6 +211,8 @@ func secondUninstalled(t *testing.T) {
 	t.Helper()
 	t.Cleanup(func() {
 		_, err := testenv.Helm(context.WithoutCancel(t.Context()), plane.Kubeconfig(), "uninstall", second, atNamespace, "--ignore-not-found")
+		gomega.NewWithT(t).Expect(err).NotTo(gomega.HaveOccurred())
+		_, err = plane.Kubectl(context.WithoutCancel(t.Context()), "-n", system, "delete", "secret", "orders-database", "--ignore-not-found")
 		gomega.NewWithT(t).Expect(err).NotTo(gomega.HaveOccurred())
 	})
 }

@@ -24,7 +24,8 @@ func TestValuesOfObjects(t *testing.T) {
 			"{login: {enabled: false}, metrics: {enabled: false}, rbac: {create: false, forPeople: false}, " +
 				"serviceAccount: {create: false, name: theirs}, crds: {enabled: false}, database: {inMemory: true}, podDisruptionBudget: {enabled: false}}",
 			func(m made) {
-				m.Expect(m.objects).To(gomega.HaveLen(1))
+				m.Expect(m.objects).To(gomega.HaveLen(2))
+				m.Expect(m.objects).To(gomega.HaveKey("Secret shardinguser-system/shardinguser-digest-key"))
 				pod := get[appsv1.Deployment](m.t, m.objects, deploymentName).Spec.Template.Spec
 				m.Expect(pod.ServiceAccountName).To(gomega.Equal("theirs"))
 				m.Expect(pod.Volumes).To(gomega.BeEmpty())

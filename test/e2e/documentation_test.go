@@ -191,13 +191,17 @@ var pages = map[string]func(*reader){
 // elsewhere lists pages whose commands or SQL run in other packages.
 var elsewhere = map[string]string{
 	"docs/argocd.md":                      "test/gitops",
+	"docs/backup-and-restore.md":          "internal/controller",
 	"docs/beside-the-sharding-manager.md": "test/e2e",
 	"docs/audit.md":                       "internal/store/postgres",
 	"docs/database.md":                    "internal/store/postgres",
 	"docs/import.md":                      "test/e2e",
 	"docs/install.md":                     "test/chart",
+	"docs/moves.md":                       "test/e2e",
 	"docs/plugin.md":                      "test/e2e",
 	"docs/security.md":                    "internal/store/postgres",
+	"docs/systems.md":                     "test/chart",
+	"docs/uninstall.md":                   "test/chart",
 }
 
 func TestDocumentedCommandsWork(t *testing.T) {

@@ -25,6 +25,7 @@ import (
 const (
 	merge       = "application/merge-patch+json"
 	secretFence = "shardinguser-secrets.sharding.io"
+	digestKey   = "shardinguser-digest-key"
 )
 
 func named(namespace, name string) metav1.ObjectMeta {
@@ -87,6 +88,10 @@ func escalations(namespace string) map[string]func(context.Context, client.Clien
 		"another's Secret, which gets an owner": patch(&corev1.Secret{ObjectMeta: named(namespace, "another")},
 			`{"metadata":{"labels":{"app.kubernetes.io/managed-by":"shardinguser-operator","app.kubernetes.io/component":"generated-password"},`+
 				`"ownerReferences":[{"apiVersion":"sharding.io/v1alpha1","kind":"ShardingUser","name":"u","uid":"1","controller":true}]}}`),
+		"another Secret of its namespace": create(&corev1.Secret{ObjectMeta: named(systemNamespace, "escalation")}),
+		"delete the digest key": func(ctx context.Context, c client.Client) error {
+			return c.Delete(ctx, &corev1.Secret{ObjectMeta: named(systemNamespace, digestKey)}, client.DryRunAll)
+		},
 		"delete another's Secret": func(ctx context.Context, c client.Client) error {
 			return c.Delete(ctx, &corev1.Secret{ObjectMeta: named(namespace, "another")}, client.DryRunAll)
 		},
@@ -182,6 +187,13 @@ func (s *story) isFenced(namespace string) {
 		err := manager.Patch(ctx, own.DeepCopy(), client.RawPatch(merge, []byte(body)))
 		s.Expect(apierrors.IsForbidden(err)).To(gomega.BeTrue(), "%s: %v", body, err)
 	}
+	// Only the Secret in its own namespace is the digest key.
+	label := client.RawPatch(merge, []byte(`{"metadata":{"labels":{"a":"b"}}}`))
+	s.Expect(manager.Patch(ctx, &corev1.Secret{ObjectMeta: named(systemNamespace, digestKey)}, label, client.DryRunAll)).To(gomega.Succeed())
+	elsewhere := &corev1.Secret{ObjectMeta: named(namespace, digestKey)}
+	s.Expect(s.kube.Create(ctx, elsewhere)).To(gomega.Succeed())
+	err = manager.Patch(ctx, elsewhere.DeepCopy(), label)
+	s.Expect(apierrors.IsForbidden(err)).To(gomega.BeTrue(), "%v", err)
 	s.clearUsers(namespace)
 }
 

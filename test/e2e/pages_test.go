@@ -58,6 +58,7 @@ func (s *story) section(page, heading string) (commands []typed) {
 func (s *story) same(text string) string {
 	for _, replace := range []struct{ pattern, with string }{
 		{`\d{4}-\d\d-\d\dT[0-9:.]+Z`, "TIME"},
+		{`\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b`, "UID"},
 		{`\b(\d+[dhms])+\b`, "AGO"},
 		{`(?m)^[A-Za-z0-9]{24}$`, "RANDOM"},
 		{regexp.QuoteMeta(s.namespace), "team-a"},

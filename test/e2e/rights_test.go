@@ -41,7 +41,7 @@ var (
 		"shardinguserpolicies.sharding.io/status [] [] [patch]",
 	}
 	publishing = []string{
-		"configmaps [] [] [create]", "configmaps [] [shardinguser-database] [get patch]", "configmaps [] [shardinguser-policies] [get patch]",
+		"secrets [] [shardinguser-digest-key] [get patch]", "configmaps [] [] [create]", "configmaps [] [shardinguser-database] [get patch]", "configmaps [] [shardinguser-policies] [get patch]",
 	}
 	leaderElection  = []string{"leases.coordination.k8s.io [] [] [create get update]", "events [] [] [create]"}
 	announcing      = []string{"events.events.k8s.io [] [] [create]"} // config/rbac/role.yaml allows this everywhere

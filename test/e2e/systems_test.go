@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -85,6 +86,13 @@ func TestTwoSystemsInOneNamespaceServeTheirOwnUsers(t *testing.T) {
 		g.Expect(metrics).To(gomega.ContainSubstring(`shardinguser_users{state="ready"} 1`))
 		g.Expect(metrics).To(gomega.ContainSubstring(`shardinguser_system_in_use{name="billing"} 1`))
 		g.Expect(metrics).NotTo(gomega.ContainSubstring(`system="`))
+	})
+
+	// Both publish what they find about their databases in one ConfigMap.
+	s.eventually(soon, func(g gomega.Gomega) {
+		var published corev1.ConfigMap
+		g.Expect(s.kube.Get(t.Context(), client.ObjectKey{Namespace: systemNamespace, Name: "shardinguser-database"}, &published)).To(gomega.Succeed())
+		g.Expect(published.Data).To(gomega.And(gomega.HaveKey("report.json"), gomega.HaveKey("orders.report.json")))
 	})
 
 	// Without its manager a user of a system waits; the other manager works on, and leaves it alone.

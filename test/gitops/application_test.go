@@ -68,7 +68,7 @@ func cluster(t *testing.T) cache.ClusterCache {
 	t.Helper()
 	settings := cache.Settings{
 		ResourceHealthOverride: lua.ResourceHealthOverrides(overrides(t)),
-		ResourcesFilter:        only{"Namespace", "Secret", "ShardingUser", "ShardingUserPolicy"},
+		ResourcesFilter:        only{"Namespace", "Secret", "ShardingUser", "ShardingUserPolicy", "CustomResourceDefinition"},
 	}
 	watched.once.Do(func() {
 		watched.cluster = cache.NewClusterCache(config, cache.SetLogr(logr.Discard()), cache.SetKubectl(engine), cache.SetSettings(settings),

@@ -73,7 +73,7 @@ func TestPanelsOfUsersAndDatabasesKeepSystemsApart(t *testing.T) {
 
 // evaluated returns an expression as Grafana sends it for all namespaces.
 func evaluated(expression, interval string) string {
-	return strings.NewReplacer("$__rate_interval", interval, "$namespace", ".*").Replace(expression)
+	return strings.NewReplacer("$__rate_interval", interval, "$namespace", ".*", "$system", ".*").Replace(expression)
 }
 
 // everyPanelHasData fails if an expression cannot be evaluated, or has no data of a manager that has run for a while.

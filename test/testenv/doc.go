@@ -2,7 +2,7 @@
 
 // Package testenv starts and stops the servers that the operator needs, for tests, the demo and benchmarks: a Kubernetes
 // control plane (etcd, kube-apiserver, optionally kube-controller-manager) and a Postgres server. Some tests also use nginx
-// (gateways), PgBouncer (poolers), Prometheus (monitoring) and helm.
+// (gateways), PgBouncer (poolers), Prometheus (monitoring), helm, and Patroni with HAProxy (failovers).
 //
 // The servers use free ports of the loopback interface and temporary folders. They end with the process that started them,
 // even if it panics, times out or is killed: see [scope].

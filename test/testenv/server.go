@@ -15,6 +15,7 @@ import (
 type server struct {
 	name    string // of the log file
 	program string
+	env     []string // besides that of this process
 
 	// at returns the arguments for a port, and writes the files that contain the port.
 	at func(*port) (args []string, err error)
@@ -55,6 +56,7 @@ func (s *scope) serveAt(ctx context.Context, program server, address string, arg
 	}
 	defer func() { _ = log.Close() }() // the program has its own descriptor
 	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Env = append(cmd.Environ(), program.env...)
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", program.name, err)
 	}

@@ -29,6 +29,10 @@
 {{- end -}}
 {{- end }}
 
+{{- define "shardinguser.digestKey" -}}
+{{ include "shardinguser.fullname" . }}-digest-key
+{{- end }}
+
 {{- define "shardinguser.labels" -}}
 app.kubernetes.io/name: shardinguser-operator
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -192,7 +196,7 @@ key only, since the Secrets of others hold more: that of CloudNativePG's authori
 {{- range regexSplit "(?m)^---$" (.root.Files.Get (printf "files/%s" .file)) -1 }}
 {{- $object := fromYaml . }}
 {{- if eq (toString $object.kind) ($.source | default $.kind) }}
-{{- toYaml $object.rules }}
+{{- toYaml $object.rules | replace "shardinguser-digest-key" (include "shardinguser.digestKey" $.root) }}
 {{- end }}
 {{- end }}
 {{- end }}

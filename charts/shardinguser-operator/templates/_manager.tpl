@@ -47,6 +47,7 @@
 {{- with include "shardinguser.fallbackAttempts" . }}
 - --fallback-attempts={{ . }}
 {{- end }}
+{{- include "shardinguser.setting" (list "digest-key-secret" "shardinguser-digest-key" (include "shardinguser.digestKey" .)) }}
 {{- include "shardinguser.settings" . }}
 {{- range .Values.extraArgs }}
 - {{ . | quote }}

@@ -15,12 +15,21 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// deactivateAll deactivates the orphans that have been known for long enough, if asked to, and returns the others.
-func (o *Search) deactivateAll(ctx context.Context, found []store.Owned) (left []store.Owned) {
+// deactivateAll deactivates the orphans among so many accounts that have been known for long enough, if asked to and if there are
+// not too many, and returns the others.
+func (o *Search) deactivateAll(ctx context.Context, found []store.Owned, accounts int) (left []store.Owned) {
+	if !o.options.Deactivate {
+		return found
+	}
+	isHeld := o.guard.hold(found, accounts)
+	o.announceHeld(ctx, accounts)
+	if isHeld {
+		return found
+	}
 	log := logf.FromContext(ctx)
 	for _, record := range found {
 		since, isKnown := o.known[identity(record)]
-		if !o.options.Deactivate || !isKnown || time.Since(since) < o.options.Grace {
+		if !isKnown || time.Since(since) < o.options.Grace {
 			left = append(left, record)
 			continue
 		}
@@ -35,6 +44,7 @@ func (o *Search) deactivateAll(ctx context.Context, found []store.Owned) (left [
 			continue
 		}
 		delete(o.refused, identity(record))
+		o.guard.deactivatedOne(record)
 		log.Info("Deactivated an orphaned account", "shardinguser", record.Owner.String(), "username", record.Username)
 	}
 	return left

@@ -118,6 +118,7 @@ type Search struct {
 	live      client.Reader
 	gets      *rate.Limiter
 	count     prometheus.Gauge
+	held      prometheus.Gauge
 	events    recorder.EventRecorder
 	publisher *publisher
 	leavers   *leavers // nil where no policies are in force
@@ -128,6 +129,8 @@ type Search struct {
 	known   map[store.Owned]time.Time // since when; Active and RowExists are zero
 	refused map[store.Owned]string    // why one cannot be deactivated, as it was logged
 	failed  bool                      // the last search failed, which was logged
+	last    time.Time                 // when the last search ended
+	guard   *guard
 
 	mu        sync.Mutex
 	usernames map[string]bool // of known
@@ -138,19 +141,24 @@ func Add(mgr ctrl.Manager, options Options) error {
 	options.Delay, options.Rest = cmp.Or(options.Delay, usualDelay), cmp.Or(options.Rest, usualRest)
 	options.Grace, options.Confirm = cmp.Or(options.Grace, usualGrace), cmp.Or(options.Confirm, usualConfirm)
 	o := &Search{
-		options: options, cache: mgr.GetCache(), cached: mgr.GetClient(), live: controllercache.ForSystem(mgr.GetAPIReader(), options.System), gets: rate.NewLimiter(getsPerSecond, getsPerSecond),
+		options: options, cache: mgr.GetCache(), cached: mgr.GetClient(), live: controllercache.ForSystem(mgr.GetAPIReader(), options.System),
+		gets:   rate.NewLimiter(getsPerSecond, getsPerSecond),
 		events: mgr.GetEventRecorder("shardinguser-operator"), wanted: make(chan struct{}, 1), known: map[store.Owned]time.Time{},
-		refused: map[store.Owned]string{},
+		refused: map[store.Owned]string{}, guard: newGuard(),
 		count: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "shardinguser_orphaned_accounts",
 			Help: "Accounts whose ownership record names a ShardingUser that does not exist, at the leader's last check.",
 		}),
+		held: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "shardinguser_held_orphans",
+			Help: "Orphaned accounts that --orphans=deactivate does not deactivate before an administrator confirms it: too many at once.",
+		}),
 		publisher: &publisher{
-			client: mgr.GetClient(), live: mgr.GetAPIReader(), namespace: options.Namespace, key: store.ReportKeyOf(options.System), findings: options.Findings,
-			defaults: options.DefaultPasswords,
+			client: mgr.GetClient(), live: mgr.GetAPIReader(), namespace: options.Namespace, key: store.ReportKeyOf(options.System),
+			findings: options.Findings, defaults: options.DefaultPasswords,
 		},
 	}
-	metrics := []prometheus.Collector{o.count}
+	metrics := []prometheus.Collector{o.count, o.held}
 	if options.Policies != nil {
 		o.leavers = newLeavers(o, options.Policies)
 		metrics = append(metrics, o.leavers.suspended)
@@ -189,16 +197,22 @@ func (o *Search) Start(ctx context.Context) error {
 	o.want()
 	for {
 		wait := time.NewTimer(o.next())
+		isCaused := false
 		select {
 		case <-ctx.Done():
 		case <-o.wanted:
+			isCaused = true
 		case <-wait.C:
 		}
 		wait.Stop()
 		if !backoff.Pause(ctx, o.options.Delay) {
 			return nil
 		}
+		if !isCaused && !o.isDue(ctx) {
+			continue
+		}
 		err := o.search(ctx)
+		o.last = time.Now()
 		if err != nil {
 			o.want()
 			if !o.failed && ctx.Err() == nil {
@@ -223,7 +237,7 @@ func (o *Search) search(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	found, err := o.searchOwned(ctx, scope, round)
+	found, accounts, err := o.searchOwned(ctx, scope, round)
 	if err != nil {
 		return err
 	}
@@ -231,24 +245,39 @@ func (o *Search) search(ctx context.Context) error {
 		return err
 	}
 	round.end(ctx)
-	found = o.deactivateAll(ctx, found)
+	found = o.deactivateAll(ctx, found, accounts)
 	o.report(ctx, found)
 	return nil
 }
 
-// searchOwned returns the owned records whose resource is gone. Those among them that no policy permits are suspended.
-func (o *Search) searchOwned(ctx context.Context, scope store.Scope, round *leaverRound) ([]store.Owned, error) {
-	var found []store.Owned
-	err := eachPage(ctx, scope, o.options.Records.Owned, func(page []store.Owned) error {
-		for _, record := range page {
-			observed, err := o.orphaned(ctx, record)
-			if err != nil {
-				return err
-			}
-			if observed == nil {
-				continue
-			}
-			isSuspended, err := round.consider(ctx, record.Username, *observed)
+// isDue reports whether a search that nothing causes is due. Held orphans wait for their confirmation, for which the API server
+// is asked; to confirm each of them again takes many requests.
+func (o *Search) isDue(ctx context.Context) bool {
+	if o.guard.token() == "" || o.leavers.isPending() || o.leavers.isRefused() {
+		return true
+	}
+	isConfirmed, err := o.isConfirmed(ctx)
+	if err != nil {
+		logf.FromContext(ctx).Info("Cannot read whether the deactivation of orphaned accounts is confirmed; it is retried", "error", err.Error())
+	}
+	if isConfirmed {
+		o.guard.confirm()
+	}
+	return isConfirmed || time.Since(o.last) >= interval
+}
+
+// searchOwned returns the owned records whose resource is gone, and how many records there are in watched namespaces. Those that
+// no policy permits are suspended.
+func (o *Search) searchOwned(ctx context.Context, scope store.Scope, round *leaverRound) (found []store.Owned, accounts int, err error) {
+	err = eachPage(ctx, scope, o.options.Records.Owned, func(page []store.Owned) error {
+		page = slices.DeleteFunc(slices.Clone(page), func(record store.Owned) bool { return !o.isWatched(record.Owner.Namespace) })
+		accounts += len(page)
+		gone, observed, err := o.gone(ctx, page)
+		if err != nil {
+			return err
+		}
+		for _, record := range gone {
+			isSuspended, err := round.consider(ctx, record.Username, observed[record.Username])
 			if err != nil {
 				return err
 			}
@@ -257,7 +286,7 @@ func (o *Search) searchOwned(ctx context.Context, scope store.Scope, round *leav
 		}
 		return nil
 	})
-	return found, err
+	return found, accounts, err
 }
 
 // eachPage calls do with each page of the ownership records that read returns.
@@ -285,30 +314,37 @@ func scopeOf(owner user.Owner) store.Scope {
 	return store.Scope{Cluster: owner.Cluster, System: owner.System}
 }
 
-// orphaned returns the account of a record whose resource is gone, by the cache first; nil where it is not. That it cannot be
-// found out is an error.
-func (o *Search) orphaned(ctx context.Context, record store.Owned) (*user.Observed, error) {
-	if !o.isWatched(record.Owner.Namespace) {
-		return nil, nil //nolint:nilnil // as documented
+// gone returns the records whose resource is gone, and their accounts. The cache is asked first, and only those that it does not
+// have are confirmed. That it cannot be found out is an error.
+func (o *Search) gone(ctx context.Context, page []store.Owned) (gone []store.Owned, accounts map[string]user.Observed, err error) {
+	var usernames []string
+	for _, record := range page {
+		isClaimed, err := claims(ctx, o.cached, record)
+		if err == nil && !isClaimed {
+			if err = o.gets.Wait(ctx); err == nil {
+				isClaimed, err = claims(ctx, o.live, record)
+			}
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		if !isClaimed {
+			gone, usernames = append(gone, record), append(usernames, record.Username)
+		}
 	}
-	if isClaimed, err := claims(ctx, o.cached, record); err != nil || isClaimed {
-		return nil, err
+	if len(gone) == 0 {
+		return nil, nil, nil
 	}
-	if err := o.gets.Wait(ctx); err != nil {
-		return nil, err
-	}
-	if isClaimed, err := claims(ctx, o.live, record); err != nil || isClaimed {
-		return nil, err
-	}
-	// The record was read before: by now the deletion may have come to its end.
-	observed, err := o.options.Accounts.Observe(ctx, record.Username)
+	// The records were read before: by now a deletion may have come to its end.
+	accounts, err = o.options.Accounts.Snapshot(ctx, usernames)
 	if err != nil {
-		return nil, fmt.Errorf("read the ownership record: %w", err)
+		return nil, nil, fmt.Errorf("read the ownership records: %w", err)
 	}
-	if !observed.OwnedBy(record.Owner) {
-		return nil, nil //nolint:nilnil // as documented
-	}
-	return &observed, nil
+	gone = slices.DeleteFunc(gone, func(record store.Owned) bool {
+		observed := accounts[record.Username]
+		return !observed.OwnedBy(record.Owner)
+	})
+	return gone, accounts, nil
 }
 
 // isWatched reports whether the manager watches a namespace. Of another one it knows nothing.

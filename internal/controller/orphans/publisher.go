@@ -45,6 +45,7 @@ type publisher struct {
 
 	mu      sync.Mutex
 	orphans []store.Orphan
+	held    *store.HeldOrphans
 	ready   bool // the first search for orphans is done
 
 	// Of the goroutine that publishes alone:
@@ -56,17 +57,19 @@ type publisher struct {
 func (p *publisher) NeedLeaderElection() bool { return true }
 
 // setOrphans takes the result of a search.
-func (p *publisher) setOrphans(orphans []store.Orphan) {
+func (p *publisher) setOrphans(orphans []store.Orphan, held *store.HeldOrphans) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.orphans, p.ready = orphans, true
+	p.orphans, p.held, p.ready = orphans, held, true
 }
 
 // report returns what there is to publish; false if the first search is not done.
 func (p *publisher) report() (store.Report, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	report := store.Report{Findings: p.findings(), Orphans: p.orphans, CheckedAt: time.Now().UTC().Truncate(time.Second)}
+	report := store.Report{
+		Findings: p.findings(), Orphans: p.orphans, HeldOrphans: p.held, CheckedAt: time.Now().UTC().Truncate(time.Second),
+	}
 	defaults := p.defaults().Clean()
 	report.DefaultPasswords, report.MoreDefaultPasswords = defaults.Usernames, defaults.Count-len(defaults.Usernames)
 	if more := len(report.Orphans) - mostOrphans; more > 0 {
@@ -83,7 +86,11 @@ func (p *publisher) Start(ctx context.Context) error {
 		if !isKnown || (!p.published.CheckedAt.IsZero() && sameReport(report, p.published)) {
 			continue
 		}
-		if err := p.publish(ctx, report); err != nil && !isNeedless(report, err) {
+		err := p.publish(ctx, report)
+		if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
+			continue // the leader of another system wrote its report meanwhile
+		}
+		if err != nil && !isNeedless(report, err) {
 			wait = reportRetry
 			if text := err.Error(); text != p.failure && ctx.Err() == nil {
 				p.failure = text
@@ -105,7 +112,15 @@ func isNeedless(report store.Report, err error) bool {
 // sameReport compares all but the time.
 func sameReport(a, b store.Report) bool {
 	return slices.Equal(a.Findings, b.Findings) && slices.Equal(a.Orphans, b.Orphans) && a.MoreOrphans == b.MoreOrphans &&
+		token(a.HeldOrphans) == token(b.HeldOrphans) &&
 		slices.Equal(a.DefaultPasswords, b.DefaultPasswords) && a.MoreDefaultPasswords == b.MoreDefaultPasswords
+}
+
+func token(held *store.HeldOrphans) store.OrphansToken {
+	if held == nil {
+		return ""
+	}
+	return held.Token
 }
 
 // publish writes the report if the published one differs.

@@ -43,17 +43,22 @@ func (o *Search) report(ctx context.Context, found []store.Owned) {
 	o.usernames = usernames
 	o.mu.Unlock()
 	if hasNew {
-		o.events.Eventf(o.options.Replica.Pod(), nil, corev1.EventTypeWarning, EventOrphanedAccounts, "SearchForOrphans", "%s", orphanMessage(orphans))
+		o.events.Eventf(o.options.Replica.Pod(), nil, corev1.EventTypeWarning, EventOrphanedAccounts, "SearchForOrphans", "%s",
+			orphanMessage(o.options.System, orphans))
 	}
-	o.publisher.setOrphans(orphans)
+	var held *store.HeldOrphans
+	if token := o.guard.token(); token != "" {
+		held = &store.HeldOrphans{Count: len(o.guard.held), Token: token}
+	}
+	o.publisher.setOrphans(orphans, held)
 }
 
-// orphanMessage returns the text of the Event about orphans: how many there are, and the first few.
-func orphanMessage(orphans []store.Orphan) string {
+// orphanMessage returns the text of the Event about a system's orphans: how many there are, and the first few.
+func orphanMessage(system string, orphans []store.Orphan) string {
 	names := make([]string, 0, len(orphans))
 	for _, orphan := range orphans {
 		names = append(names, orphan.Namespace+"/"+orphan.Name)
 	}
 	return fmt.Sprintf("The table has %d accounts of ShardingUsers that do not exist: %s. They can log in where they are active. "+
-		"Run kubectl shardinguser doctor to list them; create the ShardingUsers again, or delete the rows.", len(orphans), firstFew(names))
+		"Run %s to list them; create the ShardingUsers again, or delete the rows.", len(orphans), firstFew(names), store.OrphansCommand(system))
 }

@@ -122,7 +122,9 @@ func (s *statuses) publish(ctx context.Context) error {
 	case apierrors.IsNotFound(err):
 		index.ObjectMeta = metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}
 		index.Data = data
-		err = s.client.Create(ctx, index)
+		if err = s.client.Create(ctx, index); apierrors.IsAlreadyExists(err) {
+			return s.publish(ctx) // the manager of another system created it meanwhile
+		}
 	case err == nil && !maps.Equal(index.Data, data):
 		before := index.DeepCopy()
 		index.Data = data

@@ -9,6 +9,7 @@
 //	every eighth     | the one that has waited longest, if a higher priority overtook it         | fairQueue
 //	after an error   | after 200 ms, doubled at each error, 30 s at most                         | NewLimiter
 //	after a conflict | the same, without an error in the log for the first eight                 | Conflicts
+//	unchanged        | those of a changed Secret whose own value is the same: after the changed ones   | AfterOthers
 //	in an outage     | none; one a second probes the database: pending changes, the newest first | Waitlist
 //	after an outage  | up to 1,000: at once; more: pending changes first, the others prefetched  | Add, Waitlist
 package queue
@@ -47,6 +48,9 @@ const (
 	// Created: resources were created or deleted. controller-runtime's own handler enqueues them.
 	Created
 
+	// Unchanged: the Secret has another version, and the same value for this user. Only that is left to record.
+	Unchanged
+
 	// Prefetched: the rows were prefetched, in the order of fetching, for a list, a sweep or the end of an outage.
 	Prefetched
 
@@ -70,6 +74,7 @@ var order = [...]class{
 	{cause: RecoveredPending, priority: editPriority},
 	{cause: InputEdited, priority: editPriority, most: few, beyond: Created},
 	{cause: Created, priority: newPriority},
+	{cause: Unchanged, priority: unchangedPriority},
 	{cause: Prefetched, priority: prefetchedPriority},
 	{cause: Listed, priority: listPriority},
 }
@@ -79,6 +84,9 @@ const (
 	editPriority = 10
 	newPriority  = 0                   // controller-runtime's default
 	listPriority = handler.LowPriority // controller-runtime's, of its initial list
+
+	// unchangedPriority lets all users of a Secret be looked at before the first of them waits for its record.
+	unchangedPriority = newPriority - 1
 
 	// prefetchedPriority comes before the rest of the list, and gives up no turn to it.
 	prefetchedPriority = listPriority + 1
@@ -107,6 +115,11 @@ func Add(queue workqueue.TypedRateLimitingInterface[reconcile.Request], cause Ca
 	for _, user := range users {
 		queue.Add(user)
 	}
+}
+
+// AfterOthers is the result of a reconcile that goes on after those of users with a higher priority than this cause.
+func AfterOthers(cause Cause) reconcile.Result {
+	return reconcile.Result{RequeueAfter: time.Millisecond, Priority: new(order[cause].priority)}
 }
 
 // HasPendingChange reports whether a resource asks for something that its status does not report yet.

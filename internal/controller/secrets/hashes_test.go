@@ -32,7 +32,7 @@ func plain(value, version string) Value {
 }
 
 // newHasher returns a Hasher that remembers nothing.
-func newHasher(hasher *password.Hasher) *Hasher { return NewHasher(hasher, memory.New(time.Now)) }
+func newHasher(hasher *password.Hasher) *Hasher { return NewHasher(hasher, nil, memory.New(time.Now)) }
 
 // mustHash hashes a password and checks how many hashes and comparisons that cost.
 func mustHash(t *testing.T, h *Hasher, secret Value, o user.Observed, hashes, comparisons uint64) user.PasswordChange {
@@ -74,7 +74,7 @@ func TestPasswordIsHashedWhenAndOnlyWhenItChanged(t *testing.T) {
 	}
 
 	// After a restart the hash in force is compared with, once.
-	h = NewHasher(hasher, users)
+	h = NewHasher(hasher, nil, users)
 	again := mustHash(t, h, plain("second password", "4"), inForce(second.Hash), 0, 1)
 	if again.New || again.Hash != second.Hash {
 		t.Errorf("after a restart the same password became another one: %+v", again)
@@ -165,7 +165,7 @@ func TestWeakPasswordIsCalledSo(t *testing.T) {
 
 func TestHashingEndsWithItsContext(t *testing.T) {
 	users := memory.New(time.Now)
-	h := NewHasher(password.NewHasher(password.MinCost, 1), users)
+	h := NewHasher(password.NewHasher(password.MinCost, 1), nil, users)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := h.Hash(ctx, alice, plain("some password", "1"), user.Observed{}); !errors.Is(err, context.Canceled) {

@@ -30,6 +30,7 @@ import (
 type Reader struct {
 	cached    client.Reader
 	live      client.Reader
+	shared    *sharedReads
 	generator *Generator // nil where Secrets are not generated
 	minLength int
 	problems  *memory.Slot[knownProblem]
@@ -60,7 +61,7 @@ type Value struct {
 // be generated. MinLength is the least number of characters of a password.
 func NewReader(cached, live client.Reader, generator *Generator, minLength int, users *memory.Users) *Reader {
 	return &Reader{
-		cached: cached, live: live, generator: generator, minLength: minLength, problems: memory.NewSlot[knownProblem](users, 0),
+		cached: cached, live: live, shared: newSharedReads(live), generator: generator, minLength: minLength, problems: memory.NewSlot[knownProblem](users, 0),
 	}
 }
 
@@ -193,8 +194,8 @@ func isRefused(err error) bool {
 // resource asks for that.
 func (s *Reader) fetch(ctx context.Context, u *v1alpha1.ShardingUser, d user.Desired) (*corev1.Secret, *user.Problem, error) {
 	key := client.ObjectKey{Namespace: u.Namespace, Name: u.Spec.Password.SecretRef.Name}
-	secret := &corev1.Secret{}
-	switch err := s.live.Get(ctx, key, secret); {
+	secret, err := s.get(ctx, u, key, d.Password.Version)
+	switch {
 	case err == nil:
 		return secret, nil, nil
 	case !apierrors.IsNotFound(err):
@@ -203,7 +204,7 @@ func (s *Reader) fetch(ctx context.Context, u *v1alpha1.ShardingUser, d user.Des
 		return nil, &user.Problem{Reason: v1alpha1.ReasonSecretNotFound, Message: fmt.Sprintf(
 			"Secret %q does not exist in namespace %q; create it, and the password is taken from it at once.", key.Name, key.Namespace)}, nil
 	}
-	secret, err := s.generator.generate(ctx, u, d.Username, s.passwordLength(u, d.Permission.Terms))
+	secret, err = s.generator.generate(ctx, u, d.Username, s.passwordLength(u, d.Permission.Terms))
 	switch {
 	case apierrors.IsAlreadyExists(err):
 		return nil, nil, fmt.Errorf("create the Secret: %w", store.ErrConflict)
@@ -213,6 +214,16 @@ func (s *Reader) fetch(ctx context.Context, u *v1alpha1.ShardingUser, d user.Des
 		return nil, nil, fmt.Errorf("create the Secret: %w", withoutText(err))
 	}
 	return secret, nil, nil
+}
+
+// get reads a Secret whose peeked version is given. Users of one Secret share a read, except for a generated one: its user
+// may replace it.
+func (s *Reader) get(ctx context.Context, u *v1alpha1.ShardingUser, key client.ObjectKey, peeked string) (*corev1.Secret, error) {
+	if version := user.SecretResourceVersion(peeked); version != "" && u.Spec.Password.Generate == nil {
+		return s.shared.get(ctx, key, version)
+	}
+	secret := &corev1.Secret{}
+	return secret, s.live.Get(ctx, key, secret)
 }
 
 // withoutText reduces an API server's answer to a written Secret to its reason: a webhook may quote what it was sent.

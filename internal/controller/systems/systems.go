@@ -34,6 +34,7 @@ const (
 
 // Options are the settings of a search.
 type Options struct {
+	System          string   // the manager's own
 	WatchNamespaces []string // none means all
 	Interval        time.Duration
 	Registry        prometheus.Registerer
@@ -41,17 +42,18 @@ type Options struct {
 
 // search looks for systems on the leader. Each system costs one request for one ShardingUser.
 type search struct {
+	own        string
 	live       client.Reader
 	namespaces []string
 	interval   time.Duration
 
 	mu    sync.Mutex
-	found []string // by the last search
+	found map[string]float64 // by the last search: 1 for each system with users, and 0 for the own one without; nil before
 }
 
 // Add adds the search and its metric to the manager.
 func Add(mgr ctrl.Manager, options Options) error {
-	s := &search{live: mgr.GetAPIReader(), namespaces: options.WatchNamespaces, interval: options.Interval}
+	s := &search{own: options.System, live: mgr.GetAPIReader(), namespaces: options.WatchNamespaces, interval: options.Interval}
 	if len(s.namespaces) == 0 {
 		s.namespaces = []string{metav1.NamespaceAll}
 	}
@@ -81,7 +83,10 @@ func (s *search) Start(ctx context.Context) error {
 			continue
 		}
 		s.mu.Lock()
-		s.found = found
+		s.found = map[string]float64{s.own: 0}
+		for _, system := range found {
+			s.found[system] = 1
+		}
 		s.mu.Unlock()
 	}
 	return nil
@@ -114,7 +119,7 @@ func (s *search) search(ctx context.Context) ([]string, error) {
 
 // The label is not called system: that is the system of the manager that looked.
 var description = prometheus.NewDesc("shardinguser_system_in_use",
-	"Sharding systems that have ShardingUsers, at the leader's last check. An empty name is the default system.", []string{"name"}, nil)
+	"1 for each sharding system that has ShardingUsers, at the leader's last check. An empty name is the default system.", []string{"name"}, nil)
 
 // Describe implements prometheus.Collector.
 func (s *search) Describe(descriptions chan<- *prometheus.Desc) { descriptions <- description }
@@ -123,7 +128,7 @@ func (s *search) Describe(descriptions chan<- *prometheus.Desc) { descriptions <
 func (s *search) Collect(metrics chan<- prometheus.Metric) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, name := range s.found {
-		metrics <- prometheus.MustNewConstMetric(description, prometheus.GaugeValue, 1, name)
+	for name, inUse := range s.found {
+		metrics <- prometheus.MustNewConstMetric(description, prometheus.GaugeValue, inUse, name)
 	}
 }

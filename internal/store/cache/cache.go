@@ -234,7 +234,18 @@ func (c *Cache) put(read map[string]user.Observed, marked map[string]uint64) {
 		if observed.Row == nil && observed.Ownership == nil {
 			c.accounts.Remove(username)
 		} else {
-			c.accounts.Add(username, observed)
+			c.accounts.Add(username, withoutDigest(observed))
 		}
 	}
+}
+
+// withoutDigest returns the account without its password digest, which no login needs.
+func withoutDigest(observed user.Observed) user.Observed {
+	if observed.Ownership == nil || observed.Ownership.PasswordDigest == "" {
+		return observed
+	}
+	own := *observed.Ownership
+	own.PasswordDigest = ""
+	observed.Ownership = &own
+	return observed
 }

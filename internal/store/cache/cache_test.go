@@ -113,6 +113,19 @@ func TestAccountsAreReadFromTheCache(t *testing.T) {
 	})
 }
 
+func TestTheCacheHoldsNoDigestOfAPassword(t *testing.T) {
+	c := unstarted()
+	own := &user.Ownership{PasswordHash: "hash", PasswordDigest: "digest"}
+	c.put(map[string]user.Observed{"alice": {Ownership: own}}, nil)
+	held, ok := c.accounts.Get("alice")
+	if !ok || held.Ownership.PasswordDigest != "" || held.Ownership.PasswordHash != "hash" {
+		t.Errorf("the cache holds %+v", held.Ownership)
+	}
+	if own.PasswordDigest != "digest" {
+		t.Error("another reader's account was changed")
+	}
+}
+
 func TestAChangeOfAnotherProgramIsSeenAtTheNotification(t *testing.T) {
 	inWorld(t, 100, func(w *world) {
 		w.db.Edit("alice", func(r *user.Row) *user.Row { r.Active = false; return r })

@@ -112,7 +112,7 @@ func (s *Store) recordAfter(change user.Change, before user.Ownership) user.Owne
 	case user.Deactivate, user.Release:
 		after.State = user.Released
 		after.Generation = change.Generation
-		after.PasswordHash = "" // of no further use
+		after.PasswordHash, after.PasswordDigest = "", "" // of no further use
 		return after
 	case user.Delete:
 		return user.Ownership{
@@ -143,7 +143,7 @@ func (s *Store) recordAfter(change user.Change, before user.Ownership) user.Owne
 // recordPassword records a password. The time of an unchanged password stays.
 func (s *Store) recordPassword(record *user.Ownership, p user.PasswordChange) {
 	record.PasswordVersion, record.PasswordHash, record.PasswordWeak = p.Version, p.Hash, p.Weak
-	record.PasswordSuspicion, record.PasswordUnchecked = p.Suspicion, p.Unchecked
+	record.PasswordSuspicion, record.PasswordUnchecked, record.PasswordDigest = p.Suspicion, p.Unchecked, p.Digest
 	switch {
 	case p.New:
 		record.PasswordChangedAt = new(s.now())
@@ -152,6 +152,6 @@ func (s *Store) recordPassword(record *user.Ownership, p user.PasswordChange) {
 	}
 	if p.Version == "" {
 		record.PasswordHash, record.PasswordWeak = "", false
-		record.PasswordSuspicion, record.PasswordUnchecked = "", false
+		record.PasswordSuspicion, record.PasswordUnchecked, record.PasswordDigest = "", false, ""
 	}
 }

@@ -146,10 +146,10 @@ const (
 	recordNew = `,
 recorded AS (
     INSERT INTO shardinguser_ownership (username, cluster, system, namespace, name, uid, state, generation, deletion_policy,
-        password_version, password_hash, password_weak, password_suspicion, password_judged, password_changed_at, unlock_handled,
+        password_version, password_hash, password_weak, password_suspicion, password_judged, password_digest, password_changed_at, unlock_handled,
         suspended, lockout_attempts, lockout_duration, lockout_longest, lockout_exempt)
     SELECT ` + sameName + `, @cluster, @system, @namespace, @name, @uid, 'owned', @generation::bigint, @deletion,
-        @noted_version, @noted_hash, @noted_weak::boolean, @noted_suspicion, @noted_judged, CASE WHEN @password_new::boolean THEN pg_catalog.now() END,
+        @noted_version, @noted_hash, @noted_weak::boolean, @noted_suspicion, @noted_judged, @noted_digest, CASE WHEN @password_new::boolean THEN pg_catalog.now() END,
         CASE WHEN w.cleared OR NOT @clears::boolean THEN @unlock::text ELSE '' END,
         @suspended::boolean, @lockout_attempts::integer, @lockout_duration::bigint::float8 * INTERVAL '1 microsecond',
         @lockout_longest::bigint::float8 * INTERVAL '1 microsecond',
@@ -167,7 +167,7 @@ recorded AS (
         cluster = @cluster, system = @system, namespace = @namespace, name = @name, uid = @uid,
         state = 'owned', generation = @generation, revision = DEFAULT, deletion_policy = @deletion,
         password_version = @noted_version, password_hash = @noted_hash, password_weak = @noted_weak,
-        password_suspicion = @noted_suspicion, password_judged = @noted_judged,
+        password_suspicion = @noted_suspicion, password_judged = @noted_judged, password_digest = @noted_digest,
         password_changed_at = CASE
             WHEN @password_new::boolean THEN pg_catalog.now()
             WHEN o.uid = @uid AND @noted_version::text <> '' THEN o.password_changed_at
@@ -196,7 +196,8 @@ recorded AS (
 	recordReleased = `,
 recorded AS (
     UPDATE shardinguser_ownership o SET
-        state = 'released', generation = @generation, revision = DEFAULT, password_hash = '', changed_at = pg_catalog.now()
+        state = 'released', generation = @generation, revision = DEFAULT, password_hash = '', password_digest = '',
+        changed_at = pg_catalog.now()
     FROM %[1]s w WHERE o.username::text = w.username::text
     RETURNING o.username
 )`
@@ -205,7 +206,8 @@ recorded AS (
 recorded AS (
     UPDATE shardinguser_ownership o SET
         state = 'deleted', revision = DEFAULT, password_version = '', password_hash = '', password_weak = false,
-        password_suspicion = '', password_judged = '', password_changed_at = NULL, unlock_handled = '', changed_at = pg_catalog.now()
+        password_suspicion = '', password_judged = '', password_digest = '', password_changed_at = NULL, unlock_handled = '',
+        changed_at = pg_catalog.now()
     FROM %[1]s w WHERE o.username::text = w.username::text
     RETURNING o.username
 )`
@@ -320,7 +322,7 @@ func recorded(change user.Change) string {
 	if p := change.Password; p != nil {
 		set += `,
         password_version = @noted_version, password_hash = @noted_hash, password_weak = @noted_weak,
-        password_suspicion = @noted_suspicion, password_judged = @noted_judged`
+        password_suspicion = @noted_suspicion, password_judged = @noted_judged, password_digest = @noted_digest`
 		switch {
 		case p.New:
 			set += ", password_changed_at = pg_catalog.now()"
@@ -384,6 +386,7 @@ func (s *Store) arguments(change user.Change) (pgx.NamedArgs, error) {
 		"endangered":    change.Endangered,
 
 		"noted_suspicion":  string(noted.Suspicion),
+		"noted_digest":     noted.Digest,
 		"suspended":        change.Suspended,
 		"lockout_attempts": change.Lockout.Attempts,
 		"lockout_duration": change.Lockout.Duration.Microseconds(),

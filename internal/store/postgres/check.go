@@ -37,7 +37,7 @@ SELECT pg_catalog.current_setting('transaction_read_only')::boolean
        OR EXISTS (SELECT attempt_key, attempts FROM login_attempts WHERE false)`
 
 	lookAtRecords = lookAtLogins + `
-       OR EXISTS (SELECT system FROM shardinguser_ownership WHERE false)`
+       OR EXISTS (SELECT system, password_digest FROM shardinguser_ownership WHERE false)`
 
 	lookAtTables = lookAtRecords + `
        OR EXISTS (SELECT FROM shardinguser_merges WHERE false)`
@@ -196,15 +196,31 @@ func (s *Store) look(ctx context.Context, sql string) (isReadOnly bool, err erro
 }
 
 func (s *Store) lookDirectly(ctx context.Context, sql string) (isReadOnly bool, err error) {
-	limited, cancel := context.WithTimeout(ctx, s.timing.look)
+	config, err := connConfig(s.settings.DSN)
+	if err != nil {
+		return false, err
+	}
+	limited, cancel := s.limitLook(ctx, config)
 	defer cancel()
-	conn, err := s.dial(limited)
+	conn, err := s.dial(limited, config)
 	if err != nil {
 		return false, err
 	}
 	defer hangUp(ctx, conn.raw)
 	err = conn.QueryRow(limited, sql, pgx.QueryExecModeSimpleProtocol).Scan(&isReadOnly)
 	return isReadOnly, err
+}
+
+// limitLook limits a check by a connection of its own. With several hosts it also limits each attempt to connect, so that hosts
+// that do not answer leave time for the others.
+func (s *Store) limitLook(ctx context.Context, config *pgx.ConnConfig) (context.Context, context.CancelFunc) {
+	limit := s.timing.look
+	if hosts := countHosts(config); hosts > 1 {
+		each := s.timing.look / 2
+		config.ConnectTimeout = min(config.ConnectTimeout, each)
+		limit = each * time.Duration(hosts+1)
+	}
+	return context.WithTimeout(ctx, limit)
 }
 
 func (s *Store) tryToWrite(ctx context.Context) error {

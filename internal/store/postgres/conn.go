@@ -165,12 +165,8 @@ func (s *Store) transact(ctx context.Context, do func(pgx.Tx) error) error {
 	return s.borrow(ctx, func(c *conn) error { return pgx.BeginFunc(ctx, c, do) })
 }
 
-// dial opens a connection by the pool's DSN outside of the pool.
-func (s *Store) dial(ctx context.Context) (*conn, error) {
-	config, err := connConfig(s.settings.DSN)
-	if err != nil {
-		return nil, err
-	}
+// dial opens a connection outside of the pool.
+func (s *Store) dial(ctx context.Context, config *pgx.ConnConfig) (*conn, error) {
 	s.sessions.Fit(config)
 	raw, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {

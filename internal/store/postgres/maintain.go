@@ -19,6 +19,7 @@ func (s *Store) Maintain(ctx context.Context) error {
 	checking.Go(func() { s.keepInspecting(ctx) })
 	checking.Go(func() { s.keepFindingDefaults(ctx) })
 	checking.Go(func() { s.keepOneDatabase(ctx) })
+	checking.Go(func() { s.keepNoticingRestores(ctx) })
 	s.keepMigrated(ctx)
 	return nil
 }

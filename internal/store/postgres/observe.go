@@ -37,6 +37,7 @@ SELECT asked.place, pg_catalog.now(),
        COALESCE(o.password_version, ''), COALESCE(o.password_hash, ''), COALESCE(o.password_weak, false),
        CASE WHEN o.password_judged = o.password_version THEN o.password_suspicion ELSE '' END,
        COALESCE(o.password_judged <> o.password_version, false),
+       COALESCE(o.password_digest, ''),
        o.password_changed_at, COALESCE(o.unlock_handled, ''), COALESCE(o.suspended, false),
        COALESCE(o.lockout_attempts, 0),
        -- Numbers, since the text of an interval depends on the session's IntervalStyle.
@@ -122,7 +123,7 @@ func scanAccount(result pgx.Row) (place int, observed user.Observed, err error) 
 		&exists, &row.PasswordHash, &roles, &row.Active, &failed, &locked, &login, &pending,
 		&noted, &note.Owner.Cluster, &note.Owner.System, &note.Owner.Namespace, &note.Owner.Name, &note.Owner.UID,
 		&note.State, &note.Generation, &note.Revision, &note.Deletion,
-		&note.PasswordVersion, &note.PasswordHash, &note.PasswordWeak, &note.PasswordSuspicion, &note.PasswordUnchecked, &changed, &note.UnlockHandled,
+		&note.PasswordVersion, &note.PasswordHash, &note.PasswordWeak, &note.PasswordSuspicion, &note.PasswordUnchecked, &note.PasswordDigest, &changed, &note.UnlockHandled,
 		&note.Suspended, &note.Lockout.Attempts, &duration, &longest, &note.Lockout.Exempt)
 	if err != nil {
 		return 0, user.Observed{}, err

@@ -34,7 +34,11 @@ func TestEverySessionHasPgTempLastWhateverTheDSNAndTheRoleSay(t *testing.T) {
 		if err := s.ask(t.Context(), "SHOW search_path", &got); err != nil || got != want {
 			t.Errorf("%q: the pool's session has %q, %v, want %q", parameter, got, err, want)
 		}
-		direct, err := s.dial(t.Context())
+		config, err := connConfig(s.settings.DSN)
+		if err != nil {
+			t.Fatal(err)
+		}
+		direct, err := s.dial(t.Context(), config)
 		if err != nil {
 			t.Fatal(err)
 		}

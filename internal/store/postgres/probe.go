@@ -57,10 +57,14 @@ func (s *Store) prove(ctx context.Context) error {
 // probe makes one probe. A time-out proves that writes hang only if a read on the same connection was answered before it, and
 // another one on a new connection after it. Otherwise this process or the server is merely short of time.
 func (s *Store) probe(ctx context.Context) error {
-	limited, cancel := context.WithTimeout(ctx, s.timing.look)
+	config, err := connConfig(s.settings.DSN)
+	if err != nil {
+		return err
+	}
+	limited, cancel := s.limitLook(ctx, config)
 	defer cancel()
 	// The end of the context cancels the statement at the server: otherwise a backend would continue to wait for a standby.
-	conn, err := s.dial(limited)
+	conn, err := s.dial(limited, config)
 	if err != nil {
 		return err
 	}

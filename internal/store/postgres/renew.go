@@ -136,13 +136,13 @@ func (s *Store) locate(ctx context.Context) bool {
 }
 
 func (s *Store) locateOne(ctx context.Context, source DSNSource) *session.Session {
-	limited, cancel := context.WithTimeout(ctx, s.timing.look)
-	defer cancel()
 	generation := s.sessions.Renewals()
 	config, err := connConfig(source)
 	if err != nil {
 		return nil
 	}
+	limited, cancel := s.limitLook(ctx, config)
+	defer cancel()
 	conn, err := pgx.ConnectConfig(limited, config)
 	if err != nil {
 		return nil // checks report the reason

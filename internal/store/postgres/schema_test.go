@@ -75,7 +75,7 @@ func TestSeveralReplicasMigrateAnEmptyDatabaseAtOnce(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	const migrations = 8
+	const migrations = 9
 	if made := value[int](t, connect(t, dsn), "SELECT count(*) FROM shardinguser_migrations WHERE version_id > 0"); made != migrations {
 		t.Errorf("%d migrations were made, want %d", made, migrations)
 	}

@@ -61,6 +61,7 @@ type Settings struct {
 
 const (
 	defaultConnectTimeout = 5 * time.Second
+	severalHostsTimeout   = 2 * time.Second // for each of several hosts: a call has time for the next one
 	applicationName       = "shardinguser-operator"
 )
 
@@ -154,10 +155,26 @@ func understand(dsn string) (*pgxpool.Config, error) {
 func pin(config *pgx.ConnConfig) {
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = defaultConnectTimeout
+		if countHosts(config) > 1 {
+			config.ConnectTimeout = severalHostsTimeout
+		}
 	}
 	params := config.RuntimeParams
 	session.Pin(params)
 	if params["application_name"] == "" {
 		params["application_name"] = applicationName
 	}
+}
+
+// countHosts returns the number of hosts that a new connection tries. A host may be tried twice, with and without TLS.
+func countHosts(config *pgx.ConnConfig) int {
+	type address struct {
+		host string
+		port uint16
+	}
+	hosts := map[address]struct{}{{config.Host, config.Port}: {}}
+	for _, fallback := range config.Fallbacks {
+		hosts[address{fallback.Host, fallback.Port}] = struct{}{}
+	}
+	return len(hosts)
 }

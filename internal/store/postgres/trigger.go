@@ -69,6 +69,7 @@ func (s *Store) ensureTrigger(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	s.triggerIs("")
+	s.settings.Log.Info("Created the triggers on the table users")
 	return true, nil
 }
 

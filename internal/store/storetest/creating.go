@@ -24,7 +24,7 @@ var creating = []test{
 	}},
 	{"a created row is noted with its owner and its password", func(t *testing.T, s *subject) {
 		s.apply(t, creation("alice", 0, generation(3), unlock("monday"), func(c *user.Change) {
-			c.Password.Weak, c.Password.Suspicion = true, "quotes,username"
+			c.Password.Weak, c.Password.Suspicion, c.Password.Digest = true, "quotes,username", "digest"
 			c.Deletion = "Retain"
 		}))
 		note := s.observe(t, "alice").Ownership
@@ -36,7 +36,7 @@ var creating = []test{
 		note.Revision = 0
 		expect(t, "the ownership record", note, &user.Ownership{
 			Owner: alice, State: user.Owned, Generation: 3, Deletion: "Retain",
-			PasswordVersion: "v1", PasswordHash: firstHash, PasswordWeak: true, PasswordSuspicion: "quotes,username",
+			PasswordVersion: "v1", PasswordHash: firstHash, PasswordWeak: true, PasswordSuspicion: "quotes,username", PasswordDigest: "digest",
 			UnlockHandled: "monday",
 		})
 	}},

@@ -144,6 +144,22 @@ var updating = []test{
 		s.apply(t, next(user.Update, after, password(user.PasswordChange{Hash: firstHash, Version: "v2"})))
 		expect(t, "unjudged", s.observe(t, "alice").Ownership.PasswordUnchecked, false)
 	}},
+	{"the digest of a password is noted with it, and goes with it", func(t *testing.T, s *subject) {
+		o := s.created(t)
+		expect(t, "the digest", o.Ownership.PasswordDigest, "")
+		s.apply(t, next(user.Update, o, password(user.PasswordChange{Hash: firstHash, Version: "v2", Digest: "digest"})))
+		o = s.observe(t, "alice")
+		expect(t, "the digest", o.Ownership.PasswordDigest, "digest")
+		s.apply(t, next(user.Update, o, roles("admin"), writing(user.FieldRoles)))
+		o = s.observe(t, "alice")
+		expect(t, "the digest", o.Ownership.PasswordDigest, "digest")
+		s.apply(t, next(user.Update, o, password(user.PasswordChange{})))
+		o = s.observe(t, "alice")
+		expect(t, "the digest", o.Ownership.PasswordDigest, "")
+		s.apply(t, next(user.Update, o, password(user.PasswordChange{Hash: firstHash, Version: "v3", Digest: "digest"})))
+		s.apply(t, next(user.Release, s.observe(t, "alice")))
+		expect(t, "the digest of a released one", s.observe(t, "alice").Ownership.PasswordDigest, "")
+	}},
 	{"a new password with a clean counter is one change", func(t *testing.T, s *subject) {
 		o := s.created(t)
 		for range 5 {
