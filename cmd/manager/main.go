@@ -192,7 +192,6 @@ func manage(ctx context.Context, mgr ctrl.Manager, synced <-chan struct{}) error
 	}
 }
 
-// replica returns the pod of this process, which the manifests pass in environment variables.
 // registry returns the registry of our metrics. Those of a named system have it as the label system. Those of the default system
 // do not, which is the same to Prometheus as an empty label.
 func registry(settings config.Settings) prometheus.Registerer {
@@ -202,6 +201,7 @@ func registry(settings config.Settings) prometheus.Registerer {
 	return prometheus.WrapRegistererWith(prometheus.Labels{"system": settings.System}, ctrlmetrics.Registry)
 }
 
+// replica returns the pod of this process, which the manifests pass in environment variables.
 func replica(settings config.Settings) status.Replica {
 	r := status.Replica{Namespace: settings.Namespace, Name: os.Getenv("POD_NAME"), UID: os.Getenv("POD_UID")}
 	if r.Name == "" {

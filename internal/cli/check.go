@@ -168,8 +168,8 @@ func checkSystem(s systemUsers, leases seen[[]coordinationv1.Lease], now time.Ti
 	case len(served) == 0:
 		return one(check, wrong, "Install a release of the chart with "+valueFor(s.name)+", or create the users in another system.",
 			"%s, and no operator serves it: no namespace has the lease %s.", which, config.LeaseOf(s.name))[0]
-	case len(served) > 1:
-		return one(check, wrong, "Uninstall all but one of these releases, or limit each to its own namespaces with watchNamespaces.",
+	case len(served) > 1: // right if they watch different namespaces, which no lease says
+		return one(check, note, "Check that each of these releases has other watchNamespaces. Otherwise uninstall all but one.",
 			"%s, and several operators serve it: %s.", which, strings.Join(served, ", "))[0]
 	}
 	return one(check, fine, "", "%s. Its operator is %s.", which, served[0])[0]

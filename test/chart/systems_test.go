@@ -75,6 +75,22 @@ func TestTwoReleasesInOneNamespaceServeTheirSystems(t *testing.T) {
 	g.Expect(podsOf(t, managerName)).To(gomega.HaveKeyWithValue(instance, release))
 }
 
+func TestTheReleaseThatRemainsTakesOverTheCRDs(t *testing.T) {
+	g := gomega.NewWithT(t)
+	uninstalled(t)
+	secondUninstalled(t)
+	helm(t, "install", release, chartFolder, atNamespace, "--create-namespace")
+	helm(t, "install", second, chartFolder, atNamespace, "--set=system=orders")
+	helm(t, "uninstall", release, atNamespace)
+	said := helmRefuses(t, "upgrade", second, nextVersion(t), atNamespace, "--reuse-values")
+	g.Expect(said).To(gomega.ContainSubstring("invalid ownership metadata"))
+	helm(t, "upgrade", second, nextVersion(t), atNamespace, "--reuse-values", "--take-ownership")
+	hasNewColumn(t)
+	helm(t, "upgrade", second, chartFolder, atNamespace, "--reuse-values")
+	notes := helm(t, "install", release, chartFolder, atNamespace)
+	g.Expect(notes).To(gomega.ContainSubstring("The CustomResourceDefinitions belong to the release " + system + "/" + second))
+}
+
 func TestTheCommandsOfTheGuideToSystemsInstallASecondRelease(t *testing.T) {
 	g := gomega.NewWithT(t)
 	uninstalled(t)
@@ -94,6 +110,7 @@ func TestAReleaseWithTheOldLabelsGetsTheNewOnes(t *testing.T) {
 	old := oldVersion(t)
 	helm(t, "install", release, old, atNamespace, "--create-namespace", "--set=replicas=2,podDisruptionBudget.enabled=true")
 	g.Expect(podsOf(t, managerName)).NotTo(gomega.HaveKey(instance))
+	g.Eventually(func() string { return oldPods(t) }).WithTimeout(soon).WithPolling(poll).ShouldNot(gomega.BeEmpty())
 	uid := deploymentUID(t)
 
 	// The first upgrade labels the pods, which Services find all the while.
@@ -106,7 +123,18 @@ func TestAReleaseWithTheOldLabelsGetsTheNewOnes(t *testing.T) {
 	said := helmRefuses(t, "install", second, chartFolder, atNamespace, "--set=system=orders")
 	g.Expect(said).To(gomega.ContainSubstring("would lead to the pods of this release too"))
 
-	// The second one selects by it.
+	// The roll-out is stuck: the new pods are not ready, and the old ones stay. Nothing may select by the new label yet.
+	notes = helm(t, "upgrade", release, chartFolder, atNamespace, "--reset-then-reuse-values")
+	g.Expect(notes).To(gomega.ContainSubstring("helm upgrade once more"))
+	for name, selector := range selectors(t) {
+		g.Expect(selector.String()).NotTo(gomega.ContainSubstring(instance), name)
+	}
+	g.Eventually(func(g gomega.Gomega) {
+		becomeReady(t, g)
+		g.Expect(oldPods(t)).To(gomega.BeEmpty())
+	}).WithTimeout(soon).WithPolling(poll).Should(gomega.Succeed())
+
+	// Without old pods it selects by the new label.
 	notes = helm(t, "upgrade", release, chartFolder, atNamespace, "--reset-then-reuse-values")
 	g.Expect(notes).NotTo(gomega.ContainSubstring("once more"))
 	all := selectors(t)
@@ -126,6 +154,24 @@ func TestAReleaseWithTheOldLabelsGetsTheNewOnes(t *testing.T) {
 	kubectl(t, "-n", system, "delete", "deployment", managerName, "--cascade=orphan")
 	kubectl(t, "apply", "-f", manifests)
 	g.Expect(kubectl(t, "-n", system, "get", "deployment", managerName, "-o", "jsonpath={.spec.selector}")).To(gomega.ContainSubstring(instance))
+}
+
+// oldPods returns the names of the pods without the label of the release.
+func oldPods(t *testing.T) string {
+	t.Helper()
+	return kubectl(t, "-n", system, "get", "pods", "-l", "control-plane=controller-manager,!"+instance, "-o", "name")
+}
+
+// becomeReady does what a kubelet does for the new pods.
+func becomeReady(t *testing.T, g gomega.Gomega) {
+	t.Helper()
+	var pods corev1.PodList
+	g.Expect(kube.List(t.Context(), &pods, client.InNamespace(system), client.MatchingLabels{instance: release})).To(gomega.Succeed())
+	for _, pod := range pods.Items {
+		pod.Status.Phase = corev1.PodRunning
+		pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+		g.Expect(client.IgnoreNotFound(kube.Status().Update(t.Context(), &pod))).To(gomega.Succeed())
+	}
 }
 
 // oldVersion is a chart that labels and selects pods as it did before it knew systems.

@@ -51,6 +51,26 @@ func readPanels(t *testing.T) []panel {
 	return dashboard.Panels
 }
 
+// Two systems may be in one namespace: the greater one of their figures says nothing of the other.
+func TestPanelsOfUsersAndDatabasesKeepSystemsApart(t *testing.T) {
+	t.Parallel()
+	apart := regexp.MustCompile(`(sum( by \(state\) )?|min)\(max by \(namespace, system(, state)?\) \((shardinguser_users|shardinguser_database_up)\{[^}]*\}\)\)`)
+	looked := 0
+	for _, p := range readPanels(t) {
+		for _, target := range p.Targets {
+			if strings.Contains(target.Expr, "max") && regexp.MustCompile("shardinguser_(users|database_up)").MatchString(target.Expr) {
+				looked++
+				if !apart.MatchString(target.Expr) {
+					t.Errorf("%s mixes systems: %s", p.Title, target.Expr)
+				}
+			}
+		}
+	}
+	if looked != 6 {
+		t.Errorf("it looked at %d expressions, want 6", looked)
+	}
+}
+
 // evaluated returns an expression as Grafana sends it for all namespaces.
 func evaluated(expression, interval string) string {
 	return strings.NewReplacer("$__rate_interval", interval, "$namespace", ".*", "$system", ".*").Replace(expression)

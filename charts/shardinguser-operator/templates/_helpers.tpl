@@ -67,10 +67,26 @@ control-plane: controller-manager
 {{- end -}}
 {{- end }}
 
-{{/* "true" where the pods of an existing Deployment lack the label of the release, else empty. */}}
+{{/*
+"true" where pods of an existing Deployment lack the label of the release, else empty. Its template may have the label while a
+roll-out is stuck: then only old pods are ready.
+*/}}
 {{- define "shardinguser.hasOldPods" -}}
-{{- $there := lookup "apps/v1" "Deployment" .Release.Namespace (include "shardinguser.manager" .) -}}
-{{- if and $there (ne (get $there.spec.template.metadata.labels "app.kubernetes.io/instance") .Release.Name) }}true{{ end -}}
+{{- $name := include "shardinguser.manager" . -}}
+{{- $there := lookup "apps/v1" "Deployment" .Release.Namespace $name -}}
+{{- if $there -}}
+{{- $old := ne (get $there.spec.template.metadata.labels "app.kubernetes.io/instance") .Release.Name -}}
+{{- if and (not $old) (not (hasKey $there.spec.selector.matchLabels "app.kubernetes.io/instance")) -}}
+{{- range (lookup "v1" "Pod" .Release.Namespace "").items -}}
+{{- $isOurs := hasPrefix (printf "%s-" $name) .metadata.name -}}
+{{- $isGone := or (hasKey .metadata "deletionTimestamp") (has (get (.status | default dict) "phase") (list "Succeeded" "Failed")) -}}
+{{- if and $isOurs (not $isGone) (ne (get (.metadata.labels | default dict) "app.kubernetes.io/instance") $.Release.Name) -}}
+{{- $old = true -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if $old }}true{{ end -}}
+{{- end -}}
 {{- end }}
 
 {{- define "shardinguser.selector" -}}

@@ -26,16 +26,20 @@ import (
 // A check runs after a call failed, and every CheckInterval.
 
 // lookAtLogins asks whether a session may write, and whether the tables that logins need exist in this version and may be read.
-// It reads no row, since there may be many dead ones before the first. lookAtTables asks for all tables; the controller does not
-// need the last one.
+// It reads no row, since there may be many dead ones before the first. lookAtRecords asks for what else the ownership records
+// have in this version: logins go on without it, since with two roles the owner of the tables may migrate later. lookAtTables
+// asks for all tables; the controller does not need the last one.
 const (
 	lookAtLogins = `
 SELECT pg_catalog.current_setting('transaction_read_only')::boolean
        OR EXISTS (SELECT ` + readColumns + ` FROM users WHERE false)
-       OR EXISTS (SELECT suspended, lockout_exempt, system, password_digest FROM shardinguser_ownership WHERE false)
+       OR EXISTS (SELECT suspended, lockout_exempt FROM shardinguser_ownership WHERE false)
        OR EXISTS (SELECT attempt_key, attempts FROM login_attempts WHERE false)`
 
-	lookAtTables = lookAtLogins + `
+	lookAtRecords = lookAtLogins + `
+       OR EXISTS (SELECT system, password_digest FROM shardinguser_ownership WHERE false)`
+
+	lookAtTables = lookAtRecords + `
        OR EXISTS (SELECT FROM shardinguser_merges WHERE false)`
 )
 

@@ -56,7 +56,7 @@ func (r Role) tables() string {
 	if r.servesLogins() {
 		return lookAtTables
 	}
-	return lookAtLogins
+	return lookAtRecords
 }
 
 // readColumns are all columns of the table users that the operator reads.
