@@ -15,20 +15,21 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// deactivateAll deactivates the orphans among so many accounts that have been known for long enough, if asked to and if there are
-// not too many, and returns the others.
+// deactivateAll deactivates the orphans among so many accounts that have been known for long enough, if asked to, and returns the
+// others. If there are too many, only confirmed ones are deactivated.
 func (o *Search) deactivateAll(ctx context.Context, found []store.Owned, accounts int) (left []store.Owned) {
 	if !o.options.Deactivate {
 		return found
 	}
 	isHeld := o.guard.hold(found, accounts)
 	o.announceHeld(ctx, accounts)
-	if isHeld {
-		return found
-	}
 	log := logf.FromContext(ctx)
 	for _, record := range found {
 		since, isKnown := o.known[identity(record)]
+		if isHeld && !o.guard.confirmed[identity(record)] {
+			left = append(left, record)
+			continue
+		}
 		if !isKnown || time.Since(since) < o.options.Grace {
 			left = append(left, record)
 			continue

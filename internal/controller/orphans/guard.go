@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// fewOrphans is how many orphans are deactivated without a confirmation, however few accounts there are.
+	// fewOrphans is how many orphans are deactivated without a confirmation, unless they are most of them.
 	fewOrphans = 3
 
 	// orphanShare is the share of all accounts that may be deactivated without a confirmation: one in so many.
@@ -46,15 +46,20 @@ func newGuard() *guard {
 	return &guard{confirmed: map[store.Owned]bool{}, deactivated: map[string]time.Time{}, now: time.Now}
 }
 
-// hold decides whether the orphans found among so many accounts may be deactivated, and remembers those that may not.
+// hold decides whether the unconfirmed orphans found among so many accounts may be deactivated, and remembers those that may not.
+// A confirmed one that is no orphan any more needs a new confirmation to become inactive later.
 func (g *guard) hold(found []store.Owned, accounts int) (isHeld bool) {
 	g.held = nil
 	var unconfirmed []store.Owned
+	confirmed := map[store.Owned]bool{}
 	for _, record := range found {
-		if !g.confirmed[identity(record)] {
-			unconfirmed = append(unconfirmed, identity(record))
+		if key := identity(record); g.confirmed[key] {
+			confirmed[key] = true
+		} else {
+			unconfirmed = append(unconfirmed, key)
 		}
 	}
+	g.confirmed = confirmed
 	for username, at := range g.deactivated {
 		if g.now().Sub(at) >= guardWindow {
 			delete(g.deactivated, username)
@@ -70,7 +75,14 @@ func (g *guard) hold(found []store.Owned, accounts int) (isHeld bool) {
 
 // tooMany reports whether so many orphans among so many accounts look like a cluster that lost its resources.
 func tooMany(orphans, accounts int) bool {
-	return orphans == accounts || orphans > max(fewOrphans, accounts/orphanShare)
+	switch {
+	case orphans <= 1:
+		return false // a single leaver, even in a cluster with a single user
+	case orphans >= fewOrphans && 2*orphans > accounts:
+		return true
+	default:
+		return orphans == accounts || orphans > max(fewOrphans, accounts/orphanShare)
+	}
 }
 
 // deactivatedOne remembers a deactivation that nobody confirmed.

@@ -28,9 +28,12 @@ func TestTheGuardHoldsOrphansWhereAClusterProbablyLostItsUsers(t *testing.T) {
 		"no orphan":                       {0, 100, false},
 		"no account":                      {0, 0, false},
 		"a leaver":                        {1, 2, false},
-		"three of a small cluster":        {3, 5, false},
+		"three of a small cluster":        {3, 6, false},
+		"more than half":                  {3, 5, true},
+		"two of three":                    {2, 3, false},
+		"two of two":                      {2, 2, true},
 		"four of a small cluster":         {4, 8, true},
-		"the only account":                {1, 1, true},
+		"the only account":                {1, 1, false},
 		"all of a small cluster":          {3, 3, true},
 		"a tenth of a large cluster":      {1000, 10000, false},
 		"over a tenth of a large cluster": {1001, 10000, true},
@@ -79,10 +82,10 @@ func TestAConfirmationIsAboutTheHeldOrphansOnly(t *testing.T) {
 	if g.hold(orphans[:4], 10) {
 		t.Error("confirmed orphans are held, after one of them returned")
 	}
-	if !g.hold(orphans, 10) || g.token() == token || len(g.held) != 5 {
-		t.Errorf("more orphans after the confirmation are not held: %v", g.held)
+	if !g.hold(orphans, 10) || g.token() == token || len(g.held) != 6 {
+		t.Errorf("the one that returned and those that were not confirmed are not held: %v", g.held)
 	}
-	for _, record := range orphans[:5] {
+	for _, record := range orphans[:4] {
 		g.deactivatedOne(record)
 	}
 	if g.hold(orphans[5:6], 20) {

@@ -208,7 +208,8 @@ func (o *Search) Start(ctx context.Context) error {
 		if !backoff.Pause(ctx, o.options.Delay) {
 			return nil
 		}
-		if !isCaused && !o.isDue(ctx) {
+		isConfirmed := o.takeConfirmation(ctx) // before a caused search too: logins to held accounts cause searches
+		if !isCaused && !isConfirmed && !o.isDue() {
 			continue
 		}
 		err := o.search(ctx)
@@ -250,12 +251,14 @@ func (o *Search) search(ctx context.Context) error {
 	return nil
 }
 
-// isDue reports whether a search that nothing causes is due. Held orphans wait for their confirmation, for which the API server
-// is asked; to confirm each of them again takes many requests.
-func (o *Search) isDue(ctx context.Context) bool {
-	if o.guard.token() == "" || o.leavers.isPending() || o.leavers.isRefused() {
-		return true
-	}
+// isDue reports whether a search that nothing causes is due. Held orphans wait for their confirmation, since to look at each of
+// them again takes many requests.
+func (o *Search) isDue() bool {
+	return o.guard.token() == "" || o.leavers.isPending() || o.leavers.isRefused() || time.Since(o.last) >= interval
+}
+
+// takeConfirmation reports whether an administrator confirmed the deactivation of the held orphans since the last search.
+func (o *Search) takeConfirmation(ctx context.Context) bool {
 	isConfirmed, err := o.isConfirmed(ctx)
 	if err != nil {
 		logf.FromContext(ctx).Info("Cannot read whether the deactivation of orphaned accounts is confirmed; it is retried", "error", err.Error())
@@ -263,7 +266,7 @@ func (o *Search) isDue(ctx context.Context) bool {
 	if isConfirmed {
 		o.guard.confirm()
 	}
-	return isConfirmed || time.Since(o.last) >= interval
+	return isConfirmed
 }
 
 // searchOwned returns the owned records whose resource is gone, and how many records there are in watched namespaces. Those that
