@@ -42,7 +42,8 @@ func TestOrphansAreListedForPeopleAndPrograms(t *testing.T) {
 		"a table": {
 			"", "",
 			[]string{"NAMESPACE   NAME    USERNAME", "team-a      alice   alice.a", "Can log in\nteam-b      bob ", "Inactive"},
-			[]string{"There are 7 more", "none of the 9 orphans", "kubectl shardinguser orphans --deactivate"}, "\x1b",
+			[]string{"There are 7 more", "none of the 9 orphans", "kubectl shardinguser orphans --deactivate"},
+			"\x1b",
 		},
 		"one namespace": {"", "team-b", []string{"team-b "}, nil, "alice"},
 		"none":          {"", "team-c", nil, []string{`No orphaned accounts in the namespace "team-c"`}, "NAMESPACE"},
