@@ -254,6 +254,9 @@ func TestAnOperatorThatIsGoneForGoodLeavesNoAccountByAccident(t *testing.T) {
 
 // The namespace of the operator is deleted while users are in it, such as the default users. No new release can be installed there.
 func TestTheOperatorsNamespaceWaitsForAnOperatorElsewhere(t *testing.T) {
+	if testing.Short() {
+		t.Skip("TestWhatWaitsForARemovedOperatorGoesOnUnderAnotherRelease waits in another namespace")
+	}
 	const next = "shardinguser-next"
 	l := newLeaving(t)
 	t.Cleanup(func() {
@@ -318,6 +321,9 @@ func TestKustomizeDeletesNoUserByAccident(t *testing.T) {
 }
 
 func TestAConfirmedDeletionOfTheCRDsCarriesOutTheDeletionPolicies(t *testing.T) {
+	if testing.Short() {
+		t.Skip("TestACRDThatWasDeletedAndCreatedAgainDeactivatesNobody confirms the deletion of one CRD")
+	}
 	l := newLeaving(t)
 	l.install()
 	users := l.users("team-a", map[string]v1alpha1.DeletionPolicy{"alice": v1alpha1.DeletionDelete, "bob": v1alpha1.DeletionRetain})

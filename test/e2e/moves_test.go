@@ -103,6 +103,9 @@ func (p *process) keepLoggingIn(s *story) (stop func()) {
 }
 
 func TestMoveToAnotherClusterFollowsThePage(t *testing.T) {
+	if testing.Short() {
+		t.Skip("TestTransferOfARenamedUserFollowsThePage needs no second control plane")
+	}
 	t.Parallel()
 	own, err := newSite(t.Context())
 	if err != nil {
