@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 
 	"github.com/go-logr/logr"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -23,9 +24,17 @@ type probes struct {
 	run    part            // serves
 	synced <-chan struct{} // closed when the caches are filled
 
-	stopping chan struct{}
-	stopOnce sync.Once
+	stopping atomic.Bool
 }
+
+// everyReplica is a part of the manager that runs whether or not the replica leads.
+type everyReplica func(context.Context) error
+
+// Start implements manager.Runnable.
+func (f everyReplica) Start(ctx context.Context) error { return f(ctx) }
+
+// NeedLeaderElection implements manager.LeaderElectionRunnable.
+func (everyReplica) NeedLeaderElection() bool { return false }
 
 // newProbes returns the probes of the manager, which listen at once.
 func newProbes(ctx context.Context, mgr ctrl.Manager, settings config.Settings, log logr.Logger) (*probes, error) {
@@ -39,7 +48,7 @@ func newProbes(ctx context.Context, mgr ctrl.Manager, settings config.Settings, 
 	if err != nil {
 		return nil, fmt.Errorf("add the wait for the caches: %w", err)
 	}
-	p := &probes{synced: filled, stopping: make(chan struct{})}
+	p := &probes{synced: filled}
 	if settings.HealthProbeBindAddress == notServed {
 		p.run = func(context.Context) error { return nil }
 		return p, nil
@@ -58,14 +67,12 @@ func newProbes(ctx context.Context, mgr ctrl.Manager, settings config.Settings, 
 }
 
 // stop makes the process not ready from now on.
-func (p *probes) stop() { p.stopOnce.Do(func() { close(p.stopping) }) }
+func (p *probes) stop() { p.stopping.Store(true) }
 
 // ready returns why the replica is not ready.
 func (p *probes) ready() error {
-	select {
-	case <-p.stopping:
+	if p.stopping.Load() {
 		return errors.New("the process is stopping")
-	default:
 	}
 	select {
 	case <-p.synced:

@@ -77,6 +77,19 @@ func getUser(ctx context.Context, kube client.Client, namespace, name string) (*
 	return u, nil
 }
 
+// getUsers reads the users of these names. Its error is the first one.
+func getUsers(ctx context.Context, kube client.Client, namespace string, names []string) ([]v1alpha1.ShardingUser, error) {
+	users := make([]v1alpha1.ShardingUser, 0, len(names))
+	for _, name := range names {
+		u, err := getUser(ctx, kube, namespace, name)
+		if err != nil {
+			return nil, err
+		}
+		users = append(users, *u)
+	}
+	return users, nil
+}
+
 // isUnknownKind tells whether the API server does not know the kind at all, rather than an object.
 func isUnknownKind(err error) bool {
 	var status apierrors.APIStatus

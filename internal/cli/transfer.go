@@ -145,15 +145,7 @@ func (t *transferrer) chosen(ctx context.Context, kube client.Client, namespace 
 	if t.all {
 		return listUsers(ctx, kube, namespace, false, "", t.system.options()...)
 	}
-	users := make([]v1alpha1.ShardingUser, 0, len(names))
-	for _, name := range names {
-		u, err := getUser(ctx, kube, namespace, name)
-		if err != nil {
-			return nil, err
-		}
-		users = append(users, *u)
-	}
-	return users, nil
+	return getUsers(ctx, kube, namespace, names)
 }
 
 // matches reports whether an account of this owner is taken for another one. The cluster and the system are those of the latter by

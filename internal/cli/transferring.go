@@ -110,7 +110,7 @@ func (m *move) transfer(ctx context.Context, users []v1alpha1.ShardingUser) (mov
 		u := &users[i]
 		owner := user.FromResource(m.cluster, u).Owner
 		own := accounts[usernames[i]].Ownership
-		refusal, isOurs, err := m.judge(ctx, u, owner, own)
+		refusal, isOurs, err := m.classify(ctx, u, owner, own)
 		switch {
 		case err != nil:
 			return nil, err
@@ -176,8 +176,8 @@ func (m *move) make(
 	return moved, nil
 }
 
-// judge returns why a user does not get the account, and whether it has it.
-func (m *move) judge(ctx context.Context, u *v1alpha1.ShardingUser, owner user.Owner, own *user.Ownership) (refusal string, isOurs bool, err error) {
+// classify returns why a user does not get the account, and whether it has it.
+func (m *move) classify(ctx context.Context, u *v1alpha1.ShardingUser, owner user.Owner, own *user.Ownership) (refusal string, isOurs bool, err error) {
 	switch {
 	case own == nil || own.State == user.Deleted:
 		return "no resource owns an account of this username; the operator creates or adopts it", false, nil

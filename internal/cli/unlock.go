@@ -105,15 +105,7 @@ func (l *unlocker) chosen(ctx context.Context, kube client.Client, namespace str
 	if l.allLocked {
 		return listUsers(ctx, kube, namespace, true, "")
 	}
-	users := make([]v1alpha1.ShardingUser, 0, len(names))
-	for _, name := range names {
-		u, err := getUser(ctx, kube, namespace, name)
-		if err != nil {
-			return nil, err
-		}
-		users = append(users, *u)
-	}
-	return users, nil
+	return getUsers(ctx, kube, namespace, names)
 }
 
 // request asks the operator to unlock a user.

@@ -5,7 +5,6 @@ package chart
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,14 +38,7 @@ var (
 	kube    client.Client         // an administrator's
 )
 
-func TestMain(m *testing.M) {
-	code, err := run(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = max(code, 1)
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { testenv.MainAround(m, run) }
 
 func run(m *testing.M) (code int, err error) {
 	ctx := context.Background()
@@ -63,7 +55,7 @@ func run(m *testing.M) (code int, err error) {
 	if plane, err = testenv.StartControlPlane(ctx, testenv.WithControllerManager()); err != nil {
 		return 1, err
 	}
-	defer func() { err = errors.Join(err, plane.Stop(), testenv.Stop()) }()
+	defer func() { err = errors.Join(err, plane.Stop()) }()
 	scheme := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))

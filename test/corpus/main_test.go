@@ -50,14 +50,7 @@ var (
 	scraper string // a token for the metrics
 )
 
-func TestMain(m *testing.M) {
-	code, err := run(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = max(code, 1)
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { testenv.MainAround(m, run) }
 
 func run(m *testing.M) (code int, err error) {
 	ctx := context.Background()

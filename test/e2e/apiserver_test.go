@@ -56,8 +56,17 @@ func TestLoginsContinueWithoutTheAPIServerAndAreReportedLater(t *testing.T) {
 		s.logsIn(p, "bob", http.StatusUnauthorized)
 	}
 
+	if !testing.Short() { // long enough for a backoff to become longer than the limit below
+		s.Consistently(func() (int, error) {
+			answer, err := again.LogIn(t.Context(), "alice", canary+" alice")
+			return answer.Status, err
+		}).WithTimeout(time.Minute).WithPolling(time.Second).Should(gomega.Equal(http.StatusOK))
+	}
 	s.Expect(own.Restart(t.Context(), "etcd", "kube-apiserver")).To(gomega.Succeed())
 	from := time.Now()
+	s.eventually(10*time.Second, func(g gomega.Gomega) { // a manager that started without an API server notices its return
+		g.Expect(again.probe("/readyz")).To(gomega.Equal(http.StatusOK))
+	})
 	s.eventually(2*soon, func(g gomega.Gomega) { // the lease may have to expire
 		g.Expect(s.kube.Get(t.Context(), key(bob), bob)).To(gomega.Succeed())
 		g.Expect(bob.Status.Locked).To(gomega.BeTrue())

@@ -5,7 +5,6 @@ package e2e
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"sync"
 	"testing"
@@ -59,14 +58,7 @@ func newSite(ctx context.Context) (*site, error) {
 	return &site{controlPlane, installed, sync.OnceValues(func() (string, error) { return controlPlane.Scraper(ctx) })}, nil
 }
 
-func TestMain(m *testing.M) {
-	code, err := run(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = max(code, 1)
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { testenv.MainAround(m, run) }
 
 func run(m *testing.M) (code int, err error) {
 	ctx := context.Background()
@@ -90,6 +82,6 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	rights = plane.rights
-	defer func() { err = errors.Join(err, plane.Stop(), testenv.Stop()) }()
+	defer func() { err = errors.Join(err, plane.Stop()) }()
 	return m.Run(), nil
 }

@@ -46,14 +46,7 @@ var (
 	kube       client.Client // an administrator's
 )
 
-func TestMain(m *testing.M) {
-	code, err := run(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = max(code, 1)
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { testenv.MainAround(m, run) }
 
 func run(m *testing.M) (code int, err error) {
 	if root, err = testenv.Root(); err != nil {
@@ -74,7 +67,6 @@ func run(m *testing.M) (code int, err error) {
 	if kube, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
 		return 1, fmt.Errorf("connect to the node: %w; run `make test-node`", err)
 	}
-	defer func() { err = errors.Join(err, testenv.Stop()) }()
 	return m.Run(), nil
 }
 

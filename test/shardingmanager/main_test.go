@@ -3,9 +3,7 @@
 package shardingmanager_test
 
 import (
-	"fmt"
 	"net/http"
-	"os"
 	"strings"
 	"testing"
 
@@ -17,14 +15,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/test/testenv"
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if err := testenv.Stop(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = max(code, 1)
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { testenv.Main(m) }
 
 // An installation is a database in which the sharding manager has its own role.
 type installation struct {

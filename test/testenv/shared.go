@@ -135,8 +135,14 @@ func Stop() error {
 
 // Main runs a package's tests, ends the shared servers, and exits.
 func Main(m *testing.M) {
-	code := m.Run()
-	if err := Stop(); err != nil {
+	MainAround(m, func(m *testing.M) (int, error) { return m.Run(), nil })
+}
+
+// MainAround is Main with a function that starts what a package's tests share, runs them, and stops it. It exits with the code
+// of that function, or with 1 and its error.
+func MainAround(m *testing.M, run func(*testing.M) (code int, err error)) {
+	code, err := run(m)
+	if err = errors.Join(err, Stop()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = max(code, 1)
 	}

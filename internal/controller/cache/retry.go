@@ -16,6 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	toolscache "k8s.io/client-go/tools/cache"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/sharding-system/shardinguser-operator/internal/backoff"
 )
 
 // retryAfter is the time between two requests while the API server does not answer, without jitter.
@@ -58,10 +60,8 @@ func retried[T any](
 			return answer, err
 		}
 		r.note(err)
-		select {
-		case <-ctx.Done():
+		if !backoff.Pause(ctx, wait.Jitter(r.every, 0.5)) {
 			return answer, err
-		case <-time.After(wait.Jitter(r.every, 0.5)):
 		}
 	}
 }

@@ -17,6 +17,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/sharding-system/shardinguser-operator/internal/backoff"
 )
 
 // +kubebuilder:rbac:groups="",namespace=system,resources=secrets,resourceNames=shardinguser-digest-key,verbs=get;patch
@@ -72,13 +74,8 @@ func (d *Digests) Start(ctx context.Context) error {
 		if err != nil && ctx.Err() == nil {
 			logf.FromContext(ctx).Info("Cannot read the key of the password digests yet", "secret", d.secret.String(), "reason", err.Error())
 		}
-		if key != nil {
+		if key != nil || !backoff.Pause(ctx, digestKeyRetry) {
 			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(digestKeyRetry):
 		}
 	}
 }

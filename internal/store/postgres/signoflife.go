@@ -12,8 +12,8 @@ import (
 
 // A sign of life is a row among those of the probes, which the controller's role may already write. Its ID is that of the scope
 // and the process. Probes, and other signs of life, delete rows that are older than a minute: they are no signs of life any more.
-const (
-	ofScope = `('manager/' || @cluster::text || '/' || @system::text || '/')`
+var (
+	ofScope = signsOf("@cluster::text", "@system::text")
 
 	markAlive = `
 WITH old AS (
@@ -28,11 +28,20 @@ ON CONFLICT (id) DO UPDATE SET probed_at = pg_catalog.now()`
 
 	markStopped = `DELETE FROM shardinguser_probes WHERE id = ` + ofScope + ` || @process::text`
 
-	lookForLife = `
-SELECT EXISTS (SELECT FROM shardinguser_probes
-               WHERE pg_catalog.starts_with(id, ` + ofScope + `)
-                 AND probed_at > pg_catalog.now() - @alive_for::bigint::float8 * INTERVAL '1 microsecond')`
+	lookForLife = `SELECT ` + isAlive(ofScope)
 )
+
+// signsOf returns the SQL of the beginning of the IDs of a scope's signs of life, for SQL of its cluster and its system.
+func signsOf(cluster, system string) string {
+	return `('manager/' || ` + cluster + ` || '/' || ` + system + ` || '/')`
+}
+
+// isAlive returns the SQL of whether an ID with this beginning is recent. @alive_for are the microseconds that it counts.
+func isAlive(signs string) string {
+	return `EXISTS (SELECT FROM shardinguser_probes p
+               WHERE pg_catalog.starts_with(p.id, ` + signs + `)
+                 AND p.probed_at > pg_catalog.now() - @alive_for::bigint::float8 * INTERVAL '1 microsecond')`
+}
 
 // MarkAlive records that a process of this scope runs. The record counts for store.AliveFor.
 func (s *Store) MarkAlive(ctx context.Context, scope store.Scope, process string) error {

@@ -13,7 +13,7 @@ import (
 
 // transferRecords moves ownership records that are still as they were observed. It leaves those of another cluster whose
 // operator is alive: it may have started since. Generation 0 makes the next reconcile apply the resource, and not correct drift.
-const transferRecords = `
+var transferRecords = `
 WITH asked AS (
     SELECT * FROM ROWS FROM (
         pg_catalog.unnest(@usernames::text[]), pg_catalog.unnest(@revisions::bigint[]), pg_catalog.unnest(@clusters::text[]),
@@ -28,9 +28,7 @@ moved AS (
         transferred_from = pg_catalog.concat_ws('/', o.cluster, o.system, o.namespace, o.name), transferred_at = pg_catalog.now()
     FROM asked a
     WHERE o.username::text = a.username AND o.revision = a.revision AND o.state <> 'deleted'
-      AND (o.cluster = a.cluster OR NOT EXISTS (
-          SELECT FROM shardinguser_probes p WHERE pg_catalog.starts_with(p.id, 'manager/' || o.cluster || '/' || o.system || '/')
-            AND p.probed_at > pg_catalog.now() - @alive_for::bigint::float8 * INTERVAL '1 microsecond'))
+      AND (o.cluster = a.cluster OR NOT ` + isAlive(signsOf("o.cluster", "o.system")) + `)
     RETURNING o.username::text
 )
 SELECT moved.username, pg_catalog.pg_notify('` + observer.RowsChannel + `', moved.username)::text FROM moved`
