@@ -11,6 +11,9 @@ const (
 	// status.lastHandledUnlock is a request. By convention it is a time.
 	AnnotationUnlockRequestedAt = "sharding.io/unlock-requested-at"
 
+	// AnnotationUnlockReason says why a lock was removed. It has an effect only on what is recorded.
+	AnnotationUnlockReason = "sharding.io/unlock-reason"
+
 	// AnnotationPaused, set to "true", stops the operator from changing anything in the database for this resource.
 	//
 	// Policies still apply: the operator deactivates the account when no policy permits it.
@@ -26,9 +29,13 @@ const (
 	// ConditionReady reports whether the row matches the spec.
 	ConditionReady = "Ready"
 
-	// ConditionLocked reports whether logins are currently refused because of failed attempts.
+	// ConditionLocked reports whether logins are currently refused because of failed attempts or spec.lock.
 	// It describes the account, not the spec: a locked user can be Ready.
 	ConditionLocked = "Locked"
+
+	// ConditionExpired is True when spec.validUntil has passed by the clock of the database.
+	// It describes the account, not the spec: an expired user can be Ready. It is absent otherwise.
+	ConditionExpired = "Expired"
 
 	// ConditionWeakPassword is True when the current password is one that attackers try first.
 	// It is absent otherwise.
@@ -96,6 +103,9 @@ const (
 	// ReasonTooManyFailedAttempts: the row has a lock that ends in the future.
 	ReasonTooManyFailedAttempts = "TooManyFailedAttempts"
 
+	// ReasonLockedByRequest: spec.lock is present and has not ended.
+	ReasonLockedByRequest = "LockedByRequest"
+
 	// ReasonNotLocked: there is no lock.
 	ReasonNotLocked = "NotLocked"
 
@@ -129,6 +139,9 @@ const (
 	ReasonUsernameDiffers = "UsernameDiffers"
 )
 
+// ReasonValidUntilPassed is the reason of the condition Expired.
+const ReasonValidUntilPassed = "ValidUntilPassed"
+
 // ReasonMaxAgeExceeded is the reason of the condition PasswordExpired.
 const ReasonMaxAgeExceeded = "MaxAgeExceeded"
 
@@ -148,6 +161,7 @@ const (
 	EventAdopted         = "Adopted"
 	EventPasswordChanged = "PasswordChanged"
 	EventLocked          = "Locked"
+	EventExpired         = "Expired"
 	EventUnlocked        = "Unlocked"
 	EventDriftCorrected  = "DriftCorrected"
 	EventDeleted         = "Deleted"

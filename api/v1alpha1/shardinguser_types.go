@@ -89,6 +89,17 @@ type ShardingUserSpec struct {
 	// +optional
 	Password *PasswordSource `json:"password,omitempty"`
 
+	// validUntil is when the account ends, as a time in RFC 3339, for example 2027-01-31T00:00:00Z. From then on every login is refused, by the clock of the database, and the condition Expired is True. A later time makes the account work again, with its password. Without it the account does not end. The last active user with a protected role stays active.
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=40
+	// +kubebuilder:validation:Pattern=`^[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$`
+	ValidUntil *metav1.Time `json:"validUntil,omitempty"`
+
+	// lock refuses every login, as an administrator asked, until its time or for good. The command kubectl shardinguser lock sets it. A GitOps tool that does not have this field in Git leaves it alone. An unlock request does not remove it. The last active user with a protected role stays active.
+	// +optional
+	Lock *StandingLock `json:"lock,omitempty"`
+
 	// adoptionPolicy determines what happens when the table already has a row with this username that no ShardingUser owns. Never leaves the row unchanged and reports RowExists. IfUnowned adopts the row.
 	// +optional
 	// +kubebuilder:default=Never
@@ -98,6 +109,22 @@ type ShardingUserSpec struct {
 	// +optional
 	// +kubebuilder:default=Delete
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
+}
+
+// StandingLock is a lock that an administrator sets and removes. Attempts to log in have no effect on it.
+type StandingLock struct {
+	// until is when the lock ends, as a time in RFC 3339, for example 2027-01-31T00:00:00Z. It is compared with the clock of the database. Without it the lock stays until it is removed.
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=40
+	// +kubebuilder:validation:Pattern=`^[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$`
+	Until *metav1.Time `json:"until,omitempty"`
+
+	// reason says why the account is locked, in up to 256 characters. It is shown in the status and in Events.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:XValidation:rule="!self.matches('[^\\\\pL\\\\pM\\\\pN\\\\pP\\\\pS ]')",message="the reason has only printable characters and spaces, on one line"
+	Reason string `json:"reason,omitempty"`
 }
 
 // PasswordSource is the source of a password.
@@ -163,7 +190,7 @@ type ShardingUserStatus struct {
 	// +optional
 	Username string `json:"username,omitempty"`
 
-	// locked is whether logins are currently refused because of failed attempts. It is always present, so that it can be selected: kubectl get shardingusers -A --field-selector status.locked=true.
+	// locked is whether logins are currently refused because of failed attempts or spec.lock. It is always present, so that it can be selected: kubectl get shardingusers -A --field-selector status.locked=true.
 	// +optional
 	// +kubebuilder:default=false
 	Locked bool `json:"locked"`
@@ -173,9 +200,14 @@ type ShardingUserStatus struct {
 	// +kubebuilder:default=0
 	FailedLoginAttempts int32 `json:"failedLoginAttempts"`
 
-	// lockedUntil is when the lock expires. It is absent when the account is not locked.
+	// lockedUntil is when the lock expires. It is absent when the account is not locked, or is locked by a spec.lock without until.
 	// +optional
 	LockedUntil *metav1.Time `json:"lockedUntil,omitempty"`
+
+	// expired is whether spec.validUntil has passed. It is always present, so that it can be selected: kubectl get shardingusers -A --field-selector status.expired=true.
+	// +optional
+	// +kubebuilder:default=false
+	Expired bool `json:"expired"`
 
 	// lastLoginTime is when the user last logged in. It can lag behind the table by up to a minute.
 	// +optional
@@ -197,7 +229,7 @@ type ShardingUserStatus struct {
 	// +optional
 	PermittedBy string `json:"permittedBy,omitempty"`
 
-	// conditions are Ready (the row matches the spec), Locked (logins are currently refused), WeakPassword (attackers try this password first), PasswordSuspicious (the password works but is probably not the intended one), PasswordExpired (the password is older than maxAge) and Stalled (retries cannot succeed until something is changed).
+	// conditions are Ready (the row matches the spec), Locked (logins are currently refused), Expired (spec.validUntil has passed), WeakPassword (attackers try this password first), PasswordSuspicious (the password works but is probably not the intended one), PasswordExpired (the password is older than maxAge) and Stalled (retries cannot succeed until something is changed).
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -212,6 +244,7 @@ type ShardingUserStatus struct {
 // +kubebuilder:metadata:annotations="argocd.argoproj.io/sync-options=Prune=false,Delete=false"
 // +kubebuilder:selectablefield:JSONPath=`.spec.active`
 // +kubebuilder:selectablefield:JSONPath=`.spec.system`
+// +kubebuilder:selectablefield:JSONPath=`.status.expired`
 // +kubebuilder:selectablefield:JSONPath=`.status.locked`
 // +kubebuilder:selectablefield:JSONPath=`.status.username`
 // +kubebuilder:printcolumn:name="Username",type=string,JSONPath=`.status.username`,description="The name that the user logs in with"
@@ -220,7 +253,9 @@ type ShardingUserStatus struct {
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,description="Whether the row matches the spec"
 // +kubebuilder:printcolumn:name="System",type=string,priority=1,JSONPath=`.spec.system`,description="Sharding system of the account; none is the default system"
 // +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,description="Reason of the condition Ready"
-// +kubebuilder:printcolumn:name="Locked",type=boolean,JSONPath=`.status.locked`,description="Whether logins are refused because of failed attempts"
+// +kubebuilder:printcolumn:name="Valid-Until",type=string,priority=1,JSONPath=`.spec.validUntil`,description="When the account ends; empty if it does not end"
+// +kubebuilder:printcolumn:name="Expired",type=boolean,priority=1,JSONPath=`.status.expired`,description="Whether the account has ended"
+// +kubebuilder:printcolumn:name="Locked",type=boolean,JSONPath=`.status.locked`,description="Whether logins are refused because of failed attempts or spec.lock"
 // +kubebuilder:printcolumn:name="Locked-Until",type=string,JSONPath=`.status.lockedUntil`,description="When the lock expires"
 // +kubebuilder:printcolumn:name="Failed",type=integer,JSONPath=`.status.failedLoginAttempts`,description="Failed attempts since the last success"
 // +kubebuilder:printcolumn:name="Last-Login",type=date,JSONPath=`.status.lastLoginTime`,description="Time since the user last logged in"

@@ -139,6 +139,10 @@ type ShardingUserPolicySpec struct {
 	// +optional
 	Password *PasswordTerms `json:"password,omitempty"`
 
+	// user sets requirements for the account itself.
+	// +optional
+	User *UserTerms `json:"user,omitempty"`
+
 	// priority determines which policy sets the terms when several permit a user. The highest number wins; among equal numbers, the first name in alphabetical order wins.
 	// +optional
 	// +kubebuilder:default=0
@@ -193,6 +197,18 @@ type PasswordTerms struct {
 	// +kubebuilder:validation:MaxLength=16
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}h|[0-9]{1,7}m|[0-9]{1,9}s)+$') && duration(self) >= duration('1s') && duration(self) <= duration('87600h')",message="must be a duration from 1s to 87600h, in hours, minutes and seconds, for example 2160h"
 	MaxAge *metav1.Duration `json:"maxAge,omitempty"`
+}
+
+// UserTerms are requirements for accounts.
+// +kubebuilder:validation:MinProperties=1
+// +kubebuilder:validation:XValidation:rule="has(self.maxLifetime)",message="user is empty; set maxLifetime, or remove user"
+type UserTerms struct {
+	// maxLifetime is how far ahead spec.validUntil of a user may be, for example 2160h. A user without validUntil is not permitted, nor is one whose validUntil is further than this from now, by the clock of the database. A user can be renewed repeatedly, each time for at most this long.
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=16
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}h|[0-9]{1,7}m|[0-9]{1,9}s)+$') && duration(self) >= duration('1h') && duration(self) <= duration('87600h')",message="must be a duration from 1h to 87600h, in hours, minutes and seconds, for example 2160h"
+	MaxLifetime *metav1.Duration `json:"maxLifetime,omitempty"`
 }
 
 // ShardingUserPolicyStatus is the observed state of the policy.

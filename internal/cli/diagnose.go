@@ -243,7 +243,7 @@ func checkPermission(f facts) []result {
 	case f.labels.err != nil:
 		return one(check, unknown, "", "Cannot read the labels of the namespace, which policies select by: %v.", f.labels.err)
 	}
-	permission := policy.New(*f.policies.it).Permission(*f.labels.it, f.user)
+	permission := policy.New(*f.policies.it).Permission(*f.labels.it, f.user, f.now)
 	if permission.Refusal != nil {
 		return one(check, wrong, adviceFor(v1alpha1.ReasonNotPermitted, f.user), "%s", permission.Refusal.Message)
 	}

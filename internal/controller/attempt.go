@@ -102,7 +102,7 @@ func (r *Reconciler) attempt(
 ) (found outcome, err error) {
 	found.Desired = desired
 	d := &found.Desired
-	if d.Permission, err = r.policies.Permission(ctx, u); err != nil {
+	if d.Permission, err = r.policies.Permission(ctx, u, time.Time{}); err != nil {
 		return found, err
 	}
 	observed, err := r.store.Observe(ctx, d.Username)
@@ -115,7 +115,7 @@ func (r *Reconciler) attempt(
 		return found, err
 	}
 	found.Observed = &observed
-	if err := r.policies.JudgeHeldRow(ctx, u, d, observed); err != nil {
+	if err := r.policies.Judge(ctx, u, d, observed); err != nil {
 		return found, err
 	}
 
@@ -175,7 +175,7 @@ func (r *Reconciler) confirm(
 		decision.Change.Confirmed = true
 	}
 	if policies.Lifts(decision.Change, observed) {
-		return r.policies.Confirm(ctx, r.uncached, u, d.Permission)
+		return r.policies.Confirm(ctx, r.uncached, u, d.Permission, observed.Now)
 	}
 	return nil
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/controller/memory"
 	"github.com/sharding-system/shardinguser-operator/internal/controller/queue"
 	"github.com/sharding-system/shardinguser-operator/internal/store"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
 // ensureFinalizer adds the finalizer before anything is written that it has to clean up.
@@ -44,7 +45,11 @@ func (r *Reconciler) withoutFinalizer(ctx context.Context, u *v1alpha1.ShardingU
 	if queue.IsConflict(cause) {
 		return cause
 	}
-	permission, err := r.policies.Permission(ctx, u)
+	observed, err := r.store.Observe(ctx, user.Username(u)) // for the database's clock
+	if err != nil {
+		return cause
+	}
+	permission, err := r.policies.Permission(ctx, u, observed.Now)
 	if err != nil || permission.Refusal == nil {
 		return cause
 	}

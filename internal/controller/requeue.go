@@ -58,7 +58,7 @@ func (o outcome) isDeleted(err error) bool {
 
 // next returns the time until the next reconcile that no event causes; 0 if there is none.
 func (o outcome) next(u *v1alpha1.ShardingUser, statusDelay time.Duration) time.Duration {
-	return earliest(statusDelay, o.retry, o.lockChange(), o.nameFreed(), o.roleShared(), o.passwordExpiry(), o.secretPermitted(u))
+	return earliest(statusDelay, o.retry, o.lockChange(), o.endChange(), o.permissionChange(), o.nameFreed(), o.roleShared(), o.passwordExpiry(), o.secretPermitted(u))
 }
 
 // lockChange is when a lock expires, or may be reported. It is a duration by the database's clock, so the clock here does not
@@ -68,6 +68,30 @@ func (o outcome) lockChange() time.Duration {
 		return 0
 	}
 	return min(o.Observed.NextLockChange(), longestWait) + lockMargin
+}
+
+// endChange is when the account ends, or a standing lock does, by the database's clock. It is at once if that came during the
+// change before.
+func (o outcome) endChange() time.Duration {
+	if o.Observed == nil || !o.Observed.OwnedBy(o.Desired.Owner) {
+		return 0
+	}
+	if o.Problem == nil && o.Observed.Ownership.Withheld != o.Desired.Withheld(o.Observed.Now) {
+		return lockMargin
+	}
+	if next := o.Observed.NextEnd(o.Desired); next > 0 {
+		return min(next, longestWait) + lockMargin
+	}
+	return 0
+}
+
+// permissionChange is when time alone changes what policies say of the resource.
+func (o outcome) permissionChange() time.Duration {
+	changes := o.Desired.Permission.Changes
+	if o.Observed == nil || !changes.After(o.Observed.Now) {
+		return 0
+	}
+	return min(changes.Sub(o.Observed.Now), longestWait) + lockMargin
 }
 
 // nameFreed is when the username may be free. An event reports that, but not if it comes before the operator watches.

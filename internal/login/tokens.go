@@ -192,13 +192,13 @@ func (t *Tokens) check(raw string) (checked, error) {
 	return checked{}, errToken
 }
 
-// allows reports whether the account still accepts a token: the row exists, is active, and has the password that it had when the
+// allows reports whether the account still accepts a token: the row exists, is active and has not ended, and has the password that it had when the
 // token was issued. A locked account accepts its tokens, since anyone can cause a lock from outside.
 //
 // An account whose password the operator manages accepts only tokens with the mark of its password. Other accounts accept tokens
 // without the mark, which another program signed with the same secret, by their times, to the second.
 func (c checked) allows(o user.Observed) bool {
-	if o.Row == nil || !o.Row.Active {
+	if o.Row == nil || !o.Row.Active || o.Ended() {
 		return false
 	}
 	switch isStandIn := password.IsStandIn(o.Row.PasswordHash); {

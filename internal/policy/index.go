@@ -26,6 +26,7 @@ import (
 //	adoption REGEXP  the adoption policy matches
 //	format REGEXP    the format of the password matches; Plain if there is none
 //	deletion REGEXP  the deletion policy matches
+//	valid-until REGEXP  "set" matches if the user has validUntil, otherwise the empty text
 //	system REGEXP    the system matches; the empty text is the default system
 //
 // The syntax is RE2, as in Go and CEL. Without policies the index is empty. config/admission reads it.
@@ -50,6 +51,9 @@ func (p policy) conditions() []string {
 	}
 	if !p.hashes {
 		conditions = append(conditions, "format "+whole(string(v1alpha1.PasswordFormatPlain)))
+	}
+	if p.lifetime > 0 {
+		conditions = append(conditions, "valid-until "+whole("set")) // admission has no clock; the operator compares
 	}
 	if p.deletions != nil {
 		var deletions []string

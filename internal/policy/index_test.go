@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
@@ -52,6 +53,12 @@ func admits(t rapid.TB, index, labels map[string]string, u *v1alpha1.ShardingUse
 			return e.MatchString(string(u.Spec.AdoptionPolicy))
 		case "deletion":
 			return e.MatchString(string(u.Spec.DeletionPolicy))
+		case "valid-until":
+			ends := ""
+			if u.Spec.ValidUntil != nil {
+				ends = "set"
+			}
+			return e.MatchString(ends)
 		case "system":
 			return e.MatchString(u.Spec.System)
 		case "format":
@@ -72,7 +79,7 @@ func TestIndexDecidesAsThePolicies(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		policies, labels, u := anyPolicies(t), anyLabels(t), anyUser(t)
 		index := policy.Index(policies)
-		permission := policy.New(policies).Permission(labels, u)
+		permission := policy.New(policies).Permission(labels, u, time.Time{})
 		if got, want := admits(t, index, labels, u), permission.Refusal == nil; got != want {
 			t.Errorf("the index admits: %t, want %t: %v\n%v", got, want, permission, index)
 		}

@@ -5,6 +5,7 @@ package policy_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -28,7 +29,7 @@ func matches(glob, text string) bool {
 // permits reports whether a policy with this glob permits the username.
 func permits(glob v1alpha1.Glob, username string) bool {
 	set := policy.New([]v1alpha1.ShardingUserPolicy{policyOf("p", usernames(glob))})
-	return set.Permission(nil, userOf(username)).Refusal == nil
+	return set.Permission(nil, userOf(username), time.Time{}).Refusal == nil
 }
 
 func TestGlobs(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -38,6 +39,7 @@ type policy struct {
 	hashes    bool                      // the password may be a hash
 	deletions []v1alpha1.DeletionPolicy // nil for all
 	systems   []v1alpha1.SystemName     // nil for all
+	lifetime  time.Duration             // how far ahead the end of an account may be; 0 if it needs none
 	terms     user.Terms
 }
 
@@ -71,6 +73,9 @@ func compile(p *v1alpha1.ShardingUserPolicy) (policy, error) {
 		deletions: p.Spec.DeletionPolicies,
 		systems:   p.Spec.Systems,
 		terms:     termsOf(p.Spec),
+	}
+	if t := p.Spec.User; t != nil && t.MaxLifetime != nil {
+		compiled.lifetime = t.MaxLifetime.Duration
 	}
 	var err error
 	if compiled.selector, err = selectorOf(p.Spec.NamespaceSelector); err != nil {
@@ -146,8 +151,15 @@ func (s Set) ForMissingNamespace() Set {
 	return missing
 }
 
-// Permission returns what the policies decide about a resource, by the labels of its namespace.
-func (s Set) Permission(namespace map[string]string, u *v1alpha1.ShardingUser) user.Permission {
+// Permission returns what the policies decide about a resource, by the labels of its namespace, and the database's clock. If
+// that is not known, now is zero, and any end of the account is near enough.
+func (s Set) Permission(namespace map[string]string, u *v1alpha1.ShardingUser, now time.Time) user.Permission {
+	permission := s.decide(namespace, u, now)
+	permission.Changes = s.changes(namespace, u, now)
+	return permission
+}
+
+func (s Set) decide(namespace map[string]string, u *v1alpha1.ShardingUser, now time.Time) user.Permission {
 	if !s.exists {
 		return user.Permission{}
 	}
@@ -160,11 +172,11 @@ func (s Set) Permission(namespace map[string]string, u *v1alpha1.ShardingUser) u
 		case !p.appliesTo(u.Spec.System):
 			selected = true
 			continue
-		case p.permits(u):
+		case p.permits(u) && p.permitsEnd(u, now):
 			return user.Permission{By: p.name, Terms: p.terms}
 		}
 		if refused++; refused <= mostPolicies {
-			refusals = append(refusals, fmt.Sprintf("%q does not permit %s", p.name, enumerate(p.violations(u))))
+			refusals = append(refusals, fmt.Sprintf("%q does not permit %s", p.name, enumerate(p.violations(u, now))))
 		}
 	}
 	message := fmt.Sprintf("ShardingUserPolicies exist, and none selects the namespace %q; label the namespace, or change a policy.", u.Namespace)
@@ -185,12 +197,39 @@ const (
 	mostBytes    = 900
 )
 
-// permits reports whether the policy permits all that a resource asks for. It stops at the first violation, because a
+// permits reports whether the policy permits all that a resource asks for but its end. It stops at the first violation, because a
 // resource may have 64 roles and a cluster a hundred policies.
 func (p policy) permits(u *v1alpha1.ShardingUser) bool {
 	return (p.adoption || u.Spec.AdoptionPolicy != v1alpha1.AdoptionIfUnowned) && (p.hashes || !asHash(u)) &&
 		p.permitsDeletion(u) && p.usernames.MatchString(user.Username(u)) &&
 		!slices.ContainsFunc(u.Spec.Roles, func(role v1alpha1.Role) bool { return !p.roles.MatchString(string(role)) })
+}
+
+// changes returns when time alone changes what the policies decide; zero if it does not. That is when the end of the account
+// comes near enough for a policy.
+func (s Set) changes(namespace map[string]string, u *v1alpha1.ShardingUser, now time.Time) (next time.Time) {
+	for _, p := range s.policies {
+		if p.lifetime == 0 || u.Spec.ValidUntil == nil || !p.selector.Matches(labels.Set(namespace)) || !p.appliesTo(u.Spec.System) {
+			continue
+		}
+		if from := p.nearEnough(u); from.After(now) && (next.IsZero() || from.Before(next)) && p.permits(u) {
+			next = from
+		}
+	}
+	return next
+}
+
+// nearEnough returns the time from which the end of an account is near enough.
+func (p policy) nearEnough(u *v1alpha1.ShardingUser) time.Time {
+	return u.Spec.ValidUntil.UTC().Add(-p.lifetime)
+}
+
+// permitsEnd reports whether the policy permits the end of an account, or that it has none.
+func (p policy) permitsEnd(u *v1alpha1.ShardingUser, now time.Time) bool {
+	if p.lifetime == 0 {
+		return true
+	}
+	return u.Spec.ValidUntil != nil && (now.IsZero() || !p.nearEnough(u).After(now))
 }
 
 // appliesTo reports whether the policy applies to a system.
@@ -214,7 +253,7 @@ func asHash(u *v1alpha1.ShardingUser) bool {
 }
 
 // violations describes what a resource asks for and the policy does not permit.
-func (p policy) violations(u *v1alpha1.ShardingUser) []string {
+func (p policy) violations(u *v1alpha1.ShardingUser, now time.Time) []string {
 	var violations []string
 	if username := user.Username(u); !p.usernames.MatchString(username) {
 		violations = append(violations, fmt.Sprintf("the username %q", shorten(username)))
@@ -236,6 +275,14 @@ func (p policy) violations(u *v1alpha1.ShardingUser) []string {
 	}
 	if asHash(u) && !p.hashes {
 		violations = append(violations, "password.format Bcrypt, because a hash does not show the length of its password")
+	}
+	switch {
+	case p.permitsEnd(u, now):
+	case u.Spec.ValidUntil == nil:
+		violations = append(violations, fmt.Sprintf("an account without validUntil, which has to be at most %s ahead", p.lifetime))
+	default:
+		violations = append(violations, fmt.Sprintf("validUntil %s, which is more than %s ahead",
+			u.Spec.ValidUntil.UTC().Format(time.RFC3339), p.lifetime))
 	}
 	return violations
 }

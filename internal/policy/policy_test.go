@@ -114,7 +114,7 @@ func TestPermission(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := image(t, tt.policies, tt.user)
-			got := policy.New(tt.policies).Permission(inTeamA, tt.user)
+			got := policy.New(tt.policies).Permission(inTeamA, tt.user, time.Time{})
 			var want *user.Problem
 			if tt.refusal != "" {
 				want = &user.Problem{Reason: v1alpha1.ReasonNotPermitted, Message: tt.refusal}
@@ -164,7 +164,7 @@ func TestTerms(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := policy.New([]v1alpha1.ShardingUserPolicy{tt.policy}).Permission(nil, userOf("team-a-1"))
+			got := policy.New([]v1alpha1.ShardingUserPolicy{tt.policy}).Permission(nil, userOf("team-a-1"), time.Time{})
 			if diff := cmp.Diff(tt.want, got.Terms); diff != "" || got.Refusal != nil {
 				t.Errorf("the terms are other ones (-want +got):\n%s", diff)
 			}
@@ -199,7 +199,7 @@ func TestSelectors(t *testing.T) {
 					labels["team"] = value
 				}
 				policies := []v1alpha1.ShardingUserPolicy{p}
-				permitted := policy.New(policies).Permission(labels, userOf("team-a-1")).Refusal == nil
+				permitted := policy.New(policies).Permission(labels, userOf("team-a-1"), time.Time{}).Refusal == nil
 				if policy.Selects(&p, labels) != want || permitted != want || admits(t, policy.Index(policies), labels, userOf("team-a-1")) != want {
 					t.Errorf("the label %q is not selected as it should be: %t", value, want)
 				}
@@ -231,7 +231,7 @@ func TestAMissingNamespaceIsSelectedOnlyByItsName(t *testing.T) {
 		"nothing":                        {policyOf("p", selecting(nil)), false},
 	} {
 		set := policy.New([]v1alpha1.ShardingUserPolicy{tt.policy}).ForMissingNamespace()
-		permission := set.Permission(map[string]string{corev1.LabelMetadataName: "team-a"}, userOf("team-a-1"))
+		permission := set.Permission(map[string]string{corev1.LabelMetadataName: "team-a"}, userOf("team-a-1"), time.Time{})
 		if got := permission.Refusal == nil; got != tt.permitted {
 			t.Errorf("selected by %s: permitted %t, want %t", name, got, tt.permitted)
 		}
@@ -268,10 +268,10 @@ func TestCheck(t *testing.T) {
 func TestPriorityAndNameDecideAmongPermittingPolicies(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		policies, labels, u := anyPolicies(t), anyLabels(t), anyUser(t)
-		got := policy.New(policies).Permission(labels, u)
+		got := policy.New(policies).Permission(labels, u, time.Time{})
 		want, found := v1alpha1.ShardingUserPolicy{}, false
 		for _, p := range policies {
-			alone := policy.New([]v1alpha1.ShardingUserPolicy{p}).Permission(labels, u)
+			alone := policy.New([]v1alpha1.ShardingUserPolicy{p}).Permission(labels, u, time.Time{})
 			if alone.Refusal != nil {
 				continue
 			}
@@ -284,7 +284,7 @@ func TestPriorityAndNameDecideAmongPermittingPolicies(t *testing.T) {
 			t.Errorf("it is permitted by %q (%v), want %q", got.By, got.Refusal, want.Name)
 		}
 		slices.Reverse(policies) // whose order has no meaning
-		if diff := cmp.Diff(got, policy.New(policies).Permission(labels, u)); diff != "" {
+		if diff := cmp.Diff(got, policy.New(policies).Permission(labels, u, time.Time{})); diff != "" {
 			t.Errorf("in another order the policies say something else:\n%s", diff)
 		}
 	})
@@ -303,7 +303,7 @@ func TestMessagesFitIntoAnEvent(t *testing.T) {
 	}
 	u := userOf(strings.Repeat("u", 255), withRoles(long...), adopting, withFormat(v1alpha1.PasswordFormatBcrypt))
 	for _, n := range []int{1, 2, 3, 4, 100} {
-		message := policy.New(policies[:n]).Permission(nil, u).Refusal.Message
+		message := policy.New(policies[:n]).Permission(nil, u, time.Time{}).Refusal.Message
 		if len(message) >= 1000 {
 			t.Errorf("%d policies give %d bytes:\n%s", n, len(message), message)
 		}
@@ -312,7 +312,7 @@ func TestMessagesFitIntoAnEvent(t *testing.T) {
 		}
 	}
 	short := []v1alpha1.ShardingUserPolicy{policyOf("a"), policyOf("b"), policyOf("c"), policyOf("d")}
-	message := policy.New(short).Permission(nil, userOf("root")).Refusal.Message
+	message := policy.New(short).Permission(nil, userOf("root"), time.Time{}).Refusal.Message
 	const want = `No ShardingUserPolicy permits this user: "a" does not permit the username "root"; "b" does not permit the username "root"; ` +
 		`"c" does not permit the username "root" and 1 more.`
 	if message != want {

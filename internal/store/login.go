@@ -17,8 +17,9 @@ import (
 //     one attempt, never more; a retry charges another one.
 //   - A locked account is not charged, and its lock is not prolonged. An expired lock leaves a clean counter: the next charge is
 //     the first of a new budget, and clears the old lock in the row.
+//   - An account whose record has an end that has passed is inactive, by the store's clock, also while its row is still active.
 //   - Settle of a success clears the counter and records the login, but only while the row still has the hash that was verified
-//     and is still active. Otherwise the success is not accepted, and counts as a failure. It clears all that was charged until
+//     and is still active and has not ended. Otherwise the success is not accepted, and counts as a failure. It clears all that was charged until
 //     then, also failures of attempts that were charged after it: the moment of the success is when it is settled.
 //   - Of locks it clears the one that its own charge wrote. A lock of another attempt or program stays, with its counter.
 //   - Settle of a failure changes nothing but the audit row. An attempt that is never settled has used up one of the budget.
@@ -94,7 +95,7 @@ const (
 	// Locked: the account is locked; nothing was charged.
 	Locked Verdict = "locked"
 
-	// Inactive: the account is not active, and perhaps locked besides; nothing was charged.
+	// Inactive: the account is not active or has ended, and is perhaps locked besides; nothing was charged.
 	Inactive Verdict = "inactive"
 )
 

@@ -30,7 +30,7 @@ const (
 	// RefusedLocked: the account was locked.
 	RefusedLocked Outcome = "locked"
 
-	// RefusedInactive: the account was not active.
+	// RefusedInactive: the account was not active, or had ended.
 	RefusedInactive Outcome = "inactive"
 
 	// Unchecked: charged, and never compared with a password, since the database did not return. It does not count.

@@ -3,6 +3,8 @@
 package user
 
 import (
+	"time"
+
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
 
@@ -97,6 +99,11 @@ type Change struct {
 	// Suspended is recorded: the row is inactive because no policy permits the owner. Lockout is recorded too.
 	Suspended bool
 	Lockout   Lockout
+
+	// ValidUntil and Withheld are recorded too: when the account ends, and why it is inactive although the resource asks
+	// for an active one.
+	ValidUntil *time.Time
+	Withheld   Withholding
 
 	// Endangered are the roles that the change takes from the user. The store makes the change only if another active
 	// user holds each of them.

@@ -91,12 +91,17 @@ func ClusterAccount(d Desired, s v1alpha1.ShardingUserStatus, p PasswordChange, 
 		UnlockHandled:     s.LastHandledUnlock,
 		Suspended:         d.Permission.Refusal != nil,
 		Lockout:           d.Permission.Lockout,
+		ValidUntil:        d.ValidUntil,
+		Withheld:          d.Withheld(now),
+	}
+	if heldActive(s, d.Generation) { // see Decision.WithoutRoleLoss
+		note.ValidUntil, note.Withheld = nil, NotWithheld
 	}
 	note.Lockout.Exempt = note.Lockout.Exempt && d.Password.Managed && p.Hash != UnusablePassword // see lockout
 	if p.Version != "" {
 		note.PasswordHash = p.Hash
 	}
-	active, hash := d.Active && d.Permission.Refusal == nil, p.Hash
+	active, hash := note.applied(d) && d.Permission.Refusal == nil, p.Hash
 	if !active {
 		hash = DisabledHash(hash)
 	}
@@ -114,11 +119,27 @@ func ClusterAccount(d Desired, s v1alpha1.ShardingUserStatus, p PasswordChange, 
 	}
 }
 
+// heldActive reports whether a status says that the account stays active as the last holder of a protected role.
+func heldActive(s v1alpha1.ShardingUserStatus, generation int64) bool {
+	c := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionReady)
+	return c != nil && c.Reason == v1alpha1.ReasonLastAdministrator && c.ObservedGeneration == generation
+}
+
+// ReportedLock returns the end of the lock of failed attempts that a status reports; nil if there is none. A standing lock
+// is not in the row.
+func ReportedLock(s v1alpha1.ShardingUserStatus) *time.Time {
+	c := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionLocked)
+	if !s.Locked || c != nil && c.Reason == v1alpha1.ReasonLockedByRequest {
+		return nil
+	}
+	return fromTime(s.LockedUntil)
+}
+
 // reportedLock returns the end of the lock that a status reports. For an expired lock the status has only the time of
 // the report, which is not before the end. The end matters: a counter from before it starts a new budget.
 func reportedLock(s v1alpha1.ShardingUserStatus, now time.Time) *time.Time {
 	if s.Locked {
-		return fromTime(s.LockedUntil)
+		return ReportedLock(s)
 	}
 	c := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionLocked)
 	if c == nil || c.Reason != v1alpha1.ReasonLockExpired {
@@ -137,8 +158,9 @@ func reportedLock(s v1alpha1.ShardingUserStatus, now time.Time) *time.Time {
 func WithLock(previous v1alpha1.ShardingUserStatus, row Row, now time.Time) v1alpha1.ShardingUserStatus {
 	s := *previous.DeepCopy()
 	until := toEnd(row.LockedUntil)
-	if until == nil || !until.After(now) || (s.Locked && s.LockedUntil != nil && !s.LockedUntil.Before(until)) {
-		return s
+	known := ReportedLock(s)
+	if until == nil || !until.After(now) || (known != nil && !known.Before(until.Time)) || (s.Locked && known == nil) {
+		return s // a standing lock stays reported
 	}
 	s.Locked, s.LockedUntil = true, until
 	s.FailedLoginAttempts = attempts(row)

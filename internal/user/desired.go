@@ -54,6 +54,9 @@ type Desired struct {
 	Unlock     string // the unlock request; "" if there is none
 	Permission Permission
 
+	ValidUntil *time.Time    // when the account ends; nil for never
+	Lock       *StandingLock // nil if there is none
+
 	// Protected are the roles that at least one active user must hold. Unprotected reports that this resource may take
 	// the last one away.
 	Protected   []string
@@ -117,6 +120,8 @@ func FromResource(cluster string, u *v1alpha1.ShardingUser) Desired {
 		Paused:     u.Annotations[v1alpha1.AnnotationPaused] == "true",
 		// Any value is a request, but a text in Postgres cannot contain a NUL.
 		Unlock:      strings.ReplaceAll(u.Annotations[v1alpha1.AnnotationUnlockRequestedAt], "\x00", "\uFFFD"),
+		ValidUntil:  pointInTime(u.Spec.ValidUntil),
+		Lock:        standingLock(u.Spec.Lock),
 		Unprotected: u.Annotations[v1alpha1.AnnotationAllowLastAdministrator] == "true",
 	}
 }

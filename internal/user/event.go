@@ -41,8 +41,13 @@ func ChangeEvents(c Change, drift []Field) []Event {
 			add(false, v1alpha1.EventDeactivated, "Deactivated the row for username %q: no policy permits the resource.", c.Username)
 			break
 		}
-		// A written hash is reported as drift or as PasswordChanged, or belongs to the change of active.
-		if fields := without(without(c.Write, drift), []Field{FieldPasswordHash}); len(fields) > 0 {
+		// A written hash is reported as drift or as PasswordChanged, or belongs to the change of active. Conditions report an
+		// end and a standing lock.
+		others := []Field{FieldPasswordHash}
+		if c.Withheld != NotWithheld {
+			others = append(others, FieldActive)
+		}
+		if fields := without(without(c.Write, drift), others); len(fields) > 0 {
 			add(false, v1alpha1.EventUpdated, "Updated %s.", list(fields))
 		}
 	case Delete:
@@ -62,7 +67,7 @@ func ChangeEvents(c Change, drift []Field) []Event {
 }
 
 // StatusEvents returns the Events of the difference between two statuses: Ready that became False, a lock that began or
-// ended, a password that is weak, suspicious or too old. ChangeEvents already reports an unlock by request.
+// ended, an account that ended, a password that is weak, suspicious or too old. ChangeEvents already reports an unlock by request.
 func StatusEvents(from, to v1alpha1.ShardingUserStatus) []Event {
 	var events []Event
 	ready := meta.FindStatusCondition(to.Conditions, v1alpha1.ConditionReady)
@@ -76,11 +81,14 @@ func StatusEvents(from, to v1alpha1.ShardingUserStatus) []Event {
 			events = append(events, Event{Warning: true, Reason: warning, Message: brief(c.Message)})
 		}
 	}
+	if ended := meta.FindStatusCondition(to.Conditions, v1alpha1.ConditionExpired); ended != nil && changed(from, ended) {
+		events = append(events, Event{Reason: v1alpha1.EventExpired, Message: ended.Message})
+	}
 	locked := meta.FindStatusCondition(to.Conditions, v1alpha1.ConditionLocked)
 	switch {
 	case locked == nil:
-	case to.Locked && !from.Locked:
-		events = append(events, Event{Warning: true, Reason: v1alpha1.EventLocked, Message: locked.Message})
+	case to.Locked && (!from.Locked || changed(from, locked)):
+		events = append(events, Event{Warning: true, Reason: v1alpha1.EventLocked, Message: brief(locked.Message)})
 	case from.Locked && !to.Locked && from.LastHandledUnlock == to.LastHandledUnlock:
 		events = append(events, Event{Reason: v1alpha1.EventUnlocked, Message: locked.Message})
 	}

@@ -66,6 +66,9 @@ type Ownership struct {
 
 	Suspended bool    // the row is inactive because no policy permits the owner
 	Lockout   Lockout // from the policy that last permitted the owner
+
+	ValidUntil *time.Time  // when logins of the owner's account end; nil for never
+	Withheld   Withholding // why the row is inactive although the resource asks for an active one
 }
 
 // OwnedBy reports whether the row belongs to owner.

@@ -20,6 +20,9 @@ type Permission struct {
 	// Refusal is why no policy permits the resource; nil if one does, or if there are no policies.
 	Refusal *Problem
 
+	// Changes is when the decision changes by time alone; zero if it does not.
+	Changes time.Time
+
 	Terms
 }
 
@@ -58,6 +61,7 @@ func planSuspension(d Desired, o Observed) Decision {
 	}
 	c := newChange(d, o, Update)
 	c.Suspended, c.Active, c.Lockout = true, false, own.Lockout
+	c.ValidUntil, c.Withheld = own.ValidUntil, own.Withheld
 	c.Unlock, c.ClearLockout = "", false
 	if active {
 		c.Write = []Field{FieldActive}
@@ -85,11 +89,18 @@ func planPaused(d Desired, o Observed) Decision {
 	if !o.OwnedBy(d.Owner) || own.Lockout == terms {
 		return decision
 	}
-	decision.Change = Change{
-		Verb: Update, Username: d.Username, Owner: d.Owner, Revision: own.Revision, Lockout: terms,
-		Generation: own.Generation, Deletion: own.Deletion, Suspended: own.Suspended, // unchanged: nothing is applied
-	}
+	decision.Change = onlyRecord(d, own)
+	decision.Change.Lockout = terms
 	return decision
+}
+
+// onlyRecord returns an Update that writes the same ownership record again, for the caller to change a part of it.
+func onlyRecord(d Desired, own *Ownership) Change {
+	return Change{
+		Verb: Update, Username: d.Username, Owner: d.Owner, Revision: own.Revision,
+		Generation: own.Generation, Deletion: own.Deletion, Suspended: own.Suspended, Lockout: own.Lockout,
+		ValidUntil: own.ValidUntil, Withheld: own.Withheld,
+	}
 }
 
 // lockout returns the lockout terms to record: those of the policy, without the exemption if the password could be too
@@ -130,8 +141,8 @@ func endangered(d Desired, o Observed, stays []string) []string {
 }
 
 // remaining returns the roles that the user holds when the row is as the resource asks.
-func remaining(d Desired) []string {
-	if !d.Active || d.Permission.Refusal != nil {
+func remaining(d Desired, o Observed) []string {
+	if !d.ActiveAt(o.Now) || d.Permission.Refusal != nil {
 		return nil
 	}
 	return d.Roles
@@ -140,16 +151,27 @@ func remaining(d Desired) []string {
 // WithoutRoleLoss returns the rest of an Update that the store refused because no other user holds the protected roles.
 // The password, the unlock request and the policy's terms do not wait for another holder. The recorded generation
 // stays, so that the next plan does not report the roles as drift. It returns false if nothing is left.
+//
+// A recorded end that has passed is part of the rest: logins would be refused by it, although the row stays active.
 func (d Decision) WithoutRoleLoss(o Observed) (Decision, bool) {
 	c, own := d.Change, o.Ownership
-	if c.Verb != Update || c.Suspended || o.Row == nil || own == nil {
+	if c.Verb != Update || o.Row == nil || own == nil {
 		return Decision{}, false
 	}
-	if c.Password == nil && c.Unlock == "" && c.Lockout == own.Lockout {
+	kept := onlyRecord(Desired{Username: c.Username, Owner: c.Owner}, own)
+	if own.endedAt(o.Now) {
+		kept.ValidUntil = nil
+	}
+	isLifted := kept.ValidUntil != own.ValidUntil
+	switch {
+	case c.Suspended && isLifted:
+		return Decision{Change: kept}, true
+	case c.Suspended, c.Password == nil && c.Unlock == "" && c.Lockout == own.Lockout && !isLifted:
 		return Decision{}, false
 	}
 	c.Roles, c.Active, c.Write, c.Endangered = o.Row.Roles, o.Row.Active, nil, nil
 	c.Generation, c.Deletion, c.Suspended = own.Generation, own.Deletion, own.Suspended
+	c.ValidUntil, c.Withheld = kept.ValidUntil, kept.Withheld
 	rest := Decision{Change: c}
 	if c.Password != nil && c.Password.Hash != "" {
 		rest.Change = rest.WithPassword(*c.Password, o)

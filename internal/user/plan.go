@@ -117,7 +117,7 @@ func planFormerOwner(d Desired, o Observed) Decision {
 	c := newChange(d, o, ending(d, own.Deletion))
 	c.Owner, c.Generation, c.Deletion = own.Owner, own.Generation, own.Deletion
 	if c.Verb != Release {
-		c.Endangered = endangered(d, o, remaining(d))
+		c.Endangered = endangered(d, o, remaining(d, o))
 	}
 	return Decision{Change: c, Confirm: true, Again: true}
 }
@@ -173,7 +173,7 @@ func planCreate(d Desired, o Observed) Decision {
 
 func planAdopt(d Desired, o Observed) Decision {
 	decision := Decision{Change: newChange(d, o, Adopt)}
-	decision.Change.Endangered = endangered(d, o, remaining(d))
+	decision.Change.Endangered = endangered(d, o, remaining(d, o))
 	takePassword(&decision, d, o)
 	if o.Row != nil {
 		planHash(&decision, *o.Row)
@@ -192,21 +192,21 @@ func planOwned(d Desired, o Observed) Decision {
 	decision := Decision{Change: newChange(d, o, Update)}
 	c := &decision.Change
 	decision.Confirm = c.Unlock != "" // annotations have no generation that shows an outdated one
-	differs := func(f Field) {
+	isApplied := own.Generation == d.Generation && !own.Suspended
+	differs := func(f Field, isDrift bool) {
 		c.Write = append(c.Write, f)
-		if own.Generation == d.Generation && !own.Suspended {
-			// The resource was already applied, so the row changed.
+		if isDrift {
 			decision.Drift = append(decision.Drift, f)
 		}
 	}
 	if o.Row.RolesMalformed || !sameRoles(o.Row.Roles, d.Roles) {
-		differs(FieldRoles)
+		differs(FieldRoles, isApplied)
 	}
-	if o.Row.Active != d.Active {
-		differs(FieldActive)
+	if o.Row.Active != c.Active { // no drift if only the time came
+		differs(FieldActive, isApplied && o.Row.Active != own.applied(d))
 	}
 	if len(c.Write) > len(decision.Drift) { // a mere correction takes no intended role away
-		c.Endangered = endangered(d, o, remaining(d))
+		c.Endangered = endangered(d, o, remaining(d, o))
 	}
 	planPassword(&decision, d, o)
 	planHash(&decision, *o.Row)
@@ -225,7 +225,8 @@ func planOwned(d Desired, o Observed) Decision {
 // isRecorded reports whether the ownership record of an owned row is complete for a permitted resource.
 func isRecorded(d Desired, o Observed) bool {
 	own := o.Ownership
-	return own.Owner == d.Owner && own.Generation == d.Generation && own.Deletion == d.Deletion && !own.Suspended && own.Lockout == lockout(d, o)
+	return own.Owner == d.Owner && own.Generation == d.Generation && own.Deletion == d.Deletion && !own.Suspended && own.Lockout == lockout(d, o) &&
+		sameTime(own.ValidUntil, d.ValidUntil) && own.Withheld == d.Withheld(o.Now)
 }
 
 // OnlyRecords reports whether a change of an owned row does nothing but record that another version of the Secret has the
@@ -254,7 +255,7 @@ func planPassword(decision *Decision, d Desired, o Observed) {
 	if d.Password.Generated && d.Password.Problem == nil && !decision.TakePassword && passwordExpired(d, o) {
 		decision.TakePassword, decision.Renew = true, true
 	}
-	drifted := own.PasswordHash != "" && o.Row.hashFor(d.Active) != own.PasswordHash
+	drifted := own.PasswordHash != "" && o.Row.hashFor(c.Active) != own.PasswordHash
 	if drifted {
 		decision.Drift = append(decision.Drift, FieldPasswordHash)
 	}
@@ -351,8 +352,10 @@ func newChange(d Desired, o Observed, verb Verb) Change {
 		Generation: d.Generation,
 		Deletion:   d.Deletion,
 		Roles:      slices.Clone(d.Roles),
-		Active:     d.Active,
+		Active:     d.ActiveAt(o.Now),
 		Lockout:    lockout(d, o),
+		ValidUntil: d.ValidUntil,
+		Withheld:   d.Withheld(o.Now),
 	}
 	handled := ""
 	if own := o.Ownership; own != nil {

@@ -39,6 +39,7 @@ func Status(previous v1alpha1.ShardingUserStatus, d Desired, o *Observed, p *Pro
 	}
 	if o != nil {
 		reportAccount(&s, d, *o)
+		setWhere(s.Expired, expiredCondition(d, *o))
 		set(lockedCondition(d, *o))
 		setWhere(o.OwnedBy(d.Owner) && o.passwordWeak(), weakPasswordCondition(d))
 		setWhere(o.OwnedBy(d.Owner) && o.Ownership.PasswordSuspicion.Reason() != "", suspiciousCondition(*o))
@@ -51,7 +52,7 @@ func Status(previous v1alpha1.ShardingUserStatus, d Desired, o *Observed, p *Pro
 
 // reportAccount writes the figures of the account. It reports nothing about a row with another owner.
 func reportAccount(s *v1alpha1.ShardingUserStatus, d Desired, o Observed) {
-	s.Locked, s.FailedLoginAttempts = false, 0
+	s.Locked, s.Expired, s.FailedLoginAttempts = false, false, 0
 	s.LockedUntil, s.LastLoginTime, s.PasswordChangedTime = nil, nil, nil
 	s.LastHandledUnlock, s.PasswordSecretVersion = "", ""
 	if !o.OwnedBy(d.Owner) {
@@ -60,13 +61,16 @@ func reportAccount(s *v1alpha1.ShardingUserStatus, d Desired, o Observed) {
 	s.PasswordChangedTime = toTime(o.Ownership.PasswordChangedAt)
 	s.LastHandledUnlock = o.Ownership.UnlockHandled
 	s.PasswordSecretVersion = secretVersion(o)
+	s.Expired = d.expired(o.Now)
 	if o.Row == nil {
 		return
 	}
 	s.FailedLoginAttempts = attempts(*o.Row)
 	s.LastLoginTime = toTime(o.Row.LastLogin)
-	s.Locked = o.Locked() && !o.LockPending()
-	if s.Locked {
+	switch s.Locked = o.Locked() && !o.LockPending(); {
+	case d.standsLocked(o):
+		s.Locked, s.LockedUntil = true, toEnd(d.Lock.Until)
+	case s.Locked:
 		s.LockedUntil = toEnd(o.Row.LockedUntil)
 	}
 }
@@ -82,6 +86,8 @@ func lockedCondition(d Desired, o Observed) *metav1.Condition {
 	owned := o.OwnedBy(d.Owner) && o.Row != nil
 	tells := owned && o.Row.LockedUntil != nil && !o.LockPending()
 	switch {
+	case d.standsLocked(o):
+		return lockedByRequestCondition(*d.Lock)
 	case tells && o.Locked():
 		return lockedUntil(*o.Row.LockedUntil)
 	case tells:

@@ -179,7 +179,7 @@ func (c *ClusterAccounts) claimant(ctx context.Context, claims []*v1alpha1.Shard
 	var permitted, keeping []*v1alpha1.ShardingUser
 	permissions := make(map[types.UID]user.Permission, len(claims))
 	for _, u := range claims {
-		permission, err := c.policies.Permission(ctx, u)
+		permission, err := c.policies.Permission(ctx, u, c.now())
 		switch {
 		case errors.Is(err, policies.ErrNamespaceUnknown): // this must not delay all other accounts
 			permission.Refusal = &user.Problem{Reason: v1alpha1.ReasonNotPermitted, Message: err.Error()}
@@ -335,7 +335,7 @@ func (c *ClusterAccounts) Locks(ctx context.Context) (map[string]time.Time, erro
 	}
 	locks := map[string]time.Time{}
 	for _, u := range locked {
-		until := u.Status.LockedUntil
+		until := user.ReportedLock(u.Status)
 		if until == nil {
 			continue
 		}
@@ -344,7 +344,7 @@ func (c *ClusterAccounts) Locks(ctx context.Context) (map[string]time.Time, erro
 			return nil, err
 		}
 		if o != nil && o.UID == u.UID {
-			locks[user.Username(&u)] = until.UTC()
+			locks[user.Username(&u)] = *until
 		}
 	}
 	return locks, nil

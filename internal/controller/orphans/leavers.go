@@ -69,8 +69,8 @@ func (l *leavers) refuses(ctx context.Context, username string, account user.Obs
 	if u == nil || !l.orphans.isWatched(u.Namespace) {
 		return false
 	}
-	u.DeletionTimestamp = &metav1.Time{Time: account.Now} // its namespace may be gone
-	permission, err := l.policies.Permission(ctx, u)
+	u.DeletionTimestamp = &metav1.Time{Time: account.Now}         // its namespace may be gone
+	permission, err := l.policies.Permission(ctx, u, time.Time{}) // it has no end
 	return err != nil || permission.Refusal != nil
 }
 
@@ -188,7 +188,7 @@ func (r *leaverRound) permits(ctx context.Context, u *v1alpha1.ShardingUser) (bo
 		}
 		r.namespaces[u.Namespace] = namespace
 	}
-	return policies.PermissionIn(r.set, namespace, u).Refusal == nil, nil
+	return policies.PermissionIn(r.set, namespace, u, time.Time{}).Refusal == nil, nil
 }
 
 func (r *leaverRound) suspend(ctx context.Context, record store.Owned, observed user.Observed) error {

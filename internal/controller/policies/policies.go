@@ -11,6 +11,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -69,8 +70,9 @@ func (p *Policies) Changed() {
 	p.current = false
 }
 
-// Permission returns what the policies say about a resource. The error is the cache's, or ErrNamespaceUnknown.
-func (p *Policies) Permission(ctx context.Context, u *v1alpha1.ShardingUser) (user.Permission, error) {
+// Permission returns what the policies say about a resource at a time by the database's clock; zero if that is not known. The
+// error is the cache's, or ErrNamespaceUnknown.
+func (p *Policies) Permission(ctx context.Context, u *v1alpha1.ShardingUser, now time.Time) (user.Permission, error) {
 	if p == nil {
 		return user.Permission{}, nil
 	}
@@ -87,15 +89,15 @@ func (p *Policies) Permission(ctx context.Context, u *v1alpha1.ShardingUser) (us
 	case err != nil:
 		return user.Permission{}, fmt.Errorf("look up the namespace: %w", err)
 	}
-	return PermissionIn(set, namespace, u), nil
+	return PermissionIn(set, namespace, u, now), nil
 }
 
 // PermissionIn returns what policies say about a resource in a namespace, which is nil if it does not exist any more.
-func PermissionIn(set policy.Set, namespace *metav1.PartialObjectMetadata, u *v1alpha1.ShardingUser) user.Permission {
+func PermissionIn(set policy.Set, namespace *metav1.PartialObjectMetadata, u *v1alpha1.ShardingUser, now time.Time) user.Permission {
 	if namespace == nil {
-		return set.ForMissingNamespace().Permission(map[string]string{corev1.LabelMetadataName: u.Namespace}, u)
+		return set.ForMissingNamespace().Permission(map[string]string{corev1.LabelMetadataName: u.Namespace}, u, now)
 	}
-	return set.Permission(Labels(namespace), u)
+	return set.Permission(Labels(namespace), u, now)
 }
 
 // JudgeHeldRow refuses a paused resource whose row has roles that no policy permits: the pause keeps them, even if the
@@ -109,7 +111,7 @@ func (p *Policies) JudgeHeldRow(ctx context.Context, u *v1alpha1.ShardingUser, d
 	for _, role := range o.Row.Roles {
 		held.Spec.Roles = append(held.Spec.Roles, v1alpha1.Role(role))
 	}
-	permission, err := p.Permission(ctx, held)
+	permission, err := p.Permission(ctx, held, o.Now)
 	if err != nil || permission.Refusal == nil {
 		return err
 	}
@@ -134,9 +136,22 @@ func Lifts(change user.Change, o user.Observed) bool {
 	return change.Verb == user.Update && !change.Suspended && o.Ownership != nil && o.Ownership.Suspended
 }
 
+// Judge decides again by the database's clock, if the decision depends on it.
+func (p *Policies) Judge(ctx context.Context, u *v1alpha1.ShardingUser, d *user.Desired, o user.Observed) (err error) {
+	if !d.Permission.Changes.IsZero() {
+		d.Permission, err = p.Permission(ctx, u, o.Now)
+	}
+	if err != nil {
+		return err
+	}
+	return p.JudgeHeldRow(ctx, u, d, o)
+}
+
 // Confirm checks by an uncached read that the policies still permit a resource on the same terms. So a former leader that
 // resumes lifts no suspension by old policies. Otherwise it returns store.ErrConflict.
-func (p *Policies) Confirm(ctx context.Context, live client.Reader, u *v1alpha1.ShardingUser, permission user.Permission) error {
+func (p *Policies) Confirm(
+	ctx context.Context, live client.Reader, u *v1alpha1.ShardingUser, permission user.Permission, now time.Time,
+) error {
 	if p == nil {
 		return nil
 	}
@@ -148,7 +163,7 @@ func (p *Policies) Confirm(ctx context.Context, live client.Reader, u *v1alpha1.
 	if err := live.Get(ctx, client.ObjectKey{Name: u.Namespace}, namespace); err != nil {
 		return fmt.Errorf("confirm that the namespace is as in the cache: %w", err)
 	}
-	if policy.New(list.Items).Permission(Labels(namespace), u) != permission {
+	if policy.New(list.Items).Permission(Labels(namespace), u, now) != permission {
 		return fmt.Errorf("the cache has other policies: %w", store.ErrConflict)
 	}
 	return nil

@@ -28,7 +28,7 @@ type userCounts struct {
 }
 
 // byState is the number of users in each state.
-type byState struct{ ready, notReady, locked, inactive int }
+type byState struct{ ready, notReady, locked, inactive, expired int }
 
 // NewUserCounts returns a metric of the users in a cache, once the cache is filled.
 func NewUserCounts(ctx context.Context, users cache.Cache) (prometheus.Collector, error) {
@@ -83,6 +83,9 @@ func (c *byState) add(o any, n int) {
 	if u.Spec.Active != nil && !*u.Spec.Active {
 		c.inactive += n
 	}
+	if u.Status.Expired {
+		c.expired += n
+	}
 }
 
 // Describe implements prometheus.Collector.
@@ -98,6 +101,7 @@ func (c *userCounts) Collect(out chan<- prometheus.Metric) {
 	c.mu.Unlock()
 	for state, n := range map[string]int{
 		"ready": counts.ready, "notready": counts.notReady, "locked": counts.locked, "inactive": counts.inactive,
+		"expired": counts.expired,
 	} {
 		out <- prometheus.MustNewConstMetric(usersDesc, prometheus.GaugeValue, float64(n), state)
 	}

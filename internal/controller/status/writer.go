@@ -64,7 +64,7 @@ func (w *Writer) Write(ctx context.Context, u *v1alpha1.ShardingUser, after v1al
 		return err
 	}
 	w.writes.Inc()
-	if after.Locked && !before.Locked {
+	if user.ReportedLock(after) != nil && user.ReportedLock(before) == nil {
 		w.lockouts.Inc()
 	}
 	w.events.Report(ctx, u, user.StatusEvents(before, after))

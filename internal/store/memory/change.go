@@ -134,6 +134,7 @@ func (s *Store) recordAfter(change user.Change, before user.Ownership) user.Owne
 	after.Generation = change.Generation
 	after.Deletion = change.Deletion
 	after.Suspended, after.Lockout = change.Suspended, change.Lockout
+	after.ValidUntil, after.Withheld = copyOf(change.ValidUntil), change.Withheld
 	if change.Unlock != "" {
 		after.UnlockHandled = change.Unlock
 	}

@@ -36,7 +36,7 @@ func (s *Store) Charge(ctx context.Context, a store.Attempt, limits store.Limits
 	defer s.mu.Unlock()
 	now := s.now()
 	row, exists := s.rows[a.Username]
-	charged := store.Charge{Username: a.Username, Verdict: verdict(row, exists, now)}
+	charged := store.Charge{Username: a.Username, Verdict: s.verdict(a.Username, now)}
 	entry := attempt{Record: a.Record(exists)}
 	entry.Time, entry.Outcome = now, charged.Verdict.Outcome()
 	if exists {
@@ -59,16 +59,23 @@ func (s *Store) Charge(ctx context.Context, a store.Attempt, limits store.Limits
 	return charged, nil
 }
 
-func verdict(row user.Row, exists bool, now time.Time) store.Verdict {
+func (s *Store) verdict(username string, now time.Time) store.Verdict {
+	row, exists := s.rows[username]
 	switch {
 	case !exists:
 		return store.Unknown
-	case !row.Active:
+	case !row.Active || s.ended(username, now):
 		return store.Inactive
 	case row.LockedUntil != nil && row.LockedUntil.After(now):
 		return store.Locked
 	}
 	return store.Check
+}
+
+// ended reports whether the recorded end of an account has passed.
+func (s *Store) ended(username string, now time.Time) bool {
+	note, recorded := s.ownership[username]
+	return recorded && user.Observed{Now: now, Ownership: &note}.Ended()
 }
 
 // limitsOf is the limits of an account: a policy's come first.
@@ -117,7 +124,7 @@ func (s *Store) Settle(ctx context.Context, charged store.Charge, success bool) 
 		return false, nil
 	}
 	row, exists := s.rows[charged.Username]
-	accepted = success && exists && row.Active && s.samePassword(charged.Username, charged.PasswordHash, row)
+	accepted = success && exists && row.Active && !s.ended(charged.Username, s.now()) && s.samePassword(charged.Username, charged.PasswordHash, row)
 	if entry.Outcome != store.Pending {
 		return accepted && entry.Outcome == store.Succeeded, nil
 	}

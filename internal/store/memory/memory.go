@@ -74,6 +74,7 @@ func (s *Store) observe(username string, now time.Time) user.Observed {
 	}
 	if record, ok := s.ownership[username]; ok {
 		record.PasswordChangedAt = copyOf(record.PasswordChangedAt)
+		record.ValidUntil = copyOf(record.ValidUntil)
 		observed.Ownership = &record
 	}
 	return observed

@@ -73,6 +73,7 @@ func (s *Store) put(username string, account user.Observed) {
 		s.revision++
 		record := *account.Ownership
 		record.Revision, record.PasswordChangedAt = s.revision, copyOf(record.PasswordChangedAt)
+		record.ValidUntil = copyOf(record.ValidUntil)
 		s.ownership[username] = record
 	}
 	s.notify(username)

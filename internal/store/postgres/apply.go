@@ -133,12 +133,14 @@ gone AS (
 // the record of another account would be written, and an unwanted row would remain.
 const sameName = "CASE WHEN w.username::text = @username::text THEN @username::text END"
 
-// recordPolicy are the columns that hold the decision of policies.
+// recordPolicy are the columns that hold the decision of policies, and the end of the account.
 const recordPolicy = `,
         suspended = @suspended::boolean, lockout_attempts = @lockout_attempts::integer,
         lockout_duration = @lockout_duration::bigint::float8 * INTERVAL '1 microsecond',
         lockout_longest = @lockout_longest::bigint::float8 * INTERVAL '1 microsecond',
-        lockout_exempt = @lockout_exempt::boolean`
+        lockout_exempt = @lockout_exempt::boolean,
+        valid_until = @valid_until::timestamptz,
+        withheld = @withheld::text`
 
 // The steps that write the ownership record. %[1]s is the step before: written where there has to be a row, gone where there
 // must be no active one, fence where it does not matter.
@@ -147,13 +149,17 @@ const (
 recorded AS (
     INSERT INTO shardinguser_ownership (username, cluster, system, namespace, name, uid, state, generation, deletion_policy,
         password_version, password_hash, password_weak, password_suspicion, password_judged, password_digest, password_changed_at, unlock_handled,
-        suspended, lockout_attempts, lockout_duration, lockout_longest, lockout_exempt)
+        suspended, lockout_attempts, lockout_duration, lockout_longest, lockout_exempt,
+        valid_until,
+        withheld)
     SELECT ` + sameName + `, @cluster, @system, @namespace, @name, @uid, 'owned', @generation::bigint, @deletion,
         @noted_version, @noted_hash, @noted_weak::boolean, @noted_suspicion, @noted_judged, @noted_digest, CASE WHEN @password_new::boolean THEN pg_catalog.now() END,
         CASE WHEN w.cleared OR NOT @clears::boolean THEN @unlock::text ELSE '' END,
         @suspended::boolean, @lockout_attempts::integer, @lockout_duration::bigint::float8 * INTERVAL '1 microsecond',
         @lockout_longest::bigint::float8 * INTERVAL '1 microsecond',
-        @lockout_exempt::boolean
+        @lockout_exempt::boolean,
+        @valid_until::timestamptz,
+        @withheld::text
     FROM %[1]s w
     RETURNING username
 )`
@@ -207,6 +213,8 @@ recorded AS (
     UPDATE shardinguser_ownership o SET
         state = 'deleted', revision = DEFAULT, password_version = '', password_hash = '', password_weak = false,
         password_suspicion = '', password_judged = '', password_digest = '', password_changed_at = NULL, unlock_handled = '',
+        valid_until = NULL,
+        withheld = '',
         changed_at = pg_catalog.now()
     FROM %[1]s w WHERE o.username::text = w.username::text
     RETURNING o.username
@@ -392,5 +400,7 @@ func (s *Store) arguments(change user.Change) (pgx.NamedArgs, error) {
 		"lockout_duration": change.Lockout.Duration.Microseconds(),
 		"lockout_longest":  change.Lockout.Longest.Microseconds(),
 		"lockout_exempt":   change.Lockout.Exempt,
+		"valid_until":      change.ValidUntil,
+		"withheld":         string(change.Withheld),
 	}, nil
 }

@@ -25,6 +25,9 @@ import (
 //     evaluated once, when the next one reads it.
 //   - Other transactions wait no longer than a charge takes. Foreign keys to users do not wait at all: the key is not locked.
 
+// recordedEnd is when the account of a record p ends; NULL for never. It is also right in a schema from before that column.
+const recordedEnd = `(pg_catalog.to_jsonb(p) ->> 'valid_until'::text)::timestamptz`
+
 // chargeAttempt always yields one row, except for an account whose row could not be written or does not have the written
 // values: then nothing is recorded, and no password may be checked.
 const chargeAttempt = `
@@ -44,14 +47,15 @@ found AS MATERIALIZED (
            COALESCE(NULLIF(p.lockout_attempts, 0), @attempts::bigint) AS attempts,
            COALESCE(NULLIF(p.lockout_duration, INTERVAL '0'), @duration::bigint::float8 * INTERVAL '1 microsecond') AS duration,
            COALESCE(p.lockout_longest, INTERVAL '0') AS longest,
-           COALESCE(p.lockout_exempt, false) AS exempt
+           COALESCE(p.lockout_exempt, false) AS exempt,
+           ` + recordedEnd + ` AS valid_until
     FROM (VALUES (1)) AS one LEFT JOIN account a ON true
     LEFT JOIN shardinguser_ownership p ON p.username::text = @username::text AND a.username IS NOT NULL AND p.state = 'owned'
 ),
 judged AS MATERIALIZED (
     SELECT f.*,
            CASE WHEN f.username IS NULL THEN 'unknown'
-                WHEN NOT f.active THEN 'inactive'
+                WHEN NOT f.active OR f.valid_until <= f.at THEN 'inactive'
                 WHEN f.locked_until > f.at THEN 'locked'
                 ELSE 'check'
            END AS verdict,
@@ -125,7 +129,10 @@ attempt AS MATERIALIZED (
 judged AS MATERIALIZED (
     SELECT a.id,
            a.outcome = 'pending' AS is_first,
-           a.outcome IN ('pending', 'success') AND c.found IS NOT NULL AS accepted,
+           a.outcome IN ('pending', 'success') AND c.found IS NOT NULL AND NOT EXISTS (
+               SELECT FROM shardinguser_ownership p WHERE p.username::text = @username::text AND p.state = 'owned'
+                 AND ` + recordedEnd + ` <= pg_catalog.clock_timestamp()
+           ) AS accepted,
            a.locked_until IS NOT NULL AS locks,
            COALESCE(c.locked_until <= pg_catalog.clock_timestamp() OR c.locked_until = a.locked_until, c.locked_until IS NULL) AS clears
     FROM attempt a LEFT JOIN (SELECT true AS found, account.* FROM account) c ON true

@@ -43,7 +43,9 @@ SELECT asked.place, pg_catalog.now(),
        -- Numbers, since the text of an interval depends on the session's IntervalStyle.
        COALESCE(EXTRACT(epoch FROM o.lockout_duration) * 1000000::numeric, 0)::bigint,
        COALESCE(EXTRACT(epoch FROM o.lockout_longest) * 1000000::numeric, 0)::bigint,
-       COALESCE(o.lockout_exempt, false)
+       COALESCE(o.lockout_exempt, false),
+       o.valid_until,
+       COALESCE(o.withheld, '')
 FROM ROWS FROM (pg_catalog.unnest(@usernames::text[]), pg_catalog.unnest(@recorded::text[])) WITH ORDINALITY AS asked (username, recorded, place)
 LEFT JOIN users u ON u.username::text = asked.username::text
 LEFT JOIN shardinguser_ownership o ON o.username::text = asked.username::text`
@@ -118,13 +120,16 @@ func scanAccount(result pgx.Row) (place int, observed user.Observed, err error) 
 		failed                          int64
 		locked, login, pending, changed pgtype.Timestamptz
 		duration, longest               int64 // microseconds
+		validUntil                      pgtype.Timestamptz
 	)
 	err = result.Scan(&place, &observed.Now,
 		&exists, &row.PasswordHash, &roles, &row.Active, &failed, &locked, &login, &pending,
 		&noted, &note.Owner.Cluster, &note.Owner.System, &note.Owner.Namespace, &note.Owner.Name, &note.Owner.UID,
 		&note.State, &note.Generation, &note.Revision, &note.Deletion,
 		&note.PasswordVersion, &note.PasswordHash, &note.PasswordWeak, &note.PasswordSuspicion, &note.PasswordUnchecked, &note.PasswordDigest, &changed, &note.UnlockHandled,
-		&note.Suspended, &note.Lockout.Attempts, &duration, &longest, &note.Lockout.Exempt)
+		&note.Suspended, &note.Lockout.Attempts, &duration, &longest, &note.Lockout.Exempt,
+		&validUntil,
+		&note.Withheld)
 	if err != nil {
 		return 0, user.Observed{}, err
 	}
@@ -141,6 +146,7 @@ func scanAccount(result pgx.Row) (place int, observed user.Observed, err error) 
 		note.PasswordChangedAt = moment(changed)
 		note.Lockout.Duration = time.Duration(duration) * time.Microsecond
 		note.Lockout.Longest = time.Duration(longest) * time.Microsecond
+		note.ValidUntil = moment(validUntil)
 		observed.Ownership = &note
 		share(&note, row.PasswordHash)
 	}
