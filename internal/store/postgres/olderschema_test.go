@@ -18,7 +18,7 @@ func TestLoginsGoOnUntilTheOwnerOfTheTablesMigrates(t *testing.T) {
 	controller, logins := testenv.TwoRoles(t, admin)
 	pool := connect(t, admin)
 	run(t, pool, insertActive, "alice")
-	run(t, pool, "ALTER TABLE shardinguser_ownership DROP COLUMN system, DROP COLUMN password_digest")
+	run(t, pool, "ALTER TABLE shardinguser_ownership DROP COLUMN system, DROP COLUMN password_digest, DROP COLUMN valid_until, DROP COLUMN withheld")
 	run(t, pool, "DELETE FROM shardinguser_migrations WHERE version_id >= 8")
 
 	ours, theirs := quick(controller), quick(logins)
