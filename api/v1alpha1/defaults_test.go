@@ -18,7 +18,7 @@ import (
 // unseen is the status of a resource that the operator has not seen yet.
 func unseen() fields {
 	return fields{
-		"observedGeneration": int64(-1), "locked": false, "failedLoginAttempts": int64(0),
+		"observedGeneration": int64(-1), "locked": false, "expired": false, "failedLoginAttempts": int64(0),
 		"conditions": []any{fields{
 			"type": "Ready", "status": "Unknown", "reason": "Pending", "message": "The operator has not processed the resource yet.",
 			"lastTransitionTime": "1970-01-01T00:00:00Z",

@@ -38,7 +38,7 @@ func TestColumns(t *testing.T) {
 	if diff := cmp.Diff(want, always); diff != "" {
 		t.Errorf("kubectl get shows other columns (-want +got):\n%s", diff)
 	}
-	wantWide := []string{"NAME", "USERNAME", "ROLES", "ACTIVE", "READY", "SYSTEM", "REASON", "LOCKED", "LOCKED-UNTIL", "FAILED", "LAST-LOGIN", "AGE"}
+	wantWide := []string{"NAME", "USERNAME", "ROLES", "ACTIVE", "READY", "SYSTEM", "REASON", "VALID-UNTIL", "EXPIRED", "LOCKED", "LOCKED-UNTIL", "FAILED", "LAST-LOGIN", "AGE"}
 	if diff := cmp.Diff(wantWide, wide); diff != "" {
 		t.Errorf("kubectl get -o wide shows other columns (-want +got):\n%s", diff)
 	}

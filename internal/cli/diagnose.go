@@ -272,7 +272,16 @@ func checkUsername(f facts) []result {
 // checkAccount tells what keeps a user from logging in though nothing is wrong with the resource.
 func checkAccount(f facts) (results []result) {
 	u := f.user
-	if u.Status.Locked {
+	if u.Status.Expired && u.Spec.ValidUntil != nil {
+		results = append(results, one("Account", note, "Set spec.validUntil to a later time if the user should log in again.",
+			"It ended at %s: every login is refused.", u.Spec.ValidUntil.UTC().Format(time.RFC3339))...)
+	}
+	c := meta.FindStatusCondition(u.Status.Conditions, v1alpha1.ConditionLocked)
+	isStanding := c != nil && c.Reason == v1alpha1.ReasonLockedByRequest
+	if u.Status.Locked && isStanding {
+		results = append(results, one("Account", note, fmt.Sprintf("kubectl shardinguser unlock %s -n %s", u.Name, u.Namespace), "%s", c.Message)...)
+	}
+	if u.Status.Locked && !isStanding {
 		until := ""
 		if u.Status.LockedUntil != nil {
 			until = " until " + u.Status.LockedUntil.UTC().Format(time.RFC3339)

@@ -27,6 +27,7 @@ type lister struct {
 	allNamespaces bool
 	locked        bool
 	selector      string
+	expiresWithin time.Duration
 	system        systemFlag
 }
 
@@ -39,14 +40,17 @@ func newList(e *env) *cobra.Command {
 		Long: `List users and their state.
 
 STATE is Ready, NotReady with the reason, Pending (the operator has not processed the latest edit yet), Paused or Terminating. It
-is also Locked or Inactive if logins are refused.`,
+is also Locked, Expired or Inactive if logins are refused.`,
 		Example: `  # The users of a namespace
   kubectl shardinguser list -n team-a
 
   # The locked users of all namespaces
   kubectl shardinguser list -A --locked
 
-  # With Secrets, policies and warnings
+  # The users that have ended or end within a week
+  kubectl shardinguser list -A --expires-within 168h
+
+  # With ends, Secrets, policies and warnings
   kubectl shardinguser list -o wide`,
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -54,7 +58,8 @@ is also Locked or Inactive if logins are refused.`,
 	}
 	l.output.bind(cmd, asWide, asJSON, asYAML, asName)
 	cmd.Flags().BoolVarP(&l.allNamespaces, "all-namespaces", "A", false, "List the users of all namespaces")
-	cmd.Flags().BoolVar(&l.locked, "locked", false, "List only users that are locked because of failed attempts")
+	cmd.Flags().BoolVar(&l.locked, "locked", false, "List only users that are locked, because of failed attempts or by lock")
+	cmd.Flags().DurationVar(&l.expiresWithin, "expires-within", 0, "List only users that have ended or end within this time, such as 168h")
 	cmd.Flags().StringVarP(&l.selector, "selector", "l", "", "List only users with these labels")
 	l.system.bind(cmd, "List only users of this sharding system; --system= for the default one")
 	return cmd
@@ -74,6 +79,9 @@ func (l *lister) run(ctx context.Context) error {
 	list, err := listUsers(ctx, kube, namespace, l.locked, l.selector, l.system.options()...)
 	if err != nil {
 		return err
+	}
+	if l.expiresWithin > 0 {
+		list = slices.DeleteFunc(list, func(u v1alpha1.ShardingUser) bool { return !endsBefore(&u, time.Now().Add(l.expiresWithin)) })
 	}
 	if l.output.format != "" && l.output.format != asWide {
 		return l.output.users(l.Out, list, true)
@@ -117,6 +125,11 @@ func listUsers(
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
 	return list.Items, nil
+}
+
+// endsBefore reports whether a user has an end before this time.
+func endsBefore(u *v1alpha1.ShardingUser, at time.Time) bool {
+	return u.Spec.ValidUntil != nil && u.Spec.ValidUntil.Time.Before(at)
 }
 
 func nobody(namespace string, locked bool) string {
@@ -163,7 +176,7 @@ func columns(users []v1alpha1.ShardingUser, now time.Time, wide, namespaces bool
 		header = slices.Insert(header, slices.Index(header, "STATE"), "SYSTEM")
 	}
 	if wide {
-		header = append(header, "SECRET", "PERMITTED-BY", "WARNINGS", "AGE")
+		header = append(header, "VALID-UNTIL", "SECRET", "PERMITTED-BY", "WARNINGS", "AGE")
 	}
 	for i := range users {
 		u := &users[i]
@@ -182,7 +195,11 @@ func columns(users []v1alpha1.ShardingUser, now time.Time, wide, namespaces bool
 			if u.Spec.Password != nil {
 				secret = u.Spec.Password.SecretRef.Name
 			}
-			row = append(row, secret, u.Status.PermittedBy, strings.Join(warnings(u), ","), ago(now, &u.CreationTimestamp.Time))
+			end := ""
+			if u.Spec.ValidUntil != nil {
+				end = u.Spec.ValidUntil.UTC().Format(time.RFC3339)
+			}
+			row = append(row, end, secret, u.Status.PermittedBy, strings.Join(warnings(u), ","), ago(now, &u.CreationTimestamp.Time))
 		}
 		rows = append(rows, row)
 	}

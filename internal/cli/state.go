@@ -35,6 +35,9 @@ func state(u *v1alpha1.ShardingUser) string {
 		}
 		add(lock)
 	}
+	if u.Status.Expired {
+		add("Expired")
+	}
 	if u.Spec.Active != nil && !*u.Spec.Active {
 		add("Inactive")
 	}

@@ -17,6 +17,7 @@ type unlocker struct {
 	*env
 	output        output
 	waiting       waiting
+	reason        string
 	allLocked     bool
 	allNamespaces bool
 }
@@ -26,10 +27,10 @@ func newUnlock(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "unlock NAME...",
 		Short: "Unlock users and reset their failed attempts",
-		Long: `Remove the locks of failed attempts, and reset the counters of failed attempts.
+		Long: `Remove the locks of failed attempts, reset the counters of failed attempts, and remove spec.lock, which lock sets.
 
 This sets the annotation ` + v1alpha1.AnnotationUnlockRequestedAt + ` to the current time and waits until the operator
-has handled it. Unlock does not undo lock, which changes the spec; use lock --undo.`,
+has handled it.`,
 		Example: `  # One user
   kubectl shardinguser unlock alice
 
@@ -40,6 +41,7 @@ has handled it. Unlock does not undo lock, which changes the spec; use lock --un
 	}
 	l.output.bind(cmd, asJSON, asYAML, asName)
 	l.waiting.bind(cmd)
+	cmd.Flags().StringVar(&l.reason, "reason", "", "Why the users are unlocked; it is recorded in the annotation "+v1alpha1.AnnotationUnlockReason)
 	cmd.Flags().BoolVar(&l.allLocked, "all-locked", false, "Unlock all locked users, instead of names")
 	cmd.Flags().BoolVarP(&l.allNamespaces, "all-namespaces", "A", false, "With --all-locked: in all namespaces")
 	return cmd
@@ -51,6 +53,9 @@ func (l *unlocker) run(ctx context.Context, names []string) error {
 		return errors.New("set the names of users, or --all-locked")
 	case l.allNamespaces && !l.allLocked:
 		return errors.New("--all-namespaces requires --all-locked")
+	}
+	if err := checkReason(l.reason); err != nil {
+		return err
 	}
 	if err := l.output.check(); err != nil {
 		return err
@@ -73,7 +78,7 @@ func (l *unlocker) run(ctx context.Context, names []string) error {
 	var errs []error
 	asked := users[:0]
 	for _, u := range users { // all of them at first, since the operator works at once
-		if err := request(ctx, kube, &u, value); err != nil {
+		if err := request(ctx, kube, &u, value, l.reason); err != nil {
 			errs = append(errs, err)
 			continue
 		}
@@ -82,7 +87,7 @@ func (l *unlocker) run(ctx context.Context, names []string) error {
 	for i := range asked {
 		u := &asked[i]
 		err := l.waiting.until(ctx, kube, u, "unlocked", func(u *v1alpha1.ShardingUser) (bool, error) {
-			return u.Status.LastHandledUnlock == value && !u.Status.Locked, nil
+			return u.Status.LastHandledUnlock == value && u.Status.ObservedGeneration == u.Generation && !u.Status.Locked, nil
 		})
 		switch {
 		case err != nil:
@@ -108,8 +113,8 @@ func (l *unlocker) chosen(ctx context.Context, kube client.Client, namespace str
 	return getUsers(ctx, kube, namespace, names)
 }
 
-// request asks the operator to unlock a user.
-func request(ctx context.Context, kube client.Client, u *v1alpha1.ShardingUser, value string) error {
+// request asks the operator to unlock a user, and removes a standing lock.
+func request(ctx context.Context, kube client.Client, u *v1alpha1.ShardingUser, value, reason string) error {
 	if err := refusePaused(u); err != nil {
 		return err
 	}
@@ -118,5 +123,10 @@ func request(ctx context.Context, kube client.Client, u *v1alpha1.ShardingUser, 
 		u.Annotations = map[string]string{}
 	}
 	u.Annotations[v1alpha1.AnnotationUnlockRequestedAt] = value
+	delete(u.Annotations, v1alpha1.AnnotationUnlockReason) // of an earlier one
+	if reason != "" {
+		u.Annotations[v1alpha1.AnnotationUnlockReason] = reason
+	}
+	u.Spec.Lock = nil
 	return kube.Patch(ctx, u, client.MergeFrom(base))
 }

@@ -55,7 +55,7 @@ func TestAnAccountEndsWithinASecondAndWorksAgain(t *testing.T) {
 	s.condition(alice, v1alpha1.ConditionExpired, v1alpha1.ReasonValidUntilPassed)
 	s.ready(alice)
 	s.Expect(alice.Status.Expired).To(gomega.BeTrue())
-	s.Expect(s.row("alice").isOf(canary+" first")).To(gomega.BeFalse())
+	s.Expect(s.row("alice").isOf(canary + " first")).To(gomega.BeFalse())
 	s.told("alice", map[string]int{v1alpha1.EventCreated: 1, v1alpha1.EventExpired: 1})
 
 	s.sql("UPDATE users SET active = true")
@@ -64,7 +64,7 @@ func TestAnAccountEndsWithinASecondAndWorksAgain(t *testing.T) {
 	s.edit(alice, endsAt(s.now().Add(time.Hour)))
 	s.turns("alice", true)
 	s.inForce(alice, secret)
-	s.Expect(s.row("alice").isOf(canary+" first")).To(gomega.BeTrue())
+	s.Expect(s.row("alice").isOf(canary + " first")).To(gomega.BeTrue())
 	s.eventually(func(g gomega.Gomega) {
 		s.refresh(alice)
 		g.Expect(alice.Status.Expired).To(gomega.BeFalse())

@@ -6,14 +6,22 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
+
+// soon is how far ahead an end is that shardinguser_users_expiring counts.
+const soon = 7 * 24 * time.Hour
+
+var expiringDesc = prometheus.NewDesc("shardinguser_users_expiring",
+	"ShardingUsers whose spec.validUntil comes within a week.", nil, nil)
 
 var usersDesc = prometheus.NewDesc("shardinguser_users",
 	"ShardingUsers by state. One user can have several states.", []string{"state"}, nil)
@@ -25,6 +33,7 @@ type userCounts struct {
 
 	mu     sync.Mutex
 	counts byState
+	ends   map[types.UID]time.Time // of the users that have an end
 }
 
 // byState is the number of users in each state.
@@ -36,7 +45,7 @@ func NewUserCounts(ctx context.Context, users cache.Cache) (prometheus.Collector
 	if err != nil {
 		return nil, fmt.Errorf("find the cache of ShardingUsers: %w", err)
 	}
-	c := &userCounts{}
+	c := &userCounts{ends: map[types.UID]time.Time{}}
 	registration, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
 		AddFunc:    func(o any) { c.add(o, 1) },
 		UpdateFunc: c.replace,
@@ -57,6 +66,29 @@ func (c *userCounts) add(o any, n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.counts.add(o, n)
+	c.noteEnd(o, n > 0)
+}
+
+// noteEnd keeps the end of a user, or drops it. It is called with the lock held.
+func (c *userCounts) noteEnd(o any, exists bool) {
+	u, ok := o.(*v1alpha1.ShardingUser)
+	switch {
+	case !ok:
+	case exists && u.Spec.ValidUntil != nil:
+		c.ends[u.UID] = u.Spec.ValidUntil.Time
+	default:
+		delete(c.ends, u.UID)
+	}
+}
+
+// expiring counts the users whose end comes soon. It is called with the lock held.
+func (c *userCounts) expiring(now time.Time) (count int) {
+	for _, end := range c.ends {
+		if end.After(now) && !end.After(now.Add(soon)) {
+			count++
+		}
+	}
+	return count
 }
 
 // replace counts a user's new states in place of the old ones.
@@ -65,6 +97,7 @@ func (c *userCounts) replace(before, after any) {
 	defer c.mu.Unlock()
 	c.counts.add(before, -1)
 	c.counts.add(after, 1)
+	c.noteEnd(after, true)
 }
 
 func (c *byState) add(o any, n int) {
@@ -89,7 +122,10 @@ func (c *byState) add(o any, n int) {
 }
 
 // Describe implements prometheus.Collector.
-func (c *userCounts) Describe(descs chan<- *prometheus.Desc) { descs <- usersDesc }
+func (c *userCounts) Describe(descs chan<- *prometheus.Desc) {
+	descs <- usersDesc
+	descs <- expiringDesc
+}
 
 // Collect implements prometheus.Collector.
 func (c *userCounts) Collect(out chan<- prometheus.Metric) {
@@ -97,8 +133,9 @@ func (c *userCounts) Collect(out chan<- prometheus.Metric) {
 		return // no value is better than 0
 	}
 	c.mu.Lock()
-	counts := c.counts
+	counts, expiring := c.counts, c.expiring(time.Now())
 	c.mu.Unlock()
+	out <- prometheus.MustNewConstMetric(expiringDesc, prometheus.GaugeValue, float64(expiring))
 	for state, n := range map[string]int{
 		"ready": counts.ready, "notready": counts.notReady, "locked": counts.locked, "inactive": counts.inactive,
 		"expired": counts.expired,
