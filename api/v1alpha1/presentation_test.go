@@ -99,8 +99,8 @@ func TestCells(t *testing.T) {
 		got[name] = row.Cells[1 : len(row.Cells)-1] // without the age
 	}
 	want := map[string][]any{
-		"a-new-one": {nil, "[]", true, "Unknown", nil, "Pending", false, nil, 0.0, nil},
-		"b-locked":  {"bob", `["admin","viewer"]`, false, "False", "orders", "SecretNotFound", true, until, 5.0, "2d1h"},
+		"a-new-one": {nil, "[]", true, "Unknown", nil, "Pending", nil, false, false, nil, 0.0, nil},
+		"b-locked":  {"bob", `["admin","viewer"]`, false, "False", "orders", "SecretNotFound", nil, false, true, until, 5.0, "2d1h"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the table has other cells (-want +got):\n%s", diff)

@@ -107,7 +107,7 @@ func TestColumns(t *testing.T) {
 	}{
 		"are what one asks for at a glance":      {false, false, narrow},
 		"begin with the namespace among several": {false, true, append([]string{"team-a"}, narrow...)},
-		"end with more where there is room":      {true, false, append(narrow[:len(narrow):len(narrow)], "s", "team", "WeakPassword", "60m")},
+		"end with more where there is room":      {true, false, append(narrow[:len(narrow):len(narrow)], "", "s", "team", "WeakPassword", "60m")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			header, rows := columns([]v1alpha1.ShardingUser{u}, now, tt.wide, tt.namespaces)

@@ -28,7 +28,7 @@ end
 
 -- Conditions of a healthy account that its owner should know.
 local remarks = {}
-for _, kind in ipairs({"Locked", "WeakPassword", "PasswordSuspicious", "PasswordExpired"}) do
+for _, kind in ipairs({"Locked", "Expired", "WeakPassword", "PasswordSuspicious", "PasswordExpired"}) do
   local remark = condition(kind)
   if remark.status == "True" then
     table.insert(remarks, remark.message)
