@@ -117,7 +117,7 @@ func TestWhatKubectlGetShows(t *testing.T) {
 		"get suser":                 "NAME USERNAME ROLES ACTIVE READY LOCKED LOCKED-UNTIL FAILED LAST-LOGIN AGE",
 		"get shardinguser":          "NAME USERNAME ROLES ACTIVE READY LOCKED LOCKED-UNTIL FAILED LAST-LOGIN AGE",
 		"get sharding":              "NAME USERNAME ROLES ACTIVE READY LOCKED LOCKED-UNTIL FAILED LAST-LOGIN AGE",
-		"get shardingusers -o wide": "NAME USERNAME ROLES ACTIVE READY SYSTEM REASON LOCKED LOCKED-UNTIL FAILED LAST-LOGIN AGE",
+		"get shardingusers -o wide": "NAME USERNAME ROLES ACTIVE READY SYSTEM REASON VALID-UNTIL EXPIRED LOCKED LOCKED-UNTIL FAILED LAST-LOGIN AGE",
 	} {
 		t.Run(command, func(t *testing.T) {
 			output, err := testenv.Cluster(t).Kubectl(t.Context(), append(strings.Fields(command), "--namespace="+ns)...)

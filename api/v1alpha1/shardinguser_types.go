@@ -120,8 +120,9 @@ type StandingLock struct {
 	// +kubebuilder:validation:Pattern=`^[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$`
 	Until *metav1.Time `json:"until,omitempty"`
 
-	// reason says why the account is locked, in up to 256 characters. It is shown in the status and in Events.
+	// reason says why the account is locked, in 1 to 256 characters. It is shown in the status and in Events.
 	// +optional
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=256
 	// +kubebuilder:validation:XValidation:rule="!self.matches('[^\\\\pL\\\\pM\\\\pN\\\\pP\\\\pS ]')",message="the reason has only printable characters and spaces, on one line"
 	Reason string `json:"reason,omitempty"`

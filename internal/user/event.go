@@ -41,13 +41,7 @@ func ChangeEvents(c Change, drift []Field) []Event {
 			add(false, v1alpha1.EventDeactivated, "Deactivated the row for username %q: no policy permits the resource.", c.Username)
 			break
 		}
-		// A written hash is reported as drift or as PasswordChanged, or belongs to the change of active. Conditions report an
-		// end and a standing lock.
-		others := []Field{FieldPasswordHash}
-		if c.Withheld != NotWithheld {
-			others = append(others, FieldActive)
-		}
-		if fields := without(without(c.Write, drift), others); len(fields) > 0 {
+		if fields := without(updatedFields(c), drift); len(fields) > 0 {
 			add(false, v1alpha1.EventUpdated, "Updated %s.", list(fields))
 		}
 	case Delete:
@@ -64,6 +58,16 @@ func ChangeEvents(c Change, drift []Field) []Event {
 		add(false, v1alpha1.EventUnlocked, "Unlocked by request: the lock and the failed-attempt counter were cleared.")
 	}
 	return events
+}
+
+// updatedFields returns the fields of an Update that an Event names. A written hash is reported as drift or as
+// PasswordChanged, or belongs to the change of active. Conditions report an end and a standing lock.
+func updatedFields(c Change) []Field {
+	others := []Field{FieldPasswordHash}
+	if c.Withheld != NotWithheld {
+		others = append(others, FieldActive)
+	}
+	return without(c.Write, others)
 }
 
 // StatusEvents returns the Events of the difference between two statuses: Ready that became False, a lock that began or
