@@ -93,7 +93,7 @@ type ShardingUserSpec struct {
 	// +optional
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=40
-	// +kubebuilder:validation:Pattern=`^[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$`
+	// +kubebuilder:validation:Pattern=`^\d{4}-\d{2}-\d{2}T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,9})?(Z|(\+|-)([01]\d|2[0-3]):[0-5]\d)$`
 	ValidUntil *metav1.Time `json:"validUntil,omitempty"`
 
 	// lock refuses every login, as an administrator asked, until its time or for good. The command kubectl shardinguser lock sets it. A GitOps tool that does not have this field in Git leaves it alone. An unlock request does not remove it. The last active user with a protected role stays active.
@@ -117,7 +117,7 @@ type StandingLock struct {
 	// +optional
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=40
-	// +kubebuilder:validation:Pattern=`^[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$`
+	// +kubebuilder:validation:Pattern=`^\d{4}-\d{2}-\d{2}T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,9})?(Z|(\+|-)([01]\d|2[0-3]):[0-5]\d)$`
 	Until *metav1.Time `json:"until,omitempty"`
 
 	// reason says why the account is locked, in 1 to 256 characters. It is shown in the status and in Events.
