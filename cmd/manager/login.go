@@ -92,16 +92,8 @@ func newLogins(
 		l.upkeep = append(l.upkeep, cached.Run, l.fallback.Run)
 		options.Attempts, options.Accounts = l.fallback, l.fallback
 	}
-	if file := settings.Login.JWTSecretFile; file != "" {
-		tokens, err := login.NewTokens(login.TokenFiles{
-			Secret:        file,
-			Previous:      settings.Login.JWTPreviousSecretFile,
-			PreviousUntil: settings.Login.JWTPreviousSecretUntil,
-		}, time.Now, log)
-		if err != nil {
-			return l, err
-		}
-		options.Tokens = tokens
+	if options.Tokens, err = newTokens(settings.Login, log); err != nil {
+		return l, err
 	}
 	service, err := login.New(options)
 	if err != nil {
@@ -121,6 +113,24 @@ func newLogins(
 		return l, fmt.Errorf("build the login server: %w", err)
 	}
 	return l, nil
+}
+
+// newTokens returns what issues and checks tokens; nil without a signing secret or key.
+func newTokens(settings config.Login, log *slog.Logger) (*login.Tokens, error) {
+	if settings.JWTSecretFile == "" && settings.JWTSigningKeyFile == "" {
+		return nil, nil //nolint:nilnil // There are no tokens then.
+	}
+	return login.NewTokens(login.TokenOptions{
+		Secret:        settings.JWTSecretFile,
+		Key:           settings.JWTSigningKeyFile,
+		Previous:      settings.JWTPreviousSecretFile,
+		PreviousUntil: settings.JWTPreviousSecretUntil,
+		Lifetime:      settings.TokenLifetime,
+		Issuer:        settings.TokenIssuer,
+		Audience:      settings.TokenAudience,
+		Now:           time.Now,
+		Log:           log,
+	})
 }
 
 // run serves until ctx ends, from when ready returns. The upkeep ends after the last attempts, which need it.

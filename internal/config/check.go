@@ -46,6 +46,7 @@ func (l *loader) checkShutdown(s *Settings) {
 func (l *loader) checkSecrets(login *Login) {
 	for _, secret := range []struct{ flag, file string }{
 		{flagJWTSecretFile, login.JWTSecretFile},
+		{flagJWTSigningKeyFile, login.JWTSigningKeyFile},
 		{flagJWTPreviousSecretFile, login.JWTPreviousSecretFile},
 	} {
 		if secret.file == "" {
@@ -56,12 +57,16 @@ func (l *loader) checkSecrets(login *Login) {
 			continue // it was removed to end it, and a restart must not fail by that
 		}
 		if err != nil {
-			l.problem(l.settings[secret.flag].origin, "cannot read the file of the signing secret: %w; "+
-				"set a file that contains at least 32 bytes", cause(err))
+			what := "signing secret: %w; set a file that contains at least 32 bytes"
+			if secret.flag == flagJWTSigningKeyFile {
+				what = "signing key: %w; set a PEM file that contains a private key"
+			}
+			l.problem(l.settings[secret.flag].origin, "cannot read the file of the "+what, cause(err))
 		}
 	}
-	if login.JWTSecretFile == "" && login.JWTPreviousSecretFile != "" {
-		l.problem(l.settings[flagJWTPreviousSecretFile].origin, "a previous signing secret is set, but no current one; set --%s too", flagJWTSecretFile)
+	if login.JWTSecretFile == "" && login.JWTSigningKeyFile == "" && login.JWTPreviousSecretFile != "" {
+		l.problem(l.settings[flagJWTPreviousSecretFile].origin, "a previous signing secret is set, but no current one; set --%s or --%s too",
+			flagJWTSecretFile, flagJWTSigningKeyFile)
 	}
 	if login.JWTPreviousSecretFile == "" && !login.JWTPreviousSecretUntil.IsZero() {
 		l.problem(l.settings[flagJWTPreviousSecretUntil].origin, "no previous signing secret is set; set --%s too", flagJWTPreviousSecretFile)

@@ -162,6 +162,12 @@ type Login struct {
 	// lasts from when the file was read. Empty for none.
 	JWTPreviousSecretFile  string
 	JWTPreviousSecretUntil time.Time
+	// JWTSigningKeyFile holds the private key that tokens are signed with in place of the secret; empty for none.
+	JWTSigningKeyFile string
+	// TokenLifetime is the time from when a token is issued until it expires.
+	TokenLifetime time.Duration
+	// TokenIssuer and TokenAudience are claims of tokens that a signing key signs.
+	TokenIssuer, TokenAudience string
 
 	// LockoutAttempts is how many failures lock an account, 1 or more, and
 	// LockoutDuration for how long.

@@ -70,6 +70,7 @@ func TestDefaults(t *testing.T) {
 			BindAddress: ":8082", LockoutAttempts: 5, LockoutDuration: 15 * time.Minute,
 			SourceRate: Auto, SourceBurst: 200, MaxConnections: 2048, VerifyCacheTTL: time.Minute, AuditRetention: 90 * 24 * time.Hour, AuditMaxSize: 2 << 30,
 			AccountCacheSize: 150_000, Fallback: true,
+			TokenLifetime: 24 * time.Hour, TokenIssuer: "shardinguser-operator", TokenAudience: "sharding",
 		},
 		DefaultUsers: DefaultUsers{Passwords: "off"},
 		Namespace:    "default",

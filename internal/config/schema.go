@@ -20,6 +20,8 @@ func (s Setting) Schema() map[string]any {
 		return map[string]any{"type": "array", "uniqueItems": true, "items": matching(v.valid.String())}
 	case system:
 		return matching("^(" + strings.Trim(namespaceName.String(), "^$") + ")?$")
+	case claim:
+		return matching(claimText.String())
 	case networks:
 		return map[string]any{"type": "array", "items": matching(`^[0-9a-fA-F.:]+(/[0-9]{1,3})?$`)}
 	}

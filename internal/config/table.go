@@ -249,12 +249,29 @@ func (l *Login) table() []Setting {
 		},
 		{
 			Name: flagJWTPreviousSecretFile, Value: path{&l.JWTPreviousSecretFile}, Absent: "none", Unit: "file",
-			Help: "file with the previous signing secret, which is still accepted during a " +
-				"[rotation](tokens.md#replace-the-signing-secret); never a leaked secret",
+			Help: "file with the previous signing secret or key, which is still accepted during a " +
+				"[rotation](tokens.md#replace-the-signing-secret); never a leaked one",
 		},
 		{
-			Name: flagJWTPreviousSecretUntil, Value: moment{&l.JWTPreviousSecretUntil}, Absent: "24h after the process read it", Unit: "time",
-			Help: "time in RFC 3339 when the previous signing secret expires",
+			Name: flagJWTPreviousSecretUntil, Value: moment{&l.JWTPreviousSecretUntil}, Absent: "`--token-lifetime` after the process read it", Unit: "time",
+			Help: "time in RFC 3339 when the previous signing secret or key expires",
+		},
+		{
+			Name: flagJWTSigningKeyFile, Value: path{&l.JWTSigningKeyFile}, Absent: "none", Unit: "file",
+			Help: "PEM file with a private key (Ed25519, ECDSA P-256, or RSA of at least 2048 bits) that [signs tokens](tokens.md#signing-keys) " +
+				"in place of the secret, reloaded when it changes",
+		},
+		{
+			Name: "token-lifetime", Value: duration{&l.TokenLifetime, time.Minute}, Default: "24h", Unit: "time", Chart: "login.jwt.lifetime",
+			Help: "time until a [token](tokens.md) expires; a shorter one also ends existing tokens",
+		},
+		{
+			Name: "token-issuer", Value: claim{&l.TokenIssuer}, Default: "shardinguser-operator", Unit: "text", Chart: "login.jwt.issuer",
+			Help: "claim `iss` of tokens that a signing key signs",
+		},
+		{
+			Name: "token-audience", Value: claim{&l.TokenAudience}, Default: "sharding", Unit: "text", Chart: "login.jwt.audience",
+			Help: "claim `aud` of tokens that a signing key signs",
 		},
 		{
 			Name: "lockout-attempts", Value: number{&l.LockoutAttempts, 1, 1000}, Default: "5", Unit: "number", Chart: "lockout.attempts",
@@ -372,6 +389,7 @@ const (
 	flagJWTSecretFile          = "jwt-secret-file"           //nolint:gosec // The name of a flag.
 	flagJWTPreviousSecretFile  = "jwt-previous-secret-file"  //nolint:gosec // The name of a flag.
 	flagJWTPreviousSecretUntil = "jwt-previous-secret-until" //nolint:gosec // The name of a flag.
+	flagJWTSigningKeyFile      = "jwt-signing-key-file"
 	flagDSNFile                = "user-database-dsn-file"
 	flagListenDSNFile          = "listen-dsn-file"
 	flagLoginDSNFile           = "login-database-dsn-file"

@@ -174,6 +174,22 @@ func (p path) Set(s string) error { *p.at = strings.TrimSpace(s); return nil }
 func (p path) String() string     { return *p.at }
 func (path) Type() string         { return typeText }
 
+// claim is the value of a claim, which programs compare: one word.
+type claim struct{ at *string }
+
+var claimText = regexp.MustCompile(`^[!-~]{1,255}$`)
+
+func (c claim) Set(s string) error {
+	s = strings.TrimSpace(s)
+	if !claimText.MatchString(s) {
+		return want("a text of 1 to 255 printable ASCII characters without spaces, such as https://accounts.example.com")
+	}
+	*c.at = s
+	return nil
+}
+func (c claim) String() string { return *c.at }
+func (claim) Type() string     { return typeText }
+
 // choice is one of a few words.
 type choice struct {
 	at *string

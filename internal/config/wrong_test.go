@@ -62,7 +62,7 @@ func TestWrongSettings(t *testing.T) {
 		"logins without certificate":                {args("--login-tls-cert-dir=."), []string{`flag --login-tls-cert-dir: cannot read tls.crt in the folder "."`}},
 		"a signing secret that is missing":          {args("--jwt-secret-file=none"), []string{"flag --jwt-secret-file: cannot read the file of the signing secret: no such file or directory"}},
 		"a previous secret without a current one": {args("--jwt-previous-secret-file=none"), []string{
-			"flag --jwt-previous-secret-file: a previous signing secret is set, but no current one; set --jwt-secret-file too",
+			"flag --jwt-previous-secret-file: a previous signing secret is set, but no current one; set --jwt-secret-file or --jwt-signing-key-file too",
 		}},
 		"an end without a previous secret": {args("--jwt-previous-secret-until=2027-01-31T00:00:00Z"), []string{"set --jwt-previous-secret-file too"}},
 		"an end that is not a time":        {args("--jwt-previous-secret-until=tomorrow"), []string{`"tomorrow" is not a time such as 2027-01-31T00:00:00Z`}},

@@ -46,6 +46,8 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch path := r.URL.Path; {
 	case path == documentPath:
 		document(w, r)
+	case path == keySetPath:
+		a.keySet(w, r)
 	case fields(r.Header) > maxHeaderFields:
 		tooManyFields.write(w)
 	case isVerify(path):

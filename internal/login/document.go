@@ -21,11 +21,16 @@ func document(w http.ResponseWriter, r *http.Request) {
 		methodNotAllowed(w, http.MethodGet, http.MethodHead)
 		return
 	}
+	writePublic(w, r, "application/yaml", openAPI)
+}
+
+// writePublic answers GET or HEAD with content that anybody may keep for five minutes.
+func writePublic(w http.ResponseWriter, r *http.Request, contentType string, content []byte) {
 	w.Header().Set("Cache-Control", "public, max-age=300")
-	w.Header().Set("Content-Type", "application/yaml")
-	w.Header().Set("Content-Length", strconv.Itoa(len(openAPI)))
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("Content-Length", strconv.Itoa(len(content)))
 	w.WriteHeader(http.StatusOK)
 	if r.Method == http.MethodGet {
-		_, _ = w.Write(openAPI) // fails only if the client is gone
+		_, _ = w.Write(content) // fails only if the client is gone
 	}
 }

@@ -70,6 +70,7 @@ func TestTheHandlersMatchTheDescription(t *testing.T) {
 		login    = "POST " + loginPath
 		verify   = "GET " + verifyPath
 		document = "GET " + documentPath
+		keys     = "GET " + keySetPath
 	)
 	rightLogIn := posting(`{"username":"alice","password":"` + right + `"}`)
 	wrongLogIn := posting(`{"username":"alice","password":"` + wrong + `"}`)
@@ -120,6 +121,10 @@ func TestTheHandlersMatchTheDescription(t *testing.T) {
 		"the description":                      {operation: document, request: asking(http.MethodGet, documentPath), status: 200},
 		"HEAD of the description":              {operation: "HEAD " + documentPath, request: asking(http.MethodHead, documentPath), status: 200},
 		"PUT of the description":               {operation: document, request: asking(http.MethodPut, documentPath), status: 405, forbidden: true},
+		"the keys":                             {operation: keys, request: asking(http.MethodGet, keySetPath), status: 200, given: (*world).signsWithAKey},
+		"HEAD of the keys":                     {operation: "HEAD " + keySetPath, request: asking(http.MethodHead, keySetPath), status: 200, given: (*world).signsWithAKey},
+		"the keys of a server without them":    {operation: keys, request: asking(http.MethodGet, keySetPath), status: 404},
+		"PUT of the keys":                      {operation: keys, request: asking(http.MethodPut, keySetPath), status: 405, forbidden: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, nil)
@@ -190,7 +195,16 @@ func (w *world) signsTokens() {
 	file := filepath.Join(w.t.TempDir(), "secret")
 	write(w.t, file, secret)
 	var err error
-	if w.Tokens, err = NewTokens(TokenFiles{Secret: file}, w.Now, w.Log); err != nil {
+	if w.Tokens, err = NewTokens(tokenOptions(TokenOptions{Secret: file}, w.Now, w.Log)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) signsWithAKey() {
+	file := filepath.Join(w.t.TempDir(), "key")
+	write(w.t, file, newEd25519(w.t))
+	var err error
+	if w.Tokens, err = NewTokens(tokenOptions(TokenOptions{Key: file}, w.Now, w.Log)); err != nil {
 		w.t.Fatal(err)
 	}
 }

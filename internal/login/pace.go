@@ -30,7 +30,7 @@ func paced(next http.Handler, s *Service, trusted []netip.Prefix) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		answer := &serving.Recorder{ResponseWriter: w}
 		next.ServeHTTP(answer, r)
-		free := answer.Status >= http.StatusBadRequest || r.URL.Path == documentPath
+		free := answer.Status >= http.StatusBadRequest || r.URL.Path == documentPath || r.URL.Path == keySetPath
 		if !free || r.Close { // a connection that closes has no next request
 			return
 		}

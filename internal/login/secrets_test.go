@@ -44,7 +44,7 @@ func TestThePreviousSecretIsValidUntilItExpires(t *testing.T) {
 	for name, until := range map[string]time.Duration{"given": time.Hour, "by default": 0} {
 		t.Run(name, func(t *testing.T) {
 			folder := t.TempDir()
-			files := TokenFiles{Secret: filepath.Join(folder, "secret"), Previous: filepath.Join(folder, "previous")}
+			files := TokenOptions{Secret: filepath.Join(folder, "secret"), Previous: filepath.Join(folder, "previous")}
 			write(t, files.Secret, anotherSecret)
 			write(t, files.Previous, secret+"\n")
 			end := tokenLife
@@ -94,7 +94,7 @@ func TestARemovedPreviousSecretIsInvalidAtOnce(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			folder := t.TempDir()
-			files := TokenFiles{Secret: filepath.Join(folder, "secret"), Previous: filepath.Join(folder, "previous")}
+			files := TokenOptions{Secret: filepath.Join(folder, "secret"), Previous: filepath.Join(folder, "previous")}
 			write(t, files.Secret, anotherSecret)
 			write(t, files.Previous, secret)
 			w := withTokenFiles(t, files)
@@ -143,7 +143,7 @@ func TestNoTokensWithoutASecret(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "secret")
 			write(t, file, content)
-			if _, err := NewTokens(TokenFiles{Secret: file}, time.Now, slog.New(slog.DiscardHandler)); err == nil || strings.Contains(err.Error(), "cAnAry") {
+			if _, err := NewTokens(tokenOptions(TokenOptions{Secret: file}, time.Now, slog.New(slog.DiscardHandler))); err == nil || strings.Contains(err.Error(), "cAnAry") {
 				t.Errorf("NewTokens = %v", err)
 			}
 		})

@@ -37,7 +37,7 @@ type Options struct {
 	Hasher   *password.Hasher
 	Limits   store.Limits
 
-	// Tokens issues and checks tokens; nil without a signing secret.
+	// Tokens issues and checks tokens; nil without a signing secret or key.
 	Tokens *Tokens
 
 	// RecognizeFor is the time for which credentials that passed are recognized without bcrypt; 0 disables it.

@@ -3,15 +3,14 @@
 package login
 
 import (
-	"bytes"
 	"context"
 	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"time"
 
@@ -23,12 +22,6 @@ import (
 )
 
 const (
-	// MinSecretBytes is the smallest length of a secret: the output size of HMAC-SHA256.
-	MinSecretBytes = 32
-
-	// tokenLife is the time from iat to exp.
-	tokenLife = 24 * time.Hour
-
 	// passwordHeader is the header parameter that binds a token to a password, by a keyed digest of the row's hash. It detects
 	// password changes without comparing clocks, including those by other programs. It is not a claim, so that the claims stay
 	// those of the sharding system.
@@ -40,18 +33,11 @@ const (
 
 	// clockSkew is the largest time that another replica's clock may be ahead of this one's.
 	clockSkew = 10 * time.Second
+
+	// longestLife is the longest time from iat to exp that a token may have. The sharding manager's tokens have 24 hours,
+	// whatever the lifetime of ours is.
+	longestLife = 24 * time.Hour
 )
-
-// ErrShortSecret reports that a signing secret is too short.
-var ErrShortSecret = fmt.Errorf("the signing secret is shorter than %d bytes; create one with `openssl rand -base64 48`", MinSecretBytes)
-
-// CheckSecret returns an error if the contents of a file cannot be a signing secret.
-func CheckSecret(content []byte) error {
-	if len(trimNewline(content)) < MinSecretBytes {
-		return ErrShortSecret
-	}
-	return nil
-}
 
 // claims are the claims of the sharding system's tokens.
 type claims struct {
@@ -60,127 +46,175 @@ type claims struct {
 	jwt.RegisteredClaims
 }
 
-// TokenFiles names the files of the signing secrets.
-type TokenFiles struct {
-	Secret string
+// TokenOptions configures Tokens.
+type TokenOptions struct {
+	// Secret names the file of a secret, and Key that of a private key; "" for none. With a key, the secret only verifies.
+	Secret, Key string
 
-	// Previous names the file of a secret that is still valid until PreviousUntil; if that is zero, for the life of a token after
-	// the process read the file. Use it to replace a secret that did not leak.
+	// Previous names the file of a secret or a key that is still valid until PreviousUntil; if that is zero, for the life of a
+	// token after the process read the file. Use it to replace a secret that did not leak. It may also hold the next key, so
+	// that the key is published before it signs.
 	Previous      string // "" for none
 	PreviousUntil time.Time
+
+	// Lifetime is the time from iat to exp. Older tokens are invalid, whatever their exp is.
+	Lifetime time.Duration
+
+	// Issuer and Audience are claims of tokens that a key signs.
+	Issuer, Audience string
+
+	Now func() time.Time
+	Log *slog.Logger
 }
 
-// Tokens issues and checks tokens. It reads the secrets again when their files change. A replaced secret is invalid unless it is
-// the previous one. Tokens is safe for concurrent use.
+// Tokens issues and checks tokens. It reads the secrets and keys again when their files change. A replaced one is invalid unless
+// it is the previous one. Tokens is safe for concurrent use.
 type Tokens struct {
-	now      func() time.Time
-	secret   serving.Reloaded[[]byte]
-	previous *serving.Reloaded[previousSecret] // nil if no file is configured
+	options  TokenOptions
+	current  []*serving.Reloaded[key] // the first signs
+	previous *serving.Reloaded[previousKey]
 }
 
-// previousSecret has no key if the file is empty or missing.
-type previousSecret struct {
-	key   []byte
+// previousKey has no method if the file is empty or missing.
+type previousKey struct {
+	key
 	until time.Time
 }
 
-// NewTokens reads the secrets and returns Tokens. It ignores one trailing newline of each file.
-func NewTokens(files TokenFiles, now func() time.Time, log *slog.Logger) (*Tokens, error) {
-	t := &Tokens{now: now, secret: serving.Reloaded[[]byte]{Files: []string{files.Secret}, Parse: parseSecret, Now: now, Log: log}}
-	if err := t.secret.Load(); err != nil {
-		return nil, fmt.Errorf("read the signing secret: %w", err)
+// NewTokens reads the files and returns Tokens. It ignores one trailing newline of a secret.
+func NewTokens(o TokenOptions) (*Tokens, error) {
+	t := &Tokens{options: o}
+	for _, source := range []struct {
+		file  string
+		parse func([]byte) (key, error)
+	}{{o.Key, parseKey}, {o.Secret, parseSecret}} {
+		if source.file == "" {
+			continue
+		}
+		current := &serving.Reloaded[key]{Files: []string{source.file}, Now: o.Now, Log: o.Log}
+		current.Parse = func(contents [][]byte) (key, error) { return source.parse(contents[0]) }
+		if err := current.Load(); err != nil {
+			return nil, fmt.Errorf("read what signs tokens: %w", err)
+		}
+		t.current = append(t.current, current)
 	}
-	if files.Previous == "" {
+	if o.Previous == "" {
 		return t, nil
 	}
-	t.previous = &serving.Reloaded[previousSecret]{Files: []string{files.Previous}, Now: now, Log: log, Optional: true}
-	t.previous.Parse = func(contents [][]byte) (previousSecret, error) {
-		if len(trimNewline(contents[0])) == 0 {
-			return previousSecret{}, nil
-		}
-		key, err := parseSecret(contents)
-		until := files.PreviousUntil
-		if until.IsZero() {
-			until = now().Add(tokenLife)
-		}
-		return previousSecret{key: key, until: until}, err
-	}
+	t.previous = &serving.Reloaded[previousKey]{Files: []string{o.Previous}, Now: o.Now, Log: o.Log, Optional: true, Parse: t.parsePrevious}
 	if err := t.previous.Load(); err != nil {
 		return nil, fmt.Errorf("read the previous signing secret: %w", err)
 	}
-	if t.previous.Get().key == nil {
-		log.Warn("The file of the previous signing secret is missing or empty; only the current secret is accepted", "file", files.Previous)
+	if t.previous.Get().method == nil {
+		o.Log.Warn("The file of the previous signing secret is missing or empty; only the current secret is accepted", "file", o.Previous)
 	}
 	return t, nil
 }
 
-// trimNewline returns the content without one trailing newline. A carriage return before it stays: existing secrets may have one.
-func trimNewline(content []byte) []byte { return bytes.TrimSuffix(content, []byte("\n")) }
-
-func parseSecret(contents [][]byte) ([]byte, error) {
-	if err := CheckSecret(contents[0]); err != nil {
-		return nil, err
+func (t *Tokens) parsePrevious(contents [][]byte) (previousKey, error) {
+	if len(trimNewline(contents[0])) == 0 {
+		return previousKey{}, nil
 	}
-	return slices.Clone(trimNewline(contents[0])), nil
+	k, err := parseEither(contents[0])
+	until := t.options.PreviousUntil
+	if until.IsZero() {
+		until = t.options.Now().Add(t.options.Lifetime)
+	}
+	return previousKey{key: k, until: until}, err
 }
 
-// keys returns the valid secrets, the current one first.
-func (t *Tokens) keys() [][]byte {
-	keys := [][]byte{t.secret.Get()}
+// keys returns the valid keys. The first one signs.
+func (t *Tokens) keys() []key {
+	keys := make([]key, 0, len(t.current)+1)
+	for _, current := range t.current {
+		keys = append(keys, current.Get())
+	}
 	if t.previous != nil {
-		if previous := t.previous.Get(); previous.key != nil && t.now().Before(previous.until) {
+		if previous := t.previous.Get(); previous.method != nil && t.options.Now().Before(previous.until) {
 			keys = append(keys, previous.key)
 		}
 	}
 	return keys
 }
 
+// published returns the public parts of the valid keys. Secrets have none.
+func (t *Tokens) published() []jwk {
+	if t == nil {
+		return nil
+	}
+	var public []jwk
+	for _, k := range t.keys() {
+		if !k.isSecret() {
+			public = append(public, k.public)
+		}
+	}
+	return public
+}
+
 // issue returns a token for an account with this hash.
 func (t *Tokens) issue(username string, roles []string, hash string) (string, error) {
-	key, now := t.secret.Get(), t.now()
-	token := jwt.NewWithClaims(jwt.SigningMethodHS256, claims{
+	k, now := t.keys()[0], t.options.Now()
+	c := claims{
 		Username: username,
 		Roles:    listed(roles),
 		RegisteredClaims: jwt.RegisteredClaims{
 			IssuedAt:  jwt.NewNumericDate(now),
-			ExpiresAt: jwt.NewNumericDate(now.Add(tokenLife)),
+			ExpiresAt: jwt.NewNumericDate(now.Add(t.options.Lifetime)),
 		},
-	})
+	}
+	if !k.isSecret() {
+		c.Subject, c.Issuer, c.Audience, c.ID = username, t.options.Issuer, jwt.ClaimStrings{t.options.Audience}, rand.Text()
+	}
+	token := jwt.NewWithClaims(k.method, c)
+	if !k.isSecret() {
+		token.Header["kid"] = k.public.ID
+	}
 	token.Header[passwordHeader] = unboundMark
 	if !password.IsStandIn(hash) {
-		token.Header[passwordHeader] = passwordDigest(key, hash)
+		token.Header[passwordHeader] = passwordDigest(k.mark, hash)
 	}
-	return token.SignedString(key)
+	return token.SignedString(k.sign)
 }
 
 // checked is a token with a valid signature and valid times.
 type checked struct {
 	claims
-	key  []byte // of its signature
+	key  key    // of its signature
 	mark string // of the password; "" in tokens of other programs
 }
 
-var errToken = errors.New("the token is invalid or expired")
+var (
+	errToken    = errors.New("the token is invalid or expired")
+	errOtherKey = errors.New("another key signed the token")
+)
 
 // check returns a token if its signature and times are valid. See allows for the state of its account.
 //
 // It accepts only the canonical encoding. Lax base64 ignores trailing bits and line ends, so one token would have several
 // spellings, which a list of revoked tokens would not match.
+//
+// A token does not choose how it is verified: each key has one algorithm, and a key that is published verifies only tokens with
+// its ID, issuer and audience. Header parameters that carry or name other keys are ignored.
 func (t *Tokens) check(raw string) (checked, error) {
 	if strings.ContainsAny(raw, "\r\n") {
 		return checked{}, errToken
 	}
-	now := t.now()
-	parser := jwt.NewParser(jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}), jwt.WithStrictDecoding(),
-		jwt.WithExpirationRequired(), jwt.WithTimeFunc(func() time.Time { return now }))
-	for _, key := range t.keys() {
-		c := checked{key: key}
-		token, err := parser.ParseWithClaims(raw, &c.claims, func(*jwt.Token) (any, error) { return key, nil })
-		if errors.Is(err, jwt.ErrTokenSignatureInvalid) {
+	now := t.options.Now()
+	for _, k := range t.keys() {
+		c := checked{key: k}
+		token, err := t.parser(k, now).ParseWithClaims(raw, &c.claims, func(token *jwt.Token) (any, error) {
+			if !k.isSecret() && token.Header["kid"] != k.public.ID {
+				return nil, errOtherKey
+			}
+			return k.verify, nil
+		})
+		if errors.Is(err, jwt.ErrTokenSignatureInvalid) || errors.Is(err, errOtherKey) {
 			continue
 		}
-		if err != nil || c.Username == "" || c.IssuedAt == nil || c.ExpiresAt.Sub(c.IssuedAt.Time) > tokenLife ||
-			c.IssuedAt.After(now.Add(clockSkew)) {
+		if err != nil || !t.isTimely(c.claims, now) || c.Username == "" {
+			return checked{}, errToken
+		}
+		if _, there := token.Header["crit"]; there { // RFC 7515 section 4.1.11: we understand no extension
 			return checked{}, errToken
 		}
 		if mark, there := token.Header[passwordHeader]; there {
@@ -190,6 +224,23 @@ func (t *Tokens) check(raw string) (checked, error) {
 		return c, nil
 	}
 	return checked{}, errToken
+}
+
+func (t *Tokens) parser(k key, now time.Time) *jwt.Parser {
+	options := []jwt.ParserOption{
+		jwt.WithValidMethods([]string{k.method.Alg()}), jwt.WithStrictDecoding(),
+		jwt.WithExpirationRequired(), jwt.WithTimeFunc(func() time.Time { return now }),
+	}
+	if !k.isSecret() {
+		options = append(options, jwt.WithIssuer(t.options.Issuer), jwt.WithAudience(t.options.Audience))
+	}
+	return jwt.NewParser(options...)
+}
+
+// isTimely reports whether a token that has not expired was issued at a possible time, and not too long ago.
+func (t *Tokens) isTimely(c claims, now time.Time) bool {
+	return c.IssuedAt != nil && !c.IssuedAt.After(now.Add(clockSkew)) && now.Before(c.IssuedAt.Add(t.options.Lifetime)) &&
+		c.ExpiresAt.Sub(c.IssuedAt.Time) <= max(t.options.Lifetime, longestLife)
 }
 
 // allows reports whether the account still accepts a token: the row exists, is active and has not ended, and has the password that it had when the
@@ -207,7 +258,7 @@ func (c checked) allows(o user.Observed) bool {
 	case c.mark == "" || isStandIn: // there is nothing to compare
 	case c.mark == unboundMark && !isOperatorsPassword(o):
 	default:
-		return hmac.Equal([]byte(c.mark), []byte(passwordDigest(c.key, o.Row.PasswordHash)))
+		return hmac.Equal([]byte(c.mark), []byte(passwordDigest(c.key.mark, o.Row.PasswordHash)))
 	}
 	return o.Ownership == nil || o.Ownership.PasswordChangedAt == nil || !c.IssuedAt.Before(*o.Ownership.PasswordChangedAt)
 }

@@ -5,6 +5,7 @@ package login
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -23,20 +24,31 @@ var secret = strings.Repeat("cAnAry-s", 4)
 // withTokens returns a world that signs with the secret in the file.
 func withTokens(t testing.TB) (w *world, file string) {
 	t.Helper()
-	files := TokenFiles{Secret: filepath.Join(t.TempDir(), "secret")}
+	files := TokenOptions{Secret: filepath.Join(t.TempDir(), "secret")}
 	write(t, files.Secret, secret)
 	return withTokenFiles(t, files), files.Secret
 }
 
-func withTokenFiles(t testing.TB, files TokenFiles) *world {
+func withTokenFiles(t testing.TB, files TokenOptions) *world {
 	t.Helper()
 	return newWorld(t, func(o *Options) {
 		var err error
-		if o.Tokens, err = NewTokens(files, o.Now, o.Log); err != nil {
+		if o.Tokens, err = NewTokens(tokenOptions(files, o.Now, o.Log)); err != nil {
 			t.Fatal(err)
 		}
 	})
 }
+
+// tokenOptions completes options with the defaults of the settings.
+func tokenOptions(o TokenOptions, now func() time.Time, log *slog.Logger) TokenOptions {
+	o.Now, o.Log, o.Issuer, o.Audience = now, log, "shardinguser-operator", "sharding"
+	if o.Lifetime == 0 {
+		o.Lifetime = tokenLife
+	}
+	return o
+}
+
+const tokenLife = 24 * time.Hour
 
 func write(t testing.TB, file, content string) {
 	t.Helper()

@@ -42,7 +42,7 @@ func traceable(r *http.Request) *http.Request {
 	switch {
 	case isVerify(r.URL.Path):
 		path = verifyPath
-	case r.URL.Path == loginPath, r.URL.Path == documentPath:
+	case r.URL.Path == loginPath, r.URL.Path == documentPath, r.URL.Path == keySetPath:
 		path = r.URL.Path
 	}
 	header := http.Header{}

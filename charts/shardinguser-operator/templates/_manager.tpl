@@ -36,7 +36,12 @@
 - --login-tls-cert-dir=/etc/shardinguser/login-tls
 {{- end }}
 {{- if .Values.login.jwt.existingSecret }}
+{{- if .Values.login.jwt.key }}
 - --jwt-secret-file=/etc/shardinguser/jwt/secret
+{{- end }}
+{{- if .Values.login.jwt.signingKey }}
+- --jwt-signing-key-file=/etc/shardinguser/jwt/key
+{{- end }}
 {{- if .Values.login.jwt.previousKey }}
 - --jwt-previous-secret-file=/etc/shardinguser/jwt/previous
 {{- with .Values.login.jwt.previousUntil }}
@@ -111,10 +116,18 @@
 {{- end }}
 {{- with .Values.login.jwt }}
 {{- if .existingSecret }}
-{{ include "shardinguser.volume" (dict "name" "jwt" "secret" .existingSecret "key" .key "path" "secret") }}
-{{- if .previousKey }}
-    - key: {{ .previousKey }}
-      path: previous
+{{- if not (or .key .signingKey) }}
+{{- fail "login.jwt: neither key nor signingKey names a key of the Secret, so there are no tokens; set one, or empty existingSecret" }}
+{{- end }}
+- name: jwt
+  secret:
+    secretName: {{ .existingSecret }}
+    items:
+{{- range $key, $path := dict "key" "secret" "signingKey" "key" "previousKey" "previous" }}
+{{- with get $.Values.login.jwt $key }}
+    - key: {{ . }}
+      path: {{ $path }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}
