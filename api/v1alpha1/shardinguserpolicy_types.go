@@ -179,6 +179,10 @@ type LockoutTerms struct {
 	// +kubebuilder:validation:MaxLength=16
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}h|[0-9]{1,7}m|[0-9]{1,9}s)+$') && duration(self) >= duration('1s') && duration(self) <= duration('8760h')",message="must be a duration from 1s to 8760h, in hours, minutes and seconds, for example 24h"
 	MaxDuration *metav1.Duration `json:"maxDuration,omitempty"`
+
+	// familiarSources gives addresses from which the account logged in within the last 30 days a budget of failed logins of their own. Failed logins from elsewhere then do not lock them out. attempts, duration and maxDuration apply to both budgets.
+	// +optional
+	FamiliarSources bool `json:"familiarSources,omitempty"`
 }
 
 // PasswordTerms are requirements for passwords.

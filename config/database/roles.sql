@@ -39,10 +39,11 @@ SELECT pg_catalog.to_regclass('users') IS NOT NULL AS has_users,
        COALESCE(pg_catalog.to_regclass('users')::pg_catalog.oid, 0::pg_catalog.oid) AS users_oid,
        pg_catalog.to_regclass('shardinguser_ownership') IS NOT NULL AND pg_catalog.to_regclass('login_attempts') IS NOT NULL
        AND pg_catalog.to_regclass('shardinguser_merges') IS NOT NULL AND pg_catalog.to_regclass('shardinguser_probes') IS NOT NULL
+       AND pg_catalog.to_regclass('shardinguser_familiar') IS NOT NULL
        AND pg_catalog.to_regclass('shardinguser_migrations') IS NOT NULL AS has_others,
        ARRAY[pg_catalog.to_regclass('users'), pg_catalog.to_regclass('login_attempts'), pg_catalog.to_regclass('shardinguser_merges'),
              pg_catalog.to_regclass('shardinguser_probes'), pg_catalog.to_regclass('shardinguser_ownership'),
-             pg_catalog.to_regclass('shardinguser_migrations')]::pg_catalog.oid[] AS all_oids
+             pg_catalog.to_regclass('shardinguser_familiar'), pg_catalog.to_regclass('shardinguser_migrations')]::pg_catalog.oid[] AS all_oids
 \gset
 SET LOCAL search_path = pg_catalog, pg_temp;
 
@@ -162,7 +163,8 @@ ALTER TABLE shardinguser_ownership OWNER TO :"controller";
 ALTER TABLE shardinguser_migrations OWNER TO :"controller";
 \endif
 
-REVOKE ALL ON TABLE shardinguser_ownership, login_attempts, shardinguser_merges, shardinguser_probes, shardinguser_migrations
+REVOKE ALL ON TABLE shardinguser_ownership, login_attempts, shardinguser_merges, shardinguser_probes, shardinguser_familiar,
+        shardinguser_migrations
     FROM :"controller", :"login";
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE shardinguser_ownership TO :"controller";
@@ -175,8 +177,8 @@ GRANT SELECT ON SEQUENCE :revisions TO :"controller";
 
 -- The login role writes the source of an attempt. Neither role reads it.
 GRANT SELECT (username, attempted_at, outcome, locked_until, attempt_key, attempts) ON TABLE login_attempts TO :"controller";
-GRANT SELECT (id, username, attempted_at, outcome, locked_until, user_agent, attempt_key, attempts),
-      INSERT (username, attempted_at, outcome, locked_until, source, user_agent, attempt_key),
+GRANT SELECT (id, username, attempted_at, outcome, locked_until, user_agent, attempt_key, attempts, familiar),
+      INSERT (username, attempted_at, outcome, locked_until, source, user_agent, attempt_key, familiar),
       UPDATE (outcome, attempts),
       DELETE
     ON TABLE login_attempts TO :"login";
@@ -184,6 +186,11 @@ GRANT SELECT (id, username, attempted_at, outcome, locked_until, user_agent, att
 -- SELECT ... FOR UPDATE requires the right UPDATE on a column, which is never changed.
 GRANT SELECT (id, merged_at), INSERT (id), UPDATE (merged_at), DELETE ON TABLE shardinguser_merges TO :"login";
 GRANT SELECT (id, probed_at), INSERT (id), UPDATE (probed_at), DELETE ON TABLE shardinguser_probes TO :"controller", :"login";
+
+-- The controller's role clears the counter and the lock, and does not read addresses.
+GRANT SELECT (username, failed_login_attempts, locked_until), UPDATE (failed_login_attempts, locked_until), DELETE
+    ON TABLE shardinguser_familiar TO :"controller";
+GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE shardinguser_familiar TO :"login";
 
 GRANT SELECT ON TABLE shardinguser_migrations TO :"controller", :"login";
 \if :migrate

@@ -4,6 +4,7 @@ package store
 
 import (
 	"math"
+	"net/netip"
 	"time"
 
 	"github.com/sharding-system/shardinguser-operator/internal/user"
@@ -33,6 +34,13 @@ import (
 //   - The limits are those of the caller, unless the ownership record has limits of a policy. An exempt account is charged and
 //     never locked by a charge. Where locks grow, each lasts twice as long as the one before. Only locks count that charges of
 //     this store wrote within GrowthPeriod and whose attempts did not succeed.
+//   - Where a policy says so (Lockout.Familiar), an account has two budgets. The familiar one is for all familiar addresses
+//     together: those of which a success was accepted within FamiliarFor, at most MostFamiliar of them, the latest. The common
+//     one, in the row, is for all others. Each has its counter and its lock, and the limits apply to each alike. An attempt is
+//     charged to one of them, and the lock of the other does not refuse it. A success clears the budget that its attempt was
+//     charged to, never the other one, and makes its address familiar. An unlock and a new password clear both. Of the familiar
+//     budget other programs know nothing: their locks are common ones.
+//   - An account that gets an owner, or loses it, has no familiar addresses.
 //   - PurgeAttempts deletes attempts older than a time, at most one batch at once, and returns how many. Attempts by which locks
 //     grow are kept for GrowthPeriod.
 
@@ -41,6 +49,12 @@ const PendingTime = 10 * time.Second
 
 // GrowthPeriod is how long a lock makes the next ones longer, where locks grow.
 const GrowthPeriod = 24 * time.Hour
+
+// FamiliarFor is how long after an accepted success an address is familiar, and MostFamiliar is how many an account has at most.
+const (
+	FamiliarFor  = 30 * 24 * time.Hour
+	MostFamiliar = 10
+)
 
 // Limits are when an account is locked, and for how long.
 type Limits struct {
@@ -51,6 +65,9 @@ type Limits struct {
 
 	// Most is how many failed attempts lock at the latest, whatever a policy says; 0 leaves that to it.
 	Most int
+
+	// CommonOnly charges every attempt to the common budget, and makes no address familiar.
+	CommonOnly bool
 }
 
 // For returns the limits of an account with these terms of a policy.
@@ -80,6 +97,20 @@ type Attempt struct {
 	Alias     string // stands for Username in the audit trail where there is no such account
 	Source    string // the client's address
 	UserAgent string
+}
+
+// Network returns what stands for the source's address where addresses are compared: the address or, of IPv6, the /64 that one
+// client usually has to itself. It is "" for a source that is no address.
+func (a Attempt) Network() string {
+	address, err := netip.ParseAddr(a.Source)
+	if err != nil {
+		return ""
+	}
+	if address = address.Unmap().WithZone(""); address.Is4() {
+		return address.String()
+	}
+	network, _ := address.Prefix(64)
+	return network.String()
 }
 
 // Verdict is what to do about an attempt.
@@ -125,6 +156,11 @@ type Charge struct {
 	// when it expires, by the store's clock.
 	Locks bool
 	Until time.Time
+
+	// Familiar is true where the attempt was charged to the familiar budget, whose counter and lock Failed, Locks and Until then
+	// are. Network becomes familiar if the attempt succeeds; "" where none does.
+	Familiar bool
+	Network  string
 
 	// Fallback is true where the fallback decides the attempt, since the database is unavailable.
 	Fallback bool

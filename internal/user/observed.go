@@ -29,6 +29,10 @@ type Row struct {
 	// LockPendingUntil is when a pending lock takes effect at the latest; nil if no lock is pending. A lock is pending
 	// until the login that wrote it is settled.
 	LockPendingUntil *time.Time
+
+	// FamiliarLockedUntil is the lock of the familiar addresses' own budget, which is not in the table users; nil if there is
+	// none, or if the account has no such budget.
+	FamiliarLockedUntil *time.Time
 }
 
 // OwnershipState is whether a row has an owner, or had one.
@@ -100,12 +104,19 @@ func (o Observed) LockLeft() time.Duration {
 	return o.left(o.Row.LockedUntil)
 }
 
-// NextLockChange returns the time until the lock expires or stops being pending; zero if there is none.
+// FamiliarLocked reports whether logins from familiar addresses are refused.
+func (o Observed) FamiliarLocked() bool { return o.Row != nil && o.left(o.Row.FamiliarLockedUntil) > 0 }
+
+// NextLockChange returns the time until a lock expires or stops being pending; zero if there is none.
 func (o Observed) NextLockChange() time.Duration {
+	next := o.LockLeft()
 	if o.LockPending() {
-		return min(o.LockLeft(), o.left(o.Row.LockPendingUntil))
+		next = min(next, o.left(o.Row.LockPendingUntil))
 	}
-	return o.LockLeft()
+	if o.FamiliarLocked() && (next == 0 || o.left(o.Row.FamiliarLockedUntil) < next) {
+		next = o.left(o.Row.FamiliarLockedUntil)
+	}
+	return next
 }
 
 // left returns the time until then, at least zero.

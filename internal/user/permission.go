@@ -39,6 +39,7 @@ type Lockout struct {
 	Duration time.Duration // of the first lock
 	Longest  time.Duration // locks double within a day up to this; 0 for constant locks
 	Exempt   bool          // the account is never locked
+	Familiar bool          // addresses that the account logged in from lately have a budget of their own
 }
 
 // planSuspension plans for a resource that no policy permits. Its row is deactivated until a policy permits the

@@ -89,7 +89,7 @@ func lockedCondition(d Desired, o Observed) *metav1.Condition {
 	case d.standsLocked(o):
 		return lockedByRequestCondition(*d.Lock)
 	case tells && o.Locked():
-		return lockedUntil(*o.Row.LockedUntil)
+		c = lockedUntil(*o.Row.LockedUntil)
 	case tells:
 		c.Reason = v1alpha1.ReasonLockExpired
 		c.Message = "The last lock expired; logins are checked again."
@@ -100,7 +100,24 @@ func lockedCondition(d Desired, o Observed) *metav1.Condition {
 		c.Reason = v1alpha1.ReasonNotLocked
 		c.Message = "The account is not locked."
 	}
+	if owned {
+		c.Message += familiarMessage(o)
+	}
 	return c
+}
+
+// familiarMessage returns what the lock of the other addresses does not say about familiar ones, with a space before it; "" for
+// nothing.
+func familiarMessage(o Observed) string {
+	switch {
+	case !o.Lockout().Familiar:
+	case o.FamiliarLocked():
+		return fmt.Sprintf(" Logins from familiar addresses are refused until %s because of failed attempts from such addresses.",
+			toEnd(o.Row.FamiliarLockedUntil).Format(time.RFC3339))
+	case o.Locked() && !o.LockPending():
+		return " Logins from addresses that the account logged in from lately are still checked."
+	}
+	return ""
 }
 
 func lockedUntil(until time.Time) *metav1.Condition {

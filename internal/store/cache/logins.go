@@ -8,9 +8,9 @@ import (
 )
 
 // Charged counts an attempt that was charged in the database: counters cause no notification. A lock causes one, but the
-// database may become unavailable before it arrives.
+// database may become unavailable before it arrives. The familiar budget is not in the cache: the fallback does not use it.
 func (c *Cache) Charged(charge store.Charge) {
-	if charge.Verdict != store.Check {
+	if charge.Verdict != store.Check || charge.Familiar {
 		return
 	}
 	c.mu.Lock()
@@ -28,6 +28,9 @@ func (c *Cache) Charged(charge store.Charge) {
 func (c *Cache) Succeeded(charge store.Charge) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if charge.Familiar { // the counter in the row is of the other budget
+		return
+	}
 	c.edit(charge.Username, func(row *user.Row) {
 		row.FailedLoginAttempts = 0
 		if charge.Locks {

@@ -52,7 +52,8 @@ func newOffline(accounts map[string]user.Observed, clock func() time.Time) *offl
 	return o
 }
 
-// charge charges an attempt. Alone is the number of failures during this fallback that locks; 0 leaves it to the limits.
+// charge charges an attempt to the common budget, wherever it comes from: replicas cannot agree on familiar addresses, and an
+// address that became familiar only now would give an account one more budget. Alone is the number of failures during this fallback that locks; 0 leaves it to the limits.
 func (o *offline) charge(ctx context.Context, attempt store.Attempt, limits store.Limits, alone int) (store.Charge, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -67,6 +68,7 @@ func (o *offline) charge(ctx context.Context, attempt store.Attempt, limits stor
 		}
 		limits.Most = before + alone
 	}
+	limits.CommonOnly = true
 	charged, err := o.store.Charge(ctx, attempt, limits)
 	if err != nil {
 		return charged, err
@@ -89,7 +91,7 @@ func (o *offline) charge(ctx context.Context, attempt store.Attempt, limits stor
 
 // charged counts an attempt that the database charged while the fallback began.
 func (o *offline) charged(charged store.Charge) {
-	if charged.Verdict != store.Check {
+	if charged.Verdict != store.Check || charged.Familiar {
 		return
 	}
 	o.mu.Lock()

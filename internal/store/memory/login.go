@@ -20,6 +20,7 @@ type attempt struct {
 	store.Record
 	account     string     // the username as it is, where there was such an account
 	lockedUntil *time.Time // the lock that it wrote
+	familiar    bool       // it was charged to the familiar budget
 }
 
 // wrote reports whether the attempt wrote this lock.
@@ -36,7 +37,11 @@ func (s *Store) Charge(ctx context.Context, a store.Attempt, limits store.Limits
 	defer s.mu.Unlock()
 	now := s.now()
 	row, exists := s.rows[a.Username]
-	charged := store.Charge{Username: a.Username, Verdict: s.verdict(a.Username, now)}
+	own, isFamiliar := s.familiarTo(a, limits, now)
+	if isFamiliar {
+		row.FailedLoginAttempts, row.LockedUntil = own.failed, own.lockedUntil
+	}
+	charged := store.Charge{Username: a.Username, Verdict: s.verdict(a.Username, row, exists, now)}
 	entry := attempt{Record: a.Record(exists)}
 	entry.Time, entry.Outcome = now, charged.Verdict.Outcome()
 	if exists {
@@ -45,22 +50,30 @@ func (s *Store) Charge(ctx context.Context, a store.Attempt, limits store.Limits
 	if charged.Verdict == store.Check {
 		row = copied(row)
 		charged.PasswordHash, charged.Roles = row.PasswordHash, slices.Clone(row.Roles)
+		if !limits.CommonOnly && s.splits(a.Username) {
+			charged.Network = a.Network()
+		}
 		limits = s.limitsOf(a.Username, limits)
-		charged.Exempt = limits.Exempt
-		entry.lockedUntil = charge(&row, limits, now, func() int { return s.locksBefore(a.Username, now) })
+		charged.Exempt, charged.Familiar, entry.familiar = limits.Exempt, isFamiliar, isFamiliar
+		entry.lockedUntil = charge(&row, limits, now, func() int { return s.locksBefore(a.Username, isFamiliar, now) })
 		charged.Failed = row.FailedLoginAttempts
 		if entry.lockedUntil != nil {
 			charged.Locks, charged.Until = true, *entry.lockedUntil
 		}
-		s.rows[a.Username] = row
+		if isFamiliar {
+			own.failed, own.lockedUntil = row.FailedLoginAttempts, row.LockedUntil
+			s.familiar[a.Username] = own
+		} else {
+			s.rows[a.Username] = row
+		}
 		s.notify(a.Username)
 	}
 	charged.ID = s.record(entry)
 	return charged, nil
 }
 
-func (s *Store) verdict(username string, now time.Time) store.Verdict {
-	row, exists := s.rows[username]
+// verdict judges an attempt by the row, whose counter and lock are those of the budget that the attempt is charged to.
+func (s *Store) verdict(username string, row user.Row, exists bool, now time.Time) store.Verdict {
 	switch {
 	case !exists:
 		return store.Unknown
@@ -86,13 +99,13 @@ func (s *Store) limitsOf(username string, limits store.Limits) store.Limits {
 	return limits.For(user.Lockout{})
 }
 
-// locksBefore is how many locks make the next one longer.
-func (s *Store) locksBefore(username string, now time.Time) (locks int) {
+// locksBefore is how many locks make the next one of a budget longer.
+func (s *Store) locksBefore(username string, isFamiliar bool, now time.Time) (locks int) {
 	for _, a := range slices.Backward(s.attempts) {
 		if !a.Time.After(now.Add(-store.GrowthPeriod)) {
 			break
 		}
-		if a.account == username && a.lockedUntil != nil && a.Outcome != store.Succeeded {
+		if a.account == username && a.familiar == isFamiliar && a.lockedUntil != nil && a.Outcome != store.Succeeded {
 			locks++
 		}
 	}
@@ -135,7 +148,8 @@ func (s *Store) Settle(ctx context.Context, charged store.Charge, success bool) 
 		now := s.now()
 		row = copied(row)
 		row.LastLogin = &now
-		if lock := row.LockedUntil; lock == nil || !lock.After(now) || entry.wrote(lock) {
+		s.remember(charged, *entry, now)
+		if lock := row.LockedUntil; !entry.familiar && (lock == nil || !lock.After(now) || entry.wrote(lock)) {
 			row.FailedLoginAttempts, row.LockedUntil = 0, nil
 		}
 		s.rows[charged.Username] = row
@@ -154,7 +168,7 @@ func (s *Store) pendingUntil(username string, lock *time.Time, now time.Time) *t
 		if !until.After(now) {
 			return nil
 		}
-		if a.account == username && a.wrote(lock) && a.Outcome == store.Pending {
+		if a.account == username && !a.familiar && a.wrote(lock) && a.Outcome == store.Pending {
 			return &until
 		}
 	}

@@ -26,6 +26,7 @@ type Store struct {
 	merges    map[string]time.Time // when each batch was merged
 	watchers  map[*watcher]struct{}
 	replaced  map[string]replacement // by username, those of late
+	familiar  map[string]familiar    // by username
 
 	attempts    []attempt // the last ones, in the order of their IDs
 	lastAttempt int64     // the ID of the latest one ever
@@ -40,6 +41,7 @@ func New(now func() time.Time) *Store {
 		merges:    map[string]time.Time{},
 		watchers:  map[*watcher]struct{}{},
 		replaced:  map[string]replacement{},
+		familiar:  map[string]familiar{},
 	}
 }
 
@@ -70,6 +72,7 @@ func (s *Store) observe(username string, now time.Time) user.Observed {
 	if row, ok := s.rows[username]; ok {
 		row = copied(row)
 		row.LockPendingUntil = s.pendingUntil(username, row.LockedUntil, now)
+		row.FamiliarLockedUntil = s.familiarLock(username)
 		observed.Row = &row
 	}
 	if record, ok := s.ownership[username]; ok {
@@ -102,6 +105,7 @@ func (s *Store) Apply(ctx context.Context, change user.Change) (user.Observed, e
 
 	s.revision++
 	s.ownership[change.Username] = s.recordAfter(change, record)
+	s.changeFamiliar(change)
 	switch change.Verb {
 	case user.Create, user.Adopt, user.Update:
 		s.recordReplaced(change, row)

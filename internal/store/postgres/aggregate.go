@@ -3,14 +3,13 @@
 package postgres
 
 import (
-	"net/netip"
+	"cmp"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/sharding-system/shardinguser-operator/internal/fair"
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
@@ -116,13 +115,6 @@ func (s placement) arguments(args pgx.NamedArgs) {
 // network is the address or, of IPv6, the /64 that one client usually has to itself. Other text stays as it is, as far as a
 // record can have it.
 func network(address string) string {
-	at, err := netip.ParseAddr(address)
-	if err != nil {
-		return store.Attempt{Source: address}.Record(true).Source
-	}
-	at = at.Unmap().WithZone("")
-	if at.Is4() {
-		return at.String()
-	}
-	return fair.SourceOf(at).String()
+	attempt := store.Attempt{Source: address}
+	return cmp.Or(attempt.Network(), attempt.Record(true).Source)
 }

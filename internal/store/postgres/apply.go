@@ -139,6 +139,7 @@ const recordPolicy = `,
         lockout_duration = @lockout_duration::bigint::float8 * INTERVAL '1 microsecond',
         lockout_longest = @lockout_longest::bigint::float8 * INTERVAL '1 microsecond',
         lockout_exempt = @lockout_exempt::boolean,
+        lockout_familiar = @lockout_familiar::boolean,
         valid_until = @valid_until::timestamptz,
         withheld = @withheld::text`
 
@@ -150,6 +151,7 @@ recorded AS (
     INSERT INTO shardinguser_ownership (username, cluster, system, namespace, name, uid, state, generation, deletion_policy,
         password_version, password_hash, password_weak, password_suspicion, password_judged, password_digest, password_changed_at, unlock_handled,
         suspended, lockout_attempts, lockout_duration, lockout_longest, lockout_exempt,
+        lockout_familiar,
         valid_until,
         withheld)
     SELECT ` + sameName + `, @cluster, @system, @namespace, @name, @uid, 'owned', @generation::bigint, @deletion,
@@ -158,6 +160,7 @@ recorded AS (
         @suspended::boolean, @lockout_attempts::integer, @lockout_duration::bigint::float8 * INTERVAL '1 microsecond',
         @lockout_longest::bigint::float8 * INTERVAL '1 microsecond',
         @lockout_exempt::boolean,
+        @lockout_familiar::boolean,
         @valid_until::timestamptz,
         @withheld::text
     FROM %[1]s w
@@ -278,23 +281,26 @@ func statementFor(change user.Change) (string, error) {
 	}
 	switch change.Verb {
 	case user.Create:
-		return steps(fence, insertRow, after("written", record))
+		return steps(fence, insertRow, after("written", record+forgetFamiliar))
 	case user.Adopt:
-		return steps(fence, fmt.Sprintf(updateRow, columns(change)), after("written", record))
+		return steps(fence, fmt.Sprintf(updateRow, columns(change)), after("written", record+forgetFamiliar))
 	case user.Update:
 		record := strings.ReplaceAll(recordUpdate, "%[2]s", recorded(change))
+		if change.ClearLockout {
+			record += unlockFamiliar
+		}
 		if set := columns(change); set != "" {
 			return steps(owned, fmt.Sprintf(updateRow, set), after("written", record))
 		}
 		return steps(owned, after("fence", record))
 	case user.Delete:
-		return steps(owned, deleteRow, after("gone", recordDeleted), purge)
+		return steps(owned, deleteRow, after("gone", recordDeleted+forgetFamiliar), purge)
 	case user.Deactivate:
-		return steps(owned, deactivation(change), after("gone", recordReleased))
+		return steps(owned, deactivation(change), after("gone", recordReleased+forgetFamiliar))
 	case user.Suspend:
 		return steps(suspension(change)...)
 	case user.Release:
-		return steps(fenceOwned, after("fence", recordReleased))
+		return steps(fenceOwned, after("fence", recordReleased+forgetFamiliar))
 	case user.Bury:
 		if change.Revision == 0 {
 			return steps(fenceNone, after("fence", recordBuriedNew), purge)
@@ -400,6 +406,7 @@ func (s *Store) arguments(change user.Change) (pgx.NamedArgs, error) {
 		"lockout_duration": change.Lockout.Duration.Microseconds(),
 		"lockout_longest":  change.Lockout.Longest.Microseconds(),
 		"lockout_exempt":   change.Lockout.Exempt,
+		"lockout_familiar": change.Lockout.Familiar,
 		"valid_until":      change.ValidUntil,
 		"withheld":         string(change.Withheld),
 	}, nil

@@ -37,9 +37,12 @@ SELECT pg_catalog.current_setting('transaction_read_only')::boolean
        OR EXISTS (SELECT attempt_key, attempts FROM login_attempts WHERE false)`
 
 	lookAtRecords = lookAtLogins + `
-       OR EXISTS (SELECT system, password_digest FROM shardinguser_ownership WHERE false)`
+       OR EXISTS (SELECT system, password_digest, lockout_familiar FROM shardinguser_ownership WHERE false)
+       OR EXISTS (SELECT username, failed_login_attempts, locked_until FROM shardinguser_familiar WHERE false)`
 
 	lookAtTables = lookAtRecords + `
+       OR EXISTS (SELECT sources, logins, last_login_at FROM shardinguser_familiar WHERE false)
+       OR EXISTS (SELECT familiar FROM login_attempts WHERE false)
        OR EXISTS (SELECT FROM shardinguser_merges WHERE false)`
 )
 

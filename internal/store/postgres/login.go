@@ -29,7 +29,7 @@ import (
 const recordedEnd = `(pg_catalog.to_jsonb(p) ->> 'valid_until'::text)::timestamptz`
 
 // chargeAttempt always yields one row, except for an account whose row could not be written or does not have the written
-// values: then nothing is recorded, and no password may be checked.
+// values: then nothing is recorded, and no password may be checked. The parts in braces are those of budgets.
 const chargeAttempt = `
 WITH` + patient + `
 account AS MATERIALIZED (
@@ -42,15 +42,19 @@ account AS MATERIALIZED (
     FROM patience, users u WHERE u.username::text = @username::text
     FOR NO KEY UPDATE OF u
 ),
+terms AS MATERIALIZED (
+    SELECT p.lockout_attempts, p.lockout_duration, p.lockout_longest, p.lockout_exempt,
+           ` + recordedEnd + ` AS valid_until{term}
+    FROM account a JOIN shardinguser_ownership p ON p.username::text = @username::text AND p.state = 'owned'
+),{budget}
 found AS MATERIALIZED (
-    SELECT a.*, pg_catalog.clock_timestamp() AS at,
+    SELECT a.username, a.password_hash, a.roles, a.active, {counter}, pg_catalog.clock_timestamp() AS at,
            COALESCE(NULLIF(p.lockout_attempts, 0), @attempts::bigint) AS attempts,
            COALESCE(NULLIF(p.lockout_duration, INTERVAL '0'), @duration::bigint::float8 * INTERVAL '1 microsecond') AS duration,
            COALESCE(p.lockout_longest, INTERVAL '0') AS longest,
            COALESCE(p.lockout_exempt, false) AS exempt,
-           ` + recordedEnd + ` AS valid_until
-    FROM (VALUES (1)) AS one LEFT JOIN account a ON true
-    LEFT JOIN shardinguser_ownership p ON p.username::text = @username::text AND a.username IS NOT NULL AND p.state = 'owned'
+           p.valid_until
+    FROM (VALUES (1)) AS one LEFT JOIN account a ON true LEFT JOIN terms p ON true{join}
 ),
 judged AS MATERIALIZED (
     SELECT f.*,
@@ -64,22 +68,13 @@ judged AS MATERIALIZED (
     FROM found f
 ),
 written AS (
-    UPDATE users u SET
-        failed_login_attempts = j.charged,
-        -- It grows as a number: an interval overflows.
-        locked_until = CASE WHEN j.charged >= j.attempts AND NOT j.exempt THEN j.at + GREATEST(j.duration,
-            CASE WHEN j.longest > j.duration THEN pg_catalog.make_interval(secs => LEAST(EXTRACT(epoch FROM j.longest)::float8, (
-                SELECT EXTRACT(epoch FROM j.duration)::float8 * 2::float8 ^ LEAST(pg_catalog.count(*), 30)::float8 FROM login_attempts before
-                WHERE before.username::text = @name::text AND before.locked_until IS NOT NULL AND before.outcome NOT IN ('success', 'unchecked')
-                  AND before.attempted_at > j.at - @growth::bigint::float8 * INTERVAL '1 microsecond')))
-            END)
-        END
-    FROM judged j WHERE u.username::text = j.username::text AND j.verdict = 'check'
+    UPDATE users u SET failed_login_attempts = j.charged, locked_until = ` + lockOfCharge + `
+    FROM judged j WHERE u.username::text = j.username::text AND j.verdict = 'check' AND NOT j.familiar
     -- Another program's trigger may keep the counter, or the lock, as it was. Such a charge does not count.
     RETURNING u.locked_until::timestamptz AS locked_until,
         COALESCE(u.failed_login_attempts >= j.charged, false)
             AND (u.locked_until IS NOT NULL OR j.charged < j.attempts OR j.exempt) AS counts
-),
+),{written}
 added AS (
     UPDATE login_attempts a SET attempts = LEAST(a.attempts, 2147483646) + 1
     FROM judged j WHERE a.id = CASE j.verdict
@@ -88,13 +83,13 @@ added AS (
     RETURNING a.id, a.locked_until
 ),
 recorded AS (
-    INSERT INTO login_attempts (attempted_at, username, source, user_agent, outcome, locked_until, attempt_key)
+    INSERT INTO login_attempts (attempted_at, username, source, user_agent, outcome, locked_until, attempt_key{column})
     SELECT j.at,
            CASE WHEN j.aggregates THEN '' WHEN j.username IS NULL THEN @alias::text ELSE @name::text END,
            CASE WHEN j.aggregates THEN @aggregated_source::text ELSE @source::text END,
            CASE WHEN j.aggregates THEN '' ELSE @user_agent::text END,
-           CASE j.verdict WHEN 'check' THEN 'pending' ELSE j.verdict END, w.locked_until, @key::text
-    FROM (SELECT *, verdict <> 'check' AND @aggregated::boolean AS aggregates FROM judged) j LEFT JOIN written w ON true
+           CASE j.verdict WHEN 'check' THEN 'pending' ELSE j.verdict END, w.locked_until, @key::text{value}
+    FROM (SELECT *, verdict <> 'check' AND @aggregated::boolean AS aggregates FROM judged) j LEFT JOIN {rows} w ON true
     WHERE (j.verdict <> 'check' OR w.counts) AND NOT EXISTS (SELECT FROM added)
     RETURNING id, locked_until
 )
@@ -102,8 +97,19 @@ SELECT r.id, j.verdict, r.locked_until,
        CASE j.verdict WHEN 'check' THEN j.charged ELSE 0 END,
        CASE j.verdict WHEN 'check' THEN j.password_hash ELSE '' END,
        CASE j.verdict WHEN 'check' THEN j.roles END,
-       j.verdict = 'check' AND j.exempt
+       j.verdict = 'check' AND j.exempt,
+       j.verdict = 'check' AND j.familiar,
+       CASE WHEN j.verdict = 'check' AND j.splits THEN @network::text ELSE '' END
 FROM (TABLE added UNION ALL TABLE recorded) r CROSS JOIN judged j`
+
+// lockOfCharge is the lock that a charge writes. It grows as a number: an interval overflows.
+const lockOfCharge = `CASE WHEN j.charged >= j.attempts AND NOT j.exempt THEN j.at + GREATEST(j.duration,
+            CASE WHEN j.longest > j.duration THEN pg_catalog.make_interval(secs => LEAST(EXTRACT(epoch FROM j.longest)::float8, (
+                SELECT EXTRACT(epoch FROM j.duration)::float8 * 2::float8 ^ LEAST(pg_catalog.count(*), 30)::float8 FROM login_attempts before
+                WHERE before.username::text = @name::text AND before.locked_until IS NOT NULL AND before.outcome NOT IN ('success', 'unchecked')
+                  AND before.attempted_at > j.at - @growth::bigint::float8 * INTERVAL '1 microsecond'{same})))
+            END)
+        END`
 
 // askCharged reads the row in the transaction of the charge, which holds its lock: an AFTER trigger of another program may have
 // reset the counter or the lock. Such a charge does not count, and no password may be checked.
@@ -123,7 +129,7 @@ account AS MATERIALIZED (
     FOR NO KEY UPDATE OF u
 ),
 attempt AS MATERIALIZED (
-    SELECT a.id, a.outcome, a.locked_until FROM login_attempts a WHERE a.id = @id::bigint
+    SELECT a.id, a.outcome, a.locked_until, {familiar} AS familiar FROM login_attempts a WHERE a.id = @id::bigint
     FOR UPDATE
 ),
 judged AS MATERIALIZED (
@@ -134,7 +140,8 @@ judged AS MATERIALIZED (
                  AND ` + recordedEnd + ` <= pg_catalog.clock_timestamp()
            ) AS accepted,
            a.locked_until IS NOT NULL AS locks,
-           COALESCE(c.locked_until <= pg_catalog.clock_timestamp() OR c.locked_until = a.locked_until, c.locked_until IS NULL) AS clears
+           NOT a.familiar
+               AND COALESCE(c.locked_until <= pg_catalog.clock_timestamp() OR c.locked_until = a.locked_until, c.locked_until IS NULL) AS clears
     FROM attempt a LEFT JOIN (SELECT true AS found, account.* FROM account) c ON true
 ),
 written AS (
@@ -143,7 +150,7 @@ written AS (
         failed_login_attempts = CASE WHEN j.clears THEN 0 ELSE u.failed_login_attempts END,
         locked_until = CASE WHEN j.clears THEN NULL ELSE u.locked_until END
     FROM judged j WHERE u.username::text = @username::text AND j.is_first AND j.accepted
-),
+),{remembered}
 recorded AS (
     UPDATE login_attempts a SET outcome = CASE WHEN j.accepted THEN 'success' ELSE 'failed' END
     FROM judged j WHERE a.id = j.id AND j.is_first
@@ -185,12 +192,16 @@ func (s *Store) Charge(ctx context.Context, a store.Attempt, limits store.Limits
 	key := rand.Text()
 	args := chargeArguments(a, limits)
 	args["key"], args["lock_timeout"] = key, milliseconds(s.timing.lock)
+	b := s.budgets(ctx)
+	if b.areSplit && !limits.CommonOnly {
+		args["network"] = a.Network()
+	}
 	refusal := s.aggregates.next(a.Source, time.Now())
 	refusal.arguments(args)
-	charged, err := s.charge(ctx, a.Username, args)
+	charged, err := s.charge(ctx, b, a.Username, args)
 	if args["username"] != nil && isUnencodable(err) {
 		args["username"], args["name"] = nil, "" // no name of this database
-		charged, err = s.charge(ctx, a.Username, args)
+		charged, err = s.charge(ctx, b, a.Username, args)
 	}
 	s.aggregates.done(refusal, charged.Verdict, charged.ID)
 	if err != nil {
@@ -206,7 +217,7 @@ func (s *Store) Charge(ctx context.Context, a store.Attempt, limits store.Limits
 func chargeArguments(a store.Attempt, limits store.Limits) pgx.NamedArgs {
 	known, unknown := a.Record(true), a.Record(false)
 	args := pgx.NamedArgs{
-		"username": nil, "name": "", "alias": unknown.Username, "source": known.Source, "user_agent": known.UserAgent,
+		"username": nil, "name": "", "network": "", "alias": unknown.Username, "source": known.Source, "user_agent": known.UserAgent,
 		"attempts": limits.Attempts, "duration": limits.Duration.Microseconds(), "growth": store.GrowthPeriod.Microseconds(),
 	}
 	if store.MayBeUsername(a.Username) {
@@ -215,7 +226,7 @@ func chargeArguments(a store.Attempt, limits store.Limits) pgx.NamedArgs {
 	return args
 }
 
-func (s *Store) charge(ctx context.Context, username string, args pgx.NamedArgs) (store.Charge, error) {
+func (s *Store) charge(ctx context.Context, b budgets, username string, args pgx.NamedArgs) (store.Charge, error) {
 	var (
 		charged   store.Charge
 		roles     *string
@@ -225,11 +236,11 @@ func (s *Store) charge(ctx context.Context, username string, args pgx.NamedArgs)
 	err := s.insist(ctx, username, func() error {
 		return s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {
 			batch := &pgx.Batch{}
-			batch.Queue(chargeAttempt, args)
+			batch.Queue(b.charge, args)
 			batch.Queue(askCharged, args)
 			results := conn.SendBatch(ctx, batch)
 			err := results.QueryRow().Scan(&charged.ID, &charged.Verdict, &lock, &charged.Failed, &charged.PasswordHash, &roles,
-				&charged.Exempt)
+				&charged.Exempt, &charged.Familiar, &charged.Network)
 			isCharged = !errors.Is(err, pgx.ErrNoRows)
 			if err != nil && isCharged {
 				return errors.Join(err, results.Close())
@@ -237,7 +248,7 @@ func (s *Store) charge(ctx context.Context, username string, args pgx.NamedArgs)
 			var failed int64
 			var isLocked bool
 			err = results.QueryRow().Scan(&failed, &isLocked)
-			if isCharged && charged.Verdict == store.Check {
+			if isCharged && charged.Verdict == store.Check && !charged.Familiar {
 				isCharged = err == nil && failed >= int64(charged.Failed) && (isLocked || !lock.Valid)
 			}
 			if errors.Is(err, pgx.ErrNoRows) {
@@ -270,12 +281,17 @@ func (s *Store) Settle(ctx context.Context, charged store.Charge, success bool) 
 	}
 	args := pgx.NamedArgs{
 		"id": charged.ID, "username": charged.Username, "password_hash": charged.PasswordHash, "success": success,
+		"network":      charged.Network,
 		"lock_timeout": milliseconds(s.timing.lock),
+	}
+	b := oneBudget
+	if charged.Network != "" {
+		b = twoBudgets
 	}
 	err = s.insist(ctx, charged.Username, func() error {
 		return s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {
 			var notified *string
-			err := conn.QueryRow(ctx, settleAttempt, args).Scan(&accepted, &notified)
+			err := conn.QueryRow(ctx, b.settle, args).Scan(&accepted, &notified)
 			if errors.Is(err, pgx.ErrNoRows) {
 				return nil
 			}
@@ -292,7 +308,7 @@ func (s *Store) Settle(ctx context.Context, charged store.Charge, success bool) 
 }
 
 // PurgeAttempts deletes attempts that are older than this by the database's clock, at most one batch, and returns how many.
-// Several replicas may do it at once. Its errors are package store's sentinels and that of the context.
+// It also deletes addresses that are no longer familiar. Several replicas may do it at once. Its errors are package store's sentinels and that of the context.
 func (s *Store) PurgeAttempts(ctx context.Context, olderThan time.Duration, batch int) (int, error) {
 	var purged int64
 	err := s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {
@@ -303,5 +319,8 @@ func (s *Store) PurgeAttempts(ctx context.Context, olderThan time.Duration, batc
 		purged = tag.RowsAffected()
 		return err
 	})
+	if err == nil {
+		err = s.purgeFamiliar(ctx, batch)
+	}
 	return int(purged), err
 }

@@ -139,9 +139,10 @@ const missingSchema = "The first schema of the search_path does not exist, or th
 // may be restored from an older dump.
 const tablesThere = "SELECT pg_catalog.to_regclass('users') IS NOT NULL AND pg_catalog.to_regclass('" + schema.Ownership + "') IS NOT NULL " +
 	"AND pg_catalog.to_regclass('" + schema.Attempts + "') IS NOT NULL AND pg_catalog.to_regclass('" + schema.Merges + "') IS NOT NULL " +
-	"AND pg_catalog.to_regclass('" + schema.Probes + "') IS NOT NULL AND NOT EXISTS (SELECT FROM (VALUES ('" +
+	"AND pg_catalog.to_regclass('" + schema.Probes + "') IS NOT NULL AND pg_catalog.to_regclass('" + schema.Familiar + "') IS NOT NULL AND NOT EXISTS (SELECT FROM (VALUES ('" +
 	schema.Ownership + "', 'suspended'), ('" + schema.Ownership + "', 'password_judged'), ('" + schema.Ownership + "', 'system'), ('" +
-	schema.Ownership + "', 'password_digest'), ('" + schema.Attempts + "', 'attempt_key'), ('" + schema.Attempts + "', 'attempts')) " +
+	schema.Ownership + "', 'password_digest'), ('" + schema.Attempts + "', 'attempt_key'), ('" + schema.Attempts + "', 'attempts'), ('" +
+	schema.Ownership + "', 'lockout_familiar'), ('" + schema.Attempts + "', 'familiar')) " +
 	"AS added (of_table, name) WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE NOT a.attisdropped " +
 	"AND a.attrelid = pg_catalog.to_regclass(added.of_table)::oid AND a.attname::text = added.name))"
 

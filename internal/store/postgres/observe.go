@@ -44,11 +44,14 @@ SELECT asked.place, pg_catalog.now(),
        COALESCE(EXTRACT(epoch FROM o.lockout_duration) * 1000000::numeric, 0)::bigint,
        COALESCE(EXTRACT(epoch FROM o.lockout_longest) * 1000000::numeric, 0)::bigint,
        COALESCE(o.lockout_exempt, false),
+       COALESCE(o.lockout_familiar, false),
+       f.locked_until,
        o.valid_until,
        COALESCE(o.withheld, '')
 FROM ROWS FROM (pg_catalog.unnest(@usernames::text[]), pg_catalog.unnest(@recorded::text[])) WITH ORDINALITY AS asked (username, recorded, place)
 LEFT JOIN users u ON u.username::text = asked.username::text
-LEFT JOIN shardinguser_ownership o ON o.username::text = asked.username::text`
+LEFT JOIN shardinguser_ownership o ON o.username::text = asked.username::text
+LEFT JOIN shardinguser_familiar f ON f.username::text = asked.username::text AND o.lockout_familiar AND o.state = 'owned'`
 
 // Observe reads an account. Its errors are package store's ErrUnavailable, and that of the context.
 func (s *Store) Observe(ctx context.Context, username string) (user.Observed, error) {
@@ -119,6 +122,7 @@ func scanAccount(result pgx.Row) (place int, observed user.Observed, err error) 
 		roles                           *string
 		failed                          int64
 		locked, login, pending, changed pgtype.Timestamptz
+		familiar                        pgtype.Timestamptz
 		duration, longest               int64 // microseconds
 		validUntil                      pgtype.Timestamptz
 	)
@@ -128,6 +132,7 @@ func scanAccount(result pgx.Row) (place int, observed user.Observed, err error) 
 		&note.State, &note.Generation, &note.Revision, &note.Deletion,
 		&note.PasswordVersion, &note.PasswordHash, &note.PasswordWeak, &note.PasswordSuspicion, &note.PasswordUnchecked, &note.PasswordDigest, &changed, &note.UnlockHandled,
 		&note.Suspended, &note.Lockout.Attempts, &duration, &longest, &note.Lockout.Exempt,
+		&note.Lockout.Familiar, &familiar,
 		&validUntil,
 		&note.Withheld)
 	if err != nil {
@@ -136,6 +141,7 @@ func scanAccount(result pgx.Row) (place int, observed user.Observed, err error) 
 	if exists {
 		row.FailedLoginAttempts = int(failed)
 		row.LockedUntil, row.LastLogin = moment(locked), moment(login)
+		row.FamiliarLockedUntil = moment(familiar)
 		if pending.Valid && pending.Time.After(observed.Now) {
 			row.LockPendingUntil = moment(pending)
 		}

@@ -78,22 +78,24 @@ func (r Role) rights() []right {
 			{schema.Ownership, "SELECT, INSERT, UPDATE, DELETE"},
 			{schema.Attempts, "SELECT (username, attempted_at, outcome, locked_until, attempt_key, attempts)"},
 			{schema.Probes, probing},
+			{schema.Familiar, "SELECT (username, failed_login_attempts, locked_until), UPDATE (failed_login_attempts, locked_until), DELETE"},
 			{schema.Versions, "SELECT"},
 		}
 	case RoleLogin:
 		return []right{
 			{schema.Users, "SELECT (" + readColumns + "), UPDATE (failed_login_attempts, locked_until, last_login_at)"},
 			{schema.Ownership, "SELECT"},
-			{schema.Attempts, "SELECT (id, username, attempted_at, outcome, locked_until, user_agent, attempt_key, attempts), " +
-				"INSERT (username, attempted_at, outcome, locked_until, source, user_agent, attempt_key), UPDATE (outcome, attempts), DELETE"},
+			{schema.Attempts, "SELECT (id, username, attempted_at, outcome, locked_until, user_agent, attempt_key, attempts, familiar), " +
+				"INSERT (username, attempted_at, outcome, locked_until, source, user_agent, attempt_key, familiar), UPDATE (outcome, attempts), DELETE"},
 			{schema.Merges, "SELECT (id, merged_at), INSERT (id), UPDATE (merged_at), DELETE"},
 			{schema.Probes, probing},
+			{schema.Familiar, "SELECT, INSERT, UPDATE, DELETE"},
 			{schema.Versions, "SELECT"},
 		}
 	case RoleBoth:
 	}
 	return []right{{
-		strings.Join([]string{schema.Users, schema.Ownership, schema.Attempts, schema.Merges, schema.Probes}, ", "), "SELECT, INSERT, UPDATE, DELETE",
+		strings.Join([]string{schema.Users, schema.Ownership, schema.Attempts, schema.Merges, schema.Probes, schema.Familiar}, ", "), "SELECT, INSERT, UPDATE, DELETE",
 	}}
 }
 

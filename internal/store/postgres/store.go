@@ -58,6 +58,8 @@ type Store struct {
 	mismatchSuspected bool   // the last comparison found different tables
 
 	observer *observer.Observer
+
+	splitsBudgets atomic.Bool // the schema was found to have familiar addresses
 }
 
 // Open returns a store. The database need not be available, but the DSN has to be valid: an error is an UnavailableError about

@@ -24,15 +24,15 @@ import (
 // and taking off more would give a free guess. Of locks it clears the one that these attempts wrote.
 //
 // A statement before it locks the account. Otherwise the count would be older than the counter, by what other transactions did
-// while this one waited.
+// while this one waited. The braces are for the table of the budget, and a condition for its attempts.
 const uncharge = `
 WITH account AS MATERIALIZED (
     SELECT u.username, GREATEST(u.failed_login_attempts, 0)::bigint AS failed, u.locked_until::timestamptz AS locked_until
-    FROM users u WHERE u.username::text = @username::text
+    FROM {table} u WHERE u.username::text = @username::text
 ),
 attempt AS MATERIALIZED (
     SELECT a.id, a.locked_until FROM login_attempts a
-    WHERE a.username::text = @name::text AND (a.attempt_key = ANY (@keys::text[]) OR a.id = ANY (@ids::bigint[])) AND a.outcome = 'pending'
+    WHERE a.username::text = @name::text AND (a.attempt_key = ANY (@keys::text[]) OR a.id = ANY (@ids::bigint[])) AND a.outcome = 'pending'{of}
     FOR UPDATE
 ),
 taken AS MATERIALIZED (
@@ -40,10 +40,10 @@ taken AS MATERIALIZED (
 ),
 since AS MATERIALIZED (
     SELECT pg_catalog.count(*) AS charged FROM taken t JOIN login_attempts a ON a.username::text = @name::text AND a.id >= t.first
-    WHERE a.outcome IN ('pending', 'failed')
+    WHERE a.outcome IN ('pending', 'failed'){of}
 ),
 written AS (
-    UPDATE users u SET
+    UPDATE {table} u SET
         failed_login_attempts = c.failed - t.charged,
         locked_until = CASE WHEN c.locked_until = t.lock THEN NULL ELSE u.locked_until END
     FROM account c, taken t, since s
@@ -134,6 +134,7 @@ func (s *Store) uncharge(ctx context.Context, username string, list openAttempts
 		"lock_timeout": milliseconds(s.timing.lock), "username": username, "keys": list.keys, "ids": list.ids,
 		"name": store.Attempt{Username: username}.Record(true).Username,
 	}
+	b := s.budgets(ctx)
 	return s.patiently(ctx, username, s.settings.StatementTimeout, func() error {
 		return s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {
 			var notified *string
@@ -141,7 +142,12 @@ func (s *Store) uncharge(ctx context.Context, username string, list openAttempts
 				if _, err := tx.Exec(ctx, lockAccount, args); err != nil {
 					return err
 				}
-				return tx.QueryRow(ctx, uncharge, args).Scan(&notified)
+				for _, sql := range b.uncharge {
+					if err := tx.QueryRow(ctx, sql, args).Scan(&notified); err != nil {
+						return err
+					}
+				}
+				return nil
 			})
 		})
 	})

@@ -76,7 +76,7 @@ type Program interface {
 	// Attempts is the audit trail, in the order of the charges.
 	Attempts(t *testing.T) []store.Record
 
-	// Age makes every recorded attempt older by this.
+	// Age makes every recorded attempt, and what is known of familiar addresses, older by this.
 	Age(t *testing.T, by time.Duration)
 
 	// Now is the store's clock.
@@ -113,7 +113,7 @@ func groups() [][]test {
 	return [][]test{
 		creating, adopting, updating, ending, burying, confirming, racing, reading, watching, charging, settling, pending, keeping,
 		merging, governing, sparing, owning, leaving, disabling,
-		expiring,
+		expiring, splitting,
 	}
 }
 

@@ -18,6 +18,7 @@ const (
 	Attempts  = "login_attempts"          // the audit trail of logins
 	Merges    = "shardinguser_merges"     // IDs of merged batches
 	Probes    = "shardinguser_probes"     // rows that probes write
+	Familiar  = "shardinguser_familiar"   // familiar addresses of accounts, and their budgets
 	Versions  = "shardinguser_migrations" // versions of the schema
 )
 
@@ -48,7 +49,7 @@ var TriggerBody = strings.Split(Triggers, "$fn$")[1]
 // IsOurs reports whether a table is one of the operator's.
 func IsOurs(table string) bool {
 	switch table {
-	case Ownership, Attempts, Merges, Probes, Versions:
+	case Ownership, Attempts, Merges, Probes, Familiar, Versions:
 		return true
 	}
 	return false
