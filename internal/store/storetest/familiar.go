@@ -356,22 +356,17 @@ var splitting = []test{
 			expect(t, "familiar", s.from(t, owned(i)).Familiar, true)
 		}
 	}},
-	{"a subscriber is notified of the end of the attempt that locked the familiar budget", func(t *testing.T, s *subject) {
+	{"the lock of the familiar budget is observed until it expires, and so is the next change", func(t *testing.T, s *subject) {
 		s.created(t, under(split))
 		s.logsIn(t, home)
-		var last store.Charge
-		for range 5 {
-			last = s.from(t, home)
-		}
-		w := s.watch(t)
-		w.has(t, "alice")
-		w.forget()
-		s.settle(t, last, false)
-		w.has(t, "alice")
+		s.checksFrom(t, home)
 		o := s.observe(t, "alice")
+		expect(t, "in force", o.FamiliarLocked(), true)
 		if left := o.NextLockChange(); left > 15*time.Minute || left < 14*time.Minute {
 			t.Errorf("one is to look again in %v, want 15 minutes", left)
 		}
+		s.Other.Age(t, 16*time.Minute)
+		expect(t, "in force", s.observe(t, "alice").FamiliarLocked(), false)
 	}},
 }
 
