@@ -111,6 +111,11 @@ func (w *world) try(username, password string) Outcome {
 	return w.LogIn(w.t.Context(), Credentials{Username: username, Password: password}).Outcome
 }
 
+// tryFrom is try for alice from an address.
+func (w *world) tryFrom(source netip.Addr, password string) Outcome {
+	return w.LogIn(w.t.Context(), Credentials{Username: "alice", Password: password, Source: source}).Outcome
+}
+
 // outcomes counts the outcomes in the audit trail, after all running attempts are settled.
 func (w *world) outcomes() map[store.Outcome]int {
 	w.settling.Wait()

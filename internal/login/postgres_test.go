@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"os"
 	"sync"
 	"testing"
@@ -127,6 +128,67 @@ func (c *cluster) outcomes(replicas ...*world) map[store.Outcome]int {
 		count[o]++
 	}
 	return count
+}
+
+// Guesses from elsewhere lock the account, and not the address of its owner: five guesses from each, on all replicas together.
+func TestParallelGuessesFromFamiliarAndOtherAddressesGetFiveChecksEach(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	if _, err := c.admin.Exec(t.Context(), "UPDATE shardinguser_ownership SET lockout_familiar = true"); err != nil {
+		t.Fatal(err)
+	}
+	replicas := []*world{c.replica(), c.replica(), c.replica(), c.replica()}
+	home, office, away := netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("127.0.0.2")
+	for _, source := range []netip.Addr{home, office} {
+		if got := replicas[0].tryFrom(source, right); got != Succeeded {
+			t.Fatalf("the owner from %v: %s", source, got)
+		}
+	}
+	parallel(200, func(i int) {
+		source := []netip.Addr{home, away, office, away}[i/4%4]
+		if got := replicas[i%4].tryFrom(source, fmt.Sprint(wrong, i)); got != Failed && got != Locked {
+			t.Errorf("a guess: %s", got)
+		}
+	})
+	if got := c.outcomes(replicas...); got[store.Failed] != 10 || got[store.RefusedLocked] != 190 {
+		t.Errorf("the record has %v", got)
+	}
+	var familiar int
+	if err := c.admin.QueryRow(t.Context(), "SELECT count(*) FROM login_attempts WHERE familiar AND outcome = 'failed'").Scan(&familiar); err != nil {
+		t.Fatal(err)
+	}
+	if familiar != 5 {
+		t.Errorf("%d guesses from familiar addresses were checked, want 5", familiar)
+	}
+}
+
+func TestTheOwnerLogsInFromAFamiliarAddressWhileOthersKeepTheAccountLocked(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	if _, err := c.admin.Exec(t.Context(), "UPDATE shardinguser_ownership SET lockout_familiar = true"); err != nil {
+		t.Fatal(err)
+	}
+	w, home, away := c.replica(), netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.2")
+	expect := func(source netip.Addr, password string, want Outcome) {
+		t.Helper()
+		if got := w.tryFrom(source, password); got != want {
+			t.Errorf("from %v: %s, want %s", source, got, want)
+		}
+		w.settling.Wait()
+	}
+	expect(home, right, Succeeded)
+	for range 5 {
+		expect(away, wrong, Failed)
+	}
+	expect(away, right, Locked)
+	for range 3 {
+		expect(home, right, Succeeded)
+		expect(away, right, Locked) // the login of the owner gave no new guesses
+	}
+	for range 5 {
+		expect(home, wrong, Failed)
+	}
+	expect(home, right, Locked)
 }
 
 // 200 parallel wrong passwords against 4 replicas on one database (Keycloak CVE-2024-4629).

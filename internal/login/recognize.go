@@ -78,7 +78,7 @@ func (s *Service) recognize(ctx context.Context, c Credentials) (Result, bool) {
 	case err != nil:
 		s.Log.Error("Cannot look up an account", "error", err.Error())
 		return Result{Outcome: Unavailable}, true
-	case o.Row == nil || !o.Row.Active || o.Ended() || o.Locked() || o.Row.PasswordHash != hash:
+	case o.Row == nil || !o.Row.Active || o.Ended() || o.Locked() || o.FamiliarLocked() || o.Row.PasswordHash != hash:
 		return Result{}, false
 	}
 	s.metrics.recognized.Inc()

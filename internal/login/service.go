@@ -163,6 +163,7 @@ type Result struct {
 	RetryAfter time.Duration // with Busy and Throttled
 
 	fallback bool // decided from the account cache while the database was unavailable
+	familiar bool // charged to the budget of familiar addresses
 }
 
 // Wait closes the queue before the process ends, and returns when all charged attempts are settled.
@@ -230,6 +231,9 @@ func (s *Service) attempt(ctx context.Context, c Credentials, verify bool) Resul
 	if result.fallback {
 		attributes = append(attributes, slog.Bool("fallback", true))
 	}
+	if result.familiar {
+		attributes = append(attributes, slog.Bool("familiar", true))
+	}
 	s.Log.LogAttrs(ctx, level(result.Outcome), "Login attempt", attributes...)
 	return result
 }
@@ -279,7 +283,7 @@ func (s *Service) decide(ctx context.Context, c Credentials, e entrant, attempt 
 	if charged.Verdict == store.Check {
 		s.queue.setExempt(e.account, charged.Exempt)
 	}
-	defer func() { result.fallback = charged.Fallback }()
+	defer func() { result.fallback, result.familiar = charged.Fallback, charged.Familiar }()
 
 	checking, span := tracer.Start(ctx, "check")
 	if refusal, refused := refusals[charged.Verdict]; refused {

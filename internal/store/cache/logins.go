@@ -8,17 +8,23 @@ import (
 )
 
 // Charged counts an attempt that was charged in the database: counters cause no notification. A lock causes one, but the
-// database may become unavailable before it arrives. The familiar budget is not in the cache: the fallback does not use it.
+// database may become unavailable before it arrives.
 func (c *Cache) Charged(charge store.Charge) {
-	if charge.Verdict != store.Check || charge.Familiar {
+	if charge.Verdict != store.Check {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.edit(charge.Username, func(row *user.Row) {
-		row.FailedLoginAttempts, row.LockedUntil = charge.Failed, nil // a lock that was there had expired
+		lock := &row.LockedUntil
+		if charge.Familiar {
+			lock = &row.FamiliarLockedUntil // its counter is not in the row
+		} else {
+			row.FailedLoginAttempts = charge.Failed
+		}
+		*lock = nil // a lock that was there had expired
 		if charge.Locks {
-			row.LockedUntil = new(charge.Until)
+			*lock = new(charge.Until)
 		}
 	})
 	c.markAfterLogin(charge)
@@ -28,13 +34,15 @@ func (c *Cache) Charged(charge store.Charge) {
 func (c *Cache) Succeeded(charge store.Charge) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if charge.Familiar { // the counter in the row is of the other budget
-		return
-	}
 	c.edit(charge.Username, func(row *user.Row) {
-		row.FailedLoginAttempts = 0
+		lock := &row.LockedUntil
+		if charge.Familiar {
+			lock = &row.FamiliarLockedUntil
+		} else {
+			row.FailedLoginAttempts = 0
+		}
 		if charge.Locks {
-			row.LockedUntil = nil
+			*lock = nil
 		}
 	})
 	c.markAfterLogin(charge)

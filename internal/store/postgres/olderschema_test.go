@@ -18,7 +18,9 @@ func TestLoginsGoOnUntilTheOwnerOfTheTablesMigrates(t *testing.T) {
 	controller, logins := testenv.TwoRoles(t, admin)
 	pool := connect(t, admin)
 	run(t, pool, insertActive, "alice")
-	run(t, pool, "ALTER TABLE shardinguser_ownership DROP COLUMN system, DROP COLUMN password_digest, DROP COLUMN valid_until, DROP COLUMN withheld")
+	run(t, pool, "ALTER TABLE shardinguser_ownership DROP COLUMN system, DROP COLUMN password_digest, DROP COLUMN valid_until, DROP COLUMN withheld, DROP COLUMN lockout_familiar")
+	run(t, pool, "ALTER TABLE login_attempts DROP COLUMN familiar")
+	run(t, pool, "DROP TABLE shardinguser_familiar")
 	run(t, pool, "DELETE FROM shardinguser_migrations WHERE version_id >= 8")
 
 	ours, theirs := quick(controller), quick(logins)
@@ -39,5 +41,6 @@ func TestLoginsGoOnUntilTheOwnerOfTheTablesMigrates(t *testing.T) {
 	if err := open(t, quick(admin)).Migrate(t.Context()); err != nil { // as the tables' owner
 		t.Fatal(err)
 	}
+	testenv.GrantRoles(t, admin, controller, logins)
 	eventually(t, "both are up", func() bool { return l.Health().Up() && c.Health().Up() })
 }
