@@ -231,7 +231,7 @@ func TestPolicyAtAllItsLimits(t *testing.T) {
 	full := fields{
 		"namespaceSelector": fields{"matchLabels": labels(16), "matchExpressions": requirements(16)},
 		"usernames":         many(64, longGlob), "roles": many(64, longGlob), "adoption": "Allowed", "priority": int64(1000000),
-		"lockout":  fields{"mode": "Enforced", "attempts": int64(1000), "duration": "8760h", "maxDuration": "8760h"},
+		"lockout":  fields{"mode": "Enforced", "attempts": int64(1000), "duration": "8760h", "maxDuration": "8760h", "familiarSources": true},
 		"password": fields{"minLength": int64(72), "maxAge": "87600h"},
 	}
 	expect(t, attemptPolicy(t, c, full), "")

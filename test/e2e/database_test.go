@@ -23,7 +23,7 @@ type fault struct {
 }
 
 // writtenTables are the tables that the operator writes.
-var writtenTables = []string{"users", "shardinguser_ownership", "login_attempts", "shardinguser_merges", "shardinguser_probes"}
+var writtenTables = []string{"users", "shardinguser_ownership", "login_attempts", "shardinguser_merges", "shardinguser_probes", "shardinguser_familiar"}
 
 var faults = map[string]fault{
 	"connections are cut and refused": {

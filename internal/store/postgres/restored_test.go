@@ -177,11 +177,11 @@ func TestRestoredTablesWithoutATriggerGetIt(t *testing.T) {
 func TestMissingBookKeepingTablesAreCreated(t *testing.T) {
 	t.Parallel()
 	for name, tables := range map[string]string{
-		"all":                  "shardinguser_ownership, shardinguser_merges, shardinguser_probes, shardinguser_migrations, login_attempts",
+		"all":                  "shardinguser_ownership, shardinguser_merges, shardinguser_probes, shardinguser_familiar, shardinguser_migrations, login_attempts",
 		"the ownership":        "shardinguser_ownership",
 		"the versions":         "shardinguser_migrations",
 		"the record of logins": "login_attempts",
-		"what no call needs":   "shardinguser_merges, shardinguser_probes",
+		"what no call needs":   "shardinguser_merges, shardinguser_probes, shardinguser_familiar",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -358,7 +358,7 @@ func TestAnUpgradeThatMayNotAlterTablesIsReportedOnce(t *testing.T) {
 	pool := connect(t, admin)
 	run(t, pool, "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
 	run(t, pool, "GRANT SELECT ON shardinguser_migrations TO "+role)
-	run(t, pool, "GRANT SELECT, INSERT, UPDATE, DELETE ON users, shardinguser_ownership, login_attempts, shardinguser_merges, shardinguser_probes TO "+role)
+	run(t, pool, "GRANT SELECT, INSERT, UPDATE, DELETE ON users, shardinguser_ownership, login_attempts, shardinguser_merges, shardinguser_probes, shardinguser_familiar TO "+role)
 	run(t, pool, "ALTER TABLE shardinguser_ownership DROP COLUMN suspended, DROP COLUMN lockout_attempts, DROP COLUMN lockout_duration, "+
 		"DROP COLUMN lockout_longest, DROP COLUMN lockout_exempt")
 	run(t, pool, "DELETE FROM shardinguser_migrations WHERE version_id >= 4")
