@@ -182,7 +182,7 @@ type LockoutTerms struct {
 
 	// familiarSources gives addresses from which the account logged in within the last 30 days a budget of failed logins of their own. Failed logins from elsewhere then do not lock them out. attempts, duration and maxDuration apply to both budgets.
 	// +optional
-	FamiliarSources bool `json:"familiarSources,omitempty"`
+	FamiliarSources *bool `json:"familiarSources,omitempty"`
 }
 
 // PasswordTerms are requirements for passwords.

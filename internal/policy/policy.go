@@ -116,7 +116,7 @@ func termsOf(spec v1alpha1.ShardingUserPolicySpec) user.Terms {
 	if l := spec.Lockout; l != nil {
 		terms.Lockout.Exempt = l.Mode == v1alpha1.LockoutExempt
 		terms.Lockout.Attempts = int(l.Attempts)
-		terms.Lockout.Familiar = l.FamiliarSources
+		terms.Lockout.Familiar = l.FamiliarSources != nil && *l.FamiliarSources
 		if l.Duration != nil {
 			terms.Lockout.Duration = l.Duration.Duration
 		}

@@ -155,7 +155,7 @@ func TestTerms(t *testing.T) {
 			user.Terms{Lockout: user.Lockout{Attempts: 3, Duration: time.Hour, Longest: 24 * time.Hour}},
 		},
 		"familiar addresses": {
-			policyOf("p", onLockout(v1alpha1.LockoutTerms{FamiliarSources: true})), user.Terms{Lockout: user.Lockout{Familiar: true}},
+			policyOf("p", onLockout(v1alpha1.LockoutTerms{FamiliarSources: new(true)})), user.Terms{Lockout: user.Lockout{Familiar: true}},
 		},
 		"a lockout as the settings have it": {policyOf("p", onLockout(v1alpha1.LockoutTerms{Mode: v1alpha1.LockoutEnforced})), user.Terms{}},
 		"no lockout": {

@@ -274,3 +274,32 @@ func TestDroppedAttemptsAreCounted(t *testing.T) {
 		}
 	})
 }
+
+// Replicas cannot agree on familiar addresses meanwhile: a success in the fallback makes none, and gives no second budget.
+func TestInTheFallbackAllAddressesShareTheCommonBudget(t *testing.T) {
+	o := newOffline(map[string]user.Observed{"alice": {
+		Row:       &user.Row{PasswordHash: "hash", Active: true},
+		Ownership: &user.Ownership{State: user.Owned, Lockout: user.Lockout{Familiar: true}},
+	}}, time.Now)
+	limits := store.Limits{Attempts: 5, Duration: time.Minute}
+	attempt := func(source string) store.Charge {
+		t.Helper()
+		c, err := o.charge(t.Context(), store.Attempt{Username: "alice", Source: source}, limits, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	if accepted, err := o.settle(t.Context(), attempt("192.0.2.1"), true); err != nil || !accepted {
+		t.Fatalf("accepted is %t, %v", accepted, err)
+	}
+	checks := 0
+	for i := range 20 {
+		if attempt([]string{"192.0.2.1", "203.0.113.1"}[i%2]).Verdict == store.Check {
+			checks++
+		}
+	}
+	if checks != 5 {
+		t.Errorf("%d checks, want 5", checks)
+	}
+}
