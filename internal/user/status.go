@@ -114,7 +114,7 @@ func familiarMessage(o Observed) string {
 	case o.FamiliarLocked():
 		return fmt.Sprintf(" Logins from familiar addresses are refused until %s because of failed attempts from such addresses.",
 			toEnd(o.Row.FamiliarLockedUntil).Format(time.RFC3339))
-	case o.Locked() && !o.LockPending():
+	case o.Locked() && !o.LockPending() && o.Row.Active:
 		return " Logins from addresses that the account logged in from lately are still checked."
 	}
 	return ""

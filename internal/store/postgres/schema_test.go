@@ -149,7 +149,7 @@ func TestACompleteSchemaNeedsNoRightToCreate(t *testing.T) {
 	run(t, pool, "REVOKE ALL ON SCHEMA public FROM PUBLIC")
 	run(t, pool, "GRANT USAGE ON SCHEMA public TO "+role)
 	run(t, pool, "GRANT SELECT ON shardinguser_migrations TO "+role)
-	run(t, pool, "GRANT SELECT, INSERT, UPDATE, DELETE ON users, shardinguser_ownership, login_attempts, shardinguser_merges TO "+role)
+	run(t, pool, "GRANT SELECT, INSERT, UPDATE, DELETE ON users, shardinguser_ownership, login_attempts, shardinguser_merges, shardinguser_familiar TO "+role)
 
 	s := ready(t, quick(dsn))
 	if _, err := s.Apply(t.Context(), creation("alice")); err != nil {
@@ -307,7 +307,7 @@ func TestADroppedTableThatMayNotBeCreatedIsReportedOnce(t *testing.T) {
 	pool := connect(t, admin)
 	run(t, pool, "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
 	run(t, pool, "GRANT SELECT ON shardinguser_migrations TO "+role)
-	run(t, pool, "GRANT SELECT, INSERT, UPDATE, DELETE ON users, shardinguser_ownership, login_attempts, shardinguser_merges TO "+role)
+	run(t, pool, "GRANT SELECT, INSERT, UPDATE, DELETE ON users, shardinguser_ownership, login_attempts, shardinguser_merges, shardinguser_familiar TO "+role)
 	var log logged
 	settings := quick(dsn)
 	settings.Log = log.logger()

@@ -274,7 +274,7 @@ func TestInspectTableFindsWhichRightsEachRoleLacks(t *testing.T) {
 	expectFindings(t, c)
 	expectFindings(t, l)
 	both := open(t, quick(controller))
-	expectFindings(t, both, `missing-right "login_attempts"`, `missing-right "shardinguser_merges"`, `missing-right "users"`)
+	expectFindings(t, both, `missing-right "login_attempts"`, `missing-right "shardinguser_familiar"`, `missing-right "shardinguser_merges"`, `missing-right "users"`)
 
 	role, _ := names(t, controller)
 	pool := connect(t, admin)
