@@ -148,6 +148,7 @@ func (r *reader) shell(at, script string) string {
 var pages = map[string]func(*reader){
 	"README.md": func(r *reader) {
 		r.Expect(os.WriteFile(filepath.Join(r.dir, "dsn.txt"), []byte("postgres://nobody@db.example.com/sharding\n"), 0o600)).To(gomega.Succeed())
+		r.createsDatabaseSecret()
 	},
 	"docs/gitops.md":            func(*reader) {},
 	"docs/high-availability.md": func(*reader) {},
