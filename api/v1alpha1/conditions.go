@@ -14,6 +14,10 @@ const (
 	// AnnotationUnlockReason says why a lock was removed. It has an effect only on what is recorded.
 	AnnotationUnlockReason = "sharding.io/unlock-reason"
 
+	// AnnotationSignOutRequestedAt requests that the account's tokens be refused. Any value that differs from
+	// status.lastHandledSignOut is a request. By convention it is a time.
+	AnnotationSignOutRequestedAt = "sharding.io/sign-out-requested-at"
+
 	// AnnotationPaused, set to "true", stops the operator from changing anything in the database for this resource.
 	//
 	// Policies still apply: the operator deactivates the account when no policy permits it.
@@ -163,6 +167,7 @@ const (
 	EventLocked          = "Locked"
 	EventExpired         = "Expired"
 	EventUnlocked        = "Unlocked"
+	EventSignedOut       = "SignedOut"
 	EventDriftCorrected  = "DriftCorrected"
 	EventDeleted         = "Deleted"
 	EventDeactivated     = "Deactivated"

@@ -226,6 +226,14 @@ type ShardingUserStatus struct {
 	// +optional
 	LastHandledUnlock string `json:"lastHandledUnlock,omitempty"`
 
+	// lastHandledSignOut is the last value of the annotation sharding.io/sign-out-requested-at that the operator handled.
+	// +optional
+	LastHandledSignOut string `json:"lastHandledSignOut,omitempty"`
+
+	// signedOutTime is when the operator last handled such a request. The login API refuses tokens that it issued before.
+	// +optional
+	SignedOutTime *metav1.Time `json:"signedOutTime,omitempty"`
+
 	// permittedBy is the name of the ShardingUserPolicy that permits this user and sets its terms. It is absent when no policy exists or permits the user.
 	// +optional
 	PermittedBy string `json:"permittedBy,omitempty"`

@@ -415,6 +415,10 @@ func (in *ShardingUserStatus) DeepCopyInto(out *ShardingUserStatus) {
 		in, out := &in.PasswordChangedTime, &out.PasswordChangedTime
 		*out = (*in).DeepCopy()
 	}
+	if in.SignedOutTime != nil {
+		in, out := &in.SignedOutTime, &out.SignedOutTime
+		*out = (*in).DeepCopy()
+	}
 	if in.Conditions != nil {
 		in, out := &in.Conditions, &out.Conditions
 		*out = make([]v1.Condition, len(*in))

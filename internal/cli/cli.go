@@ -125,7 +125,7 @@ Exit codes:
 	})
 	e.flags.AddFlags(root.PersistentFlags())
 	root.AddCommand(
-		newList(e), newUnlock(e), newLock(e), newSetPassword(e), newLogins(e), newDoctor(e), newOrphans(e), newCheck(e), newImport(e),
+		newList(e), newUnlock(e), newLock(e), newSignOut(e), newSetPassword(e), newLogins(e), newDoctor(e), newOrphans(e), newCheck(e), newImport(e),
 		newTransfer(e),
 	)
 	if err := root.RegisterFlagCompletionFunc("namespace", e.completeNamespaces); err != nil {

@@ -42,7 +42,8 @@ func relevantEdits() predicate.Predicate {
 // sameRequests reports whether two copies of a resource have the same requests in annotations.
 func sameRequests(a, b client.Object) bool {
 	for _, name := range []string{
-		v1alpha1.AnnotationPaused, v1alpha1.AnnotationUnlockRequestedAt, v1alpha1.AnnotationAllowLastAdministrator,
+		v1alpha1.AnnotationPaused, v1alpha1.AnnotationUnlockRequestedAt, v1alpha1.AnnotationSignOutRequestedAt,
+		v1alpha1.AnnotationAllowLastAdministrator,
 	} {
 		if a.GetAnnotations()[name] != b.GetAnnotations()[name] {
 			return false

@@ -112,7 +112,7 @@ func (a *api) login(w http.ResponseWriter, r *http.Request) {
 		Roles    []string `json:"roles"`
 	}{Username: result.Username, Roles: listed(result.Roles)}
 	if a.s.Tokens != nil {
-		if answer.Token, err = a.s.Tokens.issue(result.Username, result.Roles, result.hash); err != nil {
+		if answer.Token, err = a.s.Tokens.issue(result); err != nil {
 			a.s.Log.Error("Cannot sign a token", "error", err.Error())
 			internal.write(w)
 			return

@@ -3,6 +3,7 @@
 package login
 
 import (
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -277,6 +278,52 @@ func TestATokenOfAKeyEndsWithThePassword(t *testing.T) {
 	w.edit("alice", func(r *user.Row) { r.PasswordHash = hashOf(t, wrong) })
 	if got := w.bearer(token); got != http.StatusUnauthorized {
 		t.Errorf("%d", got)
+	}
+}
+
+// signedOutAt is a store that has the time of the last sign-out.
+type signedOutAt struct {
+	Accounts
+	at *time.Time
+}
+
+func (a *signedOutAt) Observe(ctx context.Context, username string) (user.Observed, error) {
+	o, err := a.Accounts.Observe(ctx, username)
+	o.Ownership = &user.Ownership{State: user.Owned, SignedOutAt: a.at}
+	return o, err
+}
+
+// The clock of this replica is an hour ahead or behind: tokens are bound to a sign-out without comparing clocks.
+func TestATokenFromBeforeASignOutIsRefused(t *testing.T) {
+	for name, ahead := range map[string]time.Duration{"by the same clock": 0, "with a clock ahead": -time.Hour, "with a clock behind": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			w, _ := withKey(t, newEd25519(t))
+			accounts := &signedOutAt{Accounts: w.Accounts}
+			w.Accounts = accounts
+			token, foreign := w.token(), w.forge(secret)
+			if got := w.bearer(token); got != http.StatusOK {
+				t.Errorf("before: %d", got)
+			}
+			accounts.at = new(w.Now().Add(ahead))
+			if got := w.bearer(token); got != http.StatusUnauthorized {
+				t.Errorf("after: %d", got)
+			}
+			if got := w.bearer(foreign); ahead >= 0 && got != http.StatusUnauthorized {
+				t.Errorf("a token of another program: %d", got)
+			}
+			hash := w.row("alice").PasswordHash
+			fresh, err := w.Tokens.issue(Result{Username: "alice", hash: hash, signOut: accounts.at})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := w.bearer(fresh); got != http.StatusOK {
+				t.Errorf("a new token: %d", got)
+			}
+			accounts.at = new(accounts.at.Add(time.Second))
+			if got := w.bearer(fresh); got != http.StatusUnauthorized {
+				t.Errorf("after another sign-out: %d", got)
+			}
+		})
 	}
 }
 

@@ -159,6 +159,7 @@ type Result struct {
 	Username string
 	Roles    []string
 	hash     string
+	signOut  *time.Time // the last one before the attempt
 
 	RetryAfter time.Duration // with Busy and Throttled
 
@@ -311,7 +312,7 @@ func (s *Service) decide(ctx context.Context, c Credentials, e entrant, attempt 
 		return Result{Outcome: Superseded}, true
 	}
 	s.known.remember(c, charged.PasswordHash, s.Now())
-	return Result{Outcome: Succeeded, Username: charged.Username, Roles: charged.Roles, hash: charged.PasswordHash}, true
+	return Result{Outcome: Succeeded, Username: charged.Username, Roles: charged.Roles, hash: charged.PasswordHash, signOut: charged.SignedOutAt}, true
 }
 
 // refusals are the verdicts without a hash to compare.

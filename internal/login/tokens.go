@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"time"
 
@@ -151,27 +152,27 @@ func (t *Tokens) published() []jwk {
 	return public
 }
 
-// issue returns a token for an account with this hash.
-func (t *Tokens) issue(username string, roles []string, hash string) (string, error) {
+// issue returns a token for the account of a success.
+func (t *Tokens) issue(of Result) (string, error) {
 	k, now := t.keys()[0], t.options.Now()
 	c := claims{
-		Username: username,
-		Roles:    listed(roles),
+		Username: of.Username,
+		Roles:    listed(of.Roles),
 		RegisteredClaims: jwt.RegisteredClaims{
 			IssuedAt:  jwt.NewNumericDate(now),
 			ExpiresAt: jwt.NewNumericDate(now.Add(t.options.Lifetime)),
 		},
 	}
 	if !k.isSecret() {
-		c.Subject, c.Issuer, c.Audience, c.ID = username, t.options.Issuer, jwt.ClaimStrings{t.options.Audience}, rand.Text()
+		c.Subject, c.Issuer, c.Audience, c.ID = of.Username, t.options.Issuer, jwt.ClaimStrings{t.options.Audience}, rand.Text()
 	}
 	token := jwt.NewWithClaims(k.method, c)
 	if !k.isSecret() {
 		token.Header["kid"] = k.public.ID
 	}
 	token.Header[passwordHeader] = unboundMark
-	if !password.IsStandIn(hash) {
-		token.Header[passwordHeader] = passwordDigest(k.mark, hash)
+	if !password.IsStandIn(of.hash) {
+		token.Header[passwordHeader] = passwordDigest(k.mark, of.hash, of.signOut)
 	}
 	return token.SignedString(k.sign)
 }
@@ -243,8 +244,9 @@ func (t *Tokens) isTimely(c claims, now time.Time) bool {
 		c.ExpiresAt.Sub(c.IssuedAt.Time) <= max(t.options.Lifetime, longestLife)
 }
 
-// allows reports whether the account still accepts a token: the row exists, is active and has not ended, and has the password that it had when the
-// token was issued. A locked account accepts its tokens, since anyone can cause a lock from outside.
+// allows reports whether the account still accepts a token: the row exists, is active and has not ended, has the password that it
+// had when the token was issued, and was not signed out since then. A locked account accepts its tokens, since anyone can cause a
+// lock from outside.
 //
 // An account whose password the operator manages accepts only tokens with the mark of its password. Other accounts accept tokens
 // without the mark, which another program signed with the same secret, by their times, to the second.
@@ -258,9 +260,20 @@ func (c checked) allows(o user.Observed) bool {
 	case c.mark == "" || isStandIn: // there is nothing to compare
 	case c.mark == unboundMark && !isOperatorsPassword(o):
 	default:
-		return hmac.Equal([]byte(c.mark), []byte(passwordDigest(c.key.mark, o.Row.PasswordHash)))
+		return hmac.Equal([]byte(c.mark), []byte(passwordDigest(c.key.mark, o.Row.PasswordHash, signOut(o))))
+	}
+	if at := signOut(o); at != nil && !c.IssuedAt.After(*at) {
+		return false
 	}
 	return o.Ownership == nil || o.Ownership.PasswordChangedAt == nil || !c.IssuedAt.Before(*o.Ownership.PasswordChangedAt)
+}
+
+// signOut returns when the account was last signed out; nil for never.
+func signOut(o user.Observed) *time.Time {
+	if o.Ownership == nil || o.Ownership.State != user.Owned {
+		return nil
+	}
+	return o.Ownership.SignedOutAt
 }
 
 // isOperatorsPassword reports whether the operator applied the row's password, or will.
@@ -269,9 +282,14 @@ func isOperatorsPassword(o user.Observed) bool {
 		(o.Ownership.PasswordHash != "" || password.IsStandIn(o.Row.PasswordHash))
 }
 
-func passwordDigest(key []byte, hash string) string {
+// passwordDigest returns the mark of a password and of the last sign-out. The time of the sign-out is only compared for equality,
+// so the clocks of replicas do not matter.
+func passwordDigest(key []byte, hash string, signOut *time.Time) string {
 	mac := hmac.New(sha256.New, key)
 	mac.Write([]byte("shardinguser-operator: the password of a token\x00" + hash))
+	if signOut != nil {
+		mac.Write([]byte("\x00" + strconv.FormatInt(signOut.Unix(), 10)))
+	}
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:16])
 }
 

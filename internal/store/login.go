@@ -157,6 +157,9 @@ type Charge struct {
 	Locks bool
 	Until time.Time
 
+	// SignedOutAt is when the account's tokens were last revoked by request; nil for never.
+	SignedOutAt *time.Time
+
 	// Familiar is true where the attempt was charged to the familiar budget, whose counter and lock Failed, Locks and Until then
 	// are. Network becomes familiar if the attempt succeeds; "" where none does.
 	Familiar bool

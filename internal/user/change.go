@@ -96,6 +96,9 @@ type Change struct {
 	// Unlock is the unlock request to record as handled; "" records none.
 	Unlock string
 
+	// SignOut is the sign-out request to record as handled, with its time; "" records none.
+	SignOut string
+
 	// Suspended is recorded: the row is inactive because no policy permits the owner. Lockout is recorded too.
 	Suspended bool
 	Lockout   Lockout

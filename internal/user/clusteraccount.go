@@ -60,6 +60,7 @@ func rank(u *v1alpha1.ShardingUser) int {
 func ShowsAccount(u *v1alpha1.ShardingUser) bool {
 	s := u.Status
 	if s.Locked || s.FailedLoginAttempts > 0 || s.LastLoginTime != nil || s.PasswordChangedTime != nil || s.LastHandledUnlock != "" ||
+		s.LastHandledSignOut != "" ||
 		s.PasswordSecretVersion != "" {
 		return true
 	}
@@ -89,6 +90,8 @@ func ClusterAccount(d Desired, s v1alpha1.ShardingUserStatus, p PasswordChange, 
 		PasswordUnchecked: p.Unchecked,
 		PasswordChangedAt: fromTime(s.PasswordChangedTime),
 		UnlockHandled:     s.LastHandledUnlock,
+		SignOutHandled:    s.LastHandledSignOut,
+		SignedOutAt:       fromTime(s.SignedOutTime),
 		Suspended:         d.Permission.Refusal != nil,
 		Lockout:           d.Permission.Lockout,
 		ValidUntil:        d.ValidUntil,

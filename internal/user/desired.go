@@ -52,6 +52,7 @@ type Desired struct {
 	Deleting   bool   // the resource is being deleted
 	Paused     bool   // the operator changes nothing in the database
 	Unlock     string // the unlock request; "" if there is none
+	SignOut    string // the sign-out request; "" if there is none
 	Permission Permission
 
 	ValidUntil *time.Time    // when the account ends; nil for never
@@ -120,6 +121,7 @@ func FromResource(cluster string, u *v1alpha1.ShardingUser) Desired {
 		Paused:     u.Annotations[v1alpha1.AnnotationPaused] == "true",
 		// Any value is a request, but a text in Postgres cannot contain a NUL.
 		Unlock:      strings.ReplaceAll(u.Annotations[v1alpha1.AnnotationUnlockRequestedAt], "\x00", "\uFFFD"),
+		SignOut:     strings.ReplaceAll(u.Annotations[v1alpha1.AnnotationSignOutRequestedAt], "\x00", "\uFFFD"),
 		ValidUntil:  pointInTime(u.Spec.ValidUntil),
 		Lock:        standingLock(u.Spec.Lock),
 		Unprotected: u.Annotations[v1alpha1.AnnotationAllowLastAdministrator] == "true",

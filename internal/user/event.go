@@ -57,6 +57,9 @@ func ChangeEvents(c Change, drift []Field) []Event {
 	if c.Unlock != "" && c.ClearLockout && c.Verb != Create {
 		add(false, v1alpha1.EventUnlocked, "Unlocked by request: the lock and the failed-attempt counter were cleared.")
 	}
+	if c.SignOut != "" && c.Verb == Update {
+		add(false, v1alpha1.EventSignedOut, "Signed out by request: tokens that were issued before are refused.")
+	}
 	return events
 }
 

@@ -170,6 +170,6 @@ func space(sentence string) string {
 // Asked identifies what a resource asks for: its spec, Secret, annotations and policies. If it differs, a rejected
 // write is retried at once.
 func Asked(d Desired) string {
-	return fmt.Sprintf("%d %t %t %q %t %q %t %v", d.Generation, d.Deleting, d.Paused, d.Unlock, d.Unprotected,
+	return fmt.Sprintf("%d %t %t %q %q %t %q %t %v", d.Generation, d.Deleting, d.Paused, d.Unlock, d.SignOut, d.Unprotected,
 		d.Password.Version, d.Permission.Refusal != nil, d.Permission.Lockout)
 }

@@ -71,6 +71,9 @@ type Ownership struct {
 	Suspended bool    // the row is inactive because no policy permits the owner
 	Lockout   Lockout // from the policy that last permitted the owner
 
+	SignOutHandled string     // the last sign-out request that was handled
+	SignedOutAt    *time.Time // when it was, in full seconds; later than any before. Tokens issued before are refused
+
 	ValidUntil *time.Time  // when logins of the owner's account end; nil for never
 	Withheld   Withholding // why the row is inactive although the resource asks for an active one
 }

@@ -63,7 +63,7 @@ func planSuspension(d Desired, o Observed) Decision {
 	c := newChange(d, o, Update)
 	c.Suspended, c.Active, c.Lockout = true, false, own.Lockout
 	c.ValidUntil, c.Withheld = own.ValidUntil, own.Withheld
-	c.Unlock, c.ClearLockout = "", false
+	c.Unlock, c.ClearLockout, c.SignOut = "", false, ""
 	if active {
 		c.Write = []Field{FieldActive}
 		if own.Suspended {
@@ -167,7 +167,7 @@ func (d Decision) WithoutRoleLoss(o Observed) (Decision, bool) {
 	switch {
 	case c.Suspended && isLifted:
 		return Decision{Change: kept}, true
-	case c.Suspended, c.Password == nil && c.Unlock == "" && c.Lockout == own.Lockout && !isLifted:
+	case c.Suspended, c.Password == nil && c.Unlock == "" && c.SignOut == "" && c.Lockout == own.Lockout && !isLifted:
 		return Decision{}, false
 	}
 	c.Roles, c.Active, c.Write, c.Endangered = o.Row.Roles, o.Row.Active, nil, nil

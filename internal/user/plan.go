@@ -191,7 +191,7 @@ func planOwned(d Desired, o Observed) Decision {
 
 	decision := Decision{Change: newChange(d, o, Update)}
 	c := &decision.Change
-	decision.Confirm = c.Unlock != "" // annotations have no generation that shows an outdated one
+	decision.Confirm = c.Unlock != "" || c.SignOut != "" // annotations have no generation that shows an outdated one
 	isApplied := own.Generation == d.Generation && !own.Suspended
 	differs := func(f Field, isDrift bool) {
 		c.Write = append(c.Write, f)
@@ -212,7 +212,7 @@ func planOwned(d Desired, o Observed) Decision {
 	planHash(&decision, *o.Row)
 	decision.Disables = decision.Disables && own.Generation == d.Generation // otherwise it is part of an edit
 
-	nothing := len(c.Write) == 0 && c.Password == nil && c.Unlock == "" && !decision.TakePassword && isRecorded(d, o)
+	nothing := len(c.Write) == 0 && c.Password == nil && c.Unlock == "" && c.SignOut == "" && !decision.TakePassword && isRecorded(d, o)
 	if nothing {
 		c.Verb = Nothing
 	}
@@ -233,7 +233,7 @@ func isRecorded(d Desired, o Observed) bool {
 // password in force.
 func OnlyRecords(d Desired, c Change, o Observed) bool {
 	p := c.Password
-	if c.Verb != Update || len(c.Write) > 0 || c.ClearLockout || c.Unlock != "" || p == nil || p.New || !isRecorded(d, o) {
+	if c.Verb != Update || len(c.Write) > 0 || c.ClearLockout || c.Unlock != "" || c.SignOut != "" || p == nil || p.New || !isRecorded(d, o) {
 		return false
 	}
 	own := o.Ownership
@@ -371,6 +371,9 @@ func newChange(d Desired, o Observed, verb Verb) Change {
 		c.Unlock, c.ClearLockout = d.Unlock, true
 	case verb != Update:
 		c.Unlock = d.Unlock // already handled; the new record keeps it
+	}
+	if unlocks && (verb != Update || o.Ownership == nil || d.SignOut != o.Ownership.SignOutHandled) {
+		c.SignOut = d.SignOut // also of a new record: tokens of a former owner are no use of this one
 	}
 	return c
 }

@@ -215,6 +215,26 @@ func TestPlanOfADeletedRow(t *testing.T) {
 	})
 }
 
+func TestPlanOfASignOutRequest(t *testing.T) {
+	asks := func(request string) desiredOption { return func(d *user.Desired) { d.SignOut = request } }
+	handled := func(request string) observedOption {
+		return func(o *user.Observed) { o.Ownership.SignOutHandled = request }
+	}
+	signsOut := func(c *user.Change) { c.SignOut = "t1" }
+	runPlan(t, map[string]planCase{
+		"a first request is handled, and keeps the lock": {
+			desired(asks("t1")), synced(lockedFor(time.Minute)),
+			user.Decision{Change: change(user.Update, signsOut), Confirm: true},
+		},
+		"another request is handled": {
+			desired(asks("t1")), synced(handled("t2")),
+			user.Decision{Change: change(user.Update, signsOut), Confirm: true},
+		},
+		"a handled request is not handled again": {desired(asks("t1")), synced(handled("t1")), leave()},
+		"a removed request is not handled":       {desired(), synced(handled("t1")), leave()},
+	})
+}
+
 func TestPlanOfAnUnlockRequest(t *testing.T) {
 	runPlan(t, map[string]planCase{
 		"a first request is handled": {

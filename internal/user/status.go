@@ -55,11 +55,13 @@ func reportAccount(s *v1alpha1.ShardingUserStatus, d Desired, o Observed) {
 	s.Locked, s.Expired, s.FailedLoginAttempts = false, false, 0
 	s.LockedUntil, s.LastLoginTime, s.PasswordChangedTime = nil, nil, nil
 	s.LastHandledUnlock, s.PasswordSecretVersion = "", ""
+	s.LastHandledSignOut, s.SignedOutTime = "", nil
 	if !o.OwnedBy(d.Owner) {
 		return
 	}
 	s.PasswordChangedTime = toTime(o.Ownership.PasswordChangedAt)
 	s.LastHandledUnlock = o.Ownership.UnlockHandled
+	s.LastHandledSignOut, s.SignedOutTime = o.Ownership.SignOutHandled, toTime(o.Ownership.SignedOutAt)
 	s.PasswordSecretVersion = secretVersion(o)
 	s.Expired = d.expired(o.Now)
 	if o.Row == nil {

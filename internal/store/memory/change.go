@@ -4,6 +4,7 @@ package memory
 
 import (
 	"slices"
+	"time"
 
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
@@ -92,9 +93,9 @@ func (s *Store) recordAfter(change user.Change, before user.Ownership) user.Owne
 	after.Revision = s.revision
 	switch change.Verb {
 	case user.Create, user.Adopt:
-		after = user.Ownership{Owner: change.Owner, Revision: s.revision}
+		after = user.Ownership{Owner: change.Owner, Revision: s.revision, SignedOutAt: before.SignedOutAt}
 		if before.Owner.UID == change.Owner.UID {
-			after.UnlockHandled = before.UnlockHandled
+			after.UnlockHandled, after.SignOutHandled = before.UnlockHandled, before.SignOutHandled
 			after.PasswordChangedAt = before.PasswordChangedAt
 		}
 		password := user.PasswordChange{}
@@ -117,7 +118,7 @@ func (s *Store) recordAfter(change user.Change, before user.Ownership) user.Owne
 	case user.Delete:
 		return user.Ownership{
 			Owner: before.Owner, State: user.Deleted, Generation: before.Generation, Revision: s.revision,
-			Deletion: before.Deletion,
+			Deletion: before.Deletion, SignedOutAt: before.SignedOutAt,
 		}
 	case user.Bury:
 		if before.State == user.Released {
@@ -125,7 +126,7 @@ func (s *Store) recordAfter(change user.Change, before user.Ownership) user.Owne
 		}
 		return user.Ownership{
 			Owner: change.Owner, State: user.Deleted, Generation: change.Generation, Revision: s.revision,
-			Deletion: change.Deletion,
+			Deletion: change.Deletion, SignedOutAt: before.SignedOutAt,
 		}
 	case user.Nothing:
 	}
@@ -138,7 +139,19 @@ func (s *Store) recordAfter(change user.Change, before user.Ownership) user.Owne
 	if change.Unlock != "" {
 		after.UnlockHandled = change.Unlock
 	}
+	if change.SignOut != "" {
+		after.SignOutHandled, after.SignedOutAt = change.SignOut, new(s.signOutTime(before))
+	}
 	return after
+}
+
+// signOutTime returns the time of a sign-out: in full seconds, and later than the one before.
+func (s *Store) signOutTime(before user.Ownership) time.Time {
+	at := s.now().Truncate(time.Second)
+	if last := before.SignedOutAt; last != nil && !at.After(*last) {
+		return last.Add(time.Second)
+	}
+	return at
 }
 
 // recordPassword records a password. The time of an unchanged password stays.

@@ -50,6 +50,9 @@ func (s *Store) Charge(ctx context.Context, a store.Attempt, limits store.Limits
 	if charged.Verdict == store.Check {
 		row = copied(row)
 		charged.PasswordHash, charged.Roles = row.PasswordHash, slices.Clone(row.Roles)
+		if record, recorded := s.ownership[a.Username]; recorded && record.State == user.Owned {
+			charged.SignedOutAt = copyOf(record.SignedOutAt)
+		}
 		if !limits.CommonOnly && s.splits(a.Username) {
 			charged.Network = a.Network()
 		}

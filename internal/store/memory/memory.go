@@ -77,7 +77,7 @@ func (s *Store) observe(username string, now time.Time) user.Observed {
 	}
 	if record, ok := s.ownership[username]; ok {
 		record.PasswordChangedAt = copyOf(record.PasswordChangedAt)
-		record.ValidUntil = copyOf(record.ValidUntil)
+		record.ValidUntil, record.SignedOutAt = copyOf(record.ValidUntil), copyOf(record.SignedOutAt)
 		observed.Ownership = &record
 	}
 	return observed

@@ -73,7 +73,7 @@ func (s *Store) put(username string, account user.Observed) {
 		s.revision++
 		record := *account.Ownership
 		record.Revision, record.PasswordChangedAt = s.revision, copyOf(record.PasswordChangedAt)
-		record.ValidUntil = copyOf(record.ValidUntil)
+		record.ValidUntil, record.SignedOutAt = copyOf(record.ValidUntil), copyOf(record.SignedOutAt)
 		s.ownership[username] = record
 	}
 	s.notify(username)

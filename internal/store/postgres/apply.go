@@ -133,6 +133,10 @@ gone AS (
 // the record of another account would be written, and an unwanted row would remain.
 const sameName = "CASE WHEN w.username::text = @username::text THEN @username::text END"
 
+// signOutTime is the time of a sign-out: in full seconds, and later than the one before, so that it revokes the tokens between. It
+// stays when the account ends or gets another owner, since the same hash may come back.
+const signOutTime = `GREATEST(pg_catalog.date_trunc('second', pg_catalog.clock_timestamp()), o.signed_out_at + INTERVAL '1 second')`
+
 // recordPolicy are the columns that hold the decision of policies, and the end of the account.
 const recordPolicy = `,
         suspended = @suspended::boolean, lockout_attempts = @lockout_attempts::integer,
@@ -152,6 +156,8 @@ recorded AS (
         password_version, password_hash, password_weak, password_suspicion, password_judged, password_digest, password_changed_at, unlock_handled,
         suspended, lockout_attempts, lockout_duration, lockout_longest, lockout_exempt,
         lockout_familiar,
+        sign_out_handled,
+        signed_out_at,
         valid_until,
         withheld)
     SELECT ` + sameName + `, @cluster, @system, @namespace, @name, @uid, 'owned', @generation::bigint, @deletion,
@@ -161,6 +167,8 @@ recorded AS (
         @lockout_longest::bigint::float8 * INTERVAL '1 microsecond',
         @lockout_exempt::boolean,
         @lockout_familiar::boolean,
+        @sign_out::text,
+        CASE WHEN @sign_out::text <> '' THEN pg_catalog.date_trunc('second', pg_catalog.clock_timestamp()) END,
         @valid_until::timestamptz,
         @withheld::text
     FROM %[1]s w
@@ -186,6 +194,8 @@ recorded AS (
             WHEN o.uid = @uid THEN o.unlock_handled
             ELSE ''
         END,
+        sign_out_handled = CASE WHEN @sign_out::text <> '' THEN @sign_out::text WHEN o.uid = @uid THEN o.sign_out_handled ELSE '' END,
+        signed_out_at = CASE WHEN @sign_out::text <> '' THEN ` + signOutTime + ` ELSE o.signed_out_at END,
         changed_at = pg_catalog.now()` + recordPolicy + `
     FROM %[1]s w WHERE o.username::text = @username::text
     RETURNING o.username
@@ -216,6 +226,7 @@ recorded AS (
     UPDATE shardinguser_ownership o SET
         state = 'deleted', revision = DEFAULT, password_version = '', password_hash = '', password_weak = false,
         password_suspicion = '', password_judged = '', password_digest = '', password_changed_at = NULL, unlock_handled = '',
+        sign_out_handled = '',
         valid_until = NULL,
         withheld = '',
         changed_at = pg_catalog.now()
@@ -351,6 +362,9 @@ func recorded(change user.Change) string {
 	default:
 		set += ", unlock_handled = @unlock"
 	}
+	if change.SignOut != "" {
+		set += ", sign_out_handled = @sign_out, signed_out_at = " + signOutTime
+	}
 	return set
 }
 
@@ -396,6 +410,7 @@ func (s *Store) arguments(change user.Change) (pgx.NamedArgs, error) {
 		"noted_weak":    noted.Weak,
 		"noted_judged":  judged,
 		"unlock":        change.Unlock,
+		"sign_out":      change.SignOut,
 		"clears":        change.ClearLockout,
 		"endangered":    change.Endangered,
 

@@ -37,7 +37,7 @@ SELECT pg_catalog.current_setting('transaction_read_only')::boolean
        OR EXISTS (SELECT attempt_key, attempts FROM login_attempts WHERE false)`
 
 	lookAtRecords = lookAtLogins + `
-       OR EXISTS (SELECT system, password_digest, lockout_familiar FROM shardinguser_ownership WHERE false)
+       OR EXISTS (SELECT system, password_digest, lockout_familiar, signed_out_at FROM shardinguser_ownership WHERE false)
        OR EXISTS (SELECT username, failed_login_attempts, locked_until FROM shardinguser_familiar WHERE false)`
 
 	lookAtTables = lookAtRecords + `

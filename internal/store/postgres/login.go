@@ -44,6 +44,7 @@ account AS MATERIALIZED (
 ),
 terms AS MATERIALIZED (
     SELECT p.lockout_attempts, p.lockout_duration, p.lockout_longest, p.lockout_exempt,
+           (pg_catalog.to_jsonb(p) ->> 'signed_out_at'::text)::timestamptz AS signed_out_at, -- may be missing, as recordedEnd
            ` + recordedEnd + ` AS valid_until{term}
     FROM account a JOIN shardinguser_ownership p ON p.username::text = @username::text AND p.state = 'owned'
 ),{budget}
@@ -53,7 +54,7 @@ found AS MATERIALIZED (
            COALESCE(NULLIF(p.lockout_duration, INTERVAL '0'), @duration::bigint::float8 * INTERVAL '1 microsecond') AS duration,
            COALESCE(p.lockout_longest, INTERVAL '0') AS longest,
            COALESCE(p.lockout_exempt, false) AS exempt,
-           p.valid_until
+           p.valid_until, p.signed_out_at
     FROM (VALUES (1)) AS one LEFT JOIN account a ON true LEFT JOIN terms p ON true{join}
 ),
 judged AS MATERIALIZED (
@@ -99,7 +100,8 @@ SELECT r.id, j.verdict, r.locked_until,
        CASE j.verdict WHEN 'check' THEN j.roles END,
        j.verdict = 'check' AND j.exempt,
        j.verdict = 'check' AND j.familiar,
-       CASE WHEN j.verdict = 'check' AND j.splits THEN @network::text ELSE '' END
+       CASE WHEN j.verdict = 'check' AND j.splits THEN @network::text ELSE '' END,
+       CASE WHEN j.verdict = 'check' THEN j.signed_out_at END
 FROM (TABLE added UNION ALL TABLE recorded) r CROSS JOIN judged j`
 
 // lockOfCharge is the lock that a charge writes. It grows as a number: an interval overflows.
@@ -231,6 +233,7 @@ func (s *Store) charge(ctx context.Context, b budgets, username string, args pgx
 		charged   store.Charge
 		roles     *string
 		lock      pgtype.Timestamptz
+		signedOut pgtype.Timestamptz
 		isCharged = true
 	)
 	err := s.insist(ctx, username, func() error {
@@ -240,7 +243,7 @@ func (s *Store) charge(ctx context.Context, b budgets, username string, args pgx
 			batch.Queue(askCharged, args)
 			results := conn.SendBatch(ctx, batch)
 			err := results.QueryRow().Scan(&charged.ID, &charged.Verdict, &lock, &charged.Failed, &charged.PasswordHash, &roles,
-				&charged.Exempt, &charged.Familiar, &charged.Network)
+				&charged.Exempt, &charged.Familiar, &charged.Network, &signedOut)
 			isCharged = !errors.Is(err, pgx.ErrNoRows)
 			if err != nil && isCharged {
 				return errors.Join(err, results.Close())
@@ -267,6 +270,7 @@ func (s *Store) charge(ctx context.Context, b budgets, username string, args pgx
 	if until := moment(lock); until != nil {
 		charged.Locks, charged.Until = true, *until
 	}
+	charged.SignedOutAt = moment(signedOut)
 	if roles != nil {
 		charged.Roles, _ = parseRoles(roles)
 	}

@@ -46,6 +46,8 @@ SELECT asked.place, pg_catalog.now(),
        COALESCE(o.lockout_exempt, false),
        COALESCE(o.lockout_familiar, false),
        f.locked_until,
+       COALESCE(o.sign_out_handled, ''),
+       o.signed_out_at,
        o.valid_until,
        COALESCE(o.withheld, '')
 FROM ROWS FROM (pg_catalog.unnest(@usernames::text[]), pg_catalog.unnest(@recorded::text[])) WITH ORDINALITY AS asked (username, recorded, place)
@@ -124,7 +126,7 @@ func scanAccount(result pgx.Row) (place int, observed user.Observed, err error) 
 		locked, login, pending, changed pgtype.Timestamptz
 		familiar                        pgtype.Timestamptz
 		duration, longest               int64 // microseconds
-		validUntil                      pgtype.Timestamptz
+		validUntil, signedOut           pgtype.Timestamptz
 	)
 	err = result.Scan(&place, &observed.Now,
 		&exists, &row.PasswordHash, &roles, &row.Active, &failed, &locked, &login, &pending,
@@ -133,6 +135,7 @@ func scanAccount(result pgx.Row) (place int, observed user.Observed, err error) 
 		&note.PasswordVersion, &note.PasswordHash, &note.PasswordWeak, &note.PasswordSuspicion, &note.PasswordUnchecked, &note.PasswordDigest, &changed, &note.UnlockHandled,
 		&note.Suspended, &note.Lockout.Attempts, &duration, &longest, &note.Lockout.Exempt,
 		&note.Lockout.Familiar, &familiar,
+		&note.SignOutHandled, &signedOut,
 		&validUntil,
 		&note.Withheld)
 	if err != nil {
@@ -152,7 +155,7 @@ func scanAccount(result pgx.Row) (place int, observed user.Observed, err error) 
 		note.PasswordChangedAt = moment(changed)
 		note.Lockout.Duration = time.Duration(duration) * time.Microsecond
 		note.Lockout.Longest = time.Duration(longest) * time.Microsecond
-		note.ValidUntil = moment(validUntil)
+		note.ValidUntil, note.SignedOutAt = moment(validUntil), moment(signedOut)
 		observed.Ownership = &note
 		share(&note, row.PasswordHash)
 	}

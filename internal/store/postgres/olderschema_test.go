@@ -18,7 +18,8 @@ func TestLoginsGoOnUntilTheOwnerOfTheTablesMigrates(t *testing.T) {
 	controller, logins := testenv.TwoRoles(t, admin)
 	pool := connect(t, admin)
 	run(t, pool, insertActive, "alice")
-	run(t, pool, "ALTER TABLE shardinguser_ownership DROP COLUMN system, DROP COLUMN password_digest, DROP COLUMN valid_until, DROP COLUMN withheld, DROP COLUMN lockout_familiar")
+	run(t, pool, "ALTER TABLE shardinguser_ownership DROP COLUMN system, DROP COLUMN password_digest, DROP COLUMN valid_until, DROP COLUMN withheld, DROP COLUMN lockout_familiar, "+
+		"DROP COLUMN sign_out_handled, DROP COLUMN signed_out_at")
 	run(t, pool, "ALTER TABLE login_attempts DROP COLUMN familiar")
 	run(t, pool, "DROP TABLE shardinguser_familiar")
 	run(t, pool, "DELETE FROM shardinguser_migrations WHERE version_id >= 8")

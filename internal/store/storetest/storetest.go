@@ -113,7 +113,7 @@ func groups() [][]test {
 	return [][]test{
 		creating, adopting, updating, ending, burying, confirming, racing, reading, watching, charging, settling, pending, keeping,
 		merging, governing, sparing, owning, leaving, disabling,
-		expiring, splitting,
+		expiring, splitting, signingOut,
 	}
 }
 
