@@ -54,11 +54,16 @@ func ChangeEvents(c Change, drift []Field) []Event {
 	if c.Password != nil && c.Password.New && !created {
 		add(false, v1alpha1.EventPasswordChanged, "The password was changed.")
 	}
+	return append(events, requestEvents(c)...)
+}
+
+// requestEvents returns the Events of requests in annotations.
+func requestEvents(c Change) (events []Event) {
 	if c.Unlock != "" && c.ClearLockout && c.Verb != Create {
-		add(false, v1alpha1.EventUnlocked, "Unlocked by request: the lock and the failed-attempt counter were cleared.")
+		events = append(events, Event{Reason: v1alpha1.EventUnlocked, Message: "Unlocked by request: the lock and the failed-attempt counter were cleared."})
 	}
 	if c.SignOut != "" && c.Verb == Update {
-		add(false, v1alpha1.EventSignedOut, "Signed out by request: tokens that were issued before are refused.")
+		events = append(events, Event{Reason: v1alpha1.EventSignedOut, Message: "Signed out by request: tokens that were issued before are refused."})
 	}
 	return events
 }

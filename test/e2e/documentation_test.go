@@ -181,6 +181,7 @@ var pages = map[string]func(*reader){
 		})
 	},
 	"docs/tokens.md": func(r *reader) {
+		r.readyUser("alice")
 		r.t.Cleanup(func() {
 			_, _ = plane.Kubectl(context.WithoutCancel(r.t.Context()), "-n", systemNamespace, "delete", "secret", "shardinguser-jwt")
 		})
