@@ -140,6 +140,8 @@ func (s *Store) budgets(ctx context.Context) budgets {
 	if s.splitsBudgets.Load() {
 		return twoBudgets
 	}
+	ctx, cancel := context.WithTimeout(ctx, s.timing.look) // a host may be silent, and the charge finds that out by itself
+	defer cancel()
 	var sees bool
 	if err := s.ask(ctx, seesFamiliar, &sees); err != nil || !sees {
 		return oneBudget
