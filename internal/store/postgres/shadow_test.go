@@ -100,7 +100,8 @@ func leaveInSessions(t *testing.T, s *Store, pooled bool) {
 			err := s.borrow(t.Context(), func(c *conn) error {
 				if !pooled {
 					defer open.Done()
-					_, err := c.Exec(t.Context(), shadow("CREATE TABLE", "pg_temp."))
+					// The pool may lend a session twice.
+					_, err := c.Exec(t.Context(), "DROP TABLE IF EXISTS pg_temp.users; "+shadow("CREATE TABLE", "pg_temp."))
 					return err
 				}
 				return pgx.BeginFunc(t.Context(), c.raw, func(tx pgx.Tx) error {
