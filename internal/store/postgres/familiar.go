@@ -94,8 +94,8 @@ remembered AS (
 
 	// purgeFamiliar deletes rows without a familiar address.
 	purgeFamiliar = fmt.Sprintf(`
-DELETE FROM shardinguser_familiar WHERE username = ANY (ARRAY(
-    SELECT f.username FROM shardinguser_familiar f WHERE f.last_login_at < pg_catalog.now() - %s
+DELETE FROM shardinguser_familiar WHERE username::text = ANY (ARRAY(
+    SELECT f.username::text FROM shardinguser_familiar f WHERE f.last_login_at < pg_catalog.now() - %s
     ORDER BY f.last_login_at LIMIT @batch::bigint
     FOR UPDATE SKIP LOCKED
 ))`, familiarFor)
