@@ -108,6 +108,9 @@ type Change struct {
 	ValidUntil *time.Time
 	Withheld   Withholding
 
+	// Origin is why the change is made. It is recorded.
+	Origin Origin
+
 	// Endangered are the roles that the change takes from the user. The store makes the change only if another active
 	// user holds each of them.
 	Endangered []string

@@ -58,6 +58,10 @@ type Desired struct {
 	ValidUntil *time.Time    // when the account ends; nil for never
 	Lock       *StandingLock // nil if there is none
 
+	// Managers asked for this, and UnlockReason is why they asked to unlock. Both are only recorded.
+	Managers     Managers
+	UnlockReason string
+
 	// Protected are the roles that at least one active user must hold. Unprotected reports that this resource may take
 	// the last one away.
 	Protected   []string
@@ -120,11 +124,13 @@ func FromResource(cluster string, u *v1alpha1.ShardingUser) Desired {
 		Deleting:   !u.DeletionTimestamp.IsZero(),
 		Paused:     u.Annotations[v1alpha1.AnnotationPaused] == "true",
 		// Any value is a request, but a text in Postgres cannot contain a NUL.
-		Unlock:      strings.ReplaceAll(u.Annotations[v1alpha1.AnnotationUnlockRequestedAt], "\x00", "\uFFFD"),
-		SignOut:     strings.ReplaceAll(u.Annotations[v1alpha1.AnnotationSignOutRequestedAt], "\x00", "\uFFFD"),
-		ValidUntil:  pointInTime(u.Spec.ValidUntil),
-		Lock:        standingLock(u.Spec.Lock),
-		Unprotected: u.Annotations[v1alpha1.AnnotationAllowLastAdministrator] == "true",
+		Unlock:       strings.ReplaceAll(u.Annotations[v1alpha1.AnnotationUnlockRequestedAt], "\x00", "\uFFFD"),
+		SignOut:      strings.ReplaceAll(u.Annotations[v1alpha1.AnnotationSignOutRequestedAt], "\x00", "\uFFFD"),
+		ValidUntil:   pointInTime(u.Spec.ValidUntil),
+		Lock:         standingLock(u.Spec.Lock),
+		Managers:     managersOf(u),
+		UnlockReason: strings.ReplaceAll(u.Annotations[v1alpha1.AnnotationUnlockReason], "\x00", "\uFFFD"),
+		Unprotected:  u.Annotations[v1alpha1.AnnotationAllowLastAdministrator] == "true",
 	}
 }
 

@@ -180,6 +180,7 @@ func (d Decision) WithoutRoleLoss(o Observed) (Decision, bool) {
 	if slices.Contains(d.Drift, FieldPasswordHash) {
 		rest.Drift = []Field{FieldPasswordHash}
 	}
+	rest.Change.Origin.Drift = slices.Clone(rest.Drift)
 	return rest, true
 }
 

@@ -64,6 +64,12 @@ func (d Decision) Corrects() []Field {
 
 // Plan returns the next change that brings the observed account to the desired one. It has no side effects.
 func Plan(d Desired, o Observed) Decision {
+	decision := planned(d, o)
+	decision.Change.Origin.Drift = slices.Clone(decision.Drift)
+	return decision
+}
+
+func planned(d Desired, o Observed) Decision {
 	if d.Deleting {
 		return planDeletion(d, o)
 	}
@@ -116,6 +122,7 @@ func planFormerOwner(d Desired, o Observed) Decision {
 	own := o.Ownership
 	c := newChange(d, o, ending(d, own.Deletion))
 	c.Owner, c.Generation, c.Deletion = own.Owner, own.Generation, own.Deletion
+	c.Origin = Origin{} // the former resource asked
 	if c.Verb != Release {
 		c.Endangered = endangered(d, o, remaining(d, o))
 	}
@@ -356,6 +363,7 @@ func newChange(d Desired, o Observed, verb Verb) Change {
 		Lockout:    lockout(d, o),
 		ValidUntil: d.ValidUntil,
 		Withheld:   d.Withheld(o.Now),
+		Origin:     originOf(d, o),
 	}
 	handled := ""
 	if own := o.Ownership; own != nil {

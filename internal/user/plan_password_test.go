@@ -138,6 +138,7 @@ func TestWithPassword(t *testing.T) {
 			}
 			before := image(t, decision, tt.observed)
 			got := decision.WithPassword(tt.password, tt.observed)
+			got.Origin = user.Origin{}
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("the change differs (-want +got):\n%s", diff)
 			}

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
 // Trim is a transform for the manager's cache. It drops fields that are never read, and shares equal texts of many
@@ -45,7 +46,10 @@ func Trim(o any) (any, error) {
 
 // trimUser trims a user in place. A patch sends only changed fields, so trimmed fields keep their value on the server.
 func trimUser(u *v1alpha1.ShardingUser) {
-	u.ManagedFields = nil
+	u.ManagedFields = user.BriefManagedFields(u.ManagedFields)
+	for i := range u.ManagedFields {
+		u.ManagedFields[i].Manager = shared(u.ManagedFields[i].Manager)
+	}
 	if delete(u.Annotations, corev1.LastAppliedConfigAnnotation); len(u.Annotations) == 0 {
 		u.Annotations = nil
 	}
