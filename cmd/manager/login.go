@@ -36,10 +36,10 @@ func newLogins(
 ) (logins, error) {
 	log := slog.New(logr.ToSlogHandler(logger.WithName("login")))
 	retention := login.Retention{
-		Trail: accounts, Keep: settings.Login.AuditRetention, MaxSize: settings.Login.AuditMaxSize, Registry: registry, Log: log,
+		Trail: accounts, Changes: accounts, Keep: settings.Login.AuditRetention, MaxSize: settings.Login.AuditMaxSize, Registry: registry, Log: log,
 	}
 	if accounts.logins != nil {
-		retention.Sized = accounts.logins
+		retention.Sized, retention.SizedChanges = accounts.logins, accounts.database
 	}
 	retention, err := login.NewRetention(retention)
 	if err != nil {

@@ -37,6 +37,7 @@ type accounts struct {
 	orphans.Records
 	login.Attempts
 	login.Trail
+	login.ChangeTrail
 
 	database *postgres.Store // of the reconciler; nil without a database, when memory is set
 	memory   *memory.Store
@@ -100,10 +101,11 @@ func openStore(settings config.Settings, registry prometheus.Registerer, log log
 		slog.New(logr.ToSlogHandler(log)).Warn("No database is configured: accounts are kept in memory and are lost on restart; " +
 			"set a DSN by --user-database-dsn-file or USER_DATABASE_DSN")
 		s := memory.New(time.Now)
+		s.OnChange(logChange(log))
 		no := func() bool { return false }
 		err := errors.Join(registerStoreMetrics(registry, true, no, no), registerFindings(registry, accounts{}))
 		return accounts{
-			Batches: s, Watcher: s, Store: s, Records: s, Attempts: s, Trail: s, memory: s, close: func() {},
+			Batches: s, Watcher: s, Store: s, Records: s, Attempts: s, Trail: s, ChangeTrail: s, memory: s, close: func() {},
 		}, err
 	}
 
@@ -112,7 +114,7 @@ func openStore(settings config.Settings, registry prometheus.Registerer, log log
 		return accounts{}, fmt.Errorf("open the database: %w", err)
 	}
 	a := accounts{
-		Batches: database, Watcher: database, Store: database, Records: database, database: database,
+		Batches: database, Watcher: database, Store: database, Records: database, ChangeTrail: database, database: database,
 		Attempts: logins, Trail: logins, logins: logins,
 	}
 	a.close = func() {
@@ -143,6 +145,7 @@ func openDatabase(settings config.Settings, log logr.Logger) (controller, logins
 		ResyncInterval:   settings.ResyncInterval,
 		PollInterval:     settings.PollInterval,
 		NoNotifications:  !settings.Notifications,
+		Changed:          logChange(log),
 		Log:              slog.New(logr.ToSlogHandler(log.WithName("database"))),
 	}
 	if settings.Tracing {
@@ -184,6 +187,18 @@ func registerPools(registry prometheus.Registerer, a accounts) error {
 		errs = append(errs, registry.Register(pgxpoolprometheus.NewCollector(s.Pool(), map[string]string{"role": role})))
 	}
 	return errors.Join(errs...)
+}
+
+// logChange returns a function that logs a recorded change, for programs that collect logs. A record has printable texts and no hash.
+func logChange(log logr.Logger) func(store.AccountChange) {
+	log = log.WithName("changes")
+	return func(c store.AccountChange) {
+		log.Info("Recorded a change of an account",
+			"id", c.ID, "action", c.Action, "username", c.Username, "oldRoles", c.OldRoles, "newRoles", c.NewRoles,
+			"oldActive", c.OldActive, "newActive", c.NewActive, "passwordChanged", c.PasswordChanged,
+			"cluster", c.Owner.Cluster, "system", c.Owner.System, "shardinguser", c.Owner.String(), "uid", c.Owner.UID,
+			"generation", c.Generation, "manager", c.Manager, "reason", c.Reason)
+	}
 }
 
 // plain returns a source of DSNs with their passwords, which only the driver may see.

@@ -38,11 +38,12 @@ SET LOCAL search_path = :"schema", :"users_schema", pg_temp;
 SELECT pg_catalog.to_regclass('users') IS NOT NULL AS has_users,
        COALESCE(pg_catalog.to_regclass('users')::pg_catalog.oid, 0::pg_catalog.oid) AS users_oid,
        pg_catalog.to_regclass('shardinguser_ownership') IS NOT NULL AND pg_catalog.to_regclass('login_attempts') IS NOT NULL
+       AND pg_catalog.to_regclass('account_changes') IS NOT NULL
        AND pg_catalog.to_regclass('shardinguser_merges') IS NOT NULL AND pg_catalog.to_regclass('shardinguser_probes') IS NOT NULL
        AND pg_catalog.to_regclass('shardinguser_familiar') IS NOT NULL
        AND pg_catalog.to_regclass('shardinguser_migrations') IS NOT NULL AS has_others,
-       ARRAY[pg_catalog.to_regclass('users'), pg_catalog.to_regclass('login_attempts'), pg_catalog.to_regclass('shardinguser_merges'),
-             pg_catalog.to_regclass('shardinguser_probes'), pg_catalog.to_regclass('shardinguser_ownership'),
+       ARRAY[pg_catalog.to_regclass('users'), pg_catalog.to_regclass('login_attempts'), pg_catalog.to_regclass('account_changes'),
+             pg_catalog.to_regclass('shardinguser_merges'), pg_catalog.to_regclass('shardinguser_probes'), pg_catalog.to_regclass('shardinguser_ownership'),
              pg_catalog.to_regclass('shardinguser_familiar'), pg_catalog.to_regclass('shardinguser_migrations')]::pg_catalog.oid[] AS all_oids
 \gset
 SET LOCAL search_path = pg_catalog, pg_temp;
@@ -163,7 +164,7 @@ ALTER TABLE shardinguser_ownership OWNER TO :"controller";
 ALTER TABLE shardinguser_migrations OWNER TO :"controller";
 \endif
 
-REVOKE ALL ON TABLE shardinguser_ownership, login_attempts, shardinguser_merges, shardinguser_probes, shardinguser_familiar,
+REVOKE ALL ON TABLE shardinguser_ownership, login_attempts, account_changes, shardinguser_merges, shardinguser_probes, shardinguser_familiar,
         shardinguser_migrations
     FROM :"controller", :"login";
 
@@ -175,13 +176,21 @@ SELECT pg_catalog.pg_get_serial_sequence('shardinguser_ownership', 'revision') A
 \gset
 GRANT SELECT ON SEQUENCE :revisions TO :"controller";
 
--- The login role writes the source of an attempt. Neither role reads it.
-GRANT SELECT (username, attempted_at, outcome, locked_until, attempt_key, attempts) ON TABLE login_attempts TO :"controller";
+-- The login role writes the source of an attempt, and does not read it. The controller's role reads it for /audit/attempts.
+GRANT SELECT (id, username, attempted_at, outcome, locked_until, source, user_agent, attempt_key, attempts)
+    ON TABLE login_attempts TO :"controller";
 GRANT SELECT (id, username, attempted_at, outcome, locked_until, user_agent, attempt_key, attempts, familiar),
       INSERT (username, attempted_at, outcome, locked_until, source, user_agent, attempt_key, familiar),
       UPDATE (outcome, attempts),
       DELETE
     ON TABLE login_attempts TO :"login";
+
+-- The controller's role records changes and deletes old records. Nobody may change one.
+GRANT SELECT,
+      INSERT (changed_at, username, action, old_roles, new_roles, old_active, new_active, password_changed,
+              cluster, system, namespace, name, uid, generation, manager, reason),
+      DELETE
+    ON TABLE account_changes TO :"controller";
 
 -- SELECT ... FOR UPDATE requires the right UPDATE on a column, which is never changed.
 GRANT SELECT (id, merged_at), INSERT (id), UPDATE (merged_at), DELETE ON TABLE shardinguser_merges TO :"login";

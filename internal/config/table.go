@@ -306,12 +306,12 @@ func (l *Login) table() []Setting {
 		},
 		{
 			Name: "audit-retention", Value: duration{&l.AuditRetention, time.Minute}, Default: "2160h", Unit: "time",
-			Help: "time that login attempts stay in the record",
+			Help: "time that login attempts and changes stay in the record",
 		},
 		{
 			Name: "audit-max-size", Value: size{&l.AuditMaxSize}, Default: "2GiB", Unit: "size",
-			Help: "approximate maximum size of the record of login attempts. Above it, [attempts on unknown usernames](audit.md#size) " +
-				"are deleted first, successes last; `0` for no limit",
+			Help: "approximate maximum size of the record of login attempts and changes. Above it, " +
+				"[attempts on unknown usernames](audit.md#size) are deleted first, changes last; `0` for no limit",
 		},
 	}
 }

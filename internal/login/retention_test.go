@@ -21,6 +21,7 @@ type trail struct {
 	answers []int
 	asked   []time.Duration // since begin
 	begin   time.Time
+	changes *trail
 }
 
 func (a *trail) PurgeAttempts(_ context.Context, olderThan time.Duration, batch int) (int, error) {
@@ -36,12 +37,19 @@ func (a *trail) PurgeAttempts(_ context.Context, olderThan time.Duration, batch 
 	return answer, nil
 }
 
+func (a *trail) PurgeChanges(ctx context.Context, olderThan time.Duration, batch int) (int, error) {
+	return a.changes.PurgeAttempts(ctx, olderThan, batch)
+}
+
 func TestOldAttemptsAreDeletedInBatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := &trail{answers: []int{purgeBatch, purgeBatch, 7, -1}, begin: time.Now()}
+		a := &trail{answers: []int{purgeBatch, 2, 7, -1}, begin: time.Now()}
+		a.changes = &trail{answers: []int{0, purgeBatch, 7}, begin: a.begin}
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)
-		go func() { ended <- Retention{Trail: a, Keep: time.Hour, Log: slog.New(slog.DiscardHandler)}.Run(ctx) }()
+		go func() {
+			ended <- Retention{Trail: a, Changes: a, Keep: time.Hour, Log: slog.New(slog.DiscardHandler)}.Run(ctx)
+		}()
 		<-time.After(3*purgeEvery - time.Second)
 		cancel()
 		if err := <-ended; err != nil {
@@ -51,17 +59,32 @@ func TestOldAttemptsAreDeletedInBatches(t *testing.T) {
 		if !slices.Equal(a.asked, want) {
 			t.Errorf("asked after %v, want %v", a.asked, want)
 		}
+		if want := append(want[:3:3], want[4]); !slices.Equal(a.changes.asked, want) {
+			t.Errorf("asked for changes after %v, want %v", a.changes.asked, want)
+		}
 	})
 }
 
 // disk is a record of attempts with 100 bytes each.
 type disk struct {
-	rows   map[store.Outcome]int64
-	stays  store.Outcome // whose rows cannot be deleted
-	failed error
+	rows    map[store.Outcome]int64
+	changes int64
+	stays   store.Outcome // whose rows cannot be deleted
+	failed  error
 }
 
 func (d *disk) PurgeAttempts(context.Context, time.Duration, int) (int, error) { return 0, nil }
+func (d *disk) PurgeChanges(context.Context, time.Duration, int) (int, error)  { return 0, nil }
+
+func (d *disk) ChangesSize(context.Context) (store.TrailPart, error) {
+	return store.TrailPart{Rows: d.changes, Bytes: 100 * d.changes}, d.failed
+}
+
+func (d *disk) TrimChanges(_ context.Context, batch int) (int, error) {
+	n := min(int64(batch), d.changes)
+	d.changes -= n
+	return int(n), nil
+}
 
 func (d *disk) TrailSize(context.Context) (store.TrailSize, error) {
 	size := store.TrailSize{}
@@ -102,6 +125,14 @@ func TestTheLeastUsefulAttemptsAreTrimmedFirst(t *testing.T) {
 			disk{rows: map[store.Outcome]int64{store.RefusedLocked: 50_000, store.Failed: 60_000}, stays: store.RefusedLocked},
 			map[store.Outcome]int64{store.RefusedLocked: 50_000, store.Failed: 39_998},
 		},
+		"attempts before changes": {
+			disk{rows: map[store.Outcome]int64{store.Succeeded: 40_000}, changes: 80_000},
+			map[store.Outcome]int64{store.Succeeded: 9_999, changes: 80_000},
+		},
+		"only changes": {
+			disk{rows: map[store.Outcome]int64{}, changes: 120_000},
+			map[store.Outcome]int64{changes: 89_999},
+		},
 		"only successes": {
 			disk{rows: map[store.Outcome]int64{store.Succeeded: 120_000}},
 			map[store.Outcome]int64{store.Succeeded: 89_999},
@@ -112,7 +143,7 @@ func TestTheLeastUsefulAttemptsAreTrimmedFirst(t *testing.T) {
 				log, registry := &record{}, prometheus.NewRegistry()
 				before := tt.disk.rows[store.RefusedUnknown] + tt.disk.rows[store.Failed]
 				r, err := NewRetention(Retention{
-					Trail: &tt.disk, Keep: time.Hour, Sized: &tt.disk, MaxSize: most, Registry: registry,
+					Trail: &tt.disk, Changes: &tt.disk, Keep: time.Hour, Sized: &tt.disk, SizedChanges: &tt.disk, MaxSize: most, Registry: registry,
 					Log: slog.New(slog.NewJSONHandler(log, nil)),
 				})
 				if err != nil {
@@ -125,6 +156,9 @@ func TestTheLeastUsefulAttemptsAreTrimmedFirst(t *testing.T) {
 				cancel()
 				if err := <-ended; err != nil {
 					t.Error(err)
+				}
+				if off := tt.disk.changes - tt.want[changes]; off < -2 || off > 2 {
+					t.Errorf("%d changes are left, want %d", tt.disk.changes, tt.want[changes])
 				}
 				for outcome, rows := range tt.disk.rows {
 					if off := rows - tt.want[outcome]; off < -2 || off > 2 {

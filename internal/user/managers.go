@@ -31,8 +31,8 @@ func managersOf(u *v1alpha1.ShardingUser) Managers {
 
 // The fields of the entries that BriefManagedFields returns. All resources share them.
 var (
-	briefSpec   = &metav1.FieldsV1{Raw: []byte(`{"f:spec":{}}`)}
-	briefUnlock = &metav1.FieldsV1{Raw: []byte(`{"f:metadata":{"f:annotations":{"f:` + v1alpha1.AnnotationUnlockRequestedAt + `":{}}}}`)}
+	briefSpec   = metav1.NewFieldsV1(`{"f:spec":{}}`)
+	briefUnlock = metav1.NewFieldsV1(`{"f:metadata":{"f:annotations":{"f:` + v1alpha1.AnnotationUnlockRequestedAt + `":{}}}}`)
 )
 
 // BriefManagedFields returns the part of a resource's managed fields that FromResource reads. A cache keeps it for each resource.
@@ -62,7 +62,7 @@ func latestManagers(entries []metav1.ManagedFieldsEntry) (spec, unlock *metav1.M
 				Annotations map[string]json.RawMessage `json:"f:annotations"`
 			} `json:"f:metadata"`
 		}
-		if json.Unmarshal(entry.FieldsV1.Raw, &owned) != nil {
+		if json.Unmarshal(entry.FieldsV1.GetRawBytes(), &owned) != nil {
 			continue
 		}
 		if owned.Spec != nil && isLater(entry, spec) {

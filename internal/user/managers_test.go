@@ -21,7 +21,7 @@ func TestTheLatestFieldManagerOfTheSpecAndOfTheUnlockRequestIsKnown(t *testing.T
 			e.Time = &metav1.Time{Time: time.Unix(int64(second), 0)}
 		}
 		if fields != "" {
-			e.FieldsV1 = &metav1.FieldsV1{Raw: []byte(fields)}
+			e.FieldsV1 = metav1.NewFieldsV1(fields)
 		}
 		return e
 	}

@@ -30,6 +30,10 @@ type Store struct {
 
 	attempts    []attempt // the last ones, in the order of their IDs
 	lastAttempt int64     // the ID of the latest one ever
+
+	changes    []store.AccountChange // the last ones, in the order of their IDs
+	lastChange int64                 // the ID of the latest one ever
+	changed    func(store.AccountChange)
 }
 
 // New returns an empty store whose clock is now.
@@ -42,8 +46,13 @@ func New(now func() time.Time) *Store {
 		watchers:  map[*watcher]struct{}{},
 		replaced:  map[string]replacement{},
 		familiar:  map[string]familiar{},
+		changed:   func(store.AccountChange) {},
 	}
 }
+
+// OnChange has a function called for each recorded change. It is called before the store is used, and the function does not call
+// the store.
+func (s *Store) OnChange(changed func(store.AccountChange)) { s.changed = changed }
 
 // Observe reads what there is of a username. The only error is the context's.
 func (s *Store) Observe(ctx context.Context, username string) (user.Observed, error) {
@@ -103,6 +112,7 @@ func (s *Store) Apply(ctx context.Context, change user.Change) (user.Observed, e
 		return user.Observed{}, store.ErrLastHolder
 	}
 
+	before := s.rowOf(change.Username)
 	s.revision++
 	s.ownership[change.Username] = s.recordAfter(change, record)
 	s.changeFamiliar(change)
@@ -119,6 +129,7 @@ func (s *Store) Apply(ctx context.Context, change user.Change) (user.Observed, e
 		}
 	case user.Release, user.Bury, user.Nothing:
 	}
+	s.recordChange(change, before)
 	s.notify(change.Username)
 	return s.observe(change.Username, s.now()), nil
 }

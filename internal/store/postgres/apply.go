@@ -14,12 +14,14 @@ import (
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
-// A change is one statement of up to five steps, each fed by the one before:
+// A change is one statement of up to seven steps, each fed by the one before:
 //
 //	fence    locks the ownership record, if there is one, and yields a row only while the plan of the change still holds
+//	before   locks the row of users and reads it, for the record of the change
 //	written  writes the row of users, and yields a row only if it did
 //	gone     of a change that ends the account: yields a row only if the row of users is now deleted or inactive
 //	recorded writes the ownership record, with a new revision
+//	changed  records the change in account_changes
 //	SELECT   returns whether the fence held, and notifies if a record was written
 //
 // So nothing is written if the fence yields nothing, and nothing is recorded if no row was written. A writer that waited in the
@@ -83,25 +85,27 @@ fence AS (
 const (
 	insertRow = `,
 written AS (
-    INSERT INTO users (username, password_hash, roles, active, created_at, updated_at)
+    INSERT INTO users AS u (username, password_hash, roles, active, created_at, updated_at)
     SELECT f.username, @password_hash::text, @roles::jsonb, @active::boolean, pg_catalog.now(), pg_catalog.now() FROM fence f
-    RETURNING username, (COALESCE(failed_login_attempts, 0) = 0 AND locked_until IS NULL) AS cleared
+    RETURNING u.username, (COALESCE(u.failed_login_attempts, 0) = 0 AND u.locked_until IS NULL) AS cleared,
+        ` + returningRow + `
 )`
 
 	// %s is the list of columns that the change names.
 	updateRow = `,
 written AS (
-    UPDATE users u SET %s, updated_at = pg_catalog.now() FROM fence f
+    UPDATE users u SET %s, updated_at = pg_catalog.now() FROM before f
     WHERE u.username::text = f.username::text
-    RETURNING u.username, (COALESCE(u.failed_login_attempts, 0) = 0 AND u.locked_until IS NULL) AS cleared
+    RETURNING u.username, (COALESCE(u.failed_login_attempts, 0) = 0 AND u.locked_until IS NULL) AS cleared,
+        ` + returningRow + `
 )`
 
 	// %[2]s are further columns, and %[3]s is a condition for inactive rows that are written too.
 	deactivateRow = `,
 written AS (
-    UPDATE users u SET active = false%[2]s, updated_at = pg_catalog.now() FROM fence f
+    UPDATE users u SET active = false%[2]s, updated_at = pg_catalog.now() FROM before f
     WHERE u.username::text = f.username::text AND (u.active IS DISTINCT FROM false%[3]s)
-    RETURNING u.active
+    RETURNING ` + returningRow + `
 ),
 gone AS (
     SELECT f.username FROM fence f
@@ -111,7 +115,7 @@ gone AS (
 
 	deleteRow = `,
 written AS (
-    DELETE FROM users u USING fence f WHERE u.username::text = f.username::text
+    DELETE FROM users u USING before f WHERE u.username::text = f.username::text
     RETURNING u.username
 ),
 gone AS (
@@ -272,14 +276,20 @@ purged AS (
 )`
 )
 
-// answer returns whether the fence held. It notifies observers if a record was written, also of changes that the trigger on
+// answer returns whether the fence held, and the record of the change as JSON. It notifies observers if a record was written, also of changes that the trigger on
 // users does not see: another resource may wait for a username that was freed without a change of its row.
 const answer = `
-SELECT EXISTS (SELECT FROM fence), (SELECT pg_catalog.pg_notify('` + observer.RowsChannel + `', recorded.username)::text FROM recorded)`
+SELECT EXISTS (SELECT FROM fence), (SELECT pg_catalog.pg_notify('` + observer.RowsChannel + `', recorded.username)::text FROM recorded), `
 
 // statementFor returns the statement that makes the change.
 func statementFor(change user.Change) (string, error) {
-	steps := func(steps ...string) (string, error) { return "WITH" + patient + strings.Join(steps, "") + answer, nil }
+	steps := func(steps ...string) (string, error) {
+		statement, record := "WITH"+patient+strings.Join(steps, "")+answer, noRecord
+		if strings.Contains(statement, insertChange) {
+			record = recordOfChange
+		}
+		return statement + record, nil
+	}
 	after := func(step, record string) string { return strings.ReplaceAll(record, "%[1]s", step) }
 
 	fence, record := fenceTakeOver, recordTakeOver
@@ -292,26 +302,26 @@ func statementFor(change user.Change) (string, error) {
 	}
 	switch change.Verb {
 	case user.Create:
-		return steps(fence, insertRow, after("written", record+forgetFamiliar))
+		return steps(fence, insertRow, after("written", record+forgetFamiliar), changedCreated)
 	case user.Adopt:
-		return steps(fence, fmt.Sprintf(updateRow, columns(change)), after("written", record+forgetFamiliar))
+		return steps(fence, lockedBefore(lockForUpdate), fmt.Sprintf(updateRow, columns(change)), after("written", record+forgetFamiliar), changedWritten)
 	case user.Update:
 		record := strings.ReplaceAll(recordUpdate, "%[2]s", recorded(change))
 		if change.ClearLockout {
 			record += unlockFamiliar
 		}
 		if set := columns(change); set != "" {
-			return steps(owned, fmt.Sprintf(updateRow, set), after("written", record))
+			return steps(owned, lockedBefore(lockForUpdate), fmt.Sprintf(updateRow, set), after("written", record), recording(change))
 		}
 		return steps(owned, after("fence", record))
 	case user.Delete:
-		return steps(owned, deleteRow, after("gone", recordDeleted+forgetFamiliar), purge)
+		return steps(owned, lockedBefore(lockForDelete), deleteRow, after("gone", recordDeleted+forgetFamiliar), changedEnded, purge)
 	case user.Deactivate:
-		return steps(owned, deactivation(change), after("gone", recordReleased+forgetFamiliar))
+		return steps(owned, lockedBefore(lockForUpdate), deactivation(change), after("gone", recordReleased+forgetFamiliar), changedDeactivated)
 	case user.Suspend:
 		return steps(suspension(change)...)
 	case user.Release:
-		return steps(fenceOwned, after("fence", recordReleased+forgetFamiliar))
+		return steps(fenceOwned, lockedBefore(noLock), after("fence", recordReleased+forgetFamiliar), changedReleased)
 	case user.Bury:
 		if change.Revision == 0 {
 			return steps(fenceNone, after("fence", recordBuriedNew), purge)
@@ -389,7 +399,7 @@ func (s *Store) arguments(change user.Change) (pgx.NamedArgs, error) {
 	if noted.Unchecked {
 		judged = ""
 	}
-	return pgx.NamedArgs{
+	args := pgx.NamedArgs{
 		"lock_timeout":  milliseconds(s.timing.lock),
 		"username":      change.Username,
 		"cluster":       change.Owner.Cluster,
@@ -424,5 +434,7 @@ func (s *Store) arguments(change user.Change) (pgx.NamedArgs, error) {
 		"lockout_familiar": change.Lockout.Familiar,
 		"valid_until":      change.ValidUntil,
 		"withheld":         string(change.Withheld),
-	}, nil
+	}
+	changeArguments(args, change)
+	return args, nil
 }

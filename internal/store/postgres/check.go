@@ -27,8 +27,8 @@ import (
 
 // lookAtLogins asks whether a session may write, and whether the tables that logins need exist in this version and may be read.
 // It reads no row, since there may be many dead ones before the first. lookAtRecords asks for what else the ownership records
-// have in this version: logins go on without it, since with two roles the owner of the tables may migrate later. lookAtTables
-// asks for all tables; the controller does not need the last one.
+// have in this version: logins go on without it, since with two roles the owner of the tables may migrate later. lookAtChanges
+// asks for what only the controller needs, and lookAtMerges for what only logins need.
 const (
 	lookAtLogins = `
 SELECT pg_catalog.current_setting('transaction_read_only')::boolean
@@ -40,7 +40,10 @@ SELECT pg_catalog.current_setting('transaction_read_only')::boolean
        OR EXISTS (SELECT system, password_digest, lockout_familiar, signed_out_at FROM shardinguser_ownership WHERE false)
        OR EXISTS (SELECT username, failed_login_attempts, locked_until FROM shardinguser_familiar WHERE false)`
 
-	lookAtTables = lookAtRecords + `
+	lookAtChanges = `
+       OR EXISTS (SELECT FROM account_changes WHERE false)`
+
+	lookAtMerges = `
        OR EXISTS (SELECT sources, logins, last_login_at FROM shardinguser_familiar WHERE false)
        OR EXISTS (SELECT familiar FROM login_attempts WHERE false)
        OR EXISTS (SELECT FROM shardinguser_merges WHERE false)`

@@ -119,7 +119,7 @@ func TestTheStoreOnPostgresKeepsTheStoresPromises(t *testing.T) {
 }
 
 // emptied leaves nothing of the promise before.
-const emptied = "DELETE FROM users; DELETE FROM shardinguser_ownership; DELETE FROM login_attempts; DELETE FROM shardinguser_merges; DELETE FROM shardinguser_familiar"
+const emptied = "DELETE FROM users; DELETE FROM shardinguser_ownership; DELETE FROM login_attempts; DELETE FROM account_changes; DELETE FROM shardinguser_merges; DELETE FROM shardinguser_familiar"
 
 // promises is the suite for a variant, or a sample of it. Under -short the whole suite runs for the two variants that differ most: one
 // role on its own table, and two roles on a table with more columns. A stranger's objects are the third, and make each statement slow.
@@ -247,6 +247,7 @@ func (p program) Age(t *testing.T, by time.Duration) {
 	run(t, p.audit, "UPDATE login_attempts SET attempted_at = attempted_at - $1::interval", by)
 	run(t, p.audit, "UPDATE shardinguser_familiar SET last_login_at = last_login_at - $1::interval, locked_until = locked_until - $1::interval, "+
 		"logins = (SELECT array_agg(login - $1::interval ORDER BY place) FROM unnest(logins) WITH ORDINALITY AS l (login, place))", by)
+	run(t, p.audit, "UPDATE account_changes SET changed_at = changed_at - $1::interval", by)
 }
 
 func (p program) Delete(t *testing.T, username string) {

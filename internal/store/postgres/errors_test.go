@@ -76,7 +76,7 @@ func TestARightThatIsMissingIsNamed(t *testing.T) {
 		"permission denied for table users":       `GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE "users" TO "a""pp";`,
 		"permission denied for schema accounts":   `GRANT USAGE, CREATE ON SCHEMA "accounts" TO "a""pp";`,
 		`permission denied for database "shards"`: `GRANT CONNECT ON DATABASE "shards" TO "a""pp";`,
-		"keine Berechtigung für Tabelle users":    `ON TABLE users, shardinguser_ownership, login_attempts, shardinguser_merges, shardinguser_probes, shardinguser_familiar TO "a""pp";`,
+		"keine Berechtigung für Tabelle users":    `ON TABLE users, shardinguser_ownership, login_attempts, account_changes, shardinguser_merges, shardinguser_probes, shardinguser_familiar TO "a""pp";`,
 	} {
 		got := classify(&pgconn.PgError{Code: "42501", Message: message}, at, 0)
 		if !strings.Contains(got.sentence, want) {

@@ -62,7 +62,7 @@ func TestADatabaseWhoseRecordsCannotBeCountedIsNotFresh(t *testing.T) {
 	dsn := testenv.Role(t, admin)
 	role, _ := names(t, dsn)
 	run(t, connect(t, admin), "GRANT SELECT ON shardinguser_migrations TO "+role)
-	run(t, connect(t, admin), "GRANT SELECT, INSERT, UPDATE, DELETE ON users, shardinguser_ownership, login_attempts, shardinguser_merges, shardinguser_familiar TO "+role)
+	run(t, connect(t, admin), "GRANT SELECT, INSERT, UPDATE, DELETE ON users, shardinguser_ownership, login_attempts, account_changes, shardinguser_merges, shardinguser_familiar TO "+role)
 	s := ready(t, quick(dsn))
 	if fresh, err := s.Fresh(t.Context()); err != nil || fresh {
 		t.Errorf("Fresh = %v, %v, want false", fresh, err)

@@ -138,6 +138,7 @@ const missingSchema = "The first schema of the search_path does not exist, or th
 // tablesThere asks whether all tables exist, and whether those of the operator have the columns that migrations added: a single table
 // may be restored from an older dump.
 const tablesThere = "SELECT pg_catalog.to_regclass('users') IS NOT NULL AND pg_catalog.to_regclass('" + schema.Ownership + "') IS NOT NULL " +
+	"AND pg_catalog.to_regclass('" + schema.Changes + "') IS NOT NULL " +
 	"AND pg_catalog.to_regclass('" + schema.Attempts + "') IS NOT NULL AND pg_catalog.to_regclass('" + schema.Merges + "') IS NOT NULL " +
 	"AND pg_catalog.to_regclass('" + schema.Probes + "') IS NOT NULL AND pg_catalog.to_regclass('" + schema.Familiar + "') IS NOT NULL AND NOT EXISTS (SELECT FROM (VALUES ('" +
 	schema.Ownership + "', 'suspended'), ('" + schema.Ownership + "', 'password_judged'), ('" + schema.Ownership + "', 'system'), ('" +

@@ -29,7 +29,10 @@ func (s *Store) Apply(ctx context.Context, change user.Change) (user.Observed, e
 	if err != nil {
 		return user.Observed{}, err
 	}
-	var after user.Observed
+	var (
+		after  user.Observed
+		record *string
+	)
 	patience := s.timing.blocked
 	if s.lanes.isCrowded() && len(change.Endangered) == 0 {
 		patience, args["lock_timeout"] = 0, milliseconds(s.timing.lock/5)
@@ -37,9 +40,12 @@ func (s *Store) Apply(ctx context.Context, change user.Change) (user.Observed, e
 	err = s.patiently(ctx, change.Username, patience, func() error {
 		return s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {
 			var readErr error
-			err := s.makeChange(ctx, conn, sql, args, change)
+			err := s.makeChange(ctx, conn, sql, args, change, &record)
 			if err != nil && !errors.Is(err, errMaybeFirst) {
 				return err
+			}
+			if err == nil { // it is committed
+				s.announce(record)
 			}
 			if after, readErr = s.readBack(ctx, conn, change.Username); readErr != nil {
 				return readErr
@@ -54,16 +60,16 @@ func (s *Store) Apply(ctx context.Context, change user.Change) (user.Observed, e
 var errMaybeFirst = errors.New("another writer may have been there first")
 
 // makeChange runs the statement. A change that ends an account, or clears its lock on request, is checked before the commit:
-// a trigger may restore the account or the lock, and the ownership record must not say otherwise.
-func (s *Store) makeChange(ctx context.Context, conn *conn, sql string, args pgx.NamedArgs, change user.Change) error {
+// a trigger may restore the account or the lock, and the ownership record must not say otherwise. Record gets that of the change.
+func (s *Store) makeChange(ctx context.Context, conn *conn, sql string, args pgx.NamedArgs, change user.Change, record **string) error {
 	isEnd := change.Verb == user.Delete || change.Verb == user.Deactivate || change.Verb == user.Suspend
 	lifts := change.Unlock != "" && change.ClearLockout
 	if !isEnd && !lifts {
-		return s.change(ctx, conn, sql, args, change)
+		return s.change(ctx, conn, sql, args, change, record)
 	}
 	sent, skipped := false, false
 	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		err := s.change(ctx, tx, sql, args, change)
+		err := s.change(ctx, tx, sql, args, change, record)
 		sent = err == nil
 		if skipped = err == errMaybeFirst; skipped && isEnd { //nolint:errorlint // a wrapped one is of a statement that failed
 			return s.seen(ctx, tx, change.Username) // nothing was recorded; a trigger may do something else in place of the change
@@ -130,13 +136,15 @@ type querier interface {
 }
 
 // change runs the statement. A unique key of users may be violated for one of two reasons: the name is taken by now, or
-// the row violates a unique index of another program. The account that is read back shows which.
-func (s *Store) change(ctx context.Context, conn querier, sql string, args pgx.NamedArgs, change user.Change) error {
+// the row violates a unique index of another program. The account that is read back shows which. Record gets that of the change.
+func (s *Store) change(
+	ctx context.Context, conn querier, sql string, args pgx.NamedArgs, change user.Change, record **string,
+) error {
 	var (
 		fenced   bool
 		notified *string
 	)
-	err := conn.QueryRow(ctx, sql, args).Scan(&fenced, &notified)
+	err := conn.QueryRow(ctx, sql, args).Scan(&fenced, &notified, record)
 	var refusal *pgconn.PgError
 	switch {
 	case errors.As(err, &refusal) && refusal.Code == codeUniqueViolation && !schema.IsOurs(refusal.TableName):

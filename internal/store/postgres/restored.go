@@ -16,14 +16,14 @@ import (
 
 // tableIdentity is what changes when the tables are replaced, or their version.
 type tableIdentity struct {
-	tables  [6]int64 // the numbers of users and of the operator's own; 0 for one that does not exist
+	tables  [7]int64 // the numbers of users and of the operator's own; 0 for one that does not exist
 	version int64
 }
 
 // lookAtIdentity reads the catalog only.
 var lookAtIdentity = func() string {
 	var columns []string
-	for _, table := range []string{"users", schema.Ownership, schema.Attempts, schema.Merges, schema.Probes, schema.Familiar} {
+	for _, table := range []string{"users", schema.Ownership, schema.Attempts, schema.Changes, schema.Merges, schema.Probes, schema.Familiar} {
 		columns = append(columns, "COALESCE(pg_catalog.to_regclass('"+table+"')::oid::bigint, 0::bigint)")
 	}
 	return "SELECT " + strings.Join(columns, ", ")
@@ -65,7 +65,7 @@ func (s *Store) identifyTables(ctx context.Context) (identity tableIdentity, err
 	limited, cancel := context.WithTimeout(ctx, s.timing.look)
 	defer cancel()
 	t := &identity.tables
-	if err := s.ask(limited, lookAtIdentity, &t[0], &t[1], &t[2], &t[3], &t[4], &t[5]); err != nil {
+	if err := s.ask(limited, lookAtIdentity, &t[0], &t[1], &t[2], &t[3], &t[4], &t[5], &t[6]); err != nil {
 		return identity, err
 	}
 	identity.version, err = s.schemaVersion(limited)

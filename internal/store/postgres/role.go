@@ -53,14 +53,22 @@ func (r Role) aboutDSN(sentence string) string {
 
 // tables returns the query that checks all tables which the role needs.
 func (r Role) tables() string {
-	if r.servesLogins() {
-		return lookAtTables
+	switch r {
+	case RoleController:
+		return lookAtRecords + lookAtChanges
+	case RoleLogin:
+		return lookAtRecords + lookAtMerges
+	case RoleBoth:
 	}
-	return lookAtRecords
+	return lookAtRecords + lookAtChanges + lookAtMerges
 }
 
 // readColumns are all columns of the table users that the operator reads.
 const readColumns = "username, password_hash, roles, active, last_login_at, failed_login_attempts, locked_until"
+
+// changeColumns are the columns of account_changes that the operator writes. Nobody changes a row.
+const changeColumns = "changed_at, username, action, old_roles, new_roles, old_active, new_active, password_changed, " +
+	"cluster, system, namespace, name, uid, generation, manager, reason"
 
 // probing is what each role needs to probe: it writes a row of its own, and locks and deletes old ones.
 const probing = "SELECT (id, probed_at), INSERT (id), UPDATE (probed_at), DELETE"
@@ -76,7 +84,8 @@ func (r Role) rights() []right {
 			{schema.Users, "SELECT (" + readColumns + "), INSERT (username, password_hash, roles, active, created_at, updated_at), " +
 				"UPDATE (password_hash, roles, active, updated_at, failed_login_attempts, locked_until), DELETE"},
 			{schema.Ownership, "SELECT, INSERT, UPDATE, DELETE"},
-			{schema.Attempts, "SELECT (username, attempted_at, outcome, locked_until, attempt_key, attempts)"},
+			{schema.Attempts, "SELECT (id, username, attempted_at, outcome, locked_until, source, user_agent, attempt_key, attempts)"},
+			{schema.Changes, "SELECT, INSERT (" + changeColumns + "), DELETE"},
 			{schema.Probes, probing},
 			{schema.Familiar, "SELECT (username, failed_login_attempts, locked_until), UPDATE (failed_login_attempts, locked_until), DELETE"},
 			{schema.Versions, "SELECT"},
@@ -95,7 +104,7 @@ func (r Role) rights() []right {
 	case RoleBoth:
 	}
 	return []right{{
-		strings.Join([]string{schema.Users, schema.Ownership, schema.Attempts, schema.Merges, schema.Probes, schema.Familiar}, ", "), "SELECT, INSERT, UPDATE, DELETE",
+		strings.Join([]string{schema.Users, schema.Ownership, schema.Attempts, schema.Changes, schema.Merges, schema.Probes, schema.Familiar}, ", "), "SELECT, INSERT, UPDATE, DELETE",
 	}}
 }
 

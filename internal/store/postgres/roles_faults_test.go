@@ -56,6 +56,7 @@ func TestAMissingRightOfEitherRoleIsNamedWithItsColumns(t *testing.T) {
 		"the controller's, of the lock":        {RoleController, "UPDATE (locked_until) ON users", rotate},
 		"the controller's, of its notes":       {RoleController, "UPDATE ON shardinguser_ownership", rotate},
 		"the controller's, of the trail":       {RoleController, "ALL ON login_attempts", observe},
+		"the controller's, of the changes":     {RoleController, "INSERT (reason) ON account_changes", rotate},
 		"the controller's, of the migrations":  {RoleController, "ALL ON shardinguser_migrations", migrate},
 		"the controller's, of the schema":      {RoleController, "USAGE ON SCHEMA public", observe},
 		"the login role's, of users":           {RoleLogin, "ALL ON users", charge},

@@ -72,7 +72,7 @@ func TestTheScriptGrantsWhatTheRolesNeedHoweverOftenItRuns(t *testing.T) {
 				run(t, pool, strings.ReplaceAll(spoil, "%[1]s", to))
 			}
 			testenv.GrantRoles(t, admin, controller, login)
-			for _, table := range []string{schema.Users, schema.Ownership, schema.Attempts, schema.Merges, schema.Versions} {
+			for _, table := range []string{schema.Users, schema.Ownership, schema.Attempts, schema.Changes, schema.Merges, schema.Versions} {
 				var want []string
 				for _, r := range role.rights() {
 					if r.table == table {

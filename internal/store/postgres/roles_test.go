@@ -61,6 +61,14 @@ func (p twoStores) PurgeAttempts(ctx context.Context, olderThan time.Duration, b
 	return p.login.PurgeAttempts(ctx, olderThan, batch)
 }
 
+func (p twoStores) Changes(ctx context.Context, query store.ChangeQuery) ([]store.AccountChange, error) {
+	return p.controller.Changes(ctx, query)
+}
+
+func (p twoStores) PurgeChanges(ctx context.Context, olderThan time.Duration, batch int) (int, error) {
+	return p.controller.PurgeChanges(ctx, olderThan, batch)
+}
+
 func (p twoStores) Merge(ctx context.Context, o store.OfflineBatch, l store.Limits) error {
 	return p.login.Merge(ctx, o, l)
 }
@@ -170,7 +178,7 @@ func TestNeitherRoleWritesWhatIsTheOthers(t *testing.T) {
 		"ALTER TABLE users DISABLE TRIGGER shardinguser_notify_v1_rows", "CREATE TABLE mine (x INT)", notifier,
 		"CREATE TRIGGER mine AFTER UPDATE ON users FOR EACH ROW EXECUTE FUNCTION shardinguser_notify_v1()",
 		"CREATE OR REPLACE FUNCTION shardinguser_notify_v1() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
-		"SELECT source FROM login_attempts", "TRUNCATE login_attempts",
+		"TRUNCATE login_attempts", "TRUNCATE account_changes", "UPDATE account_changes SET reason = ''", "UPDATE account_changes SET action = 'roles'",
 		"UPDATE login_attempts SET username = 'bob'", "UPDATE login_attempts SET attempted_at = now()",
 		"UPDATE login_attempts SET locked_until = NULL", "UPDATE login_attempts SET source = ''",
 		"INSERT INTO shardinguser_migrations (version_id, is_applied) VALUES (99, true)", "DELETE FROM shardinguser_migrations",
@@ -184,7 +192,7 @@ func TestNeitherRoleWritesWhatIsTheOthers(t *testing.T) {
 			"INSERT INTO users (username, password_hash, failed_login_attempts) VALUES ('bob', '!', 5)",
 			"INSERT INTO users (username, password_hash, locked_until) VALUES ('bob', '!', now())",
 			"INSERT INTO login_attempts (attempted_at, username, outcome, source, user_agent) VALUES (now(), 'bob', 'failed', '', '')",
-			"UPDATE login_attempts SET outcome = 'success'", "DELETE FROM login_attempts", "SELECT user_agent FROM login_attempts",
+			"UPDATE login_attempts SET outcome = 'success'", "DELETE FROM login_attempts",
 			"SELECT id FROM shardinguser_merges", "INSERT INTO shardinguser_merges (id) VALUES ('x')", "DELETE FROM shardinguser_merges",
 		}, both...),
 		login: append([]string{
@@ -193,7 +201,9 @@ func TestNeitherRoleWritesWhatIsTheOthers(t *testing.T) {
 			"UPDATE users SET updated_at = now()",
 			"INSERT INTO shardinguser_ownership (username) VALUES ('bob')", "DELETE FROM shardinguser_ownership",
 			"UPDATE shardinguser_ownership SET password_hash = '!'", "UPDATE shardinguser_ownership SET revision = DEFAULT",
-			"SELECT FROM shardinguser_ownership FOR UPDATE",
+			"SELECT FROM shardinguser_ownership FOR UPDATE", "SELECT source FROM login_attempts",
+			"SELECT id FROM account_changes", "DELETE FROM account_changes",
+			"INSERT INTO account_changes (changed_at, username, action) VALUES (now(), 'bob', 'created')",
 			"UPDATE shardinguser_merges SET id = 'x'", "INSERT INTO shardinguser_merges (id, merged_at) VALUES ('x', now())",
 		}, both...),
 	} {

@@ -55,6 +55,9 @@ type Settings struct {
 	// Tracer traces the statements of the pool. The default is none.
 	Tracer pgx.QueryTracer
 
+	// Changed is called for each recorded change once it is committed, except for transfers. The default is nothing.
+	Changed func(store.AccountChange)
+
 	// Log logs changes of state, not each failure. The default discards.
 	Log *slog.Logger
 }

@@ -139,7 +139,7 @@ func wholeStory(t *testing.T, s *Store) {
 		"probe":         func() error { return s.probe(t.Context()) },
 		"try to write":  func() error { return s.tryToWrite(t.Context()) },
 		"identify":      func() error { _, err := s.identify(t.Context()); return err },
-		"look":          func() error { _, err := s.lookDirectly(t.Context(), lookAtTables); return err },
+		"look":          func() error { _, err := s.lookDirectly(t.Context(), RoleBoth.tables()); return err },
 		"uncharge":      func() error { return s.uncharge(t.Context(), "wholestory", openAttempts{ids: []int64{c.ID}}) },
 		"drop":          func() error { return s.dropTrigger(t.Context()) },
 		"make":          func() error { _, err := s.ensureTrigger(t.Context()); return err },

@@ -20,7 +20,9 @@ func suspension(change user.Change) []string {
 	if change.WritesHash() {
 		set += ", password_hash = " + hashAfter(change)
 	}
-	return []string{fence, fmt.Sprintf(updateRow, set), strings.ReplaceAll(noteSuspended, "%[1]s", "written")}
+	return []string{
+		fence, lockedBefore(lockForUpdate), fmt.Sprintf(updateRow, set), strings.ReplaceAll(noteSuspended, "%[1]s", "written"), changedWritten,
+	}
 }
 
 const (

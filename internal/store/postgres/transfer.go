@@ -9,17 +9,18 @@ import (
 
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/store/postgres/observer"
+	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
 // transferRecords moves ownership records that are still as they were observed. It leaves those of another cluster whose
-// operator is alive: it may have started since. Generation 0 makes the next reconcile apply the resource, and not correct drift.
+// operator is alive: it may have started since. The reason in account_changes names the former owner. Generation 0 makes the next reconcile apply the resource, and not correct drift.
 var transferRecords = `
 WITH asked AS (
     SELECT * FROM ROWS FROM (
         pg_catalog.unnest(@usernames::text[]), pg_catalog.unnest(@revisions::bigint[]), pg_catalog.unnest(@clusters::text[]),
         pg_catalog.unnest(@systems::text[]), pg_catalog.unnest(@namespaces::text[]), pg_catalog.unnest(@names::text[]),
-        pg_catalog.unnest(@uids::text[])
-    ) AS a (username, revision, cluster, system, namespace, name, uid)
+        pg_catalog.unnest(@uids::text[]), pg_catalog.unnest(@printable::text[])
+    ) AS a (username, revision, cluster, system, namespace, name, uid, printable)
 ),
 moved AS (
     UPDATE shardinguser_ownership o SET
@@ -29,7 +30,13 @@ moved AS (
     FROM asked a
     WHERE o.username::text = a.username AND o.revision = a.revision AND o.state <> 'deleted'
       AND (o.cluster = a.cluster OR NOT ` + isAlive(signsOf("o.cluster", "o.system")) + `)
-    RETURNING o.username::text
+    RETURNING o.username::text, a.printable, o.cluster, o.system, o.namespace, o.name, o.uid, o.generation, o.transferred_from
+),
+changed AS (
+    ` + insertChange + `
+    SELECT pg_catalog.now(), m.printable, '` + string(user.ActionTransferred) + `', ` + rolesOfRow + `, ` + rolesOfRow + `, u.active, u.active, false,
+           m.cluster, m.system, m.namespace, m.name, m.uid, m.generation, '', 'from ' || m.transferred_from
+    FROM moved m LEFT JOIN users u ON u.username::text = m.username
 )
 SELECT moved.username, pg_catalog.pg_notify('` + observer.RowsChannel + `', moved.username)::text FROM moved`
 
@@ -47,6 +54,7 @@ func (s *Store) Transfer(ctx context.Context, transfers []store.Transfer) (moved
 		add("namespaces", t.To.Namespace)
 		add("names", t.To.Name)
 		add("uids", t.To.UID)
+		add("printable", store.Attempt{Username: t.Username}.Record(true).Username)
 	}
 	args := pgx.NamedArgs{"revisions": revisions, "alive_for": store.AliveFor.Microseconds()}
 	for column, values := range columns {

@@ -118,6 +118,14 @@ func TestTransferMovesTheRecordAlone(t *testing.T) {
 		t.Errorf("the record was transferred from %q, want %q", from, want)
 	}
 
+	changes, err := s.Changes(t.Context(), store.ChangeQuery{Actions: []user.Action{user.ActionTransferred}})
+	if err != nil || len(changes) != 1 {
+		t.Fatalf("the recorded transfers are %+v, %v; want one", changes, err)
+	}
+	if c := changes[0]; c.Username != "alice" || c.Owner != here || c.Reason != "from "+from || c.OldActive == nil || *c.OldActive != *c.NewActive {
+		t.Errorf("the transfer is recorded as %+v", c)
+	}
+
 	// The former operator takes nothing back.
 	change := creation("alice")
 	change.Verb, change.Revision = user.Update, before.Ownership.Revision

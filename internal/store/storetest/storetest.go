@@ -24,6 +24,9 @@ type Store interface {
 	Released(ctx context.Context, scope store.Scope, after string, limit int) ([]store.Owned, error)
 	Watch(ctx context.Context, changed func(usernames []string), recovered func())
 
+	Changes(ctx context.Context, query store.ChangeQuery) ([]store.AccountChange, error)
+	PurgeChanges(ctx context.Context, olderThan time.Duration, batch int) (int, error)
+
 	Charge(ctx context.Context, attempt store.Attempt, limits store.Limits) (store.Charge, error)
 	Settle(ctx context.Context, charged store.Charge, success bool) (accepted bool, err error)
 	PurgeAttempts(ctx context.Context, olderThan time.Duration, batch int) (int, error)
@@ -76,7 +79,7 @@ type Program interface {
 	// Attempts is the audit trail, in the order of the charges.
 	Attempts(t *testing.T) []store.Record
 
-	// Age makes every recorded attempt, and what is known of familiar addresses, older by this.
+	// Age makes every recorded attempt and change, and what is known of familiar addresses, older by this.
 	Age(t *testing.T, by time.Duration)
 
 	// Now is the store's clock.
@@ -114,6 +117,7 @@ func groups() [][]test {
 		creating, adopting, updating, ending, burying, confirming, racing, reading, watching, charging, settling, pending, keeping,
 		merging, governing, sparing, owning, leaving, disabling,
 		expiring, splitting, signingOut,
+		changing,
 	}
 }
 

@@ -59,7 +59,7 @@ UNION ALL
 SELECT 'owner', o.name, ARRAY[pg_catalog.quote_ident(r.rolname)]
 FROM (SELECT c.oid::regclass::text, c.relowner FROM pg_catalog.pg_class c
       WHERE c.oid = ANY (ARRAY(SELECT pg_catalog.to_regclass(known.name)::oid FROM (VALUES ('` + schema.Ownership + `'), ('` + schema.Attempts + `'),
-          ('` + schema.Merges + `'), ('` + schema.Probes + `'),
+          ('` + schema.Changes + `'), ('` + schema.Merges + `'), ('` + schema.Probes + `'),
           ('` + schema.Familiar + `'), ('` + schema.Versions + `')) known (name)))
       UNION ALL
       SELECT p.oid::regprocedure::text, p.proowner FROM pg_catalog.pg_proc p

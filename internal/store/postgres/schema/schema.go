@@ -16,6 +16,7 @@ const (
 	Users     = "users"
 	Ownership = "shardinguser_ownership"  // the ownership records
 	Attempts  = "login_attempts"          // the audit trail of logins
+	Changes   = "account_changes"         // the audit trail of changes
 	Merges    = "shardinguser_merges"     // IDs of merged batches
 	Probes    = "shardinguser_probes"     // rows that probes write
 	Familiar  = "shardinguser_familiar"   // familiar addresses of accounts, and their budgets
@@ -49,7 +50,7 @@ var TriggerBody = strings.Split(Triggers, "$fn$")[1]
 // IsOurs reports whether a table is one of the operator's.
 func IsOurs(table string) bool {
 	switch table {
-	case Ownership, Attempts, Merges, Probes, Familiar, Versions:
+	case Ownership, Attempts, Changes, Merges, Probes, Familiar, Versions:
 		return true
 	}
 	return false
