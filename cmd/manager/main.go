@@ -32,6 +32,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/audit"
 	"github.com/sharding-system/shardinguser-operator/internal/config"
 	"github.com/sharding-system/shardinguser-operator/internal/controller"
 	controllercache "github.com/sharding-system/shardinguser-operator/internal/controller/cache"
@@ -91,7 +92,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	defer accounts.close()
 
-	mgr, err := newManager(ctx, settings, log)
+	mgr, err := newManager(ctx, accounts.trail(), settings, log)
 	if err != nil {
 		return err
 	}
@@ -212,7 +213,7 @@ func replica(settings config.Settings) status.Replica {
 }
 
 // newManager returns a manager of controller-runtime with our settings.
-func newManager(ctx context.Context, settings config.Settings, log logr.Logger) (ctrl.Manager, error) {
+func newManager(ctx context.Context, trail audit.Source, settings config.Settings, log logr.Logger) (ctrl.Manager, error) {
 	scheme := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))
@@ -253,5 +254,5 @@ func newManager(ctx context.Context, settings config.Settings, log logr.Logger) 
 		}
 		return nil, fmt.Errorf("build the manager: %w%s", err, hint)
 	}
-	return mgr, addMetrics(ctx, mgr, settings, log.WithName("metrics"))
+	return mgr, addMetrics(ctx, mgr, trail, settings, log.WithName("metrics"))
 }

@@ -18,6 +18,7 @@ import (
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 
+	"github.com/sharding-system/shardinguser-operator/internal/audit"
 	"github.com/sharding-system/shardinguser-operator/internal/config"
 	"github.com/sharding-system/shardinguser-operator/internal/serving"
 )
@@ -38,8 +39,8 @@ const (
 // notServed is the address that disables a server.
 const notServed = "0"
 
-// addMetrics adds a server of the metrics over TLS, for clients that the API server authorizes.
-func addMetrics(ctx context.Context, mgr ctrl.Manager, settings config.Settings, log logr.Logger) error {
+// addMetrics adds a server of the metrics and the audit trail over TLS, for clients that the API server authorizes.
+func addMetrics(ctx context.Context, mgr ctrl.Manager, trail audit.Source, settings config.Settings, log logr.Logger) error {
 	if settings.MetricsBindAddress == notServed {
 		return nil
 	}
@@ -55,8 +56,15 @@ func addMetrics(ctx context.Context, mgr ctrl.Manager, settings config.Settings,
 	if err != nil {
 		return fmt.Errorf("protect the metrics: %w", err)
 	}
+	trails, err := protect(log, audit.NewHandler(trail))
+	if err != nil {
+		return fmt.Errorf("protect the audit trail: %w", err)
+	}
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", serving.FewAtOnce(metrics, scrapesAtOnce, refusedScrape))
+	for _, path := range []string{audit.AttemptsPath, audit.ChangesPath} {
+		mux.Handle(path, serving.FewAtOnce(trails, scrapesAtOnce, refusedScrape))
+	}
 	server, err := newServer(ctx, "metrics", settings.MetricsBindAddress, mux, serving.TLS(certificate), settings, log)
 	if err != nil {
 		return err

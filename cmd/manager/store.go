@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	ctrl "sigs.k8s.io/controller-runtime"
 
+	"github.com/sharding-system/shardinguser-operator/internal/audit"
 	"github.com/sharding-system/shardinguser-operator/internal/config"
 	"github.com/sharding-system/shardinguser-operator/internal/controller/declared"
 	"github.com/sharding-system/shardinguser-operator/internal/controller/defaultusers"
@@ -51,6 +52,14 @@ func (a accounts) Health() store.Health {
 		return store.Health{}
 	}
 	return a.database.Health()
+}
+
+// trail returns the audit trail. The role of logins may not read all of it.
+func (a accounts) trail() audit.Source {
+	if a.database == nil {
+		return a.memory
+	}
+	return a.database
 }
 
 // explain returns a function that asks the database why a row cannot be written, or nil without a database.

@@ -17,7 +17,8 @@ import (
 // A reader reads the database. It never writes.
 type reader interface {
 	Accounts(ctx context.Context) ([]store.Account, error)
-	Attempts(ctx context.Context, trail store.Trail) ([]store.Record, error)
+	ReadAttempts(ctx context.Context, trail store.Trail) ([]store.CountedRecord, error)
+	Changes(ctx context.Context, query store.ChangeQuery) ([]store.AccountChange, error)
 	Close()
 }
 

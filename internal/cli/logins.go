@@ -102,7 +102,7 @@ func (a *auditor) run(ctx context.Context, args []string) error {
 		}
 		trail.Username = user.Username(u)
 	}
-	records, err := db.Attempts(ctx, trail)
+	records, err := db.ReadAttempts(ctx, trail)
 	if err != nil {
 		return err
 	}
@@ -127,7 +127,7 @@ func (a *auditor) trail(args []string) (store.Trail, error) {
 	return trail, a.output.check()
 }
 
-func (a *auditor) tell(username string, records []store.Record) error {
+func (a *auditor) tell(username string, records []store.CountedRecord) error {
 	if a.output.structured() {
 		attempts := make([]loginRecord, 0, len(records))
 		for _, r := range records {

@@ -169,7 +169,7 @@ func TestWhatCommandsPrintOfHostileUsersIsSafe(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			records := []store.Record{{Outcome: store.Failed, Source: text, UserAgent: text}}
+			records := []store.CountedRecord{{Record: store.Record{Outcome: store.Failed, Source: text, UserAgent: text}}}
 			for _, format := range []string{"", asJSON, asYAML} {
 				if err := (&auditor{env: e, output: output{format: format}}).tell(text, records); err != nil {
 					t.Error(err)

@@ -17,8 +17,9 @@ type Account struct {
 
 // Trail selects attempts of the audit trail.
 type Trail struct {
-	Username string        // as the account has it
+	Username string        // as the account has it; "" for all, also those that no account has
 	Since    time.Duration // back from now, by the store's clock; 0 for all
 	Outcomes []Outcome     // none for all
+	Before   int64         // the ID of an attempt that all others follow in the list; 0 for none
 	Limit    int           // how many at most, the latest; 0 for all
 }

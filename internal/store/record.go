@@ -49,6 +49,12 @@ type Record struct {
 	Outcome   Outcome
 }
 
+// CountedRecord is a row of the audit trail. It stands for several rejected attempts if it has no username.
+type CountedRecord struct {
+	Record
+	Attempts int
+}
+
 // TrailSize is an estimate of the size of the audit trail, by outcome.
 type TrailSize map[Outcome]TrailPart
 

@@ -97,6 +97,30 @@ func (s *Store) Changes(ctx context.Context, query store.ChangeQuery) ([]store.A
 	return found, nil
 }
 
+// ReadAttempts reads the audit trail of an account or of all, the latest attempt first. The only error is that of the context.
+func (s *Store) ReadAttempts(ctx context.Context, trail store.Trail) ([]store.CountedRecord, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	username := store.Attempt{Username: trail.Username}.Record(true).Username
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var found []store.CountedRecord
+	for _, a := range slices.Backward(s.attempts) {
+		switch {
+		case trail.Limit > 0 && len(found) == trail.Limit:
+			return found, nil
+		case trail.Username != "" && a.Username != username,
+			trail.Before > 0 && a.ID >= trail.Before,
+			trail.Since > 0 && !a.Time.After(s.now().Add(-trail.Since)),
+			len(trail.Outcomes) > 0 && !slices.Contains(trail.Outcomes, a.Outcome):
+		default:
+			found = append(found, store.CountedRecord{Record: a.Record, Attempts: 1})
+		}
+	}
+	return found, nil
+}
+
 // PurgeChanges deletes changes older than a time, at most one batch, and returns how many. The only error is that of the context.
 func (s *Store) PurgeChanges(ctx context.Context, olderThan time.Duration, batch int) (int, error) {
 	if err := ctx.Err(); err != nil {

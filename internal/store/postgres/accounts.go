@@ -78,16 +78,17 @@ func scanListed(result pgx.CollectableRow) (store.Account, error) {
 	return account, nil
 }
 
-// listAttempts asks for the latest first. A limit of NULL is none.
+// listAttempts asks for the latest first. A username, an ID or a limit of NULL is none.
 const listAttempts = `
-SELECT id, attempted_at, username, source, user_agent, outcome FROM login_attempts
-WHERE username::text = @username::text
+SELECT id, attempted_at, username, source, user_agent, outcome, attempts FROM login_attempts
+WHERE (@username::text IS NULL OR username::text = @username::text)
+  AND (@before::bigint IS NULL OR (attempted_at, id) < (SELECT b.attempted_at, b.id FROM login_attempts b WHERE b.id = @before::bigint))
   AND (@since::bigint = 0 OR attempted_at > pg_catalog.now() - @since::bigint::float8 * INTERVAL '1 microsecond')
   AND (pg_catalog.cardinality(@outcomes::text[]) = 0 OR outcome = ANY (@outcomes::text[]))
 ORDER BY attempted_at DESC, id DESC LIMIT @limit::bigint`
 
-// Attempts reads what the audit trail has of an account, the latest first. Its errors are Observe's.
-func (s *Store) Attempts(ctx context.Context, trail store.Trail) ([]store.Record, error) {
+// ReadAttempts reads the audit trail of an account or of all, the latest attempt first. Its errors are Observe's.
+func (s *Store) ReadAttempts(ctx context.Context, trail store.Trail) ([]store.CountedRecord, error) {
 	if !store.MayBeUsername(trail.Username) {
 		return nil, ctx.Err()
 	}
@@ -95,21 +96,29 @@ func (s *Store) Attempts(ctx context.Context, trail store.Trail) ([]store.Record
 	for _, outcome := range trail.Outcomes {
 		outcomes = append(outcomes, string(outcome))
 	}
-	var limit *int
+	var (
+		limit    *int
+		before   *int64
+		username *string
+	)
 	if trail.Limit > 0 {
 		limit = &trail.Limit
 	}
-	var records []store.Record
+	if trail.Before > 0 {
+		before = &trail.Before
+	}
+	if trail.Username != "" { // the trail has it as Record returns it
+		username = new(store.Attempt{Username: trail.Username}.Record(true).Username)
+	}
+	var records []store.CountedRecord
 	err := s.run(ctx, reads, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {
 		rows, err := conn.Query(ctx, listAttempts, pgx.NamedArgs{
-			// The trail has the username as Record returns it.
-			"username": store.Attempt{Username: trail.Username}.Record(true).Username,
-			"since":    trail.Since.Microseconds(), "outcomes": outcomes, "limit": limit,
+			"username": username, "before": before, "since": trail.Since.Microseconds(), "outcomes": outcomes, "limit": limit,
 		})
 		if err != nil {
 			return err
 		}
-		records, err = pgx.CollectRows(rows, pgx.RowToStructByPos[store.Record])
+		records, err = pgx.CollectRows(rows, pgx.RowToStructByPos[store.CountedRecord])
 		return err
 	})
 	if err != nil {

@@ -101,7 +101,7 @@ func TestAttemptsAreTheLatestThatWereAskedFor(t *testing.T) {
 		"none of what can be no account": {store.Trail{Username: "a\x00"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			records, err := s.Attempts(t.Context(), tt.trail)
+			records, err := s.ReadAttempts(t.Context(), tt.trail)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -110,7 +110,7 @@ func TestAttemptsAreTheLatestThatWereAskedFor(t *testing.T) {
 				got = append(got, record.UserAgent)
 			}
 			if diff := cmp.Diff(tt.want, got); diff != "" {
-				t.Errorf("Attempts (-want +got):\n%s", diff)
+				t.Errorf("ReadAttempts (-want +got):\n%s", diff)
 			}
 		})
 	}

@@ -25,7 +25,7 @@ before AS MATERIALIZED (
 )`
 
 // rolesOfRow is the column roles, which another program may have filled with anything. Far more than a resource can ask for is NULL.
-const rolesOfRow = `CASE WHEN pg_catalog.octet_length(u.roles::text) <= 16384 THEN pg_catalog.to_jsonb(u.roles) END`
+const rolesOfRow = `CASE WHEN pg_catalog.octet_length(u.roles::text) <= 8192 THEN pg_catalog.to_jsonb(u.roles) END`
 
 // The steps that record a change. They follow recorded, so that a change that was not made leaves no row. A disabled hash is of the
 // same password, and differs only in the first character.

@@ -65,6 +65,10 @@ func (p twoStores) Changes(ctx context.Context, query store.ChangeQuery) ([]stor
 	return p.controller.Changes(ctx, query)
 }
 
+func (p twoStores) ReadAttempts(ctx context.Context, trail store.Trail) ([]store.CountedRecord, error) {
+	return p.controller.ReadAttempts(ctx, trail)
+}
+
 func (p twoStores) PurgeChanges(ctx context.Context, olderThan time.Duration, batch int) (int, error) {
 	return p.controller.PurgeChanges(ctx, olderThan, batch)
 }

@@ -131,7 +131,7 @@ func wholeStory(t *testing.T, s *Store) {
 		"times":    func() error { _, err := s.inspectTimes(t.Context()); return err },
 		"accounts": func() error { _, err := s.Accounts(t.Context()); return err },
 		"attempts": func() error {
-			_, err := s.Attempts(t.Context(), store.Trail{Username: "wholestory", Since: 1e12})
+			_, err := s.ReadAttempts(t.Context(), store.Trail{Username: "wholestory", Since: 1e12})
 			return err
 		},
 		"fresh":         func() error { _, err := s.Fresh(t.Context()); return err },
@@ -143,6 +143,13 @@ func wholeStory(t *testing.T, s *Store) {
 		"uncharge":      func() error { return s.uncharge(t.Context(), "wholestory", openAttempts{ids: []int64{c.ID}}) },
 		"drop":          func() error { return s.dropTrigger(t.Context()) },
 		"make":          func() error { _, err := s.ensureTrigger(t.Context()); return err },
+		"changes": func() error {
+			_, err := s.Changes(t.Context(), store.ChangeQuery{Username: "wholestory", Since: 1e12, Before: 9, Limit: 9})
+			return err
+		},
+		"purge changes": func() error { _, err := s.PurgeChanges(t.Context(), 1, 10); return err },
+		"trim changes":  func() error { _, err := s.TrimChanges(t.Context(), 0); return err },
+		"changes' size": func() error { _, err := s.ChangesSize(t.Context()); return err },
 		"purge":         func() error { _, err := s.PurgeAttempts(t.Context(), 1, 10); return err },
 		"size":          func() error { _, err := s.TrailSize(t.Context()); return err },
 		"trim":          func() error { _, err := s.TrimAttempts(t.Context(), store.Failed, 10); return err },

@@ -206,6 +206,40 @@ var changing = []test{
 		s.Other.Age(t, 2*time.Hour)
 		expect(t, "those of the last hour", of(store.ChangeQuery{Since: time.Hour}), nil)
 	}},
+	{"attempts are selected by username, outcome, age, ID and number", func(t *testing.T, s *subject) {
+		s.created(t)
+		for _, username := range []string{"alice", "nobody", "alice"} {
+			if _, err := s.Store.Charge(t.Context(), store.Attempt{Username: username, Alias: "hmac:1", Source: "192.0.2.1"}, limits); err != nil {
+				t.Fatal(err)
+			}
+		}
+		read := func(trail store.Trail) []store.CountedRecord {
+			t.Helper()
+			records, err := s.Store.ReadAttempts(t.Context(), trail)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return records
+		}
+		of := func(trail store.Trail) (names []string) {
+			t.Helper()
+			for _, r := range read(trail) {
+				names = append(names, r.Username+" "+string(r.Outcome))
+				expect(t, "the number of attempts", r.Attempts, 1)
+				expect(t, "the source", r.Source, "192.0.2.1")
+			}
+			return names
+		}
+		all := []string{"alice pending", "hmac:1 unknown", "alice pending"}
+		expect(t, "all", of(store.Trail{Since: time.Hour}), all)
+		expect(t, "those of alice", of(store.Trail{Username: "alice"}), []string{all[0], all[2]})
+		expect(t, "the rejected ones", of(store.Trail{Outcomes: []store.Outcome{store.RefusedUnknown, store.RefusedLocked}}), all[1:2])
+		expect(t, "the latest", of(store.Trail{Limit: 1}), all[:1])
+		expect(t, "those before the latest", of(store.Trail{Before: read(store.Trail{Limit: 1})[0].ID}), all[1:])
+		expect(t, "those of a name that nobody can have", of(store.Trail{Username: "al\x00ice"}), nil)
+		s.Other.Age(t, 2*time.Hour)
+		expect(t, "those of the last hour", of(store.Trail{Since: time.Hour}), nil)
+	}},
 	{"old changes are deleted in batches", func(t *testing.T, s *subject) {
 		for _, username := range []string{"a", "b", "c"} {
 			s.apply(t, creation(username, 0))

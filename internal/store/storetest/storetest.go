@@ -26,6 +26,7 @@ type Store interface {
 
 	Changes(ctx context.Context, query store.ChangeQuery) ([]store.AccountChange, error)
 	PurgeChanges(ctx context.Context, olderThan time.Duration, batch int) (int, error)
+	ReadAttempts(ctx context.Context, trail store.Trail) ([]store.CountedRecord, error)
 
 	Charge(ctx context.Context, attempt store.Attempt, limits store.Limits) (store.Charge, error)
 	Settle(ctx context.Context, charged store.Charge, success bool) (accepted bool, err error)
