@@ -11,7 +11,7 @@ files=charts/shardinguser-operator/files
 rm -rf "$files"
 mkdir -p "$files"/{crd,rbac,admission,prometheus}
 cp config/crd/bases/*.yaml "$files/crd/"
-cp config/rbac/{role,leader_election_role,metrics_auth_role,metrics_reader_role}.yaml \
+cp config/rbac/{role,leader_election_role,metrics_auth_role,metrics_reader_role,auditor_role,auditor_tunnel_role}.yaml \
 	config/rbac/shardinguser*_role.yaml "$files/rbac/"
 cp config/rbac/namespaced/cluster_identity.yaml "$files/rbac/cluster_identity.yaml"
 cp config/rbac/namespaced/tenant/role.yaml "$files/rbac/tenant.yaml"

@@ -3,8 +3,8 @@
 // Package cli is kubectl-shardinguser, the plugin for kubectl: a file for each command.
 //
 // The decisions of a command (the state of a user, a diagnosis, a difference) are pure functions beside it. Commands read the
-// API server with the rights of the user who runs them. Import and logins also read the database, by a DSN from a file or the
-// environment. Results go to the standard output and everything else to the standard error, so that output can be piped. No
+// API server with the rights of the user who runs them. Import reads the database, by a DSN from a file or the
+// environment, and logins and history may. Results go to the standard output and everything else to the standard error, so that output can be piped. No
 // password or hash is printed unless that was requested.
 //
 // Exit codes are the same for all commands: [ExitDone], [ExitFinding], [ExitFailed]; import has [ExitLeftOut] besides.
@@ -125,7 +125,7 @@ Exit codes:
 	})
 	e.flags.AddFlags(root.PersistentFlags())
 	root.AddCommand(
-		newList(e), newUnlock(e), newLock(e), newSignOut(e), newSetPassword(e), newLogins(e), newDoctor(e), newOrphans(e), newCheck(e), newImport(e),
+		newList(e), newUnlock(e), newLock(e), newSignOut(e), newSetPassword(e), newLogins(e), newHistory(e), newDoctor(e), newOrphans(e), newCheck(e), newImport(e),
 		newTransfer(e),
 	)
 	if err := root.RegisterFlagCompletionFunc("namespace", e.completeNamespaces); err != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
@@ -24,6 +25,7 @@ import (
 // scheme has the kinds that commands know.
 var scheme = func() *runtime.Scheme {
 	s := runtime.NewScheme()
+	utilruntime.Must(authenticationv1.AddToScheme(s))
 	utilruntime.Must(corev1.AddToScheme(s))
 	utilruntime.Must(coordinationv1.AddToScheme(s))
 	utilruntime.Must(eventsv1.AddToScheme(s))
@@ -41,6 +43,8 @@ func mapper() meta.RESTMapper {
 		corev1.SchemeGroupVersion.WithKind("ConfigMap"):      meta.RESTScopeNamespace,
 		eventsv1.SchemeGroupVersion.WithKind("Event"):        meta.RESTScopeNamespace,
 		corev1.SchemeGroupVersion.WithKind("Event"):          meta.RESTScopeNamespace,
+		corev1.SchemeGroupVersion.WithKind("Pod"):            meta.RESTScopeNamespace,
+		corev1.SchemeGroupVersion.WithKind("ServiceAccount"): meta.RESTScopeNamespace,
 		corev1.SchemeGroupVersion.WithKind("Namespace"):      meta.RESTScopeRoot,
 		coordinationv1.SchemeGroupVersion.WithKind("Lease"):  meta.RESTScopeNamespace,
 	} {

@@ -12,8 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sharding-system/shardinguser-operator/internal/audit"
 	"github.com/sharding-system/shardinguser-operator/internal/store"
-	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
 var outcomes = []store.Outcome{
@@ -31,7 +31,7 @@ func outcomeNames() (names []string) {
 type auditor struct {
 	*env
 	output   output
-	database database
+	source   trailSource
 	username string
 	since    time.Duration
 	outcomes []string
@@ -39,30 +39,30 @@ type auditor struct {
 }
 
 func newLogins(e *env) *cobra.Command {
-	a := &auditor{env: e}
+	a := &auditor{env: e, source: trailSource{env: e}}
 	cmd := &cobra.Command{
 		Use:   "logins NAME",
 		Short: "Show the login attempts of a user",
-		Long: `Show the login attempts of a user from the audit trail in the database, the latest first.
+		Long: `Show the login attempts of a user from the audit trail, the latest first.
 
 Outcomes are success, failed, locked, inactive (refused without a check), unknown, and pending for an attempt that was never
 settled. An attempt with a username that no account has is recorded under a digest of the username.
 
-` + aboutDSN,
+` + aboutTrail,
 		Example: `  # The latest attempts of the ShardingUser alice
-  kubectl shardinguser logins alice --dsn-file ./dsn.txt
+  kubectl shardinguser logins alice
 
   # The failed attempts of the last day
   kubectl shardinguser logins alice --since 24h --outcome failed,locked
 
   # By the username, without a cluster
-  kubectl shardinguser logins --username alice@example.com -o json`,
+  kubectl shardinguser logins --username alice@example.com --dsn-file ./dsn.txt -o json`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: e.completeUsers(1),
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.run(cmd.Context(), args) },
 	}
 	a.output.bind(cmd, asJSON, asYAML)
-	a.database.bind(cmd)
+	a.source.bind(cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&a.username, "username", "", "The username, instead of the name of a ShardingUser")
 	flags.DurationVar(&a.since, "since", 0, "Only attempts of this recent time, such as 24h")
@@ -86,23 +86,17 @@ func (a *auditor) run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	db, err := a.database.open() //nolint:contextcheck // opening waits for nothing
+	if trail.Username == "" {
+		if trail.Username, err = a.source.usernameOf(ctx, args[0]); err != nil {
+			return err
+		}
+	}
+	reader, done, err := a.source.open(ctx)
 	if err != nil {
 		return err
 	}
-	defer db.Close()
-	if trail.Username == "" {
-		kube, namespace, err := a.cluster()
-		if err != nil {
-			return err
-		}
-		u, err := getUser(ctx, kube, namespace, args[0])
-		if err != nil {
-			return err
-		}
-		trail.Username = user.Username(u)
-	}
-	records, err := db.ReadAttempts(ctx, trail)
+	defer done()
+	records, err := reader.ReadAttempts(ctx, trail)
 	if err != nil {
 		return err
 	}
@@ -127,7 +121,7 @@ func (a *auditor) trail(args []string) (store.Trail, error) {
 	return trail, a.output.check()
 }
 
-func (a *auditor) tell(username string, records []store.CountedRecord) error {
+func (a *auditor) tell(username string, records []audit.Attempt) error {
 	if a.output.structured() {
 		attempts := make([]loginRecord, 0, len(records))
 		for _, r := range records {

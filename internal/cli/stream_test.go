@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
+	"github.com/sharding-system/shardinguser-operator/internal/audit"
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 )
 
@@ -169,8 +170,12 @@ func TestWhatCommandsPrintOfHostileUsersIsSafe(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			records := []store.CountedRecord{{Record: store.Record{Outcome: store.Failed, Source: text, UserAgent: text}}}
+			records := []audit.Attempt{{Outcome: store.Failed, Source: text, UserAgent: text}}
 			for _, format := range []string{"", asJSON, asYAML} {
+				changes := []audit.Change{{Action: "roles", NewActive: new(true), NewRoles: []string{text}, Manager: text, Reason: text, Resource: audit.Resource{Name: text}}}
+				if err := (&historian{env: e, output: output{format: format}}).tell(text, changes); err != nil {
+					t.Error(err)
+				}
 				if err := (&auditor{env: e, output: output{format: format}}).tell(text, records); err != nil {
 					t.Error(err)
 				}
