@@ -18,7 +18,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/util/httpstream"
+	"k8s.io/streaming/pkg/httpstream"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/transport/spdy"
@@ -101,12 +101,12 @@ func dialPod(caller *rest.Config, pod client.ObjectKey, port int32) (net.Conn, e
 	if err != nil {
 		return nil, err
 	}
-	overWebSocket, err := portforward.NewSPDYOverWebsocketDialer(at, caller)
+	overWebSocket, err := portforward.NewSPDYOverWebsocketDialerForStreaming(at, caller)
 	if err != nil {
 		return nil, err
 	}
-	older := spdy.NewDialer(upgrader, &http.Client{Transport: roundTripper}, http.MethodPost, at)
-	dialer := portforward.NewFallbackDialer(overWebSocket, older, func(err error) bool {
+	older := spdy.NewDialerForStreaming(upgrader, &http.Client{Transport: roundTripper}, http.MethodPost, at)
+	dialer := portforward.NewFallbackDialerForStreaming(overWebSocket, older, func(err error) bool {
 		return httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err)
 	})
 	connection, _, err := dialer.Dial(portforward.PortForwardProtocolV1Name)
