@@ -208,9 +208,16 @@ var changing = []test{
 	}},
 	{"attempts are selected by username, outcome, age, ID and number", func(t *testing.T, s *subject) {
 		s.created(t)
-		for _, username := range []string{"alice", "nobody", "alice"} {
-			if _, err := s.Store.Charge(t.Context(), store.Attempt{Username: username, Alias: "hmac:1", Source: "192.0.2.1"}, limits); err != nil {
+		s.apply(t, creation("bob", 0, by(stranger)))
+		for _, username := range []string{"alice", "bob", "alice"} {
+			charged, err := s.Store.Charge(t.Context(), store.Attempt{Username: username, Source: "192.0.2.1"}, limits)
+			if err != nil {
 				t.Fatal(err)
+			}
+			if username == "bob" {
+				if _, err := s.Store.Settle(t.Context(), charged, false); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
 		read := func(trail store.Trail) []store.CountedRecord {
@@ -230,10 +237,10 @@ var changing = []test{
 			}
 			return names
 		}
-		all := []string{"alice pending", "hmac:1 unknown", "alice pending"}
+		all := []string{"alice pending", "bob failed", "alice pending"}
 		expect(t, "all", of(store.Trail{Since: time.Hour}), all)
 		expect(t, "those of alice", of(store.Trail{Username: "alice"}), []string{all[0], all[2]})
-		expect(t, "the rejected ones", of(store.Trail{Outcomes: []store.Outcome{store.RefusedUnknown, store.RefusedLocked}}), all[1:2])
+		expect(t, "the failed ones", of(store.Trail{Outcomes: []store.Outcome{store.Failed, store.RefusedLocked}}), all[1:2])
 		expect(t, "the latest", of(store.Trail{Limit: 1}), all[:1])
 		expect(t, "those before the latest", of(store.Trail{Before: read(store.Trail{Limit: 1})[0].ID}), all[1:])
 		expect(t, "those of a name that nobody can have", of(store.Trail{Username: "al\x00ice"}), nil)
