@@ -19,6 +19,7 @@ const (
 	ActionSuspended   Action = "suspended"
 	ActionLocked      Action = "locked"
 	ActionUnlocked    Action = "unlocked"
+	ActionSignedOut   Action = "signed-out"
 	ActionPassword    Action = "password"
 	ActionDrift       Action = "drift"
 	ActionTransferred Action = "transferred"
@@ -30,7 +31,7 @@ const (
 func Actions() []Action {
 	return []Action{
 		ActionCreated, ActionAdopted, ActionUpdated, ActionRoles, ActionActivated, ActionDeactivated, ActionExpired, ActionSuspended,
-		ActionLocked, ActionUnlocked, ActionPassword, ActionDrift, ActionTransferred, ActionReleased, ActionDeleted,
+		ActionLocked, ActionUnlocked, ActionSignedOut, ActionPassword, ActionDrift, ActionTransferred, ActionReleased, ActionDeleted,
 	}
 }
 
@@ -134,6 +135,9 @@ func (c Change) updateAction() Action {
 	if c.Unlock != "" && c.ClearLockout {
 		add(ActionUnlocked)
 	}
+	if c.SignOut != "" {
+		add(ActionSignedOut)
+	}
 	switch len(kinds) {
 	case 0:
 		return ""
@@ -169,6 +173,8 @@ func (c Change) manager(action Action) string {
 		return ""
 	case action == ActionUnlocked && c.Unlock != "":
 		return c.Origin.Managers.Unlock
+	case action == ActionSignedOut:
+		return c.Origin.Managers.SignOut
 	case action == ActionExpired, action == ActionLocked, action == ActionUnlocked, !c.Origin.IsApplied:
 		return c.Origin.Managers.Spec
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 func askedBy(d *user.Desired) {
-	d.Managers = user.Managers{Spec: "argocd", Unlock: "kubectl-shardinguser"}
+	d.Managers = user.Managers{Spec: "argocd", Unlock: "kubectl-shardinguser", SignOut: "curl"}
 	d.UnlockReason = "called the help desk"
 }
 
@@ -48,6 +48,7 @@ func TestChangesAreRecordedAsWhatTheyAre(t *testing.T) {
 		"a suspension that ends":               {desired(), synced(suspended), nil, user.Entry{Action: user.ActionActivated}},
 		"a suspended row that was activated":   {desired(refused), synced(suspended, activated), nil, user.Entry{Action: user.ActionDrift}},
 		"a request to unlock":                  {desired(unlockedOnce), synced(), nil, user.Entry{Action: user.ActionUnlocked, Manager: "kubectl-shardinguser", Reason: "called the help desk"}},
+		"a request to sign out":                {desired(func(d *user.Desired) { d.SignOut = "t1" }), synced(), nil, user.Entry{Action: user.ActionSignedOut, Manager: "curl"}},
 		"another password of the Secret":       {desired(withSecret("v2")), synced(), &user.PasswordChange{Hash: hashV2, Version: "v2", New: true}, user.Entry{Action: user.ActionPassword}},
 		"a Secret that a new generation names": {desired(edited, withSecret("v2")), synced(), &user.PasswordChange{Hash: hashV2, Version: "v2", New: true}, spec(user.ActionPassword)},
 		"a hash of another program":            {desired(), synced(rowHash(alien)), nil, user.Entry{Action: user.ActionDrift}},

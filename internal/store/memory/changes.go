@@ -52,8 +52,8 @@ func (s *Store) recordChange(change user.Change, before *user.Row) {
 
 // differs reports whether an Update changed more than the ownership record.
 func differs(change user.Change, before, after *user.Row) bool {
-	isUnlock := change.Unlock != "" && change.ClearLockout
-	return isUnlock || before == nil || after == nil || before.Active != after.Active || before.RolesMalformed != after.RolesMalformed ||
+	isRequest := change.Unlock != "" && change.ClearLockout || change.SignOut != ""
+	return isRequest || before == nil || after == nil || before.Active != after.Active || before.RolesMalformed != after.RolesMalformed ||
 		!slices.Equal(before.Roles, after.Roles) || password(before) != password(after)
 }
 

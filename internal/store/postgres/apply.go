@@ -313,6 +313,9 @@ func statementFor(change user.Change) (string, error) {
 		if set := columns(change); set != "" {
 			return steps(owned, lockedBefore(lockForUpdate), fmt.Sprintf(updateRow, set), after("written", record), recording(change))
 		}
+		if change.Entry().Action != "" {
+			return steps(owned, lockedBefore(noLock), after("fence", record), changedRecord)
+		}
 		return steps(owned, after("fence", record))
 	case user.Delete:
 		return steps(owned, lockedBefore(lockForDelete), deleteRow, after("gone", recordDeleted+forgetFamiliar), changedEnded, purge)
@@ -321,7 +324,7 @@ func statementFor(change user.Change) (string, error) {
 	case user.Suspend:
 		return steps(suspension(change)...)
 	case user.Release:
-		return steps(fenceOwned, lockedBefore(noLock), after("fence", recordReleased+forgetFamiliar), changedReleased)
+		return steps(fenceOwned, lockedBefore(noLock), after("fence", recordReleased+forgetFamiliar), changedRecord)
 	case user.Bury:
 		if change.Revision == 0 {
 			return steps(fenceNone, after("fence", recordBuriedNew), purge)

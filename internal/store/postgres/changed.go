@@ -46,7 +46,7 @@ changed AS (
     FROM recorded, before b, written w
     WHERE @action::text IN ('` + string(user.ActionAdopted) + `', '` + string(user.ActionSuspended) + `')
        OR b.roles IS DISTINCT FROM w.roles OR b.active IS DISTINCT FROM w.active OR ` + isOtherHash + `
-       OR (@unlock::text <> '' AND @clears::boolean AND w.cleared)
+       OR (@unlock::text <> '' AND @clears::boolean AND w.cleared) OR @sign_out::text <> ''
     ` + returningChange + `
 )`
 
@@ -68,7 +68,8 @@ changed AS (
     ` + returningChange + `
 )`
 
-	changedReleased = `,
+	// The row stays as it is.
+	changedRecord = `,
 changed AS (
     ` + insertChange + `
     SELECT ` + changeKey + `, b.roles, b.roles, b.active, b.active, false, ` + changeSource + `

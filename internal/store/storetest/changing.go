@@ -129,6 +129,18 @@ var changing = []test{
 			entry{user.ActionDrift, operator, operator, &yes, &yes, true},
 			entry{user.ActionDeactivated, operator, operator, &yes, &no, false})
 	}},
+	{"a sign-out leaves a record, though the row stays as it is", func(t *testing.T, s *subject) {
+		o := s.created(t)
+		s.apply(t, next(user.Update, o, func(c *user.Change) { c.SignOut, c.Origin.Managers.SignOut = "monday", "kubectl" }))
+		changes := s.recorded(t, creates, entry{user.ActionSignedOut, operator, operator, &yes, &yes, false})
+		if len(changes) > 0 {
+			expect(t, "the manager", changes[0].Manager, "kubectl")
+		}
+		o = s.observe(t, "alice")
+		s.apply(t, next(user.Update, o, roles("admin"), writing(user.FieldRoles), func(c *user.Change) { c.SignOut = "tuesday" }))
+		s.recorded(t, creates, entry{user.ActionSignedOut, operator, operator, &yes, &yes, false},
+			entry{user.ActionUpdated, operator, admin, &yes, &yes, false})
+	}},
 	{"a change of the record alone, or of nothing, leaves none", func(t *testing.T, s *subject) {
 		o := s.created(t)
 		s.apply(t, next(user.Update, o, password(user.PasswordChange{Hash: firstHash, Version: "v2"})))
