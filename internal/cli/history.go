@@ -48,7 +48,7 @@ operator corrected.
 		Example: `  # The latest changes of the ShardingUser alice
   kubectl shardinguser history alice
 
-  # Who locked or unlocked her this week?
+  # The locks and unlocks of this week
   kubectl shardinguser history alice --since 168h --action locked,unlocked
 
   # By the username, also of a user that is gone
