@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"net"
 	"net/http"
@@ -25,7 +26,11 @@ func (s *story) auditor(name string) *rest.Config {
 	config, err := plane.ServiceAccount(s.t.Context(), s.namespace, name)
 	s.Expect(err).NotTo(gomega.HaveOccurred())
 	s.kubectl("create", "clusterrolebinding", s.namespace+"-"+name, "--clusterrole=shardinguser-auditor", "--serviceaccount="+s.namespace+":"+name)
-	s.t.Cleanup(func() { s.kubectl("delete", "clusterrolebinding", s.namespace+"-"+name) })
+	s.t.Cleanup(func() {
+		if _, err := plane.Kubectl(context.WithoutCancel(s.t.Context()), "delete", "clusterrolebinding", s.namespace+"-"+name); err != nil {
+			s.t.Error(err)
+		}
+	})
 	return config
 }
 
