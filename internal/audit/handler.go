@@ -59,8 +59,8 @@ func (h *handler) attempts(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, "BAD_REQUEST", err.Error())
 		return
 	}
-	h.read(w, func() (any, error) {
-		records, err := h.source.ReadAttempts(r.Context(), store.Trail{
+	h.read(w, r, func(ctx context.Context) (any, error) {
+		records, err := h.source.ReadAttempts(ctx, store.Trail{
 			Username: q.username, Since: q.since, Outcomes: outcomes, Before: q.before, Limit: q.limit,
 		})
 		page := Attempts{Items: AttemptsOf(records)}
@@ -82,8 +82,8 @@ func (h *handler) changes(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, "BAD_REQUEST", err.Error())
 		return
 	}
-	h.read(w, func() (any, error) {
-		changes, err := h.source.Changes(r.Context(), store.ChangeQuery{
+	h.read(w, r, func(ctx context.Context) (any, error) {
+		changes, err := h.source.Changes(ctx, store.ChangeQuery{
 			Username: q.username, Since: q.since, Actions: actions, Before: q.before, Limit: q.limit,
 		})
 		page := Changes{Items: ChangesOf(changes)}
@@ -95,7 +95,7 @@ func (h *handler) changes(w http.ResponseWriter, r *http.Request) {
 }
 
 // read answers with what a read returns, unless too many run.
-func (h *handler) read(w http.ResponseWriter, read func() (any, error)) {
+func (h *handler) read(w http.ResponseWriter, r *http.Request, read func(ctx context.Context) (any, error)) {
 	select {
 	case h.reads <- struct{}{}:
 		defer func() { <-h.reads }()
@@ -104,7 +104,7 @@ func (h *handler) read(w http.ResponseWriter, read func() (any, error)) {
 		fail(w, http.StatusTooManyRequests, "TOO_MANY_REQUESTS", "too many concurrent reads of the audit trail; try again later")
 		return
 	}
-	page, err := read()
+	page, err := read(r.Context())
 	switch {
 	case errors.Is(err, store.ErrUnavailable): // its sentence holds no secret
 		fail(w, http.StatusServiceUnavailable, "SERVICE_UNAVAILABLE", "cannot read the audit trail: "+err.Error())

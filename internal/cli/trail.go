@@ -152,7 +152,7 @@ func (s *trailSource) tunnelled(ctx context.Context, config *rest.Config) (trail
 	}
 	return newTrailClient(config, "https://"+pod.Name, &http.Transport{
 		DialContext: func(context.Context, string, string) (net.Conn, error) {
-			return dialPod(caller, client.ObjectKeyFromObject(pod), port) //nolint:contextcheck // the dialers take no context
+			return dialPod(caller, client.ObjectKeyFromObject(pod), port)
 		},
 		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true}, //nolint:gosec // see above
 	})
