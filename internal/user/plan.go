@@ -114,7 +114,7 @@ func planNotOwned(d Desired, o Observed) Decision {
 // resource was deleted without its finalizer.
 func planFormerOwner(d Desired, o Observed) Decision {
 	own := o.Ownership
-	c := newChange(d, o, ending(d, own.Deletion))
+	c := newChange(d, o, ending(d, o, own.Deletion))
 	c.Owner, c.Generation, c.Deletion = own.Owner, own.Generation, own.Deletion
 	if c.Verb != Release {
 		c.Endangered = endangered(d, o, remaining(d, o))
@@ -123,11 +123,12 @@ func planFormerOwner(d Desired, o Observed) Decision {
 }
 
 // ending returns what happens to the row of a deleted resource. Without a permission no active row stays, because no
-// reconcile would check the policies for it.
-func ending(d Desired, policy v1alpha1.DeletionPolicy) Verb {
+// reconcile would check the policies for it. Nor does one whose end has passed: a released record has no end, so logins
+// would be accepted again.
+func ending(d Desired, o Observed, policy v1alpha1.DeletionPolicy) Verb {
 	switch policy {
 	case v1alpha1.DeletionRetain:
-		if d.Permission.Refusal != nil {
+		if d.Permission.Refusal != nil || o.Ended() && o.Row != nil && o.Row.Active {
 			return Deactivate
 		}
 		return Release
@@ -326,7 +327,7 @@ func planDeletion(d Desired, o Observed) Decision {
 		return refuse(v1alpha1.ReasonPaused, "The deletion is paused while the annotation "+
 			v1alpha1.AnnotationPaused+" is \"true\"; remove the annotation to resume.")
 	}
-	c := newChange(d, o, ending(d, d.Deletion))
+	c := newChange(d, o, ending(d, o, d.Deletion))
 	if c.Verb != Release {
 		c.Endangered = endangered(d, o, nil)
 	}
