@@ -90,14 +90,20 @@ func (d Desired) lockedByRequest(now time.Time) bool {
 	return d.Lock != nil && (d.Lock.Until == nil || d.Lock.Until.After(now))
 }
 
-// NextEnd returns the time until the account ends or its standing lock does; 0 if neither is to come.
-func (o Observed) NextEnd(d Desired) time.Duration {
-	next := o.left(d.ValidUntil)
-	if d.Lock == nil {
-		return next
+// NextEnd returns the time until the account ends or its standing lock does; 0 if neither is to come. The recorded end is another
+// one while the resource is paused.
+func (o Observed) NextEnd(d Desired) (next time.Duration) {
+	ends := []*time.Time{d.ValidUntil}
+	if d.Lock != nil {
+		ends = append(ends, d.Lock.Until)
 	}
-	if lock := o.left(d.Lock.Until); lock > 0 && (next == 0 || lock < next) {
-		return lock
+	if o.Ownership != nil {
+		ends = append(ends, o.Ownership.ValidUntil)
+	}
+	for _, end := range ends {
+		if left := o.left(end); left > 0 && (next == 0 || left < next) {
+			next = left
+		}
 	}
 	return next
 }

@@ -4,6 +4,7 @@ package user
 
 import (
 	"slices"
+	"time"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
@@ -41,9 +42,18 @@ func Suspension(username string, o Observed, protected []string) Change {
 }
 
 // HoldsRow reports whether the resource is paused while its row, or that of its predecessor, has other roles than it
-// asks for. The row is active, or would be without a policy's decision.
+// asks for, or its record another end. The row is active, or would be without a policy's decision.
 func (d Desired) HoldsRow(o Observed) bool {
 	own := o.Ownership
 	return d.Paused && own != nil && own.State == Owned && own.Owner.sameName(d.Owner) &&
-		o.Row != nil && (o.Row.Active || own.Suspended) && !sameRoles(o.Row.Roles, d.Roles)
+		o.Row != nil && (o.Row.Active || own.Suspended) && (!sameRoles(o.Row.Roles, d.Roles) || !sameTime(o.HeldEnd(), d.ValidUntil))
+}
+
+// HeldEnd returns when the row of a paused resource ends; nil for never. A pause keeps a row active whose recorded end has
+// passed, so that row has no end.
+func (o Observed) HeldEnd() *time.Time {
+	if o.Ownership == nil || o.Ownership.endedAt(o.Now) {
+		return nil
+	}
+	return o.Ownership.ValidUntil
 }

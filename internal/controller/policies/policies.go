@@ -100,8 +100,8 @@ func PermissionIn(set policy.Set, namespace *metav1.PartialObjectMetadata, u *v1
 	return set.Permission(Labels(namespace), u, now)
 }
 
-// JudgeHeldRow refuses a paused resource whose row has roles that no policy permits: the pause keeps them, even if the
-// resource asks for other roles.
+// JudgeHeldRow refuses a paused resource whose row has roles, or an end, that no policy permits: the pause keeps them, even if
+// the resource asks for others.
 func (p *Policies) JudgeHeldRow(ctx context.Context, u *v1alpha1.ShardingUser, d *user.Desired, o user.Observed) error {
 	if p == nil || d.Permission.Refusal != nil || !d.HoldsRow(o) {
 		return nil
@@ -111,12 +111,16 @@ func (p *Policies) JudgeHeldRow(ctx context.Context, u *v1alpha1.ShardingUser, d
 	for _, role := range o.Row.Roles {
 		held.Spec.Roles = append(held.Spec.Roles, v1alpha1.Role(role))
 	}
+	held.Spec.ValidUntil = nil
+	if end := o.HeldEnd(); end != nil {
+		held.Spec.ValidUntil = &metav1.Time{Time: *end}
+	}
 	permission, err := p.Permission(ctx, held, o.Now)
 	if err != nil || permission.Refusal == nil {
 		return err
 	}
 	d.Permission = permission
-	d.Permission.Refusal.Message += " The row has these roles: it keeps them while the resource is paused."
+	d.Permission.Refusal.Message += " The row keeps its roles and its end while the resource is paused."
 	return nil
 }
 
