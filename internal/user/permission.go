@@ -156,7 +156,7 @@ func remaining(d Desired, o Observed) []string {
 // A recorded end that has passed is part of the rest: logins would be refused by it, although the row stays active.
 func (d Decision) WithoutRoleLoss(o Observed) (Decision, bool) {
 	c, own := d.Change, o.Ownership
-	if c.Verb != Update || o.Row == nil || own == nil {
+	if o.Row == nil || !o.OwnedBy(c.Owner) {
 		return Decision{}, false
 	}
 	kept := onlyRecord(Desired{Username: c.Username, Owner: c.Owner}, own)
@@ -165,9 +165,9 @@ func (d Decision) WithoutRoleLoss(o Observed) (Decision, bool) {
 	}
 	isLifted := kept.ValidUntil != own.ValidUntil
 	switch {
-	case c.Suspended && isLifted:
+	case (c.Suspended || c.Verb != Update) && isLifted:
 		return Decision{Change: kept}, true
-	case c.Suspended, c.Password == nil && c.Unlock == "" && c.SignOut == "" && c.Lockout == own.Lockout && !isLifted:
+	case c.Suspended, c.Verb != Update, c.Password == nil && c.Unlock == "" && c.SignOut == "" && c.Lockout == own.Lockout && !isLifted:
 		return Decision{}, false
 	}
 	c.Roles, c.Active, c.Write, c.Endangered = o.Row.Roles, o.Row.Active, nil, nil
