@@ -21,7 +21,7 @@ func Status(previous v1alpha1.ShardingUserStatus, d Desired, o *Observed, p *Pro
 	s := *previous.DeepCopy()
 	s.ObservedGeneration = d.Generation
 	s.Username = d.Username
-	if o != nil || d.Permission != (Permission{}) { // else it was not determined
+	if o != nil || d.Permission != (Permission{}) && d.Permission.Changes.IsZero() { // else it was not determined
 		s.PermittedBy = d.Permission.By
 	}
 
