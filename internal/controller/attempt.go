@@ -58,7 +58,7 @@ func (r *Reconciler) synchronise(ctx context.Context, u *v1alpha1.ShardingUser, 
 	if errors.As(err, &lost) {
 		explanation := r.explain(ctx, lost.fields)
 		found.Problem = user.NotKept(lost.made, *found.Observed, lost.fields, explanation)
-		asked := user.Asked(found.Desired)
+		asked := found.asked
 		if lost.isHashLeft {
 			asked += hashLeft
 		}
@@ -108,7 +108,7 @@ func (r *Reconciler) attempt(
 	observed, err := r.store.Observe(ctx, d.Username)
 	if errors.Is(err, store.ErrRejected) {
 		found.Problem = user.Rejected(err.Error(), d.Deleting)
-		found.retry = r.retries.Reject(u.UID, user.Asked(*d), user.Nothing, found.Problem)
+		found.retry = r.retries.Reject(u.UID, user.Asked(*d, time.Time{}), user.Nothing, found.Problem)
 		return found, nil
 	}
 	if err != nil {
@@ -123,16 +123,16 @@ func (r *Reconciler) attempt(
 	if err != nil {
 		return found, err
 	}
-	found.Problem, found.again = decision.Problem, decision.Again
+	found.Problem, found.again, found.asked = decision.Problem, decision.Again, user.Asked(*d, observed.Now)
 	if decision.Change.Verb == user.Nothing {
 		if d.Deleting && observed.Row != nil {
-			if problem, wait := r.retries.KeepsRow(u.UID, user.Asked(*d), observed.Row.Active); problem != nil {
+			if problem, wait := r.retries.KeepsRow(u.UID, found.asked, observed.Row.Active); problem != nil {
 				found.Problem, found.retry = problem, wait
 			}
 		}
 		return found, nil
 	}
-	if problem, wait := r.mayWrite(ctx, u, *d, decision); problem != nil {
+	if problem, wait := r.mayWrite(ctx, u, found.asked, decision); problem != nil {
 		found.Problem, found.retry, found.again = problem, wait, false
 		return found, nil
 	}
@@ -182,8 +182,7 @@ func (r *Reconciler) confirm(
 
 // mayWrite returns the problem of a write that has to wait, and how long it waits; nil if it may be made. It waits if the
 // database rejected it before, or if another program keeps undoing it.
-func (r *Reconciler) mayWrite(ctx context.Context, u *v1alpha1.ShardingUser, d user.Desired, decision user.Decision) (*user.Problem, time.Duration) {
-	asked := user.Asked(d)
+func (r *Reconciler) mayWrite(ctx context.Context, u *v1alpha1.ShardingUser, asked string, decision user.Decision) (*user.Problem, time.Duration) {
 	if decision.Change.OnlyDisablesHash() {
 		asked += hashLeft
 	}
@@ -209,7 +208,7 @@ func (r *Reconciler) apply(ctx context.Context, u *v1alpha1.ShardingUser, found 
 		return r.applyToLastHolder(ctx, u, found, decision)
 	case errors.Is(err, store.ErrRejected):
 		found.Problem, found.again = user.Rejected(err.Error(), d.Deleting), false
-		found.retry = r.retries.Reject(u.UID, user.Asked(d), decision.Change.Verb, found.Problem)
+		found.retry = r.retries.Reject(u.UID, found.asked, decision.Change.Verb, found.Problem)
 		return found, nil
 	case err != nil:
 		return found, err
@@ -234,7 +233,7 @@ func (r *Reconciler) apply(ctx context.Context, u *v1alpha1.ShardingUser, found 
 		return found, &notKeptError{made: decision, fields: fields, isHashLeft: true}
 	case isHashLeft:
 		found.Problem = user.HashNotDisabled(decision, sentence)
-		found.retry = r.retries.Reject(u.UID, user.Asked(d)+hashLeft, decision.Change.Verb, found.Problem)
+		found.retry = r.retries.Reject(u.UID, found.asked+hashLeft, decision.Change.Verb, found.Problem)
 	case ends(decision.Change) && after.Row.NeedsDisabledHash():
 		r.events.Report(ctx, u, []user.Event{user.HashNotDisabledEvent(decision, sentence)})
 	}
@@ -253,7 +252,7 @@ func (r *Reconciler) applyToLastHolder(ctx context.Context, u *v1alpha1.Sharding
 	switch {
 	case errors.Is(err, store.ErrRejected):
 		found.Problem = user.Rejected(err.Error(), d.Deleting)
-		found.retry = r.retries.Reject(u.UID, user.Asked(d), rest.Change.Verb, found.Problem)
+		found.retry = r.retries.Reject(u.UID, found.asked, rest.Change.Verb, found.Problem)
 		return found, nil
 	case err != nil:
 		return found, err

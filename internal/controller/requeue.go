@@ -40,6 +40,7 @@ const (
 // outcome is what a reconcile found out and did.
 type outcome struct {
 	status.Outcome
+	asked        string        // what the resource asked for; see user.Asked
 	again        bool          // there is a next step, to be taken at once
 	isUnchanged  bool          // only another version of the Secret is to be recorded, which can wait for other users
 	isLastHolder bool          // the change would have taken a role from its last holder, and was not made
@@ -76,7 +77,8 @@ func (o outcome) endChange() time.Duration {
 	if o.Observed == nil || !o.Observed.OwnedBy(o.Desired.Owner) {
 		return 0
 	}
-	if o.Problem == nil && o.Observed.Ownership.Withheld != o.Desired.Withheld(o.Observed.Now) {
+	settles := o.Problem == nil || user.OfReady(o.Problem.Reason).PasswordOnly
+	if settles && o.Observed.Ownership.Withheld != o.Desired.Withheld(o.Observed.Now) {
 		return lockMargin
 	}
 	if next := o.Observed.NextEnd(o.Desired); next > 0 {
@@ -85,13 +87,14 @@ func (o outcome) endChange() time.Duration {
 	return 0
 }
 
-// permissionChange is when time alone changes what policies say of the resource.
+// permissionChange is when time alone changes what policies say of the resource. It is at once if that came during the change
+// before.
 func (o outcome) permissionChange() time.Duration {
 	changes := o.Desired.Permission.Changes
-	if o.Observed == nil || !changes.After(o.Observed.Now) {
+	if o.Observed == nil || changes.IsZero() {
 		return 0
 	}
-	return min(changes.Sub(o.Observed.Now), longestWait) + lockMargin
+	return min(max(0, changes.Sub(o.Observed.Now)), longestWait) + lockMargin
 }
 
 // nameFreed is when the username may be free. An event reports that, but not if it comes before the operator watches.

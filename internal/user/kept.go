@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
@@ -167,9 +168,9 @@ func space(sentence string) string {
 	return " " + sentence
 }
 
-// Asked identifies what a resource asks for: its spec, Secret, annotations and policies. If it differs, a rejected
-// write is retried at once.
-func Asked(d Desired) string {
-	return fmt.Sprintf("%d %t %t %q %q %t %q %t %v", d.Generation, d.Deleting, d.Paused, d.Unlock, d.SignOut, d.Unprotected,
-		d.Password.Version, d.Permission.Refusal != nil, d.Permission.Lockout)
+// Asked identifies what a resource asks for at a time by the database's clock, which is zero if that is not known: its spec,
+// Secret, annotations and policies. If it differs, a rejected write is retried at once.
+func Asked(d Desired, now time.Time) string {
+	return fmt.Sprintf("%d %t %t %q %q %t %q %t %v %s", d.Generation, d.Deleting, d.Paused, d.Unlock, d.SignOut, d.Unprotected,
+		d.Password.Version, d.Permission.Refusal != nil, d.Permission.Lockout, d.Withheld(now))
 }

@@ -220,16 +220,16 @@ func TestProblemsOfTheDatabaseNameTheirSubject(t *testing.T) {
 }
 
 func TestAskedChangesWithAnEdit(t *testing.T) {
-	asked := user.Asked(desired())
+	asked := user.Asked(desired(), now)
 	for name, edit := range map[string]desiredOption{
 		"of the spec": edited, "of the Secret": withSecret("v2"), "by a deletion": deleting, "by a pause": paused,
 		"of an unlock request": requestUnlock("now"), "of an override": unprotected, "of a policy": refused, "of a policy's terms": permitted(strict),
 	} {
-		if user.Asked(desired(edit)) == asked {
+		if user.Asked(desired(edit), now) == asked {
 			t.Errorf("an edit %s is none", name)
 		}
 	}
-	if user.Asked(desired(withRoles("operator"))) != asked {
+	if user.Asked(desired(withRoles("operator")), now) != asked {
 		t.Error("the same is another thing")
 	}
 }
