@@ -97,6 +97,7 @@ func (c *userCounts) replace(before, after any) {
 	defer c.mu.Unlock()
 	c.counts.add(before, -1)
 	c.counts.add(after, 1)
+	c.noteEnd(before, false) // may be another resource of the same name
 	c.noteEnd(after, true)
 }
 
