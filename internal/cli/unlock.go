@@ -5,6 +5,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -34,7 +35,7 @@ has handled it.`,
 		Example: `  # One user
   kubectl shardinguser unlock alice
 
-  # All locked users of all namespaces
+  # All users of all namespaces that are locked because of failed attempts
   kubectl shardinguser unlock --all-locked -A`,
 		ValidArgsFunction: e.completeUsers(1000),
 		RunE:              func(cmd *cobra.Command, args []string) error { return l.run(cmd.Context(), args) },
@@ -42,7 +43,7 @@ has handled it.`,
 	l.output.bind(cmd, asJSON, asYAML, asName)
 	l.waiting.bind(cmd)
 	cmd.Flags().StringVar(&l.reason, "reason", "", "Why the users are unlocked; it is recorded in the annotation "+v1alpha1.AnnotationUnlockReason)
-	cmd.Flags().BoolVar(&l.allLocked, "all-locked", false, "Unlock all locked users, instead of names")
+	cmd.Flags().BoolVar(&l.allLocked, "all-locked", false, "Unlock all users that are locked because of failed attempts, instead of names")
 	cmd.Flags().BoolVarP(&l.allNamespaces, "all-namespaces", "A", false, "With --all-locked: in all namespaces")
 	return cmd
 }
@@ -105,12 +106,20 @@ func (l *unlocker) run(ctx context.Context, names []string) error {
 	return errors.Join(errs...)
 }
 
-// chosen are the users that were named, or are locked. All that were named have to be there before any is unlocked.
+// chosen are the users that were named, or are locked because of failed attempts. All that were named have to be there before any is
+// unlocked. A user that an administrator locked has to be named: all others are unlocked in bulk after an attack.
 func (l *unlocker) chosen(ctx context.Context, kube client.Client, namespace string, names []string) ([]v1alpha1.ShardingUser, error) {
-	if l.allLocked {
-		return listUsers(ctx, kube, namespace, true, "")
+	if !l.allLocked {
+		return getUsers(ctx, kube, namespace, names)
 	}
-	return getUsers(ctx, kube, namespace, names)
+	users, err := listUsers(ctx, kube, namespace, true, "")
+	stay := func(u v1alpha1.ShardingUser) bool { return hasStandingLock(&u, time.Now()) }
+	all := len(users)
+	users = slices.DeleteFunc(users, stay)
+	if kept := all - len(users); kept > 0 {
+		l.ErrOut.say("Skipped %d users that spec.lock locks; to unlock them, name them.", kept)
+	}
+	return users, err
 }
 
 // request asks the operator to unlock a user, and removes a standing lock.
