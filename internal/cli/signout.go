@@ -4,11 +4,9 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/spf13/cobra"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sharding-system/shardinguser-operator/api/v1alpha1"
 )
@@ -52,45 +50,9 @@ func (s *signOuter) run(ctx context.Context, names []string) error {
 		return err
 	}
 	value := time.Now().UTC().Format(time.RFC3339Nano)
-	var errs []error
-	asked := users[:0]
-	for _, u := range users { // all of them at first, since the operator works at once
-		if err := requestSignOut(ctx, kube, &u, value); err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		asked = append(asked, u)
-	}
-	for i := range asked {
-		u := &asked[i]
-		err := s.waiting.until(ctx, kube, u, "signed out", func(u *v1alpha1.ShardingUser) (bool, error) {
-			return u.Status.LastHandledSignOut == value, nil
-		})
-		switch {
-		case err != nil:
-			errs = append(errs, err)
-		case s.output.format != "":
-		case s.waiting.wait:
-			s.Out.say("%s signed out", called(u))
-		default:
-			s.Out.say("%s: sign-out requested", called(u))
-		}
-	}
-	if s.output.format != "" {
-		errs = append(errs, s.output.users(s.Out, asked, len(names) != 1))
-	}
-	return errors.Join(errs...)
-}
-
-// requestSignOut asks the operator to revoke the tokens of a user.
-func requestSignOut(ctx context.Context, kube client.Client, u *v1alpha1.ShardingUser, value string) error {
-	if err := refusePaused(u); err != nil {
-		return err
-	}
-	base := u.DeepCopy()
-	if u.Annotations == nil {
-		u.Annotations = map[string]string{}
-	}
-	u.Annotations[v1alpha1.AnnotationSignOutRequestedAt] = value
-	return kube.Patch(ctx, u, client.MergeFrom(base))
+	return request{
+		env: s.env, output: &s.output, waiting: &s.waiting, what: "sign-out", done: "signed out",
+		edit:   func(u *v1alpha1.ShardingUser) { u.Annotations[v1alpha1.AnnotationSignOutRequestedAt] = value },
+		isDone: func(u *v1alpha1.ShardingUser) bool { return u.Status.LastHandledSignOut == value },
+	}.of(ctx, kube, users, len(names) != 1)
 }

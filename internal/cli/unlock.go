@@ -76,34 +76,20 @@ func (l *unlocker) run(ctx context.Context, names []string) error {
 		l.ErrOut.say("%s", nobody(namespace, true))
 	}
 	value := time.Now().UTC().Format(time.RFC3339Nano)
-	var errs []error
-	asked := users[:0]
-	for _, u := range users { // all of them at first, since the operator works at once
-		if err := request(ctx, kube, &u, value, l.reason); err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		asked = append(asked, u)
-	}
-	for i := range asked {
-		u := &asked[i]
-		err := l.waiting.until(ctx, kube, u, "unlocked", func(u *v1alpha1.ShardingUser) (bool, error) {
-			return u.Status.LastHandledUnlock == value && u.Status.ObservedGeneration == u.Generation && !u.Status.Locked, nil
-		})
-		switch {
-		case err != nil:
-			errs = append(errs, err)
-		case l.output.format != "":
-		case l.waiting.wait:
-			l.Out.say("%s unlocked", called(u))
-		default:
-			l.Out.say("%s: unlock requested", called(u))
-		}
-	}
-	if l.output.format != "" {
-		errs = append(errs, l.output.users(l.Out, asked, len(names) != 1))
-	}
-	return errors.Join(errs...)
+	return request{
+		env: l.env, output: &l.output, waiting: &l.waiting, what: "unlock", done: "unlocked",
+		edit: func(u *v1alpha1.ShardingUser) {
+			u.Annotations[v1alpha1.AnnotationUnlockRequestedAt] = value
+			delete(u.Annotations, v1alpha1.AnnotationUnlockReason) // of an earlier one
+			if l.reason != "" {
+				u.Annotations[v1alpha1.AnnotationUnlockReason] = l.reason
+			}
+			u.Spec.Lock = nil
+		},
+		isDone: func(u *v1alpha1.ShardingUser) bool {
+			return u.Status.LastHandledUnlock == value && u.Status.ObservedGeneration == u.Generation && !u.Status.Locked
+		},
+	}.of(ctx, kube, users, len(names) != 1)
 }
 
 // chosen are the users that were named, or are locked because of failed attempts. All that were named have to be there before any is
@@ -120,22 +106,4 @@ func (l *unlocker) chosen(ctx context.Context, kube client.Client, namespace str
 		l.ErrOut.say("Skipped %d users that spec.lock locks; to unlock them, name them.", kept)
 	}
 	return users, err
-}
-
-// request asks the operator to unlock a user, and removes a standing lock.
-func request(ctx context.Context, kube client.Client, u *v1alpha1.ShardingUser, value, reason string) error {
-	if err := refusePaused(u); err != nil {
-		return err
-	}
-	base := u.DeepCopy()
-	if u.Annotations == nil {
-		u.Annotations = map[string]string{}
-	}
-	u.Annotations[v1alpha1.AnnotationUnlockRequestedAt] = value
-	delete(u.Annotations, v1alpha1.AnnotationUnlockReason) // of an earlier one
-	if reason != "" {
-		u.Annotations[v1alpha1.AnnotationUnlockReason] = reason
-	}
-	u.Spec.Lock = nil
-	return kube.Patch(ctx, u, client.MergeFrom(base))
 }

@@ -59,7 +59,8 @@ func (o outcome) isDeleted(err error) bool {
 
 // next returns the time until the next reconcile that no event causes; 0 if there is none.
 func (o outcome) next(u *v1alpha1.ShardingUser, statusDelay time.Duration) time.Duration {
-	return earliest(statusDelay, o.retry, o.lockChange(), o.endChange(), o.permissionChange(), o.nameFreed(), o.roleShared(), o.passwordExpiry(), o.secretPermitted(u))
+	return earliest(statusDelay, o.retry, o.lockChange(), o.endChange(), o.permissionChange(), o.nameFreed(), o.roleShared(),
+		o.passwordExpiry(), o.secretPermitted(u))
 }
 
 // lockChange is when a lock expires, or may be reported. It is a duration by the database's clock, so the clock here does not

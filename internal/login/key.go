@@ -127,20 +127,21 @@ func parsePrivate(block *pem.Block) (any, error) {
 func newKey(private any) (key, error) {
 	switch private := private.(type) {
 	case ed25519.PrivateKey:
-		return published(jwt.SigningMethodEdDSA, private)
+		return asymmetric(jwt.SigningMethodEdDSA, private)
 	case *ecdsa.PrivateKey:
 		if private.Curve == elliptic.P256() {
-			return published(jwt.SigningMethodES256, private)
+			return asymmetric(jwt.SigningMethodES256, private)
 		}
 	case *rsa.PrivateKey:
 		if private.N.BitLen() >= minRSABits {
-			return published(jwt.SigningMethodRS256, private)
+			return asymmetric(jwt.SigningMethodRS256, private)
 		}
 	}
 	return key{}, errNoKey
 }
 
-func published(method jwt.SigningMethod, private crypto.Signer) (key, error) {
+// asymmetric returns the key of an algorithm, with its public part.
+func asymmetric(method jwt.SigningMethod, private crypto.Signer) (key, error) {
 	public, err := newJWK(private.Public())
 	public.Algorithm = method.Alg()
 	return key{method: method, sign: private, verify: private.Public(), public: public}, err

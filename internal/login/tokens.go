@@ -260,20 +260,12 @@ func (c checked) allows(o user.Observed) bool {
 	case c.mark == "" || isStandIn: // there is nothing to compare
 	case c.mark == unboundMark && !isOperatorsPassword(o):
 	default:
-		return hmac.Equal([]byte(c.mark), []byte(passwordDigest(c.key.mark, o.Row.PasswordHash, signOut(o))))
+		return hmac.Equal([]byte(c.mark), []byte(passwordDigest(c.key.mark, o.Row.PasswordHash, o.SignedOutAt())))
 	}
-	if at := signOut(o); at != nil && !c.IssuedAt.After(*at) {
+	if at := o.SignedOutAt(); at != nil && !c.IssuedAt.After(*at) {
 		return false
 	}
 	return o.Ownership == nil || o.Ownership.PasswordChangedAt == nil || !c.IssuedAt.Before(*o.Ownership.PasswordChangedAt)
-}
-
-// signOut returns when the account was last signed out; nil for never.
-func signOut(o user.Observed) *time.Time {
-	if o.Ownership == nil || o.Ownership.State != user.Owned {
-		return nil
-	}
-	return o.Ownership.SignedOutAt
 }
 
 // isOperatorsPassword reports whether the operator applied the row's password, or will.

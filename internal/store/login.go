@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/sharding-system/shardinguser-operator/internal/fair"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
 
@@ -20,8 +21,9 @@ import (
 //     the first of a new budget, and clears the old lock in the row.
 //   - An account whose record has an end that has passed is inactive, by the store's clock, also while its row is still active.
 //   - Settle of a success clears the counter and records the login, but only while the row still has the hash that was verified
-//     and is still active and has not ended. Otherwise the success is not accepted, and counts as a failure. It clears all that was charged until
-//     then, also failures of attempts that were charged after it: the moment of the success is when it is settled.
+//     and is still active and has not ended. Otherwise the success is not accepted, and counts as a failure. It clears all that
+//     was charged until then, also failures of attempts that were charged after it: the moment of the success is when it is
+//     settled.
 //   - Of locks it clears the one that its own charge wrote. A lock of another attempt or program stays, with its counter.
 //   - Settle of a failure changes nothing but the audit row. An attempt that is never settled has used up one of the budget.
 //     Settling again changes nothing and returns the same.
@@ -99,8 +101,8 @@ type Attempt struct {
 	UserAgent string
 }
 
-// Network returns what stands for the source's address where addresses are compared: the address or, of IPv6, the /64 that one
-// client usually has to itself. It is "" for a source that is no address.
+// Network returns what stands for the source's address where addresses are compared: the address or, of IPv6, the network of one
+// client ([fair.SourceOf]). It is "" for a source that is no address.
 func (a Attempt) Network() string {
 	address, err := netip.ParseAddr(a.Source)
 	if err != nil {
@@ -109,8 +111,7 @@ func (a Attempt) Network() string {
 	if address = address.Unmap().WithZone(""); address.Is4() {
 		return address.String()
 	}
-	network, _ := address.Prefix(64)
-	return network.String()
+	return fair.SourceOf(address).String()
 }
 
 // Verdict is what to do about an attempt.

@@ -119,14 +119,17 @@ func FromResource(cluster string, u *v1alpha1.ShardingUser) Desired {
 		Deletion:   u.Spec.DeletionPolicy,
 		Deleting:   !u.DeletionTimestamp.IsZero(),
 		Paused:     u.Annotations[v1alpha1.AnnotationPaused] == "true",
-		// Any value is a request, but a text in Postgres cannot contain a NUL.
-		Unlock:      strings.ReplaceAll(u.Annotations[v1alpha1.AnnotationUnlockRequestedAt], "\x00", "\uFFFD"),
-		SignOut:     strings.ReplaceAll(u.Annotations[v1alpha1.AnnotationSignOutRequestedAt], "\x00", "\uFFFD"),
+		// Any value is a request.
+		Unlock:      withoutNUL(u.Annotations[v1alpha1.AnnotationUnlockRequestedAt]),
+		SignOut:     withoutNUL(u.Annotations[v1alpha1.AnnotationSignOutRequestedAt]),
 		ValidUntil:  pointInTime(u.Spec.ValidUntil),
 		Lock:        standingLock(u.Spec.Lock),
 		Unprotected: u.Annotations[v1alpha1.AnnotationAllowLastAdministrator] == "true",
 	}
 }
+
+// withoutNUL returns the text as Postgres can keep it.
+func withoutNUL(text string) string { return strings.ReplaceAll(text, "\x00", "\uFFFD") }
 
 func maxAge(source *v1alpha1.PasswordSource) time.Duration {
 	if source == nil || source.MaxAge == nil {

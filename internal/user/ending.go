@@ -38,13 +38,13 @@ func standingLock(lock *v1alpha1.StandingLock) *StandingLock {
 	if lock == nil {
 		return nil
 	}
-	return &StandingLock{Until: pointInTime(lock.Until), Reason: strings.ReplaceAll(lock.Reason, "\x00", "\uFFFD")}
+	return &StandingLock{Until: pointInTime(lock.Until), Reason: withoutNUL(lock.Reason)}
 }
 
-// The first and the last time that a resource can name and every database keeps.
+// The first and the last time that RFC 3339 can write, and that every database keeps.
 var (
-	firstTime = time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)
-	lastTime  = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+	EarliestTime = time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)
+	LatestTime   = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
 )
 
 // pointInTime returns a time of a resource: UTC, in full seconds, and within what a database keeps. Otherwise the record
@@ -55,10 +55,10 @@ func pointInTime(t *metav1.Time) *time.Time {
 	}
 	at := t.UTC().Truncate(time.Second)
 	switch {
-	case at.Before(firstTime):
-		at = firstTime
-	case at.After(lastTime):
-		at = lastTime
+	case at.Before(EarliestTime):
+		at = EarliestTime
+	case at.After(LatestTime):
+		at = LatestTime
 	}
 	return &at
 }

@@ -91,6 +91,14 @@ func (o Observed) Lockout() Lockout {
 	return o.Ownership.Lockout
 }
 
+// SignedOutAt returns when the owner's tokens were last revoked by request; nil for never.
+func (o Observed) SignedOutAt() *time.Time {
+	if o.Ownership == nil || o.Ownership.State != Owned {
+		return nil
+	}
+	return o.Ownership.SignedOutAt
+}
+
 // Locked reports whether the row's lock ends in the future, by the database's clock. Logins are then refused.
 func (o Observed) Locked() bool { return o.LockLeft() > 0 }
 

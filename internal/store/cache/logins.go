@@ -3,6 +3,8 @@
 package cache
 
 import (
+	"time"
+
 	"github.com/sharding-system/shardinguser-operator/internal/store"
 	"github.com/sharding-system/shardinguser-operator/internal/user"
 )
@@ -16,12 +18,7 @@ func (c *Cache) Charged(charge store.Charge) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.edit(charge.Username, func(row *user.Row) {
-		lock := &row.LockedUntil
-		if charge.Familiar {
-			lock = &row.FamiliarLockedUntil // its counter is not in the row
-		} else {
-			row.FailedLoginAttempts = charge.Failed
-		}
+		lock := setCounter(row, charge, charge.Failed)
 		*lock = nil // a lock that was there had expired
 		if charge.Locks {
 			*lock = new(charge.Until)
@@ -30,17 +27,21 @@ func (c *Cache) Charged(charge store.Charge) {
 	c.markAfterLogin(charge)
 }
 
+// setCounter sets the counter of the budget that was charged, and returns its lock. The familiar one's counter is not in the row.
+func setCounter(row *user.Row, charge store.Charge, failed int) (lock **time.Time) {
+	if charge.Familiar {
+		return &row.FamiliarLockedUntil
+	}
+	row.FailedLoginAttempts = failed
+	return &row.LockedUntil
+}
+
 // Succeeded records a login, which may have cleared the lock that its own charge wrote.
 func (c *Cache) Succeeded(charge store.Charge) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.edit(charge.Username, func(row *user.Row) {
-		lock := &row.LockedUntil
-		if charge.Familiar {
-			lock = &row.FamiliarLockedUntil
-		} else {
-			row.FailedLoginAttempts = 0
-		}
+		lock := setCounter(row, charge, 0)
 		if charge.Locks {
 			*lock = nil
 		}

@@ -53,7 +53,8 @@ func newOffline(accounts map[string]user.Observed, clock func() time.Time) *offl
 }
 
 // charge charges an attempt to the common budget, wherever it comes from: replicas cannot agree on familiar addresses, and an
-// address that became familiar only now would give an account one more budget. Alone is the number of failures during this fallback that locks; 0 leaves it to the limits.
+// address that became familiar only now would give an account one more budget. Alone is the number of failures during this
+// fallback that locks; 0 leaves it to the limits.
 func (o *offline) charge(ctx context.Context, attempt store.Attempt, limits store.Limits, alone int) (store.Charge, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -50,8 +50,8 @@ func (s *Store) Charge(ctx context.Context, a store.Attempt, limits store.Limits
 	if charged.Verdict == store.Check {
 		row = copied(row)
 		charged.PasswordHash, charged.Roles = row.PasswordHash, slices.Clone(row.Roles)
-		if record, recorded := s.ownership[a.Username]; recorded && record.State == user.Owned {
-			charged.SignedOutAt = copyOf(record.SignedOutAt)
+		if record, recorded := s.ownership[a.Username]; recorded {
+			charged.SignedOutAt = copyOf(user.Observed{Ownership: &record}.SignedOutAt())
 		}
 		if !limits.CommonOnly && s.splits(a.Username) {
 			charged.Network = a.Network()

@@ -312,7 +312,8 @@ func (s *Store) Settle(ctx context.Context, charged store.Charge, success bool) 
 }
 
 // PurgeAttempts deletes attempts that are older than this by the database's clock, at most one batch, and returns how many.
-// It also deletes addresses that are no longer familiar. Several replicas may do it at once. Its errors are package store's sentinels and that of the context.
+// It also deletes addresses that are no longer familiar. Several replicas may do it at once. Its errors are package store's
+// sentinels and that of the context.
 func (s *Store) PurgeAttempts(ctx context.Context, olderThan time.Duration, batch int) (int, error) {
 	var purged int64
 	err := s.run(ctx, writes, s.settings.StatementTimeout, func(ctx context.Context, conn *conn) error {

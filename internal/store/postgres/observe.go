@@ -174,22 +174,16 @@ func share(note *user.Ownership, hash string) {
 	}
 }
 
-// The first and the last time that RFC 3339 can write. A lock until 'infinity', which an administrator may set by hand, is
+// moment returns a time of the database; nil where there is none. A lock until 'infinity', which an administrator may set by hand, is
 // reported as one until the last time.
-var (
-	earliest = time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)
-	latest   = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
-)
-
-// moment returns a time of the database; nil where there is none.
 func moment(t pgtype.Timestamptz) *time.Time {
 	switch {
 	case !t.Valid:
 		return nil
-	case t.InfinityModifier == pgtype.Infinity || (t.InfinityModifier == pgtype.Finite && t.Time.After(latest)):
-		return new(latest)
-	case t.InfinityModifier == pgtype.NegativeInfinity || t.Time.Before(earliest):
-		return new(earliest)
+	case t.InfinityModifier == pgtype.Infinity || (t.InfinityModifier == pgtype.Finite && t.Time.After(user.LatestTime)):
+		return new(user.LatestTime)
+	case t.InfinityModifier == pgtype.NegativeInfinity || t.Time.Before(user.EarliestTime):
+		return new(user.EarliestTime)
 	}
 	return new(t.Time.UTC())
 }
